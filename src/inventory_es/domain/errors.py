@@ -1,0 +1,145 @@
+"""The error tree.
+
+    InventoryError
+    ├── RejectionError   the business said no: correct the request, nothing was changed   (domain.rejections)
+    ├── ConflictError    someone else won: read again and decide again                    (ports.errors)
+    └── FaultError       broken or misused: configuration, storage, corrupt data          (here and ports.errors)
+
+Every error carries its facts as typed attributes. The message is derived from them, says what to do, and holds no payload.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Any, ClassVar
+from uuid import UUID
+
+import attrs
+
+from inventory_es.domain.stream_id import StreamId
+
+
+class InventoryError(Exception):
+    """Base of everything that this package raises on purpose.
+
+    Attributes:
+        code: a stable, lower-case name of the condition, for logs, metrics and API responses.
+        retryable: whether the same call, sent again unchanged, may succeed.
+    """
+
+    code: ClassVar[str] = "inventory_error"
+    retryable: ClassVar[bool] = False
+
+    @property
+    def message(self) -> str:
+        """One sentence for a person, derived from the facts."""
+        return self.code
+
+    def facts(self) -> dict[str, Any]:
+        """The typed attributes by name, as Python values."""
+        return {field.name: getattr(self, field.name) for field in attrs.fields(type(self))} if attrs.has(type(self)) else {}
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready form: ``code``, ``message``, ``retryable`` and the facts as plain values."""
+        facts = {name: _plain(value) for name, value in self.facts().items()}
+        return {"code": self.code, "message": self.message, "retryable": self.retryable, **facts}
+
+    def __str__(self) -> str:
+        return self.message
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and self.facts() == other.facts()
+
+    def __hash__(self) -> int:
+        return hash((type(self), *self.facts().items()))
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[type[Any], dict[str, Any]]]:
+        return _rebuild, (type(self), self.facts())
+
+
+class RejectionError(InventoryError):
+    """The business said no. Nothing was appended; another request may succeed."""
+
+    code = "rejected"
+
+
+class ConflictError(InventoryError):
+    """Another writer moved the stream first. Nothing was appended."""
+
+    code = "conflict"
+    retryable = True
+
+
+class FaultError(InventoryError):
+    """Something is broken or misused: storage, configuration, corrupt data."""
+
+    code = "fault"
+
+
+@attrs.define(slots=False, eq=False, str=False, kw_only=True)
+class CorruptStreamError(FaultError):
+    """A stream's events contradict each other: a gap, time running backwards, or a balance that does not fold.
+
+    Raised while folding. Nothing was appended; the stream needs a person (``inventory-es verify``).
+    """
+
+    stream: StreamId
+    version: int
+    problem: str
+
+    code = "corrupt_stream"
+
+    @property
+    def message(self) -> str:
+        """One sentence for a person, derived from the facts."""
+        return f"stream {self.stream} does not fold at version {self.version}: {self.problem}; check the store with 'inventory-es verify'"
+
+
+@attrs.define(slots=False, eq=False, str=False, kw_only=True)
+class ClockSkewError(FaultError):
+    """This machine's clock stands too far behind the last event of the stream. Nothing was appended."""
+
+    stream: StreamId
+    now: datetime
+    last_time: datetime
+    max_clock_skew: timedelta
+
+    code = "clock_skew"
+    retryable = True
+
+    @property
+    def message(self) -> str:
+        """One sentence for a person, derived from the facts."""
+        behind = (self.last_time - self.now).total_seconds()
+        return (
+            f"the clock is {behind:g} s behind the last event of {self.stream} (allowed: {self.max_clock_skew.total_seconds():g} s); "
+            "set this machine's clock right and send the command again"
+        )
+
+
+def _rebuild(kind: type[Any], facts: dict[str, Any]) -> Any:
+    return kind(**facts)
+
+
+def _plain(value: object) -> Any:
+    match value:
+        case InventoryError():
+            return value.to_dict()
+        case Enum():
+            return value.value
+        case datetime():
+            return value.isoformat()
+        case timedelta():
+            return value.total_seconds()
+        case None | bool() | int() | float() | str():
+            return value
+        case UUID() | StreamId():
+            return str(value)
+        case Mapping():
+            return {str(key): _plain(item) for key, item in value.items()}
+        case tuple() | list() | frozenset() | set():
+            return [_plain(item) for item in value]
+        case _ if attrs.has(type(value)):
+            return {f.name.lstrip("_"): _plain(getattr(value, f.name)) for f in attrs.fields(type(value))}
+        case _:
+            return repr(value)

@@ -1,0 +1,48 @@
+"""Protocols that adapters implement, and the records that cross them."""
+
+from inventory_es.ports.cache import Cache, CacheEntry
+from inventory_es.ports.capabilities import Durability, FeedKind, StoreCapabilities
+from inventory_es.ports.clock import Clock, IdGenerator
+from inventory_es.ports.event_bus import BusCapabilities, BusSubscription, DeadLetter, Delivery, EventBus
+from inventory_es.ports.event_store import EventFeed, EventStore, GroupCommit, StreamCatalogue
+from inventory_es.ports.file_system import File, FileSystem, OpenMode
+from inventory_es.ports.records import (
+    AppendResult,
+    FeedPage,
+    NewEvent,
+    RecordedEvent,
+    StreamHead,
+    StreamPage,
+    StreamsPage,
+    StreamWrite,
+)
+
+__all__ = [
+    "AppendResult",
+    "BusCapabilities",
+    "BusSubscription",
+    "Cache",
+    "CacheEntry",
+    "Clock",
+    "DeadLetter",
+    "Delivery",
+    "Durability",
+    "EventBus",
+    "EventFeed",
+    "EventStore",
+    "FeedKind",
+    "FeedPage",
+    "File",
+    "FileSystem",
+    "GroupCommit",
+    "IdGenerator",
+    "NewEvent",
+    "OpenMode",
+    "RecordedEvent",
+    "StoreCapabilities",
+    "StreamCatalogue",
+    "StreamHead",
+    "StreamPage",
+    "StreamWrite",
+    "StreamsPage",
+]

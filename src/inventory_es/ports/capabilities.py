@@ -1,0 +1,35 @@
+"""What a store declares about itself, as data."""
+
+from typing import Literal
+
+import attrs
+
+Durability = Literal["none", "process", "os", "power"]
+FeedKind = Literal["none", "total"]
+
+
+@attrs.frozen(kw_only=True)
+class StoreCapabilities:
+    """What a store promises beyond the least. Defaults are pessimistic; the contract tests hold that declared and observed agree.
+
+    Attributes:
+        durability: whose crash an acknowledged append survives: nobody's, this process's, the operating system's, a power cut.
+        feed: ``total`` where the store is an :class:`~inventory_es.ports.EventFeed` too.
+        multi_process: whether several processes (and several instances in one) may open the same data.
+        multi_stream: whether one append may write to several streams, all or none.
+        group_commit: whether the store is a :class:`~inventory_es.ports.GroupCommit` too.
+        unique_event_ids: whether an event id is found for ever; otherwise an append is idempotent only at the versions it expects.
+        max_event_bytes: the largest event (data and metadata), in bytes.
+        max_append_events: the most events in one append.
+        max_append_bytes: the most bytes (data and metadata of all its events) in one append.
+    """
+
+    durability: Durability = "none"
+    feed: FeedKind = "none"
+    multi_process: bool = False
+    multi_stream: bool = False
+    group_commit: bool = False
+    unique_event_ids: bool = False
+    max_event_bytes: int = 1 << 20
+    max_append_events: int = 1_000
+    max_append_bytes: int = 8 << 20

@@ -1,0 +1,215 @@
+"""Conflicts and faults of the ports. Driver errors never leak: an adapter raises one of these, or ``ValueError`` for misuse."""
+
+from typing import Any
+from uuid import UUID
+
+import attrs
+
+from inventory_es.domain.errors import ConflictError, FaultError
+from inventory_es.domain.stream_id import StreamId
+
+
+@attrs.define(slots=False, eq=False, str=False, kw_only=True)
+class ConcurrencyError(ConflictError):
+    """A stream did not have the version that the writer expected. Nothing was written."""
+
+    stream: StreamId
+    expected: int
+    actual: int
+
+    code = "concurrency"
+
+    @property
+    def message(self) -> str:
+        """One sentence for a person, derived from the facts."""
+        return f"stream {self.stream} has version {self.actual}, not the expected {self.expected}: read it again and decide again"
+
+
+class UnavailableError(FaultError):
+    """A backend is away for now. Nothing was written; the same call may succeed later."""
+
+    code = "unavailable"
+    retryable = True
+
+
+@attrs.define(slots=False, eq=False, str=False, kw_only=True)
+class StoreUnavailableError(UnavailableError):
+    """The event store can't serve now. Nothing was written."""
+
+    store: str
+    reason: str
+
+    code = "store_unavailable"
+
+    @property
+    def message(self) -> str:
+        """One sentence for a person, derived from the facts."""
+        return f"{self.store} is unavailable, nothing was written: {self.reason}; try again"
+
+
+@attrs.define(slots=False, eq=False, str=False, kw_only=True)
+class CacheUnavailableError(UnavailableError):
+    """The cache can't serve now."""
+
+    cache: str
+    reason: str
+
+    code = "cache_unavailable"
+
+    @property
+    def message(self) -> str:
+        """One sentence for a person, derived from the facts."""
+        return f"{self.cache} is unavailable: {self.reason}; go on without it or try again"
+
+
+@attrs.define(slots=False, eq=False, str=False, kw_only=True)
+class EventBusUnavailableError(UnavailableError):
+    """The event bus can't take or give events now. What was not acknowledged is delivered later."""
+
+    bus: str
+    reason: str
+
+    code = "event_bus_unavailable"
+
+    @property
+    def message(self) -> str:
+        """One sentence for a person, derived from the facts."""
+        return f"{self.bus} is unavailable: {self.reason}; publish again"
+
+
+@attrs.define(slots=False, eq=False, str=False, kw_only=True)
+class AppendOutcomeUnknownError(FaultError):
+    """An append was perhaps written. Sending the same events (or ``command``) again is safe and finds out.
+
+    Attributes:
+        store: which store.
+        reason: what happened, without payload.
+        command: the command with its minted id, where a command handler raises this; ``None`` from a store.
+    """
+
+    store: str
+    reason: str
+    command: Any = None
+
+    code = "append_outcome_unknown"
+    retryable = True
+
+    @property
+    def message(self) -> str:
+        """One sentence for a person, derived from the facts."""
+        return f"{self.store} does not know whether the append was written: {self.reason}; send the same again, with the same ids"
+
+
+@attrs.define(slots=False, eq=False, str=False, kw_only=True)
+class EventIdCollisionError(FaultError):
+    """Ids of an append are stored already, yet not as this append. Nothing was written."""
+
+    stream: StreamId
+    event_id: UUID
+    problem: str
+
+    code = "event_id_collision"
+
+    @property
+    def message(self) -> str:
+        """One sentence for a person, derived from the facts."""
+        return f"event {self.event_id} of stream {self.stream} {self.problem}: an event id is used once; nothing was written"
+
+
+@attrs.define(slots=False, eq=False, str=False, kw_only=True)
+class UnsupportedCapabilityError(FaultError):
+    """The store declares that it can't do this. Nothing was written."""
+
+    store: str
+    capability: str
+    way_out: str
+
+    code = "unsupported_capability"
+
+    @property
+    def message(self) -> str:
+        """One sentence for a person, derived from the facts."""
+        return f"{self.store} has no {self.capability}: {self.way_out}"
+
+
+@attrs.define(slots=False, eq=False, str=False, kw_only=True)
+class AppendTooLargeError(FaultError):
+    """An append is over a maximum that the store declares. Nothing was written."""
+
+    limit_name: str
+    limit: int
+    actual: int
+
+    code = "append_too_large"
+
+    @property
+    def message(self) -> str:
+        """One sentence for a person, derived from the facts."""
+        return f"the append has {self.limit_name} {self.actual}, the store takes {self.limit}: append less at once"
+
+
+@attrs.define(slots=False, eq=False, str=False, kw_only=True)
+class CorruptStoreError(FaultError):
+    """What is stored contradicts itself. Nothing is repaired by guessing."""
+
+    store: str
+    place: str
+    problem: str
+
+    code = "corrupt_store"
+
+    @property
+    def message(self) -> str:
+        """One sentence for a person, derived from the facts."""
+        return f"{self.store} is corrupt at {self.place}: {self.problem}; stop, copy the data, and look"
+
+
+@attrs.define(slots=False, eq=False, str=False, kw_only=True)
+class IncompatibleStoreError(FaultError):
+    """The place holds something else, or a newer format. Nothing was changed."""
+
+    store: str
+    place: str
+    problem: str
+
+    code = "incompatible_store"
+
+    @property
+    def message(self) -> str:
+        """One sentence for a person, derived from the facts."""
+        return f"{self.place} is no {self.store} that this version can open: {self.problem}"
+
+
+@attrs.define(slots=False, eq=False, str=False, kw_only=True)
+class StoreClosedError(FaultError):
+    """An adapter was used after it was closed, or through a handle that fork inherited."""
+
+    store: str
+    reason: str = "it was closed"
+
+    code = "store_closed"
+
+    @property
+    def message(self) -> str:
+        """One sentence for a person, derived from the facts."""
+        return f"{self.store} can't be used: {self.reason}; open it again"
+
+
+@attrs.define(slots=False, eq=False, str=False, kw_only=True)
+class EventDecodeError(FaultError):
+    """A stored event can't be read as any registered type. It names the place, never the payload."""
+
+    stream: StreamId | None
+    version: int | None
+    event_type: str | None
+    schema_version: int | None
+    problem: str
+
+    code = "event_decode"
+
+    @property
+    def message(self) -> str:
+        """One sentence for a person, derived from the facts."""
+        place = f"event {self.version} of stream {self.stream}" if self.stream is not None else "an event"
+        kind = f" ({self.event_type} v{self.schema_version})" if self.event_type is not None else ""
+        return f"{place}{kind} can't be decoded: {self.problem}"

@@ -1,0 +1,136 @@
+"""The port of an event store: the only place where state is written."""
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+from uuid import UUID
+
+from inventory_es.domain.stream_id import StreamId
+from inventory_es.ports.capabilities import StoreCapabilities
+from inventory_es.ports.records import AppendResult, FeedPage, RecordedEvent, StreamPage, StreamsPage, StreamWrite
+
+
+@runtime_checkable
+class EventStore(Protocol):
+    """Streams of events, appended with optimistic locking.
+
+    Stream versions are counts: an absent stream has version 0, its first event version 1. The store sees opaque JSON and
+    stamps nothing but positions. Any number of tasks of one event loop may call at once.
+
+    Every method may raise:
+        StoreUnavailableError: the backend is away; nothing was written; try again.
+        StoreClosedError: called after :meth:`aclose`.
+        CorruptStoreError: what is stored contradicts itself; stop and look.
+    """
+
+    @property
+    def capabilities(self) -> StoreCapabilities:
+        """What this store promises, constant for its lifetime."""
+        ...
+
+    async def append(self, writes: Sequence[StreamWrite], /) -> AppendResult:
+        """Append all writes or none of them, durably as declared, before returning.
+
+        Idempotent. Where all event ids of the append are stored already, contiguous, in order and with the same identity
+        (stream, type, schema version, data), the original result comes back with ``replayed=True``; this is checked before
+        the expected versions.
+
+        Raises:
+            ConcurrencyError: a stream does not have its expected version. Nothing was written.
+            EventIdCollisionError: only some of the ids are stored, or elsewhere in their stream, or with another identity. Nothing was written.
+            UnsupportedCapabilityError: several streams in one append, and the store can't. Nothing was written.
+            AppendTooLargeError: over a declared maximum. Nothing was written.
+            AppendOutcomeUnknownError: perhaps written. Send the same events again to find out.
+            ValueError: no writes, a write without events, two writes to one stream, one id twice, an expected version that is
+                negative or no int. Nothing was written.
+        """
+        ...
+
+    async def read_stream(self, stream: StreamId, /, *, after: int = 0, limit: int) -> StreamPage:
+        """Events with versions after ``after``, oldest first.
+
+        A missing stream, or a range past its end, is an empty page. A page may be shorter than ``limit`` (1 or more).
+
+        Raises:
+            ValueError: ``limit`` below 1 or ``after`` below 0.
+        """
+        ...
+
+    async def read_stream_backwards(self, stream: StreamId, /, *, before: int | None = None, limit: int) -> StreamPage:
+        """Events with versions before ``before`` (``None``: from the end), newest first.
+
+        Raises:
+            ValueError: ``limit`` below 1 or ``before`` below 1.
+        """
+        ...
+
+    async def find_events(self, stream: StreamId, event_ids: Sequence[UUID], /) -> Sequence[RecordedEvent]:
+        """Those of ``event_ids`` that this stream holds, by version."""
+        ...
+
+    async def aclose(self) -> None:
+        """Finish what is in flight and release every resource. Closing twice is fine."""
+        ...
+
+
+@runtime_checkable
+class EventFeed(Protocol):
+    """A total order over all streams of a store, for projections and subscriptions."""
+
+    async def read_all(self, *, after: int, limit: int) -> FeedPage:
+        """Events with positions after ``after`` (0: from the start), in position order, never skipping one.
+
+        Raises:
+            ValueError: ``limit`` below 1 or ``after`` below 0.
+        """
+        ...
+
+    async def head(self) -> int:
+        """The position of the newest event that readers may see; 0 for an empty store."""
+        ...
+
+    async def wait_for_position(self, position: int, /, *, timeout: float) -> bool:
+        """Wait until the head is perhaps at or past ``position``.
+
+        A wake-up hint, never the truth: read to find out.
+
+        Args:
+            position: what to wait for.
+            timeout: the longest wait, in seconds.
+
+        Returns:
+            Whether the position was seen before the timeout.
+        """
+        ...
+
+
+@runtime_checkable
+class GroupCommit(Protocol):
+    """A store that makes many independent appends durable with one commit."""
+
+    async def append_group(self, groups: Sequence[Sequence[StreamWrite]], /) -> Sequence[AppendResult | Exception]:
+        """Run each group as one atomic append, in order, and commit all of them once.
+
+        Returns:
+            One outcome per group, in argument order: what :meth:`EventStore.append` would have returned or raised. One
+            group's failure never sinks another.
+
+        Raises:
+            StoreUnavailableError, AppendOutcomeUnknownError: the commit as a whole; no group has an outcome.
+            StoreClosedError: called after close.
+        """
+        ...
+
+
+@runtime_checkable
+class StreamCatalogue(Protocol):
+    """A store that can list its streams."""
+
+    async def streams(self, prefix: str = "", /, *, after: StreamId | None = None, limit: int) -> StreamsPage:
+        """Streams whose text starts with ``prefix``, ordered by their text.
+
+        Args:
+            prefix: of the canonical text (``inventory-``, ``inventory-85123A-``); empty for all.
+            after: leave out streams up to and including this one.
+            limit: 1 or more.
+        """
+        ...

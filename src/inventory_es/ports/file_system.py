@@ -1,0 +1,88 @@
+"""The port of a file system: all that the file adapters may do to a disk.
+
+Small, so that a crash simulator and a fault injector can stand in for the operating system. Synchronous: the adapters call
+it from worker threads. Every failure is an ``OSError`` with its ``errno``, as the operating system raises it.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Literal, Protocol
+
+OpenMode = Literal["read", "write", "create"]
+
+
+class File(Protocol):
+    """An open regular file, addressed by offset. It has no position of its own."""
+
+    def read(self, size: int, offset: int) -> bytes:
+        """Up to ``size`` bytes from ``offset``; fewer only at the end of the file."""
+        ...
+
+    def write(self, data: bytes, offset: int) -> None:
+        """Write all of ``data`` at ``offset``. Not durable before :meth:`sync`."""
+        ...
+
+    def sync(self) -> None:
+        """Make the content and size durable. After a failure nothing is known about what was written since the last success."""
+        ...
+
+    def truncate(self, size: int) -> None:
+        """Cut or extend with zeros to ``size`` bytes. Not durable before :meth:`sync`."""
+        ...
+
+    def size(self) -> int:
+        """Length in bytes."""
+        ...
+
+    def map(self) -> memoryview:
+        """The whole content as read-only memory, for files that never change again. Released by :meth:`close`."""
+        ...
+
+    def close(self) -> None:
+        """Release the handle. Nothing is synced. Closing twice is fine."""
+        ...
+
+
+class FileSystem(Protocol):
+    """Directories, files and locks below one root that the adapter chose. Paths are absolute texts."""
+
+    def open(self, path: str, mode: OpenMode) -> File:
+        """Open a regular file without following a symbolic link.
+
+        Args:
+            path: where.
+            mode: ``read`` an existing file; ``write`` an existing one; ``create`` a new one, mode 0600 (``FileExistsError`` if there is one).
+        """
+        ...
+
+    def make_directory(self, path: str) -> None:
+        """Create one directory, mode 0700, and fail if there is one. Durable after :meth:`sync_directory` of its parent."""
+        ...
+
+    def sync_directory(self, path: str) -> None:
+        """Make the directory's entries durable: files created, renamed and removed in it."""
+        ...
+
+    def list_directory(self, path: str) -> Sequence[str]:
+        """Names in the directory, sorted."""
+        ...
+
+    def exists(self, path: str) -> bool:
+        """Whether there is anything at ``path``, a broken link included."""
+        ...
+
+    def rename(self, source: str, target: str) -> None:
+        """Replace ``target`` by ``source`` atomically, within one directory."""
+        ...
+
+    def remove(self, path: str) -> None:
+        """Remove a file."""
+        ...
+
+    def lock(self, path: str) -> AbstractContextManager[File]:
+        """Hold the file's exclusive advisory lock while in the block, waiting for it; gives the open file (created if missing).
+
+        The lock is the process's and the instance's: another instance in the same process waits too. The operating system
+        frees it when the process dies.
+        """
+        ...

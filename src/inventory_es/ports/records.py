@@ -1,0 +1,217 @@
+"""The records that cross the storage ports: what is written, what is read, what an append answers."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import attrs
+import msgspec
+
+from inventory_es.domain.stream_id import StreamId
+
+_decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_ZERO = timedelta(0)
+
+
+@attrs.frozen(init=False)
+class NewEvent:
+    """An event to be appended. The store keeps every field verbatim and stamps nothing but version and position.
+
+    Args:
+        event_id: unique within its stream, for ever.
+        event_type: the wire name, 1 to 128 printable ASCII characters.
+        schema_version: of the payload, 1 or more.
+        recorded_at: when it happened, in UTC, to the microsecond; given by the writer, never by the store.
+        data: the payload, one JSON object in UTF-8 without line breaks.
+        metadata: the envelope's open part, likewise.
+
+    Raises:
+        ValueError: a field that breaks these rules; it names the field.
+    """
+
+    event_id: UUID
+    event_type: str
+    schema_version: int
+    recorded_at: datetime
+    data: bytes
+    metadata: bytes
+
+    def __init__(
+        self,
+        event_id: UUID,
+        event_type: str,
+        schema_version: int,
+        recorded_at: datetime,
+        data: bytes,
+        metadata: bytes = b"{}",
+    ) -> None:
+        if not isinstance(event_id, UUID):
+            _refuse("event_id", "must be a uuid.UUID")
+        if not (isinstance(event_type, str) and 1 <= len(event_type) <= 128 and event_type.isascii() and event_type.isprintable()):
+            _refuse("event_type", "must be 1 to 128 printable ASCII characters")
+        if type(schema_version) is not int or schema_version < 1:
+            _refuse("schema_version", "must be an int of 1 or more")
+        if not isinstance(recorded_at, datetime) or recorded_at.utcoffset() != _ZERO:
+            _refuse("recorded_at", "must be an aware datetime in UTC")
+        _check_object("data", data)
+        _check_object("metadata", metadata)
+        self.__attrs_init__(event_id, event_type, schema_version, recorded_at, data, metadata)  # type: ignore[attr-defined]  # made by attrs
+
+    @property
+    def size(self) -> int:
+        """Bytes of payload and metadata: what ``max_event_bytes`` and ``max_append_bytes`` bound."""
+        return len(self.data) + len(self.metadata)
+
+
+@attrs.frozen(eq=False)
+class RecordedEvent:
+    """An event as read back: the writer's fields, and its place.
+
+    An adapter may return a subclass that builds costly fields on first use; equality is by value across subclasses.
+
+    Attributes:
+        stream: the stream that it belongs to.
+        version: its place in the stream, starting at 1, without gaps.
+        position: its place in the store, 1 or more, strictly increasing, perhaps with gaps. 0 where the store has no feed.
+    """
+
+    stream: StreamId
+    version: int
+    position: int
+    event_id: UUID
+    event_type: str
+    schema_version: int
+    recorded_at: datetime
+    data: bytes
+    metadata: bytes
+
+    @property
+    def size(self) -> int:
+        """Bytes of payload and metadata."""
+        return len(self.data) + len(self.metadata)
+
+    def has_identity_of(self, event: NewEvent, stream: StreamId) -> bool:
+        """Whether this is ``event`` stored earlier: same id, stream, type, schema version and data (time and metadata may differ)."""
+        return (
+            self.event_id == event.event_id
+            and self.event_type == event.event_type
+            and self.schema_version == event.schema_version
+            and self.data == event.data
+            and self.stream == stream
+        )
+
+    def _values(self) -> tuple[Any, ...]:
+        return (
+            self.stream,
+            self.version,
+            self.position,
+            self.event_id,
+            self.event_type,
+            self.schema_version,
+            self.recorded_at,
+            self.data,
+            self.metadata,
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RecordedEvent) and self._values() == other._values()
+
+    def __hash__(self) -> int:
+        return hash((self.stream, self.version, self.event_id))
+
+
+@attrs.frozen
+class StreamWrite:
+    """New events for one stream, and the version that it must have.
+
+    Attributes:
+        stream: where to.
+        expected_version: the stream's version before this write, 0 for a stream that must not exist yet.
+        events: one or more, in order.
+    """
+
+    stream: StreamId
+    expected_version: int
+    events: Sequence[NewEvent]
+
+
+@attrs.frozen
+class AppendResult:
+    """What an append answers.
+
+    Attributes:
+        position: of the append's last event; 0 where the store has no feed.
+        versions: the version of each written stream right after the append's own events.
+        replayed: whether these events had been stored by an earlier append; nothing was written now.
+    """
+
+    position: int
+    versions: Mapping[StreamId, int]
+    replayed: bool = False
+
+
+@attrs.frozen
+class StreamPage:
+    """A run of one stream's events.
+
+    Attributes:
+        events: in the order asked for; may be fewer than the limit, and empty only where ``is_end``.
+        version: the stream's version, from the same snapshot as the events; 0 for a stream that is not there.
+        is_end: whether the page reaches the end of what was asked for, as of its reading.
+    """
+
+    events: Sequence[RecordedEvent]
+    version: int
+    is_end: bool
+
+
+@attrs.frozen
+class FeedPage:
+    """A run of the store-wide feed, in position order.
+
+    Attributes:
+        events: every event after the asked position up to ``next_after``; may be fewer than the limit.
+        next_after: what to ask for next.
+        is_end: whether the page reaches the end of the feed, as of its reading.
+    """
+
+    events: Sequence[RecordedEvent]
+    next_after: int
+    is_end: bool
+
+
+@attrs.frozen
+class StreamHead:
+    """One stream of a catalogue: its name and its version."""
+
+    stream: StreamId
+    version: int
+
+
+@attrs.frozen
+class StreamsPage:
+    """A run of a catalogue of streams, ordered by their text.
+
+    Attributes:
+        heads: the streams; may be fewer than the limit.
+        is_end: whether the page reaches the end, as of its reading.
+    """
+
+    heads: Sequence[StreamHead]
+    is_end: bool
+
+
+def _check_object(name: str, value: object) -> None:
+    if not isinstance(value, bytes) or b"\n" in value or b"\r" in value:
+        _refuse(name, "must be UTF-8 bytes of one JSON object without line breaks")
+    try:
+        _decode_object(value)
+        value.decode("utf-8")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        _refuse(name, "must be UTF-8 bytes of one JSON object without line breaks")
+
+
+def _refuse(name: str, rule: str) -> None:
+    msg = f"{name} of a new event {rule}"
+    raise ValueError(msg)
