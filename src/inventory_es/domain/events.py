@@ -1,0 +1,167 @@
+"""Events: what happened to one inventory. Class name = wire name; the fields are the storage format and never change meaning.
+
+Every event carries the balance after it (``on_hand``, ``reserved``), so a read model needs only the newest one, and a fold
+can verify each.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import attrs
+
+from inventory_es.domain.quantity import MAX_QUANTITY
+from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, Purpose, ReleaseReason
+
+_ZERO = timedelta(0)
+
+
+@attrs.frozen
+class StockAddedEvent:
+    """Units came in: on hand rises by ``quantity`` (1 or more)."""
+
+    product_id: str
+    store_id: str
+    quantity: int
+    reason: AddReason
+    on_hand: int
+    reserved: int
+
+    def __attrs_post_init__(self) -> None:
+        _check(self.quantity, 1, "quantity")
+        _check_balance(self)
+
+
+@attrs.frozen
+class StockReservedEvent:
+    """Units were promised: reserved rises by ``quantity`` (1 or more) until ``expires_at`` (``None``: firm)."""
+
+    product_id: str
+    store_id: str
+    quantity: int
+    reservation_id: str
+    purpose: Purpose
+    owner_id: str | None
+    expires_at: datetime | None
+    on_hand: int
+    reserved: int
+
+    def __attrs_post_init__(self) -> None:
+        _check(self.quantity, 1, "quantity")
+        _check_instant(self.expires_at, "expires_at")
+        _check_balance(self)
+
+
+@attrs.frozen
+class ReservationExtendedEvent:
+    """A reservation holds longer: until ``expires_at``, later than before, or for good (``None``)."""
+
+    product_id: str
+    store_id: str
+    reservation_id: str
+    previous_expires_at: datetime
+    expires_at: datetime | None
+    on_hand: int
+    reserved: int
+
+    def __attrs_post_init__(self) -> None:
+        _check_instant(self.previous_expires_at, "previous_expires_at")
+        _check_instant(self.expires_at, "expires_at")
+        _check_balance(self)
+
+
+@attrs.frozen
+class StockReleasedEvent:
+    """Promised units became free: reserved falls by ``quantity`` (1 or more), and the reservation still holds ``remaining``."""
+
+    product_id: str
+    store_id: str
+    quantity: int
+    reservation_id: str
+    remaining: int
+    reason: ReleaseReason
+    on_hand: int
+    reserved: int
+
+    def __attrs_post_init__(self) -> None:
+        _check(self.quantity, 1, "quantity")
+        _check(self.remaining, 0, "remaining")
+        _check_balance(self)
+
+
+@attrs.frozen
+class StockCommittedEvent:
+    """Promised units left: on hand and reserved fall by ``quantity`` (1 or more), and the reservation still holds ``remaining``."""
+
+    product_id: str
+    store_id: str
+    quantity: int
+    reservation_id: str
+    remaining: int
+    reason: CommitReason
+    on_hand: int
+    reserved: int
+
+    def __attrs_post_init__(self) -> None:
+        _check(self.quantity, 1, "quantity")
+        _check(self.remaining, 0, "remaining")
+        _check_balance(self)
+
+
+@attrs.frozen
+class StockAdjustedEvent:
+    """The books were corrected: on hand changes by ``delta`` (not 0). After a count, ``counted`` and ``observed_version`` say how."""
+
+    product_id: str
+    store_id: str
+    delta: int
+    reason: AdjustReason
+    counted: int | None
+    observed_version: int | None
+    on_hand: int
+    reserved: int
+
+    def __attrs_post_init__(self) -> None:
+        if type(self.delta) is not int or not -MAX_QUANTITY <= self.delta <= MAX_QUANTITY or self.delta == 0:
+            _refuse("delta", "a whole number within ±2^53−1 other than 0")
+        if self.counted is not None:
+            _check(self.counted, 0, "counted")
+        if self.observed_version is not None:
+            _check(self.observed_version, 0, "observed_version")
+        _check_balance(self)
+
+
+Event = (
+    StockAddedEvent | StockReservedEvent | ReservationExtendedEvent | StockReleasedEvent | StockCommittedEvent | StockAdjustedEvent
+)
+"""Any event of an inventory."""
+
+EVENT_TYPES: tuple[type[Any], ...] = (
+    StockAddedEvent,
+    StockReservedEvent,
+    ReservationExtendedEvent,
+    StockReleasedEvent,
+    StockCommittedEvent,
+    StockAdjustedEvent,
+)
+"""Every event class, in the order of the documentation."""
+
+
+def _check(value: int, least: int, name: str) -> None:
+    if type(value) is not int or not least <= value <= MAX_QUANTITY:
+        _refuse(name, f"a whole number from {least} to 2^53−1")
+
+
+def _check_balance(event: Any) -> None:
+    on_hand, reserved = event.on_hand, event.reserved
+    if type(on_hand) is not int or type(reserved) is not int or not 0 <= reserved <= on_hand <= MAX_QUANTITY:
+        _refuse("the balance", "on_hand ≥ reserved ≥ 0, whole numbers up to 2^53−1")
+
+
+def _check_instant(value: datetime | None, name: str) -> None:
+    if value is not None and value.utcoffset() != _ZERO:
+        _refuse(name, "an aware datetime in UTC")
+
+
+def _refuse(name: str, rule: str) -> None:
+    msg = f"{name} of an event must be {rule}"
+    raise ValueError(msg)
