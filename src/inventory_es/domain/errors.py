@@ -37,7 +37,8 @@ class InventoryError(Exception):
 
     def facts(self) -> dict[str, Any]:
         """The typed attributes by name, as Python values."""
-        return {field.name: getattr(self, field.name) for field in attrs.fields(type(self))} if attrs.has(type(self)) else {}
+        kind = type(self)
+        return {field.name: getattr(self, field.name) for field in attrs.fields(kind)} if attrs.has(kind) else {}
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready form: ``code``, ``message``, ``retryable`` and the facts as plain values."""
@@ -139,7 +140,7 @@ def _plain(value: object) -> Any:
             return {str(key): _plain(item) for key, item in value.items()}
         case tuple() | list() | frozenset() | set():
             return [_plain(item) for item in value]
-        case _ if attrs.has(type(value)):
-            return {f.name.lstrip("_"): _plain(getattr(value, f.name)) for f in attrs.fields(type(value))}
+        case _ if attrs.has(kind := type(value)):
+            return {f.name.lstrip("_"): _plain(getattr(value, f.name)) for f in attrs.fields(kind)}
         case _:
             return repr(value)

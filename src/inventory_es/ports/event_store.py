@@ -36,7 +36,8 @@ class EventStore(Protocol):
 
         Raises:
             ConcurrencyError: a stream does not have its expected version. Nothing was written.
-            EventIdCollisionError: only some of the ids are stored, or elsewhere in their stream, or with another identity. Nothing was written.
+            EventIdCollisionError: only some of the ids are stored, or elsewhere in their stream, or with another identity. Nothing was
+                written.
             UnsupportedCapabilityError: several streams in one append, and the store can't. Nothing was written.
             AppendTooLargeError: over a declared maximum. Nothing was written.
             AppendOutcomeUnknownError: perhaps written. Send the same events again to find out.

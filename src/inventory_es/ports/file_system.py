@@ -51,7 +51,8 @@ class FileSystem(Protocol):
 
         Args:
             path: where.
-            mode: ``read`` an existing file; ``write`` an existing one; ``create`` a new one, mode 0600 (``FileExistsError`` if there is one).
+            mode: ``read`` an existing file; ``write`` an existing one; ``create`` a new one, mode 0600 (``FileExistsError`` if there
+                is one).
         """
         ...
 

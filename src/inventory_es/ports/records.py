@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NoReturn
 from uuid import UUID
 
 import attrs
@@ -56,7 +56,7 @@ class NewEvent:
             _refuse("recorded_at", "must be an aware datetime in UTC")
         _check_object("data", data)
         _check_object("metadata", metadata)
-        self.__attrs_init__(event_id, event_type, schema_version, recorded_at, data, metadata)  # type: ignore[attr-defined]  # made by attrs
+        self.__attrs_init__(event_id, event_type, schema_version, recorded_at, data, metadata)
 
     @property
     def size(self) -> int:
@@ -212,6 +212,6 @@ def _check_object(name: str, value: object) -> None:
         _refuse(name, "must be UTF-8 bytes of one JSON object without line breaks")
 
 
-def _refuse(name: str, rule: str) -> None:
+def _refuse(name: str, rule: str) -> NoReturn:
     msg = f"{name} of a new event {rule}"
     raise ValueError(msg)
