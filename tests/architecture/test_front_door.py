@@ -1,0 +1,57 @@
+"""The curated door: few names, in order, each documented, and light to open."""
+
+import importlib
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+import inventory_es
+
+MOST_NAMES = 40
+DOORS = (
+    "inventory_es",
+    "inventory_es.commands",
+    "inventory_es.events",
+    "inventory_es.errors",
+    "inventory_es.ports",
+    "inventory_es.testing",
+)
+NEVER_AT_IMPORT = {"click", "rich", "hypothesis", "pytest", "trio", "asyncio", "sqlite3", "multiprocessing"}
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_names_are_sorted_and_documented(door: str) -> None:
+    module = importlib.import_module(door)
+    names: list[str] = module.__all__
+    assert names == sorted(set(names)), "sorted, each once"
+    silent = [name for name in names if needs_docstring(getattr(module, name)) and not inspect.getdoc(getattr(module, name))]
+    assert silent == []
+
+
+def needs_docstring(value: object) -> bool:
+    return inspect.isclass(value) or inspect.isroutine(value)
+
+
+def test_the_door_is_small() -> None:
+    assert 0 < len(inventory_es.__all__) <= MOST_NAMES
+
+
+def test_nothing_public_stands_beside_the_list() -> None:
+    modules = {name for name, value in vars(inventory_es).items() if inspect.ismodule(value)}
+    public = {name for name in vars(inventory_es) if not name.startswith("_")} - modules
+    assert public == set(inventory_es.__all__) - {"__version__"}
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_opening_it_imports_nothing_optional(door: str) -> None:
+    script = f"import sys, {door}; print(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert set(run.stdout.split()) & NEVER_AT_IMPORT == set()
+
+
+def test_opening_it_is_quiet() -> None:
+    script = "import logging, warnings; warnings.simplefilter('error'); import inventory_es; print(logging.getLogger().handlers)"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert (run.stdout, run.stderr) == ("[]\n", "")

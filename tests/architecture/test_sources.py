@@ -1,0 +1,78 @@
+"""What every source file owes its reader."""
+
+import ast
+import re
+from importlib.resources import files
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+from tests.architecture.sources import PACKAGE, ROOT, definitions, name_of, relative, source_files
+
+MOST_LINES = 400
+MOST_LINES_IN_THE_MIDDLE = 150
+MOST_LINES_OF_THE_PACKAGE = 8_000
+APART_FROM_THE_PACKAGE = ("testing", "cli")
+HOME_OF_A_MACHINE = re.compile(r"""(?<![\w.])/(?:home|Users|root|work|opt|tmp|var)/\w|[A-Z]:\\\\Users""")
+URL = re.compile(r"https?://([^\s/\"'`)>\]]+)")
+HOSTS_THAT_MAY_BE_NAMED = {"127.0.0.1", "localhost", "example.com", "doi.org", "www.rfc-editor.org"}
+
+
+def each(path: Path) -> str:
+    return relative(path)
+
+
+def line_count(path: Path) -> int:
+    return len(path.read_text(encoding="utf-8").splitlines())
+
+
+def text_files() -> list[Path]:
+    folders = ("src", "tests", "docs", "benchmarks", ".ci")
+    found = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file()]
+    kept = [path for path in found if not {"_build", "__pycache__"} & set(path.parts) and path.suffix not in {".png", ".svg", ".pyc"}]
+    return sorted([*kept, ROOT / "README.md", ROOT / "pyproject.toml"])
+
+
+@pytest.mark.parametrize("path", source_files(), ids=each)
+def test_file_is_readable_in_a_sitting(path: Path) -> None:
+    assert line_count(path) <= MOST_LINES, f"{relative(path)} has two nouns in it: give each its own file"
+
+
+def test_package_stays_small() -> None:
+    engine = [path for path in source_files() if path.relative_to(PACKAGE).parts[0] not in APART_FROM_THE_PACKAGE]
+    sizes = [line_count(path) for path in engine]
+    assert median(sizes) <= MOST_LINES_IN_THE_MIDDLE
+    assert sum(sizes) <= MOST_LINES_OF_THE_PACKAGE
+
+
+@pytest.mark.parametrize("path", source_files(), ids=each)
+def test_everything_public_has_a_docstring(path: Path) -> None:
+    silent = [
+        f"{relative(path)}:{getattr(node, 'lineno', 1)} {name}"
+        for name, node in definitions(path)
+        if not (ast.get_docstring(node) or "").strip() and not is_documented_elsewhere(node)
+    ]
+    assert silent == []
+
+
+def is_documented_elsewhere(node: ast.AST) -> bool:
+    decorators = {ast.unparse(decorator).split("(")[0].split(".")[-1] for decorator in getattr(node, "decorator_list", [])}
+    return bool(decorators & {"override", "overload", "setter"})
+
+
+@pytest.mark.parametrize("path", source_files(), ids=each)
+def test_module_docstring_says_more_than_its_name(path: Path) -> None:
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    assert len(docstring.split()) >= 3, f"{relative(path)}: one sentence on what {name_of(path)} is for"
+
+
+@pytest.mark.parametrize("path", text_files(), ids=each)
+def test_file_speaks_of_the_project_alone(path: Path) -> None:
+    text = path.read_text(encoding="utf-8", errors="replace")
+    assert HOME_OF_A_MACHINE.findall(text) == [], "a path of one machine"
+    assert {host for host in URL.findall(text) if host not in HOSTS_THAT_MAY_BE_NAMED} == set(), "a host that nobody here answers for"
+
+
+def test_types_ship_with_the_package() -> None:
+    assert files("inventory_es").joinpath("py.typed").is_file()
