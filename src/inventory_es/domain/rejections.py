@@ -8,9 +8,8 @@ import attrs
 from inventory_es.domain.errors import RejectionError
 from inventory_es.domain.stream_id import StreamId
 
-_rejection = attrs.define(slots=False, eq=False, str=False, kw_only=True)
 
-@_rejection
+@attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class InvalidQuantityError(RejectionError, ValueError):
     """A count of units that is no whole number, or out of its range."""
 
@@ -24,7 +23,7 @@ class InvalidQuantityError(RejectionError, ValueError):
         """One sentence for a person, derived from the facts."""
         return f"{self.name} {self.problem}"
 
-@_rejection
+@attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class QuantityOverflowError(RejectionError):
     """A count above the largest that is kept exactly."""
 
@@ -38,7 +37,7 @@ class QuantityOverflowError(RejectionError):
         """One sentence for a person, derived from the facts."""
         return f"{self.name} would be above {self.limit}: use a larger smallest unit"
 
-@_rejection
+@attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class InvalidIdentifierError(RejectionError, ValueError):
     """An identifier that breaks the rules: 1 to 128 characters, no control characters, no lone surrogates."""
 
@@ -52,7 +51,7 @@ class InvalidIdentifierError(RejectionError, ValueError):
         """One sentence for a person, derived from the facts."""
         return f"{self.name} {self.problem}"
 
-@_rejection
+@attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class InvalidTtlError(RejectionError, ValueError):
     """A time to live that is not above zero, or beyond the calendar."""
 
@@ -65,7 +64,7 @@ class InvalidTtlError(RejectionError, ValueError):
         """One sentence for a person, derived from the facts."""
         return f"ttl {self.problem}"
 
-@_rejection
+@attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class InsufficientStockError(RejectionError):
     """Fewer units are free than were asked for.
 
@@ -97,7 +96,7 @@ class InsufficientStockError(RejectionError):
         kept = f" with {self.keep_available} to stay" if self.keep_available else ""
         return f"{self.inventory} has {self.available} available, {self.requested} were asked for{kept}: {self.shortfall} short"
 
-@_rejection
+@attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class ReservationNotFoundError(RejectionError):
     """No reservation of this id is open, nor among the most recent closed ones."""
 
@@ -111,7 +110,7 @@ class ReservationNotFoundError(RejectionError):
         """One sentence for a person, derived from the facts."""
         return f"{self.inventory} knows no reservation {self.reservation_id!r}: check the id"
 
-@_rejection
+@attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class ReservationIdTakenError(RejectionError):
     """The reservation id was used before, with another payload. An id is used once, for ever."""
 
@@ -125,7 +124,7 @@ class ReservationIdTakenError(RejectionError):
         """One sentence for a person, derived from the facts."""
         return f"reservation id {self.reservation_id!r} was used before in {self.inventory} for something else: choose a new id"
 
-@_rejection
+@attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class ReservationExpiredError(RejectionError):
     """The reservation ended by time.
 
@@ -144,7 +143,7 @@ class ReservationExpiredError(RejectionError):
         """One sentence for a person, derived from the facts."""
         return f"reservation {self.reservation_id!r} of {self.inventory} expired at {self.expired_at.isoformat()}: reserve again under a new id"
 
-@_rejection
+@attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class ReservationAlreadyReleasedError(RejectionError):
     """The reservation was released in full."""
 
@@ -158,7 +157,7 @@ class ReservationAlreadyReleasedError(RejectionError):
         """One sentence for a person, derived from the facts."""
         return f"reservation {self.reservation_id!r} of {self.inventory} was released: reserve again under a new id"
 
-@_rejection
+@attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class ReservationAlreadyCommittedError(RejectionError):
     """The reservation was committed: its goods have left."""
 
@@ -172,7 +171,7 @@ class ReservationAlreadyCommittedError(RejectionError):
         """One sentence for a person, derived from the facts."""
         return f"reservation {self.reservation_id!r} of {self.inventory} was committed, its goods have left; goods that come back are added as RETURNED"
 
-@_rejection
+@attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class QuantityExceedsReservationError(RejectionError):
     """More units than the reservation still holds."""
 
@@ -188,7 +187,7 @@ class QuantityExceedsReservationError(RejectionError):
         """One sentence for a person, derived from the facts."""
         return f"reservation {self.reservation_id!r} of {self.inventory} still holds {self.remaining}, not {self.requested}: ask for less"
 
-@_rejection
+@attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class WouldBreakReservationsError(RejectionError):
     """The adjustment would leave fewer units than are promised.
 
@@ -206,7 +205,7 @@ class WouldBreakReservationsError(RejectionError):
         """One sentence for a person, derived from the facts."""
         return f"{self.inventory} has promised {self.shortfall} more units than would be left: release reservations first, or adjust with shortfall BUMP"
 
-@_rejection
+@attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class NegativeStockError(RejectionError):
     """The adjustment takes away more than is there."""
 
@@ -221,7 +220,7 @@ class NegativeStockError(RejectionError):
         """One sentence for a person, derived from the facts."""
         return f"{self.inventory} has {self.on_hand} on hand, an adjustment of {self.delta} would go below 0: count again"
 
-@_rejection
+@attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class CommandExpiredError(RejectionError):
     """The command arrived at or after its ``not_after``."""
 
@@ -236,7 +235,7 @@ class CommandExpiredError(RejectionError):
         """One sentence for a person, derived from the facts."""
         return f"command {self.command_id!r} for {self.inventory} was not wanted after {self.not_after.isoformat()}: nothing was held, send a new one"
 
-@_rejection
+@attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class CountSupersededError(RejectionError):
     """A later count of the same shelf was recorded first.
 
@@ -256,7 +255,7 @@ class CountSupersededError(RejectionError):
         """One sentence for a person, derived from the facts."""
         return f"{self.inventory} was counted at version {self.last_count_version}, after the observed version {self.observed_version}: count again"
 
-@_rejection
+@attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class CommandIdReusedError(RejectionError):
     """The command id was used before, with another payload. An id names one command, for ever."""
 

@@ -1,0 +1,247 @@
+"""Deciders: what each command does to an inventory. Pure: they read, and return events or raise a rejection."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, assert_never
+
+from inventory_es.domain.commands import (
+    AddStock,
+    AdjustStock,
+    Command,
+    CommitStock,
+    ConfirmReservation,
+    ExpireReservations,
+    ExtendReservation,
+    RecordCount,
+    ReleaseStock,
+    ReserveStock,
+)
+from inventory_es.domain.draft import Draft
+from inventory_es.domain.events import (
+    Event,
+    ReservationExtendedEvent,
+    StockAddedEvent,
+    StockAdjustedEvent,
+    StockCommittedEvent,
+    StockReservedEvent,
+)
+from inventory_es.domain.quantity import MAX_QUANTITY
+from inventory_es.domain.reasons import AdjustReason, Outcome, ReleaseReason, Remainder, Shortfall
+from inventory_es.domain.rejections import (
+    CommandExpiredError,
+    CountSupersededError,
+    InsufficientStockError,
+    InvalidTtlError,
+    NegativeStockError,
+    QuantityExceedsReservationError,
+    QuantityOverflowError,
+    ReservationAlreadyCommittedError,
+    ReservationAlreadyReleasedError,
+    ReservationExpiredError,
+    ReservationIdTakenError,
+    ReservationNotFoundError,
+    WouldBreakReservationsError,
+)
+from inventory_es.domain.reservation import OpenReservation
+from inventory_es.domain.stock_view import StockView
+
+if TYPE_CHECKING:
+    from inventory_es.domain.inventory import Inventory
+
+Policy = Callable[[StockView, Command, datetime], None]
+"""A host's own rule. It is asked, after what is due was closed, about a command that the aggregate would accept with at least
+one event, and raises :class:`~inventory_es.errors.PolicyRejectedError` to refuse it. It must be pure."""
+
+
+def decide(
+    inventory: "Inventory",
+    command: Command,
+    *,
+    at: datetime,
+    observed_on_hand: int | None = None,
+    policies: Sequence[Policy] = (),
+) -> tuple[Event, ...]:
+    """See :meth:`Inventory.decide`."""
+    if command.inventory_id != inventory.inventory_id:
+        msg = f"the command is for {command.inventory_id}, this is {inventory.inventory_id}"
+        raise ValueError(msg)
+    if inventory.last_time is not None and at < inventory.last_time:
+        msg = f"the time of a decision must not be before the last event of {inventory.inventory_id}"
+        raise ValueError(msg)
+    view = StockView(inventory, at)
+    draft = Draft(view)
+    match command:
+        case ReserveStock():
+            _reserve(inventory, view, draft, command)
+        case CommitStock():
+            _commit(inventory, view, draft, command)
+        case ReleaseStock():
+            _release(inventory, view, draft, command)
+        case AddStock():
+            _add(draft, command)
+        case ConfirmReservation():
+            _confirm(inventory, view, draft, command)
+        case ExtendReservation():
+            _extend(inventory, view, draft, command)
+        case AdjustStock():
+            _adjust(inventory, draft, command.delta, command.reason, command.shortfall)
+        case RecordCount():
+            _count(inventory, draft, command, observed_on_hand)
+        case ExpireReservations():
+            return draft.expired(view.due[: command.limit])
+        case _:
+            assert_never(command)
+    if not draft.own:
+        return ()
+    for policy in policies:
+        policy(view, command, at)
+    return (*draft.closing, *draft.own)
+
+
+def _add(draft: Draft, command: AddStock) -> None:
+    on_hand = draft.on_hand + command.quantity
+    if on_hand > MAX_QUANTITY:
+        raise QuantityOverflowError(name="on_hand", limit=MAX_QUANTITY)
+    draft.on_hand = on_hand
+    draft.own.append(StockAddedEvent(*draft.place, command.quantity, command.reason, on_hand, draft.reserved))
+
+
+def _reserve(inventory: "Inventory", view: StockView, draft: Draft, command: ReserveStock) -> None:
+    reservation_id, quantity = command.reservation_id, command.quantity
+    if inventory.reservation(reservation_id) is not None or inventory.closed(reservation_id) is not None:
+        raise ReservationIdTakenError(inventory=inventory.inventory_id.stream, reservation_id=reservation_id)
+    if command.not_after is not None and view.at >= command.not_after:
+        raise CommandExpiredError(inventory=inventory.inventory_id.stream, command_id=reservation_id, not_after=command.not_after)
+    if view.unreserved - quantity < command.keep_available:
+        raise InsufficientStockError(
+            inventory=inventory.inventory_id.stream,
+            requested=quantity,
+            available=view.unreserved,
+            keep_available=command.keep_available,
+        )
+    expires_at = None if command.ttl is None else _after(view.at, command.ttl)
+    draft.reserved += quantity
+    draft.own.append(
+        StockReservedEvent(
+            *draft.place, quantity, reservation_id, command.purpose, command.owner_id, expires_at, draft.on_hand, draft.reserved
+        )
+    )
+
+
+def _extend(inventory: "Inventory", view: StockView, draft: Draft, command: ExtendReservation) -> None:
+    hold = _open(inventory, view, command.reservation_id)
+    if hold.expires_at is None:
+        return
+    expires_at = _after(view.at, command.ttl)
+    if expires_at > hold.expires_at:
+        draft.own.append(
+            ReservationExtendedEvent(*draft.place, hold.reservation_id, hold.expires_at, expires_at, draft.on_hand, draft.reserved)
+        )
+
+
+def _confirm(inventory: "Inventory", view: StockView, draft: Draft, command: ConfirmReservation) -> None:
+    hold = _open(inventory, view, command.reservation_id)
+    if hold.expires_at is not None:
+        draft.own.append(ReservationExtendedEvent(*draft.place, hold.reservation_id, hold.expires_at, None, draft.on_hand, draft.reserved))
+
+
+def _release(inventory: "Inventory", view: StockView, draft: Draft, command: ReleaseStock) -> None:
+    try:
+        hold = _open(inventory, view, command.reservation_id)
+    except (ReservationAlreadyReleasedError, ReservationExpiredError):
+        return
+    quantity = _some(hold, command.quantity, inventory)
+    draft.release(hold, quantity, command.reason, remaining=hold.remaining - quantity)
+
+
+def _commit(inventory: "Inventory", view: StockView, draft: Draft, command: CommitStock) -> None:
+    hold = _open(inventory, view, command.reservation_id)
+    quantity = _some(hold, command.quantity, inventory)
+    remaining = hold.remaining - quantity
+    draft.on_hand -= quantity
+    draft.reserved -= quantity
+    draft.own.append(
+        StockCommittedEvent(*draft.place, quantity, hold.reservation_id, remaining, command.reason, draft.on_hand, draft.reserved)
+    )
+    if remaining and command.remainder is Remainder.RELEASE:
+        draft.release(hold, remaining, ReleaseReason.REMAINDER, remaining=0)
+
+
+def _count(inventory: "Inventory", draft: Draft, command: RecordCount, observed_on_hand: int | None) -> None:
+    observed = command.observed_version
+    if observed < inventory.last_count_version:
+        raise CountSupersededError(
+            inventory=inventory.inventory_id.stream, observed_version=observed, last_count_version=inventory.last_count_version
+        )
+    if observed > inventory.version:
+        msg = f"observed_version {observed} of {inventory.inventory_id} is not there yet: its version is {inventory.version}"
+        raise ValueError(msg)
+    if observed == inventory.version:
+        observed_on_hand = inventory.units_on_hand
+    if observed_on_hand is None:
+        msg = f"observed_on_hand is needed: units on hand of {inventory.inventory_id} at version {observed}"
+        raise ValueError(msg)
+    delta = command.counted - observed_on_hand
+    if delta:
+        _adjust(inventory, draft, delta, AdjustReason.COUNT, command.shortfall, counted=command.counted, observed_version=observed)
+
+
+def _adjust(
+    inventory: "Inventory",
+    draft: Draft,
+    delta: int,
+    reason: AdjustReason,
+    shortfall: Shortfall,
+    *,
+    counted: int | None = None,
+    observed_version: int | None = None,
+) -> None:
+    on_hand = draft.on_hand + delta
+    if on_hand < 0:
+        raise NegativeStockError(inventory=inventory.inventory_id.stream, on_hand=draft.on_hand, delta=delta)
+    if on_hand > MAX_QUANTITY:
+        raise QuantityOverflowError(name="on_hand", limit=MAX_QUANTITY)
+    lacking = draft.reserved - on_hand
+    if lacking > 0:
+        if shortfall is Shortfall.REJECT:
+            raise WouldBreakReservationsError(inventory=inventory.inventory_id.stream, shortfall=lacking)
+        draft.bump(inventory.bump_candidates(), lacking)
+    draft.on_hand = on_hand
+    draft.own.append(StockAdjustedEvent(*draft.place, delta, reason, counted, observed_version, on_hand, draft.reserved))
+
+
+def _open(inventory: "Inventory", view: StockView, reservation_id: str) -> OpenReservation:
+    stream = inventory.inventory_id.stream
+    hold = inventory.reservation(reservation_id)
+    if hold is not None:
+        if hold.expires_at is not None and hold.expires_at <= view.at:
+            raise ReservationExpiredError(inventory=stream, reservation_id=reservation_id, expired_at=hold.expires_at)
+        return hold
+    closed = inventory.closed(reservation_id)
+    if closed is None:
+        raise ReservationNotFoundError(inventory=stream, reservation_id=reservation_id)
+    if closed.outcome is Outcome.COMMITTED:
+        raise ReservationAlreadyCommittedError(inventory=stream, reservation_id=reservation_id)
+    if closed.outcome is Outcome.EXPIRED and closed.expires_at is not None:
+        raise ReservationExpiredError(inventory=stream, reservation_id=reservation_id, expired_at=closed.expires_at)
+    raise ReservationAlreadyReleasedError(inventory=stream, reservation_id=reservation_id)
+
+
+def _some(hold: OpenReservation, quantity: int | None, inventory: "Inventory") -> int:
+    if quantity is None:
+        return hold.remaining
+    if quantity > hold.remaining:
+        raise QuantityExceedsReservationError(
+            inventory=inventory.inventory_id.stream,
+            reservation_id=hold.reservation_id,
+            requested=quantity,
+            remaining=hold.remaining,
+        )
+    return quantity
+
+
+def _after(at: datetime, ttl: timedelta) -> datetime:
+    try:
+        return at + ttl
+    except OverflowError:
+        raise InvalidTtlError(problem="ends beyond the calendar: choose a shorter one, or None for a firm hold") from None

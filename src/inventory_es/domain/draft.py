@@ -1,0 +1,63 @@
+"""The events that one decision is drafting, with their running balance."""
+
+from collections.abc import Iterable, Iterator
+
+from inventory_es.domain.events import Event, StockReleasedEvent
+from inventory_es.domain.reasons import ReleaseReason
+from inventory_es.domain.reservation import OpenReservation
+from inventory_es.domain.stock_view import StockView
+
+
+class Draft:
+    """Events of one command, in order.
+
+    Attributes:
+        place: product id and store id, which every event starts with.
+        on_hand: units there, after the events drafted so far.
+        reserved: units promised, after the events drafted so far and those that close what is due.
+        own: the command's own events.
+    """
+
+    __slots__ = ("_view", "on_hand", "own", "place", "reserved")
+
+    def __init__(self, view: StockView) -> None:
+        self._view = view
+        self.place = (view.inventory_id.product_id, view.inventory_id.store_id)
+        self.on_hand = view.on_hand
+        self.reserved = view.reserved
+        self.own: list[Event] = []
+
+    @property
+    def closing(self) -> tuple[Event, ...]:
+        """The events that close everything due: they stand before the command's own."""
+        due = self._view.due
+        return self.expired(due) if due else ()
+
+    def expired(self, holds: tuple[OpenReservation, ...]) -> tuple[Event, ...]:
+        """Events that end ``holds``, the first of those due, by time."""
+        reserved = self._view.reserved + sum(hold.remaining for hold in self._view.due)
+        events: list[Event] = []
+        for hold in holds:
+            reserved -= hold.remaining
+            events.append(
+                StockReleasedEvent(
+                    *self.place, hold.remaining, hold.reservation_id, 0, ReleaseReason.EXPIRED, self._view.on_hand, reserved
+                )
+            )
+        return tuple(events)
+
+    def release(self, hold: OpenReservation, quantity: int, reason: ReleaseReason, *, remaining: int) -> None:
+        """Give ``quantity`` of ``hold`` back, after which it still has ``remaining``."""
+        self.reserved -= quantity
+        self.own.append(
+            StockReleasedEvent(*self.place, quantity, hold.reservation_id, remaining, reason, self.on_hand, self.reserved)
+        )
+
+    def bump(self, holds: Iterable[OpenReservation], lacking: int) -> None:
+        """Release ``lacking`` units from ``holds`` in their order, the last one partially if that is enough."""
+        candidates: Iterator[OpenReservation] = (hold for hold in holds if not hold.is_due(self._view.at))
+        while lacking > 0:
+            hold = next(candidates)
+            quantity = min(lacking, hold.remaining)
+            self.release(hold, quantity, ReleaseReason.SHORTFALL, remaining=hold.remaining - quantity)
+            lacking -= quantity

@@ -1,0 +1,411 @@
+"""The aggregate: one product in one store."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple, NoReturn, Self
+
+from inventory_es.domain.commands import Command
+from inventory_es.domain.decide import Policy, decide
+from inventory_es.domain.errors import CorruptStreamError
+from inventory_es.domain.events import (
+    Event,
+    ReservationExtendedEvent,
+    StockAddedEvent,
+    StockAdjustedEvent,
+    StockCommittedEvent,
+    StockReleasedEvent,
+    StockReservedEvent,
+)
+from inventory_es.domain.hold_queue import HoldQueue, Key
+from inventory_es.domain.identifiers import InventoryId
+from inventory_es.domain.quantity import StockQuantity
+from inventory_es.domain.reasons import AdjustReason, Outcome, ReleaseReason
+from inventory_es.domain.recorded import Recorded
+from inventory_es.domain.reservation import ClosedReservation, OpenReservation
+from inventory_es.domain.snapshot import InventorySnapshot
+
+CLOSED_KEPT = 10_000
+"""How many closed reservations are remembered, by count, so that every replay gives the same answer."""
+
+
+class _Undo(NamedTuple):
+    version: int
+    on_hand: int
+    reserved: int
+    last_time: datetime | None
+    last_count_version: int
+    reservation_id: str | None
+    hold: OpenReservation | None
+    closed: bool
+    forgotten: tuple[str, ClosedReservation] | None
+
+
+class Inventory:
+    """State of one inventory, changed by :meth:`apply` alone.
+
+    Always: on hand ≥ reserved ≥ 0, and reserved is the sum of what the open reservations still hold.
+
+    Speculation: after :meth:`savepoint`, applied events can be taken back with :meth:`rollback` until :meth:`settle`.
+    Undoing costs what applying cost, however many reservations are open.
+    """
+
+    __slots__ = (
+        "_bump_order",
+        "_by_owner",
+        "_closed",
+        "_due",
+        "_last_count_version",
+        "_last_time",
+        "_on_hand",
+        "_open",
+        "_reserved",
+        "_undo",
+        "_version",
+        "inventory_id",
+    )
+
+    inventory_id: InventoryId
+
+    def __init__(self, inventory_id: InventoryId) -> None:
+        self.inventory_id = inventory_id
+        self._version = 0
+        self._on_hand = 0
+        self._reserved = 0
+        self._last_time: datetime | None = None
+        self._last_count_version = 0
+        self._open: dict[str, OpenReservation] = {}
+        self._closed: OrderedDict[str, ClosedReservation] = OrderedDict()
+        self._by_owner: dict[str, int] = {}
+        self._due = HoldQueue(self._is_due_key)
+        self._bump_order = HoldQueue(self._is_bump_key)
+        self._undo: list[_Undo] | None = None
+
+    @classmethod
+    def replay(cls, inventory_id: InventoryId, recorded: Iterable[Recorded]) -> Self:
+        """Fold a stream's events from the first one.
+
+        Raises:
+            CorruptStreamError: the events contradict each other.
+        """
+        inventory = cls(inventory_id)
+        for one in recorded:
+            inventory.apply(one)
+        return inventory
+
+    @classmethod
+    def from_snapshot(cls, snapshot: InventorySnapshot) -> Self:
+        """The state that ``snapshot`` holds, ready for the events after its version."""
+        inventory = cls(snapshot.inventory_id)
+        for hold in snapshot.open:
+            inventory._put(hold.reservation_id, hold)
+        inventory._closed.update(snapshot.closed)
+        inventory._version = snapshot.version
+        inventory._on_hand = snapshot.on_hand
+        inventory._reserved = snapshot.reserved
+        inventory._last_time = snapshot.last_time
+        inventory._last_count_version = snapshot.last_count_version
+        return inventory
+
+    def snapshot(self) -> InventorySnapshot:
+        """The whole state as one value. Costs in proportion to what is remembered."""
+        return InventorySnapshot(
+            inventory_id=self.inventory_id,
+            version=self._version,
+            on_hand=self._on_hand,
+            reserved=self._reserved,
+            last_time=self._last_time,
+            last_count_version=self._last_count_version,
+            open=tuple(sorted(self._open.values(), key=lambda hold: hold.version)),
+            closed=tuple(self._closed.items()),
+        )
+
+    def decide(
+        self,
+        command: Command,
+        *,
+        at: datetime,
+        observed_on_hand: int | None = None,
+        policies: Sequence[Policy] = (),
+    ) -> tuple[Event, ...]:
+        """What ``command`` does at ``at``: events to append, none for a no-op. Changes nothing.
+
+        Args:
+            command: addressed to this inventory.
+            at: the time, not before the last event's.
+            observed_on_hand: for a :class:`RecordCount`: units on hand at its ``observed_version``; not needed if that is the present version.
+            policies: the host's rules, asked about commands that would otherwise be accepted.
+
+        Raises:
+            RejectionError: the business says no.
+            ValueError: a command for another inventory, a time before the last event, a count of a version that is not there.
+        """
+        return decide(self, command, at=at, observed_on_hand=observed_on_hand, policies=policies)
+
+    def apply(self, recorded: Recorded) -> None:
+        """Take the next event of the stream: the only way that state changes.
+
+        Raises:
+            CorruptStreamError: it can't be the next event; the state is as before.
+        """
+        event, version, at = recorded
+        if version != self._version + 1:
+            self._corrupt(version, f"expected version {self._version + 1} next")
+        if self._last_time is not None and at < self._last_time:
+            self._corrupt(version, "time runs backwards")
+        if event.product_id != self.inventory_id.product_id or event.store_id != self.inventory_id.store_id:
+            self._corrupt(version, "the event belongs to another inventory")
+        on_hand, reserved, hold, closed = _APPLY[type(event)](self, event, version, at)
+        if on_hand != event.on_hand or reserved != event.reserved:
+            self._corrupt(version, f"it carries {event.on_hand}/{event.reserved} on hand/reserved, the fold gives {on_hand}/{reserved}")
+        self._take(event, hold, closed)
+        self._version = version
+        self._on_hand = on_hand
+        self._reserved = reserved
+        self._last_time = at
+        if type(event) is StockAdjustedEvent and event.reason is AdjustReason.COUNT:
+            self._last_count_version = version
+
+    def savepoint(self) -> int:
+        """A place to come back to with :meth:`rollback`. Applied events are undoable from here on."""
+        if self._undo is None:
+            self._undo = []
+        return len(self._undo)
+
+    def rollback(self, savepoint: int) -> None:
+        """Take back every event applied since ``savepoint``."""
+        undo = self._undo
+        if undo is None or not 0 <= savepoint <= len(undo):
+            msg = "no such savepoint: it was settled or rolled back"
+            raise ValueError(msg)
+        while len(undo) > savepoint:
+            before = undo.pop()
+            if before.reservation_id is not None:
+                if before.closed:
+                    del self._closed[before.reservation_id]
+                if before.forgotten is not None:
+                    self._closed[before.forgotten[0]] = before.forgotten[1]
+                    self._closed.move_to_end(before.forgotten[0], last=False)
+                self._put(before.reservation_id, before.hold)
+            self._version = before.version
+            self._on_hand = before.on_hand
+            self._reserved = before.reserved
+            self._last_time = before.last_time
+            self._last_count_version = before.last_count_version
+
+    def settle(self) -> None:
+        """Forget all savepoints: what was applied stands."""
+        self._undo = None
+
+    @property
+    def version(self) -> int:
+        """Events folded so far; 0 for none."""
+        return self._version
+
+    @property
+    def on_hand(self) -> StockQuantity:
+        """Units physically there."""
+        return StockQuantity(self._on_hand)
+
+    @property
+    def reserved(self) -> StockQuantity:
+        """Units promised by open reservations."""
+        return StockQuantity(self._reserved)
+
+    @property
+    def unreserved(self) -> StockQuantity:
+        """On hand minus reserved."""
+        return StockQuantity(self._on_hand - self._reserved)
+
+    @property
+    def units_on_hand(self) -> int:
+        """``on_hand`` as a plain int."""
+        return self._on_hand
+
+    @property
+    def units_reserved(self) -> int:
+        """``reserved`` as a plain int."""
+        return self._reserved
+
+    @property
+    def last_time(self) -> datetime | None:
+        """Time of the last event; ``None`` before the first."""
+        return self._last_time
+
+    @property
+    def last_count_version(self) -> int:
+        """Version of the last count's StockAdjustedEvent; 0 for none."""
+        return self._last_count_version
+
+    def reservation(self, reservation_id: str) -> OpenReservation | None:
+        """The open reservation of this id, due or not."""
+        return self._open.get(reservation_id)
+
+    def closed(self, reservation_id: str) -> ClosedReservation | None:
+        """How the reservation of this id ended, if it is among the last 10,000."""
+        return self._closed.get(reservation_id)
+
+    def reservations(self) -> Iterator[OpenReservation]:
+        """Every open reservation, in no particular order."""
+        return iter(self._open.values())
+
+    @property
+    def open_count(self) -> int:
+        """How many reservations are open."""
+        return len(self._open)
+
+    def reserved_for(self, owner_id: str) -> int:
+        """Units that open reservations hold for one owner, due ones included."""
+        return self._by_owner.get(owner_id, 0)
+
+    def due(self, at: datetime) -> tuple[OpenReservation, ...]:
+        """Open reservations that are due at ``at``, by (expires_at, reservation_id)."""
+        first = self._due.first
+        if first is None or first[0] > at:
+            return ()
+        due: list[OpenReservation] = []
+        for expires_at, reservation_id in self._due.walk():
+            if expires_at > at:
+                break
+            due.append(self._open[reservation_id])
+        return tuple(due)
+
+    def bump_candidates(self) -> Iterator[OpenReservation]:
+        """Open reservations in the order in which a shortfall bumps them: dated before firm, newest first."""
+        return (self._open[key[2]] for key in self._bump_order.walk())
+
+    def available_at(self, at: datetime) -> StockQuantity:
+        """What a reserve at ``at`` could get: unreserved plus what is due."""
+        return StockQuantity(self._on_hand - self._reserved + sum(hold.remaining for hold in self.due(at)))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Inventory) and self.snapshot() == other.snapshot()
+
+    __hash__ = None  # type: ignore[assignment]  # mutable
+
+    def __repr__(self) -> str:
+        return f"<Inventory {self.inventory_id} {self._on_hand}/{self._reserved} at version {self._version}>"
+
+    def _take(self, event: Event, hold: OpenReservation | None, closed: ClosedReservation | None) -> None:
+        reservation_id: str | None = getattr(event, "reservation_id", None)
+        if self._undo is not None:
+            will_forget = closed is not None and len(self._closed) >= CLOSED_KEPT
+            forgotten = next(iter(self._closed.items())) if will_forget else None
+            before = self._open.get(reservation_id) if reservation_id is not None else None
+            self._undo.append(
+                _Undo(
+                    self._version,
+                    self._on_hand,
+                    self._reserved,
+                    self._last_time,
+                    self._last_count_version,
+                    reservation_id,
+                    before,
+                    closed is not None,
+                    forgotten,
+                )
+            )
+        if reservation_id is None:
+            return
+        if closed is not None:
+            self._closed[reservation_id] = closed
+            if len(self._closed) > CLOSED_KEPT:
+                self._closed.popitem(last=False)
+        self._put(reservation_id, hold)
+
+    def _put(self, reservation_id: str, hold: OpenReservation | None) -> None:
+        before = self._open.get(reservation_id)
+        if hold is not None:
+            self._open[reservation_id] = hold
+            if before is None or before.expires_at != hold.expires_at:
+                self._bump_order.push((hold.expires_at is None, -hold.version, reservation_id))
+                if hold.expires_at is not None:
+                    self._due.push((hold.expires_at, reservation_id))
+        elif before is not None:
+            del self._open[reservation_id]
+        if before is not None and (hold is None or before.expires_at != hold.expires_at):
+            self._due.trim(len(self._open))
+            self._bump_order.trim(len(self._open))
+        owner_id = hold.owner_id if hold is not None else before.owner_id if before is not None else None
+        if owner_id is not None:
+            units = self._by_owner.get(owner_id, 0) + (hold.remaining if hold else 0) - (before.remaining if before else 0)
+            if units:
+                self._by_owner[owner_id] = units
+            else:
+                self._by_owner.pop(owner_id, None)
+
+    def _is_due_key(self, key: Key) -> bool:
+        hold = self._open.get(key[1])
+        return hold is not None and hold.expires_at == key[0]
+
+    def _is_bump_key(self, key: Key) -> bool:
+        hold = self._open.get(key[2])
+        return hold is not None and (hold.expires_at is None) is key[0]
+
+    def _corrupt(self, version: int, problem: str) -> NoReturn:
+        raise CorruptStreamError(stream=self.inventory_id.stream, version=version, problem=problem)
+
+    def _held(self, reservation_id: str, version: int) -> OpenReservation:
+        hold = self._open.get(reservation_id)
+        if hold is None:
+            self._corrupt(version, "it moves a reservation that is not open")
+        return hold
+
+    def _less(self, event: StockReleasedEvent | StockCommittedEvent, version: int) -> OpenReservation:
+        hold = self._held(event.reservation_id, version)
+        if event.remaining != hold.remaining - event.quantity:
+            self._corrupt(version, f"it leaves the reservation {event.remaining} of {hold.remaining} after {event.quantity}")
+        return hold
+
+    def _added(self, event: StockAddedEvent, _version: int, _at: datetime) -> "_Next":
+        return self._on_hand + event.quantity, self._reserved, None, None
+
+    def _adjusted(self, event: StockAdjustedEvent, _version: int, _at: datetime) -> "_Next":
+        return self._on_hand + event.delta, self._reserved, None, None
+
+    def _newly_reserved(self, event: StockReservedEvent, version: int, at: datetime) -> "_Next":
+        if event.reservation_id in self._open or event.reservation_id in self._closed:
+            self._corrupt(version, "it reserves under a reservation id that was used before")
+        hold = OpenReservation(
+            event.reservation_id, event.quantity, event.quantity, 0, event.purpose, event.owner_id, at, event.expires_at, version
+        )
+        return self._on_hand, self._reserved + event.quantity, hold, None
+
+    def _extended(self, event: ReservationExtendedEvent, version: int, _at: datetime) -> "_Next":
+        hold = self._held(event.reservation_id, version)
+        if hold.expires_at != event.previous_expires_at or (event.expires_at is not None and event.expires_at <= event.previous_expires_at):
+            self._corrupt(version, "it does not extend the reservation's time")
+        return self._on_hand, self._reserved, _with(hold, hold.remaining, hold.committed, event.expires_at), None
+
+    def _released(self, event: StockReleasedEvent, version: int, _at: datetime) -> "_Next":
+        hold = self._less(event, version)
+        on_hand, reserved = self._on_hand, self._reserved - event.quantity
+        if event.remaining:
+            return on_hand, reserved, _with(hold, event.remaining, hold.committed, hold.expires_at), None
+        outcome = Outcome.EXPIRED if event.reason is ReleaseReason.EXPIRED else Outcome.RELEASED
+        return on_hand, reserved, None, ClosedReservation(outcome, hold.committed, hold.original - hold.committed, hold.expires_at)
+
+    def _committed(self, event: StockCommittedEvent, version: int, _at: datetime) -> "_Next":
+        hold = self._less(event, version)
+        on_hand, reserved, committed = self._on_hand - event.quantity, self._reserved - event.quantity, hold.committed + event.quantity
+        if event.remaining:
+            return on_hand, reserved, _with(hold, event.remaining, committed, hold.expires_at), None
+        return on_hand, reserved, None, ClosedReservation(Outcome.COMMITTED, committed, hold.original - committed, hold.expires_at)
+
+
+_Next = tuple[int, int, OpenReservation | None, ClosedReservation | None]
+
+_APPLY: dict[type, Callable[[Inventory, Any, int, datetime], _Next]] = {
+    StockAddedEvent: Inventory._added,
+    StockReservedEvent: Inventory._newly_reserved,
+    ReservationExtendedEvent: Inventory._extended,
+    StockReleasedEvent: Inventory._released,
+    StockCommittedEvent: Inventory._committed,
+    StockAdjustedEvent: Inventory._adjusted,
+}
+
+
+def _with(hold: OpenReservation, remaining: int, committed: int, expires_at: datetime | None) -> OpenReservation:
+    return OpenReservation(
+        hold.reservation_id, hold.original, remaining, committed, hold.purpose, hold.owner_id, hold.reserved_at, expires_at, hold.version
+    )
