@@ -5,7 +5,7 @@ from inventory_es.ports.capabilities import Durability, FeedKind, StoreCapabilit
 from inventory_es.ports.clock import Clock, IdGenerator
 from inventory_es.ports.event_bus import BusCapabilities, BusSubscription, DeadLetter, Delivery, EventBus
 from inventory_es.ports.event_store import EventFeed, EventStore, GroupCommit, StreamCatalogue
-from inventory_es.ports.file_system import File, FileSystem, OpenMode
+from inventory_es.ports.file_system import File, FileSystem, LockFile, OpenMode
 from inventory_es.ports.records import (
     AppendResult,
     FeedPage,
@@ -36,6 +36,7 @@ __all__ = [
     "FileSystem",
     "GroupCommit",
     "IdGenerator",
+    "LockFile",
     "NewEvent",
     "OpenMode",
     "RecordedEvent",

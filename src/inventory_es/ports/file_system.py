@@ -5,7 +5,6 @@ it from worker threads. Every failure is an ``OSError`` with its ``errno``, as t
 """
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from typing import Literal, Protocol
 
 OpenMode = Literal["read", "write", "create"]
@@ -35,11 +34,33 @@ class File(Protocol):
         ...
 
     def map(self) -> memoryview:
-        """The whole content as read-only memory, for files that never change again. Released by :meth:`close`."""
+        """The whole content as read-only memory, for files that never change again. It stays readable after :meth:`close`."""
         ...
 
     def close(self) -> None:
         """Release the handle. Nothing is synced. Closing twice is fine."""
+        ...
+
+
+class LockFile(File, Protocol):
+    """A file with an exclusive advisory lock, which belongs to this open handle.
+
+    Another handle waits, in the same process too. The lock of a process that dies is free, and so is that of a closed handle.
+    """
+
+    def acquire(self, *, wait: bool = True) -> bool:
+        """Take the lock.
+
+        Args:
+            wait: until it is free; otherwise give up at once.
+
+        Returns:
+            Whether it is held now.
+        """
+        ...
+
+    def release(self) -> None:
+        """Free the lock, which this handle holds."""
         ...
 
 
@@ -65,7 +86,7 @@ class FileSystem(Protocol):
         ...
 
     def list_directory(self, path: str) -> Sequence[str]:
-        """Names in the directory, sorted."""
+        """Names in the directory, sorted. A symbolic link in place of the directory is refused."""
         ...
 
     def exists(self, path: str) -> bool:
@@ -73,17 +94,13 @@ class FileSystem(Protocol):
         ...
 
     def rename(self, source: str, target: str) -> None:
-        """Replace ``target`` by ``source`` atomically, within one directory."""
+        """Replace ``target`` by ``source`` atomically, within one directory. Durable after :meth:`sync_directory`."""
         ...
 
     def remove(self, path: str) -> None:
-        """Remove a file."""
+        """Remove a file. Durable after :meth:`sync_directory`."""
         ...
 
-    def lock(self, path: str) -> AbstractContextManager[File]:
-        """Hold the file's exclusive advisory lock while in the block, waiting for it; gives the open file (created if missing).
-
-        The lock is the process's and the instance's: another instance in the same process waits too. The operating system
-        frees it when the process dies.
-        """
+    def open_lock(self, path: str) -> LockFile:
+        """Open a file to lock, mode 0600, created empty if missing, without following a symbolic link. It is not locked yet."""
         ...

@@ -1,0 +1,171 @@
+"""The operating system's file system, for Linux and macOS.
+
+``sync`` is ``fdatasync`` on Linux. On macOS it is ``F_FULLFSYNC``, since ``fsync`` there leaves data in the drive's cache.
+"""
+
+import mmap
+import os
+import stat
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import ClassVar, TypeVar
+from weakref import WeakSet
+
+from inventory_es.ports.file_system import File, FileSystem, LockFile, OpenMode
+
+try:
+    import fcntl
+except ImportError as no_fcntl:
+    _reason = f"the file adapters need Linux or macOS, not {sys.platform}: use 'sqlite:' here"
+    raise ImportError(_reason) from no_fcntl
+
+_T = TypeVar("_T")
+_COMMON = os.O_NOFOLLOW | os.O_CLOEXEC
+_FLAGS: dict[OpenMode, int] = {
+    "read": os.O_RDONLY | _COMMON,
+    "write": os.O_RDWR | _COMMON,
+    "create": os.O_RDWR | os.O_CREAT | os.O_EXCL | _COMMON,
+}
+
+
+class OperatingSystemFile(File):
+    """An open regular file. Any number of threads may read it at once."""
+
+    def __init__(self, path: str, flags: int) -> None:
+        self._path = path
+        self._descriptor = os.open(path, flags, 0o600)
+        if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+            self.close()
+            msg = "not a regular file"
+            raise OSError(msg)
+
+    def read(self, size: int, offset: int) -> bytes:
+        """Up to ``size`` bytes from ``offset``; fewer only at the end of the file."""
+        data = os.pread(self._descriptor, size, offset)
+        while 0 < len(data) < size:
+            more = os.pread(self._descriptor, size - len(data), offset + len(data))
+            if not more:
+                break
+            data += more
+        return data
+
+    def write(self, data: bytes, offset: int) -> None:
+        """Write all of ``data`` at ``offset``."""
+        written = os.pwrite(self._descriptor, data, offset)
+        while written < len(data):
+            written += os.pwrite(self._descriptor, memoryview(data)[written:], offset + written)
+
+    def sync(self) -> None:
+        """Make content and size durable."""
+        _sync(self._descriptor)
+
+    def truncate(self, size: int) -> None:
+        """Cut or extend to ``size`` bytes."""
+        os.ftruncate(self._descriptor, size)
+
+    def size(self) -> int:
+        """Length in bytes."""
+        return os.fstat(self._descriptor).st_size
+
+    def map(self) -> memoryview:
+        """The whole content as read-only memory; it stays readable after :meth:`close`."""
+        if self.size() == 0:
+            return memoryview(b"")
+        return memoryview(mmap.mmap(self._descriptor, 0, prot=mmap.PROT_READ, flags=mmap.MAP_SHARED))
+
+    def close(self) -> None:
+        """Release the handle."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+class OperatingSystemLockFile(OperatingSystemFile, LockFile):
+    """A file with a ``flock``.
+
+    A child made by ``fork`` shares the lock of its parent; so its copies are closed at once, or a lock would outlive a parent that died.
+    """
+
+    _open: ClassVar[WeakSet["OperatingSystemLockFile"] | None] = None
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, os.O_RDWR | os.O_CREAT | _COMMON)
+        cls = OperatingSystemLockFile
+        if cls._open is None:
+            cls._open = WeakSet()
+            os.register_at_fork(after_in_child=_close_inherited)
+        cls._open.add(self)
+
+    @classmethod
+    def close_all(cls) -> None:
+        """Close every lock file of this process, as a fresh child does."""
+        for file in tuple(cls._open or ()):
+            file.close()
+
+    def acquire(self, *, wait: bool = True) -> bool:
+        """Take the lock; see the port."""
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def release(self) -> None:
+        """Free the lock."""
+        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+
+class OperatingSystem(FileSystem):
+    """The operating system behind the :class:`~inventory_es.ports.FileSystem` port. It has no state."""
+
+    def open(self, path: str, mode: OpenMode) -> File:
+        """Open a regular file; see the port."""
+        return OperatingSystemFile(path, _FLAGS[mode])
+
+    def make_directory(self, path: str) -> None:
+        """Create one directory, mode 0700."""
+        Path(path).mkdir(mode=0o700)
+
+    def sync_directory(self, path: str) -> None:
+        """Make the directory's entries durable."""
+        _in_directory(path, _sync if sys.platform == "darwin" else os.fsync)
+
+    def list_directory(self, path: str) -> Sequence[str]:
+        """Names in the directory, sorted."""
+        return sorted(_in_directory(path, os.listdir))
+
+    def exists(self, path: str) -> bool:
+        """Whether there is anything at ``path``, a broken link included."""
+        return os.path.lexists(path)
+
+    def rename(self, source: str, target: str) -> None:
+        """Replace ``target`` by ``source`` atomically."""
+        Path(source).replace(target)
+
+    def remove(self, path: str) -> None:
+        """Remove a file."""
+        Path(path).unlink()
+
+    def open_lock(self, path: str) -> LockFile:
+        """Open a file to lock; see the port."""
+        return OperatingSystemLockFile(path)
+
+
+def _in_directory(path: str, work: Callable[[int], _T]) -> _T:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | _COMMON)
+    try:
+        return work(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync(descriptor: int) -> None:
+    if sys.platform == "darwin":
+        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+    else:
+        os.fdatasync(descriptor)
+
+
+def _close_inherited() -> None:
+    OperatingSystemLockFile.close_all()
