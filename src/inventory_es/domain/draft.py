@@ -40,18 +40,14 @@ class Draft:
         for hold in holds:
             reserved -= hold.remaining
             events.append(
-                StockReleasedEvent(
-                    *self.place, hold.remaining, hold.reservation_id, 0, ReleaseReason.EXPIRED, self._view.on_hand, reserved
-                )
+                StockReleasedEvent(*self.place, hold.remaining, hold.reservation_id, 0, ReleaseReason.EXPIRED, self._view.on_hand, reserved)
             )
         return tuple(events)
 
     def release(self, hold: OpenReservation, quantity: int, reason: ReleaseReason, *, remaining: int) -> None:
         """Give ``quantity`` of ``hold`` back, after which it still has ``remaining``."""
         self.reserved -= quantity
-        self.own.append(
-            StockReleasedEvent(*self.place, quantity, hold.reservation_id, remaining, reason, self.on_hand, self.reserved)
-        )
+        self.own.append(StockReleasedEvent(*self.place, quantity, hold.reservation_id, remaining, reason, self.on_hand, self.reserved))
 
     def bump(self, holds: Iterable[OpenReservation], lacking: int) -> None:
         """Release ``lacking`` units from ``holds`` in their order, the last one partially if that is enough."""

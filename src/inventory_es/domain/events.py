@@ -130,9 +130,7 @@ class StockAdjustedEvent:
         _check_balance(self)
 
 
-Event = (
-    StockAddedEvent | StockReservedEvent | ReservationExtendedEvent | StockReleasedEvent | StockCommittedEvent | StockAdjustedEvent
-)
+Event = StockAddedEvent | StockReservedEvent | ReservationExtendedEvent | StockReleasedEvent | StockCommittedEvent | StockAdjustedEvent
 """Any event of an inventory."""
 
 EVENT_TYPES: tuple[type[Any], ...] = (

@@ -8,7 +8,7 @@ old retries into conflicts.
 import hashlib
 import json
 from datetime import timedelta
-from functools import cache
+from typing import Any, get_args
 
 import attrs
 
@@ -28,14 +28,16 @@ def fingerprint(command: Command) -> str:
         "product_id": command.inventory_id.product_id,
         "store_id": command.inventory_id.store_id,
     }
-    for name, default in _fields(type(command)):
+    for name, default in _FIELDS[command.__class__]:
         value = getattr(command, name)
         if value != default:
             payload[name] = value // timedelta(microseconds=1) if isinstance(value, timedelta) else value
     return f"{VERSION}:{hashlib.sha256(_canonical(payload).encode('utf-8')).hexdigest()[:32]}"
 
 
-@cache
-def _fields(kind: type[Command]) -> tuple[tuple[str, object], ...]:
+def _fields(kind: type[Any]) -> tuple[tuple[str, object], ...]:
     left_out = _LEFT_OUT | ({"reservation_id"} if kind is ReserveStock else frozenset())
     return tuple((field.name, field.default) for field in attrs.fields(kind) if field.name not in left_out)
+
+
+_FIELDS: dict[type[Any], tuple[tuple[str, object], ...]] = {kind: _fields(kind) for kind in get_args(Command)}

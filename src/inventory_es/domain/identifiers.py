@@ -90,9 +90,7 @@ class InventoryId:
         return str(self.stream)
 
     def __eq__(self, other: object) -> bool:
-        return self is other or (
-            isinstance(other, InventoryId) and self.product_id == other.product_id and self.store_id == other.store_id
-        )
+        return self is other or (isinstance(other, InventoryId) and self.product_id == other.product_id and self.store_id == other.store_id)
 
     def __hash__(self) -> int:
         return hash((self.product_id, self.store_id))
@@ -116,7 +114,7 @@ class ReservationRef:
     reservation_id: str
 
     def __init__(self, product_id: str | UUID, store_id: str | UUID, reservation_id: str | UUID) -> None:
-        self.__attrs_init__(  # type: ignore[attr-defined]  # made by attrs
+        self.__attrs_init__(
             identifier("product_id", product_id),
             identifier("store_id", store_id),
             identifier("reservation_id", reservation_id),

@@ -1,26 +1,19 @@
 """The aggregate: one product in one store."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple, NoReturn, Self
+from typing import NamedTuple, NoReturn, Self
 
 from inventory_es.domain.commands import Command
 from inventory_es.domain.decide import Policy, decide
 from inventory_es.domain.errors import CorruptStreamError
-from inventory_es.domain.events import (
-    Event,
-    ReservationExtendedEvent,
-    StockAddedEvent,
-    StockAdjustedEvent,
-    StockCommittedEvent,
-    StockReleasedEvent,
-    StockReservedEvent,
-)
+from inventory_es.domain.events import Event, StockAdjustedEvent
+from inventory_es.domain.fold import balance_after
 from inventory_es.domain.hold_queue import HoldQueue, Key
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.quantity import StockQuantity
-from inventory_es.domain.reasons import AdjustReason, Outcome, ReleaseReason
+from inventory_es.domain.reasons import AdjustReason
 from inventory_es.domain.recorded import Recorded
 from inventory_es.domain.reservation import ClosedReservation, OpenReservation
 from inventory_es.domain.snapshot import InventorySnapshot
@@ -133,7 +126,8 @@ class Inventory:
         Args:
             command: addressed to this inventory.
             at: the time, not before the last event's.
-            observed_on_hand: for a :class:`RecordCount`: units on hand at its ``observed_version``; not needed if that is the present version.
+            observed_on_hand: for a :class:`RecordCount`: units on hand at its ``observed_version``; not needed if that is the
+                present version.
             policies: the host's rules, asked about commands that would otherwise be accepted.
 
         Raises:
@@ -155,7 +149,7 @@ class Inventory:
             self._corrupt(version, "time runs backwards")
         if event.product_id != self.inventory_id.product_id or event.store_id != self.inventory_id.store_id:
             self._corrupt(version, "the event belongs to another inventory")
-        on_hand, reserved, hold, closed = _APPLY[type(event)](self, event, version, at)
+        on_hand, reserved, hold, closed = balance_after(self, event, version, at)
         if on_hand != event.on_hand or reserved != event.reserved:
             self._corrupt(version, f"it carries {event.on_hand}/{event.reserved} on hand/reserved, the fold gives {on_hand}/{reserved}")
         self._take(event, hold, closed)
@@ -344,68 +338,3 @@ class Inventory:
 
     def _corrupt(self, version: int, problem: str) -> NoReturn:
         raise CorruptStreamError(stream=self.inventory_id.stream, version=version, problem=problem)
-
-    def _held(self, reservation_id: str, version: int) -> OpenReservation:
-        hold = self._open.get(reservation_id)
-        if hold is None:
-            self._corrupt(version, "it moves a reservation that is not open")
-        return hold
-
-    def _less(self, event: StockReleasedEvent | StockCommittedEvent, version: int) -> OpenReservation:
-        hold = self._held(event.reservation_id, version)
-        if event.remaining != hold.remaining - event.quantity:
-            self._corrupt(version, f"it leaves the reservation {event.remaining} of {hold.remaining} after {event.quantity}")
-        return hold
-
-    def _added(self, event: StockAddedEvent, _version: int, _at: datetime) -> "_Next":
-        return self._on_hand + event.quantity, self._reserved, None, None
-
-    def _adjusted(self, event: StockAdjustedEvent, _version: int, _at: datetime) -> "_Next":
-        return self._on_hand + event.delta, self._reserved, None, None
-
-    def _newly_reserved(self, event: StockReservedEvent, version: int, at: datetime) -> "_Next":
-        if event.reservation_id in self._open or event.reservation_id in self._closed:
-            self._corrupt(version, "it reserves under a reservation id that was used before")
-        hold = OpenReservation(
-            event.reservation_id, event.quantity, event.quantity, 0, event.purpose, event.owner_id, at, event.expires_at, version
-        )
-        return self._on_hand, self._reserved + event.quantity, hold, None
-
-    def _extended(self, event: ReservationExtendedEvent, version: int, _at: datetime) -> "_Next":
-        hold = self._held(event.reservation_id, version)
-        if hold.expires_at != event.previous_expires_at or (event.expires_at is not None and event.expires_at <= event.previous_expires_at):
-            self._corrupt(version, "it does not extend the reservation's time")
-        return self._on_hand, self._reserved, _with(hold, hold.remaining, hold.committed, event.expires_at), None
-
-    def _released(self, event: StockReleasedEvent, version: int, _at: datetime) -> "_Next":
-        hold = self._less(event, version)
-        on_hand, reserved = self._on_hand, self._reserved - event.quantity
-        if event.remaining:
-            return on_hand, reserved, _with(hold, event.remaining, hold.committed, hold.expires_at), None
-        outcome = Outcome.EXPIRED if event.reason is ReleaseReason.EXPIRED else Outcome.RELEASED
-        return on_hand, reserved, None, ClosedReservation(outcome, hold.committed, hold.original - hold.committed, hold.expires_at)
-
-    def _committed(self, event: StockCommittedEvent, version: int, _at: datetime) -> "_Next":
-        hold = self._less(event, version)
-        on_hand, reserved, committed = self._on_hand - event.quantity, self._reserved - event.quantity, hold.committed + event.quantity
-        if event.remaining:
-            return on_hand, reserved, _with(hold, event.remaining, committed, hold.expires_at), None
-        return on_hand, reserved, None, ClosedReservation(Outcome.COMMITTED, committed, hold.original - committed, hold.expires_at)
-
-
-_Next = tuple[int, int, OpenReservation | None, ClosedReservation | None]
-
-_APPLY: dict[type, Callable[[Inventory, Any, int, datetime], _Next]] = {
-    StockAddedEvent: Inventory._added,
-    StockReservedEvent: Inventory._newly_reserved,
-    ReservationExtendedEvent: Inventory._extended,
-    StockReleasedEvent: Inventory._released,
-    StockCommittedEvent: Inventory._committed,
-    StockAdjustedEvent: Inventory._adjusted,
-}
-
-
-def _with(hold: OpenReservation, remaining: int, committed: int, expires_at: datetime | None) -> OpenReservation:
-    return OpenReservation(
-        hold.reservation_id, hold.original, remaining, committed, hold.purpose, hold.owner_id, hold.reserved_at, expires_at, hold.version
-    )

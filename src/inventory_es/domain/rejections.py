@@ -23,6 +23,7 @@ class InvalidQuantityError(RejectionError, ValueError):
         """One sentence for a person, derived from the facts."""
         return f"{self.name} {self.problem}"
 
+
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class QuantityOverflowError(RejectionError):
     """A count above the largest that is kept exactly."""
@@ -36,6 +37,7 @@ class QuantityOverflowError(RejectionError):
     def message(self) -> str:
         """One sentence for a person, derived from the facts."""
         return f"{self.name} would be above {self.limit}: use a larger smallest unit"
+
 
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class InvalidIdentifierError(RejectionError, ValueError):
@@ -51,6 +53,7 @@ class InvalidIdentifierError(RejectionError, ValueError):
         """One sentence for a person, derived from the facts."""
         return f"{self.name} {self.problem}"
 
+
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class InvalidTtlError(RejectionError, ValueError):
     """A time to live that is not above zero, or beyond the calendar."""
@@ -63,6 +66,7 @@ class InvalidTtlError(RejectionError, ValueError):
     def message(self) -> str:
         """One sentence for a person, derived from the facts."""
         return f"ttl {self.problem}"
+
 
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class InsufficientStockError(RejectionError):
@@ -96,6 +100,7 @@ class InsufficientStockError(RejectionError):
         kept = f" with {self.keep_available} to stay" if self.keep_available else ""
         return f"{self.inventory} has {self.available} available, {self.requested} were asked for{kept}: {self.shortfall} short"
 
+
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class ReservationNotFoundError(RejectionError):
     """No reservation of this id is open, nor among the most recent closed ones."""
@@ -110,6 +115,7 @@ class ReservationNotFoundError(RejectionError):
         """One sentence for a person, derived from the facts."""
         return f"{self.inventory} knows no reservation {self.reservation_id!r}: check the id"
 
+
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class ReservationIdTakenError(RejectionError):
     """The reservation id was used before, with another payload. An id is used once, for ever."""
@@ -123,6 +129,7 @@ class ReservationIdTakenError(RejectionError):
     def message(self) -> str:
         """One sentence for a person, derived from the facts."""
         return f"reservation id {self.reservation_id!r} was used before in {self.inventory} for something else: choose a new id"
+
 
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class ReservationExpiredError(RejectionError):
@@ -141,7 +148,11 @@ class ReservationExpiredError(RejectionError):
     @property
     def message(self) -> str:
         """One sentence for a person, derived from the facts."""
-        return f"reservation {self.reservation_id!r} of {self.inventory} expired at {self.expired_at.isoformat()}: reserve again under a new id"
+        return (
+            f"reservation {self.reservation_id!r} of {self.inventory} expired at {self.expired_at.isoformat()}: "
+            "reserve again under a new id"
+        )
+
 
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class ReservationAlreadyReleasedError(RejectionError):
@@ -157,6 +168,7 @@ class ReservationAlreadyReleasedError(RejectionError):
         """One sentence for a person, derived from the facts."""
         return f"reservation {self.reservation_id!r} of {self.inventory} was released: reserve again under a new id"
 
+
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class ReservationAlreadyCommittedError(RejectionError):
     """The reservation was committed: its goods have left."""
@@ -169,7 +181,11 @@ class ReservationAlreadyCommittedError(RejectionError):
     @property
     def message(self) -> str:
         """One sentence for a person, derived from the facts."""
-        return f"reservation {self.reservation_id!r} of {self.inventory} was committed, its goods have left; goods that come back are added as RETURNED"
+        return (
+            f"reservation {self.reservation_id!r} of {self.inventory} was committed, its goods have left; "
+            "goods that come back are added as RETURNED"
+        )
+
 
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class QuantityExceedsReservationError(RejectionError):
@@ -187,6 +203,7 @@ class QuantityExceedsReservationError(RejectionError):
         """One sentence for a person, derived from the facts."""
         return f"reservation {self.reservation_id!r} of {self.inventory} still holds {self.remaining}, not {self.requested}: ask for less"
 
+
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class WouldBreakReservationsError(RejectionError):
     """The adjustment would leave fewer units than are promised.
@@ -203,7 +220,11 @@ class WouldBreakReservationsError(RejectionError):
     @property
     def message(self) -> str:
         """One sentence for a person, derived from the facts."""
-        return f"{self.inventory} has promised {self.shortfall} more units than would be left: release reservations first, or adjust with shortfall BUMP"
+        return (
+            f"{self.inventory} has promised {self.shortfall} more units than would be left: "
+            "release reservations first, or adjust with shortfall BUMP"
+        )
+
 
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class NegativeStockError(RejectionError):
@@ -220,6 +241,7 @@ class NegativeStockError(RejectionError):
         """One sentence for a person, derived from the facts."""
         return f"{self.inventory} has {self.on_hand} on hand, an adjustment of {self.delta} would go below 0: count again"
 
+
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class CommandExpiredError(RejectionError):
     """The command arrived at or after its ``not_after``."""
@@ -233,7 +255,11 @@ class CommandExpiredError(RejectionError):
     @property
     def message(self) -> str:
         """One sentence for a person, derived from the facts."""
-        return f"command {self.command_id!r} for {self.inventory} was not wanted after {self.not_after.isoformat()}: nothing was held, send a new one"
+        return (
+            f"command {self.command_id!r} for {self.inventory} was not wanted after {self.not_after.isoformat()}: "
+            "nothing was held, send a new one"
+        )
+
 
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class CountSupersededError(RejectionError):
@@ -253,7 +279,11 @@ class CountSupersededError(RejectionError):
     @property
     def message(self) -> str:
         """One sentence for a person, derived from the facts."""
-        return f"{self.inventory} was counted at version {self.last_count_version}, after the observed version {self.observed_version}: count again"
+        return (
+            f"{self.inventory} was counted at version {self.last_count_version}, after the observed version {self.observed_version}: "
+            "count again"
+        )
+
 
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class CommandIdReusedError(RejectionError):
