@@ -79,7 +79,8 @@ def example_error(kind: type[InventoryError]) -> InventoryError:
 
 
 def test_codes_are_unique() -> None:
-    codes = Counter(kind.code for kind in [InventoryError, *ERRORS])
+    everything: list[type[InventoryError]] = [InventoryError, *ERRORS]
+    codes = Counter(kind.code for kind in everything)
     assert [code for code, count in codes.items() if count > 1] == []
     assert [code for code in codes if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", code)] == []
 

@@ -1,0 +1,37 @@
+"""The directive ``{door-table}``: the names behind one door, each with the first sentence of its docstring and a link to the whole of it."""
+
+import importlib
+import inspect
+from typing import ClassVar
+
+from docutils import nodes
+from docutils.statemachine import StringList
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+
+class DoorTable(SphinxDirective):
+    """``{door-table} inventory_es``: every name of the module's ``__all__``."""
+
+    required_arguments = 1
+    option_spec: ClassVar[dict[str, object]] = {}
+
+    def run(self) -> list[nodes.Node]:
+        """The table as nodes."""
+        module = importlib.import_module(self.arguments[0])
+        names = [name for name in module.__all__ if not name.startswith("__")]
+        lines = ["| Name | What it is |", "|---|---|", *(f"| {{py:obj}}`{name}` | {_sentence(getattr(module, name))} |" for name in names)]
+        parent = nodes.Element()
+        self.state.nested_parse(StringList(lines, source=self.get_source_info()[0]), self.content_offset, parent)
+        return parent.children
+
+
+def _sentence(value: object) -> str:
+    summary = " ".join((inspect.getdoc(value) or "").split("\n\n")[0].split())
+    return summary.replace("|", "\\|").replace("``", "`")
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the directive."""
+    app.add_directive("door-table", DoorTable)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,27 @@
+"""Links to our own names, wherever a name is defined and through whichever door a page documents it."""
+
+from docutils import nodes
+from sphinx.addnodes import pending_xref
+from sphinx.application import Sphinx
+from sphinx.domains.python import PythonDomain
+from sphinx.environment import BuildEnvironment
+from sphinx.util.nodes import make_refnode
+
+
+def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.TextElement) -> nodes.reference | None:
+    """Find the one documented object whose last name is the one that is looked for."""
+    if node.get("refdomain") != "py" or not isinstance(env.domains["py"], PythonDomain):
+        return None
+    target = node["reftarget"]
+    tail = ".".join(target.split(".")[-2:]) if node.get("reftype") in {"meth", "attr"} else target.split(".")[-1]
+    found = {name: entry for name, entry in env.domains["py"].objects.items() if f".{name}".endswith(f".{tail}")}
+    if len(found) != 1:
+        return None
+    ((name, entry),) = found.items()
+    return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, content, name)
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the resolver."""
+    app.connect("missing-reference", resolve)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
