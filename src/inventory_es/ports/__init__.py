@@ -3,9 +3,11 @@
 from inventory_es.ports.cache import Cache, CacheEntry
 from inventory_es.ports.capabilities import Durability, FeedKind, StoreCapabilities
 from inventory_es.ports.clock import Clock, IdGenerator
+from inventory_es.ports.codec import EncodedEvent, EventCodec
 from inventory_es.ports.event_bus import BusCapabilities, BusSubscription, DeadLetter, Delivery, EventBus
 from inventory_es.ports.event_store import EventFeed, EventStore, GroupCommit, StreamCatalogue
 from inventory_es.ports.file_system import File, FileSystem, LockFile, OpenMode
+from inventory_es.ports.metadata import EventMetadata
 from inventory_es.ports.records import (
     AppendResult,
     FeedPage,
@@ -27,8 +29,11 @@ __all__ = [
     "DeadLetter",
     "Delivery",
     "Durability",
+    "EncodedEvent",
     "EventBus",
+    "EventCodec",
     "EventFeed",
+    "EventMetadata",
     "EventStore",
     "FeedKind",
     "FeedPage",

@@ -1,0 +1,60 @@
+"""The port of an event codec: events as objects on one side, bytes on the other."""
+
+from typing import Any, NamedTuple, Protocol
+
+from inventory_es.ports.metadata import EventMetadata
+from inventory_es.ports.records import RecordedEvent
+
+
+class EncodedEvent(NamedTuple):
+    """What an event is to a store.
+
+    Attributes:
+        event_type: its wire name.
+        schema_version: of the payload, 1 or more.
+        data: the payload, one JSON object in UTF-8 without line breaks.
+    """
+
+    event_type: str
+    schema_version: int
+    data: bytes
+
+
+class EventCodec(Protocol):
+    """Turns events into payloads and back. Pure, and safe to call from any thread.
+
+    One byte form: equal events have equal bytes, in every process and release, since a command that is sent again is
+    recognised by the bytes of its events. ``decode`` gives back what ``encode`` took.
+    """
+
+    def encode(self, event: object, /) -> EncodedEvent:
+        """The stored form of an event.
+
+        Raises:
+            ValueError: a type that is not registered, or a payload that could not be read back.
+        """
+        ...
+
+    def encode_metadata(self, metadata: EventMetadata, /) -> bytes:
+        """The stored form of metadata: one JSON object; what is ``None`` is left out.
+
+        Raises:
+            ValueError: an extra value that could not be read back.
+        """
+        ...
+
+    def decode(self, recorded: RecordedEvent, /) -> Any:
+        """The event that was recorded, in the newest schema version of its type.
+
+        Raises:
+            EventDecodeError: an unknown type or version, or bytes that are no such event. Nothing else, whatever the bytes.
+        """
+        ...
+
+    def decode_metadata(self, recorded: RecordedEvent, /) -> EventMetadata:
+        """The metadata that was recorded; keys that this package does not know are in ``extra``.
+
+        Raises:
+            EventDecodeError: bytes that are no metadata. Nothing else, whatever the bytes.
+        """
+        ...
