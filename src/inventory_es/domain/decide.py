@@ -16,7 +16,7 @@ from inventory_es.domain.commands import (
     ReleaseStock,
     ReserveStock,
 )
-from inventory_es.domain.draft import Draft
+from inventory_es.domain.draft import Draft, expired
 from inventory_es.domain.events import (
     Event,
     ReservationExtendedEvent,
@@ -48,6 +48,8 @@ from inventory_es.domain.stock_view import StockView
 if TYPE_CHECKING:
     from inventory_es.domain.inventory import Inventory
 
+_ZERO = timedelta(0)
+
 Policy = Callable[[StockView, Command, datetime], None]
 """A host's own rule. It is asked, after what is due was closed, about a command that the aggregate would accept with at least
 one event, and raises :class:`~inventory_es.errors.PolicyRejectedError` to refuse it. It must be pure."""
@@ -65,11 +67,16 @@ def decide(
     if command.inventory_id != inventory.inventory_id:
         msg = f"the command is for {command.inventory_id}, this is {inventory.inventory_id}"
         raise ValueError(msg)
+    if at.utcoffset() != _ZERO:
+        msg = "the time of a decision must be an aware datetime in UTC"
+        raise ValueError(msg)
     if inventory.last_time is not None and at < inventory.last_time:
         msg = f"the time of a decision must not be before the last event of {inventory.inventory_id}"
         raise ValueError(msg)
+    if isinstance(command, ExpireReservations):
+        return expired(inventory, inventory.due(at, limit=command.limit))
     view = StockView(inventory, at)
-    draft = Draft(view)
+    draft = Draft(inventory, view)
     match command:
         case ReserveStock():
             _reserve(inventory, view, draft, command)
@@ -87,8 +94,6 @@ def decide(
             _adjust(inventory, draft, command.delta, command.reason, command.shortfall)
         case RecordCount():
             _count(inventory, draft, command, observed_on_hand)
-        case ExpireReservations():
-            return draft.expired(view.due[: command.limit])
         case _:
             assert_never(command)
     if not draft.own:

@@ -1,11 +1,26 @@
 """The events that one decision is drafting, with their running balance."""
 
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from inventory_es.domain.events import Event, StockReleasedEvent
 from inventory_es.domain.reasons import ReleaseReason
 from inventory_es.domain.reservation import OpenReservation
 from inventory_es.domain.stock_view import StockView
+
+if TYPE_CHECKING:
+    from inventory_es.domain.inventory import Inventory
+
+
+def expired(inventory: "Inventory", holds: Iterable[OpenReservation]) -> tuple[Event, ...]:
+    """Events that end ``holds``, the first of those due, by time."""
+    place = (inventory.inventory_id.product_id, inventory.inventory_id.store_id)
+    on_hand, reserved = inventory.units_on_hand, inventory.units_reserved
+    events: list[Event] = []
+    for hold in holds:
+        reserved -= hold.remaining
+        events.append(StockReleasedEvent(*place, hold.remaining, hold.reservation_id, 0, ReleaseReason.EXPIRED, on_hand, reserved))
+    return tuple(events)
 
 
 class Draft:
@@ -18,9 +33,10 @@ class Draft:
         own: the command's own events.
     """
 
-    __slots__ = ("_view", "on_hand", "own", "place", "reserved")
+    __slots__ = ("_inventory", "_view", "on_hand", "own", "place", "reserved")
 
-    def __init__(self, view: StockView) -> None:
+    def __init__(self, inventory: "Inventory", view: StockView) -> None:
+        self._inventory = inventory
         self._view = view
         self.place = (view.inventory_id.product_id, view.inventory_id.store_id)
         self.on_hand = view.on_hand
@@ -30,19 +46,7 @@ class Draft:
     @property
     def closing(self) -> tuple[Event, ...]:
         """The events that close everything due: they stand before the command's own."""
-        due = self._view.due
-        return self.expired(due) if due else ()
-
-    def expired(self, holds: tuple[OpenReservation, ...]) -> tuple[Event, ...]:
-        """Events that end ``holds``, the first of those due, by time."""
-        reserved = self._view.reserved + sum(hold.remaining for hold in self._view.due)
-        events: list[Event] = []
-        for hold in holds:
-            reserved -= hold.remaining
-            events.append(
-                StockReleasedEvent(*self.place, hold.remaining, hold.reservation_id, 0, ReleaseReason.EXPIRED, self._view.on_hand, reserved)
-            )
-        return tuple(events)
+        return expired(self._inventory, self._view.due) if self._view.due else ()
 
     def release(self, hold: OpenReservation, quantity: int, reason: ReleaseReason, *, remaining: int) -> None:
         """Give ``quantity`` of ``hold`` back, after which it still has ``remaining``."""

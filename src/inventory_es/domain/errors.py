@@ -42,8 +42,8 @@ class InventoryError(Exception):
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready form: ``code``, ``message``, ``retryable`` and the facts as plain values."""
-        facts = {name: _plain(value) for name, value in self.facts().items()}
-        return {"code": self.code, "message": self.message, "retryable": self.retryable, **facts}
+        condition = {"code": self.code, "message": self.message, "retryable": self.retryable}
+        return condition | {name: _plain(value) for name, value in self.facts().items()} | condition
 
     def __str__(self) -> str:
         return self.message

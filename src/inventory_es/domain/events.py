@@ -47,7 +47,8 @@ class StockReservedEvent:
 
     def __attrs_post_init__(self) -> None:
         _check(self.quantity, 1, "quantity")
-        _check_instant(self.expires_at, "expires_at")
+        if self.expires_at is not None:
+            _check_instant(self.expires_at, "expires_at")
         _check_balance(self)
 
 
@@ -65,7 +66,8 @@ class ReservationExtendedEvent:
 
     def __attrs_post_init__(self) -> None:
         _check_instant(self.previous_expires_at, "previous_expires_at")
-        _check_instant(self.expires_at, "expires_at")
+        if self.expires_at is not None:
+            _check_instant(self.expires_at, "expires_at")
         _check_balance(self)
 
 
@@ -156,7 +158,7 @@ def _check_balance(event: Any) -> None:
 
 
 def _check_instant(value: datetime | None, name: str) -> None:
-    if value is not None and value.utcoffset() != _ZERO:
+    if not isinstance(value, datetime) or value.utcoffset() != _ZERO:
         _refuse(name, "an aware datetime in UTC")
 
 

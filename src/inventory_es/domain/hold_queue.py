@@ -1,12 +1,12 @@
 """Keys of open reservations in order, with lazy deletion.
 
 A reservation that ends or changes leaves its old key behind as dead; the owner says which keys are live. Dead keys are
-dropped when they reach the top, and all at once when they outnumber the live ones, so the cost stays O(log n) amortised.
-A walk follows the heap's own tree and changes nothing, so that reading is pure.
+dropped when they reach the top or a reading comes across them, and all at once when they outnumber the live ones. Each key
+is dropped once, so the cost stays O(log n) amortised. Which live keys there are, no reading changes.
 """
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 Key = tuple[Any, ...]
@@ -39,10 +39,22 @@ class HoldQueue:
         if len(heap) > 2 * live + _SLACK:
             self._heap = sorted({key for key in heap if self._is_live(key)})
 
-    @property
-    def first(self) -> Key | None:
-        """The smallest key, perhaps a dead one; no live key is smaller."""
-        return self._heap[0] if self._heap else None
+    def up_to(self, first: Any, limit: int | None = None) -> Sequence[Key]:
+        """Live keys whose first element is at most ``first``, in order, each once, at most ``limit`` of them.
+
+        Costs O(k log n) for k keys given.
+        """
+        heap = self._heap
+        if not heap or heap[0][0] > first:
+            return ()
+        found: list[Key] = []
+        while heap and heap[0][0] <= first and len(found) != limit:
+            key = heapq.heappop(heap)
+            if self._is_live(key) and not (found and found[-1] == key):
+                found.append(key)
+        for key in found:
+            heapq.heappush(heap, key)
+        return found
 
     def walk(self) -> Iterator[Key]:
         """Live keys in order, each once. Costs O(k log k) for the k keys taken. The queue must not change meanwhile."""

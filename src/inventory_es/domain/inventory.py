@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple, NoReturn, Self
 
 from inventory_es.domain.commands import Command
@@ -20,6 +20,8 @@ from inventory_es.domain.snapshot import InventorySnapshot
 
 CLOSED_KEPT = 10_000
 """How many closed reservations are remembered, by count, so that every replay gives the same answer."""
+
+_ZERO = timedelta(0)
 
 
 class _Undo(NamedTuple):
@@ -145,6 +147,8 @@ class Inventory:
         event, version, at = recorded
         if version != self._version + 1:
             self._corrupt(version, f"expected version {self._version + 1} next")
+        if at.utcoffset() != _ZERO:
+            self._corrupt(version, "its time is not an aware datetime in UTC")
         if self._last_time is not None and at < self._last_time:
             self._corrupt(version, "time runs backwards")
         if event.product_id != self.inventory_id.product_id or event.store_id != self.inventory_id.store_id:
@@ -252,17 +256,10 @@ class Inventory:
         """Units that open reservations hold for one owner, due ones included."""
         return self._by_owner.get(owner_id, 0)
 
-    def due(self, at: datetime) -> tuple[OpenReservation, ...]:
-        """Open reservations that are due at ``at``, by (expires_at, reservation_id)."""
-        first = self._due.first
-        if first is None or first[0] > at:
-            return ()
-        due: list[OpenReservation] = []
-        for expires_at, reservation_id in self._due.walk():
-            if expires_at > at:
-                break
-            due.append(self._open[reservation_id])
-        return tuple(due)
+    def due(self, at: datetime, *, limit: int | None = None) -> tuple[OpenReservation, ...]:
+        """Open reservations that are due at ``at``, by (expires_at, reservation_id): the first ``limit``, or all."""
+        keys = self._due.up_to(at, limit)
+        return tuple([self._open[key[1]] for key in keys]) if keys else ()
 
     def bump_candidates(self) -> Iterator[OpenReservation]:
         """Open reservations in the order in which a shortfall bumps them: dated before firm, newest first."""

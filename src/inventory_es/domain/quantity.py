@@ -1,7 +1,6 @@
 """Whole counts of units. The host chooses the smallest unit: pieces, grams."""
 
 from functools import total_ordering
-from typing import Any
 
 import attrs
 
@@ -9,6 +8,10 @@ from inventory_es.domain.rejections import InvalidQuantityError, QuantityOverflo
 
 MAX_QUANTITY = 2**53 - 1
 """The largest count that every JSON reader keeps exact (RFC 8259 §6: integers within ±2^53−1 interoperate)."""
+
+
+def _units(value: object) -> int:
+    return whole_units("quantity", value, at_least=0)
 
 
 @total_ordering
@@ -23,11 +26,7 @@ class StockQuantity:
         QuantityOverflowError: above 2^53−1.
     """
 
-    units: int = attrs.field()
-
-    @units.validator
-    def _check(self, _attribute: Any, value: object) -> None:
-        whole_units("quantity", value, at_least=0)
+    units: int = attrs.field(converter=_units)
 
     def __add__(self, other: "StockQuantity") -> "StockQuantity":
         if not isinstance(other, StockQuantity):
