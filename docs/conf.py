@@ -21,9 +21,11 @@ extensions = [
     "error_table",
     "own_names",
     "plain_properties",
+    "plain_signatures",
 ]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build", "examples"]
+highlight_language = "text"
 nitpicky = True
 # Names of other projects: there is no network to look them up in while building.
 nitpick_ignore_regex = [
@@ -37,12 +39,10 @@ myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 myst_links_external_new_tab = False
 
-autodoc_class_signature = "separated"
-autodoc_default_options = {"members": True, "member-order": "bysource", "show-inheritance": False}
+autodoc_default_options = {"members": True, "member-order": "bysource"}
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
-autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
 add_module_names = False

@@ -1,8 +1,7 @@
-"""The directive ``{door-table}``: the names behind one door, each with the first sentence of its docstring and a link to the whole of it."""
+"""The directive ``{door-table}``: the names behind one door, each with the first sentence of its docstring and a link to it."""
 
 import importlib
 import inspect
-from typing import ClassVar
 
 from docutils import nodes
 from docutils.statemachine import StringList
@@ -14,16 +13,15 @@ class DoorTable(SphinxDirective):
     """``{door-table} inventory_es``: every name of the module's ``__all__``."""
 
     required_arguments = 1
-    option_spec: ClassVar[dict[str, object]] = {}
 
     def run(self) -> list[nodes.Node]:
         """The table as nodes."""
         module = importlib.import_module(self.arguments[0])
         names = [name for name in module.__all__ if not name.startswith("__")]
-        lines = ["| Name | What it is |", "|---|---|", *(f"| {{py:obj}}`{name}` | {_sentence(getattr(module, name))} |" for name in names)]
+        lines = ["| Name | What it is |", "|---|---|", *(f"| {{py:obj}}`~{module.__name__}.{name}` | {_sentence(getattr(module, name))} |" for name in names)]
         parent = nodes.Element()
         self.state.nested_parse(StringList(lines, source=self.get_source_info()[0]), self.content_offset, parent)
-        return parent.children
+        return list(parent.children)
 
 
 def _sentence(value: object) -> str:

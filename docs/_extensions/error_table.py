@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Iterator
-from typing import ClassVar
 
 import attrs
 from docutils import nodes
@@ -18,15 +17,14 @@ class ErrorTable(SphinxDirective):
     """``{error-table} RejectionError``: the errors of one branch, by code."""
 
     required_arguments = 1
-    option_spec: ClassVar[dict[str, object]] = {}
 
     def run(self) -> list[nodes.Node]:
         """The table as nodes."""
         branch = getattr(inventory_es.errors, self.arguments[0])
-        lines = ["| Code | Raised as | Again? | When, and with which facts |", "|---|---|---|---|", *sorted(_rows(branch))]
+        lines = ["| Code and class | When, and with which facts |", "|---|---|", *sorted(_rows(branch))]
         parent = nodes.Element()
         self.state.nested_parse(StringList(lines, source=self.get_source_info()[0]), self.content_offset, parent)
-        return parent.children
+        return list(parent.children)
 
 
 def _rows(branch: type[InventoryError]) -> Iterator[str]:
@@ -35,8 +33,8 @@ def _rows(branch: type[InventoryError]) -> Iterator[str]:
         if issubclass(kind, branch) and kind is not branch:
             facts = ", ".join(f"`{field.name}`" for field in attrs.fields(kind)) if attrs.has(kind) else ""
             summary = " ".join((inspect.getdoc(kind) or "").split("\n\n")[0].split())
-            again = "yes" if kind.retryable else ""
-            yield f"| `{kind.code}` | {{py:class}}`~inventory_es.errors.{name}` | {again} | {summary} {facts} |"
+            again = " **Retryable.**" if kind.retryable else ""
+            yield f"| `{kind.code}` <br> {{py:class}}`~inventory_es.errors.{name}` | {summary}{again} <br> {facts} |"
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

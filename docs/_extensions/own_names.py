@@ -14,11 +14,12 @@ def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nod
         return None
     target = node["reftarget"]
     tail = ".".join(target.split(".")[-2:]) if node.get("reftype") in {"meth", "attr"} else target.split(".")[-1]
-    found = {name: entry for name, entry in env.domains["py"].objects.items() if f".{name}".endswith(f".{tail}")}
+    entries = env.domains["py"].objects.items()
+    found = {(entry.docname, entry.node_id) for name, entry in entries if f".{name}".endswith(f".{tail}")}
     if len(found) != 1:
         return None
-    ((name, entry),) = found.items()
-    return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, content, name)
+    ((page, anchor),) = found
+    return make_refnode(app.builder, node["refdoc"], page, anchor, content, target)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

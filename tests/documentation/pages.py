@@ -1,0 +1,112 @@
+"""How a page of the documentation is run.
+
+Every ``python`` block of a page runs, from the top of the page down, in one namespace and in an empty folder. An ``output``
+block must be what was printed since the one before it. A ``console`` block is a session: each line after ``$`` is run by a
+shell, and what follows must be what it prints; a line ``...`` stands for any lines. A ``sh`` block is for the reader alone.
+"""
+
+import io
+import os
+import re
+import subprocess
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+
+from sybil import Document, Example
+from sybil.document import PythonDocStringDocument
+from sybil.evaluators.python import PythonEvaluator
+from sybil.parsers.myst import CodeBlockParser
+from sybil.parsers.rest import CodeBlockParser as RestCodeBlockParser
+from sybil.parsers.rest import DocTestParser
+
+PATIENCE = 120
+TRANSCRIPT = "_transcript"
+
+_run_block = PythonEvaluator()
+
+
+def run_page(path: Path) -> int:
+    """Run every example of a page in the current folder; say how many there are."""
+    parsers = (CodeBlockParser("python", run_python), CodeBlockParser("output", compare_output), CodeBlockParser("console", run_session))
+    return run_examples(Document.parse(str(path), *parsers))
+
+
+def run_docstrings(path: Path) -> int:
+    """Run every example in the docstrings of a source file; say how many there are."""
+    return run_examples(PythonDocStringDocument.parse(str(path), DocTestParser(), RestCodeBlockParser("python", run_python)))
+
+
+def run_examples(document: Document) -> int:
+    """Run them in order, in one namespace."""
+    document.namespace |= {"__name__": "page", TRANSCRIPT: io.StringIO()}
+    examples = list(document.examples())
+    for example in examples:
+        example.evaluate()
+    return len(examples)
+
+
+def run_python(example: Example) -> None:
+    """Run a ``python`` block and keep what it prints."""
+    with redirect_stdout(example.document.namespace[TRANSCRIPT]):
+        _run_block(example)
+
+
+def compare_output(example: Example) -> None:
+    """Compare an ``output`` block with what was printed since the last one."""
+    transcript = example.document.namespace[TRANSCRIPT]
+    check_output(example, str(example.parsed), transcript.getvalue())
+    transcript.seek(0)
+    transcript.truncate()
+
+
+def run_session(example: Example) -> None:
+    """Run the commands of a ``console`` block, one after the other, and compare what each prints."""
+    for command, expected in sessions(str(example.parsed)):
+        run = subprocess.run(
+            ["bash", "-c", command],
+            env=shell_environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        check_output(example, expected, run.stdout)
+
+
+def sessions(block: str) -> list[tuple[str, str]]:
+    """The commands of a session, each with the output that the page shows."""
+    found: list[tuple[str, str]] = []
+    for line in block.splitlines():
+        if line.startswith("$ "):
+            found.append((line[2:], ""))
+        elif found[-1][0].endswith("\\"):
+            found[-1] = (f"{found[-1][0]}\n{line}", "")
+        else:
+            command, expected = found[-1]
+            found[-1] = (command, f"{expected}{line}\n")
+    return found
+
+
+def check_output(example: Example, expected: str, printed: str) -> None:
+    """Compare, where a line ``...`` stands for any lines.
+
+    Raises:
+        AssertionError: they differ; it says where on which page.
+    """
+    pieces = [re.escape(piece.strip("\n")) for piece in re.split(r"(?m)^\.\.\.$", tidy(expected))]
+    if not re.fullmatch(r"(?s:.*)".join(pieces), tidy(printed)):
+        msg = f"{example.path}:{example.line} shows\n{expected}\nbut this was printed:\n{printed}"
+        raise AssertionError(msg)
+
+
+def tidy(text: str) -> str:
+    """Without blanks around it and at line ends."""
+    return "\n".join(line.rstrip() for line in text.strip().splitlines())
+
+
+def shell_environment() -> dict[str, str]:
+    """The environment of a reader who has installed the package, with a plain terminal of 100 columns."""
+    scripts = str(Path(sys.executable).parent)
+    return {"PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}", "HOME": os.environ.get("HOME", "/"), "COLUMNS": "100", "NO_COLOR": "1"}

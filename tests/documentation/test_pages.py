@@ -1,0 +1,42 @@
+"""Every example that a reader may copy runs, and prints what the page says."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.documentation.pages import run_docstrings, run_page
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted(path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts)]
+SOURCES = [
+    path for path in sorted((ROOT / "src").rglob("*.py")) if re.search(r">>> |\.\. code-block:: python", path.read_text(encoding="utf-8"))
+]
+EXAMPLES = re.compile(r"(?m)^```(python|output|console)$")
+FENCE = re.compile(r"(?m)^```([^\n{]+)$")
+LANGUAGES = {"python", "output", "console", "sh", "json", "text", "toml"}
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_page_holds_what_it_shows(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_page(page) == len(EXAMPLES.findall(page.read_text(encoding="utf-8")))
+
+
+def test_docstrings_hold_what_they_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert [name(source) for source in SOURCES if run_docstrings(source) == 0] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_block_says_what_it_is(page: Path) -> None:
+    assert set(FENCE.findall(page.read_text(encoding="utf-8"))) <= LANGUAGES
+
+
+def test_links_of_the_readme_lead_somewhere() -> None:
+    targets = re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert [target for target in targets if not (ROOT / target).is_file()] == []
