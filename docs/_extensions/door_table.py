@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+from typing import get_args
 
 from docutils import nodes
 from docutils.statemachine import StringList
@@ -18,13 +19,16 @@ class DoorTable(SphinxDirective):
         """The table as nodes."""
         module = importlib.import_module(self.arguments[0])
         names = [name for name in module.__all__ if not name.startswith("__")]
-        lines = ["| Name | What it is |", "|---|---|", *(f"| {{py:obj}}`~{module.__name__}.{name}` | {_sentence(getattr(module, name))} |" for name in names)]
+        rows = [f"| {{py:obj}}`~{module.__name__}.{name}` | {_sentence(getattr(module, name))} |" for name in names]
+        lines = ["| Name | What it is |", "|---|---|", *rows]
         parent = nodes.Element()
         self.state.nested_parse(StringList(lines, source=self.get_source_info()[0]), self.content_offset, parent)
         return list(parent.children)
 
 
 def _sentence(value: object) -> str:
+    if get_args(value):
+        return "Any of " + ", ".join(f"`{getattr(member, '__name__', member)}`" for member in get_args(value))
     summary = " ".join((inspect.getdoc(value) or "").split("\n\n")[0].split())
     return summary.replace("|", "\\|").replace("``", "`")
 

@@ -1,7 +1,7 @@
 """How the fields of commands are checked: one converter per kind of field, each raising the error that names it."""
 
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 from uuid import UUID
 
 from inventory_es.domain.identifiers import InventoryId, identifier
@@ -23,11 +23,10 @@ OWN_ADJUSTMENTS = frozenset({AdjustReason.COUNT})
 _ZERO = timedelta(0)
 
 
-def inventory_id(value: object) -> InventoryId:
+def inventory_id(value: InventoryId) -> InventoryId:
     """An :class:`InventoryId`, else ``TypeError``."""
     if not isinstance(value, InventoryId):
-        msg = f"inventory_id must be an InventoryId, not a {type(value).__name__}"
-        raise TypeError(msg)
+        _no_inventory_id(value)
     return value
 
 
@@ -87,7 +86,7 @@ def delta(value: int) -> int:
     return value
 
 
-def ttl(value: object) -> timedelta:
+def ttl(value: timedelta) -> timedelta:
     """A time to live, above zero and at most a hundred years."""
     if not isinstance(value, timedelta):
         raise InvalidTtlError(problem=f"must be a timedelta, not a {type(value).__name__}")
@@ -142,6 +141,11 @@ def remainder(value: Remainder | str) -> Remainder:
 def shortfall(value: Shortfall | str) -> Shortfall:
     """One of :class:`Shortfall`."""
     return _one_of(Shortfall, value)
+
+
+def _no_inventory_id(value: object) -> NoReturn:
+    msg = f"inventory_id must be an InventoryId, not a {type(value).__name__}"
+    raise TypeError(msg)
 
 
 def _one_of(kind: type[Reason], value: object, *, refused: frozenset[Any] = frozenset()) -> Reason:

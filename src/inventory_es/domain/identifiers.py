@@ -37,7 +37,7 @@ def identifier(name: str, value: object) -> str:
     return _text(name, value, MAX_PART_LENGTH)
 
 
-def reference(value: object) -> str | None:
+def reference(value: str | None) -> str | None:
     """Check a reference: why something was done (an order, a count sheet), URI-like text of 1 to 512 characters, or ``None``.
 
     Raises:
