@@ -26,7 +26,7 @@ def commands() -> None:
     assert_type(reserve.command_id, str)
     assert_type(reserve.quantity, int)
     ReserveStock(inventory_id=ESPRESSO, reservation_id="r1", quantity=3)  # type: ignore[call-arg]
-    AddStock(ESPRESSO, command_id="c1", quantity=3)  # type: ignore[misc]
+    AddStock(ESPRESSO, command_id="c1", quantity=3)  # type: ignore[call-arg]
     AddStock(inventory_id="espresso-1kg", command_id="c1", quantity=3)  # type: ignore[arg-type]
     AddStock(inventory_id=ESPRESSO, command_id="c1", quantity="3")  # type: ignore[arg-type]
     reserve.quantity = 4  # type: ignore[misc]
