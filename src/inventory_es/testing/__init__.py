@@ -1,1 +1,35 @@
-"""testing."""
+"""The test kit: prove any adapter, prove any invariant.
+
+Importing it imports neither a test runner nor hypothesis; names that need hypothesis are loaded when they are asked for.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from inventory_es.testing.event_store import EventStoreContract
+    from inventory_es.testing.failure import BrokenPromiseError
+    from inventory_es.testing.site import Site
+
+_HOMES = {
+    "BrokenPromiseError": "inventory_es.testing.failure",
+    "EventStoreContract": "inventory_es.testing.event_store",
+    "Site": "inventory_es.testing.site",
+}
+"""Where each public name lives. Loaded on first use, so that a name's dependencies are needed only by who uses it."""
+
+__all__ = ["BrokenPromiseError", "EventStoreContract", "Site"]
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    value: object = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

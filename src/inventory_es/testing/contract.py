@@ -1,0 +1,177 @@
+"""The core of every contract: runs each case on each event loop, under the plain and the seeded schedules, and tells what broke."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any, ClassVar, NoReturn
+
+import anyio
+import attrs
+
+from inventory_es.testing.failure import BrokenPromiseError, MismatchError, report
+from inventory_es.testing.history import History
+from inventory_es.testing.promise import CaseBody, KnownFailureError, NotDeclaredError, Promise
+from inventory_es.testing.scheduling import PLAIN, Schedule
+from inventory_es.testing.site import Site
+
+_site_numbers = count(1)
+
+
+@attrs.define(eq=False)
+class Run:
+    """One run of one case: where, on which event loop, under which schedule, and what happened."""
+
+    contract: "Contract"
+    promise: Promise
+    backend: str
+    seed: int
+    site: Site
+    history: History
+    schedule: Schedule
+    adapter: str = "not opened"
+
+    def not_declared(self, what: str) -> NoReturn:
+        """End the case: it needs ``what``, which the adapter does not declare."""
+        msg = f"{self.promise.id} not declared: {what}"
+        raise NotDeclaredError(msg)
+
+
+class Contract:
+    """Base of the contracts. A subclass in a host's tests opens the adapter; every inherited ``test_…`` method is one case.
+
+    Cases are synchronous and run their own event loop, so any test runner can call them; importing a contract collects nothing.
+    Everything below may be set in the subclass.
+
+    Attributes:
+        backends: event loops to run on; shorten it where a driver knows only one.
+        known_failures: promise ids and why they fail. Strict: a case that passes although it stands here fails.
+        patience: how long one run of a case may take, in seconds, before it is taken for hanging.
+        seeds: schedules to run instead of each case's own choice; 0 is the plain one.
+    """
+
+    kind: ClassVar[str] = "adapter"
+    _lifespan: ClassVar[AbstractContextManager[None]]
+    backends: Sequence[str] = ("asyncio", "trio")
+    known_failures: Mapping[str, str] = {}
+    patience: float = 30.0
+    seeds: Sequence[int] | None = None
+
+    @classmethod
+    def lifespan(cls) -> AbstractContextManager[None]:
+        """Hook: what all cases of this class need around them, such as a server; entered before the first case."""
+        return _no_lifespan()
+
+    async def drop(self, site: Site) -> None:
+        """Hook: remove what the adapter keeps outside ``site.path``; called after each run, with the adapter closed."""
+
+    async def settle(self) -> None:
+        """Hook: wait until what was written can be read, for a backend that answers before it shows."""
+
+    @classmethod
+    def setup_class(cls) -> None:
+        """Enter the lifespan. Called by the test runner."""
+        cls._lifespan = cls.lifespan()
+        cls._lifespan.__enter__()
+
+    @classmethod
+    def teardown_class(cls) -> None:
+        """Leave the lifespan. Called by the test runner."""
+        cls._lifespan.__exit__(None, None, None)
+
+    def run_case(self, promise: Promise, body: CaseBody) -> None:
+        """Run one case in all its circumstances.
+
+        Raises:
+            BrokenPromiseError: the adapter breaks the promise, or keeps one that ``known_failures`` says it breaks.
+            NotDeclaredError, KnownFailureError: both are ``unittest.SkipTest``, which test runners show as skipped, with the reason.
+        """
+        __tracebackhide__ = True
+        reason = self.known_failures.get(promise.id)
+        try:
+            for backend in self.backends:
+                for seed in self.seeds if self.seeds is not None else range(promise.seeds + 1):
+                    self._run_once(promise, body, backend, seed)
+        except BrokenPromiseError as broken:
+            if reason is None:
+                raise
+            msg = f"{promise.id} known failure: {reason}"
+            raise KnownFailureError(msg) from broken
+        if reason is not None:
+            raise BrokenPromiseError(promise, f"{promise.id}  passes, although known_failures says: {reason}. Take it off the list.")
+
+    def bench(self, run: Run) -> Any:
+        """The workbench that is handed to the cases of this contract."""
+        return run
+
+    def _run_once(self, promise: Promise, body: CaseBody, backend: str, seed: int) -> None:
+        __tracebackhide__ = True
+        with tempfile.TemporaryDirectory(prefix="inventory-es-", ignore_cleanup_errors=True) as folder:
+            name = f"{promise.id.lower().replace('-', '_')}_{os.getpid()}_{next(_site_numbers)}"
+            site = Site(name, Path(folder))
+            run = Run(self, promise, backend, seed, site, History(), Schedule(seed, promise.id))
+            try:
+                anyio.run(self._play, body, run, backend=backend)
+            except Exception as error:  # noqa: BLE001  # whatever the adapter raises is what the report is about
+                leaf = _single_leaf(error)
+                if isinstance(leaf, NotDeclaredError):
+                    raise leaf from None
+                mismatch = leaf if isinstance(leaf, MismatchError) else _unexpected(leaf)
+                raise BrokenPromiseError(promise, self._report(run, mismatch)) from (None if mismatch is leaf else error)
+
+    async def _play(self, body: CaseBody, run: Run) -> None:
+        with anyio.move_on_after(self.patience) as scope:
+            try:
+                await body(self, self.bench(run))
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await self.drop(run.site)
+        if scope.cancelled_caught:
+            raise MismatchError(
+                expected="an end",
+                got=f"none within {self.patience:g} s",
+                meaning="something waits for ever: a lock that nobody frees, a reader that is never woken",
+            )
+
+    def _report(self, run: Run, mismatch: MismatchError) -> str:
+        schedule = "plain schedule" if run.seed == PLAIN else f"seed {run.seed}"
+        return report(
+            run.promise,
+            mismatch,
+            kind=self.kind,
+            adapter=run.adapter,
+            circumstances=f"backend {run.backend}, {schedule}",
+            history=str(run.history),
+            repeat=(
+                f"python -m inventory_es.testing check {address_of(type(self))} "
+                f"--only {run.promise.id} --backend {run.backend} --seed {run.seed}"
+            ),
+        )
+
+
+def address_of(contract: type[Contract]) -> str:
+    """How a command line names a contract: ``tests/test_store.py:TestStore`` below the current folder, else ``module:TestStore``."""
+    source = getattr(sys.modules.get(contract.__module__), "__file__", None)
+    if source is not None and Path(source).is_relative_to(Path.cwd()):
+        return f"{Path(source).relative_to(Path.cwd())}:{contract.__qualname__}"
+    return f"{contract.__module__}:{contract.__qualname__}"
+
+
+def _single_leaf(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup) and error.exceptions:
+        error = next((e for e in error.exceptions if isinstance(_single_leaf(e), (MismatchError, NotDeclaredError))), error.exceptions[0])
+    return error
+
+
+def _unexpected(error: BaseException) -> MismatchError:
+    return MismatchError(
+        expected="no error", got=f"{type(error).__name__}: {error}", meaning="the adapter raised what the case did not ask for"
+    )
+
+
+@contextmanager
+def _no_lifespan() -> Iterator[None]:
+    yield

@@ -1,0 +1,67 @@
+"""The contract of the event store."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import ClassVar
+
+from inventory_es.ports import EventStore
+from inventory_es.testing.contract import Contract, Run
+from inventory_es.testing.event_store.atomicity import AtomicityCases
+from inventory_es.testing.event_store.bench import StoreBench
+from inventory_es.testing.event_store.feed import FeedCases
+from inventory_es.testing.event_store.fidelity import FidelityCases
+from inventory_es.testing.event_store.identity import IdentityCases
+from inventory_es.testing.event_store.interruption import InterruptionCases
+from inventory_es.testing.event_store.other_process import command
+from inventory_es.testing.event_store.processes import ProcessCases
+from inventory_es.testing.event_store.races import RaceCases
+from inventory_es.testing.event_store.reading import ReadingCases
+from inventory_es.testing.event_store.versions import VersionCases
+from inventory_es.testing.site import Site
+
+
+class EventStoreContract(
+    VersionCases,
+    AtomicityCases,
+    IdentityCases,
+    ReadingCases,
+    FidelityCases,
+    FeedCases,
+    RaceCases,
+    ProcessCases,
+    InterruptionCases,
+    Contract,
+    ABC,
+):
+    """Every promise of an event store, ES-01 to ES-47, over its two protocols and its declared capabilities.
+
+    A subclass says how to open the store, and is its whole test::
+
+        class TestMyStore(EventStoreContract):
+            @asynccontextmanager
+            async def open_store(self, site):
+                async with MyStore(site.path) as store:
+                    yield store
+
+    Cases run where the store declares what they need. A declared absence is held to it: several streams without ``multi_stream``
+    are refused, too much is refused, an optional protocol that is not declared is not there.
+    """
+
+    kind: ClassVar[str] = "store"
+
+    @abstractmethod
+    def open_store(self, site: Site) -> AbstractAsyncContextManager[EventStore]:
+        """Open a store whose data lives at ``site``; the same site opened again has the same data."""
+
+    def spawn(self, run: Run, writer: str, rounds: int) -> Sequence[str] | None:
+        """Hook: the command line of a second process that opens the run's site and writes; ``None`` where there can be none.
+
+        The kit's own worker imports this class and calls :meth:`open_store`, so nothing is needed as long as the class stands at
+        the top level of a module or a file.
+        """
+        return command(self, run, writer, rounds)
+
+    def bench(self, run: Run) -> StoreBench:
+        """The workbench of one run."""
+        return StoreBench(self, run)

@@ -1,0 +1,204 @@
+"""ES-33 … ES-36: the order of everything. Subscriptions (ES-37 …) stand above the port and have their own cases."""
+
+import anyio
+
+from inventory_es.ports import RecordedEvent
+from inventory_es.ports.errors import ConcurrencyError
+from inventory_es.testing.event_store.bench import StoreBench, expect, wrong_positions
+from inventory_es.testing.event_store.tested_store import TestedStore
+from inventory_es.testing.failure import MismatchError
+from inventory_es.testing.labels import stream_name
+from inventory_es.testing.promise import promise
+
+_WRITERS = 8
+_ROUNDS = 4
+
+
+class FeedCases:
+    """The feed."""
+
+    @promise("ES-33", "Positions strictly increase over the whole store, each event once, by any page size.")
+    async def test_es_33_positions_increase(self, bench: StoreBench) -> None:
+        async with bench.open() as store:
+            if not store.has_feed:
+                result = await store.append("x@0 a")
+                position = (await store.page("x")).events[0].position
+                expect(
+                    that=(result.position, position) == (0, 0),
+                    expected="position 0 everywhere",
+                    got=f"result {result.position}, event {position}",
+                    meaning="a store without a feed has no positions to show",
+                )
+                bench.run.not_declared("feed='total'")
+            expect(that=await store.head() == 0, expected="head 0", got="another", meaning="0 is before everything")
+            await store.append("x@0 a b")
+            await store.append("y@0 p")
+            await store.append("x@2 c d")
+            await bench.feed_holds(store, "a b p c d", meaning="the feed has every event once, in the order of the appends")
+            whole = await store.whole_feed()
+            expect(
+                that=await store.head() == whole[-1].position,
+                expected=f"head {whole[-1].position}",
+                got=await store.head(),
+                meaning="the head is the position of the newest event",
+            )
+            await _pages_join(bench, store, whole)
+            await _streams_show_positions(store, whole)
+            await _is_value_error(store)
+            seen = await store.feed.wait_for_position(whole[-1].position, timeout=bench.contract.patience)
+            expect(that=seen, expected="True at once", got=seen, meaning="the position is there already")
+
+    @promise("ES-34", "No skips under concurrent writers: whoever follows the feed gets exactly what was appended.", seeds=12)
+    async def test_es_34_a_reader_that_follows_skips_nothing(self, bench: StoreBench) -> None:
+        async with bench.open() as store:
+            if not store.has_feed:
+                bench.run.not_declared("feed='total'")
+            written: list[str] = []
+            followed: list[RecordedEvent] = []
+            all_written = anyio.Event()
+
+            async def write_all() -> None:
+                async with anyio.create_task_group() as tasks:
+                    for number in range(_WRITERS):
+                        tasks.start_soon(_write, store, f"s{number}", written)
+                all_written.set()
+
+            async def follow() -> None:
+                after = 0
+                while True:
+                    last_round = all_written.is_set()
+                    page = await store.feed_page(after=after, limit=3)
+                    followed.extend(page.events)
+                    after = page.next_after
+                    if page.is_end and last_round:
+                        return
+                    await bench.run.schedule.pause()
+                    await anyio.lowlevel.checkpoint()
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(follow)
+                tasks.start_soon(write_all)
+            _followed_all(bench, followed, written)
+
+    @promise("ES-35", "Stream order agrees with feed order.", seeds=6)
+    async def test_es_35_stream_order_agrees_with_feed_order(self, bench: StoreBench) -> None:
+        async with bench.open() as store:
+            if not store.has_feed:
+                bench.run.not_declared("feed='total'")
+            async with anyio.create_task_group() as tasks:
+                for number in range(4):
+                    tasks.start_soon(_write, store, f"s{number % 2}", [], f"w{number}")
+            versions: dict[str, int] = {}
+            for event in await store.whole_feed():
+                name = stream_name(event.stream)
+                expect(
+                    that=event.version == versions.get(name, 0) + 1,
+                    expected=f"version {versions.get(name, 0) + 1} of {name} next",
+                    got=f"version {event.version} at position {event.position}",
+                    meaning="a projection would apply a stream's events in another order than they happened",
+                )
+                versions[name] = event.version
+
+    @promise("ES-36", "Positions stay valid after reopening.")
+    async def test_es_36_positions_after_reopening(self, bench: StoreBench) -> None:
+        async with bench.open() as store:
+            if not store.has_feed:
+                bench.run.not_declared("feed='total'")
+            bench.need(store, durable=True)
+            await store.append("x@0 a b")
+            await store.append("y@0 p")
+            before = await store.whole_feed()
+        async with bench.reopened() as store:
+            after = await store.whole_feed()
+            expect(
+                that=after == before,
+                expected=str([event.position for event in before]),
+                got=str([event.position for event in after]),
+                meaning="a checkpoint kept from before reopening points elsewhere",
+            )
+            await store.append("x@2 c")
+            rest = await store.whole_feed(after=before[-1].position)
+            expect(
+                that=bench.labels.show(rest) == "[c]",
+                expected="[c]",
+                got=bench.labels.show(rest),
+                meaning="who goes on from a checkpoint kept from before reopening misses or repeats an event",
+            )
+
+
+async def _write(store: TestedStore, name: str, written: list[str], writer: str = "") -> None:
+    version = 0
+    for number in range(_ROUNDS):
+        labels = f"{name}{writer}n{number} {name}{writer}m{number}"
+        while True:
+            try:
+                await store.append(f"{name}@{version} {labels}")
+            except ConcurrencyError as error:
+                version = error.actual
+            else:
+                break
+        version += 2
+        written += labels.split()
+
+
+def _followed_all(bench: StoreBench, followed: list[RecordedEvent], written: list[str]) -> None:
+    seen = [bench.labels.label(event) for event in followed]
+    missed = [label for label in written if label not in set(seen)]
+    if missed:
+        raise MismatchError(
+            expected=f"{len(written)} events",
+            got=f"{len(seen)}, without {missed}",
+            meaning="an event became visible behind the reader: skipped",
+        )
+    expect(
+        that=len(seen) == len(written),
+        expected=f"{len(written)} events",
+        got=f"{len(seen)}",
+        meaning="the reader got an event twice, or one that nobody appended",
+    )
+    difference = wrong_positions(followed)
+    if difference is not None:
+        raise MismatchError(expected="increasing positions", got=difference, meaning="who follows the feed goes backwards")
+
+
+async def _pages_join(bench: StoreBench, store: TestedStore, whole: list[RecordedEvent]) -> None:
+    for size in (1, 2, 3, 5, 7):
+        joined = await store.whole_feed(limit=size)
+        expect(
+            that=joined == whole,
+            expected=bench.labels.show(whole),
+            got=bench.labels.show(joined),
+            meaning=f"pages of {size} do not join to the feed",
+        )
+    for number, event in enumerate(whole):
+        rest = await store.whole_feed(after=event.position)
+        expect(
+            that=rest == whole[number + 1 :],
+            expected=bench.labels.show(whole[number + 1 :]),
+            got=bench.labels.show(rest),
+            meaning=f"reading on after position {event.position} starts elsewhere",
+        )
+    page = await store.feed_page(after=whole[-1].position + 1_000)
+    expect(that=not page.events and page.is_end, expected="nothing, is_end", got=page, meaning="nothing is there past the end")
+
+
+async def _streams_show_positions(store: TestedStore, whole: list[RecordedEvent]) -> None:
+    events = [*(await store.whole("x")).events, *(await store.whole("y")).events]
+    events.sort(key=lambda event: event.position)
+    expect(
+        that=events == whole,
+        expected="the same events, positions and all, in streams and feed",
+        got=[event.position for event in events],
+        meaning="a stream shows other positions than the feed",
+    )
+
+
+async def _is_value_error(store: TestedStore) -> None:
+    for after, limit in ((0, 0), (0, -1), (-1, 1)):
+        try:
+            await store.feed_page(after=after, limit=limit)
+        except ValueError:
+            continue
+        raise MismatchError(
+            expected="ValueError", got="a page", meaning=f"after {after} with limit {limit} is a mistake of the caller, not a question"
+        )

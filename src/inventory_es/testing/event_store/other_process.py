@@ -1,0 +1,108 @@
+"""The kit's side of a worker process: start it, let it write, hear its steps, kill it."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import attrs
+from anyio.abc import Process
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+from inventory_es.testing.contract import Contract, Run, address_of
+from inventory_es.testing.event_store.writer import Step
+from inventory_es.testing.failure import MismatchError
+
+_LONGEST_LINE = 1 << 20
+
+
+@attrs.define(eq=False)
+class OtherProcess:
+    """A running worker. Its steps, as heard so far, are in ``steps``."""
+
+    _process: Process
+    _lines: BufferedByteReceiveStream
+    steps: list[Step] = attrs.field(factory=list[Step])
+
+    async def go(self) -> None:
+        """Let it write."""
+        if self._process.stdin is not None:
+            await self._process.stdin.send(b"go\n")
+
+    async def hear(self) -> Step | None:
+        """The next thing that it says; ``None`` at its end."""
+        try:
+            line = await self._lines.receive_until(b"\n", _LONGEST_LINE)
+        except (anyio.IncompleteRead, anyio.EndOfStream):
+            return None
+        try:
+            step: dict[str, Any] = json.loads(line)
+        except ValueError:
+            raise MismatchError(
+                expected="the steps of a second process", got=await self._rest(line), meaning="the second process failed"
+            ) from None
+        if "at" in step:
+            self.steps.append(step)
+        return step
+
+    async def hear_all(self) -> None:
+        """Hear it to its end, which must be a good one."""
+        last: Step | None = None
+        while (step := await self.hear()) is not None:
+            last = step
+        if last is None or "done" not in last:
+            raise MismatchError(expected="a second process that ends", got=f"last heard: {last}", meaning="the second process died")
+
+    async def kill(self) -> None:
+        """Kill it, as a crash would, and hear what it had said before."""
+        self._process.kill()
+        await self._process.wait()
+        while await self.hear() is not None:
+            pass
+
+    async def _rest(self, line: bytes) -> str:
+        text = line
+        try:
+            while True:
+                text += b" " + await self._lines.receive(_LONGEST_LINE)
+        except anyio.EndOfStream:
+            return text.decode(errors="replace")[-600:]
+
+
+def command(contract: Contract, run: Run, writer: str, rounds: int) -> Sequence[str] | None:
+    """The command line of a worker on this run's site; ``None`` where no other process can import the contract."""
+    address = address_of(type(contract))
+    if "<locals>" in address or "__main__" in address:
+        return None
+    task = {"site": run.site.name, "path": str(run.site.path), "backend": run.backend, "writer": writer, "rounds": rounds}
+    return (sys.executable, "-m", "inventory_es.testing.worker", address, json.dumps(task))
+
+
+@asynccontextmanager
+async def other_process(arguments: Sequence[str]) -> AsyncIterator[OtherProcess]:
+    """Start a worker and wait until it has opened the site. It is dead when the block ends."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    process = await anyio.open_process(
+        list(arguments), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment
+    )
+    async with process:
+        try:
+            if process.stdout is None:
+                msg = "the worker's output is not piped"
+                raise RuntimeError(msg)
+            other = OtherProcess(process, BufferedByteReceiveStream(process.stdout))
+            first = await other.hear()
+            if first != {"ready": True}:
+                raise MismatchError(
+                    expected="a second process that opens the site",
+                    got=f"it said {first}",
+                    meaning="the site can't be opened by another process",
+                )
+            yield other
+        finally:
+            if process.returncode is None:
+                process.kill()

@@ -1,0 +1,253 @@
+"""An event store under test: every call is noted in the history and driven by the schedule."""
+
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar, cast
+from uuid import UUID
+
+import anyio
+import attrs
+
+from inventory_es.domain.stream_id import StreamId
+from inventory_es.ports import (
+    AppendResult,
+    EventFeed,
+    EventStore,
+    FeedPage,
+    GroupCommit,
+    RecordedEvent,
+    StoreCapabilities,
+    StreamPage,
+    StreamWrite,
+)
+from inventory_es.ports.errors import ConcurrencyError
+from inventory_es.testing.contract import Run
+from inventory_es.testing.failure import MismatchError
+from inventory_es.testing.labels import Labels, stream_id, stream_name
+from inventory_es.testing.linearizability import Appended, Conflicted, Observed, Operation, Unknown
+
+T = TypeVar("T")
+E = TypeVar("E", bound=Exception)
+ALL = 1 << 20
+
+
+@attrs.define(eq=False)
+class TestedStore:
+    """An opened store, asked in the words of the cases: streams by name, writes as ``x@2 b c``.
+
+    Attributes:
+        raw: the adapter itself.
+        operations: appends and whole reads, for the linearizability checker.
+    """
+
+    __test__ = False  # no test class, whatever its name begins with
+
+    raw: EventStore
+    labels: Labels
+    run: Run
+    name: str = ""
+    operations: list[Operation] = attrs.field(factory=list[Operation])
+
+    @property
+    def capabilities(self) -> StoreCapabilities:
+        """What the store declares."""
+        return self.raw.capabilities
+
+    @property
+    def feed(self) -> EventFeed:
+        """The store as a feed; :meth:`has_feed` first."""
+        return cast("EventFeed", self.raw)
+
+    @property
+    def has_feed(self) -> bool:
+        """Whether it declares a feed. A declaration that its methods contradict breaks the promise at hand."""
+        declared = self.capabilities.feed == "total"
+        self._agree(declared, isinstance(self.raw, EventFeed), "feed='total'", "read_all, head and wait_for_position")
+        return declared
+
+    @property
+    def has_group_commit(self) -> bool:
+        """Whether it declares group commit. A declaration that its methods contradict breaks the promise at hand."""
+        declared = self.capabilities.group_commit
+        self._agree(declared, isinstance(self.raw, GroupCommit), "group_commit", "append_group")
+        return declared
+
+    def write(self, text: str) -> StreamWrite:
+        """Read ``x@2 b c``."""
+        return self.labels.write(text)
+
+    async def append(
+        self, *writes: str | StreamWrite, at_suspension: Callable[[], None] | None = None, meaning: str | None = None
+    ) -> AppendResult:
+        """Append all writes at once.
+
+        Args:
+            writes: each ``x@2 b c`` or a record.
+            at_suspension: called whenever the store's append is suspended.
+            meaning: what it means if the store refuses; without it, what the store raises passes through.
+        """
+        records = [self.write(write) if isinstance(write, str) else write for write in writes]
+        note = "append " + " ".join(self.labels.show_write(write) for write in records)
+        start = self.run.history.tick()
+        try:
+            result = await self.call(note, self.raw.append(records), show_result, at_suspension)
+        except ConcurrencyError as error:
+            self._operation(records, start, Conflicted(error.actual))
+            if meaning is None:
+                raise
+            raise MismatchError(expected="the append to succeed", got=show_error(error), meaning=meaning) from error
+        except Exception as error:
+            if meaning is None:
+                raise
+            raise MismatchError(expected="the append to succeed", got=show_error(error), meaning=meaning) from error
+        except BaseException:
+            self._operation(records, start, Unknown())
+            raise
+        self._operation(records, start, Appended(result.versions.get(records[0].stream, -1), replayed=result.replayed))
+        return result
+
+    async def refused(self, kind: type[E], *writes: str | StreamWrite, meaning: str) -> E:
+        """Append, and expect exactly this kind of error."""
+        try:
+            result = await self.append(*writes)
+        except kind as error:
+            return error
+        except Exception as error:
+            raise MismatchError(expected=kind.__name__, got=show_error(error), meaning=meaning) from error
+        raise MismatchError(expected=kind.__name__, got=show_result(result), meaning=meaning)
+
+    async def append_group(self, *groups: Sequence[str]) -> Sequence[AppendResult | Exception]:
+        """Hand independent appends to a group commit, each a list of writes."""
+        records = [[self.write(write) for write in group] for group in groups]
+        note = "append_group " + ", ".join(" ".join(self.labels.show_write(write) for write in group) for group in records)
+        return await self.call(note, cast("GroupCommit", self.raw).append_group(records), show_outcomes)
+
+    async def page(self, stream: str | StreamId, *, after: int = 0, limit: int = ALL) -> StreamPage:
+        """One page forward."""
+        note = f"read {_name(stream)}" + (f" after {after}" if after else "") + (f" limit {limit}" if limit != ALL else "")
+        return await self.call(note, self.raw.read_stream(_id(stream), after=after, limit=limit), self._show_page)
+
+    async def page_backwards(self, stream: str | StreamId, *, before: int | None = None, limit: int = ALL) -> StreamPage:
+        """One page backwards."""
+        note = f"read backwards {_name(stream)}" + (f" before {before}" if before is not None else "")
+        return await self.call(note, self.raw.read_stream_backwards(_id(stream), before=before, limit=limit), self._show_page)
+
+    async def find(self, stream: str | StreamId, ids: Sequence[UUID]) -> Sequence[RecordedEvent]:
+        """Look ids up."""
+        return await self.call(f"find {len(ids)} ids in {_name(stream)}", self.raw.find_events(_id(stream), ids), self.labels.show)
+
+    async def feed_page(self, *, after: int = 0, limit: int = ALL) -> FeedPage:
+        """One page of the feed."""
+        note = f"read all after {after}" + (f" limit {limit}" if limit != ALL else "")
+        return await self.call(note, self.feed.read_all(after=after, limit=limit), lambda page: self.labels.show(page.events))
+
+    async def head(self) -> int:
+        """The head of the feed."""
+        return await self.call("head", self.feed.head(), str)
+
+    async def close(self) -> None:
+        """Close the store."""
+        await self.call("close", self.raw.aclose(), lambda _: "closed")
+
+    async def whole(self, stream: str | StreamId) -> StreamPage:
+        """Everything in a stream, page by page, as one page of the last page's version."""
+        start = self.run.history.tick()
+        events: list[RecordedEvent] = []
+        page = await self.page(stream)
+        first_version = page.version
+        while not page.is_end:
+            events += page.events
+            if not page.events:
+                raise MismatchError(
+                    expected="events, or is_end",
+                    got="an empty page that is not the end",
+                    meaning="whoever pages through the stream never ends",
+                )
+            page = await self.page(stream, after=events[-1].version)
+        events += page.events
+        if first_version == page.version:
+            self.operations.append(Operation(_name(stream), start, self.run.history.tick(), 0, (), Observed(page.version)))
+        return StreamPage(events, page.version, is_end=True)
+
+    async def whole_feed(self, *, after: int = 0, limit: int = ALL) -> list[RecordedEvent]:
+        """Everything in the feed, page by page."""
+        events: list[RecordedEvent] = []
+        while True:
+            page = await self.feed_page(after=after, limit=limit)
+            events += page.events
+            if page.is_end:
+                return events
+            if page.next_after <= after:
+                raise MismatchError(
+                    expected=f"next_after above {after}", got=str(page.next_after), meaning="whoever follows the feed stands still for ever"
+                )
+            after = page.next_after
+
+    async def call(
+        self,
+        note: str,
+        call: Coroutine[Any, Any, T],
+        show: Callable[[T], str],
+        at_suspension: Callable[[], None] | None = None,
+    ) -> T:
+        """Drive one call of the adapter and note it."""
+        entry = self.run.history.begin(self.name + note)
+        try:
+            result = await self.run.schedule.drive(call, at_suspension)
+        except anyio.get_cancelled_exc_class():
+            entry.outcome = "cancelled"
+            raise
+        except Exception as error:
+            entry.outcome = show_error(error)
+            raise
+        entry.outcome = show(result)
+        return result
+
+    def _show_page(self, page: StreamPage) -> str:
+        return f"version {page.version}, {self.labels.show(page.events)}"
+
+    def _operation(self, records: Sequence[StreamWrite], start: int, outcome: Appended | Conflicted | Unknown) -> None:
+        if len(records) != 1:
+            return  # the checker's histories are of one stream
+        write = records[0]
+        end = None if isinstance(outcome, Unknown) else self.run.history.tick()
+        ids = tuple(event.event_id for event in write.events)
+        self.operations.append(Operation(_name(write.stream), start, end, write.expected_version, ids, outcome))
+
+    def _agree(self, declared: bool, observed: bool, capability: str, methods: str) -> None:  # noqa: FBT001  # two findings that must be equal
+        if declared and not observed:
+            raise MismatchError(
+                expected=f"{methods}, as declared",
+                got="no such methods",
+                meaning=f"the store declares {capability} and does not implement it",
+            )
+        if observed and not declared:
+            raise MismatchError(
+                expected=f"no {methods}", got="they are there", meaning=f"the store implements {methods} and does not declare {capability}"
+            )
+
+
+def show_result(result: AppendResult) -> str:
+    """``3``, ``3 replayed``, ``{x: 3, y: 1}``."""
+    versions = {stream_name(stream): version for stream, version in result.versions.items()}
+    shown = str(next(iter(versions.values()))) if len(versions) == 1 else str(versions)
+    return f"{shown} replayed" if result.replayed else shown
+
+
+def show_error(error: BaseException) -> str:
+    """``ConcurrencyError(actual=3)``, else the type and what it says."""
+    if isinstance(error, ConcurrencyError):
+        return f"ConcurrencyError(actual={error.actual})"
+    return f"{type(error).__name__}({error})"
+
+
+def show_outcomes(outcomes: Sequence[AppendResult | Exception]) -> str:
+    """The outcomes of a group, in order."""
+    return ", ".join(show_result(outcome) if isinstance(outcome, AppendResult) else show_error(outcome) for outcome in outcomes)
+
+
+def _id(stream: str | StreamId) -> StreamId:
+    return stream_id(stream) if isinstance(stream, str) else stream
+
+
+def _name(stream: str | StreamId) -> str:
+    return stream if isinstance(stream, str) else stream_name(stream)

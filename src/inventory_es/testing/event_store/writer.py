@@ -1,0 +1,56 @@
+"""A writer whose every step is told before and after it is taken, so that what it did is known even if it is killed."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from inventory_es.ports import EventStore, StreamWrite
+from inventory_es.ports.errors import ConcurrencyError
+from inventory_es.testing.labels import Labels, event_id, stream_id
+from inventory_es.testing.linearizability import Appended, Conflicted, Operation, Unknown
+
+STREAM = "x"
+Step = Mapping[str, Any]
+
+
+async def write_rounds(store: EventStore, writer: str, rounds: int, tell: Callable[[Step], None]) -> None:
+    """Append ``rounds`` batches to the stream ``x``, each after what the last conflict or answer said, telling every step.
+
+    Steps are plain data; :func:`operations` reads them. Their times are of the monotonic clock that all processes share.
+    """
+    labels = Labels()
+    version = attempt = 0
+    for number in range(rounds):
+        batch = [f"{writer}n{number}", f"{writer}m{number}"]
+        while True:
+            attempt += 1
+            tell({"writer": writer, "asked": attempt, "at": time.monotonic_ns(), "expected": version, "labels": batch})
+            write = StreamWrite(stream_id(STREAM), version, labels.events(" ".join(batch)))
+            try:
+                result = await store.append([write])
+            except ConcurrencyError as error:
+                version = error.actual
+                tell({"writer": writer, "answered": attempt, "at": time.monotonic_ns(), "actual": version})
+            else:
+                version = result.versions[stream_id(STREAM)]
+                answer = {"version": version, "replayed": result.replayed}
+                tell({"writer": writer, "answered": attempt, "at": time.monotonic_ns(), **answer})
+                break
+
+
+def operations(steps: list[Step]) -> list[Operation]:
+    """The history that steps tell: what was asked and never answered is unknown."""
+    answers = {(step["writer"], step["answered"]): step for step in steps if "answered" in step}
+    return [_operation(step, answers.get((step["writer"], step["asked"]))) for step in steps if "asked" in step]
+
+
+def _operation(asked: Step, answer: Step | None) -> Operation:
+    outcome: Appended | Conflicted | Unknown
+    if answer is None:
+        outcome = Unknown()
+    elif "actual" in answer:
+        outcome = Conflicted(answer["actual"])
+    else:
+        outcome = Appended(answer["version"], replayed=answer["replayed"])
+    ids = tuple(event_id(label) for label in asked["labels"])
+    return Operation(asked["writer"], asked["at"], answer["at"] if answer else None, asked["expected"], ids, outcome)

@@ -1,0 +1,44 @@
+"""The other process of the cases that need one: ``python -m inventory_es.testing.worker ADDRESS JSON``.
+
+It opens the contract's store on the given site, says ``{"ready": true}``, waits for a line, and writes, telling each step on a
+line of its own as it happens. It is made to be killed at any moment.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from inventory_es.testing.event_store.writer import Step, write_rounds
+from inventory_es.testing.loading import load
+from inventory_es.testing.site import Site
+
+if TYPE_CHECKING:
+    from inventory_es.testing.event_store.contract import EventStoreContract
+
+
+def main(arguments: list[str]) -> None:
+    """Run the worker."""
+    address, task = arguments[0], json.loads(arguments[1])
+    contract: Any = load(address)
+    anyio.run(_work, contract(), task, backend=task["backend"])
+
+
+async def _work(contract: "EventStoreContract", task: dict[str, Any]) -> None:
+    site = Site(task["site"], Path(task["path"]))
+    async with contract.open_store(site) as store:
+        _tell({"ready": True})
+        await anyio.to_thread.run_sync(sys.stdin.readline)
+        await write_rounds(store, task["writer"], task["rounds"], _tell)
+    _tell({"done": True})
+
+
+def _tell(step: Step) -> None:
+    sys.stdout.write(json.dumps(step) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
