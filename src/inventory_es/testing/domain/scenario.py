@@ -1,0 +1,253 @@
+"""Scenarios: given these events, when this command comes, then that happens. Pure, synchronous, for any test runner.
+
+    (
+        scenario()
+        .when(AddStock(inventory_id=SHELF, command_id="delivery-1", quantity=10))
+        .then(like(StockAddedEvent, quantity=10))
+        .when(ReserveStock(inventory_id=SHELF, reservation_id="R1", quantity=11, ttl=None), at=1)
+        .then_rejected(InsufficientStockError, requested=11, available=10)
+        .balance(10, 0, 10, 1)
+    )
+
+Each step leaves a scenario of its own, so several may go on from one. Times are seconds after the start, or datetimes.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, NoReturn
+
+import attrs
+
+from inventory_es.domain.commands import Command
+from inventory_es.domain.decide import Policy
+from inventory_es.domain.errors import InventoryError
+from inventory_es.domain.events import Event
+from inventory_es.domain.identifiers import InventoryId
+from inventory_es.domain.inventory import Inventory
+from inventory_es.domain.recorded import Recorded
+from inventory_es.testing.domain.desk import Answer, Desk
+from inventory_es.testing.domain.telling import differences, tell, tell_value
+
+SHELF = InventoryId("product", "store")
+"""The inventory of a scenario, unless another one is given."""
+
+START = datetime(2026, 1, 5, 9, tzinfo=UTC)
+"""Second 0 of a scenario, unless another one is given."""
+
+
+class ScenarioError(AssertionError):
+    """A scenario went another way than it says. The text is the whole report."""
+
+
+@attrs.frozen(repr=False)
+class Like:
+    """An event by some of its fields. See :func:`like`."""
+
+    event_type: type[Any]
+    facts: dict[str, object]
+
+    def problems(self, event: Event) -> list[str]:
+        """What differs from ``event``; empty if nothing does."""
+        if not isinstance(event, self.event_type):
+            return [f"expected {self.event_type.__name__}, got {type(event).__name__}"]
+        found = {name: getattr(event, name) for name in self.facts}
+        return [
+            f"{name}: expected {tell_value(wanted)}, got {tell_value(found[name])}"
+            for name, wanted in self.facts.items()
+            if found[name] != wanted
+        ]
+
+    def __repr__(self) -> str:
+        return f"{self.event_type.__name__}({', '.join(f'{name}={tell_value(value)}' for name, value in self.facts.items())}, …)"
+
+
+def like(event_type: type[Any], /, **facts: object) -> Like:
+    """An event of this type with these fields, whatever its other fields are.
+
+    Raises:
+        TypeError: a field that the event type does not have.
+    """
+    unknown = set(facts) - {field.name for field in attrs.fields(event_type)}
+    if unknown:
+        msg = f"{event_type.__name__} has no field {', '.join(sorted(unknown))}"
+        raise TypeError(msg)
+    return Like(event_type, facts)
+
+
+def scenario(inventory_id: InventoryId = SHELF, /, *, start: datetime = START, policies: Sequence[Policy] = ()) -> "Scenario":
+    """An inventory to which nothing has happened yet.
+
+    Args:
+        inventory_id: to which the commands are addressed.
+        start: second 0.
+        policies: rules of the host.
+    """
+    return Scenario(Desk(inventory_id, policies=policies), start)
+
+
+class Scenario:
+    """What has happened so far. Made by :func:`scenario`."""
+
+    def __init__(self, desk: Desk, start: datetime) -> None:
+        self._desk = desk
+        self._start = start
+
+    @property
+    def inventory(self) -> Inventory:
+        """The state so far, for questions that the scenario has no words for."""
+        return self._desk.inventory
+
+    @property
+    def history(self) -> tuple[Recorded, ...]:
+        """The events so far."""
+        return tuple(self._desk.history)
+
+    def given(self, *events: Event | Recorded, at: datetime | float = 0) -> "Scenario":
+        """Let events have happened: bare ones all at ``at``, recorded ones with their own place and time.
+
+        Raises:
+            CorruptStreamError: they can't follow what was there.
+        """
+        desk = self._desk.fork()
+        for event in events:
+            desk.take(event if isinstance(event, Recorded) else Recorded(event, desk.inventory.version + 1, self._instant(at)))
+        return Scenario(desk, self._start)
+
+    def when(self, command: Command, *, at: datetime | float | None = None) -> "Step":
+        """Send a command.
+
+        Args:
+            command: addressed to the scenario's inventory.
+            at: the time; when left out, that of the last event, or second 0.
+        """
+        desk = self._desk.fork()
+        clock = (desk.inventory.last_time or self._start) if at is None else self._instant(at)
+        return Step(desk, self._start, desk.execute(command, at=clock))
+
+    def balance(self, on_hand: int, reserved: int, unreserved: int, version: int) -> "Scenario":
+        """Check the balance so far.
+
+        Raises:
+            ScenarioError: it is another one.
+        """
+        inventory = self._desk.inventory
+        expected = (on_hand, reserved, unreserved, version)
+        got = (inventory.units_on_hand, inventory.units_reserved, int(inventory.unreserved), inventory.version)
+        if got != expected:
+            fail(self._desk, "on hand / reserved / unreserved / version {}/{}/{}/{}".format(*expected), "{}/{}/{}/{}".format(*got))
+        return self
+
+    def available(self, units: int, *, at: datetime | float) -> "Scenario":
+        """Check what a reserve could get at a time: what is unreserved, and what is due by then.
+
+        Raises:
+            ScenarioError: it is another figure.
+        """
+        got = int(self._desk.inventory.available_at(self._instant(at)))
+        if got != units:
+            fail(self._desk, f"available {units}", str(got))
+        return self
+
+    def _instant(self, at: datetime | float) -> datetime:
+        return at if isinstance(at, datetime) else self._start + timedelta(seconds=at)
+
+
+class Step:
+    """A command was sent; say what should have become of it. Made by :meth:`Scenario.when`."""
+
+    def __init__(self, desk: Desk, start: datetime, answer: Answer) -> None:
+        self._desk = desk
+        self._start = start
+        self.answer = answer
+
+    def then(self, *expected: Event | Like) -> Scenario:
+        """It was accepted and appended exactly these events, in this order: whole ones, or :func:`like` ones.
+
+        Raises:
+            ScenarioError: anything else happened. The text says which field differs.
+        """
+        got = self.answer.appended
+        problems = [
+            f"#{number} {problem}"
+            for number, (wanted, found) in enumerate(zip(expected, got, strict=False), start=1)
+            for problem in (wanted.problems(found.event) if isinstance(wanted, Like) else differences(wanted, found.event))
+        ]
+        problems += [f"#{number} is missing" for number in range(len(got) + 1, len(expected) + 1)]
+        problems += [f"#{number} was not expected" for number in range(len(expected) + 1, len(got) + 1)]
+        if problems or not expected:
+            told = "\n            ".join(repr(one) if isinstance(one, Like) else tell(one) for one in expected)
+            self._fail(told or "some events: use then_nothing() for none", problems)
+        return self._next()
+
+    def then_nothing(self) -> Scenario:
+        """It was accepted and appended nothing: a no-op.
+
+        Raises:
+            ScenarioError: it appended something, was replayed or was refused.
+        """
+        if self.answer.error is not None or self.answer.recorded:
+            self._fail("nothing: a no-op")
+        return self._next()
+
+    def then_replayed(self) -> Scenario:
+        """It had been accepted before: the first outcome was given again, nothing was appended.
+
+        Raises:
+            ScenarioError: it was decided afresh, or refused.
+        """
+        if not self.answer.replayed:
+            self._fail("the first outcome, replayed")
+        return self._next()
+
+    def then_rejected(self, error_type: type[InventoryError], /, **facts: object) -> Scenario:
+        """It was refused with exactly this type of error and at least these facts; the state is as before.
+
+        Raises:
+            ScenarioError: it was accepted, or refused for another reason.
+        """
+        error = self.answer.error
+        problems = [
+            f"{name}: expected {tell_value(wanted)}, got {tell_value(getattr(error, name, 'nothing of that name'))}"
+            for name, wanted in facts.items()
+            if getattr(error, name, error) != wanted
+        ]
+        if type(error) is not error_type or problems:
+            told = ", ".join(f"{name}={tell_value(value)}" for name, value in facts.items())
+            self._fail(f"{error_type.__name__}({told})", problems if type(error) is error_type else ())
+        return self._next()
+
+    def _next(self) -> Scenario:
+        return Scenario(self._desk, self._start)
+
+    def _fail(self, expected: str, problems: Sequence[str] = ()) -> NoReturn:
+        answer = self.answer
+        if answer.error is not None:
+            got = tell(answer.error)
+        elif answer.replayed:
+            got = "the first outcome, replayed"
+        else:
+            got = "\n            ".join(tell(event) for event in answer.events) or "nothing: a no-op"
+        fail(self._desk, expected, got, problems)
+
+
+def fail(desk: Desk, expected: str, got: str, problems: Sequence[str] = ()) -> NoReturn:
+    """Tell how a scenario went wrong.
+
+    Raises:
+        ScenarioError: always.
+    """
+    *earlier, _ = told = [_told(answer) for answer in desk.answers] or ["nothing was asked"]
+    lines = [f"step {len(told)}: {told[-1]}", f"  expected  {expected}", f"  got       {got}"]
+    lines += [f"  differs   {problem}" for problem in problems]
+    lines += [f"  before    {line}" for line in earlier]
+    raise ScenarioError("\n".join(lines))
+
+
+def _told(answer: Answer) -> str:
+    if answer.error is not None:
+        outcome = type(answer.error).__name__
+    elif answer.replayed:
+        outcome = "replayed"
+    else:
+        outcome = f"{answer.after.on_hand}/{answer.after.reserved} at version {answer.after.version}"
+    return f"{tell(answer.command)} at {tell_value(answer.clock)} -> {outcome}"
