@@ -1,0 +1,176 @@
+"""The event codec: a closed registry on top, JSON below."""
+
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import cattrs
+import msgspec
+
+from inventory_es.adapters.serialization.converter import default_converter, structure
+from inventory_es.adapters.serialization.domain_form import domain_checker, domain_reader, domain_writer
+from inventory_es.adapters.serialization.metadata_form import read_metadata, write_metadata
+from inventory_es.adapters.serialization.plain_form import PayloadSeal, PlainForm
+from inventory_es.adapters.serialization.registry import EventKind, EventRegistry, default_registry
+from inventory_es.adapters.serialization.strict_json import MAX_BYTES, PayloadError, read_object
+from inventory_es.domain.events import EVENT_TYPES
+from inventory_es.domain.identifiers import INVENTORY_CATEGORY
+from inventory_es.domain.rejections import InvalidIdentifierError
+from inventory_es.domain.stream_id import StreamId
+from inventory_es.ports.codec import EncodedEvent
+from inventory_es.ports.errors import EventDecodeError
+from inventory_es.ports.metadata import EventMetadata
+from inventory_es.ports.records import RecordedEvent
+
+_HOSTILE = (ValueError, msgspec.MsgspecError, RecursionError, OverflowError)
+_PLACE = re.compile(r" - at `[^`]*`$")
+
+
+class JsonEventCodec:
+    """An :class:`~inventory_es.ports.EventCodec` of strict JSON.
+
+    Args:
+        registry: the event types that can be read and written; the six of an inventory by default.
+        converter: a cattrs converter for the fields of host-defined types; :func:`default_converter` by default.
+        seal: a host's transform of payloads, for instance to encrypt fields; none by default.
+        max_bytes: the longest payload or metadata, 1 MiB by default. Nothing longer is parsed or written.
+    """
+
+    __slots__ = ("_kinds", "_max_bytes", "_readers", "_registry", "_writers")
+
+    def __init__(
+        self,
+        *,
+        registry: EventRegistry | None = None,
+        converter: cattrs.Converter | None = None,
+        seal: PayloadSeal | None = None,
+        max_bytes: int = MAX_BYTES,
+    ) -> None:
+        self._registry = default_registry() if registry is None else registry
+        self._max_bytes = max_bytes
+        self._writers: dict[type[Any], tuple[str, int, Callable[[Any], bytes]]] = {}
+        self._readers: dict[tuple[str, int], Callable[[RecordedEvent], Any]] = {}
+        converter = default_converter() if converter is None else converter
+        for kind in self._registry.kinds:
+            self._add(kind, converter, seal)
+
+    def encode(self, event: object, /) -> EncodedEvent:
+        """The stored form of an event.
+
+        Raises:
+            ValueError: a type that is not registered, or a payload that could not be read back.
+        """
+        try:
+            event_type, schema_version, write = self._writers[type(event)]
+        except KeyError:
+            msg = f"{type(event).__qualname__} is no registered event type: add it with EventRegistry.with_event"
+            raise ValueError(msg) from None
+        try:
+            return EncodedEvent(event_type, schema_version, write(event))
+        except (PayloadError, UnicodeEncodeError, TypeError) as error:
+            msg = f"an event of type {event_type} can't be encoded: {error if isinstance(error, PayloadError) else type(error).__name__}"
+            raise ValueError(msg) from error
+
+    def encode_metadata(self, metadata: EventMetadata, /) -> bytes:
+        """The stored form of metadata: one JSON object; what is ``None`` is left out.
+
+        Raises:
+            ValueError: an extra value that could not be read back.
+        """
+        return write_metadata(metadata, self._max_bytes)
+
+    def decode(self, recorded: RecordedEvent, /) -> Any:
+        """The event that was recorded, in the newest schema version of its type.
+
+        Raises:
+            EventDecodeError: an unknown type or version, or bytes that are no such event.
+        """
+        read = self._readers.get((recorded.event_type, recorded.schema_version))
+        if read is None:
+            raise _decode_error(recorded, self._why_unknown(recorded))
+        try:
+            return read(recorded)
+        except _HOSTILE as error:
+            raise _decode_error(recorded, _problem(error)) from error.__cause__
+
+    def decode_metadata(self, recorded: RecordedEvent, /) -> EventMetadata:
+        """The metadata that was recorded; keys that this package does not know are in ``extra``.
+
+        Raises:
+            EventDecodeError: bytes that are no metadata.
+        """
+        try:
+            return read_metadata(recorded.metadata, self._max_bytes)
+        except _HOSTILE as error:
+            raise _decode_error(recorded, f"metadata: {_problem(error)}") from None
+
+    def _add(self, kind: EventKind, converter: cattrs.Converter, seal: PayloadSeal | None) -> None:
+        is_domain = kind.cls in EVENT_TYPES
+        form = partial(
+            PlainForm,
+            event_type=kind.event_type,
+            to_plain=_domain_plain(domain_writer(kind.cls)) if is_domain else partial(converter.unstructure, unstructure_as=kind.cls),
+            from_plain=partial(msgspec.convert, type=kind.cls) if is_domain else partial(structure, converter, kind.cls),
+            check=domain_checker(kind.cls) if is_domain else _check_is_elsewhere,
+            seal=seal,
+            max_bytes=self._max_bytes,
+        )
+        newest = form(upcasters=())
+        fast = is_domain and seal is None
+        write = domain_writer(kind.cls) if fast else newest.write
+        self._writers[kind.cls] = (kind.event_type, kind.schema_version, write)
+        read = domain_reader(kind.cls, self._max_bytes) if fast else newest.read
+        self._readers[kind.event_type, kind.schema_version] = read
+        for stored in kind.upcasters:
+            steps = [kind.upcasters[version] for version in range(stored, kind.schema_version)]
+            self._readers[kind.event_type, stored] = form(upcasters=steps).read
+
+    def _why_unknown(self, recorded: RecordedEvent) -> str:
+        versions = self._registry.versions_of(recorded.event_type)
+        if not versions:
+            return "the type is not registered: add it with EventRegistry.with_event"
+        return f"the schema version is not registered (known: {', '.join(map(str, sorted(versions)))}): was it written by a newer release?"
+
+
+def _domain_plain(write: Callable[[Any], bytes]) -> Callable[[Any], dict[str, Any]]:
+    return lambda event: read_object(write(event))
+
+
+def _check_is_elsewhere(_event: object, stream: StreamId) -> None:
+    if stream.category == INVENTORY_CATEGORY:
+        msg = "a host's event does not belong in the stream of an inventory"
+        raise PayloadError(msg)
+
+
+def _problem(error: Exception) -> str:
+    match error:
+        case PayloadError() | InvalidIdentifierError():
+            return str(error)
+        case msgspec.ValidationError():
+            return _without_values(str(error))
+        case msgspec.DecodeError():
+            return str(error)
+        case UnicodeError():
+            return "it is not UTF-8"
+        case RecursionError():
+            return "it is nested too deep for the stack"
+        case _:
+            return type(error).__name__
+
+
+def _without_values(message: str) -> str:
+    if not message.startswith("Invalid enum value"):
+        return message
+    place = _PLACE.search(message)
+    return f"Invalid enum value{place[0] if place else ''}"
+
+
+def _decode_error(recorded: RecordedEvent, problem: str) -> EventDecodeError:
+    return EventDecodeError(
+        stream=recorded.stream,
+        version=recorded.version,
+        event_type=recorded.event_type,
+        schema_version=recorded.schema_version,
+        problem=problem,
+    )

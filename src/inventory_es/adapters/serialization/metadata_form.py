@@ -1,0 +1,70 @@
+"""The stored form of metadata: the fields that have a value, in order, then a host's own keys."""
+
+from typing import Any
+
+import msgspec
+
+from inventory_es.adapters.serialization.strict_json import PayloadError, check_bounds, read_object, write_json, write_object
+from inventory_es.ports.metadata import OWN_FIELDS, EventMetadata
+
+
+class _Row(msgspec.Struct, omit_defaults=True, gc=False):
+    command_id: str | None = None
+    fingerprint: str | None = None
+    correlation_id: str | None = None
+    causation_id: str | None = None
+    actor_id: str | None = None
+    reference: str | None = None
+
+
+_read_row = msgspec.json.Decoder(_Row).decode
+_QUOTES_OF_A_FIELD = 4
+
+
+def write_metadata(metadata: EventMetadata, max_bytes: int) -> bytes:
+    """Metadata as one JSON object; what is ``None`` is left out.
+
+    Raises:
+        PayloadError: an extra value that JSON has no form for, or a lone surrogate.
+    """
+    if metadata.extra:
+        own = {name: value for name in OWN_FIELDS if (value := getattr(metadata, name)) is not None}
+        return write_object(own | dict(metadata.extra), max_bytes)
+    row = _Row(
+        metadata.command_id,
+        metadata.fingerprint,
+        metadata.correlation_id,
+        metadata.causation_id,
+        metadata.actor_id,
+        metadata.reference,
+    )
+    try:
+        return write_json(row)
+    except UnicodeEncodeError:
+        msg = "it has a lone surrogate, which no encoding can carry"
+        raise PayloadError(msg) from None
+
+
+def read_metadata(data: bytes, max_bytes: int) -> EventMetadata:
+    """The metadata that ``data`` holds; unknown keys go to ``extra``.
+
+    Raises:
+        PayloadError: no such JSON object.
+        msgspec.DecodeError: likewise.
+    """
+    check_bounds(data, max_bytes)
+    row = _read_row(data)
+    values = (row.command_id, row.fingerprint, row.correlation_id, row.causation_id, row.actor_id, row.reference)
+    extra: dict[str, Any] = {}
+    # Every quotation mark belongs to a field that was read, or there is more than that.
+    if data.count(b'"') != _QUOTES_OF_A_FIELD * (len(values) - values.count(None)):
+        extra = {key: value for key, value in read_object(data).items() if key not in OWN_FIELDS}
+    return EventMetadata(
+        command_id=row.command_id,
+        fingerprint=row.fingerprint,
+        correlation_id=row.correlation_id,
+        causation_id=row.causation_id,
+        actor_id=row.actor_id,
+        reference=row.reference,
+        extra=extra,
+    )

@@ -1,0 +1,161 @@
+"""JSON without the parts on which readers differ: what goes in comes out the same everywhere, or is refused.
+
+One object of strict UTF-8 (RFC 8259), no key twice, no NaN or Infinity, no lone surrogate, integers within ±2^53, bounded in
+bytes and depth before anything is parsed.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+import msgspec
+
+MAX_BYTES = 1 << 20
+"""Of one payload, unless a codec is made with another bound."""
+
+MAX_DEPTH = 32
+"""Of nested objects and arrays, the outermost counted."""
+
+MAX_INTEGER = 2**53
+"""Above it, readers that keep numbers as doubles disagree (RFC 8259 §6)."""
+
+_LONGEST_INTEGER = len(str(-MAX_INTEGER))
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
+
+write_json = msgspec.json.Encoder().encode
+"""Any value that is plain JSON, as bytes: no blanks, non-ASCII characters as they are."""
+
+
+class PayloadError(ValueError):
+    """Bytes or values that are no payload. The message says what is wrong and holds nothing of them."""
+
+
+def check_bounds(data: bytes, max_bytes: int) -> None:
+    """Refuse what is too long or nested too deep, before it is parsed.
+
+    Raises:
+        PayloadError: more than ``max_bytes`` bytes or :data:`MAX_DEPTH` levels.
+    """
+    if len(data) > max_bytes:
+        msg = f"it has {len(data)} bytes, more than {max_bytes}"
+        raise PayloadError(msg)
+    # There is no more depth than there are opening brackets, and these are counted fast.
+    if data.count(b"{") + data.count(b"[") > MAX_DEPTH:
+        _check_depth(data)
+
+
+def read_object(data: bytes) -> dict[str, Any]:
+    """Parse one JSON object within :func:`check_bounds`, refusing all that the module refuses.
+
+    Raises:
+        PayloadError: anything else.
+    """
+    try:
+        text = data.decode("utf-8")
+        value = _decoder.decode(text)
+        if "\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeError:
+        msg = "it is not UTF-8, or has a lone surrogate"
+        raise PayloadError(msg) from None
+    except json.JSONDecodeError as error:
+        msg = f"it is not JSON at character {error.pos}"
+        raise PayloadError(msg) from None
+    except RecursionError:
+        msg = "it is nested too deep for the stack"
+        raise PayloadError(msg) from None
+    if not isinstance(value, dict):
+        msg = "it is not a JSON object"
+        raise PayloadError(msg)
+    return value
+
+
+def write_object(value: object, max_bytes: int) -> bytes:
+    """Write an object that :func:`read_object` gives back equal.
+
+    Raises:
+        PayloadError: a value that JSON has no form for, or that reading would refuse; it names the place.
+    """
+    if type(value) is not dict:
+        msg = f"it must be a dict, not a {type(value).__name__}"
+        raise PayloadError(msg)
+    _check_plain(value, "", 1)
+    try:
+        data = write_json(value)
+    except UnicodeEncodeError:
+        msg = "it has a lone surrogate, which no encoding can carry"
+        raise PayloadError(msg) from None
+    check_bounds(data, max_bytes)
+    return data
+
+
+def _check_plain(value: object, place: str, depth: int) -> None:
+    match value:
+        case None | bool():
+            return
+        case int() if type(value) is int and -MAX_INTEGER <= value <= MAX_INTEGER:
+            return
+        case float() if type(value) is float and math.isfinite(value):
+            return
+        case str() if type(value) is str:
+            return
+        case dict() if depth <= MAX_DEPTH and all(type(key) is str for key in value):
+            for key, item in value.items():
+                _check_plain(item, f"{place}.{key}", depth + 1)
+        case list() | tuple() if depth <= MAX_DEPTH:
+            for index, item in enumerate(value):
+                _check_plain(item, f"{place}[{index}]", depth + 1)
+        case int() | float() | dict() | list() | tuple() if type(value) in {int, float, dict, list, tuple}:
+            msg = (
+                f"{place[1:] or 'it'} is no JSON that every reader keeps: a number out of range, a key that is no text, or nested too deep"
+            )
+            raise PayloadError(msg)
+        case _:
+            msg = f"{place[1:] or 'it'} is a {type(value).__name__}, which has no JSON form: register an unstructure hook for it"
+            raise PayloadError(msg)
+
+
+def _check_depth(data: bytes) -> None:
+    depth = 0
+    for token in _TOKEN.finditer(data):
+        mark = token[0]
+        if mark in b"{[":
+            depth += 1
+            if depth > MAX_DEPTH:
+                msg = f"it is nested deeper than {MAX_DEPTH} levels"
+                raise PayloadError(msg)
+        elif mark in b"}]":
+            depth -= 1
+
+
+def _object(pairs: list[tuple[str, Any]]) -> Mapping[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        msg = "an object has one key twice"
+        raise PayloadError(msg)
+    return value
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > _LONGEST_INTEGER or not -MAX_INTEGER <= (value := int(digits)) <= MAX_INTEGER:
+        msg = "an integer is outside ±2^53"
+        raise PayloadError(msg)
+    return value
+
+
+def _float(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        msg = "a number is too large"
+        raise PayloadError(msg)
+    return value
+
+
+def _constant(_name: str) -> NoReturn:
+    msg = "it has NaN or Infinity, which JSON has not"
+    raise PayloadError(msg)
+
+
+_decoder = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer, parse_float=_float, parse_constant=_constant)
