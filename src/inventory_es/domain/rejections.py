@@ -342,3 +342,23 @@ class PolicyRejectedError(RejectionError):
 
 def _policy_rejected(reason: str, details: dict[str, Any]) -> PolicyRejectedError:
     return PolicyRejectedError(reason, **details)
+
+
+@attrs.define(slots=False, eq=False, str=False, kw_only=True)
+class CommandsRejectedError(RejectionError):
+    """Some of the commands that were to be accepted together were refused, so none was.
+
+    Attributes:
+        rejections: why, one for every refused command.
+        indexes: the places of those commands in the order given, starting at 0.
+    """
+
+    rejections: tuple[RejectionError, ...]
+    indexes: tuple[int, ...]
+
+    code = "commands_rejected"
+
+    @property
+    def message(self) -> str:
+        """One sentence for a person, derived from the facts."""
+        return f"nothing was accepted, {len(self.rejections)} of the commands were refused: {'; '.join(map(str, self.rejections))}"

@@ -1,0 +1,89 @@
+"""Group commit: appends of different lanes that meet share one durable commit, each with its own outcome."""
+
+from collections.abc import Callable, Sequence
+
+from inventory_es.application.combiner import Combiner, Ticket
+from inventory_es.application.observers import AppendFinished, Observers
+from inventory_es.domain.errors import InventoryError
+from inventory_es.ports import AppendResult, EventStore, GroupCommit, StreamWrite
+
+MAX_GROUPS = 512
+"""Independent appends in one commit at most, so that one commit's time stays bounded."""
+
+
+class _Append:
+    __slots__ = ("outcome", "writes")
+
+    def __init__(self, writes: Sequence[StreamWrite]) -> None:
+        self.writes = writes
+        self.outcome: AppendResult | Exception | None = None
+
+
+class Committer:
+    """Appends to the store, sharing commits where the store can. Call it shielded from cancellation.
+
+    Args:
+        store: where to.
+        observers: told about each call to the store.
+        monotonic: seconds that never go back, for durations.
+    """
+
+    def __init__(self, store: EventStore, observers: Observers, monotonic: Callable[[], float]) -> None:
+        self._store = store
+        self._observers = observers
+        self._monotonic = monotonic
+        self._group_store = store if store.capabilities.group_commit and isinstance(store, GroupCommit) else None
+        self._combiner: Combiner[_Append] = Combiner()
+
+    async def append(self, writes: Sequence[StreamWrite]) -> AppendResult:
+        """Append all writes or none; see :meth:`EventStore.append` for the errors."""
+        append = _Append(writes)
+        if self._group_store is None:
+            await self._one(append)
+        elif await self._combiner.join(ticket := Ticket(append)):
+            batch = [ticket]
+            try:
+                batch = self._combiner.take(MAX_GROUPS)
+                await self._many(self._group_store, [one.item for one in batch])
+            finally:
+                for one in batch:
+                    if one is not ticket:
+                        one.wake()
+                self._combiner.hand_over()
+        if isinstance(append.outcome, AppendResult):
+            return append.outcome
+        if append.outcome is None:
+            msg = "an append was left without an outcome"
+            raise RuntimeError(msg)
+        raise append.outcome
+
+    async def _many(self, store: GroupCommit, appends: Sequence[_Append]) -> None:
+        if len(appends) == 1:
+            await self._one(appends[0])
+            return
+        started = self._monotonic()
+        error: str | None = None
+        try:
+            outcomes = await store.append_group([one.writes for one in appends])
+        except Exception as problem:  # noqa: BLE001  # whatever it is, every caller of the group gets it
+            error = problem.code if isinstance(problem, InventoryError) else type(problem).__name__
+            outcomes = [problem] * len(appends)
+        for one, outcome in zip(appends, outcomes, strict=True):
+            one.outcome = outcome
+        self._tell(appends, started, error)
+
+    async def _one(self, append: _Append) -> None:
+        started = self._monotonic()
+        error: str | None = None
+        try:
+            append.outcome = await self._store.append(append.writes)
+        except Exception as problem:  # noqa: BLE001  # raised again by the caller, whose append it is
+            error = problem.code if isinstance(problem, InventoryError) else type(problem).__name__
+            append.outcome = problem
+        self._tell((append,), started, error)
+
+    def _tell(self, appends: Sequence[_Append], started: float, error: str | None) -> None:
+        if self._observers.of_appends:
+            events = sum(len(write.events) for one in appends for write in one.writes)
+            seconds = self._monotonic() - started
+            self._observers.append_finished(AppendFinished(groups=len(appends), events=events, seconds=seconds, error=error))

@@ -1,0 +1,53 @@
+"""Who asks, and on whose behalf: carried from the caller's task into the metadata of the events it causes."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import attrs
+
+
+@attrs.frozen(kw_only=True)
+class CommandContext:
+    """What the host knows about a request.
+
+    Attributes:
+        actor_id: who acts, an opaque id, never a name or an address.
+        correlation_id: of the whole business transaction.
+        causation_id: of the message that caused this one.
+    """
+
+    actor_id: str | None = None
+    correlation_id: str | None = None
+    causation_id: str | None = None
+
+
+_EMPTY = CommandContext()
+_current: ContextVar[CommandContext] = ContextVar("inventory_es_command_context", default=_EMPTY)
+
+
+@contextmanager
+def command_context(
+    *, actor_id: str | None = None, correlation_id: str | None = None, causation_id: str | None = None
+) -> Iterator[CommandContext]:
+    """Put these ids into the metadata of every event that commands sent inside the block cause.
+
+    Blocks nest: what the inner one leaves out comes from the outer one. The context is captured in the caller's task, when
+    the command is sent.
+    """
+    outer = _current.get()
+    context = CommandContext(
+        actor_id=outer.actor_id if actor_id is None else actor_id,
+        correlation_id=outer.correlation_id if correlation_id is None else correlation_id,
+        causation_id=outer.causation_id if causation_id is None else causation_id,
+    )
+    token = _current.set(context)
+    try:
+        yield context
+    finally:
+        _current.reset(token)
+
+
+def current_context() -> CommandContext:
+    """The context of the calling task."""
+    return _current.get()

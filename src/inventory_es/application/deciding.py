@@ -1,0 +1,107 @@
+"""Deciding one request on a state, speculatively: the state moves on, events are drafted, nothing is stored yet."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import attrs
+
+from inventory_es.application.drafting import draft_events
+from inventory_es.application.outcomes import Outcome, accepted
+from inventory_es.application.requests import CommandRequest
+from inventory_es.application.results import CommandResult
+from inventory_es.application.tools import Tools
+from inventory_es.application.warm_states import WarmState
+from inventory_es.domain.errors import ClockSkewError
+from inventory_es.domain.event_ids import EventIds
+from inventory_es.domain.events import Event
+from inventory_es.domain.inventory import Inventory
+from inventory_es.domain.recorded import Recorded
+from inventory_es.ports import NewEvent
+from inventory_es.ports.errors import AppendTooLargeError, ConcurrencyError
+
+
+@attrs.frozen
+class Decided:
+    """What one request came to on the state that the one before left.
+
+    Attributes:
+        request: which.
+        events: what it appends; empty for a no-op or a refusal.
+        drafted: the same events as the store takes them.
+        refusal: why it is refused, if it is.
+        version: of the stream after it.
+        at: its time.
+        on_hand: units there after it.
+        reserved: units promised after it.
+    """
+
+    request: CommandRequest
+    events: Sequence[Event]
+    drafted: Sequence[NewEvent]
+    refusal: Exception | None
+    version: int
+    at: datetime
+    on_hand: int
+    reserved: int
+
+    def outcome(self, position: int) -> Outcome | Exception:
+        """What to tell the caller, once the append or the version check stands at ``position``."""
+        if self.refusal is not None:
+            return self.refusal
+        command = self.request.command
+        if self.events:
+            return accepted(command, self.events[-1], at=self.at, version=self.version, position=position)
+        return CommandResult(
+            inventory_id=command.inventory_id,
+            command_id=command.command_id,
+            changed=False,
+            version=self.version,
+            position=position,
+            at=self.at,
+            on_hand=self.on_hand,
+            reserved=self.reserved,
+        )
+
+
+def time_for(inventory: Inventory, now: datetime) -> datetime:
+    """The time of a decision now: the clock's, but never before the stream's last event."""
+    return now if inventory.last_time is None or now >= inventory.last_time else inventory.last_time
+
+
+def decide_request(tools: Tools, state: WarmState, request: CommandRequest, *, now: datetime, ids: EventIds) -> Decided:
+    """Decide ``request`` and apply its events to ``state``, which must be at a savepoint."""
+    inventory = state.inventory
+    request.attempts += 1
+    at = time_for(inventory, now)
+    events: Sequence[Event] = ()
+    drafted: Sequence[NewEvent] = ()
+    refusal: Exception | None = None
+    try:
+        _check(tools, inventory, request, now)
+        events = inventory.decide(request.command, at=at, observed_on_hand=request.observed_on_hand, policies=tools.policies)
+        if events:
+            drafted = draft_events(request, events, at=at, ids=ids, codec=tools.codec)
+            _check_size(tools, drafted)
+    except Exception as problem:  # noqa: BLE001  # a rejection, misuse, or a policy's own failure: this request's alone
+        events, drafted, refusal = (), (), problem
+    for event in events:
+        inventory.apply(Recorded(event, inventory.version + 1, at))
+    return Decided(request, events, drafted, refusal, inventory.version, at, inventory.units_on_hand, inventory.units_reserved)
+
+
+def _check(tools: Tools, inventory: Inventory, request: CommandRequest, now: datetime) -> None:
+    last_time, longest = inventory.last_time, tools.settings.max_clock_skew
+    if last_time is not None and last_time - now > longest:
+        raise ClockSkewError(stream=inventory.inventory_id.stream, now=now, last_time=last_time, max_clock_skew=longest)
+    expected = request.expected_version
+    if expected is not None and expected != inventory.version:
+        raise ConcurrencyError(stream=inventory.inventory_id.stream, expected=expected, actual=inventory.version)
+
+
+def _check_size(tools: Tools, drafted: Sequence[NewEvent]) -> None:
+    limits = tools.capabilities
+    largest = max(event.size for event in drafted)
+    if largest > limits.max_event_bytes:
+        raise AppendTooLargeError(limit_name="event bytes", limit=limits.max_event_bytes, actual=largest)
+    if len(drafted) > limits.max_append_events:
+        raise AppendTooLargeError(limit_name="events", limit=limits.max_append_events, actual=len(drafted))

@@ -1,0 +1,37 @@
+"""How the command side behaves: its bounds."""
+
+from datetime import timedelta
+
+import attrs
+
+
+def _positive(_instance: object, attribute: "attrs.Attribute[int]", value: int) -> None:
+    if value < 1:
+        msg = f"{attribute.name} must be 1 or more"
+        raise ValueError(msg)
+
+
+@attrs.frozen(kw_only=True)
+class HandlerSettings:
+    """Bounds of the command side.
+
+    Attributes:
+        lanes: whether commands for one stream that meet in this process are decided together. Off, each is loaded, decided
+            and appended for itself: the same outcomes, slower.
+        max_attempts: how often a command is decided before a conflict, or an unknown outcome, reaches the caller.
+        max_batch: commands decided together at most.
+        max_clock_skew: how far this machine's clock may stand behind the last event of a stream.
+        expiry_chunk: reservations that are closed with one append at most, before a command's own.
+        warm_inventories: folded inventories that are kept between commands; 0 keeps none.
+        first_wait: seconds before the second attempt, doubled for each further one, each cut by a random share.
+        longest_wait: seconds between attempts at most.
+    """
+
+    lanes: bool = True
+    max_attempts: int = attrs.field(default=12, validator=_positive)
+    max_batch: int = attrs.field(default=512, validator=_positive)
+    max_clock_skew: timedelta = timedelta(seconds=60)
+    expiry_chunk: int = attrs.field(default=500, validator=_positive)
+    warm_inventories: int = attrs.field(default=4_096)
+    first_wait: float = 0.002
+    longest_wait: float = 1.0

@@ -1,0 +1,211 @@
+"""Serving one batch of one stream: decide all, append once, answer each.
+
+The batch is decided on a folded state, each request on what the one before left. Then one append carries all accepted
+events, and its expected version proves that the state was current. Where nothing was accepted, reading the stream's tail
+proves the same. Only then does anybody get an answer.
+
+An append that meets another writer, an id that is taken, or an unknown outcome, takes back the speculation. The state is
+brought up to date, and commands that may have been stored are looked up by the id of their first own event: found is
+replayed, absent is decided again. So a command is never accepted twice, whoever sends it however often.
+"""
+
+from collections.abc import Sequence
+
+from inventory_es.application.deciding import Decided, decide_request, time_for
+from inventory_es.application.preparing import prepare
+from inventory_es.application.requests import CommandRequest, ReadRequest, Request
+from inventory_es.application.tools import Tools
+from inventory_es.application.warm_states import WarmState
+from inventory_es.domain.event_ids import EventIds
+from inventory_es.domain.identifiers import InventoryId
+from inventory_es.ports import AppendResult, StreamWrite
+from inventory_es.ports.errors import (
+    AppendOutcomeUnknownError,
+    ConcurrencyError,
+    EventIdCollisionError,
+    StoreUnavailableError,
+)
+
+RETRIED = (ConcurrencyError, EventIdCollisionError, AppendOutcomeUnknownError, StoreUnavailableError)
+"""What an attempt may meet and the next one may mend."""
+
+
+class LaneWorker:
+    """Serves batches of requests, each batch of one inventory.
+
+    Args:
+        tools: what it works with.
+    """
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+
+    async def serve(self, inventory_id: InventoryId, requests: Sequence[Request]) -> None:
+        """Give every request its outcome. Raises nothing but cancellation: a failure is an outcome."""
+        batch = _Batch(inventory_id, requests, look_up=not self._tools.capabilities.unique_event_ids)
+        stream = inventory_id.stream
+        state = self._tools.warm.take(stream)
+        try:
+            if state is None:
+                state = await self._tools.reader.load(inventory_id)
+                batch.is_fresh = True
+            while batch.waits:
+                await self._attempt(batch, state)
+        except Exception as problem:  # noqa: BLE001  # it becomes the outcome of everyone who waits
+            batch.fail(problem)
+        else:
+            state.inventory.settle()
+            self._tools.warm.put_back(stream, state)
+
+    async def _attempt(self, batch: "_Batch", state: WarmState) -> None:
+        inventory, tools = state.inventory, self._tools
+        batch.attempt += 1
+        await tools.wait(batch.attempt)
+        decided: list[Decided] = []
+        savepoint: int | None = None
+        try:
+            if batch.attempt > 1 and not batch.is_fresh:
+                await tools.reader.refresh(state)
+                batch.is_fresh = True
+            await self._look_up(batch, [one for one in batch.commands if one.look_up])
+            await prepare(tools, state, batch.commands, ids=batch.ids)
+            self._answer_reads(batch, state)
+            version, position = inventory.version, state.position
+            savepoint = inventory.savepoint()
+            decided = self._decide(batch, state)
+            drafted = [event for one in decided for event in one.drafted]
+            if drafted:
+                result = await tools.committer.append((StreamWrite(inventory.inventory_id.stream, version, drafted),))
+                _refuse_replay(result, batch)
+                position = result.position
+            elif not batch.is_fresh and await tools.reader.refresh(state):
+                batch.decide_again()
+                return
+        except RETRIED as problem:
+            if savepoint is not None:
+                inventory.rollback(savepoint)
+            batch.look_up_again(decided, problem)
+            if batch.attempt >= tools.settings.max_attempts or not batch.may_retry(problem):
+                raise
+            return
+        inventory.settle()
+        state.position = position
+        await self._answer(batch, decided, position)
+        batch.settled()
+
+    def _decide(self, batch: "_Batch", state: WarmState) -> list[Decided]:
+        tools = self._tools
+        now = tools.clock.now()
+        limits = tools.capabilities
+        decided: list[Decided] = []
+        names: set[str] = set()
+        events = size = 0
+        for request in batch.commands:
+            if request.command.command_id in names:
+                request.look_up = True
+                continue
+            savepoint = state.inventory.savepoint()
+            one = decide_request(tools, state, request, now=now, ids=batch.ids)
+            events += len(one.drafted)
+            size += sum(event.size for event in one.drafted)
+            if decided and (events > limits.max_append_events or size > limits.max_append_bytes):
+                state.inventory.rollback(savepoint)
+                break
+            decided.append(one)
+            names.add(request.command.command_id)
+        return decided
+
+    def _answer_reads(self, batch: "_Batch", state: WarmState) -> None:
+        if batch.reads:
+            at = time_for(state.inventory, self._tools.clock.now())
+            for read in batch.reads:
+                read.answer = read.read(state, at)
+
+    async def _look_up(self, batch: "_Batch", requests: Sequence[CommandRequest]) -> None:
+        if requests:
+            found = await self._tools.replay_check.look_up(batch.ids.stream, requests)
+            for request, outcome in found.items():
+                request.outcome = outcome
+            batch.prune()
+
+    async def _answer(self, batch: "_Batch", decided: Sequence[Decided], position: int) -> None:
+        for read in batch.reads:
+            read.outcome = (read.answer,)
+        await self._look_up(batch, [one.request for one in decided if one.request.named and not one.events])
+        for one in decided:
+            if one.request.outcome is None:
+                one.request.outcome = one.outcome(position)
+
+
+class _Batch:
+    """The requests of one serving that have no outcome yet."""
+
+    __slots__ = ("attempt", "commands", "ids", "is_fresh", "reads", "unknown")
+
+    def __init__(self, inventory_id: InventoryId, requests: Sequence[Request], *, look_up: bool) -> None:
+        self.ids = EventIds(inventory_id.stream)
+        self.commands = [one for one in requests if isinstance(one, CommandRequest)]
+        self.reads = [one for one in requests if isinstance(one, ReadRequest)]
+        self.attempt = 0
+        self.is_fresh = False
+        self.unknown: AppendOutcomeUnknownError | None = None
+        for one in self.commands:
+            one.batch_size = len(requests)
+            one.look_up = one.look_up or (look_up and one.named)
+
+    @property
+    def waits(self) -> bool:
+        """Whether anybody still waits for an outcome."""
+        return bool(self.commands or self.reads)
+
+    def prune(self) -> None:
+        """Leave out those that have their outcome."""
+        self.commands = [one for one in self.commands if one.outcome is None]
+        self.reads = [one for one in self.reads if one.outcome is None]
+
+    def decide_again(self) -> None:
+        """The state was stale, and is not any more; that is no failed attempt."""
+        self.attempt -= 1
+        self.is_fresh = True
+
+    def settled(self) -> None:
+        """An attempt stood: the state is what the store has."""
+        self.attempt = 0
+        self.is_fresh = True
+        self.prune()
+
+    def look_up_again(self, decided: Sequence[Decided], problem: Exception) -> None:
+        """After a failed append: commands that may be stored already are looked up before they are decided again."""
+        self.is_fresh = False
+        if isinstance(problem, AppendOutcomeUnknownError):
+            self.unknown = problem
+        for one in decided:
+            request = one.request
+            if isinstance(problem, AppendOutcomeUnknownError):
+                request.maybe_stored = request.maybe_stored or bool(one.events)
+            if request.named or request.maybe_stored or isinstance(problem, EventIdCollisionError):
+                request.look_up = True
+
+    def may_retry(self, problem: Exception) -> bool:
+        """Whether another attempt makes sense: an absent store is waited for only to learn an unknown outcome."""
+        return self.unknown is not None or not isinstance(problem, StoreUnavailableError)
+
+    def fail(self, problem: Exception) -> None:
+        """Give everyone who waits this failure."""
+        self.prune()
+        for read in self.reads:
+            read.outcome = problem
+        for request in self.commands:
+            request.outcome = self._failure_of(request, problem)
+
+    def _failure_of(self, request: CommandRequest, problem: Exception) -> Exception:
+        if request.maybe_stored and self.unknown is not None:
+            return AppendOutcomeUnknownError(store=self.unknown.store, reason=self.unknown.reason, command=request.command)
+        return problem
+
+
+def _refuse_replay(result: AppendResult, batch: _Batch) -> None:
+    """An append that was stored earlier is no new commit: the state must be read again and the commands looked up."""
+    if result.replayed:
+        first = batch.commands[0].command
+        raise EventIdCollisionError(stream=batch.ids.stream, event_id=batch.ids.first_own(first), problem="was stored earlier")

@@ -1,0 +1,83 @@
+"""Lanes: one queue per stream, so that commands for one inventory that meet in this process are served together."""
+
+from collections.abc import Sequence
+
+import anyio
+
+from inventory_es.application.combiner import Combiner, Ticket
+from inventory_es.application.lane_worker import LaneWorker
+from inventory_es.application.requests import Request
+from inventory_es.domain.identifiers import InventoryId
+from inventory_es.domain.stream_id import StreamId
+
+
+class Lanes:
+    """The open lanes of one process. A lane that nobody uses does not exist, so memory is bounded by the callers.
+
+    Args:
+        worker: serves the batches.
+        max_batch: requests served together at most.
+    """
+
+    def __init__(self, worker: LaneWorker, *, max_batch: int) -> None:
+        self._worker = worker
+        self._max_batch = max_batch
+        self._open: dict[StreamId, Combiner[Request | None]] = {}
+
+    async def serve(self, inventory_id: InventoryId, request: Request) -> None:
+        """Queue ``request`` and return when it has its outcome.
+
+        A caller that is cancelled while it waits in the queue is withdrawn. Once it is taken, the work goes on, and only its
+        caller does not learn the outcome.
+        """
+        lane = self._lane(inventory_id.stream)
+        ticket: Ticket[Request | None] = Ticket(request)
+        if await lane.join(ticket):
+            batch = [ticket]
+            try:
+                batch = lane.take(self._max_batch)
+                with anyio.CancelScope(shield=True):
+                    await self._worker.serve(inventory_id, [one.item for one in batch if one.item is not None])
+            finally:
+                for one in batch:
+                    if one is not ticket:
+                        one.wake()
+                lane.hand_over()
+
+    async def enter(self, inventories: Sequence[InventoryId]) -> "LanePass":
+        """Hold the lanes of these inventories, alone, each entered when those before it are served.
+
+        Entered in the order of their stream ids, so that two callers never wait for each other in a ring.
+        """
+        entered = LanePass()
+        try:
+            for inventory_id in sorted(inventories, key=lambda one: one.stream):
+                lane = self._lane(inventory_id.stream)
+                await lane.join(Ticket(None, alone=True))
+                lane.take(1)
+                entered.lanes.append(lane)
+        except BaseException:
+            entered.leave()
+            raise
+        return entered
+
+    def _lane(self, stream: StreamId) -> Combiner[Request | None]:
+        lane = self._open.get(stream)
+        if lane is None:
+            lane = self._open[stream] = Combiner(lambda: self._open.pop(stream))
+        return lane
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+
+class LanePass:
+    """Lanes that one caller holds alone, until it leaves."""
+
+    def __init__(self) -> None:
+        self.lanes: list[Combiner[Request | None]] = []
+
+    def leave(self) -> None:
+        """Hand every lane over."""
+        while self.lanes:
+            self.lanes.pop().hand_over()

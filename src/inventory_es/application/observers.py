@@ -1,0 +1,97 @@
+"""What the engine tells a host about itself: typed records, given to observers."""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import attrs
+
+from inventory_es.domain.stream_id import StreamId
+
+_log = logging.getLogger("inventory_es")
+
+
+@attrs.frozen(kw_only=True)
+class CommandFinished:
+    """One command has its outcome.
+
+    Attributes:
+        command: the command's class name.
+        command_id: its id.
+        stream: which inventory.
+        outcome: ``accepted``, ``replayed``, ``no_op``, ``rejected``, or ``failed`` (a conflict or a fault).
+        error: the error's ``code`` where it was rejected or failed.
+        seconds: from sending to answering.
+        attempts: how often it was decided, 1 or more; 0 where it failed before.
+        batch_size: how many commands were decided together with it, itself included.
+        version: of the stream after it; 0 where it failed.
+    """
+
+    command: str
+    command_id: str
+    stream: StreamId
+    outcome: Literal["accepted", "replayed", "no_op", "rejected", "failed"]
+    error: str | None
+    seconds: float
+    attempts: int
+    batch_size: int
+    version: int
+
+
+@attrs.frozen(kw_only=True)
+class AppendFinished:
+    """One call to the store has ended.
+
+    Attributes:
+        groups: how many independent appends it carried.
+        events: how many events.
+        seconds: how long it took.
+        error: the error's ``code`` where the call failed as a whole.
+    """
+
+    groups: int
+    events: int
+    seconds: float
+    error: str | None
+
+
+class Observers:
+    """Hands each record to the observers that have a method of its name. An observer's own failure is logged, never the caller's.
+
+    Args:
+        observers: objects with any of ``command_finished(record)``, ``append_finished(record)``; called synchronously.
+    """
+
+    def __init__(self, observers: Sequence[object] = ()) -> None:
+        self._command_finished = _methods(observers, "command_finished")
+        self._append_finished = _methods(observers, "append_finished")
+
+    @property
+    def of_commands(self) -> bool:
+        """Whether anybody wants :class:`CommandFinished`."""
+        return bool(self._command_finished)
+
+    @property
+    def of_appends(self) -> bool:
+        """Whether anybody wants :class:`AppendFinished`."""
+        return bool(self._append_finished)
+
+    def command_finished(self, record: CommandFinished) -> None:
+        """Tell everybody."""
+        _tell(self._command_finished, record)
+
+    def append_finished(self, record: AppendFinished) -> None:
+        """Tell everybody."""
+        _tell(self._append_finished, record)
+
+
+def _methods(observers: Sequence[object], name: str) -> tuple[Callable[[Any], object], ...]:
+    return tuple(getattr(one, name) for one in observers if hasattr(one, name))
+
+
+def _tell(told: Sequence[Callable[[Any], object]], record: object) -> None:
+    for tell in told:
+        try:
+            tell(record)
+        except Exception:
+            _log.exception("observer_failed", extra={"record": type(record).__name__})

@@ -1,0 +1,47 @@
+"""What must be known or done before a state can decide: old counts, and a backlog of due reservations."""
+
+from collections.abc import Iterable
+
+from inventory_es.application.context import CommandContext
+from inventory_es.application.deciding import decide_request, time_for
+from inventory_es.application.requests import CommandRequest
+from inventory_es.application.tools import Tools
+from inventory_es.application.warm_states import WarmState
+from inventory_es.domain.commands import ExpireReservations, RecordCount
+from inventory_es.domain.event_ids import EventIds
+from inventory_es.ports import StreamWrite
+
+
+async def prepare(tools: Tools, state: WarmState, requests: Iterable[CommandRequest], *, ids: EventIds) -> None:
+    """Bring in what the requests need before they can be decided on ``state``.
+
+    Raises:
+        ConcurrencyError, AppendOutcomeUnknownError: while closing a backlog of due reservations; refresh the state and try again.
+    """
+    commands = [request.command for request in requests]
+    if any(not isinstance(command, ExpireReservations) for command in commands):
+        await _close_backlog(tools, state, ids=ids)
+    for request in requests:
+        command = request.command
+        if isinstance(command, RecordCount) and 0 <= command.observed_version < state.inventory.version:
+            observed = await tools.reader.at_version(command.inventory_id.stream, command.observed_version)
+            request.observed_on_hand = 0 if observed is None else tools.reader.event(observed).on_hand
+
+
+async def _close_backlog(tools: Tools, state: WarmState, *, ids: EventIds) -> None:
+    """Close due reservations chunk by chunk, each an append of its own, until one chunk is left for the command itself."""
+    inventory, chunk = state.inventory, tools.settings.expiry_chunk
+    while len(inventory.due(time_for(inventory, tools.clock.now()), limit=chunk + 1)) > chunk:
+        command = ExpireReservations(inventory_id=inventory.inventory_id, command_id=tools.ids.new_id(), limit=chunk)
+        sweep = CommandRequest(command, named=False, expected_version=None, context=CommandContext())
+        version, savepoint = inventory.version, inventory.savepoint()
+        decided = decide_request(tools, state, sweep, now=tools.clock.now(), ids=ids)
+        try:
+            if decided.refusal is not None:
+                raise decided.refusal
+            result = await tools.committer.append((StreamWrite(inventory.inventory_id.stream, version, decided.drafted),))
+        except BaseException:
+            inventory.rollback(savepoint)
+            raise
+        inventory.settle()
+        state.position = result.position

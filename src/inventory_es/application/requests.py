@@ -1,0 +1,70 @@
+"""What waits in a lane: a command to be decided, or a question about the state."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from inventory_es.application.context import CommandContext
+from inventory_es.application.warm_states import WarmState
+from inventory_es.domain.commands import Command
+
+
+class CommandRequest:
+    """One command on its way to an outcome.
+
+    Attributes:
+        command: what is asked.
+        named: whether the caller chose its id, so that it may have been sent before.
+        expected_version: the version that the host insists on; ``None``: the handler's own business.
+        context: captured in the caller's task.
+        look_up: whether to look for its stored events before deciding (again).
+        maybe_stored: whether an append that carried it had an unknown outcome.
+        observed_on_hand: for a count of an older version: units on hand then.
+        attempts: how often it was decided.
+        batch_size: how many requests were served together with it.
+        outcome: the result, or the exception to raise; ``None`` while there is none.
+    """
+
+    __slots__ = (
+        "attempts",
+        "batch_size",
+        "command",
+        "context",
+        "expected_version",
+        "look_up",
+        "maybe_stored",
+        "named",
+        "observed_on_hand",
+        "outcome",
+    )
+
+    def __init__(self, command: Command, *, named: bool, expected_version: int | None, context: CommandContext) -> None:
+        self.command = command
+        self.named = named
+        self.expected_version = expected_version
+        self.context = context
+        self.look_up = False
+        self.maybe_stored = False
+        self.observed_on_hand: int | None = None
+        self.attempts = 0
+        self.batch_size = 1
+        self.outcome: Any = None
+
+
+class ReadRequest:
+    """A question, answered from a state that was current in the store after it was asked.
+
+    Attributes:
+        read: makes the answer from the inventory, its position and the time.
+        outcome: the answer, or the exception to raise.
+    """
+
+    __slots__ = ("answer", "outcome", "read")
+
+    def __init__(self, read: Callable[[WarmState, datetime], Any]) -> None:
+        self.read = read
+        self.answer: Any = None
+        self.outcome: Any = None
+
+
+Request = CommandRequest | ReadRequest

@@ -1,0 +1,91 @@
+"""Reading an inventory's stream: pages, decoding, folding."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import NoReturn
+from uuid import UUID
+
+from inventory_es.application.warm_states import WarmState
+from inventory_es.domain.events import Event
+from inventory_es.domain.identifiers import InventoryId
+from inventory_es.domain.inventory import Inventory
+from inventory_es.domain.recorded import Recorded
+from inventory_es.domain.stream_id import StreamId
+from inventory_es.ports import EventStore, RecordedEvent
+from inventory_es.ports.codec import EventCodec
+from inventory_es.ports.errors import CorruptStoreError
+
+PAGE = 2_000
+"""Events asked for at once. Bounds memory; a store may give fewer."""
+
+
+class StreamReader:
+    """Reads and folds streams of inventories.
+
+    Args:
+        store: where from.
+        codec: turns stored events into domain events.
+    """
+
+    def __init__(self, store: EventStore, codec: EventCodec) -> None:
+        self._store = store
+        self._codec = codec
+
+    async def load(self, inventory_id: InventoryId) -> WarmState:
+        """Fold the whole stream."""
+        state = WarmState(Inventory(inventory_id), 0)
+        await self.refresh(state)
+        return state
+
+    async def refresh(self, state: WarmState) -> bool:
+        """Fold what was appended since, up to the stream's end as of now.
+
+        Returns:
+            Whether there was anything new.
+
+        Raises:
+            CorruptStoreError: the stream is shorter than what was folded already.
+        """
+        inventory = state.inventory
+        stream = inventory.inventory_id.stream
+        news = False
+        while True:
+            page = await self._store.read_stream(stream, after=inventory.version, limit=PAGE)
+            if page.version < inventory.version:
+                _shrunk(stream, inventory.version, page.version)
+            for recorded in page.events:
+                inventory.apply(Recorded(self.event(recorded), recorded.version, recorded.recorded_at))
+            if page.events:
+                news = True
+                state.position = page.events[-1].position
+            if page.is_end:
+                return news
+
+    async def events(self, stream: StreamId, *, after: int = 0, page: int = PAGE) -> AsyncIterator[RecordedEvent]:
+        """Every event after version ``after``, oldest first, asking for ``page`` events at a time."""
+        is_end = False
+        while not is_end:
+            events = await self._store.read_stream(stream, after=after, limit=page)
+            for recorded in events.events:
+                yield recorded
+                after = recorded.version
+            is_end = events.is_end
+
+    async def at_version(self, stream: StreamId, version: int) -> RecordedEvent | None:
+        """The event that made ``version``, if it is there."""
+        if version < 1:
+            return None
+        page = await self._store.read_stream(stream, after=version - 1, limit=1)
+        return page.events[0] if page.events else None
+
+    async def find(self, stream: StreamId, event_ids: Sequence[UUID]) -> dict[UUID, RecordedEvent]:
+        """Those of the ids that the stream holds."""
+        return {recorded.event_id: recorded for recorded in await self._store.find_events(stream, event_ids)}
+
+    def event(self, recorded: RecordedEvent) -> Event:
+        """The domain event in ``recorded``."""
+        event: Event = self._codec.decode(recorded)
+        return event
+
+
+def _shrunk(stream: StreamId, folded: int, found: int) -> NoReturn:
+    raise CorruptStoreError(store="event store", place=f"stream {stream}", problem=f"it had version {folded} and now has {found}")

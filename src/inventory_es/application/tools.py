@@ -1,0 +1,55 @@
+"""What every part of the command side works with."""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+import attrs
+
+from inventory_es.application.committer import Committer
+from inventory_es.application.handler_settings import HandlerSettings
+from inventory_es.application.replay_check import ReplayCheck
+from inventory_es.application.stream_reader import StreamReader
+from inventory_es.application.warm_states import WarmStates
+from inventory_es.domain.decide import Policy
+from inventory_es.ports import Clock, EventStore, IdGenerator, StoreCapabilities
+from inventory_es.ports.codec import EventCodec
+
+
+@attrs.frozen(kw_only=True)
+class Tools:
+    """The collaborators of lanes and baskets, built once for a command handler.
+
+    Attributes:
+        store: the event store.
+        capabilities: what it promises.
+        codec: events to bytes and back.
+        reader: streams to states.
+        committer: appends, sharing commits.
+        replay_check: finds commands that were accepted before.
+        warm: states kept between commands.
+        clock: the time.
+        ids: ids for commands of the handler's own.
+        policies: the host's rules.
+        settings: bounds.
+        sleep: waits for seconds; cancellable.
+        chance: a number from 0 up to, not including, 1: jitter.
+    """
+
+    store: EventStore
+    capabilities: StoreCapabilities
+    codec: EventCodec
+    reader: StreamReader
+    committer: Committer
+    replay_check: ReplayCheck
+    warm: WarmStates
+    clock: Clock
+    ids: IdGenerator
+    policies: Sequence[Policy]
+    settings: HandlerSettings
+    sleep: Callable[[float], Awaitable[object]]
+    chance: Callable[[], float]
+
+    async def wait(self, attempt: int) -> None:
+        """Wait before attempt number ``attempt``: not at all before the first two, then longer and longer, with jitter."""
+        if attempt > 2:  # noqa: PLR2004  # said in the docstring
+            longest = min(self.settings.longest_wait, self.settings.first_wait * 2.0 ** (attempt - 3))
+            await self.sleep(longest * (0.5 + 0.5 * self.chance()))

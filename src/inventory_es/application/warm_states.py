@@ -1,0 +1,47 @@
+"""Folded inventories kept between commands: a cache, never trusted over the append."""
+
+from collections import OrderedDict
+
+from inventory_es.domain.inventory import Inventory
+from inventory_es.domain.stream_id import StreamId
+
+
+class WarmState:
+    """An inventory folded up to its version, and the position of its last event.
+
+    Attributes:
+        inventory: the folded state.
+        position: of its last event; 0 for none.
+    """
+
+    __slots__ = ("inventory", "position")
+
+    def __init__(self, inventory: Inventory, position: int) -> None:
+        self.inventory = inventory
+        self.position = position
+
+
+class WarmStates:
+    """The most recently used states, each used by one task at a time: taken out, and put back when it is settled.
+
+    Args:
+        capacity: how many inventories to keep; 0 keeps none.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._states: OrderedDict[StreamId, WarmState] = OrderedDict()
+
+    def take(self, stream: StreamId) -> WarmState | None:
+        """Take the state of ``stream`` out, if it is there."""
+        return self._states.pop(stream, None)
+
+    def put_back(self, stream: StreamId, state: WarmState) -> None:
+        """Keep a settled state; the least recently used one goes when there are too many."""
+        if self._capacity:
+            self._states[stream] = state
+            if len(self._states) > self._capacity:
+                self._states.popitem(last=False)
+
+    def __len__(self) -> int:
+        return len(self._states)
