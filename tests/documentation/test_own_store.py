@@ -1,0 +1,25 @@
+"""The store that the how-to shows keeps every promise of the port, and the page shows the very file that is tested here."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from docs.examples.shop_store import ShopStore
+from inventory_es.testing import EventStoreContract, Site
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+class TestShopStore(EventStoreContract):
+    @asynccontextmanager
+    async def open_store(self, site: Site) -> AsyncIterator[ShopStore]:
+        store = ShopStore(site.path / "shop.db")
+        try:
+            yield store
+        finally:
+            await store.aclose()
+
+
+def test_page_shows_the_tested_file() -> None:
+    page = (DOCS / "how-to" / "your-own-store.md").read_text(encoding="utf-8")
+    assert (DOCS / "examples" / "shop_store.py").read_text(encoding="utf-8") in page
