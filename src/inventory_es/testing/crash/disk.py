@@ -1,0 +1,231 @@
+"""What a simulated machine holds: for each file and directory the durable state, the cached state, and the changes between them.
+
+Everything here is an immutable value but for :class:`Disk` itself, a table of them; so a copy of a disk costs a copy of the table.
+
+The caches belong to the operating system: they outlive a process that is killed, and are lost with the power. What is durable then
+is up to the disk: any state that :mod:`.power` lists.
+
+What is not simulated: permissions, symbolic links, hard links, the removal of directories.
+"""
+
+from collections.abc import Iterator, Mapping
+from hashlib import blake2b
+from typing import NamedTuple, TypeAlias
+
+ROOT = 0
+
+
+class Write(NamedTuple):
+    """Bytes that were written to a file and not synced."""
+
+    offset: int
+    data: bytes
+
+
+class Truncate(NamedTuple):
+    """A new length that was given to a file and not synced."""
+
+    size: int
+
+
+Change: TypeAlias = Write | Truncate
+
+
+class Content(NamedTuple):
+    """A regular file.
+
+    Attributes:
+        durable: what a power cut leaves at least.
+        cache: what every process sees.
+        pending: the changes since the last sync, in order.
+        is_lossy: whether a sync failed and dropped changes, which only the cache still shows.
+    """
+
+    durable: bytes
+    cache: bytes
+    pending: tuple[Change, ...] = ()
+    is_lossy: bool = False
+
+    def changed(self, change: Change) -> "Content":
+        """The file after a write or a truncate."""
+        return Content(self.durable, apply(self.cache, change), (*self.pending, change), self.is_lossy)
+
+    def synced(self) -> "Content":
+        """The file after a sync: all that is pending is durable. What an earlier sync dropped is not."""
+        if not self.is_lossy:
+            return Content(self.cache, self.cache)
+        durable = self.durable
+        for change in self.pending:
+            durable = apply(durable, change)
+        return Content(durable, self.cache, (), durable != self.cache)
+
+    def dropped(self, durable: bytes) -> "Content":
+        """The file after a failed sync that left ``durable`` and forgot what it should have written; the cache still shows it."""
+        return Content(durable, self.cache, (), durable != self.cache)
+
+
+class Link(NamedTuple):
+    """A new entry in a directory."""
+
+    name: str
+    number: int
+
+
+class Unlink(NamedTuple):
+    """An entry that was removed."""
+
+    name: str
+
+
+class Move(NamedTuple):
+    """An entry that got another name, and replaced the one that had it."""
+
+    source: str
+    target: str
+
+
+EntryChange: TypeAlias = Link | Unlink | Move
+Entries: TypeAlias = Mapping[str, int]
+
+
+class Folder(NamedTuple):
+    """A directory: names and the numbers of what they stand for. The attributes are as those of :class:`Content`."""
+
+    durable: Entries
+    cache: Entries
+    pending: tuple[EntryChange, ...] = ()
+
+    def changed(self, change: EntryChange) -> "Folder":
+        """The directory after an entry was made, removed or renamed."""
+        return Folder(self.durable, apply_entry(self.cache, change), (*self.pending, change))
+
+    def synced(self) -> "Folder":
+        """The directory after a sync. An entry whose sync had failed stays lost."""
+        durable = self.durable
+        for change in self.pending:
+            durable = apply_entry(durable, change)
+        return Folder(self.cache, self.cache) if durable == self.cache else Folder(durable, self.cache)
+
+    def dropped(self) -> "Folder":
+        """The directory after a failed sync that forgot the changes."""
+        return Folder(self.durable, self.cache)
+
+
+class Disk:
+    """Files and directories by number, as in a table of inodes; the root directory is number 0.
+
+    Attributes:
+        files: the regular files.
+        folders: the directories.
+        locks: who holds the lock of which file: any object that stands for an open handle.
+    """
+
+    def __init__(self, files: Mapping[int, Content] | None = None, folders: Mapping[int, Folder] | None = None, *, next_number: int = 1) -> None:
+        self.files = dict(files or {})
+        self.folders = dict(folders) if folders is not None else {ROOT: Folder({}, {})}
+        self.locks: dict[int, object] = {}
+        self._next_number = next_number
+
+    def new_number(self) -> int:
+        """A number that nothing has had."""
+        self._next_number += 1
+        return self._next_number - 1
+
+    def killed(self) -> "Disk":
+        """The disk after all processes died: the caches stay, the locks are free. An independent copy."""
+        return Disk(self.files, self.folders, next_number=self._next_number)
+
+    def cut(self, contents: Mapping[int, bytes], entries: Mapping[int, Entries]) -> "Disk":
+        """The disk after a power cut.
+
+        Args:
+            contents: what is left of the files that had pending changes; of the others, what was durable.
+            entries: likewise of the directories.
+        """
+        files: dict[int, Content] = {}
+        for number, file in self.files.items():
+            left = contents.get(number, file.durable)
+            files[number] = file if left is file.cache and left is file.durable and not file.pending else Content(left, left)
+        folders: dict[int, Folder] = {}
+        for number, folder in self.folders.items():
+            names = entries.get(number, folder.durable)
+            folders[number] = folder if names is folder.cache and names is folder.durable and not folder.pending else Folder(names, names)
+        return Disk(files, folders, next_number=self._next_number)
+
+    def paths(self) -> Iterator[tuple[str, bytes | None]]:
+        """Everything that a process sees, sorted: path and content, ``None`` for a directory."""
+        yield from self._walk("", self.folders[ROOT])
+
+    def _walk(self, path: str, folder: Folder) -> Iterator[tuple[str, bytes | None]]:
+        for name, number in sorted(folder.cache.items()):
+            below = self.folders.get(number)
+            yield f"{path}/{name}", self.files[number].cache if below is None else None
+            if below is not None:
+                yield from self._walk(f"{path}/{name}", below)
+
+    def fingerprint(self) -> bytes:
+        """Equal for disks that no process and no power cut can tell apart."""
+        digest = blake2b(digest_size=16)
+        numbers: dict[int, int] = {}
+        self._digest_folder(ROOT, digest.update, numbers)
+        return digest.digest()
+
+    def _digest_folder(self, number: int, update: "_Update", numbers: dict[int, int]) -> None:
+        if number in numbers:
+            update(b"=%d" % numbers[number])
+            return
+        numbers[number] = len(numbers)
+        folder = self.folders.get(number)
+        if folder is None:
+            file = self.files[number]
+            update(b"f%d:" % len(file.cache))
+            update(file.cache)
+            if file.pending or file.is_lossy:
+                update(b"d%d:" % len(file.durable))
+                update(file.durable)
+                update(repr(file.pending).encode())
+            return
+        views = (folder.cache,) if folder.durable is folder.cache else (folder.cache, folder.durable)
+        for entries in views:
+            update(b"{")
+            for name in sorted(entries):
+                update(b"%d:%b" % (len(name), name.encode()))
+                self._digest_folder(entries[name], update, numbers)
+        if folder.pending:
+            update(b"%d" % len(folder.pending))
+            for change in folder.pending:
+                update(repr(change[:1] if isinstance(change, Link) else change).encode())
+                if isinstance(change, Link):
+                    self._digest_folder(change.number, update, numbers)
+
+
+class _Update:  # the type of hashlib's method, which has no public name
+    def __call__(self, data: bytes, /) -> None: ...
+
+
+def apply(content: bytes, change: Change) -> bytes:
+    """The content after a change."""
+    if isinstance(change, Write):
+        offset, data = change
+        size = len(content)
+        if offset == size:
+            return content + data
+        if offset > size:
+            return content + bytes(offset - size) + data
+        return content[:offset] + data + content[offset + len(data) :]
+    return content[: change.size] if change.size <= len(content) else content + bytes(change.size - len(content))
+
+
+def apply_entry(entries: Entries, change: EntryChange) -> Entries:
+    """The entries after a change. One that was lost before can't be removed or moved, so that nothing happens."""
+    result = dict(entries)
+    match change:
+        case Link(name, number):
+            result[name] = number
+        case Unlink(name):
+            result.pop(name, None)
+        case Move(source, target):
+            number = result.pop(source, None)
+            if number is not None:
+                result[target] = number
+    return result

@@ -1,0 +1,309 @@
+"""The FileSystem port over a simulated disk, for one process.
+
+Every operation that changes the disk is a crash point: the observer is called right after it, and may look at the disk as it stands.
+Several instances over one disk are several processes, which see one cache and meet in one set of locks.
+"""
+
+import errno
+import os
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from inventory_es.ports.file_system import File, FileSystem, LockFile, OpenMode
+from inventory_es.testing.crash.disk import ROOT, Change, Content, Disk, EntryChange, Folder, Link, Move, Truncate, Unlink, Write
+from inventory_es.testing.crash.faults import Failure, FaultPlan, error_of
+
+
+class Primitive(NamedTuple):
+    """One operation that changed the disk.
+
+    Attributes:
+        kind: ``create``, ``make_directory``, ``rename``, ``remove``, ``write``, ``truncate``, ``sync``, ``sync_directory``, ``acquire``
+            or ``release``.
+        path: of what.
+        write: the bytes and their place, where the kind is ``write``.
+    """
+
+    kind: str
+    path: str
+    write: Write | None = None
+
+
+Observer = Callable[[Primitive], None]
+
+
+class StarvedError(Exception):
+    """A simulated process waits for a lock that another one holds. There is one thread, so it would wait for ever."""
+
+
+class SimFS(FileSystem):
+    """One process's view of a disk.
+
+    Args:
+        disk: shared with other processes, or a new, empty one.
+        faults: which operations fail.
+        observer: called after each change.
+    """
+
+    def __init__(self, disk: Disk | None = None, *, faults: FaultPlan | None = None, observer: Observer | None = None) -> None:
+        self.disk = disk if disk is not None else Disk()
+        self.faults = faults
+        self.observer = observer
+
+    def open(self, path: str, mode: OpenMode) -> File:
+        """Open a regular file; see the port."""
+        self.check("create" if mode == "create" else "open", path)
+        parent, folder, name = self._parent(path)
+        if mode == "create":
+            if name in folder.cache:
+                raise _error(errno.EEXIST, path)
+            return SimFile(self, self._create(parent, name, path), path, is_writable=True)
+        return SimFile(self, self._file(path, folder, name), path, is_writable=mode == "write")
+
+    def open_lock(self, path: str) -> LockFile:
+        """Open a file to lock; see the port."""
+        parent, folder, name = self._parent(path)
+        if name in folder.cache:
+            self.check("open", path)
+            return SimLockFile(self, self._file(path, folder, name), path, is_writable=True)
+        self.check("create", path)
+        return SimLockFile(self, self._create(parent, name, path), path, is_writable=True)
+
+    def make_directory(self, path: str) -> None:
+        """Create one directory."""
+        self.check("make_directory", path)
+        parent, folder, name = self._parent(path)
+        if name in folder.cache:
+            raise _error(errno.EEXIST, path)
+        number = self.disk.new_number()
+        self.disk.folders[number] = Folder({}, {})
+        self._change_entries(parent, Link(name, number))
+        self.changed(Primitive("make_directory", path))
+
+    def sync_directory(self, path: str) -> None:
+        """Make the directory's entries durable."""
+        number = self._folder(path)
+        failure = self.failure("sync_directory", path)
+        folders = self.disk.folders
+        if failure in {"dropped", "half dropped"}:
+            folders[number] = folders[number].dropped()
+        elif failure is None:
+            folders[number] = folders[number].synced()
+        self.changed(Primitive("sync_directory", path))
+        if failure is not None:
+            raise error_of(failure, path)
+
+    def list_directory(self, path: str) -> Sequence[str]:
+        """Names in the directory, sorted."""
+        self.check("list_directory", path)
+        return sorted(self.disk.folders[self._folder(path)].cache)
+
+    def exists(self, path: str) -> bool:
+        """Whether there is anything at ``path``."""
+        try:
+            _, folder, name = self._parent(path)
+        except OSError:
+            return False
+        return name in folder.cache
+
+    def rename(self, source: str, target: str) -> None:
+        """Replace ``target`` by ``source``, both regular files of one directory."""
+        self.check("rename", source)
+        parent, folder, old = self._parent(source)
+        to, _, new = self._parent(target)
+        self._file(source, folder, old)
+        if new in folder.cache:
+            self._file(target, folder, new)
+        if to != parent:
+            msg = "the port renames within one directory only"
+            raise ValueError(msg)
+        if old != new:
+            self._change_entries(parent, Move(old, new))
+        self.changed(Primitive("rename", source))
+
+    def remove(self, path: str) -> None:
+        """Remove a file."""
+        self.check("remove", path)
+        parent, folder, name = self._parent(path)
+        self._file(path, folder, name)
+        self._change_entries(parent, Unlink(name))
+        self.changed(Primitive("remove", path))
+
+    def check(self, kind: str, path: str) -> None:
+        """Raise if the plan says that this operation does nothing and fails."""
+        failure = self.failure(kind, path)
+        if failure is not None:
+            raise error_of(failure, path)
+
+    def failure(self, kind: str, path: str) -> Failure | None:
+        """How the operation that begins now fails."""
+        return None if self.faults is None else self.faults.next(kind, path)
+
+    def changed(self, primitive: Primitive) -> None:
+        """Tell the observer."""
+        if self.observer is not None:
+            self.observer(primitive)
+
+    def _create(self, parent: int, name: str, path: str) -> int:
+        number = self.disk.new_number()
+        self.disk.files[number] = Content(b"", b"")
+        self._change_entries(parent, Link(name, number))
+        self.changed(Primitive("create", path))
+        return number
+
+    def _change_entries(self, parent: int, change: EntryChange) -> None:
+        self.disk.folders[parent] = self.disk.folders[parent].changed(change)
+
+    def _folder(self, path: str) -> int:
+        number, folders = ROOT, self.disk.folders
+        for name in path.split("/"):
+            if name:
+                found = folders[number].cache.get(name)
+                if found is None:
+                    raise _error(errno.ENOENT, path)
+                if found not in folders:
+                    raise _error(errno.ENOTDIR, path)
+                number = found
+        return number
+
+    def _parent(self, path: str) -> tuple[int, Folder, str]:
+        above, _, name = path.rpartition("/")
+        number = self._folder(above)
+        return number, self.disk.folders[number], name
+
+    def _file(self, path: str, folder: Folder, name: str) -> int:
+        number = folder.cache.get(name)
+        if number is None:
+            raise _error(errno.ENOENT, path)
+        if number in self.disk.folders:
+            raise _error(errno.EISDIR, path)
+        return number
+
+
+class SimFile(File):
+    """An open file of a :class:`SimFS`."""
+
+    def __init__(self, file_system: SimFS, number: int, path: str, *, is_writable: bool) -> None:
+        self._fs = file_system
+        self._number = number
+        self._path = path
+        self._is_writable = is_writable
+        self._is_open = True
+
+    def read(self, size: int, offset: int) -> bytes:
+        """Up to ``size`` bytes from ``offset``."""
+        self._require_open()
+        self._fs.check("read", self._path)
+        return self._fs.disk.files[self._number].cache[offset : offset + size]
+
+    def write(self, data: bytes, offset: int) -> None:
+        """Write all of ``data``, or as much as the plan lets through."""
+        self._require_open()
+        if not self._is_writable:
+            raise _error(errno.EBADF, self._path)
+        failure = self._fs.failure("write", self._path)
+        if failure in {None, "short write"}:
+            write = Write(offset, bytes(data) if failure is None else bytes(data[: len(data) // 2]))
+            if write.data:
+                self._change(write)
+            self._fs.changed(Primitive("write", self._path, write))
+        if failure is not None:
+            raise error_of(failure, self._path)
+
+    def sync(self) -> None:
+        """Make the content and size durable, or fail as the plan says."""
+        self._require_open()
+        failure = self._fs.failure("sync", self._path)
+        files, number = self._fs.disk.files, self._number
+        match failure:
+            case None:
+                files[number] = files[number].synced()
+            case "dropped":
+                files[number] = files[number].dropped(files[number].durable)
+            case "half dropped":
+                files[number] = files[number].dropped(_half(files[number]))
+            case _:
+                pass
+        self._fs.changed(Primitive("sync", self._path))
+        if failure is not None:
+            raise error_of(failure, self._path)
+
+    def truncate(self, size: int) -> None:
+        """Cut or extend with zeros."""
+        self._require_open()
+        if not self._is_writable:
+            raise _error(errno.EINVAL, self._path)
+        self._fs.check("truncate", self._path)
+        self._change(Truncate(size))
+        self._fs.changed(Primitive("truncate", self._path))
+
+    def size(self) -> int:
+        """Length in bytes."""
+        self._require_open()
+        self._fs.check("size", self._path)
+        return len(self._fs.disk.files[self._number].cache)
+
+    def map(self) -> memoryview:
+        """The whole content as it is now."""
+        self._require_open()
+        self._fs.check("map", self._path)
+        return memoryview(self._fs.disk.files[self._number].cache)
+
+    def close(self) -> None:
+        """Release the handle, and the lock if this handle holds it."""
+        self._is_open = False
+        locks = self._fs.disk.locks
+        if locks.get(self._number) is self:
+            del locks[self._number]
+
+    def _change(self, change: Change) -> None:
+        files = self._fs.disk.files
+        files[self._number] = files[self._number].changed(change)
+
+    def _require_open(self) -> None:
+        if not self._is_open:
+            raise _error(errno.EBADF, self._path)
+
+
+class SimLockFile(SimFile, LockFile):
+    """An open file that can be locked."""
+
+    def acquire(self, *, wait: bool = True) -> bool:
+        """Take the lock; see the port.
+
+        Raises:
+            StarvedError: it would wait.
+        """
+        self._require_open()
+        self._fs.check("acquire", self._path)
+        holder = self._fs.disk.locks.setdefault(self._number, self)
+        if holder is self:
+            return True
+        if wait:
+            msg = f"the lock {self._path} is held by another process, which does not go on"
+            raise StarvedError(msg)
+        return False
+
+    def release(self) -> None:
+        """Free the lock."""
+        self._require_open()
+        if self._fs.disk.locks.get(self._number) is self:
+            del self._fs.disk.locks[self._number]
+        self._fs.changed(Primitive("release", self._path))
+
+
+def _error(number: int, path: str) -> OSError:
+    return OSError(number, os.strerror(number), path)
+
+
+def _half(file: Content) -> bytes:
+    """What a sync had written that failed in the middle of the first change."""
+    if not file.pending:
+        return file.durable
+    change = file.pending[0]
+    if not isinstance(change, Write):
+        return file.durable
+    written = change.data[: len(change.data) // 2]
+    size = max(len(file.durable), change.offset)
+    padded = file.durable + bytes(size - len(file.durable))
+    return padded[: change.offset] + written + padded[change.offset + len(written) :]
