@@ -1,6 +1,5 @@
 """The reference event store: everything that the ports promise, in memory, as strict as the durable ones."""
 
-import math
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
@@ -14,6 +13,7 @@ from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.append_rules import check_append, check_page, check_stream
 from inventory_es.ports.capabilities import StoreCapabilities
 from inventory_es.ports.errors import StoreClosedError
+from inventory_es.ports.polling import check_timeout
 from inventory_es.ports.records import AppendResult, FeedPage, RecordedEvent, StreamPage, StreamsPage, StreamWrite
 
 _NAME = "MemoryEventStore"
@@ -40,8 +40,8 @@ class MemoryEventStore:
         *,
         page_size: int = 1_000,
         max_event_bytes: int = 1 << 20,
-        max_append_events: int = 1_000,
-        max_append_bytes: int = 8 << 20,
+        max_append_events: int = 10_000,
+        max_append_bytes: int = 32 << 20,
     ) -> None:
         check_page(limit=page_size)
         self._log = MemoryEventLog() if log is None else log
@@ -130,9 +130,7 @@ class MemoryEventStore:
             ValueError: ``timeout`` is negative or not a number.
         """
         await self._begin_read()
-        if math.isnan(timeout) or timeout < 0:
-            msg = "timeout must be 0 or more seconds"
-            raise ValueError(msg)
+        check_timeout(timeout)
         if self._log.head < position:
             await self._wait(position, timeout)
         return self._log.head >= position

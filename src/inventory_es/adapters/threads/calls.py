@@ -1,0 +1,75 @@
+"""Calls of blocking functions in worker threads, and a close that waits for the last of them."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from threading import Condition, Lock
+from typing import ParamSpec, TypeVar
+
+import anyio
+import anyio.to_thread
+
+from inventory_es.ports.errors import StoreClosedError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Calls:
+    """Runs blocking calls on one resource.
+
+    The count of running calls, and the lock that keeps them apart, live in the threads and not in the event loop: a task that
+    asyncio cancels leaves its thread running, and the next call must not meet it.
+
+    Args:
+        limiter: how many calls run at once; ``None`` for one at a time.
+        name: of the resource, for errors.
+    """
+
+    def __init__(self, limiter: anyio.CapacityLimiter | None, *, name: str) -> None:
+        self._limiter = anyio.CapacityLimiter(1) if limiter is None else limiter
+        self._turn: AbstractContextManager[object] = Lock() if limiter is None else nullcontext()
+        self._name = name
+        self._change = Condition()
+        self._running = 0
+        self._is_closing = False
+        self._is_closed = False
+
+    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call the function in a worker thread. Once it began it is waited for, however often the caller is cancelled.
+
+        Raises:
+            StoreClosedError: closing began before the call did.
+        """
+        self._check_open()
+        return await anyio.to_thread.run_sync(partial(self._run, partial(function, *args, **kwargs)), limiter=self._limiter)
+
+    async def close(self, function: Callable[[], None]) -> None:
+        """Let no further call begin, wait for those that run, then call the function; a second time does nothing."""
+        with self._change:
+            self._is_closing = True
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(self._close, function, limiter=anyio.CapacityLimiter(1))
+
+    def _run(self, function: Callable[[], T]) -> T:
+        with self._change:
+            self._check_open()
+            self._running += 1
+        try:
+            with self._turn:
+                return function()
+        finally:
+            with self._change:
+                self._running -= 1
+                self._change.notify_all()
+
+    def _close(self, function: Callable[[], None]) -> None:
+        with self._change:
+            self._change.wait_for(lambda: self._running == 0)
+            if not self._is_closed:
+                self._is_closed = True
+                function()
+
+    def _check_open(self) -> None:
+        if self._is_closing:
+            raise StoreClosedError(store=self._name)

@@ -1,0 +1,150 @@
+"""Blocking calls in threads: kept apart, never abandoned, and waited for by close."""
+
+from collections.abc import Callable
+from threading import Event, get_ident
+
+import anyio
+import anyio.from_thread
+import anyio.lowlevel
+import pytest
+
+from inventory_es.adapters.threads.calls import Calls
+from inventory_es.ports.errors import StoreClosedError
+
+PATIENCE = 30
+
+
+class Meeting:
+    """A blocking function that says when it began and goes on when it is let."""
+
+    def __init__(self) -> None:
+        self.began = Event()
+        self.may_end = Event()
+        self.running = 0
+        self.most_at_once = 0
+        self.ended: list[str] = []
+
+    def __call__(self, name: str) -> str:
+        self.running += 1
+        self.most_at_once = max(self.most_at_once, self.running)
+        self.began.set()
+        assert self.may_end.wait(PATIENCE)
+        self.running -= 1
+        self.ended.append(name)
+        return name
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    with anyio.fail_after(PATIENCE):
+        while not condition():
+            await anyio.lowlevel.checkpoint()
+
+
+def test_a_call_runs_in_another_thread_and_its_result_and_error_come_back(backend: str) -> None:
+    def divide(one: int, *, by: int) -> tuple[float, int]:
+        return one / by, get_ident()
+
+    async def scenario() -> None:
+        calls = Calls(None, name="driver")
+        quotient, thread = await calls.run(divide, 6, by=3)
+
+        assert quotient == 2
+        assert thread != get_ident()
+        with pytest.raises(ZeroDivisionError):
+            await calls.run(divide, 1, by=0)
+        assert await calls.run(len, "free again") == 10
+
+    anyio.run(scenario, backend=backend)
+
+
+def test_without_a_limiter_calls_run_one_at_a_time(backend: str) -> None:
+    async def scenario() -> None:
+        calls, meeting = Calls(None, name="driver"), Meeting()
+        meeting.may_end.set()
+        async with anyio.create_task_group() as tasks:
+            for number in range(20):
+                tasks.start_soon(calls.run, meeting, str(number))
+
+        assert len(meeting.ended) == 20
+        assert meeting.most_at_once == 1
+
+    anyio.run(scenario, backend=backend)
+
+
+def test_a_limiter_lets_as_many_run_as_it_has_tokens(backend: str) -> None:
+    async def scenario() -> None:
+        calls, meeting = Calls(anyio.CapacityLimiter(2), name="driver"), Meeting()
+        async with anyio.create_task_group() as tasks:
+            for number in range(3):
+                tasks.start_soon(calls.run, meeting, str(number))
+            await until(lambda: meeting.running == 2)
+            meeting.may_end.set()
+
+        assert meeting.most_at_once == 2
+        assert len(meeting.ended) == 3
+
+    anyio.run(scenario, backend=backend)
+
+
+def test_a_cancelled_caller_waits_for_the_call_that_it_began(backend: str) -> None:
+    async def scenario() -> None:
+        calls, meeting = Calls(None, name="driver"), Meeting()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(calls.run, meeting, "begun")
+            await until(meeting.began.is_set)
+            tasks.cancel_scope.cancel()
+            meeting.may_end.set()
+
+        assert meeting.ended == ["begun"]
+
+    anyio.run(scenario, backend=backend)
+
+
+def test_a_task_that_asyncio_cancels_leaves_its_call_running_and_the_next_one_does_not_meet_it() -> None:
+    import asyncio
+
+    async def scenario() -> None:
+        calls, meeting = Calls(None, name="driver"), Meeting()
+        abandoned = asyncio.create_task(calls.run(meeting, "abandoned"))
+        await until(meeting.began.is_set)
+        abandoned.cancel()
+        await until(abandoned.done)
+        assert abandoned.cancelled()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(calls.run, meeting, "next")
+            for _ in range(20):
+                await anyio.lowlevel.checkpoint()
+            meeting.may_end.set()
+        assert meeting.ended == ["abandoned", "next"]
+        assert meeting.most_at_once == 1
+
+    anyio.run(scenario, backend="asyncio")
+
+
+def test_close_waits_for_what_runs_refuses_what_comes_and_closes_once(backend: str) -> None:
+    async def scenario() -> None:
+        calls, meeting, log = Calls(None, name="driver"), Meeting(), list[str]()
+
+        def close() -> None:
+            log.append(f"closed after {meeting.ended}")
+
+        async def refused() -> None:
+            with pytest.raises(StoreClosedError, match="driver"):
+                await calls.run(meeting, "queued")
+            log.append("refused")
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(calls.run, meeting, "begun")
+            await until(meeting.began.is_set)
+            tasks.start_soon(refused)
+            tasks.start_soon(calls.close, close)
+            await until(lambda: calls._is_closing)
+            with pytest.raises(StoreClosedError):
+                await calls.run(len, "late")
+            assert log == []
+            meeting.may_end.set()
+        await calls.close(close)
+
+        assert sorted(log) == ["closed after ['begun']", "refused"]
+
+    anyio.run(scenario, backend=backend)
