@@ -4,6 +4,7 @@ import importlib
 import inspect
 import subprocess
 import sys
+from importlib.metadata import entry_points
 
 import pytest
 
@@ -49,6 +50,12 @@ def test_opening_it_imports_nothing_optional(door: str) -> None:
     script = f"import sys, {door}; print(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert set(run.stdout.split()) & NEVER_AT_IMPORT == set()
+
+
+def test_every_url_scheme_opens() -> None:
+    schemes = {point.name: point.load() for point in entry_points(group="inventory_es.event_stores")}
+    assert {"memory", "file"} <= set(schemes)
+    assert all(inspect.getdoc(opener) for opener in schemes.values())
 
 
 def test_opening_it_is_quiet() -> None:

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from statistics import median
@@ -15,6 +16,10 @@ MOST_LINES_IN_THE_MIDDLE = 150
 MOST_LINES_OF_THE_PACKAGE = 8_000
 APART_FROM_THE_PACKAGE = ("testing", "cli")
 HOME_OF_A_MACHINE = re.compile(r"""(?<![\w.])/(?:home|Users|root|work|opt|tmp|var)/\w|[A-Z]:\\\\Users""")
+SUPPRESSION = re.compile(r"#\s*(noqa|type:\s*ignore|pragma|pyright:\s*ignore|fmt:)")
+REASONED = re.compile(
+    r"(noqa: [A-Z]+\d+(, ?[A-Z]+\d+)*|type: ignore\[[\w, -]+\]|pragma: no (cover|branch)|pyright: ignore\[\w+\])\s+(#|-|:|—)\s*\w+ \w+"
+)
 URL = re.compile(r"https?://([^\s/\"'`)>\]]+)")
 HOSTS_THAT_MAY_BE_NAMED = {"127.0.0.1", "localhost", "example.com", "doi.org", "www.rfc-editor.org"}
 
@@ -72,6 +77,18 @@ def test_file_speaks_of_the_project_alone(path: Path) -> None:
     text = path.read_text(encoding="utf-8", errors="replace")
     assert HOME_OF_A_MACHINE.findall(text) == [], "a path of one machine"
     assert {host for host in URL.findall(text) if host not in HOSTS_THAT_MAY_BE_NAMED} == set(), "a host that nobody here answers for"
+
+
+@pytest.mark.parametrize("path", source_files(), ids=each)
+def test_a_suppression_carries_its_reason(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    suppressions = [f"{relative(path)}:{at} {line.strip()}" for at, line in enumerate(lines, 1) if SUPPRESSION.search(line)]
+    assert [line for line in suppressions if not REASONED.search(line)] == []
+
+
+def test_the_changelog_tells_of_this_version() -> None:
+    told = re.findall(r"(?m)^## (\S+)", (ROOT / "docs" / "changelog.md").read_text(encoding="utf-8"))
+    assert told[0] == version("inventory_es")
 
 
 def test_types_ship_with_the_package() -> None:
