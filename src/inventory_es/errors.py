@@ -4,6 +4,7 @@ from inventory_es.domain.errors import ClockSkewError, ConflictError, CorruptStr
 from inventory_es.domain.rejections import (
     CommandExpiredError,
     CommandIdReusedError,
+    CommandsRejectedError,
     CountSupersededError,
     InsufficientStockError,
     InvalidIdentifierError,
@@ -43,6 +44,7 @@ __all__ = [
     "ClockSkewError",
     "CommandExpiredError",
     "CommandIdReusedError",
+    "CommandsRejectedError",
     "ConcurrencyError",
     "ConflictError",
     "CorruptStoreError",

@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 
 from inventory_es.application.deciding import Decided, decide_request
 from inventory_es.application.lane_worker import RETRIED
-from inventory_es.application.outcomes import Outcome
 from inventory_es.application.preparing import prepare
 from inventory_es.application.requests import CommandRequest
 from inventory_es.application.tools import Tools
 from inventory_es.application.warm_states import WarmState
 from inventory_es.domain.event_ids import EventIds
 from inventory_es.domain.identifiers import InventoryId
-from inventory_es.domain.rejections import CommandsRejectedError, RejectionError
+from inventory_es.domain.errors import RejectionError
+from inventory_es.domain.rejections import CommandsRejectedError
 from inventory_es.ports import NewEvent, StreamWrite
 from inventory_es.ports.errors import (
     AppendOutcomeUnknownError,
@@ -40,8 +40,8 @@ class Basket:
         self._looked_up: set[CommandRequest] = set()
         self._unknown: AppendOutcomeUnknownError | None = None
 
-    async def execute(self) -> list[Outcome]:
-        """Accept all commands, or raise.
+    async def execute(self) -> None:
+        """Accept all commands and give each its outcome, or raise.
 
         Raises:
             CommandsRejectedError: some are refused; nothing was written.
@@ -67,7 +67,6 @@ class Basket:
         for inventory_id, state in self._states.items():
             state.inventory.settle()
             self._tools.warm.put_back(inventory_id.stream, state)
-        return [request.outcome for request in self._requests]
 
     async def _load(self, inventory_id: InventoryId) -> None:
         state = self._tools.warm.take(inventory_id.stream)

@@ -16,9 +16,8 @@ from inventory_es.application.requests import CommandRequest, ReadRequest, Reque
 from inventory_es.application.tools import Tools
 from inventory_es.application.warm_states import WarmState
 from inventory_es.domain.commands import Command
-from inventory_es.domain.errors import InventoryError
+from inventory_es.domain.errors import InventoryError, RejectionError
 from inventory_es.domain.identifiers import InventoryId
-from inventory_es.domain.rejections import RejectionError
 from inventory_es.ports import StreamWrite
 from inventory_es.ports.errors import UnsupportedCapabilityError
 
@@ -60,10 +59,10 @@ class CommandHandler:
         started = self._monotonic() if self._observers.of_commands else 0.0
         try:
             await self._serve(command.inventory_id, request)
-            return cast(Outcome, _unwrap(request.outcome))
         finally:
             if self._observers.of_commands:
                 self._observers.command_finished(self._record(request, started))
+        return cast(Outcome, _unwrap(request.outcome))
 
     async def execute_all(self, commands: Sequence[Command], *, writes: Sequence[StreamWrite] = (), named: bool = True) -> list[Outcome]:
         """Execute all commands or none, with ``writes`` to streams of the host's own, in one atomic append.
@@ -91,12 +90,17 @@ class CommandHandler:
         lanes = await self._lanes.enter(inventories)
         try:
             with anyio.CancelScope(shield=True):
-                return await Basket(self._tools, requests, writes).execute()
+                await Basket(self._tools, requests, writes).execute()
+        except Exception as problem:
+            for request in requests:
+                request.outcome = problem
+            raise
         finally:
             lanes.leave()
             if self._observers.of_commands:
                 for request in requests:
                     self._observers.command_finished(self._record(request, started))
+        return [cast(Outcome, request.outcome) for request in requests]
 
     async def read(self, inventory_id: InventoryId, read: Callable[[WarmState, datetime], T]) -> T:
         """Answer a question from the state as the store has it now.

@@ -10,12 +10,14 @@ replayed, absent is decided again. So a command is never accepted twice, whoever
 """
 
 from collections.abc import Sequence
+from copy import copy
 
 from inventory_es.application.deciding import Decided, decide_request, time_for
 from inventory_es.application.preparing import prepare
 from inventory_es.application.requests import CommandRequest, ReadRequest, Request
 from inventory_es.application.tools import Tools
 from inventory_es.application.warm_states import WarmState
+from inventory_es.domain.errors import InventoryError
 from inventory_es.domain.event_ids import EventIds
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.ports import AppendResult, StreamWrite
@@ -194,14 +196,23 @@ class _Batch:
         """Give everyone who waits this failure."""
         self.prune()
         for read in self.reads:
-            read.outcome = problem
+            read.outcome = _own_copy(problem)
         for request in self.commands:
             request.outcome = self._failure_of(request, problem)
 
     def _failure_of(self, request: CommandRequest, problem: Exception) -> Exception:
         if request.maybe_stored and self.unknown is not None:
             return AppendOutcomeUnknownError(store=self.unknown.store, reason=self.unknown.reason, command=request.command)
+        return _own_copy(problem)
+
+
+def _own_copy(problem: Exception) -> Exception:
+    """An error raised in many tasks must not collect all their tracebacks."""
+    if not isinstance(problem, InventoryError):
         return problem
+    own = copy(problem)
+    own.__cause__ = problem
+    return own
 
 
 def _refuse_replay(result: AppendResult, batch: _Batch) -> None:

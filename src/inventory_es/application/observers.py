@@ -93,5 +93,5 @@ def _tell(told: Sequence[Callable[[Any], object]], record: object) -> None:
     for tell in told:
         try:
             tell(record)
-        except Exception:
+        except Exception:  # noqa: BLE001  # an observer must not change the outcome of what it observes
             _log.exception("observer_failed", extra={"record": type(record).__name__})

@@ -36,9 +36,9 @@ async def _close_backlog(tools: Tools, state: WarmState, *, ids: EventIds) -> No
         sweep = CommandRequest(command, named=False, expected_version=None, context=CommandContext())
         version, savepoint = inventory.version, inventory.savepoint()
         decided = decide_request(tools, state, sweep, now=tools.clock.now(), ids=ids)
+        if decided.refusal is not None:
+            raise decided.refusal
         try:
-            if decided.refusal is not None:
-                raise decided.refusal
             result = await tools.committer.append((StreamWrite(inventory.inventory_id.stream, version, decided.drafted),))
         except BaseException:
             inventory.rollback(savepoint)

@@ -10,7 +10,8 @@ from inventory_es.domain.commands import AdjustStock, Command, CommitStock, Expi
 from inventory_es.domain.event_ids import EventIds
 from inventory_es.domain.fingerprint import fingerprint
 from inventory_es.domain.reasons import Remainder, Shortfall
-from inventory_es.domain.rejections import CommandIdReusedError, RejectionError, ReservationIdTakenError
+from inventory_es.domain.errors import RejectionError
+from inventory_es.domain.rejections import CommandIdReusedError, ReservationIdTakenError
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import RecordedEvent
 from inventory_es.ports.codec import EventCodec

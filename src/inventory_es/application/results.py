@@ -17,7 +17,8 @@ class _Result:
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready form: datetimes in ISO 8601, identities as text."""
-        return {field.name: plain(getattr(self, field.name)) for field in attrs.fields(type(self))}  # type: ignore[arg-type]  # every subclass is an attrs class
+        values = plain(self)
+        return dict(values)
 
 
 @attrs.frozen(kw_only=True)
@@ -185,7 +186,7 @@ class Hold(_Result):
         owner_id: for whom.
         reserved_at: since when.
         expires_at: ``None``: firm.
-        waits_for: what frees the units: ``expiry``, ``confirmation or expiry``, ``commit or release``.
+        waits_for: what frees its units, in words.
     """
 
     reservation_id: str

@@ -25,13 +25,14 @@ _CLEAR: Final = ~((0xF000 << 64) | (0xC000 << 48))
 class EventIds:
     """Ids of the events of one stream.
 
-    Args:
+    Attributes:
         stream: whose events.
     """
 
-    __slots__ = ("_prefix",)
+    __slots__ = ("_prefix", "stream")
 
     def __init__(self, stream: StreamId) -> None:
+        self.stream = stream
         self._prefix = hashlib.sha1(NAMESPACE.bytes + str(stream).encode("utf-8") + b"\x00", usedforsecurity=False)
 
     def own(self, command_id: str, index: int) -> UUID:

@@ -1,0 +1,371 @@
+"""The ready service: writes, strong reads, and the feed, over any event store."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Self, cast
+from uuid import UUID
+
+import anyio
+from anyio.lowlevel import current_token
+
+from inventory_es.application.assembly import Engine, EngineParts, assemble
+from inventory_es.application.outcomes import Outcome
+from inventory_es.application.results import CommandResult, Explanation, HistoryEntry, Reservation, ReservationState, StockLevel
+from inventory_es.domain import commands as c
+from inventory_es.domain.identifiers import InventoryId, ReservationRef
+from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, Purpose, ReleaseReason, Remainder, Shortfall
+from inventory_es.ports import EventStore, RecordedEvent, StreamWrite
+from inventory_es.ports.errors import StoreClosedError
+
+Id = str | UUID
+"""An identifier that a caller gives: text of 1 to 128 characters, or a UUID."""
+
+Held = Reservation | ReservationRef
+"""What addresses a reservation: what ``reserve`` returned, or its ``ref``."""
+
+
+class InventoryService:
+    """Stock of any number of products in any number of stores. Open it with ``async with``.
+
+    Any number of tasks of the event loop that opened it may call at once. Every write is repeatable: the same id with the
+    same payload has the same outcome, for ever, flagged ``replayed``. Every write may raise, besides what it names:
+
+    - ``InvalidIdentifierError``, ``InvalidQuantityError``, ``InvalidTtlError``: the arguments; nothing was sent.
+    - ``CommandIdReusedError``: the command id was used before, with another payload.
+    - ``PolicyRejectedError``: a policy of the host said no.
+    - ``ConcurrencyError``: others kept winning. ``StoreUnavailableError``: the store is away. Nothing was appended.
+    - ``AppendOutcomeUnknownError``: perhaps appended; it carries the command, which is safe to send again.
+    - ``ClockSkewError``: this machine's clock stands too far behind. ``StoreClosedError``: closed, or not opened yet.
+
+    Args:
+        open_store: gives the event store when the service is opened.
+        parts: what the engine is assembled from.
+        owns_store: whether closing the service closes the store.
+    """
+
+    def __init__(self, open_store: Callable[[], Awaitable[EventStore]], parts: EngineParts, *, owns_store: bool) -> None:
+        self._open_store = open_store
+        self._parts = parts
+        self._owns_store = owns_store
+        self._engine: Engine | None = None
+        self._token: object = None
+
+    async def __aenter__(self) -> Self:
+        if self._engine is not None:
+            msg = "the service is open already: use one 'async with' for it"
+            raise RuntimeError(msg)
+        self._engine = assemble(await self._open_store(), self._parts)
+        self._token = current_token()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Refuse new calls, and close the store if the service opened it. Closing twice is fine."""
+        engine, self._engine = self._engine, None
+        if engine is not None and self._owns_store:
+            with anyio.CancelScope(shield=True):
+                await engine.store.aclose()
+
+    async def add_stock(
+        self,
+        product_id: Id,
+        store_id: Id,
+        quantity: int,
+        *,
+        reason: AddReason | str = AddReason.RECEIVED,
+        command_id: Id | None = None,
+        reference: str | None = None,
+    ) -> CommandResult:
+        """Units came in.
+
+        Raises:
+            QuantityOverflowError: more than 2^53−1 units would be on hand.
+        """
+        command = c.AddStock(
+            inventory_id=InventoryId(product_id, store_id),
+            command_id=self._id(command_id),
+            quantity=quantity,
+            reason=reason,
+            reference=reference,
+        )
+        return cast(CommandResult, await self._execute(command, named=command_id is not None))
+
+    async def reserve(
+        self,
+        product_id: Id,
+        store_id: Id,
+        quantity: int,
+        *,
+        ttl: timedelta | None,
+        reservation_id: Id | None = None,
+        purpose: Purpose | str = Purpose.ORDER,
+        owner_id: Id | None = None,
+        keep_available: int = 0,
+        not_after: datetime | None = None,
+        reference: str | None = None,
+    ) -> Reservation:
+        """Promise units to somebody.
+
+        Args:
+            product_id: what.
+            store_id: where.
+            quantity: 1 or more.
+            ttl: how long the promise holds; ``None`` for a firm hold.
+            reservation_id: used once in this inventory, for ever; minted if not given.
+            purpose: what for.
+            owner_id: for whom: an opaque id.
+            keep_available: units that must stay free after it.
+            not_after: refuse at or after this instant.
+            reference: why: URI-like text.
+
+        Raises:
+            InsufficientStockError: fewer are available.
+            ReservationIdTakenError: the id was used before for something else.
+            CommandExpiredError: ``not_after`` has passed.
+        """
+        command = c.ReserveStock(
+            inventory_id=InventoryId(product_id, store_id),
+            reservation_id=self._id(reservation_id),
+            quantity=quantity,
+            ttl=ttl,
+            purpose=purpose,
+            owner_id=owner_id,
+            keep_available=keep_available,
+            not_after=not_after,
+            reference=reference,
+        )
+        return cast(Reservation, await self._execute(command, named=reservation_id is not None))
+
+    async def extend(self, held: Held, *, ttl: timedelta, command_id: Id | None = None, reference: str | None = None) -> CommandResult:
+        """Hold a reservation until ``ttl`` from now, if that is later than before; a firm one stays firm.
+
+        Raises:
+            ReservationNotFoundError, ReservationExpiredError, ReservationAlreadyReleasedError, ReservationAlreadyCommittedError: it is not open.
+        """
+        command = c.ExtendReservation(
+            inventory_id=held.inventory_id,
+            command_id=self._id(command_id),
+            reservation_id=held.reservation_id,
+            ttl=ttl,
+            reference=reference,
+        )
+        return cast(CommandResult, await self._execute(command, named=command_id is not None))
+
+    async def confirm(self, held: Held, *, command_id: Id | None = None, reference: str | None = None) -> CommandResult:
+        """Make a reservation firm.
+
+        Raises:
+            ReservationNotFoundError, ReservationExpiredError, ReservationAlreadyReleasedError, ReservationAlreadyCommittedError: it is not open.
+        """
+        command = c.ConfirmReservation(
+            inventory_id=held.inventory_id, command_id=self._id(command_id), reservation_id=held.reservation_id, reference=reference
+        )
+        return cast(CommandResult, await self._execute(command, named=command_id is not None))
+
+    async def release(
+        self,
+        held: Held,
+        quantity: int | None = None,
+        *,
+        reason: ReleaseReason | str = ReleaseReason.CANCELLED,
+        command_id: Id | None = None,
+        reference: str | None = None,
+    ) -> CommandResult:
+        """Give reserved units back: ``quantity``, or all that the reservation still holds. Released or expired already: a no-op.
+
+        Raises:
+            ReservationNotFoundError, ReservationAlreadyCommittedError: there is nothing to release.
+            QuantityExceedsReservationError: it holds fewer.
+        """
+        command = c.ReleaseStock(
+            inventory_id=held.inventory_id,
+            command_id=self._id(command_id),
+            reservation_id=held.reservation_id,
+            quantity=quantity,
+            reason=reason,
+            reference=reference,
+        )
+        return cast(CommandResult, await self._execute(command, named=command_id is not None))
+
+    async def commit(
+        self,
+        held: Held,
+        quantity: int | None = None,
+        *,
+        remainder: Remainder | str = Remainder.KEEP,
+        reason: CommitReason | str = CommitReason.SOLD,
+        command_id: Id | None = None,
+        reference: str | None = None,
+    ) -> CommandResult:
+        """Reserved units have left: ``quantity``, or all that the reservation still holds.
+
+        Raises:
+            ReservationNotFoundError, ReservationExpiredError, ReservationAlreadyReleasedError, ReservationAlreadyCommittedError: it is not open.
+            QuantityExceedsReservationError: it holds fewer.
+        """
+        command = c.CommitStock(
+            inventory_id=held.inventory_id,
+            command_id=self._id(command_id),
+            reservation_id=held.reservation_id,
+            quantity=quantity,
+            remainder=remainder,
+            reason=reason,
+            reference=reference,
+        )
+        return cast(CommandResult, await self._execute(command, named=command_id is not None))
+
+    async def adjust(
+        self,
+        product_id: Id,
+        store_id: Id,
+        delta: int,
+        *,
+        reason: AdjustReason | str,
+        shortfall: Shortfall | str = Shortfall.REJECT,
+        command_id: Id | None = None,
+        reference: str | None = None,
+    ) -> CommandResult:
+        """Correct the books by a difference.
+
+        Raises:
+            NegativeStockError: it takes away more than is there.
+            WouldBreakReservationsError: fewer would be left than are promised, and ``shortfall`` is REJECT.
+        """
+        command = c.AdjustStock(
+            inventory_id=InventoryId(product_id, store_id),
+            command_id=self._id(command_id),
+            delta=delta,
+            reason=reason,
+            shortfall=shortfall,
+            reference=reference,
+        )
+        return cast(CommandResult, await self._execute(command, named=command_id is not None))
+
+    async def record_count(
+        self,
+        product_id: Id,
+        store_id: Id,
+        counted: int,
+        *,
+        observed_version: int,
+        shortfall: Shortfall | str = Shortfall.REJECT,
+        command_id: Id | None = None,
+        reference: str | None = None,
+    ) -> CommandResult:
+        """Somebody counted the shelf, looking at the stock of ``observed_version``; what moved since is taken into account.
+
+        Raises:
+            CountSupersededError: a later count was recorded first.
+            WouldBreakReservationsError: fewer would be left than are promised, and ``shortfall`` is REJECT.
+            ValueError: ``observed_version`` is not there yet.
+        """
+        command = c.RecordCount(
+            inventory_id=InventoryId(product_id, store_id),
+            command_id=self._id(command_id),
+            counted=counted,
+            observed_version=observed_version,
+            shortfall=shortfall,
+            reference=reference,
+        )
+        return cast(CommandResult, await self._execute(command, named=command_id is not None))
+
+    async def expire(self, product_id: Id, store_id: Id, *, limit: int = 500, command_id: Id | None = None) -> CommandResult:
+        """Release what is due, oldest first, up to ``limit`` reservations. Every other write closes what is due anyway."""
+        command = c.ExpireReservations(inventory_id=InventoryId(product_id, store_id), command_id=self._id(command_id), limit=limit)
+        return cast(CommandResult, await self._execute(command, named=command_id is not None))
+
+    async def execute(self, command: c.Command, *, expected_version: int | None = None) -> Outcome:
+        """Execute a command that the caller has made, under the id that it carries.
+
+        Args:
+            command: any of :mod:`inventory_es.commands`.
+            expected_version: insist on this stream version; ``ConcurrencyError`` if it is another, without a silent retry.
+
+        Returns:
+            A :class:`Reservation` for :class:`ReserveStock`, else a :class:`CommandResult`.
+        """
+        return await self._ready().handler.execute(command, expected_version=expected_version)
+
+    async def execute_all(self, commands: Sequence[c.Command], *, writes: Sequence[StreamWrite] = ()) -> list[Outcome]:
+        """Execute all commands or none, together with ``writes`` to streams of the host's own, in one atomic append.
+
+        Raises:
+            CommandsRejectedError: names every command that is refused; nothing was appended.
+            UnsupportedCapabilityError: several streams, and the store can't append to several at once.
+        """
+        return await self._ready().handler.execute_all(commands, writes=writes)
+
+    async def stock(self, product_id: Id, store_id: Id) -> StockLevel:
+        """The stock now, from the stream."""
+        return await self._ready().reads.stock(InventoryId(product_id, store_id))
+
+    async def reservation(self, held: Held) -> ReservationState:
+        """How a reservation stands now, from the stream.
+
+        Raises:
+            ReservationNotFoundError: neither open nor among the last 10,000 closed ones of its inventory.
+        """
+        return await self._ready().reads.reservation(ReservationRef(held.product_id, held.store_id, held.reservation_id))
+
+    def history(self, product_id: Id, store_id: Id, *, after: int = 0) -> AsyncIterator[HistoryEntry]:
+        """Every event after version ``after``, oldest first, decoded, up to the stream's end."""
+        return self._ready().reads.history(InventoryId(product_id, store_id), after=after)
+
+    async def as_of(self, product_id: Id, store_id: Id, *, time: datetime | None = None, version: int | None = None) -> StockLevel:
+        """The stock at an instant of the past, or right after a version: give one of the two.
+
+        Raises:
+            ValueError: none or both are given, the time has no time zone, or the version is not there.
+        """
+        if (time is None) == (version is None):
+            msg = "give either a time or a version"
+            raise ValueError(msg)
+        if time is not None and time.utcoffset() is None:
+            msg = "time must be an aware datetime: give it a time zone"
+            raise ValueError(msg)
+        return await self._ready().reads.as_of(InventoryId(product_id, store_id), time=time, version=version)
+
+    async def explain(self, product_id: Id, store_id: Id, *, holds: int = 50, movements: int = 10) -> Explanation:
+        """Why the available figure is what it is: open reservations, what each waits for, the last movements.
+
+        Args:
+            product_id: what.
+            store_id: where.
+            holds: reservations to list at most, oldest first.
+            movements: events to list at most, newest first.
+        """
+        return await self._ready().reads.explain(InventoryId(product_id, store_id), holds=holds, movements=movements)
+
+    def feed(self, *, after: int = 0) -> AsyncIterator[RecordedEvent]:
+        """Every event of the store with a position after ``after``, in order, up to the end as of now.
+
+        Raises:
+            UnsupportedCapabilityError: the store has no feed.
+        """
+        return self._ready().reads.feed(after=after)
+
+    @property
+    def store(self) -> EventStore:
+        """The event store, for a host's own streams.
+
+        Raises:
+            StoreClosedError: the service is not open.
+        """
+        return self._ready().store
+
+    def _ready(self) -> Engine:
+        if self._engine is None:
+            raise StoreClosedError(store="the inventory service", reason="it is not open: use 'async with'")
+        if current_token() != self._token:
+            msg = "the inventory service was opened in another event loop: open one in each loop, or use inventory_es.sync"
+            raise RuntimeError(msg)
+        return self._engine
+
+    def _id(self, given: Id | None) -> Id:
+        return self._parts.ids.new_id() if given is None else given
+
+    async def _execute(self, command: c.Command, *, named: bool) -> Outcome:
+        return await self._ready().handler.execute(command, named=named)

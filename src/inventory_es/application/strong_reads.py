@@ -1,0 +1,172 @@
+"""Strong reads: from the stream, as the store has it now."""
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from itertools import islice
+
+from inventory_es.application.command_handler import CommandHandler
+from inventory_es.application.results import Explanation, HistoryEntry, Hold, ReservationState, StockLevel
+from inventory_es.application.stream_reader import PAGE, StreamReader
+from inventory_es.application.warm_states import WarmState
+from inventory_es.domain.identifiers import InventoryId, ReservationRef
+from inventory_es.domain.inventory import Inventory
+from inventory_es.domain.recorded import Recorded
+from inventory_es.domain.rejections import ReservationNotFoundError
+from inventory_es.domain.reservation import OpenReservation
+from inventory_es.ports import EventFeed, EventStore, RecordedEvent
+from inventory_es.ports.codec import EventCodec
+from inventory_es.ports.errors import UnsupportedCapabilityError
+
+
+class StrongReads:
+    """Answers from the events themselves.
+
+    Args:
+        store: where they are.
+        codec: decodes them.
+        handler: knows the current states.
+        reader: reads streams.
+    """
+
+    def __init__(self, store: EventStore, codec: EventCodec, handler: CommandHandler, reader: StreamReader) -> None:
+        self._store = store
+        self._codec = codec
+        self._handler = handler
+        self._reader = reader
+
+    async def stock(self, inventory_id: InventoryId) -> StockLevel:
+        """The stock now."""
+        return await self._handler.read(inventory_id, _level)
+
+    async def reservation(self, ref: ReservationRef) -> ReservationState:
+        """How a reservation stands now.
+
+        Raises:
+            ReservationNotFoundError: neither open nor among the last 10,000 closed ones.
+        """
+        return await self._handler.read(ref.inventory_id, lambda state, at: _reservation(state, at, ref.reservation_id))
+
+    async def history(self, inventory_id: InventoryId, *, after: int = 0) -> AsyncIterator[HistoryEntry]:
+        """Every event after version ``after``, oldest first, up to the stream's end."""
+        async for recorded in self._reader.events(inventory_id.stream, after=after):
+            yield self._entry(recorded)
+
+    async def as_of(self, inventory_id: InventoryId, *, time: datetime | None, version: int | None) -> StockLevel:
+        """The stock at an instant of the past, or right after a version."""
+        inventory, position, at = Inventory(inventory_id), 0, time
+        async for recorded in self._reader.events(inventory_id.stream):
+            if (time is not None and recorded.recorded_at > time) or (version is not None and recorded.version > version):
+                break
+            inventory.apply(Recorded(self._reader.event(recorded), recorded.version, recorded.recorded_at))
+            position = recorded.position
+        if version is not None and inventory.version < version:
+            msg = f"{inventory_id} has no version {version} yet: its version is {inventory.version}"
+            raise ValueError(msg)
+        at = inventory.last_time if at is None else at
+        if at is None:
+            msg = f"{inventory_id} has no time at version 0: ask for version 1 or more, or for a time"
+            raise ValueError(msg)
+        return _level(WarmState(inventory, position), at)
+
+    async def explain(self, inventory_id: InventoryId, *, holds: int, movements: int) -> Explanation:
+        """Why the available figure is what it is."""
+        level, listed, left_out = await self._handler.read(inventory_id, lambda state, at: _explained(state, at, holds))
+        newest: tuple[HistoryEntry, ...] = ()
+        if movements and level.version:
+            page = await self._store.read_stream_backwards(inventory_id.stream, before=level.version + 1, limit=movements)
+            newest = tuple(self._entry(recorded) for recorded in page.events)
+        return Explanation(level=level, holds=listed, holds_left_out=left_out, movements=newest)
+
+    async def feed(self, *, after: int) -> AsyncIterator[RecordedEvent]:
+        """Every event of the store with a position after ``after``, in order, up to the feed's end.
+
+        Raises:
+            UnsupportedCapabilityError: the store has no feed.
+        """
+        store = self._store
+        if store.capabilities.feed == "none" or not isinstance(store, EventFeed):
+            raise UnsupportedCapabilityError(
+                store=type(store).__name__, capability="feed", way_out="read the streams that you know, or choose a store with a feed"
+            )
+        is_end = False
+        while not is_end:
+            page = await store.read_all(after=after, limit=PAGE)
+            for recorded in page.events:
+                yield recorded
+            after, is_end = page.next_after, page.is_end
+
+    def _entry(self, recorded: RecordedEvent) -> HistoryEntry:
+        return HistoryEntry(
+            event=self._reader.event(recorded),
+            event_id=str(recorded.event_id),
+            version=recorded.version,
+            position=recorded.position,
+            recorded_at=recorded.recorded_at,
+            metadata=self._codec.decode_metadata(recorded),
+        )
+
+
+def _level(state: WarmState, at: datetime) -> StockLevel:
+    inventory = state.inventory
+    due = sum(hold.remaining for hold in inventory.due(at))
+    return StockLevel(
+        product_id=inventory.inventory_id.product_id,
+        store_id=inventory.inventory_id.store_id,
+        on_hand=inventory.units_on_hand,
+        reserved=inventory.units_reserved,
+        due=due,
+        available=inventory.units_on_hand - inventory.units_reserved + due,
+        version=inventory.version,
+        position=state.position,
+        at=at,
+    )
+
+
+def _reservation(state: WarmState, at: datetime, reservation_id: str) -> ReservationState:
+    inventory = state.inventory
+    hold, closed = inventory.reservation(reservation_id), inventory.closed(reservation_id)
+    if hold is None and closed is None:
+        raise ReservationNotFoundError(inventory=inventory.inventory_id.stream, reservation_id=reservation_id)
+    if hold is not None:
+        status = "DUE" if hold.is_due(at) else "OPEN"
+    else:
+        status = closed.outcome.value if closed is not None else ""
+    return ReservationState(
+        product_id=inventory.inventory_id.product_id,
+        store_id=inventory.inventory_id.store_id,
+        reservation_id=reservation_id,
+        status=status,
+        remaining=hold.remaining if hold is not None else 0,
+        committed=hold.committed if hold is not None else closed.committed if closed is not None else 0,
+        released=hold.released if hold is not None else closed.released if closed is not None else 0,
+        expires_at=hold.expires_at if hold is not None else closed.expires_at if closed is not None else None,
+        purpose=hold.purpose if hold is not None else None,
+        owner_id=hold.owner_id if hold is not None else None,
+        version=inventory.version,
+        position=state.position,
+        at=at,
+    )
+
+
+def _explained(state: WarmState, at: datetime, limit: int) -> tuple[StockLevel, tuple[Hold, ...], int]:
+    oldest = sorted(state.inventory.reservations(), key=lambda hold: hold.version)
+    listed = tuple(_hold(hold, at) for hold in islice(oldest, limit))
+    return _level(state, at), listed, len(oldest) - len(listed)
+
+
+def _hold(hold: OpenReservation, at: datetime) -> Hold:
+    if hold.is_firm:
+        waits_for = "commit or release"
+    elif hold.is_due(at):
+        waits_for = "nothing: it is due, and free for whoever asks next"
+    else:
+        waits_for = "commit, release or expiry"
+    return Hold(
+        reservation_id=hold.reservation_id,
+        remaining=hold.remaining,
+        purpose=hold.purpose,
+        owner_id=hold.owner_id,
+        reserved_at=hold.reserved_at,
+        expires_at=hold.expires_at,
+        waits_for=waits_for,
+    )

@@ -1,0 +1,127 @@
+"""``open_inventory``: the ready assembly, over a store found by its URL's scheme or given as an object."""
+
+import os
+import random
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from importlib.metadata import entry_points
+from typing import cast
+
+from inventory_es.adapters.serialization import JsonEventCodec
+from inventory_es.adapters.system import SystemClock, Uuid7Generator
+from inventory_es.application.assembly import EngineParts
+from inventory_es.application.handler_settings import HandlerSettings
+from inventory_es.application.service import InventoryService
+from inventory_es.domain.decide import Policy
+from inventory_es.ports import Clock, EventStore, IdGenerator
+from inventory_es.ports.codec import EventCodec
+
+ENTRY_POINT_GROUP = "inventory_es.event_stores"
+"""Where packages register ``scheme = "module:function"``; the function is ``async (place: str) -> EventStore``."""
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(.*)", re.DOTALL)
+
+
+def open_inventory(
+    store: "str | os.PathLike[str] | EventStore",
+    /,
+    *,
+    clock: Clock | None = None,
+    ids: IdGenerator | None = None,
+    policies: Sequence[Policy] = (),
+    codec: EventCodec | None = None,
+    observers: Sequence[object] = (),
+    settings: HandlerSettings | None = None,
+) -> InventoryService:
+    """Assemble the inventory service over a store. Nothing is opened before ``async with``.
+
+    Args:
+        store: ``memory:``, ``file:DIR``, the URL of an installed adapter, a path (the same as ``file:PATH``), or a store
+            object, which stays the caller's to close.
+        clock: where the time comes from; the system's by default.
+        ids: where ids come from that callers don't give; UUID version 7 by default.
+        policies: the host's rules, asked inside every decision.
+        codec: how events are stored; strict JSON of the closed registry by default.
+        observers: objects with any of ``command_finished(record)``, ``append_finished(record)``.
+        settings: bounds of the command side.
+
+    Raises:
+        ValueError: an unknown scheme or a look-alike; the message has the right spelling.
+        TypeError: something that is no store.
+    """
+    parts = EngineParts(
+        codec=JsonEventCodec() if codec is None else codec,
+        clock=SystemClock() if clock is None else clock,
+        ids=Uuid7Generator() if ids is None else ids,
+        chance=random.random,
+        policies=policies,
+        observers=observers,
+        settings=HandlerSettings() if settings is None else settings,
+    )
+    if isinstance(store, str | os.PathLike):
+        return InventoryService(_opener(store), parts, owns_store=True)
+    if not isinstance(store, EventStore):
+        msg = f"a {type(store).__name__} is no event store: give a URL such as 'file:stock', or an object with the methods of EventStore"
+        raise TypeError(msg)
+    given = store
+
+    async def give() -> EventStore:
+        return given
+
+    return InventoryService(give, parts, owns_store=False)
+
+
+def _opener(store: "str | os.PathLike[str]") -> Callable[[], Awaitable[EventStore]]:
+    if isinstance(store, os.PathLike):
+        return _found("file", os.fspath(store))
+    match = _SCHEME.fullmatch(store)
+    if match is None:
+        msg = (
+            f"{store!r} has no scheme: write {'file:' + store!r} for a folder, or 'memory:'"
+            if store
+            else "the store's URL is empty: write 'file:stock' or 'memory:'"
+        )
+        raise ValueError(msg)
+    scheme, place = match.groups()
+    if scheme != scheme.lower():
+        msg = f"the scheme of a store is lower-case: write {scheme.lower() + ':' + place!r}"
+        raise ValueError(msg)
+    return _found(scheme, place)
+
+
+def _found(scheme: str, place: str) -> Callable[[], Awaitable[EventStore]]:
+    if scheme in {"file", "memory", "sqlite"}:
+        _check_place(scheme, place)
+    found = tuple(entry_points(group=ENTRY_POINT_GROUP, name=scheme))
+    if not found:
+        known = ", ".join(sorted({f"{point.name}:" for point in entry_points(group=ENTRY_POINT_GROUP)}))
+        msg = f"no event store is installed for {scheme + ':'!r}; known are {known}"
+        raise ValueError(msg)
+    if len(found) > 1:
+        msg = f"several packages offer event stores for {scheme + ':'!r}: uninstall all but one"
+        raise ValueError(msg)
+    point = found[0]
+
+    async def open_store() -> EventStore:
+        opening = cast(Callable[[str], Awaitable[EventStore]], point.load())
+        return await opening(place)
+
+    return open_store
+
+
+def _check_place(scheme: str, place: str) -> None:
+    if scheme == "memory":
+        if place:
+            msg = f"a memory store has no place: write 'memory:', not {scheme + ':' + place!r}"
+            raise ValueError(msg)
+        return
+    if place.startswith("//"):
+        path = place.lstrip("/")
+        msg = f"the path follows the colon directly: write {scheme + ':' + path!r}, or {scheme + ':/' + path!r} for one from the root"
+        raise ValueError(msg)
+    if not place:
+        msg = f"{scheme + ':'!r} needs a place: write {scheme + ':stock'!r}"
+        raise ValueError(msg)
+    if "?" in place or "#" in place:
+        msg = f"{scheme + ':'!r} takes no options: give them to the adapter's own class, and its object to open_inventory"
+        raise ValueError(msg)
