@@ -152,6 +152,11 @@ class OperatingSystem(FileSystem):
         return OperatingSystemLockFile(path)
 
 
+def new_creation_id() -> str:
+    """128 bits of the operating system's chance: what tells one store from every other."""
+    return os.urandom(16).hex()  # noqa: TID251 - an argument in the engine; this is where it comes from
+
+
 def _in_directory(path: str, work: Callable[[int], _T]) -> _T:
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | _COMMON)
     try:

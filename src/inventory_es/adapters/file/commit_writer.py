@@ -1,0 +1,146 @@
+"""The one thread that writes: whatever arrives while a commit is in flight shares the next one."""
+
+import logging
+from collections.abc import Callable, Sequence
+from copy import copy
+from itertools import islice
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import attrs
+
+from inventory_es.adapters.file.engine import FileStoreEngine
+from inventory_es.domain.errors import InventoryError
+from inventory_es.ports.records import AppendResult, StreamWrite
+
+Groups = Sequence[Sequence[StreamWrite]]
+
+_logger = logging.getLogger(__name__)
+_IDLE = 0.02
+_MAX_GROUPS = 4_096
+_MAX_BACKLOG = 20_000
+
+
+@attrs.define(eq=False)
+class _Request:
+    """Appends of one caller. Whoever takes the ticket decides: the writer runs it, or the caller has withdrawn it."""
+
+    groups: Groups
+    done: anyio.Event = attrs.field(factory=anyio.Event)
+    ticket: list[None] = attrs.field(factory=lambda: [None])
+    outcomes: list[AppendResult | Exception] = attrs.field(factory=list)
+    error: Exception | None = None
+
+    def take(self) -> bool:
+        """Whether nobody took it before; popping a list is atomic."""
+        try:
+            self.ticket.pop()
+        except IndexError:
+            return False
+        return True
+
+
+class CommitWriter:
+    """Runs the commits of one engine, one at a time, in a thread of its own; its tasks are those of one event loop.
+
+    When nothing has arrived for 20 ms it tidies; under steady load, when the people's files are 20,000 events behind.
+
+    Args:
+        engine: what it drives.
+        after_commit: called in the event loop after each commit.
+    """
+
+    def __init__(self, engine: FileStoreEngine, after_commit: Callable[[], None]) -> None:
+        self._engine = engine
+        self._after_commit = after_commit
+        self._queue: SimpleQueue[_Request | None] = SimpleQueue()
+        self._call_soon = _thread_safe_call()
+        self._finished = anyio.Event()
+        self._thread = Thread(target=self._run, name="inventory_es file store writer", daemon=True)
+        self._thread.start()
+
+    async def commit(self, groups: Groups) -> list[AppendResult | Exception]:
+        """Run these appends in the next commit; see :meth:`FileStoreEngine.commit`.
+
+        Cancelled before the commit begins, nothing of it runs; after that, its outcome is unknown to the caller.
+        """
+        request = _Request(groups)
+        self._queue.put(request)
+        try:
+            await request.done.wait()
+        finally:
+            request.take()
+        if request.error is not None:
+            raise request.error
+        return request.outcomes
+
+    async def stop(self) -> None:
+        """Run what was asked for before, and end the thread."""
+        self._queue.put(None)
+        await self._finished.wait()
+
+    def _run(self) -> None:
+        is_tidy = False
+        while True:
+            try:
+                request = self._queue.get(timeout=None if is_tidy else _IDLE)
+            except Empty:
+                is_tidy = self._tidy()
+                continue
+            if request is None:
+                break
+            requests, is_last = self._gather(request)
+            if requests:
+                self._commit(requests)
+                is_tidy = False
+            if is_last:
+                break
+            if self._engine.backlog > _MAX_BACKLOG:
+                self._tidy()
+        self._call_soon(self._finished.set)
+
+    def _gather(self, first: _Request) -> tuple[list[_Request], bool]:
+        """What waits now and was not withdrawn, and whether the writer is to stop after it."""
+        taken = [first] if first.take() else []
+        groups = len(first.groups)
+        while groups < _MAX_GROUPS and not self._queue.empty():
+            request = self._queue.get()
+            if request is None:
+                return taken, True
+            if request.take():
+                taken.append(request)
+                groups += len(request.groups)
+        return taken, False
+
+    def _commit(self, requests: list[_Request]) -> None:
+        try:
+            outcomes = iter(self._engine.commit([writes for request in requests for writes in request.groups]))
+        except Exception as problem:  # noqa: BLE001 - whatever it is belongs to the callers
+            for request in requests:
+                request.error = problem if len(requests) == 1 else copy(problem)
+        else:
+            for request in requests:
+                request.outcomes = list(islice(outcomes, len(request.groups)))
+        self._call_soon(self._deliver, requests)
+
+    def _deliver(self, requests: list[_Request]) -> None:
+        for request in requests:
+            request.done.set()
+        self._after_commit()
+
+    def _tidy(self) -> bool:
+        try:
+            return self._engine.tidy()
+        except InventoryError as problem:
+            _logger.warning("store_not_tidied", extra={"problem": str(problem)})
+            return True
+
+
+def _thread_safe_call() -> Callable[..., object]:
+    """How another thread calls a function in this event loop, without waiting for it: asyncio's way or trio's."""
+    loop: Any = anyio.lowlevel.current_token().native_token
+    call: Callable[..., object] = loop.call_soon_threadsafe if hasattr(loop, "call_soon_threadsafe") else loop.run_sync_soon
+    return call

@@ -1,0 +1,299 @@
+"""The file event store without threads and without an event loop: what the asynchronous adapter puts behind its writer thread.
+
+To drive it step by step, as a crash simulator does::
+
+    engine = FileStoreEngine.open("/stock", file_system=simulated, creation_id="1")
+    outcomes = engine.commit([[StreamWrite(stream, 0, [event])], [another append]])   # one line, one sync
+    page = engine.read_stream(stream, after=0, limit=100)
+    engine.tidy()                                 # index files of finished segments, people's files: whenever there is time
+    engine.close()                                # people's files to the end, an index file for the current segment
+
+Every call goes to the given file system and nowhere else, in the order of the program, and makes no use of time or chance. To
+crash it, forget the engine and open another one on what is left.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from threading import Lock
+from typing import Self
+from uuid import UUID
+
+from inventory_es.adapters.file.append_batch import AppendBatch
+from inventory_es.adapters.file.event_reading import EventReader, within_a_page
+from inventory_es.adapters.file.hash_slots import event_key, stream_key
+from inventory_es.adapters.file.index import EventPlace, StoreIndex
+from inventory_es.adapters.file.journal import Journal, UncertainWriteError
+from inventory_es.adapters.file.journal_state import JournalTail
+from inventory_es.adapters.file.maintenance import Maintenance
+from inventory_es.adapters.file.operating_system import OperatingSystem
+from inventory_es.adapters.file.people_files import PeopleFiles
+from inventory_es.adapters.file.store_folder import StoreFolder, open_folder
+from inventory_es.adapters.file.stored_form import StoredEvent, encode_line, last_position, parse_stream
+from inventory_es.domain.stream_id import StreamId
+from inventory_es.ports.append_rules import check_append, check_page, check_stream
+from inventory_es.ports.capabilities import StoreCapabilities
+from inventory_es.ports.errors import AppendOutcomeUnknownError, AppendTooLargeError, StoreClosedError, StoreUnavailableError
+from inventory_es.ports.file_system import FileSystem
+from inventory_es.ports.records import AppendResult, FeedPage, StreamHead, StreamPage, StreamsPage, StreamWrite
+
+CAPABILITIES = StoreCapabilities(
+    durability="power", feed="total", multi_process=True, multi_stream=True, group_commit=True, unique_event_ids=True
+)
+SEGMENT_BYTES = 64 << 20
+
+
+class FileStoreEngine:
+    """One open handle on a file store. Made by :meth:`open`.
+
+    Any number of threads may read; one at a time commits, tidies and closes. Every method but :meth:`close` may raise
+    ``StoreUnavailableError``, ``StoreClosedError`` and ``CorruptStoreError``.
+    """
+
+    def __init__(self, folder: StoreFolder, file_system: FileSystem, journal: Journal) -> None:
+        self._folder = folder
+        self._journal = journal
+        self._mutex = Lock()
+        self._process = os.getpid()
+        self._is_closed = False
+        self._index = StoreIndex(file_system, journal, seed=folder.seed, name=folder.name)
+        self._reader = EventReader(journal.segments, name=folder.name)
+        people = PeopleFiles(file_system, folder.events, journal, self._stored_after)
+        self._maintenance = Maintenance(journal, self._index, people, self._mutex, store=folder.name)
+
+    @classmethod
+    def open(
+        cls,
+        path: str,
+        *,
+        creation_id: str,
+        file_system: FileSystem | None = None,
+        segment_bytes: int = SEGMENT_BYTES,
+    ) -> Self:
+        """Open a store, or make one in an empty or missing folder. Recovers first where it is due.
+
+        Args:
+            path: of the folder, absolute; its parent exists.
+            creation_id: for a new store, unlike any other's; not used for an old one.
+            file_system: the operating system's, unless given.
+            segment_bytes: a new segment is begun when the current one has reached this size.
+
+        Raises:
+            IncompatibleStoreError: the folder holds something else, or a newer format. Nothing was changed.
+            StoreUnavailableError: the file system refused something.
+            CorruptStoreError: what is stored contradicts itself.
+        """
+        fs = OperatingSystem() if file_system is None else file_system
+        with _unavailable(f"file store {path}"):
+            folder = open_folder(fs, path, creation_id=creation_id)
+            journal = Journal(
+                fs,
+                folder.journal,
+                folder.lock,
+                seed=folder.seed,
+                segment_bytes=segment_bytes,
+                last_position=last_position,
+                name=folder.name,
+            )
+            engine = cls(folder, fs, journal)
+            with journal.exclusive(check_all=True) as tail:
+                engine._index.open(tail)
+            engine._maintenance.begin()
+            return engine
+
+    def commit(self, groups: Sequence[Sequence[StreamWrite]]) -> list[AppendResult | Exception]:
+        """Run appends in order, and make them durable with one line and one sync.
+
+        Returns:
+            One outcome for each: what ``EventStore.append`` returns or raises.
+
+        Raises:
+            AppendOutcomeUnknownError: perhaps all that have no refusal are written, perhaps none.
+        """
+        refused = [_refusal(writes, self._folder.name) for writes in groups]
+        with self._serving(), self._journal.exclusive() as tail:
+            with self._mutex:
+                self._index.follow(tail)
+                batch = AppendBatch(self._index, self._events)
+                outcomes = [batch.decide(writes) if no is None else no for writes, no in zip(groups, refused, strict=True)]
+            if batch.stored:
+                self._write(tail, batch)
+            return outcomes
+
+    def read_stream(self, stream: StreamId, *, after: int = 0, limit: int) -> StreamPage:
+        """See ``EventStore``."""
+        check_stream(stream)
+        check_page(limit=limit, after=after)
+        with self._serving():
+            with self._current() as index:
+                version = index.version(stream.text, stream_key(stream.text))
+                places = within_a_page(index.stream(stream.text, after=after, before=min(version, after + limit) + 1))
+            events = self._run(stream, after + 1, places)
+        return StreamPage(events, version, is_end=after + len(events) >= version)
+
+    def read_stream_backwards(self, stream: StreamId, *, before: int | None = None, limit: int) -> StreamPage:
+        """See ``EventStore``."""
+        check_stream(stream)
+        check_page(limit=limit, before=before)
+        with self._serving():
+            with self._current() as index:
+                version = index.version(stream.text, stream_key(stream.text))
+                last = version if before is None else min(version, before - 1)
+                places = within_a_page(index.stream(stream.text, after=max(0, last - limit), before=last + 1)[::-1])[::-1]
+            events = self._run(stream, last - len(places) + 1, places)
+        return StreamPage(events[::-1], version, is_end=last - len(events) <= 0)
+
+    def find_events(self, stream: StreamId, event_ids: Sequence[UUID]) -> Sequence[StoredEvent]:
+        """See ``EventStore``."""
+        check_stream(stream)
+        key = stream_key(stream.text)
+        wanted = set(event_ids)
+        with self._serving():
+            with self._current() as index:
+                places = [place for event_id in wanted for place in index.candidates(event_key(event_id, key))]
+            found = [event for event in self._events(places) if event.event_id in wanted and event.stream == stream]
+        return sorted(found, key=lambda event: event.version)
+
+    def read_all(self, *, after: int, limit: int) -> FeedPage:
+        """See ``EventFeed``."""
+        check_page(limit=limit, after=after)
+        with self._serving():
+            with self._current() as index:
+                head = index.end.position
+                places = within_a_page(index.positions(after=after, limit=limit))
+            fields = self._reader.read(places)
+            for position, event in enumerate(fields, after + 1):
+                if event.position != position:
+                    self._reader.refuse(places[position - after - 1], f"event {position} belongs there, not {event.position}")
+        next_after = after + len(fields)
+        return FeedPage([StoredEvent(event) for event in fields], next_after, is_end=next_after >= head)
+
+    def head(self) -> int:
+        """See ``EventFeed``."""
+        with self._serving():
+            return self._journal.tail().position
+
+    def streams(self, prefix: str, *, after: StreamId | None = None, limit: int) -> StreamsPage:
+        """See ``StreamCatalogue``."""
+        check_page(limit=limit)
+        last = "" if after is None else after.text
+        heads: list[StreamHead] = []
+        with self._serving(), self._current() as index:
+            for name, version in index.streams(max(prefix, last)):
+                if not name.startswith(prefix):
+                    break
+                if len(heads) == limit:
+                    return StreamsPage(heads, is_end=False)
+                if name > last:
+                    heads.append(StreamHead(parse_stream(name), version))
+        return StreamsPage(heads, is_end=True)
+
+    @property
+    def name(self) -> str:
+        """For errors."""
+        return self._folder.name
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether a fork brought this handle into another process."""
+        return os.getpid() != self._process
+
+    def check_usable(self) -> None:
+        """Raise ``StoreClosedError`` if this handle was closed or inherited by fork."""
+        if self.is_inherited:
+            raise StoreClosedError(store=self._folder.name, reason="it was inherited by fork")
+        if self._is_closed:
+            raise StoreClosedError(store=self._folder.name)
+
+    @property
+    def backlog(self) -> int:
+        """How many events the people's files are behind."""
+        return self._maintenance.backlog
+
+    def tidy(self, *, max_events: int = 1_000) -> bool:
+        """Write index files of finished segments, and some of what the people's files miss.
+
+        Failures are logged and made good another time: nothing depends on these files.
+
+        Returns:
+            Whether nothing is left to do.
+        """
+        with self._serving():
+            return self._maintenance.tidy(self._journal.tail(), max_events=max_events)
+
+    def close(self) -> None:
+        """Tidy to the end and release every handle. Closing twice is fine. After a fork only the handles of this process are dropped."""
+        if not self._is_closed:
+            self._is_closed = True
+            if not self.is_inherited:
+                self._maintenance.finish()
+                self._journal.close()
+
+    def _write(self, tail: JournalTail, batch: AppendBatch) -> None:
+        try:
+            written = self._journal.append(tail, encode_line(batch.stored), position=batch.position)
+        except UncertainWriteError as problem:
+            raise AppendOutcomeUnknownError(store=self._folder.name, reason=_reason(problem.__cause__)) from problem
+        with self._mutex:
+            if self._index.end == tail:
+                start = tail.offset if written.segment == tail.segment else 0
+                self._index.added(written, start, batch.indexed)
+            else:  # a reader saw the line first
+                self._index.follow(written)
+
+    def _run(self, stream: StreamId, first_version: int, places: Sequence[EventPlace]) -> list[StoredEvent]:
+        """The events at these places, which must be the stream's from this version on."""
+        fields = self._reader.read(places)
+        for version, event in enumerate(fields, first_version):
+            if event.version != version or event.stream != stream.text:
+                self._reader.refuse(places[version - first_version], f"event {version} of {stream} belongs there")
+        return [StoredEvent(event) for event in fields]
+
+    def _events(self, places: Sequence[EventPlace]) -> list[StoredEvent]:
+        return [StoredEvent(event) for event in self._reader.read(places)]
+
+    def _stored_after(self, name: str, version: int, position: int) -> Iterator[bytes]:
+        """The stored forms of a stream after a version, up to a position."""
+        with self._mutex:
+            places = self._index.stream(name, after=version, before=self._index.version(name, stream_key(name)) + 1)
+        while places:
+            page = within_a_page(places)
+            places = places[len(page) :]
+            for stored, event in zip(self._reader.read_stored(page), self._reader.read(page), strict=True):
+                if event.position <= position:
+                    yield stored
+
+    @contextmanager
+    def _current(self) -> Iterator[StoreIndex]:
+        """The index, at least as new as what any process acknowledged before this call; hold it shortly."""
+        tail = self._journal.tail()
+        with self._mutex:
+            if tail.position > self._index.end.position:
+                self._index.follow(tail)
+            yield self._index
+
+    @contextmanager
+    def _serving(self) -> Iterator[None]:
+        self.check_usable()
+        with _unavailable(self._folder.name):
+            yield
+
+
+@contextmanager
+def _unavailable(store: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as problem:
+        raise StoreUnavailableError(store=store, reason=_reason(problem)) from problem
+
+
+def _reason(problem: BaseException | None) -> str:
+    return (isinstance(problem, OSError) and problem.strerror) or "the file system refused"
+
+
+def _refusal(writes: Sequence[StreamWrite], store: str) -> Exception | None:
+    try:
+        check_append(writes, CAPABILITIES, store=store)
+    except (ValueError, AppendTooLargeError) as refusal:
+        return refusal
+    return None

@@ -1,0 +1,285 @@
+"""The index of the event store: derived from the journal, kept beside it, made again when missing or wrong.
+
+It is a list of tables, oldest first: one sealed file for each finished segment, and for the current one perhaps a file from the last
+clean stop, then a table in memory for what came after. Opening costs what the current segment holds beyond its file, whatever
+the history; the other files are mapped when they are first needed. A look-up asks each table, newest first.
+
+Not safe for several threads: the engine holds its mutex.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from heapq import merge
+from itertools import groupby
+from typing import NamedTuple, NoReturn
+
+from inventory_es.adapters.file.hash_slots import event_key, stream_key
+from inventory_es.adapters.file.index_file import SealedTable, load_table, pack_table
+from inventory_es.adapters.file.index_table import LENGTH_BITS, MAX_STORED_BYTES, GrowingTable, IndexTable
+from inventory_es.adapters.file.journal import Journal
+from inventory_es.adapters.file.journal_line import TRAILER_SIZE, Line, read_trailer
+from inventory_es.adapters.file.journal_state import JournalTail
+from inventory_es.adapters.file.stored_form import LINE_START, split_line
+from inventory_es.ports.errors import CorruptStoreError
+from inventory_es.ports.file_system import FileSystem
+
+SUFFIX = ".idx"
+_CHECKPOINT_BYTES = 1 << 20
+_logger = logging.getLogger(__name__)
+
+
+class EventPlace(NamedTuple):
+    """Where one event stands.
+
+    Attributes:
+        segment: of the journal.
+        offset: of the stored form in it.
+        length: of the stored form.
+    """
+
+    segment: int
+    offset: int
+    length: int
+
+
+class IndexedEvent(NamedTuple):
+    """What the index must know of an event that was just written.
+
+    Attributes:
+        name: the stream's text.
+        version: in the stream.
+        key: of the event id.
+        length: of the stored form.
+    """
+
+    name: str
+    version: int
+    key: int
+    length: int
+
+
+class StoreIndex:
+    """Where everything is, up to :attr:`end`.
+
+    Args:
+        file_system: where the index files live.
+        journal: what is indexed.
+        seed: of the journal.
+        name: of the store, for errors.
+    """
+
+    def __init__(self, file_system: FileSystem, journal: Journal, *, seed: int, name: str) -> None:
+        self._fs = file_system
+        self._journal = journal
+        self._seed = seed
+        self._name = name
+        self._older: list[int] = []
+        self._tables: list[IndexTable] = []
+        self.end = journal.start
+        self._growing = GrowingTable(1, 1, self.end)
+
+    def open(self, tail: JournalTail) -> None:
+        """Begin with a journal that ends at ``tail``."""
+        self._older = [segment for segment in self._journal.segments.names() if segment < tail.segment]
+        start = self._start(tail.segment)
+        table = self._load(tail.segment, tail.offset) if tail.offset else None
+        if table is not None:
+            self._tables.append(table)
+            start = table.end
+        self._grow_from(start)
+        self.follow(tail)
+
+    def follow(self, tail: JournalTail) -> None:
+        """Take in what was written up to ``tail``, by whomever.
+
+        Raises:
+            CorruptStoreError: a line is damaged.
+        """
+        if tail == self.end:
+            return
+        for segment, line in self._journal.lines(self.end, tail):
+            if segment != self._growing.segment:
+                self._grow_from(JournalTail(segment, 0, self.end.checksum, self.end.position))
+            self._take_in(self._growing, line)
+            self.end = self._growing.end
+
+    def added(self, tail: JournalTail, line_offset: int, events: Sequence[IndexedEvent]) -> None:
+        """Take in a line that this process wrote; ``tail`` is the end after it."""
+        if tail.segment != self._growing.segment:
+            self._grow_from(JournalTail(tail.segment, 0, self.end.checksum, self.end.position))
+        add = self._growing.add
+        offset = line_offset + len(LINE_START)
+        for name, version, key, length in events:
+            add(name, version, key, offset, length)
+            offset += length + 1
+        self._growing.end = self.end = tail
+
+    def version(self, name: str, key: int) -> int:
+        """The version of a stream; 0 if it is not there."""
+        run = self._growing.run(name, key)
+        if run is None:
+            run = next((found for table in self._newest_first() if (found := table.run(name, key)) is not None), None)
+        return 0 if run is None else run.version
+
+    def candidates(self, key: int) -> list[EventPlace]:
+        """Where events stand whose id has this key within its stream: nearly always the one asked for, so look closer."""
+        return [_place(table, row) for table in self._newest_first() for row in table.rows(key)]
+
+    def stream(self, name: str, *, after: int, before: int) -> list[EventPlace]:
+        """Where the events of a stream stand with versions between these two."""
+        key = stream_key(name)
+        parts: list[list[EventPlace]] = []
+        for table in self._newest_first():
+            if before <= after + 1:
+                break
+            run = table.run(name, key)
+            if run is not None:
+                low, high = max(0, after + 1 - run.first_version), max(0, before - run.first_version)
+                parts.append([_place(table, row) for row in run.rows[low:high]])
+                before = min(before, run.first_version)
+        return [place for part in reversed(parts) for place in part]
+
+    def positions(self, *, after: int, limit: int) -> list[EventPlace]:
+        """Where the events after a position stand; perhaps fewer than there are."""
+        for table in self._newest_first():
+            if table.first <= after + 1:
+                first = after + 1 - table.first
+                return [_place(table, row) for row in range(first, min(first + limit, len(table.places)))]
+        return []
+
+    def streams(self, start: str) -> Iterator[tuple[str, int]]:
+        """Every stream from this text on, in order, with its version."""
+        runs = merge(*(table.runs(start) for table in self._newest_first()), key=_first)
+        for name, same in groupby(runs, key=_first):
+            yield name, max(run.version for _, run in same)
+
+    @property
+    def segment_start(self) -> JournalTail:
+        """Where the current segment begins."""
+        return self._start(self._growing.segment)
+
+    def finished(self) -> list[tuple[int, list[IndexTable]]]:
+        """The segments that don't grow any more and have no file yet, with their tables."""
+        waiting = {table.segment for table in self._tables if isinstance(table, GrowingTable)} - {self._growing.segment}
+        return [(segment, self._of(segment)) for segment in sorted(waiting)]
+
+    def current(self) -> list[IndexTable]:
+        """The tables of the segment that grows, if its file is worth writing now; otherwise nothing."""
+        tables = [*self._of(self._growing.segment), self._growing]
+        covered = tables[0].end.offset if isinstance(tables[0], SealedTable) else 0
+        return tables if self.end.offset - covered > _CHECKPOINT_BYTES else []
+
+    def write(self, segment: int, tables: Sequence[IndexTable]) -> SealedTable:
+        """Write the file of a segment. The caller holds the journal's lock, so that one process writes it, and need not hold the mutex.
+
+        Raises:
+            OSError: it could not be written; the tables in memory serve on.
+        """
+        merged = GrowingTable(segment, tables[0].first, tables[0].end)
+        for table in tables:
+            merged.take_in(table)
+        content = pack_table(merged, seed=self._seed)
+        path = self._journal.segments.path(segment, SUFFIX)
+        draft = f"{path}.draft"
+        if self._fs.exists(draft):
+            self._fs.remove(draft)
+        file = self._fs.open(draft, "create")
+        try:
+            file.write(content, 0)
+            file.sync()
+            self._fs.rename(draft, path)
+            return SealedTable(file.map())
+        finally:
+            file.close()
+
+    def replace(self, segment: int, table: SealedTable) -> None:
+        """Use this table in place of the others of a finished segment."""
+        others = [other for other in self._tables if other.segment != segment]
+        self._tables = sorted([*others, table], key=_first_position)
+
+    def _of(self, segment: int) -> list[IndexTable]:
+        return [table for table in self._tables if table.segment == segment]
+
+    def _newest_first(self) -> Iterator[IndexTable]:
+        yield self._growing
+        yield from reversed(self._tables)
+        if self._older:
+            older = [self._load(segment, None) or self._rebuild(segment) for segment in self._older]
+            self._older = []
+            self._tables = [*older, *self._tables]
+            yield from reversed(older)
+
+    def _grow_from(self, start: JournalTail) -> None:
+        if self._growing.places:
+            self._tables.append(self._growing)
+        self._growing = GrowingTable(start.segment, start.position + 1, start)
+        self.end = start
+
+    def _load(self, segment: int, limit: int | None) -> SealedTable | None:
+        """The file of a segment, if it fits the journal: all of a finished segment, or no more than ``limit`` bytes of the current one."""
+        segments = self._journal.segments
+        try:
+            file = self._fs.open(segments.path(segment, SUFFIX), "read")
+        except FileNotFoundError:
+            return None
+        try:
+            table = load_table(file, segment=segment, seed=self._seed)
+        finally:
+            file.close()
+        lines = segments.open(segment)
+        if table is None or not (table.end.offset <= limit if limit is not None else table.end.offset == lines.size()):
+            return None
+        trailer = read_trailer(lines.read(TRAILER_SIZE, table.end.offset - TRAILER_SIZE))
+        return table if trailer is not None and trailer[1] == table.end.checksum else None
+
+    def _rebuild(self, segment: int) -> GrowingTable:
+        _logger.warning("index_rebuilt", extra={"store": self._name, "segment": segment})
+        table = GrowingTable(segment, segment, self._start(segment))
+        end = JournalTail(segment, self._journal.segments.open(segment).size(), 0, 0)
+        for _, line in self._journal.lines(table.end, end):
+            self._take_in(table, line)
+        return table
+
+    def _take_in(self, table: GrowingTable, line: Line) -> None:
+        offset, position = line.offset + len(LINE_START), table.end.position
+        try:
+            events = split_line(line.data)
+        except ValueError:
+            self._refuse(table.segment, line, "a line holds no events")
+        for length, event in events:
+            position += 1
+            if event.position != position:
+                self._refuse(table.segment, line, f"position {event.position} stands where {position} belongs")
+            table.add(event.stream, event.version, event_key(event.event_id, table.key(event.stream)), offset, length)
+            offset += length + 1
+        table.end = JournalTail(table.segment, line.end, line.checksum, position)
+
+    def _start(self, segment: int) -> JournalTail:
+        """Where a segment begins."""
+        segments = self._journal.segments
+        before = [name for name in segments.names() if name < segment]
+        if not before:
+            return self._journal.start
+        file = segments.open(before[-1])
+        trailer = read_trailer(file.read(TRAILER_SIZE, max(0, file.size() - TRAILER_SIZE)))
+        if trailer is None:
+            place = f"{segments.path(before[-1])}, byte {file.size()}"
+            raise CorruptStoreError(store=self._name, place=place, problem="a sealed segment does not end in a whole line")
+        return JournalTail(segment, 0, trailer[1], segment - 1)
+
+    def _refuse(self, segment: int, line: Line, problem: str) -> NoReturn:
+        place = f"{self._journal.segments.path(segment)}, byte {line.offset}"
+        raise CorruptStoreError(store=self._name, place=place, problem=problem)
+
+
+def _place(table: IndexTable, row: int) -> EventPlace:
+    place = table.places[row]
+    return EventPlace(table.segment, place >> LENGTH_BITS, place & MAX_STORED_BYTES)
+
+
+def _first_position(table: IndexTable) -> int:
+    return table.first
+
+
+def _first(run: tuple[str, object]) -> str:
+    return run[0]

@@ -1,0 +1,180 @@
+"""Tables of an index: where the events of one segment stand, by position, by stream and version, and by event id.
+
+A segment that still grows has a :class:`GrowingTable` in memory; one that was written out has a
+:class:`~inventory_es.adapters.file.index_file.SealedTable`. Both answer alike. Inside a table an event is its *row*: 0 for its first.
+"""
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+import attrs
+
+from inventory_es.adapters.file.hash_slots import stream_key
+from inventory_es.adapters.file.journal_state import JournalTail
+
+LENGTH_BITS = 24
+MAX_STORED_BYTES = (1 << LENGTH_BITS) - 1
+_MASK = (1 << 64) - 1
+
+
+class StreamRun(NamedTuple):
+    """The events of one stream that a table holds.
+
+    Attributes:
+        first_version: of the first of them.
+        rows: of each, in order.
+    """
+
+    first_version: int
+    rows: Sequence[int]
+
+    @property
+    def version(self) -> int:
+        """Of the last of them."""
+        return self.first_version + len(self.rows) - 1
+
+
+class IndexTable(Protocol):
+    """What both kinds of table answer."""
+
+    @property
+    def segment(self) -> int:
+        """Whose events these are."""
+        ...
+
+    @property
+    def first(self) -> int:
+        """The position of the first event."""
+        ...
+
+    @property
+    def end(self) -> JournalTail:
+        """How far the journal is covered."""
+        ...
+
+    @property
+    def places(self) -> Sequence[int]:
+        """By row, the place of an event in its segment; see :func:`pack_place`."""
+        ...
+
+    @property
+    def keys(self) -> Sequence[int]:
+        """By row, the key of an event's id."""
+        ...
+
+    def run(self, name: str, key: int) -> StreamRun | None:
+        """The events of a stream, given its text and key."""
+        ...
+
+    def rows(self, key: int) -> Sequence[int]:
+        """The rows of events whose id has this key: nearly always those asked for, so look closer."""
+        ...
+
+    def runs(self, start: str = "") -> Iterator[tuple[str, StreamRun]]:
+        """Every stream from ``start`` on, by its text."""
+        ...
+
+
+def pack_place(offset: int, length: int) -> int:
+    """A place in a segment as one number: ``offset << LENGTH_BITS | length``, so that places sort by offset."""
+    return offset << LENGTH_BITS | length
+
+
+@attrs.define
+class _GrowingRun:
+    key: int
+    first_version: int
+    rows: "array[int]"
+
+
+@attrs.define
+class GrowingTable:
+    """A table in memory, for the events of a segment from some place on.
+
+    Attributes:
+        segment: whose events these are.
+        first: the position of the first event.
+        end: how far the journal is covered.
+    """
+
+    segment: int
+    first: int
+    end: JournalTail
+    places: "array[int]" = attrs.field(factory=lambda: array("Q"), init=False)
+    keys: "array[int]" = attrs.field(factory=lambda: array("Q"), init=False)
+    _streams: dict[str, _GrowingRun] = attrs.field(factory=dict, init=False)
+    _rows: dict[int, int] = attrs.field(factory=dict, init=False)
+    _sorted: list[str] = attrs.field(factory=list, init=False)
+
+    def add(self, name: str, version: int, key: int, offset: int, length: int) -> None:
+        """Take in the next event.
+
+        Args:
+            name: the stream's text.
+            version: in the stream.
+            key: of the event id.
+            offset: where its stored form begins in the segment.
+            length: of the stored form.
+        """
+        row = len(self.places)
+        self.places.append(offset << LENGTH_BITS | length)
+        self.keys.append(key)
+        run = self._streams.get(name)
+        if run is None:
+            self._streams[name] = _GrowingRun(stream_key(name), version, array("I", (row,)))
+        else:
+            run.rows.append(row)
+        while key in self._rows:
+            key = (key + 1) & _MASK
+        self._rows[key] = row
+
+    def take_in(self, other: IndexTable) -> None:
+        """Take in a table that begins where this one ends."""
+        base = len(self.places)
+        self.places.extend(other.places)
+        self.keys.extend(other.keys)
+        for row, key in enumerate(other.keys, base):
+            free = key
+            while free in self._rows:
+                free = (free + 1) & _MASK
+            self._rows[free] = row
+        for name, run in other.runs():
+            rows = array("I", [row + base for row in run.rows])
+            known = self._streams.get(name)
+            if known is None:
+                self._streams[name] = _GrowingRun(stream_key(name), run.first_version, rows)
+            else:
+                known.rows.extend(rows)
+        self.end = other.end
+
+    def key(self, name: str) -> int:
+        """The key of a stream, given its text."""
+        run = self._streams.get(name)
+        return stream_key(name) if run is None else run.key
+
+    def run(self, name: str, key: int) -> StreamRun | None:  # noqa: ARG002 - a sealed table needs the key, this one the text
+        """The events of a stream."""
+        run = self._streams.get(name)
+        return None if run is None else StreamRun(run.first_version, run.rows)
+
+    def rows(self, key: int) -> Sequence[int]:
+        """The rows of events whose id has this key."""
+        if key not in self._rows:
+            return ()
+        found, probe = [], key
+        while (row := self._rows.get(probe)) is not None:
+            if self.keys[row] == key:
+                found.append(row)
+            probe = (probe + 1) & _MASK
+        return found
+
+    def runs(self, start: str = "") -> Iterator[tuple[str, StreamRun]]:
+        """Every stream from ``start`` on, by its text."""
+        if len(self._sorted) != len(self._streams):
+            self._sorted = sorted(self._streams)
+        names = self._sorted
+        for at in range(bisect_left(names, start), len(names)):
+            run = self._streams[names[at]]
+            yield names[at], StreamRun(run.first_version, run.rows)

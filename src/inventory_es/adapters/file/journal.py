@@ -1,0 +1,263 @@
+"""A journal: lines that are appended, each durable before it counts, by any number of processes, through crashes.
+
+It knows nothing of streams or events. An entry is whatever its user numbers: a line carries one or more entries, whose
+positions go up by one. The event store and the event bus both stand on it.
+
+How it is laid out
+    Segments ``00000000000000000001.jsonl``, each named by the position of its first entry. A new one is begun when the current
+    one has reached its size; the older ones never change again. A lock file says how far the journal is durable (its *tail*)
+    and whether somebody is writing beyond that (*dirty*).
+
+How a line is written, by one process at a time, under the lock
+    1. Mark the lock file dirty.
+    2. If a new segment is due, create it and sync the directory, before anything is written into it.
+    3. Write the line after the tail. Sync the segment.
+    4. Advance the tail in the lock file, which clears the mark. Only now does the caller hear of success.
+
+Why this is safe
+    *What was acknowledged stays.* Step 4 follows a successful sync, and nobody writes before the tail, except that recovery
+    writes the very same bytes again.
+
+    *Nobody sees what could be taken back.* Readers stop at the tail, and the tail only ever advances over what was synced. The lock
+    file itself is never synced: after a power cut it may be older than the journal, never newer. An older one says "the
+    journal is longer than the tail", which makes whoever comes next check what follows.
+
+    *At most one line is not durable.* A writer starts the next line only after the sync of the one before. So after a crash, what
+    follows the tail is: nothing; whole lines, of which only the last may not be durable; or in the end a torn one. A bad line with a
+    good one anywhere after it cannot come from a crash. It is damage, and is refused. Each line proves itself (see
+    :mod:`.journal_line`), so this is known even if the lock file is lost.
+
+    *A failed sync is never tried again.* After one, the system may have dropped the data and yet serve it from its cache, and would
+    report the next sync as a success. The writer forgets its handle and leaves the mark. Recovery, under the lock, writes the last
+    whole line again, in place, so that there is something to sync; cuts a torn tail off after copying it to a file beside the
+    segment; syncs; and only then advances the tail. If that fails, the mark stays, and the next one starts over.
+
+    *A new segment is durable before it has a line.* Recovery removes a segment without a whole line: then its entry in the
+    directory is made, and synced, anew. It never relies on an entry whose sync had failed.
+
+    *The mark and the length find every unfinished write.* A process that dies leaves the mark, since the system outlives it. A power
+    cut may lose the mark; then the journal is longer than the tail, or nothing was written.
+
+What it does not protect from
+    A file system or drive that reports a sync and forgets; somebody who edits the files (damage is found when it is read, or by
+    ``verify``); two machines on a network file system whose locks don't work.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Lock
+from typing import NoReturn
+
+import attrs
+
+from inventory_es.adapters.file.journal_line import Line, read_lines, seal
+from inventory_es.adapters.file.journal_recovery import JournalRecovery, empty_tail
+from inventory_es.adapters.file.journal_segments import JournalSegments
+from inventory_es.adapters.file.journal_state import JournalState, JournalTail, read_state, write_state
+from inventory_es.ports.errors import CorruptStoreError
+from inventory_es.ports.file_system import File, FileSystem
+
+_logger = logging.getLogger(__name__)
+_TRIES = 3
+
+
+class UncertainWriteError(Exception):
+    """A line was perhaps written; the cause says what failed."""
+
+
+class Journal:
+    """One process's handle on a journal. Synchronous.
+
+    Any number of threads may read; :meth:`exclusive` lets one in at a time, over all processes. Errors of the file system pass
+    through as ``OSError``: then nothing was written.
+
+    Args:
+        file_system: where it lives.
+        directory: of the segments; it exists.
+        lock_path: the lock file, made if missing.
+        seed: of the checksums, 32 bits, the journal's own.
+        segment_bytes: a new segment is begun when the current one has reached this size.
+        last_position: the position of the last entry of a line, needed to recover.
+        name: of the journal, for errors.
+
+    Attributes:
+        segments: its files.
+        was_recovered: whether this handle had to recover the journal, for whatever reason.
+    """
+
+    def __init__(
+        self,
+        file_system: FileSystem,
+        directory: str,
+        lock_path: str,
+        *,
+        seed: int,
+        segment_bytes: int,
+        last_position: Callable[[bytes], int],
+        name: str,
+    ) -> None:
+        self._fs = file_system
+        self._seed = seed
+        self._segment_bytes = segment_bytes
+        self._last_position = last_position
+        self._name = name
+        self._mutex = Lock()
+        self._writer: tuple[int, File] | None = None
+        self.was_recovered = False
+        self.segments = JournalSegments(file_system, directory, name=name)
+        self._lock = file_system.open_lock(lock_path)
+
+    @property
+    def start(self) -> JournalTail:
+        """The beginning: what :meth:`lines` takes to read all."""
+        return empty_tail(self._seed)
+
+    @contextmanager
+    def exclusive(self, *, check_all: bool = False) -> Iterator[JournalTail]:
+        """Hold the lock of all processes, after recovery if it is due; gives the tail.
+
+        Args:
+            check_all: look for segments that the lock file does not know of too, as on opening.
+
+        Raises:
+            CorruptStoreError: what is stored contradicts itself.
+            OSError: the journal can't be read or recovered now.
+        """
+        with self._mutex:
+            self._lock.acquire()
+            try:
+                yield self._settle(check_all=check_all)
+            finally:
+                self._lock.release()
+
+    def append(self, tail: JournalTail, body: bytes, *, position: int) -> JournalTail:
+        """Write one line and make it durable, while :meth:`exclusive`.
+
+        Args:
+            tail: the end, as :meth:`exclusive` or the last append gave it.
+            body: a JSON object without line breaks and without its closing brace.
+            position: of the last entry in it; the first has the one after ``tail.position``.
+
+        Returns:
+            The new end. The line stands right before it, in the segment that it names.
+
+        Raises:
+            OSError: nothing was written.
+            UncertainWriteError: perhaps written; the next :meth:`exclusive` finds out.
+        """
+        line, checksum = seal(body, previous=tail.checksum, seed=self._seed)
+        segment, offset = tail.segment, tail.offset
+        if offset >= self._segment_bytes:
+            segment, offset = tail.position + 1, 0
+        write_state(self._lock, tail, dirty=True)
+        file = self._begin(segment) if offset == 0 else self._writable(segment)
+        written = JournalTail(segment, offset + len(line), checksum, position)
+        try:
+            file.write(line, offset)
+            file.sync()
+            write_state(self._lock, written, dirty=False)
+        except OSError as problem:
+            self._forget_writer()
+            raise UncertainWriteError from problem
+        return written
+
+    def tail(self) -> JournalTail:
+        """The end that readers may see now, over all processes; cheap.
+
+        Raises:
+            CorruptStoreError, OSError: as :meth:`exclusive`.
+        """
+        for _ in range(_TRIES):
+            state = read_state(self._lock)
+            if state is not None:
+                return state.tail
+        with self.exclusive() as tail:
+            return tail
+
+    def lines(self, start: JournalTail, end: JournalTail) -> Iterator[tuple[int, Line]]:
+        """Every line between two tails, with its segment, checked.
+
+        Raises:
+            CorruptStoreError: a line is bad or does not follow the one before.
+        """
+        while start.segment != end.segment:
+            last: Line | None = None
+            for line in self._lines(start, self.segments.open(start.segment).size()):
+                last = line
+                yield start.segment, line
+            if last is not None:
+                start = JournalTail(start.segment, last.end, last.checksum, self._last_position(last.data))
+            start = JournalTail(start.position + 1, 0, start.checksum, start.position)
+        for line in self._lines(start, end.offset):
+            yield start.segment, line
+
+    def close(self) -> None:
+        """Release every handle. Nothing is in flight any more."""
+        self._forget_writer()
+        self.segments.close()
+        self._lock.close()
+
+    def _lines(self, start: JournalTail, end: int) -> Iterator[Line]:
+        if end == start.offset:
+            return
+        checksum, offset = start.checksum, start.offset
+        for line in read_lines(self.segments.open(start.segment), start=start.offset, end=end, seed=self._seed):
+            if line.chain is None or line.chain[0] != checksum:
+                problem = "a line is damaged" if line.chain is None else "a line does not follow the one before it"
+                self._refuse(start.segment, line.offset, problem)
+            checksum, offset = line.chain[1], line.end
+            yield line
+        if offset != end:
+            self._refuse(start.segment, offset, f"{end - offset} durable bytes are missing")
+
+    def _settle(self, *, check_all: bool) -> JournalTail:
+        state = read_state(self._lock)
+        if state is not None and self._is_settled(state, check_all=check_all):
+            return state.tail
+        self._forget_writer()
+        recovery = JournalRecovery(self._fs, self.segments, self._seed, self._last_position, self._name).run(state)
+        write_state(self._lock, recovery.tail, dirty=False)
+        self.was_recovered = True
+        if recovery.kept or recovery.quarantined:
+            facts = attrs.asdict(recovery) | {"journal": self._name}
+            _logger.warning("journal_recovered", extra=facts)
+        return recovery.tail
+
+    def _is_settled(self, state: JournalState, *, check_all: bool) -> bool:
+        """Whether nothing stands after the tail."""
+        tail = state.tail
+        if state.dirty or (check_all and self.segments.names()[-1:] != ([tail.segment] if tail.offset else [])):
+            return False
+        try:
+            return tail.offset == 0 or self._writable(tail.segment).size() == tail.offset
+        except FileNotFoundError:
+            return False
+
+    def _writable(self, segment: int) -> File:
+        if self._writer is not None and self._writer[0] == segment:
+            return self._writer[1]
+        self._forget_writer()
+        file = self._fs.open(self.segments.path(segment), "write")
+        self._writer = segment, file
+        return file
+
+    def _begin(self, segment: int) -> File:
+        self._forget_writer()
+        file = self._fs.open(self.segments.path(segment), "create")
+        try:
+            self._fs.sync_directory(self.segments.directory)
+        except OSError:
+            file.close()
+            raise
+        self._writer = segment, file
+        return file
+
+    def _forget_writer(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer[1].close()
+
+    def _refuse(self, segment: int, offset: int, problem: str) -> NoReturn:
+        place = f"{self.segments.path(segment)}, byte {offset}"
+        raise CorruptStoreError(store=self._name, place=place, problem=problem)

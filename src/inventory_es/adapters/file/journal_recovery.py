@@ -1,0 +1,155 @@
+"""Bringing a journal back to a state in which everything is durable and every line is good.
+
+Runs under the journal's lock, when somebody died or failed while writing. See the top of :mod:`.journal` for why it is safe. A crash
+inside it leaves the same question, and the next recovery answers it the same way.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+from zlib import crc32
+
+import attrs
+
+from inventory_es.adapters.file.journal_line import TRAILER_SIZE, Line, read_lines, read_trailer
+from inventory_es.adapters.file.journal_segments import SUFFIX, JournalSegments
+from inventory_es.adapters.file.journal_state import JournalState, JournalTail
+from inventory_es.ports.errors import CorruptStoreError
+from inventory_es.ports.file_system import File, FileSystem
+
+
+@attrs.frozen
+class Recovery:
+    """What was found and done.
+
+    Attributes:
+        tail: the journal's end now.
+        kept: whole lines after the place known to be durable.
+        quarantined: where the bytes of a torn tail were put; ``None`` if there was none.
+    """
+
+    tail: JournalTail
+    kept: int
+    quarantined: str | None
+
+
+def empty_tail(seed: int) -> JournalTail:
+    """The end of a journal without a line."""
+    return JournalTail(segment=1, offset=0, checksum=crc32(b"", seed), position=0)
+
+
+@attrs.define
+class JournalRecovery:
+    """One recovery of one journal.
+
+    Attributes:
+        file_system: what the journal lives on.
+        segments: its files.
+        seed: of its checksums.
+        last_position: the position of the last entry of a line.
+        name: of the journal, for errors.
+    """
+
+    file_system: FileSystem
+    segments: JournalSegments
+    seed: int
+    last_position: Callable[[bytes], int]
+    name: str
+    _kept: int = attrs.field(default=0, init=False)
+    _quarantined: str | None = attrs.field(default=None, init=False)
+
+    def run(self, state: JournalState | None) -> Recovery:
+        """Check what stands after the durable place, keep whole lines, quarantine a torn tail, and make the result durable.
+
+        Args:
+            state: what the lock file says; ``None`` when it can't be read.
+
+        Raises:
+            CorruptStoreError: a bad line has good ones after it, or something is missing. Nothing was changed.
+            OSError: as the file system raises it; run it again.
+        """
+        names = self.segments.names()
+        tail = state.tail if state is not None else self._start(names)
+        pending = [name for name in names if name >= tail.segment]
+        if tail.offset > 0 and tail.segment not in pending:
+            self._refuse(self.segments.path(tail.segment), "the segment is missing")
+        for name in pending:
+            if name != tail.segment and name != tail.position + 1:
+                self._refuse(self.segments.path(name), f"the segment does not follow position {tail.position}")
+            start = tail if name == tail.segment else attrs.evolve(tail, segment=name, offset=0)
+            end = self._finish_segment(start, is_last=name == names[-1])
+            if end.offset == 0:
+                self._remove(name)
+            else:
+                tail = end
+        return Recovery(tail, self._kept, self._quarantined)
+
+    def _start(self, names: Sequence[int]) -> JournalTail:
+        """The beginning of the last segment but one, chained to what precedes it."""
+        if len(names) <= 2:
+            return empty_tail(self.seed)
+        first, before = names[-2], names[-3]
+        file = self.segments.open(before)
+        size = file.size()
+        chain = read_trailer(file.read(TRAILER_SIZE, max(0, size - TRAILER_SIZE)))
+        if chain is None:
+            self._refuse(f"{self.segments.path(before)}, byte {size}", "a sealed segment does not end in a whole line")
+        return JournalTail(segment=first, offset=0, checksum=chain[1], position=first - 1)
+
+    def _finish_segment(self, start: JournalTail, *, is_last: bool) -> JournalTail:
+        path = self.segments.path(start.segment)
+        file = self.file_system.open(path, "write")
+        try:
+            size = file.size()
+            if size < start.offset:
+                self._refuse(f"{path}, byte {size}", f"{start.offset - size} durable bytes are missing")
+            last, torn = self._check(file, start, size, is_last=is_last)
+            if torn is not None:
+                self._quarantine(start.segment, torn.offset, file.read(size - torn.offset, torn.offset))
+            end = start if last is None else JournalTail(start.segment, last.end, last.checksum, self.last_position(last.data))
+            if is_last and end.offset > 0:
+                if last is not None:
+                    file.write(last.data, last.offset)
+                file.truncate(end.offset)
+                file.sync()
+            return end
+        finally:
+            file.close()
+
+    def _check(self, file: File, start: JournalTail, size: int, *, is_last: bool) -> tuple[Line | None, Line | None]:
+        """The last good line after ``start``, and where a torn tail begins."""
+        last: Line | None = None
+        checksum = start.checksum
+        lines = read_lines(file, start=start.offset, end=size, seed=self.seed)
+        for line in lines:
+            place = f"{self.segments.path(start.segment)}, byte {line.offset}"
+            if line.chain is None:
+                if not is_last or any(later.chain is not None for later in lines):
+                    self._refuse(place, "a line is damaged, and good ones follow it")
+                return last, line
+            if line.chain[0] != checksum:
+                self._refuse(place, "a line does not follow the one before it")
+            last, checksum = line, line.checksum
+            self._kept += 1
+        return last, None
+
+    def _quarantine(self, segment: int, offset: int, data: bytes) -> None:
+        path = self.segments.path(segment, f"{SUFFIX}.torn-{offset}")
+        if self.file_system.exists(path):
+            self.file_system.remove(path)
+        file = self.file_system.open(path, "create")
+        try:
+            file.write(data, 0)
+            file.sync()
+        finally:
+            file.close()
+        self.file_system.sync_directory(self.segments.directory)
+        self._quarantined = path
+
+    def _remove(self, segment: int) -> None:
+        """Take away a segment that holds no line: its entry in the directory may not be durable, and is made anew with the next line."""
+        self.segments.forget(segment)
+        self.file_system.remove(self.segments.path(segment))
+        self.file_system.sync_directory(self.segments.directory)
+
+    def _refuse(self, place: str, problem: str) -> NoReturn:
+        raise CorruptStoreError(store=self.name, place=place, problem=problem)

@@ -1,0 +1,64 @@
+"""The segments of a journal: files named by the position of their first entry, and handles to read them."""
+
+from collections import OrderedDict
+from threading import Lock
+
+from inventory_es.ports.errors import CorruptStoreError
+from inventory_es.ports.file_system import File, FileSystem
+
+SUFFIX = ".jsonl"
+MAX_OPEN = 64
+
+
+class JournalSegments:
+    """The files of one journal's directory.
+
+    At most 64 are open to be read. The one that is least recently used is dropped, and closes when its last reader is done.
+    """
+
+    def __init__(self, file_system: FileSystem, directory: str, *, name: str) -> None:
+        self._fs = file_system
+        self._name = name
+        self.directory = directory
+        self._mutex = Lock()
+        self._open: OrderedDict[int, File] = OrderedDict()
+
+    def path(self, segment: int, suffix: str = SUFFIX) -> str:
+        """Where a segment is, or with another suffix a file beside it."""
+        return f"{self.directory}/{segment:020d}{suffix}"
+
+    def names(self, suffix: str = SUFFIX) -> list[int]:
+        """Every segment that there is, in order."""
+        names = self._fs.list_directory(self.directory)
+        return [int(name[:20]) for name in names if len(name) == 20 + len(suffix) and name.endswith(suffix) and name[:20].isdecimal()]
+
+    def open(self, segment: int) -> File:
+        """A handle to read; it stays this object's.
+
+        Raises:
+            CorruptStoreError: the segment is missing.
+        """
+        with self._mutex:
+            file = self._open.get(segment)
+            if file is None:
+                try:
+                    file = self._open[segment] = self._fs.open(self.path(segment), "read")
+                except FileNotFoundError as missing:
+                    problem = "the segment is missing"
+                    raise CorruptStoreError(store=self._name, place=self.path(segment), problem=problem) from missing
+                if len(self._open) > MAX_OPEN:
+                    self._open.popitem(last=False)
+            else:
+                self._open.move_to_end(segment)
+            return file
+
+    def forget(self, segment: int) -> None:
+        """Drop the handle of a segment that is being removed."""
+        with self._mutex:
+            self._open.pop(segment, None)
+
+    def close(self) -> None:
+        """Close every handle; nobody reads any more."""
+        with self._mutex:
+            while self._open:
+                self._open.popitem()[1].close()

@@ -1,0 +1,85 @@
+"""What a store does when it has time: index files of finished segments, and the people's files. Nothing depends on either."""
+
+import logging
+from collections.abc import Sequence
+from threading import Lock
+
+from inventory_es.adapters.file.index import StoreIndex
+from inventory_es.adapters.file.index_table import IndexTable
+from inventory_es.adapters.file.journal import Journal
+from inventory_es.adapters.file.journal_state import JournalTail
+from inventory_es.adapters.file.people_files import PeopleFiles
+
+_logger = logging.getLogger(__name__)
+_ALL = 1 << 62
+
+
+class Maintenance:
+    """Keeps what is derived in step with the journal. One thread at a time.
+
+    A failure is logged once, and made good when it is tried again: people's files on the next call, index files by whoever opens the store.
+
+    Args:
+        journal: the truth.
+        index: whose tables are written out.
+        people: the people's files.
+        mutex: the index's.
+        store: its name, for the log.
+    """
+
+    def __init__(self, journal: Journal, index: StoreIndex, people: PeopleFiles, mutex: Lock, *, store: str) -> None:
+        self._journal = journal
+        self._index = index
+        self._people = people
+        self._mutex = mutex
+        self._store = store
+        self._not_written: set[int] = set()
+        self._people_failed = False
+
+    @property
+    def backlog(self) -> int:
+        """How many events the people's files are behind."""
+        return self._index.end.position - self._people.end.position
+
+    def begin(self) -> None:
+        """After opening: doubt the people's files if the journal had to be recovered."""
+        if self._journal.was_recovered:
+            self._people.distrust(self._index.segment_start)
+
+    def tidy(self, tail: JournalTail, *, max_events: int) -> bool:
+        """Write what is due; see :meth:`FileStoreEngine.tidy`."""
+        with self._mutex:
+            finished = self._index.finished()
+        for segment, tables in finished:
+            if segment not in self._not_written:
+                self._write(segment, tables)
+        try:
+            is_done = self._people.catch_up(tail, max_events=max_events)
+        except OSError as problem:
+            if not self._people_failed:
+                _logger.warning("people_files_not_written", extra={"store": self._store, "reason": problem.strerror})
+            self._people_failed = True
+            return True
+        self._people_failed = False
+        return is_done
+
+    def finish(self) -> None:
+        """Write all that is due, and the index file of the current segment, for a quick opening."""
+        self._not_written.clear()
+        tail = self._index.end
+        self.tidy(tail, max_events=_ALL)
+        tables = self._index.current()
+        if tables:
+            self._write(tail.segment, tables)
+        self._people.close()
+
+    def _write(self, segment: int, tables: Sequence[IndexTable]) -> None:
+        try:
+            with self._journal.exclusive():
+                table = self._index.write(segment, tables)
+        except OSError as problem:
+            self._not_written.add(segment)
+            _logger.warning("index_not_written", extra={"store": self._store, "segment": segment, "reason": problem.strerror})
+            return
+        with self._mutex:
+            self._index.replace(segment, table)

@@ -1,0 +1,139 @@
+"""The folder of a file store: what stands where, and how an empty folder becomes a store.
+
+``format.json`` is written last, so a folder without it is either no store or one whose creation was cut short, which has no event.
+"""
+
+from contextlib import suppress
+from typing import Literal, NoReturn
+from zlib import crc32
+
+import attrs
+import msgspec
+
+from inventory_es.ports.errors import IncompatibleStoreError
+from inventory_es.ports.file_system import FileSystem
+
+FORMAT = "inventory_es.file_store"
+FORMAT_VERSION = 1
+_DRAFT = "format.json.draft"
+_UNFINISHED = {".lock", _DRAFT, "journal", "events"}
+_MAX_FORMAT_BYTES = 4_096
+
+
+class _FormatVersion(msgspec.Struct):
+    format: Literal["inventory_es.file_store"]
+    version: int
+
+
+class _Format(_FormatVersion):
+    creation_id: str
+
+
+@attrs.frozen
+class StoreFolder:
+    """The paths in a store's folder, and the id that it was given when it was created."""
+
+    path: str
+    creation_id: str
+
+    @property
+    def journal(self) -> str:
+        """Segments and index files."""
+        return f"{self.path}/journal"
+
+    @property
+    def events(self) -> str:
+        """The people's files."""
+        return f"{self.path}/events"
+
+    @property
+    def lock(self) -> str:
+        """The journal's lock file."""
+        return f"{self.path}/.lock"
+
+    @property
+    def seed(self) -> int:
+        """Of the journal's checksums, so that lines of two stores never mix."""
+        return crc32(self.creation_id.encode())
+
+    @property
+    def name(self) -> str:
+        """For errors."""
+        return f"file store {self.path}"
+
+
+def open_folder(file_system: FileSystem, path: str, *, creation_id: str) -> StoreFolder:
+    """Open a store's folder, or make one of an empty or missing folder.
+
+    Args:
+        file_system: where it is.
+        path: absolute; its parent exists.
+        creation_id: for a new store, unlike any other's.
+
+    Raises:
+        IncompatibleStoreError: the folder holds something else, or a newer format. Nothing was changed.
+        OSError: as the file system raises it.
+    """
+    if not file_system.exists(path):
+        with suppress(FileExistsError):  # another process is making it too
+            file_system.make_directory(path)
+        file_system.sync_directory(path.rpartition("/")[0] or "/")
+    names = set(file_system.list_directory(path))
+    if "format.json" not in names:
+        if not names <= _UNFINISHED:
+            _refuse(path, "the folder has other files and no format.json: name an empty or a new folder")
+        _create(file_system, path, creation_id)
+    return StoreFolder(path, _read_creation_id(file_system, path))
+
+
+def _create(file_system: FileSystem, path: str, creation_id: str) -> None:
+    lock = file_system.open_lock(f"{path}/.lock")
+    try:
+        lock.acquire()
+        names = file_system.list_directory(path)
+        if "format.json" in names:
+            return
+        for directory in ("journal", "events"):
+            if directory not in names:
+                file_system.make_directory(f"{path}/{directory}")
+            elif file_system.list_directory(f"{path}/{directory}"):
+                _refuse(path, f"format.json is missing and {directory} is not empty: restore format.json from a backup")
+        if _DRAFT in names:
+            file_system.remove(f"{path}/{_DRAFT}")
+        write_format(file_system, path, creation_id)
+    finally:
+        lock.close()
+
+
+def write_format(file_system: FileSystem, path: str, creation_id: str) -> None:
+    """Write ``format.json``, which makes the folder a store, durably."""
+    content = {"format": FORMAT, "version": FORMAT_VERSION, "creation_id": creation_id}
+    file = file_system.open(f"{path}/{_DRAFT}", "create")
+    try:
+        file.write(msgspec.json.format(msgspec.json.encode(content)) + b"\n", 0)
+        file.sync()
+    finally:
+        file.close()
+    file_system.sync_directory(path)
+    file_system.rename(f"{path}/{_DRAFT}", f"{path}/format.json")
+    file_system.sync_directory(path)
+
+
+def _read_creation_id(file_system: FileSystem, path: str) -> str:
+    file = file_system.open(f"{path}/format.json", "read")
+    try:
+        content = file.read(_MAX_FORMAT_BYTES, 0)
+    finally:
+        file.close()
+    try:
+        version = msgspec.json.decode(content, type=_FormatVersion).version
+        creation_id = msgspec.json.decode(content, type=_Format).creation_id if version == FORMAT_VERSION else ""
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        _refuse(path, f"format.json is not that of an {FORMAT}")
+    if version != FORMAT_VERSION:
+        _refuse(path, f"it has format version {version}, not {FORMAT_VERSION}: use a release of inventory_es that knows it")
+    return creation_id
+
+
+def _refuse(path: str, problem: str) -> NoReturn:
+    raise IncompatibleStoreError(store="file store", place=path, problem=problem)

@@ -1,0 +1,187 @@
+"""The stored form of an event: one JSON object, the same bytes in the journal and in the people's file.
+
+    {"event_id":…,"event_type":…,"schema_version":…,"stream":…,"version":…,"position":…,"recorded_at":…,"data":{…},"metadata":{…}}
+
+Data and metadata stand in it as the writer gave them. A line of the journal is ``{"events":[…]`` and the journal's trailer.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from inventory_es.domain.stream_id import StreamId
+from inventory_es.ports.records import NewEvent, RecordedEvent
+
+LINE_START = b'{"events":['
+LINE_END = b"]"
+
+_encode = msgspec.json.encode
+
+
+class StoredFields(msgspec.Struct, gc=False):
+    """The fields of one stored event; data and metadata are still bytes of a page."""
+
+    event_id: UUID
+    event_type: str
+    schema_version: int
+    stream: str
+    version: int
+    position: int
+    recorded_at: datetime
+    data: msgspec.Raw
+    metadata: msgspec.Raw
+
+
+class _StoredLine(msgspec.Struct, gc=False):
+    events: list[msgspec.Raw]
+
+
+class _StoredPlace(msgspec.Struct, gc=False):
+    position: int
+
+
+class _PlacedLine(msgspec.Struct, gc=False):
+    events: list[_StoredPlace]
+
+
+_decode_page = msgspec.json.Decoder(list[StoredFields]).decode
+_decode_line = msgspec.json.Decoder(_StoredLine).decode
+_decode_placed = msgspec.json.Decoder(_PlacedLine).decode
+parse_stream = lru_cache(maxsize=8_192)(StreamId.parse)
+
+
+class StoredEvent(RecordedEvent):
+    """A recorded event over its decoded fields. The stream id, and copies of data and metadata, are made when asked for."""
+
+    __slots__ = ("_stored",)
+
+    _stored: StoredFields
+
+    def __init__(self, stored: StoredFields) -> None:
+        _keep(self, stored)
+
+    @property
+    def stream(self) -> StreamId:
+        """The stream that it belongs to."""
+        return parse_stream(self._stored.stream)
+
+    @property
+    def version(self) -> int:
+        """Its place in the stream."""
+        return self._stored.version
+
+    @property
+    def position(self) -> int:
+        """Its place in the store."""
+        return self._stored.position
+
+    @property
+    def event_id(self) -> UUID:
+        """Unique within its stream."""
+        return self._stored.event_id
+
+    @property
+    def event_type(self) -> str:
+        """The wire name."""
+        return self._stored.event_type
+
+    @property
+    def schema_version(self) -> int:
+        """Of the payload."""
+        return self._stored.schema_version
+
+    @property
+    def recorded_at(self) -> datetime:
+        """When it happened."""
+        return self._stored.recorded_at
+
+    @property
+    def data(self) -> bytes:
+        """The payload."""
+        return bytes(self._stored.data)
+
+    @property
+    def metadata(self) -> bytes:
+        """The envelope's open part."""
+        return bytes(self._stored.metadata)
+
+    def __reduce__(self) -> tuple[type[RecordedEvent], tuple[Any, ...]]:
+        return RecordedEvent, self._values()
+
+
+_keep = StoredEvent.__dict__["_stored"].__set__
+
+
+def encode_name(stream: StreamId) -> bytes:
+    """The stream's text as it stands in the stored form, quotes included."""
+    return _encode(stream.text)
+
+
+def encode_event(event: NewEvent, name: bytes, version: int, position: int, recorded_at: bytes) -> bytes:
+    """The stored form.
+
+    Args:
+        event: as the writer gave it.
+        name: of its stream, from :func:`encode_name`.
+        version: in the stream.
+        position: in the store.
+        recorded_at: the event's, from :func:`encode_time`.
+    """
+    return (
+        b'{"event_id":%b,"event_type":%b,"schema_version":%d,"stream":%b,"version":%d,"position":%d,"recorded_at":"%b","data":%b,"metadata":%b}'
+        % (
+            _encode(event.event_id),
+            _encode(event.event_type),
+            event.schema_version,
+            name,
+            version,
+            position,
+            recorded_at,
+            event.data,
+            event.metadata,
+        )
+    )
+
+
+def encode_time(time: datetime) -> bytes:
+    """UTC, with microseconds and a ``Z``."""
+    return b"%bZ" % time.isoformat(timespec="microseconds")[:26].encode()
+
+
+def encode_line(stored: Iterable[bytes]) -> bytes:
+    """The journal's line of these events, but for its trailer."""
+    return b"%b%b%b" % (LINE_START, b",".join(stored), LINE_END)
+
+
+def split_line(line: bytes) -> list[tuple[int, StoredFields]]:
+    """The events of a good line, each with its length in bytes.
+
+    They stand one after the other from ``len(LINE_START)``, with one comma between two.
+
+    Raises:
+        ValueError: not a line of events.
+    """
+    raws = _decode_line(line).events
+    return [(len(bytes(raw)), fields) for raw, fields in zip(raws, _decode_page(b"[%b]" % b",".join(map(bytes, raws))), strict=True)]
+
+
+def last_position(line: bytes) -> int:
+    """The position of a good line's last event.
+
+    Raises:
+        ValueError: not a line of events.
+    """
+    return _decode_placed(line).events[-1].position
+
+
+def decode_events(stored: Sequence[bytes]) -> list[StoredFields]:
+    """The fields of each stored form.
+
+    Raises:
+        ValueError: one of them is none.
+    """
+    return _decode_page(b"[%b]" % b",".join(stored))
