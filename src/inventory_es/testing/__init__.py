@@ -7,18 +7,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from inventory_es.testing.cache import CacheContract
+    from inventory_es.testing.clock import ManualClock
     from inventory_es.testing.event_store import EventStoreContract
     from inventory_es.testing.failure import BrokenPromiseError
     from inventory_es.testing.site import Site
 
 _HOMES = {
     "BrokenPromiseError": "inventory_es.testing.failure",
+    "CacheContract": "inventory_es.testing.cache",
     "EventStoreContract": "inventory_es.testing.event_store",
+    "ManualClock": "inventory_es.testing.clock",
     "Site": "inventory_es.testing.site",
 }
 """Where each public name lives. Loaded on first use, so that a name's dependencies are needed only by who uses it."""
 
-__all__ = ["BrokenPromiseError", "EventStoreContract", "Site"]
+__all__ = ["BrokenPromiseError", "CacheContract", "EventStoreContract", "ManualClock", "Site"]
 
 
 def __getattr__(name: str) -> object:

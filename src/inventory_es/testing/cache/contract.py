@@ -1,0 +1,61 @@
+"""The contract of the cache."""
+
+from abc import ABC, abstractmethod
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
+from typing import ClassVar, Literal
+
+from inventory_es.ports import Cache
+from inventory_es.testing.cache.bench import CacheBench
+from inventory_es.testing.cache.expiry import ExpiryCases
+from inventory_es.testing.cache.trouble import TroubleCases
+from inventory_es.testing.cache.values import ValueCases
+from inventory_es.testing.clock import ManualClock
+from inventory_es.testing.contract import Contract, Run
+from inventory_es.testing.site import Site
+
+
+class CacheContract(ValueCases, ExpiryCases, TroubleCases, Contract, ABC):
+    """The promises of a cache, CA-01 to CA-20, as far as they are the adapter's own.
+
+    A subclass says how to open the cache, and what it declares::
+
+        class TestMyCache(CacheContract):
+            capacity = 4
+
+            @asynccontextmanager
+            async def open_cache(self, site, *, clock):
+                yield MyCache(site.path, clock=clock, max_entries=4)
+
+    One flight per key (CA-15, CA-16) and cache transparency (CA-19) are the application's: they stand above the port.
+
+    Attributes:
+        capacity: how many entries the cache that ``open_cache`` opens holds, 3 to 1,000; ``None`` where it has no such bound.
+        is_durable: whether entries survive closing and opening the site again.
+        when_down: what ``get`` does while the backend is away: ``raise`` CacheUnavailableError, or a ``miss``.
+    """
+
+    kind: ClassVar[str] = "cache"
+    capacity: int | None = None
+    is_durable: bool = False
+    when_down: Literal["raise", "miss"] = "raise"
+
+    @abstractmethod
+    def open_cache(self, site: Site, *, clock: ManualClock) -> AbstractAsyncContextManager[Cache]:
+        """Open a cache whose data lives at ``site`` and whose time comes from ``clock``."""
+
+    async def let_time_pass(self, clock: ManualClock, by: timedelta) -> None:
+        """Hook: make entries older. For a backend with a time of its own that can't be injected."""
+        clock.advance(by)
+
+    async def raw(self, site: Site, key: str, junk: bytes) -> bool:  # noqa: ARG002  # what a host's hook needs
+        """Hook: put bytes that no cache wrote where the entry of ``key`` is stored; whether that is possible."""
+        return False
+
+    async def kill(self, site: Site) -> bool:  # noqa: ARG002  # what a host's hook needs
+        """Hook: take the backend away from an opened cache; whether that is possible."""
+        return False
+
+    def bench(self, run: Run) -> CacheBench:
+        """The workbench of one run."""
+        return CacheBench(self, run)

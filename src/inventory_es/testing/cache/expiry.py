@@ -1,0 +1,80 @@
+"""CA-10 … CA-13: time to live, and who goes first when it is full."""
+
+from datetime import timedelta
+from functools import partial
+
+from inventory_es.domain.rejections import InvalidTtlError
+from inventory_es.testing.cache.bench import CacheBench
+from inventory_es.testing.failure import MismatchError
+from inventory_es.testing.promise import promise
+
+_SECOND = timedelta(seconds=1)
+_TEN = timedelta(seconds=10)
+
+
+class ExpiryCases:
+    """Entries end."""
+
+    @promise("CA-10", "An entry is there until its time is over, and a miss from then on; its version is forgotten with it.")
+    async def test_ca_10_expiry(self, bench: CacheBench) -> None:
+        async with bench.open() as cache:
+            await cache.set("k", "short", version=5, ttl=_TEN)
+            await cache.set("l", "long", ttl=_TEN * 2)
+            await bench.pass_time(_TEN - _SECOND)
+            await cache.holds("k", "short", version=5, meaning="an entry ended before its time")
+            await bench.pass_time(2 * _SECOND)
+            await cache.holds("k", None, meaning="an entry is given after its time: an answer older than promised")
+            await cache.holds("l", "long", meaning="an entry ended with another's time")
+            await cache.set("k", "old", version=2, ttl=_TEN)
+            await cache.holds("k", "old", version=2, meaning="an expired entry is not newer than anything")
+
+    @promise("CA-11", "A time to live of zero or below is InvalidTtlError, and changes nothing.")
+    async def test_ca_11_no_time_to_live(self, bench: CacheBench) -> None:
+        async with bench.open() as cache:
+            await cache.set("k", "one")
+            for ttl in (timedelta(0), -_SECOND, timedelta(microseconds=-1)):
+                await cache.refused(
+                    InvalidTtlError, partial(cache.set, "k", "two", version=2, ttl=ttl), meaning=f"a time to live of {ttl} was taken"
+                )
+            await cache.holds("k", "one", meaning="a refused set changed the entry")
+
+    @promise("CA-12", "Overwriting gives the new time to live; getting does not.")
+    async def test_ca_12_overwriting_renews(self, bench: CacheBench) -> None:
+        async with bench.open() as cache:
+            await cache.set("k", "one", version=1, ttl=_TEN)
+            await cache.set("l", "one", version=1, ttl=_TEN)
+            await cache.set("m", "one", version=1, ttl=_TEN * 9)
+            await bench.pass_time(_TEN - _SECOND)
+            await cache.set("k", "two", version=2, ttl=_TEN)
+            await cache.set("m", "two", version=2, ttl=_TEN)
+            await cache.holds("l", "one", meaning="an entry ended before its time")
+            await bench.pass_time(2 * _SECOND)
+            await cache.holds("k", "two", version=2, meaning="the old time to live stayed with the new value")
+            await cache.holds("l", None, meaning="getting an entry made it live longer: a busy key would never be fresh")
+            await bench.pass_time(_TEN)
+            await cache.holds("m", None, meaning="the old, longer time to live stayed with the new value")
+
+    @promise("CA-13", "A full cache lets the least recently used entry go first, and holds no more than its bound.", seeds=0)
+    async def test_ca_13_least_recently_used_goes_first(self, bench: CacheBench) -> None:
+        capacity = bench.contract.capacity
+        if capacity is None:
+            bench.run.not_declared("capacity")
+        async with bench.open() as cache:
+            for number in range(capacity):
+                await cache.set(f"k{number}", "v")
+            await cache.holds("k0", "v", meaning="the cache holds less than it declares")
+            await cache.set("k1", "w", version=2)
+            await cache.set("new", "v")
+            await cache.holds("k2", None, meaning="the least recently used entry must go: k0 was read and k1 overwritten after it")
+            await cache.holds("k0", "v", meaning="an entry that was read just now went before an unused one")
+            await cache.holds("k1", "w", version=2, meaning="an entry that was overwritten just now went before an unused one")
+            await cache.holds("new", "v", meaning="the newest entry went first")
+            for number in range(3 * capacity):
+                await cache.set(f"n{number}", "v")
+            left = [key for key in self._keys(capacity) if await cache.get(key) is not None]
+            expected = [f"n{number}" for number in range(2 * capacity, 3 * capacity)]
+            if left != expected:
+                raise MismatchError(expected=str(expected), got=str(left), meaning="the bound, or the order of going, does not hold")
+
+    def _keys(self, capacity: int) -> list[str]:
+        return [*(f"k{number}" for number in range(capacity)), "new", *(f"n{number}" for number in range(3 * capacity))]

@@ -1,0 +1,79 @@
+"""CA-17, CA-18, CA-20: broken entries, a backend that is away, closing."""
+
+import pickle
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
+
+from inventory_es.ports.errors import CacheUnavailableError, StoreClosedError
+from inventory_es.testing.cache.bench import CacheBench, TestedCache
+from inventory_es.testing.failure import MismatchError
+from inventory_es.testing.promise import promise
+
+_ran: list[str] = []
+
+
+def mark(reason: str) -> None:
+    """What a hostile pickle would run."""
+    _ran.append(reason)
+
+
+class _Hostile:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return mark, ("unpickled",)
+
+
+class TroubleCases:
+    """When something is wrong."""
+
+    @promise("CA-17", "A foreign or broken entry is a miss, can be overwritten, and is never unpickled.")
+    async def test_ca_17_a_broken_entry_is_a_miss(self, bench: CacheBench) -> None:
+        site = bench.run.site
+        junk = (b"", b"\x00" * 64, b"\xff" * 7, b"{}", b"not an entry", pickle.dumps("foreign"), pickle.dumps(_Hostile()), b"9" * 10_000)
+        async with bench.open() as cache:
+            for number, planted in enumerate(junk):
+                await cache.set("k", "mine", version=number)
+                if not await bench.contract.raw(site, "k", planted):
+                    bench.run.not_declared("raw: the hook that plants a broken entry")
+                _ran.clear()
+                await self._is_miss(cache, planted)
+                await cache.set("k", "mine again", version=number)
+                await cache.holds("k", "mine again", version=number, meaning="a broken entry can't be replaced")
+                await cache.clear()
+
+    async def _is_miss(self, cache: TestedCache, planted: bytes) -> None:
+        await cache.holds("k", None, meaning=f"bytes that no cache wrote were given as a value: {planted[:24]!r}")
+        if _ran:
+            raise MismatchError(expected="bytes that are only read", got="code in them ran", meaning="a cache must never unpickle")
+
+    @promise("CA-18", "While the backend is away, the cache does what it declares: raise CacheUnavailableError, or miss.")
+    async def test_ca_18_the_backend_is_away(self, bench: CacheBench) -> None:
+        async with bench.open() as cache:
+            await cache.set("k", "one")
+            if not await bench.contract.kill(bench.run.site):
+                bench.run.not_declared("kill: the hook that takes the backend away")
+            if bench.contract.when_down == "miss":
+                await cache.holds("k", None, meaning="declared: a miss while the backend is away")
+                await cache.set("k", "two", version=2)
+                await cache.invalidate("k")
+                return
+            for call in _every_use(cache):
+                await cache.refused(CacheUnavailableError, call, meaning="declared: CacheUnavailableError while the backend is away")
+
+    @promise("CA-20", "Closing twice is fine; use after close is StoreClosedError; entries survive as declared.")
+    async def test_ca_20_closing(self, bench: CacheBench) -> None:
+        async with bench.open() as cache:
+            await cache.set("k", "kept", version=3)
+            await cache.close()
+            await cache.close()
+            for call in _every_use(cache):
+                await cache.refused(StoreClosedError, call, meaning="a closed cache must say that it is closed")
+        if bench.contract.is_durable:
+            async with bench.open() as cache:
+                await cache.holds("k", "kept", version=3, meaning="declared: entries survive opening the site again")
+                await cache.set("k", "old", version=2)
+                await cache.holds("k", "kept", version=3, meaning="after reopening, an older version overwrote a newer one")
+
+
+def _every_use(cache: TestedCache) -> list[Callable[[], Coroutine[Any, Any, object]]]:
+    return [partial(cache.get, "k"), partial(cache.set, "k", "two", version=9), partial(cache.invalidate, "k"), cache.clear]
