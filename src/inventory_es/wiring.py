@@ -1,14 +1,13 @@
 """``open_inventory``: the ready assembly, over a store found by its URL's scheme or given as an object."""
 
 import os
-import random
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from importlib.metadata import entry_points
 from typing import cast
 
 from inventory_es.adapters.serialization import JsonEventCodec
-from inventory_es.adapters.system import SystemClock, Uuid7Generator
+from inventory_es.adapters.system import SystemClock, Uuid7Generator, chance
 from inventory_es.application.assembly import EngineParts
 from inventory_es.application.handler_settings import HandlerSettings
 from inventory_es.application.service import InventoryService
@@ -53,20 +52,20 @@ def open_inventory(
         codec=JsonEventCodec() if codec is None else codec,
         clock=SystemClock() if clock is None else clock,
         ids=Uuid7Generator() if ids is None else ids,
-        chance=random.random,
+        chance=chance,
         policies=policies,
         observers=observers,
         settings=HandlerSettings() if settings is None else settings,
     )
     if isinstance(store, str | os.PathLike):
         return InventoryService(_opener(store), parts, owns_store=True)
-    if not isinstance(store, EventStore):
+    given: object = store
+    if not isinstance(given, EventStore):
         msg = f"a {type(store).__name__} is no event store: give a URL such as 'file:stock', or an object with the methods of EventStore"
         raise TypeError(msg)
-    given = store
 
     async def give() -> EventStore:
-        return given
+        return store
 
     return InventoryService(give, parts, owns_store=False)
 

@@ -41,7 +41,7 @@ class EngineParts:
     chance: Callable[[], float]
     policies: Sequence[Policy] = ()
     observers: Sequence[object] = ()
-    settings: HandlerSettings = HandlerSettings()
+    settings: HandlerSettings = attrs.field(factory=HandlerSettings)
     sleep: Callable[[float], Awaitable[object]] = anyio.sleep
     monotonic: Callable[[], float] = anyio.current_time
 

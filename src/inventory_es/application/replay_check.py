@@ -7,10 +7,10 @@ from inventory_es.application.outcomes import Outcome, accepted
 from inventory_es.application.requests import CommandRequest
 from inventory_es.application.stream_reader import StreamReader
 from inventory_es.domain.commands import AdjustStock, Command, CommitStock, ExpireReservations, RecordCount, ReserveStock
+from inventory_es.domain.errors import RejectionError
 from inventory_es.domain.event_ids import EventIds
 from inventory_es.domain.fingerprint import fingerprint
 from inventory_es.domain.reasons import Remainder, Shortfall
-from inventory_es.domain.errors import RejectionError
 from inventory_es.domain.rejections import CommandIdReusedError, ReservationIdTakenError
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import RecordedEvent

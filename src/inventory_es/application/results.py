@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Any
+from typing import Any, cast
 
 import attrs
 
@@ -233,6 +233,6 @@ def plain(value: object) -> Any:
         case tuple() | list():
             return [plain(item) for item in value]
         case _ if attrs.has(type(value)):
-            return {field.name: plain(getattr(value, field.name)) for field in attrs.fields(type(value))}
+            return {field.name: plain(getattr(value, field.name)) for field in attrs.fields(cast(Any, type(value)))}
         case _:
             return str(value)

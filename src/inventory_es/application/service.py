@@ -143,7 +143,8 @@ class InventoryService:
         """Hold a reservation until ``ttl`` from now, if that is later than before; a firm one stays firm.
 
         Raises:
-            ReservationNotFoundError, ReservationExpiredError, ReservationAlreadyReleasedError, ReservationAlreadyCommittedError: it is not open.
+            ReservationNotFoundError, ReservationExpiredError, ReservationAlreadyReleasedError,
+            ReservationAlreadyCommittedError: it is not open.
         """
         command = c.ExtendReservation(
             inventory_id=held.inventory_id,
@@ -158,7 +159,8 @@ class InventoryService:
         """Make a reservation firm.
 
         Raises:
-            ReservationNotFoundError, ReservationExpiredError, ReservationAlreadyReleasedError, ReservationAlreadyCommittedError: it is not open.
+            ReservationNotFoundError, ReservationExpiredError, ReservationAlreadyReleasedError,
+            ReservationAlreadyCommittedError: it is not open.
         """
         command = c.ConfirmReservation(
             inventory_id=held.inventory_id, command_id=self._id(command_id), reservation_id=held.reservation_id, reference=reference
@@ -203,7 +205,8 @@ class InventoryService:
         """Reserved units have left: ``quantity``, or all that the reservation still holds.
 
         Raises:
-            ReservationNotFoundError, ReservationExpiredError, ReservationAlreadyReleasedError, ReservationAlreadyCommittedError: it is not open.
+            ReservationNotFoundError, ReservationExpiredError, ReservationAlreadyReleasedError,
+            ReservationAlreadyCommittedError: it is not open.
             QuantityExceedsReservationError: it holds fewer.
         """
         command = c.CommitStock(

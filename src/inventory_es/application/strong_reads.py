@@ -12,7 +12,7 @@ from inventory_es.domain.identifiers import InventoryId, ReservationRef
 from inventory_es.domain.inventory import Inventory
 from inventory_es.domain.recorded import Recorded
 from inventory_es.domain.rejections import ReservationNotFoundError
-from inventory_es.domain.reservation import OpenReservation
+from inventory_es.domain.reservation import ClosedReservation, OpenReservation
 from inventory_es.ports import EventFeed, EventStore, RecordedEvent
 from inventory_es.ports.codec import EventCodec
 from inventory_es.ports.errors import UnsupportedCapabilityError
@@ -125,23 +125,26 @@ def _level(state: WarmState, at: datetime) -> StockLevel:
 def _reservation(state: WarmState, at: datetime, reservation_id: str) -> ReservationState:
     inventory = state.inventory
     hold, closed = inventory.reservation(reservation_id), inventory.closed(reservation_id)
-    if hold is None and closed is None:
-        raise ReservationNotFoundError(inventory=inventory.inventory_id.stream, reservation_id=reservation_id)
+    known: OpenReservation | ClosedReservation
     if hold is not None:
-        status = "DUE" if hold.is_due(at) else "OPEN"
+        known = hold
+        status, remaining, purpose, owner_id = "DUE" if hold.is_due(at) else "OPEN", hold.remaining, hold.purpose, hold.owner_id
+    elif closed is not None:
+        known = closed
+        status, remaining, purpose, owner_id = closed.outcome.value, 0, None, None
     else:
-        status = closed.outcome.value if closed is not None else ""
+        raise ReservationNotFoundError(inventory=inventory.inventory_id.stream, reservation_id=reservation_id)
     return ReservationState(
         product_id=inventory.inventory_id.product_id,
         store_id=inventory.inventory_id.store_id,
         reservation_id=reservation_id,
         status=status,
-        remaining=hold.remaining if hold is not None else 0,
-        committed=hold.committed if hold is not None else closed.committed if closed is not None else 0,
-        released=hold.released if hold is not None else closed.released if closed is not None else 0,
-        expires_at=hold.expires_at if hold is not None else closed.expires_at if closed is not None else None,
-        purpose=hold.purpose if hold is not None else None,
-        owner_id=hold.owner_id if hold is not None else None,
+        remaining=remaining,
+        committed=known.committed,
+        released=known.released,
+        expires_at=known.expires_at,
+        purpose=purpose,
+        owner_id=owner_id,
         version=inventory.version,
         position=state.position,
         at=at,
