@@ -29,7 +29,10 @@ highlight_language = "text"
 nitpicky = True
 # Names of other projects: there is no network to look them up in while building.
 nitpick_ignore_regex = [
-    (r"py:.*", r"(anyio|attrs?|cattrs|click|collections|contextlib|datetime|enum|hypothesis|msgspec|os|pathlib|types|typing|uuid)(\..*)?"),
+    (
+        r"py:.*",
+        r"(anyio|attrs?|cattrs|click|collections|contextlib|datetime|enum|hypothesis|msgspec|os|pathlib|types|typing|uuid)(\..*)?",
+    ),
     (r"py:.*", r"(Any|Callable|Enum|Path|Self|UUID|date|datetime|timedelta|optional)"),
     (r"py:.*", r"(.*\.)?[A-Z]|.*\._.*|_.*|.*T_co"),
     (r"py:.*", r"\.\.\.|frozen|default.*"),
@@ -70,8 +73,8 @@ html_theme_options = {
         "color-api-pre-name": "#8b8378",
         "color-background-secondary": "#faf7f2",
         "color-sidebar-item-background--hover": "#f1e9dd",
-        "font-stack": "Inter, system-ui, -apple-system, 'Segoe UI', 'Noto Sans', 'Liberation Sans', sans-serif",
-        "font-stack--monospace": "'JetBrains Mono', ui-monospace, 'SF Mono', Menlo, Consolas, 'DejaVu Sans Mono', monospace",
+        "font-stack": "Inter, system-ui, -apple-system, 'Segoe UI', 'Noto Sans', sans-serif",
+        "font-stack--monospace": "'JetBrains Mono', ui-monospace, 'SF Mono', Menlo, Consolas, monospace",
     },
     "dark_css_variables": {
         "color-brand-primary": "#e2a56c",

@@ -1,4 +1,4 @@
-"""The directive ``{door-table}``: the names behind one door, each with the first sentence of its docstring and a link to it."""
+"""The directive ``{door-table}``: the names behind one door, each with a sentence and a link."""
 
 import importlib
 import inspect
@@ -19,10 +19,14 @@ class DoorTable(SphinxDirective):
         """The table as nodes."""
         module = importlib.import_module(self.arguments[0])
         names = [name for name in module.__all__ if not name.startswith("__")]
-        rows = [f"| {{py:obj}}`~{module.__name__}.{name}` | {_sentence(getattr(module, name))} |" for name in names]
+        rows = [
+            f"| {{py:obj}}`~{module.__name__}.{name}` | {_sentence(getattr(module, name))} |" for name in names
+        ]
         lines = ["| Name | What it is |", "|---|---|", *rows]
         parent = nodes.Element()
-        self.state.nested_parse(StringList(lines, source=self.get_source_info()[0]), self.content_offset, parent)
+        self.state.nested_parse(
+            StringList(lines, source=self.get_source_info()[0]), self.content_offset, parent
+        )
         return list(parent.children)
 
 

@@ -23,7 +23,9 @@ class ErrorTable(SphinxDirective):
         branch = getattr(inventory_es.errors, self.arguments[0])
         lines = ["| Code and class | When, and with which facts |", "|---|---|", *sorted(_rows(branch))]
         parent = nodes.Element()
-        self.state.nested_parse(StringList(lines, source=self.get_source_info()[0]), self.content_offset, parent)
+        self.state.nested_parse(
+            StringList(lines, source=self.get_source_info()[0]), self.content_offset, parent
+        )
         return list(parent.children)
 
 
@@ -34,7 +36,8 @@ def _rows(branch: type[InventoryError]) -> Iterator[str]:
             facts = ", ".join(f"`{field.name}`" for field in attrs.fields(kind)) if attrs.has(kind) else ""
             summary = " ".join((inspect.getdoc(kind) or "").split("\n\n")[0].split())
             again = " **Retryable.**" if kind.retryable else ""
-            yield f"| `{kind.code}` <br> {{py:class}}`~inventory_es.errors.{name}` | {summary}{again} <br> {facts} |"
+            link = f"{{py:class}}`~inventory_es.errors.{name}`"
+            yield f"| `{kind.code}` <br> {link} | {summary}{again} <br> {facts} |"
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -8,12 +8,16 @@ from sphinx.environment import BuildEnvironment
 from sphinx.util.nodes import make_refnode
 
 
-def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.TextElement) -> nodes.reference | None:
+def resolve(
+    app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.TextElement
+) -> nodes.reference | None:
     """Find the one documented object whose last name is the one that is looked for."""
     if node.get("refdomain") != "py" or not isinstance(env.domains["py"], PythonDomain):
         return None
     target = node["reftarget"]
-    tail = ".".join(target.split(".")[-2:]) if node.get("reftype") in {"meth", "attr"} else target.split(".")[-1]
+    tail = (
+        ".".join(target.split(".")[-2:]) if node.get("reftype") in {"meth", "attr"} else target.split(".")[-1]
+    )
     entries = env.domains["py"].objects.items()
     found = {(entry.docname, entry.node_id) for name, entry in entries if f".{name}".endswith(f".{tail}")}
     if len(found) != 1:

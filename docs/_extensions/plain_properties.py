@@ -1,9 +1,11 @@
-"""The docstring of a property is prose: napoleon would take what stands before its first colon for a type."""
+"""The docstring of a property is prose: napoleon would take what its first colon follows for a type."""
 
 from sphinx.application import Sphinx
 
 
-def keep_as_prose(_app: Sphinx, what: str, _name: str, _obj: object, _options: object, lines: list[str]) -> None:
+def keep_as_prose(
+    _app: Sphinx, what: str, _name: str, _obj: object, _options: object, lines: list[str]
+) -> None:
     """Put an escaped line end first, where napoleon looks for a type: it prints nothing."""
     if what in {"property", "attribute"} and lines:
         lines.insert(0, "\\")

@@ -1,4 +1,4 @@
-"""Signatures as a caller would write them: ``AddReason.RECEIVED``, not ``<AddReason.RECEIVED: 'RECEIVED'>``; no ``-> None`` of a class."""
+"""Signatures as a caller would write them: ``Purpose.ORDER``, and no ``-> None`` after a class."""
 
 import re
 
@@ -7,7 +7,9 @@ from sphinx.application import Sphinx
 ENUM_MEMBER = re.compile(r"<(\w+\.\w+): [^>]+>")
 
 
-def tidy(_app: Sphinx, what: str, _name: str, _obj: object, _options: object, signature: str, answer: str) -> tuple[str, str] | None:
+def tidy(
+    _app: Sphinx, what: str, _name: str, _obj: object, _options: object, signature: str, answer: str
+) -> tuple[str, str] | None:
     """Tidy one signature."""
     if not signature:
         return None

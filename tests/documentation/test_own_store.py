@@ -5,6 +5,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from docs.examples.shop_store import ShopStore
+from inventory_es.adapters.threads import in_threads
+from inventory_es.ports import EventStore
 from inventory_es.testing import EventStoreContract, Site
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -12,8 +14,8 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 class TestShopStore(EventStoreContract):
     @asynccontextmanager
-    async def open_store(self, site: Site) -> AsyncIterator[ShopStore]:
-        store = ShopStore(site.path / "shop.db")
+    async def open_store(self, site: Site) -> AsyncIterator[EventStore]:
+        store = in_threads(ShopStore(site.path / "shop.db"))
         try:
             yield store
         finally:
