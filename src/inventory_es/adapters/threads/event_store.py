@@ -8,9 +8,9 @@ from uuid import UUID
 
 import anyio
 
-from inventory_es.adapters.threads.calls import Calls
 from inventory_es.adapters.threads.sync_store import SyncEventFeed, SyncEventStore, SyncGroupCommit, SyncStreamCatalogue
 from inventory_es.domain.stream_id import StreamId
+from inventory_es.ports.blocking_calls import BlockingCalls
 from inventory_es.ports.capabilities import StoreCapabilities
 from inventory_es.ports.event_store import EventStore
 from inventory_es.ports.polling import poll_for_position
@@ -22,7 +22,7 @@ class ThreadedEventStore:
 
     def __init__(self, store: SyncEventStore, *, limiter: anyio.CapacityLimiter | None, poll_interval: float) -> None:
         self._store = store
-        self._calls = Calls(limiter, name=type(store).__name__)
+        self._calls = BlockingCalls(limiter, name=type(store).__name__)
         self._poll_interval = poll_interval
 
     @property

@@ -8,7 +8,7 @@ import anyio.from_thread
 import anyio.lowlevel
 import pytest
 
-from inventory_es.adapters.threads.calls import Calls
+from inventory_es.ports.blocking_calls import BlockingCalls
 from inventory_es.ports.errors import StoreClosedError
 
 PATIENCE = 30
@@ -45,7 +45,7 @@ def test_a_call_runs_in_another_thread_and_its_result_and_error_come_back(backen
         return one / by, get_ident()
 
     async def scenario() -> None:
-        calls = Calls(None, name="driver")
+        calls = BlockingCalls(None, name="driver")
         quotient, thread = await calls.run(divide, 6, by=3)
 
         assert quotient == 2
@@ -59,7 +59,7 @@ def test_a_call_runs_in_another_thread_and_its_result_and_error_come_back(backen
 
 def test_without_a_limiter_calls_run_one_at_a_time(backend: str) -> None:
     async def scenario() -> None:
-        calls, meeting = Calls(None, name="driver"), Meeting()
+        calls, meeting = BlockingCalls(None, name="driver"), Meeting()
         meeting.may_end.set()
         async with anyio.create_task_group() as tasks:
             for number in range(20):
@@ -73,7 +73,7 @@ def test_without_a_limiter_calls_run_one_at_a_time(backend: str) -> None:
 
 def test_a_limiter_lets_as_many_run_as_it_has_tokens(backend: str) -> None:
     async def scenario() -> None:
-        calls, meeting = Calls(anyio.CapacityLimiter(2), name="driver"), Meeting()
+        calls, meeting = BlockingCalls(anyio.CapacityLimiter(2), name="driver"), Meeting()
         async with anyio.create_task_group() as tasks:
             for number in range(3):
                 tasks.start_soon(calls.run, meeting, str(number))
@@ -88,7 +88,7 @@ def test_a_limiter_lets_as_many_run_as_it_has_tokens(backend: str) -> None:
 
 def test_a_cancelled_caller_waits_for_the_call_that_it_began(backend: str) -> None:
     async def scenario() -> None:
-        calls, meeting = Calls(None, name="driver"), Meeting()
+        calls, meeting = BlockingCalls(None, name="driver"), Meeting()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(calls.run, meeting, "begun")
             await until(meeting.began.is_set)
@@ -104,7 +104,7 @@ def test_a_task_that_asyncio_cancels_leaves_its_call_running_and_the_next_one_do
     import asyncio
 
     async def scenario() -> None:
-        calls, meeting = Calls(None, name="driver"), Meeting()
+        calls, meeting = BlockingCalls(None, name="driver"), Meeting()
         abandoned = asyncio.create_task(calls.run(meeting, "abandoned"))
         await until(meeting.began.is_set)
         abandoned.cancel()
@@ -123,7 +123,7 @@ def test_a_task_that_asyncio_cancels_leaves_its_call_running_and_the_next_one_do
 
 def test_close_waits_for_what_runs_refuses_what_comes_and_closes_once(backend: str) -> None:
     async def scenario() -> None:
-        calls, meeting, log = Calls(None, name="driver"), Meeting(), list[str]()
+        calls, meeting, log = BlockingCalls(None, name="driver"), Meeting(), list[str]()
 
         def close() -> None:
             log.append(f"closed after {meeting.ended}")

@@ -1,4 +1,4 @@
-"""Calls of blocking functions in worker threads, and a close that waits for the last of them."""
+"""Calls of blocking functions in worker threads, and a close that waits for the last of them. Adapters of such drivers share it."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -15,7 +15,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Calls:
+class BlockingCalls:
     """Runs blocking calls on one resource.
 
     The count of running calls, and the lock that keeps them apart, live in the threads and not in the event loop: a task that

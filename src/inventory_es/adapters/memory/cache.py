@@ -1,0 +1,108 @@
+"""The reference cache, in memory."""
+
+from collections import OrderedDict
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Self
+
+import attrs
+from anyio.lowlevel import checkpoint
+
+from inventory_es.ports.cache import CacheEntry
+from inventory_es.ports.cache_rules import MAX_VALUE_BYTES, check_entry, check_key, end_of_life
+from inventory_es.ports.clock import Clock
+from inventory_es.ports.errors import StoreClosedError
+
+
+@attrs.frozen
+class _Kept:
+    entry: CacheEntry
+    since: datetime
+    until: datetime
+
+
+class MemoryCache:
+    """A :class:`~inventory_es.ports.Cache` in memory: **the reference** of its port.
+
+    Bounded: the least recently used entry goes first. Never unavailable. An entry from the future, which a clock that was set
+    back leaves behind, is a miss.
+
+    Args:
+        clock: what entries grow older by.
+        max_entries: the most entries, 1 or more.
+        max_value_bytes: the largest value that it takes, in bytes.
+
+    Raises:
+        ValueError: a bound below 1.
+    """
+
+    def __init__(self, *, clock: Clock, max_entries: int = 1_000, max_value_bytes: int = MAX_VALUE_BYTES) -> None:
+        if max_entries < 1 or max_value_bytes < 1:
+            msg = "max_entries and max_value_bytes must be 1 or more"
+            raise ValueError(msg)
+        self._clock = clock
+        self._max_entries = max_entries
+        self._max_value_bytes = max_value_bytes
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._is_closed = False
+
+    async def get(self, key: str, /) -> CacheEntry | None:
+        """The entry of ``key``, or ``None`` for a miss. Counts as a use."""
+        await self._begin()
+        check_key(key)
+        kept = self._kept.get(key)
+        if kept is None:
+            return None
+        now = self._clock.now()
+        if not kept.since <= now < kept.until:
+            return None
+        self._kept.move_to_end(key)
+        return kept.entry
+
+    async def set(self, key: str, value: bytes, /, *, version: int, ttl: timedelta) -> None:
+        """Keep ``value`` for ``ttl`` from now, unless a newer version is still live. See :meth:`inventory_es.ports.Cache.set`."""
+        await self._begin()
+        check_entry(key, value, version, max_value_bytes=self._max_value_bytes)
+        now = self._clock.now()
+        until = end_of_life(now, ttl)
+        kept = self._kept.get(key)
+        if kept is not None and kept.entry.version > version and now < kept.until:
+            return
+        self._kept[key] = _Kept(CacheEntry(value, version), now, until)
+        self._kept.move_to_end(key)
+        if len(self._kept) > self._max_entries:
+            self._kept.popitem(last=False)
+
+    async def invalidate(self, *keys: str) -> None:
+        """Forget these keys; a missing one is fine."""
+        await self._begin()
+        for key in keys:
+            check_key(key)
+        for key in keys:
+            self._kept.pop(key, None)
+
+    async def clear(self) -> None:
+        """Forget everything."""
+        await self._begin()
+        self._kept.clear()
+
+    async def aclose(self) -> None:
+        """Forget everything and refuse every further call. Closing twice is fine."""
+        self._is_closed = True
+        self._kept.clear()
+        await checkpoint()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.aclose()
+
+    async def _begin(self) -> None:
+        self._check_open()
+        await checkpoint()
+        self._check_open()
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise StoreClosedError(store="MemoryCache")
