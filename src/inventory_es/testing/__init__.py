@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from inventory_es.testing.cache import CacheContract
     from inventory_es.testing.clock import ManualClock
+    from inventory_es.testing.event_bus import EventBusContract
     from inventory_es.testing.event_store import EventStoreContract
     from inventory_es.testing.failure import BrokenPromiseError
     from inventory_es.testing.site import Site
@@ -16,13 +17,14 @@ if TYPE_CHECKING:
 _HOMES = {
     "BrokenPromiseError": "inventory_es.testing.failure",
     "CacheContract": "inventory_es.testing.cache",
+    "EventBusContract": "inventory_es.testing.event_bus",
     "EventStoreContract": "inventory_es.testing.event_store",
     "ManualClock": "inventory_es.testing.clock",
     "Site": "inventory_es.testing.site",
 }
 """Where each public name lives. Loaded on first use, so that a name's dependencies are needed only by who uses it."""
 
-__all__ = ["BrokenPromiseError", "CacheContract", "EventStoreContract", "ManualClock", "Site"]
+__all__ = ["BrokenPromiseError", "CacheContract", "EventBusContract", "EventStoreContract", "ManualClock", "Site"]
 
 
 def __getattr__(name: str) -> object:

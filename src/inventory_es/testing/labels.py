@@ -66,14 +66,17 @@ class Labels:
 
     def show(self, events: Iterable[NewEvent | RecordedEvent]) -> str:
         """``[a b c]``, shortened where it is long."""
-        labels = [self.label(event) for event in events]
-        if len(labels) > 16:
-            labels = [*labels[:5], f"…{len(labels) - 10} more…", *labels[-5:]]
-        return f"[{' '.join(labels)}]"
+        return show_labels([self.label(event) for event in events])
 
     def show_write(self, write: StreamWrite) -> str:
         """``x@2 [b c]``."""
         return f"{stream_name(write.stream)}@{write.expected_version} {self.show(write.events)}"
+
+
+def show_labels(labels: Sequence[str]) -> str:
+    """``[a b c]``, shortened where it is long."""
+    shown = labels if len(labels) <= 16 else [*labels[:5], f"…{len(labels) - 10} more…", *labels[-5:]]
+    return f"[{' '.join(shown)}]"
 
 
 def event_id(label: str) -> UUID:

@@ -44,7 +44,6 @@ def promise(promise_id: str, sentence: str, /, *, seeds: int = 2) -> Callable[[C
 
     def decorate(body: CaseBody) -> Callable[[Any], None]:
         def case(self: Any) -> None:
-            __tracebackhide__ = True
             self.run_case(bound, body)
 
         case.__name__ = getattr(body, "__name__", promise_id)

@@ -1,0 +1,44 @@
+"""The contract of the event bus."""
+
+from abc import ABC, abstractmethod
+from contextlib import AbstractAsyncContextManager
+from typing import ClassVar
+
+from inventory_es.ports import EventBus
+from inventory_es.testing.contract import Contract, Run
+from inventory_es.testing.event_bus.bench import BusBench
+from inventory_es.testing.event_bus.delivery import DeliveryCases
+from inventory_es.testing.event_bus.interruption import InterruptionCases
+from inventory_es.testing.event_bus.redelivery import RedeliveryCases
+from inventory_es.testing.event_bus.subscribers import SubscriberCases
+from inventory_es.testing.site import Site
+
+
+class EventBusContract(DeliveryCases, RedeliveryCases, SubscriberCases, InterruptionCases, Contract, ABC):
+    """The promises of an event bus, EB-01 to EB-20.
+
+    A subclass says how to open the bus, and is its whole test::
+
+        class TestMyBus(EventBusContract):
+            @asynccontextmanager
+            async def open_bus(self, site):
+                async with MyBus(site.path, max_pending=16) as bus:
+                    yield bus
+
+    Open it with a small ``max_pending`` (16 or so): its bound is filled, and that should not take long. Bus transparency (EB-21)
+    is a promise of the projections that stand above the port.
+
+    Attributes:
+        patience_for_delivery: how long to wait for a delivery that must come, in seconds.
+    """
+
+    kind: ClassVar[str] = "bus"
+    patience_for_delivery: float = 5.0
+
+    @abstractmethod
+    def open_bus(self, site: Site) -> AbstractAsyncContextManager[EventBus]:
+        """Open a bus whose data, if it keeps any, lives at ``site``."""
+
+    def bench(self, run: Run) -> BusBench:
+        """The workbench of one run."""
+        return BusBench(self, run)

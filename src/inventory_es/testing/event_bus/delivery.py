@@ -1,0 +1,166 @@
+"""EB-01 … EB-07, EB-19: who gets what, in which order, byte for byte."""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+import anyio
+
+from inventory_es.ports import Delivery, RecordedEvent
+from inventory_es.ports.errors import AppendTooLargeError
+from inventory_es.testing.event_bus.bench import BusBench, TestedSubscription
+from inventory_es.testing.event_store.fidelity import PAYLOADS
+from inventory_es.testing.failure import MismatchError
+from inventory_es.testing.labels import EVENT_TYPE, recorded, stream_id
+from inventory_es.testing.promise import promise
+
+_MOST_BYTES_TRIED = 16 << 20
+
+
+class DeliveryCases:
+    """Publish and receive."""
+
+    @promise("EB-01", "What is published is received, field by field, as attempt 1.")
+    async def test_eb_01_publish_and_receive(self, bench: BusBench) -> None:
+        async with bench.open() as bus, bus.join("g") as consumer:
+            await bus.publish("x a")
+            delivery = await consumer.receive()
+            (published,) = bench.events("x a")
+            if delivery.event != published or delivery.attempt != 1:
+                raise MismatchError(
+                    expected=f"{published}, attempt 1",
+                    got=f"{delivery.event}, attempt {delivery.attempt}",
+                    meaning="something was changed on the way",
+                )
+            await consumer.ack(delivery)
+            await consumer.ack(delivery)
+            await bus.publish("x b")
+            await consumer.take("b", meaning="an acknowledged event came again")
+
+    @promise("EB-02", "Nobody has to listen: publishing to no group is fine.")
+    async def test_eb_02_nobody_listens(self, bench: BusBench) -> None:
+        async with bench.open() as bus:
+            await bus.publish("x a b", "y p")
+            await bus.publish_events([])
+            letters = await bus.dead_letters("nobody")
+            if letters or await bus.redeliver("nobody", bench.events("x a")):
+                raise MismatchError(expected="no dead letters", got=str(letters), meaning="a group that never was has dead letters")
+
+    @promise("EB-03", "Within a stream, events are delivered in the order of their publication.")
+    async def test_eb_03_order_within_a_stream(self, bench: BusBench) -> None:
+        async with bench.open() as bus, bus.join("g") as consumer:
+            for text in ("x a", "y p", "x b", "x c", "y q", "x d"):
+                await bus.publish(text)
+            deliveries = await _take(consumer, 6)
+            _in_order(bench, deliveries, "x", "a b c d")
+            _in_order(bench, deliveries, "y", "p q")
+
+    @promise("EB-04", "A batch is delivered in its order, whole.")
+    async def test_eb_04_a_batch_in_order(self, bench: BusBench) -> None:
+        async with bench.open() as bus, bus.join("g") as consumer:
+            await bus.publish("x a b c", "y p", "x d e")
+            deliveries = await _take(consumer, 6)
+            _in_order(bench, deliveries, "x", "a b c d e")
+            _in_order(bench, deliveries, "y", "p")
+
+    @promise("EB-05", "Every group gets everything.")
+    async def test_eb_05_every_group_gets_everything(self, bench: BusBench) -> None:
+        async with bench.open() as bus, bus.join("g") as one, bus.join("h") as other:
+            await bus.publish("x a b")
+            await one.take("a b", meaning="a group missed an event that another group gets too")
+            await bus.publish("x c")
+            await other.take("a b c", meaning="a group missed an event because another group had taken it")
+            await one.take("c", meaning="a group missed an event because another group had taken it")
+
+    @promise("EB-06", "Within a group, each event goes to one consumer, and stays in order within its stream.", seeds=6)
+    async def test_eb_06_one_consumer_of_a_group(self, bench: BusBench) -> None:
+        streams = ("x", "y", "z")
+        taken: list[str] = []
+        total = 12
+
+        async def consume(consumer: TestedSubscription, scope: anyio.CancelScope) -> None:
+            while True:
+                delivery = await consumer.receive()
+                taken.append(bench.labels.label(delivery.event))
+                await consumer.ack(delivery)
+                if len(taken) >= total:
+                    scope.cancel()
+
+        async with bench.open() as bus, bus.join("g") as one, bus.join("g") as two, anyio.create_task_group() as tasks:
+            tasks.start_soon(consume, one, tasks.cancel_scope)
+            tasks.start_soon(consume, two, tasks.cancel_scope)
+            for number in range(4):
+                await bus.publish(*(f"{stream} {stream}{number}" for stream in streams))
+        if sorted(taken) != sorted(f"{stream}{number}" for stream in streams for number in range(4)):
+            raise MismatchError(expected="each of 12 events once", got=str(taken), meaning="an event went to two consumers, or to none")
+        for stream in streams:
+            mine = [label for label in taken if label.startswith(stream)]
+            if mine != sorted(mine):
+                raise MismatchError(expected=f"{stream} in order", got=str(mine), meaning="two consumers overtook each other in one stream")
+
+    @promise("EB-07", "A group may take only some types, or only some streams.")
+    async def test_eb_07_filters(self, bench: BusBench) -> None:
+        other = bench.labels.event("other")
+        odd = bench.labels.add("odd", type(other)(other.event_id, "OtherEvent", 1, other.recorded_at, other.data))
+        async with (
+            bench.open() as bus,
+            bus.join("by type", types=[EVENT_TYPE]) as by_type,
+            bus.join("by stream", streams=["y", "z"]) as by_stream,
+            bus.join("by both", types=["OtherEvent"], streams=["y"]) as by_both,
+            bus.join("all") as everything,
+        ):
+            await bus.publish("x a")
+            await bus.publish("y p")
+            await bus.publish_events([recorded(stream_id("y"), 2, 99, odd)])
+            await bus.publish("x b", "z s")
+            await by_type.take("a p b s", meaning="a filter by type let another type through, or held its own back")
+            await by_stream.take("p odd s", meaning="a filter by stream let another stream through, or held its own back")
+            await by_both.take("odd", meaning="a filter by type and stream must hold both")
+            await everything.take("a p odd b s", meaning="a group without a filter gets everything")
+
+    @promise(
+        "EB-19",
+        "Events come back byte for byte; one above max_event_bytes is AppendTooLargeError, and nothing of the call is published.",
+        seeds=0,
+    )
+    async def test_eb_19_bytes_and_size(self, bench: BusBench) -> None:
+        async with bench.open() as bus, bus.join("g") as consumer:
+            await self._payloads(bench, bus.publish_events, consumer)
+            most = bus.capabilities.max_event_bytes
+            if most > _MOST_BYTES_TRIED:
+                return
+            large, over = bench.labels.sized("large", most), bench.labels.sized("over", most + 1)
+            try:
+                await bus.publish_events([*bench.events("x a"), recorded(stream_id("y"), 1, 900, over)])
+            except AppendTooLargeError:
+                await bus.publish_events([recorded(stream_id("y"), 1, 901, large)])
+                await consumer.take("large", meaning="an event of a refused call was published, or the largest legal one was not")
+            else:
+                raise MismatchError(expected="AppendTooLargeError", got="no error", meaning=f"max_event_bytes is {most}")
+
+    async def _payloads(
+        self, bench: BusBench, publish: Callable[[Sequence[RecordedEvent]], Awaitable[None]], consumer: TestedSubscription
+    ) -> None:
+        for number, text in enumerate(PAYLOADS, 1):
+            event = bench.labels.with_data(f"payload{number}", text.encode(), PAYLOADS[-number].encode())
+            published = recorded(stream_id("p"), number, 500 + number, event)
+            await publish([published])
+            delivery = await consumer.receive()
+            await consumer.ack(delivery)
+            if delivery.event != published:
+                raise MismatchError(
+                    expected=str(published), got=str(delivery.event), meaning="a bus carries bytes: it does not print them again"
+                )
+
+
+async def _take(consumer: TestedSubscription, count: int) -> list[Delivery]:
+    deliveries: list[Delivery] = []
+    for _ in range(count):
+        delivery = await consumer.receive()
+        await consumer.ack(delivery)
+        deliveries.append(delivery)
+    return deliveries
+
+
+def _in_order(bench: BusBench, deliveries: list[Delivery], stream: str, labels: str) -> None:
+    shown = bench.labels.show(delivery.event for delivery in deliveries if delivery.event.stream == stream_id(stream))
+    if shown != f"[{labels}]":
+        raise MismatchError(expected=f"[{labels}] of {stream}", got=shown, meaning="a stream's events came in another order than published")

@@ -1,0 +1,137 @@
+"""EB-08 … EB-11, EB-13: what was not done comes again, up to a bound, and then is kept as a dead letter."""
+
+from contextlib import suppress
+
+from inventory_es.ports import Delivery
+from inventory_es.testing.event_bus.bench import BusBench, TestedBus, TestedSubscription
+from inventory_es.testing.failure import MismatchError
+from inventory_es.testing.promise import promise
+
+
+class RedeliveryCases:
+    """Failures of consumers."""
+
+    @promise("EB-08", "A delivery that failed comes again, before later events of its stream, with the next attempt number.")
+    async def test_eb_08_a_failed_delivery_comes_again(self, bench: BusBench) -> None:
+        async with bench.open() as bus, bus.join("g") as consumer:
+            await bus.publish("x a b")
+            await consumer.nack(await consumer.receive(), "not now")
+            again = await consumer.receive()
+            _is(bench, again, "a", attempt=2, meaning="the failed event must come again before the one after it")
+            await consumer.ack(again)
+            await consumer.take("b", meaning="after the failed event was done, the stream goes on")
+
+    @promise("EB-09", "After max_deliveries failures an event is a dead letter, with the last reason; it can be read and delivered again.")
+    async def test_eb_09_dead_letters(self, bench: BusBench) -> None:
+        async with bench.open() as bus, bus.join("g") as consumer, bus.join("h") as other:
+            most = bus.capabilities.max_deliveries
+            await bus.publish("x a b")
+            await _fail(bench, consumer, "a", most)
+            await consumer.take("b", meaning="an event that can't be handled must not stop those after it for ever")
+            await other.take("a b", meaning="a dead letter of one group was kept from another")
+            await _letters(bench, bus, "g", "a", f"failure {most}", most)
+            await _letters(bench, bus, "h", "", "", 0)
+            redelivered = await bus.redeliver("g", bench.events("x a b"))
+            if redelivered != 1:
+                raise MismatchError(expected="1 dead letter delivered again", got=str(redelivered), meaning="b was handled and is none")
+            again = await consumer.receive()
+            _is(bench, again, "a", attempt=1, meaning="a dead letter that is delivered again has fresh attempts")
+            await consumer.ack(again)
+            await _letters(bench, bus, "g", "", "", 0)
+            await bus.publish("x c")
+            await consumer.take("c", meaning="a dead letter that was handled at last came once more")
+
+    @promise("EB-10", "A redelivery is the same event: id, place and bytes.")
+    async def test_eb_10_a_redelivery_is_the_same_event(self, bench: BusBench) -> None:
+        async with bench.open() as bus, bus.join("g") as consumer:
+            await bus.publish("x a")
+            first = await consumer.receive()
+            event = first.event
+            await consumer.nack(first, "again")
+            second = await consumer.receive()
+            if second.event != event:
+                raise MismatchError(
+                    expected=str(event), got=str(second.event), meaning="consumers know an event by its id, stream and version"
+                )
+            await consumer.ack(second)
+
+    @promise("EB-11", "An event is done only when it was acknowledged: a consumer that leaves before gets it again.")
+    async def test_eb_11_done_only_when_acknowledged(self, bench: BusBench) -> None:
+        async with bench.open() as bus:
+            async with bus.join("g") as consumer:
+                await bus.publish("x a b c")
+                await consumer.take("a", meaning="the first event comes first")
+                await consumer.receive()
+            async with bus.join("g") as consumer:
+                again = await consumer.receive()
+                _is(bench, again, "b", attempt=None, meaning="an event that was delivered and never acknowledged is lost")
+                await consumer.ack(again)
+        if not bus.capabilities.durable:
+            return
+        async with bench.open() as bus, bus.join("g") as consumer:
+            await consumer.take("c", meaning="after reopening, the group goes on where it acknowledged last")
+
+    @promise("EB-11", "A consumer that fails while it handles an event gets it again.")
+    async def test_eb_11_a_consumer_that_fails(self, bench: BusBench) -> None:
+        async with bench.open() as bus:
+            with suppress(_HandlerError):
+                async with bus.join("g") as consumer:
+                    await bus.publish("x a")
+                    await _handle(consumer)
+            async with bus.join("g") as consumer:
+                again = await consumer.receive()
+                _is(bench, again, "a", attempt=None, meaning="an event whose handler failed is lost")
+                await consumer.ack(again)
+
+    @promise("EB-13", "A failing handler starves nobody: other groups, and other streams of its group, go on.")
+    async def test_eb_13_a_failing_handler_starves_nobody(self, bench: BusBench) -> None:
+        async with bench.open() as bus, bus.join("bad") as bad, bus.join("good") as good:
+            await bus.publish("x a", "y p", "x b", "y q")
+            failures = 0
+            seen: list[str] = []
+            while len(seen) < 3:
+                delivery = await bad.receive()
+                label = bench.labels.label(delivery.event)
+                if label == "a":
+                    failures += 1
+                    await bad.nack(delivery, "never")
+                else:
+                    seen.append(label)
+                    await bad.ack(delivery)
+                if failures > bus.capabilities.max_deliveries:
+                    raise MismatchError(
+                        expected="p, q and b at last", got=f"a {failures} times, then {seen}", meaning="one bad event starves all"
+                    )
+            await good.take("a p b q", meaning="another group's failures held this group back")
+
+
+class _HandlerError(Exception):
+    """Raised by a handler."""
+
+
+async def _handle(consumer: TestedSubscription) -> None:
+    await consumer.receive()
+    raise _HandlerError
+
+
+def _is(bench: BusBench, delivery: Delivery, label: str, *, attempt: int | None, meaning: str) -> None:
+    got = bench.labels.label(delivery.event)
+    if got != label or (attempt is not None and delivery.attempt != attempt):
+        expected = f"{label}, attempt {attempt}" if attempt is not None else label
+        raise MismatchError(expected=expected, got=f"{got}, attempt {delivery.attempt}", meaning=meaning)
+
+
+async def _fail(bench: BusBench, consumer: TestedSubscription, label: str, times: int) -> None:
+    for number in range(1, times + 1):
+        delivery = await consumer.receive()
+        _is(bench, delivery, label, attempt=number, meaning=f"an event is delivered {times} times before it is given up")
+        await consumer.nack(delivery, f"failure {number}")
+
+
+async def _letters(bench: BusBench, bus: TestedBus, group: str, labels: str, reason: str, deliveries: int) -> None:
+    letters = await bus.dead_letters(group)
+    got = " ".join(bench.labels.label(letter.event) for letter in letters)
+    facts = [(letter.reason, letter.deliveries) for letter in letters]
+    if got != labels or (labels and facts != [(reason, deliveries)]):
+        expected = f"[{labels}] {[(reason, deliveries)] if labels else ''}"
+        raise MismatchError(expected=expected, got=f"[{got}] {facts or ''}", meaning=f"the dead letters of {group} are others")
