@@ -141,7 +141,7 @@ def test_close_waits_for_what_runs_refuses_what_comes_and_closes_once(backend: s
             await until(lambda: calls._is_closing)
             with pytest.raises(StoreClosedError):
                 await calls.run(len, "late")
-            assert log == []
+            assert not any(each.startswith("closed") for each in log)
             meeting.may_end.set()
         await calls.close(close)
 
