@@ -15,7 +15,7 @@ from inventory_es.application.results import CommandResult, Explanation, History
 from inventory_es.domain import commands as c
 from inventory_es.domain.identifiers import InventoryId, ReservationRef
 from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, Purpose, ReleaseReason, Remainder, Shortfall
-from inventory_es.ports import EventStore, RecordedEvent, StreamWrite
+from inventory_es.ports import EventStore, RecordedEvent, StoreCapabilities, StreamWrite
 from inventory_es.ports.errors import StoreClosedError
 
 Id = str | UUID
@@ -359,9 +359,20 @@ class InventoryService:
         """
         return self._ready().store
 
+    @property
+    def store_capabilities(self) -> StoreCapabilities:
+        """What the open store promises.
+
+        Raises:
+            StoreClosedError: the service is not open.
+        """
+        if self._engine is None:
+            raise _not_open()
+        return self._engine.store.capabilities
+
     def _ready(self) -> Engine:
         if self._engine is None:
-            raise StoreClosedError(store="the inventory service", reason="it is not open: use 'async with'")
+            raise _not_open()
         if current_token() != self._token:
             msg = "the inventory service was opened in another event loop: open one in each loop, or use inventory_es.sync"
             raise RuntimeError(msg)
@@ -372,3 +383,7 @@ class InventoryService:
 
     async def _execute(self, command: c.Command, *, named: bool) -> Outcome:
         return await self._ready().handler.execute(command, named=named)
+
+
+def _not_open() -> StoreClosedError:
+    return StoreClosedError(store="the inventory service", reason="it is not open: use 'async with'")

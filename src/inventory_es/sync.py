@@ -1,0 +1,334 @@
+"""The same service without ``await``: for Django, Flask, scripts and notebooks.
+
+Every method of :class:`inventory_es.InventoryService` stands here under the same name, with the same parameters, results and
+errors. One event loop in one background thread serves any number of threads, so commands of different threads on one product
+meet in its lane and share commits. It starts with the first call (nothing happens at import or when a process is preloaded),
+and a forked child starts its own. It also works where an event loop is running already, as in a notebook.
+"""
+
+import atexit
+import os
+import threading
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Concatenate, ParamSpec, Self, TypeVar
+
+from inventory_es.application.handler_settings import HandlerSettings
+from inventory_es.application.outcomes import Outcome
+from inventory_es.application.results import CommandResult, Explanation, HistoryEntry, Reservation, ReservationState, StockLevel
+from inventory_es.application.service import Held, Id
+from inventory_es.application.service import InventoryService as _Async
+from inventory_es.domain import commands as c
+from inventory_es.domain.decide import Policy
+from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, Purpose, ReleaseReason, Remainder, Shortfall
+from inventory_es.engine_thread import EngineThread
+from inventory_es.ports import Clock, EventStore, IdGenerator, RecordedEvent, StreamWrite
+from inventory_es.ports.codec import EventCodec
+from inventory_es.ports.errors import StoreClosedError
+from inventory_es.wiring import open_inventory as _open_async
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def open_inventory(
+    store: "str | os.PathLike[str] | EventStore",
+    /,
+    *,
+    clock: Clock | None = None,
+    ids: IdGenerator | None = None,
+    policies: Sequence[Policy] = (),
+    codec: EventCodec | None = None,
+    observers: Sequence[object] = (),
+    settings: HandlerSettings | None = None,
+) -> "InventoryService":
+    """Assemble the service over a store; see :func:`inventory_es.open_inventory`.
+
+    Make one for the whole process, at module level if you like: nothing is opened before the first call. Close it with
+    :meth:`InventoryService.close` or ``with``; otherwise it is closed when the interpreter ends.
+
+    Raises:
+        ValueError: an unknown scheme or a look-alike; the message has the right spelling.
+        TypeError: something that is no store.
+    """
+
+    def assemble() -> _Async:
+        return _open_async(store, clock=clock, ids=ids, policies=policies, codec=codec, observers=observers, settings=settings)
+
+    return InventoryService(assemble, survives_fork=isinstance(store, str | os.PathLike))
+
+
+class InventoryService:
+    """Stock of any number of products in any number of stores, for any number of threads.
+
+    Args:
+        assemble: makes the asynchronous service, not yet opened.
+        survives_fork: whether a forked child may open the store again, if it is durable.
+    """
+
+    def __init__(self, assemble: Callable[[], _Async], *, survives_fork: bool) -> None:
+        assemble()
+        self._assemble = assemble
+        self._survives_fork = survives_fork
+        self._lock = threading.Lock()
+        self._engine: EngineThread | None = None
+        self._refusal: str | None = None
+        _forget_at_fork(self)
+        atexit.register(_close, weakref.ref(self))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Finish what is in flight, close the store if the service opened it, end the thread. Closing twice is fine."""
+        with self._lock:
+            engine, self._engine, self._refusal = self._engine, None, "it was closed"
+        if engine is not None:
+            engine.close()
+
+    def add_stock(
+        self,
+        product_id: Id,
+        store_id: Id,
+        quantity: int,
+        *,
+        reason: AddReason | str = AddReason.RECEIVED,
+        command_id: Id | None = None,
+        reference: str | None = None,
+    ) -> CommandResult:
+        """Units came in.
+
+        As :meth:`inventory_es.InventoryService.add_stock`.
+        """
+        return self._call(_Async.add_stock, product_id, store_id, quantity, reason=reason, command_id=command_id, reference=reference)
+
+    def reserve(
+        self,
+        product_id: Id,
+        store_id: Id,
+        quantity: int,
+        *,
+        ttl: timedelta | None,
+        reservation_id: Id | None = None,
+        purpose: Purpose | str = Purpose.ORDER,
+        owner_id: Id | None = None,
+        keep_available: int = 0,
+        not_after: datetime | None = None,
+        reference: str | None = None,
+    ) -> Reservation:
+        """Promise units to somebody.
+
+        As :meth:`inventory_es.InventoryService.reserve`.
+        """
+        return self._call(
+            _Async.reserve,
+            product_id,
+            store_id,
+            quantity,
+            ttl=ttl,
+            reservation_id=reservation_id,
+            purpose=purpose,
+            owner_id=owner_id,
+            keep_available=keep_available,
+            not_after=not_after,
+            reference=reference,
+        )
+
+    def extend(self, held: Held, *, ttl: timedelta, command_id: Id | None = None, reference: str | None = None) -> CommandResult:
+        """Hold a reservation until ``ttl`` from now, if that is later than before.
+
+        As :meth:`inventory_es.InventoryService.extend`.
+        """
+        return self._call(_Async.extend, held, ttl=ttl, command_id=command_id, reference=reference)
+
+    def confirm(self, held: Held, *, command_id: Id | None = None, reference: str | None = None) -> CommandResult:
+        """Make a reservation firm.
+
+        As :meth:`inventory_es.InventoryService.confirm`.
+        """
+        return self._call(_Async.confirm, held, command_id=command_id, reference=reference)
+
+    def release(
+        self,
+        held: Held,
+        quantity: int | None = None,
+        *,
+        reason: ReleaseReason | str = ReleaseReason.CANCELLED,
+        command_id: Id | None = None,
+        reference: str | None = None,
+    ) -> CommandResult:
+        """Give reserved units back.
+
+        As :meth:`inventory_es.InventoryService.release`.
+        """
+        return self._call(_Async.release, held, quantity, reason=reason, command_id=command_id, reference=reference)
+
+    def commit(
+        self,
+        held: Held,
+        quantity: int | None = None,
+        *,
+        remainder: Remainder | str = Remainder.KEEP,
+        reason: CommitReason | str = CommitReason.SOLD,
+        command_id: Id | None = None,
+        reference: str | None = None,
+    ) -> CommandResult:
+        """Reserved units have left.
+
+        As :meth:`inventory_es.InventoryService.commit`.
+        """
+        return self._call(_Async.commit, held, quantity, remainder=remainder, reason=reason, command_id=command_id, reference=reference)
+
+    def adjust(
+        self,
+        product_id: Id,
+        store_id: Id,
+        delta: int,
+        *,
+        reason: AdjustReason | str,
+        shortfall: Shortfall | str = Shortfall.REJECT,
+        command_id: Id | None = None,
+        reference: str | None = None,
+    ) -> CommandResult:
+        """Correct the books by a difference.
+
+        As :meth:`inventory_es.InventoryService.adjust`.
+        """
+        return self._call(
+            _Async.adjust, product_id, store_id, delta, reason=reason, shortfall=shortfall, command_id=command_id, reference=reference
+        )
+
+    def record_count(
+        self,
+        product_id: Id,
+        store_id: Id,
+        counted: int,
+        *,
+        observed_version: int,
+        shortfall: Shortfall | str = Shortfall.REJECT,
+        command_id: Id | None = None,
+        reference: str | None = None,
+    ) -> CommandResult:
+        """Somebody counted the shelf, looking at the stock of ``observed_version``.
+
+        As :meth:`inventory_es.InventoryService.record_count`.
+        """
+        return self._call(
+            _Async.record_count,
+            product_id,
+            store_id,
+            counted,
+            observed_version=observed_version,
+            shortfall=shortfall,
+            command_id=command_id,
+            reference=reference,
+        )
+
+    def expire(self, product_id: Id, store_id: Id, *, limit: int = 500, command_id: Id | None = None) -> CommandResult:
+        """Release what is due, oldest first, up to ``limit`` reservations. Every other write closes what is due anyway.
+
+        As :meth:`inventory_es.InventoryService.expire`.
+        """
+        return self._call(_Async.expire, product_id, store_id, limit=limit, command_id=command_id)
+
+    def execute(self, command: c.Command, *, expected_version: int | None = None) -> Outcome:
+        """Execute a command that the caller has made, under the id that it carries.
+
+        As :meth:`inventory_es.InventoryService.execute`.
+        """
+        return self._call(_Async.execute, command, expected_version=expected_version)
+
+    def execute_all(self, commands: Sequence[c.Command], *, writes: Sequence[StreamWrite] = ()) -> list[Outcome]:
+        """Execute all commands or none, together with ``writes`` to streams of the host's own, in one atomic append.
+
+        As :meth:`inventory_es.InventoryService.execute_all`.
+        """
+        return self._call(_Async.execute_all, commands, writes=writes)
+
+    def stock(self, product_id: Id, store_id: Id) -> StockLevel:
+        """The stock now, from the stream.
+
+        As :meth:`inventory_es.InventoryService.stock`.
+        """
+        return self._call(_Async.stock, product_id, store_id)
+
+    def reservation(self, held: Held) -> ReservationState:
+        """How a reservation stands now, from the stream.
+
+        As :meth:`inventory_es.InventoryService.reservation`.
+        """
+        return self._call(_Async.reservation, held)
+
+    def history(self, product_id: Id, store_id: Id, *, after: int = 0) -> Iterator[HistoryEntry]:
+        """Every event after version ``after``, oldest first, decoded, up to the stream's end.
+
+        As :meth:`inventory_es.InventoryService.history`.
+        """
+        return self._each(_Async.history, product_id, store_id, after=after)
+
+    def as_of(self, product_id: Id, store_id: Id, *, time: datetime | None = None, version: int | None = None) -> StockLevel:
+        """The stock at an instant of the past, or right after a version.
+
+        As :meth:`inventory_es.InventoryService.as_of`.
+        """
+        return self._call(_Async.as_of, product_id, store_id, time=time, version=version)
+
+    def explain(self, product_id: Id, store_id: Id, *, holds: int = 50, movements: int = 10) -> Explanation:
+        """Why the available figure is what it is.
+
+        As :meth:`inventory_es.InventoryService.explain`.
+        """
+        return self._call(_Async.explain, product_id, store_id, holds=holds, movements=movements)
+
+    def feed(self, *, after: int = 0) -> Iterator[RecordedEvent]:
+        """Every event of the store with a position after ``after``, in order, up to the end as of now.
+
+        As :meth:`inventory_es.InventoryService.feed`.
+        """
+        return self._each(_Async.feed, after=after)
+
+    def _call(self, method: Callable[Concatenate[_Async, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._running().call(method, *args, **kwargs)
+
+    def _each(self, method: Callable[Concatenate[_Async, P], AsyncIterator[T]], *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
+        return self._running().each(method, *args, **kwargs)
+
+    def _running(self) -> EngineThread:
+        engine = self._engine
+        if engine is not None:
+            return engine
+        with self._lock:
+            if self._refusal is not None:
+                raise StoreClosedError(store="the inventory service", reason=self._refusal)
+            if self._engine is None:
+                self._engine = EngineThread(self._assemble())
+            return self._engine
+
+    def _forget(self) -> None:
+        """In a forked child: the parent's thread does not exist here."""
+        self._lock = threading.Lock()
+        if self._engine is not None:
+            if not (self._survives_fork and self._engine.is_durable):
+                self._refusal = "its store was opened before the fork, and can't be opened again here"
+            self._engine = None
+
+
+def _forget_at_fork(service: InventoryService) -> None:
+    if hasattr(os, "register_at_fork"):
+        alive = weakref.ref(service)
+
+        def forget() -> None:
+            if (one := alive()) is not None:
+                one._forget()  # noqa: SLF001  # a hook of the same module
+
+        os.register_at_fork(after_in_child=forget)
+
+
+def _close(alive: "weakref.ref[InventoryService]") -> None:
+    if (service := alive()) is not None:
+        service.close()
