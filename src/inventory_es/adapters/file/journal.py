@@ -24,8 +24,9 @@ Why this is safe
 
     *At most one line is not durable.* A writer starts the next line only after the sync of the one before. So after a crash, what
     follows the tail is: nothing; whole lines, of which only the last may not be durable; or in the end a torn one. A bad line with a
-    good one anywhere after it cannot come from a crash. It is damage, and is refused. Each line proves itself (see
-    :mod:`.journal_line`), so this is known even if the lock file is lost.
+    good and newer one anywhere after it cannot come from a crash. It is damage, and is refused. Each line proves itself (see
+    :mod:`.journal_line`), so this is known even if the lock file is lost. (A good line that is not newer may be what an old file
+    left on the disk.)
 
     *A failed sync is never tried again.* After one, the system may have dropped the data and yet serve it from its cache, and would
     report the next sync as a success. The writer forgets its handle and leaves the mark. Recovery, under the lock, writes the last

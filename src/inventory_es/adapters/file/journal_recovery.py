@@ -123,7 +123,8 @@ class JournalRecovery:
         for line in lines:
             place = f"{self.segments.path(start.segment)}, byte {line.offset}"
             if line.chain is None:
-                if not is_last or any(later.chain is not None for later in lines):
+                reached = start.position if last is None else self.last_position(last.data)
+                if not is_last or any(later.chain is not None and self.last_position(later.data) > reached for later in lines):
                     self._refuse(place, "a line is damaged, and good ones follow it")
                 return last, line
             if line.chain[0] != checksum:

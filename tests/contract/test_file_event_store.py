@@ -1,0 +1,21 @@
+"""The file event store under the contract of its port: as it ships, and with a new segment every few lines."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from inventory_es.adapters.file import FileEventStore, open_file_event_store
+from inventory_es.testing import EventStoreContract, Site
+
+
+class TestFileEventStore(EventStoreContract):
+    @asynccontextmanager
+    async def open_store(self, site: Site) -> AsyncIterator[FileEventStore]:
+        async with open_file_event_store(site.path / "stock") as store:
+            yield store
+
+
+class TestFileEventStoreWithSmallSegments(EventStoreContract):
+    @asynccontextmanager
+    async def open_store(self, site: Site) -> AsyncIterator[FileEventStore]:
+        async with open_file_event_store(site.path / "stock", segment_bytes=1_500) as store:
+            yield store
