@@ -160,6 +160,18 @@ async def open_file_event_store(
         await store.aclose()
 
 
+async def open_file(place: str, /) -> FileEventStore:
+    """The entry point of the URL scheme ``file:``. The caller closes the store.
+
+    Args:
+        place: path of the folder, relative to the working directory or absolute.
+
+    Raises:
+        IncompatibleStoreError, StoreUnavailableError, CorruptStoreError: as :func:`open_file_event_store`.
+    """
+    return FileEventStore(await anyio.to_thread.run_sync(_open_engine, place, None, SEGMENT_BYTES))
+
+
 def _open_engine(path: str | os.PathLike[str], file_system: FileSystem | None, segment_bytes: int) -> FileStoreEngine:
     return FileStoreEngine.open(
         str(Path(path).absolute()), creation_id=new_creation_id(), file_system=file_system, segment_bytes=segment_bytes
