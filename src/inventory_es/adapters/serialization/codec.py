@@ -8,7 +8,7 @@ from typing import Any
 import cattrs
 import msgspec
 
-from inventory_es.adapters.serialization.converter import default_converter, structure
+from inventory_es.adapters.serialization.converter import check_hooks, default_converter, structure, unstructure
 from inventory_es.adapters.serialization.domain_form import domain_checker, domain_reader, domain_writer
 from inventory_es.adapters.serialization.metadata_form import read_metadata, write_metadata
 from inventory_es.adapters.serialization.plain_form import PayloadSeal, PlainForm
@@ -24,6 +24,7 @@ from inventory_es.ports.metadata import EventMetadata
 from inventory_es.ports.records import RecordedEvent
 
 _HOSTILE = (ValueError, msgspec.MsgspecError, RecursionError, OverflowError)
+_LEAST_MAX_BYTES = 4_096
 _PLACE = re.compile(r" - at `[^`]*`$")
 
 
@@ -34,7 +35,10 @@ class JsonEventCodec:
         registry: the event types that can be read and written; the six of an inventory by default.
         converter: a cattrs converter for the fields of host-defined types; :func:`default_converter` by default.
         seal: a host's transform of payloads, for instance to encrypt fields; none by default.
-        max_bytes: the longest payload or metadata, 1 MiB by default. Nothing longer is parsed or written.
+        max_bytes: the longest payload or metadata, 4 KiB or more, 1 MiB by default. Nothing longer is parsed or written.
+
+    Raises:
+        ValueError: ``max_bytes`` is less than the longest event of an inventory needs.
     """
 
     __slots__ = ("_kinds", "_max_bytes", "_readers", "_registry", "_writers")
@@ -47,6 +51,9 @@ class JsonEventCodec:
         seal: PayloadSeal | None = None,
         max_bytes: int = MAX_BYTES,
     ) -> None:
+        if max_bytes < _LEAST_MAX_BYTES:
+            msg = f"max_bytes must be {_LEAST_MAX_BYTES} or more, not {max_bytes}: an event of an inventory may be that long"
+            raise ValueError(msg)
         self._registry = default_registry() if registry is None else registry
         self._max_bytes = max_bytes
         self._writers: dict[type[Any], tuple[str, int, Callable[[Any], bytes]]] = {}
@@ -68,9 +75,9 @@ class JsonEventCodec:
             raise ValueError(msg) from None
         try:
             return EncodedEvent(event_type, schema_version, write(event))
-        except (PayloadError, UnicodeEncodeError, TypeError) as error:
-            msg = f"an event of type {event_type} can't be encoded: {error if isinstance(error, PayloadError) else type(error).__name__}"
-            raise ValueError(msg) from error
+        except (ValueError, TypeError) as error:
+            msg = f"an event of type {event_type} can't be encoded: {_problem(error)}"
+            raise ValueError(msg) from error.__cause__
 
     def encode_metadata(self, metadata: EventMetadata, /) -> bytes:
         """The stored form of metadata: one JSON object; what is ``None`` is left out.
@@ -107,10 +114,12 @@ class JsonEventCodec:
 
     def _add(self, kind: EventKind, converter: cattrs.Converter, seal: PayloadSeal | None) -> None:
         is_domain = kind.cls in EVENT_TYPES
+        if not is_domain:
+            check_hooks(converter, kind.cls)
         form = partial(
             PlainForm,
             event_type=kind.event_type,
-            to_plain=_domain_plain(domain_writer(kind.cls)) if is_domain else partial(converter.unstructure, unstructure_as=kind.cls),
+            to_plain=_domain_plain(domain_writer(kind.cls)) if is_domain else partial(unstructure, converter, kind.cls),
             from_plain=partial(msgspec.convert, type=kind.cls) if is_domain else partial(structure, converter, kind.cls),
             check=domain_checker(kind.cls) if is_domain else _check_is_elsewhere,
             seal=seal,

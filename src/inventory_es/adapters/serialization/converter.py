@@ -1,10 +1,12 @@
 """The cattrs converter for host-defined event types: strict on the way in, one form on the way out."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, MutableSequence, MutableSet, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Any, NoReturn, TypeVar
+from enum import Enum
+from functools import partial
+from typing import Any, NoReturn, TypeVar, get_args, get_origin
 from uuid import UUID
 
 import cattrs
@@ -13,9 +15,16 @@ from inventory_es.adapters.serialization.strict_json import PayloadError
 
 T = TypeVar("T")
 
-
-class _MismatchError(TypeError):
-    """A value of another type than its field. The message names types alone."""
+_ARRAYS: dict[Any, Callable[[Iterable[Any]], Any]] = {
+    list: list,
+    tuple: tuple,
+    set: set,
+    frozenset: frozenset,
+    Sequence: tuple,
+    MutableSequence: list,
+    AbstractSet: frozenset,
+    MutableSet: set,
+}
 
 
 def default_converter() -> cattrs.Converter:
@@ -30,11 +39,41 @@ def default_converter() -> cattrs.Converter:
     for kind in (str, bool, int):
         converter.register_structure_hook(kind, _exactly(kind))
     converter.register_structure_hook(float, _float)
+    converter.register_structure_hook_factory(_is_array, partial(_array_hook, converter))
+    converter.register_unstructure_hook(str, _text)
     _register(converter, datetime, _instant_text, _instant)
     _register(converter, date, date.isoformat, date.fromisoformat)
     _register(converter, UUID, str, UUID)
     _register(converter, Decimal, str, Decimal)
     return converter
+
+
+def check_hooks(converter: cattrs.Converter, kind: type[Any]) -> None:
+    """Make the hooks of a class and of all its fields now, so that what is missing is told before the first event.
+
+    Raises:
+        ValueError: a field of a type that the converter has no hook for.
+    """
+    try:
+        converter.get_structure_hook(kind)
+    except cattrs.StructureHandlerNotFoundError as error:
+        msg = f"the converter has no structure hook for {error.type_}, a field of {kind.__qualname__}: register one"
+        raise ValueError(msg) from error
+
+
+def unstructure(converter: cattrs.Converter, kind: type[Any], event: object) -> dict[str, Any]:
+    """Make a dict of an object.
+
+    Raises:
+        PayloadError: a hook failed.
+    """
+    try:
+        return converter.unstructure(event, unstructure_as=kind)  # type: ignore[no-any-return]  # checked where it is written
+    except PayloadError:
+        raise
+    except Exception as error:
+        msg = f"a hook of the converter failed with {type(error).__name__}"
+        raise PayloadError(msg) from error
 
 
 def structure(converter: cattrs.Converter, kind: type[T], plain: dict[str, Any]) -> T:
@@ -60,11 +99,34 @@ def _register(converter: cattrs.Converter, kind: type[T], to_text: Callable[[T],
     converter.register_structure_hook(kind, structure)
 
 
-def _exactly(kind: type[T]) -> Callable[[object, Any], T]:
-    def structure(value: object, _kind: object) -> T:
+def _exactly(kind: type[Any]) -> Callable[[object, Any], Any]:
+    def structure(value: object, target: Any) -> Any:
         if type(value) is not kind:
             _mismatch(kind, value)
-        return value
+        # An enum of texts or numbers is dispatched as one.
+        return value if target is kind else target(value)
+
+    return structure
+
+
+def _is_array(kind: Any) -> bool:
+    return (get_origin(kind) or kind) in _ARRAYS
+
+
+def _array_hook(converter: Any, kind: Any) -> Callable[[Any, Any], Any]:
+    """Refuse what is no array: cattrs itself takes anything iterable for a collection, so a text would pass for a list of texts."""
+    build, arguments = _ARRAYS[get_origin(kind) or kind], get_args(kind)
+    is_fixed = build is tuple and arguments and arguments[-1] is not Ellipsis
+
+    def structure(value: object, _kind: object) -> Any:
+        if type(value) is not list:
+            _mismatch(list, value)
+        items: list[Any] = value
+        if is_fixed and len(items) != len(arguments):
+            msg = f"expected {len(arguments)} items, got {len(items)}"
+            raise PayloadError(msg)
+        kinds = arguments if is_fixed else (arguments[:1] or (Any,)) * len(items)
+        return build(converter.structure(item, kind) for item, kind in zip(items, kinds, strict=True))
 
     return structure
 
@@ -75,24 +137,29 @@ def _float(value: object, _kind: object) -> float:
     return float(value)
 
 
+def _text(value: str) -> object:
+    # An enum of texts is dispatched as a text.
+    return value.value if isinstance(value, Enum) else value
+
+
 def _instant_text(value: datetime) -> str:
     if value.utcoffset() != timedelta(0):
-        msg = "an instant in an event must be an aware datetime in UTC"
-        raise ValueError(msg)
+        msg = "an instant must be an aware datetime in UTC"
+        raise PayloadError(msg)
     return value.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def _instant(text: str) -> datetime:
     value = datetime.fromisoformat(text)
     if value.utcoffset() != timedelta(0):
-        msg = "an instant in an event must be in UTC"
-        raise ValueError(msg)
+        msg = "expected an instant in UTC"
+        raise PayloadError(msg)
     return value.astimezone(UTC)
 
 
 def _mismatch(kind: type[Any], value: object) -> NoReturn:
     msg = f"expected {kind.__name__}, got {type(value).__name__}"
-    raise _MismatchError(msg)
+    raise PayloadError(msg)
 
 
 def _place_and_kind(error: BaseException) -> str:
@@ -101,6 +168,5 @@ def _place_and_kind(error: BaseException) -> str:
         error = error.exceptions[0]
         for note in getattr(error, "__notes__", ()):
             place += f".{note.name}" if isinstance(note, cattrs.AttributeValidationNote) else ""
-            place += f"[{note.index}]" if isinstance(note, cattrs.IterableValidationNote) else ""
-    reason = str(error) if isinstance(error, _MismatchError) else type(error).__name__
+    reason = str(error) if isinstance(error, PayloadError) else type(error).__name__
     return f"{place[1:]}: {reason}" if place else reason

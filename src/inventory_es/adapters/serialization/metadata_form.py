@@ -39,10 +39,12 @@ def write_metadata(metadata: EventMetadata, max_bytes: int) -> bytes:
         metadata.reference,
     )
     try:
-        return write_json(row)
+        data = write_json(row)
     except UnicodeEncodeError:
         msg = "it has a lone surrogate, which no encoding can carry"
         raise PayloadError(msg) from None
+    check_bounds(data, max_bytes)
+    return data
 
 
 def read_metadata(data: bytes, max_bytes: int) -> EventMetadata:

@@ -1,7 +1,8 @@
 """The stored form of any event by way of a dict: host-defined types, older schema versions, sealed payloads."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, cast
 
 import attrs
 
@@ -34,7 +35,7 @@ class PlainForm:
 
     Attributes:
         event_type: the wire name.
-        to_plain: an event's payload.
+        to_plain: the payload of an event.
         from_plain: the event of a payload in the newest schema version.
         check: refuses an event that does not belong to the stream.
         upcasters: from the stored version to the newest one, in order.
@@ -58,7 +59,7 @@ class PlainForm:
         """
         plain = self.to_plain(event)
         if self.seal is not None:
-            plain = self.seal.seal(self.event_type, plain)
+            plain = _run("the seal", partial(self.seal.seal, self.event_type), plain)
         return write_object(plain, self.max_bytes)
 
     def read(self, recorded: RecordedEvent) -> Any:
@@ -70,8 +71,7 @@ class PlainForm:
         check_bounds(recorded.data, self.max_bytes)
         plain = read_object(recorded.data)
         if self.seal is not None:
-            seal = self.seal
-            plain = _run("the seal", lambda payload: seal.open(self.event_type, payload), plain)
+            plain = _run("the seal", partial(self.seal.open, self.event_type), plain)
         for upcaster in self.upcasters:
             plain = _run(f"upcaster {upcaster.__qualname__}", upcaster, plain)
         event = self.from_plain(plain)
@@ -85,7 +85,7 @@ def _run(name: str, step: Callable[[dict[str, Any]], object], plain: dict[str, A
     except Exception as error:
         msg = f"{name} failed with {type(error).__name__}"
         raise PayloadError(msg) from error
-    if not isinstance(result, dict):
+    if type(result) is not dict:
         msg = f"{name} gave a {type(result).__name__} and not a dict"
         raise PayloadError(msg)
-    return result
+    return cast("dict[str, Any]", result)

@@ -96,7 +96,7 @@ def _check_name(name: object, schema_version: object) -> None:
 
 def _check_class(kind: EventKind, others: Iterable[EventKind]) -> None:
     cls, name = kind.cls, kind.event_type
-    if not (isinstance(cls, type) and attrs.has(cls)):
+    if not attrs.has(cls):
         _refuse(name, "is registered with an attrs class")
     if _OWN.get(name, cls) is not cls or (cls in EVENT_TYPES and cls.__name__ != name):
         _refuse(name, f"can't be registered with {cls.__qualname__}: the events of an inventory keep their names")

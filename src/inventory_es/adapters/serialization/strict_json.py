@@ -8,7 +8,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import msgspec
 
@@ -54,7 +54,7 @@ def read_object(data: bytes) -> dict[str, Any]:
     """
     try:
         text = data.decode("utf-8")
-        value = _decoder.decode(text)
+        value: Any = _decoder.decode(text)
         if "\\u" in text:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except UnicodeError:
@@ -66,13 +66,13 @@ def read_object(data: bytes) -> dict[str, Any]:
     except RecursionError:
         msg = "it is nested too deep for the stack"
         raise PayloadError(msg) from None
-    if not isinstance(value, dict):
+    if type(value) is not dict:
         msg = "it is not a JSON object"
         raise PayloadError(msg)
-    return value
+    return cast("dict[str, Any]", value)
 
 
-def write_object(value: object, max_bytes: int) -> bytes:
+def write_object(value: Any, max_bytes: int) -> bytes:
     """Write an object that :func:`read_object` gives back equal.
 
     Raises:
@@ -91,30 +91,30 @@ def write_object(value: object, max_bytes: int) -> bytes:
     return data
 
 
-def _check_plain(value: object, place: str, depth: int) -> None:
-    match value:
-        case None | bool():
-            return
-        case int() if type(value) is int and -MAX_INTEGER <= value <= MAX_INTEGER:
-            return
-        case float() if type(value) is float and math.isfinite(value):
-            return
-        case str() if type(value) is str:
-            return
-        case dict() if depth <= MAX_DEPTH and all(type(key) is str for key in value):
-            for key, item in value.items():
-                _check_plain(item, f"{place}.{key}", depth + 1)
-        case list() | tuple() if depth <= MAX_DEPTH:
-            for index, item in enumerate(value):
-                _check_plain(item, f"{place}[{index}]", depth + 1)
-        case int() | float() | dict() | list() | tuple() if type(value) in {int, float, dict, list, tuple}:
-            msg = (
-                f"{place[1:] or 'it'} is no JSON that every reader keeps: a number out of range, a key that is no text, or nested too deep"
-            )
-            raise PayloadError(msg)
-        case _:
-            msg = f"{place[1:] or 'it'} is a {type(value).__name__}, which has no JSON form: register an unstructure hook for it"
-            raise PayloadError(msg)
+def _check_plain(value: Any, place: str, depth: int) -> None:
+    kind = cast("Any", type(value))
+    if kind is str or kind is bool or value is None:
+        return
+    if kind is dict or kind is list or kind is tuple:
+        if depth > MAX_DEPTH:
+            _refuse(place, f"is nested deeper than {MAX_DEPTH} levels")
+        for key, item in value.items() if kind is dict else enumerate(value):
+            if kind is dict and type(key) is not str:
+                _refuse(place, f"has a key that is a {type(key).__name__}: JSON has texts alone")
+            _check_plain(item, f"{place}.{key}", depth + 1)
+    elif kind is int:
+        if not -MAX_INTEGER <= value <= MAX_INTEGER:
+            _refuse(place, "is outside ±2^53, where readers disagree: write it as a text")
+    elif kind is float:
+        if not math.isfinite(value):
+            _refuse(place, "is NaN or infinite, which JSON has not")
+    else:
+        _refuse(place, f"is a {kind.__name__}, which has no JSON form: register an unstructure hook for it")
+
+
+def _refuse(place: str, problem: str) -> NoReturn:
+    msg = f"{place[1:] or 'it'} {problem}"
+    raise PayloadError(msg)
 
 
 def _check_depth(data: bytes) -> None:
