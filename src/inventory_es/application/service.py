@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from types import TracebackType
 from typing import Self, cast
 from uuid import UUID
@@ -85,7 +86,7 @@ class InventoryService:
             QuantityOverflowError: more than 2^53−1 units would be on hand.
         """
         command = c.AddStock(
-            inventory_id=InventoryId(product_id, store_id),
+            inventory_id=_inventory(product_id, store_id),
             command_id=self._id(command_id),
             quantity=quantity,
             reason=reason,
@@ -127,7 +128,7 @@ class InventoryService:
             CommandExpiredError: ``not_after`` has passed.
         """
         command = c.ReserveStock(
-            inventory_id=InventoryId(product_id, store_id),
+            inventory_id=_inventory(product_id, store_id),
             reservation_id=self._id(reservation_id),
             quantity=quantity,
             ttl=ttl,
@@ -238,7 +239,7 @@ class InventoryService:
             WouldBreakReservationsError: fewer would be left than are promised, and ``shortfall`` is REJECT.
         """
         command = c.AdjustStock(
-            inventory_id=InventoryId(product_id, store_id),
+            inventory_id=_inventory(product_id, store_id),
             command_id=self._id(command_id),
             delta=delta,
             reason=reason,
@@ -266,7 +267,7 @@ class InventoryService:
             ValueError: ``observed_version`` is not there yet.
         """
         command = c.RecordCount(
-            inventory_id=InventoryId(product_id, store_id),
+            inventory_id=_inventory(product_id, store_id),
             command_id=self._id(command_id),
             counted=counted,
             observed_version=observed_version,
@@ -277,7 +278,7 @@ class InventoryService:
 
     async def expire(self, product_id: Id, store_id: Id, *, limit: int = 500, command_id: Id | None = None) -> CommandResult:
         """Release what is due, oldest first, up to ``limit`` reservations. Every other write closes what is due anyway."""
-        command = c.ExpireReservations(inventory_id=InventoryId(product_id, store_id), command_id=self._id(command_id), limit=limit)
+        command = c.ExpireReservations(inventory_id=_inventory(product_id, store_id), command_id=self._id(command_id), limit=limit)
         return cast(CommandResult, await self._execute(command, named=command_id is not None))
 
     async def execute(self, command: c.Command, *, expected_version: int | None = None) -> Outcome:
@@ -383,6 +384,16 @@ class InventoryService:
 
     async def _execute(self, command: c.Command, *, named: bool) -> Outcome:
         return await self._ready().handler.execute(command, named=named)
+
+
+def _inventory(product_id: Id, store_id: Id) -> InventoryId:
+    """The same object for the same texts, where that is recent, with the stream id that it keeps."""
+    if type(product_id) is str and type(store_id) is str:
+        return _recent(product_id, store_id)
+    return InventoryId(product_id, store_id)
+
+
+_recent = lru_cache(maxsize=8_192)(InventoryId)
 
 
 def _not_open() -> StoreClosedError:
