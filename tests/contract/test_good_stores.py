@@ -1,13 +1,14 @@
-"""A kit that rejects a good adapter is broken: stores that are built differently keep every promise without a known failure."""
+"""A kit that rejects a good adapter is broken: stores that are built differently keep every promise without a known failure.
+
+Beside these: the memory and the file store, and a synchronous store over SQLite behind ``in_threads``, each in a file of its own.
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from inventory_es.ports import EventStore
 from inventory_es.testing import EventStoreContract, Site
-from tests.contract.stores.in_threads import InThreads
 from tests.contract.stores.plain_store import PlainStore, PlainStreams, WindowStore, shelf_of
-from tests.contract.stores.sqlite_store import SqliteStore
 
 
 class TestPlainStore(EventStoreContract):
@@ -32,11 +33,3 @@ class TestStoreWithWindowOfIds(TestPlainStore):
     async def open_store(self, site: Site) -> AsyncIterator[EventStore]:
         with shelf_of(site.name) as shelf:
             yield WindowStore(shelf)
-
-
-class TestSynchronousSqliteStore(EventStoreContract):
-    @asynccontextmanager
-    async def open_store(self, site: Site) -> AsyncIterator[EventStore]:
-        store = InThreads(SqliteStore(str(site.path / "events.db")))
-        yield store
-        await store.aclose()

@@ -23,7 +23,12 @@ _site_numbers = count(1)
 
 @attrs.define(eq=False)
 class Run:
-    """One run of one case: where, on which event loop, under which schedule, and what happened."""
+    """One run of one case: where, on which event loop, under which schedule, and what happened.
+
+    Attributes:
+        adapter: its name and what it declares beyond the least, for the report.
+        declared: everything that it declares, by name.
+    """
 
     contract: "Contract"
     promise: Promise
@@ -33,6 +38,7 @@ class Run:
     history: History
     schedule: Schedule
     adapter: str = "not opened"
+    declared: Mapping[str, object] = {}
 
     def not_declared(self, what: str) -> NoReturn:
         """End the case: it needs ``what``, which the adapter does not declare."""
@@ -51,6 +57,7 @@ class Contract:
         known_failures: promise ids and why they fail. Strict: a case that passes although it stands here fails.
         patience: how long one run of a case may take, in seconds, before it is taken for hanging.
         seeds: schedules to run instead of each case's own choice; 0 is the plain one.
+        last_run: what was run last, for who shows it.
     """
 
     kind: ClassVar[str] = "adapter"
@@ -59,6 +66,7 @@ class Contract:
     known_failures: Mapping[str, str] = {}
     patience: float = 30.0
     seeds: Sequence[int] | None = None
+    last_run: Run | None = None
 
     @classmethod
     def lifespan(cls) -> AbstractContextManager[None]:
@@ -83,7 +91,7 @@ class Contract:
         cls._lifespan.__exit__(None, None, None)
 
     def run_case(self, promise: Promise, body: CaseBody) -> None:
-        """Run one case in all its circumstances.
+        """Run one case on every event loop, under every schedule.
 
         Raises:
             BrokenPromiseError: the adapter breaks the promise, or keeps one that ``known_failures`` says it breaks.
@@ -103,6 +111,15 @@ class Contract:
         if reason is not None:
             raise BrokenPromiseError(promise, f"{promise.id}  passes, although known_failures says: {reason}. Take it off the list.")
 
+    @property
+    def address(self) -> str:
+        """How a command line names this contract: ``tests/test_store.py:TestStore`` below the current folder, else ``module:TestStore``."""
+        kind = type(self)
+        source = getattr(sys.modules.get(kind.__module__), "__file__", None)
+        if source is not None and Path(source).is_relative_to(Path.cwd()):
+            return f"{Path(source).relative_to(Path.cwd())}:{kind.__qualname__}"
+        return f"{kind.__module__}:{kind.__qualname__}"
+
     def bench(self, run: Run) -> Any:
         """The workbench that is handed to the cases of this contract."""
         return run
@@ -113,6 +130,7 @@ class Contract:
             name = f"{promise.id.lower().replace('-', '_')}_{os.getpid()}_{next(_site_numbers)}"
             site = Site(name, Path(folder))
             run = Run(self, promise, backend, seed, site, History(), Schedule(seed, promise.id))
+            self.last_run = run
             try:
                 anyio.run(self._play, body, run, backend=backend)
             except Exception as error:  # noqa: BLE001  # whatever the adapter raises is what the report is about
@@ -146,18 +164,9 @@ class Contract:
             circumstances=f"backend {run.backend}, {schedule}",
             history=str(run.history),
             repeat=(
-                f"python -m inventory_es.testing check {address_of(type(self))} "
-                f"--only {run.promise.id} --backend {run.backend} --seed {run.seed}"
+                f"python -m inventory_es.testing check {self.address} --only {run.promise.id} --backend {run.backend} --seed {run.seed}"
             ),
         )
-
-
-def address_of(contract: type[Contract]) -> str:
-    """How a command line names a contract: ``tests/test_store.py:TestStore`` below the current folder, else ``module:TestStore``."""
-    source = getattr(sys.modules.get(contract.__module__), "__file__", None)
-    if source is not None and Path(source).is_relative_to(Path.cwd()):
-        return f"{Path(source).relative_to(Path.cwd())}:{contract.__qualname__}"
-    return f"{contract.__module__}:{contract.__qualname__}"
 
 
 def _single_leaf(error: BaseException) -> BaseException:

@@ -7,26 +7,27 @@ line of its own as it happens. It is made to be killed at any moment.
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 
+from inventory_es.testing.contract import Contract
+from inventory_es.testing.event_store import EventStoreContract
 from inventory_es.testing.event_store.writer import Step, write_rounds
-from inventory_es.testing.loading import load
+from inventory_es.testing.factory import contract_at
 from inventory_es.testing.site import Site
-
-if TYPE_CHECKING:
-    from inventory_es.testing.event_store.contract import EventStoreContract
 
 
 def main(arguments: list[str]) -> None:
     """Run the worker."""
     address, task = arguments[0], json.loads(arguments[1])
-    contract: Any = load(address)
-    anyio.run(_work, contract(), task, backend=task["backend"])
+    anyio.run(_work, contract_at(address), task, backend=task["backend"])
 
 
-async def _work(contract: "EventStoreContract", task: dict[str, Any]) -> None:
+async def _work(contract: Contract, task: dict[str, Any]) -> None:
+    if not isinstance(contract, EventStoreContract):
+        msg = f"{contract.address} is no contract of an event store"
+        raise TypeError(msg)
     site = Site(task["site"], Path(task["path"]))
     async with contract.open_store(site) as store:
         _tell({"ready": True})

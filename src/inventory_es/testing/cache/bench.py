@@ -98,6 +98,8 @@ class CacheBench:
         """Open an instance on the run's site; the first one must find it empty."""
         async with self.contract.open_cache(self.run.site, clock=self.clock) as raw:
             self._opened += 1
+            contract = self.contract
+            self.run.declared = {"capacity": contract.capacity, "is_durable": contract.is_durable, "when_down": contract.when_down}
             self.run.adapter = f"{type(raw).__name__} (declared: {self._declared()})"
             if self._opened == 1 and await raw.get("k") is not None:
                 raise MismatchError(
@@ -113,10 +115,7 @@ class CacheBench:
         await self.contract.let_time_pass(self.clock, by)
 
     def _declared(self) -> str:
-        contract = self.contract
-        capacity = f"capacity={contract.capacity}" if contract.capacity is not None else ""
-        shown = [capacity, "is_durable" if contract.is_durable else "", f"when_down={contract.when_down}"]
-        return ", ".join(filter(None, shown))
+        return ", ".join(f"{name}={value}" for name, value in self.run.declared.items() if value not in {None, False})
 
 
 def _show(entry: object) -> str:

@@ -34,6 +34,7 @@ class BusBench:
         """Open an instance on the run's site."""
         async with self.contract.open_bus(self.run.site) as raw:
             self.run.adapter = f"{type(raw).__name__} (declared: {declared_beyond(raw.capabilities, BusCapabilities())})"
+            self.run.declared = attrs.asdict(raw.capabilities)
             yield TestedBus(raw, self)
 
     def events(self, text: str) -> list[RecordedEvent]:

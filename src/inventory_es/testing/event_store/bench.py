@@ -34,6 +34,7 @@ class StoreBench:
         async with self.contract.open_store(self.run.site) as raw:
             self._opened += 1
             self.run.adapter = describe(raw)
+            self.run.declared = attrs.asdict(raw.capabilities)
             store = TestedStore(raw, self.labels, self.run, "" if self._opened == 1 else f"(instance {self._opened}) ")
             if self._opened == 1:
                 await self._refuse_leftovers(store)

@@ -13,7 +13,7 @@ import attrs
 from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from inventory_es.testing.contract import Contract, Run, address_of
+from inventory_es.testing.contract import Contract, Run
 from inventory_es.testing.event_store.writer import Step
 from inventory_es.testing.failure import MismatchError
 
@@ -75,7 +75,7 @@ class OtherProcess:
 
 def command(contract: Contract, run: Run, writer: str, rounds: int) -> Sequence[str] | None:
     """The command line of a worker on this run's site; ``None`` where no other process can import the contract."""
-    address = address_of(type(contract))
+    address = contract.address
     if "<locals>" in address or "__main__" in address:
         return None
     task = {"site": run.site.name, "path": str(run.site.path), "backend": run.backend, "writer": writer, "rounds": rounds}

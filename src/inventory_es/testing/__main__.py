@@ -1,0 +1,135 @@
+"""The command line of the kit: ``python -m inventory_es.testing check my_package:open_store``.
+
+Exit codes: 0 every promise is kept, 1 a promise is broken, 2 the command can't be run.
+"""
+
+import argparse
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from inventory_es.testing import matrix
+from inventory_es.testing.cache import CacheContract
+from inventory_es.testing.contract import Contract
+from inventory_es.testing.event_bus import EventBusContract
+from inventory_es.testing.event_store import EventStoreContract
+from inventory_es.testing.factory import contract_at
+from inventory_es.testing.runner import Result, Verdict, cases_of, run
+
+_PORTS: tuple[type[Contract], ...] = (EventStoreContract, CacheContract, EventBusContract)
+_MARKS: dict[Verdict, tuple[str, str]] = {
+    "kept": ("✓", "32"),
+    "broken": ("✗", "31;1"),
+    "not declared": ("–", "2"),
+    "known failure": ("!", "33"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; the exit code comes back."""
+    options = _parser().parse_args(arguments)
+    sys.path.insert(0, str(Path.cwd()))
+    if options.list and options.address is None:
+        for port in _PORTS:
+            _say(_paint(port.__name__, "1"))
+            _list(port, options.only)
+        return 0
+    if options.address is None:
+        return _refuse("name what to check: package.module:open_store, or path/to/test_file.py:TestMyStore")
+    try:
+        contract = contract_at(options.address, backend=(options.backend or ["asyncio"])[0])
+    except ValueError as error:
+        return _refuse(str(error))
+    known = {promise.id for promise, _ in cases_of(type(contract))}
+    if unknown := sorted(set(options.only) - known):
+        return _refuse(f"no promise {', '.join(unknown)} in {contract.kind}: --list shows them")
+    if options.list:
+        _list(type(contract), options.only)
+        return 0
+    return _check(contract, options)
+
+
+def _check(contract: Contract, options: argparse.Namespace) -> int:
+    if options.backend:
+        contract.backends = tuple(options.backend)
+    if options.seed is not None:
+        contract.seeds = (options.seed,)
+    if options.seeds is not None:
+        contract.seeds = range(options.seeds + 1)
+    start = time.perf_counter()
+    results: list[Result] = []
+    for result in run(contract, options.only):
+        if not results and contract.last_run is not None:
+            _say(_paint(contract.last_run.adapter, "1"), f"  on {' and '.join(contract.backends)}, plain and seeded schedules", "")
+        results.append(result)
+        _show(result)
+    for result in results:
+        if result.verdict == "broken":
+            _say("", result.detail)
+    _show_matrix(contract, results)
+    counts = Counter(result.verdict for result in results)
+    summary = " · ".join(f"{counts[verdict]} {verdict}" for verdict in _MARKS if counts[verdict])
+    _say("", _paint(f"{summary}   in {time.perf_counter() - start:.1f} s", _MARKS["broken" if counts["broken"] else "kept"][1]))
+    return 1 if counts["broken"] else 0
+
+
+def _show(result: Result) -> None:
+    mark, color = _MARKS[result.verdict]
+    note = {"kept": "", "broken": "BROKEN: see below", "not declared": "not declared: ", "known failure": "known failure: "}[result.verdict]
+    detail = "" if result.verdict in {"kept", "broken"} else result.detail
+    _say(f"  {_paint(mark, color)} {result.promise.id}  {result.promise.sentence}")
+    if note:
+        _say(f"           {_paint(note + detail, color)}")
+
+
+def _show_matrix(contract: Contract, results: Sequence[Result]) -> None:
+    if contract.last_run is None or not contract.last_run.declared:
+        return
+    table = [("capability", "declared", "observed"), *matrix.rows(contract.last_run.declared, results)]
+    widths = [max(len(row[column]) for row in table) for column in range(2)]
+    _say("")
+    for number, (name, declared, observed) in enumerate(table):
+        line = f"  {name:<{widths[0]}}  {declared:<{widths[1]}}  {observed}"
+        _say(_paint(line, "2") if number == 0 else line)
+
+
+def _list(kind: type[Contract], only: Sequence[str]) -> None:
+    for promise, _ in cases_of(kind, only):
+        _say(f"  {promise.id}  {promise.sentence}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m inventory_es.testing", description="Prove that an adapter keeps the promises of its port."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    check = commands.add_parser("check", help="run a contract against an adapter")
+    check.add_argument("address", nargs="?", help="package.module:open_store, or path/to/test_file.py:TestMyStore")
+    check.add_argument("--list", action="store_true", help="show the promises and run nothing")
+    check.add_argument("--only", action="append", default=[], metavar="ES-34", help="only this promise; may be given several times")
+    check.add_argument("--backend", action="append", choices=("asyncio", "trio"), help="only this event loop")
+    seeds = check.add_mutually_exclusive_group()
+    seeds.add_argument("--seed", type=int, help="only this schedule; 0 is the plain one")
+    seeds.add_argument("--seeds", type=int, help="the plain schedule and so many seeded ones, in every case")
+    return parser
+
+
+def _refuse(problem: str) -> int:
+    sys.stderr.write(f"error: {problem}\n")
+    return 2
+
+
+def _say(*lines: str) -> None:
+    for line in lines:
+        sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def _paint(text: str, color: str) -> str:
+    return f"\x1b[{color}m{text}\x1b[0m" if sys.stdout.isatty() else text
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,104 @@
+"""A contract of a mere factory, for the command line: ``my_package:open_store`` without a class around it."""
+
+import inspect
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import anyio
+
+from inventory_es.ports import Cache, EventBus, EventStore
+from inventory_es.testing.cache import CacheContract
+from inventory_es.testing.clock import ManualClock
+from inventory_es.testing.contract import Contract
+from inventory_es.testing.event_bus import EventBusContract
+from inventory_es.testing.event_store import EventStoreContract
+from inventory_es.testing.loading import load
+from inventory_es.testing.site import Site
+
+
+def contract_at(address: str, *, backend: str = "asyncio") -> Contract:
+    """The contract that an address names: a contract class, or a factory of adapters.
+
+    A factory takes a site (a cache's factory a site and ``clock=``) and gives an adapter, an async context manager of one, or an
+    awaitable of either. Which port it serves is seen by opening it once.
+
+    Args:
+        address: ``package.module:Name`` or ``path/to/file.py:Name``.
+        backend: the event loop for that look.
+
+    Raises:
+        ValueError: the address names nothing, or nothing of this kind.
+    """
+    found = load(address)
+    if isinstance(found, type) and issubclass(found, Contract):
+        return found()
+    if not callable(found):
+        msg = f"{address} is neither a contract class nor a factory that takes a site"
+        raise ValueError(msg)  # noqa: TRY004  # the address is what is wrong, not a type in the caller's code
+    if "clock" in inspect.signature(found).parameters:
+        return _FactoryCache(address, found)
+    adapter = anyio.run(_look, found, backend=backend)
+    if isinstance(adapter, EventStore):
+        return _FactoryStore(address, found)
+    if isinstance(adapter, EventBus):
+        return _FactoryBus(address, found)
+    hint = ": a factory of a cache takes clock=, so that time can be moved" if isinstance(adapter, Cache) else ""
+    msg = f"{address} gives a {type(adapter).__name__}, which is no EventStore, EventBus or Cache{hint}"
+    raise ValueError(msg)
+
+
+@asynccontextmanager
+async def _opened(factory: Callable[..., Any], *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+    made = factory(*args, **kwargs)
+    if inspect.isawaitable(made):
+        made = await made
+    if hasattr(made, "__aenter__"):
+        async with made as adapter:
+            yield adapter
+        return
+    try:
+        yield made
+    finally:
+        await made.aclose()
+
+
+async def _look(factory: Callable[..., Any]) -> object:
+    with TemporaryDirectory(prefix="inventory-es-", ignore_cleanup_errors=True) as folder:
+        async with _opened(factory, Site("look", Path(folder))) as adapter:
+            return adapter
+
+
+class _Addressed:
+    """A contract made for an address keeps it, so that other processes and the reader can make it again."""
+
+    def __init__(self, address: str, factory: Callable[..., Any]) -> None:
+        self._address = address
+        self._factory = factory
+
+    @property
+    def address(self) -> str:
+        return self._address
+
+
+class _FactoryStore(_Addressed, EventStoreContract):
+    @asynccontextmanager
+    async def open_store(self, site: Site) -> AsyncIterator[EventStore]:
+        async with _opened(self._factory, site) as store:
+            yield store
+
+
+class _FactoryCache(_Addressed, CacheContract):
+    @asynccontextmanager
+    async def open_cache(self, site: Site, *, clock: ManualClock) -> AsyncIterator[Cache]:
+        async with _opened(self._factory, site, clock=clock) as cache:
+            yield cache
+
+
+class _FactoryBus(_Addressed, EventBusContract):
+    @asynccontextmanager
+    async def open_bus(self, site: Site) -> AsyncIterator[EventBus]:
+        async with _opened(self._factory, site) as bus:
+            yield bus

@@ -1,0 +1,39 @@
+"""What an adapter declares beside what its cases observed."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from inventory_es.testing.runner import Result
+
+PROVED_BY: Mapping[str, Sequence[str]] = {
+    "durability": ("ES-21", "ES-36", "ES-45"),
+    "feed": ("ES-33", "ES-34", "ES-35", "ES-36"),
+    "multi_process": ("ES-42", "ES-43"),
+    "multi_stream": ("ES-15",),
+    "group_commit": ("ES-47",),
+    "unique_event_ids": ("ES-17", "ES-18", "ES-19"),
+    "max_event_bytes": ("ES-29", "EB-19"),
+    "max_append_events": ("ES-14",),
+    "max_append_bytes": ("ES-14",),
+    "capacity": ("CA-13",),
+    "is_durable": ("CA-20",),
+    "when_down": ("CA-18",),
+    "durable": ("EB-11", "EB-17", "EB-20"),
+    "late_subscribers": ("EB-16",),
+    "max_deliveries": ("EB-09",),
+    "max_pending": ("EB-12",),
+}
+"""By capability, the promises that hold a declaration, and its absence, to what is observed."""
+
+
+def rows(declared: Mapping[str, object], results: Sequence[Result]) -> Iterator[tuple[str, str, str]]:
+    """One row per capability: its name, what is declared, what its cases observed."""
+    for name, value in declared.items():
+        proved_by = PROVED_BY.get(name, ())
+        yield name, str(value), " · ".join(_verdicts(results, proved_by)) or "not run"
+
+
+def _verdicts(results: Sequence[Result], promise_ids: Sequence[str]) -> Iterator[str]:
+    for promise_id in promise_ids:
+        verdicts = sorted({result.verdict for result in results if result.promise.id == promise_id})
+        if verdicts:
+            yield f"{promise_id} {', '.join(verdicts)}"
