@@ -150,7 +150,7 @@ class FileStoreEngine:
         wanted = set(event_ids)
         with self._serving():
             with self._current() as index:
-                places = [place for event_id in wanted for place in index.candidates(event_key(event_id, key))]
+                places = sorted({place for event_id in wanted for place in index.candidates(event_key(event_id, key))})
             found = [event for event in self._events(places) if event.event_id in wanted and event.stream == stream]
         return sorted(found, key=lambda event: event.version)
 
@@ -220,6 +220,13 @@ class FileStoreEngine:
         """
         with self._serving():
             return self._maintenance.tidy(self._journal.tail(), max_events=max_events)
+
+    def rebuild(self) -> None:
+        """Load every table of the index, make those anew that have no good file, and doubt all people's files; closing writes them."""
+        with self._serving():
+            with self._mutex:
+                self._index.load()
+            self._maintenance.doubt_all()
 
     def close(self) -> None:
         """Tidy to the end and release every handle. Closing twice is fine. After a fork only the handles of this process are dropped."""

@@ -77,27 +77,43 @@ def open_folder(file_system: FileSystem, path: str, *, creation_id: str) -> Stor
     if not file_system.exists(path):
         with suppress(FileExistsError):  # another process is making it too
             file_system.make_directory(path)
-        file_system.sync_directory(path.rpartition("/")[0] or "/")
     names = set(file_system.list_directory(path))
-    if "format.json" not in names:
-        if not names <= _UNFINISHED:
-            _refuse(path, "the folder has other files and no format.json: name an empty or a new folder")
+    if "format.json" not in names and not names <= _UNFINISHED:
+        _refuse(path, "the folder has other files and no format.json: name an empty or a new folder")
+    if "format.json" not in names or not file_system.list_directory(f"{path}/journal"):
         _create(file_system, path, creation_id)
     return StoreFolder(path, _read_creation_id(file_system, path))
 
 
+def find_folder(file_system: FileSystem, path: str) -> StoreFolder:
+    """The folder of a store that is there. Nothing is changed.
+
+    Raises:
+        IncompatibleStoreError: there is none, or one of a newer format.
+        OSError: as the file system raises it.
+    """
+    if not file_system.exists(f"{path}/format.json"):
+        _refuse(path, "there is no format.json")
+    return StoreFolder(path, _read_creation_id(file_system, path))
+
+
 def _create(file_system: FileSystem, path: str, creation_id: str) -> None:
+    """Make the folder a store. Done anew while there is no event: whoever did it may have died or failed before it was durable."""
+    file_system.sync_directory(path.rpartition("/")[0] or "/")
     lock = file_system.open_lock(f"{path}/.lock")
     try:
         lock.acquire()
         names = file_system.list_directory(path)
-        if "format.json" in names:
-            return
+        is_new = "format.json" not in names
         for directory in ("journal", "events"):
             if directory not in names:
                 file_system.make_directory(f"{path}/{directory}")
-            elif file_system.list_directory(f"{path}/{directory}"):
+            elif is_new and file_system.list_directory(f"{path}/{directory}"):
                 _refuse(path, f"format.json is missing and {directory} is not empty: restore format.json from a backup")
+        if not is_new:
+            if file_system.list_directory(f"{path}/journal"):
+                return
+            creation_id = _read_creation_id(file_system, path)
         if _DRAFT in names:
             file_system.remove(f"{path}/{_DRAFT}")
         write_format(file_system, path, creation_id)
