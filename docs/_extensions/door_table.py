@@ -2,12 +2,15 @@
 
 import importlib
 import inspect
+import re
 from typing import get_args
 
 from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+
+ROLE = re.compile(r":\w+:`~?([^`]+)`")
 
 
 class DoorTable(SphinxDirective):
@@ -34,7 +37,7 @@ def _sentence(value: object) -> str:
     if get_args(value):
         return "Any of " + ", ".join(f"`{getattr(member, '__name__', member)}`" for member in get_args(value))
     summary = " ".join((inspect.getdoc(value) or "").split("\n\n")[0].split())
-    return summary.replace("|", "\\|").replace("``", "`")
+    return ROLE.sub(r"`\1`", summary).replace("|", "\\|").replace("``", "`")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -1,10 +1,18 @@
 """Signatures as a caller would write them: ``Purpose.ORDER``, and no ``-> None`` after a class."""
 
 import re
+from typing import get_args
 
 from sphinx.application import Sphinx
 
+from inventory_es.commands import Command
+from inventory_es.events import Event
+
 ENUM_MEMBER = re.compile(r"<(\w+\.\w+): [^>]+>")
+ALIASES = {
+    " | ".join(kind.__name__ for kind in get_args(alias)): name
+    for name, alias in {"Command": Command, "Event": Event}.items()
+}
 
 
 def tidy(
@@ -13,7 +21,10 @@ def tidy(
     """Tidy one signature."""
     if not signature:
         return None
-    return ENUM_MEMBER.sub(r"\1", signature), "" if what in {"class", "exception"} else answer
+    signature = ENUM_MEMBER.sub(r"\1", signature)
+    for spelled_out, name in ALIASES.items():
+        signature = signature.replace(spelled_out, name)
+    return signature, "" if what in {"class", "exception"} else answer
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -5,10 +5,18 @@ import inspect
 import subprocess
 import sys
 from importlib.metadata import entry_points
+from typing import get_args
 
 import pytest
 
 import inventory_es
+import inventory_es.commands
+import inventory_es.errors
+import inventory_es.events
+from inventory_es.commands import Command
+from inventory_es.errors import InventoryError
+from inventory_es.events import Event
+from tests.architecture.sources import subclasses
 
 MOST_NAMES = 40
 DOORS = (
@@ -29,6 +37,12 @@ def test_names_are_sorted_and_documented(door: str) -> None:
     assert names == sorted(set(names)), "sorted, each once"
     silent = [name for name in names if needs_docstring(getattr(module, name)) and not inspect.getdoc(getattr(module, name))]
     assert silent == []
+
+
+def test_the_doors_leave_nothing_inside() -> None:
+    assert {kind.__name__ for kind in subclasses(InventoryError)} | {"InventoryError"} == set(inventory_es.errors.__all__)
+    assert {kind.__name__ for kind in get_args(Event)} | {"Event"} == set(inventory_es.events.__all__)
+    assert {kind.__name__ for kind in get_args(Command)} | {"Command"} <= set(inventory_es.commands.__all__)
 
 
 def needs_docstring(value: object) -> bool:
