@@ -83,19 +83,19 @@ class CommitWriter:
         await self._finished.wait()
 
     def _run(self) -> None:
-        is_tidy = False
+        patience: float | None = _IDLE
         while True:
             try:
-                request = self._queue.get(timeout=None if is_tidy else _IDLE)
+                request = self._queue.get(timeout=patience)
             except Empty:
-                is_tidy = self._tidy()
+                patience = None if self._tidy() else 0.0
                 continue
             if request is None:
                 break
             requests, is_last = self._gather(request)
             if requests:
                 self._commit(requests)
-                is_tidy = False
+                patience = _IDLE
             if is_last:
                 break
             if self._engine.backlog > _MAX_BACKLOG:

@@ -15,7 +15,7 @@ from typing import NamedTuple, NoReturn
 
 from inventory_es.adapters.file.hash_slots import event_key, stream_key
 from inventory_es.adapters.file.index_file import SealedTable, load_table, pack_table
-from inventory_es.adapters.file.index_table import LENGTH_BITS, MAX_STORED_BYTES, GrowingTable, IndexTable
+from inventory_es.adapters.file.index_table import GrowingTable, IndexTable, unpack_place
 from inventory_es.adapters.file.journal import Journal
 from inventory_es.adapters.file.journal_line import TRAILER_SIZE, Line, read_trailer
 from inventory_es.adapters.file.journal_state import JournalTail
@@ -88,6 +88,11 @@ class StoreIndex:
             start = table.end
         self._grow_from(start)
         self.follow(tail)
+
+    def load(self) -> None:
+        """Have every table at hand, made anew from its segment where its file is missing or wrong."""
+        for _ in self._newest_first():
+            pass
 
     def follow(self, tail: JournalTail) -> None:
         """Take in what was written up to ``tail``, by whomever.
@@ -273,8 +278,7 @@ class StoreIndex:
 
 
 def _place(table: IndexTable, row: int) -> EventPlace:
-    place = table.places[row]
-    return EventPlace(table.segment, place >> LENGTH_BITS, place & MAX_STORED_BYTES)
+    return EventPlace(table.segment, *unpack_place(table.places[row]))
 
 
 def _first_position(table: IndexTable) -> int:

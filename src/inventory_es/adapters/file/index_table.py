@@ -15,7 +15,7 @@ from inventory_es.adapters.file.hash_slots import stream_key
 from inventory_es.adapters.file.journal_state import JournalTail
 
 LENGTH_BITS = 24
-MAX_STORED_BYTES = (1 << LENGTH_BITS) - 1
+_LENGTHS = (1 << LENGTH_BITS) - 1
 _MASK = (1 << 64) - 1
 
 
@@ -56,7 +56,7 @@ class IndexTable(Protocol):
 
     @property
     def places(self) -> Sequence[int]:
-        """By row, the place of an event in its segment; see :func:`pack_place`."""
+        """By row, the place of an event in its segment; see :func:`unpack_place`."""
         ...
 
     @property
@@ -77,9 +77,9 @@ class IndexTable(Protocol):
         ...
 
 
-def pack_place(offset: int, length: int) -> int:
-    """A place in a segment as one number: ``offset << LENGTH_BITS | length``, so that places sort by offset."""
-    return offset << LENGTH_BITS | length
+def unpack_place(place: int) -> tuple[int, int]:
+    """The offset and the length of a stored form in its segment, from ``offset << LENGTH_BITS | length``."""
+    return place >> LENGTH_BITS, place & _LENGTHS
 
 
 @attrs.define

@@ -11,7 +11,7 @@ from inventory_es.adapters.file.journal_state import JournalTail
 from inventory_es.adapters.file.people_files import PeopleFiles
 
 _logger = logging.getLogger(__name__)
-_ALL = 1 << 62
+_CHUNK = 10_000
 
 
 class Maintenance:
@@ -46,6 +46,10 @@ class Maintenance:
         if self._journal.was_recovered:
             self._people.distrust(self._index.segment_start)
 
+    def doubt_all(self) -> None:
+        """Have all people's files compared."""
+        self._people.distrust(self._journal.start)
+
     def tidy(self, tail: JournalTail, *, max_events: int) -> bool:
         """Write what is due; see :meth:`FileStoreEngine.tidy`."""
         with self._mutex:
@@ -67,7 +71,8 @@ class Maintenance:
         """Write all that is due, and the index file of the current segment, for a quick opening."""
         self._not_written.clear()
         tail = self._index.end
-        self.tidy(tail, max_events=_ALL)
+        while not self.tidy(tail, max_events=_CHUNK):
+            pass
         tables = self._index.current()
         if tables:
             self._write(tail.segment, tables)

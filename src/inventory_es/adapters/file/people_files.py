@@ -15,7 +15,7 @@ from inventory_es.adapters.file.journal_state import JournalTail, read_state, wr
 from inventory_es.adapters.file.stored_form import LINE_START, parse_stream, split_line
 from inventory_es.ports.file_system import File, FileSystem
 
-_WINDOW = 4 << 20
+_FIRST_REACH = 64 << 10
 
 
 class _LastLine(msgspec.Struct):
@@ -127,18 +127,27 @@ class PeopleFiles:
 
 def _last_whole_line(file: File, size: int, name: str) -> tuple[int, int]:
     """Where the last good line of a people's file ends, and its version; 0 and 0 if there is none."""
-    start = max(0, size - _WINDOW)
-    window = file.read(size - start, start)
-    end = window.rfind(b"\n") + 1
-    while end > 0:
-        begin = window.rfind(b"\n", 0, end - 1) + 1
-        try:
-            last = msgspec.json.decode(window[begin:end], type=_LastLine)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+    reach = _FIRST_REACH
+    while True:
+        start = max(0, size - reach)
+        window = file.read(size - start, start)
+        end = window.rfind(b"\n") + 1
+        while (begin := window.rfind(b"\n", 0, end - 1) + 1) or (start == 0 and end):
+            version = _version(window[begin:end], name)
+            if version:
+                return start + end, version
             end = begin
-            continue
-        return (start + end, last.version) if last.stream == name else (0, 0)
-    return 0, 0
+        if start == 0:
+            return 0, 0
+        reach *= 8
+
+
+def _version(line: bytes, name: str) -> int:
+    try:
+        last = msgspec.json.decode(line, type=_LastLine)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return 0
+    return last.version if last.stream == name else 0
 
 
 def _position(tail: JournalTail) -> int:

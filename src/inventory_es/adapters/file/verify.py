@@ -1,0 +1,162 @@
+"""Checking a store's files against each other: journal, index, people's files, and what the events mean.
+
+Reads only. It does not stop others from writing, and looks no further than the durable end that it found when it began.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from heapq import merge
+from itertools import groupby, zip_longest
+from pathlib import Path
+
+import attrs
+
+from inventory_es.adapters.file.event_reading import EventReader, within_a_page
+from inventory_es.adapters.file.file_names import SUFFIX, file_name
+from inventory_es.adapters.file.findings import Finding, StreamCheck
+from inventory_es.adapters.file.index import EventPlace
+from inventory_es.adapters.file.index_table import StreamRun, unpack_place
+from inventory_es.adapters.file.journal_check import JournalCheck
+from inventory_es.adapters.file.journal_recovery import empty_tail
+from inventory_es.adapters.file.journal_segments import JournalSegments
+from inventory_es.adapters.file.journal_state import JournalState, read_state
+from inventory_es.adapters.file.operating_system import OperatingSystem
+from inventory_es.adapters.file.store_folder import StoreFolder, find_folder
+from inventory_es.adapters.file.stored_form import StoredEvent, parse_stream
+from inventory_es.ports.file_system import FileSystem
+
+_PAGE_EVENTS = 4_096
+
+
+def verify(
+    path: str | os.PathLike[str],
+    *,
+    file_system: FileSystem | None = None,
+    check_stream: StreamCheck | None = None,
+) -> Iterator[Finding]:
+    """Give everything that is wrong with a store, while looking.
+
+    After damage of the journal the rest is not looked at: it can't be told what it should be.
+
+    Args:
+        path: of the store's folder.
+        file_system: the operating system's, unless given.
+        check_stream: checks what the events of each stream mean (that balances fold); given the stream and its events in order.
+
+    Raises:
+        IncompatibleStoreError: there is no store, or one of a newer format.
+        OSError: something can't be read.
+    """
+    fs = OperatingSystem() if file_system is None else file_system
+    folder = find_folder(fs, str(Path(path).absolute()))
+    return _Verification(fs, folder, check_stream).run()
+
+
+@attrs.define
+class _Verification:
+    file_system: FileSystem
+    folder: StoreFolder
+    check_stream: StreamCheck | None
+
+    def run(self) -> Iterator[Finding]:
+        state = self._state(self.folder.lock)
+        segments = JournalSegments(self.file_system, self.folder.journal, name=self.folder.name)
+        try:
+            written = self._state(f"{self.folder.events}/.lock")
+            if state is None or state.dirty:
+                yield Finding("lock", self.folder.lock, None, None, "somebody writes, or died writing: opening the store recovers it")
+            if state is None:
+                return
+            check = JournalCheck(self.file_system, segments, state.tail, self.folder.seed, empty_tail(self.folder.seed))
+            is_good = True
+            for finding in check.run():
+                is_good = is_good and finding.concern != "journal"
+                yield finding
+            if is_good:
+                reader = EventReader(segments, name=self.folder.name)
+                yield from self._check_streams(check, reader, 0 if written is None else written.tail.position)
+        finally:
+            segments.close()
+
+    def _state(self, path: str) -> JournalState | None:
+        try:
+            file = self.file_system.open(path, "read")
+        except FileNotFoundError:
+            return None
+        try:
+            return read_state(file)
+        finally:
+            file.close()
+
+    def _check_streams(self, check: JournalCheck, reader: EventReader, written: int) -> Iterator[Finding]:
+        names = {".lock"}
+        tables = [checked.table for checked in check.checked.values()]
+        runs = merge(*(_placed(table.segment, table.places, table.runs()) for table in tables), key=_name)
+        for name, parts in groupby(runs, key=_name):
+            places = [place for _, part in parts for place in part]
+            file = file_name(parse_stream(name))
+            names.add(file)
+            yield from self._check_people_file(f"{self.folder.events}/{file}", reader, places, written)
+            yield from self._check_meaning(name, check, reader, places)
+        for name in self.file_system.list_directory(self.folder.events):
+            if name not in names:
+                problem = "the file belongs to no stream of this store"
+                yield Finding("foreign", f"{self.folder.events}/{name}", None, None, problem)
+
+    def _check_people_file(self, path: str, reader: EventReader, places: list[EventPlace], written: int) -> Iterator[Finding]:
+        """Every line up to the marked position is there and equals the journal's bytes; lines after it may be there."""
+        try:
+            file = self.file_system.open(path, "read")
+        except FileNotFoundError:
+            if reader.read(places[:1])[0].position <= written:
+                yield Finding("people", path, None, None, "the file is missing")
+            return
+        try:
+            content = file.read(file.size(), 0)
+        finally:
+            file.close()
+        offset = 0
+        lines = content.split(b"\n")
+        if lines.pop():
+            yield Finding("people", path, len(lines) + 1, content.rfind(b"\n") + 1, "the last line is not whole")
+            return
+        stored = (item for page in _pages(places) for item in zip(reader.read_stored(page), reader.read(page), strict=True))
+        for number, (line, item) in enumerate(zip_longest(lines, stored), 1):
+            if item is None:
+                yield Finding("people", path, number, offset, "the line is not in the journal")
+                return
+            if line is None:
+                if item[1].position <= written:
+                    yield Finding("people", path, number, offset, f"version {item[1].version} and what follows are missing")
+                return
+            if line != item[0]:
+                yield Finding("people", path, number, offset, f"the line is not version {item[1].version} as the journal has it")
+                return
+            offset += len(line) + 1
+
+    def _check_meaning(self, name: str, check: JournalCheck, reader: EventReader, places: list[EventPlace]) -> Iterator[Finding]:
+        if self.check_stream is None:
+            return
+        events = (StoredEvent(event) for page in _pages(places) for event in reader.read(page))
+        for version, problem in self.check_stream(parse_stream(name), events):
+            place = places[version - 1]
+            line = check.checked[place.segment].line_at(place.offset)
+            path = f"{self.folder.journal}/{place.segment:020d}{SUFFIX}"
+            yield Finding("stream", path, line, place.offset, f"version {version} of {name}: {problem}")
+
+
+def _placed(segment: int, places: Sequence[int], runs: Iterator[tuple[str, StreamRun]]) -> Iterator[tuple[str, list[EventPlace]]]:
+    for name, run in runs:
+        yield name, [EventPlace(segment, *unpack_place(places[row])) for row in run.rows]
+
+
+def _pages(places: Sequence[EventPlace]) -> Iterator[Sequence[EventPlace]]:
+    at = 0
+    while at < len(places):
+        page = within_a_page(places[at : at + _PAGE_EVENTS])
+        yield page
+        at += len(page)
+
+
+def _name(run: tuple[str, object]) -> str:
+    return run[0]
