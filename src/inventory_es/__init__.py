@@ -5,6 +5,8 @@ Start with :func:`open_inventory`; without ``await``, with :mod:`inventory_es.sy
 :mod:`inventory_es.adapters`, :mod:`inventory_es.testing`.
 """
 
+import logging
+
 from inventory_es.application.context import CommandContext, command_context
 from inventory_es.application.handler_settings import HandlerSettings
 from inventory_es.application.results import (
@@ -75,3 +77,5 @@ __all__ = [
     "command_context",
     "open_inventory",
 ]
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())

@@ -73,6 +73,9 @@ def test_every_url_scheme_opens() -> None:
 
 
 def test_opening_it_is_quiet() -> None:
-    script = "import logging, warnings; warnings.simplefilter('error'); import inventory_es; print(logging.getLogger().handlers)"
+    script = (
+        "import logging, warnings; warnings.simplefilter('error'); import inventory_es; "
+        "logging.getLogger('inventory_es').error('nobody asked'); print(logging.getLogger().handlers)"
+    )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert (run.stdout, run.stderr) == ("[]\n", "")
