@@ -1,0 +1,263 @@
+"""The properties that a log alone shows. A host can hold its own log against them: ``check_history(events)``."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
+
+import attrs
+
+from inventory_es.domain.events import (
+    Event,
+    ReservationExtendedEvent,
+    StockAddedEvent,
+    StockCommittedEvent,
+    StockReleasedEvent,
+    StockReservedEvent,
+)
+from inventory_es.domain.reasons import ReleaseReason
+from inventory_es.testing.domain.ledger import HistoryEntry, Sight, sights
+from inventory_es.testing.domain.telling import tell
+
+_SHOWN = 10
+
+
+@attrs.frozen
+class HistoryProperty:
+    """What holds after every event of every history.
+
+    Attributes:
+        id: as in the list of properties (``P9``).
+        sentence: what holds.
+        problem: what is wrong in the books after one event; ``None`` if nothing is.
+    """
+
+    id: str
+    sentence: str
+    problem: Callable[[Sight], str | None] = attrs.field(repr=False)
+
+    def violations(self, history: Iterable[HistoryEntry]) -> list["Violation"]:
+        """Where a history breaks this property."""
+        return list(violations(history, only=[self.id]))
+
+
+@attrs.frozen
+class Violation:
+    """A property does not hold.
+
+    Attributes:
+        id: of the property.
+        sentence: what should hold.
+        version: after which version.
+        event: after which event.
+        problem: what is wrong.
+    """
+
+    id: str
+    sentence: str
+    version: int
+    event: Event
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.id}  {self.sentence}\n  at        version {self.version}: {tell(self.event)}\n  problem   {self.problem}"
+
+
+class PropertyError(AssertionError):
+    """A property does not hold. The text is the whole report.
+
+    Attributes:
+        broken: ids of the properties.
+    """
+
+    def __init__(self, report: str, broken: frozenset[str]) -> None:
+        super().__init__(report)
+        self.broken = broken
+
+
+def check_history(history: Iterable[HistoryEntry], *, only: Iterable[str] | None = None) -> int:
+    """Hold a history against the properties that a log alone shows.
+
+    Args:
+        history: the events of one inventory from the first one, in stream order: ``Recorded``, or anything that has ``event``,
+            ``version`` and ``recorded_at``.
+        only: ids of the properties to check; all when left out.
+
+    Returns:
+        How many events were checked.
+
+    Raises:
+        PropertyError: one does not hold. It names the property, the event, and what is wrong.
+    """
+    entries = list(history)
+    found = list(violations(entries, only=only))
+    if found:
+        told = [str(violation) for violation in found[:_SHOWN]]
+        more = [f"and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
+        raise PropertyError("\n".join([*told, *more]), frozenset(violation.id for violation in found))
+    return len(entries)
+
+
+def violations(history: Iterable[HistoryEntry], *, only: Iterable[str] | None = None) -> Iterator[Violation]:
+    """Every place where a history breaks a property, in stream order.
+
+    Args:
+        history: as for :func:`check_history`.
+        only: ids of the properties to check; all when left out.
+
+    Raises:
+        KeyError: an id that names no property of a log.
+    """
+    chosen = list(HISTORY_PROPERTIES.values()) if only is None else [HISTORY_PROPERTIES[property_id] for property_id in only]
+    for sight in sights(history):
+        for one in chosen:
+            problem = one.problem(sight)
+            if problem is not None:
+                yield Violation(one.id, one.sentence, sight.entry.version, sight.event, problem)
+
+
+def _balance_in_bounds(sight: Sight) -> str | None:
+    on_hand, reserved = sight.event.on_hand, sight.event.reserved
+    return None if on_hand >= reserved >= 0 else f"on hand {on_hand}, reserved {reserved}"
+
+
+def _reserved_is_what_is_held(sight: Sight) -> str | None:
+    return _differs("reserved", sight.event.reserved, "the open reservations hold", sight.held)
+
+
+def _hold_adds_up(sight: Sight) -> str | None:
+    hold = sight.hold
+    if hold is None or (hold.remaining >= 0 and hold.original == hold.remaining + hold.committed + hold.released):
+        return None
+    return f"original {hold.original}, remaining {hold.remaining}, committed {hold.committed}, released {hold.released}"
+
+
+def _on_hand_adds_up(sight: Sight) -> str | None:
+    sums = sight.sums
+    return _differs("on hand", sight.event.on_hand, "added − committed + adjusted is", sums.added - sums.committed + sums.adjusted)
+
+
+def _reserved_adds_up(sight: Sight) -> str | None:
+    sums = sight.sums
+    return _differs("reserved", sight.event.reserved, "reserved − released − committed is", sums.reserved - sums.released - sums.committed)
+
+
+def _folds(sight: Sight) -> str | None:
+    return sight.does_not_fold
+
+
+def _versions_count(sight: Sight) -> str | None:
+    return _differs("version", sight.entry.version, "its place is", sight.number)
+
+
+def _time_goes_on(sight: Sight) -> str | None:
+    at, before = sight.entry.recorded_at, sight.time_before
+    return None if before is None or at >= before else f"{at.isoformat()} after {before.isoformat()}"
+
+
+def _nothing_due_is_left(sight: Sight) -> str | None:
+    due = sight.left_due
+    if due is None or _is_expiry(sight.event):
+        return None
+    return f"reservation {due.reservation_id!r} is still open, due since {due.expires_at}"
+
+
+def _commit_moves_both(sight: Sight) -> str | None:
+    event = sight.event
+    return _moved(sight, -event.quantity, -event.quantity) if isinstance(event, StockCommittedEvent) else None
+
+
+def _release_frees(sight: Sight) -> str | None:
+    return _moved(sight, 0, -sight.event.quantity) if isinstance(sight.event, StockReleasedEvent) else None
+
+
+def _reserve_promises(sight: Sight) -> str | None:
+    return _moved(sight, 0, sight.event.quantity) if isinstance(sight.event, StockReservedEvent) else None
+
+
+def _add_promises_nothing(sight: Sight) -> str | None:
+    return _moved(sight, sight.event.quantity, 0) if isinstance(sight.event, StockAddedEvent) else None
+
+
+def _never_more_than_promised(sight: Sight) -> str | None:
+    before, after = sight.hold_before, sight.hold
+    if after is None or isinstance(sight.event, StockReservedEvent):
+        return None
+    if after.committed + after.released > after.original:
+        return f"committed {after.committed} + released {after.released} of {after.original}"
+    if before is not None and (after.committed < before.committed or after.released < before.released):
+        return f"committed {before.committed} → {after.committed}, released {before.released} → {after.released}"
+    return None
+
+
+def _expiry_frees_the_rest_alone(sight: Sight) -> str | None:
+    event, before = sight.event, sight.hold_before
+    if not isinstance(event, StockReleasedEvent) or not _is_expiry(event) or before is None:
+        return None
+    if event.on_hand != sight.on_hand_before:
+        return f"on hand {sight.on_hand_before} → {event.on_hand}"
+    return None if (event.quantity, event.remaining) == (before.remaining, 0) else f"{event.quantity} of {before.remaining} left"
+
+
+def _closed_stays_closed(sight: Sight) -> str | None:
+    reservation_id = getattr(sight.event, "reservation_id", None)
+    if reservation_id is None:
+        return None
+    before = sight.hold_before
+    if isinstance(sight.event, StockReservedEvent):
+        return None if before is None else f"reservation id {reservation_id!r} was used before"
+    return None if before is not None and before.is_open else f"reservation {reservation_id!r} is not open"
+
+
+def _expires_in_time(sight: Sight) -> str | None:
+    before = sight.hold_before
+    if not _is_expiry(sight.event) or before is None:
+        return None
+    if before.expires_at is None:
+        return f"reservation {before.reservation_id!r} was firm"
+    return None if before.expires_at <= sight.entry.recorded_at else f"it was valid until {before.expires_at.isoformat()}"
+
+
+def _extends(sight: Sight) -> str | None:
+    event, before = sight.event, sight.hold_before
+    if not isinstance(event, ReservationExtendedEvent) or before is None:
+        return None
+    if before.expires_at != event.previous_expires_at:
+        return f"it was valid until {before.expires_at}, not until {event.previous_expires_at}"
+    return None if event.expires_at is None or event.expires_at > event.previous_expires_at else f"{before.expires_at} → {event.expires_at}"
+
+
+def _is_expiry(event: Event) -> bool:
+    return isinstance(event, StockReleasedEvent) and event.reason is ReleaseReason.EXPIRED
+
+
+def _moved(sight: Sight, on_hand: int, reserved: int) -> str | None:
+    moved = (sight.event.on_hand - sight.on_hand_before, sight.event.reserved - sight.reserved_before)
+    return None if moved == (on_hand, reserved) else f"on hand moved by {moved[0]:+}, reserved by {moved[1]:+}"
+
+
+def _differs(name: str, got: int, other: str, expected: int) -> str | None:
+    return None if got == expected else f"{name} {got}, but {other} {expected}"
+
+
+_ALL = (
+    HistoryProperty("P1", "On hand ≥ reserved ≥ 0.", _balance_in_bounds),
+    HistoryProperty("P2", "Reserved is the sum of what the open reservations still hold.", _reserved_is_what_is_held),
+    HistoryProperty("P3", "Of every reservation: original = remaining + committed + released, remaining ≥ 1 while open.", _hold_adds_up),
+    HistoryProperty("P4", "On hand is what was added − what was committed + what was adjusted.", _on_hand_adds_up),
+    HistoryProperty("P5", "Reserved is what was reserved − what was released − what was committed.", _reserved_adds_up),
+    HistoryProperty("P6", "The balance that an event carries is the folded one.", _folds),
+    HistoryProperty("P7", "Versions are 1 to n.", _versions_count),
+    HistoryProperty("P8", "Time never runs backwards.", _time_goes_on),
+    HistoryProperty("P9", "Whenever anything but an expiry is appended, nothing due by then is left open.", _nothing_due_is_left),
+    HistoryProperty("P10", "A commit lowers on hand and reserved by its quantity: what is free stays.", _commit_moves_both),
+    HistoryProperty("P11", "A release lowers reserved by its quantity, on hand stays.", _release_frees),
+    HistoryProperty("P12", "A reserve raises reserved by its quantity, on hand stays.", _reserve_promises),
+    HistoryProperty("P13", "An addition raises on hand by its quantity, reserved stays.", _add_promises_nothing),
+    HistoryProperty("P15", "Committed + released never exceed the original, and neither ever falls.", _never_more_than_promised),
+    HistoryProperty("P16", "An expiry frees all that remains, and never what was committed.", _expiry_frees_the_rest_alone),
+    HistoryProperty("P17", "A reservation id is used once, and a closed reservation is never touched again.", _closed_stays_closed),
+    HistoryProperty("P18", "No reservation expires before its time, and a confirmed one never.", _expires_in_time),
+    HistoryProperty("P19", "An extension never moves the time of expiry to an earlier one.", _extends),
+)
+
+HISTORY_PROPERTIES: Mapping[str, HistoryProperty] = MappingProxyType({one.id: one for one in _ALL})
+"""The properties that a log alone shows, by id. The others need the commands too: ``PROGRAM_PROPERTIES``."""

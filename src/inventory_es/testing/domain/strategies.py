@@ -1,0 +1,193 @@
+"""Strategies for values, commands and events of any shape, legal by themselves. Importing this registers them for ``st.from_type``.
+
+For commands that make sense in a state, for histories and for whole programs see ``walks``.
+"""
+
+import string
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hypothesis import strategies as st
+
+from inventory_es.domain.commands import (
+    AddStock,
+    AdjustStock,
+    Command,
+    CommitStock,
+    ConfirmReservation,
+    ExpireReservations,
+    ExtendReservation,
+    RecordCount,
+    ReleaseStock,
+    ReserveStock,
+)
+from inventory_es.domain.events import (
+    Event,
+    ReservationExtendedEvent,
+    StockAddedEvent,
+    StockAdjustedEvent,
+    StockCommittedEvent,
+    StockReleasedEvent,
+    StockReservedEvent,
+)
+from inventory_es.domain.identifiers import MAX_REFERENCE_LENGTH, InventoryId, ReservationRef
+from inventory_es.domain.quantity import MAX_QUANTITY, StockQuantity
+from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, Purpose, ReleaseReason, Remainder, Shortfall
+from inventory_es.domain.stream_id import MAX_PART_LENGTH, MAX_PARTS, StreamId
+
+NASTY_IDENTIFIERS = (
+    "-", "--", "%", "%2d", "%252d", "%%", "a-b", "a", "b-c", "A", "É", "é", "e\u0301", "ß", "İ", "ı", "ﬁ",
+    ".", "..", "../x", "/", "\\", "a/b", "con", "NUL", "aux.txt", " ", " a", "a ", "a b", ":", "*", "?", '"', "'", "<", "|", "~", "$HOME",
+    "'; DROP TABLE events; --", "${x}", "{{x}}", "null", "None", "0", "-1", "1e309", "\u00a0", "\u2028", "\u202e", "\ufeff", "\U0001f4e6",
+    "\U0001f1e9\U0001f1ea", "0f8fad5b-d9cb-469f-a165-70867728950e", "0F8FAD5B-D9CB-469F-A165-70867728950E", "0f8fad5b", "d9cb", "469f",
+    "a165", "70867728950e", "0f8fad5b-d9cb-469f-a165", "x" * MAX_PART_LENGTH, "-" * MAX_PART_LENGTH, "\U0001f4e6" * MAX_PART_LENGTH,
+)  # fmt: skip
+"""Identifiers that broke somebody's storage: separators, escapes, case, normal forms, reserved names, halves of UUIDs, the longest."""
+
+_LEGAL = st.characters(exclude_categories=("Cc", "Cs"))
+_FIRST_DAY = datetime(2000, 1, 1)  # noqa: DTZ001  # hypothesis wants bounds without a time zone
+_LAST_DAY = datetime(2200, 1, 1)  # noqa: DTZ001  # likewise
+
+
+def identifiers() -> st.SearchStrategy[str]:
+    """Legal identifiers of products, stores, reservations, commands and owners; many of them nasty."""
+    pieces = st.sampled_from((8, 4, 4, 4, 12)).flatmap(lambda n: st.text("0123456789abcdef", min_size=n, max_size=n))
+    return st.one_of(
+        st.text(string.ascii_letters + string.digits + "-_.%", min_size=1, max_size=8),
+        st.sampled_from(NASTY_IDENTIFIERS),
+        st.text(_LEGAL, min_size=1, max_size=MAX_PART_LENGTH),
+        st.uuids().map(str),
+        pieces,
+    )
+
+
+def references() -> st.SearchStrategy[str | None]:
+    """Legal references of commands, and none."""
+    text = st.text(_LEGAL, min_size=1, max_size=MAX_REFERENCE_LENGTH)
+    return st.one_of(st.none(), st.sampled_from(("order:1001", "urn:sheet:7")), text)
+
+
+def quantities(min_units: int = 1, max_units: int = MAX_QUANTITY) -> st.SearchStrategy[int]:
+    """Counts of units, mostly small ones, with the bounds among them.
+
+    Args:
+        min_units: the smallest, 0 or more.
+        max_units: the largest, up to 2^53−1.
+    """
+    return st.one_of(
+        st.integers(min_units, min(max_units, min_units + 9)),
+        st.sampled_from(sorted({min_units, max_units, max(min_units, max_units - 1)})),
+        st.integers(min_units, max_units),
+    )
+
+
+def instants() -> st.SearchStrategy[datetime]:
+    """Aware datetimes in UTC with microseconds, from 2000 to 2200."""
+    return st.datetimes(_FIRST_DAY, _LAST_DAY, timezones=st.just(UTC))
+
+
+def times_to_live() -> st.SearchStrategy[timedelta]:
+    """Legal times to live, from a microsecond to thirty years, with the usual ones."""
+    usual = (timedelta(microseconds=1), timedelta(seconds=1), timedelta(minutes=15), timedelta(days=1))
+    return st.one_of(st.sampled_from(usual), st.timedeltas(timedelta(microseconds=1), timedelta(days=10_957)))
+
+
+def inventory_ids() -> st.SearchStrategy[InventoryId]:
+    """Identities of inventories."""
+    return st.builds(InventoryId, identifiers(), identifiers())
+
+
+def reservation_refs() -> st.SearchStrategy[ReservationRef]:
+    """Addresses of reservations."""
+    return st.builds(ReservationRef, identifiers(), identifiers(), identifiers())
+
+
+def stream_ids() -> st.SearchStrategy[StreamId]:
+    """Ids of streams of any category, with one to sixteen parts, control characters among them."""
+    categories = st.text(string.ascii_lowercase + string.digits + "_", max_size=12).map(lambda rest: f"s{rest}")
+    part = st.one_of(identifiers(), st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8))
+    return st.builds(lambda category, parts: StreamId(category, *parts), categories, st.lists(part, min_size=1, max_size=MAX_PARTS))
+
+
+def commands(inventory_id: st.SearchStrategy[InventoryId] | None = None) -> st.SearchStrategy[Command]:
+    """Commands of every kind with fields of any legal value. Most of them are refused in most states.
+
+    Args:
+        inventory_id: to which inventories; any, when left out.
+    """
+    return st.one_of(*_by_command(inventory_id or inventory_ids()).values())
+
+
+def events(inventory_id: st.SearchStrategy[InventoryId] | None = None) -> st.SearchStrategy[Event]:
+    """Events of every kind with fields of any legal value, each by itself: for codecs and stores, which know no history.
+
+    Args:
+        inventory_id: of which inventories; any, when left out.
+    """
+    return st.one_of(*_by_event(inventory_id or inventory_ids()).values())
+
+
+def _by_command(where: st.SearchStrategy[InventoryId]) -> dict[type[Any], st.SearchStrategy[Any]]:
+    named: dict[str, st.SearchStrategy[Any]] = {"inventory_id": where, "command_id": identifiers(), "reference": references()}
+    held = {**named, "reservation_id": identifiers()}
+    some, shortfalls = st.none() | quantities(), st.sampled_from(Shortfall)
+    callers = st.sampled_from((ReleaseReason.CANCELLED, ReleaseReason.COMPENSATION))
+    differences = st.sampled_from([reason for reason in AdjustReason if reason is not AdjustReason.COUNT])
+    return {
+        AddStock: st.builds(AddStock, **named, quantity=quantities(), reason=st.sampled_from(AddReason)),
+        ReserveStock: st.builds(
+            ReserveStock,
+            inventory_id=where,
+            reservation_id=identifiers(),
+            reference=references(),
+            quantity=quantities(),
+            ttl=st.none() | times_to_live(),
+            purpose=st.sampled_from(Purpose),
+            owner_id=st.none() | identifiers(),
+            keep_available=quantities(0),
+            not_after=st.none() | instants(),
+        ),
+        ExtendReservation: st.builds(ExtendReservation, **held, ttl=times_to_live()),
+        ConfirmReservation: st.builds(ConfirmReservation, **held),
+        ReleaseStock: st.builds(ReleaseStock, **held, quantity=some, reason=callers),
+        CommitStock: st.builds(
+            CommitStock, **held, quantity=some, remainder=st.sampled_from(Remainder), reason=st.sampled_from(CommitReason)
+        ),
+        AdjustStock: st.builds(AdjustStock, **named, delta=_signed(), reason=differences, shortfall=shortfalls),
+        RecordCount: st.builds(RecordCount, **named, counted=quantities(0), observed_version=quantities(0), shortfall=shortfalls),
+        ExpireReservations: st.builds(ExpireReservations, **named, limit=quantities()),
+    }
+
+
+def _by_event(where: st.SearchStrategy[InventoryId]) -> dict[type[Any], st.SearchStrategy[Any]]:
+    held, maybe_instant, some = identifiers(), st.none() | instants(), quantities()
+    figure = st.none() | quantities(0)
+    fields: dict[type[Any], list[st.SearchStrategy[Any]]] = {
+        StockAddedEvent: [some, st.sampled_from(AddReason)],
+        StockReservedEvent: [some, held, st.sampled_from(Purpose), st.none() | identifiers(), maybe_instant],
+        ReservationExtendedEvent: [held, instants(), maybe_instant],
+        StockReleasedEvent: [some, held, quantities(0), st.sampled_from(ReleaseReason)],
+        StockCommittedEvent: [some, held, quantities(0), st.sampled_from(CommitReason)],
+        StockAdjustedEvent: [_signed(), st.sampled_from(AdjustReason), figure, figure],
+    }
+    return {kind: st.builds(_event, st.just(kind), where, st.tuples(*own), quantities(0), quantities(0)) for kind, own in fields.items()}
+
+
+def _event(kind: type[Any], where: InventoryId, own: tuple[Any, ...], one: int, other: int) -> Any:
+    return kind(where.product_id, where.store_id, *own, max(one, other), min(one, other))
+
+
+def _signed() -> st.SearchStrategy[int]:
+    return st.builds(lambda units, sign: sign * units, quantities(), st.sampled_from((1, -1)))
+
+
+def _register() -> None:
+    st.register_type_strategy(StockQuantity, quantities(0).map(StockQuantity))
+    st.register_type_strategy(InventoryId, inventory_ids())
+    st.register_type_strategy(ReservationRef, reservation_refs())
+    st.register_type_strategy(StreamId, stream_ids())
+    for kind, strategy in (_by_command(inventory_ids()) | _by_event(inventory_ids())).items():
+        st.register_type_strategy(kind, strategy)
+
+
+_register()

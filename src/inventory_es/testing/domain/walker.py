@@ -1,0 +1,202 @@
+"""Where to go next from a state: turns a few drawn numbers into a time and a command that lead into the corners of the domain."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+import attrs
+
+from inventory_es.domain.commands import (
+    AddStock,
+    AdjustStock,
+    Command,
+    CommitStock,
+    ConfirmReservation,
+    ExpireReservations,
+    ExtendReservation,
+    RecordCount,
+    ReleaseStock,
+    ReserveStock,
+)
+from inventory_es.domain.identifiers import InventoryId
+from inventory_es.domain.inventory import Inventory
+from inventory_es.domain.quantity import MAX_QUANTITY
+from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, Purpose, ReleaseReason, Remainder, Shortfall
+from inventory_es.testing.domain.programs import other_payload
+
+T = TypeVar("T")
+
+_TICK = timedelta(microseconds=1)
+_SECOND = timedelta(seconds=1)
+_LIVES = (600 * _SECOND, 60 * _SECOND, None, 600 * _SECOND, 60 * _SECOND, _SECOND, _TICK)
+_BACK = (_TICK, 30 * _SECOND, 60 * _SECOND, 61 * _SECOND)
+_DIFFERENCES = tuple(reason for reason in AdjustReason if reason is not AdjustReason.COUNT)
+
+
+class Choices:
+    """Reads choices off a number, like digits of changing base. The first option is the choice of 0.
+
+    Args:
+        number: 0 or more.
+    """
+
+    def __init__(self, number: int) -> None:
+        self._left = number
+
+    def of(self, *options: T) -> T:
+        """One of ``options``."""
+        self._left, choice = divmod(self._left, len(options))
+        return options[choice]
+
+
+def next_time(choices: Choices, inventory: Inventory, clock: datetime) -> datetime:
+    """What the clock says next.
+
+    Args:
+        choices: where to take the choices from.
+        inventory: whose open reservations have times of expiry.
+        clock: what it says now.
+    """
+    due = sorted({hold.expires_at for hold in inventory.reservations() if hold.expires_at is not None})
+    match choices.of("stand", "second", "due", "stand", "tick", "minute", "due", "stand", "due", "second", "stand", "second", "rare"):
+        case "stand":
+            return clock
+        case "tick":
+            return clock + _TICK
+        case "minute":
+            return clock + 60 * _SECOND
+        case "due" if due:
+            return choices.of(due[0], due[-1], due[len(due) // 2]) + choices.of(timedelta(0), -_TICK, _TICK)
+        case "rare":
+            return clock + choices.of(601 * _SECOND, timedelta(days=1), *(-back for back in _BACK))
+        case _:
+            return clock + _SECOND
+
+
+def next_command(
+    kind: Choices, fields: Choices, inventory: Inventory, at: datetime, *, name: str, earlier: Sequence[Command] = ()
+) -> Command:
+    """A command that makes sense in a state, or one right beyond the edge of it.
+
+    Args:
+        kind: where to take the choice of its kind from.
+        fields: where to take the choices of its fields from.
+        inventory: the state.
+        at: when it will be sent.
+        name: unique among the commands to this inventory.
+        earlier: commands that were sent before.
+    """
+    walker = _Walker(fields, inventory, at, name, tuple(earlier))
+    return kind.of(*walker.kinds())()
+
+
+@attrs.frozen
+class _Walker:
+    choices: Choices
+    inventory: Inventory
+    at: datetime
+    name: str
+    earlier: tuple[Command, ...]
+
+    def kinds(self) -> list[Callable[[], Command]]:
+        kinds: list[Callable[[], Command]] = [self.add, *[self.reserve] * 6, self.adjust, self.count]
+        if self.inventory.open_count:
+            kinds += [*[self.commit] * 7, self.release, self.release, self.extend, self.confirm, self.bump, self.bump]
+        kinds += [self.sweep, self.bump, self.bump, self.sweep] if self.inventory.due(self.at) else [self.sweep]
+        return [*kinds, self.again, self.misuse] if self.earlier else kinds
+
+    @property
+    def where(self) -> InventoryId:
+        return self.inventory.inventory_id
+
+    @property
+    def command_id(self) -> str:
+        return f"c{self.name}"
+
+    def add(self) -> Command:
+        quantity = self.choices.of(5, 20, 1, 2, 5, 20, 100, MAX_QUANTITY)
+        return AddStock(inventory_id=self.where, command_id=self.command_id, quantity=quantity, reason=self.choices.of(*AddReason))
+
+    def reserve(self) -> Command:
+        of, available = self.choices.of, int(self.inventory.available_at(self.at))
+        return ReserveStock(
+            inventory_id=self.where,
+            reservation_id=f"R{self.name}",
+            quantity=min(MAX_QUANTITY, of(3, 2, 4, 1, 5, 3, 2, max(1, available // 2), max(1, available), available + 1)),
+            ttl=of(*_LIVES),
+            owner_id=of(None, None, "ann", "bob"),
+            purpose=of(*Purpose),
+            keep_available=of(0, 0, 0, 0, 0, 0, 0, 0, 1, available),
+            not_after=of(None, None, None, None, None, None, None, None, self.at + _TICK, self.at),
+        )
+
+    def extend(self) -> Command:
+        ttl = self.choices.of(700, 600, 60, 1) * _SECOND
+        return ExtendReservation(inventory_id=self.where, command_id=self.command_id, reservation_id=self.held(), ttl=ttl)
+
+    def confirm(self) -> Command:
+        return ConfirmReservation(inventory_id=self.where, command_id=self.command_id, reservation_id=self.held())
+
+    def release(self) -> Command:
+        held = self.held()
+        reason = self.choices.of(ReleaseReason.CANCELLED, ReleaseReason.COMPENSATION)
+        return ReleaseStock(
+            inventory_id=self.where, command_id=self.command_id, reservation_id=held, quantity=self.some(held), reason=reason
+        )
+
+    def commit(self) -> Command:
+        held = self.held()
+        return CommitStock(
+            inventory_id=self.where,
+            command_id=self.command_id,
+            reservation_id=held,
+            quantity=self.some(held),
+            remainder=self.choices.of(Remainder.KEEP, Remainder.KEEP, Remainder.RELEASE),
+            reason=self.choices.of(*CommitReason),
+        )
+
+    def adjust(self) -> Command:
+        on_hand, reserved = self.inventory.units_on_hand, self.inventory.units_reserved
+        delta = self.choices.of(1, -1, 5, reserved - on_hand, reserved - on_hand - 1, -on_hand, -on_hand - 1, MAX_QUANTITY)
+        return self._adjust(delta, self.choices.of(*Shortfall))
+
+    def bump(self) -> Command:
+        on_hand = self.inventory.units_on_hand
+        promised = on_hand - int(self.inventory.available_at(self.at))
+        return self._adjust(max(promised - self.choices.of(1, 2, 3, 6, 4), 0) - on_hand, Shortfall.BUMP)
+
+    def count(self) -> Command:
+        of, last, version = self.choices.of, self.inventory.last_count_version, self.inventory.version
+        on_hand, reserved = self.inventory.units_on_hand, self.inventory.units_reserved
+        return RecordCount(
+            inventory_id=self.where,
+            command_id=self.command_id,
+            counted=of(max(on_hand - 1, 0), on_hand, min(on_hand + 1, MAX_QUANTITY), max(reserved - 1, 0), max(reserved - 4, 0), 0),
+            observed_version=of(version, max(version - 1, 0), max(version - 3, 0), last, max(last - 1, 0), 0),
+            shortfall=of(*Shortfall),
+        )
+
+    def sweep(self) -> Command:
+        return ExpireReservations(inventory_id=self.where, command_id=self.command_id, limit=self.choices.of(1, 500, 2))
+
+    def again(self) -> Command:
+        return self.choices.of(*self.earlier)
+
+    def misuse(self) -> Command:
+        return other_payload(self.choices.of(*self.earlier))
+
+    def held(self) -> str:
+        snapshot = self.inventory.snapshot()
+        known = [hold.reservation_id for hold in snapshot.open]
+        closed = [reservation_id for reservation_id, _ in snapshot.closed[-3:]]
+        return self.choices.of(*known * 4, *closed, "nobody's")
+
+    def some(self, reservation_id: str) -> int | None:
+        hold = self.inventory.reservation(reservation_id)
+        remaining = 1 if hold is None else hold.remaining
+        return self.choices.of(1, None, (remaining + 1) // 2, remaining, min(remaining + 1, MAX_QUANTITY), max(1, remaining - 1))
+
+    def _adjust(self, delta: int, shortfall: Shortfall) -> Command:
+        bounded = max(-MAX_QUANTITY, min(delta, MAX_QUANTITY)) or -1
+        reason = self.choices.of(*_DIFFERENCES)
+        return AdjustStock(inventory_id=self.where, command_id=self.command_id, delta=bounded, reason=reason, shortfall=shortfall)

@@ -1,0 +1,116 @@
+"""Strategies that know where they are: commands for a state, histories made by running the decider, whole programs.
+
+They walk towards the corners: equal instants, a time of expiry and one microsecond either side of it, all that remains and one
+more, clocks that stand still or run backwards, counts below what is promised, commands sent twice, ids used twice.
+
+hypothesis draws a few numbers for each step, and a walker reads its choices off them. So drawing is quick, and shrinking takes
+whole steps away and turns the others into the first choice, which is the plain one.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from hypothesis import strategies as st
+
+from inventory_es.domain.commands import AddStock, Command
+from inventory_es.domain.decide import Policy
+from inventory_es.domain.identifiers import InventoryId
+from inventory_es.domain.inventory import Inventory
+from inventory_es.domain.reasons import AddReason
+from inventory_es.domain.recorded import Recorded
+from inventory_es.testing.domain.desk import Desk
+from inventory_es.testing.domain.programs import Call, Fault, FaultKind, Program
+from inventory_es.testing.domain.scenario import SHELF, START
+from inventory_es.testing.domain.walker import Choices, next_command, next_time
+
+_NUMBERS = st.integers(0, 2**24 - 1)
+_STEPS = st.tuples(_NUMBERS, _NUMBERS, _NUMBERS)
+
+
+def times_for(inventory: Inventory, clock: datetime) -> st.SearchStrategy[datetime]:
+    """What the clock says next: the same again, a little later, right around a time of expiry, long after, or earlier.
+
+    Args:
+        inventory: whose open reservations have times of expiry.
+        clock: what it says now.
+    """
+    return _NUMBERS.map(lambda number: next_time(Choices(number), inventory, clock))
+
+
+def commands_for(inventory: Inventory, at: datetime, *, name: str, earlier: Sequence[Command] = ()) -> st.SearchStrategy[Command]:
+    """Commands that make sense in a state, and those right beyond the edge of it.
+
+    Args:
+        inventory: the state.
+        at: when they will be sent.
+        name: unique among the commands to this inventory: ids are made of it.
+        earlier: commands that were sent before, to be sent again, or misused under their id.
+    """
+    return st.builds(
+        lambda kind, fields: next_command(Choices(kind), Choices(fields), inventory, at, name=name, earlier=earlier), _NUMBERS, _NUMBERS
+    )
+
+
+@st.composite
+def programs(
+    draw: st.DrawFn,
+    *,
+    inventory_id: InventoryId = SHELF,
+    max_steps: int = 30,
+    max_parallel: int = 0,
+    policies: Sequence[Policy] = (),
+) -> Program:
+    """Whole programs: a setup, steps that follow from the state that they meet, calls at once, failing appends, a seed.
+
+    Args:
+        draw: given by hypothesis.
+        inventory_id: to which inventory.
+        max_steps: the most steps, 1 or more.
+        max_parallel: the most calls at once, 0 or more.
+        policies: the host's rules, under which the steps are drawn.
+    """
+    desk = Desk(inventory_id, policies=policies)
+    opening = draw(st.sampled_from((20, 5, 100, 1)))
+    setup = Call(AddStock(inventory_id=inventory_id, command_id="opening", quantity=opening, reason=AddReason.OPENING), START)
+    desk.execute(setup.command, at=START)
+    clock = START
+    steps: list[Call] = []
+    fewest = draw(st.sampled_from((1, max_steps // 2 + 1)))
+    for number, (time, kind, fields) in enumerate(draw(st.lists(_STEPS, min_size=fewest, max_size=max_steps)), start=1):
+        clock = next_time(Choices(time), desk.inventory, clock)
+        earlier = [answer.command for answer in desk.answers]
+        command = next_command(Choices(kind), Choices(fields), desk.inventory, clock, name=str(number), earlier=earlier)
+        desk.execute(command, at=clock)
+        steps.append(Call(command, clock))
+    if not max_parallel:
+        return Program(inventory_id=inventory_id, setup=(setup,), steps=tuple(steps))
+    at_once = [
+        Call(next_command(Choices(kind), Choices(fields), desk.inventory, clock, name=f"p{number}"), clock)
+        for number, (_, kind, fields) in enumerate(draw(st.lists(_STEPS, max_size=max_parallel)))
+    ]
+    fault = st.builds(Fault, st.integers(0, 2 * max_parallel), st.sampled_from(FaultKind))
+    return Program(
+        inventory_id=inventory_id,
+        setup=(setup,),
+        steps=tuple(steps),
+        parallel=tuple(at_once),
+        faults=tuple(draw(st.lists(fault, max_size=3, unique_by=lambda one: one.append))),
+        seed=draw(_NUMBERS),
+    )
+
+
+def histories(*, inventory_id: InventoryId = SHELF, max_steps: int = 30) -> st.SearchStrategy[tuple[Recorded, ...]]:
+    """Valid histories of one inventory, made by running the decider on programs.
+
+    Args:
+        inventory_id: of which inventory.
+        max_steps: the most commands behind it.
+    """
+    return programs(inventory_id=inventory_id, max_steps=max_steps).map(_history)
+
+
+def _history(program: Program) -> tuple[Recorded, ...]:
+    desk = Desk(program.inventory_id)
+    for call in program.calls:
+        desk.execute(call.command, at=call.at)
+    return tuple(desk.history)
