@@ -2,10 +2,11 @@
 
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+import anyio
+from anyio.from_thread import BlockingPortal
 
 from inventory_es.application.context import CommandContext, command_context, current_context
 from inventory_es.application.service import InventoryService
@@ -24,13 +25,14 @@ class EngineThread:
 
     def __init__(self, service: InventoryService) -> None:
         self._service = service
-        self._context: AbstractContextManager[BlockingPortal] = start_blocking_portal("asyncio", name="inventory_es")
-        self._portal = self._context.__enter__()
+        self._started: Future[BlockingPortal] = Future()
+        self._thread = threading.Thread(target=self._run_loop, name="inventory_es", daemon=True)
+        self._thread.start()
+        self._portal = self._started.result()
         try:
-            self._thread = self._portal.call(threading.get_ident)
             self._portal.call(service.__aenter__)
         except BaseException:
-            self._context.__exit__(None, None, None)
+            self._stop()
             raise
         self.is_durable = service.store_capabilities.durability != "none"
 
@@ -52,14 +54,32 @@ class EngineThread:
         try:
             self._run(self._service.aclose)
         finally:
-            self._context.__exit__(None, None, None)
+            self._stop()
+
+    # anyio's start_blocking_portal is a generator: dropped in a forked child, it would wait there for the parent's thread.
+    def _run_loop(self) -> None:
+        async def serve() -> None:
+            async with BlockingPortal() as portal:
+                self._started.set_result(portal)
+                await portal.sleep_until_stopped()
+
+        try:
+            anyio.run(serve)
+        except BaseException as problem:
+            if self._started.done():
+                raise
+            self._started.set_exception(problem)
+
+    def _stop(self) -> None:
+        self._portal.call(self._portal.stop)
+        self._thread.join()
 
     def _items(self, iterator: AsyncIterator[T]) -> Iterator[T]:
         while items := self._run(_some, iterator):
             yield from items
 
     def _run(self, function: Callable[..., Awaitable[Any]], *args: Any) -> Any:
-        if threading.get_ident() == self._thread:
+        if threading.current_thread() is self._thread:
             msg = "a policy or an observer must not call the service that is asking it: it would wait for itself"
             raise RuntimeError(msg)
         return self._portal.call(function, *args)

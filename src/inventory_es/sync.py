@@ -74,6 +74,7 @@ class InventoryService:
         self._survives_fork = survives_fork
         self._lock = threading.Lock()
         self._engine: EngineThread | None = None
+        self._inherited: list[EngineThread] = []
         self._refusal: str | None = None
         _forget_at_fork(self)
         atexit.register(_close, weakref.ref(self))
@@ -243,12 +244,14 @@ class InventoryService:
         """
         return self._call(_Async.execute, command, expected_version=expected_version)
 
-    def execute_all(self, commands: Sequence[c.Command], *, writes: Sequence[StreamWrite] = ()) -> list[Outcome]:
+    def execute_all(
+        self, commands: Sequence[c.Command], *, writes: Sequence[StreamWrite] = (), times: Sequence[datetime] | None = None
+    ) -> list[Outcome]:
         """Execute all commands or none, together with ``writes`` to streams of the host's own, in one atomic append.
 
         As :meth:`inventory_es.InventoryService.execute_all`.
         """
-        return self._call(_Async.execute_all, commands, writes=writes)
+        return self._call(_Async.execute_all, commands, writes=writes, times=times)
 
     def stock(self, product_id: Id, store_id: Id) -> StockLevel:
         """The stock now, from the stream.
@@ -313,6 +316,7 @@ class InventoryService:
         """In a forked child: the parent's thread does not exist here."""
         self._lock = threading.Lock()
         if self._engine is not None:
+            self._inherited.append(self._engine)
             if not (self._survives_fork and self._engine.is_durable):
                 self._refusal = "its store was opened before the fork, and can't be opened again here"
             self._engine = None
