@@ -38,7 +38,14 @@ from inventory_es.ports.file_system import FileSystem
 from inventory_es.ports.records import AppendResult, FeedPage, StreamHead, StreamPage, StreamsPage, StreamWrite
 
 CAPABILITIES = StoreCapabilities(
-    durability="power", feed="total", multi_process=True, multi_stream=True, group_commit=True, unique_event_ids=True
+    durability="power",
+    feed="total",
+    multi_process=True,
+    multi_stream=True,
+    group_commit=True,
+    unique_event_ids=True,
+    max_append_events=10_000,
+    max_append_bytes=32 << 20,
 )
 SEGMENT_BYTES = 64 << 20
 
