@@ -1,8 +1,9 @@
 """The memory adapters: the references of their ports, and what tests and demonstrations run on."""
 
 from inventory_es.adapters.memory.cache import MemoryCache
+from inventory_es.adapters.memory.event_bus import MemoryEventBus
 from inventory_es.adapters.memory.event_log import MemoryEventLog
 from inventory_es.adapters.memory.event_store import MemoryEventStore
 from inventory_es.adapters.memory.opening import open_memory
 
-__all__ = ["MemoryCache", "MemoryEventLog", "MemoryEventStore", "open_memory"]
+__all__ = ["MemoryCache", "MemoryEventBus", "MemoryEventLog", "MemoryEventStore", "open_memory"]

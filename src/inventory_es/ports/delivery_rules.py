@@ -1,0 +1,182 @@
+"""The rules of delivery that every event bus shares: who goes next, and what comes again. Synchronous, without I/O."""
+
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
+from heapq import heappop, heappush
+from itertools import chain, count
+
+import attrs
+
+from inventory_es.domain.stream_id import StreamId
+from inventory_es.ports.errors import AppendTooLargeError
+from inventory_es.ports.records import RecordedEvent
+
+MAX_GROUP_LENGTH = 128
+
+
+@attrs.frozen
+class GroupFilter:
+    """What a group takes.
+
+    Attributes:
+        types: only these event types; ``None`` for all.
+        streams: only these streams; ``None`` for all.
+    """
+
+    types: frozenset[str] | None
+    streams: frozenset[StreamId] | None
+
+    @classmethod
+    def of(cls, types: Collection[str] | None, streams: Collection[StreamId] | None) -> "GroupFilter":
+        """From the arguments of :meth:`~inventory_es.ports.EventBus.subscribe`.
+
+        Raises:
+            ValueError: one text or one stream where a collection is meant.
+        """
+        if isinstance(types, str) or isinstance(streams, StreamId | str):
+            msg = "types and streams are collections: write [one] for one"
+            raise ValueError(msg)  # noqa: TRY004  # misuse of a port is ValueError
+        return cls(None if types is None else frozenset(types), None if streams is None else frozenset(streams))
+
+    def takes(self, event: RecordedEvent) -> bool:
+        """Whether the group gets this event."""
+        return (self.types is None or event.event_type in self.types) and (self.streams is None or event.stream in self.streams)
+
+
+@attrs.define(eq=False)
+class QueuedEvent:
+    """One event that a group has not answered yet.
+
+    Attributes:
+        event: as published.
+        deliveries: how often it was delivered.
+        number: of this publication, for a bus that numbers them.
+        turn: its place in the group's queue; the queue's own.
+    """
+
+    event: RecordedEvent
+    deliveries: int = 0
+    number: int = 0
+    turn: int = 0
+
+
+@attrs.define(eq=False)
+class _Lane:
+    """What is unanswered of one stream. While the lane is busy, the first one is out with a consumer."""
+
+    events: deque[QueuedEvent] = attrs.field(factory=deque[QueuedEvent])
+    is_busy: bool = False
+
+
+class DeliveryQueue:
+    """The unanswered events of one group.
+
+    They go out in the order in which they came, except that a stream waits while one of its events is out. An event that failed
+    takes its stream behind everything that waits at that moment: so it starves no other stream.
+    """
+
+    def __init__(self) -> None:
+        self._lanes: dict[StreamId, _Lane] = {}
+        self._ready: list[tuple[int, StreamId]] = []
+        self._turns = count()
+        self._size = 0
+
+    def __len__(self) -> int:
+        """Events that wait, and those that are out."""
+        return self._size
+
+    def __iter__(self) -> Iterator[QueuedEvent]:
+        """Every event, stream by stream."""
+        return chain.from_iterable(lane.events for lane in self._lanes.values())
+
+    def offer(self, event: QueuedEvent) -> None:
+        """Put an event behind all others."""
+        self._enter(event).append(event)
+        self._make_ready(event.event.stream)
+
+    def offer_again(self, event: QueuedEvent) -> None:
+        """Put an event that had left the queue in front of its stream, and behind the others if its stream does not wait."""
+        lane = self._enter(event)
+        lane.insert(1 if self._lanes[event.event.stream].is_busy else 0, event)
+        self._make_ready(event.event.stream)
+
+    def take(self) -> QueuedEvent | None:
+        """The next event, counted as delivered once more; ``None`` where none is ready. Answer it with one of the three below."""
+        if not self._ready:
+            return None
+        _, stream = heappop(self._ready)
+        lane = self._lanes[stream]
+        lane.is_busy = True
+        event = lane.events[0]
+        event.deliveries += 1
+        return event
+
+    def settle(self, event: QueuedEvent) -> None:
+        """It is done, or given up: its stream goes on."""
+        lane = self._lanes[event.event.stream]
+        lane.events.popleft()
+        lane.is_busy = False
+        self._size -= 1
+        if lane.events:
+            self._push(lane.events[0])
+        else:
+            del self._lanes[event.event.stream]
+
+    def put_back(self, event: QueuedEvent) -> None:
+        """Nobody answered: it goes out again as soon as it would have."""
+        self._lanes[event.event.stream].is_busy = False
+        self._push(event)
+
+    def put_behind(self, event: QueuedEvent) -> None:
+        """It failed: it goes out again when its turn comes."""
+        event.turn = next(self._turns)
+        self.put_back(event)
+
+    def drop(self, is_dropped: Callable[[RecordedEvent], bool]) -> None:
+        """Forget events, while none is out."""
+        kept = sorted((each for each in self if not is_dropped(each.event)), key=lambda each: each.turn)
+        self._lanes.clear()
+        self._ready.clear()
+        self._size = 0
+        for each in kept:
+            self.offer(each)
+
+    def _enter(self, event: QueuedEvent) -> deque[QueuedEvent]:
+        event.turn = next(self._turns)
+        self._size += 1
+        return self._lanes.setdefault(event.event.stream, _Lane()).events
+
+    def _make_ready(self, stream: StreamId) -> None:
+        lane = self._lanes[stream]
+        if len(lane.events) == 1 and not lane.is_busy:
+            self._push(lane.events[0])
+
+    def _push(self, event: QueuedEvent) -> None:
+        heappush(self._ready, (event.turn, event.event.stream))
+
+
+def check_group(group: str) -> None:
+    """Refuse what can't name a group.
+
+    Raises:
+        ValueError: no text of 1 to 128 characters, or one with a lone surrogate.
+    """
+    if not isinstance(group, str) or not 1 <= len(group) <= MAX_GROUP_LENGTH:
+        msg = f"a group is named by a text of 1 to {MAX_GROUP_LENGTH} characters"
+        raise ValueError(msg)
+    try:
+        group.encode()
+    except UnicodeEncodeError:
+        msg = "the name of a group has a lone surrogate, which no encoding can carry"
+        raise ValueError(msg) from None
+
+
+def check_events(events: Sequence[RecordedEvent], *, max_event_bytes: int) -> None:
+    """Refuse what can't be published.
+
+    Raises:
+        AppendTooLargeError: an event is over ``max_event_bytes``.
+    """
+    largest = max((event.size for event in events), default=0)
+    if largest > max_event_bytes:
+        raise AppendTooLargeError(limit_name="event bytes", limit=max_event_bytes, actual=largest)
