@@ -109,6 +109,9 @@ def _exactly(kind: type[Any]) -> Callable[[object, Any], Any]:
     return structure
 
 
+_list = _exactly(list)
+
+
 def _is_array(kind: Any) -> bool:
     return (get_origin(kind) or kind) in _ARRAYS
 
@@ -119,9 +122,7 @@ def _array_hook(converter: Any, kind: Any) -> Callable[[Any, Any], Any]:
     is_fixed = build is tuple and arguments and arguments[-1] is not Ellipsis
 
     def structure(value: object, _kind: object) -> Any:
-        if type(value) is not list:
-            _mismatch(list, value)
-        items: list[Any] = value
+        items: list[Any] = _list(value, list)
         if is_fixed and len(items) != len(arguments):
             msg = f"expected {len(arguments)} items, got {len(items)}"
             raise PayloadError(msg)

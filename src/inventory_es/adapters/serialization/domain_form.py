@@ -46,7 +46,7 @@ def domain_writer(kind: type[Any]) -> Callable[[Any], bytes]:
         check(event)
         for name, enum in members:
             if type(getattr(event, name)) is not enum:
-                msg = f"{name} must be a {enum.__name__}"
+                msg = f"{name} must be a member of {enum.__name__}"
                 raise PayloadError(msg)
         row = row_of(*values_of(event))
         for name in instants:

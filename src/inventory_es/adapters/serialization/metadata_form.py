@@ -43,7 +43,8 @@ def write_metadata(metadata: EventMetadata, max_bytes: int) -> bytes:
     except UnicodeEncodeError:
         msg = "it has a lone surrogate, which no encoding can carry"
         raise PayloadError(msg) from None
-    check_bounds(data, max_bytes)
+    if len(data) > max_bytes:
+        check_bounds(data, max_bytes)
     return data
 
 
@@ -61,6 +62,9 @@ def read_metadata(data: bytes, max_bytes: int) -> EventMetadata:
     # Every quotation mark belongs to a field that was read, or there is more than that.
     if data.count(b'"') != _QUOTES_OF_A_FIELD * (len(values) - values.count(None)):
         extra = {key: value for key, value in read_object(data).items() if key not in OWN_FIELDS}
+        if "" in extra:
+            msg = "a key is empty"
+            raise PayloadError(msg)
     return EventMetadata(
         command_id=row.command_id,
         fingerprint=row.fingerprint,

@@ -29,7 +29,7 @@ write_json = msgspec.json.Encoder().encode
 
 
 class PayloadError(ValueError):
-    """Bytes or values that are no payload. The message says what is wrong and holds nothing of them."""
+    """Bytes or values that are no payload. The message says what is wrong and where, and holds no value."""
 
 
 def check_bounds(data: bytes, max_bytes: int) -> None:
@@ -100,7 +100,7 @@ def _check_plain(value: Any, place: str, depth: int) -> None:
             _refuse(place, f"is nested deeper than {MAX_DEPTH} levels")
         for key, item in value.items() if kind is dict else enumerate(value):
             if kind is dict and type(key) is not str:
-                _refuse(place, f"has a key that is a {type(key).__name__}: JSON has texts alone")
+                _refuse(place, f"has a key of type {type(key).__name__}: JSON has texts alone")
             _check_plain(item, f"{place}.{key}", depth + 1)
     elif kind is int:
         if not -MAX_INTEGER <= value <= MAX_INTEGER:
@@ -109,7 +109,7 @@ def _check_plain(value: Any, place: str, depth: int) -> None:
         if not math.isfinite(value):
             _refuse(place, "is NaN or infinite, which JSON has not")
     else:
-        _refuse(place, f"is a {kind.__name__}, which has no JSON form: register an unstructure hook for it")
+        _refuse(place, f"is of type {kind.__name__}, which has no JSON form: register an unstructure hook for it")
 
 
 def _refuse(place: str, problem: str) -> NoReturn:
