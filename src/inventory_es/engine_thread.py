@@ -34,7 +34,7 @@ class EngineThread:
         except BaseException:
             self._stop()
             raise
-        self.is_durable = service.store_capabilities.durability != "none"
+        self.is_durable: bool = service.store_capabilities.durability != "none"
 
     def call(self, method: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:
         """Call a method of the service in the loop, with the caller's command context, and wait for it.

@@ -34,9 +34,9 @@ class Ticket(Generic[T]):
     __slots__ = ("_event", "alone", "item", "leads")
 
     def __init__(self, item: T, *, alone: bool = False) -> None:
-        self.item = item
-        self.alone = alone
-        self.leads = False
+        self.item: T = item
+        self.alone: bool = alone
+        self.leads: bool = False
         self._event: anyio.Event | None = None
 
     async def wait(self) -> None:

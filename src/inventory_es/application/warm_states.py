@@ -17,8 +17,8 @@ class WarmState:
     __slots__ = ("inventory", "position")
 
     def __init__(self, inventory: Inventory, position: int) -> None:
-        self.inventory = inventory
-        self.position = position
+        self.inventory: Inventory = inventory
+        self.position: int = position
 
 
 class WarmStates:

@@ -38,9 +38,9 @@ class Draft:
     def __init__(self, inventory: "Inventory", view: StockView) -> None:
         self._inventory = inventory
         self._view = view
-        self.place = (view.inventory_id.product_id, view.inventory_id.store_id)
-        self.on_hand = view.on_hand
-        self.reserved = view.reserved
+        self.place: tuple[str, str] = (view.inventory_id.product_id, view.inventory_id.store_id)
+        self.on_hand: int = view.on_hand
+        self.reserved: int = view.reserved
         self.own: list[Event] = []
 
     @property

@@ -32,7 +32,7 @@ class EventIds:
     __slots__ = ("_prefix", "stream")
 
     def __init__(self, stream: StreamId) -> None:
-        self.stream = stream
+        self.stream: StreamId = stream
         self._prefix = hashlib.sha1(NAMESPACE.bytes + str(stream).encode("utf-8") + b"\x00", usedforsecurity=False)
 
     def own(self, command_id: str, index: int) -> UUID:

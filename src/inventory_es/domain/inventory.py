@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple, NoReturn, Self
+from typing import ClassVar, NamedTuple, NoReturn, Self
 
 from inventory_es.domain.commands import Command
 from inventory_es.domain.decide import Policy, decide
@@ -272,7 +272,7 @@ class Inventory:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Inventory) and self.snapshot() == other.snapshot()
 
-    __hash__ = None  # type: ignore[assignment]  # mutable
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]  # mutable
 
     def __repr__(self) -> str:
         return f"<Inventory {self.inventory_id} {self._on_hand}/{self._reserved} at version {self._version}>"

@@ -316,7 +316,7 @@ class PolicyRejectedError(RejectionError):
         super().__init__(reason)
         self.reason = reason
         self.details = details
-        self.code = reason  # type: ignore[misc]  # the one error whose code its raiser chooses
+        object.__setattr__(self, "code", reason)  # the one error whose code its raiser chooses
 
     code = "policy_rejected"
 

@@ -28,11 +28,11 @@ class StockView:
     def __init__(self, inventory: "Inventory", at: datetime) -> None:
         self._inventory = inventory
         self.inventory_id: InventoryId = inventory.inventory_id
-        self.at = at
-        self.version = inventory.version
+        self.at: datetime = at
+        self.version: int = inventory.version
         self.due: tuple[OpenReservation, ...] = inventory.due(at)
-        self.on_hand = inventory.units_on_hand
-        self.reserved = inventory.units_reserved - sum(hold.remaining for hold in self.due)
+        self.on_hand: int = inventory.units_on_hand
+        self.reserved: int = inventory.units_reserved - sum(hold.remaining for hold in self.due)
 
     @property
     def unreserved(self) -> int:

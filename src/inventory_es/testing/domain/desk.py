@@ -77,7 +77,7 @@ class Desk:
     """
 
     def __init__(self, inventory_id: InventoryId, *, policies: Sequence[Policy] = (), max_clock_skew: timedelta = MAX_CLOCK_SKEW) -> None:
-        self.inventory = Inventory(inventory_id)
+        self.inventory: Inventory = Inventory(inventory_id)
         self.history: list[Recorded] = []
         self.answers: list[Answer] = []
         self._policies = tuple(policies)
