@@ -61,8 +61,11 @@ class Labels:
         return StreamWrite(stream_id(name), int(version), self.events(labels))
 
     def label(self, event: NewEvent | RecordedEvent) -> str:
-        """The label of an event; its id where it has none."""
-        return self._labels.get((event.event_id, event.data), f"?{event.event_id}")
+        """The label of an event; marked where its data is not what was written, and its id where it has no label."""
+        known = self._labels.get((event.event_id, event.data))
+        if known is None:
+            known = next((f"{label}(changed)" for (id_, _), label in self._labels.items() if id_ == event.event_id), f"?{event.event_id}")
+        return known
 
     def show(self, events: Iterable[NewEvent | RecordedEvent]) -> str:
         """``[a b c]``, shortened where it is long."""
@@ -114,13 +117,21 @@ def recorded(stream: StreamId, version: int, position: int, event: NewEvent) -> 
 def same_content(events: Sequence[NewEvent], read: Sequence[RecordedEvent]) -> str | None:
     """What differs between events as written and as read; ``None`` where nothing does."""
     for written, found in zip(events, read, strict=False):
-        for name in ("event_id", "event_type", "schema_version", "recorded_at", "data", "metadata"):
-            before, after = getattr(written, name), getattr(found, name)
-            if before != after or type(before) is not type(after):
-                return f"{name} of version {found.version} was written as {_short(before)} and read as {_short(after)}"
+        difference = first_difference(written, found)
+        if difference is not None:
+            return f"{difference}, at version {found.version}"
     return None if len(events) == len(read) else f"{len(events)} events were written and {len(read)} read"
 
 
+def first_difference(before: NewEvent | RecordedEvent, after: RecordedEvent) -> str | None:
+    """The first field of ``before`` that ``after`` has otherwise, with both values; ``None`` where they agree."""
+    for field in attrs.fields(type(before)):
+        one, other = getattr(before, field.name), getattr(after, field.name)
+        if one != other or type(one) is not type(other):
+            return f"{field.name} was {_short(one)} and is {_short(other)}"
+    return None
+
+
 def _short(value: object) -> str:
-    text = repr(value)
+    text = value.isoformat() if isinstance(value, datetime) else repr(value)
     return text if len(text) <= 80 else f"{text[:60]}…({len(text)} characters)"

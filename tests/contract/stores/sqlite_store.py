@@ -93,8 +93,7 @@ class SqliteStore:
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         with self._lock:
-            if not self._open:
-                raise StoreClosedError(store="SqliteStore")
+            self._refuse_closed()
             self._db.execute(self.begin)
             try:
                 yield
@@ -102,6 +101,10 @@ class SqliteStore:
             except BaseException:
                 self._db.execute("ROLLBACK")
                 raise
+
+    def _refuse_closed(self) -> None:
+        if not self._open:
+            raise StoreClosedError(store="SqliteStore")
 
     def _place(self, write: StreamWrite) -> int | None:
         found = [self._rows("stream = ? AND event_id = ?", str(write.stream), event.event_id.hex) for event in write.events]

@@ -4,6 +4,7 @@ from contextlib import suppress
 
 from inventory_es.ports import Delivery
 from inventory_es.testing.event_bus.bench import BusBench, TestedBus, TestedSubscription
+from inventory_es.testing.event_bus.delivery import unchanged
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.promise import promise
 
@@ -49,10 +50,7 @@ class RedeliveryCases:
             event = first.event
             await consumer.nack(first, "again")
             second = await consumer.receive()
-            if second.event != event:
-                raise MismatchError(
-                    expected=str(event), got=str(second.event), meaning="consumers know an event by its id, stream and version"
-                )
+            unchanged(event, second)
             await consumer.ack(second)
 
     @promise("EB-11", "An event is done only when it was acknowledged: a consumer that leaves before gets it again.")

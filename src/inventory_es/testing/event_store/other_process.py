@@ -70,7 +70,8 @@ class OtherProcess:
             while True:
                 text += b" " + await self._lines.receive(_LONGEST_LINE)
         except anyio.EndOfStream:
-            return text.decode(errors="replace")[-600:]
+            lines = text.decode(errors="replace").strip().splitlines()
+            return f"its last words: {lines[-1]}"
 
 
 def command(contract: Contract, run: Run, writer: str, rounds: int) -> Sequence[str] | None:

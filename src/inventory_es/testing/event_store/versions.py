@@ -111,6 +111,7 @@ class VersionCases:
             await store.append("xy@0 p", meaning="another stream, whose name begins alike, is new")
             await store.append("y@0 a", meaning="an event id is unique within its stream; another stream may hold it too")
             await store.refused(ConcurrencyError, "xy@2 q", meaning="one stream was checked against another's version")
+            await store.refused(ConcurrencyError, "xy@4 q", meaning="one stream was checked against the count of the whole store")
             await store.append("x@2 c")
             for name, labels in (("x", "a b c"), ("xy", "p"), ("y", "a")):
                 await bench.holds(store, name, labels, meaning="an append to another stream shows here")

@@ -1,0 +1,99 @@
+"""Broken adapters, each one step away from a good one, and the promise that must reject it."""
+
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import attrs
+
+from inventory_es.ports import Cache, EventBus, EventStore
+from inventory_es.testing import CacheContract, EventBusContract, EventStoreContract, ManualClock, Site
+from inventory_es.testing.contract import Contract
+from tests.contract.stores.plain_bus import PlainBus
+from tests.contract.stores.plain_cache import PlainCache
+from tests.contract.stores.plain_store import PlainStreams, shelf_of
+
+A = TypeVar("A", bound=type[Any])
+_PATIENCE = 2.0
+
+
+@attrs.frozen
+class Mutant:
+    """One broken adapter.
+
+    Attributes:
+        name: of its class.
+        port: what it pretends to be.
+        promise_id: the promise that must reject it.
+        fault: what is wrong with it, in one sentence.
+        contract: the contract that opens it.
+    """
+
+    name: str
+    port: str
+    promise_id: str
+    fault: str
+    contract: type[Contract]
+
+
+class StoreMutants(EventStoreContract):
+    adapter: type[PlainStreams]
+
+    @asynccontextmanager
+    async def open_store(self, site: Site) -> AsyncIterator[EventStore]:
+        with shelf_of(site.name) as shelf:
+            yield self.adapter(shelf)
+
+    def spawn(self, *_: object) -> None:
+        """Its data lives in this process."""
+
+
+class CacheMutants(CacheContract):
+    capacity: int | None = 4
+    adapter: type[PlainCache]
+
+    @asynccontextmanager
+    async def open_cache(self, site: Site, *, clock: ManualClock) -> AsyncIterator[Cache]:
+        yield self.adapter(clock, capacity=4)
+
+
+class BusMutants(EventBusContract):
+    patience_for_delivery = 0.3
+    adapter: type[PlainBus]
+
+    @asynccontextmanager
+    async def open_bus(self, site: Site) -> AsyncIterator[EventBus]:
+        yield self.adapter()
+
+
+MUTANTS: list[Mutant] = []
+
+
+def breaks(promise_id: str, fault: str, *, contract: type[Contract] | None = None) -> Callable[[A], A]:
+    """Register a broken adapter.
+
+    Args:
+        promise_id: the promise that must reject it.
+        fault: what is wrong with it, in one sentence.
+        contract: how to open it; by default by its kind.
+    """
+
+    def register(adapter: A) -> A:
+        base = contract or _contract_of(adapter)
+        name = f"{adapter.__name__}Contract"
+        bound = type(name, (base,), {"adapter": adapter, "patience": _PATIENCE, "__module__": adapter.__module__})
+        setattr(sys.modules[adapter.__module__], name, bound)  # so that a second process can import it
+        MUTANTS.append(Mutant(adapter.__name__, _PORTS[base.kind], promise_id, fault, bound))
+        return adapter
+
+    return register
+
+
+_PORTS = {"store": "EventStore", "cache": "Cache", "bus": "EventBus"}
+
+
+def _contract_of(adapter: type[Any]) -> type[Contract]:
+    if issubclass(adapter, PlainStreams):
+        return StoreMutants
+    return CacheMutants if issubclass(adapter, PlainCache) else BusMutants
