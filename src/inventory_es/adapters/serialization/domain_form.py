@@ -38,11 +38,10 @@ def domain_writer(kind: type[Any]) -> Callable[[Any], bytes]:
     check = _identifiers_checker(kind)
 
     def write(event: Any) -> bytes:
-        product_id, store_id = event.product_id, event.store_id
-        if not (type(product_id) is str and 0 < len(product_id) <= MAX_PART_LENGTH and product_id.isprintable()):
-            identifier("product_id", product_id)
-        if not (type(store_id) is str and 0 < len(store_id) <= MAX_PART_LENGTH and store_id.isprintable()):
-            identifier("store_id", store_id)
+        if not _is_plain(event.product_id):
+            identifier("product_id", event.product_id)
+        if not _is_plain(event.store_id):
+            identifier("store_id", event.store_id)
         check(event)
         for name, enum in members:
             if type(getattr(event, name)) is not enum:
@@ -107,19 +106,22 @@ def domain_checker(kind: type[Any]) -> Callable[[Any, StreamId], None]:
 
 
 def _identifiers_checker(kind: type[Any]) -> Callable[[Any], None]:
-    """What checks the identifiers that an event has beside its product and store. Printable text needs no closer look."""
+    """What checks the identifiers that an event has beside its product and store."""
     types = _types(kind)
     has_reservation, has_owner = "reservation_id" in types, "owner_id" in types
 
     def check(event: Any) -> None:
-        if has_reservation:
-            name = event.reservation_id
-            if not (type(name) is str and 0 < len(name) <= MAX_PART_LENGTH and name.isprintable()):
-                identifier("reservation_id", name)
-        if has_owner and event.owner_id is not None:
+        if has_reservation and not _is_plain(event.reservation_id):
+            identifier("reservation_id", event.reservation_id)
+        if has_owner and event.owner_id is not None and not _is_plain(event.owner_id):
             identifier("owner_id", event.owner_id)
 
     return check
+
+
+def _is_plain(text: object) -> bool:
+    """Whether a text is an identifier at first sight. Printable text has no control characters and no lone surrogates."""
+    return type(text) is str and 0 < len(text) <= MAX_PART_LENGTH and text.isprintable()
 
 
 def _six_digits(instant: datetime) -> datetime | str:
