@@ -34,7 +34,10 @@ class Basket:
         self._tools = tools
         self._requests = requests
         self._writes = writes
-        self._ids = {one.command.inventory_id: EventIds(one.command.inventory_id.stream) for one in requests}
+        self._lines: dict[InventoryId, list[CommandRequest]] = {}
+        for one in requests:
+            self._lines.setdefault(one.command.inventory_id, []).append(one)
+        self._ids = {inventory_id: EventIds(inventory_id.stream) for inventory_id in self._lines}
         self._states: dict[InventoryId, WarmState] = {}
         self._fresh: set[InventoryId] = set()
         self._looked_up: set[CommandRequest] = set()
@@ -82,9 +85,9 @@ class Basket:
             ``False``: something was learned on the way; decide again.
         """
         await self._look_up([one for one in self._waiting if one.look_up])
-        for inventory_id, state in self._states.items():
-            mine = [one for one in self._waiting if one.command.inventory_id == inventory_id]
-            await prepare(self._tools, state, mine, ids=self._ids[inventory_id])
+        for inventory_id, lines in self._lines.items():
+            mine = [one for one in lines if one.outcome is None]
+            await prepare(self._tools, self._states[inventory_id], mine, ids=self._ids[inventory_id])
         versions = {inventory_id: state.inventory.version for inventory_id, state in self._states.items()}
         for state in self._states.values():
             state.inventory.settle()
@@ -112,10 +115,12 @@ class Basket:
 
     def _decide(self) -> list[Decided]:
         now = self._tools.clock.now()
-        return [
-            decide_request(self._tools, self._states[one.command.inventory_id], one, now=now, ids=self._ids[one.command.inventory_id])
-            for one in self._waiting
-        ]
+        decided: list[Decided] = []
+        for one in self._waiting:
+            inventory_id = one.command.inventory_id
+            at = now if one.happened_at is None else one.happened_at
+            decided.append(decide_request(self._tools, self._states[inventory_id], one, now=at, ids=self._ids[inventory_id]))
+        return decided
 
     def _in_doubt(self, request: CommandRequest) -> bool:
         return request.command.inventory_id not in self._fresh or (request.named and request not in self._looked_up)
@@ -128,8 +133,10 @@ class Basket:
         await self._look_up([one for one in requests if one.named])
 
     async def _look_up(self, requests: Sequence[CommandRequest]) -> None:
-        for inventory_id in {one.command.inventory_id for one in requests}:
-            mine = [one for one in requests if one.command.inventory_id == inventory_id]
+        by_inventory: dict[InventoryId, list[CommandRequest]] = {}
+        for request in requests:
+            by_inventory.setdefault(request.command.inventory_id, []).append(request)
+        for inventory_id, mine in by_inventory.items():
             found = await self._tools.replay_check.look_up(inventory_id.stream, mine)
             for request, outcome in found.items():
                 request.outcome = outcome

@@ -1,7 +1,7 @@
 """The command side: load, decide, append, and what happens when somebody else was faster."""
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar, cast
 
 import anyio
@@ -64,21 +64,34 @@ class CommandHandler:
                 self._observers.command_finished(self._record(request, started))
         return cast(Outcome, _unwrap(request.outcome))
 
-    async def execute_all(self, commands: Sequence[Command], *, writes: Sequence[StreamWrite] = (), named: bool = True) -> list[Outcome]:
+    async def execute_all(
+        self,
+        commands: Sequence[Command],
+        *,
+        writes: Sequence[StreamWrite] = (),
+        times: Sequence[datetime] | None = None,
+        named: bool = True,
+    ) -> list[Outcome]:
         """Execute all commands or none, with ``writes`` to streams of the host's own, in one atomic append.
 
         Commands on one inventory take effect one after the other, in the order given. Commands that were accepted before
-        count as done.
+        count as done. ``times`` has the time of each, for what happened earlier; the clock's by default.
 
         Raises:
             CommandsRejectedError: names every command that is refused; nothing was appended.
             UnsupportedCapabilityError: several streams, and the store can't append to several at once.
             ConcurrencyError: a write of the host's own met another version, or others kept winning. Nothing was appended.
-            ValueError: one command id twice for one inventory, or a write to a stream of an inventory.
+            ClockSkewError: a time far before the last event of its stream.
+            ValueError: one command id twice for one inventory, a write to a stream of an inventory, or times that are not UTC or
+                not one for each command.
         """
         _check_basket(commands, writes)
+        happened = [None] * len(commands) if times is None else _check_times(commands, times)
         context = current_context()
-        requests = [CommandRequest(one, named=named, expected_version=None, context=context) for one in commands]
+        requests = [
+            CommandRequest(one, named=named, expected_version=None, context=context, happened_at=at)
+            for one, at in zip(commands, happened, strict=True)
+        ]
         inventories = list({one.inventory_id: None for one in commands})
         if len(inventories) + len(writes) > 1 and not self._tools.capabilities.multi_stream:
             raise UnsupportedCapabilityError(
@@ -172,3 +185,13 @@ def _check_basket(commands: Sequence[Command], writes: Sequence[StreamWrite]) ->
         if write.stream.category == "inventory":
             msg = f"{write.stream} is the stream of an inventory: change it with commands"
             raise ValueError(msg)
+
+
+def _check_times(commands: Sequence[Command], times: Sequence[datetime]) -> Sequence[datetime]:
+    if len(times) != len(commands):
+        msg = f"{len(commands)} commands need as many times, not {len(times)}"
+        raise ValueError(msg)
+    if any(one.utcoffset() != timedelta(0) for one in times):
+        msg = "the time of a command must be an aware datetime in UTC"
+        raise ValueError(msg)
+    return times

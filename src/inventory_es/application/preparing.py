@@ -1,6 +1,7 @@
 """What must be known or done before a state can decide: old counts, and a backlog of due reservations."""
 
 from collections.abc import Iterable
+from datetime import datetime
 
 from inventory_es.application.context import CommandContext
 from inventory_es.application.deciding import decide_request, time_for
@@ -18,9 +19,10 @@ async def prepare(tools: Tools, state: WarmState, requests: Iterable[CommandRequ
     Raises:
         ConcurrencyError, AppendOutcomeUnknownError: while closing a backlog of due reservations; refresh the state and try again.
     """
-    commands = [request.command for request in requests]
-    if any(not isinstance(command, ExpireReservations) for command in commands):
-        await _close_backlog(tools, state, ids=ids)
+    for request in requests:
+        if not isinstance(request.command, ExpireReservations):
+            await _close_backlog(tools, state, request.happened_at, ids=ids)
+            break
     for request in requests:
         command = request.command
         if isinstance(command, RecordCount) and 0 <= command.observed_version < state.inventory.version:
@@ -28,14 +30,17 @@ async def prepare(tools: Tools, state: WarmState, requests: Iterable[CommandRequ
             request.observed_on_hand = 0 if observed is None else tools.reader.event(observed).on_hand
 
 
-async def _close_backlog(tools: Tools, state: WarmState, *, ids: EventIds) -> None:
+async def _close_backlog(tools: Tools, state: WarmState, happened_at: datetime | None, *, ids: EventIds) -> None:
     """Close due reservations chunk by chunk, each an append of its own, until one chunk is left for the command itself."""
     inventory, chunk = state.inventory, tools.settings.expiry_chunk
-    while len(inventory.due(time_for(inventory, tools.clock.now()), limit=chunk + 1)) > chunk:
+    while True:
+        now = tools.clock.now() if happened_at is None else happened_at
+        if len(inventory.due(time_for(inventory, now), limit=chunk + 1)) <= chunk:
+            return
         command = ExpireReservations(inventory_id=inventory.inventory_id, command_id=tools.ids.new_id(), limit=chunk)
         sweep = CommandRequest(command, named=False, expected_version=None, context=CommandContext())
         version, savepoint = inventory.version, inventory.savepoint()
-        decided = decide_request(tools, state, sweep, now=tools.clock.now(), ids=ids)
+        decided = decide_request(tools, state, sweep, now=now, ids=ids)
         if decided.refusal is not None:
             raise decided.refusal
         try:

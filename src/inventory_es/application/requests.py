@@ -17,6 +17,7 @@ class CommandRequest:
         named: whether the caller chose its id, so that it may have been sent before.
         expected_version: the version that the host insists on; ``None``: the handler's own business.
         context: captured in the caller's task.
+        happened_at: the time that the caller gives; ``None``: the clock's.
         look_up: whether to look for its stored events before deciding (again).
         maybe_stored: whether an append that carried it had an unknown outcome.
         observed_on_hand: for a count of an older version: units on hand then.
@@ -31,6 +32,7 @@ class CommandRequest:
         "command",
         "context",
         "expected_version",
+        "happened_at",
         "look_up",
         "maybe_stored",
         "named",
@@ -38,11 +40,20 @@ class CommandRequest:
         "outcome",
     )
 
-    def __init__(self, command: Command, *, named: bool, expected_version: int | None, context: CommandContext) -> None:
+    def __init__(
+        self,
+        command: Command,
+        *,
+        named: bool,
+        expected_version: int | None,
+        context: CommandContext,
+        happened_at: datetime | None = None,
+    ) -> None:
         self.command = command
         self.named = named
         self.expected_version = expected_version
         self.context = context
+        self.happened_at = happened_at
         self.look_up = False
         self.maybe_stored = False
         self.observed_on_hand: int | None = None

@@ -148,11 +148,7 @@ class InventoryService:
             ReservationAlreadyCommittedError: it is not open.
         """
         command = c.ExtendReservation(
-            inventory_id=held.inventory_id,
-            command_id=self._id(command_id),
-            reservation_id=held.reservation_id,
-            ttl=ttl,
-            reference=reference,
+            inventory_id=held.inventory_id, command_id=self._id(command_id), reservation_id=held.reservation_id, ttl=ttl, reference=reference
         )
         return cast(CommandResult, await self._execute(command, named=command_id is not None))
 
@@ -293,14 +289,18 @@ class InventoryService:
         """
         return await self._ready().handler.execute(command, expected_version=expected_version)
 
-    async def execute_all(self, commands: Sequence[c.Command], *, writes: Sequence[StreamWrite] = ()) -> list[Outcome]:
+    async def execute_all(
+        self, commands: Sequence[c.Command], *, writes: Sequence[StreamWrite] = (), times: Sequence[datetime] | None = None
+    ) -> list[Outcome]:
         """Execute all commands or none, together with ``writes`` to streams of the host's own, in one atomic append.
+
+        ``times`` says when each command happened, in UTC, one for each: for a host that brings in its past. By default it is now.
 
         Raises:
             CommandsRejectedError: names every command that is refused; nothing was appended.
             UnsupportedCapabilityError: several streams, and the store can't append to several at once.
         """
-        return await self._ready().handler.execute_all(commands, writes=writes)
+        return await self._ready().handler.execute_all(commands, writes=writes, times=times)
 
     async def stock(self, product_id: Id, store_id: Id) -> StockLevel:
         """The stock now, from the stream."""
