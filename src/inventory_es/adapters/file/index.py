@@ -180,10 +180,7 @@ class StoreIndex:
         Raises:
             OSError: it could not be written; the tables in memory serve on.
         """
-        merged = GrowingTable(segment, tables[0].first, tables[0].end)
-        for table in tables:
-            merged.take_in(table)
-        content = pack_table(merged, seed=self._seed)
+        content = pack_table(_joined(tables), seed=self._seed)
         path = self._journal.segments.path(segment, SUFFIX)
         draft = f"{path}.draft"
         if self._fs.exists(draft):
@@ -275,6 +272,16 @@ class StoreIndex:
     def _refuse(self, segment: int, line: Line, problem: str) -> NoReturn:
         place = f"{self._journal.segments.path(segment)}, byte {line.offset}"
         raise CorruptStoreError(store=self._name, place=place, problem=problem)
+
+
+def _joined(tables: Sequence[IndexTable]) -> IndexTable:
+    """One table of several that follow each other."""
+    if len(tables) == 1:
+        return tables[0]
+    joined = GrowingTable(tables[0].segment, tables[0].first, tables[0].end)
+    for table in tables:
+        joined.take_in(table)
+    return joined
 
 
 def _place(table: IndexTable, row: int) -> EventPlace:

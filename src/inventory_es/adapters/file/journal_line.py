@@ -7,6 +7,7 @@
 good ones after it can be told from the journal alone.
 """
 
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 from zlib import crc32
@@ -19,6 +20,7 @@ CHUNK = 1 << 20
 _PREVIOUS = b',"previous":"'
 _CHECKSUM = b'","checksum":"'
 _END = b'"}\n'
+_TRAILER = re.compile(_PREVIOUS + b"([0-9a-f]{8})" + _CHECKSUM + b"([0-9a-f]{8})" + _END)
 
 
 class Line(NamedTuple):
@@ -63,18 +65,8 @@ def seal(body: bytes, *, previous: int, seed: int) -> tuple[bytes, int]:
 
 def read_trailer(trailer: bytes) -> tuple[int, int] | None:
     """The two checksums at the end of a line, not verified; ``None`` if they are not there."""
-    if (
-        len(trailer) != TRAILER_SIZE
-        or not trailer.startswith(_PREVIOUS)
-        or trailer[21:35] != _CHECKSUM
-        or not trailer.endswith(_END)
-        or not (trailer[13:21] + trailer[35:43]).isalnum()
-    ):
-        return None
-    try:
-        return int(trailer[13:21], 16), int(trailer[35:43], 16)
-    except ValueError:
-        return None
+    found = _TRAILER.fullmatch(trailer)
+    return None if found is None else (int(found[1], 16), int(found[2], 16))
 
 
 def check(line: bytes, *, seed: int) -> tuple[int, int] | None:

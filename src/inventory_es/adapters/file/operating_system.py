@@ -21,7 +21,7 @@ except ImportError as no_fcntl:
     raise ImportError(_reason) from no_fcntl
 
 _T = TypeVar("_T")
-_COMMON = os.O_NOFOLLOW | os.O_CLOEXEC
+_COMMON = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # not blocking on a pipe that somebody put there; no matter to regular files
 _FLAGS: dict[OpenMode, int] = {
     "read": os.O_RDONLY | _COMMON,
     "write": os.O_RDWR | _COMMON,

@@ -10,7 +10,7 @@ from zlib import crc32
 import attrs
 import msgspec
 
-from inventory_es.ports.errors import IncompatibleStoreError
+from inventory_es.ports.errors import CorruptStoreError, IncompatibleStoreError
 from inventory_es.ports.file_system import FileSystem
 
 FORMAT = "inventory_es.file_store"
@@ -72,16 +72,23 @@ def open_folder(file_system: FileSystem, path: str, *, creation_id: str) -> Stor
 
     Raises:
         IncompatibleStoreError: the folder holds something else, or a newer format. Nothing was changed.
+        CorruptStoreError: the journal's folder is missing.
         OSError: as the file system raises it.
     """
     if not file_system.exists(path):
         with suppress(FileExistsError):  # another process is making it too
             file_system.make_directory(path)
     names = set(file_system.list_directory(path))
-    if "format.json" not in names and not names <= _UNFINISHED:
+    if "format.json" in names:
+        _read_creation_id(file_system, path)
+        if "journal" not in names:
+            raise CorruptStoreError(store=f"file store {path}", place=f"{path}/journal", problem="the journal's folder is missing")
+    elif not names <= _UNFINISHED:
         _refuse(path, "the folder has other files and no format.json: name an empty or a new folder")
     if "format.json" not in names or not file_system.list_directory(f"{path}/journal"):
         _create(file_system, path, creation_id)
+    elif "events" not in names:
+        file_system.make_directory(f"{path}/events")
     return StoreFolder(path, _read_creation_id(file_system, path))
 
 

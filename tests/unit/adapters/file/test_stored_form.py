@@ -1,0 +1,74 @@
+import json
+import pickle
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+
+from inventory_es.adapters.file.stored_form import (
+    StoredEvent,
+    decode_events,
+    encode_event,
+    encode_line,
+    encode_name,
+    encode_time,
+    last_position,
+    split_line,
+)
+from inventory_es.domain.stream_id import StreamId
+from inventory_es.ports.records import NewEvent, RecordedEvent
+
+STREAM = StreamId("inventory", 'é"\\', "a-b")
+EVENT = NewEvent(
+    UUID("0f8fad5b-d9cb-469f-a165-70867728950e"),
+    'Odd "Type"',
+    3,
+    datetime(2026, 1, 5, 9, tzinfo=UTC),
+    '{"text" : "\u2028\u2029\x85\U0001f98a", "n": 9007199254740992, "metadata": {} }'.encode(),
+    b'{"}":",\\"metadata\\":"}',
+)
+
+
+def stored(version: int = 2, position: int = 17) -> bytes:
+    return encode_event(EVENT, encode_name(STREAM), version, position, encode_time(EVENT.recorded_at))
+
+
+def test_the_form_is_the_documented_one() -> None:
+    assert list(json.loads(stored())) == [
+        "event_id", "event_type", "schema_version", "stream", "version", "position", "recorded_at", "data", "metadata",
+    ]  # fmt: skip
+    assert b'"recorded_at":"2026-01-05T09:00:00.000000Z","data":{"text"' in stored()
+    assert stored().startswith(b'{"event_id":"0f8fad5b-d9cb-469f-a165-70867728950e","event_type":')
+
+
+def test_it_reads_back_as_it_was_written() -> None:
+    expected = RecordedEvent(STREAM, 2, 17, EVENT.event_id, EVENT.event_type, 3, EVENT.recorded_at, EVENT.data, EVENT.metadata)
+    (event,) = map(StoredEvent, decode_events([stored()]))
+    assert event == expected
+    assert expected == event
+    assert hash(event) == hash(expected)
+    assert event.has_identity_of(NewEvent(EVENT.event_id, EVENT.event_type, 3, EVENT.recorded_at, event.data), STREAM)
+    assert pickle.loads(pickle.dumps(event)) == expected
+    assert event.size == len(event.data) + len(event.metadata)
+
+
+@pytest.mark.parametrize("microseconds", [0, 1, 999_999])
+def test_times_keep_their_microseconds(microseconds: int) -> None:
+    time = datetime(1, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
+    assert encode_time(time) == f"0001-01-01T00:00:00.{microseconds:06d}Z".encode()
+
+
+def test_a_line_holds_the_stored_forms_byte_for_byte() -> None:
+    events = [stored(1, 16), stored(2, 17)]
+    line = encode_line(events) + b"}\n"
+    assert [(length, event.version, event.position) for length, event in split_line(line)] == [
+        (len(events[0]), 1, 16),
+        (len(events[1]), 2, 17),
+    ]
+    assert last_position(line) == 17
+
+
+@pytest.mark.parametrize("line", [b"{}", b'{"events":[1]}', b'{"events":{}}', b"\xff", b'{"events":[{"position":1}]}'])
+def test_anything_else_is_no_line_of_events(line: bytes) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        split_line(line)
