@@ -148,7 +148,11 @@ class InventoryService:
             ReservationAlreadyCommittedError: it is not open.
         """
         command = c.ExtendReservation(
-            inventory_id=held.inventory_id, command_id=self._id(command_id), reservation_id=held.reservation_id, ttl=ttl, reference=reference
+            inventory_id=held.inventory_id,
+            command_id=self._id(command_id),
+            reservation_id=held.reservation_id,
+            ttl=ttl,
+            reference=reference,
         )
         return cast(CommandResult, await self._execute(command, named=command_id is not None))
 
@@ -278,23 +282,19 @@ class InventoryService:
         return cast(CommandResult, await self._execute(command, named=command_id is not None))
 
     async def execute(self, command: c.Command, *, expected_version: int | None = None) -> Outcome:
-        """Execute a command that the caller has made, under the id that it carries.
+        """Execute a command that the caller has made, under the id that it carries; a :class:`ReserveStock` gives a reservation.
 
         Args:
             command: any of :mod:`inventory_es.commands`.
             expected_version: insist on this stream version; ``ConcurrencyError`` if it is another, without a silent retry.
-
-        Returns:
-            A :class:`Reservation` for :class:`ReserveStock`, else a :class:`CommandResult`.
         """
         return await self._ready().handler.execute(command, expected_version=expected_version)
 
     async def execute_all(
         self, commands: Sequence[c.Command], *, writes: Sequence[StreamWrite] = (), times: Sequence[datetime] | None = None
     ) -> list[Outcome]:
-        """Execute all commands or none, together with ``writes`` to streams of the host's own, in one atomic append.
-
-        ``times`` says when each command happened, in UTC, one for each: for a host that brings in its past. By default it is now.
+        """Execute all commands or none, together with ``writes`` to streams of the host's own, in one atomic append. For a host
+        that brings in its past, ``times`` says when each command happened, in UTC.
 
         Raises:
             CommandsRejectedError: names every command that is refused; nothing was appended.
