@@ -203,16 +203,18 @@ class StreamsPage:
 
 
 def _check_object(name: str, value: object) -> None:
-    if isinstance(value, bytes) and value[:1] == b"{" and b"\n" not in value and b"\r" not in value:
-        try:
-            _check_syntax(value)
-            if not value.isascii():
-                value.decode("utf-8")
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            pass
-        else:
-            return
-    _refuse(name, "must be UTF-8 bytes of one JSON object without line breaks")
+    if not isinstance(value, bytes) or not _is_one_line_object(value):
+        _refuse(name, "must be UTF-8 bytes of one JSON object without line breaks")
+
+
+def _is_one_line_object(value: bytes) -> bool:
+    if value[:1] != b"{" or b"\n" in value or b"\r" in value:
+        return False
+    try:
+        _check_syntax(value)
+        return value.isascii() or bool(value.decode("utf-8"))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
 
 
 def _refuse(name: str, rule: str) -> NoReturn:
