@@ -1,0 +1,111 @@
+"""The file cache for an event loop: a thin layer over :class:`~inventory_es.adapters.file.cache_engine.FileCacheEngine`."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from functools import partial
+
+import anyio
+import anyio.to_thread
+
+from inventory_es.adapters.file.cache_engine import FileCacheEngine
+from inventory_es.adapters.file.operating_system import OperatingSystem, new_creation_id
+from inventory_es.ports.blocking_calls import BlockingCalls
+from inventory_es.ports.cache import Cache, CacheEntry
+from inventory_es.ports.cache_rules import MAX_VALUE_BYTES, check_entry, check_key, end_of_life
+from inventory_es.ports.clock import Clock
+from inventory_es.ports.file_system import FileSystem
+
+_MAX_CALLS = 8
+
+
+class FileCache(Cache):
+    """A cache in a folder, for Linux and macOS. Opened by :func:`open_file_cache`.
+
+    Entries survive a restart, and several processes may open one folder: what one sets the others get, and the bounds hold over all of
+    them. Which entry was used least recently is known of this process's uses alone. An entry from the future, which a clock that was
+    set back leaves behind, is a miss. While the file system refuses, every call is ``CacheUnavailableError``.
+    """
+
+    def __init__(self, engine: FileCacheEngine, *, clock: Clock, max_value_bytes: int) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._max_value_bytes = max_value_bytes
+        self._calls = BlockingCalls(anyio.CapacityLimiter(_MAX_CALLS), name=engine.name)
+
+    async def get(self, key: str, /) -> CacheEntry | None:
+        """The entry of ``key``, or ``None`` for a miss. Counts as a use."""
+        check_key(key)
+        found = await self._calls.run(self._engine.get, key)
+        if found is None:
+            return None
+        header, entry = found
+        if not header.since <= self._clock.now() < header.until:
+            return None
+        self._engine.used(key)
+        return entry
+
+    async def set(self, key: str, value: bytes, /, *, version: int, ttl: timedelta) -> None:
+        """Keep ``value`` for ``ttl`` from now, unless a newer version is still live. See :meth:`inventory_es.ports.Cache.set`."""
+        check_entry(key, value, version, max_value_bytes=self._max_value_bytes)
+        now = self._clock.now()
+        await self._calls.run(self._engine.set, key, value, version=version, since=now, until=end_of_life(now, ttl))
+
+    async def invalidate(self, *keys: str) -> None:
+        """Forget these keys; a missing one is fine."""
+        for key in keys:
+            check_key(key)
+        await self._calls.run(self._engine.invalidate, keys)
+
+    async def clear(self) -> None:
+        """Forget everything."""
+        await self._calls.run(self._engine.clear)
+
+    async def aclose(self) -> None:
+        """Finish what is in flight and release the folder, whose entries stay. Closing twice is fine."""
+        await self._calls.close(self._engine.close)
+
+
+@asynccontextmanager
+async def open_file_cache(
+    path: str | os.PathLike[str],
+    *,
+    clock: Clock,
+    max_entries: int = 1_000,
+    max_bytes: int = 64 << 20,
+    max_value_bytes: int = MAX_VALUE_BYTES,
+    file_system: FileSystem | None = None,
+) -> AsyncIterator[FileCache]:
+    """Open the cache in a folder, or make one in an empty or missing folder; it closes with the block.
+
+    Args:
+        path: of the folder; its parent exists.
+        clock: what entries grow older by.
+        max_entries: the most entries, 1 or more.
+        max_bytes: the most bytes of all entries, with about 200 for each beside its key and value.
+        max_value_bytes: the largest value that it takes, in bytes, 1 or more; at most a half of ``max_bytes``.
+        file_system: the operating system's, unless given.
+
+    Raises:
+        ValueError: a bound that can't be.
+        IncompatibleStoreError: the folder holds something else. Nothing was changed.
+        CacheUnavailableError: the file system refused something.
+    """
+    if max_entries < 1 or max_value_bytes < 1 or max_bytes < 2 * max_value_bytes:
+        msg = "max_entries and max_value_bytes must be 1 or more, and max_bytes at least twice max_value_bytes"
+        raise ValueError(msg)
+    open_engine = partial(
+        FileCacheEngine.open,
+        path,
+        file_system=OperatingSystem() if file_system is None else file_system,
+        creation_id=new_creation_id(),
+        max_entries=max_entries,
+        max_bytes=max_bytes,
+        max_value_bytes=max_value_bytes,
+    )
+    cache = FileCache(await anyio.to_thread.run_sync(open_engine), clock=clock, max_value_bytes=max_value_bytes)
+    try:
+        yield cache
+    finally:
+        await cache.aclose()
