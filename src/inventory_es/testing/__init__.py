@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from inventory_es.testing.event_bus import EventBusContract
     from inventory_es.testing.event_store import EventStoreContract
     from inventory_es.testing.failure import BrokenPromiseError
+    from inventory_es.testing.faults import FaultKind, Faults, FaultyCache, FaultyEventBus, Injected, faulty_event_store
     from inventory_es.testing.site import Site
 
 _HOMES = {
@@ -19,12 +20,31 @@ _HOMES = {
     "CacheContract": "inventory_es.testing.cache",
     "EventBusContract": "inventory_es.testing.event_bus",
     "EventStoreContract": "inventory_es.testing.event_store",
+    "FaultKind": "inventory_es.testing.faults",
+    "Faults": "inventory_es.testing.faults",
+    "FaultyCache": "inventory_es.testing.faults",
+    "FaultyEventBus": "inventory_es.testing.faults",
+    "Injected": "inventory_es.testing.faults",
     "ManualClock": "inventory_es.testing.clock",
     "Site": "inventory_es.testing.site",
+    "faulty_event_store": "inventory_es.testing.faults",
 }
 """Where each public name lives. Loaded on first use, so that a name's dependencies are needed only by who uses it."""
 
-__all__ = ["BrokenPromiseError", "CacheContract", "EventBusContract", "EventStoreContract", "ManualClock", "Site"]
+__all__ = [
+    "BrokenPromiseError",
+    "CacheContract",
+    "EventBusContract",
+    "EventStoreContract",
+    "FaultKind",
+    "Faults",
+    "FaultyCache",
+    "FaultyEventBus",
+    "Injected",
+    "ManualClock",
+    "Site",
+    "faulty_event_store",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -1,0 +1,8 @@
+"""Ports that fail, by plan and by seed, so that a host can test its own retry and compensation."""
+
+from inventory_es.testing.faults.cache import FaultyCache
+from inventory_es.testing.faults.event_bus import FaultyEventBus
+from inventory_es.testing.faults.event_store import faulty_event_store
+from inventory_es.testing.faults.faults import FaultKind, Faults, Injected
+
+__all__ = ["FaultKind", "Faults", "FaultyCache", "FaultyEventBus", "Injected", "faulty_event_store"]

@@ -1,0 +1,51 @@
+"""A cache that fails, forgets and lags, as real ones do."""
+
+from datetime import timedelta
+from functools import partial
+
+from inventory_es.ports import Cache, CacheEntry
+from inventory_es.ports.errors import CacheUnavailableError
+from inventory_es.testing.faults.faults import Faults
+
+
+class FaultyCache:
+    """Wraps a cache so that its calls fail as ``faults`` says.
+
+    ``fail_before`` and ``fail_after`` are ``CacheUnavailableError``. A lost ``get`` is a miss; a lost ``set``, ``invalidate`` or
+    ``clear`` is not done and says nothing, so the cache is stale until its entries expire.
+
+    Args:
+        cache: what to wrap.
+        faults: which call fails how.
+    """
+
+    def __init__(self, cache: Cache, faults: Faults) -> None:
+        self._cache = cache
+        self._faults = faults
+
+    async def get(self, key: str, /) -> CacheEntry | None:
+        """Ask for an entry, or fail."""
+        return await self._faults.run("get", partial(self._cache.get, key), unavailable=_away(), unknown=_away(), lost=lambda: None)
+
+    async def set(self, key: str, value: bytes, /, *, version: int, ttl: timedelta) -> None:
+        """Keep a value, or fail."""
+        call = partial(self._cache.set, key, value, version=version, ttl=ttl)
+        await self._faults.run("set", call, unavailable=_away(), unknown=_away(), lost=lambda: None)
+
+    async def invalidate(self, *keys: str) -> None:
+        """Forget keys, or fail."""
+        await self._faults.run(
+            "invalidate", partial(self._cache.invalidate, *keys), unavailable=_away(), unknown=_away(), lost=lambda: None
+        )
+
+    async def clear(self) -> None:
+        """Forget everything, or fail."""
+        await self._faults.run("clear", self._cache.clear, unavailable=_away(), unknown=_away(), lost=lambda: None)
+
+    async def aclose(self) -> None:
+        """Close the wrapped cache."""
+        await self._cache.aclose()
+
+
+def _away() -> CacheUnavailableError:
+    return CacheUnavailableError(cache="FaultyCache", reason="an injected fault")
