@@ -49,16 +49,16 @@ class CommandRequest:
         context: CommandContext,
         happened_at: datetime | None = None,
     ) -> None:
-        self.command = command
-        self.named = named
-        self.expected_version = expected_version
-        self.context = context
-        self.happened_at = happened_at
-        self.look_up = False
-        self.maybe_stored = False
+        self.command: Command = command
+        self.named: bool = named
+        self.expected_version: int | None = expected_version
+        self.context: CommandContext = context
+        self.happened_at: datetime | None = happened_at
+        self.look_up: bool = False
+        self.maybe_stored: bool = False
         self.observed_on_hand: int | None = None
-        self.attempts = 0
-        self.batch_size = 1
+        self.attempts: int = 0
+        self.batch_size: int = 1
         self.outcome: Any = None
 
 
@@ -73,7 +73,7 @@ class ReadRequest:
     __slots__ = ("answer", "outcome", "read")
 
     def __init__(self, read: Callable[[WarmState, datetime], Any]) -> None:
-        self.read = read
+        self.read: Callable[[WarmState, datetime], Any] = read
         self.answer: Any = None
         self.outcome: Any = None
 

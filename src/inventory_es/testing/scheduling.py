@@ -27,7 +27,7 @@ class Schedule:
 
     def __init__(self, seed: int, salt: str) -> None:
         self.seed = seed
-        self.chance = random.Random(f"{salt}:{seed}")
+        self.chance: random.Random = random.Random(f"{salt}:{seed}")
 
     def pauses(self) -> int:
         """Turns to wait at this await point: 0 to 8."""

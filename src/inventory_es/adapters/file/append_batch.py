@@ -44,7 +44,7 @@ class AppendBatch:
         self._own: dict[tuple[str, int], tuple[NewEvent, StreamId, int, int]] = {}
         self._time: datetime | None = None
         self._encoded_time = b""
-        self.position = index.end.position
+        self.position: int = index.end.position
         self.stored: list[bytes] = []
         self.indexed: list[IndexedEvent] = []
 

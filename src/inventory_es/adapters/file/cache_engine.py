@@ -40,7 +40,7 @@ class FileCacheEngine:
     """
 
     def __init__(self, path: str, file_system: FileSystem, *, max_entries: int, max_bytes: int, max_value_bytes: int) -> None:
-        self.name = f"file cache {path}"
+        self.name: str = f"file cache {path}"
         self._fs = file_system
         self._entries = f"{path}/entries"
         self._max_entries = max_entries

@@ -105,8 +105,8 @@ class Journal:
         self._name = name
         self._mutex = Lock()
         self._writer: tuple[int, File] | None = None
-        self.was_recovered = False
-        self.segments = JournalSegments(file_system, directory, name=name)
+        self.was_recovered: bool = False
+        self.segments: JournalSegments = JournalSegments(file_system, directory, name=name)
         self._lock = file_system.open_lock(lock_path)
 
     @property

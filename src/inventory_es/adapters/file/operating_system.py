@@ -16,9 +16,9 @@ from inventory_es.ports.file_system import File, FileSystem, LockFile, OpenMode
 
 try:
     import fcntl
-except ImportError as no_fcntl:
+except ImportError as _no_fcntl:
     _reason = f"the file adapters need Linux or macOS, not {sys.platform}: use 'sqlite:' here"
-    raise ImportError(_reason) from no_fcntl
+    raise ImportError(_reason) from _no_fcntl
 
 _T = TypeVar("_T")
 _COMMON = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # not blocking on a pipe that somebody put there; no matter to regular files

@@ -41,7 +41,7 @@ class PeopleFiles:
         self._journal = journal
         self._stored_after = stored_after
         self._lock = file_system.open_lock(f"{directory}/.lock")
-        self.end = self._written()
+        self.end: JournalTail = self._written()
 
     def path(self, name: str) -> str:
         """The file of the stream with this text."""

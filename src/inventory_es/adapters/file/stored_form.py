@@ -5,7 +5,7 @@
 Data and metadata stand in it as the writer gave them. A line of the journal is ``{"events":[…]`` and the journal's trailer.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -51,7 +51,7 @@ class _PlacedLine(msgspec.Struct, gc=False):
 _decode_page = msgspec.json.Decoder(list[StoredFields]).decode
 _decode_line = msgspec.json.Decoder(_StoredLine).decode
 _decode_placed = msgspec.json.Decoder(_PlacedLine).decode
-parse_stream = lru_cache(maxsize=8_192)(StreamId.parse)
+parse_stream: Callable[[str], StreamId] = lru_cache(maxsize=8_192)(StreamId.parse)
 
 
 class StoredEvent(RecordedEvent):

@@ -7,7 +7,7 @@ bytes and depth before anything is parsed.
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, cast
 
 import msgspec
@@ -24,7 +24,7 @@ MAX_INTEGER = 2**53
 _LONGEST_INTEGER = len(str(-MAX_INTEGER))
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 
-write_json = msgspec.json.Encoder().encode
+write_json: Callable[[Any], bytes] = msgspec.json.Encoder().encode
 """Any value that is plain JSON, as bytes: no blanks, non-ASCII characters as they are."""
 
 
