@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from heapq import merge
 from itertools import groupby
 from typing import NamedTuple, NoReturn
+from zlib import crc32
 
 from inventory_es.adapters.file.hash_slots import event_key, stream_key
 from inventory_es.adapters.file.index_file import SealedTable, load_table, pack_table
@@ -35,11 +36,18 @@ class EventPlace(NamedTuple):
         segment: of the journal.
         offset: of the stored form in it.
         length: of the stored form.
+        checksum: its CRC-32, so that damage does not go unseen.
     """
 
     segment: int
     offset: int
     length: int
+    checksum: int
+
+
+def place_of(table: IndexTable, row: int) -> EventPlace:
+    """Where the event in this row of a table stands."""
+    return EventPlace(table.segment, *unpack_place(table.places[row]), table.checksums[row])
 
 
 class IndexedEvent(NamedTuple):
@@ -49,12 +57,14 @@ class IndexedEvent(NamedTuple):
         name: the stream's text.
         version: in the stream.
         key: of the event id.
+        checksum: CRC-32 of the stored form.
         length: of the stored form.
     """
 
     name: str
     version: int
     key: int
+    checksum: int
     length: int
 
 
@@ -75,7 +85,7 @@ class StoreIndex:
         self._name = name
         self._older: list[int] = []
         self._tables: list[IndexTable] = []
-        self.end = journal.start
+        self.end: JournalTail = journal.start
         self._growing = GrowingTable(1, 1, self.end)
 
     def open(self, tail: JournalTail) -> None:
@@ -114,8 +124,8 @@ class StoreIndex:
             self._grow_from(JournalTail(tail.segment, 0, self.end.checksum, self.end.position))
         add = self._growing.add
         offset = line_offset + len(LINE_START)
-        for name, version, key, length in events:
-            add(name, version, key, offset, length)
+        for name, version, key, checksum, length in events:
+            add(name, version, key, checksum, offset, length)
             offset += length + 1
         self._growing.end = self.end = tail
 
@@ -128,7 +138,7 @@ class StoreIndex:
 
     def candidates(self, key: int) -> list[EventPlace]:
         """Where events stand whose id has this key within its stream: nearly always the one asked for, so look closer."""
-        return [_place(table, row) for table in self._newest_first() for row in table.rows(key)]
+        return [place_of(table, row) for table in self._newest_first() for row in table.rows(key)]
 
     def stream(self, name: str, *, after: int, before: int) -> list[EventPlace]:
         """Where the events of a stream stand with versions between these two."""
@@ -140,7 +150,7 @@ class StoreIndex:
             run = table.run(name, key)
             if run is not None:
                 low, high = max(0, after + 1 - run.first_version), max(0, before - run.first_version)
-                parts.append([_place(table, row) for row in run.rows[low:high]])
+                parts.append([place_of(table, row) for row in run.rows[low:high]])
                 before = min(before, run.first_version)
         return [place for part in reversed(parts) for place in part]
 
@@ -149,7 +159,7 @@ class StoreIndex:
         for table in self._newest_first():
             if table.first <= after + 1:
                 first = after + 1 - table.first
-                return [_place(table, row) for row in range(first, min(first + limit, len(table.places)))]
+                return [place_of(table, row) for row in range(first, min(first + limit, len(table.places)))]
         return []
 
     def streams(self, start: str) -> Iterator[tuple[str, int]]:
@@ -252,7 +262,8 @@ class StoreIndex:
             position += 1
             if event.position != position:
                 self._refuse(table.segment, line, f"position {event.position} stands where {position} belongs")
-            table.add(event.stream, event.version, event_key(event.event_id, table.key(event.stream)), offset, length)
+            checksum = crc32(line.data[offset - line.offset : offset - line.offset + length])
+            table.add(event.stream, event.version, event_key(event.event_id, table.key(event.stream)), checksum, offset, length)
             offset += length + 1
         table.end = JournalTail(table.segment, line.end, line.checksum, position)
 
@@ -282,10 +293,6 @@ def _joined(tables: Sequence[IndexTable]) -> IndexTable:
     for table in tables:
         joined.take_in(table)
     return joined
-
-
-def _place(table: IndexTable, row: int) -> EventPlace:
-    return EventPlace(table.segment, *unpack_place(table.places[row]))
 
 
 def _first_position(table: IndexTable) -> int:
