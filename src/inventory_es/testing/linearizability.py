@@ -12,6 +12,7 @@ A history of several streams is linearizable if that of each stream is (Herlihy 
 """
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from math import inf
 from typing import NamedTuple
 
 import attrs
@@ -145,9 +146,10 @@ def _slots(operations: Sequence[Operation], log: Sequence[Hashable]) -> tuple[li
     slots: list[_Slot] = []
     version = 0
     while version < len(log):
-        writer = writers.get(log[version])
-        if writer is None:
+        attempts = writers.get(log[version], ())
+        if not attempts:
             return [], Violation(None, f"nobody appended the event at version {version + 1}")
+        writer = next((attempt for attempt in attempts if attempt.expected == version), attempts[0])
         after = version + len(writer.events)
         if tuple(log[version:after]) != writer.events:
             return [], Violation(writer, f"its events are not whole, adjacent and in order from version {version + 1}")
@@ -160,13 +162,13 @@ def _slots(operations: Sequence[Operation], log: Sequence[Hashable]) -> tuple[li
     return slots, None
 
 
-def _writers(operations: Sequence[Operation]) -> Mapping[Hashable, Operation]:
-    """By first event id, the attempt that wrote it: the one that says so, else the earliest of those that nobody knows about."""
-    writers: dict[Hashable, Operation] = {}
+def _writers(operations: Sequence[Operation]) -> Mapping[Hashable, Sequence[Operation]]:
+    """By first event id, the attempts that may have written it: the one that says so, then those that nobody knows about, by time."""
+    writers: dict[Hashable, list[Operation]] = {}
     for operation in sorted(operations, key=lambda o: (isinstance(o.outcome, Unknown), o.start)):
         match operation.outcome:
             case Appended(replayed=False) | Unknown() if operation.events:
-                writers.setdefault(operation.events[0], operation)
+                writers.setdefault(operation.events[0], []).append(operation)
             case _:
                 continue
     return writers
@@ -176,8 +178,8 @@ def _sweep(
     slots: Sequence[_Slot], watchers: Mapping[int, Sequence[Operation]], replays: Sequence[tuple[int, Operation]]
 ) -> Violation | None:
     versions = {0, *(slot.after for slot in slots)}
-    reached: dict[int, int] = {}
-    now = 0
+    reached: dict[int, float] = {}
+    now: float = -inf
     for version, append in [(0, None), *slots]:
         if append is not None:
             now = max(now, append.start)
