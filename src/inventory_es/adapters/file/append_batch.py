@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from uuid import UUID
+from zlib import crc32
 
 import attrs
 
@@ -97,7 +98,7 @@ class AppendBatch:
                 self._time, self._encoded_time = event.recorded_at, encode_time(event.recorded_at)
             stored = encode_event(event, stream.name, stream.version, self.position, self._encoded_time)
             self.stored.append(stored)
-            self.indexed.append(IndexedEvent(text, stream.version, event_key(event.event_id, stream.key), len(stored)))
+            self.indexed.append(IndexedEvent(text, stream.version, event_key(event.event_id, stream.key), crc32(stored), len(stored)))
             self._own[text, event.event_id.int] = (event, write.stream, stream.version, self.position)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from typing import NoReturn
+from zlib import crc32
 
 from inventory_es.adapters.file.index import EventPlace
 from inventory_es.adapters.file.journal_segments import JournalSegments
@@ -28,16 +29,16 @@ class EventReader:
         """The stored form at each place, in this order.
 
         Raises:
-            CorruptStoreError: a segment is shorter than its index says.
+            CorruptStoreError: something else stands there now, or nothing.
         """
         stored: list[bytes] = []
         at = 0
         while at < len(places):
-            segment, start, length = places[at]
+            segment, start, length, _ = places[at]
             first, end = at, start + length
             at += 1
             while at < len(places):
-                next_segment, offset, length = places[at]
+                next_segment, offset, length, _ = places[at]
                 if next_segment != segment or not 0 <= offset - end <= _MAX_GAP or offset + length - start > MAX_PAGE_BYTES:
                     break
                 end = offset + length
@@ -45,22 +46,19 @@ class EventReader:
             data = self._segments.open(segment).read(end - start, start)
             if len(data) != end - start:
                 self.refuse(places[first], "the segment ends before it")
-            stored += [data[offset - start : offset - start + length] for _, offset, length in places[first:at]]
+            stored += [data[offset - start : offset - start + length] for _, offset, length, _ in places[first:at]]
+        if [crc32(form) for form in stored] != [place.checksum for place in places]:
+            damaged = next(place for place, form in zip(places, stored, strict=True) if crc32(form) != place.checksum)
+            self.refuse(damaged, "the event is damaged")
         return stored
 
     def read(self, places: Sequence[EventPlace]) -> list[StoredFields]:
         """The event at each place.
 
         Raises:
-            CorruptStoreError: there is no event at one of them.
+            CorruptStoreError: something else stands at one of them now, or nothing.
         """
-        if not places:
-            return []
-        stored = self.read_stored(places)
-        try:
-            return decode_events(stored)
-        except ValueError:
-            self.refuse(places[0], "no event stands there, or at a place read with it")
+        return decode_events(self.read_stored(places)) if places else []
 
     def refuse(self, place: EventPlace, problem: str) -> NoReturn:
         """Report that what stands at a place is not what the index says."""

@@ -1,9 +1,9 @@
 """The file of an index table: flat arrays, mapped into memory, made once and never changed.
 
-After the header, in this order: places and event keys by row; keys, first versions, row ranges and name ranges of the streams
-by stream, sorted by text; rows by stream; hash slots of events and of streams; the streams' texts. Opening one reads
-the header; the rest is checked once, in pieces, when the table is first needed. A file that is missing or wrong in any way is
-no error: it is made again from its segment.
+After the header, in this order: places and event keys by row; keys and first versions of the streams, sorted by text; their row
+ranges and name ranges; rows by stream; checksums by row; hash slots of events and of streams; the streams' texts. The whole is
+checked when it is opened, which happens when it is first needed; it is read in pieces for that, since what is touched through the map
+would stay in memory. A file that is missing or wrong in any way is no error: it is made again from its segment.
 """
 
 import struct
@@ -50,6 +50,7 @@ class SealedTable:
         self._row_ends = take(4 * streams + 4, "I")
         self._name_ends = take(4 * streams + 4, "I")
         self._rows = take(4 * count, "I")
+        self.checksums: Sequence[int] = take(4 * count, "I")
         self._id_slots = take(4 * id_slots, "I")
         self._stream_slots = take(4 * stream_slots, "I")
         self._names = take(names, "B")
@@ -99,6 +100,7 @@ def pack_table(table: IndexTable, *, seed: int) -> bytes:
             array("I", accumulate((len(run.rows) for _, run in runs), initial=0)).tobytes(),
             array("I", accumulate(map(len, names), initial=0)).tobytes(),
             rows.tobytes(),
+            array("I", table.checksums).tobytes(),
             id_slots.tobytes(),
             stream_slots.tobytes(),
             *names,

@@ -60,6 +60,11 @@ class IndexTable(Protocol):
         ...
 
     @property
+    def checksums(self) -> Sequence[int]:
+        """By row, the CRC-32 of an event's stored form."""
+        ...
+
+    @property
     def keys(self) -> Sequence[int]:
         """By row, the key of an event's id."""
         ...
@@ -103,23 +108,26 @@ class GrowingTable:
     first: int
     end: JournalTail
     places: "array[int]" = attrs.field(factory=lambda: array("Q"), init=False)
+    checksums: "array[int]" = attrs.field(factory=lambda: array("I"), init=False)
     keys: "array[int]" = attrs.field(factory=lambda: array("Q"), init=False)
     _streams: dict[str, _GrowingRun] = attrs.field(factory=dict, init=False)
     _rows: dict[int, int] = attrs.field(factory=dict, init=False)
     _sorted: list[str] = attrs.field(factory=list, init=False)
 
-    def add(self, name: str, version: int, key: int, offset: int, length: int) -> None:
+    def add(self, name: str, version: int, key: int, checksum: int, offset: int, length: int) -> None:
         """Take in the next event.
 
         Args:
             name: the stream's text.
             version: in the stream.
             key: of the event id.
+            checksum: CRC-32 of the stored form.
             offset: where its stored form begins in the segment.
             length: of the stored form.
         """
         row = len(self.places)
         self.places.append(offset << LENGTH_BITS | length)
+        self.checksums.append(checksum)
         self.keys.append(key)
         run = self._streams.get(name)
         if run is None:
@@ -134,6 +142,7 @@ class GrowingTable:
         """Take in a table that begins where this one ends."""
         base = len(self.places)
         self.places.extend(other.places)
+        self.checksums.extend(other.checksums)
         self.keys.extend(other.keys)
         for row, key in enumerate(other.keys, base):
             free = key

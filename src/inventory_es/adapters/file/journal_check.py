@@ -4,6 +4,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Generator, Iterator
 from typing import NamedTuple, Self
+from zlib import crc32
 
 import attrs
 
@@ -111,7 +112,8 @@ class JournalCheck:
             if (event.position, event.version) != (position, version):
                 return f"position {event.position}, version {event.version} of {event.stream} stand where {position} and {version} belong"
             self._versions[event.stream] = version
-            table.add(event.stream, version, event_key(event.event_id, table.key(event.stream)), offset, length)
+            checksum = crc32(line.data[offset - line.offset : offset - line.offset + length])
+            table.add(event.stream, version, event_key(event.event_id, table.key(event.stream)), checksum, offset, length)
             offset += length + 1
         self.end = table.end = JournalTail(table.segment, line.end, line.checksum, position)
         return None

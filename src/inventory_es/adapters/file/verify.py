@@ -14,8 +14,8 @@ import attrs
 from inventory_es.adapters.file.event_reading import EventReader, within_a_page
 from inventory_es.adapters.file.file_names import SUFFIX, file_name
 from inventory_es.adapters.file.findings import Finding, StreamCheck
-from inventory_es.adapters.file.index import EventPlace
-from inventory_es.adapters.file.index_table import StreamRun, unpack_place
+from inventory_es.adapters.file.index import EventPlace, place_of
+from inventory_es.adapters.file.index_table import IndexTable
 from inventory_es.adapters.file.journal_check import JournalCheck
 from inventory_es.adapters.file.journal_recovery import empty_tail
 from inventory_es.adapters.file.journal_segments import JournalSegments
@@ -91,7 +91,7 @@ class _Verification:
     def _check_streams(self, check: JournalCheck, reader: EventReader, written: int) -> Iterator[Finding]:
         names = {".lock"}
         tables = [checked.table for checked in check.checked.values()]
-        runs = merge(*(_placed(table.segment, table.places, table.runs()) for table in tables), key=_name)
+        runs = merge(*(_placed(table) for table in tables), key=_name)
         for name, parts in groupby(runs, key=_name):
             places = [place for _, part in parts for place in part]
             file = file_name(parse_stream(name))
@@ -145,9 +145,9 @@ class _Verification:
             yield Finding("stream", path, line, place.offset, f"version {version} of {name}: {problem}")
 
 
-def _placed(segment: int, places: Sequence[int], runs: Iterator[tuple[str, StreamRun]]) -> Iterator[tuple[str, list[EventPlace]]]:
-    for name, run in runs:
-        yield name, [EventPlace(segment, *unpack_place(places[row])) for row in run.rows]
+def _placed(table: IndexTable) -> Iterator[tuple[str, list[EventPlace]]]:
+    for name, run in table.runs():
+        yield name, [place_of(table, row) for row in run.rows]
 
 
 def _pages(places: Sequence[EventPlace]) -> Iterator[Sequence[EventPlace]]:

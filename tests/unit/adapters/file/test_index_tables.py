@@ -23,7 +23,7 @@ def table_of(streams: list[str], *, first: int = 1) -> GrowingTable:
     versions: dict[str, int] = {}
     for number, name in enumerate(streams):
         versions[name] = versions.get(name, 3) + 1
-        table.add(name, versions[name], event_key(UUID(int=number), stream_key(name)), 100 * number, 50 + number)
+        table.add(name, versions[name], event_key(UUID(int=number), stream_key(name)), 7 * number, 100 * number, 50 + number)
     return table
 
 
@@ -33,7 +33,7 @@ def sealed(table: GrowingTable) -> SealedTable:
 
 def facts(table: GrowingTable | SealedTable) -> object:
     runs = [(name, run.first_version, list(run.rows)) for name, run in table.runs()]
-    return list(table.places), list(table.keys), runs, table.segment, table.first, table.end
+    return list(table.places), list(table.checksums), list(table.keys), runs, table.segment, table.first, table.end
 
 
 @given(st.lists(st.sampled_from(NAMES), max_size=60))
@@ -61,7 +61,7 @@ def test_tables_that_follow_each_other_join(streams: list[str], data: st.DataObj
     versions = {name: 3 + streams[:cut].count(name) for name in NAMES}
     for number, name in enumerate(streams[cut:], cut):
         versions[name] += 1
-        rest.add(name, versions[name], event_key(UUID(int=number), stream_key(name)), 100 * number, 50 + number)
+        rest.add(name, versions[name], event_key(UUID(int=number), stream_key(name)), 7 * number, 100 * number, 50 + number)
     joined = GrowingTable(1, 1, head.end)
     for part in (sealed(head), rest):
         joined.take_in(part)
@@ -71,7 +71,7 @@ def test_tables_that_follow_each_other_join(streams: list[str], data: st.DataObj
 
 def test_places_keep_offset_and_length() -> None:
     table = GrowingTable(1, 1, JournalTail(1, 0, 0, 0))
-    table.add("s", 1, 1, (1 << 40) - 1, (1 << 24) - 1)
+    table.add("s", 1, 1, 0, (1 << 40) - 1, (1 << 24) - 1)
     assert unpack_place(table.places[0]) == ((1 << 40) - 1, (1 << 24) - 1)
 
 
@@ -90,7 +90,7 @@ def test_every_row_is_found_by_its_key(keys: list[int]) -> None:
 def test_colliding_keys_are_all_given_by_a_growing_table() -> None:
     table = GrowingTable(1, 1, JournalTail(1, 0, 0, 0))
     for version, key in enumerate([9, 9, 10, 9, (1 << 64) - 1, (1 << 64) - 1], 1):
-        table.add("s", version, key, 0, 1)
+        table.add("s", version, key, 0, 0, 1)
     assert [sorted(table.rows(key)) for key in (9, 10, (1 << 64) - 1, 8)] == [[0, 1, 3], [2], [4, 5], []]
 
 
