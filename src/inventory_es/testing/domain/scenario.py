@@ -176,7 +176,7 @@ class Step:
         problems += [f"#{number} was not expected" for number in range(len(expected) + 1, len(got) + 1)]
         if problems or not expected:
             told = "\n            ".join(repr(one) if isinstance(one, Like) else tell(one) for one in expected)
-            self._fail(told or "some events: use then_nothing() for none", problems)
+            self._fail(told or "some events: use then_nothing() for none", problems if got else ())
         return self._next()
 
     def then_nothing(self) -> Scenario:

@@ -1,0 +1,160 @@
+"""The aggregate takes valid histories alone: anything else is a corrupt stream, and the state stays as it was."""
+
+import pickle
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given, settings
+
+from inventory_es.domain.errors import CorruptStreamError
+from inventory_es.domain.events import (
+    Event,
+    ReservationExtendedEvent,
+    StockAddedEvent,
+    StockAdjustedEvent,
+    StockCommittedEvent,
+    StockReleasedEvent,
+    StockReservedEvent,
+)
+from inventory_es.domain.identifiers import InventoryId
+from inventory_es.domain.inventory import Inventory
+from inventory_es.domain.quantity import StockQuantity
+from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, Purpose, ReleaseReason
+from inventory_es.domain.recorded import Recorded
+from inventory_es.testing.domain.scenario import SHELF, START
+from inventory_es.testing.domain.walks import histories
+
+PLACE = ("product", "store")
+SECOND = timedelta(seconds=1)
+UNTIL = START + 600 * SECOND
+
+
+def added(quantity: int, on_hand: int, reserved: int = 0, place: tuple[str, str] = PLACE) -> StockAddedEvent:
+    return StockAddedEvent(*place, quantity, AddReason.RECEIVED, on_hand, reserved)
+
+
+def reserved(quantity: int, on_hand: int, in_all: int, name: str = "R") -> StockReservedEvent:
+    return StockReservedEvent(*PLACE, quantity, name, Purpose.ORDER, "ann", UNTIL, on_hand, in_all)
+
+
+def released(quantity: int, remaining: int, on_hand: int, in_all: int, name: str = "R") -> StockReleasedEvent:
+    return StockReleasedEvent(*PLACE, quantity, name, remaining, ReleaseReason.CANCELLED, on_hand, in_all)
+
+
+def committed(quantity: int, remaining: int, on_hand: int, in_all: int, name: str = "R") -> StockCommittedEvent:
+    return StockCommittedEvent(*PLACE, quantity, name, remaining, CommitReason.SOLD, on_hand, in_all)
+
+
+def extended(previous: datetime, until: datetime | None, name: str = "R") -> ReservationExtendedEvent:
+    return ReservationExtendedEvent(*PLACE, name, previous, until, 10, 4)
+
+
+def folded(*events: Event) -> Inventory:
+    return Inventory.replay(SHELF, [Recorded(event, version, START) for version, event in enumerate(events, start=1)])
+
+
+def with_a_hold() -> Inventory:
+    return folded(added(10, 10), reserved(4, 10, 4))
+
+
+LATER = UNTIL + SECOND
+CORRUPT: list[tuple[str, Callable[[], Inventory], Event, int, datetime]] = [
+    ("expected version 3 next", with_a_hold, added(1, 11, 4), 4, START),
+    ("expected version 3 next", with_a_hold, added(1, 11, 4), 2, START),
+    ("time runs backwards", with_a_hold, added(1, 11, 4), 3, START - timedelta(microseconds=1)),
+    ("not an aware datetime in UTC", with_a_hold, added(1, 11, 4), 3, START.replace(tzinfo=None)),
+    ("not an aware datetime in UTC", folded, added(1, 1), 1, START.astimezone(timezone(SECOND * 3600))),
+    ("belongs to another inventory", with_a_hold, added(1, 11, 4, ("other", "store")), 3, START),
+    ("belongs to another inventory", with_a_hold, added(1, 11, 4, ("product", "other")), 3, START),
+    ("carries 12/4 on hand/reserved, the fold gives 11/4", with_a_hold, added(1, 12, 4), 3, START),
+    ("carries 11/5 on hand/reserved, the fold gives 11/4", with_a_hold, added(1, 11, 5), 3, START),
+    ("used before", with_a_hold, reserved(1, 10, 5), 3, START),
+    ("used before", lambda: folded(added(10, 10), reserved(4, 10, 4), released(4, 0, 10, 0)), reserved(1, 10, 1), 4, START),
+    ("not open", with_a_hold, released(1, 0, 10, 3, "S"), 3, START),
+    ("not open", with_a_hold, committed(1, 0, 9, 3, "S"), 3, START),
+    ("not open", with_a_hold, extended(UNTIL, LATER, "S"), 3, START),
+    ("leaves the reservation 2 of 4 after 1", with_a_hold, released(1, 2, 10, 3), 3, START),
+    ("leaves the reservation 4 of 4 after 1", with_a_hold, committed(1, 4, 9, 3), 3, START),
+    ("leaves the reservation 0 of 4 after 5", with_a_hold, committed(5, 0, 5, 0), 3, START),
+    ("does not extend", with_a_hold, extended(UNTIL, UNTIL), 3, START),
+    ("does not extend", with_a_hold, extended(UNTIL, UNTIL - SECOND), 3, START),
+    ("does not extend", with_a_hold, extended(START, LATER), 3, START),
+    ("does not extend", lambda: folded(added(10, 10), reserved(4, 10, 4), extended(UNTIL, None)), extended(UNTIL, LATER), 4, START),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("problem, make, event, version, at", CORRUPT, ids=range(len(CORRUPT)))
+def test_what_can_not_follow_is_refused(problem: str, make: Callable[[], Inventory], event: Event, version: int, at: datetime) -> None:
+    inventory = make()
+    before = inventory.snapshot()
+    with pytest.raises(CorruptStreamError) as refused:
+        inventory.apply(Recorded(event, version, at))
+    assert problem in refused.value.problem
+    assert (refused.value.stream, refused.value.version) == (SHELF.stream, version)
+    assert inventory.snapshot() == before
+    place = inventory.savepoint()
+    with pytest.raises(CorruptStreamError):
+        inventory.apply(Recorded(event, version, at))
+    inventory.rollback(place)
+    assert inventory.snapshot() == before
+
+
+def test_an_extension_may_make_it_firm_or_later() -> None:
+    later = folded(added(10, 10), reserved(4, 10, 4), extended(UNTIL, UNTIL + timedelta(microseconds=1)))
+    assert later.due(UNTIL) == ()
+    assert len(later.due(UNTIL + timedelta(microseconds=1))) == 1
+    assert folded(added(10, 10), reserved(4, 10, 4), extended(UNTIL, None)).due(UNTIL + 999 * SECOND) == ()
+
+
+@settings(max_examples=60)
+@given(histories(max_steps=20))
+def test_no_event_can_be_left_out_or_come_twice(history: tuple[Recorded, ...]) -> None:
+    for place, one in enumerate(history):
+        rest = [Recorded(later.event, later.version - 1, later.recorded_at) for later in history[place + 1 :]]
+        try:
+            lacking = Inventory.replay(SHELF, [*history[:place], *rest])
+        except CorruptStreamError:
+            pass
+        else:
+            assert isinstance(one.event, ReservationExtendedEvent) or not rest
+            assert lacking.version == len(history) - 1
+        with pytest.raises(CorruptStreamError):
+            Inventory.replay(SHELF, [*history[: place + 1], *history[place:]])
+
+
+def test_figures_of_the_state() -> None:
+    inventory = with_a_hold()
+    assert (inventory.on_hand, inventory.reserved, inventory.unreserved) == (StockQuantity(10), StockQuantity(4), StockQuantity(6))
+    assert (inventory.units_on_hand, inventory.units_reserved, inventory.version, inventory.last_time) == (10, 4, 2, START)
+    assert (inventory.available_at(UNTIL - SECOND), inventory.available_at(UNTIL)) == (StockQuantity(6), StockQuantity(10))
+    assert [hold.reservation_id for hold in inventory.reservations()] == ["R"]
+    assert repr(inventory) == "<Inventory inventory-product-store 10/4 at version 2>"
+
+
+def test_inventories_are_equal_by_their_state() -> None:
+    assert with_a_hold() == with_a_hold()
+    assert with_a_hold() != folded(added(10, 10))
+    assert Inventory(SHELF) != Inventory(InventoryId("product", "other"))
+    assert with_a_hold() != with_a_hold().snapshot()
+    unhashable: Any = with_a_hold()
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(unhashable)
+
+
+@settings(max_examples=60)
+@given(histories(max_steps=20))
+def test_a_snapshot_is_a_value(history: tuple[Recorded, ...]) -> None:
+    snapshot = Inventory.replay(SHELF, history).snapshot()
+    assert pickle.loads(pickle.dumps(snapshot)) == snapshot
+    assert Inventory.from_snapshot(snapshot).snapshot() == snapshot
+    assert [hold.version for hold in snapshot.open] == sorted(hold.version for hold in snapshot.open)
+    assert snapshot.reserved == sum(hold.remaining for hold in snapshot.open)
+
+
+def test_only_a_count_is_a_count() -> None:
+    counted = StockAdjustedEvent(*PLACE, -1, AdjustReason.COUNT, 9, 1, 9, 0)
+    assert folded(added(10, 10), counted).last_count_version == 2
+    assert folded(added(10, 10), attrs.evolve(counted, reason=AdjustReason.LOSS)).last_count_version == 0
