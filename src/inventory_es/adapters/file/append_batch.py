@@ -11,9 +11,21 @@ from inventory_es.adapters.file.hash_slots import event_key, stream_key
 from inventory_es.adapters.file.index import EventPlace, IndexedEvent, StoreIndex
 from inventory_es.adapters.file.stored_form import StoredEvent, encode_event, encode_name, encode_time
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports.append_rules import check_versions, find_earlier_append
-from inventory_es.ports.errors import ConcurrencyError, EventIdCollisionError
+from inventory_es.ports.append_rules import check_append, check_versions, find_earlier_append
+from inventory_es.ports.capabilities import StoreCapabilities
+from inventory_es.ports.errors import AppendTooLargeError, ConcurrencyError, EventIdCollisionError
 from inventory_es.ports.records import AppendResult, NewEvent, RecordedEvent, StreamWrite
+
+CAPABILITIES = StoreCapabilities(
+    durability="power",
+    feed="total",
+    multi_process=True,
+    multi_stream=True,
+    group_commit=True,
+    unique_event_ids=True,
+    max_append_events=10_000,
+    max_append_bytes=32 << 20,
+)
 
 
 @attrs.define
@@ -31,6 +43,7 @@ class AppendBatch:
     Args:
         index: of everything that is durable.
         read: the events at some places.
+        store: its name, for errors.
 
     Attributes:
         position: of the last event, durable or of this batch.
@@ -38,7 +51,8 @@ class AppendBatch:
         indexed: the same for the index.
     """
 
-    def __init__(self, index: StoreIndex, read: Callable[[Sequence[EventPlace]], Sequence[StoredEvent]]) -> None:
+    def __init__(self, index: StoreIndex, read: Callable[[Sequence[EventPlace]], Sequence[StoredEvent]], *, store: str) -> None:
+        self._store = store
         self._index = index
         self._read = read
         self._streams: dict[str, _Stream] = {}
@@ -49,14 +63,15 @@ class AppendBatch:
         self.stored: list[bytes] = []
         self.indexed: list[IndexedEvent] = []
 
-    def decide(self, writes: Sequence[StreamWrite]) -> AppendResult | ConcurrencyError | EventIdCollisionError:
+    def decide(self, writes: Sequence[StreamWrite]) -> AppendResult | Exception:
         """The outcome of one append, if the commit succeeds. What it writes is added to the batch."""
         try:
+            check_append(writes, CAPABILITIES, store=self._store)
             earlier = find_earlier_append(writes, self.find)
             if earlier is not None:
                 return earlier
             check_versions(writes, self._version)
-        except (EventIdCollisionError, ConcurrencyError) as refusal:
+        except (ValueError, AppendTooLargeError, EventIdCollisionError, ConcurrencyError) as refusal:
             return refusal
         for write in writes:
             self._take_in(write, self._stream(write.stream.text))

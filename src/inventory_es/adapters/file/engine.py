@@ -31,22 +31,11 @@ from inventory_es.adapters.file.people_files import PeopleFiles
 from inventory_es.adapters.file.store_folder import StoreFolder, open_folder
 from inventory_es.adapters.file.stored_form import StoredEvent, encode_line, last_position, parse_stream
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports.append_rules import check_append, check_page, check_stream
-from inventory_es.ports.capabilities import StoreCapabilities
-from inventory_es.ports.errors import AppendOutcomeUnknownError, AppendTooLargeError, StoreClosedError, StoreUnavailableError
+from inventory_es.ports.append_rules import check_page, check_stream
+from inventory_es.ports.errors import AppendOutcomeUnknownError, StoreClosedError, StoreUnavailableError
 from inventory_es.ports.file_system import FileSystem
 from inventory_es.ports.records import AppendResult, FeedPage, StreamHead, StreamPage, StreamsPage, StreamWrite
 
-CAPABILITIES = StoreCapabilities(
-    durability="power",
-    feed="total",
-    multi_process=True,
-    multi_stream=True,
-    group_commit=True,
-    unique_event_ids=True,
-    max_append_events=10_000,
-    max_append_bytes=32 << 20,
-)
 SEGMENT_BYTES = 64 << 20
 
 
@@ -117,12 +106,11 @@ class FileStoreEngine:
         Raises:
             AppendOutcomeUnknownError: perhaps all that have no refusal are written, perhaps none.
         """
-        refused = [_refusal(writes, self._folder.name) for writes in groups]
         with self._serving(), self._journal.exclusive() as tail:
             with self._mutex:
                 self._index.follow(tail)
-                batch = AppendBatch(self._index, self._events)
-                outcomes = [batch.decide(writes) if no is None else no for writes, no in zip(groups, refused, strict=True)]
+                batch = AppendBatch(self._index, self._events, store=self._folder.name)
+                outcomes = [batch.decide(writes) for writes in groups]
             if batch.stored:
                 self._write(tail, batch)
             return outcomes
@@ -303,11 +291,3 @@ def _unavailable(store: str) -> Iterator[None]:
 
 def _reason(problem: BaseException | None) -> str:
     return (isinstance(problem, OSError) and problem.strerror) or "the file system refused"
-
-
-def _refusal(writes: Sequence[StreamWrite], store: str) -> Exception | None:
-    try:
-        check_append(writes, CAPABILITIES, store=store)
-    except (ValueError, AppendTooLargeError) as refusal:
-        return refusal
-    return None

@@ -11,8 +11,9 @@ from uuid import UUID
 import anyio
 import anyio.to_thread
 
+from inventory_es.adapters.file.append_batch import CAPABILITIES
 from inventory_es.adapters.file.commit_writer import CommitWriter
-from inventory_es.adapters.file.engine import CAPABILITIES, SEGMENT_BYTES, FileStoreEngine
+from inventory_es.adapters.file.engine import SEGMENT_BYTES, FileStoreEngine
 from inventory_es.adapters.file.operating_system import new_creation_id
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.capabilities import StoreCapabilities

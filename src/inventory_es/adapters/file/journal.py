@@ -55,7 +55,7 @@ import attrs
 from inventory_es.adapters.file.journal_line import Line, read_lines, seal
 from inventory_es.adapters.file.journal_recovery import JournalRecovery, empty_tail
 from inventory_es.adapters.file.journal_segments import JournalSegments
-from inventory_es.adapters.file.journal_state import JournalState, JournalTail, read_state, write_state
+from inventory_es.adapters.file.journal_state import STATE_SIZE, JournalState, JournalTail, decode_state, encode_state, write_state
 from inventory_es.ports.errors import CorruptStoreError
 from inventory_es.ports.file_system import File, FileSystem
 
@@ -105,6 +105,7 @@ class Journal:
         self._name = name
         self._mutex = Lock()
         self._writer: tuple[int, File] | None = None
+        self._seen: tuple[bytes, JournalState | None] = b"", None
         self.was_recovered: bool = False
         self.segments: JournalSegments = JournalSegments(file_system, directory, name=name)
         self._lock = file_system.open_lock(lock_path)
@@ -157,10 +158,12 @@ class Journal:
         try:
             file.write(line, offset)
             file.sync()
-            write_state(self._lock, written, dirty=False)
+            content = encode_state(written, dirty=False)
+            self._lock.write(content, 0)
         except OSError as problem:
             self._forget_writer()
             raise UncertainWriteError from problem
+        self._seen = content, JournalState(written, dirty=False)
         return written
 
     def tail(self) -> JournalTail:
@@ -170,7 +173,7 @@ class Journal:
             CorruptStoreError, OSError: as :meth:`exclusive`.
         """
         for _ in range(_TRIES):
-            state = read_state(self._lock)
+            state = self._state()
             if state is not None:
                 return state.tail
         with self.exclusive() as tail:
@@ -212,8 +215,15 @@ class Journal:
         if offset != end:
             self._refuse(start.segment, offset, f"{end - offset} durable bytes are missing")
 
+    def _state(self) -> JournalState | None:
+        """What the lock file says, decoded only if it changed."""
+        content = self._lock.read(STATE_SIZE + 1, 0)
+        if content != self._seen[0]:
+            self._seen = content, decode_state(content)
+        return self._seen[1]
+
     def _settle(self, *, check_all: bool) -> JournalTail:
-        state = read_state(self._lock)
+        state = self._state()
         if state is not None and self._is_settled(state, check_all=check_all):
             return state.tail
         self._forget_writer()

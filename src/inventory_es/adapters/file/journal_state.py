@@ -16,6 +16,10 @@ _RECORD = re.compile(
 )
 
 
+STATE_SIZE = 151
+"""Bytes of a lock file's content."""
+
+
 @attrs.frozen
 class JournalTail:
     """The end of a journal: all before it is durable.
@@ -43,6 +47,11 @@ class JournalState:
 
 def write_state(file: File, tail: JournalTail, *, dirty: bool) -> None:
     """Write in place; the caller holds the lock."""
+    file.write(encode_state(tail, dirty=dirty), 0)
+
+
+def encode_state(tail: JournalTail, *, dirty: bool) -> bytes:
+    """The content of a lock file."""
     body = b'{"dirty":%d,"segment":"%020d","offset":"%020d","line":"%08x","position":"%020d"' % (
         dirty,
         tail.segment,
@@ -50,12 +59,16 @@ def write_state(file: File, tail: JournalTail, *, dirty: bool) -> None:
         tail.checksum,
         tail.position,
     )
-    file.write(b'%b,"checksum":"%08x"}\n' % (body, crc32(body)), 0)
+    return b'%b,"checksum":"%08x"}\n' % (body, crc32(body))
 
 
 def read_state(file: File) -> JournalState | None:
     """What was written last; ``None`` when it is missing, torn or foreign."""
-    data = file.read(256, 0)
+    return decode_state(file.read(STATE_SIZE + 1, 0))
+
+
+def decode_state(data: bytes) -> JournalState | None:
+    """What the content of a lock file says; ``None`` when it says nothing."""
     found = _RECORD.fullmatch(data)
     if found is None or crc32(data[: found.start(6) - len(b',"checksum":"')]) != int(found[6], 16):
         return None
