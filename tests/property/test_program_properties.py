@@ -12,9 +12,10 @@ from inventory_es.domain.stock_view import StockView
 from inventory_es.testing.domain.desk import Desk
 from inventory_es.testing.domain.history import PropertyError, check_history
 from inventory_es.testing.domain.program_properties import PROGRAM_PROPERTIES, check_program
-from inventory_es.testing.domain.programs import Call, Fault, FaultKind, Program, play, race
+from inventory_es.testing.domain.programs import Call, Program, play, race
 from inventory_es.testing.domain.scenario import SHELF, START
 from inventory_es.testing.domain.walks import programs
+from inventory_es.testing.faults import FaultKind
 
 
 @pytest.mark.parametrize("property_id", sorted(PROGRAM_PROPERTIES))
@@ -90,8 +91,10 @@ def every_order(run: Callable[[Callable[[int], int]], None]) -> Iterator[list[in
         taken[-1] += 1
 
 
-@pytest.mark.parametrize("units, racers, faults", [(1, 2, ()), (1, 3, ()), (2, 3, ()), (3, 2, (Fault(0, FaultKind.AFTER),))])
-def test_exactly_as_many_win_as_there_are_units_under_every_interleaving(units: int, racers: int, faults: Sequence[Fault]) -> None:
+@pytest.mark.parametrize("units, racers, faults", [(1, 2, ()), (1, 3, ()), (2, 3, ()), (3, 2, ((1, "fail_after"),))])
+def test_exactly_as_many_win_as_there_are_units_under_every_interleaving(
+    units: int, racers: int, faults: Sequence[tuple[int, FaultKind]]
+) -> None:
     orders = 0
     calls = [Call(ReserveStock(inventory_id=SHELF, reservation_id=f"R{n}", quantity=1, ttl=None), START) for n in range(racers)]
     desks: list[Desk] = []
@@ -115,8 +118,9 @@ def test_exactly_as_many_win_as_there_are_units_under_every_interleaving(units: 
 
 def test_a_faulty_append_is_sent_again_and_replayed() -> None:
     call = Call(AddStock(inventory_id=SHELF, command_id="once", quantity=3), START)
-    for kind, replayed in ((FaultKind.BEFORE, False), (FaultKind.AFTER, True)):
-        record = play(Program(inventory_id=SHELF, parallel=(call,), faults=(Fault(0, kind),)))
+    kinds: list[tuple[FaultKind, bool]] = [("fail_before", False), ("fail_after", True)]
+    for kind, replayed in kinds:
+        record = play(Program(inventory_id=SHELF, parallel=(call,), faults=((1, kind),)))
         assert [answer.replayed for answer in record.answers] == [replayed]
         assert record.desk.inventory.units_on_hand == 3
 

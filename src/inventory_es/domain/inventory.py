@@ -305,15 +305,13 @@ class Inventory:
         self._put(reservation_id, hold)
 
     def _put(self, reservation_id: str, hold: OpenReservation | None) -> None:
-        before = self._open.get(reservation_id)
+        before = self._open.pop(reservation_id, None) if hold is None else self._open.get(reservation_id)
         if hold is not None:
             self._open[reservation_id] = hold
             if before is None or before.expires_at != hold.expires_at:
                 self._bump_order.push((hold.expires_at is None, -hold.version, reservation_id))
                 if hold.expires_at is not None:
                     self._due.push((hold.expires_at, reservation_id))
-        elif before is not None:
-            del self._open[reservation_id]
         if before is not None and (hold is None or before.expires_at != hold.expires_at):
             self._due.trim(len(self._open))
             self._bump_order.trim(len(self._open))

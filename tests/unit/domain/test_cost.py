@@ -224,13 +224,14 @@ def test_a_key_is_dropped_once() -> None:
             live.add(key)
             queue.push(key)
             pushed += 1
-        if number % 3:
+        if number % 40:
             live.discard((9_000 - number, "b"))
             queue.trim(len(live))
-        if number % 5 == 0:
+        if number % 3 == 0:
             live.discard((number, "a"))
             queue.trim(len(live))
-    assert asked <= 5 * pushed
+    assert asked <= 6 * pushed
+    assert len(list(queue.walk())) == len(live) < pushed // 2, "dead keys were the most, so they were dropped in bulk at times"
     assert list(queue.walk()) == sorted(live)
     assert list(queue.up_to(9_000)) == sorted(live)
     assert list(queue.up_to(2_000, 7)) == sorted(live)[:7]

@@ -7,7 +7,6 @@ it gives the same record, since it brings its own times and its own seed.
 import random
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from enum import StrEnum
 
 import attrs
 
@@ -18,6 +17,7 @@ from inventory_es.domain.quantity import MAX_QUANTITY
 from inventory_es.domain.recorded import Recorded
 from inventory_es.testing.domain.desk import Answer, Desk
 from inventory_es.testing.domain.telling import tell, tell_value
+from inventory_es.testing.faults import FaultKind
 
 
 @attrs.frozen
@@ -36,26 +36,6 @@ class Call:
         return f"{tell(self.command)} at {tell_value(self.at)}"
 
 
-class FaultKind(StrEnum):
-    """How an append fails: before anything is written, or after everything is, so that its caller can't know."""
-
-    BEFORE = "BEFORE"
-    AFTER = "AFTER"
-
-
-@attrs.frozen
-class Fault:
-    """One planned failure.
-
-    Attributes:
-        append: which append of the parallel part fails, counted from 0.
-        kind: before or after it is written.
-    """
-
-    append: int
-    kind: FaultKind
-
-
 @attrs.frozen(kw_only=True)
 class Program:
     """What is done to one inventory.
@@ -65,7 +45,8 @@ class Program:
         setup: calls that bring it into an interesting state, one after the other.
         steps: calls one after the other.
         parallel: calls at once, after the steps: each caller loads, decides, appends, and starts again if another one was faster.
-        faults: which appends of the parallel part fail.
+        faults: which appends of the parallel part fail, counted from 1, and whether before or after they are written: what
+            ``Faults.by_plan({"append": dict(program.faults)})`` takes.
         seed: in what order the parallel callers take their turns.
     """
 
@@ -73,7 +54,7 @@ class Program:
     setup: tuple[Call, ...] = ()
     steps: tuple[Call, ...] = ()
     parallel: tuple[Call, ...] = ()
-    faults: tuple[Fault, ...] = ()
+    faults: tuple[tuple[int, FaultKind], ...] = ()
     seed: int = 0
 
     @property
@@ -83,7 +64,7 @@ class Program:
 
     def __str__(self) -> str:
         told = [str(call) for call in self.calls] + [f"at once: {call}" for call in self.parallel]
-        told += [f"append {fault.append} of those fails {fault.kind.value.lower()} it is written" for fault in self.faults]
+        told += [f"append {number} of those: {kind}" for number, kind in self.faults]
         return "\n".join([*told, f"seed {self.seed}"])
 
 
@@ -119,16 +100,16 @@ def play(program: Program, *, policies: Sequence[Policy] = ()) -> Record:
     return Record(program, tuple(desk.answers), tuple(desk.history), desk)
 
 
-def race(desk: Desk, calls: Sequence[Call], faults: Sequence[Fault] = (), *, next_turn: Callable[[int], int]) -> None:
+def race(desk: Desk, calls: Sequence[Call], faults: Sequence[tuple[int, FaultKind]] = (), *, next_turn: Callable[[int], int]) -> None:
     """Let callers race on one stream as optimistic writers do, with a turn between loading and appending.
 
     Args:
         desk: the stream that all of them share.
         calls: one for each caller.
-        faults: which appends fail.
+        faults: which appends fail, counted from 1: ``fail_before`` or ``fail_after``.
         next_turn: which of ``n`` callers that are not done yet takes the next turn, 0 to n − 1.
     """
-    kinds = {fault.append: fault.kind for fault in faults}
+    kinds = dict(faults)
     runners = [_Runner(call) for call in calls]
     appends = 0
     while runners:
@@ -140,13 +121,13 @@ def race(desk: Desk, calls: Sequence[Call], faults: Sequence[Fault] = (), *, nex
         if runner.loaded.inventory.version != desk.inventory.version:
             runner.loaded = None
             continue
-        fault = kinds.get(appends)
         appends += 1
-        if fault is FaultKind.BEFORE:
+        fault = kinds.get(appends)
+        if fault == "fail_before":
             runner.loaded = None
             continue
         answer = desk.execute(runner.call.command, at=runner.call.at)
-        if fault is FaultKind.AFTER and answer.appended:
+        if fault == "fail_after" and answer.appended:
             desk.answers.pop()
             runner.loaded = None
             continue

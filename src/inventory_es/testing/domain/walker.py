@@ -86,12 +86,22 @@ def next_command(
         name: unique among the commands to this inventory.
         earlier: commands that were sent before.
     """
-    walker = _Walker(fields, inventory, at, name, tuple(earlier))
+    walker = Walker(fields, inventory, at, name, tuple(earlier))
     return kind.of(*walker.kinds())()
 
 
 @attrs.frozen
-class _Walker:
+class Walker:
+    """Makes commands of each kind for one state.
+
+    Attributes:
+        choices: where the choices of their fields come from.
+        inventory: the state.
+        at: when they will be sent.
+        name: unique among the commands to this inventory; their ids are made of it.
+        earlier: commands that were sent before.
+    """
+
     choices: Choices
     inventory: Inventory
     at: datetime
@@ -99,6 +109,7 @@ class _Walker:
     earlier: tuple[Command, ...]
 
     def kinds(self) -> list[Callable[[], Command]]:
+        """What can be made here, the more often the more likely."""
         kinds: list[Callable[[], Command]] = [self.add, *[self.reserve] * 6, self.adjust, self.count]
         if self.inventory.open_count:
             kinds += [*[self.commit] * 7, self.release, self.release, self.extend, self.confirm, self.bump, self.bump]
@@ -106,21 +117,23 @@ class _Walker:
         return [*kinds, self.again, self.misuse] if self.earlier else kinds
 
     @property
-    def where(self) -> InventoryId:
+    def _where(self) -> InventoryId:
         return self.inventory.inventory_id
 
     @property
-    def command_id(self) -> str:
+    def _command_id(self) -> str:
         return f"c{self.name}"
 
     def add(self) -> Command:
+        """Units come in, now and then more than can be counted."""
         quantity = self.choices.of(5, 20, 1, 2, 5, 20, 100, MAX_QUANTITY)
-        return AddStock(inventory_id=self.where, command_id=self.command_id, quantity=quantity, reason=self.choices.of(*AddReason))
+        return AddStock(inventory_id=self._where, command_id=self._command_id, quantity=quantity, reason=self.choices.of(*AddReason))
 
     def reserve(self) -> Command:
+        """A hold of a few units, of all that is available, or of one more."""
         of, available = self.choices.of, int(self.inventory.available_at(self.at))
         return ReserveStock(
-            inventory_id=self.where,
+            inventory_id=self._where,
             reservation_id=f"R{self.name}",
             quantity=min(MAX_QUANTITY, of(3, 2, 4, 1, 5, 3, 2, max(1, available // 2), max(1, available), available + 1)),
             ttl=of(*_LIVES),
@@ -131,67 +144,77 @@ class _Walker:
         )
 
     def extend(self) -> Command:
+        """A hold is made longer, or was to be made shorter."""
         ttl = self.choices.of(700, 600, 60, 1) * _SECOND
-        return ExtendReservation(inventory_id=self.where, command_id=self.command_id, reservation_id=self.held(), ttl=ttl)
+        return ExtendReservation(inventory_id=self._where, command_id=self._command_id, reservation_id=self._held(), ttl=ttl)
 
     def confirm(self) -> Command:
-        return ConfirmReservation(inventory_id=self.where, command_id=self.command_id, reservation_id=self.held())
+        """A hold becomes firm."""
+        return ConfirmReservation(inventory_id=self._where, command_id=self._command_id, reservation_id=self._held())
 
     def release(self) -> Command:
-        held = self.held()
+        """A hold gives back some, all, or more than it has."""
+        held = self._held()
         reason = self.choices.of(ReleaseReason.CANCELLED, ReleaseReason.COMPENSATION)
         return ReleaseStock(
-            inventory_id=self.where, command_id=self.command_id, reservation_id=held, quantity=self.some(held), reason=reason
+            inventory_id=self._where, command_id=self._command_id, reservation_id=held, quantity=self._some(held), reason=reason
         )
 
     def commit(self) -> Command:
-        held = self.held()
+        """A hold ships some, all, or more than it has."""
+        held = self._held()
         return CommitStock(
-            inventory_id=self.where,
-            command_id=self.command_id,
+            inventory_id=self._where,
+            command_id=self._command_id,
             reservation_id=held,
-            quantity=self.some(held),
+            quantity=self._some(held),
             remainder=self.choices.of(Remainder.KEEP, Remainder.KEEP, Remainder.RELEASE),
             reason=self.choices.of(*CommitReason),
         )
 
     def adjust(self) -> Command:
+        """The books are corrected, up to and beyond the promises."""
         on_hand, reserved = self.inventory.units_on_hand, self.inventory.units_reserved
         delta = self.choices.of(1, -1, 5, reserved - on_hand, reserved - on_hand - 1, -on_hand, -on_hand - 1, MAX_QUANTITY)
         return self._adjust(delta, self.choices.of(*Shortfall))
 
     def bump(self) -> Command:
+        """Units are lost that were promised."""
         on_hand = self.inventory.units_on_hand
         promised = on_hand - int(self.inventory.available_at(self.at))
         return self._adjust(max(promised - self.choices.of(1, 2, 3, 6, 4), 0) - on_hand, Shortfall.BUMP)
 
     def count(self) -> Command:
+        """Somebody counted the shelf: now, at an older version, or too late."""
         of, last, version = self.choices.of, self.inventory.last_count_version, self.inventory.version
         on_hand, reserved = self.inventory.units_on_hand, self.inventory.units_reserved
         return RecordCount(
-            inventory_id=self.where,
-            command_id=self.command_id,
+            inventory_id=self._where,
+            command_id=self._command_id,
             counted=of(max(on_hand - 1, 0), on_hand, min(on_hand + 1, MAX_QUANTITY), max(reserved - 1, 0), max(reserved - 4, 0), 0),
             observed_version=of(version, max(version - 1, 0), max(version - 3, 0), last, max(last - 1, 0), 0),
             shortfall=of(*Shortfall),
         )
 
     def sweep(self) -> Command:
-        return ExpireReservations(inventory_id=self.where, command_id=self.command_id, limit=self.choices.of(1, 500, 2))
+        """What is due is closed, a few at a time."""
+        return ExpireReservations(inventory_id=self._where, command_id=self._command_id, limit=self.choices.of(1, 500, 2))
 
     def again(self) -> Command:
+        """An earlier command is sent once more."""
         return self.choices.of(*self.earlier)
 
     def misuse(self) -> Command:
+        """Another payload is sent under the id of an earlier command."""
         return other_payload(self.choices.of(*self.earlier))
 
-    def held(self) -> str:
+    def _held(self) -> str:
         snapshot = self.inventory.snapshot()
         known = [hold.reservation_id for hold in snapshot.open]
         closed = [reservation_id for reservation_id, _ in snapshot.closed[-3:]]
         return self.choices.of(*known * 4, *closed, "nobody's")
 
-    def some(self, reservation_id: str) -> int | None:
+    def _some(self, reservation_id: str) -> int | None:
         hold = self.inventory.reservation(reservation_id)
         remaining = 1 if hold is None else hold.remaining
         return self.choices.of(1, None, (remaining + 1) // 2, remaining, min(remaining + 1, MAX_QUANTITY), max(1, remaining - 1))
@@ -199,4 +222,4 @@ class _Walker:
     def _adjust(self, delta: int, shortfall: Shortfall) -> Command:
         bounded = max(-MAX_QUANTITY, min(delta, MAX_QUANTITY)) or -1
         reason = self.choices.of(*_DIFFERENCES)
-        return AdjustStock(inventory_id=self.where, command_id=self.command_id, delta=bounded, reason=reason, shortfall=shortfall)
+        return AdjustStock(inventory_id=self._where, command_id=self._command_id, delta=bounded, reason=reason, shortfall=shortfall)

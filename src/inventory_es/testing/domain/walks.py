@@ -19,11 +19,13 @@ from inventory_es.domain.inventory import Inventory
 from inventory_es.domain.reasons import AddReason
 from inventory_es.domain.recorded import Recorded
 from inventory_es.testing.domain.desk import Desk
-from inventory_es.testing.domain.programs import Call, Fault, FaultKind, Program
+from inventory_es.testing.domain.programs import Call, Program
 from inventory_es.testing.domain.scenario import SHELF, START
 from inventory_es.testing.domain.walker import Choices, next_command, next_time
+from inventory_es.testing.faults import FaultKind
 
 _NUMBERS = st.integers(0, 2**24 - 1)
+_FAULTS: tuple[FaultKind, ...] = ("fail_before", "fail_after")
 _STEPS = st.tuples(_NUMBERS, _NUMBERS, _NUMBERS)
 
 
@@ -88,13 +90,13 @@ def programs(
         Call(next_command(Choices(kind), Choices(fields), desk.inventory, clock, name=f"p{number}"), clock)
         for number, (_, kind, fields) in enumerate(draw(st.lists(_STEPS, max_size=max_parallel)))
     ]
-    fault = st.builds(Fault, st.integers(0, 2 * max_parallel), st.sampled_from(FaultKind))
+    faults = st.dictionaries(st.integers(1, 2 * max_parallel), st.sampled_from(_FAULTS), max_size=3)
     return Program(
         inventory_id=inventory_id,
         setup=(setup,),
         steps=tuple(steps),
         parallel=tuple(at_once),
-        faults=tuple(draw(st.lists(fault, max_size=3, unique_by=lambda one: one.append))),
+        faults=tuple(sorted(draw(faults).items())),
         seed=draw(_NUMBERS),
     )
 
