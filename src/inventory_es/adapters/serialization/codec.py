@@ -41,7 +41,7 @@ class JsonEventCodec:
         ValueError: ``max_bytes`` is less than the longest event of an inventory needs.
     """
 
-    __slots__ = ("_kinds", "_max_bytes", "_readers", "_registry", "_writers")
+    __slots__ = ("_max_bytes", "_readers", "_registry", "_writers")
 
     def __init__(
         self,
