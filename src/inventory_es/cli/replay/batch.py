@@ -1,0 +1,36 @@
+"""What one append of a replay will do."""
+
+from datetime import datetime
+
+from inventory_es.cli.replay.planning import Plan
+from inventory_es.cli.replay.steps import Step
+from inventory_es.cli.replay.totals import Totals
+from inventory_es.domain.commands import Command
+
+
+class Batch:
+    """Whole steps, planned one after the other.
+
+    Attributes:
+        steps: the steps.
+        commands: theirs, in order.
+        times: of each command.
+        tally: what is counted when it is stored.
+    """
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        self.commands: list[Command] = []
+        self.times: list[datetime] = []
+        self.tally = Totals()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to store."""
+        return not self.steps and not self.commands
+
+    def add(self, at: datetime, plan: Plan) -> None:
+        """Do this too, at its time."""
+        self.commands.extend(plan.commands)
+        self.times.extend([at] * len(plan.commands))
+        self.tally += plan.tally

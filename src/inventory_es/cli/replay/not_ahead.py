@@ -1,0 +1,23 @@
+"""Time never runs backwards in a stream, so orders can't be brought in behind what happened later."""
+
+from inventory_es.cli.replay.sources import OrdersError, OrderSource
+from inventory_es.cli.replay.survey import Survey
+from inventory_es.ports import EventFeed, EventStore
+
+
+async def check_not_ahead(store: EventStore, source: OrderSource, survey: Survey) -> None:
+    """Check that no inventory has events from after the time at which these orders first move it.
+
+    Raises:
+        OrdersError: one has; it says which, and what to do.
+    """
+    if isinstance(store, EventFeed) and await store.head() == 0:
+        return
+    for inventory_id, at in survey.first_moved.items():
+        page = await store.read_stream_backwards(inventory_id.stream, limit=1)
+        if page.events and page.events[0].recorded_at > at:
+            msg = (
+                f"{source.name} moves {inventory_id} at {at:%Y-%m-%d %H:%M:%S}, and the store has events of it up to "
+                f"{page.events[0].recorded_at:%Y-%m-%d %H:%M:%S}: bring files in by date, or use a store of its own; nothing was written"
+            )
+            raise OrdersError(msg)

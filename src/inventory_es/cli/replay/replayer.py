@@ -1,0 +1,173 @@
+"""Driving the write side with orders, exactly once.
+
+Progress and totals are appended atomically with the events that they count. So wherever the process is killed, what is stored
+says exactly what is done, and the next run goes on behind it. Many steps share one append: what is stored is always whole steps,
+in the order of the file, and one sync of the disk serves all of them.
+"""
+
+from collections.abc import Callable
+
+import attrs
+
+from inventory_es.application.context import command_context
+from inventory_es.application.service import InventoryService
+from inventory_es.cli.replay.batch import Batch
+from inventory_es.cli.replay.clock import ReplayClock
+from inventory_es.cli.replay.not_ahead import check_not_ahead
+from inventory_es.cli.replay.planning import plan_opening, plan_receipts, plan_step, refusal
+from inventory_es.cli.replay.progress import Progress, ReplayAdvancedEvent
+from inventory_es.cli.replay.shelf import Shelf
+from inventory_es.cli.replay.sources import OrdersError, OrderSource
+from inventory_es.cli.replay.steps import Step, steps
+from inventory_es.cli.replay.survey import Survey
+from inventory_es.cli.replay.totals import Totals
+from inventory_es.domain.rejections import CommandsRejectedError, InsufficientStockError, NegativeStockError
+from inventory_es.domain.stream_id import StreamId
+
+_MOST_COMMANDS = 1_000
+_MOST_ATTEMPTS = 10
+_COMMANDS_A_LINE = 3
+
+
+@attrs.frozen
+class ReplayOutcome:
+    """What one run came to.
+
+    Attributes:
+        totals: over the whole file.
+        resumed_at_row: rows up to this one were done before this run; 0 for a fresh start.
+        events_now: events that this run appended to inventories.
+    """
+
+    totals: Totals
+    resumed_at_row: int
+    events_now: int
+
+
+def replay_stream(source: OrderSource, opening: int | None) -> StreamId:
+    """The stream of the replay of these orders with these options."""
+    return StreamId("replay", source.digest(), "received" if opening is None else f"opening{opening}")
+
+
+class Replayer:
+    """One replay of one source into one inventory.
+
+    Args:
+        inventory: open, with ``clock``.
+        clock: the inventory's; set to the time of each step.
+        source: the orders.
+        survey: what the first pass over them found.
+        opening: units that each inventory is opened with; ``None``: what lacks is received.
+        advanced: told after each append.
+    """
+
+    def __init__(
+        self,
+        inventory: InventoryService,
+        clock: ReplayClock,
+        source: OrderSource,
+        survey: Survey,
+        *,
+        opening: int | None = None,
+        advanced: Callable[[ReplayAdvancedEvent], object] = lambda _: None,
+    ) -> None:
+        self._inventory = inventory
+        self._clock = clock
+        self._source = source
+        self._survey = survey
+        self._opening = opening
+        self._advanced = advanced
+        self.stream = replay_stream(source, opening)
+        self._progress = Progress(inventory.store, self.stream, clock)
+        self._shelf = Shelf(inventory)
+        self._batch = Batch()
+        self._most = min(_MOST_COMMANDS, inventory.store.capabilities.max_append_events - 1)
+        self._row = 0
+        self._totals = Totals()
+
+    async def run(self) -> ReplayOutcome:
+        """Take every step that was not taken yet.
+
+        Raises:
+            OrdersError: an order can't be taken, or the inventory has moved on since the time of the orders.
+            ConcurrencyError: the same replay runs elsewhere, and was faster.
+        """
+        await self._progress.load()
+        before = self._progress.last
+        self._row, self._totals = before.row, before.totals
+        self._advanced(before)
+        if not before.is_finished:
+            if self._progress.is_new:
+                await check_not_ahead(self._inventory.store, self._source, self._survey)
+            with command_context(correlation_id=self._progress.stream.text):
+                for step in steps(self._source.lines(), self._survey.last_rows):
+                    if step.row > before.row:
+                        await self._take(step)
+                await self._flush()
+                await self._append(Batch(), row=self._survey.rows, is_finished=True)
+        return ReplayOutcome(self._totals, before.row, self._totals.events - before.totals.events)
+
+    async def _take(self, step: Step) -> None:
+        if len(self._batch.commands) + _COMMANDS_A_LINE * len(step.lines) > self._most:
+            await self._flush()
+        self._clock.time = step.at
+        await self._shelf.learn(step.inventory_ids())
+        if self._opening is None:
+            self._batch.add(step.at, plan_receipts(step, self._shelf))
+        else:
+            self._batch.add(step.at, plan_opening(step, self._shelf, self._opening))
+            if self._shelf.shortages(step.wanted()):
+                await self._flush()
+                await self._take_alone(step)
+                return
+        self._batch.add(step.at, plan_step(step))
+        self._batch.steps.append(step)
+        self._shelf.take(step)
+
+    async def _flush(self) -> None:
+        """Append what is planned. If the inventory disagrees, somebody else moved it: step by step then, on what is there now."""
+        batch, self._batch = self._batch, Batch()
+        if batch.is_empty:
+            return
+        try:
+            await self._append(batch, row=batch.steps[-1].row if batch.steps else self._row)
+        except CommandsRejectedError:
+            self._shelf.forget_all()
+            for step in batch.steps:
+                await self._take_alone(step)
+
+    async def _take_alone(self, step: Step) -> None:
+        """Append one step for itself, and let the inventory say whether it can be covered."""
+        for _ in range(_MOST_ATTEMPTS):
+            self._clock.time = step.at
+            await self._shelf.learn(step.inventory_ids())
+            batch = Batch()
+            if self._opening is None:
+                batch.add(step.at, plan_receipts(step, self._shelf))
+            try:
+                if self._opening is not None:
+                    opening = Batch()
+                    opening.add(step.at, plan_opening(step, self._shelf, self._opening))
+                    if opening.commands:
+                        await self._append(opening, row=self._row)
+                batch.add(step.at, plan_step(step))
+                await self._append(batch, row=step.row)
+            except CommandsRejectedError as problem:
+                rejections = problem.rejections
+            else:
+                self._shelf.take(step)
+                return
+            if self._opening is not None and any(isinstance(one, InsufficientStockError | NegativeStockError) for one in rejections):
+                self._row, self._totals = step.row, self._totals + refusal(step)
+                return
+            self._shelf.forget(step.inventory_ids())
+        line = step.lines[0]
+        msg = f"{self._source.name}:{line.number}: invoice {line.invoice} can't be taken: {rejections[0]}"
+        raise OrdersError(msg)
+
+    async def _append(self, batch: Batch, *, row: int, is_finished: bool = False) -> None:
+        advanced = ReplayAdvancedEvent(row, is_finished, self._totals + batch.tally)
+        await self._inventory.execute_all(batch.commands, times=batch.times, writes=[self._progress.write(advanced)])
+        self._progress.written(advanced)
+        self._row, self._totals = advanced.row, advanced.totals
+        self._advanced(advanced)
