@@ -260,4 +260,3 @@ class LeavesConsumersWaiting(PlainBus):
 class BusWorksAfterClose(PlainBus):
     async def begin(self) -> None:
         await checkpoint()
-

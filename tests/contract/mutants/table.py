@@ -4,24 +4,27 @@ from collections import Counter
 from pathlib import Path
 
 from tests.contract.mutants.all_mutants import MUTANTS
+from tests.contract.mutants.file_mutants import FILE_MUTANTS, FileMutant
+from tests.contract.mutants.mutant import Mutant
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "mutants.md"
 
 _HEAD = """# Mutants
 
 How good is a test kit? It is as good as what it rejects. Here are {total} adapters that are deliberately broken, each one step away
-from a good one, and the promise that rejects each ({by_port}). A test runs every one of them against its
-promise; another holds that this page is current. It is written by `python -m tests.contract.mutants`.
+from a good one ({by_port}), and what rejects each: the promise that was meant to, or for recovery the kind of crash. A test runs
+every one of them; another holds that this page is current. It is written by `python -m tests.contract.mutants`.
 """
 
 
 def table() -> str:
     """The whole page."""
-    counts = Counter(mutant.port for mutant in MUTANTS)
+    mutants: list[Mutant | FileMutant] = [*MUTANTS, *FILE_MUTANTS]
+    counts = Counter(mutant.port for mutant in mutants)
     by_port = ", ".join(f"{port} {count}" for port, count in sorted(counts.items()))
-    lines = [_HEAD.format(total=len(MUTANTS), by_port=by_port)]
+    lines = [_HEAD.format(total=len(mutants), by_port=by_port)]
     for port in sorted(counts):
-        lines += [f"## {port}", "", "| Promise | Mutant | What is wrong with it |", "|---|---|---|"]
-        lines += [f"| {m.promise_id} | `{m.name}` | {m.fault} |" for m in MUTANTS if m.port == port]
+        lines += [f"## {port}", "", "| Rejected by | Mutant | What is wrong with it |", "|---|---|---|"]
+        lines += [f"| {m.promise_id} | `{m.name}` | {m.fault} |" for m in mutants if m.port == port]
         lines.append("")
     return "\n".join(lines)

@@ -359,5 +359,3 @@ class AnswersOutOfOrder(PlainStore):
 @breaks("ES-47", "Has a group commit and does not declare it.")
 class UndeclaredGroupCommit(PlainStore):
     capabilities = attrs.evolve(PlainStore.capabilities, group_commit=False)
-
-

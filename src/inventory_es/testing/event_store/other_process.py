@@ -65,10 +65,10 @@ class OtherProcess:
             pass
 
     async def _rest(self, line: bytes) -> str:
-        text = line
+        text = line + b"\n"
         try:
             while True:
-                text += b" " + await self._lines.receive(_LONGEST_LINE)
+                text += await self._lines.receive(_LONGEST_LINE)
         except anyio.EndOfStream:
             lines = text.decode(errors="replace").strip().splitlines()
             return f"its last words: {lines[-1]}"

@@ -1,0 +1,215 @@
+"""File stores that leave out one step of what makes them survive a crash. The production store runs, with that step broken."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import attrs
+
+from inventory_es.adapters.file import journal, journal_line
+from inventory_es.adapters.file.engine import FileStoreEngine
+from inventory_es.adapters.file.journal import Journal, UncertainWriteError
+from inventory_es.adapters.file.journal_recovery import JournalRecovery
+from inventory_es.adapters.file.journal_state import JournalState, JournalTail, encode_state, write_state
+from inventory_es.ports.errors import CorruptStoreError
+from inventory_es.ports.file_system import FileSystem
+from inventory_es.testing.crash.program import SEGMENT_BYTES, Program
+from inventory_es.testing.crash.subject import Subject
+from inventory_es.testing.crash.violation import CrashViolationError
+
+Patches = Callable[[], AbstractContextManager[Any]]
+
+
+class Altered:
+    """A file system, or a file of it, of which some calls do something else."""
+
+    def __init__(self, inner: Any, changes: dict[str, Callable[..., Any]], *, only: str = "") -> None:
+        self._inner = inner
+        self._changes = changes
+        self._only = only
+
+    def __getattr__(self, name: str) -> Any:
+        inner = getattr(self._inner, name)
+        change = self._changes.get(name)
+        return inner if change is None else lambda *args: change(inner, *args)
+
+    def open(self, path: str, mode: Any) -> Any:
+        file = self._inner.open(path, mode)
+        return Altered(file, self._changes) if self._only in path else file
+
+
+def nothing(*_: object) -> None:
+    """A call that is left out."""
+
+
+def twice(call: Callable[..., Any], *args: object) -> None:
+    """A call that is tried again when it fails."""
+    try:
+        call(*args)
+    except OSError:
+        call(*args)
+
+
+def unheard(call: Callable[..., Any], *args: object) -> None:
+    """A call whose failure nobody hears of."""
+    try:
+        call(*args)
+    except OSError:
+        return
+
+
+def found_by(violation: CrashViolationError) -> str:
+    """The kind of crash that a violation came from."""
+    if violation.model.startswith("failed sync"):
+        return "failed sync"
+    return "power cut" if violation.model in {"prefix", "blocks"} else "kill+power"
+
+
+@attrs.frozen
+class FileMutant:
+    """One broken file store.
+
+    Attributes:
+        name: of the mutant.
+        promise_id: the kind of crash that must reject it: ``power cut``, ``kill+power`` or ``failed sync``.
+        fault: what is wrong with it, in one sentence.
+        program: the operations under which it shows.
+        patches: breaks the production code while open.
+        changes: breaks calls to the file system, by name.
+        only: of files, those whose path has this in it.
+    """
+
+    name: str
+    promise_id: str
+    fault: str
+    program: Program
+    patches: Patches = attrs.field(default=ExitStack, kw_only=True)
+    changes: dict[str, Callable[..., Any]] = attrs.field(factory=dict, kw_only=True)
+    only: str = attrs.field(default="", kw_only=True)
+    port: str = "File recovery"
+
+    def subject(self) -> Subject:
+        """The broken store, to be crashed."""
+        return Subject(self._open)
+
+    def _open(self, file_system: FileSystem) -> FileStoreEngine:
+        altered: Any = Altered(file_system, self.changes, only=self.only) if self.changes else file_system
+        return FileStoreEngine.open("/stock", creation_id="1", file_system=altered, segment_bytes=SEGMENT_BYTES)
+
+
+@contextmanager
+def recovery_with(changes: dict[str, Callable[..., Any]]) -> Iterator[None]:
+    """Recovery, and nothing else, makes these calls differently."""
+    run = JournalRecovery.run
+
+    def run_altered(self: JournalRecovery, state: JournalState | None) -> Any:
+        inner: Any = self.file_system
+        self.file_system = Altered(inner, changes)
+        return run(self, state)
+
+    with patch.object(JournalRecovery, "run", run_altered):
+        yield
+
+
+def publishes_early() -> AbstractContextManager[Any]:
+    """The synced place is moved before the sync."""
+
+    def append(self: Any, tail: JournalTail, body: bytes, *, position: int) -> JournalTail:
+        line, checksum = journal_line.seal(body, previous=tail.checksum, seed=self._seed)
+        segment, offset = tail.segment, tail.offset
+        if offset >= self._segment_bytes:
+            segment, offset = tail.position + 1, 0
+        write_state(self._lock, tail, dirty=True)
+        file = self._begin(segment) if offset == 0 else self._writable(segment)
+        written = JournalTail(segment, offset + len(line), checksum, position)
+        try:
+            file.write(line, offset)
+            self._lock.write(encode_state(written, dirty=False), 0)
+            file.sync()
+        except OSError as problem:
+            self._forget_writer()
+            raise UncertainWriteError from problem
+        return written
+
+    return patch.object(Journal, "append", append)
+
+
+def believes_every_line() -> AbstractContextManager[Any]:
+    """The checksum of a line is not compared."""
+
+    def check(line: bytes, *, seed: int) -> tuple[int, int] | None:
+        return journal_line.read_trailer(line[-journal_line.TRAILER_SIZE :])
+
+    return patch.object(journal_line, "check", check)
+
+
+def never_dirty() -> AbstractContextManager[Any]:
+    """Nobody marks the lock file before writing, and nobody compares the length."""
+
+    def settled(self: Any, state: JournalState, *, check_all: bool) -> bool:
+        return not state.dirty
+
+    stack = ExitStack()
+    stack.enter_context(patch.object(journal, "write_state", lambda file, tail, *, dirty: write_state(file, tail, dirty=False)))
+    stack.enter_context(patch.object(Journal, "_is_settled", settled))
+    return stack
+
+
+def reads_to_the_end() -> AbstractContextManager[Any]:
+    """Readers take every whole line that the file has."""
+    tail = Journal.tail
+
+    def tail_of_file(self: Any) -> JournalTail:
+        known = tail(self)
+        try:
+            file = self.segments.open(known.segment)
+        except CorruptStoreError:
+            return known
+        for line in journal_line.read_lines(file, start=known.offset, end=file.size(), seed=self._seed):
+            if line.chain is not None:
+                known = JournalTail(known.segment, line.end, line.chain[1], self._last_position(line.data))
+        return known
+
+    return patch.object(Journal, "tail", tail_of_file)
+
+
+FILE_MUTANTS = (
+    FileMutant(
+        "SyncsNoLines", "power cut", "Does not sync the line that it acknowledges.", ("append",), changes={"sync": nothing}, only="journal"
+    ),
+    FileMutant(
+        "SyncsNoEntries", "power cut", "Does not sync the directory of a new segment.", ("rotate",), changes={"sync_directory": nothing}
+    ),
+    FileMutant(
+        "SyncsAgain",
+        "failed sync",
+        "Tries a failed sync again and believes the second answer.",
+        ("append",),
+        changes={"sync": twice},
+        only="journal",
+    ),
+    FileMutant(
+        "HearsNoSyncErrors", "failed sync", "Swallows the error of a failed sync.", ("append",), changes={"sync": unheard}, only="journal"
+    ),
+    FileMutant("PublishesEarly", "power cut", "Shows a line to readers before it is synced.", ("append",), patches=publishes_early),
+    FileMutant("ReadsToTheEnd", "power cut", "Readers go past the synced place.", ("append",), patches=reads_to_the_end),
+    FileMutant("BelievesEveryLine", "power cut", "Recovery does not compare checksums.", ("append",), patches=believes_every_line),
+    FileMutant(
+        "RecoversWithoutSync",
+        "kill+power",
+        "Recovery does not sync what it shows from then on.",
+        ("append",),
+        patches=lambda: recovery_with({"sync": nothing}),
+    ),
+    FileMutant(
+        "RecoversWithoutRewrite",
+        "failed sync",
+        "Recovery does not write the last line again before it syncs.",
+        ("append",),
+        patches=lambda: recovery_with({"write": nothing}),
+    ),
+    FileMutant(
+        "NeverDirty", "power cut", "Leaves no mark before it writes, so nobody recovers after it.", ("append",), patches=never_dirty
+    ),
+)
