@@ -86,7 +86,10 @@ class TestedBus:
 
     async def dead_letters(self, group: str) -> Sequence[DeadLetter]:
         """The dead letters of a group."""
-        show: Callable[[Sequence[DeadLetter]], str] = lambda letters: self.bench.labels.show(letter.event for letter in letters)  # noqa: E731
+
+        def show(letters: Sequence[DeadLetter]) -> str:
+            return self.bench.labels.show(letter.event for letter in letters)
+
         return await self.call(f"dead letters of {group}", self.raw.dead_letters(group), show)
 
     async def redeliver(self, group: str, events: Sequence[RecordedEvent]) -> int:

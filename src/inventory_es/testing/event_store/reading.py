@@ -128,7 +128,7 @@ class ReadingCases:
 
 async def _is_value_error(store: TestedStore, what: str, *, limit: int, **place: int | None) -> None:
     try:
-        page = await (store.page_backwards if "before" in place else store.page)("x", limit=limit, **place)  # type: ignore[arg-type]
+        page = await (store.page_backwards if "before" in place else store.page)("x", limit=limit, **place)  # type: ignore[arg-type]  # misuse
     except ValueError:
         return
     raise MismatchError(expected="ValueError", got=str(page), meaning=f"{what} is a mistake of the caller, not a question")
