@@ -42,7 +42,8 @@ class EngineThread:
         Raises:
             RuntimeError: called from the loop's own thread, where waiting would never end.
         """
-        return self._run(_in_context, current_context(), method, self._service, args, kwargs)
+        answer: T = self._run(_in_context, current_context(), method, self._service, args, kwargs)
+        return answer
 
     def each(self, method: Callable[..., AsyncIterator[T]], *args: Any, **kwargs: Any) -> Iterator[T]:
         """Iterate over what a method of the service gives, some items at a time."""

@@ -18,7 +18,7 @@ def public_methods(kind: type) -> dict[str, object]:
     return {name: member for name, member in vars(kind).items() if not name.startswith("_") and name not in OPENING_AND_CLOSING}
 
 
-def plain_parameters(method: object) -> list[tuple[str, object, object]]:
+def plain_parameters(method: object) -> list[tuple[str, object, object, object]]:
     assert callable(method)
     hints = typing.get_type_hints(method)
     return [(one.name, one.kind, one.default, hints.get(one.name)) for one in inspect.signature(method).parameters.values()]
@@ -27,7 +27,7 @@ def plain_parameters(method: object) -> list[tuple[str, object, object]]:
 def what_it_gives(method: object) -> object:
     returned = typing.get_type_hints(method)["return"]
     if typing.get_origin(returned) is collections.abc.AsyncIterator:
-        return collections.abc.Iterator[typing.get_args(returned)]
+        return collections.abc.Iterator[typing.get_args(returned)]  # type: ignore[misc]  # made at run time
     return returned
 
 
