@@ -1,5 +1,6 @@
 """Calls of blocking functions in worker threads, and a close that waits for the last of them. Adapters of such drivers share it."""
 
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -30,6 +31,7 @@ class BlockingCalls:
         self._limiter = anyio.CapacityLimiter(1) if limiter is None else limiter
         self._turn: AbstractContextManager[object] = Lock() if limiter is None else nullcontext()
         self._name = name
+        self._process = os.getpid()
         self._change = Condition()
         self._running = 0
         self._is_closing = False
@@ -39,15 +41,23 @@ class BlockingCalls:
         """Call the function in a worker thread. Once it began it is waited for, however often the caller is cancelled.
 
         Raises:
-            StoreClosedError: closing began before the call did.
+            StoreClosedError: closing began before the call did, or a fork inherited this.
         """
         self._check_open()
         return await anyio.to_thread.run_sync(partial(self._run, partial(function, *args, **kwargs)), limiter=self._limiter)
 
+    def refuse(self) -> None:
+        """Let no further call begin; what runs goes on."""
+        self._is_closing = True
+
     async def close(self, function: Callable[[], None]) -> None:
-        """Let no further call begin, wait for those that run, then call the function; a second time does nothing."""
-        with self._change:
-            self._is_closing = True
+        """Let no further call begin, wait for those that run, then call the function; a second time does nothing.
+
+        After a fork the resource is the parent's, and its threads are not here: then nothing is done.
+        """
+        if os.getpid() != self._process:
+            return
+        self.refuse()
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(self._close, function, limiter=anyio.CapacityLimiter(1))
 
@@ -71,5 +81,7 @@ class BlockingCalls:
                 function()
 
     def _check_open(self) -> None:
+        if os.getpid() != self._process:
+            raise StoreClosedError(store=self._name, reason="it was inherited by fork")
         if self._is_closing:
             raise StoreClosedError(store=self._name)

@@ -121,11 +121,11 @@ def encode_name(stream: StreamId) -> bytes:
     return _encode(stream.text)
 
 
-def encode_event(event: NewEvent, name: bytes, version: int, position: int, recorded_at: bytes) -> bytes:
+def encode_event(event: NewEvent | RecordedEvent, name: bytes, version: int, position: int, recorded_at: bytes) -> bytes:
     """The stored form.
 
     Args:
-        event: as the writer gave it.
+        event: its fields as the writer gave them.
         name: of its stream, from :func:`encode_name`.
         version: in the stream.
         position: in the store.

@@ -1,0 +1,21 @@
+"""The file event bus under the contract of its port."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from inventory_es.adapters.file import FileEventBus, open_file_event_bus
+from inventory_es.testing import EventBusContract, ManualClock, Site
+
+
+class TestFileEventBus(EventBusContract):
+    @asynccontextmanager
+    async def open_bus(self, site: Site) -> AsyncIterator[FileEventBus]:
+        async with open_file_event_bus(site.path / "bus", clock=ManualClock()) as bus:
+            yield bus
+
+
+class TestFileEventBusWithSmallWindow(TestFileEventBus):
+    @asynccontextmanager
+    async def open_bus(self, site: Site) -> AsyncIterator[FileEventBus]:
+        async with open_file_event_bus(site.path / "bus", clock=ManualClock(), window=2, segment_bytes=1_000) as bus:
+            yield bus
