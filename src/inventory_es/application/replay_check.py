@@ -1,6 +1,7 @@
 """Whether a command was accepted before: by its first own event, for ever."""
 
 from collections.abc import Iterable
+from contextlib import aclosing
 from uuid import UUID
 
 from inventory_es.application.outcomes import Outcome, accepted
@@ -56,10 +57,11 @@ class ReplayCheck:
             return _used_for_something_else(command)
         last = first
         if _may_have_more(command):
-            async for recorded in self._reader.events(first.stream, after=first.version, page=_FOLLOWERS):
-                if self._codec.decode_metadata(recorded).command_id != command.command_id:
-                    break
-                last = recorded
+            async with aclosing(self._reader.events(first.stream, after=first.version, page=_FOLLOWERS)) as followers:
+                async for recorded in followers:
+                    if self._codec.decode_metadata(recorded).command_id != command.command_id:
+                        break
+                    last = recorded
         return accepted(
             command,
             self._reader.event(last),

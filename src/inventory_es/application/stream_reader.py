@@ -1,6 +1,6 @@
 """Reading an inventory's stream: pages, decoding, folding."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import NoReturn
 from uuid import UUID
 
@@ -60,8 +60,8 @@ class StreamReader:
             if page.is_end:
                 return news
 
-    async def events(self, stream: StreamId, *, after: int = 0, page: int = PAGE) -> AsyncIterator[RecordedEvent]:
-        """Every event after version ``after``, oldest first, asking for ``page`` events at a time."""
+    async def events(self, stream: StreamId, *, after: int = 0, page: int = PAGE) -> AsyncGenerator[RecordedEvent, None]:
+        """Every event after version ``after``, oldest first, asking for ``page`` events at a time. Close it if you stop early."""
         is_end = False
         while not is_end:
             events = await self._store.read_stream(stream, after=after, limit=page)

@@ -1,6 +1,7 @@
 """Strong reads: from the stream, as the store has it now."""
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from datetime import datetime
 from itertools import islice
 
@@ -48,17 +49,19 @@ class StrongReads:
 
     async def history(self, inventory_id: InventoryId, *, after: int = 0) -> AsyncIterator[HistoryEntry]:
         """Every event after version ``after``, oldest first, up to the stream's end."""
-        async for recorded in self._reader.events(inventory_id.stream, after=after):
-            yield self._entry(recorded)
+        async with aclosing(self._reader.events(inventory_id.stream, after=after)) as events:
+            async for recorded in events:
+                yield self._entry(recorded)
 
     async def as_of(self, inventory_id: InventoryId, *, time: datetime | None, version: int | None) -> StockLevel:
         """The stock at an instant of the past, or right after a version."""
         inventory, position, at = Inventory(inventory_id), 0, time
-        async for recorded in self._reader.events(inventory_id.stream):
-            if (time is not None and recorded.recorded_at > time) or (version is not None and recorded.version > version):
-                break
-            inventory.apply(Recorded(self._reader.event(recorded), recorded.version, recorded.recorded_at))
-            position = recorded.position
+        async with aclosing(self._reader.events(inventory_id.stream)) as events:
+            async for recorded in events:
+                if (time is not None and recorded.recorded_at > time) or (version is not None and recorded.version > version):
+                    break
+                inventory.apply(Recorded(self._reader.event(recorded), recorded.version, recorded.recorded_at))
+                position = recorded.position
         if version is not None and inventory.version < version:
             msg = f"{inventory_id} has no version {version} yet: its version is {inventory.version}"
             raise ValueError(msg)
