@@ -5,7 +5,7 @@ says exactly what is done, and the next run goes on behind it. Many steps share 
 in the order of the file, and one sync of the disk serves all of them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import attrs
 
@@ -21,6 +21,7 @@ from inventory_es.cli.replay.sources import OrdersError, OrderSource
 from inventory_es.cli.replay.steps import Step, steps
 from inventory_es.cli.replay.survey import Survey
 from inventory_es.cli.replay.totals import Totals
+from inventory_es.domain.errors import RejectionError
 from inventory_es.domain.rejections import CommandsRejectedError, InsufficientStockError, NegativeStockError
 from inventory_es.domain.stream_id import StreamId
 
@@ -138,6 +139,7 @@ class Replayer:
 
     async def _take_alone(self, step: Step) -> None:
         """Append one step for itself, and let the inventory say whether it can be covered."""
+        rejections: Sequence[RejectionError] = ()
         for _ in range(_MOST_ATTEMPTS):
             self._clock.time = step.at
             await self._shelf.learn(step.inventory_ids())

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Protocol, cast
 
 from inventory_es.cli.replay.order_lines import BadLine, LineReader, NotUnderstoodError, OrderLine
 
@@ -101,7 +101,7 @@ class OrdersFile:
         try:
             with self._path.open("rb") as file:
                 is_compressed = file.read(len(_GZIP)) == _GZIP
-            return gzip.open(self._path, "rb") if is_compressed else self._path.open("rb")
+            return cast(IO[bytes], gzip.open(self._path, "rb")) if is_compressed else self._path.open("rb")
         except OSError as problem:
             raise self._unreadable(problem) from problem
 

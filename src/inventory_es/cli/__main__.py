@@ -1,0 +1,22 @@
+"""Where the command line starts."""
+
+import sys
+
+EXTRA = "pip install 'inventory_es[cli]'"
+
+
+def main() -> None:
+    """Run one command and end the process with its exit code."""
+    try:
+        import click  # noqa: F401, PLC0415  # an optional dependency: its absence gets an answer, not a traceback
+        import rich  # noqa: F401, PLC0415  # likewise
+    except ModuleNotFoundError as missing:
+        sys.stderr.write(f"inventory-es: {missing.name} is not installed, and the command line needs it: {EXTRA}\n")
+        sys.exit(2)
+    from inventory_es.cli.app import run  # noqa: PLC0415  # only now that click is known to be there
+
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

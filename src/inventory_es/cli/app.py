@@ -1,0 +1,83 @@
+"""The commands, each loaded when it is called, and what becomes of errors."""
+
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import version
+
+import click
+
+from inventory_es.cli.failures import Failure, failure
+
+PROGRAM = "inventory-es"
+
+COMMANDS = {
+    "demo": "Sell a made-up day of orders, and show what happened.",
+    "replay": "Bring a file of orders into an inventory, exactly once.",
+    "stock": "Tell the stock of a product in a store, now or at a time.",
+    "history": "List what happened to a product in a store.",
+    "explain": "Tell why the available figure is what it is.",
+    "streams": "List the streams of a store.",
+    "verify": "Check a file store, and repair what is derived.",
+    "backup": "Copy a file store while it is in use.",
+}
+"""Every command with its one sentence, so that help needs to load none."""
+
+EXIT_CODES = """\
+Exit codes: 0 done; 1 refused, or something wrong was found; 2 called in a wrong way;
+3 the store can't serve; 70 a defect of this program; 130 interrupted."""
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # click's signature
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"inventory_es.cli.commands.{cmd_name}").command
+        command.help = command.help or COMMANDS[cmd_name]
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # click's signature
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.command(
+    cls=_Commands,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=EXIT_CODES,
+)
+@click.version_option(version("inventory_es"), prog_name=PROGRAM, message="%(prog)s %(version)s")
+@click.option("--traceback", is_flag=True, help="On an error, show where in the program it came from.")
+def _program(*, traceback: bool) -> None:  # `run` reads it
+    """Stock that never oversells, from the command line.
+
+    A store is given by its URL: file:DIR for a folder, memory: for one that ends with the command.
+    """
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command.
+
+    Args:
+        arguments: of the command line, without the program's name.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        code: int | None = _program.main(args=list(arguments), prog_name=PROGRAM, standalone_mode=False)
+    except BaseException as error:
+        told = failure(error)
+        if told is None or ("--traceback" in arguments and not isinstance(error, click.ClickException)):
+            raise
+        _tell(told)
+        return told.exit_code
+    return code or 0
+
+
+def _tell(told: Failure) -> None:
+    if told.message:
+        click.echo(f"{PROGRAM}: {told.message}", err=True)

@@ -1,0 +1,71 @@
+"""A made-up day of a gift shop, the same for the same seed: orders, returns and breakages, and one thing that everybody wants."""
+
+import hashlib
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from random import Random  # noqa: TID251  # seeded: the same day every time
+
+from inventory_es.cli.replay.order_lines import STORE, OrderLine
+from inventory_es.domain.identifiers import InventoryId
+
+OPENING = 180
+"""Units that each product is opened with."""
+
+_MORNING = datetime(2025, 11, 28, 8, 0, tzinfo=UTC)
+_DAY = timedelta(hours=10)
+_HOTTEST = 12
+_THINGS = ("mug", "tea towel", "candle", "lantern", "cake tin", "lunch bag", "doormat", "alarm clock", "bird house", "jigsaw")
+_LOOKS = ("red spotty", "blue polkadot", "vintage rose", "woodland", "strawberry", "retro")
+
+
+class DemoDay:
+    """An :class:`~inventory_es.cli.replay.sources.OrderSource` that needs no file.
+
+    Args:
+        invoices: how many, 1 or more.
+        seed: which day.
+    """
+
+    def __init__(self, *, invoices: int, seed: int) -> None:
+        self._invoices = invoices
+        self._seed = seed
+
+    @property
+    def name(self) -> str:
+        """What to call it."""
+        return "the demo day"
+
+    def digest(self) -> str:
+        """Of all its lines."""
+        digest = hashlib.sha256()
+        for line in self.lines():
+            digest.update(repr(line).encode())
+        return digest.hexdigest()[:32]
+
+    def lines(self) -> Iterator[OrderLine]:
+        """Every line of the day."""
+        chance = Random(self._seed)  # noqa: S311  # it guards no secret
+        shelf = [(InventoryId(f"{21_000 + 7 * at}", STORE), f"{look} {thing}") for at, (look, thing) in enumerate(_products())]
+        row = 0
+        for number in range(self._invoices):
+            at = _MORNING + _DAY * number // self._invoices
+            invoice, lines = f"{700_001 + number}", self._invoice(chance, shelf)
+            if lines[0][1] < 0 and chance.random() < 0.75:
+                invoice = f"C{invoice}"
+            for nth, ((inventory_id, description), quantity) in enumerate(lines, start=1):
+                row += 1
+                yield OrderLine(row, row, nth, invoice, inventory_id, quantity, at.replace(microsecond=0), description)
+
+    def _invoice(self, chance: Random, shelf: list[tuple[InventoryId, str]]) -> list[tuple[tuple[InventoryId, str], int]]:
+        """One invoice: mostly an order of a few lines, now and then something that comes back or breaks."""
+        if chance.random() < 0.06:
+            return [(chance.choice(shelf), -chance.randint(1, 4))]
+        count = min(len(shelf), 1 + int(chance.expovariate(1 / 3)))
+        lines = [(one, chance.choice((1, 1, 2, 3, 4, 6, 12))) for one in chance.sample(shelf, count)]
+        if chance.random() < 0.25:
+            lines.append((shelf[_HOTTEST], chance.randint(1, 3)))
+        return lines
+
+
+def _products() -> list[tuple[str, str]]:
+    return [(look, thing) for thing in _THINGS for look in _LOOKS]

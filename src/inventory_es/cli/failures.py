@@ -1,0 +1,73 @@
+"""From errors to one line and an exit code."""
+
+import os
+import sys
+from typing import NamedTuple
+
+import click
+
+from inventory_es.cli.replay.sources import OrdersError
+from inventory_es.domain.errors import FaultError, InventoryError
+
+DONE = 0
+WRONG = 1
+USAGE = 2
+FAULT = 3
+DEFECT = 70
+INTERRUPTED = 130
+
+
+class Failure(NamedTuple):
+    """What the command line says about an error.
+
+    Attributes:
+        exit_code: of the process.
+        message: one line, or empty for nothing.
+    """
+
+    exit_code: int
+    message: str
+
+
+def failure(error: BaseException) -> Failure | None:
+    """How to end on ``error``; ``None``: let it pass."""
+    match error:
+        case SystemExit() | GeneratorExit():
+            return None
+        case click.exceptions.Exit():
+            return Failure(error.exit_code, "")
+        case click.exceptions.NoArgsIsHelpError():
+            return Failure(USAGE, error.format_message())
+        case click.UsageError():
+            where = f"{error.ctx.command_path}: " if error.ctx is not None and error.ctx.parent is not None else ""
+            return Failure(USAGE, _line(f"{where.removeprefix('inventory-es ')}{error.format_message()}"))
+        case click.ClickException():
+            return Failure(error.exit_code, _line(error.format_message()))
+        case KeyboardInterrupt() | click.Abort():
+            return Failure(INTERRUPTED, "interrupted; what was acknowledged is stored, and starting again goes on from there")
+        case BrokenPipeError():
+            _close_output()
+            return Failure(DONE, "")
+        case OrdersError():
+            return Failure(WRONG, _line(str(error)))
+        case InventoryError() if isinstance(error, ValueError):
+            return Failure(USAGE, _line(str(error)))
+        case FaultError():
+            return Failure(FAULT, _line(str(error)))
+        case InventoryError():
+            return Failure(WRONG, _line(str(error)))
+        case OSError():
+            place = f"{error.filename}: " if error.filename is not None else ""
+            return Failure(FAULT, _line(f"{place}{error.strerror or error}"))
+        case _:
+            what = f"{type(error).__name__}: {error}"
+            return Failure(DEFECT, _line(f"a defect of this program, please report it: {what} (--traceback shows more)"))
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _close_output() -> None:
+    """Nobody reads on; keep the interpreter from complaining about it when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,20 @@
+"""Opening a store to look at it."""
+
+from pathlib import Path
+
+from inventory_es.adapters.file.operating_system import OperatingSystem
+from inventory_es.adapters.file.store_folder import find_folder
+from inventory_es.application.service import InventoryService
+from inventory_es.wiring import open_inventory
+
+
+def open_to_read(url: str) -> InventoryService:
+    """The service over a store that is there.
+
+    Raises:
+        IncompatibleStoreError: a folder without a store. Opening it would make one, and a look must not.
+    """
+    scheme, _, place = url.partition(":")
+    if scheme == "file":
+        find_folder(OperatingSystem(), str(Path(place).absolute()))
+    return open_inventory(url)

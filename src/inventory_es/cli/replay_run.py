@@ -1,0 +1,102 @@
+"""One run of the main job: survey, replay, audit."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from time import perf_counter
+from typing import Any
+
+import anyio
+import attrs
+
+from inventory_es.cli.replay.audit import Audit, audit
+from inventory_es.cli.replay.clock import ReplayClock
+from inventory_es.cli.replay.progress import ReplayAdvancedEvent
+from inventory_es.cli.replay.replayer import Replayer, ReplayOutcome
+from inventory_es.cli.replay.sources import OrdersError, OrderSource
+from inventory_es.cli.replay.survey import Survey, survey
+from inventory_es.ports.errors import ConcurrencyError
+from inventory_es.wiring import open_inventory
+
+Bar = Callable[[int], AbstractContextManager[Callable[[ReplayAdvancedEvent], None]]]
+
+
+@attrs.frozen(kw_only=True)
+class ReplayRun:
+    """What one run did, and what it found in the end.
+
+    Attributes:
+        survey: of the source.
+        outcome: of the replay.
+        audit: of the streams.
+        seconds: from the first look at the source to the last acknowledged append.
+        audit_seconds: of the audit after it.
+    """
+
+    survey: Survey
+    outcome: ReplayOutcome
+    audit: Audit
+    seconds: float
+    audit_seconds: float
+
+    @property
+    def events_per_second(self) -> float:
+        """Events that this run appended, by its seconds."""
+        return self.outcome.events_now / self.seconds
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object that ``--json`` prints."""
+        return {
+            **attrs.asdict(self.outcome.totals),
+            "inventories": self.audit.inventories,
+            "invariant_violations": len(self.audit.violations),
+            "seconds": round(self.seconds, 3),
+            "events_per_second": round(self.events_per_second, 1),
+            "resumed_at_row": self.outcome.resumed_at_row,
+        }
+
+
+def run_replay(source: OrderSource, url: str, *, opening: int | None, skip_bad: bool, bar: Bar, warn: Callable[[str], None]) -> ReplayRun:
+    """Bring the orders in, and check all that they moved.
+
+    Args:
+        source: the orders.
+        url: of the store.
+        opening: units that each inventory is opened with; ``None``: what lacks is received.
+        skip_bad: whether to leave out lines that make no sense.
+        bar: shows progress.
+        warn: told about each line that is left out.
+
+    Raises:
+        OrdersError: the orders can't be taken as they are.
+    """
+    return anyio.run(_run, source, url, opening, skip_bad, bar, warn)
+
+
+async def _run(
+    source: OrderSource,
+    url: str,
+    opening: int | None,
+    skip_bad: bool,
+    bar: Bar,
+    warn: Callable[[str], None],  # noqa: FBT001  # passed on by anyio.run
+) -> ReplayRun:
+    started = perf_counter()
+    found = survey(source, skip_bad=skip_bad)
+    for line in found.bad_lines:
+        warn(f"{source.name}:{line.number}: {line.reason}; left out")
+    clock = ReplayClock()
+    async with open_inventory(url, clock=clock) as inventory:
+        with bar(found.rows) as advanced:
+            replayer = Replayer(inventory, clock, source, found, opening=opening, advanced=advanced)
+            try:
+                outcome = await replayer.run()
+            except ConcurrencyError as conflict:
+                if conflict.stream != replayer.stream:
+                    raise
+                msg = f"{source.name} is being brought into {url} by another process too, which was faster: leave it to that one"
+                raise OrdersError(msg) from None
+            replayed = perf_counter()
+            audited = await audit(inventory.store, found, replayer.stream, outcome.totals)
+            return ReplayRun(
+                survey=found, outcome=outcome, audit=audited, seconds=replayed - started, audit_seconds=perf_counter() - replayed
+            )

@@ -1,0 +1,39 @@
+"""What is printed, and how: JSON for programs, tables for people."""
+
+import sys
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.theme import Theme
+
+_THEME = Theme(
+    {
+        "good": "green",
+        "bad": "red",
+        "number": "bold",
+        "quiet": "bright_black",
+        "title": "bold",
+        "command": "cyan",
+    }
+)
+
+
+def console() -> Console:
+    """Standard output, for people."""
+    return Console(theme=_THEME, highlight=False)
+
+
+def error_console() -> Console:
+    """Standard error, for people: where progress is shown."""
+    return Console(theme=_THEME, highlight=False, stderr=True)
+
+
+def print_json(value: Any) -> None:
+    """One object on one line."""
+    sys.stdout.write(f"{msgspec.json.encode(value).decode()}\n")
+
+
+def number(value: float) -> str:
+    """A whole number as people read it."""
+    return f"{value:,.0f}"
