@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -69,17 +70,10 @@ def run_replay(source: OrderSource, url: str, *, opening: int | None, skip_bad: 
     Raises:
         OrdersError: the orders can't be taken as they are.
     """
-    return anyio.run(_run, source, url, opening, skip_bad, bar, warn)
+    return anyio.run(partial(_run, source, url, opening=opening, skip_bad=skip_bad, bar=bar, warn=warn))
 
 
-async def _run(
-    source: OrderSource,
-    url: str,
-    opening: int | None,
-    skip_bad: bool,
-    bar: Bar,
-    warn: Callable[[str], None],  # noqa: FBT001  # passed on by anyio.run
-) -> ReplayRun:
+async def _run(source: OrderSource, url: str, *, opening: int | None, skip_bad: bool, bar: Bar, warn: Callable[[str], None]) -> ReplayRun:
     started = perf_counter()
     found = survey(source, skip_bad=skip_bad)
     for line in found.bad_lines:
