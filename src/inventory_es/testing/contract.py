@@ -3,7 +3,7 @@
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from itertools import count
 from pathlib import Path
@@ -170,9 +170,18 @@ class Contract:
 
 
 def _single_leaf(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup) and error.exceptions:
-        error = next((e for e in error.exceptions if isinstance(_single_leaf(e), (MismatchError, NotDeclaredError))), error.exceptions[0])
-    return error
+    """What a group of errors is about: a verdict of the case, where there is one."""
+    leaves = list(_leaves(error))
+    return next((leaf for leaf in leaves if isinstance(leaf, (MismatchError, NotDeclaredError))), leaves[0])
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        parts: Sequence[BaseException] = getattr(error, "exceptions")  # noqa: B009 - typed: a group of whatever was raised
+        for part in parts:
+            yield from _leaves(part)
+    else:
+        yield error
 
 
 def _unexpected(error: BaseException) -> MismatchError:
@@ -182,5 +191,5 @@ def _unexpected(error: BaseException) -> MismatchError:
 
 
 @contextmanager
-def _no_lifespan() -> Iterator[None]:
+def _no_lifespan() -> Generator[None, None, None]:
     yield

@@ -1,7 +1,7 @@
 """A contract of a mere factory, for the command line: ``my_package:open_store`` without a class around it."""
 
 import inspect
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,26 +32,31 @@ def contract_at(address: str, *, backend: str = "asyncio") -> Contract:
     Raises:
         ValueError: the address names nothing, or nothing of this kind.
     """
-    found = load(address)
-    if isinstance(found, type) and issubclass(found, Contract):
-        return found()
-    if not callable(found):
+    kind = _contract_class(load(address))
+    if kind is not None:
+        return kind()
+    factory: Any = load(address)
+    if not callable(factory):
         msg = f"{address} is neither a contract class nor a factory that takes a site"
         raise ValueError(msg)  # noqa: TRY004  # the address is what is wrong, not a type in the caller's code
-    if "clock" in inspect.signature(found).parameters:
-        return _FactoryCache(address, found)
-    adapter = anyio.run(_look, found, backend=backend)
+    if "clock" in inspect.signature(factory).parameters:
+        return _FactoryCache(address, factory)
+    adapter = anyio.run(_look, factory, backend=backend)
     if isinstance(adapter, EventStore):
-        return _FactoryStore(address, found)
+        return _FactoryStore(address, factory)
     if isinstance(adapter, EventBus):
-        return _FactoryBus(address, found)
+        return _FactoryBus(address, factory)
     hint = ": a factory of a cache takes clock=, so that time can be moved" if isinstance(adapter, Cache) else ""
     msg = f"{address} gives a {type(adapter).__name__}, which is no EventStore, EventBus or Cache{hint}"
     raise ValueError(msg)
 
 
+def _contract_class(found: object) -> type[Contract] | None:
+    return found if isinstance(found, type) and issubclass(found, Contract) else None
+
+
 @asynccontextmanager
-async def _opened(factory: Callable[..., Any], *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+async def _opened(factory: Callable[..., Any], *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
     made = factory(*args, **kwargs)
     if inspect.isawaitable(made):
         made = await made
@@ -85,20 +90,20 @@ class _Addressed:
 
 class _FactoryStore(_Addressed, EventStoreContract):
     @asynccontextmanager
-    async def open_store(self, site: Site) -> AsyncIterator[EventStore]:
+    async def open_store(self, site: Site) -> AsyncGenerator[EventStore, None]:
         async with _opened(self._factory, site) as store:
             yield store
 
 
 class _FactoryCache(_Addressed, CacheContract):
     @asynccontextmanager
-    async def open_cache(self, site: Site, *, clock: ManualClock) -> AsyncIterator[Cache]:
+    async def open_cache(self, site: Site, *, clock: ManualClock) -> AsyncGenerator[Cache, None]:
         async with _opened(self._factory, site, clock=clock) as cache:
             yield cache
 
 
 class _FactoryBus(_Addressed, EventBusContract):
     @asynccontextmanager
-    async def open_bus(self, site: Site) -> AsyncIterator[EventBus]:
+    async def open_bus(self, site: Site) -> AsyncGenerator[EventBus, None]:
         async with _opened(self._factory, site) as bus:
             yield bus

@@ -1,6 +1,6 @@
 """The workbench of the cache's cases."""
 
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -94,7 +94,7 @@ class CacheBench:
     _opened: int = 0
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[TestedCache]:
+    async def open(self) -> AsyncGenerator[TestedCache, None]:
         """Open an instance on the run's site; the first one must find it empty."""
         async with self.contract.open_cache(self.run.site, clock=self.clock) as raw:
             self._opened += 1

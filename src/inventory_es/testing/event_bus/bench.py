@@ -1,6 +1,6 @@
 """The workbench of the event bus's cases."""
 
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -30,7 +30,7 @@ class BusBench:
     _versions: dict[str, int] = attrs.field(factory=dict[str, int])
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator["TestedBus"]:
+    async def open(self) -> AsyncGenerator["TestedBus", None]:
         """Open an instance on the run's site."""
         async with self.contract.open_bus(self.run.site) as raw:
             self.run.adapter = f"{type(raw).__name__} (declared: {declared_beyond(raw.capabilities, BusCapabilities())})"
@@ -76,7 +76,7 @@ class TestedBus:
     @asynccontextmanager
     async def join(
         self, group: str, *, types: Collection[str] | None = None, streams: Collection[str] | None = None
-    ) -> AsyncIterator["TestedSubscription"]:
+    ) -> AsyncGenerator["TestedSubscription", None]:
         """Join a group as one consumer."""
         ids = None if streams is None else [stream_id(name) for name in streams]
         self.bench.run.history.begin(f"join {group}").outcome = "joined"

@@ -1,6 +1,6 @@
 """The workbench of the event store's cases."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -29,7 +29,7 @@ class StoreBench:
     _opened: int = 0
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[TestedStore]:
+    async def open(self) -> AsyncGenerator[TestedStore, None]:
         """Open an instance on the run's site; the first one must find it empty."""
         async with self.contract.open_store(self.run.site) as raw:
             self._opened += 1
@@ -41,7 +41,7 @@ class StoreBench:
             yield store
 
     @asynccontextmanager
-    async def reopened(self) -> AsyncIterator[TestedStore]:
+    async def reopened(self) -> AsyncGenerator[TestedStore, None]:
         """Open the site again, for a store that declares that its data survives; else the case is not declared."""
         async with self.open() as store:
             self.need(store, durable=True)

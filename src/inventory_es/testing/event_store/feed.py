@@ -85,9 +85,10 @@ class FeedCases:
         async with bench.open() as store:
             if not store.has_feed:
                 bench.run.not_declared("feed='total'")
+            written: list[str] = []
             async with anyio.create_task_group() as tasks:
                 for number in range(4):
-                    tasks.start_soon(_write, store, f"s{number % 2}", [], f"w{number}")
+                    tasks.start_soon(_write, store, f"s{number % 2}", written, f"w{number}")
             versions: dict[str, int] = {}
             for event in await store.whole_feed():
                 name = stream_name(event.stream)

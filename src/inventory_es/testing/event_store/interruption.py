@@ -1,6 +1,6 @@
 """ES-44, ES-46, ES-47: cancelling, closing, and many appends in one commit."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import anyio
 
@@ -55,7 +55,7 @@ class InterruptionCases:
             await store.append("x@0 a")
             await store.close()
             await store.close()
-            uses: dict[str, Callable[[], object]] = {
+            uses: dict[str, Callable[[], Awaitable[object]]] = {
                 "append": lambda: store.append("x@1 b"),
                 "append again": lambda: store.append("x@0 a"),
                 "read_stream": lambda: store.page("x"),
@@ -159,9 +159,9 @@ async def _converges(bench: StoreBench, store: TestedStore, kept: list[str], lab
     kept.append(f"next{point}")
 
 
-async def _is_closed(name: str, use: Callable[[], object]) -> None:
+async def _is_closed(name: str, use: Callable[[], Awaitable[object]]) -> None:
     try:
-        result = await use()  # type: ignore[misc]  # every use is awaitable; what it gives is of any type
+        result = await use()
     except StoreClosedError:
         return
     except Exception as error:
@@ -206,7 +206,14 @@ async def _as_answered(bench: StoreBench, store: TestedStore, kept: list[str], l
     """What the stream holds, which must be what the append answered when the store was closed under it."""
     page = await store.whole("x")
     before, after = " ".join(kept), " ".join([*kept, label])
-    allowed = {AppendResult: (after,), AppendOutcomeUnknownError: (before, after)}.get(type(outcome), (before,))
+    allowed: tuple[str, ...]
+    match outcome:
+        case AppendResult():
+            allowed = (after,)
+        case AppendOutcomeUnknownError():
+            allowed = (before, after)
+        case _:
+            allowed = (before,)
     for labels in allowed:
         if bench.labels.show(page.events) == bench.labels.show(bench.labels.events(labels)):
             return labels

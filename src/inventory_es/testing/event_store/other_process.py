@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -84,7 +84,7 @@ def command(contract: Contract, run: Run, writer: str, rounds: int) -> Sequence[
 
 
 @asynccontextmanager
-async def other_process(arguments: Sequence[str]) -> AsyncIterator[OtherProcess]:
+async def other_process(arguments: Sequence[str]) -> AsyncGenerator[OtherProcess, None]:
     """Start a worker and wait until it has opened the site. It is dead when the block ends."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     process = await anyio.open_process(

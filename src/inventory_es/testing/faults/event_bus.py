@@ -1,6 +1,6 @@
 """An event bus that fails, drops, duplicates and reorders: worse than its port allows, as projections must survive it."""
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from uuid import UUID
@@ -47,7 +47,7 @@ class FaultyEventBus:
     @asynccontextmanager
     async def subscribe(
         self, group: str, /, *, types: Collection[str] | None = None, streams: Collection[StreamId] | None = None
-    ) -> AsyncIterator[BusSubscription]:
+    ) -> AsyncGenerator[BusSubscription, None]:
         """Join a group; what it receives and answers may fail."""
         async with self._bus.subscribe(group, types=types, streams=streams) as subscription:
             yield _FaultySubscription(subscription, self._faults)

@@ -42,22 +42,27 @@ def faulty_event_store(store: EventStore, faults: Faults) -> EventStore:
 
 
 class FaultyEventStore:
-    """The write side and the streams; see :func:`faulty_event_store`."""
+    """The write side and the streams; see :func:`faulty_event_store`.
+
+    Attributes:
+        store: what is wrapped.
+        faults: which call fails how.
+    """
 
     def __init__(self, store: EventStore, faults: Faults) -> None:
-        self._store = store
-        self._faults = faults
+        self.store = store
+        self.faults = faults
 
     @property
     def capabilities(self) -> StoreCapabilities:
         """Those of the wrapped store."""
-        return self._store.capabilities
+        return self.store.capabilities
 
     async def append(self, writes: Sequence[StreamWrite], /) -> AppendResult:
         """Append, or fail."""
-        return await self._faults.run(
+        return await self.faults.run(
             "append",
-            partial(self._store.append, writes),
+            partial(self.store.append, writes),
             unavailable=_away(),
             unknown=_unknown(_ANSWER_LOST),
             lost=partial(_throw, _unknown(_REQUEST_LOST)),
@@ -65,48 +70,48 @@ class FaultyEventStore:
 
     async def read_stream(self, stream: StreamId, /, *, after: int = 0, limit: int) -> StreamPage:
         """Read, or fail."""
-        return await _read(self._faults, "read_stream", partial(self._store.read_stream, stream, after=after, limit=limit))
+        return await _read(self.faults, "read_stream", partial(self.store.read_stream, stream, after=after, limit=limit))
 
     async def read_stream_backwards(self, stream: StreamId, /, *, before: int | None = None, limit: int) -> StreamPage:
         """Read, or fail."""
-        call = partial(self._store.read_stream_backwards, stream, before=before, limit=limit)
-        return await _read(self._faults, "read_stream_backwards", call)
+        call = partial(self.store.read_stream_backwards, stream, before=before, limit=limit)
+        return await _read(self.faults, "read_stream_backwards", call)
 
     async def find_events(self, stream: StreamId, event_ids: Sequence[UUID], /) -> Sequence[RecordedEvent]:
         """Find, or fail."""
-        return await _read(self._faults, "find_events", partial(self._store.find_events, stream, event_ids))
+        return await _read(self.faults, "find_events", partial(self.store.find_events, stream, event_ids))
 
     async def aclose(self) -> None:
         """Close the wrapped store."""
-        await self._store.aclose()
+        await self.store.aclose()
 
 
 class _OverFeed(Protocol):
-    _store: EventFeed
-    _faults: Faults
+    store: EventFeed
+    faults: Faults
 
 
 class _OverGroupCommit(Protocol):
-    _store: GroupCommit
-    _faults: Faults
+    store: GroupCommit
+    faults: Faults
 
 
 class _OverCatalogue(Protocol):
-    _store: StreamCatalogue
-    _faults: Faults
+    store: StreamCatalogue
+    faults: Faults
 
 
 class _FaultyFeed:
     async def read_all(self: _OverFeed, *, after: int, limit: int) -> FeedPage:
-        return await _read(self._faults, "read_all", partial(self._store.read_all, after=after, limit=limit))
+        return await _read(self.faults, "read_all", partial(self.store.read_all, after=after, limit=limit))
 
     async def head(self: _OverFeed) -> int:
-        return await _read(self._faults, "head", self._store.head)
+        return await _read(self.faults, "head", self.store.head)
 
     async def wait_for_position(self: _OverFeed, position: int, /, *, timeout: float) -> bool:
-        return await self._faults.run(
+        return await self.faults.run(
             "wait_for_position",
-            partial(self._store.wait_for_position, position, timeout=timeout),
+            partial(self.store.wait_for_position, position, timeout=timeout),
             unavailable=_away(),
             unknown=_away(),
             lost=lambda: False,
@@ -115,9 +120,9 @@ class _FaultyFeed:
 
 class _FaultyGroupCommit:
     async def append_group(self: _OverGroupCommit, groups: Sequence[Sequence[StreamWrite]], /) -> Sequence[AppendResult | Exception]:
-        return await self._faults.run(
+        return await self.faults.run(
             "append_group",
-            partial(self._store.append_group, groups),
+            partial(self.store.append_group, groups),
             unavailable=_away(),
             unknown=_unknown(_ANSWER_LOST),
             lost=partial(_throw, _unknown(_REQUEST_LOST)),
@@ -126,7 +131,7 @@ class _FaultyGroupCommit:
 
 class _FaultyCatalogue:
     async def streams(self: _OverCatalogue, prefix: str = "", /, *, after: StreamId | None = None, limit: int) -> StreamsPage:
-        return await _read(self._faults, "streams", partial(self._store.streams, prefix, after=after, limit=limit))
+        return await _read(self.faults, "streams", partial(self.store.streams, prefix, after=after, limit=limit))
 
 
 async def _read(faults: Faults, operation: str, call: Callable[[], Awaitable[T]]) -> T:
