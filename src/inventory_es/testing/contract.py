@@ -176,12 +176,15 @@ def _single_leaf(error: BaseException) -> BaseException:
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        parts: Sequence[BaseException] = getattr(error, "exceptions")  # noqa: B009 - typed: a group of whatever was raised
-        for part in parts:
-            yield from _leaves(part)
-    else:
+    parts: Sequence[BaseException] = getattr(error, "exceptions", ()) if _is_group(error) else ()
+    if not parts:
         yield error
+    for part in parts:
+        yield from _leaves(part)
+
+
+def _is_group(error: BaseException) -> bool:
+    return isinstance(error, BaseExceptionGroup)
 
 
 def _unexpected(error: BaseException) -> MismatchError:
