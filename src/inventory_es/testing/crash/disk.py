@@ -8,7 +8,7 @@ is up to the disk: any state that :mod:`.power` lists.
 What is not simulated: permissions, symbolic links, hard links, the removal of directories.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from hashlib import blake2b
 from typing import NamedTuple, TypeAlias
 
@@ -39,16 +39,26 @@ class Content(NamedTuple):
         cache: what every process sees.
         pending: the changes since the last sync, in order.
         is_lossy: whether a sync failed and dropped changes, which only the cache still shows.
+        before_last: the cache before the last pending change.
     """
 
     durable: bytes
     cache: bytes
     pending: tuple[Change, ...] = ()
     is_lossy: bool = False
+    before_last: bytes = b""
 
     def changed(self, change: Change) -> "Content":
         """The file after a write or a truncate."""
-        return Content(self.durable, apply(self.cache, change), (*self.pending, change), self.is_lossy)
+        return Content(self.durable, apply(self.cache, change), (*self.pending, change), self.is_lossy, self.cache)
+
+    def with_last_write_cut(self, size: int) -> "Content":
+        """The file with its last change, a write, cut down to ``size`` bytes."""
+        *earlier, last = self.pending
+        if not isinstance(last, Write):
+            return self
+        content = Content(self.durable, self.before_last, tuple(earlier), self.is_lossy, self.before_last)
+        return content.changed(Write(last.offset, last.data[:size]))
 
     def synced(self) -> "Content":
         """The file after a sync: all that is pending is durable. What an earlier sync dropped is not."""
@@ -106,9 +116,10 @@ class Folder(NamedTuple):
             durable = apply_entry(durable, change)
         return Folder(self.cache, self.cache) if durable == self.cache else Folder(durable, self.cache)
 
-    def dropped(self) -> "Folder":
-        """The directory after a failed sync that forgot the changes."""
-        return Folder(self.durable, self.cache)
+    def dropped(self, folders: Container[int]) -> "Folder":
+        """The directory after a failed sync that forgot the changes, but for new directories, which nobody could make again."""
+        kept = tuple(change for change in self.pending if isinstance(change, Link) and change.number in folders)
+        return Folder(self.durable, self.cache, kept)
 
 
 class Disk:
@@ -120,7 +131,9 @@ class Disk:
         locks: who holds the lock of which file: any object that stands for an open handle.
     """
 
-    def __init__(self, files: Mapping[int, Content] | None = None, folders: Mapping[int, Folder] | None = None, *, next_number: int = 1) -> None:
+    def __init__(
+        self, files: Mapping[int, Content] | None = None, folders: Mapping[int, Folder] | None = None, *, next_number: int = 1
+    ) -> None:
         self.files = dict(files or {})
         self.folders = dict(folders) if folders is not None else {ROOT: Folder({}, {})}
         self.locks: dict[int, object] = {}
@@ -163,14 +176,21 @@ class Disk:
             if below is not None:
                 yield from self._walk(f"{path}/{name}", below)
 
-    def fingerprint(self) -> bytes:
-        """Equal for disks that no process and no power cut can tell apart."""
+    def fingerprint(self, *, but: str | None = None, cache_only: bool = False) -> bytes:
+        """Equal for disks that no process and no power cut can tell apart.
+
+        Args:
+            but: leave out entries whose name has this in it.
+            cache_only: leave out what only a power cut would show.
+        """
+        if but is not None or cache_only:
+            seen = [(path, content) for path, content in self.paths() if but is None or but not in path.rpartition("/")[2]]
+            return blake2b(repr(seen).encode(), digest_size=16).digest()
         digest = blake2b(digest_size=16)
-        numbers: dict[int, int] = {}
-        self._digest_folder(ROOT, digest.update, numbers)
+        self._digest(ROOT, digest.update, {})
         return digest.digest()
 
-    def _digest_folder(self, number: int, update: "_Update", numbers: dict[int, int]) -> None:
+    def _digest(self, number: int, update: Callable[[bytes], None], numbers: dict[int, int]) -> None:
         if number in numbers:
             update(b"=%d" % numbers[number])
             return
@@ -190,17 +210,13 @@ class Disk:
             update(b"{")
             for name in sorted(entries):
                 update(b"%d:%b" % (len(name), name.encode()))
-                self._digest_folder(entries[name], update, numbers)
+                self._digest(entries[name], update, numbers)
         if folder.pending:
             update(b"%d" % len(folder.pending))
             for change in folder.pending:
                 update(repr(change[:1] if isinstance(change, Link) else change).encode())
                 if isinstance(change, Link):
-                    self._digest_folder(change.number, update, numbers)
-
-
-class _Update:  # the type of hashlib's method, which has no public name
-    def __call__(self, data: bytes, /) -> None: ...
+                    self._digest(change.number, update, numbers)
 
 
 def apply(content: bytes, change: Change) -> bytes:
@@ -225,7 +241,6 @@ def apply_entry(entries: Entries, change: EntryChange) -> Entries:
         case Unlink(name):
             result.pop(name, None)
         case Move(source, target):
-            number = result.pop(source, None)
-            if number is not None:
-                result[target] = number
+            if source in result:
+                result[target] = result.pop(source)
     return result

@@ -10,74 +10,68 @@ Two models, since neither catches everything:
     this file's own first bytes, which look just like good data.
 
 In both, each directory has a prefix of its unsynced entries (file systems journal them in order), and one file's state says nothing
-about another's: the states of a disk are the product of those of its files and directories. A product over the bound is cut down
-to: each file through all its states, with all others at their oldest, then at their newest; and combinations drawn by chance.
+about another's: the states of a disk are the product of those of its files and directories. Where there are more of them than asked
+for, some are taken: the oldest and the newest; each file through all its states while all others are at their oldest, then at their
+newest, if there is room; and for the rest combinations drawn by chance.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import chain, product
 from math import prod
 from random import Random
-from typing import Literal, TypeVar
-
-import attrs
+from typing import Literal
 
 from inventory_es.testing.crash.disk import Content, Disk, Entries, Folder, Truncate, apply, apply_entry
 
 Model = Literal["prefix", "blocks"]
 MODELS: tuple[Model, ...] = ("prefix", "blocks")
-GARBAGE = bytes.fromhex("a57b225d0a")
-MOST_IMAGES = 4_096
+SECTOR = 96
+"""Bytes that the disk writes at once: far fewer than a real one, so that a line of a journal has several sectors."""
 
-_T = TypeVar("_T")
+_GARBAGE = bytes.fromhex("a57b225d0a")
+_MOST_MIXTURES = 512
+
+_Places = Iterable[tuple[int, ...]]
 
 
-@attrs.frozen(kw_only=True)
-class PowerCuts:
-    """Lists the states after a power cut.
+def power_cuts(disk: Disk, model: Model, chance: Random, *, most: int) -> Iterator[Disk]:
+    """The states that a power cut may leave, all or ``most`` of them."""
+    files = {n: images(file, model) for n, file in disk.files.items() if file.pending or file.is_lossy}
+    folders = {n: _listings(folder) for n, folder in disk.folders.items() if folder.durable is not folder.cache}
+    sizes = [*map(len, files.values()), *map(len, folders.values())]
+    for picked in _combinations(sizes, chance, most=most):
+        places = iter(picked)
+        contents = {number: found[next(places)] for number, found in files.items()}
+        yield disk.cut(contents, {number: found[next(places)] for number, found in folders.items()})
 
-    Attributes:
-        sector: bytes that the disk writes at once. Far smaller than a real one, so that a line has several.
-        most: the bound on the states of one crash point and model.
-    """
 
-    sector: int = 96
-    most: int = 2_000
+@lru_cache(maxsize=1_024)
+def images(file: Content, model: Model, *, sector: int = SECTOR) -> Sequence[bytes]:
+    """What a power cut may leave of one file, the oldest first, the newest last; of very many mixtures of sectors, some."""
+    found = _prefixes(file) if model == "prefix" else _mixtures(file, sector)
+    newest = _contents(file)[-1]
+    return (*(image for image in dict.fromkeys(found) if image != newest), newest)
 
-    def states(self, disk: Disk, model: Model, chance: Random) -> Iterator[Disk]:
-        """Every state, or as many as the bound allows, the oldest first; ``chance`` draws where there are too many."""
-        files = {n: self._images(file, model, chance) for n, file in disk.files.items() if file.pending or file.is_lossy}
-        folders = {n: _listings(folder) for n, folder in disk.folders.items() if folder.durable is not folder.cache}
-        choices: list[Sequence[bytes] | Sequence[Entries]] = [*files.values(), *folders.values()]
-        for picked in _combinations([range(len(choice)) for choice in choices], self.most, chance):
-            places = iter(picked)
-            contents = {number: images[next(places)] for number, images in files.items()}
-            yield disk.cut(contents, {number: listings[next(places)] for number, listings in folders.items()})
 
-    def _images(self, file: Content, model: Model, chance: Random) -> Sequence[bytes]:
-        found = _prefixes(file) if model == "prefix" else self._mixtures(file, chance)
-        return tuple(dict.fromkeys(found))
-
-    def _mixtures(self, file: Content, chance: Random) -> Iterator[bytes]:
-        contents = _contents(file)
-        sizes = sorted({len(content) for content in contents})
-        sectors = range(-(-sizes[-1] // self.sector))
-        versions = [self._versions(contents, sector) for sector in sectors]
-        for picked in _combinations([range(len(version)) for version in versions], MOST_IMAGES // 8, chance):
-            slices = [version[place] for version, place in zip(versions, picked, strict=True)]
+def _mixtures(file: Content, sector: int) -> Iterator[bytes]:
+    contents = _contents(file)
+    sizes = sorted({len(content) for content in contents})
+    versions = [_versions(contents, start, sector) for start in range(0, sizes[-1], sector)]
+    fills = [(fill * sector)[:sector] for fill in (b"\0", _GARBAGE, file.durable[:sector] or _GARBAGE)]
+    for picked in _combinations(list(map(len, versions)), Random(len(file.cache)), most=_MOST_MIXTURES):
+        slices = [version[place] for version, place in zip(versions, picked, strict=True)]
+        for fill in fills:
+            whole = b"".join(part if len(part) == sector else part + fill[len(part) :] for part in slices)
             for size in sizes:
-                for fill in (b"\0", GARBAGE, file.durable[: self.sector] or GARBAGE):
-                    yield self._assembled(slices, size, fill)
+                yield whole[:size]
 
-    def _versions(self, contents: Sequence[bytes], sector: int) -> Sequence[bytes]:
-        """What a sector may hold. Being cut off is no content of its own: the length tells that."""
-        slices = [content[sector * self.sector : (sector + 1) * self.sector] for content in contents]
-        kept = [new for old, new in zip([b"", *slices], slices, strict=False) if not old.startswith(new) or new == slices[0]]
-        return tuple(dict.fromkeys([slices[0], *kept]))
 
-    def _assembled(self, slices: Iterable[bytes], size: int, fill: bytes) -> bytes:
-        filling = (fill * (self.sector // len(fill) + 1))[: self.sector]
-        return b"".join(part if len(part) == self.sector else part + filling[len(part) :] for part in slices)[:size]
+def _versions(contents: Sequence[bytes], start: int, sector: int) -> Sequence[bytes]:
+    """What a sector may hold. Being cut off is no content of its own: the length of the file tells that."""
+    slices = [content[start : start + sector] for content in contents]
+    changed = [new for old, new in zip(slices, slices[1:], strict=False) if not old.startswith(new)]
+    return tuple(dict.fromkeys([slices[0], *changed]))
 
 
 def _contents(file: Content) -> list[bytes]:
@@ -106,17 +100,17 @@ def _listings(folder: Folder) -> Sequence[Entries]:
     return listings
 
 
-def _combinations(choices: Sequence[Sequence[_T]], most: int, chance: Random) -> Iterator[tuple[_T, ...]]:
-    """The product, or a part of it that has each choice and at most about ``most`` combinations."""
-    if prod(map(len, choices)) <= most:
-        return product(*choices)
-    return chain(_one_at_a_time(choices), (tuple(map(chance.choice, choices)) for _ in range(most)))
+def _combinations(sizes: Sequence[int], chance: Random, *, most: int) -> _Places:
+    """Choices of one place below each size: the whole product, or ``most`` of it."""
+    if prod(sizes) <= most:
+        return product(*map(range, sizes))
+    corners = [tuple(0 for _ in sizes), tuple(size - 1 for size in sizes)]
+    one_at_a_time = list(_one_at_a_time(corners, sizes)) if 2 * sum(sizes) <= most else corners[:most]
+    return chain(one_at_a_time, (tuple(map(chance.randrange, sizes)) for _ in range(most - len(one_at_a_time))))
 
 
-def _one_at_a_time(choices: Sequence[Sequence[_T]]) -> Iterator[tuple[_T, ...]]:
-    for others in (0, -1):
-        still = [choice[others] for choice in choices]
-        for place, choice in enumerate(choices):
-            for picked in choice:
-                yield (*still[:place], picked, *still[place + 1 :])
-
+def _one_at_a_time(corners: Sequence[tuple[int, ...]], sizes: Sequence[int]) -> _Places:
+    for corner in corners:
+        for place, size in enumerate(sizes):
+            for picked in range(size):
+                yield (*corner[:place], picked, *corner[place + 1 :])

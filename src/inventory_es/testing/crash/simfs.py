@@ -86,7 +86,7 @@ class SimFS(FileSystem):
         failure = self.failure("sync_directory", path)
         folders = self.disk.folders
         if failure in {"dropped", "half dropped"}:
-            folders[number] = folders[number].dropped()
+            folders[number] = folders[number].dropped(folders)
         elif failure is None:
             folders[number] = folders[number].synced()
         self.changed(Primitive("sync_directory", path))

@@ -1,0 +1,138 @@
+"""Runs a program and crashes it after every operation on its files, in every way that the models know.
+
+A program's own last operation is crashed; the operations before it were crashed when the shorter programs ran. The opening that
+creates the store is the program of no operations.
+
+    kill          All processes die; nothing is lost. Also in the middle of a write.
+    kill+power    The next process opens the store, recovers and reads; at each of its own operations the power is cut.
+    prefix        The power is cut; files and directories keep a prefix of what was not synced.
+    blocks        The power is cut; sectors reach the disk in any order, and what is missing is zeros or garbage.
+    failed sync   The n-th sync reports an error, drops what it should have written, and the cache still shows it. All of the above
+                  follow.
+
+A second process has the store open and reads after every operation on a file, so what it is shown must survive each crash too.
+"""
+
+from collections.abc import Collection, Sequence
+from random import Random
+from typing import Literal, get_args
+
+import attrs
+
+from inventory_es.testing.crash.aftermath import Aftermath
+from inventory_es.testing.crash.faults import FailNth, Failure
+from inventory_es.testing.crash.power import MODELS
+from inventory_es.testing.crash.program import OPERATIONS, Program
+from inventory_es.testing.crash.simfs import Primitive
+from inventory_es.testing.crash.subject import Log
+from inventory_es.testing.crash.violation import CrashViolationError
+from inventory_es.testing.crash.world import GaveUpError, World, WrongAnswerError
+
+CrashModel = Literal["kill", "kill+power", "prefix", "blocks", "failed sync"]
+ALL_MODELS: Sequence[CrashModel] = get_args(CrashModel)
+_FAILED_SYNCS: Sequence[Failure] = ("dropped", "half dropped")
+
+
+@attrs.define(eq=False)
+class Explorer:
+    """Crashes programs of one store.
+
+    Attributes:
+        aftermath: what becomes of each crash; it counts.
+        models: which crashes to try.
+    """
+
+    aftermath: Aftermath
+    models: Collection[CrashModel] = attrs.field(default=ALL_MODELS, kw_only=True)
+
+    def explore(self, program: Program) -> None:
+        """Run a program and crash its last operation at every point.
+
+        Raises:
+            CrashViolationError: a promise is broken.
+        """
+        _Run(self, program, None).go()
+
+    def explore_failed_syncs(self, program: Program) -> None:
+        """Run a program again and again, with its first sync failing, its second, and so on until none does.
+
+        What follows the failure is crashed at every point.
+        """
+        for failure in _FAILED_SYNCS if "failed sync" in self.models else ():
+            number, faults = 1, FailNth(1, failure)
+            _Run(self, program, faults).go()
+            while faults.hits:
+                number += 1
+                faults = FailNth(number, failure)
+                _Run(self, program, faults).go()
+
+
+@attrs.define(eq=False)
+class _Run:
+    """One run of one program."""
+
+    explorer: Explorer
+    program: Program
+    faults: FailNth | None
+    _world: World = attrs.field(init=False)
+    _chance: Random = attrs.field(init=False)
+    _model: str = attrs.field(default="no crash", init=False)
+    _operation: str = attrs.field(default="creation", init=False)
+    _last: Primitive | None = attrs.field(default=None, init=False)
+    _points: int = attrs.field(default=0, init=False)
+    _is_crashed: bool = attrs.field(default=False, init=False)
+
+    def go(self) -> None:
+        self._chance = Random(repr((self.program, self.faults)))
+        self._world = World(self.explorer.aftermath.subject, observer=self._crash, faults=self.faults)
+        self.explorer.aftermath.counts.histories += 1
+        self._is_crashed = not self.program
+        try:
+            self._operate()
+        except GaveUpError:
+            return
+        except Exception as problem:
+            self._fail(problem)
+
+    def _operate(self) -> None:
+        self._world.open()
+        self._world.open_reader()
+        for number, name in enumerate(self.program, 1):
+            self._operation = f"operation {number} ({name})"
+            self._is_crashed = number == len(self.program)
+            OPERATIONS[name](self._world)
+
+    def _crash(self, primitive: Primitive) -> None:
+        """Crash the disk as it stands, which is right after ``primitive``."""
+        self._last = primitive
+        self._points += 1
+        self._world.read_along()
+        if not (self._is_crashed or (self.faults is not None and self.faults.hits)):
+            return
+        models, aftermath, disk = self.explorer.models, self.explorer.aftermath, self._world.disk
+        aftermath.counts.points += 1
+        self._model = "kill+power" if "kill+power" in models else "kill"
+        if "kill" in models or "kill+power" in models:
+            for log in aftermath.kills(disk, primitive, depth=int("kill+power" in models)):
+                self._judge(log)
+        for model in MODELS:
+            if model in models:
+                self._model = model
+                for log in aftermath.power_cuts(disk, model, self._chance, depth=1):
+                    self._judge(log)
+        self._model = "no crash"
+
+    def _judge(self, log: Log) -> None:
+        problem = self._world.ledger.problem(log)
+        if problem is not None:
+            raise WrongAnswerError(problem)
+
+    def _fail(self, problem: Exception) -> None:
+        failure = "" if self.faults is None else f"failed sync {self.faults.number} ({self.faults.failure}), then "
+        last = f"{self._last.kind} {self._last.path}" if self._last is not None else "none"
+        raise CrashViolationError(
+            model=failure + self._model,
+            program=" ".join(self.program) or "(creation)",
+            point=f"{self._operation}, after file operation {self._points} ({last})",
+            problem=str(problem) if type(problem).__module__.startswith(__package__) else f"{type(problem).__name__}: {problem}",
+        ) from problem

@@ -1,0 +1,104 @@
+"""What is crashed: a store that does all its work on a FileSystem, in the thread that calls it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol
+from uuid import UUID
+
+import attrs
+
+from inventory_es.domain.stream_id import StreamId
+from inventory_es.ports.file_system import FileSystem
+from inventory_es.ports.records import AppendResult, FeedPage, RecordedEvent, StreamPage, StreamsPage, StreamWrite
+
+_PAGE = 1_000
+
+
+class SteppedStore(Protocol):
+    """One open handle on a store. Its methods are those of the event store ports, synchronous; so are their errors."""
+
+    def commit(self, groups: Sequence[Sequence[StreamWrite]], /) -> Sequence[AppendResult | Exception]:
+        """As ``GroupCommit.append_group``."""
+        ...
+
+    def read_stream(self, stream: StreamId, /, *, after: int = 0, limit: int) -> StreamPage:
+        """As ``EventStore.read_stream``."""
+        ...
+
+    def find_events(self, stream: StreamId, event_ids: Sequence[UUID], /) -> Sequence[RecordedEvent]:
+        """As ``EventStore.find_events``."""
+        ...
+
+    def read_all(self, *, after: int, limit: int) -> FeedPage:
+        """As ``EventFeed.read_all``."""
+        ...
+
+    def streams(self, prefix: str, /, *, after: StreamId | None = None, limit: int) -> StreamsPage:
+        """As ``StreamCatalogue.streams``."""
+        ...
+
+    def tidy(self) -> object:
+        """Do what a store does when it has time."""
+        ...
+
+    def close(self) -> None:
+        """Stop cleanly."""
+        ...
+
+
+class Shown(NamedTuple):
+    """An event as a reader saw it."""
+
+    position: int
+    stream: str
+    version: int
+    event_id: UUID
+    data: bytes
+
+
+Log = tuple[Shown, ...]
+
+
+@attrs.frozen
+class Subject:
+    """A store to be crashed.
+
+    Attributes:
+        open: opens it, or makes a new one; always in the same place.
+        inspect: looks at the files (content by path) after a clean stop, and says what contradicts the log.
+        set_aside: a part of the names of files that recovery makes and nobody reads; where disks differ in nothing else, the
+            checks that follow recovery run once.
+    """
+
+    open: Callable[[FileSystem], SteppedStore]
+    inspect: Callable[[Mapping[str, bytes], Log], Sequence[str]] = attrs.field(default=lambda _files, _log: (), kw_only=True)
+    set_aside: str | None = attrs.field(default=None, kw_only=True)
+
+
+def read_log(store: SteppedStore) -> Log:
+    """Everything that a reader of the feed sees."""
+    shown: list[Shown] = []
+    after, is_end = 0, False
+    while not is_end:
+        page = store.read_all(after=after, limit=_PAGE)
+        shown += [Shown(event.position, event.stream.text, event.version, event.event_id, event.data) for event in page.events]
+        after, is_end = page.next_after, page.is_end
+    return tuple(shown)
+
+
+def disagreement(store: SteppedStore, log: Log) -> str | None:
+    """Where the views of a store contradict its feed: streams, their events and versions, the catalogue, the look-up by id."""
+    streams: dict[str, list[Shown]] = {}
+    for event in log:
+        streams.setdefault(event.stream, []).append(event)
+    heads = {head.stream.text: head.version for head in store.streams("", limit=_PAGE).heads}
+    if heads != {name: len(events) for name, events in streams.items()}:
+        return f"the catalogue of streams says {heads}, the feed has {({name: len(events) for name, events in streams.items()})}"
+    for name, events in streams.items():
+        stream = StreamId.parse(name)
+        page = store.read_stream(stream, limit=_PAGE)
+        if page.version != len(events) or [event.event_id for event in page.events] != [event.event_id for event in events]:
+            return f"stream {name} reads as {len(page.events)} events at version {page.version}, the feed has {len(events)} of it"
+        found = store.find_events(stream, [event.event_id for event in events])
+        if [event.version for event in found] != list(range(1, len(events) + 1)):
+            return f"of the {len(events)} event ids of stream {name}, {len(found)} are found"
+    return None

@@ -1,0 +1,208 @@
+"""The world that a program happens in: a disk, processes that have a store open on it, and the ledger of what they did."""
+
+import itertools
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+import attrs
+
+from inventory_es.domain.stream_id import StreamId
+from inventory_es.ports.errors import AppendOutcomeUnknownError, ConcurrencyError, StoreUnavailableError
+from inventory_es.ports.records import AppendResult, NewEvent, StreamWrite
+from inventory_es.testing.crash.disk import Disk
+from inventory_es.testing.crash.faults import FaultPlan
+from inventory_es.testing.crash.ledger import Attempt, Ledger
+from inventory_es.testing.crash.simfs import Observer, SimFS, StarvedError
+from inventory_es.testing.crash.subject import Log, SteppedStore, Subject, read_log
+
+_TIME = datetime(2026, 1, 5, 9, tzinfo=UTC)
+_TRIES = 3
+
+
+class WrongAnswerError(Exception):
+    """A store answered, outside any crash, what it must not answer."""
+
+
+class GaveUpError(Exception):
+    """A failure persists, so that the program can't go on."""
+
+
+@attrs.define(eq=False)
+class World:
+    """What one program runs in.
+
+    Attributes:
+        subject: the store under test.
+        observer: called after each change of the disk by the process at work.
+        faults: which of its file operations fail.
+        disk: what both see.
+        ledger: what was asked, answered and shown.
+        store: the handle of the process at work; ``None`` while there is none.
+    """
+
+    subject: Subject
+    observer: Observer | None = attrs.field(default=None, kw_only=True)
+    faults: FaultPlan | None = attrs.field(default=None, kw_only=True)
+    disk: Disk = attrs.field(factory=Disk, kw_only=True)
+    ledger: Ledger = attrs.field(factory=Ledger, kw_only=True)
+    store: SteppedStore | None = attrs.field(default=None, init=False)
+    _reader: SteppedStore | None = attrs.field(default=None, init=False)
+    _versions: dict[str, int] = attrs.field(factory=dict[str, int], init=False)
+    _numbers: "itertools.count[int]" = attrs.field(factory=lambda: itertools.count(1), init=False)
+
+    def open(self) -> None:
+        """Start a process that opens the store and reads everything."""
+        for _ in range(_TRIES):
+            try:
+                self.store = self.subject.open(SimFS(self.disk, faults=self.faults, observer=self.observer))
+                break
+            except StoreUnavailableError:
+                self._require_faults("opening is refused")
+        else:
+            msg = "the store can't be opened"
+            raise GaveUpError(msg)
+        self.read()
+
+    def open_reader(self) -> None:
+        """Start another process that has the store open, to read along."""
+        self._reader = self.subject.open(SimFS(self.disk))
+
+    def read_along(self) -> None:
+        """Have the other process read, and note what it is shown. It is shown nothing while it waits for a lock."""
+        if self._reader is not None:
+            try:
+                log = read_log(self._reader)
+            except StarvedError:
+                return
+            self._show(log)
+
+    def read(self) -> None:
+        """Have the process at work read everything."""
+        for _ in range(_TRIES):
+            try:
+                log = read_log(self._store())
+            except StoreUnavailableError:
+                self._require_faults("reading is refused")
+            else:
+                self._show(log)
+                return
+
+    def die(self) -> None:
+        """Kill all processes. The disk is another object from now on, so that what they do in dying has no effect."""
+        self.store = self._reader = None
+        self.disk = self.disk.killed()
+
+    def lose_power(self) -> None:
+        """Lose all that is not durable."""
+        self.store = self._reader = None
+        self.disk = self.disk.cut({}, {})
+
+    def new_write(self, name: str, count: int = 1, *, size: int = 0) -> StreamWrite:
+        """Events for a stream, expecting what the appends before them left."""
+        events = [self._new_event(size) for _ in range(count)]
+        expected = self._versions.get(name, 0)
+        return StreamWrite(StreamId("s", name), expected, events)
+
+    def append(self, *groups: Sequence[StreamWrite]) -> None:
+        """Commit appends that must succeed, together; where the outcome is unknown, send the same again."""
+        attempts = [Attempt(writes) for writes in groups]
+        self.ledger.attempts += attempts
+        for attempt in attempts:
+            self._versions.update({write.stream.parts[0]: write.expected_version + len(write.events) for write in attempt.writes})
+        self._commit(attempts)
+        self.read()
+
+    def conflict(self, writes: Sequence[StreamWrite], *, beside: Sequence[StreamWrite]) -> None:
+        """Commit an append that must be refused, together with one that must succeed."""
+        doomed = Attempt([attrs.evolve(write, expected_version=write.expected_version + 5) for write in writes], "refused")
+        fine = Attempt(beside)
+        self._versions.update({write.stream.parts[0]: write.expected_version + len(write.events) for write in beside})
+        self.ledger.attempts += [doomed, fine]
+        self._commit([doomed, fine])
+        self.read()
+
+    def append_from_elsewhere(self, *groups: Sequence[StreamWrite]) -> None:
+        """The same from another process, which opens the store for it and dies."""
+        mine, self.store = self.store, None
+        self.open()
+        self.append(*groups)
+        self.store = mine
+
+    def tidy(self) -> None:
+        """Let the store do what it does when it has time."""
+        try:
+            self._store().tidy()
+        except StoreUnavailableError:
+            self._require_faults("tidying is refused")
+
+    def close(self) -> None:
+        """Stop the process at work cleanly."""
+        store, self.store = self._store(), None
+        store.close()
+
+    def _commit(self, attempts: Sequence[Attempt]) -> None:
+        is_known = True
+        for _ in range(_TRIES):
+            try:
+                outcomes = self._store().commit([attempt.writes for attempt in attempts])
+            except AppendOutcomeUnknownError as problem:
+                self._require_faults(str(problem))
+                is_known = False
+                continue
+            except StoreUnavailableError as problem:
+                self._require_faults(str(problem))
+                if is_known:
+                    self._check_absent(attempts)
+                continue
+            for attempt, outcome in zip(attempts, outcomes, strict=True):
+                self._note(attempt, outcome)
+            return
+        if is_known:
+            for attempt in attempts:
+                attempt.refuse()
+        msg = "the store does not take the append"
+        raise GaveUpError(msg)
+
+    def _check_absent(self, attempts: Sequence[Attempt]) -> None:
+        """The store said that nothing was written: so a reader sees none of it."""
+        answers = [attempt.answer for attempt in attempts]
+        for attempt in attempts:
+            attempt.refuse()
+        self.read()
+        for attempt, answer in zip(attempts, answers, strict=True):
+            attempt.answer = answer
+
+    def _note(self, attempt: Attempt, outcome: AppendResult | Exception) -> None:
+        if attempt.answer == "refused":
+            if not isinstance(outcome, ConcurrencyError):
+                msg = f"{attempt} must conflict, and was answered {outcome!r}"
+                raise WrongAnswerError(msg)
+        elif isinstance(outcome, AppendResult):
+            attempt.acknowledge(outcome)
+        else:
+            msg = f"{attempt} must succeed, and was answered {outcome!r}"
+            raise WrongAnswerError(msg)
+
+    def _show(self, log: Log) -> None:
+        problem = self.ledger.show(log)
+        if problem is not None:
+            raise WrongAnswerError(problem)
+
+    def _store(self) -> SteppedStore:
+        if self.store is None:
+            self.open()
+        if self.store is None:
+            msg = "the program has no open store"
+            raise GaveUpError(msg)
+        return self.store
+
+    def _require_faults(self, what: str) -> None:
+        if self.faults is None:
+            msg = f"{what}, although no file operation failed"
+            raise WrongAnswerError(msg)
+
+    def _new_event(self, size: int) -> NewEvent:
+        number = next(self._numbers)
+        data = b'{"n":%d,"fill":"%b"}' % (number, b"-" * size)
+        return NewEvent(UUID(int=number << 64 | number), "Happened", 1, _TIME, data)
