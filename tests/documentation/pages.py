@@ -2,7 +2,8 @@
 
 Every ``python`` block of a page runs, from the top of the page down, in one namespace and in an empty folder. An ``output``
 block must be what was printed since the one before it. A ``console`` block is a session: each line after ``$`` is run by a
-shell, and what follows must be what it prints; a line ``...`` stands for any lines. A ``sh`` block is for the reader alone.
+shell, and what follows must be what it prints; a line ``...`` stands for any lines, ``…`` for anything within a line. A ``sh``
+block is for the reader alone.
 """
 
 import io
@@ -90,12 +91,12 @@ def sessions(block: str) -> list[tuple[str, str]]:
 
 
 def check_output(example: Example, expected: str, printed: str) -> None:
-    """Compare, where a line ``...`` stands for any lines.
+    """Compare, where a line ``...`` stands for any lines, and ``…`` for anything within one.
 
     Raises:
         AssertionError: they differ; it says where on which page.
     """
-    pieces = [re.escape(piece.strip("\n")) for piece in re.split(r"(?m)^\.\.\.$", tidy(expected))]
+    pieces = [re.escape(piece.strip("\n")).replace("…", ".*") for piece in re.split(r"(?m)^\.\.\.$", tidy(expected))]
     if not re.fullmatch(r"(?s:.*)".join(pieces), tidy(printed)):
         msg = f"{example.path}:{example.line} shows\n{expected}\nbut this was printed:\n{printed}"
         raise AssertionError(msg)

@@ -17,6 +17,7 @@ def test_what_is_printed_is_compared(tmp_path: Path) -> None:
     block = "```python\nprint('two')\nprint('three')\n```"
     assert run_page(page(tmp_path, block, "```output\ntwo\nthree\n```")) == 2
     assert run_page(page(tmp_path, block, "```output\n...\nthree\n```")) == 2
+    assert run_page(page(tmp_path, block, "```output\nt…\nth…e\n```")) == 2
     with pytest.raises(AssertionError, match=r"page\.md:6"):
         run_page(page(tmp_path, block, "```output\ntwo\n```"))
 
