@@ -56,17 +56,27 @@ class Basket:
         if not self._tools.capabilities.unique_event_ids:
             for request in self._requests:
                 request.look_up = request.named
+        try:
+            await self._until_it_stands()
+        except RejectionError:
+            self._keep_states()
+            raise
+        self._keep_states()
+
+    async def _until_it_stands(self) -> None:
         attempt = 0
         while True:
             attempt += 1
             await self._tools.wait(attempt)
             try:
                 if await self._attempt():
-                    break
+                    return
                 attempt -= 1
             except RETRIED as problem:
                 if attempt >= self._tools.settings.max_attempts or not self._may_retry(problem):
                     raise (self._unknown or problem) from problem
+
+    def _keep_states(self) -> None:
         for inventory_id, state in self._states.items():
             state.inventory.settle()
             self._tools.warm.put_back(inventory_id.stream, state)
