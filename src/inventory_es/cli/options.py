@@ -43,13 +43,13 @@ class FolderUrl(StoreUrl):
         return place
 
 
-url_option = click.option(
+url_option: Callable[[F], F] = click.option(
     "--url", type=StoreUrl(), required=True, envvar="INVENTORY_ES_URL", show_envvar=True, help="The store, such as file:stock."
 )
-folder_option = click.option(
+folder_option: Callable[[F], F] = click.option(
     "--url", "folder", type=FolderUrl(), required=True, envvar="INVENTORY_ES_URL", show_envvar=True, help="The store, such as file:stock."
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs instead of text for people.")
+json_option: Callable[[F], F] = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs instead of text for people.")
 
 
 def inventory_arguments(function: F) -> F:

@@ -50,7 +50,7 @@ class FileBusEngine:
     """
 
     def __init__(self, path: str, file_system: FileSystem, limits: GroupLimits, *, creation_id: str, segment_bytes: int) -> None:
-        self.name = f"file event bus {path}"
+        self.name: str = f"file event bus {path}"
         self._fs = file_system
         self._groups = f"{path}/groups"
         self._creation_id = creation_id

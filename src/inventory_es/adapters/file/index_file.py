@@ -33,9 +33,10 @@ class SealedTable:
     """
 
     def __init__(self, view: memoryview) -> None:
+        self.segment: int
         (_, _, checksum, self.segment, count, streams, offset, names, id_slots, stream_slots, _, _) = _HEADER.unpack_from(view)
-        self.first = self.segment
-        self.end = JournalTail(self.segment, offset, checksum, self.segment + count - 1)
+        self.first: int = self.segment
+        self.end: JournalTail = JournalTail(self.segment, offset, checksum, self.segment + count - 1)
         at = _HEADER.size
 
         def take(size: int, kind: Literal["B", "I", "Q"]) -> memoryview:

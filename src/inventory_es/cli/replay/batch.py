@@ -22,7 +22,7 @@ class Batch:
         self.steps: list[Step] = []
         self.commands: list[Command] = []
         self.times: list[datetime] = []
-        self.tally = Totals()
+        self.tally: Totals = Totals()
 
     @property
     def is_empty(self) -> bool:

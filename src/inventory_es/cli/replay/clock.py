@@ -11,7 +11,7 @@ class ReplayClock:
     """
 
     def __init__(self) -> None:
-        self.time = datetime(1970, 1, 1, tzinfo=UTC)
+        self.time: datetime = datetime(1970, 1, 1, tzinfo=UTC)
 
     def now(self) -> datetime:
         """The time that was set."""

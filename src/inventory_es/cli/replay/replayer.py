@@ -78,7 +78,7 @@ class Replayer:
         self._survey = survey
         self._opening = opening
         self._advanced = advanced
-        self.stream = replay_stream(source, opening)
+        self.stream: StreamId = replay_stream(source, opening)
         self._progress = Progress(inventory.store, self.stream, clock)
         self._shelf = Shelf(inventory)
         self._batch = Batch()

@@ -134,8 +134,8 @@ class Disk:
     def __init__(
         self, files: Mapping[int, Content] | None = None, folders: Mapping[int, Folder] | None = None, *, next_number: int = 1
     ) -> None:
-        self.files = dict(files or {})
-        self.folders = dict(folders) if folders is not None else {ROOT: Folder({}, {})}
+        self.files: dict[int, Content] = dict(files or {})
+        self.folders: dict[int, Folder] = dict(folders) if folders is not None else {ROOT: Folder({}, {})}
         self.locks: dict[int, object] = {}
         self._next_number = next_number
 

@@ -46,7 +46,7 @@ class SimFS(FileSystem):
     """
 
     def __init__(self, disk: Disk | None = None, *, faults: FaultPlan | None = None, observer: Observer | None = None) -> None:
-        self.disk = disk if disk is not None else Disk()
+        self.disk: Disk = disk if disk is not None else Disk()
         self.faults = faults
         self.observer = observer
 

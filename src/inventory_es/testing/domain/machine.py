@@ -52,8 +52,8 @@ class InventoryMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.clock = ManualClock(START)
-        self.desk = Desk(self.inventory_id, policies=self.policies)
+        self.clock: ManualClock = ManualClock(START)
+        self.desk: Desk = Desk(self.inventory_id, policies=self.policies)
         self._shadow = Inventory(self.inventory_id)
         self._sent: list[Call] = []
         self._is_told = True
