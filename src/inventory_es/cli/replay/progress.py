@@ -50,7 +50,7 @@ class Progress:
         self.stream = stream
         self._clock = clock
         self._version = 0
-        self.last = _START
+        self.last: ReplayAdvancedEvent = _START
 
     @property
     def is_new(self) -> bool:
