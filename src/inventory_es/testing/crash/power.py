@@ -7,7 +7,7 @@ Two models, since neither catches everything:
 ``blocks``
     Each sector of a file has any of the contents that it had since the last sync, whatever its neighbours have, and the file any
     of its lengths. Within the length, where a sector was never written, stand zeros, or garbage, or what an old file left there:
-    this file's own first bytes, which look just like good data.
+    this file's own bytes from its start, which look just like good data.
 
 In both, each directory has a prefix of its unsynced entries (file systems journal them in order), and one file's state says nothing
 about another's: the states of a disk are the product of those of its files and directories. Where there are more of them than asked
@@ -58,13 +58,19 @@ def _mixtures(file: Content, sector: int) -> Iterator[bytes]:
     contents = _contents(file)
     sizes = sorted({len(content) for content in contents})
     versions = [_versions(contents, start, sector) for start in range(0, sizes[-1], sector)]
-    fills = [(fill * sector)[:sector] for fill in (b"\0", _GARBAGE, file.durable[:sector] or _GARBAGE)]
+    old = file.durable
+    backgrounds = [old + _repeated(fill, sizes[-1] - len(old)) for fill in (b"\0", _GARBAGE, old or _GARBAGE)]
     for picked in _combinations(list(map(len, versions)), Random(len(file.cache)), most=_MOST_MIXTURES):
         slices = [version[place] for version, place in zip(versions, picked, strict=True)]
-        for fill in fills:
-            whole = b"".join(part if len(part) == sector else part + fill[len(part) :] for part in slices)
+        for background in backgrounds:
+            parts = (part + background[at * sector + len(part) : (at + 1) * sector] for at, part in enumerate(slices))
+            whole = b"".join(parts)
             for size in sizes:
                 yield whole[:size]
+
+
+def _repeated(pattern: bytes, size: int) -> bytes:
+    return (pattern * (size // len(pattern) + 1))[: max(0, size)]
 
 
 def _versions(contents: Sequence[bytes], start: int, sector: int) -> Sequence[bytes]:

@@ -75,6 +75,9 @@ class World:
                 log = read_log(self._reader)
             except StarvedError:
                 return
+            except StoreUnavailableError as problem:
+                msg = f"a reader in another process is refused: {problem}"
+                raise WrongAnswerError(msg) from problem
             self._show(log)
 
     def read(self) -> None:

@@ -1,0 +1,44 @@
+"""Each broken store is caught by the crash that is meant for it; the good store that they come from by none."""
+
+from typing import get_args
+
+import pytest
+
+from inventory_es.testing.crash.aftermath import Aftermath
+from inventory_es.testing.crash.explorer import CrashModel, Explorer
+from inventory_es.testing.crash.program import Program, programs
+from inventory_es.testing.crash.subject import Subject
+from inventory_es.testing.crash.sweep import FAILURES, sweep
+from inventory_es.testing.crash.violation import CrashViolationError
+from tests.crash.mini_store import MiniStore
+from tests.crash.mutants import MUTANTS, RecoveryMutant
+
+MODELS: tuple[CrashModel, ...] = get_args(CrashModel)
+
+
+def crash(subject: Subject, program: Program, caught_by: str, *, most: int = 1_000) -> None:
+    """Try one kind of crash or failure."""
+    for model in MODELS:
+        if model == caught_by:
+            explorer = Explorer(Aftermath(subject, most=most), models={model})
+            if model == "failed sync":
+                explorer = Explorer(Aftermath(subject, most=most), models={model, "kill+power", "prefix"})
+                explorer.explore_failed_syncs(program)
+            else:
+                explorer.explore(program)
+    for failure in FAILURES:
+        if failure == caught_by:
+            for is_persistent in (False, True):
+                sweep(subject, program, failure, is_persistent=is_persistent)
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_mutant_is_caught(mutant: RecoveryMutant) -> None:
+    with pytest.raises(CrashViolationError):
+        crash(Subject(mutant.open), mutant.program, mutant.caught_by)
+
+
+@pytest.mark.parametrize("program", [*programs(0), *programs(1)], ids=" ".join)
+def test_the_good_store_is_not(program: Program) -> None:
+    for kind in (*MODELS, *FAILURES):
+        crash(Subject(MiniStore), program, kind, most=32)
