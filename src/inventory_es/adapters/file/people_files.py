@@ -132,7 +132,8 @@ def _last_whole_line(file: File, size: int, name: str) -> tuple[int, int]:
         start = max(0, size - reach)
         window = file.read(size - start, start)
         end = window.rfind(b"\n") + 1
-        while (begin := window.rfind(b"\n", 0, end - 1) + 1) or (start == 0 and end):
+        while end > 0:
+            begin = window.rfind(b"\n", 0, end - 1) + 1
             version = _version(window[begin:end], name)
             if version:
                 return start + end, version
