@@ -12,9 +12,9 @@ from random import Random
 import anyio
 
 from inventory_es.testing import Site
-from inventory_es.testing.contract import Contract, Run
+from inventory_es.testing.contract import Run
 from inventory_es.testing.event_store import EventStoreContract
-from inventory_es.testing.event_store.other_process import OtherProcess, command, other_process
+from inventory_es.testing.event_store.other_process import OtherProcess, other_process, task
 from inventory_es.testing.event_store.writer import STREAM, Step, operations
 from inventory_es.testing.history import History
 from inventory_es.testing.labels import stream_id
@@ -52,10 +52,10 @@ async def torture(contract: EventStoreContract, folder: Path, *, rounds: int, se
     }
 
 
-async def _write_until_killed(contract: Contract, run: Run, writer: str, steps_to_live: int, steps: list[Step]) -> None:
-    arguments = command(contract, run, writer, _ENDLESS)
+async def _write_until_killed(contract: EventStoreContract, run: Run, writer: str, steps_to_live: int, steps: list[Step]) -> None:
+    arguments = contract.spawn(run.site)
     assert arguments is not None
-    async with other_process(arguments) as other:
+    async with other_process([*arguments, task(run, writer, _ENDLESS)]) as other:
         await other.go()
         await _hear(other, steps_to_live)
         await other.kill()

@@ -62,7 +62,7 @@ def _check(contract: Contract, options: argparse.Namespace) -> int:
     results: list[Result] = []
     for result in run(contract, options.only):
         if not results and contract.last_run is not None:
-            _say(_paint(contract.last_run.adapter, "1"), f"  on {' and '.join(contract.backends)}, plain and seeded schedules", "")
+            _say(_paint(contract.last_run.adapter, "1"), f"  on {' and '.join(contract.backends)}, {_schedules(contract)}", "")
         results.append(result)
         _show(result)
     for result in results:
@@ -73,6 +73,12 @@ def _check(contract: Contract, options: argparse.Namespace) -> int:
     summary = " · ".join(f"{counts[verdict]} {verdict}" for verdict in _MARKS if counts[verdict])
     _say("", _paint(f"{summary}   in {time.perf_counter() - start:.1f} s", _MARKS["broken" if counts["broken"] else "kept"][1]))
     return 1 if counts["broken"] else 0
+
+
+def _schedules(contract: Contract) -> str:
+    if contract.seeds is None:
+        return "plain and seeded schedules"
+    return f"schedule {contract.seeds[0]}" if len(contract.seeds) == 1 else f"schedules {contract.seeds[0]} to {contract.seeds[-1]}"
 
 
 def _show(result: Result) -> None:

@@ -1,6 +1,6 @@
 """File stores that leave out one step of what makes them survive a crash. The production store runs, with that step broken."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -14,9 +14,9 @@ from inventory_es.adapters.file.journal_recovery import JournalRecovery
 from inventory_es.adapters.file.journal_state import JournalState, JournalTail, encode_state, write_state
 from inventory_es.ports.errors import CorruptStoreError
 from inventory_es.ports.file_system import FileSystem
+from inventory_es.testing.crash.explorer import CrashModel
 from inventory_es.testing.crash.program import SEGMENT_BYTES, Program
 from inventory_es.testing.crash.subject import Subject
-from inventory_es.testing.crash.violation import CrashViolationError
 
 Patches = Callable[[], AbstractContextManager[Any]]
 
@@ -59,11 +59,12 @@ def unheard(call: Callable[..., Any], *args: object) -> None:
         return
 
 
-def found_by(violation: CrashViolationError) -> str:
-    """The kind of crash that a violation came from."""
-    if violation.model.startswith("failed sync"):
-        return "failed sync"
-    return "power cut" if violation.model in {"prefix", "blocks"} else "kill+power"
+CRASHES: Mapping[str, Collection[CrashModel]] = {
+    "power cut": ("prefix", "blocks"),
+    "kill+power": ("kill", "kill+power"),
+    "failed sync": ("failed sync", "prefix"),
+}
+"""The kinds of crash, and the models of the explorer that try them."""
 
 
 @attrs.frozen

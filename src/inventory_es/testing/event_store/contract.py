@@ -13,7 +13,7 @@ from inventory_es.testing.event_store.feed import FeedCases
 from inventory_es.testing.event_store.fidelity import FidelityCases
 from inventory_es.testing.event_store.identity import IdentityCases
 from inventory_es.testing.event_store.interruption import InterruptionCases
-from inventory_es.testing.event_store.other_process import command
+from inventory_es.testing.event_store.other_process import worker_command
 from inventory_es.testing.event_store.processes import ProcessCases
 from inventory_es.testing.event_store.races import RaceCases
 from inventory_es.testing.event_store.reading import ReadingCases
@@ -54,13 +54,13 @@ class EventStoreContract(
     def open_store(self, site: Site) -> AbstractAsyncContextManager[EventStore]:
         """Open a store whose data lives at ``site``; the same site opened again has the same data."""
 
-    def spawn(self, run: Run, writer: str, rounds: int) -> Sequence[str] | None:
-        """Hook: the command line of a second process that opens the run's site and writes; ``None`` where there can be none.
+    def spawn(self, site: Site) -> Sequence[str] | None:  # noqa: ARG002  # what a host's hook needs
+        """Hook: the command line of a second process that opens ``site`` and writes; ``None`` where there can be none.
 
-        The kit's own worker imports this class and calls :meth:`open_store`, so nothing is needed as long as the class stands at
-        the top level of a module or a file.
+        The kit adds what to do as one more argument, in JSON. Its own worker imports this class and calls :meth:`open_store`, so
+        nothing is needed as long as the class stands at the top level of a module or a file.
         """
-        return command(self, run, writer, rounds)
+        return worker_command(self)
 
     def bench(self, run: Run) -> StoreBench:
         """The workbench of one run."""

@@ -1,5 +1,7 @@
 """ES-33 … ES-36: the order of everything. Subscriptions (ES-37 …) stand above the port and have their own cases."""
 
+from contextlib import AsyncExitStack
+
 import anyio
 
 from inventory_es.ports import RecordedEvent
@@ -50,9 +52,12 @@ class FeedCases:
 
     @promise("ES-34", "No skips under concurrent writers: whoever follows the feed gets exactly what was appended.", seeds=12)
     async def test_es_34_a_reader_that_follows_skips_nothing(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+        async with bench.open() as store, AsyncExitStack() as instances:
             if not store.has_feed:
                 bench.run.not_declared("feed='total'")
+            writers = [store]
+            if store.capabilities.multi_process:
+                writers.append(await instances.enter_async_context(bench.open()))
             written: list[str] = []
             followed: list[RecordedEvent] = []
             all_written = anyio.Event()
@@ -60,7 +65,7 @@ class FeedCases:
             async def write_all() -> None:
                 async with anyio.create_task_group() as tasks:
                     for number in range(_WRITERS):
-                        tasks.start_soon(_write, store, f"s{number}", written)
+                        tasks.start_soon(_write, writers[number % len(writers)], f"s{number}", written)
                 all_written.set()
 
             async def follow() -> None:

@@ -74,13 +74,16 @@ class OtherProcess:
             return f"its last words: {lines[-1]}"
 
 
-def command(contract: Contract, run: Run, writer: str, rounds: int) -> Sequence[str] | None:
-    """The command line of a worker on this run's site; ``None`` where no other process can import the contract."""
-    address = contract.address
-    if "<locals>" in address or "__main__" in address:
+def worker_command(contract: Contract) -> Sequence[str] | None:
+    """The command line of a worker for this contract; ``None`` where no other process can import it."""
+    if "<locals>" in contract.address or "__main__" in contract.address:
         return None
-    task = {"site": run.site.name, "path": str(run.site.path), "backend": run.backend, "writer": writer, "rounds": rounds}
-    return (sys.executable, "-m", "inventory_es.testing.worker", address, json.dumps(task))
+    return (sys.executable, "-m", "inventory_es.testing.worker", contract.address)
+
+
+def task(run: Run, writer: str, rounds: int) -> str:
+    """What a worker is to do on this run's site: its last argument."""
+    return json.dumps({"site": run.site.name, "path": str(run.site.path), "backend": run.backend, "writer": writer, "rounds": rounds})
 
 
 @asynccontextmanager

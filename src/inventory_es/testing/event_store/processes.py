@@ -3,7 +3,7 @@
 import anyio
 
 from inventory_es.testing.event_store.bench import StoreBench, expect
-from inventory_es.testing.event_store.other_process import OtherProcess, other_process
+from inventory_es.testing.event_store.other_process import OtherProcess, other_process, task
 from inventory_es.testing.event_store.races import describe_operation
 from inventory_es.testing.event_store.tested_store import TestedStore
 from inventory_es.testing.event_store.writer import STREAM, Step, operations, write_rounds
@@ -62,10 +62,10 @@ class ProcessCases:
 
 
 def _command(bench: StoreBench, writer: str, rounds: int = _ROUNDS) -> list[str]:
-    arguments = bench.contract.spawn(bench.run, writer, rounds)
+    arguments = bench.contract.spawn(bench.run.site)
     if arguments is None:
         bench.run.not_declared("spawn: no other process can import this contract; put it at the top level of a module")
-    return list(arguments)
+    return [*arguments, task(bench.run, writer, rounds)]
 
 
 async def _hear_some(other: OtherProcess) -> None:
