@@ -183,6 +183,18 @@ def test_what_could_not_be_read_back_is_not_written(change: dict[str, Any], prob
         CODEC.encode(attrs.evolve(PACKED, **change))
 
 
+def with_more(value: str) -> RecordedEvent:
+    return packed(f'{{"more":{value},{STORED[1:]}')
+
+
+def test_its_payload_is_bounded_too() -> None:
+    assert CODEC.decode(with_more("[" * 31 + "]" * 31)) == PACKED
+    with pytest.raises(EventDecodeError, match="nested deeper than 32"):
+        CODEC.decode(with_more("[" * 32 + "]" * 32))
+    with pytest.raises(EventDecodeError, match="more than 1048576"):
+        CODEC.decode(with_more('"' + "x" * (1 << 20) + '"'))
+
+
 def test_it_has_no_place_in_the_stream_of_an_inventory() -> None:
     with pytest.raises(EventDecodeError, match="does not belong in the stream of an inventory"):
         CODEC.decode(recorded(STORED.encode(), event_type="Packed", stream=STREAM))
