@@ -1,0 +1,156 @@
+"""The database file: what it must look like, and connections to it.
+
+Write-ahead logging with ``synchronous=FULL``: every commit is synced before it is acknowledged, and readers never wait for the
+writer (SQLite documentation, "Write-Ahead Logging" and "PRAGMA synchronous"). Transactions are begun explicitly.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from inventory_es.ports.errors import CorruptStoreError, IncompatibleStoreError, StoreUnavailableError
+
+Synchronous = Literal["FULL", "EXTRA", "NORMAL"]
+
+APPLICATION_ID = 0x49455331
+"""Marks the file as ours: ``IES1`` in ASCII."""
+
+SCHEMA_VERSION = 1
+"""Of the tables. A newer file is refused; an older one is migrated when it is opened."""
+
+BUSY_SECONDS = 5.0
+
+_SCHEMA = """
+CREATE TABLE streams (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    version INTEGER NOT NULL
+) STRICT;
+CREATE TABLE events (
+    position INTEGER PRIMARY KEY,
+    stream_id INTEGER NOT NULL REFERENCES streams (id),
+    version INTEGER NOT NULL,
+    event_id BLOB NOT NULL,
+    event_type TEXT NOT NULL,
+    schema_version INTEGER NOT NULL,
+    recorded_at INTEGER NOT NULL,
+    data TEXT NOT NULL,
+    metadata TEXT NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX events_by_version ON events (stream_id, version);
+CREATE UNIQUE INDEX events_by_id ON events (stream_id, event_id);
+"""
+
+_CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT}
+
+
+def open_database(path: str, *, synchronous: Synchronous) -> sqlite3.Connection:
+    """Open the file for writing, or make it in an existing folder. After an unclean stop its integrity is checked first.
+
+    Raises:
+        IncompatibleStoreError: the file holds something else, or a newer version. Nothing was changed.
+        CorruptStoreError: the file is damaged.
+        StoreUnavailableError: it can't be opened or locked now.
+    """
+    place = Path(path)
+    if place.is_dir():
+        raise IncompatibleStoreError(store="sqlite store", place=path, problem="it is a folder: name a file in it")
+    was_unclean = place.with_name(f"{place.name}-wal").exists()
+    _create_private(path)
+    with translated(path):
+        connection = connect(path, synchronous=synchronous)
+        try:
+            _prepare(connection, path)
+            if was_unclean:
+                _check_integrity(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def connect(path: str, *, synchronous: Synchronous, read_only: bool = False) -> sqlite3.Connection:
+    """A connection for use by one thread at a time, without transactions of its own making."""
+    mode = "ro" if read_only else "rw"
+    connection = sqlite3.connect(
+        f"{Path(path).absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=64,
+    )
+    if not read_only:
+        connection.execute(f"PRAGMA synchronous = {synchronous}")
+        connection.execute("PRAGMA fullfsync = ON")
+        connection.execute("PRAGMA checkpoint_fullfsync = ON")
+    connection.execute("PRAGMA cache_size = -16384")
+    return connection
+
+
+@contextmanager
+def translated(path: str) -> Iterator[None]:
+    """Turn the driver's errors into the port's, where nothing was written."""
+    try:
+        yield
+    except sqlite3.Error as problem:
+        code = getattr(problem, "sqlite_errorcode", 0) & 0xFF
+        if code in _CORRUPT:
+            raise CorruptStoreError(store="sqlite store", place=path, problem=_reason(problem)) from problem
+        raise StoreUnavailableError(store=f"sqlite store {path}", reason=_reason(problem)) from problem
+
+
+def _reason(problem: sqlite3.Error) -> str:
+    return getattr(problem, "sqlite_errorname", "") or type(problem).__name__
+
+
+def _create_private(path: str) -> None:
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600))
+    except OSError as problem:
+        raise StoreUnavailableError(store=f"sqlite store {path}", reason=problem.strerror or "the file system refused") from problem
+
+
+def _prepare(connection: sqlite3.Connection, path: str) -> None:
+    application_id, version = _marks(connection, path)
+    if application_id == APPLICATION_ID and version == SCHEMA_VERSION:
+        return
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if _marks(connection, path)[0] != APPLICATION_ID:
+            for statement in _SCHEMA.split(";"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def _marks(connection: sqlite3.Connection, path: str) -> tuple[int, int]:
+    """Application id and schema version; zeros for an empty file."""
+    try:
+        (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.DatabaseError as problem:
+        if getattr(problem, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_NOTADB:
+            raise IncompatibleStoreError(store="sqlite store", place=path, problem="it is no SQLite database") from problem
+        raise
+    if application_id != APPLICATION_ID and (application_id or tables):
+        raise IncompatibleStoreError(store="sqlite store", place=path, problem="the database belongs to another application")
+    if version > SCHEMA_VERSION:
+        newer = f"its schema version is {version}, this package knows up to {SCHEMA_VERSION}: update the package"
+        raise IncompatibleStoreError(store="sqlite store", place=path, problem=newer)
+    return application_id, version
+
+
+def _check_integrity(connection: sqlite3.Connection, path: str) -> None:
+    (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        raise CorruptStoreError(store="sqlite store", place=path, problem="SQLite's quick_check found damage")

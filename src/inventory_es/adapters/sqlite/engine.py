@@ -1,0 +1,198 @@
+"""The SQLite event store without threads and without an event loop: one writing connection, and reading ones in a pool."""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from queue import Empty, SimpleQueue
+from uuid import UUID
+
+from inventory_es.adapters.sqlite.append_batch import AppendBatch, find_rows
+from inventory_es.adapters.sqlite.database import Synchronous, connect, open_database, translated
+from inventory_es.adapters.sqlite.row_event import COLUMNS, EventRow, RowEvent
+from inventory_es.domain.stream_id import StreamId
+from inventory_es.ports.append_rules import check_append, check_page, check_stream
+from inventory_es.ports.capabilities import StoreCapabilities
+from inventory_es.ports.errors import AppendOutcomeUnknownError, AppendTooLargeError
+from inventory_es.ports.records import AppendResult, FeedPage, StreamHead, StreamPage, StreamsPage, StreamWrite
+
+_AFTER_ANY_TEXT = "\U0010ffff"
+
+
+class SqliteEngine:
+    """One open handle on the database file. Any number of threads may read; one at a time commits and closes.
+
+    Args:
+        path: of the file; its folder exists.
+        synchronous: ``FULL`` syncs every commit; ``EXTRA`` the folder too; ``NORMAL`` may lose the last commits in a power cut.
+
+    Raises:
+        IncompatibleStoreError, CorruptStoreError, StoreUnavailableError: as :func:`open_database`.
+    """
+
+    def __init__(self, path: str, *, synchronous: Synchronous) -> None:
+        self._path = path
+        self._synchronous = synchronous
+        self._writer = open_database(path, synchronous=synchronous)
+        self._readers: SimpleQueue[sqlite3.Connection] = SimpleQueue()
+        self.capabilities = StoreCapabilities(
+            durability="os" if synchronous == "NORMAL" else "power",
+            feed="total",
+            multi_process=True,
+            multi_stream=True,
+            group_commit=True,
+            unique_event_ids=True,
+            max_append_events=10_000,
+            max_append_bytes=32 << 20,
+        )
+
+    @property
+    def name(self) -> str:
+        """For errors."""
+        return f"sqlite store {self._path}"
+
+    def commit(self, groups: Sequence[Sequence[StreamWrite]]) -> list[AppendResult | Exception]:
+        """Run appends in order, in one transaction, each with its own outcome.
+
+        Raises:
+            AppendOutcomeUnknownError: perhaps all that have no refusal are written, perhaps none.
+            StoreUnavailableError: none is written.
+        """
+        refused = [self._refusal(writes) for writes in groups]
+        with translated(self._path):
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                batch = AppendBatch(self._writer)
+                outcomes = [batch.decide(writes) if no is None else no for writes, no in zip(groups, refused, strict=True)]
+                has_news = batch.write()
+            except BaseException:
+                self._roll_back()
+                raise
+            if has_news:
+                self._finish()
+            else:
+                self._roll_back()
+        return outcomes
+
+    def read_stream(self, stream: StreamId, *, after: int, limit: int) -> StreamPage:
+        """See ``EventStore``."""
+        check_stream(stream)
+        check_page(limit=limit, after=after)
+        with self._snapshot() as connection:
+            stream_id, version = _head(connection, stream)
+            query = f"SELECT {COLUMNS} FROM events WHERE stream_id = ? AND version > ? ORDER BY version LIMIT ?"  # noqa: S608  # a constant
+            events = _events(stream, connection.execute(query, (stream_id, after, limit)))
+        return StreamPage(events, version, is_end=after + len(events) >= version)
+
+    def read_stream_backwards(self, stream: StreamId, *, before: int | None, limit: int) -> StreamPage:
+        """See ``EventStore``."""
+        check_stream(stream)
+        check_page(limit=limit, before=before)
+        with self._snapshot() as connection:
+            stream_id, version = _head(connection, stream)
+            last = version if before is None else min(version, before - 1)
+            query = f"SELECT {COLUMNS} FROM events WHERE stream_id = ? AND version <= ? ORDER BY version DESC LIMIT ?"  # noqa: S608  # a constant
+            events = _events(stream, connection.execute(query, (stream_id, last, limit)))
+        return StreamPage(events, version, is_end=last - len(events) <= 0)
+
+    def find_events(self, stream: StreamId, event_ids: Sequence[UUID]) -> Sequence[RowEvent]:
+        """See ``EventStore``."""
+        check_stream(stream)
+        with self._snapshot() as connection:
+            stream_id, _ = _head(connection, stream)
+            found = find_rows(connection, stream, stream_id, [event_id.bytes for event_id in set(event_ids)])
+        return sorted(found, key=lambda event: event.version)
+
+    def read_all(self, *, after: int, limit: int) -> FeedPage:
+        """See ``EventFeed``."""
+        check_page(limit=limit, after=after)
+        with self._snapshot() as connection:
+            head = _head_position(connection)
+            query = (
+                f"SELECT name, e.{COLUMNS.replace(', ', ', e.')} FROM events AS e JOIN streams ON streams.id = stream_id "  # noqa: S608  # a constant
+                "WHERE position > ? ORDER BY position LIMIT ?"
+            )
+            names: dict[str, StreamId] = {}
+            events: list[RowEvent] = []
+            for name, *columns in connection.execute(query, (after, limit)):
+                stream = names.get(name) or names.setdefault(name, StreamId.parse(name))
+                events.append(RowEvent(stream, EventRow._make(columns)))
+        next_after = events[-1].position if events else after
+        return FeedPage(events, next_after, is_end=next_after >= head)
+
+    def head(self) -> int:
+        """See ``EventFeed``."""
+        with self._snapshot() as connection:
+            return _head_position(connection)
+
+    def streams(self, prefix: str, *, after: StreamId | None, limit: int) -> StreamsPage:
+        """See ``StreamCatalogue``."""
+        check_page(limit=limit)
+        last = "" if after is None else after.text
+        with self._snapshot() as connection:
+            query = "SELECT name, version FROM streams WHERE name >= ? AND name < ? AND name > ? ORDER BY name LIMIT ?"
+            rows = connection.execute(query, (prefix, prefix + _AFTER_ANY_TEXT, last, limit + 1)).fetchall()
+        heads = [StreamHead(StreamId.parse(name), version) for name, version in rows[:limit]]
+        return StreamsPage(heads, is_end=len(rows) <= limit)
+
+    def close(self) -> None:
+        """Release every connection. Closing twice is fine."""
+        with translated(self._path):
+            while True:
+                try:
+                    self._readers.get_nowait().close()
+                except Empty:
+                    break
+            self._writer.close()
+
+    def _finish(self) -> None:
+        try:
+            self._writer.execute("COMMIT")
+        except sqlite3.Error as problem:
+            was_busy = getattr(problem, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+            self._roll_back()
+            if was_busy:
+                raise
+            reason = getattr(problem, "sqlite_errorname", "") or "the commit failed"
+            raise AppendOutcomeUnknownError(store=self.name, reason=reason) from problem
+
+    def _roll_back(self) -> None:
+        if self._writer.in_transaction:
+            self._writer.execute("ROLLBACK")
+
+    def _refusal(self, writes: Sequence[StreamWrite]) -> Exception | None:
+        try:
+            check_append(writes, self.capabilities, store=self.name)
+        except (ValueError, AppendTooLargeError) as refusal:
+            return refusal
+        return None
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[sqlite3.Connection]:
+        """A connection in a read transaction: everything in the block is seen as of one instant."""
+        with translated(self._path):
+            try:
+                connection = self._readers.get_nowait()
+            except Empty:
+                connection = connect(self._path, synchronous=self._synchronous, read_only=True)
+            try:
+                connection.execute("BEGIN")
+                yield connection
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                self._readers.put(connection)
+
+
+def _head(connection: sqlite3.Connection, stream: StreamId) -> tuple[int, int]:
+    """The stream's key and version; zeros if it is not there."""
+    row: tuple[int, int] | None = connection.execute("SELECT id, version FROM streams WHERE name = ?", (stream.text,)).fetchone()
+    return (0, 0) if row is None else row
+
+
+def _head_position(connection: sqlite3.Connection) -> int:
+    (position,) = connection.execute("SELECT coalesce(max(position), 0) FROM events").fetchone()
+    return int(position)
+
+
+def _events(stream: StreamId, rows: sqlite3.Cursor) -> list[RowEvent]:
+    return [RowEvent(stream, EventRow._make(row)) for row in rows]

@@ -1,0 +1,132 @@
+"""The SQLite event store for an event loop: a thin layer over :class:`~inventory_es.adapters.sqlite.engine.SqliteEngine`."""
+
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from uuid import UUID
+
+import anyio
+import anyio.to_thread
+
+from inventory_es.adapters.sqlite.database import Synchronous
+from inventory_es.adapters.sqlite.engine import SqliteEngine
+from inventory_es.domain.stream_id import StreamId
+from inventory_es.ports.blocking_calls import BlockingCalls
+from inventory_es.ports.capabilities import StoreCapabilities
+from inventory_es.ports.event_store import EventFeed, EventStore, GroupCommit, StreamCatalogue
+from inventory_es.ports.records import AppendResult, FeedPage, RecordedEvent, StreamPage, StreamsPage, StreamWrite
+
+_MAX_READS = 8
+_POLL = 0.05
+
+
+class SqliteEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue):
+    """An event store in one SQLite file. Opened by :func:`open_sqlite_event_store`.
+
+    Every acknowledged append survives a power cut, as far as the drive tells the truth. Several processes on one machine may open
+    one file; they write one after the other. Belongs to the event loop in which it was opened.
+    """
+
+    def __init__(self, engine: SqliteEngine) -> None:
+        self._engine = engine
+        self._writes = BlockingCalls(None, name=engine.name)
+        self._reads = BlockingCalls(anyio.CapacityLimiter(_MAX_READS), name=engine.name)
+        self._committed = anyio.Event()
+
+    @property
+    def capabilities(self) -> StoreCapabilities:
+        """What this store promises."""
+        return self._engine.capabilities
+
+    async def append(self, writes: Sequence[StreamWrite], /) -> AppendResult:
+        """See :meth:`EventStore.append`."""
+        (outcome,) = await self.append_group([writes])
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    async def append_group(self, groups: Sequence[Sequence[StreamWrite]], /) -> Sequence[AppendResult | Exception]:
+        """See :meth:`GroupCommit.append_group`."""
+        outcomes = await self._writes.run(self._engine.commit, groups)
+        self._committed.set()
+        self._committed = anyio.Event()
+        return outcomes
+
+    async def read_stream(self, stream: StreamId, /, *, after: int = 0, limit: int) -> StreamPage:
+        """See :meth:`EventStore.read_stream`."""
+        return await self._reads.run(self._engine.read_stream, stream, after=after, limit=limit)
+
+    async def read_stream_backwards(self, stream: StreamId, /, *, before: int | None = None, limit: int) -> StreamPage:
+        """See :meth:`EventStore.read_stream_backwards`."""
+        return await self._reads.run(self._engine.read_stream_backwards, stream, before=before, limit=limit)
+
+    async def find_events(self, stream: StreamId, event_ids: Sequence[UUID], /) -> Sequence[RecordedEvent]:
+        """See :meth:`EventStore.find_events`."""
+        return await self._reads.run(self._engine.find_events, stream, event_ids)
+
+    async def read_all(self, *, after: int, limit: int) -> FeedPage:
+        """See :meth:`EventFeed.read_all`."""
+        return await self._reads.run(self._engine.read_all, after=after, limit=limit)
+
+    async def head(self) -> int:
+        """See :meth:`EventFeed.head`."""
+        return await self._reads.run(self._engine.head)
+
+    async def wait_for_position(self, position: int, /, *, timeout: float) -> bool:
+        """See :meth:`EventFeed.wait_for_position`. Commits of this handle wake at once, those of others within 50 ms."""
+        with anyio.move_on_after(timeout):
+            while True:
+                committed = self._committed
+                if await self.head() >= position:
+                    return True
+                with anyio.move_on_after(_POLL):
+                    await committed.wait()
+        return False
+
+    async def streams(self, prefix: str = "", /, *, after: StreamId | None = None, limit: int) -> StreamsPage:
+        """See :meth:`StreamCatalogue.streams`."""
+        return await self._reads.run(self._engine.streams, prefix, after=after, limit=limit)
+
+    async def aclose(self) -> None:
+        """Finish what is in flight and release every connection. Closing twice is fine."""
+        self._writes.refuse()
+        await self._reads.close(lambda: None)
+        await self._writes.close(self._engine.close)
+
+
+@asynccontextmanager
+async def open_sqlite_event_store(path: str | os.PathLike[str], *, synchronous: Synchronous = "FULL") -> AsyncIterator[SqliteEventStore]:
+    """Open the store in a file, or make it in an existing folder; it closes with the block.
+
+    Args:
+        path: of the file.
+        synchronous: ``FULL`` syncs every commit; ``EXTRA`` the folder too; ``NORMAL`` may lose the last commits in a power cut.
+
+    Raises:
+        IncompatibleStoreError: the file holds something else, or a newer version. Nothing was changed.
+        CorruptStoreError: the file is damaged.
+        StoreUnavailableError: it can't be opened now.
+    """
+    store = await _open(path, synchronous)
+    try:
+        yield store
+    finally:
+        await store.aclose()
+
+
+async def open_sqlite(place: str, /) -> SqliteEventStore:
+    """The entry point of the URL scheme ``sqlite:``. The caller closes the store.
+
+    Args:
+        place: path of the file, relative to the working directory or absolute.
+
+    Raises:
+        IncompatibleStoreError, CorruptStoreError, StoreUnavailableError: as :func:`open_sqlite_event_store`.
+    """
+    return await _open(place, "FULL")
+
+
+async def _open(path: str | os.PathLike[str], synchronous: Synchronous) -> SqliteEventStore:
+    engine = await anyio.to_thread.run_sync(partial(SqliteEngine, os.fspath(path), synchronous=synchronous))
+    return SqliteEventStore(engine)

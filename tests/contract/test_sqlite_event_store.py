@@ -1,0 +1,14 @@
+"""The SQLite event store under the contract of its port."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from inventory_es.adapters.sqlite import SqliteEventStore, open_sqlite_event_store
+from inventory_es.testing import EventStoreContract, Site
+
+
+class TestSqliteEventStore(EventStoreContract):
+    @asynccontextmanager
+    async def open_store(self, site: Site) -> AsyncIterator[SqliteEventStore]:
+        async with open_sqlite_event_store(site.path / "stock.db") as store:
+            yield store
