@@ -50,7 +50,7 @@ class FeedCases:
             seen = await store.feed.wait_for_position(whole[-1].position, timeout=bench.contract.patience)
             expect(that=seen, expected="True at once", got=seen, meaning="the position is there already")
 
-    @promise("ES-34", "No skips under concurrent writers: whoever follows the feed gets exactly what was appended.", seeds=12)
+    @promise("ES-34", "No skips under concurrent writers: whoever follows the feed gets exactly what was appended.", seeds=8)
     async def test_es_34_a_reader_that_follows_skips_nothing(self, bench: StoreBench) -> None:
         async with bench.open() as store, AsyncExitStack() as instances:
             if not store.has_feed:

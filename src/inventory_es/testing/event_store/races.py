@@ -19,7 +19,7 @@ class RaceCases:
     """Optimistic locking under load."""
 
     @promise(
-        "ES-41", "N tasks race for one version: exactly one wins, losers see the actual version, the history is linearizable.", seeds=12
+        "ES-41", "N tasks race for one version: exactly one wins, losers see the actual version, the history is linearizable.", seeds=8
     )
     async def test_es_41_one_winner(self, bench: StoreBench) -> None:
         async with bench.open() as store:
@@ -27,7 +27,7 @@ class RaceCases:
             await _race([store] * _RACERS)
             await _linearizable(store, store.operations)
 
-    @promise("ES-42", "Two instances on one site: exactly one wins, losers see the actual version, the history is linearizable.", seeds=6)
+    @promise("ES-42", "Two instances on one site: exactly one wins, losers see the actual version, the history is linearizable.", seeds=4)
     async def test_es_42_two_instances(self, bench: StoreBench) -> None:
         async with bench.open() as store:
             bench.need(store, durable=True, multi_process=True)
