@@ -8,7 +8,7 @@ A group is consumed by one process at a time: the one that holds the lock on ``o
 """
 
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from hashlib import blake2b
@@ -197,7 +197,7 @@ class FileBusEngine:
         return BusDeadLetters(self._fs, f"{self._directory(name)}/dead", seed=seed, name=f"{self.name}, dead letters of group {name!r}")
 
     @contextmanager
-    def _letters(self, name: str) -> Iterator[BusDeadLetters | None]:
+    def _letters(self, name: str) -> Generator[BusDeadLetters | None, None, None]:
         """The dead letters of a group that this process has not; ``None`` where there is no such group."""
         if not self._fs.exists(f"{self._directory(name)}/dead"):
             yield None
@@ -209,7 +209,7 @@ class FileBusEngine:
             letters.close()
 
     @contextmanager
-    def _serving(self) -> Iterator[None]:
+    def _serving(self) -> Generator[None, None, None]:
         if os.getpid() != self._process:
             raise StoreClosedError(store=self.name, reason="it was inherited by fork")
         with _unavailable(self.name):
@@ -217,7 +217,7 @@ class FileBusEngine:
 
 
 @contextmanager
-def _closing_on_error(resource: File | BusDeadLetters) -> Iterator[None]:
+def _closing_on_error(resource: File | BusDeadLetters) -> Generator[None, None, None]:
     try:
         yield
     except BaseException:
@@ -226,7 +226,7 @@ def _closing_on_error(resource: File | BusDeadLetters) -> Iterator[None]:
 
 
 @contextmanager
-def _unavailable(bus: str) -> Iterator[None]:
+def _unavailable(bus: str) -> Generator[None, None, None]:
     try:
         yield
     except OSError as problem:

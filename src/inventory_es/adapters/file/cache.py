@@ -1,7 +1,7 @@
 """The file cache for an event loop: a thin layer over :class:`~inventory_es.adapters.file.cache_engine.FileCacheEngine`."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
@@ -76,7 +76,7 @@ async def open_file_cache(
     max_bytes: int = 64 << 20,
     max_value_bytes: int = MAX_VALUE_BYTES,
     file_system: FileSystem | None = None,
-) -> AsyncIterator[FileCache]:
+) -> AsyncGenerator[FileCache, None]:
     """Open the cache in a folder, or make one in an empty or missing folder; it closes with the block.
 
     Args:

@@ -7,7 +7,7 @@ synced: after a power cut an entry may be gone, broken (then it is a miss) or an
 import errno
 import os
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -121,10 +121,6 @@ class FileCacheEngine:
         """Release the lock file. In a forked child it was released already."""
         self._lock.close()
 
-    def check_usable(self) -> None:
-        """Refuse a handle that a fork inherited."""
-        self._check_process()
-
     def _shrink(self, total: CacheTotal, *, keep: str) -> CacheTotal:
         """Remove entries, the least recently used first, until the bounds hold."""
         victims = self._victims(keep)
@@ -209,7 +205,7 @@ class FileCacheEngine:
         return CacheTotal(len(sizes), sum(sizes))
 
     @contextmanager
-    def _exclusive(self) -> Iterator[CacheTotal]:
+    def _exclusive(self) -> Generator[CacheTotal, None, None]:
         """Hold the lock of all processes; gives the total."""
         self._check_process()
         with self._mutex, _unavailable(self.name):
@@ -225,7 +221,7 @@ class FileCacheEngine:
 
 
 @contextmanager
-def _unavailable(cache: str) -> Iterator[None]:
+def _unavailable(cache: str) -> Generator[None, None, None]:
     try:
         yield
     except OSError as problem:

@@ -1,7 +1,7 @@
 """The file event bus for an event loop: a thin layer over :class:`~inventory_es.adapters.file.bus_engine.FileBusEngine`."""
 
 import os
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from uuid import UUID
@@ -76,7 +76,7 @@ class FileEventBus(EventBus):
         *,
         types: Collection[str] | None = None,
         streams: Collection[StreamId] | None = None,
-    ) -> AsyncIterator[FileSubscription]:
+    ) -> AsyncGenerator[FileSubscription, None]:
         """Join ``group`` as one consumer. See :meth:`inventory_es.ports.EventBus.subscribe`.
 
         The filter is the group's: all its consumers name the same one. A group that has no consumer may come back with another; it
@@ -129,7 +129,7 @@ async def open_file_event_bus(
     poll_interval: float = 0.05,
     file_system: FileSystem | None = None,
     segment_bytes: int = _SEGMENT_BYTES,
-) -> AsyncIterator[FileEventBus]:
+) -> AsyncGenerator[FileEventBus, None]:
     """Open the bus in a folder, or make one in an empty or missing folder; it closes with the block.
 
     Args:

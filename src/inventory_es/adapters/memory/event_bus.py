@@ -1,6 +1,6 @@
 """The reference event bus, in memory."""
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self
@@ -90,7 +90,7 @@ class MemoryEventBus:
         *,
         types: Collection[str] | None = None,
         streams: Collection[StreamId] | None = None,
-    ) -> AsyncIterator[MemorySubscription]:
+    ) -> AsyncGenerator[MemorySubscription, None]:
         """Join ``group`` as one consumer. See :meth:`inventory_es.ports.EventBus.subscribe`.
 
         The filter is the group's: all its consumers name the same one. The first consumer of a group that had none may bring

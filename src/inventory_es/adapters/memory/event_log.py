@@ -60,8 +60,8 @@ class MemoryEventLog:
         known = self._streams.get(stream)
         if known is None:
             return []
-        versions = known.versions
-        return [known.events[version - 1] for version in sorted({versions[each] for each in event_ids if each in versions})]
+        versions = {known.versions[each] for each in event_ids if each in known.versions}
+        return [known.events[version - 1] for version in sorted(versions)] if versions else []
 
     def read(self, stream: StreamId, start: int, stop: int) -> list[RecordedEvent]:
         """The stream's events with ``start`` < version ≤ ``stop``, oldest first."""

@@ -147,6 +147,27 @@ def test_answers_survive_a_crash_and_the_unanswered_comes_again(folder: Path) ->
         assert drain(group, consumer) == ["x2", "y2"]
 
 
+def test_what_is_open_is_remembered_while_it_is_not_loaded(folder: Path) -> None:
+    engine = open_engine(folder, max_deliveries=9)
+    for stream in "abcd":
+        engine.publish([event(stream, 1)])
+    group, consumer = engine.join("g", ALL)
+    for _ in "abcd":
+        group.take(consumer, T0)
+        ticket, queued = consumer.ready.popleft()
+        if name_of(queued) in {"b1", "d1"}:
+            group.settle(consumer, ticket)
+    crash(engine)
+    for attempt in (2, 3):  # with room for one event
+        engine = open_engine(folder, max_deliveries=9, window=1)
+        taken = take(*engine.join("g", ALL))
+        assert taken is not None
+        assert (name_of(taken[1]), taken[1].deliveries) == ("a1", attempt)
+        crash(engine)
+    with closing(open_engine(folder, max_deliveries=9)) as engine:
+        assert drain(*engine.join("g", ALL)) == ["a1", "c1"]
+
+
 @pytest.mark.parametrize("torn", ["cursor.a", "cursor.b"])
 @pytest.mark.parametrize("content", [b"", b"\x00" * 400, b"00000000 {}\n", b"garbage"])
 def test_a_torn_cursor_costs_redeliveries_and_no_event(folder: Path, torn: str, content: bytes) -> None:

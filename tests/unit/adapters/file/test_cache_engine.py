@@ -38,14 +38,19 @@ for version in range(start, 300, 3):
 
 
 class DyingDisk(OperatingSystem):
-    """Refuses to rename while it is told to."""
+    """Refuses to rename, or to remove, while it is told to."""
 
-    dies = False
+    dies = ""
 
     def rename(self, source: str, target: str) -> None:
-        if self.dies:
+        if self.dies == "rename":
             raise OSError(28, "No space left on device")
         super().rename(source, target)
+
+    def remove(self, path: str) -> None:
+        if self.dies == "remove":
+            raise OSError(5, "Input/output error")
+        super().remove(path)
 
 
 def open_engine(folder: Path, *, disk: OperatingSystem | None = None, max_entries: int = 4, max_bytes: int = 1 << 20) -> FileCacheEngine:
@@ -146,15 +151,29 @@ def test_a_writer_that_fails_half_way_leaves_the_old_entry_and_no_wrong_total(fo
     disk = DyingDisk()
     with closing(open_engine(folder, disk=disk)) as engine:
         put(engine, "k", b"one")
-        disk.dies = True
+        disk.dies = "rename"
         with pytest.raises(CacheUnavailableError, match="No space left"):
             put(engine, "k", b"two", version=2)
-        disk.dies = False
+        disk.dies = ""
         assert value(engine, "k") == b"one"
         assert (folder / "entries" / "draft").exists()
         put(engine, "l")
 
         assert written_total(folder) == on_disk(folder) == (2, on_disk(folder)[1])
+
+
+def test_a_writer_that_fails_after_the_change_leaves_no_wrong_total(folder: Path) -> None:
+    disk = DyingDisk()
+    with closing(open_engine(folder, disk=disk, max_entries=1)) as engine:
+        put(engine, "k")
+        disk.dies = "remove"
+        with pytest.raises(CacheUnavailableError, match="Input/output"):
+            put(engine, "l")
+        disk.dies = ""
+        assert on_disk(folder)[0] == 2
+        put(engine, "m")
+
+        assert written_total(folder) == on_disk(folder) == (1, on_disk(folder)[1])
 
 
 @pytest.mark.parametrize("content", [b"", b"uncertain", b"uncertain0000 entries", b"\xff" * 60, b"9" * 20 + b" entries"], ids=range(5))
