@@ -96,6 +96,11 @@ def test_a_name_is_an_explicit_printable_text(name: Any) -> None:
         EventRegistry().with_event(Packed, name=name, schema_version=1)
 
 
+@pytest.mark.parametrize("name", ["P", "x" * 128, "parcel packed/1"])
+def test_any_other_name_will_do(name: str) -> None:
+    assert EventRegistry().with_event(Packed, name=name, schema_version=1).versions_of(name) == {1}
+
+
 @pytest.mark.parametrize("version", [0, -1, True, 1.0, "1", None])
 def test_a_schema_version_counts_from_one(version: Any) -> None:
     with pytest.raises(ValueError, match="schema version of 1 or more"):
