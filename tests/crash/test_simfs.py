@@ -187,13 +187,13 @@ def test_bytes_written_in_place_are_partly_old_and_partly_new() -> None:
 
 
 def test_sectors_reach_the_disk_in_any_order() -> None:
-    simulated, file = prepared(b"abcdefgh")
+    _simulated, file = prepared(b"abcdefgh")
     file.write(b"ABCDEFGH", 0)
     assert mixtures(file) == {b"abcdefgh", b"ABCDefgh", b"abcdEFGH", b"ABCDEFGH"}
 
 
 def test_a_missing_sector_holds_zeros_garbage_or_old_bytes() -> None:
-    simulated, file = prepared(b"1234")
+    _simulated, file = prepared(b"1234")
     file.write(b"ABCD", 4)
     file.write(b"EFGH", 8)
     states = mixtures(file)
@@ -203,7 +203,7 @@ def test_a_missing_sector_holds_zeros_garbage_or_old_bytes() -> None:
 
 
 def test_a_sector_has_any_of_its_contents_since_the_sync() -> None:
-    simulated, file = prepared(b"aaaa")
+    _simulated, file = prepared(b"aaaa")
     file.write(b"bbbb", 0)
     file.write(b"cccc", 0)
     assert mixtures(file) == {b"aaaa", b"bbbb", b"cccc"}

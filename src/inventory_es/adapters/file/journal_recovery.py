@@ -5,6 +5,7 @@ inside it leaves the same question, and the next recovery answers it the same wa
 """
 
 from collections.abc import Callable, Sequence
+from itertools import chain as joined
 from typing import NoReturn
 from zlib import crc32
 
@@ -121,14 +122,16 @@ class JournalRecovery:
         checksum = start.checksum
         lines = read_lines(file, start=start.offset, end=size, seed=self.seed)
         for line in lines:
-            place = f"{self.segments.path(start.segment)}, byte {line.offset}"
-            if line.chain is None:
+            if line.chain is None or line.chain[0] != checksum:
                 reached = start.position if last is None else self.last_position(last.data)
-                if not is_last or any(later.chain is not None and self.last_position(later.data) > reached for later in lines):
-                    self._refuse(place, "a line is damaged, and good ones follow it")
+                if not is_last or any(
+                    good.chain is not None and self.last_position(good.data) > reached for good in joined((line,), lines)
+                ):
+                    problem = (
+                        "a line is damaged, and good ones follow it" if line.chain is None else "a line does not follow the one before it"
+                    )
+                    self._refuse(f"{self.segments.path(start.segment)}, byte {line.offset}", problem)
                 return last, line
-            if line.chain[0] != checksum:
-                self._refuse(place, "a line does not follow the one before it")
             last, checksum = line, line.checksum
             self._kept += 1
         return last, None

@@ -95,8 +95,7 @@ class Aftermath:
     def power_cuts(self, disk: Disk, model: Model, chance: Random, *, depth: int) -> Iterator[Log]:
         """Every log that may be left of a disk after a power cut."""
         for state in power_cuts(disk, model, chance, most=self.most if depth else max(4, self.most // 4)):
-            for log in self.logs(state, depth=self._depth_of(state, depth)):
-                yield log
+            yield from self.logs(state, depth=self._depth_of(state, depth))
 
     def kills(self, disk: Disk, last: Primitive, *, depth: int) -> Iterator[Log]:
         """Every log that may be left of a disk after all processes were killed, also in the middle of the last write."""
@@ -146,7 +145,7 @@ class Aftermath:
         for left, crash in ((disk.killed(), "a kill"), (disk.cut({}, {}), "a power cut")):
             self._expect(left, longer, f"one more append and {crash}")
         store.close()
-        self._inspect(disk, longer)
+        self._inspect(disk)
 
     def _expect(self, disk: Disk, log: Log, after: str) -> None:
         self.counts.states += 1
@@ -161,10 +160,10 @@ class Aftermath:
             msg = f"after {after}: {contradiction}"
             raise NotRecoveredError(msg)
         store.close()
-        self._inspect(disk, log)
+        self._inspect(disk)
 
-    def _inspect(self, disk: Disk, log: Log) -> None:
-        problems = self.subject.inspect({path: content for path, content in disk.paths() if content is not None}, log)
+    def _inspect(self, disk: Disk) -> None:
+        problems = list(self.subject.inspect(SimFS(disk)))
         if problems:
             msg = f"after a clean stop: {'; '.join(problems)}"
             raise NotRecoveredError(msg)

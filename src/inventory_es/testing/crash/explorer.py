@@ -81,10 +81,11 @@ class _Run:
     _last: Primitive | None = attrs.field(default=None, init=False)
     _points: int = attrs.field(default=0, init=False)
     _is_crashed: bool = attrs.field(default=False, init=False)
+    _has_failed: bool = attrs.field(default=False, init=False)
 
     def go(self) -> None:
         self._chance = Random(repr((self.program, self.faults)))
-        self._world = World(self.explorer.aftermath.subject, observer=self._crash, faults=self.faults)
+        self._world = World(self.explorer.aftermath.subject, observer=self._observe, faults=self.faults)
         self.explorer.aftermath.counts.histories += 1
         self._is_crashed = not self.program
         try:
@@ -102,13 +103,19 @@ class _Run:
             self._is_crashed = number == len(self.program)
             OPERATIONS[name](self._world)
 
-    def _crash(self, primitive: Primitive) -> None:
-        """Crash the disk as it stands, which is right after ``primitive``."""
+    def _observe(self, primitive: Primitive) -> None:
+        """Crash the disk as it stands, which is right after ``primitive``; not while a violation is on its way out through the store."""
+        if self._has_failed:
+            return
         self._last = primitive
         self._points += 1
+        self._has_failed = True
         self._world.read_along()
-        if not (self._is_crashed or (self.faults is not None and self.faults.hits)):
-            return
+        if self._is_crashed or (self.faults is not None and self.faults.hits):
+            self._crash(primitive)
+        self._has_failed = False
+
+    def _crash(self, primitive: Primitive) -> None:
         models, aftermath, disk = self.explorer.models, self.explorer.aftermath, self._world.disk
         aftermath.counts.points += 1
         self._model = "kill+power" if "kill+power" in models else "kill"

@@ -94,5 +94,3 @@ class Ledger:
 
 def _short(log: Log) -> str:
     return " ".join(f"{event.stream}@{event.version}" for event in log) or "empty"
-
-

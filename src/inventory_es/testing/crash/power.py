@@ -17,7 +17,7 @@ newest, if there is room; and for the rest combinations drawn by chance.
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import chain, product
+from itertools import chain, pairwise, product
 from math import prod
 from random import Random
 from typing import Literal
@@ -76,7 +76,7 @@ def _repeated(pattern: bytes, size: int) -> bytes:
 def _versions(contents: Sequence[bytes], start: int, sector: int) -> Sequence[bytes]:
     """What a sector may hold. Being cut off is no content of its own: the length of the file tells that."""
     slices = [content[start : start + sector] for content in contents]
-    changed = [new for old, new in zip(slices, slices[1:], strict=False) if not old.startswith(new)]
+    changed = [new for old, new in pairwise(slices) if not old.startswith(new)]
     return tuple(dict.fromkeys([slices[0], *changed]))
 
 

@@ -1,6 +1,6 @@
 """What is crashed: a store that does all its work on a FileSystem, in the thread that calls it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
@@ -64,13 +64,13 @@ class Subject:
 
     Attributes:
         open: opens it, or makes a new one; always in the same place.
-        inspect: looks at the files (content by path) after a clean stop, and says what contradicts the log.
+        inspect: looks at the files after a clean stop, and says what is wrong with them.
         set_aside: a part of the names of files that recovery makes and nobody reads; where disks differ in nothing else, the
             checks that follow recovery run once.
     """
 
     open: Callable[[FileSystem], SteppedStore]
-    inspect: Callable[[Mapping[str, bytes], Log], Sequence[str]] = attrs.field(default=lambda _files, _log: (), kw_only=True)
+    inspect: Callable[[FileSystem], Iterable[str]] = attrs.field(default=lambda _: (), kw_only=True)
     set_aside: str | None = attrs.field(default=None, kw_only=True)
 
 
@@ -92,7 +92,7 @@ def disagreement(store: SteppedStore, log: Log) -> str | None:
         streams.setdefault(event.stream, []).append(event)
     heads = {head.stream.text: head.version for head in store.streams("", limit=_PAGE).heads}
     if heads != {name: len(events) for name, events in streams.items()}:
-        return f"the catalogue of streams says {heads}, the feed has {({name: len(events) for name, events in streams.items()})}"
+        return f"the catalogue of streams says {heads}, the feed has { ({name: len(events) for name, events in streams.items()}) }"
     for name, events in streams.items():
         stream = StreamId.parse(name)
         page = store.read_stream(stream, limit=_PAGE)

@@ -88,10 +88,8 @@ class _Pass:
             log = read_log(store)
             contradiction = disagreement(store, log)
             store.close()
-            files = {path: content for path, content in left.paths() if content is not None}
-            for problem in (ledger.problem(log), contradiction, *self.subject.inspect(files, log)):
+            for problem in (ledger.problem(log), contradiction, *self.subject.inspect(SimFS(left))):
                 if problem is not None:
                     raise WrongAnswerError(problem)
         self._at = "after the failure, at the end"
         self._world.close()
-
