@@ -2,12 +2,12 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import ClassVar
+from typing import ClassVar, Literal
 from weakref import WeakKeyDictionary
 
 from inventory_es.ports import Cache
 from inventory_es.testing import CacheContract, ManualClock, Site
-from tests.contract.stores.cell_cache import CellCache, Cells
+from tests.contract.stores.cell_cache import CellCache, Cells, MissingWhenAway
 from tests.contract.stores.plain_cache import PlainCache
 
 
@@ -36,3 +36,8 @@ class TestCellCache(CacheContract):
     async def kill(self, site: Site) -> bool:
         self.cells[site].is_away = True
         return True
+
+
+class TestCacheThatMissesWhenAway(TestCellCache):
+    when_down: Literal["raise", "miss"] = "miss"
+    adapter: type[CellCache] = MissingWhenAway

@@ -117,6 +117,13 @@ class DeadLettersStay(PlainBus):
         return count
 
 
+@breaks("EB-09", "Counts what it was asked to deliver again, not what it did.")
+class CountsWhatWasAsked(PlainBus):
+    async def redeliver(self, name: str, event_ids: Collection[UUID], /) -> int:
+        await super().redeliver(name, event_ids)
+        return len(event_ids)
+
+
 @breaks("EB-10", "A redelivery gets an id of its own.")
 class NewIdForEachDelivery(PlainBus):
     def put_back(self, group: Group, item: Item) -> None:
@@ -247,6 +254,11 @@ class PublishesUpToTheLarge(PlainBus):
         super().check_size(event)
         await super().enqueue(group, event)
 
+    def check_size(self, event: RecordedEvent) -> None: ...
+
+
+@breaks("EB-19", "Does not hold the size that it declares.")
+class HoldsNoSize(PlainBus):
     def check_size(self, event: RecordedEvent) -> None: ...
 
 

@@ -7,8 +7,9 @@ from anyio.lowlevel import checkpoint
 
 from inventory_es.ports import CacheEntry
 from tests.contract.mutants.mutant import breaks
-from tests.contract.stores.cell_cache import CellCache
+from tests.contract.stores.cell_cache import CellCache, MissingWhenAway
 from tests.contract.stores.plain_cache import Kept, PlainCache
+from tests.contract.test_good_caches import TestCacheThatMissesWhenAway as MissContract
 from tests.contract.test_good_caches import TestCellCache as CellContract
 
 
@@ -213,6 +214,14 @@ class LeaksDriverErrors(CellCache):
     def fail(self) -> None:
         msg = "connection refused"
         raise ConnectionError(msg)
+
+
+@breaks("CA-18", "Misses while the backend is away, although it declares that it raises.", contract=CellContract)
+class MissesInSilence(MissingWhenAway): ...
+
+
+@breaks("CA-18", "Raises while the backend is away, although it declares that it misses.", contract=MissContract)
+class RaisesInsteadOfMissing(CellCache): ...
 
 
 @breaks("CA-20", "Works on after it was closed.")

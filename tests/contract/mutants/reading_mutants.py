@@ -179,6 +179,12 @@ class FeedDrops(PlainStore):
         return page if not after else attrs.evolve(page, events=page.events[1:])
 
 
+@breaks("ES-33", "The feed takes a limit of 0 for no limit.")
+class FeedTakesZero(PlainStore):
+    async def read_all(self, *, after: int, limit: int) -> FeedPage:
+        return await super().read_all(after=after, limit=limit or 1_000)
+
+
 @breaks("ES-33", "Declares a feed that it does not have.")
 class DeclaresAFeed(PlainStreams):
     capabilities = attrs.evolve(PlainStreams.capabilities, feed="total")

@@ -165,6 +165,13 @@ class HoldsNoMaximum(PlainStore):
             super().check_size(name, actual, limit)
 
 
+@breaks("ES-14", "Counts events and forgets to count bytes.")
+class CountsNoBytes(PlainStore):
+    def check_size(self, name: str, actual: int, limit: int) -> None:
+        if name != "bytes":
+            super().check_size(name, actual, limit)
+
+
 @breaks("ES-15", "Writes several streams one after the other, and stops at the first conflict.")
 class StreamByStream(PlainStore):
     async def append_locked(self, writes: Sequence[StreamWrite]) -> AppendResult:
@@ -210,6 +217,12 @@ class DeclaresIdsForEver(WindowStore):
 class IgnoresDuplicates(PlainStore):
     def same(self, stored: RecordedEvent, event: NewEvent, stream: StreamId) -> bool:
         return stored.event_id == event.event_id
+
+
+@breaks("ES-18", "A collision names another event than the one that collides.")
+class NamesTheWrongEvent(PlainStore):
+    def collide(self, write: StreamWrite, event: NewEvent) -> None:
+        super().collide(write, write.events[-1])
 
 
 @breaks("ES-19", "Inserts what it does not know and ignores the rest.")
@@ -314,6 +327,24 @@ class LosesTheLast(PlainStore):
 @breaks("ES-46", "Works on after it was closed.")
 class WorksAfterClose(PlainStore):
     def check_open(self) -> None: ...
+
+
+@breaks("ES-46", "Says that it is closed with an error of its own.")
+class ClosesInItsOwnWords(PlainStore):
+    def check_open(self) -> None:
+        if self.closed:
+            msg = "connection is closed"
+            raise ConnectionError(msg)
+
+
+@breaks("ES-46", "An append that is closed under fails with whatever the driver says.")
+class FailsWhenClosedUnder(PlainStore):
+    async def make_visible(self, new: list[RecordedEvent]) -> None:
+        await checkpoint()
+        if self.closed:
+            msg = "connection is closed"
+            raise ConnectionError(msg)
+        await super().make_visible(new)
 
 
 @breaks("ES-46", "Fails when it is closed twice.")

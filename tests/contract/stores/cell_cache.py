@@ -1,11 +1,11 @@
 """A correct cache whose entries stand as bytes in cells, which a back door may write to, and which may be taken away."""
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import attrs
 
-from inventory_es.ports import Clock
+from inventory_es.ports import CacheEntry, Clock
 from inventory_es.ports.errors import CacheUnavailableError
 from tests.contract.stores.plain_cache import Kept, PlainCache
 
@@ -67,3 +67,18 @@ class CellCache(PlainCache):
             return Kept(value, facts["version"], datetime.fromisoformat(facts["until"])) if facts["size"] == len(value) else None
         except (ValueError, KeyError, TypeError):
             return None
+
+
+class MissingWhenAway(CellCache):
+    """The same, with the other policy: while its cells are away, everything is a miss and nothing is kept."""
+
+    async def get(self, key: str, /) -> CacheEntry | None:
+        return await super().get(key) if not self.cells.is_away else None
+
+    async def set(self, key: str, value: bytes, /, *, version: int, ttl: timedelta) -> None:
+        if not self.cells.is_away:
+            await super().set(key, value, version=version, ttl=ttl)
+
+    async def invalidate(self, *keys: str) -> None:
+        if not self.cells.is_away:
+            await super().invalidate(*keys)
