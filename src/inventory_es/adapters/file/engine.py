@@ -13,7 +13,7 @@ crash it, forget the engine and open another one on what is left.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from threading import Lock
 from typing import Self
@@ -266,7 +266,7 @@ class FileStoreEngine:
                     yield stored
 
     @contextmanager
-    def _current(self) -> Iterator[StoreIndex]:
+    def _current(self) -> Generator[StoreIndex, None, None]:
         """The index, at least as new as what any process acknowledged before this call; hold it shortly."""
         tail = self._journal.tail()
         with self._mutex:
@@ -275,14 +275,14 @@ class FileStoreEngine:
             yield self._index
 
     @contextmanager
-    def _serving(self) -> Iterator[None]:
+    def _serving(self) -> Generator[None, None, None]:
         self.check_usable()
         with _unavailable(self._folder.name):
             yield
 
 
 @contextmanager
-def _unavailable(store: str) -> Iterator[None]:
+def _unavailable(store: str) -> Generator[None, None, None]:
     try:
         yield
     except OSError as problem:

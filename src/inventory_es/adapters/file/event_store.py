@@ -1,7 +1,7 @@
 """The file event store for an event loop: a thin layer over :class:`~inventory_es.adapters.file.engine.FileStoreEngine`."""
 
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -141,7 +141,7 @@ async def open_file_event_store(
     *,
     file_system: FileSystem | None = None,
     segment_bytes: int = SEGMENT_BYTES,
-) -> AsyncIterator[FileEventStore]:
+) -> AsyncGenerator[FileEventStore, None]:
     """Open the store in a folder, or make one in an empty or missing folder; it closes with the block.
 
     Args:

@@ -172,7 +172,7 @@ class GrowingTable:
         """The rows of events whose id has this key."""
         if key not in self._rows:
             return ()
-        found, probe = [], key
+        found, probe = list[int](), key
         while (row := self._rows.get(probe)) is not None:
             if self.keys[row] == key:
                 found.append(row)

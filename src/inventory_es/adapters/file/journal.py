@@ -45,7 +45,7 @@ What it does not protect from
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from threading import Lock
 from typing import NoReturn
@@ -116,7 +116,7 @@ class Journal:
         return empty_tail(self._seed)
 
     @contextmanager
-    def exclusive(self, *, check_all: bool = False) -> Iterator[JournalTail]:
+    def exclusive(self, *, check_all: bool = False) -> Generator[JournalTail, None, None]:
         """Hold the lock of all processes, after recovery if it is due; gives the tail.
 
         Args:

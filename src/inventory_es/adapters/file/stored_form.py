@@ -5,6 +5,9 @@
 Data and metadata stand in it as the writer gave them. A line of the journal is ``{"events":[…]`` and the journal's trailer.
 """
 
+# Frozen fields can only be read, as properties can.
+# pyright: reportIncompatibleVariableOverride=false
+
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from functools import lru_cache
