@@ -40,10 +40,12 @@ class Explorer:
     Attributes:
         aftermath: what becomes of each crash; it counts.
         models: which crashes to try.
+        seed: of the states that are drawn where there are too many.
     """
 
     aftermath: Aftermath
     models: Collection[CrashModel] = attrs.field(default=ALL_MODELS, kw_only=True)
+    seed: int = attrs.field(default=0, kw_only=True)
 
     def explore(self, program: Program) -> None:
         """Run a program and crash its last operation at every point.
@@ -84,7 +86,7 @@ class _Run:
     _has_failed: bool = attrs.field(default=False, init=False)
 
     def go(self) -> None:
-        self._chance = Random(repr((self.program, self.faults)))
+        self._chance = Random(repr((self.explorer.seed, self.program, self.faults)))
         self._world = World(self.explorer.aftermath.subject, observer=self._observe, faults=self.faults)
         self.explorer.aftermath.counts.histories += 1
         self._is_crashed = not self.program
@@ -92,7 +94,7 @@ class _Run:
             self._operate()
         except GaveUpError:
             return
-        except Exception as problem:
+        except Exception as problem:  # noqa: BLE001  # whatever a store raises is told with its program
             self._fail(problem)
 
     def _operate(self) -> None:
