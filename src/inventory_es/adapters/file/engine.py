@@ -106,6 +106,8 @@ class FileStoreEngine:
         Raises:
             AppendOutcomeUnknownError: perhaps all that have no refusal are written, perhaps none.
         """
+        if not groups:
+            return []
         with self._serving(), self._journal.exclusive() as tail:
             with self._mutex:
                 self._index.follow(tail)
@@ -228,8 +230,10 @@ class FileStoreEngine:
         if not self._is_closed:
             self._is_closed = True
             if not self.is_inherited:
-                self._maintenance.finish()
-                self._journal.close()
+                try:
+                    self._maintenance.finish()
+                finally:
+                    self._journal.close()
 
     def _write(self, tail: JournalTail, batch: AppendBatch) -> None:
         try:

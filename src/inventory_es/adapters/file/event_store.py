@@ -112,8 +112,10 @@ class FileEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue):
             while self._reads:
                 await self._read_ended.wait()
                 self._read_ended = anyio.Event()
-            await anyio.to_thread.run_sync(self._engine.close)
-        self._closed.set()
+            try:
+                await anyio.to_thread.run_sync(self._engine.close)
+            finally:
+                self._closed.set()
 
     async def _read(self, read: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
         """Run a whole read in one hop to a worker thread."""

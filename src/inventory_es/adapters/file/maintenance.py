@@ -9,6 +9,7 @@ from inventory_es.adapters.file.index_table import IndexTable
 from inventory_es.adapters.file.journal import Journal
 from inventory_es.adapters.file.journal_state import JournalTail
 from inventory_es.adapters.file.people_files import PeopleFiles
+from inventory_es.ports.errors import CorruptStoreError
 
 _logger = logging.getLogger(__name__)
 _CHUNK = 10_000
@@ -59,9 +60,9 @@ class Maintenance:
                 self._write(segment, tables)
         try:
             is_done = self._people.catch_up(tail, max_events=max_events)
-        except OSError as problem:
+        except (OSError, CorruptStoreError) as problem:
             if not self._people_failed:
-                _logger.warning("people_files_not_written", extra={"store": self._store, "reason": problem.strerror})
+                _logger.warning("people_files_not_written", extra={"store": self._store, "reason": str(problem)})
             self._people_failed = True
             return True
         self._people_failed = False

@@ -1,0 +1,283 @@
+"""The asynchronous layer: who shares a commit, who is withdrawn, who hears what when it fails, and how it closes."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Event
+from typing import Literal
+from uuid import UUID
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from inventory_es.adapters.file import FileEventStore, FileStoreEngine, open_file, open_file_event_store
+from inventory_es.adapters.file.operating_system import _FLAGS, OperatingSystem, OperatingSystemFile
+from inventory_es.domain.stream_id import StreamId
+from inventory_es.ports import AppendResult, File, NewEvent, OpenMode, StreamWrite
+from inventory_es.ports.errors import AppendOutcomeUnknownError, ConcurrencyError, CorruptStoreError, StoreClosedError
+
+A, B = StreamId("s", "a"), StreamId("s", "b")
+
+
+def write(stream: StreamId, expected: int, number: int) -> list[StreamWrite]:
+    return [StreamWrite(stream, expected, [NewEvent(UUID(int=number), "Happened", 1, datetime(2026, 1, 5, tzinfo=UTC), b"{}")])]
+
+
+class Gated(OperatingSystem):
+    """Journal files whose sync or read waits at a gate; the n-th sync fails where told so."""
+
+    def __init__(self) -> None:
+        self.kind: Literal["sync", "read", ""] = ""
+        self.entered = Event()
+        self.gate = Event()
+        self.passed = 0
+        self.failures: dict[int, Exception] = {}
+
+    def close_gate(self, kind: Literal["sync", "read"]) -> None:
+        self.entered.clear()
+        self.gate.clear()
+        self.kind = kind
+
+    def open_gate(self) -> None:
+        self.kind = ""
+        self.gate.set()
+
+    def pass_through(self, kind: str) -> None:
+        if kind == "sync":
+            self.passed += 1
+        if kind == self.kind:
+            self.entered.set()
+            assert self.gate.wait(60)
+        if kind == "sync" and self.passed in self.failures:
+            raise self.failures[self.passed]
+
+    def open(self, path: str, mode: OpenMode) -> File:
+        return GatedFile(self, path, mode) if path.endswith(".jsonl") and "/journal/" in path else super().open(path, mode)
+
+
+class GatedFile(OperatingSystemFile):
+    def __init__(self, system: Gated, path: str, mode: OpenMode) -> None:
+        super().__init__(path, _FLAGS[mode])
+        self.system = system
+
+    def sync(self) -> None:
+        self.system.pass_through("sync")
+        super().sync()
+
+    def read(self, size: int, offset: int) -> bytes:
+        self.system.pass_through("read")
+        return super().read(size, offset)
+
+
+async def wait_until(event: Event) -> None:
+    assert await anyio.to_thread.run_sync(event.wait, 60)
+
+
+async def numbers(store: FileEventStore) -> list[int]:
+    return [event.event_id.int for event in (await store.read_all(after=0, limit=100)).events]
+
+
+def test_appends_that_meet_share_the_next_commit(tmp_path: Path, backend: str) -> None:
+    system = Gated()
+
+    async def main() -> None:
+        async with open_file_event_store(tmp_path / "stock", file_system=system) as store, anyio.create_task_group() as tasks:
+            system.close_gate("sync")
+            tasks.start_soon(store.append, write(A, 0, 1))
+            await wait_until(system.entered)
+            for number in range(2, 12):
+                tasks.start_soon(store.append, write(StreamId("s", f"p{number}"), 0, number))
+            await anyio.wait_all_tasks_blocked()
+            system.open_gate()
+        assert system.passed == 2
+
+    anyio.run(main, backend=backend)
+
+
+def test_a_caller_cancelled_while_queued_is_withdrawn(tmp_path: Path, backend: str) -> None:
+    system = Gated()
+
+    async def main() -> None:
+        async with open_file_event_store(tmp_path / "stock", file_system=system) as store:
+            async with anyio.create_task_group() as tasks:
+                system.close_gate("sync")
+                tasks.start_soon(store.append, write(A, 0, 1))
+                await wait_until(system.entered)
+                async with anyio.create_task_group() as cancelled:
+                    cancelled.start_soon(store.append, write(B, 0, 2))
+                    await anyio.wait_all_tasks_blocked()
+                    cancelled.cancel_scope.cancel()
+                system.open_gate()
+            await store.append(write(A, 1, 3))
+            assert await numbers(store) == [1, 3]
+
+    anyio.run(main, backend=backend)
+
+
+def test_a_caller_cancelled_in_flight_finds_out_by_sending_the_same_again(tmp_path: Path, backend: str) -> None:
+    system = Gated()
+
+    async def main() -> None:
+        async with open_file_event_store(tmp_path / "stock", file_system=system) as store:
+            system.close_gate("sync")
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(store.append, write(A, 0, 1))
+                await wait_until(system.entered)
+                tasks.cancel_scope.cancel()
+            system.open_gate()
+            assert await store.append(write(A, 0, 1)) == AppendResult(1, {A: 1}, replayed=True)
+
+    anyio.run(main, backend=backend)
+
+
+def test_callers_of_a_failed_commit_each_hear_that_the_outcome_is_unknown(tmp_path: Path, backend: str) -> None:
+    system = Gated()
+    system.failures[2] = OSError(5, "Input/output error")
+    heard: list[Exception] = []
+
+    async def append(store: FileEventStore, stream: StreamId, number: int) -> None:
+        try:
+            await store.append(write(stream, 0, number))
+        except AppendOutcomeUnknownError as problem:
+            heard.append(problem)
+
+    async def main() -> None:
+        async with open_file_event_store(tmp_path / "stock", file_system=system) as store:
+            async with anyio.create_task_group() as tasks:
+                system.close_gate("sync")
+                tasks.start_soon(store.append, write(A, 0, 1))
+                await wait_until(system.entered)
+                for number in (2, 3, 4):
+                    tasks.start_soon(append, store, StreamId("s", str(number)), number)
+                await anyio.wait_all_tasks_blocked()
+                system.open_gate()
+            results = [await store.append(write(StreamId("s", str(number)), 0, number)) for number in (2, 3, 4)]
+            assert [result.versions for result in results] == [{StreamId("s", str(number)): 1} for number in (2, 3, 4)]
+
+    anyio.run(main, backend=backend)
+    assert len({id(problem) for problem in heard}) == len(heard) == 3
+    assert {str(problem) for problem in heard} == {str(heard[0])}
+
+
+def test_a_group_has_one_outcome_for_each_append(tmp_path: Path, backend: str) -> None:
+    async def main() -> None:
+        async with open_file_event_store(tmp_path / "stock") as store:
+            outcomes = await store.append_group([write(A, 0, 1), write(A, 0, 2), write(B, 0, 3)])
+            assert outcomes == [AppendResult(1, {A: 1}), ConcurrencyError(stream=A, expected=0, actual=1), AppendResult(2, {B: 1})]
+            assert await store.append_group([]) == []
+
+    anyio.run(main, backend=backend)
+
+
+def test_an_error_that_nobody_foresaw_reaches_the_caller_and_the_writer_lives(tmp_path: Path, backend: str) -> None:
+    system = Gated()
+
+    async def main() -> None:
+        async with open_file_event_store(tmp_path / "stock", file_system=system) as store:
+            system.failures[1] = ZeroDivisionError("a bug")
+            with pytest.raises(ZeroDivisionError):
+                await store.append(write(A, 0, 1))
+            assert (await store.append(write(A, 0, 1))).versions == {A: 1}
+
+    anyio.run(main, backend=backend)
+
+
+def test_closing_finishes_what_is_in_flight(tmp_path: Path, backend: str) -> None:
+    system = Gated()
+    results: list[AppendResult] = []
+
+    async def append(store: FileEventStore, number: int) -> None:
+        results.append(await store.append(write(A, number - 1, number)))
+
+    async def main() -> None:
+        async with anyio.create_task_group() as tasks:
+            async with open_file_event_store(tmp_path / "stock", file_system=system) as store:
+                system.close_gate("sync")
+                tasks.start_soon(append, store, 1)
+                await wait_until(system.entered)
+                tasks.start_soon(append, store, 2)
+                await anyio.wait_all_tasks_blocked()
+                tasks.start_soon(store.aclose)
+                await anyio.wait_all_tasks_blocked()
+                for use in (lambda: store.append(write(A, 2, 3)), store.head, lambda: store.read_stream(A, limit=1)):
+                    with pytest.raises(StoreClosedError):
+                        await use()
+                system.open_gate()
+            await store.aclose()
+        async with open_file_event_store(tmp_path / "stock") as again:
+            assert await numbers(again) == [1, 2]
+
+    anyio.run(main, backend=backend)
+    assert [result.versions for result in results] == [{A: 1}, {A: 2}]
+
+
+def test_closing_waits_for_reads(tmp_path: Path, backend: str) -> None:
+    system = Gated()
+    read: list[int] = []
+
+    async def main() -> None:
+        store = await open_file(str(tmp_path / "stock"))
+        await store.append(write(A, 0, 1))
+        await store.aclose()
+        async with anyio.create_task_group() as tasks, open_file_event_store(tmp_path / "stock", file_system=system) as store:
+
+            async def read_slowly() -> None:
+                read.extend(await numbers(store))
+
+            system.close_gate("read")
+            tasks.start_soon(read_slowly)
+            tasks.start_soon(read_slowly)
+            await wait_until(system.entered)
+            tasks.start_soon(store.aclose)
+            await anyio.wait_all_tasks_blocked()
+            assert read == []
+            system.open_gate()
+
+    anyio.run(main, backend=backend)
+    assert read == [1, 1]
+
+
+def test_a_commit_of_this_handle_wakes_whoever_waits_for_it(tmp_path: Path, backend: str) -> None:
+    async def main() -> None:
+        async with open_file_event_store(tmp_path / "stock") as store, anyio.create_task_group() as tasks:
+            assert not await store.wait_for_position(1, timeout=0.01)
+            tasks.start_soon(store.append, write(A, 0, 1))
+            assert await store.wait_for_position(1, timeout=60)
+            assert await store.wait_for_position(1, timeout=60)
+
+    anyio.run(main, backend=backend)
+
+
+def test_people_s_files_are_written_when_the_writer_has_time(tmp_path: Path, backend: str) -> None:
+    async def main() -> None:
+        async with open_file_event_store(tmp_path / "stock") as store:
+            await store.append(write(A, 0, 1))
+            with anyio.fail_after(60):
+                while not (tmp_path / "stock" / "events" / "s-a.jsonl").exists():
+                    await anyio.to_thread.run_sync(lambda: None)
+            assert [head.version for head in (await store.streams("s-", limit=5)).heads] == [1]
+            assert [event.version for event in await store.find_events(A, [UUID(int=1)])] == [1]
+            assert [event.version for event in (await store.read_stream_backwards(A, limit=5)).events] == [1]
+
+    anyio.run(main, backend=backend)
+
+
+def test_a_store_that_can_t_tidy_says_so_and_serves(
+    tmp_path: Path, backend: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tried = Event()
+
+    def tidy(_engine: FileStoreEngine) -> bool:
+        tried.set()
+        raise CorruptStoreError(store="stock", place="x", problem="y")
+
+    monkeypatch.setattr(FileStoreEngine, "tidy", tidy)
+
+    async def main() -> None:
+        async with open_file_event_store(tmp_path / "stock") as store:
+            await store.append(write(A, 0, 1))
+            await wait_until(tried)
+            assert (await store.append(write(A, 1, 2))).versions == {A: 2}
+
+    anyio.run(main, backend=backend)
+    assert "store_not_tidied" in {record.message for record in caplog.records}
