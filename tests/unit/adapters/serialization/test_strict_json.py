@@ -130,3 +130,10 @@ def test_a_tuple_is_written_as_an_array() -> None:
 def test_what_could_not_be_read_back_is_not_written(value: Any, problem: str) -> None:
     with pytest.raises(PayloadError, match=problem):
         write_object(value, LARGE)
+
+
+def test_a_value_that_holds_itself_is_not_written() -> None:
+    endless: dict[str, Any] = {}
+    endless["again"] = [endless]
+    with pytest.raises(PayloadError, match="nested deeper than 32 levels"):
+        write_object(endless, LARGE)
