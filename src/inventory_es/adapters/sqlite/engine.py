@@ -34,7 +34,7 @@ class SqliteEngine:
         self._synchronous = synchronous
         self._writer = open_database(path, synchronous=synchronous)
         self._readers: SimpleQueue[sqlite3.Connection] = SimpleQueue()
-        self.capabilities = StoreCapabilities(
+        self.capabilities: StoreCapabilities = StoreCapabilities(
             durability="os" if synchronous == "NORMAL" else "power",
             feed="total",
             multi_process=True,
