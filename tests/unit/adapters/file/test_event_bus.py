@@ -106,5 +106,6 @@ def test_a_bound_is_one_or_more(tmp_path: Path, options: dict[str, int]) -> None
         with pytest.raises(ValueError, match="1 or more"):
             async with open_file_event_bus(tmp_path / "bus", clock=ManualClock(), **options):  # type: ignore[arg-type]  # all of them are ints
                 pass
+
     anyio.run(scenario)
     assert not (tmp_path / "bus").exists()
