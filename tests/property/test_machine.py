@@ -101,7 +101,7 @@ def test_a_policy_that_the_service_lacks_is_found() -> None:
         def open_service(self, clock: ManualClock) -> AbstractAsyncContextManager[InventoryService]:
             return open_inventory("memory:", clock=clock)
 
-    with pytest.raises(PropertyError, match="is refused as None; the reference says PolicyRejectedError"):
+    with pytest.raises(PropertyError, match="is refused with None; the reference says PolicyRejectedError"):
         run_state_machine_as_test(Forgetful, settings=UNTIL_IT_FAILS)
 
 
@@ -121,5 +121,5 @@ def test_a_service_that_forgets_what_it_was_told_is_found() -> None:
             honest = open_inventory("memory:", clock=clock)
             return Lying(honest._open_store, honest._parts, owns_store=True)
 
-    with pytest.raises(PropertyError, match=r"is replayed False; the reference says True|is refused as"):
+    with pytest.raises(PropertyError, match=r"is replayed False; the reference says True|is refused with"):
         run_state_machine_as_test(OverLying, settings=UNTIL_IT_FAILS)

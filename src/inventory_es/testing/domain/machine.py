@@ -16,7 +16,6 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from inventory_es.application.service import InventoryService
 from inventory_es.domain.commands import AddStock, Command
 from inventory_es.domain.decide import Policy
-from inventory_es.domain.errors import InventoryError
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.inventory import Inventory
 from inventory_es.domain.recorded import Recorded
@@ -27,7 +26,7 @@ from inventory_es.testing.domain.history import PropertyError, check_history
 from inventory_es.testing.domain.program_properties import check_program
 from inventory_es.testing.domain.programs import Call, Program
 from inventory_es.testing.domain.scenario import SHELF, START
-from inventory_es.testing.domain.telling import tell
+from inventory_es.testing.domain.service_runs import compare, history_of, send
 from inventory_es.testing.domain.walker import Choices, Walker, next_time
 
 _FIELDS = st.integers(0, 2**24 - 1)
@@ -209,28 +208,11 @@ class _Remote:
             yield cls(opened, portal)
 
     def compare(self, answer: Answer) -> None:
-        try:
-            got = self._portal.call(self._service.execute, answer.command)
-        except InventoryError as error:
-            _same(answer, "is refused as", answer.error, error)
-            return
-        _same(answer, "is refused as", answer.error, None)
-        _same(answer, "is replayed", answer.replayed, got.replayed)
-        version = answer.recorded[-1].version if answer.recorded else answer.before.version
-        _same(answer, "leaves version", version, got.version)
+        call = Call(answer.command, answer.clock)
+        compare(answer, self._portal.call(send, self._service, call))
 
     def compare_history(self, desk: Desk) -> None:
-        got = self._portal.call(self._history, desk.inventory.inventory_id)
+        got = list(self._portal.call(history_of, self._service, desk.inventory.inventory_id))
         if got != desk.history:
             msg = f"the store has {len(got)} events, the reference {len(desk.history)}: {got} instead of {desk.history}"
             raise PropertyError(msg, frozenset({"P6"}))
-
-    async def _history(self, inventory_id: InventoryId) -> list[Recorded]:
-        entries = self._service.history(inventory_id.product_id, inventory_id.store_id)
-        return [Recorded(entry.event, entry.version, entry.recorded_at) async for entry in entries]
-
-
-def _same(answer: Answer, what: str, expected: object, got: object) -> None:
-    if got != expected:
-        msg = f"{tell(answer.command)} {what} {tell(got)}; the reference says {tell(expected)}"
-        raise PropertyError(msg, frozenset({"P29"}))

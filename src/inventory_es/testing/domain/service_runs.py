@@ -1,0 +1,175 @@
+"""Programs over a service: the same steps in the same times over any store, with its faults, held against the reference."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from typing import NoReturn
+
+import anyio
+
+from inventory_es.application.outcomes import Outcome
+from inventory_es.application.results import CommandResult, Reservation
+from inventory_es.application.service import InventoryService
+from inventory_es.domain.decide import Policy
+from inventory_es.domain.errors import InventoryError
+from inventory_es.domain.identifiers import InventoryId
+from inventory_es.domain.recorded import Recorded
+from inventory_es.ports.errors import AppendOutcomeUnknownError, StoreUnavailableError
+from inventory_es.testing.clock import ManualClock
+from inventory_es.testing.domain.desk import Answer, Desk
+from inventory_es.testing.domain.history import PropertyError, check_history
+from inventory_es.testing.domain.programs import Call, Program
+from inventory_es.testing.domain.scenario import START
+from inventory_es.testing.domain.telling import tell
+from inventory_es.testing.faults import FaultKind, Faults
+
+ATTEMPTS = 10
+"""How often a call is sent again after an error that another try can mend. The same command each time, so it happens once."""
+
+OpenService = Callable[[ManualClock, Faults], AbstractAsyncContextManager[InventoryService]]
+"""Opens a service over a fresh, empty store, with this clock, and with its store wrapped in these faults, if the host likes."""
+
+
+def check_service(
+    program: Program, open_service: OpenService, *, backend: str = "asyncio", policies: Sequence[Policy] = ()
+) -> tuple[Recorded, ...]:
+    """Play a program over a service, in one run of an event loop, and hold every answer and the history against the reference.
+
+    The setup and the steps go one after the other: each answer must be the reference's. The parallel calls go at once, while
+    appends fail as the program plans it: their outcomes must be those of some serial order.
+
+    Args:
+        program: what to do.
+        open_service: over what.
+        backend: the event loop: ``asyncio`` or ``trio``.
+        policies: the host's rules; the service must have the same.
+
+    Returns:
+        The history as the service tells it.
+
+    Raises:
+        PropertyError: an answer is none that the reference could give, or the history breaks a property.
+    """
+    return anyio.run(_play, program, open_service, policies, backend=backend)
+
+
+async def _play(program: Program, open_service: OpenService, policies: Sequence[Policy]) -> tuple[Recorded, ...]:
+    clock, desk = ManualClock(START), Desk(program.inventory_id, policies=policies)
+    plan = _Plan(dict(program.faults))
+    async with open_service(clock, plan.faults) as service:
+        for call in program.calls:
+            clock.at = call.at
+            compare(desk.execute(call.command, at=call.at), await send(service, call))
+        if program.parallel:
+            clock.at = program.parallel[0].at
+        outcomes: list[tuple[Call, Outcome | InventoryError]] = []
+
+        async def settle(call: Call) -> None:
+            outcomes.append((call, await send(service, call)))
+
+        plan.is_on = True
+        async with anyio.create_task_group() as tasks:
+            for call in program.parallel:
+                tasks.start_soon(settle, call)
+        plan.is_on = False
+        history = await history_of(service, program.inventory_id)
+    check_history(history)
+    _check_serial(desk, clock.at, outcomes, history)
+    return history
+
+
+async def send(service: InventoryService, call: Call) -> Outcome | InventoryError:
+    """Execute a call, sending it again while the store is away or the outcome unknown; a refusal is an answer too."""
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return await service.execute(call.command)
+        except (StoreUnavailableError, AppendOutcomeUnknownError) as error:
+            if attempt == ATTEMPTS:
+                return error
+        except InventoryError as error:
+            return error
+    raise AssertionError
+
+
+async def history_of(service: InventoryService, inventory_id: InventoryId) -> tuple[Recorded, ...]:
+    """The whole history of an inventory as a service tells it."""
+    entries = service.history(inventory_id.product_id, inventory_id.store_id)
+    return tuple([Recorded(entry.event, entry.version, entry.recorded_at) async for entry in entries])
+
+
+def compare(answer: Answer, got: Outcome | InventoryError) -> None:
+    """Hold one answer of a service against the reference's.
+
+    Raises:
+        PropertyError: they differ.
+    """
+    error = got if isinstance(got, InventoryError) else None
+    _same(answer, "is refused with", answer.error, error)
+    if not isinstance(got, InventoryError):
+        _same(answer, "is replayed", answer.replayed, got.replayed)
+        version = answer.recorded[-1].version if answer.recorded else answer.before.version
+        _same(answer, "leaves version", version, got.version)
+
+
+def _same(answer: Answer, what: str, expected: object, got: object) -> None:
+    if got != expected:
+        msg = f"{tell(answer.command)} {what} {tell(got)}; the reference says {tell(expected)}"
+        raise PropertyError(msg, frozenset({"P29"}))
+
+
+def _check_serial(desk: Desk, at: datetime, outcomes: Sequence[tuple[Call, Outcome | InventoryError]], history: Sequence[Recorded]) -> None:
+    """The accepted calls in the order of their versions must append on the desk what the store has, and every other call must have
+    got an answer that the desk would give in between.
+    """
+    waiting = [(call, got) for call, got in outcomes if not _has_appended(got, desk.inventory.version)]
+    accepted = [(call, got) for call, got in outcomes if _has_appended(got, desk.inventory.version)]
+    explained = _explained(desk, at, waiting)
+    for call, got in sorted(accepted, key=lambda pair: _version(pair[1])):
+        answer = desk.execute(call.command, at=at)
+        if answer.error is not None or not answer.appended or answer.recorded[-1].version != _version(got):
+            _unexplained(call, got)
+        explained |= _explained(desk, at, waiting)
+    for number, (call, got) in enumerate(waiting):
+        if number not in explained:
+            _unexplained(call, got)
+    if list(history) != desk.history:
+        msg = f"the store has {list(history)}, a serial order gives {desk.history}"
+        raise PropertyError(msg, frozenset({"P29"}))
+
+
+def _explained(desk: Desk, at: datetime, waiting: Sequence[tuple[Call, Outcome | InventoryError]]) -> set[int]:
+    found: set[int] = set()
+    for number, (call, got) in enumerate(waiting):
+        answer = desk.fork().execute(call.command, at=at)
+        if not answer.appended and answer.error == (got if isinstance(got, InventoryError) else None):
+            found.add(number)
+    return found
+
+
+def _has_appended(got: Outcome | InventoryError, before: int) -> bool:
+    return isinstance(got, Reservation | CommandResult) and _version(got) > before and getattr(got, "changed", True)
+
+
+def _version(got: Outcome | InventoryError) -> int:
+    return 0 if isinstance(got, InventoryError) else got.version
+
+
+def _unexplained(call: Call, got: Outcome | InventoryError) -> NoReturn:
+    msg = f"{call} got {tell(got)}: no serial order of the calls explains that"
+    raise PropertyError(msg, frozenset({"P29"}))
+
+
+class _Plan:
+    """Faults of the appends that come while it is on, counted from 1."""
+
+    def __init__(self, plan: Mapping[int, FaultKind]) -> None:
+        self.is_on = False
+        self.faults = Faults(self._choose)
+        self._plan = plan
+        self._appends = 0
+
+    def _choose(self, operation: str, _number: int) -> FaultKind | None:
+        if not self.is_on or operation not in {"append", "append_group"}:
+            return None
+        self._appends += 1
+        return self._plan.get(self._appends)
