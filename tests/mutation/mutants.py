@@ -3,6 +3,7 @@
 import ast
 import copy
 from collections.abc import Iterator
+from itertools import islice
 
 import attrs
 
@@ -22,15 +23,28 @@ class Mutant:
 
     Attributes:
         module: its dotted name.
+        source: of the right one.
         line: where it differs.
         change: how, in words.
-        tree: all of it.
+        place: which node of the tree differs; ``None`` for none.
+        choice: which of its changes.
     """
 
     module: str
-    line: int
-    change: str
-    tree: ast.Module
+    source: str = attrs.field(repr=False)
+    line: int = 0
+    change: str = "nothing"
+    place: int | None = None
+    choice: int = 0
+
+    def tree(self) -> ast.Module:
+        """The syntax tree of the wrong module."""
+        tree = ast.parse(self.source)
+        if self.place is not None:
+            node = next(islice(_code(tree), self.place, None))
+            _, other = next(islice(_changes(node), self.choice, None))
+            _become(node, other)
+        return ast.fix_missing_locations(tree)
 
     def __str__(self) -> str:
         return f"{self.module}:{self.line} {self.change}"
@@ -38,13 +52,9 @@ class Mutant:
 
 def mutants_of(module: str, source: str) -> Iterator[Mutant]:
     """Every mutant of a module, from the top to the bottom. Type hints, docstrings and imports are left alone."""
-    tree = ast.parse(source)
-    for number, node in enumerate(_code(tree)):
-        for change, other in _changes(node):
-            wrong = copy.deepcopy(tree)
-            target = next(found for place, found in enumerate(_code(wrong)) if place == number)
-            _become(target, other)
-            yield Mutant(module, node.lineno, change, ast.fix_missing_locations(wrong))
+    for place, node in enumerate(_code(ast.parse(source))):
+        for choice, (change, _) in enumerate(_changes(node)):
+            yield Mutant(module, source, node.lineno, change, place, choice)
 
 
 def _code(tree: ast.AST) -> Iterator[ast.expr | ast.stmt]:

@@ -47,7 +47,7 @@ class _Finder(MetaPathFinder):
         if fullname != self._mutant.module:
             return None
         loader = _Changed(fullname, str(self._path))
-        loader.tree = self._mutant.tree
+        loader.tree = self._mutant.tree()
         return importlib.util.spec_from_loader(fullname, loader)
 
 
@@ -89,7 +89,7 @@ def main() -> None:
     paths = sorted(Path(spec.origin).parent.joinpath(*below).glob("*.py"))
     if not paths:
         parser.error(f"there is no module in {options.package}")
-    unchanged = Mutant(f"{options.package}.{paths[-1].stem}", 0, "nothing", ast.parse(paths[-1].read_text(encoding="utf-8")))
+    unchanged = Mutant(f"{options.package}.{paths[-1].stem}", paths[-1].read_text(encoding="utf-8"))
     if is_noticed(unchanged, paths[-1], options.tests, seconds=options.seconds):
         parser.error("the tests fail without any change")
     found = [
