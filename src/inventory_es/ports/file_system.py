@@ -38,7 +38,7 @@ class File(Protocol):
         ...
 
     def close(self) -> None:
-        """Release the handle. Nothing is synced. Closing twice is fine."""
+        """Release the handle, as dropping the last reference to it does. Nothing is synced. Closing twice is fine."""
         ...
 
 

@@ -156,11 +156,9 @@ class StoreIndex:
 
     def positions(self, *, after: int, limit: int) -> list[EventPlace]:
         """Where the events after a position stand; perhaps fewer than there are."""
-        for table in self._newest_first():
-            if table.first <= after + 1:
-                first = after + 1 - table.first
-                return [place_of(table, row) for row in range(first, min(first + limit, len(table.places)))]
-        return []
+        table = next(table for table in self._newest_first() if table.first <= after + 1)
+        first = after + 1 - table.first
+        return [place_of(table, row) for row in range(first, min(first + limit, len(table.places)))]
 
     def streams(self, start: str) -> Iterator[tuple[str, int]]:
         """Every stream from this text on, in order, with its version."""

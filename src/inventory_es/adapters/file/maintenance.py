@@ -43,8 +43,10 @@ class Maintenance:
         return self._index.end.position - self._people.end.position
 
     def begin(self) -> None:
-        """After opening: doubt the people's files if the journal had to be recovered."""
-        if self._journal.was_recovered:
+        """After opening: doubt the people's files if the journal had to be recovered, unless nothing was ever stored."""
+        if self._index.end.position == 0:
+            self._people.trust_empty()
+        elif self._journal.was_recovered:
             self._people.distrust(self._index.segment_start)
 
     def doubt_all(self) -> None:
@@ -72,20 +74,22 @@ class Maintenance:
         """Write all that is due, and the index file of the current segment, for a quick opening."""
         self._not_written.clear()
         tail = self._index.end
-        while not self.tidy(tail, max_events=_CHUNK):
-            pass
-        tables = self._index.current()
-        if tables:
-            self._write(tail.segment, tables)
-        self._people.close()
+        try:
+            while not self.tidy(tail, max_events=_CHUNK):
+                pass
+            tables = self._index.current()
+            if tables:
+                self._write(tail.segment, tables)
+        finally:
+            self._people.close()
 
     def _write(self, segment: int, tables: Sequence[IndexTable]) -> None:
         try:
             with self._journal.exclusive():
                 table = self._index.write(segment, tables)
-        except OSError as problem:
+        except (OSError, CorruptStoreError) as problem:
             self._not_written.add(segment)
-            _logger.warning("index_not_written", extra={"store": self._store, "segment": segment, "reason": problem.strerror})
+            _logger.warning("index_not_written", extra={"store": self._store, "segment": segment, "reason": str(problem)})
             return
         with self._mutex:
             self._index.replace(segment, table)

@@ -30,7 +30,9 @@ _FLAGS: dict[OpenMode, int] = {
 
 
 class OperatingSystemFile(File):
-    """An open regular file. Any number of threads may read it at once."""
+    """An open regular file. Any number of threads may read it at once. One that nobody holds any more closes itself."""
+
+    _descriptor: int = -1
 
     def __init__(self, path: str, flags: int) -> None:
         self._path = path
@@ -80,6 +82,9 @@ class OperatingSystemFile(File):
         if descriptor >= 0:
             os.close(descriptor)
 
+    def __del__(self) -> None:
+        self.close()
+
 
 class OperatingSystemLockFile(OperatingSystemFile, LockFile):
     """A file with a ``flock``.
@@ -94,7 +99,7 @@ class OperatingSystemLockFile(OperatingSystemFile, LockFile):
         cls = OperatingSystemLockFile
         if cls._open is None:
             cls._open = WeakSet()
-            os.register_at_fork(after_in_child=_close_inherited)
+            os.register_at_fork(after_in_child=cls.close_all)
         cls._open.add(self)
 
     @classmethod
@@ -170,7 +175,3 @@ def _sync(descriptor: int) -> None:
         fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
     else:
         os.fdatasync(descriptor)
-
-
-def _close_inherited() -> None:
-    OperatingSystemLockFile.close_all()

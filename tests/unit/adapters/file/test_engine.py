@@ -20,7 +20,7 @@ from inventory_es.ports.errors import (
 from inventory_es.ports.records import AppendResult, NewEvent, StreamWrite
 from inventory_es.testing.crash.disk import Disk
 from inventory_es.testing.crash.faults import Failure, FaultPlan
-from inventory_es.testing.crash.simfs import SimFS
+from inventory_es.testing.crash.simfs import Primitive, SimFS
 
 A, B = StreamId("inventory", "a", "x"), StreamId("inventory", "b", "x")
 
@@ -264,3 +264,39 @@ def test_an_error_keeps_what_the_system_said() -> None:
         bench.open()
     assert isinstance(problem.value.__cause__, OSError)
     assert problem.value.__cause__.errno == errno.EIO
+
+
+def test_a_reader_may_see_a_line_before_its_writer_has_indexed_it() -> None:
+    bench = Bench()
+    seen: list[int] = []
+
+    def look(done: Primitive) -> None:
+        if done.write is not None and done.path == "/stock/.lock" and b'"dirty":0' in done.write.data and engines:
+            seen.append(len(engines[0].read_all(after=0, limit=9).events))
+
+    engines: list[FileStoreEngine] = []
+    engines.append(FileStoreEngine.open("/stock", creation_id="1", file_system=SimFS(bench.disk, observer=look)))
+    for number in (1, 2, 3):
+        engines[0].commit([write(A, number - 1, number)])
+    assert seen == [1, 2, 3]
+    assert versions(engines[0], A) == [1, 2, 3]
+
+
+def test_a_handle_that_a_fork_inherited_says_so_and_leaves_the_files_alone() -> None:
+    bench = Bench()
+    engine = bench.open()
+    engine.commit([write(A, 0, 1)])
+    engine._process -= 1
+    with pytest.raises(StoreClosedError, match="inherited by fork"):
+        engine.head()
+    engine.close()
+    assert SimFS(bench.disk).list_directory("/stock/events") == [".lock"]
+
+
+def test_events_at_different_times_keep_theirs() -> None:
+    engine = Bench().open()
+    times = [datetime(2026, 1, 5, 9, n, tzinfo=UTC) for n in (0, 0, 1, 0)]
+    events = [NewEvent(UUID(int=n + 1), "Happened", 1, time, b"{}") for n, time in enumerate(times)]
+    shared = [attrs.evolve(event, recorded_at=times[0]) for event in events[:2]] + events[2:]
+    engine.commit([[StreamWrite(A, 0, shared)]])
+    assert [event.recorded_at for event in engine.read_stream(A, limit=9).events] == times

@@ -10,7 +10,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from inventory_es.adapters.file import FileEventStore, FileStoreEngine, open_file, open_file_event_store
+from inventory_es.adapters.file import FileEventStore, FileStoreEngine, commit_writer, open_file, open_file_event_store
 from inventory_es.adapters.file.operating_system import _FLAGS, OperatingSystem, OperatingSystemFile
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import AppendResult, File, NewEvent, OpenMode, StreamWrite
@@ -106,10 +106,32 @@ def test_a_caller_cancelled_while_queued_is_withdrawn(tmp_path: Path, backend: s
                 async with anyio.create_task_group() as cancelled:
                     cancelled.start_soon(store.append, write(B, 0, 2))
                     await anyio.wait_all_tasks_blocked()
+                    tasks.start_soon(store.append, write(A, 1, 3))
+                    await anyio.wait_all_tasks_blocked()
+                    cancelled.start_soon(store.append, write(B, 0, 4))
+                    await anyio.wait_all_tasks_blocked()
                     cancelled.cancel_scope.cancel()
                 system.open_gate()
-            await store.append(write(A, 1, 3))
             assert await numbers(store) == [1, 3]
+            assert system.passed == 2
+
+    anyio.run(main, backend=backend)
+
+
+def test_when_all_that_waited_are_withdrawn_nothing_is_committed(tmp_path: Path, backend: str) -> None:
+    system = Gated()
+
+    async def main() -> None:
+        async with open_file_event_store(tmp_path / "stock", file_system=system) as store, anyio.create_task_group() as tasks:
+            system.close_gate("sync")
+            tasks.start_soon(store.append, write(A, 0, 1))
+            await wait_until(system.entered)
+            async with anyio.create_task_group() as cancelled:
+                cancelled.start_soon(store.append, write(B, 0, 2))
+                await anyio.wait_all_tasks_blocked()
+                cancelled.cancel_scope.cancel()
+            system.open_gate()
+        assert system.passed == 1
 
     anyio.run(main, backend=backend)
 
@@ -165,6 +187,8 @@ def test_a_group_has_one_outcome_for_each_append(tmp_path: Path, backend: str) -
             outcomes = await store.append_group([write(A, 0, 1), write(A, 0, 2), write(B, 0, 3)])
             assert outcomes == [AppendResult(1, {A: 1}), ConcurrencyError(stream=A, expected=0, actual=1), AppendResult(2, {B: 1})]
             assert await store.append_group([]) == []
+            with pytest.raises(ConcurrencyError):
+                await store.append(write(A, 0, 9))
 
     anyio.run(main, backend=backend)
 
@@ -281,3 +305,29 @@ def test_a_store_that_can_t_tidy_says_so_and_serves(
 
     anyio.run(main, backend=backend)
     assert "store_not_tidied" in {record.message for record in caplog.records}
+
+
+def test_under_steady_load_people_s_files_are_not_left_behind(tmp_path: Path, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commit_writer, "_MAX_BACKLOG", 2)
+    monkeypatch.setattr(commit_writer, "_IDLE", 3600.0)
+
+    async def main() -> None:
+        async with open_file_event_store(tmp_path / "stock") as store:
+            for number in range(1, 5):
+                await store.append(write(A, number - 1, number))
+            assert (tmp_path / "stock" / "events" / "s-a.jsonl").read_bytes().count(b"\n") == 3
+
+    anyio.run(main, backend=backend)
+
+
+def test_a_handle_that_a_fork_inherited_closes_without_its_writer(tmp_path: Path, backend: str) -> None:
+    async def main() -> None:
+        async with open_file_event_store(tmp_path / "stock") as store:
+            assert store.capabilities.durability == "power"
+            store._engine._process -= 1
+            with pytest.raises(StoreClosedError, match="inherited by fork"):
+                await store.append(write(A, 0, 1))
+            with pytest.raises(StoreClosedError, match="inherited by fork"):
+                await store.head()
+
+    anyio.run(main, backend=backend)

@@ -91,7 +91,10 @@ def test_colliding_keys_are_all_given_by_a_growing_table() -> None:
     table = GrowingTable(1, 1, JournalTail(1, 0, 0, 0))
     for version, key in enumerate([9, 9, 10, 9, (1 << 64) - 1, (1 << 64) - 1], 1):
         table.add("s", version, key, 0, 0, 1)
-    assert [sorted(table.rows(key)) for key in (9, 10, (1 << 64) - 1, 8)] == [[0, 1, 3], [2], [4, 5], []]
+    joined = GrowingTable(1, 1, JournalTail(1, 0, 0, 0))
+    joined.take_in(sealed(table))
+    for whole in (table, joined, sealed(joined)):
+        assert [sorted(whole.rows(key)) for key in (9, 10, (1 << 64) - 1, 8)] == [[0, 1, 3], [2], [4, 5], []]
 
 
 def test_keys_do_not_depend_on_the_process() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from inventory_es.adapters.file.journal import Journal, UncertainWriteError
+from inventory_es.adapters.file.journal_segments import MAX_OPEN
 from inventory_es.adapters.file.journal_state import JournalTail, read_state, write_state
 from inventory_es.adapters.file.operating_system import OperatingSystem
 from inventory_es.ports.errors import CorruptStoreError
@@ -209,6 +210,24 @@ def test_missing_durable_bytes_are_refused(bench: Bench) -> None:
     bench.segment().write_bytes(bench.segment().read_bytes()[:-1])
     with pytest.raises(CorruptStoreError, match="1 durable bytes are missing"), bench.journal().exclusive():
         pytest.fail("it must not open")
+
+
+def test_durable_bytes_that_go_missing_are_refused_when_read(bench: Bench) -> None:
+    journal = bench.journal()
+    first = write(journal, 1)
+    write(journal, 1)
+    bench.segment().write_bytes(bench.segment().read_bytes()[: first.offset])
+    with pytest.raises(CorruptStoreError, match=f"byte {first.offset}: {first.offset} durable bytes are missing"):
+        numbers(journal)
+
+
+def test_handles_of_old_segments_are_dropped(bench: Bench) -> None:
+    journal = bench.journal(segment_bytes=1)
+    write(journal, MAX_OPEN + 6)
+    assert numbers(journal) == list(range(1, MAX_OPEN + 7))
+    open_files = [entry.resolve() for entry in Path("/dev/fd").iterdir()]
+    assert len([path for path in open_files if path.suffix == ".jsonl"]) <= MAX_OPEN + 1
+    assert numbers(journal) == list(range(1, MAX_OPEN + 7))
 
 
 def test_a_missing_segment_is_refused(bench: Bench) -> None:

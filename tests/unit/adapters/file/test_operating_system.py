@@ -1,11 +1,14 @@
 import errno
+import fcntl
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from inventory_es.adapters.file.operating_system import OperatingSystem, new_creation_id
+from inventory_es.adapters.file.operating_system import OperatingSystem, OperatingSystemFile, OperatingSystemLockFile, new_creation_id
 from inventory_es.ports.file_system import OpenMode
 
 FS = OperatingSystem()
@@ -133,3 +136,38 @@ def test_a_child_keeps_no_lock_of_its_parent(tmp_path: Path) -> None:
 
 def test_creation_ids_differ() -> None:
     assert len({new_creation_id() for _ in range(100)}) == 100
+
+
+def test_on_macos_a_sync_goes_through_to_the_drive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(fcntl, "F_FULLFSYNC", 51, raising=False)
+    monkeypatch.setattr(fcntl, "fcntl", lambda _descriptor, request: asked.append(request))
+    file = FS.open(f"{tmp_path}/f", "create")
+    file.sync()
+    FS.sync_directory(str(tmp_path))
+    file.close()
+    assert asked == [51, 51]
+
+
+def test_a_file_that_nobody_holds_is_closed(tmp_path: Path) -> None:
+    file = FS.open(f"{tmp_path}/f", "create")
+    assert isinstance(file, OperatingSystemFile)
+    descriptor = file._descriptor
+    os.fstat(descriptor)
+    del file
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
+
+
+def test_another_platform_is_told_what_to_use() -> None:
+    program = "import sys; sys.modules['fcntl'] = None; sys.platform = 'win32'; import inventory_es.adapters.file"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert "ImportError: the file adapters need Linux or macOS, not win32: use 'sqlite:' here" in done.stderr
+
+
+def test_what_a_child_does_first_is_to_close_inherited_locks(tmp_path: Path) -> None:
+    lock = FS.open_lock(f"{tmp_path}/l")
+    OperatingSystemLockFile.close_all()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        lock.size()

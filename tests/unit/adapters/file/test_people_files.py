@@ -9,8 +9,10 @@ from uuid import UUID
 
 import pytest
 
+from inventory_es.adapters.file import maintenance
 from inventory_es.adapters.file.engine import FileStoreEngine
 from inventory_es.adapters.file.file_names import file_name
+from inventory_es.adapters.file.operating_system import OperatingSystem
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import StoreClosedError
 from inventory_es.ports.records import NewEvent, StreamWrite
@@ -99,7 +101,9 @@ def test_several_handles_write_each_line_once(bench: Bench) -> None:
     bench.assert_complete()
 
 
-@pytest.mark.parametrize("ending", [b"", b'{"event_id":"tor', b"\0" * 100, b"\n\n", b'{"stream":"other-x","version":9}\n', b"\xff\n"])
+@pytest.mark.parametrize(
+    "ending", [b"", b'{"event_id":"tor', b"\0" * 100, b"\n\n", b'{"stream":"other-x","version":9}\n', b"\xff\n", b"\0" * 100_000]
+)
 def test_what_a_crash_left_is_made_good(bench: Bench, ending: bytes) -> None:
     engine = bench.open()
     bench.append(engine, 10)
@@ -136,3 +140,23 @@ def test_a_link_in_place_of_a_file_is_not_followed(bench: Bench, tmp_path: Path)
     assert engine.tidy()
     assert (tmp_path / "secret").read_bytes() == b"precious"
     assert len(engine.read_all(after=0, limit=9).events) == 2
+
+
+def test_while_another_handle_is_at_it_there_is_nothing_to_do(bench: Bench) -> None:
+    engine = bench.open()
+    bench.append(engine, 2)
+    lock = OperatingSystem().open_lock(str(bench.path / "events" / ".lock"))
+    lock.acquire()
+    assert engine.tidy()
+    assert not bench.file(STREAMS[0]).exists()
+    lock.close()
+    assert engine.tidy()
+    bench.assert_complete()
+
+
+def test_much_is_written_in_pieces_at_the_end(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maintenance, "_CHUNK", 3)
+    engine = bench.open()
+    bench.append(engine, 10)
+    engine.close()
+    bench.assert_complete()

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,20 @@ def test_a_missing_journal_is_no_empty_store(tmp_path: Path) -> None:
     (tmp_path / "journal").rmdir()
     with pytest.raises(CorruptStoreError, match="the journal's folder is missing"):
         open_folder(FS, str(tmp_path), creation_id="x")
+
+
+def test_a_store_that_another_process_fills_meanwhile_is_left_as_it_is(tmp_path: Path) -> None:
+    open_folder(FS, str(tmp_path), creation_id="x")
+
+    class Late(OperatingSystem):
+        looks = 0
+
+        def list_directory(self, path: str) -> Sequence[str]:
+            if path.endswith("journal"):
+                self.looks += 1
+                return [] if self.looks == 1 else ["00000000000000000001.jsonl"]
+            return super().list_directory(path)
+
+    before = snapshot(tmp_path)
+    assert open_folder(Late(), str(tmp_path), creation_id="y").creation_id == "x"
+    assert snapshot(tmp_path) == before
