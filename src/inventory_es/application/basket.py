@@ -1,6 +1,6 @@
 """Several commands, all accepted or none: one atomic append over their streams, with a host's own writes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from inventory_es.application.deciding import Decided, decide_request
 from inventory_es.application.lane_worker import RETRIED
@@ -21,6 +21,25 @@ from inventory_es.ports.errors import (
 )
 
 
+class _Line:
+    """What a basket does to one inventory: its commands, in the order given, and its state, once it is loaded."""
+
+    __slots__ = ("ids", "inventory_id", "is_fresh", "requests", "state", "version")
+
+    state: WarmState
+
+    def __init__(self, inventory_id: InventoryId) -> None:
+        self.inventory_id = inventory_id
+        self.ids = EventIds(inventory_id.stream)
+        self.requests: list[CommandRequest] = []
+        self.version = 0
+        self.is_fresh = False
+
+    @property
+    def waiting(self) -> list[CommandRequest]:
+        return [one for one in self.requests if one.outcome is None]
+
+
 class Basket:
     """One all-or-nothing set of commands on its way. Its caller holds the lanes of all its inventories, shielded.
 
@@ -34,12 +53,16 @@ class Basket:
         self._tools = tools
         self._requests = requests
         self._writes = writes
-        self._lines: dict[InventoryId, list[CommandRequest]] = {}
+        self._line_of: list[_Line] = []
+        lines: dict[InventoryId, _Line] = {}
         for one in requests:
-            self._lines.setdefault(one.command.inventory_id, []).append(one)
-        self._ids = {inventory_id: EventIds(inventory_id.stream) for inventory_id in self._lines}
-        self._states: dict[InventoryId, WarmState] = {}
-        self._fresh: set[InventoryId] = set()
+            inventory_id = one.command.inventory_id
+            line = lines.get(inventory_id)
+            if line is None:
+                line = lines[inventory_id] = _Line(inventory_id)
+            line.requests.append(one)
+            self._line_of.append(line)
+        self._lines = sorted(lines.values(), key=lambda one: one.inventory_id.stream)
         self._looked_up: set[CommandRequest] = set()
         self._unknown: AppendOutcomeUnknownError | None = None
 
@@ -51,8 +74,8 @@ class Basket:
             ConcurrencyError: a stream of the host's own moved, or others kept winning. Nothing was written.
             AppendOutcomeUnknownError: perhaps written; send the same commands and writes again.
         """
-        for inventory_id in sorted(self._ids, key=lambda one: one.stream):
-            await self._load(inventory_id)
+        for line in self._lines:
+            await self._load(line)
         if not self._tools.capabilities.unique_event_ids:
             for request in self._requests:
                 request.look_up = request.named
@@ -77,16 +100,16 @@ class Basket:
                     raise (self._unknown or problem) from problem
 
     def _keep_states(self) -> None:
-        for inventory_id, state in self._states.items():
-            state.inventory.settle()
-            self._tools.warm.put_back(inventory_id.stream, state)
+        for line in self._lines:
+            line.state.inventory.settle()
+            self._tools.warm.put_back(line.inventory_id.stream, line.state)
 
-    async def _load(self, inventory_id: InventoryId) -> None:
-        state = self._tools.warm.take(inventory_id.stream)
+    async def _load(self, line: _Line) -> None:
+        state = self._tools.warm.take(line.inventory_id.stream)
         if state is None:
-            state = await self._tools.reader.load(inventory_id)
-            self._fresh.add(inventory_id)
-        self._states[inventory_id] = state
+            state = await self._tools.reader.load(line.inventory_id)
+            line.is_fresh = True
+        line.state = state
 
     async def _attempt(self) -> bool:
         """Decide and append once.
@@ -95,62 +118,71 @@ class Basket:
             ``False``: something was learned on the way; decide again.
         """
         await self._look_up([one for one in self._waiting if one.look_up])
-        for inventory_id, lines in self._lines.items():
-            mine = [one for one in lines if one.outcome is None]
-            await prepare(self._tools, self._states[inventory_id], mine, ids=self._ids[inventory_id])
-        versions = {inventory_id: state.inventory.version for inventory_id, state in self._states.items()}
-        for state in self._states.values():
-            state.inventory.settle()
-            state.inventory.savepoint()
+        await self._prepare()
         decided = self._decide()
-        doubts = [one for one in decided if not one.events and self._in_doubt(one.request)]
-        refused = [one for one in decided if one.refusal is not None]
+        refused = [one for _, one in decided if one.refusal is not None]
+        doubts = [line for line in dict.fromkeys(line for line, one in decided if not one.events) if self._in_doubt(line)]
         if doubts or refused:
             self._rollback()
-            await self._learn([one.request for one in doubts])
+            await self._learn(doubts)
             if not doubts:
                 self._refuse(refused)
             return False
         try:
-            await self._append(decided, versions)
+            await self._append(decided)
         except Exception as problem:
             self._rollback()
             await self._after_failure(problem)
             raise
         return True
 
+    async def _prepare(self) -> None:
+        try:
+            for line in self._lines:
+                await prepare(self._tools, line.state, line.waiting, ids=line.ids)
+        except RETRIED as problem:
+            await self._after_failure(problem)
+            raise
+        for line in self._lines:
+            line.state.inventory.settle()
+            line.state.inventory.savepoint()
+            line.version = line.state.inventory.version
+
     @property
     def _waiting(self) -> list[CommandRequest]:
         return [one for one in self._requests if one.outcome is None]
 
-    def _decide(self) -> list[Decided]:
-        now = self._tools.clock.now()
-        decided: list[Decided] = []
-        for one in self._waiting:
-            inventory_id = one.command.inventory_id
-            at = now if one.happened_at is None else one.happened_at
-            decided.append(decide_request(self._tools, self._states[inventory_id], one, now=at, ids=self._ids[inventory_id]))
+    def _decide(self) -> list[tuple[_Line, Decided]]:
+        now, tools = self._tools.clock.now(), self._tools
+        decided: list[tuple[_Line, Decided]] = []
+        for request, line in zip(self._requests, self._line_of, strict=True):
+            if request.outcome is None:
+                at = now if request.happened_at is None else request.happened_at
+                decided.append((line, decide_request(tools, line.state, request, now=at, ids=line.ids)))
         return decided
 
-    def _in_doubt(self, request: CommandRequest) -> bool:
-        return request.command.inventory_id not in self._fresh or (request.named and request not in self._looked_up)
+    def _in_doubt(self, line: _Line) -> bool:
+        return not line.is_fresh or any(one.named and one not in self._looked_up for one in line.waiting)
 
-    async def _learn(self, requests: Sequence[CommandRequest]) -> None:
-        """Whether their streams moved, and whether they were accepted before: what a refusal or a no-op rests on."""
-        for inventory_id in {one.command.inventory_id for one in requests} - self._fresh:
-            await self._tools.reader.refresh(self._states[inventory_id])
-            self._fresh.add(inventory_id)
-        await self._look_up([one for one in requests if one.named])
+    async def _learn(self, lines: Sequence[_Line]) -> None:
+        """Whether their streams moved, and which of their commands were accepted before: what a refusal or a no-op rests on."""
+        for line in lines:
+            if not line.is_fresh:
+                await self._tools.reader.refresh(line.state)
+                line.is_fresh = True
+        await self._look_up([one for line in lines for one in line.waiting if one.named])
 
     async def _look_up(self, requests: Sequence[CommandRequest]) -> None:
-        by_inventory: dict[InventoryId, list[CommandRequest]] = {}
-        for request in requests:
-            by_inventory.setdefault(request.command.inventory_id, []).append(request)
-        for inventory_id, mine in by_inventory.items():
-            found = await self._tools.replay_check.look_up(inventory_id.stream, mine)
-            for request, outcome in found.items():
-                request.outcome = outcome
-        self._looked_up.update(requests)
+        if not requests:
+            return
+        asked = set(requests)
+        for line in self._lines:
+            mine = [one for one in line.requests if one in asked]
+            if mine:
+                found = await self._tools.replay_check.look_up(line.inventory_id.stream, mine)
+                for request, outcome in found.items():
+                    request.outcome = outcome
+        self._looked_up |= asked
         reused = [(at, one.outcome) for at, one in enumerate(self._requests) if isinstance(one.outcome, RejectionError)]
         if reused:
             raise CommandsRejectedError(rejections=tuple(why for _, why in reused), indexes=tuple(at for at, _ in reused))
@@ -164,13 +196,13 @@ class Basket:
         indexes = tuple(self._requests.index(one.request) for one in refused)
         raise CommandsRejectedError(rejections=tuple(rejections), indexes=indexes)
 
-    async def _append(self, decided: Sequence[Decided], versions: Mapping[InventoryId, int]) -> None:
-        drafted: dict[InventoryId, list[NewEvent]] = {}
-        for one in decided:
+    async def _append(self, decided: Sequence[tuple[_Line, Decided]]) -> None:
+        drafted: dict[_Line, list[NewEvent]] = {}
+        for line, one in decided:
             if one.drafted:
-                drafted.setdefault(one.request.command.inventory_id, []).extend(one.drafted)
-        writes = [StreamWrite(inventory_id.stream, versions[inventory_id], events) for inventory_id, events in drafted.items()]
-        position = max((state.position for state in self._states.values()), default=0)
+                drafted.setdefault(line, []).extend(one.drafted)
+        writes = [StreamWrite(line.inventory_id.stream, line.version, events) for line, events in drafted.items()]
+        position = max((line.state.position for line in self._lines), default=0)
         if writes or self._writes:
             result = await self._tools.committer.append((*writes, *self._writes))
             if result.replayed and writes:
@@ -178,31 +210,29 @@ class Basket:
                     stream=writes[0].stream, event_id=writes[0].events[0].event_id, problem="was stored earlier, with the whole append"
                 )
             position = result.position
-        for inventory_id in drafted:
-            self._states[inventory_id].position = position
-        for one in decided:
+        for line in drafted:
+            line.state.position = position
+        for _, one in decided:
             one.request.outcome = one.outcome(position)
 
     def _rollback(self) -> None:
-        for state in self._states.values():
-            state.inventory.rollback(0)
+        for line in self._lines:
+            line.state.inventory.rollback(0)
 
     async def _after_failure(self, problem: Exception) -> None:
-        self._fresh.clear()
+        for line in self._lines:
+            line.is_fresh = False
         self._looked_up.clear()
         if isinstance(problem, AppendOutcomeUnknownError):
             command = self._waiting[0].command if len(self._waiting) == 1 else None
             self._unknown = AppendOutcomeUnknownError(store=problem.store, reason=problem.reason, command=command)
-        if isinstance(problem, EventIdCollisionError | AppendOutcomeUnknownError):
-            for one in self._waiting:
-                one.look_up = True
-        if isinstance(problem, ConcurrencyError):
-            for inventory_id, state in self._states.items():
-                if inventory_id.stream == problem.stream:
-                    await self._tools.reader.refresh(state)
-        elif isinstance(problem, RETRIED):
-            for state in self._states.values():
-                await self._tools.reader.refresh(state)
+        for one in self._waiting:
+            one.look_up = one.named or isinstance(problem, EventIdCollisionError | AppendOutcomeUnknownError)
+        moved = problem.stream if isinstance(problem, ConcurrencyError) else None
+        if isinstance(problem, RETRIED):
+            for line in self._lines:
+                if moved is None or line.inventory_id.stream == moved:
+                    await self._tools.reader.refresh(line.state)
 
     def _may_retry(self, problem: Exception) -> bool:
         if isinstance(problem, ConcurrencyError | EventIdCollisionError):

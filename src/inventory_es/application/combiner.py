@@ -10,11 +10,12 @@ Synchronization-Parallelism Tradeoff, SPAA 2010); here the "processors" are task
 
 The leader serves others, so it must not be cancelled half way: it runs shielded, and its own cancellation is delivered when
 its batch is done. A follower that is cancelled while waiting is withdrawn; once taken, its outcome is unknown to it and
-the batch goes on.
+the batch goes on. No shield holds against asyncio's own ``Task.cancel``, which ``asyncio.timeout`` and many hosts use: a leader
+that it interrupts puts back those whom it left unserved, for the next leader.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
 import anyio
@@ -29,14 +30,16 @@ class Ticket(Generic[T]):
         item: what is to be served.
         alone: whether it is to be served in a batch of its own.
         leads: whether its caller was handed the lead.
+        left: whether its caller was cancelled and is gone.
     """
 
-    __slots__ = ("_event", "alone", "item", "leads")
+    __slots__ = ("_event", "alone", "item", "leads", "left")
 
     def __init__(self, item: T, *, alone: bool = False) -> None:
         self.item: T = item
         self.alone: bool = alone
         self.leads: bool = False
+        self.left: bool = False
         self._event: anyio.Event | None = None
 
     async def wait(self) -> None:
@@ -81,6 +84,7 @@ class Combiner(Generic[T]):
         try:
             await ticket.wait()
         except BaseException:
+            ticket.left = True
             if ticket.leads:
                 self._waiting.remove(ticket)
                 self.hand_over()
@@ -95,6 +99,10 @@ class Combiner(Generic[T]):
         while self._waiting and len(batch) < limit and not batch[0].alone and not self._waiting[0].alone:
             batch.append(self._waiting.popleft())
         return batch
+
+    def put_back(self, tickets: Iterable[Ticket[T]]) -> None:
+        """Queue taken tickets again, before all others, in their order. Those whose callers are gone stay out."""
+        self._waiting.extendleft(reversed([ticket for ticket in tickets if not ticket.left]))
 
     def hand_over(self) -> None:
         """Give up the lead, to the first that waits."""

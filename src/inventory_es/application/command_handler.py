@@ -100,16 +100,13 @@ class CommandHandler:
                 way_out="execute the commands one by one under reservation ids of your own, and release what was held when one is refused",
             )
         started = self._monotonic() if self._observers.of_commands else 0.0
-        lanes = await self._lanes.enter(inventories)
         try:
-            with anyio.CancelScope(shield=True):
-                await Basket(self._tools, requests, writes).execute()
+            await self._fill(Basket(self._tools, requests, writes), inventories)
         except Exception as problem:
             for request in requests:
                 request.outcome = problem
             raise
         finally:
-            lanes.leave()
             if self._observers.of_commands:
                 for request in requests:
                     self._observers.command_finished(self._record(request, started))
@@ -125,6 +122,14 @@ class CommandHandler:
         request = ReadRequest(read)
         await self._serve(inventory_id, request)
         return cast(tuple[T], _unwrap(request.outcome))[0]
+
+    async def _fill(self, basket: Basket, inventories: Sequence[InventoryId]) -> None:
+        lanes = await self._lanes.enter(inventories)
+        try:
+            with anyio.CancelScope(shield=True):
+                await basket.execute()
+        finally:
+            lanes.leave()
 
     async def _serve(self, inventory_id: InventoryId, request: Request) -> None:
         if self._tools.settings.lanes:

@@ -6,6 +6,7 @@ from inventory_es.application.combiner import Combiner, Ticket
 from inventory_es.application.observers import AppendFinished, Observers
 from inventory_es.domain.errors import InventoryError
 from inventory_es.ports import AppendResult, EventStore, GroupCommit, StreamWrite
+from inventory_es.ports.errors import AppendOutcomeUnknownError
 
 MAX_GROUPS = 512
 """Independent appends in one commit at most, so that one commit's time stays bounded."""
@@ -40,22 +41,20 @@ class Committer:
         append = _Append(writes)
         if self._group_store is None:
             await self._one(append)
-        elif await self._combiner.join(ticket := Ticket(append)):
-            batch = [ticket]
+        elif await self._combiner.join(Ticket(append)):
+            _, *others = batch = self._combiner.take(MAX_GROUPS)
             try:
-                batch = self._combiner.take(MAX_GROUPS)
                 await self._many(self._group_store, [one.item for one in batch])
             finally:
-                for one in batch:
-                    if one is not ticket:
-                        one.wake()
+                for one in others:
+                    one.wake()
                 self._combiner.hand_over()
         if isinstance(append.outcome, AppendResult):
             return append.outcome
-        if append.outcome is None:
-            msg = "an append was left without an outcome"
-            raise RuntimeError(msg)
-        raise append.outcome
+        raise append.outcome or self._interrupted()
+
+    def _interrupted(self) -> AppendOutcomeUnknownError:
+        return AppendOutcomeUnknownError(store=type(self._store).__name__, reason="the task that carried the append was interrupted")
 
     async def _many(self, store: GroupCommit, appends: Sequence[_Append]) -> None:
         if len(appends) == 1:

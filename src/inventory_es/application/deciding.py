@@ -100,8 +100,10 @@ def _check(tools: Tools, inventory: Inventory, request: CommandRequest, now: dat
 
 def _check_size(tools: Tools, drafted: Sequence[NewEvent]) -> None:
     limits = tools.capabilities
-    largest = max(event.size for event in drafted)
-    if largest > limits.max_event_bytes:
-        raise AppendTooLargeError(limit_name="event bytes", limit=limits.max_event_bytes, actual=largest)
+    sizes = [event.size for event in drafted]
+    if max(sizes) > limits.max_event_bytes:
+        raise AppendTooLargeError(limit_name="event bytes", limit=limits.max_event_bytes, actual=max(sizes))
+    if sum(sizes) > limits.max_append_bytes:
+        raise AppendTooLargeError(limit_name="bytes", limit=limits.max_append_bytes, actual=sum(sizes))
     if len(drafted) > limits.max_append_events:
         raise AppendTooLargeError(limit_name="events", limit=limits.max_append_events, actual=len(drafted))

@@ -43,7 +43,9 @@ class LaneWorker:
         self._tools = tools
 
     async def serve(self, inventory_id: InventoryId, requests: Sequence[Request]) -> None:
-        """Give every request its outcome. Raises nothing but cancellation: a failure is an outcome."""
+        """Give every request its outcome. Raises nothing but an interruption, such as asyncio's own cancellation, which no shield
+        stops: those without an outcome may be served again then, and are looked up first.
+        """
         batch = _Batch(inventory_id, requests, look_up=not self._tools.capabilities.unique_event_ids)
         stream = inventory_id.stream
         state = self._tools.warm.take(stream)
@@ -55,6 +57,9 @@ class LaneWorker:
                 await self._attempt(batch, state)
         except Exception as problem:  # noqa: BLE001  # it becomes the outcome of everyone who waits
             batch.fail(problem)
+        except BaseException:
+            batch.interrupt(type(self._tools.store).__name__)
+            raise
         else:
             state.inventory.settle()
             self._tools.warm.put_back(stream, state)
@@ -65,6 +70,7 @@ class LaneWorker:
         await tools.wait(batch.attempt)
         decided: list[Decided] = []
         savepoint: int | None = None
+        position = state.position
         try:
             if batch.attempt > 1 and not batch.is_fresh:
                 await tools.reader.refresh(state)
@@ -86,12 +92,15 @@ class LaneWorker:
         except RETRIED as problem:
             if savepoint is not None:
                 inventory.rollback(savepoint)
+                state.position = position
             batch.look_up_again(decided, problem)
             if batch.attempt >= tools.settings.max_attempts or not batch.may_retry(problem):
-                raise
+                batch.fail(problem, reads=isinstance(problem, StoreUnavailableError))
             return
         inventory.settle()
         state.position = position
+        batch.is_fresh = True
+        batch.answer_reads()
         await self._answer(batch, decided, position)
         batch.settled()
 
@@ -121,7 +130,12 @@ class LaneWorker:
         if batch.reads:
             at = time_for(state.inventory, self._tools.clock.now())
             for read in batch.reads:
-                read.answer = read.read(state, at)
+                try:
+                    read.answer = (read.read(state, at),)
+                except Exception as problem:  # noqa: BLE001  # this question's answer
+                    read.answer = problem
+            if batch.is_fresh:
+                batch.answer_reads()
 
     async def _look_up(self, batch: "_Batch", requests: Sequence[CommandRequest]) -> None:
         if requests:
@@ -131,8 +145,9 @@ class LaneWorker:
             batch.prune()
 
     async def _answer(self, batch: "_Batch", decided: Sequence[Decided], position: int) -> None:
-        for read in batch.reads:
-            read.outcome = (read.answer,)
+        for one in decided:
+            if one.events:
+                one.request.outcome = one.outcome(position)
         await self._look_up(batch, [one.request for one in decided if one.request.named and not one.events])
         for one in decided:
             if one.request.outcome is None:
@@ -142,7 +157,7 @@ class LaneWorker:
 class _Batch:
     """The requests of one serving that have no outcome yet."""
 
-    __slots__ = ("attempt", "commands", "ids", "is_fresh", "reads", "unknown")
+    __slots__ = ("_always_look_up", "attempt", "commands", "ids", "is_fresh", "reads")
 
     def __init__(self, inventory_id: InventoryId, requests: Sequence[Request], *, look_up: bool) -> None:
         self.ids = EventIds(inventory_id.stream)
@@ -150,10 +165,10 @@ class _Batch:
         self.reads = [one for one in requests if isinstance(one, ReadRequest)]
         self.attempt = 0
         self.is_fresh = False
-        self.unknown: AppendOutcomeUnknownError | None = None
+        self._always_look_up = look_up
         for one in self.commands:
-            one.batch_size = len(requests)
-            one.look_up = one.look_up or (look_up and one.named)
+            one.batch_size = len(self.commands)
+        self._look_up_named()
 
     @property
     def waits(self) -> bool:
@@ -169,41 +184,62 @@ class _Batch:
         """The state was stale, and is not any more; that is no failed attempt."""
         self.attempt -= 1
         self.is_fresh = True
+        self._look_up_named()
 
     def settled(self) -> None:
         """An attempt stood: the state is what the store has."""
         self.attempt = 0
-        self.is_fresh = True
         self.prune()
+
+    def answer_reads(self) -> None:
+        """The state that the questions were answered from is what the store has."""
+        for read in self.reads:
+            read.outcome = read.answer
+        self.reads = []
 
     def look_up_again(self, decided: Sequence[Decided], problem: Exception) -> None:
         """After a failed append: commands that may be stored already are looked up before they are decided again."""
         self.is_fresh = False
         if isinstance(problem, AppendOutcomeUnknownError):
-            self.unknown = problem
-        for one in decided:
-            request = one.request
-            if isinstance(problem, AppendOutcomeUnknownError):
-                request.maybe_stored = request.maybe_stored or bool(one.events)
-            if request.named or request.maybe_stored or isinstance(problem, EventIdCollisionError):
+            for one in decided:
+                if one.events:
+                    one.request.unknown = problem
+        for request in self.commands:
+            if request.named or request.unknown is not None or isinstance(problem, EventIdCollisionError):
                 request.look_up = True
 
     def may_retry(self, problem: Exception) -> bool:
         """Whether another attempt makes sense: an absent store is waited for only to learn an unknown outcome."""
-        return self.unknown is not None or not isinstance(problem, StoreUnavailableError)
+        return not isinstance(problem, StoreUnavailableError) or any(one.unknown is not None for one in self.commands)
 
-    def fail(self, problem: Exception) -> None:
-        """Give everyone who waits this failure."""
+    def fail(self, problem: Exception, *, reads: bool = True) -> None:
+        """Give everyone who waits this failure, or all but the questions: what befell an append is none of theirs."""
         self.prune()
-        for read in self.reads:
-            read.outcome = _own_copy(problem)
         for request in self.commands:
-            request.outcome = self._failure_of(request, problem)
+            request.outcome = _failure_of(request, problem)
+        for read in self.reads if reads else ():
+            read.outcome = _own_copy(problem)
+        self.prune()
 
-    def _failure_of(self, request: CommandRequest, problem: Exception) -> Exception:
-        if request.maybe_stored and self.unknown is not None:
-            return AppendOutcomeUnknownError(store=self.unknown.store, reason=self.unknown.reason, command=request.command)
-        return _own_copy(problem)
+    def interrupt(self, store: str) -> None:
+        """The task that served them is cancelled: what it was appending is perhaps stored."""
+        unknown = AppendOutcomeUnknownError(store=store, reason="the task that carried the append was interrupted")
+        self.prune()
+        for request in self.commands:
+            request.unknown = request.unknown or unknown
+            request.look_up = True
+
+    def _look_up_named(self) -> None:
+        if self._always_look_up:
+            for request in self.commands:
+                request.look_up = request.look_up or request.named
+
+
+def _failure_of(request: CommandRequest, problem: Exception) -> Exception:
+    unknown = request.unknown or (problem if isinstance(problem, AppendOutcomeUnknownError) else None)
+    if unknown is not None:
+        return AppendOutcomeUnknownError(store=unknown.store, reason=unknown.reason, command=request.command)
+    return _own_copy(problem)
 
 
 def _own_copy(problem: Exception) -> Exception:

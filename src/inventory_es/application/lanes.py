@@ -33,14 +33,16 @@ class Lanes:
         lane = self._lane(inventory_id.stream)
         ticket: Ticket[Request | None] = Ticket(request)
         if await lane.join(ticket):
-            batch = [ticket]
+            _, *others = batch = lane.take(self._max_batch)
             try:
-                batch = lane.take(self._max_batch)
                 with anyio.CancelScope(shield=True):
                     await self._worker.serve(inventory_id, [one.item for one in batch if one.item is not None])
+            except BaseException:
+                lane.put_back(one for one in others if not _is_served(one))
+                raise
             finally:
-                for one in batch:
-                    if one is not ticket:
+                for one in others:
+                    if _is_served(one):
                         one.wake()
                 lane.hand_over()
 
@@ -69,6 +71,10 @@ class Lanes:
 
     def __len__(self) -> int:
         return len(self._open)
+
+
+def _is_served(ticket: Ticket[Request | None]) -> bool:
+    return ticket.item is not None and ticket.item.outcome is not None
 
 
 class LanePass:

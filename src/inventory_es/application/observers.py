@@ -22,7 +22,7 @@ class CommandFinished:
         outcome: ``accepted``, ``replayed``, ``no_op``, ``rejected``, or ``failed`` (a conflict or a fault).
         error: the error's ``code`` where it was rejected or failed.
         seconds: from sending to answering.
-        attempts: how often it was decided, 1 or more; 0 where it failed before.
+        attempts: how often it was decided; 0 where it was answered, or failed, before.
         batch_size: how many commands were decided together with it, itself included.
         version: of the stream after it; 0 where it failed.
     """

@@ -25,14 +25,22 @@ async def prepare(tools: Tools, state: WarmState, requests: Iterable[CommandRequ
             break
     for request in requests:
         command = request.command
-        if isinstance(command, RecordCount) and 0 <= command.observed_version < state.inventory.version:
+        if not isinstance(command, RecordCount) or command.observed_version > state.inventory.version:
+            continue
+        if command.observed_version == state.inventory.version:
+            request.observed_on_hand = state.inventory.units_on_hand
+        else:
             observed = await tools.reader.at_version(command.inventory_id.stream, command.observed_version)
             request.observed_on_hand = 0 if observed is None else tools.reader.event(observed).on_hand
 
 
 async def _close_backlog(tools: Tools, state: WarmState, happened_at: datetime | None, *, ids: EventIds) -> None:
-    """Close due reservations chunk by chunk, each an append of its own, until one chunk is left for the command itself."""
-    inventory, chunk = state.inventory, tools.settings.expiry_chunk
+    """Close due reservations chunk by chunk, each an append of its own, until one chunk is left for the command itself.
+
+    Nothing is done where closing is refused, as it is by a clock that stands behind: each command meets the same refusal.
+    """
+    inventory = state.inventory
+    chunk = max(1, min(tools.settings.expiry_chunk, tools.capabilities.max_append_events // 2))
     while True:
         now = tools.clock.now() if happened_at is None else happened_at
         if len(inventory.due(time_for(inventory, now), limit=chunk + 1)) <= chunk:
@@ -42,7 +50,7 @@ async def _close_backlog(tools: Tools, state: WarmState, happened_at: datetime |
         version, savepoint = inventory.version, inventory.savepoint()
         decided = decide_request(tools, state, sweep, now=now, ids=ids)
         if decided.refusal is not None:
-            raise decided.refusal
+            return
         try:
             result = await tools.committer.append((StreamWrite(inventory.inventory_id.stream, version, decided.drafted),))
         except BaseException:

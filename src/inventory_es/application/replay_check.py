@@ -48,20 +48,23 @@ class ReplayCheck:
             for request in waiting:
                 request.look_up = False
         return {
-            request: await self._first_outcome(request, recorded) for event_id, recorded in found.items() for request in wanted[event_id]
+            request: await self._first_outcome(request, recorded, ids)
+            for event_id, recorded in found.items()
+            for request in wanted[event_id]
         }
 
-    async def _first_outcome(self, request: CommandRequest, first: RecordedEvent) -> Outcome | RejectionError:
+    async def _first_outcome(self, request: CommandRequest, first: RecordedEvent, ids: EventIds) -> Outcome | RejectionError:
         command = request.command
         if self._codec.decode_metadata(first).fingerprint != fingerprint(command):
             return _used_for_something_else(command)
         last = first
         if _may_have_more(command):
             async with aclosing(self._reader.events(first.stream, after=first.version, page=_FOLLOWERS)) as followers:
+                number = 1
                 async for recorded in followers:
-                    if self._codec.decode_metadata(recorded).command_id != command.command_id:
+                    if recorded.event_id != ids.own(command.command_id, number):
                         break
-                    last = recorded
+                    last, number = recorded, number + 1
         return accepted(
             command,
             self._reader.event(last),

@@ -7,6 +7,7 @@ from typing import Any
 from inventory_es.application.context import CommandContext
 from inventory_es.application.warm_states import WarmState
 from inventory_es.domain.commands import Command
+from inventory_es.ports.errors import AppendOutcomeUnknownError
 
 
 class CommandRequest:
@@ -19,7 +20,7 @@ class CommandRequest:
         context: captured in the caller's task.
         happened_at: the time that the caller gives; ``None``: the clock's.
         look_up: whether to look for its stored events before deciding (again).
-        maybe_stored: whether an append that carried it had an unknown outcome.
+        unknown: why nobody knows whether an append that carried it was stored; ``None``: none did so.
         observed_on_hand: for a count of an older version: units on hand then.
         attempts: how often it was decided.
         batch_size: how many requests were served together with it.
@@ -34,10 +35,10 @@ class CommandRequest:
         "expected_version",
         "happened_at",
         "look_up",
-        "maybe_stored",
         "named",
         "observed_on_hand",
         "outcome",
+        "unknown",
     )
 
     def __init__(
@@ -55,7 +56,7 @@ class CommandRequest:
         self.context: CommandContext = context
         self.happened_at: datetime | None = happened_at
         self.look_up: bool = False
-        self.maybe_stored: bool = False
+        self.unknown: AppendOutcomeUnknownError | None = None
         self.observed_on_hand: int | None = None
         self.attempts: int = 0
         self.batch_size: int = 1
@@ -67,7 +68,9 @@ class ReadRequest:
 
     Attributes:
         read: makes the answer from the inventory, its position and the time.
-        outcome: the answer, or the exception to raise.
+        answer: what it would be told on the state as it is folded, not yet known to be current: the answer in a tuple, or the
+            exception to raise.
+        outcome: ``answer``, once it is known to be current; ``None`` while it is not.
     """
 
     __slots__ = ("answer", "outcome", "read")

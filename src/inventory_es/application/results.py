@@ -101,7 +101,7 @@ class StockLevel(_Result):
         due: units of those that are due for expiry: free for whoever asks now.
         available: on_hand − reserved + due: what a reserve now could get.
         version: of the stream; 0 if nothing ever happened.
-        position: of its last event.
+        position: a reader of the feed at or past it has seen this version.
         at: the instant.
     """
 
@@ -135,7 +135,7 @@ class ReservationState(_Result):
         purpose: what for; ``None`` once closed.
         owner_id: for whom; ``None`` once closed.
         version: of the stream that was read.
-        position: of its last event.
+        position: a reader of the feed at or past it has seen this version.
         at: the instant.
     """
 
