@@ -47,6 +47,15 @@ class PeopleFiles:
         """The file of the stream with this text."""
         return f"{self._directory}/{file_name(parse_stream(name))}"
 
+    def trust_empty(self) -> None:
+        """Take it that nothing was ever written, unless the lock file says otherwise: the journal was empty."""
+        self._lock.acquire()
+        try:
+            if read_state(self._lock) is None:
+                write_state(self._lock, self._journal.start, dirty=False)
+        finally:
+            self._lock.release()
+
     def distrust(self, tail: JournalTail) -> None:
         """Have the files compared from this tail on, because a crash may have taken what was written after it."""
         self._lock.acquire()
