@@ -149,7 +149,7 @@ def _no_inventory_id(value: object) -> NoReturn:
 
 
 def _one_of(kind: type[Reason], value: object, *, refused: frozenset[Any] = frozenset()) -> Reason:
-    if type(value) is kind and value not in refused:
+    if type(value) is kind and not (refused and value in refused):
         return value
     for member in kind:
         if member.value == value and member not in refused:

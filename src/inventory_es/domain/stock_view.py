@@ -32,7 +32,9 @@ class StockView:
         self.version: int = inventory.version
         self.due: tuple[OpenReservation, ...] = inventory.due(at)
         self.on_hand: int = inventory.units_on_hand
-        self.reserved: int = inventory.units_reserved - sum(hold.remaining for hold in self.due)
+        self.reserved: int = inventory.units_reserved
+        if self.due:
+            self.reserved -= sum(hold.remaining for hold in self.due)
 
     @property
     def unreserved(self) -> int:

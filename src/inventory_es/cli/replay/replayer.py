@@ -25,7 +25,7 @@ from inventory_es.domain.errors import RejectionError
 from inventory_es.domain.rejections import CommandsRejectedError, InsufficientStockError, NegativeStockError
 from inventory_es.domain.stream_id import StreamId
 
-_MOST_COMMANDS = 1_000
+_MOST_COMMANDS = 2_000
 _MOST_ATTEMPTS = 10
 _COMMANDS_A_LINE = 3
 
