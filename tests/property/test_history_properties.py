@@ -21,8 +21,8 @@ from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, P
 from inventory_es.domain.recorded import Recorded
 from inventory_es.testing.domain.features import FEATURES, features_of
 from inventory_es.testing.domain.history import HISTORY_PROPERTIES, PropertyError, check_history, violations
-from inventory_es.testing.domain.programs import Program, play
-from inventory_es.testing.domain.scenario import START
+from inventory_es.testing.domain.program import Program, play
+from inventory_es.testing.domain.scenarios import START
 from inventory_es.testing.domain.walks import histories, programs
 
 REFUSALS = {

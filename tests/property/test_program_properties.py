@@ -11,9 +11,9 @@ from inventory_es.domain.rejections import InsufficientStockError, PolicyRejecte
 from inventory_es.domain.stock_view import StockView
 from inventory_es.testing.domain.desk import Desk
 from inventory_es.testing.domain.history import PropertyError, check_history
+from inventory_es.testing.domain.program import Call, Program, play, race
 from inventory_es.testing.domain.program_properties import PROGRAM_PROPERTIES, check_program
-from inventory_es.testing.domain.programs import Call, Program, play, race
-from inventory_es.testing.domain.scenario import SHELF, START
+from inventory_es.testing.domain.scenarios import SHELF, START
 from inventory_es.testing.domain.walks import programs
 from inventory_es.testing.faults import FaultKind
 

@@ -10,9 +10,9 @@ from inventory_es.domain.commands import AddStock, CommitStock, ReserveStock
 from inventory_es.domain.errors import RejectionError
 from inventory_es.domain.inventory import CLOSED_KEPT, Inventory
 from inventory_es.domain.recorded import Recorded
-from inventory_es.testing.domain.behaviour import behaviour
-from inventory_es.testing.domain.programs import Program, play
-from inventory_es.testing.domain.scenario import SHELF, START
+from inventory_es.testing.domain.probing import behaviour
+from inventory_es.testing.domain.program import Program, play
+from inventory_es.testing.domain.scenarios import SHELF, START
 from inventory_es.testing.domain.walks import histories, programs
 
 

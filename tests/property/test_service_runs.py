@@ -16,8 +16,8 @@ from inventory_es.domain.commands import AddStock, Command, ReserveStock
 from inventory_es.domain.rejections import InsufficientStockError
 from inventory_es.testing.clock import ManualClock
 from inventory_es.testing.domain.history import PropertyError
-from inventory_es.testing.domain.programs import Call, Program
-from inventory_es.testing.domain.scenario import SHELF, START
+from inventory_es.testing.domain.program import Call, Program
+from inventory_es.testing.domain.scenarios import SHELF, START
 from inventory_es.testing.domain.service_runs import check_service
 from inventory_es.testing.domain.walks import programs
 from inventory_es.testing.faults import Faults, faulty_event_store

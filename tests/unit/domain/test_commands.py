@@ -41,7 +41,7 @@ from inventory_es.domain.rejections import (
     InvalidTtlError,
     QuantityOverflowError,
 )
-from inventory_es.testing.domain.scenario import SHELF, START
+from inventory_es.testing.domain.scenarios import SHELF, START
 from inventory_es.testing.domain.strategies import commands, events
 
 NAMED: dict[str, Any] = {"inventory_id": SHELF, "command_id": "c"}

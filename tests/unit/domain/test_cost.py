@@ -34,7 +34,7 @@ from inventory_es.domain.reasons import AdjustReason, Shortfall
 from inventory_es.domain.recorded import Recorded
 from inventory_es.domain.reservation import OpenReservation
 from inventory_es.domain.snapshot import InventorySnapshot
-from inventory_es.testing.domain.scenario import SHELF, START
+from inventory_es.testing.domain.scenarios import SHELF, START
 
 FEW, MANY = 10, 100_000
 FACTOR = 3  # a heap of 100,000 is 17 deep, one of 10 is 4: a walk over all would be a factor of thousands

@@ -49,7 +49,7 @@ from inventory_es.domain.rejections import (
 )
 from inventory_es.domain.reservation import ClosedReservation, OpenReservation
 from inventory_es.domain.stock_view import StockView
-from inventory_es.testing.domain.scenario import SHELF, START, Scenario, Step, like, scenario
+from inventory_es.testing.domain.scenarios import SHELF, START, Scenario, Step, like, scenario
 
 TICK = timedelta(microseconds=1)
 SECOND = timedelta(seconds=1)

@@ -14,8 +14,8 @@ from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.inventory import Inventory
 from inventory_es.domain.reasons import AdjustReason, Remainder, Shortfall
 from inventory_es.domain.recorded import Recorded
-from inventory_es.testing.domain.programs import Program, play
-from inventory_es.testing.domain.scenario import SHELF, START
+from inventory_es.testing.domain.program import Program, play
+from inventory_es.testing.domain.scenarios import SHELF, START
 from inventory_es.testing.domain.strategies import identifiers, inventory_ids
 from inventory_es.testing.domain.walks import programs
 

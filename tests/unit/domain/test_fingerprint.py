@@ -22,7 +22,7 @@ from inventory_es.domain.commands import (
 from inventory_es.domain.fingerprint import fingerprint
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, Purpose, ReleaseReason, Remainder, Shortfall
-from inventory_es.testing.domain.scenario import START
+from inventory_es.testing.domain.scenarios import START
 from inventory_es.testing.domain.strategies import commands
 
 WHERE = InventoryId("85123A", "berlin")

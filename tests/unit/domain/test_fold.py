@@ -24,7 +24,7 @@ from inventory_es.domain.inventory import Inventory
 from inventory_es.domain.quantity import StockQuantity
 from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, Purpose, ReleaseReason
 from inventory_es.domain.recorded import Recorded
-from inventory_es.testing.domain.scenario import SHELF, START
+from inventory_es.testing.domain.scenarios import SHELF, START
 from inventory_es.testing.domain.walks import histories
 
 PLACE = ("product", "store")

@@ -32,7 +32,7 @@ from inventory_es.domain.rejections import (
     WouldBreakReservationsError,
 )
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.testing.domain.scenario import START
+from inventory_es.testing.domain.scenarios import START
 
 WHERE = StreamId("inventory", "p", "s")
 

@@ -32,7 +32,7 @@ from inventory_es.domain.rejections import (
     ReservationIdTakenError,
     WouldBreakReservationsError,
 )
-from inventory_es.testing.domain.scenario import SHELF, START, Scenario, like, scenario
+from inventory_es.testing.domain.scenarios import SHELF, START, Scenario, like, scenario
 
 
 def second(seconds: float) -> Any:

@@ -1,5 +1,117 @@
 """The domain kit: scenarios, strategies, a state machine, and the properties of every history.
 
-Import from the modules, or by name from :mod:`inventory_es.testing`. Scenarios, properties and the desk need the standard
-library alone; ``strategies``, ``walks`` and ``machine`` need hypothesis (extra ``testing``).
+Names are loaded when they are asked for: strategies and the machine need hypothesis (extra ``testing``), the rest does not.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from inventory_es.testing.domain.desk import Answer, Desk
+    from inventory_es.testing.domain.features import FEATURES, features_of
+    from inventory_es.testing.domain.history import HISTORY_PROPERTIES, HistoryProperty, PropertyError, Violation, check_history, violations
+    from inventory_es.testing.domain.machine import InventoryMachine
+    from inventory_es.testing.domain.probing import behaviour
+    from inventory_es.testing.domain.program import Call, Program, Record, play
+    from inventory_es.testing.domain.program_properties import PROGRAM_PROPERTIES, ProgramProperty, check_program
+    from inventory_es.testing.domain.scenarios import SHELF, START, Scenario, ScenarioError, like, scenario
+    from inventory_es.testing.domain.service_runs import check_service
+    from inventory_es.testing.domain.strategies import (
+        commands,
+        events,
+        identifiers,
+        instants,
+        inventory_ids,
+        quantities,
+        references,
+        reservation_refs,
+        stream_ids,
+        times_to_live,
+    )
+    from inventory_es.testing.domain.walker import Walker
+    from inventory_es.testing.domain.walks import commands_for, histories, programs, times_for
+
+_HOMES = {
+    "probing": ("behaviour",),
+    "desk": ("Answer", "Desk"),
+    "features": ("FEATURES", "features_of"),
+    "history": ("HISTORY_PROPERTIES", "HistoryProperty", "PropertyError", "Violation", "check_history", "violations"),
+    "machine": ("InventoryMachine",),
+    "program_properties": ("PROGRAM_PROPERTIES", "ProgramProperty", "check_program"),
+    "program": ("Call", "Program", "Record", "play"),
+    "scenarios": ("SHELF", "START", "Scenario", "ScenarioError", "like", "scenario"),
+    "service_runs": ("check_service",),
+    "strategies": (
+        "commands",
+        "events",
+        "identifiers",
+        "instants",
+        "inventory_ids",
+        "quantities",
+        "references",
+        "reservation_refs",
+        "stream_ids",
+        "times_to_live",
+    ),
+    "walker": ("Walker",),
+    "walks": ("commands_for", "histories", "programs", "times_for"),
+}
+_HOME_OF = {name: f"{__name__}.{home}" for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "FEATURES",
+    "HISTORY_PROPERTIES",
+    "PROGRAM_PROPERTIES",
+    "SHELF",
+    "START",
+    "Answer",
+    "Call",
+    "Desk",
+    "HistoryProperty",
+    "InventoryMachine",
+    "Program",
+    "ProgramProperty",
+    "PropertyError",
+    "Record",
+    "Scenario",
+    "ScenarioError",
+    "Violation",
+    "Walker",
+    "behaviour",
+    "check_history",
+    "check_program",
+    "check_service",
+    "commands",
+    "commands_for",
+    "events",
+    "features_of",
+    "histories",
+    "identifiers",
+    "instants",
+    "inventory_ids",
+    "like",
+    "play",
+    "programs",
+    "quantities",
+    "references",
+    "reservation_refs",
+    "scenario",
+    "stream_ids",
+    "times_for",
+    "times_to_live",
+    "violations",
+]
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME_OF.get(name)
+    if home is None:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    value: object = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -23,9 +23,9 @@ from inventory_es.domain.snapshot import InventorySnapshot
 from inventory_es.testing.clock import ManualClock
 from inventory_es.testing.domain.desk import Answer, Desk
 from inventory_es.testing.domain.history import PropertyError, check_history
+from inventory_es.testing.domain.program import Call, Program
 from inventory_es.testing.domain.program_properties import check_program
-from inventory_es.testing.domain.programs import Call, Program
-from inventory_es.testing.domain.scenario import SHELF, START
+from inventory_es.testing.domain.scenarios import SHELF, START
 from inventory_es.testing.domain.service_runs import compare, history_of, send
 from inventory_es.testing.domain.walker import Choices, Walker, next_time
 

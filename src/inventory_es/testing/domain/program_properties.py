@@ -15,10 +15,10 @@ from inventory_es.domain.errors import InventoryError, RejectionError
 from inventory_es.domain.events import Event, StockReleasedEvent
 from inventory_es.domain.inventory import Inventory
 from inventory_es.domain.reasons import ReleaseReason
-from inventory_es.testing.domain.behaviour import behaviour
 from inventory_es.testing.domain.desk import Answer
 from inventory_es.testing.domain.history import PropertyError
-from inventory_es.testing.domain.programs import Call, Program, Record, other_payload, play
+from inventory_es.testing.domain.probing import behaviour
+from inventory_es.testing.domain.program import Call, Program, Record, other_payload, play
 from inventory_es.testing.domain.telling import tell
 
 LATER = timedelta(days=40)

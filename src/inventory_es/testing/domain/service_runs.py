@@ -18,8 +18,8 @@ from inventory_es.ports.errors import AppendOutcomeUnknownError, StoreUnavailabl
 from inventory_es.testing.clock import ManualClock
 from inventory_es.testing.domain.desk import Answer, Desk
 from inventory_es.testing.domain.history import PropertyError, check_history
-from inventory_es.testing.domain.programs import Call, Program
-from inventory_es.testing.domain.scenario import START
+from inventory_es.testing.domain.program import Call, Program
+from inventory_es.testing.domain.scenarios import START
 from inventory_es.testing.domain.telling import tell
 from inventory_es.testing.faults import FaultKind, Faults
 

@@ -22,7 +22,7 @@ from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.inventory import Inventory
 from inventory_es.domain.quantity import MAX_QUANTITY
 from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, Purpose, ReleaseReason, Remainder, Shortfall
-from inventory_es.testing.domain.programs import other_payload
+from inventory_es.testing.domain.program import other_payload
 
 T = TypeVar("T")
 

@@ -19,8 +19,8 @@ from inventory_es.domain.inventory import Inventory
 from inventory_es.domain.reasons import AddReason
 from inventory_es.domain.recorded import Recorded
 from inventory_es.testing.domain.desk import Desk
-from inventory_es.testing.domain.programs import Call, Program
-from inventory_es.testing.domain.scenario import SHELF, START
+from inventory_es.testing.domain.program import Call, Program
+from inventory_es.testing.domain.scenarios import SHELF, START
 from inventory_es.testing.domain.walker import Choices, next_command, next_time
 from inventory_es.testing.faults import FaultKind
 
