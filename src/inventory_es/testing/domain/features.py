@@ -55,7 +55,7 @@ _TICK = timedelta(microseconds=1)
 
 
 def features_of(answers: Sequence[Answer]) -> set[str]:
-    """The corners that a run went through: names of :data:`FEATURES`, and ``refused: …`` with the code of each refusal.
+    """The corners that a run went through: names of ``FEATURES``, and ``refused: …`` with the code of each refusal.
 
     Args:
         answers: of one inventory, in order.
