@@ -68,6 +68,7 @@ class InventoryId:
     def __init__(self, product_id: str | UUID, store_id: str | UUID) -> None:
         object.__setattr__(self, "product_id", identifier("product_id", product_id))
         object.__setattr__(self, "store_id", identifier("store_id", store_id))
+        object.__setattr__(self, "_hash", hash((self.product_id, self.store_id)))
 
     @classmethod
     def from_stream(cls, stream: StreamId) -> Self:
@@ -93,7 +94,8 @@ class InventoryId:
         return self is other or (isinstance(other, InventoryId) and self.product_id == other.product_id and self.store_id == other.store_id)
 
     def __hash__(self) -> int:
-        return hash((self.product_id, self.store_id))
+        kept: int = self.__dict__["_hash"]
+        return kept
 
     def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:
         return type(self), (self.product_id, self.store_id)
