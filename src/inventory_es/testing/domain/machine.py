@@ -4,7 +4,7 @@ A host subclasses it, adds its own rules, and gives the runner ``MyMachine.TestC
 is the reference; if a service is opened, its answer must be the same. At the end the history is held against the properties.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager
 from typing import ClassVar, Self
 
@@ -203,7 +203,7 @@ class _Remote:
 
     @classmethod
     @contextmanager
-    def over(cls, service: AbstractAsyncContextManager[InventoryService], backend: str) -> Iterator[Self]:
+    def over(cls, service: AbstractAsyncContextManager[InventoryService], backend: str) -> Generator[Self, None, None]:
         with start_blocking_portal(backend) as portal, portal.wrap_async_context_manager(service) as opened:
             yield cls(opened, portal)
 

@@ -225,7 +225,8 @@ def _shifted_call(call: Call, shift: timedelta) -> Call:
 
 
 def _shifted(thing: Any, shift: timedelta) -> Any:
-    times = {field.name: getattr(thing, field.name) for field in attrs.fields(type(thing))}
+    kind: type[Any] = type(thing)
+    times = {field.name: getattr(thing, field.name) for field in attrs.fields(kind)}
     return attrs.evolve(thing, **{name: value + shift for name, value in times.items() if isinstance(value, datetime)})
 
 

@@ -106,7 +106,7 @@ def stream_ids() -> st.SearchStrategy[StreamId]:
     """Ids of streams of any category, with one to sixteen parts, control characters among them."""
     categories = st.text(string.ascii_lowercase + string.digits + "_", max_size=12).map(lambda rest: f"s{rest}")
     part = st.one_of(identifiers(), st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8))
-    return st.builds(lambda category, parts: StreamId(category, *parts), categories, st.lists(part, min_size=1, max_size=MAX_PARTS))
+    return st.builds(_stream_id, categories, st.lists(part, min_size=1, max_size=MAX_PARTS))
 
 
 def commands(inventory_id: st.SearchStrategy[InventoryId] | None = None) -> st.SearchStrategy[Command]:
@@ -177,8 +177,12 @@ def _event(kind: type[Any], where: InventoryId, own: tuple[Any, ...], one: int, 
     return kind(where.product_id, where.store_id, *own, max(one, other), min(one, other))
 
 
+def _stream_id(category: str, parts: list[str]) -> StreamId:
+    return StreamId(category, *parts)
+
+
 def _signed() -> st.SearchStrategy[int]:
-    return st.builds(lambda units, sign: sign * units, quantities(), st.sampled_from((1, -1)))
+    return st.builds(int.__mul__, quantities(), st.sampled_from((1, -1)))
 
 
 def _register() -> None:

@@ -48,9 +48,11 @@ def commands_for(inventory: Inventory, at: datetime, *, name: str, earlier: Sequ
         name: unique among the commands to this inventory: ids are made of it.
         earlier: commands that were sent before, to be sent again, or misused under their id.
     """
-    return st.builds(
-        lambda kind, fields: next_command(Choices(kind), Choices(fields), inventory, at, name=name, earlier=earlier), _NUMBERS, _NUMBERS
-    )
+
+    def command(kind: int, fields: int) -> Command:
+        return next_command(Choices(kind), Choices(fields), inventory, at, name=name, earlier=earlier)
+
+    return st.builds(command, _NUMBERS, _NUMBERS)
 
 
 @st.composite
