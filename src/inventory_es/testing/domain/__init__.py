@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from inventory_es.testing.domain.codec_runs import check_codec
     from inventory_es.testing.domain.desk import Answer, Desk
     from inventory_es.testing.domain.features import FEATURES, features_of
     from inventory_es.testing.domain.history import HISTORY_PROPERTIES, HistoryProperty, PropertyError, Violation, check_history, violations
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "probing": ("behaviour",),
+    "codec_runs": ("check_codec",),
     "desk": ("Answer", "Desk"),
     "features": ("FEATURES", "features_of"),
     "history": ("HISTORY_PROPERTIES", "HistoryProperty", "PropertyError", "Violation", "check_history", "violations"),
@@ -78,6 +80,7 @@ __all__ = [
     "Violation",
     "Walker",
     "behaviour",
+    "check_codec",
     "check_history",
     "check_program",
     "check_service",

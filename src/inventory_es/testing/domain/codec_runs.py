@@ -1,0 +1,62 @@
+"""P27: what a codec writes, it reads back as it was."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import NoReturn
+from uuid import UUID
+
+from inventory_es.domain.errors import InventoryError
+from inventory_es.domain.events import Event
+from inventory_es.domain.identifiers import InventoryId
+from inventory_es.ports.codec import EventCodec
+from inventory_es.ports.records import RecordedEvent
+from inventory_es.testing.domain.history import PropertyError
+from inventory_es.testing.domain.telling import tell
+
+SENTENCE = "Encoding and decoding an event gives the same event, and encoding that the same bytes."
+
+_SOME_TIME = datetime(2026, 1, 5, 9, tzinfo=UTC)
+
+
+def check_codec(codec: EventCodec, events: Iterable[Event]) -> int:
+    """Hold a codec against events, such as those of a drawn history.
+
+    Args:
+        codec: what writes and reads them.
+        events: of any inventories.
+
+    Returns:
+        How many events were checked.
+
+    Raises:
+        PropertyError: one is not read back as it was.
+    """
+    number = 0
+    for number, event in enumerate(events, start=1):
+        encoded = codec.encode(event)
+        stored = RecordedEvent(
+            stream=InventoryId(event.product_id, event.store_id).stream,
+            version=number,
+            position=number,
+            event_id=UUID(int=number),
+            event_type=encoded.event_type,
+            schema_version=encoded.schema_version,
+            recorded_at=_SOME_TIME,
+            data=encoded.data,
+            metadata=b"{}",
+        )
+        try:
+            decoded = codec.decode(stored)
+            again = codec.encode(decoded)
+        except InventoryError as error:
+            _broken(event, f"it is not read back: {tell(error)}")
+        if decoded != event or type(decoded) is not type(event):
+            _broken(event, f"it is read back as {tell(decoded)}")
+        if again != encoded:
+            _broken(event, f"it is written as {encoded.data!r}, then as {again.data!r}")
+    return number
+
+
+def _broken(event: Event, problem: str) -> NoReturn:
+    msg = f"P27  {SENTENCE}\n  at        {tell(event)}\n  problem   {problem}"
+    raise PropertyError(msg, frozenset({"P27"}))
