@@ -61,28 +61,30 @@ def with_a_hold() -> Inventory:
 
 
 LATER = UNTIL + SECOND
+USED = "it reserves under a reservation id that was used before"
+NOT_EXTENDED = "it does not extend the reservation's time"
 CORRUPT: list[tuple[str, Callable[[], Inventory], Event, int, datetime]] = [
     ("expected version 3 next", with_a_hold, added(1, 11, 4), 4, START),
     ("expected version 3 next", with_a_hold, added(1, 11, 4), 2, START),
     ("time runs backwards", with_a_hold, added(1, 11, 4), 3, START - timedelta(microseconds=1)),
-    ("not an aware datetime in UTC", with_a_hold, added(1, 11, 4), 3, START.replace(tzinfo=None)),
-    ("not an aware datetime in UTC", folded, added(1, 1), 1, START.astimezone(timezone(SECOND * 3600))),
-    ("belongs to another inventory", with_a_hold, added(1, 11, 4, ("other", "store")), 3, START),
-    ("belongs to another inventory", with_a_hold, added(1, 11, 4, ("product", "other")), 3, START),
-    ("carries 12/4 on hand/reserved, the fold gives 11/4", with_a_hold, added(1, 12, 4), 3, START),
-    ("carries 11/5 on hand/reserved, the fold gives 11/4", with_a_hold, added(1, 11, 5), 3, START),
-    ("used before", with_a_hold, reserved(1, 10, 5), 3, START),
-    ("used before", lambda: folded(added(10, 10), reserved(4, 10, 4), released(4, 0, 10, 0)), reserved(1, 10, 1), 4, START),
-    ("not open", with_a_hold, released(1, 0, 10, 3, "S"), 3, START),
-    ("not open", with_a_hold, committed(1, 0, 9, 3, "S"), 3, START),
-    ("not open", with_a_hold, extended(UNTIL, LATER, "S"), 3, START),
-    ("leaves the reservation 2 of 4 after 1", with_a_hold, released(1, 2, 10, 3), 3, START),
-    ("leaves the reservation 4 of 4 after 1", with_a_hold, committed(1, 4, 9, 3), 3, START),
-    ("leaves the reservation 0 of 4 after 5", with_a_hold, committed(5, 0, 5, 0), 3, START),
-    ("does not extend", with_a_hold, extended(UNTIL, UNTIL), 3, START),
-    ("does not extend", with_a_hold, extended(UNTIL, UNTIL - SECOND), 3, START),
-    ("does not extend", with_a_hold, extended(START, LATER), 3, START),
-    ("does not extend", lambda: folded(added(10, 10), reserved(4, 10, 4), extended(UNTIL, None)), extended(UNTIL, LATER), 4, START),
+    ("its time is not an aware datetime in UTC", with_a_hold, added(1, 11, 4), 3, START.replace(tzinfo=None)),
+    ("its time is not an aware datetime in UTC", folded, added(1, 1), 1, START.astimezone(timezone(SECOND * 3600))),
+    ("the event belongs to another inventory", with_a_hold, added(1, 11, 4, ("other", "store")), 3, START),
+    ("the event belongs to another inventory", with_a_hold, added(1, 11, 4, ("product", "other")), 3, START),
+    ("it carries 12/4 on hand/reserved, the fold gives 11/4", with_a_hold, added(1, 12, 4), 3, START),
+    ("it carries 11/5 on hand/reserved, the fold gives 11/4", with_a_hold, added(1, 11, 5), 3, START),
+    (USED, with_a_hold, reserved(1, 10, 5), 3, START),
+    (USED, lambda: folded(added(10, 10), reserved(4, 10, 4), released(4, 0, 10, 0)), reserved(1, 10, 1), 4, START),
+    ("it moves a reservation that is not open", with_a_hold, released(1, 0, 10, 3, "S"), 3, START),
+    ("it moves a reservation that is not open", with_a_hold, committed(1, 0, 9, 3, "S"), 3, START),
+    ("it moves a reservation that is not open", with_a_hold, extended(UNTIL, LATER, "S"), 3, START),
+    ("it leaves the reservation 2 of 4 after 1", with_a_hold, released(1, 2, 10, 3), 3, START),
+    ("it leaves the reservation 4 of 4 after 1", with_a_hold, committed(1, 4, 9, 3), 3, START),
+    ("it leaves the reservation 0 of 4 after 5", with_a_hold, committed(5, 0, 5, 0), 3, START),
+    (NOT_EXTENDED, with_a_hold, extended(UNTIL, UNTIL), 3, START),
+    (NOT_EXTENDED, with_a_hold, extended(UNTIL, UNTIL - SECOND), 3, START),
+    (NOT_EXTENDED, with_a_hold, extended(START, LATER), 3, START),
+    (NOT_EXTENDED, lambda: folded(added(10, 10), reserved(4, 10, 4), extended(UNTIL, None)), extended(UNTIL, LATER), 4, START),
 ]  # fmt: skip
 
 
@@ -92,7 +94,7 @@ def test_what_can_not_follow_is_refused(problem: str, make: Callable[[], Invento
     before = inventory.snapshot()
     with pytest.raises(CorruptStreamError) as refused:
         inventory.apply(Recorded(event, version, at))
-    assert problem in refused.value.problem
+    assert refused.value.problem == problem
     assert (refused.value.stream, refused.value.version) == (SHELF.stream, version)
     assert inventory.snapshot() == before
     place = inventory.savepoint()

@@ -1,6 +1,7 @@
 """Stream ids: the table of the domain's law, frozen; and no two streams with one text."""
 
 import pickle
+from typing import Any
 
 import pytest
 from hypothesis import assume, example, given
@@ -136,9 +137,24 @@ def test_category_may_have_these(category: str) -> None:
     assert StreamId.parse(str(StreamId(category, "x"))).category == category
 
 
-@pytest.mark.parametrize("parts", [(), ("a",) * 17, ("",), ("x" * 129,), ("\ud800",), (3,), (None,), ("a", b"b")])
-def test_parts_are_texts_of_1_to_128_characters(parts: tuple[str, ...]) -> None:
-    with pytest.raises(ValueError, match="part"):
+COUNT, LENGTH = "a stream id has 1 to 16 parts after its category, not", "a part of a stream id is a text of 1 to 128 characters"
+SURROGATE = "a part of a stream id has a lone surrogate, which no encoding can carry"
+WRONG_PARTS: list[tuple[tuple[Any, ...], str]] = [
+    ((), f"{COUNT} 0"),
+    (("a",) * 17, f"{COUNT} 17"),
+    (("",), LENGTH),
+    (("x" * 129,), LENGTH),
+    ((3,), LENGTH),
+    ((None,), LENGTH),
+    (("a", b"b"), LENGTH),
+    (("\ud800",), SURROGATE),
+    (("a", "é\udfff"), SURROGATE),
+]
+
+
+@pytest.mark.parametrize("parts, problem", WRONG_PARTS, ids=range(len(WRONG_PARTS)))
+def test_parts_are_texts_of_1_to_128_characters(parts: tuple[Any, ...], problem: str) -> None:
+    with pytest.raises(ValueError, match=f"^{problem}$"):
         StreamId("s", *parts)
 
 

@@ -33,7 +33,7 @@ def test_quantities_are_their_counts(a: int, b: int) -> None:
         with pytest.raises(QuantityOverflowError):
             one + other
     if a < b:
-        with pytest.raises(InvalidQuantityError, match=f"difference {a} - {b} is below 0"):
+        with pytest.raises(InvalidQuantityError, match=f"^difference {a} - {b} is below 0$"):
             one - other
 
 
