@@ -251,17 +251,35 @@ MUTANTS = [
     RecoveryMutant("skipped bad lines", "bad lines are skipped", AFTERWARDS, "prefix", ("append",), SkipsBadLines),
     RecoveryMutant("no line break", "a last line without its end is taken", AFTERWARDS, "prefix", ("append",), TakesALineWithoutItsEnd),
     RecoveryMutant("no checksum", "a line is good if it parses", NOTHING_ELSE, "blocks", ("rotate",), NoChecksum),
-    RecoveryMutant("no chain", "a checksum covers its own line alone", NOTHING_ELSE, "blocks", ("append", "append"), ChecksumOfTheLineAlone),
+    RecoveryMutant(
+        "no chain", "a checksum covers its own line alone", NOTHING_ELSE, "blocks", ("append", "append"), ChecksumOfTheLineAlone
+    ),
     RecoveryMutant("torn tail left", "recovery does not cut the torn tail off", AFTERWARDS, "kill", ("append",), LeavesTheTornTail),
     RecoveryMutant("no dirty mark", "a process that died while writing is not noticed", AFTERWARDS, "kill", ("append",), NoMark),
     RecoveryMutant("line per event", "an append of several events is several lines", WHOLE, "prefix", ("streams",), OneLineForEachEvent),
-    RecoveryMutant("file written anew", "an append rewrites the file in place", ACKNOWLEDGED, "prefix", ("append", "append"), WritesTheFileAnew),
-    RecoveryMutant("rename before sync", "a new file takes the old one's name before it is synced", ACKNOWLEDGED, "prefix", ("append", "append"),
-                   RenamesBeforeItSyncs),
+    RecoveryMutant(
+        "file written anew", "an append rewrites the file in place", ACKNOWLEDGED, "prefix", ("append", "append"), WritesTheFileAnew
+    ),
+    RecoveryMutant(
+        "rename before sync",
+        "a new file takes the old one's name before it is synced",
+        ACKNOWLEDGED,
+        "prefix",
+        ("append", "append"),
+        RenamesBeforeItSyncs,
+    ),
     RecoveryMutant("forgotten failure", "a failed write is answered as a success", HONEST, "short write", ("append",), ForgetsAFailedWrite),
-    RecoveryMutant("unknown as failed", "a failed sync is answered as nothing written", HONEST, "EIO", ("append",), CallsAnUnknownOutcomeAFailure),
+    RecoveryMutant(
+        "unknown as failed", "a failed sync is answered as nothing written", HONEST, "EIO", ("append",), CallsAnUnknownOutcomeAFailure
+    ),
     RecoveryMutant("leaked error", "another error than the port's escapes", HONEST, "EIO", ("append",), LeaksDriverErrors),
     RecoveryMutant("kept lock", "the lock is not freed after a failure", HONEST, "EIO", ("append",), KeepsTheLockAfterAFailure),
-    RecoveryMutant("file store without directory syncs", "no directory is ever synced", ACKNOWLEDGED, "prefix", ("append",),
-                   lambda fs: file_store(NoDirectorySyncs(fs))),
-]  # fmt: skip
+    RecoveryMutant(
+        "file store without directory syncs",
+        "no directory is ever synced",
+        ACKNOWLEDGED,
+        "prefix",
+        ("append",),
+        lambda fs: file_store(NoDirectorySyncs(fs)),
+    ),
+]

@@ -23,10 +23,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit code comes back."""
     options = _parser().parse_args(arguments)
     sys.path.insert(0, str(Path.cwd()))
-    logging.disable(logging.WARNING)
     started = time.monotonic()
     try:
         subject_at(options.store)
+        logging.disable(logging.WARNING)  # a store that recovers says so, and here it does little else
         done = _one(options) if options.program is not None else str(_campaign(options, started))
     except ValueError as error:
         sys.stderr.write(f"{error}\n")
@@ -34,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CrashViolationError as violation:
         sys.stdout.write(f"{violation}\n  repeat   {_repeat(options, violation.program)}\n")
         return 1
+    finally:
+        logging.disable(logging.NOTSET)
     sys.stdout.write(f"{done}\n0 violations in {time.monotonic() - started:,.0f} s\n")
     return 0
 

@@ -163,7 +163,7 @@ class Aftermath:
         self._inspect(disk)
 
     def _inspect(self, disk: Disk) -> None:
-        problems = list(self.subject.inspect(SimFS(disk)))
+        problems = list(self.subject.inspect(SimFS(disk), disk.lost_power))
         if problems:
             msg = f"after a clean stop: {'; '.join(problems)}"
             raise NotRecoveredError(msg)

@@ -1,5 +1,6 @@
 """Many programs, over several processes, until enough crash states were tried."""
 
+import logging
 import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -113,7 +114,7 @@ def run_campaign(address: str, *, states: int, seed: int, workers: int, most: in
     """
     progress, waiting = Progress(), tasks(seed)
     running: deque[tuple[Task, Future[tuple[Counts, int]]]] = deque()
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=logging.disable) as pool:
         try:
             last: Task | None = None
             while progress.counts.states < states:

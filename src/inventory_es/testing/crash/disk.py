@@ -129,6 +129,7 @@ class Disk:
         files: the regular files.
         folders: the directories.
         locks: who holds the lock of which file: any object that stands for an open handle.
+        lost_power: whether it ever did.
     """
 
     def __init__(
@@ -137,6 +138,7 @@ class Disk:
         self.files: dict[int, Content] = dict(files or {})
         self.folders: dict[int, Folder] = dict(folders) if folders is not None else {ROOT: Folder({}, {})}
         self.locks: dict[int, object] = {}
+        self.lost_power = False
         self._next_number = next_number
 
     def new_number(self) -> int:
@@ -146,7 +148,9 @@ class Disk:
 
     def killed(self) -> "Disk":
         """The disk after all processes died: the caches stay, the locks are free. An independent copy."""
-        return Disk(self.files, self.folders, next_number=self._next_number)
+        copy = Disk(self.files, self.folders, next_number=self._next_number)
+        copy.lost_power = self.lost_power
+        return copy
 
     def cut(self, contents: Mapping[int, bytes], entries: Mapping[int, Entries]) -> "Disk":
         """The disk after a power cut.
@@ -163,7 +167,9 @@ class Disk:
         for number, folder in self.folders.items():
             names = entries.get(number, folder.durable)
             folders[number] = folder if names is folder.cache and names is folder.durable and not folder.pending else Folder(names, names)
-        return Disk(files, folders, next_number=self._next_number)
+        result = Disk(files, folders, next_number=self._next_number)
+        result.lost_power = True
+        return result
 
     def paths(self) -> Iterator[tuple[str, bytes | None]]:
         """Everything that a process sees, sorted: path and content, ``None`` for a directory."""
@@ -177,7 +183,7 @@ class Disk:
                 yield from self._walk(f"{path}/{name}", below)
 
     def fingerprint(self, *, but: str | None = None, cache_only: bool = False) -> bytes:
-        """Equal for disks that no process and no power cut can tell apart.
+        """Equal for disks that no process and no power cut can tell apart, and of which both have lost power, or neither.
 
         Args:
             but: leave out entries whose name has this in it.
@@ -185,8 +191,8 @@ class Disk:
         """
         if but is not None or cache_only:
             seen = [(path, content) for path, content in self.paths() if but is None or but not in path.rpartition("/")[2]]
-            return blake2b(repr(seen).encode(), digest_size=16).digest()
-        digest = blake2b(digest_size=16)
+            return blake2b(repr((self.lost_power, seen)).encode(), digest_size=16).digest()
+        digest = blake2b(b"cut" if self.lost_power else b"", digest_size=16)
         self._digest(ROOT, digest.update, {})
         return digest.digest()
 

@@ -13,16 +13,21 @@ _FOLDER = "/stock"
 def file_store() -> Subject:
     """The file event store, with segments so small that a few appends fill one.
 
-    It is looked up by name: the kit depends on no adapter but memory.
+    It is looked up by name: the kit depends on no adapter but memory. After a clean stop, verification must find nothing; after a
+    power cut it may find people's files that lost what was never synced, and repair must make these good.
     """
     engine: Any = load("inventory_es.adapters.file.engine:FileStoreEngine")
     verify: Any = load("inventory_es.adapters.file.verify:verify")
+    repair: Any = load("inventory_es.adapters.file.repair:repair")
 
     def open_store(file_system: FileSystem) -> SteppedStore:
         store: SteppedStore = engine.open(_FOLDER, creation_id="1", file_system=file_system, segment_bytes=SEGMENT_BYTES)
         return store
 
-    def inspect(file_system: FileSystem) -> list[str]:
-        return [str(finding) for finding in verify(_FOLDER, file_system=file_system)]
+    def inspect(file_system: FileSystem, lost_power: bool) -> list[str]:  # noqa: FBT001  # the shape of Subject.inspect
+        findings = list(verify(_FOLDER, file_system=file_system))
+        if lost_power and findings and all(finding.concern == "people" for finding in findings):
+            findings = repair(_FOLDER, file_system=file_system)
+        return [str(finding) for finding in findings]
 
     return Subject(open_store, inspect=inspect, set_aside=".torn-")

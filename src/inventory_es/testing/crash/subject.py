@@ -64,13 +64,14 @@ class Subject:
 
     Attributes:
         open: opens it, or makes a new one; always in the same place.
-        inspect: looks at the files after a clean stop, and says what is wrong with them.
+        inspect: looks at the files after a clean stop, and says what is wrong with them; it is told whether the power was ever cut. What
+            it writes is not looked at any more.
         set_aside: a part of the names of files that recovery makes and nobody reads; where disks differ in nothing else, the
             checks that follow recovery run once.
     """
 
     open: Callable[[FileSystem], SteppedStore]
-    inspect: Callable[[FileSystem], Iterable[str]] = attrs.field(default=lambda _: (), kw_only=True)
+    inspect: Callable[[FileSystem, bool], Iterable[str]] = attrs.field(default=lambda _files, _lost_power: (), kw_only=True)
     set_aside: str | None = attrs.field(default=None, kw_only=True)
 
 

@@ -88,7 +88,7 @@ class _Pass:
             log = read_log(store)
             contradiction = disagreement(store, log)
             store.close()
-            for problem in (ledger.problem(log), contradiction, *self.subject.inspect(SimFS(left))):
+            for problem in (ledger.problem(log), contradiction, *self.subject.inspect(SimFS(left), left.lost_power)):
                 if problem is not None:
                     raise WrongAnswerError(problem)
         self._at = "after the failure, at the end"
