@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-
-import attrs
+from typing import NamedTuple
 
 from inventory_es.application.drafting import draft_events
 from inventory_es.application.outcomes import Outcome, accepted
@@ -20,8 +19,7 @@ from inventory_es.ports import NewEvent
 from inventory_es.ports.errors import AppendTooLargeError, ConcurrencyError
 
 
-@attrs.frozen
-class Decided:
+class Decided(NamedTuple):
     """What one request came to on the state that the one before left.
 
     Attributes:

@@ -1,5 +1,6 @@
 """One run of the main job: survey, replay, audit."""
 
+import gc
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
@@ -70,6 +71,7 @@ def run_replay(source: OrderSource, url: str, *, opening: int | None, skip_bad: 
     Raises:
         OrdersError: the orders can't be taken as they are.
     """
+    _collect_garbage_rarely()
     return anyio.run(partial(_run, source, url, opening=opening, skip_bad=skip_bad, bar=bar, warn=warn))
 
 
@@ -94,3 +96,9 @@ async def _run(source: OrderSource, url: str, *, opening: int | None, skip_bad: 
             return ReplayRun(
                 survey=found, outcome=outcome, audit=audited, seconds=replayed - started, audit_seconds=perf_counter() - replayed
             )
+
+
+def _collect_garbage_rarely() -> None:
+    """A replay makes millions of objects and hardly a cycle among them; looking for cycles as often as usual takes a fifth of its time."""
+    gc.freeze()
+    gc.set_threshold(50_000)

@@ -37,15 +37,14 @@ class EventMetadata:
     extra: Mapping[str, Any] = attrs.field(factory=dict[str, Any], hash=False)
 
     def __attrs_post_init__(self) -> None:
-        kinds = {
-            type(self.command_id),
-            type(self.fingerprint),
-            type(self.correlation_id),
-            type(self.causation_id),
-            type(self.actor_id),
-            type(self.reference),
-        }
-        if not kinds <= _TEXTS:
+        if not (
+            type(self.command_id) in _TEXTS
+            and type(self.fingerprint) in _TEXTS
+            and type(self.correlation_id) in _TEXTS
+            and type(self.causation_id) in _TEXTS
+            and type(self.actor_id) in _TEXTS
+            and type(self.reference) in _TEXTS
+        ):
             msg = "every field of an event's metadata is a text or None"
             raise ValueError(msg)
         if self.extra and not all(type(key) is str and key and key not in OWN_FIELDS for key in self.extra):

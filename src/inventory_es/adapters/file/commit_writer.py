@@ -21,7 +21,7 @@ Groups = Sequence[Sequence[StreamWrite]]
 _logger = logging.getLogger(__name__)
 _IDLE = 0.2
 _MAX_GROUPS = 4_096
-_MAX_BACKLOG = 20_000
+_MAX_BACKLOG = 100_000
 
 
 @attrs.define(eq=False)
@@ -46,7 +46,7 @@ class _Request:
 class CommitWriter:
     """Runs the commits of one engine, one at a time, in a thread of its own; its tasks are those of one event loop.
 
-    When nothing has arrived for 200 ms it tidies; under steady load, when the people's files are 20,000 events behind.
+    When nothing has arrived for 200 ms it tidies; under steady load, when the people's files are 100,000 events behind.
 
     Args:
         engine: what it drives.

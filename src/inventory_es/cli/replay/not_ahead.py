@@ -5,14 +5,17 @@ from inventory_es.cli.replay.survey import Survey
 from inventory_es.ports import EventFeed, EventStore
 
 
+async def is_empty(store: EventStore) -> bool:
+    """Whether nothing was ever stored; ``False`` where there is no quick way to know."""
+    return isinstance(store, EventFeed) and await store.head() == 0
+
+
 async def check_not_ahead(store: EventStore, source: OrderSource, survey: Survey) -> None:
     """Check that no inventory has events from after the time at which these orders first move it.
 
     Raises:
         OrdersError: one has; it says which, and what to do.
     """
-    if isinstance(store, EventFeed) and await store.head() == 0:
-        return
     for inventory_id, at in survey.first_moved.items():
         page = await store.read_stream_backwards(inventory_id.stream, limit=1)
         if page.events and page.events[0].recorded_at > at:

@@ -13,7 +13,7 @@ from inventory_es.application.context import command_context
 from inventory_es.application.service import InventoryService
 from inventory_es.cli.replay.batch import Batch
 from inventory_es.cli.replay.clock import ReplayClock
-from inventory_es.cli.replay.not_ahead import check_not_ahead
+from inventory_es.cli.replay.not_ahead import check_not_ahead, is_empty
 from inventory_es.cli.replay.planning import plan_opening, plan_receipts, plan_step, refusal
 from inventory_es.cli.replay.progress import Progress, ReplayAdvancedEvent
 from inventory_es.cli.replay.shelf import Shelf
@@ -25,7 +25,7 @@ from inventory_es.domain.errors import RejectionError
 from inventory_es.domain.rejections import CommandsRejectedError, InsufficientStockError, NegativeStockError
 from inventory_es.domain.stream_id import StreamId
 
-_MOST_COMMANDS = 2_000
+_MOST_COMMANDS = 4_000
 _MOST_ATTEMPTS = 10
 _COMMANDS_A_LINE = 3
 
@@ -98,7 +98,8 @@ class Replayer:
         self._row, self._totals = before.row, before.totals
         self._advanced(before)
         if not before.is_finished:
-            if self._progress.is_new:
+            self._shelf.is_bare = await is_empty(self._inventory.store)
+            if not self._shelf.is_bare and self._progress.is_new:
                 await check_not_ahead(self._inventory.store, self._source, self._survey)
             with command_context(correlation_id=self._progress.stream.text):
                 for step in steps(self._source.lines(), self._survey.last_rows):

@@ -14,30 +14,41 @@ class Shelf:
 
     Args:
         inventory: what is believed to be known.
+
+    Attributes:
+        is_bare: whether to believe that what is not known was never opened, without a look: the store is empty.
     """
 
     def __init__(self, inventory: InventoryService) -> None:
         self._inventory = inventory
+        self.is_bare: bool = False
         self._units: dict[InventoryId, int] = {}
         self._unopened: set[InventoryId] = set()
 
     async def learn(self, inventory_ids: Iterable[InventoryId]) -> None:
         """Read those that are not known."""
         for inventory_id in inventory_ids:
-            if inventory_id not in self._units:
+            if inventory_id in self._units:
+                continue
+            if self.is_bare:
+                self._units[inventory_id] = 0
+                self._unopened.add(inventory_id)
+            else:
                 level = await self._inventory.stock(inventory_id.product_id, inventory_id.store_id)
                 self._units[inventory_id] = level.available
                 if level.version == 0:
                     self._unopened.add(inventory_id)
 
     def forget(self, inventory_ids: Iterable[InventoryId]) -> None:
-        """Know nothing about these any more."""
+        """Know nothing about these any more, and believe nothing of others."""
+        self.is_bare = False
         for inventory_id in inventory_ids:
             self._units.pop(inventory_id, None)
             self._unopened.discard(inventory_id)
 
     def forget_all(self) -> None:
-        """Know nothing any more."""
+        """Know nothing any more, and believe nothing."""
+        self.is_bare = False
         self._units.clear()
         self._unopened.clear()
 

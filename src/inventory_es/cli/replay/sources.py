@@ -28,7 +28,7 @@ class OrderSource(Protocol):
         ...
 
     def digest(self) -> str:
-        """32 hexadecimal digits that depend on all of its content and nothing else."""
+        """20 hexadecimal digits that depend on all of its content and nothing else."""
         ...
 
     def lines(self) -> Iterator[OrderLine | BadLine]:
@@ -68,7 +68,7 @@ class OrdersFile:
                     digest.update(block)
             except (OSError, EOFError, zlib.error) as problem:
                 raise self._unreadable(problem) from problem
-        return digest.hexdigest()[:32]
+        return digest.hexdigest()[:20]
 
     def lines(self) -> Iterator[OrderLine | BadLine]:
         """See :meth:`OrderSource.lines`. Blank lines are passed over."""
