@@ -8,14 +8,14 @@ from random import Random  # noqa: TID251  # seeded: the same day every time
 from inventory_es.cli.replay.order_lines import STORE, OrderLine
 from inventory_es.domain.identifiers import InventoryId
 
-OPENING = 180
+OPENING = 300
 """Units that each product is opened with."""
 
 _MORNING = datetime(2025, 11, 28, 8, 0, tzinfo=UTC)
 _DAY = timedelta(hours=10)
-_HOTTEST = 12
 _THINGS = ("mug", "tea towel", "candle", "lantern", "cake tin", "lunch bag", "doormat", "alarm clock", "bird house", "jigsaw")
 _LOOKS = ("red spotty", "blue polkadot", "vintage rose", "woodland", "strawberry", "retro")
+_WEIGHTS = [1 / (6 + rank) for rank in range(len(_THINGS) * len(_LOOKS))]
 
 
 class DemoDay:
@@ -60,12 +60,11 @@ class DemoDay:
         """One invoice: mostly an order of a few lines, now and then something that comes back or breaks."""
         if chance.random() < 0.06:
             return [(chance.choice(shelf), -chance.randint(1, 4))]
-        count = min(len(shelf), 1 + int(chance.expovariate(1 / 3)))
-        lines = [(one, chance.choice((1, 1, 2, 3, 4, 6, 12))) for one in chance.sample(shelf, count)]
-        if chance.random() < 0.25:
-            lines.append((shelf[_HOTTEST], chance.randint(1, 3)))
-        return lines
+        count = 1 + int(chance.expovariate(1 / 3))
+        wanted = dict.fromkeys(chance.choices(shelf, weights=_WEIGHTS, k=count))
+        return [(one, chance.choice((1, 1, 1, 2, 2, 3, 4, 6))) for one in wanted]
 
 
 def _products() -> list[tuple[str, str]]:
-    return [(look, thing) for thing in _THINGS for look in _LOOKS]
+    """What the shop sells, what is wanted most first."""
+    return [(_LOOKS[at % len(_LOOKS)], _THINGS[(at + at // 30) % len(_THINGS)]) for at in range(len(_WEIGHTS))]

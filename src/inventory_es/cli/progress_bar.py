@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Column
 from rich.text import Text
 
 from inventory_es.cli.replay.progress import ReplayAdvancedEvent
@@ -16,8 +17,8 @@ def replay_bar(rows: int) -> Iterator[Callable[[ReplayAdvancedEvent], None]]:
     console = error_console()
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(bar_width=40, complete_style="cyan", finished_style="green"),
-        _Count(),
+        BarColumn(bar_width=24, complete_style="cyan", finished_style="green"),
+        _Count(Column(no_wrap=True)),
         TimeRemainingColumn(compact=True),
     )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal, refresh_per_second=8) as progress:
@@ -33,4 +34,5 @@ def replay_bar(rows: int) -> Iterator[Callable[[ReplayAdvancedEvent], None]]:
 class _Count(ProgressColumn):
     def render(self, task: Task) -> Text:
         total = number(task.total or 0)
-        return Text(f"{number(task.completed):>{len(total)}} of {total} rows  {number(task.fields['events'])} events", style="bright_black")
+        done = f"{number(task.completed):>{len(total)}}/{total} rows · {number(task.fields['events'])} events"
+        return Text(done, style="bright_black")

@@ -12,7 +12,8 @@ from inventory_es.cli.terminal import number
 from inventory_es.domain.identifiers import InventoryId
 
 _HOTTEST = 8
-_BAR_WIDTH = 24
+_BAR_WIDTH = 14
+_DESCRIPTION_WIDTH = 24
 _MOST_VIOLATIONS = 20
 
 
@@ -51,21 +52,22 @@ def _figures(run: ReplayRun) -> Table:
     table.add_column(min_width=12, justify="right")
     table.add_column()
 
-    def line(count: int | None, what: str, units: int | None, *, style: str = "") -> None:
+    def line(count: int | None, one: str, many: str, units: int | None, *, style: str = "") -> None:
         counted = "" if count is None else f"[number]{number(count)}[/]"
-        table.add_row(counted, what, "" if units is None else f"{units:+,}", "" if units is None else "[quiet]units[/]", style=style)
+        moved = ("", "") if units is None else (f"{units:+,}", "[quiet]units[/]")
+        table.add_row(counted, one if count == 1 else many, *moved, style=style)
 
     if totals.units_opening:
-        line(None, "in stock at the opening", totals.units_opening)
+        line(None, "", "in stock at the opening", totals.units_opening)
     if totals.units_received:
-        line(None, "received, for what lacked", totals.units_received)
-    line(totals.orders - totals.orders_refused, "orders sold, each as a whole", -totals.units_sold)
+        line(None, "", "received, for what lacked", totals.units_received)
+    line(totals.orders - totals.orders_refused, "order sold, as a whole", "orders sold, each as a whole", -totals.units_sold)
     if totals.orders_refused:
-        line(totals.orders_refused, "orders refused, each as a whole", None, style="bad")
-    line(totals.returns, "returns", totals.units_returned)
-    line(totals.adjustments - totals.adjustments_refused, "write-offs", -totals.units_written_off)
+        line(totals.orders_refused, "order refused, as a whole", "orders refused, each as a whole", None, style="bad")
+    line(totals.returns, "return", "returns", totals.units_returned)
+    line(totals.adjustments - totals.adjustments_refused, "write-off", "write-offs", -totals.units_written_off)
     if totals.adjustments_refused:
-        line(totals.adjustments_refused, "write-offs refused", None, style="bad")
+        line(totals.adjustments_refused, "write-off refused", "write-offs refused", None, style="bad")
     left = sum(run.audit.on_hand.values())
     table.add_row("", "[title]on the shelves now[/]", f"[title]{number(left)}[/]", "[quiet]units[/]")
     return table
@@ -73,11 +75,11 @@ def _figures(run: ReplayRun) -> Table:
 
 def _hottest(run: ReplayRun, hottest: list[InventoryId]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="quiet")
-    table.add_column("hottest products")
-    table.add_column("")
-    table.add_column("")
-    table.add_column("sold", justify="right")
-    table.add_column("left", justify="right")
+    table.add_column("hottest products", no_wrap=True)
+    table.add_column("", no_wrap=True, max_width=_DESCRIPTION_WIDTH)
+    table.add_column("", no_wrap=True, min_width=_BAR_WIDTH)
+    table.add_column("sold", justify="right", no_wrap=True, min_width=6)
+    table.add_column("left", justify="right", no_wrap=True, min_width=6)
     most = run.audit.sold[hottest[0]] or 1
     for one in hottest:
         sold = run.audit.sold[one]
@@ -86,7 +88,7 @@ def _hottest(run: ReplayRun, hottest: list[InventoryId]) -> Table:
         left = run.audit.on_hand[one]
         table.add_row(
             escape(one.product_id),
-            f"[quiet]{escape(description[:36])}[/]",
+            f"[quiet]{escape(description)}[/]",
             f"[command]{bar}[/]",
             number(sold),
             number(left) if left else "[bad]none[/]",
