@@ -63,6 +63,7 @@ class WatchedStore:
         return sum(name == operation for name, _ in self.calls)
 
     async def append(self, writes: Sequence[StreamWrite], /) -> AppendResult:
+        check_append(writes, self.capabilities, store="WatchedStore")
         return cast(AppendResult, await self._call("append", writes, lambda: self.store.append(writes)))
 
     async def append_group(self, groups: Sequence[Sequence[StreamWrite]], /) -> Sequence[AppendResult | Exception]:
@@ -179,7 +180,8 @@ class Heap:
     def store(self, **capabilities: Any) -> WatchedStore:
         return WatchedStore(MemoryEventStore(self.log), **capabilities)
 
-    def open(self, store: Any = None, **parts: Any) -> InventoryService:
+    def open(self, store: Any = None, **parts: Any) -> Any:
+        """A service over ``store``, or over one of its own; not typed, since cases look into whatever it answers."""
         given = self.store() if store is None else store
         return open_inventory(given, clock=self.clock, **{"settings": quick(), **parts})
 

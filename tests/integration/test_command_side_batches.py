@@ -111,11 +111,13 @@ def test_a_count_of_the_present_version_behind_another_write(backend: str) -> No
 
 
 def test_policies_affect_their_own_command_only(backend: str) -> None:
+    code = "not_today"
+
     def odd(_view: StockView, command: Command, _at: datetime) -> None:
         if isinstance(command, ReserveStock) and command.reservation_id == "odd":
             raise ZeroDivisionError
         if isinstance(command, ReserveStock) and command.reservation_id == "refused":
-            raise PolicyRejectedError("not_today")
+            raise PolicyRejectedError(code)
 
     async def case() -> None:
         heap = Heap()
@@ -164,7 +166,7 @@ def test_an_oversized_command_fails_alone(backend: str, limit: str) -> None:
     anyio.run(case, backend=backend)
 
 
-@pytest.mark.parametrize(("limits", "appends"), [({"max_append_events": 4}, 4), ({"max_append_bytes": 1_500}, 0)])
+@pytest.mark.parametrize("limits, appends", [({"max_append_events": 4}, 4), ({"max_append_bytes": 1_500}, 0)])
 def test_a_batch_is_split_at_what_the_store_takes(backend: str, limits: dict[str, int], appends: int) -> None:
     async def case() -> None:
         heap = Heap()

@@ -96,11 +96,11 @@ def test_asyncio_cancels_a_task_anywhere(victim: int, when: str, group_commit: b
         service = heap.open(store)
         async with opened(service):
             await service.add_stock(P, S, CALLERS - 1)
-            cancelling = _Cancelling(point, lambda: tasks[victim].cancel())
+            elsewhere = asyncio.create_task(service.execute(_reserve(0, OTHER)))
+            tasks = [asyncio.create_task(outcome_of(service.execute(_reserve(number)))) for number in range(CALLERS)]
+            cancelling = _Cancelling(point, tasks[victim].cancel)
             setattr(store, when, cancelling)
-            elsewhere = asyncio.create_task(service.execute(_reserve(0, OTHER)))  # type: ignore[arg-type]  # a coroutine function's
-            tasks = [asyncio.create_task(outcome_of(service.execute(_reserve(number)))) for number in range(CALLERS)]  # type: ignore[arg-type]  # likewise
-            outcomes = await asyncio.gather(*tasks, elsewhere, return_exceptions=True)
+            outcomes: list[Any] = await asyncio.gather(*tasks, elsewhere, return_exceptions=True)
             store.before = store.after = turns_once
             assert open_lanes(service) == 0
             assert getattr(outcomes.pop(), "code", None) == "insufficient_stock"
@@ -142,7 +142,7 @@ def test_asyncio_cancels_the_one_that_carries_the_commit_of_others() -> None:
             calls[1].cancel()
             await turns(3)
             gate.opened.set()
-            outcomes = await asyncio.gather(*calls, return_exceptions=True)
+            outcomes: list[Any] = await asyncio.gather(*calls, return_exceptions=True)
             assert isinstance(outcomes[1], asyncio.CancelledError)
             assert [outcomes[number].version for number in (0, 2, 3)] == [2, 1, 1]
             assert [(await service.stock(name, S)).on_hand for name in ("first", "b", "c")] == [2, 1, 1]
@@ -171,7 +171,7 @@ def test_asyncio_cancels_one_whose_followers_then_meet_an_absent_store() -> None
 
             store.before = fail
             others[0].cancel()
-            outcomes = await asyncio.gather(leader, *others, return_exceptions=True)
+            outcomes: list[Any] = await asyncio.gather(leader, *others, return_exceptions=True)
             assert outcomes[0].version == 2
             assert isinstance(outcomes[1], asyncio.CancelledError)
             assert isinstance(outcomes[2], AppendOutcomeUnknownError)
@@ -269,10 +269,8 @@ def test_a_minted_command_is_not_sent_twice_by_a_leader_that_was_interrupted() -
             first.opened.set()
             await second.reached.wait()
             calls[0].cancel()
-            outcomes = await asyncio.gather(opening, *calls, return_exceptions=True)
+            outcomes: list[Any] = await asyncio.gather(opening, *calls, return_exceptions=True)
             assert [getattr(one, "version", None) for one in outcomes] == [1, None, 3, 4]
             assert await figures(service) == (31, 0, 4)
 
     anyio.run(case, backend="asyncio")
-
-

@@ -146,9 +146,7 @@ def test_several_events_are_replayed_with_the_last_ones_version(backend: str) ->
                 (CommitStock(inventory_id=SHELF, command_id="all", reservation_id="R2", remainder=Remainder.RELEASE), 10),
                 (_reserve("all"), 11),
                 (
-                    AdjustStock(
-                        inventory_id=SHELF, command_id="lost", delta=-12, reason=AdjustReason.THEFT, shortfall=Shortfall.BUMP
-                    ),
+                    AdjustStock(inventory_id=SHELF, command_id="lost", delta=-12, reason=AdjustReason.THEFT, shortfall=Shortfall.BUMP),
                     17,
                 ),
             ]

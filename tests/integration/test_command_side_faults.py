@@ -323,6 +323,7 @@ def test_a_writer_that_is_always_faster_starves_a_basket_into_an_error(backend: 
         store = heap.store()
         a, b = heap.open(store, settings=quick(max_attempts=3)), heap.open()
         async with opened(a, b):
+
             async def intrude(operation: str) -> None:
                 if operation == "append":
                     await b.add_stock(P, S, 1)

@@ -1,0 +1,88 @@
+"""Callers that meet are served together, in their order, and none waits when nobody leads."""
+
+from functools import partial
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from inventory_es.application.combiner import Combiner, Ticket
+
+
+class _Desk:
+    """Serves letters; each batch is told as one word."""
+
+    def __init__(self) -> None:
+        self.idle = 0
+        self.batches: list[str] = []
+        self.combiner: Combiner[str] = Combiner(self._rest)
+
+    def _rest(self) -> None:
+        self.idle += 1
+
+    async def come(self, name: str, *, alone: bool = False, limit: int = 9) -> None:
+        ticket = Ticket(name, alone=alone)
+        if await self.combiner.join(ticket):
+            batch = self.combiner.take(limit)
+            assert batch[0] is ticket
+            await checkpoint()
+            await checkpoint()
+            self.batches.append("".join(one.item for one in batch))
+            for one in batch[1:]:
+                one.wake()
+            self.combiner.hand_over()
+
+
+def test_who_comes_alone_is_served_at_once(backend: str) -> None:
+    async def case() -> None:
+        desk = _Desk()
+        await desk.come("a")
+        await desk.come("b")
+        assert desk.batches == ["a", "b"]
+        assert desk.idle == 2
+
+    anyio.run(case, backend=backend)
+
+
+@pytest.mark.parametrize("limit, batches", [(9, ["a", "bcdef"]), (2, ["a", "bc", "de", "f"])])
+def test_who_comes_meanwhile_is_served_together_in_order(limit: int, batches: list[str]) -> None:
+    async def case() -> None:
+        desk = _Desk()
+        async with anyio.create_task_group() as tasks:
+            for name in "abcdef":
+                tasks.start_soon(partial(desk.come, name, limit=limit))
+        assert desk.batches == batches
+        assert desk.idle == 1
+
+    anyio.run(case)
+
+
+def test_who_wants_to_be_alone_is_a_barrier() -> None:
+    async def case() -> None:
+        desk = _Desk()
+        async with anyio.create_task_group() as tasks:
+            for name in "abcDefGH":
+                tasks.start_soon(partial(desk.come, name, alone=name.isupper()))
+        assert desk.batches == ["a", "bc", "D", "ef", "G", "H"]
+        assert len(desk.combiner) == 0
+
+    anyio.run(case)
+
+
+def test_tickets_that_were_put_back_come_first_in_their_order() -> None:
+    async def case() -> None:
+        combiner: Combiner[str] = Combiner()
+        tickets = [Ticket(name) for name in "abcd"]
+        assert await combiner.join(tickets[0])
+        async with anyio.create_task_group() as tasks:
+            for ticket in tickets[1:]:
+                tasks.start_soon(combiner.join, ticket)
+                await checkpoint()
+            await checkpoint()
+            taken = combiner.take(3)
+            taken[1].left = True
+            combiner.put_back(taken)
+            assert [ticket.item for ticket in combiner.take(9)] == ["a", "c", "d"]
+            tasks.cancel_scope.cancel()
+
+    anyio.run(case)
