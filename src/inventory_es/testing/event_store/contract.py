@@ -11,6 +11,7 @@ from inventory_es.testing.event_store.atomicity import AtomicityCases
 from inventory_es.testing.event_store.bench import StoreBench
 from inventory_es.testing.event_store.feed import FeedCases
 from inventory_es.testing.event_store.fidelity import FidelityCases
+from inventory_es.testing.event_store.following import FollowingCases
 from inventory_es.testing.event_store.identity import IdentityCases
 from inventory_es.testing.event_store.interruption import InterruptionCases
 from inventory_es.testing.event_store.other_process import worker_command
@@ -28,6 +29,7 @@ class EventStoreContract(
     ReadingCases,
     FidelityCases,
     FeedCases,
+    FollowingCases,
     RaceCases,
     ProcessCases,
     InterruptionCases,

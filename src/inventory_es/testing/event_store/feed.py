@@ -1,4 +1,4 @@
-"""ES-33 … ES-36: the order of everything. Subscriptions (ES-37 …) stand above the port and have their own cases."""
+"""ES-33 … ES-36: the order of everything. Subscriptions over it have their own cases (ES-37 …)."""
 
 from contextlib import AsyncExitStack
 

@@ -1,0 +1,39 @@
+"""Event stores over which a subscription goes wrong."""
+
+import anyio
+import attrs
+
+from inventory_es.ports import FeedPage
+from tests.contract.mutants.mutant import breaks
+from tests.contract.stores.plain_store import PlainStore
+
+
+@breaks("ES-37", "The last page of the feed says to go on after the newest position as of its answer, which may be past its events.")
+class SkipsAtTheHandOver(PlainStore):
+    async def read_all(self, *, after: int, limit: int) -> FeedPage:
+        page = await super().read_all(after=after, limit=limit)
+        await anyio.lowlevel.checkpoint()
+        return attrs.evolve(page, next_after=max(page.next_after, self.head_now())) if page.is_end else page
+
+
+@breaks("ES-38", "A page that is cut says to go on after the newest position.")
+class JumpsToTheEnd(PlainStore):
+    async def read_all(self, *, after: int, limit: int) -> FeedPage:
+        page = await super().read_all(after=after, limit=limit)
+        return attrs.evolve(page, next_after=self.head_now())
+
+
+@breaks("ES-39", "Gives the whole feed, whatever limit is asked for.")
+class FloodsTheSlow(PlainStore):
+    async def read_all(self, *, after: int, limit: int) -> FeedPage:
+        return await super().read_all(after=after, limit=limit * 1_000)
+
+
+@breaks("ES-40", "Whoever waits at the end of the feed holds a lock, and keeps it when it is cancelled.")
+class WaitersKeepTheLock(PlainStore):
+    async def wait_for_position(self, position: int, /, *, timeout: float) -> bool:
+        lock = self.shelf.__dict__.setdefault("waiting", anyio.Lock())
+        await lock.acquire()
+        seen = await super().wait_for_position(position, timeout=timeout)
+        lock.release()
+        return seen
