@@ -107,7 +107,6 @@ def _add(draft: Draft, command: AddStock) -> None:
     on_hand = draft.on_hand + command.quantity
     if on_hand > MAX_QUANTITY:
         raise QuantityOverflowError(name="on_hand", limit=MAX_QUANTITY)
-    draft.on_hand = on_hand
     draft.own.append(StockAddedEvent(*draft.place, command.quantity, command.reason, on_hand, draft.reserved))
 
 
@@ -211,7 +210,6 @@ def _adjust(
         if shortfall is Shortfall.REJECT:
             raise WouldBreakReservationsError(inventory=inventory.inventory_id.stream, shortfall=lacking)
         draft.bump(inventory.bump_candidates(), lacking)
-    draft.on_hand = on_hand
     draft.own.append(StockAdjustedEvent(*draft.place, delta, reason, counted, observed_version, on_hand, draft.reserved))
 
 

@@ -207,6 +207,24 @@ def test_a_due_hold_above_many_dead_keys_costs_no_walk_over_them() -> None:
     assert max(questions[1:]) < 100
 
 
+def test_a_hold_that_ships_piece_by_piece_leaves_nothing_behind() -> None:
+    """A thousand partial commits of one hold must not make the next bump, or the next question about what is due, walk a thousand keys."""
+    inventory = Inventory(SHELF)
+
+    def send(command: Command) -> None:
+        for event in inventory.decide(command, at=START):
+            inventory.apply(Recorded(event, inventory.version + 1, START))
+
+    send(AddStock(**named("add"), quantity=5_000))
+    send(ReserveStock(inventory_id=SHELF, reservation_id="old", quantity=9, ttl=10 * SECOND))
+    send(ReserveStock(inventory_id=SHELF, reservation_id="new", quantity=1_100, ttl=10 * SECOND))
+    fresh = lines_of(lambda: inventory.decide(loss(4_990, Shortfall.BUMP), at=START))
+    for number in range(1_000):
+        send(CommitStock(**named(f"c{number}"), reservation_id="new", quantity=1))
+    assert lines_of(lambda: inventory.decide(loss(3_998, Shortfall.BUMP), at=START)) <= 2 * fresh
+    assert lines_of(lambda: inventory.due(START + 10 * SECOND)) < 100
+
+
 def test_a_key_is_dropped_once() -> None:
     """Over a whole churn the queue asks about each key a bounded number of times: amortised, not only at a lucky moment."""
     live: set[Key] = set()
