@@ -191,7 +191,11 @@ class Journal:
                 last = line
                 yield start.segment, line
             if last is not None:
-                start = JournalTail(start.segment, last.end, last.checksum, self._last_position(last.data))
+                try:
+                    position = self._last_position(last.data)
+                except ValueError:
+                    self._refuse(start.segment, last.offset, "a line has a good checksum and no position")
+                start = JournalTail(start.segment, last.end, last.checksum, position)
             start = JournalTail(start.position + 1, 0, start.checksum, start.position)
         for line in self._lines(start, end.offset):
             yield start.segment, line
@@ -219,7 +223,9 @@ class Journal:
         """What the lock file says, decoded only if it changed."""
         content = self._lock.read(STATE_SIZE + 1, 0)
         if content != self._seen[0]:
-            self._seen = content, decode_state(content)
+            state = decode_state(content)
+            is_sound = state is None or state.tail.offset > 0 or state.tail == self.start
+            self._seen = content, state if is_sound else None
         return self._seen[1]
 
     def _settle(self, *, check_all: bool) -> JournalTail:

@@ -106,7 +106,7 @@ class JournalRecovery:
             last, torn = self._check(file, start, size, is_last=is_last)
             if torn is not None:
                 self._quarantine(start.segment, torn.offset, file.read(size - torn.offset, torn.offset))
-            end = start if last is None else JournalTail(start.segment, last.end, last.checksum, self.last_position(last.data))
+            end = start if last is None else JournalTail(start.segment, last.end, last.checksum, self._position(start.segment, last))
             if is_last and end.offset > 0:
                 if last is not None:
                     file.write(last.data, last.offset)
@@ -123,9 +123,9 @@ class JournalRecovery:
         lines = read_lines(file, start=start.offset, end=size, seed=self.seed)
         for line in lines:
             if line.chain is None or line.chain[0] != checksum:
-                reached = start.position if last is None else self.last_position(last.data)
+                reached = start.position if last is None else self._position(start.segment, last)
                 if not is_last or any(
-                    good.chain is not None and self.last_position(good.data) > reached for good in joined((line,), lines)
+                    good.chain is not None and self._position(start.segment, good) > reached for good in joined((line,), lines)
                 ):
                     problem = (
                         "a line is damaged, and good ones follow it" if line.chain is None else "a line does not follow the one before it"
@@ -135,6 +135,12 @@ class JournalRecovery:
             last, checksum = line, line.checksum
             self._kept += 1
         return last, None
+
+    def _position(self, segment: int, line: Line) -> int:
+        try:
+            return self.last_position(line.data)
+        except ValueError:
+            self._refuse(f"{self.segments.path(segment)}, byte {line.offset}", "a line has a good checksum and no position")
 
     def _quarantine(self, segment: int, offset: int, data: bytes) -> None:
         path = self.segments.path(segment, f"{SUFFIX}.torn-{offset}")

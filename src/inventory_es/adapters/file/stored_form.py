@@ -169,7 +169,10 @@ def split_line(line: bytes) -> list[tuple[int, StoredFields]]:
         ValueError: not a line of events.
     """
     raws = _decode_line(line).events
-    return [(len(bytes(raw)), fields) for raw, fields in zip(raws, _decode_page(b"[%b]" % b",".join(map(bytes, raws))), strict=True)]
+    events = _decode_page(b"[%b]" % b",".join(map(bytes, raws)))
+    for event in events:
+        parse_stream(event.stream)
+    return [(len(bytes(raw)), event) for raw, event in zip(raws, events, strict=True)]
 
 
 def last_position(line: bytes) -> int:
@@ -178,7 +181,11 @@ def last_position(line: bytes) -> int:
     Raises:
         ValueError: not a line of events.
     """
-    return _decode_placed(line).events[-1].position
+    events = _decode_placed(line).events
+    if not events:
+        msg = "a line without events"
+        raise ValueError(msg)
+    return events[-1].position
 
 
 def decode_events(stored: Sequence[bytes]) -> list[StoredFields]:
