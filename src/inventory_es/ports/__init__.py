@@ -8,6 +8,7 @@ from inventory_es.ports.event_bus import BusCapabilities, BusSubscription, DeadL
 from inventory_es.ports.event_store import EventFeed, EventStore, GroupCommit, StreamCatalogue
 from inventory_es.ports.file_system import File, FileSystem, LockFile, OpenMode
 from inventory_es.ports.metadata import EventMetadata
+from inventory_es.ports.read_model import Change, Checkpoint, Delete, Patch, ProjectionId, Put, ReadModel, Row, RowsPage, Table
 from inventory_es.ports.records import (
     AppendResult,
     FeedPage,
@@ -25,8 +26,11 @@ __all__ = [
     "BusSubscription",
     "Cache",
     "CacheEntry",
+    "Change",
+    "Checkpoint",
     "Clock",
     "DeadLetter",
+    "Delete",
     "Delivery",
     "Durability",
     "EncodedEvent",
@@ -44,11 +48,18 @@ __all__ = [
     "LockFile",
     "NewEvent",
     "OpenMode",
+    "Patch",
+    "ProjectionId",
+    "Put",
+    "ReadModel",
     "RecordedEvent",
+    "Row",
+    "RowsPage",
     "StoreCapabilities",
     "StreamCatalogue",
     "StreamHead",
     "StreamPage",
     "StreamWrite",
     "StreamsPage",
+    "Table",
 ]

@@ -78,6 +78,42 @@ class EventBusUnavailableError(UnavailableError):
 
 
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
+class ReadModelUnavailableError(UnavailableError):
+    """The read model can't serve now. A commit was perhaps applied; the checkpoint tells."""
+
+    read_model: str
+    reason: str
+
+    code = "read_model_unavailable"
+
+    @property
+    def message(self) -> str:
+        """One sentence for a person, derived from the facts."""
+        return f"{self.read_model} is unavailable: {self.reason}; read the checkpoint, and go on from there"
+
+
+@attrs.define(slots=False, eq=False, str=False, kw_only=True)
+class CheckpointConflictError(ConflictError):
+    """A projection's checkpoint is not where its runner left it: another one took over. Nothing was changed."""
+
+    projection: str
+    position: int
+    epoch: int
+    actual_position: int
+    actual_epoch: int
+
+    code = "checkpoint_conflict"
+
+    @property
+    def message(self) -> str:
+        """One sentence for a person, derived from the facts."""
+        return (
+            f"the checkpoint of {self.projection} is at position {self.actual_position} in epoch {self.actual_epoch}, "
+            f"not at {self.position} in epoch {self.epoch}: another runner moved it; read it again"
+        )
+
+
+@attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class AppendOutcomeUnknownError(FaultError):
     """An append was perhaps written. Sending the same events (or ``command``) again is safe and finds out.
 

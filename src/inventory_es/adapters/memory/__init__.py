@@ -5,5 +5,6 @@ from inventory_es.adapters.memory.event_bus import MemoryEventBus
 from inventory_es.adapters.memory.event_log import MemoryEventLog
 from inventory_es.adapters.memory.event_store import MemoryEventStore
 from inventory_es.adapters.memory.opening import open_memory
+from inventory_es.adapters.memory.read_model import MemoryReadModel
 
-__all__ = ["MemoryCache", "MemoryEventBus", "MemoryEventLog", "MemoryEventStore", "open_memory"]
+__all__ = ["MemoryCache", "MemoryEventBus", "MemoryEventLog", "MemoryEventStore", "MemoryReadModel", "open_memory"]

@@ -1,0 +1,156 @@
+"""The reference read model: everything that the port promises, in memory."""
+
+from collections.abc import Mapping, Sequence
+from operator import itemgetter
+from typing import Any
+
+import attrs
+from anyio.lowlevel import checkpoint as let_others_run
+
+from inventory_es.ports.errors import CheckpointConflictError, IncompatibleStoreError, StoreClosedError
+from inventory_es.ports.read_model import (
+    Change,
+    Checkpoint,
+    Delete,
+    ProjectionId,
+    Put,
+    ReadModel,
+    Row,
+    RowsPage,
+    Table,
+    Value,
+    check_commit,
+    check_select,
+    order_of,
+)
+
+_NAME = "MemoryReadModel"
+_Key = tuple[Any, ...]
+
+
+class _Rows:
+    """One table: rows by key, and for each first column of an index the keys by its values."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self._by_key: dict[_Key, Row] = {}
+        first = {table.key[0], *(index[0] for index in table.indexes)}
+        self._groups: dict[str, dict[Value, dict[_Key, None]]] = {name: {} for name in first}
+
+    def change(self, change: Change) -> None:
+        if isinstance(change, Put):
+            key = tuple(change.row[name] for name in self.table.key)
+            new: Row | None = dict(change.row)
+        else:
+            key = change.key
+            old = self._by_key.get(key)
+            new = None if old is None or isinstance(change, Delete) else {**old, **change.row}
+        old = self._by_key.pop(key, None)
+        for name, groups in self._groups.items():
+            if old is not None:
+                groups[old[name]].pop(key)
+                if not groups[old[name]]:
+                    del groups[old[name]]
+            if new is not None:
+                groups.setdefault(new[name], {})[key] = None
+        if new is not None:
+            self._by_key[key] = new
+
+    def select(self, where: Row, order: Sequence[str], after: Sequence[Value] | None, *, descending: bool) -> list[Row]:
+        group = next((name for name in self._groups if name in where), None)
+        keys = self._by_key if group is None else self._groups[group].get(where[group], {})
+        rows = [row for row in map(self._by_key.__getitem__, keys) if all(row[name] == value for name, value in where.items())]
+        place = itemgetter(*order) if len(order) > 1 else lambda row: (row[order[0]],)
+        if after is not None:
+            rows = [row for row in rows if (place(row) < tuple(after) if descending else place(row) > tuple(after))]
+        return sorted(rows, key=place, reverse=descending)
+
+
+@attrs.define
+class _Projection:
+    tables: Mapping[str, Table]
+    rows: Mapping[str, _Rows]
+    checkpoint: Checkpoint = attrs.field(factory=Checkpoint)
+
+
+class MemoryReadModel(ReadModel):
+    """Rows and checkpoints in memory: **the reference**. Every call lets other tasks run once and then works in one step.
+
+    Nothing survives the process. Reading by other columns than a key's or an index's first one looks at every row.
+    """
+
+    def __init__(self) -> None:
+        self._projections: dict[ProjectionId, _Projection] = {}
+        self._is_closed = False
+
+    async def prepare(self, projection: ProjectionId, tables: Sequence[Table], /) -> None:
+        """See :meth:`ReadModel.prepare`."""
+        await self._begin()
+        shapes = {table.name: table for table in tables}
+        known = self._projections.setdefault(projection, _Projection(shapes, {name: _Rows(table) for name, table in shapes.items()}))
+        if known.tables != shapes:
+            problem = "it was built with other tables: give it a new version"
+            raise IncompatibleStoreError(store="projection", place=str(projection), problem=problem)
+
+    async def checkpoint(self, projection: ProjectionId, /) -> Checkpoint:
+        """See :meth:`ReadModel.checkpoint`."""
+        await self._begin()
+        return self._known(projection).checkpoint
+
+    async def commit(self, projection: ProjectionId, changes: Sequence[Change], /, *, before: Checkpoint, after: Checkpoint) -> None:
+        """See :meth:`ReadModel.commit`."""
+        await self._begin()
+        known = self._known(projection)
+        check_commit(known.tables, changes, before, after)
+        actual = known.checkpoint
+        if actual != before:
+            raise CheckpointConflictError(
+                projection=str(projection),
+                position=before.position,
+                epoch=before.epoch,
+                actual_position=actual.position,
+                actual_epoch=actual.epoch,
+            )
+        for change in changes:
+            known.rows[change.table].change(change)
+        known.checkpoint = after
+
+    async def select(
+        self,
+        projection: ProjectionId,
+        table: str,
+        /,
+        *,
+        where: Row | None = None,
+        order: Sequence[str] = (),
+        after: Sequence[Value] | None = None,
+        descending: bool = False,
+        limit: int,
+    ) -> RowsPage:
+        """See :meth:`ReadModel.select`."""
+        await self._begin()
+        known = self._known(projection)
+        if table not in known.rows:
+            msg = f"the projection has no table {table}"
+            raise ValueError(msg)
+        shape = known.tables[table]
+        check_select(shape, where or {}, order, after, limit)
+        rows = known.rows[table].select(where or {}, order_of(shape, order), after, descending=descending)
+        return RowsPage(tuple(rows[:limit]), known.checkpoint, is_end=len(rows) <= limit)
+
+    async def aclose(self) -> None:
+        """Refuse every call from now on. Closing twice is fine."""
+        self._is_closed = True
+        await let_others_run()
+
+    async def _begin(self) -> None:
+        if self._is_closed:
+            raise StoreClosedError(store=_NAME)
+        await let_others_run()
+
+    def _known(self, projection: ProjectionId) -> _Projection:
+        known = self._projections.get(projection)
+        if known is None:
+            msg = f"projection {projection} was not prepared"
+            raise ValueError(msg)
+        return known

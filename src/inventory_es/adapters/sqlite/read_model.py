@@ -1,0 +1,196 @@
+"""Read models in a SQLite file: the event store's own, or another."""
+
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager
+from functools import partial
+
+import anyio.to_thread
+
+from inventory_es.adapters.sqlite.database import APPLICATION_ID, Synchronous, connect
+from inventory_es.adapters.sqlite.projection_tables import ProjectionTables
+from inventory_es.ports.blocking_calls import BlockingCalls
+from inventory_es.ports.errors import CheckpointConflictError, IncompatibleStoreError, ReadModelUnavailableError
+from inventory_es.ports.read_model import (
+    Change,
+    Checkpoint,
+    ProjectionId,
+    ReadModel,
+    Row,
+    RowsPage,
+    Table,
+    Value,
+    check_commit,
+    check_select,
+)
+
+READ_MODEL_ID = 0x49455332
+"""Marks a file of its own as ours: ``IES2`` in ASCII."""
+
+
+class SqliteReadModel(ReadModel):
+    """Rows and checkpoints in one SQLite file, each commit one transaction. Opened by :func:`open_sqlite_read_model`.
+
+    The tables are plain, strict SQL tables named ``NAME__vVERSION__TABLE``, for a host to read with its own tools. Several processes on
+    one machine may open one file. One commit and one read at a time per handle.
+    """
+
+    def __init__(self, path: str, writer: sqlite3.Connection, reader: sqlite3.Connection) -> None:
+        self._path = path
+        self._writer = writer
+        self._reader = reader
+        self._writes = BlockingCalls(None, name=f"sqlite read model {path}")
+        self._reads = BlockingCalls(None, name=f"sqlite read model {path}")
+        self._known: dict[ProjectionId, ProjectionTables] = {}
+
+    async def prepare(self, projection: ProjectionId, tables: Sequence[Table], /) -> None:
+        """See :meth:`ReadModel.prepare`."""
+        known = ProjectionTables(projection, {table.name: table for table in tables})
+        await self._writes.run(self._prepare, known)
+        self._known[projection] = known
+
+    async def checkpoint(self, projection: ProjectionId, /) -> Checkpoint:
+        """See :meth:`ReadModel.checkpoint`."""
+        return await self._reads.run(self._checkpoint, self._of(projection))
+
+    async def commit(self, projection: ProjectionId, changes: Sequence[Change], /, *, before: Checkpoint, after: Checkpoint) -> None:
+        """See :meth:`ReadModel.commit`."""
+        known = self._of(projection)
+        check_commit(known.tables, changes, before, after)
+        await self._writes.run(self._commit, known, changes, before, after)
+
+    async def select(
+        self,
+        projection: ProjectionId,
+        table: str,
+        /,
+        *,
+        where: Row | None = None,
+        order: Sequence[str] = (),
+        after: Sequence[Value] | None = None,
+        descending: bool = False,
+        limit: int,
+    ) -> RowsPage:
+        """See :meth:`ReadModel.select`."""
+        known = self._of(projection)
+        if table not in known.tables:
+            msg = f"the projection has no table {table}"
+            raise ValueError(msg)
+        shape = known.tables[table]
+        check_select(shape, where or {}, order, after, limit)
+        read = partial(known.select, self._reader, shape, where or {}, order, after, descending=descending, limit=limit + 1)
+
+        def in_one_snapshot() -> RowsPage:
+            with self._transaction(self._reader, "BEGIN", "ROLLBACK"):
+                rows = read()
+                return RowsPage(rows[:limit], known.checkpoint(self._reader), is_end=len(rows) <= limit)
+
+        return await self._reads.run(in_one_snapshot)
+
+    async def aclose(self) -> None:
+        """Finish what is in flight and release both connections. Closing twice is fine."""
+        self._writes.refuse()
+        await self._reads.close(self._reader.close)
+        await self._writes.close(self._writer.close)
+
+    def _of(self, projection: ProjectionId) -> ProjectionTables:
+        known = self._known.get(projection)
+        if known is None:
+            msg = f"projection {projection} was not prepared"
+            raise ValueError(msg)
+        return known
+
+    def _prepare(self, known: ProjectionTables) -> None:
+        with self._transaction(self._writer, "BEGIN IMMEDIATE", "COMMIT"):
+            known.create(self._writer, self._path)
+
+    def _checkpoint(self, known: ProjectionTables) -> Checkpoint:
+        with _translated(self._path):
+            return known.checkpoint(self._reader)
+
+    def _commit(self, known: ProjectionTables, changes: Sequence[Change], before: Checkpoint, after: Checkpoint) -> None:
+        with self._transaction(self._writer, "BEGIN IMMEDIATE", "COMMIT"):
+            actual = known.checkpoint(self._writer)
+            if actual != before:
+                raise CheckpointConflictError(
+                    projection=str(known.projection),
+                    position=before.position,
+                    epoch=before.epoch,
+                    actual_position=actual.position,
+                    actual_epoch=actual.epoch,
+                )
+            for change in changes:
+                known.change(self._writer, change)
+            known.move(self._writer, after)
+
+    @contextmanager
+    def _transaction(self, connection: sqlite3.Connection, begin: str, end: str) -> Iterator[None]:
+        with _translated(self._path):
+            connection.execute(begin)
+            try:
+                yield
+                connection.execute(end)
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+
+
+@asynccontextmanager
+async def open_sqlite_read_model(path: str | os.PathLike[str], *, synchronous: Synchronous = "NORMAL") -> AsyncIterator[SqliteReadModel]:
+    """Open read models in a file, or make it in an existing folder; they close with the block.
+
+    In the event store's own file, open the store first: it is the one that makes the file.
+
+    Args:
+        path: of the file.
+        synchronous: ``NORMAL`` may lose the last commits in a power cut: rows and checkpoint together, so they are made again. ``FULL``
+            syncs every commit.
+
+    Raises:
+        IncompatibleStoreError: the file holds something else. Nothing was changed.
+        ReadModelUnavailableError: it can't be opened now.
+    """
+    read_model = await anyio.to_thread.run_sync(_open, os.fspath(path), synchronous)
+    try:
+        yield read_model
+    finally:
+        await read_model.aclose()
+
+
+def _open(path: str, synchronous: Synchronous) -> SqliteReadModel:
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600))
+    except OSError as problem:
+        reason = problem.strerror or "the file system refused"
+        raise ReadModelUnavailableError(read_model=f"sqlite read model {path}", reason=reason) from problem
+    with _translated(path):
+        writer = connect(path, synchronous=synchronous)
+        try:
+            _mark(writer, path)
+            return SqliteReadModel(path, writer, connect(path, synchronous=synchronous, read_only=True))
+        except BaseException:
+            writer.close()
+            raise
+
+
+def _mark(writer: sqlite3.Connection, path: str) -> None:
+    with closing(writer.execute("PRAGMA application_id")) as cursor:
+        (mark,) = cursor.fetchone()
+    (tables,) = writer.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if mark not in {APPLICATION_ID, READ_MODEL_ID} and (mark or tables):
+        raise IncompatibleStoreError(store="read model", place=path, problem="the database belongs to another application")
+    if not mark:
+        writer.execute("PRAGMA journal_mode = WAL")
+        writer.execute(f"PRAGMA application_id = {READ_MODEL_ID}")
+
+
+@contextmanager
+def _translated(path: str) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.DatabaseError as problem:
+        if getattr(problem, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_NOTADB:
+            raise IncompatibleStoreError(store="read model", place=path, problem="it is no SQLite database") from problem
+        reason = getattr(problem, "sqlite_errorname", "") or type(problem).__name__
+        raise ReadModelUnavailableError(read_model=f"sqlite read model {path}", reason=reason) from problem

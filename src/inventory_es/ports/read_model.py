@@ -1,0 +1,246 @@
+"""The port of a read model: rows of projections, each with its checkpoint, moved together or not at all."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Protocol, runtime_checkable
+
+import attrs
+
+Value = str | int | None
+"""What a column holds. Instants are ISO 8601 texts in UTC with microseconds, so that they sort as time does."""
+
+Row = Mapping[str, Value]
+"""One row: every column by name."""
+
+
+def _is_name(_instance: object, field: "attrs.Attribute[str]", value: str) -> None:
+    if not (value.isascii() and value.isidentifier() and value == value.lower() and len(value) <= 64):
+        msg = f"{field.name} must be a lower-case ASCII identifier of at most 64 characters"
+        raise ValueError(msg)
+
+
+@attrs.frozen
+class ProjectionId:
+    """A projection's name and the version of its rows. A rebuild is a new version beside the old one.
+
+    Raises:
+        ValueError: a name that is no lower-case ASCII identifier, or a version below 1.
+    """
+
+    name: str = attrs.field(validator=_is_name)
+    version: int = attrs.field(validator=attrs.validators.ge(1))
+
+    def __str__(self) -> str:
+        return f"{self.name} v{self.version}"
+
+
+@attrs.frozen
+class Table:
+    """The shape of one table of a projection.
+
+    Attributes:
+        name: unique within the projection.
+        columns: every column with the type of what it holds, ``str`` or ``int``; those outside the key may also hold ``None``.
+        key: the columns that tell rows apart.
+        indexes: for each way of reading besides by the key, the columns that it filters by, then those that it orders by.
+    """
+
+    name: str = attrs.field(validator=_is_name)
+    columns: Mapping[str, type[str] | type[int]]
+    key: tuple[str, ...]
+    indexes: tuple[tuple[str, ...], ...] = ()
+
+    def __attrs_post_init__(self) -> None:
+        for name in self.columns:
+            _is_name(self, attrs.fields(Table).name, name)
+        unknown = {*self.key, *(name for index in self.indexes for name in index)} - set(self.columns)
+        if unknown or not self.key:
+            msg = f"table {self.name}: the key and the indexes are made of its columns; unknown are {sorted(unknown)}"
+            raise ValueError(msg)
+
+
+@attrs.frozen
+class Put:
+    """Write a whole row, over the one of the same key if there is one."""
+
+    table: str
+    row: Row
+
+
+@attrs.frozen
+class Patch:
+    """Change some columns of the row with this key; nothing happens where there is none."""
+
+    table: str
+    key: tuple[Value, ...]
+    row: Row
+
+
+@attrs.frozen
+class Delete:
+    """Take the row with this key away, if it is there."""
+
+    table: str
+    key: tuple[Value, ...]
+
+
+Change = Put | Patch | Delete
+"""One change of rows."""
+
+
+@attrs.frozen(kw_only=True)
+class Checkpoint:
+    """How far a projection is, and whose it is.
+
+    Attributes:
+        position: everything up to it is in the rows; 0 at the beginning.
+        recorded_at: of the event there; ``None`` at the beginning.
+        epoch: raised by one whenever somebody takes the projection over: who holds an older one is fenced out.
+        owner: who runs it, an opaque text; ``None`` for nobody.
+        owned_until: until when nobody else may take it over without force.
+        error: why it is stopped; ``None`` while it is not.
+    """
+
+    position: int = 0
+    recorded_at: datetime | None = None
+    epoch: int = 0
+    owner: str | None = None
+    owned_until: datetime | None = None
+    error: str | None = None
+
+
+@attrs.frozen
+class RowsPage:
+    """Rows of a table, and the checkpoint from the same snapshot.
+
+    Attributes:
+        rows: in the order asked for.
+        checkpoint: what the rows are as of.
+        is_end: whether there are no more.
+    """
+
+    rows: Sequence[Row]
+    checkpoint: Checkpoint
+    is_end: bool
+
+
+@runtime_checkable
+class ReadModel(Protocol):
+    """Rows of any number of projections, each version of each with tables and a checkpoint of its own.
+
+    Any number of tasks of one event loop may call at once. Every method may raise:
+        ReadModelUnavailableError: the backend is away; of a commit, see there.
+        StoreClosedError: called after :meth:`aclose`.
+        ValueError: a projection that was not prepared, a table or column that it does not have, a limit below 1.
+    """
+
+    async def prepare(self, projection: ProjectionId, tables: Sequence[Table], /) -> None:
+        """Make the tables and a checkpoint at 0 where they are not there yet. Again with the same tables does nothing.
+
+        Raises:
+            IncompatibleStoreError: this version has other tables. Give the projection a new version.
+        """
+        ...
+
+    async def checkpoint(self, projection: ProjectionId, /) -> Checkpoint:
+        """How far this projection is, and whose it is."""
+        ...
+
+    async def commit(self, projection: ProjectionId, changes: Sequence[Change], /, *, before: Checkpoint, after: Checkpoint) -> None:
+        """Apply the changes in order and move the checkpoint from ``before`` to ``after``: all of it or nothing.
+
+        Raises:
+            CheckpointConflictError: the checkpoint is not ``before``: somebody else moved it. Nothing was changed.
+            ReadModelUnavailableError: perhaps changed. Read the checkpoint to find out: it tells.
+            ValueError: ``after`` has a lower position or epoch than ``before``. Nothing was changed.
+        """
+        ...
+
+    async def select(
+        self,
+        projection: ProjectionId,
+        table: str,
+        /,
+        *,
+        where: Row | None = None,
+        order: Sequence[str] = (),
+        after: Sequence[Value] | None = None,
+        descending: bool = False,
+        limit: int,
+    ) -> RowsPage:
+        """Rows with these values, ordered by these columns and then by the key; checkpoint and rows from one snapshot.
+
+        Args:
+            projection: whose.
+            table: which of its tables.
+            where: columns and what they must hold.
+            order: columns to order by, before those of the key. None of them may hold ``None``.
+            after: only rows behind these values of the order columns and then the key columns, as :func:`place_of` gives them.
+            descending: from the last to the first.
+            limit: the most rows, 1 or more.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Finish what is in flight and release every resource. Closing twice is fine."""
+        ...
+
+
+def to_text(at: datetime) -> str:
+    """An instant as a column holds it; ``datetime.fromisoformat`` reads it back."""
+    return at.isoformat(timespec="microseconds")
+
+
+def order_of(table: Table, order: Sequence[str]) -> tuple[str, ...]:
+    """The columns that make an order total: those asked for, then the key's."""
+    return (*order, *(name for name in table.key if name not in order))
+
+
+def place_of(table: Table, order: Sequence[str], row: Row) -> tuple[Value, ...]:
+    """Where a row stands in an order: what to give as ``after`` for the rows behind it."""
+    return tuple(row[name] for name in order_of(table, order))
+
+
+def check_select(table: Table, where: Row, order: Sequence[str], after: Sequence[Value] | None, limit: int) -> None:
+    """Refuse what no table can answer.
+
+    Raises:
+        ValueError: an unknown column, a limit below 1, an ``after`` of another length than the order.
+    """
+    unknown = {*where, *order} - set(table.columns)
+    if unknown:
+        msg = f"table {table.name} has no columns {sorted(unknown)}"
+        raise ValueError(msg)
+    if limit < 1:
+        msg = "limit must be 1 or more"
+        raise ValueError(msg)
+    if after is not None and len(after) != len(order_of(table, order)):
+        msg = f"after has one value for each of {order_of(table, order)}"
+        raise ValueError(msg)
+
+
+def check_commit(tables: Mapping[str, Table], changes: Sequence[Change], before: Checkpoint, after: Checkpoint) -> None:
+    """Refuse a commit that goes backwards, or that does not fit the tables.
+
+    Raises:
+        ValueError: which.
+    """
+    if after.position < before.position or after.epoch < before.epoch:
+        msg = "a checkpoint never goes back: after is behind before"
+        raise ValueError(msg)
+    for change in changes:
+        table = tables.get(change.table)
+        if table is None:
+            msg = f"the projection has no table {change.table}"
+            raise ValueError(msg)
+        if not isinstance(change, Put) and len(change.key) != len(table.key):
+            msg = f"a key of table {table.name} has one value for each of {table.key}"
+            raise ValueError(msg)
+        if isinstance(change, Delete):
+            continue
+        if isinstance(change, Put) and set(change.row) != set(table.columns):
+            msg = f"a row of table {table.name} has exactly the columns {sorted(table.columns)}"
+            raise ValueError(msg)
+        if isinstance(change, Patch) and not set(change.row) <= set(table.columns) - set(table.key):
+            msg = f"a patch of table {table.name} names columns outside its key, and no others"
+            raise ValueError(msg)
