@@ -6,12 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from inventory_es.adapters.file import index
 from inventory_es.testing.crash.aftermath import Aftermath, Counts
 from inventory_es.testing.crash.explorer import Explorer
 from inventory_es.testing.crash.faults import Failure
 from inventory_es.testing.crash.program import OPERATIONS, Program, programs
 from inventory_es.testing.crash.shipped import file_store
 from inventory_es.testing.crash.sweep import FAILURES, sweep
+from inventory_es.testing.crash.world import World
 
 AT_LEAST = 4_000
 """Crash states that each of the 27 tests which count them must try: over 100,000 together."""
@@ -52,6 +54,19 @@ def test_every_program_of_two_operations(first: str) -> None:
 def test_programs_of_three_operations(share: int) -> None:
     dealt = list(programs(3))[share * ONE_IN // SHARES :: ONE_IN]
     assert total(map(crash, dealt)).states >= AT_LEAST
+
+
+@pytest.mark.parametrize(
+    "program", [("append", "stop"), ("append", "stop", "append"), ("group", "stop", "kill"), ("stop", "power")], ids=" ".join
+)
+def test_stops_that_write_an_index_of_the_current_segment(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index, "_CHECKPOINT_BYTES", 0)
+    written = World(file_store())
+    written.open()
+    for operation in program:
+        OPERATIONS[operation](written)
+    assert any(path.endswith(".idx") for path, _ in written.disk.paths()) is (program[0] != "stop")
+    assert total([crash(program, with_failed_syncs=True)]).states >= AT_LEAST
 
 
 @settings(max_examples=6)
