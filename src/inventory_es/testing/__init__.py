@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from inventory_es.testing.event_store import EventStoreContract
     from inventory_es.testing.failure import BrokenPromiseError
     from inventory_es.testing.faults import FaultKind, Faults, FaultyCache, FaultyEventBus, Injected, faulty_event_store
+    from inventory_es.testing.simulation import Simulation, simulate
     from inventory_es.testing.site import Site
 
 _HOMES = {
@@ -26,8 +27,10 @@ _HOMES = {
     "FaultyEventBus": "inventory_es.testing.faults",
     "Injected": "inventory_es.testing.faults",
     "ManualClock": "inventory_es.testing.clock",
+    "Simulation": "inventory_es.testing.simulation",
     "Site": "inventory_es.testing.site",
     "faulty_event_store": "inventory_es.testing.faults",
+    "simulate": "inventory_es.testing.simulation",
 }
 """Where each public name lives. Loaded on first use, so that a name's dependencies are needed only by who uses it."""
 
@@ -42,8 +45,10 @@ __all__ = [
     "FaultyEventBus",
     "Injected",
     "ManualClock",
+    "Simulation",
     "Site",
     "faulty_event_store",
+    "simulate",
 ]
 
 

@@ -1,0 +1,265 @@
+"""Those who send commands and ask questions: they send a command again until it has an answer, to any node, now and then twice at once."""
+
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+import attrs
+
+from inventory_es.application.outcomes import Outcome
+from inventory_es.domain.commands import Command, RecordCount
+from inventory_es.domain.errors import ClockSkewError, InventoryError, RejectionError
+from inventory_es.domain.event_ids import EventIds
+from inventory_es.domain.identifiers import InventoryId
+from inventory_es.domain.rejections import CommandsRejectedError
+from inventory_es.ports.errors import AppendOutcomeUnknownError, ConcurrencyError, StoreUnavailableError, UnavailableError
+from inventory_es.testing.domain.program import Call, Program
+from inventory_es.testing.domain.telling import tell
+from inventory_es.testing.simulation.breach import CACHED, EXPLAINED, KEPT, BreachError
+from inventory_es.testing.simulation.node import Node
+from inventory_es.testing.simulation.turns import StoppedError
+from inventory_es.testing.simulation.world import World
+
+T = TypeVar("T")
+
+TTL = timedelta(seconds=30)
+_AGAIN = (AppendOutcomeUnknownError, ConcurrencyError, StoreUnavailableError, ClockSkewError)
+_TWICE = 0.15
+
+
+@attrs.frozen(kw_only=True)
+class Answer:
+    """One command and its answer.
+
+    Attributes:
+        command: what was sent.
+        outcome: what came back: an acceptance, or a refusal. ``ValueError`` is one, of a count of a version that is still to come.
+        since: version of its stream when it was sent.
+        until: version of its stream when the answer came.
+        clocks: what the node's clock said meanwhile.
+    """
+
+    command: Command
+    outcome: Outcome | RejectionError | ValueError
+    since: int
+    until: int
+    clocks: tuple[datetime, ...]
+
+
+@attrs.frozen(kw_only=True)
+class Sight:
+    """One answer to a question about an inventory.
+
+    Attributes:
+        inventory_id: about which.
+        version: as of which.
+        on_hand: units there.
+        reserved: units promised.
+        since: version of its stream when it was asked; of a cached answer, when the cached one was asked for.
+        until: version when the answer came.
+    """
+
+    inventory_id: InventoryId
+    version: int
+    on_hand: int
+    reserved: int
+    since: int
+    until: int
+
+
+class Clients:
+    """Everybody outside the application.
+
+    Args:
+        world: what they talk to.
+
+    Attributes:
+        answers: every final answer.
+        sights: every answer to a question.
+        busy: how many of them are not done.
+    """
+
+    def __init__(self, world: World) -> None:
+        self.answers: list[Answer] = []
+        self.sights: list[Sight] = []
+        self.busy = 0
+        self._world = world
+        self._fills = 0
+        self._kept_at: dict[int, datetime] = {}
+
+    def start(self, name: str, *calls: Call, orders: Sequence[Sequence[Command]] = ()) -> None:
+        """Somebody sends calls, one after the other, then orders."""
+        self.busy += 1
+        self._world.turns.start(name, self._work(calls, orders))
+
+    def start_program(self, program: Program) -> None:
+        """Somebody goes through the steps, then many send the parallel calls at once."""
+        self.busy += 1
+        self._world.turns.start(f"clerk of {program.inventory_id.product_id}", self._go_through(program))
+
+    def start_reader(self, inventories: Sequence[InventoryId], *, questions: int) -> None:
+        """Somebody asks, now and then."""
+        self.busy += 1
+        self._world.turns.start("reader", self._ask(inventories, questions))
+
+    async def _go_through(self, program: Program) -> None:
+        for call in program.steps:
+            self._world.clock.reach(call.at)
+            await self.send((call.command,))
+        for number, call in enumerate(program.parallel):
+            copies = 2 if self._world.chance.random() < _TWICE else 1
+            for copy in range(copies):
+                self.start(f"caller {program.inventory_id.product_id}/{number}.{copy}", call)
+        self.busy -= 1
+
+    async def _work(self, calls: Sequence[Call], orders: Sequence[Sequence[Command]]) -> None:
+        for commands in [*[(call.command,) for call in calls], *orders]:
+            await self._world.turns.sleep(self._world.chance.choice((0.0, 0.0, 0.001, 0.5)))
+            await self.send(commands)
+        self.busy -= 1
+
+    async def _ask(self, inventories: Sequence[InventoryId], questions: int) -> None:
+        for _ in range(questions):
+            await self._world.turns.sleep(3 * self._world.chance.random())
+            await self._look(self._world.chance.choice(inventories))
+        self.busy -= 1
+
+    async def send(self, commands: Sequence[Command]) -> list[Answer]:
+        """Send commands, together, until they have their answers."""
+        world = self._world
+        while True:
+            node = world.chance.choice(world.nodes)
+            wait = 0.01 + world.chance.random()
+            try:
+                answers = await self._send_once(node, commands)
+            except _AGAIN as problem:
+                world.counts.unknown += isinstance(problem, AppendOutcomeUnknownError)
+                world.tell(f"{world.turns.running.name}: {type(problem).__name__} from {node}")
+            except StoppedError:
+                if not node.life.is_stopped:
+                    raise
+                world.counts.unknown += 1
+                world.tell(f"{world.turns.running.name}: {node} ended")
+                while node.life.in_flight:
+                    await world.turns.sleep(1.0)
+            else:
+                self.answers += answers
+                return answers
+            await world.turns.sleep(wait)
+
+    async def _send_once(self, node: Node, commands: Sequence[Command]) -> list[Answer]:
+        world = self._world
+        since = [world.log.version_of(one.inventory_id.stream) for one in commands]
+        first = len(node.clock.readings)
+        world.counts.commands += 1
+        world.tell(f"{world.turns.running.name}: {', '.join(map(tell, commands))} to {node}")
+        outcomes: Sequence[Outcome | RejectionError | ValueError | None]
+        try:
+            if len(commands) == 1:
+                outcomes = [await self._in(node, lambda: node.engine.handler.execute(commands[0]))]
+            else:
+                outcomes = await self._in(node, lambda: node.engine.handler.execute_all(commands))
+        except CommandsRejectedError as error:
+            why = dict(zip(error.indexes, error.rejections, strict=True))
+            outcomes = [why.get(number) for number in range(len(commands))]
+        except RejectionError as error:
+            outcomes = [error]
+        except _AGAIN:
+            raise
+        except (ValueError, InventoryError) as error:
+            if not isinstance(commands[0], RecordCount) or not isinstance(error, ValueError):
+                raise BreachError(
+                    EXPLAINED, "an answer, or a failure that another try may mend", repr(error), f"{tell(commands[0])} got neither"
+                ) from error
+            outcomes = [error]
+        clocks = tuple(node.clock.readings[first:])
+        answers: list[Answer] = []
+        for command, outcome, version in zip(commands, outcomes, since, strict=True):
+            if outcome is None:
+                continue
+            until = world.log.version_of(command.inventory_id.stream)
+            answers.append(Answer(command=command, outcome=outcome, since=version, until=until, clocks=clocks))
+            self._note(answers[-1])
+        return answers
+
+    def _note(self, answer: Answer) -> None:
+        """Tell the answer, and hold an acceptance against the log at once."""
+        counts, outcome, command = self._world.counts, answer.outcome, answer.command
+        self._world.tell(f"{self._world.turns.running.name}: {_told(outcome)}")
+        if isinstance(outcome, Exception) or not getattr(outcome, "changed", True):
+            counts.refused += 1
+            return
+        counts.replayed += outcome.replayed
+        counts.accepted += not outcome.replayed
+        stream = command.inventory_id.stream
+        kept = self._world.log.find(stream, [EventIds(stream).first_own(command)])
+        if not kept or kept[0].version > outcome.version or outcome.version > answer.until:
+            raise BreachError(
+                KEPT, f"version {outcome.version} of {stream} to be its event", f"{tell(command)} at {[one.version for one in kept]}",
+                f"it was acknowledged, and the stream has version {answer.until}",
+            )  # fmt: skip
+
+    async def _look(self, inventory_id: InventoryId) -> None:
+        world, key = self._world, f"stock:{inventory_id.stream}"
+        node = world.chance.choice(world.nodes)
+        try:
+            entry = await world.cache.get(key)
+        except UnavailableError:
+            entry = None
+        if entry is not None:
+            seen = json.loads(entry.value)
+            self._check_age(seen["fill"])
+            self._see(Sight(inventory_id=inventory_id, until=world.log.version_of(inventory_id.stream), **seen["level"]))
+            return
+        since = world.log.version_of(inventory_id.stream)
+        try:
+            level = await self._in(node, lambda: node.engine.reads.stock(inventory_id))
+        except (UnavailableError, AppendOutcomeUnknownError, ConcurrencyError):
+            return
+        except StoppedError:
+            if not node.life.is_stopped:
+                raise
+            return
+        found = {"version": level.version, "on_hand": level.on_hand, "reserved": level.reserved, "since": since}
+        self._see(Sight(inventory_id=inventory_id, until=world.log.version_of(inventory_id.stream), **found))
+        await self._keep(key, found)
+
+    async def _keep(self, key: str, level: dict[str, int]) -> None:
+        self._fills += 1
+        fill = self._fills
+        try:
+            value = json.dumps({"fill": fill, "level": level}).encode()
+            await self._world.cache.set(key, value, version=level["version"], ttl=TTL)
+        except UnavailableError:
+            self._world.tell("reader: could not keep it")
+        finally:
+            self._kept_at[fill] = self._world.clock.now()
+
+    def _check_age(self, fill: int) -> None:
+        kept_at = self._kept_at.get(fill)
+        if kept_at is not None and self._world.clock.now() >= kept_at + TTL:
+            age = self._world.clock.now() - kept_at
+            raise BreachError(CACHED, f"nothing older than {TTL}", f"an answer that is {age} old", "the cache outlived its time to live")
+
+    def _see(self, sight: Sight) -> None:
+        self._world.counts.reads += 1
+        self._world.tell(
+            f"{self._world.turns.running.name}: {sight.inventory_id.product_id} {sight.on_hand}/{sight.reserved}@{sight.version}"
+        )
+        self.sights.append(sight)
+
+    async def _in(self, node: Node, call: Callable[[], Awaitable[T]]) -> T:
+        task = self._world.turns.running
+        task.process = node.life
+        try:
+            return await call()
+        finally:
+            task.process = None
+
+
+def _told(outcome: Outcome | RejectionError | ValueError) -> str:
+    if isinstance(outcome, Exception):
+        return tell(outcome) if isinstance(outcome, InventoryError) else repr(outcome)
+    changed = "replayed" if outcome.replayed else "done" if getattr(outcome, "changed", True) else "nothing to do"
+    return f"{changed}, version {outcome.version}"

@@ -1,0 +1,232 @@
+"""Holds the log and every answer of a simulation against the domain, after the last turn."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from itertools import groupby
+
+import attrs
+
+from inventory_es.adapters.memory.event_log import MemoryEventLog
+from inventory_es.application.handler_settings import HandlerSettings
+from inventory_es.application.results import Reservation
+from inventory_es.domain.commands import Command, RecordCount
+from inventory_es.domain.errors import RejectionError
+from inventory_es.domain.event_ids import EventIds
+from inventory_es.domain.events import Event
+from inventory_es.domain.fingerprint import fingerprint
+from inventory_es.domain.identifiers import InventoryId
+from inventory_es.domain.inventory import Inventory
+from inventory_es.domain.recorded import Recorded
+from inventory_es.domain.rejections import CommandIdReusedError, ReservationIdTakenError
+from inventory_es.ports import EventCodec, EventMetadata, RecordedEvent
+from inventory_es.testing.domain.history import check_history
+from inventory_es.testing.domain.telling import tell
+from inventory_es.testing.simulation.breach import EXPLAINED, KEPT, NAMED_ONCE, ONCE, SERIAL, WHOLE, BreachError
+from inventory_es.testing.simulation.clients import Answer, Sight
+
+_SKEW = HandlerSettings().max_clock_skew
+_PAGE = 1 << 30
+
+
+@attrs.frozen
+class Entry:
+    """One event of a stream, decoded.
+
+    Attributes:
+        stored: as the log has it.
+        event: what happened.
+        metadata: whose event it is.
+    """
+
+    stored: RecordedEvent
+    event: Event
+    metadata: EventMetadata
+
+    @property
+    def recorded(self) -> Recorded:
+        """The event with its place."""
+        return Recorded(self.event, self.stored.version, self.stored.recorded_at)
+
+
+class StreamReferee:
+    """Knows every state that one stream ever had.
+
+    Args:
+        inventory_id: whose stream.
+        log: where it is.
+        codec: decodes it.
+
+    Raises:
+        PropertyError: it breaks a property that a log alone shows.
+    """
+
+    def __init__(self, inventory_id: InventoryId, log: MemoryEventLog, codec: EventCodec) -> None:
+        self.inventory_id = inventory_id
+        self.entries = [Entry(one, codec.decode(one), codec.decode_metadata(one)) for one in log.read(inventory_id.stream, 0, _PAGE)]
+        self._ids = EventIds(inventory_id.stream)
+        check_history([one.recorded for one in self.entries])
+        inventory = Inventory(inventory_id)
+        self._states = [inventory.snapshot()]
+        for one in self.entries:
+            inventory.apply(one.recorded)
+            self._states.append(inventory.snapshot())
+
+    def check(self, sent: Sequence[Command], answers: Sequence[Answer], sights: Sequence[Sight]) -> None:
+        """Hold the stream against what was sent to it, and what was answered.
+
+        Raises:
+            BreachError: the first promise that is broken.
+        """
+        self._check_serial({(one.command_id, fingerprint(one)): one for one in sent})
+        self._check_presence(answers)
+        for answer in answers:
+            self._check_answer(answer)
+        for sight in sights:
+            self._check_sight(sight)
+
+    def holds(self, command: Command) -> list[Entry]:
+        """The events of a command."""
+        mark = fingerprint(command)
+        return [one for one in self.entries if (one.metadata.command_id, one.metadata.fingerprint) == (command.command_id, mark)]
+
+    def _check_serial(self, sent: dict[tuple[str | None, str | None], Command]) -> None:
+        """Decided again in the order of the log, each on the state before it, the accepted commands give just these events."""
+        seen: set[str | None] = set()
+        for key, group in groupby(self.entries, key=lambda one: (one.metadata.command_id, one.metadata.fingerprint)):
+            entries = list(group)
+            first = entries[0].stored
+            command = sent.get(key)
+            if command is None:
+                raise BreachError(KEPT, "events of commands that were sent", f"{self._place(first)} of {key[0]}", "nobody sent that")
+            if key[0] in seen:
+                raise BreachError(ONCE, f"{tell(command)} once", f"again at {self._place(first)}", "it was accepted twice")
+            seen.add(key[0])
+            expected = self._decided(command, first.version - 1, first.recorded_at)
+            if expected != tuple(one.event for one in entries) or {one.stored.recorded_at for one in entries} != {first.recorded_at}:
+                raise BreachError(
+                    SERIAL, f"{tell(command)} at {self._place(first)} to give {_told(expected)}", _told([one.event for one in entries]),
+                    "it was decided on another state than the one that it changed",
+                )  # fmt: skip
+
+    def _check_presence(self, answers: Sequence[Answer]) -> None:
+        accepted = {_key(one.command) for one in answers if _is_accepted(one)}
+        newly = [_key(one.command) for one in answers if _is_accepted(one) and not getattr(one.outcome, "replayed", False)]
+        if len(set(newly)) < len(newly):
+            raise BreachError(ONCE, "a command to be newly accepted once", "two acknowledgements", "its second sender was not told")
+        for answer in answers:
+            command, kept = answer.command, self.holds(answer.command)
+            if _key(command) in accepted and not kept:
+                raise BreachError(KEPT, f"{tell(command)} in the log", "it is not", "what was acknowledged is lost")
+            if _key(command) not in accepted and kept:
+                raise BreachError(
+                    KEPT,
+                    f"no trace of {tell(command)}",
+                    f"its event at {self._place(kept[0].stored)}",
+                    "its sender was told that it is refused",
+                )
+
+    def _check_answer(self, answer: Answer) -> None:
+        kept = self.holds(answer.command)
+        last = kept[-1] if kept else None
+        if _is_accepted(answer) and not isinstance(answer.outcome, Exception) and last is not None:
+            outcome, replayed = answer.outcome, answer.outcome.replayed
+            balance = (outcome.quantity, outcome.expires_at) if isinstance(outcome, Reservation) else (outcome.on_hand, outcome.reserved)
+            names = ("quantity", "expires_at") if isinstance(outcome, Reservation) else ("on_hand", "reserved")
+            expected = (last.stored.version, *(getattr(last.event, name) for name in names))
+            if (outcome.version, *balance) != expected or outcome.position < last.stored.position:
+                raise BreachError(
+                    KEPT, f"{tell(answer.command)} acknowledged as {expected}", f"{(outcome.version, *balance)}", "that is another event"
+                )
+            if not replayed and not answer.since < outcome.version <= answer.until:
+                raise BreachError(
+                    EXPLAINED,
+                    f"a version from {answer.since + 1} to {answer.until}",
+                    f"{outcome.version}",
+                    f"{tell(answer.command)} was not then",
+                )
+            return
+        if kept and kept[-1].stored.version <= answer.since:
+            raise BreachError(ONCE, f"{tell(answer.command)} to be replayed", _answer(answer), "it had been accepted before it was sent")
+        if not any(self._gives(answer, version, clock) for version in range(answer.since, answer.until + 1) for clock in answer.clocks):
+            versions = f"{answer.since} to {answer.until}"
+            raise BreachError(
+                EXPLAINED,
+                f"an answer that a version from {versions} gives",
+                _answer(answer),
+                f"none refuses {tell(answer.command)} like that",
+            )
+
+    def _gives(self, answer: Answer, version: int, clock: datetime) -> bool:
+        outcome, command = answer.outcome, answer.command
+        if isinstance(outcome, CommandIdReusedError | ReservationIdTakenError):
+            first = self._ids.first_own(command)
+            if any(one.stored.event_id == first and one.metadata.fingerprint != fingerprint(command) for one in self.entries[:version]):
+                return True
+        last_time = self._states[version].last_time
+        if last_time is not None and last_time - clock > _SKEW:
+            return False
+        try:
+            events = self._decided(command, version, clock if last_time is None else max(clock, last_time))
+        except RejectionError as error:
+            return error == outcome
+        except ValueError as error:
+            return isinstance(outcome, ValueError) and str(error) == str(outcome)
+        return not events and not isinstance(outcome, Exception) and outcome.version == version
+
+    def _check_sight(self, sight: Sight) -> None:
+        if not sight.since <= sight.version <= sight.until:
+            expected = f"the stock at a version from {sight.since} to {sight.until}"
+            raise BreachError(EXPLAINED, expected, f"version {sight.version}", "the answer was true at another time")
+        balance = self.entries[sight.version - 1].event if sight.version else None
+        known = (0, 0) if balance is None else (balance.on_hand, balance.reserved)
+        if known != (sight.on_hand, sight.reserved):
+            got = f"{sight.on_hand}/{sight.reserved}"
+            raise BreachError(EXPLAINED, f"{known[0]}/{known[1]} at version {sight.version}", got, "the answer was never true")
+
+    def _decided(self, command: Command, version: int, at: datetime) -> tuple[Event, ...]:
+        figure = None
+        if isinstance(command, RecordCount) and command.observed_version <= version:
+            figure = self.entries[command.observed_version - 1].event.on_hand if command.observed_version else 0
+        return Inventory.from_snapshot(self._states[version]).decide(command, at=at, observed_on_hand=figure)
+
+    def _place(self, stored: RecordedEvent) -> str:
+        return f"{stored.stream}@{stored.version}"
+
+
+def check_orders(orders: Sequence[Sequence[Command]], referees: dict[InventoryId, StreamReferee]) -> None:
+    """Every order is wholly there, in one append, or wholly absent.
+
+    Raises:
+        BreachError: one is not.
+    """
+    for order in orders:
+        kept = [referees[one.inventory_id].holds(one) for one in order]
+        if any(kept) and not all(kept):
+            there = f"{sum(map(bool, kept))} of {len(kept)} lines"
+            raise BreachError(WHOLE, "every line or none", there, f"order {order[0].command_id} is torn")
+
+
+def check_misuse(command: Command, error: object, before: int, after: int) -> None:
+    """Another payload under a known id must be refused, and change nothing.
+
+    Raises:
+        BreachError: it was accepted.
+    """
+    if before != after or not isinstance(error, RejectionError):
+        raise BreachError(NAMED_ONCE, f"{tell(command)} to be refused", repr(error), f"the log went from {before} to {after} events")
+
+
+def _key(command: Command) -> tuple[str, str]:
+    return command.command_id, fingerprint(command)
+
+
+def _is_accepted(answer: Answer) -> bool:
+    return not isinstance(answer.outcome, Exception) and getattr(answer.outcome, "changed", True)
+
+
+def _answer(answer: Answer) -> str:
+    return tell(answer.outcome) if not isinstance(answer.outcome, ValueError) else repr(answer.outcome)
+
+
+def _told(events: Sequence[Event]) -> str:
+    return "[" + ", ".join(map(tell, events)) + "]"

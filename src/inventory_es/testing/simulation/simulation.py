@@ -1,0 +1,208 @@
+"""Play a plan in a simulated world, on one event loop, and hold everything that came of it against the promises."""
+
+import hashlib
+from datetime import timedelta
+
+import anyio
+import attrs
+
+from inventory_es.domain.commands import Command
+from inventory_es.testing.domain.history import PropertyError
+from inventory_es.testing.domain.program import Program, other_payload
+from inventory_es.testing.failure import BrokenPromiseError, MismatchError, report
+from inventory_es.testing.promise import Promise
+from inventory_es.testing.simulation.breach import ONCE, REACHED, REBUILT, BreachError
+from inventory_es.testing.simulation.clients import Answer, Clients
+from inventory_es.testing.simulation.consumer import Row
+from inventory_es.testing.simulation.plan import Plan
+from inventory_es.testing.simulation.referee import StreamReferee, check_misuse, check_orders
+from inventory_es.testing.simulation.subject import Subject
+from inventory_es.testing.simulation.world import Counts, World
+
+SHOWN = 12
+_PATIENCE = 20
+_DAY = timedelta(days=1)
+
+
+@attrs.frozen(kw_only=True)
+class Simulation:
+    """What came of a simulated run in which every promise was kept.
+
+    Attributes:
+        seed: of every choice.
+        trace: what happened, line by line; the same for the same plan, seed and parts, on every event loop.
+        answers: every final answer, in the order in which they came.
+        counts: how much happened.
+    """
+
+    seed: int
+    trace: tuple[str, ...]
+    answers: tuple[Answer, ...]
+    counts: Counts
+
+    @property
+    def digest(self) -> str:
+        """A fingerprint of the trace."""
+        return hashlib.sha256("\n".join(self.trace).encode()).hexdigest()
+
+
+def simulate(
+    program: Plan | Program | None = None, /, *, seed: int = 0, backend: str = "asyncio", subject: Subject | None = None
+) -> Simulation:
+    """Run nodes over one store, with a bus, a cache, restarts and clocks that jump, in virtual time, in an order drawn from a seed.
+
+    Args:
+        program: what to play; drawn from the seed when left out. A :class:`~inventory_es.testing.domain.Program` is one inventory's.
+        seed: of the plan, if it is drawn, of the order of all tasks, and of the faults.
+        backend: the event loop: ``asyncio`` or ``trio``. It changes nothing.
+        subject: parts of your own.
+
+    Returns:
+        What came of it.
+
+    Raises:
+        BrokenPromiseError: a promise is broken; it ends in the line that repeats the run.
+    """
+    plan = Plan.by_seed(seed) if program is None else Plan.of(program, seed=seed) if isinstance(program, Program) else program
+    run = _Run(plan, seed, subject or Subject())
+    try:
+        anyio.run(run.play, backend=backend)
+    except BreachError as breach:
+        _fail(
+            breach.promise, MismatchError(expected=breach.expected, got=breach.got, meaning=breach.meaning), run, backend, program, breach
+        )
+    except PropertyError as error:
+        broken = Promise(", ".join(sorted(error.broken)), "What a log alone shows holds after every event.", 0)
+        _fail(
+            broken,
+            MismatchError(expected="a history that folds", got=str(error), meaning="a log breaks a property"),
+            run,
+            backend,
+            program,
+            error,
+        )
+    return Simulation(seed=seed, trace=tuple(run.world.trace), answers=tuple(run.clients.answers), counts=run.world.counts)
+
+
+class _Run:
+    world: World
+    clients: Clients
+
+    def __init__(self, plan: Plan, seed: int, subject: Subject) -> None:
+        self.plan = plan
+        self.seed = seed
+        self.subject = subject
+        self.inventories = [one.inventory_id for one in plan.programs]
+
+    async def play(self) -> None:
+        self.world = World(self.plan, self.seed, self.subject)
+        self.clients = Clients(self.world)
+        await self.world.turns.run("script", self._script())
+        self._judge()
+
+    async def _script(self) -> None:
+        world, clients = self.world, self.clients
+        for program in self.plan.programs:
+            for call in program.setup:
+                world.clock.reach(call.at)
+                await clients.send((call.command,))
+        world.begin_storm()
+        for program in self.plan.programs:
+            clients.start_program(program)
+        for number, order in enumerate(self.plan.orders):
+            clients.start(f"shopper {number}", orders=(order,))
+        clients.start_reader(self.inventories, questions=5)
+        began = world.turns.count
+        while clients.busy and world.turns.count - began < self.plan.heals_at:
+            await world.turns.sleep(0.2)
+        world.end_storm()
+        while clients.busy:
+            await world.turns.sleep(0.5)
+        await self._redeliver()
+        await self._reach()
+        world.is_over = True
+        await world.bus.aclose()
+
+    async def _redeliver(self) -> None:
+        """Everything that was accepted is sent once more, a day later, and some of it with another payload."""
+        world, head = self.world, self.world.log.head
+        accepted = {(one.command.inventory_id, one.command.command_id): one for one in self.clients.answers if _is_change(one)}
+        world.clock.reach(world.clock.now() + _DAY)
+        for first in accepted.values():
+            again = (await self.clients.send((first.command,)))[0]
+            got = again.outcome
+            if (
+                isinstance(got, Exception)
+                or not got.replayed
+                or isinstance(first.outcome, Exception)
+                or got.version != first.outcome.version
+            ):
+                raise BreachError(ONCE, f"{first.outcome} again", f"{got}", "an accepted command was sent once more")
+            if world.chance.random() < 0.2:
+                misused = other_payload(first.command)
+                refused = (await self.clients.send((misused,)))[0]
+                check_misuse(misused, refused.outcome, head, world.log.head)
+        if world.log.head != head:
+            raise BreachError(ONCE, f"{head} events", f"{world.log.head} events", "commands that were accepted before were accepted again")
+
+    async def _reach(self) -> None:
+        """Every consumer reaches the end by itself, and a new one that starts from zero gets there too."""
+        world = self.world
+        for _ in range(_PATIENCE):
+            if all(one.checkpoint >= world.log.head for one in world.consumers):
+                break
+            await world.turns.sleep(1.0)
+        expected = self._rows()
+        for consumer in world.consumers:
+            if consumer.rows != expected or consumer.taken != world.log.head:
+                got = f"{_told(consumer.rows)}, {consumer.taken} events"
+                raise BreachError(
+                    REACHED, f"{_told(expected)}, {world.log.head} events", got, "a projection is behind, or took what it had"
+                )
+        rebuilt = self.subject.consumer(self.subject.codec)
+        await rebuilt.catch_up(world.nodes[0].feed)
+        if rebuilt.rows != expected:
+            raise BreachError(REBUILT, _told(expected), _told(rebuilt.rows), "a rebuild gives something else")
+
+    def _rows(self) -> dict[object, Row]:
+        rows: dict[object, Row] = {}
+        for one in self.world.log.read_feed(0, self.world.log.head):
+            event = self.subject.codec.decode(one)
+            rows[one.stream] = Row(one.version, event.on_hand, event.reserved)
+        return rows
+
+    def _judge(self) -> None:
+        world, clients = self.world, self.clients
+        commands: list[Command] = [one.command for one in clients.answers]
+        referees = {one: StreamReferee(one, world.log, self.subject.codec) for one in self.inventories}
+        check_orders(self.plan.orders, referees)
+        for inventory_id, referee in referees.items():
+            referee.check(
+                [one for one in commands if one.inventory_id == inventory_id],
+                [one for one in clients.answers if one.command.inventory_id == inventory_id],
+                [one for one in clients.sights if one.inventory_id == inventory_id],
+            )
+
+
+def _is_change(answer: Answer) -> bool:
+    return not isinstance(answer.outcome, Exception) and getattr(answer.outcome, "changed", True)
+
+
+def _told(rows: object) -> str:
+    found = rows if isinstance(rows, dict) else {}
+    return ", ".join(f"{stream}@{row.version} {row.on_hand}/{row.reserved}" for stream, row in sorted(found.items()))
+
+
+def _fail(promise: Promise, mismatch: MismatchError, run: _Run, backend: str, program: object, cause: Exception) -> None:
+    known = "" if program is None else "simulate(<the same program>, "
+    seeded = f"{known}seed={run.seed}, backend={backend!r})" if known else ""
+    text = report(
+        promise,
+        mismatch,
+        kind="nodes",
+        adapter=f"{len(run.world.nodes)} over one store",
+        circumstances=f"backend {backend}, seed {run.seed}",
+        history=f"\n{'':12}".join(run.world.trace[-SHOWN:]),
+        repeat=seeded or f"python -m inventory_es.testing.simulation --seed {run.seed} --backend {backend}",
+    )
+    raise BrokenPromiseError(promise, text) from cause

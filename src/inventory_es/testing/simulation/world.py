@@ -1,0 +1,278 @@
+"""The simulated world: one log, some nodes, a bus and a cache, what befalls them, and the trace of it."""
+
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from typing import cast
+
+import attrs
+
+from inventory_es.adapters.memory.event_log import MemoryEventLog
+from inventory_es.application.assembly import EngineParts
+from inventory_es.ports import Cache, EventBus, EventFeed, RecordedEvent
+from inventory_es.ports.errors import EventBusUnavailableError, StoreClosedError, StoreUnavailableError, UnavailableError
+from inventory_es.testing.domain.scenarios import START
+from inventory_es.testing.faults import FaultKind, Faults, FaultyCache, FaultyEventBus, faulty_event_store
+from inventory_es.testing.simulation.consumer import Consumer
+from inventory_es.testing.simulation.node import Incarnation, Node, NodeClock, NodeStore, WorldClock
+from inventory_es.testing.simulation.plan import Disturbance, Plan
+from inventory_es.testing.simulation.subject import Subject
+from inventory_es.testing.simulation.turns import Turns
+
+MOST_TURNS = 40_000
+_OFTEN = 3
+_KINDS: tuple[FaultKind, ...] = ("fail_before", "fail_after", "delay", "drop", "duplicate", "reorder")
+_PAGE = 4
+
+
+@attrs.define
+class Counts:
+    """How much happened.
+
+    Attributes:
+        turns: turns of all tasks.
+        commands: commands that were sent, each time that they were.
+        accepted: of those, newly accepted.
+        replayed: of those, answered with an earlier acceptance.
+        refused: of those, refused or without anything to do.
+        unknown: of those, with an unknown outcome for their sender.
+        events: events in the log.
+        faults: calls to a store, a bus or a cache that failed.
+        restarts: of nodes.
+        jumps: of clocks.
+        conflicts: appends that met another version than they expected.
+        reads: answers from the stream and from the cache.
+    """
+
+    turns: int = 0
+    commands: int = 0
+    accepted: int = 0
+    replayed: int = 0
+    refused: int = 0
+    unknown: int = 0
+    events: int = 0
+    faults: int = 0
+    restarts: int = 0
+    jumps: int = 0
+    conflicts: int = 0
+    reads: int = 0
+
+
+class World:
+    """Everything that outlives a node. Make it inside the event loop.
+
+    Args:
+        plan: what befalls it.
+        seed: of every choice.
+        subject: the parts that are put to the test.
+
+    Attributes:
+        turns: whose turn it is.
+        clock: the true time.
+        log: what all stores share.
+        nodes: the application.
+        bus: the bus of all nodes, with its faults.
+        cache: the cache of all nodes, with its faults.
+        consumers: what reads the bus.
+        trace: what happened, one line each.
+        counts: how much of it.
+        is_stormy: whether faults happen now.
+        is_over: whether everything that goes on for ever is to end.
+    """
+
+    def __init__(self, plan: Plan, seed: int, subject: Subject) -> None:
+        self.plan = plan
+        self.subject = subject
+        self.chance = random.Random(f"world:{seed}")
+        self.turns = Turns(seed, most=MOST_TURNS, before_each=self._before_turn)
+        self.clock = WorldClock(START, self.turns)
+        self.log = MemoryEventLog()
+        self.trace: list[str] = []
+        self.counts = Counts()
+        self.is_stormy = False
+        self.is_over = False
+        self._lives = 0
+        self._storm_began = 0
+        self._published = 0
+        self._seen = 0
+        self._appends = 0
+        self._planned = {number: kind for program in plan.programs for number, kind in program.faults}
+        self._ahead = sorted(plan.disturbances, key=lambda one: one.turn)
+        often = min(1.0, _OFTEN * plan.fault_rate)
+        self._store_faults = self._faults("store", plan.fault_rate)
+        self.bus: EventBus = FaultyEventBus(subject.open_bus(self.clock), self._faults("bus", often))
+        self._open_cache = subject.open_cache(self.clock)
+        self.cache: Cache = FaultyCache(self._open_cache, self._faults("cache", often))
+        self.consumers: list[Consumer] = [subject.consumer(subject.codec) for _ in range(2)]
+        self.nodes: list[Node] = [self._boot(f"node-{number}", NodeClock(self.clock)) for number in range(plan.nodes)]
+
+    def tell(self, line: str) -> None:
+        """Add a line to the trace."""
+        self.trace.append(f"{self.turns.count:>6} {self.turns.now:10.4f}  {line}")
+
+    def begin_storm(self) -> None:
+        """From now on faults happen, and nodes have their consumers and relays."""
+        self.is_stormy = True
+        self._storm_began = self.turns.count
+        for number in range(len(self.nodes)):
+            self._start_background(number)
+
+    def end_storm(self) -> None:
+        """No more faults, and every clock is right, no earlier than anything that was written."""
+        self.is_stormy = False
+        self._ahead.clear()
+        for node in self.nodes:
+            node.clock.skew = timedelta(0)
+        newest = max((one.recorded_at for one in self.log.read_feed(0, self.log.head)), default=START)
+        self.clock.reach(newest)
+        self.tell("the storm is over")
+
+    def restart(self, number: int) -> None:
+        """End a node with everything that it has in hand, and start it again."""
+        old = self.nodes[number]
+        old.life.is_stopped = True
+        self.nodes[number] = self._boot(old.name, old.clock)
+        self._start_background(number)
+        self.counts.restarts += 1
+
+    def _boot(self, name: str, clock: NodeClock) -> Node:
+        self._lives += 1
+        life = Incarnation(self._lives)
+        store = faulty_event_store(NodeStore(self.subject.open_store(self.log), life, self), self._store_faults)
+        parts = EngineParts(
+            codec=self.subject.codec,
+            clock=clock,
+            ids=life,
+            chance=self.chance.random,
+            sleep=self.turns.sleep,
+            monotonic=self.turns.monotonic,
+        )
+        return Node(name, clock, life, self.subject.assemble(store, parts), cast(EventFeed, store))
+
+    def _faults(self, where: str, rate: float) -> Faults:
+        def choose(operation: str, number: int) -> FaultKind | None:
+            if not self.is_stormy:
+                return None
+            is_hit, kind = self.chance.random() < rate, self.chance.choice(_KINDS)
+            if operation in {"append", "append_group"}:
+                self._appends += 1
+                planned = self._planned.get(self._appends)
+                is_hit, kind = is_hit or planned is not None, planned or kind
+            if is_hit:
+                self.counts.faults += 1
+                self.tell(f"{self.turns.running.name}: {kind} at {where}.{operation} {number}")
+            return kind if is_hit else None
+
+        return Faults(choose, turns=2)
+
+    def met_conflict(self) -> None:
+        """An append met another version than it expected."""
+        self.counts.conflicts += 1
+
+    def send_late(self, life: Incarnation, call: Callable[[], Awaitable[object]]) -> None:
+        """Let what a node had sent when it ended arrive later, or get lost."""
+        if life.is_stopped and self.chance.random() < 0.5:
+            life.in_flight += 1
+            self.turns.start(f"a late append of life {life.number}", self._arrive(life, call))
+
+    async def _arrive(self, life: Incarnation, call: Callable[[], Awaitable[object]]) -> None:
+        await self.turns.sleep(2 * self.chance.random())
+        try:
+            await call()
+        except Exception as problem:  # noqa: BLE001  # its sender is gone, whatever came of it
+            self.tell(f"a late append of life {life.number}: {type(problem).__name__}")
+        finally:
+            life.in_flight -= 1
+
+    def _start_background(self, number: int) -> None:
+        node = self.nodes[number]
+        if number == 0:
+            self.turns.start(f"{node}: relay", self._relay(node), node.life)
+        for place, consumer in enumerate(self.consumers):
+            if place % len(self.nodes) == number:
+                group = f"projection-{place}"
+                self.turns.start(f"{node}: {group} follows", self._follow(node, consumer), node.life)
+                self.turns.start(f"{node}: {group} listens", self._listen(node, consumer, group), node.life)
+
+    async def _relay(self, node: Node) -> None:
+        while not self.is_over:
+            try:
+                page = await node.feed.read_all(after=self._published, limit=_PAGE)
+                if page.events:
+                    await self._publish(node, page.events)
+                    await self.turns.sleep(0.0)
+                self._published = page.next_after
+                await self.turns.sleep(0.0 if not page.is_end else 0.7)
+            except UnavailableError:
+                await self.turns.sleep(0.3)
+            except StoreClosedError:
+                return
+
+    async def _publish(self, node: Node, events: Sequence[RecordedEvent]) -> None:
+        """What has reached the bus is the bus's to finish, whatever becomes of the node."""
+        task = self.turns.running
+        task.process = None
+        try:
+            await self.bus.publish(events)
+        finally:
+            task.process = node.life
+
+    async def _follow(self, node: Node, consumer: Consumer) -> None:
+        while not self.is_over:
+            await self.turns.sleep(2.0)
+            try:
+                await consumer.catch_up(node.feed)
+            except StoreUnavailableError:
+                self.tell(f"{self.turns.running.name}: tries again")
+
+    async def _listen(self, node: Node, consumer: Consumer, group: str) -> None:
+        try:
+            async with self.bus.subscribe(group) as subscription:
+                async for delivery in subscription:
+                    await self._handle(node, consumer, delivery.event)
+                    try:
+                        await delivery.ack()
+                    except EventBusUnavailableError:
+                        self.tell(f"{self.turns.running.name}: could not acknowledge")
+        except StoreClosedError:
+            self.tell(f"{self.turns.running.name}: the bus is closed")
+
+    async def _handle(self, node: Node, consumer: Consumer, event: RecordedEvent) -> None:
+        is_next = consumer.take(event)
+        self.tell(f"{self.turns.running.name}: {event.stream}@{event.version}{'' if is_next else ', missing one before'}")
+        key = cache_key(event)
+        try:
+            await self.cache.invalidate(key)
+            if not is_next:
+                await consumer.catch_up(node.feed)
+        except UnavailableError:
+            self.tell(f"{self.turns.running.name}: left it to the next time")
+
+    def _before_turn(self) -> None:
+        if self.log.head != self._seen:
+            for one in self.log.read_feed(self._seen, self.log.head):
+                self.tell(f"log: {one.stream}@{one.version} {one.event_type} {one.recorded_at.isoformat()} at {one.position}")
+            self._seen = self.log.head
+        self.counts.turns = self.turns.count
+        self.counts.events = self._seen
+        while self.is_stormy and self._ahead and self._ahead[0].turn <= self.turns.count - self._storm_began:
+            self._disturb(self._ahead.pop(0))
+
+    def _disturb(self, one: Disturbance) -> None:
+        node = self.nodes[one.node % len(self.nodes)]
+        match one.kind:
+            case "restart":
+                self.tell(f"{node} ends and starts again")
+                self.restart(one.node % len(self.nodes))
+            case "jump":
+                self.tell(f"the clock of {node} jumps by {one.seconds:g} s")
+                node.clock.skew += timedelta(seconds=one.seconds)
+                self.counts.jumps += 1
+            case "forget":
+                self.tell("the cache loses everything")
+                self.turns.start("the cache's owner", self._open_cache.clear())
+
+
+def cache_key(event: RecordedEvent) -> str:
+    """The key of the inventory that an event belongs to."""
+    return f"stock:{event.stream}"
