@@ -27,13 +27,13 @@ import sys
 from datetime import UTC, datetime, timedelta
 from inventory_es.adapters.file.cache_engine import FileCacheEngine
 from inventory_es.adapters.file.operating_system import OperatingSystem
-path, start = sys.argv[1], int(sys.argv[2])
+path, start, keys = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 now = datetime(2026, 1, 5, 9, tzinfo=UTC)
 bounds = {"max_entries": 8, "max_bytes": 1 << 20, "max_value_bytes": 1 << 10}
 engine = FileCacheEngine.open(path, file_system=OperatingSystem(), creation_id="1", **bounds)
 for version in range(start, 300, 3):
     engine.set("shared", b"%d" % version, version=version, since=now, until=now + timedelta(hours=1))
-    engine.set(f"own-{version}", b"x", version=1, since=now, until=now + timedelta(hours=1))
+    engine.set(f"own-{version % keys}", b"x", version=1, since=now, until=now + timedelta(hours=1))
 """
 
 
@@ -284,13 +284,15 @@ def test_threads_never_bring_an_older_version_back(engine: FileCacheEngine) -> N
     assert value(engine, "k") == b"199"
 
 
-def test_processes_share_a_folder(folder: Path) -> None:
-    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(folder), str(start)]) for start in range(3)]
+@pytest.mark.parametrize("keys,entries", [(6, 7), (300, 8)], ids=["within-the-bound", "beyond-the-bound"])
+def test_processes_share_a_folder(folder: Path, keys: int, entries: int) -> None:
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(folder), str(start), str(keys)]) for start in range(3)]
     assert [writer.wait(60) for writer in writers] == [0, 0, 0]
     with closing(open_engine(folder, max_entries=8)) as engine:
-        assert on_disk(folder)[0] == 8
+        assert on_disk(folder)[0] == entries
         assert written_total(folder) == on_disk(folder)
-        assert value(engine, "shared") in {b"299", None}
+        if keys < 8:  # nothing was put out, so no older version can have come back
+            assert value(engine, "shared") == b"299"
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")  # of a test runner's own threads
