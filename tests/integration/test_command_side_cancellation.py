@@ -9,8 +9,24 @@ import pytest
 
 from inventory_es.application.combiner import Combiner, Ticket
 from inventory_es.domain.commands import ReserveStock
-from inventory_es.ports.errors import AppendOutcomeUnknownError
-from tests.integration.command_side import OTHER, SHELF, Gate, Heap, P, S, figures, history, open_lanes, opened, outcome_of, quick, turns
+from inventory_es.ports.errors import AppendOutcomeUnknownError, StoreUnavailableError
+from tests.integration.command_side import (
+    OTHER,
+    SHELF,
+    Gate,
+    Heap,
+    P,
+    PlainStore,
+    S,
+    WatchedStore,
+    figures,
+    history,
+    open_lanes,
+    opened,
+    outcome_of,
+    quick,
+    turns,
+)
 
 CALLERS = 5
 
@@ -167,7 +183,7 @@ def test_asyncio_cancels_one_whose_followers_then_meet_an_absent_store() -> None
             await second.reached.wait()
 
             async def fail(_operation: str) -> None:
-                raise AppendOutcomeUnknownError(store="test", reason="away")
+                raise StoreUnavailableError(store="test", reason="away")
 
             store.before = fail
             others[0].cancel()
@@ -254,10 +270,11 @@ def test_a_lead_that_was_handed_to_one_who_is_gone_goes_on(backend: str) -> None
     anyio.run(case, backend=backend)
 
 
-def test_a_minted_command_is_not_sent_twice_by_a_leader_that_was_interrupted() -> None:
+@pytest.mark.parametrize("poor", [False, True], ids=["ids for ever", "ids at their versions"])
+def test_a_minted_command_is_not_stored_twice_when_a_leader_was_interrupted(poor: bool) -> None:
     async def case() -> None:
         heap = Heap()
-        store = heap.store()
+        store = WatchedStore(PlainStore()) if poor else heap.store()
         service = heap.open(store)
         async with opened(service):
             store.before = first = Gate()

@@ -134,8 +134,6 @@ class LaneWorker:
                     read.answer = (read.read(state, at),)
                 except Exception as problem:  # noqa: BLE001  # this question's answer
                     read.answer = problem
-            if batch.is_fresh:
-                batch.answer_reads()
 
     async def _look_up(self, batch: "_Batch", requests: Sequence[CommandRequest]) -> None:
         if requests:
