@@ -66,7 +66,7 @@ class Progress:
     def write(self, advanced: ReplayAdvancedEvent) -> StreamWrite:
         """What to append together with what ``advanced`` describes."""
         event_type, schema_version, data = _CODEC.encode(advanced)
-        event_id = uuid5(_EVENT_IDS, f"{self.stream}/{self._version + 1}")
+        event_id = uuid5(_EVENT_IDS, f"{self.stream}/{self._version + 1}/{data.decode()}")
         return StreamWrite(self.stream, self._version, [NewEvent(event_id, event_type, schema_version, self._clock.now(), data)])
 
     def written(self, advanced: ReplayAdvancedEvent) -> None:

@@ -25,7 +25,9 @@ from inventory_es.domain.errors import RejectionError
 from inventory_es.domain.rejections import CommandsRejectedError, InsufficientStockError, NegativeStockError
 from inventory_es.domain.stream_id import StreamId
 
-_MOST_COMMANDS = 4_000
+MOST_COMMANDS = 4_000
+"""In one append. More would share one sync of the disk, and less would be shown on the way."""
+
 _MOST_ATTEMPTS = 10
 _COMMANDS_A_LINE = 3
 
@@ -60,6 +62,7 @@ class Replayer:
         survey: what the first pass over them found.
         opening: units that each inventory is opened with; ``None``: what lacks is received.
         advanced: told after each append.
+        most_commands: commands in one append at most, as far as orders are shorter.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class Replayer:
         *,
         opening: int | None = None,
         advanced: Callable[[ReplayAdvancedEvent], object] = lambda _: None,
+        most_commands: int = MOST_COMMANDS,
     ) -> None:
         self._inventory = inventory
         self._clock = clock
@@ -82,7 +86,7 @@ class Replayer:
         self._progress = Progress(inventory.store, self.stream, clock)
         self._shelf = Shelf(inventory)
         self._batch = Batch()
-        self._most = min(_MOST_COMMANDS, inventory.store.capabilities.max_append_events - 1)
+        self._most = min(most_commands, inventory.store.capabilities.max_append_events - 1)
         self._row = 0
         self._totals = Totals()
 

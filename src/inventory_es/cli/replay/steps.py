@@ -54,7 +54,7 @@ class Step:
     def wanted(self) -> dict[InventoryId, int]:
         """Units that it takes away, by inventory."""
         wanted: dict[InventoryId, int] = {}
-        if self.kind is not StepKind.RETURN:
+        if self.kind in {StepKind.ORDER, StepKind.WRITE_OFF}:
             for line in self.lines:
                 wanted[line.inventory_id] = wanted.get(line.inventory_id, 0) + abs(line.quantity)
         return wanted

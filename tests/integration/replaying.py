@@ -1,0 +1,40 @@
+"""Running a replay in a test, and holding it against the independent count."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
+
+from inventory_es.cli.replay.audit import audit
+from inventory_es.cli.replay.clock import ReplayClock
+from inventory_es.cli.replay.progress import ReplayAdvancedEvent
+from inventory_es.cli.replay.replayer import Replayer, ReplayOutcome
+from inventory_es.cli.replay.sources import OrdersFile
+from inventory_es.cli.replay.survey import survey
+from inventory_es.ports import EventStore
+from inventory_es.wiring import open_inventory
+from tests.integration.independent_count import count
+
+
+async def replay(
+    path: Path,
+    store: str | EventStore,
+    *,
+    opening: int | None = None,
+    most_commands: int = 4_000,
+    advanced: Callable[[ReplayAdvancedEvent], object] = lambda _: None,
+) -> ReplayOutcome:
+    """Replay a file to its end, and audit the store."""
+    source, clock = OrdersFile(path), ReplayClock()
+    found = survey(source, skip_bad=False)
+    async with open_inventory(store, clock=clock) as inventory:
+        replayer = Replayer(inventory, clock, source, found, opening=opening, advanced=advanced, most_commands=most_commands)
+        outcome = await replayer.run()
+        audited = await audit(inventory.store, found, replayer.stream, outcome.totals)
+    assert list(audited.violations) == []
+    return outcome
+
+
+def check_totals(outcome: ReplayOutcome, path: Path, *, opening: int | None = None) -> None:
+    """The totals are those of the whole file."""
+    assert attrs.asdict(outcome.totals) == count(path, opening=opening)
