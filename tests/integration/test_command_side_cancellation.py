@@ -291,3 +291,33 @@ def test_a_minted_command_is_not_stored_twice_when_a_leader_was_interrupted(poor
             assert await figures(service) == (31, 0, 4)
 
     anyio.run(case, backend="asyncio")
+
+
+def test_a_leader_that_is_cancelled_still_serves_its_batch(backend: str) -> None:
+    async def case() -> None:
+        heap = Heap()
+        store = heap.store()
+        service = heap.open(store)
+        async with opened(service):
+            await service.add_stock(P, S, 3)
+            store.before = gate = Gate()
+            scope = anyio.CancelScope()
+
+            async def leave() -> None:
+                with scope:
+                    await service.execute(_reserve(0))
+
+            before = store.count("append")
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(leave)
+                await gate.reached.wait()
+                tasks.start_soon(service.execute, _reserve(1))
+                await turns(3)
+                scope.cancel()
+                await turns(3)
+                gate.opened.set()
+            assert store.count("append") - before == 2
+            assert await figures(service) == (3, 2, 3)
+            assert (await service.execute(_reserve(0))).replayed
+
+    anyio.run(case, backend=backend)
