@@ -215,8 +215,10 @@ class Clients:
         since = world.log.version_of(inventory_id.stream)
         try:
             level = await self._in(node, lambda: node.engine.reads.stock(inventory_id))
-        except (UnavailableError, AppendOutcomeUnknownError, ConcurrencyError):
+        except _AGAIN:
             return
+        except InventoryError as error:
+            raise BreachError(EXPLAINED, f"the stock of {inventory_id}", repr(error), "a question got no answer") from error
         except StoppedError:
             if not node.life.is_stopped:
                 raise

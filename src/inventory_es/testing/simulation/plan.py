@@ -41,7 +41,8 @@ class Plan:
 
     Attributes:
         programs: one for each inventory: its setup goes first, undisturbed; its steps one after the other, each when the one before
-            has its answer; then its parallel calls at once.
+            has its answer; then its parallel calls at once. The true time never runs backwards, clocks that jump do that. Its faults
+            hit the appends after the setup, counted over all nodes.
         orders: commands that are accepted together or not at all, one for each inventory at most; sent beside the programs.
         nodes: application nodes over the one store, 1 or more.
         disturbances: what befalls them.

@@ -101,7 +101,11 @@ class StreamReferee:
             if key[0] in seen:
                 raise BreachError(ONCE, f"{tell(command)} once", f"again at {self._place(first)}", "it was accepted twice")
             seen.add(key[0])
-            expected = self._decided(command, first.version - 1, first.recorded_at)
+            try:
+                expected = self._decided(command, first.version - 1, first.recorded_at)
+            except (RejectionError, ValueError) as error:
+                refused = f"{self._place(first)}, which {error!r} refuses"
+                raise BreachError(SERIAL, f"{tell(command)} to be refused", refused, "it was decided on another state") from error
             if expected != tuple(one.event for one in entries) or {one.stored.recorded_at for one in entries} != {first.recorded_at}:
                 raise BreachError(
                     SERIAL, f"{tell(command)} at {self._place(first)} to give {_told(expected)}", _told([one.event for one in entries]),

@@ -1,12 +1,14 @@
 """Play a plan in a simulated world, on one event loop, and hold everything that came of it against the promises."""
 
 import hashlib
+from collections.abc import Mapping
 from datetime import timedelta
 
 import anyio
 import attrs
 
 from inventory_es.domain.commands import Command
+from inventory_es.domain.stream_id import StreamId
 from inventory_es.testing.domain.history import PropertyError
 from inventory_es.testing.domain.program import Program, other_payload
 from inventory_es.testing.failure import BrokenPromiseError, MismatchError, report
@@ -19,7 +21,8 @@ from inventory_es.testing.simulation.referee import StreamReferee, check_misuse,
 from inventory_es.testing.simulation.subject import Subject
 from inventory_es.testing.simulation.world import Counts, World
 
-SHOWN = 12
+_SHOWN = 12
+_WIDTH = 150
 _PATIENCE = 20
 _DAY = timedelta(days=1)
 
@@ -65,22 +68,19 @@ def simulate(
     """
     plan = Plan.by_seed(seed) if program is None else Plan.of(program, seed=seed) if isinstance(program, Program) else program
     run = _Run(plan, seed, subject or Subject())
+    repeat = _repeat(program, seed, backend, subject)
     try:
         anyio.run(run.play, backend=backend)
     except BreachError as breach:
-        _fail(
-            breach.promise, MismatchError(expected=breach.expected, got=breach.got, meaning=breach.meaning), run, backend, program, breach
-        )
+        mismatch = MismatchError(expected=breach.expected, got=breach.got, meaning=breach.meaning)
+        raise BrokenPromiseError(breach.promise, run.report(breach.promise, mismatch, backend, repeat)) from breach
     except PropertyError as error:
-        broken = Promise(", ".join(sorted(error.broken)), "What a log alone shows holds after every event.", 0)
-        _fail(
-            broken,
-            MismatchError(expected="a history that folds", got=str(error), meaning="a log breaks a property"),
-            run,
-            backend,
-            program,
-            error,
-        )
+        promise = Promise(", ".join(sorted(error.broken)), "What a log alone shows holds after every event.", 0)
+        mismatch = MismatchError(expected="a history that folds", got=str(error), meaning="the log breaks a property")
+        raise BrokenPromiseError(promise, run.report(promise, mismatch, backend, repeat)) from error
+    except Exception as error:
+        error.add_note(f"while simulating; repeat with {repeat}")
+        raise
     return Simulation(seed=seed, trace=tuple(run.world.trace), answers=tuple(run.clients.answers), counts=run.world.counts)
 
 
@@ -99,6 +99,17 @@ class _Run:
         self.clients = Clients(self.world)
         await self.world.turns.run("script", self._script())
         self._judge()
+
+    def report(self, promise: Promise, mismatch: MismatchError, backend: str, repeat: str) -> str:
+        return report(
+            promise,
+            mismatch,
+            kind="nodes",
+            adapter=f"{self.plan.nodes} over one store",
+            circumstances=f"backend {backend}, seed {self.seed}",
+            history=f"\n{'':12}".join(line if len(line) <= _WIDTH else f"{line[: _WIDTH - 1]}…" for line in self.world.trace[-_SHOWN:]),
+            repeat=repeat,
+        )
 
     async def _script(self) -> None:
         world, clients = self.world, self.clients
@@ -164,8 +175,8 @@ class _Run:
         if rebuilt.rows != expected:
             raise BreachError(REBUILT, _told(expected), _told(rebuilt.rows), "a rebuild gives something else")
 
-    def _rows(self) -> dict[object, Row]:
-        rows: dict[object, Row] = {}
+    def _rows(self) -> dict[StreamId, Row]:
+        rows: dict[StreamId, Row] = {}
         for one in self.world.log.read_feed(0, self.world.log.head):
             event = self.subject.codec.decode(one)
             rows[one.stream] = Row(one.version, event.on_hand, event.reserved)
@@ -188,21 +199,12 @@ def _is_change(answer: Answer) -> bool:
     return not isinstance(answer.outcome, Exception) and getattr(answer.outcome, "changed", True)
 
 
-def _told(rows: object) -> str:
-    found = rows if isinstance(rows, dict) else {}
-    return ", ".join(f"{stream}@{row.version} {row.on_hand}/{row.reserved}" for stream, row in sorted(found.items()))
+def _told(rows: Mapping[StreamId, Row]) -> str:
+    return ", ".join(f"{stream}@{row.version} {row.on_hand}/{row.reserved}" for stream, row in sorted(rows.items()))
 
 
-def _fail(promise: Promise, mismatch: MismatchError, run: _Run, backend: str, program: object, cause: Exception) -> None:
-    known = "" if program is None else "simulate(<the same program>, "
-    seeded = f"{known}seed={run.seed}, backend={backend!r})" if known else ""
-    text = report(
-        promise,
-        mismatch,
-        kind="nodes",
-        adapter=f"{len(run.world.nodes)} over one store",
-        circumstances=f"backend {backend}, seed {run.seed}",
-        history=f"\n{'':12}".join(run.world.trace[-SHOWN:]),
-        repeat=seeded or f"python -m inventory_es.testing.simulation --seed {run.seed} --backend {backend}",
-    )
-    raise BrokenPromiseError(promise, text) from cause
+def _repeat(program: object, seed: int, backend: str, subject: object) -> str:
+    if program is None and subject is None:
+        return f"python -m inventory_es.testing.simulation --seed {seed} --backend {backend}"
+    given = "" if program is None else "<the same program>, "
+    return f"simulate({given}seed={seed}, backend={backend!r}{'' if subject is None else ', subject=<the same parts>'})"

@@ -96,7 +96,7 @@ class World:
         self._published = 0
         self._seen = 0
         self._appends = 0
-        self._planned = {number: kind for program in plan.programs for number, kind in program.faults}
+        self._planned: dict[int, FaultKind] = {number: kind for program in plan.programs for number, kind in program.faults}
         self._ahead = sorted(plan.disturbances, key=lambda one: one.turn)
         often = min(1.0, _OFTEN * plan.fault_rate)
         self._store_faults = self._faults("store", plan.fault_rate)
@@ -153,15 +153,15 @@ class World:
         def choose(operation: str, number: int) -> FaultKind | None:
             if not self.is_stormy:
                 return None
-            is_hit, kind = self.chance.random() < rate, self.chance.choice(_KINDS)
+            is_hit, drawn = self.chance.random() < rate, self.chance.choice(_KINDS)
+            kind: FaultKind | None = drawn if is_hit else None
             if operation in {"append", "append_group"}:
                 self._appends += 1
-                planned = self._planned.get(self._appends)
-                is_hit, kind = is_hit or planned is not None, planned or kind
-            if is_hit:
+                kind = self._planned.get(self._appends, kind)
+            if kind is not None:
                 self.counts.faults += 1
                 self.tell(f"{self.turns.running.name}: {kind} at {where}.{operation} {number}")
-            return kind if is_hit else None
+            return kind
 
         return Faults(choose, turns=2)
 

@@ -1,6 +1,7 @@
 """What the simulation finds, how it tells it, and that it plays what it is given."""
 
 import re
+from typing import NoReturn
 
 import pytest
 
@@ -10,7 +11,7 @@ from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.rejections import InsufficientStockError
 from inventory_es.testing import BrokenPromiseError, Simulation, simulate
 from inventory_es.testing.domain import SHELF, START, Call, Program
-from inventory_es.testing.simulation import Disturbance, Plan
+from inventory_es.testing.simulation import Disturbance, Plan, Subject
 from inventory_es.testing.simulation.__main__ import main
 from tests.unit.testing.simulation.mutants import MUTANTS
 
@@ -32,7 +33,23 @@ def test_a_wrong_application_is_found(name: str) -> None:
 def test_a_finding_is_the_same_on_the_other_event_loop() -> None:
     on_asyncio, on_trio = (str(finding("a store that tears orders", backend)).replace(backend, "loop") for backend in ("asyncio", "trio"))
     assert on_asyncio == on_trio
-    assert re.search(r"repeat +python -m inventory_es\.testing\.simulation --seed \d+ --backend loop$", on_asyncio)
+    assert re.search(r"repeat +simulate\(seed=\d+, backend='loop', subject=<the same parts>\)$", on_asyncio)
+
+
+def test_a_finding_in_our_own_parts_repeats_from_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    subject, _ = MUTANTS["a consumer that counts twice"]
+    monkeypatch.setattr("inventory_es.testing.simulation.simulation.Subject", lambda: subject)
+    with pytest.raises(BrokenPromiseError, match=r"repeat +python -m inventory_es\.testing\.simulation --seed 0 --backend trio$"):
+        simulate(seed=0, backend="trio")
+
+
+def test_any_other_failure_tells_its_seed() -> None:
+    def broken(*_parts: object) -> NoReturn:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError) as failure:
+        simulate(seed=4, subject=Subject(assemble=broken))
+    assert failure.value.__notes__ == ["while simulating; repeat with simulate(seed=4, backend='asyncio', subject=<the same parts>)"]
 
 
 def race(units: int, racers: int) -> Program:
@@ -86,7 +103,9 @@ def test_disturbances_come_when_they_are_planned() -> None:
 
 def test_a_program_of_the_hosts_own_repeats_as_a_call() -> None:
     subject, _ = MUTANTS["a store that loses what it acknowledged"]
-    with pytest.raises(BrokenPromiseError, match=r"repeat +simulate\(<the same program>, seed=5, backend='trio'\)"):
+    with pytest.raises(
+        BrokenPromiseError, match=r"repeat +simulate\(<the same program>, seed=5, backend='trio', subject=<the same parts>\)"
+    ):
         simulate(race(8, 8), seed=5, backend="trio", subject=subject)
 
 
