@@ -11,7 +11,7 @@ from inventory_es.cli.failures import Failure, failure
 PROGRAM = "inventory-es"
 
 COMMANDS = {
-    "demo": "Sell a made-up day of orders, and show what happened.",
+    "demo": "Sell a made-up day of a gift shop, and show what happened.",
     "replay": "Bring a file of orders into an inventory, exactly once.",
     "stock": "Tell the stock of a product in a store, now or at a time.",
     "history": "List what happened to a product in a store.",

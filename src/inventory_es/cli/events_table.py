@@ -17,6 +17,7 @@ from inventory_es.domain.events import (
     StockReleasedEvent,
     StockReservedEvent,
 )
+from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, ReleaseReason
 
 
 def events_table(entries: Iterable[HistoryEntry], *, show_header: bool = True) -> Table:
@@ -24,17 +25,14 @@ def events_table(entries: Iterable[HistoryEntry], *, show_header: bool = True) -
     table = Table(box=None, pad_edge=False, header_style="quiet", show_header=show_header)
     table.add_column("version", justify="right", style="quiet", min_width=7)
     table.add_column("time", no_wrap=True)
-    table.add_column("what happened", no_wrap=True, min_width=20)
-    table.add_column("units", justify="right", min_width=7)
+    table.add_column("what happened", no_wrap=True, min_width=16)
     table.add_column("on hand", justify="right", min_width=7)
     table.add_column("reserved", justify="right", min_width=8)
     table.add_column("id", overflow="fold")
     for entry in entries:
-        what, units = _words(entry.event)
-        change = "" if units is None else f"[good]{units:+,}[/]" if units > 0 else f"[bad]{units:+,}[/]"
         name = getattr(entry.event, "reservation_id", None) or entry.metadata.command_id or ""
         balance = (number(entry.event.on_hand), number(entry.event.reserved))
-        table.add_row(str(entry.version), instant(entry.recorded_at), what, change, *balance, escape(name))
+        table.add_row(str(entry.version), instant(entry.recorded_at), _words(entry.event, entry.recorded_at), *balance, escape(name))
     return table
 
 
@@ -43,21 +41,31 @@ def instant(at: datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M:%S}"
 
 
-def _words(event: Event) -> tuple[str, int | None]:
+def _words(event: Event, at: datetime) -> str:
     match event:
         case StockAddedEvent():
-            return f"added, {_plain(event.reason)}", event.quantity
+            return f"{_signed(event.quantity)} {_plain(event.reason)}"
         case StockReservedEvent():
-            return f"reserved {event.quantity:,}, {'firm' if event.expires_at is None else f'until {instant(event.expires_at)}'}", None
+            return f"{event.quantity:,} reserved, {_until(event.expires_at, at)}"
         case ReservationExtendedEvent():
-            return "made firm" if event.expires_at is None else f"held until {instant(event.expires_at)}", None
+            return f"now {_until(event.expires_at, at)}"
         case StockReleasedEvent():
-            return f"released {event.quantity:,}, {_plain(event.reason)}", None
+            return f"{event.quantity:,} released, {_plain(event.reason)}"
         case StockCommittedEvent():
-            return f"left, {_plain(event.reason)}", -event.quantity
+            return f"{_signed(-event.quantity)} {_plain(event.reason)}"
         case StockAdjustedEvent():
-            return f"adjusted, {_plain(event.reason)}", event.delta
+            return f"{_signed(event.delta)} {_plain(event.reason)}"
 
 
-def _plain(reason: object) -> str:
-    return str(getattr(reason, "value", reason)).lower().replace("_", " ")
+def _signed(units: int) -> str:
+    return f"[{'good' if units > 0 else 'bad'}]{units:+,}[/]"
+
+
+def _until(expires_at: datetime | None, at: datetime) -> str:
+    if expires_at is None:
+        return "firm"
+    return f"until {expires_at:%H:%M:%S}" if expires_at.date() == at.date() else f"until {instant(expires_at)}"
+
+
+def _plain(reason: AddReason | ReleaseReason | CommitReason | AdjustReason) -> str:
+    return reason.value.lower().replace("_", " ")

@@ -36,7 +36,8 @@ def print_report(out: Console, run: ReplayRun, *, name: str, url: str) -> None:
 def _how(run: ReplayRun) -> str:
     rows = f"{number(run.outcome.totals.rows)} rows"
     if run.survey.bad_lines:
-        rows += f", {number(len(run.survey.bad_lines))} lines left out"
+        count = len(run.survey.bad_lines)
+        rows += f", {number(count)} {'line' if count == 1 else 'lines'} left out"
     if not run.outcome.resumed_at_row:
         return rows
     if run.outcome.resumed_at_row == run.outcome.totals.rows:

@@ -19,9 +19,15 @@ _THEME = Theme(
 )
 
 
+class _Output(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to the command line, which knows how to end."""
+        raise BrokenPipeError
+
+
 def console() -> Console:
     """Standard output, for people."""
-    return Console(theme=_THEME, highlight=False)
+    return _Output(theme=_THEME, highlight=False)
 
 
 def error_console() -> Console:

@@ -13,7 +13,7 @@ from inventory_es.cli.terminal import console, error_console, number, print_json
 @folder_option
 @json_option
 def command(*, target: str, folder: str, as_json: bool) -> None:
-    """Copy a file store into the new folder DIR, up to its durable end, while others go on using it."""
+    """Copy a file store while it is in use: up to its durable end, into the new folder DIR."""
     with error_console().status("copying"):
         position = back_up(folder, target)
     if as_json:

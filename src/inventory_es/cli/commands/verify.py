@@ -19,9 +19,10 @@ from inventory_es.cli.terminal import console, error_console, print_json
 @json_option
 @click.pass_context
 def command(ctx: click.Context, /, *, folder: str, repairs: bool, as_json: bool) -> None:
-    """Check a file store: its journal, index and people's files against each other, and that every balance folds.
+    """Check a file store, and repair what is derived.
 
-    With --json, one object for each finding, each on its line. The journal itself is never changed.
+    Its journal, index and people's files are held against each other, and every balance is folded. The journal itself is never
+    changed. With --json, one object for each finding, each on its line.
     """
     with error_console().status("verifying"):
         if repairs:

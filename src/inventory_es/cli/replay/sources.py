@@ -73,10 +73,11 @@ class OrdersFile:
     def lines(self) -> Iterator[OrderLine | BadLine]:
         """See :meth:`OrderSource.lines`. Blank lines are passed over."""
         with self._open() as file:
-            table = csv.reader(_Texts(file), strict=True)
+            texts = _Texts(file)
+            table = csv.reader(texts, strict=True)
             reader: LineReader | None = None
             while True:
-                number = table.line_num + 1
+                number = texts.count + 1
                 try:
                     cells = next(table)
                     if reader is None:
@@ -112,16 +113,18 @@ class OrdersFile:
 
 
 class _Texts:
-    """Lines as text. A line that is not UTF-8 raises, and the next call goes on after it."""
+    """Lines as text, counted. One that is not UTF-8 raises, and the next call goes on after it."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._encoding = "utf-8-sig"
+        self.count = 0
 
     def __iter__(self) -> "_Texts":
         return self
 
     def __next__(self) -> str:
         line = next(self._file)
+        self.count += 1
         encoding, self._encoding = self._encoding, "utf-8"
         return line.decode(encoding)
