@@ -153,11 +153,13 @@ class World:
         def choose(operation: str, number: int) -> FaultKind | None:
             if not self.is_stormy:
                 return None
-            is_hit, drawn = self.chance.random() < rate, self.chance.choice(_KINDS)
+            is_hit = self.chance.random() < rate
+            drawn: FaultKind = self.chance.choice(_KINDS)
             kind: FaultKind | None = drawn if is_hit else None
             if operation in {"append", "append_group"}:
                 self._appends += 1
-                kind = self._planned.get(self._appends, kind)
+                planned: FaultKind | None = self._planned.get(self._appends)
+                kind = planned or kind
             if kind is not None:
                 self.counts.faults += 1
                 self.tell(f"{self.turns.running.name}: {kind} at {where}.{operation} {number}")

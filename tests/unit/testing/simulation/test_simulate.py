@@ -10,7 +10,7 @@ from inventory_es.domain.commands import AddStock, Command, ReserveStock
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.rejections import InsufficientStockError
 from inventory_es.testing import BrokenPromiseError, Simulation, simulate
-from inventory_es.testing.domain import SHELF, START, Call, Program
+from inventory_es.testing.domain import SHELF, START, Call, Program, PropertyError
 from inventory_es.testing.simulation import Disturbance, Plan, Subject
 from inventory_es.testing.simulation.__main__ import main
 from tests.unit.testing.simulation.mutants import MUTANTS
@@ -41,6 +41,17 @@ def test_a_finding_in_our_own_parts_repeats_from_the_command_line(monkeypatch: p
     monkeypatch.setattr("inventory_es.testing.simulation.simulation.Subject", lambda: subject)
     with pytest.raises(BrokenPromiseError, match=r"repeat +python -m inventory_es\.testing\.simulation --seed 0 --backend trio$"):
         simulate(seed=0, backend="trio")
+
+
+def test_a_property_of_the_log_is_told_with_its_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    def break_it(_history: object) -> NoReturn:
+        msg = "on hand is below reserved"
+        raise PropertyError(msg, frozenset({"P1"}))
+
+    monkeypatch.setattr("inventory_es.testing.simulation.referee.check_history", break_it)
+    with pytest.raises(BrokenPromiseError, match=r"(?s)P1  What a log alone shows.*on hand is below reserved.*--seed 2 ") as error:
+        simulate(seed=2)
+    assert error.value.promise.id == "P1"
 
 
 def test_any_other_failure_tells_its_seed() -> None:
