@@ -52,7 +52,7 @@ def test_every_history_keeps_the_properties(history: tuple[Recorded, ...]) -> No
 def test_the_generator_reaches_every_corner() -> None:
     reached: set[str] = set()
 
-    @settings(max_examples=600)
+    @settings(max_examples=800)
     @given(programs(max_steps=50))
     def explore(program: Program) -> None:
         found = features_of(play(program).answers)

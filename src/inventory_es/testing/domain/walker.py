@@ -58,17 +58,19 @@ def next_time(choices: Choices, inventory: Inventory, clock: datetime) -> dateti
         clock: what it says now.
     """
     due = sorted({hold.expires_at for hold in inventory.reservations() if hold.expires_at is not None})
-    match choices.of("stand", "second", "due", "stand", "tick", "minute", "due", "stand", "due", "second", "stand", "second", "rare"):
+    match choices.of("stand", "second", "due", "stand", "tick", "minute", "due", "stand", "later", "stand", "due", "stand", "rare"):
         case "stand":
             return clock
         case "tick":
             return clock + _TICK
         case "minute":
             return clock + 60 * _SECOND
+        case "later":
+            return clock + 601 * _SECOND
         case "due" if due:
-            return choices.of(due[0], due[-1], due[len(due) // 2]) + choices.of(timedelta(0), -_TICK, _TICK)
+            return choices.of(due[0], due[-1], due[-1], due[len(due) // 2]) + choices.of(timedelta(0), -_TICK, _TICK)
         case "rare":
-            return clock + choices.of(601 * _SECOND, timedelta(days=1), *(-back for back in _BACK))
+            return clock + choices.of(timedelta(days=1), *(-back for back in _BACK))
         case _:
             return clock + _SECOND
 
@@ -112,8 +114,9 @@ class Walker:
         """What can be made here, the more often the more likely."""
         kinds: list[Callable[[], Command]] = [self.add, *[self.reserve] * 6, self.adjust, self.count]
         if self.inventory.open_count:
-            kinds += [*[self.commit] * 7, self.release, self.release, self.extend, self.confirm, self.bump, self.bump]
-        kinds += [self.sweep, self.bump, self.bump, self.sweep] if self.inventory.due(self.at) else [self.sweep]
+            kinds += [*[self.commit] * 6, *[self.confirm, self.bump, self.release] * 2, self.extend, self.bump]
+        due = len(self.inventory.due(self.at, limit=2))
+        kinds += [self.sweep, *[self.sweep, self.bump] * (2 * due)]
         return [*kinds, self.again, self.misuse] if self.earlier else kinds
 
     @property
@@ -198,7 +201,7 @@ class Walker:
 
     def sweep(self) -> Command:
         """What is due is closed, a few at a time."""
-        return ExpireReservations(inventory_id=self._where, command_id=self._command_id, limit=self.choices.of(1, 500, 2))
+        return ExpireReservations(inventory_id=self._where, command_id=self._command_id, limit=self.choices.of(1, 500))
 
     def again(self) -> Command:
         """An earlier command is sent once more."""
