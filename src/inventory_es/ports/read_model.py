@@ -238,9 +238,13 @@ def check_commit(tables: Mapping[str, Table], changes: Sequence[Change], before:
             raise ValueError(msg)
         if isinstance(change, Delete):
             continue
-        if isinstance(change, Put) and set(change.row) != set(table.columns):
+        if isinstance(change, Put) and change.row.keys() != table.columns.keys():
             msg = f"a row of table {table.name} has exactly the columns {sorted(table.columns)}"
             raise ValueError(msg)
         if isinstance(change, Patch) and not set(change.row) <= set(table.columns) - set(table.key):
             msg = f"a patch of table {table.name} names columns outside its key, and no others"
             raise ValueError(msg)
+        for name, value in change.row.items():
+            if type(value) is not table.columns[name] and (value is not None or name in table.key):
+                msg = f"column {name} of table {table.name} holds {table.columns[name].__name__}"
+                raise ValueError(msg)

@@ -1,0 +1,90 @@
+"""What a projection is: a name, tables, and a pure function from an event to changes of rows."""
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any, Literal
+
+import attrs
+
+from inventory_es.application.subscription import EventFilter
+from inventory_es.domain.stream_id import StreamId
+from inventory_es.ports.read_model import Change, ProjectionId, Table
+
+OnFailure = Literal["stop", "retry", "park"]
+"""What becomes of an event that can't be projected. ``stop``: the projection stands still until somebody resumes it. ``retry``: it tries
+this event again and again, with growing pauses. ``park``: the event, and those behind it in its stream, wait aside; the rest goes on."""
+
+PARKED = Table(
+    "parked",
+    {"position": int, "stream": str, "version": int, "event_type": str, "error": str, "parked_at": str},
+    ("position",),
+    (("stream",),),
+)
+"""The dead letters of a projection: one more table, made by whoever runs it."""
+
+
+@attrs.frozen
+class Envelope:
+    """What a projection may know of an event besides the event.
+
+    Attributes:
+        stream: the event's stream.
+        version: its place there, starting at 1.
+        position: its place in the store.
+        recorded_at: when it happened, UTC.
+    """
+
+    stream: StreamId
+    version: int
+    position: int
+    recorded_at: datetime
+
+
+@attrs.frozen(kw_only=True)
+class Projection:
+    """How events become rows.
+
+    Attributes:
+        projection_id: name and version. Whenever ``apply`` or the tables change, the version rises, and the rows are built anew.
+        tables: its tables; none is called ``parked``.
+        apply: from a decoded event and its envelope to changes. Pure: the same arguments give the same changes, and nothing else happens.
+        wanted: which events it is asked about.
+
+    Raises:
+        ValueError: a table called ``parked``.
+    """
+
+    projection_id: ProjectionId
+    tables: tuple[Table, ...] = attrs.field()
+    apply: Callable[[Any, Envelope], Iterable[Change]]
+    wanted: EventFilter = attrs.field(factory=EventFilter)
+
+    @tables.validator
+    def _check_tables(self, _field: object, tables: tuple[Table, ...]) -> None:
+        if any(table.name == PARKED.name for table in tables):
+            msg = f"a table called {PARKED.name} holds the dead letters: choose another name"
+            raise ValueError(msg)
+
+
+@attrs.frozen(kw_only=True)
+class ProjectionStatus:
+    """How a projection stands.
+
+    Attributes:
+        projection_id: which.
+        state: ``running`` (somebody runs it), ``idle`` (nobody does), ``retrying`` (at an event that fails), ``stopped`` (at an event that
+            failed, until it is resumed).
+        position: everything up to it is in the rows.
+        error: where and why it fails; ``None`` while it does not.
+        owner: who runs it.
+        lag_events: how many positions the feed is ahead: at most as many events.
+        lag_seconds: how long the oldest event that is not in the rows has waited.
+    """
+
+    projection_id: ProjectionId
+    state: Literal["running", "idle", "retrying", "stopped"]
+    position: int
+    error: str | None
+    owner: str | None
+    lag_events: int
+    lag_seconds: float

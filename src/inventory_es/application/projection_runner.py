@@ -1,0 +1,194 @@
+"""Running a projection: catch up, then follow, one runner at a time, rows and checkpoint in one commit."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+import anyio
+import attrs
+
+from inventory_es.application.ownership import Ownership
+from inventory_es.application.projecting import Projector
+from inventory_es.application.projection import PARKED, OnFailure, Projection, ProjectionStatus
+from inventory_es.application.subscription import EventBatch, Pace, Subscription
+from inventory_es.ports import Change, Checkpoint, Clock, EventCodec, EventFeed, ReadModel
+from inventory_es.ports.errors import CheckpointConflictError, ReadModelUnavailableError, StoreUnavailableError
+
+_PAGE = 1_000
+
+
+class ProjectionRunner:
+    """Keeps the rows of one projection up with the feed.
+
+    Any number of runners of one projection may run, in any number of processes: one works, the others stand by, and one of them takes
+    over when it releases the projection or when its lease is over. Each commit moves rows and checkpoint together and names the
+    checkpoint that it came from, so an event counts once, whoever is killed when, and however long a fenced runner sleeps.
+
+    A failing event never ends the task: see :data:`~inventory_es.application.projection.OnFailure`. Stores that are away are waited for.
+
+    Args:
+        projection: what to run.
+        feed: of the event store.
+        read_model: where the rows are.
+        codec: how events are read.
+        clock: for leases and lag.
+        owner: an opaque text, unique to this runner.
+        on_failure: what becomes of an event that can't be projected.
+        pace: batch size and pauses.
+        lease: how long a runner that died keeps others waiting.
+    """
+
+    def __init__(
+        self,
+        projection: Projection,
+        *,
+        feed: EventFeed,
+        read_model: ReadModel,
+        codec: EventCodec,
+        clock: Clock,
+        owner: str,
+        on_failure: OnFailure,
+        pace: Pace | None = None,
+        lease: timedelta = timedelta(seconds=10),
+    ) -> None:
+        self._projection = projection
+        self._feed = feed
+        self._read_model = read_model
+        self._clock = clock
+        self._on_failure = on_failure
+        self._pace = Pace() if pace is None else pace
+        self._projector = Projector(projection, codec, on_failure)
+        self._ownership = Ownership(read_model, projection.projection_id, owner, clock, lease)
+        self._turn = lease.total_seconds() / 3
+        self._stopping = anyio.Event()
+        self._subscription: Subscription | None = None
+        self._parked: frozenset[str] = frozenset()
+
+    async def run(self) -> None:
+        """Work or stand by until :meth:`stop`, or until the projection is stopped by an event that fails: :meth:`status` tells.
+
+        Raises:
+            IncompatibleStoreError: the read model has other tables for this version.
+            CorruptStoreError, StoreClosedError: as the stores.
+            ReadModelUnavailableError: at the beginning; later on, stores that are away are waited for.
+        """
+        await self._run(to_end=False)
+
+    async def catch_up(self) -> None:
+        """Work until the end of the feed is reached once, then release the projection; stand by while another runner has it."""
+        await self._run(to_end=True)
+
+    def stop(self) -> None:
+        """End :meth:`run` after the commit in flight. For any task of the same event loop; twice is fine."""
+        self._stopping.set()
+        if self._subscription is not None:
+            self._subscription.stop()
+
+    async def resume(self) -> None:
+        """Take a stopped projection out of that state; the next run tries the event again. Where it is not stopped, nothing happens.
+
+        Raises:
+            CheckpointConflictError: it moved meanwhile.
+        """
+        await self._prepare()
+        seen = await self._read_model.checkpoint(self._projection.projection_id)
+        if seen.error is not None:
+            await self._read_model.commit(self._projection.projection_id, (), before=seen, after=attrs.evolve(seen, error=None))
+
+    async def status(self) -> ProjectionStatus:
+        """How the projection stands now, whoever runs it."""
+        await self._prepare()
+        seen = await self._read_model.checkpoint(self._projection.projection_id)
+        waiting = await self._feed.read_all(after=seen.position, limit=1)
+        now = self._clock.now()
+        is_owned = seen.owner is not None and seen.owned_until is not None and seen.owned_until > now
+        lag = (now - waiting.events[0].recorded_at).total_seconds() if waiting.events else 0.0
+        return ProjectionStatus(
+            projection_id=self._projection.projection_id,
+            state=("running" if is_owned else "idle") if seen.error is None else ("retrying" if is_owned else "stopped"),
+            position=seen.position,
+            error=seen.error,
+            owner=seen.owner if is_owned else None,
+            lag_events=max(0, await self._feed.head() - seen.position),
+            lag_seconds=lag,
+        )
+
+    async def _prepare(self) -> None:
+        await self._read_model.prepare(self._projection.projection_id, (*self._projection.tables, PARKED))
+
+    async def _run(self, *, to_end: bool) -> None:
+        await self._prepare()
+        pauses = self._pace.pauses()
+        epoch = 0
+        try:
+            while not self._stopping.is_set():
+                pause = self._turn
+                try:
+                    if await self._is_stopped():
+                        break
+                    held = await self._ownership.claim()
+                    if held is not None:
+                        epoch, position = held.epoch, held.position
+                        held = await self._work(held, to_end=to_end)
+                        if held.error is None:
+                            break
+                        pauses = self._pace.pauses() if held.position > position else pauses
+                        pause = min(next(pauses), self._turn)
+                except (CheckpointConflictError, ReadModelUnavailableError, StoreUnavailableError):  # what the checkpoint says, holds
+                    pause = min(next(pauses), self._turn)
+                with anyio.move_on_after(pause):
+                    await self._stopping.wait()
+        finally:
+            await self._ownership.release(epoch)
+
+    async def _is_stopped(self) -> bool:
+        seen = await self._read_model.checkpoint(self._projection.projection_id)
+        return seen.error is not None and seen.owner is None and self._on_failure != "retry"
+
+    async def _work(self, held: Checkpoint, *, to_end: bool) -> Checkpoint:
+        """Follow the feed with the projection held, until something ends it; the last checkpoint, with its error if that was it."""
+        self._parked = await self._parked_streams()
+        async with Subscription(self._feed, after=held.position, wanted=self._projection.wanted, pace=self._pace) as subscription:
+            self._subscription = subscription
+            while not self._stopping.is_set() and not (to_end and await self._feed.head() <= held.position):
+                batch = None
+                with anyio.move_on_after(self._turn):
+                    batch = await anext(subscription, None)
+                if batch is not None:
+                    held = await self._commit(batch, held)
+                    if held.error is not None:
+                        break
+                elif self._ownership.is_ageing(held):
+                    renewed = self._ownership.renewed(held)
+                    await self._move(held, renewed, ())
+                    held = renewed
+        return held
+
+    async def _commit(self, batch: EventBatch, held: Checkpoint) -> Checkpoint:
+        try:
+            return await self._apply(batch, held, is_checked=False)
+        except ValueError:  # changes that fit no table: find out whose they are
+            return await self._apply(batch, held, is_checked=True)
+
+    async def _apply(self, batch: EventBatch, held: Checkpoint, *, is_checked: bool) -> Checkpoint:
+        step = self._projector.step(batch, held.position, self._parked, self._clock.now(), is_checked=is_checked)
+        recorded_at = step.recorded_at or held.recorded_at
+        after = attrs.evolve(self._ownership.renewed(held), position=step.position, recorded_at=recorded_at, error=step.error)
+        if step.error is not None and self._on_failure == "stop":
+            after = attrs.evolve(after, owner=None, owned_until=None)
+        await self._move(held, after, step.changes)
+        self._parked = step.parked
+        return after
+
+    async def _move(self, before: Checkpoint, after: Checkpoint, changes: Sequence[Change]) -> None:
+        await self._read_model.commit(self._projection.projection_id, changes, before=before, after=after)
+
+    async def _parked_streams(self) -> frozenset[str]:
+        streams: set[str] = set()
+        after: tuple[int] | None = None
+        is_end = False
+        while not is_end:
+            page = await self._read_model.select(self._projection.projection_id, PARKED.name, after=after, limit=_PAGE)
+            streams |= {str(row["stream"]) for row in page.rows}
+            is_end = page.is_end
+            after = None if is_end else (int(page.rows[-1]["position"] or 0),)
+        return frozenset(streams)
