@@ -63,6 +63,7 @@ class Task:
         state: where it is.
         until: while it sleeps: until when.
         turn: set when its turn has come.
+        is_free: whether nobody gives turns any more: it ends by itself.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Task:
     state: State = State.READY
     until: float = 0.0
     turn: anyio.Event = attrs.field(factory=anyio.Event)
+    is_free: bool = False
 
 
 class Turns:
@@ -106,6 +108,9 @@ class Turns:
         async with anyio.create_task_group() as self._group:
             self.start(name, call)
             await self._loop()
+            for task in self._tasks:
+                task.is_free = True
+                task.turn.set()
             self._group.cancel_scope.cancel()
         if self._failure is not None:
             raise self._failure
@@ -198,7 +203,8 @@ def _drive(task: Task, call: Coroutine[Any, Any, None], is_over: Callable[[Task]
     while True:
         try:
             yield from task.turn.wait().__await__()
-            task.turn = anyio.Event()
+            if not task.is_free:
+                task.turn = anyio.Event()
             if is_over(task):
                 go_on, argument = call.throw, StoppedError()
         except BaseException as problem:  # noqa: BLE001  # the driven call decides about a cancellation

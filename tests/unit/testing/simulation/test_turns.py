@@ -97,6 +97,33 @@ def test_a_wake_up_that_never_comes_is_told(backend: str) -> None:
         anyio.run(turns.run, "the forgotten one", wait(), backend=backend)
 
 
+def test_a_lost_wake_up_hangs_nobody_who_is_shielded(backend: str) -> None:
+    turns, seen = turns_of(), list[str]()
+    gate: list[anyio.Event] = []
+
+    async def wait() -> None:
+        try:
+            await anyio.Event().wait()
+        finally:
+            gate[0].set()
+
+    async def follow() -> None:
+        with anyio.CancelScope(shield=True):
+            await gate[0].wait()
+            seen.append("woken")
+            await turns.sleep(1)
+
+    async def script() -> None:
+        gate.append(anyio.Event())
+        turns.start("leader", wait())
+        turns.start("follower", follow())
+        await turns.sleep(1)
+
+    with pytest.raises(BreachError, match="these wait for ever: follower, leader"):
+        anyio.run(turns.run, "script", script(), backend=backend)
+    assert seen == []
+
+
 def test_a_run_without_end_is_told(backend: str) -> None:
     turns = turns_of(most=50)
 
