@@ -93,6 +93,25 @@ class ReadModelUnavailableError(UnavailableError):
 
 
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
+class ReadModelBehindError(FaultError):
+    """A read model did not reach the position that a query waits for in time."""
+
+    projection: str
+    position: int
+    actual_position: int
+    error: str | None
+
+    code = "read_model_behind"
+    retryable = True
+
+    @property
+    def message(self) -> str:
+        """One sentence for a person, derived from the facts."""
+        cause = "its runner is behind or does not run" if self.error is None else f"it stands still: {self.error}"
+        return f"{self.projection} is at position {self.actual_position}, not yet at {self.position}: {cause}; ask again later"
+
+
+@attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class CheckpointConflictError(ConflictError):
     """A projection's checkpoint is not where its runner left it: another one took over. Nothing was changed."""
 
