@@ -57,8 +57,8 @@ class _Rows:
             self._by_key[key] = new
 
     def select(self, where: Row, order: Sequence[str], after: Sequence[Value] | None, *, descending: bool) -> list[Row]:
-        group = next((name for name in self._groups if name in where), None)
-        keys = self._by_key if group is None else self._groups[group].get(where[group], {})
+        groups = [self._groups[name].get(where[name], {}) for name in self._groups if name in where]
+        keys = min(groups, key=len, default=self._by_key)
         rows = [row for row in map(self._by_key.__getitem__, keys) if all(row[name] == value for name, value in where.items())]
         place = itemgetter(*order) if len(order) > 1 else lambda row: (row[order[0]],)
         if after is not None:
