@@ -19,7 +19,14 @@ from inventory_es.testing.simulation.simulation import simulate
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit code comes back."""
     options = _parser().parse_args(arguments)
-    logging.disable(logging.WARNING)
+    logging.disable(logging.WARNING)  # faults are told in the log, and here there is little else
+    try:
+        return _run(options)
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _run(options: argparse.Namespace) -> int:
     seeds = range(options.first, options.first + options.seeds) if options.seed is None else range(options.seed, options.seed + 1)
     total: Counter[str] = Counter()
     broken = 0
