@@ -138,6 +138,8 @@ def test_a_ttl_is_a_time_above_zero(ttl: Any) -> None:
 
 
 def test_ttl_bounds() -> None:
+    with pytest.raises(InvalidTtlError, match=r"^ttl must be above zero and at most 36525 days, not 0:00:00$"):
+        ExtendReservation(**HELD, ttl=timedelta(0))
     assert timedelta(days=36_525) == MAX_TTL
     for ttl in (timedelta(microseconds=1), MAX_TTL):
         assert ReserveStock(**{**RESERVE, "ttl": ttl}).ttl == ttl

@@ -236,7 +236,7 @@ def test_a_key_is_dropped_once() -> None:
         return key in live
 
     queue = HoldQueue(is_live)
-    pushed = 0
+    pushed = largest = 0
     for number in range(4_000):
         for key in ((number, "a"), (9_000 - number, "b")):
             live.add(key)
@@ -248,7 +248,9 @@ def test_a_key_is_dropped_once() -> None:
         if number % 3 == 0:
             live.discard((number, "a"))
             queue.trim(len(live))
+        largest = max(largest, len(queue._heap) - 2 * len(live))
     assert asked <= 6 * pushed
+    assert 0 < largest <= 66, "dead keys beyond the live ones are dropped in bulk, soon but not at once"
     assert len(list(queue.walk())) == len(live) < pushed // 2, "dead keys were the most, so they were dropped in bulk at times"
     assert list(queue.walk()) == sorted(live)
     assert list(queue.up_to(9_000)) == sorted(live)
