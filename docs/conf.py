@@ -31,7 +31,7 @@ nitpicky = True
 nitpick_ignore_regex = [
     (
         r"py:.*",
-        r"(anyio|attrs?|cattrs|click|collections|contextlib|datetime|enum|hypothesis|msgspec|os|pathlib|types|typing|uuid)(\..*)?",
+        r"(anyio|attrs?|cattrs|click|collections|contextlib|datetime|enum|hypothesis|msgspec|os|pathlib|random|sqlite3|types|typing|uuid)(\..*)?",
     ),
     (r"py:.*", r"inventory_es\.(adapters|application|testing)\.\w+\..*"),
     (r"py:.*", r"(Any|Callable|Enum|Path|Self|UUID|date|datetime|timedelta|optional)"),

@@ -175,7 +175,7 @@ class ReadModel(Protocol):
             table: which of its tables.
             where: columns and what they must hold.
             order: columns to order by, before those of the key. None of them may hold ``None``.
-            after: only rows behind these values of the order columns and then the key columns, as :func:`place_of` gives them.
+            after: only rows behind these values of the order columns and then the key columns, as ``place_of`` gives them.
             descending: from the last to the first.
             limit: the most rows, 1 or more.
         """

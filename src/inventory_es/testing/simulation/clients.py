@@ -83,7 +83,7 @@ class Clients:
     def __init__(self, world: World) -> None:
         self.answers: list[Answer] = []
         self.sights: list[Sight] = []
-        self.busy = 0
+        self.busy: int = 0
         self._world = world
         self._fills = 0
         self._kept_at: dict[int, datetime] = {}

@@ -38,8 +38,8 @@ class Consumer:
 
     def __init__(self, codec: EventCodec) -> None:
         self.rows: dict[StreamId, Row] = {}
-        self.checkpoint = 0
-        self.taken = 0
+        self.checkpoint: int = 0
+        self.taken: int = 0
         self._codec = codec
 
     def take(self, recorded: RecordedEvent) -> bool:

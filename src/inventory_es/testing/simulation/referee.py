@@ -62,7 +62,9 @@ class StreamReferee:
 
     def __init__(self, inventory_id: InventoryId, log: MemoryEventLog, codec: EventCodec) -> None:
         self.inventory_id = inventory_id
-        self.entries = [Entry(one, codec.decode(one), codec.decode_metadata(one)) for one in log.read(inventory_id.stream, 0, _PAGE)]
+        self.entries: list[Entry] = [
+            Entry(one, codec.decode(one), codec.decode_metadata(one)) for one in log.read(inventory_id.stream, 0, _PAGE)
+        ]
         self._ids = EventIds(inventory_id.stream)
         check_history([one.recorded for one in self.entries])
         inventory = Inventory(inventory_id)

@@ -89,8 +89,8 @@ class Turns:
     """
 
     def __init__(self, seed: int, *, most: int, before_each: Callable[[], None]) -> None:
-        self.now = 0.0
-        self.count = 0
+        self.now: float = 0.0
+        self.count: int = 0
         self.running: Task = Task("nobody", None)
         self._chance = random.Random(f"turns:{seed}")
         self._most = most

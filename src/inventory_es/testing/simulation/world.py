@@ -83,13 +83,13 @@ class World:
     def __init__(self, plan: Plan, seed: int, subject: Subject) -> None:
         self.plan = plan
         self.subject = subject
-        self.chance = random.Random(f"world:{seed}")
-        self.turns = Turns(seed, most=MOST_TURNS, before_each=self._before_turn)
-        self.clock = WorldClock(START, self.turns)
-        self.log = MemoryEventLog()
+        self.chance: random.Random = random.Random(f"world:{seed}")
+        self.turns: Turns = Turns(seed, most=MOST_TURNS, before_each=self._before_turn)
+        self.clock: WorldClock = WorldClock(START, self.turns)
+        self.log: MemoryEventLog = MemoryEventLog()
         self.trace: list[str] = []
-        self.counts = Counts()
-        self.is_stormy = False
+        self.counts: Counts = Counts()
+        self.is_stormy: bool = False
         self.is_over = False
         self._lives = 0
         self._storm_began = 0
