@@ -26,6 +26,7 @@ from tests.integration.replaying import replay
 
 MOMENTS = ("before", "during", "after")
 _MOST_COMMANDS = 60
+MODULE = "tests.integration.killed_replays"
 ROOT = Path(__file__).parents[2]
 
 
@@ -97,7 +98,7 @@ def kill_again_and_again(folder: Path, seed: int) -> int:
     died = 0
     while True:
         task = [str(orders), str(folder / "stock"), str(chance.randint(0, 4)), chance.choice(MOMENTS)]
-        run = subprocess.run([sys.executable, "-m", __name__, "child", *task], capture_output=True, text=True, check=False, cwd=ROOT)
+        run = subprocess.run([sys.executable, "-m", MODULE, "child", *task], capture_output=True, text=True, check=False, cwd=ROOT)
         if run.returncode == 0:
             break
         assert run.returncode == -signal.SIGKILL, run.stderr

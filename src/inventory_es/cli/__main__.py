@@ -1,6 +1,7 @@
 """Where the command line starts."""
 
 import sys
+from importlib import import_module
 
 EXTRA = "pip install 'inventory_es[cli]'"
 
@@ -8,8 +9,8 @@ EXTRA = "pip install 'inventory_es[cli]'"
 def main() -> None:
     """Run one command and end the process with its exit code."""
     try:
-        import click  # noqa: F401, PLC0415  # an optional dependency: its absence gets an answer, not a traceback
-        import rich  # noqa: F401, PLC0415  # likewise
+        for needed in ("click", "rich"):
+            import_module(needed)
     except ModuleNotFoundError as missing:
         sys.stderr.write(f"inventory-es: {missing.name} is not installed, and the command line needs it: {EXTRA}\n")
         sys.exit(2)

@@ -1,13 +1,21 @@
 """Options that several commands have."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import click
 
 from inventory_es.wiring import open_inventory
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Option(Protocol):
+    """What gives a command an option."""
+
+    def __call__(self, function: F, /) -> F:
+        """The command with it."""
+        ...
 
 
 class StoreUrl(click.ParamType[str]):
@@ -43,13 +51,13 @@ class FolderUrl(StoreUrl):
         return place
 
 
-url_option: Callable[[F], F] = click.option(
+url_option: Option = click.option(
     "--url", type=StoreUrl(), required=True, envvar="INVENTORY_ES_URL", show_envvar=True, help="The store, such as file:stock."
 )
-folder_option: Callable[[F], F] = click.option(
+folder_option: Option = click.option(
     "--url", "folder", type=FolderUrl(), required=True, envvar="INVENTORY_ES_URL", show_envvar=True, help="The store, such as file:stock."
 )
-json_option: Callable[[F], F] = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs instead of text for people.")
+json_option: Option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs instead of text for people.")
 
 
 def inventory_arguments(function: F) -> F:

@@ -1,6 +1,6 @@
 """The progress bar of a replay, on standard error, where that is a terminal."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -12,7 +12,7 @@ from inventory_es.cli.terminal import error_console, number
 
 
 @contextmanager
-def replay_bar(rows: int) -> Iterator[Callable[[ReplayAdvancedEvent], None]]:
+def replay_bar(rows: int) -> Generator[Callable[[ReplayAdvancedEvent], None], None, None]:
     """A bar of so many rows, while the block runs; gives what moves it."""
     console = error_console()
     columns = (

@@ -1,7 +1,7 @@
 """One run of the main job: survey, replay, audit."""
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from time import perf_counter
@@ -99,7 +99,7 @@ async def _run(source: OrderSource, url: str, *, opening: int | None, skip_bad: 
 
 
 @contextmanager
-def _rare_collections() -> Iterator[None]:
+def _rare_collections() -> Generator[None, None, None]:
     """A replay makes millions of objects with hardly a cycle among them: looking for cycles as often as usual takes a fifth of its time."""
     before = gc.get_threshold()
     gc.freeze()

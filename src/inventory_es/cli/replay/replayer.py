@@ -5,7 +5,7 @@ says exactly what is done, and the next run goes on behind it. Many steps share 
 in the order of the file, and one sync of the disk serves all of them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import attrs
 
@@ -144,7 +144,7 @@ class Replayer:
 
     async def _take_alone(self, step: Step) -> None:
         """Append one step for itself, and let the inventory say whether it can be covered."""
-        rejections: Sequence[RejectionError] = ()
+        rejections: list[RejectionError] = []
         for _ in range(_MOST_ATTEMPTS):
             self._clock.time = step.at
             await self._shelf.learn(step.inventory_ids())
@@ -160,7 +160,7 @@ class Replayer:
                 batch.add(step.at, plan_step(step))
                 await self._append(batch, row=step.row)
             except CommandsRejectedError as problem:
-                rejections = problem.rejections
+                rejections = list(problem.rejections)
             else:
                 self._shelf.take(step)
                 return
