@@ -232,3 +232,24 @@ def test_sqlite_refuses_what_is_not_its_own(backend: str, tmp_path: Path) -> Non
                 pass
 
     anyio.run(body, backend=backend)
+
+
+def test_columns_may_have_the_names_of_sql_keywords(run: Run) -> None:
+    lines = Table("group", {"order": str, "select": int, "where": str}, ("order",), (("where", "select"),))
+    other = ProjectionId("table", 1)
+
+    async def body(model: ReadModel) -> None:
+        await model.prepare(other, [lines])
+        before = await model.checkpoint(other)
+        changes: list[Change] = [
+            Put("group", {"order": "o1", "select": 2, "where": "x"}),
+            Put("group", {"order": "o2", "select": 1, "where": "x"}),
+            Put("group", {"order": "o3", "select": 1, "where": "y"}),
+            Patch("group", ("o1",), {"select": 3}),
+            Delete("group", ("o3",)),
+        ]
+        await model.commit(other, changes, before=before, after=attrs.evolve(before, position=1, recorded_at=T0))
+        page = await model.select(other, "group", where={"where": "x"}, order=["select"], limit=10)
+        assert [(row["order"], row["select"]) for row in page.rows] == [("o2", 1), ("o1", 3)]
+
+    run(body)

@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 import attrs
@@ -57,12 +57,12 @@ class ProjectionTables:
             return
         connection.execute("INSERT INTO projections (name, version, shape, position, epoch) VALUES (?, ?, ?, 0, 0)", (*self._id, shape))
         for table in self.tables.values():
-            columns = [f"{name} {_TYPES[kind]}{' NOT NULL' if name in table.key else ''}" for name, kind in table.columns.items()]
-            key = f"PRIMARY KEY ({', '.join(table.key)})"
+            columns = [f"[{name}] {_TYPES[kind]}{' NOT NULL' if name in table.key else ''}" for name, kind in table.columns.items()]
+            key = f"PRIMARY KEY ({_list(table.key)})"
             connection.execute(f"CREATE TABLE {self._name(table.name)} ({', '.join(columns)}, {key}) STRICT, WITHOUT ROWID")
             for number, index in enumerate(table.indexes):
                 name = self._name(f"{table.name}_{number}")
-                connection.execute(f"CREATE INDEX {name} ON {self._name(table.name)} ({', '.join(order_of(table, index))})")
+                connection.execute(f"CREATE INDEX {name} ON {self._name(table.name)} ({_list(order_of(table, index))})")
 
     def checkpoint(self, connection: sqlite3.Connection) -> Checkpoint:
         """Where the projection is."""
@@ -87,11 +87,11 @@ class ProjectionTables:
             values = [change.row[column] for column in table.columns]
             connection.execute(f"REPLACE INTO {name} VALUES ({marks})", values)  # noqa: S608  # identifiers
             return
-        of_key = " AND ".join(f"{column} = ?" for column in table.key)
+        of_key = " AND ".join(f"[{column}] = ?" for column in table.key)
         if isinstance(change, Delete):
             connection.execute(f"DELETE FROM {name} WHERE {of_key}", change.key)  # noqa: S608  # identifiers
         elif change.row:
-            news = ", ".join(f"{column} = ?" for column in change.row)
+            news = ", ".join(f"[{column}] = ?" for column in change.row)
             connection.execute(f"UPDATE {name} SET {news} WHERE {of_key}", (*change.row.values(), *change.key))  # noqa: S608  # identifiers
 
     def select(
@@ -107,17 +107,17 @@ class ProjectionTables:
     ) -> list[Row]:
         """Rows of one of the tables; see ``ReadModel.select``."""
         total = order_of(table, order)
-        conditions = [f"{column} IS ?" for column in where]
+        conditions = [f"[{column}] IS ?" for column in where]
         values: list[Value] = [*where.values()]
         if after is not None:
             sign = "<" if descending else ">"
-            conditions.append(f"({', '.join(total)}) {sign} ({', '.join('?' * len(total))})")
+            conditions.append(f"({_list(total)}) {sign} ({', '.join('?' * len(total))})")
             values += after
         filtered = f" WHERE {' AND '.join(conditions)}" if conditions else ""
         direction = " DESC" if descending else ""
-        ordered = ", ".join(f"{column}{direction}" for column in total)
+        ordered = ", ".join(f"[{column}]{direction}" for column in total)
         columns = list(table.columns)
-        statement = f"SELECT {', '.join(columns)} FROM {self._name(table.name)}{filtered} ORDER BY {ordered} LIMIT ?"  # noqa: S608  # identifiers
+        statement = f"SELECT {_list(columns)} FROM {self._name(table.name)}{filtered} ORDER BY {ordered} LIMIT ?"  # noqa: S608  # identifiers
         return [dict(zip(columns, row, strict=True)) for row in connection.execute(statement, (*values, limit))]
 
     @property
@@ -141,3 +141,8 @@ def _time(text: str | None) -> datetime | None:
 
 def _text(at: datetime | None) -> str | None:
     return None if at is None else to_text(at)
+
+
+def _list(columns: Iterable[str]) -> str:
+    """Columns as SQL names them: in brackets, since a name may be a keyword, and never a text, which double quotes may mean."""
+    return ", ".join(f"[{column}]" for column in columns)
