@@ -1,6 +1,7 @@
 """How a page of the documentation is run.
 
-Every ``python`` block of a page runs, from the top of the page down, in one namespace and in an empty folder. An ``output``
+Every ``python`` block of a page runs, from the top of the page down, in one namespace and in an empty folder. One that begins with
+the comment ``# name.py`` is saved under that name instead. An ``output``
 block must be what was printed since the one before it. A ``console`` block is a session: each line after ``$`` is run by a
 shell, and what follows must be what it prints; a line ``...`` stands for any lines, ``…`` for anything within a line. A ``sh``
 block is for the reader alone.
@@ -23,6 +24,7 @@ from sybil.parsers.rest import DocTestParser
 
 PATIENCE = 120
 TRANSCRIPT = "_transcript"
+FILE_NAME = re.compile(r"# (\w+\.py)\n")
 
 _run_block = PythonEvaluator()
 
@@ -48,7 +50,10 @@ def run_examples(document: Document) -> int:
 
 
 def run_python(example: Example) -> None:
-    """Run a ``python`` block and keep what it prints."""
+    """Run a ``python`` block and keep what it prints, or save it if it begins with the name of a file."""
+    if named := FILE_NAME.match(str(example.parsed)):
+        Path(named[1]).write_text(str(example.parsed), encoding="utf-8")
+        return
     with redirect_stdout(example.document.namespace[TRANSCRIPT]):
         _run_block(example)
 

@@ -39,3 +39,9 @@ def test_a_session_is_run_by_a_shell(tmp_path: Path) -> None:
 
 def test_what_is_for_the_reader_alone_is_left_alone(tmp_path: Path) -> None:
     assert run_page(page(tmp_path, "```sh\nexit 1\n```", "```json\n{}\n```")) == 0
+
+
+def test_a_block_that_names_a_file_is_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    blocks = "```python\n# rack.py\nprint(7)\n```", "```console\n$ python rack.py\n7\n```"
+    assert run_page(page(tmp_path, *blocks)) == 2
