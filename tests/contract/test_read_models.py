@@ -12,7 +12,7 @@ import pytest
 from inventory_es.adapters.memory import MemoryReadModel
 from inventory_es.adapters.sqlite import open_sqlite_event_store, open_sqlite_read_model
 from inventory_es.ports import Change, Checkpoint, Delete, Patch, ProjectionId, Put, ReadModel, Table
-from inventory_es.ports.errors import CheckpointConflictError, IncompatibleStoreError, StoreClosedError
+from inventory_es.ports.errors import CheckpointConflictError, IncompatibleStoreError, ProjectionNotFoundError, StoreClosedError
 from inventory_es.ports.read_model import place_of
 
 Run = Callable[[Callable[[ReadModel], Awaitable[None]]], None]
@@ -155,6 +155,42 @@ def test_versions_of_a_projection_are_apart_and_a_changed_shape_needs_a_new_one(
     run(body)
 
 
+def test_one_version_is_active_and_readers_never_go_back(run: Run) -> None:
+    second = ProjectionId("stock", 2)
+
+    async def body(model: ReadModel) -> None:
+        first = await commit(model, put("a", "x", 1))
+        assert await model.versions("none") == []
+        await model.prepare(second, [LEVELS])
+        found = await model.versions("stock")
+        assert [(one.projection_id, one.is_active, one.checkpoint) for one in found] == [(ID, True, first), (second, False, Checkpoint())]
+        assert [one.tables for one in found] == [{"levels": LEVELS}] * 2
+        assert not await model.activate(second, before=Checkpoint())
+        with pytest.raises(CheckpointConflictError):
+            await model.activate(second, before=first)
+        with pytest.raises(ValueError, match="readers ask"):
+            await model.drop(ID)
+        await model.commit(second, [put("a", "x", 2)], before=Checkpoint(), after=first)
+        assert (await model.select(second, "levels", limit=1)).active == ID
+        assert await model.activate(second, before=first)
+        assert await model.activate(second, before=first)
+        assert [one.is_active for one in await model.versions("stock")] == [False, True]
+        assert (await model.select(ID, "levels", limit=1)).active == second
+        await model.drop(ID)
+        for gone in (model.checkpoint(ID), model.select(ID, "levels", limit=1), model.drop(ID), model.activate(ID, before=first)):
+            with pytest.raises(ProjectionNotFoundError):
+                await gone
+        with pytest.raises(ProjectionNotFoundError):
+            await model.commit(ID, [], before=first, after=first)
+        assert (await model.select(second, "levels", limit=1)).rows[0]["units"] == 2
+        await model.drop(second)
+        assert await model.versions("stock") == []
+        await model.prepare(ID, [LEVELS])
+        assert await units(model) == []
+
+    run(body)
+
+
 def test_misuse_is_refused_and_changes_nothing(run: Run) -> None:
     async def body(model: ReadModel) -> None:
         first = await commit(model, put("a", "x", 1))
@@ -180,7 +216,7 @@ def test_misuse_is_refused_and_changes_nothing(run: Run) -> None:
             await model.select(ID, "levels", limit=0)
         with pytest.raises(ValueError, match="no table"):
             await model.select(ID, "nothing", limit=1)
-        with pytest.raises(ValueError, match="not prepared"):
+        with pytest.raises(ProjectionNotFoundError):
             await model.checkpoint(ProjectionId("missing", 1))
         assert await units(model) == [1]
         await model.aclose()
@@ -191,7 +227,7 @@ def test_misuse_is_refused_and_changes_nothing(run: Run) -> None:
 
 
 def test_names_that_could_be_more_than_names_are_refused() -> None:
-    for name in ("", "a b", "x;drop", "Upper", "ü", "a" * 65):
+    for name in ("", "a b", "x;drop", "Upper", "ü", "a" * 65, "a__v1"):
         with pytest.raises(ValueError, match="identifier"):
             ProjectionId(name, 1)
         with pytest.raises(ValueError, match="identifier"):
@@ -220,6 +256,11 @@ def test_sqlite_keeps_everything_and_shares_the_file_of_the_event_store(backend:
             assert await units(other) == [4]
             await commit(other, put("a", "x", 5))
             assert await units(model) == [5]
+            await other.drop(ID)
+            await other.prepare(ID, [attrs.evolve(LEVELS, indexes=())])
+            with pytest.raises(ProjectionNotFoundError):
+                await units(model)
+            assert await units(model) == []
 
     anyio.run(body, backend=backend)
 

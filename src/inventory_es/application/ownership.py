@@ -7,9 +7,10 @@ import anyio
 import attrs
 
 from inventory_es.ports import Checkpoint, Clock, ProjectionId, ReadModel
-from inventory_es.ports.errors import CheckpointConflictError, ReadModelUnavailableError
+from inventory_es.ports.errors import CheckpointConflictError, ProjectionNotFoundError, ReadModelUnavailableError
 
 _RELEASE_SECONDS = 2.0
+_LOST = (CheckpointConflictError, ProjectionNotFoundError, ReadModelUnavailableError)
 
 
 @attrs.frozen
@@ -60,7 +61,7 @@ class Ownership:
 
     async def release(self, epoch: int) -> None:
         """Let others have it at once. Where that fails, they have it when the lease is over."""
-        with anyio.move_on_after(_RELEASE_SECONDS, shield=True), suppress(CheckpointConflictError, ReadModelUnavailableError):
+        with anyio.move_on_after(_RELEASE_SECONDS, shield=True), suppress(*_LOST):
             seen = await self.read_model.checkpoint(self.projection_id)
             if (seen.owner, seen.epoch) == (self.owner, epoch):
                 free = attrs.evolve(seen, owner=None, owned_until=None)

@@ -9,7 +9,8 @@ from inventory_es.application.projection import PARKED, Envelope, OnFailure, Pro
 from inventory_es.application.subscription import EventBatch
 from inventory_es.domain.errors import InventoryError
 from inventory_es.ports import Change, Checkpoint, EventCodec, Put, RecordedEvent
-from inventory_es.ports.read_model import check_commit, to_text
+from inventory_es.ports.read_model import to_text
+from inventory_es.ports.row_rules import check_commit
 
 _BEHIND = "waits behind an earlier event of its stream"
 

@@ -79,6 +79,7 @@ class ProjectionStatus:
         owner: who runs it.
         lag_events: how many positions the feed is ahead: at most as many events.
         lag_seconds: how long the oldest event that is not in the rows has waited.
+        active: the version that readers ask, this one or another.
     """
 
     projection_id: ProjectionId
@@ -88,3 +89,4 @@ class ProjectionStatus:
     owner: str | None
     lag_events: int
     lag_seconds: float
+    active: ProjectionId

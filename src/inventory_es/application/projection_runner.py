@@ -11,7 +11,13 @@ from inventory_es.application.projecting import Projector
 from inventory_es.application.projection import PARKED, OnFailure, Projection, ProjectionStatus
 from inventory_es.application.subscription import EventBatch, Pace, Subscription
 from inventory_es.ports import Change, Checkpoint, Clock, EventCodec, EventFeed, ReadModel
-from inventory_es.ports.errors import CheckpointConflictError, ReadModelUnavailableError, StoreUnavailableError
+from inventory_es.ports.errors import (
+    CheckpointConflictError,
+    IncompatibleStoreError,
+    ProjectionNotFoundError,
+    ReadModelUnavailableError,
+    StoreUnavailableError,
+)
 
 _PAGE = 1_000
 
@@ -22,6 +28,9 @@ class ProjectionRunner:
     Any number of runners of one projection may run, in any number of processes: one works, the others stand by, and one of them takes
     over when it releases the projection or when its lease is over. Each commit moves rows and checkpoint together and names the
     checkpoint that it came from, so an event counts once, whoever is killed when, and however long a fenced runner sleeps.
+
+    A version that is built beside the active one becomes active when it has reached the end of the feed: readers change over in one
+    step. One that was dropped is no longer run.
 
     A failing event never ends the task: see :data:`~inventory_es.application.projection.OnFailure`. Stores that are away are waited for.
 
@@ -59,15 +68,19 @@ class ProjectionRunner:
         self._projector = Projector(projection, codec, on_failure)
         self._ownership = Ownership(read_model, projection.projection_id, owner, clock, lease)
         self._turn = lease.total_seconds() / 3
+        self._is_prepared = False
+        self._is_settled = False
         self._stopping = anyio.Event()
         self._subscription: Subscription | None = None
         self._parked: frozenset[str] = frozenset()
 
     async def run(self) -> None:
-        """Work or stand by until :meth:`stop`, or until the projection is stopped by an event that fails: :meth:`status` tells.
+        """Work or stand by until :meth:`stop`, or until the projection is stopped by an event that fails, or dropped.
+
+        :meth:`status` tells which.
 
         Raises:
-            IncompatibleStoreError: the read model has other tables for this version.
+            IncompatibleStoreError: the read model has other tables for this version, or rows of another event store.
             CorruptStoreError, StoreClosedError: as the stores.
             ReadModelUnavailableError: at the beginning; later on, stores that are away are waited for.
         """
@@ -95,9 +108,14 @@ class ProjectionRunner:
             await self._read_model.commit(self._projection.projection_id, (), before=seen, after=attrs.evolve(seen, error=None))
 
     async def status(self) -> ProjectionStatus:
-        """How the projection stands now, whoever runs it."""
+        """How the projection stands now, whoever runs it.
+
+        Raises:
+            ProjectionNotFoundError: it was dropped meanwhile.
+        """
         await self._prepare()
-        seen = await self._read_model.checkpoint(self._projection.projection_id)
+        page = await self._read_model.select(self._projection.projection_id, PARKED.name, limit=1)
+        seen = page.checkpoint
         waiting = await self._feed.read_all(after=seen.position, limit=1)
         now = self._clock.now()
         is_owned = seen.owner is not None and seen.owned_until is not None and seen.owned_until > now
@@ -110,10 +128,13 @@ class ProjectionRunner:
             owner=seen.owner if is_owned else None,
             lag_events=max(0, await self._feed.head() - seen.position),
             lag_seconds=lag,
+            active=page.active,
         )
 
     async def _prepare(self) -> None:
-        await self._read_model.prepare(self._projection.projection_id, (*self._projection.tables, PARKED))
+        if not self._is_prepared:  # once: a version that was dropped does not come back by looking at it
+            await self._read_model.prepare(self._projection.projection_id, (*self._projection.tables, PARKED))
+            self._is_prepared = True
 
     async def _run(self, *, to_end: bool) -> None:
         await self._prepare()
@@ -133,6 +154,8 @@ class ProjectionRunner:
                             break
                         pauses = self._pace.pauses() if held.position > position else pauses
                         pause = min(next(pauses), self._turn)
+                except ProjectionNotFoundError:
+                    break
                 except (CheckpointConflictError, ReadModelUnavailableError, StoreUnavailableError):  # what the checkpoint says, holds
                     pause = min(next(pauses), self._turn)
                 with anyio.move_on_after(pause):
@@ -147,14 +170,24 @@ class ProjectionRunner:
     async def _work(self, held: Checkpoint, *, to_end: bool) -> Checkpoint:
         """Follow the feed with the projection held, until something ends it; the last checkpoint, with its error if that was it."""
         self._parked = await self._parked_streams()
+        head = await self._feed.head()
+        if head < held.position:
+            problem = f"its checkpoint is at position {held.position}, the feed ends at {head}: the rows are of another store"
+            raise IncompatibleStoreError(store="projection", place=str(self._projection.projection_id), problem=problem)
+        is_end = head == held.position
         async with Subscription(self._feed, after=held.position, wanted=self._projection.wanted, pace=self._pace) as subscription:
             self._subscription = subscription
-            while not self._stopping.is_set() and not (to_end and await self._feed.head() <= held.position):
+            while not self._stopping.is_set():
+                if is_end:
+                    await self._offer(held)
+                    if to_end and self._is_settled:
+                        break
                 batch = None
                 with anyio.move_on_after(self._turn):
                     batch = await anext(subscription, None)
                 if batch is not None:
                     held = await self._commit(batch, held)
+                    is_end = batch.is_end
                     if held.error is not None:
                         break
                 elif self._ownership.is_ageing(held):
@@ -162,6 +195,13 @@ class ProjectionRunner:
                     await self._move(held, renewed, ())
                     held = renewed
         return held
+
+    async def _offer(self, held: Checkpoint) -> None:
+        """Let readers change over to this version where they ask an older one; once, so that they can be sent back."""
+        if not self._is_settled:
+            page = await self._read_model.select(self._projection.projection_id, PARKED.name, limit=1)
+            is_newer = self._projection.projection_id.version > page.active.version
+            self._is_settled = not is_newer or await self._read_model.activate(self._projection.projection_id, before=held)
 
     async def _commit(self, batch: EventBatch, held: Checkpoint) -> Checkpoint:
         try:

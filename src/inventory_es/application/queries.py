@@ -6,7 +6,8 @@ from typing import Any, TypeVar
 
 import anyio
 
-from inventory_es.application.projection import PARKED, Projection
+from inventory_es.application.active_version import ActiveVersion
+from inventory_es.application.projection import Projection
 from inventory_es.application.projections.ledger import MOVEMENTS, ledger
 from inventory_es.application.projections.low_stock import LOW, low_stock
 from inventory_es.application.projections.open_reservations import RESERVATIONS, open_reservations
@@ -32,15 +33,13 @@ class StockQueries:
     - ``ValueError``: a limit below 1.
 
     Args:
-        read_model: where the rows are.
-        projections: which version of each is asked, by name.
+        versions: which version of each projection is asked, by name.
         patience: the longest wait for a position, in seconds.
         interval: between two looks at the checkpoint, in seconds.
     """
 
-    def __init__(self, read_model: ReadModel, projections: Mapping[str, Projection], *, patience: float, interval: float) -> None:
-        self._read_model = read_model
-        self._projections = projections
+    def __init__(self, versions: Mapping[str, ActiveVersion], *, patience: float, interval: float) -> None:
+        self._versions = versions
         self._patience = patience
         self._interval = interval
 
@@ -105,24 +104,22 @@ class StockQueries:
         after: Place | None = None,
         descending: bool = False,
     ) -> QueryPage[T]:
-        projection = self._projections[name].projection_id
+        version = self._versions[name]
         if wait_for_position:
             await self._wait(name, wait_for_position)
-        page = await self._read_model.select(
-            projection, table.name, where=where, order=order, after=after, descending=descending, limit=limit
-        )
+        page = await version.select(table.name, where=where, order=order, after=after, descending=descending, limit=limit)
         rows = tuple(kind(**_values(row)) for row in page.rows)
         return QueryPage(rows, page.checkpoint, None if page.is_end else place_of(table, order, page.rows[-1]))
 
     async def _wait(self, name: str, position: int) -> None:
-        projection = self._projections[name].projection_id
-        seen = await self._read_model.checkpoint(projection)
+        version = self._versions[name]
+        seen = await version.checkpoint()
         with anyio.move_on_after(self._patience):
             while seen.position < position:
                 await anyio.sleep(self._interval)
-                seen = await self._read_model.checkpoint(projection)
+                seen = await version.checkpoint()
         if seen.position < position:
-            raise ReadModelBehindError(projection=str(projection), position=position, actual_position=seen.position, error=seen.error)
+            raise ReadModelBehindError(projection=name, position=position, actual_position=seen.position, error=seen.error)
 
 
 async def open_queries(
@@ -134,14 +131,16 @@ async def open_queries(
 ) -> StockQueries:
     """Ask the read models of the shipped projections. They are filled by their runners, here or in another process.
 
+    Of each projection the active version is asked, also when another one becomes active later.
+
     Args:
         read_model: where the rows are; it stays the caller's to close.
-        projections: the versions to ask, where they are not the first; each replaces the one of its name.
+        projections: those whose tables are known here in another version than the first; each replaces the one of its name.
         patience: the longest wait for a position, in seconds, 0 or more.
         interval: between two looks at the checkpoint while waiting, in seconds, above 0.
 
     Raises:
-        IncompatibleStoreError: a version of a projection has other tables.
+        IncompatibleStoreError: a version of a projection has other tables, or the active one is older and has.
         ReadModelUnavailableError: the read model is away.
         ValueError: ``patience`` or ``interval`` out of range.
     """
@@ -150,9 +149,10 @@ async def open_queries(
         raise ValueError(msg)
     shipped = (stock_levels(), open_reservations(), ledger(), low_stock(_no_threshold))
     asked = {projection.projection_id.name: projection for projection in (*shipped, *(projections or ()))}
-    for projection in asked.values():
-        await read_model.prepare(projection.projection_id, (*projection.tables, PARKED))
-    return StockQueries(read_model, asked, patience=patience, interval=interval)
+    versions = {name: ActiveVersion(read_model, projection) for name, projection in asked.items()}
+    for version in versions.values():
+        await version.prepare()
+    return StockQueries(versions, patience=patience, interval=interval)
 
 
 def _no_threshold(_product_id: str) -> int:

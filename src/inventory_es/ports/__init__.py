@@ -8,7 +8,19 @@ from inventory_es.ports.event_bus import BusCapabilities, BusSubscription, DeadL
 from inventory_es.ports.event_store import EventFeed, EventStore, GroupCommit, StreamCatalogue
 from inventory_es.ports.file_system import File, FileSystem, LockFile, OpenMode
 from inventory_es.ports.metadata import EventMetadata
-from inventory_es.ports.read_model import Change, Checkpoint, Delete, Patch, ProjectionId, Put, ReadModel, Row, RowsPage, Table
+from inventory_es.ports.read_model import (
+    Change,
+    Checkpoint,
+    Delete,
+    Patch,
+    ProjectionId,
+    ProjectionVersion,
+    Put,
+    ReadModel,
+    Row,
+    RowsPage,
+    Table,
+)
 from inventory_es.ports.records import (
     AppendResult,
     FeedPage,
@@ -50,6 +62,7 @@ __all__ = [
     "OpenMode",
     "Patch",
     "ProjectionId",
+    "ProjectionVersion",
     "Put",
     "ReadModel",
     "RecordedEvent",

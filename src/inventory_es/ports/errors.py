@@ -112,6 +112,20 @@ class ReadModelBehindError(FaultError):
 
 
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
+class ProjectionNotFoundError(FaultError):
+    """A read model has no such version of a projection: it was never prepared, or it was dropped."""
+
+    projection: str
+
+    code = "projection_not_found"
+
+    @property
+    def message(self) -> str:
+        """One sentence for a person, derived from the facts."""
+        return f"{self.projection} is not in the read model: it was not prepared, or it was dropped; run it to build it anew"
+
+
+@attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class CheckpointConflictError(ConflictError):
     """A projection's checkpoint is not where its runner left it: another one took over. Nothing was changed."""
 

@@ -14,8 +14,8 @@ Row = Mapping[str, Value]
 
 
 def _is_name(_instance: object, field: "attrs.Attribute[str]", value: str) -> None:
-    if not (value.isascii() and value.isidentifier() and value == value.lower() and len(value) <= 64):
-        msg = f"{field.name} must be a lower-case ASCII identifier of at most 64 characters"
+    if not (value.isascii() and value.isidentifier() and value == value.lower() and len(value) <= 64 and "__" not in value):
+        msg = f"{field.name} must be a lower-case ASCII identifier of at most 64 characters, without two underscores in a row"
         raise ValueError(msg)
 
 
@@ -24,7 +24,7 @@ class ProjectionId:
     """A projection's name and the version of its rows. A rebuild is a new version beside the old one.
 
     Raises:
-        ValueError: a name that is no lower-case ASCII identifier, or a version below 1.
+        ValueError: a name that is no lower-case ASCII identifier, or has two underscores in a row; a version below 1.
     """
 
     name: str = attrs.field(validator=_is_name)
@@ -116,26 +116,50 @@ class RowsPage:
     Attributes:
         rows: in the order asked for.
         checkpoint: what the rows are as of.
+        active: the version of this projection that readers ask, this one or another.
         is_end: whether there are no more.
     """
 
     rows: Sequence[Row]
     checkpoint: Checkpoint
+    active: ProjectionId
     is_end: bool
+
+
+@attrs.frozen
+class ProjectionVersion:
+    """One version of a projection.
+
+    Attributes:
+        projection_id: which.
+        tables: their shapes, by name.
+        checkpoint: how far it is, and whose it is.
+        is_active: whether it is the version that readers ask.
+    """
+
+    projection_id: ProjectionId
+    tables: Mapping[str, Table]
+    checkpoint: Checkpoint
+    is_active: bool
 
 
 @runtime_checkable
 class ReadModel(Protocol):
     """Rows of any number of projections, each version of each with tables and a checkpoint of its own.
 
+    Of the versions of a name, one is active: the one that readers ask, while another is built beside it.
+
     Any number of tasks of one event loop may call at once. Every method may raise:
+        ProjectionNotFoundError: a version that was never prepared, or that was dropped.
         ReadModelUnavailableError: the backend is away; of a commit, see there.
         StoreClosedError: called after :meth:`aclose`.
-        ValueError: a projection that was not prepared, a table or column that it does not have, a limit below 1.
+        ValueError: a table or column that the projection does not have, a limit below 1.
     """
 
     async def prepare(self, projection: ProjectionId, tables: Sequence[Table], /) -> None:
         """Make the tables and a checkpoint at 0 where they are not there yet. Again with the same tables does nothing.
+
+        The first version of a name that is prepared is active from then on.
 
         Raises:
             IncompatibleStoreError: this version has other tables. Give the projection a new version.
@@ -181,6 +205,29 @@ class ReadModel(Protocol):
         """
         ...
 
+    async def versions(self, name: str, /) -> Sequence[ProjectionVersion]:
+        """Every version of a projection that is there, lowest first; exactly one of them is active. Empty where there is none."""
+        ...
+
+    async def activate(self, projection: ProjectionId, /, *, before: Checkpoint) -> bool:
+        """Let readers change over to this version, in one step, and so that they never go back in time.
+
+        Returns:
+            Whether it is active now. ``False`` where the version that is active is further: nothing was changed; catch up, ask again.
+
+        Raises:
+            CheckpointConflictError: the checkpoint is not ``before``: somebody else moved it. Nothing was changed.
+        """
+        ...
+
+    async def drop(self, projection: ProjectionId, /) -> None:
+        """Take a version away, its rows and its checkpoint. Whoever runs it finds out at the next commit.
+
+        Raises:
+            ValueError: it is the active one of several. Nothing was changed.
+        """
+        ...
+
     async def aclose(self) -> None:
         """Finish what is in flight and release every resource. Closing twice is fine."""
         ...
@@ -199,52 +246,3 @@ def order_of(table: Table, order: Sequence[str]) -> tuple[str, ...]:
 def place_of(table: Table, order: Sequence[str], row: Row) -> tuple[Value, ...]:
     """Where a row stands in an order: what to give as ``after`` for the rows behind it."""
     return tuple(row[name] for name in order_of(table, order))
-
-
-def check_select(table: Table, where: Row, order: Sequence[str], after: Sequence[Value] | None, limit: int) -> None:
-    """Refuse what no table can answer.
-
-    Raises:
-        ValueError: an unknown column, a limit below 1, an ``after`` of another length than the order.
-    """
-    unknown = {*where, *order} - set(table.columns)
-    if unknown:
-        msg = f"table {table.name} has no columns {sorted(unknown)}"
-        raise ValueError(msg)
-    if limit < 1:
-        msg = "limit must be 1 or more"
-        raise ValueError(msg)
-    if after is not None and len(after) != len(order_of(table, order)):
-        msg = f"after has one value for each of {order_of(table, order)}"
-        raise ValueError(msg)
-
-
-def check_commit(tables: Mapping[str, Table], changes: Sequence[Change], before: Checkpoint, after: Checkpoint) -> None:
-    """Refuse a commit that goes backwards, or that does not fit the tables.
-
-    Raises:
-        ValueError: which.
-    """
-    if after.position < before.position or after.epoch < before.epoch:
-        msg = "a checkpoint never goes back: after is behind before"
-        raise ValueError(msg)
-    for change in changes:
-        table = tables.get(change.table)
-        if table is None:
-            msg = f"the projection has no table {change.table}"
-            raise ValueError(msg)
-        if not isinstance(change, Put) and len(change.key) != len(table.key):
-            msg = f"a key of table {table.name} has one value for each of {table.key}"
-            raise ValueError(msg)
-        if isinstance(change, Delete):
-            continue
-        if isinstance(change, Put) and change.row.keys() != table.columns.keys():
-            msg = f"a row of table {table.name} has exactly the columns {sorted(table.columns)}"
-            raise ValueError(msg)
-        if isinstance(change, Patch) and not set(change.row) <= set(table.columns) - set(table.key):
-            msg = f"a patch of table {table.name} names columns outside its key, and no others"
-            raise ValueError(msg)
-        for name, value in change.row.items():
-            if type(value) is not table.columns[name] and (value is not None or name in table.key):
-                msg = f"column {name} of table {table.name} holds {table.columns[name].__name__}"
-                raise ValueError(msg)

@@ -7,22 +7,22 @@ from typing import Any
 import attrs
 from anyio.lowlevel import checkpoint as let_others_run
 
-from inventory_es.ports.errors import CheckpointConflictError, IncompatibleStoreError, StoreClosedError
+from inventory_es.ports.errors import IncompatibleStoreError, ProjectionNotFoundError, StoreClosedError
 from inventory_es.ports.read_model import (
     Change,
     Checkpoint,
     Delete,
     ProjectionId,
+    ProjectionVersion,
     Put,
     ReadModel,
     Row,
     RowsPage,
     Table,
     Value,
-    check_commit,
-    check_select,
     order_of,
 )
+from inventory_es.ports.row_rules import check_before, check_commit, check_drop, check_select, table_of
 
 _NAME = "MemoryReadModel"
 _Key = tuple[Any, ...]
@@ -81,6 +81,7 @@ class MemoryReadModel(ReadModel):
 
     def __init__(self) -> None:
         self._projections: dict[ProjectionId, _Projection] = {}
+        self._active: dict[str, ProjectionId] = {}
         self._is_closed = False
 
     async def prepare(self, projection: ProjectionId, tables: Sequence[Table], /) -> None:
@@ -91,6 +92,7 @@ class MemoryReadModel(ReadModel):
         if known.tables != shapes:
             problem = "it was built with other tables: give it a new version"
             raise IncompatibleStoreError(store="projection", place=str(projection), problem=problem)
+        self._active.setdefault(projection.name, projection)
 
     async def checkpoint(self, projection: ProjectionId, /) -> Checkpoint:
         """See :meth:`ReadModel.checkpoint`."""
@@ -102,15 +104,7 @@ class MemoryReadModel(ReadModel):
         await self._begin()
         known = self._known(projection)
         check_commit(known.tables, changes, before, after)
-        actual = known.checkpoint
-        if actual != before:
-            raise CheckpointConflictError(
-                projection=str(projection),
-                position=before.position,
-                epoch=before.epoch,
-                actual_position=actual.position,
-                actual_epoch=actual.epoch,
-            )
+        check_before(projection, before, known.checkpoint)
         for change in changes:
             known.rows[change.table].change(change)
         known.checkpoint = after
@@ -130,13 +124,39 @@ class MemoryReadModel(ReadModel):
         """See :meth:`ReadModel.select`."""
         await self._begin()
         known = self._known(projection)
-        if table not in known.rows:
-            msg = f"the projection has no table {table}"
-            raise ValueError(msg)
-        shape = known.tables[table]
+        shape = table_of(known.tables, table)
         check_select(shape, where or {}, order, after, limit)
         rows = known.rows[table].select(where or {}, order_of(shape, order), after, descending=descending)
-        return RowsPage(tuple(rows[:limit]), known.checkpoint, is_end=len(rows) <= limit)
+        return RowsPage(tuple(rows[:limit]), known.checkpoint, self._active[projection.name], is_end=len(rows) <= limit)
+
+    async def versions(self, name: str, /) -> Sequence[ProjectionVersion]:
+        """See :meth:`ReadModel.versions`."""
+        await self._begin()
+        found = sorted((one for one in self._projections if one.name == name), key=lambda one: one.version)
+        return [
+            ProjectionVersion(one, known.tables, known.checkpoint, is_active=self._active[name] == one)
+            for one, known in ((one, self._projections[one]) for one in found)
+        ]
+
+    async def activate(self, projection: ProjectionId, /, *, before: Checkpoint) -> bool:
+        """See :meth:`ReadModel.activate`."""
+        await self._begin()
+        known = self._known(projection)
+        check_before(projection, before, known.checkpoint)
+        if self._known(self._active[projection.name]).checkpoint.position > before.position:
+            return False
+        self._active[projection.name] = projection
+        return True
+
+    async def drop(self, projection: ProjectionId, /) -> None:
+        """See :meth:`ReadModel.drop`."""
+        await self._begin()
+        self._known(projection)
+        others = sum(one.name == projection.name for one in self._projections) - 1
+        check_drop(projection, self._active[projection.name], others)
+        del self._projections[projection]
+        if not others:
+            del self._active[projection.name]
 
     async def aclose(self) -> None:
         """Refuse every call from now on. Closing twice is fine."""
@@ -151,6 +171,5 @@ class MemoryReadModel(ReadModel):
     def _known(self, projection: ProjectionId) -> _Projection:
         known = self._projections.get(projection)
         if known is None:
-            msg = f"projection {projection} was not prepared"
-            raise ValueError(msg)
+            raise ProjectionNotFoundError(projection=str(projection))
         return known

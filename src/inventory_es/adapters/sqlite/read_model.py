@@ -8,22 +8,23 @@ from functools import partial
 
 import anyio.to_thread
 
+from inventory_es.adapters.sqlite import projection_catalogue as catalogue
 from inventory_es.adapters.sqlite.database import APPLICATION_ID, Synchronous, connect
 from inventory_es.adapters.sqlite.projection_tables import ProjectionTables
 from inventory_es.ports.blocking_calls import BlockingCalls
-from inventory_es.ports.errors import CheckpointConflictError, IncompatibleStoreError, ReadModelUnavailableError
+from inventory_es.ports.errors import IncompatibleStoreError, ProjectionNotFoundError, ReadModelUnavailableError
 from inventory_es.ports.read_model import (
     Change,
     Checkpoint,
     ProjectionId,
+    ProjectionVersion,
     ReadModel,
     Row,
     RowsPage,
     Table,
     Value,
-    check_commit,
-    check_select,
 )
+from inventory_es.ports.row_rules import check_before, check_commit, check_select, table_of
 
 READ_MODEL_ID = 0x49455332
 """Marks a file of its own as ours: ``IES2`` in ASCII."""
@@ -52,11 +53,12 @@ class SqliteReadModel(ReadModel):
 
     async def checkpoint(self, projection: ProjectionId, /) -> Checkpoint:
         """See :meth:`ReadModel.checkpoint`."""
-        return await self._reads.run(self._checkpoint, self._of(projection))
+        known = await self._of(projection)
+        return await self._reads.run(self._checkpoint, known)
 
     async def commit(self, projection: ProjectionId, changes: Sequence[Change], /, *, before: Checkpoint, after: Checkpoint) -> None:
         """See :meth:`ReadModel.commit`."""
-        known = self._of(projection)
+        known = await self._of(projection)
         check_commit(known.tables, changes, before, after)
         await self._writes.run(self._commit, known, changes, before, after)
 
@@ -73,20 +75,32 @@ class SqliteReadModel(ReadModel):
         limit: int,
     ) -> RowsPage:
         """See :meth:`ReadModel.select`."""
-        known = self._of(projection)
-        if table not in known.tables:
-            msg = f"the projection has no table {table}"
-            raise ValueError(msg)
-        shape = known.tables[table]
+        known = await self._of(projection)
+        shape = table_of(known.tables, table)
         check_select(shape, where or {}, order, after, limit)
         read = partial(known.select, self._reader, shape, where or {}, order, after, descending=descending, limit=limit + 1)
 
         def in_one_snapshot() -> RowsPage:
-            with self._transaction(self._reader, "BEGIN", "ROLLBACK"):
+            with self._reading(known):
+                seen = catalogue.state(self._reader, known)
                 rows = read()
-                return RowsPage(rows[:limit], known.checkpoint(self._reader), is_end=len(rows) <= limit)
+                return RowsPage(rows[:limit], seen.checkpoint, seen.active, is_end=len(rows) <= limit)
 
         return await self._reads.run(in_one_snapshot)
+
+    async def versions(self, name: str, /) -> Sequence[ProjectionVersion]:
+        """See :meth:`ReadModel.versions`."""
+        return await self._reads.run(self._versions, name)
+
+    async def activate(self, projection: ProjectionId, /, *, before: Checkpoint) -> bool:
+        """See :meth:`ReadModel.activate`."""
+        known = await self._of(projection)
+        return await self._writes.run(self._activate, known, before)
+
+    async def drop(self, projection: ProjectionId, /) -> None:
+        """See :meth:`ReadModel.drop`."""
+        known = await self._of(projection)
+        await self._writes.run(self._drop, known)
 
     async def aclose(self) -> None:
         """Finish what is in flight and release both connections. Closing twice is fine."""
@@ -94,35 +108,62 @@ class SqliteReadModel(ReadModel):
         await self._reads.close(self._reader.close)
         await self._writes.close(self._writer.close)
 
-    def _of(self, projection: ProjectionId) -> ProjectionTables:
+    async def _of(self, projection: ProjectionId) -> ProjectionTables:
         known = self._known.get(projection)
         if known is None:
-            msg = f"projection {projection} was not prepared"
-            raise ValueError(msg)
+            known = self._known[projection] = await self._reads.run(self._load, projection)
         return known
+
+    def _load(self, projection: ProjectionId) -> ProjectionTables:
+        with _translated(self._path):
+            return catalogue.load(self._reader, projection)
 
     def _prepare(self, known: ProjectionTables) -> None:
         with self._transaction(self._writer, "BEGIN IMMEDIATE", "COMMIT"):
-            known.create(self._writer, self._path)
+            catalogue.create(self._writer, known, self._path)
 
     def _checkpoint(self, known: ProjectionTables) -> Checkpoint:
-        with _translated(self._path):
-            return known.checkpoint(self._reader)
+        with self._reading(known):
+            return catalogue.state(self._reader, known).checkpoint
+
+    def _versions(self, name: str) -> Sequence[ProjectionVersion]:
+        with self._transaction(self._reader, "BEGIN", "ROLLBACK"):
+            return catalogue.versions(self._reader, name)
 
     def _commit(self, known: ProjectionTables, changes: Sequence[Change], before: Checkpoint, after: Checkpoint) -> None:
-        with self._transaction(self._writer, "BEGIN IMMEDIATE", "COMMIT"):
-            actual = known.checkpoint(self._writer)
-            if actual != before:
-                raise CheckpointConflictError(
-                    projection=str(known.projection),
-                    position=before.position,
-                    epoch=before.epoch,
-                    actual_position=actual.position,
-                    actual_epoch=actual.epoch,
-                )
+        with self._writing(known):
+            check_before(known.projection, before, catalogue.state(self._writer, known).checkpoint)
             for change in changes:
                 known.change(self._writer, change)
-            known.move(self._writer, after)
+            catalogue.move(self._writer, known.projection, after)
+
+    def _activate(self, known: ProjectionTables, before: Checkpoint) -> bool:
+        with self._writing(known):
+            return catalogue.activate(self._writer, known, before)
+
+    def _drop(self, known: ProjectionTables) -> None:
+        with self._writing(known):
+            catalogue.drop(self._writer, known)
+        self._known.pop(known.projection, None)
+
+    @contextmanager
+    def _reading(self, known: ProjectionTables) -> Iterator[None]:
+        with self._knowing(known), self._transaction(self._reader, "BEGIN", "ROLLBACK"):
+            yield
+
+    @contextmanager
+    def _writing(self, known: ProjectionTables) -> Iterator[None]:
+        with self._knowing(known), self._transaction(self._writer, "BEGIN IMMEDIATE", "COMMIT"):
+            yield
+
+    @contextmanager
+    def _knowing(self, known: ProjectionTables) -> Iterator[None]:
+        """Forget a version that another process dropped: it may come again with other tables."""
+        try:
+            yield
+        except ProjectionNotFoundError:
+            self._known.pop(known.projection, None)
+            raise
 
     @contextmanager
     def _transaction(self, connection: sqlite3.Connection, begin: str, end: str) -> Iterator[None]:
@@ -183,6 +224,8 @@ def _mark(writer: sqlite3.Connection, path: str) -> None:
     if not mark:
         writer.execute("PRAGMA journal_mode = WAL")
         writer.execute(f"PRAGMA application_id = {READ_MODEL_ID}")
+    for statement in catalogue.CATALOGUE:
+        writer.execute(statement)
 
 
 @contextmanager

@@ -1,0 +1,148 @@
+"""Which versions of which projections a SQLite file holds, how far each is, and which of them readers ask."""
+
+import sqlite3
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from inventory_es.adapters.sqlite.projection_tables import ProjectionTables, tables_of
+from inventory_es.ports.errors import IncompatibleStoreError, ProjectionNotFoundError
+from inventory_es.ports.read_model import Checkpoint, ProjectionId, ProjectionVersion, to_text
+from inventory_es.ports.row_rules import check_before, check_drop
+
+CATALOGUE = (
+    """
+CREATE TABLE IF NOT EXISTS projections (
+    name TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    shape TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    recorded_at TEXT,
+    epoch INTEGER NOT NULL,
+    owner TEXT,
+    owned_until TEXT,
+    error TEXT,
+    PRIMARY KEY (name, version)
+) STRICT
+""",
+    "CREATE TABLE IF NOT EXISTS active_projections (name TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT",
+)
+
+_STATE = """
+SELECT shape, position, recorded_at, epoch, owner, owned_until, error, (SELECT version FROM active_projections WHERE name = ?1)
+FROM projections WHERE name = ?1 AND version = ?2
+"""
+_MOVE = """
+UPDATE projections SET (position, recorded_at, epoch, owner, owned_until, error) = (?, ?, ?, ?, ?, ?) WHERE name = ? AND version = ?
+"""
+
+
+class State(NamedTuple):
+    """Where one version is.
+
+    Attributes:
+        checkpoint: how far, and whose.
+        active: the version that readers ask.
+    """
+
+    checkpoint: Checkpoint
+    active: ProjectionId
+
+
+def create(connection: sqlite3.Connection, known: ProjectionTables, place: str) -> None:
+    """Make what is not there yet, in the caller's transaction.
+
+    Raises:
+        IncompatibleStoreError: this version has other tables.
+    """
+    projection, shape = known.projection, known.shape
+    key = (projection.name, projection.version)
+    row = connection.execute("SELECT shape FROM projections WHERE name = ? AND version = ?", key).fetchone()
+    if row is not None and row[0] != shape:
+        problem = f"{projection} was built with other tables: give it a new version"
+        raise IncompatibleStoreError(store="read model", place=place, problem=problem)
+    if row is None:
+        connection.execute("INSERT INTO projections (name, version, shape, position, epoch) VALUES (?, ?, ?, 0, 0)", (*key, shape))
+        known.create(connection)
+    connection.execute("INSERT INTO active_projections (name, version) VALUES (?, ?) ON CONFLICT (name) DO NOTHING", key)
+
+
+def load(connection: sqlite3.Connection, projection: ProjectionId) -> ProjectionTables:
+    """The tables of a version that somebody prepared.
+
+    Raises:
+        ProjectionNotFoundError: nobody did.
+    """
+    key = (projection.name, projection.version)
+    row = connection.execute("SELECT shape FROM projections WHERE name = ? AND version = ?", key).fetchone()
+    if row is None:
+        raise ProjectionNotFoundError(projection=str(projection))
+    return ProjectionTables(projection, tables_of(row[0]))
+
+
+def state(connection: sqlite3.Connection, known: ProjectionTables) -> State:
+    """Where a version is, in the caller's transaction.
+
+    Raises:
+        ProjectionNotFoundError: it was dropped, and perhaps made again with other tables.
+    """
+    projection = known.projection
+    row = connection.execute(_STATE, (projection.name, projection.version)).fetchone()
+    if row is None or row[0] != known.shape:
+        raise ProjectionNotFoundError(projection=str(projection))
+    return State(_checkpoint(row[1:7]), ProjectionId(projection.name, row[7]))
+
+
+def move(connection: sqlite3.Connection, projection: ProjectionId, to: Checkpoint) -> None:
+    """Set the checkpoint, in the caller's transaction."""
+    values = (to.position, _text(to.recorded_at), to.epoch, to.owner, _text(to.owned_until), to.error)
+    connection.execute(_MOVE, (*values, projection.name, projection.version))
+
+
+def versions(connection: sqlite3.Connection, name: str) -> Sequence[ProjectionVersion]:
+    """Every version of a name, lowest first, in the caller's transaction."""
+    row = connection.execute("SELECT version FROM active_projections WHERE name = ?", (name,)).fetchone()
+    statement = (
+        "SELECT version, shape, position, recorded_at, epoch, owner, owned_until, error FROM projections WHERE name = ? ORDER BY version"
+    )
+    return [
+        ProjectionVersion(ProjectionId(name, version), tables_of(shape), _checkpoint(rest), is_active=version == row[0])
+        for version, shape, *rest in connection.execute(statement, (name,))
+    ]
+
+
+def activate(connection: sqlite3.Connection, known: ProjectionTables, before: Checkpoint) -> bool:
+    """See ``ReadModel.activate``; in the caller's transaction."""
+    projection = known.projection
+    seen = state(connection, known)
+    check_before(projection, before, seen.checkpoint)
+    if any(one.is_active and one.checkpoint.position > before.position for one in versions(connection, projection.name)):
+        return False
+    connection.execute("UPDATE active_projections SET version = ? WHERE name = ?", (projection.version, projection.name))
+    return True
+
+
+def drop(connection: sqlite3.Connection, known: ProjectionTables) -> None:
+    """See ``ReadModel.drop``; in the caller's transaction."""
+    projection = known.projection
+    others = len(versions(connection, projection.name)) - 1
+    check_drop(projection, state(connection, known).active, others)
+    known.drop(connection)
+    connection.execute("DELETE FROM projections WHERE name = ? AND version = ?", (projection.name, projection.version))
+    if not others:
+        connection.execute("DELETE FROM active_projections WHERE name = ?", (projection.name,))
+
+
+def _checkpoint(row: Sequence[Any]) -> Checkpoint:
+    position, recorded_at, epoch, owner, owned_until, error = row
+    return Checkpoint(
+        position=position, recorded_at=_time(recorded_at), epoch=epoch, owner=owner, owned_until=_time(owned_until), error=error
+    )
+
+
+def _time(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def _text(at: datetime | None) -> str | None:
+    return None if at is None else to_text(at)
