@@ -14,10 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from threading import Thread
+from typing import Any, cast
 
 import anyio
 
-from inventory_es.adapters.file import FileEventStore, open_file_event_store, verify
+from inventory_es.adapters.file import open_file_event_store, verify
 from inventory_es.cli.stream_check import check_stream
 from inventory_es.ports import AppendResult, StreamWrite
 from tests.integration.independent_count import count
@@ -39,7 +40,7 @@ class Deadly:
         moment: when in the one after them.
     """
 
-    def __init__(self, store: FileEventStore, appends: int, moment: str) -> None:
+    def __init__(self, store: Any, appends: int, moment: str) -> None:
         self._store = store
         self._left = appends
         self._moment = moment
@@ -49,6 +50,7 @@ class Deadly:
         self.find_events = store.find_events
         self.read_all = store.read_all
         self.head = store.head
+        self.streams = store.streams
         self.wait_for_position = store.wait_for_position
         self.aclose = store.aclose
 
@@ -63,12 +65,12 @@ class Deadly:
         """See the class."""
         self._left -= 1
         if self._left >= 0:
-            return await self._store.append_group(groups)
+            return cast(Sequence[AppendResult | Exception], await self._store.append_group(groups))
         if self._moment == "before":
             _die()
         if self._moment == "during":
             Thread(target=_die).start()
-        outcomes = await self._store.append_group(groups)
+        outcomes: Sequence[AppendResult | Exception] = await self._store.append_group(groups)
         _die()
         return outcomes
 

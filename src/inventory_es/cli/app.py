@@ -19,6 +19,7 @@ COMMANDS = {
     "streams": "List the streams of a store.",
     "verify": "Check a file store, and repair what is derived.",
     "backup": "Copy a file store while it is in use.",
+    "copy": "Copy a store into another one, of any kind.",
 }
 """Every command with its one sentence, so that help needs to load none."""
 
@@ -54,7 +55,7 @@ class _Commands(click.Group):
 def _program(*, traceback: bool) -> None:  # `run` reads it
     """Stock that never oversells, from the command line.
 
-    A store is given by its URL: file:DIR for a folder, memory: for one that ends with the command.
+    A store is given by its URL: file:DIR for a folder, sqlite:FILE for one file, memory: for one that ends with the command.
     """
 
 

@@ -250,6 +250,21 @@ class IncompatibleStoreError(FaultError):
 
 
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
+class NotACopyError(FaultError):
+    """A store that is to be the copy of another one holds something that the other one does not hold at that place."""
+
+    place: str
+    problem: str
+
+    code = "not_a_copy"
+
+    @property
+    def message(self) -> str:
+        """One sentence for a person, derived from the facts."""
+        return f"the target is no copy of the source: {self.place} {self.problem}; copy into an empty store"
+
+
+@attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class StoreClosedError(FaultError):
     """An adapter was used after it was closed, or through a handle that fork inherited."""
 

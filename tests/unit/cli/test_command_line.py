@@ -53,7 +53,7 @@ def test_every_command_has_help_that_begins_with_its_sentence_and_takes_json(nam
     out = capsys.readouterr().out
     assert COMMANDS[name].rstrip(".") in " ".join(out.split())
     assert "--json" in out
-    assert "--url" in out
+    assert "--url" in out or name == "copy"
 
 
 @pytest.mark.parametrize("argument", ["--version", "--help"])

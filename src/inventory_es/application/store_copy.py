@@ -1,0 +1,203 @@
+"""Copying one event store into another: the whole history, with its ids, its times and the order of its positions.
+
+The copy keeps no notes. What is in the target says how far it is: at every instant that is a beginning of the source's feed, since
+each append carries a run of it. So a run begins by comparing what is there with the source, event by event, and goes on behind it;
+and it ends by reading back what it wrote. Wherever it is killed, the next run does the same.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
+from operator import attrgetter
+from typing import Literal, NoReturn
+
+import attrs
+
+from inventory_es.application.copy_batches import Append, copy_batches
+from inventory_es.application.stream_heads import stream_heads
+from inventory_es.domain.stream_id import StreamId
+from inventory_es.ports import EventFeed, EventStore, GroupCommit, RecordedEvent, StreamCatalogue
+from inventory_es.ports.errors import ConcurrencyError, EventIdCollisionError, NotACopyError, UnsupportedCapabilityError
+
+_PAGE = 2_000
+_COMPARED = ("stream", "version", "event_id", "event_type", "schema_version", "recorded_at", "data", "metadata")
+_values = attrgetter(*_COMPARED)
+
+Phase = Literal["comparing", "copying", "verifying"]
+
+
+@attrs.frozen
+class CopyProgress:
+    """How far a copy has come.
+
+    Attributes:
+        phase: ``comparing`` what the target has already, ``copying``, ``verifying`` what this run wrote.
+        position: in the source, up to which this phase is done.
+        end: the position in the source at which the copy will end.
+    """
+
+    phase: Phase
+    position: int
+    end: int
+
+
+@attrs.frozen(kw_only=True)
+class CopyOutcome:
+    """What the target holds when a copy has ended, every event of it compared with the source by this run.
+
+    Attributes:
+        events: in the target.
+        events_now: those that this run appended.
+        streams: in the target; ``None`` where one of the stores can't list its streams, and the lists were not compared.
+        position: in the source, up to which it was copied: its head when the run began.
+        keeps_positions: whether every event has the position in the target that it has in the source, so that checkpoints hold there too.
+    """
+
+    events: int
+    events_now: int
+    streams: int | None
+    position: int
+    keeps_positions: bool
+
+
+async def copy_store(source: EventStore, target: EventStore, *, advanced: Callable[[CopyProgress], object] = lambda _: None) -> CopyOutcome:
+    """Copy everything that the source holds now, in its order, into an empty target or behind an earlier copy of it.
+
+    Events keep stream, version, id, type, time, payload and metadata byte for byte; positions keep their order. The source may be written
+    to meanwhile: the copy ends at the position where the source was when it began, and the next run goes on from there. While it runs,
+    the target may hold one part of what was one append in the source; nobody else may write to it.
+
+    Args:
+        source: has a feed.
+        target: has a feed.
+        advanced: told how far it is.
+
+    Raises:
+        NotACopyError: the target holds something else. What was there before is untouched.
+        UnsupportedCapabilityError: one of them has no feed.
+        AppendTooLargeError: an event is larger than what the target takes. Those before it are copied.
+        StoreUnavailableError, AppendOutcomeUnknownError: as the stores. Run it again.
+    """
+    return await _Copy(_Side(source), _Side(target), advanced).run()
+
+
+class _Side:
+    """One of the two stores, and how far in it the two are known to be the same."""
+
+    def __init__(self, store: EventStore) -> None:
+        self.store = store
+        if not isinstance(store, EventFeed):
+            raise UnsupportedCapabilityError(store=type(store).__name__, capability="feed", way_out="copy between stores that have one")
+        self.feed: EventFeed = store
+        self.position = 0
+
+    async def next(self, limit: int) -> Sequence[RecordedEvent]:
+        """The next events, none at the end."""
+        after, is_end = self.position, False
+        while not is_end:
+            page = await self.feed.read_all(after=after, limit=limit)
+            if page.events:
+                return page.events
+            after, is_end = page.next_after, page.is_end
+        return ()
+
+
+class _Copy:
+    def __init__(self, source: _Side, target: _Side, advanced: Callable[[CopyProgress], object]) -> None:
+        self._source = source
+        self._target = target
+        self._advanced = advanced
+        self._end = 0
+        self._same = 0
+        self._keeps_positions = True
+
+    async def run(self) -> CopyOutcome:
+        self._end = await self._source.feed.head()
+        await self._compare("comparing")
+        before = self._same
+        await self._write(self._source.position)
+        await self._compare("verifying")
+        if self._source.position < self._end:
+            _refuse(f"event {self._same + 1} of its feed", "is missing")
+        return CopyOutcome(
+            events=self._same,
+            events_now=self._same - before,
+            streams=await self._compare_streams(),
+            position=self._source.position,
+            keeps_positions=self._keeps_positions,
+        )
+
+    async def _compare(self, phase: Phase) -> None:
+        """Hold the rest of the target against the source."""
+        source, target = self._source, self._target
+        self._advanced(CopyProgress(phase, source.position, self._end))
+        while copies := await target.next(_PAGE):
+            originals = await source.next(len(copies))
+            if not originals:
+                _refuse(f"event {self._same + 1} of its feed", "is not in the source")
+            for original, copy in zip(originals, copies, strict=False):  # pages may be shorter: the rest comes with the next
+                self._same += 1
+                if _values(original) != _values(copy):
+                    _refuse(f"event {self._same} of its feed", f"is not that of the source: {_difference(original, copy)}")
+                self._keeps_positions &= original.position == copy.position
+                source.position, target.position = original.position, copy.position
+            self._advanced(CopyProgress(phase, source.position, self._end))
+
+    async def _write(self, after: int) -> None:
+        """Append what the source has behind this position."""
+        reading = _Side(self._source.store)
+        reading.position = after
+        self._advanced(CopyProgress("copying", after, self._end))
+        while reading.position < self._end:
+            events = [event for event in await reading.next(_PAGE) if event.position <= self._end]
+            if not events:
+                _refuse("the source", f"ended before position {self._end}, where its head was")
+            for commit in copy_batches(events, self._target.store.capabilities):
+                await self._append(commit)
+            reading.position = events[-1].position
+            self._advanced(CopyProgress("copying", reading.position, self._end))
+
+    async def _append(self, commit: list[Append]) -> None:
+        store = self._target.store
+        try:
+            if isinstance(store, GroupCommit) and len(commit) > 1:
+                for outcome in await store.append_group(commit):
+                    if isinstance(outcome, Exception):
+                        raise outcome
+            else:
+                for append in commit:
+                    await store.append(append)
+        except (ConcurrencyError, EventIdCollisionError) as conflict:
+            _refuse(f"stream {conflict.stream}", "was written by somebody else meanwhile")
+
+    async def _compare_streams(self) -> int | None:
+        """Hold the target's list of streams against its events and against the source's list, and count it."""
+        if not (isinstance(self._source.store, StreamCatalogue) and isinstance(self._target.store, StreamCatalogue)):
+            return None
+        streams = events = 0
+        async with aclosing(stream_heads(self._source.store)) as originals, aclosing(stream_heads(self._target.store)) as copies:
+            original = await anext(originals, None)
+            async for copy in copies:
+                while original is not None and original.stream < copy.stream:
+                    original = await anext(originals, None)
+                known = original.version if original is not None and original.stream == copy.stream else 0
+                if known < copy.version or (known > copy.version and not await self._is_newer(copy.stream, copy.version)):
+                    _refuse(f"stream {copy.stream}", f"has version {copy.version} there and {known} in the source")
+                streams += 1
+                events += copy.version
+        if events != self._same:
+            _refuse("its list of streams", f"counts {events} events where its feed has {self._same}")
+        return streams
+
+    async def _is_newer(self, stream: StreamId, version: int) -> bool:
+        """Whether the source's events behind this version came after what was copied."""
+        page = await self._source.store.read_stream(stream, after=version, limit=1)
+        return page.events[0].position > self._source.position
+
+
+def _difference(original: RecordedEvent, copy: RecordedEvent) -> str:
+    differing = [name for name, mine, theirs in zip(_COMPARED, _values(original), _values(copy), strict=True) if mine != theirs]
+    return f"another {' and '.join(differing).replace('_', ' ')}"
+
+
+def _refuse(place: str, problem: str) -> NoReturn:
+    raise NotACopyError(place=place, problem=problem)

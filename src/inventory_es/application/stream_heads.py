@@ -1,0 +1,27 @@
+"""Going through a store's catalogue of streams, page by page."""
+
+from collections.abc import AsyncGenerator
+
+from inventory_es.ports import EventStore, StreamHead
+from inventory_es.ports.errors import UnsupportedCapabilityError
+from inventory_es.ports.event_store import StreamCatalogue
+
+_PAGE = 1_000
+
+
+async def stream_heads(store: EventStore, prefix: str = "") -> AsyncGenerator[StreamHead, None]:
+    """Every stream whose text starts with ``prefix``, ordered by its text. Close it if you stop early.
+
+    Raises:
+        UnsupportedCapabilityError: the store has no catalogue.
+    """
+    if not isinstance(store, StreamCatalogue):
+        way_out = "ask for the ones that you know"
+        raise UnsupportedCapabilityError(store=type(store).__name__, capability="catalogue of streams", way_out=way_out)
+    last, is_end = None, False
+    while not is_end:
+        page = await store.streams(prefix, after=last, limit=_PAGE)
+        for head in page.heads:
+            yield head
+            last = head.stream
+        is_end = page.is_end
