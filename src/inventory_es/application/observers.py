@@ -55,16 +55,57 @@ class AppendFinished:
     error: str | None
 
 
+@attrs.frozen(kw_only=True)
+class CallRetried:
+    """A call to a port failed and is made again.
+
+    Attributes:
+        port: the adapter's class name.
+        operation: the method.
+        attempt: which attempt failed, from 1.
+        error: its error's ``code``.
+        wait: seconds until the next attempt.
+    """
+
+    port: str
+    operation: str
+    attempt: int
+    error: str
+    wait: float
+
+
+@attrs.frozen(kw_only=True)
+class BreakerChanged:
+    """A circuit breaker entered another phase.
+
+    Attributes:
+        breaker: its name.
+        before: the phase that it left.
+        after: the phase that it is in.
+        failures: in a row, up to now.
+        error: the ``code`` of the failure that opened it; ``None`` otherwise.
+    """
+
+    breaker: str
+    before: Literal["closed", "open", "half_open"]
+    after: Literal["closed", "open", "half_open"]
+    failures: int
+    error: str | None
+
+
 class Observers:
     """Hands each record to the observers that have a method of its name. An observer's own failure is logged, never the caller's.
 
     Args:
-        observers: objects with any of ``command_finished(record)``, ``append_finished(record)``; called synchronously.
+        observers: objects with any of ``command_finished(record)``, ``append_finished(record)``, ``call_retried(record)``,
+            ``breaker_changed(record)``; called synchronously.
     """
 
     def __init__(self, observers: Sequence[object] = ()) -> None:
         self._command_finished = _methods(observers, "command_finished")
         self._append_finished = _methods(observers, "append_finished")
+        self._call_retried = _methods(observers, "call_retried")
+        self._breaker_changed = _methods(observers, "breaker_changed")
 
     @property
     def of_commands(self) -> bool:
@@ -83,6 +124,14 @@ class Observers:
     def append_finished(self, record: AppendFinished) -> None:
         """Tell everybody."""
         _tell(self._append_finished, record)
+
+    def call_retried(self, record: CallRetried) -> None:
+        """Tell everybody."""
+        _tell(self._call_retried, record)
+
+    def breaker_changed(self, record: BreakerChanged) -> None:
+        """Tell everybody."""
+        _tell(self._breaker_changed, record)
 
 
 def _methods(observers: Sequence[object], name: str) -> tuple[Callable[[Any], object], ...]:

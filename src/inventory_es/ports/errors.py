@@ -25,11 +25,27 @@ class ConcurrencyError(ConflictError):
         return f"stream {self.stream} has version {self.actual}, not the expected {self.expected}: read it again and decide again"
 
 
+@attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class UnavailableError(FaultError):
-    """A backend is away for now. Nothing was written; the same call may succeed later."""
+    """A backend is away for now. Nothing was written; the same call may succeed later.
+
+    Attributes:
+        retry_after: in how many seconds it may succeed, where that is known: before that, it can't.
+    """
+
+    retry_after: float | None = None
 
     code = "unavailable"
     retryable = True
+
+    @property
+    def message(self) -> str:
+        """One sentence for a person, derived from the facts."""
+        return f"a backend is away for now: try again{self._when}"
+
+    @property
+    def _when(self) -> str:
+        return "" if self.retry_after is None else f" in {self.retry_after:.3g} s"
 
 
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
@@ -44,7 +60,7 @@ class StoreUnavailableError(UnavailableError):
     @property
     def message(self) -> str:
         """One sentence for a person, derived from the facts."""
-        return f"{self.store} is unavailable, nothing was written: {self.reason}; try again"
+        return f"{self.store} is unavailable, nothing was written: {self.reason}; try again{self._when}"
 
 
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
@@ -59,7 +75,7 @@ class CacheUnavailableError(UnavailableError):
     @property
     def message(self) -> str:
         """One sentence for a person, derived from the facts."""
-        return f"{self.cache} is unavailable: {self.reason}; go on without it or try again"
+        return f"{self.cache} is unavailable: {self.reason}; go on without it or try again{self._when}"
 
 
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
@@ -74,7 +90,7 @@ class EventBusUnavailableError(UnavailableError):
     @property
     def message(self) -> str:
         """One sentence for a person, derived from the facts."""
-        return f"{self.bus} is unavailable: {self.reason}; publish again"
+        return f"{self.bus} is unavailable: {self.reason}; publish again{self._when}"
 
 
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
@@ -89,7 +105,7 @@ class ReadModelUnavailableError(UnavailableError):
     @property
     def message(self) -> str:
         """One sentence for a person, derived from the facts."""
-        return f"{self.read_model} is unavailable: {self.reason}; read the checkpoint, and go on from there"
+        return f"{self.read_model} is unavailable: {self.reason}; read the checkpoint{self._when}, and go on from there"
 
 
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)

@@ -1,0 +1,47 @@
+"""Guards change no promise: the same contract holds with them as without them."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import ClassVar
+from weakref import WeakKeyDictionary
+
+from inventory_es.adapters.memory import MemoryCache, MemoryEventBus, MemoryEventLog, MemoryEventStore
+from inventory_es.application.guards import CircuitBreaker, Retry, guarded
+from inventory_es.ports import Cache, EventBus, EventStore
+from inventory_es.testing import CacheContract, EventBusContract, EventStoreContract, ManualClock, Site
+from tests.contract.stores.plain_store import PlainStreams, shelf_of
+
+
+class TestGuardedEventStore(EventStoreContract):
+    logs: ClassVar[WeakKeyDictionary[Site, MemoryEventLog]] = WeakKeyDictionary()
+
+    @asynccontextmanager
+    async def open_store(self, site: Site) -> AsyncIterator[EventStore]:
+        async with MemoryEventStore(self.logs.setdefault(site, MemoryEventLog())) as store:
+            yield guarded(store, Retry(), CircuitBreaker("memory"))
+
+
+class TestGuardedStoreWithoutOptionalProtocols(EventStoreContract):
+    @asynccontextmanager
+    async def open_store(self, site: Site) -> AsyncIterator[EventStore]:
+        with shelf_of(site.name) as shelf:
+            yield guarded(PlainStreams(shelf), Retry(), CircuitBreaker("plain"))
+
+    def spawn(self, *_: object) -> None:
+        """Its data lives in this process."""
+
+
+class TestGuardedCache(CacheContract):
+    capacity: int | None = 4
+
+    @asynccontextmanager
+    async def open_cache(self, site: Site, *, clock: ManualClock) -> AsyncIterator[Cache]:
+        async with MemoryCache(clock=clock, max_entries=4) as cache:
+            yield guarded(cache, Retry(), CircuitBreaker("memory"))
+
+
+class TestGuardedEventBus(EventBusContract):
+    @asynccontextmanager
+    async def open_bus(self, site: Site) -> AsyncIterator[EventBus]:
+        async with MemoryEventBus(clock=ManualClock(), max_pending=16) as bus:
+            yield guarded(bus, Retry(), CircuitBreaker("memory"))
