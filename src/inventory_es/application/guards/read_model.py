@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from functools import partial
 
 from inventory_es.application.guards.guard import Guard, GuardChain, GuardedPort
-from inventory_es.ports import Change, Checkpoint, ProjectionId, ReadModel, Row, RowsPage, Table
+from inventory_es.ports import Change, Checkpoint, ProjectionId, ProjectionVersion, ReadModel, Row, RowsPage, Table
 from inventory_es.ports.errors import ReadModelUnavailableError
 from inventory_es.ports.read_model import Value
 
 
 class GuardedReadModel:
-    """The read model with its calls guarded. A commit is made once: after a failure, the checkpoint tells whether it was applied.
+    """The read model with its calls guarded. A commit and a drop are made once: after a failure, the checkpoint, or its
+    absence, tells whether it was done.
 
     Args:
         read_model: what is guarded.
@@ -53,6 +54,18 @@ class GuardedReadModel:
             self._read_model.select, projection, table, where=where, order=order, after=after, descending=descending, limit=limit
         )
         return await self._chain.run("select", call)
+
+    async def versions(self, name: str, /) -> Sequence[ProjectionVersion]:
+        """See :meth:`ReadModel.versions`."""
+        return await self._chain.run("versions", partial(self._read_model.versions, name))
+
+    async def activate(self, projection: ProjectionId, /, *, before: Checkpoint) -> bool:
+        """See :meth:`ReadModel.activate`."""
+        return await self._chain.run("activate", partial(self._read_model.activate, projection, before=before))
+
+    async def drop(self, projection: ProjectionId, /) -> None:
+        """See :meth:`ReadModel.drop`."""
+        await self._chain.run("drop", partial(self._read_model.drop, projection), is_repeatable=False)
 
     async def aclose(self) -> None:
         """Close the read model."""
