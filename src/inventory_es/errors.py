@@ -1,6 +1,12 @@
 """Every error that this package raises on purpose, in one tree below ``InventoryError``."""
 
 from inventory_es.domain.errors import ClockSkewError, ConflictError, CorruptStreamError, FaultError, InventoryError, RejectionError
+from inventory_es.domain.processes.rejections import (
+    ProcessIdReusedError,
+    ProcessNotFoundError,
+    ProcessStateError,
+    QuantityExceedsProcessError,
+)
 from inventory_es.domain.rejections import (
     CommandExpiredError,
     CommandIdReusedError,
@@ -69,7 +75,11 @@ __all__ = [
     "NegativeStockError",
     "NotACopyError",
     "PolicyRejectedError",
+    "ProcessIdReusedError",
+    "ProcessNotFoundError",
+    "ProcessStateError",
     "ProjectionNotFoundError",
+    "QuantityExceedsProcessError",
     "QuantityExceedsReservationError",
     "QuantityOverflowError",
     "ReadModelBehindError",

@@ -25,6 +25,7 @@ DOORS = (
     "inventory_es.events",
     "inventory_es.errors",
     "inventory_es.ports",
+    "inventory_es.processes",
     "inventory_es.testing",
 )
 NEVER_AT_IMPORT = {"click", "rich", "hypothesis", "pytest", "trio", "asyncio", "sqlite3", "multiprocessing"}

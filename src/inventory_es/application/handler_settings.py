@@ -35,3 +35,12 @@ class HandlerSettings:
     warm_inventories: int = attrs.field(default=4_096)
     first_wait: float = 0.002
     longest_wait: float = 1.0
+
+    def pause(self, attempt: int, chance: float) -> float:
+        """Seconds to wait before attempt number ``attempt``: none before the first two, then longer and longer, less a random share.
+
+        Args:
+            attempt: from 1.
+            chance: a number from 0 up to, not including, 1.
+        """
+        return 0.0 if attempt <= 2 else min(self.longest_wait, self.first_wait * 2.0 ** (attempt - 3)) * (0.5 + 0.5 * chance)

@@ -41,13 +41,13 @@ class InventoryService:
 
     Args:
         open_store: gives the event store when the service is opened.
-        parts: what the engine is assembled from.
+        parts: what the engine is assembled from; also an attribute.
         owns_store: whether closing the service closes the store.
     """
 
     def __init__(self, open_store: Callable[[], Awaitable[EventStore]], parts: EngineParts, *, owns_store: bool) -> None:
         self._open_store = open_store
-        self._parts = parts
+        self.parts = parts
         self._owns_store = owns_store
         self._engine: Engine | None = None
         self._token: object = None
@@ -56,7 +56,7 @@ class InventoryService:
         if self._engine is not None:
             msg = "the service is open already: use one 'async with' for it"
             raise RuntimeError(msg)
-        self._engine = assemble(await self._open_store(), self._parts)
+        self._engine = assemble(await self._open_store(), self.parts)
         self._token = current_token()
         return self
 
@@ -380,7 +380,7 @@ class InventoryService:
         return self._engine
 
     def _id(self, given: Id | None) -> Id:
-        return self._parts.ids.new_id() if given is None else given
+        return self.parts.ids.new_id() if given is None else given
 
     async def _execute(self, command: c.Command, *, named: bool) -> Outcome:
         return await self._ready().handler.execute(command, named=named)

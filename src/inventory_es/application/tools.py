@@ -51,5 +51,4 @@ class Tools:
     async def wait(self, attempt: int) -> None:
         """Wait before attempt number ``attempt``: not at all before the first two, then longer and longer, with jitter."""
         if attempt > 2:
-            longest = min(self.settings.longest_wait, self.settings.first_wait * 2.0 ** (attempt - 3))
-            await self.sleep(longest * (0.5 + 0.5 * self.chance()))
+            await self.sleep(self.settings.pause(attempt, self.chance()))

@@ -3,8 +3,10 @@
 import re
 from collections.abc import Callable
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
+import attrs
 import cattrs
 import msgspec
 
@@ -16,6 +18,7 @@ from inventory_es.adapters.serialization.registry import EventKind, EventRegistr
 from inventory_es.adapters.serialization.strict_json import MAX_BYTES, PayloadError, read_object
 from inventory_es.domain.events import EVENT_TYPES
 from inventory_es.domain.identifiers import INVENTORY_CATEGORY
+from inventory_es.domain.processes.event_types import PROCESS_EVENT_TYPES
 from inventory_es.domain.rejections import InvalidIdentifierError
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.codec import EncodedEvent
@@ -25,6 +28,7 @@ from inventory_es.ports.records import RecordedEvent
 
 _HOSTILE = (ValueError, msgspec.MsgspecError, RecursionError, OverflowError)
 _LEAST_MAX_BYTES = 4_096
+_PROCESSES = default_converter()
 _PLACE = re.compile(r" - at `[^`]*`$")
 
 
@@ -114,6 +118,8 @@ class JsonEventCodec:
 
     def _add(self, kind: EventKind, converter: cattrs.Converter, seal: PayloadSeal | None) -> None:
         is_domain = kind.cls in EVENT_TYPES
+        if kind.cls in PROCESS_EVENT_TYPES:
+            converter = _PROCESSES
         if not is_domain:
             check_hooks(converter, kind.cls)
         form = partial(
@@ -121,7 +127,7 @@ class JsonEventCodec:
             event_type=kind.event_type,
             to_plain=_domain_plain(domain_writer(kind.cls)) if is_domain else partial(unstructure, converter, kind.cls),
             from_plain=partial(msgspec.convert, type=kind.cls) if is_domain else partial(structure, converter, kind.cls),
-            check=domain_checker(kind.cls) if is_domain else _check_is_elsewhere,
+            check=domain_checker(kind.cls) if is_domain else _place_checker(kind.cls),
             seal=seal,
             max_bytes=self._max_bytes,
         )
@@ -144,6 +150,20 @@ class JsonEventCodec:
 
 def _domain_plain(write: Callable[[Any], bytes]) -> Callable[[Any], dict[str, Any]]:
     return lambda event: read_object(write(event))
+
+
+def _place_checker(kind: type[Any]) -> Callable[[Any, StreamId], None]:
+    category = PROCESS_EVENT_TYPES.get(kind)
+    if category is None:
+        return _check_is_elsewhere
+    process_id = attrgetter(attrs.fields(kind)[0].name)
+
+    def check(event: Any, stream: StreamId) -> None:
+        if stream.category != category or stream.parts != (process_id(event),):
+            msg = "its process is not that of its stream"
+            raise PayloadError(msg)
+
+    return check
 
 
 def _check_is_elsewhere(_event: object, stream: StreamId) -> None:

@@ -7,12 +7,13 @@ from typing import Any, NamedTuple, NoReturn, Self
 import attrs
 
 from inventory_es.domain.events import EVENT_TYPES
+from inventory_es.domain.processes.event_types import PROCESS_EVENT_TYPES
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 """A pure function from the payload of one schema version to that of the next: one event to one event."""
 
 _NO_UPCASTERS: Mapping[int, Upcaster] = MappingProxyType({})
-_OWN = {cls.__name__: cls for cls in EVENT_TYPES}
+_OWN: dict[str, type[Any]] = {cls.__name__: cls for cls in (*EVENT_TYPES, *PROCESS_EVENT_TYPES)}
 
 
 class EventKind(NamedTuple):
@@ -78,7 +79,7 @@ class EventRegistry:
 
 
 def default_registry() -> EventRegistry:
-    """The six events of an inventory, in every schema version that was ever written. Hosts add theirs with ``with_event``."""
+    """The events of inventories and processes, in every schema version that was ever written. Hosts add theirs with ``with_event``."""
     return EventRegistry(tuple(EventKind(cls, name, 1, _NO_UPCASTERS) for name, cls in _OWN.items()))
 
 
@@ -98,8 +99,8 @@ def _check_class(kind: EventKind, others: Iterable[EventKind]) -> None:
     cls, name = kind.cls, kind.event_type
     if not attrs.has(cls):
         _refuse(name, "is registered with an attrs class")
-    if _OWN.get(name, cls) is not cls or (cls in EVENT_TYPES and cls.__name__ != name):
-        _refuse(name, f"can't be registered with {cls.__qualname__}: the events of an inventory keep their names")
+    if _OWN.get(name, cls) is not cls or (cls in _OWN.values() and cls.__name__ != name):
+        _refuse(name, f"can't be registered with {cls.__qualname__}: the events of this package keep their names")
     for other in others:
         if other.cls is cls:
             _refuse(name, f"can't be registered with {cls.__qualname__}, which is {other.event_type} already")

@@ -8,6 +8,7 @@ import pytest
 
 from inventory_es.adapters.serialization import EventKind, EventRegistry, Upcaster, default_registry
 from inventory_es.domain.events import EVENT_TYPES, StockAddedEvent
+from inventory_es.domain.processes.event_types import PROCESS_EVENT_TYPES
 
 
 @attrs.frozen
@@ -28,9 +29,9 @@ def same(payload: dict[str, Any]) -> dict[str, Any]:
     return payload
 
 
-def test_it_knows_the_events_of_an_inventory() -> None:
+def test_it_knows_the_events_of_inventories_and_processes() -> None:
     assert [(kind.cls, kind.event_type, kind.schema_version) for kind in default_registry().kinds] == [
-        (cls, cls.__name__, 1) for cls in EVENT_TYPES
+        (cls, cls.__name__, 1) for cls in (*EVENT_TYPES, *PROCESS_EVENT_TYPES)
     ]
 
 

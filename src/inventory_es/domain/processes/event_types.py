@@ -1,0 +1,10 @@
+"""Every event of every process: what the codec knows beside the events of an inventory."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from inventory_es.domain.processes.orders.events import ORDER_CATEGORY, ORDER_EVENT_TYPES
+
+PROCESS_EVENT_TYPES: Mapping[type[Any], str] = MappingProxyType(dict.fromkeys(ORDER_EVENT_TYPES, ORDER_CATEGORY))
+"""Each event class with the category of its streams. Its first field is the id of its process."""

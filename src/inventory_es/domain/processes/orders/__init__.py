@@ -1,0 +1,1 @@
+"""Orders over many products: held, paid, shipped in parts, or given back as a whole."""

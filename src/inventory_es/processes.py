@@ -1,0 +1,60 @@
+"""Processes over many inventories: orders that are held, paid, shipped and taken back as a whole."""
+
+from inventory_es.application.processes.orders import Orders
+from inventory_es.domain.processes.orders.commands import (
+    AuthorisePayment,
+    CancelOrder,
+    LapseOrder,
+    OrderCommand,
+    PlaceOrder,
+    ResolveOrder,
+    ShipOrder,
+)
+from inventory_es.domain.processes.orders.events import (
+    OrderCompletedEvent,
+    OrderConfirmedEvent,
+    OrderEvent,
+    OrderHeldEvent,
+    OrderNeedsAttentionEvent,
+    OrderPaymentAuthorisedEvent,
+    OrderPlacedEvent,
+    OrderReleasedEvent,
+    OrderRenewedEvent,
+    OrderShipmentCommittedEvent,
+    OrderShippedEvent,
+    OrderWithdrawnEvent,
+)
+from inventory_es.domain.processes.orders.lines import LineQuantity, LineShortage, OrderItem, OrderLine
+from inventory_es.domain.processes.orders.reservation import OrderReservation, Shipment
+from inventory_es.domain.processes.orders.status import OrderStatus, OrderStep
+
+__all__ = [
+    "AuthorisePayment",
+    "CancelOrder",
+    "LapseOrder",
+    "LineQuantity",
+    "LineShortage",
+    "OrderCommand",
+    "OrderCompletedEvent",
+    "OrderConfirmedEvent",
+    "OrderEvent",
+    "OrderHeldEvent",
+    "OrderItem",
+    "OrderLine",
+    "OrderNeedsAttentionEvent",
+    "OrderPaymentAuthorisedEvent",
+    "OrderPlacedEvent",
+    "OrderReleasedEvent",
+    "OrderRenewedEvent",
+    "OrderReservation",
+    "OrderShipmentCommittedEvent",
+    "OrderShippedEvent",
+    "OrderStatus",
+    "OrderStep",
+    "OrderWithdrawnEvent",
+    "Orders",
+    "PlaceOrder",
+    "ResolveOrder",
+    "ShipOrder",
+    "Shipment",
+]
