@@ -24,7 +24,7 @@ from inventory_es.domain import commands as c
 from inventory_es.domain.decide import Policy
 from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, Purpose, ReleaseReason, Remainder, Shortfall
 from inventory_es.engine_thread import EngineThread
-from inventory_es.ports import Clock, EventStore, IdGenerator, RecordedEvent, StreamWrite
+from inventory_es.ports import Clock, EventStore, IdGenerator, RecordedEvent, SnapshotStore, StreamWrite
 from inventory_es.ports.codec import EventCodec
 from inventory_es.ports.errors import StoreClosedError
 from inventory_es.wiring import open_inventory as _open_async
@@ -43,6 +43,7 @@ def open_inventory(
     codec: EventCodec | None = None,
     observers: Sequence[object] = (),
     settings: HandlerSettings | None = None,
+    snapshots: "str | SnapshotStore | None" = None,
 ) -> "InventoryService":
     """Assemble the service over a store; see :func:`inventory_es.open_inventory`.
 
@@ -55,7 +56,16 @@ def open_inventory(
     """
 
     def assemble() -> _Async:
-        return _open_async(store, clock=clock, ids=ids, policies=policies, codec=codec, observers=observers, settings=settings)
+        return _open_async(
+            store,
+            clock=clock,
+            ids=ids,
+            policies=policies,
+            codec=codec,
+            observers=observers,
+            settings=settings,
+            snapshots=snapshots,
+        )
 
     return InventoryService(assemble, survives_fork=isinstance(store, str | os.PathLike))
 

@@ -12,7 +12,7 @@ from inventory_es.application.assembly import EngineParts
 from inventory_es.application.handler_settings import HandlerSettings
 from inventory_es.application.service import InventoryService
 from inventory_es.domain.decide import Policy
-from inventory_es.ports import Clock, EventStore, IdGenerator
+from inventory_es.ports import Clock, EventStore, IdGenerator, SnapshotStore
 from inventory_es.ports.codec import EventCodec
 
 ENTRY_POINT_GROUP = "inventory_es.event_stores"
@@ -31,6 +31,7 @@ def open_inventory(
     codec: EventCodec | None = None,
     observers: Sequence[object] = (),
     settings: HandlerSettings | None = None,
+    snapshots: "str | SnapshotStore | None" = None,
 ) -> InventoryService:
     """Assemble the inventory service over a store. Nothing is opened before ``async with``.
 
@@ -43,9 +44,13 @@ def open_inventory(
         codec: how events are stored; strict JSON of the closed registry by default.
         observers: objects with any of ``command_finished(record)``, ``append_finished(record)``.
         settings: bounds of the command side.
+        snapshots: where states of long streams are kept, so that a first command does not replay a whole history: the URL of a
+            store that can, such as ``sqlite:FILE`` (the event store's own file, or another), or a snapshot store object, which
+            stays the caller's to close. None are kept by default. A snapshot is a cache: deleting all of them changes no answer.
 
     Raises:
-        ValueError: an unknown scheme or a look-alike; the message has the right spelling.
+        ValueError: an unknown scheme or a look-alike; the message has the right spelling. On opening: snapshots at a URL whose store
+            keeps none, or of a codec that writes none.
         TypeError: something that is no store.
     """
     parts = EngineParts(
@@ -56,6 +61,7 @@ def open_inventory(
         policies=policies,
         observers=observers,
         settings=HandlerSettings() if settings is None else settings,
+        snapshots=_snapshots(snapshots),
     )
     if isinstance(store, str | os.PathLike):
         return InventoryService(_opener(store), parts, owns_store=True)
@@ -68,6 +74,26 @@ def open_inventory(
         return store
 
     return InventoryService(give, parts, owns_store=False)
+
+
+def _snapshots(snapshots: "str | SnapshotStore | None") -> "SnapshotStore | Callable[[], Awaitable[SnapshotStore]] | None":
+    given: object = snapshots
+    if not isinstance(given, str):
+        if given is None or isinstance(given, SnapshotStore):
+            return given
+        msg = f"a {type(given).__name__} keeps no snapshots: give a URL such as 'sqlite:snapshots.db', or a snapshot store object"
+        raise TypeError(msg)
+    open_store = _opener(given)
+
+    async def open_snapshots() -> SnapshotStore:
+        opened = await open_store()
+        if isinstance(opened, SnapshotStore):
+            return opened
+        await opened.aclose()
+        msg = f"{given!r} keeps no snapshots: write 'sqlite:snapshots.db', or give a snapshot store object"
+        raise ValueError(msg)
+
+    return open_snapshots
 
 
 def _opener(store: "str | os.PathLike[str]") -> Callable[[], Awaitable[EventStore]]:

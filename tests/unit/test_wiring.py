@@ -5,8 +5,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from inventory_es import open_inventory
-from inventory_es.adapters.memory import MemoryEventStore
+from inventory_es import HandlerSettings, StreamId, open_inventory
+from inventory_es.adapters.memory import MemoryEventStore, MemorySnapshotStore
+from inventory_es.adapters.sqlite import open_sqlite_event_store
 from inventory_es.errors import StoreClosedError
 
 
@@ -79,3 +80,62 @@ def test_another_event_loop_is_told_so(backend: str) -> None:
             await inventory.stock("tea", "berlin")
 
     anyio.run(elsewhere, backend=backend)
+
+
+COLD = HandlerSettings(warm_inventories=0, snapshot_after=2)
+
+
+@pytest.mark.parametrize("store", ["sqlite:{0}/stock.db", "file:{0}/stock"])
+@pytest.mark.parametrize("snapshots", ["sqlite:{0}/stock.db", "sqlite:{0}/snapshots.db"])
+def test_snapshots_by_url_outlive_the_process(store: str, snapshots: str, tmp_path: Path, backend: str) -> None:
+    async def main() -> None:
+        for opening in (1, 2):
+            async with open_inventory(store.format(tmp_path), snapshots=snapshots.format(tmp_path), settings=COLD) as inventory:
+                for _ in range(5):
+                    await inventory.add_stock("tea", "berlin", 1)
+                assert (await inventory.stock("tea", "berlin")).on_hand == 5 * opening
+        async with open_sqlite_event_store(snapshots.removeprefix("sqlite:").format(tmp_path)) as kept:
+            found = await kept.load_snapshot(StreamId("inventory", "tea", "berlin"), schema_version=1)
+            assert found is not None
+            assert found.version == 9
+
+    anyio.run(main, backend=backend)
+
+
+def test_a_snapshot_store_object_stays_the_callers_to_close(backend: str) -> None:
+    async def main() -> None:
+        snapshots = MemorySnapshotStore()
+        async with open_inventory("memory:", snapshots=snapshots):
+            pass
+        await snapshots.clear_snapshots()
+        await snapshots.aclose()
+
+    anyio.run(main, backend=backend)
+
+
+def test_a_url_that_keeps_no_snapshots_is_told_so_and_nothing_stays_open(tmp_path: Path, backend: str) -> None:
+    async def main() -> None:
+        closed: list[str] = []
+
+        class Watched(MemoryEventStore):
+            async def aclose(self) -> None:
+                closed.append("event store")
+                await super().aclose()
+
+        async def give() -> Watched:
+            return Watched()
+
+        inventory = open_inventory("memory:", snapshots="memory:")
+        inventory._open_store = give
+        with pytest.raises(ValueError, match="'memory:' keeps no snapshots"):
+            await inventory.__aenter__()
+        assert closed == ["event store"]
+
+    anyio.run(main, backend=backend)
+
+
+def test_what_keeps_no_snapshots_is_refused() -> None:
+    with pytest.raises(TypeError, match="a dict keeps no snapshots"):
+        open_inventory("memory:", snapshots={})  # type: ignore[arg-type]  # the point of the test
+    with pytest.raises(ValueError, match="write 'file:snapshots'"):
+        open_inventory("memory:", snapshots="snapshots")

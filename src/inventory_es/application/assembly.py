@@ -1,6 +1,7 @@
 """How the parts of the engine fit together."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 
 import anyio
 import attrs
@@ -10,12 +11,13 @@ from inventory_es.application.committer import Committer
 from inventory_es.application.handler_settings import HandlerSettings
 from inventory_es.application.observers import Observers
 from inventory_es.application.replay_check import ReplayCheck
+from inventory_es.application.snapshot_reader import SnapshotReader
 from inventory_es.application.stream_reader import StreamReader
 from inventory_es.application.strong_reads import StrongReads
 from inventory_es.application.tools import Tools
 from inventory_es.application.warm_states import WarmStates
 from inventory_es.domain.decide import Policy
-from inventory_es.ports import Clock, EventStore, IdGenerator
+from inventory_es.ports import Clock, EventStore, IdGenerator, SnapshotCodec, SnapshotStore
 from inventory_es.ports.codec import EventCodec
 
 
@@ -31,6 +33,8 @@ class EngineParts:
         policies: the host's rules.
         observers: objects with any of the methods of :class:`~inventory_es.application.observers.Observers`.
         settings: bounds.
+        snapshots: where snapshots are kept: an open store, which stays the host's to close, or what opens one, which is closed with
+            the engine; ``None`` keeps none.
         sleep: waits for seconds.
         monotonic: seconds that never go back.
     """
@@ -42,6 +46,7 @@ class EngineParts:
     policies: Sequence[Policy] = ()
     observers: Sequence[object] = ()
     settings: HandlerSettings = attrs.field(factory=HandlerSettings)
+    snapshots: SnapshotStore | Callable[[], Awaitable[SnapshotStore]] | None = None
     sleep: Callable[[float], Awaitable[object]] = anyio.sleep
     monotonic: Callable[[], float] = anyio.current_time
 
@@ -54,17 +59,51 @@ class Engine:
         store: the event store.
         handler: executes commands.
         reads: answers from the stream.
+        owned: what closes with it.
     """
 
     store: EventStore
     handler: CommandHandler
     reads: StrongReads
+    owned: Sequence[EventStore | SnapshotStore] = ()
+
+    async def aclose(self) -> None:
+        """Close what it owns."""
+        async with AsyncExitStack() as stack:
+            for one in self.owned:
+                stack.push_async_callback(one.aclose)
 
 
-def assemble(store: EventStore, parts: EngineParts) -> Engine:
-    """Build the engine over ``store``."""
+async def open_engine(open_store: Callable[[], Awaitable[EventStore]], parts: EngineParts, *, owns_store: bool) -> Engine:
+    """Open the store, and the snapshots where they are kept, and build the engine. Where that fails, nothing stays open.
+
+    Raises:
+        ValueError: as :func:`assemble`.
+    """
+    async with AsyncExitStack() as opened:
+        store = await open_store()
+        owned: list[EventStore | SnapshotStore] = []
+        if owns_store:
+            owned.append(store)
+            opened.push_async_callback(store.aclose)
+        snapshots = parts.snapshots
+        if snapshots is not None and not isinstance(snapshots, SnapshotStore):
+            snapshots = await snapshots()
+            owned.append(snapshots)
+            opened.push_async_callback(snapshots.aclose)
+        engine = attrs.evolve(assemble(store, parts, snapshots), owned=owned)
+        opened.pop_all()
+    return engine
+
+
+def assemble(store: EventStore, parts: EngineParts, snapshots: SnapshotStore | None = None) -> Engine:
+    """Build the engine over ``store``.
+
+    Raises:
+        ValueError: snapshots, and a codec that can't write them.
+    """
     observers = Observers(parts.observers)
-    reader = StreamReader(store, parts.codec)
+    reader = StreamReader(store, parts.codec) if snapshots is None else _snapshot_reader(store, parts, snapshots)
     tools = Tools(
         store=store,
         capabilities=store.capabilities,
@@ -82,3 +121,11 @@ def assemble(store: EventStore, parts: EngineParts) -> Engine:
     )
     handler = CommandHandler(tools, observers, parts.monotonic)
     return Engine(store, handler, StrongReads(store, parts.codec, handler, reader))
+
+
+def _snapshot_reader(store: EventStore, parts: EngineParts, snapshots: SnapshotStore) -> SnapshotReader:
+    if not isinstance(parts.codec, SnapshotCodec):
+        msg = f"a {type(parts.codec).__name__} is no SnapshotCodec: give it encode_snapshot and decode_snapshot, or keep no snapshots"
+        raise ValueError(msg)  # noqa: TRY004  # each part is of a right type, the two do not go together
+    after = parts.settings.snapshot_after
+    return SnapshotReader(store, parts.codec, snapshots=snapshots, snapshot_codec=parts.codec, after=after)

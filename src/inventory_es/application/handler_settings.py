@@ -23,6 +23,7 @@ class HandlerSettings:
         max_clock_skew: how far this machine's clock may stand behind the last event of a stream.
         expiry_chunk: reservations that are closed with one append at most, before a command's own.
         warm_inventories: folded inventories that are kept between commands; 0 keeps none.
+        snapshot_after: where snapshots are kept: a load that folded more events than this takes one.
         first_wait: seconds before the second attempt, doubled for each further one, each cut by a random share.
         longest_wait: seconds between attempts at most.
     """
@@ -33,6 +34,7 @@ class HandlerSettings:
     max_clock_skew: timedelta = timedelta(seconds=60)
     expiry_chunk: int = attrs.field(default=500, validator=_positive)
     warm_inventories: int = attrs.field(default=4_096)
+    snapshot_after: int = attrs.field(default=1_000, validator=_positive)
     first_wait: float = 0.002
     longest_wait: float = 1.0
 

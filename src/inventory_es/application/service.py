@@ -10,7 +10,7 @@ from uuid import UUID
 import anyio
 from anyio.lowlevel import current_token
 
-from inventory_es.application.assembly import Engine, EngineParts, assemble
+from inventory_es.application.assembly import Engine, EngineParts, open_engine
 from inventory_es.application.outcomes import Outcome
 from inventory_es.application.results import CommandResult, Explanation, HistoryEntry, Reservation, ReservationState, StockLevel
 from inventory_es.domain import commands as c
@@ -56,7 +56,7 @@ class InventoryService:
         if self._engine is not None:
             msg = "the service is open already: use one 'async with' for it"
             raise RuntimeError(msg)
-        self._engine = assemble(await self._open_store(), self.parts)
+        self._engine = await open_engine(self._open_store, self.parts, owns_store=self._owns_store)
         self._token = current_token()
         return self
 
@@ -66,9 +66,9 @@ class InventoryService:
     async def aclose(self) -> None:
         """Refuse new calls, and close the store if the service opened it. Closing twice is fine."""
         engine, self._engine = self._engine, None
-        if engine is not None and self._owns_store:
+        if engine is not None:
             with anyio.CancelScope(shield=True):
-                await engine.store.aclose()
+                await engine.aclose()
 
     async def add_stock(
         self,

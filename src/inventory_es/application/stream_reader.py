@@ -30,9 +30,13 @@ class StreamReader:
         self._store = store
         self._codec = codec
 
+    async def begin(self, inventory_id: InventoryId, *, at_most: int | None = None) -> WarmState:  # noqa: ARG002  # for who knows a short cut
+        """Where a fold begins: before the first event, or later, at a state of version ``at_most`` or below."""
+        return WarmState(Inventory(inventory_id), 0)
+
     async def load(self, inventory_id: InventoryId) -> WarmState:
         """Fold the whole stream."""
-        state = WarmState(Inventory(inventory_id), 0)
+        state = await self.begin(inventory_id)
         await self.refresh(state)
         return state
 

@@ -10,7 +10,6 @@ from inventory_es.application.results import Explanation, HistoryEntry, Hold, Re
 from inventory_es.application.stream_reader import PAGE, StreamReader
 from inventory_es.application.warm_states import WarmState
 from inventory_es.domain.identifiers import InventoryId, ReservationRef
-from inventory_es.domain.inventory import Inventory
 from inventory_es.domain.recorded import Recorded
 from inventory_es.domain.rejections import ReservationNotFoundError
 from inventory_es.domain.reservation import ClosedReservation, OpenReservation
@@ -55,13 +54,14 @@ class StrongReads:
 
     async def as_of(self, inventory_id: InventoryId, *, time: datetime | None, version: int | None) -> StockLevel:
         """The stock at an instant of the past, or right after a version."""
-        inventory, position, at = Inventory(inventory_id), 0, time
-        async with aclosing(self._reader.events(inventory_id.stream)) as events:
+        state = await self._reader.begin(inventory_id, at_most=0 if version is None else version)
+        inventory, at = state.inventory, time
+        async with aclosing(self._reader.events(inventory_id.stream, after=inventory.version)) as events:
             async for recorded in events:
                 if (time is not None and recorded.recorded_at > time) or (version is not None and recorded.version > version):
                     break
                 inventory.apply(Recorded(self._reader.event(recorded), recorded.version, recorded.recorded_at))
-                position = recorded.position
+                state.position = recorded.position
         if version is not None and inventory.version < version:
             msg = f"{inventory_id} has no version {version} yet: its version is {inventory.version}"
             raise ValueError(msg)
@@ -69,7 +69,7 @@ class StrongReads:
         if at is None:
             msg = f"{inventory_id} has no time at version 0: ask for version 1 or more, or for a time"
             raise ValueError(msg)
-        return _level(WarmState(inventory, position), at)
+        return _level(state, at)
 
     async def explain(self, inventory_id: InventoryId, *, holds: int, movements: int) -> Explanation:
         """Why the available figure is what it is."""

@@ -3,7 +3,7 @@
 from inventory_es.ports.cache import Cache, CacheEntry
 from inventory_es.ports.capabilities import Durability, FeedKind, StoreCapabilities
 from inventory_es.ports.clock import Clock, IdGenerator
-from inventory_es.ports.codec import EncodedEvent, EventCodec
+from inventory_es.ports.codec import EncodedEvent, EventCodec, SnapshotCodec
 from inventory_es.ports.event_bus import BusCapabilities, BusSubscription, DeadLetter, Delivery, EventBus
 from inventory_es.ports.event_store import EventFeed, EventStore, GroupCommit, StreamCatalogue
 from inventory_es.ports.file_system import File, FileSystem, LockFile, OpenMode
@@ -31,6 +31,7 @@ from inventory_es.ports.records import (
     StreamsPage,
     StreamWrite,
 )
+from inventory_es.ports.snapshot_store import Snapshot, SnapshotStore
 
 __all__ = [
     "AppendResult",
@@ -68,6 +69,9 @@ __all__ = [
     "RecordedEvent",
     "Row",
     "RowsPage",
+    "Snapshot",
+    "SnapshotCodec",
+    "SnapshotStore",
     "StoreCapabilities",
     "StreamCatalogue",
     "StreamHead",

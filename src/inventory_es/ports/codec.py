@@ -1,9 +1,11 @@
 """The port of an event codec: events as objects on one side, bytes on the other."""
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+from inventory_es.domain.snapshot import InventorySnapshot
 from inventory_es.ports.metadata import EventMetadata
 from inventory_es.ports.records import RecordedEvent
+from inventory_es.ports.snapshot_store import Snapshot
 
 
 class EncodedEvent(NamedTuple):
@@ -56,5 +58,26 @@ class EventCodec(Protocol):
 
         Raises:
             EventDecodeError: bytes that are no metadata. Nothing else, whatever the bytes.
+        """
+        ...
+
+
+@runtime_checkable
+class SnapshotCodec(Protocol):
+    """Optional for an event codec: turns the state of an inventory into bytes and back. Pure, and safe to call from any thread."""
+
+    def encode_snapshot(self, state: InventorySnapshot, /) -> bytes:
+        """The stored form of a state.
+
+        Raises:
+            ValueError: it could not be read back, or this codec can't say it.
+        """
+        ...
+
+    def decode_snapshot(self, snapshot: Snapshot, /) -> InventorySnapshot:
+        """The state that was encoded, of the snapshot's stream and version.
+
+        Raises:
+            ValueError: bytes that are no such state. Nothing else, whatever the bytes.
         """
         ...

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from inventory_es.testing.faults import FaultKind, Faults, FaultyCache, FaultyEventBus, Injected, faulty_event_store
     from inventory_es.testing.simulation import Simulation, simulate
     from inventory_es.testing.site import Site
+    from inventory_es.testing.snapshot_store import SnapshotStoreContract
 
 _HOMES = {
     "BrokenPromiseError": "inventory_es.testing.failure",
@@ -29,6 +30,7 @@ _HOMES = {
     "ManualClock": "inventory_es.testing.clock",
     "Simulation": "inventory_es.testing.simulation",
     "Site": "inventory_es.testing.site",
+    "SnapshotStoreContract": "inventory_es.testing.snapshot_store",
     "faulty_event_store": "inventory_es.testing.faults",
     "simulate": "inventory_es.testing.simulation",
 }
@@ -47,6 +49,7 @@ __all__ = [
     "ManualClock",
     "Simulation",
     "Site",
+    "SnapshotStoreContract",
     "faulty_event_store",
     "simulate",
 ]

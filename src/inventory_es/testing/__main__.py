@@ -17,8 +17,9 @@ from inventory_es.testing.event_bus import EventBusContract
 from inventory_es.testing.event_store import EventStoreContract
 from inventory_es.testing.factory import contract_at
 from inventory_es.testing.runner import Result, Verdict, cases_of, run
+from inventory_es.testing.snapshot_store import SnapshotStoreContract
 
-_PORTS: tuple[type[Contract], ...] = (EventStoreContract, CacheContract, EventBusContract)
+_PORTS: tuple[type[Contract], ...] = (EventStoreContract, CacheContract, EventBusContract, SnapshotStoreContract)
 _MARKS: dict[Verdict, tuple[str, str]] = {
     "kept": ("✓", "32"),
     "broken": ("✗", "31;1"),

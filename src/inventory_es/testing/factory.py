@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 
-from inventory_es.ports import Cache, EventBus, EventStore
+from inventory_es.ports import Cache, EventBus, EventStore, SnapshotStore
 from inventory_es.testing.cache import CacheContract
 from inventory_es.testing.clock import ManualClock
 from inventory_es.testing.contract import Contract
@@ -17,6 +17,7 @@ from inventory_es.testing.event_bus import EventBusContract
 from inventory_es.testing.event_store import EventStoreContract
 from inventory_es.testing.loading import load
 from inventory_es.testing.site import Site
+from inventory_es.testing.snapshot_store import SnapshotStoreContract
 
 
 def contract_at(address: str, *, backend: str = "asyncio") -> Contract:
@@ -46,8 +47,10 @@ def contract_at(address: str, *, backend: str = "asyncio") -> Contract:
         return _FactoryStore(address, factory)
     if isinstance(adapter, EventBus):
         return _FactoryBus(address, factory)
+    if isinstance(adapter, SnapshotStore):
+        return _FactorySnapshots(address, factory)
     hint = ": a factory of a cache takes clock=, so that time can be moved" if isinstance(adapter, Cache) else ""
-    msg = f"{address} gives a {type(adapter).__name__}, which is no EventStore, EventBus or Cache{hint}"
+    msg = f"{address} gives a {type(adapter).__name__}, which is no EventStore, EventBus, SnapshotStore or Cache{hint}"
     raise ValueError(msg)
 
 
@@ -107,3 +110,10 @@ class _FactoryBus(_Addressed, EventBusContract):
     async def open_bus(self, site: Site) -> AsyncGenerator[EventBus, None]:
         async with _opened(self._factory, site) as bus:
             yield bus
+
+
+class _FactorySnapshots(_Addressed, SnapshotStoreContract):
+    @asynccontextmanager
+    async def open_snapshots(self, site: Site) -> AsyncGenerator[SnapshotStore, None]:
+        async with _opened(self._factory, site) as store:
+            yield store

@@ -3,15 +3,18 @@
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
+from weakref import WeakKeyDictionary
 
 import attrs
 
-from inventory_es.ports import Cache, EventBus, EventStore
-from inventory_es.testing import CacheContract, EventBusContract, EventStoreContract, ManualClock, Site
+from inventory_es.domain.stream_id import StreamId
+from inventory_es.ports import Cache, EventBus, EventStore, SnapshotStore
+from inventory_es.testing import CacheContract, EventBusContract, EventStoreContract, ManualClock, Site, SnapshotStoreContract
 from inventory_es.testing.contract import Contract
 from tests.contract.stores.plain_bus import PlainBus
 from tests.contract.stores.plain_cache import PlainCache
+from tests.contract.stores.plain_snapshots import Cells, PlainSnapshots
 from tests.contract.stores.plain_store import PlainStreams, shelf_of
 
 A = TypeVar("A", bound=type[Any])
@@ -67,6 +70,21 @@ class BusMutants(EventBusContract):
         yield self.adapter()
 
 
+class SnapshotMutants(SnapshotStoreContract):
+    is_durable = True
+    adapter: type[PlainSnapshots] = PlainSnapshots
+    cells: ClassVar[WeakKeyDictionary[Site, Cells]] = WeakKeyDictionary()
+
+    @asynccontextmanager
+    async def open_snapshots(self, site: Site) -> AsyncIterator[SnapshotStore]:
+        yield self.adapter(self.cells.setdefault(site, {}))
+
+    async def tear(self, site: Site, stream: StreamId) -> bool:
+        for name, cell in self.cells[site].items():
+            self.cells[site][name] = cell[: len(cell) - 7]
+        return True
+
+
 MUTANTS: list[Mutant] = []
 
 
@@ -90,10 +108,12 @@ def breaks(promise_id: str, fault: str, *, contract: type[Contract] | None = Non
     return register
 
 
-_PORTS = {"store": "EventStore", "cache": "Cache", "bus": "EventBus"}
+_PORTS = {"store": "EventStore", "cache": "Cache", "bus": "EventBus", "snapshots": "SnapshotStore"}
 
 
 def _contract_of(adapter: type[Any]) -> type[Contract]:
     if issubclass(adapter, PlainStreams):
         return StoreMutants
+    if issubclass(adapter, PlainSnapshots):
+        return SnapshotMutants
     return CacheMutants if issubclass(adapter, PlainCache) else BusMutants

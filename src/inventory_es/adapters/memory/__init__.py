@@ -6,5 +6,14 @@ from inventory_es.adapters.memory.event_log import MemoryEventLog
 from inventory_es.adapters.memory.event_store import MemoryEventStore
 from inventory_es.adapters.memory.opening import open_memory
 from inventory_es.adapters.memory.read_model import MemoryReadModel
+from inventory_es.adapters.memory.snapshot_store import MemorySnapshotStore
 
-__all__ = ["MemoryCache", "MemoryEventBus", "MemoryEventLog", "MemoryEventStore", "MemoryReadModel", "open_memory"]
+__all__ = [
+    "MemoryCache",
+    "MemoryEventBus",
+    "MemoryEventLog",
+    "MemoryEventStore",
+    "MemoryReadModel",
+    "MemorySnapshotStore",
+    "open_memory",
+]

@@ -15,16 +15,19 @@ from inventory_es.adapters.serialization.domain_form import domain_checker, doma
 from inventory_es.adapters.serialization.metadata_form import read_metadata, write_metadata
 from inventory_es.adapters.serialization.plain_form import PayloadSeal, PlainForm
 from inventory_es.adapters.serialization.registry import EventKind, EventRegistry, default_registry
+from inventory_es.adapters.serialization.snapshot_form import read_snapshot, write_snapshot
 from inventory_es.adapters.serialization.strict_json import MAX_BYTES, PayloadError, read_object
 from inventory_es.domain.events import EVENT_TYPES
 from inventory_es.domain.identifiers import INVENTORY_CATEGORY
 from inventory_es.domain.processes.event_types import PROCESS_EVENT_TYPES
 from inventory_es.domain.rejections import InvalidIdentifierError
+from inventory_es.domain.snapshot import InventorySnapshot
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.codec import EncodedEvent
 from inventory_es.ports.errors import EventDecodeError
 from inventory_es.ports.metadata import EventMetadata
 from inventory_es.ports.records import RecordedEvent
+from inventory_es.ports.snapshot_store import Snapshot
 
 _HOSTILE = (ValueError, msgspec.MsgspecError, RecursionError, OverflowError)
 _LEAST_MAX_BYTES = 4_096
@@ -33,7 +36,7 @@ _PLACE = re.compile(r" - at `[^`]*`$")
 
 
 class JsonEventCodec:
-    """An :class:`~inventory_es.ports.EventCodec` of strict JSON.
+    """An :class:`~inventory_es.ports.EventCodec` of strict JSON, and a :class:`~inventory_es.ports.SnapshotCodec`.
 
     Args:
         registry: the event types that can be read and written; the six of an inventory by default.
@@ -45,7 +48,7 @@ class JsonEventCodec:
         ValueError: ``max_bytes`` is less than the longest event of an inventory needs.
     """
 
-    __slots__ = ("_max_bytes", "_readers", "_registry", "_writers")
+    __slots__ = ("_is_sealed", "_max_bytes", "_readers", "_registry", "_writers")
 
     def __init__(
         self,
@@ -60,6 +63,7 @@ class JsonEventCodec:
             raise ValueError(msg)
         self._registry = default_registry() if registry is None else registry
         self._max_bytes = max_bytes
+        self._is_sealed = seal is not None
         self._writers: dict[type[Any], tuple[str, int, Callable[[Any], bytes]]] = {}
         self._readers: dict[tuple[str, int], Callable[[RecordedEvent], Any]] = {}
         converter = default_converter() if converter is None else converter
@@ -115,6 +119,28 @@ class JsonEventCodec:
             return read_metadata(recorded.metadata, self._max_bytes)
         except _HOSTILE as error:
             raise _decode_error(recorded, f"metadata: {_problem(error)}") from None
+
+    def encode_snapshot(self, state: InventorySnapshot, /) -> bytes:
+        """The stored form of an inventory's state.
+
+        Raises:
+            ValueError: it is too large, or this codec has a seal: the state would hold what the seal hides.
+        """
+        if self._is_sealed:
+            msg = "a codec with a seal writes no snapshots, which would hold in clear what it hides: give one that seals them too"
+            raise ValueError(msg)
+        return write_snapshot(state)
+
+    def decode_snapshot(self, snapshot: Snapshot, /) -> InventorySnapshot:
+        """The state in a snapshot.
+
+        Raises:
+            ValueError: bytes that are no such state.
+        """
+        try:
+            return read_snapshot(snapshot)
+        except _HOSTILE as error:
+            raise ValueError(_problem(error)) from None
 
     def _add(self, kind: EventKind, converter: cattrs.Converter, seal: PayloadSeal | None) -> None:
         is_domain = kind.cls in EVENT_TYPES

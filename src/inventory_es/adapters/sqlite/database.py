@@ -18,31 +18,44 @@ Synchronous = Literal["FULL", "EXTRA", "NORMAL"]
 APPLICATION_ID = 0x49455331
 """Marks the file as ours: ``IES1`` in ASCII."""
 
-SCHEMA_VERSION = 1
-"""Of the tables. A newer file is refused; an older one is migrated when it is opened."""
-
 BUSY_SECONDS = 5.0
 
-_SCHEMA = """
-CREATE TABLE streams (
-    id INTEGER PRIMARY KEY,
-    name TEXT NOT NULL UNIQUE,
-    version INTEGER NOT NULL
-) STRICT;
-CREATE TABLE events (
-    position INTEGER PRIMARY KEY,
-    stream_id INTEGER NOT NULL REFERENCES streams (id),
-    version INTEGER NOT NULL,
-    event_id BLOB NOT NULL,
-    event_type TEXT NOT NULL,
-    schema_version INTEGER NOT NULL,
-    recorded_at INTEGER NOT NULL,
-    data TEXT NOT NULL,
-    metadata TEXT NOT NULL
-) STRICT;
-CREATE UNIQUE INDEX events_by_version ON events (stream_id, version);
-CREATE UNIQUE INDEX events_by_id ON events (stream_id, event_id);
-"""
+_SCHEMA = (
+    """
+    CREATE TABLE streams (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        version INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE events (
+        position INTEGER PRIMARY KEY,
+        stream_id INTEGER NOT NULL REFERENCES streams (id),
+        version INTEGER NOT NULL,
+        event_id BLOB NOT NULL,
+        event_type TEXT NOT NULL,
+        schema_version INTEGER NOT NULL,
+        recorded_at INTEGER NOT NULL,
+        data TEXT NOT NULL,
+        metadata TEXT NOT NULL
+    ) STRICT;
+    CREATE UNIQUE INDEX events_by_version ON events (stream_id, version);
+    CREATE UNIQUE INDEX events_by_id ON events (stream_id, event_id);
+    """,
+    """
+    CREATE TABLE snapshots (
+        stream TEXT NOT NULL,
+        schema_version INTEGER NOT NULL,
+        version INTEGER NOT NULL,
+        event_id BLOB NOT NULL,
+        data BLOB NOT NULL,
+        PRIMARY KEY (stream, schema_version)
+    ) STRICT;
+    """,
+)
+"""What each version of the tables adds to the one before. Steps are added, and never edited: files of every version are out there."""
+
+SCHEMA_VERSION = len(_SCHEMA)
+"""Of the tables. A newer file is refused; an older one is migrated when it is opened."""
 
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT}
 
@@ -121,11 +134,12 @@ def _prepare(connection: sqlite3.Connection, path: str) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("BEGIN IMMEDIATE")
     try:
-        if _marks(connection, path)[0] != APPLICATION_ID:
-            for statement in _SCHEMA.split(";"):
+        application_id, version = _marks(connection, path)
+        for step in _SCHEMA[version if application_id == APPLICATION_ID else 0 :]:
+            for statement in step.split(";"):
                 connection.execute(statement)
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         connection.execute("COMMIT")
     except BaseException:
         connection.execute("ROLLBACK")

@@ -9,11 +9,13 @@ from uuid import UUID
 from inventory_es.adapters.sqlite.append_batch import AppendBatch, find_rows
 from inventory_es.adapters.sqlite.database import Synchronous, connect, open_database, translated
 from inventory_es.adapters.sqlite.row_event import COLUMNS, EventRow, RowEvent
+from inventory_es.adapters.sqlite.snapshot_table import clear_snapshots, discard_snapshots, load_snapshot, save_snapshot
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.append_rules import check_append, check_page, check_stream
 from inventory_es.ports.capabilities import StoreCapabilities
 from inventory_es.ports.errors import AppendOutcomeUnknownError, AppendTooLargeError
 from inventory_es.ports.records import AppendResult, FeedPage, StreamHead, StreamPage, StreamsPage, StreamWrite
+from inventory_es.ports.snapshot_store import Snapshot
 
 _AFTER_ANY_TEXT = "\U0010ffff"
 
@@ -134,6 +136,26 @@ class SqliteEngine:
         heads = [StreamHead(StreamId.parse(name), version) for name, version in rows[:limit]]
         return StreamsPage(heads, is_end=len(rows) <= limit)
 
+    def load_snapshot(self, stream: StreamId, *, schema_version: int, at_most: int | None) -> Snapshot | None:
+        """See ``SnapshotStore``."""
+        with self._snapshot() as connection:
+            return load_snapshot(connection, stream, schema_version, at_most)
+
+    def save_snapshot(self, snapshot: Snapshot) -> None:
+        """See ``SnapshotStore``."""
+        with self._transaction() as connection:
+            save_snapshot(connection, snapshot)
+
+    def discard_snapshots(self, streams: Sequence[StreamId]) -> None:
+        """See ``SnapshotStore``."""
+        with self._transaction() as connection:
+            discard_snapshots(connection, streams)
+
+    def clear_snapshots(self) -> None:
+        """See ``SnapshotStore``."""
+        with self._transaction() as connection:
+            clear_snapshots(connection)
+
     def close(self) -> None:
         """Release every connection. Closing twice is fine."""
         with translated(self._path):
@@ -165,6 +187,18 @@ class SqliteEngine:
         except (ValueError, AppendTooLargeError) as refusal:
             return refusal
         return None
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """The writing connection in a transaction of its own: the block's changes, or none of them."""
+        with translated(self._path):
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._writer
+                self._writer.execute("COMMIT")
+            except BaseException:
+                self._roll_back()
+                raise
 
     @contextmanager
     def _snapshot(self) -> Iterator[sqlite3.Connection]:

@@ -16,13 +16,14 @@ from inventory_es.ports.blocking_calls import BlockingCalls
 from inventory_es.ports.capabilities import StoreCapabilities
 from inventory_es.ports.event_store import EventFeed, EventStore, GroupCommit, StreamCatalogue
 from inventory_es.ports.records import AppendResult, FeedPage, RecordedEvent, StreamPage, StreamsPage, StreamWrite
+from inventory_es.ports.snapshot_store import Snapshot, SnapshotStore
 
 _MAX_READS = 8
 _POLL = 0.05
 
 
-class SqliteEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue):
-    """An event store in one SQLite file. Opened by :func:`open_sqlite_event_store`.
+class SqliteEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, SnapshotStore):
+    """An event store in one SQLite file, and a snapshot store. Opened by :func:`open_sqlite_event_store`.
 
     Every acknowledged append survives a power cut, as far as the drive tells the truth. Several processes on one machine may open
     one file; they write one after the other. Belongs to the event loop in which it was opened.
@@ -87,6 +88,22 @@ class SqliteEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue):
     async def streams(self, prefix: str = "", /, *, after: StreamId | None = None, limit: int) -> StreamsPage:
         """See :meth:`StreamCatalogue.streams`."""
         return await self._reads.run(self._engine.streams, prefix, after=after, limit=limit)
+
+    async def load_snapshot(self, stream: StreamId, /, *, schema_version: int, at_most: int | None = None) -> Snapshot | None:
+        """See :meth:`SnapshotStore.load_snapshot`."""
+        return await self._reads.run(self._engine.load_snapshot, stream, schema_version=schema_version, at_most=at_most)
+
+    async def save_snapshot(self, snapshot: Snapshot, /) -> None:
+        """See :meth:`SnapshotStore.save_snapshot`."""
+        await self._writes.run(self._engine.save_snapshot, snapshot)
+
+    async def discard_snapshots(self, *streams: StreamId) -> None:
+        """See :meth:`SnapshotStore.discard_snapshots`."""
+        await self._writes.run(self._engine.discard_snapshots, streams)
+
+    async def clear_snapshots(self) -> None:
+        """See :meth:`SnapshotStore.clear_snapshots`. Its events stay."""
+        await self._writes.run(self._engine.clear_snapshots)
 
     async def aclose(self) -> None:
         """Finish what is in flight and release every connection. Closing twice is fine."""

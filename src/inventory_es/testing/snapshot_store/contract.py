@@ -1,0 +1,47 @@
+"""The contract of the snapshot store."""
+
+from abc import ABC, abstractmethod
+from contextlib import AbstractAsyncContextManager
+from typing import ClassVar
+
+from inventory_es.domain.stream_id import StreamId
+from inventory_es.ports import SnapshotStore
+from inventory_es.testing.contract import Contract, Run
+from inventory_es.testing.site import Site
+from inventory_es.testing.snapshot_store.bench import SnapshotBench
+from inventory_es.testing.snapshot_store.forgetting import ForgettingCases
+from inventory_es.testing.snapshot_store.keeping import KeepingCases
+
+
+class SnapshotStoreContract(KeepingCases, ForgettingCases, Contract, ABC):
+    """The promises of a snapshot store, SN-1 to SN-6.
+
+    A subclass says how to open the store, and what it declares::
+
+        class TestMySnapshots(SnapshotStoreContract):
+            is_durable = True
+
+            @asynccontextmanager
+            async def open_snapshots(self, site):
+                yield MySnapshots(site.path)
+
+    A store may forget whatever it likes between two calls, but the cases want to see that it keeps a few snapshots for a while.
+
+    Attributes:
+        is_durable: whether snapshots survive closing and opening the site again.
+    """
+
+    kind: ClassVar[str] = "snapshots"
+    is_durable: bool = False
+
+    @abstractmethod
+    def open_snapshots(self, site: Site) -> AbstractAsyncContextManager[SnapshotStore]:
+        """Open a snapshot store whose data lives at ``site``."""
+
+    async def tear(self, site: Site, stream: StreamId) -> bool:  # noqa: ARG002  # what a host's hook needs
+        """Hook: cut short what is stored for ``stream``, as a crash in the middle of a write would; whether that is possible."""
+        return False
+
+    def bench(self, run: Run) -> SnapshotBench:
+        """The workbench of one run."""
+        return SnapshotBench(self, run)
