@@ -16,7 +16,7 @@ class TestMemorySnapshotStore(SnapshotStoreContract):
         yield MemorySnapshotStore()
 
 
-class TestSqliteEventStore(SnapshotStoreContract):
+class TestSqliteSnapshotStore(SnapshotStoreContract):
     is_durable = True
 
     @asynccontextmanager
