@@ -1,7 +1,7 @@
 """Deciders: what each command does to an inventory. Pure: they read, and return events or raise a rejection."""
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, assert_never
 
 from inventory_es.domain.commands import (
@@ -64,43 +64,43 @@ def decide(
     policies: Sequence[Policy] = (),
 ) -> tuple[Event, ...]:
     """See :meth:`Inventory.decide`."""
-    if command.inventory_id != inventory.inventory_id:
+    if command.inventory_id is not inventory.inventory_id and command.inventory_id != inventory.inventory_id:
         msg = f"the command is for {command.inventory_id}, this is {inventory.inventory_id}"
         raise ValueError(msg)
-    if at.utcoffset() != _ZERO:
+    if at.tzinfo is not UTC and at.utcoffset() != _ZERO:
         msg = "the time of a decision must be an aware datetime in UTC"
         raise ValueError(msg)
-    if inventory.last_time is not None and at < inventory.last_time:
+    last_time = inventory.last_time
+    if last_time is not None and at < last_time:
         msg = f"the time of a decision must not be before the last event of {inventory.inventory_id}"
         raise ValueError(msg)
     if isinstance(command, ExpireReservations):
         return expired(inventory, inventory.due(at, limit=command.limit))
-    view = StockView(inventory, at)
-    draft = Draft(inventory, view)
+    draft = Draft(inventory, at)
     match command:
         case ReserveStock():
-            _reserve(inventory, view, draft, command)
+            _reserve(inventory, draft, command)
         case CommitStock():
-            _commit(inventory, view, draft, command)
+            _commit(inventory, draft, command)
         case ReleaseStock():
-            _release(inventory, view, draft, command)
+            _release(inventory, draft, command)
         case AddStock():
             _add(draft, command)
         case ConfirmReservation():
-            _confirm(inventory, view, draft, command)
+            _confirm(inventory, draft, command)
         case ExtendReservation():
-            _extend(inventory, view, draft, command)
+            _extend(inventory, draft, command)
         case AdjustStock():
             _adjust(inventory, draft, command.delta, command.reason, command.shortfall)
         case RecordCount():
             _count(inventory, draft, command, observed_on_hand)
         case _:
             assert_never(command)
-    if not draft.own:
-        return ()
-    for policy in policies:
-        policy(view, command, at)
-    return (*draft.closing, *draft.own)
+    if policies and draft.own:
+        view = StockView(inventory, at)
+        for policy in policies:
+            policy(view, command, at)
+    return draft.events if draft.own else ()
 
 
 def _add(draft: Draft, command: AddStock) -> None:
@@ -110,20 +110,21 @@ def _add(draft: Draft, command: AddStock) -> None:
     draft.own.append(StockAddedEvent(*draft.place, command.quantity, command.reason, on_hand, draft.reserved))
 
 
-def _reserve(inventory: "Inventory", view: StockView, draft: Draft, command: ReserveStock) -> None:
+def _reserve(inventory: "Inventory", draft: Draft, command: ReserveStock) -> None:
     reservation_id, quantity = command.reservation_id, command.quantity
     if inventory.reservation(reservation_id) is not None or inventory.closed(reservation_id) is not None:
         raise ReservationIdTakenError(inventory=inventory.inventory_id.stream, reservation_id=reservation_id)
-    if command.not_after is not None and view.at >= command.not_after:
+    if command.not_after is not None and draft.at >= command.not_after:
         raise CommandExpiredError(inventory=inventory.inventory_id.stream, command_id=reservation_id, not_after=command.not_after)
-    if view.unreserved - quantity < command.keep_available:
+    unreserved = draft.on_hand - draft.reserved
+    if unreserved - quantity < command.keep_available:
         raise InsufficientStockError(
             inventory=inventory.inventory_id.stream,
             requested=quantity,
-            available=view.unreserved,
+            available=unreserved,
             keep_available=command.keep_available,
         )
-    expires_at = None if command.ttl is None else _after(view.at, command.ttl)
+    expires_at = None if command.ttl is None else _after(draft.at, command.ttl)
     draft.reserved += quantity
     draft.own.append(
         StockReservedEvent(
@@ -132,34 +133,34 @@ def _reserve(inventory: "Inventory", view: StockView, draft: Draft, command: Res
     )
 
 
-def _extend(inventory: "Inventory", view: StockView, draft: Draft, command: ExtendReservation) -> None:
-    hold = _open(inventory, view, command.reservation_id)
+def _extend(inventory: "Inventory", draft: Draft, command: ExtendReservation) -> None:
+    hold = _open(inventory, draft.at, command.reservation_id)
     if hold.expires_at is None:
         return
-    expires_at = _after(view.at, command.ttl)
+    expires_at = _after(draft.at, command.ttl)
     if expires_at > hold.expires_at:
         draft.own.append(
             ReservationExtendedEvent(*draft.place, hold.reservation_id, hold.expires_at, expires_at, draft.on_hand, draft.reserved)
         )
 
 
-def _confirm(inventory: "Inventory", view: StockView, draft: Draft, command: ConfirmReservation) -> None:
-    hold = _open(inventory, view, command.reservation_id)
+def _confirm(inventory: "Inventory", draft: Draft, command: ConfirmReservation) -> None:
+    hold = _open(inventory, draft.at, command.reservation_id)
     if hold.expires_at is not None:
         draft.own.append(ReservationExtendedEvent(*draft.place, hold.reservation_id, hold.expires_at, None, draft.on_hand, draft.reserved))
 
 
-def _release(inventory: "Inventory", view: StockView, draft: Draft, command: ReleaseStock) -> None:
+def _release(inventory: "Inventory", draft: Draft, command: ReleaseStock) -> None:
     try:
-        hold = _open(inventory, view, command.reservation_id)
+        hold = _open(inventory, draft.at, command.reservation_id)
     except (ReservationAlreadyReleasedError, ReservationExpiredError):
         return
     quantity = _some(hold, command.quantity, inventory)
     draft.release(hold, quantity, command.reason, remaining=hold.remaining - quantity)
 
 
-def _commit(inventory: "Inventory", view: StockView, draft: Draft, command: CommitStock) -> None:
-    hold = _open(inventory, view, command.reservation_id)
+def _commit(inventory: "Inventory", draft: Draft, command: CommitStock) -> None:
+    hold = _open(inventory, draft.at, command.reservation_id)
     quantity = _some(hold, command.quantity, inventory)
     remaining = hold.remaining - quantity
     draft.on_hand -= quantity
@@ -213,11 +214,11 @@ def _adjust(
     draft.own.append(StockAdjustedEvent(*draft.place, delta, reason, counted, observed_version, on_hand, draft.reserved))
 
 
-def _open(inventory: "Inventory", view: StockView, reservation_id: str) -> OpenReservation:
+def _open(inventory: "Inventory", at: datetime, reservation_id: str) -> OpenReservation:
     stream = inventory.inventory_id.stream
     hold = inventory.reservation(reservation_id)
     if hold is not None:
-        if hold.expires_at is not None and hold.expires_at <= view.at:
+        if hold.expires_at is not None and hold.expires_at <= at:
             raise ReservationExpiredError(inventory=stream, reservation_id=reservation_id, expired_at=hold.expires_at)
         return hold
     closed = inventory.closed(reservation_id)

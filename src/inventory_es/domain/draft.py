@@ -1,12 +1,12 @@
 """The events that one decision is drafting, with their running balance."""
 
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from inventory_es.domain.events import Event, StockReleasedEvent
 from inventory_es.domain.reasons import ReleaseReason
 from inventory_es.domain.reservation import OpenReservation
-from inventory_es.domain.stock_view import StockView
 
 if TYPE_CHECKING:
     from inventory_es.domain.inventory import Inventory
@@ -26,27 +26,35 @@ def expired(inventory: "Inventory", holds: Iterable[OpenReservation]) -> tuple[E
 class Draft:
     """Events of one command, in order.
 
+    Args:
+        inventory: which it is decided on.
+        at: when.
+
     Attributes:
+        at: the instant of the decision.
         place: product id and store id, which every event starts with.
         on_hand: units there, after the events drafted so far.
         reserved: units promised, after the events drafted so far and those that close what is due.
         own: the command's own events.
     """
 
-    __slots__ = ("_inventory", "_view", "on_hand", "own", "place", "reserved")
+    __slots__ = ("_due", "_inventory", "at", "on_hand", "own", "place", "reserved")
 
-    def __init__(self, inventory: "Inventory", view: StockView) -> None:
+    def __init__(self, inventory: "Inventory", at: datetime) -> None:
         self._inventory = inventory
-        self._view = view
-        self.place: tuple[str, str] = (view.inventory_id.product_id, view.inventory_id.store_id)
-        self.on_hand: int = view.on_hand
-        self.reserved: int = view.reserved
+        self._due = inventory.due(at)
+        self.at: datetime = at
+        self.place: tuple[str, str] = (inventory.inventory_id.product_id, inventory.inventory_id.store_id)
+        self.on_hand: int = inventory.units_on_hand
+        self.reserved: int = inventory.units_reserved
+        if self._due:
+            self.reserved -= sum(hold.remaining for hold in self._due)
         self.own: list[Event] = []
 
     @property
-    def closing(self) -> tuple[Event, ...]:
-        """The events that close everything due: they stand before the command's own."""
-        return expired(self._inventory, self._view.due) if self._view.due else ()
+    def events(self) -> tuple[Event, ...]:
+        """All of them: those that close everything due, then the command's own."""
+        return (*expired(self._inventory, self._due), *self.own) if self._due else tuple(self.own)
 
     def release(self, hold: OpenReservation, quantity: int, reason: ReleaseReason, *, remaining: int) -> None:
         """Give ``quantity`` of ``hold`` back, after which it still has ``remaining``."""
@@ -55,7 +63,7 @@ class Draft:
 
     def bump(self, holds: Iterable[OpenReservation], lacking: int) -> None:
         """Release ``lacking`` units from ``holds`` in their order, the last one partially if that is enough."""
-        candidates: Iterator[OpenReservation] = (hold for hold in holds if not hold.is_due(self._view.at))
+        candidates: Iterator[OpenReservation] = (hold for hold in holds if not hold.is_due(self.at))
         while lacking > 0:
             hold = next(candidates)
             quantity = min(lacking, hold.remaining)

@@ -24,40 +24,47 @@ Next = tuple[int, int, OpenReservation | None, ClosedReservation | None]
 """On hand, reserved, the event's reservation if it stays open, and how it ended if it does not."""
 
 
-def balance_after(inventory: "Inventory", event: Event, version: int, at: datetime) -> Next:
+def balance_after(inventory: "Inventory", event: Event, hold: OpenReservation | None, version: int, at: datetime) -> Next:
     """Where ``event`` leads from the present state.
+
+    Args:
+        inventory: the present state.
+        event: the next one.
+        hold: the open reservation that the event names; ``None``: it names none, or none is open.
+        version: that the event makes.
+        at: its time.
 
     Raises:
         CorruptStreamError: it can't follow.
     """
-    return _FOLDS[event.__class__](inventory, event, version, at)
+    return _FOLDS[event.__class__](inventory, event, hold, version, at)
 
 
-def _added(inventory: "Inventory", event: StockAddedEvent, _version: int, _at: datetime) -> Next:
+def _added(inventory: "Inventory", event: StockAddedEvent, _hold: None, _version: int, _at: datetime) -> Next:
     return inventory.units_on_hand + event.quantity, inventory.units_reserved, None, None
 
 
-def _adjusted(inventory: "Inventory", event: StockAdjustedEvent, _version: int, _at: datetime) -> Next:
+def _adjusted(inventory: "Inventory", event: StockAdjustedEvent, _hold: None, _version: int, _at: datetime) -> Next:
     return inventory.units_on_hand + event.delta, inventory.units_reserved, None, None
 
 
-def _reserved(inventory: "Inventory", event: StockReservedEvent, version: int, at: datetime) -> Next:
+def _reserved(inventory: "Inventory", event: StockReservedEvent, hold: OpenReservation | None, version: int, at: datetime) -> Next:
     reservation_id, quantity = event.reservation_id, event.quantity
-    if inventory.reservation(reservation_id) is not None or inventory.closed(reservation_id) is not None:
+    if hold is not None or inventory.closed(reservation_id) is not None:
         _corrupt(inventory, version, "it reserves under a reservation id that was used before")
-    hold = OpenReservation(reservation_id, quantity, quantity, 0, event.purpose, event.owner_id, at, event.expires_at, version)
-    return inventory.units_on_hand, inventory.units_reserved + quantity, hold, None
+    made = OpenReservation(reservation_id, quantity, quantity, 0, event.purpose, event.owner_id, at, event.expires_at, version)
+    return inventory.units_on_hand, inventory.units_reserved + quantity, made, None
 
 
-def _extended(inventory: "Inventory", event: ReservationExtendedEvent, version: int, _at: datetime) -> Next:
-    hold = _held(inventory, event.reservation_id, version)
+def _extended(inventory: "Inventory", event: ReservationExtendedEvent, hold: OpenReservation | None, version: int, _at: datetime) -> Next:
+    hold = _held(inventory, hold, version)
     if hold.expires_at != event.previous_expires_at or (event.expires_at is not None and event.expires_at <= event.previous_expires_at):
         _corrupt(inventory, version, "it does not extend the reservation's time")
     return inventory.units_on_hand, inventory.units_reserved, _with(hold, hold.remaining, hold.committed, event.expires_at), None
 
 
-def _released(inventory: "Inventory", event: StockReleasedEvent, version: int, _at: datetime) -> Next:
-    hold = _less(inventory, event, version)
+def _released(inventory: "Inventory", event: StockReleasedEvent, hold: OpenReservation | None, version: int, _at: datetime) -> Next:
+    hold = _less(inventory, event, hold, version)
     on_hand, reserved = inventory.units_on_hand, inventory.units_reserved - event.quantity
     if event.remaining:
         return on_hand, reserved, _with(hold, event.remaining, hold.committed, hold.expires_at), None
@@ -65,8 +72,8 @@ def _released(inventory: "Inventory", event: StockReleasedEvent, version: int, _
     return on_hand, reserved, None, ClosedReservation(outcome, hold.committed, hold.original - hold.committed, hold.expires_at)
 
 
-def _committed(inventory: "Inventory", event: StockCommittedEvent, version: int, _at: datetime) -> Next:
-    hold = _less(inventory, event, version)
+def _committed(inventory: "Inventory", event: StockCommittedEvent, hold: OpenReservation | None, version: int, _at: datetime) -> Next:
+    hold = _less(inventory, event, hold, version)
     on_hand, reserved = inventory.units_on_hand - event.quantity, inventory.units_reserved - event.quantity
     committed = hold.committed + event.quantity
     if event.remaining:
@@ -74,15 +81,16 @@ def _committed(inventory: "Inventory", event: StockCommittedEvent, version: int,
     return on_hand, reserved, None, ClosedReservation(Outcome.COMMITTED, committed, hold.original - committed, hold.expires_at)
 
 
-def _held(inventory: "Inventory", reservation_id: str, version: int) -> OpenReservation:
-    hold = inventory.reservation(reservation_id)
+def _held(inventory: "Inventory", hold: OpenReservation | None, version: int) -> OpenReservation:
     if hold is None:
         _corrupt(inventory, version, "it moves a reservation that is not open")
     return hold
 
 
-def _less(inventory: "Inventory", event: StockReleasedEvent | StockCommittedEvent, version: int) -> OpenReservation:
-    hold = _held(inventory, event.reservation_id, version)
+def _less(
+    inventory: "Inventory", event: StockReleasedEvent | StockCommittedEvent, hold: OpenReservation | None, version: int
+) -> OpenReservation:
+    hold = _held(inventory, hold, version)
     if event.remaining != hold.remaining - event.quantity:
         _corrupt(inventory, version, f"it leaves the reservation {event.remaining} of {hold.remaining} after {event.quantity}")
     return hold
@@ -98,7 +106,7 @@ def _corrupt(inventory: "Inventory", version: int, problem: str) -> NoReturn:
     raise CorruptStreamError(stream=inventory.inventory_id.stream, version=version, problem=problem)
 
 
-_FOLDS: dict[type[Any], Callable[["Inventory", Any, int, datetime], Next]] = {
+_FOLDS: dict[type[Any], Callable[["Inventory", Any, Any, int, datetime], Next]] = {
     StockAddedEvent: _added,
     StockReservedEvent: _reserved,
     ReservationExtendedEvent: _extended,

@@ -2,13 +2,13 @@
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime, timedelta
-from typing import ClassVar, NamedTuple, NoReturn, Self
+from datetime import UTC, datetime, timedelta
+from typing import ClassVar, NoReturn, Self
 
 from inventory_es.domain.commands import Command
 from inventory_es.domain.decide import Policy, decide
 from inventory_es.domain.errors import CorruptStreamError
-from inventory_es.domain.events import Event, StockAdjustedEvent
+from inventory_es.domain.events import Event, StockAddedEvent, StockAdjustedEvent
 from inventory_es.domain.fold import balance_after
 from inventory_es.domain.hold_queue import HoldQueue, Key
 from inventory_es.domain.identifiers import InventoryId
@@ -22,18 +22,13 @@ CLOSED_KEPT = 10_000
 """How many closed reservations are remembered, by count, so that every replay gives the same answer."""
 
 _ZERO = timedelta(0)
+_SLACK = 64
+_OF_NO_RESERVATION = frozenset({StockAddedEvent, StockAdjustedEvent})
 
 
-class _Undo(NamedTuple):
-    version: int
-    on_hand: int
-    reserved: int
-    last_time: datetime | None
-    last_count_version: int
-    reservation_id: str | None
-    hold: OpenReservation | None
-    closed: bool
-    forgotten: tuple[str, ClosedReservation] | None
+_Undo = tuple[int, int, int, datetime | None, int, str | None, OpenReservation | None, bool, tuple[str, ClosedReservation] | None]
+"""Version, on hand, reserved, last time and last count before an event; its reservation, how that was open before, whether it
+closed, and the closed one that was forgotten for it. A plain tuple: one is made for every event."""
 
 
 class Inventory:
@@ -56,6 +51,7 @@ class Inventory:
         "_open",
         "_reserved",
         "_undo",
+        "_unordered",
         "_version",
         "inventory_id",
     )
@@ -74,6 +70,7 @@ class Inventory:
         self._by_owner: dict[str, int] = {}
         self._due = HoldQueue(self._is_due_key)
         self._bump_order = HoldQueue(self._is_bump_key)
+        self._unordered: list[str] = []
         self._undo: list[_Undo] | None = None
 
     @classmethod
@@ -93,7 +90,7 @@ class Inventory:
         """The state that ``snapshot`` holds, ready for the events after its version."""
         inventory = cls(snapshot.inventory_id)
         for hold in snapshot.open:
-            inventory._put(hold.reservation_id, hold)
+            inventory._put(hold.reservation_id, None, hold)
         inventory._closed.update(snapshot.closed)
         inventory._version = snapshot.version
         inventory._on_hand = snapshot.on_hand
@@ -147,21 +144,32 @@ class Inventory:
         event, version, at = recorded
         if version != self._version + 1:
             self._corrupt(version, f"expected version {self._version + 1} next")
-        if at.utcoffset() != _ZERO:
+        if at.tzinfo is not UTC and at.utcoffset() != _ZERO:
             self._corrupt(version, "its time is not an aware datetime in UTC")
-        if self._last_time is not None and at < self._last_time:
+        last_time, inventory_id = self._last_time, self.inventory_id
+        if last_time is not None and at < last_time:
             self._corrupt(version, "time runs backwards")
-        if event.product_id != self.inventory_id.product_id or event.store_id != self.inventory_id.store_id:
+        if event.product_id != inventory_id.product_id or event.store_id != inventory_id.store_id:
             self._corrupt(version, "the event belongs to another inventory")
-        on_hand, reserved, hold, closed = balance_after(self, event, version, at)
+        kind = event.__class__
+        reservation_id: str | None = None if kind in _OF_NO_RESERVATION else event.reservation_id  # type: ignore[union-attr]  # the others have one
+        before = None if reservation_id is None else self._open.get(reservation_id)
+        on_hand, reserved, hold, closed = balance_after(self, event, before, version, at)
         if on_hand != event.on_hand or reserved != event.reserved:
             self._corrupt(version, f"it carries {event.on_hand}/{event.reserved} on hand/reserved, the fold gives {on_hand}/{reserved}")
-        self._take(event, hold, closed)
+        if self._undo is not None:
+            self._undo.append(self._undoing(reservation_id, before, closed))
+        if reservation_id is not None:
+            if closed is not None:
+                self._closed[reservation_id] = closed
+                if len(self._closed) > CLOSED_KEPT:
+                    self._closed.popitem(last=False)
+            self._put(reservation_id, before, hold)
         self._version = version
         self._on_hand = on_hand
         self._reserved = reserved
         self._last_time = at
-        if type(event) is StockAdjustedEvent and event.reason is AdjustReason.COUNT:
+        if kind is StockAdjustedEvent and event.reason is AdjustReason.COUNT:  # type: ignore[union-attr]  # an adjustment has one
             self._last_count_version = version
 
     def savepoint(self) -> int:
@@ -177,19 +185,19 @@ class Inventory:
             msg = "no such savepoint: it was settled or rolled back"
             raise ValueError(msg)
         while len(undo) > savepoint:
-            before = undo.pop()
-            if before.reservation_id is not None:
-                if before.closed:
-                    del self._closed[before.reservation_id]
-                if before.forgotten is not None:
-                    self._closed[before.forgotten[0]] = before.forgotten[1]
-                    self._closed.move_to_end(before.forgotten[0], last=False)
-                self._put(before.reservation_id, before.hold)
-            self._version = before.version
-            self._on_hand = before.on_hand
-            self._reserved = before.reserved
-            self._last_time = before.last_time
-            self._last_count_version = before.last_count_version
+            version, on_hand, reserved, last_time, last_count_version, reservation_id, hold, was_closed, forgotten = undo.pop()
+            if reservation_id is not None:
+                if was_closed:
+                    del self._closed[reservation_id]
+                if forgotten is not None:
+                    self._closed[forgotten[0]] = forgotten[1]
+                    self._closed.move_to_end(forgotten[0], last=False)
+                self._put(reservation_id, self._open.get(reservation_id), hold)
+            self._version = version
+            self._on_hand = on_hand
+            self._reserved = reserved
+            self._last_time = last_time
+            self._last_count_version = last_count_version
 
     def settle(self) -> None:
         """Forget all savepoints: what was applied stands."""
@@ -262,7 +270,15 @@ class Inventory:
         return tuple([self._open[key[1]] for key in keys]) if keys else ()
 
     def bump_candidates(self) -> Iterator[OpenReservation]:
-        """Open reservations in the order in which a shortfall bumps them: dated before firm, newest first."""
+        """Open reservations in the order in which a shortfall bumps them: dated before firm, newest first.
+
+        Those that opened or changed since the last time are put in order now: each once, so what it costs was earned by opening them.
+        """
+        unordered, self._unordered = self._unordered, []
+        for reservation_id in unordered:
+            hold = self._open.get(reservation_id)
+            if hold is not None:
+                self._bump_order.push((hold.expires_at is None, -hold.version, reservation_id))
         return (self._open[key[2]] for key in self._bump_order.walk())
 
     def available_at(self, at: datetime) -> StockQuantity:
@@ -277,51 +293,51 @@ class Inventory:
     def __repr__(self) -> str:
         return f"<Inventory {self.inventory_id} {self._on_hand}/{self._reserved} at version {self._version}>"
 
-    def _take(self, event: Event, hold: OpenReservation | None, closed: ClosedReservation | None) -> None:
-        reservation_id: str | None = getattr(event, "reservation_id", None)
-        if self._undo is not None:
-            will_forget = closed is not None and len(self._closed) >= CLOSED_KEPT
-            forgotten = next(iter(self._closed.items())) if will_forget else None
-            before = self._open.get(reservation_id) if reservation_id is not None else None
-            self._undo.append(
-                _Undo(
-                    self._version,
-                    self._on_hand,
-                    self._reserved,
-                    self._last_time,
-                    self._last_count_version,
-                    reservation_id,
-                    before,
-                    closed is not None,
-                    forgotten,
-                )
-            )
-        if reservation_id is None:
-            return
-        if closed is not None:
-            self._closed[reservation_id] = closed
-            if len(self._closed) > CLOSED_KEPT:
-                self._closed.popitem(last=False)
-        self._put(reservation_id, hold)
+    def _undoing(self, reservation_id: str | None, before: OpenReservation | None, closed: ClosedReservation | None) -> _Undo:
+        forgotten = next(iter(self._closed.items())) if closed is not None and len(self._closed) >= CLOSED_KEPT else None
+        return (
+            self._version,
+            self._on_hand,
+            self._reserved,
+            self._last_time,
+            self._last_count_version,
+            reservation_id,
+            before,
+            closed is not None,
+            forgotten,
+        )
 
-    def _put(self, reservation_id: str, hold: OpenReservation | None) -> None:
-        before = self._open.pop(reservation_id, None) if hold is None else self._open.get(reservation_id)
-        if hold is not None:
+    def _put(self, reservation_id: str, before: OpenReservation | None, hold: OpenReservation | None) -> None:
+        if hold is None:
+            self._open.pop(reservation_id, None)
+        else:
             self._open[reservation_id] = hold
-            if before is None or before.expires_at != hold.expires_at:
-                self._bump_order.push((hold.expires_at is None, -hold.version, reservation_id))
-                if hold.expires_at is not None:
-                    self._due.push((hold.expires_at, reservation_id))
-        if before is not None and (hold is None or before.expires_at != hold.expires_at):
-            self._due.trim(len(self._open))
-            self._bump_order.trim(len(self._open))
-        owner_id = hold.owner_id if hold is not None else before.owner_id if before is not None else None
-        if owner_id is not None:
-            units = self._by_owner.get(owner_id, 0) + (hold.remaining if hold else 0) - (before.remaining if before else 0)
-            if units:
-                self._by_owner[owner_id] = units
-            else:
-                self._by_owner.pop(owner_id, None)
+        expires_at = None if hold is None else hold.expires_at
+        if before is None or hold is None or before.expires_at != expires_at:
+            if hold is not None:
+                self._unordered.append(reservation_id)
+                if expires_at is not None:
+                    self._due.push((expires_at, reservation_id))
+            if before is not None:
+                self._trim()
+        holder = hold or before
+        if holder is not None and holder.owner_id is not None:
+            self._count(holder.owner_id, (hold.remaining if hold else 0) - (before.remaining if before else 0))
+
+    def _count(self, owner_id: str, units: int) -> None:
+        units += self._by_owner.get(owner_id, 0)
+        if units:
+            self._by_owner[owner_id] = units
+        else:
+            self._by_owner.pop(owner_id, None)
+
+    def _trim(self) -> None:
+        """Drop keys of reservations that are closed or changed, before they are more than the open ones."""
+        live = len(self._open)
+        self._due.trim(live)
+        self._bump_order.trim(live)
+        if len(self._unordered) > 2 * live + _SLACK:
+            self._unordered = [one for one in dict.fromkeys(self._unordered) if one in self._open]
 
     def _is_due_key(self, key: Key) -> bool:
         hold = self._open.get(key[1])
