@@ -4,6 +4,7 @@ import os
 import sys
 import time
 import weakref
+from array import array
 from collections.abc import Callable
 from threading import Lock
 
@@ -13,7 +14,7 @@ _CHANCE_BITS = 74
 _CHANCE_BYTES = 10
 _LOW_BITS = 62
 _LOW_MASK = (1 << _LOW_BITS) - 1
-_STEP_BYTES = 4
+_STEPS_BYTES = 1_024
 _NANOSECONDS = 1_000_000
 
 
@@ -29,6 +30,7 @@ class Uuid7Generator:
         self._lock = Lock()
         self._milliseconds = 0
         self._chance = 0
+        self._steps: list[int] = []
         if sys.platform != "win32":
             renew = weakref.WeakMethod(self._renew)
             os.register_at_fork(after_in_child=lambda: _call(renew))
@@ -40,13 +42,16 @@ class Uuid7Generator:
             if milliseconds > self._milliseconds:
                 self._milliseconds, self._chance = milliseconds, _draw()
             else:
-                self._chance += 1 + int.from_bytes(os.urandom(_STEP_BYTES))
+                if not self._steps:  # drawn together: asking the system for a few bytes costs as much as for many
+                    self._steps = array("I", os.urandom(_STEPS_BYTES)).tolist()
+                self._chance += 1 + self._steps.pop()
                 if self._chance >> _CHANCE_BITS:
                     self._milliseconds, self._chance = self._milliseconds + 1, _draw()
             return _write(self._milliseconds, self._chance)
 
     def _renew(self) -> None:
         self._lock = Lock()
+        self._steps = []
         self._chance = _draw()
 
 
@@ -55,8 +60,7 @@ def _draw() -> int:
 
 
 def _write(milliseconds: int, chance: int) -> str:
-    value = milliseconds << 80 | _VERSION | (chance >> _LOW_BITS) << 64 | _VARIANT | chance & _LOW_MASK
-    text = f"{value:032x}"
+    text = (milliseconds << 80 | _VERSION | (chance >> _LOW_BITS) << 64 | _VARIANT | chance & _LOW_MASK).to_bytes(16).hex()
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
