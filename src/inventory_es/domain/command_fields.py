@@ -88,6 +88,8 @@ def delta(value: int) -> int:
 
 def ttl(value: timedelta) -> timedelta:
     """A time to live, above zero and at most a hundred years."""
+    if type(value) is timedelta and _ZERO < value <= MAX_TTL:
+        return value
     if not isinstance(value, timedelta):
         raise InvalidTtlError(problem=f"must be a timedelta, not a {type(value).__name__}")
     if not _ZERO < value <= MAX_TTL:

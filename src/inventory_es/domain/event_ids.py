@@ -7,7 +7,7 @@ with the stream, so the hash of that prefix is made once per stream. Frozen by t
 import hashlib
 from collections.abc import Sequence
 from typing import Final
-from uuid import UUID
+from uuid import UUID, SafeUUID
 
 from inventory_es.domain.commands import Command, ExpireReservations, ReserveStock
 from inventory_es.domain.events import Event, StockReleasedEvent
@@ -41,7 +41,7 @@ class EventIds:
 
     def reserve(self, reservation_id: str) -> UUID:
         """Of the event that reserves under this id."""
-        return self._name(f"reserve\x00{reservation_id}")
+        return self._name("reserve\x00" + reservation_id)
 
     def due(self, command_id: str, reservation_id: str) -> UUID:
         """Of the event that closes a due reservation on the way of a command."""
@@ -53,8 +53,8 @@ class EventIds:
 
     def of(self, command: Command, events: Sequence[Event]) -> list[UUID]:
         """Of each event that ``command`` was decided to."""
-        if isinstance(command, ReserveStock) and len(events) == 1:
-            return [self.reserve(command.reservation_id)]
+        if len(events) == 1 and type(command) is not ExpireReservations:
+            return [self.first_own(command)]
         ids: list[UUID] = []
         own = 0
         sweeping = isinstance(command, ExpireReservations)
@@ -71,5 +71,15 @@ class EventIds:
     def _name(self, name: str) -> UUID:
         digest = self._prefix.copy()
         digest.update(name.encode("utf-8"))
-        number = int.from_bytes(digest.digest()[:16], "big")
-        return UUID(int=number & _CLEAR | _VERSION_5 | _VARIANT)
+        return _uuid(int.from_bytes(digest.digest()[:16], "big") & _CLEAR | _VERSION_5 | _VARIANT)
+
+
+def _uuid(number: int) -> UUID:
+    """The same as ``UUID(int=number)``, which tries its other arguments first: a third of what deriving an id costs."""
+    made = UUID.__new__(UUID)
+    _set(made, "int", number)
+    _set(made, "is_safe", SafeUUID.unknown)
+    return made
+
+
+_set = object.__setattr__

@@ -30,6 +30,8 @@ def identifier(name: str, value: object) -> str:
     Raises:
         InvalidIdentifierError: anything else.
     """
+    if type(value) is str and 0 < len(value) <= MAX_PART_LENGTH and value.isprintable():  # most of them, at first sight
+        return value
     if isinstance(value, UUID):
         return str(value)
     if not isinstance(value, str):

@@ -75,7 +75,10 @@ def whole_units(name: str, value: object, *, at_least: int = 1) -> int:
         InvalidQuantityError: no whole number, or below ``at_least``.
         QuantityOverflowError: above 2^53−1.
     """
-    if type(value) is not int:
+    if type(value) is int:
+        if at_least <= value <= MAX_QUANTITY:
+            return value
+    else:
         if not isinstance(value, StockQuantity):
             raise InvalidQuantityError(name=name, problem=f"must be a whole number of units, not a {type(value).__name__}")
         value = value.units
