@@ -8,6 +8,7 @@ import attrs
 
 from inventory_es.application.command_handler import CommandHandler
 from inventory_es.application.committer import Committer
+from inventory_es.application.drafting import Drafting
 from inventory_es.application.handler_settings import HandlerSettings
 from inventory_es.application.observers import Observers
 from inventory_es.application.replay_check import ReplayCheck
@@ -107,7 +108,7 @@ def assemble(store: EventStore, parts: EngineParts, snapshots: SnapshotStore | N
     tools = Tools(
         store=store,
         capabilities=store.capabilities,
-        codec=parts.codec,
+        drafting=Drafting(parts.codec),
         reader=reader,
         committer=Committer(store, observers, parts.monotonic),
         replay_check=ReplayCheck(reader, parts.codec),

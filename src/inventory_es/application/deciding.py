@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from inventory_es.application.drafting import draft_events
 from inventory_es.application.outcomes import Outcome, accepted
 from inventory_es.application.requests import CommandRequest
 from inventory_es.application.results import CommandResult
@@ -78,7 +77,7 @@ def decide_request(tools: Tools, state: WarmState, request: CommandRequest, *, n
         _check(tools, inventory, request, now)
         events = inventory.decide(request.command, at=at, observed_on_hand=request.observed_on_hand, policies=tools.policies)
         if events:
-            drafted = draft_events(request, events, at=at, ids=ids, codec=tools.codec)
+            drafted = tools.drafting.draft(request, events, at=at, ids=ids)
             _check_size(tools, drafted)
     except Exception as problem:  # noqa: BLE001  # a rejection, misuse, or a policy's own failure: this request's alone
         events, drafted, refusal = (), (), problem

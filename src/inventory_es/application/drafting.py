@@ -8,25 +8,38 @@ from inventory_es.domain.event_ids import EventIds
 from inventory_es.domain.events import Event
 from inventory_es.domain.fingerprint import fingerprint
 from inventory_es.ports import NewEvent
-from inventory_es.ports.codec import EventCodec
+from inventory_es.ports.codec import EventCodec, KnownGoodCodec
 from inventory_es.ports.metadata import EventMetadata
 
 
-def draft_events(request: CommandRequest, events: Sequence[Event], *, at: datetime, ids: EventIds, codec: EventCodec) -> list[NewEvent]:
-    """The events of one accepted command as a store takes them."""
-    command, context = request.command, request.context
-    metadata = codec.encode_metadata(
-        EventMetadata(
-            command_id=command.command_id,
-            fingerprint=fingerprint(command),
-            correlation_id=context.correlation_id,
-            causation_id=context.causation_id,
-            actor_id=context.actor_id,
-            reference=command.reference,
+class Drafting:
+    """Makes the events of accepted commands into what a store takes.
+
+    Args:
+        codec: for their payloads and metadata.
+    """
+
+    __slots__ = ("_codec", "_new_event")
+
+    def __init__(self, codec: EventCodec) -> None:
+        self._codec = codec
+        self._new_event = NewEvent.unchecked if isinstance(codec, KnownGoodCodec) else NewEvent
+
+    def draft(self, request: CommandRequest, events: Sequence[Event], *, at: datetime, ids: EventIds) -> list[NewEvent]:
+        """The events of one accepted command, with their ids and one metadata."""
+        command, context, encode = request.command, request.context, self._codec.encode
+        metadata = self._codec.encode_metadata(
+            EventMetadata(
+                command_id=command.command_id,
+                fingerprint=fingerprint(command),
+                correlation_id=context.correlation_id,
+                causation_id=context.causation_id,
+                actor_id=context.actor_id,
+                reference=command.reference,
+            )
         )
-    )
-    drafted: list[NewEvent] = []
-    for event_id, event in zip(ids.of(command, events), events, strict=True):
-        encoded = codec.encode(event)
-        drafted.append(NewEvent(event_id, encoded.event_type, encoded.schema_version, at, encoded.data, metadata))
-    return drafted
+        drafted: list[NewEvent] = []
+        for event_id, event in zip(ids.of(command, events), events, strict=True):
+            event_type, schema_version, data = encode(event)
+            drafted.append(self._new_event(event_id, event_type, schema_version, at, data, metadata))
+        return drafted

@@ -11,7 +11,7 @@ Outcome = CommandResult | Reservation
 
 def accepted(command: Command, last: Event, *, at: datetime, version: int, position: int, replayed: bool = False) -> Outcome:
     """The outcome of a command whose last event is ``last``, which made ``version``."""
-    if isinstance(command, ReserveStock) and isinstance(last, StockReservedEvent):
+    if type(command) is ReserveStock and type(last) is StockReservedEvent:
         return Reservation(
             product_id=last.product_id,
             store_id=last.store_id,

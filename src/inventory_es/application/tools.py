@@ -5,13 +5,13 @@ from collections.abc import Awaitable, Callable, Sequence
 import attrs
 
 from inventory_es.application.committer import Committer
+from inventory_es.application.drafting import Drafting
 from inventory_es.application.handler_settings import HandlerSettings
 from inventory_es.application.replay_check import ReplayCheck
 from inventory_es.application.stream_reader import StreamReader
 from inventory_es.application.warm_states import WarmStates
 from inventory_es.domain.decide import Policy
 from inventory_es.ports import Clock, EventStore, IdGenerator, StoreCapabilities
-from inventory_es.ports.codec import EventCodec
 
 
 @attrs.frozen(kw_only=True)
@@ -21,7 +21,7 @@ class Tools:
     Attributes:
         store: the event store.
         capabilities: what it promises.
-        codec: events to bytes and back.
+        drafting: events to what a store takes.
         reader: streams to states.
         committer: appends, sharing commits.
         replay_check: finds commands that were accepted before.
@@ -36,7 +36,7 @@ class Tools:
 
     store: EventStore
     capabilities: StoreCapabilities
-    codec: EventCodec
+    drafting: Drafting
     reader: StreamReader
     committer: Committer
     replay_check: ReplayCheck

@@ -4,7 +4,7 @@ Every event carries the balance after it (``on_hand``, ``reserved``), so a read 
 can verify each.
 """
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import attrs
@@ -47,8 +47,9 @@ class StockReservedEvent:
 
     def __attrs_post_init__(self) -> None:
         _check(self.quantity, 1, "quantity")
-        if self.expires_at is not None:
-            _check_instant(self.expires_at, "expires_at")
+        expires_at = self.expires_at
+        if expires_at is not None and (type(expires_at) is not datetime or expires_at.tzinfo is not UTC):
+            _check_instant(expires_at, "expires_at")
         _check_balance(self)
 
 

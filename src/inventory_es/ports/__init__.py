@@ -3,7 +3,7 @@
 from inventory_es.ports.cache import Cache, CacheEntry
 from inventory_es.ports.capabilities import Durability, FeedKind, StoreCapabilities
 from inventory_es.ports.clock import Clock, IdGenerator
-from inventory_es.ports.codec import EncodedEvent, EventCodec, SnapshotCodec
+from inventory_es.ports.codec import EncodedEvent, EventCodec, KnownGoodCodec, SnapshotCodec
 from inventory_es.ports.event_bus import BusCapabilities, BusSubscription, DeadLetter, Delivery, EventBus
 from inventory_es.ports.event_store import EventFeed, EventStore, GroupCommit, StreamCatalogue
 from inventory_es.ports.file_system import File, FileSystem, LockFile, OpenMode
@@ -58,6 +58,7 @@ __all__ = [
     "FileSystem",
     "GroupCommit",
     "IdGenerator",
+    "KnownGoodCodec",
     "LockFile",
     "NewEvent",
     "OpenMode",

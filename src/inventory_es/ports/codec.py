@@ -1,6 +1,6 @@
 """The port of an event codec: events as objects on one side, bytes on the other."""
 
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from inventory_es.domain.snapshot import InventorySnapshot
 from inventory_es.ports.metadata import EventMetadata
@@ -81,3 +81,14 @@ class SnapshotCodec(Protocol):
             ValueError: bytes that are no such state. Nothing else, whatever the bytes.
         """
         ...
+
+
+@runtime_checkable
+class KnownGoodCodec(Protocol):
+    """A codec that can write nothing but payloads and metadata as a :class:`NewEvent` takes them. Nobody parses them to see.
+
+    Attributes:
+        writes_known_good: says so.
+    """
+
+    writes_known_good: ClassVar[Literal[True]]

@@ -58,6 +58,15 @@ class NewEvent:
         _check_object("metadata", metadata)
         self.__attrs_init__(event_id, event_type, schema_version, recorded_at, data, metadata)
 
+    @classmethod
+    def unchecked(
+        cls, event_id: UUID, event_type: str, schema_version: int, recorded_at: datetime, data: bytes, metadata: bytes
+    ) -> "NewEvent":
+        """The same, of fields that are known to keep these rules: nothing is looked at again."""
+        event = cls.__new__(cls)
+        event.__attrs_init__(event_id, event_type, schema_version, recorded_at, data, metadata)
+        return event
+
     @property
     def size(self) -> int:
         """Bytes of payload and metadata: what ``max_event_bytes`` and ``max_append_bytes`` bound."""

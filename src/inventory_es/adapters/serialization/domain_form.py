@@ -34,20 +34,22 @@ def domain_writer(kind: type[Any]) -> Callable[[Any], bytes]:
     row_of = msgspec.defstruct(kind.__name__, list(types), gc=False)
     values_of = attrgetter(*types)
     instants = [name for name in types if datetime in types[name]]
-    members = [(name, types[name][0]) for name in types if issubclass(types[name][0], Enum)]
-    check = _identifiers_checker(kind)
+    members = [(at, name, types[name][0]) for at, name in enumerate(types) if issubclass(types[name][0], Enum)]
+    identifiers = [(at, name) for at, name in enumerate(types) if name.endswith("_id")]
 
     def write(event: Any) -> bytes:
-        if not _is_plain(event.product_id):
-            identifier("product_id", event.product_id)
-        if not _is_plain(event.store_id):
-            identifier("store_id", event.store_id)
-        check(event)
-        for name, enum in members:
-            if type(getattr(event, name)) is not enum:
+        values = values_of(event)
+        for at, name in identifiers:
+            value = values[at]
+            if not (type(value) is str and 0 < len(value) <= MAX_PART_LENGTH and value.isprintable()) and not (
+                value is None and NoneType in types[name]
+            ):
+                identifier(name, value)
+        for at, name, enum in members:
+            if type(values[at]) is not enum:
                 msg = f"{name} must be a member of {enum.__name__}"
                 raise PayloadError(msg)
-        row = row_of(*values_of(event))
+        row = row_of(*values)
         for name in instants:
             instant = getattr(row, name)
             if instant is not None:
