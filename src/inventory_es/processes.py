@@ -1,6 +1,7 @@
 """Processes over many inventories: orders that are held, paid, shipped and taken back as a whole."""
 
-from inventory_es.application.processes.orders import Orders
+from inventory_es.application.processes.orders import OrderOutcome, Orders
+from inventory_es.application.processes.process_runner import Processes, ProcessRunner, Touch
 from inventory_es.domain.processes.orders.commands import (
     AuthorisePayment,
     CancelOrder,
@@ -42,6 +43,7 @@ __all__ = [
     "OrderItem",
     "OrderLine",
     "OrderNeedsAttentionEvent",
+    "OrderOutcome",
     "OrderPaymentAuthorisedEvent",
     "OrderPlacedEvent",
     "OrderReleasedEvent",
@@ -54,7 +56,10 @@ __all__ = [
     "OrderWithdrawnEvent",
     "Orders",
     "PlaceOrder",
+    "ProcessRunner",
+    "Processes",
     "ResolveOrder",
     "ShipOrder",
     "Shipment",
+    "Touch",
 ]

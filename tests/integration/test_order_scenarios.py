@@ -7,21 +7,12 @@ from typing import Any
 import anyio
 import pytest
 
-from inventory_es import InventoryId, InventoryService
-from inventory_es.adapters.memory import MemoryEventStore
-from inventory_es.adapters.serialization import JsonEventCodec
-from inventory_es.events import StockReleasedEvent, StockReservedEvent
+from inventory_es import InventoryService
 from inventory_es.processes import LineShortage, Orders, OrderStatus
-from tests.integration.command_side import Heap, WatchedStore, figures, opened
+from tests.integration.command_side import Heap, figures, opened
+from tests.integration.orders_side import ITEMS, TTL, A, B, C, PowerCutError, balances, dying, told
 
-A, B, C = InventoryId("A", "S1"), InventoryId("B", "S2"), InventoryId("C", "S3")
-ITEMS = [("C", "S3", 4), ("A", "S1", 2), ("B", "S2", 1)]
-TTL = timedelta(seconds=900)
 SHORT = (LineShortage(3, 4, 3, "insufficient_stock"),)
-
-
-class PowerCutError(Exception):
-    """The process is gone."""
 
 
 @pytest.fixture
@@ -36,40 +27,6 @@ def run(backend: str, case: Callable[[], Awaitable[None]]) -> None:
 async def stocked(service: InventoryService) -> None:
     for inventory, units in ((A, 5), (B, 1), (C, 3)):
         await service.add_stock(inventory.product_id, inventory.store_id, units)
-
-
-async def balances(service: InventoryService) -> list[tuple[int, int]]:
-    return [(await figures(service, one))[:2] for one in (A, B, C)]
-
-
-async def told(heap: Heap) -> list[tuple[str, object]]:
-    """What the orders did, in the order in which it was stored."""
-    found: list[tuple[str, object]] = []
-    codec = JsonEventCodec()
-    for recorded in (await MemoryEventStore(heap.log).read_all(after=0, limit=1_000)).events:
-        event = codec.decode(recorded)
-        match event:
-            case StockReservedEvent():
-                found.append(("reserved", event.product_id))
-            case StockReleasedEvent():
-                found.append((f"released {event.reason}", event.product_id))
-            case _ if recorded.stream.category == "order":
-                found.append((type(event).__name__, recorded.version))
-            case _:
-                pass
-    return found
-
-
-def dying(heap: Heap, appends: int) -> WatchedStore:
-    """A store that can append to one stream at a time, of a process that dies after so many appends."""
-    store = heap.store(multi_stream=False)
-
-    async def die(operation: str) -> None:
-        if operation == "append" and store.count("append") > appends:
-            raise PowerCutError
-
-    store.before = die
-    return store
 
 
 def test_step_by_step_it_is_refused_and_given_back_newest_first(heap: Heap, backend: str) -> None:
@@ -106,7 +63,7 @@ def test_step_by_step_it_is_refused_and_given_back_newest_first(heap: Heap, back
 
 def test_killed_after_b_and_started_again_at_300(heap: Heap, backend: str) -> None:
     async def case() -> None:
-        first = heap.open(dying(heap, 6))
+        first = heap.open(dying(heap, 6, multi_stream=False))
         async with opened(first):
             await stocked(first)
             with pytest.raises(PowerCutError):
@@ -125,7 +82,7 @@ def test_killed_after_b_and_started_again_at_300(heap: Heap, backend: str) -> No
 
 def test_killed_after_b_and_never_started_again(heap: Heap, backend: str) -> None:
     async def case() -> None:
-        first = heap.open(dying(heap, 6))
+        first = heap.open(dying(heap, 6, multi_stream=False))
         async with opened(first):
             await stocked(first)
             with pytest.raises(PowerCutError):
@@ -194,6 +151,7 @@ def test_the_same_events_either_way(heap: Heap, backend: str, multi_stream: bool
                 [
                     *((kind, at) for at, kind in enumerate(_NAMES, 1)),
                     *(("reserved", product) for product in "ABC"),
+                    *(("committed", product) for product in "AABC"),
                 ]
             )
 

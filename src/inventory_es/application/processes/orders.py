@@ -1,13 +1,22 @@
 """Orders over many products: placed, paid, shipped, taken back. All or nothing, whatever the store can."""
 
-from collections.abc import Iterable
-from datetime import timedelta
+from collections.abc import AsyncIterator, Iterable
+from datetime import datetime, timedelta
+from itertools import islice
 from uuid import UUID
+
+import anyio
+import attrs
 
 from inventory_es.application.processes.draft import ProcessDraft
 from inventory_es.application.processes.order_steps import OrderSteps
 from inventory_es.application.processes.process_handler import ProcessHandler
+from inventory_es.application.processes.process_runner import Touch
 from inventory_es.application.service import InventoryService
+from inventory_es.application.subscription import EventFilter
+from inventory_es.domain.errors import InventoryError
+from inventory_es.domain.events import StockReservedEvent
+from inventory_es.domain.identifiers import INVENTORY_CATEGORY
 from inventory_es.domain.processes.orders.commands import (
     AuthorisePayment,
     CancelOrder,
@@ -18,12 +27,37 @@ from inventory_es.domain.processes.orders.commands import (
     ShipOrder,
 )
 from inventory_es.domain.processes.orders.decide import ORDERS
-from inventory_es.domain.processes.orders.events import OrderEvent
+from inventory_es.domain.processes.orders.events import (
+    ORDER_CATEGORY,
+    ORDER_EVENT_TYPES,
+    OrderCompletedEvent,
+    OrderEvent,
+    OrderNeedsAttentionEvent,
+)
 from inventory_es.domain.processes.orders.lines import OrderItem
 from inventory_es.domain.processes.orders.reservation import OrderReservation
+from inventory_es.domain.processes.orders.status import OrderStatus
+from inventory_es.domain.processes.rejections import ProcessNotFoundError
+from inventory_es.domain.stream_id import StreamId
+from inventory_es.ports import RecordedEvent
 
 Items = Iterable[OrderItem | tuple[str, str, int]]
 """What is ordered or shipped: product, store and quantity of each."""
+
+
+@attrs.frozen
+class OrderOutcome:
+    """What came of one order among many.
+
+    Attributes:
+        order_id: which.
+        order: as it stands; ``None`` where it failed.
+        error: why it failed; ``None`` where it did not.
+    """
+
+    order_id: str
+    order: OrderReservation | None
+    error: InventoryError | None
 
 
 class Orders:
@@ -31,7 +65,7 @@ class Orders:
 
     Every call records what is asked, does to the inventories what follows from it, and gives the order as it stands then. Every
     call may be sent again, for ever: what was done is not done twice. Where it is killed half way, :meth:`advance` goes on,
-    which is what :class:`~inventory_es.processes.OrderRunner` does. Every call may raise what the writes of the service raise, and:
+    which is what a :class:`~inventory_es.processes.ProcessRunner` does. Every call may raise what the writes of the service raise, and:
 
     - ``ProcessNotFoundError``: nothing was placed under this id.
     - ``ProcessStateError``: the order is past it, or not there yet.
@@ -42,6 +76,7 @@ class Orders:
     """
 
     def __init__(self, inventory: InventoryService) -> None:
+        self._codec = inventory.parts.codec
         self._handler = ProcessHandler(ORDERS, inventory)
         self._steps = OrderSteps(self._handler, inventory)
 
@@ -98,7 +133,49 @@ class Orders:
 
     async def advance(self, order_id: str) -> OrderReservation:
         """Go on where somebody stopped: take the steps that are due, and let an order lapse whose time is over."""
-        return await self.execute(LapseOrder(order_id=order_id))
+        order = await self.execute(LapseOrder(order_id=order_id))
+        await self._give_back(order)
+        return order
+
+    async def _give_back(self, order: OrderReservation) -> None:
+        """Where lines are reserved one by one, whoever was overtaken may have reserved for an order that had ended."""
+        if not self._steps.is_atomic and order.status.holds_nothing and order.status is not OrderStatus.DONE:
+            await self._steps.give_back(order)
+
+    async def reserve_orders(self, orders: Iterable[PlaceOrder], *, concurrency: int = 32) -> AsyncIterator[OrderOutcome]:
+        """Reserve any number of orders, as many at once as ``concurrency`` says: no more of them are taken from ``orders``, or kept.
+
+        Each order stands for itself: one that is refused, or fails, touches no other. Sent again, those that were done are not done twice.
+
+        Args:
+            orders: read as far as they are needed.
+            concurrency: 1 or more.
+
+        Yields:
+            What came of each, in the order given.
+
+        Raises:
+            ValueError: ``concurrency`` below 1.
+        """
+        if concurrency < 1:
+            msg = "concurrency must be 1 or more"
+            raise ValueError(msg)
+        waiting = iter(orders)
+        while chunk := list(islice(waiting, concurrency)):
+            outcomes: list[OrderOutcome | None] = [None] * len(chunk)
+
+            async def place(at: int, command: PlaceOrder, outcomes: list[OrderOutcome | None] = outcomes) -> None:
+                try:
+                    outcomes[at] = OrderOutcome(command.order_id, await self.execute(command), None)
+                except InventoryError as error:
+                    outcomes[at] = OrderOutcome(command.order_id, None, error)
+
+            async with anyio.create_task_group() as tasks:
+                for at, command in enumerate(chunk):
+                    tasks.start_soon(place, at, command)
+            for outcome in outcomes:
+                if outcome is not None:
+                    yield outcome
 
     async def execute(self, command: OrderCommand) -> OrderReservation:
         """Execute a command that the caller has made, and take every step that follows."""
@@ -106,10 +183,48 @@ class Orders:
 
         async def work(draft: ProcessDraft[OrderReservation, OrderEvent]) -> OrderReservation:
             nonlocal was_overtaken
-            if was_overtaken and not self._steps.is_atomic and draft.state.step is None and draft.state.status.holds_nothing:
-                await self._steps.give_back(draft.state)
+            if was_overtaken and draft.state.step is None:
+                await self._give_back(draft.state)
             was_overtaken = True
             self._handler.decide(draft, command)
             return await self._steps.take(draft)
 
         return await self._handler.attempt(command.order_id, work)
+
+    @property
+    def name(self) -> str:
+        """Of the runner's checkpoint."""
+        return "order_runner"
+
+    @property
+    def watched(self) -> EventFilter:
+        """The events of orders, and the reservations that are made one by one."""
+        return _OF_ORDERS if self._steps.is_atomic else _OF_ORDERS_AND_RESERVATIONS
+
+    def touch(self, recorded: RecordedEvent) -> Touch | None:
+        """The order of an event, or the one that a reservation was made for: who made it was perhaps too late, and died of it."""
+        if recorded.stream.category == ORDER_CATEGORY:
+            return Touch(recorded.stream.parts[0], is_over=recorded.event_type in _LAST)
+        reference = self._codec.decode_metadata(recorded).reference or ""
+        if not reference.startswith(f"{ORDER_CATEGORY}-"):
+            return None
+        try:
+            return Touch(StreamId.parse(reference).parts[0], is_over=False)
+        except ValueError:  # a text of the host's own
+            return None
+
+    async def look(self, order_id: str) -> datetime | None:
+        """Go on where somebody stopped; a held order is to be looked at again when its time is over."""
+        try:
+            order = await self.advance(order_id)
+        except ProcessNotFoundError:
+            return None
+        return order.expires_at if order.status is OrderStatus.HELD else None
+
+
+_LAST = {OrderCompletedEvent.__name__, OrderNeedsAttentionEvent.__name__}
+_ORDER_EVENT_NAMES = frozenset(kind.__name__ for kind in ORDER_EVENT_TYPES)
+_OF_ORDERS = EventFilter(categories={ORDER_CATEGORY}, types=_ORDER_EVENT_NAMES)
+_OF_ORDERS_AND_RESERVATIONS = EventFilter(
+    categories={ORDER_CATEGORY, INVENTORY_CATEGORY}, types=_ORDER_EVENT_NAMES | {StockReservedEvent.__name__}
+)

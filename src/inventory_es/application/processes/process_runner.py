@@ -1,0 +1,230 @@
+"""Driving processes: whoever stopped half way is helped on, and what was only promised for a time is given back in time.
+
+The runner follows the feed and keeps one row for every process that somebody must look at again, with the time of that look.
+Rows and checkpoint move in one commit, under a lease, as those of a projection do. A process that was touched is due after a
+moment of patience, since the caller who touched it is most likely still at work on it. A look takes the steps that are due
+and says when to look again. Every step may be taken twice, so a runner that was killed, or fenced out in the middle of a look,
+leaves nothing to mend.
+"""
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import anyio
+import attrs
+
+from inventory_es.application.ownership import Ownership
+from inventory_es.application.projecting import describe
+from inventory_es.application.subscription import EventFilter, Pace, Subscription
+from inventory_es.ports import Change, Checkpoint, Clock, Delete, EventFeed, ProjectionId, Put, ReadModel, RecordedEvent, Row, Table
+from inventory_es.ports.errors import CheckpointConflictError, ReadModelUnavailableError, StoreUnavailableError
+from inventory_es.ports.read_model import to_text
+
+_log = logging.getLogger("inventory_es")
+
+_SHORTEST_WAIT = 0.01
+
+LOOKS = Table("looks", {"process_id": str, "due_at": str, "failures": int, "error": str}, ("process_id",), (("due_at",),))
+"""Processes that somebody must look at, with what stood in the way the last time."""
+
+
+@attrs.frozen
+class Touch:
+    """What an event says about a process.
+
+    Attributes:
+        process_id: whose.
+        is_over: whether nobody needs to look at it any more.
+    """
+
+    process_id: str
+    is_over: bool
+
+
+class Processes(Protocol):
+    """Processes of one kind, as a runner knows them."""
+
+    @property
+    def name(self) -> str:
+        """Of the runner's checkpoint: a lower-case ASCII identifier."""
+        ...
+
+    @property
+    def watched(self) -> EventFilter:
+        """Which events touch a process."""
+        ...
+
+    def touch(self, recorded: RecordedEvent, /) -> Touch | None:
+        """Which process a watched event touches; ``None`` for none."""
+        ...
+
+    async def look(self, process_id: str, /) -> datetime | None:
+        """Take the steps of a process that are due, and say when to look again; ``None``: not before it is touched again."""
+        ...
+
+
+class ProcessRunner:
+    """Keeps processes of one kind going.
+
+    Any number of runners of one kind may run, in any number of processes: one works, the others stand by, and one of them takes over
+    when it stops or when its lease is over. Stores that are away are waited for. A process that can't be helped on is tried again,
+    after longer and longer pauses; its row says why.
+
+    Args:
+        processes: what to drive, for instance :class:`~inventory_es.processes.Orders`.
+        feed: of the event store.
+        read_model: keeps the rows and the checkpoint.
+        clock: for leases, and for what is due.
+        owner: an opaque text, unique to this runner.
+        patience: how long a process is left to whoever touched it. Zero, where callers leave all steps to the runner.
+        concurrency: looks at the same time, 1 or more.
+        pace: batch size and pauses.
+        lease: how long a runner that died keeps others waiting.
+    """
+
+    def __init__(
+        self,
+        processes: Processes,
+        *,
+        feed: EventFeed,
+        read_model: ReadModel,
+        clock: Clock,
+        owner: str,
+        patience: timedelta = timedelta(seconds=10),
+        concurrency: int = 16,
+        pace: Pace | None = None,
+        lease: timedelta = timedelta(seconds=10),
+    ) -> None:
+        self._processes = processes
+        self._feed = feed
+        self._read_model = read_model
+        self._clock = clock
+        self._patience = patience
+        self._concurrency = concurrency
+        self._pace = Pace() if pace is None else pace
+        self._id = ProjectionId(processes.name, 1)
+        self._ownership = Ownership(read_model, self._id, owner, clock, lease)
+        self._turn = lease.total_seconds() / 3
+        self._stopping = anyio.Event()
+        self._subscription: Subscription | None = None
+
+    async def run(self) -> None:
+        """Work or stand by until :meth:`stop`.
+
+        Raises:
+            CorruptStoreError, StoreClosedError: as the stores.
+            ReadModelUnavailableError: at the beginning; later on, stores that are away are waited for.
+        """
+        await self._run(to_end=False)
+
+    async def catch_up(self) -> None:
+        """Work until the end of the feed is reached and nothing is due now, then release the lease; stand by while another has it."""
+        await self._run(to_end=True)
+
+    def stop(self) -> None:
+        """End :meth:`run` after the looks in flight. For any task of the same event loop; twice is fine."""
+        self._stopping.set()
+        if self._subscription is not None:
+            self._subscription.stop()
+
+    async def waiting(self, *, after: Sequence[str] | None = None, limit: int = 100) -> Sequence[Row]:
+        """The processes that are to be looked at, earliest first: process id, due time, failures so far, the last error.
+
+        Args:
+            after: behind these values of ``due_at`` and ``process_id``.
+            limit: 1 or more.
+        """
+        await self._read_model.prepare(self._id, (LOOKS,))
+        return (await self._read_model.select(self._id, LOOKS.name, order=("due_at",), after=after, limit=limit)).rows
+
+    async def _run(self, *, to_end: bool) -> None:
+        await self._read_model.prepare(self._id, (LOOKS,))
+        pauses = self._pace.pauses()
+        epoch = 0
+        try:
+            while not self._stopping.is_set():
+                pause = self._turn
+                try:
+                    held = await self._ownership.claim()
+                    if held is not None:
+                        epoch = held.epoch
+                        pauses = self._pace.pauses()
+                        await self._work(held, to_end=to_end)
+                        break
+                except (CheckpointConflictError, ReadModelUnavailableError, StoreUnavailableError):
+                    pause = min(next(pauses), self._turn)  # what the checkpoint says, holds
+                with anyio.move_on_after(pause):
+                    await self._stopping.wait()
+        finally:
+            await self._ownership.release(epoch)
+
+    async def _work(self, held: Checkpoint, *, to_end: bool) -> None:
+        async with Subscription(self._feed, after=held.position, wanted=self._processes.watched, pace=self._pace) as subscription:
+            self._subscription = subscription
+            while not self._stopping.is_set():
+                due, wait = await self._due()
+                if due:
+                    held = await self._move(held, await self._look_at_all(due))
+                elif to_end and await self._feed.head() <= held.position:
+                    return
+                batch = None
+                with anyio.move_on_after(0 if due else wait):
+                    batch = await anext(subscription, None)
+                if batch is not None:
+                    held = await self._move(held, self._touched(batch.events), position=batch.position)
+                elif self._ownership.is_ageing(held):
+                    held = await self._move(held, ())
+
+    async def _due(self) -> tuple[list[Row], float]:
+        """What is due now, as much as one round of looks takes; and how long the next may be waited for, in seconds."""
+        now = self._clock.now()
+        page = await self._read_model.select(self._id, LOOKS.name, order=("due_at",), limit=4 * self._concurrency)
+        times = [datetime.fromisoformat(str(row["due_at"])) for row in page.rows]
+        due = [row for row, at in zip(page.rows, times, strict=True) if at <= now]
+        soonest = min((at for at in times if at > now), default=now + timedelta(seconds=self._turn))
+        return due, min(self._turn, max((soonest - now).total_seconds(), _SHORTEST_WAIT))
+
+    def _touched(self, events: Sequence[RecordedEvent]) -> list[Change]:
+        changes: dict[str, Change] = {}
+        for recorded in events:
+            touch = self._processes.touch(recorded)
+            if touch is not None and touch.is_over:
+                changes[touch.process_id] = Delete(LOOKS.name, (touch.process_id,))
+            elif touch is not None:
+                changes[touch.process_id] = _row(touch.process_id, recorded.recorded_at + self._patience)
+        return list(changes.values())
+
+    async def _look_at_all(self, rows: Sequence[Row]) -> list[Change]:
+        changes: list[Change] = []
+        limiter = anyio.CapacityLimiter(self._concurrency)
+
+        async def look(row: Row) -> None:
+            async with limiter:
+                changes.append(await self._look(str(row["process_id"]), int(row["failures"] or 0)))
+
+        async with anyio.create_task_group() as tasks:
+            for row in rows:
+                tasks.start_soon(look, row)
+        return changes
+
+    async def _look(self, process_id: str, failures: int) -> Change:
+        try:
+            due_at = await self._processes.look(process_id)
+        except Exception as problem:  # noqa: BLE001  # one process must not stop the others; its row says what it met
+            _log.warning("process_stuck", extra={"process_id": process_id, "failures": failures + 1, "error": describe(problem)})
+            pause = timedelta(seconds=min(self._pace.first_pause * 2.0 ** min(failures, 30), self._pace.longest_pause))
+            return _row(process_id, self._clock.now() + pause, failures=failures + 1, error=describe(problem))
+        return Delete(LOOKS.name, (process_id,)) if due_at is None else _row(process_id, due_at)
+
+    async def _move(self, held: Checkpoint, changes: Sequence[Change], *, position: int | None = None) -> Checkpoint:
+        after = self._ownership.renewed(held)
+        if position is not None:
+            after = attrs.evolve(after, position=position)
+        await self._read_model.commit(self._id, changes, before=held, after=after)
+        return after
+
+
+def _row(process_id: str, due_at: datetime, *, failures: int = 0, error: str | None = None) -> Put:
+    return Put(LOOKS.name, {"process_id": process_id, "due_at": to_text(due_at), "failures": failures, "error": error})
