@@ -20,6 +20,10 @@ COMMANDS = {
     "verify": "Check a file store, and repair what is derived.",
     "backup": "Copy a file store while it is in use.",
     "copy": "Copy a store into another one, of any kind.",
+    "project": "Keep a read model up with a store.",
+    "rebuild": "Build the rows of a projection anew beside the old ones, and change over to them.",
+    "low-stock": "List what is at or below its threshold.",
+    "ledger": "List the movements of a product in a store with the running balance.",
 }
 """Every command with its one sentence, so that help needs to load none."""
 
@@ -35,7 +39,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # click's signature
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"inventory_es.cli.commands.{cmd_name}").command
+        command: click.Command = import_module(f"inventory_es.cli.commands.{cmd_name.replace('-', '_')}").command
         command.help = command.help or COMMANDS[cmd_name]
         return command
 

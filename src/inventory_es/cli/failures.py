@@ -32,6 +32,8 @@ class Failure(NamedTuple):
 def failure(error: BaseException) -> Failure | None:
     """How to end on ``error``; ``None``: let it pass."""
     match error:
+        case BaseExceptionGroup():  # of tasks that ran side by side: the first one brought the others down
+            return failure(error.exceptions[0])
         case SystemExit() | GeneratorExit():
             return None
         case click.exceptions.Exit():

@@ -1,7 +1,8 @@
 """Options that several commands have."""
 
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from functools import wraps
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 import click
 
@@ -57,9 +58,65 @@ url_option: Option = click.option(
 folder_option: Option = click.option(
     "--url", "folder", type=FolderUrl(), required=True, envvar="INVENTORY_ES_URL", show_envvar=True, help="The store, such as file:stock."
 )
+read_model_option: Option = click.option(
+    "--read-model", metavar="FILE", type=click.Path(dir_okay=False), required=True, help="The SQLite file with the rows of projections."
+)
 json_option: Option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs instead of text for people.")
 
 
 def inventory_arguments(function: F) -> F:
     """The arguments PRODUCT and STORE."""
     return click.argument("product", metavar="PRODUCT")(click.argument("store", metavar="STORE")(function))
+
+
+class Source(NamedTuple):
+    """Where a question is answered from.
+
+    Attributes:
+        place: URL of a store, or path of a read model.
+        is_read_model: which of the two.
+    """
+
+    place: str
+    is_read_model: bool
+
+
+def source_options(function: F) -> F:
+    """The options ``--url`` and ``--read-model``, of which one is needed: the argument ``source`` of the command."""
+
+    @wraps(function)
+    def with_source(*args: Any, url: str | None, read_model: str | None, **others: Any) -> Any:
+        if read_model is None and url is None:
+            msg = "give --url to ask the streams, or --read-model to ask the rows of projections"
+            raise click.UsageError(msg)
+        source = Source(read_model, is_read_model=True) if read_model is not None else Source(str(url), is_read_model=False)
+        return function(*args, source=source, **others)
+
+    url = click.option(
+        "--url", type=StoreUrl(), envvar="INVENTORY_ES_URL", show_envvar=True, help="Ask the streams of this store, such as file:stock."
+    )
+    rows = click.option("--read-model", metavar="FILE", type=click.Path(dir_okay=False), help="Ask the rows of projections in this file.")
+    return cast("F", url(rows(with_source)))
+
+
+class ProjectionName(click.ParamType[str]):
+    """The name of a projection that ships."""
+
+    name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The name as given.
+
+        Raises:
+            click.BadParameter: there is none of this name.
+        """
+        from inventory_es.cli.shipped_projections import SHIPPED  # noqa: PLC0415  # only for the commands that need it
+
+        if value not in SHIPPED:
+            self.fail(f"there is no projection {value!r}; there are {', '.join(SHIPPED)}", param, ctx)
+        return str(value)
+
+
+def names_argument(function: F) -> F:
+    """The argument NAME, any number of times; none is all of them."""
+    return click.argument("names", metavar="[NAME]...", nargs=-1, type=ProjectionName())(function)

@@ -7,6 +7,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.table import Column
 from rich.text import Text
 
+from inventory_es.application.projection import ProjectionStatus
 from inventory_es.application.store_copy import CopyProgress
 from inventory_es.cli.replay.progress import ReplayAdvancedEvent
 from inventory_es.cli.terminal import error_console, number
@@ -33,6 +34,18 @@ def copy_bar() -> Generator[Callable[[CopyProgress], None], None, None]:
 
         def advance(advanced: CopyProgress) -> None:
             progress.update(task, description=advanced.phase, completed=advanced.position, total=advanced.end)
+
+        yield advance
+
+
+@contextmanager
+def rebuild_bar() -> Generator[Callable[[ProjectionStatus], None], None, None]:
+    """A bar of a rebuild, while the block runs; gives what moves it."""
+    with _progress() as progress:
+        task = progress.add_task("rebuilding", total=None, what="events")
+
+        def advance(status: ProjectionStatus) -> None:
+            progress.update(task, completed=status.position, total=status.position + status.lag_events)
 
         yield advance
 

@@ -1,11 +1,17 @@
-"""Opening a store to look at it."""
+"""Opening a store, or a read model, to look at it."""
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from inventory_es.adapters.file.operating_system import OperatingSystem
 from inventory_es.adapters.file.store_folder import find_folder
+from inventory_es.adapters.sqlite import open_sqlite_read_model
+from inventory_es.application.active_version import ActiveVersion
 from inventory_es.application.service import InventoryService
-from inventory_es.ports.errors import IncompatibleStoreError
+from inventory_es.cli.shipped_projections import SHIPPED
+from inventory_es.ports import EventFeed
+from inventory_es.ports.errors import IncompatibleStoreError, UnsupportedCapabilityError
 from inventory_es.wiring import open_inventory
 
 
@@ -21,3 +27,44 @@ def open_to_read(url: str) -> InventoryService:
     elif scheme == "sqlite" and not Path(place).exists():
         raise IncompatibleStoreError(store="sqlite store", place=place, problem="there is no such file")
     return open_inventory(url)
+
+
+def check_read_model(path: str) -> None:
+    """Refuse a file that is not there: opening it would make one.
+
+    Raises:
+        IncompatibleStoreError: there is none.
+    """
+    if not Path(path).exists():
+        problem = "there is no such file; 'inventory-es project' makes it"
+        raise IncompatibleStoreError(store="read model", place=path, problem=problem)
+
+
+@asynccontextmanager
+async def open_rows_to_read(path: str, name: str) -> AsyncGenerator[ActiveVersion, None]:
+    """The rows of one projection in a read model that is there, while the block runs.
+
+    Raises:
+        IncompatibleStoreError: there is no such file, or the projection is not in it.
+    """
+    check_read_model(path)
+    async with open_sqlite_read_model(path) as model:
+        active = next((one.projection_id for one in await model.versions(name) if one.is_active), None)
+        if active is None:
+            problem = f"it has no {name}: 'inventory-es project' fills it"
+            raise IncompatibleStoreError(store="read model", place=path, problem=problem)
+        version = ActiveVersion(model, SHIPPED[name](active.version))
+        await version.prepare()
+        yield version
+
+
+def feed_of(inventory: InventoryService) -> EventFeed:
+    """The feed of the store.
+
+    Raises:
+        UnsupportedCapabilityError: it has none.
+    """
+    store = inventory.store
+    if not isinstance(store, EventFeed):
+        raise UnsupportedCapabilityError(store=type(store).__name__, capability="feed", way_out="copy it into a store that has one")
+    return store

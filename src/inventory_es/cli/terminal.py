@@ -43,3 +43,13 @@ def print_json(value: Any) -> None:
 def number(value: float) -> str:
     """A whole number as people read it."""
     return f"{value:,.0f}"
+
+
+def duration(seconds: float) -> str:
+    """A time span as people read it, in its largest unit: 850 ms, 12 s, 3 min, 5 h, 12 d."""
+    if seconds < 1:
+        return f"{1_000 * seconds:.0f} ms"
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:,.0f} {unit}"
+    return f"{seconds:.0f} s"

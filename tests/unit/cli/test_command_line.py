@@ -252,6 +252,7 @@ def test_errors_are_one_line(
         (StoreUnavailableError(store="s", reason="away"), 3),
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "x"), 3),
         (RuntimeError("a\nb"), 70),
+        (BaseExceptionGroup("tasks", [ExceptionGroup("inner", [OrdersError("no")])]), 1),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else str(value),
 )

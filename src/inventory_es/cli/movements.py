@@ -1,0 +1,60 @@
+"""Movements of an inventory, from its stream or from the rows of the projection ``ledger``: the same either way."""
+
+from collections.abc import AsyncGenerator
+from datetime import datetime
+from typing import Any
+
+from inventory_es.application.projection import Envelope
+from inventory_es.application.projections import ledger
+from inventory_es.application.queries import StockQueries
+from inventory_es.application.query_results import MovementRow
+from inventory_es.cli.reading import open_rows_to_read, open_to_read
+from inventory_es.domain.identifiers import InventoryId
+from inventory_es.ports import Put
+
+_PAGE = 1_000
+
+
+async def movements_in_stream(url: str, inventory_id: InventoryId, last: int | None) -> AsyncGenerator[MovementRow, None]:
+    """Oldest first.
+
+    Args:
+        url: of the store.
+        inventory_id: whose.
+        last: how many at most, those at the end; ``None`` for all.
+    """
+    apply = ledger().apply
+    async with open_to_read(url) as inventory:
+        stream = inventory_id.stream
+        version = (await inventory.store.read_stream_backwards(stream, limit=1)).version
+        after = 0 if last is None else max(0, version - last)
+        async for entry in inventory.history(inventory_id.product_id, inventory_id.store_id, after=after):
+            for change in apply(entry.event, Envelope(stream, entry.version, entry.position, entry.recorded_at)):
+                if isinstance(change, Put):
+                    row: dict[str, Any] = dict(change.row)
+                    yield MovementRow(**row | {"recorded_at": datetime.fromisoformat(row["recorded_at"])})
+
+
+async def movements_in_rows(path: str, inventory_id: InventoryId, last: int | None) -> AsyncGenerator[MovementRow, None]:
+    """Oldest first, as far as the projection is.
+
+    Args:
+        path: of the read model.
+        inventory_id: whose.
+        last: how many at most, those at the end; ``None`` for all.
+    """
+    async with open_rows_to_read(path, "ledger") as version:
+        queries = StockQueries({"ledger": version}, patience=0, interval=1)
+        named = (inventory_id.product_id, inventory_id.store_id)
+        if last is not None:
+            page = await queries.ledger(*named, newest_first=True, limit=last)
+            for row in reversed(page.rows):
+                yield row
+            return
+        page = await queries.ledger(*named, limit=_PAGE)
+        while True:
+            for row in page.rows:
+                yield row
+            if page.next_after is None:
+                return
+            page = await queries.ledger(*named, after=page.next_after, limit=_PAGE)

@@ -1,0 +1,117 @@
+"""Running several projections at once, each in the version that readers ask."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+import anyio
+import attrs
+
+from inventory_es.adapters.serialization import JsonEventCodec
+from inventory_es.adapters.system import SystemClock, Uuid7Generator
+from inventory_es.application.projection import OnFailure, ProjectionStatus
+from inventory_es.application.projection_runner import ProjectionRunner
+from inventory_es.application.subscription import Pace
+from inventory_es.cli.shipped_projections import SHIPPED
+from inventory_es.ports import EventFeed, ProjectionId, ReadModel
+from inventory_es.ports.errors import ProjectionNotFoundError, UnavailableError
+
+_PACE = Pace(batch_size=2_000)
+
+
+@attrs.frozen(kw_only=True)
+class Workshop:
+    """Makes runners over one feed and one read model.
+
+    Attributes:
+        feed: of the event store.
+        read_model: where the rows are.
+        on_failure: what becomes of an event that can't be projected.
+        owner: unlike that of any other process.
+    """
+
+    feed: EventFeed
+    read_model: ReadModel
+    on_failure: OnFailure
+    owner: str = attrs.field(factory=lambda: Uuid7Generator().new_id())
+
+    def runner(self, projection_id: ProjectionId) -> ProjectionRunner:
+        """A runner of this version."""
+        return ProjectionRunner(
+            SHIPPED[projection_id.name](projection_id.version),
+            feed=self.feed,
+            read_model=self.read_model,
+            codec=JsonEventCodec(),
+            clock=SystemClock(),
+            owner=self.owner,
+            on_failure=self.on_failure,
+            pace=_PACE,
+        )
+
+    def is_done_elsewhere(self, status: ProjectionStatus) -> bool:
+        """Whether another process has brought this to the end of the feed, and holds it."""
+        return status.owner not in {None, self.owner} and status.lag_events == 0
+
+    async def active(self, name: str) -> ProjectionId:
+        """The version that readers ask; the first one where there is none yet."""
+        versions = await self.read_model.versions(name)
+        return next((one.projection_id for one in versions if one.is_active), ProjectionId(name, 1))
+
+
+class Projecting:
+    """Projections that run until they are told to stop. When readers change over to another version of one, that one is run from then on.
+
+    Args:
+        workshop: makes the runners.
+        names: of the projections.
+    """
+
+    def __init__(self, workshop: Workshop, names: Sequence[str]) -> None:
+        self._workshop = workshop
+        self._names = names
+        self._runners: dict[str, ProjectionRunner] = {}
+        self._seen: dict[str, ProjectionStatus] = {}
+        self._is_stopping = False
+
+    async def run(self, *, to_end: bool) -> None:
+        """Run all of them.
+
+        Args:
+            to_end: end with the feed, instead of following it.
+        """
+        async with anyio.create_task_group() as tasks:
+            for name in self._names:
+                tasks.start_soon(self._keep, name, to_end)
+
+    def stop(self) -> None:
+        """End :meth:`run` after the commits in flight. Twice is fine."""
+        self._is_stopping = True
+        for runner in self._runners.values():
+            runner.stop()
+
+    async def resume(self) -> None:
+        """Take those that an event has stopped out of that state."""
+        for name in self._names:
+            await self._workshop.runner(await self._workshop.active(name)).resume()
+
+    async def look(self, *, to_end: bool = False) -> list[ProjectionStatus]:
+        """How each of them stands, whoever runs it; a version that readers have left is left, too.
+
+        Args:
+            to_end: leave also what another process has brought to the end.
+        """
+        for name, runner in list(self._runners.items()):
+            with suppress(ProjectionNotFoundError, UnavailableError):  # the next version is on its way, or the store comes back
+                status = self._seen[name] = await runner.status()
+                if (to_end and self._workshop.is_done_elsewhere(status)) or status.active != status.projection_id:
+                    runner.stop()
+        return list(self._seen.values())
+
+    async def _keep(self, name: str, to_end: bool) -> None:  # noqa: FBT001  # start_soon passes by position
+        done: ProjectionId | None = None
+        while True:
+            active = await self._workshop.active(name)
+            if self._is_stopping or active == done:
+                return
+            runner = self._runners[name] = self._workshop.runner(active)
+            await (runner.catch_up() if to_end else runner.run())
+            done = active

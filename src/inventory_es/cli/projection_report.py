@@ -1,0 +1,108 @@
+"""What ``project`` shows of its projections: a live table in a terminal, lines of JSON for a program."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import anyio
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+
+from inventory_es.application.projection import ProjectionStatus
+from inventory_es.cli.terminal import console, duration, number, print_json
+
+Look = Callable[[], Awaitable[Sequence[ProjectionStatus]]]
+
+_PAUSE = 0.5
+_STYLES = {"running": "good", "idle": "quiet", "retrying": "bad", "stopped": "bad"}
+
+
+class ProjectionReport:
+    """Tells how projections stand.
+
+    Args:
+        as_json: whether to a program: one object a line, whenever something has changed.
+    """
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        self._console = console()
+        self._told: object = None
+        self._positions: dict[str, int] = {}
+        self._speeds: dict[str, float] = {}
+        self._looked_at = 0.0
+
+    async def follow(self, look: Look) -> None:
+        """Look and tell, again and again, until cancelled. Where nobody watches, only look."""
+        with Live(console=self._console, auto_refresh=False, transient=True) as live:
+            while True:
+                statuses = await look()
+                if self._as_json:
+                    self._print_json(statuses)
+                elif self._console.is_terminal:
+                    self._measure(statuses)
+                    live.update(self._table(statuses, is_live=True), refresh=True)
+                await anyio.sleep(_PAUSE)
+
+    async def end(self, look: Look) -> Sequence[ProjectionStatus]:
+        """Look a last time, and tell."""
+        statuses = await look()
+        if self._as_json:
+            self._print_json(statuses)
+        else:
+            self._speeds.clear()
+            self._console.print(self._table(statuses, is_live=False))
+            for status in statuses:
+                if status.error is not None:
+                    self._console.print(f"[bad]✗[/] {status.projection_id.name}: {escape(status.error)}", soft_wrap=True)
+        return statuses
+
+    def _print_json(self, statuses: Sequence[ProjectionStatus]) -> None:
+        told = [_plain(status) for status in statuses]
+        if told and told != self._told:
+            print_json({"projections": told})
+            self._told = told
+
+    def _measure(self, statuses: Sequence[ProjectionStatus]) -> None:
+        now = anyio.current_time()
+        seconds, self._looked_at = now - self._looked_at, now
+        for status in statuses:
+            name = status.projection_id.name
+            if name in self._positions:
+                self._speeds[name] = (status.position - self._positions[name]) / seconds
+            self._positions[name] = status.position
+
+    def _table(self, statuses: Sequence[ProjectionStatus], *, is_live: bool) -> Table:
+        table = Table(box=None, pad_edge=False, header_style="quiet")
+        table.add_column("projection", no_wrap=True)
+        table.add_column("version", justify="right", style="quiet")
+        table.add_column("state", no_wrap=True, min_width=8)
+        table.add_column("position", justify="right", min_width=9)
+        table.add_column("behind", justify="right", min_width=7)
+        table.add_column("for" if is_live else "", justify="right", min_width=6)
+        table.add_column("events/s" if is_live else "", justify="right", min_width=8)
+        for status in statuses:
+            name = status.projection_id.name
+            table.add_row(
+                name,
+                str(status.projection_id.version),
+                f"[{_STYLES[status.state]}]{status.state}[/]",
+                number(status.position),
+                number(status.lag_events) if status.lag_events else "[good]none[/]",
+                duration(status.lag_seconds) if status.lag_events else "",
+                number(self._speeds.get(name, 0)) if self._speeds.get(name) else "",
+            )
+        return table
+
+
+def _plain(status: ProjectionStatus) -> dict[str, Any]:
+    return {
+        "name": status.projection_id.name,
+        "version": status.projection_id.version,
+        "active_version": status.active.version,
+        "state": status.state,
+        "position": status.position,
+        "lag_events": status.lag_events,
+        "lag_seconds": round(status.lag_seconds, 3),
+        "error": status.error,
+    }
