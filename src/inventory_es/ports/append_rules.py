@@ -31,14 +31,11 @@ def check_append(writes: Sequence[StreamWrite], capabilities: StoreCapabilities,
     """
     if not writes:
         _misuse("an append needs at least one write")
-    total_events = total_bytes = largest = 0
+    sizes: list[int] = []
     for write in writes:
         _check_write(write)
-        total_events += len(write.events)
-        for event in write.events:
-            size = event.size
-            total_bytes += size
-            largest = max(largest, size)
+        sizes += [len(event.data) + len(event.metadata) for event in write.events]
+    total_events = len(sizes)
     if len(writes) > 1 and len({write.stream for write in writes}) < len(writes):
         _misuse("an append has at most one write for a stream: put the events into one write")
     if total_events > 1 and len({event.event_id for write in writes for event in write.events}) < total_events:
@@ -46,8 +43,8 @@ def check_append(writes: Sequence[StreamWrite], capabilities: StoreCapabilities,
     if len(writes) > 1 and not capabilities.multi_stream:
         raise UnsupportedCapabilityError(store=store, capability="multi_stream", way_out="append to one stream at a time")
     _check_maximum("events", total_events, capabilities.max_append_events)
-    _check_maximum("event bytes", largest, capabilities.max_event_bytes)
-    _check_maximum("bytes", total_bytes, capabilities.max_append_bytes)
+    _check_maximum("event bytes", max(sizes), capabilities.max_event_bytes)
+    _check_maximum("bytes", sum(sizes), capabilities.max_append_bytes)
 
 
 def check_stream(stream: object) -> None:
@@ -129,8 +126,9 @@ def _check_write(write: object) -> None:
         _misuse("expected_version must be an int of 0 or more; 0 means that the stream must not exist yet")
     if not write.events:
         _misuse("a write needs at least one event")
-    if not all(isinstance(event, NewEvent) for event in write.events):
-        _misuse("a write holds events of type NewEvent")
+    for event in write.events:
+        if not isinstance(event, NewEvent):
+            _misuse("a write holds events of type NewEvent")
 
 
 def _check_same(write: StreamWrite, recorded: Sequence[RecordedEvent]) -> None:

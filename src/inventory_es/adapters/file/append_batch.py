@@ -1,15 +1,15 @@
 """Deciding appends that share one commit, each on what the ones before it left, as if they ran in order."""
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from uuid import UUID
 from zlib import crc32
 
 import attrs
 
 from inventory_es.adapters.file.hash_slots import event_key, stream_key
-from inventory_es.adapters.file.index import EventPlace, IndexedEvent, StoreIndex
-from inventory_es.adapters.file.stored_form import StoredEvent, encode_event, encode_name, encode_time
+from inventory_es.adapters.file.index import EventPlace, StoreIndex
+from inventory_es.adapters.file.index_table import IndexedEvent
+from inventory_es.adapters.file.stored_form import StoredEvent, encode_event, encode_name
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.append_rules import check_append, check_versions, find_earlier_append
 from inventory_es.ports.capabilities import StoreCapabilities
@@ -30,9 +30,17 @@ CAPABILITIES = StoreCapabilities(
 
 @attrs.define
 class _Stream:
+    """A stream as this batch leaves it.
+
+    Attributes:
+        version: with the batch's events.
+        key: of its text.
+        own: the batch's events, with their version and position, by the number of their id.
+    """
+
     version: int
     key: int
-    name: bytes | None = None
+    own: dict[int, tuple[NewEvent, int, int]] = attrs.field(factory=dict)
 
 
 class AppendBatch:
@@ -56,9 +64,6 @@ class AppendBatch:
         self._index = index
         self._read = read
         self._streams: dict[str, _Stream] = {}
-        self._own: dict[tuple[str, int], tuple[NewEvent, StreamId, int, int]] = {}
-        self._time: datetime | None = None
-        self._encoded_time = b""
         self.position: int = index.end.position
         self.stored: list[bytes] = []
         self.indexed: list[IndexedEvent] = []
@@ -74,20 +79,19 @@ class AppendBatch:
         except (ValueError, AppendTooLargeError, EventIdCollisionError, ConcurrencyError) as refusal:
             return refusal
         for write in writes:
-            self._take_in(write, self._stream(write.stream.text))
+            self._take_in(write)
         return AppendResult(self.position, {write.stream: self._version(write.stream) for write in writes})
 
     def find(self, stream: StreamId, event_ids: Sequence[UUID]) -> Sequence[RecordedEvent]:
         """Those of these ids that the stream holds, by version; of this batch too."""
-        name = stream.text
-        known = self._stream(name)
+        known = self._stream(stream.text)
         if known.version == 0:
             return ()
         found: list[RecordedEvent] = []
         for event_id in event_ids:
-            own = self._own.get((name, event_id.int))
+            own = known.own.get(event_id.int)
             if own is not None:
-                found.append(_recorded(*own))
+                found.append(_recorded(stream, *own))
             elif places := self._index.candidates(event_key(event_id, known.key)):
                 found += [event for event in self._read(places) if event.event_id == event_id and event.stream == stream]
         return sorted(found, key=_version_of) if len(found) > 1 else found
@@ -102,22 +106,22 @@ class AppendBatch:
             stream = self._streams[name] = _Stream(self._index.version(name, key), key)
         return stream
 
-    def _take_in(self, write: StreamWrite, stream: _Stream) -> None:
+    def _take_in(self, write: StreamWrite) -> None:
         text = write.stream.text
-        if stream.name is None:
-            stream.name = encode_name(write.stream)
+        stream = self._stream(text)
+        key, version, position = stream.key, stream.version, self.position
+        name = encode_name(write.stream)
         for event in write.events:
-            stream.version += 1
-            self.position += 1
-            if event.recorded_at is not self._time:
-                self._time, self._encoded_time = event.recorded_at, encode_time(event.recorded_at)
-            stored = encode_event(event, stream.name, stream.version, self.position, self._encoded_time)
+            version += 1
+            position += 1
+            stored = encode_event(event, name, version, position)
             self.stored.append(stored)
-            self.indexed.append(IndexedEvent(text, stream.version, event_key(event.event_id, stream.key), crc32(stored), len(stored)))
-            self._own[text, event.event_id.int] = (event, write.stream, stream.version, self.position)
+            self.indexed.append(IndexedEvent(text, version, event_key(event.event_id, key), crc32(stored), len(stored)))
+            stream.own[event.event_id.int] = event, version, position
+        stream.version, self.position = version, position
 
 
-def _recorded(event: NewEvent, stream: StreamId, version: int, position: int) -> RecordedEvent:
+def _recorded(stream: StreamId, event: NewEvent, version: int, position: int) -> RecordedEvent:
     return RecordedEvent(
         stream, version, position, event.event_id, event.event_type, event.schema_version, event.recorded_at, event.data, event.metadata
     )

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from inventory_es.adapters.file.stored_form import StoredEvent, decode_events, encode_event, encode_name, encode_time
+from inventory_es.adapters.file.stored_form import StoredEvent, decode_events, encode_event, encode_name
 from inventory_es.ports.records import RecordedEvent
 
 MAX_LINE_EVENTS = 1_000
@@ -30,7 +30,7 @@ def encode_published(event: RecordedEvent) -> bytes:
     Raises:
         ValueError: it would come back as another one; above all, data or metadata is not one JSON object without line breaks.
     """
-    stored = encode_event(event, encode_name(event.stream), event.version, event.position, encode_time(event.recorded_at))
+    stored = encode_event(event, encode_name(event.stream), event.version, event.position)
     if b"\n" not in stored:
         try:
             (fields,) = decode_events([stored])

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable, Sequence
 from copy import copy
-from itertools import islice
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
@@ -29,9 +28,9 @@ class _Request:
     """Appends of one caller. Whoever takes the ticket decides: the writer runs it, or the caller has withdrawn it."""
 
     groups: Groups
-    done: anyio.Event = attrs.field(factory=anyio.Event)
-    ticket: list[None] = attrs.field(factory=lambda: [None])
-    outcomes: list[AppendResult | Exception] = attrs.field(factory=list)
+    done: anyio.Event
+    ticket: list[None]
+    outcomes: Sequence[AppendResult | Exception] = ()
     error: Exception | None = None
 
     def take(self) -> bool:
@@ -62,12 +61,12 @@ class CommitWriter:
         self._thread = Thread(target=self._run, name="inventory_es file store writer", daemon=True)
         self._thread.start()
 
-    async def commit(self, groups: Groups) -> list[AppendResult | Exception]:
+    async def commit(self, groups: Groups) -> Sequence[AppendResult | Exception]:
         """Run these appends in the next commit; see :meth:`FileStoreEngine.commit`.
 
         Cancelled before the commit begins, nothing of it runs; after that, its outcome is unknown to the caller.
         """
-        request = _Request(groups)
+        request = _Request(groups, anyio.Event(), [None])
         self._queue.put(request)
         try:
             await request.done.wait()
@@ -117,14 +116,17 @@ class CommitWriter:
 
     def _commit(self, requests: list[_Request]) -> None:
         try:
-            outcomes = iter(self._engine.commit([writes for request in requests for writes in request.groups]))
+            outcomes = self._engine.commit([writes for request in requests for writes in request.groups])
         except Exception as problem:  # noqa: BLE001 - whatever it is belongs to the callers
             for request in requests:
                 request.error = problem if len(requests) == 1 else copy(problem)
         else:
+            at = 0
             for request in requests:
-                request.outcomes = list(islice(outcomes, len(request.groups)))
+                request.outcomes = outcomes[at : at + len(request.groups)]
+                at += len(request.groups)
         self._call_soon(self._deliver, requests)
+        self._engine.settle()
 
     def _deliver(self, requests: list[_Request]) -> None:
         for request in requests:

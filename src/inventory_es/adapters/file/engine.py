@@ -14,8 +14,9 @@ crash it, forget the engine and open another one on what is left.
 
 import os
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from threading import Lock
+from types import TracebackType
 from typing import Self
 from uuid import UUID
 
@@ -52,6 +53,7 @@ class FileStoreEngine:
         self._mutex = Lock()
         self._process = os.getpid()
         self._is_closed = False
+        self._unavailable = _Unavailable(folder.name)
         self._index = StoreIndex(file_system, journal, seed=folder.seed, name=folder.name)
         self._reader = EventReader(journal.segments, name=folder.name)
         people = PeopleFiles(file_system, folder.events, journal, self._stored_after)
@@ -80,7 +82,7 @@ class FileStoreEngine:
             CorruptStoreError: what is stored contradicts itself.
         """
         fs = OperatingSystem() if file_system is None else file_system
-        with _unavailable(f"file store {path}"):
+        with _Unavailable(f"file store {path}"):
             folder = open_folder(fs, path, creation_id=creation_id)
             journal = Journal(
                 fs,
@@ -116,6 +118,11 @@ class FileStoreEngine:
             if batch.stored:
                 self._write(tail, batch)
             return outcomes
+
+    def settle(self) -> None:
+        """Do what the last commit put off; call it once its callers are told. Whatever is called next does it otherwise."""
+        with self._mutex:
+            self._index.settle()
 
     def read_stream(self, stream: StreamId, *, after: int = 0, limit: int) -> StreamPage:
         """See ``EventStore``."""
@@ -216,7 +223,7 @@ class FileStoreEngine:
             Whether nothing is left to do.
         """
         with self._serving():
-            return self._maintenance.tidy(self._journal.tail(), max_events=max_events)
+            return self._maintenance.tidy(max_events=max_events)
 
     def rebuild(self) -> None:
         """Load every table of the index, make those anew that have no good file, and doubt all people's files; closing writes them."""
@@ -260,8 +267,8 @@ class FileStoreEngine:
 
     def _stored_after(self, name: str, version: int, position: int) -> Iterator[bytes]:
         """The stored forms of a stream after a version, up to a position."""
-        with self._mutex:
-            places = self._index.stream(name, after=version, before=self._index.version(name, stream_key(name)) + 1)
+        with self._current() as index:
+            places = index.stream(name, after=version, before=index.version(name, stream_key(name)) + 1)
         while places:
             page = within_a_page(places)
             places = places[len(page) :]
@@ -278,19 +285,22 @@ class FileStoreEngine:
                 self._index.follow(tail)
             yield self._index
 
-    @contextmanager
-    def _serving(self) -> Generator[None, None, None]:
+    def _serving(self) -> AbstractContextManager[None]:
         self.check_usable()
-        with _unavailable(self._folder.name):
-            yield
+        return self._unavailable
 
 
-@contextmanager
-def _unavailable(store: str) -> Generator[None, None, None]:
-    try:
-        yield
-    except OSError as problem:
-        raise StoreUnavailableError(store=store, reason=_reason(problem)) from problem
+class _Unavailable(AbstractContextManager[None]):
+    """Turns what the file system refuses in a block into the port's error."""
+
+    __slots__ = ("_store",)
+
+    def __init__(self, store: str) -> None:
+        self._store = store
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if isinstance(error, OSError):
+            raise StoreUnavailableError(store=self._store, reason=_reason(error)) from error
 
 
 def _reason(problem: BaseException | None) -> str:

@@ -46,7 +46,7 @@ class FileEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue):
         self._is_closing = False
         self._read_ended = anyio.Event()
         self._closed = anyio.Event()
-        self._committed = anyio.Event()
+        self._committed: anyio.Event | None = None
 
     @property
     def capabilities(self) -> StoreCapabilities:
@@ -89,7 +89,7 @@ class FileEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue):
         """See :meth:`EventFeed.wait_for_position`. Commits of this handle wake at once, those of others within 50 ms."""
         with anyio.move_on_after(timeout):
             while True:
-                committed = self._committed
+                committed = self._committed = self._committed or anyio.Event()
                 if await self.head() >= position:
                     return True
                 with anyio.move_on_after(_POLL):
@@ -133,8 +133,9 @@ class FileEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue):
         self._engine.check_usable()
 
     def _wake(self) -> None:
-        self._committed.set()
-        self._committed = anyio.Event()
+        if self._committed is not None:
+            self._committed.set()
+            self._committed = None
 
 
 @asynccontextmanager

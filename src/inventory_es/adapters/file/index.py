@@ -8,15 +8,14 @@ Not safe for several threads: the engine holds its mutex.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from heapq import merge
 from itertools import groupby
 from typing import NamedTuple, NoReturn
-from zlib import crc32
 
-from inventory_es.adapters.file.hash_slots import event_key, stream_key
+from inventory_es.adapters.file.hash_slots import stream_key
 from inventory_es.adapters.file.index_file import SealedTable, load_table, pack_table
-from inventory_es.adapters.file.index_table import GrowingTable, IndexTable, unpack_place
+from inventory_es.adapters.file.index_table import GrowingTable, IndexedEvent, IndexTable, unpack_place
 from inventory_es.adapters.file.journal import Journal
 from inventory_es.adapters.file.journal_line import TRAILER_SIZE, Line, read_trailer
 from inventory_es.adapters.file.journal_state import JournalTail
@@ -50,24 +49,6 @@ def place_of(table: IndexTable, row: int) -> EventPlace:
     return EventPlace(table.segment, *unpack_place(table.places[row]), table.checksums[row])
 
 
-class IndexedEvent(NamedTuple):
-    """What the index must know of an event that was just written.
-
-    Attributes:
-        name: the stream's text.
-        version: in the stream.
-        key: of the event id.
-        checksum: CRC-32 of the stored form.
-        length: of the stored form.
-    """
-
-    name: str
-    version: int
-    key: int
-    checksum: int
-    length: int
-
-
 class StoreIndex:
     """Where everything is, up to :attr:`end`.
 
@@ -84,9 +65,10 @@ class StoreIndex:
         self._seed = seed
         self._name = name
         self._older: list[int] = []
-        self._tables: list[IndexTable] = []
         self.end: JournalTail = journal.start
         self._growing = GrowingTable(1, 1, self.end)
+        self._tables: list[IndexTable] = [self._growing]
+        self._written: tuple[Sequence[IndexedEvent], int] | None = None
 
     def open(self, tail: JournalTail) -> None:
         """Begin with a journal that ends at ``tail``."""
@@ -94,7 +76,7 @@ class StoreIndex:
         start = self._start(tail.segment)
         table = self._load(tail.segment, tail.offset) if tail.offset else None
         if table is not None:
-            self._tables.append(table)
+            self._tables.insert(1, table)
             start = table.end
         self._grow_from(start)
         self.follow(tail)
@@ -110,6 +92,7 @@ class StoreIndex:
         Raises:
             CorruptStoreError: a line is damaged.
         """
+        self.settle()
         if tail == self.end:
             return
         for segment, line in self._journal.lines(self.end, tail):
@@ -119,26 +102,35 @@ class StoreIndex:
             self.end = self._growing.end
 
     def added(self, tail: JournalTail, line_offset: int, events: Sequence[IndexedEvent]) -> None:
-        """Take in a line that this process wrote; ``tail`` is the end after it."""
+        """Take in a line that this process wrote, now or with the next question; ``tail`` is the end after it."""
+        self.settle()
         if tail.segment != self._growing.segment:
             self._grow_from(JournalTail(tail.segment, 0, self.end.checksum, self.end.position))
-        add = self._growing.add
-        offset = line_offset + len(LINE_START)
-        for name, version, key, checksum, length in events:
-            add(name, version, key, checksum, offset, length)
-            offset += length + 1
+        self._written = events, line_offset + len(LINE_START)
         self._growing.end = self.end = tail
+
+    def settle(self) -> None:
+        """Do what :meth:`added` put off, so that nobody waits for it who waits for the commit."""
+        if self._written is not None:
+            self._growing.add(*self._written)
+            self._written = None
 
     def version(self, name: str, key: int) -> int:
         """The version of a stream; 0 if it is not there."""
-        run = self._growing.run(name, key)
-        if run is None:
-            run = next((found for table in self._newest_first() if (found := table.run(name, key)) is not None), None)
-        return 0 if run is None else run.version
+        for table in self._newest_first():
+            run = table.run(name, key)
+            if run is not None:
+                return run.version
+        return 0
 
-    def candidates(self, key: int) -> list[EventPlace]:
+    def candidates(self, key: int) -> Sequence[EventPlace]:
         """Where events stand whose id has this key within its stream: nearly always the one asked for, so look closer."""
-        return [place_of(table, row) for table in self._newest_first() for row in table.rows(key)]
+        places: Sequence[EventPlace] = ()
+        for table in self._newest_first():
+            rows = table.rows(key)
+            if rows:
+                places = [*places, *(place_of(table, row) for row in rows)]
+        return places
 
     def stream(self, name: str, *, after: int, before: int) -> list[EventPlace]:
         """Where the events of a stream stand with versions between these two."""
@@ -173,12 +165,14 @@ class StoreIndex:
 
     def finished(self) -> list[tuple[int, list[IndexTable]]]:
         """The segments that don't grow any more and have no file yet, with their tables."""
-        waiting = {table.segment for table in self._tables if isinstance(table, GrowingTable)} - {self._growing.segment}
+        self.settle()
+        waiting = {table.segment for table in self._tables[1:] if isinstance(table, GrowingTable)} - {self._growing.segment}
         return [(segment, self._of(segment)) for segment in sorted(waiting)]
 
     def current(self) -> list[IndexTable]:
         """The tables of the segment that grows, if its file is worth writing now; otherwise nothing."""
-        tables = [*self._of(self._growing.segment), self._growing]
+        self.settle()
+        tables = self._of(self._growing.segment)
         covered = tables[0].end.offset if isinstance(tables[0], SealedTable) else 0
         return tables if self.end.offset - covered > _CHECKPOINT_BYTES else []
 
@@ -204,25 +198,30 @@ class StoreIndex:
 
     def replace(self, segment: int, table: SealedTable) -> None:
         """Use this table in place of the others of a finished segment."""
-        others = [other for other in self._tables if other.segment != segment]
-        self._tables = sorted([*others, table], key=_first_position)
+        others = [other for other in self._tables if other.segment != segment or other is self._growing]
+        self._tables = sorted([*others, table], key=_first_position, reverse=True)
 
     def _of(self, segment: int) -> list[IndexTable]:
-        return [table for table in self._tables if table.segment == segment]
+        """The tables of a segment, oldest first."""
+        return [table for table in reversed(self._tables) if table.segment == segment]
 
-    def _newest_first(self) -> Iterator[IndexTable]:
-        yield self._growing
-        yield from reversed(self._tables)
-        if self._older:
-            older = [self._load(segment, None) or self._rebuild(segment) for segment in self._older]
-            self._older = []
-            self._tables = [*older, *self._tables]
-            yield from reversed(older)
+    def _newest_first(self) -> Iterable[IndexTable]:
+        self.settle()
+        return self._and_older() if self._older else self._tables
+
+    def _and_older(self) -> Iterator[IndexTable]:
+        """Every table; older ones are loaded when the others were asked in vain."""
+        yield from self._tables
+        older = [self._load(segment, None) or self._rebuild(segment) for segment in reversed(self._older)]
+        self._older = []
+        self._tables = [*self._tables, *older]
+        yield from older
 
     def _grow_from(self, start: JournalTail) -> None:
-        if self._growing.places:
-            self._tables.append(self._growing)
+        if not self._growing.places:
+            del self._tables[0]
         self._growing = GrowingTable(start.segment, start.position + 1, start)
+        self._tables.insert(0, self._growing)
         self.end = start
 
     def _load(self, segment: int, limit: int | None) -> SealedTable | None:
@@ -251,19 +250,16 @@ class StoreIndex:
         return table
 
     def _take_in(self, table: GrowingTable, line: Line) -> None:
-        offset, position = line.offset + len(LINE_START), table.end.position
+        position = table.end.position
         try:
             events = split_line(line.data)
         except ValueError:
             self._refuse(table.segment, line, "a line holds no events")
-        for length, event in events:
+        for _, event in events:
             position += 1
             if event.position != position:
                 self._refuse(table.segment, line, f"position {event.position} stands where {position} belongs")
-            checksum = crc32(line.data[offset - line.offset : offset - line.offset + length])
-            table.add(event.stream, event.version, event_key(event.event_id, table.key(event.stream)), checksum, offset, length)
-            offset += length + 1
-        table.end = JournalTail(table.segment, line.end, line.checksum, position)
+        table.add_line(line, events)
 
     def _start(self, segment: int) -> JournalTail:
         """Where a segment begins."""

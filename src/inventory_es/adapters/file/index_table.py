@@ -6,13 +6,16 @@ A segment that still grows has a :class:`GrowingTable` in memory; one that was w
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
+from zlib import crc32
 
 import attrs
 
-from inventory_es.adapters.file.hash_slots import stream_key
+from inventory_es.adapters.file.hash_slots import event_key, stream_key
+from inventory_es.adapters.file.journal_line import Line
 from inventory_es.adapters.file.journal_state import JournalTail
+from inventory_es.adapters.file.stored_form import LINE_START, StoredFields
 
 LENGTH_BITS = 24
 _LENGTHS = (1 << LENGTH_BITS) - 1
@@ -34,6 +37,24 @@ class StreamRun(NamedTuple):
     def version(self) -> int:
         """Of the last of them."""
         return self.first_version + len(self.rows) - 1
+
+
+class IndexedEvent(NamedTuple):
+    """What the index must know of an event that was just written.
+
+    Attributes:
+        name: the stream's text.
+        version: in the stream.
+        key: of the event id.
+        checksum: CRC-32 of the stored form.
+        length: of the stored form.
+    """
+
+    name: str
+    version: int
+    key: int
+    checksum: int
+    length: int
 
 
 class IndexTable(Protocol):
@@ -114,29 +135,39 @@ class GrowingTable:
     _rows: dict[int, int] = attrs.field(factory=dict, init=False)
     _sorted: list[str] = attrs.field(factory=list, init=False)
 
-    def add(self, name: str, version: int, key: int, checksum: int, offset: int, length: int) -> None:
-        """Take in the next event.
+    def add_line(self, line: Line, events: Sequence[tuple[int, StoredFields]]) -> None:
+        """Take in the next line, given the length and the fields of its events."""
+        indexed: list[IndexedEvent] = []
+        at, position = len(LINE_START), self.end.position
+        for length, event in events:
+            key = event_key(event.event_id, self.key(event.stream))
+            indexed.append(IndexedEvent(event.stream, event.version, key, crc32(line.data[at : at + length]), length))
+            at, position = at + length + 1, event.position
+        self.add(indexed, line.offset + len(LINE_START))
+        self.end = JournalTail(self.segment, line.end, line.checksum, position)
+
+    def add(self, events: Iterable[IndexedEvent], offset: int) -> None:
+        """Take in the events of one line.
 
         Args:
-            name: the stream's text.
-            version: in the stream.
-            key: of the event id.
-            checksum: CRC-32 of the stored form.
-            offset: where its stored form begins in the segment.
-            length: of the stored form.
+            events: in order; there is one byte between two of them.
+            offset: where the stored form of the first begins in the segment.
         """
-        row = len(self.places)
-        self.places.append(offset << LENGTH_BITS | length)
-        self.checksums.append(checksum)
-        self.keys.append(key)
-        run = self._streams.get(name)
-        if run is None:
-            self._streams[name] = _GrowingRun(stream_key(name), version, array("I", (row,)))
-        else:
-            run.rows.append(row)
-        while key in self._rows:
-            key = (key + 1) & _MASK
-        self._rows[key] = row
+        places, streams, by_key = self.places, self._streams, self._rows
+        for row, (name, version, key, checksum, length) in enumerate(events, len(places)):
+            places.append(offset << LENGTH_BITS | length)
+            offset += length + 1
+            self.checksums.append(checksum)
+            self.keys.append(key)
+            run = streams.get(name)
+            if run is None:
+                streams[name] = _GrowingRun(stream_key(name), version, array("I", (row,)))
+            else:
+                run.rows.append(row)
+            free = key
+            while free in by_key:
+                free = (free + 1) & _MASK
+            by_key[free] = row
 
     def take_in(self, other: IndexTable) -> None:
         """Take in a table that begins where this one ends."""

@@ -4,19 +4,17 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Generator, Iterator
 from typing import NamedTuple, Self
-from zlib import crc32
 
 import attrs
 
 from inventory_es.adapters.file.findings import Finding
-from inventory_es.adapters.file.hash_slots import event_key
 from inventory_es.adapters.file.index import SUFFIX
 from inventory_es.adapters.file.index_file import SealedTable, load_table, pack_table
 from inventory_es.adapters.file.index_table import GrowingTable
 from inventory_es.adapters.file.journal_line import Line, read_lines
 from inventory_es.adapters.file.journal_segments import JournalSegments
 from inventory_es.adapters.file.journal_state import JournalTail
-from inventory_es.adapters.file.stored_form import LINE_START, split_line
+from inventory_es.adapters.file.stored_form import split_line
 from inventory_es.ports.file_system import FileSystem
 
 
@@ -105,17 +103,15 @@ class JournalCheck:
             events = split_line(line.data)
         except ValueError:
             return "the line holds no events"
-        offset, position = line.offset + len(LINE_START), self.end.position
-        for length, event in events:
+        position = self.end.position
+        for _, event in events:
             position += 1
             version = self._versions.get(event.stream, 0) + 1
             if (event.position, event.version) != (position, version):
                 return f"position {event.position}, version {event.version} of {event.stream} stand where {position} and {version} belong"
             self._versions[event.stream] = version
-            checksum = crc32(line.data[offset - line.offset : offset - line.offset + length])
-            table.add(event.stream, version, event_key(event.event_id, table.key(event.stream)), checksum, offset, length)
-            offset += length + 1
-        self.end = table.end = JournalTail(table.segment, line.end, line.checksum, position)
+        table.add_line(line, events)
+        self.end = table.end
         return None
 
     def _finding(self, segment: int, problem: str, line: int | None = None, offset: int | None = None) -> Finding:

@@ -7,7 +7,6 @@ from threading import Lock
 from inventory_es.adapters.file.index import StoreIndex
 from inventory_es.adapters.file.index_table import IndexTable
 from inventory_es.adapters.file.journal import Journal
-from inventory_es.adapters.file.journal_state import JournalTail
 from inventory_es.adapters.file.people_files import PeopleFiles
 from inventory_es.ports.errors import CorruptStoreError
 
@@ -53,7 +52,7 @@ class Maintenance:
         """Have all people's files compared."""
         self._people.distrust(self._journal.start)
 
-    def tidy(self, tail: JournalTail, *, max_events: int) -> bool:
+    def tidy(self, *, max_events: int) -> bool:
         """Write what is due; see :meth:`FileStoreEngine.tidy`."""
         with self._mutex:
             finished = self._index.finished()
@@ -61,7 +60,7 @@ class Maintenance:
             if segment not in self._not_written:
                 self._write(segment, tables)
         try:
-            is_done = self._people.catch_up(tail, max_events=max_events)
+            is_done = self._people.catch_up(max_events=max_events)
         except (OSError, CorruptStoreError) as problem:
             if not self._people_failed:
                 _logger.warning("people_files_not_written", extra={"store": self._store, "reason": str(problem)})
@@ -73,13 +72,12 @@ class Maintenance:
     def finish(self) -> None:
         """Write all that is due, and the index file of the current segment, for a quick opening."""
         self._not_written.clear()
-        tail = self._index.end
         try:
-            while not self.tidy(tail, max_events=_CHUNK):
+            while not self.tidy(max_events=_CHUNK):
                 pass
             tables = self._index.current()
             if tables:
-                self._write(tail.segment, tables)
+                self._write(self._index.end.segment, tables)
         finally:
             self._people.close()
 

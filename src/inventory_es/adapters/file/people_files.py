@@ -65,11 +65,10 @@ class PeopleFiles:
         finally:
             self._lock.release()
 
-    def catch_up(self, end: JournalTail, *, max_events: int) -> bool:
-        """Write what is missing up to ``end``.
+    def catch_up(self, *, max_events: int) -> bool:
+        """Write what is missing.
 
         Args:
-            end: a tail of the journal.
             max_events: stop after about so many.
 
         Returns:
@@ -81,6 +80,7 @@ class PeopleFiles:
         if not self._lock.acquire(wait=False):
             return True
         try:
+            end = self._journal.tail()  # under the lock: whoever died here had written no further
             state = read_state(self._lock)
             written, is_sure = (self._journal.start, False) if state is None else (state.tail, not state.dirty)
             if written.position < end.position:

@@ -124,7 +124,7 @@ def encode_name(stream: StreamId) -> bytes:
     return _encode(stream.text)
 
 
-def encode_event(event: NewEvent | RecordedEvent, name: bytes, version: int, position: int, recorded_at: bytes) -> bytes:
+def encode_event(event: NewEvent | RecordedEvent, name: bytes, version: int, position: int) -> bytes:
     """The stored form.
 
     Args:
@@ -132,10 +132,9 @@ def encode_event(event: NewEvent | RecordedEvent, name: bytes, version: int, pos
         name: of its stream, from :func:`encode_name`.
         version: in the stream.
         position: in the store.
-        recorded_at: the event's, from :func:`encode_time`.
     """
     return (
-        b'{"event_id":%b,"event_type":%b,"schema_version":%d,"stream":%b,"version":%d,"position":%d,"recorded_at":"%b","data":%b,"metadata":%b}'
+        b'{"event_id":%b,"event_type":%b,"schema_version":%d,"stream":%b,"version":%d,"position":%d,"recorded_at":%b,"data":%b,"metadata":%b}'
         % (
             _encode(event.event_id),
             _encode(event.event_type),
@@ -143,16 +142,18 @@ def encode_event(event: NewEvent | RecordedEvent, name: bytes, version: int, pos
             name,
             version,
             position,
-            recorded_at,
+            _encode_time(event.recorded_at),
             event.data,
             event.metadata,
         )
     )
 
 
-def encode_time(time: datetime) -> bytes:
-    """UTC, with microseconds and a ``Z``."""
-    return b"%bZ" % time.isoformat(timespec="microseconds")[:26].encode()
+def _encode_time(time: datetime) -> bytes:
+    """UTC, with microseconds and a ``Z``, in quotes. The engine leaves six zeros out, and refuses subclasses."""
+    if time.microsecond and type(time) is datetime:
+        return _encode(time)
+    return b'"%bZ"' % time.isoformat(timespec="microseconds")[:26].encode()
 
 
 def encode_line(stored: Iterable[bytes]) -> bytes:

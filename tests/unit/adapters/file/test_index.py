@@ -9,7 +9,7 @@ import pytest
 
 from inventory_es.adapters.file import FileStoreEngine, hash_slots, index_file, index_table, verify
 from inventory_es.adapters.file.index_file import SealedTable, pack_table
-from inventory_es.adapters.file.index_table import GrowingTable
+from inventory_es.adapters.file.index_table import GrowingTable, IndexedEvent
 from inventory_es.adapters.file.journal import Journal
 from inventory_es.adapters.file.journal_state import JournalTail
 from inventory_es.adapters.file.operating_system import OperatingSystem
@@ -52,7 +52,7 @@ def test_a_clean_stop_spares_the_next_one_most_of_the_current_segment(tmp_path: 
     index = tmp_path / "journal" / f"{FIRST}.idx"
     written = index.read_bytes()
     engine = open_engine(tmp_path)
-    assert [type(table) for table in engine._index._tables] == [SealedTable]
+    assert [type(table) for table in engine._index._tables] == [GrowingTable, SealedTable]
     append(engine, 13, 14)
     engine.close()
     assert index.read_bytes() == written, "little was added: reading it again costs less than writing the file"
@@ -124,7 +124,7 @@ def test_an_index_that_names_the_wrong_event_is_found_out(tmp_path: Path, read: 
     rows = [1, 0, *range(2, len(good.places))]
     for version, row in enumerate(rows, 1):
         place, length = index_table.unpack_place(good.places[row])
-        swapped.add("s-a", version, good.keys[row], good.checksums[row], place, length)
+        swapped.add([IndexedEvent("s-a", version, good.keys[row], good.checksums[row], length)], place)
     seed = find_folder(OperatingSystem(), str(tmp_path)).seed
     (tmp_path / "journal" / f"{FIRST}.idx").write_bytes(pack_table(swapped, seed=seed))
     engine = open_engine(tmp_path)
@@ -138,7 +138,7 @@ def test_streams_whose_keys_collide_are_told_apart(tmp_path: Path, monkeypatch: 
         monkeypatch.setattr(module, "stream_key", lambda _name: 5)
     table = GrowingTable(1, 1, END)
     for row, name in enumerate(("s-a", "s-b", "s-c")):
-        table.add(name, 1, row, 0, row, 1)
+        table.add([IndexedEvent(name, 1, row, 0, 1)], row)
     sealed = SealedTable(memoryview(pack_table(table, seed=1)))
     assert [list(run.rows) for name in ("s-a", "s-b", "s-c") if (run := sealed.run(name, 5)) is not None] == [[0], [1], [2]]
     assert sealed.run("s-d", 5) is None
@@ -147,7 +147,7 @@ def test_streams_whose_keys_collide_are_told_apart(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize("change", [1, -1, 8, 1 << 20])
 def test_a_header_that_does_not_fit_is_refused(tmp_path: Path, change: int) -> None:
     table = GrowingTable(1, 1, END)
-    table.add("s-a", 1, 2, 3, 4, 5)
+    table.add([IndexedEvent("s-a", 1, 2, 3, 5)], 4)
     content = pack_table(table, seed=1)
     fields = list(index_file._HEADER.unpack_from(content))
     fields[7] += change

@@ -9,12 +9,16 @@ from hypothesis import strategies as st
 
 from inventory_es.adapters.file.hash_slots import build_slots, event_key, find_rows, stream_key
 from inventory_es.adapters.file.index_file import SealedTable, load_table, pack_table
-from inventory_es.adapters.file.index_table import GrowingTable, StreamRun, unpack_place
+from inventory_es.adapters.file.index_table import GrowingTable, IndexedEvent, StreamRun, unpack_place
 from inventory_es.adapters.file.journal_state import JournalTail
 from inventory_es.adapters.file.operating_system import OperatingSystem
 
 SEED = 5
 NAMES = ["inventory-a", "inventory-b", "inventory-é", "x-\U0001f98a", "a"]
+
+
+def add(table: GrowingTable, name: str, version: int, key: int, checksum: int, offset: int, length: int) -> None:
+    table.add([IndexedEvent(name, version, key, checksum, length)], offset)
 
 
 def table_of(streams: list[str], *, first: int = 1) -> GrowingTable:
@@ -23,7 +27,7 @@ def table_of(streams: list[str], *, first: int = 1) -> GrowingTable:
     versions: dict[str, int] = {}
     for number, name in enumerate(streams):
         versions[name] = versions.get(name, 3) + 1
-        table.add(name, versions[name], event_key(UUID(int=number), stream_key(name)), 7 * number, 100 * number, 50 + number)
+        add(table, name, versions[name], event_key(UUID(int=number), stream_key(name)), 7 * number, 100 * number, 50 + number)
     return table
 
 
@@ -61,7 +65,7 @@ def test_tables_that_follow_each_other_join(streams: list[str], data: st.DataObj
     versions = {name: 3 + streams[:cut].count(name) for name in NAMES}
     for number, name in enumerate(streams[cut:], cut):
         versions[name] += 1
-        rest.add(name, versions[name], event_key(UUID(int=number), stream_key(name)), 7 * number, 100 * number, 50 + number)
+        add(rest, name, versions[name], event_key(UUID(int=number), stream_key(name)), 7 * number, 100 * number, 50 + number)
     joined = GrowingTable(1, 1, head.end)
     for part in (sealed(head), rest):
         joined.take_in(part)
@@ -71,8 +75,17 @@ def test_tables_that_follow_each_other_join(streams: list[str], data: st.DataObj
 
 def test_places_keep_offset_and_length() -> None:
     table = GrowingTable(1, 1, JournalTail(1, 0, 0, 0))
-    table.add("s", 1, 1, 0, (1 << 40) - 1, (1 << 24) - 1)
+    add(table, "s", 1, 1, 0, (1 << 40) - 1, (1 << 24) - 1)
     assert unpack_place(table.places[0]) == ((1 << 40) - 1, (1 << 24) - 1)
+
+
+def test_the_events_of_a_line_stand_one_byte_apart() -> None:
+    table = GrowingTable(1, 1, JournalTail(1, 0, 0, 0))
+    table.add([IndexedEvent("s", 1, 1, 5, 40), IndexedEvent("t", 1, 2, 6, 50), IndexedEvent("s", 2, 3, 7, 60)], 11)
+    table.add([IndexedEvent("s", 3, 4, 8, 70)], 500)
+    assert [unpack_place(place) for place in table.places] == [(11, 40), (52, 50), (103, 60), (500, 70)]
+    assert list(table.checksums) == [5, 6, 7, 8]
+    assert [(name, run.first_version, list(run.rows)) for name, run in table.runs()] == [("s", 1, [0, 2, 3]), ("t", 1, [1])]
 
 
 def test_a_run_knows_its_last_version() -> None:
@@ -90,7 +103,7 @@ def test_every_row_is_found_by_its_key(keys: list[int]) -> None:
 def test_colliding_keys_are_all_given_by_a_growing_table() -> None:
     table = GrowingTable(1, 1, JournalTail(1, 0, 0, 0))
     for version, key in enumerate([9, 9, 10, 9, (1 << 64) - 1, (1 << 64) - 1], 1):
-        table.add("s", version, key, 0, 0, 1)
+        add(table, "s", version, key, 0, 0, 1)
     joined = GrowingTable(1, 1, JournalTail(1, 0, 0, 0))
     joined.take_in(sealed(table))
     for whole in (table, joined, sealed(joined)):

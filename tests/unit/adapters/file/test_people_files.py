@@ -1,20 +1,22 @@
 """The files for people: the stored lines of each stream, byte for byte, whatever happened in between."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
+from zlib import crc32
 
 import pytest
 
 from inventory_es.adapters.file import maintenance
 from inventory_es.adapters.file.engine import FileStoreEngine
 from inventory_es.adapters.file.file_names import file_name
-from inventory_es.adapters.file.operating_system import OperatingSystem
+from inventory_es.adapters.file.operating_system import OperatingSystem, OperatingSystemLockFile
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import StoreClosedError
+from inventory_es.ports.file_system import FileSystem, LockFile
 from inventory_es.ports.records import NewEvent, StreamWrite
 
 STREAMS = [StreamId("inventory", "85123A", "berlin"), StreamId("inventory", "é", "../x")]
@@ -28,8 +30,8 @@ class Bench:
         self.engines: list[FileStoreEngine] = []
         self.count = 0
 
-    def open(self) -> FileStoreEngine:
-        engine = FileStoreEngine.open(str(self.path), creation_id="1", segment_bytes=2_000)
+    def open(self, file_system: FileSystem | None = None) -> FileStoreEngine:
+        engine = FileStoreEngine.open(str(self.path), creation_id="1", segment_bytes=2_000, file_system=file_system)
         self.engines.append(engine)
         return engine
 
@@ -98,6 +100,47 @@ def test_several_handles_write_each_line_once(bench: Bench) -> None:
         other.tidy(max_events=4)
     one.close()
     other.close()
+    bench.assert_complete()
+
+
+class Interrupted(OperatingSystem):
+    """Something happens right before the lock of the people's files is taken."""
+
+    def __init__(self) -> None:
+        self.happens: list[Callable[[], object]] = []
+
+    def open_lock(self, path: str) -> LockFile:
+        return InterruptedLock(path, self.happens) if path.endswith("/events/.lock") else super().open_lock(path)
+
+
+class InterruptedLock(OperatingSystemLockFile):
+    def __init__(self, path: str, happens: list[Callable[[], object]]) -> None:
+        super().__init__(path)
+        self.happens = happens
+
+    def acquire(self, *, wait: bool = True) -> bool:
+        while self.happens:
+            self.happens.pop()()
+        return super().acquire(wait=wait)
+
+
+def test_lines_that_another_process_wrote_and_died_are_not_written_twice(bench: Bench) -> None:
+    interrupted = Interrupted()
+    one, other = bench.open(interrupted), bench.open()
+    bench.append(one, 4)
+    lock = bench.path / "events" / ".lock"
+
+    def write_and_die() -> None:
+        bench.append(other, 6)
+        body = lock.read_bytes().replace(b'"dirty":0', b'"dirty":1').rpartition(b',"checksum"')[0]
+        assert other.tidy()
+        lock.write_bytes(b'%b,"checksum":"%08x"}\n' % (body, crc32(body)))
+
+    interrupted.happens.append(write_and_die)
+    assert one.tidy()
+    bench.assert_complete()
+    bench.append(one, 2)
+    assert one.tidy()
     bench.assert_complete()
 
 
