@@ -12,7 +12,7 @@ from inventory_es.processes import LineShortage, Orders, OrderStatus
 from tests.integration.command_side import Heap, figures, opened
 from tests.integration.orders_side import ITEMS, TTL, A, B, C, PowerCutError, balances, dying, told
 
-SHORT = (LineShortage(3, 4, 3, "insufficient_stock"),)
+SHORT = (LineShortage(3, "C", "S3", 4, 3, "insufficient_stock"),)
 
 
 @pytest.fixture

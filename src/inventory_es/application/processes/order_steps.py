@@ -207,7 +207,7 @@ class OrderSteps:
         for line in order.lines[refused.line :]:
             available = (await self._inventory.stock(line.product_id, line.store_id)).available
             if available < line.quantity:
-                found.append(LineShortage(line.line, line.quantity, available, InsufficientStockError.code))
+                found.append(_short(line, available, InsufficientStockError.code))
         return tuple(found)
 
 
@@ -247,4 +247,8 @@ def _released(order: OrderReservation) -> OrderEvent:
 
 def _shortage(line: OrderLine, why: RejectionError) -> LineShortage:
     available = why.available if isinstance(why, InsufficientStockError) else None
-    return LineShortage(line.line, line.quantity, available, why.code)
+    return _short(line, available, why.code)
+
+
+def _short(line: OrderLine, available: int | None, code: str) -> LineShortage:
+    return LineShortage(line.line, line.product_id, line.store_id, line.quantity, available, code)

@@ -94,7 +94,9 @@ def _pay(order: OrderReservation, command: AuthorisePayment) -> tuple[OrderEvent
         return ()
     if order.payment_id is not None or order.status not in _PAYABLE:
         _refuse(order, command)
-    return (OrderPaymentAuthorisedEvent(order.order_id, command.payment_id),)
+    paid = OrderPaymentAuthorisedEvent(order.order_id, command.payment_id)
+    has_ended = order.status in _ENDED and order.withdrawn is None
+    return (paid, OrderReleasedEvent(order.order_id, OrderStatus.NEEDS_REFUND)) if has_ended else (paid,)
 
 
 def _ship(order: OrderReservation, command: ShipOrder) -> tuple[OrderEvent, ...]:

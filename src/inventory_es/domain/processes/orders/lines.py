@@ -70,12 +70,16 @@ class LineShortage:
 
     Attributes:
         line: its number.
+        product_id: what.
+        store_id: where.
         requested: units asked for.
         available: units that were free; ``None`` where it was refused for another reason.
         code: of the error that refused it.
     """
 
     line: int
+    product_id: str
+    store_id: str
     requested: int
     available: int | None
     code: str

@@ -47,8 +47,10 @@ TRANSITIONS: Mapping[tuple[S, type[Any]], tuple[S, ...]] = MappingProxyType(
         (S.FIRM, OrderNeedsAttentionEvent): (S.NEEDS_ATTENTION,),
         (S.NEEDS_ATTENTION, OrderWithdrawnEvent): (S.NEEDS_ATTENTION,),
         (S.NEEDS_ATTENTION, OrderReleasedEvent): (S.CANCELLED,),
-        (S.REJECTED, OrderPaymentAuthorisedEvent): (S.NEEDS_REFUND,),
-        (S.CANCELLED, OrderPaymentAuthorisedEvent): (S.NEEDS_REFUND,),
+        (S.REJECTED, OrderPaymentAuthorisedEvent): (S.REJECTED,),
+        (S.REJECTED, OrderReleasedEvent): (S.NEEDS_REFUND,),
+        (S.CANCELLED, OrderPaymentAuthorisedEvent): (S.CANCELLED,),
+        (S.CANCELLED, OrderReleasedEvent): (S.NEEDS_REFUND,),
         (S.NEEDS_REFUND, OrderReleasedEvent): (S.CANCELLED,),
     }
 )
