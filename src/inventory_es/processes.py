@@ -1,5 +1,6 @@
 """Processes over many inventories: orders that are held, paid, shipped and taken back as a whole."""
 
+from inventory_es.application.processes.order_queries import OrderQueries, OrderRow, ShortageRow, open_order_queries
 from inventory_es.application.processes.orders import OrderOutcome, Orders
 from inventory_es.application.processes.process_runner import Processes, ProcessRunner, Touch
 from inventory_es.domain.processes.orders.commands import (
@@ -46,9 +47,11 @@ __all__ = [
     "OrderOutcome",
     "OrderPaymentAuthorisedEvent",
     "OrderPlacedEvent",
+    "OrderQueries",
     "OrderReleasedEvent",
     "OrderRenewedEvent",
     "OrderReservation",
+    "OrderRow",
     "OrderShipmentCommittedEvent",
     "OrderShippedEvent",
     "OrderStatus",
@@ -61,5 +64,7 @@ __all__ = [
     "ResolveOrder",
     "ShipOrder",
     "Shipment",
+    "ShortageRow",
     "Touch",
+    "open_order_queries",
 ]

@@ -1,25 +1,15 @@
 """Questions to the read models of the shipped projections: typed, paged, and as fresh as the asker wants."""
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Any, TypeVar
+from collections.abc import Sequence
 
-import anyio
-
-from inventory_es.application.active_version import ActiveVersion
 from inventory_es.application.projection import Projection
 from inventory_es.application.projections.ledger import MOVEMENTS, ledger
 from inventory_es.application.projections.low_stock import LOW, low_stock
 from inventory_es.application.projections.open_reservations import RESERVATIONS, open_reservations
 from inventory_es.application.projections.stock_levels import LEVELS, stock_levels
 from inventory_es.application.query_results import LowStockRow, MovementRow, Place, QueryPage, ReservationRow, StockRow
-from inventory_es.ports import ReadModel, Row, Table
-from inventory_es.ports.errors import ReadModelBehindError
-from inventory_es.ports.read_model import place_of
-
-T = TypeVar("T")
-
-_INSTANTS = ("recorded_at", "since", "reserved_at", "expires_at")
+from inventory_es.application.questions import Questions, open_questions
+from inventory_es.ports import ReadModel, Row
 
 
 class StockQueries:
@@ -33,15 +23,11 @@ class StockQueries:
     - ``ValueError``: a limit below 1.
 
     Args:
-        versions: which version of each projection is asked, by name.
-        patience: the longest wait for a position, in seconds.
-        interval: between two looks at the checkpoint, in seconds.
+        questions: to the shipped projections.
     """
 
-    def __init__(self, versions: Mapping[str, ActiveVersion], *, patience: float, interval: float) -> None:
-        self._versions = versions
-        self._patience = patience
-        self._interval = interval
+    def __init__(self, questions: Questions) -> None:
+        self._ask = questions.ask
 
     async def stock(self, product_id: str, store_id: str, *, wait_for_position: int = 0) -> StockRow | None:
         """The balance of one inventory; ``None`` where nothing has happened yet."""
@@ -91,36 +77,6 @@ class StockQueries:
             "open_reservations", RESERVATIONS, ReservationRow, where, limit, wait_for_position, order=("reserved_at",), after=after
         )
 
-    async def _ask(
-        self,
-        name: str,
-        table: Table,
-        kind: type[T],
-        where: Row,
-        limit: int,
-        wait_for_position: int,
-        *,
-        order: Sequence[str] = (),
-        after: Place | None = None,
-        descending: bool = False,
-    ) -> QueryPage[T]:
-        version = self._versions[name]
-        if wait_for_position:
-            await self._wait(name, wait_for_position)
-        page = await version.select(table.name, where=where, order=order, after=after, descending=descending, limit=limit)
-        rows = tuple(kind(**_values(row)) for row in page.rows)
-        return QueryPage(rows, page.checkpoint, None if page.is_end else place_of(table, order, page.rows[-1]))
-
-    async def _wait(self, name: str, position: int) -> None:
-        version = self._versions[name]
-        seen = await version.checkpoint()
-        with anyio.move_on_after(self._patience):
-            while seen.position < position:
-                await anyio.sleep(self._interval)
-                seen = await version.checkpoint()
-        if seen.position < position:
-            raise ReadModelBehindError(projection=name, position=position, actual_position=seen.position, error=seen.error)
-
 
 async def open_queries(
     read_model: ReadModel,
@@ -144,20 +100,10 @@ async def open_queries(
         ReadModelUnavailableError: the read model is away.
         ValueError: ``patience`` or ``interval`` out of range.
     """
-    if not patience >= 0 or not interval > 0:
-        msg = "patience must be 0 or more seconds, interval above 0"
-        raise ValueError(msg)
     shipped = (stock_levels(), open_reservations(), ledger(), low_stock(_no_threshold))
     asked = {projection.projection_id.name: projection for projection in (*shipped, *(projections or ()))}
-    versions = {name: ActiveVersion(read_model, projection) for name, projection in asked.items()}
-    for version in versions.values():
-        await version.prepare()
-    return StockQueries(versions, patience=patience, interval=interval)
+    return StockQueries(await open_questions(read_model, tuple(asked.values()), patience=patience, interval=interval))
 
 
 def _no_threshold(_product_id: str) -> int:
     return 0
-
-
-def _values(row: Row) -> dict[str, Any]:
-    return {name: datetime.fromisoformat(value) if name in _INSTANTS and isinstance(value, str) else value for name, value in row.items()}

@@ -8,6 +8,7 @@ from inventory_es.application.projection import Envelope
 from inventory_es.application.projections import ledger
 from inventory_es.application.queries import StockQueries
 from inventory_es.application.query_results import MovementRow
+from inventory_es.application.questions import Questions
 from inventory_es.cli.reading import open_rows_to_read, open_to_read
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.ports import Put
@@ -44,7 +45,7 @@ async def movements_in_rows(path: str, inventory_id: InventoryId, last: int | No
         last: how many at most, those at the end; ``None`` for all.
     """
     async with open_rows_to_read(path, "ledger") as version:
-        queries = StockQueries({"ledger": version}, patience=0, interval=1)
+        queries = StockQueries(Questions({"ledger": version}, patience=0, interval=1))
         named = (inventory_id.product_id, inventory_id.store_id)
         if last is not None:
             page = await queries.ledger(*named, newest_first=True, limit=last)

@@ -3,6 +3,7 @@
 from inventory_es.application.projections.ledger import ledger
 from inventory_es.application.projections.low_stock import low_stock
 from inventory_es.application.projections.open_reservations import open_reservations
+from inventory_es.application.projections.orders import orders
 from inventory_es.application.projections.stock_levels import stock_levels
 
-__all__ = ["ledger", "low_stock", "open_reservations", "stock_levels"]
+__all__ = ["ledger", "low_stock", "open_reservations", "orders", "stock_levels"]

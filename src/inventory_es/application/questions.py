@@ -1,0 +1,91 @@
+"""Asking the read models of projections: rows as typed values, page by page, as fresh as the asker wants."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+
+import anyio
+
+from inventory_es.application.active_version import ActiveVersion
+from inventory_es.application.projection import Projection
+from inventory_es.application.query_results import Place, QueryPage
+from inventory_es.ports import ReadModel, Row, Table
+from inventory_es.ports.errors import ReadModelBehindError
+from inventory_es.ports.read_model import place_of
+
+T = TypeVar("T")
+
+_INSTANTS = ("recorded_at", "since", "placed_at", "reserved_at", "expires_at")
+
+
+class Questions:
+    """What the typed queries ask by. Opened by :func:`open_questions`.
+
+    Args:
+        versions: which version of each projection is asked, by name.
+        patience: the longest wait for a position, in seconds.
+        interval: between two looks at the checkpoint, in seconds.
+    """
+
+    def __init__(self, versions: Mapping[str, ActiveVersion], *, patience: float, interval: float) -> None:
+        self._versions = versions
+        self._patience = patience
+        self._interval = interval
+
+    async def ask(
+        self,
+        name: str,
+        table: Table,
+        kind: type[T],
+        where: Row,
+        limit: int,
+        wait_for_position: int,
+        *,
+        order: Sequence[str] = (),
+        after: Place | None = None,
+        descending: bool = False,
+    ) -> QueryPage[T]:
+        """Rows of one table of the projection of this name, each as a ``kind``.
+
+        Raises:
+            ReadModelBehindError: the position did not arrive in time.
+            ReadModelUnavailableError: the read model is away.
+            ValueError: a limit below 1.
+        """
+        version = self._versions[name]
+        if wait_for_position:
+            await self._wait(name, wait_for_position)
+        page = await version.select(table.name, where=where, order=order, after=after, descending=descending, limit=limit)
+        rows = tuple(kind(**_values(row)) for row in page.rows)
+        return QueryPage(rows, page.checkpoint, None if page.is_end else place_of(table, order, page.rows[-1]))
+
+    async def _wait(self, name: str, position: int) -> None:
+        version = self._versions[name]
+        seen = await version.checkpoint()
+        with anyio.move_on_after(self._patience):
+            while seen.position < position:
+                await anyio.sleep(self._interval)
+                seen = await version.checkpoint()
+        if seen.position < position:
+            raise ReadModelBehindError(projection=name, position=position, actual_position=seen.position, error=seen.error)
+
+
+async def open_questions(read_model: ReadModel, projections: Sequence[Projection], *, patience: float, interval: float) -> Questions:
+    """Find the active version of each projection, and make its tables where they are not there yet.
+
+    Raises:
+        IncompatibleStoreError: a version of a projection has other tables, or the active one is older and has.
+        ReadModelUnavailableError: the read model is away.
+        ValueError: ``patience`` or ``interval`` out of range.
+    """
+    if not patience >= 0 or not interval > 0:
+        msg = "patience must be 0 or more seconds, interval above 0"
+        raise ValueError(msg)
+    versions = {one.projection_id.name: ActiveVersion(read_model, one) for one in projections}
+    for version in versions.values():
+        await version.prepare()
+    return Questions(versions, patience=patience, interval=interval)
+
+
+def _values(row: Row) -> dict[str, Any]:
+    return {name: datetime.fromisoformat(value) if name in _INSTANTS and isinstance(value, str) else value for name, value in row.items()}
