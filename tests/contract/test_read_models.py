@@ -11,7 +11,7 @@ import pytest
 
 from inventory_es.adapters.memory import MemoryReadModel
 from inventory_es.adapters.sqlite import open_sqlite_event_store, open_sqlite_read_model
-from inventory_es.ports import Change, Checkpoint, Delete, Patch, ProjectionId, Put, ReadModel, Table
+from inventory_es.ports import Add, Change, Checkpoint, Delete, Patch, ProjectionId, Put, ReadModel, Table
 from inventory_es.ports.errors import CheckpointConflictError, IncompatibleStoreError, ProjectionNotFoundError, StoreClosedError
 from inventory_es.ports.read_model import place_of
 
@@ -71,6 +71,31 @@ def test_rows_and_checkpoint_move_together(run: Run) -> None:
         )
         assert [row["note"] for row in (await model.select(ID, "levels", where={"units": 5}, limit=5)).rows] == ["twice"]
         assert await units(model) == [5]
+
+    run(body)
+
+
+def test_numbers_are_added_to_and_rows_made_where_there_are_none(run: Run) -> None:
+    async def body(model: ReadModel) -> None:
+        await commit(
+            model, put("a", "x", 1), Add("levels", ("a", "x"), {"units": 2}), Add("levels", ("b", "x"), {"units": -4}, {"note": "new"})
+        )
+        await commit(model, Add("levels", ("b", "x"), {"units": 1}), Add("levels", ("b", "y"), {}), Add("levels", ("b", "y"), {"units": 3}))
+        found = (await model.select(ID, "levels", limit=9)).rows
+        assert [(row["product"], row["store"], row["units"], row["note"]) for row in found] == [
+            ("a", "x", 3, None),
+            ("b", "x", -3, "new"),
+            ("b", "y", 3, None),
+        ]
+        most = 2**63 - 1
+        for first, second in (
+            (put("b", "x", most), Add("levels", ("b", "x"), {"units": 1})),
+            (Add("levels", ("b", "x"), {"units": most}),) * 2,
+        ):
+            before = await model.checkpoint(ID)
+            with pytest.raises(ValueError, match="64 bits"):
+                await model.commit(ID, [put("c", "x", 1), first, second], before=before, after=before)
+        assert await units(model) == [3, -3, 3]
 
     run(body)
 
@@ -202,6 +227,18 @@ def test_misuse_is_refused_and_changes_nothing(run: Run) -> None:
             Patch("levels", ("a", "x"), {"store": "y"}),
             Patch("levels", ("a", "x"), {"colour": "red"}),
             Delete("levels", ("a",)),
+            Delete("levels", ("a", 1)),
+            Put("levels", {"product": "a", "store": "x", "units": 2**63, "note": None}),
+            Put("levels", {"product": "a", "store": "x", "units": "2", "note": None}),
+            Put("levels", {"note": None, "product": None, "store": "x", "units": 1}),
+            Put("levels", {"product": None, "store": "x", "units": 1, "note": None}),
+            Patch("levels", ("a", "x"), {"units": -(2**63) - 1}),
+            Patch("levels", ("a", "x"), {"units": True}),
+            Add("levels", ("a", "x"), {"units": 1}, {"units": 2}),
+            Add("levels", ("a", "x"), {"note": 1}),
+            Add("levels", ("a", "x"), {"units": 1.5}),  # type: ignore[dict-item]  # the mistake under test
+            Add("levels", ("a", "x"), {"units": 1}, {"store": "y"}),
+            Add("levels", ("a", "x"), {"units": 2**63 - 1}),
         ]
         for change in wrong:
             with pytest.raises(ValueError, match="table"):

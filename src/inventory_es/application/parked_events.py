@@ -42,7 +42,8 @@ class ParkedEvents:
             How many there were.
 
         Raises:
-            Exception: whatever the projection raises for the first that fails again; nothing was changed.
+            Exception: whatever the projection raises for the first that fails again, or the read model for its changes; nothing was
+                changed.
             CheckpointConflictError: another runner took over meanwhile; nothing was changed.
         """
         return await self._settle(stream, is_applied=True)
@@ -68,7 +69,7 @@ class ParkedEvents:
                 position = int(row["position"] or 0)
                 if is_applied:
                     (recorded,) = (await self.feed.read_all(after=position - 1, limit=1)).events
-                    changes += self.projector.changes_of(recorded, is_checked=True)
+                    changes += self.projector.changes_of(recorded)
                 changes.append(Delete(PARKED.name, (position,)))
             await self.ownership.read_model.commit(self.ownership.projection_id, changes, before=held, after=self.ownership.renewed(held))
         finally:

@@ -1,16 +1,16 @@
 """From a batch of the feed to one commit: the changes of its events, what is parked, and where a failure is."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 
 import attrs
 
-from inventory_es.application.projection import PARKED, Envelope, OnFailure, Projection
+from inventory_es.application.projection import PARKED, OnFailure, Projection
 from inventory_es.application.subscription import EventBatch
 from inventory_es.domain.errors import InventoryError
-from inventory_es.ports import Change, Checkpoint, EventCodec, Put, RecordedEvent
+from inventory_es.ports import Change, EventCodec, Put, RecordedEvent
 from inventory_es.ports.read_model import to_text
-from inventory_es.ports.row_rules import check_commit
 
 _BEHIND = "waits behind an earlier event of its stream"
 
@@ -48,37 +48,52 @@ class Projector:
     codec: EventCodec
     on_failure: OnFailure
 
-    def changes_of(self, recorded: RecordedEvent, *, is_checked: bool = False) -> list[Change]:
+    def changes_of(self, recorded: RecordedEvent) -> list[Change]:
         """The changes of one event.
 
         Raises:
-            Exception: whatever the projection raises; ``EventDecodeError``; ``ValueError`` where changes are checked and fit no table.
+            Exception: whatever the projection raises; ``EventDecodeError``.
         """
-        envelope = Envelope(recorded.stream, recorded.version, recorded.position, recorded.recorded_at)
-        changes = list(self.projection.apply(self.codec.decode(recorded), envelope))
-        if is_checked:
-            check_commit({table.name: table for table in self.projection.tables}, changes, Checkpoint(), Checkpoint())
-        return changes
+        return list(self.projection.apply(self.codec.decode(recorded), recorded))
 
-    def step(self, batch: EventBatch, after: int, parked: frozenset[str], now: datetime, *, is_checked: bool = False) -> Step:
-        """What to commit for a batch that begins after this position, with these streams parked."""
+    def step(self, batch: EventBatch, after: int, parked: frozenset[str], now: datetime, *, refused: Exception | None = None) -> Step:
+        """What to commit for a batch that begins after this position.
+
+        Args:
+            batch: what to deal with.
+            after: where the rows are.
+            parked: streams that have parked events.
+            now: the time, for events that are parked.
+            refused: why the read model did not take the changes of the only event of the batch.
+        """
+        if self.projection.newest_only and batch.events and not parked and refused is None:
+            newest = {recorded.stream.text: recorded for recorded in batch.events}
+            with suppress(Exception):  # whose it is comes out below, event by event
+                only = [change for recorded in newest.values() for change in self.changes_of(recorded)]
+                return Step(only, batch.position, batch.events[-1].recorded_at, None, parked)
         changes: list[Change] = []
-        done, recorded_at = after, None
+        apply, decode = self.projection.apply, self.codec.decode
+        done: RecordedEvent | None = None
         for recorded in batch.events:
-            problem = _BEHIND if recorded.stream.text in parked else None
+            problem = _BEHIND if parked and recorded.stream.text in parked else None
             if problem is None:
+                count = len(changes)
                 try:
-                    changes += self.changes_of(recorded, is_checked=is_checked)
+                    changes += apply(decode(recorded), recorded)
                 except Exception as error:  # noqa: BLE001  # what a host's function raises is what the policy is about
-                    problem = describe(error)
+                    refused = error
+                if refused is not None:
+                    del changes[count:]
+                    problem, refused = describe(refused), None
             if problem is not None and self.on_failure != "park" and problem != _BEHIND:
                 place = f"event {recorded.version} of stream {recorded.stream} at position {recorded.position}"
-                return Step(changes, done, recorded_at, f"{place} ({recorded.event_type}): {problem}", parked)
+                position, recorded_at = (after, None) if done is None else (done.position, done.recorded_at)
+                return Step(changes, position, recorded_at, f"{place} ({recorded.event_type}): {problem}", parked)
             if problem is not None:
                 parked |= {recorded.stream.text}
                 changes.append(_park(recorded, problem, now))
-            done, recorded_at = recorded.position, recorded.recorded_at
-        return Step(changes, batch.position, recorded_at, None, parked)
+            done = recorded
+        return Step(changes, batch.position, None if done is None else done.recorded_at, None, parked)
 
 
 def describe(error: Exception) -> str:

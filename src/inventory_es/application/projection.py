@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import attrs
 
@@ -23,9 +23,33 @@ PARKED = Table(
 """The dead letters of a projection: one more table, made by whoever runs it."""
 
 
+class Envelope(Protocol):
+    """What a projection may know of an event besides the event: its place. Every recorded event is one."""
+
+    @property
+    def stream(self) -> StreamId:
+        """The event's stream."""
+        ...
+
+    @property
+    def version(self) -> int:
+        """Its place there, starting at 1."""
+        ...
+
+    @property
+    def position(self) -> int:
+        """Its place in the store."""
+        ...
+
+    @property
+    def recorded_at(self) -> datetime:
+        """When it happened, UTC."""
+        ...
+
+
 @attrs.frozen
-class Envelope:
-    """What a projection may know of an event besides the event.
+class EventEnvelope:
+    """An :class:`Envelope` without its event, to ask a projection by hand.
 
     Attributes:
         stream: the event's stream.
@@ -49,6 +73,8 @@ class Projection:
         tables: its tables; none is called ``parked``.
         apply: from a decoded event and its envelope to changes. Pure: the same arguments give the same changes, and nothing else happens.
         wanted: which events it is asked about.
+        newest_only: whether rows depend on the newest event of a stream alone, as they may where events carry balances: of several
+            events of a stream in one batch it is then asked about the last.
 
     Raises:
         ValueError: a table called ``parked``.
@@ -58,6 +84,7 @@ class Projection:
     tables: tuple[Table, ...] = attrs.field()
     apply: Callable[[Any, Envelope], Iterable[Change]]
     wanted: EventFilter = attrs.field(factory=EventFilter)
+    newest_only: bool = False
 
     @tables.validator
     def _check_tables(self, _field: object, tables: tuple[Table, ...]) -> None:

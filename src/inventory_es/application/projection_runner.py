@@ -205,12 +205,23 @@ class ProjectionRunner:
 
     async def _commit(self, batch: EventBatch, held: Checkpoint) -> Checkpoint:
         try:
-            return await self._apply(batch, held, is_checked=False)
-        except ValueError:  # changes that fit no table: find out whose they are
-            return await self._apply(batch, held, is_checked=True)
+            return await self._apply(batch, held)
+        except ValueError:  # changes that the read model does not take: find out whose they are
+            return await self._commit_singly(batch, held)
 
-    async def _apply(self, batch: EventBatch, held: Checkpoint, *, is_checked: bool) -> Checkpoint:
-        step = self._projector.step(batch, held.position, self._parked, self._clock.now(), is_checked=is_checked)
+    async def _commit_singly(self, batch: EventBatch, held: Checkpoint) -> Checkpoint:
+        for recorded in batch.events:
+            single = EventBatch((recorded,), recorded.position, is_end=False)
+            try:
+                held = await self._apply(single, held)
+            except ValueError as problem:
+                held = await self._apply(single, held, refused=problem)
+            if held.error is not None:
+                return held
+        return await self._apply(attrs.evolve(batch, events=()), held)
+
+    async def _apply(self, batch: EventBatch, held: Checkpoint, *, refused: Exception | None = None) -> Checkpoint:
+        step = self._projector.step(batch, held.position, self._parked, self._clock.now(), refused=refused)
         recorded_at = step.recorded_at or held.recorded_at
         after = attrs.evolve(self._ownership.renewed(held), position=step.position, recorded_at=recorded_at, error=step.error)
         if step.error is not None and self._on_failure == "stop":

@@ -56,7 +56,7 @@ class Pace:
         longest_pause: what the pauses grow to.
     """
 
-    batch_size: int = attrs.field(default=500, validator=attrs.validators.ge(1))
+    batch_size: int = attrs.field(default=1_000, validator=attrs.validators.ge(1))
     longest_wait: float = attrs.field(default=5.0, validator=attrs.validators.gt(0))
     first_pause: float = attrs.field(default=0.1, validator=attrs.validators.gt(0))
     longest_pause: float = attrs.field(default=30.0, validator=attrs.validators.gt(0))

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 from datetime import datetime
 from typing import Any
 
-from inventory_es.application.projection import Envelope
+from inventory_es.application.projection import EventEnvelope
 from inventory_es.application.projections import ledger
 from inventory_es.application.queries import StockQueries
 from inventory_es.application.query_results import MovementRow
@@ -30,7 +30,7 @@ async def movements_in_stream(url: str, inventory_id: InventoryId, last: int | N
         version = (await inventory.store.read_stream_backwards(stream, limit=1)).version
         after = 0 if last is None else max(0, version - last)
         async for entry in inventory.history(inventory_id.product_id, inventory_id.store_id, after=after):
-            for change in apply(entry.event, Envelope(stream, entry.version, entry.position, entry.recorded_at)):
+            for change in apply(entry.event, EventEnvelope(stream, entry.version, entry.position, entry.recorded_at)):
                 if isinstance(change, Put):
                     row: dict[str, Any] = dict(change.row)
                     yield MovementRow(**row | {"recorded_at": datetime.fromisoformat(row["recorded_at"])})

@@ -9,6 +9,7 @@ from inventory_es.ports.event_store import EventFeed, EventStore, GroupCommit, S
 from inventory_es.ports.file_system import File, FileSystem, LockFile, OpenMode
 from inventory_es.ports.metadata import EventMetadata
 from inventory_es.ports.read_model import (
+    Add,
     Change,
     Checkpoint,
     Delete,
@@ -34,6 +35,7 @@ from inventory_es.ports.records import (
 from inventory_es.ports.snapshot_store import Snapshot, SnapshotStore
 
 __all__ = [
+    "Add",
     "AppendResult",
     "BusCapabilities",
     "BusSubscription",

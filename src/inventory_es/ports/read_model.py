@@ -5,9 +5,10 @@ from datetime import datetime
 from typing import Protocol, runtime_checkable
 
 import attrs
+from msgspec import to_builtins as _iso
 
 Value = str | int | None
-"""What a column holds. Instants are ISO 8601 texts in UTC with microseconds, so that they sort as time does."""
+"""What a column holds; an int is one of 64 bits. Instants are ISO 8601 texts in UTC with microseconds, so that they sort as time does."""
 
 Row = Mapping[str, Value]
 """One row: every column by name."""
@@ -84,7 +85,24 @@ class Delete:
     key: tuple[Value, ...]
 
 
-Change = Put | Patch | Delete
+@attrs.frozen
+class Add:
+    """Add to numbers of the row with this key, and set other columns of it; where there is none, it is made.
+
+    Attributes:
+        table: which.
+        key: of the row.
+        amounts: what is added, by column; a number that is not there yet, or ``None``, counts as 0.
+        row: what is set; in a new row the columns that are named nowhere hold ``None``.
+    """
+
+    table: str
+    key: tuple[Value, ...]
+    amounts: Mapping[str, int]
+    row: Row = attrs.field(factory=dict[str, Value])
+
+
+Change = Put | Patch | Delete | Add
 """One change of rows."""
 
 
@@ -176,7 +194,8 @@ class ReadModel(Protocol):
         Raises:
             CheckpointConflictError: the checkpoint is not ``before``: somebody else moved it. Nothing was changed.
             ReadModelUnavailableError: perhaps changed. Read the checkpoint to find out: it tells.
-            ValueError: ``after`` has a lower position or epoch than ``before``. Nothing was changed.
+            ValueError: ``after`` has a lower position or epoch than ``before``, or a change does not fit its table, or would take a number
+                beyond 64 bits. Nothing was changed.
         """
         ...
 
@@ -234,8 +253,9 @@ class ReadModel(Protocol):
 
 
 def to_text(at: datetime) -> str:
-    """An instant as a column holds it; ``datetime.fromisoformat`` reads it back."""
-    return at.isoformat(timespec="microseconds")
+    """An instant in UTC as a column holds it; ``datetime.fromisoformat`` reads it back."""
+    text: str = _iso(at)  # ten times as fast as datetime.isoformat, and without microseconds where there are none
+    return text if at.microsecond else f"{text[:-1]}.000000Z"
 
 
 def order_of(table: Table, order: Sequence[str]) -> tuple[str, ...]:

@@ -1,9 +1,15 @@
 """What every read model refuses before it does anything: questions and changes that fit no table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
+from struct import Struct
+from struct import error as StructError  # noqa: N812  # a class, for all its name
+from typing import Any
 
 from inventory_es.ports.errors import CheckpointConflictError
-from inventory_es.ports.read_model import Change, Checkpoint, Delete, Patch, ProjectionId, Put, Row, Table, Value, order_of
+from inventory_es.ports.read_model import Add, Change, Checkpoint, Delete, ProjectionId, Put, Row, Table, Value, order_of
+
+_BOUND = 2**63
 
 
 def table_of(tables: Mapping[str, Table], name: str) -> Table:
@@ -17,6 +23,11 @@ def table_of(tables: Mapping[str, Table], name: str) -> Table:
         msg = f"the projection has no table {name}"
         raise ValueError(msg)
     return table
+
+
+def picker(names: Sequence[str]) -> Callable[[Row], tuple[Any, ...]]:
+    """What takes the values of these columns from a row."""
+    return itemgetter(*names) if len(names) > 1 else lambda row: (row[names[0]],)
 
 
 def check_before(projection: ProjectionId, before: Checkpoint, actual: Checkpoint) -> None:
@@ -73,20 +84,96 @@ def check_commit(tables: Mapping[str, Table], changes: Sequence[Change], before:
     if after.position < before.position or after.epoch < before.epoch:
         msg = "a checkpoint never goes back: after is behind before"
         raise ValueError(msg)
+    usual = {name: _UsualRows(table) for name, table in tables.items()} if changes else {}
     for change in changes:
-        table = table_of(tables, change.table)
-        if not isinstance(change, Put) and len(change.key) != len(table.key):
-            msg = f"a key of table {table.name} has one value for each of {table.key}"
-            raise ValueError(msg)
-        if isinstance(change, Delete):
-            continue
-        if isinstance(change, Put) and change.row.keys() != table.columns.keys():
+        if not (type(change) is Put and change.table in usual and usual[change.table].include(change.row)):
+            _check_change(table_of(tables, change.table), change)
+
+
+def add_up(table: str, value: Value, amount: int) -> int:
+    """The sum in a column.
+
+    Raises:
+        ValueError: it is beyond 64 bits.
+    """
+    total = amount if value is None else int(value) + amount
+    if not -_BOUND <= total < _BOUND:
+        msg = f"a number of table {table} would be beyond 64 bits"
+        raise ValueError(msg)
+    return total
+
+
+class _UsualRows:
+    """How nearly every row looks: all columns in the order of the table. Whether the types of its values fit is found out once for all."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._names = list(table.columns)
+        self._numbers: dict[tuple[type, ...], tuple[str, ...] | None] = {}
+        self._pack = {count: Struct(f"{count}q").pack for count in range(len(self._names) + 1)}
+
+    def include(self, row: Row) -> bool:
+        if list(row) != self._names:
+            return False
+        kinds = tuple(map(type, row.values()))
+        if kinds not in self._numbers:
+            self._numbers[kinds] = self._numbers_of(kinds)
+        numbers = self._numbers[kinds]
+        if numbers is None:
+            return False
+        try:
+            self._pack[len(numbers)](*[row[name] for name in numbers])
+        except StructError:
+            return False
+        return True
+
+    def _numbers_of(self, kinds: tuple[type, ...]) -> tuple[str, ...] | None:
+        """The columns that hold numbers where the types are these; ``None`` where they don't fit."""
+        nothing = type(None)
+        for (name, kind), actual in zip(self._table.columns.items(), kinds, strict=True):
+            if actual is not kind and (actual is not nothing or name in self._table.key):
+                return None
+        return tuple(name for name, kind in zip(self._names, kinds, strict=True) if kind is int)
+
+
+def _check_change(table: Table, change: Change) -> None:
+    if isinstance(change, Put):
+        if change.row.keys() != table.columns.keys():
             msg = f"a row of table {table.name} has exactly the columns {sorted(table.columns)}"
             raise ValueError(msg)
-        if isinstance(change, Patch) and not set(change.row) <= set(table.columns) - set(table.key):
-            msg = f"a patch of table {table.name} names columns outside its key, and no others"
-            raise ValueError(msg)
-        for name, value in change.row.items():
-            if type(value) is not table.columns[name] and (value is not None or name in table.key):
-                msg = f"column {name} of table {table.name} holds {table.columns[name].__name__}"
-                raise ValueError(msg)
+        _check_values(table, change.row)
+        return
+    if len(change.key) != len(table.key):
+        msg = f"a key of table {table.name} has one value for each of {table.key}"
+        raise ValueError(msg)
+    _check_values(table, dict(zip(table.key, change.key, strict=True)))
+    if isinstance(change, Delete):
+        return
+    if not set(change.row) <= set(table.columns) - set(table.key):
+        msg = f"a change of table {table.name} names columns outside its key, and no others"
+        raise ValueError(msg)
+    _check_values(table, change.row)
+    if isinstance(change, Add):
+        _check_amounts(table, change)
+
+
+def _check_amounts(table: Table, change: Add) -> None:
+    numbers = {name for name, kind in table.columns.items() if kind is int} - set(table.key) - set(change.row)
+    if not set(change.amounts) <= numbers:
+        msg = f"what is added in table {table.name} are numbers outside its key that are not set in the same change"
+        raise ValueError(msg)
+    for name, amount in change.amounts.items():
+        _check_value(table, name, amount)
+
+
+def _check_values(table: Table, row: Row) -> None:
+    for name, value in row.items():
+        if value is not None or name in table.key:
+            _check_value(table, name, value)
+
+
+def _check_value(table: Table, name: str, value: Value) -> None:
+    kind = table.columns[name]
+    if type(value) is not kind or (isinstance(value, int) and not -_BOUND <= value < _BOUND):
+        msg = f"column {name} of table {table.name} holds {kind.__name__}{' of 64 bits' if kind is int else ''}"
+        raise ValueError(msg)

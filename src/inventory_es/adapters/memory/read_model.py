@@ -1,7 +1,6 @@
 """The reference read model: everything that the port promises, in memory."""
 
 from collections.abc import Mapping, Sequence
-from operator import itemgetter
 from typing import Any
 
 import attrs
@@ -12,6 +11,7 @@ from inventory_es.ports.read_model import (
     Change,
     Checkpoint,
     Delete,
+    Patch,
     ProjectionId,
     ProjectionVersion,
     Put,
@@ -22,7 +22,7 @@ from inventory_es.ports.read_model import (
     Value,
     order_of,
 )
-from inventory_es.ports.row_rules import check_before, check_commit, check_drop, check_select, table_of
+from inventory_es.ports.row_rules import add_up, check_before, check_commit, check_drop, check_select, picker, table_of
 
 _NAME = "MemoryReadModel"
 _Key = tuple[Any, ...]
@@ -33,37 +33,59 @@ class _Rows:
 
     def __init__(self, table: Table) -> None:
         self.table = table
+        self._columns = tuple(table.columns)
+        self._key_of = picker(table.key)
         self._by_key: dict[_Key, Row] = {}
-        first = {table.key[0], *(index[0] for index in table.indexes)}
+        first = tuple(dict.fromkeys((table.key[0], *(index[0] for index in table.indexes))))
         self._groups: dict[str, dict[Value, dict[_Key, None]]] = {name: {} for name in first}
+        self._grouped_by = picker(first)
 
-    def change(self, change: Change) -> None:
-        if isinstance(change, Put):
-            key = tuple(change.row[name] for name in self.table.key)
-            new: Row | None = dict(change.row)
-        else:
-            key = change.key
-            old = self._by_key.get(key)
-            new = None if old is None or isinstance(change, Delete) else {**old, **change.row}
-        old = self._by_key.pop(key, None)
-        for name, groups in self._groups.items():
-            if old is not None:
+    def change(self, change: Change) -> "_Undo":
+        key = self._key_of(change.row) if isinstance(change, Put) else change.key
+        old = self._by_key.get(key)
+        self.replace(key, old, self._changed(change, old))
+        return self, key, old
+
+    def replace(self, key: _Key, old: Row | None, new: Row | None) -> None:
+        is_moved = old is None or new is None or self._grouped_by(old) != self._grouped_by(new)
+        if old is not None and is_moved:
+            del self._by_key[key]
+            for name, groups in self._groups.items():
                 groups[old[name]].pop(key)
                 if not groups[old[name]]:
                     del groups[old[name]]
-            if new is not None:
-                groups.setdefault(new[name], {})[key] = None
         if new is not None:
             self._by_key[key] = new
+            if is_moved:
+                for name, groups in self._groups.items():
+                    groups.setdefault(new[name], {})[key] = None
+
+    def row(self, key: _Key) -> Row | None:
+        return self._by_key.get(key)
+
+    def _changed(self, change: Change, old: Row | None) -> Row | None:
+        if isinstance(change, Put):
+            return dict(change.row)
+        if isinstance(change, Delete):
+            return None
+        if isinstance(change, Patch):
+            return None if old is None else {**old, **change.row}
+        base = dict(zip(self.table.key, change.key, strict=True)) if old is None else old
+        sums = {name: add_up(self.table.name, base.get(name), amount) for name, amount in change.amounts.items()}
+        return {**dict.fromkeys(self._columns), **base, **change.row, **sums}
 
     def select(self, where: Row, order: Sequence[str], after: Sequence[Value] | None, *, descending: bool) -> list[Row]:
         groups = [self._groups[name].get(where[name], {}) for name in self._groups if name in where]
         keys = min(groups, key=len, default=self._by_key)
         rows = [row for row in map(self._by_key.__getitem__, keys) if all(row[name] == value for name, value in where.items())]
-        place = itemgetter(*order) if len(order) > 1 else lambda row: (row[order[0]],)
+        place = picker(order)
         if after is not None:
             rows = [row for row in rows if (place(row) < tuple(after) if descending else place(row) > tuple(after))]
         return sorted(rows, key=place, reverse=descending)
+
+
+_Undo = tuple[_Rows, _Key, Row | None]
+"""What one change was made over."""
 
 
 @attrs.define
@@ -71,6 +93,17 @@ class _Projection:
     tables: Mapping[str, Table]
     rows: Mapping[str, _Rows]
     checkpoint: Checkpoint = attrs.field(factory=Checkpoint)
+
+    def change(self, changes: Sequence[Change]) -> None:
+        """All of the changes, or none where one takes a number too far."""
+        done: list[_Undo] = []
+        try:
+            for change in changes:
+                done.append(self.rows[change.table].change(change))  # noqa: PERF401  # what was done before a failure must be known
+        except ValueError:
+            for rows, key, old in reversed(done):
+                rows.replace(key, rows.row(key), old)
+            raise
 
 
 class MemoryReadModel(ReadModel):
@@ -105,8 +138,7 @@ class MemoryReadModel(ReadModel):
         known = self._known(projection)
         check_commit(known.tables, changes, before, after)
         check_before(projection, before, known.checkpoint)
-        for change in changes:
-            known.rows[change.table].change(change)
+        known.change(changes)
         known.checkpoint = after
 
     async def select(
@@ -127,7 +159,7 @@ class MemoryReadModel(ReadModel):
         shape = table_of(known.tables, table)
         check_select(shape, where or {}, order, after, limit)
         rows = known.rows[table].select(where or {}, order_of(shape, order), after, descending=descending)
-        return RowsPage(tuple(rows[:limit]), known.checkpoint, self._active[projection.name], is_end=len(rows) <= limit)
+        return RowsPage(tuple(map(dict, rows[:limit])), known.checkpoint, self._active[projection.name], is_end=len(rows) <= limit)
 
     async def versions(self, name: str, /) -> Sequence[ProjectionVersion]:
         """See :meth:`ReadModel.versions`."""

@@ -2,11 +2,13 @@
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import attrs
 
-from inventory_es.ports.read_model import Change, Delete, ProjectionId, Put, Row, Table, Value, order_of
+from inventory_es.adapters.sqlite.row_changes import RowChanges, fold
+from inventory_es.ports.read_model import Add, Change, ProjectionId, Row, Table, Value, order_of
+from inventory_es.ports.row_rules import picker
 
 _TYPES = {str: "TEXT", int: "INTEGER"}
 _KINDS: Mapping[str, type[str] | type[int]] = {"str": str, "int": int}
@@ -49,21 +51,41 @@ class ProjectionTables:
         for table in self.tables.values():
             connection.execute(f"DROP TABLE {self._name(table.name)}")
 
-    def change(self, connection: sqlite3.Connection, change: Change) -> None:
-        """Make one change, in the caller's transaction."""
-        table = self.tables[change.table]
-        name = self._name(table.name)
-        if isinstance(change, Put):
-            marks = ", ".join("?" * len(table.columns))
-            values = [change.row[column] for column in table.columns]
-            connection.execute(f"REPLACE INTO {name} VALUES ({marks})", values)  # noqa: S608  # identifiers
-            return
+    def change(self, connection: sqlite3.Connection, changes: Iterable[Change]) -> None:
+        """Make the changes in order, in the caller's transaction.
+
+        Raises:
+            ValueError: a number would be beyond 64 bits; roll back.
+        """
+        for step in fold(self.tables, changes):
+            for rows in step.values():
+                try:
+                    self._write(connection, rows)
+                except sqlite3.IntegrityError as problem:  # a sum beyond 64 bits becomes a fraction, which a strict table refuses
+                    msg = f"a number of table {rows.table.name} would be beyond 64 bits"
+                    raise ValueError(msg) from problem
+
+    def _write(self, connection: sqlite3.Connection, rows: RowChanges) -> None:
+        table, name = rows.table, self._name(rows.table.name)
         of_key = " AND ".join(f"[{column}] = ?" for column in table.key)
-        if isinstance(change, Delete):
-            connection.execute(f"DELETE FROM {name} WHERE {of_key}", change.key)  # noqa: S608  # identifiers
-        elif change.row:
-            news = ", ".join(f"[{column}] = ?" for column in change.row)
-            connection.execute(f"UPDATE {name} SET {news} WHERE {of_key}", (*change.row.values(), *change.key))  # noqa: S608  # identifiers
+        values_of = picker(tuple(table.columns))
+        written = [values_of(row) for _, row in sorted(rows.whole.items()) if row is not None]
+        if written:
+            marks = ", ".join("?" * len(table.columns))
+            connection.executemany(f"INSERT INTO {name} VALUES ({marks}) {_over(table, table.columns)}", written)  # noqa: S608  # identifiers
+        gone = [key for key, row in rows.whole.items() if row is None]
+        if gone:
+            connection.executemany(f"DELETE FROM {name} WHERE {of_key}", gone)  # noqa: S608  # identifiers
+        for key, change in rows.partial.items():
+            if isinstance(change, Add):
+                columns = (*table.key, *change.amounts, *change.row)
+                marks = ", ".join("?" * len(columns))
+                over = _over(table, columns, added=change.amounts)
+                values = (*key, *change.amounts.values(), *change.row.values())
+                connection.execute(f"INSERT INTO {name} ({_list(columns)}) VALUES ({marks}) {over}", values)  # noqa: S608  # identifiers
+            elif change.row:
+                news = ", ".join(f"[{column}] = ?" for column in change.row)
+                connection.execute(f"UPDATE {name} SET {news} WHERE {of_key}", (*change.row.values(), *key))  # noqa: S608  # identifiers
 
     def select(
         self,
@@ -101,6 +123,17 @@ def tables_of(shape: str) -> Mapping[str, Table]:
         name: Table(name, {column: _KINDS[kind] for column, kind in columns.items()}, tuple(key), tuple(map(tuple, indexes)))
         for name, (columns, key, indexes) in json.loads(shape).items()
     }
+
+
+def _over(table: Table, columns: Iterable[str], added: Collection[str] = ()) -> str:
+    """What an insert does where the row is there already."""
+    sets = [
+        f"[{column}] = {f'coalesce([{column}], 0) + ' if column in added else ''}excluded.[{column}]"
+        for column in columns
+        if column not in table.key
+    ]
+    action = f"UPDATE SET {', '.join(sets)}" if sets else "NOTHING"
+    return f"ON CONFLICT ({_list(table.key)}) DO {action}"
 
 
 def _list(columns: Iterable[str]) -> str:

@@ -133,8 +133,7 @@ class SqliteReadModel(ReadModel):
     def _commit(self, known: ProjectionTables, changes: Sequence[Change], before: Checkpoint, after: Checkpoint) -> None:
         with self._writing(known):
             check_before(known.projection, before, catalogue.state(self._writer, known).checkpoint)
-            for change in changes:
-                known.change(self._writer, change)
+            known.change(self._writer, changes)
             catalogue.move(self._writer, known.projection, after)
 
     def _activate(self, known: ProjectionTables, before: Checkpoint) -> bool:

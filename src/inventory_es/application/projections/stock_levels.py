@@ -33,6 +33,7 @@ def stock_levels(*, version: int = 1) -> Projection:
         tables=(LEVELS,),
         apply=_apply,
         wanted=EventFilter(categories={INVENTORY_CATEGORY}),
+        newest_only=True,
     )
 
 
