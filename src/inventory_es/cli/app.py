@@ -22,6 +22,7 @@ COMMANDS = {
     "copy": "Copy a store into another one, of any kind.",
     "project": "Keep a read model up with a store.",
     "rebuild": "Build the rows of a projection anew beside the old ones, and change over to them.",
+    "watch": "Watch a store live.",
     "low-stock": "List what is at or below its threshold.",
     "ledger": "List the movements of a product in a store with the running balance.",
 }

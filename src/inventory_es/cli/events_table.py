@@ -32,7 +32,7 @@ def events_table(entries: Iterable[HistoryEntry], *, show_header: bool = True) -
     for entry in entries:
         name = getattr(entry.event, "reservation_id", None) or entry.metadata.command_id or ""
         balance = (number(entry.event.on_hand), number(entry.event.reserved))
-        table.add_row(str(entry.version), instant(entry.recorded_at), _words(entry.event, entry.recorded_at), *balance, escape(name))
+        table.add_row(str(entry.version), instant(entry.recorded_at), what_happened(entry.event, entry.recorded_at), *balance, escape(name))
     return table
 
 
@@ -41,7 +41,8 @@ def instant(at: datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M:%S}"
 
 
-def _words(event: Event, at: datetime) -> str:
+def what_happened(event: Event, at: datetime) -> str:
+    """An event in a few words, as markup."""
     match event:
         case StockAddedEvent():
             return f"{_signed(event.quantity)} {_plain(event.reason)}"

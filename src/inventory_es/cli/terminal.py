@@ -7,7 +7,7 @@ import msgspec
 from rich.console import Console
 from rich.theme import Theme
 
-_THEME = Theme(
+THEME = Theme(
     {
         "good": "green",
         "bad": "red",
@@ -17,6 +17,7 @@ _THEME = Theme(
         "command": "cyan",
     }
 )
+"""What styles mean."""
 
 
 class _Output(Console):
@@ -27,12 +28,12 @@ class _Output(Console):
 
 def console() -> Console:
     """Standard output, for people."""
-    return _Output(theme=_THEME, highlight=False)
+    return _Output(theme=THEME, highlight=False)
 
 
 def error_console() -> Console:
     """Standard error, for people: where progress is shown."""
-    return Console(theme=_THEME, highlight=False, stderr=True)
+    return Console(theme=THEME, highlight=False, stderr=True)
 
 
 def print_json(value: Any) -> None:
