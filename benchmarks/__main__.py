@@ -1,0 +1,71 @@
+"""Measures, and writes a page, its figures and its plots.
+
+    python -m benchmarks                    everything, with peers: about twelve minutes
+    python -m benchmarks --quick            everything, small: about two minutes
+    python -m benchmarks --only W3 --no-peers
+
+    W1       one caller, reservations over 1,000 inventories, and the raw limits of the machine beside each
+    W1c      64 callers, reservations over 1,000 inventories
+    W2       load one stream of 100,000 events
+    W3       1 to 1,000 callers reserve one unit each of ONE product; reserve and commit; a sale that sells out
+    W4       the whole feed, decoded, into a count per product, and into a projection
+    W5       import time and memory
+    W6       growth: events, streams, open reservations from a thousand to a million
+    codec    what stands under the codec, and what could
+    profile  where a command on the hot product spends its time
+
+The peers are installed into environments of their own, in a cache folder outside of the tree ($INVENTORY_ES_BENCHMARKS, or
+~/.cache/inventory_es-benchmarks), on first use. Everything is the real path: validated, repeatable, synced before it is
+acknowledged (but in memory). Figures of one run compare with one another; those of different runs and machines do not.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import attrs
+
+from benchmarks.contender_line import ROOT
+from benchmarks.contenders import OURS, PEERS
+from benchmarks.environments import EnvironmentMissingError, python_of
+from benchmarks.report import report
+from benchmarks.sizes import FULL, QUICK
+from benchmarks.suite import GROUPS, run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="small sizes: to see that it runs")
+    parser.add_argument(
+        "--only", nargs="+", type=str.upper, choices=list(GROUPS), default=list(GROUPS), help="some of it, by the names above"
+    )
+    parser.add_argument("--peers", action=argparse.BooleanOptionalAction, default=True, help="measure peers too")
+    parser.add_argument("--rounds", type=int, default=None, help="5, or 2 with --quick")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks", help="where to write; docs/benchmarks by default")
+    options = parser.parse_args()
+    results = run(
+        (*OURS, *PEERS) if options.peers else OURS,
+        QUICK if options.quick else FULL,
+        rounds=options.rounds or (2 if options.quick else 5),
+        tasks=sorted({GROUPS[one] for one in options.only}),
+        say=lambda line: print(line, file=sys.stderr, flush=True),
+    )
+    described = [{"name": one.name, "is_ours": one.is_ours, "is_durable": one.is_durable} for one in (*OURS, *PEERS)]
+    found = attrs.asdict(results) | {"contenders": described}
+    options.out.mkdir(parents=True, exist_ok=True)
+    written = options.out / "results.json"
+    written.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    page = report(found)
+    (options.out / "results.md").write_text(page, encoding="utf-8")
+    print(page)
+    try:
+        python = python_of("plots")
+    except EnvironmentMissingError as problem:
+        sys.exit(f"no plots: {problem}")
+    subprocess.run([python, "-m", "benchmarks.plots", str(written.resolve()), str(options.out.resolve())], check=True, cwd=ROOT)
+
+
+if __name__ == "__main__":
+    main()

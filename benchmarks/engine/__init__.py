@@ -1,0 +1,1 @@
+"""Our own contender: the same cases, through the front door."""

@@ -1,0 +1,47 @@
+"""Our contender's process: ``python -m benchmarks.engine {memory,file,sqlite} {asyncio,trio}``."""
+
+import argparse
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import anyio
+
+from benchmarks.contender_process import Task, serve
+from benchmarks.engine.codec import codec
+from benchmarks.engine.commands import commands
+from benchmarks.engine.growth import growth
+from benchmarks.engine.hot import hot
+from benchmarks.engine.log import Logs
+from benchmarks.engine.profile import profile
+from benchmarks.measure import Measures
+from benchmarks.sizes import Sizes
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("store", choices=["memory", "file", "sqlite"])
+    parser.add_argument("backend", choices=["asyncio", "trio"])
+    options = parser.parse_args()
+    logs = Logs(options.store)
+
+    def of_store(work: Callable[[str, Path, Sizes], Awaitable[Measures]]) -> Task:
+        return lambda folder, sizes: anyio.run(work, options.store, folder, sizes, backend=options.backend)
+
+    def of_log(work: Callable[[Path, Sizes], Awaitable[Measures]]) -> Task:
+        return lambda folder, sizes: anyio.run(work, folder, sizes, backend=options.backend)
+
+    serve(
+        {
+            "commands": of_store(commands),
+            "hot": of_store(hot),
+            "growth": of_store(growth),
+            "prepare_log": of_log(logs.prepare),
+            "log": of_log(logs.read),
+            "codec": codec,
+            "profile": lambda folder, sizes: profile(options.store, options.backend, folder, sizes),
+        }
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""W3: one product that everybody wants at once."""
+
+from pathlib import Path
+
+from benchmarks.engine.commands import PLENTY, TTL
+from benchmarks.engine.crowd import in_tasks
+from benchmarks.engine.place import url_of
+from benchmarks.measure import Measure, Measures
+from benchmarks.sizes import Sizes
+from inventory_es import InsufficientStockError, InventoryService, open_inventory
+
+
+async def hot(store: str, folder: Path, sizes: Sizes) -> Measures:
+    """Reservations of one unit by ever more callers, the same with the commit that follows, and a sale that sells out."""
+    measures: Measures = {}
+    async with open_inventory(url_of(store, folder)) as inventory:
+        for callers in sizes["callers"]:
+            product = f"hot-{callers}"
+            await inventory.add_stock(product, "main", PLENTY)
+
+            async def reserve(_: int, product: str = product) -> None:
+                await inventory.reserve(product, "main", 1, ttl=TTL)
+
+            measures[f"W3 {callers}"] = await in_tasks(callers, sizes["hot"], reserve, patience=sizes["patience"])
+        measures["W3 pairs"] = await _pairs(inventory, sizes)
+        measures["W3 sold out"] = await _sold_out(inventory, sizes)
+    return measures
+
+
+async def _pairs(inventory: InventoryService, sizes: Sizes) -> Measure:
+    await inventory.add_stock("pairs", "main", PLENTY)
+
+    async def buy(_: int) -> None:
+        await inventory.commit(await inventory.reserve("pairs", "main", 1, ttl=TTL))
+
+    return await in_tasks(64, sizes["hot"] // 2, buy, patience=sizes["patience"])
+
+
+async def _sold_out(inventory: InventoryService, sizes: Sizes) -> Measure:
+    """As many callers as units, ten commands for every unit: 90 % are refused, and exactly the stock is sold."""
+    units = sizes["sale"]
+    await inventory.add_stock("sale", "main", units)
+    sold: list[int] = []
+
+    async def buy(number: int) -> None:
+        try:
+            await inventory.reserve("sale", "main", 1, ttl=TTL)
+        except InsufficientStockError:
+            return
+        sold.append(number)
+
+    measure = await in_tasks(units, units * 10, buy, patience=60)
+    if len(sold) != units or (await inventory.stock("sale", "main")).available:
+        msg = f"{len(sold)} of {units} were sold"
+        raise RuntimeError(msg)
+    return measure

@@ -1,0 +1,110 @@
+"""W2 and W4: one long stream read, decoded and folded; the feed of many products, counted and projected."""
+
+import json
+import time
+from collections import Counter
+from pathlib import Path
+from uuid import UUID
+
+from benchmarks.engine.history import CODEC, METADATA, additions, write, write_streams
+from benchmarks.engine.place import url_of
+from benchmarks.measure import Measure, Measures
+from benchmarks.sizes import Sizes
+from inventory_es import InventoryId, InventoryService, open_inventory
+from inventory_es.adapters.memory import MemoryEventLog, MemoryEventStore, MemoryReadModel
+from inventory_es.adapters.system import SystemClock
+from inventory_es.application.projection_runner import ProjectionRunner
+from inventory_es.application.projections import stock_levels
+from inventory_es.domain.events import StockAddedEvent
+from inventory_es.ports import EventFeed, EventStore, RecordedEvent
+
+LONG = InventoryId("long", "main")
+
+
+class Logs:
+    """The stores that the log cases read, written once. A store in memory is kept, since nothing else holds it.
+
+    Args:
+        store: of which kind.
+    """
+
+    def __init__(self, store: str) -> None:
+        self._store = store
+        self._in_memory: dict[str, MemoryEventLog] = {}
+
+    async def prepare(self, folder: Path, sizes: Sizes) -> Measures:
+        """Write them."""
+        for name in ("long", "feed"):
+            (folder / name).mkdir()
+            async with self._open(folder, name) as inventory:
+                if name == "long":
+                    await write(inventory.store, LONG, additions(LONG), number=sizes["long_stream"])
+                else:
+                    await write_streams(inventory.store, first=0, streams=sizes["feed"] // 100, events_each=100)
+        return {}
+
+    async def read(self, folder: Path, sizes: Sizes) -> Measures:
+        """W2 through the front door, on a service that has just been opened; the decoding alone beside it; then W4."""
+        async with self._open(folder, "long") as inventory:
+            started = time.perf_counter()
+            level = await inventory.stock("long", "main")
+            folded = level.version / (time.perf_counter() - started)
+        async with self._open(folder, "feed") as inventory:
+            counted = await _count(inventory.store)
+            projected = await _project(inventory.store)
+        if level.on_hand != sizes["long_stream"] or counted["events"] != sizes["feed"]:
+            msg = f"{level} and {counted} are not all of it"
+            raise RuntimeError(msg)
+        return {"W2": {"per_second": folded}, "W4": counted, "W4 projection": projected} | _decoding(sizes["long_stream"])
+
+    def _open(self, folder: Path, name: str) -> InventoryService:
+        if self._store == "memory":
+            return open_inventory(MemoryEventStore(self._in_memory.setdefault(name, MemoryEventLog())))
+        return open_inventory(url_of(self._store, folder / name))
+
+
+async def _count(store: EventStore) -> Measure:
+    feed = _feed_of(store)
+    counts: Counter[str] = Counter()
+    after, is_end = 0, False
+    started = time.perf_counter()
+    while not is_end:
+        page = await feed.read_all(after=after, limit=2_000)
+        for recorded in page.events:
+            counts[CODEC.decode(recorded).product_id] += 1
+        after, is_end = page.next_after, page.is_end
+    events = sum(counts.values())
+    return {"per_second": events / (time.perf_counter() - started), "events": events}
+
+
+async def _project(store: EventStore) -> Measure:
+    feed = _feed_of(store)
+    events = await feed.head()
+    runner = ProjectionRunner(
+        stock_levels(), feed=feed, read_model=MemoryReadModel(), codec=CODEC, clock=SystemClock(), owner="benchmark", on_failure="stop"
+    )
+    started = time.perf_counter()
+    await runner.catch_up()
+    return {"per_second": events / (time.perf_counter() - started)}
+
+
+def _decoding(events: int) -> Measures:
+    """What decoding costs alone, over as many payloads: the standard library's ``json`` with the class's constructor, and our codec."""
+    encoded = CODEC.encode(next(additions(LONG)))
+    at = SystemClock().now()
+    recorded = RecordedEvent(LONG.stream, 1, 1, UUID(int=1), encoded.event_type, encoded.schema_version, at, encoded.data, METADATA)
+    seconds: list[float] = []
+    for decode in (lambda: StockAddedEvent(**json.loads(encoded.data)), lambda: CODEC.decode(recorded)):
+        started = time.perf_counter()
+        for _ in range(events):
+            decode()
+        seconds.append(time.perf_counter() - started)
+    return {
+        "limit json + constructor": {"per_second": events / seconds[0]},
+        "limit codec alone": {"per_second": events / seconds[1]},
+    }
+
+
+def _feed_of(store: EventStore) -> EventFeed:
+    assert isinstance(store, EventFeed)
+    return store

@@ -1,0 +1,166 @@
+"""The job that every peer does, and the cases that it is measured in. Only the standard library."""
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, ExitStack
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any, Protocol
+
+from benchmarks.contender_process import serve
+from benchmarks.measure import Measure, Measures, of_calls
+from benchmarks.sizes import Sizes
+
+PLENTY = 10**9
+MOST_CALLERS = 64
+
+
+class SoldOutError(Exception):
+    """Too few units are available."""
+
+
+class GaveUpError(Exception):
+    """The case was over before a conflict could be resolved: the call does not count."""
+
+
+class Shop(Protocol):
+    """What a host writes around a library, over one store. Calls return their result, or something to await."""
+
+    deadline: float
+    """Of the monotonic clock: when to give up trying again."""
+
+    def open_stock(self, product_id: str, units: int) -> None:
+        """A new stream, with its first units."""
+
+    def reserve(self, product_id: str) -> Any:
+        """Load, decide, append; again on a conflict."""
+
+    def reserve_and_commit(self, product_id: str) -> Any:
+        """Two commands, one after the other."""
+
+    def crowd(self, callers: int, calls: int, call: Callable[[int], Any], *, patience: float) -> tuple[Measure, int]:
+        """Up to ``calls`` calls shared by that many callers, for up to ``patience`` seconds; and how many were not told "sold out"."""
+
+    def write(self, product_id: str, events: int) -> None:
+        """A stream of so many events."""
+
+    def fold(self, product_id: str) -> int:
+        """Load a stream with nothing kept in memory, and say how many events it has."""
+
+    def products_of_the_feed(self) -> Iterable[str]:
+        """The product of every event of the store, decoded, in order."""
+
+
+def in_threads(shop: Shop, callers: int, calls: int, call: Callable[[int], Any], *, patience: float) -> tuple[Measure, int]:
+    """:meth:`Shop.crowd` for libraries without an event loop."""
+    numbers = count()
+    waits: list[float] = []
+    refused: list[int] = []
+    problems: list[Exception] = []
+    started = time.perf_counter()
+    shop.deadline = started + patience
+
+    def caller() -> None:
+        while (number := next(numbers)) < calls and (before := time.perf_counter()) < shop.deadline and not problems:
+            try:
+                call(number)
+            except SoldOutError:
+                refused.append(number)
+            except GaveUpError:
+                return
+            except Exception as problem:  # noqa: BLE001  # raised below, in the thread that asked
+                problems.append(problem)
+            waits.append(time.perf_counter() - before)
+
+    threads = [threading.Thread(target=caller) for _ in range(callers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if problems:
+        raise problems[0]
+    return of_calls(waits, time.perf_counter() - started), len(waits) - len(refused)
+
+
+def _reserve(shop: Shop, product_id: str, _: int) -> Any:
+    return shop.reserve(product_id)
+
+
+class Contender:
+    """Serves the tasks of one peer.
+
+    Args:
+        open_shop: opens the peer's store in a folder.
+    """
+
+    def __init__(self, open_shop: Callable[[Path], AbstractContextManager[Shop]]) -> None:
+        self._open_shop = open_shop
+        self._open = ExitStack()
+        self._kept: dict[str, Shop] = {}
+
+    def serve(self) -> None:
+        """Until the other end hangs up."""
+        with self._open:
+            serve({"commands": self.commands, "hot": self.hot, "prepare_log": self.prepare_log, "log": self.log})
+
+    def commands(self, folder: Path, sizes: Sizes) -> Measures:
+        """W1 and W1c."""
+        with self._open_shop(folder) as shop:
+            for at in range(sizes["inventories"]):
+                shop.open_stock(f"p{at}", PLENTY)
+
+            def reserve(number: int) -> Any:
+                return shop.reserve(f"p{number % sizes['inventories']}")
+
+            one, _ = shop.crowd(1, sizes["one_caller"], reserve, patience=sizes["patience"])
+            many, _ = shop.crowd(MOST_CALLERS, sizes["many_callers"], reserve, patience=sizes["patience"])
+        return {"W1": one, "W1c": many}
+
+    def hot(self, folder: Path, sizes: Sizes) -> Measures:
+        """W3: one product."""
+        with self._open_shop(folder) as shop:
+            measures: Measures = {}
+            for callers in [one for one in sizes["callers"] if one <= MOST_CALLERS]:
+                product = f"hot-{callers}"
+                shop.open_stock(product, PLENTY)
+                measures[f"W3 {callers}"], _ = shop.crowd(
+                    callers, sizes["hot"], partial(_reserve, shop, product), patience=sizes["patience"]
+                )
+            shop.open_stock("pairs", PLENTY)
+            measures["W3 pairs"], _ = shop.crowd(
+                MOST_CALLERS, sizes["hot"], lambda _: shop.reserve_and_commit("pairs"), patience=sizes["patience"]
+            )
+            units = max(1, sizes["sale"] // 50)
+            shop.open_stock("sale", units)
+            measures["W3 sold out"], sold = shop.crowd(MOST_CALLERS, units * 10, lambda _: shop.reserve("sale"), patience=60)
+            if sold != units:
+                msg = f"{sold} of {units} were sold"
+                raise RuntimeError(msg)
+        return measures
+
+    def prepare_log(self, folder: Path, sizes: Sizes) -> Measures:
+        """Write what :meth:`log` reads."""
+        for name in ("long", "feed"):
+            (folder / name).mkdir()
+            self._kept[name] = self._open.enter_context(self._open_shop(folder / name))
+        self._kept["long"].write("long", sizes["long_stream"])
+        for at in range(sizes["feed"] // 100):
+            self._kept["feed"].write(f"p{at}", 100)
+        return {}
+
+    def log(self, _: Path, sizes: Sizes) -> Measures:
+        """W2 and W4."""
+        started = time.perf_counter()
+        folded = self._kept["long"].fold("long")
+        of_fold = {"per_second": folded / (time.perf_counter() - started)}
+        started = time.perf_counter()
+        counts: dict[str, int] = {}
+        for product_id in self._kept["feed"].products_of_the_feed():
+            counts[product_id] = counts.get(product_id, 0) + 1
+        of_feed = {"per_second": sum(counts.values()) / (time.perf_counter() - started)}
+        if folded != sizes["long_stream"] or sum(counts.values()) != sizes["feed"]:
+            msg = f"{folded} events were folded and {sum(counts.values())} counted"
+            raise RuntimeError(msg)
+        return {"W2": of_fold, "W4": of_feed}

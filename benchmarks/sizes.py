@@ -1,0 +1,80 @@
+"""How much of everything one run does."""
+
+from typing import TypedDict
+
+
+class Sizes(TypedDict):
+    """Plain data, so that it crosses to any contender's process.
+
+    Keys:
+        inventories: streams of W1 and W1c.
+        one_caller, many_callers: commands of W1 and of W1c.
+        long_stream: events of the one stream of W2.
+        feed: events of W4, a hundred a product.
+        hot: commands of each case of W3.
+        callers: how many callers W3 has, one case each.
+        sale: units of the sold-out sale; ten times as many commands want them.
+        patience: seconds after which a case of W1, W1c and W3 ends with what was done by then.
+        growth: events, streams and open reservations of W6.
+        steady: commands at each size of W6.
+        codec: calls of each candidate below the codec.
+    """
+
+    inventories: int
+    one_caller: int
+    many_callers: int
+    long_stream: int
+    feed: int
+    hot: int
+    callers: list[int]
+    sale: int
+    patience: float
+    growth: list[int]
+    steady: int
+    codec: int
+
+
+FULL: Sizes = {
+    "inventories": 1_000,
+    "one_caller": 500,
+    "many_callers": 10_000,
+    "long_stream": 100_000,
+    "feed": 100_000,
+    "hot": 15_000,
+    "callers": [1, 8, 64, 512, 1_000],
+    "sale": 1_000,
+    "patience": 0.8,
+    "growth": [1_000, 10_000, 100_000, 1_000_000],
+    "steady": 300,
+    "codec": 20_000,
+}
+
+QUICK: Sizes = {
+    "inventories": 200,
+    "one_caller": 100,
+    "many_callers": 2_000,
+    "long_stream": 10_000,
+    "feed": 10_000,
+    "hot": 2_000,
+    "callers": [1, 64, 512],
+    "sale": 200,
+    "patience": 0.4,
+    "growth": [1_000, 10_000, 50_000],
+    "steady": 100,
+    "codec": 2_000,
+}
+
+TINY: Sizes = {
+    "inventories": 5,
+    "one_caller": 5,
+    "many_callers": 20,
+    "long_stream": 50,
+    "feed": 200,
+    "hot": 64,
+    "callers": [1, 64],
+    "sale": 4,
+    "patience": 5.0,
+    "growth": [10, 30],
+    "steady": 5,
+    "codec": 50,
+}

@@ -1,0 +1,74 @@
+"""Every workload runs, at a tiny size, on every store and on both event loops. No figure is looked at but those that count."""
+
+import json
+from pathlib import Path
+
+import anyio
+import attrs
+import pytest
+
+from benchmarks.contenders import OURS, Contender
+from benchmarks.engine.codec import codec
+from benchmarks.engine.commands import commands
+from benchmarks.engine.growth import growth
+from benchmarks.engine.hot import hot
+from benchmarks.engine.log import Logs
+from benchmarks.engine.profile import profile
+from benchmarks.report import report
+from benchmarks.sizes import TINY
+from benchmarks.suite import run
+
+STORES = ("memory", "file", "sqlite")
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_commands(store: str, backend: str, tmp_path: Path) -> None:
+    measures = anyio.run(commands, store, tmp_path, TINY, backend=backend)
+    assert {case: measure["calls"] for case, measure in measures.items() if case.startswith("W")} == {"W1": 5, "W1c": 20}
+    assert len(measures) == {"memory": 2, "file": 4, "sqlite": 4}[store]
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_hot_product(store: str, backend: str, tmp_path: Path) -> None:
+    measures = anyio.run(hot, store, tmp_path, TINY, backend=backend)
+    assert {case: measure["calls"] for case, measure in measures.items()} == {"W3 1": 64, "W3 64": 64, "W3 pairs": 32, "W3 sold out": 40}
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_log(store: str, backend: str, tmp_path: Path) -> None:
+    logs = Logs(store)
+    anyio.run(logs.prepare, tmp_path, TINY, backend=backend)
+    for _ in range(2):
+        measures = anyio.run(logs.read, tmp_path, TINY, backend=backend)
+        assert set(measures) == {"W2", "W4", "W4 projection", "limit json + constructor", "limit codec alone"}
+        assert measures["W4"]["events"] == 200
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_growth(store: str, backend: str, tmp_path: Path) -> None:
+    measures = anyio.run(growth, store, tmp_path, TINY, backend=backend)
+    assert set(measures) == {f"W6 {what} {size}" for what in ("events", "streams", "open reservations") for size in (10, 30)}
+
+
+def test_codec(tmp_path: Path) -> None:
+    assert "codec decode: json, cattrs" in codec(tmp_path, TINY)
+
+
+def test_profile_has_no_path_of_this_machine(tmp_path: Path) -> None:
+    measures = profile("memory", "asyncio", tmp_path, TINY)
+    assert measures["profile line domain.decide: decide"]["calls_a_command"] == 1
+    assert [case for case in measures if "/" in case] == []
+
+
+def test_a_run_takes_turns_and_says_what_it_could_not_measure() -> None:
+    nobody = Contender("nobody", ("benchmarks.nowhere",), None)
+    said: list[str] = []
+    results = run((OURS[0], nobody), TINY, rounds=2, tasks=("hot", "startup"), say=said.append)
+    assert [len(measures) for measures in results.rounds[OURS[0].name].values()] == [2] * 4
+    assert results.failures == ["nobody, hot: its process has ended: …/python: No module named benchmarks.nowhere"]
+    assert said[:2] == ["hot: round 1 of 2", "hot: round 2 of 2"]
+    assert results.alone["inventory_es"]["W5 replay file"]["events"] == 50
+    described = {"contenders": [{"name": OURS[0].name, "is_ours": True, "is_durable": True}]}
+    page = report(json.loads(json.dumps(attrs.asdict(results) | described)))
+    assert "## The hot product (W3)" in page
+    assert "- nobody, hot: its process has ended" in page
