@@ -121,7 +121,7 @@ def _event(event_type: str, product_id: str, **facts: object) -> Event:
 
 
 @contextmanager
-def _server(folder: Path) -> Iterator[str]:
+def _server(folder: Path) -> Iterator[int]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -129,18 +129,18 @@ def _server(folder: Path) -> Iterator[str]:
     arguments = [sys.executable, script, "--listen", f"127.0.0.1:{port}", "--db-path", str(folder / "stock.db")]
     process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL)
     try:
-        yield f"http://127.0.0.1:{port}"
+        yield port
     finally:
         process.terminate()
         process.wait()
 
 
-def _connect(url: str) -> Client:
+def _connect(port: int) -> Client:
     """As soon as the server answers."""
     deadline = time.monotonic() + 20
     while True:
         try:
-            client = Client(url)
+            client = Client("http://" + f"127.0.0.1:{port}")
             client.head()
         except Exception:
             if time.monotonic() > deadline:
@@ -157,7 +157,7 @@ def main() -> None:
 
     @contextmanager
     def open_shop(folder: Path) -> Iterator[UmadbShop]:
-        with _server(folder) as url, _connect(url) as client:
+        with _server(folder) as port, _connect(port) as client:
             yield UmadbShop(client, keep=options.keep)
 
     Contender(open_shop).serve()
