@@ -10,10 +10,12 @@ from inventory_es.adapters.serialization import JsonEventCodec
 from inventory_es.adapters.system import SystemClock, Uuid7Generator, chance
 from inventory_es.application.assembly import EngineParts
 from inventory_es.application.handler_settings import HandlerSettings
+from inventory_es.application.projection import Projection
 from inventory_es.application.service import InventoryService
 from inventory_es.domain.decide import Policy
-from inventory_es.ports import Clock, EventStore, IdGenerator, SnapshotStore
+from inventory_es.ports import Cache, Clock, EventBus, EventStore, IdGenerator, ReadModel, SnapshotStore
 from inventory_es.ports.codec import EventCodec
+from inventory_es.read_model_urls import query_side_of
 
 ENTRY_POINT_GROUP = "inventory_es.event_stores"
 """Where packages register ``scheme = "module:function"``; the function is ``async (place: str) -> EventStore``."""
@@ -28,7 +30,11 @@ def open_inventory(
     clock: Clock | None = None,
     ids: IdGenerator | None = None,
     policies: Sequence[Policy] = (),
+    cache: Cache | None = None,
+    bus: EventBus | None = None,
     codec: EventCodec | None = None,
+    read_models: str | ReadModel | None = None,
+    projections: Sequence[Projection] = (),
     observers: Sequence[object] = (),
     settings: HandlerSettings | None = None,
     snapshots: "str | SnapshotStore | None" = None,
@@ -41,17 +47,23 @@ def open_inventory(
         clock: where the time comes from; the system's by default.
         ids: where ids come from that callers don't give; UUID version 7 by default.
         policies: the host's rules, asked inside every decision.
+        cache: keeps answers of ``inventory.queries``; it stays the caller's to close. Needs ``read_models``.
+        bus: where the events are published to while ``inventory.followers`` run; it stays the caller's to close. Needs ``read_models``.
         codec: how events are stored; strict JSON of the closed registry by default.
-        observers: objects with any of ``command_finished(record)``, ``append_finished(record)``.
+        read_models: where the rows of ``inventory.queries`` are: ``memory:``, ``sqlite:FILE``, or a read model object, which stays the
+            caller's to close. Without it there are no queries.
+        projections: rows besides the shipped ones, or in the place of those of the same name:
+            ``low_stock(thresholds)``, a host's own.
+        observers: objects with any of ``command_finished(record)``, ``append_finished(record)``, ``cache_failed(record)``.
         settings: bounds of the command side.
         snapshots: where states of long streams are kept, so that a first command does not replay a whole history: the URL of a
             store that can, such as ``sqlite:FILE`` (the event store's own file, or another), or a snapshot store object, which
             stays the caller's to close. None are kept by default. A snapshot is a cache: deleting all of them changes no answer.
 
     Raises:
-        ValueError: an unknown scheme or a look-alike; the message has the right spelling. On opening: snapshots at a URL whose store
-            keeps none, or of a codec that writes none.
-        TypeError: something that is no store.
+        ValueError: an unknown scheme or a look-alike; the message has the right spelling. A cache, a bus or projections without read
+            models. On opening: snapshots at a URL whose store keeps none, or of a codec that writes none.
+        TypeError: something that is no store, or no read model.
     """
     parts = EngineParts(
         codec=JsonEventCodec() if codec is None else codec,
@@ -60,6 +72,7 @@ def open_inventory(
         chance=chance,
         policies=policies,
         observers=observers,
+        query_side=query_side_of(read_models, projections=projections, cache=cache, bus=bus),
         settings=HandlerSettings() if settings is None else settings,
         snapshots=_snapshots(snapshots),
     )

@@ -198,8 +198,7 @@ async def opened(*services: InventoryService) -> AsyncIterator[None]:
 
 
 def open_lanes(service: InventoryService) -> int:
-    assert service._engine is not None
-    return len(service._engine.handler._lanes)
+    return len(service._opening.engine.handler._lanes)
 
 
 async def history(service: InventoryService, inventory: InventoryId = SHELF) -> list[Recorded]:

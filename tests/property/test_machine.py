@@ -119,7 +119,7 @@ def test_a_service_that_forgets_what_it_was_told_is_found() -> None:
     class OverLying(InventoryMachine):
         def open_service(self, clock: ManualClock) -> AbstractAsyncContextManager[InventoryService]:
             honest = open_inventory("memory:", clock=clock)
-            return Lying(honest._open_store, honest.parts, owns_store=True)
+            return Lying(honest._opening._open_store, honest.parts, owns_store=True)
 
     with pytest.raises(PropertyError, match=r"is replayed False; the reference says True|is refused with"):
         run_state_machine_as_test(OverLying, settings=UNTIL_IT_FAILS)

@@ -77,7 +77,7 @@ class Overselling(InventoryService):
 @asynccontextmanager
 async def overselling(clock: ManualClock, _faults: Faults) -> AsyncIterator[InventoryService]:
     honest = open_inventory("memory:", clock=clock)
-    async with Overselling(honest._open_store, honest.parts, owns_store=True) as service:
+    async with Overselling(honest._opening._open_store, honest.parts, owns_store=True) as service:
         yield service
 
 

@@ -7,11 +7,21 @@ import typing
 import pytest
 
 import inventory_es
+import inventory_es.application.followers
+import inventory_es.application.queries
 import inventory_es.sync
+import inventory_es.sync.followers
+import inventory_es.sync.queries
 from inventory_es import InventoryService
 from inventory_es.sync import InventoryService as SyncInventoryService
 
 OPENING_AND_CLOSING = {"aclose", "close", "store", "store_capabilities"}
+PARTS = {"queries", "followers"}
+TWINS = [
+    (InventoryService, SyncInventoryService),
+    (inventory_es.application.queries.StockQueries, inventory_es.sync.queries.StockQueries),
+    (inventory_es.application.followers.Followers, inventory_es.sync.followers.Followers),
+]
 
 
 def public_methods(kind: type) -> dict[str, object]:
@@ -31,13 +41,21 @@ def what_it_gives(method: object) -> object:
     return returned
 
 
-def test_every_method_has_its_twin() -> None:
-    assert public_methods(InventoryService).keys() == public_methods(SyncInventoryService).keys()
+@pytest.mark.parametrize("theirs, ours", TWINS, ids=lambda kind: kind.__module__)
+def test_every_method_has_its_twin(theirs: type, ours: type) -> None:
+    assert public_methods(theirs).keys() == public_methods(ours).keys()
 
 
-@pytest.mark.parametrize("name", sorted(public_methods(InventoryService)))
-def test_twins_take_and_give_the_same(name: str) -> None:
-    ours, theirs = getattr(SyncInventoryService, name), getattr(InventoryService, name)
+@pytest.mark.parametrize(
+    "theirs, ours, name",
+    [(theirs, ours, name) for theirs, ours in TWINS for name in sorted(public_methods(theirs).keys() - PARTS)],
+    ids=lambda part: part if isinstance(part, str) else part.__module__,
+)
+def test_twins_take_and_give_the_same(theirs: type, ours: type, name: str) -> None:
+    check_twins(getattr(theirs, name), getattr(ours, name))
+
+
+def check_twins(theirs: object, ours: object) -> None:
     assert plain_parameters(ours) == plain_parameters(theirs)
     assert what_it_gives(ours) == what_it_gives(theirs)
     assert not inspect.iscoroutinefunction(ours)

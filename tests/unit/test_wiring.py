@@ -126,7 +126,7 @@ def test_a_url_that_keeps_no_snapshots_is_told_so_and_nothing_stays_open(tmp_pat
             return Watched()
 
         inventory = open_inventory("memory:", snapshots="memory:")
-        inventory._open_store = give
+        inventory._opening._open_store = give
         with pytest.raises(ValueError, match="'memory:' keeps no snapshots"):
             await inventory.__aenter__()
         assert closed == ["event store"]

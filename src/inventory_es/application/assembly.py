@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from typing import Protocol
 
 import anyio
 import attrs
@@ -11,6 +12,7 @@ from inventory_es.application.committer import Committer
 from inventory_es.application.drafting import Drafting
 from inventory_es.application.handler_settings import HandlerSettings
 from inventory_es.application.observers import Observers
+from inventory_es.application.query_side import QuerySide, QuerySideParts, assemble_query_side
 from inventory_es.application.replay_check import ReplayCheck
 from inventory_es.application.snapshot_reader import SnapshotReader
 from inventory_es.application.stream_reader import StreamReader
@@ -18,7 +20,7 @@ from inventory_es.application.strong_reads import StrongReads
 from inventory_es.application.tools import Tools
 from inventory_es.application.warm_states import WarmStates
 from inventory_es.domain.decide import Policy
-from inventory_es.ports import Clock, EventStore, IdGenerator, SnapshotCodec, SnapshotStore
+from inventory_es.ports import Clock, EventStore, IdGenerator, ReadModel, SnapshotCodec, SnapshotStore
 from inventory_es.ports.codec import EventCodec
 
 
@@ -33,6 +35,7 @@ class EngineParts:
         chance: a number from 0 up to, not including, 1, for the jitter between attempts.
         policies: the host's rules.
         observers: objects with any of the methods of :class:`~inventory_es.application.observers.Observers`.
+        query_side: read models, cache and bus; ``None`` for none.
         settings: bounds.
         snapshots: where snapshots are kept: an open store, which stays the host's to close, or what opens one, which is closed with
             the engine; ``None`` keeps none.
@@ -46,44 +49,54 @@ class EngineParts:
     chance: Callable[[], float]
     policies: Sequence[Policy] = ()
     observers: Sequence[object] = ()
+    query_side: QuerySideParts | None = None
     settings: HandlerSettings = attrs.field(factory=HandlerSettings)
     snapshots: SnapshotStore | Callable[[], Awaitable[SnapshotStore]] | None = None
     sleep: Callable[[float], Awaitable[object]] = anyio.sleep
     monotonic: Callable[[], float] = anyio.current_time
 
 
+class Closable(Protocol):
+    """What an engine may own."""
+
+    async def aclose(self) -> None:
+        """Release every resource."""
+
+
 @attrs.frozen
 class Engine:
-    """The assembled command side and strong reads over one store.
+    """The assembled command side, strong reads and, where there is a read model, the query side, over one store.
 
     Attributes:
         store: the event store.
         handler: executes commands.
         reads: answers from the stream.
+        query_side: answers from read models, and keeps them up.
         owned: what closes with it.
     """
 
     store: EventStore
     handler: CommandHandler
     reads: StrongReads
-    owned: Sequence[EventStore | SnapshotStore] = ()
+    query_side: QuerySide | None = None
+    owned: Sequence[Closable] = ()
 
     async def aclose(self) -> None:
-        """Close what it owns."""
+        """Close what it owns, the last first."""
         async with AsyncExitStack() as stack:
             for one in self.owned:
                 stack.push_async_callback(one.aclose)
 
 
 async def open_engine(open_store: Callable[[], Awaitable[EventStore]], parts: EngineParts, *, owns_store: bool) -> Engine:
-    """Open the store, and the snapshots where they are kept, and build the engine. Where that fails, nothing stays open.
+    """Open the store, and snapshots and read models where they are kept, and build the engine. Where that fails, nothing stays open.
 
     Raises:
         ValueError: as :func:`assemble`.
     """
     async with AsyncExitStack() as opened:
         store = await open_store()
-        owned: list[EventStore | SnapshotStore] = []
+        owned: list[Closable] = []
         if owns_store:
             owned.append(store)
             opened.push_async_callback(store.aclose)
@@ -92,13 +105,20 @@ async def open_engine(open_store: Callable[[], Awaitable[EventStore]], parts: En
             snapshots = await snapshots()
             owned.append(snapshots)
             opened.push_async_callback(snapshots.aclose)
-        engine = attrs.evolve(assemble(store, parts, snapshots), owned=owned)
+        read_model = None if parts.query_side is None else parts.query_side.read_model
+        if read_model is not None and not isinstance(read_model, ReadModel):
+            read_model = await read_model()
+            owned.append(read_model)
+            opened.push_async_callback(read_model.aclose)
+        engine = assemble(store, parts, snapshots, read_model)
+        if engine.query_side is not None:
+            owned.append(engine.query_side.followers)
         opened.pop_all()
-    return engine
+    return attrs.evolve(engine, owned=owned)
 
 
-def assemble(store: EventStore, parts: EngineParts, snapshots: SnapshotStore | None = None) -> Engine:
-    """Build the engine over ``store``.
+def assemble(store: EventStore, parts: EngineParts, snapshots: SnapshotStore | None = None, read_model: ReadModel | None = None) -> Engine:
+    """Build the engine over ``store``, and its query side over ``read_model`` where ``parts`` have one.
 
     Raises:
         ValueError: snapshots, and a codec that can't write them.
@@ -121,7 +141,12 @@ def assemble(store: EventStore, parts: EngineParts, snapshots: SnapshotStore | N
         chance=parts.chance,
     )
     handler = CommandHandler(tools, observers, parts.monotonic)
-    return Engine(store, handler, StrongReads(store, parts.codec, handler, reader))
+    query_side = None
+    if read_model is not None and parts.query_side is not None:
+        query_side = assemble_query_side(
+            store, read_model, parts.query_side, codec=parts.codec, clock=parts.clock, ids=parts.ids, observers=observers
+        )
+    return Engine(store, handler, StrongReads(store, handler, reader), query_side)
 
 
 def _snapshot_reader(store: EventStore, parts: EngineParts, snapshots: SnapshotStore) -> SnapshotReader:

@@ -93,12 +93,27 @@ class BreakerChanged:
     error: str | None
 
 
+@attrs.frozen(kw_only=True)
+class CacheFailed:
+    """The cache of the queries failed, and the query went on without it.
+
+    Attributes:
+        cache: the adapter's class name.
+        operation: ``get``, ``set`` or ``invalidate``.
+        error: the error's ``code``, or its class where it has none.
+    """
+
+    cache: str
+    operation: Literal["get", "set", "invalidate"]
+    error: str
+
+
 class Observers:
     """Hands each record to the observers that have a method of its name. An observer's own failure is logged, never the caller's.
 
     Args:
         observers: objects with any of ``command_finished(record)``, ``append_finished(record)``, ``call_retried(record)``,
-            ``breaker_changed(record)``; called synchronously.
+            ``breaker_changed(record)``, ``cache_failed(record)``; called synchronously.
     """
 
     def __init__(self, observers: Sequence[object] = ()) -> None:
@@ -106,6 +121,7 @@ class Observers:
         self._append_finished = _methods(observers, "append_finished")
         self._call_retried = _methods(observers, "call_retried")
         self._breaker_changed = _methods(observers, "breaker_changed")
+        self._cache_failed = _methods(observers, "cache_failed")
 
     @property
     def of_commands(self) -> bool:
@@ -132,6 +148,10 @@ class Observers:
     def breaker_changed(self, record: BreakerChanged) -> None:
         """Tell everybody."""
         _tell(self._breaker_changed, record)
+
+    def cache_failed(self, record: CacheFailed) -> None:
+        """Tell everybody."""
+        _tell(self._cache_failed, record)
 
 
 def _methods(observers: Sequence[object], name: str) -> tuple[Callable[[Any], object], ...]:

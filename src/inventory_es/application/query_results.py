@@ -5,13 +5,14 @@ from typing import Generic, TypeVar
 
 import attrs
 
+from inventory_es.application.results import Result
 from inventory_es.ports import Checkpoint
 
 T = TypeVar("T")
 
 
 @attrs.frozen(kw_only=True)
-class AsOf:
+class AsOf(Result):
     """What a row is as of.
 
     Attributes:
@@ -78,7 +79,7 @@ Place = tuple[str | int | None, ...]
 
 
 @attrs.frozen
-class QueryPage(Generic[T]):
+class QueryPage(Result, Generic[T]):
     """A run of rows.
 
     Attributes:

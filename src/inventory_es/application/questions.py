@@ -1,6 +1,6 @@
 """Asking the read models of projections: rows as typed values, page by page, as fresh as the asker wants."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -23,14 +23,26 @@ class Questions:
 
     Args:
         versions: which version of each projection is asked, by name.
-        patience: the longest wait for a position, in seconds.
-        interval: between two looks at the checkpoint, in seconds.
+        patience: the longest wait for a position, in seconds, 0 or more; also an attribute.
+        interval: between two looks at the checkpoint, in seconds, above 0.
+
+    Raises:
+        ValueError: ``patience`` or ``interval`` out of range.
     """
 
-    def __init__(self, versions: Mapping[str, ActiveVersion], *, patience: float, interval: float) -> None:
+    def __init__(self, versions: Mapping[str, ActiveVersion], *, patience: float = 5.0, interval: float = 0.01) -> None:
+        if not patience >= 0 or not interval > 0:
+            msg = "patience must be 0 or more seconds, interval above 0"
+            raise ValueError(msg)
         self._versions = versions
-        self._patience = patience
+        self._prepared: set[str] = set()
+        self.patience = patience
         self._interval = interval
+
+    async def prepare(self) -> None:
+        """Make the tables that are not there yet, of all projections. Otherwise each is made when it is asked for the first time."""
+        for name in self._versions:
+            await self._version(name)
 
     async def ask(
         self,
@@ -52,25 +64,48 @@ class Questions:
             ReadModelUnavailableError: the read model is away.
             ValueError: a limit below 1.
         """
-        version = self._versions[name]
-        if wait_for_position:
-            await self._wait(name, wait_for_position)
+        await self.wait_for(name, wait_for_position)
+        version = await self._version(name)
         page = await version.select(table.name, where=where, order=order, after=after, descending=descending, limit=limit)
         rows = tuple(kind(**_values(row)) for row in page.rows)
         return QueryPage(rows, page.checkpoint, None if page.is_end else place_of(table, order, page.rows[-1]))
 
-    async def _wait(self, name: str, position: int) -> None:
-        version = self._versions[name]
+    async def wait_for(self, name: str, position: int) -> None:
+        """Wait until the projection of this name has reached a position.
+
+        Raises:
+            ReadModelBehindError: not in time.
+        """
+        if not position:
+            return
+        version = await self._version(name)
         seen = await version.checkpoint()
-        with anyio.move_on_after(self._patience):
+        with anyio.move_on_after(self.patience):
             while seen.position < position:
                 await anyio.sleep(self._interval)
                 seen = await version.checkpoint()
         if seen.position < position:
             raise ReadModelBehindError(projection=name, position=position, actual_position=seen.position, error=seen.error)
 
+    async def _version(self, name: str) -> ActiveVersion:
+        version = self._versions[name]
+        if name not in self._prepared:
+            await version.prepare()
+            self._prepared.add(name)
+        return version
 
-async def open_questions(read_model: ReadModel, projections: Sequence[Projection], *, patience: float, interval: float) -> Questions:
+
+def questions_to(read_model: ReadModel, projections: Iterable[Projection], *, patience: float = 5.0, interval: float = 0.01) -> Questions:
+    """Questions to these projections, as a read model has them.
+
+    Raises:
+        ValueError: ``patience`` or ``interval`` out of range.
+    """
+    versions = {one.projection_id.name: ActiveVersion(read_model, one) for one in projections}
+    return Questions(versions, patience=patience, interval=interval)
+
+
+async def open_questions(read_model: ReadModel, projections: Iterable[Projection], *, patience: float, interval: float) -> Questions:
     """Find the active version of each projection, and make its tables where they are not there yet.
 
     Raises:
@@ -78,13 +113,9 @@ async def open_questions(read_model: ReadModel, projections: Sequence[Projection
         ReadModelUnavailableError: the read model is away.
         ValueError: ``patience`` or ``interval`` out of range.
     """
-    if not patience >= 0 or not interval > 0:
-        msg = "patience must be 0 or more seconds, interval above 0"
-        raise ValueError(msg)
-    versions = {one.projection_id.name: ActiveVersion(read_model, one) for one in projections}
-    for version in versions.values():
-        await version.prepare()
-    return Questions(versions, patience=patience, interval=interval)
+    questions = questions_to(read_model, projections, patience=patience, interval=interval)
+    await questions.prepare()
+    return questions
 
 
 def _values(row: Row) -> dict[str, Any]:

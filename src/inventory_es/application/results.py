@@ -12,7 +12,9 @@ from inventory_es.domain.reasons import Purpose
 from inventory_es.ports.metadata import EventMetadata
 
 
-class _Result:
+class Result:
+    """An answer of the service."""
+
     __slots__ = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -22,7 +24,7 @@ class _Result:
 
 
 @attrs.frozen(kw_only=True)
-class CommandResult(_Result):
+class CommandResult(Result):
     """A command was accepted, or had nothing to do.
 
     Attributes:
@@ -49,7 +51,7 @@ class CommandResult(_Result):
 
 
 @attrs.frozen(kw_only=True)
-class Reservation(_Result):
+class Reservation(Result):
     """A promise, as it was given. Pass it, or its ``ref``, to extend, confirm, release or commit.
 
     Attributes:
@@ -90,7 +92,7 @@ class Reservation(_Result):
 
 
 @attrs.frozen(kw_only=True)
-class StockLevel(_Result):
+class StockLevel(Result):
     """The stock of one inventory at one instant.
 
     Attributes:
@@ -120,7 +122,7 @@ class StockLevel(_Result):
 
 
 @attrs.frozen(kw_only=True)
-class ReservationState(_Result):
+class ReservationState(Result):
     """A reservation as it stands.
 
     Attributes:
@@ -155,7 +157,7 @@ class ReservationState(_Result):
 
 
 @attrs.frozen(kw_only=True)
-class HistoryEntry(_Result):
+class HistoryEntry(Result):
     """One event of an inventory with its envelope.
 
     Attributes:
@@ -176,7 +178,7 @@ class HistoryEntry(_Result):
 
 
 @attrs.frozen(kw_only=True)
-class Hold(_Result):
+class Hold(Result):
     """An open reservation in an explanation.
 
     Attributes:
@@ -199,7 +201,7 @@ class Hold(_Result):
 
 
 @attrs.frozen(kw_only=True)
-class Explanation(_Result):
+class Explanation(Result):
     """Why the available figure is what it is.
 
     Attributes:

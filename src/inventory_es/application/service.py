@@ -2,25 +2,21 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
-from functools import lru_cache
 from types import TracebackType
 from typing import Self, cast
-from uuid import UUID
 
-import anyio
-from anyio.lowlevel import current_token
-
-from inventory_es.application.assembly import Engine, EngineParts, open_engine
+from inventory_es.application.assembly import EngineParts
+from inventory_es.application.followers import Followers
+from inventory_es.application.opening import Opening
 from inventory_es.application.outcomes import Outcome
+from inventory_es.application.queries import StockQueries
+from inventory_es.application.query_side import QuerySide
 from inventory_es.application.results import CommandResult, Explanation, HistoryEntry, Reservation, ReservationState, StockLevel
 from inventory_es.domain import commands as c
-from inventory_es.domain.identifiers import InventoryId, ReservationRef
+from inventory_es.domain.identifiers import Id, InventoryId, ReservationRef, inventory_id
 from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, Purpose, ReleaseReason, Remainder, Shortfall
 from inventory_es.ports import EventStore, RecordedEvent, StoreCapabilities, StreamWrite
-from inventory_es.ports.errors import StoreClosedError
-
-Id = str | UUID
-"""An identifier that a caller gives: text of 1 to 128 characters, or a UUID."""
+from inventory_es.ports.errors import UnsupportedCapabilityError
 
 Held = Reservation | ReservationRef
 """What addresses a reservation: what ``reserve`` returned, or its ``ref``."""
@@ -46,29 +42,19 @@ class InventoryService:
     """
 
     def __init__(self, open_store: Callable[[], Awaitable[EventStore]], parts: EngineParts, *, owns_store: bool) -> None:
-        self._open_store = open_store
+        self._opening = Opening(open_store, parts, owns_store=owns_store)
         self.parts = parts
-        self._owns_store = owns_store
-        self._engine: Engine | None = None
-        self._token: object = None
 
     async def __aenter__(self) -> Self:
-        if self._engine is not None:
-            msg = "the service is open already: use one 'async with' for it"
-            raise RuntimeError(msg)
-        self._engine = await open_engine(self._open_store, self.parts, owns_store=self._owns_store)
-        self._token = current_token()
+        await self._opening.open()
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Refuse new calls, and close the store if the service opened it. Closing twice is fine."""
-        engine, self._engine = self._engine, None
-        if engine is not None:
-            with anyio.CancelScope(shield=True):
-                await engine.aclose()
+        """Refuse new calls, end what follows the feed, and close what the service opened. Closing twice is fine."""
+        await self._opening.close()
 
     async def add_stock(
         self,
@@ -86,7 +72,7 @@ class InventoryService:
             QuantityOverflowError: more than 2^53−1 units would be on hand.
         """
         command = c.AddStock(
-            inventory_id=_inventory(product_id, store_id),
+            inventory_id=inventory_id(product_id, store_id),
             command_id=self._id(command_id),
             quantity=quantity,
             reason=reason,
@@ -128,7 +114,7 @@ class InventoryService:
             CommandExpiredError: ``not_after`` has passed.
         """
         command = c.ReserveStock(
-            inventory_id=_inventory(product_id, store_id),
+            inventory_id=inventory_id(product_id, store_id),
             reservation_id=self._id(reservation_id),
             quantity=quantity,
             ttl=ttl,
@@ -239,7 +225,7 @@ class InventoryService:
             WouldBreakReservationsError: fewer would be left than are promised, and ``shortfall`` is REJECT.
         """
         command = c.AdjustStock(
-            inventory_id=_inventory(product_id, store_id),
+            inventory_id=inventory_id(product_id, store_id),
             command_id=self._id(command_id),
             delta=delta,
             reason=reason,
@@ -267,7 +253,7 @@ class InventoryService:
             ValueError: ``observed_version`` is not there yet.
         """
         command = c.RecordCount(
-            inventory_id=_inventory(product_id, store_id),
+            inventory_id=inventory_id(product_id, store_id),
             command_id=self._id(command_id),
             counted=counted,
             observed_version=observed_version,
@@ -278,7 +264,7 @@ class InventoryService:
 
     async def expire(self, product_id: Id, store_id: Id, *, limit: int = 500, command_id: Id | None = None) -> CommandResult:
         """Release what is due, oldest first, up to ``limit`` reservations. Every other write closes what is due anyway."""
-        command = c.ExpireReservations(inventory_id=_inventory(product_id, store_id), command_id=self._id(command_id), limit=limit)
+        command = c.ExpireReservations(inventory_id=inventory_id(product_id, store_id), command_id=self._id(command_id), limit=limit)
         return cast(CommandResult, await self._execute(command, named=command_id is not None))
 
     async def execute(self, command: c.Command, *, expected_version: int | None = None) -> Outcome:
@@ -288,7 +274,7 @@ class InventoryService:
             command: any of :mod:`inventory_es.commands`.
             expected_version: insist on this stream version; ``ConcurrencyError`` if it is another, without a silent retry.
         """
-        return await self._ready().handler.execute(command, expected_version=expected_version)
+        return await self._opening.here().handler.execute(command, expected_version=expected_version)
 
     async def execute_all(
         self, commands: Sequence[c.Command], *, writes: Sequence[StreamWrite] = (), times: Sequence[datetime] | None = None
@@ -300,11 +286,11 @@ class InventoryService:
             CommandsRejectedError: names every command that is refused; nothing was appended.
             UnsupportedCapabilityError: several streams, and the store can't append to several at once.
         """
-        return await self._ready().handler.execute_all(commands, writes=writes, times=times)
+        return await self._opening.here().handler.execute_all(commands, writes=writes, times=times)
 
     async def stock(self, product_id: Id, store_id: Id) -> StockLevel:
         """The stock now, from the stream."""
-        return await self._ready().reads.stock(InventoryId(product_id, store_id))
+        return await self._opening.here().reads.stock(InventoryId(product_id, store_id))
 
     async def reservation(self, held: Held) -> ReservationState:
         """How a reservation stands now, from the stream.
@@ -312,11 +298,11 @@ class InventoryService:
         Raises:
             ReservationNotFoundError: neither open nor among the last 10,000 closed ones of its inventory.
         """
-        return await self._ready().reads.reservation(ReservationRef(held.product_id, held.store_id, held.reservation_id))
+        return await self._opening.here().reads.reservation(ReservationRef(held.product_id, held.store_id, held.reservation_id))
 
     def history(self, product_id: Id, store_id: Id, *, after: int = 0) -> AsyncIterator[HistoryEntry]:
         """Every event after version ``after``, oldest first, decoded, up to the stream's end."""
-        return self._ready().reads.history(InventoryId(product_id, store_id), after=after)
+        return self._opening.here().reads.history(InventoryId(product_id, store_id), after=after)
 
     async def as_of(self, product_id: Id, store_id: Id, *, time: datetime | None = None, version: int | None = None) -> StockLevel:
         """The stock at an instant of the past, or right after a version: give one of the two.
@@ -324,13 +310,7 @@ class InventoryService:
         Raises:
             ValueError: none or both are given, the time has no time zone, or the version is not there.
         """
-        if (time is None) == (version is None):
-            msg = "give either a time or a version"
-            raise ValueError(msg)
-        if time is not None and time.utcoffset() is None:
-            msg = "time must be an aware datetime: give it a time zone"
-            raise ValueError(msg)
-        return await self._ready().reads.as_of(InventoryId(product_id, store_id), time=time, version=version)
+        return await self._opening.here().reads.as_of(InventoryId(product_id, store_id), time=time, version=version)
 
     async def explain(self, product_id: Id, store_id: Id, *, holds: int = 50, movements: int = 10) -> Explanation:
         """Why the available figure is what it is: open reservations, what each waits for, the last movements.
@@ -341,7 +321,7 @@ class InventoryService:
             holds: reservations to list at most, oldest first.
             movements: events to list at most, newest first.
         """
-        return await self._ready().reads.explain(InventoryId(product_id, store_id), holds=holds, movements=movements)
+        return await self._opening.here().reads.explain(InventoryId(product_id, store_id), holds=holds, movements=movements)
 
     def feed(self, *, after: int = 0) -> AsyncIterator[RecordedEvent]:
         """Every event of the store with a position after ``after``, in order, up to the end as of now.
@@ -349,7 +329,25 @@ class InventoryService:
         Raises:
             UnsupportedCapabilityError: the store has no feed.
         """
-        return self._ready().reads.feed(after=after)
+        return self._opening.here().reads.feed(after=after)
+
+    @property
+    def queries(self) -> StockQueries:
+        """Eventual reads, over many inventories, from read models; cached where the service has a cache.
+
+        Raises:
+            UnsupportedCapabilityError: the service was opened without ``read_models``.
+        """
+        return self._query_side().queries
+
+    @property
+    def followers(self) -> Followers:
+        """What keeps the read models up with the events: run it in a task of yours, here or in another process.
+
+        Raises:
+            UnsupportedCapabilityError: the service was opened without ``read_models``.
+        """
+        return self._query_side().followers
 
     @property
     def store(self) -> EventStore:
@@ -358,7 +356,7 @@ class InventoryService:
         Raises:
             StoreClosedError: the service is not open.
         """
-        return self._ready().store
+        return self._opening.here().store
 
     @property
     def store_capabilities(self) -> StoreCapabilities:
@@ -367,34 +365,17 @@ class InventoryService:
         Raises:
             StoreClosedError: the service is not open.
         """
-        if self._engine is None:
-            raise _not_open()
-        return self._engine.store.capabilities
+        return self._opening.engine.store.capabilities
 
-    def _ready(self) -> Engine:
-        if self._engine is None:
-            raise _not_open()
-        if current_token() != self._token:
-            msg = "the inventory service was opened in another event loop: open one in each loop, or use inventory_es.sync"
-            raise RuntimeError(msg)
-        return self._engine
+    def _query_side(self) -> QuerySide:
+        side = self._opening.here().query_side
+        if side is None:
+            way_out = "give open_inventory a read model: read_models=MemoryReadModel(), or read_models='sqlite:queries.db'"
+            raise UnsupportedCapabilityError(store="this inventory service", capability="query side", way_out=way_out)
+        return side
 
     def _id(self, given: Id | None) -> Id:
         return self.parts.ids.new_id() if given is None else given
 
     async def _execute(self, command: c.Command, *, named: bool) -> Outcome:
-        return await self._ready().handler.execute(command, named=named)
-
-
-def _inventory(product_id: Id, store_id: Id) -> InventoryId:
-    """The same object for the same texts, where that is recent, with the stream id that it keeps."""
-    if type(product_id) is str and type(store_id) is str:
-        return _recent(product_id, store_id)
-    return InventoryId(product_id, store_id)
-
-
-_recent = lru_cache(maxsize=8_192)(InventoryId)
-
-
-def _not_open() -> StoreClosedError:
-    return StoreClosedError(store="the inventory service", reason="it is not open: use 'async with'")
+        return await self._opening.here().handler.execute(command, named=named)

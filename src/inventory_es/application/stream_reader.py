@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import NoReturn
 from uuid import UUID
 
+from inventory_es.application.results import HistoryEntry
 from inventory_es.application.warm_states import WarmState
 from inventory_es.domain.events import Event
 from inventory_es.domain.identifiers import InventoryId
@@ -84,6 +85,17 @@ class StreamReader:
     async def find(self, stream: StreamId, event_ids: Sequence[UUID]) -> dict[UUID, RecordedEvent]:
         """Those of the ids that the stream holds."""
         return {recorded.event_id: recorded for recorded in await self._store.find_events(stream, event_ids)}
+
+    def entry(self, recorded: RecordedEvent) -> HistoryEntry:
+        """``recorded``, decoded, with its envelope."""
+        return HistoryEntry(
+            event=self.event(recorded),
+            event_id=str(recorded.event_id),
+            version=recorded.version,
+            position=recorded.position,
+            recorded_at=recorded.recorded_at,
+            metadata=self._codec.decode_metadata(recorded),
+        )
 
     def event(self, recorded: RecordedEvent) -> Event:
         """The domain event in ``recorded``."""

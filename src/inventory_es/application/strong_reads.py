@@ -4,8 +4,11 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import datetime
 from itertools import islice
+from typing import cast
 
 from inventory_es.application.command_handler import CommandHandler
+from inventory_es.application.feeds import feed_of
+from inventory_es.application.moment import check_moment
 from inventory_es.application.results import Explanation, HistoryEntry, Hold, ReservationState, StockLevel
 from inventory_es.application.stream_reader import PAGE, StreamReader
 from inventory_es.application.warm_states import WarmState
@@ -13,9 +16,7 @@ from inventory_es.domain.identifiers import InventoryId, ReservationRef
 from inventory_es.domain.recorded import Recorded
 from inventory_es.domain.rejections import ReservationNotFoundError
 from inventory_es.domain.reservation import ClosedReservation, OpenReservation
-from inventory_es.ports import EventFeed, EventStore, RecordedEvent
-from inventory_es.ports.codec import EventCodec
-from inventory_es.ports.errors import UnsupportedCapabilityError
+from inventory_es.ports import EventStore, RecordedEvent
 
 
 class StrongReads:
@@ -23,14 +24,12 @@ class StrongReads:
 
     Args:
         store: where they are.
-        codec: decodes them.
         handler: knows the current states.
         reader: reads streams.
     """
 
-    def __init__(self, store: EventStore, codec: EventCodec, handler: CommandHandler, reader: StreamReader) -> None:
+    def __init__(self, store: EventStore, handler: CommandHandler, reader: StreamReader) -> None:
         self._store = store
-        self._codec = codec
         self._handler = handler
         self._reader = reader
 
@@ -50,12 +49,13 @@ class StrongReads:
         """Every event after version ``after``, oldest first, up to the stream's end."""
         async with aclosing(self._reader.events(inventory_id.stream, after=after)) as events:
             async for recorded in events:
-                yield self._entry(recorded)
+                yield self._reader.entry(recorded)
 
     async def as_of(self, inventory_id: InventoryId, *, time: datetime | None, version: int | None) -> StockLevel:
         """The stock at an instant of the past, or right after a version."""
+        check_moment(time, version)
         state = await self._reader.begin(inventory_id, at_most=0 if version is None else version)
-        inventory, at = state.inventory, time
+        inventory = state.inventory
         async with aclosing(self._reader.events(inventory_id.stream, after=inventory.version)) as events:
             async for recorded in events:
                 if (time is not None and recorded.recorded_at > time) or (version is not None and recorded.version > version):
@@ -65,11 +65,7 @@ class StrongReads:
         if version is not None and inventory.version < version:
             msg = f"{inventory_id} has no version {version} yet: its version is {inventory.version}"
             raise ValueError(msg)
-        at = inventory.last_time if at is None else at
-        if at is None:
-            msg = f"{inventory_id} has no time at version 0: ask for version 1 or more, or for a time"
-            raise ValueError(msg)
-        return _level(state, at)
+        return _level(state, cast(datetime, time or inventory.last_time))  # a version that is there has a time
 
     async def explain(self, inventory_id: InventoryId, *, holds: int, movements: int) -> Explanation:
         """Why the available figure is what it is."""
@@ -77,7 +73,7 @@ class StrongReads:
         newest: tuple[HistoryEntry, ...] = ()
         if movements and level.version:
             page = await self._store.read_stream_backwards(inventory_id.stream, before=level.version + 1, limit=movements)
-            newest = tuple(self._entry(recorded) for recorded in page.events)
+            newest = tuple(self._reader.entry(recorded) for recorded in page.events)
         return Explanation(level=level, holds=listed, holds_left_out=left_out, movements=newest)
 
     async def feed(self, *, after: int) -> AsyncIterator[RecordedEvent]:
@@ -86,27 +82,13 @@ class StrongReads:
         Raises:
             UnsupportedCapabilityError: the store has no feed.
         """
-        store = self._store
-        if store.capabilities.feed == "none" or not isinstance(store, EventFeed):
-            raise UnsupportedCapabilityError(
-                store=type(store).__name__, capability="feed", way_out="read the streams that you know, or choose a store with a feed"
-            )
+        feed = feed_of(self._store)
         is_end = False
         while not is_end:
-            page = await store.read_all(after=after, limit=PAGE)
+            page = await feed.read_all(after=after, limit=PAGE)
             for recorded in page.events:
                 yield recorded
             after, is_end = page.next_after, page.is_end
-
-    def _entry(self, recorded: RecordedEvent) -> HistoryEntry:
-        return HistoryEntry(
-            event=self._reader.event(recorded),
-            event_id=str(recorded.event_id),
-            version=recorded.version,
-            position=recorded.position,
-            recorded_at=recorded.recorded_at,
-            metadata=self._codec.decode_metadata(recorded),
-        )
 
 
 def _level(state: WarmState, at: datetime) -> StockLevel:

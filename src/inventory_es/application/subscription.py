@@ -114,6 +114,11 @@ class Subscription:
         self._trouble: StoreUnavailableError | None = None
 
     @property
+    def position(self) -> int:
+        """Everything up to it was given; of a subscription from the end, where that was, from the ``async with`` on."""
+        return self._after or 0
+
+    @property
     def trouble(self) -> StoreUnavailableError | None:
         """Why the store could not be read just now; ``None`` while all is well."""
         return self._trouble

@@ -1,7 +1,7 @@
 """Identities: of an inventory, of reservations and commands."""
 
 import re
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Self
 from urllib.parse import quote, unquote
 from uuid import UUID
@@ -13,6 +13,9 @@ from inventory_es.domain.stream_id import MAX_PART_LENGTH, StreamId
 
 INVENTORY_CATEGORY = "inventory"
 MAX_REFERENCE_LENGTH = 512
+
+Id = str | UUID
+"""An identifier that a caller gives: text of 1 to 128 characters, or a UUID."""
 
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -101,6 +104,20 @@ class InventoryId:
 
     def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:
         return type(self), (self.product_id, self.store_id)
+
+
+def inventory_id(product_id: Id, store_id: Id) -> InventoryId:
+    """The inventory of a product in a store: for the same texts the same object, where that is recent, with the stream id that it keeps.
+
+    Raises:
+        InvalidIdentifierError: see :class:`InventoryId`.
+    """
+    if type(product_id) is str and type(store_id) is str:
+        return _recent(product_id, store_id)
+    return InventoryId(product_id, store_id)
+
+
+_recent = lru_cache(maxsize=8_192)(InventoryId)
 
 
 @attrs.frozen(init=False)

@@ -1,6 +1,7 @@
-"""The entry point of the URL scheme ``memory:``."""
+"""What the URL scheme ``memory:`` opens."""
 
 from inventory_es.adapters.memory.event_store import MemoryEventStore
+from inventory_es.adapters.memory.read_model import MemoryReadModel
 
 
 async def open_memory(place: str, /) -> MemoryEventStore:
@@ -16,3 +17,8 @@ async def open_memory(place: str, /) -> MemoryEventStore:
         msg = "a memory store has no place: write the URL as 'memory:'"
         raise ValueError(msg)
     return MemoryEventStore()
+
+
+async def open_read_model(_place: str, /) -> MemoryReadModel:
+    """Open a fresh, private read model: what ``read_models="memory:"`` means."""
+    return MemoryReadModel()

@@ -198,6 +198,18 @@ async def open_sqlite_read_model(path: str | os.PathLike[str], *, synchronous: S
         await read_model.aclose()
 
 
+async def open_read_model(place: str, /) -> SqliteReadModel:
+    """Open what ``read_models="sqlite:PLACE"`` means. The caller closes it.
+
+    Args:
+        place: path of the file, relative to the working directory or absolute.
+
+    Raises:
+        IncompatibleStoreError, ReadModelUnavailableError: as :func:`open_sqlite_read_model`.
+    """
+    return await anyio.to_thread.run_sync(_open, place, "NORMAL")
+
+
 def _open(path: str, synchronous: Synchronous) -> SqliteReadModel:
     try:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600))

@@ -17,16 +17,30 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 
 from inventory_es.application.handler_settings import HandlerSettings
 from inventory_es.application.outcomes import Outcome
+from inventory_es.application.projection import Projection
 from inventory_es.application.results import CommandResult, Explanation, HistoryEntry, Reservation, ReservationState, StockLevel
-from inventory_es.application.service import Held, Id
+from inventory_es.application.service import Held
 from inventory_es.application.service import InventoryService as _Async
 from inventory_es.domain import commands as c
 from inventory_es.domain.decide import Policy
+from inventory_es.domain.identifiers import Id
 from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, Purpose, ReleaseReason, Remainder, Shortfall
 from inventory_es.engine_thread import EngineThread
-from inventory_es.ports import Clock, EventStore, IdGenerator, RecordedEvent, SnapshotStore, StreamWrite
+from inventory_es.ports import (
+    Cache,
+    Clock,
+    EventBus,
+    EventStore,
+    IdGenerator,
+    ReadModel,
+    RecordedEvent,
+    SnapshotStore,
+    StreamWrite,
+)
 from inventory_es.ports.codec import EventCodec
 from inventory_es.ports.errors import StoreClosedError
+from inventory_es.sync.followers import Followers
+from inventory_es.sync.queries import StockQueries
 from inventory_es.wiring import open_inventory as _open_async
 
 P = ParamSpec("P")
@@ -40,7 +54,11 @@ def open_inventory(
     clock: Clock | None = None,
     ids: IdGenerator | None = None,
     policies: Sequence[Policy] = (),
+    cache: Cache | None = None,
+    bus: EventBus | None = None,
     codec: EventCodec | None = None,
+    read_models: str | ReadModel | None = None,
+    projections: Sequence[Projection] = (),
     observers: Sequence[object] = (),
     settings: HandlerSettings | None = None,
     snapshots: "str | SnapshotStore | None" = None,
@@ -51,8 +69,9 @@ def open_inventory(
     :meth:`InventoryService.close` or ``with``; otherwise it is closed when the interpreter ends.
 
     Raises:
-        ValueError: an unknown scheme or a look-alike; the message has the right spelling.
-        TypeError: something that is no store.
+        ValueError: an unknown scheme or a look-alike; the message has the right spelling. A cache, a bus or projections without read
+            models.
+        TypeError: something that is no store, or no read model.
     """
 
     def assemble() -> _Async:
@@ -61,7 +80,11 @@ def open_inventory(
             clock=clock,
             ids=ids,
             policies=policies,
+            cache=cache,
+            bus=bus,
             codec=codec,
+            read_models=read_models,
+            projections=projections,
             observers=observers,
             settings=settings,
             snapshots=snapshots,
@@ -304,6 +327,16 @@ class InventoryService:
         As :meth:`inventory_es.InventoryService.feed`.
         """
         return self._each(_Async.feed, after=after)
+
+    @property
+    def queries(self) -> StockQueries:
+        """Eventual reads, over many inventories, from read models. As ``queries`` of :class:`inventory_es.InventoryService`."""
+        return StockQueries(self._running)
+
+    @property
+    def followers(self) -> Followers:
+        """What keeps the read models up with the events: run it in a thread of yours, or in another process."""
+        return Followers(self._running)
 
     def _call(self, method: Callable[Concatenate[_Async, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         return self._running().call(method, *args, **kwargs)

@@ -1,0 +1,130 @@
+"""Answers kept in a cache: computed once at a time, never older than their time to live, never going back."""
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
+from functools import partial
+from typing import Any, Literal, TypeVar
+
+from inventory_es.application.answer_form import AnswerForm
+from inventory_es.application.observers import CacheFailed, Observers
+from inventory_es.application.single_flight import SingleFlight
+from inventory_es.domain.errors import InventoryError
+from inventory_es.ports import Cache, Clock
+
+T = TypeVar("T")
+
+DEFAULT_TTL = timedelta(seconds=30)
+
+
+class AnswerCache:
+    """Stands between queries and a cache that may fail, forget and lag, in one process or shared by many.
+
+    An answer is as of a position. Per key, what was given here is a floor: an older answer from the cache is a miss, so that nobody in
+    this process sees time run backwards. An event raises the floor too. A cache that fails is as good as none: the answer is computed,
+    and observers are told.
+
+    Args:
+        cache: where answers are kept.
+        clock: what they grow older by.
+        ttl: after how long they are no longer given, above 0.
+        max_floors: how many floors are kept by key; beyond it, the one that was not touched for longest becomes one for all.
+        observers: objects with ``cache_failed(record)``.
+
+    Raises:
+        ValueError: ``ttl`` or ``max_floors`` out of range.
+    """
+
+    def __init__(
+        self, cache: Cache, *, clock: Clock, ttl: timedelta = DEFAULT_TTL, max_floors: int = 10_000, observers: Observers | None = None
+    ) -> None:
+        if ttl <= timedelta(0) or max_floors < 1:
+            msg = "ttl must be above zero, max_floors 1 or more"
+            raise ValueError(msg)
+        self._cache = cache
+        self._clock = clock
+        self._ttl = ttl
+        self._max_floors = max_floors
+        self._observers = Observers() if observers is None else observers
+        self._flights: SingleFlight[tuple[Any, int]] = SingleFlight()
+        self._floors: OrderedDict[str, int] = OrderedDict()
+        self._floor = 0
+
+    async def answer(
+        self,
+        key: str,
+        form: AnswerForm[T],
+        compute: Callable[[], Awaitable[tuple[T, int]]],
+        *,
+        least: int = 0,
+        arrive: Callable[[], Awaitable[object]] | None = None,
+    ) -> T:
+        """The answer of this key, from the cache or computed.
+
+        Args:
+            key: of the answer.
+            form: how it is kept.
+            compute: gives the answer and its position.
+            least: only an answer as of this position or later.
+            arrive: waits until ``compute`` can give such an answer; not called where the cache has one.
+
+        Raises:
+            Exception: what ``arrive`` and ``compute`` raise.
+        """
+        needed = max(least, self._floors.get(key, 0), self._floor)
+        found = await self._look(key, form)
+        if found is None or found[1] < needed:
+            if arrive is not None:
+                await arrive()
+            found, is_own = await self._flights.run(key, partial(self._compute, key, form, compute))
+            if found[1] < needed and not is_own:  # it had begun before what is needed was there
+                found, _ = await self._flights.run(key, partial(self._compute, key, form, compute))
+        answer, position = found
+        self._raise(key, position)
+        return answer
+
+    async def invalidate(self, positions: Mapping[str, int]) -> None:
+        """Give no answer from before these events.
+
+        Args:
+            positions: by key, where the event is that changes its answer.
+        """
+        for key, position in positions.items():
+            self._raise(key, position)
+            self._flights.forget(key)
+        try:
+            await self._cache.invalidate(*positions)
+        except Exception as problem:  # noqa: BLE001  # the floors hold without it
+            self._failed("invalidate", problem)
+
+    def forget(self, position: int) -> None:
+        """Give no answer from before this position, of any key."""
+        self._floor = max(self._floor, position)
+
+    async def _look(self, key: str, form: AnswerForm[T]) -> tuple[T, int] | None:
+        try:
+            entry = await self._cache.get(key)
+        except Exception as problem:  # noqa: BLE001  # whatever ails a cache, a query goes on without it
+            self._failed("get", problem)
+            return None
+        return None if entry is None else form.unseal(key, entry.value, now=self._clock.now(), ttl=self._ttl)
+
+    async def _compute(self, key: str, form: AnswerForm[T], compute: Callable[[], Awaitable[tuple[T, int]]]) -> tuple[T, int]:
+        began = self._clock.now()
+        answer, position = await compute()
+        if position >= max(self._floors.get(key, 0), self._floor):
+            try:
+                await self._cache.set(key, form.seal(key, answer, position, began), version=position, ttl=self._ttl)
+            except Exception as problem:  # noqa: BLE001  # whatever ails a cache, a query goes on without it
+                self._failed("set", problem)
+        return answer, position
+
+    def _raise(self, key: str, position: int) -> None:
+        floors = self._floors
+        floors[key] = max(position, floors.pop(key, 0))
+        if len(floors) > self._max_floors:
+            self._floor = max(self._floor, floors.popitem(last=False)[1])
+
+    def _failed(self, operation: Literal["get", "set", "invalidate"], problem: Exception) -> None:
+        error = problem.code if isinstance(problem, InventoryError) else type(problem).__name__
+        self._observers.cache_failed(CacheFailed(cache=type(self._cache).__name__, operation=operation, error=error))

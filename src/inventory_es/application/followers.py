@@ -1,0 +1,171 @@
+"""What follows the feed in this process, as long as the host wants it to: projections, the relay to a bus, the cache's invalidation."""
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Protocol
+
+import anyio
+import attrs
+
+from inventory_es.application.answer_cache import AnswerCache
+from inventory_es.application.answer_invalidation import AnswerInvalidation
+from inventory_es.application.feeds import feed_of
+from inventory_es.application.projection import OnFailure, Projection, ProjectionStatus
+from inventory_es.application.projection_runner import ProjectionRunner
+from inventory_es.application.relay import Relay
+from inventory_es.ports import Clock, EventBus, EventCodec, EventStore, IdGenerator, ReadModel
+
+RELAY = "relay"
+"""The name of the checkpoint of the relay to the bus."""
+
+_PATIENCE_AT_THE_END = 5.0
+
+
+class _Follower(Protocol):
+    def stop(self) -> None: ...
+
+
+@attrs.frozen(eq=False)
+class _Run:
+    followers: Sequence[_Follower]
+    ended: anyio.Event = attrs.field(factory=anyio.Event)
+
+
+class Followers:
+    """Keeps what is derived from the events up with them. Part of a service as ``inventory.followers``.
+
+    Nothing of it runs by itself: the host runs :meth:`run` in a task of its own, or calls :meth:`catch_up` when it likes. Any number of
+    processes may do so at once: each projection has one runner that works, the others stand by.
+
+    Args:
+        store: the event store; it has a feed.
+        read_model: where the rows and the checkpoints are.
+        projections: which to keep up.
+        codec: how events are read.
+        clock: for leases and lag.
+        ids: names this process's runners.
+        answers: what is cached here; ``None`` for no cache.
+        bus: where events are published to; ``None`` for no bus.
+    """
+
+    def __init__(
+        self,
+        store: EventStore,
+        read_model: ReadModel,
+        projections: Iterable[Projection],
+        *,
+        codec: EventCodec,
+        clock: Clock,
+        ids: IdGenerator,
+        answers: AnswerCache | None,
+        bus: EventBus | None,
+    ) -> None:
+        self._store = store
+        self._read_model = read_model
+        self._projections = tuple(projections)
+        self._codec = codec
+        self._clock = clock
+        self._ids = ids
+        self._answers = answers
+        self._bus = bus
+        self._runs: set[_Run] = set()
+        self._is_stopped = False
+
+    async def run(self, *, on_failure: OnFailure) -> None:
+        """Follow the feed until :meth:`stop`, until the service is closed, or until nothing is left to do: every projection stopped by
+        an event that fails.
+
+        Args:
+            on_failure: what becomes of an event that a projection can't take: see
+                :data:`~inventory_es.application.projection.OnFailure`.
+
+        Raises:
+            UnsupportedCapabilityError: the store has no feed.
+            IncompatibleStoreError, CorruptStoreError, StoreClosedError: of the stores. Everything is stopped then.
+            AppendTooLargeError: the bus can't take an event.
+            ReadModelUnavailableError: at the beginning; later on, what is away is waited for.
+        """
+        feed = feed_of(self._store)
+        followers: list[ProjectionRunner | Relay | AnswerInvalidation] = list(self._runners(on_failure))
+        if self._bus is not None:
+            owner = self._ids.new_id()
+            followers.append(Relay(RELAY, feed=feed, bus=self._bus, read_model=self._read_model, clock=self._clock, owner=owner))
+        if self._answers is not None:
+            followers.append(AnswerInvalidation(feed, self._answers))
+        if not self._is_stopped:
+            await self._follow(followers, [follower.run for follower in followers])
+
+    async def catch_up(self, *, on_failure: OnFailure) -> None:
+        """Bring every projection to the end of the feed once; stand by where another process works on one.
+
+        Args:
+            on_failure: as for :meth:`run`. A projection that is stopped, here or before, is not at the end: :meth:`status` tells.
+
+        Raises:
+            UnsupportedCapabilityError, IncompatibleStoreError, CorruptStoreError, StoreClosedError, ReadModelUnavailableError: as
+                :meth:`run`.
+        """
+        runners = self._runners(on_failure)
+        await self._follow(runners, [runner.catch_up for runner in runners])
+        if self._answers is not None:
+            self._answers.forget(await feed_of(self._store).head())
+
+    async def status(self) -> tuple[ProjectionStatus, ...]:
+        """How each projection stands, whoever runs it, here or elsewhere."""
+        return tuple([await runner.status() for runner in self._runners("stop")])
+
+    async def resume(self) -> None:
+        """Take the projections that are stopped out of that state; the next run tries the failing event again."""
+        for runner in self._runners("stop"):
+            await runner.resume()
+
+    def stop(self) -> None:
+        """End every :meth:`run`, also one that begins later. What is in flight is finished first. Twice is fine."""
+        self._is_stopped = True
+        for run in self._runs:
+            for follower in run.followers:
+                follower.stop()
+
+    async def aclose(self) -> None:
+        """Stop, and wait until everything has ended. Twice is fine."""
+        self.stop()
+        with anyio.move_on_after(_PATIENCE_AT_THE_END):
+            for run in tuple(self._runs):
+                await run.ended.wait()
+
+    def _runners(self, on_failure: OnFailure) -> list[ProjectionRunner]:
+        feed = feed_of(self._store)
+        return [
+            ProjectionRunner(
+                projection,
+                feed=feed,
+                read_model=self._read_model,
+                codec=self._codec,
+                clock=self._clock,
+                owner=self._ids.new_id(),
+                on_failure=on_failure,
+            )
+            for projection in self._projections
+        ]
+
+    async def _follow(self, followers: Sequence[_Follower], works: Sequence[Callable[[], Awaitable[None]]]) -> None:
+        run = _Run(followers)
+        problems: list[Exception] = []
+
+        async def work_on(work: Callable[[], Awaitable[None]]) -> None:
+            try:
+                await work()
+            except Exception as problem:  # noqa: BLE001  # raised below, when the others have ended in order
+                problems.append(problem)
+                for follower in followers:
+                    follower.stop()
+
+        self._runs.add(run)
+        try:
+            async with anyio.create_task_group() as tasks:
+                for work in works:
+                    tasks.start_soon(work_on, work)
+        finally:
+            self._runs.discard(run)
+            run.ended.set()
+        if problems:
+            raise problems[0]

@@ -1,0 +1,22 @@
+"""The projections that ship, and those of a host beside them or in their place."""
+
+from collections.abc import Iterable
+
+from inventory_es.application.projection import Projection
+from inventory_es.application.projections.ledger import ledger
+from inventory_es.application.projections.low_stock import low_stock
+from inventory_es.application.projections.open_reservations import open_reservations
+from inventory_es.application.projections.stock_levels import stock_levels
+
+
+def with_shipped(projections: Iterable[Projection]) -> dict[str, Projection]:
+    """The shipped projections and these, by name; one of these replaces the shipped one of its name.
+
+    Without thresholds of the host's own, an inventory is low when nothing is available.
+    """
+    shipped = (stock_levels(), open_reservations(), ledger(), low_stock(_nothing_left))
+    return {projection.projection_id.name: projection for projection in (*shipped, *projections)}
+
+
+def _nothing_left(_product_id: str) -> int:
+    return 0

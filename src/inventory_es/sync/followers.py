@@ -1,0 +1,52 @@
+"""What follows the feed, without ``await``."""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from inventory_es.application.followers import Followers as _Async
+from inventory_es.application.projection import OnFailure, ProjectionStatus
+from inventory_es.application.service import InventoryService
+from inventory_es.engine_thread import EngineThread
+
+T = TypeVar("T")
+
+
+class Followers:
+    """Keeps what is derived from the events up with them. See :class:`inventory_es.application.followers.Followers`.
+
+    Args:
+        running: gives the engine's thread.
+    """
+
+    def __init__(self, running: Callable[[], EngineThread]) -> None:
+        self._running = running
+
+    def run(self, *, on_failure: OnFailure) -> None:
+        """Follow the feed until :meth:`stop`, or until the service is closed: in a thread of the host's own."""
+        self._do(lambda followers: followers.run(on_failure=on_failure))
+
+    def catch_up(self, *, on_failure: OnFailure) -> None:
+        """Bring every projection to the end of the feed once; stand by where another process works on one."""
+        self._do(lambda followers: followers.catch_up(on_failure=on_failure))
+
+    def status(self) -> tuple[ProjectionStatus, ...]:
+        """How each projection stands, whoever runs it, here or elsewhere."""
+        return self._do(_Async.status)
+
+    def resume(self) -> None:
+        """Take the projections that are stopped out of that state; the next run tries the failing event again."""
+        self._do(_Async.resume)
+
+    def stop(self) -> None:
+        """End every :meth:`run`, also one that begins later. What is in flight is finished first. Twice is fine."""
+
+        async def stop(followers: _Async) -> None:
+            followers.stop()
+
+        self._do(stop)
+
+    def _do(self, method: Callable[[_Async], Awaitable[T]]) -> T:
+        async def do(service: InventoryService) -> T:
+            return await method(service.followers)
+
+        return self._running().call(do)

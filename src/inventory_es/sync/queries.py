@@ -1,0 +1,118 @@
+"""The queries without ``await``."""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Concatenate, ParamSpec, TypeVar
+
+from inventory_es.application.queries import StockQueries as _Async
+from inventory_es.application.query_results import LowStockRow, MovementRow, Place, QueryPage, ReservationRow, StockRow
+from inventory_es.application.results import HistoryEntry
+from inventory_es.application.service import InventoryService
+from inventory_es.domain.identifiers import Id
+from inventory_es.engine_thread import EngineThread
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class StockQueries:
+    """Eventual reads, for any number of threads. See :class:`inventory_es.application.queries.StockQueries`.
+
+    Args:
+        running: gives the engine's thread.
+    """
+
+    def __init__(self, running: Callable[[], EngineThread]) -> None:
+        self._running = running
+
+    def stock(self, product_id: Id, store_id: Id, *, wait_for_position: int = 0) -> StockRow | None:
+        """The balance of one inventory; ``None`` where nothing has happened yet."""
+        return self._ask(_Async.stock, product_id, store_id, wait_for_position=wait_for_position)
+
+    def product_inventory(
+        self, product_id: Id, *, after: Place | None = None, limit: int = 100, wait_for_position: int = 0
+    ) -> QueryPage[StockRow]:
+        """The balances of a product, by store."""
+        return self._ask(_Async.product_inventory, product_id, after=after, limit=limit, wait_for_position=wait_for_position)
+
+    def store_inventory(
+        self, store_id: Id, *, after: Place | None = None, limit: int = 100, wait_for_position: int = 0
+    ) -> QueryPage[StockRow]:
+        """The balances in a store, by product."""
+        return self._ask(_Async.store_inventory, store_id, after=after, limit=limit, wait_for_position=wait_for_position)
+
+    def low_stock(
+        self, *, store_id: Id | None = None, after: Place | None = None, limit: int = 100, wait_for_position: int = 0
+    ) -> QueryPage[LowStockRow]:
+        """What is low now, everywhere or in one store, by product."""
+        return self._ask(_Async.low_stock, store_id=store_id, after=after, limit=limit, wait_for_position=wait_for_position)
+
+    def ledger(
+        self,
+        product_id: Id,
+        store_id: Id,
+        *,
+        newest_first: bool = False,
+        after: Place | None = None,
+        limit: int = 100,
+        wait_for_position: int = 0,
+    ) -> QueryPage[MovementRow]:
+        """The movements of one inventory with the running balance."""
+        return self._ask(
+            _Async.ledger,
+            product_id,
+            store_id,
+            newest_first=newest_first,
+            after=after,
+            limit=limit,
+            wait_for_position=wait_for_position,
+        )
+
+    def open_reservations(
+        self, *, store_id: Id | None = None, after: Place | None = None, limit: int = 100, wait_for_position: int = 0
+    ) -> QueryPage[ReservationRow]:
+        """Reservations that still hold units, everywhere or in one store, oldest first."""
+        return self._ask(_Async.open_reservations, store_id=store_id, after=after, limit=limit, wait_for_position=wait_for_position)
+
+    def history(
+        self,
+        product_id: Id,
+        store_id: Id,
+        *,
+        newest_first: bool = False,
+        after: Place | None = None,
+        limit: int = 100,
+        wait_for_position: int = 0,
+    ) -> QueryPage[HistoryEntry]:
+        """The events of one inventory, decoded, with who caused them and why."""
+        return self._ask(
+            _Async.history,
+            product_id,
+            store_id,
+            newest_first=newest_first,
+            after=after,
+            limit=limit,
+            wait_for_position=wait_for_position,
+        )
+
+    def as_of(
+        self,
+        product_id: Id,
+        store_id: Id,
+        *,
+        time: datetime | None = None,
+        version: int | None = None,
+        wait_for_position: int = 0,
+    ) -> StockRow | None:
+        """The balance at an instant of the past, or right after a version: give one of the two."""
+        return self._ask(_Async.as_of, product_id, store_id, time=time, version=version, wait_for_position=wait_for_position)
+
+    def prepare(self) -> None:
+        """Make the tables that are not there yet. Otherwise each is made when it is asked for the first time."""
+        self._ask(_Async.prepare)
+
+    def _ask(self, method: Callable[Concatenate[_Async, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        async def ask(service: InventoryService) -> T:
+            return await method(service.queries, *args, **kwargs)
+
+        return self._running().call(ask)
