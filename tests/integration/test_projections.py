@@ -19,7 +19,7 @@ from inventory_es.application.ownership import Ownership
 from inventory_es.application.parked_events import ParkedEvents
 from inventory_es.application.projecting import Projector
 from inventory_es.application.projection import Envelope, Projection
-from inventory_es.application.projections import ledger, low_stock, open_reservations, stock_levels
+from inventory_es.application.projections import daily_summary, ledger, low_stock, open_reservations, stock_levels, stock_totals
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import Change, EventStore, ProjectionId, Put, ReadModel, Table
 from inventory_es.ports.errors import CheckpointConflictError
@@ -27,7 +27,14 @@ from inventory_es.testing import ManualClock
 from inventory_es.testing.scheduling import PLAIN, Schedule
 from tests.integration.read_side import CODEC, LEASE, balances, figures, rows_of, runner, trade, whole_feed
 
-SHIPPED = (stock_levels(), open_reservations(), ledger(), low_stock(lambda product: int(product[1]) * 60))
+SHIPPED = (
+    stock_levels(),
+    open_reservations(),
+    ledger(),
+    low_stock(lambda product: int(product[1]) * 60),
+    daily_summary(),
+    stock_totals(),
+)
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import attrs
 
-from inventory_es.adapters.sqlite.row_changes import RowChanges, fold
+from inventory_es.adapters.sqlite.row_changes import Key, RowChanges, fold
 from inventory_es.ports.read_model import Add, Change, ProjectionId, Row, Table, Value, order_of
 from inventory_es.ports.row_rules import picker
 
@@ -76,16 +76,22 @@ class ProjectionTables:
         gone = [key for key, row in rows.whole.items() if row is None]
         if gone:
             connection.executemany(f"DELETE FROM {name} WHERE {of_key}", gone)  # noqa: S608  # identifiers
+        added: dict[tuple[tuple[str, ...], tuple[str, ...]], list[Key]] = {}
+        patched: dict[tuple[str, ...], list[Key]] = {}
         for key, change in rows.partial.items():
             if isinstance(change, Add):
-                columns = (*table.key, *change.amounts, *change.row)
-                marks = ", ".join("?" * len(columns))
-                over = _over(table, columns, added=change.amounts)
                 values = (*key, *change.amounts.values(), *change.row.values())
-                connection.execute(f"INSERT INTO {name} ({_list(columns)}) VALUES ({marks}) {over}", values)  # noqa: S608  # identifiers
+                added.setdefault((tuple(change.amounts), tuple(change.row)), []).append(values)
             elif change.row:
-                news = ", ".join(f"[{column}] = ?" for column in change.row)
-                connection.execute(f"UPDATE {name} SET {news} WHERE {of_key}", (*change.row.values(), *key))  # noqa: S608  # identifiers
+                patched.setdefault(tuple(change.row), []).append((*change.row.values(), *key))
+        for (amounts, others), several in added.items():
+            columns = (*table.key, *amounts, *others)
+            marks = ", ".join("?" * len(columns))
+            over = _over(table, columns, added=amounts)
+            connection.executemany(f"INSERT INTO {name} ({_list(columns)}) VALUES ({marks}) {over}", several)  # noqa: S608  # identifiers
+        for others, several in patched.items():
+            news = ", ".join(f"[{column}] = ?" for column in others)
+            connection.executemany(f"UPDATE {name} SET {news} WHERE {of_key}", several)  # noqa: S608  # identifiers
 
     def select(
         self,
