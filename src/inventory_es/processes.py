@@ -1,8 +1,9 @@
-"""Processes over many inventories: orders that are held, paid, shipped and taken back as a whole."""
+"""Processes over many inventories: orders that are held, paid, shipped and taken back as a whole; transfers between stores."""
 
 from inventory_es.application.processes.order_queries import OrderQueries, OrderRow, ShortageRow, open_order_queries
 from inventory_es.application.processes.orders import OrderOutcome, Orders
 from inventory_es.application.processes.process_runner import Processes, ProcessRunner, Touch
+from inventory_es.application.processes.transfers import Transfers
 from inventory_es.domain.processes.orders.commands import (
     AuthorisePayment,
     CancelOrder,
@@ -29,13 +30,46 @@ from inventory_es.domain.processes.orders.events import (
 from inventory_es.domain.processes.orders.lines import LineQuantity, LineShortage, OrderItem, OrderLine
 from inventory_es.domain.processes.orders.reservation import OrderReservation, Shipment
 from inventory_es.domain.processes.orders.status import OrderStatus, OrderStep
+from inventory_es.domain.processes.transfers.commands import (
+    CancelTransfer,
+    DispatchTransfer,
+    DraftTransfer,
+    ReceiveTransfer,
+    ReturnTransfer,
+    TransferCommand,
+    WriteOffTransfer,
+)
+from inventory_es.domain.processes.transfers.events import (
+    TransferBookedEvent,
+    TransferClosedEvent,
+    TransferDispatchCommittedEvent,
+    TransferDispatchedEvent,
+    TransferDraftedEvent,
+    TransferEvent,
+    TransferLostEvent,
+    TransferReceivedEvent,
+    TransferReleasedEvent,
+    TransferReservedEvent,
+    TransferReturnedEvent,
+    TransferWithdrawnEvent,
+)
+from inventory_es.domain.processes.transfers.lines import LineMovement, LineRefusal, TransferItem, TransferLine
+from inventory_es.domain.processes.transfers.status import Movement, TransferStatus, TransferStep
+from inventory_es.domain.processes.transfers.transfer import Arrival, Transfer
 
 __all__ = [
+    "Arrival",
     "AuthorisePayment",
     "CancelOrder",
+    "CancelTransfer",
+    "DispatchTransfer",
+    "DraftTransfer",
     "LapseOrder",
+    "LineMovement",
     "LineQuantity",
+    "LineRefusal",
     "LineShortage",
+    "Movement",
     "OrderCommand",
     "OrderCompletedEvent",
     "OrderConfirmedEvent",
@@ -61,10 +95,32 @@ __all__ = [
     "PlaceOrder",
     "ProcessRunner",
     "Processes",
+    "ReceiveTransfer",
     "ResolveOrder",
+    "ReturnTransfer",
     "ShipOrder",
     "Shipment",
     "ShortageRow",
     "Touch",
+    "Transfer",
+    "TransferBookedEvent",
+    "TransferClosedEvent",
+    "TransferCommand",
+    "TransferDispatchCommittedEvent",
+    "TransferDispatchedEvent",
+    "TransferDraftedEvent",
+    "TransferEvent",
+    "TransferItem",
+    "TransferLine",
+    "TransferLostEvent",
+    "TransferReceivedEvent",
+    "TransferReleasedEvent",
+    "TransferReservedEvent",
+    "TransferReturnedEvent",
+    "TransferStatus",
+    "TransferStep",
+    "TransferWithdrawnEvent",
+    "Transfers",
+    "WriteOffTransfer",
     "open_order_queries",
 ]

@@ -1,0 +1,156 @@
+"""Commands to a transfer: what a host asks of it. Frozen, checked when made. Each may be sent again, for ever."""
+
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import attrs
+
+from inventory_es.domain.identifiers import identifier
+from inventory_es.domain.processes.step_ids import part_id, process_id
+from inventory_es.domain.processes.transfers.lines import TransferItem, TransferLine, group
+from inventory_es.domain.rejections import InvalidIdentifierError
+
+_ZERO = timedelta(0)
+
+
+def _transfer_id(value: str | UUID) -> str:
+    return process_id("transfer_id", value)
+
+
+def _source_store_id(value: str | UUID) -> str:
+    return identifier("source_store_id", value)
+
+
+def _destination_store_id(value: str | UUID) -> str:
+    return identifier("destination_store_id", value)
+
+
+def _receipt_id(value: str | UUID) -> str:
+    return part_id("receipt_id", value)
+
+
+def _return_id(value: str | UUID) -> str:
+    return part_id("return_id", value)
+
+
+def _loss_id(value: str | UUID) -> str:
+    return part_id("loss_id", value)
+
+
+def _all_or_grouped(items: tuple[TransferItem, ...] | None) -> tuple[TransferLine, ...] | None:
+    return None if items is None else group(items)
+
+
+def _expected_at(value: datetime | None) -> datetime | None:
+    if value is not None and not (isinstance(value, datetime) and value.utcoffset() == _ZERO):
+        msg = "expected_at must be an aware datetime in UTC, or None"
+        raise ValueError(msg)
+    return value
+
+
+@attrs.frozen(kw_only=True)
+class DraftTransfer:
+    """Hold every line at the source, or none.
+
+    Args:
+        transfer_id: 1 to 64 characters, used once, for ever.
+        source_store_id: where the goods are.
+        destination_store_id: where they are wanted: another store.
+        lines: the items; those of one product become one line.
+    """
+
+    transfer_id: str = attrs.field(converter=_transfer_id)
+    source_store_id: str = attrs.field(converter=_source_store_id)
+    destination_store_id: str = attrs.field(converter=_destination_store_id)
+    lines: tuple[TransferLine, ...] = attrs.field(converter=group)
+
+    def __attrs_post_init__(self) -> None:
+        if self.source_store_id == self.destination_store_id:
+            raise InvalidIdentifierError(name="destination_store_id", problem="must be another store than source_store_id")
+
+    @property
+    def command_id(self) -> str:
+        """Names the command within the transfer."""
+        return "draft"
+
+
+@attrs.frozen(kw_only=True)
+class DispatchTransfer:
+    """The goods leave the source.
+
+    Args:
+        transfer_id: of a reserved transfer.
+        expected_at: when they should arrive, in UTC; ``None`` where nobody knows. From then on the transfer counts as overdue.
+    """
+
+    transfer_id: str = attrs.field(converter=_transfer_id)
+    expected_at: datetime | None = attrs.field(default=None, converter=_expected_at)
+
+    @property
+    def command_id(self) -> str:
+        """Names the command within the transfer."""
+        return "dispatch"
+
+
+@attrs.frozen(kw_only=True)
+class ReceiveTransfer:
+    """Units arrived at the destination.
+
+    Args:
+        transfer_id: of a dispatched transfer.
+        receipt_id: 1 to 40 characters, used once in the transfer.
+        lines: what arrived; ``None`` for everything that is still under way.
+    """
+
+    transfer_id: str = attrs.field(converter=_transfer_id)
+    receipt_id: str = attrs.field(converter=_receipt_id)
+    lines: tuple[TransferLine, ...] | None = attrs.field(default=None, converter=_all_or_grouped)
+
+    @property
+    def command_id(self) -> str:
+        """Names the command within the transfer."""
+        return f"receive:{self.receipt_id}"
+
+
+@attrs.frozen(kw_only=True)
+class ReturnTransfer:
+    """Units came back to the source; see :class:`ReceiveTransfer`."""
+
+    transfer_id: str = attrs.field(converter=_transfer_id)
+    return_id: str = attrs.field(converter=_return_id)
+    lines: tuple[TransferLine, ...] | None = attrs.field(default=None, converter=_all_or_grouped)
+
+    @property
+    def command_id(self) -> str:
+        """Names the command within the transfer."""
+        return f"return:{self.return_id}"
+
+
+@attrs.frozen(kw_only=True)
+class WriteOffTransfer:
+    """Units will arrive nowhere; see :class:`ReceiveTransfer`."""
+
+    transfer_id: str = attrs.field(converter=_transfer_id)
+    loss_id: str = attrs.field(converter=_loss_id)
+    lines: tuple[TransferLine, ...] | None = attrs.field(default=None, converter=_all_or_grouped)
+
+    @property
+    def command_id(self) -> str:
+        """Names the command within the transfer."""
+        return f"lose:{self.loss_id}"
+
+
+@attrs.frozen(kw_only=True)
+class CancelTransfer:
+    """Give everything back at the source. Once the goods have left, say what became of them instead: a return, or a loss."""
+
+    transfer_id: str = attrs.field(converter=_transfer_id)
+
+    @property
+    def command_id(self) -> str:
+        """Names the command within the transfer."""
+        return "cancel"
+
+
+TransferCommand = DraftTransfer | DispatchTransfer | ReceiveTransfer | ReturnTransfer | WriteOffTransfer | CancelTransfer
+"""Any command to a transfer."""
