@@ -115,8 +115,11 @@ def test_what_is_due_is_expired_in_time_and_nothing_else(backend: str) -> None:
 class Counting(InventoryService):
     """Counts and limits: what was asked to expire, and what may."""
 
-    def __init__(self, honest: InventoryService) -> None:
-        super().__init__(honest._open_store, honest.parts, owns_store=False)
+    def __init__(self, store: EventStore, clock: ManualClock) -> None:
+        async def give() -> EventStore:
+            return store
+
+        super().__init__(give, open_inventory(store, clock=clock).parts, owns_store=False)
         self.asked: list[tuple[str, int]] = []
         self.fails: Callable[[str], Exception | None] = lambda _: None
 
@@ -130,7 +133,7 @@ class Counting(InventoryService):
 
 @asynccontextmanager
 async def shop(time: VirtualTime, *, products: int = 1) -> AsyncIterator[tuple[MemoryEventStore, Counting]]:
-    async with MemoryEventStore() as store, Counting(open_inventory(store, clock=time.clock)) as inventory:
+    async with MemoryEventStore() as store, Counting(store, time.clock) as inventory:
         for number in range(products):
             await inventory.add_stock(f"p{number}", "berlin", 100)
         yield store, inventory
@@ -326,7 +329,7 @@ def test_absent_backends_are_waited_for_with_growing_pauses(backend: str, caplog
         faults = Faults(lambda operation, _: "fail_before" if is_away and operation.startswith("append") else None)
         async with (
             MemoryEventStore() as store,
-            Counting(open_inventory(faulty_event_store(store, faults), clock=time.clock)) as inventory,
+            Counting(faulty_event_store(store, faults), time.clock) as inventory,
             anyio.create_task_group() as tasks,
         ):
             for number in range(20):

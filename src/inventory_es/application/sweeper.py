@@ -95,7 +95,7 @@ class ReservationSweeper:
         self.status: SweeperStatus = SweeperStatus()
 
     async def run(self) -> None:
-        """Sweep or stand by until :meth:`stop`. Raises nothing: :attr:`status` and a warning in the log tell what fails."""
+        """Sweep or stand by until :meth:`stop`. Raises nothing: ``status`` and a warning in the log tell what fails."""
         pauses = self._pace.pauses()
         try:
             while not self._is_stopped:
