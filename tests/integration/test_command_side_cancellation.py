@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
-from inventory_es.application.combiner import Combiner, Ticket
+from inventory_es.application.combiner import Combiner, Crowd, Ticket
 from inventory_es.domain.commands import ReserveStock
 from inventory_es.ports.errors import AppendOutcomeUnknownError, StoreUnavailableError
 from tests.integration.command_side import (
@@ -241,7 +241,7 @@ def test_a_basket_is_cancelled_while_it_enters_its_lanes(backend: str) -> None:
 
 def test_a_lead_that_was_handed_to_one_who_is_gone_goes_on(backend: str) -> None:
     async def case() -> None:
-        combiner: Combiner[str] = Combiner()
+        combiner: Combiner[str] = Combiner(Crowd())
         served: list[str] = []
         scope = anyio.CancelScope()
 

@@ -9,7 +9,6 @@ from inventory_es.application.requests import CommandRequest
 from inventory_es.application.tools import Tools
 from inventory_es.application.warm_states import WarmState
 from inventory_es.domain.errors import RejectionError
-from inventory_es.domain.event_ids import EventIds
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.rejections import CommandsRejectedError
 from inventory_es.ports import NewEvent, StreamWrite
@@ -24,13 +23,12 @@ from inventory_es.ports.errors import (
 class _Line:
     """What a basket does to one inventory: its commands, in the order given, and its state, once it is loaded."""
 
-    __slots__ = ("ids", "inventory_id", "is_fresh", "requests", "state", "version")
+    __slots__ = ("inventory_id", "is_fresh", "requests", "state", "version")
 
     state: WarmState
 
     def __init__(self, inventory_id: InventoryId) -> None:
         self.inventory_id = inventory_id
-        self.ids = EventIds(inventory_id.stream)
         self.requests: list[CommandRequest] = []
         self.version = 0
         self.is_fresh = False
@@ -139,7 +137,7 @@ class Basket:
     async def _prepare(self) -> None:
         try:
             for line in self._lines:
-                await prepare(self._tools, line.state, line.waiting, ids=line.ids)
+                await prepare(self._tools, line.state, line.waiting)
         except RETRIED as problem:
             await self._after_failure(problem)
             raise
@@ -158,7 +156,7 @@ class Basket:
         for request, line in zip(self._requests, self._line_of, strict=True):
             if request.outcome is None:
                 at = now if request.happened_at is None else request.happened_at
-                decided.append((line, decide_request(tools, line.state, request, now=at, ids=line.ids)))
+                decided.append((line, decide_request(tools, line.state, request, now=at)))
         return decided
 
     def _in_doubt(self, line: _Line) -> bool:

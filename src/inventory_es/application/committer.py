@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from inventory_es.application.combiner import Combiner, Ticket
+from inventory_es.application.combiner import Combiner, Crowd, Ticket
 from inventory_es.application.observers import AppendFinished, Observers
 from inventory_es.domain.errors import InventoryError
 from inventory_es.ports import AppendResult, EventStore, GroupCommit, StreamWrite
@@ -34,7 +34,7 @@ class Committer:
         self._observers = observers
         self._monotonic = monotonic
         self._group_store = store if store.capabilities.group_commit and isinstance(store, GroupCommit) else None
-        self._combiner: Combiner[_Append] = Combiner()
+        self._combiner: Combiner[_Append] = Combiner(Crowd())
 
     async def append(self, writes: Sequence[StreamWrite]) -> AppendResult:
         """Append all writes or none; see :meth:`EventStore.append` for the errors."""

@@ -10,7 +10,6 @@ from inventory_es.application.results import CommandResult
 from inventory_es.application.tools import Tools
 from inventory_es.application.warm_states import WarmState
 from inventory_es.domain.errors import ClockSkewError
-from inventory_es.domain.event_ids import EventIds
 from inventory_es.domain.events import Event
 from inventory_es.domain.inventory import Inventory
 from inventory_es.domain.recorded import Recorded
@@ -30,6 +29,7 @@ class Decided(NamedTuple):
         at: its time.
         on_hand: units there after it.
         reserved: units promised after it.
+        size: bytes of what it appends.
     """
 
     request: CommandRequest
@@ -40,6 +40,7 @@ class Decided(NamedTuple):
     at: datetime
     on_hand: int
     reserved: int
+    size: int
 
     def outcome(self, position: int) -> Outcome | Exception:
         """What to tell the caller, once the append or the version check stands at ``position``."""
@@ -65,7 +66,7 @@ def time_for(inventory: Inventory, now: datetime) -> datetime:
     return now if inventory.last_time is None or now >= inventory.last_time else inventory.last_time
 
 
-def decide_request(tools: Tools, state: WarmState, request: CommandRequest, *, now: datetime, ids: EventIds) -> Decided:
+def decide_request(tools: Tools, state: WarmState, request: CommandRequest, *, now: datetime) -> Decided:
     """Decide ``request`` and apply its events to ``state``, which must be at a savepoint."""
     inventory = state.inventory
     request.attempts += 1
@@ -73,17 +74,19 @@ def decide_request(tools: Tools, state: WarmState, request: CommandRequest, *, n
     events: Sequence[Event] = ()
     drafted: Sequence[NewEvent] = ()
     refusal: Exception | None = None
+    size = 0
     try:
-        _check(tools, inventory, request, now)
+        if at is not now or request.expected_version is not None:
+            _check(tools, inventory, request, now)
         events = inventory.decide(request.command, at=at, observed_on_hand=request.observed_on_hand, policies=tools.policies)
         if events:
-            drafted = tools.drafting.draft(request, events, at=at, ids=ids)
-            _check_size(tools, drafted)
+            drafted = tools.drafting.draft(request, events, at=at, ids=state.ids)
+            size = _size_of(tools, drafted)
     except Exception as problem:  # noqa: BLE001  # a rejection, misuse, or a policy's own failure: this request's alone
         events, drafted, refusal = (), (), problem
     for event in events:
         inventory.apply(Recorded(event, inventory.version + 1, at))
-    return Decided(request, events, drafted, refusal, inventory.version, at, inventory.units_on_hand, inventory.units_reserved)
+    return Decided(request, events, drafted, refusal, inventory.version, at, inventory.units_on_hand, inventory.units_reserved, size)
 
 
 def _check(tools: Tools, inventory: Inventory, request: CommandRequest, now: datetime) -> None:
@@ -95,12 +98,17 @@ def _check(tools: Tools, inventory: Inventory, request: CommandRequest, now: dat
         raise ConcurrencyError(stream=inventory.inventory_id.stream, expected=expected, actual=inventory.version)
 
 
-def _check_size(tools: Tools, drafted: Sequence[NewEvent]) -> None:
+def _size_of(tools: Tools, drafted: Sequence[NewEvent]) -> int:
     limits = tools.capabilities
-    sizes = [event.size for event in drafted]
-    if max(sizes) > limits.max_event_bytes:
-        raise AppendTooLargeError(limit_name="event bytes", limit=limits.max_event_bytes, actual=max(sizes))
-    if sum(sizes) > limits.max_append_bytes:
-        raise AppendTooLargeError(limit_name="bytes", limit=limits.max_append_bytes, actual=sum(sizes))
+    total = largest = 0
+    for event in drafted:
+        size = event.size
+        total += size
+        largest = max(largest, size)
+    if largest > limits.max_event_bytes:
+        raise AppendTooLargeError(limit_name="event bytes", limit=limits.max_event_bytes, actual=largest)
+    if total > limits.max_append_bytes:
+        raise AppendTooLargeError(limit_name="bytes", limit=limits.max_append_bytes, actual=total)
     if len(drafted) > limits.max_append_events:
         raise AppendTooLargeError(limit_name="events", limit=limits.max_append_events, actual=len(drafted))
+    return total

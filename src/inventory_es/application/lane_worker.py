@@ -67,7 +67,8 @@ class LaneWorker:
     async def _attempt(self, batch: "_Batch", state: WarmState) -> None:
         inventory, tools = state.inventory, self._tools
         batch.attempt += 1
-        await tools.wait(batch.attempt)
+        if batch.attempt > 1:
+            await tools.wait(batch.attempt)
         decided: list[Decided] = []
         savepoint: int | None = None
         position = state.position
@@ -76,12 +77,13 @@ class LaneWorker:
                 await tools.reader.refresh(state)
                 batch.is_fresh = True
             await self._look_up(batch, [one for one in batch.commands if one.look_up])
-            await prepare(tools, state, batch.commands, ids=batch.ids)
-            self._answer_reads(batch, state)
+            await prepare(tools, state, batch.commands)
+            if batch.reads:
+                self._answer_reads(batch, state)
             version, position = inventory.version, state.position
             savepoint = inventory.savepoint()
             decided = self._decide(batch, state)
-            drafted = [event for one in decided for event in one.drafted]
+            drafted = decided[0].drafted if len(decided) == 1 else [event for one in decided for event in one.drafted]
             if drafted:
                 result = await tools.committer.append((StreamWrite(inventory.inventory_id.stream, version, drafted),))
                 _refuse_replay(result, batch)
@@ -100,7 +102,8 @@ class LaneWorker:
         inventory.settle()
         state.position = position
         batch.is_fresh = True
-        batch.answer_reads()
+        if batch.reads:
+            batch.answer_reads()
         await self._answer(batch, decided, position)
         batch.settled()
 
@@ -116,9 +119,9 @@ class LaneWorker:
                 request.look_up = True
                 continue
             savepoint = state.inventory.savepoint()
-            one = decide_request(tools, state, request, now=now, ids=batch.ids)
+            one = decide_request(tools, state, request, now=now)
             events += len(one.drafted)
-            size += sum(event.size for event in one.drafted)
+            size += one.size
             if decided and (events > limits.max_append_events or size > limits.max_append_bytes):
                 state.inventory.rollback(savepoint)
                 break
@@ -127,26 +130,27 @@ class LaneWorker:
         return decided
 
     def _answer_reads(self, batch: "_Batch", state: WarmState) -> None:
-        if batch.reads:
-            at = time_for(state.inventory, self._tools.clock.now())
-            for read in batch.reads:
-                try:
-                    read.answer = (read.read(state, at),)
-                except Exception as problem:  # noqa: BLE001  # this question's answer
-                    read.answer = problem
+        at = time_for(state.inventory, self._tools.clock.now())
+        for read in batch.reads:
+            try:
+                read.answer = (read.read(state, at),)
+            except Exception as problem:  # noqa: BLE001  # this question's answer
+                read.answer = problem
 
     async def _look_up(self, batch: "_Batch", requests: Sequence[CommandRequest]) -> None:
         if requests:
-            found = await self._tools.replay_check.look_up(batch.ids.stream, requests)
+            found = await self._tools.replay_check.look_up(batch.stream, requests)
             for request, outcome in found.items():
                 request.outcome = outcome
             batch.prune()
 
     async def _answer(self, batch: "_Batch", decided: Sequence[Decided], position: int) -> None:
-        for one in decided:
-            if one.events:
-                one.request.outcome = one.outcome(position)
-        await self._look_up(batch, [one.request for one in decided if one.request.named and not one.events])
+        in_doubt = [one.request for one in decided if one.request.named and not one.events]
+        if in_doubt:
+            for one in decided:  # those whose append stands, whatever the look-up meets
+                if one.events:
+                    one.request.outcome = one.outcome(position)
+            await self._look_up(batch, in_doubt)
         for one in decided:
             if one.request.outcome is None:
                 one.request.outcome = one.outcome(position)
@@ -155,10 +159,10 @@ class LaneWorker:
 class _Batch:
     """The requests of one serving that have no outcome yet."""
 
-    __slots__ = ("_always_look_up", "attempt", "commands", "ids", "is_fresh", "reads")
+    __slots__ = ("_always_look_up", "attempt", "commands", "is_fresh", "reads", "stream")
 
     def __init__(self, inventory_id: InventoryId, requests: Sequence[Request], *, look_up: bool) -> None:
-        self.ids = EventIds(inventory_id.stream)
+        self.stream = inventory_id.stream
         self.commands = [one for one in requests if isinstance(one, CommandRequest)]
         self.reads = [one for one in requests if isinstance(one, ReadRequest)]
         self.attempt = 0
@@ -252,5 +256,5 @@ def _own_copy(problem: Exception) -> Exception:
 def _refuse_replay(result: AppendResult, batch: _Batch) -> None:
     """An append that was stored earlier is no new commit: the state must be read again and the commands looked up."""
     if result.replayed:
-        first = batch.commands[0].command
-        raise EventIdCollisionError(stream=batch.ids.stream, event_id=batch.ids.first_own(first), problem="was stored earlier")
+        first = EventIds(batch.stream).first_own(batch.commands[0].command)
+        raise EventIdCollisionError(stream=batch.stream, event_id=first, problem="was stored earlier")

@@ -1,10 +1,11 @@
 """Lanes: one queue per stream, so that commands for one inventory that meet in this process are served together."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import anyio
 
-from inventory_es.application.combiner import Combiner, Ticket
+from inventory_es.application.combiner import Combiner, Crowd, Ticket
 from inventory_es.application.lane_worker import LaneWorker
 from inventory_es.application.requests import Request
 from inventory_es.domain.identifiers import InventoryId
@@ -22,6 +23,7 @@ class Lanes:
     def __init__(self, worker: LaneWorker, *, max_batch: int) -> None:
         self._worker = worker
         self._max_batch = max_batch
+        self._crowd = Crowd()
         self._open: dict[StreamId, Combiner[Request | None]] = {}
 
     async def serve(self, inventory_id: InventoryId, request: Request) -> None:
@@ -66,7 +68,7 @@ class Lanes:
     def _lane(self, stream: StreamId) -> Combiner[Request | None]:
         lane = self._open.get(stream)
         if lane is None:
-            lane = self._open[stream] = Combiner(lambda: self._open.pop(stream))
+            lane = self._open[stream] = Combiner(self._crowd, partial(self._open.pop, stream))
         return lane
 
     def __len__(self) -> int:

@@ -9,11 +9,10 @@ from inventory_es.application.requests import CommandRequest
 from inventory_es.application.tools import Tools
 from inventory_es.application.warm_states import WarmState
 from inventory_es.domain.commands import ExpireReservations, RecordCount
-from inventory_es.domain.event_ids import EventIds
 from inventory_es.ports import StreamWrite
 
 
-async def prepare(tools: Tools, state: WarmState, requests: Iterable[CommandRequest], *, ids: EventIds) -> None:
+async def prepare(tools: Tools, state: WarmState, requests: Iterable[CommandRequest]) -> None:
     """Bring in what the requests need before they can be decided on ``state``.
 
     Raises:
@@ -21,7 +20,7 @@ async def prepare(tools: Tools, state: WarmState, requests: Iterable[CommandRequ
     """
     for request in requests:
         if not isinstance(request.command, ExpireReservations):
-            await _close_backlog(tools, state, request.happened_at, ids=ids)
+            await _close_backlog(tools, state, request.happened_at)
             break
     for request in requests:
         command = request.command
@@ -34,7 +33,7 @@ async def prepare(tools: Tools, state: WarmState, requests: Iterable[CommandRequ
             request.observed_on_hand = 0 if observed is None else tools.reader.event(observed).on_hand
 
 
-async def _close_backlog(tools: Tools, state: WarmState, happened_at: datetime | None, *, ids: EventIds) -> None:
+async def _close_backlog(tools: Tools, state: WarmState, happened_at: datetime | None) -> None:
     """Close due reservations chunk by chunk, each an append of its own, until one chunk is left for the command itself.
 
     Nothing is done where closing is refused, as it is by a clock that stands behind: each command meets the same refusal.
@@ -48,7 +47,7 @@ async def _close_backlog(tools: Tools, state: WarmState, happened_at: datetime |
         command = ExpireReservations(inventory_id=inventory.inventory_id, command_id=tools.ids.new_id(), limit=chunk)
         sweep = CommandRequest(command, named=False, expected_version=None, context=CommandContext())
         version, savepoint = inventory.version, inventory.savepoint()
-        decided = decide_request(tools, state, sweep, now=now, ids=ids)
+        decided = decide_request(tools, state, sweep, now=now)
         if decided.refusal is not None:
             return
         try:

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 
+from inventory_es.domain.event_ids import EventIds
 from inventory_es.domain.inventory import Inventory
 from inventory_es.domain.stream_id import StreamId
 
@@ -12,13 +13,15 @@ class WarmState:
     Attributes:
         inventory: the folded state.
         position: of its last event; 0 for none.
+        ids: of the events of its stream.
     """
 
-    __slots__ = ("inventory", "position")
+    __slots__ = ("ids", "inventory", "position")
 
     def __init__(self, inventory: Inventory, position: int) -> None:
         self.inventory: Inventory = inventory
         self.position: int = position
+        self.ids: EventIds = EventIds(inventory.inventory_id.stream)
 
 
 class WarmStates:

@@ -6,7 +6,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from inventory_es.application.combiner import Combiner, Ticket
+from inventory_es.application.combiner import Combiner, Crowd, Ticket
 
 
 class _Desk:
@@ -15,7 +15,7 @@ class _Desk:
     def __init__(self) -> None:
         self.idle = 0
         self.batches: list[str] = []
-        self.combiner: Combiner[str] = Combiner(self._rest)
+        self.combiner: Combiner[str] = Combiner(Crowd(), self._rest)
 
     def _rest(self) -> None:
         self.idle += 1
@@ -71,7 +71,7 @@ def test_who_wants_to_be_alone_is_a_barrier() -> None:
 
 def test_tickets_that_were_put_back_come_first_in_their_order() -> None:
     async def case() -> None:
-        combiner: Combiner[str] = Combiner()
+        combiner: Combiner[str] = Combiner(Crowd())
         tickets = [Ticket(name) for name in "abcd"]
         assert await combiner.join(tickets[0])
         async with anyio.create_task_group() as tasks:
