@@ -62,7 +62,10 @@ class CommandHandler:
         finally:
             if self._observers.of_commands:
                 self._observers.command_finished(self._record(request, started))
-        return cast(Outcome, _unwrap(request.outcome))
+        try:
+            return cast(Outcome, _unwrap(request.outcome))
+        finally:
+            del request  # an error that is raised names this frame, and would be freed by the garbage collector alone
 
     async def execute_all(
         self,
@@ -121,7 +124,10 @@ class CommandHandler:
         """
         request = ReadRequest(read)
         await self._serve(inventory_id, request)
-        return cast(tuple[T], _unwrap(request.outcome))[0]
+        try:
+            return cast(tuple[T], _unwrap(request.outcome))[0]
+        finally:
+            del request
 
     async def _fill(self, basket: Basket, inventories: Sequence[InventoryId]) -> None:
         lanes = await self._lanes.enter(inventories)
@@ -171,7 +177,10 @@ def _verdict(outcome: Any) -> tuple[Literal["accepted", "replayed", "no_op", "re
 
 def _unwrap(outcome: Any) -> Any:
     if isinstance(outcome, BaseException):
-        raise outcome
+        try:
+            raise outcome
+        finally:
+            del outcome
     if outcome is None:
         msg = "a request was left without an outcome"
         raise RuntimeError(msg)

@@ -9,7 +9,7 @@ from inventory_es.application.requests import CommandRequest
 from inventory_es.application.results import CommandResult
 from inventory_es.application.tools import Tools
 from inventory_es.application.warm_states import WarmState
-from inventory_es.domain.errors import ClockSkewError
+from inventory_es.domain.errors import ClockSkewError, RejectionError
 from inventory_es.domain.events import Event
 from inventory_es.domain.inventory import Inventory
 from inventory_es.domain.recorded import Recorded
@@ -84,6 +84,8 @@ def decide_request(tools: Tools, state: WarmState, request: CommandRequest, *, n
             size = _size_of(tools, drafted)
     except Exception as problem:  # noqa: BLE001  # a rejection, misuse, or a policy's own failure: this request's alone
         events, drafted, refusal = (), (), problem
+        if isinstance(problem, RejectionError):
+            problem.__traceback__ = None  # it names this frame, which names it: only the garbage collector could free them
     for event in events:
         inventory.apply(Recorded(event, inventory.version + 1, at))
     return Decided(request, events, drafted, refusal, inventory.version, at, inventory.units_on_hand, inventory.units_reserved, size)

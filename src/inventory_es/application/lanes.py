@@ -4,12 +4,15 @@ from collections.abc import Sequence
 from functools import partial
 
 import anyio
+from anyio.lowlevel import checkpoint
 
 from inventory_es.application.combiner import Combiner, Crowd, Ticket
 from inventory_es.application.lane_worker import LaneWorker
 from inventory_es.application.requests import Request
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.stream_id import StreamId
+
+_AT_ONCE = 4
 
 
 class Lanes:
@@ -24,6 +27,7 @@ class Lanes:
         self._worker = worker
         self._max_batch = max_batch
         self._crowd = Crowd()
+        self._answered_at_once = 0
         self._open: dict[StreamId, Combiner[Request | None]] = {}
 
     async def serve(self, inventory_id: InventoryId, request: Request) -> None:
@@ -32,6 +36,11 @@ class Lanes:
         A caller that is cancelled while it waits in the queue is withdrawn. Once it is taken, the work goes on, and only its
         caller does not learn the outcome.
         """
+        if self._worker.serve_at_once(inventory_id, request):
+            self._answered_at_once += 1
+            if self._answered_at_once % _AT_ONCE == 0:  # whoever asks and asks lets the others of the event loop run
+                await checkpoint()
+            return
         lane = self._lane(inventory_id.stream)
         ticket: Ticket[Request | None] = Ticket(request)
         if await lane.join(ticket):

@@ -9,7 +9,17 @@ from inventory_es.application.requests import CommandRequest
 from inventory_es.application.tools import Tools
 from inventory_es.application.warm_states import WarmState
 from inventory_es.domain.commands import ExpireReservations, RecordCount
+from inventory_es.domain.inventory import Inventory
 from inventory_es.ports import StreamWrite
+
+
+def is_prepared(tools: Tools, inventory: Inventory, request: CommandRequest, at: datetime) -> bool:
+    """Whether ``request`` can be decided as it stands: :func:`prepare` has nothing to do for it."""
+    command = request.command
+    if isinstance(command, ExpireReservations):
+        return True
+    is_old = isinstance(command, RecordCount) and command.observed_version < inventory.version
+    return not is_old and not _has_backlog(tools, inventory, at)
 
 
 async def prepare(tools: Tools, state: WarmState, requests: Iterable[CommandRequest]) -> None:
@@ -39,12 +49,11 @@ async def _close_backlog(tools: Tools, state: WarmState, happened_at: datetime |
     Nothing is done where closing is refused, as it is by a clock that stands behind: each command meets the same refusal.
     """
     inventory = state.inventory
-    chunk = max(1, min(tools.settings.expiry_chunk, tools.capabilities.max_append_events // 2))
     while True:
         now = tools.clock.now() if happened_at is None else happened_at
-        if len(inventory.due(time_for(inventory, now), limit=chunk + 1)) <= chunk:
+        if not _has_backlog(tools, inventory, time_for(inventory, now)):
             return
-        command = ExpireReservations(inventory_id=inventory.inventory_id, command_id=tools.ids.new_id(), limit=chunk)
+        command = ExpireReservations(inventory_id=inventory.inventory_id, command_id=tools.ids.new_id(), limit=_chunk(tools))
         sweep = CommandRequest(command, named=False, expected_version=None, context=CommandContext())
         version, savepoint = inventory.version, inventory.savepoint()
         decided = decide_request(tools, state, sweep, now=now)
@@ -57,3 +66,12 @@ async def _close_backlog(tools: Tools, state: WarmState, happened_at: datetime |
             raise
         inventory.settle()
         state.position = result.position
+
+
+def _has_backlog(tools: Tools, inventory: Inventory, at: datetime) -> bool:
+    chunk = _chunk(tools)
+    return len(inventory.due(at, limit=chunk + 1)) > chunk
+
+
+def _chunk(tools: Tools) -> int:
+    return max(1, min(tools.settings.expiry_chunk, tools.capabilities.max_append_events // 2))

@@ -11,7 +11,7 @@ from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.inventory import Inventory
 from inventory_es.domain.recorded import Recorded
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports import EventStore, RecordedEvent
+from inventory_es.ports import EventStore, RecordedEvent, VersionGlance
 from inventory_es.ports.codec import EventCodec
 from inventory_es.ports.errors import CorruptStoreError
 
@@ -30,6 +30,7 @@ class StreamReader:
     def __init__(self, store: EventStore, codec: EventCodec) -> None:
         self._store = store
         self._codec = codec
+        self._glance = store.glance_version if isinstance(store, VersionGlance) else None
 
     async def begin(self, inventory_id: InventoryId, *, at_most: int | None = None) -> WarmState:  # noqa: ARG002  # for who knows a short cut
         """Where a fold begins: before the first event, or later, at a state of version ``at_most`` or below."""
@@ -64,6 +65,10 @@ class StreamReader:
                 state.position = page.events[-1].position
             if page.is_end:
                 return news
+
+    def is_surely_current(self, state: WarmState) -> bool:
+        """Whether the store can tell at once that nothing was appended since."""
+        return self._glance is not None and self._glance(state.inventory.inventory_id.stream) == state.inventory.version
 
     async def events(self, stream: StreamId, *, after: int = 0, page: int = PAGE) -> AsyncGenerator[RecordedEvent, None]:
         """Every event after version ``after``, oldest first, asking for ``page`` events at a time. Close it if you stop early."""

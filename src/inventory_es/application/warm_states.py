@@ -14,14 +14,16 @@ class WarmState:
         inventory: the folded state.
         position: of its last event; 0 for none.
         ids: of the events of its stream.
+        is_refusing: whether the last command was refused, or had nothing to do: likely the next one too.
     """
 
-    __slots__ = ("ids", "inventory", "position")
+    __slots__ = ("ids", "inventory", "is_refusing", "position")
 
     def __init__(self, inventory: Inventory, position: int) -> None:
         self.inventory: Inventory = inventory
         self.position: int = position
         self.ids: EventIds = EventIds(inventory.inventory_id.stream)
+        self.is_refusing: bool = False
 
 
 class WarmStates:

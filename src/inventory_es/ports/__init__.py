@@ -5,7 +5,7 @@ from inventory_es.ports.capabilities import Durability, FeedKind, StoreCapabilit
 from inventory_es.ports.clock import Clock, IdGenerator
 from inventory_es.ports.codec import EncodedEvent, EventCodec, KnownGoodCodec, SnapshotCodec
 from inventory_es.ports.event_bus import BusCapabilities, BusSubscription, DeadLetter, Delivery, EventBus
-from inventory_es.ports.event_store import EventFeed, EventStore, GroupCommit, StreamCatalogue
+from inventory_es.ports.event_store import EventFeed, EventStore, GroupCommit, StreamCatalogue, VersionGlance
 from inventory_es.ports.file_system import File, FileSystem, LockFile, OpenMode
 from inventory_es.ports.metadata import EventMetadata
 from inventory_es.ports.read_model import (
@@ -82,4 +82,5 @@ __all__ = [
     "StreamWrite",
     "StreamsPage",
     "Table",
+    "VersionGlance",
 ]

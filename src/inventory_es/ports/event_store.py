@@ -135,3 +135,19 @@ class StreamCatalogue(Protocol):
             limit: 1 or more.
         """
         ...
+
+
+@runtime_checkable
+class VersionGlance(Protocol):
+    """A store that can tell the version of a stream at once, without waiting for anybody.
+
+    With it, a refusal is answered in the step in which its command came.
+    """
+
+    def glance_version(self, stream: StreamId, /) -> int | None:
+        """The stream's version, at least as new as every append that was acknowledged before this call, by whatever process.
+
+        Returns:
+            ``None``: it can't be told at once, or not for sure; :meth:`EventStore.read_stream` tells. Raises nothing.
+        """
+        ...

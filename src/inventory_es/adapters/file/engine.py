@@ -209,6 +209,18 @@ class FileStoreEngine:
         if self._is_closed:
             raise StoreClosedError(store=self._folder.name)
 
+    def glance_version(self, stream: StreamId) -> int | None:
+        """See ``VersionGlance``: where the lock file names no end beyond the index, and nobody holds the index."""
+        if self._is_closed or self.is_inherited:
+            return None
+        tail = self._journal.glance()
+        if tail is None or not self._mutex.acquire(blocking=False):
+            return None
+        try:
+            return None if tail.position > self._index.end.position else self._index.version(stream.text, stream_key(stream.text))
+        finally:
+            self._mutex.release()
+
     @property
     def backlog(self) -> int:
         """How many events the people's files are behind."""

@@ -18,7 +18,7 @@ from inventory_es.adapters.file.operating_system import new_creation_id
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.capabilities import StoreCapabilities
 from inventory_es.ports.errors import StoreClosedError
-from inventory_es.ports.event_store import EventFeed, EventStore, GroupCommit, StreamCatalogue
+from inventory_es.ports.event_store import EventFeed, EventStore, GroupCommit, StreamCatalogue, VersionGlance
 from inventory_es.ports.file_system import FileSystem
 from inventory_es.ports.records import AppendResult, FeedPage, RecordedEvent, StreamPage, StreamsPage, StreamWrite
 
@@ -28,7 +28,7 @@ _MAX_READS = 8
 _POLL = 0.05
 
 
-class FileEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue):
+class FileEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, VersionGlance):
     """An event store in a folder, for Linux and macOS. Opened by :func:`open_file_event_store`.
 
     Every acknowledged append survives a power cut: its line was synced before (with ``fdatasync`` on Linux, ``F_FULLFSYNC`` on
@@ -99,6 +99,10 @@ class FileEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue):
     async def streams(self, prefix: str = "", /, *, after: StreamId | None = None, limit: int) -> StreamsPage:
         """See :meth:`StreamCatalogue.streams`."""
         return await self._read(self._engine.streams, prefix, after=after, limit=limit)
+
+    def glance_version(self, stream: StreamId, /) -> int | None:
+        """See :meth:`VersionGlance.glance_version`."""
+        return None if self._is_closing else self._engine.glance_version(stream)
 
     async def aclose(self) -> None:
         """Finish what is in flight, write the people's files to the end, and release every resource. Closing twice is fine."""

@@ -175,6 +175,14 @@ class Journal:
         with self.exclusive() as tail:
             return tail
 
+    def glance(self) -> JournalTail | None:
+        """The end that readers may see now, without waiting: ``None`` where the lock file does not tell."""
+        try:
+            state = self._state()
+        except OSError:
+            return None
+        return None if state is None else state.tail
+
     def lines(self, start: JournalTail, end: JournalTail) -> Iterator[tuple[int, Line]]:
         """Every line between two tails, with its segment, checked.
 

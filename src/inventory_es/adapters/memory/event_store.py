@@ -20,7 +20,7 @@ _NAME = "MemoryEventStore"
 
 
 class MemoryEventStore:
-    """An EventStore, EventFeed, GroupCommit and StreamCatalogue in memory.
+    """An EventStore, EventFeed, GroupCommit, StreamCatalogue and VersionGlance in memory.
 
     **The reference**: where another adapter differs from this one, one of the two is wrong. Every call lets other tasks
     run once and then does its work in one synchronous step. So an append whose caller is cancelled was never begun, and no
@@ -134,6 +134,10 @@ class MemoryEventStore:
         if self._log.head < position:
             await self._wait(position, timeout)
         return self._log.head >= position
+
+    def glance_version(self, stream: StreamId, /) -> int | None:
+        """The stream's version now. See :meth:`inventory_es.ports.VersionGlance.glance_version`."""
+        return None if self._is_closed else self._log.version_of(stream)
 
     async def streams(self, prefix: str = "", /, *, after: StreamId | None = None, limit: int) -> StreamsPage:
         """Streams whose text starts with ``prefix``, ordered by their text. See :meth:`inventory_es.ports.StreamCatalogue.streams`."""
