@@ -1,6 +1,6 @@
 """The command side: load, decide, append, and what happens when somebody else was faster."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar, cast
 
@@ -56,11 +56,13 @@ class CommandHandler:
             StoreUnavailableError: nothing was appended.
         """
         request = CommandRequest(command, named=named, expected_version=expected_version, context=current_context())
-        started = self._monotonic() if self._observers.of_commands else 0.0
-        try:
+        if not self._observers.of_commands:
             await self._serve(command.inventory_id, request)
-        finally:
-            if self._observers.of_commands:
+        else:
+            started = self._monotonic()
+            try:
+                await self._serve(command.inventory_id, request)
+            finally:
                 self._observers.command_finished(self._record(request, started))
         try:
             return cast(Outcome, _unwrap(request.outcome))
@@ -137,12 +139,13 @@ class CommandHandler:
         finally:
             lanes.leave()
 
-    async def _serve(self, inventory_id: InventoryId, request: Request) -> None:
-        if self._tools.settings.lanes:
-            await self._lanes.serve(inventory_id, request)
-        else:
-            with anyio.CancelScope(shield=True):
-                await self._worker.serve(inventory_id, (request,))
+    def _serve(self, inventory_id: InventoryId, request: Request) -> Awaitable[None]:
+        serve = self._lanes.serve if self._tools.settings.lanes else self._serve_alone
+        return serve(inventory_id, request)
+
+    async def _serve_alone(self, inventory_id: InventoryId, request: Request) -> None:
+        with anyio.CancelScope(shield=True):
+            await self._worker.serve(inventory_id, (request,))
 
     def _record(self, request: CommandRequest, started: float) -> CommandFinished:
         outcome, error, version = _verdict(request.outcome)

@@ -60,7 +60,7 @@ class Committer:
         if len(appends) == 1:
             await self._one(appends[0])
             return
-        started = self._monotonic()
+        started = self._start()
         error: str | None = None
         try:
             outcomes = await store.append_group([one.writes for one in appends])
@@ -72,7 +72,7 @@ class Committer:
         self._tell(appends, started, error)
 
     async def _one(self, append: _Append) -> None:
-        started = self._monotonic()
+        started = self._start()
         error: str | None = None
         try:
             append.outcome = await self._store.append(append.writes)
@@ -80,6 +80,9 @@ class Committer:
             error = problem.code if isinstance(problem, InventoryError) else type(problem).__name__
             append.outcome = problem
         self._tell((append,), started, error)
+
+    def _start(self) -> float:
+        return self._monotonic() if self._observers.of_appends else 0.0
 
     def _tell(self, appends: Sequence[_Append], started: float, error: str | None) -> None:
         if self._observers.of_appends:

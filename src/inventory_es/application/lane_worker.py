@@ -86,7 +86,7 @@ class LaneWorker:
                 if tools.reader.is_surely_current(state):
                     _answer_read(request, state, at)
                     request.outcome = request.answer
-            elif state.is_refusing and not request.named and is_prepared(tools, inventory, request, at):
+            elif state.is_refusing and not request.named and is_prepared(tools, inventory, (request,), now):
                 self._refuse_at_once(state, request, now)
         finally:
             tools.warm.put_back(stream, state)
@@ -116,12 +116,15 @@ class LaneWorker:
                 await tools.reader.refresh(state)
                 batch.is_fresh = True
             await self._look_up(batch, [one for one in batch.commands if one.look_up])
-            await prepare(tools, state, batch.commands)
+            now = tools.clock.now()
+            if not is_prepared(tools, inventory, batch.commands, now):
+                await prepare(tools, state, batch.commands)
+                now = tools.clock.now()
             if batch.reads:
-                self._answer_reads(batch, state)
+                self._answer_reads(batch, state, now)
             version, position = inventory.version, state.position
             savepoint = inventory.savepoint()
-            decided = self._decide(batch, state)
+            decided = self._decide(batch, state, now)
             drafted = decided[0].drafted if len(decided) == 1 else [event for one in decided for event in one.drafted]
             if drafted:
                 result = await tools.committer.append((StreamWrite(inventory.inventory_id.stream, version, drafted),))
@@ -147,9 +150,8 @@ class LaneWorker:
         await self._answer(batch, decided, position)
         batch.settled()
 
-    def _decide(self, batch: "_Batch", state: WarmState) -> list[Decided]:
+    def _decide(self, batch: "_Batch", state: WarmState, now: datetime) -> list[Decided]:
         tools = self._tools
-        now = tools.clock.now()
         limits = tools.capabilities
         decided: list[Decided] = []
         names: set[str] = set()
@@ -169,8 +171,8 @@ class LaneWorker:
             names.add(request.command.command_id)
         return decided
 
-    def _answer_reads(self, batch: "_Batch", state: WarmState) -> None:
-        at = time_for(state.inventory, self._tools.clock.now())
+    def _answer_reads(self, batch: "_Batch", state: WarmState, now: datetime) -> None:
+        at = time_for(state.inventory, now)
         for read in batch.reads:
             _answer_read(read, state, at)
 

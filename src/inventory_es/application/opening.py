@@ -1,6 +1,7 @@
 """The life of a service's engine: opened once, used in one event loop, closed."""
 
 from collections.abc import Awaitable, Callable
+from sys import get_asyncgen_hooks
 
 import anyio
 from anyio.lowlevel import current_token
@@ -25,6 +26,7 @@ class Opening:
         self._owns_store = owns_store
         self._engine: Engine | None = None
         self._token: object = None
+        self._hooks: object = None
 
     async def open(self) -> None:
         """Open it.
@@ -36,7 +38,7 @@ class Opening:
             msg = "the service is open already: use one 'async with' for it"
             raise RuntimeError(msg)
         self._engine = await open_engine(self._open_store, self._parts, owns_store=self._owns_store)
-        self._token = current_token()
+        self._token, self._hooks = current_token(), get_asyncgen_hooks()
 
     async def close(self) -> None:
         """End what follows the feed, and close what the engine owns. Twice is fine."""
@@ -63,8 +65,8 @@ class Opening:
             StoreClosedError: it is not open.
             RuntimeError: another event loop.
         """
-        engine = self.engine
-        if current_token() != self._token:
+        engine = self._engine or self.engine
+        if get_asyncgen_hooks() != self._hooks and current_token() != self._token:  # every running loop has hooks of its own
             msg = "the inventory service was opened in another event loop: open one in each loop, or use inventory_es.sync"
             raise RuntimeError(msg)
         return engine

@@ -13,13 +13,11 @@ from inventory_es.domain.inventory import Inventory
 from inventory_es.ports import StreamWrite
 
 
-def is_prepared(tools: Tools, inventory: Inventory, request: CommandRequest, at: datetime) -> bool:
-    """Whether ``request`` can be decided as it stands: :func:`prepare` has nothing to do for it."""
-    command = request.command
-    if isinstance(command, ExpireReservations):
-        return True
-    is_old = isinstance(command, RecordCount) and command.observed_version < inventory.version
-    return not is_old and not _has_backlog(tools, inventory, at)
+def is_prepared(tools: Tools, inventory: Inventory, requests: Iterable[CommandRequest], now: datetime) -> bool:
+    """Whether the requests can be decided now as they stand: :func:`prepare` has nothing to do for them."""
+    if _has_backlog(tools, inventory, time_for(inventory, now)):
+        return False
+    return all(type(request.command) is not RecordCount for request in requests)
 
 
 async def prepare(tools: Tools, state: WarmState, requests: Iterable[CommandRequest]) -> None:

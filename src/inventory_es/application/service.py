@@ -377,5 +377,5 @@ class InventoryService:
     def _id(self, given: Id | None) -> Id:
         return self.parts.ids.new_id() if given is None else given
 
-    async def _execute(self, command: c.Command, *, named: bool) -> Outcome:
-        return await self._opening.here().handler.execute(command, named=named)
+    def _execute(self, command: c.Command, *, named: bool) -> Awaitable[Outcome]:
+        return self._opening.here().handler.execute(command, named=named)
