@@ -23,6 +23,7 @@ COMMANDS = {
     "project": "Keep a read model up with a store.",
     "rebuild": "Build the rows of a projection anew beside the old ones, and change over to them.",
     "watch": "Watch a store live.",
+    "plot": "Draw the stock of a product in a store over time: on hand, reserved, available.",
     "low-stock": "List what is at or below its threshold.",
     "ledger": "List the movements of a product in a store with the running balance.",
 }

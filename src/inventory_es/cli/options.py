@@ -8,6 +8,9 @@ import click
 
 from inventory_es.wiring import open_inventory
 
+TIMES = ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d"]
+"""How a time is written."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 

@@ -8,17 +8,15 @@ from rich.markup import escape
 
 from inventory_es.application.results import StockLevel
 from inventory_es.cli.events_table import instant
-from inventory_es.cli.options import inventory_arguments, json_option, url_option
+from inventory_es.cli.options import TIMES, inventory_arguments, json_option, url_option
 from inventory_es.cli.reading import open_to_read
 from inventory_es.cli.terminal import console, number, print_json
-
-_FORMATS = ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d"]
 
 
 @click.command()
 @inventory_arguments
 @url_option
-@click.option("--as-of", metavar="TIME", type=click.DateTime(_FORMATS), help="The stock at this time in UTC, such as 2010-12-01T17:00:00.")
+@click.option("--as-of", metavar="TIME", type=click.DateTime(TIMES), help="The stock at this time in UTC, such as 2010-12-01T17:00:00.")
 @json_option
 def command(*, product: str, store: str, url: str, as_of: datetime | None, as_json: bool) -> None:
     """Tell the stock of a product in a store, now or at a time."""
