@@ -3,6 +3,7 @@
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 
@@ -20,7 +21,7 @@ PAPER = "#fffdfa"
 STORES = {"file": "#b3541e", "SQLite": "#2f6f8f", "memory": "#7a8a3a"}
 LIBRARIES = {"eventsourcing": "#8d8377", "eventsource-py": "#a98fb0", "umadb": "#6f9a8d"}
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "figure.facecolor": PAPER,
     "axes.facecolor": PAPER,
     "savefig.facecolor": PAPER,

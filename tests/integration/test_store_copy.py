@@ -297,7 +297,7 @@ def test_a_store_without_a_feed_can_not_be_copied() -> None:
         async with MemoryEventStore() as memory:
             plain = cast("EventStore", PlainStreams(Shelf()))
             for source, target in ((memory, plain), (plain, memory)):
-                with pytest.raises(UnsupportedCapabilityError, match="PlainStreams has no feed: copy between stores that have one"):
+                with pytest.raises(UnsupportedCapabilityError, match="PlainStreams has no feed: "):
                     await copy_store(source, target)
 
     anyio.run(body)

@@ -13,10 +13,11 @@ from typing import Literal, NoReturn
 import attrs
 
 from inventory_es.application.copy_batches import Append, copy_batches
+from inventory_es.application.feeds import feed_of
 from inventory_es.application.stream_heads import stream_heads
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import EventFeed, EventStore, GroupCommit, RecordedEvent, StreamCatalogue
-from inventory_es.ports.errors import ConcurrencyError, EventIdCollisionError, NotACopyError, UnsupportedCapabilityError
+from inventory_es.ports.errors import ConcurrencyError, EventIdCollisionError, NotACopyError
 
 _PAGE = 2_000
 _COMPARED = ("stream", "version", "event_id", "event_type", "schema_version", "recorded_at", "data", "metadata")
@@ -85,9 +86,7 @@ class _Side:
 
     def __init__(self, store: EventStore) -> None:
         self.store = store
-        if not isinstance(store, EventFeed):
-            raise UnsupportedCapabilityError(store=type(store).__name__, capability="feed", way_out="copy between stores that have one")
-        self.feed: EventFeed = store
+        self.feed: EventFeed = feed_of(store)
         self.position = 0
 
     async def next(self, limit: int) -> Sequence[RecordedEvent]:

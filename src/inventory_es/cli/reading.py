@@ -10,8 +10,7 @@ from inventory_es.adapters.sqlite import open_sqlite_read_model
 from inventory_es.application.active_version import ActiveVersion
 from inventory_es.application.service import InventoryService
 from inventory_es.cli.shipped_projections import SHIPPED
-from inventory_es.ports import EventFeed
-from inventory_es.ports.errors import IncompatibleStoreError, UnsupportedCapabilityError
+from inventory_es.ports.errors import IncompatibleStoreError
 from inventory_es.wiring import open_inventory
 
 
@@ -56,15 +55,3 @@ async def open_rows_to_read(path: str, name: str) -> AsyncGenerator[ActiveVersio
         version = ActiveVersion(model, SHIPPED[name](active.version))
         await version.prepare()
         yield version
-
-
-def feed_of(inventory: InventoryService) -> EventFeed:
-    """The feed of the store.
-
-    Raises:
-        UnsupportedCapabilityError: it has none.
-    """
-    store = inventory.store
-    if not isinstance(store, EventFeed):
-        raise UnsupportedCapabilityError(store=type(store).__name__, capability="feed", way_out="copy it into a store that has one")
-    return store

@@ -7,12 +7,13 @@ import anyio
 import click
 
 from inventory_es.adapters.sqlite import open_sqlite_read_model
+from inventory_es.application.feeds import feed_of
 from inventory_es.application.projection import OnFailure, ProjectionStatus
 from inventory_es.cli.failures import WRONG
 from inventory_es.cli.options import json_option, names_argument, read_model_option, url_option
 from inventory_es.cli.projecting import Projecting, Workshop
 from inventory_es.cli.projection_report import ProjectionReport
-from inventory_es.cli.reading import feed_of, open_to_read
+from inventory_es.cli.reading import open_to_read
 from inventory_es.cli.shipped_projections import SHIPPED
 from inventory_es.cli.stopping import stop_when_told
 
@@ -59,7 +60,7 @@ async def _project(
     report: ProjectionReport, names: Sequence[str], url: str, read_model: str, *, once: bool, on_failure: OnFailure, resume: bool
 ) -> Sequence[ProjectionStatus]:
     async with open_to_read(url) as inventory, open_sqlite_read_model(read_model) as model:
-        projecting = Projecting(Workshop(feed=feed_of(inventory), read_model=model, on_failure=on_failure), names or tuple(SHIPPED))
+        projecting = Projecting(Workshop(feed=feed_of(inventory.store), read_model=model, on_failure=on_failure), names or tuple(SHIPPED))
         if resume:
             await projecting.resume()
         async with anyio.create_task_group() as tasks:

@@ -10,13 +10,14 @@ import click
 from rich.markup import escape
 
 from inventory_es.adapters.sqlite import open_sqlite_read_model
+from inventory_es.application.feeds import feed_of
 from inventory_es.application.projection import ProjectionStatus
 from inventory_es.application.projection_runner import ProjectionRunner
 from inventory_es.cli.failures import WRONG
 from inventory_es.cli.options import ProjectionName, json_option, read_model_option, url_option
 from inventory_es.cli.progress_bar import rebuild_bar
 from inventory_es.cli.projecting import Workshop
-from inventory_es.cli.reading import check_read_model, feed_of, open_to_read
+from inventory_es.cli.reading import check_read_model, open_to_read
 from inventory_es.cli.terminal import console, number, print_json
 from inventory_es.ports import ProjectionId, ReadModel
 
@@ -59,7 +60,7 @@ async def _rebuild(name: str, url: str, read_model: str) -> _Rebuilt:
     started = perf_counter()
     check_read_model(read_model)
     async with open_to_read(url) as inventory, open_sqlite_read_model(read_model) as model:
-        workshop = Workshop(feed=feed_of(inventory), read_model=model, on_failure="stop")
+        workshop = Workshop(feed=feed_of(inventory.store), read_model=model, on_failure="stop")
         runner = workshop.runner(await _next(model, name))
         await runner.resume()
         with rebuild_bar() as advanced:

@@ -8,8 +8,9 @@ import click
 from rich.live import Live
 
 from inventory_es.adapters.sqlite import open_sqlite_read_model
+from inventory_es.application.feeds import feed_of
 from inventory_es.cli.options import json_option, url_option
-from inventory_es.cli.reading import check_read_model, feed_of, open_to_read
+from inventory_es.cli.reading import check_read_model, open_to_read
 from inventory_es.cli.stopping import stop_when_told
 from inventory_es.cli.terminal import console, print_json
 from inventory_es.cli.watching import Watching
@@ -43,7 +44,7 @@ async def _watch(url: str, read_model: str | None, window: int, rows: int | None
             check_read_model(read_model)
         inventory = await stack.enter_async_context(open_to_read(url))
         model = None if read_model is None else await stack.enter_async_context(open_sqlite_read_model(read_model))
-        watching = Watching(url, feed_of(inventory), model, window=window)
+        watching = Watching(url, feed_of(inventory.store), model, window=window)
         await watching.catch_up()
         if is_live:
             await _run(watching, rows)
