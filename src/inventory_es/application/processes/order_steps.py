@@ -6,8 +6,10 @@ under an id that derives from the order, the line and the step. So a step that w
 what was accepted before is replayed, and the rest follows.
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
+from typing import NamedTuple
 
 from inventory_es.application.processes.draft import ProcessDraft
 from inventory_es.application.processes.process_handler import ProcessHandler
@@ -15,17 +17,15 @@ from inventory_es.application.results import Reservation
 from inventory_es.application.service import InventoryService
 from inventory_es.domain.commands import Command
 from inventory_es.domain.errors import RejectionError
-from inventory_es.domain.processes.orders import steps
+from inventory_es.domain.processes.orders import outcomes, steps
 from inventory_es.domain.processes.orders.decide import conclude
 from inventory_es.domain.processes.orders.events import (
     OrderConfirmedEvent,
     OrderEvent,
     OrderHeldEvent,
     OrderNeedsAttentionEvent,
-    OrderReleasedEvent,
     OrderRenewedEvent,
     OrderShipmentCommittedEvent,
-    OrderWithdrawnEvent,
 )
 from inventory_es.domain.processes.orders.lines import LineShortage, OrderLine
 from inventory_es.domain.processes.orders.reservation import OrderReservation
@@ -47,6 +47,20 @@ _LAPSED = (ReservationExpiredError, ReservationAlreadyReleasedError, Reservation
 
 MOST_GENERATIONS = 5
 """How often a line is reserved before its payment is given back: each time, the hold was over before it could be confirmed."""
+
+
+class PlannedStep(NamedTuple):
+    """A step that is taken at once.
+
+    Attributes:
+        commands: to the inventories.
+        times: of each.
+        draft: the order as it will be, with what is to be appended together with the commands.
+    """
+
+    commands: Sequence[Command]
+    times: Sequence[datetime]
+    draft: Draft
 
 
 class OrderSteps:
@@ -72,10 +86,7 @@ class OrderSteps:
             ConcurrencyError: somebody else moved the order; take its steps from its new state.
         """
         while (step := draft.state.step) is not None:
-            if step is OrderStep.RELEASE and draft.version == 0:  # refused before anything was stored: nothing was ever held
-                self._conclude(draft, _released(draft.state))
-                continue
-            ahead = await self._at_once(draft, step) if self.is_atomic else None
+            ahead = await self._at_once(draft) if self.is_atomic else None
             if ahead is not None:
                 draft = ahead
                 continue
@@ -90,37 +101,49 @@ class OrderSteps:
             with suppress(ReservationNotFoundError, ReservationAlreadyCommittedError):
                 await self._inventory.execute(command)
 
-    def _conclude(self, draft: Draft, outcome: OrderEvent) -> None:
-        command_id = "step" if draft.state.step is None else f"step:{draft.state.step}"
-        draft.take(conclude(draft.state, outcome), self._handler.time_of(draft), command_id=command_id)
-
-    async def _at_once(self, draft: Draft, step: OrderStep) -> Draft | None:
-        """Append the whole step with the order's events.
-
-        Returns:
-            What follows; ``None`` where the step must be taken one by one.
-        """
+    def plan(self, draft: Draft) -> "PlannedStep | None":
+        """The order's step as one append; ``None`` where it must be taken one by one."""
         order, at = draft.state, self._handler.time_of(draft)
-        planned = _plan(order, step, at)
+        if order.step is None or (order.step is OrderStep.RESERVE and draft.version):  # some lines may be held since earlier
+            return None
+        planned = outcomes.plan(order, order.step, at)
         if planned is None:
             return None
         commands, outcome = planned
         ahead = draft.copy()
         self._conclude(ahead, outcome)
+        return PlannedStep(commands, [at] * len(commands), ahead)
+
+    def refuse(self, draft: Draft, why: CommandsRejectedError) -> Draft:
+        """What follows where the reservations of a new order are refused: nothing was ever held, and it ends."""
+        order, ended = draft.state, draft.copy()
+        shortages = tuple(outcomes.shortage(order.lines[line], one) for line, one in zip(why.indexes, why.rejections, strict=True))
+        self._conclude(ended, outcomes.refused(order, shortages))
+        self._conclude(ended, outcomes.released(ended.state))
+        return ended
+
+    def _conclude(self, draft: Draft, outcome: OrderEvent) -> None:
+        command_id = f"step:{draft.state.step}"
+        draft.take(conclude(draft.state, outcome), self._handler.time_of(draft), command_id=command_id)
+
+    async def _at_once(self, draft: Draft) -> Draft | None:
+        """Append the whole step with the order's events.
+
+        Returns:
+            What follows; ``None`` where the step must be taken one by one.
+        """
+        planned = self.plan(draft)
+        if planned is None:
+            return None
         try:
-            await self._inventory.execute_all(commands, writes=[self._handler.write(ahead)], times=[at] * len(commands))
-        except CommandsRejectedError as refused:
-            if step is not OrderStep.RESERVE:
-                return None
-            ahead = draft.copy()
-            shortages = tuple(_shortage(order.lines[at], why) for at, why in zip(refused.indexes, refused.rejections, strict=True))
-            is_late = any(isinstance(one, CommandExpiredError) for one in refused.rejections)
-            self._conclude(ahead, _too_late(order) if is_late else _refused(order, shortages))
-            return ahead
+            writes = [self._handler.write(planned.draft)]
+            await self._inventory.execute_all(planned.commands, writes=writes, times=planned.times)
+        except CommandsRejectedError as why:
+            return self.refuse(draft, why) if draft.state.step is OrderStep.RESERVE else None
         except AppendTooLargeError:
             return None
-        ahead.stored()
-        return ahead
+        planned.draft.stored()
+        return planned.draft
 
     async def _one_by_one(self, order: OrderReservation, step: OrderStep) -> OrderEvent:
         match step:
@@ -139,9 +162,9 @@ class OrderSteps:
             try:
                 held = await self._inventory.execute(steps.reserve(order, line, 1))
             except CommandExpiredError:
-                return _too_late(order)
+                return outcomes.too_late(order)
             except RejectionError as why:
-                return _refused(order, await self._shortages(order, line, why))
+                return outcomes.refused(order, await self._shortages(order, line, why))
             if isinstance(held, Reservation) and held.expires_at is not None:
                 ends.append(held.expires_at)
         return OrderHeldEvent(order.order_id, min(ends))
@@ -154,7 +177,7 @@ class OrderSteps:
             except ReservationAlreadyCommittedError as why:
                 return OrderNeedsAttentionEvent(order.order_id, line.line, why.code)
             except RejectionError as why:
-                return _refused(order, await self._shortages(order, line, why))
+                return outcomes.refused(order, await self._shortages(order, line, why))
             if generation is None:
                 return OrderRenewedEvent(order.order_id, order.generation + 1)
             generations.append(generation)
@@ -199,56 +222,13 @@ class OrderSteps:
             except ReservationAlreadyCommittedError as why:
                 if not goods_may_have_left:
                     return OrderNeedsAttentionEvent(order.order_id, line.line, why.code)
-        return _released(order)
+        return outcomes.released(order)
 
     async def _shortages(self, order: OrderReservation, refused: OrderLine, why: RejectionError) -> tuple[LineShortage, ...]:
         """Of the line that was refused, and of those after it, which were not asked for."""
-        found = [_shortage(refused, why)]
+        found = [outcomes.shortage(refused, why)]
         for line in order.lines[refused.line :]:
             available = (await self._inventory.stock(line.product_id, line.store_id)).available
             if available < line.quantity:
-                found.append(_short(line, available, InsufficientStockError.code))
+                found.append(outcomes.short(line, available, InsufficientStockError.code))
         return tuple(found)
-
-
-def _plan(order: OrderReservation, step: OrderStep, at: datetime) -> tuple[list[Command], OrderEvent] | None:
-    """All commands of a step, and what comes of it if each is accepted; ``None`` where one depends on what became of another."""
-    match step:
-        case OrderStep.RESERVE:
-            held = OrderHeldEvent(order.order_id, at + order.ttl)
-            return [steps.reserve(order, line, 1) for line in order.lines], held
-        case OrderStep.CONFIRM:
-            if order.status is not OrderStatus.HELD or order.generation > 1:
-                return None
-            confirmed = OrderConfirmedEvent(order.order_id, (1,) * len(order.lines))
-            return [steps.confirm(order, line, 1) for line in order.lines], confirmed
-        case OrderStep.SHIP:
-            shipment = order.open_shipment
-            assert shipment is not None  # noqa: S101  # the order has this step because of it
-            committed = OrderShipmentCommittedEvent(order.order_id, shipment.shipment_id)
-            return [steps.commit(order, shipment, units) for units in shipment.lines], committed
-        case OrderStep.RELEASE:
-            return None if order.shipped else ([command for _, command in steps.releases(order)], _released(order))
-
-
-def _refused(order: OrderReservation, shortages: tuple[LineShortage, ...]) -> OrderEvent:
-    ends_as = OrderStatus.REJECTED if order.payment_id is None else OrderStatus.NEEDS_REFUND
-    return OrderWithdrawnEvent(order.order_id, ends_as, shortages)
-
-
-def _too_late(order: OrderReservation) -> OrderEvent:
-    return OrderWithdrawnEvent(order.order_id, OrderStatus.EXPIRED, ())
-
-
-def _released(order: OrderReservation) -> OrderEvent:
-    assert order.withdrawn is not None  # noqa: S101  # the order has this step because of it
-    return OrderReleasedEvent(order.order_id, order.withdrawn)
-
-
-def _shortage(line: OrderLine, why: RejectionError) -> LineShortage:
-    available = why.available if isinstance(why, InsufficientStockError) else None
-    return _short(line, available, why.code)
-
-
-def _short(line: OrderLine, available: int | None, code: str) -> LineShortage:
-    return LineShortage(line.line, line.product_id, line.store_id, line.quantity, available, code)
