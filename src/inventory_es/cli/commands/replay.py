@@ -14,9 +14,10 @@ from inventory_es.cli.replay_command import run_and_tell
 @url_option
 @click.option("--opening", metavar="N", type=click.IntRange(0, 10**9), help="Open each inventory with N units, and refuse what lacks.")
 @click.option("--skip-bad", is_flag=True, help="Leave out lines that make no sense, and say which, instead of stopping.")
+@click.option("--process", "is_process", is_flag=True, help="Hold each order, pay it later, ship it in parcels; leave one in fifty unpaid.")
 @json_option
 @click.pass_context
-def command(ctx: click.Context, /, *, orders: Path, url: str, opening: int | None, skip_bad: bool, as_json: bool) -> None:
+def command(ctx: click.Context, /, *, orders: Path, url: str, opening: int | None, skip_bad: bool, is_process: bool, as_json: bool) -> None:
     """Bring a file of orders into an inventory, exactly once.
 
     The file has the columns InvoiceNo, StockCode, Quantity and InvoiceDate, in the order of the dates. All lines of an invoice with a
@@ -25,4 +26,4 @@ def command(ctx: click.Context, /, *, orders: Path, url: str, opening: int | Non
 
     Killed and started again, it goes on where it stopped; started after the end, it changes nothing.
     """
-    run_and_tell(ctx, OrdersFile(orders), url, opening=opening, skip_bad=skip_bad, as_json=as_json)
+    run_and_tell(ctx, OrdersFile(orders), url, opening=opening, skip_bad=skip_bad, is_process=is_process, as_json=as_json)

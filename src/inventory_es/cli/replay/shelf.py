@@ -52,6 +52,10 @@ class Shelf:
         self._units.clear()
         self._unopened.clear()
 
+    def knows(self, inventory_id: InventoryId) -> bool:
+        """Whether it was read, or is believed to be bare."""
+        return inventory_id in self._units
+
     def is_unopened(self, inventory_id: InventoryId) -> bool:
         """Whether nothing ever happened in it."""
         return inventory_id in self._unopened

@@ -1,0 +1,276 @@
+"""Driving whole orders with a file of them: placed, paid later, shipped in parcels or never paid, exactly once.
+
+Each order is an :class:`~inventory_es.processes.OrderReservation`: its own decider, its own steps, its own stream. Many of them
+share one append, with how far the replay has come, as in :mod:`inventory_es.cli.replay.replayer`. What happens when is the
+same in every run, so the number of the last action says where to go on.
+"""
+
+from collections.abc import Callable
+from itertools import dropwhile
+
+from inventory_es.application.context import command_context
+from inventory_es.application.processes.draft import ProcessDraft
+from inventory_es.application.processes.order_steps import Draft, OrderSteps
+from inventory_es.application.processes.process_handler import ProcessHandler
+from inventory_es.application.service import InventoryService
+from inventory_es.cli.replay.clock import ReplayClock
+from inventory_es.cli.replay.not_ahead import check_not_ahead, is_empty
+from inventory_es.cli.replay.order_actions import Action, actions
+from inventory_es.cli.replay.planning import plan_opening, plan_receipts, plan_step, refusal
+from inventory_es.cli.replay.process_batch import ProcessBatch
+from inventory_es.cli.replay.process_progress import ProcessProgress, ProcessReplayAdvancedEvent
+from inventory_es.cli.replay.process_totals import ProcessTotals
+from inventory_es.cli.replay.replayer import MOST_COMMANDS, ReplayOutcome, replay_stream
+from inventory_es.cli.replay.shelf import Shelf
+from inventory_es.cli.replay.sources import OrdersError, OrderSource
+from inventory_es.cli.replay.steps import steps
+from inventory_es.cli.replay.survey import Survey
+from inventory_es.domain.errors import ClockSkewError, RejectionError
+from inventory_es.domain.processes.orders.commands import AuthorisePayment, LapseOrder, PlaceOrder, ShipOrder
+from inventory_es.domain.processes.orders.decide import ORDERS
+from inventory_es.domain.processes.orders.reservation import OrderReservation
+from inventory_es.domain.processes.orders.status import OrderStatus
+from inventory_es.domain.rejections import CommandsRejectedError, InsufficientStockError, NegativeStockError, WouldBreakReservationsError
+from inventory_es.domain.stream_id import StreamId
+from inventory_es.ports.errors import ConcurrencyError, EventIdCollisionError
+
+_MOST_ATTEMPTS = 10
+_COMMANDS_A_LINE = 4
+_NOT_COVERED = (InsufficientStockError, NegativeStockError, WouldBreakReservationsError)
+_ENDED = {OrderStatus.DONE, OrderStatus.EXPIRED, OrderStatus.REJECTED}
+
+
+class ProcessReplayer:
+    """One replay of one source through orders, into one inventory; see :class:`~inventory_es.cli.replay.replayer.Replayer`.
+
+    Args:
+        inventory: open, with ``clock``.
+        clock: the inventory's; set to the time of each action.
+        source: the orders.
+        survey: what the first pass over them found.
+        opening: units that each inventory is opened with; ``None``: what lacks is received.
+        advanced: told after each append.
+        most_commands: events in one append at most, as far as orders are shorter.
+    """
+
+    def __init__(
+        self,
+        inventory: InventoryService,
+        clock: ReplayClock,
+        source: OrderSource,
+        survey: Survey,
+        *,
+        opening: int | None = None,
+        advanced: Callable[[ProcessReplayAdvancedEvent], object] = lambda _: None,
+        most_commands: int = MOST_COMMANDS,
+    ) -> None:
+        self._inventory = inventory
+        self._clock = clock
+        self._source = source
+        self._survey = survey
+        self._opening = opening
+        self._advanced = advanced
+        self.stream: StreamId = StreamId("replay", *replay_stream(source, opening).parts, "process")
+        self._handler = ProcessHandler(ORDERS, inventory)
+        self._steps = OrderSteps(self._handler, inventory)
+        self._progress = ProcessProgress(inventory.store, self.stream, clock)
+        self._shelf = Shelf(inventory)
+        self._most = min(most_commands, inventory.store.capabilities.max_append_events - 1)
+        self._batch = ProcessBatch()
+        self._live: dict[str, Draft] = {}
+        self._action = self._row = 0
+        self._totals = ProcessTotals()
+
+    async def run(self) -> ReplayOutcome:
+        """Do everything that was not done yet.
+
+        Raises:
+            OrdersError: an order can't be taken, or the inventory has moved on since the time of the orders.
+            ConcurrencyError: the same replay runs elsewhere, and was faster.
+        """
+        await self._progress.load()
+        before = self._progress.last
+        self._action, self._row, self._totals = before.action, before.row, before.totals
+        self._advanced(before)
+        if not before.is_finished:
+            self._shelf.is_bare = await is_empty(self._inventory.store)
+            if not self._shelf.is_bare and self._progress.is_new:
+                await check_not_ahead(self._inventory.store, self._source, self._survey)
+            with command_context(correlation_id=self.stream.text):
+                everything = actions(steps(self._source.lines(), self._survey.last_rows))
+                for action in dropwhile(lambda one: one.number <= before.action, everything):
+                    await self._take(action)
+                await self._flush()
+                await self._append(ProcessBatch(), is_finished=True)
+        return ReplayOutcome(self._totals, before.row, self._totals.events - before.totals.events)
+
+    async def _take(self, action: Action) -> None:
+        if self._batch.size + _COMMANDS_A_LINE * len(action.step.lines) > self._most:
+            await self._flush()
+        if not await self._plan(self._batch, action):
+            await self._flush()
+            await self._take_alone(action)
+
+    async def _plan(self, batch: ProcessBatch, action: Action) -> bool:
+        """Add an action to a batch; ``False``, and nothing is added, where it must be tried for itself."""
+        self._clock.time = action.at
+        step, command = action.step, action.command
+        if command is None or isinstance(command, PlaceOrder):
+            await self._shelf.learn(step.inventory_ids())
+            if self._opening is None:
+                batch.add(action.at, plan_receipts(step, self._shelf))
+            else:
+                batch.add(action.at, plan_opening(step, self._shelf, self._opening))
+                if self._shelf.shortages(step.wanted()):
+                    return False
+        if command is None:
+            batch.add(action.at, plan_step(step))
+            self._shelf.take(step)
+        else:
+            draft = await self._order(action)
+            if draft.state.status not in _ENDED:
+                self._handler.decide(draft, command)
+                self._move(batch, action, draft)
+        batch.actions.append(action)
+        return True
+
+    async def _order(self, action: Action) -> Draft:
+        """The order of an action; one that is to be placed is new, or the append says otherwise."""
+        order_id = action.step.invoice
+        if isinstance(action.command, PlaceOrder):
+            return ProcessDraft(ORDERS, order_id)
+        draft = self._live.get(order_id)
+        return (await self._handler.load(order_id)) if draft is None else draft
+
+    def _move(self, batch: ProcessBatch, action: Action, draft: Draft) -> None:
+        planned = self._steps.plan(draft)
+        if planned is None:
+            raise _moved_elsewhere(draft.state)
+        order = planned.draft.state
+        batch.take(planned, _tally(action, order))
+        self._live[order.order_id] = planned.draft
+        if order.status in _ENDED:
+            del self._live[order.order_id]
+        if isinstance(action.command, PlaceOrder):
+            self._shelf.take(action.step)
+        elif isinstance(action.command, LapseOrder):
+            for line in order.lines:
+                if self._shelf.knows(line.inventory_id):
+                    self._shelf.move(line.inventory_id, line.quantity)
+
+    async def _flush(self) -> None:
+        """Append what is planned. If the inventory disagrees, somebody else moved it: one by one then, on what is there now."""
+        batch, self._batch = self._batch, ProcessBatch()
+        if not batch.actions and not batch.commands:
+            return
+        try:
+            await self._append(batch)
+        except CommandsRejectedError:
+            self._forget(batch)
+            for action in batch.actions:
+                await self._take_alone(action)
+
+    def _forget(self, batch: ProcessBatch) -> None:
+        self._shelf.forget_all()
+        for order_id in batch.drafts:
+            self._live.pop(order_id, None)
+
+    async def _take_alone(self, action: Action) -> None:
+        """Append one action for itself, and let the inventory say whether it can be covered."""
+        rejections: list[RejectionError] = []
+        for _ in range(_MOST_ATTEMPTS):
+            batch = ProcessBatch()
+            is_believed = await self._plan(batch, action)
+            try:
+                if not is_believed:
+                    if batch.commands:
+                        await self._append(batch)
+                    batch = ProcessBatch()
+                    await self._try(batch, action)
+                await self._append(batch)
+            except CommandsRejectedError as problem:
+                rejections = list(problem.rejections)
+                self._forget(batch)
+                if self._opening is not None and any(isinstance(one, _NOT_COVERED) for one in rejections):
+                    await self._refuse(action, problem, receipts=len(batch.commands) - len(action.step.inventory_ids()))
+                    return
+            else:
+                return
+        line = action.step.lines[0]
+        msg = f"{self._source.name}:{line.number}: invoice {line.invoice} can't be taken: {rejections[0]}"
+        raise OrdersError(msg)
+
+    async def _try(self, batch: ProcessBatch, action: Action) -> None:
+        """Plan it although it can't be covered, as far as is known."""
+        if action.command is None:
+            batch.add(action.at, plan_step(action.step))
+        else:
+            draft = await self._order(action)
+            self._handler.decide(draft, action.command)
+            self._move(batch, action, draft)
+        batch.actions.append(action)
+
+    async def _refuse(self, action: Action, why: CommandsRejectedError, *, receipts: int) -> None:
+        """Store that an action was refused; before its own commands stood so many that bring units in."""
+        batch = ProcessBatch()
+        batch.actions.append(action)
+        tally = refusal(action.step)
+        if action.command is not None:
+            draft = await self._order(action)
+            self._handler.decide(draft, action.command)
+            lines = tuple(index - receipts for index in why.indexes)
+            ended = self._steps.refuse(draft, CommandsRejectedError(rejections=why.rejections, indexes=lines))
+            batch.drafts[action.step.invoice] = ended
+            units = sum(line.quantity for line in ended.state.lines)
+            batch.tally += ProcessTotals(units_ordered=units, units_refused=units)
+        batch.tally += tally
+        await self._append(batch)
+
+    async def _tell_who_moved(self, problem: ClockSkewError | ConcurrencyError | EventIdCollisionError) -> None:
+        """Raise what a person can use: the same replay runs elsewhere, or somebody else uses the ids of these orders."""
+        now = ProcessProgress(self._inventory.store, self.stream, self._clock)
+        await now.load()
+        if now.version != self._progress.version:
+            raise ConcurrencyError(stream=self.stream, expected=self._progress.version, actual=now.version) from problem
+        if problem.stream.category == ORDERS.category:
+            raise _moved_elsewhere(problem.stream) from problem
+
+    async def _append(self, batch: ProcessBatch, *, is_finished: bool = False) -> None:
+        if batch.actions:
+            self._action = batch.actions[-1].number
+            self._row = max(self._row, *(one.step.row for one in batch.actions))
+        row = self._survey.rows if is_finished else self._row
+        advanced = ProcessReplayAdvancedEvent(self._action, row, is_finished, self._totals + batch.tally)
+        writes = [self._progress.write(advanced), *(self._handler.write(draft) for draft in batch.drafts.values())]
+        try:
+            await self._inventory.execute_all(batch.commands, times=batch.times, writes=writes)
+        except (ClockSkewError, ConcurrencyError, EventIdCollisionError) as problem:
+            await self._tell_who_moved(problem)
+            raise
+        for draft in batch.drafts.values():
+            draft.stored()
+        self._progress.written(advanced)
+        self._totals = advanced.totals
+        self._advanced(advanced)
+
+
+def _moved_elsewhere(order: OrderReservation | StreamId) -> OrdersError:
+    what = f"{order} is there already" if isinstance(order, StreamId) else f"{order.stream} is {order.status}"
+    return OrdersError(f"{what}, and was moved by somebody else: bring the file into a store of its own")
+
+
+def _tally(action: Action, order: OrderReservation) -> ProcessTotals:
+    """What is counted when an action on an order is stored."""
+    match action.command:
+        case PlaceOrder():
+            units = sum(line.quantity for line in order.lines)
+            return ProcessTotals(rows=len(action.step.lines), orders=1, units_ordered=units, events=len(order.lines))
+        case AuthorisePayment():
+            return ProcessTotals(events=len(order.lines))
+        case ShipOrder(shipment_id=shipment_id):
+            lines = next(one.lines for one in order.shipments if one.shipment_id == shipment_id)
+            is_done = order.status is OrderStatus.DONE
+            return ProcessTotals(units_sold=sum(line.quantity for line in lines), events=len(lines), orders_done=int(is_done))
+        case _:
+            units = sum(line.quantity for line in order.lines)
+            return ProcessTotals(orders_expired=1, units_expired=units, events=len(order.lines))
