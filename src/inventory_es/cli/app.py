@@ -22,6 +22,7 @@ COMMANDS = {
     "copy": "Copy a store into another one, of any kind.",
     "project": "Keep a read model up with a store.",
     "rebuild": "Build the rows of a projection anew beside the old ones, and change over to them.",
+    "parked": "List the events that projections have set aside, or deal with those of one stream.",
     "watch": "Watch a store live.",
     "plot": "Draw the stock of a product in a store over time: on hand, reserved, available.",
     "low-stock": "List what is at or below its threshold.",

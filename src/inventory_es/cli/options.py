@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 import click
 
+from inventory_es.domain.stream_id import StreamId
 from inventory_es.wiring import open_inventory
 
 TIMES = ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d"]
@@ -118,6 +119,23 @@ class ProjectionName(click.ParamType[str]):
         if value not in SHIPPED:
             self.fail(f"there is no projection {value!r}; there are {', '.join(SHIPPED)}", param, ctx)
         return str(value)
+
+
+class StreamName(click.ParamType[StreamId]):
+    """The text of a stream id."""
+
+    name = "stream"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> StreamId:
+        """The stream id.
+
+        Raises:
+            click.BadParameter: no stream has this text.
+        """
+        try:
+            return StreamId.parse(value)
+        except ValueError as problem:
+            self.fail(f"{value!r} is {problem}", param, ctx)
 
 
 def names_argument(function: F) -> F:

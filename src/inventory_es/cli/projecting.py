@@ -2,19 +2,24 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import timedelta
 
 import anyio
 import attrs
 
 from inventory_es.adapters.serialization import JsonEventCodec
 from inventory_es.adapters.system import SystemClock, Uuid7Generator
-from inventory_es.application.projection import OnFailure, ProjectionStatus
+from inventory_es.application.ownership import Ownership
+from inventory_es.application.parked_events import ParkedEvents
+from inventory_es.application.projecting import Projector
+from inventory_es.application.projection import PARKED, OnFailure, ProjectionStatus
 from inventory_es.application.projection_runner import ProjectionRunner
 from inventory_es.application.subscription import Pace
 from inventory_es.cli.shipped_projections import SHIPPED
 from inventory_es.ports import EventFeed, ProjectionId, ReadModel
 from inventory_es.ports.errors import ProjectionNotFoundError, UnavailableError
 
+_LEASE = timedelta(seconds=10)
 _PACE = Pace(batch_size=2_000)
 
 
@@ -46,6 +51,14 @@ class Workshop:
             on_failure=self.on_failure,
             pace=_PACE,
         )
+
+    async def parked(self, name: str) -> ParkedEvents:
+        """What the active version has set aside; takes the projection over only to deal with it."""
+        active = await self.active(name)
+        projection, owner = SHIPPED[name](active.version), Uuid7Generator().new_id()
+        await self.read_model.prepare(active, (*projection.tables, PARKED))
+        ownership = Ownership(self.read_model, active, owner, SystemClock(), _LEASE)
+        return ParkedEvents(Projector(projection, JsonEventCodec(), self.on_failure), self.feed, ownership)
 
     def is_done_elsewhere(self, status: ProjectionStatus) -> bool:
         """Whether another process has brought this to the end of the feed, and holds it."""
