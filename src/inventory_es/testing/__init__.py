@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from inventory_es.testing.event_store import EventStoreContract
     from inventory_es.testing.failure import BrokenPromiseError
     from inventory_es.testing.faults import FaultKind, Faults, FaultyCache, FaultyEventBus, Injected, faulty_event_store
+    from inventory_es.testing.read_model import ReadModelContract
     from inventory_es.testing.simulation import Simulation, simulate
     from inventory_es.testing.site import Site
     from inventory_es.testing.snapshot_store import SnapshotStoreContract
@@ -28,6 +29,7 @@ _HOMES = {
     "FaultyEventBus": "inventory_es.testing.faults",
     "Injected": "inventory_es.testing.faults",
     "ManualClock": "inventory_es.testing.clock",
+    "ReadModelContract": "inventory_es.testing.read_model",
     "Simulation": "inventory_es.testing.simulation",
     "Site": "inventory_es.testing.site",
     "SnapshotStoreContract": "inventory_es.testing.snapshot_store",
@@ -47,6 +49,7 @@ __all__ = [
     "FaultyEventBus",
     "Injected",
     "ManualClock",
+    "ReadModelContract",
     "Simulation",
     "Site",
     "SnapshotStoreContract",

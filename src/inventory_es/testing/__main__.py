@@ -16,10 +16,11 @@ from inventory_es.testing.contract import Contract
 from inventory_es.testing.event_bus import EventBusContract
 from inventory_es.testing.event_store import EventStoreContract
 from inventory_es.testing.factory import contract_at
+from inventory_es.testing.read_model import ReadModelContract
 from inventory_es.testing.runner import Result, Verdict, cases_of, run
 from inventory_es.testing.snapshot_store import SnapshotStoreContract
 
-_PORTS: tuple[type[Contract], ...] = (EventStoreContract, CacheContract, EventBusContract, SnapshotStoreContract)
+_PORTS: tuple[type[Contract], ...] = (EventStoreContract, CacheContract, EventBusContract, SnapshotStoreContract, ReadModelContract)
 _MARKS: dict[Verdict, tuple[str, str]] = {
     "kept": ("✓", "32"),
     "broken": ("✗", "31;1"),

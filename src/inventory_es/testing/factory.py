@@ -9,13 +9,14 @@ from typing import Any
 
 import anyio
 
-from inventory_es.ports import Cache, EventBus, EventStore, SnapshotStore
+from inventory_es.ports import Cache, EventBus, EventStore, ReadModel, SnapshotStore
 from inventory_es.testing.cache import CacheContract
 from inventory_es.testing.clock import ManualClock
 from inventory_es.testing.contract import Contract
 from inventory_es.testing.event_bus import EventBusContract
 from inventory_es.testing.event_store import EventStoreContract
 from inventory_es.testing.loading import load
+from inventory_es.testing.read_model import ReadModelContract
 from inventory_es.testing.site import Site
 from inventory_es.testing.snapshot_store import SnapshotStoreContract
 
@@ -49,8 +50,10 @@ def contract_at(address: str, *, backend: str = "asyncio") -> Contract:
         return _FactoryBus(address, factory)
     if isinstance(adapter, SnapshotStore):
         return _FactorySnapshots(address, factory)
+    if isinstance(adapter, ReadModel):
+        return _FactoryReadModel(address, factory)
     hint = ": a factory of a cache takes clock=, so that time can be moved" if isinstance(adapter, Cache) else ""
-    msg = f"{address} gives a {type(adapter).__name__}, which is no EventStore, EventBus, SnapshotStore or Cache{hint}"
+    msg = f"{address} gives a {type(adapter).__name__}, which is no EventStore, EventBus, SnapshotStore, ReadModel or Cache{hint}"
     raise ValueError(msg)
 
 
@@ -117,3 +120,10 @@ class _FactorySnapshots(_Addressed, SnapshotStoreContract):
     async def open_snapshots(self, site: Site) -> AsyncGenerator[SnapshotStore, None]:
         async with _opened(self._factory, site) as store:
             yield store
+
+
+class _FactoryReadModel(_Addressed, ReadModelContract):
+    @asynccontextmanager
+    async def open_read_model(self, site: Site) -> AsyncGenerator[ReadModel, None]:
+        async with _opened(self._factory, site) as read_model:
+            yield read_model

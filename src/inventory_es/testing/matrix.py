@@ -15,7 +15,7 @@ PROVED_BY: Mapping[str, Sequence[str]] = {
     "max_append_events": ("ES-14",),
     "max_append_bytes": ("ES-14",),
     "capacity": ("CA-13",),
-    "is_durable": ("CA-20", "SN-6"),
+    "is_durable": ("CA-20", "SN-6", "CK-4"),
     "when_down": ("CA-18",),
     "durable": ("EB-11", "EB-17", "EB-20"),
     "late_subscribers": ("EB-16",),

@@ -5,11 +5,21 @@ from tests.contract.mutants import (
     cache_mutants,
     following_mutants,
     process_mutants,
+    read_model_mutants,
     reading_mutants,
     snapshot_mutants,
     writing_mutants,
 )
 from tests.contract.mutants.mutant import MUTANTS as _REGISTERED
 
-_MODULES = (bus_mutants, cache_mutants, following_mutants, process_mutants, reading_mutants, snapshot_mutants, writing_mutants)
+_MODULES = (
+    bus_mutants,
+    cache_mutants,
+    following_mutants,
+    process_mutants,
+    read_model_mutants,
+    reading_mutants,
+    snapshot_mutants,
+    writing_mutants,
+)
 MUTANTS = sorted(_REGISTERED, key=lambda mutant: (mutant.port, mutant.promise_id, mutant.name))

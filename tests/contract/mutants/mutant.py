@@ -9,11 +9,20 @@ from weakref import WeakKeyDictionary
 import attrs
 
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports import Cache, EventBus, EventStore, SnapshotStore
-from inventory_es.testing import CacheContract, EventBusContract, EventStoreContract, ManualClock, Site, SnapshotStoreContract
+from inventory_es.ports import Cache, EventBus, EventStore, ReadModel, SnapshotStore
+from inventory_es.testing import (
+    CacheContract,
+    EventBusContract,
+    EventStoreContract,
+    ManualClock,
+    ReadModelContract,
+    Site,
+    SnapshotStoreContract,
+)
 from inventory_es.testing.contract import Contract
 from tests.contract.stores.plain_bus import PlainBus
 from tests.contract.stores.plain_cache import PlainCache
+from tests.contract.stores.plain_read_model import Disk, PlainReadModel
 from tests.contract.stores.plain_snapshots import Cells, PlainSnapshots
 from tests.contract.stores.plain_store import PlainStreams, shelf_of
 
@@ -85,6 +94,16 @@ class SnapshotMutants(SnapshotStoreContract):
         return True
 
 
+class ReadModelMutants(ReadModelContract):
+    is_durable = True
+    adapter: type[PlainReadModel] = PlainReadModel
+    disks: ClassVar[WeakKeyDictionary[Site, Disk]] = WeakKeyDictionary()
+
+    @asynccontextmanager
+    async def open_read_model(self, site: Site) -> AsyncIterator[ReadModel]:
+        yield self.adapter(self.disks.setdefault(site, Disk()))
+
+
 MUTANTS: list[Mutant] = []
 
 
@@ -108,12 +127,14 @@ def breaks(promise_id: str, fault: str, *, contract: type[Contract] | None = Non
     return register
 
 
-_PORTS = {"store": "EventStore", "cache": "Cache", "bus": "EventBus", "snapshots": "SnapshotStore"}
+_PORTS = {"store": "EventStore", "cache": "Cache", "bus": "EventBus", "snapshots": "SnapshotStore", "read model": "ReadModel"}
 
 
 def _contract_of(adapter: type[Any]) -> type[Contract]:
     if issubclass(adapter, PlainStreams):
         return StoreMutants
+    if issubclass(adapter, PlainReadModel):
+        return ReadModelMutants
     if issubclass(adapter, PlainSnapshots):
         return SnapshotMutants
     return CacheMutants if issubclass(adapter, PlainCache) else BusMutants

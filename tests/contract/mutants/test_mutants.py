@@ -47,7 +47,7 @@ def test_the_store_that_the_mutants_break_is_a_good_one(crash: str) -> None:
 def test_there_are_mutants_enough_over_every_port() -> None:
     assert len(MUTANTS) >= 40
     assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
-    assert {mutant.port for mutant in MUTANTS} >= {"EventStore", "Cache", "EventBus", "SnapshotStore"}
+    assert {mutant.port for mutant in MUTANTS} >= {"EventStore", "Cache", "EventBus", "SnapshotStore", "ReadModel"}
 
 
 def test_the_table_in_the_docs_is_current() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from inventory_es.adapters.memory import MemoryEventStore, MemorySnapshotStore
+from inventory_es.adapters.memory import MemoryEventStore, MemoryReadModel, MemorySnapshotStore
 from inventory_es.ports import Cache
 from inventory_es.testing import ManualClock, Site
 from inventory_es.testing.__main__ import main
@@ -37,6 +37,10 @@ def open_snapshots(site: Site) -> MemorySnapshotStore:
     return MemorySnapshotStore()
 
 
+def open_read_model(site: Site) -> MemoryReadModel:
+    return MemoryReadModel()
+
+
 def open_nothing(site: Site) -> object:
     return _Closable()
 
@@ -46,7 +50,8 @@ class _Closable:
 
 
 @pytest.mark.parametrize(
-    "factory, only", [("open_store", "ES-01"), ("open_bus", "EB-01"), ("open_cache", "CA-02"), ("open_snapshots", "SN-2")]
+    "factory, only",
+    [("open_store", "ES-01"), ("open_bus", "EB-01"), ("open_cache", "CA-02"), ("open_snapshots", "SN-2"), ("open_read_model", "CK-1")],
 )
 def test_a_factory_is_checked(factory: str, only: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", f"{HERE}:{factory}", "--only", only]) == 0
@@ -100,7 +105,7 @@ def test_the_promises_can_be_listed(capsys: pytest.CaptureFixture[str]) -> None:
         ("no/such/file.py:open_store", "no file no/such/file.py"),
         (f"{HERE}:no_such_name", "has no no_such_name"),
         (f"{HERE}:HERE", "is neither a contract class nor a factory"),
-        (f"{HERE}:open_nothing", "which is no EventStore, EventBus, SnapshotStore or Cache"),
+        (f"{HERE}:open_nothing", "which is no EventStore, EventBus, SnapshotStore, ReadModel or Cache"),
     ],
 )
 def test_a_wrong_address_is_told_on_one_line_and_ends_with_2(address: str, problem: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,7 +34,7 @@ class ProjectionTables:
             table.name: [{name: kind.__name__ for name, kind in table.columns.items()}, table.key, table.indexes]
             for table in self.tables.values()
         }
-        return json.dumps(shapes)
+        return json.dumps(shapes, sort_keys=True)
 
     def create(self, connection: sqlite3.Connection) -> None:
         """Make the tables and their indexes, in the caller's transaction."""
@@ -72,7 +72,8 @@ class ProjectionTables:
         written = [values_of(row) for _, row in sorted(rows.whole.items()) if row is not None]
         if written:
             marks = ", ".join("?" * len(table.columns))
-            connection.executemany(f"INSERT INTO {name} VALUES ({marks}) {_over(table, table.columns)}", written)  # noqa: S608  # identifiers
+            columns = _list(table.columns)
+            connection.executemany(f"INSERT INTO {name} ({columns}) VALUES ({marks}) {_over(table, table.columns)}", written)  # noqa: S608  # identifiers
         gone = [key for key, row in rows.whole.items() if row is None]
         if gone:
             connection.executemany(f"DELETE FROM {name} WHERE {of_key}", gone)  # noqa: S608  # identifiers
@@ -85,10 +86,10 @@ class ProjectionTables:
             elif change.row:
                 patched.setdefault(tuple(change.row), []).append((*change.row.values(), *key))
         for (amounts, others), several in added.items():
-            columns = (*table.key, *amounts, *others)
-            marks = ", ".join("?" * len(columns))
-            over = _over(table, columns, added=amounts)
-            connection.executemany(f"INSERT INTO {name} ({_list(columns)}) VALUES ({marks}) {over}", several)  # noqa: S608  # identifiers
+            changed = (*table.key, *amounts, *others)
+            marks = ", ".join("?" * len(changed))
+            over = _over(table, changed, added=amounts)
+            connection.executemany(f"INSERT INTO {name} ({_list(changed)}) VALUES ({marks}) {over}", several)  # noqa: S608  # identifiers
         for others, several in patched.items():
             news = ", ".join(f"[{column}] = ?" for column in others)
             connection.executemany(f"UPDATE {name} SET {news} WHERE {of_key}", several)  # noqa: S608  # identifiers

@@ -1,0 +1,47 @@
+"""The contract of the read model."""
+
+from abc import ABC, abstractmethod
+from contextlib import AbstractAsyncContextManager
+from typing import ClassVar
+
+from inventory_es.ports import ReadModel
+from inventory_es.testing.contract import Contract, Run
+from inventory_es.testing.read_model.bench import ReadModelBench
+from inventory_es.testing.read_model.building import BuildingCases
+from inventory_es.testing.read_model.checkpoints import CheckpointCases
+from inventory_es.testing.read_model.reading import ReadingCases
+from inventory_es.testing.read_model.refusals import RefusalCases
+from inventory_es.testing.site import Site
+
+
+class ReadModelContract(CheckpointCases, BuildingCases, ReadingCases, RefusalCases, Contract, ABC):
+    """The promises of a read model, CK-1 to CK-4 and RM-1 to RM-9.
+
+    A subclass says how to open it, and what it declares::
+
+        class TestMyReadModel(ReadModelContract):
+            is_durable = True
+
+            @asynccontextmanager
+            async def open_read_model(self, site):
+                async with MyReadModel(site.path) as read_model:
+                    yield read_model
+
+    Attributes:
+        is_durable: whether rows and checkpoints survive closing and opening the site again.
+    """
+
+    kind: ClassVar[str] = "read model"
+    is_durable: bool = False
+
+    @abstractmethod
+    def open_read_model(self, site: Site) -> AbstractAsyncContextManager[ReadModel]:
+        """Open a read model whose data lives at ``site``."""
+
+    async def kill(self, site: Site) -> bool:  # noqa: ARG002  # what a host's hook needs
+        """Hook: take the backend away from an opened read model; whether that is possible."""
+        return False
+
+    def bench(self, run: Run) -> ReadModelBench:
+        """The workbench of one run."""
+        return ReadModelBench(self, run)
