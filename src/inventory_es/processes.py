@@ -3,7 +3,9 @@
 from inventory_es.application.processes.order_queries import OrderQueries, OrderRow, ShortageRow, open_order_queries
 from inventory_es.application.processes.orders import OrderOutcome, Orders
 from inventory_es.application.processes.process_runner import Processes, ProcessRunner, Touch
+from inventory_es.application.processes.transfer_queries import IncomingRow, TransferQueries, TransferRow, open_transfer_queries
 from inventory_es.application.processes.transfers import Transfers
+from inventory_es.domain.processes.allocation import Allocation, Availability, Demand, Strategy, allocate, fewest_stores, in_order
 from inventory_es.domain.processes.orders.commands import (
     AuthorisePayment,
     CancelOrder,
@@ -58,12 +60,16 @@ from inventory_es.domain.processes.transfers.status import Movement, TransferSta
 from inventory_es.domain.processes.transfers.transfer import Arrival, Transfer
 
 __all__ = [
+    "Allocation",
     "Arrival",
     "AuthorisePayment",
+    "Availability",
     "CancelOrder",
     "CancelTransfer",
+    "Demand",
     "DispatchTransfer",
     "DraftTransfer",
+    "IncomingRow",
     "LapseOrder",
     "LineMovement",
     "LineQuantity",
@@ -101,6 +107,7 @@ __all__ = [
     "ShipOrder",
     "Shipment",
     "ShortageRow",
+    "Strategy",
     "Touch",
     "Transfer",
     "TransferBookedEvent",
@@ -113,14 +120,20 @@ __all__ = [
     "TransferItem",
     "TransferLine",
     "TransferLostEvent",
+    "TransferQueries",
     "TransferReceivedEvent",
     "TransferReleasedEvent",
     "TransferReservedEvent",
     "TransferReturnedEvent",
+    "TransferRow",
     "TransferStatus",
     "TransferStep",
     "TransferWithdrawnEvent",
     "Transfers",
     "WriteOffTransfer",
+    "allocate",
+    "fewest_stores",
+    "in_order",
     "open_order_queries",
+    "open_transfer_queries",
 ]

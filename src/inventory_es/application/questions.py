@@ -15,7 +15,7 @@ from inventory_es.ports.read_model import place_of
 
 T = TypeVar("T")
 
-_INSTANTS = ("recorded_at", "since", "placed_at", "reserved_at", "expires_at")
+_INSTANTS = ("recorded_at", "since", "placed_at", "reserved_at", "expires_at", "drafted_at", "dispatched_at", "due_at")
 
 
 class Questions:

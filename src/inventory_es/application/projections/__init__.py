@@ -7,5 +7,6 @@ from inventory_es.application.projections.open_reservations import open_reservat
 from inventory_es.application.projections.orders import orders
 from inventory_es.application.projections.stock_levels import stock_levels
 from inventory_es.application.projections.stock_totals import stock_totals
+from inventory_es.application.projections.transfers import transfers
 
-__all__ = ["daily_summary", "ledger", "low_stock", "open_reservations", "orders", "stock_levels", "stock_totals"]
+__all__ = ["daily_summary", "ledger", "low_stock", "open_reservations", "orders", "stock_levels", "stock_totals", "transfers"]

@@ -1,0 +1,132 @@
+"""From which stores an order is served: a plan, made before anything is reserved.
+
+Pure, and no promise: plans that race for the same units are decided by the append of their orders. Whoever is refused asks for
+the figures again, and plans again.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from itertools import combinations
+from math import comb
+
+import attrs
+
+from inventory_es.domain.identifiers import identifier
+from inventory_es.domain.processes.orders.lines import OrderItem
+from inventory_es.domain.quantity import whole_units
+from inventory_es.domain.rejections import InvalidQuantityError
+
+Demand = Mapping[str, int]
+"""Units wanted, by product."""
+
+Availability = Mapping[str, Mapping[str, int]]
+"""Units available, by store and product; the stores in the order of preference, for instance the nearest first."""
+
+Strategy = Callable[[Demand, Availability], Iterable[OrderItem]]
+"""Chooses what to take from where: a pure function of the demand and what is available."""
+
+MOST_TRIED = 20_000
+"""Combinations of stores that :func:`fewest_stores` tries of one size; above, it takes the best store, then the best for the rest."""
+
+
+@attrs.frozen
+class Allocation:
+    """Where an order can be served from.
+
+    Attributes:
+        items: what to reserve: give them to ``Orders.reserve``.
+        shortages: units that are nowhere to be had, by product; empty where the order can be served whole.
+    """
+
+    items: tuple[OrderItem, ...]
+    shortages: Mapping[str, int]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing lacks."""
+        return not self.shortages
+
+    @property
+    def stores(self) -> tuple[str, ...]:
+        """The stores that take part, in the order of the items."""
+        return tuple(dict.fromkeys(item.store_id for item in self.items))
+
+
+def allocate(demand: Demand, available: Availability, *, strategy: Strategy | None = None) -> Allocation:
+    """Plan from which stores to take what is wanted.
+
+    Args:
+        demand: units wanted, 1 or more of each product.
+        available: units available, 0 or more of each product, by store; the stores in the order of preference.
+        strategy: how to choose; :func:`fewest_stores` where none is given.
+
+    Returns:
+        The plan, as full as the stores allow, and what lacks.
+
+    Raises:
+        InvalidQuantityError, InvalidIdentifierError: the demand or what is available is no such thing.
+        ValueError: the strategy took what is not there, or what nobody wants.
+    """
+    wanted = {identifier("product_id", product): whole_units("demand", units) for product, units in demand.items()}
+    there = {
+        identifier("store_id", store): {
+            identifier("product_id", product): whole_units("available", units, at_least=0) for product, units in shelf.items()
+        }
+        for store, shelf in available.items()
+    }
+    if not wanted:
+        raise InvalidQuantityError(name="demand", problem="must name at least one product")
+    items = tuple((fewest_stores if strategy is None else strategy)(wanted, there))
+    left = dict(wanted)
+    for item in items:
+        shelf = there.get(item.store_id, {})
+        if item.quantity > min(left.get(item.product_id, 0), shelf.get(item.product_id, 0)):
+            msg = f"the strategy took {item.quantity} of {item.product_id} from {item.store_id}, more than is wanted or available there"
+            raise ValueError(msg)
+        left[item.product_id] -= item.quantity
+        shelf[item.product_id] -= item.quantity
+    return Allocation(items, {product: units for product, units in left.items() if units})
+
+
+def fewest_stores(demand: Demand, available: Availability) -> list[OrderItem]:
+    """One store if one has all of it, else as few as there need be; of equally few, those that come first.
+
+    Where the stores together lack something, as few as have all that can be had.
+    """
+    wanted = {product: min(units, sum(shelf.get(product, 0) for shelf in available.values())) for product, units in demand.items()}
+    useful = [store for store, shelf in available.items() if any(shelf.get(product, 0) and units for product, units in wanted.items())]
+    return list(_take(wanted, available, _choose(wanted, available, useful)))
+
+
+def in_order(demand: Demand, available: Availability) -> list[OrderItem]:
+    """From each store what it has, in the order of the stores, however many parcels that makes."""
+    return list(_take(demand, available, available))
+
+
+def _choose(wanted: Demand, available: Availability, stores: list[str]) -> Iterable[str]:
+    for size in range(len(stores) + 1):
+        if comb(len(stores), size) > MOST_TRIED:
+            return _greedy(wanted, available, stores)
+        for chosen in combinations(stores, size):
+            if all(sum(available[store].get(product, 0) for store in chosen) >= units for product, units in wanted.items()):
+                return chosen
+    return stores
+
+
+def _greedy(wanted: Demand, available: Availability, stores: list[str]) -> list[str]:
+    left, chosen = dict(wanted), list[str]()
+    while any(left.values()):
+        best = max(stores, key=lambda store: sum(min(units, available[store].get(product, 0)) for product, units in left.items()))
+        chosen.append(best)
+        stores = [store for store in stores if store != best]
+        left = {product: max(0, units - available[best].get(product, 0)) for product, units in left.items()}
+    return chosen
+
+
+def _take(wanted: Demand, available: Availability, stores: Iterable[str]) -> Iterable[OrderItem]:
+    left = dict(wanted)
+    for store in stores:
+        for product in wanted:
+            units = min(left[product], available[store].get(product, 0))
+            if units:
+                left[product] -= units
+                yield OrderItem(product, store, units)
