@@ -22,6 +22,7 @@ extensions = [
     "own_names",
     "plain_properties",
     "plain_signatures",
+    "state_diagram",
 ]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build", "examples", "benchmarks/results.md"]  # results.md is part of the page beside it
