@@ -1,4 +1,4 @@
-"""The directive ``{state-diagram}``: the states of a process, drawn from the table of transitions that it is folded by."""
+"""The directive ``{state-diagram}``: the states of a process, drawn from the table that it is folded by."""
 
 import importlib
 import re
@@ -25,7 +25,7 @@ class Point(NamedTuple):
 
 
 class StateDiagram(SphinxDirective):
-    """``{state-diagram} package.transitions``, with a grid of the states as its content; ``.`` leaves a place free.
+    """``{state-diagram} package.transitions``, with a grid of the states in it; ``.`` leaves a place free.
 
     An arrow is an event that leads from one state to another. What happens within a state stands in it.
     """
@@ -76,8 +76,9 @@ def _draw(places: Mapping[str, Point], arrows: Mapping[tuple[str, str], list[str
         if arrow[0] != arrow[1]
     ]
     body += [_box(place, state, within.get(state, ()), heights[state]) for state, place in places.items()]
-    marker = '<marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto-start-reverse">'
-    defs = f'<defs>{marker}<path d="M0 0 8 4 0 8z" fill="currentColor"/></marker></defs>'
+    size = 'viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7"'
+    tip = f'<marker id="tip" {size} orient="auto-start-reverse"><path d="M0 0 8 4 0 8z"/></marker>'
+    defs = f"<defs>{tip}</defs>"
     view = f'viewBox="0 0 {width:g} {height:g}" style="max-width:{width:g}px"'
     return (
         f'<svg class="states" xmlns="http://www.w3.org/2000/svg" {view} role="img">{defs}{"".join(body)}</svg>'
@@ -112,7 +113,8 @@ def _arrow(
     )
     begin, stop = _edge(start, heights[source], middle), _edge(end, heights[target], middle)
     top = Point((begin.x + 2 * middle.x + stop.x) / 4, (begin.y + 2 * middle.y + stop.y) / 4)
-    path = f'<path d="M{begin.x:g} {begin.y:g}Q{middle.x:g} {middle.y:g} {stop.x:g} {stop.y:g}" marker-end="url(#tip)"/>'
+    curve = f"M{begin.x:g} {begin.y:g}Q{middle.x:g} {middle.y:g} {stop.x:g} {stop.y:g}"
+    path = f'<path d="{curve}" marker-end="url(#tip)"/>'
     told = [line for label in labels for line in (label.split() if len(label) > LONGEST else [label])]
     first = top.y - 6.5 * (len(told) - 1) + 4
     lines = [
@@ -125,7 +127,7 @@ def _arrow(
 def _bend(
     places: Mapping[str, Point], arrow: tuple[str, str], arrows: Mapping[tuple[str, str], list[str]]
 ) -> float:
-    """How far the arrow swings out: around a state that stands in between, and beside an arrow that comes back."""
+    """How far the arrow swings out: around a state in between, and beside an arrow that comes back."""
     start, end = places[arrow[0]], places[arrow[1]]
     for other in places.values():
         steps = [
