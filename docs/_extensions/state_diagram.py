@@ -81,7 +81,7 @@ def _draw(places: Mapping[str, Point], arrows: Mapping[tuple[str, str], list[str
     defs = f"<defs>{tip}</defs>"
     view = f'viewBox="0 0 {width:g} {height:g}" style="max-width:{width:g}px"'
     return (
-        f'<svg class="states" xmlns="http://www.w3.org/2000/svg" {view} role="img">{defs}{"".join(body)}</svg>'
+        f'<svg class="states" {view} role="img">{defs}{"".join(body)}</svg>'
     )
 
 
