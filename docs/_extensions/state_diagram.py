@@ -80,9 +80,7 @@ def _draw(places: Mapping[str, Point], arrows: Mapping[tuple[str, str], list[str
     tip = f'<marker id="tip" {size} orient="auto-start-reverse"><path d="M0 0 8 4 0 8z"/></marker>'
     defs = f"<defs>{tip}</defs>"
     view = f'viewBox="0 0 {width:g} {height:g}" style="max-width:{width:g}px"'
-    return (
-        f'<svg class="states" {view} role="img">{defs}{"".join(body)}</svg>'
-    )
+    return f'<svg class="states" {view} role="img">{defs}{"".join(body)}</svg>'
 
 
 def _box(place: Point, state: str, within: Iterable[str], height: float) -> str:
