@@ -7,7 +7,7 @@ from zlib import crc32
 import attrs
 
 from inventory_es.adapters.file.hash_slots import event_key, stream_key
-from inventory_es.adapters.file.index import EventPlace, StoreIndex
+from inventory_es.adapters.file.index import EventPlaces, StoreIndex
 from inventory_es.adapters.file.index_table import IndexedEvent
 from inventory_es.adapters.file.stored_form import StoredEvent, encode_event, encode_name
 from inventory_es.domain.stream_id import StreamId
@@ -59,7 +59,7 @@ class AppendBatch:
         indexed: the same for the index.
     """
 
-    def __init__(self, index: StoreIndex, read: Callable[[Sequence[EventPlace]], Sequence[StoredEvent]], *, store: str) -> None:
+    def __init__(self, index: StoreIndex, read: Callable[[Sequence[EventPlaces]], Sequence[StoredEvent]], *, store: str) -> None:
         self._store = store
         self._index = index
         self._read = read
@@ -87,13 +87,11 @@ class AppendBatch:
         known = self._stream(stream.text)
         if known.version == 0:
             return ()
-        found: list[RecordedEvent] = []
-        for event_id in event_ids:
-            own = known.own.get(event_id.int)
-            if own is not None:
-                found.append(_recorded(stream, *own))
-            elif places := self._index.candidates(event_key(event_id, known.key)):
-                found += [event for event in self._read(places) if event.event_id == event_id and event.stream == stream]
+        found = [_recorded(stream, *known.own[event_id.int]) for event_id in event_ids if event_id.int in known.own]
+        places = self._index.candidates([event_key(event_id, known.key) for event_id in event_ids])
+        if places:
+            wanted = set(event_ids)
+            found += [event for event in self._read(places) if event.event_id in wanted and event.stream == stream]
         return sorted(found, key=_version_of) if len(found) > 1 else found
 
     def _version(self, stream: StreamId) -> int:

@@ -21,16 +21,16 @@ from typing import Self
 from uuid import UUID
 
 from inventory_es.adapters.file.append_batch import AppendBatch
-from inventory_es.adapters.file.event_reading import EventReader, within_a_page
+from inventory_es.adapters.file.event_reading import EventReader, first_on_a_page, last_on_a_page, pages
 from inventory_es.adapters.file.hash_slots import event_key, stream_key
-from inventory_es.adapters.file.index import EventPlace, StoreIndex
+from inventory_es.adapters.file.index import EventPlaces, StoreIndex
 from inventory_es.adapters.file.journal import Journal, UncertainWriteError
 from inventory_es.adapters.file.journal_state import JournalTail
 from inventory_es.adapters.file.maintenance import Maintenance
 from inventory_es.adapters.file.operating_system import OperatingSystem
 from inventory_es.adapters.file.people_files import PeopleFiles
 from inventory_es.adapters.file.store_folder import StoreFolder, open_folder
-from inventory_es.adapters.file.stored_form import StoredEvent, encode_line, last_position, parse_stream
+from inventory_es.adapters.file.stored_form import StoredEvent, StoredEvents, StoredFields, encode_line, last_position, parse_stream
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.append_rules import check_page, check_stream
 from inventory_es.ports.errors import AppendOutcomeUnknownError, StoreClosedError, StoreUnavailableError
@@ -131,8 +131,10 @@ class FileStoreEngine:
         with self._serving():
             with self._current() as index:
                 version = index.version(stream.text, stream_key(stream.text))
-                places = within_a_page(index.stream(stream.text, after=after, before=min(version, after + limit) + 1))
-            events = self._run(stream, after + 1, places)
+                if after >= version:
+                    return StreamPage((), version, is_end=True)
+                places = index.stream(stream.text, after=after, before=min(version, after + limit) + 1)
+            events = self._run(stream, after + 1, first_on_a_page(places))
         return StreamPage(events, version, is_end=after + len(events) >= version)
 
     def read_stream_backwards(self, stream: StreamId, *, before: int | None = None, limit: int) -> StreamPage:
@@ -143,8 +145,11 @@ class FileStoreEngine:
             with self._current() as index:
                 version = index.version(stream.text, stream_key(stream.text))
                 last = version if before is None else min(version, before - 1)
-                places = within_a_page(index.stream(stream.text, after=max(0, last - limit), before=last + 1)[::-1])[::-1]
-            events = self._run(stream, last - len(places) + 1, places)
+                if last == 0:
+                    return StreamPage((), version, is_end=True)
+                places = index.stream(stream.text, after=max(0, last - limit), before=last + 1)
+            places = last_on_a_page(places)
+            events = self._run(stream, last + 1 - sum(len(part.places) for part in places), places)
         return StreamPage(events[::-1], version, is_end=last - len(events) <= 0)
 
     def find_events(self, stream: StreamId, event_ids: Sequence[UUID]) -> Sequence[StoredEvent]:
@@ -154,7 +159,7 @@ class FileStoreEngine:
         wanted = set(event_ids)
         with self._serving():
             with self._current() as index:
-                places = sorted({place for event_id in wanted for place in index.candidates(event_key(event_id, key))})
+                places = index.candidates([event_key(event_id, key) for event_id in wanted])
             found = [event for event in self._events(places) if event.event_id in wanted and event.stream == stream]
         return sorted(found, key=lambda event: event.version)
 
@@ -164,13 +169,15 @@ class FileStoreEngine:
         with self._serving():
             with self._current() as index:
                 head = index.end.position
-                places = within_a_page(index.positions(after=after, limit=limit))
+                if after >= head:
+                    return FeedPage((), after, is_end=True)
+                (places,) = first_on_a_page([index.positions(after=after, limit=limit)])
             fields = self._reader.read(places)
-            for position, event in enumerate(fields, after + 1):
-                if event.position != position:
-                    self._reader.refuse(places[position - after - 1], f"event {position} belongs there, not {event.position}")
+            for at, event in enumerate(fields):
+                if event.position != after + 1 + at:
+                    self._reader.refuse(places, at, f"event {after + 1 + at} belongs there, not {event.position}")
         next_after = after + len(fields)
-        return FeedPage([StoredEvent(event) for event in fields], next_after, is_end=next_after >= head)
+        return FeedPage(StoredEvents(fields), next_after, is_end=next_after >= head)
 
     def head(self) -> int:
         """See ``EventFeed``."""
@@ -266,24 +273,28 @@ class FileStoreEngine:
             else:  # a reader saw the line first
                 self._index.follow(written)
 
-    def _run(self, stream: StreamId, first_version: int, places: Sequence[EventPlace]) -> list[StoredEvent]:
+    def _run(self, stream: StreamId, version: int, places: Sequence[EventPlaces]) -> StoredEvents:
         """The events at these places, which must be the stream's from this version on."""
-        fields = self._reader.read(places)
-        for version, event in enumerate(fields, first_version):
-            if event.version != version or event.stream != stream.text:
-                self._reader.refuse(places[version - first_version], f"event {version} of {stream} belongs there")
-        return [StoredEvent(event) for event in fields]
+        events: list[StoredFields] = []
+        name = stream.text
+        for part in places:
+            fields = self._reader.read(part)
+            for at, event in enumerate(fields):
+                if event.version != version + at or event.stream != name:
+                    self._reader.refuse(part, at, f"event {version + at} of {stream} belongs there")
+            version += len(fields)
+            events += fields
+        return StoredEvents(events)
 
-    def _events(self, places: Sequence[EventPlace]) -> list[StoredEvent]:
-        return [StoredEvent(event) for event in self._reader.read(places)]
+    def _events(self, places: Sequence[EventPlaces]) -> list[StoredEvent]:
+        return [StoredEvent(fields) for page in pages(places) for fields in self._reader.read(page)]
 
     def _stored_after(self, name: str, version: int, position: int) -> Iterator[bytes]:
         """The stored forms of a stream after a version, up to a position."""
         with self._current() as index:
-            places = index.stream(name, after=version, before=index.version(name, stream_key(name)) + 1)
-        while places:
-            page = within_a_page(places)
-            places = places[len(page) :]
+            last = index.version(name, stream_key(name))
+            places = index.stream(name, after=version, before=last + 1) if version < last else []
+        for page in pages(places):
             for stored, event in zip(self._reader.read_stored(page), self._reader.read(page), strict=True):
                 if event.position <= position:
                     yield stored

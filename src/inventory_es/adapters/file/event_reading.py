@@ -1,15 +1,18 @@
 """Reading events out of the journal's segments, given their places: few reads, each of many neighbours."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
 from typing import NoReturn
 from zlib import crc32
 
-from inventory_es.adapters.file.index import EventPlace
+from inventory_es.adapters.file.index import EventPlaces
+from inventory_es.adapters.file.index_table import LENGTH_BITS, LENGTHS, unpack_place
 from inventory_es.adapters.file.journal_segments import JournalSegments
 from inventory_es.adapters.file.stored_form import StoredFields, decode_events
 from inventory_es.ports.errors import CorruptStoreError
 
 MAX_PAGE_BYTES = 4 << 20
+_MAX_PAGE_EVENTS = 4_096
 _MAX_GAP = 16 << 10
 
 
@@ -25,52 +28,80 @@ class EventReader:
         self._segments = segments
         self._name = name
 
-    def read_stored(self, places: Sequence[EventPlace]) -> list[bytes]:
+    def read_stored(self, events: EventPlaces) -> list[bytes]:
         """The stored form at each place, in this order.
 
         Raises:
             CorruptStoreError: something else stands there now, or nothing.
         """
         stored: list[bytes] = []
-        at = 0
-        while at < len(places):
-            segment, start, length, _ = places[at]
-            first, end = at, start + length
-            at += 1
-            while at < len(places):
-                next_segment, offset, length, _ = places[at]
-                if next_segment != segment or not 0 <= offset - end <= _MAX_GAP or offset + length - start > MAX_PAGE_BYTES:
-                    break
-                end = offset + length
-                at += 1
-            data = self._segments.open(segment).read(end - start, start)
-            if len(data) != end - start:
-                self.refuse(places[first], "the segment ends before it")
-            stored += [data[offset - start : offset - start + length] for _, offset, length, _ in places[first:at]]
-        if [crc32(form) for form in stored] != [place.checksum for place in places]:
-            damaged = next(place for place, form in zip(places, stored, strict=True) if crc32(form) != place.checksum)
-            self.refuse(damaged, "the event is damaged")
+        file = self._segments.open(events.segment)
+        for places in _neighbours(events.places):
+            start, (offset, length) = places[0] >> LENGTH_BITS, unpack_place(places[-1])
+            data = file.read(offset + length - start, start)
+            if len(data) != offset + length - start:
+                self.refuse(events, len(stored), "the segment ends before it")
+            stored += [data[(at := (place >> LENGTH_BITS) - start) : at + (place & LENGTHS)] for place in places]
+        found = list(map(crc32, stored))
+        if found != list(events.checksums):
+            damaged = next(at for at, checksum in enumerate(events.checksums) if found[at] != checksum)
+            self.refuse(events, damaged, "the event is damaged")
         return stored
 
-    def read(self, places: Sequence[EventPlace]) -> list[StoredFields]:
+    def read(self, events: EventPlaces) -> list[StoredFields]:
         """The event at each place.
 
         Raises:
             CorruptStoreError: something else stands at one of them now, or nothing.
         """
-        return decode_events(self.read_stored(places)) if places else []
+        return decode_events(self.read_stored(events))
 
-    def refuse(self, place: EventPlace, problem: str) -> NoReturn:
-        """Report that what stands at a place is not what the index says."""
-        where = f"{self._segments.path(place.segment)}, byte {place.offset}"
+    def refuse(self, events: EventPlaces, at: int, problem: str) -> NoReturn:
+        """Report that what stands at one of the places is not what the index says."""
+        where = f"{self._segments.path(events.segment)}, byte {events.places[at] >> LENGTH_BITS}"
         raise CorruptStoreError(store=self._name, place=where, problem=problem)
 
 
-def within_a_page(places: Sequence[EventPlace]) -> Sequence[EventPlace]:
-    """The first of these places, one at least, that make up no more than a page's bytes."""
-    size = 0
-    for count, place in enumerate(places):
-        size += place.length
-        if size > MAX_PAGE_BYTES and count:
-            return places[:count]
-    return places
+def first_on_a_page(places: Sequence[EventPlaces]) -> list[EventPlaces]:
+    """The first of these, one at least, that make up no more than a page's bytes."""
+    page: list[EventPlaces] = []
+    room = MAX_PAGE_BYTES
+    for part in places:
+        sizes = [place & LENGTHS for place in part.places]
+        if sum(sizes) > room:
+            count = next(count for count, size in enumerate(accumulate(sizes)) if size > room)
+            return [*page, part.part(0, count)] if count else page or [part.part(0, 1)]
+        page.append(part)
+        room -= sum(sizes)
+    return page
+
+
+def last_on_a_page(places: Sequence[EventPlaces]) -> list[EventPlaces]:
+    """The last of these, one at least, that make up no more than a page's bytes."""
+    page = first_on_a_page([part.backwards() for part in reversed(places)])
+    return [part.backwards() for part in reversed(page)]
+
+
+def pages(places: Iterable[EventPlaces]) -> Iterator[EventPlaces]:
+    """All of these, page by page."""
+    for part in places:
+        left = part
+        while left.places:
+            (page,) = first_on_a_page([left.part(0, _MAX_PAGE_EVENTS)])
+            yield page
+            left = left.part(len(page.places))
+
+
+def _neighbours(places: Sequence[int]) -> Iterator[Sequence[int]]:
+    """Runs of places that are read at once, since little stands between them."""
+    first, start, end = 0, places[0] >> LENGTH_BITS, sum(unpack_place(places[-1]))
+    if end - start <= min(MAX_PAGE_BYTES, 2 * sum([place & LENGTHS for place in places])) and list(places) == sorted(places):
+        yield places
+        return
+    for at, place in enumerate(places):
+        offset, length = unpack_place(place)
+        if at > first and not (0 <= offset - end <= _MAX_GAP and offset + length - start <= MAX_PAGE_BYTES):
+            yield places[first:at]
+            first, start = at, offset
+        end = offset + length
+    yield places[first:]

@@ -15,7 +15,7 @@ from typing import NamedTuple, NoReturn
 
 from inventory_es.adapters.file.hash_slots import stream_key
 from inventory_es.adapters.file.index_file import SealedTable, load_table, pack_table
-from inventory_es.adapters.file.index_table import GrowingTable, IndexedEvent, IndexTable, unpack_place
+from inventory_es.adapters.file.index_table import GrowingTable, IndexedEvent, IndexTable
 from inventory_es.adapters.file.journal import Journal
 from inventory_es.adapters.file.journal_line import TRAILER_SIZE, Line, read_trailer
 from inventory_es.adapters.file.journal_state import JournalTail
@@ -28,25 +28,34 @@ _CHECKPOINT_BYTES = 1 << 20
 _logger = logging.getLogger(__name__)
 
 
-class EventPlace(NamedTuple):
-    """Where one event stands.
+class EventPlaces(NamedTuple):
+    """Where events of one segment stand.
 
     Attributes:
         segment: of the journal.
-        offset: of the stored form in it.
-        length: of the stored form.
-        checksum: its CRC-32, so that damage does not go unseen.
+        places: of the stored forms in it, see :func:`~inventory_es.adapters.file.index_table.unpack_place`.
+        checksums: their CRC-32, so that damage does not go unseen.
     """
 
     segment: int
-    offset: int
-    length: int
-    checksum: int
+    places: Sequence[int]
+    checksums: Sequence[int]
+
+    def part(self, first: int, end: int | None = None) -> "EventPlaces":
+        """Some of them, as a slice."""
+        return EventPlaces(self.segment, self.places[first:end], self.checksums[first:end])
+
+    def backwards(self) -> "EventPlaces":
+        """The same in reverse order."""
+        return EventPlaces(self.segment, self.places[::-1], self.checksums[::-1])
 
 
-def place_of(table: IndexTable, row: int) -> EventPlace:
-    """Where the event in this row of a table stands."""
-    return EventPlace(table.segment, *unpack_place(table.places[row]), table.checksums[row])
+def places_of(table: IndexTable, rows: Sequence[int]) -> EventPlaces:
+    """Where the events in these rows of a table stand; one row at least."""
+    places, checksums, first, last = table.places, table.checksums, rows[0], rows[-1]
+    if last - first == len(rows) - 1:
+        return EventPlaces(table.segment, places[first : last + 1], checksums[first : last + 1])
+    return EventPlaces(table.segment, [places[row] for row in rows], [checksums[row] for row in rows])
 
 
 class StoreIndex:
@@ -123,34 +132,41 @@ class StoreIndex:
                 return run.version
         return 0
 
-    def candidates(self, key: int) -> Sequence[EventPlace]:
-        """Where events stand whose id has this key within its stream: nearly always the one asked for, so look closer."""
-        places: Sequence[EventPlace] = ()
+    def candidates(self, keys: Iterable[int]) -> list[EventPlaces]:
+        """Where events stand whose id has one of these keys within its stream: nearly always those asked for, so look closer."""
+        found: list[EventPlaces] = []
         for table in self._newest_first():
-            rows = table.rows(key)
+            rows = {row for key in keys for row in table.rows(key)}
             if rows:
-                places = [*places, *(place_of(table, row) for row in rows)]
-        return places
+                found.append(places_of(table, sorted(rows)))
+        return found
 
-    def stream(self, name: str, *, after: int, before: int) -> list[EventPlace]:
-        """Where the events of a stream stand with versions between these two."""
-        key = stream_key(name)
-        parts: list[list[EventPlace]] = []
+    def stream(self, name: str, *, after: int, before: int) -> list[EventPlaces]:
+        """Where the events of a stream stand with versions between these two, of which there are some.
+
+        Raises:
+            CorruptStoreError: the index has none of them.
+        """
+        key, end = stream_key(name), before
+        parts: list[EventPlaces] = []
         for table in self._newest_first():
-            if before <= after + 1:
-                break
             run = table.run(name, key)
             if run is not None:
-                low, high = max(0, after + 1 - run.first_version), max(0, before - run.first_version)
-                parts.append([place_of(table, row) for row in run.rows[low:high]])
-                before = min(before, run.first_version)
-        return [place for part in reversed(parts) for place in part]
+                rows = run.rows[max(0, after + 1 - run.first_version) : max(0, end - run.first_version)]
+                if len(rows):
+                    parts.append(places_of(table, rows))
+                end = min(end, run.first_version)
+            if end <= after + 1:
+                break
+        if not parts:
+            raise CorruptStoreError(store=self._name, place=f"stream {name}", problem=f"the index has no place for version {before - 1}")
+        return parts[::-1]
 
-    def positions(self, *, after: int, limit: int) -> list[EventPlace]:
-        """Where the events after a position stand; perhaps fewer than there are."""
+    def positions(self, *, after: int, limit: int) -> EventPlaces:
+        """Where the events after a position stand, of which there are some; perhaps fewer than there are."""
         table = next(table for table in self._newest_first() if table.first <= after + 1)
         first = after + 1 - table.first
-        return [place_of(table, row) for row in range(first, min(first + limit, len(table.places)))]
+        return places_of(table, range(first, min(first + limit, len(table.places))))
 
     def streams(self, start: str) -> Iterator[tuple[str, int]]:
         """Every stream from this text on, in order, with its version."""

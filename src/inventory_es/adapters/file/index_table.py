@@ -18,7 +18,7 @@ from inventory_es.adapters.file.journal_state import JournalTail
 from inventory_es.adapters.file.stored_form import LINE_START, StoredFields
 
 LENGTH_BITS = 24
-_LENGTHS = (1 << LENGTH_BITS) - 1
+LENGTHS = (1 << LENGTH_BITS) - 1
 _MASK = (1 << 64) - 1
 
 
@@ -105,7 +105,7 @@ class IndexTable(Protocol):
 
 def unpack_place(place: int) -> tuple[int, int]:
     """The offset and the length of a stored form in its segment, from ``offset << LENGTH_BITS | length``."""
-    return place >> LENGTH_BITS, place & _LENGTHS
+    return place >> LENGTH_BITS, place & LENGTHS
 
 
 @attrs.define

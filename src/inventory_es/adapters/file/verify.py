@@ -4,18 +4,18 @@ Reads only. It does not stop others from writing, and looks no further than the 
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from heapq import merge
-from itertools import groupby, zip_longest
+from itertools import groupby, islice, zip_longest
 from pathlib import Path
 
 import attrs
 
-from inventory_es.adapters.file.event_reading import EventReader, within_a_page
+from inventory_es.adapters.file.event_reading import EventReader, pages
 from inventory_es.adapters.file.file_names import SUFFIX, file_name
 from inventory_es.adapters.file.findings import Finding, StreamCheck
-from inventory_es.adapters.file.index import EventPlace, place_of
-from inventory_es.adapters.file.index_table import IndexTable
+from inventory_es.adapters.file.index import EventPlaces, places_of
+from inventory_es.adapters.file.index_table import IndexTable, unpack_place
 from inventory_es.adapters.file.journal_check import JournalCheck
 from inventory_es.adapters.file.journal_recovery import empty_tail
 from inventory_es.adapters.file.journal_segments import JournalSegments
@@ -24,8 +24,6 @@ from inventory_es.adapters.file.operating_system import OperatingSystem
 from inventory_es.adapters.file.store_folder import StoreFolder, find_folder
 from inventory_es.adapters.file.stored_form import StoredEvent, parse_stream
 from inventory_es.ports.file_system import FileSystem
-
-_PAGE_EVENTS = 4_096
 
 
 def verify(
@@ -93,7 +91,7 @@ class _Verification:
         tables = [checked.table for checked in check.checked.values()]
         runs = merge(*(_placed(table) for table in tables), key=_name)
         for name, parts in groupby(runs, key=_name):
-            places = [place for _, part in parts for place in part]
+            places = [part for _, part in parts]
             file = file_name(parse_stream(name))
             names.add(file)
             yield from self._check_people_file(f"{self.folder.events}/{file}", reader, places, written)
@@ -103,12 +101,12 @@ class _Verification:
                 problem = "the file belongs to no stream of this store"
                 yield Finding("foreign", f"{self.folder.events}/{name}", None, None, problem)
 
-    def _check_people_file(self, path: str, reader: EventReader, places: list[EventPlace], written: int) -> Iterator[Finding]:
+    def _check_people_file(self, path: str, reader: EventReader, places: list[EventPlaces], written: int) -> Iterator[Finding]:
         """Every line up to the marked position is there and equals the journal's bytes; lines after it may be there."""
         try:
             file = self.file_system.open(path, "read")
         except FileNotFoundError:
-            if reader.read(places[:1])[0].position <= written:
+            if reader.read(places[0].part(0, 1))[0].position <= written:
                 yield Finding("people", path, None, None, "the file is missing")
             return
         try:
@@ -120,7 +118,7 @@ class _Verification:
         if lines.pop():
             yield Finding("people", path, len(lines) + 1, content.rfind(b"\n") + 1, "the last line is not whole")
             return
-        stored = (item for page in _pages(places) for item in zip(reader.read_stored(page), reader.read(page), strict=True))
+        stored = (item for page in pages(places) for item in zip(reader.read_stored(page), reader.read(page), strict=True))
         for number, (line, item) in enumerate(zip_longest(lines, stored), 1):
             if item is None:
                 yield Finding("people", path, number, offset, "the line is not in the journal")
@@ -134,28 +132,26 @@ class _Verification:
                 return
             offset += len(line) + 1
 
-    def _check_meaning(self, name: str, check: JournalCheck, reader: EventReader, places: list[EventPlace]) -> Iterator[Finding]:
+    def _check_meaning(self, name: str, check: JournalCheck, reader: EventReader, places: list[EventPlaces]) -> Iterator[Finding]:
         if self.check_stream is None:
             return
-        events = (StoredEvent(event) for page in _pages(places) for event in reader.read(page))
+        events = (StoredEvent(event) for page in pages(places) for event in reader.read(page))
         for version, problem in self.check_stream(parse_stream(name), events):
-            place = places[version - 1]
-            line = check.checked[place.segment].line_at(place.offset)
-            path = f"{self.folder.journal}/{place.segment:020d}{SUFFIX}"
-            yield Finding("stream", path, line, place.offset, f"version {version} of {name}: {problem}")
+            segment, offset = _place_of(version, places)
+            line = check.checked[segment].line_at(offset)
+            path = f"{self.folder.journal}/{segment:020d}{SUFFIX}"
+            yield Finding("stream", path, line, offset, f"version {version} of {name}: {problem}")
 
 
-def _placed(table: IndexTable) -> Iterator[tuple[str, list[EventPlace]]]:
+def _placed(table: IndexTable) -> Iterator[tuple[str, EventPlaces]]:
     for name, run in table.runs():
-        yield name, [place_of(table, row) for row in run.rows]
+        yield name, places_of(table, run.rows)
 
 
-def _pages(places: Sequence[EventPlace]) -> Iterator[Sequence[EventPlace]]:
-    at = 0
-    while at < len(places):
-        page = within_a_page(places[at : at + _PAGE_EVENTS])
-        yield page
-        at += len(page)
+def _place_of(version: int, places: Iterable[EventPlaces]) -> tuple[int, int]:
+    """Segment and offset of the event that made a version of a stream, given the places of all its events."""
+    segment, place = next(islice(((part.segment, place) for part in places for place in part.places), version - 1, None))
+    return segment, unpack_place(place)[0]
 
 
 def _name(run: tuple[str, object]) -> str:
