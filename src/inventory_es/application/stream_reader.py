@@ -53,13 +53,14 @@ class StreamReader:
         """
         inventory = state.inventory
         stream = inventory.inventory_id.stream
+        apply, decode = inventory.apply, self._codec.decode
         news = False
         while True:
             page = await self._store.read_stream(stream, after=inventory.version, limit=PAGE)
             if page.version < inventory.version:
                 _shrunk(stream, inventory.version, page.version)
             for recorded in page.events:
-                inventory.apply(Recorded(self.event(recorded), recorded.version, recorded.recorded_at))
+                apply(Recorded(decode(recorded), recorded.version, recorded.recorded_at))
             if page.events:
                 news = True
                 state.position = page.events[-1].position

@@ -16,7 +16,7 @@ import msgspec
 from inventory_es.adapters.file.bus_line import encode_published
 from inventory_es.adapters.file.journal import Journal
 from inventory_es.adapters.file.journal_state import JournalTail
-from inventory_es.adapters.file.stored_form import StoredEvent, decode_events
+from inventory_es.adapters.file.stored_form import StoredEvent, check_events
 from inventory_es.ports.event_bus import DeadLetter
 from inventory_es.ports.file_system import FileSystem
 from inventory_es.ports.records import RecordedEvent
@@ -115,7 +115,7 @@ class BusDeadLetters:
     def _note(self, content: _Dead | _Redelivered | _Done) -> None:
         match content:
             case _Dead():
-                (fields,) = decode_events([bytes(content.event)])
+                (fields,) = check_events([bytes(content.event)])
                 self.revived.pop(content.number, None)
                 self.letters[content.number] = DeadLetter(StoredEvent(fields), content.reason, content.deliveries, content.since)
             case _Redelivered():

@@ -6,10 +6,11 @@ Each event has the stored form that it has in a file store. The number is the bu
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 import msgspec
 
-from inventory_es.adapters.file.stored_form import StoredEvent, decode_events, encode_event, encode_name
+from inventory_es.adapters.file.stored_form import StoredEvent, check_events, encode_event, encode_name
 from inventory_es.ports.records import RecordedEvent
 
 MAX_LINE_EVENTS = 1_000
@@ -32,11 +33,8 @@ def encode_published(event: RecordedEvent) -> bytes:
     """
     stored = encode_event(event, encode_name(event.stream), event.version, event.position)
     if b"\n" not in stored:
-        try:
-            (fields,) = decode_events([stored])
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            pass
-        else:
+        with suppress(msgspec.DecodeError, UnicodeDecodeError):
+            (fields,) = check_events([stored])
             if StoredEvent(fields) == event:
                 return stored
     rule = "data and metadata are one JSON object each, without line breaks, and the time is in UTC"
@@ -68,7 +66,7 @@ def decode_line(line: bytes) -> list[tuple[int, StoredEvent]]:
         ValueError: not a line of published events.
     """
     content = _decode_line(line)
-    events = decode_events([bytes(raw) for raw in content.events])
+    events = check_events([bytes(raw) for raw in content.events])
     return [(number, StoredEvent(fields)) for number, fields in enumerate(events, content.first)]
 
 

@@ -15,7 +15,7 @@ import attrs
 from inventory_es.adapters.file.hash_slots import event_key, stream_key
 from inventory_es.adapters.file.journal_line import Line
 from inventory_es.adapters.file.journal_state import JournalTail
-from inventory_es.adapters.file.stored_form import LINE_START, StoredFields
+from inventory_es.adapters.file.stored_form import LINE_START, StoredFields, read_id
 
 LENGTH_BITS = 24
 LENGTHS = (1 << LENGTH_BITS) - 1
@@ -140,7 +140,7 @@ class GrowingTable:
         indexed: list[IndexedEvent] = []
         at, position = len(LINE_START), self.end.position
         for length, event in events:
-            key = event_key(event.event_id, self.key(event.stream))
+            key = event_key(read_id(event.event_id), self.key(event.stream))
             indexed.append(IndexedEvent(event.stream, event.version, key, crc32(line.data[at : at + length]), length))
             at, position = at + length + 1, event.position
         self.add(indexed, line.offset + len(LINE_START))

@@ -26,9 +26,9 @@ _encode = msgspec.json.encode
 
 
 class StoredFields(msgspec.Struct, gc=False):
-    """The fields of one stored event; data and metadata are still bytes of a page."""
+    """The fields of one stored event; id, data and metadata are as they stand there, see :func:`read_id`."""
 
-    event_id: UUID
+    event_id: msgspec.Raw
     event_type: str
     schema_version: int
     stream: str
@@ -51,14 +51,15 @@ class _PlacedLine(msgspec.Struct, gc=False):
     events: list[_StoredPlace]
 
 
-_decode_page = msgspec.json.Decoder(list[StoredFields]).decode
+_decode_event = msgspec.json.Decoder(StoredFields).decode
 _decode_line = msgspec.json.Decoder(_StoredLine).decode
 _decode_placed = msgspec.json.Decoder(_PlacedLine).decode
+read_id: Callable[[msgspec.Raw], UUID] = msgspec.json.Decoder(UUID).decode
 parse_stream: Callable[[str], StreamId] = lru_cache(maxsize=8_192)(StreamId.parse)
 
 
 class StoredEvent(RecordedEvent):
-    """A recorded event over its decoded fields. The stream id, and copies of data and metadata, are made when asked for."""
+    """A recorded event over its decoded fields. Stream id, event id, data and metadata are made when they are asked for."""
 
     __slots__ = ("_stored",)
 
@@ -85,7 +86,7 @@ class StoredEvent(RecordedEvent):
     @property
     def event_id(self) -> UUID:
         """Unique within its stream."""
-        return self._stored.event_id
+        return read_id(self._stored.event_id)
 
     @property
     def event_type(self) -> str:
@@ -199,11 +200,8 @@ def split_line(line: bytes) -> list[tuple[int, StoredFields]]:
     Raises:
         ValueError: not a line of events.
     """
-    raws = _decode_line(line).events
-    events = _decode_page(b"[%b]" % b",".join(map(bytes, raws)))
-    for event in events:
-        parse_stream(event.stream)
-    return [(len(bytes(raw)), event) for raw, event in zip(raws, events, strict=True)]
+    stored = [bytes(raw) for raw in _decode_line(line).events]
+    return [(len(one), event) for one, event in zip(stored, check_events(stored), strict=True)]
 
 
 def last_position(line: bytes) -> int:
@@ -220,9 +218,22 @@ def last_position(line: bytes) -> int:
 
 
 def decode_events(stored: Sequence[bytes]) -> list[StoredFields]:
-    """The fields of each stored form.
+    """The fields of each stored form, which is known to be good.
 
     Raises:
         ValueError: one of them is none.
     """
-    return _decode_page(b"[%b]" % b",".join(stored))
+    return [_decode_event(one) for one in stored]
+
+
+def check_events(stored: Sequence[bytes]) -> list[StoredFields]:
+    """The fields of each stored form, of which nothing is known; what :func:`decode_events` leaves as it stands is checked too.
+
+    Raises:
+        ValueError: one of them is none.
+    """
+    events = decode_events(stored)
+    for event in events:
+        parse_stream(event.stream)
+        read_id(event.event_id)
+    return events
