@@ -1,5 +1,6 @@
 """The commands, each loaded when it is called, and what becomes of errors."""
 
+import sys
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
@@ -77,6 +78,7 @@ def run(arguments: Sequence[str]) -> int:
     """
     try:
         code: int | None = _program.main(args=list(arguments), prog_name=PROGRAM, standalone_mode=False)
+        sys.stdout.flush()
     except BaseException as error:
         told = failure(error)
         if told is None or ("--traceback" in arguments and not isinstance(error, click.ClickException)):

@@ -15,7 +15,7 @@ from inventory_es.application.projecting import Projector
 from inventory_es.application.projection import PARKED, OnFailure, ProjectionStatus
 from inventory_es.application.projection_runner import ProjectionRunner
 from inventory_es.application.subscription import Pace
-from inventory_es.cli.shipped_projections import SHIPPED
+from inventory_es.cli.shipped_projections import SHIPPED, active_projection
 from inventory_es.ports import EventFeed, ProjectionId, ReadModel
 from inventory_es.ports.errors import ProjectionNotFoundError, UnavailableError
 
@@ -54,10 +54,9 @@ class Workshop:
 
     async def parked(self, name: str) -> ParkedEvents:
         """What the active version has set aside; takes the projection over only to deal with it."""
-        active = await self.active(name)
-        projection, owner = SHIPPED[name](active.version), Uuid7Generator().new_id()
-        await self.read_model.prepare(active, (*projection.tables, PARKED))
-        ownership = Ownership(self.read_model, active, owner, SystemClock(), _LEASE)
+        projection = SHIPPED[name]((await self.active(name)).version)
+        await self.read_model.prepare(projection.projection_id, (*projection.tables, PARKED))
+        ownership = Ownership(self.read_model, projection.projection_id, Uuid7Generator().new_id(), SystemClock(), _LEASE)
         return ParkedEvents(Projector(projection, JsonEventCodec(), self.on_failure), self.feed, ownership)
 
     def is_done_elsewhere(self, status: ProjectionStatus) -> bool:
@@ -65,9 +64,13 @@ class Workshop:
         return status.owner not in {None, self.owner} and status.lag_events == 0
 
     async def active(self, name: str) -> ProjectionId:
-        """The version that readers ask; the first one where there is none yet."""
-        versions = await self.read_model.versions(name)
-        return next((one.projection_id for one in versions if one.is_active), ProjectionId(name, 1))
+        """The version that readers ask; the first one where there is none yet.
+
+        Raises:
+            IncompatibleStoreError: another version of this package has shaped its rows.
+        """
+        active = await active_projection(self.read_model, name)
+        return ProjectionId(name, 1) if active is None else active.projection_id
 
 
 class Projecting:

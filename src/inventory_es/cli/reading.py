@@ -9,7 +9,7 @@ from inventory_es.adapters.file.store_folder import find_folder
 from inventory_es.adapters.sqlite import open_sqlite_read_model
 from inventory_es.application.active_version import ActiveVersion
 from inventory_es.application.service import InventoryService
-from inventory_es.cli.shipped_projections import SHIPPED
+from inventory_es.cli.shipped_projections import active_projection
 from inventory_es.ports.errors import IncompatibleStoreError
 from inventory_es.wiring import open_inventory
 
@@ -44,14 +44,14 @@ async def open_rows_to_read(path: str, name: str) -> AsyncGenerator[ActiveVersio
     """The rows of one projection in a read model that is there, while the block runs.
 
     Raises:
-        IncompatibleStoreError: there is no such file, or the projection is not in it.
+        IncompatibleStoreError: there is no such file, the projection is not in it, or its rows have another shape.
     """
     check_read_model(path)
     async with open_sqlite_read_model(path) as model:
-        active = next((one.projection_id for one in await model.versions(name) if one.is_active), None)
+        active = await active_projection(model, name)
         if active is None:
             problem = f"it has no {name}: 'inventory-es project' fills it"
             raise IncompatibleStoreError(store="read model", place=path, problem=problem)
-        version = ActiveVersion(model, SHIPPED[name](active.version))
+        version = ActiveVersion(model, active)
         await version.prepare()
         yield version

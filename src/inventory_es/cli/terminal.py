@@ -38,7 +38,15 @@ def error_console() -> Console:
 
 def print_json(value: Any) -> None:
     """One object on one line."""
-    sys.stdout.write(f"{msgspec.json.encode(value).decode()}\n")
+    print_line(msgspec.json.encode(value).decode())
+
+
+def print_line(text: str) -> None:
+    """One line, as it is."""
+    try:
+        sys.stdout.write(f"{text}\n")
+    except BrokenPipeError:
+        raise BrokenPipeError from None  # without its number: on seeing that, click would end the process as if something was wrong
 
 
 def number(value: float) -> str:

@@ -298,7 +298,21 @@ def test_a_defect_is_told_in_one_line_and_shown_on_request(monkeypatch: pytest.M
         run(["--traceback", "demo"])
 
 
-def test_nobody_reads_on() -> None:
-    command = f"{sys.executable} -m inventory_es demo | true; exit ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+@pytest.mark.parametrize(
+    "command", ["demo", "demo --json", "streams", "stock mug main --json", "history mug main --json", "stock mug main"]
+)
+def test_nobody_reads_on(command: str, url: str) -> None:
+    where = "" if command.startswith("demo") else f"--url {url}"
+    shell = f"{sys.executable} -m inventory_es {command} {where} | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_somebody_stops_reading_in_the_middle(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The output is longer than what is kept in the pipe and before it."""
+    with open_inventory(url) as inventory:
+        for number in range(600):
+            inventory.add_stock("mug", "main", 1, command_id=f"{number}{'x' * 100}")
+    shell = f"{sys.executable} -m inventory_es history mug main --json --url {url} | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr, done.stdout.count("\n")) == (0, "", 1)

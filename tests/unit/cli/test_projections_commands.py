@@ -12,12 +12,14 @@ from typing import Any
 from uuid import UUID
 
 import anyio
+import attrs
 import click
 import pytest
 
 from inventory_es import NewEvent, StreamId, StreamWrite
 from inventory_es.adapters.memory import MemoryEventStore, MemoryReadModel
 from inventory_es.adapters.sqlite import open_sqlite_read_model
+from inventory_es.application.projections import stock_levels
 from inventory_es.cli.app import run
 from inventory_es.cli.commands.rebuild import _watch
 from inventory_es.cli.projecting import Projecting, Workshop
@@ -219,6 +221,20 @@ def test_rows_of_another_store_are_refused_in_one_line(capsys: pytest.CaptureFix
     err = capsys.readouterr().err
     assert "the rows are of another store" in err
     assert err.count("\n") == 1
+
+
+def test_rows_of_another_shape_are_told_with_the_way_out(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as older:
+        older.setitem(SHIPPED, "ledger", lambda version: attrs.evolve(stock_levels(), projection_id=ProjectionId("ledger", version)))
+        assert run([*PROJECT, "--once"]) == 0
+    capsys.readouterr()
+    for command in (PROJECT, ["ledger", "mug", "main", "--read-model", "rows.db"], ["parked", *PROJECT[1:]]):
+        assert run(command) == 3
+        err = capsys.readouterr().err
+        assert "ledger v1 is no projection that this version can open: this package shapes its rows in another way: " in err
+        assert "'inventory-es rebuild ledger' builds them anew" in err
+    assert run(REBUILD) == 0
+    assert run([*PROJECT, "--once"]) == 0
 
 
 # ── several projections at once ──────────────────────────────────────────────────────────────────────────────────────────

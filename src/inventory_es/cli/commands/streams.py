@@ -8,7 +8,7 @@ import click
 from inventory_es.application.stream_heads import stream_heads
 from inventory_es.cli.options import json_option, url_option
 from inventory_es.cli.reading import open_to_read
-from inventory_es.cli.terminal import print_json
+from inventory_es.cli.terminal import print_json, print_line
 
 
 @click.command()
@@ -29,4 +29,4 @@ async def _list(url: str, prefix: str, *, as_json: bool) -> None:
             if as_json:
                 print_json({"stream": head.stream.text, "version": head.version})
             else:
-                click.echo(f"{head.version:>9}  {head.stream.text}")
+                print_line(f"{head.version:>9}  {head.stream.text}")
