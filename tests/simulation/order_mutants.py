@@ -1,0 +1,103 @@
+"""Order processes that are each one step away from a good one. The simulation must find every one of them."""
+
+from collections.abc import Callable
+
+from inventory_es.application.processes.order_steps import Draft, OrderSteps
+from inventory_es.application.service import InventoryService
+from inventory_es.domain.processes.orders import outcomes, steps
+from inventory_es.domain.processes.orders.events import OrderConfirmedEvent, OrderEvent, OrderHeldEvent
+from inventory_es.domain.processes.orders.lines import OrderLine
+from inventory_es.domain.processes.orders.reservation import OrderReservation
+from inventory_es.errors import RejectionError, ReservationNotFoundError
+from inventory_es.processes import Orders
+
+
+class _ForgetsWhatItIntends(OrderSteps):
+    """Steps are taken before the order says so."""
+
+    async def take(self, draft: Draft) -> OrderReservation:
+        while (step := draft.state.step) is not None:
+            self._conclude(draft, await self._one_by_one(draft.state, step))
+        await self._handler.append(draft)
+        return draft.state
+
+
+class _HoldsWhatItCan(OrderSteps):
+    """A line that is short is left out."""
+
+    is_atomic = False
+
+    async def _reserve(self, order: OrderReservation) -> OrderEvent:
+        for line in order.lines:
+            try:
+                await self._inventory.execute(steps.reserve(order, line, 1))
+            except RejectionError:
+                continue
+        return OrderHeldEvent(order.order_id, self._handler.time_of(await self._handler.load(order.order_id)) + order.ttl)
+
+
+class _ReleasesNothing(OrderSteps):
+    """A refused order is told, and what it held is left to its time."""
+
+    async def _release(self, order: OrderReservation) -> OrderEvent:
+        return outcomes.released(order)
+
+
+class _StopsAtTheFirst(OrderSteps):
+    """Compensation ends at the first line that was never held."""
+
+    async def _release(self, order: OrderReservation) -> OrderEvent:
+        for _, command in steps.releases(order):
+            try:
+                await self._inventory.execute(command)
+            except ReservationNotFoundError:
+                break
+        return outcomes.released(order)
+
+
+class _ConfirmsWhatLapsed(OrderSteps):
+    """A hold that is over counts as confirmed."""
+
+    async def _confirmed_generation(self, order: OrderReservation, line: OrderLine) -> int | None:
+        return await super()._confirmed_generation(order, line) or 1
+
+
+class _ForgetsGenerations(OrderSteps):
+    """After a late payment, shipments go to the holds that lapsed."""
+
+    async def _confirm(self, order: OrderReservation) -> OrderEvent:
+        outcome = await super()._confirm(order)
+        if isinstance(outcome, OrderConfirmedEvent):
+            return OrderConfirmedEvent(order.order_id, (1,) * len(order.lines))
+        return outcome
+
+
+class _LeavesItToOthers(Orders):
+    """Whoever was overtaken leaves what it held."""
+
+    async def _give_back(self, order: OrderReservation) -> None:
+        return
+
+
+def _with(kind: type[OrderSteps]) -> Callable[[InventoryService], Orders]:
+    def open_orders(inventory: InventoryService) -> Orders:
+        orders = Orders(inventory)
+        is_atomic = kind.__dict__.get("is_atomic", orders._steps.is_atomic)
+        orders._steps = kind(orders._handler, inventory)
+        orders._steps.is_atomic = is_atomic
+        return orders
+
+    return open_orders
+
+
+MUTANTS: dict[str, Callable[[InventoryService], Orders]] = {
+    kind.__name__.strip("_"): _with(kind)
+    for kind in (
+        _ForgetsWhatItIntends,
+        _HoldsWhatItCan,
+        _ReleasesNothing,
+        _StopsAtTheFirst,
+        _ConfirmsWhatLapsed,
+        _ForgetsGenerations,
+    )
+} | {"LeavesItToOthers": _LeavesItToOthers}
