@@ -149,7 +149,7 @@ def test_rows_of_another_store_are_told(backend: str) -> None:
         async with MemoryEventStore() as store, MemoryEventStore() as other:
             await trade(store, clock, steps=10)
             await runner(FIRST, store, model, clock).catch_up()
-            with pytest.raises(IncompatibleStoreError, match="another store"):
+            with pytest.raises(IncompatibleStoreError, match="another event store"):
                 await runner(FIRST, other, model, clock).run()
 
     anyio.run(body, backend=backend)

@@ -15,17 +15,17 @@ import pytest
 
 from inventory_es.adapters.memory import MemoryEventStore, MemoryReadModel
 from inventory_es.adapters.sqlite import open_sqlite_event_store, open_sqlite_read_model
+from inventory_es.application.observers import ProjectionAdvanced
 from inventory_es.application.ownership import Ownership
-from inventory_es.application.parked_events import ParkedEvents
-from inventory_es.application.projecting import Projector
 from inventory_es.application.projection import Envelope, Projection
 from inventory_es.application.projections import daily_summary, ledger, low_stock, open_reservations, stock_levels, stock_totals
+from inventory_es.application.subscription import Pace
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import Change, EventStore, ProjectionId, Put, ReadModel, Table
 from inventory_es.ports.errors import CheckpointConflictError
 from inventory_es.testing import ManualClock
 from inventory_es.testing.scheduling import PLAIN, Schedule
-from tests.integration.read_side import CODEC, LEASE, balances, figures, rows_of, runner, trade, whole_feed
+from tests.integration.read_side import LEASE, balances, figures, rows_of, runner, trade, whole_feed
 
 SHIPPED = (
     stock_levels(),
@@ -221,11 +221,11 @@ def test_park_sets_a_stream_aside_and_it_can_be_retried_or_dropped(backend: str,
             await trade(store, clock, steps=25)
             events = await whole_feed(store)
             projection = picky.projection()
-            await runner(projection, store, model, clock, on_failure="park").catch_up()
+            runs = runner(projection, store, model, clock, on_failure="park")
+            await runs.catch_up()
             stream = events[0].stream
             apart = [event.position for event in events if event.stream == stream]
-            ownership = Ownership(model, projection.projection_id, "person", clock, LEASE)
-            parked = ParkedEvents(Projector(projection, CODEC, "park"), store, ownership)  # type: ignore[arg-type]  # both stores have a feed
+            parked = runs.parked
             assert [row["position"] for row in await parked.list()] == apart
             assert [row["error"] for row in await parked.list(limit=1)] == ["LookupError"]
             assert all(row["stream"] != stream.text for row in await rows_of(model, projection, "seen"))
@@ -238,6 +238,29 @@ def test_park_sets_a_stream_aside_and_it_can_be_retried_or_dropped(backend: str,
             last = {event.stream.text: event.version for event in events}
             assert {row["stream"]: row["version"] for row in await rows_of(model, projection, "seen")} == last
             assert await parked.drop(StreamId("inventory", "none", "none")) == 0
+
+    anyio.run(body, backend=backend)
+
+
+def test_every_commit_is_told(backend: str) -> None:
+    told: list[ProjectionAdvanced] = []
+
+    class Listener:
+        def projection_advanced(self, record: ProjectionAdvanced) -> None:
+            told.append(record)
+
+    async def body() -> None:
+        clock, model = ManualClock(), MemoryReadModel()
+        async with MemoryEventStore() as store:
+            await trade(store, clock, steps=25)
+            count = len(await whole_feed(store))
+            runs = runner(Picky(bad={count}).projection(), store, model, clock, observers=[Listener()], pace=Pace(batch_size=count - 1))
+            await runs.catch_up()
+            assert [(one.position, one.events, one.changes) for one in told] == [(count - 1, count - 1, count - 1), (count - 1, 1, 0)]
+            assert {one.projection for one in told} == {"seen v1"}
+            assert told[0].error is None
+            assert "LookupError" in str(told[1].error)
+            assert all(one.seconds >= 0 for one in told)
 
     anyio.run(body, backend=backend)
 

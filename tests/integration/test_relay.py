@@ -12,7 +12,7 @@ from inventory_es.adapters.memory import MemoryEventBus, MemoryEventStore, Memor
 from inventory_es.application.relay import Relay
 from inventory_es.application.subscription import EventFilter, Pace
 from inventory_es.ports import RecordedEvent
-from inventory_es.ports.errors import AppendTooLargeError, EventBusUnavailableError
+from inventory_es.ports.errors import AppendTooLargeError, EventBusUnavailableError, IncompatibleStoreError
 from inventory_es.testing import ManualClock
 from inventory_es.testing.scheduling import PLAIN, Schedule
 from tests.integration.read_side import LEASE, trade, whole_feed
@@ -106,6 +106,21 @@ async def cancelled_at(nth: int, relayed: Relay) -> None:
 
     with anyio.CancelScope() as scope:
         await Schedule(PLAIN, "").drive(relayed.run(), count)
+
+
+def test_a_checkpoint_of_another_store_is_told(backend: str) -> None:
+    async def body() -> None:
+        clock, model = ManualClock(), MemoryReadModel()
+        async with MemoryEventStore() as store, MemoryEventStore() as other:
+            await trade(store, clock, steps=5)
+            first = relay(store, Notes(clock), model, clock)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(first.run)
+                await until_at(first, len(await whole_feed(store)))
+            with pytest.raises(IncompatibleStoreError, match="another event store"):
+                await relay(other, Notes(clock), model, clock).run()
+
+    anyio.run(body, backend=backend)
 
 
 def test_an_event_that_the_bus_can_never_take_is_not_skipped(backend: str) -> None:

@@ -108,12 +108,33 @@ class CacheFailed:
     error: str
 
 
+@attrs.frozen(kw_only=True)
+class ProjectionAdvanced:
+    """A projection has committed.
+
+    Attributes:
+        projection: name and version.
+        position: everything up to it is in the rows now.
+        events: how many wanted events the batch had.
+        changes: how many changes of rows were committed.
+        seconds: from having read the batch to the end of the commit.
+        error: where and why it fails; ``None`` while it does not.
+    """
+
+    projection: str
+    position: int
+    events: int
+    changes: int
+    seconds: float
+    error: str | None
+
+
 class Observers:
     """Hands each record to the observers that have a method of its name. An observer's own failure is logged, never the caller's.
 
     Args:
         observers: objects with any of ``command_finished(record)``, ``append_finished(record)``, ``call_retried(record)``,
-            ``breaker_changed(record)``, ``cache_failed(record)``; called synchronously.
+            ``breaker_changed(record)``, ``cache_failed(record)``, ``projection_advanced(record)``; called synchronously.
     """
 
     def __init__(self, observers: Sequence[object] = ()) -> None:
@@ -122,6 +143,7 @@ class Observers:
         self._call_retried = _methods(observers, "call_retried")
         self._breaker_changed = _methods(observers, "breaker_changed")
         self._cache_failed = _methods(observers, "cache_failed")
+        self._projection_advanced = _methods(observers, "projection_advanced")
 
     @property
     def of_commands(self) -> bool:
@@ -152,6 +174,10 @@ class Observers:
     def cache_failed(self, record: CacheFailed) -> None:
         """Tell everybody."""
         _tell(self._cache_failed, record)
+
+    def projection_advanced(self, record: ProjectionAdvanced) -> None:
+        """Tell everybody."""
+        _tell(self._projection_advanced, record)
 
 
 def _methods(observers: Sequence[object], name: str) -> tuple[Callable[[Any], object], ...]:

@@ -6,14 +6,16 @@ from datetime import timedelta
 import anyio
 import attrs
 
+from inventory_es.application.feed_head import head_of
+from inventory_es.application.observers import Observers, ProjectionAdvanced
 from inventory_es.application.ownership import Ownership
+from inventory_es.application.parked_events import ParkedEvents
 from inventory_es.application.projecting import Projector
 from inventory_es.application.projection import PARKED, OnFailure, Projection, ProjectionStatus
 from inventory_es.application.subscription import EventBatch, Pace, Subscription
 from inventory_es.ports import Change, Checkpoint, Clock, EventCodec, EventFeed, ReadModel
 from inventory_es.ports.errors import (
     CheckpointConflictError,
-    IncompatibleStoreError,
     ProjectionNotFoundError,
     ReadModelUnavailableError,
     StoreUnavailableError,
@@ -44,6 +46,7 @@ class ProjectionRunner:
         on_failure: what becomes of an event that can't be projected.
         pace: batch size and pauses.
         lease: how long a runner that died keeps others waiting.
+        observers: objects with ``projection_advanced(record)``; called synchronously.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class ProjectionRunner:
         on_failure: OnFailure,
         pace: Pace | None = None,
         lease: timedelta = timedelta(seconds=10),
+        observers: Sequence[object] = (),
     ) -> None:
         self._projection = projection
         self._feed = feed
@@ -67,6 +71,7 @@ class ProjectionRunner:
         self._pace = Pace() if pace is None else pace
         self._projector = Projector(projection, codec, on_failure)
         self._ownership = Ownership(read_model, projection.projection_id, owner, clock, lease)
+        self._observers = Observers(observers)
         self._turn = lease.total_seconds() / 3
         self._is_prepared = False
         self._is_settled = False
@@ -95,6 +100,11 @@ class ProjectionRunner:
         self._stopping.set()
         if self._subscription is not None:
             self._subscription.stop()
+
+    @property
+    def parked(self) -> ParkedEvents:
+        """The dead letters of the projection, whoever runs it."""
+        return ParkedEvents(self._projector, self._feed, attrs.evolve(self._ownership, owner=f"{self._ownership.owner}, for parked events"))
 
     async def resume(self) -> None:
         """Take a stopped projection out of that state; the next run tries the event again. Where it is not stopped, nothing happens.
@@ -170,11 +180,7 @@ class ProjectionRunner:
     async def _work(self, held: Checkpoint, *, to_end: bool) -> Checkpoint:
         """Follow the feed with the projection held, until something ends it; the last checkpoint, with its error if that was it."""
         self._parked = await self._parked_streams()
-        head = await self._feed.head()
-        if head < held.position:
-            problem = f"its checkpoint is at position {held.position}, the feed ends at {head}: the rows are of another store"
-            raise IncompatibleStoreError(store="projection", place=str(self._projection.projection_id), problem=problem)
-        is_end = head == held.position
+        is_end = await head_of(self._feed, held, self._projection.projection_id) == held.position
         async with Subscription(self._feed, after=held.position, wanted=self._projection.wanted, pace=self._pace) as subscription:
             self._subscription = subscription
             while not self._stopping.is_set():
@@ -182,9 +188,7 @@ class ProjectionRunner:
                     await self._offer(held)
                     if to_end and self._is_settled:
                         break
-                batch = None
-                with anyio.move_on_after(self._turn):
-                    batch = await anext(subscription, None)
+                batch = await subscription.next_within(self._turn)
                 if batch is not None:
                     held = await self._commit(batch, held)
                     is_end = batch.is_end
@@ -221,6 +225,7 @@ class ProjectionRunner:
         return await self._apply(attrs.evolve(batch, events=()), held)
 
     async def _apply(self, batch: EventBatch, held: Checkpoint, *, refused: Exception | None = None) -> Checkpoint:
+        begun = anyio.current_time()
         step = self._projector.step(batch, held.position, self._parked, self._clock.now(), refused=refused)
         recorded_at = step.recorded_at or held.recorded_at
         after = attrs.evolve(self._ownership.renewed(held), position=step.position, recorded_at=recorded_at, error=step.error)
@@ -228,6 +233,16 @@ class ProjectionRunner:
             after = attrs.evolve(after, owner=None, owned_until=None)
         await self._move(held, after, step.changes)
         self._parked = step.parked
+        self._observers.projection_advanced(
+            ProjectionAdvanced(
+                projection=str(self._projection.projection_id),
+                position=step.position,
+                events=len(batch.events),
+                changes=len(step.changes),
+                seconds=anyio.current_time() - begun,
+                error=step.error,
+            )
+        )
         return after
 
     async def _move(self, before: Checkpoint, after: Checkpoint, changes: Sequence[Change]) -> None:

@@ -5,6 +5,7 @@ from datetime import timedelta
 import anyio
 import attrs
 
+from inventory_es.application.feed_head import head_of
 from inventory_es.application.ownership import Ownership
 from inventory_es.application.subscription import EventFilter, Pace, Subscription
 from inventory_es.ports import Checkpoint, Clock, EventBus, EventFeed, ProjectionId, ReadModel
@@ -65,6 +66,7 @@ class Relay:
         Raises:
             AppendTooLargeError: an event that the bus can't take: filter it out, or choose another bus. Nothing is skipped.
             CorruptStoreError, StoreClosedError: as the backends.
+            IncompatibleStoreError: the checkpoint is of another event store.
             ReadModelUnavailableError: at the beginning; later on, what is away is waited for.
         """
         await self._read_model.prepare(self._id, ())
@@ -98,12 +100,11 @@ class Relay:
         return await self._read_model.checkpoint(self._id)
 
     async def _work(self, held: Checkpoint) -> None:
+        await head_of(self._feed, held, self._id)
         async with Subscription(self._feed, after=held.position, wanted=self._wanted, pace=self._pace) as subscription:
             self._subscription = subscription
             while not self._stopping.is_set():
-                batch = None
-                with anyio.move_on_after(self._turn):
-                    batch = await anext(subscription, None)
+                batch = await subscription.next_within(self._turn)
                 after = self._ownership.renewed(held)
                 if batch is not None:
                     if batch.events:

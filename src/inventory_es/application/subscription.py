@@ -1,5 +1,6 @@
 """Following the feed of a store: what was there already, then what comes, as one sequence of batches."""
 
+import math
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from types import TracebackType
 from typing import Self
@@ -108,6 +109,7 @@ class Subscription:
         self._pace = Pace() if pace is None else pace
         self._sleep = sleep
         self._pauses = self._pace.pauses()
+        self._until = math.inf
         self._is_stopped = False
         self._is_at_end = False
         self._idling: anyio.CancelScope | None = None
@@ -144,18 +146,33 @@ class Subscription:
             CorruptStoreError, StoreClosedError: as the store.
             RuntimeError: outside the ``async with`` of a subscription from the end.
         """
+        batch = await self.next_within(math.inf)
+        if batch is None:
+            raise StopAsyncIteration
+        return batch
+
+    async def next_within(self, seconds: float) -> EventBatch | None:
+        """The next batch; ``None`` where none comes within so many seconds, or after :meth:`stop`.
+
+        It looks at least once, and what ends is the waiting: a read that was begun is finished, however long it takes.
+
+        Raises:
+            CorruptStoreError, StoreClosedError: as the store.
+            RuntimeError: outside the ``async with`` of a subscription from the end.
+        """
+        self._until = anyio.current_time() + seconds
         while not self._is_stopped:
             if self._after is None:
                 msg = "a subscription from the end begins with 'async with'"
                 raise RuntimeError(msg)
+            batch = None
             try:
                 batch = await self._read(self._after)
             except StoreUnavailableError as problem:
                 await self._pause_after(problem)
-            else:
-                if batch is not None:
-                    return batch
-        raise StopAsyncIteration
+            if batch is not None or anyio.current_time() >= self._until:
+                return batch
+        return None
 
     def stop(self) -> None:
         """End the iteration: a wait ends now, a read in flight is finished first and its batch still given. Twice is fine."""
@@ -185,10 +202,10 @@ class Subscription:
         await self._idle(lambda: self._sleep(pause))
 
     async def _idle(self, wait: Callable[[], Awaitable[object]]) -> bool:
-        """Wait until it ends or until :meth:`stop`; whether it ended with something true."""
+        """Wait until it ends, until :meth:`stop`, or for as long as the batch may be waited for; whether it ended with something true."""
         if self._is_stopped:
             return False
-        self._idling = scope = anyio.CancelScope()
+        self._idling = scope = anyio.CancelScope(deadline=self._until)
         try:
             with scope:
                 return bool(await wait())

@@ -152,6 +152,45 @@ def test_it_stops_while_it_waits_for_events_and_while_the_store_is_away(backend:
     anyio.run(body, backend=backend)
 
 
+def test_a_batch_is_waited_for_no_longer_than_said(backend: str) -> None:
+    async def body() -> None:
+        async with MemoryEventStore() as store:
+            await write(store, "x", 0, "a")
+            async with Subscription(store) as subscription:
+                first = await subscription.next_within(0)
+                assert first is not None
+                assert first.position == 1
+                assert await subscription.next_within(0.01) is None
+                assert await subscription.next_within(0) is None
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(write, store, "x", 1, "b")
+                    second = await subscription.next_within(5)
+                assert second is not None
+                assert second.position == 2
+            async with Subscription(Away(store, calls=9), pace=Pace(first_pause=60, longest_pause=60)) as subscription:
+                assert await subscription.next_within(0.01) is None
+                assert subscription.trouble is AWAY
+
+    anyio.run(body, backend=backend)
+
+
+def test_a_read_that_takes_long_is_finished(backend: str) -> None:
+    class Slow(Away):
+        async def read_all(self, *, after: int, limit: int) -> FeedPage:
+            for _ in range(20):
+                await anyio.lowlevel.checkpoint()
+            return await super().read_all(after=after, limit=limit)
+
+    async def body() -> None:
+        async with MemoryEventStore() as store:
+            await write(store, "x", 0, "a", "b")
+            async with Subscription(Slow(store), pace=Pace(batch_size=1)) as subscription:
+                positions = [batch.position for batch in [await subscription.next_within(0) for _ in range(2)] if batch is not None]
+                assert positions == [1, 2]
+
+    anyio.run(body, backend=backend)
+
+
 def test_leaving_the_block_ends_the_iteration(backend: str) -> None:
     async def body() -> None:
         async with MemoryEventStore() as store:

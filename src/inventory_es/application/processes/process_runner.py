@@ -169,9 +169,7 @@ class ProcessRunner:
                     held = await self._move(held, await self._look_at_all(due))
                 elif to_end and await self._feed.head() <= held.position:
                     return
-                batch = None
-                with anyio.move_on_after(0 if due else wait):
-                    batch = await anext(subscription, None)
+                batch = await subscription.next_within(0 if due else wait)
                 if batch is not None:
                     held = await self._move(held, self._touched(batch.events), position=batch.position)
                 elif self._ownership.is_ageing(held):
