@@ -10,7 +10,7 @@ from inventory_es.testing import EventBusContract, ManualClock, Site
 class TestFileEventBus(EventBusContract):
     @asynccontextmanager
     async def open_bus(self, site: Site) -> AsyncIterator[FileEventBus]:
-        async with open_file_event_bus(site.path / "bus", clock=ManualClock()) as bus:
+        async with open_file_event_bus(site.path / "bus", clock=ManualClock(), window=16) as bus:
             yield bus
 
 

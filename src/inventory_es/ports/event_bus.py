@@ -21,6 +21,8 @@ class BusCapabilities:
         late_subscribers: what a new group sees: ``live`` only, or a ``replay`` of everything kept.
         max_deliveries: how often one event is delivered to a group before it is a dead letter.
         max_pending: how many undelivered events a group may hold before ``publish`` waits.
+        max_in_memory: how many of them are in memory, about, where the others wait on a disk and ``publish`` does not wait; ``None`` for
+            all of them.
         max_event_bytes: the largest event (data and metadata), in bytes.
     """
 
@@ -28,6 +30,7 @@ class BusCapabilities:
     late_subscribers: Literal["live", "replay"] = "live"
     max_deliveries: int = 5
     max_pending: int = 10_000
+    max_in_memory: int | None = None
     max_event_bytes: int = 1 << 20
 
 

@@ -21,6 +21,7 @@ PROVED_BY: Mapping[str, Sequence[str]] = {
     "late_subscribers": ("EB-16",),
     "max_deliveries": ("EB-09",),
     "max_pending": ("EB-12",),
+    "max_in_memory": ("EB-12",),
 }
 """By capability, the promises that hold a declaration, and its absence, to what is observed."""
 

@@ -1,5 +1,6 @@
 """Event buses that are wrong in one thing."""
 
+from collections import Counter
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from uuid import UUID, uuid5
@@ -272,3 +273,72 @@ class LeavesConsumersWaiting(PlainBus):
 class BusWorksAfterClose(PlainBus):
     async def begin(self) -> None:
         await checkpoint()
+
+
+def moved(event: RecordedEvent, version: int) -> RecordedEvent:
+    """The same event at another place of its stream."""
+    return attrs.evolve(event, version=version)
+
+
+@breaks("EB-21", "Numbers the events of a stream by its own count.")
+class NumbersByItself(PlainBus):
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[StreamId] = Counter()
+
+    async def publish(self, events: Sequence[RecordedEvent], /) -> None:
+        await super().publish([self.numbered(event) for event in events])
+
+    def numbered(self, event: RecordedEvent) -> RecordedEvent:
+        self.counts[event.stream] += 1
+        return moved(event, self.counts[event.stream])
+
+
+@breaks("EB-21", "Holds a stream back until the event that is missing comes.")
+class WaitsForWhatIsMissing(PlainBus):
+    def __init__(self) -> None:
+        super().__init__()
+        self.delivered: Counter[StreamId] = Counter()
+
+    def next_item(self, group: Group) -> Item | None:
+        item = super().next_item(group)
+        return None if item is None or item.event.version > self.delivered[item.event.stream] + 1 else item
+
+    def hand_out(self, group: Group, item: Item) -> None:
+        super().hand_out(group, item)
+        self.delivered[item.event.stream] = max(item.event.version, self.delivered[item.event.stream])
+
+
+@breaks("EB-21", "Makes up the event that is missing from the one before it.")
+class MakesUpWhatIsMissing(PlainBus):
+    def __init__(self) -> None:
+        super().__init__()
+        self.last: dict[StreamId, RecordedEvent] = {}
+
+    def hand_out(self, group: Group, item: Item) -> None:
+        super().hand_out(group, item)
+        last = self.last.get(item.event.stream)
+        if last is not None and item.event.version > last.version + 1:
+            item.event = moved(last, last.version + 1)
+        self.last[item.event.stream] = item.event
+
+
+@breaks("EB-21", "An event that comes twice is the end of its stream.")
+class EndsAtADuplicate(PlainBus):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[UUID] = set()
+
+    def hand_out(self, group: Group, item: Item) -> None:
+        super().hand_out(group, item)
+        self.seen.add(item.event.event_id)
+
+    def next_item(self, group: Group) -> Item | None:
+        busy = {item.event.stream for item in group.handled_now}
+        busy |= {item.event.stream for item in group.waiting if item.event.event_id in self.seen}
+        return next((item for item in group.waiting if item.event.stream not in busy), None)
+
+
+@breaks("EB-12", "Says that a disk keeps what is behind, and keeps it in memory.")
+class KeepsAllInMemory(PlainBus):
+    capabilities = BusCapabilities(max_deliveries=3, max_pending=1 << 40, max_in_memory=8)

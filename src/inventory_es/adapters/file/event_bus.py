@@ -158,6 +158,7 @@ async def open_file_event_bus(
         late_subscribers="replay",
         max_deliveries=max_deliveries,
         max_pending=_NO_BOUND,
+        max_in_memory=window,
         max_event_bytes=max_event_bytes,
     )
     open_engine = partial(

@@ -11,11 +11,12 @@ from inventory_es.testing.event_bus.delivery import DeliveryCases
 from inventory_es.testing.event_bus.interruption import InterruptionCases
 from inventory_es.testing.event_bus.redelivery import RedeliveryCases
 from inventory_es.testing.event_bus.subscribers import SubscriberCases
+from inventory_es.testing.event_bus.transparency import TransparencyCases
 from inventory_es.testing.site import Site
 
 
-class EventBusContract(DeliveryCases, RedeliveryCases, SubscriberCases, InterruptionCases, Contract, ABC):
-    """The promises of an event bus, EB-01 to EB-20.
+class EventBusContract(DeliveryCases, RedeliveryCases, SubscriberCases, InterruptionCases, TransparencyCases, Contract, ABC):
+    """The promises of an event bus, EB-01 to EB-21.
 
     A subclass says how to open the bus, and is its whole test::
 
@@ -25,8 +26,7 @@ class EventBusContract(DeliveryCases, RedeliveryCases, SubscriberCases, Interrup
                 async with MyBus(site.path, max_pending=16) as bus:
                     yield bus
 
-    Open it with a small ``max_pending`` (16 or so): its bound is filled, and that should not take long. Bus transparency (EB-21)
-    is a promise of the projections that stand above the port.
+    Open it with a small ``max_pending`` (16 or so): its bound is filled, and that should not take long.
 
     Attributes:
         patience_for_delivery: how long to wait for a delivery that must come, in seconds.

@@ -1,46 +1,46 @@
 """EB-12, EB-14 … EB-17: consumers that are slow, cancelled, late, or come back."""
 
+import gc
+import tracemalloc
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
 import anyio
+import attrs
 from anyio.lowlevel import checkpoint
 
-from inventory_es.ports import Delivery
-from inventory_es.testing.event_bus.bench import BusBench, TestedSubscription
+from inventory_es.ports import Delivery, RecordedEvent
+from inventory_es.testing.event_bus.bench import BusBench, TestedBus, TestedSubscription
 from inventory_es.testing.failure import MismatchError
+from inventory_es.testing.labels import recorded, stream_id
 from inventory_es.testing.promise import promise
 
 _MOST_PENDING_TRIED = 2_000
+_MOST_IN_MEMORY_TRIED = 64
+_LARGE = 32_768
 _TURNS = 200
 
 
 class SubscriberCases:
     """Consumers come and go."""
 
-    @promise("EB-12", "A slow consumer is bounded: above max_pending, publish waits; nothing is lost, nothing grows without end.", seeds=1)
+    @promise(
+        "EB-12",
+        "A slow consumer is bounded: above max_pending, publish waits, or above max_in_memory, a disk keeps it; nothing is lost.",
+        seeds=1,
+    )
     async def test_eb_12_a_slow_consumer_is_bounded(self, bench: BusBench) -> None:
         async with bench.open() as bus, bus.join("slow") as slow:
-            bound = bus.capabilities.max_pending
-            if bound > _MOST_PENDING_TRIED:
-                bench.run.not_declared(f"a max_pending of at most {_MOST_PENDING_TRIED}: open the bus with a small one")
-            labels = [f"e{number}" for number in range(2 * bound + 5)]
-            published = 0
-
-            async def publish() -> None:
-                nonlocal published
-                for label in labels:
-                    await bus.publish(f"x {label}")
-                    published += 1
-
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(publish)
-                for _ in range(_TURNS + 40 * bound):
-                    await checkpoint()
-                if published > bound:
-                    raise MismatchError(
-                        expected=f"publish to wait after {bound} undelivered events",
-                        got=f"{published} published while nobody read",
-                        meaning="a consumer that stands still fills the memory, or loses events",
-                    )
-                await slow.take(" ".join(labels), meaning="an event was dropped while the consumer was slow")
+            pending, in_memory = bus.capabilities.max_pending, bus.capabilities.max_in_memory
+            if pending <= _MOST_PENDING_TRIED:
+                await _publish_waits(bus, slow, pending)
+            elif in_memory is not None and in_memory <= _MOST_IN_MEMORY_TRIED:
+                await _backlog_is_on_a_disk(bench, bus, slow, in_memory)
+            else:
+                bench.run.not_declared(
+                    f"a max_pending of at most {_MOST_PENDING_TRIED}, or a max_in_memory of at most {_MOST_IN_MEMORY_TRIED}: "
+                    "open the bus with a small one"
+                )
 
     @promise("EB-14", "A consumer cancelled inside its handler leaves the event for the next one, and nobody waits for it.", seeds=4)
     async def test_eb_14_cancelled_inside_the_handler(self, bench: BusBench) -> None:
@@ -121,3 +121,78 @@ async def _take(consumer: TestedSubscription) -> Delivery:
     delivery = await consumer.receive()
     await consumer.ack(delivery)
     return delivery
+
+
+async def _publish_waits(bus: TestedBus, slow: TestedSubscription, bound: int) -> None:
+    labels = [f"e{number}" for number in range(2 * bound + 5)]
+    published = 0
+
+    async def publish() -> None:
+        nonlocal published
+        for label in labels:
+            await bus.publish(f"x {label}")
+            published += 1
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(publish)
+        for _ in range(_TURNS + 40 * bound):
+            await checkpoint()
+        if published > bound:
+            raise MismatchError(
+                expected=f"publish to wait after {bound} undelivered events",
+                got=f"{published} published while nobody read",
+                meaning="a consumer that stands still fills the memory, or loses events",
+            )
+        await slow.take(" ".join(labels), meaning="an event was dropped while the consumer was slow")
+
+
+async def _backlog_is_on_a_disk(bench: BusBench, bus: TestedBus, slow: TestedSubscription, most: int) -> None:
+    await bus.publish_events([_large(bench, 1)])
+    first = await slow.receive()
+    count = 6 * most + 32
+    async with bus.join("slow") as waits, anyio.create_task_group() as tasks:
+        tasks.start_soon(_wait, waits)
+        with _traced() as grown:
+            for number in range(2, count + 1):
+                await bus.publish_events([_large(bench, number)])
+            in_memory = grown()
+        tasks.cancel_scope.cancel()
+    if in_memory > count * _LARGE // 2:
+        raise MismatchError(
+            expected=f"at most {most} events in memory, as declared",
+            got=f"{in_memory:,} bytes more, after {count} events of {_LARGE:,} bytes that nobody took",
+            meaning="what is behind for a consumer that stands still fills the memory",
+        )
+    await slow.ack(first)
+    for number in range(2, count + 1):
+        delivery = await slow.receive()
+        await slow.ack(delivery)
+        if delivery.event != _large(bench, number):
+            raise MismatchError(
+                expected=f"event {number}", got=f"event {delivery.event.version}", meaning="an event was dropped, or is in another place"
+            )
+
+
+def _large(bench: BusBench, number: int) -> RecordedEvent:
+    """An event that is made anew whenever it is asked for, so that only the bus keeps it."""
+    event = attrs.evolve(bench.labels.event(f"e{number}"), data=b'{"pad":"' + b"x" * (_LARGE - 10) + b'"}')
+    return recorded(stream_id("x"), number, number, event)
+
+
+@contextmanager
+def _traced() -> Generator[Callable[[], int], None, None]:
+    """How many bytes more there are in memory since it began."""
+    was_tracing = tracemalloc.is_tracing()
+    tracemalloc.start()
+    gc.collect()
+    before, _ = tracemalloc.get_traced_memory()
+
+    def grown() -> int:
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0] - before
+
+    try:
+        yield grown
+    finally:
+        if not was_tracing:
+            tracemalloc.stop()
