@@ -13,7 +13,7 @@ import pytest
 
 from inventory_es.adapters.memory import MemoryEventStore
 from inventory_es.ports import EventStore, StreamWrite
-from inventory_es.testing import BrokenPromiseError, CacheContract, EventBusContract, EventStoreContract, Site
+from inventory_es.testing import BrokenPromiseError, CacheContract, EventBusContract, EventStoreContract, Site, SnapshotStoreContract
 from inventory_es.testing.contract import Contract
 from inventory_es.testing.promise import KnownFailureError, NotDeclaredError, promise_of
 from inventory_es.testing.runner import cases_of
@@ -22,7 +22,8 @@ from tests.contract.mutants.mutant import StoreMutants
 from tests.contract.mutants.writing_mutants import HalfABatch
 from tests.contract.stores.plain_store import PlainStore, PlainStreams
 
-CASES = [(contract, name) for contract in (EventStoreContract, CacheContract, EventBusContract) for _, name in cases_of(contract)]
+CONTRACTS = (EventStoreContract, CacheContract, EventBusContract, SnapshotStoreContract)
+CASES = [(contract, name) for contract in CONTRACTS for _, name in cases_of(contract)]
 
 REPORT = """\
 ES-10  A batch is all or nothing: a rejected append leaves the stream unchanged.
@@ -52,8 +53,9 @@ def ids(prefix: str, *ranges: tuple[int, int]) -> set[str]:
 
 
 def test_the_contracts_check_every_promise_of_their_ports() -> None:
-    covered = {promise.id for contract in (EventStoreContract, CacheContract, EventBusContract) for promise, _ in cases_of(contract)}
-    assert covered == ids("ES", (1, 47)) | ids("CA", (1, 14), (17, 18), (20, 20)) | ids("EB", (1, 20))
+    covered = {promise.id for contract in CONTRACTS for promise, _ in cases_of(contract)}
+    buses_and_caches = ids("CA", (1, 14), (17, 18), (20, 20)) | ids("EB", (1, 21))
+    assert covered == ids("ES", (1, 47)) | buses_and_caches | {f"SN-{number}" for number in range(1, 7)}
 
 
 @pytest.mark.parametrize("contract, name", CASES, ids=lambda value: value if isinstance(value, str) else value.__name__)
