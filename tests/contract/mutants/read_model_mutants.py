@@ -61,7 +61,7 @@ class ComparesPositions(PlainReadModel):
 
 
 @breaks("CK-3", "Compares, lets others run, and then writes.")
-class ComparesThenWrites(PlainReadModel):
+class ComparesThenCommits(PlainReadModel):
     async def write(self, known: Built, changes: Sequence[Change], after: Checkpoint) -> None:
         await let_others_run()
         await super().write(known, changes, after)
@@ -250,6 +250,6 @@ class MakesWhatIsMissing(PlainReadModel):
 
 
 @breaks("RM-8", "Takes what fits no column.")
-class TakesAnything(PlainReadModel):
+class RowsTakeAnything(PlainReadModel):
     def check(self, known: Built, changes: Sequence[Change], before: Checkpoint, after: Checkpoint) -> None:
         check_commit(known.tables, [change for change in changes if change.table not in known.tables], before, after)
