@@ -9,6 +9,7 @@ import pytest
 
 from inventory_es.application.combiner import Combiner, Crowd, Ticket
 from inventory_es.domain.commands import ReserveStock
+from inventory_es.domain.identifiers import InventoryId
 from inventory_es.ports.errors import AppendOutcomeUnknownError, StoreUnavailableError
 from tests.integration.command_side import (
     OTHER,
@@ -98,6 +99,61 @@ def test_one_of_several_callers_is_cancelled_anywhere(backend: str, victim: int,
 
 
 async def turns_once(_operation: str) -> None: ...
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("victim", [0, 1, 2, CALLERS - 1])
+@pytest.mark.parametrize("by_scope", [True, False])
+def test_one_of_several_lanes_that_share_commits_is_cancelled_anywhere(backend: str, victim: int, when: str, by_scope: bool) -> None:
+    """Each caller has a lane of its own, so whoever is cancelled leads a lane, and waits for a commit or carries it."""
+    if backend == "trio" and not by_scope:
+        return  # trio has no other cancellation
+
+    async def once(point: int) -> bool:
+        heap = Heap()
+        store = heap.store(group_commit=True)
+        service = heap.open(store)
+        shelves = [InventoryId(f"p{number}", S) for number in range(CALLERS)]
+        async with opened(service):
+            for shelf in shelves:
+                await service.add_stock(shelf.product_id, S, 1)
+            outcomes: dict[int, Any] = {}
+            cancels: dict[int, Callable[[], object]] = {}
+
+            async def call(number: int) -> None:
+                with anyio.CancelScope() as scope:
+                    cancels[number] = scope.cancel if by_scope else asyncio.current_task().cancel  # type: ignore[union-attr]  # there is one
+                    try:
+                        outcomes[number] = await outcome_of(service.execute(_reserve(number, shelves[number])))
+                    except asyncio.CancelledError:
+                        if by_scope:
+                            raise
+
+            def cancel() -> object:
+                return cancels[victim]() if victim in cancels else None
+
+            cancelling = _Cancelling(point, cancel)
+            async with anyio.create_task_group() as tasks:
+                for number in range(CALLERS):
+                    tasks.start_soon(call, number)
+                await turns(1)
+                setattr(store, when, cancelling)
+            store.before = store.after = turns_once
+            assert open_lanes(service) == 0
+            assert {number for number, outcome in outcomes.items() if not isinstance(outcome, Exception)} >= set(range(CALLERS)) - {victim}
+            for number, shelf in enumerate(shelves):
+                again = await service.execute(_reserve(number, shelf))
+                assert again.replayed or number == victim
+                assert await figures(service, shelf) == (1, 1, 2)
+        return cancelling.happened
+
+    async def case() -> None:
+        point = 1
+        while await once(point):
+            point += 1
+        assert point > 1
+
+    anyio.run(case, backend=backend)
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

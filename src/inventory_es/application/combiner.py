@@ -47,15 +47,17 @@ class Ticket(Generic[T]):
         item: what is to be served.
         alone: whether it is to be served in a batch of its own.
         leads: whether its caller was handed the lead.
+        is_taken: whether somebody serves it, or did.
         left: whether its caller was cancelled and is gone.
     """
 
-    __slots__ = ("_crowd", "_event", "_is_woken", "alone", "item", "leads", "left")
+    __slots__ = ("_crowd", "_event", "_is_woken", "alone", "is_taken", "item", "leads", "left")
 
     def __init__(self, item: T, *, alone: bool = False) -> None:
         self.item: T = item
         self.alone: bool = alone
         self.leads: bool = False
+        self.is_taken: bool = False
         self.left: bool = False
         self._event: anyio.Event | None = None
         self._crowd: Crowd | None = None
@@ -135,11 +137,25 @@ class Combiner(Generic[T]):
                 raise
         return True
 
+    async def stay(self, ticket: Ticket[T]) -> bool:
+        """Go on after :meth:`join` was cancelled, shielded now: queue again, or wait for whoever serves ``ticket``.
+
+        Returns:
+            As :meth:`join`.
+        """
+        ticket.left = ticket.leads = False
+        if not ticket.is_taken:
+            return await self.join(ticket)
+        await ticket.wait(self._crowd, anyio.Event())
+        return False
+
     def take(self, limit: int) -> list[Ticket[T]]:
         """The tickets to serve next: up to ``limit``, or one that is to be served alone."""
         batch = [self._waiting.popleft()]
         while self._waiting and len(batch) < limit and not batch[0].alone and not self._waiting[0].alone:
             batch.append(self._waiting.popleft())
+        for ticket in batch:
+            ticket.is_taken = True
         return batch
 
     def put_back(self, tickets: Iterable[Ticket[T]]) -> None:

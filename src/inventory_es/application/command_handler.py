@@ -140,12 +140,9 @@ class CommandHandler:
             lanes.leave()
 
     def _serve(self, inventory_id: InventoryId, request: Request) -> Awaitable[None]:
-        serve = self._lanes.serve if self._tools.settings.lanes else self._serve_alone
-        return serve(inventory_id, request)
-
-    async def _serve_alone(self, inventory_id: InventoryId, request: Request) -> None:
-        with anyio.CancelScope(shield=True):
-            await self._worker.serve(inventory_id, (request,))
+        if self._tools.settings.lanes:
+            return self._lanes.serve(inventory_id, request)
+        return self._worker.serve(inventory_id, (request,))
 
     def _record(self, request: CommandRequest, started: float) -> CommandFinished:
         outcome, error, version = _verdict(request.outcome)

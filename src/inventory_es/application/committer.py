@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
+import anyio
+
 from inventory_es.application.combiner import Combiner, Crowd, Ticket
 from inventory_es.application.observers import AppendFinished, Observers
 from inventory_es.domain.errors import InventoryError
@@ -12,16 +14,29 @@ MAX_GROUPS = 512
 """Independent appends in one commit at most, so that one commit's time stays bounded."""
 
 
-class _Append:
+class Append:
+    """Writes on their way to an outcome.
+
+    Attributes:
+        writes: all or none.
+        outcome: what the store answered, or raised; ``None`` while nobody knows.
+    """
+
     __slots__ = ("outcome", "writes")
 
     def __init__(self, writes: Sequence[StreamWrite]) -> None:
-        self.writes = writes
+        self.writes: Sequence[StreamWrite] = writes
         self.outcome: AppendResult | Exception | None = None
+
+    def result(self) -> AppendResult:
+        """What the store answered; raises what it raised."""
+        if isinstance(self.outcome, AppendResult):
+            return self.outcome
+        raise self.outcome or AssertionError
 
 
 class Committer:
-    """Appends to the store, sharing commits where the store can. Call it shielded from cancellation.
+    """Appends to the store, sharing commits where the store can.
 
     Args:
         store: where to.
@@ -34,29 +49,53 @@ class Committer:
         self._observers = observers
         self._monotonic = monotonic
         self._group_store = store if store.capabilities.group_commit and isinstance(store, GroupCommit) else None
-        self._combiner: Combiner[_Append] = Combiner(Crowd())
+        self._combiner: Combiner[Append] = Combiner(Crowd())
 
     async def append(self, writes: Sequence[StreamWrite]) -> AppendResult:
         """Append all writes or none; see :meth:`EventStore.append` for the errors."""
-        append = _Append(writes)
+        append = Append(writes)
+        await self.carry(append)
+        return append.result()
+
+    async def carry(self, append: Append) -> None:
+        """Give an append its outcome.
+
+        Whoever is cancelled meanwhile is so when the outcome is there, and costs nothing before: most callers wait for one that leads,
+        and only the leader needs a shield. An ``append`` without an outcome was interrupted, as asyncio's own cancellation can.
+        """
         if self._group_store is None:
-            await self._one(append)
-        elif await self._combiner.join(Ticket(append)):
-            _, *others = batch = self._combiner.take(MAX_GROUPS)
-            try:
-                await self._many(self._group_store, [one.item for one in batch])
-            finally:
-                for one in others:
-                    one.wake()
-                self._combiner.hand_over()
-        if isinstance(append.outcome, AppendResult):
-            return append.outcome
-        raise append.outcome or self._interrupted()
+            with anyio.CancelScope(shield=True):
+                await self._one(append)
+            return
+        ticket = Ticket(append)
+        cancelled: BaseException | None = None
+        try:
+            leads = await self._combiner.join(ticket)
+        except anyio.get_cancelled_exc_class() as problem:
+            cancelled, leads = problem, False
+            if append.outcome is None:
+                with anyio.CancelScope(shield=True):
+                    leads = await self._combiner.stay(ticket)
+        if leads:
+            with anyio.CancelScope(shield=True):
+                await self._lead(self._group_store)
+        if cancelled is not None:
+            raise cancelled
+
+    async def _lead(self, store: GroupCommit) -> None:
+        _, *others = batch = self._combiner.take(MAX_GROUPS)
+        try:
+            await self._many(store, [one.item for one in batch])
+        finally:
+            for one in others:
+                one.item.outcome = one.item.outcome or self._interrupted()
+                one.wake()
+            self._combiner.hand_over()
 
     def _interrupted(self) -> AppendOutcomeUnknownError:
         return AppendOutcomeUnknownError(store=type(self._store).__name__, reason="the task that carried the append was interrupted")
 
-    async def _many(self, store: GroupCommit, appends: Sequence[_Append]) -> None:
+    async def _many(self, store: GroupCommit, appends: Sequence[Append]) -> None:
         if len(appends) == 1:
             await self._one(appends[0])
             return
@@ -71,7 +110,7 @@ class Committer:
             one.outcome = outcome
         self._tell(appends, started, error)
 
-    async def _one(self, append: _Append) -> None:
+    async def _one(self, append: Append) -> None:
         started = self._start()
         error: str | None = None
         try:
@@ -84,7 +123,7 @@ class Committer:
     def _start(self) -> float:
         return self._monotonic() if self._observers.of_appends else 0.0
 
-    def _tell(self, appends: Sequence[_Append], started: float, error: str | None) -> None:
+    def _tell(self, appends: Sequence[Append], started: float, error: str | None) -> None:
         if self._observers.of_appends:
             events = sum(len(write.events) for one in appends for write in one.writes)
             seconds = self._monotonic() - started

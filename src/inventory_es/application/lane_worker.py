@@ -13,6 +13,9 @@ from collections.abc import Sequence
 from copy import copy
 from datetime import datetime
 
+import anyio
+
+from inventory_es.application.committer import Append
 from inventory_es.application.deciding import Decided, decide_request, time_for
 from inventory_es.application.preparing import is_prepared, prepare
 from inventory_es.application.requests import CommandRequest, ReadRequest, Request
@@ -21,7 +24,7 @@ from inventory_es.application.warm_states import WarmState
 from inventory_es.domain.errors import InventoryError
 from inventory_es.domain.event_ids import EventIds
 from inventory_es.domain.identifiers import InventoryId
-from inventory_es.ports import AppendResult, StreamWrite
+from inventory_es.ports import StreamWrite
 from inventory_es.ports.errors import (
     AppendOutcomeUnknownError,
     ConcurrencyError,
@@ -49,11 +52,8 @@ class LaneWorker:
         """
         batch = _Batch(inventory_id, requests, look_up=not self._tools.capabilities.unique_event_ids)
         stream = inventory_id.stream
-        state = self._tools.warm.take(stream)
         try:
-            if state is None:
-                state = await self._tools.reader.load(inventory_id)
-                batch.is_fresh = True
+            state = self._tools.warm.take(stream) or await self._load(batch, inventory_id)
             while batch.waits:
                 await self._attempt(batch, state)
         except Exception as problem:  # noqa: BLE001  # it becomes the outcome of everyone who waits
@@ -64,6 +64,14 @@ class LaneWorker:
         else:
             state.inventory.settle()
             self._tools.warm.put_back(stream, state)
+        if batch.cancelled is not None:
+            raise batch.cancelled
+
+    async def _load(self, batch: "_Batch", inventory_id: InventoryId) -> WarmState:
+        with _shield():
+            state = await self._tools.reader.load(inventory_id)
+        batch.is_fresh = True
+        return state
 
     def serve_at_once(self, inventory_id: InventoryId, request: Request) -> bool:
         """Give a request its outcome in this very step, where nothing has to be stored, and the store tells that the state is current.
@@ -75,21 +83,18 @@ class LaneWorker:
         Returns:
             Whether it has its outcome. If not, nothing is changed.
         """
-        tools, stream = self._tools, inventory_id.stream
-        state = tools.warm.take(stream)
+        tools = self._tools
+        state = tools.warm.look_at(inventory_id.stream)
         if state is None:
             return False
-        inventory, now = state.inventory, tools.clock.now()
-        at = time_for(inventory, now)
-        try:
-            if isinstance(request, ReadRequest):
-                if tools.reader.is_surely_current(state):
-                    _answer_read(request, state, at)
-                    request.outcome = request.answer
-            elif state.is_refusing and not request.named and is_prepared(tools, inventory, (request,), now):
+        if isinstance(request, ReadRequest):
+            if tools.reader.is_surely_current(state):
+                _answer_read(request, state, time_for(state.inventory, tools.clock.now()))
+                request.outcome = request.answer
+        elif state.is_refusing and not request.named:
+            now = tools.clock.now()
+            if is_prepared(tools, state.inventory, (request,), now):
                 self._refuse_at_once(state, request, now)
-        finally:
-            tools.warm.put_back(stream, state)
         return request.outcome is not None
 
     def _refuse_at_once(self, state: WarmState, request: CommandRequest, now: datetime) -> None:
@@ -106,31 +111,23 @@ class LaneWorker:
     async def _attempt(self, batch: "_Batch", state: WarmState) -> None:
         inventory, tools = state.inventory, self._tools
         batch.attempt += 1
-        if batch.attempt > 1:
-            await tools.wait(batch.attempt)
         decided: list[Decided] = []
         savepoint: int | None = None
         position = state.position
         try:
-            if batch.attempt > 1 and not batch.is_fresh:
-                await tools.reader.refresh(state)
-                batch.is_fresh = True
-            await self._look_up(batch, [one for one in batch.commands if one.look_up])
             now = tools.clock.now()
-            if not is_prepared(tools, inventory, batch.commands, now):
-                await prepare(tools, state, batch.commands)
-                now = tools.clock.now()
-            if batch.reads:
-                self._answer_reads(batch, state, now)
+            if batch.needs_reading or not is_prepared(tools, inventory, batch.commands, now):
+                with _shield():
+                    now = await self._get_ready(batch, state)
+            for read in batch.reads:
+                _answer_read(read, state, time_for(inventory, now))
             version, position = inventory.version, state.position
             savepoint = inventory.savepoint()
             decided = self._decide(batch, state, now)
             drafted = decided[0].drafted if len(decided) == 1 else [event for one in decided for event in one.drafted]
             if drafted:
-                result = await tools.committer.append((StreamWrite(inventory.inventory_id.stream, version, drafted),))
-                _refuse_replay(result, batch)
-                position = result.position
-            elif not (batch.is_fresh or tools.reader.is_surely_current(state)) and await tools.reader.refresh(state):
+                position = await self._append(batch, StreamWrite(batch.stream, version, drafted))
+            elif not (batch.is_fresh or tools.reader.is_surely_current(state)) and await self._is_behind(state):
                 batch.decide_again()
                 return
         except RETRIED as problem:
@@ -145,10 +142,48 @@ class LaneWorker:
         state.position = position
         state.is_refusing = bool(decided) and not decided[-1].events
         batch.is_fresh = True
-        if batch.reads:
-            batch.answer_reads()
-        await self._answer(batch, decided, position)
+        batch.answer_reads()
+        in_doubt = [one.request for one in decided if one.request.named and not one.events]
+        if in_doubt:
+            for one in decided:  # those whose append stands, whatever the look-up meets
+                if one.events:
+                    one.request.outcome = one.outcome(position)
+            with _shield():
+                await self._look_up(batch, in_doubt)
+        for one in decided:
+            if one.request.outcome is None:
+                one.request.outcome = one.outcome(position)
         batch.settled()
+
+    async def _get_ready(self, batch: "_Batch", state: WarmState) -> datetime:
+        """Read and do what must be known and done before the batch is decided; gives the time of the decision."""
+        tools = self._tools
+        await tools.wait(batch.attempt)
+        if batch.attempt > 1 and not batch.is_fresh:
+            await tools.reader.refresh(state)
+            batch.is_fresh = True
+        await self._look_up(batch, [one for one in batch.commands if one.look_up])
+        await prepare(tools, state, batch.commands)
+        return tools.clock.now()
+
+    async def _append(self, batch: "_Batch", write: StreamWrite) -> int:
+        append = Append((write,))
+        try:
+            await self._tools.committer.carry(append)
+        except anyio.get_cancelled_exc_class() as problem:
+            if append.outcome is None:
+                raise
+            batch.cancelled = problem
+        result = append.result()
+        if result.replayed:  # stored earlier, so no new commit: the state must be read again and the commands looked up
+            first = EventIds(batch.stream).first_own(batch.commands[0].command)
+            raise EventIdCollisionError(stream=batch.stream, event_id=first, problem="was stored earlier")
+        return result.position
+
+    async def _is_behind(self, state: WarmState) -> bool:
+        with _shield():
+            is_behind = await self._tools.reader.refresh(state)
+        return is_behind  # noqa: RET504  # types say that a scope may swallow what is raised in it; this one can't
 
     def _decide(self, batch: "_Batch", state: WarmState, now: datetime) -> list[Decided]:
         tools = self._tools
@@ -171,11 +206,6 @@ class LaneWorker:
             names.add(request.command.command_id)
         return decided
 
-    def _answer_reads(self, batch: "_Batch", state: WarmState, now: datetime) -> None:
-        at = time_for(state.inventory, now)
-        for read in batch.reads:
-            _answer_read(read, state, at)
-
     async def _look_up(self, batch: "_Batch", requests: Sequence[CommandRequest]) -> None:
         if requests:
             found = await self._tools.replay_check.look_up(batch.stream, requests)
@@ -183,28 +213,18 @@ class LaneWorker:
                 request.outcome = outcome
             batch.prune()
 
-    async def _answer(self, batch: "_Batch", decided: Sequence[Decided], position: int) -> None:
-        in_doubt = [one.request for one in decided if one.request.named and not one.events]
-        if in_doubt:
-            for one in decided:  # those whose append stands, whatever the look-up meets
-                if one.events:
-                    one.request.outcome = one.outcome(position)
-            await self._look_up(batch, in_doubt)
-        for one in decided:
-            if one.request.outcome is None:
-                one.request.outcome = one.outcome(position)
-
 
 class _Batch:
     """The requests of one serving that have no outcome yet."""
 
-    __slots__ = ("_always_look_up", "attempt", "commands", "is_fresh", "reads", "stream")
+    __slots__ = ("_always_look_up", "attempt", "cancelled", "commands", "is_fresh", "reads", "stream")
 
     def __init__(self, inventory_id: InventoryId, requests: Sequence[Request], *, look_up: bool) -> None:
         self.stream = inventory_id.stream
         self.commands = [one for one in requests if isinstance(one, CommandRequest)]
         self.reads = [one for one in requests if isinstance(one, ReadRequest)]
         self.attempt = 0
+        self.cancelled: BaseException | None = None
         self.is_fresh = False
         self._always_look_up = look_up
         for one in self.commands:
@@ -215,6 +235,11 @@ class _Batch:
     def waits(self) -> bool:
         """Whether anybody still waits for an outcome."""
         return bool(self.commands or self.reads)
+
+    @property
+    def needs_reading(self) -> bool:
+        """Whether the stream must be read before these can be decided: after a failed attempt, or for ids that may be stored."""
+        return self.attempt > 1 or any(one.look_up for one in self.commands)
 
     def prune(self) -> None:
         """Leave out those that have their outcome."""
@@ -276,6 +301,11 @@ class _Batch:
                 request.look_up = request.look_up or request.named
 
 
+def _shield() -> anyio.CancelScope:
+    """Who is cancelled here is so when what was begun is done: others wait for it. It costs several microseconds, so it is not for all."""
+    return anyio.CancelScope(shield=True)
+
+
 def _answer_read(read: ReadRequest, state: WarmState, at: datetime) -> None:
     try:
         read.answer = (read.read(state, at),)
@@ -297,10 +327,3 @@ def _own_copy(problem: Exception) -> Exception:
     own = copy(problem)
     own.__cause__ = problem
     return own
-
-
-def _refuse_replay(result: AppendResult, batch: _Batch) -> None:
-    """An append that was stored earlier is no new commit: the state must be read again and the commands looked up."""
-    if result.replayed:
-        first = EventIds(batch.stream).first_own(batch.commands[0].command)
-        raise EventIdCollisionError(stream=batch.stream, event_id=first, problem="was stored earlier")

@@ -3,14 +3,12 @@
 from collections.abc import Sequence
 from functools import partial
 
-import anyio
 from anyio.lowlevel import checkpoint
 
 from inventory_es.application.combiner import Combiner, Crowd, Ticket
 from inventory_es.application.lane_worker import LaneWorker
 from inventory_es.application.requests import Request
 from inventory_es.domain.identifiers import InventoryId
-from inventory_es.domain.stream_id import StreamId
 
 _AT_ONCE = 4
 
@@ -28,7 +26,7 @@ class Lanes:
         self._max_batch = max_batch
         self._crowd = Crowd()
         self._answered_at_once = 0
-        self._open: dict[StreamId, Combiner[Request | None]] = {}
+        self._open: dict[str, Combiner[Request | None]] = {}
 
     async def serve(self, inventory_id: InventoryId, request: Request) -> None:
         """Queue ``request`` and return when it has its outcome.
@@ -41,13 +39,12 @@ class Lanes:
             if self._answered_at_once % _AT_ONCE == 0:  # whoever asks and asks lets the others of the event loop run
                 await checkpoint()
             return
-        lane = self._lane(inventory_id.stream)
+        lane = self._lane(inventory_id.stream.text)
         ticket: Ticket[Request | None] = Ticket(request)
         if await lane.join(ticket):
             _, *others = batch = lane.take(self._max_batch)
             try:
-                with anyio.CancelScope(shield=True):
-                    await self._worker.serve(inventory_id, [one.item for one in batch if one.item is not None])
+                await self._worker.serve(inventory_id, [one.item for one in batch if one.item is not None])
             except BaseException:
                 lane.put_back(one for one in others if not _is_served(one))
                 raise
@@ -65,7 +62,7 @@ class Lanes:
         entered = LanePass()
         try:
             for inventory_id in sorted(inventories, key=lambda one: one.stream):
-                lane = self._lane(inventory_id.stream)
+                lane = self._lane(inventory_id.stream.text)
                 await lane.join(Ticket(None, alone=True))
                 lane.take(1)
                 entered.lanes.append(lane)
@@ -74,7 +71,7 @@ class Lanes:
             raise
         return entered
 
-    def _lane(self, stream: StreamId) -> Combiner[Request | None]:
+    def _lane(self, stream: str) -> Combiner[Request | None]:
         lane = self._open.get(stream)
         if lane is None:
             lane = self._open[stream] = Combiner(self._crowd, partial(self._open.pop, stream))

@@ -35,16 +35,20 @@ class WarmStates:
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._states: OrderedDict[StreamId, WarmState] = OrderedDict()
+        self._states: OrderedDict[str, WarmState] = OrderedDict()
 
     def take(self, stream: StreamId) -> WarmState | None:
         """Take the state of ``stream`` out, if it is there."""
-        return self._states.pop(stream, None)
+        return self._states.pop(stream.text, None)
+
+    def look_at(self, stream: StreamId) -> WarmState | None:
+        """The state of ``stream``, if it is there: for this very step of the event loop, and to be left as it is."""
+        return self._states.get(stream.text)
 
     def put_back(self, stream: StreamId, state: WarmState) -> None:
         """Keep a settled state; the least recently used one goes when there are too many."""
         if self._capacity:
-            self._states[stream] = state
+            self._states[stream.text] = state
             if len(self._states) > self._capacity:
                 self._states.popitem(last=False)
 
