@@ -145,6 +145,8 @@ def test_one_of_several_lanes_that_share_commits_is_cancelled_anywhere(backend: 
                 again = await service.execute(_reserve(number, shelf))
                 assert again.replayed or number == victim
                 assert await figures(service, shelf) == (1, 1, 2)
+            loads = store.calls.count(("read_stream", 0))
+            assert loads == CALLERS if by_scope else loads >= CALLERS, "who is cancelled by a scope leaves a state that others go on with"
         return cancelling.happened
 
     async def case() -> None:
