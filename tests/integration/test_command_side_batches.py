@@ -16,7 +16,7 @@ from inventory_es.domain.rejections import (
     ReservationNotFoundError,
 )
 from inventory_es.domain.stock_view import StockView
-from inventory_es.ports.errors import AppendTooLargeError, ConcurrencyError
+from inventory_es.ports.errors import AppendTooLargeError, ConcurrencyError, LaneFullError
 from tests.integration.command_side import SHELF, Gate, Heap, P, S, behind, figures, history, opened, quick, ref, seconds
 
 
@@ -290,5 +290,25 @@ def test_a_backlog_under_a_clock_behind_refuses_commands_only(backend: str) -> N
             assert (level.due, level.version) == (2, 5)
             assert isinstance(skewed, ClockSkewError)
             assert (again.replayed, again.version) == (True, 1)
+
+    anyio.run(case, backend=backend)
+
+
+def test_a_full_lane_refuses_at_once_and_goes_on(backend: str) -> None:
+    async def case() -> None:
+        heap = Heap()
+        store = heap.store()
+        service = heap.open(store, settings=quick(max_waiting=2))
+        async with opened(service):
+            await service.add_stock(P, S, 9)
+            gate = store.before = Gate()
+            calls = [service.reserve(P, S, 1, ttl=None, reservation_id=f"R{number}") for number in range(5)]
+            basket = service.execute_all([AddStock(inventory_id=SHELF, command_id="late", quantity=1)])
+            outcomes = await behind(gate, *calls, basket)
+            assert [getattr(one, "version", one) for one in outcomes] == [2, 3, 4, *[LaneFullError(stream=SHELF.stream, waiting=2)] * 3]
+            assert outcomes[3].retryable
+            assert "2 commands wait for inventory-espresso-berlin already" in str(outcomes[3])
+            assert (await service.reserve(P, S, 1, ttl=None, reservation_id="R4")).version == 5
+            assert await figures(service) == (9, 4, 5)
 
     anyio.run(case, backend=backend)

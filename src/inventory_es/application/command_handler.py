@@ -38,7 +38,7 @@ class CommandHandler:
         self._observers = observers
         self._monotonic = monotonic
         self._worker = LaneWorker(tools)
-        self._lanes = Lanes(self._worker, max_batch=tools.settings.max_batch)
+        self._lanes = Lanes(self._worker, max_batch=tools.settings.max_batch, max_waiting=tools.settings.max_waiting)
 
     async def execute(self, command: Command, *, named: bool = True, expected_version: int | None = None) -> Outcome:
         """Execute one command.
@@ -52,6 +52,7 @@ class CommandHandler:
             RejectionError: the business says no; nothing was appended.
             ConcurrencyError: ``expected_version`` does not hold, or others kept winning. Nothing was appended.
             ClockSkewError: this machine's clock stands too far behind the stream.
+            LaneFullError: too many commands wait for this inventory already; this one was not sent.
             AppendOutcomeUnknownError: perhaps appended; it carries the command, which is safe to send again.
             StoreUnavailableError: nothing was appended.
         """

@@ -20,6 +20,7 @@ class HandlerSettings:
             and appended for itself: the same outcomes, slower.
         max_attempts: how often a command is decided before a conflict, or an unknown outcome, reaches the caller.
         max_batch: commands decided together at most.
+        max_waiting: commands that wait for one inventory at most, beside those that are being decided; one more is refused at once.
         max_clock_skew: how far this machine's clock may stand behind the last event of a stream.
         expiry_chunk: reservations that are closed with one append at most, before a command's own.
         warm_inventories: folded inventories that are kept between commands; 0 keeps none.
@@ -31,6 +32,7 @@ class HandlerSettings:
     lanes: bool = True
     max_attempts: int = attrs.field(default=12, validator=_positive)
     max_batch: int = attrs.field(default=512, validator=_positive)
+    max_waiting: int = attrs.field(default=10_000, validator=_positive)
     max_clock_skew: timedelta = timedelta(seconds=60)
     expiry_chunk: int = attrs.field(default=500, validator=_positive)
     warm_inventories: int = attrs.field(default=4_096)

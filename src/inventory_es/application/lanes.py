@@ -9,6 +9,8 @@ from inventory_es.application.combiner import Combiner, Crowd, Ticket
 from inventory_es.application.lane_worker import LaneWorker
 from inventory_es.application.requests import Request
 from inventory_es.domain.identifiers import InventoryId
+from inventory_es.domain.stream_id import StreamId
+from inventory_es.ports.errors import LaneFullError
 
 _AT_ONCE = 4
 
@@ -19,11 +21,13 @@ class Lanes:
     Args:
         worker: serves the batches.
         max_batch: requests served together at most.
+        max_waiting: requests that wait in one lane at most.
     """
 
-    def __init__(self, worker: LaneWorker, *, max_batch: int) -> None:
+    def __init__(self, worker: LaneWorker, *, max_batch: int, max_waiting: int) -> None:
         self._worker = worker
         self._max_batch = max_batch
+        self._max_waiting = max_waiting
         self._crowd = Crowd()
         self._answered_at_once = 0
         self._open: dict[str, Combiner[Request | None]] = {}
@@ -33,13 +37,16 @@ class Lanes:
 
         A caller that is cancelled while it waits in the queue is withdrawn. Once it is taken, the work goes on, and only its
         caller does not learn the outcome.
+
+        Raises:
+            LaneFullError: too many wait already.
         """
         if self._worker.serve_at_once(inventory_id, request):
             self._answered_at_once += 1
             if self._answered_at_once % _AT_ONCE == 0:  # whoever asks and asks lets the others of the event loop run
                 await checkpoint()
             return
-        lane = self._lane(inventory_id.stream.text)
+        lane = self._lane(inventory_id.stream)
         ticket: Ticket[Request | None] = Ticket(request)
         if await lane.join(ticket):
             _, *others = batch = lane.take(self._max_batch)
@@ -58,11 +65,14 @@ class Lanes:
         """Hold the lanes of these inventories, alone, each entered when those before it are served.
 
         Entered in the order of their stream ids, so that two callers never wait for each other in a ring.
+
+        Raises:
+            LaneFullError: too many wait in one of them already.
         """
         entered = LanePass()
         try:
             for inventory_id in sorted(inventories, key=lambda one: one.stream):
-                lane = self._lane(inventory_id.stream.text)
+                lane = self._lane(inventory_id.stream)
                 await lane.join(Ticket(None, alone=True))
                 lane.take(1)
                 entered.lanes.append(lane)
@@ -71,10 +81,12 @@ class Lanes:
             raise
         return entered
 
-    def _lane(self, stream: str) -> Combiner[Request | None]:
-        lane = self._open.get(stream)
+    def _lane(self, stream: StreamId) -> Combiner[Request | None]:
+        lane = self._open.get(stream.text)
         if lane is None:
-            lane = self._open[stream] = Combiner(self._crowd, partial(self._open.pop, stream))
+            lane = self._open[stream.text] = Combiner(self._crowd, partial(self._open.pop, stream.text))
+        elif len(lane) >= self._max_waiting:
+            raise LaneFullError(stream=stream, waiting=len(lane))
         return lane
 
     def __len__(self) -> int:

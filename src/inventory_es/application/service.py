@@ -33,6 +33,7 @@ class InventoryService:
     - ``PolicyRejectedError``: a policy of the host said no.
     - ``ConcurrencyError``: others kept winning. ``StoreUnavailableError``: the store is away. Nothing was appended.
     - ``AppendOutcomeUnknownError``: perhaps appended; it carries the command, which is safe to send again.
+    - ``LaneFullError``: too many commands wait for this inventory already; this one was not sent.
     - ``ClockSkewError``: this machine's clock stands too far behind. ``StoreClosedError``: closed, or not opened yet.
 
     Args:

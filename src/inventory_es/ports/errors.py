@@ -281,6 +281,27 @@ class NotACopyError(FaultError):
 
 
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
+class LaneFullError(FaultError):
+    """Too many commands wait for one inventory in this process already. This one was not sent.
+
+    Attributes:
+        stream: of the inventory.
+        waiting: how many wait.
+    """
+
+    stream: StreamId
+    waiting: int
+
+    code = "lane_full"
+    retryable = True
+
+    @property
+    def message(self) -> str:
+        """One sentence for a person, derived from the facts."""
+        return f"{self.waiting} commands wait for {self.stream} already: let fewer in at once, and send this one again later"
+
+
+@attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class StoreClosedError(FaultError):
     """An adapter was used after it was closed, or through a handle that fork inherited."""
 

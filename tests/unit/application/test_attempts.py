@@ -37,7 +37,7 @@ def test_waits_double_up_to_a_bound_and_chance_cuts_at_most_half() -> None:
     assert _waits(settings, 0.5, 6) == [0.75, 1.5, 3.0, 3.75]
 
 
-@pytest.mark.parametrize("name", ["max_attempts", "max_batch", "expiry_chunk"])
+@pytest.mark.parametrize("name", ["max_attempts", "max_batch", "max_waiting", "expiry_chunk"])
 def test_bounds_below_one_are_refused(name: str) -> None:
     bound: Any = {name: 0}
     with pytest.raises(ValueError, match=name):
