@@ -17,6 +17,7 @@ from tests.contract.test_memory_event_store import TestMemoryEventStore
 from tests.contract.test_read_models import TestMemoryReadModel, TestSqliteReadModel
 from tests.contract.test_snapshot_stores import TestMemorySnapshotStore, TestSqliteSnapshotStore
 from tests.contract.test_sqlite_event_store import TestSqliteEventStore
+from tests.contract.test_tiered_cache import TestTieredCache
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "promises.md"
 
@@ -24,7 +25,7 @@ ADAPTERS: Mapping[str, Mapping[str, type[Contract]]] = {
     "Event store": {"memory": TestMemoryEventStore, "file": TestFileEventStore, "SQLite": TestSqliteEventStore},
     "Snapshot store": {"memory": TestMemorySnapshotStore, "SQLite": TestSqliteSnapshotStore},
     "Read model": {"memory": TestMemoryReadModel, "SQLite": TestSqliteReadModel},
-    "Cache": {"memory": TestMemoryCache, "file": TestFileCache},
+    "Cache": {"memory": TestMemoryCache, "file": TestFileCache, "tiers": TestTieredCache},
     "Event bus": {"memory": TestMemoryEventBus, "file": TestFileEventBus},
 }
 """By port, the contract under which each adapter that we ship is tested."""

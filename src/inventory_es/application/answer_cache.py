@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 from inventory_es.application.answer_form import AnswerForm
 from inventory_es.application.observers import CacheFailed, Observers
@@ -71,17 +71,16 @@ class AnswerCache:
         Raises:
             Exception: what ``arrive`` and ``compute`` raise.
         """
-        needed = max(least, self._floors.get(key, 0), self._floor)
-        found = await self._look(key, form)
-        if found is None or found[1] < needed:
+        find = partial(self._find, key, form, compute)
+        answer, position = await self._flights.run(key, find)
+        if position < least:
             if arrive is not None:
                 await arrive()
-            found, is_own = await self._flights.run(key, partial(self._compute, key, form, compute))
-            if found[1] < needed and not is_own:  # it had begun before what is needed was there
-                found, _ = await self._flights.run(key, partial(self._compute, key, form, compute))
-        answer, position = found
+            self._raise(key, least)
+            self._flights.forget(key)
+            answer, position = await self._flights.run(key, find)
         self._raise(key, position)
-        return answer
+        return cast("T", answer)
 
     async def invalidate(self, positions: Mapping[str, int]) -> None:
         """Give no answer from before these events.
@@ -101,6 +100,19 @@ class AnswerCache:
         """Give no answer from before this position, of any key."""
         self._floor = max(self._floor, position)
 
+    async def _find(self, key: str, form: AnswerForm[T], compute: Callable[[], Awaitable[tuple[T, int]]]) -> tuple[T, int]:
+        found = await self._look(key, form)
+        if found is not None and found[1] >= self._floor_of(key):
+            return found
+        began = self._clock.now()
+        answer, position = await compute()
+        if position >= self._floor_of(key):
+            try:
+                await self._cache.set(key, form.seal(key, answer, position, began), version=position, ttl=self._ttl)
+            except Exception as problem:  # noqa: BLE001  # whatever ails a cache, a query goes on without it
+                self._failed("set", problem)
+        return answer, position
+
     async def _look(self, key: str, form: AnswerForm[T]) -> tuple[T, int] | None:
         try:
             entry = await self._cache.get(key)
@@ -109,15 +121,8 @@ class AnswerCache:
             return None
         return None if entry is None else form.unseal(key, entry.value, now=self._clock.now(), ttl=self._ttl)
 
-    async def _compute(self, key: str, form: AnswerForm[T], compute: Callable[[], Awaitable[tuple[T, int]]]) -> tuple[T, int]:
-        began = self._clock.now()
-        answer, position = await compute()
-        if position >= max(self._floors.get(key, 0), self._floor):
-            try:
-                await self._cache.set(key, form.seal(key, answer, position, began), version=position, ttl=self._ttl)
-            except Exception as problem:  # noqa: BLE001  # whatever ails a cache, a query goes on without it
-                self._failed("set", problem)
-        return answer, position
+    def _floor_of(self, key: str) -> int:
+        return max(self._floors.get(key, 0), self._floor)
 
     def _raise(self, key: str, position: int) -> None:
         floors = self._floors

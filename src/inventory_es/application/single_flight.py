@@ -5,18 +5,19 @@ from copy import copy
 from typing import Generic, TypeVar
 
 import anyio
-import attrs
 
 from inventory_es.domain.errors import InventoryError
 
 T = TypeVar("T")
 
 
-@attrs.define(eq=False)
 class _Flight(Generic[T]):
-    landed: anyio.Event = attrs.field(factory=anyio.Event)
-    result: tuple[T] | None = None
-    problem: Exception | None = None
+    __slots__ = ("landed", "problem", "result")
+
+    def __init__(self) -> None:
+        self.landed: anyio.Event | None = None  # made by the first who waits: most flights have one passenger
+        self.result: tuple[T] | None = None
+        self.problem: Exception | None = None
 
 
 class SingleFlight(Generic[T]):
@@ -29,19 +30,21 @@ class SingleFlight(Generic[T]):
     def __init__(self) -> None:
         self._flights: dict[str, _Flight[T]] = {}
 
-    async def run(self, key: str, compute: Callable[[], Awaitable[T]]) -> tuple[T, bool]:
-        """The result of this key's computation, and whether this caller made it.
+    async def run(self, key: str, compute: Callable[[], Awaitable[T]]) -> T:
+        """The result of this key's computation.
 
         Raises:
             Exception: what ``compute`` raises.
         """
         while (flight := self._flights.get(key)) is not None:
+            if flight.landed is None:
+                flight.landed = anyio.Event()
             await flight.landed.wait()
             if flight.result is not None:
-                return flight.result[0], False
+                return flight.result[0]
             if flight.problem is not None:
                 raise _own_copy(flight.problem)
-        return await self._lead(key, compute), True
+        return await self._lead(key, compute)
 
     def forget(self, key: str) -> None:
         """Let whoever asks from now on compute anew, also while a computation is under way."""
@@ -60,7 +63,8 @@ class SingleFlight(Generic[T]):
         finally:
             if self._flights.get(key) is flight:
                 del self._flights[key]
-            flight.landed.set()
+            if flight.landed is not None:
+                flight.landed.set()
 
 
 def _own_copy(problem: Exception) -> Exception:

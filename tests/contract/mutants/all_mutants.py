@@ -1,6 +1,7 @@
 """All mutants, by port and promise."""
 
 from tests.contract.mutants import (
+    answer_mutants,
     bus_mutants,
     cache_mutants,
     following_mutants,
@@ -13,6 +14,7 @@ from tests.contract.mutants import (
 from tests.contract.mutants.mutant import MUTANTS as _REGISTERED
 
 _MODULES = (
+    answer_mutants,
     bus_mutants,
     cache_mutants,
     following_mutants,

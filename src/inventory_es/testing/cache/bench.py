@@ -29,11 +29,11 @@ class TestedCache:
     raw: Cache
     run: Run
 
-    async def get(self, key: str) -> CacheEntry | None:
+    async def get(self, key: str, /) -> CacheEntry | None:
         """Ask for an entry."""
         return await self.call(f"get {_short(key)}", self.raw.get(key))
 
-    async def set(self, key: str, value: bytes | str, *, version: int = 1, ttl: timedelta = LONG) -> None:
+    async def set(self, key: str, value: bytes | str, /, *, version: int = 1, ttl: timedelta = LONG) -> None:
         """Keep a value; a text stands for its UTF-8 bytes."""
         data = value.encode() if isinstance(value, str) else value
         note = f"set {_short(key)}={_short(value)} version {version} for {ttl}"
@@ -47,7 +47,7 @@ class TestedCache:
         """Forget everything."""
         await self.call("clear", self.raw.clear())
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Close the cache."""
         await self.call("close", self.raw.aclose())
 

@@ -5,7 +5,9 @@ from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import ClassVar, Literal
 
-from inventory_es.ports import Cache
+from inventory_es.application.answer_cache import AnswerCache
+from inventory_es.ports import Cache, Clock
+from inventory_es.testing.cache.answers import AnswerCases
 from inventory_es.testing.cache.bench import CacheBench
 from inventory_es.testing.cache.expiry import ExpiryCases
 from inventory_es.testing.cache.trouble import TroubleCases
@@ -15,8 +17,8 @@ from inventory_es.testing.contract import Contract, Run
 from inventory_es.testing.site import Site
 
 
-class CacheContract(ValueCases, ExpiryCases, TroubleCases, Contract, ABC):
-    """The promises of a cache, CA-01 to CA-20, as far as they are the adapter's own.
+class CacheContract(ValueCases, ExpiryCases, TroubleCases, AnswerCases, Contract, ABC):
+    """The promises of a cache, CA-01 to CA-20.
 
     A subclass says how to open the cache, and what it declares::
 
@@ -27,7 +29,7 @@ class CacheContract(ValueCases, ExpiryCases, TroubleCases, Contract, ABC):
             async def open_cache(self, site, *, clock):
                 yield MyCache(site.path, clock=clock, max_entries=4)
 
-    One flight per key (CA-15, CA-16) and cache transparency (CA-19) are the application's: they stand above the port.
+    One flight per key (CA-15, CA-16) and cache transparency (CA-19) are kept together with what stands above the port.
 
     Attributes:
         capacity: how many entries the cache that ``open_cache`` opens holds, 3 to 1,000; ``None`` where it has no such bound.
@@ -43,6 +45,10 @@ class CacheContract(ValueCases, ExpiryCases, TroubleCases, Contract, ABC):
     @abstractmethod
     def open_cache(self, site: Site, *, clock: ManualClock) -> AbstractAsyncContextManager[Cache]:
         """Open a cache whose data lives at ``site`` and whose time comes from ``clock``."""
+
+    def answers(self, cache: Cache, clock: Clock) -> AnswerCache:
+        """Hook: what stands between the queries and the cache. For who replaces it."""
+        return AnswerCache(cache, clock=clock)
 
     async def let_time_pass(self, clock: ManualClock, by: timedelta) -> None:
         """Hook: make entries older. For a backend with a time of its own that can't be injected."""

@@ -64,8 +64,8 @@ class TroubleCases:
     async def test_ca_20_closing(self, bench: CacheBench) -> None:
         async with bench.open() as cache:
             await cache.set("k", "kept", version=3)
-            await cache.close()
-            await cache.close()
+            await cache.aclose()
+            await cache.aclose()
             for call in _every_use(cache):
                 await cache.refused(StoreClosedError, call, meaning="a closed cache must say that it is closed")
         if bench.contract.is_durable:

@@ -1,0 +1,65 @@
+"""What a query of stock costs in process: from the stream, from the read model, and from the cache.
+
+    python benchmarks/queries.py [--repeats 20000]
+
+Each kind is asked in turn for the same hundred inventories; the medians are of one process, on one event loop, with nothing else running.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Awaitable, Callable
+
+import anyio
+
+from inventory_es import open_inventory
+from inventory_es.adapters.memory import MemoryCache
+from inventory_es.adapters.system import SystemClock
+
+INVENTORIES = 100
+EVENTS = 20
+ROUND = 500
+
+
+async def measure(repeats: int) -> dict[str, list[float]]:
+    cache = MemoryCache(clock=SystemClock())
+    async with (
+        open_inventory("memory:") as writer,
+        open_inventory(writer.store, read_models="memory:") as plain,
+        open_inventory(writer.store, read_models="memory:", cache=cache) as cached,
+    ):
+        products = [f"product-{number}" for number in range(INVENTORIES)]
+        for product in products:
+            for _ in range(EVENTS):
+                await writer.add_stock(product, "berlin", 1)
+        for inventory in (plain, cached):
+            await inventory.followers.catch_up(on_failure="stop")
+        kinds: dict[str, Callable[[str, str], Awaitable[object]]] = {
+            "stock, from the stream": writer.stock,
+            "stock, from the read model": plain.queries.stock,
+            "stock, from the cache": cached.queries.stock,
+        }
+        taken: dict[str, list[float]] = {kind: [] for kind in kinds}
+        for _ in range(max(1, repeats // ROUND)):
+            for kind, ask in kinds.items():
+                for number in range(ROUND):
+                    product = products[number % INVENTORIES]
+                    began = time.perf_counter()
+                    await ask(product, "berlin")
+                    taken[kind].append(time.perf_counter() - began)
+        return taken
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--repeats", type=int, default=20_000, help="queries of each kind")
+    repeats = parser.parse_args().repeats
+    for backend in ("asyncio", "trio"):
+        print(f"{backend}")
+        for kind, taken in anyio.run(measure, repeats, backend=backend).items():
+            middle, high = statistics.median(taken) * 1e6, statistics.quantiles(taken, n=100)[-1] * 1e6
+            print(f"  {kind:<28} median {middle:7.1f} µs   99 % within {high:7.1f} µs")
+
+
+if __name__ == "__main__":
+    main()
