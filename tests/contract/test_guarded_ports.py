@@ -5,10 +5,26 @@ from contextlib import asynccontextmanager
 from typing import ClassVar
 from weakref import WeakKeyDictionary
 
-from inventory_es.adapters.memory import MemoryCache, MemoryEventBus, MemoryEventLog, MemoryEventStore
+from inventory_es.adapters.memory import (
+    MemoryCache,
+    MemoryEventBus,
+    MemoryEventLog,
+    MemoryEventStore,
+    MemoryReadModel,
+    MemorySnapshotStore,
+)
+from inventory_es.adapters.sqlite import open_sqlite_event_store
 from inventory_es.application.guards import CircuitBreaker, Retry, guarded
-from inventory_es.ports import Cache, EventBus, EventStore
-from inventory_es.testing import CacheContract, EventBusContract, EventStoreContract, ManualClock, Site
+from inventory_es.ports import Cache, EventBus, EventStore, ReadModel, SnapshotStore
+from inventory_es.testing import (
+    CacheContract,
+    EventBusContract,
+    EventStoreContract,
+    ManualClock,
+    ReadModelContract,
+    Site,
+    SnapshotStoreContract,
+)
 from tests.contract.stores.plain_store import PlainStreams, shelf_of
 
 
@@ -45,3 +61,27 @@ class TestGuardedEventBus(EventBusContract):
     async def open_bus(self, site: Site) -> AsyncIterator[EventBus]:
         async with MemoryEventBus(clock=ManualClock(), max_pending=16) as bus:
             yield guarded(bus, Retry(), CircuitBreaker("memory"))
+
+
+class TestGuardedReadModel(ReadModelContract):
+    @asynccontextmanager
+    async def open_read_model(self, site: Site) -> AsyncIterator[ReadModel]:
+        yield guarded(MemoryReadModel(), Retry(), CircuitBreaker("memory"))
+
+
+class TestGuardedSnapshotStore(SnapshotStoreContract):
+    @asynccontextmanager
+    async def open_snapshots(self, site: Site) -> AsyncIterator[SnapshotStore]:
+        store = MemorySnapshotStore()
+        yield guarded(store, Retry(), CircuitBreaker("memory"))
+
+
+class TestSnapshotsOfAGuardedEventStore(SnapshotStoreContract):
+    is_durable = True
+
+    @asynccontextmanager
+    async def open_snapshots(self, site: Site) -> AsyncIterator[SnapshotStore]:
+        async with open_sqlite_event_store(site.path / "stock.db") as store:
+            both = guarded(store, Retry(), CircuitBreaker("sqlite"))
+            assert isinstance(both, SnapshotStore)
+            yield both

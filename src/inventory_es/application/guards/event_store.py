@@ -6,6 +6,7 @@ from typing import Protocol, cast
 from uuid import UUID
 
 from inventory_es.application.guards.guard import Guard, GuardChain, GuardedPort
+from inventory_es.application.guards.snapshot_store import GuardedSnapshots
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import (
     AppendResult,
@@ -14,6 +15,7 @@ from inventory_es.ports import (
     FeedPage,
     GroupCommit,
     RecordedEvent,
+    SnapshotStore,
     StoreCapabilities,
     StreamCatalogue,
     StreamPage,
@@ -31,7 +33,12 @@ def guarded_event_store(store: EventStore, guards: Sequence[Guard]) -> EventStor
     """
     name = type(store).__name__
     port = GuardedPort(name, lambda reason, after: StoreUnavailableError(store=name, reason=reason, retry_after=after))
-    optional = ((EventFeed, _GuardedFeed), (GroupCommit, _GuardedGroupCommit), (StreamCatalogue, _GuardedCatalogue))
+    optional = (
+        (EventFeed, _GuardedFeed),
+        (GroupCommit, _GuardedGroupCommit),
+        (StreamCatalogue, _GuardedCatalogue),
+        (SnapshotStore, GuardedSnapshots),
+    )
     bases = [mixin for protocol, mixin in optional if isinstance(store, protocol)]
     kind = type("GuardedEventStore", (*bases, _GuardedEventStore), {})
     return cast("EventStore", kind(store, GuardChain(port, guards)))

@@ -7,17 +7,18 @@ from inventory_es.application.guards.event_bus import GuardedEventBus
 from inventory_es.application.guards.event_store import guarded_event_store
 from inventory_es.application.guards.guard import Guard
 from inventory_es.application.guards.read_model import GuardedReadModel
-from inventory_es.ports import Cache, EventBus, EventStore, ReadModel
+from inventory_es.application.guards.snapshot_store import GuardedSnapshotStore
+from inventory_es.ports import Cache, EventBus, EventStore, ReadModel, SnapshotStore
 
-PortT = TypeVar("PortT", EventStore, Cache, EventBus, ReadModel)
+PortT = TypeVar("PortT", EventStore, SnapshotStore, Cache, EventBus, ReadModel)
 
 
 def guarded(port: PortT, /, *guards: Guard) -> PortT:
     """A port that does what ``port`` does, with guards between it and its callers.
 
     Args:
-        port: an event store (with the optional protocols that it has), a cache, an event bus or a read model. It is closed by closing
-            the result, or apart from it.
+        port: an event store (with the optional protocols that it has), a snapshot store, a cache, an event bus or a read model. It is
+            closed by closing the result, or apart from it.
         guards: the outermost first: ``guarded(store, Retry(), breaker)`` shows every attempt to the breaker, and once that is open the
             caller is told at once.
 
@@ -28,6 +29,8 @@ def guarded(port: PortT, /, *guards: Guard) -> PortT:
     match given:
         case EventStore():
             made: object = guarded_event_store(given, guards)
+        case SnapshotStore():
+            made = GuardedSnapshotStore(given, guards)
         case EventBus():
             made = GuardedEventBus(given, guards)
         case ReadModel():
@@ -35,6 +38,7 @@ def guarded(port: PortT, /, *guards: Guard) -> PortT:
         case Cache():
             made = GuardedCache(given, guards)
         case _:
-            msg = f"a {type(given).__name__} is no port that can be guarded: give an event store, a cache, an event bus or a read model"
+            kinds = "an event store, a snapshot store, a cache, an event bus or a read model"
+            msg = f"a {type(given).__name__} is no port that can be guarded: give {kinds}"
             raise TypeError(msg)
     return cast("PortT", made)
