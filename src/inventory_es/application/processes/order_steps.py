@@ -103,7 +103,7 @@ class OrderSteps:
 
     def plan(self, draft: Draft) -> "PlannedStep | None":
         """The order's step as one append; ``None`` where it must be taken one by one."""
-        order, at = draft.state, self._handler.time_of(draft)
+        order, at = draft.state, self._time_of(draft)
         if order.step is None or (order.step is OrderStep.RESERVE and draft.version):  # some lines may be held since earlier
             return None
         planned = outcomes.plan(order, order.step, at)
@@ -124,7 +124,11 @@ class OrderSteps:
 
     def _conclude(self, draft: Draft, outcome: OrderEvent) -> None:
         command_id = f"step:{draft.state.step}"
-        draft.take(conclude(draft.state, outcome), self._handler.time_of(draft), command_id=command_id)
+        draft.take(conclude(draft.state, outcome), self._time_of(draft), command_id=command_id)
+
+    def _time_of(self, draft: Draft) -> datetime:
+        """What is stored together has one time."""
+        return draft.drafted[-1].at if draft.drafted else self._handler.time_of(draft)
 
     async def _at_once(self, draft: Draft) -> Draft | None:
         """Append the whole step with the order's events.

@@ -139,7 +139,8 @@ class Orders:
 
     async def _give_back(self, order: OrderReservation) -> None:
         """Where lines are reserved one by one, whoever was overtaken may have reserved for an order that had ended."""
-        if not self._steps.is_atomic and order.status.holds_nothing and order.status is not OrderStatus.DONE:
+        is_one_by_one = order.generation > 1 or not self._steps.is_atomic
+        if is_one_by_one and order.status.holds_nothing and order.status is not OrderStatus.DONE:
             await self._steps.give_back(order)
 
     async def reserve_orders(self, orders: Iterable[PlaceOrder], *, concurrency: int = 32) -> AsyncIterator[OrderOutcome]:
@@ -198,8 +199,8 @@ class Orders:
 
     @property
     def watched(self) -> EventFilter:
-        """The events of orders, and the reservations that are made one by one."""
-        return _OF_ORDERS if self._steps.is_atomic else _OF_ORDERS_AND_RESERVATIONS
+        """The events of orders, and reservations: some are made one by one."""
+        return _WATCHED
 
     def touch(self, recorded: RecordedEvent) -> Touch | None:
         """The order of an event, or the one that a reservation was made for: who made it was perhaps too late, and died of it."""
@@ -224,7 +225,4 @@ class Orders:
 
 _LAST = {OrderCompletedEvent.__name__, OrderNeedsAttentionEvent.__name__}
 _ORDER_EVENT_NAMES = frozenset(kind.__name__ for kind in ORDER_EVENT_TYPES)
-_OF_ORDERS = EventFilter(categories={ORDER_CATEGORY}, types=_ORDER_EVENT_NAMES)
-_OF_ORDERS_AND_RESERVATIONS = EventFilter(
-    categories={ORDER_CATEGORY, INVENTORY_CATEGORY}, types=_ORDER_EVENT_NAMES | {StockReservedEvent.__name__}
-)
+_WATCHED = EventFilter(categories={ORDER_CATEGORY, INVENTORY_CATEGORY}, types=_ORDER_EVENT_NAMES | {StockReservedEvent.__name__})
