@@ -20,6 +20,9 @@ APPLICATION_ID = 0x49455331
 
 BUSY_SECONDS = 5.0
 
+LEAST_SQLITE = (3, 37, 0)
+"""The first one with strict tables, in which a column holds what it says."""
+
 _SCHEMA = (
     """
     CREATE TABLE streams (
@@ -57,18 +60,22 @@ _SCHEMA = (
 SCHEMA_VERSION = len(_SCHEMA)
 """Of the tables. A newer file is refused; an older one is migrated when it is opened."""
 
-_CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT}
+_CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_FORMAT}
 
 
 def open_database(path: str, *, synchronous: Synchronous) -> sqlite3.Connection:
     """Open the file for writing, or make it in an existing folder. After an unclean stop its integrity is checked first.
 
     Raises:
-        IncompatibleStoreError: the file holds something else, or a newer version. Nothing was changed.
+        IncompatibleStoreError: the file holds something else, or a newer version, or this Python's SQLite is too old. Nothing was
+            changed.
         CorruptStoreError: the file is damaged.
         StoreUnavailableError: it can't be opened or locked now.
     """
     place = Path(path)
+    if sqlite3.sqlite_version_info < LEAST_SQLITE:
+        problem = f"it needs SQLite {'.'.join(map(str, LEAST_SQLITE))} or newer, and this Python has {sqlite3.sqlite_version}"
+        raise IncompatibleStoreError(store="sqlite store", place=path, problem=problem)
     if place.is_dir():
         raise IncompatibleStoreError(store="sqlite store", place=path, problem="it is a folder: name a file in it")
     was_unclean = place.with_name(f"{place.name}-wal").exists()
@@ -111,6 +118,8 @@ def translated(path: str) -> Iterator[None]:
         yield
     except sqlite3.Error as problem:
         code = getattr(problem, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_NOTADB:
+            raise IncompatibleStoreError(store="sqlite store", place=path, problem="it is no SQLite database") from problem
         if code in _CORRUPT:
             raise CorruptStoreError(store="sqlite store", place=path, problem=_reason(problem)) from problem
         raise StoreUnavailableError(store=f"sqlite store {path}", reason=_reason(problem)) from problem
@@ -148,14 +157,9 @@ def _prepare(connection: sqlite3.Connection, path: str) -> None:
 
 def _marks(connection: sqlite3.Connection, path: str) -> tuple[int, int]:
     """Application id and schema version; zeros for an empty file."""
-    try:
-        (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.DatabaseError as problem:
-        if getattr(problem, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_NOTADB:
-            raise IncompatibleStoreError(store="sqlite store", place=path, problem="it is no SQLite database") from problem
-        raise
+    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if application_id != APPLICATION_ID and (application_id or tables):
         raise IncompatibleStoreError(store="sqlite store", place=path, problem="the database belongs to another application")
     if version > SCHEMA_VERSION:

@@ -18,6 +18,8 @@ from inventory_es.ports.records import AppendResult, FeedPage, StreamHead, Strea
 from inventory_es.ports.snapshot_store import Snapshot
 
 _AFTER_ANY_TEXT = "\U0010ffff"
+_LARGEST = (1 << 63) - 1
+"""What a column can hold. Nothing stored is larger, so that a bound above it means the same."""
 
 
 class SqliteEngine:
@@ -82,7 +84,7 @@ class SqliteEngine:
         with self._snapshot() as connection:
             stream_id, version = _head(connection, stream)
             query = f"SELECT {COLUMNS} FROM events WHERE stream_id = ? AND version > ? ORDER BY version LIMIT ?"  # noqa: S608  # a constant
-            events = _events(stream, connection.execute(query, (stream_id, after, limit)))
+            events = _events(stream, connection.execute(query, (stream_id, min(after, _LARGEST), min(limit, _LARGEST))))
         return StreamPage(events, version, is_end=after + len(events) >= version)
 
     def read_stream_backwards(self, stream: StreamId, *, before: int | None, limit: int) -> StreamPage:
@@ -93,7 +95,7 @@ class SqliteEngine:
             stream_id, version = _head(connection, stream)
             last = version if before is None else min(version, before - 1)
             query = f"SELECT {COLUMNS} FROM events WHERE stream_id = ? AND version <= ? ORDER BY version DESC LIMIT ?"  # noqa: S608  # a constant
-            events = _events(stream, connection.execute(query, (stream_id, last, limit)))
+            events = _events(stream, connection.execute(query, (stream_id, last, min(limit, _LARGEST))))
         return StreamPage(events, version, is_end=last - len(events) <= 0)
 
     def find_events(self, stream: StreamId, event_ids: Sequence[UUID]) -> Sequence[RowEvent]:
@@ -115,7 +117,7 @@ class SqliteEngine:
             )
             names: dict[str, StreamId] = {}
             events: list[RowEvent] = []
-            for name, *columns in connection.execute(query, (after, limit)):
+            for name, *columns in connection.execute(query, (min(after, _LARGEST), min(limit, _LARGEST))):
                 stream = names.get(name) or names.setdefault(name, StreamId.parse(name))
                 events.append(RowEvent(stream, EventRow._make(columns)))
         next_after = events[-1].position if events else after
@@ -132,7 +134,7 @@ class SqliteEngine:
         last = "" if after is None else after.text
         with self._snapshot() as connection:
             query = "SELECT name, version FROM streams WHERE name >= ? AND name < ? AND name > ? ORDER BY name LIMIT ?"
-            rows = connection.execute(query, (prefix, prefix + _AFTER_ANY_TEXT, last, limit + 1)).fetchall()
+            rows = connection.execute(query, (prefix, prefix + _AFTER_ANY_TEXT, last, min(limit, _LARGEST - 1) + 1)).fetchall()
         heads = [StreamHead(StreamId.parse(name), version) for name, version in rows[:limit]]
         return StreamsPage(heads, is_end=len(rows) <= limit)
 

@@ -16,9 +16,9 @@ WHERE excluded.version >= snapshots.version
 
 def load_snapshot(connection: sqlite3.Connection, stream: StreamId, schema_version: int, at_most: int | None) -> Snapshot | None:
     """The row of a stream, unless it is newer than asked for."""
-    query = "SELECT version, event_id, data FROM snapshots WHERE stream = ? AND schema_version = ? AND version <= coalesce(?, version)"
-    row = connection.execute(query, (stream.text, schema_version, at_most)).fetchone()
-    if row is None:
+    query = "SELECT version, event_id, data FROM snapshots WHERE stream = ? AND schema_version = ?"
+    row = connection.execute(query, (stream.text, schema_version)).fetchone()
+    if row is None or (at_most is not None and row[0] > at_most):
         return None
     version, event_id, data = row
     return Snapshot(stream=stream, schema_version=schema_version, version=version, event_id=UUID(bytes=event_id), data=data)
