@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import anyio
+from anyio import current_time
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
@@ -50,7 +51,6 @@ class ProjectionReport:
         if self._as_json:
             self._print_json(statuses)
         else:
-            self._speeds.clear()
             self._console.print(self._table(statuses, is_live=False))
             for status in statuses:
                 if status.error is not None:
@@ -64,11 +64,11 @@ class ProjectionReport:
             self._told = told
 
     def _measure(self, statuses: Sequence[ProjectionStatus]) -> None:
-        now = anyio.current_time()
+        now = current_time()
         seconds, self._looked_at = now - self._looked_at, now
         for status in statuses:
             name = status.projection_id.name
-            if name in self._positions:
+            if name in self._positions and seconds > 0:
                 self._speeds[name] = (status.position - self._positions[name]) / seconds
             self._positions[name] = status.position
 
@@ -79,11 +79,13 @@ class ProjectionReport:
         table.add_column("state", no_wrap=True, min_width=8)
         table.add_column("position", justify="right", min_width=9)
         table.add_column("behind", justify="right", min_width=7)
-        table.add_column("for" if is_live else "", justify="right", min_width=6)
-        table.add_column("events/s" if is_live else "", justify="right", min_width=8)
+        if is_live or any(status.lag_events for status in statuses):
+            table.add_column("for", justify="right", min_width=6)
+        if is_live:
+            table.add_column("events/s", justify="right", min_width=8)
         for status in statuses:
             name = status.projection_id.name
-            table.add_row(
+            cells = (
                 name,
                 str(status.projection_id.version),
                 f"[{_STYLES[status.state]}]{status.state}[/]",
@@ -92,6 +94,7 @@ class ProjectionReport:
                 duration(status.lag_seconds) if status.lag_events else "",
                 number(self._speeds.get(name, 0)) if self._speeds.get(name) else "",
             )
+            table.add_row(*cells[: len(table.columns)])
         return table
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,10 +20,12 @@ import pytest
 from inventory_es import NewEvent, StreamId, StreamWrite
 from inventory_es.adapters.memory import MemoryEventStore, MemoryReadModel
 from inventory_es.adapters.sqlite import open_sqlite_read_model
+from inventory_es.application.projection import ProjectionStatus
 from inventory_es.application.projections import stock_levels
 from inventory_es.cli.app import run
 from inventory_es.cli.commands.rebuild import _watch
 from inventory_es.cli.projecting import Projecting, Workshop
+from inventory_es.cli.projection_report import ProjectionReport
 from inventory_es.cli.shipped_projections import SHIPPED
 from inventory_es.cli.stopping import stop_when_told
 from inventory_es.errors import ProjectionNotFoundError, StoreUnavailableError
@@ -127,6 +130,28 @@ def test_a_terminal_shows_how_far_it_is(monkeypatch: pytest.MonkeyPatch, capsys:
     assert "events/s" in out
     assert run(REBUILD) == 0
     assert "rebuilding" in capsys.readouterr().err
+
+
+def test_events_a_second_are_those_between_two_looks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    ledger = ProjectionId("ledger", 1)
+    looks = iter([(10.0, 100), (10.5, 200), (10.5, 300)])
+
+    async def look() -> list[ProjectionStatus]:
+        time, position = next(looks, (0.0, 0))
+        if position == 0:
+            raise click.Abort
+        monkeypatch.setattr("inventory_es.cli.projection_report.current_time", lambda: time)
+        told = {"state": "running", "position": position, "error": None, "owner": "o", "lag_events": 7, "lag_seconds": 3.0}
+        return [ProjectionStatus(projection_id=ledger, active=ledger, **told)]  # type: ignore[arg-type]  # of as many types as fields
+
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr("inventory_es.cli.projection_report._PAUSE", 0)
+    with pytest.raises(click.Abort):
+        anyio.run(ProjectionReport(as_json=False).follow, look)
+    frames = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line).split() for line in capsys.readouterr().out.splitlines() if "ledger" in line]
+    assert frames[0] == ["ledger", "1", "running", "100", "7", "3", "s"]
+    assert ["ledger", "1", "running", "200", "7", "3", "s", "200"] in frames
+    assert frames[-1] == ["ledger", "1", "running", "300", "7", "3", "s", "200"]
 
 
 def test_rebuild_changes_readers_over_and_drops_the_old_rows(capsys: pytest.CaptureFixture[str]) -> None:
