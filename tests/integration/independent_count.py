@@ -3,6 +3,7 @@
 import csv
 import gzip
 from collections import Counter, defaultdict
+from datetime import UTC, datetime
 from pathlib import Path
 
 NAMES = (
@@ -23,10 +24,37 @@ NAMES = (
 
 def count(path: Path, *, opening: int | None = None) -> dict[str, int]:
     """The totals of the whole file, under the names of ``--json``."""
+    found, _ = _fold(path, opening, until=None)
+    return {name: found[name] for name in NAMES}
+
+
+def shelves(path: Path, *, until: datetime | None = None) -> dict[str, int]:
+    """What is on the shelf of every product that has moved, at the end or after all that happened up to an instant."""
+    return _fold(path, None, until)[1]
+
+
+def times(path: Path) -> list[datetime]:
+    """The times of all rows, in order."""
+    return [at for _, _, _, at in _rows(path)]
+
+
+def _rows(path: Path) -> list[tuple[str, str, int, datetime]]:
     with gzip.open(path, "rt", encoding="utf-8", newline="") if path.suffix == ".gz" else path.open(encoding="utf-8", newline="") as file:
-        rows = [(row["InvoiceNo"], row["StockCode"].strip(), int(row["Quantity"])) for row in csv.DictReader(file)]
+        return [
+            (
+                row["InvoiceNo"],
+                row["StockCode"].strip(),
+                int(row["Quantity"]),
+                datetime.fromisoformat(row["InvoiceDate"]).replace(tzinfo=UTC),
+            )
+            for row in csv.DictReader(file)
+        ]
+
+
+def _fold(path: Path, opening: int | None, until: datetime | None) -> tuple[Counter[str], dict[str, int]]:
+    rows = _rows(path)
     orders: dict[str, list[tuple[str, int]]] = defaultdict(list)
-    for invoice, product, quantity in rows:
+    for invoice, product, quantity, _ in rows:
         if quantity > 0:
             orders[invoice].append((product, quantity))
     found = Counter[str](rows=len(rows))
@@ -54,7 +82,9 @@ def count(path: Path, *, opening: int | None = None) -> dict[str, int]:
                     found["events"] += 1
 
     taken: set[str] = set()
-    for invoice, product, quantity in rows:
+    for invoice, product, quantity, at in rows:
+        if until is not None and at > until:
+            break
         if quantity > 0 and invoice not in taken:
             taken.add(invoice)
             lines = orders[invoice]
@@ -82,4 +112,4 @@ def count(path: Path, *, opening: int | None = None) -> dict[str, int]:
                 found["events"] += 1
             else:
                 found["adjustments_refused"] += 1
-    return {name: found[name] for name in NAMES}
+    return found, stock
