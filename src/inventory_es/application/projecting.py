@@ -66,13 +66,15 @@ class Projector:
             now: the time, for events that are parked.
             refused: why the read model did not take the changes of the only event of the batch.
         """
+        changes: list[Change] = []
+        apply, decode = self.projection.apply, self.codec.decode
         if self.projection.newest_only and batch.events and not parked and refused is None:
             newest = {recorded.stream.text: recorded for recorded in batch.events}
             with suppress(Exception):  # whose it is comes out below, event by event
-                only = [change for recorded in newest.values() for change in self.changes_of(recorded)]
-                return Step(only, batch.position, batch.events[-1].recorded_at, None, parked)
-        changes: list[Change] = []
-        apply, decode = self.projection.apply, self.codec.decode
+                for recorded in newest.values():
+                    changes += apply(decode(recorded), recorded)
+                return Step(changes, batch.position, batch.events[-1].recorded_at, None, parked)
+            changes.clear()
         done: RecordedEvent | None = None
         for recorded in batch.events:
             problem = _BEHIND if parked and recorded.stream.text in parked else None

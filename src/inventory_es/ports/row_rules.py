@@ -1,6 +1,6 @@
 """What every read model refuses before it does anything: questions and changes that fit no table."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
 from struct import Struct
 from struct import error as StructError  # noqa: N812  # a class, for all its name
@@ -84,10 +84,11 @@ def check_commit(tables: Mapping[str, Table], changes: Sequence[Change], before:
     if after.position < before.position or after.epoch < before.epoch:
         msg = "a checkpoint never goes back: after is behind before"
         raise ValueError(msg)
-    usual = {name: _UsualRows(table) for name, table in tables.items()} if changes else {}
+    known: dict[str, _KnownShapes] = {}
     for change in changes:
-        if not (type(change) is Put and change.table in usual and usual[change.table].include(change.row)):
-            _check_change(table_of(tables, change.table), change)
+        if change.table not in known:
+            known[change.table] = _KnownShapes(table_of(tables, change.table))
+        known[change.table].check(change)
 
 
 def add_up(table: str, value: Value, amount: int) -> int:
@@ -103,37 +104,35 @@ def add_up(table: str, value: Value, amount: int) -> int:
     return total
 
 
-class _UsualRows:
-    """How nearly every row looks: all columns in the order of the table. Whether the types of its values fit is found out once for all."""
+class _KnownShapes:
+    """Nearly every change looks like one before it: the same columns, the same types. Only the first is looked at column by column."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
-        self._names = list(table.columns)
-        self._numbers: dict[tuple[type, ...], tuple[str, ...] | None] = {}
-        self._pack = {count: Struct(f"{count}q").pack for count in range(len(self._names) + 1)}
+        self._numbers: dict[tuple[object, ...], tuple[str, ...]] = {}
+        self._pack = {count: Struct(f"{count}q").pack for count in range(2 * len(table.columns) + 1)}
 
-    def include(self, row: Row) -> bool:
-        if list(row) != self._names:
-            return False
-        kinds = tuple(map(type, row.values()))
-        if kinds not in self._numbers:
-            self._numbers[kinds] = self._numbers_of(kinds)
-        numbers = self._numbers[kinds]
+    def check(self, change: Change) -> None:
+        row: Row = {} if isinstance(change, Delete) else change.row
+        shape: tuple[object, ...] = (type(change), *row, *map(type, row.values()))
+        key: tuple[Value, ...] = ()
+        amounts: Iterable[int] = ()
+        if not isinstance(change, Put):
+            key = change.key
+            shape += (0, *map(type, key))
+        if isinstance(change, Add):
+            amounts = change.amounts.values()
+            shape += (0, *change.amounts, *map(type, amounts))
+        numbers = self._numbers.get(shape)
         if numbers is None:
-            return False
+            _check_change(self._table, change)
+            self._numbers[shape] = tuple(name for name, value in row.items() if isinstance(value, int))
+            return
+        values = [*[row[name] for name in numbers], *amounts, *[value for value in key if isinstance(value, int)]]
         try:
-            self._pack[len(numbers)](*[row[name] for name in numbers])
+            self._pack[len(values)](*values)
         except StructError:
-            return False
-        return True
-
-    def _numbers_of(self, kinds: tuple[type, ...]) -> tuple[str, ...] | None:
-        """The columns that hold numbers where the types are these; ``None`` where they don't fit."""
-        nothing = type(None)
-        for (name, kind), actual in zip(self._table.columns.items(), kinds, strict=True):
-            if actual is not kind and (actual is not nothing or name in self._table.key):
-                return None
-        return tuple(name for name, kind in zip(self._names, kinds, strict=True) if kind is int)
+            _check_change(self._table, change)
 
 
 def _check_change(table: Table, change: Change) -> None:

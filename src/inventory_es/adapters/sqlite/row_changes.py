@@ -57,6 +57,8 @@ class RowChanges:
     def _joined(self, earlier: Patch | Add, change: Patch | Add) -> Patch | Add:
         if isinstance(earlier, Patch):
             return Patch(change.table, change.key, {**earlier.row, **change.row})
+        if isinstance(change, Add) and earlier.amounts.keys() == change.amounts.keys() and earlier.row.keys() == change.row.keys():
+            return Add(change.table, change.key, self._sums(earlier.amounts, change.amounts), change.row)
         amounts = {name: amount for name, amount in earlier.amounts.items() if name not in change.row}
         row = {**earlier.row, **change.row}
         if isinstance(change, Add):
