@@ -1,16 +1,18 @@
 """``inventory_es.sync`` where its users are: threads, forked workers, a notebook's running loop."""
 
 import os
+import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import anyio
 import pytest
 
-from inventory_es import InsufficientStockError, StockView, command_context
+from inventory_es import HandlerSettings, InsufficientStockError, StockView, command_context
 from inventory_es.commands import Command
 from inventory_es.errors import StoreClosedError
 from inventory_es.sync import InventoryService, open_inventory
@@ -132,3 +134,15 @@ def test_closed_means_closed() -> None:
 def test_a_wrong_url_is_refused_at_once() -> None:
     with pytest.raises(ValueError, match="'file:stock'"):
         open_inventory("file://stock")
+
+
+def test_snapshots_are_kept_without_await(tmp_path: Path) -> None:
+    settings = HandlerSettings(warm_inventories=0, snapshot_after=2)
+    snapshots = f"sqlite:{tmp_path / 'snapshots.db'}"
+    for opening in (1, 2):
+        with open_inventory(tmp_path / "stock", snapshots=snapshots, settings=settings) as inventory:
+            for _ in range(4):
+                inventory.add_stock("tea", "berlin", 1)
+            assert inventory.stock("tea", "berlin").on_hand == 4 * opening
+    with closing(sqlite3.connect(tmp_path / "snapshots.db")) as kept:
+        assert kept.execute("SELECT stream, version FROM snapshots").fetchall() == [("inventory-tea-berlin", 6)]

@@ -4,7 +4,6 @@ reservations in a few milliseconds.
 It need not stay readable for ever: a state of another schema version is folded again from its events.
 """
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Annotated, NoReturn
@@ -85,33 +84,28 @@ def _checksum(stream: StreamId, data: bytes) -> bytes:
 def _check(state: _State, version: int) -> None:
     """Refuse what no history can have left behind."""
     ids = [hold.reservation_id for hold in state.open] + [reservation_id for reservation_id, _ in state.closed]
-    for one in (*ids, *(hold.owner_id for hold in state.open if hold.owner_id is not None)):
-        if not (0 < len(one) <= MAX_PART_LENGTH and one.isprintable()):
-            identifier("reservation or owner", one)
+    names = ids + [hold.owner_id for hold in state.open if hold.owner_id is not None]
+    if not all(map(str.isprintable, names)) or not all(names) or max(map(len, names), default=0) > MAX_PART_LENGTH:
+        for name in names:
+            identifier("reservation or owner", name)
     versions = [0, *(hold.version for hold in state.open)]
     if state.version != version or max(state.last_count_version, versions[-1]) > version:
         _refuse("it is of another version")
     if len(set(ids)) < len(ids) or len(state.closed) > CLOSED_KEPT or any(a >= b for a, b in pairwise(versions)):
         _refuse("a reservation stands twice or out of order, or too many are closed")
-    if any(instant is not None and instant.tzinfo is not UTC for instant in _instants(state)):
+    instants = [state.last_time, *(hold.reserved_at for hold in state.open), *(hold.expires_at for hold in state.open)]
+    instants += [end.expires_at for _, end in state.closed]
+    if {instant.tzinfo for instant in instants if instant is not None} != {UTC}:
         _refuse("an instant is not in UTC")
     if not all(_adds_up(hold) for hold in state.open) or not sum(hold.remaining for hold in state.open) == state.reserved <= state.on_hand:
         _refuse("what is open does not add up to the balance")
-    if not all(0 <= end.committed <= MAX_QUANTITY >= end.released >= 0 for _, end in state.closed):
+    units = [end.committed for _, end in state.closed] + [end.released for _, end in state.closed]
+    if units and not 0 <= min(units) <= max(units) <= MAX_QUANTITY:
         _refuse("what is closed has quantities that no reservation has")
 
 
 def _adds_up(hold: OpenReservation) -> bool:
     return hold.remaining >= 1 and hold.committed >= 0 and hold.remaining + hold.committed <= hold.original <= MAX_QUANTITY
-
-
-def _instants(state: _State) -> Iterator[datetime | None]:
-    yield state.last_time
-    for hold in state.open:
-        yield hold.reserved_at
-        yield hold.expires_at
-    for _, end in state.closed:
-        yield end.expires_at
 
 
 def _refuse(problem: str) -> NoReturn:

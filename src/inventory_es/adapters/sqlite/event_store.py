@@ -26,7 +26,7 @@ class SqliteEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, Snap
     """An event store in one SQLite file, and a snapshot store. Opened by :func:`open_sqlite_event_store`.
 
     Every acknowledged append survives a power cut, as far as the drive tells the truth. Several processes on one machine may open
-    one file; they write one after the other. Belongs to the event loop in which it was opened.
+    one file; they write one after the other. Belongs to the event loop in which it was opened. Needs SQLite 3.37 or newer.
     """
 
     def __init__(self, engine: SqliteEngine) -> None:
