@@ -12,7 +12,15 @@ if TYPE_CHECKING:
     from inventory_es.testing.event_bus import EventBusContract
     from inventory_es.testing.event_store import EventStoreContract
     from inventory_es.testing.failure import BrokenPromiseError
-    from inventory_es.testing.faults import FaultKind, Faults, FaultyCache, FaultyEventBus, Injected, faulty_event_store
+    from inventory_es.testing.faults import (
+        FaultKind,
+        Faults,
+        FaultyCache,
+        FaultyEventBus,
+        FaultySnapshotStore,
+        Injected,
+        faulty_event_store,
+    )
     from inventory_es.testing.read_model import ReadModelContract
     from inventory_es.testing.simulation import Simulation, simulate
     from inventory_es.testing.site import Site
@@ -27,6 +35,7 @@ _HOMES = {
     "Faults": "inventory_es.testing.faults",
     "FaultyCache": "inventory_es.testing.faults",
     "FaultyEventBus": "inventory_es.testing.faults",
+    "FaultySnapshotStore": "inventory_es.testing.faults",
     "Injected": "inventory_es.testing.faults",
     "ManualClock": "inventory_es.testing.clock",
     "ReadModelContract": "inventory_es.testing.read_model",
@@ -47,6 +56,7 @@ __all__ = [
     "Faults",
     "FaultyCache",
     "FaultyEventBus",
+    "FaultySnapshotStore",
     "Injected",
     "ManualClock",
     "ReadModelContract",

@@ -13,13 +13,26 @@ from inventory_es.ports.errors import (
     AppendOutcomeUnknownError,
     CacheUnavailableError,
     EventBusUnavailableError,
+    StoreClosedError,
     StoreUnavailableError,
 )
-from inventory_es.testing import EventStoreContract, FaultKind, Faults, FaultyCache, FaultyEventBus, Injected, Site, faulty_event_store
+from inventory_es.testing import (
+    EventStoreContract,
+    FaultKind,
+    Faults,
+    FaultyCache,
+    FaultyEventBus,
+    FaultySnapshotStore,
+    Injected,
+    Site,
+    faulty_event_store,
+)
 from inventory_es.testing.clock import ManualClock
 from inventory_es.testing.labels import Labels, recorded, stream_id
+from inventory_es.testing.snapshot_store.bench import SCHEMA, STREAM, snapshot
 from tests.contract.stores.plain_bus import PlainBus
 from tests.contract.stores.plain_cache import PlainCache
+from tests.contract.stores.plain_snapshots import PlainSnapshots
 from tests.contract.stores.plain_store import PlainStore, PlainStreams, Shelf
 
 HOUR = timedelta(hours=1)
@@ -171,6 +184,42 @@ def test_a_cache_fails_as_planned(backend: str) -> None:
         assert await value(cache) == b"three"
         await cache.invalidate("k")
         assert await value(cache) is None
+
+    in_loop(backend, body)
+
+
+def test_a_snapshot_store_fails_as_planned(backend: str) -> None:
+    async def body() -> None:
+        plan: dict[str, dict[int, FaultKind]] = {
+            "save_snapshot": {2: "drop", 3: "fail_after", 4: "fail_before"},
+            "load_snapshot": {2: "drop", 3: "fail_before"},
+            "discard_snapshots": {1: "drop"},
+            "clear_snapshots": {1: "drop"},
+        }
+        store = FaultySnapshotStore(PlainSnapshots({}), Faults.by_plan(plan))
+
+        async def kept() -> int:
+            found = await store.load_snapshot(STREAM, schema_version=SCHEMA)
+            return 0 if found is None else found.version
+
+        await store.save_snapshot(snapshot(1))
+        await store.save_snapshot(snapshot(2))
+        assert (await kept(), await kept()) == (1, 0)
+        with pytest.raises(StoreUnavailableError):
+            await kept()
+        with pytest.raises(StoreUnavailableError):
+            await store.save_snapshot(snapshot(3))
+        assert await kept() == 3
+        with pytest.raises(StoreUnavailableError):
+            await store.save_snapshot(snapshot(4))
+        await store.discard_snapshots(STREAM)
+        await store.clear_snapshots()
+        assert await kept() == 3
+        await store.discard_snapshots(STREAM)
+        assert await kept() == 0
+        await store.aclose()
+        with pytest.raises(StoreClosedError):
+            await kept()
 
     in_loop(backend, body)
 
