@@ -19,9 +19,14 @@ from inventory_es import (
     open_inventory,
     sync,
 )
-from inventory_es.adapters.memory import MemoryEventStore
+from inventory_es.adapters.memory import MemoryCache, MemoryEventStore
+from inventory_es.adapters.system import SystemClock
+from inventory_es.application.guards import BreakerState, CircuitBreaker, Retry, guarded
+from inventory_es.application.projection import ProjectionStatus
+from inventory_es.application.projections import stock_levels
+from inventory_es.application.query_results import LowStockRow, MovementRow, QueryPage, ReservationRow, StockRow
 from inventory_es.commands import Command
-from inventory_es.ports import EventStore
+from inventory_es.ports import Cache, EventStore
 
 TTL = timedelta(minutes=15)
 
@@ -70,6 +75,31 @@ async def reads(inventory: InventoryService) -> None:
     assert_type(inventory.store, EventStore)
 
 
+async def queries(inventory: InventoryService) -> None:
+    asked = inventory.queries
+    assert_type(await asked.stock("espresso-1kg", "berlin", wait_for_position=3), StockRow | None)
+    assert_type(await asked.product_inventory("espresso-1kg"), QueryPage[StockRow])
+    assert_type(await asked.store_inventory("berlin", limit=3), QueryPage[StockRow])
+    assert_type(await asked.low_stock(), QueryPage[LowStockRow])
+    assert_type(await asked.ledger("espresso-1kg", "berlin"), QueryPage[MovementRow])
+    assert_type(await asked.open_reservations(store_id="berlin"), QueryPage[ReservationRow])
+    assert_type(await asked.history("espresso-1kg", "berlin"), QueryPage[HistoryEntry])
+    assert_type(await asked.as_of("espresso-1kg", "berlin", version=3), StockRow | None)
+    assert_type(await inventory.followers.status(), tuple[ProjectionStatus, ...])
+    await inventory.followers.run(on_failure="retry")
+    await inventory.followers.run()  # type: ignore[call-arg]
+    await inventory.followers.run(on_failure="ignore")  # type: ignore[arg-type]
+    open_inventory("memory:", read_models="memory:", projections=[stock_levels()], cache=MemoryCache(clock=SystemClock()))
+    open_inventory("memory:", read_models=MemoryEventStore())  # type: ignore[arg-type]
+
+
+def guards(store: EventStore, cache: Cache) -> None:
+    assert_type(guarded(store, Retry(), CircuitBreaker("stock")), EventStore)
+    assert_type(guarded(cache, CircuitBreaker("cache")), Cache)
+    assert_type(CircuitBreaker("stock").state, BreakerState)
+    guarded("file:stock", Retry())  # type: ignore[type-var]
+
+
 def without_await(inventory: sync.InventoryService) -> None:
     assert_type(sync.open_inventory("memory:"), sync.InventoryService)
     assert_type(inventory.add_stock("espresso-1kg", "berlin", 3), CommandResult)
@@ -79,6 +109,8 @@ def without_await(inventory: sync.InventoryService) -> None:
     assert_type(inventory.stock("espresso-1kg", "berlin"), StockLevel)
     assert_type(inventory.history("espresso-1kg", "berlin"), Iterator[HistoryEntry])
     assert_type(inventory.feed(after=0), Iterator[RecordedEvent])
+    assert_type(inventory.queries.stock("espresso-1kg", "berlin"), StockRow | None)
+    assert_type(inventory.followers.status(), tuple[ProjectionStatus, ...])
     inventory.reserve("espresso-1kg", "berlin", 3)  # type: ignore[call-arg]
     with inventory as same:
         assert_type(same, sync.InventoryService)

@@ -21,6 +21,7 @@ from inventory_es.ports import (
     StreamPage,
     StreamsPage,
     StreamWrite,
+    VersionGlance,
 )
 from inventory_es.ports.errors import StoreUnavailableError
 
@@ -29,7 +30,7 @@ def guarded_event_store(store: EventStore, guards: Sequence[Guard]) -> EventStor
     """The store with its calls guarded. It implements the optional protocols that the store implements.
 
     Sending an append again is safe: the ids of its events make it idempotent. ``wait_for_position`` is a hint that waits on purpose,
-    and says nothing about the store: it passes by the guards, as closing does.
+    and says nothing about the store; ``glance_version`` does not wait at all: they pass by the guards, as closing does.
     """
     name = type(store).__name__
     port = GuardedPort(name, lambda reason, after: StoreUnavailableError(store=name, reason=reason, retry_after=after))
@@ -38,6 +39,7 @@ def guarded_event_store(store: EventStore, guards: Sequence[Guard]) -> EventStor
         (GroupCommit, _GuardedGroupCommit),
         (StreamCatalogue, _GuardedCatalogue),
         (SnapshotStore, GuardedSnapshots),
+        (VersionGlance, _GuardedGlance),
     )
     bases = [mixin for protocol, mixin in optional if isinstance(store, protocol)]
     kind = type("GuardedEventStore", (*bases, _GuardedEventStore), {})
@@ -85,6 +87,10 @@ class _OverCatalogue(Protocol):
     chain: GuardChain
 
 
+class _OverGlance(Protocol):
+    store: VersionGlance
+
+
 class _GuardedFeed:
     async def read_all(self: _OverFeed, *, after: int, limit: int) -> FeedPage:
         return await self.chain.run("read_all", partial(self.store.read_all, after=after, limit=limit))
@@ -104,3 +110,8 @@ class _GuardedGroupCommit:
 class _GuardedCatalogue:
     async def streams(self: _OverCatalogue, prefix: str = "", /, *, after: StreamId | None = None, limit: int) -> StreamsPage:
         return await self.chain.run("streams", partial(self.store.streams, prefix, after=after, limit=limit))
+
+
+class _GuardedGlance:
+    def glance_version(self: _OverGlance, stream: StreamId, /) -> int | None:
+        return self.store.glance_version(stream)

@@ -11,7 +11,17 @@ import pytest
 
 from inventory_es.adapters.memory import MemoryCache, MemoryEventBus, MemoryEventStore, MemoryReadModel
 from inventory_es.application.guards import GuardedPort, Retry, guarded
-from inventory_es.ports import Checkpoint, EventFeed, EventStore, GroupCommit, ProjectionId, StreamCatalogue, Table
+from inventory_es.ports import (
+    Checkpoint,
+    EventFeed,
+    EventStore,
+    GroupCommit,
+    ProjectionId,
+    SnapshotStore,
+    StreamCatalogue,
+    Table,
+    VersionGlance,
+)
 from inventory_es.ports.errors import (
     CacheUnavailableError,
     EventBusUnavailableError,
@@ -170,10 +180,12 @@ def test_a_guarded_store_implements_what_the_store_implements() -> None:
     little = guarded(PlainStreams(Shelf()))
     full = guarded(MemoryEventStore())
     assert isinstance(little, EventStore)
-    assert not isinstance(little, EventFeed | GroupCommit | StreamCatalogue)
+    assert not isinstance(little, EventFeed | GroupCommit | SnapshotStore | StreamCatalogue | VersionGlance)
     assert isinstance(full, EventFeed)
     assert isinstance(full, GroupCommit)
     assert isinstance(full, StreamCatalogue)
+    assert isinstance(full, VersionGlance)
+    assert full.glance_version(X) == 0
     assert full.capabilities == MemoryEventStore().capabilities
 
 
