@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from uuid import uuid4
 
 import anyio
 import attrs
 import pytest
 
-from inventory_es import InventoryId
+from inventory_es import AddReason, InventoryId, StreamId, command_context
 from inventory_es.adapters.file import verify
 from inventory_es.adapters.memory import MemoryEventStore
 from inventory_es.cli.replay import order_fates
@@ -25,10 +26,11 @@ from inventory_es.cli.replay.sources import OrdersError, OrdersFile
 from inventory_es.cli.replay.steps import steps
 from inventory_es.cli.replay.survey import survey
 from inventory_es.cli.stream_check import check_stream
+from inventory_es.domain.events import StockAddedEvent
 from inventory_es.domain.processes.orders.lines import OrderLine
-from inventory_es.ports import EventStore
+from inventory_es.ports import EventStore, NewEvent, StreamWrite
 from inventory_es.ports.errors import ConcurrencyError
-from inventory_es.processes import Orders, OrderStatus
+from inventory_es.processes import OrderHeldEvent, Orders, OrderStatus
 from inventory_es.wiring import open_inventory
 from tests.integration.independent_count import count
 from tests.integration.made_up_orders import SAMPLES, made_up_rows, on, write_orders
@@ -75,7 +77,7 @@ def check(outcome: ReplayOutcome, found: Audit, path: Path) -> None:
 
 
 @pytest.mark.parametrize("opening", [None, 0, 7, 60])
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_made_up_orders_reconcile(seed: int, opening: int | None, tmp_path: Path, backend: str) -> None:
     path = write_orders(tmp_path / "orders.csv", made_up_rows(seed, invoices=40))
     outcome, found = anyio.run(partial(replay, path, "memory:", opening=opening, most_commands=25), backend=backend)
@@ -85,8 +87,7 @@ def test_made_up_orders_reconcile(seed: int, opening: int | None, tmp_path: Path
 
 
 @pytest.mark.parametrize("path", DAY or [None], ids=lambda path: path.name if path else "no sample data")
-@pytest.mark.parametrize("scheme", ["memory", "file", "sqlite"])
-@pytest.mark.parametrize("opening", [None, 100])
+@pytest.mark.parametrize("scheme, opening", [("file", None), ("sqlite", None), ("memory", 100)])
 def test_a_real_day_reconciles(path: Path | None, scheme: str, opening: int | None, tmp_path: Path) -> None:
     path = path or write_orders(tmp_path / "orders.csv", made_up_rows(100, invoices=120))
     url = "memory:" if scheme == "memory" else f"{scheme}:{tmp_path / 'stock'}"
@@ -94,9 +95,6 @@ def test_a_real_day_reconciles(path: Path | None, scheme: str, opening: int | No
     check(outcome, found, path)
     if scheme == "file":
         assert list(verify(tmp_path / "stock", check_stream=check_stream)) == []
-    again, found = anyio.run(partial(replay, path, url, opening=opening)) if scheme != "memory" else (outcome, found)
-    check(again, found, path)
-    assert again.totals == outcome.totals
 
 
 @pytest.mark.parametrize("opening", [None, 20])
@@ -209,6 +207,56 @@ def test_every_total_that_streams_can_show_is_compared(name: str, tmp_path: Path
     _, found = anyio.run(partial(replay, path, "memory:", more=ProcessTotals(**{name: 1})))
     assert len(found.violations) == 1
     assert name.replace("_", " ") in found.violations[0]
+
+
+def test_streams_that_do_not_fold_are_found(tmp_path: Path) -> None:
+    path = write_orders(tmp_path / "orders.csv", [("1", "mug", 5, on("2010-12-01 09:00")), ("2", "jug", 1, on("2010-12-01 09:00"))])
+
+    async def run() -> Audit:
+        store = MemoryEventStore()
+        await replay(path, store)
+        wrong = (StockAddedEvent("mug", "main", 1, AddReason.FOUND, 99, 0), InventoryId("mug", "main").stream)
+        twice = (OrderHeldEvent("1", on("2010-12-09 09:00")), StreamId("order", "1"))
+        async with open_inventory(store) as other:
+            for event, stream in (wrong, twice):
+                version = (await store.read_stream(stream, limit=1)).version
+                kind, schema_version, data = other.parts.codec.encode(event)
+                new = NewEvent(uuid4(), kind, schema_version, on("2010-12-09 09:00"), data)
+                await store.append([StreamWrite(stream, version, [new])])
+            await other.add_stock("jug", "main", 2, reference="somebody else")
+            hold = await other.reserve("jug", "main", 1, ttl=None)
+            await other.commit(hold)
+            await other.adjust("jug", "main", -1, reason="LOSS")
+        _, found = await replay(path, store)
+        return found
+
+    found = anyio.run(run)
+    assert any("inventory-mug-main does not fold at version 6" in violation for violation in found.violations), found.violations
+    assert any("order-1 does not fold" in violation for violation in found.violations)
+    assert not any("jug" in violation for violation in found.violations), found.violations
+
+
+def test_what_an_order_still_holds_is_found(tmp_path: Path) -> None:
+    path = write_orders(tmp_path / "orders.csv", [("1", "mug", 5, on("2010-12-01 09:00"))])
+
+    async def run() -> Audit:
+        store, clock, source = MemoryEventStore(), ReplayClock(), OrdersFile(path)
+        await replay(path, store)
+        found = survey(source, skip_bad=False)
+        clock.time = on("2010-12-09 09:00")
+        async with open_inventory(store, clock=clock) as inventory:
+            replayer = ProcessReplayer(inventory, clock, source, found)
+            totals = (await replayer.run()).totals
+            assert isinstance(totals, ProcessTotals)
+            with command_context(correlation_id=replayer.stream.text):
+                await inventory.add_stock("mug", "main", 3)
+                hold = await inventory.reserve("mug", "main", 3, ttl=None)
+                await inventory.commit(hold, 1)
+            return await audit_processes(inventory, found, replayer.stream, totals)
+
+    violations = anyio.run(run).violations
+    assert "stream inventory-mug-main has 2 units reserved by orders and neither sold nor given back" in violations
+    assert "6 units left inventory-mug-main, its orders say 5" in violations
 
 
 def test_what_was_done_behind_the_replay_is_found(tmp_path: Path) -> None:

@@ -7,12 +7,12 @@ from typing import Any
 import anyio
 import pytest
 
-from inventory_es import PolicyRejectedError, ReservationRef
+from inventory_es import PolicyRejectedError, ReservationRef, StreamId
 from inventory_es.adapters.memory import MemoryEventStore, MemoryReadModel
 from inventory_es.application.subscription import Pace
 from inventory_es.commands import ReleaseStock, ReserveStock
-from inventory_es.errors import ProcessStateError, StoreUnavailableError
-from inventory_es.ports.read_model import to_text
+from inventory_es.errors import ClockSkewError, ConcurrencyError, ProcessStateError, ProjectionNotFoundError, StoreUnavailableError
+from inventory_es.ports.read_model import ProjectionId, to_text
 from inventory_es.processes import OrderItem, Orders, OrderStatus, PlaceOrder
 from tests.integration.command_side import Heap, turns
 from tests.integration.orders_side import ITEMS, TTL, A, B, C, PowerCutError, balances, dying, shop, stock_up, told
@@ -457,3 +457,66 @@ def test_the_runner_waits_as_its_pace_says(heap: Heap) -> None:
             assert row["due_at"] == to_text(heap.clock.now() + timedelta(seconds=10))
 
     anyio.run(case)
+
+
+def test_an_order_that_others_keep_moving_is_a_conflict(heap: Heap, backend: str) -> None:
+    async def case() -> None:
+        store = heap.store()
+        async with shop(heap, store) as one:
+            await stock_up(one.service)
+
+            async def always(operation: str) -> None:
+                if operation == "append":
+                    raise ConcurrencyError(stream=StreamId("order", "O1"), expected=0, actual=1)
+
+            store.before = always
+            with pytest.raises(ConcurrencyError):
+                await placed(one.orders)
+            assert store.count("append") == 3 + 12
+
+    anyio.run(case, backend=backend)
+
+
+def test_time_in_an_order_never_runs_backwards(heap: Heap, backend: str) -> None:
+    async def case() -> None:
+        async with shop(heap, heap.store(multi_stream=False)) as one:
+            await stock_up(one.service)
+            order = await placed(one.orders)
+            heap.clock.advance(timedelta(seconds=-60))
+            paid_order = await one.orders.authorise_payment("O1", "P1")
+            assert paid_order.last_time == order.last_time
+            heap.clock.advance(timedelta(seconds=-1))
+            with pytest.raises(ClockSkewError, match="order-O1"):
+                await one.orders.cancel("O1")
+
+    anyio.run(case, backend=backend)
+
+
+def test_an_idle_runner_keeps_its_lease(heap: Heap, backend: str) -> None:
+    async def case() -> None:
+        async with shop(heap) as one:
+            runner = one.runner(lease=timedelta(seconds=0.03))
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(runner.run)
+                lease = await _lease(one.read_model, later_than=None)
+                heap.clock.advance(timedelta(seconds=0.02))
+                assert await _lease(one.read_model, later_than=lease) > lease
+                runner.stop()
+            async with anyio.create_task_group() as tasks:
+                stopped = one.runner()
+                stopped.stop()
+                tasks.start_soon(stopped.run)
+
+    anyio.run(case, backend=backend)
+
+
+async def _lease(model: MemoryReadModel, *, later_than: Any) -> Any:
+    with anyio.fail_after(20):
+        while True:
+            await turns(5)
+            try:
+                until = (await model.checkpoint(ProjectionId("order_runner", 1))).owned_until
+            except ProjectionNotFoundError:
+                continue
+            if until is not None and (later_than is None or until > later_than):
+                return until

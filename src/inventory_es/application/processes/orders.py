@@ -163,9 +163,9 @@ class Orders:
             raise ValueError(msg)
         waiting = iter(orders)
         while chunk := list(islice(waiting, concurrency)):
-            outcomes: list[OrderOutcome | None] = [None] * len(chunk)
+            outcomes: dict[int, OrderOutcome] = {}
 
-            async def place(at: int, command: PlaceOrder, outcomes: list[OrderOutcome | None] = outcomes) -> None:
+            async def place(at: int, command: PlaceOrder, outcomes: dict[int, OrderOutcome] = outcomes) -> None:
                 try:
                     outcomes[at] = OrderOutcome(command.order_id, await self.execute(command), None)
                 except InventoryError as error:
@@ -174,9 +174,8 @@ class Orders:
             async with anyio.create_task_group() as tasks:
                 for at, command in enumerate(chunk):
                     tasks.start_soon(place, at, command)
-            for outcome in outcomes:
-                if outcome is not None:
-                    yield outcome
+            for at in range(len(chunk)):
+                yield outcomes[at]
 
     async def execute(self, command: OrderCommand) -> OrderReservation:
         """Execute a command that the caller has made, and take every step that follows."""

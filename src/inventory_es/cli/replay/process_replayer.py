@@ -78,8 +78,6 @@ class ProcessReplayer:
         self._most = min(most_commands, inventory.store.capabilities.max_append_events - 1)
         self._batch = ProcessBatch()
         self._live: dict[str, Draft] = {}
-        self._action = self._row = 0
-        self._totals = ProcessTotals()
 
     async def run(self) -> ReplayOutcome:
         """Do everything that was not done yet.
@@ -90,7 +88,6 @@ class ProcessReplayer:
         """
         await self._progress.load()
         before = self._progress.last
-        self._action, self._row, self._totals = before.action, before.row, before.totals
         self._advanced(before)
         if not before.is_finished:
             self._shelf.is_bare = await is_empty(self._inventory.store)
@@ -102,7 +99,8 @@ class ProcessReplayer:
                     await self._take(action)
                 await self._flush()
                 await self._append(ProcessBatch(), is_finished=True)
-        return ReplayOutcome(self._totals, before.row, self._totals.events - before.totals.events)
+        totals = self._progress.last.totals
+        return ReplayOutcome(totals, before.row, totals.events - before.totals.events)
 
     async def _take(self, action: Action) -> None:
         if self._batch.size + _COMMANDS_A_LINE * len(action.step.lines) > self._most:
@@ -236,11 +234,10 @@ class ProcessReplayer:
             raise _moved_elsewhere(problem.stream) from problem
 
     async def _append(self, batch: ProcessBatch, *, is_finished: bool = False) -> None:
-        if batch.actions:
-            self._action = batch.actions[-1].number
-            self._row = max(self._row, *(one.step.row for one in batch.actions))
-        row = self._survey.rows if is_finished else self._row
-        advanced = ProcessReplayAdvancedEvent(self._action, row, is_finished, self._totals + batch.tally)
+        before = self._progress.last
+        action = batch.actions[-1].number if batch.actions else before.action
+        row = self._survey.rows if is_finished else max([before.row, *(one.step.row for one in batch.actions)])
+        advanced = ProcessReplayAdvancedEvent(action, row, is_finished, before.totals + batch.tally)
         writes = [self._progress.write(advanced), *(self._handler.write(draft) for draft in batch.drafts.values())]
         try:
             await self._inventory.execute_all(batch.commands, times=batch.times, writes=writes)
@@ -250,7 +247,6 @@ class ProcessReplayer:
         for draft in batch.drafts.values():
             draft.stored()
         self._progress.written(advanced)
-        self._totals = advanced.totals
         self._advanced(advanced)
 
 
