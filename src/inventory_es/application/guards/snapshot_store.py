@@ -48,7 +48,7 @@ class GuardedSnapshotStore(GuardedSnapshots):
         name = type(store).__name__
         port = GuardedPort(name, lambda reason, after: StoreUnavailableError(store=name, reason=reason, retry_after=after))
         self.store = store
-        self.chain = GuardChain(port, guards)
+        self.chain: GuardChain = GuardChain(port, guards)
 
     async def aclose(self) -> None:
         """Close the snapshot store."""

@@ -45,7 +45,7 @@ class ProcessDraft(Generic[State, Event]):
         self._decider = decider
         self.stream: StreamId = StreamId(decider.category, process_id)
         self.state: State = decider.start(process_id)
-        self.version = 0
+        self.version: int = 0
         self.last_time: datetime | None = None
         self.drafted: list[DraftedEvent] = []
 
