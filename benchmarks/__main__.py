@@ -4,15 +4,16 @@
     python -m benchmarks --quick            everything, small: about two minutes
     python -m benchmarks --only W3 --no-peers
 
-    W1       one caller, reservations over 1,000 inventories, and the raw limits of the machine beside each
-    W1c      64 callers, reservations over 1,000 inventories
-    W2       load one stream of 100,000 events
-    W3       1 to 1,000 callers reserve one unit each of ONE product; reserve and commit; a sale that sells out
-    W4       the whole feed, decoded, into a count per product, and into a projection
-    W5       import time and memory
-    W6       growth: events, streams, open reservations from a thousand to a million
-    codec    what stands under the codec, and what could
-    profile  where a command on the hot product spends its time
+    W1         one caller, reservations over 1,000 inventories, and the raw limits of the machine beside each
+    W1c        64 callers, reservations over 1,000 inventories
+    W2         load one stream of 100,000 events
+    W3         1 to 1,000 callers reserve one unit each of ONE product; reserve and commit; a sale that sells out
+    W4         the whole feed, decoded, into a count per product, and into a projection
+    W5         import time and memory
+    W6         growth: events, streams, open reservations from a thousand to a million
+    processes  several processes over one store: simulated, and measured with two and four
+    codec      what stands under the codec, and what could
+    profile    where a command on the hot product spends its time
 
 The peers are installed into environments of their own, in a cache folder outside of the tree ($INVENTORY_ES_BENCHMARKS, or
 ~/.cache/inventory_es-benchmarks), on first use. Everything is the real path: validated, repeatable, synced before it is
@@ -31,6 +32,7 @@ from benchmarks.contender_line import ROOT
 from benchmarks.contenders import OURS, PEERS
 from benchmarks.environments import EnvironmentMissingError, python_of
 from benchmarks.report import report
+from benchmarks.report_processes import report_processes
 from benchmarks.sizes import FULL, QUICK
 from benchmarks.suite import GROUPS, run
 
@@ -57,9 +59,10 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     written = options.out / "results.json"
     written.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    page = report(found)
-    (options.out / "results.md").write_text(page, encoding="utf-8")
-    print(page)
+    for name, page in (("results.md", report(found)), ("processes.md", report_processes(found))):
+        if page:
+            (options.out / name).write_text(page, encoding="utf-8")
+            print(page)
     try:
         python = python_of("plots")
     except EnvironmentMissingError as problem:

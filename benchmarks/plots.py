@@ -3,7 +3,6 @@
 import argparse
 import json
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 
@@ -11,36 +10,11 @@ mpl.use("Agg")
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from benchmarks.figures import Found, figure, growth, names, slope
-
-INK = "#3b352e"
-FAINT = "#b9b1a6"
-PAPER = "#fffdfa"
-STORES = {"file": "#b3541e", "SQLite": "#2f6f8f", "memory": "#7a8a3a"}
-LIBRARIES = {"eventsourcing": "#8d8377", "eventsource-py": "#a98fb0", "umadb": "#6f9a8d"}
-
-STYLE: dict[Any, Any] = {
-    "figure.facecolor": PAPER,
-    "axes.facecolor": PAPER,
-    "savefig.facecolor": PAPER,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "axes.edgecolor": FAINT,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "font.size": 9.5,
-    "grid.color": "#ece5da",
-    "grid.linewidth": 0.8,
-    "axes.axisbelow": True,
-    "svg.fonttype": "none",
-}
+from benchmarks.plot_style import FAINT, LIBRARIES, STORES, STYLE, thousands
+from benchmarks.plots_processes import joining, processes
 
 
 def main() -> None:
@@ -50,7 +24,7 @@ def main() -> None:
     options = parser.parse_args()
     found: Found = json.loads(options.results.read_text(encoding="utf-8"))
     with plt.rc_context(STYLE):
-        for name, draw in (("hot-product", hot_product), ("beside-peers", beside_peers), ("waits", waits), ("growth", grown)):
+        for name, draw in DRAWN.items():
             draw(found)
             if plt.get_fignums():
                 plt.savefig(options.folder / f"{name}.png", dpi=150, bbox_inches="tight", pad_inches=0.25)
@@ -84,7 +58,7 @@ def hot_product(found: Found) -> None:
     axes.set_xticks(found["about"]["sizes"]["callers"], [f"{one:,}" for one in found["about"]["sizes"]["callers"]])
     axes.set_xlabel("callers who want the same product at once")
     axes.set_title("One product: durable reservations a second", pad=12)
-    _thousands(axes)
+    thousands(axes)
     axes.grid(visible=True, axis="y")
     _label_ends(axes, ends)
 
@@ -165,7 +139,7 @@ def waits(found: Found) -> None:
             tick.set_fontweight("bold" if label.startswith("inventory_es") else "normal")
         axes.invert_yaxis()
         axes.set_xscale("log")
-        _thousands(axes, of="x")
+        thousands(axes, of="x")
         axes.set_xlabel("milliseconds: ● half of the calls, | 99 in 100")
         axes.grid(visible=True, axis="x")
         axes.set_title(title)
@@ -197,7 +171,7 @@ def grown(found: Found) -> None:
             axes.legend(frameon=False, fontsize=8, loc="best", handlelength=1.2)
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
             axes.xaxis.set_minor_formatter(NullFormatter())
-            _thousands(axes)
+            thousands(axes)
             axes.set_title(f"as {grows} grow" if row is grid[0] else "")
             axes.set_ylabel(title if axes is row[0] else "")
         low, high = row[0].get_ylim()
@@ -231,13 +205,6 @@ def _short(value: float) -> str:
     return f"{value:.3g}"
 
 
-def _thousands(axes: Axes, *, of: str = "y") -> None:
-    axis = axes.yaxis if of == "y" else axes.xaxis
-    axis.set_major_locator(LogLocator(10))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
-
-
 def _label_ends(axes: Axes, ends: list[tuple[float, float, str, str]]) -> None:
     """Names beside the ends of the lines, pushed apart where they would overlap."""
     low, high = axes.get_ylim()
@@ -258,6 +225,15 @@ def _label_ends(axes: Axes, ends: list[tuple[float, float, str, str]]) -> None:
             fontweight="bold" if name.startswith("inventory_es") else "normal",
         )
 
+
+DRAWN = {
+    "hot-product": hot_product,
+    "beside-peers": beside_peers,
+    "waits": waits,
+    "growth": grown,
+    "processes": processes,
+    "joining": joining,
+}
 
 if __name__ == "__main__":
     main()

@@ -49,6 +49,15 @@ def short(value: float | None) -> str:
     return f"{value:,.0f}" if value >= 99.5 else f"{value:.3g}"
 
 
+def table(rows: Sequence[Cells]) -> Iterator[str]:
+    """A table; the first row is its head."""
+    head, *body = rows
+    yield f"| {' | '.join(head)} |"
+    yield f"| --- |{' ---: |' * (len(head) - 1)}"
+    for row in body:
+        yield f"| {' | '.join(row)} |"
+
+
 def _header(found: Found) -> Iterator[str]:
     about, machine, versions = found["about"], found["about"]["machine"], found["about"]["versions"]["inventory_es"]
     yield "<!-- Written by `python -m benchmarks`: run that instead of editing this. -->"
@@ -67,14 +76,8 @@ def _header(found: Found) -> Iterator[str]:
 def _section(title: str, rows: Sequence[Cells]) -> Iterator[str]:
     if len(rows) < 2:
         return
-    head, *body = rows
-    yield ""
-    yield f"## {title}"
-    yield ""
-    yield f"| {' | '.join(head)} |"
-    yield f"| --- |{' ---: |' * (len(head) - 1)}"
-    for row in body:
-        yield f"| {' | '.join(row)} |"
+    yield from ("", f"## {title}", "")
+    yield from table(rows)
 
 
 def _all(found: Found) -> list[Cells]:

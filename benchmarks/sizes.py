@@ -18,6 +18,9 @@ class Sizes(TypedDict):
         growth: events, streams and open reservations of W6.
         steady: commands at each size of W6.
         codec: calls of each candidate below the codec.
+        processes: that write to one store in the simulation; up to four of them for real too.
+        virtual: seconds of each simulation.
+        real: seconds of each measurement with several processes.
     """
 
     inventories: int
@@ -32,6 +35,9 @@ class Sizes(TypedDict):
     growth: list[int]
     steady: int
     codec: int
+    processes: list[int]
+    virtual: float
+    real: float
 
 
 FULL: Sizes = {
@@ -47,6 +53,9 @@ FULL: Sizes = {
     "growth": [1_000, 10_000, 100_000, 1_000_000],
     "steady": 300,
     "codec": 20_000,
+    "processes": [1, 2, 4, 8, 16, 32, 64],
+    "virtual": 0.6,
+    "real": 1.2,
 }
 
 QUICK: Sizes = {
@@ -62,6 +71,9 @@ QUICK: Sizes = {
     "growth": [1_000, 10_000, 50_000],
     "steady": 100,
     "codec": 2_000,
+    "processes": [1, 2, 4, 8, 64],
+    "virtual": 0.2,
+    "real": 0.5,
 }
 
 TINY: Sizes = {
@@ -77,4 +89,7 @@ TINY: Sizes = {
     "growth": [10, 30],
     "steady": 5,
     "codec": 50,
+    "processes": [2],
+    "virtual": 0.02,
+    "real": 0.05,
 }

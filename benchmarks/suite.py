@@ -15,6 +15,7 @@ from benchmarks.contenders import OURS, TASKS, Contender
 from benchmarks.environments import EnvironmentMissingError, versions_of
 from benchmarks.machine import machine
 from benchmarks.measure import Measure, Measures
+from benchmarks.processes.study import study
 from benchmarks.sizes import FULL, Sizes
 from benchmarks.startup import startup
 
@@ -28,6 +29,7 @@ GROUPS = {
     "W4": "log",
     "W5": "startup",
     "W6": "growth",
+    "PROCESSES": "processes",
     "CODEC": "codec",
     "PROFILE": "profile",
 }
@@ -75,6 +77,8 @@ def run(contenders: Sequence[Contender], sizes: Sizes, *, rounds: int, tasks: Se
         if "startup" in tasks:
             say("import and memory, each in a new process")
             results.alone["inventory_es"] = startup(sizes, rounds)
+        if "processes" in tasks:
+            results.alone |= study(places.new(), sizes, say)
         _alone(tasks, lines, places, results, sizes, say)
     results.about["seconds"] = round(time.monotonic() - started)
     return results

@@ -36,7 +36,7 @@ async def write(store: EventStore, inventory_id: InventoryId, events: Iterator[E
     """Append the next ``number`` of these events of an inventory."""
     version = (await store.read_stream_backwards(inventory_id.stream, limit=1)).version
     for start in range(0, number, CHUNK):
-        chunk = [_new(event) for event in islice(events, min(CHUNK, number - start))]
+        chunk = new_events(events, min(CHUNK, number - start))
         await store.append([StreamWrite(inventory_id.stream, version + start, chunk)])
 
 
@@ -47,8 +47,13 @@ async def write_streams(store: EventStore, *, first: int, streams: int, events_e
         writes: list[StreamWrite] = []
         for number in range(start, min(start + at_once, first + streams)):
             inventory_id = InventoryId(f"p{number}", "main")
-            writes.append(StreamWrite(inventory_id.stream, 0, [_new(event) for event in islice(additions(inventory_id), events_each)]))
+            writes.append(StreamWrite(inventory_id.stream, 0, new_events(additions(inventory_id), events_each)))
         await store.append(writes)
+
+
+def new_events(events: Iterator[Event], number: int) -> list[NewEvent]:
+    """The next ``number`` of these events, as a store takes them."""
+    return [_new(event) for event in islice(events, number)]
 
 
 def _new(event: Event) -> NewEvent:

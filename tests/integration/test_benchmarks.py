@@ -14,7 +14,9 @@ from benchmarks.engine.growth import growth
 from benchmarks.engine.hot import hot
 from benchmarks.engine.log import Logs
 from benchmarks.engine.profile import profile
+from benchmarks.processes.study import checked, paper
 from benchmarks.report import report
+from benchmarks.report_processes import report_processes
 from benchmarks.sizes import TINY
 from benchmarks.suite import run
 
@@ -72,3 +74,13 @@ def test_a_run_takes_turns_and_says_what_it_could_not_measure() -> None:
     page = report(json.loads(json.dumps(attrs.asdict(results) | described)))
     assert "## The hot product (W3)" in page
     assert "- nobody, hot: its process has ended" in page
+
+
+def test_several_processes_are_simulated_and_measured(tmp_path: Path) -> None:
+    measured = checked("file", tmp_path, TINY)
+    found = {"about": {"sizes": TINY}, "alone": {"processes": paper(TINY), "processes, file": measured}}
+    assert [case for case, measure in measured.items() if measure.get("per_second") == 0] == []
+    page = report_processes(found)
+    assert "| file: lanes in every process, one product | 2 |" in page
+    assert "| all want one product: lanes, streams routed |" in page
+    assert report_processes({"alone": {}}) == ""

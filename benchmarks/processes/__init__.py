@@ -1,0 +1,1 @@
+"""Several processes over one store: on paper, by simulation in virtual time, and measured."""

@@ -1,0 +1,100 @@
+"""One of several processes that write to one store, measured: starts on a line of input, ends by itself, tells what it did.
+
+python -m benchmarks.processes.writer URL '{"callers": 8, "products": 1000, "hot": 0.2, "seconds": 1.0, …}'
+"""
+
+import json
+import sys
+import time
+from datetime import timedelta
+from random import Random
+from typing import TypedDict
+
+import anyio
+
+from benchmarks.measure import quantile
+from benchmarks.processes.routing import owner_of
+from inventory_es import ConcurrencyError, HandlerSettings, InventoryService, open_inventory
+from inventory_es.application.observers import CommandFinished
+
+TTL = timedelta(minutes=5)
+
+
+class Plan(TypedDict):
+    """What a process does.
+
+    Keys:
+        process: its number, from 0.
+        processes: how many there are.
+        way: ``free``, ``lanes`` or ``routed``; when routed, it wants its own products alone.
+        callers: of this process.
+        products: how many there are.
+        hot: the share of commands that want the first.
+        seconds: how long.
+    """
+
+    process: int
+    processes: int
+    way: str
+    callers: int
+    products: int
+    hot: float
+    seconds: float
+
+
+class Watch:
+    """Counts how often commands were decided."""
+
+    def __init__(self) -> None:
+        self.decided = 0
+
+    def command_finished(self, record: CommandFinished) -> None:
+        """Of the service's observers."""
+        self.decided += record.attempts
+
+
+async def write(url: str, plan: Plan) -> None:
+    """Open, wait for the start, write, tell."""
+    watch = Watch()
+    settings = HandlerSettings(lanes=plan["way"] != "free")
+    async with open_inventory(url, observers=[watch], settings=settings) as inventory:
+        print("ready", flush=True)
+        sys.stdin.readline()
+        waits, failed, busy = await _reserve(inventory, plan)
+    told = {"accepted": len(waits), "failed": failed, "decided": watch.decided, "busy": busy}
+    print(json.dumps(told | {"p50_us": quantile(waits, 50), "p99_us": quantile(waits, 99)}), flush=True)
+
+
+async def _reserve(inventory: InventoryService, plan: Plan) -> tuple[list[float], int, float]:
+    names = [f"process-{number}" for number in range(plan["processes"])]
+    own = range(plan["products"])
+    if plan["way"] == "routed":
+        own_name = names[plan["process"]]
+        products = [number for number in own if owner_of(str(number), names) == own_name]
+    else:
+        products = list(own)
+    waits: list[float] = []
+    failed = 0
+    deadline = time.perf_counter() + plan["seconds"]
+
+    async def caller(number: int) -> None:
+        nonlocal failed
+        chance = Random(plan["process"] * 1_000 + number)
+        while (before := time.perf_counter()) < deadline:
+            product = 0 if chance.random() < plan["hot"] else chance.choice(products)
+            try:
+                await inventory.reserve(f"p{product}", "main", 1, ttl=TTL)
+            except ConcurrencyError:
+                failed += 1
+            else:
+                waits.append(time.perf_counter() - before)
+
+    busy = time.process_time()
+    async with anyio.create_task_group() as group:
+        for number in range(plan["callers"]):
+            group.start_soon(caller, number)
+    return waits, failed, time.process_time() - busy
+
+
+if __name__ == "__main__":
+    anyio.run(write, sys.argv[1], json.loads(sys.argv[2]))
