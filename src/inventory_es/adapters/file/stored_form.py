@@ -8,10 +8,10 @@ Data and metadata stand in it as the writer gave them. A line of the journal is 
 # Frozen fields can only be read, as properties can.
 # pyright: reportIncompatibleVariableOverride=false
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, overload
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -118,36 +118,6 @@ class StoredEvent(RecordedEvent):
 
 
 _keep = StoredEvent.__dict__["_stored"].__set__
-
-
-class StoredEvents(Sequence[StoredEvent]):
-    """Recorded events over their fields, each made when it is asked for: a page that is gone through never holds them all."""
-
-    __slots__ = ("_fields",)
-
-    def __init__(self, fields: Sequence[StoredFields]) -> None:
-        self._fields = fields
-
-    def __len__(self) -> int:
-        return len(self._fields)
-
-    def __iter__(self) -> Iterator[StoredEvent]:
-        return map(StoredEvent, self._fields)
-
-    @overload
-    def __getitem__(self, at: int) -> StoredEvent: ...
-
-    @overload
-    def __getitem__(self, at: slice) -> "StoredEvents": ...
-
-    def __getitem__(self, at: int | slice) -> "StoredEvent | StoredEvents":
-        return StoredEvents(self._fields[at]) if isinstance(at, slice) else StoredEvent(self._fields[at])
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and list(self) == list(other)
-
-    def __hash__(self) -> int:
-        return hash(tuple(self))
 
 
 def encode_name(stream: StreamId) -> bytes:

@@ -2,24 +2,29 @@
 
 import sqlite3
 from collections.abc import Sequence
+from functools import partial
 from uuid import UUID
 
 import attrs
 
-from inventory_es.adapters.sqlite.row_event import COLUMNS, EventRow, RowEvent, to_microseconds
+from inventory_es.adapters.sqlite.known_heads import KnownHeads
+from inventory_es.adapters.sqlite.row_event import COLUMNS, RowEvent, to_microseconds
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.append_rules import check_versions, find_earlier_append
 from inventory_es.ports.errors import ConcurrencyError, EventIdCollisionError
-from inventory_es.ports.records import AppendResult, StreamWrite
+from inventory_es.ports.records import AppendResult, NewEvent, RecordedEvent, StreamWrite
 
 _IDS_A_QUERY = 500
 
 
 @attrs.define
 class _Stream:
+    """A stream as this batch leaves it; ``own`` holds the batch's events with version and position, by the number of their id."""
+
     stream_id: int
     version: int
     stored_version: int
+    own: dict[int, tuple[NewEvent, int, int]] = attrs.field(factory=dict)
 
 
 class AppendBatch:
@@ -27,92 +32,123 @@ class AppendBatch:
 
     Args:
         connection: in a transaction that nobody else can write beside.
+        heads: refreshed in it.
+        look_up: ask for every event id whether it is stored. Otherwise that of an append whose versions fit is not asked for: the
+            table refuses an id that it has (``sqlite3.IntegrityError`` by :meth:`write`), and then another batch must look up.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, heads: KnownHeads, *, look_up: bool) -> None:
         self._connection = connection
-        self._streams: dict[StreamId, _Stream] = {}
-        self._own: dict[tuple[StreamId, bytes], RowEvent] = {}
+        self._heads = heads
+        self._look_up = look_up
+        self._streams: dict[str, _Stream] = {}
         self._rows: list[tuple[int, int, int, bytes, str, int, int, str, str]] = []
-        (self._position,) = connection.execute("SELECT coalesce(max(position), 0) FROM events").fetchone()
-        (self._last_stream,) = connection.execute("SELECT coalesce(max(id), 0) FROM streams").fetchone()
+        self._position = heads.position
+        self._last_stream = heads.last_stream
 
     def decide(self, writes: Sequence[StreamWrite]) -> AppendResult | Exception:
         """The outcome of one append, if the transaction commits. What it writes is added to the batch."""
         try:
-            earlier = find_earlier_append(writes, self.find)
-            if earlier is not None:
-                return earlier
-            check_versions(writes, lambda stream: self._stream(stream).version)
+            if self._look_up or not self._is_new(writes):
+                earlier = find_earlier_append(writes, self.find)
+                if earlier is not None:
+                    return earlier
+                check_versions(writes, self._version)
         except (EventIdCollisionError, ConcurrencyError) as refusal:
             return refusal
         for write in writes:
             self._take_in(write)
-        return AppendResult(self._position, {write.stream: self._stream(write.stream).version for write in writes})
+        return AppendResult(self._position, {write.stream: self._version(write.stream) for write in writes})
 
-    def find(self, stream: StreamId, event_ids: Sequence[UUID]) -> Sequence[RowEvent]:
+    def find(self, stream: StreamId, event_ids: Sequence[UUID]) -> Sequence[RecordedEvent]:
         """Those of these ids that the stream holds, by version; of this batch too."""
-        known = self._stream(stream)
-        if known.version == 0:
-            return ()
-        ids = [event_id.bytes for event_id in event_ids]
-        found = [self._own[stream, one] for one in ids if (stream, one) in self._own]
+        known = self._stream(stream.text)
+        found = [_recorded(stream, *known.own[event_id.int]) for event_id in event_ids if event_id.int in known.own]
         if known.stored_version:
-            found += find_rows(self._connection, stream, known.stream_id, ids)
-        return sorted(found, key=lambda event: event.version)
+            found += find_rows(self._connection, stream, known.stream_id, [event_id.bytes for event_id in event_ids])
+        return sorted(found, key=_version_of)
 
     def write(self) -> bool:
         """Put what was decided into the tables.
 
         Returns:
             Whether there was anything.
+
+        Raises:
+            sqlite3.IntegrityError: an event id is stored already.
         """
         if not self._rows:
             return False
-        moved = [
-            (known.stream_id, name.text, known.version) for name, known in self._streams.items() if known.version > known.stored_version
-        ]
+        moved = [(name, known) for name, known in self._streams.items() if known.version > known.stored_version]
         self._connection.executemany(
-            "INSERT INTO streams (id, name, version) VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET version = excluded.version", moved
+            "INSERT INTO streams (id, name, version) VALUES (?, ?, ?)",
+            [(known.stream_id, name, known.version) for name, known in moved if not known.stored_version],
+        )
+        self._connection.executemany(
+            "UPDATE streams SET version = ? WHERE id = ?", [(known.version, known.stream_id) for _, known in moved if known.stored_version]
         )
         self._connection.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", self._rows)
         return True
 
-    def _stream(self, stream: StreamId) -> _Stream:
-        known = self._streams.get(stream)
+    def settle(self) -> None:
+        """What was written is committed: it is what is known now."""
+        for name, known in self._streams.items():
+            self._heads.keep(name, known.stream_id, known.version)
+        self._heads.position, self._heads.last_stream = self._position, self._last_stream
+
+    def _is_new(self, writes: Sequence[StreamWrite]) -> bool:
+        """Whether no stream and no id speaks against it, as far as can be told without looking ids up."""
+        for write in writes:
+            known = self._stream(write.stream.text)
+            if known.version != write.expected_version:
+                return False
+            if known.own and not known.own.keys().isdisjoint([event.event_id.int for event in write.events]):
+                return False
+        return True
+
+    def _version(self, stream: StreamId) -> int:
+        return self._stream(stream.text).version
+
+    def _stream(self, name: str) -> _Stream:
+        known = self._streams.get(name)
         if known is None:
-            row = self._connection.execute("SELECT id, version FROM streams WHERE name = ?", (stream.text,)).fetchone()
-            known = self._streams[stream] = _Stream(0, 0, 0) if row is None else _Stream(row[0], row[1], row[1])
+            stream_id, version = self._heads.head(self._connection, name)
+            known = self._streams[name] = _Stream(stream_id, version, version)
         return known
 
     def _take_in(self, write: StreamWrite) -> None:
-        stream = self._stream(write.stream)
+        stream = self._stream(write.stream.text)
         if stream.stream_id == 0:
             self._last_stream += 1
             stream.stream_id = self._last_stream
+        version, position = stream.version, self._position
         for event in write.events:
-            stream.version += 1
-            self._position += 1
-            row = EventRow(
-                stream.version,
-                self._position,
-                event.event_id.bytes,
-                event.event_type,
-                event.schema_version,
-                to_microseconds(event.recorded_at),
-                event.data.decode(),
-                event.metadata.decode(),
-            )
-            self._rows.append((self._position, stream.stream_id, stream.version, *row[2:]))
-            self._own[write.stream, row.event_id] = RowEvent(write.stream, row)
+            version += 1
+            position += 1
+            event_id, time = event.event_id, to_microseconds(event.recorded_at)
+            data, metadata = event.data.decode(), event.metadata.decode()
+            row = (position, stream.stream_id, version, event_id.bytes, event.event_type, event.schema_version, time, data, metadata)
+            self._rows.append(row)
+            stream.own[event_id.int] = event, version, position
+        stream.version, self._position = version, position
 
 
-def find_rows(connection: sqlite3.Connection, stream: StreamId, stream_id: int, event_ids: Sequence[bytes]) -> list[RowEvent]:
+def find_rows(connection: sqlite3.Connection, stream: StreamId, stream_id: int, event_ids: Sequence[bytes]) -> list[RecordedEvent]:
     """Those of these ids that the stream holds in the table."""
-    found: list[RowEvent] = []
+    found: list[RecordedEvent] = []
     for start in range(0, len(event_ids), _IDS_A_QUERY):
         ids = event_ids[start : start + _IDS_A_QUERY]
         marks = ", ".join("?" * len(ids))
         query = f"SELECT {COLUMNS} FROM events WHERE stream_id = ? AND event_id IN ({marks})"  # noqa: S608  # only question marks vary
-        found += [RowEvent(stream, EventRow._make(row)) for row in connection.execute(query, (stream_id, *ids))]
+        found += map(partial(RowEvent, stream), connection.execute(query, (stream_id, *ids)))
     return found
+
+
+def _recorded(stream: StreamId, event: NewEvent, version: int, position: int) -> RecordedEvent:
+    return RecordedEvent(
+        stream, version, position, event.event_id, event.event_type, event.schema_version, event.recorded_at, event.data, event.metadata
+    )
+
+
+def _version_of(event: RecordedEvent) -> int:
+    return event.version

@@ -3,23 +3,29 @@
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from queue import Empty, SimpleQueue
+from typing import Any
 from uuid import UUID
 
 from inventory_es.adapters.sqlite.append_batch import AppendBatch, find_rows
 from inventory_es.adapters.sqlite.database import Synchronous, connect, open_database, translated
-from inventory_es.adapters.sqlite.row_event import COLUMNS, EventRow, RowEvent
+from inventory_es.adapters.sqlite.known_heads import KnownHeads
+from inventory_es.adapters.sqlite.row_event import COLUMNS, RowEvent, parse_stream
 from inventory_es.adapters.sqlite.snapshot_table import clear_snapshots, discard_snapshots, load_snapshot, save_snapshot
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.append_rules import check_append, check_page, check_stream
 from inventory_es.ports.capabilities import StoreCapabilities
 from inventory_es.ports.errors import AppendOutcomeUnknownError, AppendTooLargeError
-from inventory_es.ports.records import AppendResult, FeedPage, StreamHead, StreamPage, StreamsPage, StreamWrite
+from inventory_es.ports.event_run import EventRun
+from inventory_es.ports.records import AppendResult, FeedPage, RecordedEvent, StreamHead, StreamPage, StreamsPage, StreamWrite
 from inventory_es.ports.snapshot_store import Snapshot
 
 _AFTER_ANY_TEXT = "\U0010ffff"
 _LARGEST = (1 << 63) - 1
 """What a column can hold. Nothing stored is larger, so that a bound above it means the same."""
+_PAGE_BYTES = 4 << 20
+_ROWS_AT_ONCE = 64
 
 
 class SqliteEngine:
@@ -37,6 +43,7 @@ class SqliteEngine:
         self._path = path
         self._synchronous = synchronous
         self._writer = open_database(path, synchronous=synchronous)
+        self._heads = KnownHeads()
         self._readers: SimpleQueue[sqlite3.Connection] = SimpleQueue()
         self.capabilities: StoreCapabilities = StoreCapabilities(
             durability="os" if synchronous == "NORMAL" else "power",
@@ -63,19 +70,10 @@ class SqliteEngine:
         """
         refused = [self._refusal(writes) for writes in groups]
         with translated(self._path):
-            self._writer.execute("BEGIN IMMEDIATE")
             try:
-                batch = AppendBatch(self._writer)
-                outcomes = [batch.decide(writes) if no is None else no for writes, no in zip(groups, refused, strict=True)]
-                has_news = batch.write()
-            except BaseException:
-                self._roll_back()
-                raise
-            if has_news:
-                self._finish()
-            else:
-                self._roll_back()
-        return outcomes
+                return self._commit(groups, refused, look_up=False)
+            except sqlite3.IntegrityError:  # an id is stored already: a duplicate or a collision, to be told apart
+                return self._commit(groups, refused, look_up=True)
 
     def read_stream(self, stream: StreamId, *, after: int, limit: int) -> StreamPage:
         """See ``EventStore``."""
@@ -98,7 +96,7 @@ class SqliteEngine:
             events = _events(stream, connection.execute(query, (stream_id, last, min(limit, _LARGEST))))
         return StreamPage(events, version, is_end=last - len(events) <= 0)
 
-    def find_events(self, stream: StreamId, event_ids: Sequence[UUID]) -> Sequence[RowEvent]:
+    def find_events(self, stream: StreamId, event_ids: Sequence[UUID]) -> Sequence[RecordedEvent]:
         """See ``EventStore``."""
         check_stream(stream)
         with self._snapshot() as connection:
@@ -111,17 +109,10 @@ class SqliteEngine:
         check_page(limit=limit, after=after)
         with self._snapshot() as connection:
             head = _head_position(connection)
-            query = (
-                f"SELECT name, e.{COLUMNS.replace(', ', ', e.')} FROM events AS e JOIN streams ON streams.id = stream_id "  # noqa: S608  # a constant
-                "WHERE position > ? ORDER BY position LIMIT ?"
-            )
-            names: dict[str, StreamId] = {}
-            events: list[RowEvent] = []
-            for name, *columns in connection.execute(query, (min(after, _LARGEST), min(limit, _LARGEST))):
-                stream = names.get(name) or names.setdefault(name, StreamId.parse(name))
-                events.append(RowEvent(stream, EventRow._make(columns)))
-        next_after = events[-1].position if events else after
-        return FeedPage(events, next_after, is_end=next_after >= head)
+            query = f"SELECT {COLUMNS}, name FROM events JOIN streams ON id = stream_id WHERE position > ? ORDER BY position LIMIT ?"  # noqa: S608  # a constant
+            rows = _page(connection.execute(query, (min(after, _LARGEST), min(limit, _LARGEST))))
+        next_after = rows[-1][1] if rows else after
+        return FeedPage(EventRun(_named, rows), next_after, is_end=next_after >= head)
 
     def head(self) -> int:
         """See ``EventFeed``."""
@@ -168,10 +159,31 @@ class SqliteEngine:
                     break
             self._writer.close()
 
+    def _commit(
+        self, groups: Sequence[Sequence[StreamWrite]], refused: Sequence[Exception | None], *, look_up: bool
+    ) -> list[AppendResult | Exception]:
+        self._writer.execute("BEGIN IMMEDIATE")
+        try:
+            self._heads.refresh(self._writer)
+            batch = AppendBatch(self._writer, self._heads, look_up=look_up)
+            outcomes = [batch.decide(writes) if no is None else no for writes, no in zip(groups, refused, strict=True)]
+            has_news = batch.write()
+        except BaseException:
+            self._heads.forget()
+            self._roll_back()
+            raise
+        if has_news:
+            self._finish()
+            batch.settle()
+        else:
+            self._roll_back()
+        return outcomes
+
     def _finish(self) -> None:
         try:
             self._writer.execute("COMMIT")
         except sqlite3.Error as problem:
+            self._heads.forget()
             was_busy = getattr(problem, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
             self._roll_back()
             if was_busy:
@@ -230,5 +242,20 @@ def _head_position(connection: sqlite3.Connection) -> int:
     return int(position)
 
 
-def _events(stream: StreamId, rows: sqlite3.Cursor) -> list[RowEvent]:
-    return [RowEvent(stream, EventRow._make(row)) for row in rows]
+def _events(stream: StreamId, found: sqlite3.Cursor) -> EventRun[Any]:
+    return EventRun(partial(RowEvent, stream), _page(found))
+
+
+def _page(found: sqlite3.Cursor) -> list[Any]:
+    """The rows that were found, or so many of them that a page has some megabytes."""
+    rows: list[Any] = []
+    size = 0
+    while size <= _PAGE_BYTES and (more := found.fetchmany(_ROWS_AT_ONCE)):
+        rows += more
+        size += sum([len(row[6]) + len(row[7]) for row in more])
+    return rows
+
+
+def _named(row: Any) -> RowEvent:
+    """The event of a row that has the stream's name behind its columns."""
+    return RowEvent(parse_stream(row[8]), row)

@@ -1,30 +1,23 @@
 """A recorded event as a row of the table, with what is costly built on first use."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import Any
 from uuid import UUID
 
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.records import RecordedEvent
 
-COLUMNS = "version, position, event_id, event_type, schema_version, recorded_at, data, metadata"
-"""What a row of :class:`EventRow` is read from, in order."""
+COLUMNS = "events.version, position, event_id, event_type, schema_version, recorded_at, CAST(data AS BLOB), CAST(metadata AS BLOB)"
+"""What a row is read from, in the order of :data:`EventRow`; further columns may follow."""
+
+EventRow = tuple[int, int, bytes, str, int, int, bytes, bytes]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
-
-class EventRow(NamedTuple):
-    """The columns of one event."""
-
-    version: int
-    position: int
-    event_id: bytes
-    event_type: str
-    schema_version: int
-    recorded_at: int
-    data: str
-    metadata: str
+parse_stream: Callable[[str], StreamId] = lru_cache(maxsize=8_192)(StreamId.parse)
 
 
 class RowEvent(RecordedEvent):
@@ -41,42 +34,42 @@ class RowEvent(RecordedEvent):
     @property
     def version(self) -> int:
         """Its place in the stream."""
-        return self._row.version
+        return self._row[0]
 
     @property
     def position(self) -> int:
         """Its place in the store."""
-        return self._row.position
+        return self._row[1]
 
     @property
     def event_id(self) -> UUID:
         """Its id."""
-        return UUID(bytes=self._row.event_id)
+        return UUID(bytes=self._row[2])
 
     @property
     def event_type(self) -> str:
         """Its wire name."""
-        return self._row.event_type
+        return self._row[3]
 
     @property
     def schema_version(self) -> int:
         """Of its payload."""
-        return self._row.schema_version
+        return self._row[4]
 
     @property
     def recorded_at(self) -> datetime:
         """When it happened."""
-        return from_microseconds(self._row.recorded_at)
+        return from_microseconds(self._row[5])
 
     @property
     def data(self) -> bytes:
         """The payload."""
-        return self._row.data.encode()
+        return self._row[6]
 
     @property
     def metadata(self) -> bytes:
         """The envelope's open part."""
-        return self._row.metadata.encode()
+        return self._row[7]
 
     def __reduce__(self) -> tuple[type[RecordedEvent], tuple[Any, ...]]:
         return RecordedEvent, self._values()
@@ -93,4 +86,4 @@ def to_microseconds(time: datetime) -> int:
 
 def from_microseconds(microseconds: int) -> datetime:
     """The instant, in UTC."""
-    return _EPOCH + timedelta(microseconds=microseconds)
+    return _EPOCH + timedelta(0, 0, microseconds)
