@@ -5,36 +5,39 @@ Start with :func:`open_inventory`; without ``await``, with :mod:`inventory_es.sy
 :mod:`inventory_es.adapters`, :mod:`inventory_es.testing`.
 """
 
+import importlib
 import logging
+import typing
 
-from inventory_es.application.context import CommandContext, command_context
-from inventory_es.application.handler_settings import HandlerSettings
-from inventory_es.application.results import (
-    CommandResult,
-    Explanation,
-    HistoryEntry,
-    Reservation,
-    ReservationState,
-    StockLevel,
-)
-from inventory_es.application.service import InventoryService
-from inventory_es.domain.errors import ConflictError, FaultError, InventoryError, RejectionError
-from inventory_es.domain.identifiers import InventoryId, ReservationRef
-from inventory_es.domain.inventory import Inventory
-from inventory_es.domain.quantity import StockQuantity
-from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, Purpose, ReleaseReason, Remainder, Shortfall
-from inventory_es.domain.rejections import (
-    CommandsRejectedError,
-    InsufficientStockError,
-    PolicyRejectedError,
-    ReservationExpiredError,
-    ReservationIdTakenError,
-)
-from inventory_es.domain.stock_view import StockView
-from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports.errors import AppendOutcomeUnknownError, ConcurrencyError, StoreUnavailableError
-from inventory_es.ports.records import NewEvent, RecordedEvent, StreamWrite
-from inventory_es.wiring import open_inventory
+if typing.TYPE_CHECKING:
+    from inventory_es.application.context import CommandContext, command_context
+    from inventory_es.application.handler_settings import HandlerSettings
+    from inventory_es.application.results import (
+        CommandResult,
+        Explanation,
+        HistoryEntry,
+        Reservation,
+        ReservationState,
+        StockLevel,
+    )
+    from inventory_es.application.service import InventoryService
+    from inventory_es.domain.errors import ConflictError, FaultError, InventoryError, RejectionError
+    from inventory_es.domain.identifiers import InventoryId, ReservationRef
+    from inventory_es.domain.inventory import Inventory
+    from inventory_es.domain.quantity import StockQuantity
+    from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, Purpose, ReleaseReason, Remainder, Shortfall
+    from inventory_es.domain.rejections import (
+        CommandsRejectedError,
+        InsufficientStockError,
+        PolicyRejectedError,
+        ReservationExpiredError,
+        ReservationIdTakenError,
+    )
+    from inventory_es.domain.stock_view import StockView
+    from inventory_es.domain.stream_id import StreamId
+    from inventory_es.ports.errors import AppendOutcomeUnknownError, ConcurrencyError, StoreUnavailableError
+    from inventory_es.ports.records import NewEvent, RecordedEvent, StreamWrite
+    from inventory_es.wiring import open_inventory
 
 __all__ = [
     "AddReason",
@@ -77,5 +80,81 @@ __all__ = [
     "command_context",
     "open_inventory",
 ]
+
+_HOMES = {
+    "application.context": (
+        "CommandContext",
+        "command_context",
+    ),
+    "application.handler_settings": ("HandlerSettings",),
+    "application.results": (
+        "CommandResult",
+        "Explanation",
+        "HistoryEntry",
+        "Reservation",
+        "ReservationState",
+        "StockLevel",
+    ),
+    "application.service": ("InventoryService",),
+    "domain.errors": (
+        "ConflictError",
+        "FaultError",
+        "InventoryError",
+        "RejectionError",
+    ),
+    "domain.identifiers": (
+        "InventoryId",
+        "ReservationRef",
+    ),
+    "domain.inventory": ("Inventory",),
+    "domain.quantity": ("StockQuantity",),
+    "domain.reasons": (
+        "AddReason",
+        "AdjustReason",
+        "CommitReason",
+        "Purpose",
+        "ReleaseReason",
+        "Remainder",
+        "Shortfall",
+    ),
+    "domain.rejections": (
+        "CommandsRejectedError",
+        "InsufficientStockError",
+        "PolicyRejectedError",
+        "ReservationExpiredError",
+        "ReservationIdTakenError",
+    ),
+    "domain.stock_view": ("StockView",),
+    "domain.stream_id": ("StreamId",),
+    "ports.errors": (
+        "AppendOutcomeUnknownError",
+        "ConcurrencyError",
+        "StoreUnavailableError",
+    ),
+    "ports.records": (
+        "NewEvent",
+        "RecordedEvent",
+        "StreamWrite",
+    ),
+    "wiring": ("open_inventory",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+if not typing.TYPE_CHECKING:  # a checker that saw it would take any name
+
+    def __getattr__(name: str) -> object:
+        """Import what is asked for the first time: the door itself is light, and whoever wants one name pays for that one (PEP 562)."""
+        home = _HOME_OF.get(name)
+        if home is None:
+            msg = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(msg)
+        value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())

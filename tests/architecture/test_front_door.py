@@ -1,5 +1,6 @@
 """The curated door: few names, in order, each documented, and light to open."""
 
+import ast
 import importlib
 import inspect
 import subprocess
@@ -55,9 +56,36 @@ def test_the_door_is_small() -> None:
 
 
 def test_nothing_public_stands_beside_the_list() -> None:
+    for name in inventory_es.__all__:
+        getattr(inventory_es, name)
     modules = {name for name, value in vars(inventory_es).items() if inspect.ismodule(value)}
     public = {name for name in vars(inventory_es) if not name.startswith("_")} - modules
     assert public == set(inventory_es.__all__) - {"__version__"}
+
+
+def test_each_name_comes_from_where_a_type_checker_finds_it() -> None:
+    told = {
+        alias.name: node.module
+        for node in ast.walk(ast.parse(inspect.getsource(inventory_es)))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert told == {name: f"inventory_es.{home}" for name, home in inventory_es._HOME_OF.items()}
+    assert sorted(told) == inventory_es.__all__
+
+
+def test_a_name_that_is_not_there_is_told() -> None:
+    with pytest.raises(AttributeError, match="module 'inventory_es' has no attribute 'StockLvl'"):
+        _ = inventory_es.StockLvl  # type: ignore[attr-defined]  # what is tested
+
+
+def test_the_door_alone_imports_no_dependency_and_shows_every_name() -> None:
+    script = (
+        "import sys, inventory_es; print(*{'anyio', 'attrs', 'cattrs', 'msgspec'}.intersection(sys.modules)); "
+        "print(set(inventory_es.__all__) <= set(dir(inventory_es))); from inventory_es import *; print(StreamId.__module__)"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines() == ["", "True", "inventory_es.domain.stream_id"]
 
 
 @pytest.mark.parametrize("door", DOORS)
