@@ -17,7 +17,7 @@ def is_prepared(tools: Tools, inventory: Inventory, requests: Iterable[CommandRe
     """Whether the requests can be decided now as they stand: :func:`prepare` has nothing to do for them."""
     if _has_backlog(tools, inventory, time_for(inventory, now)):
         return False
-    return all(type(request.command) is not RecordCount for request in requests)
+    return RecordCount not in {type(request.command) for request in requests}
 
 
 async def prepare(tools: Tools, state: WarmState, requests: Iterable[CommandRequest]) -> None:
@@ -67,6 +67,8 @@ async def _close_backlog(tools: Tools, state: WarmState, happened_at: datetime |
 
 
 def _has_backlog(tools: Tools, inventory: Inventory, at: datetime) -> bool:
+    if not inventory.due(at, limit=1):
+        return False
     chunk = _chunk(tools)
     return len(inventory.due(at, limit=chunk + 1)) > chunk
 

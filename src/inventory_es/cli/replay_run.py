@@ -117,7 +117,7 @@ def _rare_collections() -> Generator[None, None, None]:
     """A replay makes millions of objects with hardly a cycle among them: looking for cycles as often as usual takes a fifth of its time."""
     before = gc.get_threshold()
     gc.freeze()
-    gc.set_threshold(50_000)
+    gc.set_threshold(1_000_000)
     try:
         yield
     finally:
