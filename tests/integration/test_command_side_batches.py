@@ -17,7 +17,7 @@ from inventory_es.domain.rejections import (
 )
 from inventory_es.domain.stock_view import StockView
 from inventory_es.ports.errors import AppendTooLargeError, ConcurrencyError, LaneFullError
-from tests.integration.command_side import SHELF, Gate, Heap, P, S, behind, figures, history, opened, quick, ref, seconds
+from tests.integration.command_side import SHELF, Gate, Heap, P, S, behind, figures, history, opened, quick, ref, seconds, turns
 
 
 async def _behind_an_append(heap: Heap, service: Any, store: Any, *others: Any) -> list[Any]:
@@ -310,5 +310,36 @@ def test_a_full_lane_refuses_at_once_and_goes_on(backend: str) -> None:
             assert "2 commands wait for inventory-espresso-berlin already" in str(outcomes[3])
             assert (await service.reserve(P, S, 1, ttl=None, reservation_id="R4")).version == 5
             assert await figures(service) == (9, 4, 5)
+
+    anyio.run(case, backend=backend)
+
+
+def test_a_long_batch_lets_the_others_of_the_event_loop_run(backend: str) -> None:
+    async def case() -> None:
+        heap = Heap()
+        store = heap.store()
+        service = heap.open(store)
+        async with opened(service):
+            await service.add_stock(P, S, 999)
+            gate = Gate()
+            ticks: list[int] = [0]
+
+            async def count(operation: str) -> None:
+                await gate(operation)
+                ticks.append(0)
+
+            async def tick() -> None:
+                while True:
+                    ticks[-1] += 1
+                    await turns(1)
+
+            store.before = count
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(tick)
+                await behind(gate, *(service.reserve(P, S, 1, ttl=None) for _ in range(300)))
+                tasks.cancel_scope.cancel()
+            assert store.count("append") == 3
+            assert ticks[1] >= 4, "between the two appends 299 are decided"
+            assert await figures(service) == (999, 300, 301)
 
     anyio.run(case, backend=backend)

@@ -14,6 +14,7 @@ from copy import copy
 from datetime import datetime
 
 import anyio
+from anyio.lowlevel import cancel_shielded_checkpoint
 
 from inventory_es.application.committer import Append
 from inventory_es.application.deciding import Decided, decide_request, time_for
@@ -31,6 +32,8 @@ from inventory_es.ports.errors import (
     EventIdCollisionError,
     StoreUnavailableError,
 )
+
+_TURN = 64
 
 RETRIED = (ConcurrencyError, EventIdCollisionError, AppendOutcomeUnknownError, StoreUnavailableError)
 """What an attempt may meet and the next one may mend."""
@@ -123,7 +126,7 @@ class LaneWorker:
                 _answer_read(read, state, time_for(inventory, now))
             version, position = inventory.version, state.position
             savepoint = inventory.savepoint()
-            decided = self._decide(batch, state, now)
+            decided = await self._decide(batch, state, now)
             drafted = decided[0].drafted if len(decided) == 1 else [event for one in decided for event in one.drafted]
             if drafted:
                 position = await self._append(batch, StreamWrite(batch.stream, version, drafted))
@@ -185,13 +188,15 @@ class LaneWorker:
             is_behind = await self._tools.reader.refresh(state)
         return is_behind  # noqa: RET504  # types say that a scope may swallow what is raised in it; this one can't
 
-    def _decide(self, batch: "_Batch", state: WarmState, now: datetime) -> list[Decided]:
+    async def _decide(self, batch: "_Batch", state: WarmState, now: datetime) -> list[Decided]:
         tools = self._tools
         limits = tools.capabilities
         decided: list[Decided] = []
         names: set[str] = set()
         events = size = 0
-        for request in batch.commands:
+        for number, request in enumerate(batch.commands, 1):
+            if number % _TURN == 0:  # a long batch lets the others of the event loop run: nobody else has the state
+                await cancel_shielded_checkpoint()
             if request.command.command_id in names:
                 request.look_up = True
                 continue
