@@ -195,6 +195,34 @@ def test_stop_stands_still_readably_until_it_is_resumed(backend: str, kind: str,
     anyio.run(body, backend=backend)
 
 
+def test_where_only_the_newest_counts_a_failure_still_stands_where_it_is(backend: str) -> None:
+    async def body() -> None:
+        clock = ManualClock()
+        async with MemoryEventStore() as store:
+            await trade(store, clock, steps=25)
+            events = await whole_feed(store)
+            for bad in (events[-1].position, events[-2].position):
+                picky, model = Picky(bad={bad}), MemoryReadModel()
+                projection = attrs.evolve(picky.projection(), newest_only=True)
+                runs = runner(projection, store, model, clock, pace=Pace(batch_size=100))
+                await runs.catch_up()
+                status = await runs.status()
+                assert (status.state, status.position) == ("stopped", bad - 1)
+                last = {event.stream.text: event.version for event in events if event.position < bad}
+                assert {row["stream"]: row["version"] for row in await rows_of(model, projection, "seen")} == last
+                picky.bad.clear()
+                await runs.resume()
+                await runs.catch_up()
+                assert (await runs.status()).position == events[-1].position
+
+    anyio.run(body, backend=backend)
+
+
+def test_a_table_of_dead_letters_is_the_runners_own() -> None:
+    with pytest.raises(ValueError, match="parked"):
+        Projection(projection_id=ProjectionId("p", 1), tables=(Table("parked", {"a": int}, ("a",)),), apply=Picky().apply)
+
+
 def test_retry_goes_on_as_soon_as_it_can_and_says_why_it_waits(backend: str) -> None:
     async def body() -> None:
         clock, model = ManualClock(), MemoryReadModel()
