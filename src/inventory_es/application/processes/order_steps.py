@@ -96,8 +96,11 @@ class OrderSteps:
         return draft.state
 
     async def give_back(self, order: OrderReservation) -> None:
-        """Release whatever the lines of an order that ended may hold: somebody else ended it while this task was reserving for it."""
-        for _, command in steps.releases(order):
+        """Release what lines hold and the order does not: somebody else brought it on meanwhile, or by a clock that stands elsewhere.
+
+        Only what is stored says what the order holds: give back from that, never from what a step came to and could not store.
+        """
+        for command in steps.strays(order):
             with suppress(ReservationNotFoundError, ReservationAlreadyCommittedError):
                 await self._inventory.execute(command)
 

@@ -30,9 +30,7 @@ from inventory_es.domain.processes.orders.decide import ORDERS
 from inventory_es.domain.processes.orders.events import (
     ORDER_CATEGORY,
     ORDER_EVENT_TYPES,
-    OrderCompletedEvent,
     OrderEvent,
-    OrderNeedsAttentionEvent,
 )
 from inventory_es.domain.processes.orders.lines import OrderItem
 from inventory_es.domain.processes.orders.reservation import OrderReservation
@@ -138,9 +136,10 @@ class Orders:
         return order
 
     async def _give_back(self, order: OrderReservation) -> None:
-        """Where lines are reserved one by one, whoever was overtaken may have reserved for an order that had ended."""
+        """Where lines are reserved one by one, whoever was overtaken may have held what the order does not hold any more."""
         is_one_by_one = order.generation > 1 or not self._steps.is_atomic
-        if is_one_by_one and order.status.holds_nothing and order.status is not OrderStatus.DONE:
+        is_firm = order.status is OrderStatus.FIRM and order.withdrawn is None
+        if is_one_by_one and (is_firm or (order.status.holds_nothing and order.step is None and order.lines)):
             await self._steps.give_back(order)
 
     async def reserve_orders(self, orders: Iterable[PlaceOrder], *, concurrency: int = 32) -> AsyncIterator[OrderOutcome]:
@@ -183,11 +182,14 @@ class Orders:
 
         async def work(draft: ProcessDraft[OrderReservation, OrderEvent]) -> OrderReservation:
             nonlocal was_overtaken
-            if was_overtaken and draft.state.step is None:
+            is_again, was_overtaken = was_overtaken, True
+            if is_again:
                 await self._give_back(draft.state)
-            was_overtaken = True
             self._handler.decide(draft, command)
-            return await self._steps.take(draft)
+            order = await self._steps.take(draft)
+            if is_again or order.generation > 1:
+                await self._give_back(order)
+            return order
 
         return await self._handler.attempt(command.order_id, work)
 
@@ -204,7 +206,7 @@ class Orders:
     def touch(self, recorded: RecordedEvent) -> Touch | None:
         """The order of an event, or the one that a reservation was made for: who made it was perhaps too late, and died of it."""
         if recorded.stream.category == ORDER_CATEGORY:
-            return Touch(recorded.stream.parts[0], is_over=recorded.event_type in _LAST)
+            return Touch(recorded.stream.parts[0], is_over=False)
         reference = self._codec.decode_metadata(recorded).reference or ""
         if not reference.startswith(f"{ORDER_CATEGORY}-"):
             return None
@@ -222,6 +224,5 @@ class Orders:
         return order.expires_at if order.status is OrderStatus.HELD else None
 
 
-_LAST = {OrderCompletedEvent.__name__, OrderNeedsAttentionEvent.__name__}
 _ORDER_EVENT_NAMES = frozenset(kind.__name__ for kind in ORDER_EVENT_TYPES)
 _WATCHED = EventFilter(categories={ORDER_CATEGORY, INVENTORY_CATEGORY}, types=_ORDER_EVENT_NAMES | {StockReservedEvent.__name__})

@@ -71,6 +71,14 @@ def sweep(order: OrderReservation, line: OrderLine) -> ExpireReservations:
     )
 
 
+def strays(order: OrderReservation) -> Iterator[ReleaseStock]:
+    """Give back what lines may hold beside the order: all, or all but their firm holds where they have these."""
+    for line in reversed(order.lines):
+        for generation in range(order.generation, 0, -1):
+            if (order.status.holds_nothing and order.status is not OrderStatus.DONE) or generation != order.generations[line.line - 1]:
+                yield release(order, line, generation)
+
+
 def releases(order: OrderReservation) -> Iterator[tuple[OrderLine, Command]]:
     """Give everything back, newest first."""
     for line in reversed(order.lines):
