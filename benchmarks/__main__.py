@@ -11,6 +11,8 @@
     W4         the whole feed, decoded, into a count per product, and into a projection
     W5         import time and memory
     W6         growth: events, streams, open reservations from a thousand to a million
+    snapshots  the first command on a cold stream of up to a million events, with and without a snapshot
+    queries    stock from the stream, from a read model, from a cache
     processes  several processes over one store: simulated, and measured with two and four
     codec      what stands under the codec, and what could
     profile    where a command on the hot product spends its time

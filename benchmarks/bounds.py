@@ -92,6 +92,10 @@ def _startup(found: Found) -> Iterator[Bound]:
 
 def _flat(found: Found) -> Iterator[Bound]:
     for contender in ("file, asyncio", "SQLite, asyncio"):
+        wait = alone(found, contender, "W6 cold 1000000", "from_snapshot_ms")
+        if wait is not None:
+            yield Bound(f"W6, {contender}, first command of a million events, with a snapshot", "50 ms", f"{wait:.1f} ms", wait <= 50)
+    for contender in ("file, asyncio", "SQLite, asyncio"):
         for what in ("events", "streams", "open reservations"):
             for name, title in (("command_busy_us", "command"), ("opening_us", "opening")):
                 points = growth(found, contender, what, name)

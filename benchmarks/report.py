@@ -28,6 +28,8 @@ def report(found: Found) -> str:
         *_section("What we hold ourselves to", _held(found)),
         *_section("Import and memory (W5)", _startup(found)),
         *_section("Growth (W6)", _growth(found)),
+        *_section("The first command on a cold stream, with and without a snapshot", _cold(found)),
+        *_section("Queries of stock, in process", _queries(found)),
         *_section("Below the codec", _codec(found)),
         *_section("Where a command on the hot product spends its time", _profile(found)),
         *_section("How much the rounds differ", _noise(found)),
@@ -173,6 +175,24 @@ def _growth(found: Found) -> list[Cells]:
                 points = growth(found, contender, what, name)
                 if points:
                     rows.append((f"{contender}: {title}", what, *(short(cost) for _, cost in points), _two(slope(points))))
+    return rows
+
+
+def _cold(found: Found) -> list[Cells]:
+    rows: list[Cells] = [("", "events", "whole history, ms", "from a snapshot, ms", "best, ms", "processor, ms")]
+    for contender in ("file, asyncio", "SQLite, asyncio"):
+        for case, told in found["alone"].get(contender, {}).items():
+            if case.startswith("W6 cold "):
+                figures = (short(told[name]) for name in ("whole_history_ms", "from_snapshot_ms", "best_ms", "busy_ms"))
+                rows.append((contender, f"{int(case.removeprefix('W6 cold ')):,}", *figures))
+    return rows
+
+
+def _queries(found: Found) -> list[Cells]:
+    rows: list[Cells] = [("", "p50, µs", "p99, µs")]
+    for case, told in found["alone"].get("file, asyncio", {}).items():
+        if case.startswith("query of "):
+            rows.append((case.removeprefix("query of "), short(told["p50_us"]), short(told["p99_us"])))
     return rows
 
 

@@ -18,6 +18,7 @@ class Sizes(TypedDict):
         growth: events, streams and open reservations of W6.
         steady: commands at each size of W6.
         codec: calls of each candidate below the codec.
+        queries: of each kind.
         processes: that write to one store in the simulation; up to four of them for real too.
         virtual: seconds of each simulation.
         real: seconds of each measurement with several processes.
@@ -35,6 +36,7 @@ class Sizes(TypedDict):
     growth: list[int]
     steady: int
     codec: int
+    queries: int
     processes: list[int]
     virtual: float
     real: float
@@ -53,6 +55,7 @@ FULL: Sizes = {
     "growth": [1_000, 10_000, 100_000, 1_000_000],
     "steady": 300,
     "codec": 20_000,
+    "queries": 20_000,
     "processes": [1, 2, 4, 8, 16, 32, 64],
     "virtual": 0.6,
     "real": 1.2,
@@ -71,6 +74,7 @@ QUICK: Sizes = {
     "growth": [1_000, 10_000, 50_000],
     "steady": 100,
     "codec": 2_000,
+    "queries": 1_000,
     "processes": [1, 2, 4, 8, 64],
     "virtual": 0.2,
     "real": 0.5,
@@ -89,6 +93,7 @@ TINY: Sizes = {
     "growth": [10, 30],
     "steady": 5,
     "codec": 50,
+    "queries": 500,
     "processes": [2],
     "virtual": 0.02,
     "real": 0.05,

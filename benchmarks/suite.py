@@ -29,6 +29,8 @@ GROUPS = {
     "W4": "log",
     "W5": "startup",
     "W6": "growth",
+    "SNAPSHOTS": "snapshots",
+    "QUERIES": "queries",
     "PROCESSES": "processes",
     "CODEC": "codec",
     "PROFILE": "profile",
@@ -105,7 +107,7 @@ def _take_turns(
 
 
 def _alone(tasks: Sequence[str], lines: Sequence[ContenderLine], places: "_Places", results: Results, sizes: Sizes, say: Say) -> None:
-    wanted = {"growth": GROWING, "codec": (OURS[0].name,), "profile": (OURS[0].name,)}
+    wanted = {"growth": GROWING, "snapshots": GROWING[:2], "queries": (OURS[0].name,), "codec": (OURS[0].name,), "profile": (OURS[0].name,)}
     for task, names in wanted.items():
         for line in lines:
             if task in tasks and line.contender.name in names:

@@ -13,6 +13,8 @@ from benchmarks.engine.growth import growth
 from benchmarks.engine.hot import hot
 from benchmarks.engine.log import Logs
 from benchmarks.engine.profile import profile
+from benchmarks.engine.queries import queries
+from benchmarks.engine.snapshots import snapshots
 from benchmarks.measure import Measures
 from benchmarks.sizes import Sizes
 
@@ -27,7 +29,7 @@ def main() -> None:
     def of_store(work: Callable[[str, Path, Sizes], Awaitable[Measures]]) -> Task:
         return lambda folder, sizes: anyio.run(work, options.store, folder, sizes, backend=options.backend)
 
-    def of_log(work: Callable[[Path, Sizes], Awaitable[Measures]]) -> Task:
+    def of_folder(work: Callable[[Path, Sizes], Awaitable[Measures]]) -> Task:
         return lambda folder, sizes: anyio.run(work, folder, sizes, backend=options.backend)
 
     serve(
@@ -35,8 +37,10 @@ def main() -> None:
             "commands": of_store(commands),
             "hot": of_store(hot),
             "growth": of_store(growth),
-            "prepare_log": of_log(logs.prepare),
-            "log": of_log(logs.read),
+            "snapshots": of_store(snapshots),
+            "queries": of_folder(queries),
+            "prepare_log": of_folder(logs.prepare),
+            "log": of_folder(logs.read),
             "codec": codec,
             "profile": lambda folder, sizes: profile(options.store, options.backend, folder, sizes),
         }

@@ -14,6 +14,8 @@ from benchmarks.engine.growth import growth
 from benchmarks.engine.hot import hot
 from benchmarks.engine.log import Logs
 from benchmarks.engine.profile import profile
+from benchmarks.engine.queries import queries
+from benchmarks.engine.snapshots import snapshots
 from benchmarks.processes.study import checked, paper
 from benchmarks.report import report
 from benchmarks.report_processes import report_processes
@@ -50,6 +52,16 @@ def test_log(store: str, backend: str, tmp_path: Path) -> None:
 def test_growth(store: str, backend: str, tmp_path: Path) -> None:
     measures = anyio.run(growth, store, tmp_path, TINY, backend=backend)
     assert set(measures) == {f"W6 {what} {size}" for what in ("events", "streams", "open reservations") for size in (10, 30)}
+
+
+@pytest.mark.parametrize("store", STORES[1:])
+def test_snapshots(store: str, tmp_path: Path) -> None:
+    assert set(anyio.run(snapshots, store, tmp_path, TINY)) == {"W6 cold 10", "W6 cold 30"}
+
+
+def test_queries(backend: str, tmp_path: Path) -> None:
+    measures = anyio.run(queries, tmp_path, TINY, backend=backend)
+    assert [measure["calls"] for measure in measures.values()] == [500, 500, 500]
 
 
 def test_codec(tmp_path: Path) -> None:

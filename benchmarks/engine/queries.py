@@ -1,17 +1,14 @@
 """What a query of stock costs in process: from the stream, from the read model, and from the cache.
 
-    python benchmarks/queries.py [--repeats 20000]
-
 Each kind is asked in turn for the same hundred inventories; the medians are of one process, on one event loop, with nothing else running.
 """
 
-import argparse
-import statistics
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
-import anyio
-
+from benchmarks.measure import Measures, of_calls
+from benchmarks.sizes import Sizes
 from inventory_es import open_inventory
 from inventory_es.adapters.memory import MemoryCache
 from inventory_es.adapters.system import SystemClock
@@ -21,7 +18,12 @@ EVENTS = 20
 ROUND = 500
 
 
-async def measure(repeats: int) -> dict[str, list[float]]:
+async def queries(_folder: Path, sizes: Sizes) -> Measures:
+    """``query of stock, …``."""
+    return {f"query of {kind}": of_calls(taken, sum(taken)) for kind, taken in (await _ask(sizes["queries"])).items()}
+
+
+async def _ask(repeats: int) -> dict[str, list[float]]:
     cache = MemoryCache(clock=SystemClock())
     async with (
         open_inventory("memory:") as writer,
@@ -48,18 +50,3 @@ async def measure(repeats: int) -> dict[str, list[float]]:
                     await ask(product, "berlin")
                     taken[kind].append(time.perf_counter() - began)
         return taken
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--repeats", type=int, default=20_000, help="queries of each kind")
-    repeats = parser.parse_args().repeats
-    for backend in ("asyncio", "trio"):
-        print(f"{backend}")
-        for kind, taken in anyio.run(measure, repeats, backend=backend).items():
-            middle, high = statistics.median(taken) * 1e6, statistics.quantiles(taken, n=100)[-1] * 1e6
-            print(f"  {kind:<28} median {middle:7.1f} µs   99 % within {high:7.1f} µs")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,18 +1,12 @@
 """The first command on a cold stream: how long it takes by the length of the stream, without a snapshot and with one.
 
-    python benchmarks/snapshots.py [--events 1000 10000 100000 1000000] [--stores file sqlite] [--backend asyncio] [--rounds 9] [--json]
-
 A stream is one delivery, and then reservations that are committed one after the other, the last 1,000 still open: as large a state as
 a long history leaves behind, with 10,000 closed reservations remembered. Each round opens the store anew and reserves one unit: once
 of the whole history, then from a snapshot that is 500 events old. Milliseconds on the clock and of the processor: of what is measured
 several times, medians and the best.
 """
 
-import argparse
-import json
-import os
 import statistics
-import tempfile
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -20,8 +14,8 @@ from itertools import islice
 from pathlib import Path
 from uuid import UUID
 
-import anyio
-
+from benchmarks.measure import Measure, Measures
+from benchmarks.sizes import Sizes
 from inventory_es import HandlerSettings, InventoryId, InventoryService, NewEvent, StreamWrite, open_inventory
 from inventory_es.adapters.file import open_file_event_store
 from inventory_es.adapters.serialization import JsonEventCodec
@@ -35,6 +29,7 @@ ITEM = InventoryId("espresso-1kg", "berlin")
 PLENTY = 10**9
 LEFT_OPEN = 1_000
 SINCE = 500
+ROUNDS = 9
 NAMES = {"product_id": ITEM.product_id, "store_id": ITEM.store_id}
 CODEC = JsonEventCodec()
 
@@ -95,47 +90,28 @@ async def first_command(url: str, snapshots: str | None) -> tuple[float, float]:
         return (time.perf_counter() - started) * 1e3, (time.process_time() - computed) * 1e3
 
 
-async def measure(kind: str, length: int, rounds: int, folder: Path) -> dict[str, float]:
+async def snapshots(store: str, folder: Path, sizes: Sizes) -> Measures:
+    """``W6 cold 1000``, …: at each size, milliseconds."""
+    return {f"W6 cold {length}": await _measure(store, length, folder) for length in sizes["growth"]}
+
+
+async def _measure(kind: str, length: int, folder: Path) -> Measure:
     path = folder / f"{kind}-{length}"
     url = f"{kind}:{path}"
     opening = open_file_event_store(path) if kind == "file" else open_sqlite_event_store(path)
     async with opening as store:
         await fill(store, length)
-    snapshots = f"sqlite:{folder / 'snapshots.db'}" if kind == "file" else url
+    kept = f"sqlite:{path}.snapshots" if kind == "file" else url
     whole, _ = await first_command(url, None)
-    taking, _ = await first_command(url, snapshots)
+    taking, _ = await first_command(url, kept)
     async with assembled(url, None) as inventory:
-        for _ in range(SINCE - rounds):
+        for _ in range(SINCE - ROUNDS):
             await inventory.add_stock(ITEM.product_id, ITEM.store_id, 1)
-    times = [await first_command(url, snapshots) for _ in range(rounds)]
+    times = [await first_command(url, kept) for _ in range(ROUNDS)]
     return {
-        "whole history": whole,
-        "taking a snapshot": taking,
-        "from a snapshot": statistics.median(clock for clock, _ in times),
-        "best": min(clock for clock, _ in times),
-        "processor": statistics.median(processor for _, processor in times),
+        "whole_history_ms": whole,
+        "taking_ms": taking,
+        "from_snapshot_ms": statistics.median(clock for clock, _ in times),
+        "best_ms": min(clock for clock, _ in times),
+        "busy_ms": statistics.median(busy for _, busy in times),
     }
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--events", type=int, nargs="+", default=[1_000, 10_000, 100_000, 1_000_000])
-    parser.add_argument("--stores", nargs="+", default=["file", "sqlite"], choices=["file", "sqlite"])
-    parser.add_argument("--backend", default="asyncio", choices=["asyncio", "trio"])
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    figures: dict[str, dict[str, float]] = {}
-    for kind in options.stores:
-        for length in options.events:
-            with tempfile.TemporaryDirectory(dir=os.environ.get("BENCHMARK_DIR")) as folder:
-                figures[f"{kind} {length}"] = anyio.run(measure, kind, length, options.rounds, Path(folder), backend=options.backend)
-    if options.json:
-        print(json.dumps(figures, indent=2))
-        return
-    for name, measured in figures.items():
-        print(f"{name:>16}  " + "  ".join(f"{what} {value:9.1f} ms" for what, value in measured.items()))
-
-
-if __name__ == "__main__":
-    main()
