@@ -3,6 +3,7 @@
 import operator
 import pickle
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -10,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inventory_es.domain.identifiers import MAX_REFERENCE_LENGTH, InventoryId, ReservationRef, identifier, reference
+from inventory_es.domain.command_fields import MAX_TTL, ttl
+from inventory_es.domain.identifiers import MAX_REFERENCE_LENGTH, InventoryId, ReservationRef, identifier, inventory_id, reference
 from inventory_es.domain.quantity import MAX_QUANTITY, StockQuantity, whole_units
-from inventory_es.domain.rejections import InvalidIdentifierError, InvalidQuantityError, QuantityOverflowError
+from inventory_es.domain.rejections import InvalidIdentifierError, InvalidQuantityError, InvalidTtlError, QuantityOverflowError
 from inventory_es.testing.domain.strategies import identifiers, quantities, references, reservation_refs
 
 ANY_UNITS = quantities(0)
@@ -160,3 +162,19 @@ def test_no_two_addresses_share_a_text(a: str, b: str) -> None:
     except InvalidIdentifierError:
         return
     assert (str(one) == str(other)) is (a == b)
+
+
+def test_an_inventory_asked_for_again_is_the_same_object() -> None:
+    product = UUID(int=7)
+    assert inventory_id("espresso", "berlin") is inventory_id("espresso", "berlin") == InventoryId("espresso", "berlin")
+    assert inventory_id(product, "berlin") == inventory_id(str(product), "berlin") == InventoryId(product, "berlin")
+
+
+def test_a_subclass_of_timedelta_is_a_time_to_live_within_the_same_bounds() -> None:
+    class Hold(timedelta):
+        pass
+
+    assert ttl(Hold(minutes=15)) == timedelta(minutes=15)
+    for seconds in (0, MAX_TTL.total_seconds() + 1):
+        with pytest.raises(InvalidTtlError):
+            ttl(Hold(seconds=seconds))
