@@ -13,7 +13,15 @@ import pytest
 
 from inventory_es.adapters.memory import MemoryEventStore
 from inventory_es.ports import EventStore, StreamWrite
-from inventory_es.testing import BrokenPromiseError, CacheContract, EventBusContract, EventStoreContract, Site, SnapshotStoreContract
+from inventory_es.testing import (
+    BrokenPromiseError,
+    CacheContract,
+    EventBusContract,
+    EventStoreContract,
+    ReadModelContract,
+    Site,
+    SnapshotStoreContract,
+)
 from inventory_es.testing.contract import Contract
 from inventory_es.testing.promise import KnownFailureError, NotDeclaredError, promise_of
 from inventory_es.testing.runner import cases_of
@@ -22,7 +30,7 @@ from tests.contract.mutants.mutant import StoreMutants
 from tests.contract.mutants.writing_mutants import HalfABatch
 from tests.contract.stores.plain_store import PlainStore, PlainStreams
 
-CONTRACTS = (EventStoreContract, CacheContract, EventBusContract, SnapshotStoreContract)
+CONTRACTS = (EventStoreContract, CacheContract, EventBusContract, SnapshotStoreContract, ReadModelContract)
 CASES = [(contract, name) for contract in CONTRACTS for _, name in cases_of(contract)]
 
 REPORT = """\
@@ -54,8 +62,9 @@ def ids(prefix: str, *ranges: tuple[int, int]) -> set[str]:
 
 def test_the_contracts_check_every_promise_of_their_ports() -> None:
     covered = {promise.id for contract in CONTRACTS for promise, _ in cases_of(contract)}
-    buses_and_caches = ids("CA", (1, 14), (17, 18), (20, 20)) | ids("EB", (1, 21))
-    assert covered == ids("ES", (1, 47)) | buses_and_caches | {f"SN-{number}" for number in range(1, 7)}
+    buses_and_caches = ids("CA", (1, 20)) | ids("EB", (1, 21))
+    rows = {f"CK-{number}" for number in range(1, 5)} | {f"RM-{number}" for number in range(1, 10)}
+    assert covered == ids("ES", (1, 47)) | buses_and_caches | rows | {f"SN-{number}" for number in range(1, 7)}
 
 
 @pytest.mark.parametrize("contract, name", CASES, ids=lambda value: value if isinstance(value, str) else value.__name__)
