@@ -87,23 +87,26 @@ def test_one_after_the_other_is_cancelled_and_the_last_one_answers(backend: str)
     async def body() -> None:
         flights, work = SingleFlight[Any](), Work("answer")
         got: list[Any] = []
-        scopes = [anyio.CancelScope() for _ in range(10)]
+        leaders: list[anyio.CancelScope] = []
 
-        async def ask(scope: anyio.CancelScope) -> None:
-            with scope:
-                got.append(await flights.run("k", work))
+        async def ask() -> None:
+            with anyio.CancelScope() as scope:
+
+                async def compute() -> Any:
+                    leaders.append(scope)
+                    return await work()
+
+                got.append(await flights.run("k", compute))
 
         async with anyio.create_task_group() as tasks:
-            for scope in scopes:
-                tasks.start_soon(ask, scope)
+            for _ in range(10):
+                tasks.start_soon(ask)
             await anyio.wait_all_tasks_blocked()
             for _ in range(9):
-                leader = next(scope for scope in scopes if not scope.cancelled_caught)
-                leader.cancel()
+                leaders[-1].cancel()
                 await anyio.wait_all_tasks_blocked()
-                scopes.remove(leader)
             work.gate.set()
         assert got == ["answer"]
-        assert 2 <= work.began <= 10
+        assert work.began == len(leaders) == 10
 
     run(backend, body)
