@@ -12,7 +12,7 @@ def machine() -> dict[str, str]:
     return {
         "processor": _processor(),
         "cores": str(os.cpu_count()),
-        "system": f"{platform.system()} {platform.release()}",
+        "system": f"{platform.system()} {platform.release().split('-')[0]}",
         "file system": _file_system(),
         "load before": f"{os.getloadavg()[0]:.2f}",
     }
