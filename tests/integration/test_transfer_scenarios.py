@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from random import Random
 from typing import Any
 
 import anyio
@@ -14,7 +15,7 @@ from inventory_es.adapters.memory import MemoryEventStore, MemoryReadModel
 from inventory_es.application.subscription import Pace
 from inventory_es.errors import InventoryError, ProcessStateError, QuantityExceedsProcessError, QuantityOverflowError
 from inventory_es.processes import LineShortage, Movement, ProcessRunner, Transfer, Transfers, TransferStatus
-from tests.integration.command_side import Gate, Heap, figures, history, opened, outcome_of, together
+from tests.integration.command_side import Gate, Heap, figures, history, opened, outcome_of, together, turns
 from tests.integration.orders_side import PowerCutError, dying
 
 S1, S2 = InventoryId("A", "S1"), InventoryId("A", "S2")
@@ -330,6 +331,50 @@ def test_whatever_is_asked_and_whoever_is_killed_no_unit_is_lost_or_made(
         async with opened(last := heap.open(heap.store(multi_stream=multi_stream))):
             ended = [await _help_on(Transfers(last), name) for name in ("T1", "T2")]
             assert await accounted(last, *ended) + gone == 28
+            assert await _holders(last) <= {one.transfer_id for one in ended if one.status is STATUS.RESERVED}
+            for one in SHELVES:
+                await history(last, one)
+
+    anyio.run(case, backend=backend)
+
+
+@settings(max_examples=100)
+@given(
+    programs=st.lists(st.lists(calls, max_size=8), min_size=2, max_size=3),
+    seed=st.integers(0, 2**32),
+    multi_stream=st.booleans(),
+    backend=st.sampled_from(["asyncio", "trio"]),
+)
+def test_nodes_that_work_at_once_on_the_same_transfers_lose_and_make_no_unit(
+    programs: list[list[tuple[str, str, int]]], seed: int, multi_stream: bool, backend: str
+) -> None:
+    async def case() -> None:
+        heap, chance = Heap(), Random(seed)
+        first = heap.open()
+        async with opened(first):
+            await stock_up(first)
+
+        async def pause(_operation: str) -> None:
+            await turns(chance.randrange(6))
+
+        async def node(program: list[tuple[str, str, int]]) -> None:
+            store = heap.store(multi_stream=multi_stream)
+            for number, (call, name, units) in enumerate(program):
+                if call == "kill":
+                    store = dying(heap, units, multi_stream=multi_stream)
+                store.after = pause
+                async with opened(service := heap.open(store)):
+                    if call not in {"kill", "lose", "sell"}:
+                        await _ask(Transfers(service), service, call, name, units, number)
+
+        async with anyio.create_task_group() as tasks:
+            for program in programs:
+                tasks.start_soon(node, program)
+        async with opened(last := heap.open(heap.store(multi_stream=multi_stream))):
+            await runner(heap, last).catch_up()
+            ended = [await Transfers(last).transfer(name) for name in ("T1", "T2")]
+            assert [one.step for one in ended] == [None, None]
+            assert await accounted(last, *ended) == 28
             assert await _holders(last) <= {one.transfer_id for one in ended if one.status is STATUS.RESERVED}
             for one in SHELVES:
                 await history(last, one)
