@@ -29,9 +29,10 @@ from inventory_es.domain.processes.orders.events import (
     OrderShippedEvent,
     OrderWithdrawnEvent,
 )
-from inventory_es.domain.processes.orders.lines import LineQuantity, LineShortage, OrderItem, OrderLine
+from inventory_es.domain.processes.orders.lines import LineQuantity, OrderItem, OrderLine
 from inventory_es.domain.processes.orders.reservation import OrderReservation, Shipment
 from inventory_es.domain.processes.orders.status import OrderStatus, OrderStep
+from inventory_es.domain.processes.shortage import LineShortage
 from inventory_es.domain.processes.transfers.commands import (
     CancelTransfer,
     DispatchTransfer,

@@ -11,7 +11,7 @@ from inventory_es.application.processes.process_handler import ProcessHandler
 from inventory_es.application.service import InventoryService
 from inventory_es.domain.commands import Command
 from inventory_es.domain.errors import RejectionError
-from inventory_es.domain.processes.orders.lines import LineShortage
+from inventory_es.domain.processes.shortage import LineShortage
 from inventory_es.domain.processes.transfers import steps
 from inventory_es.domain.processes.transfers.decide import closed
 from inventory_es.domain.processes.transfers.events import (

@@ -7,7 +7,7 @@ from typing import Any, get_args
 import pytest
 
 from inventory_es.commands import AddReason, AddStock, CommitReason, CommitStock, Purpose, ReleaseReason, ReleaseStock, ReserveStock
-from inventory_es.domain.processes.orders.lines import LineShortage
+from inventory_es.domain.processes.shortage import LineShortage
 from inventory_es.domain.processes.transfers import steps
 from inventory_es.domain.processes.transfers.decide import closed, decide
 from inventory_es.domain.processes.transfers.evolve import evolve

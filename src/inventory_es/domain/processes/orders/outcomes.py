@@ -13,9 +13,10 @@ from inventory_es.domain.processes.orders.events import (
     OrderShipmentCommittedEvent,
     OrderWithdrawnEvent,
 )
-from inventory_es.domain.processes.orders.lines import LineShortage, OrderLine
+from inventory_es.domain.processes.orders.lines import OrderLine
 from inventory_es.domain.processes.orders.reservation import OrderReservation
 from inventory_es.domain.processes.orders.status import OrderStatus, OrderStep
+from inventory_es.domain.processes.shortage import LineShortage
 from inventory_es.domain.rejections import InsufficientStockError
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from inventory_es.domain.processes.orders.lines import LineShortage
+from inventory_es.domain.processes.shortage import LineShortage
 from inventory_es.domain.processes.transfers.lines import LineMovement, LineRefusal, TransferLine
 from inventory_es.domain.processes.transfers.status import Movement, TransferStatus
 

@@ -5,7 +5,7 @@ from datetime import datetime
 import attrs
 
 from inventory_es.domain.identifiers import InventoryId
-from inventory_es.domain.processes.orders.lines import LineShortage
+from inventory_es.domain.processes.shortage import LineShortage
 from inventory_es.domain.processes.transfers.events import TRANSFER_CATEGORY
 from inventory_es.domain.processes.transfers.lines import LineMovement, LineRefusal, TransferLine
 from inventory_es.domain.processes.transfers.status import Movement, TransferStatus, TransferStep
