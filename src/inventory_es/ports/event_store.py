@@ -147,6 +147,8 @@ class VersionGlance(Protocol):
     def glance_version(self, stream: StreamId, /) -> int | None:
         """The stream's version, at least as new as every append that was acknowledged before this call, by whatever process.
 
+        It is never ahead: a read that begins after this call sees that version, or a newer one.
+
         Returns:
             ``None``: it can't be told at once, or not for sure; :meth:`EventStore.read_stream` tells. Raises nothing.
         """

@@ -257,6 +257,9 @@ class PlainStore(PlainStreams):
                 await checkpoint()
         return await self.head() >= position
 
+    def glance_version(self, stream: StreamId, /) -> int | None:
+        return None if self.closed else self.version(stream)
+
 
 class WindowStore(PlainStreams):
     """Knows the ids of the last five events of a stream, and those at the versions that an append expects; no others."""

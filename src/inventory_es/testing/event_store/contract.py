@@ -12,6 +12,7 @@ from inventory_es.testing.event_store.bench import StoreBench
 from inventory_es.testing.event_store.feed import FeedCases
 from inventory_es.testing.event_store.fidelity import FidelityCases
 from inventory_es.testing.event_store.following import FollowingCases
+from inventory_es.testing.event_store.glances import GlanceCases
 from inventory_es.testing.event_store.identity import IdentityCases
 from inventory_es.testing.event_store.interruption import InterruptionCases
 from inventory_es.testing.event_store.other_process import worker_command
@@ -33,10 +34,11 @@ class EventStoreContract(
     RaceCases,
     ProcessCases,
     InterruptionCases,
+    GlanceCases,
     Contract,
     ABC,
 ):
-    """Every promise of an event store, ES-01 to ES-47, over its two protocols and its declared capabilities.
+    """Every promise of an event store, ES-01 to ES-50, over its protocols and its declared capabilities.
 
     A subclass says how to open the store, and is its whole test::
 

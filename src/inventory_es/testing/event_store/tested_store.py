@@ -1,6 +1,7 @@
 """An event store under test: every call is noted in the history and driven by the schedule."""
 
 from collections.abc import Callable, Coroutine, Sequence
+from inspect import iscoroutine
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from inventory_es.ports import (
     StoreCapabilities,
     StreamPage,
     StreamWrite,
+    VersionGlance,
 )
 from inventory_es.ports.errors import ConcurrencyError
 from inventory_es.testing.contract import Run
@@ -143,6 +145,21 @@ class TestedStore:
     async def head(self) -> int:
         """The head of the feed."""
         return await self.call("head", self.feed.head(), str)
+
+    def glance(self, stream: str) -> int | None:
+        """The version of a stream, told at once; the store is a VersionGlance."""
+        entry = self.run.history.begin(f"{self.name}glance at {stream}")
+        try:
+            version: object = cast("VersionGlance", self.raw).glance_version(_id(stream))
+        except Exception as error:
+            entry.outcome = show_error(error)
+            raise MismatchError(expected="a version or None", got=entry.outcome, meaning="a glance raises nothing") from error
+        if iscoroutine(version):
+            version.close()
+        if not (version is None or isinstance(version, int)):
+            raise MismatchError(expected="a version or None", got=f"a {type(version).__name__}", meaning="a glance is told at once")
+        entry.outcome = "unknown" if version is None else str(version)
+        return version
 
     async def close(self) -> None:
         """Close the store."""

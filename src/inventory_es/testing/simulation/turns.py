@@ -134,7 +134,7 @@ class Turns:
         try:
             await _drive(task, call, self._is_over)
         except StoppedError:
-            pass
+            pass  # its process was stopped: that is how this task ends, and no failure of the run
         except Exception as problem:  # noqa: BLE001  # told by run, once everybody has stopped
             self._failure = self._failure or problem
         finally:
