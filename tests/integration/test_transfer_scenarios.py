@@ -107,6 +107,20 @@ def test_at_once_each_call_is_one_append(heap: Heap, backend: str) -> None:
     run(backend, case)
 
 
+def test_a_transfer_too_large_for_one_append_goes_step_by_step(heap: Heap, backend: str) -> None:
+    async def case() -> None:
+        store = heap.store(max_append_events=3)  # drafted, reserved, and two holds would be four
+        service = heap.open(store)
+        async with opened(service):
+            await stock_up(service)
+            transfers, before = Transfers(service), store.count("append")
+            transfer = await transfers.draft("T1", GOODS, source="S1", destination="S2")
+            assert (transfer.status, store.count("append") - before) == (STATUS.RESERVED, 4)
+            assert [await shelf(service, one) for one in (S1, B1)] == [(20, 8), (3, 3)]
+
+    run(backend, case)
+
+
 @both
 def test_a_shortage_refuses_the_whole_and_holds_nothing(heap: Heap, backend: str, multi_stream: bool) -> None:
     async def case() -> None:

@@ -11,6 +11,12 @@ import attrs
 import pytest
 
 from inventory_es.domain.errors import ClockSkewError, ConflictError, CorruptStreamError, FaultError, InventoryError, RejectionError
+from inventory_es.domain.processes.rejections import (
+    ProcessIdReusedError,
+    ProcessNotFoundError,
+    ProcessStateError,
+    QuantityExceedsProcessError,
+)
 from inventory_es.domain.rejections import (
     CommandExpiredError,
     CommandIdReusedError,
@@ -35,6 +41,7 @@ from inventory_es.domain.stream_id import StreamId
 from inventory_es.testing.domain.scenarios import START
 
 WHERE = StreamId("inventory", "p", "s")
+ORDER = StreamId("order", "o")
 
 SAID: list[tuple[InventoryError, str, str]] = [
     (InvalidQuantityError(name="quantity", problem="must be 1 or more, not 0"), "invalid_quantity", "quantity must be 1 or more, not 0"),
@@ -113,6 +120,22 @@ SAID: list[tuple[InventoryError, str, str]] = [
     ),
     (PolicyRejectedError("one_per_customer"), "one_per_customer", "a policy of the host refused this: one_per_customer"),
     (PolicyRejectedError("cap", limit=3, of="p"), "cap", "a policy of the host refused this: cap (limit=3, of='p')"),
+    (ProcessNotFoundError(process=ORDER), "process_not_found", "order-o was never begun: check the id"),
+    (
+        ProcessStateError(process=ORDER, status="DONE", command="CancelOrder"),
+        "process_state",
+        "order-o is DONE, which leaves no room for CancelOrder: read its state, and decide again",
+    ),
+    (
+        ProcessIdReusedError(process=ORDER, reused_id="X1"),
+        "process_id_reused",
+        "id 'X1' was used before in order-o for something else: choose a new id",
+    ),
+    (
+        QuantityExceedsProcessError(process=ORDER, inventory=WHERE, requested=3, remaining=2),
+        "quantity_exceeds_process",
+        "order-o has 2 of inventory-p-s left, not 3: ask for less",
+    ),
     (
         CorruptStreamError(stream=WHERE, version=3, problem="time runs backwards"),
         "corrupt_stream",
@@ -148,6 +171,11 @@ def test_it_is_a_value(error: InventoryError) -> None:
     assert [other for other, _, _ in SAID if other == error] == [error]
     assert error != str(error)
     assert (error == "another thing") is False
+
+
+def test_all_that_the_domain_refuses_is_here() -> None:
+    refusals = {kind for kind in RejectionError.__subclasses__() if kind.__module__.startswith("inventory_es.domain")}
+    assert refusals == {type(error) for error, _, _ in SAID if isinstance(error, RejectionError)}
 
 
 def test_retryable_is_what_another_try_can_mend() -> None:

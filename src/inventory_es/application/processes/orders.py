@@ -36,7 +36,7 @@ from inventory_es.domain.processes.orders.lines import OrderItem
 from inventory_es.domain.processes.orders.reservation import OrderReservation
 from inventory_es.domain.processes.orders.status import OrderStatus
 from inventory_es.domain.processes.rejections import ProcessNotFoundError
-from inventory_es.domain.stream_id import StreamId
+from inventory_es.domain.processes.step_ids import process_of
 from inventory_es.ports import RecordedEvent
 
 Items = Iterable[OrderItem | tuple[str, str, int]]
@@ -207,13 +207,8 @@ class Orders:
         """The order of an event, or the one that a reservation was made for: who made it was perhaps too late, and died of it."""
         if recorded.stream.category == ORDER_CATEGORY:
             return Touch(recorded.stream.parts[0], is_over=False)
-        reference = self._codec.decode_metadata(recorded).reference or ""
-        if not reference.startswith(f"{ORDER_CATEGORY}-"):
-            return None
-        try:
-            return Touch(StreamId.parse(reference).parts[0], is_over=False)
-        except ValueError:  # a text of the host's own
-            return None
+        order_id = process_of(ORDER_CATEGORY, self._codec.decode_metadata(recorded).reference)
+        return None if order_id is None else Touch(order_id, is_over=False)
 
     async def look(self, order_id: str) -> datetime | None:
         """Go on where somebody stopped; a held order is to be looked at again when its time is over."""

@@ -13,6 +13,7 @@ from inventory_es.application.subscription import EventFilter
 from inventory_es.domain.events import StockReservedEvent
 from inventory_es.domain.identifiers import INVENTORY_CATEGORY
 from inventory_es.domain.processes.rejections import ProcessNotFoundError
+from inventory_es.domain.processes.step_ids import process_of
 from inventory_es.domain.processes.transfers.commands import (
     CancelTransfer,
     DispatchTransfer,
@@ -27,7 +28,6 @@ from inventory_es.domain.processes.transfers.events import TRANSFER_CATEGORY, TR
 from inventory_es.domain.processes.transfers.lines import TransferItem
 from inventory_es.domain.processes.transfers.status import TransferStatus
 from inventory_es.domain.processes.transfers.transfer import Transfer
-from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import RecordedEvent
 
 Goods = Iterable[TransferItem | tuple[str, int]]
@@ -162,13 +162,8 @@ class Transfers:
         """The transfer of an event, or the one that a reservation was made for: who made it was perhaps too late, and died of it."""
         if recorded.stream.category == TRANSFER_CATEGORY:
             return Touch(recorded.stream.parts[0], is_over=recorded.event_type == TransferClosedEvent.__name__)
-        reference = self._codec.decode_metadata(recorded).reference or ""
-        if not reference.startswith(f"{TRANSFER_CATEGORY}-"):
-            return None
-        try:
-            return Touch(StreamId.parse(reference).parts[0], is_over=False)
-        except ValueError:  # a text of the host's own
-            return None
+        transfer_id = process_of(TRANSFER_CATEGORY, self._codec.decode_metadata(recorded).reference)
+        return None if transfer_id is None else Touch(transfer_id, is_over=False)
 
     async def look(self, transfer_id: str) -> None:
         """Go on where somebody stopped. Time alone moves no transfer."""

@@ -103,7 +103,7 @@ def in_order(demand: Demand, available: Availability) -> list[OrderItem]:
 
 
 def _choose(wanted: Demand, available: Availability, stores: list[str]) -> Iterable[str]:
-    for size in range(len(stores) + 1):
+    for size in range(len(stores)):
         if comb(len(stores), size) > MOST_TRIED:
             return _greedy(wanted, available, stores)
         for chosen in combinations(stores, size):

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from inventory_es.domain.identifiers import identifier
 from inventory_es.domain.rejections import InvalidIdentifierError
+from inventory_es.domain.stream_id import StreamId
 
 MAX_PROCESS_ID = 64
 """Characters of a process id inside a step's id."""
@@ -37,6 +38,25 @@ def part_id(name: str, value: str | UUID) -> str:
 def step_id(process: str, *parts: str | int) -> str:
     """The id of a step: its parts joined by ``:``."""
     return ":".join((encoded(process), *map(str, parts)))
+
+
+def process_of(category: str, reference: str | None) -> str | None:
+    """The process that a movement's reference names, as the steps of processes write it: the text of its stream.
+
+    Args:
+        category: of the process.
+        reference: of the movement.
+
+    Returns:
+        Its id; ``None`` where the reference is a text of the host's own.
+    """
+    if reference is None or not reference.startswith(f"{category}-"):
+        return None
+    try:
+        (part,) = StreamId.parse(reference).parts
+        return process_id("reference", part)
+    except ValueError:  # also where there are more parts than one
+        return None
 
 
 def encoded(text: str) -> str:

@@ -281,6 +281,12 @@ def test_no_more_is_shipped_than_was_ordered(story: str, item: OrderItem, remain
     assert refusal.value.inventory == item.inventory_id.stream
 
 
+def test_of_several_lines_the_one_of_which_too_much_is_shipped_is_named() -> None:
+    lines = (OrderItem("A", "S1", 2), OrderItem("B", "S1", 2))
+    with pytest.raises(QuantityExceedsProcessError, match="order-O1 has 1 of inventory-B-S1 left, not 2: ask for less"):
+        decide(told("firm"), ShipOrder(order_id=OID, shipment_id="X2", lines=lines), T0)
+
+
 def test_nothing_is_left_to_ship_behind_a_shipment_of_everything() -> None:
     order = after(*STORIES["firm"], OrderShippedEvent(OID, "X1", (LineQuantity(1, 2), LineQuantity(2, 1))))
     with pytest.raises(ProcessStateError):
@@ -373,16 +379,13 @@ def shipment(shipment_id: str) -> Shipment:
         pytest.param(lambda: AuthorisePayment(order_id=OID, payment_id="\n"), InvalidIdentifierError, id="control character"),
         pytest.param(lambda: PlaceOrder(order_id=OID, lines=(), ttl=TTL), InvalidQuantityError, id="no lines"),
         pytest.param(lambda: ShipOrder(order_id=OID, shipment_id="X", lines=()), InvalidQuantityError, id="nothing to ship"),
-        (
-            lambda: PlaceOrder(order_id=OID, lines=TOO_MANY, ttl=TTL),
-            InvalidQuantityError,
-        ),
-        pytest.param(lambda: PlaceOrder(order_id=OID, lines=ITEMS, ttl=timedelta(0)), InvalidTtlError, id="too many lines"),
-        pytest.param(lambda: OrderItem("A", "S", 0), InvalidQuantityError, id="no time"),
-        pytest.param(lambda: OrderItem("", "S", 1), InvalidIdentifierError, id="no units"),
-        pytest.param(lambda: OrderLine("A", "S", 1, 0), InvalidQuantityError, id="no product"),
-        pytest.param(lambda: LineQuantity(1, 0), InvalidQuantityError, id="no line"),
-        pytest.param(lambda: OrderHeldEvent(OID, T0.replace(tzinfo=None)), ValueError, id="no units of a line"),
+        pytest.param(lambda: PlaceOrder(order_id=OID, lines=TOO_MANY, ttl=TTL), InvalidQuantityError, id="too many lines"),
+        pytest.param(lambda: PlaceOrder(order_id=OID, lines=ITEMS, ttl=timedelta(0)), InvalidTtlError, id="no time"),
+        pytest.param(lambda: OrderItem("A", "S", 0), InvalidQuantityError, id="no units"),
+        pytest.param(lambda: OrderItem("", "S", 1), InvalidIdentifierError, id="no product"),
+        pytest.param(lambda: OrderLine("A", "S", 1, 0), InvalidQuantityError, id="no line"),
+        pytest.param(lambda: LineQuantity(1, 0), InvalidQuantityError, id="no units of a line"),
+        pytest.param(lambda: OrderHeldEvent(OID, T0.replace(tzinfo=None)), ValueError, id="naive time"),
     ],
 )
 def test_nonsense_is_refused_by_name(wrong: Any, error: type[Exception]) -> None:
@@ -394,6 +397,12 @@ def test_the_longest_ids_leave_room_for_every_step() -> None:
     order = OrderReservation("o" * 64, lines=(OrderLine("A", "S", 1, MOST_LINES),), generations=(5,) * MOST_LINES)
     longest = OrderReservation(order.order_id, lines=order.lines * MOST_LINES, generations=order.generations)
     steps.commit(longest, shipment("s" * 40), LineQuantity(MOST_LINES, 1))
+
+
+def test_every_command_has_a_name_of_its_own_within_its_order() -> None:
+    others = (AuthorisePayment(order_id=OID, payment_id="X1"), ShipOrder(order_id=OID, shipment_id="P1"))
+    names = [command.command_id for command in (PLACE, PAY, SHIP, CANCEL, LAPSE, RESOLVE, *others)]
+    assert names == ["place", "pay:P1", "ship:X1", "cancel", "lapse", "resolve", "pay:X1", "ship:P1"]
 
 
 def test_ids_may_be_uuids() -> None:

@@ -372,6 +372,12 @@ def test_nonsense_is_refused_by_name(wrong: Any, error: type[Exception]) -> None
         wrong()
 
 
+def test_every_command_has_a_name_of_its_own_within_its_transfer() -> None:
+    same = (ReturnTransfer(transfer_id=TID, return_id="R2"), WriteOffTransfer(transfer_id=TID, loss_id="R2"))
+    names = [command.command_id for command in (DRAFT, DISPATCH, RECEIVE, *same, CANCEL)]
+    assert names == ["draft", "dispatch", "receive:R2", "return:R2", "lose:R2", "cancel"]
+
+
 def _draft(**fields: Any) -> DraftTransfer:
     given: dict[str, Any] = {"transfer_id": TID, "source_store_id": "S1", "destination_store_id": "S2", "lines": ITEMS}
     return DraftTransfer(**given | fields)

@@ -1,6 +1,7 @@
 """How each event moves an order."""
 
 from datetime import datetime, timedelta
+from typing import assert_never
 
 import attrs
 
@@ -62,6 +63,8 @@ def evolve(order: OrderReservation, event: OrderEvent, at: datetime) -> OrderRes
             return attrs.evolve(moved, withdrawn=None, attention=(event.line, event.code))
         case OrderCompletedEvent():
             return moved
+        case _:
+            assert_never(event)
 
 
 def _next_status(order: OrderReservation, event: OrderEvent) -> OrderStatus:

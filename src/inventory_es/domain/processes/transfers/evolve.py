@@ -1,6 +1,7 @@
 """How each event moves a transfer."""
 
 from datetime import datetime
+from typing import assert_never
 
 import attrs
 
@@ -60,6 +61,8 @@ def evolve(transfer: Transfer, event: TransferEvent, at: datetime) -> Transfer:
             return attrs.evolve(moved, withdrawn=event.ends_as, shortages=event.shortages)
         case TransferReleasedEvent():
             return attrs.evolve(moved, withdrawn=None)
+        case _:
+            assert_never(event)
 
 
 def _arrived(moved: Transfer, movement: Movement, movement_id: str, lines: tuple[LineMovement, ...]) -> Transfer:
