@@ -126,8 +126,8 @@ class FileCacheEngine:
         victims = self._victims(keep)
         while total.entries > self._max_entries or total.size > self._max_bytes:
             victim = next(victims, None)
-            if victim is None:
-                break
+            if victim is None:  # files were taken away behind its back
+                return self._count()
             total = self._forget(victim, total)
         return total
 

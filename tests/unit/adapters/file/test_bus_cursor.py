@@ -1,6 +1,7 @@
 """A group's cursor: what is durable when, and what a torn file costs."""
 
 from collections.abc import Callable
+from zlib import crc32
 
 import pytest
 
@@ -48,8 +49,15 @@ def test_what_a_power_cut_leaves_is_at_most_some_hundred_writes_old(is_settled: 
 
 @pytest.mark.parametrize(
     "damage",
-    [lambda _: b"", lambda data: data[:-9], lambda data: data.replace(b"1", b"2") + b"\n", lambda _: b"\xff" * 99],
-    ids=["empty", "cut", "changed", "garbage"],
+    [
+        lambda _: b"",
+        lambda data: data[:-9],
+        lambda data: data.replace(b"1", b"2") + b"\n",
+        lambda _: b"\xff" * 99,
+        lambda _: b"%08x {}\n" % crc32(b"{}"),
+        lambda _: b"%08x \xff\n" % crc32(b"\xff"),
+    ],
+    ids=["empty", "cut", "changed", "garbage", "forged", "forged garbage"],
 )
 def test_one_torn_file_is_no_harm(damage: Callable[[bytes], bytes]) -> None:
     disk = SimFS()

@@ -130,6 +130,30 @@ def test_bytes_are_bounded_too(folder: Path) -> None:
         assert written_total(folder) == on_disk(folder)
 
 
+def test_files_that_somebody_takes_away_cost_no_room(folder: Path, engine: FileCacheEngine) -> None:
+    for name in "abcd":
+        put(engine, name)
+    for path in (folder / "entries").glob("*.entry"):
+        path.unlink()
+    for name in "efgh":
+        put(engine, name)
+
+    assert [name for name in "abcdefgh" if value(engine, name) is not None] == list("efgh")
+    assert written_total(folder) == on_disk(folder)
+
+
+def test_after_a_restart_what_begins_no_entry_goes_before_the_oldest(folder: Path) -> None:
+    with closing(open_engine(folder)) as engine:
+        for number, name in enumerate("abcd"):
+            put(engine, name, since=T0 + timedelta(seconds=number))
+    (folder / "entries" / entry_name("d")).write_bytes(b"\xff\n")
+    with closing(open_engine(folder)) as engine:
+        put(engine, "e", since=T0 + HOUR)
+
+        assert not (folder / "entries" / entry_name("d")).exists()
+        assert [name for name in "abcde" if value(engine, name) is None] == ["d"]
+
+
 @given(st.lists(st.tuples(st.sampled_from("sic"), st.integers(0, 5), st.integers(0, 40)), max_size=15))
 def test_the_total_is_that_of_the_disk(tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, int]]) -> None:
     folder = tmp_path_factory.mktemp("walk") / "cache"
@@ -275,6 +299,15 @@ def test_a_folder_whose_making_was_cut_short_is_finished(folder: Path) -> None:
         put(engine, "k")
 
     assert sorted(path.name for path in folder.iterdir()) == [".lock", "entries", "format.json"]
+
+
+def test_entries_without_a_format_are_refused_and_stay_as_they_are(folder: Path, engine: FileCacheEngine) -> None:
+    put(engine, "k")
+    (folder / "format.json").unlink()
+    with pytest.raises(IncompatibleStoreError, match=r"entries is not empty: bring format\.json back"):
+        open_engine(folder)
+    assert value(engine, "k") == b"v"
+    assert not (folder / "format.json").exists()
 
 
 def test_threads_never_bring_an_older_version_back(engine: FileCacheEngine) -> None:

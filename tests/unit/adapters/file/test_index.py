@@ -206,3 +206,12 @@ def test_the_end_of_the_segment_before_must_be_whole(tmp_path: Path) -> None:
     first.write_bytes(first.read_bytes()[:-1])
     with pytest.raises(CorruptStoreError, match="does not end in a whole line"):
         open_engine(tmp_path)
+
+
+@pytest.mark.parametrize("stream, after", [(B, 0), (A, 3)], ids=["a stream that is not there", "past the end"])
+def test_a_place_that_the_index_does_not_have_is_damage(tmp_path: Path, stream: StreamId, after: int) -> None:
+    engine = open_engine(tmp_path)
+    append(engine, 1, 3)
+    with pytest.raises(CorruptStoreError, match=f"stream {stream}.*the index has no place for version {after + 1}"):
+        engine._index.stream(stream.text, after=after, before=after + 2)
+    engine.close()

@@ -1,0 +1,20 @@
+"""The file cache for an event loop: what its contract does not ask."""
+
+from pathlib import Path
+
+import anyio
+import pytest
+
+from inventory_es.adapters.file import open_file_cache
+from inventory_es.testing import ManualClock
+
+
+@pytest.mark.parametrize("options", [{"max_entries": 0}, {"max_value_bytes": 0}, {"max_bytes": 100, "max_value_bytes": 51}], ids=str)
+def test_a_bound_that_can_not_be_is_refused_and_makes_no_folder(tmp_path: Path, options: dict[str, int]) -> None:
+    async def scenario() -> None:
+        with pytest.raises(ValueError, match="max_bytes at least twice max_value_bytes"):
+            async with open_file_cache(tmp_path / "cache", clock=ManualClock(), **options):  # type: ignore[arg-type]  # all of them are ints
+                pass
+
+    anyio.run(scenario)
+    assert not (tmp_path / "cache").exists()
