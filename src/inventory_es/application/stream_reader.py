@@ -1,7 +1,7 @@
 """Reading an inventory's stream: pages, decoding, folding."""
 
-from collections.abc import AsyncGenerator, Sequence
-from typing import NoReturn
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from typing import Any, NoReturn
 from uuid import UUID
 
 from inventory_es.application.results import HistoryEntry
@@ -9,11 +9,11 @@ from inventory_es.application.warm_states import WarmState
 from inventory_es.domain.events import Event
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.inventory import Inventory
-from inventory_es.domain.recorded import Recorded
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import EventStore, RecordedEvent, VersionGlance
-from inventory_es.ports.codec import EventCodec
+from inventory_es.ports.codec import EventCodec, FieldsCodec
 from inventory_es.ports.errors import CorruptStoreError
+from inventory_es.ports.event_run import EventRun
 
 PAGE = 2_000
 """Events asked for at once. Bounds memory; a store may give fewer."""
@@ -30,6 +30,7 @@ class StreamReader:
     def __init__(self, store: EventStore, codec: EventCodec) -> None:
         self._store = store
         self._codec = codec
+        self._decodes_fields = isinstance(codec, FieldsCodec) and codec.decodes_fields
         self._glance = store.glance_version if isinstance(store, VersionGlance) else None
 
     async def begin(self, inventory_id: InventoryId, *, at_most: int | None = None) -> WarmState:  # noqa: ARG002  # for who knows a short cut
@@ -59,8 +60,8 @@ class StreamReader:
             page = await self._store.read_stream(stream, after=inventory.version, limit=PAGE)
             if page.version < inventory.version:
                 _shrunk(stream, inventory.version, page.version)
-            for recorded in page.events:
-                apply(Recorded(decode(recorded), recorded.version, recorded.recorded_at))
+            for recorded in self._fields(page.events):
+                apply((decode(recorded), recorded.version, recorded.recorded_at))
             if page.events:
                 news = True
                 state.position = page.events[-1].position
@@ -107,6 +108,10 @@ class StreamReader:
         """The domain event in ``recorded``."""
         event: Event = self._codec.decode(recorded)
         return event
+
+    def _fields(self, events: Sequence[RecordedEvent]) -> Iterable[Any]:
+        """What the codec decodes: the events, or less where that serves."""
+        return events.fields() if self._decodes_fields and isinstance(events, EventRun) else events
 
 
 def _shrunk(stream: StreamId, folded: int, found: int) -> NoReturn:

@@ -135,8 +135,11 @@ class Inventory:
         """
         return decide(self, command, at=at, observed_on_hand=observed_on_hand, policies=policies)
 
-    def apply(self, recorded: Recorded) -> None:
+    def apply(self, recorded: tuple[Event, int, datetime]) -> None:
         """Take the next event of the stream: the only way that state changes.
+
+        Args:
+            recorded: a :class:`Recorded`, or a plain tuple of the same.
 
         Raises:
             CorruptStreamError: it can't be the next event; the state is as before.

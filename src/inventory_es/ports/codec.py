@@ -92,3 +92,13 @@ class KnownGoodCodec(Protocol):
     """
 
     writes_known_good: ClassVar[Literal[True]]
+
+
+@runtime_checkable
+class FieldsCodec(Protocol):
+    """A codec that may be given :class:`~inventory_es.ports.EventFields` to decode, in place of a recorded event."""
+
+    @property
+    def decodes_fields(self) -> bool:
+        """Whether it may."""
+        ...

@@ -1,11 +1,47 @@
 """A page's events, made one by one."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Generic, TypeVar, overload
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Generic, Protocol, TypeVar, overload
 
+from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.records import RecordedEvent
 
 T = TypeVar("T")
+
+
+class EventFields(Protocol):
+    """What decoding and folding want to know of an event: a :class:`RecordedEvent`, or what a store has read for one."""
+
+    @property
+    def stream(self) -> StreamId:
+        """The stream that it belongs to."""
+        ...
+
+    @property
+    def version(self) -> int:
+        """Its place in the stream."""
+        ...
+
+    @property
+    def event_type(self) -> str:
+        """The wire name."""
+        ...
+
+    @property
+    def schema_version(self) -> int:
+        """Of the payload."""
+        ...
+
+    @property
+    def recorded_at(self) -> datetime:
+        """When it happened."""
+        ...
+
+    @property
+    def data(self) -> bytes:
+        """The payload."""
+        ...
 
 
 class EventRun(Sequence[RecordedEvent], Generic[T]):
@@ -28,6 +64,10 @@ class EventRun(Sequence[RecordedEvent], Generic[T]):
     def __iter__(self) -> Iterator[RecordedEvent]:
         return map(self._make, self._read)
 
+    def fields(self) -> Iterable[EventFields]:
+        """The same events for who wants no more of them: an adapter may spare itself making them."""
+        return self
+
     @overload
     def __getitem__(self, at: int) -> RecordedEvent: ...
 
@@ -35,7 +75,7 @@ class EventRun(Sequence[RecordedEvent], Generic[T]):
     def __getitem__(self, at: slice) -> "EventRun[T]": ...
 
     def __getitem__(self, at: int | slice) -> "RecordedEvent | EventRun[T]":
-        return EventRun(self._make, self._read[at]) if isinstance(at, slice) else self._make(self._read[at])
+        return type(self)(self._make, self._read[at]) if isinstance(at, slice) else self._make(self._read[at])
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)

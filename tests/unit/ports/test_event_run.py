@@ -43,3 +43,8 @@ def test_an_event_is_made_when_it_is_asked_for() -> None:
     next(iter(run))
     assert run[7].version == 7
     assert made == [0, 7]
+
+
+def test_its_fields_are_those_of_its_events() -> None:
+    run = EventRun(make, [1, 2])
+    assert list(run.fields()) == list(run)

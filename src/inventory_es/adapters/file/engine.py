@@ -30,11 +30,10 @@ from inventory_es.adapters.file.maintenance import Maintenance
 from inventory_es.adapters.file.operating_system import OperatingSystem
 from inventory_es.adapters.file.people_files import PeopleFiles
 from inventory_es.adapters.file.store_folder import StoreFolder, open_folder
-from inventory_es.adapters.file.stored_form import StoredEvent, StoredFields, encode_line, last_position, parse_stream
+from inventory_es.adapters.file.stored_form import StoredEvent, StoredFields, StoredRun, encode_line, last_position, parse_stream
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.append_rules import check_page, check_stream
 from inventory_es.ports.errors import AppendOutcomeUnknownError, StoreClosedError, StoreUnavailableError
-from inventory_es.ports.event_run import EventRun
 from inventory_es.ports.file_system import FileSystem
 from inventory_es.ports.records import AppendResult, FeedPage, StreamHead, StreamPage, StreamsPage, StreamWrite
 
@@ -178,7 +177,7 @@ class FileStoreEngine:
                 if event.position != after + 1 + at:
                     self._reader.refuse(places, at, f"event {after + 1 + at} belongs there, not {event.position}")
         next_after = after + len(fields)
-        return FeedPage(EventRun(StoredEvent, fields), next_after, is_end=next_after >= head)
+        return FeedPage(StoredRun(StoredEvent, fields), next_after, is_end=next_after >= head)
 
     def head(self) -> int:
         """See ``EventFeed``."""
@@ -274,18 +273,18 @@ class FileStoreEngine:
             else:  # a reader saw the line first
                 self._index.follow(written)
 
-    def _run(self, stream: StreamId, version: int, places: Sequence[EventPlaces]) -> EventRun[StoredFields]:
+    def _run(self, stream: StreamId, version: int, places: Sequence[EventPlaces]) -> StoredRun:
         """The events at these places, which must be the stream's from this version on."""
         events: list[StoredFields] = []
         name = stream.text
         for part in places:
             fields = self._reader.read(part)
             for at, event in enumerate(fields):
-                if event.version != version + at or event.stream != name:
+                if event.version != version + at or event.stream_name != name:
                     self._reader.refuse(part, at, f"event {version + at} of {stream} belongs there")
             version += len(fields)
             events += fields
-        return EventRun(StoredEvent, events)
+        return StoredRun(StoredEvent, events)
 
     def _events(self, places: Sequence[EventPlaces]) -> list[StoredEvent]:
         return [StoredEvent(fields) for page in pages(places) for fields in self._reader.read(page)]

@@ -140,8 +140,8 @@ class GrowingTable:
         indexed: list[IndexedEvent] = []
         at, position = len(LINE_START), self.end.position
         for length, event in events:
-            key = event_key(read_id(event.event_id), self.key(event.stream))
-            indexed.append(IndexedEvent(event.stream, event.version, key, crc32(line.data[at : at + length]), length))
+            key = event_key(read_id(event.event_id), self.key(event.stream_name))
+            indexed.append(IndexedEvent(event.stream_name, event.version, key, crc32(line.data[at : at + length]), length))
             at, position = at + length + 1, event.position
         self.add(indexed, line.offset + len(LINE_START))
         self.end = JournalTail(self.segment, line.end, line.checksum, position)

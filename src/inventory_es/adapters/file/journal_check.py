@@ -106,10 +106,12 @@ class JournalCheck:
         position = self.end.position
         for _, event in events:
             position += 1
-            version = self._versions.get(event.stream, 0) + 1
+            version = self._versions.get(event.stream_name, 0) + 1
             if (event.position, event.version) != (position, version):
-                return f"position {event.position}, version {event.version} of {event.stream} stand where {position} and {version} belong"
-            self._versions[event.stream] = version
+                return (
+                    f"position {event.position}, version {event.version} of {event.stream_name} stand where {position} and {version} belong"
+                )
+            self._versions[event.stream_name] = version
         table.add_line(line, events)
         self.end = table.end
         return None

@@ -110,7 +110,7 @@ class PeopleFiles:
         for segment, line in self._journal.lines(start, end):
             at = len(LINE_START)
             for length, event in split_line(line.data):
-                waiting.setdefault(event.stream, []).append(line.data[at : at + length])
+                waiting.setdefault(event.stream_name, []).append(line.data[at : at + length])
                 at, position = at + length + 1, event.position
             end = JournalTail(segment, line.end, line.checksum, position)
             if position - start.position >= max_events:

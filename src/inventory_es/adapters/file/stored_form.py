@@ -17,6 +17,7 @@ from uuid import UUID
 import msgspec
 
 from inventory_es.domain.stream_id import StreamId
+from inventory_es.ports.event_run import EventRun
 from inventory_es.ports.records import NewEvent, RecordedEvent
 
 LINE_START = b'{"events":['
@@ -31,12 +32,32 @@ class StoredFields(msgspec.Struct, gc=False):
     event_id: msgspec.Raw
     event_type: str
     schema_version: int
-    stream: str
+    stream_name: str = msgspec.field(name="stream")
     version: int
     position: int
     recorded_at: datetime
-    data: msgspec.Raw
+    payload: msgspec.Raw = msgspec.field(name="data")
     metadata: msgspec.Raw
+
+    @property
+    def stream(self) -> StreamId:
+        """The stream that it belongs to."""
+        return parse_stream(self.stream_name)
+
+    @property
+    def data(self) -> bytes:
+        """The payload."""
+        return b"" + self.payload
+
+
+class StoredRun(EventRun[StoredFields]):
+    """Events of a page, over their decoded fields."""
+
+    __slots__ = ()
+
+    def fields(self) -> Sequence[StoredFields]:
+        """What was decoded."""
+        return self._read
 
 
 class _StoredLine(msgspec.Struct, gc=False):
@@ -71,7 +92,7 @@ class StoredEvent(RecordedEvent):
     @property
     def stream(self) -> StreamId:
         """The stream that it belongs to."""
-        return parse_stream(self._stored.stream)
+        return self._stored.stream
 
     @property
     def version(self) -> int:
@@ -106,7 +127,7 @@ class StoredEvent(RecordedEvent):
     @property
     def data(self) -> bytes:
         """The payload."""
-        return bytes(self._stored.data)
+        return self._stored.data
 
     @property
     def metadata(self) -> bytes:
@@ -204,6 +225,6 @@ def check_events(stored: Sequence[bytes]) -> list[StoredFields]:
     """
     events = decode_events(stored)
     for event in events:
-        parse_stream(event.stream)
+        parse_stream(event.stream_name)
         read_id(event.event_id)
     return events

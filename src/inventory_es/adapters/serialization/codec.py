@@ -25,6 +25,7 @@ from inventory_es.domain.snapshot import InventorySnapshot
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.codec import EncodedEvent
 from inventory_es.ports.errors import EventDecodeError
+from inventory_es.ports.event_run import EventFields
 from inventory_es.ports.metadata import EventMetadata
 from inventory_es.ports.records import RecordedEvent
 from inventory_es.ports.snapshot_store import Snapshot
@@ -67,10 +68,15 @@ class JsonEventCodec:
         self._max_bytes = max_bytes
         self._is_sealed = seal is not None
         self._writers: dict[type[Any], tuple[str, int, Callable[[Any], bytes]]] = {}
-        self._readers: dict[tuple[str, int], Callable[[RecordedEvent], Any]] = {}
+        self._readers: dict[tuple[str, int], Callable[[EventFields], Any]] = {}
         converter = default_converter() if converter is None else converter
         for kind in self._registry.kinds:
             self._add(kind, converter, seal)
+
+    @property
+    def decodes_fields(self) -> bool:
+        """Whether :meth:`decode` takes less than a recorded event: that of a subclass may want a whole one."""
+        return type(self).decode is JsonEventCodec.decode
 
     def encode(self, event: object, /) -> EncodedEvent:
         """The stored form of an event.

@@ -18,7 +18,7 @@ import msgspec
 from inventory_es.adapters.serialization.strict_json import PayloadError, check_bounds, read_object, write_json
 from inventory_es.domain.identifiers import INVENTORY_CATEGORY, identifier
 from inventory_es.domain.stream_id import MAX_PART_LENGTH, StreamId
-from inventory_es.ports.records import RecordedEvent
+from inventory_es.ports.event_run import EventFields
 
 _SHORT = 1_024
 
@@ -59,7 +59,7 @@ def domain_writer(kind: type[Any]) -> Callable[[Any], bytes]:
     return write
 
 
-def domain_reader(kind: type[Any], max_bytes: int) -> Callable[[RecordedEvent], Any]:
+def domain_reader(kind: type[Any], max_bytes: int) -> Callable[[EventFields], Any]:
     """What reads events of one domain class from recorded ones, with all checks.
 
     A payload that we wrote costs one pass and one count of its quotation marks: these are accounted for by the keys and texts
@@ -75,7 +75,7 @@ def domain_reader(kind: type[Any], max_bytes: int) -> Callable[[RecordedEvent], 
     optional = [name for name in texts if NoneType in types[name]]
     has_owner, has_expiry, has_reservation = "owner_id" in optional, "expires_at" in optional, "reservation_id" in texts
 
-    def read(recorded: RecordedEvent) -> Any:
+    def read(recorded: EventFields) -> Any:
         data = recorded.data
         if len(data) > parsed_at_once:
             check_bounds(data, max_bytes)
