@@ -31,7 +31,7 @@ def test_a_codec_that_overrides_decode_gets_whole_events(url: str, tmp_path: Pat
         codec = Sealed()
         async with open_inventory(url.format(tmp_path), codec=codec, settings=HandlerSettings(warm_inventories=0)) as inventory:
             await inventory.add_stock("tea", "berlin", 3)
-            await inventory.reserve("tea", "berlin", 1)
+            await inventory.reserve("tea", "berlin", 1, ttl=None)
             level = await inventory.stock("tea", "berlin")
             stored = (await inventory.store.read_stream(STREAM, limit=2)).events
         assert (level.on_hand, level.reserved) == (3, 1)
@@ -53,7 +53,7 @@ def test_what_a_store_has_read_decodes_to_what_its_events_do(url: str, tmp_path:
         codec: Any = JsonEventCodec()
         async with open_inventory(url.format(tmp_path)) as inventory:
             await inventory.add_stock("tea", "berlin", 3)
-            await inventory.reserve("tea", "berlin", 1)
+            await inventory.reserve("tea", "berlin", 1, ttl=None)
             run: Any = (await inventory.store.read_stream(STREAM, limit=2)).events
         for fields, event in zip(run.fields(), run, strict=True):
             assert not isinstance(fields, RecordedEvent)

@@ -40,7 +40,7 @@ class StoredRow(NamedTuple):
     @property
     def recorded_at(self) -> datetime:
         """When it happened."""
-        return from_microseconds(self.microseconds)
+        return _EPOCH + _MICROSECOND * self.microseconds
 
 
 class RowEvent(RecordedEvent):
@@ -120,8 +120,3 @@ stored_row: Callable[[tuple[Any, ...]], StoredRow] = partial(tuple.__new__, Stor
 def to_microseconds(time: datetime) -> int:
     """Since 1970 in UTC."""
     return (time - _EPOCH) // _MICROSECOND
-
-
-def from_microseconds(microseconds: int) -> datetime:
-    """The instant, in UTC."""
-    return _EPOCH + _MICROSECOND * microseconds
