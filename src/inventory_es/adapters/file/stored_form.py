@@ -92,7 +92,7 @@ class StoredEvent(RecordedEvent):
     @property
     def stream(self) -> StreamId:
         """The stream that it belongs to."""
-        return self._stored.stream
+        return parse_stream(self._stored.stream_name)
 
     @property
     def version(self) -> int:
@@ -127,7 +127,7 @@ class StoredEvent(RecordedEvent):
     @property
     def data(self) -> bytes:
         """The payload."""
-        return self._stored.data
+        return b"" + self._stored.payload
 
     @property
     def metadata(self) -> bytes:

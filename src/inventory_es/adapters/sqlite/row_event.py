@@ -56,7 +56,7 @@ class RowEvent(RecordedEvent):
     @property
     def stream(self) -> StreamId:
         """The stream that it belongs to."""
-        return self._row.stream
+        return parse_stream(self._row.stream_name)
 
     @property
     def version(self) -> int:
@@ -86,7 +86,7 @@ class RowEvent(RecordedEvent):
     @property
     def recorded_at(self) -> datetime:
         """When it happened."""
-        return self._row.recorded_at
+        return _EPOCH + _MICROSECOND * self._row.microseconds
 
     @property
     def data(self) -> bytes:
