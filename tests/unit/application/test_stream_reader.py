@@ -47,11 +47,10 @@ def test_only_the_codec_s_own_decode_takes_less() -> None:
     assert not hosts.decodes_fields
 
 
-@pytest.mark.parametrize("url", ["file:{}/stock", "sqlite:{}/stock.db"])
-def test_what_a_store_has_read_decodes_to_what_its_events_do(url: str, tmp_path: Path, backend: str) -> None:
+def test_what_a_store_has_read_decodes_to_what_its_events_do(tmp_path: Path, backend: str) -> None:
     async def body() -> None:
         codec: Any = JsonEventCodec()
-        async with open_inventory(url.format(tmp_path)) as inventory:
+        async with open_inventory(f"file:{tmp_path}/stock") as inventory:
             await inventory.add_stock("tea", "berlin", 3)
             await inventory.reserve("tea", "berlin", 1, ttl=None)
             run: Any = (await inventory.store.read_stream(STREAM, limit=2)).events

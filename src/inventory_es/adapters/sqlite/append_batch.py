@@ -2,12 +2,13 @@
 
 import sqlite3
 from collections.abc import Sequence
+from functools import partial
 from uuid import UUID
 
 import attrs
 
 from inventory_es.adapters.sqlite.known_heads import KnownHeads
-from inventory_es.adapters.sqlite.row_event import COLUMNS, RowEvent, stored_row, to_microseconds
+from inventory_es.adapters.sqlite.row_event import COLUMNS, RowEvent, to_microseconds
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.append_rules import check_versions, find_earlier_append
 from inventory_es.ports.errors import ConcurrencyError, EventIdCollisionError
@@ -138,8 +139,8 @@ def find_rows(connection: sqlite3.Connection, stream: StreamId, stream_id: int, 
     for start in range(0, len(event_ids), _IDS_A_QUERY):
         ids = event_ids[start : start + _IDS_A_QUERY]
         marks = ", ".join("?" * len(ids))
-        query = f"SELECT {COLUMNS}, ? FROM events WHERE stream_id = ? AND event_id IN ({marks})"  # noqa: S608  # only question marks vary
-        found += [RowEvent(stored_row(row)) for row in connection.execute(query, (stream.text, stream_id, *ids))]
+        query = f"SELECT {COLUMNS} FROM events WHERE stream_id = ? AND event_id IN ({marks})"  # noqa: S608  # only question marks vary
+        found += map(partial(RowEvent, stream), connection.execute(query, (stream_id, *ids)))
     return found
 
 

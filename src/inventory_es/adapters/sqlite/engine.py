@@ -3,18 +3,21 @@
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from queue import Empty, SimpleQueue
+from typing import Any
 from uuid import UUID
 
 from inventory_es.adapters.sqlite.append_batch import AppendBatch, find_rows
 from inventory_es.adapters.sqlite.database import Synchronous, connect, open_database, translated
 from inventory_es.adapters.sqlite.known_heads import KnownHeads
-from inventory_es.adapters.sqlite.row_event import COLUMNS, RowEvent, RowRun, StoredRow, stored_row
+from inventory_es.adapters.sqlite.row_event import COLUMNS, RowEvent, parse_stream
 from inventory_es.adapters.sqlite.snapshot_table import clear_snapshots, discard_snapshots, load_snapshot, save_snapshot
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.append_rules import check_append, check_page, check_stream
 from inventory_es.ports.capabilities import StoreCapabilities
 from inventory_es.ports.errors import AppendOutcomeUnknownError, AppendTooLargeError
+from inventory_es.ports.event_run import EventRun
 from inventory_es.ports.records import AppendResult, FeedPage, RecordedEvent, StreamHead, StreamPage, StreamsPage, StreamWrite
 from inventory_es.ports.snapshot_store import Snapshot
 
@@ -78,9 +81,9 @@ class SqliteEngine:
         check_page(limit=limit, after=after)
         with self._snapshot() as connection:
             stream_id, version = _head(connection, stream)
-            query = f"SELECT {COLUMNS}, ? FROM events WHERE stream_id = ? AND version > ? ORDER BY version LIMIT ?"  # noqa: S608  # a constant
-            rows = _page(connection.execute(query, (stream.text, stream_id, min(after, _LARGEST), min(limit, _LARGEST))))
-        return StreamPage(RowRun(RowEvent, rows), version, is_end=after + len(rows) >= version)
+            query = f"SELECT {COLUMNS} FROM events WHERE stream_id = ? AND version > ? ORDER BY version LIMIT ?"  # noqa: S608  # a constant
+            events = _events(stream, connection.execute(query, (stream_id, min(after, _LARGEST), min(limit, _LARGEST))))
+        return StreamPage(events, version, is_end=after + len(events) >= version)
 
     def read_stream_backwards(self, stream: StreamId, *, before: int | None, limit: int) -> StreamPage:
         """See ``EventStore``."""
@@ -89,9 +92,9 @@ class SqliteEngine:
         with self._snapshot() as connection:
             stream_id, version = _head(connection, stream)
             last = version if before is None else min(version, before - 1)
-            query = f"SELECT {COLUMNS}, ? FROM events WHERE stream_id = ? AND version <= ? ORDER BY version DESC LIMIT ?"  # noqa: S608  # a constant
-            rows = _page(connection.execute(query, (stream.text, stream_id, last, min(limit, _LARGEST))))
-        return StreamPage(RowRun(RowEvent, rows), version, is_end=last - len(rows) <= 0)
+            query = f"SELECT {COLUMNS} FROM events WHERE stream_id = ? AND version <= ? ORDER BY version DESC LIMIT ?"  # noqa: S608  # a constant
+            events = _events(stream, connection.execute(query, (stream_id, last, min(limit, _LARGEST))))
+        return StreamPage(events, version, is_end=last - len(events) <= 0)
 
     def find_events(self, stream: StreamId, event_ids: Sequence[UUID]) -> Sequence[RecordedEvent]:
         """See ``EventStore``."""
@@ -108,8 +111,8 @@ class SqliteEngine:
             head = _head_position(connection)
             query = f"SELECT {COLUMNS}, name FROM events JOIN streams ON id = stream_id WHERE position > ? ORDER BY position LIMIT ?"  # noqa: S608  # a constant
             rows = _page(connection.execute(query, (min(after, _LARGEST), min(limit, _LARGEST))))
-        next_after = rows[-1].position if rows else after
-        return FeedPage(RowRun(RowEvent, rows), next_after, is_end=next_after >= head)
+        next_after = rows[-1][1] if rows else after
+        return FeedPage(EventRun(_named, rows), next_after, is_end=next_after >= head)
 
     def head(self) -> int:
         """See ``EventFeed``."""
@@ -239,11 +242,20 @@ def _head_position(connection: sqlite3.Connection) -> int:
     return int(position)
 
 
-def _page(found: sqlite3.Cursor) -> list[StoredRow]:
+def _events(stream: StreamId, found: sqlite3.Cursor) -> EventRun[Any]:
+    return EventRun(partial(RowEvent, stream), _page(found))
+
+
+def _page(found: sqlite3.Cursor) -> list[Any]:
     """The rows that were found, or so many of them that a page has some megabytes."""
-    rows: list[StoredRow] = []
+    rows: list[Any] = []
     size = 0
     while size <= _PAGE_BYTES and (more := found.fetchmany(_ROWS_AT_ONCE)):
-        rows += map(stored_row, more)
+        rows += more
         size += sum([len(row[6]) + len(row[7]) for row in more])
     return rows
+
+
+def _named(row: Any) -> RowEvent:
+    """The event of a row that has the stream's name behind its columns."""
+    return RowEvent(parse_stream(row[8]), row)

@@ -1,17 +1,18 @@
 """A recorded event as a row of the table, with what is costly built on first use."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import Any
 from uuid import UUID
 
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports.event_run import EventRun
 from inventory_es.ports.records import RecordedEvent
 
 COLUMNS = "events.version, position, event_id, event_type, schema_version, recorded_at, CAST(data AS BLOB), CAST(metadata AS BLOB)"
-"""What a row is read from; the name of its stream follows."""
+"""What a row is read from, in the order of :data:`EventRow`; further columns may follow."""
+
+EventRow = tuple[int, int, bytes, str, int, int, bytes, bytes]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -19,104 +20,70 @@ _MICROSECOND = timedelta(microseconds=1)
 parse_stream: Callable[[str], StreamId] = lru_cache(maxsize=8_192)(StreamId.parse)
 
 
-class StoredRow(NamedTuple):
-    """A row of an event, in the order of :data:`COLUMNS`."""
-
-    version: int
-    position: int
-    id_bytes: bytes
-    event_type: str
-    schema_version: int
-    microseconds: int
-    data: bytes
-    metadata: bytes
-    stream_name: str
-
-    @property
-    def stream(self) -> StreamId:
-        """The stream that it belongs to."""
-        return parse_stream(self.stream_name)
-
-    @property
-    def recorded_at(self) -> datetime:
-        """When it happened."""
-        return _EPOCH + _MICROSECOND * self.microseconds
-
-
 class RowEvent(RecordedEvent):
     """A :class:`RecordedEvent` over its row. Equal to any other with the same values."""
 
     __slots__ = ("_row",)
 
-    _row: StoredRow
+    _row: EventRow
 
-    def __init__(self, row: StoredRow) -> None:
-        _keep(self, row)
-
-    @property
-    def stream(self) -> StreamId:
-        """The stream that it belongs to."""
-        return parse_stream(self._row.stream_name)
+    def __init__(self, stream: StreamId, row: EventRow) -> None:
+        _keep_stream(self, stream)
+        _keep_row(self, row)
 
     @property
     def version(self) -> int:
         """Its place in the stream."""
-        return self._row.version
+        return self._row[0]
 
     @property
     def position(self) -> int:
         """Its place in the store."""
-        return self._row.position
+        return self._row[1]
 
     @property
     def event_id(self) -> UUID:
         """Its id."""
-        return UUID(bytes=self._row.id_bytes)
+        return UUID(bytes=self._row[2])
 
     @property
     def event_type(self) -> str:
         """Its wire name."""
-        return self._row.event_type
+        return self._row[3]
 
     @property
     def schema_version(self) -> int:
         """Of its payload."""
-        return self._row.schema_version
+        return self._row[4]
 
     @property
     def recorded_at(self) -> datetime:
         """When it happened."""
-        return _EPOCH + _MICROSECOND * self._row.microseconds
+        return from_microseconds(self._row[5])
 
     @property
     def data(self) -> bytes:
         """The payload."""
-        return self._row.data
+        return self._row[6]
 
     @property
     def metadata(self) -> bytes:
         """The envelope's open part."""
-        return self._row.metadata
+        return self._row[7]
 
     def __reduce__(self) -> tuple[type[RecordedEvent], tuple[Any, ...]]:
         return RecordedEvent, self._values()
 
 
-class RowRun(EventRun[StoredRow]):
-    """Events of a page, over their rows."""
-
-    __slots__ = ()
-
-    def fields(self) -> Sequence[StoredRow]:
-        """The rows."""
-        return self._read
-
-
-_keep = RowEvent.__dict__["_row"].__set__
-stored_row: Callable[[tuple[Any, ...]], StoredRow] = partial(tuple.__new__, StoredRow)
-"""What a row is, given what the database gave."""
+_keep_row = RowEvent.__dict__["_row"].__set__
+_keep_stream = RecordedEvent.__dict__["stream"].__set__
 
 
 def to_microseconds(time: datetime) -> int:
     """Since 1970 in UTC."""
     return (time - _EPOCH) // _MICROSECOND
+
+
+def from_microseconds(microseconds: int) -> datetime:
+    """The instant, in UTC."""
+    return _EPOCH + _MICROSECOND * microseconds
