@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from random import Random
+from typing import get_args
 from uuid import UUID
 
 import attrs
@@ -12,7 +13,9 @@ from inventory_es.adapters.file.bus_group import BusConsumer, FileBusGroup, Grou
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import RecordedEvent
 from inventory_es.ports.delivery_rules import GroupFilter
+from inventory_es.ports.errors import EventBusUnavailableError
 from inventory_es.testing.crash.disk import Disk
+from inventory_es.testing.crash.faults import FailNth, Failure
 from inventory_es.testing.crash.power import MODELS, power_cuts
 from inventory_es.testing.crash.simfs import Primitive, SimFS
 
@@ -73,11 +76,11 @@ class Host:
         engine = open_engine(self.disk)
         self.publish(engine, "x1", "y1", "x2")
         group, consumer = engine.join("g", ALL)
-        self.ack(group, consumer)
-        self.refuse(group, consumer)
+        self.ack(engine, group, consumer)
+        self.refuse(engine, group, consumer)
         self.publish(engine, "y2", "x3")
-        self.ack(group, consumer)
-        self.refuse(group, consumer)
+        self.ack(engine, group, consumer)
+        self.refuse(engine, group, consumer)
         engine.leave("g", consumer, T0)
         engine.close()
         engine = open_engine(self.disk)
@@ -85,7 +88,7 @@ class Host:
         group, consumer = engine.join("g", ALL)
         self.publish(engine, "z1", "z2", "z3", "z4")
         for _ in range(4):
-            self.ack(group, consumer)
+            self.ack(engine, group, consumer)
         engine.close()
 
     def publish(self, engine: FileBusEngine, *names: str) -> None:
@@ -94,18 +97,18 @@ class Host:
         self.ledger.publishing = ()
         self.ledger.published += names
 
-    def ack(self, group: FileBusGroup, consumer: BusConsumer) -> None:
-        group.take(consumer, T0)
+    def ack(self, engine: FileBusEngine, group: FileBusGroup, consumer: BusConsumer) -> None:
+        engine.run(group.take, consumer, T0)
         ticket, queued = consumer.ready.popleft()
         self.ledger.acking = (name_of(queued.event),)
-        group.settle(consumer, ticket)
+        engine.run(group.settle, consumer, ticket)
         self.ledger.acked += self.ledger.acking
         self.ledger.acking = ()
 
-    def refuse(self, group: FileBusGroup, consumer: BusConsumer) -> None:
-        group.take(consumer, T0)
+    def refuse(self, engine: FileBusEngine, group: FileBusGroup, consumer: BusConsumer) -> None:
+        engine.run(group.take, consumer, T0)
         ticket, _ = consumer.ready.popleft()
-        group.fail(consumer, ticket, "no", T0)
+        engine.run(group.fail, consumer, ticket, "no", T0)
 
 
 def after(disk: Disk) -> tuple[list[str], list[str]]:
@@ -164,3 +167,22 @@ def test_at_every_crash_point(model: str) -> None:
     host = Host(SimFS(observer=crash), ledger)
     host.run()
     assert states > (1_000 if model in MODELS else 80)
+
+
+@pytest.mark.parametrize("failure", get_args(Failure))
+@pytest.mark.parametrize("is_persistent", [False, True], ids=["once", "from then on"])
+def test_at_every_operation_that_fails(failure: Failure, is_persistent: bool) -> None:
+    """The n-th fails, n = 1, 2, 3 … until a run meets none: the host hears of it, and whoever comes back loses nothing."""
+    number = 0
+    while True:
+        number += 1
+        faults = FailNth(number, failure, is_persistent=is_persistent)
+        host = Host(SimFS(faults=faults), Ledger())
+        try:
+            host.run()
+        except EventBusUnavailableError:
+            assert faults.hits, "the bus is away, and no operation failed"
+        if not faults.hits:
+            break
+        judge(host.ledger, host.disk.disk.killed(), power=failure == "short write")  # half a cursor costs answers, as a power cut does
+    assert number > 20

@@ -9,6 +9,7 @@ Any process may read it and ask for a redelivery; the one that has the group's c
 
 from collections.abc import Collection
 from datetime import datetime
+from typing import assert_never
 from uuid import UUID
 
 import msgspec
@@ -123,6 +124,8 @@ class BusDeadLetters:
             case _Done():
                 self.revived.pop(content.number, None)
                 self.letters.pop(content.number, None)
+            case _:
+                assert_never(content)
 
 
 def _entry_of(line: bytes) -> int:

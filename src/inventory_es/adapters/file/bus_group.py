@@ -136,20 +136,23 @@ class FileBusGroup:
                 self._save()
 
     def leave(self, consumer: BusConsumer, now: datetime) -> None:
-        """Give back what is out with a consumer, or give it up."""
+        """Give back what is out with a consumer, or give it up; what can't be given up now is delivered once more."""
         with self._mutex:
             self._consumers.discard(consumer)
+            problem: Exception | None = None
             while consumer.out:
                 _, queued = consumer.out.popitem()
-                if not self._is_spent(queued):
-                    self._queue.put_back(queued)
-                    continue
-                try:
-                    self._give_up(queued, _NO_ANSWER, now)
-                except (OSError, UncertainWriteError):
-                    self._queue.put_back(queued)
-                    raise
+                if self._is_spent(queued):
+                    try:
+                        self._give_up(queued, _NO_ANSWER, now)
+                    except (OSError, UncertainWriteError) as refused:
+                        problem = refused
+                    else:
+                        continue
+                self._queue.put_back(queued)
             self._save()
+            if problem is not None:
+                raise problem
 
     def dead_letters(self) -> list[DeadLetter]:
         """Its dead letters, the oldest first."""

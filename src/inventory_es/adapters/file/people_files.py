@@ -89,8 +89,6 @@ class PeopleFiles:
                 for name, stored in waiting.items():
                     self._write(name, stored if is_sure else None, up_to=written.position)
                 write_state(self._lock, written, dirty=not is_sure and written.position < end.position)
-            elif not is_sure:
-                write_state(self._lock, written, dirty=False)
             self.end = written
         finally:
             self._lock.release()

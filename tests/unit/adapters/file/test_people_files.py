@@ -91,6 +91,21 @@ def test_they_follow_in_pieces_and_are_complete_after_closing(bench: Bench) -> N
     bench.assert_complete()
 
 
+def test_files_that_are_doubted_are_made_good_in_pieces_too(bench: Bench) -> None:
+    engine = bench.open()
+    bench.append(engine, 21)
+    while not engine.tidy():
+        pass
+    engine.rebuild()
+    bench.file(STREAMS[0]).write_bytes(b"")
+    bench.file(STREAMS[1]).unlink()
+    assert not engine.tidy(max_events=5)
+    assert [bench.versions(stream) for stream in STREAMS] == [[1, 2, 3], [1, 2]]
+    while not engine.tidy(max_events=5):
+        pass
+    bench.assert_complete()
+
+
 def test_several_handles_write_each_line_once(bench: Bench) -> None:
     one, other = bench.open(), bench.open()
     for _ in range(5):
