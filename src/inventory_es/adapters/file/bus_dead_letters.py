@@ -109,8 +109,11 @@ class BusDeadLetters:
         self._note(content)
 
     def _follow(self, end: JournalTail) -> None:
-        for _, line in self._journal.lines(self._tail, end):
-            self._note(_decoder.decode(line.data))
+        for segment, line in self._journal.lines(self._tail, end):
+            try:
+                self._note(_decoder.decode(line.data))
+            except ValueError:
+                self._journal.refuse(segment, line.offset, "a line has a good checksum and tells of no dead letter")
         self._tail = end
 
     def _note(self, content: _Dead | _Redelivered | _Done) -> None:

@@ -17,7 +17,9 @@ from inventory_es.adapters.file.bus_cursor import BusCursor, CursorState
 from inventory_es.adapters.file.bus_dead_letters import BusDeadLetters
 from inventory_es.adapters.file.bus_line import decode_line
 from inventory_es.adapters.file.journal import Journal, UncertainWriteError
+from inventory_es.adapters.file.journal_line import Line
 from inventory_es.adapters.file.journal_state import JournalTail
+from inventory_es.adapters.file.stored_form import StoredEvent
 from inventory_es.ports.delivery_rules import DeliveryQueue, GroupFilter, QueuedEvent
 from inventory_es.ports.event_bus import DeadLetter
 from inventory_es.ports.records import RecordedEvent
@@ -199,7 +201,7 @@ class FileBusGroup:
         if len(self._queue) > self._limits.window // 2:
             return
         for segment, line in self._journal.lines(self._scanned, self._journal.tail()):
-            events = decode_line(line.data)
+            events = self._events(segment, line)
             self._enter(events, now)
             self._scanned = JournalTail(segment, line.end, line.checksum, events[-1][0])
             self._lines.append(self._scanned)
@@ -207,6 +209,15 @@ class FileBusGroup:
                 break
         if self._place().position >= self._saved.place.position + _UNSAVED_EVENTS:
             self._save()
+
+    def _events(self, segment: int, line: Line) -> list[tuple[int, StoredEvent]]:
+        try:
+            events = decode_line(line.data)
+        except ValueError:
+            self._journal.refuse(segment, line.offset, "a line has a good checksum and no published events")
+        if events[0][0] != self._scanned.position + 1:
+            self._journal.refuse(segment, line.offset, f"event {events[0][0]} stands where {self._scanned.position + 1} belongs")
+        return events
 
     def _enter(self, events: Sequence[tuple[int, RecordedEvent]], now: datetime) -> None:
         """Queue what is open of a line. What its consumers left unanswered too often, perhaps because it kills them, is given up."""

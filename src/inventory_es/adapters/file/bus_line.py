@@ -22,7 +22,7 @@ class _Line(msgspec.Struct, gc=False):
     events: list[msgspec.Raw]
 
 
-_decode_line = msgspec.json.Decoder(_Line).decode
+_decoder = msgspec.json.Decoder(_Line)
 
 
 def encode_published(event: RecordedEvent) -> bytes:
@@ -65,7 +65,7 @@ def decode_line(line: bytes) -> list[tuple[int, StoredEvent]]:
     Raises:
         ValueError: not a line of published events.
     """
-    content = _decode_line(line)
+    content = _content(line)
     events = check_events([bytes(raw) for raw in content.events])
     return [(number, StoredEvent(fields)) for number, fields in enumerate(events, content.first)]
 
@@ -76,5 +76,13 @@ def last_number(line: bytes) -> int:
     Raises:
         ValueError: not a line of published events.
     """
-    content = _decode_line(line)
+    content = _content(line)
     return content.first + len(content.events) - 1
+
+
+def _content(line: bytes) -> _Line:
+    content = _decoder.decode(line)
+    if not content.events:
+        msg = "a line without events"
+        raise ValueError(msg)
+    return content

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from heapq import merge
 from itertools import groupby
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 from inventory_es.adapters.file.hash_slots import stream_key
 from inventory_es.adapters.file.index_file import SealedTable, load_table, pack_table
@@ -270,11 +270,11 @@ class StoreIndex:
         try:
             events = split_line(line.data)
         except ValueError:
-            self._refuse(table.segment, line, "a line holds no events")
+            self._journal.refuse(table.segment, line.offset, "a line holds no events")
         for _, event in events:
             position += 1
             if event.position != position:
-                self._refuse(table.segment, line, f"position {event.position} stands where {position} belongs")
+                self._journal.refuse(table.segment, line.offset, f"position {event.position} stands where {position} belongs")
         table.add_line(line, events)
 
     def _start(self, segment: int) -> JournalTail:
@@ -289,10 +289,6 @@ class StoreIndex:
             place = f"{segments.path(before[-1])}, byte {file.size()}"
             raise CorruptStoreError(store=self._name, place=place, problem="a sealed segment does not end in a whole line")
         return JournalTail(segment, 0, trailer[1], segment - 1)
-
-    def _refuse(self, segment: int, line: Line, problem: str) -> NoReturn:
-        place = f"{self._journal.segments.path(segment)}, byte {line.offset}"
-        raise CorruptStoreError(store=self._name, place=place, problem=problem)
 
 
 def _joined(tables: Sequence[IndexTable]) -> IndexTable:

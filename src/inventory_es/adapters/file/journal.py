@@ -198,11 +198,16 @@ class Journal:
                 try:
                     position = self._last_position(last.data)
                 except ValueError:
-                    self._refuse(start.segment, last.offset, "a line has a good checksum and no position")
+                    self.refuse(start.segment, last.offset, "a line has a good checksum and no position")
                 start = JournalTail(start.segment, last.end, last.checksum, position)
             start = JournalTail(start.position + 1, 0, start.checksum, start.position)
         for line in self._lines(start, end.offset):
             yield start.segment, line
+
+    def refuse(self, segment: int, offset: int, problem: str) -> NoReturn:
+        """Tell that what stands in a segment, at a byte, is damage."""
+        place = f"{self.segments.path(segment)}, byte {offset}"
+        raise CorruptStoreError(store=self._name, place=place, problem=problem)
 
     def close(self) -> None:
         """Release every handle. Nothing is in flight any more."""
@@ -217,11 +222,11 @@ class Journal:
         for line in read_lines(self.segments.open(start.segment), start=start.offset, end=end, seed=self._seed):
             if line.chain is None or line.chain[0] != checksum:
                 problem = "a line is damaged" if line.chain is None else "a line does not follow the one before it"
-                self._refuse(start.segment, line.offset, problem)
+                self.refuse(start.segment, line.offset, problem)
             checksum, offset = line.chain[1], line.end
             yield line
         if offset != end:
-            self._refuse(start.segment, offset, f"{end - offset} durable bytes are missing")
+            self.refuse(start.segment, offset, f"{end - offset} durable bytes are missing")
 
     def _state(self) -> JournalState | None:
         """What the lock file says, decoded only if it changed."""
@@ -278,10 +283,6 @@ class Journal:
         writer, self._writer = self._writer, None
         if writer is not None:
             writer[1].close()
-
-    def _refuse(self, segment: int, offset: int, problem: str) -> NoReturn:
-        place = f"{self.segments.path(segment)}, byte {offset}"
-        raise CorruptStoreError(store=self._name, place=place, problem=problem)
 
 
 class _Turn(AbstractContextManager[JournalTail]):
