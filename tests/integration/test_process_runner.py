@@ -324,6 +324,7 @@ def test_one_runner_works_and_another_takes_over(heap: Heap, backend: str) -> No
                 heap.clock.advance(TTL)
                 await _until(one.orders, "O2", S.EXPIRED)
                 second.stop()
+            assert await balances(one.service) == EMPTY
 
     anyio.run(case, backend=backend)
 

@@ -23,7 +23,8 @@ def test_every_program_keeps_the_property(property_id: str) -> None:
     @settings(max_examples=100)
     @given(programs(max_steps=30, max_parallel=3))
     def explore(program: Program) -> None:
-        check_program(program, only=[property_id])
+        record = check_program(program, only=[property_id])
+        assert len(record.answers) == len(program.calls) + len(program.parallel)
 
     explore()
 

@@ -15,7 +15,7 @@ from inventory_es.application.service import InventoryService
 from inventory_es.domain.commands import AddStock, Command, ReserveStock
 from inventory_es.domain.rejections import InsufficientStockError
 from inventory_es.testing.clock import ManualClock
-from inventory_es.testing.domain.history import PropertyError
+from inventory_es.testing.domain.history import PropertyError, check_history
 from inventory_es.testing.domain.program import Call, Program
 from inventory_es.testing.domain.scenarios import SHELF, START
 from inventory_es.testing.domain.service_runs import check_service
@@ -47,7 +47,8 @@ def test_every_answer_is_one_that_the_reference_gives(open_service: Open, exampl
     @settings(max_examples=examples)
     @given(programs(max_steps=12, max_parallel=6))
     def explore(program: Program) -> None:
-        check_service(program, open_service, backend=backend)
+        history = check_service(program, open_service, backend=backend)
+        assert check_history(history) == len(history)
 
     explore()
 

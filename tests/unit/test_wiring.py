@@ -107,8 +107,10 @@ def test_a_snapshot_store_object_stays_the_callers_to_close(backend: str) -> Non
         snapshots = MemorySnapshotStore()
         async with open_inventory("memory:", snapshots=snapshots):
             pass
-        await snapshots.clear_snapshots()
+        assert await snapshots.load_snapshot(StreamId("inventory", "tea", "berlin"), schema_version=1) is None
         await snapshots.aclose()
+        with pytest.raises(StoreClosedError):
+            await snapshots.clear_snapshots()
 
     anyio.run(main, backend=backend)
 

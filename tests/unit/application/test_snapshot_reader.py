@@ -18,6 +18,7 @@ from inventory_es.adapters.serialization import JsonEventCodec
 from inventory_es.errors import StoreUnavailableError
 from inventory_es.ports import RecordedEvent, Snapshot, StreamPage
 from inventory_es.testing import Faults, ManualClock, faulty_event_store
+from inventory_es.testing.domain.history import check_history
 from inventory_es.testing.domain.program import Program
 from inventory_es.testing.domain.service_runs import check_service
 from inventory_es.testing.domain.walks import programs
@@ -265,7 +266,8 @@ def test_no_program_tells_whether_snapshots_are_taken_lost_or_wrong(backend: str
     @settings(max_examples=60)
     @given(programs(max_steps=16, max_parallel=6))
     def explore(program: Program) -> None:
-        check_service(program, with_snapshots, backend=backend)
+        history = check_service(program, with_snapshots, backend=backend)
+        assert check_history(history) == len(history)
 
     explore()
 

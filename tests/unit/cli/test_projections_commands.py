@@ -206,6 +206,7 @@ def test_what_another_process_has_rebuilt_meanwhile_is_left_to_it(backend: str) 
                 tasks.start_soon(_watch, workshops[1], runner, lambda _: None)
                 with anyio.fail_after(30):
                     await runner.catch_up()
+                assert await is_running()
                 other.stop()
                 tasks.cancel_scope.cancel()
 
@@ -300,6 +301,7 @@ def test_a_version_that_readers_have_left_is_left_and_the_new_one_is_run(backend
                 await Workshop(feed=store, read_model=model, on_failure="stop").runner(ProjectionId("ledger", 3)).catch_up()
                 await model.drop(ProjectionId("ledger", 2))
                 await until(lambda: runs(3))
+                assert [one.projection_id.version for one in await model.versions("ledger")] == [3]
                 projecting.stop()
 
     anyio.run(body, backend=backend)
@@ -329,6 +331,7 @@ def test_what_another_process_has_brought_to_the_end_is_not_waited_for(backend: 
                     with anyio.fail_after(30):
                         await projecting.run(to_end=True)
                     looking.cancel_scope.cancel()
+                assert [one.lag_events for one in await projecting.look(to_end=True)] == [0]
                 other.stop()
 
     anyio.run(body, backend=backend)

@@ -207,6 +207,7 @@ def test_what_comes_is_counted_until_it_is_stopped(backend: str) -> None:
             early.stop()
             with anyio.fail_after(10):
                 await early.follow()
+            assert ((await watching.frame()).products.events, (await early.frame()).products.events) == (4, 0)
 
     anyio.run(body, backend=backend)
 

@@ -62,8 +62,17 @@ def test_misuse_is_refused(writes: Sequence[StreamWrite], rule: str) -> None:
         check_append(writes, LIMITS, store="x")
 
 
-def test_what_fits_is_accepted() -> None:
-    check_append([StreamWrite(A, 0, [event(1, b'{"n":"45678901"}')]), write(B, 7, 2, 3)], LIMITS, store="x")
+def test_what_fits_is_accepted_and_no_more() -> None:
+    writes = [StreamWrite(A, 0, [event(1, b'{"n":"45678901"}')]), write(B, 7, 2, 3)]
+    check_append(writes, LIMITS, store="x")
+    tighter = (
+        attrs.evolve(LIMITS, max_append_events=2),
+        attrs.evolve(LIMITS, max_event_bytes=17),
+        attrs.evolve(LIMITS, max_append_bytes=25),
+    )
+    for limits in tighter:
+        with pytest.raises(AppendTooLargeError):
+            check_append(writes, limits, store="x")
 
 
 @pytest.mark.parametrize(

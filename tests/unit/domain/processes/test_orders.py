@@ -13,6 +13,7 @@ from inventory_es.domain.processes.orders.decide import ORDERS, conclude, decide
 from inventory_es.domain.processes.orders.evolve import evolve
 from inventory_es.domain.processes.orders.lines import MOST_LINES
 from inventory_es.domain.processes.orders.transitions import TRANSITIONS
+from inventory_es.domain.stream_id import MAX_PART_LENGTH
 from inventory_es.errors import (
     CorruptStreamError,
     InvalidIdentifierError,
@@ -396,7 +397,8 @@ def test_nonsense_is_refused_by_name(wrong: Any, error: type[Exception]) -> None
 def test_the_longest_ids_leave_room_for_every_step() -> None:
     order = OrderReservation("o" * 64, lines=(OrderLine("A", "S", 1, MOST_LINES),), generations=(5,) * MOST_LINES)
     longest = OrderReservation(order.order_id, lines=order.lines * MOST_LINES, generations=order.generations)
-    steps.commit(longest, shipment("s" * 40), LineQuantity(MOST_LINES, 1))
+    last = steps.commit(longest, shipment("s" * 40), LineQuantity(MOST_LINES, 1))
+    assert len(last.command_id) <= MAX_PART_LENGTH
 
 
 def test_every_command_has_a_name_of_its_own_within_its_order() -> None:
