@@ -1,20 +1,34 @@
-"""Small wrong changes to a module's syntax tree: each is one mutant."""
+"""Small wrong changes to a module's syntax tree: each is one mutant.
+
+Left alone are type hints, docstrings, imports, and texts for people: what has a blank in it.
+"""
 
 import ast
 import copy
+from collections import Counter
 from collections.abc import Iterator
+from difflib import unified_diff
 from itertools import islice
+from pathlib import Path
 
 import attrs
 
-_COMPARE: dict[type[ast.cmpop], type[ast.cmpop]] = {
-    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
-    ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
-}  # fmt: skip
-_OPERATE: dict[type[ast.operator], type[ast.operator]] = {
-    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Add, ast.FloorDiv: ast.Mult, ast.Mod: ast.Mult, ast.Pow: ast.Mult,
-    ast.BitOr: ast.BitAnd, ast.BitAnd: ast.BitOr, ast.LShift: ast.RShift,
-}  # fmt: skip
+from tests.mutation.changes import changes
+
+_HEADERS = (ast.If, ast.While, ast.For, ast.AsyncFor, ast.With, ast.AsyncWith, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
+@attrs.frozen
+class Function:
+    """A function or method that a mutant is in.
+
+    Attributes:
+        name: qualified, as its code object has it.
+        line: the first one of its code object.
+    """
+
+    name: str
+    line: int
 
 
 @attrs.frozen
@@ -23,100 +37,116 @@ class Mutant:
 
     Attributes:
         module: its dotted name.
+        path: its file.
         source: of the right one.
-        line: where it differs.
-        change: how, in words.
-        place: which node of the tree differs; ``None`` for none.
+        function: the outermost one that has the change in its body; ``None``: what runs when the module is imported.
+        lines: first and last line of the changed statement.
+        change: how it differs, in words.
+        place: which node of the tree differs.
         choice: which of its changes.
     """
 
     module: str
+    path: Path
     source: str = attrs.field(repr=False)
-    line: int = 0
-    change: str = "nothing"
-    place: int | None = None
-    choice: int = 0
+    function: Function | None
+    lines: tuple[int, int]
+    change: str
+    place: int
+    choice: int
+
+    @property
+    def name(self) -> str:
+        """What it is listed by; stays the same when lines move."""
+        where = "" if self.function is None else f" {self.function.name}"
+        return f"{self.module}{where}: {self.change}"
 
     def tree(self) -> ast.Module:
         """The syntax tree of the wrong module."""
         tree = ast.parse(self.source)
-        if self.place is not None:
-            node = next(islice(_code(tree), self.place, None))
-            _, other = next(islice(_changes(node), self.choice, None))
-            _become(node, other)
+        node = next(islice(_code(tree), self.place, None)).node
+        _, other = next(islice(changes(node), self.choice, None))
+        _become(node, other)
         return ast.fix_missing_locations(tree)
 
+    def diff(self) -> str:
+        """The changed lines, of both sides."""
+        right, wrong = (ast.unparse(tree).splitlines() for tree in (ast.parse(self.source), self.tree()))
+        return "\n".join(line for line in unified_diff(right, wrong, n=0, lineterm="") if line[:3] not in {"---", "+++", "@@ "})
+
     def __str__(self) -> str:
-        return f"{self.module}:{self.line} {self.change}"
+        return f"{self.path.name}:{self.lines[0]} {self.name}\n{self.diff()}"
 
 
-def mutants_of(module: str, source: str) -> Iterator[Mutant]:
-    """Every mutant of a module, from the top to the bottom. Type hints, docstrings and imports are left alone."""
-    for place, node in enumerate(_code(ast.parse(source))):
-        for choice, (change, _) in enumerate(_changes(node)):
-            yield Mutant(module, source, node.lineno, change, place, choice)
+@attrs.frozen
+class _Place:
+    node: ast.expr | ast.stmt | ast.match_case | ast.ExceptHandler
+    statement: ast.stmt
+    function: Function | None
+    scope: tuple[str, ...]
 
 
-def _code(tree: ast.AST) -> Iterator[ast.expr | ast.stmt]:
-    for name, value in ast.iter_fields(tree):
+def mutants_of(module: str, path: Path) -> Iterator[Mutant]:
+    """Every mutant of a module, from the top to the bottom."""
+    source = path.read_text(encoding="utf-8")
+    seen: Counter[tuple[Function | None, str]] = Counter()
+    for place, at in enumerate(_code(ast.parse(source))):
+        for choice, (change, _) in enumerate(changes(at.node)):
+            seen[at.function, change] += 1
+            times = seen[at.function, change]
+            told = change if times == 1 else f"{change} ({times})"
+            yield Mutant(module, path, source, at.function, _span(at.statement), told, place, choice)
+
+
+def _code(tree: ast.Module) -> Iterator[_Place]:
+    for statement in tree.body:
+        yield from _below(statement, _Place(statement, statement, None, ()))
+
+
+def _below(node: ast.AST, around: _Place) -> Iterator[_Place]:
+    if isinstance(node, ast.Import | ast.ImportFrom) or _is_talk(node):
+        return
+    here = around
+    if isinstance(node, ast.expr | ast.stmt | ast.match_case | ast.ExceptHandler):
+        here = attrs.evolve(around, node=node, statement=node if isinstance(node, ast.stmt) else around.statement)
+        yield here
+    inside = here
+    if isinstance(node, ast.ClassDef):
+        inside = attrs.evolve(here, scope=(*here.scope, node.name))
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and here.function is None:
+        first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+        inside = attrs.evolve(here, function=Function(".".join((*here.scope, node.name)), first))
+    for name, value in ast.iter_fields(node):
         if name in {"annotation", "returns", "decorator_list", "type_params"}:
             continue
         for child in value if isinstance(value, list) else [value]:
-            if not isinstance(child, ast.AST) or isinstance(child, ast.Import | ast.ImportFrom) or _is_talk(child):
-                continue
-            if isinstance(child, ast.expr | ast.stmt):
-                yield child
-            yield from _code(child)
+            if isinstance(child, ast.AST):
+                yield from _below(child, inside if name == "body" else here)
 
 
 def _is_talk(node: ast.AST) -> bool:
-    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-        return True
-    if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-        return True
-    if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in {"__slots__", "__all__"}:
-        return True
-    return isinstance(node, ast.Assign | ast.AnnAssign) and "TypeVar" in ast.unparse(node)
-
-
-def _changes(node: ast.expr | ast.stmt) -> Iterator[tuple[str, ast.AST]]:
     match node:
-        case ast.Compare(ops=[first, *rest]):
-            yield f"{ast.unparse(node)}: another comparison", ast.Compare(node.left, [_COMPARE[type(first)](), *rest], node.comparators)
-        case ast.BinOp() if type(node.op) in _OPERATE:
-            yield f"{ast.unparse(node)}: another operation", ast.BinOp(node.left, _OPERATE[type(node.op)](), node.right)
-        case ast.BoolOp():
-            other = ast.Or() if isinstance(node.op, ast.And) else ast.And()
-            yield f"{ast.unparse(node)}: and/or", ast.BoolOp(other, node.values)
-            for place in range(len(node.values)):
-                kept = node.values[:place] + node.values[place + 1 :]
-                yield f"{ast.unparse(node)}: without part {place}", kept[0] if len(kept) == 1 else ast.BoolOp(node.op, kept)
-        case ast.UnaryOp():
-            yield f"{ast.unparse(node)}: without the sign", node.operand
-        case ast.IfExp():
-            yield f"{ast.unparse(node)}: always the first", node.body
-            yield f"{ast.unparse(node)}: always the second", node.orelse
-        case ast.Constant(value=bool() as value):
-            yield f"{value} → {not value}", ast.Constant(not value)
-        case ast.Constant(value=int() as number):
-            yield f"{number} → {number + 1}", ast.Constant(number + 1)
-        case ast.Constant(value=str() as text):
-            yield f"{text!r} → another text", ast.Constant(f"{text}~")
-        case ast.If():
-            yield f"if {ast.unparse(node.test)}: always", ast.If(ast.Constant(True), node.body, node.orelse)  # a node
-            yield f"if {ast.unparse(node.test)}: never", ast.If(ast.Constant(False), node.body, node.orelse)  # a node
-        case ast.Break():
-            yield "break → continue", ast.Continue()
-        case ast.Continue():
-            yield "continue → break", ast.Break()
-        case ast.Return(value=ast.expr() as value) if not (isinstance(value, ast.Constant) and value.value is None):
-            yield f"return {ast.unparse(value)}: None instead", ast.Return(ast.Constant(None))
-        case ast.Expr() | ast.AugAssign() | ast.Delete() | ast.Raise():
-            yield f"{ast.unparse(node)}: left out", ast.Pass()
-        case ast.Assign(targets=[ast.Attribute()]):
-            yield f"{ast.unparse(node)}: left out", ast.Pass()
+        case ast.Expr(value=ast.Constant()):
+            return True
+        case ast.If(test=ast.Name(id="TYPE_CHECKING")):
+            return True
+        case ast.Assign(targets=[ast.Name(id="__slots__" | "__all__")]):
+            return True
+        case ast.Assign(value=ast.Subscript(value=ast.Name(id="tuple" | "dict" | "Callable" | "Sequence" | "Mapping"))):
+            return True  # a name for a type
+        case ast.Assign() | ast.AnnAssign():
+            return "TypeVar" in ast.unparse(node)
+        case ast.JoinedStr():
+            return any(isinstance(part, ast.Constant) and " " in str(part.value) for part in node.values)
         case _:
-            return
+            return False
+
+
+def _span(statement: ast.stmt) -> tuple[int, int]:
+    last = statement.end_lineno or statement.lineno
+    if isinstance(statement, _HEADERS):
+        last = max(statement.lineno, statement.body[0].lineno - 1)
+    return statement.lineno, last
 
 
 def _become(target: ast.AST, other: ast.AST) -> None:

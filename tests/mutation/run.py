@@ -1,116 +1,215 @@
 """How good the tests are: makes one small wrong change after the other, and counts those that no test notices.
 
-    python -m tests.mutation.run inventory_es.domain tests/unit/domain tests/property
+    python -m tests.mutation.run domain
+    python -m tests.mutation.run file --sample 600 --seed 1
 
-Each mutant runs in a process of its own, against the given tests in the given order, up to the first failure. Nothing is
-written: the changed module is given to the import system. Takes a second or so for each mutant that is noticed.
+First every test runs once on the right code, to learn which lines it runs. Then each mutant runs in a process of its own, against
+the tests that run the changed line, the quick ones first, up to the first failure. Nothing is written. Ends with the survivors as
+diffs, and the score by file. Mutants that make no difference are listed in ``equivalent.toml``, with reasons, and are not run.
 """
 
 import argparse
-import ast
+import importlib
 import importlib.util
 import os
 import random
 import re
-import signal
 import sys
-import time
-from collections.abc import Sequence
-from contextlib import redirect_stderr, redirect_stdout
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec, SourceFileLoader
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import CodeType
 
+import attrs
 import pytest
 
+from tests.mutation import cold
+from tests.mutation.coverage_map import CoverageMap
+from tests.mutation.equivalent import reasons
 from tests.mutation.mutants import Mutant, mutants_of
+from tests.mutation.trial import Outcome, attempt
+from tests.mutation.warm import WarmTests
 
-PACKAGES_LOADED_ONCE = ("anyio", "attrs", "cattrs", "hypothesis.stateful", "msgspec", "trio")
-QUIETLY = ("-x", "-q", "-p", "no:cacheprovider", "-p", "no:cov", "-W", "ignore::pytest.PytestAssertRewriteWarning")
-
-
-class _Changed(SourceFileLoader):
-    tree: ast.Module
-
-    def get_code(self, fullname: str) -> CodeType:
-        return compile(self.tree, self.get_filename(fullname), "exec")
+LOADED_ONCE = ("anyio", "attrs", "cattrs", "coverage", "hypothesis.stateful", "msgspec", "trio")
 
 
-class _Finder(MetaPathFinder):
-    def __init__(self, mutant: Mutant, path: Path) -> None:
-        self._mutant = mutant
-        self._path = path
+@attrs.frozen
+class Target:
+    """What is changed, and which tests are to notice: files, folders, options of pytest.
 
-    def find_spec(self, fullname: str, path: object, target: object = None) -> ModuleSpec | None:
-        del path, target
-        if fullname != self._mutant.module:
-            return None
-        loader = _Changed(fullname, str(self._path))
-        loader.tree = self._mutant.tree()
-        return importlib.util.spec_from_loader(fullname, loader)
+    Attributes:
+        as_a_whole: files among them whose tests depend on each other.
+    """
+
+    package: str
+    tests: tuple[str, ...]
+    as_a_whole: tuple[str, ...] = ()
 
 
-def is_noticed(mutant: Mutant, path: Path, tests: Sequence[str], *, seconds: int) -> bool:
-    """Whether the tests fail, or don't end in time."""
-    child = os.fork()
-    if child == 0:
-        signal.alarm(seconds)
-        with Path(os.devnull).open("w", encoding="utf-8") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
-            os.dup2(nowhere.fileno(), 1)
-            os.dup2(nowhere.fileno(), 2)
-            sys.meta_path.insert(0, _Finder(mutant, path))
-            code = 1
+TARGETS = {
+    "domain": Target(
+        "inventory_es.domain",
+        (
+            "tests/unit/domain",
+            "tests/architecture/test_errors.py",
+            "tests/property/test_history_properties.py",
+            "tests/property/test_program_properties.py",
+            "tests/property/test_machine.py",
+            "tests/property/test_savepoints.py",
+            "--deselect=tests/property/test_history_properties.py::test_the_generator_reaches_every_corner",
+        ),
+        as_a_whole=("tests/unit/domain/test_cost.py",),
+    ),
+    "file": Target(
+        "inventory_es.adapters.file",
+        (
+            "tests/unit/adapters/file",
+            "tests/contract/test_file_event_store.py",
+            "tests/contract/test_file_cache.py",
+            "tests/contract/test_file_event_bus.py",
+            "tests/crash/test_file_store.py",
+            "--deselect=tests/crash/test_file_store.py::test_programs_of_three_operations",
+            "--deselect=tests/crash/test_file_store.py::test_every_program_of_two_operations",
+            "--deselect=tests/crash/test_file_store.py::test_longer_programs",
+        ),
+    ),
+}
+
+OBSERVING = 900
+"""Seconds for one run of all tests, traced."""
+LOADING = 30
+"""Seconds for importing and collecting, and what a test may take longer than it did."""
+TIMES_AS_LONG = 4
+FIRST_ASKED = 10
+"""Tests that noticed mutants of a module lately: likely to notice the next one."""
+
+
+def modules_of(package: str) -> Mapping[str, Path]:
+    """The modules of a package, without importing it."""
+    top, *below = package.split(".")
+    spec = importlib.util.find_spec(top)  # of the top alone: finding one below it would import what is to be changed
+    assert spec is not None
+    assert spec.origin is not None
+    source = Path(spec.origin).parent
+    paths = sorted(source.joinpath(*below).rglob("*.py"))
+    return {".".join((top, *path.relative_to(source).with_suffix("").parts)): path for path in paths if path.stem != "__init__"}
+
+
+def try_all(target: Target, paths: Sequence[Path], mutants: Sequence[Mutant]) -> Mapping[Mutant, Outcome]:
+    """What the tests say of each: functions in a process that knows the tests, then the others in one that has imported nothing.
+
+    Survivors are printed when they are found.
+    """
+    with tempfile.TemporaryDirectory(prefix="mutation-") as folder:
+        place = Path(folder)
+        functions = [mutant for mutant in mutants if mutant.function is not None]
+        warm = os.fork()
+        if warm == 0:
+            _warm_process(target, paths, functions, place)
+        _, status = os.waitpid(warm, 0)
+        if status:
+            sys.exit("stopped")
+        covered = CoverageMap.parse(place.joinpath("covered").read_text(encoding="utf-8"))
+        told = [Outcome(line) for line in place.joinpath("outcomes").read_text(encoding="utf-8").split()]
+    outcomes = dict(zip(functions, told, strict=True))
+    left = [mutant for mutant in mutants if outcomes.get(mutant, Outcome.UNKNOWN) is Outcome.UNKNOWN]
+    for number, mutant in enumerate(left, start=1):
+        outcomes[mutant] = _cold_trial(mutant, covered)
+        _show(mutant, outcomes[mutant], f"{number} of {len(left)} on import")
+    return outcomes
+
+
+def _warm_process(target: Target, paths: Sequence[Path], mutants: Sequence[Mutant], place: Path) -> None:
+    def work(tests: WarmTests) -> None:
+        def observe() -> bool:
             try:
-                code = pytest.main([*QUIETLY, *tests])
-            finally:
-                os._exit(0 if code == 0 else 1)
-    _, status = os.waitpid(child, 0)
-    return status != 0
+                place.joinpath("covered").write_text(tests.observe(target.as_a_whole).dump(), encoding="utf-8")
+            except ValueError as error:
+                place.joinpath("told").write_text(str(error), encoding="utf-8")
+                raise
+            return True
+
+        if attempt(observe, seconds=OBSERVING) is not Outcome.SURVIVED:
+            sys.exit(place.joinpath("told").read_text(encoding="utf-8"))
+        covered = CoverageMap.parse(place.joinpath("covered").read_text(encoding="utf-8"))
+        tests.settle()
+        if attempt(lambda: tests.failing_with(None, covered.all_tests()) is None, seconds=OBSERVING) is not Outcome.SURVIVED:
+            sys.exit("the tests fail without any change, when the quick ones come first")
+        with place.joinpath("outcomes").open("w", encoding="utf-8") as outcomes:
+            for number, outcome in enumerate(_warm_trials(tests, covered, mutants, place.joinpath("told")), start=1):
+                print(outcome.value, file=outcomes)
+                _show(mutants[number - 1], outcome, f"{number} of {len(mutants)} in functions")
+
+    status = pytest.main([*cold.QUIETLY, "-s", *target.tests], plugins=[WarmTests(paths, work)])
+    os._exit(status)
+
+
+def _warm_trials(tests: WarmTests, covered: CoverageMap, mutants: Sequence[Mutant], told: Path) -> Iterator[Outcome]:
+    noticing: dict[Path, list[str]] = {}
+    for mutant in mutants:
+        known = noticing.setdefault(mutant.path, [])
+        names = sorted(covered.tests_of(mutant), key=lambda name: known.index(name) if name in known else len(known))
+
+        def passes() -> bool:
+            failing = tests.failing_with(mutant, names)  # noqa: B023
+            if failing is not None:
+                told.write_text(failing, encoding="utf-8")
+            return failing is None
+
+        outcome = attempt(passes, seconds=LOADING + TIMES_AS_LONG * covered.seconds_of(names)) if names else Outcome.SURVIVED
+        if outcome is Outcome.SURVIVED and covered.runs_on_import(mutant):
+            outcome = Outcome.UNKNOWN
+        if outcome is Outcome.KILLED and told.exists():
+            known.insert(0, told.read_text(encoding="utf-8"))
+            del known[FIRST_ASKED:]
+            told.unlink()
+        yield outcome
+
+
+def _cold_trial(mutant: Mutant, covered: CoverageMap) -> Outcome:
+    names = covered.tests_of(mutant)
+    return attempt(lambda: cold.pass_with(mutant, names), seconds=LOADING + TIMES_AS_LONG * covered.seconds_of(names))
+
+
+def _show(mutant: Mutant, outcome: Outcome, progress: str) -> None:
+    if outcome is Outcome.SURVIVED:
+        print(f"\nSURVIVED {mutant}\n({progress})", flush=True)
 
 
 def main() -> None:
-    """Run the mutants of a package and list the survivors."""
+    """Try the mutants of a package, list the survivors, and print the score."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("package", help="dotted name: its modules are changed")
-    parser.add_argument("tests", nargs="+", help="what pytest runs, the quick ones first")
-    parser.add_argument("--only", default="", help="a regular expression: mutants whose description matches")
-    parser.add_argument("--sample", type=int, default=0, help="this many of them, chosen by seed 0; all when left out")
-    parser.add_argument("--part", default="1/1", help="k/n: every n-th mutant, from the k-th, to share the work")
-    parser.add_argument("--seconds", type=int, default=240, help="when a mutant counts as hanging")
+    parser.add_argument("package", choices=TARGETS, help="whose modules are changed")
+    parser.add_argument("--only", default="", help="a regular expression: mutants whose name matches")
+    parser.add_argument("--sample", type=int, default=0, metavar="N", help="this many of them, drawn by the seed; all when left out")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the sample")
     options = parser.parse_args()
+    target = TARGETS[options.package]
 
-    for name in PACKAGES_LOADED_ONCE:
+    for name in LOADED_ONCE:
         importlib.import_module(name)
-    top, *below = options.package.split(".")
-    spec = importlib.util.find_spec(top)  # of the top alone: finding one below it would import what is to be changed
-    if spec is None or spec.origin is None:
-        parser.error(f"there is no package {options.package}")
-    paths = sorted(Path(spec.origin).parent.joinpath(*below).glob("*.py"))
-    if not paths:
-        parser.error(f"there is no module in {options.package}")
-    unchanged = Mutant(f"{options.package}.{paths[-1].stem}", paths[-1].read_text(encoding="utf-8"))
-    if is_noticed(unchanged, paths[-1], options.tests, seconds=options.seconds):
-        parser.error("the tests fail without any change")
-    found = [
-        (mutant, path)
-        for path in paths
-        if path.stem != "__init__"
-        for mutant in mutants_of(f"{options.package}.{path.stem}", path.read_text(encoding="utf-8"))
-        if re.search(options.only, str(mutant))
-    ]
+    modules = modules_of(target.package)
+    every = [mutant for module, path in modules.items() for mutant in mutants_of(module, path)]
+    same = reasons()
+    chosen = [mutant for mutant in every if re.search(options.only, mutant.name)]
     if options.sample:
-        found = random.Random(0).sample(found, min(options.sample, len(found)))
-    part, parts = map(int, options.part.split("/"))
-    found = found[part - 1 :: parts]
-    started, survivors = time.monotonic(), 0
-    for number, (mutant, path) in enumerate(found, start=1):
-        if not is_noticed(mutant, path, options.tests, seconds=options.seconds):
-            survivors += 1
-            print(f"SURVIVED  {mutant}", flush=True)
-        elif number % 50 == 0:
-            print(f"{number} of {len(found)}, {survivors} survived, {time.monotonic() - started:.0f} s", flush=True)
-    print(f"{len(found) - survivors} of {len(found)} noticed ({(len(found) - survivors) / max(len(found), 1):.1%})")
+        chosen = sorted(random.Random(options.seed).sample(chosen, min(options.sample, len(chosen))), key=every.index)
+    told = try_all(target, [*modules.values()], [mutant for mutant in chosen if mutant.name not in same])
+    outcomes = Counter((mutant.module, outcome) for mutant, outcome in told.items())
+    _tell(modules, outcomes, Counter(mutant.module for mutant in chosen if mutant.name in same))
+
+
+def _tell(modules: Mapping[str, Path], outcomes: Mapping[tuple[str, Outcome], int], equivalent: Mapping[str, int]) -> None:
+    columns = (Outcome.KILLED, Outcome.TIMEOUT, Outcome.SURVIVED)
+    print(f"\n{'':56}{'killed':>9}{'timeout':>9}{'survived':>9}{'equivalent':>12}")
+    for module in modules:
+        figures = [outcomes.get((module, outcome), 0) for outcome in columns]
+        if any(figures) or equivalent.get(module, 0):
+            print(f"{module:56}{''.join(f'{figure:9}' for figure in figures)}{equivalent.get(module, 0):12}")
+    killed, timeouts, survived = (sum(count for (_, outcome), count in outcomes.items() if outcome is column) for column in columns)
+    tried = killed + timeouts + survived
+    print(f"{'':56}{killed:9}{timeouts:9}{survived:9}{sum(equivalent.values()):12}")
+    print(f"{killed + timeouts} of {tried} noticed: {(killed + timeouts) / max(tried, 1):.1%}")
 
 
 if __name__ == "__main__":

@@ -276,7 +276,7 @@ def test_events_carry_instants_in_utc(kind: type[Any], name: str) -> None:
     for wrong in (naive, there, "2026-01-01", *([None] if name == "previous_expires_at" else [])):
         with pytest.raises(ValueError, match=rf"^{name} of an event must be an aware datetime in UTC$"):
             event_with(kind, **{name: wrong})
-    assert getattr(event_with(kind, **{name: START.astimezone(timezone(timedelta(0)))}), name) == START
+    assert getattr(event_with(kind, **{name: START.astimezone(timezone(timedelta(0), "here"))}), name) == START
 
 
 def test_a_hold_without_an_end_is_firm() -> None:

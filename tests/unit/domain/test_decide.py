@@ -178,13 +178,16 @@ def test_a_firm_hold_stays_firm() -> None:
 @pytest.mark.parametrize("kind", [ExtendReservation, ConfirmReservation, CommitStock])
 def test_who_is_late_or_wrong_is_told_why(kind: Any) -> None:
     more = {"ttl": SECOND} if kind is ExtendReservation else {}
-    so_far = stocked(reserve("due", 1, ttl=5), reserve("sold", 1), reserve("free", 1), reserve("swept", 1, ttl=5))
-    so_far = accepted(so_far, held(CommitStock, "sold"), ReleaseStock(inventory_id=SHELF, command_id="r", reservation_id="free"))
+    so_far = stocked(
+        reserve("due", 1, ttl=5), reserve("sold", 1), reserve("swept", 1, ttl=5), reserve("free", 1), reserve("early", 1, ttl=5)
+    )
+    so_far = accepted(so_far, held(CommitStock, "sold"), held(ReleaseStock, "free"), held(ReleaseStock, "early"))
     when(so_far, held(kind, "due", **more), 5).then_rejected(
         ReservationExpiredError, reservation_id="due", expired_at=START + 5 * SECOND, inventory=SHELF.stream
     )
     when(so_far, held(kind, "sold", **more)).then_rejected(ReservationAlreadyCommittedError, reservation_id="sold", inventory=SHELF.stream)
-    when(so_far, held(kind, "free", **more)).then_rejected(ReservationAlreadyReleasedError, reservation_id="free", inventory=SHELF.stream)
+    for name in ("free", "early"):
+        when(so_far, held(kind, name, **more)).then_rejected(ReservationAlreadyReleasedError, reservation_id=name, inventory=SHELF.stream)
     when(so_far, held(kind, "none", **more)).then_rejected(ReservationNotFoundError, reservation_id="none", inventory=SHELF.stream)
     swept = accepted(so_far, ExpireReservations(inventory_id=SHELF, command_id="s"), at=5)
     when(swept, held(kind, "swept", **more), 6).then_rejected(ReservationExpiredError, expired_at=START + 5 * SECOND)
@@ -247,6 +250,23 @@ def test_how_a_hold_ended_is_remembered() -> None:
     assert so_far.inventory.closed("sold") == ClosedReservation(Outcome.COMMITTED, 2, 1, ended)
     assert so_far.inventory.closed("free") == ClosedReservation(Outcome.RELEASED, 1, 2, None)
     assert so_far.inventory.closed("due") == ClosedReservation(Outcome.EXPIRED, 1, 2, ended)
+
+
+def test_units_held_for_an_owner_follow_the_holds() -> None:
+    so_far = stocked(reserve("R1", 4, owner_id="ann"), reserve("R2", 3, owner_id="ann", ttl=5), reserve("R3", 2, owner_id="bob"))
+    held_for_ann = [so_far.inventory.reserved_for("ann")]
+    for command in (
+        held(CommitStock, "R1", quantity=1),
+        held(ReleaseStock, "R1", quantity=2),
+        held(ConfirmReservation, "R2"),
+        held(CommitStock, "R1"),
+        held(ReleaseStock, "R2"),
+        reserve("R4", 1, owner_id="ann"),
+    ):
+        so_far = accepted(so_far, command)
+        held_for_ann.append(so_far.inventory.reserved_for("ann"))
+    assert held_for_ann == [7, 6, 4, 4, 3, 0, 1]
+    assert so_far.inventory.reserved_for("bob") == 2
 
 
 # ── add, adjust, count ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -400,11 +420,14 @@ def test_a_command_goes_to_its_own_inventory() -> None:
     inventory = stocked().inventory
     with pytest.raises(ValueError, match="the command is for inventory-other-store, this is inventory-product-store"):
         inventory.decide(AddStock(inventory_id=InventoryId("other", "store"), command_id="c", quantity=1), at=START)
+    same = InventoryId(SHELF.product_id, SHELF.store_id)
+    assert same is not SHELF
+    assert inventory.decide(AddStock(inventory_id=same, command_id="c", quantity=1), at=START)
 
 
 def test_time_is_given_in_utc_and_goes_on() -> None:
     inventory = stocked().inventory
-    assert inventory.decide(add(1), at=START.astimezone(timezone(timedelta(0))))
+    assert inventory.decide(add(1), at=START.astimezone(timezone(timedelta(0), "here")))
     with pytest.raises(ValueError, match="must not be before the last event of inventory-product-store"):
         inventory.decide(add(1), at=START - TICK)
     for fresh in (inventory, Inventory(SHELF)):

@@ -1,5 +1,6 @@
 """Event ids: frozen vectors, the standard behind them, and one meaning for each id."""
 
+import pickle
 from datetime import timedelta
 from itertools import combinations
 from typing import Any
@@ -45,6 +46,13 @@ def test_they_are_name_based_uuids_of_the_standard(where: InventoryId, one: str,
     assert ids.reserve(one) == uuid5(NAMESPACE, f"{stream}\0reserve\0{one}")
     assert ids.due(one, other) == uuid5(NAMESPACE, f"{stream}\0due\0{len(one)}\0{one}\0{other}")
     assert ids.own(one, 0).version == 5
+
+
+def test_they_are_like_any_other_uuid() -> None:
+    made = EventIds(SHELF.stream).own("c", 0)
+    usual = UUID(int=made.int)
+    assert (made, hash(made), made.is_safe, repr(made)) == (usual, hash(usual), usual.is_safe, repr(usual))
+    assert pickle.loads(pickle.dumps(made)) == made
 
 
 @given(inventory_ids(), identifiers(), identifiers())

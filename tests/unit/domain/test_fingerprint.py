@@ -64,6 +64,11 @@ def test_vectors_are_frozen(command: Command, expected: str) -> None:
     assert fingerprint(command) == expected
 
 
+def test_a_default_is_left_out_however_it_was_made() -> None:
+    limit = int("500")
+    assert fingerprint(ExpireReservations(**NAMED, limit=limit)) == fingerprint(ExpireReservations(**NAMED))
+
+
 def test_the_vectors_cover_every_command() -> None:
     assert {type(command) for command, _ in FROZEN} == set(Command.__args__)
 

@@ -136,6 +136,22 @@ def test_figures_of_the_state() -> None:
     assert repr(inventory) == "<Inventory inventory-product-store 10/4 at version 2>"
 
 
+def test_what_happened_in_utc_by_another_name_happened_in_utc() -> None:
+    inventory = with_a_hold()
+    inventory.apply(Recorded(added(1, 11, 4), 3, START.astimezone(timezone(0 * SECOND, "here"))))
+    assert inventory.last_time == START
+
+
+def test_a_rollback_leaves_holds_in_the_order_in_which_they_were_made() -> None:
+    inventory = folded(added(10, 10), reserved(4, 10, 4), attrs.evolve(reserved(1, 10, 5), reservation_id="R2"))
+    before = inventory.snapshot()
+    place = inventory.savepoint()
+    inventory.apply(Recorded(StockReleasedEvent(*PLACE, 4, "R", 0, ReleaseReason.CANCELLED, 10, 1), 4, START))
+    inventory.rollback(place)
+    assert inventory.snapshot() == before
+    assert [hold.reservation_id for hold in before.open] == ["R", "R2"]
+
+
 def test_inventories_are_equal_by_their_state() -> None:
     assert with_a_hold() == with_a_hold()
     assert with_a_hold() != folded(added(10, 10))

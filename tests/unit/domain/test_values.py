@@ -103,6 +103,21 @@ def test_what_is_an_identifier_all_the_same(text: str) -> None:
     assert identifier("product_id", text) == text
 
 
+@pytest.mark.parametrize("value", [[], {}, 3, None], ids=repr)
+def test_what_is_no_identifier_is_asked_for_no_second_time(value: Any) -> None:
+    for make in (lambda: inventory_id(value, "s"), lambda: inventory_id("p", value), lambda: inventory_id(value, value)):
+        with pytest.raises(InvalidIdentifierError, match="_id must be a text or a uuid"):
+            make()
+
+
+@pytest.mark.parametrize("name", ["product_id", "store_id", "reservation_id"])
+def test_an_address_says_which_part_is_wrong(name: str) -> None:
+    parts = {"product_id": "p", "store_id": "s", "reservation_id": "r", name: ""}
+    with pytest.raises(InvalidIdentifierError) as refused:
+        ReservationRef(**parts)
+    assert refused.value.name == name
+
+
 MESSAGES: list[tuple[Callable[[], object], str]] = [
     (lambda: identifier("owner_id", 3), "owner_id must be a text or a uuid.UUID, not a int"),
     (lambda: identifier("owner_id", ""), "owner_id must have 1 to 128 characters, not 0"),
