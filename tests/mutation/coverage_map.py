@@ -38,15 +38,18 @@ class CoverageMap:
         """As text, to go from process to process."""
         return json.dumps(attrs.asdict(self))
 
-    def tests_of(self, mutant: Mutant) -> Sequence[str]:
-        """The tests that run the changed line, the quick ones first; of what runs on import, those that run anything of its module."""
+    def tests_of(self, mutant: Mutant) -> Mapping[str, float]:
+        """The tests that run the changed line, the quick ones first; of what runs on import, those that run anything of its module.
+
+        With the processor time that each takes.
+        """
         lines = self.lines.get(str(mutant.path), {})
         first, last = mutant.lines
         if mutant.function is not None:
             return self._quick_first(lines.get(line, ()) for line in range(first, last + 1))
         return self._quick_first(lines.values()) or self._quick_first([self.seconds])
 
-    def all_tests(self) -> Sequence[str]:
+    def all_tests(self) -> Mapping[str, float]:
         """Every test, the quick ones first."""
         return self._quick_first([self.seconds], most_seconds=float("inf"))
 
@@ -55,11 +58,7 @@ class CoverageMap:
         lines = self.lines.get(str(mutant.path), {})
         return any(ON_IMPORT in lines.get(line, ()) for line in range(mutant.lines[0], mutant.lines[1] + 1))
 
-    def seconds_of(self, tests: Iterable[str]) -> float:
-        """Processor time of all of them."""
-        return sum(self.seconds[test] for test in tests)
-
-    def _quick_first(self, found: Iterable[Iterable[str]], most_seconds: float = MOST_SECONDS) -> Sequence[str]:
+    def _quick_first(self, found: Iterable[Iterable[str]], most_seconds: float = MOST_SECONDS) -> Mapping[str, float]:
         tests = {test for some in found for test in some if test != ON_IMPORT}
         spent, quick = 0.0, list[str]()
         for test in sorted(tests, key=lambda test: (self.seconds[test], test)):
@@ -67,7 +66,12 @@ class CoverageMap:
             if _file(test) not in self.as_a_whole and spent <= most_seconds:
                 quick.append(test)
         wanted = {_file(test) for test in tests}.intersection(self.as_a_whole)
-        return [*quick, *(test for test in self.seconds if _file(test) in wanted)]
+        last = [test for test in self.seconds if _file(test) in wanted]
+        return {test: self.seconds[test] for test in (*quick, *last)}
+
+    def is_on_its_own(self, test: str) -> bool:
+        """Whether it may run alone."""
+        return _file(test) not in self.as_a_whole
 
 
 def _file(test: str) -> str:

@@ -148,27 +148,33 @@ def _warm_trials(tests: WarmTests, covered: CoverageMap, mutants: Sequence[Mutan
     noticing: dict[Path, list[str]] = {}
     for mutant in mutants:
         known = noticing.setdefault(mutant.path, [])
-        names = sorted(covered.tests_of(mutant), key=lambda name: known.index(name) if name in known else len(known))
+        seconds = covered.tests_of(mutant)
+        seconds = {test: seconds[test] for test in dict.fromkeys([*(test for test in known if test in seconds), *seconds])}
 
         def passes() -> bool:
-            failing = tests.failing_with(mutant, names)  # noqa: B023
+            failing = tests.failing_with(mutant, seconds)  # noqa: B023
             if failing is not None:
                 told.write_text(failing, encoding="utf-8")
             return failing is None
 
-        outcome = attempt(passes, seconds=LOADING + TIMES_AS_LONG * covered.seconds_of(names)) if names else Outcome.SURVIVED
+        outcome = attempt(passes, seconds=_limit(seconds)) if seconds else Outcome.SURVIVED
         if outcome is Outcome.SURVIVED and covered.runs_on_import(mutant):
             outcome = Outcome.UNKNOWN
         if outcome is Outcome.KILLED and told.exists():
-            known.insert(0, told.read_text(encoding="utf-8"))
-            del known[FIRST_ASKED:]
+            failing = told.read_text(encoding="utf-8")
             told.unlink()
+            if covered.is_on_its_own(failing):
+                known[:] = [failing, *(test for test in known if test != failing)][:FIRST_ASKED]
         yield outcome
 
 
 def _cold_trial(mutant: Mutant, covered: CoverageMap) -> Outcome:
-    names = covered.tests_of(mutant)
-    return attempt(lambda: cold.pass_with(mutant, names), seconds=LOADING + TIMES_AS_LONG * covered.seconds_of(names))
+    seconds = covered.tests_of(mutant)
+    return attempt(lambda: cold.pass_with(mutant, [*seconds]), seconds=_limit(seconds))
+
+
+def _limit(seconds: Mapping[str, float]) -> float:
+    return LOADING + TIMES_AS_LONG * sum(seconds.values())
 
 
 def _show(mutant: Mutant, outcome: Outcome, progress: str) -> None:

@@ -10,6 +10,8 @@ from enum import Enum
 from pathlib import Path
 
 MEMORY = 4 << 30
+WAIT = 20
+"""Seconds that nothing takes without doing anything, unless it waits for ever."""
 
 
 class Outcome(Enum):
@@ -34,7 +36,7 @@ def attempt(passes: Callable[[], bool], *, seconds: float) -> Outcome:
 
     Args:
         passes: runs them. What it raises counts as a failure, but :exc:`NotThisWayError`.
-        seconds: of processor time, and ten times as many on the clock, since a loaded machine is no sign of a loop.
+        seconds: of processor time, and some times as many on the clock, since a loaded machine is no sign of a loop.
     """
     scratch = Path(tempfile.mkdtemp(prefix="mutant-"))
     child = os.fork()
@@ -60,11 +62,16 @@ def _be_alone(scratch: Path, seconds: float) -> None:
     whole = max(1, round(seconds))
     resource.setrlimit(resource.RLIMIT_CPU, (whole, whole + 1))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    signal.setitimer(signal.ITIMER_REAL, 10 * whole)
+    wait_at_most(seconds)
     os.environ["TMPDIR"] = tempfile.tempdir = str(scratch)
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(nowhere, stream)
+
+
+def wait_at_most(seconds: float) -> None:
+    """From now on, of the clock, for what takes ``seconds`` of processor time: then this process ends as a timeout."""
+    signal.setitimer(signal.ITIMER_REAL, WAIT + 5 * seconds)
 
 
 def _end_what_it_started(group: int) -> None:

@@ -6,10 +6,9 @@ Nothing is imported or collected again, so that a mutant costs little more than 
 import gc
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import CodeType, FunctionType
-from typing import Self
 
 import coverage
 import pytest
@@ -19,7 +18,7 @@ from hypothesis import strategies as st
 from tests.mutation.cold import take_any_example
 from tests.mutation.coverage_map import CoverageMap
 from tests.mutation.mutants import Function, Mutant
-from tests.mutation.trial import NotThisWayError
+from tests.mutation.trial import NotThisWayError, wait_at_most
 
 
 class WarmTests:
@@ -30,7 +29,7 @@ class WarmTests:
         work: what is done instead of running the tests one after the other.
     """
 
-    def __init__(self, paths: Iterable[Path], work: Callable[[Self], None]) -> None:
+    def __init__(self, paths: Iterable[Path], work: Callable[["WarmTests"], None]) -> None:
         self._paths = {str(path) for path in paths}
         self._work = work
         self._tracer = coverage.Coverage(data_file=None, config_file=False, include=sorted(self._paths))
@@ -77,8 +76,12 @@ class WarmTests:
                 self._functions.setdefault(_key(one.__code__), []).append(one)
         gc.freeze()
 
-    def failing_with(self, mutant: Mutant | None, tests: Iterable[str]) -> str | None:
+    def failing_with(self, mutant: Mutant | None, tests: Mapping[str, float]) -> str | None:
         """The first of the tests that fails in this process, in the given order, once it has the mutant.
+
+        Args:
+            mutant: ``None`` for the right code.
+            tests: with the processor time that each takes.
 
         Raises:
             NotThisWayError: its code does not fit into the function that is there.
@@ -88,6 +91,7 @@ class WarmTests:
             self._put(mutant)
         by_name = {item.nodeid: item for item in session.items}
         for item, following in _with_next([by_name[test] for test in tests]):
+            wait_at_most(tests[item.nodeid])
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             if session.testsfailed:
                 return item.nodeid

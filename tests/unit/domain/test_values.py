@@ -62,6 +62,7 @@ def test_bounds_of_a_quantity() -> None:
     with pytest.raises(ValueError, match="limit must be 1 or more, not 0"):
         whole_units("limit", 0)
     assert whole_units("limit", StockQuantity(1)) == 1
+    assert whole_units("limit", StockQuantity(MAX_QUANTITY)) == MAX_QUANTITY
 
 
 @pytest.mark.parametrize("other", [1, 1.0, "1", None], ids=repr)
@@ -105,9 +106,9 @@ def test_what_is_an_identifier_all_the_same(text: str) -> None:
 
 @pytest.mark.parametrize("value", [[], {}, 3, None], ids=repr)
 def test_what_is_no_identifier_is_asked_for_no_second_time(value: Any) -> None:
-    for make in (lambda: inventory_id(value, "s"), lambda: inventory_id("p", value), lambda: inventory_id(value, value)):
+    for product_id, store_id in ((value, "s"), ("p", value), (value, value)):
         with pytest.raises(InvalidIdentifierError, match="_id must be a text or a uuid"):
-            make()
+            inventory_id(product_id, store_id)
 
 
 @pytest.mark.parametrize("name", ["product_id", "store_id", "reservation_id"])

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inventory_es.domain.processes import allocation
-from inventory_es.errors import InvalidIdentifierError, InvalidQuantityError
+from inventory_es.errors import InvalidIdentifierError, InvalidQuantityError, RejectionError
 from inventory_es.processes import Allocation, OrderItem, allocate, fewest_stores, in_order
 
 PRODUCTS = ("a", "b", "c")
@@ -75,6 +75,13 @@ def test_with_too_many_stores_to_try_them_all_the_plan_is_as_full(demand: dict[s
     assert len(quick.stores) >= len(exact.stores)
 
 
+def test_with_too_many_stores_the_one_that_has_most_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(allocation, "MOST_TRIED", 0)
+    plan = allocate({"a": 1, "b": 1, "c": 1}, {"s1": {"a": 1}, "s2": {"a": 1, "b": 1}, "s3": {"c": 1}})
+    assert plan.stores == ("s2", "s3")
+    assert plan.is_complete
+
+
 def test_many_stores_are_planned_at_once() -> None:
     available = {f"s{number}": {"a": 1 + number % 3, "b": number % 2} for number in range(500)}
     plan = allocate({"a": 600, "b": 100}, available)
@@ -83,23 +90,34 @@ def test_many_stores_are_planned_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "demand, available, error",
+    "demand, available, error, name",
     [
-        ({}, {}, InvalidQuantityError),
-        ({"a": 0}, {}, InvalidQuantityError),
-        ({"": 1}, {}, InvalidIdentifierError),
-        ({"a": 1}, {"s": {"a": -1}}, InvalidQuantityError),
-        ({"a": 1}, {"": {"a": 1}}, InvalidIdentifierError),
-        ({"a": 1}, {"s": {"a": 1.0}}, InvalidQuantityError),
+        ({}, {}, InvalidQuantityError, "demand"),
+        ({"a": 0}, {}, InvalidQuantityError, "demand"),
+        ({"": 1}, {}, InvalidIdentifierError, "product_id"),
+        ({"a": 1}, {"s": {"": 1}}, InvalidIdentifierError, "product_id"),
+        ({"a": 1}, {"s": {"a": -1}}, InvalidQuantityError, "available"),
+        ({"a": 1}, {"": {"a": 1}}, InvalidIdentifierError, "store_id"),
+        ({"a": 1}, {"s": {"a": 1.0}}, InvalidQuantityError, "available"),
     ],
-    ids=["nothing", "none of it", "no product", "less than none", "no store", "no whole number"],
+    ids=["nothing", "none of it", "no product", "no product there", "less than none", "no store", "no whole number"],
 )
-def test_nonsense_is_refused(demand: dict[str, int], available: dict[str, dict[str, int]], error: type[Exception]) -> None:
-    with pytest.raises(error):
+def test_nonsense_is_refused_by_name(
+    demand: dict[str, int],
+    available: dict[str, dict[str, int]],
+    error: type[RejectionError],
+    name: str,
+) -> None:
+    with pytest.raises(error) as refused:
         allocate(demand, available)
+    assert refused.value.facts()["name"] == name
 
 
-@pytest.mark.parametrize("items", [[("a", "s", 3)], [("a", "s", 2), ("a", "s", 1)], [("b", "s", 1)], [("a", "t", 1)]], ids=str)
+@pytest.mark.parametrize(
+    "items", [[("a", "s", 3)], [("a", "s", 2), ("a", "s", 1)], [("a", "u", 1), ("a", "u", 1)], [("b", "s", 1)], [("a", "t", 1)]], ids=str
+)
 def test_a_strategy_that_takes_what_is_not_there_or_not_wanted_is_refused(items: list[tuple[str, str, int]]) -> None:
     with pytest.raises(ValueError, match="the strategy took"):
-        allocate({"a": 2}, {"s": {"a": 2, "b": 1}}, strategy=lambda _demand, _available: [OrderItem(*item) for item in items])
+        allocate(
+            {"a": 2}, {"s": {"a": 2, "b": 1}, "u": {"a": 1}}, strategy=lambda _demand, _available: [OrderItem(*item) for item in items]
+        )
