@@ -32,14 +32,18 @@ def names(found: Found, *, ours: bool, durable: bool) -> list[str]:
     return [name for name in kind if name in found["rounds"]]
 
 
-def best_durable_peer(found: Found, case: str, *, helped: bool = True) -> tuple[str, float] | None:
-    """The fastest peer that syncs what it acknowledges; ``helped``: with caches and locks."""
+def best_durable_peer(found: Found, case: str, *, barring: Sequence[str] = ()) -> tuple[str, float] | None:
+    """The fastest peer that syncs what it acknowledges, but for those with one of these words in their names."""
     rates = [
         (rate, name)
         for name in names(found, ours=False, durable=True)
-        if (rate := figure(found, name, case)) is not None and (helped or ("cache" not in name and "lock" not in name))
+        if (rate := figure(found, name, case)) is not None and not any(word in name for word in barring)
     ]
     return (max(rates)[1], max(rates)[0]) if rates else None
+
+
+AS_IT_COMES = ("cache", "lock")
+"""What a peer has not that is neither cached nor helped with a lock of the host's own."""
 
 
 def ratio(found: Found, contender: str, case: str, other: str, name: str = "p50_us") -> float | None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from benchmarks.bounds import bounds
-from benchmarks.figures import Found, best_durable_peer, each, figure, growth, names, ratio, slope, spread
+from benchmarks.figures import AS_IT_COMES, Found, best_durable_peer, each, figure, growth, names, ratio, slope, spread
 
 Cells = Sequence[str]
 
@@ -131,13 +131,13 @@ def _one_caller(found: Found) -> list[Cells]:
 def _beside(found: Found) -> list[Cells]:
     rows: list[Cells] = [("", "file, asyncio", "SQLite, asyncio", "best durable peer", "its rate", "file", "SQLite")]
     for case, title in CASES.items():
-        for helped in (True, False):
-            best = best_durable_peer(found, case, helped=helped)
-            if best is None or (not helped and best == best_durable_peer(found, case)):
+        for barring in ((), AS_IT_COMES):
+            best = best_durable_peer(found, case, barring=barring)
+            if best is None or (barring and best == best_durable_peer(found, case)):
                 continue
             file, sqlite = figure(found, "file, asyncio", case), figure(found, "SQLite, asyncio", case)
             times = (f"{short(one / best[1])} ×" if one else "" for one in (file, sqlite))
-            rows.append((title if helped else f"{title}, unhelped", short(file), short(sqlite), best[0], short(best[1]), *times))
+            rows.append((f"{title}, unhelped" if barring else title, short(file), short(sqlite), best[0], short(best[1]), *times))
     return rows
 
 

@@ -52,7 +52,7 @@ def test_the_best_peer_is_durable_and_not_ours() -> None:
         file__asyncio={"W1c": rates(99)}, memory__asyncio={"W1c": rates(98)}, one={"W1c": rates(7)}, one__its_cache={"W1c": rates(8)}
     )
     assert best_durable_peer(run, "W1c") == ("one, its cache", 8)
-    assert best_durable_peer(run, "W1c", helped=False) == ("one", 7)
+    assert best_durable_peer(run, "W1c", barring=("cache",)) == ("one", 7)
     assert best_durable_peer(run, "W2") is None
     assert names(run, ours=True, durable=True) == ["file, asyncio"]
 
