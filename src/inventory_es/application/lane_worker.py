@@ -10,6 +10,7 @@ replayed, absent is decided again. So a command is never accepted twice, whoever
 """
 
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from copy import copy
 from datetime import datetime
 
@@ -25,7 +26,7 @@ from inventory_es.application.warm_states import WarmState
 from inventory_es.domain.errors import InventoryError
 from inventory_es.domain.event_ids import EventIds
 from inventory_es.domain.identifiers import InventoryId
-from inventory_es.ports import StreamWrite
+from inventory_es.ports import StreamWrite, TurnTaking
 from inventory_es.ports.errors import (
     AppendOutcomeUnknownError,
     ConcurrencyError,
@@ -48,6 +49,7 @@ class LaneWorker:
 
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
+        self._turns = tools.store if isinstance(tools.store, TurnTaking) else None
 
     async def serve(self, inventory_id: InventoryId, requests: Sequence[Request]) -> None:
         """Give every request its outcome. Raises nothing but an interruption, such as asyncio's own cancellation, which no shield
@@ -58,7 +60,10 @@ class LaneWorker:
         try:
             state = self._tools.warm.take(stream) or await self._load(batch, inventory_id)
             while batch.waits:
-                await self._attempt(batch, state)
+                if state.is_contended and self._turns is not None:
+                    await self._attempt_in_turn(batch, state, self._turns)
+                else:
+                    await self._attempt(batch, state)
         except Exception as problem:  # noqa: BLE001  # it becomes the outcome of everyone who waits
             batch.fail(problem)
         except BaseException:
@@ -111,6 +116,17 @@ class LaneWorker:
         else:
             request.outcome = one.outcome(state.position)
 
+    async def _attempt_in_turn(self, batch: "_Batch", state: WarmState, store: TurnTaking) -> None:
+        """An attempt on what no other process can change meanwhile, since one was faster before."""
+        async with AsyncExitStack() as stack:
+            with _shield():
+                await stack.enter_async_context(store.turn())
+            batch.has_turn = True
+            try:
+                await self._attempt(batch, state)
+            finally:
+                batch.has_turn = False
+
     async def _attempt(self, batch: "_Batch", state: WarmState) -> None:
         inventory, tools = state.inventory, self._tools
         batch.attempt += 1
@@ -138,6 +154,7 @@ class LaneWorker:
                 inventory.rollback(savepoint)
                 state.position = position
             batch.look_up_again(decided, problem)
+            state.is_contended = isinstance(problem, ConcurrencyError)
             if batch.attempt >= tools.settings.max_attempts or not batch.may_retry(problem):
                 batch.fail(problem, reads=isinstance(problem, StoreUnavailableError))
             return
@@ -161,7 +178,11 @@ class LaneWorker:
     async def _get_ready(self, batch: "_Batch", state: WarmState) -> datetime:
         """Read and do what must be known and done before the batch is decided; gives the time of the decision."""
         tools = self._tools
-        await tools.wait(batch.attempt)
+        if batch.has_turn:
+            state.is_contended = not tools.reader.is_surely_current(state) and await tools.reader.refresh(state)
+            batch.is_fresh = True
+        else:
+            await tools.wait(batch.attempt)
         if batch.attempt > 1 and not batch.is_fresh:
             await tools.reader.refresh(state)
             batch.is_fresh = True
@@ -222,7 +243,7 @@ class LaneWorker:
 class _Batch:
     """The requests of one serving that have no outcome yet."""
 
-    __slots__ = ("_always_look_up", "attempt", "cancelled", "commands", "is_fresh", "reads", "stream")
+    __slots__ = ("_always_look_up", "attempt", "cancelled", "commands", "has_turn", "is_fresh", "reads", "stream")
 
     def __init__(self, inventory_id: InventoryId, requests: Sequence[Request], *, look_up: bool) -> None:
         self.stream = inventory_id.stream
@@ -231,6 +252,7 @@ class _Batch:
         self.attempt = 0
         self.cancelled: BaseException | None = None
         self.is_fresh = False
+        self.has_turn = False
         self._always_look_up = look_up
         for one in self.commands:
             one.batch_size = len(self.commands)
@@ -243,8 +265,8 @@ class _Batch:
 
     @property
     def needs_reading(self) -> bool:
-        """Whether the stream must be read before these can be decided: after a failed attempt, or for ids that may be stored."""
-        return self.attempt > 1 or any(one.look_up for one in self.commands)
+        """Whether the stream must be read before these can be decided: after a failed attempt, in a turn, or for ids that may be stored."""
+        return self.has_turn or self.attempt > 1 or any(one.look_up for one in self.commands)
 
     def prune(self) -> None:
         """Leave out those that have their outcome."""

@@ -6,7 +6,7 @@ from inventory_es.ports.clock import Clock, IdGenerator
 from inventory_es.ports.codec import EncodedEvent, EventCodec, FieldsCodec, KnownGoodCodec, SnapshotCodec
 from inventory_es.ports.event_bus import BusCapabilities, BusSubscription, DeadLetter, Delivery, EventBus
 from inventory_es.ports.event_run import EventFields
-from inventory_es.ports.event_store import EventFeed, EventStore, GroupCommit, StreamCatalogue, VersionGlance
+from inventory_es.ports.event_store import EventFeed, EventStore, GroupCommit, StreamCatalogue, TurnTaking, VersionGlance
 from inventory_es.ports.file_system import File, FileSystem, LockFile, OpenMode
 from inventory_es.ports.metadata import EventMetadata
 from inventory_es.ports.read_model import (
@@ -85,5 +85,6 @@ __all__ = [
     "StreamWrite",
     "StreamsPage",
     "Table",
+    "TurnTaking",
     "VersionGlance",
 ]

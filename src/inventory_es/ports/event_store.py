@@ -1,6 +1,7 @@
 """The port of an event store: the only place where state is written."""
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol, runtime_checkable
 from uuid import UUID
 
@@ -151,5 +152,25 @@ class VersionGlance(Protocol):
 
         Returns:
             ``None``: it can't be told at once, or not for sure; :meth:`EventStore.read_stream` tells. Raises nothing.
+        """
+        ...
+
+
+@runtime_checkable
+class TurnTaking(Protocol):
+    """A store that several processes write to, and that lets one of them go first for a moment.
+
+    Whoever lost a race reads and decides again in a turn of its own: then nobody is faster, and over many processes that want one
+    stream each is served in its time.
+    """
+
+    def turn(self) -> AbstractAsyncContextManager[None]:
+        """Inside, appends through other handles wait, so that what is read here is what an append here meets.
+
+        Entering waits for those who came before; leaving waits for nobody. It is a courtesy and no lock: a turn that takes long is over
+        before it is left, a store that can't give one now lets everybody pass, and an append proves its expected version as ever.
+
+        Raises:
+            StoreClosedError: called after close.
         """
         ...

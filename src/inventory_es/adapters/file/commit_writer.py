@@ -1,7 +1,8 @@
 """The one thread that writes: whatever arrives while a commit is in flight shares the next one."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
 from copy import copy
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -19,6 +20,8 @@ Groups = Sequence[Sequence[StreamWrite]]
 
 _logger = logging.getLogger(__name__)
 _IDLE = 0.2
+_LONGEST_PAUSE = 0.2
+"""Seconds in which somebody whose turn it is must let hear of himself."""
 _MAX_GROUPS = 4_096
 _MAX_BACKLOG = 100_000
 
@@ -42,6 +45,14 @@ class _Request:
         return True
 
 
+@attrs.define(eq=False)
+class _Turn:
+    """The wish to write before others do. Put into the queue when it is asked for, and again when it is over."""
+
+    has_begun: anyio.Event
+    is_over: bool = False
+
+
 class CommitWriter:
     """Runs the commits of one engine, one at a time, in a thread of its own; its tasks are those of one event loop.
 
@@ -55,7 +66,7 @@ class CommitWriter:
     def __init__(self, engine: FileStoreEngine, after_commit: Callable[[], None]) -> None:
         self._engine = engine
         self._after_commit = after_commit
-        self._queue: SimpleQueue[_Request | None] = SimpleQueue()
+        self._queue: SimpleQueue[_Request | _Turn | None] = SimpleQueue()
         self._call_soon = _thread_safe_call()
         self._finished = anyio.Event()
         self._thread = Thread(target=self._run, name="inventory_es file store writer", daemon=True)
@@ -76,6 +87,18 @@ class CommitWriter:
             raise request.error
         return request.outcomes
 
+    @asynccontextmanager
+    async def turn(self) -> AsyncGenerator[None, None]:
+        """Keep other handles from committing, but for no longer than the event loop goes on; one at a time."""
+        turn = _Turn(anyio.Event())
+        self._queue.put(turn)
+        try:
+            await turn.has_begun.wait()
+            yield
+        finally:
+            turn.is_over = True
+            self._queue.put(turn)
+
     async def stop(self) -> None:
         """Run what was asked for before, and end the thread."""
         self._queue.put(None)
@@ -85,34 +108,55 @@ class CommitWriter:
         patience: float | None = _IDLE
         while True:
             try:
-                request = self._queue.get(timeout=patience)
+                item = self._queue.get(timeout=patience)
             except Empty:
                 patience = None if self._tidy() else 0.0
                 continue
-            if request is None:
-                break
-            requests, is_last = self._gather(request)
-            if requests:
-                self._commit(requests)
-                patience = _IDLE
-            if is_last:
+            patience = _IDLE
+            if not self._serve(item):
                 break
             if self._engine.backlog > _MAX_BACKLOG:
                 self._tidy()
         self._call_soon(self._finished.set)
 
-    def _gather(self, first: _Request) -> tuple[list[_Request], bool]:
-        """What waits now and was not withdrawn, and whether the writer is to stop after it."""
+    def _serve(self, item: _Request | _Turn | None) -> bool:
+        """Do what was asked for; ``False``: that was to stop."""
+        if isinstance(item, _Request):
+            requests, rest = self._gather(item)
+            if requests:
+                self._commit(requests)
+            return all(map(self._serve, rest))
+        if item is None:
+            return False
+        return item.is_over or self._take_turn(item)
+
+    def _take_turn(self, turn: _Turn) -> bool:
+        """Serve this process alone until its turn is over, or nothing is heard of it; ``False``: stop."""
+        try:
+            with self._engine.turn():
+                self._call_soon(turn.has_begun.set)
+                while not turn.is_over:
+                    if not self._serve(self._queue.get(timeout=_LONGEST_PAUSE)):
+                        return False
+        except Empty:
+            _logger.debug("store_turn_lapsed")
+        except Exception as problem:  # noqa: BLE001 - whatever it is, the append that follows meets it and tells
+            _logger.debug("store_turn_not_given", extra={"problem": type(problem).__name__})
+            self._call_soon(turn.has_begun.set)
+        return True
+
+    def _gather(self, first: _Request) -> tuple[list[_Request], Sequence[_Turn | None]]:
+        """What waits now and was not withdrawn; and what comes next, if that is something else."""
         taken = [first] if first.take() else []
         groups = len(first.groups)
         while groups < _MAX_GROUPS and not self._queue.empty():
             request = self._queue.get()
-            if request is None:
-                return taken, True
+            if not isinstance(request, _Request):
+                return taken, (request,)
             if request.take():
                 taken.append(request)
                 groups += len(request.groups)
-        return taken, False
+        return taken, ()
 
     def _commit(self, requests: list[_Request]) -> None:
         try:

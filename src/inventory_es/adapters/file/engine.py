@@ -119,6 +119,11 @@ class FileStoreEngine:
                 self._write(tail, batch)
             return outcomes
 
+    def turn(self) -> AbstractContextManager[object]:
+        """Keep every other handle from committing until it is left; what this thread commits meanwhile is done in it."""
+        self.check_usable()
+        return self._journal.exclusive()
+
     def settle(self) -> None:
         """Do what the last commit put off; call it once its callers are told. Whatever is called next does it otherwise."""
         with self._mutex:

@@ -18,7 +18,7 @@ from inventory_es.adapters.file.operating_system import new_creation_id
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.capabilities import StoreCapabilities
 from inventory_es.ports.errors import StoreClosedError
-from inventory_es.ports.event_store import EventFeed, EventStore, GroupCommit, StreamCatalogue, VersionGlance
+from inventory_es.ports.event_store import EventFeed, EventStore, GroupCommit, StreamCatalogue, TurnTaking, VersionGlance
 from inventory_es.ports.file_system import FileSystem
 from inventory_es.ports.records import AppendResult, FeedPage, RecordedEvent, StreamPage, StreamsPage, StreamWrite
 
@@ -28,7 +28,7 @@ _MAX_READS = 8
 _POLL = 0.05
 
 
-class FileEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, VersionGlance):
+class FileEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, TurnTaking, VersionGlance):
     """An event store in a folder, for Linux and macOS. Opened by :func:`open_file_event_store`.
 
     Every acknowledged append survives a power cut: its line was synced before (with ``fdatasync`` on Linux, ``F_FULLFSYNC`` on
@@ -43,6 +43,7 @@ class FileEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, Versio
         self._writer = CommitWriter(engine, self._wake)
         self._limiter = anyio.CapacityLimiter(_MAX_READS)
         self._reads = 0
+        self._turns = anyio.Lock()
         self._is_closing = False
         self._read_ended = anyio.Event()
         self._closed = anyio.Event()
@@ -103,6 +104,14 @@ class FileEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, Versio
     def glance_version(self, stream: StreamId, /) -> int | None:
         """See :meth:`VersionGlance.glance_version`."""
         return None if self._is_closing else self._engine.glance_version(stream)
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncGenerator[None, None]:
+        """See :meth:`TurnTaking.turn`. Over after 200 ms in which nothing is appended."""
+        async with self._turns:
+            self._check_open()
+            async with self._writer.turn():
+                yield
 
     async def aclose(self) -> None:
         """Finish what is in flight, write the people's files to the end, and release every resource. Closing twice is fine."""

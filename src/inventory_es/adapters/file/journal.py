@@ -48,7 +48,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
-from threading import Lock
+from threading import RLock
 from types import TracebackType
 from typing import NoReturn
 
@@ -105,7 +105,7 @@ class Journal:
         self._segment_bytes = segment_bytes
         self._last_position = last_position
         self._name = name
-        self._mutex = Lock()
+        self._hold = _Hold()
         self._writer: tuple[int, File] | None = None
         self._seen: tuple[bytes, JournalState | None] = b"", None
         self.was_recovered: bool = False
@@ -118,7 +118,7 @@ class Journal:
         return empty_tail(self._seed)
 
     def exclusive(self, *, check_all: bool = False) -> AbstractContextManager[JournalTail]:
-        """Hold the lock of all processes, after recovery if it is due; gives the tail.
+        """Hold the lock of all processes, after recovery if it is due; gives the tail. Whoever holds it may do so again.
 
         Args:
             check_all: look for segments that the lock file does not know of too, as on opening.
@@ -127,7 +127,7 @@ class Journal:
             CorruptStoreError: what is stored contradicts itself.
             OSError: the journal can't be read or recovered now.
         """
-        return _Turn(self._mutex, self._lock, partial(self._settle, check_all=check_all))
+        return _Turn(self._hold, self._lock, partial(self._settle, check_all=check_all))
 
     def append(self, tail: JournalTail, body: bytes, *, position: int) -> JournalTail:
         """Write one line and make it durable, while :meth:`exclusive`.
@@ -285,31 +285,50 @@ class Journal:
             writer[1].close()
 
 
+class _Hold:
+    """Which thread of this process holds the lock, and how often."""
+
+    __slots__ = ("depth", "mutex")
+
+    def __init__(self) -> None:
+        self.mutex = RLock()
+        self.depth = 0
+
+
 class _Turn(AbstractContextManager[JournalTail]):
     """A block in which no other thread and no other process writes. A generator would cost a commit several microseconds more."""
 
-    __slots__ = ("_lock", "_mutex", "_settle")
+    __slots__ = ("_hold", "_lock", "_settle")
 
-    def __init__(self, mutex: Lock, lock: LockFile, settle: Callable[[], JournalTail]) -> None:
-        self._mutex = mutex
+    def __init__(self, hold: _Hold, lock: LockFile, settle: Callable[[], JournalTail]) -> None:
+        self._hold = hold
         self._lock = lock
         self._settle = settle
 
     def __enter__(self) -> JournalTail:
-        self._mutex.acquire()
+        hold = self._hold
+        hold.mutex.acquire()
         try:
-            self._lock.acquire()
-            try:
-                return self._settle()
-            except BaseException:
-                self._lock.release()
-                raise
+            if not hold.depth:
+                self._lock.acquire()
+            hold.depth += 1
         except BaseException:
-            self._mutex.release()
+            hold.mutex.release()
+            raise
+        try:
+            return self._settle()
+        except BaseException:
+            self._leave()
             raise
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
+        hold = self._hold
+        hold.depth -= 1
         try:
-            self._lock.release()
+            if not hold.depth:
+                self._lock.release()
         finally:
-            self._mutex.release()
+            hold.mutex.release()

@@ -1,6 +1,7 @@
 """A guarded event store."""
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Protocol, cast
 from uuid import UUID
@@ -21,6 +22,7 @@ from inventory_es.ports import (
     StreamPage,
     StreamsPage,
     StreamWrite,
+    TurnTaking,
     VersionGlance,
 )
 from inventory_es.ports.errors import StoreUnavailableError
@@ -30,7 +32,8 @@ def guarded_event_store(store: EventStore, guards: Sequence[Guard]) -> EventStor
     """The store with its calls guarded. It implements the optional protocols that the store implements.
 
     Sending an append again is safe: the ids of its events make it idempotent. ``wait_for_position`` is a hint that waits on purpose,
-    and says nothing about the store; ``glance_version`` does not wait at all: they pass by the guards, as closing does.
+    and says nothing about the store; ``glance_version`` does not wait at all; a turn is a courtesy. They pass by the guards, as closing
+    does.
     """
     name = type(store).__name__
     port = GuardedPort(name, lambda reason, after: StoreUnavailableError(store=name, reason=reason, retry_after=after))
@@ -40,6 +43,7 @@ def guarded_event_store(store: EventStore, guards: Sequence[Guard]) -> EventStor
         (StreamCatalogue, _GuardedCatalogue),
         (SnapshotStore, GuardedSnapshots),
         (VersionGlance, _GuardedGlance),
+        (TurnTaking, _GuardedTurns),
     )
     bases = [mixin for protocol, mixin in optional if isinstance(store, protocol)]
     kind = type("GuardedEventStore", (*bases, _GuardedEventStore), {})
@@ -91,6 +95,10 @@ class _OverGlance(Protocol):
     store: VersionGlance
 
 
+class _OverTurns(Protocol):
+    store: TurnTaking
+
+
 class _GuardedFeed:
     async def read_all(self: _OverFeed, *, after: int, limit: int) -> FeedPage:
         return await self.chain.run("read_all", partial(self.store.read_all, after=after, limit=limit))
@@ -115,3 +123,8 @@ class _GuardedCatalogue:
 class _GuardedGlance:
     def glance_version(self: _OverGlance, stream: StreamId, /) -> int | None:
         return self.store.glance_version(stream)
+
+
+class _GuardedTurns:
+    def turn(self: _OverTurns) -> AbstractAsyncContextManager[None]:
+        return self.store.turn()

@@ -1,6 +1,7 @@
 """Guarding a port: every call goes through, and the errors are the port's own."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ from inventory_es.ports import (
     SnapshotStore,
     StreamCatalogue,
     Table,
+    TurnTaking,
     VersionGlance,
 )
 from inventory_es.ports.errors import (
@@ -180,13 +182,33 @@ def test_a_guarded_store_implements_what_the_store_implements() -> None:
     little = guarded(PlainStreams(Shelf()))
     full = guarded(MemoryEventStore())
     assert isinstance(little, EventStore)
-    assert not isinstance(little, EventFeed | GroupCommit | SnapshotStore | StreamCatalogue | VersionGlance)
+    assert not isinstance(little, EventFeed | GroupCommit | SnapshotStore | StreamCatalogue | TurnTaking | VersionGlance)
     assert isinstance(full, EventFeed)
     assert isinstance(full, GroupCommit)
     assert isinstance(full, StreamCatalogue)
     assert isinstance(full, VersionGlance)
     assert full.glance_version(X) == 0
     assert full.capabilities == MemoryEventStore().capabilities
+
+
+def test_turns_pass_by_the_guards(backend: str) -> None:
+    class Turns(MemoryEventStore):
+        taken = 0
+
+        @asynccontextmanager
+        async def turn(self) -> AsyncIterator[None]:
+            self.taken += 1
+            yield
+
+    async def body() -> None:
+        notes, store = Notes(refuses=True), Turns()
+        guard = guarded(store, notes)
+        assert isinstance(guard, TurnTaking)
+        async with guard.turn():
+            assert store.taken == 1
+        assert notes.made == []
+
+    anyio.run(body, backend=backend)
 
 
 def test_what_is_no_port_is_refused() -> None:

@@ -1,0 +1,164 @@
+"""Several processes that want one shelf: who lost decides again in a turn of its own, until it is quiet."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+
+from inventory_es.adapters.memory import MemoryEventStore
+from inventory_es.domain.commands import AddStock
+from inventory_es.ports.errors import ConcurrencyError, StoreUnavailableError
+from tests.integration.command_side import SHELF, Gate, Heap, P, S, WatchedStore, figures, nothing, opened, outcome_of, quick
+
+
+class TurnStore(WatchedStore):
+    """Gives turns, and lists them."""
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        self.calls.append(("turn", None))
+        await self.before("turn")
+        try:
+            yield
+        finally:
+            self.calls.append(("left", None))
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name, _ in self.calls]
+
+
+def turn_store(heap: Heap) -> TurnStore:
+    return TurnStore(MemoryEventStore(heap.log))
+
+
+def _add(name: str) -> AddStock:
+    return AddStock(inventory_id=SHELF, command_id=name, quantity=1)
+
+
+@pytest.mark.parametrize("lanes", [True, False])
+def test_who_lost_goes_on_in_turns_until_nobody_is_faster(backend: str, lanes: bool) -> None:
+    async def case() -> None:
+        heap = Heap()
+        store = turn_store(heap)
+        a, b = heap.open(store, settings=quick(lanes=lanes)), heap.open()
+        async with opened(a, b):
+
+            async def what_it_takes() -> list[str]:
+                store.calls.clear()
+                await a.add_stock(P, S, 1)
+                return store.names
+
+            assert await what_it_takes() == ["read_stream", "append"]
+            await b.add_stock(P, S, 1)
+            assert await what_it_takes() == ["append", "turn", "read_stream", "append", "left"]
+            await b.add_stock(P, S, 1)
+            assert await what_it_takes() == ["turn", "read_stream", "append", "left"]
+            assert await what_it_takes() == ["turn", "read_stream", "append", "left"]
+            assert await what_it_takes() == ["append"]
+            assert await figures(a) == (7, 0, 7)
+
+    anyio.run(case, backend=backend)
+
+
+def test_a_conflict_in_a_turn_counts_as_any_other(backend: str) -> None:
+    async def case() -> None:
+        heap = Heap()
+        store = turn_store(heap)
+        a, b = heap.open(store, settings=quick(max_attempts=3)), heap.open()
+        async with opened(a, b):
+            await a.add_stock(P, S, 1)
+
+            async def intrude(operation: str) -> None:
+                if operation == "append":
+                    await b.add_stock(P, S, 1)
+
+            store.before = intrude
+            store.calls.clear()
+            with pytest.raises(ConcurrencyError):
+                await a.execute(_add("late"))
+            assert store.names == ["append", *["turn", "read_stream", "find_events", "append", "left"] * 2]
+            store.before = nothing
+            assert (await a.execute(_add("late"))).version == 5
+
+    anyio.run(case, backend=backend)
+
+
+def test_a_store_that_is_away_is_no_reason_for_a_turn(backend: str) -> None:
+    async def case() -> None:
+        heap = Heap()
+        store = turn_store(heap)
+        a, b = heap.open(store), heap.open()
+        async with opened(a, b):
+            await a.add_stock(P, S, 1)
+            await b.add_stock(P, S, 1)
+
+            async def fail(operation: str) -> None:
+                if operation == "append" and store.names.count("append") == 2:
+                    raise StoreUnavailableError(store="test", reason="it is away")
+
+            store.before = fail
+            store.calls.clear()
+            assert isinstance(await outcome_of(a.add_stock(P, S, 1)), StoreUnavailableError)
+            assert store.names == ["append", "turn", "read_stream", "append", "left"]
+            store.before = nothing
+            store.calls.clear()
+            await a.add_stock(P, S, 1)
+            assert store.names == ["append"]
+
+    anyio.run(case, backend=backend)
+
+
+def test_who_is_cancelled_while_waiting_for_a_turn_serves_the_others_first(backend: str) -> None:
+    async def case() -> None:
+        heap = Heap()
+        store = turn_store(heap)
+        a, b = heap.open(store), heap.open()
+        async with opened(a, b):
+            await a.add_stock(P, S, 1)
+            await b.add_stock(P, S, 1)
+            store.before = gate = Gate("turn")
+            outcomes: list[Any] = []
+            leader = anyio.CancelScope()
+
+            async def lead() -> None:
+                with leader:
+                    await a.execute(_add("leads"))
+
+            async def follow() -> None:
+                outcomes.append(await outcome_of(a.execute(_add("follows"))))
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(lead)
+                await gate.reached.wait()
+                tasks.start_soon(follow)
+                leader.cancel()
+                gate.opened.set()
+            assert outcomes[0].version == 4
+            assert (await a.execute(_add("leads"))).replayed
+            assert store.names.count("turn") == store.names.count("left") > 0
+
+    anyio.run(case, backend=backend)
+
+
+def test_a_task_that_is_cancelled_the_hard_way_leaves_its_turn() -> None:
+    async def case() -> None:
+        heap = Heap()
+        store = turn_store(heap)
+        a, b = heap.open(store), heap.open()
+        async with opened(a, b):
+            await a.add_stock(P, S, 1)
+            await b.add_stock(P, S, 1)
+            store.before = gate = Gate("append", 2)
+            task = asyncio.ensure_future(a.execute(_add("one")))
+            await gate.reached.wait()
+            task.cancel()
+            gate.opened.set()
+            await asyncio.wait([task])
+            assert store.names.count("turn") == store.names.count("left") == 1
+            assert (await a.execute(_add("one"))).version == 3
+
+    asyncio.run(case())

@@ -1,0 +1,69 @@
+"""One product, several processes over one folder: each is served in its turn, and no conflict reaches a caller."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import anyio
+
+from inventory_es import open_inventory
+
+PROCESSES, CALLERS, COMMANDS = 3, 8, 240
+SHOP = """
+import sys
+import anyio
+from inventory_es import HandlerSettings, open_inventory
+from inventory_es.errors import ConcurrencyError
+
+url, callers, commands = sys.argv[1], *map(int, sys.argv[2:])
+
+async def main():
+    left, conflicts = list(range(commands)), 0
+    async with open_inventory(url, settings=HandlerSettings(max_attempts=3, first_wait=0.0)) as inventory:
+        await inventory.stock("espresso", "berlin")
+        print("ready", flush=True)
+        sys.stdin.readline()
+
+        async def buy():
+            nonlocal conflicts
+            while left:
+                left.pop()
+                try:
+                    await inventory.reserve("espresso", "berlin", 1, ttl=None)
+                except ConcurrencyError:
+                    conflicts += 1
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(callers):
+                tasks.start_soon(buy)
+    print(conflicts, flush=True)
+
+anyio.run(main)
+"""
+
+
+async def _stock(url: str) -> None:
+    async with open_inventory(url) as inventory:
+        await inventory.add_stock("espresso", "berlin", 1_000)
+
+
+async def _reserved(url: str) -> int:
+    async with open_inventory(url) as inventory:
+        return (await inventory.stock("espresso", "berlin")).reserved
+
+
+def test_each_of_several_processes_is_served(tmp_path: Path) -> None:
+    url = f"file:{tmp_path}/stock"
+    anyio.run(_stock, url)
+    arguments = [sys.executable, "-c", SHOP, url, str(CALLERS), str(COMMANDS)]
+    shops = [subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(PROCESSES)]
+    for shop in shops:
+        assert shop.stdout is not None
+        assert shop.stdout.readline() == "ready\n"
+    for shop in shops:
+        assert shop.stdin is not None
+        shop.stdin.write("go\n")
+        shop.stdin.flush()
+    assert [shop.communicate(timeout=60)[0] for shop in shops] == ["0\n"] * PROCESSES
+    assert [shop.returncode for shop in shops] == [0] * PROCESSES
+    assert anyio.run(_reserved, url) == PROCESSES * COMMANDS
