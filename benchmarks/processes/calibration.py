@@ -38,7 +38,9 @@ async def calibrate(store: str, folder: Path, seconds: float) -> Costs:
     decide = max(1e-6, 1 / crowd["per_second"] - (commit + check) / 64 - write)
     polls = BUSY_POLLS if store == "sqlite" else ()
     cores = os.cpu_count() or 1
-    return Costs(decide=decide, commit=commit, write=write, check=check, foreign=foreign, read=read, polls=polls, cores=cores)
+    return Costs(
+        decide=decide, commit=commit, write=write, check=check, foreign=foreign, read=read, polls=polls, turns=not polls, cores=cores
+    )
 
 
 async def _foreign(one: "Writing", two: "Writing", lone: float) -> float:

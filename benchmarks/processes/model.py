@@ -23,6 +23,7 @@ class Costs:
         turn: between two commits of one process, to hand out the outcomes of one and gather what the next one carries.
         wake: until a process that waits for the store has noticed that it is free.
         polls: between looks of a process that waits, where it has to look: SQLite's busy handler.
+        turns: whether the store gives a turn to those who lose race after race.
         forward: until a command, or its answer, has reached another process.
         cores: how many processes may use the processor at once; each of them uses one core.
     """
@@ -36,6 +37,7 @@ class Costs:
     turn: float = 100e-6
     wake: float = 50e-6
     polls: tuple[float, ...] = ()
+    turns: bool = True
     forward: float = 60e-6
     cores: int = 64
 

@@ -35,6 +35,8 @@ from inventory_es.ports.errors import (
 )
 
 _TURN = 64
+_RACES = 3
+"""Lost in a row before a turn is taken: a turn holds up the whole store, so a shelf that is merely popular is better raced for."""
 
 RETRIED = (ConcurrencyError, EventIdCollisionError, AppendOutcomeUnknownError, StoreUnavailableError)
 """What an attempt may meet and the next one may mend."""
@@ -60,7 +62,7 @@ class LaneWorker:
         try:
             state = self._tools.warm.take(stream) or await self._load(batch, inventory_id)
             while batch.waits:
-                if state.is_contended and self._turns is not None:
+                if self._turns is not None and batch.needs_turn(self._tools.settings.max_attempts):
                     await self._attempt_in_turn(batch, state, self._turns)
                 else:
                     await self._attempt(batch, state)
@@ -117,7 +119,7 @@ class LaneWorker:
             request.outcome = one.outcome(state.position)
 
     async def _attempt_in_turn(self, batch: "_Batch", state: WarmState, store: TurnTaking) -> None:
-        """An attempt on what no other process can change meanwhile, since one was faster before."""
+        """An attempt on what no other process can change meanwhile, since others were faster again and again."""
         async with AsyncExitStack() as stack:
             with _shield():
                 await stack.enter_async_context(store.turn())
@@ -154,7 +156,7 @@ class LaneWorker:
                 inventory.rollback(savepoint)
                 state.position = position
             batch.look_up_again(decided, problem)
-            state.is_contended = isinstance(problem, ConcurrencyError)
+            batch.lost = batch.lost + 1 if isinstance(problem, ConcurrencyError) else 0
             if batch.attempt >= tools.settings.max_attempts or not batch.may_retry(problem):
                 batch.fail(problem, reads=isinstance(problem, StoreUnavailableError))
             return
@@ -178,10 +180,7 @@ class LaneWorker:
     async def _get_ready(self, batch: "_Batch", state: WarmState) -> datetime:
         """Read and do what must be known and done before the batch is decided; gives the time of the decision."""
         tools = self._tools
-        if batch.has_turn:
-            state.is_contended = not tools.reader.is_surely_current(state) and await tools.reader.refresh(state)
-            batch.is_fresh = True
-        else:
+        if not batch.has_turn:
             await tools.wait(batch.attempt)
         if batch.attempt > 1 and not batch.is_fresh:
             await tools.reader.refresh(state)
@@ -243,7 +242,7 @@ class LaneWorker:
 class _Batch:
     """The requests of one serving that have no outcome yet."""
 
-    __slots__ = ("_always_look_up", "attempt", "cancelled", "commands", "has_turn", "is_fresh", "reads", "stream")
+    __slots__ = ("_always_look_up", "attempt", "cancelled", "commands", "has_turn", "is_fresh", "lost", "reads", "stream")
 
     def __init__(self, inventory_id: InventoryId, requests: Sequence[Request], *, look_up: bool) -> None:
         self.stream = inventory_id.stream
@@ -253,6 +252,7 @@ class _Batch:
         self.cancelled: BaseException | None = None
         self.is_fresh = False
         self.has_turn = False
+        self.lost = 0
         self._always_look_up = look_up
         for one in self.commands:
             one.batch_size = len(self.commands)
@@ -265,8 +265,12 @@ class _Batch:
 
     @property
     def needs_reading(self) -> bool:
-        """Whether the stream must be read before these can be decided: after a failed attempt, in a turn, or for ids that may be stored."""
-        return self.has_turn or self.attempt > 1 or any(one.look_up for one in self.commands)
+        """Whether the stream must be read before these can be decided: after a failed attempt, or for ids that may be stored."""
+        return self.attempt > 1 or any(one.look_up for one in self.commands)
+
+    def needs_turn(self, max_attempts: int) -> bool:
+        """Whether others were faster so often that they must wait now, or so often as may be."""
+        return self.lost > 0 and self.lost >= min(_RACES, max_attempts - 1)
 
     def prune(self) -> None:
         """Leave out those that have their outcome."""
@@ -281,7 +285,7 @@ class _Batch:
 
     def settled(self) -> None:
         """An attempt stood: the state is what the store has."""
-        self.attempt = 0
+        self.attempt = self.lost = 0
         self.prune()
 
     def answer_reads(self) -> None:

@@ -15,17 +15,15 @@ class WarmState:
         position: of its last event; 0 for none.
         ids: of the events of its stream.
         is_refusing: whether the last command was refused, or had nothing to do: likely the next one too.
-        is_contended: whether another process was faster: likely the next time too.
     """
 
-    __slots__ = ("ids", "inventory", "is_contended", "is_refusing", "position")
+    __slots__ = ("ids", "inventory", "is_refusing", "position")
 
     def __init__(self, inventory: Inventory, position: int) -> None:
         self.inventory: Inventory = inventory
         self.position: int = position
         self.ids: EventIds = EventIds(inventory.inventory_id.stream)
         self.is_refusing: bool = False
-        self.is_contended: bool = False
 
 
 class WarmStates:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import attrs
 import pytest
 
 from benchmarks.processes.kernel import Kernel, Lock, Signal, Steps, Turns
@@ -123,11 +124,15 @@ def test_one_process_with_lanes_meets_no_conflict() -> None:
     assert run("lanes", processes=1).decided_a_command == pytest.approx(1, abs=0.05)
 
 
-def test_one_product_collapses_without_lanes_starves_with_them_and_is_unhurt_when_routed() -> None:
+def test_one_product_collapses_without_lanes_starves_without_turns_and_is_unhurt_when_routed() -> None:
+    no_turns = attrs.evolve(COSTS, turns=False)
     alone = run("lanes", processes=1)
-    free, lanes, routed = (run(way, processes=8) for way in ("free", "lanes", "routed"))
+    free, starving, fair = run("free", processes=8, costs=no_turns), run("lanes", processes=8, costs=no_turns), run("lanes", processes=8)
+    routed = run("routed", processes=8)
     assert free.per_second < alone.per_second / 3
-    assert lanes.least_share < 0.1
+    assert starving.least_share < 0.1
+    assert fair.least_share > 0.5
+    assert fair.failed == 0
     assert routed.per_second > alone.per_second * 0.9
     assert routed.failed == 0
 
