@@ -128,6 +128,16 @@ def test_a_consumer_that_dies_with_an_event_is_given_it_until_it_is_given_up(fol
         assert "without an answer" in letter.reason
 
 
+def test_what_stands_ready_for_a_consumer_is_all_that_it_has(engine: FileBusEngine) -> None:
+    engine.publish([event("x", 1), event("y", 1)])
+    group, slow = engine.join("g", ALL)
+    _, other = engine.join("g", ALL)
+    for _ in range(2):
+        group.take(slow, T0)
+    assert [name_of(queued) for _, queued in slow.ready] == ["x1"]
+    assert drain(group, other) == ["y1"]
+
+
 def test_answers_survive_a_crash_and_the_unanswered_comes_again(folder: Path) -> None:
     engine = open_engine(folder)
     engine.publish([event("x", 1), event("y", 1), event("x", 2), event("y", 2)])

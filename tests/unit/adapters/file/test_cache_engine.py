@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from inventory_es.adapters.file.cache_engine import FileCacheEngine
 from inventory_es.adapters.file.cache_entry import entry_name
 from inventory_es.adapters.file.operating_system import OperatingSystem
+from inventory_es.ports import CacheEntry, FileSystem
 from inventory_es.ports.errors import CacheUnavailableError, IncompatibleStoreError, StoreClosedError
 
 T0 = datetime(2026, 1, 5, 9, tzinfo=UTC)
@@ -53,7 +54,7 @@ class DyingDisk(OperatingSystem):
         super().remove(path)
 
 
-def open_engine(folder: Path, *, disk: OperatingSystem | None = None, max_entries: int = 4, max_bytes: int = 1 << 20) -> FileCacheEngine:
+def open_engine(folder: Path, *, disk: FileSystem | None = None, max_entries: int = 4, max_bytes: int = 1 << 20) -> FileCacheEngine:
     return FileCacheEngine.open(
         folder,
         file_system=OperatingSystem() if disk is None else disk,
@@ -108,6 +109,14 @@ def test_two_handles_share_entries_versions_and_bounds(folder: Path, engine: Fil
         other.invalidate(["newer"])
         assert value(engine, "newer") is None
         assert written_total(folder) == on_disk(folder)
+
+
+def test_an_entry_of_the_same_version_replaces_the_one_that_is_there(engine: FileCacheEngine) -> None:
+    for value in (b"one", b"two"):
+        engine.set("k", value, version=7, since=T0, until=T0 + HOUR)
+    found = engine.get("k")
+    assert found is not None
+    assert found[1] == CacheEntry(b"two", 7)
 
 
 def test_after_a_restart_the_oldest_goes_first(folder: Path) -> None:

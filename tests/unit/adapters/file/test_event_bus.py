@@ -100,6 +100,29 @@ def test_two_tasks_may_ask_one_consumer(backend: str, tmp_path: Path) -> None:
     anyio.run(scenario, backend=backend)
 
 
+def test_a_refusal_wakes_whoever_waits(backend: str, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        again: list[Delivery] = []
+        async with (
+            open_file_event_bus(tmp_path / "bus", clock=ManualClock(), poll_interval=60) as bus,
+            bus.subscribe("g") as refuses,
+            bus.subscribe("g") as waits,
+        ):
+
+            async def wait() -> None:
+                again.append(await receive(waits))
+
+            await bus.publish([event(1)])
+            delivery = await receive(refuses)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(wait)
+                await anyio.wait_all_tasks_blocked()
+                await delivery.nack("no")
+        assert [(one.event, one.attempt) for one in again] == [(event(1), 2)]
+
+    anyio.run(scenario, backend=backend)
+
+
 @pytest.mark.parametrize("options", [{"max_deliveries": 0}, {"max_dead_letters": 0}, {"window": 0}, {"max_event_bytes": 0}])
 def test_a_bound_is_one_or_more(tmp_path: Path, options: dict[str, int]) -> None:
     async def scenario() -> None:

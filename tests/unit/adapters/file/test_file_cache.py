@@ -1,5 +1,6 @@
 """The file cache for an event loop: what its contract does not ask."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import anyio
@@ -18,3 +19,23 @@ def test_a_bound_that_can_not_be_is_refused_and_makes_no_folder(tmp_path: Path, 
 
     anyio.run(scenario)
     assert not (tmp_path / "cache").exists()
+
+
+def test_the_smallest_bounds_are_bounds(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with open_file_cache(tmp_path / "cache", clock=ManualClock(), max_entries=1, max_value_bytes=1, max_bytes=2):
+            pass
+
+    anyio.run(scenario)
+    assert (tmp_path / "cache").exists()
+
+
+def test_what_can_not_name_an_entry_is_not_forgotten_silently(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with open_file_cache(tmp_path / "cache", clock=ManualClock()) as cache:
+            await cache.set("key", b"value", version=1, ttl=timedelta(1))
+            with pytest.raises(ValueError, match="a cache key is a text"):
+                await cache.invalidate("key", "")
+            assert await cache.get("key") is not None
+
+    anyio.run(scenario)

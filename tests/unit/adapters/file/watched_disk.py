@@ -1,0 +1,29 @@
+"""A simulated disk that knows every file that was opened on it."""
+
+import pytest
+
+from inventory_es.ports.file_system import File, LockFile, OpenMode
+from inventory_es.testing.crash.simfs import SimFS
+
+
+class WatchedDisk(SimFS):
+    """Keeps what was opened, so that nothing is closed by being dropped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opened: list[File] = []
+
+    def open(self, path: str, mode: OpenMode) -> File:
+        self.opened.append(super().open(path, mode))
+        return self.opened[-1]
+
+    def open_lock(self, path: str) -> LockFile:
+        lock = super().open_lock(path)
+        self.opened.append(lock)
+        return lock
+
+    def assert_all_closed(self) -> None:
+        assert self.opened
+        for file in self.opened:
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                file.size()
