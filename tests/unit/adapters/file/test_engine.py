@@ -3,11 +3,13 @@
 import errno
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 import attrs
 import pytest
 
+from inventory_es.adapters.file import event_reading
 from inventory_es.adapters.file.engine import FileStoreEngine
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import (
@@ -214,7 +216,9 @@ def test_all_is_there_after_reopening(is_tidy: bool, segment_bytes: int) -> None
     assert [event.version for event in again.read_stream_backwards(A, before=4, limit=2).events] == [3, 2]
     assert [event.position for event in again.read_all(after=38, limit=9).events] == [39, 40]
     assert [(head.stream, head.version) for head in again.streams("inventory-a", limit=9).heads] == [(A, 20)]
+    assert [(head.stream, head.version) for head in again.streams("inventory-b", limit=9).heads] == [(B, 20)]
     assert again.streams("", after=A, limit=9).heads[0].stream == B
+    assert again.streams("inventory-b", after=A, limit=9).heads[0].stream == B
     assert not again.streams("", limit=1).is_end
     assert [found.version for found in again.find_events(B, [UUID(int=120), UUID(int=101), UUID(int=1)])] == [1, 20]
     assert again.commit([write(A, 4, 5)]) == [AppendResult(9, {A: 5}, replayed=True)]
@@ -233,6 +237,25 @@ def test_a_page_holds_what_fits_and_says_that_it_goes_on() -> None:
     assert not backwards.is_end
     feed = engine.read_all(after=0, limit=100)
     assert (len(feed.events), feed.is_end) == (feed.next_after, False)
+
+
+def test_an_event_larger_than_a_page_is_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_reading, "MAX_PAGE_BYTES", 10)
+    engine = Bench().open()
+    engine.commit([write(A, 0, 1, 2)])
+    engine.commit([write(A, 2, 3)])
+    for after in range(3):
+        assert [event.version for event in engine.read_stream(A, after=after, limit=9).events] == [after + 1]
+        assert [event.version for event in engine.read_stream_backwards(A, before=after + 2, limit=9).events] == [after + 1]
+        assert [event.position for event in engine.read_all(after=after, limit=9).events] == [after + 1]
+
+
+@pytest.mark.parametrize("read", ["read_stream", "read_stream_backwards", "find_events"])
+def test_a_stream_is_named_by_a_stream_id(read: str) -> None:
+    engine = Bench().open()
+    more: Any = {"event_ids": []} if read == "find_events" else {"limit": 1}
+    with pytest.raises(ValueError, match="named by a StreamId"):
+        getattr(engine, read)("inventory-a-x", **more)
 
 
 @pytest.mark.parametrize("place", ["/stock/journal/00000000000000000001.jsonl", "/stock/journal/00000000000000000003.jsonl"])

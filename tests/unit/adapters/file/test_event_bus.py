@@ -13,6 +13,7 @@ from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import BusSubscription, Delivery, RecordedEvent
 from inventory_es.ports.errors import EventBusUnavailableError, StoreClosedError
 from inventory_es.testing import ManualClock
+from inventory_es.testing.crash.simfs import SimFS
 
 T0 = datetime(2026, 1, 5, 9, tzinfo=UTC)
 X = StreamId("t", "x")
@@ -98,6 +99,17 @@ def test_two_tasks_may_ask_one_consumer(backend: str, tmp_path: Path) -> None:
         assert seen == [1, 2]
 
     anyio.run(scenario, backend=backend)
+
+
+def test_a_bus_may_be_on_another_file_system() -> None:
+    disk = SimFS()
+
+    async def scenario() -> None:
+        async with open_file_event_bus("/bus", clock=ManualClock(), file_system=disk) as bus:
+            await bus.publish([event(1)])
+
+    anyio.run(scenario)
+    assert disk.exists("/bus/format.json")
 
 
 def test_a_refusal_wakes_whoever_waits(backend: str, tmp_path: Path) -> None:

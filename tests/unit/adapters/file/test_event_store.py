@@ -1,6 +1,7 @@
 """The asynchronous layer: who shares a commit, who is withdrawn, who hears what when it fails, and how it closes."""
 
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Literal
@@ -77,19 +78,33 @@ async def numbers(store: FileEventStore) -> list[int]:
     return [event.event_id.int for event in (await store.read_all(after=0, limit=100)).events]
 
 
-def test_appends_that_meet_share_the_next_commit(tmp_path: Path, backend: str) -> None:
+def test_appends_that_meet_share_the_next_commit_and_each_has_its_own_outcome(tmp_path: Path, backend: str) -> None:
     system = Gated()
+    heard: dict[int, AppendResult | Exception] = {}
 
     async def main() -> None:
-        async with open_file_event_store(tmp_path / "stock", file_system=system) as store, anyio.create_task_group() as tasks:
-            system.close_gate("sync")
-            tasks.start_soon(store.append, write(A, 0, 1))
-            await wait_until(system.entered)
-            for number in range(2, 12):
-                tasks.start_soon(store.append, write(StreamId("s", f"p{number}"), 0, number))
-            await anyio.wait_all_tasks_blocked()
-            system.open_gate()
-        assert system.passed == 2
+        async def append(number: int, *, expected: int) -> None:
+            try:
+                heard[number] = await store.append(write(StreamId("s", f"p{number}"), expected, number))
+            except ConcurrencyError as conflict:
+                heard[number] = conflict
+
+        async with open_file_event_store(tmp_path / "stock", file_system=system) as store:
+            async with anyio.create_task_group() as tasks:
+                system.close_gate("sync")
+                tasks.start_soon(store.append, write(A, 0, 1))
+                await wait_until(system.entered)
+                for number in range(2, 12):
+                    tasks.start_soon(partial(append, number, expected=number % 5 // 4))
+                await anyio.wait_all_tasks_blocked()
+                system.open_gate()
+            assert system.passed == 2
+            written = {event.stream: event.position for event in (await store.read_all(after=1, limit=99)).events}
+        for number, outcome in heard.items():
+            stream = StreamId("s", f"p{number}")
+            refused = ConcurrencyError(stream=stream, expected=1, actual=0)
+            assert outcome == (refused if number in {4, 9} else AppendResult(written[stream], {stream: 1}))
+        assert len(heard) == 10
 
     anyio.run(main, backend=backend)
 
@@ -304,7 +319,8 @@ def test_a_store_that_can_t_tidy_says_so_and_serves(
             assert (await store.append(write(A, 1, 2))).versions == {A: 2}
 
     anyio.run(main, backend=backend)
-    assert "store_not_tidied" in {record.message for record in caplog.records}
+    (said,) = {record.__dict__["problem"] for record in caplog.records if record.message == "store_not_tidied"}
+    assert said == str(CorruptStoreError(store="stock", place="x", problem="y"))
 
 
 def test_under_steady_load_people_s_files_are_not_left_behind(tmp_path: Path, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from inventory_es.adapters.file import open_file_cache
 from inventory_es.testing import ManualClock
+from inventory_es.testing.crash.simfs import SimFS
 
 
 @pytest.mark.parametrize("options", [{"max_entries": 0}, {"max_value_bytes": 0}, {"max_bytes": 100, "max_value_bytes": 51}], ids=str)
@@ -19,6 +20,17 @@ def test_a_bound_that_can_not_be_is_refused_and_makes_no_folder(tmp_path: Path, 
 
     anyio.run(scenario)
     assert not (tmp_path / "cache").exists()
+
+
+def test_a_cache_may_be_on_another_file_system() -> None:
+    disk = SimFS()
+
+    async def scenario() -> None:
+        async with open_file_cache("/cache", clock=ManualClock(), file_system=disk):
+            pass
+
+    anyio.run(scenario)
+    assert disk.exists("/cache/format.json")
 
 
 def test_the_smallest_bounds_are_bounds(tmp_path: Path) -> None:
