@@ -6,12 +6,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
+import attrs
 import pytest
 
 from inventory_es.adapters.memory import MemoryEventStore
 from inventory_es.domain.commands import AddStock
 from inventory_es.ports.errors import ConcurrencyError, StoreUnavailableError
-from tests.integration.command_side import SHELF, Gate, Heap, P, S, WatchedStore, figures, nothing, opened, outcome_of, quick
+from tests.integration.command_side import OTHER, SHELF, Gate, Heap, P, S, WatchedStore, figures, nothing, opened, outcome_of, quick
 
 
 class TurnStore(WatchedStore):
@@ -100,6 +101,34 @@ def test_who_may_not_try_again_takes_no_turn(backend: str) -> None:
             with pytest.raises(ConcurrencyError):
                 await a.add_stock(P, S, 1)
             assert "turn" not in store.names
+
+    anyio.run(case, backend=backend)
+
+
+def test_a_basket_takes_turns_too_and_reads_in_them(backend: str) -> None:
+    async def case() -> None:
+        heap = Heap()
+        store = turn_store(heap)
+        a, b = heap.open(store), heap.open()
+        other = AddStock(inventory_id=OTHER, command_id="other", quantity=1)
+        async with opened(a, b):
+            await a.execute_all([_add("one"), attrs.evolve(other, command_id="two")])
+
+            async def intrude(operation: str) -> None:
+                if operation == "turn" or (operation == "append" and store.names.count("append") <= 3):
+                    await b.add_stock(P, S, 1)
+
+            store.before = intrude
+            store.calls.clear()
+            await a.execute_all([_add("three"), other])
+            assert [name for name in store.names if name not in {"read_stream", "find_events"}] == ["append"] * 3 + [
+                "turn",
+                "append",
+                "left",
+            ]
+            assert "read_stream" in store.names[store.names.index("turn") : store.names.index("left")]
+            assert await figures(a) == (6, 0, 6)
+            assert await figures(a, OTHER) == (2, 0, 2)
 
     anyio.run(case, backend=backend)
 

@@ -18,6 +18,7 @@ from inventory_es.application.snapshot_reader import SnapshotReader
 from inventory_es.application.stream_reader import StreamReader
 from inventory_es.application.strong_reads import StrongReads
 from inventory_es.application.tools import Tools
+from inventory_es.application.turns import Turns
 from inventory_es.application.warm_states import WarmStates
 from inventory_es.domain.decide import Policy
 from inventory_es.ports import Clock, EventStore, IdGenerator, ReadModel, SnapshotCodec, SnapshotStore
@@ -131,6 +132,7 @@ def assemble(store: EventStore, parts: EngineParts, snapshots: SnapshotStore | N
         drafting=Drafting(parts.codec),
         reader=reader,
         committer=Committer(store, observers, parts.monotonic),
+        turns=Turns(store, parts.settings.max_attempts),
         replay_check=ReplayCheck(reader, parts.codec),
         warm=WarmStates(parts.settings.warm_inventories),
         clock=parts.clock,

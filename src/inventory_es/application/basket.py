@@ -11,6 +11,7 @@ from inventory_es.application.warm_states import WarmState
 from inventory_es.domain.errors import RejectionError
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.rejections import CommandsRejectedError
+from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import NewEvent, StreamWrite
 from inventory_es.ports.errors import (
     AppendOutcomeUnknownError,
@@ -85,15 +86,21 @@ class Basket:
         self._keep_states()
 
     async def _until_it_stands(self) -> None:
-        attempt = 0
+        attempt = lost = 0
+        turns = self._tools.turns
         while True:
             attempt += 1
-            await self._tools.wait(attempt)
+            if not turns.is_due(lost):
+                await self._tools.wait(attempt)
             try:
-                if await self._attempt():
-                    return
+                async with turns.when_due(lost):
+                    if turns.is_due(lost):
+                        await self._refresh()
+                    if await self._attempt():
+                        return
                 attempt -= 1
             except RETRIED as problem:
+                lost = lost + 1 if isinstance(problem, ConcurrencyError) else 0
                 if attempt >= self._tools.settings.max_attempts or not self._may_retry(problem):
                     raise (self._unknown or problem) from problem
 
@@ -226,11 +233,14 @@ class Basket:
             self._unknown = AppendOutcomeUnknownError(store=problem.store, reason=problem.reason, command=command)
         for one in self._waiting:
             one.look_up = one.named or isinstance(problem, EventIdCollisionError | AppendOutcomeUnknownError)
-        moved = problem.stream if isinstance(problem, ConcurrencyError) else None
         if isinstance(problem, RETRIED):
-            for line in self._lines:
-                if moved is None or line.inventory_id.stream == moved:
-                    await self._tools.reader.refresh(line.state)
+            await self._refresh(problem.stream if isinstance(problem, ConcurrencyError) else None)
+
+    async def _refresh(self, moved: StreamId | None = None) -> None:
+        """Read what is new in the stream that moved, or in all."""
+        for line in self._lines:
+            if moved is None or line.inventory_id.stream == moved:
+                await self._tools.reader.refresh(line.state)
 
     def _may_retry(self, problem: Exception) -> bool:
         if isinstance(problem, ConcurrencyError | EventIdCollisionError):

@@ -10,7 +10,6 @@ replayed, absent is decided again. So a command is never accepted twice, whoever
 """
 
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
 from copy import copy
 from datetime import datetime
 
@@ -26,7 +25,7 @@ from inventory_es.application.warm_states import WarmState
 from inventory_es.domain.errors import InventoryError
 from inventory_es.domain.event_ids import EventIds
 from inventory_es.domain.identifiers import InventoryId
-from inventory_es.ports import StreamWrite, TurnTaking
+from inventory_es.ports import StreamWrite
 from inventory_es.ports.errors import (
     AppendOutcomeUnknownError,
     ConcurrencyError,
@@ -35,8 +34,6 @@ from inventory_es.ports.errors import (
 )
 
 _TURN = 64
-_RACES = 3
-"""Lost in a row before a turn is taken: a turn holds up the whole store, so a shelf that is merely popular is better raced for."""
 
 RETRIED = (ConcurrencyError, EventIdCollisionError, AppendOutcomeUnknownError, StoreUnavailableError)
 """What an attempt may meet and the next one may mend."""
@@ -51,7 +48,6 @@ class LaneWorker:
 
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
-        self._turns = tools.store if isinstance(tools.store, TurnTaking) else None
 
     async def serve(self, inventory_id: InventoryId, requests: Sequence[Request]) -> None:
         """Give every request its outcome. Raises nothing but an interruption, such as asyncio's own cancellation, which no shield
@@ -62,9 +58,7 @@ class LaneWorker:
         try:
             state = self._tools.warm.take(stream) or await self._load(batch, inventory_id)
             while batch.waits:
-                if self._turns is not None and batch.needs_turn(self._tools.settings.max_attempts):
-                    await self._attempt_in_turn(batch, state, self._turns)
-                else:
+                async with self._tools.turns.when_due(batch.lost):
                     await self._attempt(batch, state)
         except Exception as problem:  # noqa: BLE001  # it becomes the outcome of everyone who waits
             batch.fail(problem)
@@ -118,17 +112,6 @@ class LaneWorker:
         else:
             request.outcome = one.outcome(state.position)
 
-    async def _attempt_in_turn(self, batch: "_Batch", state: WarmState, store: TurnTaking) -> None:
-        """An attempt on what no other process can change meanwhile, since others were faster again and again."""
-        async with AsyncExitStack() as stack:
-            with _shield():
-                await stack.enter_async_context(store.turn())
-            batch.has_turn = True
-            try:
-                await self._attempt(batch, state)
-            finally:
-                batch.has_turn = False
-
     async def _attempt(self, batch: "_Batch", state: WarmState) -> None:
         inventory, tools = state.inventory, self._tools
         batch.attempt += 1
@@ -180,7 +163,7 @@ class LaneWorker:
     async def _get_ready(self, batch: "_Batch", state: WarmState) -> datetime:
         """Read and do what must be known and done before the batch is decided; gives the time of the decision."""
         tools = self._tools
-        if not batch.has_turn:
+        if not tools.turns.is_due(batch.lost):
             await tools.wait(batch.attempt)
         if batch.attempt > 1 and not batch.is_fresh:
             await tools.reader.refresh(state)
@@ -242,7 +225,7 @@ class LaneWorker:
 class _Batch:
     """The requests of one serving that have no outcome yet."""
 
-    __slots__ = ("_always_look_up", "attempt", "cancelled", "commands", "has_turn", "is_fresh", "lost", "reads", "stream")
+    __slots__ = ("_always_look_up", "attempt", "cancelled", "commands", "is_fresh", "lost", "reads", "stream")
 
     def __init__(self, inventory_id: InventoryId, requests: Sequence[Request], *, look_up: bool) -> None:
         self.stream = inventory_id.stream
@@ -251,7 +234,6 @@ class _Batch:
         self.attempt = 0
         self.cancelled: BaseException | None = None
         self.is_fresh = False
-        self.has_turn = False
         self.lost = 0
         self._always_look_up = look_up
         for one in self.commands:
@@ -267,10 +249,6 @@ class _Batch:
     def needs_reading(self) -> bool:
         """Whether the stream must be read before these can be decided: after a failed attempt, or for ids that may be stored."""
         return self.attempt > 1 or any(one.look_up for one in self.commands)
-
-    def needs_turn(self, max_attempts: int) -> bool:
-        """Whether others were faster so often that they must wait now, or so often as may be."""
-        return self.lost > 0 and self.lost >= min(_RACES, max_attempts - 1)
 
     def prune(self) -> None:
         """Leave out those that have their outcome."""

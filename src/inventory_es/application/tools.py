@@ -9,6 +9,7 @@ from inventory_es.application.drafting import Drafting
 from inventory_es.application.handler_settings import HandlerSettings
 from inventory_es.application.replay_check import ReplayCheck
 from inventory_es.application.stream_reader import StreamReader
+from inventory_es.application.turns import Turns
 from inventory_es.application.warm_states import WarmStates
 from inventory_es.domain.decide import Policy
 from inventory_es.ports import Clock, EventStore, IdGenerator, StoreCapabilities
@@ -24,6 +25,7 @@ class Tools:
         drafting: events to what a store takes.
         reader: streams to states.
         committer: appends, sharing commits.
+        turns: makes other processes wait, where they were faster again and again.
         replay_check: finds commands that were accepted before.
         warm: states kept between commands.
         clock: the time.
@@ -39,6 +41,7 @@ class Tools:
     drafting: Drafting
     reader: StreamReader
     committer: Committer
+    turns: Turns
     replay_check: ReplayCheck
     warm: WarmStates
     clock: Clock
