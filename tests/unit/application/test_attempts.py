@@ -16,7 +16,8 @@ def _waits(settings: HandlerSettings, chance: float, attempts: int) -> list[floa
         waited.append(seconds)
 
     nothing: Any = cast("Any", None)
-    parts = dict.fromkeys(("store", "capabilities", "drafting", "reader", "committer", "replay_check", "warm", "clock", "ids"), nothing)
+    names = ("store", "capabilities", "drafting", "reader", "committer", "turns", "replay_check", "warm", "clock", "ids")
+    parts = dict.fromkeys(names, nothing)
     tools = Tools(**parts, policies=(), settings=settings, sleep=sleep, chance=lambda: chance)
 
     async def case() -> None:
