@@ -21,6 +21,7 @@ from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.processes.orders.commands import AuthorisePayment, CancelOrder, OrderCommand, PlaceOrder, ResolveOrder, ShipOrder
 from inventory_es.domain.processes.orders.lines import OrderItem
 from inventory_es.domain.reasons import AdjustReason, Shortfall
+from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import AppendResult, StoreCapabilities, StreamWrite
 from inventory_es.ports.append_rules import check_append
 from inventory_es.processes import Orders, OrderStatus
@@ -49,6 +50,9 @@ class PoorStore(NodeStore):
     async def append(self, writes: Sequence[StreamWrite], /) -> AppendResult:
         check_append(writes, self.capabilities, store="PoorStore")
         return await super().append(writes)
+
+    def glance_version(self, stream: StreamId, /) -> None:
+        """It tells nothing at once."""
 
 
 class Watched(InventoryService):

@@ -14,7 +14,17 @@ import attrs
 from anyio.lowlevel import checkpoint
 
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports import AppendResult, FeedPage, NewEvent, RecordedEvent, StoreCapabilities, StreamPage, StreamWrite
+from inventory_es.ports import (
+    AppendResult,
+    FeedPage,
+    NewEvent,
+    RecordedEvent,
+    StoreCapabilities,
+    StreamHead,
+    StreamPage,
+    StreamsPage,
+    StreamWrite,
+)
 from inventory_es.ports.errors import (
     AppendTooLargeError,
     ConcurrencyError,
@@ -256,6 +266,14 @@ class PlainStore(PlainStreams):
             while await self.head() < position:
                 await checkpoint()
         return await self.head() >= position
+
+    async def streams(self, prefix: str = "", /, *, after: StreamId | None = None, limit: int) -> StreamsPage:
+        self.check_open()
+        self.check_page(limit=limit)
+        await checkpoint()
+        names = sorted({event.stream for event in self.shelf.feed}, key=str)
+        rest = [name for name in names if str(name).startswith(prefix) and (after is None or str(name) > str(after))]
+        return StreamsPage([StreamHead(name, self.version(name)) for name in rest[:limit]], is_end=len(rest) <= limit)
 
     def glance_version(self, stream: StreamId, /) -> int | None:
         return None if self.closed else self.version(stream)

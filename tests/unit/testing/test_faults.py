@@ -3,12 +3,13 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import get_args
 
 import anyio
 import pytest
 
 from inventory_es.adapters.memory import MemoryEventStore
-from inventory_es.ports import EventFeed, EventStore, GroupCommit, StreamCatalogue
+from inventory_es.ports import EventFeed, EventStore, GroupCommit, StreamCatalogue, VersionGlance
 from inventory_es.ports.errors import (
     AppendOutcomeUnknownError,
     CacheUnavailableError,
@@ -69,8 +70,9 @@ def test_the_wrapper_implements_what_the_store_implements() -> None:
     assert isinstance(over_memory, EventFeed)
     assert isinstance(over_memory, GroupCommit)
     assert isinstance(over_memory, StreamCatalogue)
+    assert isinstance(over_memory, VersionGlance)
     assert isinstance(over_little, EventStore)
-    assert not isinstance(over_little, EventFeed | GroupCommit | StreamCatalogue)
+    assert not isinstance(over_little, EventFeed | GroupCommit | StreamCatalogue | VersionGlance)
 
 
 @pytest.mark.parametrize(
@@ -101,6 +103,19 @@ def test_an_append_fails_as_planned(backend: str, kind: FaultKind, error: type[E
         assert faults.injected == [Injected("append", 2, kind)]
         again = await store.append([labels.write("x@1 b")])
         assert again.replayed == is_written
+
+    in_loop(backend, body)
+
+
+@pytest.mark.parametrize("kind", get_args(FaultKind))
+def test_a_glance_that_is_hit_tells_nothing(backend: str, kind: FaultKind) -> None:
+    async def body() -> None:
+        faults = Faults.by_plan({"glance_version": {2: kind}})
+        store = faulty_event_store(MemoryEventStore(), faults)
+        assert isinstance(store, VersionGlance)
+        await store.append([Labels().write("x@0 a")])
+        assert [store.glance_version(X) for _ in range(3)] == [1, None, 1]
+        assert faults.injected == [Injected("glance_version", 2, kind)]
 
     in_loop(backend, body)
 

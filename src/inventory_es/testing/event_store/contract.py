@@ -9,6 +9,7 @@ from inventory_es.ports import EventStore
 from inventory_es.testing.contract import Contract, Run
 from inventory_es.testing.event_store.atomicity import AtomicityCases
 from inventory_es.testing.event_store.bench import StoreBench
+from inventory_es.testing.event_store.catalogue import CatalogueCases
 from inventory_es.testing.event_store.feed import FeedCases
 from inventory_es.testing.event_store.fidelity import FidelityCases
 from inventory_es.testing.event_store.following import FollowingCases
@@ -35,10 +36,11 @@ class EventStoreContract(
     ProcessCases,
     InterruptionCases,
     GlanceCases,
+    CatalogueCases,
     Contract,
     ABC,
 ):
-    """Every promise of an event store, ES-01 to ES-50, over its protocols and its declared capabilities.
+    """Every promise of an event store, ES-01 to ES-51, over its protocols and its declared capabilities.
 
     A subclass says how to open the store, and is its whole test::
 

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 
-from inventory_es.ports import AppendResult
+from inventory_es.ports import AppendResult, StreamCatalogue
 from inventory_es.ports.errors import (
     AppendOutcomeUnknownError,
     ConcurrencyError,
@@ -66,6 +66,9 @@ class InterruptionCases:
                 uses["read_all"] = store.feed_page
                 uses["head"] = store.head
                 uses["wait_for_position"] = lambda: store.feed.wait_for_position(1, timeout=1.0)
+            catalogue = store.raw
+            if isinstance(catalogue, StreamCatalogue):
+                uses["streams"] = lambda: catalogue.streams(limit=1)
             if store.has_group_commit:
                 uses["append_group"] = lambda: store.append_group(["x@1 b"])
             for name, use in uses.items():

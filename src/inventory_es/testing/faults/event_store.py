@@ -18,6 +18,7 @@ from inventory_es.ports import (
     StreamPage,
     StreamsPage,
     StreamWrite,
+    VersionGlance,
 )
 from inventory_es.ports.errors import AppendOutcomeUnknownError, StoreUnavailableError
 from inventory_es.testing.faults.faults import Faults
@@ -33,9 +34,15 @@ def faulty_event_store(store: EventStore, faults: Faults) -> EventStore:
 
     Appends: ``fail_before`` is ``StoreUnavailableError``, nothing written; ``fail_after`` is ``AppendOutcomeUnknownError``, written;
     ``drop`` is ``AppendOutcomeUnknownError``, not written; ``duplicate`` sends it twice, so the answer is a replay. Reads that fail
-    or get lost are ``StoreUnavailableError``. A lost ``wait_for_position`` says False too early. Closing never fails.
+    or get lost are ``StoreUnavailableError``. A lost ``wait_for_position`` says False too early. A ``glance_version`` that is hit
+    tells nothing. Closing never fails.
     """
-    protocols = ((EventFeed, _FaultyFeed), (GroupCommit, _FaultyGroupCommit), (StreamCatalogue, _FaultyCatalogue))
+    protocols = (
+        (EventFeed, _FaultyFeed),
+        (GroupCommit, _FaultyGroupCommit),
+        (StreamCatalogue, _FaultyCatalogue),
+        (VersionGlance, _FaultyGlance),
+    )
     bases = [mixin for protocol, mixin in protocols if isinstance(store, protocol)]
     kind = type("FaultyEventStore", (*bases, FaultyEventStore), {})
     return cast("EventStore", kind(store, faults))
@@ -101,6 +108,11 @@ class _OverCatalogue(Protocol):
     faults: Faults
 
 
+class _OverGlance(Protocol):
+    store: VersionGlance
+    faults: Faults
+
+
 class _FaultyFeed:
     async def read_all(self: _OverFeed, *, after: int, limit: int) -> FeedPage:
         return await _read(self.faults, "read_all", partial(self.store.read_all, after=after, limit=limit))
@@ -132,6 +144,12 @@ class _FaultyGroupCommit:
 class _FaultyCatalogue:
     async def streams(self: _OverCatalogue, prefix: str = "", /, *, after: StreamId | None = None, limit: int) -> StreamsPage:
         return await _read(self.faults, "streams", partial(self.store.streams, prefix, after=after, limit=limit))
+
+
+class _FaultyGlance:
+    def glance_version(self: _OverGlance, stream: StreamId, /) -> int | None:
+        version = self.store.glance_version(stream)
+        return None if version is None or self.faults.next("glance_version") is not None else version
 
 
 async def _read(faults: Faults, operation: str, call: Callable[[], Awaitable[T]]) -> T:

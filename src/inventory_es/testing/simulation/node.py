@@ -167,6 +167,10 @@ class NodeStore:
         """Wait for the end of the feed."""
         return await self._store.wait_for_position(position, timeout=timeout)
 
+    def glance_version(self, stream: StreamId, /) -> int | None:
+        """Glance at a version."""
+        return self._store.glance_version(stream)
+
     async def aclose(self) -> None:
         """Close the handle."""
         await self._store.aclose()

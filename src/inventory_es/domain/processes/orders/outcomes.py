@@ -1,6 +1,7 @@
 """What the steps of an order come to, as events: pure, from what became of their commands."""
 
 from datetime import datetime
+from typing import assert_never
 
 from inventory_es.domain.commands import Command
 from inventory_es.domain.errors import RejectionError
@@ -38,6 +39,8 @@ def plan(order: OrderReservation, step: OrderStep, at: datetime) -> tuple[list[C
             return [steps.commit(order, shipment, units) for units in shipment.lines], committed
         case OrderStep.RELEASE:
             return None if order.shipped else ([command for _, command in steps.releases(order)], released(order))
+        case _:
+            assert_never(step)
 
 
 def refused(order: OrderReservation, shortages: tuple[LineShortage, ...]) -> OrderEvent:
