@@ -299,31 +299,32 @@ def test_a_basket_is_cancelled_while_it_enters_its_lanes(backend: str) -> None:
 
 def test_a_lead_that_was_handed_to_one_who_is_gone_goes_on(backend: str) -> None:
     async def case() -> None:
-        combiner: Combiner[str] = Combiner(Crowd())
-        served: list[str] = []
+        combiner: Combiner[Ticket] = Combiner(Crowd())
+        served: list[Ticket] = []
         scope = anyio.CancelScope()
+        first, gone, last = Ticket(), Ticket(), Ticket()
 
-        async def join(name: str) -> None:
-            if await combiner.join(Ticket(name)):
-                served.extend(ticket.item for ticket in combiner.take(1))
+        async def join(ticket: Ticket) -> None:
+            if await combiner.join(ticket):
+                served.extend(combiner.take(1))
                 combiner.hand_over()
 
         async def leave() -> None:
             with scope:
-                await join("gone")
+                await join(gone)
 
-        assert await combiner.join(Ticket("first"))
+        assert await combiner.join(first)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(leave)
             await turns(2)
-            tasks.start_soon(join, "last")
+            tasks.start_soon(join, last)
             await turns(2)
-            assert [ticket.item for ticket in combiner.take(1)] == ["first"]
+            assert combiner.take(1) == [first]
             combiner.hand_over()
             scope.cancel()
-        assert "last" in served
+        assert last in served
         assert len(combiner) == 0
-        assert await combiner.join(Ticket("next"))
+        assert await combiner.join(Ticket())
 
     anyio.run(case, backend=backend)
 

@@ -19,12 +19,12 @@ that it interrupts puts back those whom it left unserved, for the next leader.
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 import anyio
 from anyio.lowlevel import cancel_shielded_checkpoint
 
-T = TypeVar("T")
+T = TypeVar("T", bound="Ticket")
 
 
 class Crowd:
@@ -40,55 +40,31 @@ class Crowd:
         self.waking: int = 0
 
 
-class Ticket(Generic[T]):
-    """One caller's place in the queue.
+class Ticket:
+    """One caller's place in the queue. What is to be served is a ticket of its own kind: each of them is one object less.
 
     Attributes:
-        item: what is to be served.
         alone: whether it is to be served in a batch of its own.
         leads: whether its caller was handed the lead.
         is_taken: whether somebody serves it, or did.
         left: whether its caller was cancelled and is gone.
+        event: what its caller waits for; ``None`` when it does not wait, or was woken.
     """
 
-    __slots__ = ("_crowd", "_event", "_is_woken", "alone", "is_taken", "item", "leads", "left")
+    __slots__ = ("event", "is_taken", "leads", "left")
 
-    def __init__(self, item: T, *, alone: bool = False) -> None:
-        self.item: T = item
-        self.alone: bool = alone
+    alone: ClassVar[bool] = False
+
+    def __init__(self) -> None:
         self.leads: bool = False
         self.is_taken: bool = False
         self.left: bool = False
-        self._event: anyio.Event | None = None
-        self._crowd: Crowd | None = None
-        self._is_woken: bool = False
+        self.event: anyio.Event | None = None
 
-    async def wait(self, crowd: Crowd, event: anyio.Event) -> None:
-        """Until it is woken.
-
-        Args:
-            crowd: to be counted in.
-            event: what to wait for. Others may wait for it too, and be woken without this one.
-        """
-        self._crowd = crowd
-        try:
-            while not self._is_woken:
-                self._event = event
-                await event.wait()
-                if not self._is_woken:
-                    event = anyio.Event()
-        finally:
-            if self._is_woken:
-                self._is_woken = False
-                crowd.waking -= 1
-            self._crowd = None
-
-    def wake(self) -> None:
-        """Let its caller go on, if it waits."""
-        if self._crowd is not None and self._event is not None and not self._is_woken:
-            self._is_woken = True
-            self._crowd.waking += 1
-            self._event.set()
+    @property
+    def waits(self) -> bool:
+        """Whether its caller waits, and was not woken yet."""
+        return self.event is not None
 
 
 class Combiner(Generic[T]):
@@ -105,26 +81,35 @@ class Combiner(Generic[T]):
         self._busy = False
         self._crowd = crowd
         self._shared: anyio.Event | None = None
-        self._waiting: deque[Ticket[T]] = deque()
+        self._waiting: deque[T] = deque()
         self._when_idle = when_idle
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    async def join(self, ticket: Ticket[T]) -> bool:
-        """Queue ``ticket``.
+    async def join(self, ticket: T) -> bool:
+        """Queue ``ticket``, or, if it was taken before, wait for whoever serves it.
 
         Returns:
             ``True``: the caller leads now; its ticket is first in the queue, to be taken with :meth:`take`, and it must call
             :meth:`hand_over` in the end. ``False``: another leader has served it.
         """
-        self._waiting.append(ticket)
+        if not ticket.is_taken:
+            self._waiting.append(ticket)
         if self._busy:
+            event = ticket.event = self._event_for(ticket)
             try:
-                await ticket.wait(self._crowd, self._event_for(ticket))
+                await event.wait()
+                while ticket.waits:  # others were woken
+                    event = ticket.event = anyio.Event()
+                    await event.wait()
             except BaseException:
                 self._leave(ticket)
                 raise
+            finally:
+                if not ticket.waits:
+                    self._crowd.waking -= 1
+                ticket.event = None
             if not ticket.leads:
                 return False
         self._busy = True
@@ -137,51 +122,62 @@ class Combiner(Generic[T]):
                 raise
         return True
 
-    async def stay(self, ticket: Ticket[T]) -> bool:
-        """Go on after :meth:`join` was cancelled, shielded now: queue again, or wait for whoever serves ``ticket``.
+    async def stay(self, ticket: T) -> bool:
+        """Go on after :meth:`join` was cancelled, shielded now.
 
         Returns:
             As :meth:`join`.
         """
         ticket.left = ticket.leads = False
-        if not ticket.is_taken:
-            return await self.join(ticket)
-        await ticket.wait(self._crowd, anyio.Event())
-        return False
+        return await self.join(ticket)
 
-    def take(self, limit: int) -> list[Ticket[T]]:
+    def take(self, limit: int) -> list[T]:
         """The tickets to serve next: up to ``limit``, or one that is to be served alone."""
-        batch = [self._waiting.popleft()]
-        while self._waiting and len(batch) < limit and not batch[0].alone and not self._waiting[0].alone:
-            batch.append(self._waiting.popleft())
+        waiting = self._waiting
+        batch = [waiting.popleft()]
+        while waiting and len(batch) < limit and not batch[0].alone and not waiting[0].alone:
+            batch.append(waiting.popleft())
         for ticket in batch:
             ticket.is_taken = True
         return batch
 
-    def put_back(self, tickets: Iterable[Ticket[T]]) -> None:
+    def put_back(self, tickets: Iterable[T]) -> None:
         """Queue taken tickets again, before all others, in their order. Those whose callers are gone stay out."""
         self._waiting.extendleft(reversed([ticket for ticket in tickets if not ticket.left]))
+
+    def wake(self, tickets: Iterable[T]) -> None:
+        """Let the callers of these go on, those that wait."""
+        last: anyio.Event | None = None
+        for ticket in tickets:
+            event = ticket.event
+            if event is not None:
+                ticket.event = None
+                self._crowd.waking += 1
+                if event is not last:  # most of them wait for the same
+                    event.set()
+                    last = event
+        self._shared = None if self._shared is last else self._shared
 
     def hand_over(self) -> None:
         """Give up the lead, to the first that waits."""
         if self._waiting:
             first = self._waiting[0]
             first.leads = True
-            first.wake()
+            self.wake((first,))
         else:
             self._busy = False
             if self._when_idle is not None:
                 self._when_idle()
 
-    def _event_for(self, ticket: Ticket[T]) -> anyio.Event:
+    def _event_for(self, ticket: T) -> anyio.Event:
         """One for the first that waits, who leads next; one for all the others, who are woken together."""
-        if self._waiting[0] is ticket:
+        if self._waiting and self._waiting[0] is ticket:
             return anyio.Event()
-        if self._shared is None or self._shared.is_set():
+        if self._shared is None:
             self._shared = anyio.Event()
         return self._shared
 
-    def _leave(self, ticket: Ticket[T]) -> None:
+    def _leave(self, ticket: T) -> None:
         ticket.left = True
         if ticket.leads:
             self._waiting.remove(ticket)

@@ -14,7 +14,7 @@ MAX_GROUPS = 512
 """Independent appends in one commit at most, so that one commit's time stays bounded."""
 
 
-class Append:
+class Append(Ticket):
     """Writes on their way to an outcome.
 
     Attributes:
@@ -25,6 +25,7 @@ class Append:
     __slots__ = ("outcome", "writes")
 
     def __init__(self, writes: Sequence[StreamWrite]) -> None:
+        super().__init__()
         self.writes: Sequence[StreamWrite] = writes
         self.outcome: AppendResult | Exception | None = None
 
@@ -67,15 +68,14 @@ class Committer:
             with anyio.CancelScope(shield=True):
                 await self._one(append)
             return
-        ticket = Ticket(append)
         cancelled: BaseException | None = None
         try:
-            leads = await self._combiner.join(ticket)
+            leads = await self._combiner.join(append)
         except anyio.get_cancelled_exc_class() as problem:
             cancelled, leads = problem, False
             if append.outcome is None:
                 with anyio.CancelScope(shield=True):
-                    leads = await self._combiner.stay(ticket)
+                    leads = await self._combiner.stay(append)
         if leads:
             with anyio.CancelScope(shield=True):
                 await self._lead(self._group_store)
@@ -85,11 +85,11 @@ class Committer:
     async def _lead(self, store: GroupCommit) -> None:
         _, *others = batch = self._combiner.take(MAX_GROUPS)
         try:
-            await self._many(store, [one.item for one in batch])
+            await self._many(store, batch)
         finally:
             for one in others:
-                one.item.outcome = one.item.outcome or self._interrupted()
-                one.wake()
+                one.outcome = one.outcome or self._interrupted()
+            self._combiner.wake(others)
             self._combiner.hand_over()
 
     def _interrupted(self) -> AppendOutcomeUnknownError:

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from inventory_es.application.outcomes import Outcome, accepted
+from inventory_es.application.outcomes import Outcome, accepted, unchanged
 from inventory_es.application.requests import CommandRequest
-from inventory_es.application.results import CommandResult
 from inventory_es.application.tools import Tools
 from inventory_es.application.warm_states import WarmState
 from inventory_es.domain.errors import ClockSkewError, RejectionError
@@ -49,16 +48,7 @@ class Decided(NamedTuple):
         command = self.request.command
         if self.events:
             return accepted(command, self.events[-1], at=self.at, version=self.version, position=position)
-        return CommandResult(
-            inventory_id=command.inventory_id,
-            command_id=command.command_id,
-            changed=False,
-            version=self.version,
-            position=position,
-            at=self.at,
-            on_hand=self.on_hand,
-            reserved=self.reserved,
-        )
+        return unchanged(command, at=self.at, version=self.version, position=position, on_hand=self.on_hand, reserved=self.reserved)
 
 
 def time_for(inventory: Inventory, now: datetime) -> datetime:
@@ -83,12 +73,38 @@ def decide_request(tools: Tools, state: WarmState, request: CommandRequest, *, n
             drafted = tools.drafting.draft(request, events, at=at, ids=state.ids)
             size = _size_of(tools, drafted)
     except Exception as problem:  # noqa: BLE001  # a rejection, misuse, or a policy's own failure: this request's alone
-        events, drafted, refusal = (), (), problem
-        if isinstance(problem, RejectionError):
-            problem.__traceback__ = None  # it names this frame, which names it: only the garbage collector could free them
+        events, drafted, refusal = (), (), _without_frames(problem)
     for event in events:
         inventory.apply(Recorded(event, inventory.version + 1, at))
     return Decided(request, events, drafted, refusal, inventory.version, at, inventory.units_on_hand, inventory.units_reserved, size)
+
+
+def refusal_or_no_op(tools: Tools, state: WarmState, request: CommandRequest, *, at: datetime) -> Outcome | Exception | None:
+    """What to tell the caller of ``request`` if it appends nothing on ``state``, which must be current; ``None`` if it does.
+
+    Nothing is changed, so no savepoint is needed.
+    """
+    command, inventory = request.command, state.inventory
+    try:
+        if inventory.decide(command, at=at, policies=tools.policies):
+            return None
+    except Exception as problem:  # noqa: BLE001  # as in decide_request
+        return _without_frames(problem)
+    return unchanged(
+        command,
+        at=at,
+        version=inventory.version,
+        position=state.position,
+        on_hand=inventory.units_on_hand,
+        reserved=inventory.units_reserved,
+    )
+
+
+def _without_frames(problem: Exception) -> Exception:
+    """A rejection names the frame that it was caught in, which names it: only the garbage collector could free the two."""
+    if isinstance(problem, RejectionError):
+        problem.__traceback__ = None
+    return problem
 
 
 def _check(tools: Tools, inventory: Inventory, request: CommandRequest, now: datetime) -> None:

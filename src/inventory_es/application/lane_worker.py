@@ -17,7 +17,7 @@ import anyio
 from anyio.lowlevel import cancel_shielded_checkpoint
 
 from inventory_es.application.committer import Append
-from inventory_es.application.deciding import Decided, decide_request, time_for
+from inventory_es.application.deciding import Decided, decide_request, refusal_or_no_op, time_for
 from inventory_es.application.preparing import is_prepared, prepare
 from inventory_es.application.requests import CommandRequest, ReadRequest, Request
 from inventory_es.application.tools import Tools
@@ -25,7 +25,7 @@ from inventory_es.application.warm_states import WarmState
 from inventory_es.domain.errors import InventoryError
 from inventory_es.domain.event_ids import EventIds
 from inventory_es.domain.identifiers import InventoryId
-from inventory_es.ports import StreamWrite
+from inventory_es.ports import AppendResult, StreamWrite
 from inventory_es.ports.errors import (
     AppendOutcomeUnknownError,
     ConcurrencyError,
@@ -91,26 +91,21 @@ class LaneWorker:
         state = tools.warm.look_at(inventory_id.stream)
         if state is None:
             return False
-        if isinstance(request, ReadRequest):
-            if tools.reader.is_surely_current(state):
-                _answer_read(request, state, time_for(state.inventory, tools.clock.now()))
-                request.outcome = request.answer
-        elif state.is_refusing and not request.named:
-            now = tools.clock.now()
-            if is_prepared(tools, state.inventory, (request,), now):
-                self._refuse_at_once(state, request, now)
+        if isinstance(request, CommandRequest):
+            if state.is_refusing and not request.named:
+                self._refuse_at_once(state, request)
+        elif tools.reader.is_surely_current(state):
+            _answer_read(request, state, time_for(state.inventory, tools.clock.now()))
+            request.outcome = request.answer
         return request.outcome is not None
 
-    def _refuse_at_once(self, state: WarmState, request: CommandRequest, now: datetime) -> None:
-        inventory = state.inventory
-        savepoint = inventory.savepoint()
-        one = decide_request(self._tools, state, request, now=now)
-        inventory.rollback(savepoint)
-        inventory.settle()
-        if one.events or not self._tools.reader.is_surely_current(state):
-            request.attempts = 0
-        else:
-            request.outcome = one.outcome(state.position)
+    def _refuse_at_once(self, state: WarmState, request: CommandRequest) -> None:
+        tools, now = self._tools, self._tools.clock.now()
+        if time_for(state.inventory, now) is now and is_prepared(tools, state.inventory, (request,), now):
+            outcome = refusal_or_no_op(tools, state, request, at=now)
+            if outcome is not None and tools.reader.is_surely_current(state):
+                request.attempts = 1
+                request.outcome = outcome
 
     async def _attempt(self, batch: "_Batch", state: WarmState) -> None:
         inventory, tools = state.inventory, self._tools
@@ -130,7 +125,14 @@ class LaneWorker:
             decided = await self._decide(batch, state, now)
             drafted = decided[0].drafted if len(decided) == 1 else [event for one in decided for event in one.drafted]
             if drafted:
-                position = await self._append(batch, StreamWrite(batch.stream, version, drafted))
+                append = Append((StreamWrite(batch.stream, version, drafted),))
+                try:
+                    await tools.committer.carry(append)
+                except anyio.get_cancelled_exc_class() as problem:
+                    if append.outcome is None:
+                        raise
+                    batch.cancelled = problem
+                position = batch.position_of(append.result())
             elif not (batch.is_fresh or tools.reader.is_surely_current(state)) and await self._is_behind(state):
                 batch.decide_again()
                 return
@@ -171,20 +173,6 @@ class LaneWorker:
         await self._look_up(batch, [one for one in batch.commands if one.look_up])
         await prepare(tools, state, batch.commands)
         return tools.clock.now()
-
-    async def _append(self, batch: "_Batch", write: StreamWrite) -> int:
-        append = Append((write,))
-        try:
-            await self._tools.committer.carry(append)
-        except anyio.get_cancelled_exc_class() as problem:
-            if append.outcome is None:
-                raise
-            batch.cancelled = problem
-        result = append.result()
-        if result.replayed:  # stored earlier, so no new commit: the state must be read again and the commands looked up
-            first = EventIds(batch.stream).first_own(batch.commands[0].command)
-            raise EventIdCollisionError(stream=batch.stream, event_id=first, problem="was stored earlier")
-        return result.position
 
     async def _is_behind(self, state: WarmState) -> bool:
         with _shield():
@@ -229,8 +217,13 @@ class _Batch:
 
     def __init__(self, inventory_id: InventoryId, requests: Sequence[Request], *, look_up: bool) -> None:
         self.stream = inventory_id.stream
-        self.commands = [one for one in requests if isinstance(one, CommandRequest)]
-        self.reads = [one for one in requests if isinstance(one, ReadRequest)]
+        self.commands: list[CommandRequest] = []
+        self.reads: list[ReadRequest] = []
+        for one in requests:
+            if isinstance(one, CommandRequest):
+                self.commands.append(one)
+            else:
+                self.reads.append(one)
         self.attempt = 0
         self.cancelled: BaseException | None = None
         self.is_fresh = False
@@ -249,6 +242,18 @@ class _Batch:
     def needs_reading(self) -> bool:
         """Whether the stream must be read before these can be decided: after a failed attempt, or for ids that may be stored."""
         return self.attempt > 1 or any(one.look_up for one in self.commands)
+
+    def position_of(self, result: AppendResult) -> int:
+        """Of the last event of an append that these were decided to.
+
+        Raises:
+            EventIdCollisionError: it was stored earlier, so there was no new commit: the state must be read again and the commands
+                looked up.
+        """
+        if result.replayed:
+            first = EventIds(self.stream).first_own(self.commands[0].command)
+            raise EventIdCollisionError(stream=self.stream, event_id=first, problem="was stored earlier")
+        return result.position
 
     def prune(self) -> None:
         """Leave out those that have their outcome."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 from anyio.lowlevel import checkpoint
 
@@ -30,7 +31,7 @@ class Lanes:
         self._max_waiting = max_waiting
         self._crowd = Crowd()
         self._answered_at_once = 0
-        self._open: dict[str, Combiner[Request | None]] = {}
+        self._open: dict[str, Combiner[Any]] = {}
 
     async def serve(self, inventory_id: InventoryId, request: Request) -> None:
         """Queue ``request`` and return when it has its outcome.
@@ -47,18 +48,16 @@ class Lanes:
                 await checkpoint()
             return
         lane = self._lane(inventory_id.stream)
-        ticket: Ticket[Request | None] = Ticket(request)
-        if await lane.join(ticket):
-            _, *others = batch = lane.take(self._max_batch)
+        if await lane.join(request):
+            batch: list[Request] = lane.take(self._max_batch)
+            _, *others = batch
             try:
-                await self._worker.serve(inventory_id, [one.item for one in batch if one.item is not None])
+                await self._worker.serve(inventory_id, batch)
             except BaseException:
-                lane.put_back(one for one in others if not _is_served(one))
+                lane.put_back(one for one in others if one.outcome is None)
                 raise
             finally:
-                for one in others:
-                    if _is_served(one):
-                        one.wake()
+                lane.wake(one for one in others if one.outcome is not None)
                 lane.hand_over()
 
     async def enter(self, inventories: Sequence[InventoryId]) -> "LanePass":
@@ -73,7 +72,7 @@ class Lanes:
         try:
             for inventory_id in sorted(inventories, key=lambda one: one.stream):
                 lane = self._lane(inventory_id.stream)
-                await lane.join(Ticket(None, alone=True))
+                await lane.join(_Alone())
                 lane.take(1)
                 entered.lanes.append(lane)
         except BaseException:
@@ -81,7 +80,7 @@ class Lanes:
             raise
         return entered
 
-    def _lane(self, stream: StreamId) -> Combiner[Request | None]:
+    def _lane(self, stream: StreamId) -> Combiner[Any]:
         lane = self._open.get(stream.text)
         if lane is None:
             lane = self._open[stream.text] = Combiner(self._crowd, partial(self._open.pop, stream.text))
@@ -93,15 +92,19 @@ class Lanes:
         return len(self._open)
 
 
-def _is_served(ticket: Ticket[Request | None]) -> bool:
-    return ticket.item is not None and ticket.item.outcome is not None
+class _Alone(Ticket):
+    """Of one who holds the lane, and is served by nobody."""
+
+    __slots__ = ()
+
+    alone = True
 
 
 class LanePass:
     """Lanes that one caller holds alone, until it leaves."""
 
     def __init__(self) -> None:
-        self.lanes: list[Combiner[Request | None]] = []
+        self.lanes: list[Combiner[Any]] = []
 
     def leave(self) -> None:
         """Hand every lane over."""

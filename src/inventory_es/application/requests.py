@@ -4,13 +4,14 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from inventory_es.application.combiner import Ticket
 from inventory_es.application.context import CommandContext
 from inventory_es.application.warm_states import WarmState
 from inventory_es.domain.commands import Command
 from inventory_es.ports.errors import AppendOutcomeUnknownError
 
 
-class CommandRequest:
+class CommandRequest(Ticket):
     """One command on its way to an outcome.
 
     Attributes:
@@ -50,6 +51,7 @@ class CommandRequest:
         context: CommandContext,
         happened_at: datetime | None = None,
     ) -> None:
+        super().__init__()
         self.command: Command = command
         self.named: bool = named
         self.expected_version: int | None = expected_version
@@ -63,7 +65,7 @@ class CommandRequest:
         self.outcome: Any = None
 
 
-class ReadRequest:
+class ReadRequest(Ticket):
     """A question, answered from a state that was current in the store after it was asked.
 
     Attributes:
@@ -76,6 +78,7 @@ class ReadRequest:
     __slots__ = ("answer", "outcome", "read")
 
     def __init__(self, read: Callable[[WarmState, datetime], Any]) -> None:
+        super().__init__()
         self.read: Callable[[WarmState, datetime], Any] = read
         self.answer: Any = None
         self.outcome: Any = None

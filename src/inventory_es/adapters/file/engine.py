@@ -223,7 +223,7 @@ class FileStoreEngine:
 
     def glance_version(self, stream: StreamId) -> int | None:
         """See ``VersionGlance``: where the lock file names no end beyond the index, and nobody holds the index."""
-        if self._is_closed or self.is_inherited:
+        if self._is_closed:  # a fork closes the lock file, so that nothing is told by its child
             return None
         tail = self._journal.glance()
         if tail is None or not self._mutex.acquire(blocking=False):

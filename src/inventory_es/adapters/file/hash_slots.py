@@ -6,6 +6,7 @@ own, by row. Two rows may have one key (a collision of hashes): a look-up gives 
 
 from array import array
 from collections.abc import Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from uuid import UUID
 
@@ -14,6 +15,7 @@ _SPREAD = 0x9E3779B97F4A7C15  # 2**64 divided by the golden ratio: Fibonacci has
 _MIN_BITS = 3
 
 
+@lru_cache(maxsize=8_192)
 def stream_key(name: str) -> int:
     """64 bits of a stream's text, the same in every process."""
     return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "little")
