@@ -21,23 +21,31 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import ClassVar, Generic, TypeVar
 
-import anyio
 from anyio.lowlevel import cancel_shielded_checkpoint
+
+from inventory_es.application.wakeup import Wakeup, wakeups
 
 T = TypeVar("T", bound="Ticket")
 
 
 class Crowd:
-    """Callers of one or more combiners.
+    """Callers of one or more combiners, all of one event loop.
 
     Attributes:
         waking: how many were woken and have not had their turn yet.
     """
 
-    __slots__ = ("waking",)
+    __slots__ = ("_wakeup", "waking")
 
     def __init__(self) -> None:
         self.waking: int = 0
+        self._wakeup: Callable[[], Wakeup] | None = None
+
+    def wakeup(self) -> Wakeup:
+        """What the calling task may wait for."""
+        if self._wakeup is None:
+            self._wakeup = wakeups()
+        return self._wakeup()
 
 
 class Ticket:
@@ -48,10 +56,10 @@ class Ticket:
         leads: whether its caller was handed the lead.
         is_taken: whether somebody serves it, or did.
         left: whether its caller was cancelled and is gone.
-        event: what its caller waits for; ``None`` when it does not wait, or was woken.
+        wakeup: what its caller waits for; ``None`` when it does not wait, or was woken.
     """
 
-    __slots__ = ("event", "is_taken", "leads", "left")
+    __slots__ = ("is_taken", "leads", "left", "wakeup")
 
     alone: ClassVar[bool] = False
 
@@ -59,12 +67,12 @@ class Ticket:
         self.leads: bool = False
         self.is_taken: bool = False
         self.left: bool = False
-        self.event: anyio.Event | None = None
+        self.wakeup: Wakeup | None = None
 
     @property
     def waits(self) -> bool:
         """Whether its caller waits, and was not woken yet."""
-        return self.event is not None
+        return self.wakeup is not None
 
 
 class Combiner(Generic[T]):
@@ -75,12 +83,11 @@ class Combiner(Generic[T]):
         when_idle: called when nobody leads and nobody waits.
     """
 
-    __slots__ = ("_busy", "_crowd", "_shared", "_waiting", "_when_idle")
+    __slots__ = ("_busy", "_crowd", "_waiting", "_when_idle")
 
     def __init__(self, crowd: Crowd, when_idle: Callable[[], object] | None = None) -> None:
         self._busy = False
         self._crowd = crowd
-        self._shared: anyio.Event | None = None
         self._waiting: deque[T] = deque()
         self._when_idle = when_idle
 
@@ -97,19 +104,16 @@ class Combiner(Generic[T]):
         if not ticket.is_taken:
             self._waiting.append(ticket)
         if self._busy:
-            event = ticket.event = self._event_for(ticket)
+            wakeup = ticket.wakeup = self._crowd.wakeup()
             try:
-                await event.wait()
-                while ticket.waits:  # others were woken
-                    event = ticket.event = anyio.Event()
-                    await event.wait()
+                await wakeup
             except BaseException:
                 self._leave(ticket)
                 raise
             finally:
                 if not ticket.waits:
                     self._crowd.waking -= 1
-                ticket.event = None
+                ticket.wakeup = None
             if not ticket.leads:
                 return False
         self._busy = True
@@ -147,16 +151,12 @@ class Combiner(Generic[T]):
 
     def wake(self, tickets: Iterable[T]) -> None:
         """Let the callers of these go on, those that wait."""
-        last: anyio.Event | None = None
         for ticket in tickets:
-            event = ticket.event
-            if event is not None:
-                ticket.event = None
+            wakeup = ticket.wakeup
+            if wakeup is not None and not wakeup.done():
+                ticket.wakeup = None
                 self._crowd.waking += 1
-                if event is not last:  # most of them wait for the same
-                    event.set()
-                    last = event
-        self._shared = None if self._shared is last else self._shared
+                wakeup.set_result(None)
 
     def hand_over(self) -> None:
         """Give up the lead, to the first that waits."""
@@ -168,14 +168,6 @@ class Combiner(Generic[T]):
             self._busy = False
             if self._when_idle is not None:
                 self._when_idle()
-
-    def _event_for(self, ticket: T) -> anyio.Event:
-        """One for the first that waits, who leads next; one for all the others, who are woken together."""
-        if self._waiting and self._waiting[0] is ticket:
-            return anyio.Event()
-        if self._shared is None:
-            self._shared = anyio.Event()
-        return self._shared
 
     def _leave(self, ticket: T) -> None:
         ticket.left = True

@@ -19,27 +19,48 @@ class Drafting:
         codec: for their payloads and metadata.
     """
 
-    __slots__ = ("_codec", "_new_event")
+    __slots__ = ("_codec", "_encode_fields", "_new_event")
 
     def __init__(self, codec: EventCodec) -> None:
         self._codec = codec
-        self._new_event = NewEvent.unchecked if isinstance(codec, KnownGoodCodec) else NewEvent
+        if isinstance(codec, KnownGoodCodec):
+            self._new_event, self._encode_fields = NewEvent.unchecked, codec.encode_fields
+        else:
+            self._new_event, self._encode_fields = NewEvent, self._encode_metadata
 
     def draft(self, request: CommandRequest, events: Sequence[Event], *, at: datetime, ids: EventIds) -> list[NewEvent]:
         """The events of one accepted command, with their ids and one metadata."""
         command, context, encode = request.command, request.context, self._codec.encode
-        metadata = self._codec.encode_metadata(
-            EventMetadata(
-                command_id=command.command_id,
-                fingerprint=fingerprint(command),
-                correlation_id=context.correlation_id,
-                causation_id=context.causation_id,
-                actor_id=context.actor_id,
-                reference=command.reference,
-            )
+        metadata = self._encode_fields(
+            command.command_id,
+            fingerprint(command),
+            context.correlation_id,
+            context.causation_id,
+            context.actor_id,
+            command.reference,
         )
         drafted: list[NewEvent] = []
         for event_id, event in zip(ids.of(command, events), events, strict=True):
             event_type, schema_version, data = encode(event)
             drafted.append(self._new_event(event_id, event_type, schema_version, at, data, metadata))
         return drafted
+
+    def _encode_metadata(
+        self,
+        command_id: str,
+        fingerprint: str,
+        correlation_id: str | None,
+        causation_id: str | None,
+        actor_id: str | None,
+        reference: str | None,
+    ) -> bytes:
+        return self._codec.encode_metadata(
+            EventMetadata(
+                command_id=command_id,
+                fingerprint=fingerprint,
+                correlation_id=correlation_id,
+                causation_id=causation_id,
+                actor_id=actor_id,
+                reference=reference,
+            )
+        )

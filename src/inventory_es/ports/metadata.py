@@ -34,7 +34,7 @@ class EventMetadata:
     causation_id: str | None = None
     actor_id: str | None = None
     reference: str | None = None
-    extra: Mapping[str, Any] = attrs.field(factory=dict[str, Any], hash=False)
+    extra: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
 
     def __attrs_post_init__(self) -> None:
         if not (

@@ -12,7 +12,7 @@ import msgspec
 
 from inventory_es.adapters.serialization.converter import check_hooks, default_converter, structure, unstructure
 from inventory_es.adapters.serialization.domain_form import domain_checker, domain_reader, domain_writer
-from inventory_es.adapters.serialization.metadata_form import read_metadata, write_metadata
+from inventory_es.adapters.serialization.metadata_form import read_metadata, write_fields, write_metadata
 from inventory_es.adapters.serialization.plain_form import PayloadSeal, PlainForm
 from inventory_es.adapters.serialization.registry import EventKind, EventRegistry, default_registry
 from inventory_es.adapters.serialization.snapshot_form import read_snapshot, write_snapshot
@@ -102,6 +102,14 @@ class JsonEventCodec:
             ValueError: an extra value that could not be read back.
         """
         return write_metadata(metadata, self._max_bytes)
+
+    def encode_fields(self, *fields: str | None) -> bytes:
+        """The stored form of metadata of these fields, in the order of :class:`EventMetadata`, and nothing extra.
+
+        Raises:
+            ValueError: a text that could not be read back.
+        """
+        return write_fields(fields, self._max_bytes)
 
     def decode(self, recorded: RecordedEvent, /) -> Any:
         """The event that was recorded, in the newest schema version of its type.

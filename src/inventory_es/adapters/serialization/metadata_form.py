@@ -1,5 +1,6 @@
 """The stored form of metadata: the fields that have a value, in order, then a host's own keys."""
 
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ class _Row(msgspec.Struct, omit_defaults=True, gc=False):
     reference: str | None = None
 
 
+_fields_of = attrgetter(*OWN_FIELDS)
 _read_row = msgspec.json.Decoder(_Row).decode
 _QUOTES_OF_A_FIELD = 4
 
@@ -30,7 +32,7 @@ def write_metadata(metadata: EventMetadata, max_bytes: int) -> bytes:
     if metadata.extra:
         own = {name: value for name in OWN_FIELDS if (value := getattr(metadata, name)) is not None}
         return write_object(own | dict(metadata.extra), max_bytes)
-    row = _Row(
+    values = (
         metadata.command_id,
         metadata.fingerprint,
         metadata.correlation_id,
@@ -38,8 +40,17 @@ def write_metadata(metadata: EventMetadata, max_bytes: int) -> bytes:
         metadata.actor_id,
         metadata.reference,
     )
+    return write_fields(values, max_bytes)
+
+
+def write_fields(values: tuple[str | None, ...], max_bytes: int) -> bytes:
+    """Metadata of these fields, in their order, and nothing extra, as one JSON object.
+
+    Raises:
+        PayloadError: a lone surrogate.
+    """
     try:
-        data = write_json(row)
+        data = write_json(_Row(*values))
     except UnicodeEncodeError:
         msg = "it has a lone surrogate, which no encoding can carry"
         raise PayloadError(msg) from None
