@@ -118,13 +118,10 @@ def _check(tools: Tools, inventory: Inventory, request: CommandRequest, now: dat
 
 def _size_of(tools: Tools, drafted: Sequence[NewEvent]) -> int:
     limits = tools.capabilities
-    total = largest = 0
-    for event in drafted:
-        size = event.size
-        total += size
-        largest = max(largest, size)
-    if largest > limits.max_event_bytes:
-        raise AppendTooLargeError(limit_name="event bytes", limit=limits.max_event_bytes, actual=largest)
+    sizes = [len(event.data) + len(event.metadata) for event in drafted]
+    total = sum(sizes)
+    if total > limits.max_event_bytes and max(sizes) > limits.max_event_bytes:
+        raise AppendTooLargeError(limit_name="event bytes", limit=limits.max_event_bytes, actual=max(sizes))
     if total > limits.max_append_bytes:
         raise AppendTooLargeError(limit_name="bytes", limit=limits.max_append_bytes, actual=total)
     if len(drafted) > limits.max_append_events:

@@ -18,10 +18,11 @@ from anyio.lowlevel import cancel_shielded_checkpoint
 
 from inventory_es.application.committer import Append
 from inventory_es.application.deciding import Decided, decide_request, refusal_or_no_op, time_for
-from inventory_es.application.preparing import is_prepared, prepare
+from inventory_es.application.preparing import has_backlog, is_prepared, prepare
 from inventory_es.application.requests import CommandRequest, ReadRequest, Request
 from inventory_es.application.tools import Tools
 from inventory_es.application.warm_states import WarmState
+from inventory_es.domain.commands import RecordCount
 from inventory_es.domain.errors import InventoryError
 from inventory_es.domain.event_ids import EventIds
 from inventory_es.domain.identifiers import InventoryId
@@ -101,11 +102,12 @@ class LaneWorker:
 
     def _refuse_at_once(self, state: WarmState, request: CommandRequest) -> None:
         tools, now = self._tools, self._tools.clock.now()
-        if time_for(state.inventory, now) is now and is_prepared(tools, state.inventory, (request,), now):
-            outcome = refusal_or_no_op(tools, state, request, at=now)
-            if outcome is not None and tools.reader.is_surely_current(state):
-                request.attempts = 1
-                request.outcome = outcome
+        if type(request.command) is RecordCount or time_for(state.inventory, now) is not now or has_backlog(tools, state.inventory, now):
+            return
+        outcome = refusal_or_no_op(tools, state, request, at=now)
+        if outcome is not None and tools.reader.is_surely_current(state):
+            request.attempts = 1
+            request.outcome = outcome
 
     async def _attempt(self, batch: "_Batch", state: WarmState) -> None:
         inventory, tools = state.inventory, self._tools
@@ -150,16 +152,18 @@ class LaneWorker:
         state.is_refusing = bool(decided) and not decided[-1].events
         batch.is_fresh = True
         batch.answer_reads()
-        in_doubt = [one.request for one in decided if one.request.named and not one.events]
-        if in_doubt:
-            for one in decided:  # those whose append stands, whatever the look-up meets
-                if one.events:
-                    one.request.outcome = one.outcome(position)
-            with _shield():
-                await self._look_up(batch, in_doubt)
+        in_doubt: list[Decided] = []
         for one in decided:
-            if one.request.outcome is None:
+            if one.events or not one.request.named:
                 one.request.outcome = one.outcome(position)
+            else:
+                in_doubt.append(one)
+        if in_doubt:
+            with _shield():
+                await self._look_up(batch, [one.request for one in in_doubt])
+            for one in in_doubt:
+                if one.request.outcome is None:
+                    one.request.outcome = one.outcome(position)
         batch.settled()
 
     async def _get_ready(self, batch: "_Batch", state: WarmState) -> datetime:

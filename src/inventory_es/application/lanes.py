@@ -50,14 +50,14 @@ class Lanes:
         lane = self._lane(inventory_id.stream)
         if await lane.join(request):
             batch: list[Request] = lane.take(self._max_batch)
-            _, *others = batch
+            others = batch[1:]
             try:
                 await self._worker.serve(inventory_id, batch)
             except BaseException:
                 lane.put_back(one for one in others if one.outcome is None)
                 raise
             finally:
-                lane.wake(one for one in others if one.outcome is not None)
+                lane.wake([one for one in others if one.outcome is not None])
                 lane.hand_over()
 
     async def enter(self, inventories: Sequence[InventoryId]) -> "LanePass":

@@ -15,9 +15,9 @@ from inventory_es.ports import StreamWrite
 
 def is_prepared(tools: Tools, inventory: Inventory, requests: Iterable[CommandRequest], now: datetime) -> bool:
     """Whether the requests can be decided now as they stand: :func:`prepare` has nothing to do for them."""
-    if _has_backlog(tools, inventory, time_for(inventory, now)):
+    if has_backlog(tools, inventory, time_for(inventory, now)):
         return False
-    return RecordCount not in {type(request.command) for request in requests}
+    return RecordCount not in [type(request.command) for request in requests]
 
 
 async def prepare(tools: Tools, state: WarmState, requests: Iterable[CommandRequest]) -> None:
@@ -49,7 +49,7 @@ async def _close_backlog(tools: Tools, state: WarmState, happened_at: datetime |
     inventory = state.inventory
     while True:
         now = tools.clock.now() if happened_at is None else happened_at
-        if not _has_backlog(tools, inventory, time_for(inventory, now)):
+        if not has_backlog(tools, inventory, time_for(inventory, now)):
             return
         command = ExpireReservations(inventory_id=inventory.inventory_id, command_id=tools.ids.new_id(), limit=_chunk(tools))
         sweep = CommandRequest(command, named=False, expected_version=None, context=CommandContext())
@@ -66,7 +66,8 @@ async def _close_backlog(tools: Tools, state: WarmState, happened_at: datetime |
         state.position = result.position
 
 
-def _has_backlog(tools: Tools, inventory: Inventory, at: datetime) -> bool:
+def has_backlog(tools: Tools, inventory: Inventory, at: datetime) -> bool:
+    """Whether more is due at ``at`` than a command may close on its way."""
     if not inventory.due(at, limit=1):
         return False
     chunk = _chunk(tools)

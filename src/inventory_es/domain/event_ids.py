@@ -17,8 +17,7 @@ from inventory_es.domain.stream_id import StreamId
 NAMESPACE: Final = UUID("6f6f1b5c-5a0e-5d0b-9a3e-3a8f5f1f7c11")
 """Of every event id of this package."""
 
-_VERSION_5: Final = 5 << 76
-_VARIANT: Final = 0x8000 << 48
+_VERSION_5_OF_RFC_9562: Final = 5 << 76 | 0x8000 << 48
 _CLEAR: Final = ~((0xF000 << 64) | (0xC000 << 48))
 
 
@@ -71,7 +70,7 @@ class EventIds:
     def _name(self, name: str) -> UUID:
         digest = self._prefix.copy()
         digest.update(name.encode("utf-8"))
-        return _uuid(int.from_bytes(digest.digest()[:16], "big") & _CLEAR | _VERSION_5 | _VARIANT)
+        return _uuid(int.from_bytes(digest.digest()[:16]) & _CLEAR | _VERSION_5_OF_RFC_9562)
 
 
 def _uuid(number: int) -> UUID:

@@ -78,16 +78,16 @@ class AppendBatch:
             check_versions(writes, self._version)
         except (ValueError, AppendTooLargeError, EventIdCollisionError, ConcurrencyError) as refusal:
             return refusal
-        for write in writes:
-            self._take_in(write)
-        return AppendResult(self.position, {write.stream: self._version(write.stream) for write in writes})
+        versions = {write.stream: self._take_in(write) for write in writes}
+        return AppendResult(self.position, versions)
 
     def find(self, stream: StreamId, event_ids: Sequence[UUID]) -> Sequence[RecordedEvent]:
         """Those of these ids that the stream holds, by version; of this batch too."""
         known = self._stream(stream.text)
         if known.version == 0:
             return ()
-        found = [_recorded(stream, *known.own[event_id.int]) for event_id in event_ids if event_id.int in known.own]
+        own = known.own
+        found = [_recorded(stream, *own[event_id.int]) for event_id in event_ids if event_id.int in own] if own else []
         places = self._index.candidates([event_key(event_id, known.key) for event_id in event_ids])
         if places:
             wanted = set(event_ids)
@@ -104,7 +104,8 @@ class AppendBatch:
             stream = self._streams[name] = _Stream(self._index.version(name, key), key)
         return stream
 
-    def _take_in(self, write: StreamWrite) -> None:
+    def _take_in(self, write: StreamWrite) -> int:
+        """Gives the stream's version after it."""
         text = write.stream.text
         stream = self._stream(text)
         key, version, position = stream.key, stream.version, self.position
@@ -117,6 +118,7 @@ class AppendBatch:
             self.indexed.append(IndexedEvent(text, version, event_key(event.event_id, key), crc32(stored), len(stored)))
             stream.own[event.event_id.int] = event, version, position
         stream.version, self.position = version, position
+        return version
 
 
 def _recorded(stream: StreamId, event: NewEvent, version: int, position: int) -> RecordedEvent:

@@ -53,6 +53,7 @@ class FileStoreEngine:
         self._mutex = Lock()
         self._process = os.getpid()
         self._is_closed = False
+        self._glanced: tuple[JournalTail | None, str, int] = None, "", 0
         self._unavailable = _Unavailable(folder.name)
         self._index = StoreIndex(file_system, journal, seed=folder.seed, name=folder.name)
         self._reader = EventReader(journal.segments, name=folder.name)
@@ -223,15 +224,22 @@ class FileStoreEngine:
 
     def glance_version(self, stream: StreamId) -> int | None:
         """See ``VersionGlance``: where the lock file names no end beyond the index, and nobody holds the index."""
-        if self._is_closed:  # a fork closes the lock file, so that nothing is told by its child
+        tail = None if self._is_closed else self._journal.glance()
+        if tail is None:
             return None
-        tail = self._journal.glance()
-        if tail is None or not self._mutex.acquire(blocking=False):
+        glanced = self._glanced
+        if tail is glanced[0] and stream.text == glanced[1]:
+            return glanced[2]
+        if not self._mutex.acquire(blocking=False):
             return None
         try:
-            return None if tail.position > self._index.end.position else self._index.version(stream.text, stream_key(stream.text))
+            if tail.position > self._index.end.position:
+                return None
+            version = self._index.version(stream.text, stream_key(stream.text))
         finally:
             self._mutex.release()
+        self._glanced = tail, stream.text, version
+        return version
 
     @property
     def backlog(self) -> int:

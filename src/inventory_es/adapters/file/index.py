@@ -132,13 +132,13 @@ class StoreIndex:
                 return run.version
         return 0
 
-    def candidates(self, keys: Iterable[int]) -> list[EventPlaces]:
+    def candidates(self, keys: Sequence[int]) -> list[EventPlaces]:
         """Where events stand whose id has one of these keys within its stream: nearly always those asked for, so look closer."""
         found: list[EventPlaces] = []
         for table in self._newest_first():
-            rows = {row for key in keys for row in table.rows(key)}
+            rows = [row for key in keys for row in table.rows(key)]
             if rows:
-                found.append(places_of(table, sorted(rows)))
+                found.append(places_of(table, sorted(set(rows))))
         return found
 
     def stream(self, name: str, *, after: int, before: int) -> list[EventPlaces]:
