@@ -110,6 +110,7 @@ class KnownGoodCodec(Protocol):
         """
         ...
 
+
 @runtime_checkable
 class FieldsCodec(Protocol):
     """A codec that may be given :class:`~inventory_es.ports.EventFields` to decode, in place of a recorded event."""
