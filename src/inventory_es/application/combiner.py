@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import ClassVar, Generic, TypeVar
 
+import attrs
 from anyio.lowlevel import cancel_shielded_checkpoint
 
 from inventory_es.application.wakeup import Wakeup, wakeups
@@ -48,6 +49,7 @@ class Crowd:
         return self._wakeup()
 
 
+@attrs.define(eq=False)
 class Ticket:
     """One caller's place in the queue. What is to be served is a ticket of its own kind: each of them is one object less.
 
@@ -59,15 +61,11 @@ class Ticket:
         wakeup: what its caller waits for; ``None`` when it does not wait, or was woken.
     """
 
-    __slots__ = ("is_taken", "leads", "left", "wakeup")
-
     alone: ClassVar[bool] = False
-
-    def __init__(self) -> None:
-        self.leads: bool = False
-        self.is_taken: bool = False
-        self.left: bool = False
-        self.wakeup: Wakeup | None = None
+    leads: bool = attrs.field(default=False, init=False)
+    is_taken: bool = attrs.field(default=False, init=False)
+    left: bool = attrs.field(default=False, init=False)
+    wakeup: Wakeup | None = attrs.field(default=None, init=False)
 
     @property
     def waits(self) -> bool:
@@ -95,12 +93,13 @@ class Combiner(Generic[T]):
         return len(self._waiting)
 
     async def join(self, ticket: T) -> bool:
-        """Queue ``ticket``, or, if it was taken before, wait for whoever serves it.
+        """Queue ``ticket``; or, where :meth:`join` was cancelled and somebody serves it, wait for that, shielded now.
 
         Returns:
             ``True``: the caller leads now; its ticket is first in the queue, to be taken with :meth:`take`, and it must call
             :meth:`hand_over` in the end. ``False``: another leader has served it.
         """
+        ticket.left = ticket.leads = False
         if not ticket.is_taken:
             self._waiting.append(ticket)
         if self._busy:
@@ -125,15 +124,6 @@ class Combiner(Generic[T]):
                 self._leave(ticket)
                 raise
         return True
-
-    async def stay(self, ticket: T) -> bool:
-        """Go on after :meth:`join` was cancelled, shielded now.
-
-        Returns:
-            As :meth:`join`.
-        """
-        ticket.left = ticket.leads = False
-        return await self.join(ticket)
 
     def take(self, limit: int) -> list[T]:
         """The tickets to serve next: up to ``limit``, or one that is to be served alone."""

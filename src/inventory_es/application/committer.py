@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import anyio
+import attrs
 
 from inventory_es.application.combiner import Combiner, Crowd, Ticket
 from inventory_es.application.observers import AppendFinished, Observers
@@ -14,6 +15,7 @@ MAX_GROUPS = 512
 """Independent appends in one commit at most, so that one commit's time stays bounded."""
 
 
+@attrs.define(eq=False)
 class Append(Ticket):
     """Writes on their way to an outcome.
 
@@ -22,12 +24,8 @@ class Append(Ticket):
         outcome: what the store answered, or raised; ``None`` while nobody knows.
     """
 
-    __slots__ = ("outcome", "writes")
-
-    def __init__(self, writes: Sequence[StreamWrite]) -> None:
-        super().__init__()
-        self.writes: Sequence[StreamWrite] = writes
-        self.outcome: AppendResult | Exception | None = None
+    writes: Sequence[StreamWrite]
+    outcome: AppendResult | Exception | None = attrs.field(default=None, init=False)
 
     def result(self) -> AppendResult:
         """What the store answered; raises what it raised."""
@@ -75,7 +73,7 @@ class Committer:
             cancelled, leads = problem, False
             if append.outcome is None:
                 with anyio.CancelScope(shield=True):
-                    leads = await self._combiner.stay(append)
+                    leads = await self._combiner.join(append)
         if leads:
             with anyio.CancelScope(shield=True):
                 await self._lead(self._group_store)

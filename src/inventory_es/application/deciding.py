@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from inventory_es.application.outcomes import Outcome, accepted, unchanged
+from inventory_es.application.outcomes import Outcome, accepted
 from inventory_es.application.requests import CommandRequest
+from inventory_es.application.results import CommandResult
 from inventory_es.application.tools import Tools
 from inventory_es.application.warm_states import WarmState
 from inventory_es.domain.errors import ClockSkewError, RejectionError
@@ -48,7 +49,16 @@ class Decided(NamedTuple):
         command = self.request.command
         if self.events:
             return accepted(command, self.events[-1], at=self.at, version=self.version, position=position)
-        return unchanged(command, at=self.at, version=self.version, position=position, on_hand=self.on_hand, reserved=self.reserved)
+        return CommandResult(
+            inventory_id=command.inventory_id,
+            command_id=command.command_id,
+            changed=False,
+            version=self.version,
+            position=position,
+            at=self.at,
+            on_hand=self.on_hand,
+            reserved=self.reserved,
+        )
 
 
 def time_for(inventory: Inventory, now: datetime) -> datetime:
@@ -84,20 +94,14 @@ def refusal_or_no_op(tools: Tools, state: WarmState, request: CommandRequest, *,
 
     Nothing is changed, so no savepoint is needed.
     """
-    command, inventory = request.command, state.inventory
+    inventory = state.inventory
     try:
-        if inventory.decide(command, at=at, policies=tools.policies):
+        if inventory.decide(request.command, at=at, policies=tools.policies):
             return None
     except Exception as problem:  # noqa: BLE001  # as in decide_request
         return _without_frames(problem)
-    return unchanged(
-        command,
-        at=at,
-        version=inventory.version,
-        position=state.position,
-        on_hand=inventory.units_on_hand,
-        reserved=inventory.units_reserved,
-    )
+    nothing = Decided(request, (), (), None, inventory.version, at, inventory.units_on_hand, inventory.units_reserved, 0)
+    return nothing.outcome(state.position)
 
 
 def _without_frames(problem: Exception) -> Exception:

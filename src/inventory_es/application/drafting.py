@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from inventory_es.application.requests import CommandRequest
 from inventory_es.domain.event_ids import EventIds
@@ -9,7 +10,7 @@ from inventory_es.domain.events import Event
 from inventory_es.domain.fingerprint import fingerprint
 from inventory_es.ports import NewEvent
 from inventory_es.ports.codec import EventCodec, KnownGoodCodec
-from inventory_es.ports.metadata import EventMetadata
+from inventory_es.ports.metadata import OWN_FIELDS, EventMetadata
 
 
 class Drafting:
@@ -31,36 +32,14 @@ class Drafting:
     def draft(self, request: CommandRequest, events: Sequence[Event], *, at: datetime, ids: EventIds) -> list[NewEvent]:
         """The events of one accepted command, with their ids and one metadata."""
         command, context, encode = request.command, request.context, self._codec.encode
-        metadata = self._encode_fields(
-            command.command_id,
-            fingerprint(command),
-            context.correlation_id,
-            context.causation_id,
-            context.actor_id,
-            command.reference,
-        )
+        told = context.correlation_id, context.causation_id, context.actor_id
+        metadata = self._encode_fields(command.command_id, fingerprint(command), *told, command.reference)
         drafted: list[NewEvent] = []
         for event_id, event in zip(ids.of(command, events), events, strict=True):
             event_type, schema_version, data = encode(event)
             drafted.append(self._new_event(event_id, event_type, schema_version, at, data, metadata))
         return drafted
 
-    def _encode_metadata(
-        self,
-        command_id: str,
-        fingerprint: str,
-        correlation_id: str | None,
-        causation_id: str | None,
-        actor_id: str | None,
-        reference: str | None,
-    ) -> bytes:
-        return self._codec.encode_metadata(
-            EventMetadata(
-                command_id=command_id,
-                fingerprint=fingerprint,
-                correlation_id=correlation_id,
-                causation_id=causation_id,
-                actor_id=actor_id,
-                reference=reference,
-            )
-        )
+    def _encode_metadata(self, *fields: str | None) -> bytes:
+        named: dict[str, Any] = dict(zip(OWN_FIELDS, fields, strict=True))
+        return self._codec.encode_metadata(EventMetadata(**named))

@@ -221,13 +221,8 @@ class _Batch:
 
     def __init__(self, inventory_id: InventoryId, requests: Sequence[Request], *, look_up: bool) -> None:
         self.stream = inventory_id.stream
-        self.commands: list[CommandRequest] = []
-        self.reads: list[ReadRequest] = []
-        for one in requests:
-            if isinstance(one, CommandRequest):
-                self.commands.append(one)
-            else:
-                self.reads.append(one)
+        self.commands = [one for one in requests if isinstance(one, CommandRequest)]
+        self.reads = [one for one in requests if isinstance(one, ReadRequest)]
         self.attempt = 0
         self.cancelled: BaseException | None = None
         self.is_fresh = False

@@ -95,8 +95,6 @@ class Lanes:
 class _Alone(Ticket):
     """Of one who holds the lane, and is served by nobody."""
 
-    __slots__ = ()
-
     alone = True
 
 

@@ -36,17 +36,3 @@ def accepted(command: Command, last: Event, *, at: datetime, version: int, posit
         reserved=last.reserved,
         replayed=replayed,
     )
-
-
-def unchanged(command: Command, *, at: datetime, version: int, position: int, on_hand: int, reserved: int) -> Outcome:
-    """The outcome of a command that had nothing to do on a stream of this version."""
-    return CommandResult(
-        inventory_id=command.inventory_id,
-        command_id=command.command_id,
-        changed=False,
-        version=version,
-        position=position,
-        at=at,
-        on_hand=on_hand,
-        reserved=reserved,
-    )

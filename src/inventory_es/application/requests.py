@@ -4,6 +4,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+import attrs
+
 from inventory_es.application.combiner import Ticket
 from inventory_es.application.context import CommandContext
 from inventory_es.application.warm_states import WarmState
@@ -11,6 +13,7 @@ from inventory_es.domain.commands import Command
 from inventory_es.ports.errors import AppendOutcomeUnknownError
 
 
+@attrs.define(eq=False)
 class CommandRequest(Ticket):
     """One command on its way to an outcome.
 
@@ -28,43 +31,20 @@ class CommandRequest(Ticket):
         outcome: the result, or the exception to raise; ``None`` while there is none.
     """
 
-    __slots__ = (
-        "attempts",
-        "batch_size",
-        "command",
-        "context",
-        "expected_version",
-        "happened_at",
-        "look_up",
-        "named",
-        "observed_on_hand",
-        "outcome",
-        "unknown",
-    )
-
-    def __init__(
-        self,
-        command: Command,
-        *,
-        named: bool,
-        expected_version: int | None,
-        context: CommandContext,
-        happened_at: datetime | None = None,
-    ) -> None:
-        super().__init__()
-        self.command: Command = command
-        self.named: bool = named
-        self.expected_version: int | None = expected_version
-        self.context: CommandContext = context
-        self.happened_at: datetime | None = happened_at
-        self.look_up: bool = False
-        self.unknown: AppendOutcomeUnknownError | None = None
-        self.observed_on_hand: int | None = None
-        self.attempts: int = 0
-        self.batch_size: int = 1
-        self.outcome: Any = None
+    command: Command
+    named: bool = attrs.field(kw_only=True)
+    expected_version: int | None = attrs.field(kw_only=True)
+    context: CommandContext = attrs.field(kw_only=True)
+    happened_at: datetime | None = attrs.field(default=None, kw_only=True)
+    look_up: bool = attrs.field(default=False, init=False)
+    unknown: AppendOutcomeUnknownError | None = attrs.field(default=None, init=False)
+    observed_on_hand: int | None = attrs.field(default=None, init=False)
+    attempts: int = attrs.field(default=0, init=False)
+    batch_size: int = attrs.field(default=1, init=False)
+    outcome: Any = attrs.field(default=None, init=False)
 
 
+@attrs.define(eq=False)
 class ReadRequest(Ticket):
     """A question, answered from a state that was current in the store after it was asked.
 
@@ -75,13 +55,9 @@ class ReadRequest(Ticket):
         outcome: ``answer``, once it is known to be current; ``None`` while it is not.
     """
 
-    __slots__ = ("answer", "outcome", "read")
-
-    def __init__(self, read: Callable[[WarmState, datetime], Any]) -> None:
-        super().__init__()
-        self.read: Callable[[WarmState, datetime], Any] = read
-        self.answer: Any = None
-        self.outcome: Any = None
+    read: Callable[[WarmState, datetime], Any]
+    answer: Any = attrs.field(default=None, init=False)
+    outcome: Any = attrs.field(default=None, init=False)
 
 
 Request = CommandRequest | ReadRequest

@@ -93,17 +93,8 @@ class KnownGoodCodec(Protocol):
 
     writes_known_good: ClassVar[Literal[True]]
 
-    def encode_fields(
-        self,
-        command_id: str,
-        fingerprint: str,
-        correlation_id: str | None,
-        causation_id: str | None,
-        actor_id: str | None,
-        reference: str | None,
-        /,
-    ) -> bytes:
-        """What :meth:`EventCodec.encode_metadata` gives for metadata of these fields, and nothing extra.
+    def encode_fields(self, *fields: str | None) -> bytes:
+        """What :meth:`EventCodec.encode_metadata` gives for these fields, in its order and all but ``extra``.
 
         Raises:
             ValueError: as there.

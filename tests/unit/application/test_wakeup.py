@@ -3,7 +3,7 @@
 import anyio
 from anyio.lowlevel import checkpoint
 
-from inventory_es.application.wakeup import EventWakeup, wakeups
+from inventory_es.application.wakeup import Wakeup, wakeups
 
 
 def test_who_waits_goes_on_when_it_is_set(backend: str) -> None:
@@ -34,6 +34,6 @@ def test_each_is_of_its_own(backend: str) -> None:
         one.set_result(None)
         await one
         assert (one.done(), two.done()) == (True, False)
-        assert isinstance(one, EventWakeup) is (backend == "trio")
+        assert isinstance(one, Wakeup) is (backend == "trio")
 
     anyio.run(case, backend=backend)
