@@ -189,8 +189,8 @@ class LaneWorker:
         decided: list[Decided] = []
         names: set[str] = set()
         events = size = 0
-        for number, request in enumerate(batch.commands, 1):
-            if number % _TURN == 0:  # a long batch lets the others of the event loop run: nobody else has the state
+        for number, request in enumerate(batch.commands):
+            if number and number % _TURN == 0:  # a long batch lets the others of the event loop run: nobody else has the state
                 await cancel_shielded_checkpoint()
             if request.command.command_id in names:
                 request.look_up = True

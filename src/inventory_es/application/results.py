@@ -7,7 +7,7 @@ from typing import Any, cast
 import attrs
 
 from inventory_es.domain.events import Event
-from inventory_es.domain.identifiers import InventoryId, ReservationRef
+from inventory_es.domain.identifiers import InventoryId, ReservationRef, inventory_id
 from inventory_es.domain.reasons import Purpose
 from inventory_es.ports.metadata import EventMetadata
 
@@ -88,7 +88,7 @@ class Reservation(Result):
     @property
     def inventory_id(self) -> InventoryId:
         """The inventory that holds it."""
-        return InventoryId(self.product_id, self.store_id)
+        return inventory_id(self.product_id, self.store_id)
 
 
 @attrs.frozen(kw_only=True)

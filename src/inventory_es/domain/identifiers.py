@@ -159,7 +159,7 @@ class ReservationRef:
     @property
     def inventory_id(self) -> InventoryId:
         """The inventory that holds it."""
-        return InventoryId(self.product_id, self.store_id)
+        return inventory_id(self.product_id, self.store_id)
 
     def __str__(self) -> str:
         return "/".join(quote(part, safe="") for part in (self.product_id, self.store_id, self.reservation_id))
