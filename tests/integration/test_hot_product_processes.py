@@ -1,10 +1,11 @@
-"""One product, several processes over one folder: each is served in its turn, and no conflict reaches a caller."""
+"""One product, several processes over one store: each is served in its turn, and no conflict reaches a caller."""
 
 import subprocess
 import sys
 from pathlib import Path
 
 import anyio
+import pytest
 
 from inventory_es import open_inventory
 
@@ -52,8 +53,9 @@ async def _reserved(url: str) -> int:
         return (await inventory.stock("espresso", "berlin")).reserved
 
 
-def test_each_of_several_processes_is_served(tmp_path: Path) -> None:
-    url = f"file:{tmp_path}/stock"
+@pytest.mark.parametrize("scheme", ["file", "sqlite"])
+def test_each_of_several_processes_is_served(scheme: str, tmp_path: Path) -> None:
+    url = f"{scheme}:{tmp_path}/stock"
     anyio.run(_stock, url)
     arguments = [sys.executable, "-c", SHOP, url, str(CALLERS), str(COMMANDS)]
     shops = [subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(PROCESSES)]

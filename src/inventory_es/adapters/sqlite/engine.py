@@ -13,6 +13,7 @@ from inventory_es.adapters.sqlite.database import Synchronous, connect, open_dat
 from inventory_es.adapters.sqlite.known_heads import KnownHeads
 from inventory_es.adapters.sqlite.row_event import COLUMNS, RowEvent, parse_stream
 from inventory_es.adapters.sqlite.snapshot_table import clear_snapshots, discard_snapshots, load_snapshot, save_snapshot
+from inventory_es.adapters.sqlite.write_turn import WriteTurn
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.append_rules import check_append, check_page, check_stream
 from inventory_es.ports.capabilities import StoreCapabilities
@@ -43,6 +44,7 @@ class SqliteEngine:
         self._path = path
         self._synchronous = synchronous
         self._writer = open_database(path, synchronous=synchronous)
+        self._turn = WriteTurn(self._writer)
         self._heads = KnownHeads()
         self._readers: SimpleQueue[sqlite3.Connection] = SimpleQueue()
         self.capabilities: StoreCapabilities = StoreCapabilities(
@@ -74,6 +76,20 @@ class SqliteEngine:
                 return self._commit(groups, refused, look_up=False)
             except sqlite3.IntegrityError:  # an id is stored already: a duplicate or a collision, to be told apart
                 return self._commit(groups, refused, look_up=True)
+
+    def take_turn(self) -> None:
+        """Wait for the database's write lock and hold it: until the next commit, :meth:`give_turn_back`, or for 200 ms.
+
+        Raises:
+            StoreUnavailableError: it did not come in time.
+        """
+        with translated(self._path):
+            self._turn.take()
+
+    def give_turn_back(self) -> None:
+        """Let others write."""
+        with translated(self._path):
+            self._turn.give_back()
 
     def read_stream(self, stream: StreamId, *, after: int, limit: int) -> StreamPage:
         """See ``EventStore``."""
@@ -157,43 +173,35 @@ class SqliteEngine:
                     self._readers.get_nowait().close()
                 except Empty:
                     break
+            self._turn.give_back()
             self._writer.close()
 
     def _commit(
         self, groups: Sequence[Sequence[StreamWrite]], refused: Sequence[Exception | None], *, look_up: bool
     ) -> list[AppendResult | Exception]:
-        self._writer.execute("BEGIN IMMEDIATE")
-        try:
-            self._heads.refresh(self._writer)
-            batch = AppendBatch(self._writer, self._heads, look_up=look_up)
-            outcomes = [batch.decide(writes) if no is None else no for writes, no in zip(groups, refused, strict=True)]
-            has_news = batch.write()
-        except BaseException:
-            self._heads.forget()
-            self._roll_back()
-            raise
-        if has_news:
-            self._finish()
-            batch.settle()
-        else:
-            self._roll_back()
-        return outcomes
+        with self._turn.transaction():
+            try:
+                self._heads.refresh(self._writer)
+                batch = AppendBatch(self._writer, self._heads, look_up=look_up)
+                outcomes = [batch.decide(writes) if no is None else no for writes, no in zip(groups, refused, strict=True)]
+                has_news = batch.write()
+            except BaseException:
+                self._heads.forget()
+                raise
+            if has_news:
+                self._finish()
+                batch.settle()
+            return outcomes
 
     def _finish(self) -> None:
         try:
             self._writer.execute("COMMIT")
         except sqlite3.Error as problem:
             self._heads.forget()
-            was_busy = getattr(problem, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
-            self._roll_back()
-            if was_busy:
+            if getattr(problem, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
                 raise
             reason = getattr(problem, "sqlite_errorname", "") or "the commit failed"
             raise AppendOutcomeUnknownError(store=self.name, reason=reason) from problem
-
-    def _roll_back(self) -> None:
-        if self._writer.in_transaction:
-            self._writer.execute("ROLLBACK")
 
     def _refusal(self, writes: Sequence[StreamWrite]) -> Exception | None:
         try:
@@ -205,14 +213,9 @@ class SqliteEngine:
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """The writing connection in a transaction of its own: the block's changes, or none of them."""
-        with translated(self._path):
-            self._writer.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._writer
-                self._writer.execute("COMMIT")
-            except BaseException:
-                self._roll_back()
-                raise
+        with translated(self._path), self._turn.transaction() as connection:
+            yield connection
+            connection.execute("COMMIT")
 
     @contextmanager
     def _snapshot(self) -> Iterator[sqlite3.Connection]:

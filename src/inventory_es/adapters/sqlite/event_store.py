@@ -1,8 +1,9 @@
 """The SQLite event store for an event loop: a thin layer over :class:`~inventory_es.adapters.sqlite.engine.SqliteEngine`."""
 
+import logging
 import os
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from uuid import UUID
 
@@ -14,15 +15,17 @@ from inventory_es.adapters.sqlite.engine import SqliteEngine
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.blocking_calls import BlockingCalls
 from inventory_es.ports.capabilities import StoreCapabilities
-from inventory_es.ports.event_store import EventFeed, EventStore, GroupCommit, StreamCatalogue
+from inventory_es.ports.errors import StoreClosedError, UnavailableError
+from inventory_es.ports.event_store import EventFeed, EventStore, GroupCommit, StreamCatalogue, TurnTaking
 from inventory_es.ports.records import AppendResult, FeedPage, RecordedEvent, StreamPage, StreamsPage, StreamWrite
 from inventory_es.ports.snapshot_store import Snapshot, SnapshotStore
 
+_logger = logging.getLogger(__name__)
 _MAX_READS = 8
 _POLL = 0.05
 
 
-class SqliteEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, SnapshotStore):
+class SqliteEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, SnapshotStore, TurnTaking):
     """An event store in one SQLite file, and a snapshot store. Opened by :func:`open_sqlite_event_store`.
 
     Every acknowledged append survives a power cut, as far as the drive tells the truth. Several processes on one machine may open
@@ -33,6 +36,7 @@ class SqliteEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, Snap
         self._engine = engine
         self._writes = BlockingCalls(None, name=engine.name)
         self._reads = BlockingCalls(anyio.CapacityLimiter(_MAX_READS), name=engine.name)
+        self._turns = anyio.Lock()
         self._committed = anyio.Event()
 
     @property
@@ -88,6 +92,20 @@ class SqliteEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, Snap
     async def streams(self, prefix: str = "", /, *, after: StreamId | None = None, limit: int) -> StreamsPage:
         """See :meth:`StreamCatalogue.streams`."""
         return await self._reads.run(self._engine.streams, prefix, after=after, limit=limit)
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """See :meth:`TurnTaking.turn`. Over with the first append in it, or after 200 ms."""
+        async with self._turns:
+            try:
+                await self._writes.run(self._engine.take_turn)
+            except UnavailableError:
+                _logger.debug("store_turn_not_given")
+            try:
+                yield
+            finally:
+                with anyio.CancelScope(shield=True), suppress(StoreClosedError):
+                    await self._writes.run(self._engine.give_turn_back)
 
     async def load_snapshot(self, stream: StreamId, /, *, schema_version: int, at_most: int | None = None) -> Snapshot | None:
         """See :meth:`SnapshotStore.load_snapshot`."""
