@@ -86,10 +86,11 @@ def test_a_lapse_of_an_older_turn_ends_no_newer_one(tmp_path: Path) -> None:
     older = turn._turn
     turn.give_back()
     turn.take()
-    turn._lapse(older)
-    assert connection.in_transaction
-    turn._lapse(turn._turn)
-    assert not connection.in_transaction
+    held: list[bool] = []
+    for lapsed in (older, turn._turn):
+        turn._lapse(lapsed)
+        held.append(connection.in_transaction)
+    assert held == [True, False]
     connection.close()
 
 
