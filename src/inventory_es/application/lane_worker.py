@@ -55,11 +55,14 @@ class LaneWorker:
         stops: those without an outcome may be served again then, and are looked up first.
         """
         batch = _Batch(inventory_id, requests, look_up=not self._tools.capabilities.unique_event_ids)
-        stream = inventory_id.stream
+        stream, turns = inventory_id.stream, self._tools.turns
         try:
             state = self._tools.warm.take(stream) or await self._load(batch, inventory_id)
             while batch.waits:
-                async with self._tools.turns.when_due(batch.lost):
+                if not turns.is_due(batch.lost):
+                    await self._attempt(batch, state)
+                    continue
+                async with turns.when_due(batch.lost):
                     await self._attempt(batch, state)
         except Exception as problem:  # noqa: BLE001  # it becomes the outcome of everyone who waits
             batch.fail(problem)
