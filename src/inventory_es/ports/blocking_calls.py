@@ -46,6 +46,11 @@ class BlockingCalls:
         self._check_open()
         return await anyio.to_thread.run_sync(partial(self._run, partial(function, *args, **kwargs)), limiter=self._limiter)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether calls are taken: closing has not begun, and this is the process that made it."""
+        return not self._is_closing and os.getpid() == self._process
+
     def refuse(self) -> None:
         """Let no further call begin; what runs goes on."""
         self._is_closing = True

@@ -77,6 +77,14 @@ class SqliteEngine:
             except sqlite3.IntegrityError:  # an id is stored already: a duplicate or a collision, to be told apart
                 return self._commit(groups, refused, look_up=True)
 
+    def glance_version(self, stream: StreamId) -> int | None:
+        """See ``VersionGlance``: where nobody commits here, and nobody else has since this handle last did."""
+        try:
+            with self._turn.idle() as connection:
+                return None if connection is None else self._heads.glance(connection, stream.text)
+        except sqlite3.Error:
+            return None
+
     def take_turn(self) -> None:
         """Wait for the database's write lock and hold it: until the next commit, :meth:`give_turn_back`, or for 200 ms.
 

@@ -16,7 +16,7 @@ from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.blocking_calls import BlockingCalls
 from inventory_es.ports.capabilities import StoreCapabilities
 from inventory_es.ports.errors import StoreClosedError, UnavailableError
-from inventory_es.ports.event_store import EventFeed, EventStore, GroupCommit, StreamCatalogue, TurnTaking
+from inventory_es.ports.event_store import EventFeed, EventStore, GroupCommit, StreamCatalogue, TurnTaking, VersionGlance
 from inventory_es.ports.records import AppendResult, FeedPage, RecordedEvent, StreamPage, StreamsPage, StreamWrite
 from inventory_es.ports.snapshot_store import Snapshot, SnapshotStore
 
@@ -25,7 +25,7 @@ _MAX_READS = 8
 _POLL = 0.05
 
 
-class SqliteEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, SnapshotStore, TurnTaking):
+class SqliteEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, SnapshotStore, TurnTaking, VersionGlance):
     """An event store in one SQLite file, and a snapshot store. Opened by :func:`open_sqlite_event_store`.
 
     Every acknowledged append survives a power cut, as far as the drive tells the truth. Several processes on one machine may open
@@ -92,6 +92,10 @@ class SqliteEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, Snap
     async def streams(self, prefix: str = "", /, *, after: StreamId | None = None, limit: int) -> StreamsPage:
         """See :meth:`StreamCatalogue.streams`."""
         return await self._reads.run(self._engine.streams, prefix, after=after, limit=limit)
+
+    def glance_version(self, stream: StreamId, /) -> int | None:
+        """See :meth:`VersionGlance.glance_version`. Known are streams that this handle wrote to, while no other has written."""
+        return self._engine.glance_version(stream) if self._writes.is_open else None
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:

@@ -35,6 +35,14 @@ class KnownHeads:
             self.keep(name, *known)
         return known
 
+    def glance(self, connection: sqlite3.Connection, name: str) -> int | None:
+        """The version of a stream, if it is remembered and nobody else has written since; outside of a transaction too."""
+        known = self._streams.get(name)
+        if known is None:
+            return None
+        (data_version,) = connection.execute("PRAGMA data_version").fetchone()
+        return known[1] if data_version == self._data_version else None
+
     def keep(self, name: str, stream_id: int, version: int) -> None:
         """Remember the head of a stream."""
         if len(self._streams) >= _MOST:

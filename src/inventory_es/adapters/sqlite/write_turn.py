@@ -33,6 +33,17 @@ class WriteTurn:
             finally:
                 self._end()
 
+    @contextmanager
+    def idle(self) -> Iterator[sqlite3.Connection | None]:
+        """The connection for a moment, or nothing, where another thread has it."""
+        if not self._mutex.acquire(blocking=False):
+            yield None
+            return
+        try:
+            yield self._connection
+        finally:
+            self._mutex.release()
+
     def take(self) -> None:
         """Wait for the write lock, and hold it for the next transaction."""
         with self._mutex:
