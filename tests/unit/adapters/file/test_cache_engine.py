@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from hypothesis import given
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from inventory_es.adapters.file.cache_engine import FileCacheEngine
 from inventory_es.adapters.file.cache_entry import entry_name
 from inventory_es.adapters.file.operating_system import OperatingSystem
-from inventory_es.ports import CacheEntry, FileSystem
+from inventory_es.ports import CacheEntry, FileSystem, LockFile
 from inventory_es.ports.errors import CacheUnavailableError, IncompatibleStoreError, StoreClosedError
 
 T0 = datetime(2026, 1, 5, 9, tzinfo=UTC)
@@ -308,6 +309,21 @@ def test_a_folder_whose_making_was_cut_short_is_finished(folder: Path) -> None:
         put(engine, "k")
 
     assert sorted(path.name for path in folder.iterdir()) == [".lock", "entries", "format.json"]
+
+
+def test_a_folder_that_another_process_makes_first_is_shared(folder: Path) -> None:
+    class Overtaken(OperatingSystem):
+        others: ClassVar[list[FileCacheEngine]] = []
+
+        def open_lock(self, path: str) -> LockFile:
+            if not self.others:
+                self.others.append(open_engine(folder))
+                put(self.others[0], "k")
+            return super().open_lock(path)
+
+    with closing(open_engine(folder, disk=Overtaken())) as engine:
+        assert value(engine, "k") == b"v"
+    Overtaken.others[0].close()
 
 
 def test_entries_without_a_format_are_refused_and_stay_as_they_are(folder: Path, engine: FileCacheEngine) -> None:

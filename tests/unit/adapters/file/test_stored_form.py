@@ -8,6 +8,7 @@ import pytest
 
 from inventory_es.adapters.file.stored_form import (
     StoredEvent,
+    StoredRun,
     decode_events,
     encode_event,
     encode_line,
@@ -83,3 +84,11 @@ def test_a_line_holds_the_stored_forms_byte_for_byte() -> None:
 def test_anything_else_is_no_line_of_events(line: bytes) -> None:
     with pytest.raises(ValueError, match=r".+"):
         split_line(line)
+
+
+def test_the_fields_of_a_page_say_what_its_events_say() -> None:
+    run = StoredRun(StoredEvent, decode_events([stored(2, 17), stored(3, 18)]))
+    names = ("stream", "version", "event_type", "schema_version", "recorded_at", "data")
+    told = [[getattr(one, name) for name in names] for one in run.fields()]
+    assert told == [[getattr(event, name) for name in names] for event in run]
+    assert [type(value) for value in told[0]] == [StreamId, int, str, int, datetime, bytes]
