@@ -9,7 +9,7 @@ what was accepted before is replayed, and the rest follows.
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 from inventory_es.application.processes.draft import ProcessDraft
 from inventory_es.application.processes.process_handler import ProcessHandler
@@ -163,6 +163,8 @@ class OrderSteps:
                 return await self._ship(order)
             case OrderStep.RELEASE:
                 return await self._release(order)
+            case _:
+                assert_never(step)
 
     async def _reserve(self, order: OrderReservation) -> OrderEvent:
         ends: list[datetime] = []

@@ -5,6 +5,7 @@ transfer, the line and the step, so a step that was cut short is taken again fro
 """
 
 from contextlib import suppress
+from typing import assert_never
 
 from inventory_es.application.processes.draft import ProcessDraft
 from inventory_es.application.processes.process_handler import ProcessHandler
@@ -123,6 +124,8 @@ class TransferSteps:
             case TransferStep.RELEASE:
                 await self.give_back(transfer)
                 return _released(transfer)
+            case _:
+                assert_never(step)
 
     async def _reserve(self, transfer: Transfer) -> TransferEvent:
         for line in transfer.lines:
@@ -167,6 +170,8 @@ def _plan(transfer: Transfer, step: TransferStep) -> tuple[list[Command], Transf
             return list(steps.bookings(transfer, arrival)), _booked(transfer, arrival)
         case TransferStep.RELEASE:
             return list(steps.releases(transfer)), _released(transfer)
+        case _:
+            assert_never(step)
 
 
 def _committed(transfer: Transfer, refused: tuple[LineRefusal, ...]) -> TransferEvent:
