@@ -109,6 +109,36 @@ def test_appends_that_meet_share_the_next_commit_and_each_has_its_own_outcome(tm
     anyio.run(main, backend=backend)
 
 
+def test_whoever_closes_second_waits_for_the_first(tmp_path: Path, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    entered, gate, closed = Event(), Event(), list[str]()
+    close = FileStoreEngine.close
+
+    def slow(engine: FileStoreEngine) -> None:
+        if not entered.is_set():
+            entered.set()
+            assert gate.wait(60)
+            close(engine)
+            closed.append("engine")
+
+    monkeypatch.setattr(FileStoreEngine, "close", slow)
+
+    async def main() -> None:
+        async def close_second() -> None:
+            await store.aclose()
+            closed.append("second")
+
+        async with open_file_event_store(tmp_path / "stock") as store, anyio.create_task_group() as tasks:
+            tasks.start_soon(store.aclose)
+            await wait_until(entered)
+            tasks.start_soon(close_second)
+            for _ in range(20):  # time for a thread that need not wait
+                await anyio.to_thread.run_sync(lambda: None)
+            gate.set()
+
+    anyio.run(main, backend=backend)
+    assert closed == ["engine", "second"]
+
+
 def test_a_caller_cancelled_while_queued_is_withdrawn(tmp_path: Path, backend: str) -> None:
     system = Gated()
 

@@ -1,8 +1,13 @@
 """What the file adapters open they close themselves, and leave nothing of it to whoever drops a handle last."""
 
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
-from inventory_es.adapters.file import FileStoreEngine
+import anyio
+import anyio.lowlevel
+
+from inventory_es.adapters.file import FileStoreEngine, open_file_cache, open_file_event_bus, open_file_event_store
+from inventory_es.testing import ManualClock
 from tests.unit.adapters.file.test_bus_engine import ALL, T0, drain, refuse
 from tests.unit.adapters.file.test_bus_engine import event as published
 from tests.unit.adapters.file.test_bus_engine import open_engine as open_bus
@@ -53,3 +58,19 @@ def test_a_bus_leaves_no_file_open() -> None:
         assert len(drain(*engine.join("g", ALL))) == 1
         engine.close()
     disk.assert_all_closed()
+
+
+def test_a_block_that_is_cancelled_closes_what_it_opened(backend: str) -> None:
+    disk, clock = WatchedDisk(), ManualClock()
+
+    async def case(opened: AbstractAsyncContextManager[object]) -> None:
+        with anyio.CancelScope() as scope:
+            async with opened:
+                scope.cancel()
+                await anyio.lowlevel.checkpoint()
+        assert scope.cancelled_caught
+        disk.assert_all_closed()
+
+    anyio.run(case, open_file_event_store("/stock", file_system=disk), backend=backend)
+    anyio.run(case, open_file_cache("/cache", clock=clock, file_system=disk), backend=backend)
+    anyio.run(case, open_file_event_bus("/bus", clock=clock, file_system=disk), backend=backend)

@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 
 from inventory_es.adapters.file import FileStoreEngine, Finding, back_up, repair, verify
+from inventory_es.adapters.file.findings import Concern
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import CorruptStoreError, IncompatibleStoreError, StoreUnavailableError
 from inventory_es.ports.records import NewEvent, RecordedEvent, StreamWrite
@@ -193,6 +194,15 @@ def test_the_meaning_of_streams_is_checked_by_the_caller(store: Path) -> None:
     assert finding.line is not None
     assert b'"version":4,' in Path(finding.path).read_bytes().splitlines()[finding.line - 1]
     assert not finding.is_derived
+
+
+@pytest.mark.parametrize(
+    "concern, is_derived",
+    [("journal", False), ("stream", False), ("lock", True), ("index", True), ("people", True), ("foreign", False)],
+    ids=str,
+)
+def test_what_is_derived_can_be_repaired(concern: Concern, is_derived: bool) -> None:
+    assert Finding(concern, "x", None, None, "y").is_derived is is_derived
 
 
 def test_a_folder_that_is_no_store_is_refused(tmp_path: Path) -> None:

@@ -22,6 +22,10 @@ class WatchedDisk(SimFS):
         self.opened.append(lock)
         return lock
 
+    def sync_directory(self, path: str) -> None:
+        assert path.startswith("/"), "paths are absolute, also that of the root"
+        super().sync_directory(path)
+
     def assert_all_closed(self) -> None:
         assert self.opened
         for file in self.opened:
