@@ -178,7 +178,10 @@ def test_derived_files_that_can_t_be_written_stop_nothing(caplog: pytest.LogCapt
     for number in range(1, 5):
         engine.commit([write(A, number - 1, number)])
         assert engine.tidy()
-    assert {record.message for record in caplog.records} == {"index_not_written", "people_files_not_written"}
+    said = {record.message: record.__dict__ for record in caplog.records}
+    assert set(said) == {"index_not_written", "people_files_not_written"}
+    assert all(facts["store"] == engine.name and "No space left" in facts["reason"] for facts in said.values())
+    assert said["index_not_written"]["segment"] == 3
     assert versions(engine, A) == [1, 2, 3, 4]
     bench.plan.is_on = False
     engine.close()

@@ -92,6 +92,18 @@ def find_table(path: Path) -> SealedTable:
     return SealedTable(memoryview((path / "journal" / f"{FIRST}.idx").read_bytes()))
 
 
+def test_a_table_that_is_made_anew_says_of_which_segment(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    engine = open_engine(tmp_path, segment_bytes=1)
+    append(engine, 1, 3)
+    engine.close()
+    (tmp_path / "journal" / f"{2:020d}.idx").unlink()
+    engine = open_engine(tmp_path, segment_bytes=1)
+    assert ids(engine) == [1, 2, 3]
+    engine.close()
+    (said,) = [record for record in caplog.records if record.message == "index_rebuilt"]
+    assert (said.__dict__["store"], said.__dict__["segment"]) == (engine.name, 2)
+
+
 def test_a_file_of_another_history_is_not_used(tmp_path: Path) -> None:
     for name, offset in (("one", 0), ("other", 100)):
         engine = open_engine(tmp_path / name, segment_bytes=700)

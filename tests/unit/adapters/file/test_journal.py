@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
+import attrs
 import pytest
 
 from inventory_es.adapters.file.journal import Journal, UncertainWriteError
@@ -156,7 +157,13 @@ def test_whole_lines_after_the_tail_are_kept(bench: Bench, state: str, caplog: p
     with caplog.at_level(logging.WARNING), journal.exclusive(check_all=True) as tail:
         assert tail == end
     assert journal.was_recovered
-    assert [record.message for record in caplog.records] == ["journal_recovered"]
+    (said,) = caplog.records
+    assert said.message == "journal_recovered"
+    assert (said.__dict__["journal"], said.__dict__["kept"], said.__dict__["tail"]) == (
+        "test journal",
+        3 if state == "lost" else 6,
+        attrs.asdict(tail),
+    )
     assert numbers(journal) == [1, 2, 3, 4, 5, 6, 7]
     write(journal, 1)
     assert numbers(journal)[-1] == 8
