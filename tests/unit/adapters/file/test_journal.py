@@ -9,6 +9,7 @@ import attrs
 import pytest
 
 from inventory_es.adapters.file.journal import Journal, UncertainWriteError
+from inventory_es.adapters.file.journal_line import seal
 from inventory_es.adapters.file.journal_segments import MAX_OPEN
 from inventory_es.adapters.file.journal_state import JournalTail, read_state, write_state
 from inventory_es.adapters.file.operating_system import OperatingSystem
@@ -190,6 +191,17 @@ def test_an_old_line_in_the_tail_is_no_sign_of_damage(bench: Bench) -> None:
     journal = bench.journal()
     with journal.exclusive() as recovered:
         assert recovered == tail
+
+
+def test_a_good_line_of_another_history_is_refused_by_whoever_reads_it(bench: Bench) -> None:
+    journal = bench.journal()
+    first = write(journal, 1)
+    end = write(journal, 2)
+    foreign, _ = seal(b'{"n":2', previous=first.checksum ^ 1, seed=SEED)
+    content = bench.segment().read_bytes()
+    bench.segment().write_bytes(content[: first.offset] + foreign + content[first.offset + len(foreign) :])
+    with pytest.raises(CorruptStoreError, match=f"byte {first.offset}.*a line does not follow the one before it"):
+        numbers(journal, end)
 
 
 def test_a_good_line_in_the_wrong_place_is_refused(bench: Bench) -> None:
