@@ -48,8 +48,6 @@ class BusCursor:
     """
 
     def __init__(self, file_system: FileSystem, directory: str) -> None:
-        self._fs = file_system
-        self._directory = directory
         paths = [f"{directory}/cursor.{name}" for name in "ab"]
         is_new = not all(map(file_system.exists, paths))
         self._files = [file_system.open(path, "write" if file_system.exists(path) else "create") for path in paths]

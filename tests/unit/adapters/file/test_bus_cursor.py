@@ -28,7 +28,7 @@ def test_the_last_state_is_read_back() -> None:
     for _ in range(3):
         cursor = saved(disk, 3)
         cursor.close()
-        assert BusCursor(disk, "/").state == state(3)
+        assert cursor.state == BusCursor(disk, "/").state == state(3)
 
 
 def test_a_new_cursor_has_no_state() -> None:

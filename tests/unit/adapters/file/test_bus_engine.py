@@ -128,6 +128,16 @@ def test_a_consumer_that_dies_with_an_event_is_given_it_until_it_is_given_up(fol
         assert "without an answer" in letter.reason
 
 
+def test_dead_letters_survive_the_loss_of_their_lock_file(folder: Path) -> None:
+    for number in (1, 2):
+        with closing(open_engine(folder, max_deliveries=1)) as engine:
+            engine.publish([event("x", number)])
+            assert refuse(*engine.join("g", ALL)) == f"x{number}"
+            assert [letter.event.version for letter in engine.dead_letters("g", limit=9)] == list(range(1, number + 1))
+        (lock,) = folder.glob("groups/*/dead/.lock")
+        lock.write_bytes(b"")
+
+
 def test_what_stands_ready_for_a_consumer_is_all_that_it_has(engine: FileBusEngine) -> None:
     engine.publish([event("x", 1), event("y", 1)])
     group, slow = engine.join("g", ALL)

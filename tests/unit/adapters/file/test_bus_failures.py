@@ -12,6 +12,7 @@ from inventory_es.ports.errors import EventBusUnavailableError
 from inventory_es.testing.crash.faults import Failure, FaultPlan
 from inventory_es.testing.crash.simfs import SimFS
 from tests.unit.adapters.file.test_bus_engine import ALL, T0, drain, event, name_of, open_engine, take
+from tests.unit.adapters.file.watched_disk import WatchedDisk
 
 BUS = Path("/bus")
 
@@ -52,6 +53,18 @@ def test_an_event_that_could_not_be_taken_is_not_counted_as_delivered(engine: Fi
     taken = take(group, consumer)
     assert taken is not None
     assert (name_of(taken[1]), taken[1].deliveries) == ("x1", 1)
+
+
+def test_a_group_that_could_not_be_taken_over_leaves_no_file_open(broken: Broken) -> None:
+    disk = WatchedDisk(broken)
+    engine = open_engine(BUS, disk=disk)
+    for place in ("dead", "cursor"):
+        broken.kind, broken.place = "create", place
+        with pytest.raises(EventBusUnavailableError):
+            engine.join("g", ALL)
+    broken.mend()
+    engine.close()
+    disk.assert_all_closed()
 
 
 def test_a_publish_that_was_perhaps_written_says_so_and_is_safe_to_repeat(engine: FileBusEngine, broken: Broken) -> None:

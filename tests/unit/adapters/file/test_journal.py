@@ -84,6 +84,10 @@ def test_an_empty_journal_has_position_0(bench: Bench) -> None:
         assert tail == journal.start == journal.tail()
     assert numbers(journal) == []
     assert list(bench.segments.iterdir()) == []
+    again = bench.journal()
+    with again.exclusive(check_all=True) as tail:
+        assert tail == again.start
+    assert not again.was_recovered
 
 
 def test_lines_are_read_in_order_and_by_another_handle(bench: Bench) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import anyio
 import anyio.lowlevel
 
-from inventory_es.adapters.file import FileStoreEngine, open_file_cache, open_file_event_bus, open_file_event_store
+from inventory_es.adapters.file import FileStoreEngine, open_file_cache, open_file_event_bus, open_file_event_store, verify
 from inventory_es.testing import ManualClock
 from tests.unit.adapters.file.test_bus_engine import ALL, T0, drain, refuse
 from tests.unit.adapters.file.test_bus_engine import event as published
@@ -28,6 +28,7 @@ def test_a_store_leaves_no_file_open() -> None:
         assert engine.read_all(after=0, limit=9).events
         engine.rebuild()
         engine.close()
+    assert list(verify("/stock", file_system=disk)) == []
     disk.assert_all_closed()
 
 

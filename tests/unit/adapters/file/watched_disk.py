@@ -3,14 +3,15 @@
 import pytest
 
 from inventory_es.ports.file_system import File, LockFile, OpenMode
+from inventory_es.testing.crash.faults import FaultPlan
 from inventory_es.testing.crash.simfs import SimFS
 
 
 class WatchedDisk(SimFS):
     """Keeps what was opened, so that nothing is closed by being dropped."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, faults: FaultPlan | None = None) -> None:
+        super().__init__(faults=faults)
         self.opened: list[File] = []
 
     def open(self, path: str, mode: OpenMode) -> File:
