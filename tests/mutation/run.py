@@ -197,6 +197,8 @@ def main() -> None:
     modules = modules_of(target.package)
     every = [mutant for module, path in modules.items() for mutant in mutants_of(module, path)]
     same = reasons()
+    for name in sorted({name for name in same if name.startswith(target.package)} - {mutant.name for mutant in every}):
+        print(f"listed as equivalent, and not there any more: {name}")
     chosen = [mutant for mutant in every if re.search(options.only, mutant.name)]
     if options.sample:
         chosen = sorted(random.Random(options.seed).sample(chosen, min(options.sample, len(chosen))), key=every.index)

@@ -15,6 +15,7 @@ from inventory_es.adapters.file.journal_state import JournalTail, read_state, wr
 from inventory_es.adapters.file.operating_system import OperatingSystem
 from inventory_es.ports.errors import CorruptStoreError
 from inventory_es.ports.file_system import FileSystem
+from tests.unit.adapters.file.watched_disk import WatchedDisk
 
 SEED = 99
 
@@ -148,6 +149,31 @@ def test_a_torn_tail_is_cut_off_wherever_it_was_torn(bench: Bench, state: str) -
             assert torn.read_bytes() == whole[kept.offset : size]
         assert numbers(recovered) == [1, 2]
         recovered.close()
+
+
+def test_a_torn_tail_is_kept_beside_the_journal_durably() -> None:
+    disk = WatchedDisk()
+    disk.make_directory("/journal")
+    disk.sync_directory("/")
+
+    def open_journal() -> Journal:
+        return Journal(disk, "/journal", "/.lock", seed=SEED, segment_bytes=1_000, last_position=last_position, name="test journal")
+
+    journal = open_journal()
+    kept = write(journal, 1)
+    journal.close()
+    segment, lock = disk.open("/journal/00000000000000000001.jsonl", "write"), disk.open_lock("/.lock")
+    segment.write(b'{"n":', kept.offset)
+    write_state(lock, kept, dirty=True)
+    segment.close()
+    lock.close()
+    again = open_journal()
+    with again.exclusive() as tail:
+        assert tail == kept
+    again.close()
+    left = dict(disk.disk.cut({}, {}).paths())
+    assert left[f"/journal/00000000000000000001.jsonl.torn-{kept.offset}"] == b'{"n":'
+    disk.assert_all_closed()
 
 
 @pytest.mark.parametrize("state", ["lost", "dirty", "older"])
