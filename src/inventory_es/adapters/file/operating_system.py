@@ -35,7 +35,6 @@ class OperatingSystemFile(File):
     _descriptor: int = -1
 
     def __init__(self, path: str, flags: int) -> None:
-        self._path = path
         self._descriptor = os.open(path, flags, 0o600)
         if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
             self.close()

@@ -32,6 +32,18 @@ def test_a_store_leaves_no_file_open() -> None:
     disk.assert_all_closed()
 
 
+def test_an_index_file_is_written_once() -> None:
+    disk = WatchedDisk()
+    engine = FileStoreEngine.open("/stock", creation_id="1", file_system=disk, segment_bytes=1)
+    for number in range(4):
+        engine.commit([write(A, number, number)])
+    assert engine.tidy()
+    opened = len(disk.opened)
+    assert engine.tidy()
+    assert len(disk.opened) == opened
+    engine.close()
+
+
 def test_a_cache_leaves_no_file_open() -> None:
     disk = WatchedDisk()
     for _ in range(2):

@@ -4,6 +4,7 @@ import os
 import stat
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -171,3 +172,17 @@ def test_what_a_child_does_first_is_to_close_inherited_locks(tmp_path: Path) -> 
     OperatingSystemLockFile.close_all()
     with pytest.raises(OSError, match="Bad file descriptor"):
         lock.size()
+
+
+def test_a_child_holds_none_of_the_locks_of_its_parent(tmp_path: Path) -> None:
+    locks = [OperatingSystem().open_lock(str(tmp_path / name)) for name in "abc"]
+    child = os.fork()
+    if child == 0:
+        still_open = 0
+        for lock in locks:
+            with suppress(OSError):
+                lock.size()
+                still_open += 1
+        os._exit(still_open)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert [lock.size() for lock in locks] == [0, 0, 0]
