@@ -135,7 +135,7 @@ def _is_talk(node: ast.AST) -> bool:
         case ast.Assign(value=ast.Subscript(value=ast.Name(id="tuple" | "dict" | "Callable" | "Sequence" | "Mapping"))):
             return True  # a name for a type
         case ast.Assign() | ast.AnnAssign():
-            return "TypeVar" in ast.unparse(node)
+            return any(kind in ast.unparse(node) for kind in ("TypeVar", "ParamSpec"))
         case ast.JoinedStr():
             return any(isinstance(part, ast.Constant) and " " in str(part.value) for part in node.values)
         case _:

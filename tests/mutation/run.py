@@ -12,12 +12,12 @@ import argparse
 import importlib
 import importlib.util
 import os
-import random
 import re
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 
 import attrs
@@ -187,7 +187,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("package", choices=TARGETS, help="whose modules are changed")
     parser.add_argument("--only", default="", help="a regular expression: mutants whose name matches")
-    parser.add_argument("--sample", type=int, default=0, metavar="N", help="this many of them, drawn by the seed; all when left out")
+    parser.add_argument(
+        "--sample",
+        type=int,
+        default=0,
+        metavar="N",
+        help="this many of them, drawn by the seed, nearly the same when code changes; all when left out",
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the sample")
     options = parser.parse_args()
     target = TARGETS[options.package]
@@ -201,7 +207,8 @@ def main() -> None:
         print(f"listed as equivalent, and not there any more: {name}")
     chosen = [mutant for mutant in every if re.search(options.only, mutant.name)]
     if options.sample:
-        chosen = sorted(random.Random(options.seed).sample(chosen, min(options.sample, len(chosen))), key=every.index)
+        drawn = sorted(chosen, key=lambda mutant: sha256(f"{options.seed} {mutant.name}".encode()).digest())[: options.sample]
+        chosen = sorted(drawn, key=every.index)
     told = try_all(target, [*modules.values()], [mutant for mutant in chosen if mutant.name not in same])
     outcomes = Counter((mutant.module, outcome) for mutant, outcome in told.items())
     _tell(modules, outcomes, Counter(mutant.module for mutant in chosen if mutant.name in same))

@@ -16,8 +16,8 @@ SHELF = StreamId("inventory", "a", "x")
 COUNT = 11
 
 
-def open_engine(path: str, disk: FileSystem) -> FileStoreEngine:
-    return FileStoreEngine.open(path, creation_id="1", segment_bytes=800, file_system=disk)
+def open_engine(path: str, disk: FileSystem, creation_id: str = "1") -> FileStoreEngine:
+    return FileStoreEngine.open(path, creation_id=creation_id, segment_bytes=800, file_system=disk)
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_a_backup_survives_a_power_cut(disk: WatchedDisk, place: str) -> None:
     disk.sync_directory("/")
     assert back_up("/stock", place, file_system=disk) == COUNT
     left = SimFS(disk.disk.cut({}, {}))
-    copy = open_engine(place, left)
+    copy = open_engine(place, left, "not used: the copy has that of the original")
     positions: list[int] = []
     while positions[-1:] != [copy.head()]:
         positions += [event.position for event in copy.read_all(after=len(positions), limit=99).events]

@@ -10,9 +10,12 @@ import pytest
 
 from inventory_es.adapters.file import FileStoreEngine, Finding, back_up, repair, verify
 from inventory_es.adapters.file.findings import Concern
+from inventory_es.adapters.file.journal_state import read_state, write_state
+from inventory_es.adapters.file.operating_system import OperatingSystem
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import CorruptStoreError, IncompatibleStoreError, StoreUnavailableError
 from inventory_es.ports.records import NewEvent, RecordedEvent, StreamWrite
+from tests.unit.adapters.file.watched_disk import WatchedDisk
 
 A, B = StreamId("inventory", "a", "x"), StreamId("inventory", "b", "x")
 
@@ -62,6 +65,28 @@ def test_an_open_store_has_no_findings(store: Path) -> None:
     assert told(verify(store), store) == []
     engine.tidy()
     assert told(verify(store), store) == []
+
+
+def test_a_writer_that_died_is_told(store: Path) -> None:
+    lock = OperatingSystem().open_lock(str(store / ".lock"))
+    state = read_state(lock)
+    assert state is not None
+    write_state(lock, state.tail, dirty=True)
+    lock.close()
+    assert told(verify(store), store) == [".lock: somebody writes, or died writing: opening the store recovers it"]
+    assert repair(store) == []
+
+
+def test_a_store_on_another_file_system_is_repaired_there() -> None:
+    disk = WatchedDisk()
+    engine = FileStoreEngine.open("/stock", creation_id="1", segment_bytes=800, file_system=disk)
+    fill(engine, 1, 10)
+    engine.close()
+    disk.remove("/stock/events/inventory-a-x.jsonl")
+    assert [finding.concern for finding in verify("/stock", file_system=disk)] == ["people"]
+    assert repair("/stock", file_system=disk) == []
+    assert disk.exists("/stock/events/inventory-a-x.jsonl")
+    disk.assert_all_closed()
 
 
 def test_damage_is_found_with_file_line_and_byte(store: Path) -> None:
