@@ -33,6 +33,8 @@ async def main():
                     await inventory.reserve("espresso", "berlin", 1, ttl=None)
                 except ConcurrencyError:
                     conflicts += 1
+                if len(left) == commands // 2:
+                    print("half", flush=True)
 
         async with anyio.create_task_group() as tasks:
             for _ in range(callers):
@@ -53,19 +55,54 @@ async def _reserved(url: str) -> int:
         return (await inventory.stock("espresso", "berlin")).reserved
 
 
-@pytest.mark.parametrize("scheme", ["file", "sqlite"])
-def test_each_of_several_processes_is_served(scheme: str, tmp_path: Path) -> None:
-    url = f"{scheme}:{tmp_path}/stock"
-    anyio.run(_stock, url)
+def _start(url: str) -> "list[subprocess.Popen[str]]":
+    """Processes that have looked at the product, and wait to be let go."""
     arguments = [sys.executable, "-c", SHOP, url, str(CALLERS), str(COMMANDS)]
     shops = [subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(PROCESSES)]
-    for shop in shops:
-        assert shop.stdout is not None
-        assert shop.stdout.readline() == "ready\n"
+    assert [_line(shop) for shop in shops] == ["ready"] * PROCESSES
+    return shops
+
+
+def _let_go(shops: "list[subprocess.Popen[str]]") -> None:
     for shop in shops:
         assert shop.stdin is not None
         shop.stdin.write("go\n")
         shop.stdin.flush()
-    assert [shop.communicate(timeout=60)[0] for shop in shops] == ["0\n"] * PROCESSES
+
+
+def _line(shop: "subprocess.Popen[str]") -> str:
+    assert shop.stdout is not None
+    return shop.stdout.readline().strip()
+
+
+def _rest(shop: "subprocess.Popen[str]") -> str:
+    assert shop.stdout is not None
+    rest = shop.stdout.read().strip()
+    shop.communicate(timeout=60)
+    return rest
+
+
+@pytest.mark.parametrize("scheme", ["file", "sqlite"])
+def test_each_of_several_processes_is_served(scheme: str, tmp_path: Path) -> None:
+    url = f"{scheme}:{tmp_path}/stock"
+    anyio.run(_stock, url)
+    shops = _start(url)
+    _let_go(shops)
+    assert [_line(shop) for shop in shops] == ["half"] * PROCESSES
+    assert [_rest(shop) for shop in shops] == ["0"] * PROCESSES
     assert [shop.returncode for shop in shops] == [0] * PROCESSES
     assert anyio.run(_reserved, url) == PROCESSES * COMMANDS
+
+
+@pytest.mark.parametrize("scheme", ["file", "sqlite"])
+def test_a_process_that_is_killed_in_the_crowd_holds_nobody_up(scheme: str, tmp_path: Path) -> None:
+    url = f"{scheme}:{tmp_path}/stock"
+    anyio.run(_stock, url)
+    killed, *others = shops = _start(url)
+    _let_go(shops)
+    assert _line(killed) == "half"
+    killed.kill()
+    assert _rest(killed) == ""
+    assert [_rest(shop) for shop in others] == ["half\n0"] * len(others)
+    least = len(others) * COMMANDS + COMMANDS // 2 - CALLERS
+    assert least <= anyio.run(_reserved, url) <= PROCESSES * COMMANDS
