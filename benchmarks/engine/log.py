@@ -70,8 +70,7 @@ async def _count(store: EventStore) -> Measure:
     started = time.perf_counter()
     while not is_end:
         page = await feed.read_all(after=after, limit=2_000)
-        for recorded in page.events:
-            counts[CODEC.decode(recorded).product_id] += 1
+        counts.update(event.product_id for event in CODEC.decode_many(page.events))
         after, is_end = page.next_after, page.is_end
     events = sum(counts.values())
     return {"per_second": events / (time.perf_counter() - started), "events": events}

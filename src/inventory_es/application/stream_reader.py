@@ -1,7 +1,8 @@
 """Reading an inventory's stream: pages, decoding, folding."""
 
-from collections.abc import AsyncGenerator, Iterable, Sequence
-from typing import Any, NoReturn
+from collections.abc import AsyncGenerator, Sequence
+from functools import partial
+from typing import NoReturn
 from uuid import UUID
 
 from inventory_es.application.results import HistoryEntry
@@ -11,9 +12,9 @@ from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.inventory import Inventory
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import EventStore, RecordedEvent, VersionGlance
-from inventory_es.ports.codec import EventCodec, FieldsCodec
+from inventory_es.ports.codec import BatchCodec, EventCodec
 from inventory_es.ports.errors import CorruptStoreError
-from inventory_es.ports.event_run import EventRun
+from inventory_es.ports.event_run import fields_of
 
 PAGE = 2_000
 """Events asked for at once. Bounds memory; a store may give fewer."""
@@ -30,7 +31,7 @@ class StreamReader:
     def __init__(self, store: EventStore, codec: EventCodec) -> None:
         self._store = store
         self._codec = codec
-        self._decodes_fields = isinstance(codec, FieldsCodec) and codec.decodes_fields
+        self._decode_many = codec.decode_many if isinstance(codec, BatchCodec) else partial(map, codec.decode)
         self._glance = store.glance_version if isinstance(store, VersionGlance) else None
 
     async def begin(self, inventory_id: InventoryId, *, at_most: int | None = None) -> WarmState:  # noqa: ARG002  # for who knows a short cut
@@ -54,14 +55,14 @@ class StreamReader:
         """
         inventory = state.inventory
         stream = inventory.inventory_id.stream
-        apply, decode = inventory.apply, self._codec.decode
+        apply, decode = inventory.apply, self._decode_many
         news = False
         while True:
             page = await self._store.read_stream(stream, after=inventory.version, limit=PAGE)
             if page.version < inventory.version:
                 _shrunk(stream, inventory.version, page.version)
-            for recorded in self._fields(page.events):
-                apply((decode(recorded), recorded.version, recorded.recorded_at))
+            for event, recorded in zip(decode(page.events), fields_of(page.events), strict=True):
+                apply((event, recorded.version, recorded.recorded_at))
             if page.events:
                 news = True
                 state.position = page.events[-1].position
@@ -108,10 +109,6 @@ class StreamReader:
         """The domain event in ``recorded``."""
         event: Event = self._codec.decode(recorded)
         return event
-
-    def _fields(self, events: Sequence[RecordedEvent]) -> Iterable[Any]:
-        """What the codec decodes: the events, or less where that serves."""
-        return events.fields() if self._decodes_fields and isinstance(events, EventRun) else events
 
 
 def _shrunk(stream: StreamId, folded: int, found: int) -> NoReturn:

@@ -3,9 +3,8 @@
 from inventory_es.ports.cache import Cache, CacheEntry
 from inventory_es.ports.capabilities import Durability, FeedKind, StoreCapabilities
 from inventory_es.ports.clock import Clock, IdGenerator
-from inventory_es.ports.codec import EncodedEvent, EventCodec, FieldsCodec, KnownGoodCodec, SnapshotCodec
+from inventory_es.ports.codec import BatchCodec, EncodedEvent, EventCodec, KnownGoodCodec, SnapshotCodec
 from inventory_es.ports.event_bus import BusCapabilities, BusSubscription, DeadLetter, Delivery, EventBus
-from inventory_es.ports.event_run import EventFields
 from inventory_es.ports.event_store import EventFeed, EventStore, GroupCommit, StreamCatalogue, TurnTaking, VersionGlance
 from inventory_es.ports.file_system import File, FileSystem, LockFile, OpenMode
 from inventory_es.ports.metadata import EventMetadata
@@ -38,6 +37,7 @@ from inventory_es.ports.snapshot_store import Snapshot, SnapshotStore
 __all__ = [
     "Add",
     "AppendResult",
+    "BatchCodec",
     "BusCapabilities",
     "BusSubscription",
     "Cache",
@@ -53,12 +53,10 @@ __all__ = [
     "EventBus",
     "EventCodec",
     "EventFeed",
-    "EventFields",
     "EventMetadata",
     "EventStore",
     "FeedKind",
     "FeedPage",
-    "FieldsCodec",
     "File",
     "FileSystem",
     "GroupCommit",

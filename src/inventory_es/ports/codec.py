@@ -1,5 +1,6 @@
 """The port of an event codec: events as objects on one side, bytes on the other."""
 
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from inventory_es.domain.snapshot import InventorySnapshot
@@ -103,10 +104,13 @@ class KnownGoodCodec(Protocol):
 
 
 @runtime_checkable
-class FieldsCodec(Protocol):
-    """A codec that may be given :class:`~inventory_es.ports.EventFields` to decode, in place of a recorded event."""
+class BatchCodec(Protocol):
+    """Optional for an event codec: decodes many events in one go, for less than one after the other."""
 
-    @property
-    def decodes_fields(self) -> bool:
-        """Whether it may."""
+    def decode_many(self, events: Sequence[RecordedEvent], /) -> Iterable[Any]:
+        """What :meth:`EventCodec.decode` gives for each, in order.
+
+        Raises:
+            EventDecodeError: of the first that it raises for.
+        """
         ...

@@ -82,3 +82,8 @@ class EventRun(Sequence[RecordedEvent], Generic[T]):
 
     def __hash__(self) -> int:
         return hash(tuple(self))
+
+
+def fields_of(events: Sequence[RecordedEvent]) -> Iterable[EventFields]:
+    """What a page tells of its events, without making those that nobody asked for."""
+    return events.fields() if isinstance(events, EventRun) else events

@@ -16,7 +16,17 @@ CODEC = JsonEventCodec()
 
 
 def decode(data: bytes, **place: Any) -> Any:
-    return CODEC.decode(recorded(data, **place))
+    """The event, or the error: the same alone and in one go with others."""
+    stored = recorded(data, **place)
+    try:
+        event = CODEC.decode(stored)
+    except EventDecodeError as alone:
+        with pytest.raises(EventDecodeError) as together:
+            list(CODEC.decode_many([recorded(RESERVED), stored]))
+        assert str(together.value) == str(alone)  # noqa: PT017  # both ways end in an error
+        raise
+    assert list(CODEC.decode_many([stored, recorded(RESERVED), stored])) == [event, CODEC.decode(recorded(RESERVED)), event]
+    return event
 
 
 def more(pair: bytes) -> bytes:
