@@ -13,7 +13,7 @@ from tests.architecture.sources import PACKAGE, ROOT, code_lines, definitions, n
 
 MOST_LINES = 400
 MOST_LINES_IN_THE_MIDDLE = 150
-MOST_LINES_OF_CODE = 17_300  # the write side 10,200; read side, guards and snapshots 4,400; processes over many inventories 2,700
+MOST_LINES_OF_CODE = 17_600  # the write side 10,500; read side, guards and snapshots 4,400; processes over many inventories 2,700
 APART_FROM_THE_PACKAGE = ("testing", "cli")
 HOME_OF_A_MACHINE = re.compile(r"""(?<![\w.])/(?:home|Users|root|work)/\w|[A-Z]:\\\\Users""")
 DERIVED = re.compile(r"_build|__pycache__|\.\w+_cache")
