@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from inventory_es.ports import EventStore
 from inventory_es.testing import EventStoreContract, Site
 from tests.contract.stores.plain_store import PlainStore, PlainStreams, WindowStore, shelf_of
+from tests.contract.stores.turn_store import TurnStore
 
 
 class TestPlainStore(EventStoreContract):
@@ -33,3 +34,10 @@ class TestStoreWithWindowOfIds(TestPlainStore):
     async def open_store(self, site: Site) -> AsyncIterator[EventStore]:
         with shelf_of(site.name) as shelf:
             yield WindowStore(shelf)
+
+
+class TestStoreWithTurns(TestPlainStore):
+    @asynccontextmanager
+    async def open_store(self, site: Site) -> AsyncIterator[EventStore]:
+        with shelf_of(site.name) as shelf:
+            yield TurnStore(shelf)

@@ -11,6 +11,7 @@ from tests.contract.mutants import (
     read_model_mutants,
     reading_mutants,
     snapshot_mutants,
+    turn_mutants,
     writing_mutants,
 )
 from tests.contract.mutants.mutant import MUTANTS as _REGISTERED
@@ -26,6 +27,7 @@ _MODULES = (
     read_model_mutants,
     reading_mutants,
     snapshot_mutants,
+    turn_mutants,
     writing_mutants,
 )
 MUTANTS = sorted(_REGISTERED, key=lambda mutant: (mutant.port, mutant.promise_id, mutant.name))

@@ -92,7 +92,7 @@ def test_the_command_of_a_report_repeats_it() -> None:
 def test_the_promises_can_be_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "--list"]) == 0
     everything = capsys.readouterr().out
-    assert all(f"  {promise_id}  " in everything for promise_id in ("ES-01", "ES-51", "CA-01", "CA-20", "EB-01", "EB-20"))
+    assert all(f"  {promise_id}  " in everything for promise_id in ("ES-01", "ES-53", "CA-01", "CA-20", "EB-01", "EB-20"))
     assert main(["check", f"{HERE}:open_bus", "--list", "--only", "EB-09"]) == 0
     assert capsys.readouterr().out.startswith("  EB-09  After max_deliveries failures")
 

@@ -20,6 +20,7 @@ from inventory_es.testing.event_store.other_process import worker_command
 from inventory_es.testing.event_store.processes import ProcessCases
 from inventory_es.testing.event_store.races import RaceCases
 from inventory_es.testing.event_store.reading import ReadingCases
+from inventory_es.testing.event_store.turns import TurnCases
 from inventory_es.testing.event_store.versions import VersionCases
 from inventory_es.testing.site import Site
 
@@ -37,10 +38,11 @@ class EventStoreContract(
     InterruptionCases,
     GlanceCases,
     CatalogueCases,
+    TurnCases,
     Contract,
     ABC,
 ):
-    """Every promise of an event store, ES-01 to ES-51, over its protocols and its declared capabilities.
+    """Every promise of an event store, ES-01 to ES-53, over its protocols and its declared capabilities.
 
     A subclass says how to open the store, and is its whole test::
 

@@ -1,6 +1,7 @@
 """An event store under test: every call is noted in the history and driven by the schedule."""
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from inspect import iscoroutine
 from typing import Any, TypeVar, cast
 from uuid import UUID
@@ -19,6 +20,7 @@ from inventory_es.ports import (
     StoreCapabilities,
     StreamPage,
     StreamWrite,
+    TurnTaking,
     VersionGlance,
 )
 from inventory_es.ports.errors import ConcurrencyError
@@ -161,6 +163,19 @@ class TestedStore:
         entry.outcome = "unknown" if version is None else str(version)
         return version
 
+    @asynccontextmanager
+    async def turn(self) -> AsyncGenerator[None, None]:
+        """A turn of this instance; the store is a TurnTaking."""
+        turn = cast("TurnTaking", self.raw).turn()
+        await self.call("turn", turn.__aenter__(), lambda _: "begun")
+        try:
+            yield
+        except BaseException as problem:
+            if not await self.call("leave the turn", turn.__aexit__(type(problem), problem, problem.__traceback__), _show_leaving):
+                raise
+        else:
+            await self.call("leave the turn", turn.__aexit__(None, None, None), _show_leaving)
+
     async def close(self) -> None:
         """Close the store."""
         await self.call("close", self.raw.aclose(), lambda _: "closed")
@@ -255,6 +270,10 @@ def show_error(error: BaseException) -> str:
     if isinstance(error, ConcurrencyError):
         return f"ConcurrencyError(actual={error.actual})"
     return f"{type(error).__name__}({error})"
+
+
+def _show_leaving(is_swallowed: bool | None) -> str:  # noqa: FBT001  # what leaving a block answers
+    return "left, and what was raised in it is swallowed" if is_swallowed else "left"
 
 
 def show_outcomes(outcomes: Sequence[AppendResult | Exception]) -> str:

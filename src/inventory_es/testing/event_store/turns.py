@@ -1,0 +1,248 @@
+"""ES-52, ES-53: one writer goes first for a moment."""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from inventory_es.ports import TurnTaking
+from inventory_es.ports.errors import ConcurrencyError, StoreClosedError
+from inventory_es.testing.event_store.bench import StoreBench, expect
+from inventory_es.testing.event_store.tested_store import TestedStore
+from inventory_es.testing.failure import MismatchError
+from inventory_es.testing.labels import stream_id
+from inventory_es.testing.promise import promise
+
+_NOBODY_HANGS = (
+    "Nobody hangs on a turn: left, failed, cancelled at any await point, or not left at all, it is over; a closed store gives none."
+)
+_TRIES = 5
+_HEAD_START = 0.02
+"""Seconds that the owner of a turn leaves to others before it appends: those that nothing holds off are through by then."""
+_TASKS = 4
+_MOST_POINTS = 60
+_STEPS = 6
+
+
+class TurnCases:
+    """The store as a TurnTaking, which it declares by having its method. A turn may lapse on a slow machine: one try in five must hold."""
+
+    @promise("ES-52", "What is read in a turn is what an append in it meets, while another instance wants to write.", seeds=1)
+    async def test_es_52_another_instance_waits(self, bench: StoreBench) -> None:
+        async with _instances(bench) as (store, *others):
+            bench.need(store, durable=True, multi_process=True)
+            kept: list[str] = []
+            for number in range(_TRIES):
+                if await _goes_first(bench, store, others[0], kept, number):
+                    return
+        _holds_nobody_off("another instance's append came before the owner's, or it was refused, each time")
+
+    @promise("ES-52", "What is read in a turn is what an append in it meets, while other tasks of the instance take turns.")
+    async def test_es_52_other_tasks_wait(self, bench: StoreBench) -> None:
+        async with bench.open() as store:
+            _need_turns(bench, store)
+            for number in range(_TRIES):
+                if await _all_take_turns(store, number):
+                    return
+        _holds_nobody_off("tasks of one instance met each other's appends in their turns, each time")
+
+    @promise("ES-53", _NOBODY_HANGS, seeds=0)
+    async def test_es_53_one_that_is_not_left(self, bench: StoreBench) -> None:
+        async with _instances(bench) as (store, *others):
+            bench.need(store, durable=True, multi_process=True)
+            async with store.turn():
+                await others[0].append("x@0 a", meaning="a turn is no lock: what it expects is what the stream has")
+                async with others[0].turn():
+                    await others[0].append("x@1 b", meaning="a turn is no lock: what it expects is what the stream has")
+                await store.refused(ConcurrencyError, "x@0 no", meaning="a turn that is over proves nothing: the stream has version 2")
+                await store.append("x@2 c", meaning="a turn that is over is no reason to refuse an append")
+            await _goes_on([store, *others], "a turn that was over before it was left")
+
+    @promise("ES-53", _NOBODY_HANGS, seeds=1)
+    async def test_es_53_cancelled(self, bench: StoreBench) -> None:
+        async with _instances(bench) as instances:
+            for point in range(_MOST_POINTS):
+                reached = await _cancelled(instances[0], point)
+                await _goes_on(instances, f"one that was cancelled at await point {point}")
+                if not reached:
+                    break
+            for steps in range(_STEPS):
+                async with instances[0].turn(), anyio.create_task_group() as tasks:
+                    for one in instances * 2:
+                        tasks.start_soon(_stay, one)
+                    await _step(steps)
+                    tasks.cancel_scope.cancel()
+                await _goes_on(instances, f"one that was cancelled when it had been waited for through {steps} steps")
+
+    @promise("ES-53", _NOBODY_HANGS, seeds=0)
+    async def test_es_53_left(self, bench: StoreBench) -> None:
+        async with _instances(bench) as instances:
+            left = anyio.Event()
+
+            async def follow(one: TestedStore) -> None:
+                async with one.turn():
+                    await left.wait()
+
+            async with anyio.create_task_group() as tasks:
+                async with instances[0].turn():
+                    for one in instances * 2:
+                        tasks.start_soon(follow, one)
+                    await _step(_STEPS)
+                left.set()
+            await _goes_on(instances, "turns that were left")
+            await _fails(instances[0])
+            await _goes_on(instances, "one in which something was raised")
+
+    @promise("ES-53", _NOBODY_HANGS, seeds=0)
+    async def test_es_53_closed(self, bench: StoreBench) -> None:
+        async with bench.open() as store:
+            _need_turns(bench, store)
+            async with anyio.create_task_group() as tasks, store.turn():
+                await store.append("x@0 a", meaning="an append in a turn of its own instance is let through")
+                tasks.start_soon(_try_to_enter, store)
+                await _step(_STEPS)
+                await store.close()
+            expect(
+                that=not await _try_to_enter(store),
+                expected="StoreClosedError",
+                got="a turn",
+                meaning="a store that is closed gives a turn",
+            )
+            survives = store.capabilities.durability != "none"
+        if survives:
+            async with bench.open() as store:
+                await _goes_on([store], "one in which the store was closed")
+
+
+def _need_turns(bench: StoreBench, store: TestedStore) -> None:
+    if not isinstance(store.raw, TurnTaking):
+        bench.run.not_declared("TurnTaking")
+
+
+def _holds_nobody_off(how: str) -> None:
+    raise MismatchError(
+        expected=f"no conflict in at least one of {_TRIES} tries",
+        got=how,
+        meaning="who lost race after race loses the next one too: a turn must let its owner go first",
+    )
+
+
+@asynccontextmanager
+async def _instances(bench: StoreBench) -> AsyncGenerator[list[TestedStore], None]:
+    """One instance that gives turns, and a second one where there may be two."""
+    async with bench.open() as store, AsyncExitStack() as stack:
+        _need_turns(bench, store)
+        may_be_two = store.capabilities.multi_process and store.capabilities.durability != "none"
+        yield [store, *[await stack.enter_async_context(bench.open()) for _ in range(may_be_two)]]
+
+
+async def _step(times: int) -> None:
+    """Let the other tasks run."""
+    for _ in range(times):
+        await checkpoint()
+
+
+async def _goes_first(bench: StoreBench, store: TestedStore, other: TestedStore, kept: list[str], number: int) -> bool:
+    """Whether an append in a turn met what was read in it, although another instance's was on its way before, and one came after."""
+    answered: dict[int, str] = {}
+    came = anyio.Event()
+
+    async def add(writer: TestedStore, version: int, label: str) -> None:
+        with suppress(ConcurrencyError):
+            result = await writer.append(f"x@{version} {label}")
+            answered[result.versions[stream_id("x")]] = label
+
+    async def intrude(version: int) -> None:
+        await add(other, version, f"late{number}")
+        came.set()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(add, other, len(kept), f"early{number}")
+        async with store.turn():
+            version = (await store.whole("x")).version
+            tasks.start_soon(intrude, version)
+            with anyio.move_on_after(_HEAD_START):
+                await came.wait()
+            await add(store, version, f"own{number}")
+    kept += [answered[version] for version in sorted(answered)]
+    await bench.holds(store, "x", " ".join(kept), meaning="what was answered around a turn is not what is stored")
+    return answered.get(version + 1) == f"own{number}"
+
+
+async def _all_take_turns(store: TestedStore, number: int) -> bool:
+    """Whether each of some tasks appended what it had read for, in its first turn. All of them are served, however often they try."""
+    lost = 0
+
+    async def add(label: str) -> None:
+        nonlocal lost
+        while True:
+            async with store.turn():
+                version = (await store.whole("x")).version
+                try:
+                    await store.append(f"x@{version} {label}")
+                except ConcurrencyError:
+                    lost += 1
+                else:
+                    return
+
+    async with anyio.create_task_group() as tasks:
+        for task in range(_TASKS):
+            tasks.start_soon(add, f"t{number}n{task}")
+    return lost == 0
+
+
+async def _goes_on(instances: Sequence[TestedStore], after: str) -> None:
+    """Everybody appends, and has a turn, and appends in it."""
+    meaning = f"after {after}, everybody must be able to append"
+    for one in instances:
+        version = (await one.whole("x")).version
+        await one.append(f"x@{version} n{version}", meaning=meaning)
+        async with one.turn():
+            await one.append(f"x@{version + 1} n{version + 1}", meaning=meaning)
+
+
+async def _cancelled(store: TestedStore, point: int) -> bool:
+    """Enter a turn, read and append in it and leave it, and cancel at the ``point``-th suspension; whether that was reached."""
+    suspensions = 0
+    with anyio.CancelScope() as scope:
+
+        def count() -> None:
+            nonlocal suspensions
+            suspensions += 1
+            if suspensions == point:
+                scope.cancel()
+
+        async def take() -> None:
+            async with store.turn():
+                await store.whole("x")
+                await store.append(f"y{point}@0 c{point}")
+
+        if point == 0:
+            scope.cancel()
+        await store.run.schedule.drive(take(), count)
+    return point == 0 or suspensions >= point
+
+
+async def _stay(store: TestedStore) -> None:
+    async with store.turn():
+        await anyio.sleep_forever()
+
+
+async def _fails(store: TestedStore) -> None:
+    problem = MismatchError(expected="to be raised", got="swallowed", meaning="what is raised in a turn must reach who took it")
+    try:
+        async with store.turn():
+            raise problem
+    except MismatchError:
+        return
+    raise problem
+
+
+async def _try_to_enter(store: TestedStore) -> bool:
+    """Whether a turn was given; ``False``: the store is closed."""
+    try:
+        async with store.turn():
+            return True
+    except StoreClosedError:
+        return False

@@ -1,0 +1,76 @@
+"""A correct store of the tests' own that gives turns, in steps that can be broken one at a time.
+
+Built differently from the store in files on purpose: all of it happens in the event loop, those who want to write look for a turn,
+and whoever has waited for one politely ends it.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import ClassVar
+from weakref import WeakKeyDictionary
+
+import anyio
+import attrs
+
+from inventory_es.ports import AppendResult, StreamWrite
+from tests.contract.stores.plain_store import PlainStore, Shelf
+
+
+@attrs.define(eq=False)
+class Turn:
+    """Whose it is, and whether it is over."""
+
+    owner: "TurnStore"
+    over: anyio.Event = attrs.field(factory=anyio.Event)
+
+
+class TurnStore(PlainStore):
+    """Its instances let one another go first."""
+
+    polite: float = 0.1
+    current: ClassVar[WeakKeyDictionary[Shelf, Turn]] = WeakKeyDictionary()
+
+    def __init__(self, shelf: Shelf) -> None:
+        super().__init__(shelf)
+        self.tasks = anyio.Lock()
+
+    async def append(self, writes: Sequence[StreamWrite], /) -> AppendResult:
+        self.check_open()
+        while (turn := self.turn_of_another()) is not None:
+            await self.let_go_first(turn)
+        return await super().append(writes)
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        async with self.tasks, self.given():
+            yield
+
+    @asynccontextmanager
+    async def given(self) -> AsyncIterator[None]:
+        self.check_open()
+        while (before := self.current.get(self.shelf)) is not None:
+            await self.let_go_first(before)
+        turn = self.current[self.shelf] = Turn(self)
+        try:
+            await self.wait_for_what_is_in_flight()
+            yield
+        finally:
+            self.end(turn)
+
+    def turn_of_another(self) -> Turn | None:
+        turn = self.current.get(self.shelf)
+        return None if turn is None or turn.owner is self else turn
+
+    async def let_go_first(self, turn: Turn) -> None:
+        with anyio.move_on_after(self.polite):
+            await turn.over.wait()
+        self.end(turn)
+
+    async def wait_for_what_is_in_flight(self) -> None:
+        async with self.shelf.lock:
+            pass
+
+    def end(self, turn: Turn) -> None:
+        turn.over.set()
+        if self.current.get(self.shelf) is turn:
+            del self.current[self.shelf]
