@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from inventory_es.ports import EventStore
 from inventory_es.testing import EventStoreContract, Site
 from tests.contract.stores.plain_store import PlainStore, PlainStreams, WindowStore, shelf_of
-from tests.contract.stores.turn_store import TurnStore
+from tests.contract.stores.turn_store import LoneTurnStore, TurnStore
 
 
 class TestPlainStore(EventStoreContract):
@@ -41,3 +41,10 @@ class TestStoreWithTurns(TestPlainStore):
     async def open_store(self, site: Site) -> AsyncIterator[EventStore]:
         with shelf_of(site.name) as shelf:
             yield TurnStore(shelf)
+
+
+class TestLoneStoreWithTurns(TestPlainStore):
+    @asynccontextmanager
+    async def open_store(self, site: Site) -> AsyncIterator[EventStore]:
+        with shelf_of(site.name) as shelf:
+            yield LoneTurnStore(shelf)

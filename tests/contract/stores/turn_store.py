@@ -74,3 +74,9 @@ class TurnStore(PlainStore):
         turn.over.set()
         if self.current.get(self.shelf) is turn:
             del self.current[self.shelf]
+
+
+class LoneTurnStore(TurnStore):
+    """The only instance of its data, which is gone with it: turns are for its tasks."""
+
+    capabilities = attrs.evolve(TurnStore.capabilities, durability="none", multi_process=False)

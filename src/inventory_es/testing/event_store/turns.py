@@ -70,7 +70,7 @@ class TurnCases:
             for steps in range(_STEPS):
                 async with instances[0].turn(), anyio.create_task_group() as tasks:
                     for one in instances * 2:
-                        tasks.start_soon(_stay, one)
+                        tasks.start_soon(_try_to_enter, one)
                     await _step(steps)
                     tasks.cancel_scope.cancel()
                 await _goes_on(instances, f"one that was cancelled when it had been waited for through {steps} steps")
@@ -222,11 +222,6 @@ async def _cancelled(store: TestedStore, point: int) -> bool:
             scope.cancel()
         await store.run.schedule.drive(take(), count)
     return point == 0 or suspensions >= point
-
-
-async def _stay(store: TestedStore) -> None:
-    async with store.turn():
-        await anyio.sleep_forever()
 
 
 async def _fails(store: TestedStore) -> None:
