@@ -68,7 +68,7 @@ class TurnCases:
                 if not reached:
                     break
             for steps in range(_STEPS):
-                async with instances[0].turn(), anyio.create_task_group() as tasks:
+                async with anyio.create_task_group() as tasks, instances[0].turn():
                     for one in instances * 2:
                         tasks.start_soon(_try_to_enter, one)
                     await _step(steps)
