@@ -21,10 +21,11 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import ClassVar, Generic, TypeVar
 
+import anyio
 import attrs
 from anyio.lowlevel import cancel_shielded_checkpoint
 
-from inventory_es.application.wakeup import Wakeup, wakeups
+from inventory_es.application.wakeup import Wakeup, futures
 
 T = TypeVar("T", bound="Ticket")
 
@@ -36,17 +37,17 @@ class Crowd:
         waking: how many were woken and have not had their turn yet.
     """
 
-    __slots__ = ("_wakeup", "waking")
+    __slots__ = ("_future", "waking")
 
     def __init__(self) -> None:
         self.waking: int = 0
-        self._wakeup: Callable[[], Wakeup] | None = None
+        self._future: Callable[[], Wakeup | None] | None = None
 
-    def wakeup(self) -> Wakeup:
-        """What the calling task may wait for."""
-        if self._wakeup is None:
-            self._wakeup = wakeups()
-        return self._wakeup()
+    def future(self) -> Wakeup | None:
+        """What the calling task may wait for, if its event loop has futures."""
+        if self._future is None:
+            self._future = futures()
+        return self._future()
 
 
 @attrs.define(eq=False)
@@ -81,11 +82,12 @@ class Combiner(Generic[T]):
         when_idle: called when nobody leads and nobody waits.
     """
 
-    __slots__ = ("_busy", "_crowd", "_waiting", "_when_idle")
+    __slots__ = ("_busy", "_crowd", "_shared", "_waiting", "_when_idle")
 
     def __init__(self, crowd: Crowd, when_idle: Callable[[], object] | None = None) -> None:
         self._busy = False
         self._crowd = crowd
+        self._shared: anyio.Event | None = None
         self._waiting: deque[T] = deque()
         self._when_idle = when_idle
 
@@ -103,7 +105,7 @@ class Combiner(Generic[T]):
         if not ticket.is_taken:
             self._waiting.append(ticket)
         if self._busy:
-            wakeup = ticket.wakeup = self._crowd.wakeup()
+            wakeup = ticket.wakeup = self._wakeup_for(ticket)
             try:
                 await wakeup
             except BaseException:
@@ -158,6 +160,17 @@ class Combiner(Generic[T]):
             self._busy = False
             if self._when_idle is not None:
                 self._when_idle()
+
+    def _wakeup_for(self, ticket: T) -> Wakeup:
+        """A future; without them, an event: one for the first that waits, who leads next, and one for all the others, woken together."""
+        future = self._crowd.future()
+        if future is not None:
+            return future
+        if self._waiting and self._waiting[0] is ticket:
+            return Wakeup(anyio.Event())
+        if self._shared is None or self._shared.is_set():
+            self._shared = anyio.Event()
+        return Wakeup(self._shared)
 
     def _leave(self, ticket: T) -> None:
         ticket.left = True

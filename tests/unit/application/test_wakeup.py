@@ -1,39 +1,43 @@
-"""One task waits, another lets it go on, and nobody is woken twice."""
+"""One task waits, another lets it go on, and nobody is woken for another."""
 
 import anyio
+import pytest
 from anyio.lowlevel import checkpoint
 
-from inventory_es.application.wakeup import Wakeup, wakeups
+from inventory_es.application.wakeup import Wakeup, futures
 
 
-def test_who_waits_goes_on_when_it_is_set(backend: str) -> None:
+def test_only_who_is_meant_goes_on(backend: str) -> None:
     async def case() -> None:
-        wakeup = wakeups()()
-        went_on: list[bool] = []
+        event = anyio.Event()
+        make = futures()
+        one, two = (make() or Wakeup(event) for _ in range(2))
+        went_on: list[Wakeup] = []
 
-        async def wait() -> None:
+        async def wait(wakeup: Wakeup) -> None:
             await wakeup
-            went_on.append(wakeup.done())
+            went_on.append(wakeup)
 
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(wait)
+            for wakeup in (one, two):
+                tasks.start_soon(wait, wakeup)
             for _ in range(3):
                 await checkpoint()
             assert not went_on
-            assert not wakeup.done()
-            wakeup.set_result(None)
-        assert went_on == [True]
+            two.set_result(None)
+            for _ in range(5):
+                await checkpoint()
+            assert went_on == [two]
+            assert (one.done(), two.done()) == (False, True)
+            one.set_result(None)
+        assert went_on == [two, one]
 
     anyio.run(case, backend=backend)
 
 
-def test_each_is_of_its_own(backend: str) -> None:
+@pytest.mark.parametrize("has_futures, loop", [(True, "asyncio"), (False, "trio")])
+def test_futures_are_taken_where_there_are_some(has_futures: bool, loop: str) -> None:
     async def case() -> None:
-        make = wakeups()
-        one, two = make(), make()
-        one.set_result(None)
-        await one
-        assert (one.done(), two.done()) == (True, False)
-        assert isinstance(one, Wakeup) is (backend == "trio")
+        assert (futures()() is not None) is has_futures
 
-    anyio.run(case, backend=backend)
+    anyio.run(case, backend=loop)
