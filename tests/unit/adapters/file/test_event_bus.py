@@ -101,6 +101,16 @@ def test_two_tasks_may_ask_one_consumer(backend: str, tmp_path: Path) -> None:
     anyio.run(scenario, backend=backend)
 
 
+def test_what_it_declares_unless_told_otherwise() -> None:
+    async def scenario() -> None:
+        async with open_file_event_bus("/bus", clock=ManualClock(), file_system=SimFS()) as bus:
+            declared = bus.capabilities
+            assert (declared.durable, declared.late_subscribers, declared.max_deliveries) == (True, "replay", 5)
+            assert (declared.max_in_memory, declared.max_event_bytes) == (1_000, 1024 * 1024)
+
+    anyio.run(scenario)
+
+
 def test_a_bus_may_be_on_another_file_system() -> None:
     disk = SimFS()
 
