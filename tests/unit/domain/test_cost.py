@@ -253,6 +253,24 @@ def test_a_hold_that_ships_piece_by_piece_leaves_nothing_behind() -> None:
     assert lines_of(lambda: inventory.due(START + 10 * SECOND)) < 100
 
 
+def test_holds_that_ended_leave_nothing_in_memory_but_how_they_ended() -> None:
+    inventory = Inventory(SHELF)
+
+    def send(command: Command) -> None:
+        for event in inventory.decide(command, at=START):
+            inventory.apply(Recorded(event, inventory.version + 1, START))
+
+    send(AddStock(**named("add"), quantity=1_000))
+    send(ReserveStock(inventory_id=SHELF, reservation_id="early", quantity=1, ttl=SECOND, owner_id="early"))
+    for number in range(1_000):
+        name = f"R{number}"
+        send(ReserveStock(inventory_id=SHELF, reservation_id=name, quantity=1, ttl=timedelta(days=1), owner_id=name))
+        next(inventory.bump_candidates())
+        send(ReleaseStock(**named(name), reservation_id=name))
+    assert set(inventory._by_owner) == {"early"}
+    assert max(len(inventory._due._heap), len(inventory._bump_order._heap), len(inventory._unordered)) <= 2 * inventory.open_count + 65
+
+
 def test_a_key_is_dropped_once() -> None:
     """Over a whole churn the queue asks about each key a bounded number of times: amortised, not only at a lucky moment."""
     live: set[Key] = set()

@@ -315,6 +315,27 @@ def test_a_confirmed_hold_is_bumped_as_a_firm_one() -> None:
     )
 
 
+def test_a_hold_that_is_confirmed_after_its_place_was_asked_for_is_bumped_as_a_firm_one() -> None:
+    so_far = stocked(reserve("dated", 4, ttl=50), reserve("firm later", 4, ttl=50))
+    asked = so_far.inventory.decide(adjust(-3, Shortfall.BUMP), at=START)
+    assert [getattr(event, "reservation_id", None) for event in asked] == ["firm later", None]
+    so_far = accepted(so_far, held(ConfirmReservation, "firm later"))
+    when(so_far, adjust(-3, Shortfall.BUMP)).then(
+        like(StockReleasedEvent, reservation_id="dated", quantity=1, reason=ReleaseReason.SHORTFALL), like(StockAdjustedEvent, delta=-3)
+    )
+
+
+def test_a_hold_is_bumped_though_many_came_and_went_since() -> None:
+    so_far = stocked(reserve("stays", 4))
+    for number in range(100):
+        so_far = accepted(
+            so_far, reserve(f"R{number}", 1, ttl=5), ReleaseStock(inventory_id=SHELF, command_id="r", reservation_id=f"R{number}")
+        )
+    when(so_far, adjust(-8, Shortfall.BUMP)).then(
+        like(StockReleasedEvent, reservation_id="stays", quantity=2, reason=ReleaseReason.SHORTFALL), like(StockAdjustedEvent, delta=-8)
+    )
+
+
 def test_what_is_due_is_closed_before_anything_is_bumped() -> None:
     so_far = stocked(reserve("due", 5, ttl=5), reserve("dated", 5, ttl=90))
     when(so_far, adjust(-5), 5).then(
