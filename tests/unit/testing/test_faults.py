@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from inventory_es.adapters.memory import MemoryEventStore
-from inventory_es.ports import EventFeed, EventStore, GroupCommit, StreamCatalogue, VersionGlance
+from inventory_es.ports import EventFeed, EventStore, GroupCommit, StreamCatalogue, TurnTaking, VersionGlance
 from inventory_es.ports.errors import (
     AppendOutcomeUnknownError,
     CacheUnavailableError,
@@ -103,6 +103,29 @@ def test_an_append_fails_as_planned(backend: str, kind: FaultKind, error: type[E
         assert faults.injected == [Injected("append", 2, kind)]
         again = await store.append([labels.write("x@1 b")])
         assert again.replayed == is_written
+
+    in_loop(backend, body)
+
+
+@pytest.mark.parametrize("kind", get_args(FaultKind))
+def test_a_turn_that_is_hit_holds_nobody_off(backend: str, kind: FaultKind) -> None:
+    class Turns(MemoryEventStore):
+        taken = 0
+
+        @asynccontextmanager
+        async def turn(self) -> AsyncIterator[None]:
+            self.taken += 1
+            yield
+
+    async def body() -> None:
+        faults, turns = Faults.by_plan({"turn": {1: kind}}), Turns()
+        store = faulty_event_store(turns, faults)
+        assert isinstance(store, TurnTaking)
+        for taken in (0, 1):
+            async with store.turn():
+                assert turns.taken == taken
+        assert faults.injected == [Injected("turn", 1, kind)]
+        assert not isinstance(faulty_event_store(MemoryEventStore(), faults), TurnTaking)
 
     in_loop(backend, body)
 

@@ -1,6 +1,7 @@
 """An event store that fails as real ones do, and never otherwise: every fault is one that the port allows."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from typing import NoReturn, Protocol, TypeVar, cast
 from uuid import UUID
@@ -18,6 +19,7 @@ from inventory_es.ports import (
     StreamPage,
     StreamsPage,
     StreamWrite,
+    TurnTaking,
     VersionGlance,
 )
 from inventory_es.ports.errors import AppendOutcomeUnknownError, StoreUnavailableError
@@ -35,13 +37,14 @@ def faulty_event_store(store: EventStore, faults: Faults) -> EventStore:
     Appends: ``fail_before`` is ``StoreUnavailableError``, nothing written; ``fail_after`` is ``AppendOutcomeUnknownError``, written;
     ``drop`` is ``AppendOutcomeUnknownError``, not written; ``duplicate`` sends it twice, so the answer is a replay. Reads that fail
     or get lost are ``StoreUnavailableError``. A lost ``wait_for_position`` says False too early. A ``glance_version`` that is hit
-    tells nothing. Closing never fails.
+    tells nothing; a ``turn`` that is hit holds nobody off. Closing never fails.
     """
     protocols = (
         (EventFeed, _FaultyFeed),
         (GroupCommit, _FaultyGroupCommit),
         (StreamCatalogue, _FaultyCatalogue),
         (VersionGlance, _FaultyGlance),
+        (TurnTaking, _FaultyTurns),
     )
     bases = [mixin for protocol, mixin in protocols if isinstance(store, protocol)]
     kind = type("FaultyEventStore", (*bases, FaultyEventStore), {})
@@ -113,6 +116,11 @@ class _OverGlance(Protocol):
     faults: Faults
 
 
+class _OverTurns(Protocol):
+    store: TurnTaking
+    faults: Faults
+
+
 class _FaultyFeed:
     async def read_all(self: _OverFeed, *, after: int, limit: int) -> FeedPage:
         return await _read(self.faults, "read_all", partial(self.store.read_all, after=after, limit=limit))
@@ -150,6 +158,11 @@ class _FaultyGlance:
     def glance_version(self: _OverGlance, stream: StreamId, /) -> int | None:
         version = self.store.glance_version(stream)
         return None if version is None or self.faults.next("glance_version") is not None else version
+
+
+class _FaultyTurns:
+    def turn(self: _OverTurns) -> AbstractAsyncContextManager[None]:
+        return self.store.turn() if self.faults.next("turn") is None else nullcontext()
 
 
 async def _read(faults: Faults, operation: str, call: Callable[[], Awaitable[T]]) -> T:
