@@ -53,6 +53,11 @@ def test_it_reads_back_as_it_was_written() -> None:
     assert event.size == len(event.data) + len(event.metadata)
 
 
+def test_its_fields_are_those_of_the_event() -> None:
+    (fields,) = decode_events([stored()])
+    assert (fields.stream, fields.data, type(fields.data)) == (STREAM, EVENT.data, bytes)
+
+
 class Instant(datetime):
     """As pandas has one, for instance."""
 
