@@ -271,6 +271,25 @@ def test_holds_that_ended_leave_nothing_in_memory_but_how_they_ended() -> None:
     assert max(len(inventory._due._heap), len(inventory._bump_order._heap), len(inventory._unordered)) <= 2 * inventory.open_count + 65
 
 
+def test_holds_that_came_and_went_before_a_bump_leave_those_that_stay() -> None:
+    inventory = Inventory(SHELF)
+
+    def send(command: Command) -> None:
+        for event in inventory.decide(command, at=START):
+            inventory.apply(Recorded(event, inventory.version + 1, START))
+
+    send(AddStock(**named("add"), quantity=1_000))
+    for name in ("firm later", "dated"):
+        send(ReserveStock(inventory_id=SHELF, reservation_id=name, quantity=1, ttl=timedelta(days=1)))
+    for number in range(1_000):
+        send(ReserveStock(inventory_id=SHELF, reservation_id=f"R{number}", quantity=1, ttl=timedelta(days=1)))
+        send(ReleaseStock(**named(f"R{number}"), reservation_id=f"R{number}"))
+    assert len(inventory._unordered) <= 2 * inventory.open_count + 65
+    assert [hold.reservation_id for hold in inventory.bump_candidates()] == ["dated", "firm later"]
+    send(ConfirmReservation(**named("confirm dated"), reservation_id="dated"))
+    assert [hold.reservation_id for hold in inventory.bump_candidates()] == ["firm later", "dated"]
+
+
 def test_a_key_is_dropped_once() -> None:
     """Over a whole churn the queue asks about each key a bounded number of times: amortised, not only at a lucky moment."""
     live: set[Key] = set()
