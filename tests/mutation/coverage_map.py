@@ -39,7 +39,7 @@ class CoverageMap:
         return json.dumps(attrs.asdict(self))
 
     def tests_of(self, mutant: Mutant) -> Mapping[str, float]:
-        """The tests that run the changed line, the quick ones first; of what runs on import, those that run anything of its module.
+        """The tests that run the changed line, the quick ones first; of what runs on import, all beside one that runs any of its module.
 
         With the processor time that each takes.
         """
@@ -47,7 +47,8 @@ class CoverageMap:
         first, last = mutant.lines
         if mutant.function is not None:
             return self._quick_first(lines.get(line, ()) for line in range(first, last + 1))
-        return self._quick_first(lines.values()) or self._quick_first([self.seconds])
+        files = {_file(test) for tests in lines.values() for test in tests}
+        return self._quick_first([[test for test in self.seconds if _file(test) in files]]) or self._quick_first([self.seconds])
 
     def all_tests(self) -> Mapping[str, float]:
         """Every test, the quick ones first."""
