@@ -13,6 +13,7 @@ import pytest
 
 from inventory_es.adapters.file import FileEventStore, FileStoreEngine, commit_writer, open_file, open_file_event_store
 from inventory_es.adapters.file.append_batch import CAPABILITIES
+from inventory_es.adapters.file.engine import SEGMENT_BYTES
 from inventory_es.adapters.file.operating_system import _FLAGS, OperatingSystem, OperatingSystemFile
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import AppendResult, File, NewEvent, OpenMode, StoreCapabilities, StreamWrite
@@ -141,19 +142,18 @@ def test_whoever_closes_second_waits_for_the_first(tmp_path: Path, backend: str,
 
 
 def test_what_it_declares() -> None:
-    assert (
-        StoreCapabilities(
-            durability="power",
-            feed="total",
-            multi_process=True,
-            multi_stream=True,
-            group_commit=True,
-            unique_event_ids=True,
-            max_append_events=10_000,
-            max_append_bytes=32 * 1024 * 1024,
-        )
-        == CAPABILITIES
+    declared = StoreCapabilities(
+        durability="power",
+        feed="total",
+        multi_process=True,
+        multi_stream=True,
+        group_commit=True,
+        unique_event_ids=True,
+        max_append_events=10_000,
+        max_append_bytes=32 * 1024 * 1024,
     )
+    assert declared == CAPABILITIES
+    assert SEGMENT_BYTES == 64 * 1024 * 1024
 
 
 def test_a_caller_cancelled_while_queued_is_withdrawn(tmp_path: Path, backend: str) -> None:
