@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import assume, event, given, settings, target
+from hypothesis import assume, event, given, seed, settings, target
 from hypothesis import strategies as st
 
 from inventory_es.domain.events import (
@@ -26,6 +26,7 @@ from inventory_es.testing.domain.program import Program, play
 from inventory_es.testing.domain.scenarios import START
 from inventory_es.testing.domain.walks import histories, programs
 
+_EXPLORATIONS = 5
 REFUSALS = {
     "clock_skew",
     "command_expired",
@@ -51,7 +52,8 @@ def test_every_history_keeps_the_properties(history: tuple[Recorded, ...]) -> No
 
 
 def test_the_generator_reaches_every_corner() -> None:
-    reached: set[str] = set()
+    """In a few runs at most: which constants Hypothesis tries depends on what else is imported, so that a single one may miss a corner."""
+    corners, reached = {*FEATURES, *(f"refused: {code}" for code in REFUSALS)}, set[str]()
 
     @settings(max_examples=800)
     @given(programs(max_steps=50))
@@ -62,8 +64,10 @@ def test_the_generator_reaches_every_corner() -> None:
         target(float(len(found)))
         reached.update(found)
 
-    explore()
-    assert {*FEATURES, *(f"refused: {code}" for code in REFUSALS)} - reached == set()
+    for number in range(_EXPLORATIONS):
+        if corners - reached:
+            seed(number)(explore)()
+    assert corners - reached == set()
 
 
 @given(st.data())
