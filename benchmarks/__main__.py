@@ -1,6 +1,6 @@
 """Measures, and writes a page, its figures and its plots.
 
-    python -m benchmarks                    everything, with peers: about twelve minutes
+    python -m benchmarks                    everything, with peers: about twenty minutes
     python -m benchmarks --quick            everything, small: about two minutes
     python -m benchmarks --only W3 --no-peers
 
