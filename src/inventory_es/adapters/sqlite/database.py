@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 from typing import Literal
 
 from inventory_es.ports.errors import CorruptStoreError, IncompatibleStoreError, StoreUnavailableError
@@ -111,6 +112,55 @@ def connect(path: str, *, synchronous: Synchronous, read_only: bool = False) -> 
     return connection
 
 
+def marks(connection: sqlite3.Connection) -> tuple[int, int, int]:
+    """Application id, schema version and number of tables and indexes, in a transaction of the caller's; zeros for an empty file."""
+    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    return application_id, version, tables
+
+
+def use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """Switch the file over, outside a transaction.
+
+    The switch goes from reading to writing in one statement, for which SQLite never waits: if several open a new file at once, it is
+    refused in all but one. They wait for that one's turn to end, and find the file switched.
+    """
+    give_up = monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").close()
+        except sqlite3.OperationalError as problem:
+            if problem.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or monotonic() > give_up:
+                raise
+        else:
+            return
+        with writing(connection):
+            pass
+
+
+@contextmanager
+def reading(connection: sqlite3.Connection) -> Iterator[None]:
+    """A transaction that sees one state of the file."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK")
+
+
+@contextmanager
+def writing(connection: sqlite3.Connection) -> Iterator[None]:
+    """A transaction that has the file for itself, waiting for it for at most ``BUSY_SECONDS``."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
 @contextmanager
 def translated(path: str) -> Iterator[None]:
     """Turn the driver's errors into the port's, where nothing was written."""
@@ -137,29 +187,22 @@ def _create_private(path: str) -> None:
 
 
 def _prepare(connection: sqlite3.Connection, path: str) -> None:
-    application_id, version = _marks(connection, path)
+    with reading(connection):
+        application_id, version = _marks(connection, path)
     if application_id == APPLICATION_ID and version == SCHEMA_VERSION:
         return
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    use_write_ahead_log(connection)
+    with writing(connection):
         application_id, version = _marks(connection, path)
         for step in _SCHEMA[version if application_id == APPLICATION_ID else 0 :]:
             for statement in step.split(";"):
                 connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
 
 
 def _marks(connection: sqlite3.Connection, path: str) -> tuple[int, int]:
-    """Application id and schema version; zeros for an empty file."""
-    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    application_id, version, tables = marks(connection)
     if application_id != APPLICATION_ID and (application_id or tables):
         raise IncompatibleStoreError(store="sqlite store", place=path, problem="the database belongs to another application")
     if version > SCHEMA_VERSION:

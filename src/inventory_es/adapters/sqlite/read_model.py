@@ -3,13 +3,13 @@
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 
 import anyio.to_thread
 
 from inventory_es.adapters.sqlite import projection_catalogue as catalogue
-from inventory_es.adapters.sqlite.database import APPLICATION_ID, Synchronous, connect
+from inventory_es.adapters.sqlite.database import APPLICATION_ID, Synchronous, connect, marks, reading, use_write_ahead_log, writing
 from inventory_es.adapters.sqlite.projection_tables import ProjectionTables
 from inventory_es.ports.blocking_calls import BlockingCalls
 from inventory_es.ports.errors import IncompatibleStoreError, ProjectionNotFoundError, ReadModelUnavailableError
@@ -227,16 +227,22 @@ def _open(path: str, synchronous: Synchronous) -> SqliteReadModel:
 
 
 def _mark(writer: sqlite3.Connection, path: str) -> None:
-    with closing(writer.execute("PRAGMA application_id")) as cursor:
-        (mark,) = cursor.fetchone()
-    (tables,) = writer.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if mark not in {APPLICATION_ID, READ_MODEL_ID} and (mark or tables):
-        raise IncompatibleStoreError(store="read model", place=path, problem="the database belongs to another application")
-    if not mark:
-        writer.execute("PRAGMA journal_mode = WAL")
-        writer.execute(f"PRAGMA application_id = {READ_MODEL_ID}")
+    with reading(writer):
+        known = _known_mark(writer, path)
+    if not known:
+        use_write_ahead_log(writer)
+        with writing(writer):
+            if not _known_mark(writer, path):
+                writer.execute(f"PRAGMA application_id = {READ_MODEL_ID}")
     for statement in catalogue.CATALOGUE:
         writer.execute(statement)
+
+
+def _known_mark(writer: sqlite3.Connection, path: str) -> int:
+    mark, _, tables = marks(writer)
+    if mark not in {APPLICATION_ID, READ_MODEL_ID} and (mark or tables):
+        raise IncompatibleStoreError(store="read model", place=path, problem="the database belongs to another application")
+    return mark
 
 
 @contextmanager

@@ -2,15 +2,18 @@
 
 import shutil
 import sqlite3
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
 
+import anyio
 import pytest
 
 from inventory_es import StreamId, StreamWrite
-from inventory_es.adapters.sqlite import database
+from inventory_es.adapters.sqlite import database, open_sqlite_read_model, read_model
 from inventory_es.adapters.sqlite.engine import SqliteEngine
 from inventory_es.errors import (
     AppendOutcomeUnknownError,
@@ -139,14 +142,63 @@ def test_a_killed_writer_leaves_what_it_acknowledged(tmp_path: Path) -> None:
     copy.close()
 
 
+@pytest.fixture
+def hasty_threads() -> Iterator[None]:
+    """Threads that are switched as often as the interpreter can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("hasty_threads")
 def test_many_may_open_a_new_file_at_once(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as threads:
-        engines = list(threads.map(opened, [tmp_path / "stock.db"] * 8))
-        outcomes = list(threads.map(lambda engine: append(engine, 0, Labels().events(f"e{id(engine)}")), engines))
-    assert sum(isinstance(outcome, AppendResult) for outcome in outcomes) == 1
-    assert sum(isinstance(outcome, ConcurrencyError) for outcome in outcomes) == 7
-    for engine in engines:
-        engine.close()
+        for attempt in range(30):
+            engines = list(threads.map(opened, [tmp_path / f"{attempt}.db"] * 8))
+            outcomes = list(threads.map(lambda engine: append(engine, 0, Labels().events(f"e{id(engine)}")), engines))
+            assert sum(isinstance(outcome, AppendResult) for outcome in outcomes) == 1
+            assert sum(isinstance(outcome, ConcurrencyError) for outcome in outcomes) == 7
+            for engine in engines:
+                engine.close()
+
+
+@pytest.mark.usefixtures("hasty_threads")
+def test_many_may_open_new_read_models_at_once(tmp_path: Path) -> None:
+    async def open_and_close(path: Path) -> None:
+        async with open_sqlite_read_model(path) as model:
+            assert not await model.versions("stock")
+
+    with ThreadPoolExecutor(8) as threads:
+        for attempt in range(20):
+            opening = [threads.submit(anyio.run, open_and_close, tmp_path / f"{attempt}.db") for _ in range(8)]
+            assert [each.exception() for each in opening] == [None] * 8
+
+
+def test_a_store_made_meanwhile_stays_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "stock.db"
+
+    def make_a_store(connection: sqlite3.Connection) -> None:
+        assert isinstance(append(opened(path), 0, Labels().events("a")), AppendResult)
+        database.use_write_ahead_log(connection)
+
+    async def open_and_close() -> None:
+        async with open_sqlite_read_model(path) as model:
+            assert not await model.versions("stock")
+
+    monkeypatch.setattr(read_model, "use_write_ahead_log", make_a_store)
+    anyio.run(open_and_close)
+    assert opened(path).read_stream(STREAM, after=0, limit=9).version == 1
+
+
+def test_who_holds_a_new_file_for_long_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.0)
+    with closing(sqlite3.connect(tmp_path / "stock.db", isolation_level=None)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailableError, match="SQLITE_BUSY"):
+            opened(tmp_path / "stock.db")
+        holder.execute("ROLLBACK")
+    opened(tmp_path / "stock.db").close()
 
 
 def test_an_old_sqlite_is_told_by_its_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
