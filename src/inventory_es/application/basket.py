@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from inventory_es.application.deciding import Decided, decide_request
+from inventory_es.application.deciding import Decided, decide_request, time_for
 from inventory_es.application.lane_worker import RETRIED
 from inventory_es.application.preparing import prepare
 from inventory_es.application.requests import CommandRequest
@@ -158,12 +158,13 @@ class Basket:
         return [one for one in self._requests if one.outcome is None]
 
     def _decide(self) -> list[tuple[_Line, Decided]]:
-        now, tools = self._tools.clock.now(), self._tools
+        clock, tools = self._tools.clock.now(), self._tools
         decided: list[tuple[_Line, Decided]] = []
         for request, line in zip(self._requests, self._line_of, strict=True):
             if request.outcome is None:
-                at = now if request.happened_at is None else request.happened_at
-                decided.append((line, decide_request(tools, line.state, request, now=at)))
+                now = clock if request.happened_at is None else request.happened_at
+                at = time_for(line.state.inventory, now)
+                decided.append((line, decide_request(tools, line.state, request, now=now, at=at)))
         return decided
 
     def _in_doubt(self, line: _Line) -> bool:

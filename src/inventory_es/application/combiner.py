@@ -25,7 +25,7 @@ import anyio
 import attrs
 from anyio.lowlevel import cancel_shielded_checkpoint
 
-from inventory_es.application.wakeup import Wakeup, futures
+from inventory_es.ports.wakeup import Wakeup, futures
 
 T = TypeVar("T", bound="Ticket")
 
@@ -93,6 +93,16 @@ class Combiner(Generic[T]):
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    def lead_alone(self, ticket: T) -> bool:
+        """Lead at once, with ``ticket`` as the whole batch, where nobody leads and nobody was just woken; else change nothing.
+
+        Whoever leads must call :meth:`hand_over` in the end.
+        """
+        if self._busy or self._crowd.waking:
+            return False
+        self._busy = ticket.is_taken = True
+        return True
 
     async def join(self, ticket: T) -> bool:
         """Queue ``ticket``; or, where :meth:`join` was cancelled and somebody serves it, wait for that, shielded now.

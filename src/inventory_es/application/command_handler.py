@@ -36,6 +36,7 @@ class CommandHandler:
     def __init__(self, tools: Tools, observers: Observers, monotonic: Callable[[], float]) -> None:
         self._tools = tools
         self._observers = observers
+        self._is_watched = observers.of_commands
         self._monotonic = monotonic
         self._worker = LaneWorker(tools)
         self._lanes = Lanes(self._worker, max_batch=tools.settings.max_batch, max_waiting=tools.settings.max_waiting)
@@ -57,7 +58,7 @@ class CommandHandler:
             StoreUnavailableError: nothing was appended.
         """
         request = CommandRequest(command, named=named, expected_version=expected_version, context=current_context())
-        if not self._observers.of_commands:
+        if not self._is_watched:
             await self._serve(command.inventory_id, request)
         else:
             started = self._monotonic()

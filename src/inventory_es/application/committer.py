@@ -81,9 +81,12 @@ class Committer:
             raise cancelled
 
     async def _lead(self, store: GroupCommit) -> None:
-        _, *others = batch = self._combiner.take(MAX_GROUPS)
+        leader, *others = batch = self._combiner.take(MAX_GROUPS)
         try:
-            await self._many(store, batch)
+            if others:
+                await self._many(store, batch)
+            else:
+                await self._one(leader)
         finally:
             for one in others:
                 one.outcome = one.outcome or self._interrupted()
@@ -94,9 +97,6 @@ class Committer:
         return AppendOutcomeUnknownError(store=type(self._store).__name__, reason="the task that carried the append was interrupted")
 
     async def _many(self, store: GroupCommit, appends: Sequence[Append]) -> None:
-        if len(appends) == 1:
-            await self._one(appends[0])
-            return
         started = self._start()
         error: str | None = None
         try:

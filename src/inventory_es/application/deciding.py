@@ -12,7 +12,6 @@ from inventory_es.application.warm_states import WarmState
 from inventory_es.domain.errors import ClockSkewError, RejectionError
 from inventory_es.domain.events import Event
 from inventory_es.domain.inventory import Inventory
-from inventory_es.domain.recorded import Recorded
 from inventory_es.ports import NewEvent
 from inventory_es.ports.errors import AppendTooLargeError, ConcurrencyError
 
@@ -63,14 +62,22 @@ class Decided(NamedTuple):
 
 def time_for(inventory: Inventory, now: datetime) -> datetime:
     """The time of a decision now: the clock's, but never before the stream's last event."""
-    return now if inventory.last_time is None or now >= inventory.last_time else inventory.last_time
+    last_time = inventory.last_time
+    return now if last_time is None or now >= last_time else last_time
 
 
-def decide_request(tools: Tools, state: WarmState, request: CommandRequest, *, now: datetime) -> Decided:
-    """Decide ``request`` and apply its events to ``state``, which must be at a savepoint."""
+def decide_request(tools: Tools, state: WarmState, request: CommandRequest, *, now: datetime, at: datetime) -> Decided:
+    """Decide ``request`` and apply its events to ``state``, which must be at a savepoint.
+
+    Args:
+        tools: what it takes.
+        state: moves on.
+        request: which.
+        now: what the clock says, or the caller.
+        at: the same as :func:`time_for` has it, for this and for all that is decided after it.
+    """
     inventory = state.inventory
     request.attempts += 1
-    at = time_for(inventory, now)
     events: Sequence[Event] = ()
     drafted: Sequence[NewEvent] = ()
     refusal: Exception | None = None
@@ -84,9 +91,11 @@ def decide_request(tools: Tools, state: WarmState, request: CommandRequest, *, n
             size = _size_of(tools, drafted)
     except Exception as problem:  # noqa: BLE001  # a rejection, misuse, or a policy's own failure: this request's alone
         events, drafted, refusal = (), (), _without_frames(problem)
+    version = inventory.version
     for event in events:
-        inventory.apply(Recorded(event, inventory.version + 1, at))
-    return Decided(request, events, drafted, refusal, inventory.version, at, inventory.units_on_hand, inventory.units_reserved, size)
+        version += 1
+        inventory.apply((event, version, at))
+    return Decided(request, events, drafted, refusal, version, at, inventory.units_on_hand, inventory.units_reserved, size)
 
 
 def refusal_or_no_op(tools: Tools, state: WarmState, request: CommandRequest, *, at: datetime) -> Outcome | Exception | None:
@@ -122,10 +131,12 @@ def _check(tools: Tools, inventory: Inventory, request: CommandRequest, now: dat
 
 def _size_of(tools: Tools, drafted: Sequence[NewEvent]) -> int:
     limits = tools.capabilities
-    sizes = [len(event.data) + len(event.metadata) for event in drafted]
-    total = sum(sizes)
-    if total > limits.max_event_bytes and max(sizes) > limits.max_event_bytes:
-        raise AppendTooLargeError(limit_name="event bytes", limit=limits.max_event_bytes, actual=max(sizes))
+    total = 0
+    for event in drafted:
+        size = len(event.data) + len(event.metadata)
+        total += size
+        if size > limits.max_event_bytes:
+            raise AppendTooLargeError(limit_name="event bytes", limit=limits.max_event_bytes, actual=size)
     if total > limits.max_append_bytes:
         raise AppendTooLargeError(limit_name="bytes", limit=limits.max_append_bytes, actual=total)
     if len(drafted) > limits.max_append_events:

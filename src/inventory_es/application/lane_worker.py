@@ -120,14 +120,16 @@ class LaneWorker:
         position = state.position
         try:
             now = tools.clock.now()
-            if batch.needs_reading or not is_prepared(tools, inventory, batch.commands, now):
+            at = time_for(inventory, now)
+            if batch.attempt > 1 or not is_prepared(tools, inventory, batch.commands, at):
                 with _shield():
                     now = await self._get_ready(batch, state)
+                at = time_for(inventory, now)
             for read in batch.reads:
-                _answer_read(read, state, time_for(inventory, now))
+                _answer_read(read, state, at)
             version, position = inventory.version, state.position
             savepoint = inventory.savepoint()
-            decided = await self._decide(batch, state, now)
+            decided = await self._decide(batch, state, now, at)
             drafted = decided[0].drafted if len(decided) == 1 else [event for one in decided for event in one.drafted]
             if drafted:
                 append = Append((StreamWrite(batch.stream, version, drafted),))
@@ -150,11 +152,11 @@ class LaneWorker:
             if batch.attempt >= tools.settings.max_attempts or not batch.may_retry(problem):
                 batch.fail(problem, reads=isinstance(problem, StoreUnavailableError))
             return
-        inventory.settle()
         state.position = position
         state.is_refusing = bool(decided) and not decided[-1].events
         batch.is_fresh = True
-        batch.answer_reads()
+        for read in batch.reads:
+            read.outcome = read.answer
         in_doubt: list[Decided] = []
         for one in decided:
             if one.events or not one.request.named:
@@ -162,12 +164,16 @@ class LaneWorker:
             else:
                 in_doubt.append(one)
         if in_doubt:
-            with _shield():
-                await self._look_up(batch, [one.request for one in in_doubt])
-            for one in in_doubt:
-                if one.request.outcome is None:
-                    one.request.outcome = one.outcome(position)
+            await self._answer_doubtful(batch, in_doubt, position)
         batch.settled()
+
+    async def _answer_doubtful(self, batch: "_Batch", in_doubt: Sequence[Decided], position: int) -> None:
+        """Tell those who are refused, or ask for nothing: unless their command was accepted before."""
+        with _shield():
+            await self._look_up(batch, [one.request for one in in_doubt])
+        for one in in_doubt:
+            if one.request.outcome is None:
+                one.request.outcome = one.outcome(position)
 
     async def _get_ready(self, batch: "_Batch", state: WarmState) -> datetime:
         """Read and do what must be known and done before the batch is decided; gives the time of the decision."""
@@ -186,7 +192,7 @@ class LaneWorker:
             is_behind = await self._tools.reader.refresh(state)
         return is_behind  # noqa: RET504  # types say that a scope may swallow what is raised in it; this one can't
 
-    async def _decide(self, batch: "_Batch", state: WarmState, now: datetime) -> list[Decided]:
+    async def _decide(self, batch: "_Batch", state: WarmState, now: datetime, at: datetime) -> list[Decided]:
         tools = self._tools
         limits = tools.capabilities
         decided: list[Decided] = []
@@ -198,8 +204,8 @@ class LaneWorker:
             if request.command.command_id in names:
                 request.look_up = True
                 continue
-            savepoint = state.inventory.savepoint()
-            one = decide_request(tools, state, request, now=now)
+            savepoint = state.inventory.savepoint() if decided else 0
+            one = decide_request(tools, state, request, now=now, at=at)
             events += len(one.drafted)
             size += one.size
             if decided and (events > limits.max_append_events or size > limits.max_append_bytes):
@@ -224,26 +230,28 @@ class _Batch:
 
     def __init__(self, inventory_id: InventoryId, requests: Sequence[Request], *, look_up: bool) -> None:
         self.stream = inventory_id.stream
-        self.commands = [one for one in requests if isinstance(one, CommandRequest)]
-        self.reads = [one for one in requests if isinstance(one, ReadRequest)]
+        self.commands: list[CommandRequest] = []
+        self.reads: list[ReadRequest] = []
+        for one in requests:
+            if isinstance(one, CommandRequest):
+                self.commands.append(one)
+            else:
+                self.reads.append(one)
         self.attempt = 0
         self.cancelled: BaseException | None = None
         self.is_fresh = False
         self.lost = 0
         self._always_look_up = look_up
-        for one in self.commands:
-            one.batch_size = len(self.commands)
-        self._look_up_named()
+        if len(self.commands) > 1:
+            for command in self.commands:
+                command.batch_size = len(self.commands)
+        if look_up:
+            self._look_up_named()
 
     @property
     def waits(self) -> bool:
         """Whether anybody still waits for an outcome."""
         return bool(self.commands or self.reads)
-
-    @property
-    def needs_reading(self) -> bool:
-        """Whether the stream must be read before these can be decided: after a failed attempt, or for ids that may be stored."""
-        return self.attempt > 1 or any(one.look_up for one in self.commands)
 
     def position_of(self, result: AppendResult) -> int:
         """Of the last event of an append that these were decided to.
@@ -266,18 +274,13 @@ class _Batch:
         """The state was stale, and is not any more; that is no failed attempt."""
         self.attempt -= 1
         self.is_fresh = True
-        self._look_up_named()
+        if self._always_look_up:
+            self._look_up_named()
 
     def settled(self) -> None:
         """An attempt stood: the state is what the store has."""
         self.attempt = self.lost = 0
         self.prune()
-
-    def answer_reads(self) -> None:
-        """The state that the questions were answered from is what the store has."""
-        for read in self.reads:
-            read.outcome = read.answer
-        self.reads = []
 
     def look_up_again(self, decided: Sequence[Decided], problem: Exception) -> None:
         """After a failed append: commands that may be stored already are looked up before they are decided again."""
@@ -312,9 +315,8 @@ class _Batch:
             request.look_up = True
 
     def _look_up_named(self) -> None:
-        if self._always_look_up:
-            for request in self.commands:
-                request.look_up = request.look_up or request.named
+        for request in self.commands:
+            request.look_up = request.look_up or request.named
 
 
 def _shield() -> anyio.CancelScope:

@@ -48,7 +48,12 @@ class Lanes:
                 await checkpoint()
             return
         lane = self._lane(inventory_id.stream)
-        if await lane.join(request):
+        if lane.lead_alone(request):
+            try:
+                await self._worker.serve(inventory_id, (request,))
+            finally:
+                lane.hand_over()
+        elif await lane.join(request):
             batch: list[Request] = lane.take(self._max_batch)
             others = batch[1:]
             try:

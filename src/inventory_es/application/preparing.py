@@ -13,11 +13,12 @@ from inventory_es.domain.inventory import Inventory
 from inventory_es.ports import StreamWrite
 
 
-def is_prepared(tools: Tools, inventory: Inventory, requests: Iterable[CommandRequest], now: datetime) -> bool:
-    """Whether the requests can be decided now as they stand: :func:`prepare` has nothing to do for them."""
-    if has_backlog(tools, inventory, time_for(inventory, now)):
-        return False
-    return RecordCount not in [type(request.command) for request in requests]
+def is_prepared(tools: Tools, inventory: Inventory, requests: Iterable[CommandRequest], at: datetime) -> bool:
+    """Whether the requests can be decided at ``at`` as they stand: none is to be looked up, and :func:`prepare` has nothing to do."""
+    for request in requests:
+        if request.look_up or type(request.command) is RecordCount:
+            return False
+    return not has_backlog(tools, inventory, at)
 
 
 async def prepare(tools: Tools, state: WarmState, requests: Iterable[CommandRequest]) -> None:
@@ -49,12 +50,13 @@ async def _close_backlog(tools: Tools, state: WarmState, happened_at: datetime |
     inventory = state.inventory
     while True:
         now = tools.clock.now() if happened_at is None else happened_at
-        if not has_backlog(tools, inventory, time_for(inventory, now)):
+        at = time_for(inventory, now)
+        if not has_backlog(tools, inventory, at):
             return
         command = ExpireReservations(inventory_id=inventory.inventory_id, command_id=tools.ids.new_id(), limit=_chunk(tools))
         sweep = CommandRequest(command, named=False, expected_version=None, context=CommandContext())
         version, savepoint = inventory.version, inventory.savepoint()
-        decided = decide_request(tools, state, sweep, now=now)
+        decided = decide_request(tools, state, sweep, now=now, at=at)
         if decided.refusal is not None:
             return
         try:
@@ -68,9 +70,9 @@ async def _close_backlog(tools: Tools, state: WarmState, happened_at: datetime |
 
 def has_backlog(tools: Tools, inventory: Inventory, at: datetime) -> bool:
     """Whether more is due at ``at`` than a command may close on its way."""
-    if not inventory.due(at, limit=1):
-        return False
     chunk = _chunk(tools)
+    if inventory.open_count <= chunk or not inventory.due(at, limit=1):
+        return False
     return len(inventory.due(at, limit=chunk + 1)) > chunk
 
 

@@ -42,9 +42,11 @@ def check_append(writes: Sequence[StreamWrite], capabilities: StoreCapabilities,
         _misuse("an event id stands twice in one append: an event id is used once")
     if len(writes) > 1 and not capabilities.multi_stream:
         raise UnsupportedCapabilityError(store=store, capability="multi_stream", way_out="append to one stream at a time")
-    _check_maximum("events", total_events, capabilities.max_append_events)
-    _check_maximum("event bytes", max(sizes), capabilities.max_event_bytes)
-    _check_maximum("bytes", sum(sizes), capabilities.max_append_bytes)
+    total = sum(sizes)
+    if total_events > capabilities.max_append_events or total > min(capabilities.max_event_bytes, capabilities.max_append_bytes):
+        _check_maximum("events", total_events, capabilities.max_append_events)
+        _check_maximum("event bytes", max(sizes), capabilities.max_event_bytes)
+        _check_maximum("bytes", total, capabilities.max_append_bytes)
 
 
 def check_stream(stream: object) -> None:

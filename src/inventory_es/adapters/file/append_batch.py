@@ -83,7 +83,7 @@ class AppendBatch:
 
     def find(self, stream: StreamId, event_ids: Sequence[UUID]) -> Sequence[RecordedEvent]:
         """Those of these ids that the stream holds, by version; of this batch too."""
-        known = self._stream(stream.text)
+        known = self._streams.get(stream.text) or self._look_up(stream.text)
         if known.version == 0:
             return ()
         own = known.own
@@ -95,19 +95,18 @@ class AppendBatch:
         return sorted(found, key=_version_of) if len(found) > 1 else found
 
     def _version(self, stream: StreamId) -> int:
-        return self._stream(stream.text).version
+        """Of a stream that :meth:`find` was asked for."""
+        return self._streams[stream.text].version
 
-    def _stream(self, name: str) -> _Stream:
-        stream = self._streams.get(name)
-        if stream is None:
-            key = stream_key(name)
-            stream = self._streams[name] = _Stream(self._index.version(name, key), key)
+    def _look_up(self, name: str) -> _Stream:
+        key = stream_key(name)
+        stream = self._streams[name] = _Stream(self._index.version(name, key), key)
         return stream
 
     def _take_in(self, write: StreamWrite) -> int:
         """Gives the stream's version after it."""
         text = write.stream.text
-        stream = self._stream(text)
+        stream = self._streams[text]
         key, version, position = stream.key, stream.version, self.position
         name = encode_name(write.stream)
         for event in write.events:

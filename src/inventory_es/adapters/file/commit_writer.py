@@ -15,6 +15,7 @@ import attrs
 from inventory_es.adapters.file.engine import FileStoreEngine
 from inventory_es.domain.errors import InventoryError
 from inventory_es.ports.records import AppendResult, StreamWrite
+from inventory_es.ports.wakeup import Wakeup, futures
 
 Groups = Sequence[Sequence[StreamWrite]]
 
@@ -31,7 +32,7 @@ class _Request:
     """Appends of one caller. Whoever takes the ticket decides: the writer runs it, or the caller has withdrawn it."""
 
     groups: Groups
-    done: anyio.Event
+    done: Wakeup
     ticket: list[None]
     outcomes: Sequence[AppendResult | Exception] = ()
     error: Exception | None = None
@@ -68,6 +69,7 @@ class CommitWriter:
         self._after_commit = after_commit
         self._queue: SimpleQueue[_Request | _Turn | None] = SimpleQueue()
         self._call_soon = _thread_safe_call()
+        self._future = futures()
         self._finished = anyio.Event()
         self._thread = Thread(target=self._run, name="inventory_es file store writer", daemon=True)
         self._thread.start()
@@ -77,10 +79,10 @@ class CommitWriter:
 
         Cancelled before the commit begins, nothing of it runs; after that, its outcome is unknown to the caller.
         """
-        request = _Request(groups, anyio.Event(), [None])
+        request = _Request(groups, self._future() or Wakeup(anyio.Event()), [None])
         self._queue.put(request)
         try:
-            await request.done.wait()
+            await request.done
         finally:
             request.take()
         if request.error is not None:
@@ -174,7 +176,8 @@ class CommitWriter:
 
     def _deliver(self, requests: list[_Request]) -> None:
         for request in requests:
-            request.done.set()
+            if not request.done.done():
+                request.done.set_result(None)
         self._after_commit()
 
     def _tidy(self) -> bool:

@@ -56,7 +56,8 @@ class FileEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, TurnTa
 
     async def append(self, writes: Sequence[StreamWrite], /) -> AppendResult:
         """See :meth:`EventStore.append`."""
-        (outcome,) = await self.append_group([writes])
+        self._check_open()
+        (outcome,) = await self._writer.commit([writes])
         if isinstance(outcome, Exception):
             raise outcome
         return outcome

@@ -222,7 +222,8 @@ class StoreIndex:
         return [table for table in reversed(self._tables) if table.segment == segment]
 
     def _newest_first(self) -> Iterable[IndexTable]:
-        self.settle()
+        if self._written is not None:
+            self.settle()
         return self._and_older() if self._older else self._tables
 
     def _and_older(self) -> Iterator[IndexTable]:

@@ -4,7 +4,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from inventory_es.application.wakeup import Wakeup, futures
+from inventory_es.ports.wakeup import Wakeup, futures
 
 
 def test_only_who_is_meant_goes_on(backend: str) -> None:
