@@ -53,7 +53,7 @@ async def _close_backlog(tools: Tools, state: WarmState, happened_at: datetime |
         at = time_for(inventory, now)
         if not has_backlog(tools, inventory, at):
             return
-        command = ExpireReservations(inventory_id=inventory.inventory_id, command_id=tools.ids.new_id(), limit=_chunk(tools))
+        command = ExpireReservations(inventory_id=inventory.inventory_id, command_id=tools.ids.new_id(), limit=tools.expiry_chunk)
         sweep = CommandRequest(command, named=False, expected_version=None, context=CommandContext())
         version, savepoint = inventory.version, inventory.savepoint()
         decided = decide_request(tools, state, sweep, now=now, at=at)
@@ -70,11 +70,7 @@ async def _close_backlog(tools: Tools, state: WarmState, happened_at: datetime |
 
 def has_backlog(tools: Tools, inventory: Inventory, at: datetime) -> bool:
     """Whether more is due at ``at`` than a command may close on its way."""
-    chunk = _chunk(tools)
+    chunk = tools.expiry_chunk
     if inventory.open_count <= chunk or not inventory.due(at, limit=1):
         return False
     return len(inventory.due(at, limit=chunk + 1)) > chunk
-
-
-def _chunk(tools: Tools) -> int:
-    return max(1, min(tools.settings.expiry_chunk, tools.capabilities.max_append_events // 2))

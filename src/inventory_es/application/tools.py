@@ -34,6 +34,7 @@ class Tools:
         settings: bounds.
         sleep: waits for seconds; cancellable.
         chance: a number from 0 up to, not including, 1: jitter.
+        expiry_chunk: due reservations closed with one append at most: as the settings say, with room for the command's own events.
     """
 
     store: EventStore
@@ -50,6 +51,11 @@ class Tools:
     settings: HandlerSettings
     sleep: Callable[[float], Awaitable[object]]
     chance: Callable[[], float]
+    expiry_chunk: int = attrs.field(init=False)
+
+    @expiry_chunk.default
+    def _expiry_chunk(self) -> int:
+        return max(1, min(self.settings.expiry_chunk, self.capabilities.max_append_events // 2))
 
     async def wait(self, attempt: int) -> None:
         """Wait before attempt number ``attempt``: not at all before the first two, then longer and longer, with jitter."""
