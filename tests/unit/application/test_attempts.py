@@ -5,6 +5,7 @@ from typing import Any, cast
 import anyio
 import pytest
 
+from inventory_es.adapters.memory import MemoryEventStore
 from inventory_es.application.handler_settings import HandlerSettings
 from inventory_es.application.tools import Tools
 
@@ -16,8 +17,8 @@ def _waits(settings: HandlerSettings, chance: float, attempts: int) -> list[floa
         waited.append(seconds)
 
     nothing: Any = cast("Any", None)
-    names = ("store", "capabilities", "drafting", "reader", "committer", "turns", "replay_check", "warm", "clock", "ids")
-    parts = dict.fromkeys(names, nothing)
+    names = ("store", "drafting", "reader", "committer", "turns", "replay_check", "warm", "clock", "ids")
+    parts = dict.fromkeys(names, nothing) | {"capabilities": MemoryEventStore().capabilities}
     tools = Tools(**parts, policies=(), settings=settings, sleep=sleep, chance=lambda: chance)
 
     async def case() -> None:
