@@ -97,14 +97,9 @@ def ttl(value: timedelta) -> timedelta:
     return value
 
 
-def optional_ttl(value: timedelta | None) -> timedelta | None:
-    """A time to live, or ``None`` for a firm hold."""
-    return None if value is None else ttl(value)
-
-
-def not_after(value: datetime | None) -> datetime | None:
-    """An aware instant, or ``None``."""
-    if value is not None and (not isinstance(value, datetime) or value.utcoffset() is None):
+def not_after(value: datetime) -> datetime:
+    """An aware instant."""
+    if not isinstance(value, datetime) or value.utcoffset() is None:
         msg = "not_after must be an aware datetime: give it a time zone"
         raise ValueError(msg)
     return value

@@ -2,6 +2,9 @@
 
 Every command names its inventory and itself. The command id makes it repeatable for ever: the same id with the same payload
 has the same outcome, whenever it is sent. The id of :class:`ReserveStock` is its reservation id.
+
+The two of every sale, :class:`ReserveStock` and :class:`CommitStock`, take what is good at first sight as it is; a check is called
+for the rest alone, to convert it or to say what is wrong with it. Every other command has each field checked by its converter.
 """
 
 from datetime import datetime, timedelta
@@ -9,7 +12,9 @@ from datetime import datetime, timedelta
 import attrs
 
 from inventory_es.domain import command_fields as check
-from inventory_es.domain.identifiers import InventoryId, reference
+from inventory_es.domain.identifiers import Id, InventoryId, identifier
+from inventory_es.domain.identifiers import reference as check_reference
+from inventory_es.domain.quantity import MAX_QUANTITY, StockQuantity
 from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, Purpose, ReleaseReason, Remainder, Shortfall
 
 
@@ -17,7 +22,7 @@ from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, P
 class _InventoryCommand:
     inventory_id: InventoryId = attrs.field(converter=check.inventory_id)
     command_id: str = attrs.field(converter=check.command_id)
-    reference: str | None = attrs.field(default=None, converter=reference)
+    reference: str | None = attrs.field(default=None, converter=check_reference)
 
 
 @attrs.frozen(kw_only=True)
@@ -33,7 +38,7 @@ class AddStock(_InventoryCommand):
     reason: AddReason = attrs.field(default=AddReason.RECEIVED, converter=check.add_reason)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(init=False, kw_only=True)
 class ReserveStock:
     """Promise units to somebody. The reservation id is the command's id.
 
@@ -47,15 +52,42 @@ class ReserveStock:
         not_after: refuse the command at or after this instant, so that a delayed duplicate holds nothing.
     """
 
-    inventory_id: InventoryId = attrs.field(converter=check.inventory_id)
-    reservation_id: str = attrs.field(converter=check.reservation_id)
-    quantity: int = attrs.field(converter=check.quantity)
-    ttl: timedelta | None = attrs.field(converter=check.optional_ttl)
-    purpose: Purpose = attrs.field(default=Purpose.ORDER, converter=check.purpose)
-    owner_id: str | None = attrs.field(default=None, converter=check.owner_id)
-    keep_available: int = attrs.field(default=0, converter=check.keep_available)
-    not_after: datetime | None = attrs.field(default=None, converter=check.not_after)
-    reference: str | None = attrs.field(default=None, converter=reference)
+    inventory_id: InventoryId
+    reservation_id: str
+    quantity: int
+    ttl: timedelta | None
+    purpose: Purpose = Purpose.ORDER
+    owner_id: str | None = None
+    keep_available: int = 0
+    not_after: datetime | None = None
+    reference: str | None = None
+
+    def __init__(
+        self,
+        *,
+        inventory_id: InventoryId,
+        reservation_id: Id,
+        quantity: int | StockQuantity,
+        ttl: timedelta | None,
+        purpose: Purpose | str = Purpose.ORDER,
+        owner_id: Id | None = None,
+        keep_available: int | StockQuantity = 0,
+        not_after: datetime | None = None,
+        reference: str | None = None,
+    ) -> None:
+        self.__attrs_init__(
+            inventory_id=inventory_id if type(inventory_id) is InventoryId else check.inventory_id(inventory_id),
+            reservation_id=identifier("reservation_id", reservation_id),
+            quantity=quantity if type(quantity) is int and 0 < quantity <= MAX_QUANTITY else check.quantity(quantity),
+            ttl=None if ttl is None else check.ttl(ttl),
+            purpose=purpose if type(purpose) is Purpose else check.purpose(purpose),
+            owner_id=None if owner_id is None else identifier("owner_id", owner_id),
+            keep_available=keep_available
+            if type(keep_available) is int and 0 <= keep_available <= MAX_QUANTITY
+            else check.keep_available(keep_available),
+            not_after=None if not_after is None else check.not_after(not_after),
+            reference=None if reference is None else check_reference(reference),
+        )
 
     @property
     def command_id(self) -> str:
@@ -93,8 +125,8 @@ class ReleaseStock(_InventoryCommand):
     reason: ReleaseReason = attrs.field(default=ReleaseReason.CANCELLED, converter=check.release_reason)
 
 
-@attrs.frozen(kw_only=True)
-class CommitStock(_InventoryCommand):
+@attrs.frozen(init=False, kw_only=True)
+class CommitStock:
     """Reserved units have left.
 
     Args:
@@ -104,10 +136,34 @@ class CommitStock(_InventoryCommand):
         reason: why; SOLD by default.
     """
 
-    reservation_id: str = attrs.field(converter=check.reservation_id)
-    quantity: int | None = attrs.field(default=None, converter=check.some_or_all)
-    remainder: Remainder = attrs.field(default=Remainder.KEEP, converter=check.remainder)
-    reason: CommitReason = attrs.field(default=CommitReason.SOLD, converter=check.commit_reason)
+    inventory_id: InventoryId
+    command_id: str
+    reference: str | None = None
+    reservation_id: str
+    quantity: int | None = None
+    remainder: Remainder = Remainder.KEEP
+    reason: CommitReason = CommitReason.SOLD
+
+    def __init__(
+        self,
+        *,
+        inventory_id: InventoryId,
+        command_id: Id,
+        reference: str | None = None,
+        reservation_id: Id,
+        quantity: int | StockQuantity | None = None,
+        remainder: Remainder | str = Remainder.KEEP,
+        reason: CommitReason | str = CommitReason.SOLD,
+    ) -> None:
+        self.__attrs_init__(
+            inventory_id=inventory_id if type(inventory_id) is InventoryId else check.inventory_id(inventory_id),
+            command_id=identifier("command_id", command_id),
+            reference=None if reference is None else check_reference(reference),
+            reservation_id=identifier("reservation_id", reservation_id),
+            quantity=None if quantity is None else check.quantity(quantity),
+            remainder=remainder if type(remainder) is Remainder else check.remainder(remainder),
+            reason=reason if type(reason) is CommitReason else check.commit_reason(reason),
+        )
 
 
 @attrs.frozen(kw_only=True)
