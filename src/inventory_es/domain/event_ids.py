@@ -70,16 +70,12 @@ class EventIds:
     def _name(self, name: str) -> UUID:
         digest = self._prefix.copy()
         digest.update(name.encode("utf-8"))
-        return _uuid(int.from_bytes(digest.digest()[:16]) & _CLEAR | _VERSION_5_OF_RFC_9562)
-
-
-def _uuid(number: int) -> UUID:
-    """The same as ``UUID(int=number)``, which tries its other arguments first: a third of what deriving an id costs."""
-    made = UUID.__new__(UUID)
-    _set_int(made, number)
-    _set_is_safe(made, SafeUUID.unknown)
-    return made
+        made = UUID.__new__(UUID)  # UUID(int=…) tries its other arguments first: a third of what deriving an id would cost
+        _set_int(made, int.from_bytes(digest.digest()[:16]) & _CLEAR | _VERSION_5_OF_RFC_9562)
+        _set_is_safe(made, _UNKNOWN)
+        return made
 
 
 _set_int = UUID.__dict__["int"].__set__
 _set_is_safe = UUID.__dict__["is_safe"].__set__
+_UNKNOWN: Final = SafeUUID.unknown

@@ -8,12 +8,10 @@ from array import array
 from collections.abc import Callable
 from threading import Lock
 
-_VERSION = 0x7 << 76
 _VARIANT = 0b10 << 62
-_CHANCE_BITS = 74
+_CHANCE_BITS = 62
+_CHANCE_MASK = (1 << _CHANCE_BITS) - 1
 _CHANCE_BYTES = 10
-_LOW_BITS = 62
-_LOW_MASK = (1 << _LOW_BITS) - 1
 _STEPS_BYTES = 1_024
 _NANOSECONDS = 1_000_000
 
@@ -29,6 +27,7 @@ class Uuid7Generator:
     def __init__(self) -> None:
         self._lock = Lock()
         self._milliseconds = 0
+        self._head = ""
         self._chance = 0
         self._steps: list[int] = []
         if sys.platform != "win32":
@@ -40,28 +39,27 @@ class Uuid7Generator:
         with self._lock:
             milliseconds = time.time_ns() // _NANOSECONDS
             if milliseconds > self._milliseconds:
-                self._milliseconds, self._chance = milliseconds, _draw()
+                self._begin(milliseconds)
             else:
                 if not self._steps:  # drawn together: asking the system for a few bytes costs as much as for many
                     self._steps = array("I", os.urandom(_STEPS_BYTES)).tolist()
                 self._chance += 1 + self._steps.pop()
                 if self._chance >> _CHANCE_BITS:
-                    self._milliseconds, self._chance = self._milliseconds + 1, _draw()
-            return _write(self._milliseconds, self._chance)
+                    self._begin(self._milliseconds + 1)
+            tail = (_VARIANT | self._chance).to_bytes(8).hex()
+            return f"{self._head}-{tail[:4]}-{tail[4:]}"
+
+    def _begin(self, milliseconds: int) -> None:
+        """Draw chance for a millisecond: 12 bits stay for all its ids, which are written once, 62 are counted up."""
+        chance = int.from_bytes(os.urandom(_CHANCE_BYTES))
+        self._milliseconds = milliseconds
+        self._head = f"{milliseconds >> 16:08x}-{milliseconds & 0xFFFF:04x}-7{chance >> 68:03x}"
+        self._chance = chance & _CHANCE_MASK
 
     def _renew(self) -> None:
         self._lock = Lock()
         self._steps = []
-        self._chance = _draw()
-
-
-def _draw() -> int:
-    return int.from_bytes(os.urandom(_CHANCE_BYTES)) >> (_CHANCE_BYTES * 8 - _CHANCE_BITS)
-
-
-def _write(milliseconds: int, chance: int) -> str:
-    text = (milliseconds << 80 | _VERSION | (chance >> _LOW_BITS) << 64 | _VARIANT | chance & _LOW_MASK).to_bytes(16).hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+        self._begin(self._milliseconds)
 
 
 def _call(method: weakref.WeakMethod[Callable[[], None]]) -> None:
