@@ -63,7 +63,20 @@ def decide(
     observed_on_hand: int | None = None,
     policies: Sequence[Policy] = (),
 ) -> tuple[Event, ...]:
-    """See :meth:`Inventory.decide`."""
+    """What ``command`` does at ``at``: events to append, none for a no-op. Changes nothing.
+
+    Args:
+        inventory: on which it is decided.
+        command: addressed to this inventory.
+        at: the time, not before the last event's.
+        observed_on_hand: for a :class:`RecordCount`: units on hand at its ``observed_version``; not needed if that is the
+            present version.
+        policies: the host's rules, asked about commands that would otherwise be accepted.
+
+    Raises:
+        RejectionError: the business says no.
+        ValueError: a command for another inventory, a time before the last event, a count of a version that is not there.
+    """
     if command.inventory_id is not inventory.inventory_id and command.inventory_id != inventory.inventory_id:
         msg = f"the command is for {command.inventory_id}, this is {inventory.inventory_id}"
         raise ValueError(msg)
@@ -112,7 +125,7 @@ def _add(draft: Draft, command: AddStock) -> None:
 
 def _reserve(inventory: "Inventory", draft: Draft, command: ReserveStock) -> None:
     reservation_id, quantity = command.reservation_id, command.quantity
-    if inventory.reservation(reservation_id) is not None or inventory.closed(reservation_id) is not None:
+    if inventory.knows(reservation_id):
         raise ReservationIdTakenError(inventory=inventory.inventory_id.stream, reservation_id=reservation_id)
     if command.not_after is not None and draft.at >= command.not_after:
         raise CommandExpiredError(inventory=inventory.inventory_id.stream, command_id=reservation_id, not_after=command.not_after)
@@ -126,10 +139,10 @@ def _reserve(inventory: "Inventory", draft: Draft, command: ReserveStock) -> Non
         )
     expires_at = None if command.ttl is None else _after(draft.at, command.ttl)
     draft.reserved += quantity
+    product_id, store_id = draft.place
+    on_hand, reserved = draft.on_hand, draft.reserved
     draft.own.append(
-        StockReservedEvent(
-            *draft.place, quantity, reservation_id, command.purpose, command.owner_id, expires_at, draft.on_hand, draft.reserved
-        )
+        StockReservedEvent(product_id, store_id, quantity, reservation_id, command.purpose, command.owner_id, expires_at, on_hand, reserved)
     )
 
 

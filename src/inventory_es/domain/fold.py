@@ -1,12 +1,11 @@
 """How each event moves the balance and its reservation. Checks that the event can follow, changes nothing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from inventory_es.domain.errors import CorruptStreamError
 from inventory_es.domain.events import (
-    Event,
     ReservationExtendedEvent,
     StockAddedEvent,
     StockAdjustedEvent,
@@ -24,22 +23,6 @@ Next = tuple[int, int, OpenReservation | None, ClosedReservation | None]
 """On hand, reserved, the event's reservation if it stays open, and how it ended if it does not."""
 
 
-def balance_after(inventory: "Inventory", event: Event, hold: OpenReservation | None, version: int, at: datetime) -> Next:
-    """Where ``event`` leads from the present state.
-
-    Args:
-        inventory: the present state.
-        event: the next one.
-        hold: the open reservation that the event names; ``None``: it names none, or none is open.
-        version: that the event makes.
-        at: its time.
-
-    Raises:
-        CorruptStreamError: it can't follow.
-    """
-    return _FOLDS[event.__class__](inventory, event, hold, version, at)
-
-
 def _added(inventory: "Inventory", event: StockAddedEvent, _hold: None, _version: int, _at: datetime) -> Next:
     return inventory.units_on_hand + event.quantity, inventory.units_reserved, None, None
 
@@ -48,16 +31,17 @@ def _adjusted(inventory: "Inventory", event: StockAdjustedEvent, _hold: None, _v
     return inventory.units_on_hand + event.delta, inventory.units_reserved, None, None
 
 
-def _reserved(inventory: "Inventory", event: StockReservedEvent, hold: OpenReservation | None, version: int, at: datetime) -> Next:
+def _reserved(inventory: "Inventory", event: StockReservedEvent, _hold: OpenReservation | None, version: int, at: datetime) -> Next:
     reservation_id, quantity = event.reservation_id, event.quantity
-    if hold is not None or inventory.closed(reservation_id) is not None:
+    if inventory.knows(reservation_id):
         _corrupt(inventory, version, "it reserves under a reservation id that was used before")
     made = OpenReservation(reservation_id, quantity, quantity, 0, event.purpose, event.owner_id, at, event.expires_at, version)
     return inventory.units_on_hand, inventory.units_reserved + quantity, made, None
 
 
 def _extended(inventory: "Inventory", event: ReservationExtendedEvent, hold: OpenReservation | None, version: int, _at: datetime) -> Next:
-    hold = _held(inventory, hold, version)
+    if hold is None:
+        _not_open(inventory, version)
     if hold.expires_at != event.previous_expires_at or (event.expires_at is not None and event.expires_at <= event.previous_expires_at):
         _corrupt(inventory, version, "it does not extend the reservation's time")
     return inventory.units_on_hand, inventory.units_reserved, _with(hold, hold.remaining, hold.committed, event.expires_at), None
@@ -81,16 +65,11 @@ def _committed(inventory: "Inventory", event: StockCommittedEvent, hold: OpenRes
     return on_hand, reserved, None, ClosedReservation(Outcome.COMMITTED, committed, hold.original - committed, hold.expires_at)
 
 
-def _held(inventory: "Inventory", hold: OpenReservation | None, version: int) -> OpenReservation:
-    if hold is None:
-        _corrupt(inventory, version, "it moves a reservation that is not open")
-    return hold
-
-
 def _less(
     inventory: "Inventory", event: StockReleasedEvent | StockCommittedEvent, hold: OpenReservation | None, version: int
 ) -> OpenReservation:
-    hold = _held(inventory, hold, version)
+    if hold is None:
+        _not_open(inventory, version)
     if event.remaining != hold.remaining - event.quantity:
         _corrupt(inventory, version, f"it leaves the reservation {event.remaining} of {hold.remaining} after {event.quantity}")
     return hold
@@ -102,11 +81,15 @@ def _with(hold: OpenReservation, remaining: int, committed: int, expires_at: dat
     )
 
 
+def _not_open(inventory: "Inventory", version: int) -> NoReturn:
+    _corrupt(inventory, version, "it moves a reservation that is not open")
+
+
 def _corrupt(inventory: "Inventory", version: int, problem: str) -> NoReturn:
     raise CorruptStreamError(stream=inventory.inventory_id.stream, version=version, problem=problem)
 
 
-_FOLDS: dict[type[Any], Callable[["Inventory", Any, Any, int, datetime], Next]] = {
+FOLDS: Mapping[type[Any], Callable[["Inventory", Any, Any, int, datetime], Next]] = {
     StockAddedEvent: _added,
     StockReservedEvent: _reserved,
     ReservationExtendedEvent: _extended,
@@ -114,3 +97,8 @@ _FOLDS: dict[type[Any], Callable[["Inventory", Any, Any, int, datetime], Next]] 
     StockCommittedEvent: _committed,
     StockAdjustedEvent: _adjusted,
 }
+"""Where each event leads from the present state.
+
+Each is given the inventory, its next event, the open reservation that the event names (``None``: it names none, or none is open),
+the version that the event makes and its time, and raises :class:`~inventory_es.errors.CorruptStreamError` if the event can't follow.
+"""
