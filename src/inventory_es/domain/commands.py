@@ -126,7 +126,7 @@ class ReleaseStock(_InventoryCommand):
 
 
 @attrs.frozen(init=False, kw_only=True)
-class CommitStock:
+class CommitStock(_InventoryCommand):
     """Reserved units have left.
 
     Args:

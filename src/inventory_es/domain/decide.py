@@ -56,27 +56,9 @@ one event, and raises :class:`~inventory_es.errors.PolicyRejectedError` to refus
 
 
 def decide(
-    inventory: "Inventory",
-    command: Command,
-    *,
-    at: datetime,
-    observed_on_hand: int | None = None,
-    policies: Sequence[Policy] = (),
+    inventory: "Inventory", command: Command, at: datetime, observed_on_hand: int | None, policies: Sequence[Policy]
 ) -> tuple[Event, ...]:
-    """What ``command`` does at ``at``: events to append, none for a no-op. Changes nothing.
-
-    Args:
-        inventory: on which it is decided.
-        command: addressed to this inventory.
-        at: the time, not before the last event's.
-        observed_on_hand: for a :class:`RecordCount`: units on hand at its ``observed_version``; not needed if that is the
-            present version.
-        policies: the host's rules, asked about commands that would otherwise be accepted.
-
-    Raises:
-        RejectionError: the business says no.
-        ValueError: a command for another inventory, a time before the last event, a count of a version that is not there.
-    """
+    """See :meth:`Inventory.decide`."""
     if command.inventory_id is not inventory.inventory_id and command.inventory_id != inventory.inventory_id:
         msg = f"the command is for {command.inventory_id}, this is {inventory.inventory_id}"
         raise ValueError(msg)

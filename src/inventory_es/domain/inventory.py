@@ -1,11 +1,12 @@
 """The aggregate: one product in one store."""
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar, NoReturn, Self
 
-from inventory_es.domain import decide
+from inventory_es.domain.commands import Command
+from inventory_es.domain.decide import Policy, decide
 from inventory_es.domain.errors import CorruptStreamError
 from inventory_es.domain.events import Event, StockAddedEvent, StockAdjustedEvent
 from inventory_es.domain.fold import FOLDS
@@ -117,7 +118,28 @@ class Inventory:
             closed=tuple(self._closed.items()),
         )
 
-    decide = decide.decide  # what each command does has a file of its own
+    def decide(
+        self,
+        command: Command,
+        *,
+        at: datetime,
+        observed_on_hand: int | None = None,
+        policies: Sequence[Policy] = (),
+    ) -> tuple[Event, ...]:
+        """What ``command`` does at ``at``: events to append, none for a no-op. Changes nothing.
+
+        Args:
+            command: addressed to this inventory.
+            at: the time, not before the last event's.
+            observed_on_hand: for a :class:`RecordCount`: units on hand at its ``observed_version``; not needed if that is the
+                present version.
+            policies: the host's rules, asked about commands that would otherwise be accepted.
+
+        Raises:
+            RejectionError: the business says no.
+            ValueError: a command for another inventory, a time before the last event, a count of a version that is not there.
+        """
+        return decide(self, command, at, observed_on_hand, policies)
 
     def apply(self, recorded: tuple[Event, int, datetime]) -> None:
         """Take the next event of the stream: the only way that state changes.
