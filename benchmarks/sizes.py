@@ -12,6 +12,7 @@ class Sizes(TypedDict):
         long_stream: events of the one stream of W2.
         feed: events of W4, a hundred a product.
         hot: commands of each case of W3.
+        history: reservations that the hot product has, all of them open, before a case of W3 begins; the sale has none.
         callers: how many callers W3 has, one case each.
         sale: units of the sold-out sale; ten times as many commands want them.
         patience: seconds after which a case of W1, W1c and W3 ends with what was done by then.
@@ -30,6 +31,7 @@ class Sizes(TypedDict):
     long_stream: int
     feed: int
     hot: int
+    history: int
     callers: list[int]
     sale: int
     patience: float
@@ -49,6 +51,7 @@ FULL: Sizes = {
     "long_stream": 100_000,
     "feed": 100_000,
     "hot": 15_000,
+    "history": 1_000,
     "callers": [1, 8, 64, 512, 1_000],
     "sale": 1_000,
     "patience": 0.8,
@@ -68,6 +71,7 @@ QUICK: Sizes = {
     "long_stream": 10_000,
     "feed": 10_000,
     "hot": 2_000,
+    "history": 200,
     "callers": [1, 64, 512],
     "sale": 200,
     "patience": 0.4,
@@ -87,6 +91,7 @@ TINY: Sizes = {
     "long_stream": 50,
     "feed": 200,
     "hot": 64,
+    "history": 5,
     "callers": [1, 64],
     "sale": 4,
     "patience": 5.0,

@@ -113,9 +113,11 @@ class EventsourceShop:
         self._locks = defaultdict[str, AbstractAsyncContextManager[Any]](lock)
         self.deadline = 0.0
 
-    def open_stock(self, product_id: str, units: int) -> None:
+    def open_stock(self, product_id: str, units: int, *, reservations: int = 0) -> None:
         stock = self._stocks.create_new(_id_of(product_id))
         stock.add(product_id, units)
+        for _ in range(reservations):
+            stock.reserve(str(uuid4()), 1, datetime.now(UTC) + TTL)
         self._loop.run(self._stocks.save(stock))
 
     async def reserve(self, product_id: str) -> str:

@@ -73,9 +73,11 @@ class EventsourcingShop:
         self._locks = defaultdict[UUID, AbstractContextManager[Any]](lock)
         self.deadline = 0.0
 
-    def open_stock(self, product_id: str, units: int) -> None:
+    def open_stock(self, product_id: str, units: int, *, reservations: int = 0) -> None:
         stock = Stock(product_id, "main")
         stock.add(product_id, units)
+        for _ in range(reservations):
+            stock.reserve(str(uuid4()), 1, datetime.now(UTC) + TTL)
         self._stocks.save(stock)
 
     def reserve(self, product_id: str) -> str:

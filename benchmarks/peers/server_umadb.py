@@ -62,8 +62,9 @@ class UmadbShop:
         self._locks = defaultdict[str, AbstractContextManager[Any]](threading.Lock if keep else nullcontext)
         self.deadline = 0.0
 
-    def open_stock(self, product_id: str, units: int) -> None:
-        self._client.append([_event("Added", product_id, quantity=units)])
+    def open_stock(self, product_id: str, units: int, *, reservations: int = 0) -> None:
+        reserved = [_reserved(product_id, str(uuid4())) for _ in range(reservations)]
+        self._client.append([_event("Added", product_id, quantity=units), *reserved])
 
     def reserve(self, product_id: str) -> str:
         reservation_id = str(uuid4())
@@ -71,8 +72,7 @@ class UmadbShop:
         def decide(stock: Stock) -> Event:
             if stock.on_hand - stock.reserved < 1:
                 raise SoldOutError
-            expires_at = (datetime.now(UTC) + TTL).isoformat()
-            return _event("Reserved", product_id, reservation_id=reservation_id, quantity=1, expires_at=expires_at)
+            return _reserved(product_id, reservation_id)
 
         self._change(product_id, decide)
         return reservation_id
@@ -118,6 +118,11 @@ class UmadbShop:
 def _event(event_type: str, product_id: str, **facts: object) -> Event:
     data = json.dumps({"product_id": product_id, "store_id": "main"} | facts, separators=(",", ":")).encode()
     return Event(event_type, data, tags=[product_id], uuid=uuid4())
+
+
+def _reserved(product_id: str, reservation_id: str) -> Event:
+    expires_at = (datetime.now(UTC) + TTL).isoformat()
+    return _event("Reserved", product_id, reservation_id=reservation_id, quantity=1, expires_at=expires_at)
 
 
 @contextmanager

@@ -31,8 +31,8 @@ class Shop(Protocol):
     deadline: float
     """Of the monotonic clock: when to give up trying again."""
 
-    def open_stock(self, product_id: str, units: int) -> None:
-        """A new stream, with its first units."""
+    def open_stock(self, product_id: str, units: int, *, reservations: int = 0) -> None:
+        """A new stream, with its first units and so many reservations of one unit each, all of it in one save."""
 
     def reserve(self, product_id: str) -> Any:
         """Load, decide, append; again on a conflict."""
@@ -124,11 +124,11 @@ class Contender:
             measures: Measures = {}
             for callers in [one for one in sizes["callers"] if one <= MOST_CALLERS]:
                 product = f"hot-{callers}"
-                shop.open_stock(product, PLENTY)
+                shop.open_stock(product, PLENTY, reservations=sizes["history"])
                 measures[f"W3 {callers}"], _ = shop.crowd(
                     callers, sizes["hot"], partial(_reserve, shop, product), patience=sizes["patience"]
                 )
-            shop.open_stock("pairs", PLENTY)
+            shop.open_stock("pairs", PLENTY, reservations=sizes["history"])
             measures["W3 pairs"], _ = shop.crowd(
                 MOST_CALLERS, sizes["hot"], lambda _: shop.reserve_and_commit("pairs"), patience=sizes["patience"]
             )

@@ -14,6 +14,7 @@ from benchmarks.engine.commands import commands
 from benchmarks.engine.growth import growth
 from benchmarks.engine.hot import hot
 from benchmarks.engine.log import Logs
+from benchmarks.engine.place import url_of
 from benchmarks.engine.profile import profile
 from benchmarks.engine.queries import queries
 from benchmarks.engine.snapshots import snapshots
@@ -22,6 +23,7 @@ from benchmarks.report import report
 from benchmarks.report_processes import report_processes
 from benchmarks.sizes import TINY
 from benchmarks.suite import run
+from inventory_es import open_inventory
 
 STORES = ("memory", "file", "sqlite")
 
@@ -37,6 +39,17 @@ def test_commands(store: str, backend: str, tmp_path: Path) -> None:
 def test_hot_product(store: str, backend: str, tmp_path: Path) -> None:
     measures = anyio.run(hot, store, tmp_path, TINY, backend=backend)
     assert {case: measure["calls"] for case, measure in measures.items()} == {"W3 1": 64, "W3 64": 64, "W3 pairs": 32, "W3 sold out": 40}
+
+
+@pytest.mark.parametrize("store", STORES[1:])
+def test_the_hot_product_has_been_reserved_before_and_the_sale_has_not(store: str, tmp_path: Path) -> None:
+    async def versions() -> dict[str, int]:
+        async with open_inventory(url_of(store, tmp_path)) as inventory:
+            return {product: (await inventory.stock(product, "main")).version for product in ("hot-1", "hot-64", "pairs", "sale")}
+
+    anyio.run(hot, store, tmp_path, TINY)
+    before = 1 + TINY["history"]
+    assert anyio.run(versions) == {"hot-1": before + 64, "hot-64": before + 64, "pairs": before + 2 * 32, "sale": 1 + 4}
 
 
 @pytest.mark.parametrize("store", STORES)

@@ -3,14 +3,14 @@
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks.measure import Measure
-from benchmarks.peers.shop import Contender, GaveUpError, SoldOutError, in_threads
+from benchmarks.peers.shop import PLENTY, Contender, GaveUpError, SoldOutError, in_threads
 from benchmarks.sizes import TINY
 
 
@@ -23,8 +23,8 @@ class PlainShop:
         self.lock = threading.Lock()
         self.spoils = spoils
 
-    def open_stock(self, product_id: str, units: int) -> None:
-        self.free[product_id] = units
+    def open_stock(self, product_id: str, units: int, *, reservations: int = 0) -> None:
+        self.free[product_id] = units - reservations
 
     def reserve(self, product_id: str) -> None:
         with self.lock:
@@ -59,6 +59,16 @@ def test_every_case_runs(tmp_path: Path) -> None:
     assert set(contender.hot(tmp_path, TINY)) == {"W3 1", "W3 64", "W3 pairs", "W3 sold out"}
     contender.prepare_log(tmp_path, TINY)
     assert set(contender.log(tmp_path, TINY)) == {"W2", "W4"}
+
+
+def test_only_the_hot_product_has_been_reserved_before(tmp_path: Path) -> None:
+    shop = PlainShop()
+    Contender(lambda _: nullcontext(shop)).hot(tmp_path, TINY)
+    reserved = TINY["history"] + TINY["hot"]
+    assert {product: PLENTY - free for product, free in shop.free.items() if product != "sale"} == dict.fromkeys(
+        ("hot-1", "hot-64", "pairs"), reserved
+    )
+    assert shop.free["sale"] == 0
 
 
 def test_a_sale_that_sells_the_wrong_number_has_no_figure(tmp_path: Path) -> None:
