@@ -37,26 +37,26 @@ def domain_writer(kind: type[Any]) -> Callable[[Any], bytes]:
     types = _types(kind)
     row_of = msgspec.defstruct(kind.__name__, list(types), gc=False)
     values_of = attrgetter(*types)
-    instants = [name for name in types if datetime in types[name]]
+    instants = [(at, name) for at, name in enumerate(types) if datetime in types[name]]
     members = [(at, name, types[name][0]) for at, name in enumerate(types) if issubclass(types[name][0], Enum)]
-    identifiers = [(at, name) for at, name in enumerate(types) if name.endswith("_id")]
+    identifiers = [(at, name, NoneType in types[name]) for at, name in enumerate(types) if name.endswith("_id")]
 
     def write(event: Any) -> bytes:
         values = values_of(event)
-        for at, name in identifiers:
+        for at, name, may_lack in identifiers:
             value = values[at]
-            if not (type(value) is str and 0 < len(value) <= MAX_PART_LENGTH and value.isprintable()) and not (
-                value is None and NoneType in types[name]
-            ):
+            if type(value) is str and 0 < len(value) <= MAX_PART_LENGTH and value.isprintable():
+                continue
+            if value is not None or not may_lack:
                 identifier(name, value)
         for at, name, enum in members:
             if type(values[at]) is not enum:
                 msg = f"{name} must be a member of {enum.__name__}"
                 raise PayloadError(msg)
         row = row_of(*values)
-        for name in instants:
-            instant = getattr(row, name)
-            if instant is not None:
+        for at, name in instants:
+            instant = values[at]
+            if instant is not None and not (type(instant) is datetime and instant.microsecond):
                 setattr(row, name, _six_digits(instant))
         return write_json(row)
 
@@ -177,11 +177,11 @@ def _is_plain(text: object) -> bool:
     return type(text) is str and 0 < len(text) <= MAX_PART_LENGTH and text.isprintable()
 
 
-def _six_digits(instant: datetime) -> datetime | str:
-    """What comes out as ``2026-01-05T09:15:00.000000Z``: the engine leaves six zeros out, and refuses subclasses."""
+def _six_digits(instant: datetime) -> str:
+    """``2026-01-05T09:15:00.000000Z``, where the engine would leave six zeros out, or refuse a subclass."""
     if type(instant) is not datetime:
         return f"{instant.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
-    return instant if instant.microsecond else f"{write_json(instant)[1:20].decode()}.000000Z"
+    return f"{write_json(instant)[1:20].decode()}.000000Z"
 
 
 def _types(kind: type[Any]) -> dict[str, tuple[Any, ...]]:
