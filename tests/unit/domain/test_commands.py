@@ -119,6 +119,8 @@ def test_figures_that_may_be_zero() -> None:
     ):
         with pytest.raises(InvalidQuantityError, match="must be 0 or more, not -1"):
             make()
+    with pytest.raises(InvalidQuantityError, match=r"^keep_available must be a whole number of units, not a bool$"):
+        ReserveStock(**RESERVE, keep_available=True)
 
 
 @pytest.mark.parametrize(
@@ -195,21 +197,31 @@ def test_a_count_is_no_adjustment() -> None:
 
 
 def test_a_command_names_an_inventory() -> None:
-    with pytest.raises(TypeError, match=r"^inventory_id must be an InventoryId, not a str$"):
-        AddStock(inventory_id="product", command_id="c", quantity=1)  # type: ignore[arg-type]  # a mistake that hosts make
+    makers: list[Callable[[Any], Command]] = [
+        lambda value: AddStock(**{**NAMED, "inventory_id": value}, quantity=1),
+        lambda value: ReserveStock(**{**RESERVE, "inventory_id": value}),
+        lambda value: CommitStock(**{**HELD, "inventory_id": value}),
+    ]
+    for make in makers:
+        with pytest.raises(TypeError, match=r"^inventory_id must be an InventoryId, not a str$"):
+            make("product")  # a mistake that hosts make
 
 
-@pytest.mark.parametrize("name", ["command_id", "reservation_id", "owner_id", "reference"])
-def test_identifiers_of_a_command_are_checked(name: str) -> None:
-    kinds: dict[str, Callable[[str], Command]] = {
-        "command_id": lambda value: AddStock(inventory_id=SHELF, command_id=value, quantity=1),
-        "reservation_id": lambda value: ConfirmReservation(**NAMED, reservation_id=value),
-        "owner_id": lambda value: ReserveStock(**RESERVE, owner_id=value),
-        "reference": lambda value: AddStock(**NAMED, quantity=1, reference=value),
-    }
-    kinds[name]("fine")
+@pytest.mark.parametrize("name, make", [
+    ("command_id", lambda value: AddStock(**{**NAMED, "command_id": value}, quantity=1)),
+    ("command_id", lambda value: CommitStock(**{**HELD, "command_id": value})),
+    ("reservation_id", lambda value: ConfirmReservation(**NAMED, reservation_id=value)),
+    ("reservation_id", lambda value: ReserveStock(**{**RESERVE, "reservation_id": value})),
+    ("reservation_id", lambda value: CommitStock(**NAMED, reservation_id=value)),
+    ("owner_id", lambda value: ReserveStock(**RESERVE, owner_id=value)),
+    ("reference", lambda value: AddStock(**NAMED, quantity=1, reference=value)),
+    ("reference", lambda value: ReserveStock(**RESERVE, reference=value)),
+    ("reference", lambda value: CommitStock(**HELD, reference=value)),
+], ids=list("abcdefghi"))  # fmt: skip
+def test_identifiers_of_a_command_are_checked(name: str, make: Callable[[str], Command]) -> None:
+    assert getattr(make("fine"), name) == "fine"
     with pytest.raises(InvalidIdentifierError) as refused:
-        kinds[name]("not\nfine")
+        make("not\nfine")
     assert refused.value.name == name
 
 
