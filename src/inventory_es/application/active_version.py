@@ -16,6 +16,7 @@ class ActiveVersion:
     - ``IncompatibleStoreError``: the active version has other tables than this reader knows, and is older than the one it knows.
     - ``ProjectionNotFoundError``: the version that this reader knows was dropped, and the active one has other tables.
     - ``ReadModelUnavailableError``: the read model is away.
+    - ``CorruptStoreError``: the read model is damaged.
 
     A reader that knows other tables than the active version, a newer one, goes on with the version that it knows: as long as somebody
     runs it, nobody has to be updated in the same moment.

@@ -35,6 +35,7 @@ class StockQueries:
 
     - ``ReadModelBehindError``: the position did not arrive in time.
     - ``ReadModelUnavailableError``: the read model is away.
+    - ``CorruptStoreError``: the read model is damaged.
     - ``IncompatibleStoreError``: a version of a projection has other tables, or the active one is older and has.
     - ``InvalidIdentifierError``: a product or a store that can't be one.
     - ``ValueError``: a limit below 1, or a place that no page of this query gave.
@@ -229,6 +230,7 @@ async def open_queries(
     Raises:
         IncompatibleStoreError: a version of a projection has other tables, or the active one is older and has.
         ReadModelUnavailableError: the read model is away.
+        CorruptStoreError: the read model is damaged.
         ValueError: ``patience`` or ``interval`` out of range.
     """
     asked = with_shipped(projections).values()

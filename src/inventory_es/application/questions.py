@@ -62,6 +62,7 @@ class Questions:
         Raises:
             ReadModelBehindError: the position did not arrive in time.
             ReadModelUnavailableError: the read model is away.
+        CorruptStoreError: the read model is damaged.
             ValueError: a limit below 1.
         """
         await self.wait_for(name, wait_for_position)
@@ -111,6 +112,7 @@ async def open_questions(read_model: ReadModel, projections: Iterable[Projection
     Raises:
         IncompatibleStoreError: a version of a projection has other tables, or the active one is older and has.
         ReadModelUnavailableError: the read model is away.
+        CorruptStoreError: the read model is damaged.
         ValueError: ``patience`` or ``interval`` out of range.
     """
     questions = questions_to(read_model, projections, patience=patience, interval=interval)

@@ -170,6 +170,7 @@ class ReadModel(Protocol):
     Any number of tasks of one event loop may call at once. Every method may raise:
         ProjectionNotFoundError: a version that was never prepared, or that was dropped.
         ReadModelUnavailableError: the backend is away; of a commit, see there.
+        CorruptStoreError: what is stored is damaged, and waiting mends nothing. Take it away; the events make it again.
         StoreClosedError: called after :meth:`aclose`.
         ValueError: a table or column that the projection does not have, a limit below 1.
     """

@@ -61,7 +61,8 @@ _SCHEMA = (
 SCHEMA_VERSION = len(_SCHEMA)
 """Of the tables. A newer file is refused; an older one is migrated when it is opened."""
 
-_CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_FORMAT}
+CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_FORMAT}
+"""The codes by which SQLite says that a file is damaged."""
 
 
 def open_database(path: str, *, synchronous: Synchronous) -> sqlite3.Connection:
@@ -170,12 +171,13 @@ def translated(path: str) -> Iterator[None]:
         code = getattr(problem, "sqlite_errorcode", 0) & 0xFF
         if code == sqlite3.SQLITE_NOTADB:
             raise IncompatibleStoreError(store="sqlite store", place=path, problem="it is no SQLite database") from problem
-        if code in _CORRUPT:
-            raise CorruptStoreError(store="sqlite store", place=path, problem=_reason(problem)) from problem
-        raise StoreUnavailableError(store=f"sqlite store {path}", reason=_reason(problem)) from problem
+        if code in CORRUPT:
+            raise CorruptStoreError(store="sqlite store", place=path, problem=reason_of(problem)) from problem
+        raise StoreUnavailableError(store=f"sqlite store {path}", reason=reason_of(problem)) from problem
 
 
-def _reason(problem: sqlite3.Error) -> str:
+def reason_of(problem: sqlite3.Error) -> str:
+    """SQLite's own name for it."""
     return getattr(problem, "sqlite_errorname", "") or type(problem).__name__
 
 

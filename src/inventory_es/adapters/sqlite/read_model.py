@@ -9,10 +9,20 @@ from functools import partial
 import anyio.to_thread
 
 from inventory_es.adapters.sqlite import projection_catalogue as catalogue
-from inventory_es.adapters.sqlite.database import APPLICATION_ID, Synchronous, connect, marks, reading, use_write_ahead_log, writing
+from inventory_es.adapters.sqlite.database import (
+    APPLICATION_ID,
+    CORRUPT,
+    Synchronous,
+    connect,
+    marks,
+    reading,
+    reason_of,
+    use_write_ahead_log,
+    writing,
+)
 from inventory_es.adapters.sqlite.projection_tables import ProjectionTables
 from inventory_es.ports.blocking_calls import BlockingCalls
-from inventory_es.ports.errors import IncompatibleStoreError, ProjectionNotFoundError, ReadModelUnavailableError
+from inventory_es.ports.errors import CorruptStoreError, IncompatibleStoreError, ProjectionNotFoundError, ReadModelUnavailableError
 from inventory_es.ports.read_model import (
     Change,
     Checkpoint,
@@ -28,6 +38,8 @@ from inventory_es.ports.row_rules import check_before, check_commit, check_selec
 
 READ_MODEL_ID = 0x49455332
 """Marks a file of its own as ours: ``IES2`` in ASCII."""
+
+_MADE_AGAIN = "unless the file holds the event store too, remove it and run what follows the events: that makes it again from them"
 
 
 class SqliteReadModel(ReadModel):
@@ -189,6 +201,7 @@ async def open_sqlite_read_model(path: str | os.PathLike[str], *, synchronous: S
 
     Raises:
         IncompatibleStoreError: the file holds something else. Nothing was changed.
+        CorruptStoreError: the file is damaged.
         ReadModelUnavailableError: it can't be opened now.
     """
     read_model = await anyio.to_thread.run_sync(_open, os.fspath(path), synchronous)
@@ -205,7 +218,7 @@ async def open_read_model(place: str, /) -> SqliteReadModel:
         place: path of the file, relative to the working directory or absolute.
 
     Raises:
-        IncompatibleStoreError, ReadModelUnavailableError: as :func:`open_sqlite_read_model`.
+        IncompatibleStoreError, CorruptStoreError, ReadModelUnavailableError: as :func:`open_sqlite_read_model`.
     """
     return await anyio.to_thread.run_sync(_open, place, "NORMAL")
 
@@ -250,7 +263,9 @@ def _translated(path: str) -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as problem:
-        if getattr(problem, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_NOTADB:
+        code, reason = getattr(problem, "sqlite_errorcode", 0) & 0xFF, reason_of(problem)
+        if code == sqlite3.SQLITE_NOTADB:
             raise IncompatibleStoreError(store="read model", place=path, problem="it is no SQLite database") from problem
-        reason = getattr(problem, "sqlite_errorname", "") or type(problem).__name__
+        if code in CORRUPT:
+            raise CorruptStoreError(store="read model", place=path, problem=f"{reason} ({_MADE_AGAIN})") from problem
         raise ReadModelUnavailableError(read_model=f"sqlite read model {path}", reason=reason) from problem

@@ -100,6 +100,7 @@ async def open_order_queries(read_model: ReadModel, *, patience: float = 5.0, in
     Raises:
         IncompatibleStoreError: the active version has other tables.
         ReadModelUnavailableError: the read model is away.
+        CorruptStoreError: the read model is damaged.
         ValueError: ``patience`` or ``interval`` out of range.
     """
     return OrderQueries(await open_questions(read_model, (orders(),), patience=patience, interval=interval))

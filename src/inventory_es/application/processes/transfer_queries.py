@@ -149,6 +149,7 @@ async def open_transfer_queries(read_model: ReadModel, *, patience: float = 5.0,
     Raises:
         IncompatibleStoreError: the active version has other tables.
         ReadModelUnavailableError: the read model is away.
+        CorruptStoreError: the read model is damaged.
         ValueError: ``patience`` or ``interval`` out of range.
     """
     return TransferQueries(await open_questions(read_model, (transfers(),), patience=patience, interval=interval))
