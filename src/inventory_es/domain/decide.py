@@ -160,9 +160,9 @@ def _commit(inventory: "Inventory", draft: Draft, command: CommitStock) -> None:
     remaining = hold.remaining - quantity
     draft.on_hand -= quantity
     draft.reserved -= quantity
-    draft.own.append(
-        StockCommittedEvent(*draft.place, quantity, hold.reservation_id, remaining, command.reason, draft.on_hand, draft.reserved)
-    )
+    product_id, store_id = draft.place
+    on_hand, reserved = draft.on_hand, draft.reserved
+    draft.own.append(StockCommittedEvent(product_id, store_id, quantity, hold.reservation_id, remaining, command.reason, on_hand, reserved))
     if remaining and command.remainder is Remainder.RELEASE:
         draft.release(hold, remaining, ReleaseReason.REMAINDER, remaining=0)
 
@@ -210,12 +210,12 @@ def _adjust(
 
 
 def _open(inventory: "Inventory", at: datetime, reservation_id: str) -> OpenReservation:
-    stream = inventory.inventory_id.stream
     hold = inventory.reservation(reservation_id)
     if hold is not None:
-        if hold.expires_at is not None and hold.expires_at <= at:
-            raise ReservationExpiredError(inventory=stream, reservation_id=reservation_id, expired_at=hold.expires_at)
-        return hold
+        if hold.expires_at is None or hold.expires_at > at:
+            return hold
+        raise ReservationExpiredError(inventory=inventory.inventory_id.stream, reservation_id=reservation_id, expired_at=hold.expires_at)
+    stream = inventory.inventory_id.stream
     closed = inventory.closed(reservation_id)
     if closed is None:
         raise ReservationNotFoundError(inventory=stream, reservation_id=reservation_id)

@@ -89,7 +89,8 @@ class JsonEventCodec:
             msg = f"{type(event).__qualname__} is no registered event type: add it with EventRegistry.with_event"
             raise ValueError(msg) from None
         try:
-            return EncodedEvent(event_type, schema_version, write(event))
+            # What EncodedEvent(…) comes to, without the call of its constructor: one is made for every event.
+            return tuple.__new__(EncodedEvent, (event_type, schema_version, write(event)))
         except (ValueError, TypeError) as error:
             msg = f"an event of type {event_type} can't be encoded: {_problem(error)}"
             raise ValueError(msg) from error.__cause__
