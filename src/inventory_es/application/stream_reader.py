@@ -14,7 +14,7 @@ from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import EventStore, RecordedEvent, VersionGlance
 from inventory_es.ports.codec import BatchCodec, EventCodec
 from inventory_es.ports.errors import CorruptStoreError
-from inventory_es.ports.event_run import fields_of
+from inventory_es.ports.event_run import run_of
 
 PAGE = 2_000
 """Events asked for at once. Bounds memory; a store may give fewer."""
@@ -61,8 +61,9 @@ class StreamReader:
             page = await self._store.read_stream(stream, after=inventory.version, limit=PAGE)
             if page.version < inventory.version:
                 _shrunk(stream, inventory.version, page.version)
-            for event, recorded in zip(decode(page.events), fields_of(page.events), strict=True):
-                apply((event, recorded.version, recorded.recorded_at))
+            run = run_of(page.events)
+            for recorded in zip(decode(page.events), run.versions(), run.instants(), strict=True):
+                apply(recorded)
             if page.events:
                 news = True
                 state.position = page.events[-1].position

@@ -1,8 +1,9 @@
 """A page's events, made one by one."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from typing import Generic, Protocol, TypeVar, overload
+from operator import attrgetter
+from typing import Any, Generic, TypeVar, overload
 
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.records import RecordedEvent
@@ -10,46 +11,21 @@ from inventory_es.ports.records import RecordedEvent
 T = TypeVar("T")
 
 
-class EventFields(Protocol):
-    """What decoding and folding want to know of an event: a :class:`RecordedEvent`, or what a store has read for one."""
-
-    @property
-    def stream(self) -> StreamId:
-        """The stream that it belongs to."""
-        ...
-
-    @property
-    def version(self) -> int:
-        """Its place in the stream."""
-        ...
-
-    @property
-    def event_type(self) -> str:
-        """The wire name."""
-        ...
-
-    @property
-    def schema_version(self) -> int:
-        """Of the payload."""
-        ...
-
-    @property
-    def recorded_at(self) -> datetime:
-        """When it happened."""
-        ...
-
-    @property
-    def data(self) -> bytes:
-        """The payload."""
-        ...
+_kind_of = attrgetter("event_type", "schema_version")
+_stream_of = attrgetter("stream")
+_version_of = attrgetter("version")
+_instant_of = attrgetter("recorded_at")
+_payload_of = attrgetter("data")
 
 
 class EventRun(Sequence[RecordedEvent], Generic[T]):
     """Recorded events, each made when it is asked for: whoever goes through a page never holds all of them, nor makes the collector look.
 
+    What decoding and folding want to know comes field by field, for all events at once, and no event is made for it.
+
     Args:
         make: the event of what a store has read for it.
-        read: that, in order.
+        read: that, in order. It has the fields of an event under their names, or a subclass tells where they are.
     """
 
     __slots__ = ("_make", "_read")
@@ -64,9 +40,25 @@ class EventRun(Sequence[RecordedEvent], Generic[T]):
     def __iter__(self) -> Iterator[RecordedEvent]:
         return map(self._make, self._read)
 
-    def fields(self) -> Iterable[EventFields]:
-        """The same events for who wants no more of them: an adapter may spare itself making them."""
-        return self
+    def kinds(self) -> list[tuple[str, int]]:
+        """Of each event, the wire name and the schema version of the payload."""
+        return list(map(_kind_of, self._read))
+
+    def streams(self) -> list[StreamId]:
+        """Of each event, the stream that it belongs to."""
+        return list(map(_stream_of, self._read))
+
+    def versions(self) -> list[int]:
+        """Of each event, its place in the stream."""
+        return list(map(_version_of, self._read))
+
+    def instants(self) -> list[datetime]:
+        """Of each event, when it happened."""
+        return list(map(_instant_of, self._read))
+
+    def payloads(self) -> list[bytes]:
+        """Of each event, the payload."""
+        return list(map(_payload_of, self._read))
 
     @overload
     def __getitem__(self, at: int) -> RecordedEvent: ...
@@ -84,6 +76,10 @@ class EventRun(Sequence[RecordedEvent], Generic[T]):
         return hash(tuple(self))
 
 
-def fields_of(events: Sequence[RecordedEvent]) -> Iterable[EventFields]:
-    """What a page tells of its events, without making those that nobody asked for."""
-    return events.fields() if isinstance(events, EventRun) else events
+def run_of(events: Sequence[RecordedEvent]) -> EventRun[Any]:
+    """A page's events as a run."""
+    return events if isinstance(events, EventRun) else EventRun(_as_it_is, events)
+
+
+def _as_it_is(event: RecordedEvent) -> RecordedEvent:
+    return event

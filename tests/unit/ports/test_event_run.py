@@ -1,8 +1,13 @@
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
+from typing import Any
 from uuid import UUID
 
+import pytest
+
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports.event_run import EventRun
+from inventory_es.ports.event_run import EventRun, run_of
 from inventory_es.ports.records import RecordedEvent
 
 STREAM = StreamId("s", "a")
@@ -45,6 +50,14 @@ def test_an_event_is_made_when_it_is_asked_for() -> None:
     assert made == [0, 7]
 
 
-def test_its_fields_are_those_of_its_events() -> None:
-    run = EventRun(make, [1, 2])
-    assert list(run.fields()) == list(run)
+@pytest.mark.parametrize("given", [list, partial(EventRun, lambda event: event)], ids=["list", "run"])
+@pytest.mark.parametrize("numbers", [(), (1,), (1, 2, 3)], ids=len)
+def test_field_by_field_it_says_what_its_events_say(numbers: tuple[int, ...], given: Callable[[list[RecordedEvent]], Any]) -> None:
+    events = [make(number) for number in numbers]
+    run = run_of(given(events))
+    assert list(run) == events
+    assert run.kinds() == [(event.event_type, event.schema_version) for event in events]
+    assert run.streams() == [event.stream for event in events]
+    assert run.versions() == [event.version for event in events]
+    assert run.instants() == [event.recorded_at for event in events]
+    assert run.payloads() == [event.data for event in events]

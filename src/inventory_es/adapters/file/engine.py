@@ -30,7 +30,7 @@ from inventory_es.adapters.file.maintenance import Maintenance
 from inventory_es.adapters.file.operating_system import OperatingSystem
 from inventory_es.adapters.file.people_files import PeopleFiles
 from inventory_es.adapters.file.store_folder import StoreFolder, open_folder
-from inventory_es.adapters.file.stored_form import StoredEvent, StoredFields, StoredRun, encode_line, last_position, parse_stream
+from inventory_es.adapters.file.stored_form import StoredEvent, StoredFields, StoredRun, StreamRun, encode_line, last_position, parse_stream
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.append_rules import check_page, check_stream
 from inventory_es.ports.errors import AppendOutcomeUnknownError, StoreClosedError, StoreUnavailableError
@@ -179,10 +179,10 @@ class FileStoreEngine:
                     return FeedPage((), after, is_end=True)
                 (places,) = first_on_a_page([index.positions(after=after, limit=limit)])
             fields = self._reader.read(places)
-            for at, event in enumerate(fields):
-                if event.position != after + 1 + at:
-                    self._reader.refuse(places, at, f"event {after + 1 + at} belongs there, not {event.position}")
-        next_after = after + len(fields)
+            next_after = after + len(fields)
+            if [event.position for event in fields] != list(range(after + 1, next_after + 1)):
+                at, wrong = next((at, event) for at, event in enumerate(fields) if event.position != after + 1 + at)
+                self._reader.refuse(places, at, f"event {after + 1 + at} belongs there, not {wrong.position}")
         return FeedPage(StoredRun(StoredEvent, fields), next_after, is_end=next_after >= head)
 
     def head(self) -> int:
@@ -286,18 +286,19 @@ class FileStoreEngine:
             else:  # a reader saw the line first
                 self._index.follow(written)
 
-    def _run(self, stream: StreamId, version: int, places: Sequence[EventPlaces]) -> StoredRun:
+    def _run(self, stream: StreamId, version: int, places: Sequence[EventPlaces]) -> StreamRun:
         """The events at these places, which must be the stream's from this version on."""
         events: list[StoredFields] = []
         name = stream.text
         for part in places:
             fields = self._reader.read(part)
-            for at, event in enumerate(fields):
-                if event.version != version + at or event.stream_name != name:
-                    self._reader.refuse(part, at, f"event {version + at} of {stream} belongs there")
-            version += len(fields)
+            end = version + len(fields)
+            if [event.version for event in fields] != list(range(version, end)) or {event.stream_name for event in fields} != {name}:
+                at = next(at for at, event in enumerate(fields) if event.version != version + at or event.stream_name != name)
+                self._reader.refuse(part, at, f"event {version + at} of {stream} belongs there")
+            version = end
             events += fields
-        return StoredRun(StoredEvent, events)
+        return StreamRun(StoredEvent, events)
 
     def _events(self, places: Sequence[EventPlaces]) -> list[StoredEvent]:
         return [StoredEvent(fields) for page in pages(places) for fields in self._reader.read(page)]

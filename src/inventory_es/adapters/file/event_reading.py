@@ -36,7 +36,7 @@ class EventReader:
         """
         stored: list[bytes] = []
         file = self._segments.open(events.segment)
-        for places in _neighbours(events.places):
+        for places in _neighbours(list(events.places)):
             start, (offset, length) = places[0] >> LENGTH_BITS, unpack_place(places[-1])
             data = file.read(offset + length - start, start)
             if len(data) != offset + length - start:
@@ -92,10 +92,10 @@ def pages(places: Iterable[EventPlaces]) -> Iterator[EventPlaces]:
             left = left.part(len(page.places))
 
 
-def _neighbours(places: Sequence[int]) -> Iterator[Sequence[int]]:
+def _neighbours(places: list[int]) -> Iterator[list[int]]:
     """Runs of places that are read at once, since little stands between them."""
     first, start, end = 0, places[0] >> LENGTH_BITS, sum(unpack_place(places[-1]))
-    if end - start <= min(MAX_PAGE_BYTES, 2 * sum([place & LENGTHS for place in places])) and list(places) == sorted(places):
+    if end - start <= min(MAX_PAGE_BYTES, 2 * sum([place & LENGTHS for place in places])) and places == sorted(places):
         yield places
         return
     for at, place in enumerate(places):

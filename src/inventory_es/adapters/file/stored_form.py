@@ -39,25 +39,29 @@ class StoredFields(msgspec.Struct, gc=False):
     payload: msgspec.Raw = msgspec.field(name="data")
     metadata: msgspec.Raw
 
-    @property
-    def stream(self) -> StreamId:
-        """The stream that it belongs to."""
-        return parse_stream(self.stream_name)
-
-    @property
-    def data(self) -> bytes:
-        """The payload."""
-        return b"" + self.payload
-
 
 class StoredRun(EventRun[StoredFields]):
     """Events of a page, over their decoded fields."""
 
     __slots__ = ()
 
-    def fields(self) -> Sequence[StoredFields]:
-        """What was decoded."""
-        return self._read
+    def streams(self) -> list[StreamId]:
+        """Of each event, the stream that it belongs to."""
+        return [parse_stream(one.stream_name) for one in self._read]
+
+    def payloads(self) -> list[bytes]:
+        """Of each event, the payload."""
+        return [b"" + one.payload for one in self._read]
+
+
+class StreamRun(StoredRun):
+    """Those of one stream."""
+
+    __slots__ = ()
+
+    def streams(self) -> list[StreamId]:
+        """Of each event, the stream that it belongs to."""
+        return [event.stream for event in self[:1]] * len(self)
 
 
 class _StoredLine(msgspec.Struct, gc=False):
@@ -214,7 +218,7 @@ def decode_events(stored: Sequence[bytes]) -> list[StoredFields]:
     Raises:
         ValueError: one of them is none.
     """
-    return [_decode_event(one) for one in stored]
+    return list(map(_decode_event, stored))
 
 
 def check_events(stored: Sequence[bytes]) -> list[StoredFields]:

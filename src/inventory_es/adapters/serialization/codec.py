@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import islice
+from itertools import chain
 from operator import attrgetter
 from typing import Any, ClassVar, Literal
 
@@ -26,7 +26,7 @@ from inventory_es.domain.snapshot import InventorySnapshot
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.codec import EncodedEvent
 from inventory_es.ports.errors import EventDecodeError
-from inventory_es.ports.event_run import EventFields, fields_of
+from inventory_es.ports.event_run import EventRun, run_of
 from inventory_es.ports.metadata import EventMetadata
 from inventory_es.ports.records import RecordedEvent
 from inventory_es.ports.snapshot_store import Snapshot
@@ -35,7 +35,6 @@ _LEAST_MAX_BYTES = 4_096
 _PROCESSES = default_converter()
 _AT_ONCE = 200
 """Events that are decoded together: enough to save time, too few for the garbage collector to take notice."""
-_kind_of = attrgetter("event_type", "schema_version")
 _PLACE = re.compile(r" - at `[^`]*`$")
 
 
@@ -71,8 +70,8 @@ class JsonEventCodec:
         self._max_bytes = max_bytes
         self._is_sealed = seal is not None
         self._writers: dict[type[Any], tuple[str, int, Callable[[Any], bytes]]] = {}
-        self._readers: dict[tuple[str, int], Callable[[EventFields], Any]] = {}
-        self._batch_readers: dict[tuple[str, int], Callable[[Sequence[EventFields]], list[Any] | None]] = {}
+        self._readers: dict[tuple[str, int], Callable[[RecordedEvent], Any]] = {}
+        self._batch_readers: dict[tuple[str, int], Callable[[Sequence[bytes], Sequence[StreamId]], list[Any] | None]] = {}
         converter = default_converter() if converter is None else converter
         for kind in self._registry.kinds:
             self._add(kind, converter, seal)
@@ -132,23 +131,21 @@ class JsonEventCodec:
             EventDecodeError: as :meth:`decode`, for the first that it raises for.
         """
         if type(self).decode is not JsonEventCodec.decode:  # a subclass may want whole events
-            yield from map(self.decode, events)
-            return
-        fields: Iterator[Any] = iter(fields_of(events))
-        while some := list(islice(fields, _AT_ONCE)):
-            yield from self._decode_together(some) or map(self.decode, some)
+            return map(self.decode, events)
+        parts = (events[first : first + _AT_ONCE] for first in range(0, len(events), _AT_ONCE))
+        return chain.from_iterable(self._decode_together(run_of(part)) or map(self.decode, part) for part in parts)
 
-    def _decode_together(self, fields: list[Any]) -> list[Any] | None:
+    def _decode_together(self, run: EventRun[Any]) -> list[Any] | None:
         """All of them, if they are what this codec writes; otherwise each needs a look of its own."""
-        kinds = list(map(_kind_of, fields))
+        kinds, payloads, streams = run.kinds(), run.payloads(), run.streams()
         if kinds.count(kinds[0]) == len(kinds):
             read = self._batch_readers.get(kinds[0])
-            return None if read is None else read(fields)
-        decoded: list[Any] = [None] * len(fields)
+            return None if read is None else read(payloads, streams)
+        decoded: list[Any] = [None] * len(kinds)
         for kind in set(kinds):
             read = self._batch_readers.get(kind)
             places = [at for at, one in enumerate(kinds) if one == kind]
-            events = None if read is None else read([fields[at] for at in places])
+            events = None if read is None else read([payloads[at] for at in places], [streams[at] for at in places])
             if events is None:
                 return None
             for at, event in zip(places, events, strict=True):

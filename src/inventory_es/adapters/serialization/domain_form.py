@@ -18,13 +18,15 @@ import msgspec
 from inventory_es.adapters.serialization.strict_json import PayloadError, check_bounds, read_object, write_json
 from inventory_es.domain.identifiers import INVENTORY_CATEGORY, identifier
 from inventory_es.domain.stream_id import MAX_PART_LENGTH, StreamId
-from inventory_es.ports.event_run import EventFields
+from inventory_es.ports.records import RecordedEvent
 
 HOSTILE = (ValueError, msgspec.MsgspecError, RecursionError, OverflowError)
 """What reading bytes may raise, whatever they are."""
 
 _SHORT = 1_024
 _parts_of = attrgetter("product_id", "store_id")
+_parts_of_stream = attrgetter("parts")
+_category_of = attrgetter("category")
 
 
 def domain_writer(kind: type[Any]) -> Callable[[Any], bytes]:
@@ -63,7 +65,7 @@ def domain_writer(kind: type[Any]) -> Callable[[Any], bytes]:
     return write
 
 
-def domain_reader(kind: type[Any], max_bytes: int) -> Callable[[EventFields], Any]:
+def domain_reader(kind: type[Any], max_bytes: int) -> Callable[[RecordedEvent], Any]:
     """What reads events of one domain class from recorded ones, with all checks.
 
     A payload that we wrote costs one pass and one count of its quotation marks: these are accounted for by the keys and texts
@@ -79,7 +81,7 @@ def domain_reader(kind: type[Any], max_bytes: int) -> Callable[[EventFields], An
     optional = [name for name in texts if NoneType in types[name]]
     has_owner, has_expiry, has_reservation = "owner_id" in optional, "expires_at" in optional, "reservation_id" in texts
 
-    def read(recorded: EventFields) -> Any:
+    def read(recorded: RecordedEvent) -> Any:
         data = recorded.data
         if len(data) > parsed_at_once:
             check_bounds(data, max_bytes)
@@ -106,33 +108,32 @@ def domain_reader(kind: type[Any], max_bytes: int) -> Callable[[EventFields], An
     return read
 
 
-def domain_batch_reader(kind: type[Any], max_bytes: int) -> Callable[[Sequence[EventFields]], list[Any] | None]:
-    """What reads many events of one domain class, as :func:`domain_reader` reads each; ``None``: one of them needs a closer look."""
+def domain_batch_reader(kind: type[Any], max_bytes: int) -> Callable[[Sequence[bytes], Sequence[StreamId]], list[Any] | None]:
+    """What reads many payloads of one domain class, as :func:`domain_reader` reads each; ``None``: one of them needs a closer look.
+
+    Their quotation marks are counted together: what decodes as an event has at least those that account for it, so the sum tells.
+    """
     decode = msgspec.json.Decoder(kind).decode
     longest = min(_SHORT, max_bytes)
     types = _types(kind)
     texts = [name for name in types if int not in types[name]]
     most_quotes = 2 * (len(types) + len(texts))
-    optional = [name for name in texts if NoneType in types[name]]
-    names = [name for name in types if name in {"reservation_id", "owner_id"}]
+    optional = [attrgetter(name) for name in texts if NoneType in types[name]]
+    names = [attrgetter(name) for name in types if name in {"reservation_id", "owner_id"}]
 
-    def read(fields: Sequence[EventFields]) -> list[Any] | None:
-        datas = [one.data for one in fields]
-        if max(map(len, datas)) > longest:
+    def read(payloads: Sequence[bytes], streams: Sequence[StreamId]) -> list[Any] | None:
+        if max(map(len, payloads)) > longest:
             return None
         try:
-            events = list(map(decode, datas))
+            events = list(map(decode, payloads))
         except HOSTILE:
             return None
-        quotes = [data.count(b'"') for data in datas]
-        if optional:
-            quotes = [had + 2 * [getattr(one, name) for name in optional].count(None) for had, one in zip(quotes, events, strict=True)]
-        streams = [one.stream for one in fields]
+        quotes = most_quotes * len(events) - 2 * sum([list(map(value_of, events)).count(None) for value_of in optional])
         is_plain = (
-            quotes.count(most_quotes) == len(quotes)
-            and [stream.parts for stream in streams] == list(map(_parts_of, events))
-            and {stream.category for stream in streams} == {INVENTORY_CATEGORY}
-            and all(_are_plain([getattr(one, name) for one in events]) for name in names)
+            b"".join(payloads).count(b'"') == quotes
+            and list(map(_parts_of_stream, streams)) == list(map(_parts_of, events))
+            and set(map(_category_of, streams)) == {INVENTORY_CATEGORY}
+            and all(_are_plain(list(map(name_of, events))) for name_of in names)
         )
         return events if is_plain else None
 

@@ -9,7 +9,7 @@ import attrs
 from inventory_es.adapters.serialization.registry import Upcaster
 from inventory_es.adapters.serialization.strict_json import PayloadError, check_bounds, read_object, write_object
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports.event_run import EventFields
+from inventory_es.ports.records import RecordedEvent
 
 
 class PayloadSeal(Protocol):
@@ -62,7 +62,7 @@ class PlainForm:
             plain = _run("the seal", partial(self.seal.seal, self.event_type), plain)
         return write_object(plain, self.max_bytes)
 
-    def read(self, recorded: EventFields) -> Any:
+    def read(self, recorded: RecordedEvent) -> Any:
         """The event of a payload, opened, brought to the newest schema version and checked.
 
         Raises:

@@ -11,14 +11,13 @@ from uuid import UUID
 from inventory_es.adapters.sqlite.append_batch import AppendBatch, find_rows
 from inventory_es.adapters.sqlite.database import Synchronous, connect, open_database, translated
 from inventory_es.adapters.sqlite.known_heads import KnownHeads
-from inventory_es.adapters.sqlite.row_event import COLUMNS, RowEvent, parse_stream
+from inventory_es.adapters.sqlite.row_event import COLUMNS, FeedRows, RowEvent, StreamRows, named_event
 from inventory_es.adapters.sqlite.snapshot_table import clear_snapshots, discard_snapshots, load_snapshot, save_snapshot
 from inventory_es.adapters.sqlite.write_turn import WriteTurn
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.append_rules import check_append, check_page, check_stream
 from inventory_es.ports.capabilities import StoreCapabilities
 from inventory_es.ports.errors import AppendOutcomeUnknownError, AppendTooLargeError
-from inventory_es.ports.event_run import EventRun
 from inventory_es.ports.records import AppendResult, FeedPage, RecordedEvent, StreamHead, StreamPage, StreamsPage, StreamWrite
 from inventory_es.ports.snapshot_store import Snapshot
 
@@ -136,7 +135,7 @@ class SqliteEngine:
             query = f"SELECT {COLUMNS}, name FROM events JOIN streams ON id = stream_id WHERE position > ? ORDER BY position LIMIT ?"  # noqa: S608  # a constant
             rows = _page(connection.execute(query, (min(after, _LARGEST), min(limit, _LARGEST))))
         next_after = rows[-1][1] if rows else after
-        return FeedPage(EventRun(_named, rows), next_after, is_end=next_after >= head)
+        return FeedPage(FeedRows(named_event, rows), next_after, is_end=next_after >= head)
 
     def head(self) -> int:
         """See ``EventFeed``."""
@@ -253,8 +252,8 @@ def _head_position(connection: sqlite3.Connection) -> int:
     return int(position)
 
 
-def _events(stream: StreamId, found: sqlite3.Cursor) -> EventRun[Any]:
-    return EventRun(partial(RowEvent, stream), _page(found))
+def _events(stream: StreamId, found: sqlite3.Cursor) -> StreamRows:
+    return StreamRows(partial(RowEvent, stream), _page(found))
 
 
 def _page(found: sqlite3.Cursor) -> list[Any]:
@@ -265,8 +264,3 @@ def _page(found: sqlite3.Cursor) -> list[Any]:
         rows += more
         size += sum([len(row[6]) + len(row[7]) for row in more])
     return rows
-
-
-def _named(row: Any) -> RowEvent:
-    """The event of a row that has the stream's name behind its columns."""
-    return RowEvent(parse_stream(row[8]), row)

@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
 from inventory_es.domain.stream_id import StreamId
+from inventory_es.ports.event_run import EventRun
 from inventory_es.ports.records import RecordedEvent
 
 COLUMNS = "events.version, position, event_id, event_type, schema_version, recorded_at, CAST(data AS BLOB), CAST(metadata AS BLOB)"
@@ -73,6 +75,49 @@ class RowEvent(RecordedEvent):
 
     def __reduce__(self) -> tuple[type[RecordedEvent], tuple[Any, ...]]:
         return RecordedEvent, self._values()
+
+
+class StreamRows(EventRun[Any]):
+    """Events of one stream, over their rows."""
+
+    __slots__ = ()
+
+    def kinds(self) -> list[tuple[str, int]]:
+        """Of each event, the wire name and the schema version of the payload."""
+        return list(map(itemgetter(3, 4), self._read))
+
+    def streams(self) -> list[StreamId]:
+        """Of each event, the stream that it belongs to."""
+        return [event.stream for event in self[:1]] * len(self)
+
+    def versions(self) -> list[int]:
+        """Of each event, its place in the stream."""
+        return [row[0] for row in self._read]
+
+    def instants(self) -> list[datetime]:
+        """Of each event, when it happened."""
+        first = self._read[0][5] if self._read else 0
+        start = from_microseconds(first)
+        return [start + _MICROSECOND * (row[5] - first) for row in self._read]
+
+    def payloads(self) -> list[bytes]:
+        """Of each event, the payload."""
+        return [row[6] for row in self._read]
+
+
+class FeedRows(StreamRows):
+    """Events of any streams, over rows that have the stream's name behind their columns."""
+
+    __slots__ = ()
+
+    def streams(self) -> list[StreamId]:
+        """Of each event, the stream that it belongs to."""
+        return [parse_stream(row[8]) for row in self._read]
+
+
+def named_event(row: Any) -> RowEvent:
+    """The event of such a row."""
+    return RowEvent(parse_stream(row[8]), row)
 
 
 _keep_row = RowEvent.__dict__["_row"].__set__

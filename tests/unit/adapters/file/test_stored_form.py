@@ -55,7 +55,7 @@ def test_it_reads_back_as_it_was_written() -> None:
 
 def test_its_fields_are_those_of_the_event() -> None:
     (fields,) = decode_events([stored()])
-    assert (fields.stream, fields.data, type(fields.data)) == (STREAM, EVENT.data, bytes)
+    assert (fields.stream_name, bytes(fields.payload)) == (STREAM.text, EVENT.data)
 
 
 class Instant(datetime):
@@ -91,9 +91,10 @@ def test_anything_else_is_no_line_of_events(line: bytes) -> None:
         split_line(line)
 
 
-def test_the_fields_of_a_page_say_what_its_events_say() -> None:
+def test_field_by_field_a_page_says_what_its_events_say() -> None:
     run = StoredRun(StoredEvent, decode_events([stored(2, 17), stored(3, 18)]))
-    names = ("stream", "version", "event_type", "schema_version", "recorded_at", "data")
-    told = [[getattr(one, name) for name in names] for one in run.fields()]
-    assert told == [[getattr(event, name) for name in names] for event in run]
-    assert [type(value) for value in told[0]] == [StreamId, int, str, int, datetime, bytes]
+    assert run.kinds() == [(event.event_type, event.schema_version) for event in run]
+    assert run.streams() == [event.stream for event in run]
+    assert run.payloads() == [EVENT.data] * 2
+    assert {type(payload) for payload in run.payloads()} == {bytes}
+    assert (run.versions(), run.instants()) == ([2, 3], [EVENT.recorded_at] * 2)
