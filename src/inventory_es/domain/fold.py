@@ -19,50 +19,54 @@ from inventory_es.domain.reservation import ClosedReservation, OpenReservation
 if TYPE_CHECKING:
     from inventory_es.domain.inventory import Inventory
 
-Next = tuple[int, int, OpenReservation | None, ClosedReservation | None]
-"""On hand, reserved, the event's reservation if it stays open, and how it ended if it does not."""
+Moves = tuple[int, int, OpenReservation | None, ClosedReservation | None]
+"""Units that come in and units that are promised, both below zero for the contrary; the event's reservation if it stays open, and how
+it ended if it does not."""
 
 
-def _added(inventory: "Inventory", event: StockAddedEvent, _hold: None, _version: int, _at: datetime) -> Next:
-    return inventory.units_on_hand + event.quantity, inventory.units_reserved, None, None
+def _added(_inventory: "Inventory", event: StockAddedEvent, _hold: None, _version: int, _at: datetime) -> Moves:
+    return event.quantity, 0, None, None
 
 
-def _adjusted(inventory: "Inventory", event: StockAdjustedEvent, _hold: None, _version: int, _at: datetime) -> Next:
-    return inventory.units_on_hand + event.delta, inventory.units_reserved, None, None
+def _adjusted(_inventory: "Inventory", event: StockAdjustedEvent, _hold: None, _version: int, _at: datetime) -> Moves:
+    return event.delta, 0, None, None
 
 
-def _reserved(inventory: "Inventory", event: StockReservedEvent, _hold: OpenReservation | None, version: int, at: datetime) -> Next:
+def _reserved(inventory: "Inventory", event: StockReservedEvent, _hold: OpenReservation | None, version: int, at: datetime) -> Moves:
     reservation_id, quantity = event.reservation_id, event.quantity
     if inventory.knows(reservation_id):
         _corrupt(inventory, version, "it reserves under a reservation id that was used before")
     made = OpenReservation(reservation_id, quantity, quantity, 0, event.purpose, event.owner_id, at, event.expires_at, version)
-    return inventory.units_on_hand, inventory.units_reserved + quantity, made, None
+    return 0, quantity, made, None
 
 
-def _extended(inventory: "Inventory", event: ReservationExtendedEvent, hold: OpenReservation | None, version: int, _at: datetime) -> Next:
+def _extended(inventory: "Inventory", event: ReservationExtendedEvent, hold: OpenReservation | None, version: int, _at: datetime) -> Moves:
     if hold is None:
         _not_open(inventory, version)
     if hold.expires_at != event.previous_expires_at or (event.expires_at is not None and event.expires_at <= event.previous_expires_at):
         _corrupt(inventory, version, "it does not extend the reservation's time")
-    return inventory.units_on_hand, inventory.units_reserved, _with(hold, hold.remaining, hold.committed, event.expires_at), None
+    return 0, 0, _with(hold, hold.remaining, hold.committed, event.expires_at), None
 
 
-def _released(inventory: "Inventory", event: StockReleasedEvent, hold: OpenReservation | None, version: int, _at: datetime) -> Next:
+def _released(inventory: "Inventory", event: StockReleasedEvent, hold: OpenReservation | None, version: int, _at: datetime) -> Moves:
     hold = _less(inventory, event, hold, version)
-    on_hand, reserved = inventory.units_on_hand, inventory.units_reserved - event.quantity
     if event.remaining:
-        return on_hand, reserved, _with(hold, event.remaining, hold.committed, hold.expires_at), None
+        return 0, -event.quantity, _with(hold, event.remaining, hold.committed, hold.expires_at), None
     outcome = Outcome.EXPIRED if event.reason is ReleaseReason.EXPIRED else Outcome.RELEASED
-    return on_hand, reserved, None, ClosedReservation(outcome, hold.committed, hold.original - hold.committed, hold.expires_at)
+    return 0, -event.quantity, None, ClosedReservation(outcome, hold.committed, hold.original - hold.committed, hold.expires_at)
 
 
-def _committed(inventory: "Inventory", event: StockCommittedEvent, hold: OpenReservation | None, version: int, _at: datetime) -> Next:
+def _committed(inventory: "Inventory", event: StockCommittedEvent, hold: OpenReservation | None, version: int, _at: datetime) -> Moves:
     hold = _less(inventory, event, hold, version)
-    on_hand, reserved = inventory.units_on_hand - event.quantity, inventory.units_reserved - event.quantity
     committed = hold.committed + event.quantity
     if event.remaining:
-        return on_hand, reserved, _with(hold, event.remaining, committed, hold.expires_at), None
-    return on_hand, reserved, None, ClosedReservation(Outcome.COMMITTED, committed, hold.original - committed, hold.expires_at)
+        return -event.quantity, -event.quantity, _with(hold, event.remaining, committed, hold.expires_at), None
+    return (
+        -event.quantity,
+        -event.quantity,
+        None,
+        ClosedReservation(Outcome.COMMITTED, committed, hold.original - committed, hold.expires_at),
+    )
 
 
 def _less(
@@ -89,7 +93,7 @@ def _corrupt(inventory: "Inventory", version: int, problem: str) -> NoReturn:
     raise CorruptStreamError(stream=inventory.inventory_id.stream, version=version, problem=problem)
 
 
-FOLDS: Mapping[type[Any], Callable[["Inventory", Any, Any, int, datetime], Next]] = {
+FOLDS: Mapping[type[Any], Callable[["Inventory", Any, Any, int, datetime], Moves]] = {
     StockAddedEvent: _added,
     StockReservedEvent: _reserved,
     ReservationExtendedEvent: _extended,
@@ -97,7 +101,7 @@ FOLDS: Mapping[type[Any], Callable[["Inventory", Any, Any, int, datetime], Next]
     StockCommittedEvent: _committed,
     StockAdjustedEvent: _adjusted,
 }
-"""Where each event leads from the present state.
+"""What each event moves.
 
 Each is given the inventory, its next event, the open reservation that the event names (``None``: it names none, or none is open),
 the version that the event makes and its time, and raises :class:`~inventory_es.errors.CorruptStreamError` if the event can't follow.

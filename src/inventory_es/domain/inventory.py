@@ -38,14 +38,6 @@ class Inventory:
 
     Speculation: after :meth:`savepoint`, applied events can be taken back with :meth:`rollback` until :meth:`settle`.
     Undoing costs what applying cost, however many reservations are open.
-
-    Attributes:
-        inventory_id: which inventory.
-        version: events folded so far; 0 for none.
-        units_on_hand: ``on_hand`` as a plain int.
-        units_reserved: ``reserved`` as a plain int.
-        last_time: time of the last event; ``None`` before the first.
-        last_count_version: version of the last count's StockAdjustedEvent; 0 for none.
     """
 
     __slots__ = (
@@ -53,24 +45,24 @@ class Inventory:
         "_by_owner",
         "_closed",
         "_due",
+        "_last_count_version",
+        "_last_time",
+        "_on_hand",
         "_open",
+        "_reserved",
         "_undo",
         "_unordered",
+        "_version",
         "inventory_id",
-        "last_count_version",
-        "last_time",
-        "units_on_hand",
-        "units_reserved",
-        "version",
     )
 
     def __init__(self, inventory_id: InventoryId) -> None:
         self.inventory_id: InventoryId = inventory_id
-        self.version: int = 0
-        self.units_on_hand: int = 0
-        self.units_reserved: int = 0
-        self.last_time: datetime | None = None
-        self.last_count_version: int = 0
+        self._version = 0
+        self._on_hand = 0
+        self._reserved = 0
+        self._last_time: datetime | None = None
+        self._last_count_version = 0
         self._open: dict[str, OpenReservation] = {}
         self._closed: OrderedDict[str, ClosedReservation] = OrderedDict()
         self._by_owner: dict[str, int] = {}
@@ -98,22 +90,22 @@ class Inventory:
         for hold in snapshot.open:
             inventory._put(hold.reservation_id, None, hold)
         inventory._closed.update(snapshot.closed)
-        inventory.version = snapshot.version
-        inventory.units_on_hand = snapshot.on_hand
-        inventory.units_reserved = snapshot.reserved
-        inventory.last_time = snapshot.last_time
-        inventory.last_count_version = snapshot.last_count_version
+        inventory._version = snapshot.version
+        inventory._on_hand = snapshot.on_hand
+        inventory._reserved = snapshot.reserved
+        inventory._last_time = snapshot.last_time
+        inventory._last_count_version = snapshot.last_count_version
         return inventory
 
     def snapshot(self) -> InventorySnapshot:
         """The whole state as one value. Costs in proportion to what is remembered."""
         return InventorySnapshot(
             inventory_id=self.inventory_id,
-            version=self.version,
-            on_hand=self.units_on_hand,
-            reserved=self.units_reserved,
-            last_time=self.last_time,
-            last_count_version=self.last_count_version,
+            version=self._version,
+            on_hand=self._on_hand,
+            reserved=self._reserved,
+            last_time=self._last_time,
+            last_count_version=self._last_count_version,
             open=tuple(sorted(self._open.values(), key=lambda hold: hold.version)),
             closed=tuple(self._closed.items()),
         )
@@ -151,11 +143,11 @@ class Inventory:
             CorruptStreamError: it can't be the next event; the state is as before.
         """
         event, version, at = recorded
-        if version != self.version + 1:
-            self._corrupt(version, f"expected version {self.version + 1} next")
+        if version != self._version + 1:
+            self._corrupt(version, f"expected version {self._version + 1} next")
         if at.tzinfo is not UTC and at.utcoffset() != _ZERO:
             self._corrupt(version, "its time is not an aware datetime in UTC")
-        last_time, inventory_id = self.last_time, self.inventory_id
+        last_time, inventory_id = self._last_time, self.inventory_id
         if last_time is not None and at < last_time:
             self._corrupt(version, "time runs backwards")
         if event.product_id != inventory_id.product_id or event.store_id != inventory_id.store_id:
@@ -163,7 +155,8 @@ class Inventory:
         kind = event.__class__
         reservation_id: str | None = None if kind in _OF_NO_RESERVATION else event.reservation_id  # type: ignore[union-attr]  # the others have one
         before = None if reservation_id is None else self._open.get(reservation_id)
-        on_hand, reserved, hold, closed = FOLDS[kind](self, event, before, version, at)
+        incoming, promised, hold, closed = FOLDS[kind](self, event, before, version, at)
+        on_hand, reserved = self._on_hand + incoming, self._reserved + promised
         if on_hand != event.on_hand or reserved != event.reserved:
             self._corrupt(version, f"it carries {event.on_hand}/{event.reserved} on hand/reserved, the fold gives {on_hand}/{reserved}")
         forgotten = None
@@ -176,23 +169,23 @@ class Inventory:
         if self._undo is not None:
             self._undo.append(
                 (
-                    self.version,
-                    self.units_on_hand,
-                    self.units_reserved,
+                    self._version,
+                    self._on_hand,
+                    self._reserved,
                     last_time,
-                    self.last_count_version,
+                    self._last_count_version,
                     reservation_id,
                     before,
                     closed is not None,
                     forgotten,
                 )
             )
-        self.version = version
-        self.units_on_hand = on_hand
-        self.units_reserved = reserved
-        self.last_time = at
+        self._version = version
+        self._on_hand = on_hand
+        self._reserved = reserved
+        self._last_time = at
         if kind is StockAdjustedEvent and event.reason is AdjustReason.COUNT:  # type: ignore[union-attr]  # an adjustment has one
-            self.last_count_version = version
+            self._last_count_version = version
 
     def savepoint(self) -> int:
         """A place to come back to with :meth:`rollback`. Applied events are undoable from here on."""
@@ -215,30 +208,55 @@ class Inventory:
                     self._closed[forgotten[0]] = forgotten[1]
                     self._closed.move_to_end(forgotten[0], last=False)
                 self._put(reservation_id, self._open.get(reservation_id), hold)
-            self.version = version
-            self.units_on_hand = on_hand
-            self.units_reserved = reserved
-            self.last_time = last_time
-            self.last_count_version = last_count_version
+            self._version = version
+            self._on_hand = on_hand
+            self._reserved = reserved
+            self._last_time = last_time
+            self._last_count_version = last_count_version
 
     def settle(self) -> None:
         """Forget all savepoints: what was applied stands."""
         self._undo = None
 
     @property
+    def version(self) -> int:
+        """Events folded so far; 0 for none."""
+        return self._version
+
+    @property
     def on_hand(self) -> StockQuantity:
         """Units physically there."""
-        return StockQuantity(self.units_on_hand)
+        return StockQuantity(self._on_hand)
 
     @property
     def reserved(self) -> StockQuantity:
         """Units promised by open reservations."""
-        return StockQuantity(self.units_reserved)
+        return StockQuantity(self._reserved)
 
     @property
     def unreserved(self) -> StockQuantity:
         """On hand minus reserved."""
-        return StockQuantity(self.units_on_hand - self.units_reserved)
+        return StockQuantity(self._on_hand - self._reserved)
+
+    @property
+    def units_on_hand(self) -> int:
+        """``on_hand`` as a plain int."""
+        return self._on_hand
+
+    @property
+    def units_reserved(self) -> int:
+        """``reserved`` as a plain int."""
+        return self._reserved
+
+    @property
+    def last_time(self) -> datetime | None:
+        """Time of the last event; ``None`` before the first."""
+        return self._last_time
+
+    @property
+    def last_count_version(self) -> int:
+        """Version of the last count's StockAdjustedEvent; 0 for none."""
+        return self._last_count_version
 
     def reservation(self, reservation_id: str) -> OpenReservation | None:
         """The open reservation of this id, due or not."""
@@ -284,7 +302,7 @@ class Inventory:
 
     def available_at(self, at: datetime) -> StockQuantity:
         """What a reserve at ``at`` could get: unreserved plus what is due."""
-        return StockQuantity(self.units_on_hand - self.units_reserved + sum(hold.remaining for hold in self.due(at)))
+        return StockQuantity(self._on_hand - self._reserved + sum(hold.remaining for hold in self.due(at)))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Inventory) and self.snapshot() == other.snapshot()
@@ -292,7 +310,7 @@ class Inventory:
     __hash__: ClassVar[None] = None  # type: ignore[assignment]  # mutable
 
     def __repr__(self) -> str:
-        return f"<Inventory {self.inventory_id} {self.units_on_hand}/{self.units_reserved} at version {self.version}>"
+        return f"<Inventory {self.inventory_id} {self._on_hand}/{self._reserved} at version {self._version}>"
 
     def _put(self, reservation_id: str, before: OpenReservation | None, hold: OpenReservation | None) -> None:
         if hold is None:

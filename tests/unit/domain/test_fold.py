@@ -176,3 +176,10 @@ def test_only_a_count_is_a_count() -> None:
     counted = StockAdjustedEvent(*PLACE, -1, AdjustReason.COUNT, 9, 1, 9, 0)
     assert folded(added(10, 10), counted).last_count_version == 2
     assert folded(added(10, 10), attrs.evolve(counted, reason=AdjustReason.LOSS)).last_count_version == 0
+
+
+@pytest.mark.parametrize("name", ["version", "on_hand", "units_on_hand", "reserved", "units_reserved", "last_time", "last_count_version"])
+def test_nothing_but_an_event_changes_a_figure(name: str) -> None:
+    inventory = with_a_hold()
+    with pytest.raises(AttributeError, match=name):
+        setattr(inventory, name, 0)
