@@ -201,7 +201,8 @@ class LaneWorker:
         for number, request in enumerate(batch.commands):
             if number and number % _TURN == 0:  # a long batch lets the others of the event loop run: nobody else has the state
                 await cancel_shielded_checkpoint()
-            if request.command.command_id in names:
+            command_id = request.command.command_id
+            if command_id in names:
                 request.look_up = True
                 continue
             savepoint = state.inventory.savepoint() if decided else 0
@@ -212,7 +213,7 @@ class LaneWorker:
                 state.inventory.rollback(savepoint)
                 break
             decided.append(one)
-            names.add(request.command.command_id)
+            names.add(command_id)
         return decided
 
     async def _look_up(self, batch: "_Batch", requests: Sequence[CommandRequest]) -> None:
