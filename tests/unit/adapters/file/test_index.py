@@ -145,6 +145,22 @@ def test_an_index_that_names_the_wrong_event_is_found_out(tmp_path: Path, read: 
     engine.close()
 
 
+def test_an_index_that_takes_one_stream_for_another_is_found_out(tmp_path: Path) -> None:
+    engine = open_engine(tmp_path, segment_bytes=1)
+    append(engine, 1, 2)
+    engine.close()
+    good = find_table(tmp_path)
+    renamed = GrowingTable(1, 1, good.end)
+    place, length = index_table.unpack_place(good.places[0])
+    renamed.add([IndexedEvent("s-b", 1, good.keys[0], good.checksums[0], length)], place)
+    seed = find_folder(OperatingSystem(), str(tmp_path)).seed
+    (tmp_path / "journal" / f"{FIRST}.idx").write_bytes(pack_table(renamed, seed=seed))
+    engine = open_engine(tmp_path)
+    with pytest.raises(CorruptStoreError, match="event 1 of s-b belongs there"):
+        engine.read_stream(B, limit=9)
+    engine.close()
+
+
 def test_streams_whose_keys_collide_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (hash_slots, index_file, index_table):
         monkeypatch.setattr(module, "stream_key", lambda _name: 5)
