@@ -2,20 +2,12 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from operator import attrgetter
 from typing import Any, Generic, TypeVar, overload
 
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.records import RecordedEvent
 
 T = TypeVar("T")
-
-
-_kind_of = attrgetter("event_type", "schema_version")
-_stream_of = attrgetter("stream")
-_version_of = attrgetter("version")
-_instant_of = attrgetter("recorded_at")
-_payload_of = attrgetter("data")
 
 
 class EventRun(Sequence[RecordedEvent], Generic[T]):
@@ -32,7 +24,7 @@ class EventRun(Sequence[RecordedEvent], Generic[T]):
 
     def __init__(self, make: Callable[[T], RecordedEvent], read: Sequence[T]) -> None:
         self._make = make
-        self._read = read
+        self._read: Sequence[Any] = read
 
     def __len__(self) -> int:
         return len(self._read)
@@ -42,23 +34,23 @@ class EventRun(Sequence[RecordedEvent], Generic[T]):
 
     def kinds(self) -> list[tuple[str, int]]:
         """Of each event, the wire name and the schema version of the payload."""
-        return list(map(_kind_of, self._read))
+        return [(one.event_type, one.schema_version) for one in self._read]
 
     def streams(self) -> list[StreamId]:
         """Of each event, the stream that it belongs to."""
-        return list(map(_stream_of, self._read))
+        return [one.stream for one in self._read]
 
     def versions(self) -> list[int]:
         """Of each event, its place in the stream."""
-        return list(map(_version_of, self._read))
+        return [one.version for one in self._read]
 
     def instants(self) -> list[datetime]:
         """Of each event, when it happened."""
-        return list(map(_instant_of, self._read))
+        return [one.recorded_at for one in self._read]
 
     def payloads(self) -> list[bytes]:
         """Of each event, the payload."""
-        return list(map(_payload_of, self._read))
+        return [one.data for one in self._read]
 
     @overload
     def __getitem__(self, at: int) -> RecordedEvent: ...

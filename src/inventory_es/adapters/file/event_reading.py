@@ -95,7 +95,7 @@ def pages(places: Iterable[EventPlaces]) -> Iterator[EventPlaces]:
 def _neighbours(places: list[int]) -> Iterator[list[int]]:
     """Runs of places that are read at once, since little stands between them."""
     first, start, end = 0, places[0] >> LENGTH_BITS, sum(unpack_place(places[-1]))
-    if end - start <= min(MAX_PAGE_BYTES, 2 * sum([place & LENGTHS for place in places])) and places == sorted(places):
+    if end - start <= min(MAX_PAGE_BYTES, _MAX_GAP * (len(places) - 1)) and places == sorted(places):
         yield places
         return
     for at, place in enumerate(places):

@@ -24,9 +24,6 @@ HOSTILE = (ValueError, msgspec.MsgspecError, RecursionError, OverflowError)
 """What reading bytes may raise, whatever they are."""
 
 _SHORT = 1_024
-_parts_of = attrgetter("product_id", "store_id")
-_parts_of_stream = attrgetter("parts")
-_category_of = attrgetter("category")
 
 
 def domain_writer(kind: type[Any]) -> Callable[[Any], bytes]:
@@ -131,8 +128,8 @@ def domain_batch_reader(kind: type[Any], max_bytes: int) -> Callable[[Sequence[b
         quotes = most_quotes * len(events) - 2 * sum([list(map(value_of, events)).count(None) for value_of in optional])
         is_plain = (
             b"".join(payloads).count(b'"') == quotes
-            and list(map(_parts_of_stream, streams)) == list(map(_parts_of, events))
-            and set(map(_category_of, streams)) == {INVENTORY_CATEGORY}
+            and [one.parts for one in streams] == [(one.product_id, one.store_id) for one in events]
+            and {one.category for one in streams} == {INVENTORY_CATEGORY}
             and all(_are_plain(list(map(name_of, events))) for name_of in names)
         )
         return events if is_plain else None

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -84,7 +83,7 @@ class StreamRows(EventRun[Any]):
 
     def kinds(self) -> list[tuple[str, int]]:
         """Of each event, the wire name and the schema version of the payload."""
-        return list(map(itemgetter(3, 4), self._read))
+        return [(row[3], row[4]) for row in self._read]
 
     def streams(self) -> list[StreamId]:
         """Of each event, the stream that it belongs to."""
