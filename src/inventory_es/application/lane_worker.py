@@ -243,9 +243,8 @@ class _Batch:
         self.is_fresh = False
         self.lost = 0
         self._always_look_up = look_up
-        if len(self.commands) > 1:
-            for command in self.commands:
-                command.batch_size = len(self.commands)
+        for command in self.commands:
+            command.batch_size = len(self.commands)
         if look_up:
             self._look_up_named()
 

@@ -68,6 +68,25 @@ def test_who_comes_meanwhile_is_served_together_in_order(limit: int, batches: li
     anyio.run(case)
 
 
+def test_who_leads_alone_keeps_others_waiting_and_lets_the_woken_go_first(backend: str) -> None:
+    async def case() -> None:
+        desk = _Desk()
+        assert desk.combiner.lead_alone(_Letter("a"))
+        assert not desk.combiner.lead_alone(_Letter("b")), "somebody leads"
+        follower = _Letter("c")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(desk.combiner.join, follower)
+            await anyio.wait_all_tasks_blocked()
+            desk.combiner.take(1)
+            desk.combiner.wake((follower,))
+            desk.combiner.hand_over()
+            assert not desk.combiner.lead_alone(_Letter("d")), "somebody was woken and comes back, perhaps for the same batch"
+        assert desk.combiner.lead_alone(_Letter("e"))
+        assert desk.idle == 1
+
+    anyio.run(case, backend=backend)
+
+
 def test_who_wants_to_be_alone_is_a_barrier() -> None:
     async def case() -> None:
         desk = _Desk()

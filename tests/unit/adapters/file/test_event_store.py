@@ -1,10 +1,11 @@
 """The asynchronous layer: who shares a commit, who is withdrawn, who hears what when it fails, and how it closes."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from threading import Event
-from typing import Literal
+from typing import Any, Literal, cast
 from uuid import UUID
 
 import anyio
@@ -13,6 +14,7 @@ import pytest
 
 from inventory_es.adapters.file import FileEventStore, FileStoreEngine, commit_writer, open_file, open_file_event_store
 from inventory_es.adapters.file.append_batch import CAPABILITIES
+from inventory_es.adapters.file.commit_writer import CommitWriter
 from inventory_es.adapters.file.engine import SEGMENT_BYTES
 from inventory_es.adapters.file.operating_system import _FLAGS, OperatingSystem, OperatingSystemFile
 from inventory_es.domain.stream_id import StreamId
@@ -210,6 +212,58 @@ def test_a_caller_cancelled_in_flight_finds_out_by_sending_the_same_again(tmp_pa
                 tasks.cancel_scope.cancel()
             system.open_gate()
             assert await store.append(write(A, 0, 1)) == AppendResult(1, {A: 1}, replayed=True)
+
+    anyio.run(main, backend=backend)
+
+
+class _SlowEngine:
+    """Commits that last until they are let go, one after the other; each group is its own outcome."""
+
+    backlog = 0
+
+    def __init__(self) -> None:
+        self.begun = [Event(), Event()]
+        self.go = [Event(), Event()]
+        self.commits = 0
+
+    def commit(self, groups: Sequence[Any]) -> list[Any]:
+        number, self.commits = self.commits, self.commits + 1
+        self.begun[number].set()
+        self.go[number].wait()
+        return list(groups)
+
+    def settle(self) -> None:
+        pass
+
+    def tidy(self) -> bool:
+        return True
+
+
+def test_a_caller_cancelled_in_flight_keeps_nobody_waiting(backend: str) -> None:
+    engine = _SlowEngine()
+    heard: list[Any] = []
+
+    async def commit(writer: CommitWriter, name: str) -> None:
+        heard.extend(await writer.commit(cast(Any, [name])))
+
+    async def main() -> None:
+        writer = CommitWriter(cast(FileStoreEngine, engine), lambda: None)
+        with anyio.fail_after(30):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(commit, writer, "first")
+                await wait_until(engine.begun[0])
+                async with anyio.create_task_group() as cancelled:
+                    cancelled.start_soon(commit, writer, "cancelled")
+                    await anyio.wait_all_tasks_blocked()
+                    tasks.start_soon(commit, writer, "beside it")
+                    await anyio.wait_all_tasks_blocked()
+                    engine.go[0].set()
+                    await wait_until(engine.begun[1])
+                    cancelled.cancel_scope.cancel()
+                engine.go[1].set()
+            await writer.stop()
+        assert heard == ["first", "beside it"]
+        assert engine.commits == 2
 
     anyio.run(main, backend=backend)
 
