@@ -1,6 +1,5 @@
 """The event codec: a closed registry on top, JSON below."""
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain
@@ -9,10 +8,16 @@ from typing import Any, ClassVar, Literal
 
 import attrs
 import cattrs
-import msgspec
 
 from inventory_es.adapters.serialization.converter import check_hooks, default_converter, structure, unstructure
-from inventory_es.adapters.serialization.domain_form import HOSTILE, domain_batch_reader, domain_checker, domain_reader, domain_writer
+from inventory_es.adapters.serialization.domain_form import (
+    HOSTILE,
+    domain_batch_reader,
+    domain_checker,
+    domain_event,
+    domain_reader,
+    domain_writer,
+)
 from inventory_es.adapters.serialization.metadata_form import read_metadata, write_fields, write_metadata
 from inventory_es.adapters.serialization.plain_form import PayloadSeal, PlainForm
 from inventory_es.adapters.serialization.registry import EventKind, EventRegistry, default_registry
@@ -35,7 +40,6 @@ _LEAST_MAX_BYTES = 4_096
 _PROCESSES = default_converter()
 _AT_ONCE = 200
 """Events that are decoded together: enough to save time, too few for the garbage collector to take notice."""
-_PLACE = re.compile(r" - at `[^`]*`$")
 
 
 class JsonEventCodec:
@@ -195,7 +199,7 @@ class JsonEventCodec:
             PlainForm,
             event_type=kind.event_type,
             to_plain=_domain_plain(domain_writer(kind.cls)) if is_domain else partial(unstructure, converter, kind.cls),
-            from_plain=partial(msgspec.convert, type=kind.cls) if is_domain else partial(structure, converter, kind.cls),
+            from_plain=partial(domain_event, kind.cls) if is_domain else partial(structure, converter, kind.cls),
             check=domain_checker(kind.cls) if is_domain else _place_checker(kind.cls),
             seal=seal,
             max_bytes=self._max_bytes,
@@ -247,23 +251,12 @@ def _problem(error: Exception) -> str:
     match error:
         case PayloadError() | InvalidIdentifierError():
             return str(error)
-        case msgspec.ValidationError():
-            return _without_values(str(error))
-        case msgspec.DecodeError():
-            return str(error)
         case UnicodeError():
             return "it is not UTF-8"
         case RecursionError():
             return "it is nested too deep for the stack"
         case _:
             return type(error).__name__
-
-
-def _without_values(message: str) -> str:
-    if not message.startswith("Invalid enum value"):
-        return message
-    place = _PLACE.search(message)
-    return f"Invalid enum value{place[0] if place else ''}"
 
 
 def _decode_error(recorded: RecordedEvent, problem: str) -> EventDecodeError:

@@ -10,18 +10,21 @@ from datetime import datetime
 from enum import Enum
 from operator import attrgetter
 from types import NoneType
-from typing import Any, get_args, get_type_hints
+from typing import Any, NoReturn, get_args, get_type_hints
 
 import attrs
 import msgspec
 
-from inventory_es.adapters.serialization.strict_json import PayloadError, check_bounds, read_object, write_json
+from inventory_es.adapters.serialization.strict_json import PayloadError, check_bounds, read_field, read_object, write_json
 from inventory_es.domain.identifiers import INVENTORY_CATEGORY, identifier
 from inventory_es.domain.stream_id import MAX_PART_LENGTH, StreamId
 from inventory_es.ports.records import RecordedEvent
 
-HOSTILE = (ValueError, msgspec.MsgspecError, RecursionError, OverflowError)
-"""What reading bytes may raise, whatever they are."""
+HOSTILE = (ValueError, RecursionError, OverflowError)
+"""The errors that reading bytes may raise, whatever they are."""
+
+REFUSED = (msgspec.MsgspecError, UnicodeDecodeError)
+"""The errors of the engine for bytes and values that it refuses."""
 
 _SHORT = 1_024
 
@@ -82,7 +85,11 @@ def domain_reader(kind: type[Any], max_bytes: int) -> Callable[[RecordedEvent], 
         data = recorded.data
         if len(data) > parsed_at_once:
             check_bounds(data, max_bytes)
-        event = decode(data)
+        try:
+            event = decode(data)
+        except REFUSED:
+            check_bounds(data, max_bytes)
+            refuse_event(kind, read_object(data))
         quotes, owner_id = most_quotes, None
         if has_owner and (owner_id := event.owner_id) is None:
             quotes -= 2
@@ -123,7 +130,7 @@ def domain_batch_reader(kind: type[Any], max_bytes: int) -> Callable[[Sequence[b
             return None
         try:
             events = list(map(decode, payloads))
-        except HOSTILE:
+        except (*REFUSED, *HOSTILE):
             return None
         quotes = most_quotes * len(events) - 2 * sum([list(map(value_of, events)).count(None) for value_of in optional])
         is_plain = (
@@ -135,6 +142,29 @@ def domain_batch_reader(kind: type[Any], max_bytes: int) -> Callable[[Sequence[b
         return events if is_plain else None
 
     return read
+
+
+def domain_event(kind: type[Any], plain: dict[str, Any]) -> Any:
+    """Return the event of one domain class that JSON values make.
+
+    Raises:
+        PayloadError: they make none.
+    """
+    try:
+        return msgspec.convert(plain, kind)
+    except REFUSED:
+        refuse_event(kind, plain)
+
+
+def refuse_event(kind: type[Any], plain: dict[str, Any]) -> NoReturn:
+    """Raise ``PayloadError`` for JSON values that are no event of a class, with the reason."""
+    values = {name: read_field(plain, name, hint) for name, hint in get_type_hints(kind).items()}
+    try:
+        kind(**values)
+    except ValueError as error:
+        raise PayloadError(str(error)) from None
+    msg = f"it is no {kind.__name__}"
+    raise PayloadError(msg)
 
 
 def domain_checker(kind: type[Any]) -> Callable[[Any, StreamId], None]:

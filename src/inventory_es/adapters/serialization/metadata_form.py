@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from inventory_es.adapters.serialization.strict_json import PayloadError, check_bounds, read_object, write_json, write_object
+from inventory_es.adapters.serialization.strict_json import PayloadError, check_bounds, read_field, read_object, write_json, write_object
 from inventory_es.ports.metadata import OWN_FIELDS, EventMetadata
 
 
@@ -64,10 +64,13 @@ def read_metadata(data: bytes, max_bytes: int) -> EventMetadata:
 
     Raises:
         PayloadError: no such JSON object.
-        msgspec.DecodeError: likewise.
     """
     check_bounds(data, max_bytes)
-    row = _read_row(data)
+    try:
+        row = _read_row(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        plain = read_object(data)
+        row = _Row(*(read_field(plain, name, str | None) if name in plain else None for name in OWN_FIELDS))
     values = (row.command_id, row.fingerprint, row.correlation_id, row.causation_id, row.actor_id, row.reference)
     extra: dict[str, Any] = {}
     # Every quotation mark belongs to a field that was read, or there is more than that.

@@ -58,12 +58,15 @@ def read_snapshot(snapshot: Snapshot) -> InventorySnapshot:
 
     Raises:
         PayloadError: other bytes than were written, of another stream or version, or a state that no history has.
-        InvalidIdentifierError, msgspec.MsgspecError: likewise.
+        InvalidIdentifierError: likewise.
     """
     head, data = snapshot.data[:_CHECKSUM], snapshot.data[_CHECKSUM:]
     if len(data) > MAX_SNAPSHOT_BYTES or head != _checksum(snapshot.stream, data):
         _refuse("it is torn, too long, or of another stream: its checksum does not hold")
-    state = _decode(data)
+    try:
+        state = _decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        _refuse("it is no state of this version of the package")
     _check(state, snapshot.version)
     return InventorySnapshot(
         inventory_id=InventoryId.from_stream(snapshot.stream),

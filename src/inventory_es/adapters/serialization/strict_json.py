@@ -8,7 +8,9 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn, cast
+from datetime import datetime
+from types import NoneType
+from typing import Any, NoReturn, cast, get_args
 
 import msgspec
 
@@ -89,6 +91,36 @@ def write_object(value: Any, max_bytes: int) -> bytes:
         raise PayloadError(msg) from None
     check_bounds(data, max_bytes)
     return data
+
+
+def read_field(plain: Mapping[str, Any], name: str, hint: Any) -> Any:
+    """Return a field of an object as its type has it.
+
+    Raises:
+        PayloadError: the field is missing, or is of another type. The engine's own words change from release to release, and
+            may quote the payload, so these are ours.
+    """
+    if name not in plain:
+        _refuse(f".{name}", "is missing")
+    try:
+        return msgspec.convert(plain[name], hint)
+    except (msgspec.MsgspecError, ValueError, OverflowError):
+        kinds = get_args(hint) or (hint,)
+        given = _NOUNS[type(plain[name])]
+        wanted = [_NOUNS.get(kind) or f"a text of {kind.__name__}" for kind in kinds]
+        _refuse(f".{name}", f"must be {' or '.join(wanted)}" + ("" if wanted[0].startswith(given) else f", not {given}"))
+
+
+_NOUNS: Mapping[Any, str] = {
+    int: "a whole number",
+    str: "a text",
+    datetime: "a text of an instant (RFC 3339)",
+    NoneType: "null",
+    bool: "a boolean",
+    float: "a fraction",
+    list: "an array",
+    dict: "an object",
+}
 
 
 def _check_plain(value: Any, place: str, depth: int) -> None:

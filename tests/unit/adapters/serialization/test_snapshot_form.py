@@ -116,8 +116,8 @@ def many_closed(count: int) -> tuple[tuple[str, ClosedReservation], ...]:
         (with_hold(owner_id="a\nb"), "control characters"),
         (with_hold(owner_id=None), None),
         (changed(closed=(("a\x00", CLOSED[0][1]),)), "control characters"),
-        (changed(on_hand=MAX_QUANTITY + 1), "<= 9007199254740991"),
-        (changed(last_count_version=-1), ">= 0"),
+        (changed(on_hand=MAX_QUANTITY + 1), "no state of this version"),
+        (changed(last_count_version=-1), "no state of this version"),
     ],
 )
 def test_a_state_that_no_history_has_is_refused(state: InventorySnapshot, problem: str | None) -> None:
@@ -140,7 +140,7 @@ def test_hostile_bytes_are_a_value_error(content: bytes) -> None:
 
 def test_an_element_too_many_is_refused() -> None:
     content = CODEC.encode_snapshot(STATE)[8:]
-    with pytest.raises(ValueError, match="length"):
+    with pytest.raises(ValueError, match="no state of this version"):
         CODEC.decode_snapshot(sealed(content[:-1] + b",1]"))
 
 
