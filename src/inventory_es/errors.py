@@ -1,6 +1,14 @@
 """Every error that this package raises on purpose, in one tree below ``InventoryError``."""
 
-from inventory_es.domain.errors import ClockSkewError, ConflictError, CorruptStreamError, FaultError, InventoryError, RejectionError
+from inventory_es.domain.errors import (
+    ClockJumpError,
+    ClockSkewError,
+    ConflictError,
+    CorruptStreamError,
+    FaultError,
+    InventoryError,
+    RejectionError,
+)
 from inventory_es.domain.processes.rejections import (
     ProcessIdReusedError,
     ProcessNotFoundError,
@@ -54,6 +62,7 @@ __all__ = [
     "AppendTooLargeError",
     "CacheUnavailableError",
     "CheckpointConflictError",
+    "ClockJumpError",
     "ClockSkewError",
     "CommandExpiredError",
     "CommandIdReusedError",

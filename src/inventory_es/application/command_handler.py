@@ -53,6 +53,7 @@ class CommandHandler:
             RejectionError: the business says no; nothing was appended.
             ConcurrencyError: ``expected_version`` does not hold, or others kept winning. Nothing was appended.
             ClockSkewError: this machine's clock stands too far behind the stream.
+            ClockJumpError: it was set by too much since the inventory was opened.
             LaneFullError: too many commands wait for this inventory already; this one was not sent.
             AppendOutcomeUnknownError: perhaps appended; it carries the command, which is safe to send again.
             StoreUnavailableError: nothing was appended.
@@ -89,6 +90,7 @@ class CommandHandler:
             UnsupportedCapabilityError: several streams, and the store can't append to several at once.
             ConcurrencyError: a write of the host's own met another version, or others kept winning. Nothing was appended.
             ClockSkewError: a time far before the last event of its stream.
+            ClockJumpError: the clock was set by too much since the inventory was opened, and ``times`` are not given.
             ValueError: one command id twice for one inventory, a write to a stream of an inventory, or times that are not UTC or
                 not one for each command.
         """

@@ -83,6 +83,8 @@ def decide_request(tools: Tools, state: WarmState, request: CommandRequest, *, n
     refusal: Exception | None = None
     size = 0
     try:
+        if request.happened_at is None:
+            tools.check_clock()
         if at is not now or request.expected_version is not None:
             _check(tools, inventory, request, now)
         events = inventory.decide(request.command, at=at, observed_on_hand=request.observed_on_hand, policies=tools.policies)
@@ -105,6 +107,7 @@ def refusal_or_no_op(tools: Tools, state: WarmState, request: CommandRequest, *,
     """
     inventory = state.inventory
     try:
+        tools.check_clock()
         if inventory.decide(request.command, at=at, policies=tools.policies):
             return None
     except Exception as problem:  # noqa: BLE001  # as in decide_request

@@ -4,6 +4,8 @@ from datetime import timedelta
 
 import attrs
 
+from inventory_es.domain.errors import ClockJumpError
+
 
 def _positive(_instance: object, attribute: "attrs.Attribute[int]", value: int) -> None:
     if value < 1:
@@ -22,6 +24,9 @@ class HandlerSettings:
         max_batch: commands decided together at most.
         max_waiting: commands that wait for one inventory at most, beside those that are being decided; one more is refused at once.
         max_clock_skew: how far this machine's clock may stand behind the last event of a stream.
+        max_clock_jump: by how much this machine's clock may be set while the inventory is open, ahead or back, before commands are refused.
+            The default is where the NTP daemon stops to ask a person (ntpd's panic threshold, 1,000 s). A machine that is set right
+            after it was paused for longer needs more, or the inventory opened again.
         expiry_chunk: reservations that are closed with one append at most, before a command's own.
         warm_inventories: folded inventories that are kept between commands; 0 keeps none.
         snapshot_after: where snapshots are kept: a load that folded more events than this takes one.
@@ -34,11 +39,17 @@ class HandlerSettings:
     max_batch: int = attrs.field(default=512, validator=_positive)
     max_waiting: int = attrs.field(default=10_000, validator=_positive)
     max_clock_skew: timedelta = timedelta(seconds=60)
+    max_clock_jump: timedelta = timedelta(seconds=1_000)
     expiry_chunk: int = attrs.field(default=500, validator=_positive)
     warm_inventories: int = attrs.field(default=4_096)
     snapshot_after: int = attrs.field(default=1_000, validator=_positive)
     first_wait: float = 0.002
     longest_wait: float = 1.0
+
+    def check_jump(self, jump: float) -> None:
+        """Raise ``ClockJumpError`` for a clock that was set by more than ``max_clock_jump``, in seconds either way."""
+        if not abs(jump) <= self.max_clock_jump.total_seconds():
+            raise ClockJumpError(jump=timedelta(seconds=round(jump)), max_clock_jump=self.max_clock_jump)
 
     def pause(self, attempt: int, chance: float) -> float:
         """Seconds to wait before attempt number ``attempt``: none before the first two, then longer and longer, less a random share.

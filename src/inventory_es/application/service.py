@@ -34,7 +34,8 @@ class InventoryService:
     - ``ConcurrencyError``: others kept winning. ``StoreUnavailableError``: the store is away. Nothing was appended.
     - ``AppendOutcomeUnknownError``: perhaps appended; it carries the command, which is safe to send again.
     - ``LaneFullError``: too many commands wait for this inventory already; this one was not sent.
-    - ``ClockSkewError``: this machine's clock stands too far behind. ``StoreClosedError``: closed, or not opened yet.
+    - ``ClockSkewError``: this machine's clock stands too far behind. ``ClockJumpError``: it was set by too much meanwhile.
+    - ``StoreClosedError``: closed, or not opened yet.
 
     Args:
         open_store: gives the event store when the service is opened.

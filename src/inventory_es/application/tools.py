@@ -12,7 +12,7 @@ from inventory_es.application.stream_reader import StreamReader
 from inventory_es.application.turns import Turns
 from inventory_es.application.warm_states import WarmStates
 from inventory_es.domain.decide import Policy
-from inventory_es.ports import Clock, EventStore, IdGenerator, StoreCapabilities
+from inventory_es.ports import Clock, EventStore, IdGenerator, SteadyClock, StoreCapabilities
 
 
 @attrs.frozen(kw_only=True)
@@ -52,10 +52,20 @@ class Tools:
     sleep: Callable[[float], Awaitable[object]]
     chance: Callable[[], float]
     expiry_chunk: int = attrs.field(init=False)
+    _jump: Callable[[], float] | None = attrs.field(init=False)
 
     @expiry_chunk.default
     def _expiry_chunk(self) -> int:
         return max(1, min(self.settings.expiry_chunk, self.capabilities.max_append_events // 2))
+
+    @_jump.default
+    def _jump_of_the_clock(self) -> Callable[[], float] | None:
+        return self.clock.jump if isinstance(self.clock, SteadyClock) else None
+
+    def check_clock(self) -> None:
+        """Raise ``ClockJumpError`` if the clock was set by more than is allowed since the inventory was opened."""
+        if self._jump is not None:
+            self.settings.check_jump(self._jump())
 
     async def wait(self, attempt: int) -> None:
         """Wait before attempt number ``attempt``: not at all before the first two, then longer and longer, with jitter."""

@@ -113,8 +113,35 @@ class ClockSkewError(FaultError):
         """One sentence for a person, derived from the facts."""
         behind = (self.last_time - self.now).total_seconds()
         return (
-            f"the clock is {behind:g} s behind the last event of {self.stream} (allowed: {self.max_clock_skew.total_seconds():g} s); "
-            "set this machine's clock right and send the command again"
+            f"the last event of {self.stream} is {behind:g} s ahead of this machine's clock (allowed: "
+            f"{self.max_clock_skew.total_seconds():g} s): set the clock right if it is behind, and send the command again; if the event "
+            "was recorded by a clock that stood ahead, copy the store with its times set back"
+        )
+
+
+@attrs.define(slots=False, eq=False, str=False, kw_only=True)
+class ClockJumpError(FaultError):
+    """This machine's clock was set while the inventory was open, by more than is allowed. Nothing was appended.
+
+    Attributes:
+        jump: by how much, ahead above zero, back below.
+        max_clock_jump: the most that is allowed, either way.
+    """
+
+    jump: timedelta
+    max_clock_jump: timedelta
+
+    code = "clock_jump"
+    retryable = True
+
+    @property
+    def message(self) -> str:
+        """One sentence for a person, derived from the facts."""
+        seconds, longest = self.jump.total_seconds(), self.max_clock_jump.total_seconds()
+        return (
+            f"this machine's clock was set {'ahead' if seconds > 0 else 'back'} by {abs(seconds):.0f} s while the inventory was open "
+            f"(allowed: {longest:g} s), and nothing was written: set it right and send the command again, or, if it is right now, "
+            "open the inventory again"
         )
 
 

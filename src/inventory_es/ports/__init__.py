@@ -2,7 +2,7 @@
 
 from inventory_es.ports.cache import Cache, CacheEntry
 from inventory_es.ports.capabilities import Durability, FeedKind, StoreCapabilities
-from inventory_es.ports.clock import Clock, IdGenerator
+from inventory_es.ports.clock import Clock, IdGenerator, SteadyClock
 from inventory_es.ports.codec import BatchCodec, EncodedEvent, EventCodec, KnownGoodCodec, SnapshotCodec
 from inventory_es.ports.event_bus import BusCapabilities, BusSubscription, DeadLetter, Delivery, EventBus
 from inventory_es.ports.event_store import EventFeed, EventStore, GroupCommit, StreamCatalogue, TurnTaking, VersionGlance
@@ -76,6 +76,7 @@ __all__ = [
     "Snapshot",
     "SnapshotCodec",
     "SnapshotStore",
+    "SteadyClock",
     "StoreCapabilities",
     "StreamCatalogue",
     "StreamHead",

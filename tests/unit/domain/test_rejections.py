@@ -145,8 +145,8 @@ SAID: list[tuple[InventoryError, str, str]] = [
         ClockSkewError(stream=WHERE, now=START, last_time=START + timedelta(seconds=90.5), max_clock_skew=timedelta(seconds=60)),
         "clock_skew",
         (
-            "the clock is 90.5 s behind the last event of inventory-p-s (allowed: 60 s); "
-            "set this machine's clock right and send the command again"
+            "the last event of inventory-p-s is 90.5 s ahead of this machine's clock (allowed: 60 s): set the clock right if it is behind, "
+            "and send the command again; if the event was recorded by a clock that stood ahead, copy the store with its times set back"
         ),
     ),
 ]  # fmt: skip

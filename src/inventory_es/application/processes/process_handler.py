@@ -10,7 +10,7 @@ from inventory_es.application.service import InventoryService
 from inventory_es.domain.errors import ClockSkewError
 from inventory_es.domain.event_ids import EventIds
 from inventory_es.domain.processes.decider import Decider
-from inventory_es.ports import NewEvent, StreamWrite
+from inventory_es.ports import NewEvent, SteadyClock, StreamWrite
 from inventory_es.ports.errors import ConcurrencyError, EventIdCollisionError
 from inventory_es.ports.metadata import EventMetadata
 
@@ -73,13 +73,17 @@ class ProcessHandler(Generic[State, Event]):
         Raises:
             RejectionError: the process refuses.
             ClockSkewError: this machine's clock stands too far behind the stream.
+            ClockJumpError: it was set by too much since the inventory was opened.
         """
         at = self.time_of(draft)
         draft.take(self._decider.decide(draft.state, command, at), at, command_id=command.command_id)
 
     def time_of(self, draft: ProcessDraft[State, Event]) -> datetime:
         """The time of a decision now: the clock's, but never before the stream's last event."""
-        now, last_time, longest = self._parts.clock.now(), draft.last_time, self._parts.settings.max_clock_skew
+        clock, last_time, longest = self._parts.clock, draft.last_time, self._parts.settings.max_clock_skew
+        if isinstance(clock, SteadyClock):
+            self._parts.settings.check_jump(clock.jump())
+        now = clock.now()
         if last_time is None or now >= last_time:
             return now
         if last_time - now > longest:
