@@ -134,7 +134,7 @@ def assemble(store: EventStore, parts: EngineParts, snapshots: SnapshotStore | N
         committer=Committer(store, observers, parts.monotonic),
         turns=Turns(store, parts.settings.max_attempts),
         replay_check=ReplayCheck(reader, parts.codec),
-        warm=WarmStates(parts.settings.warm_inventories),
+        warm=WarmStates(parts.settings.warm_inventories, parts.settings.warm_bytes),
         clock=parts.clock,
         ids=parts.ids,
         policies=tuple(parts.policies),

@@ -65,7 +65,7 @@ class Inventory:
         self._last_count_version = 0
         self._open: dict[str, OpenReservation] = {}
         self._closed: OrderedDict[str, ClosedReservation] = OrderedDict()
-        self._by_owner: dict[str, int] = {}
+        self._by_owner: dict[str, int] | None = None
         self._due = HoldQueue(self._is_due_key)
         self._bump_order = HoldQueue(self._is_bump_key)
         self._unordered: list[str] = []
@@ -276,11 +276,24 @@ class Inventory:
 
     @property
     def open_count(self) -> int:
-        """How many reservations are open."""
+        """The number of open reservations."""
         return len(self._open)
 
+    @property
+    def closed_count(self) -> int:
+        """The number of closed reservations that are remembered, at most 10,000."""
+        return len(self._closed)
+
     def reserved_for(self, owner_id: str) -> int:
-        """Units that open reservations hold for one owner, due ones included."""
+        """Return the units that open reservations hold for one owner, due ones included.
+
+        The first question adds up all open reservations; from then on the sums are kept.
+        """
+        if self._by_owner is None:
+            self._by_owner = {}
+            for hold in self._open.values():
+                if hold.owner_id is not None:
+                    self._by_owner[hold.owner_id] = self._by_owner.get(hold.owner_id, 0) + hold.remaining
         return self._by_owner.get(owner_id, 0)
 
     def due(self, at: datetime, *, limit: int | None = None) -> tuple[OpenReservation, ...]:
@@ -325,16 +338,10 @@ class Inventory:
                     self._due.push((expires_at, reservation_id))
             if before is not None:
                 self._trim()
-        holder = hold or before
-        if holder is not None and holder.owner_id is not None:
-            self._count(holder.owner_id, (hold.remaining if hold else 0) - (before.remaining if before else 0))
-
-    def _count(self, owner_id: str, units: int) -> None:
-        units += self._by_owner.get(owner_id, 0)
-        if units:
-            self._by_owner[owner_id] = units
-        else:
-            self._by_owner.pop(owner_id, None)
+        if self._by_owner is not None and (holder := hold or before) is not None and holder.owner_id is not None:
+            units = self._by_owner.pop(holder.owner_id, 0) + (hold.remaining if hold else 0) - (before.remaining if before else 0)
+            if units:
+                self._by_owner[holder.owner_id] = units
 
     def _trim(self) -> None:
         """Drop keys of reservations that are closed or changed, before they are more than the open ones."""
