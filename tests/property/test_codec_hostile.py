@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from inventory_es.adapters.serialization import JsonEventCodec, default_registry
 from inventory_es.domain.events import EVENT_TYPES
+from inventory_es.domain.reasons import AdjustReason
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import EventDecodeError
 from inventory_es.ports.records import RecordedEvent
@@ -166,6 +167,19 @@ def is_small(leaf: Any) -> bool:
     return (
         isinstance(leaf, bool) or not isinstance(leaf, int | float) or (abs(leaf) <= 2**53 if isinstance(leaf, int) else abs(leaf) < 1e309)
     )
+
+
+@given(reason=st.sampled_from(AdjustReason), delta=st.sampled_from([b"0", b"-0", b"0.0", b"-0.0", b"0e0", b"false", b"null", b'"0"']))
+def test_only_a_count_adjusts_by_nothing(reason: AdjustReason, delta: bytes) -> None:
+    written = json.dumps(PAYLOADS["StockAdjustedEvent"] | {"delta": "delta", "reason": reason.value}).encode()
+    data = written.replace(b'"delta": "delta"', b'"delta": ' + delta)
+    check("StockAdjustedEvent", data)
+    event = outcome("StockAdjustedEvent", data)
+    if event is not None:
+        assert reason is AdjustReason.COUNT
+        assert int(delta) == 0
+    else:
+        assert delta != b"0" or reason is not AdjustReason.COUNT
 
 
 def test_all_events_are_here() -> None:

@@ -62,6 +62,9 @@ events = st.one_of(
         counted=st.none() | counts,
         observed_version=st.none() | counts,
     ),
+    events_of(
+        StockAdjustedEvent, delta=st.just(0), reason=st.just(AdjustReason.COUNT), counted=st.none() | counts, observed_version=counts
+    ),
 )
 plain = st.recursive(
     st.none() | st.booleans() | st.integers(-MAX_INTEGER, MAX_INTEGER) | st.floats(allow_nan=False, allow_infinity=False) | texts,

@@ -209,12 +209,14 @@ class Explanation(Result):
         holds: the open reservations, oldest first, up to the asked limit.
         holds_left_out: how many more there are.
         movements: the last events, newest first.
+        last_count: the event of the last count, one that confirmed the books included; ``None``: never counted.
     """
 
     level: StockLevel
     holds: tuple[Hold, ...]
     holds_left_out: int
     movements: tuple[HistoryEntry, ...]
+    last_count: HistoryEntry | None = None
 
 
 def plain(value: object) -> Any:

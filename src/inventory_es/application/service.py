@@ -249,6 +249,8 @@ class InventoryService:
     ) -> CommandResult:
         """Somebody counted the shelf, looking at the stock of ``observed_version``; what moved since is taken into account.
 
+        A count that confirms the books is recorded too, as an event that changes nothing; :meth:`explain` names the last count.
+
         Raises:
             CountSupersededError: a later count was recorded first.
             WouldBreakReservationsError: fewer would be left than are promised, and ``shortfall`` is REJECT.
@@ -315,7 +317,7 @@ class InventoryService:
         return await self._opening.here().reads.as_of(InventoryId(product_id, store_id), time=time, version=version)
 
     async def explain(self, product_id: Id, store_id: Id, *, holds: int = 50, movements: int = 10) -> Explanation:
-        """Why the available figure is what it is: open reservations, what each waits for, the last movements.
+        """Why the available figure is what it is: open reservations, what each waits for, the last movements, the last count.
 
         Args:
             product_id: what.

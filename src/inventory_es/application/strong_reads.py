@@ -69,12 +69,14 @@ class StrongReads:
 
     async def explain(self, inventory_id: InventoryId, *, holds: int, movements: int) -> Explanation:
         """Why the available figure is what it is."""
-        level, listed, left_out = await self._handler.read(inventory_id, lambda state, at: _explained(state, at, holds))
+        level, listed, left_out, counted_at = await self._handler.read(inventory_id, lambda state, at: _explained(state, at, holds))
         newest: tuple[HistoryEntry, ...] = ()
         if movements and level.version:
             page = await self._store.read_stream_backwards(inventory_id.stream, before=level.version + 1, limit=movements)
             newest = tuple(self._reader.entry(recorded) for recorded in page.events)
-        return Explanation(level=level, holds=listed, holds_left_out=left_out, movements=newest)
+        counted = await self._reader.at_version(inventory_id.stream, counted_at)
+        last_count = None if counted is None else self._reader.entry(counted)
+        return Explanation(level=level, holds=listed, holds_left_out=left_out, movements=newest, last_count=last_count)
 
     async def feed(self, *, after: int) -> AsyncIterator[RecordedEvent]:
         """Every event of the store with a position after ``after``, in order, up to the feed's end.
@@ -136,10 +138,10 @@ def _reservation(state: WarmState, at: datetime, reservation_id: str) -> Reserva
     )
 
 
-def _explained(state: WarmState, at: datetime, limit: int) -> tuple[StockLevel, tuple[Hold, ...], int]:
+def _explained(state: WarmState, at: datetime, limit: int) -> tuple[StockLevel, tuple[Hold, ...], int, int]:
     oldest = sorted(state.inventory.reservations(), key=lambda hold: hold.version)
     listed = tuple(_hold(hold, at) for hold in islice(oldest, limit))
-    return _level(state, at), listed, len(oldest) - len(listed)
+    return _level(state, at), listed, len(oldest) - len(listed), state.inventory.last_count_version
 
 
 def _hold(hold: OpenReservation, at: datetime) -> Hold:

@@ -59,7 +59,7 @@ def what_happened(event: Event, at: datetime) -> str:
 
 
 def _signed(units: int) -> str:
-    return f"[{'good' if units > 0 else 'bad'}]{units:+,}[/]"
+    return f"[{'good' if units >= 0 else 'bad'}]{units:+,}[/]"
 
 
 def _until(expires_at: datetime | None, at: datetime) -> str:

@@ -185,6 +185,8 @@ class AdjustStock(_InventoryCommand):
 class RecordCount(_InventoryCommand):
     """Somebody counted the shelf. What moved since the counter looked is taken into account.
 
+    A count that confirms the books is recorded too, as an adjustment by 0: it supersedes older counts.
+
     Args:
         counted: units on the shelf, 0 or more.
         observed_version: the stream version that the counter's sheet was printed from.

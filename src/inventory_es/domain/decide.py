@@ -182,8 +182,7 @@ def _count(inventory: "Inventory", draft: Draft, command: RecordCount, observed_
         msg = f"observed_on_hand is needed: units on hand of {inventory.inventory_id} at version {observed}"
         raise ValueError(msg)
     delta = command.counted - observed_on_hand
-    if delta:
-        _adjust(inventory, draft, delta, AdjustReason.COUNT, command.shortfall, counted=command.counted, observed_version=observed)
+    _adjust(inventory, draft, delta, AdjustReason.COUNT, command.shortfall, counted=command.counted, observed_version=observed)
 
 
 def _adjust(

@@ -13,6 +13,7 @@ from inventory_es.domain.quantity import MAX_QUANTITY
 from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, Purpose, ReleaseReason
 
 _ZERO = timedelta(0)
+_DELTA_RULE = "a whole number within ±2^53−1 other than 0, or 0 with the reason COUNT"
 
 
 @attrs.frozen
@@ -112,7 +113,10 @@ class StockCommittedEvent:
 
 @attrs.frozen
 class StockAdjustedEvent:
-    """The books were corrected: on hand changes by ``delta`` (not 0). After a count, ``counted`` and ``observed_version`` say how."""
+    """The books were corrected, or a count confirmed them: on hand changes by ``delta``, which is 0 for the reason COUNT alone.
+
+    After a count, ``counted`` and ``observed_version`` say how.
+    """
 
     product_id: str
     store_id: str
@@ -124,8 +128,10 @@ class StockAdjustedEvent:
     reserved: int
 
     def __attrs_post_init__(self) -> None:
-        if type(self.delta) is not int or not -MAX_QUANTITY <= self.delta <= MAX_QUANTITY or self.delta == 0:
-            _refuse("delta", "a whole number within ±2^53−1 other than 0")
+        if type(self.delta) is not int or not -MAX_QUANTITY <= self.delta <= MAX_QUANTITY:
+            _refuse("delta", _DELTA_RULE)
+        if self.delta == 0 and self.reason is not AdjustReason.COUNT:
+            _refuse("delta", _DELTA_RULE)
         if self.counted is not None:
             _check(self.counted, 0, "counted")
         if self.observed_version is not None:

@@ -187,6 +187,21 @@ def test_explain_lists_what_is_reserved(tmp_path: Path, capsys: pytest.CaptureFi
     assert [hold["reservation_id"] for hold in json.loads(capsys.readouterr().out)["holds"]] == ["order-a", "order-b", "order-c"]
 
 
+def test_explain_says_when_the_shelf_was_counted_last(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    url = f"file:{tmp_path / 'stock'}"
+    with open_inventory(url) as inventory:
+        inventory.add_stock("mug", "main", 10)
+        inventory.record_count("mug", "main", 10, observed_version=1)
+    assert run(["explain", "mug", "main", "--url", url]) == 0
+    out = capsys.readouterr().out
+    assert "last counted 20" in out
+    assert "version 2" in out
+    assert "+0 count" in out
+    assert run(["explain", "mug", "main", "--url", url, "--json"]) == 0
+    counted = json.loads(capsys.readouterr().out)["last_count"]
+    assert (counted["version"], counted["event"]["counted"], counted["event"]["delta"]) == (2, 10, 0)
+
+
 def test_streams_are_listed(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["streams", "inventory-", "--url", url]) == 0
     assert [line.split() for line in capsys.readouterr().out.splitlines()] == [["3", "inventory-[bold]-main"], ["7", "inventory-mug-main"]]

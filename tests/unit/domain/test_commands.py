@@ -296,10 +296,15 @@ def test_a_hold_without_an_end_is_firm() -> None:
     assert event_with(ReservationExtendedEvent, expires_at=None).expires_at is None
 
 
-@pytest.mark.parametrize("delta", [0, 1.0, True, "1", MAX_QUANTITY + 1, -MAX_QUANTITY - 1], ids=repr)
-def test_an_adjusted_event_has_a_difference(delta: Any) -> None:
-    with pytest.raises(ValueError, match=r"^delta of an event must be a whole number within ±2.53−1 other than 0$"):
-        event_with(StockAdjustedEvent, delta=delta)
+@pytest.mark.parametrize("reason", AdjustReason)
+@pytest.mark.parametrize("delta", [0, False, 0.0, 1.0, True, "1", MAX_QUANTITY + 1, -MAX_QUANTITY - 1], ids=repr)
+def test_an_adjusted_event_has_a_difference_unless_a_count_confirmed_the_books(delta: Any, reason: AdjustReason) -> None:
+    if type(delta) is int and delta == 0 and reason is AdjustReason.COUNT:
+        assert event_with(StockAdjustedEvent, delta=delta, reason=reason).delta == 0
+        return
+    rule = r"^delta of an event must be a whole number within ±2.53−1 other than 0, or 0 with the reason COUNT$"
+    with pytest.raises(ValueError, match=rule):
+        event_with(StockAdjustedEvent, delta=delta, reason=reason)
 
 
 @pytest.mark.parametrize("delta", [1, -1, MAX_QUANTITY, -MAX_QUANTITY])

@@ -353,12 +353,32 @@ def count(counted: int, observed: int) -> RecordCount:
     return RecordCount(**NAMED, counted=counted, observed_version=observed)
 
 
-def test_a_count_that_finds_what_the_books_say_is_no_event() -> None:
+def test_a_count_that_finds_what_the_books_say_is_recorded() -> None:
     so_far = stocked()
-    when(so_far, count(10, 1)).then_nothing()
+    confirmed = when(so_far, count(10, 1)).then(StockAdjustedEvent("product", "store", 0, AdjustReason.COUNT, 10, 1, 10, 0))
+    assert confirmed.inventory.last_count_version == 2
+    when(confirmed, count(10, 1)).then_replayed()
     later = accepted(so_far, AddStock(inventory_id=SHELF, command_id="more", quantity=5))
-    when(later, count(10, 1)).then_nothing()
-    assert later.inventory.last_count_version == 0
+    when(later, count(10, 1)).then(StockAdjustedEvent("product", "store", 0, AdjustReason.COUNT, 10, 1, 15, 0))
+
+
+def test_a_count_of_a_shelf_whose_books_were_confirmed_later_is_refused() -> None:
+    so_far = stocked(reserve("R1", 1))
+    confirmed = accepted(so_far, RecordCount(inventory_id=SHELF, command_id="first", counted=10, observed_version=2))
+    when(confirmed, count(7, 1)).then_rejected(CountSupersededError, observed_version=1, last_count_version=3)
+    when(confirmed, count(10, 2)).then_rejected(CountSupersededError, observed_version=2, last_count_version=3)
+
+
+def test_a_count_that_confirms_the_books_closes_what_is_due() -> None:
+    when(stocked(reserve("due", 3, ttl=5)), count(10, 2), 5).then(
+        StockReleasedEvent("product", "store", 3, "due", 0, ReleaseReason.EXPIRED, 10, 0),
+        StockAdjustedEvent("product", "store", 0, AdjustReason.COUNT, 10, 2, 10, 0),
+    )
+
+
+def test_a_count_of_nothing_where_nothing_ever_was() -> None:
+    counted = when(scenario(), count(0, 0)).then(StockAdjustedEvent("product", "store", 0, AdjustReason.COUNT, 0, 0, 0, 0))
+    assert counted.inventory.last_count_version == 1
 
 
 def test_a_count_before_anything_was_there() -> None:

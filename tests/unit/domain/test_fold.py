@@ -121,7 +121,8 @@ def test_no_event_can_be_left_out_or_come_twice(history: tuple[Recorded, ...]) -
         except CorruptStreamError:
             pass
         else:
-            assert isinstance(one.event, ReservationExtendedEvent) or not rest
+            moves_nothing = isinstance(one.event, ReservationExtendedEvent) or getattr(one.event, "delta", None) == 0
+            assert moves_nothing or not rest
             assert lacking.version == len(history) - 1
         with pytest.raises(CorruptStreamError):
             Inventory.replay(SHELF, [*history[: place + 1], *history[place:]])

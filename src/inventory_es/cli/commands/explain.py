@@ -38,6 +38,9 @@ async def _explain(url: str, product: str, store: str, *, holds: int, movements:
 def _show(explanation: Explanation) -> None:
     out = console()
     show_level(explanation.level)
+    if explanation.last_count is not None:
+        counted = explanation.last_count
+        out.print(f"[quiet]last counted {instant(counted.recorded_at)}, version {counted.version}[/]")
     if explanation.holds:
         table = Table(box=None, pad_edge=False, header_style="quiet")
         table.add_column("reservation", overflow="fold")

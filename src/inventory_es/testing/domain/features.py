@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from inventory_es.domain.commands import CommitStock, ExpireReservations, ExtendReservation, RecordCount, ReleaseStock, ReserveStock
+from inventory_es.domain.commands import CommitStock, ExpireReservations, ExtendReservation, ReleaseStock, ReserveStock
 from inventory_es.domain.events import (
     ReservationExtendedEvent,
     StockAdjustedEvent,
@@ -103,8 +103,6 @@ def _of_command(answer: Answer) -> Iterator[str]:
             yield "a release of a closed hold"
         case ExtendReservation() if not answer.events:
             yield "an extension that changes nothing"
-        case RecordCount() if not answer.events:
-            yield "a count that finds what the books say"
         case ExpireReservations():
             if not answer.events:
                 yield "a sweep with nothing due"
@@ -142,6 +140,8 @@ def _of_events(answer: Answer, confirmed: dict[str, datetime]) -> Iterator[str]:
                 expired += 1
                 yield from _of_expiry(held[event.reservation_id], answer.at)
             case StockAdjustedEvent(reason=AdjustReason.COUNT, counted=int(counted)):
+                if event.delta == 0:
+                    yield "a count that finds what the books say"
                 if event.observed_version != answer.before.version:
                     yield "a count of an older version"
                 if counted < answer.before.reserved:

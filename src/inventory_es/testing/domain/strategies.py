@@ -168,12 +168,14 @@ def _by_event(where: st.SearchStrategy[InventoryId]) -> dict[type[Any], st.Searc
         ReservationExtendedEvent: [held, instants(), maybe_instant],
         StockReleasedEvent: [some, held, quantities(0), st.sampled_from(ReleaseReason)],
         StockCommittedEvent: [some, held, quantities(0), st.sampled_from(CommitReason)],
-        StockAdjustedEvent: [_signed(), st.sampled_from(AdjustReason), figure, figure],
+        StockAdjustedEvent: [st.just(0) | _signed(), st.sampled_from(AdjustReason), figure, figure],
     }
     return {kind: st.builds(_event, st.just(kind), where, st.tuples(*own), quantities(0), quantities(0)) for kind, own in fields.items()}
 
 
 def _event(kind: type[Any], where: InventoryId, own: tuple[Any, ...], one: int, other: int) -> Any:
+    if kind is StockAdjustedEvent and own[0] == 0:  # only a count may confirm the books
+        own = (0, AdjustReason.COUNT, *own[2:])
     return kind(where.product_id, where.store_id, *own, max(one, other), min(one, other))
 
 

@@ -9,7 +9,7 @@ import pytest
 from inventory_es.adapters.memory.event_log import MemoryEventLog
 from inventory_es.application.outcomes import Outcome, accepted
 from inventory_es.application.results import CommandResult
-from inventory_es.domain.commands import AddStock, Command, RecordCount, ReserveStock
+from inventory_es.domain.commands import AddStock, Command, ConfirmReservation, RecordCount, ReserveStock
 from inventory_es.domain.errors import RejectionError
 from inventory_es.domain.event_ids import EventIds
 from inventory_es.domain.events import Event, StockAddedEvent, StockReservedEvent
@@ -76,9 +76,9 @@ def sight(version: int, on_hand: int, reserved: int, *, since: int, until: int) 
 
 
 def test_what_is_right_passes() -> None:
-    no_op = RecordCount(inventory_id=SHELF, command_id="count", counted=3, observed_version=2)
+    no_op = ConfirmReservation(inventory_id=SHELF, command_id="firm already", reservation_id="R1")
     nothing = CommandResult(
-        inventory_id=SHELF, command_id="count", changed=False, version=2, position=2, at=START, on_hand=3, reserved=2, replayed=False
+        inventory_id=SHELF, command_id="firm already", changed=False, version=2, position=2, at=START, on_hand=3, reserved=2, replayed=False
     )
     reused = CommandIdReusedError(inventory=SHELF.stream, command_id="add")
     other = attrs.evolve(ADD, quantity=4)
