@@ -55,10 +55,11 @@ class ShopApi:
         hold = self._inventory.reserve(
             asked["product"], STORE, asked["quantity"], ttl=HOLD, reservation_id=asked["order"]
         )
-        return HTTPStatus.OK if hold.replayed else HTTPStatus.CREATED, {
-            "reservation": str(hold.ref),
-            **hold.to_dict(),
-        }
+        if hold.state != "OPEN":  # made earlier, and ended since: perhaps somebody else has the units
+            status = HTTPStatus.CONFLICT
+        else:
+            status = HTTPStatus.OK if hold.replayed else HTTPStatus.CREATED
+        return status, {"reservation": str(hold.ref), **hold.to_dict()}
 
     def _commit(self, asked: dict[str, Any]) -> Answer:
         hold = ReservationRef.parse(asked["reservation"])

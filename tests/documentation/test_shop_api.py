@@ -12,6 +12,7 @@ from wsgiref.util import setup_testing_defaults
 import pytest
 
 from docs.examples.shop_api import ShopApi
+from inventory_es import ReservationRef
 from inventory_es.sync import InventoryService, open_inventory
 
 
@@ -49,6 +50,14 @@ def test_an_order_goes_through(inventory: InventoryService) -> None:
     assert call(api, "POST", "/commits", {"reservation": hold["reservation"]})[1]["replayed"] is True
     status, level = call(api, "GET", "/stock/espresso-1kg")
     assert (status, level["on_hand"], level["reserved"]) == (200, 7, 0)
+
+
+def test_an_order_whose_hold_has_ended_is_a_conflict(inventory: InventoryService) -> None:
+    api = ShopApi(inventory)
+    _, hold = reserve(api, "order-1", 3)
+    inventory.release(ReservationRef.parse(hold["reservation"]))
+    status, again = reserve(api, "order-1", 3)
+    assert (status, again["state"], again["remaining"]) == (409, "RELEASED", 0)
 
 
 def test_a_refusal_tells_why(inventory: InventoryService) -> None:

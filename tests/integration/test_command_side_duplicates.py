@@ -7,6 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
+from inventory_es.application.outcomes import Outcome
 from inventory_es.domain.commands import AddStock, AdjustStock, CommitStock, ExpireReservations, ReleaseStock, ReserveStock
 from inventory_es.domain.inventory import CLOSED_KEPT
 from inventory_es.domain.reasons import AdjustReason, Remainder, Shortfall
@@ -29,6 +30,11 @@ from tests.integration.command_side import (
     seconds,
     together,
 )
+
+
+def first_answer(outcome: Outcome) -> dict[str, Any]:
+    """What a replayed outcome repeats: everything but how its reservation stands now."""
+    return {name: value for name, value in outcome.to_dict().items() if name not in {"replayed", "state", "remaining"}}
 
 
 def _add(name: str, quantity: int = 1) -> AddStock:
@@ -158,7 +164,7 @@ def test_several_events_are_replayed_with_the_last_ones_version(backend: str) ->
                 for (command, version), first in zip(commands, firsts, strict=True):
                     again = await service.execute(command)
                     assert (again.version, again.position, again.replayed) == (version, first.position, True)
-                    assert again.to_dict() == {**first.to_dict(), "replayed": True}
+                    assert first_answer(again) == first_answer(first)
             await a.execute(_add("more", 10))
             for name in ("E1", "E2"):
                 await a.execute(_reserve(name, ttl=seconds(60)))
@@ -205,7 +211,8 @@ def test_an_id_that_the_state_has_forgotten() -> None:
             before = await figures(service)
             assert before == (10, 0, 3 + 4 * CLOSED_KEPT)
             again = await service.execute(_reserve("R1", 2))
-            assert again.to_dict() == {**first.to_dict(), "replayed": True}
+            assert (again.replayed, again.state) == (True, "CLOSED")
+            assert first_answer(again) == first_answer(first)
             assert isinstance(await outcome_of(service.execute(_reserve("R1", 3))), ReservationIdTakenError)
             with pytest.raises(CommandsRejectedError) as refused:
                 await service.execute_all([_reserve("R1", 3), _reserve("new")])

@@ -185,7 +185,7 @@ class Basket:
         for line in self._lines:
             mine = [one for one in line.requests if one in asked]
             if mine:
-                found = await self._tools.replay_check.look_up(line.inventory_id.stream, mine)
+                found = await self._tools.replay_check.look_up(line.state, mine, now=self._tools.clock.now())
                 for request, outcome in found.items():
                     request.outcome = outcome
         self._looked_up |= asked

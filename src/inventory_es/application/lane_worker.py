@@ -164,13 +164,13 @@ class LaneWorker:
             else:
                 in_doubt.append(one)
         if in_doubt:
-            await self._answer_doubtful(batch, in_doubt, position)
+            await self._answer_doubtful(batch, state, in_doubt, position)
         batch.settled()
 
-    async def _answer_doubtful(self, batch: "_Batch", in_doubt: Sequence[Decided], position: int) -> None:
+    async def _answer_doubtful(self, batch: "_Batch", state: WarmState, in_doubt: Sequence[Decided], position: int) -> None:
         """Tell those who are refused, or ask for nothing: unless their command was accepted before."""
         with _shield():
-            await self._look_up(batch, [one.request for one in in_doubt])
+            await self._look_up(batch, state, [one.request for one in in_doubt])
         for one in in_doubt:
             if one.request.outcome is None:
                 one.request.outcome = one.outcome(position)
@@ -183,7 +183,7 @@ class LaneWorker:
         if batch.attempt > 1 and not batch.is_fresh:
             await tools.reader.refresh(state)
             batch.is_fresh = True
-        await self._look_up(batch, [one for one in batch.commands if one.look_up])
+        await self._look_up(batch, state, [one for one in batch.commands if one.look_up])
         await prepare(tools, state, batch.commands)
         return tools.clock.now()
 
@@ -216,9 +216,9 @@ class LaneWorker:
             names.add(command_id)
         return decided
 
-    async def _look_up(self, batch: "_Batch", requests: Sequence[CommandRequest]) -> None:
+    async def _look_up(self, batch: "_Batch", state: WarmState, requests: Sequence[CommandRequest]) -> None:
         if requests:
-            found = await self._tools.replay_check.look_up(batch.stream, requests)
+            found = await self._tools.replay_check.look_up(state, requests, now=self._tools.clock.now())
             for request, outcome in found.items():
                 request.outcome = outcome
             batch.prune()

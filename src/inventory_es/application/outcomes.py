@@ -24,6 +24,7 @@ def accepted(command: Command, last: Event, *, at: datetime, version: int, posit
             version=version,
             position=position,
             replayed=replayed,
+            remaining=last.quantity,
         )
     return CommandResult(
         inventory_id=command.inventory_id,

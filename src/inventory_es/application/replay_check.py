@@ -2,22 +2,39 @@
 
 from collections.abc import Iterable
 from contextlib import aclosing
+from datetime import datetime
+from typing import TypeGuard, cast
 from uuid import UUID
+
+import attrs
 
 from inventory_es.application.outcomes import Outcome, accepted
 from inventory_es.application.requests import CommandRequest
+from inventory_es.application.results import HoldState, Reservation
 from inventory_es.application.stream_reader import StreamReader
-from inventory_es.domain.commands import AdjustStock, Command, CommitStock, ExpireReservations, RecordCount, ReserveStock
+from inventory_es.application.warm_states import WarmState
+from inventory_es.domain.commands import (
+    AdjustStock,
+    Command,
+    CommitStock,
+    ConfirmReservation,
+    ExpireReservations,
+    ExtendReservation,
+    RecordCount,
+    ReleaseStock,
+    ReserveStock,
+)
 from inventory_es.domain.errors import RejectionError
 from inventory_es.domain.event_ids import EventIds
 from inventory_es.domain.fingerprint import fingerprint
+from inventory_es.domain.inventory import Inventory
 from inventory_es.domain.reasons import Remainder, Shortfall
 from inventory_es.domain.rejections import CommandIdReusedError, ReservationIdTakenError
-from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import RecordedEvent
 from inventory_es.ports.codec import EventCodec
 
 _FOLLOWERS = 100
+_ABOUT_RESERVATION = (ReserveStock, ExtendReservation, ConfirmReservation, ReleaseStock, CommitStock)
 
 
 class ReplayCheck:
@@ -32,11 +49,15 @@ class ReplayCheck:
         self._reader = reader
         self._codec = codec
 
-    async def look_up(self, stream: StreamId, requests: Iterable[CommandRequest]) -> dict[CommandRequest, Outcome | RejectionError]:
+    async def look_up(
+        self, state: WarmState, requests: Iterable[CommandRequest], *, now: datetime
+    ) -> dict[CommandRequest, Outcome | RejectionError]:
         """The first outcomes of those requests that were accepted before, or why their ids can't be used again.
 
-        Requests that are not in the answer have no stored events as of now.
+        Requests that are not in the answer have no stored events as of now. What was accepted may have ended since, so each outcome
+        about a reservation says how that stands at ``now``. ``state`` is read up to the stream's end for it.
         """
+        stream = state.inventory.inventory_id.stream
         ids = EventIds(stream)
         wanted: dict[UUID, list[CommandRequest]] = {}
         for request in requests:
@@ -47,11 +68,18 @@ class ReplayCheck:
         for waiting in wanted.values():
             for request in waiting:
                 request.look_up = False
-        return {
+        outcomes = {
             request: await self._first_outcome(request, recorded, ids)
             for event_id, recorded in found.items()
             for request in wanted[event_id]
         }
+        if any(_is_about_reservation(request, outcome) for request, outcome in outcomes.items()):
+            if not self._reader.is_surely_current(state):
+                await self._reader.refresh(state)
+            for request, outcome in outcomes.items():
+                if _is_about_reservation(request, outcome):
+                    outcomes[request] = _standing(outcome, request, state.inventory, now)
+        return outcomes
 
     async def _first_outcome(self, request: CommandRequest, first: RecordedEvent, ids: EventIds) -> Outcome | RejectionError:
         command = request.command
@@ -73,6 +101,30 @@ class ReplayCheck:
             position=last.position,
             replayed=request.named,
         )
+
+
+def _is_about_reservation(request: CommandRequest, outcome: Outcome | RejectionError) -> TypeGuard[Outcome]:
+    return isinstance(request.command, _ABOUT_RESERVATION) and not isinstance(outcome, RejectionError)
+
+
+def _standing(outcome: Outcome, request: CommandRequest, inventory: Inventory, now: datetime) -> Outcome:
+    """``outcome`` with how its reservation stands."""
+    command = cast(ReserveStock, request.command)  # or another that names a reservation
+    at = request.happened_at or now
+    if inventory.last_time is not None and at < inventory.last_time:
+        at = inventory.last_time
+    hold, closed = inventory.reservation(command.reservation_id), inventory.closed(command.reservation_id)
+    state: HoldState = "CLOSED"
+    remaining = 0
+    if hold is not None and not hold.is_due(at):
+        state, remaining = "OPEN", hold.remaining
+    elif hold is not None:
+        state = "EXPIRED"
+    elif closed is not None:
+        state = closed.outcome.value
+    if isinstance(outcome, Reservation):
+        return attrs.evolve(outcome, state=state, remaining=remaining)
+    return attrs.evolve(outcome, state=state)
 
 
 def _may_have_more(command: Command) -> bool:

@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import attrs
 
@@ -10,6 +10,9 @@ from inventory_es.domain.events import Event
 from inventory_es.domain.identifiers import InventoryId, ReservationRef, inventory_id
 from inventory_es.domain.reasons import Purpose
 from inventory_es.ports.metadata import EventMetadata
+
+HoldState = Literal["OPEN", "COMMITTED", "RELEASED", "EXPIRED", "CLOSED"]
+"""How a reservation stands: ``OPEN`` holds units, and its time is not up; ``CLOSED`` ended so long ago that nobody remembers how."""
 
 
 class Result:
@@ -37,6 +40,7 @@ class CommandResult(Result):
         on_hand: units there after it.
         reserved: units promised after it.
         replayed: whether it had been accepted earlier: this is the first outcome again, nothing was appended now.
+        state: how the reservation of a replayed command stands now; ``None`` for a command decided now, or about no reservation.
     """
 
     inventory_id: InventoryId
@@ -48,11 +52,14 @@ class CommandResult(Result):
     on_hand: int
     reserved: int
     replayed: bool = False
+    state: HoldState | None = None
 
 
 @attrs.frozen(kw_only=True)
 class Reservation(Result):
     """A promise, as it was given. Pass it, or its ``ref``, to extend, confirm, release or commit.
+
+    A replayed one may have ended since, and others may have its units: ``state`` and ``remaining`` say how it stands now.
 
     Attributes:
         product_id: what.
@@ -66,6 +73,9 @@ class Reservation(Result):
         version: of the stream after it.
         position: of the append that carried it: a reader at or past it has seen the reservation.
         replayed: whether it had been made earlier, by the same command; nothing was appended now.
+        state: how it stands now: ``OPEN``, or ended as ``COMMITTED``, ``RELEASED``, ``EXPIRED`` (its time is up, swept or not), or
+            ``CLOSED`` where more than 10,000 others of its inventory ended after it.
+        remaining: units that it holds now; fewer than ``quantity`` after a partial commit or release, 0 unless ``OPEN``.
     """
 
     product_id: str
@@ -79,6 +89,12 @@ class Reservation(Result):
     version: int
     position: int
     replayed: bool = False
+    state: HoldState = "OPEN"
+    remaining: int = attrs.field()
+
+    @remaining.default
+    def _remaining(self) -> int:
+        return self.quantity
 
     @property
     def ref(self) -> ReservationRef:
