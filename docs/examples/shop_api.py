@@ -12,7 +12,8 @@ from http import HTTPStatus
 from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
 
-from inventory_es import ConflictError, FaultError, RejectionError, ReservationRef
+from inventory_es import ConflictError, FaultError, ReservationRef
+from inventory_es.errors import InvalidInputError, NotFoundError, RefusedError
 from inventory_es.sync import InventoryService
 
 STORE = "berlin"
@@ -42,7 +43,11 @@ class ShopApi:
             if method == "POST" and path in self._posts:
                 body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
                 return self._posts[path](json.loads(body))
-        except RejectionError as error:  # the business said no: the caller can act on it
+        except InvalidInputError as error:
+            return HTTPStatus.UNPROCESSABLE_ENTITY, error.to_dict()
+        except NotFoundError as error:
+            return HTTPStatus.NOT_FOUND, error.to_dict()
+        except RefusedError as error:  # the business said no: the caller can act on it
             return HTTPStatus.CONFLICT, error.to_dict()
         except ConflictError as error:  # others kept winning: try again
             return HTTPStatus.SERVICE_UNAVAILABLE, error.to_dict()

@@ -13,12 +13,22 @@ from uuid import UUID
 import attrs
 import pytest
 
-from inventory_es.domain.errors import ConflictError, FaultError, InventoryError, RejectionError
+from inventory_es.domain.errors import (
+    ConflictError,
+    FaultError,
+    InvalidInputError,
+    InventoryError,
+    NotFoundError,
+    RefusedError,
+    RejectionError,
+)
 from inventory_es.domain.rejections import PolicyRejectedError
 from inventory_es.domain.stream_id import StreamId
-from tests.architecture.sources import subclasses
+from tests.architecture.sources import source_files, subclasses
 
 BRANCHES = (RejectionError, ConflictError, FaultError)
+KINDS_OF_REJECTION = (InvalidInputError, NotFoundError, RefusedError)
+REJECTIONS = sorted(set(subclasses(RejectionError)), key=lambda kind: kind.__name__)
 ERRORS: list[type[InventoryError]] = sorted(set(subclasses(InventoryError)), key=lambda kind: kind.__name__)
 PLAIN: dict[Any, Any] = {
     int: 3,
@@ -89,6 +99,18 @@ def test_codes_are_unique() -> None:
 def test_it_hangs_on_one_branch(kind: type[InventoryError]) -> None:
     assert kind.__name__.endswith("Error")
     assert sum(issubclass(kind, branch) for branch in BRANCHES) == 1
+
+
+@pytest.mark.parametrize("kind", REJECTIONS, ids=name)
+def test_a_rejection_is_of_one_kind_that_a_host_maps_to_a_status(kind: type[RejectionError]) -> None:
+    assert sum(issubclass(kind, one) for one in KINDS_OF_REJECTION) == 1
+    assert issubclass(kind, ValueError) is issubclass(kind, InvalidInputError)
+
+
+def test_nobody_raises_what_a_host_can_map_to_no_status() -> None:
+    kinds = (RejectionError, *KINDS_OF_REJECTION)
+    raised = re.compile(rf"raise ({'|'.join(kind.__name__ for kind in kinds)})\b")
+    assert [path.name for path in source_files() if raised.search(path.read_text(encoding="utf-8"))] == []
 
 
 @pytest.mark.parametrize("kind", ERRORS, ids=name)

@@ -66,6 +66,15 @@ def test_a_refusal_tells_why(inventory: InventoryService) -> None:
     assert call(ShopApi(inventory), "GET", "/elsewhere")[0] == 404
 
 
+def test_each_kind_of_rejection_has_its_status(inventory: InventoryService) -> None:
+    api = ShopApi(inventory)
+    for quantity in (0, "1", None, 2**53):
+        status, problem = call(api, "POST", "/reservations", {"product": "espresso-1kg", "quantity": quantity, "order": "order-1"})
+        assert (status, problem["name"]) == (422, "quantity")
+    assert call(api, "POST", "/commits", {"reservation": "espresso-1kg/berlin/order-9"})[0] == 404
+    assert call(api, "POST", "/commits", {"reservation": "order-9"})[0] == 422
+
+
 def test_a_closed_store_is_a_fault(inventory: InventoryService) -> None:
     inventory.close()
     assert reserve(ShopApi(inventory), "order-1")[0] == 500

@@ -1,9 +1,12 @@
 """The error tree.
 
     InventoryError
-    ├── RejectionError   the business said no: correct the request, nothing was changed   (domain.rejections)
-    ├── ConflictError    someone else won: read again and decide again                    (ports.errors)
-    └── FaultError       broken or misused: configuration, storage, corrupt data          (here and ports.errors)
+    ├── RejectionError            not accepted: correct the request, nothing was changed           (domain.rejections)
+    │   ├── InvalidInputError     the caller's input breaks a rule, whatever the stock
+    │   ├── NotFoundError         the named reservation or process is not known
+    │   └── RefusedError          the business said no
+    ├── ConflictError             someone else won: read again and decide again                    (ports.errors)
+    └── FaultError                broken or misused: configuration, storage, corrupt data          (here and ports.errors)
 
 Every error carries its facts as typed attributes. The message is derived from them, says what to do, and holds no payload.
 """
@@ -62,6 +65,24 @@ class RejectionError(InventoryError):
     """The business said no. Nothing was appended; another request may succeed."""
 
     code = "rejected"
+
+
+class InvalidInputError(RejectionError, ValueError):
+    """The caller's input breaks a rule: a quantity, an identifier or a time to live. The same input is never accepted."""
+
+    code = "invalid_input"
+
+
+class NotFoundError(RejectionError):
+    """A reservation or process that the caller names is not known."""
+
+    code = "not_found"
+
+
+class RefusedError(RejectionError):
+    """The input is sound, and the business says no as things stand."""
+
+    code = "refused"
 
 
 class ConflictError(InventoryError):

@@ -5,12 +5,12 @@ from typing import Any
 
 import attrs
 
-from inventory_es.domain.errors import RejectionError
+from inventory_es.domain.errors import InvalidInputError, NotFoundError, RefusedError, RejectionError
 from inventory_es.domain.stream_id import StreamId
 
 
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
-class InvalidQuantityError(RejectionError, ValueError):
+class InvalidQuantityError(InvalidInputError):
     """A count of units that is no whole number, or out of its range."""
 
     name: str
@@ -25,7 +25,7 @@ class InvalidQuantityError(RejectionError, ValueError):
 
 
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
-class QuantityOverflowError(RejectionError):
+class QuantityOverflowError(InvalidInputError):
     """A count above the largest that is kept exactly."""
 
     name: str
@@ -40,7 +40,7 @@ class QuantityOverflowError(RejectionError):
 
 
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
-class InvalidIdentifierError(RejectionError, ValueError):
+class InvalidIdentifierError(InvalidInputError):
     """An identifier that breaks the rules: 1 to 128 characters, no control characters, no lone surrogates."""
 
     name: str
@@ -55,7 +55,7 @@ class InvalidIdentifierError(RejectionError, ValueError):
 
 
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
-class InvalidTtlError(RejectionError, ValueError):
+class InvalidTtlError(InvalidInputError):
     """A time to live that is not above zero, or beyond the calendar."""
 
     problem: str
@@ -69,7 +69,7 @@ class InvalidTtlError(RejectionError, ValueError):
 
 
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
-class InsufficientStockError(RejectionError):
+class InsufficientStockError(RefusedError):
     """Fewer units are free than were asked for.
 
     Attributes:
@@ -102,7 +102,7 @@ class InsufficientStockError(RejectionError):
 
 
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
-class ReservationNotFoundError(RejectionError):
+class ReservationNotFoundError(NotFoundError):
     """No reservation of this id is open, nor among the most recent closed ones."""
 
     inventory: StreamId
@@ -117,7 +117,7 @@ class ReservationNotFoundError(RejectionError):
 
 
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
-class ReservationIdTakenError(RejectionError):
+class ReservationIdTakenError(RefusedError):
     """The reservation id was used before, with another payload. An id is used once, for ever."""
 
     inventory: StreamId
@@ -132,7 +132,7 @@ class ReservationIdTakenError(RejectionError):
 
 
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
-class ReservationExpiredError(RejectionError):
+class ReservationExpiredError(RefusedError):
     """The reservation ended by time.
 
     Attributes:
@@ -155,7 +155,7 @@ class ReservationExpiredError(RejectionError):
 
 
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
-class ReservationAlreadyReleasedError(RejectionError):
+class ReservationAlreadyReleasedError(RefusedError):
     """The reservation was released in full."""
 
     inventory: StreamId
@@ -170,7 +170,7 @@ class ReservationAlreadyReleasedError(RejectionError):
 
 
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
-class ReservationAlreadyCommittedError(RejectionError):
+class ReservationAlreadyCommittedError(RefusedError):
     """The reservation was committed: its goods have left."""
 
     inventory: StreamId
@@ -188,7 +188,7 @@ class ReservationAlreadyCommittedError(RejectionError):
 
 
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
-class QuantityExceedsReservationError(RejectionError):
+class QuantityExceedsReservationError(RefusedError):
     """More units than the reservation still holds."""
 
     inventory: StreamId
@@ -205,7 +205,7 @@ class QuantityExceedsReservationError(RejectionError):
 
 
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
-class WouldBreakReservationsError(RejectionError):
+class WouldBreakReservationsError(RefusedError):
     """The adjustment would leave fewer units than are promised.
 
     Attributes:
@@ -227,7 +227,7 @@ class WouldBreakReservationsError(RejectionError):
 
 
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
-class NegativeStockError(RejectionError):
+class NegativeStockError(RefusedError):
     """The adjustment takes away more than is there."""
 
     inventory: StreamId
@@ -243,7 +243,7 @@ class NegativeStockError(RejectionError):
 
 
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
-class CommandExpiredError(RejectionError):
+class CommandExpiredError(RefusedError):
     """The command arrived at or after its ``not_after``."""
 
     inventory: StreamId
@@ -262,7 +262,7 @@ class CommandExpiredError(RejectionError):
 
 
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
-class CountSupersededError(RejectionError):
+class CountSupersededError(RefusedError):
     """A later count of the same shelf was recorded first.
 
     Attributes:
@@ -286,7 +286,7 @@ class CountSupersededError(RejectionError):
 
 
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
-class CommandIdReusedError(RejectionError):
+class CommandIdReusedError(RefusedError):
     """The command id was used before, with another payload. An id names one command, for ever."""
 
     inventory: StreamId
@@ -301,7 +301,7 @@ class CommandIdReusedError(RejectionError):
 
 
 @attrs.define(slots=False, eq=False, str=False, init=False)
-class PolicyRejectedError(RejectionError):
+class PolicyRejectedError(RefusedError):
     """A host's own policy said no.
 
     Args:
@@ -345,8 +345,10 @@ def _policy_rejected(reason: str, details: dict[str, Any]) -> PolicyRejectedErro
 
 
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
-class CommandsRejectedError(RejectionError):
+class CommandsRejectedError(RefusedError):
     """Some of the commands that were to be accepted together were refused, so none was.
+
+    A refusal whatever its parts are: the set as a whole was refused. ``rejections`` has the class of each part.
 
     Attributes:
         rejections: why, one for every refused command.

@@ -2,12 +2,12 @@
 
 import attrs
 
-from inventory_es.domain.errors import RejectionError
+from inventory_es.domain.errors import NotFoundError, RefusedError
 from inventory_es.domain.stream_id import StreamId
 
 
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
-class ProcessNotFoundError(RejectionError):
+class ProcessNotFoundError(NotFoundError):
     """Nothing ever happened to a process of this id."""
 
     process: StreamId
@@ -21,7 +21,7 @@ class ProcessNotFoundError(RejectionError):
 
 
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
-class ProcessStateError(RejectionError):
+class ProcessStateError(RefusedError):
     """The process is in a state in which this can't be done.
 
     Attributes:
@@ -42,7 +42,7 @@ class ProcessStateError(RejectionError):
 
 
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
-class ProcessIdReusedError(RejectionError):
+class ProcessIdReusedError(RefusedError):
     """An id (of the process, a shipment, a receipt) was used before in this process, for something else. An id is used once, for ever."""
 
     process: StreamId
@@ -57,7 +57,7 @@ class ProcessIdReusedError(RejectionError):
 
 
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
-class QuantityExceedsProcessError(RejectionError):
+class QuantityExceedsProcessError(RefusedError):
     """More units than the process still has to move.
 
     Attributes:
