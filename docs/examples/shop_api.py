@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
 
-from inventory_es import ConflictError, FaultError, ReservationRef
+from inventory_es import ConflictError, FaultError
 from inventory_es.errors import InvalidInputError, NotFoundError, RefusedError
 from inventory_es.sync import InventoryService
 
@@ -67,5 +67,5 @@ class ShopApi:
         return status, {"reservation": str(hold.ref), **hold.to_dict()}
 
     def _commit(self, asked: dict[str, Any]) -> Answer:
-        hold = ReservationRef.parse(asked["reservation"])
+        hold = asked["reservation"]
         return HTTPStatus.OK, self._inventory.commit(hold, command_id=f"commit/{hold}").to_dict()

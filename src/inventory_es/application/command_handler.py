@@ -192,6 +192,8 @@ def _unwrap(outcome: Any) -> Any:
 
 
 def _check_basket(commands: Sequence[Command], writes: Sequence[StreamWrite]) -> None:
+    _check_kinds("commands", commands, Command, "commands")
+    _check_kinds("writes", writes, StreamWrite, "StreamWrite")
     names = {(one.inventory_id, one.command_id) for one in commands}
     if len(names) < len(commands):
         msg = "a command id stands twice for one inventory: every line of a basket needs an id of its own"
@@ -205,7 +207,17 @@ def _check_basket(commands: Sequence[Command], writes: Sequence[StreamWrite]) ->
             raise ValueError(msg)
 
 
+def _check_kinds(name: str, values: object, kind: Any, told: str) -> None:
+    """Refuse what is no sequence of values of one kind."""
+    wrong = [] if isinstance(values, Sequence) else [values]
+    wrong += [] if wrong else [one for one in cast(Sequence[object], values) if not isinstance(one, kind)]
+    if wrong:
+        msg = f"{name} must be a sequence of {told}: {type(wrong[0]).__name__} is none"
+        raise TypeError(msg)
+
+
 def _check_times(commands: Sequence[Command], times: Sequence[datetime]) -> Sequence[datetime]:
+    _check_kinds("times", times, datetime, "aware datetimes in UTC")
     if len(times) != len(commands):
         msg = f"{len(commands)} commands need as many times, not {len(times)}"
         raise ValueError(msg)

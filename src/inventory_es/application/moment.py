@@ -2,16 +2,24 @@
 
 from datetime import datetime
 
+from inventory_es.domain.quantity import whole_number
+
 
 def check_moment(time: datetime | None, version: int | None) -> None:
     """Refuse what is no moment.
 
     Raises:
-        ValueError: none or both are given, the time has no time zone, or the version is below 1.
+        ValueError: none or both are given, the time has no time zone, or the version is no number of 1 or more.
+        TypeError: the time is no datetime.
     """
     if (time is None) == (version is None):
         msg = "give either a time or a version"
         raise ValueError(msg)
+    if version is not None and type(version) is not int:
+        whole_number("version", version, at_least=1)
+    if time is not None and not isinstance(time, datetime):
+        msg = f"time must be an aware datetime, not a {type(time).__name__}"
+        raise TypeError(msg)
     if version is not None and version < 1:
         msg = "the first version is 1: ask for it or a later one, or for a time"
         raise ValueError(msg)

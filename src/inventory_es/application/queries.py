@@ -19,6 +19,7 @@ from inventory_es.application.query_results import LowStockRow, MovementRow, Pla
 from inventory_es.application.questions import Questions, open_questions
 from inventory_es.application.results import HistoryEntry
 from inventory_es.domain.identifiers import Id, InventoryId, identifier, inventory_id
+from inventory_es.domain.quantity import whole_number
 from inventory_es.ports import ReadModel, Row
 from inventory_es.ports.errors import UnsupportedCapabilityError
 
@@ -104,7 +105,7 @@ class StockQueries:
         """The movements of one inventory with the running balance."""
         where = _of(inventory_id(product_id, store_id))
         return await self._questions.ask(
-            "ledger", MOVEMENTS, MovementRow, where, limit, wait_for_position, after=after, descending=newest_first
+            "ledger", MOVEMENTS, MovementRow, where, limit, wait_for_position, after=after, descending=bool(newest_first)
         )
 
     async def open_reservations(
@@ -135,7 +136,7 @@ class StockQueries:
             way_out = "give open_queries history=HistoryPages(store, reader), or ask inventory.queries"
             raise UnsupportedCapabilityError(store="this query side", capability="event store", way_out=way_out)
         asked = inventory_id(product_id, store_id)
-        if wait_for_position:
+        if whole_number("wait_for_position", wait_for_position):
             await self._history.wait_for(wait_for_position, patience=self._questions.patience)
         return await self._history.page(asked, newest_first=newest_first, after=after, limit=limit)
 

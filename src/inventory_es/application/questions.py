@@ -9,6 +9,7 @@ import anyio
 from inventory_es.application.active_version import ActiveVersion
 from inventory_es.application.projection import Projection
 from inventory_es.application.query_results import Place, QueryPage
+from inventory_es.domain.quantity import whole_number
 from inventory_es.ports import ReadModel, Row, Table
 from inventory_es.ports.errors import ReadModelBehindError
 from inventory_es.ports.read_model import place_of
@@ -77,7 +78,7 @@ class Questions:
         Raises:
             ReadModelBehindError: not in time.
         """
-        if not position:
+        if not whole_number("wait_for_position", position):
             return
         version = await self._version(name)
         seen = await version.checkpoint()

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Self, cast
+from typing import Self, cast, get_args
 
 from inventory_es.application.assembly import EngineParts
 from inventory_es.application.followers import Followers
@@ -14,12 +14,16 @@ from inventory_es.application.query_side import QuerySide
 from inventory_es.application.results import CommandResult, Explanation, HistoryEntry, Reservation, ReservationState, StockLevel
 from inventory_es.domain import commands as c
 from inventory_es.domain.identifiers import Id, InventoryId, ReservationRef, inventory_id
+from inventory_es.domain.quantity import whole_number
 from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, Purpose, ReleaseReason, Remainder, Shortfall
+from inventory_es.domain.rejections import InvalidIdentifierError
 from inventory_es.ports import EventStore, RecordedEvent, StoreCapabilities, StreamWrite
 from inventory_es.ports.errors import UnsupportedCapabilityError
 
-Held = Reservation | ReservationRef
-"""What addresses a reservation: what ``reserve`` returned, or its ``ref``."""
+Held = Reservation | ReservationRef | str
+"""What addresses a reservation: what ``reserve`` returned, its ``ref``, or the text ``str(ref)`` that a host kept."""
+
+_COMMANDS = frozenset(get_args(c.Command))
 
 
 class InventoryService:
@@ -135,6 +139,7 @@ class InventoryService:
             ReservationNotFoundError, ReservationExpiredError, ReservationAlreadyReleasedError,
             ReservationAlreadyCommittedError: it is not open.
         """
+        held = _address(held)
         command = c.ExtendReservation(
             inventory_id=held.inventory_id,
             command_id=self._id(command_id),
@@ -151,6 +156,7 @@ class InventoryService:
             ReservationNotFoundError, ReservationExpiredError, ReservationAlreadyReleasedError,
             ReservationAlreadyCommittedError: it is not open.
         """
+        held = _address(held)
         command = c.ConfirmReservation(
             inventory_id=held.inventory_id, command_id=self._id(command_id), reservation_id=held.reservation_id, reference=reference
         )
@@ -171,6 +177,7 @@ class InventoryService:
             ReservationNotFoundError, ReservationAlreadyCommittedError: there is nothing to release.
             QuantityExceedsReservationError: it holds fewer.
         """
+        held = _address(held)
         command = c.ReleaseStock(
             inventory_id=held.inventory_id,
             command_id=self._id(command_id),
@@ -198,6 +205,7 @@ class InventoryService:
             ReservationAlreadyCommittedError: it is not open.
             QuantityExceedsReservationError: it holds fewer.
         """
+        held = _address(held)
         command = c.CommitStock(
             inventory_id=held.inventory_id,
             command_id=self._id(command_id),
@@ -278,6 +286,11 @@ class InventoryService:
             command: any of :mod:`inventory_es.commands`.
             expected_version: insist on this stream version; ``ConcurrencyError`` if it is another, without a silent retry.
         """
+        if type(command) not in _COMMANDS:
+            msg = f"command must be one of inventory_es.commands, not a {type(command).__name__}"
+            raise TypeError(msg)
+        if expected_version is not None:
+            whole_number("expected_version", expected_version)
         return await self._opening.here().handler.execute(command, expected_version=expected_version)
 
     async def execute_all(
@@ -302,11 +315,12 @@ class InventoryService:
         Raises:
             ReservationNotFoundError: neither open nor among the last 10,000 closed ones of its inventory.
         """
+        held = _address(held)
         return await self._opening.here().reads.reservation(ReservationRef(held.product_id, held.store_id, held.reservation_id))
 
     def history(self, product_id: Id, store_id: Id, *, after: int = 0) -> AsyncIterator[HistoryEntry]:
         """Every event after version ``after``, oldest first, decoded, up to the stream's end."""
-        return self._opening.here().reads.history(InventoryId(product_id, store_id), after=after)
+        return self._opening.here().reads.history(InventoryId(product_id, store_id), after=whole_number("after", after))
 
     async def as_of(self, product_id: Id, store_id: Id, *, time: datetime | None = None, version: int | None = None) -> StockLevel:
         """The stock at an instant of the past, or right after a version: give one of the two.
@@ -325,7 +339,9 @@ class InventoryService:
             holds: reservations to list at most, oldest first.
             movements: events to list at most, newest first.
         """
-        return await self._opening.here().reads.explain(InventoryId(product_id, store_id), holds=holds, movements=movements)
+        asked = InventoryId(product_id, store_id)
+        holds, movements = whole_number("holds", holds), whole_number("movements", movements)
+        return await self._opening.here().reads.explain(asked, holds=holds, movements=movements)
 
     def feed(self, *, after: int = 0) -> AsyncIterator[RecordedEvent]:
         """Every event of the store with a position after ``after``, in order, up to the end as of now.
@@ -333,7 +349,7 @@ class InventoryService:
         Raises:
             UnsupportedCapabilityError: the store has no feed.
         """
-        return self._opening.here().reads.feed(after=after)
+        return self._opening.here().reads.feed(after=whole_number("after", after))
 
     @property
     def queries(self) -> StockQueries:
@@ -383,3 +399,16 @@ class InventoryService:
 
     def _execute(self, command: c.Command, *, named: bool) -> Awaitable[Outcome]:
         return self._opening.here().handler.execute(command, named=named)
+
+
+def _address(held: object) -> Reservation | ReservationRef:
+    """The reservation that a caller addresses, whichever way it is given.
+
+    Raises:
+        InvalidIdentifierError: a text that no ``ref`` wrote, or something else.
+    """
+    if isinstance(held, Reservation | ReservationRef):
+        return held
+    if isinstance(held, str):
+        return ReservationRef.parse(held)
+    raise InvalidIdentifierError(name="held", problem=f"must be a Reservation, its ref or the text of it, not a {type(held).__name__}")

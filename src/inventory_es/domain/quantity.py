@@ -87,3 +87,20 @@ def whole_units(name: str, value: object, *, at_least: int = 1) -> int:
     if value > MAX_QUANTITY:
         raise QuantityOverflowError(name=name, limit=MAX_QUANTITY)
     return value
+
+
+def whole_number(name: str, value: object, *, at_least: int = 0) -> int:
+    """Check a number that a caller gave and that counts no units: a version, a position, how many to list.
+
+    Args:
+        name: the argument, for the error.
+        value: an ``int``.
+        at_least: the smallest legal number.
+
+    Raises:
+        InvalidQuantityError: no whole number, below ``at_least``, or above 2^53−1.
+    """
+    if type(value) is int and at_least <= value <= MAX_QUANTITY:
+        return value
+    told = value if type(value) is int else f"a {type(value).__name__}"
+    raise InvalidQuantityError(name=name, problem=f"must be a whole number from {at_least} to {MAX_QUANTITY}, not {told}")

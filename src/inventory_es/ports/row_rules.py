@@ -67,10 +67,10 @@ def check_select(table: Table, where: Row, order: Sequence[str], after: Sequence
     if unknown:
         msg = f"table {table.name} has no columns {sorted(unknown)}"
         raise ValueError(msg)
-    if limit < 1:
-        msg = "limit must be 1 or more"
+    if type(limit) is not int or limit < 1:
+        msg = "limit must be 1 or more, a whole number"
         raise ValueError(msg)
-    if after is not None and len(after) != len(order_of(table, order)):
+    if after is not None and (not isinstance(after, tuple | list) or len(after) != len(order_of(table, order))):
         msg = f"after has one value for each of {order_of(table, order)}"
         raise ValueError(msg)
 

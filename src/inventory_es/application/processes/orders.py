@@ -10,7 +10,7 @@ import attrs
 
 from inventory_es.application.processes.draft import ProcessDraft
 from inventory_es.application.processes.order_steps import OrderSteps
-from inventory_es.application.processes.process_handler import ProcessHandler
+from inventory_es.application.processes.process_handler import ProcessHandler, check_command
 from inventory_es.application.processes.process_runner import Touch
 from inventory_es.application.service import InventoryService
 from inventory_es.application.subscription import EventFilter
@@ -36,7 +36,8 @@ from inventory_es.domain.processes.orders.lines import OrderItem
 from inventory_es.domain.processes.orders.reservation import OrderReservation
 from inventory_es.domain.processes.orders.status import OrderStatus
 from inventory_es.domain.processes.rejections import ProcessNotFoundError
-from inventory_es.domain.processes.step_ids import process_of
+from inventory_es.domain.processes.step_ids import process_id, process_of
+from inventory_es.domain.quantity import whole_number
 from inventory_es.ports import RecordedEvent
 
 Items = Iterable[OrderItem | tuple[str, str, int]]
@@ -90,8 +91,7 @@ class Orders:
         Returns:
             The order: ``HELD``, or ``REJECTED`` with the shortage of every line that could not be had.
         """
-        lines = tuple(one if isinstance(one, OrderItem) else OrderItem(*one) for one in items)
-        return await self.execute(PlaceOrder(order_id=order_id, lines=lines, ttl=ttl, owner_id=owner_id))
+        return await self.execute(PlaceOrder(order_id=order_id, lines=items, ttl=ttl, owner_id=owner_id))
 
     async def authorise_payment(self, order_id: str | UUID, payment_id: str | UUID) -> OrderReservation:
         """The money is there: hold every line for good. A line whose time was over is reserved again.
@@ -110,8 +110,7 @@ class Orders:
         Raises:
             QuantityExceedsProcessError: more than is left to ship.
         """
-        lines = None if items is None else tuple(one if isinstance(one, OrderItem) else OrderItem(*one) for one in items)
-        return await self.execute(ShipOrder(order_id=order_id, shipment_id=shipment_id, lines=lines))
+        return await self.execute(ShipOrder(order_id=order_id, shipment_id=shipment_id, lines=items))
 
     async def cancel(self, order_id: str | UUID) -> OrderReservation:
         """Give everything back.
@@ -127,7 +126,7 @@ class Orders:
 
     async def order(self, order_id: str | UUID) -> OrderReservation:
         """The order as it stands, from its stream; ``NEW`` where nothing was placed."""
-        return (await self._handler.load(str(order_id))).state
+        return (await self._handler.load(process_id("order_id", order_id))).state
 
     async def advance(self, order_id: str) -> OrderReservation:
         """Go on where somebody stopped: take the steps that are due, and let an order lapse whose time is over."""
@@ -157,11 +156,14 @@ class Orders:
         Raises:
             ValueError: ``concurrency`` below 1.
         """
-        if concurrency < 1:
-            msg = "concurrency must be 1 or more"
-            raise ValueError(msg)
+        whole_number("concurrency", concurrency, at_least=1)
+        if not isinstance(orders, Iterable):
+            msg = f"orders must be any number of PlaceOrder, not a {type(orders).__name__}"
+            raise TypeError(msg)
         waiting = iter(orders)
         while chunk := list(islice(waiting, concurrency)):
+            for one in chunk:
+                check_command(one, PlaceOrder)
             outcomes: dict[int, OrderOutcome] = {}
 
             async def place(at: int, command: PlaceOrder, outcomes: dict[int, OrderOutcome] = outcomes) -> None:
@@ -178,6 +180,7 @@ class Orders:
 
     async def execute(self, command: OrderCommand) -> OrderReservation:
         """Execute a command that the caller has made, and take every step that follows."""
+        check_command(command, OrderCommand)
         was_overtaken = False
 
         async def work(draft: ProcessDraft[OrderReservation, OrderEvent]) -> OrderReservation:

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_args
 
 from inventory_es.application.context import current_context
 from inventory_es.application.processes.draft import ProcessDraft
@@ -116,3 +116,19 @@ class ProcessHandler(Generic[State, Event]):
         if draft.drafted:
             await self._inventory.execute_all((), writes=[self.write(draft)])
             draft.stored()
+
+
+def check_command(command: object, kind: Any) -> None:
+    """Refuse what is no command of a process.
+
+    Args:
+        command: what a caller gave.
+        kind: a class of commands, or a union of them.
+
+    Raises:
+        TypeError: it is of another class.
+    """
+    if not isinstance(command, kind):
+        names = ", ".join(one.__name__ for one in get_args(kind) or (kind,))
+        msg = f"command must be one of {names}, not a {type(command).__name__}"
+        raise TypeError(msg)

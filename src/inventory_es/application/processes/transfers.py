@@ -5,7 +5,7 @@ from datetime import datetime
 from uuid import UUID
 
 from inventory_es.application.processes.draft import ProcessDraft
-from inventory_es.application.processes.process_handler import ProcessHandler
+from inventory_es.application.processes.process_handler import ProcessHandler, check_command
 from inventory_es.application.processes.process_runner import Touch
 from inventory_es.application.processes.transfer_steps import TransferSteps
 from inventory_es.application.service import InventoryService
@@ -13,7 +13,7 @@ from inventory_es.application.subscription import EventFilter
 from inventory_es.domain.events import StockReservedEvent
 from inventory_es.domain.identifiers import INVENTORY_CATEGORY
 from inventory_es.domain.processes.rejections import ProcessNotFoundError
-from inventory_es.domain.processes.step_ids import process_of
+from inventory_es.domain.processes.step_ids import process_id, process_of
 from inventory_es.domain.processes.transfers.commands import (
     CancelTransfer,
     DispatchTransfer,
@@ -67,7 +67,7 @@ class Transfers:
             The transfer: ``RESERVED``, or ``REJECTED`` with the shortage of every line that could not be had.
         """
         return await self.execute(
-            DraftTransfer(transfer_id=transfer_id, source_store_id=source, destination_store_id=destination, lines=_items(goods))
+            DraftTransfer(transfer_id=transfer_id, source_store_id=source, destination_store_id=destination, lines=goods)
         )
 
     async def dispatch(self, transfer_id: str | UUID, *, expected_at: datetime | None = None) -> Transfer:
@@ -91,15 +91,15 @@ class Transfers:
         Raises:
             QuantityExceedsProcessError: more than is under way.
         """
-        return await self.execute(ReceiveTransfer(transfer_id=transfer_id, receipt_id=receipt_id, lines=_some(goods)))
+        return await self.execute(ReceiveTransfer(transfer_id=transfer_id, receipt_id=receipt_id, lines=goods))
 
     async def take_back(self, transfer_id: str | UUID, return_id: str | UUID, goods: Goods | None = None) -> Transfer:
         """Goods came back to the source: these, or everything that is still under way; see :meth:`receive`."""
-        return await self.execute(ReturnTransfer(transfer_id=transfer_id, return_id=return_id, lines=_some(goods)))
+        return await self.execute(ReturnTransfer(transfer_id=transfer_id, return_id=return_id, lines=goods))
 
     async def write_off(self, transfer_id: str | UUID, loss_id: str | UUID, goods: Goods | None = None) -> Transfer:
         """Goods will arrive nowhere: these, or everything that is still under way; see :meth:`receive`."""
-        return await self.execute(WriteOffTransfer(transfer_id=transfer_id, loss_id=loss_id, lines=_some(goods)))
+        return await self.execute(WriteOffTransfer(transfer_id=transfer_id, loss_id=loss_id, lines=goods))
 
     async def cancel(self, transfer_id: str | UUID) -> Transfer:
         """Give everything back at the source.
@@ -114,7 +114,7 @@ class Transfers:
 
     async def transfer(self, transfer_id: str | UUID) -> Transfer:
         """The transfer as it stands, from its stream; ``NEW`` where nothing was drafted."""
-        return (await self._handler.load(str(transfer_id))).state
+        return (await self._handler.load(process_id("transfer_id", transfer_id))).state
 
     async def advance(self, transfer_id: str) -> Transfer:
         """Go on where somebody stopped: take the steps that are due."""
@@ -124,12 +124,13 @@ class Transfers:
                 raise ProcessNotFoundError(process=draft.stream)
             return (await self._steps.take(draft)).state
 
-        transfer = await self._handler.attempt(transfer_id, work)
+        transfer = await self._handler.attempt(process_id("transfer_id", transfer_id), work)
         await self._give_back(transfer)
         return transfer
 
     async def execute(self, command: TransferCommand) -> Transfer:
         """Execute a command that the caller has made, once the steps before it are taken, and take every step that follows."""
+        check_command(command, TransferCommand)
         was_overtaken = False
 
         async def work(draft: ProcessDraft[Transfer, TransferEvent]) -> Transfer:
@@ -171,14 +172,6 @@ class Transfers:
             await self.advance(transfer_id)
         except ProcessNotFoundError:
             return
-
-
-def _items(goods: Goods) -> tuple[TransferItem, ...]:
-    return tuple(one if isinstance(one, TransferItem) else TransferItem(*one) for one in goods)
-
-
-def _some(goods: Goods | None) -> tuple[TransferItem, ...] | None:
-    return None if goods is None else _items(goods)
 
 
 _EVENT_NAMES = frozenset(kind.__name__ for kind in TRANSFER_EVENT_TYPES)

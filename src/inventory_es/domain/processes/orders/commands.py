@@ -1,5 +1,6 @@
 """Commands to an order: what a host asks of it. Frozen, checked when made. Each may be sent again, for ever."""
 
+from collections.abc import Iterable
 from datetime import timedelta
 from uuid import UUID
 
@@ -23,7 +24,7 @@ def _shipment_id(value: str | UUID) -> str:
     return part_id("shipment_id", value)
 
 
-def _all_or_grouped(items: tuple[OrderItem, ...] | None) -> tuple[OrderLine, ...] | None:
+def _all_or_grouped(items: Iterable[OrderItem | tuple[str, str, int]] | None) -> tuple[OrderLine, ...] | None:
     return None if items is None else group(items)
 
 

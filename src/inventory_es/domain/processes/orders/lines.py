@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import attrs
 
 from inventory_es.domain.identifiers import InventoryId, identifier
+from inventory_es.domain.processes.items import items_of
 from inventory_es.domain.quantity import whole_units
 from inventory_es.domain.rejections import InvalidQuantityError
 
@@ -64,14 +65,14 @@ class LineQuantity:
         whole_units("quantity", self.quantity)
 
 
-def group(items: Iterable[OrderItem]) -> tuple[OrderLine, ...]:
+def group(items: Iterable[OrderItem | tuple[str, str, int]]) -> tuple[OrderLine, ...]:
     """One line for each inventory, with the sum of its items, sorted by stream id: the same whatever the order of the items.
 
     Raises:
-        InvalidQuantityError: no items, or more inventories than an order may have.
+        InvalidQuantityError: no items, something else than items, or more inventories than an order may have.
     """
     units: dict[InventoryId, int] = {}
-    for item in items:
+    for item in items_of(OrderItem, items):
         units[item.inventory_id] = units.get(item.inventory_id, 0) + item.quantity
     if not 1 <= len(units) <= MOST_LINES:
         raise InvalidQuantityError(name="lines", problem=f"must name 1 to {MOST_LINES} inventories, not {len(units)}")

@@ -1,5 +1,6 @@
 """Commands to a transfer: what a host asks of it. Frozen, checked when made. Each may be sent again, for ever."""
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -37,7 +38,7 @@ def _loss_id(value: str | UUID) -> str:
     return part_id("loss_id", value)
 
 
-def _all_or_grouped(items: tuple[TransferItem, ...] | None) -> tuple[TransferLine, ...] | None:
+def _all_or_grouped(items: Iterable[TransferItem | tuple[str, int]] | None) -> tuple[TransferLine, ...] | None:
     return None if items is None else group(items)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import attrs
 
 from inventory_es.domain.identifiers import identifier
+from inventory_es.domain.processes.items import items_of
 from inventory_es.domain.quantity import whole_units
 from inventory_es.domain.rejections import InvalidQuantityError
 
@@ -72,14 +73,14 @@ class LineRefusal:
     code: str
 
 
-def group(items: Iterable[TransferItem]) -> tuple[TransferLine, ...]:
+def group(items: Iterable[TransferItem | tuple[str, int]]) -> tuple[TransferLine, ...]:
     """One line for each product, with the sum of its items, sorted by product id: the same whatever the order of the items.
 
     Raises:
-        InvalidQuantityError: no items, or more products than a transfer may have.
+        InvalidQuantityError: no items, something else than items, or more products than a transfer may have.
     """
     units: dict[str, int] = {}
-    for item in items:
+    for item in items_of(TransferItem, items):
         units[item.product_id] = units.get(item.product_id, 0) + item.quantity
     if not 1 <= len(units) <= MOST_LINES:
         raise InvalidQuantityError(name="lines", problem=f"must name 1 to {MOST_LINES} products, not {len(units)}")
