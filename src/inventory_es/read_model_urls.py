@@ -19,7 +19,7 @@ def query_side_of(
 
     Raises:
         ValueError: an unknown URL, or something that needs read models without them.
-        TypeError: something that is no read model.
+        TypeError: something that is no read model, no cache, no bus, or no projection.
     """
     given: object = read_models
     if given is None:
@@ -27,6 +27,13 @@ def query_side_of(
             msg = f"cache, bus and projections are of the query side, which needs read models: give read_models={_KNOWN}"
             raise ValueError(msg)
         return None
+    for name, port, kind in (("cache", cache, Cache), ("bus", bus, EventBus)):
+        if port is not None and not isinstance(port, kind):
+            msg = f"{name} must have the methods of {kind.__name__}, which a {type(port).__name__} lacks"
+            raise TypeError(msg)
+    if not isinstance(projections, Sequence) or not all(isinstance(one, Projection) for one in projections):
+        msg = "projections must be a sequence of Projection"
+        raise TypeError(msg)
     if isinstance(given, str):
         return QuerySideParts(read_model=_opener(given), projections=projections, cache=cache, bus=bus)
     if not isinstance(given, ReadModel):

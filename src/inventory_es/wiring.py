@@ -4,15 +4,18 @@ import os
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from importlib.metadata import entry_points
+from inspect import iscoroutinefunction
 from typing import cast
 
 from inventory_es.adapters.serialization import JsonEventCodec
 from inventory_es.adapters.system import SystemClock, Uuid7Generator, chance
 from inventory_es.application.assembly import EngineParts
 from inventory_es.application.handler_settings import HandlerSettings
+from inventory_es.application.observers import Observers
 from inventory_es.application.projection import Projection
 from inventory_es.application.service import InventoryService
 from inventory_es.domain.decide import Policy
+from inventory_es.domain.errors import name_of_function
 from inventory_es.ports import Cache, Clock, EventBus, EventStore, IdGenerator, ReadModel, SnapshotStore
 from inventory_es.ports.codec import EventCodec
 from inventory_es.read_model_urls import query_side_of
@@ -63,15 +66,23 @@ def open_inventory(
     Raises:
         ValueError: an unknown scheme or a look-alike; the message has the right spelling. A cache, a bus or projections without read
             models. On opening: snapshots at a URL whose store keeps none, or of a codec that writes none.
-        TypeError: something that is no store, or no read model.
+        TypeError: something that is no store, no read model, no clock and the like; a policy or an observer that can't be called, or
+            would have to be awaited.
     """
+    _check_methods("clock", clock, "now")
+    _check_methods("ids", ids, "new_id")
+    _check_methods("codec", codec, "encode", "decode", "encode_metadata", "decode_metadata")
+    _check_policies(policies)
+    if settings is not None and not isinstance(settings, HandlerSettings):
+        msg = f"settings must be HandlerSettings, not a {type(settings).__name__}"
+        raise TypeError(msg)
     parts = EngineParts(
         codec=JsonEventCodec() if codec is None else codec,
         clock=SystemClock() if clock is None else clock,
         ids=Uuid7Generator() if ids is None else ids,
         chance=chance,
         policies=policies,
-        observers=observers,
+        observers=_checked_observers(observers),
         query_side=query_side_of(read_models, projections=projections, cache=cache, bus=bus),
         settings=HandlerSettings() if settings is None else settings,
         snapshots=_snapshots(snapshots),
@@ -87,6 +98,35 @@ def open_inventory(
         return store
 
     return InventoryService(give, parts, owns_store=False)
+
+
+def _check_methods(name: str, given: object, *methods: str) -> None:
+    lacking = [] if given is None else [method for method in methods if not callable(getattr(given, method, None))]
+    if lacking:
+        msg = f"{name} must have the method {lacking[0]}, which a {type(given).__name__} lacks"
+        raise TypeError(msg)
+
+
+def _check_policies(policies: object) -> None:
+    if not isinstance(policies, Sequence):
+        msg = f"policies must be a sequence of functions, not a {type(policies).__name__}"
+        raise TypeError(msg)
+    for policy in policies:
+        if not callable(policy):
+            msg = f"a policy must be a function of the stock, the command and the time, not a {type(policy).__name__}"
+            raise TypeError(msg)
+        if iscoroutinefunction(policy) or iscoroutinefunction(type(policy).__call__):
+            msg = f"policy {name_of_function(policy)} must be no coroutine function: a policy is called without await"
+            raise TypeError(msg)
+
+
+def _checked_observers(observers: Sequence[object]) -> Sequence[object]:
+    given: object = observers
+    if not isinstance(given, Sequence):
+        msg = f"observers must be a sequence of objects, not a {type(given).__name__}"
+        raise TypeError(msg)
+    Observers(observers)
+    return observers
 
 
 def _snapshots(snapshots: "str | SnapshotStore | None") -> "SnapshotStore | Callable[[], Awaitable[SnapshotStore]] | None":

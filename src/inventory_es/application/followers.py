@@ -9,7 +9,7 @@ import attrs
 from inventory_es.application.answer_cache import AnswerCache
 from inventory_es.application.answer_invalidation import AnswerInvalidation
 from inventory_es.application.feeds import feed_of
-from inventory_es.application.projection import OnFailure, Projection, ProjectionStatus
+from inventory_es.application.projection import OnFailure, Projection, ProjectionStatus, check_on_failure
 from inventory_es.application.projection_runner import ProjectionRunner
 from inventory_es.application.relay import Relay
 from inventory_es.ports import Clock, EventBus, EventCodec, EventStore, IdGenerator, ReadModel
@@ -84,6 +84,7 @@ class Followers:
             AppendTooLargeError: the bus can't take an event.
             ReadModelUnavailableError: at the beginning; later on, what is away is waited for.
         """
+        check_on_failure(on_failure)
         feed = feed_of(self._store)
         followers: list[ProjectionRunner | Relay | AnswerInvalidation] = list(self._runners(on_failure))
         if self._bus is not None:
@@ -104,6 +105,7 @@ class Followers:
             UnsupportedCapabilityError, IncompatibleStoreError, CorruptStoreError, StoreClosedError, ReadModelUnavailableError: as
                 :meth:`run`.
         """
+        check_on_failure(on_failure)
         runners = self._runners(on_failure)
         await self._follow(runners, [runner.catch_up for runner in runners])
         if self._answers is not None:

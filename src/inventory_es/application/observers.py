@@ -1,14 +1,17 @@
 """What the engine tells a host about itself: typed records, given to observers."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from inspect import iscoroutinefunction
 from typing import Any, Literal
 
 import attrs
 
+from inventory_es.domain.errors import HostFunctionError
 from inventory_es.domain.stream_id import StreamId
 
 _log = logging.getLogger("inventory_es")
+_METHODS = ("command_finished", "append_finished", "call_retried", "breaker_changed", "cache_failed", "projection_advanced")
 
 
 @attrs.frozen(kw_only=True)
@@ -135,9 +138,13 @@ class Observers:
     Args:
         observers: objects with any of ``command_finished(record)``, ``append_finished(record)``, ``call_retried(record)``,
             ``breaker_changed(record)``, ``cache_failed(record)``, ``projection_advanced(record)``; called synchronously.
+
+    Raises:
+        TypeError: an observer that has none of them, or that would have to be awaited.
     """
 
     def __init__(self, observers: Sequence[object] = ()) -> None:
+        _check(observers)
         self._command_finished = _methods(observers, "command_finished")
         self._append_finished = _methods(observers, "append_finished")
         self._call_retried = _methods(observers, "call_retried")
@@ -180,6 +187,19 @@ class Observers:
         _tell(self._projection_advanced, record)
 
 
+def _check(observers: Sequence[object]) -> None:
+    """Refuse what would never be told anything, or never run."""
+    for one in observers:
+        methods = [name for name in _METHODS if callable(getattr(one, name, None))]
+        if not methods:
+            msg = f"an observer has any of the methods {', '.join(_METHODS)}; a {type(one).__name__} has none"
+            raise TypeError(msg)
+        for name in methods:
+            if iscoroutinefunction(getattr(one, name)):
+                msg = f"{type(one).__name__}.{name} must be no coroutine function: observers are called without await"
+                raise TypeError(msg)
+
+
 def _methods(observers: Sequence[object], name: str) -> tuple[Callable[[Any], object], ...]:
     return tuple(getattr(one, name) for one in observers if hasattr(one, name))
 
@@ -187,6 +207,8 @@ def _methods(observers: Sequence[object], name: str) -> tuple[Callable[[Any], ob
 def _tell(told: Sequence[Callable[[Any], object]], record: object) -> None:
     for tell in told:
         try:
-            tell(record)
+            answer = tell(record)
+            if isinstance(answer, Coroutine):
+                raise HostFunctionError.about(role="observer", function=tell, answer=answer, expected="it is called without await")  # noqa: TRY301  # logged as any
         except Exception:  # noqa: BLE001  # an observer must not change the outcome of what it observes
             _log.exception("observer_failed", extra={"record": type(record).__name__})

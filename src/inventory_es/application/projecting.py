@@ -1,6 +1,6 @@
 """From a batch of the feed to one commit: the changes of its events, what is parked, and where a failure is."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
 
@@ -8,7 +8,7 @@ import attrs
 
 from inventory_es.application.projection import PARKED, OnFailure, Projection
 from inventory_es.application.subscription import EventBatch
-from inventory_es.domain.errors import InventoryError
+from inventory_es.domain.errors import HostFunctionError, InventoryError
 from inventory_es.ports import Change, EventCodec, Put, RecordedEvent
 from inventory_es.ports.read_model import to_text
 
@@ -54,7 +54,7 @@ class Projector:
         Raises:
             Exception: whatever the projection raises; ``EventDecodeError``.
         """
-        return list(self.projection.apply(self.codec.decode(recorded), recorded))
+        return list(_iterable(self.projection, self.projection.apply(self.codec.decode(recorded), recorded)))
 
     def step(self, batch: EventBatch, after: int, parked: frozenset[str], now: datetime, *, refused: Exception | None = None) -> Step:
         """What to commit for a batch that begins after this position.
@@ -72,7 +72,7 @@ class Projector:
             newest = {recorded.stream.text: recorded for recorded in batch.events}
             with suppress(Exception):  # whose it is comes out below, event by event
                 for recorded in newest.values():
-                    changes += apply(decode(recorded), recorded)
+                    changes += _iterable(self.projection, apply(decode(recorded), recorded))
                 return Step(changes, batch.position, batch.events[-1].recorded_at, None, parked)
             changes.clear()
         done: RecordedEvent | None = None
@@ -81,7 +81,7 @@ class Projector:
             if problem is None:
                 count = len(changes)
                 try:
-                    changes += apply(decode(recorded), recorded)
+                    changes += _iterable(self.projection, apply(decode(recorded), recorded))
                 except Exception as error:  # noqa: BLE001  # what a host's function raises is what the policy is about
                     refused = error
                 if refused is not None:
@@ -96,6 +96,13 @@ class Projector:
                 changes.append(_park(recorded, problem, now))
             done = recorded
         return Step(changes, batch.position, None if done is None else done.recorded_at, None, parked)
+
+
+def _iterable(projection: Projection, answer: Iterable[Change]) -> Iterable[Change]:
+    if hasattr(answer, "__iter__"):
+        return answer
+    expected = "it gives an iterable of changes, an empty one for none. It is called without await"
+    raise HostFunctionError.about(role="projection", function=projection.apply, answer=answer, expected=expected)
 
 
 def describe(error: Exception) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import attrs
 
@@ -13,6 +13,18 @@ from inventory_es.ports.read_model import Change, ProjectionId, Table
 OnFailure = Literal["stop", "retry", "park"]
 """What becomes of an event that can't be projected. ``stop``: the projection stands still until somebody resumes it. ``retry``: it tries
 this event again and again, with growing pauses. ``park``: the event, and those behind it in its stream, wait aside; the rest goes on."""
+
+
+def check_on_failure(on_failure: object) -> None:
+    """Refuse what is no policy.
+
+    Raises:
+        ValueError: it is none of :data:`OnFailure`.
+    """
+    if on_failure not in get_args(OnFailure):
+        msg = f"on_failure must be one of {', '.join(get_args(OnFailure))}"
+        raise ValueError(msg)
+
 
 PARKED = Table(
     "parked",

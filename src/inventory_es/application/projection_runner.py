@@ -11,7 +11,7 @@ from inventory_es.application.observers import Observers, ProjectionAdvanced
 from inventory_es.application.ownership import Ownership
 from inventory_es.application.parked_events import ParkedEvents
 from inventory_es.application.projecting import Projector
-from inventory_es.application.projection import PARKED, OnFailure, Projection, ProjectionStatus
+from inventory_es.application.projection import PARKED, OnFailure, Projection, ProjectionStatus, check_on_failure
 from inventory_es.application.subscription import EventBatch, Pace, Subscription
 from inventory_es.ports import Change, Checkpoint, Clock, EventCodec, EventFeed, ReadModel
 from inventory_es.ports.errors import (
@@ -63,6 +63,7 @@ class ProjectionRunner:
         lease: timedelta = timedelta(seconds=10),
         observers: Sequence[object] = (),
     ) -> None:
+        check_on_failure(on_failure)
         self._projection = projection
         self._feed = feed
         self._read_model = read_model

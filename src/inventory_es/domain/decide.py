@@ -17,6 +17,7 @@ from inventory_es.domain.commands import (
     ReserveStock,
 )
 from inventory_es.domain.draft import Draft, expired
+from inventory_es.domain.errors import HostFunctionError
 from inventory_es.domain.events import (
     Event,
     ReservationExtendedEvent,
@@ -50,9 +51,12 @@ if TYPE_CHECKING:
 
 _ZERO = timedelta(0)
 
+_OF_POLICY = "to refuse, raise PolicyRejectedError; to agree, return None. It is called without await"
+
 Policy = Callable[[StockView, Command, datetime], None]
 """A host's own rule. It is asked, after what is due was closed, about a command that the aggregate would accept with at least
-one event, and raises :class:`~inventory_es.errors.PolicyRejectedError` to refuse it. It must be pure."""
+one event, and raises :class:`~inventory_es.errors.PolicyRejectedError` to refuse it. It must be pure. Anything that it returns but
+``None`` is a :class:`~inventory_es.errors.HostFunctionError`."""
 
 
 def decide(
@@ -94,7 +98,9 @@ def decide(
     if policies and draft.own:
         view = StockView(inventory, at)
         for policy in policies:
-            policy(view, command, at)
+            answer: object = policy(view, command, at)  # type: ignore[func-returns-value]  # a host's may give anything
+            if answer is not None:
+                raise HostFunctionError.about(role="policy", function=policy, answer=answer, expected=_OF_POLICY)
     return draft.events if draft.own else ()
 
 

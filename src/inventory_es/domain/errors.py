@@ -11,10 +11,10 @@
 Every error carries its facts as typed attributes. The message is derived from them, says what to do, and holds no payload.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 from uuid import UUID
 
 import attrs
@@ -164,6 +164,42 @@ class ClockJumpError(FaultError):
             f"(allowed: {longest:g} s), and nothing was written: set it right and send the command again, or, if it is right now, "
             "open the inventory again"
         )
+
+
+@attrs.define(slots=False, eq=False, str=False, kw_only=True)
+class HostFunctionError(FaultError):
+    """A function of the host's gave something that its role does not know. Nothing was appended.
+
+    Attributes:
+        role: of the function, such as ``policy``.
+        function: its name.
+        returned: the type of what it gave.
+        expected: what it is to do.
+    """
+
+    role: str
+    function: str
+    returned: str
+    expected: str
+
+    code = "host_function"
+
+    @classmethod
+    def about(cls, *, role: str, function: object, answer: object, expected: str) -> Self:
+        """The error about ``answer``, which ``function`` gave. A coroutine is closed, since nobody will await it."""
+        if isinstance(answer, Coroutine):
+            answer.close()
+        return cls(role=role, function=name_of_function(function), returned=type(answer).__name__, expected=expected)
+
+    @property
+    def message(self) -> str:
+        """One sentence for a person, derived from the facts."""
+        return f"{self.role} {self.function} returned a {self.returned}: {self.expected}"
+
+
+def name_of_function(function: object) -> str:
+    """The name under which a host finds a function of its own."""
+    return str(getattr(function, "__qualname__", type(function).__qualname__))
 
 
 def _rebuild(kind: type[Any], facts: dict[str, Any]) -> Any:

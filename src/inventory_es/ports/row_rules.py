@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
 from struct import Struct
 from struct import error as StructError  # noqa: N812  # a class, for all its name
-from typing import Any
+from typing import Any, get_args
 
 from inventory_es.ports.errors import CheckpointConflictError
 from inventory_es.ports.read_model import Add, Change, Checkpoint, Delete, ProjectionId, Put, Row, Table, Value, order_of
 
 _BOUND = 2**63
+_CHANGES = frozenset(get_args(Change))
 
 
 def table_of(tables: Mapping[str, Table], name: str) -> Table:
@@ -86,6 +87,9 @@ def check_commit(tables: Mapping[str, Table], changes: Sequence[Change], before:
         raise ValueError(msg)
     known: dict[str, _KnownShapes] = {}
     for change in changes:
+        if type(change) not in _CHANGES:
+            msg = f"a change is a Put, an Add, a Patch or a Delete, not a {type(change).__name__}"
+            raise ValueError(msg)
         if change.table not in known:
             known[change.table] = _KnownShapes(table_of(tables, change.table))
         known[change.table].check(change)

@@ -274,7 +274,7 @@ def test_no_program_tells_whether_snapshots_are_taken_lost_or_wrong(backend: str
 
 def test_a_codec_that_writes_no_snapshots_is_told_on_opening(backend: str) -> None:
     class Bare:
-        encode = decode = encode_metadata = decode_metadata = None
+        encode = decode = encode_metadata = decode_metadata = len
 
     async def main() -> None:
         store = MemoryEventStore()

@@ -1,6 +1,6 @@
 """The stored form of any event by way of a dict: host-defined types, older schema versions, sealed payloads."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, Protocol, cast
 
@@ -8,6 +8,7 @@ import attrs
 
 from inventory_es.adapters.serialization.registry import Upcaster
 from inventory_es.adapters.serialization.strict_json import PayloadError, check_bounds, read_object, write_object
+from inventory_es.domain.errors import name_of_function
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.records import RecordedEvent
 
@@ -73,7 +74,7 @@ class PlainForm:
         if self.seal is not None:
             plain = _run("the seal", partial(self.seal.open, self.event_type), plain)
         for upcaster in self.upcasters:
-            plain = _run(f"upcaster {upcaster.__qualname__}", upcaster, plain)
+            plain = _run(f"upcaster {name_of_function(upcaster)}", upcaster, plain)
         event = self.from_plain(plain)
         self.check(event, recorded.stream)
         return event
@@ -85,6 +86,8 @@ def _run(name: str, step: Callable[[dict[str, Any]], object], plain: dict[str, A
     except Exception as error:
         msg = f"{name} failed with {type(error).__name__}"
         raise PayloadError(msg) from error
+    if isinstance(result, Coroutine):
+        result.close()
     if type(result) is not dict:
         msg = f"{name} gave a {type(result).__name__} and not a dict"
         raise PayloadError(msg)

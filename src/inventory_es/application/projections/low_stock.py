@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from inventory_es.application.projection import Envelope, Projection
 from inventory_es.application.projections.movement import movement_of
 from inventory_es.application.subscription import EventFilter
+from inventory_es.domain.errors import HostFunctionError
 from inventory_es.domain.events import Event
 from inventory_es.domain.identifiers import INVENTORY_CATEGORY
 from inventory_es.ports.read_model import Change, Delete, Patch, ProjectionId, Put, Table, Value, to_text
@@ -30,6 +31,9 @@ def low_stock(threshold: Callable[[str], int], *, version: int = 1) -> Projectio
 
     def apply(event: Event, envelope: Envelope) -> Iterator[Change]:
         limit = threshold(event.product_id)
+        if type(limit) is not int or limit < 0:
+            expected = "it gives a whole number of units, 0 or more"
+            raise HostFunctionError.about(role="threshold", function=threshold, answer=limit, expected=expected)
         moved = movement_of(event)
         available = event.on_hand - event.reserved
         was_low = envelope.version > 1 and available - moved.on_hand + moved.reserved <= limit

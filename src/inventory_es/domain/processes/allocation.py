@@ -10,6 +10,7 @@ from math import comb
 
 import attrs
 
+from inventory_es.domain.errors import HostFunctionError
 from inventory_es.domain.identifiers import identifier
 from inventory_es.domain.processes.orders.lines import OrderItem
 from inventory_es.domain.quantity import whole_units
@@ -65,6 +66,7 @@ def allocate(demand: Demand, available: Availability, *, strategy: Strategy | No
     Raises:
         InvalidQuantityError, InvalidIdentifierError: the demand or what is available is no such thing.
         ValueError: the strategy took what is not there, or what nobody wants.
+        HostFunctionError: the strategy gave something else than items.
     """
     wanted = {identifier("product_id", product): whole_units("demand", units) for product, units in demand.items()}
     there = {
@@ -75,7 +77,11 @@ def allocate(demand: Demand, available: Availability, *, strategy: Strategy | No
     }
     if not wanted:
         raise InvalidQuantityError(name="demand", problem="must name at least one product")
-    items = tuple((fewest_stores if strategy is None else strategy)(wanted, there))
+    chosen: object = (fewest_stores if strategy is None else strategy)(wanted, there)
+    items = tuple(chosen) if isinstance(chosen, Iterable) else (chosen,)
+    if not all(isinstance(item, OrderItem) for item in items):
+        expected = "it gives any number of OrderItem. It is called without await"
+        raise HostFunctionError.about(role="strategy", function=strategy, answer=chosen, expected=expected)
     left = dict(wanted)
     for item in items:
         shelf = there.get(item.store_id, {})

@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from inventory_es.application.service import InventoryService
 from inventory_es.domain.commands import AddStock, Command
 from inventory_es.domain.decide import Policy
+from inventory_es.domain.errors import HostFunctionError
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.inventory import Inventory
 from inventory_es.domain.recorded import Recorded
@@ -29,7 +30,12 @@ from inventory_es.testing.domain.scenarios import SHELF, START
 from inventory_es.testing.domain.service_runs import compare, history_of, send
 from inventory_es.testing.domain.walker import Choices, Walker, next_time
 
+__tracebackhide__ = True
+"""For pytest: a failure shows the line of the test that asked, not ours."""
+
 _FIELDS = st.integers(0, 2**24 - 1)
+_OF_TRANSITION = "assert what must hold, and return nothing. It is called without await"
+_OF_OPENING = "it gives an async context manager of a service, such as open_inventory(…), or None. It is called without await"
 
 
 class InventoryMachine(RuleBasedStateMachine):
@@ -57,7 +63,9 @@ class InventoryMachine(RuleBasedStateMachine):
         self._sent: list[Call] = []
         self._is_told = True
         self._stack = ExitStack()
-        service = self.open_service(self.clock)
+        service: object = self.open_service(self.clock)
+        if service is not None and not isinstance(service, AbstractAsyncContextManager):
+            raise HostFunctionError.about(role="hook", function=self.open_service, answer=service, expected=_OF_OPENING)
         self._remote = None if service is None else self._stack.enter_context(_Remote.over(service, self.backend))
         if self.opening:
             self.send(AddStock(inventory_id=self.inventory_id, command_id="opening", quantity=self.opening))
@@ -96,7 +104,9 @@ class InventoryMachine(RuleBasedStateMachine):
         for recorded in answer.appended:
             before = self._shadow.snapshot()
             self._shadow.apply(recorded)
-            self.on_transition(before, recorded, self._shadow.snapshot())
+            told: object = self.on_transition(before, recorded, self._shadow.snapshot())  # type: ignore[func-returns-value]  # a host's
+            if told is not None:
+                raise HostFunctionError.about(role="hook", function=self.on_transition, answer=told, expected=_OF_TRANSITION)
         self._is_told = True
         return answer
 

@@ -99,6 +99,9 @@ class Faults:
         """What happens to the call that begins now."""
         number = self._calls[operation] = self._calls.get(operation, 0) + 1
         kind = None if self._is_stopped else self._choose(operation, number)
+        if kind is not None and kind not in ALL_KINDS:
+            msg = f"a fault is one of {', '.join(ALL_KINDS)}, or None"
+            raise ValueError(msg)
         if kind is not None:
             self.injected.append(Injected(operation, number, kind))
         return kind
