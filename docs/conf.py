@@ -1,15 +1,16 @@
 """How the documentation is built: offline, and a warning is an error."""
 
 import sys
-from importlib.metadata import version as version_of
 from pathlib import Path
+
+from inventory_es import __version__
 
 sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
 
 project = "inventory_es"
 author = "the authors of inventory_es"
 copyright = author  # noqa: A001  # Sphinx reads this name
-release = version_of("inventory_es")
+release = __version__
 version = release
 
 extensions = [

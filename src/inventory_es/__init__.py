@@ -39,6 +39,8 @@ if typing.TYPE_CHECKING:
     from inventory_es.ports.records import NewEvent, RecordedEvent, StreamWrite
     from inventory_es.wiring import open_inventory
 
+__version__ = "0.1.0"
+
 __all__ = [
     "AddReason",
     "AdjustReason",

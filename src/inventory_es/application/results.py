@@ -1,5 +1,6 @@
 """What the service answers: frozen values of plain ints, texts and datetimes, each with ``to_dict()``."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, Literal, cast
@@ -248,9 +249,9 @@ def plain(value: object) -> Any:
             return {"product_id": value.product_id, "store_id": value.store_id}
         case None | bool() | int() | float() | str():
             return value
-        case dict():
+        case Mapping():
             return {str(key): plain(item) for key, item in value.items()}
-        case tuple() | list():
+        case tuple() | list() | set() | frozenset():
             return [plain(item) for item in value]
         case _ if attrs.has(type(value)):
             return {field.name: plain(getattr(value, field.name)) for field in attrs.fields(cast(Any, type(value)))}

@@ -3,10 +3,10 @@
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import version
 
 import click
 
+from inventory_es import __version__
 from inventory_es.cli.failures import Failure, failure
 
 PROGRAM = "inventory-es"
@@ -58,7 +58,7 @@ class _Commands(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=EXIT_CODES,
 )
-@click.version_option(version("inventory_es"), prog_name=PROGRAM, message="%(prog)s %(version)s")
+@click.version_option(__version__, prog_name=PROGRAM, message="%(prog)s %(version)s")
 @click.option("--traceback", is_flag=True, help="On an error, show where in the program it came from.")
 def _program(*, traceback: bool) -> None:  # `run` reads it
     """Stock that never oversells, from the command line.

@@ -13,6 +13,9 @@ from inventory_es.ports.records import RecordedEvent
 from inventory_es.testing.domain.history import PropertyError
 from inventory_es.testing.domain.telling import tell
 
+__tracebackhide__ = True
+"""For pytest: a failure shows the line of the test that asked, not ours."""
+
 SENTENCE = "Encoding and decoding an event gives the same event, and encoding that the same bytes."
 
 _SOME_TIME = datetime(2026, 1, 5, 9, tzinfo=UTC)

@@ -17,6 +17,9 @@ from inventory_es.domain.reasons import ReleaseReason
 from inventory_es.testing.domain.ledger import HistoryEntry, Sight, sights
 from inventory_es.testing.domain.telling import tell
 
+__tracebackhide__ = True
+"""For pytest: a failure shows the line of the test that asked, not ours."""
+
 _SHOWN = 10
 
 

@@ -21,6 +21,9 @@ from inventory_es.testing.domain.probing import behaviour
 from inventory_es.testing.domain.program import Call, Program, Record, other_payload, play
 from inventory_es.testing.domain.telling import tell
 
+__tracebackhide__ = True
+"""For pytest: a failure shows the line of the test that asked, not ours."""
+
 LATER = timedelta(days=40)
 _SHIFTS = (timedelta(days=-400), timedelta(microseconds=1), timedelta(days=10_000))
 _PROBE = "probe of the kit"

@@ -28,6 +28,9 @@ from inventory_es.domain.recorded import Recorded
 from inventory_es.testing.domain.desk import Answer, Desk
 from inventory_es.testing.domain.telling import differences, tell, tell_value
 
+__tracebackhide__ = True
+"""For pytest: a failure shows the line of the test that asked, not ours."""
+
 SHELF = InventoryId("product", "store")
 """The inventory of a scenario, unless another one is given."""
 
@@ -110,6 +113,9 @@ class Scenario:
         """
         desk = self._desk.fork()
         for event in events:
+            if not isinstance(event, Event | Recorded):
+                msg = f"given takes events, not a {type(event).__name__}"
+                raise TypeError(msg)
             desk.take(event if isinstance(event, Recorded) else Recorded(event, desk.inventory.version + 1, self._instant(at)))
         return Scenario(desk, self._start)
 
@@ -120,6 +126,9 @@ class Scenario:
             command: addressed to the scenario's inventory.
             at: the time; when left out, that of the last event, or second 0.
         """
+        if not isinstance(command, Command):
+            msg = f"when takes a command, not a {type(command).__name__}"
+            raise TypeError(msg)
         desk = self._desk.fork()
         clock = (desk.inventory.last_time or self._start) if at is None else self._instant(at)
         return Step(desk, self._start, desk.execute(command, at=clock))
@@ -127,9 +136,21 @@ class Scenario:
     def balance(self, on_hand: int, reserved: int, unreserved: int, version: int) -> "Scenario":
         """Check the balance so far.
 
+        Args:
+            on_hand: units there.
+            reserved: units promised.
+            unreserved: on hand less reserved.
+            version: of the stream.
+
         Raises:
             ScenarioError: it is another one.
+            ValueError: figures that no inventory can have.
         """
+        for name, figure in (("on_hand", on_hand), ("reserved", reserved), ("unreserved", unreserved), ("version", version)):
+            _check_figure(name, figure)
+        if unreserved != on_hand - reserved:
+            msg = f"unreserved is on hand less reserved: {on_hand} - {reserved} is {on_hand - reserved}, not {unreserved}"
+            raise ValueError(msg)
         inventory = self._desk.inventory
         expected = (on_hand, reserved, unreserved, version)
         got = (inventory.units_on_hand, inventory.units_reserved, int(inventory.unreserved), inventory.version)
@@ -143,13 +164,19 @@ class Scenario:
         Raises:
             ScenarioError: it is another figure.
         """
+        _check_figure("units", units)
         got = int(self._desk.inventory.available_at(self._instant(at)))
         if got != units:
             fail(self._desk, f"available {units}", str(got))
         return self
 
     def _instant(self, at: datetime | float) -> datetime:
-        return at if isinstance(at, datetime) else self._start + timedelta(seconds=at)
+        if isinstance(at, datetime) and at.utcoffset() is not None:
+            return at
+        if isinstance(at, bool) or not isinstance(at, int | float):
+            msg = f"at takes seconds after the start, or an aware datetime, not {at!r}"
+            raise TypeError(msg)
+        return self._start + timedelta(seconds=at)
 
 
 class Step:
@@ -205,6 +232,9 @@ class Step:
         Raises:
             ScenarioError: it was accepted, or refused for another reason.
         """
+        if not (isinstance(error_type, type) and issubclass(error_type, InventoryError)):
+            msg = f"then_rejected takes a class of error, and its facts, not {error_type!r}"
+            raise TypeError(msg)
         error = self.answer.error
         problems = [
             f"{name}: expected {tell_value(wanted)}, got {tell_value(getattr(error, name, 'nothing of that name'))}"
@@ -241,6 +271,12 @@ def fail(desk: Desk, expected: str, got: str, problems: Sequence[str] = ()) -> N
     lines += [f"  differs   {problem}" for problem in problems]
     lines += [f"  before    {line}" for line in earlier]
     raise ScenarioError("\n".join(lines))
+
+
+def _check_figure(name: str, figure: object) -> None:
+    if type(figure) is not int or figure < 0:
+        msg = f"{name} is a whole number of 0 or more, not {figure!r}"
+        raise ValueError(msg)
 
 
 def _told(answer: Answer) -> str:

@@ -23,6 +23,9 @@ from inventory_es.testing.domain.scenarios import START
 from inventory_es.testing.domain.telling import tell
 from inventory_es.testing.faults import FaultKind, Faults
 
+__tracebackhide__ = True
+"""For pytest: a failure shows the line of the test that asked, not ours."""
+
 ATTEMPTS = 10
 """How often a call is sent again after an error that another try can mend. The same command each time, so it happens once."""
 
@@ -50,7 +53,10 @@ def check_service(
     Raises:
         PropertyError: an answer is none that the reference could give, or the history breaks a property.
     """
-    return anyio.run(_play, program, open_service, policies, backend=backend)
+    try:
+        return anyio.run(_play, program, open_service, policies, backend=backend)
+    except PropertyError as error:
+        raise error.with_traceback(None) from None  # the frames of the event loop tell a test's author nothing
 
 
 async def _play(program: Program, open_service: OpenService, policies: Sequence[Policy]) -> tuple[Recorded, ...]:

@@ -21,6 +21,9 @@ from inventory_es.testing.simulation.referee import StreamReferee, check_misuse,
 from inventory_es.testing.simulation.subject import Subject
 from inventory_es.testing.simulation.world import Counts, World
 
+__tracebackhide__ = True
+"""For pytest: a failure shows the line of the test that asked, not ours."""
+
 _SHOWN = 12
 _WIDTH = 150
 _PATIENCE = 20
