@@ -1,6 +1,7 @@
 """The command line of the kit: ``python -m inventory_es.testing check my_package:open_store``.
 
-Exit codes: 0 every promise is kept, 1 a promise is broken, 2 the command can't be run.
+Exit codes: 0 every promise is kept, 1 a promise is broken, 2 the command can't be run, 3 what was tried is kept, and something was not
+tried because it is not installed.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from inventory_es.testing.contract import Contract
 from inventory_es.testing.event_bus import EventBusContract
 from inventory_es.testing.event_store import EventStoreContract
 from inventory_es.testing.factory import contract_at
+from inventory_es.testing.optional import INSTALL, not_installed
 from inventory_es.testing.read_model import ReadModelContract
 from inventory_es.testing.runner import Result, Verdict, cases_of, run
 from inventory_es.testing.snapshot_store import SnapshotStoreContract
@@ -25,6 +27,7 @@ _MARKS: dict[Verdict, tuple[str, str]] = {
     "kept": ("✓", "32"),
     "broken": ("✗", "31;1"),
     "not declared": ("–", "2"),
+    "not tried": ("?", "33"),
     "known failure": ("!", "33"),
 }
 
@@ -40,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if options.address is None:
         return _refuse("name what to check: package.module:open_store, or path/to/test_file.py:TestMyStore")
+    if missing := not_installed(options.backend or ()):
+        return _refuse(f"{', '.join(missing)} is not installed: {INSTALL}")
     try:
         contract = contract_at(options.address, backend=(options.backend or ["asyncio"])[0])
     except ValueError as error:
@@ -64,17 +69,22 @@ def _check(contract: Contract, options: argparse.Namespace) -> int:
     results: list[Result] = []
     for result in run(contract, options.only):
         if not results and contract.last_run is not None:
-            _say(_paint(contract.last_run.adapter, "1"), f"  on {' and '.join(contract.backends)}, {_schedules(contract)}", "")
+            _say(_paint(contract.last_run.adapter, "1"), f"  on {' and '.join(contract.tried)}, {_schedules(contract)}", "")
         results.append(result)
         _show(result)
     for result in results:
         if result.verdict == "broken":
             _say("", result.detail)
     _show_matrix(contract, results)
+    missing = not_installed(contract.backends)
+    if missing:
+        _say("", _paint(f"not tried on {' and '.join(missing)}, which is not installed: {INSTALL}", _MARKS["not tried"][1]))
     counts = Counter(result.verdict for result in results)
     summary = " · ".join(f"{counts[verdict]} {verdict}" for verdict in _MARKS if counts[verdict])
     _say("", _paint(f"{summary}   in {time.perf_counter() - start:.1f} s", _MARKS["broken" if counts["broken"] else "kept"][1]))
-    return 1 if counts["broken"] else 0
+    if counts["broken"]:
+        return 1
+    return 3 if missing else 0
 
 
 def _schedules(contract: Contract) -> str:
@@ -85,7 +95,7 @@ def _schedules(contract: Contract) -> str:
 
 def _show(result: Result) -> None:
     mark, color = _MARKS[result.verdict]
-    note = {"kept": "", "broken": "BROKEN: see below", "not declared": "not declared: ", "known failure": "known failure: "}[result.verdict]
+    note = {"kept": "", "broken": "BROKEN: see below"}.get(result.verdict, f"{result.verdict}: ")
     detail = "" if result.verdict in {"kept", "broken"} else result.detail
     _say(f"  {_paint(mark, color)} {result.promise.id}  {result.promise.sentence}")
     if note:
@@ -95,7 +105,9 @@ def _show(result: Result) -> None:
 def _show_matrix(contract: Contract, results: Sequence[Result]) -> None:
     if contract.last_run is None or not contract.last_run.declared:
         return
+    loops = ("event loops", ", ".join(contract.backends), matrix.loops(contract.tried, not_installed(contract.backends)))
     table = [("capability", "declared", "observed"), *matrix.rows(contract.last_run.declared, results)]
+    table += [loops] if len(contract.tried) < len(contract.backends) else []
     widths = [max(len(row[column]) for row in table) for column in range(2)]
     _say("")
     for number, (name, declared, observed) in enumerate(table):

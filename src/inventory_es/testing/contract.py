@@ -14,7 +14,8 @@ import attrs
 
 from inventory_es.testing.failure import BrokenPromiseError, MismatchError, report
 from inventory_es.testing.history import History
-from inventory_es.testing.promise import CaseBody, KnownFailureError, NotDeclaredError, Promise
+from inventory_es.testing.optional import INSTALL, not_installed
+from inventory_es.testing.promise import CaseBody, KnownFailureError, NotDeclaredError, NotTriedError, Promise
 from inventory_es.testing.scheduling import PLAIN, Schedule
 from inventory_es.testing.site import Site
 
@@ -53,7 +54,8 @@ class Contract:
     Everything below may be set in the subclass.
 
     Attributes:
-        backends: event loops to run on; shorten it where a driver knows only one.
+        backends: event loops to run on; shorten it where a driver knows only one. One that is not installed is not tried, which
+            ``test_every_event_loop_is_tried`` says once.
         known_failures: promise ids and why they fail. Strict: a case that passes although it stands here fails.
         patience: how long one run of a case may take, in seconds, before it is taken for hanging.
         seeds: schedules to run instead of each case's own choice; 0 is the plain one.
@@ -95,12 +97,16 @@ class Contract:
 
         Raises:
             BrokenPromiseError: the adapter breaks the promise, or keeps one that ``known_failures`` says it breaks.
-            NotDeclaredError, KnownFailureError: both are ``unittest.SkipTest``, which test runners show as skipped, with the reason.
+            NotDeclaredError, KnownFailureError, NotTriedError: each is a ``unittest.SkipTest``, which test runners show as skipped, with
+                the reason.
         """
         __tracebackhide__ = True
+        if not self.tried:
+            msg = f"{promise.id} not tried: {self._not_installed()}"
+            raise NotTriedError(msg)
         reason = self.known_failures.get(promise.id)
         try:
-            for backend in self.backends:
+            for backend in self.tried:
                 for seed in self.seeds if self.seeds is not None else range(promise.seeds + 1):
                     self._run_once(promise, body, backend, seed)
         except BrokenPromiseError as broken:
@@ -110,6 +116,27 @@ class Contract:
             raise KnownFailureError(msg) from broken
         if reason is not None:
             raise BrokenPromiseError(promise, f"{promise.id}  passes, although known_failures says: {reason}. Take it off the list.")
+
+    def test_every_event_loop_is_tried(self) -> None:
+        """Skip, with the reason, where an event loop of :attr:`backends` is not installed.
+
+        Raises:
+            NotTriedError: one is not.
+        """
+        __tracebackhide__ = True
+        if len(self.tried) < len(self.backends):
+            msg = f"not tried: {self._not_installed()}"
+            raise NotTriedError(msg)
+
+    @property
+    def tried(self) -> tuple[str, ...]:
+        """The event loops of :attr:`backends` that are installed."""
+        missing = not_installed(self.backends)
+        return tuple(backend for backend in self.backends if backend not in missing)
+
+    def _not_installed(self) -> str:
+        missing = not_installed(self.backends)
+        return f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed: {INSTALL}"
 
     @property
     def address(self) -> str:

@@ -33,6 +33,11 @@ def rows(declared: Mapping[str, object], results: Sequence[Result]) -> Iterator[
         yield name, str(value), " · ".join(_verdicts(results, proved_by)) or "not run"
 
 
+def loops(tried: Sequence[str], missing: Sequence[str]) -> str:
+    """What was observed on which event loop."""
+    return " · ".join([*(f"{backend} tried" for backend in tried), *(f"{backend} not tried" for backend in missing)])
+
+
 def _verdicts(results: Sequence[Result], promise_ids: Sequence[str]) -> Iterator[str]:
     for promise_id in promise_ids:
         verdicts = sorted({result.verdict for result in results if result.promise.id == promise_id})

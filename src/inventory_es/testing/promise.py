@@ -28,6 +28,10 @@ class NotDeclaredError(SkipTest):
     """The adapter does not declare what the case needs. Test runners show it with its reason, never as passed."""
 
 
+class NotTriedError(SkipTest):
+    """What the case needs is not installed. Test runners show it with its reason, never as passed."""
+
+
 class KnownFailureError(SkipTest):
     """The case fails, and ``known_failures`` says so. Test runners show it with its reason, never as passed."""
 

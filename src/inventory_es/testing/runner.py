@@ -9,9 +9,9 @@ import attrs
 
 from inventory_es.testing.contract import Contract
 from inventory_es.testing.failure import BrokenPromiseError
-from inventory_es.testing.promise import KnownFailureError, NotDeclaredError, Promise, promise_of
+from inventory_es.testing.promise import KnownFailureError, NotDeclaredError, NotTriedError, Promise, promise_of
 
-Verdict = Literal["kept", "broken", "not declared", "known failure"]
+Verdict = Literal["kept", "broken", "not declared", "not tried", "known failure"]
 
 
 @attrs.frozen
@@ -20,8 +20,8 @@ class Result:
 
     Attributes:
         promise: what it checks.
-        verdict: kept, broken, not declared, or a known failure.
-        detail: the report of a broken promise, or what is not declared, or why the failure is known.
+        verdict: kept, broken, not declared, not tried, or a known failure.
+        detail: the report of a broken promise, or what is not declared or not installed, or why the failure is known.
         seconds: how long it took.
     """
 
@@ -63,6 +63,8 @@ def _run_case(promise: Promise, case: Callable[[], Any]) -> Result:
         verdict, detail = "broken", broken.report
     except NotDeclaredError as missing:
         verdict, detail = "not declared", str(missing).partition(" not declared: ")[2]
+    except NotTriedError as missing:
+        verdict, detail = "not tried", str(missing).partition(" not tried: ")[2]
     except KnownFailureError as known:
         verdict, detail = "known failure", str(known).partition(" known failure: ")[2]
     return Result(promise, verdict, detail, time.perf_counter() - start)

@@ -6,6 +6,8 @@ Names are loaded when they are asked for: strategies and the machine need hypoth
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from inventory_es.testing.optional import refuse
+
 if TYPE_CHECKING:
     from inventory_es.testing.domain.codec_runs import check_codec
     from inventory_es.testing.domain.desk import Answer, Desk
@@ -111,7 +113,12 @@ def __getattr__(name: str) -> object:
     if home is None:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    value: object = getattr(import_module(home), name)
+    try:
+        value: object = getattr(import_module(home), name)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != "hypothesis":
+            raise
+        refuse(f"{__name__}.{name}", "hypothesis")
     globals()[name] = value
     return value
 

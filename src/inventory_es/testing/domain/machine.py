@@ -29,6 +29,7 @@ from inventory_es.testing.domain.program_properties import check_program
 from inventory_es.testing.domain.scenarios import SHELF, START
 from inventory_es.testing.domain.service_runs import compare, history_of, send
 from inventory_es.testing.domain.walker import Choices, Walker, next_time
+from inventory_es.testing.optional import require_event_loop
 
 __tracebackhide__ = True
 """For pytest: a failure shows the line of the test that asked, not ours."""
@@ -66,6 +67,8 @@ class InventoryMachine(RuleBasedStateMachine):
         service: object = self.open_service(self.clock)
         if service is not None and not isinstance(service, AbstractAsyncContextManager):
             raise HostFunctionError.about(role="hook", function=self.open_service, answer=service, expected=_OF_OPENING)
+        if service is not None:
+            require_event_loop(self.backend)
         self._remote = None if service is None else self._stack.enter_context(_Remote.over(service, self.backend))
         if self.opening:
             self.send(AddStock(inventory_id=self.inventory_id, command_id="opening", quantity=self.opening))

@@ -22,6 +22,7 @@ from inventory_es.testing.domain.program import Call, Program
 from inventory_es.testing.domain.scenarios import START
 from inventory_es.testing.domain.telling import tell
 from inventory_es.testing.faults import FaultKind, Faults
+from inventory_es.testing.optional import require_event_loop
 
 __tracebackhide__ = True
 """For pytest: a failure shows the line of the test that asked, not ours."""
@@ -52,7 +53,9 @@ def check_service(
 
     Raises:
         PropertyError: an answer is none that the reference could give, or the history breaks a property.
+        ImportError: the event loop is not installed.
     """
+    require_event_loop(backend)
     try:
         return anyio.run(_play, program, open_service, policies, backend=backend)
     except PropertyError as error:

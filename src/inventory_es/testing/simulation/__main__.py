@@ -1,6 +1,6 @@
 """The simulation's command line: ``python -m inventory_es.testing.simulation --seeds 1000``.
 
-Exit codes: 0 every promise was kept, 1 one was broken.
+Exit codes: 0 every promise was kept, 1 one was broken, 2 the command can't be run.
 """
 
 import argparse
@@ -13,12 +13,16 @@ from collections.abc import Sequence
 import attrs
 
 from inventory_es.testing.failure import BrokenPromiseError
+from inventory_es.testing.optional import INSTALL, not_installed
 from inventory_es.testing.simulation.simulation import simulate
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit code comes back."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if not_installed((options.backend,)):
+        parser.error(f"{options.backend} is not installed: {INSTALL}")
     logging.disable(logging.WARNING)  # faults are told in the log, and here there is little else
     try:
         return _run(options)

@@ -12,6 +12,7 @@ from inventory_es.domain.stream_id import StreamId
 from inventory_es.testing.domain.history import PropertyError
 from inventory_es.testing.domain.program import Program, other_payload
 from inventory_es.testing.failure import BrokenPromiseError, MismatchError, report
+from inventory_es.testing.optional import require_event_loop
 from inventory_es.testing.promise import Promise
 from inventory_es.testing.simulation.breach import ONCE, REACHED, REBUILT, BreachError
 from inventory_es.testing.simulation.clients import Answer, Clients
@@ -68,7 +69,9 @@ def simulate(
 
     Raises:
         BrokenPromiseError: a promise is broken; it ends in the line that repeats the run.
+        ImportError: the event loop is not installed.
     """
+    require_event_loop(backend)
     plan = Plan.by_seed(seed) if program is None else Plan.of(program, seed=seed) if isinstance(program, Program) else program
     run = _Run(plan, seed, subject or Subject())
     repeat = _repeat(program, seed, backend, subject)
