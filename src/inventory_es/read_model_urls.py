@@ -1,14 +1,28 @@
 """Read models by URL, and the parts of a query side from what a host gave."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from importlib import import_module
-from typing import cast
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 
 from inventory_es.application.projection import Projection
 from inventory_es.application.query_side import QuerySideParts
 from inventory_es.ports import Cache, EventBus, ReadModel
+from inventory_es.ports.paths import absolute_path
 
-_OPENINGS = {"memory": "inventory_es.adapters.memory", "sqlite": "inventory_es.adapters.sqlite"}
+
+# Import statements, for the tools that freeze an application; inside, because SQLite may be missing from a Python.
+async def _open_memory(place: str) -> ReadModel:
+    from inventory_es.adapters.memory import open_read_model  # noqa: PLC0415  # see above
+
+    return await open_read_model(place)
+
+
+async def _open_sqlite(place: str) -> ReadModel:
+    from inventory_es.adapters.sqlite import open_read_model  # noqa: PLC0415  # see above
+
+    return await open_read_model(place)
+
+
+_BUILT_IN: Mapping[str, Callable[[str], Awaitable[ReadModel]]] = {"memory": _open_memory, "sqlite": _open_sqlite}
 _KNOWN = "'memory:', 'sqlite:queries.db', or an object with the methods of ReadModel"
 
 
@@ -45,12 +59,7 @@ def query_side_of(
 def _opener(url: str) -> Callable[[], Awaitable[ReadModel]]:
     scheme, colon, place = url.partition(":")
     is_place = place == "" if scheme == "memory" else place != "" and not place.startswith("//") and not {"?", "#"} & set(place)
-    if not colon or scheme not in _OPENINGS or not is_place:
+    if not colon or scheme not in _BUILT_IN or not is_place:
         msg = f"{url!r} is no read model: give {_KNOWN}"
         raise ValueError(msg)
-
-    async def open_read_model() -> ReadModel:
-        opening = cast("Callable[[str], Awaitable[ReadModel]]", import_module(_OPENINGS[scheme]).open_read_model)
-        return await opening(place)
-
-    return open_read_model
+    return partial(_BUILT_IN[scheme], absolute_path(place) if place else place)

@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from importlib.metadata import entry_points
 from inspect import iscoroutinefunction
 from typing import cast
@@ -18,10 +19,34 @@ from inventory_es.domain.decide import Policy
 from inventory_es.domain.errors import name_of_function
 from inventory_es.ports import Cache, Clock, EventBus, EventStore, IdGenerator, ReadModel, SnapshotStore
 from inventory_es.ports.codec import EventCodec
+from inventory_es.ports.paths import absolute_path
 from inventory_es.read_model_urls import query_side_of
 
 ENTRY_POINT_GROUP = "inventory_es.event_stores"
-"""Where packages register ``scheme = "module:function"``; the function is ``async (place: str) -> EventStore``."""
+"""Where other packages register ``scheme = "module:function"``; the function is ``async (place: str) -> EventStore``."""
+
+
+# Import statements, so that tools that freeze an application find these modules; inside, so that one adapter's needs bind no other.
+async def _open_memory(place: str) -> EventStore:
+    from inventory_es.adapters.memory import open_memory  # noqa: PLC0415  # see above
+
+    return await open_memory(place)
+
+
+async def _open_file(place: str) -> EventStore:
+    from inventory_es.adapters.file import open_file  # noqa: PLC0415  # see above
+
+    return await open_file(place)
+
+
+async def _open_sqlite(place: str) -> EventStore:
+    from inventory_es.adapters.sqlite import open_sqlite  # noqa: PLC0415  # see above
+
+    return await open_sqlite(place)
+
+
+_BUILT_IN: Mapping[str, Callable[[str], Awaitable[EventStore]]] = {"file": _open_file, "memory": _open_memory, "sqlite": _open_sqlite}
+"""The schemes that ship. They need no metadata of an installed package, and no other package can take their place."""
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(.*)", re.DOTALL)
 
@@ -45,8 +70,8 @@ def open_inventory(
     """Assemble the inventory service over a store. Nothing is opened before ``async with``.
 
     Args:
-        store: ``memory:``, ``file:DIR``, the URL of an installed adapter, a path (the same as ``file:PATH``), or a store
-            object, which stays the caller's to close.
+        store: ``memory:``, ``file:DIR``, ``sqlite:FILE``, the URL of an installed adapter, a path (the same as ``file:PATH``), or a
+            store object, which stays the caller's to close. A relative path is resolved by this call, and ``~`` is the home folder.
         clock: where the time comes from; the system's by default.
         ids: where ids come from that callers don't give; UUID version 7 by default.
         policies: the host's rules, asked inside every decision.
@@ -64,8 +89,9 @@ def open_inventory(
             stays the caller's to close. None are kept by default. A snapshot is a cache: deleting all of them changes no answer.
 
     Raises:
-        ValueError: an unknown scheme or a look-alike; the message has the right spelling. A cache, a bus or projections without read
-            models. On opening: snapshots at a URL whose store keeps none, or of a codec that writes none.
+        ValueError: an unknown scheme or a look-alike; the message has the right spelling. A relative path while the working directory
+            is gone. A cache, a bus or projections without read models. On opening: snapshots at a URL whose store keeps none, or of a
+            codec that writes none.
         TypeError: something that is no store, no read model, no clock and the like; a policy or an observer that can't be called, or
             would have to be awaited.
     """
@@ -151,7 +177,7 @@ def _snapshots(snapshots: "str | SnapshotStore | None") -> "SnapshotStore | Call
 
 def _opener(store: "str | os.PathLike[str]") -> Callable[[], Awaitable[EventStore]]:
     if isinstance(store, os.PathLike):
-        return _found("file", os.fspath(store))
+        return partial(_BUILT_IN["file"], absolute_path(store))
     match = _SCHEME.fullmatch(store)
     if match is None:
         msg = (
@@ -168,11 +194,13 @@ def _opener(store: "str | os.PathLike[str]") -> Callable[[], Awaitable[EventStor
 
 
 def _found(scheme: str, place: str) -> Callable[[], Awaitable[EventStore]]:
-    if scheme in {"file", "memory", "sqlite"}:
+    if scheme in _BUILT_IN:
         _check_place(scheme, place)
+        return partial(_BUILT_IN[scheme], absolute_path(place) if place else place)
     found = tuple(entry_points(group=ENTRY_POINT_GROUP, name=scheme))
     if not found:
-        known = ", ".join(sorted({f"{point.name}:" for point in entry_points(group=ENTRY_POINT_GROUP)}))
+        others = {point.name for point in entry_points(group=ENTRY_POINT_GROUP)}
+        known = ", ".join(f"{name}:" for name in sorted({*_BUILT_IN, *others}))
         msg = f"no event store is installed for {scheme + ':'!r}; known are {known}"
         raise ValueError(msg)
     if len(found) > 1:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from types import TracebackType
 from typing import Self, cast, get_args
 
@@ -49,6 +50,7 @@ class InventoryService:
 
     def __init__(self, open_store: Callable[[], Awaitable[EventStore]], parts: EngineParts, *, owns_store: bool) -> None:
         self._opening = Opening(open_store, parts, owns_store=owns_store)
+        self._unopened = partial(type(self), open_store, parts, owns_store=owns_store)
         self.parts = parts
 
     async def __aenter__(self) -> Self:

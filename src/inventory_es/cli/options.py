@@ -1,5 +1,6 @@
 """Options that several commands have."""
 
+import os
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, NamedTuple, Protocol, TypeVar, cast
@@ -7,6 +8,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar, cast
 import click
 
 from inventory_es.domain.stream_id import StreamId
+from inventory_es.ports.paths import absolute_path
 from inventory_es.wiring import open_inventory
 
 TIMES = ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d"]
@@ -41,6 +43,22 @@ class StoreUrl(click.ParamType[str]):
         return str(value)
 
 
+class FilePath(click.Path):
+    """A path, in which ``~`` is the home folder also where the shell left it alone, as in ``--out=~/stock.png``."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path as given, but for ``~``.
+
+        Raises:
+            click.BadParameter: no such path can be, or what is there is something else.
+        """
+        try:
+            place = absolute_path(value)
+        except ValueError as problem:
+            self.fail(str(problem), param, ctx)
+        return super().convert(place if os.fsdecode(value).startswith("~") else value, param, ctx)
+
+
 class FolderUrl(StoreUrl):
     """The URL of a file store; gives its folder."""
 
@@ -63,7 +81,7 @@ folder_option: Option = click.option(
     "--url", "folder", type=FolderUrl(), required=True, envvar="INVENTORY_ES_URL", show_envvar=True, help="The store, such as file:stock."
 )
 read_model_option: Option = click.option(
-    "--read-model", metavar="FILE", type=click.Path(dir_okay=False), required=True, help="The SQLite file with the rows of projections."
+    "--read-model", metavar="FILE", type=FilePath(dir_okay=False), required=True, help="The SQLite file with the rows of projections."
 )
 json_option: Option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs instead of text for people.")
 
@@ -99,7 +117,7 @@ def source_options(function: F) -> F:
     url = click.option(
         "--url", type=StoreUrl(), envvar="INVENTORY_ES_URL", show_envvar=True, help="Ask the streams of this store, such as file:stock."
     )
-    rows = click.option("--read-model", metavar="FILE", type=click.Path(dir_okay=False), help="Ask the rows of projections in this file.")
+    rows = click.option("--read-model", metavar="FILE", type=FilePath(dir_okay=False), help="Ask the rows of projections in this file.")
     return cast("F", url(rows(with_source)))
 
 

@@ -11,6 +11,7 @@ from inventory_es.application.active_version import ActiveVersion
 from inventory_es.application.service import InventoryService
 from inventory_es.cli.shipped_projections import active_projection
 from inventory_es.ports.errors import IncompatibleStoreError
+from inventory_es.ports.paths import absolute_path
 from inventory_es.wiring import open_inventory
 
 
@@ -22,8 +23,8 @@ def open_to_read(url: str) -> InventoryService:
     """
     scheme, _, place = url.partition(":")
     if scheme == "file":
-        find_folder(OperatingSystem(), str(Path(place).absolute()))
-    elif scheme == "sqlite" and not Path(place).exists():
+        find_folder(OperatingSystem(), absolute_path(place))
+    elif scheme == "sqlite" and not Path(absolute_path(place)).exists():
         raise IncompatibleStoreError(store="sqlite store", place=place, problem="there is no such file")
     return open_inventory(url)
 
@@ -34,7 +35,7 @@ def check_read_model(path: str) -> None:
     Raises:
         IncompatibleStoreError: there is none.
     """
-    if not Path(path).exists():
+    if not Path(absolute_path(path)).exists():
         problem = "there is no such file; 'inventory-es project' makes it"
         raise IncompatibleStoreError(store="read model", place=path, problem=problem)
 

@@ -73,24 +73,21 @@ def open_inventory(
             models.
         TypeError: something that is no store, or no read model.
     """
-
-    def assemble() -> _Async:
-        return _open_async(
-            store,
-            clock=clock,
-            ids=ids,
-            policies=policies,
-            cache=cache,
-            bus=bus,
-            codec=codec,
-            read_models=read_models,
-            projections=projections,
-            observers=observers,
-            settings=settings,
-            snapshots=snapshots,
-        )
-
-    return InventoryService(assemble, survives_fork=isinstance(store, str | os.PathLike))
+    service = _open_async(
+        store,
+        clock=clock,
+        ids=ids,
+        policies=policies,
+        cache=cache,
+        bus=bus,
+        codec=codec,
+        read_models=read_models,
+        projections=projections,
+        observers=observers,
+        settings=settings,
+        snapshots=snapshots,
+    )
+    return InventoryService(service._unopened, survives_fork=isinstance(store, str | os.PathLike))  # noqa: SLF001  # its twin
 
 
 class InventoryService:
@@ -102,7 +99,6 @@ class InventoryService:
     """
 
     def __init__(self, assemble: Callable[[], _Async], *, survives_fork: bool) -> None:
-        assemble()
         self._assemble = assemble
         self._survives_fork = survives_fork
         self._lock = threading.Lock()

@@ -331,3 +331,28 @@ def test_somebody_stops_reading_in_the_middle(url: str, capsys: pytest.CaptureFi
     shell = f"{sys.executable} -m inventory_es history mug main --json --url {url} | head -1; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr, done.stdout.count("\n")) == (0, "", 1)
+
+
+def test_a_tilde_is_the_home_folder_wherever_a_path_is_given(
+    orders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "work").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "own"))
+    monkeypatch.chdir(tmp_path / "work")
+    orders.rename(tmp_path / "own" / "orders.csv")
+    monkeypatch.setenv("INVENTORY_ES_URL", "file:~/stock")
+    for arguments in (
+        ["replay", "~/orders.csv"],
+        ["project", "--read-model=~/rows.db", "--once"],
+        ["ledger", "mug", "main", "--read-model=~/rows.db"],
+        ["verify"],
+        ["backup", "~/saved"],
+        ["copy", "file:~/stock", "sqlite:~/stock.db"],
+        ["stock", "mug", "main", "--url", "sqlite:~/stock.db"],
+        ["plot", "mug", "main", "--out=~/mug.svg"],
+    ):
+        assert run(arguments) == 0, capsys.readouterr().err
+    assert list((tmp_path / "work").iterdir()) == []
+    assert {"stock", "rows.db", "saved", "stock.db", "mug.svg"} <= {path.name for path in (tmp_path / "own").iterdir()}
+    assert run(["copy", "file:~/stock", f"file:{tmp_path}/own/stock"]) == 2

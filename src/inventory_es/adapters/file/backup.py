@@ -1,19 +1,17 @@
 """Copying a store while it is in use."""
 
-import os
-from pathlib import Path
-
 from inventory_es.adapters.file.journal_segments import SUFFIX
 from inventory_es.adapters.file.journal_state import JournalTail, read_state, write_state
 from inventory_es.adapters.file.operating_system import OperatingSystem
 from inventory_es.adapters.file.store_folder import find_folder, write_format
 from inventory_es.ports.errors import IncompatibleStoreError, StoreUnavailableError
 from inventory_es.ports.file_system import FileSystem
+from inventory_es.ports.paths import AnyPath, absolute_path
 
 _CHUNK = 4 << 20
 
 
-def back_up(path: str | os.PathLike[str], target: str | os.PathLike[str], *, file_system: FileSystem | None = None) -> int:
+def back_up(path: AnyPath, target: AnyPath, *, file_system: FileSystem | None = None) -> int:
     """Copy the journal up to its durable end into an empty or missing folder, durably. Others may go on writing.
 
     The copy opens as a store; what is derived is made anew then. It is a store with the same identity as the original: don't write to both.
@@ -32,7 +30,7 @@ def back_up(path: str | os.PathLike[str], target: str | os.PathLike[str], *, fil
         OSError: something can't be read or written.
     """
     fs = OperatingSystem() if file_system is None else file_system
-    source, copy = str(Path(path).absolute()), str(Path(target).absolute())
+    source, copy = absolute_path(path), absolute_path(target)
     folder = find_folder(fs, source)
     lock = fs.open(folder.lock, "read")
     try:

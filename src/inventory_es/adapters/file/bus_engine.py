@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from hashlib import blake2b
-from pathlib import Path
 from threading import Lock
 from typing import ParamSpec, Self, TypeVar
 from uuid import UUID
@@ -30,6 +29,7 @@ from inventory_es.ports.delivery_rules import GroupFilter
 from inventory_es.ports.errors import EventBusUnavailableError, StoreClosedError
 from inventory_es.ports.event_bus import DeadLetter
 from inventory_es.ports.file_system import File, FileSystem, LockFile
+from inventory_es.ports.paths import AnyPath, absolute_path
 from inventory_es.ports.records import RecordedEvent
 
 P = ParamSpec("P")
@@ -71,7 +71,7 @@ class FileBusEngine:
     @classmethod
     def open(
         cls,
-        folder: str | os.PathLike[str],
+        folder: AnyPath,
         *,
         file_system: FileSystem,
         creation_id: str,
@@ -85,7 +85,7 @@ class FileBusEngine:
             EventBusUnavailableError: the file system refused something.
             CorruptStoreError: what is stored contradicts itself.
         """
-        path = str(Path(folder).absolute())
+        path = absolute_path(folder)
         with _unavailable(f"file event bus {path}"):
             found_id = FORMAT.open(file_system, path, creation_id=creation_id)
             engine = cls(path, file_system, limits, creation_id=found_id, segment_bytes=segment_bytes)

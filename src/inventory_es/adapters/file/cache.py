@@ -1,8 +1,7 @@
 """The file cache for an event loop: a thin layer over :class:`~inventory_es.adapters.file.cache_engine.FileCacheEngine`."""
 
-import os
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
 from functools import partial
 
@@ -16,6 +15,7 @@ from inventory_es.ports.cache import Cache, CacheEntry
 from inventory_es.ports.cache_rules import MAX_VALUE_BYTES, check_entry, check_key, end_of_life
 from inventory_es.ports.clock import Clock
 from inventory_es.ports.file_system import FileSystem
+from inventory_es.ports.paths import AnyPath, absolute_path
 
 _MAX_CALLS = 8
 
@@ -67,20 +67,19 @@ class FileCache(Cache):
         await self._calls.close(self._engine.close)
 
 
-@asynccontextmanager
-async def open_file_cache(
-    path: str | os.PathLike[str],
+def open_file_cache(
+    path: AnyPath,
     *,
     clock: Clock,
     max_entries: int = 1_000,
     max_bytes: int = 64 << 20,
     max_value_bytes: int = MAX_VALUE_BYTES,
     file_system: FileSystem | None = None,
-) -> AsyncGenerator[FileCache, None]:
+) -> AbstractAsyncContextManager[FileCache]:
     """Open the cache in a folder, or make one in an empty or missing folder; it closes with the block.
 
     Args:
-        path: of the folder; its parent exists.
+        path: of the folder; its parent exists. A relative path is resolved by this call.
         clock: what entries grow older by.
         max_entries: the most entries, 1 or more.
         max_bytes: the most bytes of all entries, with about 200 for each beside its key and value.
@@ -97,14 +96,21 @@ async def open_file_cache(
         raise ValueError(msg)
     open_engine = partial(
         FileCacheEngine.open,
-        path,
+        absolute_path(path),
         file_system=OperatingSystem() if file_system is None else file_system,
         creation_id=new_creation_id(),
         max_entries=max_entries,
         max_bytes=max_bytes,
         max_value_bytes=max_value_bytes,
     )
-    cache = FileCache(await anyio.to_thread.run_sync(open_engine), clock=clock, max_value_bytes=max_value_bytes)
+    return _opened(open_engine, partial(FileCache, clock=clock, max_value_bytes=max_value_bytes))
+
+
+@asynccontextmanager
+async def _opened(
+    open_engine: Callable[[], FileCacheEngine], make: Callable[[FileCacheEngine], FileCache]
+) -> AsyncGenerator[FileCache, None]:
+    cache = make(await anyio.to_thread.run_sync(open_engine))
     try:
         yield cache
     finally:

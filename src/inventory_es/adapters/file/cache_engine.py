@@ -10,7 +10,6 @@ from collections import OrderedDict
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
 from threading import Lock
 from typing import Self
 
@@ -28,6 +27,7 @@ from inventory_es.adapters.file.folder_format import FolderFormat
 from inventory_es.ports.cache import CacheEntry
 from inventory_es.ports.errors import CacheUnavailableError, StoreClosedError
 from inventory_es.ports.file_system import FileSystem
+from inventory_es.ports.paths import AnyPath, absolute_path
 
 FORMAT = FolderFormat("inventory_es.file_cache", 1, "file cache", ("entries",))
 _FOREIGN = {errno.ELOOP, errno.EISDIR, None}
@@ -55,7 +55,7 @@ class FileCacheEngine:
     @classmethod
     def open(
         cls,
-        folder: str | os.PathLike[str],
+        folder: AnyPath,
         *,
         file_system: FileSystem,
         creation_id: str,
@@ -69,7 +69,7 @@ class FileCacheEngine:
             IncompatibleStoreError: the folder holds something else. Nothing was changed.
             CacheUnavailableError: the file system refused something.
         """
-        path = str(Path(folder).absolute())
+        path = absolute_path(folder)
         with _unavailable(f"file cache {path}"):
             FORMAT.open(file_system, path, creation_id=creation_id)
             engine = cls(path, file_system, max_entries=max_entries, max_bytes=max_bytes, max_value_bytes=max_value_bytes)

@@ -1,8 +1,7 @@
 """The file event bus for an event loop: a thin layer over :class:`~inventory_es.adapters.file.bus_engine.FileBusEngine`."""
 
-import os
-from collections.abc import AsyncGenerator, Collection, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
 from uuid import UUID
 
@@ -21,6 +20,7 @@ from inventory_es.ports.delivery_rules import GroupFilter, check_events, check_g
 from inventory_es.ports.errors import StoreClosedError
 from inventory_es.ports.event_bus import BusCapabilities, DeadLetter, EventBus
 from inventory_es.ports.file_system import FileSystem
+from inventory_es.ports.paths import AnyPath, absolute_path
 from inventory_es.ports.records import RecordedEvent
 
 _MAX_CALLS = 8
@@ -117,9 +117,8 @@ class FileEventBus(EventBus):
         await self._calls.close(self._engine.close)
 
 
-@asynccontextmanager
-async def open_file_event_bus(
-    path: str | os.PathLike[str],
+def open_file_event_bus(
+    path: AnyPath,
     *,
     clock: Clock,
     max_deliveries: int = 5,
@@ -129,11 +128,11 @@ async def open_file_event_bus(
     poll_interval: float = 0.05,
     file_system: FileSystem | None = None,
     segment_bytes: int = _SEGMENT_BYTES,
-) -> AsyncGenerator[FileEventBus, None]:
+) -> AbstractAsyncContextManager[FileEventBus]:
     """Open the bus in a folder, or make one in an empty or missing folder; it closes with the block.
 
     Args:
-        path: of the folder; its parent exists.
+        path: of the folder; its parent exists. A relative path is resolved by this call.
         clock: when a dead letter became one.
         max_deliveries: after so many an event is a dead letter, 1 or more.
         max_dead_letters: while a group has so many, no further event of it is given up: it is delivered until it is handled.
@@ -163,14 +162,20 @@ async def open_file_event_bus(
     )
     open_engine = partial(
         FileBusEngine.open,
-        path,
+        absolute_path(path),
         file_system=OperatingSystem() if file_system is None else file_system,
         creation_id=new_creation_id(),
         limits=GroupLimits(max_deliveries, max_dead_letters, window),
         segment_bytes=segment_bytes,
     )
-    engine = await anyio.to_thread.run_sync(open_engine)
-    bus = FileEventBus(engine, clock=clock, capabilities=capabilities, poll_interval=poll_interval)
+    return _opened(open_engine, partial(FileEventBus, clock=clock, capabilities=capabilities, poll_interval=poll_interval))
+
+
+@asynccontextmanager
+async def _opened(
+    open_engine: Callable[[], FileBusEngine], make: Callable[[FileBusEngine], FileEventBus]
+) -> AsyncGenerator[FileEventBus, None]:
+    bus = make(await anyio.to_thread.run_sync(open_engine))
     try:
         yield bus
     finally:

@@ -1,10 +1,8 @@
 """The file event store for an event loop: a thin layer over :class:`~inventory_es.adapters.file.engine.FileStoreEngine`."""
 
-import os
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from pathlib import Path
 from typing import ParamSpec, TypeVar
 from uuid import UUID
 
@@ -20,6 +18,7 @@ from inventory_es.ports.capabilities import StoreCapabilities
 from inventory_es.ports.errors import StoreClosedError
 from inventory_es.ports.event_store import EventFeed, EventStore, GroupCommit, StreamCatalogue, TurnTaking, VersionGlance
 from inventory_es.ports.file_system import FileSystem
+from inventory_es.ports.paths import AnyPath, absolute_path
 from inventory_es.ports.records import AppendResult, FeedPage, RecordedEvent, StreamPage, StreamsPage, StreamWrite
 
 _P = ParamSpec("_P")
@@ -152,17 +151,16 @@ class FileEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, TurnTa
             self._committed = None
 
 
-@asynccontextmanager
-async def open_file_event_store(
-    path: str | os.PathLike[str],
+def open_file_event_store(
+    path: AnyPath,
     *,
     file_system: FileSystem | None = None,
     segment_bytes: int = SEGMENT_BYTES,
-) -> AsyncGenerator[FileEventStore, None]:
+) -> AbstractAsyncContextManager[FileEventStore]:
     """Open the store in a folder, or make one in an empty or missing folder; it closes with the block.
 
     Args:
-        path: of the folder; its parent exists.
+        path: of the folder; its parent exists. A relative path is resolved by this call.
         file_system: the operating system's, unless given.
         segment_bytes: a new segment of the journal is begun when the current one has reached this size.
 
@@ -171,6 +169,11 @@ async def open_file_event_store(
         StoreUnavailableError: the file system refused something.
         CorruptStoreError: what is stored contradicts itself.
     """
+    return _opened(absolute_path(path), file_system, segment_bytes)
+
+
+@asynccontextmanager
+async def _opened(path: str, file_system: FileSystem | None, segment_bytes: int) -> AsyncGenerator[FileEventStore, None]:
     store = FileEventStore(await anyio.to_thread.run_sync(_open_engine, path, file_system, segment_bytes))
     try:
         yield store
@@ -179,7 +182,7 @@ async def open_file_event_store(
 
 
 async def open_file(place: str, /) -> FileEventStore:
-    """The entry point of the URL scheme ``file:``. The caller closes the store.
+    """Open what the URL ``file:PLACE`` means. The caller closes the store.
 
     Args:
         place: path of the folder, relative to the working directory or absolute.
@@ -187,10 +190,8 @@ async def open_file(place: str, /) -> FileEventStore:
     Raises:
         IncompatibleStoreError, StoreUnavailableError, CorruptStoreError: as :func:`open_file_event_store`.
     """
-    return FileEventStore(await anyio.to_thread.run_sync(_open_engine, place, None, SEGMENT_BYTES))
+    return FileEventStore(await anyio.to_thread.run_sync(_open_engine, absolute_path(place), None, SEGMENT_BYTES))
 
 
-def _open_engine(path: str | os.PathLike[str], file_system: FileSystem | None, segment_bytes: int) -> FileStoreEngine:
-    return FileStoreEngine.open(
-        str(Path(path).absolute()), creation_id=new_creation_id(), file_system=file_system, segment_bytes=segment_bytes
-    )
+def _open_engine(path: str, file_system: FileSystem | None, segment_bytes: int) -> FileStoreEngine:
+    return FileStoreEngine.open(path, creation_id=new_creation_id(), file_system=file_system, segment_bytes=segment_bytes)

@@ -1,8 +1,6 @@
 """Making anew what is derived from a store's journal. The journal itself is never touched."""
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from inventory_es.adapters.file.engine import FileStoreEngine
 from inventory_es.adapters.file.findings import Finding
@@ -11,9 +9,10 @@ from inventory_es.adapters.file.store_folder import find_folder
 from inventory_es.adapters.file.verify import verify
 from inventory_es.ports.errors import CorruptStoreError
 from inventory_es.ports.file_system import FileSystem
+from inventory_es.ports.paths import AnyPath, absolute_path
 
 
-def repair(path: str | os.PathLike[str], *, file_system: FileSystem | None = None) -> Sequence[Finding]:
+def repair(path: AnyPath, *, file_system: FileSystem | None = None) -> Sequence[Finding]:
     """Recover a store if that is due, and make its index and people's files anew where they are wrong. Stop its writers first.
 
     Files that belong to no stream are left alone: they are not the store's.
@@ -31,7 +30,7 @@ def repair(path: str | os.PathLike[str], *, file_system: FileSystem | None = Non
         StoreUnavailableError, OSError: something can't be read or written.
     """
     fs = OperatingSystem() if file_system is None else file_system
-    folder = find_folder(fs, str(Path(path).absolute()))
+    folder = find_folder(fs, absolute_path(path))
     findings = list(verify(folder.path, file_system=fs))
     for finding in findings:
         if finding.concern == "journal":

@@ -3,11 +3,9 @@
 Reads only. It does not stop others from writing, and looks no further than the durable end that it found when it began.
 """
 
-import os
 from collections.abc import Iterable, Iterator
 from heapq import merge
 from itertools import groupby, islice, zip_longest
-from pathlib import Path
 
 import attrs
 
@@ -24,10 +22,11 @@ from inventory_es.adapters.file.operating_system import OperatingSystem
 from inventory_es.adapters.file.store_folder import StoreFolder, find_folder
 from inventory_es.adapters.file.stored_form import StoredEvent, parse_stream
 from inventory_es.ports.file_system import FileSystem
+from inventory_es.ports.paths import AnyPath, absolute_path
 
 
 def verify(
-    path: str | os.PathLike[str],
+    path: AnyPath,
     *,
     file_system: FileSystem | None = None,
     check_stream: StreamCheck | None = None,
@@ -46,7 +45,7 @@ def verify(
         OSError: something can't be read.
     """
     fs = OperatingSystem() if file_system is None else file_system
-    folder = find_folder(fs, str(Path(path).absolute()))
+    folder = find_folder(fs, absolute_path(path))
     return _Verification(fs, folder, check_stream).run()
 
 

@@ -18,6 +18,7 @@ from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.append_rules import check_append, check_page, check_stream
 from inventory_es.ports.capabilities import StoreCapabilities
 from inventory_es.ports.errors import AppendOutcomeUnknownError, AppendTooLargeError
+from inventory_es.ports.paths import absolute_path
 from inventory_es.ports.records import AppendResult, FeedPage, RecordedEvent, StreamHead, StreamPage, StreamsPage, StreamWrite
 from inventory_es.ports.snapshot_store import Snapshot
 
@@ -40,9 +41,9 @@ class SqliteEngine:
     """
 
     def __init__(self, path: str, *, synchronous: Synchronous) -> None:
-        self._path = path
+        self._path = absolute_path(path)
         self._synchronous = synchronous
-        self._writer = open_database(path, synchronous=synchronous)
+        self._writer = open_database(self._path, synchronous=synchronous)
         self._turn = WriteTurn(self._writer)
         self._heads = KnownHeads()
         self._readers: SimpleQueue[sqlite3.Connection] = SimpleQueue()

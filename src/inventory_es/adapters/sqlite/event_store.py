@@ -1,9 +1,8 @@
 """The SQLite event store for an event loop: a thin layer over :class:`~inventory_es.adapters.sqlite.engine.SqliteEngine`."""
 
 import logging
-import os
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
 from uuid import UUID
 
@@ -17,6 +16,7 @@ from inventory_es.ports.blocking_calls import BlockingCalls
 from inventory_es.ports.capabilities import StoreCapabilities
 from inventory_es.ports.errors import StoreClosedError, UnavailableError
 from inventory_es.ports.event_store import EventFeed, EventStore, GroupCommit, StreamCatalogue, TurnTaking, VersionGlance
+from inventory_es.ports.paths import AnyPath, absolute_path
 from inventory_es.ports.records import AppendResult, FeedPage, RecordedEvent, StreamPage, StreamsPage, StreamWrite
 from inventory_es.ports.snapshot_store import Snapshot, SnapshotStore
 
@@ -134,12 +134,11 @@ class SqliteEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, Snap
         await self._writes.close(self._engine.close)
 
 
-@asynccontextmanager
-async def open_sqlite_event_store(path: str | os.PathLike[str], *, synchronous: Synchronous = "FULL") -> AsyncIterator[SqliteEventStore]:
+def open_sqlite_event_store(path: AnyPath, *, synchronous: Synchronous = "FULL") -> AbstractAsyncContextManager[SqliteEventStore]:
     """Open the store in a file, or make it in an existing folder; it closes with the block.
 
     Args:
-        path: of the file.
+        path: of the file. A relative path is resolved by this call.
         synchronous: ``FULL`` syncs every commit; ``EXTRA`` the folder too; ``NORMAL`` may lose the last commits in a power cut.
 
     Raises:
@@ -147,6 +146,11 @@ async def open_sqlite_event_store(path: str | os.PathLike[str], *, synchronous: 
         CorruptStoreError: the file is damaged.
         StoreUnavailableError: it can't be opened now.
     """
+    return _opened(absolute_path(path), synchronous)
+
+
+@asynccontextmanager
+async def _opened(path: str, synchronous: Synchronous) -> AsyncIterator[SqliteEventStore]:
     store = await _open(path, synchronous)
     try:
         yield store
@@ -155,7 +159,7 @@ async def open_sqlite_event_store(path: str | os.PathLike[str], *, synchronous: 
 
 
 async def open_sqlite(place: str, /) -> SqliteEventStore:
-    """The entry point of the URL scheme ``sqlite:``. The caller closes the store.
+    """Open what the URL ``sqlite:PLACE`` means. The caller closes the store.
 
     Args:
         place: path of the file, relative to the working directory or absolute.
@@ -163,9 +167,9 @@ async def open_sqlite(place: str, /) -> SqliteEventStore:
     Raises:
         IncompatibleStoreError, CorruptStoreError, StoreUnavailableError: as :func:`open_sqlite_event_store`.
     """
-    return await _open(place, "FULL")
+    return await _open(absolute_path(place), "FULL")
 
 
-async def _open(path: str | os.PathLike[str], synchronous: Synchronous) -> SqliteEventStore:
-    engine = await anyio.to_thread.run_sync(partial(SqliteEngine, os.fspath(path), synchronous=synchronous))
+async def _open(path: str, synchronous: Synchronous) -> SqliteEventStore:
+    engine = await anyio.to_thread.run_sync(partial(SqliteEngine, path, synchronous=synchronous))
     return SqliteEventStore(engine)

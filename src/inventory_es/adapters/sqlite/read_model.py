@@ -3,7 +3,7 @@
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from functools import partial
 
 import anyio.to_thread
@@ -23,6 +23,7 @@ from inventory_es.adapters.sqlite.database import (
 from inventory_es.adapters.sqlite.projection_tables import ProjectionTables
 from inventory_es.ports.blocking_calls import BlockingCalls
 from inventory_es.ports.errors import CorruptStoreError, IncompatibleStoreError, ProjectionNotFoundError, ReadModelUnavailableError
+from inventory_es.ports.paths import AnyPath, absolute_path
 from inventory_es.ports.read_model import (
     Change,
     Checkpoint,
@@ -188,14 +189,13 @@ class SqliteReadModel(ReadModel):
                     connection.execute("ROLLBACK")
 
 
-@asynccontextmanager
-async def open_sqlite_read_model(path: str | os.PathLike[str], *, synchronous: Synchronous = "NORMAL") -> AsyncIterator[SqliteReadModel]:
+def open_sqlite_read_model(path: AnyPath, *, synchronous: Synchronous = "NORMAL") -> AbstractAsyncContextManager[SqliteReadModel]:
     """Open read models in a file, or make it in an existing folder; they close with the block.
 
     In the event store's own file, open the store first: it is the one that makes the file.
 
     Args:
-        path: of the file.
+        path: of the file. A relative path is resolved by this call.
         synchronous: ``NORMAL`` may lose the last commits in a power cut: rows and checkpoint together, so they are made again. ``FULL``
             syncs every commit.
 
@@ -204,7 +204,12 @@ async def open_sqlite_read_model(path: str | os.PathLike[str], *, synchronous: S
         CorruptStoreError: the file is damaged.
         ReadModelUnavailableError: it can't be opened now.
     """
-    read_model = await anyio.to_thread.run_sync(_open, os.fspath(path), synchronous)
+    return _opened(absolute_path(path), synchronous)
+
+
+@asynccontextmanager
+async def _opened(path: str, synchronous: Synchronous) -> AsyncIterator[SqliteReadModel]:
+    read_model = await anyio.to_thread.run_sync(_open, path, synchronous)
     try:
         yield read_model
     finally:
@@ -220,7 +225,7 @@ async def open_read_model(place: str, /) -> SqliteReadModel:
     Raises:
         IncompatibleStoreError, CorruptStoreError, ReadModelUnavailableError: as :func:`open_sqlite_read_model`.
     """
-    return await anyio.to_thread.run_sync(_open, place, "NORMAL")
+    return await anyio.to_thread.run_sync(_open, absolute_path(place), "NORMAL")
 
 
 def _open(path: str, synchronous: Synchronous) -> SqliteReadModel:

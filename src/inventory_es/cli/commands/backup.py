@@ -4,12 +4,12 @@ import click
 from rich.markup import escape
 
 from inventory_es.adapters.file import back_up
-from inventory_es.cli.options import folder_option, json_option
+from inventory_es.cli.options import FilePath, folder_option, json_option
 from inventory_es.cli.terminal import console, error_console, number, print_json
 
 
 @click.command()
-@click.argument("target", metavar="DIR", type=click.Path(file_okay=False))
+@click.argument("target", metavar="DIR", type=FilePath(file_okay=False))
 @folder_option
 @json_option
 def command(*, target: str, folder: str, as_json: bool) -> None:

@@ -13,6 +13,7 @@ from inventory_es.cli.options import StoreUrl, json_option
 from inventory_es.cli.progress_bar import copy_bar
 from inventory_es.cli.reading import open_to_read
 from inventory_es.cli.terminal import console, number, print_json
+from inventory_es.ports.paths import absolute_path
 from inventory_es.wiring import open_inventory
 
 
@@ -41,7 +42,7 @@ def command(*, source: str, target: str, as_json: bool) -> None:
 
 def _place(url: str) -> tuple[str, str]:
     scheme, _, place = url.partition(":")
-    return scheme, str(Path(place).resolve()) if scheme in {"file", "sqlite"} else place
+    return scheme, str(Path(absolute_path(place)).resolve()) if scheme in {"file", "sqlite"} else place
 
 
 async def _copy(source: str, target: str) -> CopyOutcome:

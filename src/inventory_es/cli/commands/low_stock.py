@@ -13,7 +13,7 @@ from rich.table import Table
 from inventory_es.application.query_results import StockRow
 from inventory_es.cli.events_table import instant
 from inventory_es.cli.levels import levels_in_rows, levels_in_streams
-from inventory_es.cli.options import Source, json_option, source_options
+from inventory_es.cli.options import FilePath, Source, json_option, source_options
 from inventory_es.cli.terminal import console, number, print_json
 from inventory_es.cli.thresholds import Thresholds, read_thresholds
 
@@ -26,7 +26,7 @@ from inventory_es.cli.thresholds import Thresholds, read_thresholds
 @click.option(
     "--thresholds",
     metavar="FILE.csv",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=FilePath(exists=True, dir_okay=False, path_type=Path),
     help="Products with thresholds of their own: columns product_id and threshold.",
 )
 @click.option("--store", metavar="STORE", help="In this store alone.")

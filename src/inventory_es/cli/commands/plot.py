@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from inventory_es.cli.events_table import instant
 from inventory_es.cli.movements import movements_in_rows, movements_in_stream
-from inventory_es.cli.options import TIMES, Source, inventory_arguments, json_option, source_options
+from inventory_es.cli.options import TIMES, FilePath, Source, inventory_arguments, json_option, source_options
 from inventory_es.cli.stock_chart import stock_chart
 from inventory_es.cli.stock_picture import stock_picture
 from inventory_es.cli.stock_series import StockPoint, stock_series
@@ -27,7 +27,7 @@ _AROUND_THE_CHART = 7
 @click.command()
 @inventory_arguments
 @source_options
-@click.option("--out", metavar="FILE.png", type=click.Path(dir_okay=False, path_type=Path), help="Write a picture: .png, .svg or .pdf.")
+@click.option("--out", metavar="FILE.png", type=FilePath(dir_okay=False, path_type=Path), help="Write a picture: .png, .svg or .pdf.")
 @click.option("--threshold", metavar="N", type=click.IntRange(min=0), help="Show where no more than N were available.")
 @click.option("--since", metavar="TIME", type=click.DateTime(TIMES), help="Begin at this time in UTC, such as 2010-12-01T17:00:00.")
 @click.option("--until", metavar="TIME", type=click.DateTime(TIMES), help="End at this time in UTC.")

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import click
 
-from inventory_es.cli.options import json_option, url_option
+from inventory_es.cli.options import FilePath, json_option, url_option
 from inventory_es.cli.replay.sources import OrdersFile
 from inventory_es.cli.replay_command import run_and_tell
 
 
 @click.command()
-@click.argument("orders", metavar="ORDERS.csv[.gz]", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("orders", metavar="ORDERS.csv[.gz]", type=FilePath(exists=True, dir_okay=False, path_type=Path))
 @url_option
 @click.option("--opening", metavar="N", type=click.IntRange(0, 10**9), help="Open each inventory with N units, and refuse what lacks.")
 @click.option("--skip-bad", is_flag=True, help="Leave out lines that make no sense, and say which, instead of stopping.")

@@ -9,7 +9,7 @@ from rich.live import Live
 
 from inventory_es.adapters.sqlite import open_sqlite_read_model
 from inventory_es.application.feeds import feed_of
-from inventory_es.cli.options import json_option, url_option
+from inventory_es.cli.options import FilePath, json_option, url_option
 from inventory_es.cli.reading import check_read_model, open_to_read
 from inventory_es.cli.stopping import stop_when_told
 from inventory_es.cli.terminal import console, print_json
@@ -20,7 +20,7 @@ _PAUSE = 0.25
 
 @click.command()
 @url_option
-@click.option("--read-model", metavar="FILE", type=click.Path(dir_okay=False), help="Show how far behind its projections are, too.")
+@click.option("--read-model", metavar="FILE", type=FilePath(dir_okay=False), help="Show how far behind its projections are, too.")
 @click.option(
     "--window", metavar="N", type=click.IntRange(1, 1_000_000), default=10_000, show_default=True, help="Look back over the last N events."
 )
