@@ -5,7 +5,9 @@ import importlib
 import inspect
 import subprocess
 import sys
-from importlib.metadata import entry_points
+import tomllib
+from modulefinder import ModuleFinder
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -17,7 +19,7 @@ import inventory_es.events
 from inventory_es.commands import Command
 from inventory_es.errors import InventoryError
 from inventory_es.events import Event
-from tests.architecture.sources import subclasses
+from tests.architecture.sources import PACKAGE, ROOT, name_of, source_files, subclasses
 
 MOST_NAMES = 40
 DOORS = (
@@ -95,10 +97,20 @@ def test_opening_it_imports_nothing_optional(door: str) -> None:
     assert set(run.stdout.split()) & NEVER_AT_IMPORT == set()
 
 
-def test_every_url_scheme_opens() -> None:
-    schemes = {point.name: point.load() for point in entry_points(group="inventory_es.event_stores")}
-    assert {"memory", "file"} <= set(schemes)
-    assert all(inspect.getdoc(opener) for opener in schemes.values())
+def test_no_metadata_is_needed_to_find_what_ships() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert "entry-points" not in project
+
+
+@pytest.mark.parametrize("entry", ["inventory_es", "inventory_es.sync", "inventory_es.__main__"])
+def test_whoever_freezes_an_application_finds_every_scheme_and_command(entry: str, tmp_path: Path) -> None:
+    script = tmp_path / "entry.py"
+    script.write_text(f"import {entry}\n", encoding="utf-8")
+    finder = ModuleFinder([str(PACKAGE.parent)])  # what PyInstaller and its like do: follow import statements, and run nothing
+    finder.run_script(str(script))
+    parts = ("adapters.file.", "adapters.memory.", "adapters.sqlite.", *(("cli.",) if entry.endswith("__main__") else ()))
+    needed = {name for path in source_files() if (name := name_of(path)).startswith(tuple(f"inventory_es.{part}" for part in parts))}
+    assert needed - set(finder.modules) == set()
 
 
 def test_opening_it_is_quiet() -> None:

@@ -1,6 +1,7 @@
 """The commands, each loaded when it is called, and what becomes of errors."""
 
 import sys
+import typing
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -8,6 +9,26 @@ import click
 
 from inventory_es import __version__
 from inventory_es.cli.failures import Failure, failure
+
+if typing.TYPE_CHECKING:  # the tools that freeze an application follow import statements, and find no other sign of these
+    from inventory_es.cli.commands import (  # noqa: F401  # loaded by name
+        backup,
+        copy,
+        demo,
+        explain,
+        history,
+        ledger,
+        low_stock,
+        parked,
+        plot,
+        project,
+        rebuild,
+        replay,
+        stock,
+        streams,
+        verify,
+        watch,
+    )
 
 PROGRAM = "inventory-es"
 
@@ -43,7 +64,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # click's signature
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"inventory_es.cli.commands.{cmd_name.replace('-', '_')}").command
+        command: click.Command = import_module(f"{__package__}.commands.{cmd_name.replace('-', '_')}").command
         command.help = command.help or COMMANDS[cmd_name]
         return command
 
