@@ -1,14 +1,15 @@
 """The commands, each loaded when it is called, and what becomes of errors."""
 
-import sys
 import typing
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 
 import click
 
 from inventory_es import __version__
-from inventory_es.cli.failures import Failure, failure
+from inventory_es.cli.failures import failure
+from inventory_es.cli.output import finish_output, prepare_output, tell
 
 if typing.TYPE_CHECKING:  # the tools that freeze an application follow import statements, and find no other sign of these
     from inventory_es.cli.commands import (  # noqa: F401  # loaded by name
@@ -97,18 +98,17 @@ def run(arguments: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
+    prepare_output()
     try:
         code: int | None = _program.main(args=list(arguments), prog_name=PROGRAM, standalone_mode=False)
-        sys.stdout.flush()
+        finish_output()
     except BaseException as error:
         told = failure(error)
         if told is None or ("--traceback" in arguments and not isinstance(error, click.ClickException)):
             raise
-        _tell(told)
+        if told.message:
+            tell(f"{PROGRAM}: {told.message}")
+        with suppress(OSError):
+            finish_output()
         return told.exit_code
     return code or 0
-
-
-def _tell(told: Failure) -> None:
-    if told.message:
-        click.echo(f"{PROGRAM}: {told.message}", err=True)

@@ -1,7 +1,5 @@
 """From errors to one line and an exit code."""
 
-import os
-import sys
 from typing import NamedTuple
 
 import click
@@ -48,7 +46,6 @@ def failure(error: BaseException) -> Failure | None:
         case KeyboardInterrupt() | click.Abort():
             return Failure(INTERRUPTED, "interrupted; what was acknowledged is stored, and starting again goes on from there")
         case BrokenPipeError():
-            _close_output()
             return Failure(DONE, "")
         case OrdersError():
             return Failure(WRONG, _line(str(error)))
@@ -68,8 +65,3 @@ def failure(error: BaseException) -> Failure | None:
 
 def _line(text: str) -> str:
     return " ".join(text.split())
-
-
-def _close_output() -> None:
-    """Nobody reads on; keep the interpreter from complaining about it when it ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

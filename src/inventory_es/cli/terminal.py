@@ -1,5 +1,6 @@
 """What is printed, and how: JSON for programs, tables for people."""
 
+import json
 import sys
 from typing import Any
 
@@ -31,14 +32,21 @@ def console() -> Console:
     return _Output(theme=THEME, highlight=False)
 
 
+class _Progress(Console):
+    def on_broken_pipe(self) -> None:
+        """Show no more; the work goes on."""
+        self.quiet = True
+
+
 def error_console() -> Console:
     """Standard error, for people: where progress is shown."""
-    return Console(theme=THEME, highlight=False, stderr=True)
+    return _Progress(theme=THEME, highlight=False, stderr=True)
 
 
 def print_json(value: Any) -> None:
-    """One object on one line."""
-    print_line(msgspec.json.encode(value).decode())
+    """Print one object on one line. In ASCII, with escapes for the rest: the same in every encoding of the output."""
+    text = msgspec.json.encode(value).decode()
+    print_line(text if text.isascii() else json.dumps(json.loads(text), separators=(",", ":")))
 
 
 def print_line(text: str) -> None:

@@ -49,7 +49,7 @@ def test_it_tells_a_program(source: str, capsys: pytest.CaptureFixture[str]) -> 
         (["file:nowhere", "sqlite:new.db"], 3, "nowhere is no file store that this version can open: there is no format.json"),
         (["sqlite:nowhere.db", "file:new"], 3, "nowhere.db is no sqlite store that this version can open: there is no such file"),
         (["file:stock", "file:other"], 3, "the target is no copy of the source: event 1 of its feed is not that of the source"),
-        (["file:stock", "sqlite:nowhere/new.db"], 3, "sqlite store nowhere/new.db is unavailable"),
+        (["file:stock", "sqlite:nowhere/new.db"], 3, "nowhere/new.db is unavailable"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -1,0 +1,48 @@
+"""Standard output and standard error, whatever their encoding, and whether or not somebody reads them."""
+
+import codecs
+import os
+import sys
+from contextlib import suppress
+from io import TextIOWrapper
+
+_ERRORS = "inventory_es.plain"
+_PLAIN = dict("✓+ ✗x █# ■# ▒: ▲^ ▁. ▂. ▃- ▄- ▅= ▆= ▇# ─- ━- ╸- ╺- │| ┃| ·. ×x ±+ −- –- —- …~ →> ←< “\" ”\" ‘' ’'".split())  # noqa: SIM905
+"""What stands in ASCII for a character that draws, or that type-setters like. Each takes one column, too."""
+_BRAILLE = range(0x2800, 0x2900)
+
+
+def prepare_output() -> None:
+    """Make both streams print every text: what their encoding lacks is drawn in ASCII, or written as a numbered escape."""
+    codecs.register_error(_ERRORS, _plainly)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors=_ERRORS)
+
+
+def tell(text: str) -> None:
+    """Write one line to standard error. Nothing ends because nobody reads it."""
+    with suppress(BrokenPipeError):
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+
+def finish_output() -> None:
+    """Flush standard output; where that fails, keep the interpreter from trying it again when it ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
+
+
+def _plainly(problem: UnicodeError) -> tuple[str, int]:
+    if not isinstance(problem, UnicodeEncodeError):
+        raise problem
+    return "".join(map(_plain, problem.object[problem.start : problem.end])), problem.end
+
+
+def _plain(character: str) -> str:
+    if ord(character) in _BRAILLE:  # a spinner's
+        return "*"
+    return _PLAIN.get(character) or character.encode("ascii", "backslashreplace").decode("ascii")
