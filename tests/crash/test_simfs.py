@@ -104,6 +104,12 @@ class SameAsTheOperatingSystem(RuleBasedStateMachine):
     def map(self, pair: tuple[Any, Any]) -> None:
         self.on_file(pair, lambda file: bytes(file.map()))
 
+    @rule(pair=handles, folder=folders, name=names)
+    def is_at(self, pair: tuple[Any, Any], folder: str, name: str) -> None:
+        if not isinstance(pair[0], tuple):
+            real, simulated = pair
+            assert simulated.is_at(f"{folder}/{name}") == real.is_at(f"{self.place}{folder}/{name}")
+
     @rule(pair=handles)
     def lock(self, pair: tuple[Any, Any]) -> None:
         self.on_file(pair, try_to_lock)

@@ -303,7 +303,7 @@ class LaneFullError(FaultError):
 
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class StoreClosedError(FaultError):
-    """An adapter was used after it was closed, or through a handle that fork inherited."""
+    """An adapter was used after it was closed, through a handle that fork inherited, or after its place was taken away."""
 
     store: str
     reason: str = "it was closed"

@@ -85,7 +85,7 @@ class BusSubscription(Protocol):
 class EventBus(Protocol):
     """Publish and subscribe. Every group gets every event that its filter takes; within a group one consumer gets it.
 
-    Every method may raise ``EventBusUnavailableError``, and ``StoreClosedError`` after :meth:`aclose`.
+    Every method may raise ``EventBusUnavailableError``, and ``StoreClosedError`` after :meth:`aclose` or when its place is taken away.
     """
 
     @property

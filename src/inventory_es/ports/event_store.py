@@ -19,7 +19,7 @@ class EventStore(Protocol):
 
     Every method may raise:
         StoreUnavailableError: the backend is away; nothing was written; try again.
-        StoreClosedError: called after :meth:`aclose`.
+        StoreClosedError: called after :meth:`aclose`, or its place was moved, removed or replaced since it was opened.
         CorruptStoreError: what is stored contradicts itself; stop and look.
     """
 

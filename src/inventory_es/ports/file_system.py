@@ -4,10 +4,12 @@ Small, so that a crash simulator and a fault injector can stand in for the opera
 it from worker threads. Every failure is an ``OSError`` with its ``errno``, as the operating system raises it.
 """
 
+import errno
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
 OpenMode = Literal["read", "write", "create"]
+_FOREIGN = {errno.ELOOP, errno.EISDIR, errno.ENXIO, None}
 
 
 class File(Protocol):
@@ -31,6 +33,10 @@ class File(Protocol):
 
     def size(self) -> int:
         """Length in bytes."""
+        ...
+
+    def is_at(self, path: str) -> bool:
+        """True if ``path`` leads to this very file. False if nothing is there, another file, or a symbolic link."""
         ...
 
     def map(self) -> memoryview:
@@ -93,6 +99,10 @@ class FileSystem(Protocol):
         """Whether there is anything at ``path``, a broken link included."""
         ...
 
+    def resolve(self, path: str) -> str:
+        """Return ``path`` with every symbolic link in it followed. What is missing stays as it is."""
+        ...
+
     def rename(self, source: str, target: str) -> None:
         """Replace ``target`` by ``source`` atomically, within one directory. Durable after :meth:`sync_directory`."""
         ...
@@ -104,3 +114,8 @@ class FileSystem(Protocol):
     def open_lock(self, path: str) -> LockFile:
         """Open a file to lock, mode 0600, created empty if missing, without following a symbolic link. It is not locked yet."""
         ...
+
+
+def is_foreign(problem: OSError) -> bool:
+    """True if a file could not be opened because its path leads to something else: a directory, a link, a pipe, a device."""
+    return problem.errno in _FOREIGN

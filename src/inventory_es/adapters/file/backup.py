@@ -30,7 +30,7 @@ def back_up(path: AnyPath, target: AnyPath, *, file_system: FileSystem | None = 
         OSError: something can't be read or written.
     """
     fs = OperatingSystem() if file_system is None else file_system
-    source, copy = absolute_path(path), absolute_path(target)
+    source, copy = absolute_path(path), fs.resolve(absolute_path(target))
     folder = find_folder(fs, source)
     lock = fs.open(folder.lock, "read")
     try:

@@ -50,9 +50,10 @@ class FileBusEngine:
     """
 
     def __init__(self, path: str, file_system: FileSystem, limits: GroupLimits, *, creation_id: str, segment_bytes: int) -> None:
+        folder = file_system.resolve(path)
         self.name: str = f"file event bus {path}"
         self._fs = file_system
-        self._groups = f"{path}/groups"
+        self._groups = f"{folder}/groups"
         self._creation_id = creation_id
         self._limits = limits
         self._process = os.getpid()
@@ -60,7 +61,7 @@ class FileBusEngine:
         self._owned: dict[str, _Owned] = {}
         self._journal = Journal(
             file_system,
-            f"{path}/journal",
+            f"{folder}/journal",
             f"{path}/.lock",
             seed=crc32(creation_id.encode()),
             segment_bytes=segment_bytes,
@@ -87,7 +88,7 @@ class FileBusEngine:
         """
         path = absolute_path(folder)
         with _unavailable(f"file event bus {path}"):
-            found_id = FORMAT.open(file_system, path, creation_id=creation_id)
+            found_id = FORMAT.open(file_system, file_system.resolve(path), creation_id=creation_id)
             engine = cls(path, file_system, limits, creation_id=found_id, segment_bytes=segment_bytes)
             with engine._journal.exclusive(check_all=True):
                 return engine
@@ -213,6 +214,7 @@ class FileBusEngine:
         if os.getpid() != self._process:
             raise StoreClosedError(store=self.name, reason="it was inherited by fork")
         with _unavailable(self.name):
+            self._journal.check_place()
             yield
 
 

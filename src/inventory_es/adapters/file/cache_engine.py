@@ -4,7 +4,6 @@ Readers take no lock: an entry is replaced by renaming a whole file over it. Who
 synced: after a power cut an entry may be gone, broken (then it is a miss) or an older one, each at most until its time is over.
 """
 
-import errno
 import os
 from collections import OrderedDict
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -26,11 +25,10 @@ from inventory_es.adapters.file.cache_total import CacheTotal, read_total, write
 from inventory_es.adapters.file.folder_format import FolderFormat
 from inventory_es.ports.cache import CacheEntry
 from inventory_es.ports.errors import CacheUnavailableError, StoreClosedError
-from inventory_es.ports.file_system import FileSystem
+from inventory_es.ports.file_system import FileSystem, is_foreign
 from inventory_es.ports.paths import AnyPath, absolute_path
 
 FORMAT = FolderFormat("inventory_es.file_cache", 1, "file cache", ("entries",))
-_FOREIGN = {errno.ELOOP, errno.EISDIR, None}
 
 
 class FileCacheEngine:
@@ -42,7 +40,7 @@ class FileCacheEngine:
     def __init__(self, path: str, file_system: FileSystem, *, max_entries: int, max_bytes: int, max_value_bytes: int) -> None:
         self.name: str = f"file cache {path}"
         self._fs = file_system
-        self._entries = f"{path}/entries"
+        self._entries = f"{file_system.resolve(path)}/entries"
         self._max_entries = max_entries
         self._max_bytes = max_bytes
         self._max_file_bytes = max_value_bytes + MAX_HEADER_BYTES
@@ -50,7 +48,8 @@ class FileCacheEngine:
         self._mutex = Lock()
         self._order = Lock()
         self._used: OrderedDict[str, None] = OrderedDict()
-        self._lock = file_system.open_lock(f"{path}/.lock")
+        self._lock_path = f"{path}/.lock"
+        self._lock = file_system.open_lock(self._lock_path)
 
     @classmethod
     def open(
@@ -71,7 +70,7 @@ class FileCacheEngine:
         """
         path = absolute_path(folder)
         with _unavailable(f"file cache {path}"):
-            FORMAT.open(file_system, path, creation_id=creation_id)
+            FORMAT.open(file_system, file_system.resolve(path), creation_id=creation_id)
             engine = cls(path, file_system, max_entries=max_entries, max_bytes=max_bytes, max_value_bytes=max_value_bytes)
             engine._load_order()
             return engine
@@ -80,6 +79,7 @@ class FileCacheEngine:
         """What is stored for ``key``, also when its time is over."""
         self._check_process()
         with _unavailable(self.name):
+            self._check_place()
             found = decode_entry(self._read(entry_name(key)), key)
         return None if found is None else (found[0], CacheEntry(found[1], found[0].version))
 
@@ -168,7 +168,7 @@ class FileCacheEngine:
         try:
             file = self._fs.open(f"{self._entries}/{name}", "read")
         except OSError as problem:
-            if isinstance(problem, FileNotFoundError) or problem.errno in _FOREIGN:
+            if isinstance(problem, FileNotFoundError) or is_foreign(problem):
                 return b""
             raise
         try:
@@ -184,7 +184,7 @@ class FileCacheEngine:
         except FileNotFoundError:
             return None
         except OSError as problem:
-            if problem.errno in _FOREIGN:
+            if is_foreign(problem):
                 return 0
             raise
         try:
@@ -211,9 +211,15 @@ class FileCacheEngine:
         with self._mutex, _unavailable(self.name):
             self._lock.acquire()
             try:
+                self._check_place()
                 yield read_total(self._lock) or self._count()
             finally:
                 self._lock.release()
+
+    def _check_place(self) -> None:
+        if not self._lock.is_at(self._lock_path):
+            reason = f"{self._lock_path} was moved, removed or replaced while it was open: open it again"
+            raise CacheUnavailableError(cache=self.name, reason=reason)
 
     def _check_process(self) -> None:
         if os.getpid() != self._process:

@@ -29,7 +29,7 @@ from inventory_es.adapters.file.journal_state import JournalTail
 from inventory_es.adapters.file.maintenance import Maintenance
 from inventory_es.adapters.file.operating_system import OperatingSystem
 from inventory_es.adapters.file.people_files import PeopleFiles
-from inventory_es.adapters.file.store_folder import StoreFolder, open_folder
+from inventory_es.adapters.file.store_folder import FormatFile, StoreFolder, open_folder
 from inventory_es.adapters.file.stored_form import StoredEvent, StoredFields, StoredRun, StreamRun, encode_line, last_position, parse_stream
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.append_rules import check_page, check_stream
@@ -55,6 +55,7 @@ class FileStoreEngine:
         self._is_closed = False
         self._glanced: tuple[JournalTail | None, str, int] = None, "", 0
         self._unavailable = _Unavailable(folder.name)
+        self._format = FormatFile(file_system, folder)
         self._index = StoreIndex(file_system, journal, seed=folder.seed, name=folder.name)
         self._reader = EventReader(journal.segments, name=folder.name)
         people = PeopleFiles(file_system, folder.events, journal, self._stored_after)
@@ -112,6 +113,7 @@ class FileStoreEngine:
         if not groups:
             return []
         with self._serving(), self._journal.exclusive() as tail:
+            self._format.check_place()
             with self._mutex:
                 self._index.follow(tail)
                 batch = AppendBatch(self._index, self._events, store=self._folder.name)
@@ -272,6 +274,7 @@ class FileStoreEngine:
                 try:
                     self._maintenance.finish()
                 finally:
+                    self._format.close()
                     self._journal.close()
 
     def _write(self, tail: JournalTail, batch: AppendBatch) -> None:

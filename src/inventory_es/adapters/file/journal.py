@@ -39,6 +39,9 @@ Why this is safe
     *The mark and the length find every unfinished write.* A process that dies leaves the mark, since the system outlives it. A power
     cut may lose the mark; then the journal is longer than the tail, or nothing was written.
 
+    *What is acknowledged can be found.* Each commit and each read compares the lock file's path with the open lock file. A folder that
+    was moved, removed or replaced by a copy is refused, since whoever opens its path would not see what is written here.
+
 What it does not protect from
     A file system or drive that reports a sync and forgets; somebody who edits the files (damage is found when it is read, or by
     ``verify``); two machines on a network file system whose locks don't work.
@@ -58,7 +61,7 @@ from inventory_es.adapters.file.journal_line import Line, read_lines, seal
 from inventory_es.adapters.file.journal_recovery import JournalRecovery, empty_tail
 from inventory_es.adapters.file.journal_segments import JournalSegments
 from inventory_es.adapters.file.journal_state import STATE_SIZE, JournalState, JournalTail, decode_state, encode_state, write_state
-from inventory_es.ports.errors import CorruptStoreError
+from inventory_es.ports.errors import CorruptStoreError, StoreClosedError
 from inventory_es.ports.file_system import File, FileSystem, LockFile
 
 _logger = logging.getLogger(__name__)
@@ -108,6 +111,7 @@ class Journal:
         self._hold = _Hold()
         self._writer: tuple[int, File] | None = None
         self._seen: tuple[bytes, JournalState | None] = b"", None
+        self._lock_path = lock_path
         self.was_recovered: bool = False
         self.segments: JournalSegments = JournalSegments(file_system, directory, name=name)
         self._lock = file_system.open_lock(lock_path)
@@ -124,6 +128,7 @@ class Journal:
             check_all: look for segments that the lock file does not know of too, as on opening.
 
         Raises:
+            StoreClosedError: the journal was moved, removed or replaced while it was open; see :meth:`check_place`.
             CorruptStoreError: what is stored contradicts itself.
             OSError: the journal can't be read or recovered now.
         """
@@ -166,8 +171,9 @@ class Journal:
         """The end that readers may see now, over all processes; cheap.
 
         Raises:
-            CorruptStoreError, OSError: as :meth:`exclusive`.
+            StoreClosedError, CorruptStoreError, OSError: as :meth:`exclusive`.
         """
+        self.check_place()
         for _ in range(_TRIES):
             state = self._state()
             if state is not None:
@@ -178,10 +184,18 @@ class Journal:
     def glance(self) -> JournalTail | None:
         """The end that readers may see now, without waiting: ``None`` where the lock file does not tell."""
         try:
-            state = self._state()
+            state = self._state() if self._lock.is_at(self._lock_path) else None
         except OSError:
             return None
         return None if state is None else state.tail
+
+    def check_place(self) -> None:
+        """Raise ``StoreClosedError`` if the lock file's path no longer leads to the file that this handle has open.
+
+        Whoever opens the path then finds nothing, or another journal: what this handle wrote would be lost to all of them.
+        """
+        if not self._lock.is_at(self._lock_path):
+            raise StoreClosedError(store=self._name, reason=f"{self._lock_path} was moved, removed or replaced while it was open")
 
     def lines(self, start: JournalTail, end: JournalTail) -> Iterator[tuple[int, Line]]:
         """Every line between two tails, with its segment, checked.
@@ -238,6 +252,7 @@ class Journal:
         return self._seen[1]
 
     def _settle(self, *, check_all: bool) -> JournalTail:
+        self.check_place()
         state = self._state()
         if state is not None and self._is_settled(state, check_all=check_all):
             return state.tail
@@ -255,16 +270,14 @@ class Journal:
         tail = state.tail
         if state.dirty or (check_all and self.segments.names()[-1:] != ([tail.segment] if tail.offset else [])):
             return False
-        try:
-            return tail.offset == 0 or self._writable(tail.segment).size() == tail.offset
-        except FileNotFoundError:
-            return False
+        return tail.offset == 0 or self._writable(tail.segment).size() == tail.offset
 
     def _writable(self, segment: int) -> File:
-        if self._writer is not None and self._writer[0] == segment:
+        path = self.segments.path(segment)
+        if self._writer is not None and self._writer[0] == segment and self._writer[1].is_at(path):
             return self._writer[1]
         self._forget_writer()
-        file = self._fs.open(self.segments.path(segment), "write")
+        file = self.segments.open_file(segment, "write")
         self._writer = segment, file
         return file
 

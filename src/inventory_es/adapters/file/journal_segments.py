@@ -4,7 +4,7 @@ from collections import OrderedDict
 from threading import Lock
 
 from inventory_es.ports.errors import CorruptStoreError
-from inventory_es.ports.file_system import File, FileSystem
+from inventory_es.ports.file_system import File, FileSystem, OpenMode, is_foreign
 
 SUFFIX = ".jsonl"
 MAX_OPEN = 64
@@ -33,24 +33,37 @@ class JournalSegments:
         return [int(name[:20]) for name in names if len(name) == 20 + len(suffix) and name.endswith(suffix) and name[:20].isdecimal()]
 
     def open(self, segment: int) -> File:
-        """A handle to read; it stays this object's.
+        """A handle to read what the segment's path leads to now; it stays this object's.
 
         Raises:
             CorruptStoreError: the segment is missing.
         """
         with self._mutex:
             file = self._open.get(segment)
-            if file is None:
-                try:
-                    file = self._open[segment] = self._fs.open(self.path(segment), "read")
-                except FileNotFoundError as missing:
-                    problem = "the segment is missing"
-                    raise CorruptStoreError(store=self._name, place=self.path(segment), problem=problem) from missing
+            if file is None or not file.is_at(self.path(segment)):
+                file = self._open[segment] = self.open_file(segment, "read")
                 if len(self._open) > MAX_OPEN:
                     self._open.popitem(last=False)
             else:
                 self._open.move_to_end(segment)
             return file
+
+    def open_file(self, segment: int, mode: OpenMode) -> File:
+        """Open a segment; the handle is the caller's.
+
+        Raises:
+            CorruptStoreError: the segment is missing, or something else is in its place.
+        """
+        try:
+            return self._fs.open(self.path(segment), mode)
+        except OSError as problem:
+            if isinstance(problem, FileNotFoundError):
+                reason = "the segment is missing"
+            elif is_foreign(problem):
+                reason = "something that is no regular file is in the segment's place"
+            else:
+                raise
+            raise CorruptStoreError(store=self._name, place=self.path(segment), problem=reason) from problem
 
     def forget(self, segment: int) -> None:
         """Drop the handle of a segment that is being removed."""

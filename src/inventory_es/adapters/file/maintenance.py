@@ -8,7 +8,7 @@ from inventory_es.adapters.file.index import StoreIndex
 from inventory_es.adapters.file.index_table import IndexTable
 from inventory_es.adapters.file.journal import Journal
 from inventory_es.adapters.file.people_files import PeopleFiles
-from inventory_es.ports.errors import CorruptStoreError
+from inventory_es.ports.errors import CorruptStoreError, StoreClosedError
 
 _logger = logging.getLogger(__name__)
 _CHUNK = 10_000
@@ -61,7 +61,7 @@ class Maintenance:
                 self._write(segment, tables)
         try:
             is_done = self._people.catch_up(max_events=max_events)
-        except (OSError, CorruptStoreError) as problem:
+        except (OSError, CorruptStoreError, StoreClosedError) as problem:
             if not self._people_failed:
                 _logger.warning("people_files_not_written", extra={"store": self._store, "reason": str(problem)})
             self._people_failed = True
@@ -85,7 +85,7 @@ class Maintenance:
         try:
             with self._journal.exclusive():
                 table = self._index.write(segment, tables)
-        except (OSError, CorruptStoreError) as problem:
+        except (OSError, CorruptStoreError, StoreClosedError) as problem:
             self._not_written.add(segment)
             _logger.warning("index_not_written", extra={"store": self._store, "segment": segment, "reason": str(problem)})
             return

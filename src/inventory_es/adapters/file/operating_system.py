@@ -36,7 +36,9 @@ class OperatingSystemFile(File):
 
     def __init__(self, path: str, flags: int) -> None:
         self._descriptor = os.open(path, flags, 0o600)
-        if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+        found = os.fstat(self._descriptor)
+        self._identity = found.st_dev, found.st_ino
+        if not stat.S_ISREG(found.st_mode):
             self.close()
             msg = "not a regular file"
             raise OSError(msg)
@@ -68,6 +70,14 @@ class OperatingSystemFile(File):
     def size(self) -> int:
         """Length in bytes."""
         return os.lseek(self._descriptor, 0, os.SEEK_END)  # a fifth of an fstat; nothing reads at the offset that it moves
+
+    def is_at(self, path: str) -> bool:
+        """True if ``path`` leads to this very file; see the port."""
+        try:
+            found = os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return (found.st_dev, found.st_ino) == self._identity
 
     def map(self) -> memoryview:
         """The whole content as read-only memory; it stays readable after :meth:`close`."""
@@ -142,6 +152,10 @@ class OperatingSystem(FileSystem):
     def exists(self, path: str) -> bool:
         """Whether there is anything at ``path``, a broken link included."""
         return os.path.lexists(path)
+
+    def resolve(self, path: str) -> str:
+        """Return ``path`` with every symbolic link in it followed."""
+        return os.path.realpath(path)
 
     def rename(self, source: str, target: str) -> None:
         """Replace ``target`` by ``source`` atomically."""

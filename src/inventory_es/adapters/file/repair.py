@@ -31,16 +31,16 @@ def repair(path: AnyPath, *, file_system: FileSystem | None = None) -> Sequence[
     """
     fs = OperatingSystem() if file_system is None else file_system
     folder = find_folder(fs, absolute_path(path))
-    findings = list(verify(folder.path, file_system=fs))
+    findings = list(verify(folder.given, file_system=fs))
     for finding in findings:
         if finding.concern == "journal":
             raise CorruptStoreError(store=folder.name, place=str(finding).partition(": ")[0], problem=finding.problem)
     for finding in findings:
         if finding.concern in {"index", "people"} and fs.exists(finding.path):
             fs.remove(finding.path)
-    engine = FileStoreEngine.open(folder.path, creation_id=folder.creation_id, file_system=fs)
+    engine = FileStoreEngine.open(folder.given, creation_id=folder.creation_id, file_system=fs)
     try:
         engine.rebuild()
     finally:
         engine.close()
-    return list(verify(folder.path, file_system=fs))
+    return list(verify(folder.given, file_system=fs))

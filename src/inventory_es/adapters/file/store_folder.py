@@ -10,8 +10,8 @@ from zlib import crc32
 import attrs
 import msgspec
 
-from inventory_es.ports.errors import CorruptStoreError, IncompatibleStoreError
-from inventory_es.ports.file_system import FileSystem
+from inventory_es.ports.errors import CorruptStoreError, IncompatibleStoreError, StoreClosedError
+from inventory_es.ports.file_system import File, FileSystem
 
 FORMAT = "inventory_es.file_store"
 FORMAT_VERSION = 1
@@ -31,8 +31,15 @@ class _Format(_FormatVersion):
 
 @attrs.frozen
 class StoreFolder:
-    """The paths in a store's folder, and the id that it was given when it was created."""
+    """The paths in a store's folder, and the id that it was given when it was created.
 
+    Attributes:
+        given: the path by which the store was opened. A symbolic link may lead from there to the folder.
+        path: of the folder itself, without a link in it.
+        creation_id: of the store.
+    """
+
+    given: str
     path: str
     creation_id: str
 
@@ -48,8 +55,8 @@ class StoreFolder:
 
     @property
     def lock(self) -> str:
-        """The journal's lock file."""
-        return f"{self.path}/.lock"
+        """The journal's lock file, by the path that was given: a link that leads elsewhere later is noticed."""
+        return f"{self.given}/.lock"
 
     @property
     def seed(self) -> int:
@@ -59,7 +66,7 @@ class StoreFolder:
     @property
     def name(self) -> str:
         """For errors."""
-        return f"file store {self.path}"
+        return f"file store {self.given}"
 
 
 def open_folder(file_system: FileSystem, path: str, *, creation_id: str) -> StoreFolder:
@@ -67,7 +74,7 @@ def open_folder(file_system: FileSystem, path: str, *, creation_id: str) -> Stor
 
     Args:
         file_system: where it is.
-        path: absolute; its parent exists.
+        path: absolute, perhaps a symbolic link; its parent exists.
         creation_id: for a new store, unlike any other's.
 
     Raises:
@@ -75,6 +82,7 @@ def open_folder(file_system: FileSystem, path: str, *, creation_id: str) -> Stor
         CorruptStoreError: the journal's folder is missing.
         OSError: as the file system raises it.
     """
+    given, path = path, file_system.resolve(path)
     if not file_system.exists(path):
         with suppress(FileExistsError):  # another process is making it too
             file_system.make_directory(path)
@@ -89,7 +97,7 @@ def open_folder(file_system: FileSystem, path: str, *, creation_id: str) -> Stor
         _create(file_system, path, creation_id)
     elif "events" not in names:
         file_system.make_directory(f"{path}/events")
-    return StoreFolder(path, _read_creation_id(file_system, path))
+    return StoreFolder(given, path, _read_creation_id(file_system, path))
 
 
 def find_folder(file_system: FileSystem, path: str) -> StoreFolder:
@@ -99,9 +107,51 @@ def find_folder(file_system: FileSystem, path: str) -> StoreFolder:
         IncompatibleStoreError: there is none, or one of a newer format.
         OSError: as the file system raises it.
     """
+    given, path = path, file_system.resolve(path)
     if not file_system.exists(f"{path}/format.json"):
         _refuse(path, "there is no format.json")
-    return StoreFolder(path, _read_creation_id(file_system, path))
+    return StoreFolder(given, path, _read_creation_id(file_system, path))
+
+
+class FormatFile:
+    """The open ``format.json`` of a store, without which nobody could read what is written.
+
+    Raises:
+        IncompatibleStoreError, OSError: as :func:`find_folder`.
+    """
+
+    def __init__(self, file_system: FileSystem, folder: StoreFolder) -> None:
+        self._fs = file_system
+        self._folder = folder
+        self._path = f"{folder.given}/format.json"
+        self._file = file_system.open(self._path, "read")
+
+    def check_place(self) -> None:
+        """Raise ``StoreClosedError`` if the file is no longer there, or is that of another store.
+
+        A copy of it is good: while a store has no event, whoever opens it writes the file again.
+        """
+        if self._file.is_at(self._path):
+            return
+        try:
+            found = self._fs.open(self._path, "read")
+        except FileNotFoundError:
+            self._refuse("was moved or removed")
+        try:
+            if _creation_id(found, self._folder.given) != self._folder.creation_id:
+                self._refuse("was replaced by that of another store")
+        except BaseException:
+            found.close()
+            raise
+        self._file.close()
+        self._file = found
+
+    def close(self) -> None:
+        """Release the handle."""
+        self._file.close()
+
+    def _refuse(self, problem: str) -> NoReturn:
+        raise StoreClosedError(store=self._folder.name, reason=f"{self._path} {problem} while it was open")
 
 
 def _create(file_system: FileSystem, path: str, creation_id: str) -> None:
@@ -145,9 +195,13 @@ def write_format(file_system: FileSystem, path: str, creation_id: str) -> None:
 def _read_creation_id(file_system: FileSystem, path: str) -> str:
     file = file_system.open(f"{path}/format.json", "read")
     try:
-        content = file.read(_MAX_FORMAT_BYTES, 0)
+        return _creation_id(file, path)
     finally:
         file.close()
+
+
+def _creation_id(file: File, path: str) -> str:
+    content = file.read(_MAX_FORMAT_BYTES, 0)
     try:
         version = msgspec.json.decode(content, type=_FormatVersion).version
         creation_id = msgspec.json.decode(content, type=_Format).creation_id if version == FORMAT_VERSION else ""

@@ -106,6 +106,19 @@ class SimFS(FileSystem):
             return False
         return name in folder.cache
 
+    def resolve(self, path: str) -> str:
+        """Return ``path``: there are no links."""
+        return path
+
+    def is_at(self, number: int, path: str) -> bool:
+        """True if ``path`` leads to the file with this number."""
+        self.check("is_at", path)
+        try:
+            _, folder, name = self._parent(path)
+        except OSError:
+            return False
+        return folder.cache.get(name) == number
+
     def rename(self, source: str, target: str) -> None:
         """Replace ``target`` by ``source``, both regular files of one directory."""
         self.check("rename", source)
@@ -242,6 +255,10 @@ class SimFile(File):
         self._require_open()
         self._fs.check("size", self._path)
         return len(self._fs.disk.files[self._number].cache)
+
+    def is_at(self, path: str) -> bool:
+        """True if ``path`` leads to this very file."""
+        return self._fs.is_at(self._number, path)
 
     def map(self) -> memoryview:
         """The whole content as it is now."""
