@@ -1,5 +1,6 @@
 """The file event store under the contract of its port: as it ships, and with a new segment every few lines."""
 
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -13,9 +14,18 @@ class TestFileEventStore(EventStoreContract):
         async with open_file_event_store(site.path / "stock") as store:
             yield store
 
+    async def take_away(self, site: Site) -> bool:
+        (site.path / "stock").rename(site.path / "elsewhere")
+        return True
+
 
 class TestFileEventStoreWithSmallSegments(EventStoreContract):
     @asynccontextmanager
     async def open_store(self, site: Site) -> AsyncIterator[FileEventStore]:
         async with open_file_event_store(site.path / "stock", segment_bytes=1_500) as store:
             yield store
+
+    async def take_away(self, site: Site) -> bool:
+        (site.path / "stock" / ".lock").unlink()
+        shutil.rmtree(site.path / "stock")
+        return True

@@ -17,6 +17,7 @@ from inventory_es.testing.event_store.glances import GlanceCases
 from inventory_es.testing.event_store.identity import IdentityCases
 from inventory_es.testing.event_store.interruption import InterruptionCases
 from inventory_es.testing.event_store.other_process import worker_command
+from inventory_es.testing.event_store.places import PlaceCases
 from inventory_es.testing.event_store.processes import ProcessCases
 from inventory_es.testing.event_store.races import RaceCases
 from inventory_es.testing.event_store.reading import ReadingCases
@@ -39,10 +40,11 @@ class EventStoreContract(
     GlanceCases,
     CatalogueCases,
     TurnCases,
+    PlaceCases,
     Contract,
     ABC,
 ):
-    """Every promise of an event store, ES-01 to ES-53, over its protocols and its declared capabilities.
+    """Every promise of an event store, ES-01 to ES-58, over its protocols and its declared capabilities.
 
     A subclass says how to open the store, and is its whole test::
 
@@ -69,6 +71,10 @@ class EventStoreContract(
         nothing is needed as long as the class stands at the top level of a module or a file.
         """
         return worker_command(self)
+
+    async def take_away(self, site: Site) -> bool:  # noqa: ARG002  # what a host's hook needs
+        """Hook: move what is stored at ``site`` to another place, behind the back of an open store; whether that is possible."""
+        return False
 
     def bench(self, run: Run) -> StoreBench:
         """The workbench of one run."""

@@ -1,0 +1,32 @@
+"""Stores that don't notice that their place was taken away: ES-58."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from inventory_es.adapters.threads import in_threads
+from inventory_es.ports import EventStore
+from inventory_es.testing import EventStoreContract, Site
+from tests.contract.mutants.mutant import breaks
+from tests.contract.stores.sqlite_store import SqliteStore
+
+
+class PlaceMutants(EventStoreContract):
+    adapter: type[SqliteStore]
+
+    @asynccontextmanager
+    async def open_store(self, site: Site) -> AsyncIterator[EventStore]:
+        store = in_threads(self.adapter(str(site.path / "stock.db")))
+        try:
+            yield store
+        finally:
+            await store.aclose()
+
+    async def take_away(self, site: Site) -> bool:
+        for file in tuple(site.path.glob("stock.db*")):
+            file.rename(site.path / f"elsewhere-{file.name}")
+        return True
+
+
+@breaks("ES-58", "Writes through the handle that it has open, wherever its file is now.", contract=PlaceMutants)
+class WritesThroughItsHandle(SqliteStore):
+    """As good as any, while nobody touches its file."""
