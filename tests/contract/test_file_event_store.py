@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from inventory_es.adapters.file import FileEventStore, open_file_event_store
+from inventory_es.domain.stream_id import StreamId
 from inventory_es.testing import EventStoreContract, Site
 
 
@@ -18,6 +19,10 @@ class TestFileEventStore(EventStoreContract):
         (site.path / "stock").rename(site.path / "elsewhere")
         return True
 
+    async def lose(self, site: Site, stream: StreamId) -> bool:
+        next((site.path / "stock" / "journal").glob("*.jsonl")).write_bytes(b"")
+        return True
+
 
 class TestFileEventStoreWithSmallSegments(EventStoreContract):
     @asynccontextmanager
@@ -28,4 +33,8 @@ class TestFileEventStoreWithSmallSegments(EventStoreContract):
     async def take_away(self, site: Site) -> bool:
         (site.path / "stock" / ".lock").unlink()
         shutil.rmtree(site.path / "stock")
+        return True
+
+    async def lose(self, site: Site, stream: StreamId) -> bool:
+        min((site.path / "stock" / "journal").glob("*.jsonl")).unlink()
         return True

@@ -11,6 +11,7 @@ from inventory_es.adapters.file import journal, journal_line
 from inventory_es.adapters.file.engine import FileStoreEngine
 from inventory_es.adapters.file.journal import Journal, UncertainWriteError
 from inventory_es.adapters.file.journal_recovery import JournalRecovery
+from inventory_es.adapters.file.journal_segments import JournalSegments
 from inventory_es.adapters.file.journal_state import JournalState, JournalTail, encode_state, write_state
 from inventory_es.ports.errors import CorruptStoreError
 from inventory_es.ports.file_system import FileSystem
@@ -107,6 +108,7 @@ def recovery_with(changes: dict[str, Callable[..., Any]]) -> Iterator[None]:
     def run_altered(self: JournalRecovery, state: JournalState | None) -> Any:
         inner: Any = self.file_system
         self.file_system = Altered(inner, changes)
+        self.segments = JournalSegments(self.file_system, self.segments.directory, name=self.name)
         return run(self, state)
 
     with patch.object(JournalRecovery, "run", run_altered):

@@ -1,9 +1,11 @@
-"""Stores that don't notice that their place was taken away: ES-58."""
+"""Stores that don't notice that their place was taken away, or that a part of what they stored is missing: ES-58, ES-59."""
 
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 
 from inventory_es.adapters.threads import in_threads
+from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import EventStore
 from inventory_es.testing import EventStoreContract, Site
 from tests.contract.mutants.mutant import breaks
@@ -26,7 +28,17 @@ class PlaceMutants(EventStoreContract):
             file.rename(site.path / f"elsewhere-{file.name}")
         return True
 
+    async def lose(self, site: Site, stream: StreamId) -> bool:
+        with closing(sqlite3.connect(site.path / "stock.db")) as db, db:
+            db.execute("DELETE FROM events WHERE stream = ? AND version = 3", (str(stream),))
+        return True
+
 
 @breaks("ES-58", "Writes through the handle that it has open, wherever its file is now.", contract=PlaceMutants)
 class WritesThroughItsHandle(SqliteStore):
     """As good as any, while nobody touches its file."""
+
+
+@breaks("ES-59", "Gives the events that it finds, whether or not one of them is missing.", contract=PlaceMutants)
+class CountsNothing(SqliteStore):
+    """It looks no further than the rows of a page."""

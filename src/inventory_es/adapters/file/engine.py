@@ -15,6 +15,7 @@ crash it, forget the engine and open another one on what is left.
 import os
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from threading import Lock
 from types import TracebackType
 from typing import Self
@@ -26,7 +27,7 @@ from inventory_es.adapters.file.hash_slots import event_key, stream_key
 from inventory_es.adapters.file.index import EventPlaces, StoreIndex
 from inventory_es.adapters.file.journal import Journal, UncertainWriteError
 from inventory_es.adapters.file.journal_state import JournalTail
-from inventory_es.adapters.file.maintenance import Maintenance
+from inventory_es.adapters.file.maintenance import Maintenance, derived_ends
 from inventory_es.adapters.file.operating_system import OperatingSystem
 from inventory_es.adapters.file.people_files import PeopleFiles
 from inventory_es.adapters.file.store_folder import FormatFile, StoreFolder, open_folder
@@ -94,6 +95,7 @@ class FileStoreEngine:
                 segment_bytes=segment_bytes,
                 last_position=last_position,
                 name=folder.name,
+                witnesses=partial(derived_ends, fs, folder),
             )
             engine = cls(folder, fs, journal)
             with journal.exclusive(check_all=True) as tail:

@@ -164,7 +164,9 @@ class StoreIndex:
 
     def positions(self, *, after: int, limit: int) -> EventPlaces:
         """Where the events after a position stand, of which there are some; perhaps fewer than there are."""
-        table = next(table for table in self._newest_first() if table.first <= after + 1)
+        table = next((table for table in self._newest_first() if table.first <= after + 1 <= table.end.position), None)
+        if table is None:
+            raise CorruptStoreError(store=self._name, place=f"position {after + 1}", problem="the index has no place for it")
         first = after + 1 - table.first
         return places_of(table, range(first, min(first + limit, len(table.places))))
 
@@ -229,7 +231,13 @@ class StoreIndex:
     def _and_older(self) -> Iterator[IndexTable]:
         """Every table; older ones are loaded when the others were asked in vain."""
         yield from self._tables
-        older = [self._load(segment, None) or self._rebuild(segment) for segment in reversed(self._older)]
+        older: list[IndexTable] = []
+        following = self._tables[-1].first
+        for segment in reversed(self._older):
+            older.append(self._load(segment, None) or self._rebuild(segment))
+            if older[-1].end.position != following - 1:
+                self._journal.refuse(segment, older[-1].end.offset, f"durable lines before position {following} are missing")
+            following = segment
         self._older = []
         self._tables = [*self._tables, *older]
         yield from older

@@ -112,15 +112,23 @@ def pack_table(table: IndexTable, *, seed: int) -> bytes:
     return header + _CRC.pack(crc32(header)) + content
 
 
-def load_table(file: File, *, segment: int, seed: int) -> SealedTable | None:
-    """The table in a file, or ``None`` if it is not whole, or of another segment or store."""
+def read_end(file: File, *, segment: int, seed: int) -> JournalTail | None:
+    """How far the file covers its segment, by its header alone; ``None`` if that is not whole, or of another segment or store."""
     header = file.read(_HEADER.size, 0)
     try:
-        magic, its_seed, _, its_segment, *_, content_crc, header_crc = _HEADER.unpack(header)
+        magic, its_seed, checksum, its_segment, count, _, offset, *_, header_crc = _HEADER.unpack(header)
     except struct.error:
         return None
     if (magic, its_seed, its_segment, header_crc) != (_MAGIC, seed, segment, crc32(header[: -_CRC.size])):
         return None
+    return JournalTail(segment, offset, checksum, segment + count - 1)
+
+
+def load_table(file: File, *, segment: int, seed: int) -> SealedTable | None:
+    """The table in a file, or ``None`` if it is not whole, or of another segment or store."""
+    if read_end(file, segment=segment, seed=seed) is None:
+        return None
+    content_crc = _HEADER.unpack(file.read(_HEADER.size, 0))[-2]
     found, at = 0, _HEADER.size
     while chunk := file.read(_CHUNK, at):
         found, at = crc32(chunk, found), at + len(chunk)

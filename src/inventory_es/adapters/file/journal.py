@@ -39,6 +39,10 @@ Why this is safe
     *The mark and the length find every unfinished write.* A process that dies leaves the mark, since the system outlives it. A power
     cut may lose the mark; then the journal is longer than the tail, or nothing was written.
 
+    *No segment is missing.* Opening compares each segment with the one before: its name with the position that that one ends at, the
+    checksum in its first line with that of the last line. It reads two lines of each, whatever their size. If the lock file is lost too,
+    what was made of the journal tells how far it went.
+
     *What is acknowledged can be found.* Each commit and each read compares the lock file's path with the open lock file. A folder that
     was moved, removed or replaced by a copy is refused, since whoever opens its path would not see what is written here.
 
@@ -48,7 +52,7 @@ What it does not protect from
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
 from threading import RLock
@@ -57,7 +61,7 @@ from typing import NoReturn
 
 import attrs
 
-from inventory_es.adapters.file.journal_line import Line, read_lines, seal
+from inventory_es.adapters.file.journal_line import TRAILER_SIZE, Line, read_lines, read_trailer, seal
 from inventory_es.adapters.file.journal_recovery import JournalRecovery, empty_tail
 from inventory_es.adapters.file.journal_segments import JournalSegments
 from inventory_es.adapters.file.journal_state import STATE_SIZE, JournalState, JournalTail, decode_state, encode_state, write_state
@@ -86,6 +90,8 @@ class Journal:
         segment_bytes: a new segment is begun when the current one has reached this size.
         last_position: the position of the last entry of a line, needed to recover.
         name: of the journal, for errors.
+        witnesses: gives places that the journal once reached, each with the file that was made of it. A journal that recovers must
+            not end before one of them.
 
     Attributes:
         segments: its files.
@@ -102,12 +108,14 @@ class Journal:
         segment_bytes: int,
         last_position: Callable[[bytes], int],
         name: str,
+        witnesses: Callable[[], Iterable[tuple[str, JournalTail]]] = tuple,
     ) -> None:
         self._fs = file_system
         self._seed = seed
         self._segment_bytes = segment_bytes
         self._last_position = last_position
         self._name = name
+        self._witnesses = witnesses
         self._hold = _Hold()
         self._writer: tuple[int, File] | None = None
         self._seen: tuple[bytes, JournalState | None] = b"", None
@@ -125,7 +133,7 @@ class Journal:
         """Hold the lock of all processes, after recovery if it is due; gives the tail. Whoever holds it may do so again.
 
         Args:
-            check_all: look for segments that the lock file does not know of too, as on opening.
+            check_all: compare all segments with each other, and look for some that the lock file does not know of, as on opening.
 
         Raises:
             StoreClosedError: the journal was moved, removed or replaced while it was open; see :meth:`check_place`.
@@ -254,10 +262,12 @@ class Journal:
     def _settle(self, *, check_all: bool) -> JournalTail:
         self.check_place()
         state = self._state()
+        if check_all:
+            self._recovery().check_chain(state)
         if state is not None and self._is_settled(state, check_all=check_all):
             return state.tail
         self._forget_writer()
-        recovery = JournalRecovery(self._fs, self.segments, self._seed, self._last_position, self._name).run(state)
+        recovery = self._recovery(self._witnesses()).run(state)
         write_state(self._lock, recovery.tail, dirty=False)
         self.was_recovered = True
         if recovery.kept or recovery.quarantined:
@@ -265,12 +275,26 @@ class Journal:
             _logger.warning("journal_recovered", extra=facts)
         return recovery.tail
 
+    def _recovery(self, witnesses: Iterable[tuple[str, JournalTail]] = ()) -> JournalRecovery:
+        return JournalRecovery(self._fs, self.segments, self._seed, self._last_position, self._name, witnesses)
+
     def _is_settled(self, state: JournalState, *, check_all: bool) -> bool:
         """Whether nothing stands after the tail."""
         tail = state.tail
         if state.dirty or (check_all and self.segments.names()[-1:] != ([tail.segment] if tail.offset else [])):
             return False
-        return tail.offset == 0 or self._writable(tail.segment).size() == tail.offset
+        if tail.offset == 0:
+            return True
+        known = self._writer
+        file = self._writable(tail.segment)
+        if file.size() != tail.offset:
+            return False
+        if self._writer is not known:
+            trailer = read_trailer(file.read(TRAILER_SIZE, max(0, tail.offset - TRAILER_SIZE)))
+            if trailer is None or trailer[1] != tail.checksum:
+                self._forget_writer()
+                self.refuse(tail.segment, tail.offset, "the last line is not the one that the lock file names")
+        return True
 
     def _writable(self, segment: int) -> File:
         path = self.segments.path(segment)

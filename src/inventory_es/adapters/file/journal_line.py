@@ -16,6 +16,7 @@ from inventory_es.ports.file_system import File
 
 TRAILER_SIZE = len(b',"previous":"00000000","checksum":"00000000"}\n')
 CHUNK = 1 << 20
+_EDGE = 4 << 10
 
 _PREVIOUS = b',"previous":"'
 _CHECKSUM = b'","checksum":"'
@@ -75,11 +76,11 @@ def check(line: bytes, *, seed: int) -> tuple[int, int] | None:
     return chain if chain is not None and crc32(memoryview(line)[: -len(_END) - 8], seed) == chain[1] else None
 
 
-def read_lines(file: File, *, start: int, end: int, seed: int) -> Iterator[Line]:
+def read_lines(file: File, *, start: int, end: int, seed: int, chunk_size: int = CHUNK) -> Iterator[Line]:
     """Every line between two offsets, good or bad; the last one may lack its line break."""
     offset, parts = start, list[bytes]()
     while start < end:
-        chunk = file.read(min(CHUNK, end - start), start)
+        chunk = file.read(min(chunk_size, end - start), start)
         if not chunk:
             break
         start += len(chunk)
@@ -93,3 +94,20 @@ def read_lines(file: File, *, start: int, end: int, seed: int) -> Iterator[Line]
             parts.append(rest)
     if parts:
         yield Line(offset, b"".join(parts), None)
+
+
+def read_first_line(file: File, *, seed: int) -> Line | None:
+    """The first line, good or bad, without reading much more; ``None`` for an empty file."""
+    return next(read_lines(file, start=0, end=file.size(), seed=seed, chunk_size=_EDGE), None)
+
+
+def read_last_line(file: File, *, seed: int) -> Line:
+    """The last line, good or bad, without reading much more. An empty file has a bad one."""
+    size, reach = file.size(), _EDGE
+    while True:
+        start = max(0, size - reach)
+        window = file.read(size - start, start)
+        begin = window.rfind(b"\n", 0, -1) + 1
+        if begin or not start:
+            return Line(start + begin, window[begin:], check(window[begin:], seed=seed))
+        reach *= 8

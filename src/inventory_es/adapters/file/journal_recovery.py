@@ -4,14 +4,14 @@ Runs under the journal's lock, when somebody died or failed while writing. See t
 inside it leaves the same question, and the next recovery answers it the same way.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain as joined
 from typing import NoReturn
 from zlib import crc32
 
 import attrs
 
-from inventory_es.adapters.file.journal_line import TRAILER_SIZE, Line, read_lines, read_trailer
+from inventory_es.adapters.file.journal_line import TRAILER_SIZE, Line, read_first_line, read_last_line, read_lines, read_trailer
 from inventory_es.adapters.file.journal_segments import SUFFIX, JournalSegments
 from inventory_es.adapters.file.journal_state import JournalState, JournalTail
 from inventory_es.ports.errors import CorruptStoreError
@@ -48,6 +48,7 @@ class JournalRecovery:
         seed: of its checksums.
         last_position: the position of the last entry of a line.
         name: of the journal, for errors.
+        witnesses: places that the journal once reached, each with the file that was made of it.
     """
 
     file_system: FileSystem
@@ -55,8 +56,43 @@ class JournalRecovery:
     seed: int
     last_position: Callable[[bytes], int]
     name: str
+    witnesses: Iterable[tuple[str, JournalTail]] = ()
     _kept: int = attrs.field(default=0, init=False)
     _quarantined: str | None = attrs.field(default=None, init=False)
+
+    def check_chain(self, state: JournalState | None) -> None:
+        """Check that the segments follow each other from the first entry on, by the first and the last line of each.
+
+        The last segment is left to :meth:`run` as long as nothing says that it holds a durable line.
+
+        Args:
+            state: what the lock file says; ``None`` when it can't be read.
+
+        Raises:
+            CorruptStoreError: a segment is missing, cut, foreign or doubled. Nothing was changed.
+            OSError: as the file system raises it.
+        """
+        names = self.segments.names()
+        end = empty_tail(self.seed)
+        for name in names:
+            path = self.segments.path(name)
+            if name != end.position + 1:
+                self._refuse(path, f"the segment does not follow position {end.position}")
+            is_last = name == names[-1]
+            if is_last and (state is None or state.tail.segment != name or state.tail.offset == 0):
+                return
+            file = self.segments.open_file(name, "read")
+            try:
+                last = None if is_last else read_last_line(file, seed=self.seed)
+                if last is not None and last.chain is None:
+                    self._refuse(f"{path}, byte {last.offset}", "a sealed segment does not end in a whole line")
+                first = read_first_line(file, seed=self.seed)
+                if first is None or first.chain is None or first.chain[0] != end.checksum:
+                    self._refuse(path, "the first line of the segment does not follow the segment before it")
+                if last is not None:
+                    end = JournalTail(name, last.end, last.checksum, self._position(name, last))
+            finally:
+                file.close()
 
     def run(self, state: JournalState | None) -> Recovery:
         """Check what stands after the durable place, keep whole lines, quarantine a torn tail, and make the result durable.
@@ -73,6 +109,8 @@ class JournalRecovery:
         pending = [name for name in names if name >= tail.segment]
         if tail.offset > 0 and tail.segment not in pending:
             self._refuse(self.segments.path(tail.segment), "the segment is missing")
+        if not pending:
+            self._ask_witnesses(tail)
         for name in pending:
             if name != tail.segment and name != tail.position + 1:
                 self._refuse(self.segments.path(name), f"the segment does not follow position {tail.position}")
@@ -98,15 +136,17 @@ class JournalRecovery:
 
     def _finish_segment(self, start: JournalTail, *, is_last: bool) -> JournalTail:
         path = self.segments.path(start.segment)
-        file = self.file_system.open(path, "write")
+        file = self.segments.open_file(start.segment, "write")
         try:
             size = file.size()
             if size < start.offset:
                 self._refuse(f"{path}, byte {size}", f"{start.offset - size} durable bytes are missing")
             last, torn = self._check(file, start, size, is_last=is_last)
+            end = start if last is None else JournalTail(start.segment, last.end, last.checksum, self._position(start.segment, last))
+            if is_last:
+                self._ask_witnesses(end)
             if torn is not None:
                 self._quarantine(start.segment, torn.offset, file.read(size - torn.offset, torn.offset))
-            end = start if last is None else JournalTail(start.segment, last.end, last.checksum, self._position(start.segment, last))
             if is_last and end.offset > 0:
                 if last is not None:
                     file.write(last.data, last.offset)
@@ -135,6 +175,13 @@ class JournalRecovery:
             last, checksum = line, line.checksum
             self._kept += 1
         return last, None
+
+    def _ask_witnesses(self, end: JournalTail) -> None:
+        """Refuse a journal that ends before a place up to which something was made of it: durable lines are missing."""
+        for path, reached in self.witnesses:
+            if reached.position > end.position:
+                problem = f"{path} was made of position {reached.position}, and the journal ends at {end.position}"
+                self._refuse(self.segments.path(end.segment), f"durable lines are missing: {problem}")
 
     def _position(self, segment: int, line: Line) -> int:
         try:

@@ -1,14 +1,24 @@
 """What a store does when it has time: index files of finished segments, and the people's files. Nothing depends on either."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from threading import Lock
+from typing import TypeVar
 
+from inventory_es.adapters.file.index import SUFFIX as INDEX_SUFFIX
 from inventory_es.adapters.file.index import StoreIndex
+from inventory_es.adapters.file.index_file import read_end
 from inventory_es.adapters.file.index_table import IndexTable
 from inventory_es.adapters.file.journal import Journal
+from inventory_es.adapters.file.journal_segments import JournalSegments
+from inventory_es.adapters.file.journal_state import JournalTail, read_state
 from inventory_es.adapters.file.people_files import PeopleFiles
+from inventory_es.adapters.file.store_folder import StoreFolder
 from inventory_es.ports.errors import CorruptStoreError, StoreClosedError
+from inventory_es.ports.file_system import File, FileSystem
+
+_T = TypeVar("_T")
 
 _logger = logging.getLogger(__name__)
 _CHUNK = 10_000
@@ -91,3 +101,31 @@ class Maintenance:
             return
         with self._mutex:
             self._index.replace(segment, table)
+
+
+def derived_ends(file_system: FileSystem, folder: StoreFolder) -> Iterator[tuple[str, JournalTail]]:
+    """How far the journal was when the newest index file and the people's files were made: durable places, each with its file."""
+    segments = JournalSegments(file_system, folder.journal, name=folder.name)
+    for segment in segments.names(INDEX_SUFFIX)[-1:]:
+        path = segments.path(segment, INDEX_SUFFIX)
+        end = _read(file_system, path, partial(read_end, segment=segment, seed=folder.seed))
+        if end is not None:
+            yield path, end
+    path = f"{folder.events}/.lock"
+    state = _read(file_system, path, read_state)
+    if state is not None:
+        yield path, state.tail
+
+
+def _read(file_system: FileSystem, path: str, read: Callable[[File], _T | None]) -> _T | None:
+    """What a derived file says; ``None`` where it can't be read, whatever the reason."""
+    try:
+        file = file_system.open(path, "read")
+    except OSError:
+        return None
+    try:
+        return read(file)
+    except OSError:
+        return None
+    finally:
+        file.close()

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import ClassVar
 
+from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import EventStore
 from inventory_es.testing.contract import Contract, Run
 from inventory_es.testing.event_store.atomicity import AtomicityCases
@@ -44,7 +45,7 @@ class EventStoreContract(
     Contract,
     ABC,
 ):
-    """Every promise of an event store, ES-01 to ES-58, over its protocols and its declared capabilities.
+    """Every promise of an event store, ES-01 to ES-59, over its protocols and its declared capabilities.
 
     A subclass says how to open the store, and is its whole test::
 
@@ -74,6 +75,10 @@ class EventStoreContract(
 
     async def take_away(self, site: Site) -> bool:  # noqa: ARG002  # what a host's hook needs
         """Hook: move what is stored at ``site`` to another place, behind the back of an open store; whether that is possible."""
+        return False
+
+    async def lose(self, site: Site, stream: StreamId) -> bool:  # noqa: ARG002  # what a host's hook needs
+        """Hook: remove a part of what is stored of ``stream``, but not its end, with the store closed; whether that is possible."""
         return False
 
     def bench(self, run: Run) -> StoreBench:

@@ -1,15 +1,21 @@
-"""ES-58: the place of a store is taken away while it is open."""
+"""ES-58, ES-59: the place of a store is taken away while it is open; a part of what was stored is lost."""
 
-from inventory_es.ports.errors import StoreClosedError
+from collections.abc import Awaitable
+
+from inventory_es.ports.errors import CorruptStoreError, StoreClosedError
 from inventory_es.testing.event_store.bench import StoreBench, expect
-from inventory_es.testing.event_store.tested_store import TestedStore
+from inventory_es.testing.event_store.tested_store import TestedStore, show_error
+from inventory_es.testing.failure import MismatchError
+from inventory_es.testing.labels import stream_id
 from inventory_es.testing.promise import promise
+
+_APPENDS = 8
 
 _REFUSES = "A store whose place was taken away refuses to write, with StoreClosedError: nobody who opens the place would find it."
 
 
 class PlaceCases:
-    """What an open store does after its data was moved away, with the hook ``take_away``."""
+    """What a store does after its data was moved away, with the hook ``take_away``, or is no longer whole, with ``lose``."""
 
     @promise("ES-58", _REFUSES, seeds=0)
     async def test_es_58_moved_away(self, bench: StoreBench) -> None:
@@ -39,6 +45,34 @@ class PlaceCases:
             await bench.holds(other, "y", "p r", meaning="the store that was replaced wrote into its successor")
             await bench.holds(other, "x", "", meaning="the store that was replaced wrote into its successor")
             await bench.feed_holds(other, "p r", meaning="the store that was replaced wrote into its successor")
+
+    @promise("ES-59", "A part of the history that is missing is not passed over: whatever would show it is CorruptStoreError.", seeds=0)
+    async def test_es_59_lost_in_the_middle(self, bench: StoreBench) -> None:
+        async with bench.open() as store:
+            bench.need(store, durable=True)
+            for number in range(_APPENDS):
+                await store.append(f"x@{2 * number} a{number} b{number}", f"y@{number} c{number}")
+        if not await bench.contract.lose(bench.run.site, stream_id("x")):
+            bench.run.not_declared("lose: the hook that removes a part of a stored stream, but not its end")
+        try:
+            async with bench.open() as store:
+                await _is_corrupt("read_stream", store.whole("x"))
+                await _is_corrupt("read_stream_backwards", store.page_backwards("x"))
+                if store.has_feed:
+                    await _is_corrupt("read_all", store.whole_feed())
+        except CorruptStoreError:
+            return
+
+
+async def _is_corrupt(name: str, read: Awaitable[object]) -> None:
+    meaning = f"{name} answers from a history in which a part is missing"
+    try:
+        got = await read
+    except CorruptStoreError:
+        return
+    except Exception as error:
+        raise MismatchError(expected="CorruptStoreError", got=show_error(error), meaning=meaning) from error
+    expect(that=False, expected="CorruptStoreError", got=got, meaning=meaning)
 
 
 async def _take_away(bench: StoreBench) -> None:

@@ -212,12 +212,13 @@ def test_a_cache_whose_place_was_taken_away_is_unavailable(stock: Path, take_awa
     with closing(open_cache(stock)) as cache:
         cache.set("k", b"value", version=1, since=T0, until=T0 + HOUR)
         take_away(stock)
-        for use in (
+        uses: list[Callable[[], object]] = [
             lambda: cache.set("k", b"newer", version=2, since=T0, until=T0 + HOUR),
             lambda: cache.get("k"),
             lambda: cache.invalidate(["k"]),
             cache.clear,
-        ):
+        ]
+        for use in uses:
             with pytest.raises(CacheUnavailableError, match="moved, removed or replaced while it was open: open it again"):
                 use()
 
