@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from copy import copy
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -14,6 +14,7 @@ import attrs
 
 from inventory_es.adapters.file.engine import FileStoreEngine
 from inventory_es.domain.errors import InventoryError
+from inventory_es.ports.errors import StoreClosedError
 from inventory_es.ports.records import AppendResult, StreamWrite
 from inventory_es.ports.wakeup import Wakeup, futures
 
@@ -57,7 +58,8 @@ class _Turn:
 class CommitWriter:
     """Runs the commits of one engine, one at a time, in a thread of its own; its tasks are those of one event loop.
 
-    When nothing has arrived for 200 ms it tidies; under steady load, when the people's files are 100,000 events behind.
+    When nothing has arrived for 200 ms it tidies; under steady load, when the people's files are 100,000 events behind. If the thread
+    ends with an unexpected error, all who wait and all who come later are told so by ``StoreClosedError``.
 
     Args:
         engine: what it drives.
@@ -71,6 +73,8 @@ class CommitWriter:
         self._call_soon = _thread_safe_call()
         self._future = futures()
         self._finished = anyio.Event()
+        self._taken: list[_Request] = []
+        self._failure: StoreClosedError | None = None
         self._thread = Thread(target=self._run, name="inventory_es file store writer", daemon=True)
         self._thread.start()
 
@@ -82,6 +86,8 @@ class CommitWriter:
         request = _Request(groups, self._future() or Wakeup(anyio.Event()), [None])
         self._queue.put(request)
         try:
+            if self._failure is not None and request.take():  # nobody else looks into the queue any more
+                raise self._failure
             await request.done
         finally:
             request.take()
@@ -95,6 +101,8 @@ class CommitWriter:
         turn = _Turn(anyio.Event())
         self._queue.put(turn)
         try:
+            if self._failure is not None:
+                raise self._failure
             await turn.has_begun.wait()
             yield
         finally:
@@ -107,6 +115,32 @@ class CommitWriter:
         await self._finished.wait()
 
     def _run(self) -> None:
+        try:
+            self._serve_all()
+        except BaseException as problem:
+            _logger.exception("store_writer_failed", extra={"store": self._engine.name})
+            reason = f"its writer ended with an unexpected {type(problem).__name__}"
+            self._failure = StoreClosedError(store=self._engine.name, reason=reason)
+            with suppress(RuntimeError):  # the event loop has ended, and all who waited in it
+                self._fail_all(self._failure)
+        with suppress(RuntimeError):
+            self._call_soon(self._finished.set)
+
+    def _fail_all(self, failure: StoreClosedError) -> None:
+        """Tell those whose appends were taken and not answered, and all that wait in the queue."""
+        waiting = self._taken
+        with suppress(Empty):
+            while True:
+                item = self._queue.get_nowait()
+                if isinstance(item, _Request) and item.take():
+                    waiting.append(item)
+                elif isinstance(item, _Turn):  # what it wants to append is refused
+                    self._call_soon(item.has_begun.set)
+        for request in waiting:
+            request.error = failure
+        self._call_soon(self._deliver, waiting)
+
+    def _serve_all(self) -> None:
         patience: float | None = _IDLE
         while True:
             try:
@@ -119,14 +153,13 @@ class CommitWriter:
                 break
             if self._engine.backlog > _MAX_BACKLOG:
                 self._tidy()
-        self._call_soon(self._finished.set)
 
     def _serve(self, item: _Request | _Turn | None) -> bool:
         """Do what was asked for; ``False``: that was to stop."""
         if isinstance(item, _Request):
-            requests, rest = self._gather(item)
-            if requests:
-                self._commit(requests)
+            rest = self._gather(item)
+            if self._taken:
+                self._commit()
             return all(map(self._serve, rest))
         if item is None:
             return False
@@ -147,31 +180,33 @@ class CommitWriter:
             self._call_soon(turn.has_begun.set)
         return True
 
-    def _gather(self, first: _Request) -> tuple[list[_Request], Sequence[_Turn | None]]:
-        """What waits now and was not withdrawn; and what comes next, if that is something else."""
-        taken = [first] if first.take() else []
+    def _gather(self, first: _Request) -> Sequence[_Turn | None]:
+        """Take what waits now and was not withdrawn; gives what comes next, if that is something else."""
+        taken = self._taken = [first] if first.take() else []
         groups = len(first.groups)
         while groups < _MAX_GROUPS and not self._queue.empty():
             request = self._queue.get()
             if not isinstance(request, _Request):
-                return taken, (request,)
+                return (request,)
             if request.take():
                 taken.append(request)
                 groups += len(request.groups)
-        return taken, ()
+        return ()
 
-    def _commit(self, requests: list[_Request]) -> None:
+    def _commit(self) -> None:
+        requests = self._taken
         try:
             outcomes = self._engine.commit([writes for request in requests for writes in request.groups])
         except Exception as problem:  # noqa: BLE001 - whatever it is belongs to the callers
             for request in requests:
-                request.error = problem if len(requests) == 1 else copy(problem)
+                request.error = problem if len(requests) == 1 else _copy(problem)
         else:
             at = 0
             for request in requests:
                 request.outcomes = outcomes[at : at + len(request.groups)]
                 at += len(request.groups)
         self._call_soon(self._deliver, requests)
+        self._taken = []
         self._engine.settle()
 
     def _deliver(self, requests: list[_Request]) -> None:
@@ -183,9 +218,18 @@ class CommitWriter:
     def _tidy(self) -> bool:
         try:
             return self._engine.tidy()
-        except InventoryError as problem:
-            _logger.warning("store_not_tidied", extra={"problem": str(problem)})
+        except BaseException as problem:  # noqa: BLE001 - nothing depends on it, and others wait for this thread
+            said = str(problem) if isinstance(problem, InventoryError) else type(problem).__name__
+            _logger.warning("store_not_tidied", extra={"problem": said})
             return True
+
+
+def _copy(problem: Exception) -> Exception:
+    """An exception of one's own for each caller, as far as it lets itself be copied."""
+    try:
+        return copy(problem)
+    except Exception:  # noqa: BLE001 - a foreign class may do anything
+        return problem
 
 
 def _thread_safe_call() -> Callable[..., object]:

@@ -240,6 +240,8 @@ class FileStoreEngine:
             if tail.position > self._index.end.position:
                 return None
             version = self._index.version(stream.text, stream_key(stream.text))
+        except StoreClosedError:
+            return None
         finally:
             self._mutex.release()
         self._glanced = tail, stream.text, version

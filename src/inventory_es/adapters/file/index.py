@@ -20,7 +20,7 @@ from inventory_es.adapters.file.journal import Journal
 from inventory_es.adapters.file.journal_line import TRAILER_SIZE, Line, read_trailer
 from inventory_es.adapters.file.journal_state import JournalTail
 from inventory_es.adapters.file.stored_form import LINE_START, split_line
-from inventory_es.ports.errors import CorruptStoreError
+from inventory_es.ports.errors import CorruptStoreError, StoreClosedError
 from inventory_es.ports.file_system import FileSystem
 
 SUFFIX = ".idx"
@@ -119,7 +119,13 @@ class StoreIndex:
         self._growing.end = self.end = tail
 
     def settle(self) -> None:
-        """Do what :meth:`added` put off, so that nobody waits for it who waits for the commit."""
+        """Do what :meth:`added` put off, so that nobody waits for it who waits for the commit.
+
+        Raises:
+            StoreClosedError: an addition was interrupted before; what the index says may be wrong.
+        """
+        if not self._growing.is_whole:
+            raise StoreClosedError(store=self._name, reason="an unexpected error left its index half changed")
         if self._written is not None:
             self._growing.add(*self._written)
             self._written = None
@@ -224,7 +230,7 @@ class StoreIndex:
         return [table for table in reversed(self._tables) if table.segment == segment]
 
     def _newest_first(self) -> Iterable[IndexTable]:
-        if self._written is not None:
+        if self._written is not None or not self._growing.is_whole:
             self.settle()
         return self._and_older() if self._older else self._tables
 

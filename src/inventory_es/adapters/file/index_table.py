@@ -123,11 +123,13 @@ class GrowingTable:
         segment: whose events these are.
         first: the position of the first event.
         end: how far the journal is covered.
+        is_whole: True unless an error interrupted an addition: then what the table says may be wrong.
     """
 
     segment: int
     first: int
     end: JournalTail
+    is_whole: bool = attrs.field(default=True, init=False)
     places: "array[int]" = attrs.field(factory=lambda: array("Q"), init=False)
     checksums: "array[int]" = attrs.field(factory=lambda: array("I"), init=False)
     keys: "array[int]" = attrs.field(factory=lambda: array("Q"), init=False)
@@ -153,6 +155,7 @@ class GrowingTable:
             events: in order; there is one byte between two of them.
             offset: where the stored form of the first begins in the segment.
         """
+        self.is_whole = False
         places, streams, by_key = self.places, self._streams, self._rows
         for row, (name, version, key, checksum, length) in enumerate(events, len(places)):
             places.append(offset << LENGTH_BITS | length)
@@ -168,6 +171,7 @@ class GrowingTable:
             while free in by_key:
                 free = (free + 1) & _MASK
             by_key[free] = row
+        self.is_whole = True
 
     def take_in(self, other: IndexTable) -> None:
         """Take in a table that begins where this one ends."""

@@ -88,6 +88,8 @@ class Maintenance:
             tables = self._index.current()
             if tables:
                 self._write(self._index.end.segment, tables)
+        except StoreClosedError as problem:
+            _logger.warning("store_not_tidied", extra={"store": self._store, "reason": str(problem)})
         finally:
             self._people.close()
 

@@ -153,7 +153,7 @@ def _last_whole_line(file: File, size: int, name: str) -> tuple[int, int]:
 def _version(line: bytes, name: str) -> int:
     try:
         last = msgspec.json.decode(line, type=_LastLine)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return 0
     return last.version if last.stream == name else 0
 

@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Lock, Timer
 
 LONGEST_TURN = 0.2
@@ -51,7 +51,11 @@ class WriteTurn:
             self._turn = object()
             self._timer = Timer(LONGEST_TURN, self._lapse, [self._turn])
             self._timer.daemon = True
-            self._timer.start()
+            try:
+                self._timer.start()
+            except BaseException:  # no thread, no end of the turn: others would wait for it
+                self._end()
+                raise
 
     def give_back(self) -> None:
         """Let others write, if no transaction did so already."""
@@ -61,7 +65,8 @@ class WriteTurn:
     def _lapse(self, turn: object) -> None:
         with self._mutex:
             if turn is self._turn:
-                self._end()
+                with suppress(sqlite3.Error):  # the transaction goes on, and the next commit meets what is wrong
+                    self._end()
 
     def _end(self) -> None:
         self._turn = None

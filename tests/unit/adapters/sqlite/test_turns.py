@@ -89,3 +89,26 @@ def test_where_no_turn_can_be_given_everybody_passes(tmp_path: Path, backend: st
             busy.close()
 
     anyio.run(body, backend=backend)
+
+
+def test_a_turn_whose_end_can_not_be_timed_does_not_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_thread(_timer: object) -> None:
+        raise RuntimeError
+
+    connection = sqlite3.connect(tmp_path / "s.db", isolation_level=None)
+    turn = write_turn.WriteTurn(connection)
+    monkeypatch.setattr(write_turn.Timer, "start", no_thread)
+    with pytest.raises(RuntimeError):
+        turn.take()
+    assert not connection.in_transaction, "others may write"
+    connection.close()
+
+
+def test_a_lapse_that_fails_ends_nothing_else(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "s.db", isolation_level=None, check_same_thread=False)
+    turn = write_turn.WriteTurn(connection)
+    turn.take()
+    connection.close()
+    turn._lapse(turn._turn)
+    assert turn._timer is not None
+    turn._timer.cancel()
