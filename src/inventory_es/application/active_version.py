@@ -1,9 +1,9 @@
 """The version of a projection that readers ask: the one that is active, followed when they change over."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from inventory_es.application.projection import PARKED, Projection
-from inventory_es.ports import Checkpoint, ReadModel, Row, RowsPage
+from inventory_es.ports import Checkpoint, ProjectionVersion, ReadModel, Row, RowsPage, Table
 from inventory_es.ports.errors import IncompatibleStoreError, ProjectionNotFoundError
 from inventory_es.ports.read_model import Value
 
@@ -29,13 +29,15 @@ class ActiveVersion:
     def __init__(self, read_model: ReadModel, projection: Projection) -> None:
         self._read_model = read_model
         self._known = projection.projection_id
-        self._tables = {table.name: table for table in (*projection.tables, PARKED)}
+        self._tables = tables_of(projection)
         self._asked = self._known
         self._passed_over = self._known
 
     async def prepare(self) -> None:
-        """Make the known version where it is not there, and find the active one."""
-        await self._read_model.prepare(self._known, tuple(self._tables.values()))
+        """Find the version to ask; make the known one where it is that, and is not there."""
+        active = await self._active()
+        if active is None or (active.tables != self._tables and active.projection_id.version >= self._known.version):
+            await self._read_model.prepare(self._known, tuple(self._tables.values()))
         await self._look()
 
     async def select(
@@ -70,7 +72,7 @@ class ActiveVersion:
         return (await self.select(PARKED.name, limit=1)).checkpoint
 
     async def _look(self) -> None:
-        active = next((one for one in await self._read_model.versions(self._known.name) if one.is_active), None)
+        active = await self._active()
         if active is None:
             raise ProjectionNotFoundError(projection=str(self._known))
         found = active.projection_id
@@ -81,3 +83,16 @@ class ActiveVersion:
         else:
             problem = f"it has other tables than {self._known}, which is not active: it is still being built"
             raise IncompatibleStoreError(store="projection", place=str(found), problem=problem)
+
+    async def _active(self) -> ProjectionVersion | None:
+        return active_of(await self._read_model.versions(self._known.name))
+
+
+def active_of(versions: Sequence[ProjectionVersion]) -> ProjectionVersion | None:
+    """Return the version that readers ask; ``None`` where there is no version."""
+    return next((one for one in versions if one.is_active), None)
+
+
+def tables_of(projection: Projection) -> Mapping[str, Table]:
+    """Return the tables of a projection by name, the one of its dead letters included."""
+    return {table.name: table for table in (*projection.tables, PARKED)}

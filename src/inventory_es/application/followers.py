@@ -10,6 +10,7 @@ from inventory_es.application.answer_cache import AnswerCache
 from inventory_es.application.answer_invalidation import AnswerInvalidation
 from inventory_es.application.feeds import feed_of
 from inventory_es.application.projection import OnFailure, Projection, ProjectionStatus, check_on_failure
+from inventory_es.application.projection_follower import ProjectionFollower
 from inventory_es.application.projection_runner import ProjectionRunner
 from inventory_es.application.relay import Relay
 from inventory_es.ports import Clock, EventBus, EventCodec, EventStore, IdGenerator, ReadModel
@@ -34,7 +35,8 @@ class Followers:
     """Keeps what is derived from the events up with them. Part of a service as ``inventory.followers``.
 
     Nothing of it runs by itself: the host runs :meth:`run` in a task of its own, or calls :meth:`catch_up` when it likes. Any number of
-    processes may do so at once: each projection has one runner that works, the others stand by.
+    processes may do so at once: each projection has one runner that works, the others stand by. After a rebuild, also by another process,
+    the version that readers ask is followed: see :class:`~inventory_es.application.projection_follower.ProjectionFollower`.
 
     Args:
         store: the event store; it has a feed.
@@ -86,7 +88,7 @@ class Followers:
         """
         check_on_failure(on_failure)
         feed = feed_of(self._store)
-        followers: list[ProjectionRunner | Relay | AnswerInvalidation] = list(self._runners(on_failure))
+        followers: list[ProjectionFollower | Relay | AnswerInvalidation] = list(self._projection_followers(on_failure))
         if self._bus is not None:
             owner = self._ids.new_id()
             followers.append(Relay(RELAY, feed=feed, bus=self._bus, read_model=self._read_model, clock=self._clock, owner=owner))
@@ -106,19 +108,23 @@ class Followers:
                 :meth:`run`.
         """
         check_on_failure(on_failure)
-        runners = self._runners(on_failure)
-        await self._follow(runners, [runner.catch_up for runner in runners])
+        followers = self._projection_followers(on_failure)
+        await self._follow(followers, [follower.catch_up for follower in followers])
         if self._answers is not None:
             self._answers.forget(await feed_of(self._store).head())
 
     async def status(self) -> tuple[ProjectionStatus, ...]:
-        """How each projection stands, whoever runs it, here or elsewhere."""
-        return tuple([await runner.status() for runner in self._runners("stop")])
+        """Return how each projection stands, whoever runs it, here or elsewhere.
+
+        The lag is that of the version that readers ask. A version that is built here beside it has a status of its own, behind it; other
+        versions that nobody follows are ``unfollowed``.
+        """
+        return tuple([status for follower in self._projection_followers("stop") for status in await follower.status()])
 
     async def resume(self) -> None:
         """Take the projections that are stopped out of that state; the next run tries the failing event again."""
-        for runner in self._runners("stop"):
-            await runner.resume()
+        for follower in self._projection_followers("stop"):
+            await follower.resume()
 
     def stop(self) -> None:
         """End every :meth:`run`, also one that begins later. What is in flight is finished first. Twice is fine."""
@@ -134,10 +140,11 @@ class Followers:
             for run in tuple(self._runs):
                 await run.ended.wait()
 
-    def _runners(self, on_failure: OnFailure) -> list[ProjectionRunner]:
+    def _projection_followers(self, on_failure: OnFailure) -> list[ProjectionFollower]:
         feed = feed_of(self._store)
-        return [
-            ProjectionRunner(
+
+        def runner(projection: Projection) -> ProjectionRunner:
+            return ProjectionRunner(
                 projection,
                 feed=feed,
                 read_model=self._read_model,
@@ -146,6 +153,9 @@ class Followers:
                 owner=self._ids.new_id(),
                 on_failure=on_failure,
             )
+
+        return [
+            ProjectionFollower(projection, runner, feed=feed, read_model=self._read_model, clock=self._clock)
             for projection in self._projections
         ]
 

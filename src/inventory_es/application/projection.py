@@ -87,6 +87,8 @@ class Projection:
         wanted: which events it is asked about.
         newest_only: whether rows depend on the newest event of a stream alone, as they may where events carry balances: of several
             events of a stream in one batch it is then asked about the last.
+        same_in_every_version: True if ``apply`` and the tables are the same in every version, so that versions only count rebuilds.
+            Followers then keep up the version that readers ask, whichever it is. False if the code of a version is its own.
 
     Raises:
         ValueError: a table called ``parked``.
@@ -97,6 +99,7 @@ class Projection:
     apply: Callable[[Any, Envelope], Iterable[Change]]
     wanted: EventFilter = attrs.field(factory=EventFilter)
     newest_only: bool = False
+    same_in_every_version: bool = False
 
     @tables.validator
     def _check_tables(self, _field: object, tables: tuple[Table, ...]) -> None:
@@ -107,7 +110,7 @@ class Projection:
 
 @attrs.frozen(kw_only=True)
 class ProjectionStatus:
-    """How a projection stands.
+    """How one version of a projection stands.
 
     Attributes:
         projection_id: which.
@@ -119,6 +122,8 @@ class ProjectionStatus:
         lag_events: how many positions the feed is ahead: at most as many events.
         lag_seconds: how long the oldest event that is not in the rows has waited.
         active: the version that readers ask, this one or another.
+        unfollowed: other versions that are there and that nobody follows: what an interrupted rebuild left, or rows that may be dropped.
+            Known to followers; empty in the status that a runner gives.
     """
 
     projection_id: ProjectionId
@@ -129,3 +134,9 @@ class ProjectionStatus:
     lag_events: int
     lag_seconds: float
     active: ProjectionId
+    unfollowed: tuple[ProjectionId, ...] = ()
+
+    @property
+    def is_active(self) -> bool:
+        """True if this is the version that readers ask."""
+        return self.projection_id == self.active

@@ -13,7 +13,7 @@ from inventory_es.application.parked_events import ParkedEvents
 from inventory_es.application.projecting import Projector
 from inventory_es.application.projection import PARKED, OnFailure, Projection, ProjectionStatus, check_on_failure
 from inventory_es.application.subscription import EventBatch, Pace, Subscription
-from inventory_es.ports import Change, Checkpoint, Clock, EventCodec, EventFeed, ReadModel
+from inventory_es.ports import Change, Checkpoint, Clock, EventCodec, EventFeed, ProjectionId, ReadModel
 from inventory_es.ports.errors import (
     CheckpointConflictError,
     ProjectionNotFoundError,
@@ -25,7 +25,7 @@ _PAGE = 1_000
 
 
 class ProjectionRunner:
-    """Keeps the rows of one projection up with the feed.
+    """Keeps the rows of one version of a projection up with the feed. A ``ProjectionFollower`` chooses the version.
 
     Any number of runners of one projection may run, in any number of processes: one works, the others stand by, and one of them takes
     over when it releases the projection or when its lease is over. Each commit moves rows and checkpoint together and names the
@@ -125,22 +125,7 @@ class ProjectionRunner:
             ProjectionNotFoundError: it was dropped meanwhile.
         """
         await self._prepare()
-        page = await self._read_model.select(self._projection.projection_id, PARKED.name, limit=1)
-        seen = page.checkpoint
-        waiting = await self._feed.read_all(after=seen.position, limit=1)
-        now = self._clock.now()
-        is_owned = seen.owner is not None and seen.owned_until is not None and seen.owned_until > now
-        lag = (now - waiting.events[0].recorded_at).total_seconds() if waiting.events else 0.0
-        return ProjectionStatus(
-            projection_id=self._projection.projection_id,
-            state=("running" if is_owned else "idle") if seen.error is None else ("retrying" if is_owned else "stopped"),
-            position=seen.position,
-            error=seen.error,
-            owner=seen.owner if is_owned else None,
-            lag_events=max(0, await self._feed.head() - seen.position),
-            lag_seconds=lag,
-            active=page.active,
-        )
+        return await status_of(self._projection.projection_id, feed=self._feed, read_model=self._read_model, clock=self._clock)
 
     async def _prepare(self) -> None:
         if not self._is_prepared:  # once: a version that was dropped does not come back by looking at it
@@ -202,11 +187,12 @@ class ProjectionRunner:
         return held
 
     async def _offer(self, held: Checkpoint) -> None:
-        """Let readers change over to this version where they ask an older one; once, so that they can be sent back."""
+        """Let readers of an older version change over to this one, unless a newer one is as far; once, so that they can be sent back."""
         if not self._is_settled:
-            page = await self._read_model.select(self._projection.projection_id, PARKED.name, limit=1)
-            is_newer = self._projection.projection_id.version > page.active.version
-            self._is_settled = not is_newer or await self._read_model.activate(self._projection.projection_id, before=held)
+            own = self._projection.projection_id
+            others = [one for one in await self._read_model.versions(own.name) if one.projection_id.version >= own.version]
+            is_superseded = any(one.is_active or (one.projection_id != own and one.checkpoint.position >= held.position) for one in others)
+            self._is_settled = is_superseded or await self._read_model.activate(own, before=held)
 
     async def _commit(self, batch: EventBatch, held: Checkpoint) -> Checkpoint:
         try:
@@ -259,3 +245,27 @@ class ProjectionRunner:
             is_end = page.is_end
             after = None if is_end else (int(page.rows[-1]["position"] or 0),)
         return frozenset(streams)
+
+
+async def status_of(projection_id: ProjectionId, *, feed: EventFeed, read_model: ReadModel, clock: Clock) -> ProjectionStatus:
+    """Return how a version of a projection stands now, whoever runs it.
+
+    Raises:
+        ProjectionNotFoundError: it is not there.
+    """
+    page = await read_model.select(projection_id, PARKED.name, limit=1)
+    seen = page.checkpoint
+    waiting = await feed.read_all(after=seen.position, limit=1)
+    now = clock.now()
+    is_owned = seen.owner is not None and seen.owned_until is not None and seen.owned_until > now
+    lag = (now - waiting.events[0].recorded_at).total_seconds() if waiting.events else 0.0
+    return ProjectionStatus(
+        projection_id=projection_id,
+        state=("running" if is_owned else "idle") if seen.error is None else ("retrying" if is_owned else "stopped"),
+        position=seen.position,
+        error=seen.error,
+        owner=seen.owner if is_owned else None,
+        lag_events=max(0, await feed.head() - seen.position),
+        lag_seconds=lag,
+        active=page.active,
+    )

@@ -13,6 +13,7 @@ from inventory_es.application.ownership import Ownership
 from inventory_es.application.parked_events import ParkedEvents
 from inventory_es.application.projecting import Projector
 from inventory_es.application.projection import PARKED, OnFailure, ProjectionStatus
+from inventory_es.application.projection_follower import ProjectionFollower
 from inventory_es.application.projection_runner import ProjectionRunner
 from inventory_es.application.subscription import Pace
 from inventory_es.cli.shipped_projections import SHIPPED, active_projection
@@ -52,6 +53,14 @@ class Workshop:
             pace=_PACE,
         )
 
+    def follower(self, name: str) -> ProjectionFollower:
+        """What keeps the version up that readers ask."""
+        first = SHIPPED[name](1)
+        clock = SystemClock()
+        return ProjectionFollower(
+            first, lambda one: self.runner(one.projection_id), feed=self.feed, read_model=self.read_model, clock=clock
+        )
+
     async def parked(self, name: str) -> ParkedEvents:
         """What the active version has set aside; takes the projection over only to deal with it."""
         projection = SHIPPED[name]((await self.active(name)).version)
@@ -83,10 +92,8 @@ class Projecting:
 
     def __init__(self, workshop: Workshop, names: Sequence[str]) -> None:
         self._workshop = workshop
-        self._names = names
-        self._runners: dict[str, ProjectionRunner] = {}
-        self._seen: dict[str, ProjectionStatus] = {}
-        self._is_stopping = False
+        self._followers = {name: workshop.follower(name) for name in names}
+        self._seen: dict[str, Sequence[ProjectionStatus]] = {}
 
     async def run(self, *, to_end: bool) -> None:
         """Run all of them.
@@ -94,40 +101,37 @@ class Projecting:
         Args:
             to_end: end with the feed, instead of following it.
         """
+        for name in self._followers:
+            await self._workshop.active(name)
         async with anyio.create_task_group() as tasks:
-            for name in self._names:
-                tasks.start_soon(self._keep, name, to_end)
+            for follower in self._followers.values():
+                tasks.start_soon(follower.catch_up if to_end else follower.run)
 
     def stop(self) -> None:
         """End :meth:`run` after the commits in flight. Twice is fine."""
-        self._is_stopping = True
-        for runner in self._runners.values():
-            runner.stop()
+        for follower in self._followers.values():
+            follower.stop()
 
     async def resume(self) -> None:
         """Take those that an event has stopped out of that state."""
-        for name in self._names:
-            await self._workshop.runner(await self._workshop.active(name)).resume()
+        for follower in self._followers.values():
+            await follower.resume()
 
     async def look(self, *, to_end: bool = False) -> list[ProjectionStatus]:
-        """How each of them stands, whoever runs it; a version that readers have left is left, too.
+        """How each of them stands, whoever runs it.
 
         Args:
-            to_end: leave also what another process has brought to the end.
-        """
-        for name, runner in list(self._runners.items()):
-            with suppress(ProjectionNotFoundError, UnavailableError):  # the next version is on its way, or the store comes back
-                status = self._seen[name] = await runner.status()
-                if (to_end and self._workshop.is_done_elsewhere(status)) or status.active != status.projection_id:
-                    runner.stop()
-        return list(self._seen.values())
+            to_end: leave what another process has brought to the end.
 
-    async def _keep(self, name: str, to_end: bool) -> None:  # noqa: FBT001  # start_soon passes by position
-        done: ProjectionId | None = None
-        while True:
-            active = await self._workshop.active(name)
-            if self._is_stopping or active == done:
-                return
-            runner = self._runners[name] = self._workshop.runner(active)
-            await (runner.catch_up() if to_end else runner.run())
-            done = active
+        Raises:
+            IncompatibleStoreError: another version of this package has shaped the rows that readers ask now.
+        """
+        for name, follower in self._followers.items():
+            with suppress(ProjectionNotFoundError, UnavailableError):  # the next version is on its way, or the store comes back
+                if not await self._workshop.read_model.versions(name):
+                    continue
+                active = await self._workshop.active(name)
+                statuses = self._seen[name] = await follower.status()
+                if to_end and any(one.projection_id == active and self._workshop.is_done_elsewhere(one) for one in statuses):
+                    follower.stop()
+        return [status for statuses in self._seen.values() for status in statuses]

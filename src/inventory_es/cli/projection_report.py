@@ -11,6 +11,7 @@ from rich.table import Table
 
 from inventory_es.application.projection import ProjectionStatus
 from inventory_es.cli.terminal import console, duration, number, print_json
+from inventory_es.ports import ProjectionId
 
 Look = Callable[[], Awaitable[Sequence[ProjectionStatus]]]
 
@@ -53,8 +54,12 @@ class ProjectionReport:
         else:
             self._console.print(self._table(statuses, is_live=False))
             for status in statuses:
+                name = status.projection_id.name
                 if status.error is not None:
-                    self._console.print(f"[bad]✗[/] {status.projection_id.name}: {escape(status.error)}", soft_wrap=True)
+                    self._console.print(f"[bad]✗[/] {name}: {escape(status.error)}", soft_wrap=True)
+                for other in status.unfollowed:
+                    unfollowed = f"nobody follows version {other.version}: {_way_out(other, status)}"
+                    self._console.print(f"[quiet]  {name}: {unfollowed}[/]", soft_wrap=True)
         return statuses
 
     def _print_json(self, statuses: Sequence[ProjectionStatus]) -> None:
@@ -98,8 +103,14 @@ class ProjectionReport:
         return table
 
 
+def _way_out(other: ProjectionId, status: ProjectionStatus) -> str:
+    if other.version < status.active.version:
+        return f"readers ask version {status.active.version}, and 'inventory-es rebuild {other.name}' drops the older ones"
+    return f"'inventory-es rebuild {other.name}' goes on with it"
+
+
 def _plain(status: ProjectionStatus) -> dict[str, Any]:
-    return {
+    plain = {
         "name": status.projection_id.name,
         "version": status.projection_id.version,
         "active_version": status.active.version,
@@ -109,3 +120,4 @@ def _plain(status: ProjectionStatus) -> dict[str, Any]:
         "lag_seconds": round(status.lag_seconds, 3),
         "error": status.error,
     }
+    return plain | ({"unfollowed": [one.version for one in status.unfollowed]} if status.unfollowed else {})

@@ -183,6 +183,39 @@ def test_rebuild_goes_on_with_what_an_earlier_one_left(capsys: pytest.CaptureFix
     assert versions() == [(5, True)]
 
 
+def test_versions_that_nobody_follows_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    async def begin() -> None:
+        async with open_sqlite_read_model("rows.db") as model, MemoryEventStore() as store:
+            workshop = Workshop(feed=store, read_model=model, on_failure="stop")
+            await workshop.runner(ProjectionId("ledger", 5)).status()
+            await workshop.runner(ProjectionId("ledger", 1)).status()
+
+    assert run([*PROJECT, "ledger", "--once"]) == 0
+    assert run(REBUILD) == 0
+    anyio.run(begin)
+    capsys.readouterr()
+    assert run([*PROJECT, "ledger", "--once"]) == 0
+    out = capsys.readouterr().out
+    assert "ledger: nobody follows version 1: readers ask version 2, and 'inventory-es rebuild ledger' drops the older ones" in out
+    assert "ledger: nobody follows version 5: 'inventory-es rebuild ledger' goes on with it" in out
+    assert run([*PROJECT, "ledger", "--once", "--json"]) == 0
+    (status,) = json.loads(capsys.readouterr().out.splitlines()[-1])["projections"]
+    assert (status["version"], status["unfollowed"]) == (2, [1, 5])
+
+
+def test_a_host_goes_on_with_what_rebuild_has_built(capsys: pytest.CaptureFixture[str]) -> None:
+    def stock(units: int) -> int:
+        with open_inventory("file:stock", read_models="sqlite:rows.db") as inventory:
+            inventory.add_stock("mug", "main", units)
+            inventory.followers.catch_up(on_failure="stop")
+            row = inventory.queries.stock("mug", "main")
+            return 0 if row is None else row.on_hand
+
+    assert stock(5) == 15
+    assert run(["rebuild", "stock_levels", *REBUILD[2:]]) == 0
+    assert stock(7) == 22
+
+
 def test_rebuild_of_what_was_never_built_builds_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*PROJECT, "stock_levels", "--once"]) == 0
     capsys.readouterr()

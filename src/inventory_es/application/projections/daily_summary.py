@@ -47,6 +47,7 @@ def daily_summary(*, version: int = 1) -> Projection:
         tables=(DAYS,),
         apply=_apply,
         wanted=EventFilter(categories={INVENTORY_CATEGORY}),
+        same_in_every_version=True,
     )
 
 

@@ -36,6 +36,7 @@ def ledger(*, version: int = 1) -> Projection:
         tables=(MOVEMENTS,),
         apply=_apply,
         wanted=EventFilter(categories={INVENTORY_CATEGORY}),
+        same_in_every_version=True,
     )
 
 

@@ -45,6 +45,7 @@ def open_reservations(*, version: int = 1) -> Projection:
         tables=(RESERVATIONS, DEADLINES),
         apply=_apply,
         wanted=EventFilter(categories={INVENTORY_CATEGORY}),
+        same_in_every_version=True,
     )
 
 

@@ -56,6 +56,7 @@ def orders(*, version: int = 1) -> Projection:
         tables=(ORDERS, SHORTAGES),
         apply=_apply,
         wanted=EventFilter(categories={ORDER_CATEGORY}, types={kind.__name__ for kind in ORDER_EVENT_TYPES}),
+        same_in_every_version=True,
     )
 
 

@@ -34,6 +34,7 @@ def stock_levels(*, version: int = 1) -> Projection:
         apply=_apply,
         wanted=EventFilter(categories={INVENTORY_CATEGORY}),
         newest_only=True,
+        same_in_every_version=True,
     )
 
 

@@ -25,6 +25,7 @@ def stock_totals(*, version: int = 1) -> Projection:
         tables=(PRODUCTS, STORES),
         apply=_apply,
         wanted=EventFilter(categories={INVENTORY_CATEGORY}),
+        same_in_every_version=True,
     )
 
 

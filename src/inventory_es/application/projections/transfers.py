@@ -75,6 +75,7 @@ def transfers(*, version: int = 1) -> Projection:
         tables=(TRANSFERS, INCOMING),
         apply=_apply,
         wanted=EventFilter(categories={TRANSFER_CATEGORY}, types={kind.__name__ for kind in TRANSFER_EVENT_TYPES}),
+        same_in_every_version=True,
     )
 
 

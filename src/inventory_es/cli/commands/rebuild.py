@@ -30,10 +30,6 @@ class _Rebuilt:
     dropped: list[int]
     seconds: float
 
-    @property
-    def is_active(self) -> bool:
-        return self.status.active == self.status.projection_id
-
 
 @click.command()
 @click.argument("name", metavar="NAME", type=ProjectionName())
@@ -52,7 +48,7 @@ def command(ctx: click.Context, /, *, name: str, url: str, read_model: str, as_j
         _print_json(rebuilt)
     else:
         _show(rebuilt)
-    if not rebuilt.is_active:
+    if not rebuilt.status.is_active:
         ctx.exit(WRONG)
 
 
@@ -69,7 +65,7 @@ async def _rebuild(name: str, url: str, read_model: str) -> _Rebuilt:
                 await runner.catch_up()
                 tasks.cancel_scope.cancel()
         status = await runner.status()
-        dropped = await _drop_older(model, status) if status.active == status.projection_id else []
+        dropped = await _drop_older(model, status) if status.is_active else []
         return _Rebuilt(status, dropped, perf_counter() - started)
 
 
@@ -118,7 +114,7 @@ def _print_json(rebuilt: _Rebuilt) -> None:
 def _show(rebuilt: _Rebuilt) -> None:
     status, out = rebuilt.status, console()
     version = f"{status.projection_id.name} version {status.projection_id.version}"
-    if rebuilt.is_active:
+    if status.is_active:
         old = f", in place of version {' and '.join(map(str, rebuilt.dropped))}" if rebuilt.dropped else ""
         what = f"is what readers ask now{old}: as of position {number(status.position)}, after {rebuilt.seconds:.1f} s"
         out.print(f"[good]✓[/] {version} {what}", soft_wrap=True)
