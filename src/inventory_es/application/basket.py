@@ -1,6 +1,7 @@
 """Several commands, all accepted or none: one atomic append over their streams, with a host's own writes."""
 
 from collections.abc import Sequence
+from itertools import groupby
 
 from inventory_es.application.deciding import Decided, decide_request, time_for
 from inventory_es.application.lane_worker import RETRIED
@@ -203,10 +204,7 @@ class Basket:
         raise CommandsRejectedError(rejections=tuple(rejections), indexes=indexes)
 
     async def _append(self, decided: Sequence[tuple[_Line, Decided]]) -> None:
-        drafted: dict[_Line, list[NewEvent]] = {}
-        for line, one in decided:
-            if one.drafted:
-                drafted.setdefault(line, []).extend(one.drafted)
+        drafted = self._drafted(decided)
         writes = [StreamWrite(line.inventory_id.stream, line.version, events) for line, events in drafted.items()]
         position = max((line.state.position for line in self._lines), default=0)
         if writes or self._writes:
@@ -220,6 +218,19 @@ class Basket:
             line.state.position = position
         for _, one in decided:
             one.request.outcome = one.outcome(position)
+
+    def _drafted(self, decided: Sequence[tuple[_Line, Decided]]) -> dict[_Line, list[NewEvent]]:
+        """The events of each line; its commands of one time are one instant."""
+        accepted: dict[_Line, list[Decided]] = {}
+        for line, one in decided:
+            if one.drafted:
+                accepted.setdefault(line, []).append(one)
+        drafted: dict[_Line, list[NewEvent]] = {}
+        for line, of_it in accepted.items():
+            drafted[line] = []
+            for _, instant in groupby(of_it, key=lambda one: one.request.happened_at):
+                drafted[line] += self._tools.drafting.draft_instant([(one.request, one.drafted) for one in instant])
+        return drafted
 
     def _rollback(self) -> None:
         for line in self._lines:

@@ -8,7 +8,7 @@ from inventory_es.application.ownership import Ownership
 from inventory_es.application.projecting import Projector
 from inventory_es.application.projection import PARKED
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports import Change, Checkpoint, Delete, EventFeed, Row
+from inventory_es.ports import Change, Checkpoint, Delete, EventFeed, RecordedEvent, Row
 from inventory_es.ports.errors import CheckpointConflictError
 
 _MOST = 10_000
@@ -64,17 +64,19 @@ class ParkedEvents:
         try:
             where = {"stream": stream.text}
             page = await self.ownership.read_model.select(self.ownership.projection_id, PARKED.name, where=where, limit=_MOST)
+            positions = [int(row["position"] or 0) for row in page.rows]
             changes: list[Change] = []
-            for row in page.rows:
-                position = int(row["position"] or 0)
-                if is_applied:
-                    (recorded,) = (await self.feed.read_all(after=position - 1, limit=1)).events
-                    changes += self.projector.changes_of(recorded)
-                changes.append(Delete(PARKED.name, (position,)))
+            if is_applied:
+                changes += self.projector.changes_of([await self._event_at(position) for position in positions])
+            changes += [Delete(PARKED.name, (position,)) for position in positions]
             await self.ownership.read_model.commit(self.ownership.projection_id, changes, before=held, after=self.ownership.renewed(held))
         finally:
             await self.ownership.release(held.epoch)
         return len(page.rows)
+
+    async def _event_at(self, position: int) -> RecordedEvent:
+        (recorded,) = (await self.feed.read_all(after=position - 1, limit=1)).events
+        return recorded
 
     async def _take_over(self) -> Checkpoint:
         for _ in range(100):  # its runner commits in between: a few attempts are enough, for ever would be a fault

@@ -1,6 +1,6 @@
 """From a batch of the feed to one commit: the changes of its events, what is parked, and where a failure is."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
 
@@ -10,6 +10,7 @@ from inventory_es.application.projection import PARKED, OnFailure, Projection
 from inventory_es.application.subscription import EventBatch
 from inventory_es.domain.errors import HostFunctionError, InventoryError
 from inventory_es.ports import Change, EventCodec, Put, RecordedEvent
+from inventory_es.ports.errors import EventDecodeError
 from inventory_es.ports.read_model import to_text
 
 _BEHIND = "waits behind an earlier event of its stream"
@@ -48,13 +49,33 @@ class Projector:
     codec: EventCodec
     on_failure: OnFailure
 
-    def changes_of(self, recorded: RecordedEvent) -> list[Change]:
-        """The changes of one event.
+    def changes_of(self, recorded: Sequence[RecordedEvent]) -> list[Change]:
+        """The changes of some events of one stream, those of an instant together where the projection wants them so.
 
         Raises:
             Exception: whatever the projection raises; ``EventDecodeError``.
         """
-        return list(_iterable(self.projection, self.projection.apply(self.codec.decode(recorded), recorded)))
+        return [change for instant in self.instants(recorded) for change in self._apply(instant)]
+
+    def instants(self, events: Sequence[RecordedEvent]) -> Iterable[Sequence[RecordedEvent]]:
+        """The events in the portions in which they are applied: one by one, or those of an instant together."""
+        if not self.projection.by_instant:
+            return zip(events)
+        return self._instants(events)
+
+    def whole(self, batch: EventBatch) -> tuple[EventBatch, Sequence[RecordedEvent]]:
+        """Cut a batch where its last whole instant ends.
+
+        Returns:
+            The batch up to there, and the events of the instant that goes on behind the batch; none where no instant does.
+        """
+        events = batch.events
+        if not (self.projection.by_instant and events and self._goes_on(events[-1])):
+            return batch, ()
+        first = len(events) - 1
+        while first and self._is_one_instant(events[first - 1], events[first]):
+            first -= 1
+        return EventBatch(events[:first], events[first].position - 1, batch.is_end), events[first:]
 
     def step(self, batch: EventBatch, after: int, parked: frozenset[str], now: datetime, *, refused: Exception | None = None) -> Step:
         """What to commit for a batch that begins after this position.
@@ -64,38 +85,62 @@ class Projector:
             after: where the rows are.
             parked: streams that have parked events.
             now: the time, for events that are parked.
-            refused: why the read model did not take the changes of the only event of the batch.
+            refused: why the read model did not take the changes of the only portion of the batch.
         """
         changes: list[Change] = []
-        apply, decode = self.projection.apply, self.codec.decode
         if self.projection.newest_only and batch.events and not parked and refused is None:
             newest = {recorded.stream.text: recorded for recorded in batch.events}
             with suppress(Exception):  # whose it is comes out below, event by event
                 for recorded in newest.values():
-                    changes += _iterable(self.projection, apply(decode(recorded), recorded))
+                    changes += self._apply((recorded,))
                 return Step(changes, batch.position, batch.events[-1].recorded_at, None, parked)
             changes.clear()
         done: RecordedEvent | None = None
-        for recorded in batch.events:
-            problem = _BEHIND if parked and recorded.stream.text in parked else None
+        for instant in self.instants(batch.events):
+            first = instant[0]
+            problem = _BEHIND if parked and first.stream.text in parked else None
             if problem is None:
                 count = len(changes)
                 try:
-                    changes += _iterable(self.projection, apply(decode(recorded), recorded))
+                    changes += self._apply(instant)
                 except Exception as error:  # noqa: BLE001  # what a host's function raises is what the policy is about
                     refused = error
                 if refused is not None:
                     del changes[count:]
                     problem, refused = describe(refused), None
             if problem is not None and self.on_failure != "park" and problem != _BEHIND:
-                place = f"event {recorded.version} of stream {recorded.stream} at position {recorded.position}"
+                place = f"event {first.version} of stream {first.stream} at position {first.position}"
                 position, recorded_at = (after, None) if done is None else (done.position, done.recorded_at)
-                return Step(changes, position, recorded_at, f"{place} ({recorded.event_type}): {problem}", parked)
+                return Step(changes, position, recorded_at, f"{place} ({first.event_type}): {problem}", parked)
             if problem is not None:
-                parked |= {recorded.stream.text}
-                changes.append(_park(recorded, problem, now))
-            done = recorded
+                parked |= {first.stream.text}
+                changes += [_park(recorded, problem if recorded is first else _BEHIND, now) for recorded in instant]
+            done = instant[-1]
         return Step(changes, batch.position, None if done is None else done.recorded_at, None, parked)
+
+    def _apply(self, instant: Sequence[RecordedEvent]) -> Iterable[Change]:
+        last = instant[-1]
+        decoded = [self.codec.decode(recorded) for recorded in instant]
+        return _iterable(self.projection, self.projection.apply(decoded if self.projection.by_instant else decoded[0], last))
+
+    def _instants(self, events: Iterable[RecordedEvent]) -> Iterator[Sequence[RecordedEvent]]:
+        instant: list[RecordedEvent] = []
+        for recorded in events:
+            if instant and not self._is_one_instant(instant[-1], recorded):
+                yield instant
+                instant = []
+            instant.append(recorded)
+        if instant:
+            yield instant
+
+    def _is_one_instant(self, earlier: RecordedEvent, later: RecordedEvent) -> bool:
+        return later.version == earlier.version + 1 and later.stream == earlier.stream and self._goes_on(earlier)
+
+    def _goes_on(self, recorded: RecordedEvent) -> bool:
+        try:
+            return self.codec.decode_metadata(recorded).more
+        except EventDecodeError:  # nothing says that it does: it is applied alone, as an event without a mark
+            return False
 
 
 def _iterable(projection: Projection, answer: Iterable[Change]) -> Iterable[Change]:

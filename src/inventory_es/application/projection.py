@@ -84,14 +84,19 @@ class Projection:
         projection_id: name and version. Whenever ``apply`` or the tables change, the version rises, and the rows are built anew.
         tables: its tables; none is called ``parked``.
         apply: from a decoded event and its envelope to changes. Pure: the same arguments give the same changes, and nothing else happens.
+            With ``by_instant``: from the decoded events of one instant of one stream, oldest first, and the envelope of the last one.
         wanted: which events it is asked about.
         newest_only: whether rows depend on the newest event of a stream alone, as they may where events carry balances: of several
             events of a stream in one batch it is then asked about the last.
+        by_instant: True if ``apply`` takes the events of an instant together: those of one command, or of one ``execute_all`` and time.
+            For what must not see the states in between, such as a threshold. Rows and checkpoint then stand between instants, wherever
+            the pages of the feed end. Events that were stored before instants were marked are instants alone.
         same_in_every_version: True if ``apply`` and the tables are the same in every version, so that versions only count rebuilds.
             Followers then keep up the version that readers ask, whichever it is. False if the code of a version is its own.
 
     Raises:
-        ValueError: a table called ``parked``.
+        ValueError: a table called ``parked``; ``by_instant`` together with ``newest_only``, or with a filter by type, which would cut
+            instants.
     """
 
     projection_id: ProjectionId
@@ -99,12 +104,18 @@ class Projection:
     apply: Callable[[Any, Envelope], Iterable[Change]]
     wanted: EventFilter = attrs.field(factory=EventFilter)
     newest_only: bool = False
+    by_instant: bool = False
     same_in_every_version: bool = False
 
     @tables.validator
     def _check_tables(self, _field: object, tables: tuple[Table, ...]) -> None:
         if any(table.name == PARKED.name for table in tables):
             msg = f"a table called {PARKED.name} holds the dead letters: choose another name"
+            raise ValueError(msg)
+
+    def __attrs_post_init__(self) -> None:
+        if self.by_instant and (self.newest_only or self.wanted.types is not None):
+            msg = "a projection by instant takes every event of a stream: neither newest_only nor a filter by type goes with it"
             raise ValueError(msg)
 
 

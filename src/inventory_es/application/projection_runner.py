@@ -13,7 +13,7 @@ from inventory_es.application.parked_events import ParkedEvents
 from inventory_es.application.projecting import Projector
 from inventory_es.application.projection import PARKED, OnFailure, Projection, ProjectionStatus, check_on_failure
 from inventory_es.application.subscription import EventBatch, Pace, Subscription
-from inventory_es.ports import Change, Checkpoint, Clock, EventCodec, EventFeed, ProjectionId, ReadModel
+from inventory_es.ports import Change, Checkpoint, Clock, EventCodec, EventFeed, ProjectionId, ReadModel, RecordedEvent
 from inventory_es.ports.errors import (
     CheckpointConflictError,
     ProjectionNotFoundError,
@@ -167,6 +167,7 @@ class ProjectionRunner:
         """Follow the feed with the projection held, until something ends it; the last checkpoint, with its error if that was it."""
         self._parked = await self._parked_streams()
         is_end = await head_of(self._feed, held, self._projection.projection_id) == held.position
+        rest: Sequence[RecordedEvent] = ()
         async with Subscription(self._feed, after=held.position, wanted=self._projection.wanted, pace=self._pace) as subscription:
             self._subscription = subscription
             while not self._stopping.is_set():
@@ -176,8 +177,10 @@ class ProjectionRunner:
                         break
                 batch = await subscription.next_within(self._turn)
                 if batch is not None:
-                    held = await self._commit(batch, held)
+                    batch, rest = self._projector.whole(attrs.evolve(batch, events=(*rest, *batch.events)) if rest else batch)
                     is_end = batch.is_end
+                if batch is not None and batch.position > held.position:
+                    held = await self._commit(batch, held)
                     if held.error is not None:
                         break
                 elif self._ownership.is_ageing(held):
@@ -201,8 +204,8 @@ class ProjectionRunner:
             return await self._commit_singly(batch, held)
 
     async def _commit_singly(self, batch: EventBatch, held: Checkpoint) -> Checkpoint:
-        for recorded in batch.events:
-            single = EventBatch((recorded,), recorded.position, is_end=False)
+        for instant in self._projector.instants(batch.events):
+            single = EventBatch(tuple(instant), instant[-1].position, is_end=False)
             try:
                 held = await self._apply(single, held)
             except ValueError as problem:

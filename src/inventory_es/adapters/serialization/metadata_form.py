@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from inventory_es.adapters.serialization.strict_json import PayloadError, check_bounds, read_field, read_object, write_json, write_object
-from inventory_es.ports.metadata import OWN_FIELDS, EventMetadata
+from inventory_es.ports.metadata import OWN_FIELDS, EventMetadata, is_own
 
 
 class _Row(msgspec.Struct, omit_defaults=True, gc=False):
@@ -16,11 +16,13 @@ class _Row(msgspec.Struct, omit_defaults=True, gc=False):
     causation_id: str | None = None
     actor_id: str | None = None
     reference: str | None = None
+    more: Any = None
 
 
 _fields_of = attrgetter(*OWN_FIELDS)
 _read_row = msgspec.json.Decoder(_Row).decode
 _QUOTES_OF_A_FIELD = 4
+_QUOTES_OF_MORE = 2
 
 
 def write_metadata(metadata: EventMetadata, max_bytes: int) -> bytes:
@@ -31,7 +33,8 @@ def write_metadata(metadata: EventMetadata, max_bytes: int) -> bytes:
     """
     if metadata.extra:
         own = {name: value for name in OWN_FIELDS if (value := getattr(metadata, name)) is not None}
-        return write_object(own | dict(metadata.extra), max_bytes)
+        more = {"more": True} if metadata.more else {}
+        return write_object(own | more | dict(metadata.extra), max_bytes)
     values = (
         metadata.command_id,
         metadata.fingerprint,
@@ -40,17 +43,19 @@ def write_metadata(metadata: EventMetadata, max_bytes: int) -> bytes:
         metadata.actor_id,
         metadata.reference,
     )
-    return write_fields(values, max_bytes)
+    return write_fields(values, max_bytes, more=metadata.more or None)
 
 
-def write_fields(values: tuple[str | None, ...], max_bytes: int) -> bytes:
+def write_fields(values: tuple[str | None, ...], max_bytes: int, *, more: bool | None = None) -> bytes:
     """Metadata of these fields, in their order, and nothing extra, as one JSON object.
 
     Raises:
         PayloadError: a lone surrogate.
     """
+    row = _Row(*values)
+    row.more = more
     try:
-        data = write_json(_Row(*values))
+        data = write_json(row)
     except UnicodeEncodeError:
         msg = "it has a lone surrogate, which no encoding can carry"
         raise PayloadError(msg) from None
@@ -71,11 +76,13 @@ def read_metadata(data: bytes, max_bytes: int) -> EventMetadata:
     except (msgspec.MsgspecError, UnicodeDecodeError):
         plain = read_object(data)
         row = _Row(*(read_field(plain, name, str | None) if name in plain else None for name in OWN_FIELDS))
+        row.more = plain.get("more")
     values = (row.command_id, row.fingerprint, row.correlation_id, row.causation_id, row.actor_id, row.reference)
     extra: dict[str, Any] = {}
     # Every quotation mark belongs to a field that was read, or there is more than that.
-    if data.count(b'"') != _QUOTES_OF_A_FIELD * (len(values) - values.count(None)):
-        extra = {key: value for key, value in read_object(data).items() if key not in OWN_FIELDS}
+    quotes = _QUOTES_OF_A_FIELD * (len(values) - values.count(None)) + (_QUOTES_OF_MORE if row.more is True else 0)
+    if data.count(b'"') != quotes:
+        extra = {key: value for key, value in read_object(data).items() if not is_own(key, value)}
         if "" in extra:
             msg = "a key is empty"
             raise PayloadError(msg)
@@ -86,5 +93,6 @@ def read_metadata(data: bytes, max_bytes: int) -> EventMetadata:
         causation_id=row.causation_id,
         actor_id=row.actor_id,
         reference=row.reference,
+        more=row.more is True,
         extra=extra,
     )

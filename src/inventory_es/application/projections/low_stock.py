@@ -1,6 +1,6 @@
 """Low stock: what is low now, and every crossing of a threshold, once each, however often stock moves below it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from inventory_es.application.projection import Envelope, Projection
 from inventory_es.application.projections.movement import movement_of
@@ -22,6 +22,7 @@ CROSSINGS = Table("crossings", _LEVEL | {"direction": str}, ("position",), (("pr
 def low_stock(threshold: Callable[[str], int], *, version: int = 1) -> Projection:
     """Inventories with no more available than the threshold of their product, and the moments at which they became so, or recovered.
 
+    A crossing is between two instants: what a command, or an ``execute_all``, passes through on its way is none.
     An inventory that never had stock is not low; its first event may leave it so.
 
     Args:
@@ -29,14 +30,16 @@ def low_stock(threshold: Callable[[str], int], *, version: int = 1) -> Projectio
         version: of the rows.
     """
 
-    def apply(event: Event, envelope: Envelope) -> Iterator[Change]:
+    def apply(events: Sequence[Event], envelope: Envelope) -> Iterator[Change]:
+        first, event = events[0], events[-1]
         limit = threshold(event.product_id)
         if type(limit) is not int or limit < 0:
             expected = "it gives a whole number of units, 0 or more"
             raise HostFunctionError.about(role="threshold", function=threshold, answer=limit, expected=expected)
-        moved = movement_of(event)
+        moved = movement_of(first)
         available = event.on_hand - event.reserved
-        was_low = envelope.version > 1 and available - moved.on_hand + moved.reserved <= limit
+        is_new = envelope.version == len(events)
+        was_low = not is_new and first.on_hand - moved.on_hand - first.reserved + moved.reserved <= limit
         key = (event.product_id, event.store_id)
         at = to_text(envelope.recorded_at)
         seen: dict[str, Value] = {"available": available, "version": envelope.version, "position": envelope.position, "recorded_at": at}
@@ -53,4 +56,5 @@ def low_stock(threshold: Callable[[str], int], *, version: int = 1) -> Projectio
         tables=(LOW, CROSSINGS),
         apply=apply,
         wanted=EventFilter(categories={INVENTORY_CATEGORY}),
+        by_instant=True,
     )

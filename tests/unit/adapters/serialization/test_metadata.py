@@ -1,5 +1,6 @@
 """Metadata: ours in order, a host's own keys kept."""
 
+import json
 from typing import Any
 
 import pytest
@@ -29,13 +30,16 @@ def decode(metadata: bytes) -> EventMetadata:
         ),
         (EventMetadata(actor_id="u", extra={"b": [1, {"c": None}], "a": "é"}), '{"actor_id":"u","b":[1,{"c":null}],"a":"é"}'.encode()),
         (EventMetadata(extra={"tenant": "acme"}), b'{"tenant":"acme"}'),
+        (EventMetadata(command_id="c", more=True), b'{"command_id":"c","more":true}'),
+        (EventMetadata(reference="r", more=True, extra={"tenant": "acme"}), b'{"reference":"r","more":true,"tenant":"acme"}'),
+        (EventMetadata(extra={"more": 7}), b'{"more":7}'),
         (EventMetadata(command_id='"\\', actor_id=""), b'{"command_id":"\\"\\\\","actor_id":""}'),
     ],
 )
 def test_it_is_written_in_order_and_read_back(metadata: EventMetadata, data: bytes) -> None:
     assert CODEC.encode_metadata(metadata) == data
     assert decode(data) == metadata
-    if not metadata.extra:
+    if not (metadata.extra or metadata.more):
         fields = [getattr(metadata, name) for name in OWN_FIELDS]
         assert CODEC.encode_fields(*fields) == data
 
@@ -76,6 +80,20 @@ def test_what_is_no_metadata_is_one_error(data: bytes, problem: str) -> None:
 def test_its_fields_are_texts(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match="text or None"):
         EventMetadata(**{name: value})
+
+
+@pytest.mark.parametrize("value", [1, "true", None])
+def test_the_mark_of_an_instant_that_goes_on_is_a_boolean(value: Any) -> None:
+    with pytest.raises(ValueError, match="boolean"):
+        EventMetadata(more=value)
+    with pytest.raises(ValueError, match="an extra key"):
+        EventMetadata(extra={"more": True})
+
+
+@pytest.mark.parametrize("value", ["7", '"later"', "false", "[]", "null"])
+def test_a_key_of_a_host_that_is_called_as_the_mark_stays_the_hosts(value: str) -> None:
+    metadata = decode(f'{{"actor_id":"u","more":{value}}}'.encode())
+    assert (metadata.more, metadata.extra) == (False, {"more": json.loads(value)})
 
 
 @pytest.mark.parametrize("key", ["", 7, *OWN_FIELDS])
