@@ -156,7 +156,8 @@ class Sparse(MemoryEventStore):
         if after % 10 == 0:
             return FeedPage([], after + 5, is_end=False)
         page = await super().read_all(after=after // 10, limit=limit)
-        return FeedPage([attrs.evolve(event, position=10 * event.position) for event in page.events], 10 * page.next_after, page.is_end)
+        events = [attrs.evolve(event, position=10 * event.position) for event in page.events]
+        return FeedPage(events, max(after, 10 * page.next_after), page.is_end)
 
     async def head(self) -> int:
         return 10 * await super().head()

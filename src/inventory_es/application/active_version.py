@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from inventory_es.application.projection import PARKED, Projection
 from inventory_es.ports import Checkpoint, ProjectionVersion, ReadModel, Row, RowsPage, Table
 from inventory_es.ports.errors import IncompatibleStoreError, ProjectionNotFoundError
+from inventory_es.ports.page_rules import read_rows_page
 from inventory_es.ports.read_model import Value
+from inventory_es.ports.row_rules import table_of
 
 
 class ActiveVersion:
@@ -51,11 +53,12 @@ class ActiveVersion:
         limit: int,
     ) -> RowsPage:
         """See ``ReadModel.select``. The rows of a page are of one version; the next page may be of the next one."""
+        shape = table_of(self._tables, table)
         while True:
             asked = self._asked
             try:
-                page = await self._read_model.select(
-                    asked, table, where=where, order=order, after=after, descending=descending, limit=limit
+                page = await read_rows_page(
+                    self._read_model, asked, shape, where=where, order=order, after=after, descending=descending, limit=limit
                 )
             except ProjectionNotFoundError:
                 await self._look()

@@ -9,6 +9,7 @@ from inventory_es.application.stream_reader import StreamReader
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.ports import Checkpoint, EventStore
 from inventory_es.ports.errors import ReadModelBehindError
+from inventory_es.ports.page_rules import read_stream_page, read_stream_page_backwards
 
 
 class HistoryPages:
@@ -27,9 +28,9 @@ class HistoryPages:
         """One page, behind the version in ``after``."""
         place = None if after is None else _version(after)
         if newest_first:
-            found = await self._store.read_stream_backwards(inventory_id.stream, before=place, limit=limit)
+            found = await read_stream_page_backwards(self._store, inventory_id.stream, before=place, limit=limit)
         else:
-            found = await self._store.read_stream(inventory_id.stream, after=place or 0, limit=limit)
+            found = await read_stream_page(self._store, inventory_id.stream, after=place or 0, limit=limit)
         entries = tuple(map(self._reader.entry, found.events))
         newest = max(entries, key=lambda entry: entry.position, default=None)
         seen = Checkpoint() if newest is None else Checkpoint(position=newest.position, recorded_at=newest.recorded_at)

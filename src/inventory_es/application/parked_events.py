@@ -9,7 +9,8 @@ from inventory_es.application.projecting import Projector
 from inventory_es.application.projection import PARKED
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import Change, Checkpoint, Delete, EventFeed, RecordedEvent, Row
-from inventory_es.ports.errors import CheckpointConflictError
+from inventory_es.ports.errors import CheckpointConflictError, CorruptStoreError
+from inventory_es.ports.page_rules import read_feed_page, read_rows_page
 
 _MOST = 10_000
 
@@ -32,7 +33,7 @@ class ParkedEvents:
 
     async def list(self, *, after: int = 0, limit: int = 100) -> Sequence[Row]:
         """The parked events behind a position: position, stream, version, event type, error, when. The first of a stream is the cause."""
-        page = await self.ownership.read_model.select(self.ownership.projection_id, PARKED.name, after=(after,), limit=limit)
+        page = await read_rows_page(self.ownership.read_model, self.ownership.projection_id, PARKED, after=(after,), limit=limit)
         return page.rows
 
     async def retry(self, stream: StreamId) -> int:
@@ -63,20 +64,23 @@ class ParkedEvents:
         held = await self._take_over()
         try:
             where = {"stream": stream.text}
-            page = await self.ownership.read_model.select(self.ownership.projection_id, PARKED.name, where=where, limit=_MOST)
+            page = await read_rows_page(self.ownership.read_model, self.ownership.projection_id, PARKED, where=where, limit=_MOST)
             positions = [int(row["position"] or 0) for row in page.rows]
             changes: list[Change] = []
             if is_applied:
-                changes += self.projector.changes_of([await self._event_at(position) for position in positions])
+                changes += self.projector.changes_of([await self._event_at(position, stream) for position in positions])
             changes += [Delete(PARKED.name, (position,)) for position in positions]
             await self.ownership.read_model.commit(self.ownership.projection_id, changes, before=held, after=self.ownership.renewed(held))
         finally:
             await self.ownership.release(held.epoch)
         return len(page.rows)
 
-    async def _event_at(self, position: int) -> RecordedEvent:
-        (recorded,) = (await self.feed.read_all(after=position - 1, limit=1)).events
-        return recorded
+    async def _event_at(self, position: int, stream: StreamId) -> RecordedEvent:
+        events = (await read_feed_page(self.feed, after=max(0, position - 1), limit=1)).events
+        if not events or (events[0].position, events[0].stream) != (position, stream):
+            place = f"parked event {position} of {self.ownership.projection_id}"
+            raise CorruptStoreError(store="read model", place=place, problem=f"the feed has no event of stream {stream} there")
+        return events[0]
 
     async def _take_over(self) -> Checkpoint:
         for _ in range(100):  # its runner commits in between: a few attempts are enough, for ever would be a fault

@@ -20,6 +20,7 @@ from inventory_es.ports.errors import (
     ReadModelUnavailableError,
     StoreUnavailableError,
 )
+from inventory_es.ports.page_rules import read_feed_page, read_rows_page
 
 _PAGE = 1_000
 
@@ -243,7 +244,7 @@ class ProjectionRunner:
         after: tuple[int] | None = None
         is_end = False
         while not is_end:
-            page = await self._read_model.select(self._projection.projection_id, PARKED.name, after=after, limit=_PAGE)
+            page = await read_rows_page(self._read_model, self._projection.projection_id, PARKED, after=after, limit=_PAGE)
             streams |= {str(row["stream"]) for row in page.rows}
             is_end = page.is_end
             after = None if is_end else (int(page.rows[-1]["position"] or 0),)
@@ -258,7 +259,7 @@ async def status_of(projection_id: ProjectionId, *, feed: EventFeed, read_model:
     """
     page = await read_model.select(projection_id, PARKED.name, limit=1)
     seen = page.checkpoint
-    waiting = await feed.read_all(after=seen.position, limit=1)
+    waiting = await read_feed_page(feed, after=seen.position, limit=1)
     now = clock.now()
     is_owned = seen.owner is not None and seen.owned_until is not None and seen.owned_until > now
     lag = (now - waiting.events[0].recorded_at).total_seconds() if waiting.events else 0.0

@@ -18,6 +18,7 @@ from inventory_es.application.stream_heads import stream_heads
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import EventFeed, EventStore, GroupCommit, RecordedEvent, StreamCatalogue
 from inventory_es.ports.errors import ConcurrencyError, EventIdCollisionError, NotACopyError
+from inventory_es.ports.page_rules import read_feed_page, read_stream_page
 
 _PAGE = 2_000
 _COMPARED = ("stream", "version", "event_id", "event_type", "schema_version", "recorded_at", "data", "metadata")
@@ -93,7 +94,7 @@ class _Side:
         """The next events, none at the end."""
         after, is_end = self.position, False
         while not is_end:
-            page = await self.feed.read_all(after=after, limit=limit)
+            page = await read_feed_page(self.feed, after=after, limit=limit)
             if page.events:
                 return page.events
             after, is_end = page.next_after, page.is_end
@@ -189,7 +190,7 @@ class _Copy:
 
     async def _is_newer(self, stream: StreamId, version: int) -> bool:
         """Whether the source's events behind this version came after what was copied."""
-        page = await self._source.store.read_stream(stream, after=version, limit=1)
+        page = await read_stream_page(self._source.store, stream, after=version, limit=1)
         return page.events[0].position > self._source.position
 
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator
 from inventory_es.ports import EventStore, StreamHead
 from inventory_es.ports.errors import UnsupportedCapabilityError
 from inventory_es.ports.event_store import StreamCatalogue
+from inventory_es.ports.page_rules import read_streams_page
 
 _PAGE = 1_000
 
@@ -14,13 +15,14 @@ async def stream_heads(store: EventStore, prefix: str = "") -> AsyncGenerator[St
 
     Raises:
         UnsupportedCapabilityError: the store has no catalogue.
+        CorruptStoreError: a page contradicts itself or the one before.
     """
     if not isinstance(store, StreamCatalogue):
         way_out = "ask for the ones that you know"
         raise UnsupportedCapabilityError(store=type(store).__name__, capability="catalogue of streams", way_out=way_out)
     last, is_end = None, False
     while not is_end:
-        page = await store.streams(prefix, after=last, limit=_PAGE)
+        page = await read_streams_page(store, prefix, after=last, limit=_PAGE)
         for head in page.heads:
             yield head
             last = head.stream

@@ -15,6 +15,7 @@ from inventory_es.ports import EventStore, RecordedEvent, VersionGlance
 from inventory_es.ports.codec import BatchCodec, EventCodec
 from inventory_es.ports.errors import CorruptStoreError
 from inventory_es.ports.event_run import run_of
+from inventory_es.ports.page_rules import read_stream_page
 
 PAGE = 2_000
 """Events asked for at once. Bounds memory; a store may give fewer."""
@@ -51,14 +52,14 @@ class StreamReader:
             Whether there was anything new.
 
         Raises:
-            CorruptStoreError: the stream is shorter than what was folded already.
+            CorruptStoreError: the stream is shorter than what was folded already, or its pages contradict it.
         """
         inventory = state.inventory
         stream = inventory.inventory_id.stream
         apply, decode = inventory.apply, self._decode_many
         news = False
         while True:
-            page = await self._store.read_stream(stream, after=inventory.version, limit=PAGE)
+            page = await read_stream_page(self._store, stream, after=inventory.version, limit=PAGE)
             if page.version < inventory.version:
                 _shrunk(stream, inventory.version, page.version)
             run = run_of(page.events)
@@ -78,7 +79,7 @@ class StreamReader:
         """Every event after version ``after``, oldest first, asking for ``page`` events at a time. Close it if you stop early."""
         is_end = False
         while not is_end:
-            events = await self._store.read_stream(stream, after=after, limit=page)
+            events = await read_stream_page(self._store, stream, after=after, limit=page)
             for recorded in events.events:
                 yield recorded
                 after = recorded.version
@@ -88,7 +89,7 @@ class StreamReader:
         """The event that made ``version``, if it is there."""
         if version < 1:
             return None
-        page = await self._store.read_stream(stream, after=version - 1, limit=1)
+        page = await read_stream_page(self._store, stream, after=version - 1, limit=1)
         return page.events[0] if page.events else None
 
     async def find(self, stream: StreamId, event_ids: Sequence[UUID]) -> dict[UUID, RecordedEvent]:

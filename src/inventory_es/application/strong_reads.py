@@ -17,6 +17,7 @@ from inventory_es.domain.recorded import Recorded
 from inventory_es.domain.rejections import ReservationNotFoundError
 from inventory_es.domain.reservation import ClosedReservation, OpenReservation
 from inventory_es.ports import EventStore, RecordedEvent
+from inventory_es.ports.page_rules import read_feed_page, read_stream_page_backwards
 
 
 class StrongReads:
@@ -72,7 +73,7 @@ class StrongReads:
         level, listed, left_out, counted_at = await self._handler.read(inventory_id, lambda state, at: _explained(state, at, holds))
         newest: tuple[HistoryEntry, ...] = ()
         if movements and level.version:
-            page = await self._store.read_stream_backwards(inventory_id.stream, before=level.version + 1, limit=movements)
+            page = await read_stream_page_backwards(self._store, inventory_id.stream, before=level.version + 1, limit=movements)
             newest = tuple(self._reader.entry(recorded) for recorded in page.events)
         counted = await self._reader.at_version(inventory_id.stream, counted_at)
         last_count = None if counted is None else self._reader.entry(counted)
@@ -87,7 +88,7 @@ class StrongReads:
         feed = feed_of(self._store)
         is_end = False
         while not is_end:
-            page = await feed.read_all(after=after, limit=PAGE)
+            page = await read_feed_page(feed, after=after, limit=PAGE)
             for recorded in page.events:
                 yield recorded
             after, is_end = page.next_after, page.is_end

@@ -10,6 +10,7 @@ import attrs
 
 from inventory_es.ports import EventFeed, RecordedEvent
 from inventory_es.ports.errors import StoreUnavailableError
+from inventory_es.ports.page_rules import read_feed_page
 
 
 @attrs.frozen(kw_only=True)
@@ -185,7 +186,7 @@ class Subscription:
         self._is_at_end = False
         if self._is_stopped:
             return None
-        page = await self._feed.read_all(after=after, limit=self._pace.batch_size)
+        page = await read_feed_page(self._feed, after=after, limit=self._pace.batch_size)
         self._trouble = None
         self._pauses = self._pace.pauses()
         self._is_at_end = page.is_end

@@ -13,6 +13,7 @@ from inventory_es.cli.reading import open_rows_to_read, open_to_read
 from inventory_es.domain.events import Event
 from inventory_es.domain.identifiers import INVENTORY_CATEGORY
 from inventory_es.ports import RecordedEvent, Row
+from inventory_es.ports.page_rules import read_stream_page_backwards
 from inventory_es.ports.read_model import Value, place_of
 
 _PAGE = 1_000
@@ -29,7 +30,7 @@ async def levels_in_streams(url: str, store_id: str | None) -> AsyncGenerator[St
     async with open_to_read(url) as inventory, aclosing(stream_heads(inventory.store, f"{INVENTORY_CATEGORY}-")) as heads:
         async for head in heads:
             if store_id in {None, head.stream.parts[1]}:
-                page = await inventory.store.read_stream_backwards(head.stream, limit=1)
+                page = await read_stream_page_backwards(inventory.store, head.stream, limit=1)
                 yield _level(codec.decode(page.events[0]), page.events[0])
 
 

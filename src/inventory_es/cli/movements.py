@@ -12,6 +12,7 @@ from inventory_es.application.questions import Questions
 from inventory_es.cli.reading import open_rows_to_read, open_to_read
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.ports import Put
+from inventory_es.ports.page_rules import read_stream_page_backwards
 
 _PAGE = 1_000
 
@@ -27,7 +28,7 @@ async def movements_in_stream(url: str, inventory_id: InventoryId, last: int | N
     apply = ledger().apply
     async with open_to_read(url) as inventory:
         stream = inventory_id.stream
-        version = (await inventory.store.read_stream_backwards(stream, limit=1)).version
+        version = (await read_stream_page_backwards(inventory.store, stream, limit=1)).version
         after = 0 if last is None else max(0, version - last)
         async for entry in inventory.history(inventory_id.product_id, inventory_id.store_id, after=after):
             for change in apply(entry.event, EventEnvelope(stream, entry.version, entry.position, entry.recorded_at)):

@@ -15,6 +15,7 @@ from inventory_es.cli.shipped_projections import SHIPPED
 from inventory_es.cli.watch_frame import WatchFrame
 from inventory_es.ports import EventFeed, ReadModel
 from inventory_es.ports.errors import UnavailableError
+from inventory_es.ports.page_rules import read_feed_page
 
 _PAGE = 2_000
 _PACE = Pace(batch_size=_PAGE, longest_wait=1.0)
@@ -46,7 +47,7 @@ class Watching:
         self._position = max(0, await self._feed.head() - self._window)
         is_end = False
         while not is_end:
-            page = await self._feed.read_all(after=self._position, limit=_PAGE)
+            page = await read_feed_page(self._feed, after=self._position, limit=_PAGE)
             self._products.take(page.events)
             self._position, is_end = page.next_after, page.is_end
 

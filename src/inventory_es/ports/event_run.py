@@ -44,6 +44,10 @@ class EventRun(Sequence[RecordedEvent], Generic[T]):
         """Of each event, its place in the stream."""
         return [one.version for one in self._read]
 
+    def positions(self) -> list[int]:
+        """Of each event, its place in the store."""
+        return [one.position for one in self._read]
+
     def instants(self) -> list[datetime]:
         """Of each event, when it happened."""
         return [one.recorded_at for one in self._read]

@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from itertools import accumulate
 from uuid import UUID
 
 import attrs
@@ -229,6 +230,43 @@ class RenumbersOnReopen(PlainStore):
     def __init__(self, shelf: Shelf) -> None:
         super().__init__(shelf)
         shelf.feed = [attrs.evolve(event, position=10 * number) for number, event in enumerate(shelf.feed, 1)]
+
+
+_BYTES_AN_EVENT = 4_096
+
+
+def _within_budget(events: Sequence[RecordedEvent], limit: int) -> list[RecordedEvent]:
+    """As many as have room in a page, where an event may be larger than all of it."""
+    room = limit * _BYTES_AN_EVENT
+    return [event for event, size in zip(events, accumulate(event.size for event in events), strict=True) if size <= room]
+
+
+@breaks("ES-56", "An event that is larger than a page has room for never comes: its page is empty, and not the end.")
+class PagesByBytes(PlainStore):
+    async def read_stream(self, stream: StreamId, /, *, after: int = 0, limit: int) -> StreamPage:
+        page = await super().read_stream(stream, after=after, limit=limit)
+        events = _within_budget(page.events, limit)
+        return attrs.evolve(page, events=events, is_end=after + len(events) >= page.version)
+
+
+@breaks("ES-56", "Backwards, a page with a large event begins again at the end.")
+class PagesBackwardsBeginAgain(PlainStore):
+    async def read_stream_backwards(self, stream: StreamId, /, *, before: int | None = None, limit: int) -> StreamPage:
+        page = await super().read_stream_backwards(stream, before=before, limit=limit)
+        if len(_within_budget(page.events, limit)) == len(page.events):
+            return page
+        newest = await super().read_stream_backwards(stream, limit=limit)
+        return attrs.evolve(newest, is_end=False)
+
+
+@breaks("ES-56", "The feed stands still before an event that is larger than a page has room for.")
+class FeedByBytes(PlainStore):
+    async def read_all(self, *, after: int, limit: int) -> FeedPage:
+        page = await super().read_all(after=after, limit=limit)
+        events = _within_budget(page.events, limit)
+        if len(events) == len(page.events):
+            return page
+        return FeedPage(events, events[-1].position if events else after, is_end=False)
 
 
 class OneSiteForAll(StoreMutants):

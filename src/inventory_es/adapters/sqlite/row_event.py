@@ -93,6 +93,10 @@ class StreamRows(EventRun[Any]):
         """Of each event, its place in the stream."""
         return [row[0] for row in self._read]
 
+    def positions(self) -> list[int]:
+        """Of each event, its place in the store."""
+        return [row[1] for row in self._read]
+
     def instants(self) -> list[datetime]:
         """Of each event, when it happened."""
         first = self._read[0][5] if self._read else 0

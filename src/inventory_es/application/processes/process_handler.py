@@ -13,6 +13,7 @@ from inventory_es.domain.processes.decider import Decider
 from inventory_es.ports import NewEvent, SteadyClock, StreamWrite
 from inventory_es.ports.errors import ConcurrencyError, EventIdCollisionError
 from inventory_es.ports.metadata import EventMetadata
+from inventory_es.ports.page_rules import read_stream_page
 
 State = TypeVar("State")
 Event = TypeVar("Event")
@@ -43,7 +44,7 @@ class ProcessHandler(Generic[State, Event]):
         draft = ProcessDraft(self._decider, process_id)
         is_end = False
         while not is_end:
-            page = await self._inventory.store.read_stream(draft.stream, after=draft.version, limit=_PAGE)
+            page = await read_stream_page(self._inventory.store, draft.stream, after=draft.version, limit=_PAGE)
             for recorded in page.events:
                 draft.fold(self._parts.codec.decode(recorded), recorded.recorded_at)
             is_end = page.is_end

@@ -20,6 +20,7 @@ from inventory_es.application.projecting import describe
 from inventory_es.application.subscription import EventFilter, Pace, Subscription
 from inventory_es.ports import Change, Checkpoint, Clock, Delete, EventFeed, ProjectionId, Put, ReadModel, RecordedEvent, Row, Table
 from inventory_es.ports.errors import CheckpointConflictError, ReadModelUnavailableError, StoreUnavailableError
+from inventory_es.ports.page_rules import read_rows_page
 from inventory_es.ports.read_model import to_text
 
 _log = logging.getLogger("inventory_es")
@@ -137,7 +138,7 @@ class ProcessRunner:
             limit: 1 or more.
         """
         await self._read_model.prepare(self._id, (LOOKS,))
-        return (await self._read_model.select(self._id, LOOKS.name, order=("due_at",), after=after, limit=limit)).rows
+        return (await read_rows_page(self._read_model, self._id, LOOKS, order=("due_at",), after=after, limit=limit)).rows
 
     async def _run(self, *, to_end: bool) -> None:
         await self._read_model.prepare(self._id, (LOOKS,))
@@ -178,7 +179,7 @@ class ProcessRunner:
     async def _due(self) -> tuple[list[Row], float]:
         """What is due now, as much as one round of looks takes; and how long the next may be waited for, in seconds."""
         now = self._clock.now()
-        page = await self._read_model.select(self._id, LOOKS.name, order=("due_at",), limit=4 * self._concurrency)
+        page = await read_rows_page(self._read_model, self._id, LOOKS, order=("due_at",), limit=4 * self._concurrency)
         times = [datetime.fromisoformat(str(row["due_at"])) for row in page.rows]
         due = [row for row, at in zip(page.rows, times, strict=True) if at <= now]
         soonest = min((at for at in times if at > now), default=now + timedelta(seconds=self._turn))

@@ -17,6 +17,7 @@ from inventory_es.domain.recorded import Recorded
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import EventStore
 from inventory_es.ports.errors import EventDecodeError
+from inventory_es.ports.page_rules import read_stream_page
 
 _PAGE = 10_000
 
@@ -98,7 +99,7 @@ class _StreamFold:
     async def read(self, store: EventStore) -> None:
         stream, is_end = self.inventory.inventory_id.stream, False
         while not is_end:
-            page = await store.read_stream(stream, after=self.inventory.version, limit=_PAGE)
+            page = await read_stream_page(store, stream, after=self.inventory.version, limit=_PAGE)
             for recorded in page.events:
                 event: Event = self._codec.decode(recorded)
                 self.inventory.apply(Recorded(event, recorded.version, recorded.recorded_at))

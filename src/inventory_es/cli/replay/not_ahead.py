@@ -3,6 +3,7 @@
 from inventory_es.cli.replay.sources import OrdersError, OrderSource
 from inventory_es.cli.replay.survey import Survey
 from inventory_es.ports import EventFeed, EventStore
+from inventory_es.ports.page_rules import read_stream_page_backwards
 
 
 async def is_empty(store: EventStore) -> bool:
@@ -17,7 +18,7 @@ async def check_not_ahead(store: EventStore, source: OrderSource, survey: Survey
         OrdersError: one has; it says which, and what to do.
     """
     for inventory_id, at in survey.first_moved.items():
-        page = await store.read_stream_backwards(inventory_id.stream, limit=1)
+        page = await read_stream_page_backwards(store, inventory_id.stream, limit=1)
         if page.events and page.events[0].recorded_at > at:
             msg = (
                 f"{source.name} moves {inventory_id} at {at:%Y-%m-%d %H:%M:%S}, and the store has events of it up to "

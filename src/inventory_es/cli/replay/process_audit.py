@@ -25,6 +25,7 @@ from inventory_es.domain.recorded import Recorded
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import EventStore
 from inventory_es.ports.errors import EventDecodeError
+from inventory_es.ports.page_rules import read_stream_page
 
 _PAGE = 10_000
 _CODEC = JsonEventCodec()
@@ -95,7 +96,7 @@ async def _fold(store: EventStore, inventory_id: InventoryId, correlation_id: st
     own, moved, held = Counter[str](), 0, Counter[str]()
     state, is_end = Inventory(inventory_id), False
     while not is_end:
-        page = await store.read_stream(inventory_id.stream, after=state.version, limit=_PAGE)
+        page = await read_stream_page(store, inventory_id.stream, after=state.version, limit=_PAGE)
         for recorded in page.events:
             event = _CODEC.decode(recorded)
             state.apply(Recorded(event, recorded.version, recorded.recorded_at))

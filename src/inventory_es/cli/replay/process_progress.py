@@ -9,6 +9,7 @@ from inventory_es.cli.replay.process_totals import ProcessTotals
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import EventStore, NewEvent, StreamWrite
 from inventory_es.ports.clock import Clock
+from inventory_es.ports.page_rules import read_stream_page_backwards
 
 _EVENT_IDS = UUID("8e0b6a52-2f0c-5d5e-8f43-9f0a3f4c1b0e")
 
@@ -62,7 +63,7 @@ class ProcessProgress:
 
     async def load(self) -> None:
         """Read the last event of the replay's stream, and no other."""
-        page = await self._store.read_stream_backwards(self._stream, limit=1)
+        page = await read_stream_page_backwards(self._store, self._stream, limit=1)
         self.version = page.version
         self.last = _CODEC.decode(page.events[0]) if page.events else _START
 

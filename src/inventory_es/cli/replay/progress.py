@@ -9,6 +9,7 @@ from inventory_es.cli.replay.totals import Totals
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import EventStore, NewEvent, StreamWrite
 from inventory_es.ports.clock import Clock
+from inventory_es.ports.page_rules import read_stream_page_backwards
 
 _EVENT_IDS = UUID("1d2f1f1c-6f5a-5d0e-9a39-8f3c9b2f5b6e")
 
@@ -59,7 +60,7 @@ class Progress:
 
     async def load(self) -> None:
         """Read how far the replay has come: the last event of its stream, and no other."""
-        page = await self._store.read_stream_backwards(self.stream, limit=1)
+        page = await read_stream_page_backwards(self._store, self.stream, limit=1)
         self._version = page.version
         self.last = _CODEC.decode(page.events[0]) if page.events else _START
 

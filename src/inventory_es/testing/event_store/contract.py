@@ -18,6 +18,7 @@ from inventory_es.testing.event_store.glances import GlanceCases
 from inventory_es.testing.event_store.identity import IdentityCases
 from inventory_es.testing.event_store.interruption import InterruptionCases
 from inventory_es.testing.event_store.other_process import worker_command
+from inventory_es.testing.event_store.pages import PageCases
 from inventory_es.testing.event_store.places import PlaceCases
 from inventory_es.testing.event_store.processes import ProcessCases
 from inventory_es.testing.event_store.races import RaceCases
@@ -41,6 +42,7 @@ class EventStoreContract(
     GlanceCases,
     CatalogueCases,
     TurnCases,
+    PageCases,
     PlaceCases,
     Contract,
     ABC,

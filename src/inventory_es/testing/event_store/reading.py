@@ -137,19 +137,23 @@ async def _is_value_error(store: TestedStore, what: str, *, limit: int, **place:
 async def _forward(store: TestedStore, size: int) -> list[RecordedEvent]:
     events: list[RecordedEvent] = []
     while True:
-        page = await store.page("x", after=events[-1].version if events else 0, limit=size)
+        last = events[-1].version if events else 0
+        page = await store.page("x", after=last, limit=size)
         events += page.events
-        if page.is_end or not page.events:
+        if page.is_end or not page.events or page.events[-1].version <= last:
             return events
+        await anyio.lowlevel.checkpoint()
 
 
 async def _backward(store: TestedStore, size: int) -> list[RecordedEvent]:
     events: list[RecordedEvent] = []
     while True:
-        page = await store.page_backwards("x", before=events[-1].version if events else None, limit=size)
+        first = events[-1].version if events else None
+        page = await store.page_backwards("x", before=first, limit=size)
         events += page.events
-        if page.is_end or not page.events:
+        if page.is_end or not page.events or (first is not None and page.events[-1].version >= first):
             return events
+        await anyio.lowlevel.checkpoint()
 
 
 def _is_page(bench: StoreBench, page: StreamPage, labels: str, limit: int) -> None:

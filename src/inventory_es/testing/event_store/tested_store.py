@@ -1,13 +1,14 @@
 """An event store under test: every call is noted in the history and driven by the schedule."""
 
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from inspect import iscoroutine
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
 import anyio
 import attrs
+from anyio.lowlevel import checkpoint
 
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import (
@@ -23,7 +24,7 @@ from inventory_es.ports import (
     TurnTaking,
     VersionGlance,
 )
-from inventory_es.ports.errors import ConcurrencyError
+from inventory_es.ports.errors import ConcurrencyError, CorruptStoreError
 from inventory_es.testing.contract import Run
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.labels import Labels, stream_id, stream_name
@@ -55,6 +56,11 @@ class TestedStore:
     def capabilities(self) -> StoreCapabilities:
         """What the store declares."""
         return self.raw.capabilities
+
+    @property
+    def kind(self) -> str:
+        """The adapter's type, for errors."""
+        return type(self.raw).__name__
 
     @property
     def feed(self) -> EventFeed:
@@ -187,13 +193,15 @@ class TestedStore:
         page = await self.page(stream)
         first_version = page.version
         while not page.is_end:
-            events += page.events
-            if not page.events:
+            last = events[-1].version if events else 0
+            if not page.events or page.events[-1].version <= last:
                 raise MismatchError(
-                    expected="events, or is_end",
-                    got="an empty page that is not the end",
+                    expected=f"events behind version {last}, or is_end",
+                    got=f"{len(page.events)} events that do not go further, in a page that is not the end",
                     meaning="whoever pages through the stream never ends",
                 )
+            events += page.events
+            await checkpoint()
             page = await self.page(stream, after=events[-1].version)
         events += page.events
         if first_version == page.version:
@@ -213,6 +221,7 @@ class TestedStore:
                     expected=f"next_after above {after}", got=str(page.next_after), meaning="whoever follows the feed stands still for ever"
                 )
             after = page.next_after
+            await checkpoint()
 
     async def call(
         self,
@@ -256,6 +265,19 @@ class TestedStore:
             raise MismatchError(
                 expected=f"no {methods}", got="they are there", meaning=f"the store implements {methods} and does not declare {capability}"
             )
+
+
+@contextmanager
+def going_on() -> Iterator[None]:
+    """Turn the refusal of a page into a broken promise."""
+    try:
+        yield
+    except CorruptStoreError as refusal:
+        raise MismatchError(
+            expected="a page that goes on from the one before it",
+            got=f"at {refusal.place}: {refusal.problem}",
+            meaning="whoever goes through the pages never ends, or misses something",
+        ) from refusal
 
 
 def show_result(result: AppendResult) -> str:

@@ -4,6 +4,7 @@ import attrs
 
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import EventCodec, EventFeed, RecordedEvent
+from inventory_es.ports.page_rules import read_feed_page
 
 PAGE = 5
 """Events that it reads at once: few, so that a restart meets it between two pages."""
@@ -61,7 +62,7 @@ class Consumer:
         """Read the feed from the checkpoint to its end."""
         is_end = False
         while not is_end:
-            page = await feed.read_all(after=self.checkpoint, limit=PAGE)
+            page = await read_feed_page(feed, after=self.checkpoint, limit=PAGE)
             for recorded in page.events:
                 self.take(recorded)
             self.checkpoint = max(self.checkpoint, page.next_after)

@@ -11,6 +11,7 @@ from inventory_es.adapters.memory.event_log import MemoryEventLog
 from inventory_es.application.assembly import EngineParts
 from inventory_es.ports import Cache, EventBus, EventFeed, RecordedEvent
 from inventory_es.ports.errors import EventBusUnavailableError, StoreClosedError, StoreUnavailableError, UnavailableError
+from inventory_es.ports.page_rules import read_feed_page
 from inventory_es.testing.domain.scenarios import START
 from inventory_es.testing.faults import FaultKind, Faults, FaultyCache, FaultyEventBus, faulty_event_store
 from inventory_es.testing.simulation.consumer import Consumer
@@ -199,7 +200,7 @@ class World:
     async def _relay(self, node: Node) -> None:
         while not self.is_over:
             try:
-                page = await node.feed.read_all(after=self._published, limit=_PAGE)
+                page = await read_feed_page(node.feed, after=self._published, limit=_PAGE)
                 if page.events:
                     await self._publish(node, page.events)
                     await self.turns.sleep(0.0)
