@@ -7,8 +7,10 @@ from uuid import UUID
 
 import attrs
 
+from inventory_es.adapters.sqlite.event_checksum import check_stream_rows, event_checksum
 from inventory_es.adapters.sqlite.known_heads import KnownHeads
-from inventory_es.adapters.sqlite.row_event import COLUMNS, RowEvent, to_microseconds
+from inventory_es.adapters.sqlite.row_event import STREAM_COLUMNS, RowEvent, to_microseconds
+from inventory_es.adapters.sqlite.stream_table import name_checksum
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.append_rules import check_versions, find_earlier_append
 from inventory_es.ports.errors import ConcurrencyError, EventIdCollisionError
@@ -42,7 +44,7 @@ class AppendBatch:
         self._heads = heads
         self._look_up = look_up
         self._streams: dict[str, _Stream] = {}
-        self._rows: list[tuple[int, int, int, bytes, str, int, int, str, str]] = []
+        self._rows: list[tuple[int, int, int, bytes, str, int, int, str, str, bytes]] = []
         self._position = heads.position
         self._last_stream = heads.last_stream
 
@@ -65,7 +67,8 @@ class AppendBatch:
         known = self._stream(stream.text)
         found = [_recorded(stream, *known.own[event_id.int]) for event_id in event_ids if event_id.int in known.own]
         if known.stored_version:
-            found += find_rows(self._connection, stream, known.stream_id, [event_id.bytes for event_id in event_ids])
+            ids = [event_id.bytes for event_id in event_ids]
+            found += find_rows(self._connection, stream, known.stream_id, ids, store=self._heads.store)
         return sorted(found, key=_version_of)
 
     def write(self) -> bool:
@@ -85,9 +88,13 @@ class AppendBatch:
             [(known.stream_id, name, known.version) for name, known in moved if not known.stored_version],
         )
         self._connection.executemany(
+            "INSERT INTO stream_names (stream_id, checksum) VALUES (?, ?)",
+            [(known.stream_id, name_checksum(name.encode())) for name, known in moved if not known.stored_version],
+        )
+        self._connection.executemany(
             "UPDATE streams SET version = ? WHERE id = ?", [(known.version, known.stream_id) for _, known in moved if known.stored_version]
         )
-        self._connection.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", self._rows)
+        self._connection.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", self._rows)
         return True
 
     def settle(self) -> None:
@@ -121,26 +128,35 @@ class AppendBatch:
         if stream.stream_id == 0:
             self._last_stream += 1
             stream.stream_id = self._last_stream
-        version, position = stream.version, self._position
+        version, position, name = stream.version, self._position, write.stream.text.encode()
         for event in write.events:
             version += 1
             position += 1
             event_id, time = event.event_id, to_microseconds(event.recorded_at)
-            data, metadata = event.data.decode(), event.metadata.decode()
-            row = (position, stream.stream_id, version, event_id.bytes, event.event_type, event.schema_version, time, data, metadata)
-            self._rows.append(row)
+            kind, schema_version, data, metadata = event.event_type, event.schema_version, event.data, event.metadata
+            checksum = event_checksum(version, position, event_id.bytes, kind.encode(), schema_version, time, data, metadata, name)
+            texts = data.decode(), metadata.decode()
+            self._rows.append((position, stream.stream_id, version, event_id.bytes, kind, schema_version, time, *texts, checksum))
             stream.own[event_id.int] = event, version, position
         stream.version, self._position = version, position
 
 
-def find_rows(connection: sqlite3.Connection, stream: StreamId, stream_id: int, event_ids: Sequence[bytes]) -> list[RecordedEvent]:
-    """Those of these ids that the stream holds in the table."""
+def find_rows(
+    connection: sqlite3.Connection, stream: StreamId, stream_id: int, event_ids: Sequence[bytes], *, store: str
+) -> list[RecordedEvent]:
+    """Those of these ids that the stream holds in the table.
+
+    Raises:
+        CorruptStoreError: one of them is damaged.
+    """
     found: list[RecordedEvent] = []
     for start in range(0, len(event_ids), _IDS_A_QUERY):
         ids = event_ids[start : start + _IDS_A_QUERY]
         marks = ", ".join("?" * len(ids))
-        query = f"SELECT {COLUMNS} FROM events WHERE stream_id = ? AND event_id IN ({marks})"  # noqa: S608  # only question marks vary
-        found += map(partial(RowEvent, stream), connection.execute(query, (stream_id, *ids)))
+        query = f"SELECT {STREAM_COLUMNS} FROM events WHERE stream_id = ? AND event_id IN ({marks})"  # noqa: S608  # only question marks vary
+        rows = connection.execute(query, (stream_id, *ids)).fetchall()
+        check_stream_rows(connection, rows, stream.text, store=store)
+        found += map(partial(RowEvent, stream), rows)
     return found
 
 

@@ -55,14 +55,29 @@ _SCHEMA = (
         PRIMARY KEY (stream, schema_version)
     ) STRICT;
     """,
+    """
+    ALTER TABLE events ADD COLUMN checksum BLOB;
+    ALTER TABLE snapshots ADD COLUMN checksum BLOB;
+    CREATE TABLE checksums (since INTEGER NOT NULL) STRICT;
+    INSERT INTO checksums SELECT coalesce(max(position), 0) FROM events;
+    CREATE TABLE stream_names (stream_id INTEGER PRIMARY KEY, checksum INTEGER NOT NULL) STRICT;
+    CREATE INDEX stream_names_by_checksum ON stream_names (checksum);
+    """,
 )
 """What each version of the tables adds to the one before. Steps are added, and never edited: files of every version are out there."""
 
 SCHEMA_VERSION = len(_SCHEMA)
 """Of the tables. A newer file is refused; an older one is migrated when it is opened."""
 
-CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_FORMAT}
-"""The codes by which SQLite says that a file is damaged."""
+CORRUPT = {
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_FORMAT,
+    sqlite3.SQLITE_ERROR,
+    sqlite3.SQLITE_CONSTRAINT,
+    sqlite3.SQLITE_MISMATCH,
+    sqlite3.SQLITE_TOOBIG,
+}
+"""The codes by which SQLite says that a file is damaged, or has not the tables that it says. Waiting mends none of them."""
 
 
 def open_database(path: str, *, synchronous: Synchronous) -> sqlite3.Connection:
@@ -167,6 +182,8 @@ def translated(path: str) -> Iterator[None]:
     """Turn the driver's errors into the port's, where nothing was written."""
     try:
         yield
+    except UnicodeDecodeError as problem:  # the driver, at a text of the schema, or at what SQLite says about one
+        raise CorruptStoreError(store="sqlite store", place=path, problem="a text in it is not UTF-8") from problem
     except sqlite3.Error as problem:
         code = getattr(problem, "sqlite_errorcode", 0) & 0xFF
         if code == sqlite3.SQLITE_NOTADB:

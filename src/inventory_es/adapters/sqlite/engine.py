@@ -10,19 +10,23 @@ from uuid import UUID
 
 from inventory_es.adapters.sqlite.append_batch import AppendBatch, find_rows
 from inventory_es.adapters.sqlite.database import Synchronous, connect, open_database, translated
+from inventory_es.adapters.sqlite.event_checksum import check_feed_rows, check_stream_rows
 from inventory_es.adapters.sqlite.known_heads import KnownHeads
-from inventory_es.adapters.sqlite.row_event import COLUMNS, FeedRows, RowEvent, StreamRows, named_event
+from inventory_es.adapters.sqlite.row_event import FEED_COLUMNS, STREAM_COLUMNS, FeedRows, RowEvent, StreamRows, named_event
 from inventory_es.adapters.sqlite.snapshot_table import clear_snapshots, discard_snapshots, load_snapshot, save_snapshot
+from inventory_es.adapters.sqlite.stream_table import find_head, list_heads
 from inventory_es.adapters.sqlite.write_turn import WriteTurn
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.append_rules import check_append, check_page, check_stream
 from inventory_es.ports.capabilities import StoreCapabilities
-from inventory_es.ports.errors import AppendOutcomeUnknownError, AppendTooLargeError
+from inventory_es.ports.errors import AppendOutcomeUnknownError, AppendTooLargeError, CorruptStoreError
+from inventory_es.ports.page_rules import check_stream_page, check_stream_page_backwards
 from inventory_es.ports.paths import absolute_path
-from inventory_es.ports.records import AppendResult, FeedPage, RecordedEvent, StreamHead, StreamPage, StreamsPage, StreamWrite
+from inventory_es.ports.records import AppendResult, FeedPage, RecordedEvent, StreamPage, StreamsPage, StreamWrite
 from inventory_es.ports.snapshot_store import Snapshot
 
 _AFTER_ANY_TEXT = "\U0010ffff"
+_FEED = f"SELECT {FEED_COLUMNS} FROM events LEFT JOIN streams ON id = stream_id WHERE position > ? ORDER BY position LIMIT ?"  # noqa: S608  # a constant
 _LARGEST = (1 << 63) - 1
 """What a column can hold. Nothing stored is larger, so that a bound above it means the same."""
 _PAGE_BYTES = 4 << 20
@@ -45,7 +49,7 @@ class SqliteEngine:
         self._synchronous = synchronous
         self._writer = open_database(self._path, synchronous=synchronous)
         self._turn = WriteTurn(self._writer)
-        self._heads = KnownHeads()
+        self._heads = KnownHeads(store=self.name)
         self._readers: SimpleQueue[sqlite3.Connection] = SimpleQueue()
         self.capabilities: StoreCapabilities = StoreCapabilities(
             durability="os" if synchronous == "NORMAL" else "power",
@@ -104,28 +108,33 @@ class SqliteEngine:
         check_stream(stream)
         check_page(limit=limit, after=after)
         with self._snapshot() as connection:
-            stream_id, version = _head(connection, stream)
-            query = f"SELECT {COLUMNS} FROM events WHERE stream_id = ? AND version > ? ORDER BY version LIMIT ?"  # noqa: S608  # a constant
-            events = _events(stream, connection.execute(query, (stream_id, min(after, _LARGEST), min(limit, _LARGEST))))
-        return StreamPage(events, version, is_end=after + len(events) >= version)
+            stream_id, version = find_head(connection, stream.text, store=self.name)
+            query = f"SELECT {STREAM_COLUMNS} FROM events WHERE stream_id = ? AND version > ? ORDER BY version LIMIT ?"  # noqa: S608  # a constant
+            events = self._events(connection, stream, query, (stream_id, min(after, _LARGEST), min(limit, _LARGEST)))
+        page = StreamPage(events, version, is_end=after + len(events) >= version)
+        check_stream_page(page, stream, after=after, limit=limit, store=self.name)
+        return page
 
     def read_stream_backwards(self, stream: StreamId, *, before: int | None, limit: int) -> StreamPage:
         """See ``EventStore``."""
         check_stream(stream)
         check_page(limit=limit, before=before)
         with self._snapshot() as connection:
-            stream_id, version = _head(connection, stream)
+            stream_id, version = find_head(connection, stream.text, store=self.name)
             last = version if before is None else min(version, before - 1)
-            query = f"SELECT {COLUMNS} FROM events WHERE stream_id = ? AND version <= ? ORDER BY version DESC LIMIT ?"  # noqa: S608  # a constant
-            events = _events(stream, connection.execute(query, (stream_id, last, min(limit, _LARGEST))))
-        return StreamPage(events, version, is_end=last - len(events) <= 0)
+            query = f"SELECT {STREAM_COLUMNS} FROM events WHERE stream_id = ? AND version <= ? ORDER BY version DESC LIMIT ?"  # noqa: S608  # a constant
+            events = self._events(connection, stream, query, (stream_id, last, min(limit, _LARGEST)))
+        page = StreamPage(events, version, is_end=last - len(events) <= 0)
+        check_stream_page_backwards(page, stream, before=before, limit=limit, store=self.name)
+        return page
 
     def find_events(self, stream: StreamId, event_ids: Sequence[UUID]) -> Sequence[RecordedEvent]:
         """See ``EventStore``."""
         check_stream(stream)
         with self._snapshot() as connection:
-            stream_id, _ = _head(connection, stream)
-            found = find_rows(connection, stream, stream_id, [event_id.bytes for event_id in set(event_ids)])
+            stream_id, _ = find_head(connection, stream.text, store=self.name)
+            ids = [event_id.bytes for event_id in set(event_ids)]
+            found = find_rows(connection, stream, stream_id, ids, store=self.name)
         return sorted(found, key=lambda event: event.version)
 
     def read_all(self, *, after: int, limit: int) -> FeedPage:
@@ -133,9 +142,12 @@ class SqliteEngine:
         check_page(limit=limit, after=after)
         with self._snapshot() as connection:
             head = _head_position(connection)
-            query = f"SELECT {COLUMNS}, name FROM events JOIN streams ON id = stream_id WHERE position > ? ORDER BY position LIMIT ?"  # noqa: S608  # a constant
-            rows = _page(connection.execute(query, (min(after, _LARGEST), min(limit, _LARGEST))))
-        next_after = rows[-1][1] if rows else after
+            rows = _page(connection.execute(_FEED, (min(after, _LARGEST), min(limit, _LARGEST))))
+            check_feed_rows(connection, rows, store=self.name)
+        next_after = after + len(rows)
+        if [row[1] for row in rows] != list(range(after + 1, next_after + 1)) or (not rows and after < head):
+            missing = next((number for number, row in enumerate(rows, after + 1) if row[1] != number), next_after + 1)
+            raise CorruptStoreError(store=self.name, place=f"position {missing} of its feed", problem="the event is missing")
         return FeedPage(FeedRows(named_event, rows), next_after, is_end=next_after >= head)
 
     def head(self) -> int:
@@ -148,10 +160,9 @@ class SqliteEngine:
         check_page(limit=limit)
         last = "" if after is None else after.text
         with self._snapshot() as connection:
-            query = "SELECT name, version FROM streams WHERE name >= ? AND name < ? AND name > ? ORDER BY name LIMIT ?"
-            rows = connection.execute(query, (prefix, prefix + _AFTER_ANY_TEXT, last, min(limit, _LARGEST - 1) + 1)).fetchall()
-        heads = [StreamHead(StreamId.parse(name), version) for name, version in rows[:limit]]
-        return StreamsPage(heads, is_end=len(rows) <= limit)
+            bounds = prefix, prefix + _AFTER_ANY_TEXT, last
+            heads = list_heads(connection, bounds, min(limit, _LARGEST - 1) + 1, store=self.name)
+        return StreamsPage(heads[:limit], is_end=len(heads) <= limit)
 
     def load_snapshot(self, stream: StreamId, *, schema_version: int, at_most: int | None) -> Snapshot | None:
         """See ``SnapshotStore``."""
@@ -187,8 +198,9 @@ class SqliteEngine:
     def _commit(
         self, groups: Sequence[Sequence[StreamWrite]], refused: Sequence[Exception | None], *, look_up: bool
     ) -> list[AppendResult | Exception]:
-        with self._turn.transaction():
+        with self._turn.transaction() as connection:
             try:
+                connection.text_factory = bytes
                 self._heads.refresh(self._writer)
                 batch = AppendBatch(self._writer, self._heads, look_up=look_up)
                 outcomes = [batch.decide(writes) if no is None else no for writes, no in zip(groups, refused, strict=True)]
@@ -218,6 +230,11 @@ class SqliteEngine:
             return refusal
         return None
 
+    def _events(self, connection: sqlite3.Connection, stream: StreamId, query: str, parameters: tuple[int, ...]) -> StreamRows:
+        rows = _page(connection.execute(query, parameters))
+        check_stream_rows(connection, rows, stream.text, store=self.name)
+        return StreamRows(partial(RowEvent, stream), rows)
+
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """The writing connection in a transaction of its own: the block's changes, or none of them."""
@@ -234,6 +251,7 @@ class SqliteEngine:
             except Empty:
                 connection = connect(self._path, synchronous=self._synchronous, read_only=True)
             try:
+                connection.text_factory = bytes
                 connection.execute("BEGIN")
                 yield connection
             finally:
@@ -242,19 +260,9 @@ class SqliteEngine:
                 self._readers.put(connection)
 
 
-def _head(connection: sqlite3.Connection, stream: StreamId) -> tuple[int, int]:
-    """The stream's key and version; zeros if it is not there."""
-    row: tuple[int, int] | None = connection.execute("SELECT id, version FROM streams WHERE name = ?", (stream.text,)).fetchone()
-    return (0, 0) if row is None else row
-
-
 def _head_position(connection: sqlite3.Connection) -> int:
     (position,) = connection.execute("SELECT coalesce(max(position), 0) FROM events").fetchone()
     return int(position)
-
-
-def _events(stream: StreamId, found: sqlite3.Cursor) -> StreamRows:
-    return StreamRows(partial(RowEvent, stream), _page(found))
 
 
 def _page(found: sqlite3.Cursor) -> list[Any]:
@@ -263,5 +271,8 @@ def _page(found: sqlite3.Cursor) -> list[Any]:
     size = 0
     while size <= _PAGE_BYTES and (more := found.fetchmany(_ROWS_AT_ONCE)):
         rows += more
-        size += sum([len(row[6]) + len(row[7]) for row in more])
+        try:
+            size += sum([len(row[6]) + len(row[7]) for row in more])
+        except TypeError:  # damage, which the check of the rows names
+            break
     return rows

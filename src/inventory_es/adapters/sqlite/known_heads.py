@@ -2,6 +2,11 @@
 
 import sqlite3
 
+from inventory_es.adapters.sqlite.event_checksum import check_feed_rows
+from inventory_es.adapters.sqlite.row_event import FEED_COLUMNS
+from inventory_es.adapters.sqlite.stream_table import find_head
+
+_LAST = f"SELECT {FEED_COLUMNS} FROM events LEFT JOIN streams ON id = stream_id ORDER BY position DESC LIMIT 1"  # noqa: S608  # a constant
 _MOST = 10_000
 
 
@@ -9,29 +14,42 @@ class KnownHeads:
     """Versions of streams, and where the next event and the next stream go.
 
     SQLite tells whether another connection has written since (``PRAGMA data_version``); then all of it is forgotten.
+
+    Args:
+        store: its name, for errors.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, store: str) -> None:
+        self.store: str = store
         self._data_version: int | None = None
         self._streams: dict[str, tuple[int, int]] = {}
         self.position: int = 0
         self.last_stream: int = 0
 
     def refresh(self, connection: sqlite3.Connection) -> None:
-        """Begin a transaction that nobody else can write beside."""
+        """Begin a transaction that nobody else can write beside.
+
+        Raises:
+            CorruptStoreError: the last event is damaged: it is not known where the next one goes.
+        """
         (data_version,) = connection.execute("PRAGMA data_version").fetchone()
         if data_version != self._data_version:
             self._streams.clear()
-            (self.position,) = connection.execute("SELECT coalesce(max(position), 0) FROM events").fetchone()
+            last = connection.execute(_LAST).fetchall()
+            check_feed_rows(connection, last, store=self.store)
+            self.position = last[0][1] if last else 0
             (self.last_stream,) = connection.execute("SELECT coalesce(max(id), 0) FROM streams").fetchone()
             self._data_version = data_version
 
     def head(self, connection: sqlite3.Connection, name: str) -> tuple[int, int]:
-        """The key and the version of a stream, given its text; zeros if it is not there."""
+        """The key and the version of a stream, given its text; zeros if it is not there.
+
+        Raises:
+            CorruptStoreError: as :func:`find_head`.
+        """
         known = self._streams.get(name)
         if known is None:
-            row: tuple[int, int] | None = connection.execute("SELECT id, version FROM streams WHERE name = ?", (name,)).fetchone()
-            known = (0, 0) if row is None else row
+            known = find_head(connection, name, store=self.store)
             self.keep(name, *known)
         return known
 

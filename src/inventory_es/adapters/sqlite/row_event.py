@@ -10,15 +10,31 @@ from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.event_run import EventRun
 from inventory_es.ports.records import RecordedEvent
 
-COLUMNS = "events.version, position, event_id, event_type, schema_version, recorded_at, CAST(data AS BLOB), CAST(metadata AS BLOB)"
-"""What a row is read from, in the order of :data:`EventRow`; further columns may follow."""
+_COLUMNS = "events.version, position, event_id, event_type, schema_version, recorded_at, data, metadata"
 
-EventRow = tuple[int, int, bytes, str, int, int, bytes, bytes]
+STREAM_COLUMNS = f"{_COLUMNS}, events.checksum"
+"""What a row of a stream is read from, in the order of :data:`EventRow`.
+
+The connection gives texts as bytes (``text_factory``): a damaged text can't be decoded.
+"""
+
+FEED_COLUMNS = f"{_COLUMNS}, name, events.checksum"
+"""The same of a row of any stream."""
+
+EventRow = tuple[int, int, bytes, bytes, int, int, bytes, bytes]
+"""Further columns may follow."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
-parse_stream: Callable[[str], StreamId] = lru_cache(maxsize=8_192)(StreamId.parse)
+
+@lru_cache(maxsize=8_192)
+def parse_stream(name: bytes) -> StreamId:
+    """Return the stream of a name that is known to be good."""
+    return StreamId.parse(name.decode())
+
+
+_text: Callable[[bytes], str] = lru_cache(maxsize=1_024)(bytes.decode)
 
 
 class RowEvent(RecordedEvent):
@@ -50,7 +66,7 @@ class RowEvent(RecordedEvent):
     @property
     def event_type(self) -> str:
         """Its wire name."""
-        return self._row[3]
+        return _text(self._row[3])
 
     @property
     def schema_version(self) -> int:
@@ -83,7 +99,7 @@ class StreamRows(EventRun[Any]):
 
     def kinds(self) -> list[tuple[str, int]]:
         """Of each event, the wire name and the schema version of the payload."""
-        return [(row[3], row[4]) for row in self._read]
+        return [(_text(row[3]), row[4]) for row in self._read]
 
     def streams(self) -> list[StreamId]:
         """Of each event, the stream that it belongs to."""

@@ -3,21 +3,21 @@
 import sqlite3
 from collections.abc import Sequence
 from uuid import UUID
+from zlib import crc32
 
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.snapshot_store import Snapshot
 
 _SAVE = """
-INSERT INTO snapshots (stream, schema_version, version, event_id, data) VALUES (?, ?, ?, ?, ?)
-ON CONFLICT (stream, schema_version) DO UPDATE SET version = excluded.version, event_id = excluded.event_id, data = excluded.data
-WHERE excluded.version >= snapshots.version
+INSERT INTO snapshots (stream, schema_version, version, event_id, data, checksum) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (stream, schema_version) DO UPDATE
+SET version = excluded.version, event_id = excluded.event_id, data = excluded.data, checksum = excluded.checksum
 """
 
 
 def load_snapshot(connection: sqlite3.Connection, stream: StreamId, schema_version: int, at_most: int | None) -> Snapshot | None:
-    """The row of a stream, unless it is newer than asked for."""
-    query = "SELECT version, event_id, data FROM snapshots WHERE stream = ? AND schema_version = ?"
-    row = connection.execute(query, (stream.text, schema_version)).fetchone()
+    """The row of a stream, unless it is damaged or newer than asked for: a snapshot may always be forgotten."""
+    row = _good_row(connection, stream.text, schema_version)
     if row is None or (at_most is not None and row[0] > at_most):
         return None
     version, event_id, data = row
@@ -25,9 +25,12 @@ def load_snapshot(connection: sqlite3.Connection, stream: StreamId, schema_versi
 
 
 def save_snapshot(connection: sqlite3.Connection, snapshot: Snapshot) -> None:
-    """Put the row, unless a newer one is there."""
+    """Put the row, unless a newer one is there that is whole."""
     key = snapshot.stream.text, snapshot.schema_version
-    connection.execute(_SAVE, (*key, snapshot.version, snapshot.event_id.bytes, snapshot.data))
+    there = _good_row(connection, *key)
+    if there is None or there[0] <= snapshot.version:
+        state = snapshot.version, snapshot.event_id.bytes, snapshot.data
+        connection.execute(_SAVE, (*key, *state, _checksum(*key, *state)))
 
 
 def discard_snapshots(connection: sqlite3.Connection, streams: Sequence[StreamId]) -> None:
@@ -38,3 +41,18 @@ def discard_snapshots(connection: sqlite3.Connection, streams: Sequence[StreamId
 def clear_snapshots(connection: sqlite3.Connection) -> None:
     """Delete every row."""
     connection.execute("DELETE FROM snapshots")
+
+
+def _good_row(connection: sqlite3.Connection, stream: str, schema_version: int) -> tuple[int, bytes, bytes] | None:
+    query = "SELECT version, event_id, data, checksum FROM snapshots WHERE stream = ? AND schema_version = ?"
+    for version, event_id, data, checksum in connection.execute(query, (stream, schema_version)):
+        try:
+            if checksum == _checksum(stream, schema_version, version, event_id, data):
+                return version, event_id, data
+        except TypeError:  # a column of another type
+            continue
+    return None
+
+
+def _checksum(stream: str, *state: object) -> bytes:
+    return crc32(b"%b %d %d %b %b" % (stream.encode(), *state)).to_bytes(4, "little")

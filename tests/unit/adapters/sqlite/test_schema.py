@@ -16,15 +16,16 @@ STREAM = StreamId("inventory", "tea", "berlin")
 
 
 def older_file(path: Path, version: int) -> None:
-    """A file as this package made it when ``version`` was the newest schema version, with one event."""
+    """A file with one event of the first schema version, as this package left it when ``version`` was the newest."""
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
-        for step in database._SCHEMA[:version]:
+        connection.executescript(database._SCHEMA[0])
+        connection.execute("INSERT INTO streams VALUES (1, ?, 1)", (STREAM.text,))
+        connection.execute("INSERT INTO events VALUES (1, 1, 1, ?, 'Kept', 1, 0, '{}', '{}')", (bytes(16),))
+        for step in database._SCHEMA[1:version]:
             connection.executescript(step)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {version}")
-        connection.execute("INSERT INTO streams VALUES (1, ?, 1)", (STREAM.text,))
-        connection.execute("INSERT INTO events VALUES (1, 1, 1, ?, 'Kept', 1, 0, '{}', '{}')", (bytes(16),))
     connection.close()
 
 
