@@ -4,11 +4,13 @@ Write-ahead logging with ``synchronous=FULL``: every commit is synced before it 
 writer (SQLite documentation, "Write-Ahead Logging" and "PRAGMA synchronous"). Transactions are begun explicitly.
 """
 
+import errno
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Lock
 from time import monotonic
 from typing import Literal
 
@@ -79,6 +81,9 @@ CORRUPT = {
 }
 """The codes by which SQLite says that a file is damaged, or has not the tables that it says. Waiting mends none of them."""
 
+_creating = Lock()
+"""Nobody in this process connects to a file between its creation and the closing of the descriptor that created it."""
+
 
 def open_database(path: str, *, synchronous: Synchronous) -> sqlite3.Connection:
     """Open the file for writing, or make it in an existing folder. After an unclean stop its integrity is checked first.
@@ -96,7 +101,10 @@ def open_database(path: str, *, synchronous: Synchronous) -> sqlite3.Connection:
     if place.is_dir():
         raise IncompatibleStoreError(store="sqlite store", place=path, problem="it is a folder: name a file in it")
     was_unclean = place.with_name(f"{place.name}-wal").exists()
-    _create_private(path)
+    try:
+        create_private(path)
+    except OSError as problem:
+        raise StoreUnavailableError(store=f"sqlite store {path}", reason=problem.strerror or "the file system refused") from problem
     with translated(path):
         connection = connect(path, synchronous=synchronous)
         try:
@@ -107,6 +115,24 @@ def open_database(path: str, *, synchronous: Synchronous) -> sqlite3.Connection:
             connection.close()
             raise
     return connection
+
+
+def create_private(path: str) -> None:
+    """Create an empty file that only its owner can read, if there is none.
+
+    A file that is there is not opened: the operating system drops every lock that a process holds on a file when the process closes any
+    descriptor of it, so that a second handle would cost the first one its locks.
+
+    Raises:
+        OSError: it can't be, or it is a symbolic link or belongs to somebody else.
+    """
+    with _creating, suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW, 0o600))
+        return
+    if Path(path).is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    if not os.access(path, os.R_OK | os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def connect(path: str, *, synchronous: Synchronous, read_only: bool = False) -> sqlite3.Connection:
@@ -196,13 +222,6 @@ def translated(path: str) -> Iterator[None]:
 def reason_of(problem: sqlite3.Error) -> str:
     """SQLite's own name for it."""
     return getattr(problem, "sqlite_errorname", "") or type(problem).__name__
-
-
-def _create_private(path: str) -> None:
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600))
-    except OSError as problem:
-        raise StoreUnavailableError(store=f"sqlite store {path}", reason=problem.strerror or "the file system refused") from problem
 
 
 def _prepare(connection: sqlite3.Connection, path: str) -> None:

@@ -4,12 +4,12 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from queue import Empty, SimpleQueue
 from typing import Any
 from uuid import UUID
 
 from inventory_es.adapters.sqlite.append_batch import AppendBatch, find_rows
-from inventory_es.adapters.sqlite.database import Synchronous, connect, open_database, translated
+from inventory_es.adapters.sqlite.connections import Connections
+from inventory_es.adapters.sqlite.database import Synchronous, open_database, translated
 from inventory_es.adapters.sqlite.event_checksum import check_feed_rows, check_stream_rows
 from inventory_es.adapters.sqlite.known_heads import KnownHeads
 from inventory_es.adapters.sqlite.row_event import FEED_COLUMNS, STREAM_COLUMNS, FeedRows, RowEvent, StreamRows, named_event
@@ -45,12 +45,12 @@ class SqliteEngine:
     """
 
     def __init__(self, path: str, *, synchronous: Synchronous) -> None:
-        self._path = absolute_path(path)
-        self._synchronous = synchronous
-        self._writer = open_database(self._path, synchronous=synchronous)
-        self._turn = WriteTurn(self._writer)
+        self._path = path = absolute_path(path)
+        self._connections = Connections(
+            path, name=self.name, synchronous=synchronous, open_writer=partial(open_database, path, synchronous=synchronous)
+        )
+        self._turn = WriteTurn(self._connections)
         self._heads = KnownHeads(store=self.name)
-        self._readers: SimpleQueue[sqlite3.Connection] = SimpleQueue()
         self.capabilities: StoreCapabilities = StoreCapabilities(
             durability="os" if synchronous == "NORMAL" else "power",
             feed="total",
@@ -187,13 +187,8 @@ class SqliteEngine:
     def close(self) -> None:
         """Release every connection. Closing twice is fine."""
         with translated(self._path):
-            while True:
-                try:
-                    self._readers.get_nowait().close()
-                except Empty:
-                    break
             self._turn.give_back()
-            self._writer.close()
+            self._connections.close()
 
     def _commit(
         self, groups: Sequence[Sequence[StreamWrite]], refused: Sequence[Exception | None], *, look_up: bool
@@ -201,21 +196,21 @@ class SqliteEngine:
         with self._turn.transaction() as connection:
             try:
                 connection.text_factory = bytes
-                self._heads.refresh(self._writer)
-                batch = AppendBatch(self._writer, self._heads, look_up=look_up)
+                self._heads.refresh(connection)
+                batch = AppendBatch(connection, self._heads, look_up=look_up)
                 outcomes = [batch.decide(writes) if no is None else no for writes, no in zip(groups, refused, strict=True)]
                 has_news = batch.write()
             except BaseException:
                 self._heads.forget()
                 raise
             if has_news:
-                self._finish()
+                self._finish(connection)
                 batch.settle()
             return outcomes
 
-    def _finish(self) -> None:
+    def _finish(self, connection: sqlite3.Connection) -> None:
         try:
-            self._writer.execute("COMMIT")
+            connection.execute("COMMIT")
         except sqlite3.Error as problem:
             self._heads.forget()
             if getattr(problem, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
@@ -245,11 +240,7 @@ class SqliteEngine:
     @contextmanager
     def _snapshot(self) -> Iterator[sqlite3.Connection]:
         """A connection in a read transaction: everything in the block is seen as of one instant."""
-        with translated(self._path):
-            try:
-                connection = self._readers.get_nowait()
-            except Empty:
-                connection = connect(self._path, synchronous=self._synchronous, read_only=True)
+        with translated(self._path), self._connections.reading() as connection:
             try:
                 connection.text_factory = bytes
                 connection.execute("BEGIN")
@@ -257,7 +248,6 @@ class SqliteEngine:
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
-                self._readers.put(connection)
 
 
 def _head_position(connection: sqlite3.Connection) -> int:

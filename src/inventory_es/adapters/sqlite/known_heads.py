@@ -13,7 +13,8 @@ _MOST = 10_000
 class KnownHeads:
     """Versions of streams, and where the next event and the next stream go.
 
-    SQLite tells whether another connection has written since (``PRAGMA data_version``); then all of it is forgotten.
+    SQLite tells whether another connection has written since (``PRAGMA data_version``); then all of it is forgotten. Each connection
+    counts for itself, so the connection belongs to what is remembered.
 
     Args:
         store: its name, for errors.
@@ -21,6 +22,7 @@ class KnownHeads:
 
     def __init__(self, *, store: str) -> None:
         self.store: str = store
+        self._known_by: sqlite3.Connection | None = None
         self._data_version: int | None = None
         self._streams: dict[str, tuple[int, int]] = {}
         self.position: int = 0
@@ -33,13 +35,13 @@ class KnownHeads:
             CorruptStoreError: the last event is damaged: it is not known where the next one goes.
         """
         (data_version,) = connection.execute("PRAGMA data_version").fetchone()
-        if data_version != self._data_version:
+        if data_version != self._data_version or connection is not self._known_by:
             self._streams.clear()
             last = connection.execute(_LAST).fetchall()
             check_feed_rows(connection, last, store=self.store)
             self.position = last[0][1] if last else 0
             (self.last_stream,) = connection.execute("SELECT coalesce(max(id), 0) FROM streams").fetchone()
-            self._data_version = data_version
+            self._known_by, self._data_version = connection, data_version
 
     def head(self, connection: sqlite3.Connection, name: str) -> tuple[int, int]:
         """The key and the version of a stream, given its text; zeros if it is not there.
@@ -56,7 +58,7 @@ class KnownHeads:
     def glance(self, connection: sqlite3.Connection, name: str) -> int | None:
         """The version of a stream, if it is remembered and nobody else has written since; outside of a transaction too."""
         known = self._streams.get(name)
-        if known is None:
+        if known is None or connection is not self._known_by:
             return None
         (data_version,) = connection.execute("PRAGMA data_version").fetchone()
         return known[1] if data_version == self._data_version else None

@@ -1,19 +1,19 @@
 """Read models in a SQLite file: the event store's own, or another."""
 
-import os
 import sqlite3
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from functools import partial
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
 
 import anyio.to_thread
 
 from inventory_es.adapters.sqlite import projection_catalogue as catalogue
+from inventory_es.adapters.sqlite.connections import Connections
 from inventory_es.adapters.sqlite.database import (
     APPLICATION_ID,
     CORRUPT,
     Synchronous,
     connect,
+    create_private,
     marks,
     reading,
     reason_of,
@@ -50,10 +50,9 @@ class SqliteReadModel(ReadModel):
     one machine may open one file. One commit and one read at a time per handle.
     """
 
-    def __init__(self, path: str, writer: sqlite3.Connection, reader: sqlite3.Connection) -> None:
+    def __init__(self, path: str, connections: Connections) -> None:
         self._path = path
-        self._writer = writer
-        self._reader = reader
+        self._connections = connections
         self._writes = BlockingCalls(None, name=f"sqlite read model {path}")
         self._reads = BlockingCalls(None, name=f"sqlite read model {path}")
         self._known: dict[ProjectionId, ProjectionTables] = {}
@@ -91,12 +90,11 @@ class SqliteReadModel(ReadModel):
         known = await self._of(projection)
         shape = table_of(known.tables, table)
         check_select(shape, where or {}, order, after, limit)
-        read = partial(known.select, self._reader, shape, where or {}, order, after, descending=descending, limit=limit + 1)
 
         def in_one_snapshot() -> RowsPage:
-            with self._reading(known):
-                seen = catalogue.state(self._reader, known)
-                rows = read()
+            with self._reading(known) as connection:
+                seen = catalogue.state(connection, known)
+                rows = known.select(connection, shape, where or {}, order, after, descending=descending, limit=limit + 1)
                 return RowsPage(rows[:limit], seen.checkpoint, seen.active, is_end=len(rows) <= limit)
 
         return await self._reads.run(in_one_snapshot)
@@ -118,8 +116,8 @@ class SqliteReadModel(ReadModel):
     async def aclose(self) -> None:
         """Finish what is in flight and release both connections. Closing twice is fine."""
         self._writes.refuse()
-        await self._reads.close(self._reader.close)
-        await self._writes.close(self._writer.close)
+        await self._reads.close(lambda: None)
+        await self._writes.close(self._connections.close)
 
     async def _of(self, projection: ProjectionId) -> ProjectionTables:
         known = self._known.get(projection)
@@ -128,45 +126,45 @@ class SqliteReadModel(ReadModel):
         return known
 
     def _load(self, projection: ProjectionId) -> ProjectionTables:
-        with _translated(self._path):
-            return catalogue.load(self._reader, projection)
+        with _translated(self._path), self._connections.reading() as connection:
+            return catalogue.load(connection, projection)
 
     def _prepare(self, known: ProjectionTables) -> None:
-        with self._transaction(self._writer, "BEGIN IMMEDIATE", "COMMIT"):
-            catalogue.create(self._writer, known, self._path)
+        with self._transaction(self._connections.writing(), "BEGIN IMMEDIATE", "COMMIT") as connection:
+            catalogue.create(connection, known, self._path)
 
     def _checkpoint(self, known: ProjectionTables) -> Checkpoint:
-        with self._reading(known):
-            return catalogue.state(self._reader, known).checkpoint
+        with self._reading(known) as connection:
+            return catalogue.state(connection, known).checkpoint
 
     def _versions(self, name: str) -> Sequence[ProjectionVersion]:
-        with self._transaction(self._reader, "BEGIN", "ROLLBACK"):
-            return catalogue.versions(self._reader, name)
+        with self._transaction(self._connections.reading(), "BEGIN", "ROLLBACK") as connection:
+            return catalogue.versions(connection, name)
 
     def _commit(self, known: ProjectionTables, changes: Sequence[Change], before: Checkpoint, after: Checkpoint) -> None:
-        with self._writing(known):
-            check_before(known.projection, before, catalogue.state(self._writer, known).checkpoint)
-            known.change(self._writer, changes)
-            catalogue.move(self._writer, known.projection, after)
+        with self._writing(known) as connection:
+            check_before(known.projection, before, catalogue.state(connection, known).checkpoint)
+            known.change(connection, changes)
+            catalogue.move(connection, known.projection, after)
 
     def _activate(self, known: ProjectionTables, before: Checkpoint) -> bool:
-        with self._writing(known):
-            return catalogue.activate(self._writer, known, before)
+        with self._writing(known) as connection:
+            return catalogue.activate(connection, known, before)
 
     def _drop(self, known: ProjectionTables) -> None:
-        with self._writing(known):
-            catalogue.drop(self._writer, known)
+        with self._writing(known) as connection:
+            catalogue.drop(connection, known)
         self._known.pop(known.projection, None)
 
     @contextmanager
-    def _reading(self, known: ProjectionTables) -> Iterator[None]:
-        with self._knowing(known), self._transaction(self._reader, "BEGIN", "ROLLBACK"):
-            yield
+    def _reading(self, known: ProjectionTables) -> Iterator[sqlite3.Connection]:
+        with self._knowing(known), self._transaction(self._connections.reading(), "BEGIN", "ROLLBACK") as connection:
+            yield connection
 
     @contextmanager
-    def _writing(self, known: ProjectionTables) -> Iterator[None]:
-        with self._knowing(known), self._transaction(self._writer, "BEGIN IMMEDIATE", "COMMIT"):
-            yield
+    def _writing(self, known: ProjectionTables) -> Iterator[sqlite3.Connection]:
+        with self._knowing(known), self._transaction(self._connections.writing(), "BEGIN IMMEDIATE", "COMMIT") as connection:
+            yield connection
 
     @contextmanager
     def _knowing(self, known: ProjectionTables) -> Iterator[None]:
@@ -178,11 +176,11 @@ class SqliteReadModel(ReadModel):
             raise
 
     @contextmanager
-    def _transaction(self, connection: sqlite3.Connection, begin: str, end: str) -> Iterator[None]:
-        with _translated(self._path):
+    def _transaction(self, lent: AbstractContextManager[sqlite3.Connection], begin: str, end: str) -> Iterator[sqlite3.Connection]:
+        with _translated(self._path), lent as connection:
             connection.execute(begin)
             try:
-                yield
+                yield connection
                 connection.execute(end)
             finally:
                 if connection.in_transaction:
@@ -229,19 +227,24 @@ async def open_read_model(place: str, /) -> SqliteReadModel:
 
 
 def _open(path: str, synchronous: Synchronous) -> SqliteReadModel:
+    name = f"sqlite read model {path}"
     try:
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600))
+        create_private(path)
     except OSError as problem:
         reason = problem.strerror or "the file system refused"
-        raise ReadModelUnavailableError(read_model=f"sqlite read model {path}", reason=reason) from problem
-    with _translated(path):
+        raise ReadModelUnavailableError(read_model=name, reason=reason) from problem
+
+    def open_writer() -> sqlite3.Connection:
         writer = connect(path, synchronous=synchronous)
         try:
             _mark(writer, path)
-            return SqliteReadModel(path, writer, connect(path, synchronous=synchronous, read_only=True))
         except BaseException:
             writer.close()
             raise
+        return writer
+
+    with _translated(path):
+        return SqliteReadModel(path, Connections(path, name=name, synchronous=synchronous, open_writer=open_writer))
 
 
 def _mark(writer: sqlite3.Connection, path: str) -> None:

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 from zlib import crc32
 
@@ -54,5 +55,5 @@ def _good_row(connection: sqlite3.Connection, stream: str, schema_version: int) 
     return None
 
 
-def _checksum(stream: str, *state: object) -> bytes:
+def _checksum(stream: str, *state: Any) -> bytes:
     return crc32(b"%b %d %d %b %b" % (stream.encode(), *state)).to_bytes(4, "little")

@@ -89,28 +89,31 @@ def test_an_id_that_is_stored_with_others_collides_and_leaves_no_trace(open_engi
     assert versions(engine, A) == [(1, 1), (2, 2), (3, 3)]
 
 
-def test_what_a_failed_commit_decided_is_forgotten(open_engine: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_failed_commit_decided_is_forgotten(open_engine: Open) -> None:
     engine = open_engine()
     engine.commit([write(A, 0, 1)])
-    writer = engine._writer
+    idle = engine._connections._writers
+    (writer,) = idle
 
     class Failing:
-        in_transaction = True
+        @property
+        def in_transaction(self) -> bool:
+            return writer.in_transaction
 
         def execute(self, statement: str, *arguments: tuple[Any, ...]) -> sqlite3.Cursor:
             if statement == "COMMIT":
                 writer.execute("ROLLBACK")
                 msg = "disk I/O error"
                 raise sqlite3.OperationalError(msg)
-            return writer.execute("SELECT 1") if statement == "ROLLBACK" else writer.execute(statement, *arguments)
+            return writer.execute(statement, *arguments)
 
         def executemany(self, statement: str, rows: list[tuple[object, ...]]) -> sqlite3.Cursor:
             return writer.executemany(statement, rows)
 
-    monkeypatch.setattr(engine, "_writer", Failing())
+    idle[0] = Failing()  # type: ignore[assignment]
     with pytest.raises(AppendOutcomeUnknownError):
         engine.commit([write(A, 1, 2), write(B, 0, 3)])
-    monkeypatch.setattr(engine, "_writer", writer)
+    idle[0] = writer
     assert engine.commit([write(B, 0, 3), write(A, 1, 2)]) == [AppendResult(2, {B: 1}), AppendResult(3, {A: 2})]
 
 

@@ -212,12 +212,13 @@ def test_a_full_disk_writes_nothing_and_is_survived(tmp_path: Path) -> None:
     engine = opened(tmp_path / "stock.db")
     labels = Labels()
     append(engine, 0, labels.events("a"))
-    (pages,) = engine._writer.execute("PRAGMA page_count").fetchone()
-    engine._writer.execute(f"PRAGMA max_page_count = {pages}")
+    (writer,) = engine._connections._writers
+    (pages,) = writer.execute("PRAGMA page_count").fetchone()
+    writer.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(StoreUnavailableError, match="SQLITE_FULL"):
         append(engine, 1, [labels.sized(f"e{number}", 100_000) for number in range(9)])
     assert engine.read_stream(STREAM, after=0, limit=9).version == 1
-    engine._writer.execute("PRAGMA max_page_count = 1000000")
+    writer.execute("PRAGMA max_page_count = 1000000")
     assert isinstance(append(engine, 1, labels.events("b")), AppendResult)
     engine.close()
 
@@ -280,11 +281,11 @@ class FailingCommit:
 )
 def test_a_commit_that_fails_says_what_is_known(code: int, is_done: bool, error: type[Exception], version: int, tmp_path: Path) -> None:
     engine = opened(tmp_path / "stock.db")
-    real, events = engine._writer, Labels().events("a")
-    engine._writer = cast(sqlite3.Connection, FailingCommit(real, code, is_done=is_done))
+    (real,), events = engine._connections._writers, Labels().events("a")
+    engine._connections._writers[0] = cast(sqlite3.Connection, FailingCommit(real, code, is_done=is_done))
     with pytest.raises(error):
         append(engine, 0, events)
-    engine._writer = real
+    engine._connections._writers[0] = real
     assert engine.read_stream(STREAM, after=0, limit=9).version == version
     again = append(engine, 0, events)
     assert isinstance(again, AppendResult)

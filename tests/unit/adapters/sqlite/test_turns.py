@@ -1,12 +1,14 @@
 """Turns of SQLite: the write lock held before there is anything to write, and what ends it."""
 
 import sqlite3
+from functools import partial
 from pathlib import Path
 
 import anyio
 import pytest
 
 from inventory_es.adapters.sqlite import database, open_sqlite_event_store, write_turn
+from inventory_es.adapters.sqlite.connections import Connections
 from inventory_es.ports.errors import ConcurrencyError, StoreUnavailableError
 from tests.unit.adapters.file.test_event_store import A, write
 
@@ -37,8 +39,11 @@ def test_one_append_ends_it_and_so_does_anything_that_writes(tmp_path: Path, bac
 
 
 def test_a_lapse_of_an_older_turn_ends_no_newer_one(tmp_path: Path) -> None:
-    connection = sqlite3.connect(tmp_path / "s.db", isolation_level=None)
-    turn = write_turn.WriteTurn(connection)
+    path = str(tmp_path / "s.db")
+    open_writer = partial(database.open_database, path, synchronous="FULL")
+    connections = Connections(path, name="store", synchronous="FULL", open_writer=open_writer)
+    (connection,) = connections._writers
+    turn = write_turn.WriteTurn(connections)
     turn.take()
     older = turn._turn
     turn.give_back()
@@ -48,7 +53,7 @@ def test_a_lapse_of_an_older_turn_ends_no_newer_one(tmp_path: Path) -> None:
         turn._lapse(lapsed)
         held.append(connection.in_transaction)
     assert held == [True, False]
-    connection.close()
+    connections.close()
 
 
 def test_who_is_cancelled_holds_nothing(tmp_path: Path, backend: str) -> None:
@@ -91,12 +96,16 @@ def test_where_no_turn_can_be_given_everybody_passes(tmp_path: Path, backend: st
     anyio.run(body, backend=backend)
 
 
+def lending(folder: Path, connection: sqlite3.Connection) -> Connections:
+    return Connections(str(folder / "s.db"), name="a store", synchronous="FULL", open_writer=lambda: connection)
+
+
 def test_a_turn_whose_end_can_not_be_timed_does_not_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_thread(_timer: object) -> None:
         raise RuntimeError
 
     connection = sqlite3.connect(tmp_path / "s.db", isolation_level=None)
-    turn = write_turn.WriteTurn(connection)
+    turn = write_turn.WriteTurn(lending(tmp_path, connection))
     monkeypatch.setattr(write_turn.Timer, "start", no_thread)
     with pytest.raises(RuntimeError):
         turn.take()
@@ -106,7 +115,7 @@ def test_a_turn_whose_end_can_not_be_timed_does_not_begin(tmp_path: Path, monkey
 
 def test_a_lapse_that_fails_ends_nothing_else(tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / "s.db", isolation_level=None, check_same_thread=False)
-    turn = write_turn.WriteTurn(connection)
+    turn = write_turn.WriteTurn(lending(tmp_path, connection))
     turn.take()
     connection.close()
     turn._lapse(turn._turn)
