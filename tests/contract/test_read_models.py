@@ -19,6 +19,7 @@ class TestMemoryReadModel(ReadModelContract):
 
 class TestSqliteReadModel(ReadModelContract):
     is_durable = True
+    multi_process = True
 
     @asynccontextmanager
     async def open_read_model(self, site: Site) -> AsyncIterator[ReadModel]:

@@ -18,6 +18,7 @@ class TestMemorySnapshotStore(SnapshotStoreContract):
 
 class TestSqliteSnapshotStore(SnapshotStoreContract):
     is_durable = True
+    multi_process = True
 
     @asynccontextmanager
     async def open_snapshots(self, site: Site) -> AsyncIterator[SnapshotStore]:

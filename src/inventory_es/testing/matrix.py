@@ -7,7 +7,7 @@ from inventory_es.testing.runner import Result
 PROVED_BY: Mapping[str, Sequence[str]] = {
     "durability": ("ES-21", "ES-36", "ES-45"),
     "feed": ("ES-33", "ES-34", "ES-35", "ES-36", "ES-37", "ES-38", "ES-39", "ES-40"),
-    "multi_process": ("ES-42", "ES-43"),
+    "multi_process": ("ES-42", "ES-43", "ES-54", "ES-55", "RM-10", "SN-7"),
     "multi_stream": ("ES-15",),
     "group_commit": ("ES-47",),
     "unique_event_ids": ("ES-17", "ES-18", "ES-19"),

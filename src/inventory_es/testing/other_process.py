@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,10 +14,12 @@ from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from inventory_es.testing.contract import Contract, Run
-from inventory_es.testing.event_store.writer import Step
 from inventory_es.testing.failure import MismatchError
 
 _LONGEST_LINE = 1 << 20
+
+Step = Mapping[str, Any]
+"""What a process tells on one line."""
 
 
 @attrs.define(eq=False)

@@ -13,8 +13,9 @@ import anyio
 
 from inventory_es.testing.contract import Contract
 from inventory_es.testing.event_store import EventStoreContract
-from inventory_es.testing.event_store.writer import Step, write_rounds
+from inventory_es.testing.event_store.writer import write_rounds
 from inventory_es.testing.factory import contract_at
+from inventory_es.testing.other_process import Step
 from inventory_es.testing.site import Site
 
 

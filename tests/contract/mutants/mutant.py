@@ -107,19 +107,20 @@ class ReadModelMutants(ReadModelContract):
 MUTANTS: list[Mutant] = []
 
 
-def breaks(promise_id: str, fault: str, *, contract: type[Contract] | None = None) -> Callable[[A], A]:
+def breaks(promise_id: str, fault: str, *, contract: type[Contract] | None = None, patience: float = _PATIENCE) -> Callable[[A], A]:
     """Register a broken adapter.
 
     Args:
         promise_id: the promise that must reject it.
         fault: what is wrong with it, in one sentence.
         contract: how to open it; by default by its kind.
+        patience: how long one run of a case may take; more than a fault of this kind lets the case last.
     """
 
     def register(adapter: A) -> A:
         base = contract or _contract_of(adapter)
         name = f"{adapter.__name__}Contract"
-        bound = type(name, (base,), {"adapter": adapter, "patience": _PATIENCE, "__module__": adapter.__module__})
+        bound = type(name, (base,), {"adapter": adapter, "patience": patience, "__module__": adapter.__module__})
         setattr(sys.modules[adapter.__module__], name, bound)  # so that a second process can import it
         MUTANTS.append(Mutant(adapter.__name__, _PORTS[base.kind], promise_id, fault, bound))
         return adapter

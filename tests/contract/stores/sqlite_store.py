@@ -1,11 +1,13 @@
 """A correct synchronous store of the tests' own: standard SQLite, one table, one connection per instance."""
 
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from threading import Lock
 from uuid import UUID
+from weakref import WeakSet
 
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import AppendResult, FeedPage, RecordedEvent, StoreCapabilities, StreamPage, StreamWrite
@@ -28,12 +30,12 @@ class SqliteStore:
     begin = "BEGIN IMMEDIATE"
 
     def __init__(self, path: str) -> None:
+        self._path = path
         self._lock = Lock()
         self._open = True
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=OFF")
+        self._db = self._connect()
         self._db.execute(_SCHEMA)
+        _stores.add(self)
 
     def append(self, writes: Sequence[StreamWrite], /) -> AppendResult:
         with self._transaction():
@@ -89,6 +91,21 @@ class SqliteStore:
             if self._open:
                 self._open = False
                 self._db.close()
+
+    def before_fork(self) -> None:
+        self._lock.acquire()
+        self._db.close()
+
+    def after_fork(self) -> None:
+        if self._open:
+            self._db = self._connect()
+        self._lock.release()
+
+    def _connect(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=30)
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=OFF")
+        return db
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -152,3 +169,20 @@ class SqliteStore:
             )
             for row in rows
         ]
+
+
+_stores: WeakSet[SqliteStore] = WeakSet()
+"""Those whose connection a fork must not carry over."""
+
+
+def _before_fork() -> None:
+    for store in tuple(_stores):
+        store.before_fork()
+
+
+def _after_fork() -> None:
+    for store in tuple(_stores):
+        store.after_fork()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_stores.clear)

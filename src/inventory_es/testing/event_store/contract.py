@@ -14,10 +14,10 @@ from inventory_es.testing.event_store.catalogue import CatalogueCases
 from inventory_es.testing.event_store.feed import FeedCases
 from inventory_es.testing.event_store.fidelity import FidelityCases
 from inventory_es.testing.event_store.following import FollowingCases
+from inventory_es.testing.event_store.forks import ForkCases
 from inventory_es.testing.event_store.glances import GlanceCases
 from inventory_es.testing.event_store.identity import IdentityCases
 from inventory_es.testing.event_store.interruption import InterruptionCases
-from inventory_es.testing.event_store.other_process import worker_command
 from inventory_es.testing.event_store.pages import PageCases
 from inventory_es.testing.event_store.places import PlaceCases
 from inventory_es.testing.event_store.processes import ProcessCases
@@ -25,6 +25,7 @@ from inventory_es.testing.event_store.races import RaceCases
 from inventory_es.testing.event_store.reading import ReadingCases
 from inventory_es.testing.event_store.turns import TurnCases
 from inventory_es.testing.event_store.versions import VersionCases
+from inventory_es.testing.other_process import worker_command
 from inventory_es.testing.site import Site
 
 
@@ -38,6 +39,7 @@ class EventStoreContract(
     FollowingCases,
     RaceCases,
     ProcessCases,
+    ForkCases,
     InterruptionCases,
     GlanceCases,
     CatalogueCases,
@@ -47,7 +49,7 @@ class EventStoreContract(
     Contract,
     ABC,
 ):
-    """Every promise of an event store, ES-01 to ES-59, over its protocols and its declared capabilities.
+    """Every promise of an event store, ES-01 to ES-61, over its protocols and its declared capabilities.
 
     A subclass says how to open the store, and is its whole test::
 

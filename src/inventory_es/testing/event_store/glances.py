@@ -7,9 +7,9 @@ import anyio
 from inventory_es.ports import VersionGlance
 from inventory_es.ports.errors import ConcurrencyError
 from inventory_es.testing.event_store.bench import StoreBench, expect
-from inventory_es.testing.event_store.other_process import other_process, task
 from inventory_es.testing.event_store.tested_store import TestedStore
 from inventory_es.testing.event_store.writer import STREAM
+from inventory_es.testing.other_process import other_process, task
 from inventory_es.testing.promise import promise
 
 _APPENDS = 4

@@ -1,14 +1,16 @@
 """ES-43, ES-45: a second process writes to the site; a process is killed while it writes."""
 
+from collections.abc import Sequence
+
 import anyio
 
 from inventory_es.testing.event_store.bench import StoreBench, expect
-from inventory_es.testing.event_store.other_process import OtherProcess, other_process, task
 from inventory_es.testing.event_store.races import describe_operation
 from inventory_es.testing.event_store.tested_store import TestedStore
-from inventory_es.testing.event_store.writer import STREAM, Step, operations, write_rounds
+from inventory_es.testing.event_store.writer import STREAM, operations, write_rounds
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.linearizability import find_violation
+from inventory_es.testing.other_process import OtherProcess, Step, other_process, task
 from inventory_es.testing.promise import promise
 
 _ROUNDS = 10
@@ -28,7 +30,7 @@ class ProcessCases:
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(other.hear_all)
                     await write_rounds(store.raw, "here", _ROUNDS, steps.append)
-            await _linearizable(store, [*steps, *other.steps])
+            await linearizable(store, [*steps, *other.steps])
             version = (await store.whole(STREAM)).version
             expect(
                 that=version == 4 * _ROUNDS,
@@ -55,7 +57,7 @@ class ProcessCases:
             await _hear_some(other)
             await other.kill()
         async with bench.reopened() as store:
-            await _linearizable(store, other.steps)
+            await linearizable(store, other.steps)
             await bench.holds(store, "y", "p q r s", meaning="what was acknowledged before the other process was killed is not there")
             version = (await store.whole(STREAM)).version
             await store.append(f"{STREAM}@{version} after", meaning="a killed process keeps nobody from writing")
@@ -76,7 +78,8 @@ async def _hear_some(other: OtherProcess) -> None:
             )
 
 
-async def _linearizable(store: TestedStore, steps: list[Step]) -> None:
+async def linearizable(store: TestedStore, steps: Sequence[Step]) -> None:
+    """Expect the stream to bear out what writers told, with every acknowledged event."""
     page = await store.whole(STREAM)
     violation = find_violation(operations(steps), [event.event_id for event in page.events])
     if violation is not None:

@@ -1,16 +1,15 @@
 """A writer whose every step is told before and after it is taken, so that what it did is known even if it is killed."""
 
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from inventory_es.ports import EventStore, StreamWrite
 from inventory_es.ports.errors import ConcurrencyError
 from inventory_es.testing.labels import Labels, event_id, stream_id
 from inventory_es.testing.linearizability import Appended, Conflicted, Operation, Unknown
+from inventory_es.testing.other_process import Step
 
 STREAM = "x"
-Step = Mapping[str, Any]
 
 
 async def write_rounds(store: EventStore, writer: str, rounds: int, tell: Callable[[Step], None]) -> None:
@@ -38,7 +37,7 @@ async def write_rounds(store: EventStore, writer: str, rounds: int, tell: Callab
                 break
 
 
-def operations(steps: list[Step]) -> list[Operation]:
+def operations(steps: Sequence[Step]) -> list[Operation]:
     """The history that steps tell: what was asked and never answered is unknown."""
     answers = {(step["writer"], step["answered"]): step for step in steps if "answered" in step}
     return [_operation(step, answers.get((step["writer"], step["asked"]))) for step in steps if "asked" in step]
@@ -54,3 +53,8 @@ def _operation(asked: Step, answer: Step | None) -> Operation:
         outcome = Appended(answer["version"], replayed=answer["replayed"])
     ids = tuple(event_id(label) for label in asked["labels"])
     return Operation(asked["writer"], asked["at"], answer["at"] if answer else None, asked["expected"], ids, outcome)
+
+
+async def use(store: EventStore) -> None:
+    """Use a store once."""
+    await store.read_stream(stream_id(STREAM), limit=1)

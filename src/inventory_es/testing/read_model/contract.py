@@ -9,13 +9,14 @@ from inventory_es.testing.contract import Contract, Run
 from inventory_es.testing.read_model.bench import ReadModelBench
 from inventory_es.testing.read_model.building import BuildingCases
 from inventory_es.testing.read_model.checkpoints import CheckpointCases
+from inventory_es.testing.read_model.forks import ForkCases
 from inventory_es.testing.read_model.reading import ReadingCases
 from inventory_es.testing.read_model.refusals import RefusalCases
 from inventory_es.testing.site import Site
 
 
-class ReadModelContract(CheckpointCases, BuildingCases, ReadingCases, RefusalCases, Contract, ABC):
-    """The promises of a read model, CK-1 to CK-4 and RM-1 to RM-9.
+class ReadModelContract(CheckpointCases, BuildingCases, ReadingCases, RefusalCases, ForkCases, Contract, ABC):
+    """The promises of a read model, CK-1 to CK-4 and RM-1 to RM-10.
 
     A subclass says how to open it, and what it declares::
 
@@ -29,10 +30,12 @@ class ReadModelContract(CheckpointCases, BuildingCases, ReadingCases, RefusalCas
 
     Attributes:
         is_durable: whether rows and checkpoints survive closing and opening the site again.
+        multi_process: whether several processes may open the same site.
     """
 
     kind: ClassVar[str] = "read model"
     is_durable: bool = False
+    multi_process: bool = False
 
     @abstractmethod
     def open_read_model(self, site: Site) -> AbstractAsyncContextManager[ReadModel]:

@@ -97,7 +97,7 @@ class SnapshotBench:
         """Open an instance on the run's site; the first one must find it empty."""
         async with self.contract.open_snapshots(self.run.site) as raw:
             self._opened += 1
-            self.run.declared = {"is_durable": self.contract.is_durable}
+            self.run.declared = {"is_durable": self.contract.is_durable, "multi_process": self.contract.multi_process}
             self.run.adapter = f"{type(raw).__name__} (declared: {'is_durable' if self.contract.is_durable else 'nothing'})"
             if self._opened == 1 and await raw.load_snapshot(STREAM, schema_version=SCHEMA) is not None:
                 raise MismatchError(

@@ -10,11 +10,12 @@ from inventory_es.testing.contract import Contract, Run
 from inventory_es.testing.site import Site
 from inventory_es.testing.snapshot_store.bench import SnapshotBench
 from inventory_es.testing.snapshot_store.forgetting import ForgettingCases
+from inventory_es.testing.snapshot_store.forks import ForkCases
 from inventory_es.testing.snapshot_store.keeping import KeepingCases
 
 
-class SnapshotStoreContract(KeepingCases, ForgettingCases, Contract, ABC):
-    """The promises of a snapshot store, SN-1 to SN-6.
+class SnapshotStoreContract(KeepingCases, ForgettingCases, ForkCases, Contract, ABC):
+    """The promises of a snapshot store, SN-1 to SN-7.
 
     A subclass says how to open the store, and what it declares::
 
@@ -29,10 +30,12 @@ class SnapshotStoreContract(KeepingCases, ForgettingCases, Contract, ABC):
 
     Attributes:
         is_durable: whether snapshots survive closing and opening the site again.
+        multi_process: whether several processes may open the same site.
     """
 
     kind: ClassVar[str] = "snapshots"
     is_durable: bool = False
+    multi_process: bool = False
 
     @abstractmethod
     def open_snapshots(self, site: Site) -> AbstractAsyncContextManager[SnapshotStore]:

@@ -1,0 +1,25 @@
+"""A writer of snapshots that tells each when it is saved."""
+
+from collections.abc import Callable
+
+from inventory_es.domain.stream_id import StreamId
+from inventory_es.ports import SnapshotStore
+from inventory_es.testing.other_process import Step
+from inventory_es.testing.snapshot_store.bench import SCHEMA, STREAM, snapshot
+
+
+def stream_of(writer: str) -> StreamId:
+    """Return the stream whose snapshots a writer saves."""
+    return StreamId("inventory", writer, "x")
+
+
+async def write_rounds(store: SnapshotStore, writer: str, rounds: int, tell: Callable[[Step], None]) -> None:
+    """Save ``rounds`` snapshots of this writer's stream, each newer than the one before, and tell each."""
+    for number in range(1, rounds + 1):
+        await store.save_snapshot(snapshot(number, writer, stream=stream_of(writer)))
+        tell({"writer": writer, "number": number, "at": 0})
+
+
+async def use(store: SnapshotStore) -> None:
+    """Use a snapshot store once."""
+    await store.load_snapshot(STREAM, schema_version=SCHEMA)
