@@ -12,3 +12,8 @@ class TestSqliteEventStore(EventStoreContract):
     async def open_store(self, site: Site) -> AsyncIterator[SqliteEventStore]:
         async with open_sqlite_event_store(site.path / "stock.db") as store:
             yield store
+
+    async def take_away(self, site: Site) -> bool:
+        for file in tuple(site.path.glob("stock.db*")):
+            file.rename(site.path / f"elsewhere-{file.name}")
+        return True

@@ -146,11 +146,15 @@ def connect(path: str, *, synchronous: Synchronous, read_only: bool = False) -> 
         check_same_thread=False,
         cached_statements=64,
     )
-    if not read_only:
-        connection.execute(f"PRAGMA synchronous = {synchronous}")
-        connection.execute("PRAGMA fullfsync = ON")
-        connection.execute("PRAGMA checkpoint_fullfsync = ON")
-    connection.execute("PRAGMA cache_size = -16384")
+    try:
+        if not read_only:
+            connection.execute(f"PRAGMA synchronous = {synchronous}")
+            connection.execute("PRAGMA fullfsync = ON")
+            connection.execute("PRAGMA checkpoint_fullfsync = ON")
+        connection.execute("PRAGMA cache_size = -16384")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

@@ -30,6 +30,9 @@ class SqliteEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, Snap
 
     Every acknowledged append survives a power cut, as far as the drive tells the truth. Several processes on one machine may open
     one file; they write one after the other. Belongs to the event loop in which it was opened. Needs SQLite 3.37 or newer.
+
+    A fork closes its connections, and each process opens its own again; the child needs a store of its own. When the file is moved,
+    removed or replaced while it is open, each use raises ``StoreClosedError``, and nothing is written.
     """
 
     def __init__(self, engine: SqliteEngine) -> None:

@@ -47,7 +47,8 @@ class SqliteReadModel(ReadModel):
     """Rows and checkpoints in one SQLite file, each commit one transaction. Opened by :func:`open_sqlite_read_model`.
 
     The tables are plain, strict SQL tables named ``NAME__vVERSION__TABLE``, for a host to read with its own tools. Several processes on
-    one machine may open one file. One commit and one read at a time per handle.
+    one machine may open one file. One commit and one read at a time per handle. When the file is moved, removed or replaced while it is
+    open, each use raises ``StoreClosedError``.
     """
 
     def __init__(self, path: str, connections: Connections) -> None:
