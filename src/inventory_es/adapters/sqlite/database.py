@@ -23,6 +23,9 @@ APPLICATION_ID = 0x49455331
 
 BUSY_SECONDS = 5.0
 
+LOG_BYTES = 8 << 20
+"""The size that the log is cut back to, twice that at which SQLite empties it: only a log that a reader had kept from it is longer."""
+
 LEAST_SQLITE = (3, 37, 0)
 """The first one with strict tables, in which a column holds what it says."""
 
@@ -151,6 +154,7 @@ def connect(path: str, *, synchronous: Synchronous, read_only: bool = False) -> 
             connection.execute(f"PRAGMA synchronous = {synchronous}")
             connection.execute("PRAGMA fullfsync = ON")
             connection.execute("PRAGMA checkpoint_fullfsync = ON")
+            connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
         connection.execute("PRAGMA cache_size = -16384")
     except BaseException:
         connection.close()
