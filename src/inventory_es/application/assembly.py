@@ -1,5 +1,6 @@
 """How the parts of the engine fit together."""
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Protocol
@@ -21,8 +22,11 @@ from inventory_es.application.tools import Tools
 from inventory_es.application.turns import Turns
 from inventory_es.application.warm_states import WarmStates
 from inventory_es.domain.decide import Policy
+from inventory_es.domain.errors import FaultError
 from inventory_es.ports import Clock, EventStore, IdGenerator, ReadModel, SnapshotCodec, SnapshotStore
 from inventory_es.ports.codec import EventCodec
+
+_logger = logging.getLogger("inventory_es")
 
 
 @attrs.frozen(kw_only=True)
@@ -103,9 +107,10 @@ async def open_engine(open_store: Callable[[], Awaitable[EventStore]], parts: En
             opened.push_async_callback(store.aclose)
         snapshots = parts.snapshots
         if snapshots is not None and not isinstance(snapshots, SnapshotStore):
-            snapshots = await snapshots()
-            owned.append(snapshots)
-            opened.push_async_callback(snapshots.aclose)
+            snapshots = await _open_snapshots(snapshots)
+            if snapshots is not None:
+                owned.append(snapshots)
+                opened.push_async_callback(snapshots.aclose)
         read_model = None if parts.query_side is None else parts.query_side.read_model
         if read_model is not None and not isinstance(read_model, ReadModel):
             read_model = await read_model()
@@ -116,6 +121,18 @@ async def open_engine(open_store: Callable[[], Awaitable[EventStore]], parts: En
             owned.append(engine.query_side.followers)
         opened.pop_all()
     return attrs.evolve(engine, owned=owned)
+
+
+async def _open_snapshots(open_store: Callable[[], Awaitable[SnapshotStore]]) -> SnapshotStore | None:
+    """Open the snapshot store, or return None with a warning: snapshots save time, and no command waits for them to be mended.
+
+    What is at the place is left as it is, because the same kind of file may hold events.
+    """
+    try:
+        return await open_store()
+    except (FaultError, OSError) as problem:
+        _logger.warning("snapshots_not_opened", extra={"reason": str(problem)})
+        return None
 
 
 def assemble(store: EventStore, parts: EngineParts, snapshots: SnapshotStore | None = None, read_model: ReadModel | None = None) -> Engine:

@@ -46,7 +46,7 @@ class SnapshotReader(StreamReader):
         stream = inventory_id.stream
         try:
             snapshot = await self._snapshots.load_snapshot(stream, schema_version=STATE_SCHEMA_VERSION, at_most=at_most)
-        except FaultError as problem:
+        except Exception as problem:  # noqa: BLE001  # whatever ails a snapshot store, a load goes on without it
             self._warn("snapshot_not_read", inventory_id, problem)
             snapshot = None
         if snapshot is not None:
@@ -87,13 +87,13 @@ class SnapshotReader(StreamReader):
                 await self._snapshots.save_snapshot(
                     Snapshot(stream=stream, schema_version=STATE_SCHEMA_VERSION, version=version, event_id=event.event_id, data=data)
                 )
-        except (ValueError, FaultError) as problem:
+        except Exception as problem:  # noqa: BLE001  # whatever ails a snapshot store, a load goes on without it
             self._warn("snapshot_not_taken", inventory.inventory_id, problem)
 
     async def _discard(self, inventory_id: InventoryId) -> None:
         try:
             await self._snapshots.discard_snapshots(inventory_id.stream)
-        except FaultError as problem:
+        except Exception as problem:  # noqa: BLE001  # whatever ails a snapshot store, a load goes on without it
             self._warn("snapshot_not_discarded", inventory_id, problem)
 
     def _warn(self, name: str, inventory_id: InventoryId, problem: Exception) -> None:

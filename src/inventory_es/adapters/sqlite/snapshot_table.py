@@ -17,7 +17,7 @@ SET version = excluded.version, event_id = excluded.event_id, data = excluded.da
 
 
 def load_snapshot(connection: sqlite3.Connection, stream: StreamId, schema_version: int, at_most: int | None) -> Snapshot | None:
-    """The row of a stream, unless it is damaged or newer than asked for: a snapshot may always be forgotten."""
+    """Return the snapshot in the row of a stream, unless it is damaged or newer than asked for: a snapshot may always be forgotten."""
     row = _good_row(connection, stream.text, schema_version)
     if row is None or (at_most is not None and row[0] > at_most):
         return None
