@@ -29,8 +29,8 @@ CREATE TABLE IF NOT EXISTS projections (
 )
 
 _STATE = """
-SELECT shape, position, recorded_at, epoch, owner, owned_until, error, (SELECT version FROM active_projections WHERE name = ?1)
-FROM projections WHERE name = ?1 AND version = ?2
+SELECT shape, position, recorded_at, epoch, owner, owned_until, error, (SELECT version FROM active_projections WHERE name = ?)
+FROM projections WHERE name = ? AND version = ?
 """
 _MOVE = """
 UPDATE projections SET (position, recorded_at, epoch, owner, owned_until, error) = (?, ?, ?, ?, ?, ?) WHERE name = ? AND version = ?
@@ -87,7 +87,7 @@ def state(connection: sqlite3.Connection, known: ProjectionTables) -> State:
         ProjectionNotFoundError: it was dropped, and perhaps made again with other tables.
     """
     projection = known.projection
-    row = connection.execute(_STATE, (projection.name, projection.version)).fetchone()
+    row = connection.execute(_STATE, (projection.name, projection.name, projection.version)).fetchone()
     if row is None or row[0] != known.shape:
         raise ProjectionNotFoundError(projection=str(projection))
     return State(_checkpoint(row[1:7]), ProjectionId(projection.name, row[7]))
