@@ -19,6 +19,7 @@ NAMES = (
     "units_received",
     "units_opening",
     "events",
+    "invoices_in_before",
 )
 
 

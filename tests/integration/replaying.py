@@ -9,7 +9,7 @@ from inventory_es.cli.replay.audit import audit
 from inventory_es.cli.replay.clock import ReplayClock
 from inventory_es.cli.replay.progress import ReplayAdvancedEvent
 from inventory_es.cli.replay.replayer import Replayer, ReplayOutcome
-from inventory_es.cli.replay.sources import OrdersFile
+from inventory_es.cli.replay.sources import OrdersFile, OrderSource
 from inventory_es.cli.replay.survey import survey
 from inventory_es.ports import EventStore
 from inventory_es.wiring import open_inventory
@@ -25,7 +25,19 @@ async def replay(
     advanced: Callable[[ReplayAdvancedEvent], object] = lambda _: None,
 ) -> ReplayOutcome:
     """Replay a file to its end, and audit the store."""
-    source, clock = OrdersFile(path), ReplayClock()
+    return await replay_source(OrdersFile(path), store, opening=opening, most_commands=most_commands, advanced=advanced)
+
+
+async def replay_source(
+    source: OrderSource,
+    store: str | EventStore,
+    *,
+    opening: int | None = None,
+    most_commands: int = 4_000,
+    advanced: Callable[[ReplayAdvancedEvent], object] = lambda _: None,
+) -> ReplayOutcome:
+    """Replay a source to its end, and audit the store."""
+    clock = ReplayClock()
     found = survey(source, skip_bad=False)
     async with open_inventory(store, clock=clock) as inventory:
         replayer = Replayer(inventory, clock, source, found, opening=opening, advanced=advanced, most_commands=most_commands)

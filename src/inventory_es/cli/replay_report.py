@@ -59,6 +59,10 @@ def _figures(run: ReplayRun) -> Table:
         moved = ("", "") if units is None else (f"{units:+,}", "[quiet]units[/]")
         table.add_row(counted, one if count == 1 else many, *moved, style=style)
 
+    if totals.invoices_in_before:
+        line(totals.invoices_in_before, "invoice skipped, in already", "invoices skipped, in already", None)
+        if not (totals.orders or totals.returns or totals.adjustments):
+            return table
     if totals.units_opening:
         line(None, "", "in stock at the opening", totals.units_opening)
     if totals.units_received:

@@ -12,6 +12,7 @@ import attrs
 
 from inventory_es.cli.replay.audit import Audit, audit
 from inventory_es.cli.replay.clock import ReplayClock
+from inventory_es.cli.replay.ledger import LEDGER
 from inventory_es.cli.replay.process_audit import audit_processes
 from inventory_es.cli.replay.process_progress import ProcessReplayAdvancedEvent
 from inventory_es.cli.replay.process_replayer import ProcessReplayer
@@ -97,9 +98,11 @@ async def _run(
             try:
                 outcome = await replayer.run()
             except ConcurrencyError as conflict:
-                if conflict.stream != replayer.stream:
+                if conflict.stream not in {replayer.stream, LEDGER}:
                     raise
                 msg = f"{source.name} is being brought into {url} by another process too, which was faster: leave it to that one"
+                if conflict.stream == LEDGER:
+                    msg = f"{url} takes orders from another process too, which was faster: start again when that one has ended"
                 raise OrdersError(msg) from None
             replayed = perf_counter()
             totals = outcome.totals

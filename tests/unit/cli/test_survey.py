@@ -43,7 +43,7 @@ def given(*rows: tuple[str, str, int, int]) -> Given:
 
 def taken(orders: Given) -> list[tuple[StepKind, list[int]]]:
     found = survey(orders, skip_bad=False)
-    return [(step.kind, [line.row for line in step.lines]) for step in steps(orders.lines(), found.last_rows)]
+    return [(step.kind, [line.row for line in step.lines]) for step in steps(orders, found.invoices)]
 
 
 def test_an_order_stands_where_its_first_line_stands() -> None:
@@ -68,27 +68,28 @@ def test_steps_are_given_as_soon_as_they_are_whole() -> None:
     orders = given(("1", "a", 1, 0), ("2", "b", 1, 0), ("1", "a", 1, 0), ("3", "c", 1, 0))
     read: list[int] = []
 
-    def watched() -> Iterator[OrderLine | BadLine]:
-        for line in orders.lines():
-            assert isinstance(line, OrderLine)
-            read.append(line.row)
-            yield line
+    class Watched(Given):
+        def lines(self) -> Iterator[OrderLine | BadLine]:
+            for line in super().lines():
+                assert isinstance(line, OrderLine)
+                read.append(line.row)
+                yield line
 
-    found = steps(watched(), survey(orders, skip_bad=False).last_rows)
+    found = steps(Watched(orders.rows), survey(orders, skip_bad=False).invoices)
     assert next(found).row == 1
     assert read == [1, 2, 3]
 
 
 def test_what_an_order_wants_is_summed_over_its_lines() -> None:
     orders = given(("1", "a", 2, 0), ("1", "b", 1, 0), ("1", "a", 3, 0))
-    (step,) = steps(orders.lines(), survey(orders, skip_bad=False).last_rows)
+    (step,) = steps(orders, survey(orders, skip_bad=False).invoices)
     assert step.wanted() == {InventoryId("a", "main"): 5, InventoryId("b", "main"): 1}
 
 
 def test_a_survey_counts_and_remembers() -> None:
     found = survey(given(("1", "a", 1, 0), ("2", "b", 0, 1), ("1", "c", 1, 9), ("3", "a", 1, 2)), skip_bad=False)
     assert found.rows == 4
-    assert found.last_rows == {"1": 3, "3": 4}
+    assert [(one.number, one.line, one.last_row) for one in found.invoices] == [("1", 2, 3), ("3", 5, 4)]
     assert found.first_moved == {InventoryId("a", "main"): START, InventoryId("c", "main"): START}
     assert found.descriptions[InventoryId("b", "main")] == "b thing"
 

@@ -21,9 +21,10 @@ def command(ctx: click.Context, /, *, orders: Path, url: str, opening: int | Non
     """Bring a file of orders into an inventory, exactly once.
 
     The file has the columns InvoiceNo, StockCode, Quantity and InvoiceDate, in the order of the dates. All lines of an invoice with a
-    Quantity above zero are one order, sold as a whole or refused as a whole. An InvoiceNo that begins with C brings units back; another
-    Quantity below zero writes units off. Without --opening, what lacks is received first.
+    Quantity above zero, within a day, are one order, sold as a whole or refused as a whole. An InvoiceNo that begins with C brings units
+    back; another Quantity below zero writes units off. Without --opening, what lacks is received first.
 
-    Killed and started again, it goes on where it stopped; started after the end, it changes nothing.
+    Killed and started again, it goes on where it stopped; started after the end, it changes nothing. An invoice that is in from another
+    file is skipped; the same number with another content is refused, before anything is written.
     """
     run_and_tell(ctx, OrdersFile(orders), url, opening=opening, skip_bad=skip_bad, is_process=is_process, as_json=as_json)

@@ -49,7 +49,7 @@ def actions(steps: Iterable[Step]) -> Iterator[Action]:
         if step.kind is not StepKind.ORDER:
             yield Action(number, step.at, step, None)
             continue
-        place = _place(step)
+        place = _place(step, "" if step.invoice is None else step.invoice.order_id)
         yield Action(number, step.at, step, place)
         for after, command in _what_follows(step, place):
             drawn += 1
@@ -60,13 +60,13 @@ def actions(steps: Iterable[Step]) -> Iterator[Action]:
         yield Action(number, at, step, command)
 
 
-def _place(step: Step) -> PlaceOrder:
+def _place(step: Step, order_id: str) -> PlaceOrder:
     items = (OrderItem(line.inventory_id.product_id, line.inventory_id.store_id, line.quantity) for line in step.lines)
-    return PlaceOrder(order_id=step.invoice, lines=tuple(items), ttl=TTL)
+    return PlaceOrder(order_id=order_id, lines=tuple(items), ttl=TTL)
 
 
 def _what_follows(step: Step, place: PlaceOrder) -> Iterator[tuple[timedelta, OrderCommand]]:
-    fate = fate_of(step.invoice, place.lines)
+    fate = fate_of(step.lines[0].invoice, place.lines)
     if fate.paid_after is None:
         yield TTL, LapseOrder(order_id=place.order_id)
         return

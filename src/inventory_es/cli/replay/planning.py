@@ -1,4 +1,4 @@
-"""From steps to commands. Their ids derive from invoice and line, so that what is sent twice happens once."""
+"""From steps to commands. Their ids derive from invoice, day and line, so that what is sent twice happens once."""
 
 from collections.abc import Sequence
 
@@ -31,20 +31,21 @@ def plan_opening(step: Step, shelf: Shelf, units: int) -> Plan:
 
 def plan_receipts(step: Step, shelf: Shelf) -> Plan:
     """Receive exactly what the step lacks."""
-    name = step.invoice if step.kind is StepKind.ORDER else f"{step.invoice}/{step.lines[0].nth}"
     commands: list[Command] = []
     received = 0
     for inventory_id, units in shelf.shortages(step.wanted()).items():
-        commands.append(AddStock(inventory_id=inventory_id, command_id=f"{name}/received", quantity=units))
+        commands.append(AddStock(inventory_id=inventory_id, command_id=f"{step.name}/received", quantity=units))
         shelf.move(inventory_id, units)
         received += units
     return Plan(commands, Totals(units_received=received, events=len(commands)))
 
 
 def plan_step(step: Step) -> Plan:
-    """Do what the step says."""
+    """Do what the step says, or nothing where it is in already."""
     rows = len(step.lines)
     first = step.lines[0]
+    if step.is_in:
+        return Plan((), Totals(rows=rows, invoices_in_before=int(step.is_first)))
     match step.kind:
         case StepKind.NOTHING:
             return Plan((), Totals(rows=rows))
@@ -52,7 +53,7 @@ def plan_step(step: Step) -> Plan:
             units = -first.quantity
             back = AddStock(
                 inventory_id=first.inventory_id,
-                command_id=f"{first.invoice}/{first.nth}/returned",
+                command_id=f"{step.name}/returned",
                 quantity=units,
                 reason=AddReason.RETURNED,
             )
@@ -60,7 +61,7 @@ def plan_step(step: Step) -> Plan:
         case StepKind.WRITE_OFF:
             off = AdjustStock(
                 inventory_id=first.inventory_id,
-                command_id=f"{first.invoice}/{first.nth}/written-off",
+                command_id=f"{step.name}/written-off",
                 delta=first.quantity,
                 reason=AdjustReason.DAMAGE,
                 shortfall=Shortfall.REJECT,
@@ -83,7 +84,7 @@ def _order(step: Step) -> list[Command]:
     reserves: list[Command] = []
     commits: list[Command] = []
     for line in step.lines:
-        name = f"{line.invoice}/{line.nth}"
+        name = f"{step.name}/{line.nth}"
         reserves.append(ReserveStock(inventory_id=line.inventory_id, reservation_id=name, quantity=line.quantity, ttl=None))
         commits.append(CommitStock(inventory_id=line.inventory_id, command_id=f"{name}/sold", reservation_id=name))
     return reserves + commits

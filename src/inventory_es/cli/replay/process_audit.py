@@ -77,16 +77,18 @@ async def _count_orders(inventory: InventoryService, survey: Survey, found: Coun
     """Count every order by how it ended; the units that left, by inventory."""
     handler = ProcessHandler(ORDERS, inventory)
     left = Counter[InventoryId]()
-    for invoice in survey.last_rows:
+    for invoice in survey.invoices:
+        if invoice.is_in or invoice.ordered_at is None:
+            continue
         try:
-            order = (await handler.load(invoice)).state
+            order = (await handler.load(invoice.order_id)).state
         except (CorruptStreamError, EventDecodeError) as problem:
             violations.append(str(problem))
             continue
         units = sum(line.quantity for line in order.lines)
         found.update({"orders": 1, "units_ordered": units, _ORDERS.get(order.status, ""): 1, _UNITS.get(order.status, ""): units})
         if order.status not in _UNITS or order.step is not None:
-            violations.append(f"order {invoice} has not ended: it is {order.status}")
+            violations.append(f"order {invoice.order_id} has not ended: it is {order.status}")
         if order.status is OrderStatus.DONE:
             left.update({line.inventory_id: line.quantity for line in order.lines})
     return left

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from inventory_es.application.processes.order_steps import Draft, PlannedStep
+from inventory_es.cli.replay.invoices import Invoice
 from inventory_es.cli.replay.order_actions import Action
 from inventory_es.cli.replay.planning import Plan
 from inventory_es.cli.replay.process_totals import ProcessTotals
@@ -20,6 +21,7 @@ class ProcessBatch:
         times: of each command.
         drafts: the orders that are moved, as they will be.
         tally: what is counted when it is stored.
+        invoices: those of its actions, each with whether all of it is in then.
     """
 
     def __init__(self) -> None:
@@ -28,6 +30,7 @@ class ProcessBatch:
         self.times: list[datetime] = []
         self.drafts: dict[str, Draft] = {}
         self.tally: ProcessTotals = ProcessTotals()
+        self.invoices: dict[Invoice, bool] = {}
 
     @property
     def size(self) -> int:

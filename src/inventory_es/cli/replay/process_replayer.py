@@ -14,6 +14,7 @@ from inventory_es.application.processes.order_steps import Draft, OrderSteps
 from inventory_es.application.processes.process_handler import ProcessHandler
 from inventory_es.application.service import InventoryService
 from inventory_es.cli.replay.clock import ReplayClock
+from inventory_es.cli.replay.ledger import Ledger
 from inventory_es.cli.replay.not_ahead import check_not_ahead, is_empty
 from inventory_es.cli.replay.order_actions import Action, actions
 from inventory_es.cli.replay.planning import plan_opening, plan_receipts, plan_step, refusal
@@ -23,7 +24,7 @@ from inventory_es.cli.replay.process_totals import ProcessTotals
 from inventory_es.cli.replay.replayer import MOST_COMMANDS, ReplayOutcome, replay_stream
 from inventory_es.cli.replay.shelf import Shelf
 from inventory_es.cli.replay.sources import OrdersError, OrderSource
-from inventory_es.cli.replay.steps import steps
+from inventory_es.cli.replay.steps import StepKind, steps
 from inventory_es.cli.replay.survey import Survey
 from inventory_es.domain.errors import ClockSkewError, RejectionError
 from inventory_es.domain.processes.orders.commands import AuthorisePayment, LapseOrder, PlaceOrder, ShipOrder
@@ -36,6 +37,7 @@ from inventory_es.ports.errors import ConcurrencyError, EventIdCollisionError
 
 _MOST_ATTEMPTS = 10
 _COMMANDS_A_LINE = 4
+_LONGEST_ORDER_ID = 64 - len("payment of ")
 _NOT_COVERED = (InsufficientStockError, NegativeStockError, WouldBreakReservationsError)
 _ENDED = {OrderStatus.DONE, OrderStatus.EXPIRED, OrderStatus.REJECTED}
 
@@ -74,8 +76,10 @@ class ProcessReplayer:
         self._handler = ProcessHandler(ORDERS, inventory)
         self._steps = OrderSteps(self._handler, inventory)
         self._progress = ProcessProgress(inventory.store, self.stream, clock)
+        self._ledger = Ledger(inventory.store, self.stream, clock)
+        self._row = 0
         self._shelf = Shelf(inventory)
-        self._most = min(most_commands, inventory.store.capabilities.max_append_events - 1)
+        self._most = min(most_commands, inventory.store.capabilities.max_append_events - 2)
         self._batch = ProcessBatch()
         self._live: dict[str, Draft] = {}
 
@@ -84,17 +88,25 @@ class ProcessReplayer:
 
         Raises:
             OrdersError: an order can't be taken, or the inventory has moved on since the time of the orders.
-            ConcurrencyError: the same replay runs elsewhere, and was faster.
+            ConcurrencyError: another replay runs elsewhere, perhaps of the same source, and was faster.
         """
         await self._progress.load()
         before = self._progress.last
+        self._row = before.row
         self._advanced(before)
+        await self._ledger.compare(self._source, self._survey)
+        if before.is_finished and not self._ledger.has_this:
+            for invoice in self._survey.invoices:  # an earlier version knew no days
+                invoice.has_day = False
         if not before.is_finished:
             self._shelf.is_bare = await is_empty(self._inventory.store)
-            if not self._shelf.is_bare and self._progress.is_new:
-                await check_not_ahead(self._inventory.store, self._source, self._survey)
+            if not self._shelf.is_bare:
+                await self._ledger.check_earlier(self._source, self._survey, is_begun=not self._progress.is_new)
+                if self._progress.is_new:
+                    await check_not_ahead(self._inventory.store, self._source, self._survey)
+            self._check_names()
             with command_context(correlation_id=self.stream.text):
-                everything = actions(steps(self._source.lines(), self._survey.last_rows))
+                everything = actions(steps(self._source, self._survey.invoices))
                 for action in dropwhile(lambda one: one.number <= before.action, everything):
                     await self._take(action)
                 await self._flush()
@@ -102,8 +114,19 @@ class ProcessReplayer:
         totals = self._progress.last.totals
         return ReplayOutcome(totals, before.row, totals.events - before.totals.events)
 
+    def _check_names(self) -> None:
+        for invoice in self._survey.invoices:
+            if invoice.ordered_at is not None and len(invoice.order_id) > _LONGEST_ORDER_ID:
+                msg = (
+                    f"{self._source.name}:{invoice.line}: invoice {invoice.number} has too long a number for an order process: "
+                    f"with its day and its store it may have {_LONGEST_ORDER_ID} characters; nothing was written"
+                )
+                raise OrdersError(msg)
+
     async def _take(self, action: Action) -> None:
-        if self._batch.size + _COMMANDS_A_LINE * len(action.step.lines) > self._most:
+        batch = self._batch
+        size = max(batch.size + _COMMANDS_A_LINE * len(action.step.lines), len(batch.actions))
+        if size > self._most or len(batch.invoices) >= self._ledger.most:
             await self._flush()
         if not await self._plan(self._batch, action):
             await self._flush()
@@ -121,20 +144,43 @@ class ProcessReplayer:
                 batch.add(action.at, plan_opening(step, self._shelf, self._opening))
                 if self._shelf.shortages(step.wanted()):
                     return False
-        if command is None:
+        if command is None or (step.is_in and isinstance(command, PlaceOrder)):
             batch.add(action.at, plan_step(step))
             self._shelf.take(step)
-        else:
+        elif not step.is_in:
             draft = await self._order(action)
             if draft.state.status not in _ENDED:
                 self._handler.decide(draft, command)
                 self._move(batch, action, draft)
-        batch.actions.append(action)
+        await self._finish(batch, action)
         return True
+
+    async def _finish(self, batch: ProcessBatch, action: Action) -> None:
+        """Count an action as done, whose commands were added."""
+        batch.actions.append(action)
+        step, invoice = action.step, action.step.invoice
+        is_placed = isinstance(action.command, PlaceOrder)
+        if action.command is None or is_placed:
+            self._row = step.row
+        if invoice is None or step.is_in:
+            return
+        if step.kind is not StepKind.ORDER:
+            batch.invoices[invoice] = step.is_last and (invoice.ordered_at is None or await self._has_ended(batch, invoice.order_id))
+        else:
+            has_ended = invoice.order_id in batch.drafts and await self._has_ended(batch, invoice.order_id)
+            if is_placed or has_ended:
+                batch.invoices[invoice] = has_ended and invoice.last_below <= self._row
+
+    async def _has_ended(self, batch: ProcessBatch, order_id: str) -> bool:
+        draft = batch.drafts.get(order_id) or self._live.get(order_id) or await self._handler.load(order_id)
+        return draft.state.status in _ENDED
 
     async def _order(self, action: Action) -> Draft:
         """The order of an action; one that is to be placed is new, or the append says otherwise."""
-        order_id = action.step.invoice
+        if action.command is None:
+            msg = "an action that is no command to an order has none"
+            raise TypeError(msg)
+        order_id = action.command.order_id
         if isinstance(action.command, PlaceOrder):
             return ProcessDraft(ORDERS, order_id)
         draft = self._live.get(order_id)
@@ -206,30 +252,31 @@ class ProcessReplayer:
             draft = await self._order(action)
             self._handler.decide(draft, action.command)
             self._move(batch, action, draft)
-        batch.actions.append(action)
+        await self._finish(batch, action)
 
     async def _refuse(self, action: Action, why: CommandsRejectedError, *, receipts: int) -> None:
         """Store that an action was refused; before its own commands stood so many that bring units in."""
         batch = ProcessBatch()
-        batch.actions.append(action)
         tally = refusal(action.step)
         if action.command is not None:
             draft = await self._order(action)
             self._handler.decide(draft, action.command)
             lines = tuple(index - receipts for index in why.indexes)
             ended = self._steps.refuse(draft, CommandsRejectedError(rejections=why.rejections, indexes=lines))
-            batch.drafts[action.step.invoice] = ended
+            batch.drafts[ended.state.order_id] = ended
             units = sum(line.quantity for line in ended.state.lines)
             batch.tally += ProcessTotals(units_ordered=units, units_refused=units)
         batch.tally += tally
+        await self._finish(batch, action)
         await self._append(batch)
 
     async def _tell_who_moved(self, problem: ClockSkewError | ConcurrencyError | EventIdCollisionError) -> None:
-        """Raise what a person can use: the same replay runs elsewhere, or somebody else uses the ids of these orders."""
+        """Raise what a person can use: another replay runs elsewhere, or somebody else uses the ids of these orders."""
         now = ProcessProgress(self._inventory.store, self.stream, self._clock)
         await now.load()
         if now.version != self._progress.version:
             raise ConcurrencyError(stream=self.stream, expected=self._progress.version, actual=now.version) from problem
+        await self._ledger.check_alone(problem)
         if problem.stream.category == ORDERS.category:
             raise _moved_elsewhere(problem.stream) from problem
 
@@ -238,7 +285,8 @@ class ProcessReplayer:
         action = batch.actions[-1].number if batch.actions else before.action
         row = self._survey.rows if is_finished else max([before.row, *(one.step.row for one in batch.actions)])
         advanced = ProcessReplayAdvancedEvent(action, row, is_finished, before.totals + batch.tally)
-        writes = [self._progress.write(advanced), *(self._handler.write(draft) for draft in batch.drafts.values())]
+        progress = [self._progress.write(advanced), self._ledger.write(batch.invoices)]
+        writes = [*progress, *(self._handler.write(draft) for draft in batch.drafts.values())]
         try:
             await self._inventory.execute_all(batch.commands, times=batch.times, writes=writes)
         except (ClockSkewError, ConcurrencyError, EventIdCollisionError) as problem:
@@ -247,6 +295,7 @@ class ProcessReplayer:
         for draft in batch.drafts.values():
             draft.stored()
         self._progress.written(advanced)
+        self._ledger.written()
         self._advanced(advanced)
 
 

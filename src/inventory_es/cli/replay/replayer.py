@@ -13,6 +13,8 @@ from inventory_es.application.context import command_context
 from inventory_es.application.service import InventoryService
 from inventory_es.cli.replay.batch import Batch
 from inventory_es.cli.replay.clock import ReplayClock
+from inventory_es.cli.replay.invoices import Invoice
+from inventory_es.cli.replay.ledger import Ledger
 from inventory_es.cli.replay.not_ahead import check_not_ahead, is_empty
 from inventory_es.cli.replay.planning import plan_opening, plan_receipts, plan_step, refusal
 from inventory_es.cli.replay.progress import Progress, ReplayAdvancedEvent
@@ -21,9 +23,10 @@ from inventory_es.cli.replay.sources import OrdersError, OrderSource
 from inventory_es.cli.replay.steps import Step, steps
 from inventory_es.cli.replay.survey import Survey
 from inventory_es.cli.replay.totals import Totals
-from inventory_es.domain.errors import RejectionError
+from inventory_es.domain.errors import ClockSkewError, RejectionError
 from inventory_es.domain.rejections import CommandsRejectedError, InsufficientStockError, NegativeStockError
 from inventory_es.domain.stream_id import StreamId
+from inventory_es.ports.errors import EventIdCollisionError
 
 MOST_COMMANDS = 4_000
 """In one append. More would share one sync of the disk, and less would be shown on the way."""
@@ -84,9 +87,12 @@ class Replayer:
         self._advanced = advanced
         self.stream: StreamId = replay_stream(source, opening)
         self._progress = Progress(inventory.store, self.stream, clock)
+        self._ledger = Ledger(inventory.store, self.stream, clock)
+        self._refused: dict[Invoice, bool] = {}
         self._shelf = Shelf(inventory)
         self._batch = Batch()
-        self._most = min(most_commands, inventory.store.capabilities.max_append_events - 1)
+        self._at_most = inventory.store.capabilities.max_append_events - 2
+        self._most = min(most_commands, self._at_most)
         self._row = 0
         self._totals = Totals()
 
@@ -95,7 +101,7 @@ class Replayer:
 
         Raises:
             OrdersError: an order can't be taken, or the inventory has moved on since the time of the orders.
-            ConcurrencyError: the same replay runs elsewhere, and was faster.
+            ConcurrencyError: another replay runs elsewhere, perhaps of the same source, and was faster.
         """
         await self._progress.load()
         before = self._progress.last
@@ -103,10 +109,13 @@ class Replayer:
         self._advanced(before)
         if not before.is_finished:
             self._shelf.is_bare = await is_empty(self._inventory.store)
-            if not self._shelf.is_bare and self._progress.is_new:
-                await check_not_ahead(self._inventory.store, self._source, self._survey)
+            if not self._shelf.is_bare:
+                await self._ledger.compare(self._source, self._survey)
+                await self._ledger.check_earlier(self._source, self._survey, is_begun=not self._progress.is_new)
+                if self._progress.is_new:
+                    await check_not_ahead(self._inventory.store, self._source, self._survey)
             with command_context(correlation_id=self._progress.stream.text):
-                for step in steps(self._source.lines(), self._survey.last_rows):
+                for step in steps(self._source, self._survey.invoices):
                     if step.row > before.row:
                         await self._take(step)
                 await self._flush()
@@ -114,7 +123,7 @@ class Replayer:
         return ReplayOutcome(self._totals, before.row, self._totals.events - before.totals.events)
 
     async def _take(self, step: Step) -> None:
-        if len(self._batch.commands) + _COMMANDS_A_LINE * len(step.lines) > self._most:
+        if self._is_full(step):
             await self._flush()
         self._clock.time = step.at
         await self._shelf.learn(step.inventory_ids())
@@ -127,8 +136,17 @@ class Replayer:
                 await self._take_alone(step)
                 return
         self._batch.add(step.at, plan_step(step))
-        self._batch.steps.append(step)
+        self._batch.finish(step)
         self._shelf.take(step)
+
+    def _is_full(self, step: Step) -> bool:
+        """Whether the step begins a new append. One invoice is not spread over two, where its steps stand together and there is room."""
+        batch = self._batch
+        goes_on = bool(batch.steps) and step.invoice is not None and batch.steps[-1].invoice is step.invoice
+        commands = len(batch.commands) + _COMMANDS_A_LINE * len(step.lines)
+        if goes_on:
+            return commands > self._at_most
+        return max(commands, len(batch.steps)) > self._most or len(batch.invoices) + len(self._refused) >= self._ledger.most
 
     async def _flush(self) -> None:
         """Append what is planned. If the inventory disagrees, somebody else moved it: step by step then, on what is there now."""
@@ -158,6 +176,7 @@ class Replayer:
                     if opening.commands:
                         await self._append(opening, row=self._row)
                 batch.add(step.at, plan_step(step))
+                batch.finish(step)
                 await self._append(batch, row=step.row)
             except CommandsRejectedError as problem:
                 rejections = list(problem.rejections)
@@ -166,15 +185,29 @@ class Replayer:
                 return
             if self._opening is not None and any(isinstance(one, InsufficientStockError | NegativeStockError) for one in rejections):
                 self._row, self._totals = step.row, self._totals + refusal(step)
+                await self._remember_refused(batch)
                 return
             self._shelf.forget(step.inventory_ids())
         line = step.lines[0]
         msg = f"{self._source.name}:{line.number}: invoice {line.invoice} can't be taken: {rejections[0]}"
         raise OrdersError(msg)
 
+    async def _remember_refused(self, batch: Batch) -> None:
+        """Have the invoice of a refused step listed with the next append: it was dealt with."""
+        self._refused |= batch.invoices
+        if len(self._refused) >= self._ledger.most:
+            await self._append(Batch(), row=self._row)
+
     async def _append(self, batch: Batch, *, row: int, is_finished: bool = False) -> None:
         advanced = ReplayAdvancedEvent(row, is_finished, self._totals + batch.tally)
-        await self._inventory.execute_all(batch.commands, times=batch.times, writes=[self._progress.write(advanced)])
+        writes = [self._progress.write(advanced), self._ledger.write(self._refused | batch.invoices)]
+        try:
+            await self._inventory.execute_all(batch.commands, times=batch.times, writes=writes)
+        except (ClockSkewError, EventIdCollisionError) as problem:
+            await self._ledger.check_alone(problem)
+            raise
         self._progress.written(advanced)
+        self._ledger.written()
+        self._refused.clear()
         self._row, self._totals = advanced.row, advanced.totals
         self._advanced(advanced)

@@ -67,7 +67,7 @@ class Shelf:
     def take(self, step: Step) -> None:
         """The step is done: units leave with an order or a write-off, and come back with a return."""
         for line in step.lines:
-            if line.quantity:
+            if line.quantity and not step.is_in:
                 self.move(line.inventory_id, line.quantity if step.kind is StepKind.WRITE_OFF else -line.quantity)
 
     def move(self, inventory_id: InventoryId, units: int) -> None:

@@ -1,10 +1,11 @@
-"""The first pass over the orders: whether all of it makes sense, and where each order ends."""
+"""The first pass over the orders: whether all of it makes sense, which invoices there are, and where each of their orders ends."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import attrs
 
+from inventory_es.cli.replay.invoices import Invoices
 from inventory_es.cli.replay.order_lines import BadLine
 from inventory_es.cli.replay.sources import OrdersError, OrderSource
 from inventory_es.domain.identifiers import InventoryId
@@ -16,14 +17,14 @@ class Survey:
 
     Attributes:
         rows: lines that were understood.
-        last_rows: by invoice, the last row of its order.
+        invoices: what these lines make up.
         first_moved: by inventory, when the file first moves it.
         descriptions: by inventory, its product's name for people, where there is one.
         bad_lines: lines that were not understood.
     """
 
     rows: int
-    last_rows: Mapping[str, int]
+    invoices: Invoices
     first_moved: Mapping[InventoryId, datetime]
     descriptions: Mapping[InventoryId, str]
     bad_lines: Sequence[BadLine]
@@ -40,8 +41,7 @@ def survey(source: OrderSource, *, skip_bad: bool) -> Survey:
         OrdersError: a line makes no sense, or time runs backwards.
     """
     rows = 0
-    order_times: dict[str, datetime] = {}
-    last_rows: dict[str, int] = {}
+    invoices = Invoices()
     first_moved: dict[InventoryId, datetime] = {}
     descriptions: dict[InventoryId, str] = {}
     bad_lines: list[BadLine] = []
@@ -54,21 +54,21 @@ def survey(source: OrderSource, *, skip_bad: bool) -> Survey:
             bad_lines.append(line)
             continue
         rows = line.row
-        at = line.at
-        if line.quantity > 0:
-            last_rows[line.invoice] = line.row
-            at = order_times.get(line.invoice, at)
-        if line.quantity < 0 or (line.quantity > 0 and line.invoice not in order_times):
-            if now is not None and at < now:
-                msg = (
-                    f"{source.name}:{line.number}: its InvoiceDate is before one above: sort the lines by InvoiceDate; nothing was written"
-                )
-                raise OrdersError(msg)
-            now = at
-        if line.quantity > 0:
-            order_times[line.invoice] = at
         if line.quantity:
-            first_moved.setdefault(line.inventory_id, at)
+            invoice = invoices.find(line.invoice, line.at)
+            is_step = invoice is None or line.quantity < 0 or invoice.ordered_at is None
+            if is_step:
+                if now is not None and line.at < now:
+                    msg = (
+                        f"{source.name}:{line.number}: its InvoiceDate is before one above: "
+                        "sort the lines by InvoiceDate; nothing was written"
+                    )
+                    raise OrdersError(msg)
+                now = line.at
+            invoice = invoice or invoices.begin(line)
+            invoice.add(line)
+            at = line.at if is_step or invoice.ordered_at is None else invoice.ordered_at
+            first_moved[line.inventory_id] = min(at, first_moved.get(line.inventory_id, at))
         if line.description and line.inventory_id not in descriptions:
             descriptions[line.inventory_id] = line.description.strip()
-    return Survey(rows, last_rows, first_moved, descriptions, bad_lines)
+    return Survey(rows, invoices, first_moved, descriptions, bad_lines)

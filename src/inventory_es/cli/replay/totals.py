@@ -22,6 +22,7 @@ class Totals:
         units_received: units that came in because something lacked.
         units_opening: units that inventories were opened with.
         events: events in inventories.
+        invoices_in_before: invoices that the store had already, from another file; nothing else of them is counted but their lines.
     """
 
     rows: int = 0
@@ -36,6 +37,7 @@ class Totals:
     units_received: int = 0
     units_opening: int = 0
     events: int = 0
+    invoices_in_before: int = 0
 
     def __add__(self, other: "Totals") -> Self:
         """Both together."""

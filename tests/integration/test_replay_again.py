@@ -1,0 +1,367 @@
+"""An invoice that is in is known by what it says: it is never sold again, and never changed."""
+
+import json
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from random import Random
+from uuid import uuid4
+
+import anyio
+import pytest
+
+from inventory_es import StreamId
+from inventory_es.adapters.memory import MemoryEventStore
+from inventory_es.cli.app import run
+from inventory_es.cli.replay.ledger import LEDGER
+from inventory_es.cli.replay.replayer import replay_stream
+from inventory_es.cli.replay.sources import OrdersError, OrdersFile
+from inventory_es.ports import AppendResult, NewEvent, StreamWrite
+from inventory_es.ports.errors import ConcurrencyError
+from inventory_es.sync import open_inventory
+from tests.integration import replaying, test_process_replay
+from tests.integration.made_up_orders import Row, made_up_rows, on, write_orders
+from tests.integration.test_replay import Delegating, Slow, StoppedError, StopsAfter
+
+NINE, TEN, FRIDAY = on("2026-01-05 09:00"), on("2026-01-05 10:00"), on("2026-01-09 09:00")
+ORDERS: list[Row] = [
+    ("1001", "mug", 2, NINE),
+    ("1001", "jug", 1, NINE),
+    ("1001", "mug", 2, NINE),
+    ("1002", "mug", 3, TEN),
+    ("C1001", "jug", -1, TEN),
+    ("1002", "tea", -1, TEN),
+]
+KINDS = pytest.mark.parametrize("process", [[], ["--process"]], ids=["plain", "process"])
+
+
+def bring_in(folder: Path, rows: Sequence[Row], *options: str) -> int:
+    """Replay a file of these rows into the store of this folder."""
+    return run(["replay", str(write_orders(folder / "orders.csv", list(rows))), "--url", f"file:{folder / 'stock'}", *options])
+
+
+def left(folder: Path) -> dict[str, tuple[int, int]]:
+    """On hand and events, by product."""
+    with open_inventory(f"file:{folder / 'stock'}") as inventory:
+        levels = {product: inventory.stock(product, "main") for product in ("mug", "jug", "tea")}
+    return {product: (level.on_hand, level.version) for product, level in levels.items()}
+
+
+def skipped(text: str) -> int:
+    found = json.loads(text)["invoices_in_before"]
+    assert isinstance(found, int)
+    return found
+
+
+@KINDS
+@pytest.mark.parametrize("options", [[], ["--opening", "9"]], ids=["received", "opened"])
+def test_rows_in_another_order_are_the_same_invoices(
+    options: list[str], process: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bring_in(tmp_path, ORDERS, *options, *process) == 0
+    before = left(tmp_path)
+    for again in (
+        [ORDERS[1], ORDERS[0], *ORDERS[2:]],
+        [*ORDERS[:3], *reversed(ORDERS[3:])],
+        [ORDERS[0], ORDERS[3], *ORDERS[1:3], *ORDERS[4:]],
+    ):
+        capsys.readouterr()
+        assert bring_in(tmp_path, again, *options, *process, "--json") == 0
+        assert skipped(capsys.readouterr().out) == 3
+        assert left(tmp_path) == before
+    assert bring_in(tmp_path, [*ORDERS[:1], *ORDERS[2:0:-1], *ORDERS[3:]], *options, *process) == 0
+    assert "3  invoices skipped, in already" in capsys.readouterr().out
+
+
+@KINDS
+def test_with_another_opening_or_as_processes_it_is_the_same_invoice(process: list[str], tmp_path: Path) -> None:
+    assert bring_in(tmp_path, ORDERS) == 0
+    before = left(tmp_path)
+    assert bring_in(tmp_path, ORDERS, "--opening", "50", *process) == 0
+    assert left(tmp_path) == before
+
+
+@KINDS
+def test_an_order_that_was_refused_is_not_tried_again(process: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bring_in(tmp_path, ORDERS, "--opening", "4", *process) == 0
+    before = left(tmp_path)
+    capsys.readouterr()
+    assert bring_in(tmp_path, [ORDERS[1], ORDERS[0], *ORDERS[2:]], "--opening", "4", *process, "--json") == 0
+    assert skipped(capsys.readouterr().out) == 3
+    assert left(tmp_path) == before
+
+
+@KINDS
+@pytest.mark.parametrize(
+    "changed",
+    [
+        [*ORDERS[:3], ("1002", "mug", 4, TEN), *ORDERS[4:]],
+        [*ORDERS[:3], ("1002", "mug", 3, TEN - timedelta(minutes=1)), *ORDERS[4:]],
+        [*ORDERS[:3], ("1002", "cup", 3, TEN), *ORDERS[4:]],
+        [*ORDERS, ("1002", "mug", 1, TEN)],
+        ORDERS[:5],
+        [*ORDERS[:4], *ORDERS[5:], ("C1001", "jug", -2, TEN)],
+        [("7", "cup", 1, NINE), *ORDERS[:3], ("1002", "mug", 4, TEN), *ORDERS[4:]],
+    ],
+    ids=["units", "time", "product", "a line more", "a line less", "a return", "behind a new one"],
+)
+def test_the_same_number_with_other_content_is_refused_before_anything_is_written(
+    changed: list[Row], process: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bring_in(tmp_path, ORDERS, *process) == 0
+    before = (tmp_path / "stock").stat().st_mtime_ns, left(tmp_path)
+    capsys.readouterr()
+    assert bring_in(tmp_path, changed, *process) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "orders.csv:" in err
+    assert "is not the one that the store has" in err
+    assert "units in all here, 2026-01-05 " in err
+    assert err.endswith("nothing was written\n")
+    assert left(tmp_path) == before[1]
+    with open_inventory(f"file:{tmp_path / 'stock'}") as inventory:
+        assert inventory.stock("cup", "main").version == 0
+
+
+def test_a_refusal_names_the_line_the_number_and_both_contents(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bring_in(tmp_path, ORDERS) == 0
+    capsys.readouterr()
+    assert bring_in(tmp_path, [*ORDERS[:3], ("1002", "mug", 4, TEN), ORDERS[5]]) == 1
+    assert capsys.readouterr().err == (
+        f"inventory-es: {tmp_path / 'orders.csv'}:5: invoice 1002 is not the one that the store has: 2026-01-05 10:00:00, 4 × mug, "
+        "-1 × tea, 3 units in all here, 2026-01-05 10:00:00, 3 × mug, -1 × tea, 2 units in all there; what is in can't be changed: "
+        "give what is new a number of its own, or use a store of its own; nothing was written\n"
+    )
+
+
+def test_a_line_that_was_left_out_can_not_be_sold_by_bringing_the_corrected_file_in(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_orders(tmp_path / "orders.csv", ORDERS[:3])
+    path.write_text(path.read_text().replace('jug",1,', 'jug",one,'))
+    assert run(["replay", str(path), "--url", f"file:{tmp_path / 'stock'}", "--opening", "9", "--skip-bad"]) == 0
+    before = left(tmp_path)
+    assert before["mug"][0] == 5
+    assert bring_in(tmp_path, ORDERS[:3], "--opening", "9") == 1
+    assert "invoice 1001 is not the one that the store has" in capsys.readouterr().err
+    assert left(tmp_path) == before
+
+
+@KINDS
+def test_numbers_may_restart_more_than_a_day_later_in_the_same_file_or_another(process: list[str], tmp_path: Path) -> None:
+    next_day = "2026-01-12 09:00" if process else "2026-01-06 09:01"
+    rows: list[Row] = [("1", "mug", 2, on(day)) for day in ("2026-01-05 09:00", next_day, "2026-02-05 09:00")]
+    for name, files in (("one", [rows]), ("each", [[row] for row in rows])):
+        folder = tmp_path / name
+        folder.mkdir()
+        for file in files:
+            assert bring_in(folder, file, "--opening", "100", *process) == 0
+        with open_inventory(f"file:{folder / 'stock'}") as inventory:
+            left_then = [inventory.as_of("mug", "main", time=at + timedelta(minutes=1)).available for *_, at in rows]
+        assert left_then == [98, 96, 94]
+
+
+def test_lines_of_one_number_up_to_a_day_apart_are_one_order(tmp_path: Path) -> None:
+    assert bring_in(tmp_path, [("1", "mug", 2, NINE), ("1", "mug", 3, NINE + timedelta(days=1))], "--json") == 0
+    with open_inventory(f"file:{tmp_path / 'stock'}") as inventory:
+        assert [entry.recorded_at for entry in inventory.history("mug", "main")] == [NINE] * 5
+
+
+@KINDS
+def test_files_that_overlap_bring_each_invoice_in_once(process: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    later: list[Row] = [("1003", "mug", 4, FRIDAY), ("1004", "jug", 1, FRIDAY)]
+    assert bring_in(tmp_path, ORDERS, *process) == 0
+    capsys.readouterr()
+    assert bring_in(tmp_path, [*ORDERS[3:], *later], *process, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["rows"], found["orders"], found["invoices_in_before"]) == (5, 2, 2)
+    assert run(["replay", str(tmp_path / "orders.csv"), "--url", f"file:{tmp_path / 'stock'}", *process, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["invoices_in_before"] == 2
+    with open_inventory(f"file:{tmp_path / 'stock'}") as inventory:
+        assert inventory.stock("mug", "main").on_hand == 0
+
+
+@pytest.mark.parametrize("opening", [None, 20])
+def test_killed_and_repeated_from_a_file_written_anew_it_comes_to_the_same(opening: int | None, tmp_path: Path, backend: str) -> None:
+    rows = made_up_rows(5, invoices=90)
+    path = write_orders(tmp_path / "orders.csv", rows)
+    anew = tmp_path / "anew.csv"
+    anew.write_bytes(path.read_bytes().replace(b"\r\n", b"\n"))
+
+    async def stop_and_go_on() -> None:
+        store, undisturbed = MemoryEventStore(), MemoryEventStore()
+        with pytest.raises(StoppedError):
+            await replaying.replay(path, StopsAfter(store, 6), opening=opening, most_commands=30)
+        outcome = await replaying.replay(anew, store, opening=opening, most_commands=30)
+        assert 0 < outcome.totals.invoices_in_before < 90
+        whole = await replaying.replay(path, undisturbed, opening=opening)
+        assert outcome.totals.rows == whole.totals.rows
+        assert await inventories(store) == await inventories(undisturbed)
+
+    anyio.run(stop_and_go_on, backend=backend)
+
+
+async def inventories(store: MemoryEventStore) -> list[tuple[str, bytes]]:
+    """The events of all inventories, by stream."""
+    events = (await store.read_all(after=0, limit=100_000)).events
+    return sorted((str(one.stream), one.data) for one in events if one.stream.category == "inventory")
+
+
+def test_an_order_that_is_half_way_in_another_file_is_refused(tmp_path: Path) -> None:
+    path = write_orders(tmp_path / "orders.csv", ORDERS)
+    anew = write_orders(tmp_path / "anew.csv", [ORDERS[1], ORDERS[0], *ORDERS[2:]])
+
+    async def stop_and_go_on() -> None:
+        store = MemoryEventStore()
+        with pytest.raises(StoppedError):
+            await test_process_replay.replay(path, StopsAfter(store, 2), most_commands=9)
+        head = await store.head()
+        with pytest.raises(OrdersError, match=r"anew\.csv:2: invoice 1001 was begun from another file.*bring in that one first"):
+            await test_process_replay.replay(anew, store)
+        assert await store.head() == head
+        await test_process_replay.replay(path, store)
+        outcome, _ = await test_process_replay.replay(anew, store)
+        assert outcome.totals.invoices_in_before == 3
+
+    anyio.run(stop_and_go_on)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_however_the_rows_of_a_moment_are_shuffled_nothing_is_sold_again(seed: int, tmp_path: Path, backend: str) -> None:
+    rows = made_up_rows(seed, invoices=40)
+    path = write_orders(tmp_path / "orders.csv", rows)
+    chance = Random(seed)
+    first = {invoice: min(n for n, row in enumerate(rows) if row[0] == invoice) for invoice, *_ in rows}
+    shuffled = sorted(rows, key=lambda row: (first[row[0]], chance.random()))
+    anew = write_orders(tmp_path / "anew.csv", shuffled)
+
+    async def twice() -> None:
+        store = MemoryEventStore()
+        await replaying.replay(path, store)
+        before = await inventories(store)
+        outcome = await replaying.replay(anew, store)
+        assert outcome.totals.invoices_in_before == len({row[0] for row in rows if row[2]})
+        assert (outcome.totals.rows, outcome.events_now, await inventories(store)) == (len(rows), 0, before)
+
+    anyio.run(twice, backend=backend)
+
+
+def test_two_files_at_once_do_not_both_sell(tmp_path: Path, backend: str) -> None:
+    paths = [write_orders(tmp_path / name, rows) for name, rows in (("a.csv", ORDERS), ("b.csv", [ORDERS[1], ORDERS[0], *ORDERS[2:]]))]
+
+    async def race() -> None:
+        store = MemoryEventStore()
+        beaten: list[StreamId] = []
+
+        async def one(path: Path) -> None:
+            try:
+                await replaying.replay(path, Slow(store))
+            except ConcurrencyError as conflict:
+                beaten.append(conflict.stream)
+
+        async with anyio.create_task_group() as tasks:
+            for path in paths:
+                tasks.start_soon(one, path)
+        assert beaten == [LEDGER]
+        events = await inventories(store)
+        assert len([data for _, data in events if b'"quantity":3' in data and b'"purpose":"ORDER"' in data]) == 1
+
+    anyio.run(race, backend=backend)
+
+
+def test_a_store_that_another_process_brings_orders_into_is_told_as_that(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def beaten(_replayer: object) -> None:
+        raise ConcurrencyError(stream=LEDGER, expected=1, actual=2)
+
+    monkeypatch.setattr("inventory_es.cli.replay.replayer.Replayer.run", beaten)
+    assert bring_in(tmp_path, ORDERS) == 1
+    assert "takes orders from another process too, which was faster" in capsys.readouterr().err
+
+
+async def written_before_there_was_a_ledger(path: Path, *, is_finished: bool) -> MemoryEventStore:
+    """A store as an earlier version left it: progress in its stream, and no list of invoices."""
+    store = MemoryEventStore()
+    totals = {"rows": 6, "orders": 2, "events": 17}
+    data = json.dumps({"row": 5, "is_finished": is_finished, "totals": totals}, separators=(",", ":")).encode()
+    event = NewEvent(uuid4(), "ReplayAdvancedEvent", 1, TEN, data)
+    await store.append([StreamWrite(replay_stream(OrdersFile(path), None), 0, [event])])
+    return store
+
+
+def test_what_an_earlier_version_may_have_brought_in_is_refused(tmp_path: Path, backend: str) -> None:
+    path = write_orders(tmp_path / "orders.csv", ORDERS)
+    anew = write_orders(tmp_path / "anew.csv", [ORDERS[1], ORDERS[0], *ORDERS[2:]])
+    later = write_orders(tmp_path / "later.csv", [("1001", "mug", 1, FRIDAY)])
+
+    async def again() -> None:
+        store = await written_before_there_was_a_ledger(path, is_finished=True)
+        with pytest.raises(
+            OrdersError, match=r"anew\.csv has orders from 2026-01-05 09:00:00, and an earlier version.*up to 2026-01-05 10:00:00"
+        ):
+            await replaying.replay(anew, store)
+        await replaying.replay(later, store)
+        assert any(b'"reservation_id":"1001@20260109/1"' in data for _, data in await inventories(store))
+        with pytest.raises(OrdersError, match="an earlier version"):
+            await replaying.replay(anew, store)
+
+    anyio.run(again, backend=backend)
+
+
+def test_what_an_earlier_version_has_finished_is_done_and_what_it_has_begun_is_refused(tmp_path: Path) -> None:
+    path = write_orders(tmp_path / "orders.csv", ORDERS)
+
+    async def again() -> None:
+        store = await written_before_there_was_a_ledger(path, is_finished=False)
+        with pytest.raises(OrdersError, match="was begun by an earlier version"):
+            await replaying.replay(path, store)
+        assert await store.head() == 1
+
+    anyio.run(again)
+
+
+class Small(Delegating):
+    """Takes events of so few bytes that one append lists few invoices."""
+
+    def __init__(self, store: MemoryEventStore) -> None:
+        super().__init__(store)
+        self.largest = 0
+        self.capabilities = type(self.capabilities)(
+            **{
+                **{name: getattr(self.capabilities, name) for name in ("durability", "feed", "multi_stream", "unique_event_ids")},
+                "max_event_bytes": 8_192,
+                "max_append_events": 100,
+            }
+        )
+
+    async def append(self, writes: Sequence[StreamWrite], /) -> AppendResult:
+        self.largest = max([self.largest, *(len(event.data) for write in writes for event in write.events)])
+        return await super().append(writes)
+
+
+@pytest.mark.parametrize("opening", [None, 0])
+def test_the_list_of_invoices_is_never_larger_than_an_event_may_be(opening: int | None, tmp_path: Path) -> None:
+    rows: list[Row] = [(f"{number:096}", "é" * 128, 1, NINE) for number in range(60)]
+    path = write_orders(tmp_path / "orders.csv", rows)
+
+    async def run_it() -> int:
+        store = Small(MemoryEventStore())
+        await replaying.replay(path, store, opening=opening)
+        return store.largest
+
+    assert anyio.run(run_it) <= 8_192
+
+
+def test_a_file_that_changes_while_it_is_read_is_told_as_that(tmp_path: Path) -> None:
+    path = write_orders(tmp_path / "orders.csv", ORDERS)
+
+    class Changing(OrdersFile):
+        def digest(self) -> str:
+            digest = super().digest()
+            write_orders(path, [*ORDERS[:2], ("1999", "mug", 1, TEN)])
+            return digest
+
+    with pytest.raises(OrdersError, match="changed while it was read: start again"):
+        anyio.run(partial(replaying.replay_source, Changing(path), "memory:"))
