@@ -1,5 +1,7 @@
 """An invoice that is in is known by what it says: it is never sold again, and never changed."""
 
+import csv
+import gzip
 import json
 from collections.abc import Sequence
 from datetime import timedelta
@@ -22,7 +24,7 @@ from inventory_es.ports.errors import ConcurrencyError
 from inventory_es.sync import open_inventory
 from tests.integration import replaying, test_process_replay
 from tests.integration.made_up_orders import Row, made_up_rows, on, write_orders
-from tests.integration.test_replay import Delegating, Slow, StoppedError, StopsAfter
+from tests.integration.test_replay import DAY, Delegating, Slow, StoppedError, StopsAfter
 
 NINE, TEN, FRIDAY = on("2026-01-05 09:00"), on("2026-01-05 10:00"), on("2026-01-09 09:00")
 ORDERS: list[Row] = [
@@ -365,3 +367,93 @@ def test_a_file_that_changes_while_it_is_read_is_told_as_that(tmp_path: Path) ->
 
     with pytest.raises(OrdersError, match="changed while it was read: start again"):
         anyio.run(partial(replaying.replay_source, Changing(path), "memory:"))
+
+
+def exported_anew(path: Path, target: Path, *, delimiter: str, encoding: str, ending: str) -> Path:
+    """The same orders as another program writes them: other columns first, blanks, 6.0 for 6, dates with the month first."""
+    with (
+        gzip.open(path, "rt", encoding="utf-8", newline="") if path.suffix == ".gz" else path.open(encoding="utf-8", newline="") as source,
+        target.open("w", encoding=encoding, newline="") as file,
+    ):
+        table = csv.writer(file, delimiter=delimiter, lineterminator=ending)
+        table.writerow(["Order Date", "QTY", "Stock Code", "Invoice", "description"])
+        for row in csv.DictReader(source):
+            at = on(row["InvoiceDate"])
+            when = f"{at.month}/{at.day}/{at.year} {at.hour % 12 or 12}:{at:%M:%S %p}"
+            table.writerow([when, f" {row['Quantity']}.0", f"{row['StockCode']} ", row["InvoiceNo"], "café"])
+    return target
+
+
+@pytest.mark.parametrize("path", DAY or [None], ids=lambda path: path.name if path else "no sample data")
+@pytest.mark.parametrize(
+    "delimiter, encoding, ending", [(",", "utf-8-sig", "\r\n"), (";", "cp1252", "\n"), ("\t", "utf-16", "\r"), ("|", "utf-8", "\n")]
+)
+def test_orders_that_were_exported_anew_are_the_same(
+    path: Path | None, delimiter: str, encoding: str, ending: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = path or write_orders(tmp_path / "made_up.csv", [row for row in made_up_rows(3, invoices=120) if "é" not in row[1]])
+    url = f"file:{tmp_path / 'stock'}"
+    assert run(["replay", str(path), "--url", url, "--json"]) == 0
+    first = json.loads(capsys.readouterr().out)
+    anew = exported_anew(path, tmp_path / "anew.csv", delimiter=delimiter, encoding=encoding, ending=ending)
+    assert run(["replay", str(anew), "--url", url, "--dates", "month-first", "--encoding", "cp1252", "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert (again["rows"], again["events"], again["orders"]) == (first["rows"], 0, 0)
+    assert again["invoices_in_before"] >= first["orders"]
+
+
+def test_without_a_word_about_its_dates_such_a_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = exported_anew(write_orders(tmp_path / "a.csv", ORDERS), tmp_path / "b.csv", delimiter=";", encoding="utf-8", ending="\n")
+    assert run(["replay", str(path), "--url", f"file:{tmp_path / 'stock'}"]) == 1
+    assert capsys.readouterr().err == (
+        f"inventory-es: {path}:2: InvoiceDate may have its day or its month first: say which, by --dates day-first or --dates month-first; "
+        "nothing was written\n"
+    )
+    assert not (tmp_path / "stock").exists()
+
+
+@KINDS
+def test_each_store_has_invoices_of_its_own(process: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bring_in(tmp_path, ORDERS, "--opening", "9", *process) == 0
+    other: list[Row] = [("1001", "mug", 1, NINE), *ORDERS[3:]]
+    assert bring_in(tmp_path, other, "--opening", "9", "--store", "berlin", *process) == 0
+    capsys.readouterr()
+    assert bring_in(tmp_path, [*other, ("2", "mug", 1, FRIDAY)], "--opening", "9", "--store", "berlin", *process, "--json") == 0
+    assert skipped(capsys.readouterr().out) == 3
+    with open_inventory(f"file:{tmp_path / 'stock'}") as inventory:
+        assert [inventory.as_of("mug", store, time=FRIDAY - timedelta(hours=1)).on_hand for store in ("main", "berlin")] == [2, 5]
+
+
+@pytest.mark.parametrize(
+    "options, problem",
+    [
+        (["--encoding", "klingon"], "'klingon' is no encoding of text"),
+        (["--encoding", "base64"], "'base64' is no encoding of text"),
+        (["--column", "StockCode"], "'StockCode' is not COLUMN=NAME"),
+        (["--column", "Price=x"], "'Price=x' is not COLUMN=NAME"),
+        (["--dates", "year-first"], "'year-first' is not one of 'day-first', 'month-first'"),
+        (["--store", ""], "store_id must have 1 to 128 characters"),
+    ],
+)
+def test_settings_that_can_not_be_are_told(options: list[str], problem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bring_in(tmp_path, ORDERS, *options) == 2
+    assert problem in capsys.readouterr().err
+
+
+def test_a_stray_quotation_mark_stops_with_its_line_and_skip_bad_leaves_that_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows: list[Row] = [(str(number), "mug", number, NINE) for number in range(1, 21)]
+    path = write_orders(tmp_path / "orders.csv", rows)
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([*lines[:5], lines[5].replace('"a ""fine""', '"a "fine""', 1), *lines[6:]]))
+    told = f"inventory-es: {path}:6: a quotation mark "
+    assert run(["replay", str(path), "--url", "memory:"]) == 1
+    assert capsys.readouterr().err.startswith(told)
+    path.write_text("".join([*lines[:5], lines[5].replace(', mug"', ", mug", 1), *lines[6:]]))
+    assert run(["replay", str(path), "--url", "memory:"]) == 1
+    assert capsys.readouterr().err == f"{told}opens a cell here and is not closed in this line; nothing was written\n"
+    assert run(["replay", str(path), "--url", "memory:", "--skip-bad", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert (json.loads(out)["rows"], json.loads(out)["orders"]) == (19, 19)
+    assert err == f"{told}opens a cell here and is not closed in this line; left out\n"

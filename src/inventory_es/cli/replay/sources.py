@@ -1,18 +1,32 @@
 """Where order lines come from: a CSV file, plain or compressed."""
 
-import csv
+import codecs
 import gzip
 import hashlib
 import zlib
 from collections.abc import Iterator
+from io import BufferedReader, TextIOWrapper
 from os import PathLike
 from pathlib import Path
-from typing import IO, Protocol, cast
+from typing import Protocol
 
-from inventory_es.cli.replay.order_lines import BadLine, LineReader, NotUnderstoodError, OrderLine
+import attrs
+
+from inventory_es.cli.replay.cells import NotUnderstoodError
+from inventory_es.cli.replay.order_lines import BadLine, OrderLine, Reading
+from inventory_es.cli.replay.records import Records, not_decoded
+from inventory_es.domain.identifiers import InventoryId
 
 _GZIP = b"\x1f\x8b"
+_ZIP = b"PK\x03\x04"
 _BLOCK = 1 << 16
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig", "UTF-8"),
+    (codecs.BOM_UTF32_LE, "utf-32", "UTF-32"),
+    (codecs.BOM_UTF32_BE, "utf-32", "UTF-32"),
+    (codecs.BOM_UTF16_LE, "utf-16", "UTF-16"),
+    (codecs.BOM_UTF16_BE, "utf-16", "UTF-16"),
+)
 
 
 class OrdersError(ValueError):
@@ -41,14 +55,22 @@ class OrderSource(Protocol):
 
 
 class OrdersFile:
-    """A CSV file in UTF-8 with a header, perhaps compressed by gzip (told by its first bytes, not by its name).
+    """A CSV file with a header, perhaps compressed by gzip (told by its first bytes, not by its name).
 
     Args:
         path: where it is.
+        reading: the settings with which to read it.
+
+    Raises:
+        InvalidIdentifierError: no store can have that id.
+        LookupError: there is no such encoding.
     """
 
-    def __init__(self, path: str | PathLike[str]) -> None:
+    def __init__(self, path: str | PathLike[str], reading: Reading | None = None) -> None:
         self._path = Path(path)
+        self._reading = reading or Reading()
+        InventoryId("any", self._reading.store_id)
+        "".encode(self._reading.encoding)
 
     @property
     def name(self) -> str:
@@ -56,7 +78,9 @@ class OrdersFile:
         return str(self._path)
 
     def digest(self) -> str:
-        """Of the uncompressed content, so that it is the same file compressed or not.
+        """Return the digest of the uncompressed content, and of settings that are not the usual ones.
+
+        So it is the same file compressed or not.
 
         Raises:
             OrdersError: it can't be read.
@@ -68,63 +92,54 @@ class OrdersFile:
                     digest.update(block)
             except (OSError, EOFError, zlib.error) as problem:
                 raise self._unreadable(problem) from problem
+        if self._reading != Reading():
+            settings = attrs.evolve(self._reading, columns=dict(sorted(self._reading.columns.items())))
+            digest.update(repr(settings).encode())
         return digest.hexdigest()[:20]
 
     def lines(self) -> Iterator[OrderLine | BadLine]:
         """See :meth:`OrderSource.lines`. Blank lines are passed over."""
         with self._open() as file:
-            texts = _Texts(file)
-            table = csv.reader(texts, strict=True)
-            reader: LineReader | None = None
-            while True:
-                number = texts.count + 1
-                try:
-                    cells = next(table)
-                    if reader is None:
-                        reader = LineReader(cells)
-                    elif cells:
-                        yield reader.read(number, cells)
-                except StopIteration:
-                    break
-                except (csv.Error, UnicodeDecodeError, NotUnderstoodError) as problem:
-                    reason = "it is not UTF-8" if isinstance(problem, UnicodeDecodeError) else str(problem)
-                    if reader is None:
-                        msg = f"{self.name}:{number}: {reason}"
-                        raise OrdersError(msg) from None
-                    yield BadLine(number, reason)
-                except (OSError, EOFError, zlib.error) as problem:
-                    raise self._unreadable(problem, number) from problem
-            if reader is None:
-                msg = f"{self.name} is empty: an orders file begins with the names of its columns"
-                raise OrdersError(msg)
+            encoding, name = self._encoding(file)
+            records = Records(TextIOWrapper(file, encoding, errors="surrogateescape", newline=""), name)
+            try:
+                reader = records.read_header(self._reading)
+                if reader is None:
+                    msg = f"{self.name} is empty: an orders file begins with the names of its columns"
+                    raise OrdersError(msg)
+                yield from records.lines(reader)
+            except NotUnderstoodError as problem:
+                msg = f"{self.name}:{max(records.number, 1)}: {problem}"
+                raise OrdersError(msg) from None
+            except UnicodeError:
+                msg = f"{self.name}:{records.number + 1}: {not_decoded(name)}"
+                raise OrdersError(msg) from None
+            except (OSError, EOFError, zlib.error) as problem:
+                raise self._unreadable(problem, records.number + 1) from problem
 
-    def _open(self) -> IO[bytes]:
+    def _open(self) -> BufferedReader:
         try:
             with self._path.open("rb") as file:
                 is_compressed = file.read(len(_GZIP)) == _GZIP
-            return cast(IO[bytes], gzip.open(self._path, "rb")) if is_compressed else self._path.open("rb")
+            return BufferedReader(gzip.open(self._path, "rb")) if is_compressed else self._path.open("rb")
         except OSError as problem:
             raise self._unreadable(problem) from problem
+
+    def _encoding(self, file: BufferedReader) -> tuple[str, str]:
+        """Return the encoding, and its name for people: that of the mark at the start, or else that of the settings."""
+        try:
+            start = file.peek(4)
+        except (OSError, EOFError, zlib.error) as problem:
+            raise self._unreadable(problem, 1) from problem
+        if start.startswith(_ZIP):
+            msg = f"{self.name} is a spreadsheet or an archive: save it as CSV"
+            raise OrdersError(msg)
+        for mark, encoding, name in _MARKS:
+            if start.startswith(mark):
+                return encoding, name
+        return self._reading.encoding, self._reading.encoding.upper()
 
     def _unreadable(self, problem: Exception, number: int | None = None) -> OrdersError:
         place = self.name if number is None else f"{self.name}:{number}"
         reason = problem.strerror if isinstance(problem, OSError) and problem.strerror else "the compressed data is damaged or cut off"
         return OrdersError(f"{place}: {reason}")
-
-
-class _Texts:
-    """Lines as text, counted. One that is not UTF-8 raises, and the next call goes on after it."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self._encoding = "utf-8-sig"
-        self.count = 0
-
-    def __iter__(self) -> "_Texts":
-        return self
-
-    def __next__(self) -> str:
-        line = next(self._file)
-        self.count += 1
-        encoding, self._encoding = self._encoding, "utf-8"
-        return line.decode(encoding)
