@@ -457,3 +457,27 @@ def test_a_stray_quotation_mark_stops_with_its_line_and_skip_bad_leaves_that_out
     out, err = capsys.readouterr()
     assert (json.loads(out)["rows"], json.loads(out)["orders"]) == (19, 19)
     assert err == f"{told}opens a cell here and is not closed in this line; left out\n"
+
+
+def test_an_invoice_whose_rows_stand_together_is_one_append(tmp_path: Path, backend: str) -> None:
+    rows: list[Row] = [*ORDERS[:4], *[("C7", f"p{number}", -1, TEN) for number in range(12)]]
+    path = write_orders(tmp_path / "orders.csv", rows)
+    anew = write_orders(tmp_path / "anew.csv", [*rows[:4], *reversed(rows[4:])])
+
+    async def stop_and_go_on() -> None:
+        store = MemoryEventStore()
+        for appends in range(6):
+            store = MemoryEventStore()
+            try:
+                await replaying.replay(path, StopsAfter(store, appends), most_commands=9)
+            except StoppedError:
+                await replaying.replay(anew, store)
+        assert len(await inventories(store)) == 23
+
+    anyio.run(stop_and_go_on, backend=backend)
+
+
+@pytest.mark.parametrize("later, code", [(timedelta(days=1), 1), (timedelta(days=1, seconds=1), 0)])
+def test_a_number_may_be_used_again_more_than_a_day_later_and_no_sooner(later: timedelta, code: int, tmp_path: Path) -> None:
+    assert bring_in(tmp_path, [("1", "mug", 2, NINE)]) == 0
+    assert bring_in(tmp_path, [("1", "mug", 2, NINE + later)]) == code

@@ -23,7 +23,7 @@ LEDGER = StreamId("replay", "invoices")
 """The ledger's stream. An append to it conflicts when two files are brought into one store at the same time."""
 
 _EVENT_IDS = UUID("5b7d9a0e-3d55-5f0c-8f0e-6a0f4a3a7c21")
-_PAGE = 100
+_PAGE = 20
 _BYTES_OF_AN_ENTRY = 2_048
 _MOST_ENTRIES = 500
 
@@ -90,7 +90,7 @@ class Ledger:
 
     @property
     def has_this(self) -> bool:
-        """Whether this replay has appended to it; known after :meth:`compare`."""
+        """True if this replay has appended to it; known after :meth:`compare`."""
         return self._replay.text in self._replays
 
     async def compare(self, source: OrderSource, survey: Survey) -> None:
@@ -167,7 +167,7 @@ class Ledger:
         self._keep_own_names()
 
     def write(self, invoices: Mapping[Invoice, bool]) -> StreamWrite:
-        """What to append together with what is brought in.
+        """Return the write that lists invoices, to be appended together with what they move.
 
         Args:
             invoices: those that are touched, each with whether all of it is in then.
@@ -181,7 +181,7 @@ class Ledger:
         return StreamWrite(LEDGER, self._version, [NewEvent(event_id, event_type, schema_version, self._clock.now(), data)])
 
     def written(self) -> None:
-        """It was appended."""
+        """Count the last write as appended."""
         self._version += 1
 
     async def check_alone(self, problem: Exception) -> None:

@@ -15,7 +15,7 @@ from inventory_es.cli.replay.cells import NotUnderstoodError
 from inventory_es.cli.replay.order_lines import BadLine, LineReader, OrderLine, Reading
 
 _DELIMITERS = (",", ";", "\t", "|")
-_DELIMITER_LINE = re.compile(r"sep=(.)", re.IGNORECASE)
+_DELIMITER_LINE = re.compile(r"sep=([,;\t|])", re.IGNORECASE)
 _MOST_LINES_OF_A_HEADER = 20
 _LONGEST_LINE = 1 << 20
 _NOT_DECODED = re.compile("[\udc80-\udcff]")
@@ -50,10 +50,10 @@ class Records:
         self._reader: LineReader | None = None
 
     def read_header(self, reading: Reading) -> LineReader | None:
-        """Read the names of the columns, and with them which character stands between cells.
+        """Read the names of the columns, and with them the character that stands between cells.
 
         Returns:
-            What reads the records after it; ``None``: there is no line that is not blank.
+            The reader of the records after the header; ``None``: every line is blank.
 
         Raises:
             NotUnderstoodError: a needed column is missing, or it is no text.

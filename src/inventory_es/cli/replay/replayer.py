@@ -140,7 +140,7 @@ class Replayer:
         self._shelf.take(step)
 
     def _is_full(self, step: Step) -> bool:
-        """Whether the step begins a new append. One invoice is not spread over two, where its steps stand together and there is room."""
+        """Return True if the step begins a new append. Adjacent steps of one invoice share an append, where there is room."""
         batch = self._batch
         goes_on = bool(batch.steps) and step.invoice is not None and batch.steps[-1].invoice is step.invoice
         commands = len(batch.commands) + _COMMANDS_A_LINE * len(step.lines)

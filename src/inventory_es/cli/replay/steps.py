@@ -48,17 +48,17 @@ class Step:
 
     @property
     def is_in(self) -> bool:
-        """Whether the store has it already, from another file."""
+        """True if the store has it already, from another file."""
         return self.invoice is not None and self.invoice.is_in
 
     @property
     def is_first(self) -> bool:
-        """Whether no other step of its invoice comes before it."""
+        """True if no other step of its invoice comes before it."""
         return self.invoice is not None and self.lines[0].number == self.invoice.line
 
     @property
     def is_last(self) -> bool:
-        """Whether no other step of its invoice comes after it."""
+        """True if no other step of its invoice comes after it."""
         return self.invoice is not None and self.row == self.invoice.last_step
 
     @property
