@@ -12,6 +12,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +42,12 @@ async def write(path: Path) -> None:
     connection.close()
 
 
-async def ask(path: Path, backend_clock: ManualClock) -> Answers:
+async def ask(path: Path, clock: ManualClock) -> Answers:
     """Ask everything, and write. An answer is a text, an error of the package its name; nothing else may come."""
     answers: Answers = {}
     settings = HandlerSettings(warm_inventories=0)
     try:
-        async with open_inventory(f"sqlite:{path}", clock=backend_clock, settings=settings) as inventory:
+        async with open_inventory(f"sqlite:{path}", clock=clock, settings=settings) as inventory:
             for name, question in _questions(inventory).items():
                 try:
                     answers[name] = repr(await question())
@@ -61,15 +62,18 @@ def _questions(inventory: InventoryService) -> dict[str, Callable[[], Awaitable[
     async def whole(items: Any) -> list[Any]:
         return [item async for item in items]
 
+    async def history(product: str) -> list[Any]:
+        return await whole(inventory.history(product, "berlin"))
+
     async def changed(result: Any) -> tuple[Any, ...]:
         outcome = await result
         return outcome.version, outcome.changed
 
     questions: dict[str, Callable[[], Awaitable[Any]]] = {}
     for product in (*PRODUCTS, "none"):
-        questions[f"stock of {product}"] = lambda product=product: inventory.stock(product, "berlin")
-        questions[f"history of {product}"] = lambda product=product: whole(inventory.history(product, "berlin"))
-        questions[f"explanation of {product}"] = lambda product=product: inventory.explain(product, "berlin")
+        questions[f"stock of {product}"] = partial(inventory.stock, product, "berlin")
+        questions[f"history of {product}"] = partial(history, product)
+        questions[f"explanation of {product}"] = partial(inventory.explain, product, "berlin")
     questions["feed"] = lambda: whole(inventory.feed())
     questions["streams"] = lambda: inventory.store.streams(limit=10)  # type: ignore[attr-defined]  # a StreamCatalogue
     questions["command"] = lambda: changed(inventory.add_stock("tea", "berlin", 1, command_id="late"))

@@ -263,7 +263,10 @@ LIES: dict[str, tuple[Callable[[StreamHead], list[StreamHead]], str]] = {
     "higher": (lambda head: [attrs.evolve(head, version=head.version + 1)], "stream contract-x has version 3 there and 2 in the source"),
     "lower": (lambda head: [attrs.evolve(head, version=head.version - 1)], "stream contract-x has version 1 there and 2 in the source"),
     "less": (lambda head: [head] if head.stream == stream_id("y") else [], "its list of streams counts 1 events where its feed has 3"),
-    "more": (lambda head: [head, StreamHead(stream_id("xx"), 1)], "stream contract-xx has version 1 there and 0 in the source"),
+    "more": (
+        lambda head: [head, StreamHead(stream_id("xx"), 1)] if head.stream == stream_id("x") else [head],
+        "stream contract-xx has version 1 there and 0 in the source",
+    ),
 }
 
 

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from functools import wraps
+from importlib import import_module
 from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 import click
@@ -59,31 +60,37 @@ class FilePath(click.Path):
         return super().convert(place if os.fsdecode(value).startswith("~") else value, param, ctx)
 
 
-class FolderUrl(StoreUrl):
-    """The URL of a file store; gives its folder."""
+class StoredUrl(StoreUrl):
+    """The URL of a store of this package on a disk; no other can be verified or copied as it lies there."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The folder's path.
+        """The URL as given.
 
         Raises:
             click.BadParameter: it is another store's.
         """
-        scheme, _, place = super().convert(value, param, ctx).partition(":")
-        if scheme != "file":
-            self.fail("this command is for a store in a folder: file:DIR", param, ctx)
-        return place
+        url = super().convert(value, param, ctx)
+        if url.partition(":")[0] not in {"file", "sqlite"}:
+            self.fail("this command is for a store in a folder or in a SQLite file: file:DIR or sqlite:FILE", param, ctx)
+        return url
 
 
 url_option: Option = click.option(
     "--url", type=StoreUrl(), required=True, envvar="INVENTORY_ES_URL", show_envvar=True, help="The store, such as file:stock."
 )
-folder_option: Option = click.option(
-    "--url", "folder", type=FolderUrl(), required=True, envvar="INVENTORY_ES_URL", show_envvar=True, help="The store, such as file:stock."
+stored_option: Option = click.option(
+    "--url", type=StoredUrl(), required=True, envvar="INVENTORY_ES_URL", show_envvar=True, help="The store, such as file:stock."
 )
 read_model_option: Option = click.option(
     "--read-model", metavar="FILE", type=FilePath(dir_okay=False), required=True, help="The SQLite file with the rows of projections."
 )
 json_option: Option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs instead of text for people.")
+
+
+def adapter_of(url: str) -> tuple[Any, str]:
+    """Return the adapter that a :class:`StoredUrl` names, with its ``verify``, ``repair`` and ``back_up``, and the path of the store."""
+    scheme, _, place = url.partition(":")
+    return import_module(f"inventory_es.adapters.{scheme}"), place
 
 
 def inventory_arguments(function: F) -> F:

@@ -181,7 +181,7 @@ def check_rows_page(
         _refuse(store, place, "a page stands still: it has no rows and is not the end")
     places = [*([] if after is None else [tuple(after)]), *(place_of(table, order, row) for row in page.rows)]
     try:
-        follows = all((that < this if descending else this < that) for this, that in pairwise(places))  # type: ignore[operator]  # of one type
+        follows = all((that < this if descending else this < that) for this, that in pairwise(places))
     except TypeError:
         follows = False
     if not follows:

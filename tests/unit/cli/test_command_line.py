@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -229,6 +230,33 @@ def test_a_backup_opens_like_the_store(url: str, tmp_path: Path, capsys: pytest.
     assert run(["backup", str(tmp_path / "other"), "--url", url, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["events"] == 14
     assert run(["verify", "--url", f"file:{tmp_path / 'copy'}"]) == 0
+
+
+def test_a_database_is_verified_copied_and_repaired(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, copy = tmp_path / "stock.db", tmp_path / "copy.db"
+    url = f"sqlite:{path}"
+    with open_inventory(url) as inventory:
+        inventory.add_stock("mug", "main", 5)
+    assert run(["verify", "--url", url]) == 0
+    assert "database, checksums, streams and balances agree" in capsys.readouterr().out
+    assert run(["backup", str(copy), "--url", url, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"source": str(path), "target": str(copy), "events": 1}
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE events SET checksum = NULL")
+        connection.execute("UPDATE checksums SET since = 1")
+    connection.close()
+    assert run(["verify", "--url", url]) == 1
+    assert "Nothing is lost" in capsys.readouterr().out
+    assert run(["verify", "--url", url, "--repair"]) == 0
+    capsys.readouterr()
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE events SET recorded_at = 0")
+    connection.close()
+    assert run(["verify", "--url", url, "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert (found["concern"], found["place"], found["is_derived"]) == ("event", "position 1, version 1 of stream inventory-mug-main", False)
+    assert run(["verify", "--url", url, "--repair"]) == 3
+    assert run(["verify", "--url", f"sqlite:{copy}"]) == 0
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,7 @@ class SqliteEngine:
         check_page(limit=limit, after=after)
         with self._snapshot() as connection:
             head = _head_position(connection)
-            rows = _page(connection.execute(_FEED, (min(after, _LARGEST), min(limit, _LARGEST))))
+            rows = fetch_page(connection.execute(_FEED, (min(after, _LARGEST), min(limit, _LARGEST))))
             check_feed_rows(connection, rows, store=self.name)
         next_after = after + len(rows)
         if [row[1] for row in rows] != list(range(after + 1, next_after + 1)) or (not rows and after < head):
@@ -226,7 +226,7 @@ class SqliteEngine:
         return None
 
     def _events(self, connection: sqlite3.Connection, stream: StreamId, query: str, parameters: tuple[int, ...]) -> StreamRows:
-        rows = _page(connection.execute(query, parameters))
+        rows = fetch_page(connection.execute(query, parameters))
         check_stream_rows(connection, rows, stream.text, store=self.name)
         return StreamRows(partial(RowEvent, stream), rows)
 
@@ -255,7 +255,7 @@ def _head_position(connection: sqlite3.Connection) -> int:
     return int(position)
 
 
-def _page(found: sqlite3.Cursor) -> list[Any]:
+def fetch_page(found: sqlite3.Cursor) -> list[Any]:
     """The rows that were found, or so many of them that a page has some megabytes."""
     rows: list[Any] = []
     size = 0

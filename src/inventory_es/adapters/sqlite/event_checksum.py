@@ -52,7 +52,7 @@ def check_stream_rows(connection: sqlite3.Connection, rows: Sequence[Row], strea
         CorruptStoreError: at the first that is.
     """
     name = stream.encode()
-    if not _are_good(rows, name):
+    if not are_good(rows, name):
         _refuse_damaged(connection, [(*row[:-1], name, row[-1]) for row in rows], store)
 
 
@@ -62,7 +62,7 @@ def check_feed_rows(connection: sqlite3.Connection, rows: Sequence[Row], *, stor
     Raises:
         CorruptStoreError: at the first that is.
     """
-    if not _are_good(rows):
+    if not are_good(rows):
         _refuse_damaged(connection, rows, store)
 
 
@@ -78,10 +78,10 @@ def damage_of(row: Row, since: int) -> str | None:
         if not isinstance(row[1], int) or row[1] > since:
             return "it has no checksum"
         return None if _is_plausible(row) else "a column holds what no event has"
-    return None if _are_good([row]) else "its checksum is that of another row"
+    return None if are_good([row]) else "its checksum is that of another row"
 
 
-def _are_good(rows: Sequence[Row], name: bytes | None = None) -> bool:
+def are_good(rows: Sequence[Row], name: bytes | None = None) -> bool:
     """Return whether every row has its checksum; rows of one stream are without its name."""
     if not rows:
         return True

@@ -3,20 +3,23 @@
 import click
 from rich.markup import escape
 
-from inventory_es.adapters.file import back_up
-from inventory_es.cli.options import FilePath, folder_option, json_option
+from inventory_es.cli.options import FilePath, adapter_of, json_option, stored_option
 from inventory_es.cli.terminal import console, error_console, number, print_json
 
 
 @click.command()
-@click.argument("target", metavar="DIR", type=FilePath(file_okay=False))
-@folder_option
+@click.argument("target", metavar="TARGET", type=FilePath())
+@stored_option
 @json_option
-def command(*, target: str, folder: str, as_json: bool) -> None:
-    """Copy a file store while it is in use: up to its durable end, into the new folder DIR."""
+def command(*, target: str, url: str, as_json: bool) -> None:
+    """Copy a store while it is in use, as it is at one instant: into the new folder or SQLite file TARGET.
+
+    A copy of a SQLite file is verified before it has its name.
+    """
+    adapter, place = adapter_of(url)
     with error_console().status("copying"):
-        position = back_up(folder, target)
+        position = adapter.back_up(place, target)
     if as_json:
-        print_json({"source": folder, "target": target, "events": position})
+        print_json({"source": place, "target": target, "events": position})
     else:
-        console().print(f"[good]✓[/] {number(position)} events of {escape(folder)} are in {escape(target)}, on the disk", soft_wrap=True)
+        console().print(f"[good]✓[/] {number(position)} events of {escape(place)} are in {escape(target)}, on the disk", soft_wrap=True)

@@ -1,46 +1,50 @@
 """``inventory-es verify``."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import attrs
 import click
 from rich.markup import escape
 
-from inventory_es.adapters.file import Finding, repair, verify
 from inventory_es.cli.failures import WRONG
-from inventory_es.cli.options import folder_option, json_option
+from inventory_es.cli.options import adapter_of, json_option, stored_option
 from inventory_es.cli.stream_check import check_stream
 from inventory_es.cli.terminal import console, error_console, print_json
 
+_AGREES = {"file": "journal, index, people's files and balances agree", "sqlite": "database, checksums, streams and balances agree"}
+
 
 @click.command()
-@folder_option
-@click.option("--repair", "repairs", is_flag=True, help="Make anew what is derived (index, people's files). Stop the writers first.")
+@stored_option
+@click.option("--repair", "repairs", is_flag=True, help="Make anew or add what is derived (index, people's files; checksums).")
 @json_option
 @click.pass_context
-def command(ctx: click.Context, /, *, folder: str, repairs: bool, as_json: bool) -> None:
-    """Check a file store, and repair what is derived.
+def command(ctx: click.Context, /, *, url: str, repairs: bool, as_json: bool) -> None:
+    """Check a store, and repair what is derived.
 
-    Its journal, index and people's files are held against each other, and every balance is folded. The journal itself is never
-    changed. With --json, one object for each finding, each on its line.
+    A file store's journal, index and people's files are held against each other; of a SQLite file, every checksum is computed, and events,
+    streams and SQLite's own structures are held against each other. Every balance is folded. The events themselves are never changed.
+    Stop the writers of a file store before --repair. With --json, one object for each finding, each on its line.
     """
+    adapter, place = adapter_of(url)
     with error_console().status("verifying"):
         if repairs:
-            repair(folder)
-        findings = list(verify(folder, check_stream=check_stream))
+            adapter.repair(place)
+        findings = list(adapter.verify(place, check_stream=check_stream))
     if as_json:
         for finding in findings:
             print_json({**attrs.asdict(finding), "is_derived": finding.is_derived})
     else:
-        _show(folder, findings)
+        _show(place, findings, _AGREES[url.partition(":")[0]])
     if findings:
         ctx.exit(WRONG)
 
 
-def _show(folder: str, findings: Sequence[Finding]) -> None:
+def _show(place: str, findings: Sequence[Any], agrees: str) -> None:
     out = console()
     if not findings:
-        out.print(f"[good]✓[/] {escape(folder)}: journal, index, people's files and balances agree", soft_wrap=True)
+        out.print(f"[good]✓[/] {escape(place)}: {agrees}", soft_wrap=True)
         return
     for finding in findings:
         out.print(f"[bad]✗[/] {finding.concern}: {escape(str(finding))}", soft_wrap=True)

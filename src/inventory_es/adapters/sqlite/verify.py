@@ -1,0 +1,213 @@
+"""Checking a database: SQLite's own structures, every checksum, and events, streams, names and snapshots against each other.
+
+Reads only, in one transaction, so that others may go on writing: it sees the store as it was when it began. Memory is bounded by a page.
+"""
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import attrs
+
+from inventory_es.adapters.sqlite.database import (
+    APPLICATION_ID,
+    CORRUPT,
+    SCHEMA_VERSION,
+    connect,
+    marks,
+    reading,
+    reason_of,
+    translated,
+)
+from inventory_es.adapters.sqlite.engine import fetch_page
+from inventory_es.adapters.sqlite.event_checksum import Row, are_good, damage_of, first_checked, is_stream_name
+from inventory_es.adapters.sqlite.row_event import FEED_COLUMNS, STREAM_COLUMNS, RowEvent
+from inventory_es.adapters.sqlite.snapshot_table import damaged_snapshots
+from inventory_es.adapters.sqlite.stream_table import name_checksum
+from inventory_es.domain.stream_id import StreamId
+from inventory_es.ports.errors import IncompatibleStoreError
+from inventory_es.ports.records import RecordedEvent
+
+Concern = Literal["database", "event", "stream", "meaning", "checksum", "snapshot"]
+StreamCheck = Callable[[StreamId, Iterator[RecordedEvent]], Iterable[tuple[int, str]]]
+"""Checks what the events of a stream mean: gives versions, each with what is wrong there."""
+
+FEED = f"SELECT {FEED_COLUMNS} FROM events LEFT JOIN streams ON id = stream_id WHERE position > ? ORDER BY position"  # noqa: S608  # a constant
+_STREAM = f"SELECT {STREAM_COLUMNS} FROM events WHERE stream_id = ? ORDER BY version"  # noqa: S608  # a constant
+_STREAMS = """
+SELECT streams.id, name, streams.version, stream_names.checksum, counted, first, last
+FROM streams LEFT JOIN stream_names ON stream_names.stream_id = streams.id LEFT JOIN
+    (SELECT stream_id AS owner, count(*) AS counted, min(version) AS first, max(version) AS last FROM events GROUP BY stream_id)
+    ON owner = streams.id
+ORDER BY streams.id
+"""
+_LOST = """
+SELECT DISTINCT stream_id FROM (SELECT stream_id FROM events UNION SELECT stream_id FROM stream_names)
+WHERE stream_id NOT IN (SELECT id FROM streams)
+"""
+_MOST_PROBLEMS = 100
+
+
+@attrs.frozen
+class Finding:
+    """Something that is not as it should be.
+
+    Attributes:
+        concern: ``database`` (SQLite's structures), ``event``, ``stream`` or ``meaning`` (the truth itself); ``checksum`` or ``snapshot``
+            (derived).
+        path: of the file.
+        place: in it; empty for the whole file.
+        problem: what is wrong, without payload.
+    """
+
+    concern: Concern
+    path: str
+    place: str
+    problem: str
+
+    @property
+    def is_derived(self) -> bool:
+        """Whether :func:`~inventory_es.adapters.sqlite.repair.repair` can make it good."""
+        return self.concern in {"checksum", "snapshot"}
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.place}: {self.problem}" if self.place else f"{self.path}: {self.problem}"
+
+
+def verify(path: str | os.PathLike[str], *, check_stream: StreamCheck | None = None) -> Iterator[Finding]:
+    """Give everything that is wrong with a store, while looking.
+
+    After damage of SQLite's structures the rest is not looked at: it can't be told what it should be.
+
+    Args:
+        path: of the file.
+        check_stream: checks what the events of each stream mean (that balances fold); given the stream and its events in order.
+
+    Raises:
+        IncompatibleStoreError: there is no store, or one of an older or newer schema version.
+        StoreUnavailableError: the file can't be read now.
+    """
+    place = os.fspath(path)
+    with translated(place), closing(open_to_check(place)) as connection, reading(connection):
+        yield from _Verification(place, connection, check_stream).run()
+
+
+def open_to_check(path: str) -> sqlite3.Connection:
+    """Open a store's file for reading only, as it stands: nothing is migrated.
+
+    Raises:
+        IncompatibleStoreError: there is no store, or one of an older or newer schema version.
+        sqlite3.Error: it can't be read.
+    """
+    if not Path(path).is_file():
+        raise IncompatibleStoreError(store="sqlite store", place=path, problem="there is no such file")
+    connection = connect(path, synchronous="FULL")
+    try:
+        connection.execute("PRAGMA query_only = ON")
+        _check_marks(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    connection.text_factory = bytes
+    return connection
+
+
+def _check_marks(connection: sqlite3.Connection, path: str) -> None:
+    application_id, version, _ = marks(connection)
+    if application_id != APPLICATION_ID:
+        raise IncompatibleStoreError(store="sqlite store", place=path, problem="the database belongs to another application")
+    if version != SCHEMA_VERSION:
+        known = f"its schema version is {version}, this one is {SCHEMA_VERSION}"
+        way = "open the store once, which brings it there" if version < SCHEMA_VERSION else "update the package"
+        raise IncompatibleStoreError(store="sqlite store", place=path, problem=f"{known}: {way}")
+
+
+@attrs.define
+class _Verification:
+    path: str
+    connection: sqlite3.Connection
+    check_stream: StreamCheck | None
+
+    def run(self) -> Iterator[Finding]:
+        is_good = True
+        for finding in self._database():
+            yield finding
+            is_good = False
+        if not is_good:
+            return
+        for finding in self._rows():
+            is_good = is_good and finding.is_derived
+            yield finding
+        if is_good and self.check_stream is not None:
+            yield from self._meaning(self.check_stream)
+
+    def _database(self) -> Iterator[Finding]:
+        try:
+            for (problem,) in self.connection.execute(f"PRAGMA integrity_check({_MOST_PROBLEMS})"):
+                if problem != b"ok":
+                    yield self._found("database", "", f"integrity_check: {problem.decode('utf-8', 'backslashreplace')}")
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as damage:
+            if isinstance(damage, sqlite3.Error) and getattr(damage, "sqlite_errorcode", 0) & 0xFF not in CORRUPT:
+                raise
+            reason = reason_of(damage) if isinstance(damage, sqlite3.Error) else "a text that is not UTF-8"
+            yield self._found("database", "", f"integrity_check ended: {reason}")
+
+    def _rows(self) -> Iterator[Finding]:
+        yield from self._events()
+        yield from self._streams()
+        for stream, schema_version in damaged_snapshots(self.connection):
+            place = f"snapshot of {stream.decode('utf-8', 'backslashreplace')}, schema version {schema_version}"
+            yield self._found("snapshot", place, "it has not the checksum of what it says, and is not used")
+
+    def _events(self) -> Iterator[Finding]:
+        since, expected, unchecked = first_checked(self.connection), 1, 0
+        cursor = self.connection.execute(FEED, (-(1 << 63),))
+        while rows := fetch_page(cursor):
+            is_contiguous = [row[1] for row in rows] == list(range(expected, expected + len(rows)))
+            if not (is_contiguous and are_good(rows)):
+                unchecked += sum(row[-1] is None and row[1] <= since for row in rows)
+                yield from self._damages(rows, since, expected)
+            expected = rows[-1][1] + 1
+        if unchecked:
+            yield self._found("checksum", "", f"{unchecked} events are from before there were checksums, and have none")
+
+    def _damages(self, rows: list[Row], since: int, expected: int) -> Iterator[Finding]:
+        for row in rows:
+            if row[1] != expected:
+                yield self._found("event", f"position {expected}", f"what should be there is missing: position {row[1]} follows")
+            damage = damage_of(row, since)
+            if damage is not None:
+                name = row[8].decode("utf-8", "backslashreplace") if isinstance(row[8], bytes) else "without a row"
+                yield self._found("event", f"position {row[1]}, version {row[0]} of stream {name}", damage)
+            expected = row[1] + 1
+
+    def _streams(self) -> Iterator[Finding]:
+        unnamed = 0
+        for _, name, version, checksum, *counted in self.connection.execute(_STREAMS):
+            place = f"stream {name.decode('utf-8', 'backslashreplace')}"
+            if not is_stream_name(name) or checksum not in {None, name_checksum(name)}:
+                yield self._found("stream", place, "it has another name than when it began")
+            if counted != [version, 1, version]:
+                there = (
+                    "it has no events" if counted[0] is None else f"it has {counted[0]} events, of versions {counted[1]} to {counted[2]}"
+                )
+                yield self._found("stream", place, f"its version is {version}, and {there}")
+            unnamed += checksum is None
+        for (stream_id,) in self.connection.execute(_LOST):
+            yield self._found("stream", f"stream with the key {stream_id}", "its events or its name are there, and its own row is not")
+        if unnamed:
+            yield self._found("checksum", "", f"{unnamed} names of streams are from before there were checksums, and have none")
+
+    def _meaning(self, check_stream: StreamCheck) -> Iterator[Finding]:
+        for stream_id, name in self.connection.execute("SELECT id, name FROM streams ORDER BY name"):
+            stream = StreamId.parse(name.decode())
+            events = map(partial(RowEvent, stream), self.connection.execute(_STREAM, (stream_id,)))
+            for version, problem in check_stream(stream, events):
+                yield self._found("meaning", f"version {version} of stream {stream}", problem)
+
+    def _found(self, concern: Concern, place: str, problem: str) -> Finding:
+        return Finding(concern, self.path, place, problem)
