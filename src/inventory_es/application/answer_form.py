@@ -57,5 +57,5 @@ class AnswerForm(Generic[T]):
             if not 0 <= now.timestamp() - computed_at < ttl.total_seconds():
                 return None
             return self._decode(body[_BEGIN + length :]), position
-        except (struct.error, msgspec.MsgspecError):
+        except (struct.error, msgspec.MsgspecError, ValueError, OverflowError, RecursionError):
             return None

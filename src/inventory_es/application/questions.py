@@ -1,7 +1,6 @@
 """Asking the read models of projections: rows as typed values, page by page, as fresh as the asker wants."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 from typing import Any, TypeVar
 
 import anyio
@@ -12,7 +11,7 @@ from inventory_es.application.query_results import Place, QueryPage
 from inventory_es.domain.quantity import whole_number
 from inventory_es.ports import ReadModel, Row, Table
 from inventory_es.ports.errors import ReadModelBehindError
-from inventory_es.ports.read_model import place_of
+from inventory_es.ports.read_model import from_text, place_of
 
 T = TypeVar("T")
 
@@ -122,4 +121,4 @@ async def open_questions(read_model: ReadModel, projections: Iterable[Projection
 
 
 def _values(row: Row) -> dict[str, Any]:
-    return {name: datetime.fromisoformat(value) if name in _INSTANTS and isinstance(value, str) else value for name, value in row.items()}
+    return {name: from_text(value, column=name) if name in _INSTANTS and value is not None else value for name, value in row.items()}

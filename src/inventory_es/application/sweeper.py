@@ -21,7 +21,7 @@ from inventory_es.application.subscription import Pace
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.ports import Checkpoint, Clock, ProjectionId, ReadModel, Row
 from inventory_es.ports.errors import AppendOutcomeUnknownError, CheckpointConflictError, StoreClosedError, UnavailableError
-from inventory_es.ports.read_model import Value, place_of
+from inventory_es.ports.read_model import Value, from_text, place_of
 
 _ID = ProjectionId("reservation_sweeper", 1)
 _ORDER = ("expires_at",)
@@ -232,4 +232,4 @@ class _Failing:
 
 
 def _expires_at(row: Row) -> datetime:
-    return datetime.fromisoformat(str(row["expires_at"]))
+    return from_text(row["expires_at"], column="expires_at")

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from datetime import datetime
 from typing import Any
 
 from inventory_es.adapters.serialization import JsonEventCodec
@@ -14,7 +13,7 @@ from inventory_es.domain.events import Event
 from inventory_es.domain.identifiers import INVENTORY_CATEGORY
 from inventory_es.ports import RecordedEvent, Row
 from inventory_es.ports.page_rules import read_stream_page_backwards
-from inventory_es.ports.read_model import Value, place_of
+from inventory_es.ports.read_model import Value, from_text, place_of
 
 _PAGE = 1_000
 
@@ -49,7 +48,7 @@ async def levels_in_rows(path: str, store_id: str | None) -> AsyncGenerator[Stoc
             page = await version.select(LEVELS.name, where=where, after=after, limit=_PAGE)
             for row in page.rows:
                 values: dict[str, Any] = dict(row)
-                yield StockRow(**values | {"recorded_at": datetime.fromisoformat(values["recorded_at"])})
+                yield StockRow(**values | {"recorded_at": from_text(values["recorded_at"], column="recorded_at")})
                 after = place_of(LEVELS, (), row)
             is_end = page.is_end
 

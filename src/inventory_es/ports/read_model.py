@@ -7,6 +7,8 @@ from typing import Protocol, runtime_checkable
 import attrs
 from msgspec import to_builtins as _iso
 
+from inventory_es.ports.errors import CorruptStoreError
+
 Value = str | int | None
 """What a column holds; an int is one of 64 bits. Instants are ISO 8601 texts in UTC with microseconds, so that they sort as time does."""
 
@@ -254,9 +256,24 @@ class ReadModel(Protocol):
 
 
 def to_text(at: datetime) -> str:
-    """An instant in UTC as a column holds it; ``datetime.fromisoformat`` reads it back."""
+    """An instant in UTC as a column holds it; :func:`from_text` reads it back."""
     text: str = _iso(at)  # ten times as fast as datetime.isoformat, and without microseconds where there are none
     return text if at.microsecond else f"{text[:-1]}.000000Z"
+
+
+def from_text(value: Value, *, column: str) -> datetime:
+    """Return the instant that a column holds.
+
+    Raises:
+        CorruptStoreError: it holds something else.
+    """
+    try:
+        at = datetime.fromisoformat(str(value))
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None:
+        raise CorruptStoreError(store="read model", place=f"column {column}", problem="what it holds is no instant")
+    return at
 
 
 def order_of(table: Table, order: Sequence[str]) -> tuple[str, ...]:

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from inventory_es.ports import ProjectionId, Table
-from inventory_es.ports.read_model import to_text
+from inventory_es.ports.errors import CorruptStoreError
+from inventory_es.ports.read_model import from_text, to_text
 
 
 def test_names_that_could_be_more_than_names_are_refused() -> None:
@@ -30,4 +31,12 @@ def test_instants_sort_as_their_texts_and_are_read_back() -> None:
     texts = [to_text(at) for at in instants]
     assert texts == sorted(texts)
     assert texts[1:3] == ["2026-01-05T09:00:00.000000Z", "2026-01-05T09:00:00.000001Z"]
-    assert list(map(datetime.fromisoformat, texts)) == instants
+    assert [from_text(text, column="at") for text in texts] == instants
+
+
+@pytest.mark.parametrize(
+    "value", [None, 7, "", "noon", "2026-01-05", "2026-01-05T09:00:00", "2026-01-05T0):00:00.000000Z", "2026-01-05T09:00:00+99:00"]
+)
+def test_a_column_without_an_instant_is_damage(value: str | int | None) -> None:
+    with pytest.raises(CorruptStoreError, match="column since: what it holds is no instant"):
+        from_text(value, column="since")

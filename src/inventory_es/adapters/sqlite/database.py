@@ -222,9 +222,15 @@ def translated(path: str) -> Iterator[None]:
         code = getattr(problem, "sqlite_errorcode", 0) & 0xFF
         if code == sqlite3.SQLITE_NOTADB:
             raise IncompatibleStoreError(store="sqlite store", place=path, problem="it is no SQLite database") from problem
-        if code in CORRUPT:
+        if is_damage(problem):
             raise CorruptStoreError(store="sqlite store", place=path, problem=reason_of(problem)) from problem
         raise StoreUnavailableError(store=f"sqlite store {path}", reason=reason_of(problem)) from problem
+
+
+def is_damage(problem: sqlite3.Error) -> bool:
+    """Return whether an error of the driver tells of damage. One without a code of SQLite's is its own: a text that is not UTF-8."""
+    code = getattr(problem, "sqlite_errorcode", None)
+    return isinstance(problem, sqlite3.OperationalError) if code is None else code & 0xFF in CORRUPT
 
 
 def reason_of(problem: sqlite3.Error) -> str:

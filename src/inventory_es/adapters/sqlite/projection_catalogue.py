@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from inventory_es.adapters.sqlite.projection_tables import ProjectionTables, tables_of
 from inventory_es.ports.errors import IncompatibleStoreError, ProjectionNotFoundError
-from inventory_es.ports.read_model import Checkpoint, ProjectionId, ProjectionVersion, to_text
+from inventory_es.ports.read_model import Checkpoint, ProjectionId, ProjectionVersion, from_text, to_text
 from inventory_es.ports.row_rules import check_before, check_drop
 
 CATALOGUE = (
@@ -141,7 +141,7 @@ def _checkpoint(row: Sequence[Any]) -> Checkpoint:
 
 
 def _time(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
+    return None if text is None else from_text(text, column="recorded_at or owned_until of projections")
 
 
 def _text(at: datetime | None) -> str | None:

@@ -3,10 +3,12 @@
 import json
 import sqlite3
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from types import NoneType
 
 import attrs
 
 from inventory_es.adapters.sqlite.row_changes import Key, RowChanges, fold
+from inventory_es.ports.errors import CorruptStoreError
 from inventory_es.ports.read_model import Add, Change, ProjectionId, Row, Table, Value, order_of
 from inventory_es.ports.row_rules import picker
 
@@ -118,18 +120,33 @@ class ProjectionTables:
         ordered = ", ".join(f"[{column}]{direction}" for column in total)
         columns = list(table.columns)
         statement = f"SELECT {_list(columns)} FROM {self._name(table.name)}{filtered} ORDER BY {ordered} LIMIT ?"  # noqa: S608  # identifiers
-        return [dict(zip(columns, row, strict=True)) for row in connection.execute(statement, (*values, limit))]
+        rows = connection.execute(statement, (*values, limit)).fetchall()
+        self._check_types(table, rows)
+        return [dict(zip(columns, row, strict=True)) for row in rows]
+
+    def _check_types(self, table: Table, rows: Sequence[Sequence[object]]) -> None:
+        for (name, kind), values in zip(table.columns.items(), zip(*rows, strict=True), strict=False):
+            if not {*map(type, values)} <= ({kind} if name in table.key else {kind, NoneType}):
+                problem = f"a row holds what is no {kind.__name__}"
+                raise CorruptStoreError(store="read model", place=f"column {name} of table {self._name(table.name)}", problem=problem)
 
     def _name(self, table: str) -> str:
         return f"{self.projection.name}__v{self.projection.version}__{table}"
 
 
 def tables_of(shape: str) -> Mapping[str, Table]:
-    """The tables that the catalogue keeps."""
-    return {
-        name: Table(name, {column: _KINDS[kind] for column, kind in columns.items()}, tuple(key), tuple(map(tuple, indexes)))
-        for name, (columns, key, indexes) in json.loads(shape).items()
-    }
+    """The tables that the catalogue keeps.
+
+    Raises:
+        CorruptStoreError: it keeps something else.
+    """
+    try:
+        return {
+            name: Table(name, {column: _KINDS[kind] for column, kind in columns.items()}, tuple(key), tuple(map(tuple, indexes)))
+            for name, (columns, key, indexes) in json.loads(shape).items()
+        }
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as problem:
+        raise CorruptStoreError(store="read model", place="column shape of projections", problem="what it holds are no tables") from problem
 
 
 def _over(table: Table, columns: Iterable[str], added: Collection[str] = ()) -> str:

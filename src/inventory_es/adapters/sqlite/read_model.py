@@ -10,10 +10,10 @@ from inventory_es.adapters.sqlite import projection_catalogue as catalogue
 from inventory_es.adapters.sqlite.connections import Connections
 from inventory_es.adapters.sqlite.database import (
     APPLICATION_ID,
-    CORRUPT,
     Synchronous,
     connect,
     create_private,
+    is_damage,
     marks,
     reading,
     reason_of,
@@ -271,10 +271,12 @@ def _known_mark(writer: sqlite3.Connection, path: str) -> int:
 def _translated(path: str) -> Iterator[None]:
     try:
         yield
-    except sqlite3.DatabaseError as problem:
+    except UnicodeDecodeError as problem:
+        raise CorruptStoreError(store="read model", place=path, problem=f"a text in it is not UTF-8 ({_MADE_AGAIN})") from problem
+    except sqlite3.Error as problem:
         code, reason = getattr(problem, "sqlite_errorcode", 0) & 0xFF, reason_of(problem)
         if code == sqlite3.SQLITE_NOTADB:
             raise IncompatibleStoreError(store="read model", place=path, problem="it is no SQLite database") from problem
-        if code in CORRUPT:
+        if is_damage(problem):
             raise CorruptStoreError(store="read model", place=path, problem=f"{reason} ({_MADE_AGAIN})") from problem
         raise ReadModelUnavailableError(read_model=f"sqlite read model {path}", reason=reason) from problem

@@ -15,9 +15,9 @@ import attrs
 
 from inventory_es.adapters.sqlite.database import (
     APPLICATION_ID,
-    CORRUPT,
     SCHEMA_VERSION,
     connect,
+    is_damage,
     marks,
     reading,
     reason_of,
@@ -151,7 +151,7 @@ class _Verification:
                 if problem != b"ok":
                     yield self._found("database", "", f"integrity_check: {problem.decode('utf-8', 'backslashreplace')}")
         except (sqlite3.DatabaseError, UnicodeDecodeError) as damage:
-            if isinstance(damage, sqlite3.Error) and getattr(damage, "sqlite_errorcode", 0) & 0xFF not in CORRUPT:
+            if isinstance(damage, sqlite3.Error) and not is_damage(damage):
                 raise
             reason = reason_of(damage) if isinstance(damage, sqlite3.Error) else "a text that is not UTF-8"
             yield self._found("database", "", f"integrity_check ended: {reason}")

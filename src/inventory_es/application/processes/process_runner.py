@@ -21,7 +21,7 @@ from inventory_es.application.subscription import EventFilter, Pace, Subscriptio
 from inventory_es.ports import Change, Checkpoint, Clock, Delete, EventFeed, ProjectionId, Put, ReadModel, RecordedEvent, Row, Table
 from inventory_es.ports.errors import CheckpointConflictError, ReadModelUnavailableError, StoreUnavailableError
 from inventory_es.ports.page_rules import read_rows_page
-from inventory_es.ports.read_model import to_text
+from inventory_es.ports.read_model import from_text, to_text
 
 _log = logging.getLogger("inventory_es")
 
@@ -180,7 +180,7 @@ class ProcessRunner:
         """What is due now, as much as one round of looks takes; and how long the next may be waited for, in seconds."""
         now = self._clock.now()
         page = await read_rows_page(self._read_model, self._id, LOOKS, order=("due_at",), limit=4 * self._concurrency)
-        times = [datetime.fromisoformat(str(row["due_at"])) for row in page.rows]
+        times = [from_text(row["due_at"], column="due_at") for row in page.rows]
         due = [row for row, at in zip(page.rows, times, strict=True) if at <= now]
         soonest = min((at for at in times if at > now), default=now + timedelta(seconds=self._turn))
         return due, min(self._turn, max((soonest - now).total_seconds(), _SHORTEST_WAIT))

@@ -1,5 +1,6 @@
 """A damaged file of read models is told apart from one that is away: nobody waits for it, and the events make it again."""
 
+import sqlite3
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from inventory_es import InventoryService, open_inventory
 from inventory_es.adapters.memory import MemoryEventLog, MemoryEventStore
 from inventory_es.adapters.sqlite import open_sqlite_read_model
 from inventory_es.application.projections import stock_levels
-from inventory_es.errors import CorruptStoreError
+from inventory_es.errors import CorruptStoreError, IncompatibleStoreError
 from inventory_es.ports import ReadModel
 from inventory_es.ports.read_model import Put
 
@@ -124,5 +125,38 @@ def test_a_file_that_was_removed_is_made_again(shop: Shop, backend: str) -> None
         await shop.project()
         async with open_sqlite_read_model(shop.path) as model:
             assert len((await model.select(LEVELS.projection_id, "levels", limit=2 * PRODUCTS)).rows) == PRODUCTS
+
+    anyio.run(body, backend=backend)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE stock_levels__v1__levels SET recorded_at = '2026-01-05T0):00:00.000000Z'",
+        "UPDATE stock_levels__v1__levels SET recorded_at = CAST(x'ff' AS TEXT)",
+        "UPDATE stock_levels__v1__levels SET on_hand = 'many'",
+        "UPDATE projections SET recorded_at = 'noon'",
+        "UPDATE projections SET shape = CAST(x'ff' AS TEXT)",
+        "UPDATE projections SET shape = '{'",
+        "UPDATE projections SET shape = replace(printf('%100000s', ''), ' ', '[')",
+    ],
+)
+def test_a_column_that_holds_something_else_is_told(statement: str, shop: Shop, backend: str) -> None:
+    connection = sqlite3.connect(shop.path, isolation_level=None)
+    connection.execute("PRAGMA writable_schema = ON")
+    connection.execute("UPDATE sqlite_master SET sql = replace(sql, 'STRICT', '')")  # so that a column takes what a flipped bit makes of it
+    connection.close()
+    connection = sqlite3.connect(shop.path, isolation_level=None)
+    connection.execute(statement)
+    connection.close()
+
+    async def body() -> None:
+        async with shop.open() as inventory:
+            with pytest.raises((CorruptStoreError, IncompatibleStoreError)):
+                await inventory.queries.stock("espresso-1", "main")
+        async with open_sqlite_read_model(shop.path) as model:
+            if "projections" in statement:
+                with pytest.raises(CorruptStoreError):
+                    await model.versions("stock_levels")
 
     anyio.run(body, backend=backend)
