@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from inventory_es.ports import NewEvent, RecordedEvent, StoreCapabilities, StreamWrite
-from inventory_es.ports.errors import AppendTooLargeError
+from inventory_es.ports.errors import AppendTooLargeError, CorruptStoreError
 
 MOST_BYTES = 8 << 20
 """In one commit, unless a single event is larger."""
@@ -22,6 +22,7 @@ def copy_batches(events: Sequence[RecordedEvent], capabilities: StoreCapabilitie
 
     Raises:
         AppendTooLargeError: an event is larger than what that store takes.
+        CorruptStoreError: an event is none that any store takes.
     """
     most_bytes = min(MOST_BYTES, capabilities.max_append_bytes)
     commit: list[Append] = []
@@ -56,4 +57,8 @@ def copy_batches(events: Sequence[RecordedEvent], capabilities: StoreCapabilitie
 
 
 def _new(event: RecordedEvent) -> NewEvent:
-    return NewEvent(event.event_id, event.event_type, event.schema_version, event.recorded_at, event.data, event.metadata)
+    try:
+        return NewEvent(event.event_id, event.event_type, event.schema_version, event.recorded_at, event.data, event.metadata)
+    except ValueError as problem:
+        place = f"stream {event.stream}, version {event.version}"
+        raise CorruptStoreError(store="source", place=place, problem=str(problem)) from problem

@@ -12,7 +12,7 @@ from inventory_es.application import copy_batches as batches
 from inventory_es.application.copy_batches import copy_batches
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import RecordedEvent, StoreCapabilities
-from inventory_es.ports.errors import AppendTooLargeError
+from inventory_es.ports.errors import AppendTooLargeError, CorruptStoreError
 
 T0 = datetime(2026, 1, 5, 9, tzinfo=UTC)
 WIDE = StoreCapabilities(multi_stream=True)
@@ -85,3 +85,9 @@ def test_whatever_the_bounds_the_order_is_that_of_the_feed(streams: str, most_ev
     assert [(stream, version, event.event_id) for stream, version, event in written] == [
         (event.stream, event.version, event.event_id) for event in events
     ]
+
+
+def test_an_event_that_no_store_takes_is_told_by_its_place() -> None:
+    events = [attrs.evolve(event, data=b"[]") if event.version == 2 else event for event in feed("aa")]
+    with pytest.raises(CorruptStoreError, match="stream s-a, version 2: data of a new event must be"):
+        list(copy_batches(events, WIDE))

@@ -260,6 +260,34 @@ def test_a_database_is_verified_copied_and_repaired(tmp_path: Path, capsys: pyte
 
 
 @pytest.mark.parametrize(
+    "statement, table",
+    [
+        ("UPDATE stock_levels__v1__levels SET on_hand = 4", "table levels, key mug, main"),
+        ("DELETE FROM ledger__v1__movements WHERE version = 2", "table movements, key mug, main, 2"),
+        ("UPDATE ledger__v1__movements SET product_id = 'jug' WHERE version = 2", "table movements, key jug, main, 2"),
+    ],
+)
+def test_rows_are_held_against_the_events(statement: str, table: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    url, rows = f"sqlite:{tmp_path / 'stock.db'}", str(tmp_path / "rows.db")
+    with open_inventory(url) as inventory:
+        inventory.add_stock("mug", "main", 5)
+        inventory.add_stock("mug", "main", 2)
+    assert run(["project", "--url", url, "--read-model", rows, "--once"]) == 0
+    with open_inventory(url) as inventory:
+        inventory.add_stock("mug", "main", 1)
+    assert run(["verify", "--url", url, "--read-model", rows]) == 0
+    with sqlite3.connect(rows) as connection:
+        connection.execute(statement)
+    connection.close()
+    capsys.readouterr()
+    assert run(["verify", "--url", url, "--read-model", rows, "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert (found["concern"], found["is_derived"]) == ("rows", False)
+    assert found["place"].endswith(table)
+    assert "inventory-es rebuild" in found["problem"]
+
+
+@pytest.mark.parametrize(
     "arguments, code, words",
     [
         ([], 2, "Usage: inventory-es"),

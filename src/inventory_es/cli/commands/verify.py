@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
+import anyio
 import attrs
 import click
 from rich.markup import escape
 
 from inventory_es.cli.failures import WRONG
 from inventory_es.cli.options import adapter_of, json_option, stored_option
+from inventory_es.cli.rows_check import check_rows
 from inventory_es.cli.stream_check import check_stream
 from inventory_es.cli.terminal import console, error_console, print_json
 
@@ -18,9 +20,10 @@ _AGREES = {"file": "journal, index, people's files and balances agree", "sqlite"
 @click.command()
 @stored_option
 @click.option("--repair", "repairs", is_flag=True, help="Make anew or add what is derived (index, people's files; checksums).")
+@click.option("--read-model", metavar="FILE", type=click.Path(dir_okay=False), help="Hold the rows in this file against the events, too.")
 @json_option
 @click.pass_context
-def command(ctx: click.Context, /, *, url: str, repairs: bool, as_json: bool) -> None:
+def command(ctx: click.Context, /, *, url: str, repairs: bool, read_model: str | None, as_json: bool) -> None:
     """Check a store, and repair what is derived.
 
     A file store's journal, index and people's files are held against each other; of a SQLite file, every checksum is computed, and events,
@@ -32,6 +35,8 @@ def command(ctx: click.Context, /, *, url: str, repairs: bool, as_json: bool) ->
         if repairs:
             adapter.repair(place)
         findings = list(adapter.verify(place, check_stream=check_stream))
+        if read_model is not None and not findings:
+            findings += anyio.run(check_rows, url, read_model)
     if as_json:
         for finding in findings:
             print_json({**attrs.asdict(finding), "is_derived": finding.is_derived})

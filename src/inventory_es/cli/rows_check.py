@@ -1,0 +1,115 @@
+"""Rows of projections, held against what their events come to."""
+
+from itertools import zip_longest
+
+import anyio
+import attrs
+
+from inventory_es.adapters.memory import MemoryReadModel
+from inventory_es.adapters.sqlite import open_sqlite_read_model
+from inventory_es.application.feeds import feed_of
+from inventory_es.application.projection import Projection
+from inventory_es.cli.projecting import Workshop
+from inventory_es.cli.reading import check_read_model, open_to_read
+from inventory_es.cli.shipped_projections import SHIPPED, active_projection
+from inventory_es.ports import Checkpoint, EventFeed, FeedPage, ReadModel, Table
+from inventory_es.ports.errors import IncompatibleStoreError
+from inventory_es.ports.page_rules import read_feed_page, read_rows_page
+from inventory_es.ports.read_model import Value, place_of
+
+_PAGE = 1_000
+
+
+@attrs.frozen
+class RowFinding:
+    """Rows of a table that are not what the events come to.
+
+    Attributes:
+        path: of the read model.
+        place: the table, and the key of the first row that differs.
+        problem: what is wrong, without payload.
+        concern: ``rows``.
+    """
+
+    path: str
+    place: str
+    problem: str
+    concern: str = "rows"
+
+    @property
+    def is_derived(self) -> bool:
+        """False: ``--repair`` does not make it good."""
+        return False
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.place}: {self.problem}"
+
+
+async def check_rows(url: str, path: str) -> list[RowFinding]:
+    """Project every shipped projection that a read model has into memory, as far as its rows are, and compare.
+
+    Args:
+        url: of the store.
+        path: of the read model.
+
+    Raises:
+        IncompatibleStoreError: there is no such file, or its rows moved on meanwhile.
+    """
+    check_read_model(path)
+    findings: list[RowFinding] = []
+    async with open_to_read(url) as inventory, open_sqlite_read_model(path) as model:
+        for name in SHIPPED:
+            projection = await active_projection(model, name)
+            if projection is not None:
+                seen = await model.checkpoint(projection.projection_id)
+                rebuilt = MemoryReadModel()
+                feed = _FeedUpTo(feed_of(inventory.store), seen.position)
+                await Workshop(feed=feed, read_model=rebuilt, on_failure="park").runner(projection.projection_id).catch_up()
+                for table in projection.tables:
+                    place = await _difference(model, rebuilt, projection, table, seen, path)
+                    if place is not None:
+                        problem = f"a row is not what the events come to: 'inventory-es rebuild {name}' makes the rows anew"
+                        findings.append(RowFinding(path, place, problem))
+    return findings
+
+
+async def _difference(
+    model: ReadModel, rebuilt: ReadModel, projection: Projection, table: Table, seen: Checkpoint, path: str
+) -> str | None:
+    """Return the place of the first row that differs."""
+    after: tuple[Value, ...] | None = None
+    is_end = False
+    while not is_end:
+        page = await read_rows_page(model, projection.projection_id, table, after=after, limit=_PAGE)
+        if page.checkpoint.position != seen.position:
+            problem = "its rows moved on while they were verified: stop what follows the events, and verify again"
+            raise IncompatibleStoreError(store="read model", place=path, problem=problem)
+        expected = await read_rows_page(rebuilt, projection.projection_id, table, after=after, limit=_PAGE)
+        for row, other in zip_longest(page.rows, expected.rows):
+            if row is None or other is None or dict(row) != dict(other):
+                key = ", ".join(map(str, place_of(table, (), row or other)))
+                return f"{projection.projection_id}, table {table.name}, key {key}"
+        is_end = page.is_end and expected.is_end
+        after = None if is_end else place_of(table, (), page.rows[-1])
+    return None
+
+
+@attrs.frozen
+class _FeedUpTo(EventFeed):
+    """A feed as it was when it ended at a position."""
+
+    feed: EventFeed
+    end: int
+
+    async def read_all(self, *, after: int, limit: int) -> FeedPage:
+        page = await read_feed_page(self.feed, after=after, limit=limit)
+        if page.next_after < self.end:
+            return page
+        return FeedPage([event for event in page.events if event.position <= self.end], max(after, self.end), is_end=True)
+
+    async def head(self) -> int:
+        return self.end
+
+    async def wait_for_position(self, position: int, /, *, timeout: float) -> bool:
+        await anyio.sleep(0 if position <= self.end else timeout)
+        return position <= self.end
