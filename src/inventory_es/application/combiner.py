@@ -43,11 +43,11 @@ class Crowd:
         self.waking: int = 0
         self._future: Callable[[], Wakeup | None] | None = None
 
-    def future(self) -> Wakeup | None:
-        """What the calling task may wait for, if its event loop has futures."""
+    def wakeup(self) -> Wakeup:
+        """What the calling task waits for, and nobody else: a future where its event loop has them."""
         if self._future is None:
             self._future = futures()
-        return self._future()
+        return self._future() or Wakeup(anyio.Event())
 
 
 @attrs.define(eq=False)
@@ -82,12 +82,11 @@ class Combiner(Generic[T]):
         when_idle: called when nobody leads and nobody waits.
     """
 
-    __slots__ = ("_busy", "_crowd", "_shared", "_waiting", "_when_idle")
+    __slots__ = ("_busy", "_crowd", "_waiting", "_when_idle")
 
     def __init__(self, crowd: Crowd, when_idle: Callable[[], object] | None = None) -> None:
         self._busy = False
         self._crowd = crowd
-        self._shared: anyio.Event | None = None
         self._waiting: deque[T] = deque()
         self._when_idle = when_idle
 
@@ -115,7 +114,7 @@ class Combiner(Generic[T]):
         if not ticket.is_taken:
             self._waiting.append(ticket)
         if self._busy:
-            wakeup = ticket.wakeup = self._wakeup_for(ticket)
+            wakeup = ticket.wakeup = self._crowd.wakeup()
             try:
                 await wakeup
             except BaseException:
@@ -170,17 +169,6 @@ class Combiner(Generic[T]):
             self._busy = False
             if self._when_idle is not None:
                 self._when_idle()
-
-    def _wakeup_for(self, ticket: T) -> Wakeup:
-        """A future; without them, an event: one for the first that waits, who leads next, and one for all the others, woken together."""
-        future = self._crowd.future()
-        if future is not None:
-            return future
-        if self._waiting and self._waiting[0] is ticket:
-            return Wakeup(anyio.Event())
-        if self._shared is None or self._shared.is_set():
-            self._shared = anyio.Event()
-        return Wakeup(self._shared)
 
     def _leave(self, ticket: T) -> None:
         ticket.left = True
