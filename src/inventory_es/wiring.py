@@ -99,8 +99,9 @@ def open_inventory(
     _check_methods("ids", ids, "new_id")
     _check_methods("codec", codec, "encode", "decode", "encode_metadata", "decode_metadata")
     _check_policies(policies)
-    if settings is not None and not isinstance(settings, HandlerSettings):
-        msg = f"settings must be HandlerSettings, not a {type(settings).__name__}"
+    bounds: object = settings
+    if bounds is not None and not isinstance(bounds, HandlerSettings):
+        msg = f"settings must be HandlerSettings, not a {type(bounds).__name__}"
         raise TypeError(msg)
     parts = EngineParts(
         codec=JsonEventCodec() if codec is None else codec,

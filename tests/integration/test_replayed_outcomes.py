@@ -11,7 +11,7 @@ import pytest
 
 from inventory_es.application.results import CommandResult, Reservation
 from inventory_es.application.service import InventoryService
-from inventory_es.domain.commands import AddStock, CommitStock, ReserveStock
+from inventory_es.domain.commands import AddStock, Command, CommitStock, ReserveStock
 from inventory_es.domain.inventory import CLOSED_KEPT
 from inventory_es.domain.rejections import CommandsRejectedError, ReservationExpiredError
 from inventory_es.testing.clock import ManualClock
@@ -112,7 +112,8 @@ def test_a_hold_that_a_count_took_units_from_says_how_many_are_left(run: Run) ->
 
 @pytest.mark.parametrize("method", ["extend", "confirm", "release", "commit"])
 def test_a_replayed_command_says_how_its_reservation_stands(run: Run, clock: ManualClock, method: str) -> None:
-    arguments = {"extend": {"ttl": seconds(700)}, "confirm": {}, "release": {"quantity": 1}, "commit": {"quantity": 1}}[method]
+    needed: dict[str, dict[str, Any]] = {"extend": {"ttl": seconds(700)}, "release": {"quantity": 1}, "commit": {"quantity": 1}}
+    arguments = needed.get(method, {})
 
     async def case(service: InventoryService, another: Open) -> None:
         await service.add_stock(P, S, 5)
@@ -140,7 +141,7 @@ def test_a_basket_that_was_sent_before_says_how_its_reservations_stand(run: Run,
         shelves = (SHELF, OTHER)
         for shelf in shelves:
             await service.execute(AddStock(inventory_id=shelf, command_id="add", quantity=1))
-        basket = [ReserveStock(inventory_id=shelf, reservation_id="R1", quantity=1, ttl=seconds(600)) for shelf in shelves]
+        basket: list[Command] = [ReserveStock(inventory_id=shelf, reservation_id="R1", quantity=1, ttl=seconds(600)) for shelf in shelves]
         assert [one.state for one in await service.execute_all(basket)] == ["OPEN", "OPEN"]
         await service.execute(CommitStock(inventory_id=OTHER, command_id="sold", reservation_id="R1"))
         clock.advance(seconds(600))
@@ -154,7 +155,7 @@ def test_a_basket_that_was_sent_before_says_how_its_reservations_stand(run: Run,
 
 def test_a_basket_in_its_own_time_says_how_reservations_stood_then(run: Run, clock: ManualClock) -> None:
     async def case(service: InventoryService, _another: Open) -> None:
-        basket = [
+        basket: list[Command] = [
             AddStock(inventory_id=SHELF, command_id="add", quantity=1),
             ReserveStock(inventory_id=SHELF, reservation_id="R1", quantity=1, ttl=seconds(600)),
         ]

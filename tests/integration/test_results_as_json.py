@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import attrs
@@ -15,6 +15,7 @@ import inventory_es
 from inventory_es.application.context import command_context
 from inventory_es.application.processes.orders import Orders
 from inventory_es.application.processes.transfers import Transfers
+from inventory_es.application.query_results import QueryPage
 from inventory_es.application.results import Result
 from inventory_es.application.service import InventoryService
 from inventory_es.testing.clock import ManualClock
@@ -33,7 +34,7 @@ async def every_answer(service: InventoryService) -> list[Result]:
     queries = service.queries
     stock = await queries.stock(P, S)
     assert stock is not None
-    pages = [
+    pages: list[QueryPage[Any]] = [
         await queries.product_inventory(P),
         await queries.store_inventory(S),
         await queries.low_stock(),
@@ -57,7 +58,7 @@ def test_every_answer_goes_into_json(backend: str) -> None:
         assert concrete <= {type(answer) for answer in answers}
         for answer in answers:
             told = json.loads(json.dumps(answer.to_dict(), allow_nan=False))
-            assert set(told) == {field.name for field in attrs.fields(type(answer))}
+            assert set(told) == {field.name for field in attrs.fields(cast(Any, type(answer)))}
             assert "object at 0x" not in str(told)
             assert json.loads(json.dumps({"nested": [answer]}, default=lambda record: record.to_dict())) == {"nested": [told]}
 

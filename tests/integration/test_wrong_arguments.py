@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -52,7 +53,7 @@ def calls(owner: object, good: Mapping[str, Any]) -> list[tuple[str, str, Callab
                 if name == "as_of" and parameter not in {"version", "time"}:
                     needed["version"] = 1
                 arguments = {**needed, parameter: value}
-                found.append((f"{name}({parameter}={value!r:.40})", parameter, lambda method=method, a=arguments: method(**a)))
+                found.append((f"{name}({parameter}={value!r:.40})", parameter, partial(method, **arguments)))
     return found
 
 
@@ -179,7 +180,7 @@ def test_a_position_that_is_far_ahead_is_not_waited_for_without_bound(backend: s
     anyio.run(case, backend=backend)
 
 
-@pytest.mark.parametrize("commands", [None, "x", 3, [None], [ref("R1")], {"a": 1}, (one for one in ())], ids=repr)
+@pytest.mark.parametrize("commands", [None, "x", 3, [None], [ref("R1")], {"a": 1}, iter(())], ids=repr)
 def test_a_basket_of_something_else_is_refused(commands: Any) -> None:
     async def case(service: InventoryService) -> None:
         with pytest.raises(TypeError, match="commands must be a sequence of commands"):

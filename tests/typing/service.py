@@ -60,7 +60,8 @@ async def writes(inventory: InventoryService) -> None:
     assert_type((await inventory.release(hold)).to_dict(), dict[str, Any])
     await inventory.reserve("espresso-1kg", "berlin", 3)  # type: ignore[call-arg]
     await inventory.reserve("espresso-1kg", "berlin", 3, TTL)  # type: ignore[call-arg]
-    await inventory.commit("order-1001")  # type: ignore[arg-type]
+    assert_type(await inventory.commit("espresso-1kg/berlin/order-1001"), CommandResult)
+    await inventory.commit(1001)  # type: ignore[arg-type]
     await inventory.adjust("espresso-1kg", "berlin", -1)  # type: ignore[call-arg]
     inventory.add_stock("espresso-1kg", "berlin", 3)  # type: ignore[unused-coroutine]
 

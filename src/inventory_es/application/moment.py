@@ -17,8 +17,9 @@ def check_moment(time: datetime | None, version: int | None) -> None:
         raise ValueError(msg)
     if version is not None and type(version) is not int:
         whole_number("version", version, at_least=1)
-    if time is not None and not isinstance(time, datetime):
-        msg = f"time must be an aware datetime, not a {type(time).__name__}"
+    given: object = time
+    if given is not None and not isinstance(given, datetime):
+        msg = f"time must be an aware datetime, not a {type(given).__name__}"
         raise TypeError(msg)
     if version is not None and version < 1:
         msg = "the first version is 1: ask for it or a later one, or for a time"

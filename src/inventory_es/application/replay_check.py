@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from contextlib import aclosing
 from datetime import datetime
-from typing import TypeGuard, cast
+from typing import cast
 from uuid import UUID
 
 import attrs
@@ -73,12 +73,15 @@ class ReplayCheck:
             for event_id, recorded in found.items()
             for request in wanted[event_id]
         }
-        if any(_is_about_reservation(request, outcome) for request, outcome in outcomes.items()):
-            if not self._reader.is_surely_current(state):
-                await self._reader.refresh(state)
-            for request, outcome in outcomes.items():
-                if _is_about_reservation(request, outcome):
-                    outcomes[request] = _standing(outcome, request, state.inventory, now)
+        told = [
+            (request, outcome)
+            for request, outcome in outcomes.items()
+            if isinstance(request.command, _ABOUT_RESERVATION) and not isinstance(outcome, RejectionError)
+        ]
+        if told and not self._reader.is_surely_current(state):
+            await self._reader.refresh(state)
+        for request, outcome in told:
+            outcomes[request] = _standing(outcome, request, state.inventory, now)
         return outcomes
 
     async def _first_outcome(self, request: CommandRequest, first: RecordedEvent, ids: EventIds) -> Outcome | RejectionError:
@@ -101,10 +104,6 @@ class ReplayCheck:
             position=last.position,
             replayed=request.named,
         )
-
-
-def _is_about_reservation(request: CommandRequest, outcome: Outcome | RejectionError) -> TypeGuard[Outcome]:
-    return isinstance(request.command, _ABOUT_RESERVATION) and not isinstance(outcome, RejectionError)
 
 
 def _standing(outcome: Outcome, request: CommandRequest, inventory: Inventory, now: datetime) -> Outcome:

@@ -98,7 +98,7 @@ def decide(
     if policies and draft.own:
         view = StockView(inventory, at)
         for policy in policies:
-            answer: object = policy(view, command, at)  # type: ignore[func-returns-value]  # a host's may give anything
+            answer: object = policy(view, command, at)
             if answer is not None:
                 raise HostFunctionError.about(role="policy", function=policy, answer=answer, expected=_OF_POLICY)
     return draft.events if draft.own else ()

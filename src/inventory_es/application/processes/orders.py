@@ -157,8 +157,9 @@ class Orders:
             ValueError: ``concurrency`` below 1.
         """
         whole_number("concurrency", concurrency, at_least=1)
-        if not isinstance(orders, Iterable):
-            msg = f"orders must be any number of PlaceOrder, not a {type(orders).__name__}"
+        given: object = orders
+        if not isinstance(given, Iterable):
+            msg = f"orders must be any number of PlaceOrder, not a {type(given).__name__}"
             raise TypeError(msg)
         waiting = iter(orders)
         while chunk := list(islice(waiting, concurrency)):

@@ -112,10 +112,11 @@ class Scenario:
             CorruptStreamError: they can't follow what was there.
         """
         desk = self._desk.fork()
+        wrong = [one for one in events if not isinstance(one, Event | Recorded)]
+        if wrong:
+            msg = f"given takes events, not a {type(wrong[0]).__name__}"
+            raise TypeError(msg)
         for event in events:
-            if not isinstance(event, Event | Recorded):
-                msg = f"given takes events, not a {type(event).__name__}"
-                raise TypeError(msg)
             desk.take(event if isinstance(event, Recorded) else Recorded(event, desk.inventory.version + 1, self._instant(at)))
         return Scenario(desk, self._start)
 
@@ -126,8 +127,9 @@ class Scenario:
             command: addressed to the scenario's inventory.
             at: the time; when left out, that of the last event, or second 0.
         """
-        if not isinstance(command, Command):
-            msg = f"when takes a command, not a {type(command).__name__}"
+        given: object = command
+        if not isinstance(given, Command):
+            msg = f"when takes a command, not a {type(given).__name__}"
             raise TypeError(msg)
         desk = self._desk.fork()
         clock = (desk.inventory.last_time or self._start) if at is None else self._instant(at)
@@ -232,8 +234,9 @@ class Step:
         Raises:
             ScenarioError: it was accepted, or refused for another reason.
         """
-        if not (isinstance(error_type, type) and issubclass(error_type, InventoryError)):
-            msg = f"then_rejected takes a class of error, and its facts, not {error_type!r}"
+        given: object = error_type
+        if not (isinstance(given, type) and issubclass(given, InventoryError)):
+            msg = f"then_rejected takes a class of error, and its facts, not {given!r}"
             raise TypeError(msg)
         error = self.answer.error
         problems = [

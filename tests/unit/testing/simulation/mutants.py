@@ -1,7 +1,7 @@
 """Applications that are wrong in one place each, as hosts get them wrong."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -52,7 +52,7 @@ def never_looks_back(store: EventStore, parts: EngineParts) -> Engine:
     """Does not look whether a command that it refuses had been accepted."""
     engine = assemble(store, parts)
 
-    async def nothing(stream: StreamId, requests: object) -> dict[Any, Any]:
+    async def nothing(state: object, requests: object, *, now: datetime) -> dict[Any, Any]:
         return {}
 
     engine.handler._tools.replay_check.look_up = nothing  # type: ignore[method-assign]  # this is the mutation
