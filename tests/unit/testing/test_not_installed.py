@@ -69,7 +69,7 @@ def test_a_host_that_leaves_trio_out_lacks_nothing(tmp_path: Path) -> None:
 
 def test_a_broken_promise_is_one_whatever_is_not_installed(tmp_path: Path) -> None:
     broken = "from inventory_es.adapters.memory import MemoryEventStore as Store\n"
-        "async def append(self, writes, /): raise RuntimeError\nStore.append = append\n"
+    broken += "async def append(self, writes, /): raise RuntimeError\nStore.append = append\n"
     done = without("trio", run=broken + check("my_store:open_store", "--only", "ES-10"), folder=tmp_path)
     assert "1 broken" in done.stdout
     assert done.returncode == 1
