@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from functools import partial
 from importlib.metadata import entry_points
 from inspect import iscoroutinefunction
@@ -16,7 +17,7 @@ from inventory_es.application.observers import Observers
 from inventory_es.application.projection import Projection
 from inventory_es.application.service import InventoryService
 from inventory_es.domain.decide import Policy
-from inventory_es.domain.errors import name_of_function
+from inventory_es.domain.errors import HostFunctionError, name_of_function
 from inventory_es.ports import Cache, Clock, EventBus, EventStore, IdGenerator, ReadModel, SnapshotStore
 from inventory_es.ports.codec import EventCodec
 from inventory_es.ports.paths import absolute_path
@@ -94,8 +95,10 @@ def open_inventory(
             codec that writes none.
         TypeError: something that is no store, no read model, no clock and the like; a policy or an observer that can't be called, or
             would have to be awaited.
+        HostFunctionError: a clock that gives something else than an aware datetime in UTC.
     """
     _check_methods("clock", clock, "now")
+    _check_time(clock)
     _check_methods("ids", ids, "new_id")
     _check_methods("codec", codec, "encode", "decode", "encode_metadata", "decode_metadata")
     _check_policies(policies)
@@ -132,6 +135,14 @@ def _check_methods(name: str, given: object, *methods: str) -> None:
     if lacking:
         msg = f"{name} must have the method {lacking[0]}, which a {type(given).__name__} lacks"
         raise TypeError(msg)
+
+
+def _check_time(clock: Clock | None) -> None:
+    if clock is None:
+        return
+    now: object = clock.now()
+    if not isinstance(now, datetime) or now.utcoffset() != timedelta(0):
+        raise HostFunctionError.about(role="clock", function=clock.now, answer=now, expected="it gives an aware datetime in UTC")
 
 
 def _check_policies(policies: object) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from inventory_es.adapters.memory import MemoryReadModel
 from inventory_es.adapters.serialization import JsonEventCodec, default_registry
+from inventory_es.application.handler_settings import HandlerSettings
 from inventory_es.application.observers import CommandFinished, Observers
 from inventory_es.application.projection import Projection
 from inventory_es.application.projections import ledger, low_stock
@@ -278,3 +280,33 @@ def test_a_policy_that_raises_still_refuses(backend: str) -> None:
                 await service.execute(ADD)
 
     anyio.run(case, backend=backend)
+
+
+class NaiveClock:
+    def now(self) -> datetime:
+        return datetime(2026, 1, 5, tzinfo=UTC).replace(tzinfo=None)
+
+
+class TextClock:
+    def now(self) -> str:
+        return "now"
+
+
+class SlowClock:
+    async def now(self) -> datetime:
+        return datetime(2026, 1, 5, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("clock, returned", [(NaiveClock(), "datetime"), (TextClock(), "str"), (SlowClock(), "coroutine")], ids=repr)
+def test_a_clock_that_gives_no_instant_in_utc_is_told_on_opening(clock: Any, returned: str) -> None:
+    with pytest.raises(HostFunctionError, match=rf"clock .*\.now returned a {returned}: it gives an aware datetime in UTC"):
+        open_inventory("memory:", clock=clock)
+
+
+@pytest.mark.parametrize("bounds", [
+    {"max_attempts": "3"}, {"max_batch": 1.5}, {"max_waiting": None}, {"expiry_chunk": True}, {"warm_inventories": -1}, {"first_wait": -1},
+    {"longest_wait": "1"}, {"first_wait": float("nan")}, {"max_clock_skew": 60}, {"max_clock_jump": None}, {"snapshot_after": 0},
+], ids=repr)  # fmt: skip
+def test_a_bound_that_is_none_is_named(bounds: dict[str, Any]) -> None:
+    with pytest.raises((ValueError, TypeError), match=next(iter(bounds))):
+        HandlerSettings(**bounds)

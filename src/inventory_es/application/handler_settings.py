@@ -8,8 +8,26 @@ from inventory_es.domain.errors import ClockJumpError
 
 
 def _positive(_instance: object, attribute: "attrs.Attribute[int]", value: int) -> None:
-    if value < 1:
-        msg = f"{attribute.name} must be 1 or more"
+    if type(value) is not int or value < 1:
+        msg = f"{attribute.name} must be 1 or more, a whole number"
+        raise ValueError(msg)
+
+
+def _count(_instance: object, attribute: "attrs.Attribute[int]", value: int) -> None:
+    if type(value) is not int or value < 0:
+        msg = f"{attribute.name} must be 0 or more, a whole number"
+        raise ValueError(msg)
+
+
+def _interval(_instance: object, attribute: "attrs.Attribute[timedelta]", value: object) -> None:
+    if not isinstance(value, timedelta):
+        msg = f"{attribute.name} must be a timedelta, not a {type(value).__name__}"
+        raise TypeError(msg)
+
+
+def _seconds(_instance: object, attribute: "attrs.Attribute[float]", value: float) -> None:
+    if type(value) not in {int, float} or not value >= 0:
+        msg = f"{attribute.name} must be 0 or more seconds, a number"
         raise ValueError(msg)
 
 
@@ -40,14 +58,14 @@ class HandlerSettings:
     max_attempts: int = attrs.field(default=12, validator=_positive)
     max_batch: int = attrs.field(default=512, validator=_positive)
     max_waiting: int = attrs.field(default=10_000, validator=_positive)
-    max_clock_skew: timedelta = timedelta(seconds=60)
-    max_clock_jump: timedelta = timedelta(seconds=1_000)
+    max_clock_skew: timedelta = attrs.field(default=timedelta(seconds=60), validator=_interval)
+    max_clock_jump: timedelta = attrs.field(default=timedelta(seconds=1_000), validator=_interval)
     expiry_chunk: int = attrs.field(default=500, validator=_positive)
-    warm_inventories: int = attrs.field(default=4_096)
+    warm_inventories: int = attrs.field(default=4_096, validator=_count)
     warm_bytes: int = attrs.field(default=256 << 20, validator=_positive)
     snapshot_after: int = attrs.field(default=1_000, validator=_positive)
-    first_wait: float = 0.002
-    longest_wait: float = 1.0
+    first_wait: float = attrs.field(default=0.002, validator=_seconds)
+    longest_wait: float = attrs.field(default=1.0, validator=_seconds)
 
     def check_jump(self, jump: float) -> None:
         """Raise ``ClockJumpError`` for a clock that was set by more than ``max_clock_jump``, in seconds either way."""
