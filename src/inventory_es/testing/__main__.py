@@ -1,7 +1,7 @@
 """The command line of the kit: ``python -m inventory_es.testing check my_package:open_store``.
 
 Exit codes: 0 every promise is kept, 1 a promise is broken, 2 the command can't be run, 3 what was tried is kept, and something was not
-tried because it is not installed.
+tried because it is not installed, or not there on this platform.
 """
 
 import argparse
@@ -84,7 +84,7 @@ def _check(contract: Contract, options: argparse.Namespace) -> int:
     _say("", _paint(f"{summary}   in {time.perf_counter() - start:.1f} s", _MARKS["broken" if counts["broken"] else "kept"][1]))
     if counts["broken"]:
         return 1
-    return 3 if missing else 0
+    return 3 if missing or counts["not tried"] else 0
 
 
 def _schedules(contract: Contract) -> str:

@@ -46,6 +46,11 @@ class Run:
         msg = f"{self.promise.id} not declared: {what}"
         raise NotDeclaredError(msg)
 
+    def not_tried(self, what: str) -> NoReturn:
+        """End the case: it needs ``what``, which is not there to try it with."""
+        msg = f"{self.promise.id} not tried: {what}"
+        raise NotTriedError(msg)
+
 
 class Contract:
     """Base of the contracts. A subclass in a host's tests opens the adapter; every inherited ``test_…`` method is one case.
@@ -162,7 +167,7 @@ class Contract:
                 anyio.run(self._play, body, run, backend=backend)
             except Exception as error:  # noqa: BLE001  # whatever the adapter raises is what the report is about
                 leaf = _single_leaf(error)
-                if isinstance(leaf, NotDeclaredError):
+                if isinstance(leaf, NotDeclaredError | NotTriedError):
                     raise leaf from None
                 mismatch = leaf if isinstance(leaf, MismatchError) else _unexpected(leaf)
                 raise BrokenPromiseError(promise, self._report(run, mismatch)) from (None if mismatch is leaf else error)
@@ -199,7 +204,7 @@ class Contract:
 def _single_leaf(error: BaseException) -> BaseException:
     """What a group of errors is about: a verdict of the case, where there is one."""
     leaves = list(_leaves(error))
-    return next((leaf for leaf in leaves if isinstance(leaf, (MismatchError, NotDeclaredError))), leaves[0])
+    return next((leaf for leaf in leaves if isinstance(leaf, (MismatchError, NotDeclaredError, NotTriedError))), leaves[0])
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

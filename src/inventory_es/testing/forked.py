@@ -25,7 +25,7 @@ async def steps_of(run: Run, plan: str, *, visit: Visit | None = None) -> Sequen
         MismatchError: a process failed, or did not end, or used what it had inherited.
     """
     if not hasattr(os, "fork"):
-        run.not_declared("os.fork: this platform has none")
+        run.not_tried("os.fork: this platform has none")
     worker = worker_command(run.contract)
     if worker is None:
         run.not_declared("a contract that another process can import; put it at the top level of a module")

@@ -29,7 +29,7 @@ class NotDeclaredError(SkipTest):
 
 
 class NotTriedError(SkipTest):
-    """What the case needs is not installed. Test runners show it with its reason, never as passed."""
+    """What the case needs is not installed, or not there on this platform. Test runners show it with its reason, never as passed."""
 
 
 class KnownFailureError(SkipTest):

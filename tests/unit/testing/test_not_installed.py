@@ -143,3 +143,17 @@ def test_the_extra_brings_what_the_kit_asks_for() -> None:
     (line,) = [line for line in project.splitlines() if line.startswith("testing = ")]
     assert "hypothesis>=" in line
     assert "trio>=" in line
+
+
+def test_a_platform_without_fork_has_cases_that_are_not_tried(tmp_path: Path) -> None:
+    hidden = "import os\ndel os.fork\n"
+    case = (
+        "from inventory_es.testing.contract import Contract\nfrom inventory_es.testing.forked import steps_of\n"
+        "from inventory_es.testing.promise import promise\n\n"
+        "class Forks(Contract):\n    @promise('X-1', 'A child is a child.')\n"
+        "    async def test_it(self, run):\n        await steps_of(run, 'plan')\n\n"
+        "import sys\nsys.modules['forks'] = sys.modules['__main__']\n"
+    )
+    done = without(run=hidden + case + check("forks:Forks"), folder=tmp_path)
+    assert "not tried: os.fork: this platform has none" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 3
