@@ -16,7 +16,7 @@ from inventory_es.domain.inventory import CLOSED_KEPT
 from inventory_es.domain.rejections import CommandsRejectedError, ReservationExpiredError
 from inventory_es.testing.clock import ManualClock
 from inventory_es.wiring import open_inventory
-from tests.integration.command_side import OTHER, SHELF, P, S, seconds
+from tests.integration.command_side import OTHER, SHELF, P, PlainStore, S, seconds
 
 Open = Callable[[], AbstractAsyncContextManager[InventoryService]]
 Run = Callable[[Callable[[InventoryService, Open], object]], None]
@@ -215,3 +215,25 @@ def test_the_state_that_is_told_is_what_the_next_command_meets(run: Run, clock: 
             await service.execute_all([CommitStock(inventory_id=SHELF, command_id="late", reservation_id="R1")])
 
     run(case)
+
+
+@pytest.mark.parametrize("multi_stream", [False, True], ids=["one stream", "several streams"])
+def test_a_poor_store_tells_what_another_process_did_to_it(backend: str, clock: ManualClock, multi_stream: bool) -> None:
+    async def case() -> None:
+        shared = PlainStore(multi_stream=multi_stream)
+        mine, theirs = shared, PlainStore(shared.streams, multi_stream=multi_stream)
+        async with open_inventory(mine, clock=clock) as here, open_inventory(theirs, clock=clock) as there:
+            await here.add_stock(P, S, 5)
+            hold = await here.reserve(P, S, 1, ttl=seconds(600), reservation_id="R1")
+            assert await again(here) == (True, "OPEN", 1)
+            await there.commit(hold)
+            assert await again(here) == (True, "COMMITTED", 0)
+            basket: list[Command] = [ReserveStock(inventory_id=SHELF, reservation_id="R1", quantity=1, ttl=seconds(600))]
+            for service in (here, there):
+                (told,) = await service.execute_all(basket)
+                assert (told.replayed, told.state) == (True, "COMMITTED")
+            other = await there.reserve(P, S, 1, ttl=None, reservation_id="R2")
+            told = await here.reserve(P, S, 1, ttl=None, reservation_id="R2")
+            assert (told.replayed, told.state, told.version) == (True, "OPEN", other.version)
+
+    anyio.run(case, backend=backend)
