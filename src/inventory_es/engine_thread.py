@@ -1,13 +1,20 @@
 """The asynchronous service in an event loop of its own thread: what the synchronous one calls into."""
 
+import atexit
 import logging
+import os
 import threading
+import warnings
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
+from functools import partial
+from time import monotonic
 from typing import Any, TypeVar
 
 import anyio
+import anyio.lowlevel
 from anyio.from_thread import BlockingPortal
 
 from inventory_es.application.context import CommandContext, command_context, current_context
@@ -16,33 +23,47 @@ from inventory_es.ports.errors import StoreClosedError
 
 T = TypeVar("T")
 
-_ITEMS_A_CALL = 500
-_NAME = "the service"
-_ENDED = "its thread was ended by an unexpected error"
 _logger = logging.getLogger(__name__)
+_ITEMS_A_CALL = 500
+_NAME = "the inventory service"
+_ENDED = "its thread was ended by an unexpected error"
+_SECONDS_AT_EXIT = 10.0
 
 
 class EngineThread:
     """One event loop in one thread, and the service that is open in it. Any number of threads may call.
 
+    The thread does not refer to this object: one that nobody holds any more warns, and its service is closed by the thread. Those that
+    are open when the interpreter ends are closed then, within ten seconds in all.
+
     Args:
         service: not yet opened.
     """
 
+    _is_open = False
+
     def __init__(self, service: InventoryService) -> None:
         self._service = service
-        self._started: Future[BlockingPortal] = Future()
-        self._waiting: set[Future[Any]] = set()
-        self._has_ended = False
-        self._thread = threading.Thread(target=self._run_loop, name="inventory_es", daemon=True)
+        self._process = os.getpid()
+        self._calls = _Calls()
+        started: Future[tuple[BlockingPortal, Callable[[], object]]] = Future()
+        self._thread = threading.Thread(target=_run_loop, args=(service, started, self._calls), name="inventory_es", daemon=True)
         self._thread.start()
-        self._portal = self._started.result()
+        self._portal, self._let_go = started.result()
         try:
             self._portal.call(service.__aenter__)
         except BaseException:
-            self._stop()
+            self._let_go()
+            self._thread.join()
             raise
         self.is_durable: bool = service.store_capabilities.durability != "none"
+        self._is_open = True
+        _open[id(self)] = weakref.ref(self)
+
+    def __del__(self) -> None:
+        if self._release():
+            message = "an inventory service was dropped and not closed: use 'with', or call close()"
+            warnings.warn(message, ResourceWarning, stacklevel=2, source=self)
 
     def call(self, method: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:
         """Call a method of the service in the loop, with the caller's command context, and wait for it.
@@ -60,38 +81,22 @@ class EngineThread:
         return self._items(iterator)
 
     def close(self) -> None:
-        """Close the service and end the thread. A thread that has ended before is no error: its callers were told."""
+        """Close the service and end the thread. Closing twice is allowed, and so is closing after the thread has ended."""
         try:
-            self._run(self._service.aclose)
-        except StoreClosedError as problem:
-            if problem.store != _NAME:
-                raise
+            if self._is_open and not self._calls.has_ended:
+                self._run(self._service.aclose)
         finally:
-            self._stop()
+            self._release()
+            self._thread.join()
 
-    # anyio's start_blocking_portal is a generator: dropped in a forked child, it would wait there for the parent's thread.
-    def _run_loop(self) -> None:
-        async def serve() -> None:
-            async with BlockingPortal() as portal:
-                self._started.set_result(portal)
-                await portal.sleep_until_stopped()
-
-        try:
-            anyio.run(serve)
-        except BaseException as problem:
-            if self._started.done():
-                _logger.exception("service_thread_failed")
-            else:
-                self._started.set_exception(problem)
-        finally:
-            self._has_ended = True
-            for call in tuple(self._waiting):  # those that the loop took and never began
-                call.cancel()
-
-    def _stop(self) -> None:
-        with suppress(RuntimeError):  # it has ended before
-            self._portal.call(self._portal.stop)
-        self._thread.join()
+    def _release(self) -> bool:
+        """Have the thread close the service and end, without waiting; ``False``: not open, or of another process."""
+        is_open, self._is_open = self._is_open and os.getpid() == self._process, False
+        if is_open:
+            _open.pop(id(self), None)
+            with suppress(RuntimeError):  # the loop has ended before
+                self._let_go()
+        return is_open
 
     def _items(self, iterator: AsyncIterator[T]) -> Iterator[T]:
         while items := self._run(_some, iterator):
@@ -101,22 +106,75 @@ class EngineThread:
         if threading.current_thread() is self._thread:
             msg = "a policy or an observer must not call the service that is asking it: it would wait for itself"
             raise RuntimeError(msg)
+        if not self._is_open or os.getpid() != self._process:
+            reason = "it was closed" if os.getpid() == self._process else "it was inherited by fork"
+            raise StoreClosedError(store=_NAME, reason=reason)
+        calls = self._calls
         try:
             call = self._portal.start_task_soon(_told, function, args)
         except RuntimeError as ended:  # the loop takes nothing any more
             raise StoreClosedError(store=_NAME, reason=_ENDED) from ended
-        self._waiting.add(call)
+        calls.waiting.add(call)
         try:
-            if self._has_ended:
+            if calls.has_ended:
                 call.cancel()
             answer, problem = call.result()
         except CancelledError as ended:  # nobody but the end of the loop cancels a call
             raise StoreClosedError(store=_NAME, reason=_ENDED) from ended
         finally:
-            self._waiting.discard(call)
+            calls.waiting.discard(call)
         if problem is not None:
             raise problem
         return answer
+
+
+class _Calls:
+    """The calls that wait for a loop. The thread of the loop shares them, and refers to nothing else of the engine."""
+
+    def __init__(self) -> None:
+        self.waiting: set[Future[Any]] = set()
+        self.has_ended = False
+
+    def end(self) -> None:
+        """Refuse those that the loop took and never began, and all that come later."""
+        self.has_ended = True
+        for call in tuple(self.waiting):
+            call.cancel()
+
+
+_open: dict[int, "weakref.ref[EngineThread]"] = {}
+
+
+@atexit.register
+def _close_all() -> None:
+    """Close what is open when the interpreter ends; what a fork brought here is the parent's."""
+    closing = [engine for alive in tuple(_open.values()) if (engine := alive()) is not None and engine._release()]  # noqa: SLF001  # same module
+    give_up = monotonic() + _SECONDS_AT_EXIT
+    for engine in closing:
+        engine._thread.join(max(0.0, give_up - monotonic()))  # noqa: SLF001  # same module
+        if engine._thread.is_alive():  # noqa: SLF001  # same module
+            _logger.warning("service_not_closed_at_exit", extra={"seconds": _SECONDS_AT_EXIT})
+
+
+# anyio's start_blocking_portal is a generator: dropped in a forked child, it would wait there for the parent's thread.
+def _run_loop(service: InventoryService, started: "Future[tuple[BlockingPortal, Callable[[], object]]]", calls: _Calls) -> None:
+    async def serve() -> None:
+        async with BlockingPortal() as portal:
+            is_over = anyio.Event()
+            loop: Any = anyio.lowlevel.current_token().native_token
+            started.set_result((portal, partial(loop.call_soon_threadsafe, is_over.set)))  # a finalizer may run in any thread, this one too
+            await is_over.wait()
+            await service.aclose()
+
+    try:
+        anyio.run(serve)
+    except BaseException as problem:
+        if started.done():
+            _logger.exception("service_thread_failed")
+        else:
+            started.set_exception(problem)
+    finally:
+        calls.end()
 
 
 async def _in_context(

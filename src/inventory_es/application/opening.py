@@ -38,7 +38,8 @@ class Opening:
             msg = "the service is open already: use one 'async with' for it"
             raise RuntimeError(msg)
         self._engine = await open_engine(self._open_store, self._parts, owns_store=self._owns_store)
-        self._token, self._hooks = current_token(), get_asyncgen_hooks()
+        # A plain tuple: Python's collector sees no cycle through the other one, and the hooks know the loop, which may know the service.
+        self._token, self._hooks = current_token(), tuple(get_asyncgen_hooks())
 
     async def close(self) -> None:
         """End what follows the feed, and close what the engine owns. Twice is fine."""

@@ -1,6 +1,7 @@
 """Calls of blocking functions in worker threads, and a close that waits for the last of them. Adapters of such drivers share it."""
 
 import os
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -25,7 +26,11 @@ class BlockingCalls:
     Args:
         limiter: how many calls run at once; ``None`` for one at a time.
         name: of the resource, for errors.
+
+    Dropped before it was closed, it warns: whoever opened the resource has forgotten to close it.
     """
+
+    _is_closing = True
 
     def __init__(self, limiter: anyio.CapacityLimiter | None, *, name: str) -> None:
         self._limiter = anyio.CapacityLimiter(1) if limiter is None else limiter
@@ -36,6 +41,10 @@ class BlockingCalls:
         self._running = 0
         self._is_closing = False
         self._is_closed = False
+
+    def __del__(self) -> None:
+        if self.is_open:
+            warnings.warn(f"{self._name} was dropped and not closed", ResourceWarning, stacklevel=2, source=self)
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call the function in a worker thread. Once it began it is waited for, however often the caller is cancelled.

@@ -6,7 +6,6 @@ meet in its lane and share commits. It starts with the first call (nothing happe
 and a forked child starts its own. It also works where an event loop is running already, as in a notebook.
 """
 
-import atexit
 import os
 import threading
 import weakref
@@ -66,7 +65,8 @@ def open_inventory(
     """Assemble the service over a store; see :func:`inventory_es.open_inventory`.
 
     Make one for the whole process, at module level if you like: nothing is opened before the first call. Close it with
-    :meth:`InventoryService.close` or ``with``; otherwise it is closed when the interpreter ends.
+    :meth:`InventoryService.close` or ``with``. One that is open when the interpreter ends is closed then, within ten seconds; one that
+    is dropped before is closed in the background, with a ``ResourceWarning``.
 
     Raises:
         ValueError: an unknown scheme or a look-alike; the message has the right spelling. A cache, a bus or projections without read
@@ -106,7 +106,6 @@ class InventoryService:
         self._inherited: list[EngineThread] = []
         self._refusal: str | None = None
         _forget_at_fork(self)
-        atexit.register(_close, weakref.ref(self))
 
     def __enter__(self) -> Self:
         return self
@@ -370,8 +369,3 @@ def _forget_at_fork(service: InventoryService) -> None:
                 one._forget()  # noqa: SLF001  # a hook of the same module
 
         os.register_at_fork(after_in_child=forget)
-
-
-def _close(alive: "weakref.ref[InventoryService]") -> None:
-    if (service := alive()) is not None:
-        service.close()

@@ -68,6 +68,7 @@ def test_a_call_runs_in_another_thread_and_its_result_and_error_come_back(backen
         with pytest.raises(ZeroDivisionError):
             await calls.run(divide, 1, by=0)
         assert await calls.run(len, "free again") == 10
+        await calls.close(lambda: None)
 
     anyio.run(scenario, backend=backend)
 
@@ -82,6 +83,7 @@ def test_without_a_limiter_calls_run_one_at_a_time(backend: str) -> None:
 
         assert len(meeting.ended) == 20
         assert meeting.most_at_once == 1
+        await calls.close(lambda: None)
 
     anyio.run(scenario, backend=backend)
 
@@ -97,6 +99,7 @@ def test_a_limiter_lets_as_many_run_as_it_has_tokens(backend: str) -> None:
 
         assert meeting.most_at_once == 2
         assert len(meeting.ended) == 3
+        await calls.close(lambda: None)
 
     anyio.run(scenario, backend=backend)
 
@@ -111,6 +114,7 @@ def test_a_cancelled_caller_waits_for_the_call_that_it_began(backend: str) -> No
             meeting.may_end.set()
 
         assert meeting.ended == ["begun"]
+        await calls.close(lambda: None)
 
     anyio.run(scenario, backend=backend)
 
@@ -133,6 +137,7 @@ def test_a_task_that_asyncio_cancels_leaves_its_call_running_and_the_next_one_do
             meeting.may_end.set()
         assert meeting.ended == ["abandoned", "next"]
         assert meeting.most_at_once == 1
+        await calls.close(lambda: None)
 
     anyio.run(scenario, backend="asyncio")
 

@@ -7,6 +7,7 @@ from copy import copy
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
+from weakref import WeakMethod
 
 import anyio
 import anyio.lowlevel
@@ -63,16 +64,17 @@ class CommitWriter:
 
     Args:
         engine: what it drives.
-        after_commit: called in the event loop after each commit.
+        after_commit: called in the event loop after each commit, unless its object is gone: the thread keeps nobody alive.
     """
 
-    def __init__(self, engine: FileStoreEngine, after_commit: Callable[[], None]) -> None:
+    def __init__(self, engine: FileStoreEngine, after_commit: "WeakMethod[Callable[[], None]]") -> None:
         self._engine = engine
         self._after_commit = after_commit
         self._queue: SimpleQueue[_Request | _Turn | None] = SimpleQueue()
         self._call_soon = _thread_safe_call()
         self._future = futures()
         self._finished = anyio.Event()
+        self._is_let_go = False
         self._taken: list[_Request] = []
         self._failure: StoreClosedError | None = None
         self._thread = Thread(target=self._run, name="inventory_es file store writer", daemon=True)
@@ -114,6 +116,11 @@ class CommitWriter:
         self._queue.put(None)
         await self._finished.wait()
 
+    def let_go(self) -> None:
+        """Have the thread close the engine and end: nobody will call again, and perhaps the event loop is gone. For a finalizer."""
+        self._is_let_go = True
+        self._queue.put(None)
+
     def _run(self) -> None:
         try:
             self._serve_all()
@@ -153,6 +160,8 @@ class CommitWriter:
                 break
             if self._engine.backlog > _MAX_BACKLOG:
                 self._tidy()
+        if self._is_let_go:
+            self._engine.close()
 
     def _serve(self, item: _Request | _Turn | None) -> bool:
         """Do what was asked for; ``False``: that was to stop."""
@@ -213,7 +222,8 @@ class CommitWriter:
         for request in requests:
             if not request.done.done():
                 request.done.set_result(None)
-        self._after_commit()
+        if (after_commit := self._after_commit()) is not None:
+            after_commit()
 
     def _tidy(self) -> bool:
         try:

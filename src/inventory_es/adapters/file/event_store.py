@@ -1,5 +1,7 @@
 """The file event store for an event loop: a thin layer over :class:`~inventory_es.adapters.file.engine.FileStoreEngine`."""
 
+import warnings
+import weakref
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
@@ -37,9 +39,11 @@ class FileEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, TurnTa
     Belongs to the event loop in which it was opened. A handle that a fork inherited raises ``StoreClosedError``.
     """
 
+    _is_closing = True
+
     def __init__(self, engine: FileStoreEngine) -> None:
         self._engine = engine
-        self._writer = CommitWriter(engine, self._wake)
+        self._writer = CommitWriter(engine, weakref.WeakMethod(self._wake))
         self._limiter = anyio.CapacityLimiter(_MAX_READS)
         self._reads = 0
         self._turns = anyio.Lock()
@@ -47,6 +51,11 @@ class FileEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, TurnTa
         self._read_ended = anyio.Event()
         self._closed = anyio.Event()
         self._committed: anyio.Event | None = None
+
+    def __del__(self) -> None:
+        if not (self._is_closing or self._engine.is_inherited):
+            self._writer.let_go()
+            warnings.warn(f"{self._engine.name} was dropped and not closed", ResourceWarning, stacklevel=2, source=self)
 
     @property
     def capabilities(self) -> StoreCapabilities:

@@ -208,7 +208,7 @@ def open_sqlite_read_model(path: AnyPath, *, synchronous: Synchronous = "NORMAL"
 
 @asynccontextmanager
 async def _opened(path: str, synchronous: Synchronous) -> AsyncIterator[SqliteReadModel]:
-    read_model = await anyio.to_thread.run_sync(_open, path, synchronous)
+    read_model = SqliteReadModel(path, await anyio.to_thread.run_sync(_connect, path, synchronous))
     try:
         yield read_model
     finally:
@@ -224,10 +224,11 @@ async def open_read_model(place: str, /) -> SqliteReadModel:
     Raises:
         IncompatibleStoreError, CorruptStoreError, ReadModelUnavailableError: as :func:`open_sqlite_read_model`.
     """
-    return await anyio.to_thread.run_sync(_open, absolute_path(place), "NORMAL")
+    path = absolute_path(place)
+    return SqliteReadModel(path, await anyio.to_thread.run_sync(_connect, path, "NORMAL"))
 
 
-def _open(path: str, synchronous: Synchronous) -> SqliteReadModel:
+def _connect(path: str, synchronous: Synchronous) -> Connections:
     name = f"sqlite read model {path}"
     try:
         create_private(path)
@@ -245,7 +246,7 @@ def _open(path: str, synchronous: Synchronous) -> SqliteReadModel:
         return writer
 
     with _translated(path):
-        return SqliteReadModel(path, Connections(path, name=name, synchronous=synchronous, open_writer=open_writer))
+        return Connections(path, name=name, synchronous=synchronous, open_writer=open_writer)
 
 
 def _mark(writer: sqlite3.Connection, path: str) -> None:

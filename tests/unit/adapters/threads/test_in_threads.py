@@ -75,14 +75,19 @@ class Everything(Streams):
         return StreamsPage([], is_end=True)
 
 
-def test_a_store_has_the_ports_whose_twins_it_was_given() -> None:
-    plain, full = in_threads(Streams()), in_threads(Everything())
+def test_a_store_has_the_ports_whose_twins_it_was_given(backend: str) -> None:
+    async def scenario() -> None:
+        plain, full, other = in_threads(Streams()), in_threads(Everything()), in_threads(Everything())
 
-    assert isinstance(plain, EventStore)
-    assert not isinstance(plain, EventFeed | GroupCommit | StreamCatalogue)
-    assert isinstance(full, EventStore)
-    assert all(isinstance(full, port) for port in (EventFeed, GroupCommit, StreamCatalogue))
-    assert type(full) is type(in_threads(Everything()))
+        assert isinstance(plain, EventStore)
+        assert not isinstance(plain, EventFeed | GroupCommit | StreamCatalogue)
+        assert isinstance(full, EventStore)
+        assert all(isinstance(full, port) for port in (EventFeed, GroupCommit, StreamCatalogue))
+        assert type(full) is type(other)
+        for store in (plain, full, other):
+            await store.aclose()
+
+    anyio.run(scenario, backend=backend)
 
 
 def test_every_call_reaches_the_synchronous_store_as_it_was_made(backend: str) -> None:
