@@ -3,11 +3,14 @@
 import sys
 from importlib import import_module
 
+from inventory_es.cli.interruptions import end_at_once
+
 EXTRA = "pip install 'inventory_es[cli]'"
 
 
 def main() -> None:
     """Run one command and end the process with its exit code."""
+    end_at_once()
     try:
         for needed in ("click", "rich"):
             import_module(needed)

@@ -3,12 +3,14 @@
 import typing
 from collections.abc import Sequence
 from contextlib import suppress
+from difflib import get_close_matches
 from importlib import import_module
 
 import click
 
 from inventory_es import __version__
 from inventory_es.cli.failures import failure
+from inventory_es.cli.interruptions import raise_as_usual
 from inventory_es.cli.output import finish_output, prepare_output, tell
 
 if typing.TYPE_CHECKING:  # the tools that freeze an application follow import statements, and find no other sign of these
@@ -62,11 +64,13 @@ class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # click's signature
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
         if cmd_name not in COMMANDS:
-            return None
+            like = get_close_matches(cmd_name, COMMANDS, n=1)
+            ctx.fail(f"No such command {cmd_name!r}." + (f" Did you mean {like[0]!r}?" if like else " --help lists them."))
         command: click.Command = import_module(f"{__package__}.commands.{cmd_name.replace('-', '_')}").command
         command.help = command.help or COMMANDS[cmd_name]
+        raise_as_usual()
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # click's signature
@@ -103,7 +107,7 @@ def run(arguments: Sequence[str]) -> int:
         code: int | None = _program.main(args=list(arguments), prog_name=PROGRAM, standalone_mode=False)
         finish_output()
     except BaseException as error:
-        told = failure(error)
+        told = failure(error, command=next((one for one in arguments if one in COMMANDS), None))
         if told is None or ("--traceback" in arguments and not isinstance(error, click.ClickException)):
             raise
         if told.message:

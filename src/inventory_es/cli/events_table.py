@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 from datetime import datetime
 
+from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from inventory_es.application.results import HistoryEntry
+from inventory_es.cli.tables import Column, print_table
 from inventory_es.cli.terminal import number
 from inventory_es.domain.events import (
     Event,
@@ -19,21 +20,25 @@ from inventory_es.domain.events import (
 )
 from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, ReleaseReason
 
+_COLUMNS = (
+    Column("version", is_figure=True, leave_out=3, style="quiet"),
+    Column("time", least=19, leave_out=2),
+    Column("what happened", width=16, least=10),
+    Column("on hand", is_figure=True),
+    Column("reserved", is_figure=True),
+    Column("id", least=12, leave_out=1, folds=True),
+)
 
-def events_table(entries: Iterable[HistoryEntry], *, show_header: bool = True) -> Table:
-    """One line for each event, with the balance after it."""
-    table = Table(box=None, pad_edge=False, header_style="quiet", show_header=show_header)
-    table.add_column("version", justify="right", style="quiet", min_width=7)
-    table.add_column("time", no_wrap=True)
-    table.add_column("what happened", no_wrap=True, min_width=16)
-    table.add_column("on hand", justify="right", min_width=7)
-    table.add_column("reserved", justify="right", min_width=8)
-    table.add_column("id", overflow="fold")
-    for entry in entries:
-        name = getattr(entry.event, "reservation_id", None) or entry.metadata.command_id or ""
-        balance = (number(entry.event.on_hand), number(entry.event.reserved))
-        table.add_row(str(entry.version), instant(entry.recorded_at), what_happened(entry.event, entry.recorded_at), *balance, escape(name))
-    return table
+
+def print_events(out: Console, entries: Iterable[HistoryEntry], *, show_header: bool = True) -> None:
+    """Print one line for each event, with the balance after it."""
+    print_table(out, _COLUMNS, map(_cells, entries), show_header=show_header)
+
+
+def _cells(entry: HistoryEntry) -> tuple[str, ...]:
+    name = getattr(entry.event, "reservation_id", None) or entry.metadata.command_id or ""
+    balance = (number(entry.event.on_hand), number(entry.event.reserved))
+    return str(entry.version), instant(entry.recorded_at), what_happened(entry.event, entry.recorded_at), *balance, escape(name)
 
 
 def instant(at: datetime) -> str:

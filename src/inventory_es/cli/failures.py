@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import click
 
+from inventory_es.cli.interruptions import CODE, message_after
 from inventory_es.cli.replay.sources import OrdersError
 from inventory_es.domain.errors import FaultError, InventoryError
 
@@ -12,7 +13,6 @@ WRONG = 1
 USAGE = 2
 FAULT = 3
 DEFECT = 70
-INTERRUPTED = 130
 
 
 class Failure(NamedTuple):
@@ -27,11 +27,18 @@ class Failure(NamedTuple):
     message: str
 
 
-def failure(error: BaseException) -> Failure | None:
-    """How to end on ``error``; ``None``: let it pass."""
+def failure(error: BaseException, *, command: str | None = None) -> Failure | None:
+    """Return how to end on ``error``; ``None``: let it pass.
+
+    Args:
+        error: what ended a command.
+        command: its name, if it came to that.
+    """
     match error:
         case BaseExceptionGroup():  # of tasks that ran side by side: the first one brought the others down
-            return failure(error.exceptions[0])
+            return failure(error.exceptions[0], command=command)
+        case RuntimeError() if isinstance(error.__cause__, KeyboardInterrupt):  # within the making of a class, up to Python 3.11
+            return failure(error.__cause__, command=command)
         case SystemExit() | GeneratorExit():
             return None
         case click.exceptions.Exit():
@@ -44,7 +51,7 @@ def failure(error: BaseException) -> Failure | None:
         case click.ClickException():
             return Failure(error.exit_code, _line(error.format_message()))
         case KeyboardInterrupt() | click.Abort():
-            return Failure(INTERRUPTED, "interrupted; what was acknowledged is stored, and starting again goes on from there")
+            return Failure(CODE, message_after(command))
         case BrokenPipeError():
             return Failure(DONE, "")
         case OrdersError():

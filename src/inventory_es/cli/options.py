@@ -1,7 +1,9 @@
 """Options that several commands have."""
 
 import os
+import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import wraps
 from importlib import import_module
 from typing import Any, NamedTuple, Protocol, TypeVar, cast
@@ -12,9 +14,6 @@ from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.paths import absolute_path
 from inventory_es.wiring import open_inventory
 
-TIMES = ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d"]
-"""How a time is written."""
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -24,6 +23,45 @@ class Option(Protocol):
     def __call__(self, function: F, /) -> F:
         """The command with it."""
         ...
+
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\d([Tt ]\d\d(:\d\d(:\d\d([.,]\d+)?)?)?([Zz]|[+-]\d\d(:?\d\d)?)?)?", re.ASCII)
+_MOST_DIGITS = 15
+
+
+class Time(click.ParamType[datetime]):
+    """A time as ISO 8601 and ``--json`` write it; without an offset it is UTC, and a date alone is its first instant."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """The instant, in UTC.
+
+        Raises:
+            click.BadParameter: it is no time.
+        """
+        if isinstance(value, datetime):
+            return value
+        text = value.upper().replace(",", ".") if _TIME.fullmatch(value) else ""
+        try:
+            time = datetime.fromisoformat(text)
+            return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+        except (ValueError, OverflowError):  # also a day that no month has, or an instant before the year 1
+            self.fail(f"{value!r} is no time: write 2010-12-01T17:00:00 (UTC), 2010-12-01T18:00:00+01:00 or 2010-12-01", param, ctx)
+
+
+class Moment(Time):
+    """A time, or the version of a stream."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The instant, in UTC, or the version.
+
+        Raises:
+            click.BadParameter: it is neither.
+        """
+        if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _MOST_DIGITS:
+            return int(value)
+        return super().convert(value, param, ctx)
 
 
 class StoreUrl(click.ParamType[str]):

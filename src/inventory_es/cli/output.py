@@ -7,7 +7,7 @@ from contextlib import suppress
 from io import TextIOWrapper
 
 _ERRORS = "inventory_es.plain"
-_PLAIN = dict("✓+ ✗x █# ■# ▒: ▲^ ▁. ▂. ▃- ▄- ▅= ▆= ▇# ─- ━- ╸- ╺- │| ┃| ·. ×x ±+ −- –- —- …~ →> ←< “\" ”\" ‘' ’'".split())  # noqa: SIM905
+_PLAIN: dict[str, str] = dict("✓+ ✗x █# ■# ▒: ▲^ ▁. ▂. ▃- ▄- ▅= ▆= ▇# ─- ━- ╸- ╺- │| ┃| ·. ×x ±+ −- –- —- …~ →> ←< “\" ”\" ‘' ’'".split())  # type: ignore[arg-type]  # noqa: SIM905  # pairs of two characters
 """What stands in ASCII for a character that draws, or that type-setters like. Each takes one column, too."""
 _BRAILLE = range(0x2800, 0x2900)
 

@@ -5,11 +5,12 @@ from typing import Any
 
 import anyio
 from anyio import current_time
+from rich.console import RenderableType
 from rich.live import Live
 from rich.markup import escape
-from rich.table import Table
 
 from inventory_es.application.projection import ProjectionStatus
+from inventory_es.cli.tables import Column, fitted
 from inventory_es.cli.terminal import console, duration, number, print_json
 from inventory_es.ports import ProjectionId
 
@@ -77,30 +78,32 @@ class ProjectionReport:
                 self._speeds[name] = (status.position - self._positions[name]) / seconds
             self._positions[name] = status.position
 
-    def _table(self, statuses: Sequence[ProjectionStatus], *, is_live: bool) -> Table:
-        table = Table(box=None, pad_edge=False, header_style="quiet")
-        table.add_column("projection", no_wrap=True)
-        table.add_column("version", justify="right", style="quiet")
-        table.add_column("state", no_wrap=True, min_width=8)
-        table.add_column("position", justify="right", min_width=9)
-        table.add_column("behind", justify="right", min_width=7)
+    def _table(self, statuses: Sequence[ProjectionStatus], *, is_live: bool) -> RenderableType:
+        columns = [
+            Column("projection", least=8),
+            Column("version", is_figure=True, leave_out=2, style="quiet"),
+            Column("state", width=8, leave_out=5),
+            Column("position", is_figure=True, width=9, leave_out=4),
+            Column("behind", is_figure=True, width=7),
+        ]
         if is_live or any(status.lag_events for status in statuses):
-            table.add_column("for", justify="right", min_width=6)
+            columns.append(Column("for", is_figure=True, width=6, leave_out=3))
         if is_live:
-            table.add_column("events/s", justify="right", min_width=8)
-        for status in statuses:
-            name = status.projection_id.name
-            cells = (
-                name,
-                str(status.projection_id.version),
-                f"[{_STYLES[status.state]}]{status.state}[/]",
-                number(status.position),
-                number(status.lag_events) if status.lag_events else "[good]none[/]",
-                duration(status.lag_seconds) if status.lag_events else "",
-                number(self._speeds.get(name, 0)) if self._speeds.get(name) else "",
-            )
-            table.add_row(*cells[: len(table.columns)])
-        return table
+            columns.append(Column("events/s", is_figure=True, width=8, leave_out=1))
+        rows = [self._cells(status)[: len(columns)] for status in statuses]
+        return fitted(columns, rows, self._console.size.width)
+
+    def _cells(self, status: ProjectionStatus) -> tuple[str, ...]:
+        name = status.projection_id.name
+        return (
+            name,
+            str(status.projection_id.version),
+            f"[{_STYLES[status.state]}]{status.state}[/]",
+            number(status.position),
+            number(status.lag_events) if status.lag_events else "[good]none[/]",
+            duration(status.lag_seconds) if status.lag_events else "",
+            number(self._speeds.get(name, 0)) if self._speeds.get(name) else "",
+        )
 
 
 def _way_out(other: ProjectionId, status: ProjectionStatus) -> str:

@@ -4,15 +4,36 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import click
+
 from inventory_es.adapters.file.operating_system import OperatingSystem
 from inventory_es.adapters.file.store_folder import find_folder
 from inventory_es.adapters.sqlite import open_sqlite_read_model
 from inventory_es.application.active_version import ActiveVersion
 from inventory_es.application.service import InventoryService
 from inventory_es.cli.shipped_projections import active_projection
+from inventory_es.domain.identifiers import InventoryId
 from inventory_es.ports.errors import IncompatibleStoreError
 from inventory_es.ports.paths import absolute_path
 from inventory_es.wiring import open_inventory
+
+
+async def is_known(inventory: InventoryService, product_id: str, store_id: str) -> bool:
+    """Return whether anything ever happened to a product in a store."""
+    page = await inventory.store.read_stream_backwards(InventoryId(product_id, store_id).stream, limit=1)
+    return page.version > 0
+
+
+class UnknownProductError(click.ClickException):
+    """Nothing ever happened to a product in a store; the exit code is 1.
+
+    Args:
+        product_id: what was asked for.
+        store_id: where.
+    """
+
+    def __init__(self, product_id: str, store_id: str) -> None:
+        super().__init__(f"nothing is known of {product_id} in {store_id}: 'inventory-es streams' lists what there is")
 
 
 def open_to_read(url: str) -> InventoryService:

@@ -7,15 +7,17 @@ from typing import Any
 import attrs
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
 from inventory_es.application.projection import ProjectionStatus
 from inventory_es.cli.events_table import instant
 from inventory_es.cli.hot_products import HotProduct, HotProducts
+from inventory_es.cli.tables import Column, fitted
 from inventory_es.cli.terminal import duration, number
 
 _ROOM_FOR_STOCK = 100
+_ROOM_FOR_SPARKLINE = 80
+_ROOM_FOR_TIME = 40
 _BAR = 10
 _AROUND_THE_ROWS = 6
 
@@ -55,10 +57,11 @@ class WatchFrame:
         """
         room = console.size.height - _AROUND_THE_ROWS - len(self.projections) - (self.trouble is not None)
         hottest = self.products.hottest(max(1, room) if rows is None else rows)
-        head = (self._head(console.size.width), self._counts(), Text(""), self._title())
-        parts: list[RenderableType] = [*head, self._table(hottest, console.size.width)]
+        width = console.size.width
+        head = (self._head(width), self._counts(width), Text(""), self._title())
+        parts: list[RenderableType] = [*head, self._table(hottest, width)]
         if self.projections:
-            parts += [Text(""), *(_lag(status) for status in self.projections)]
+            parts += [Text(""), *(_lag(status, width) for status in self.projections)]
         if self.trouble is not None:
             parts += [_line(f"[bad]✗ {escape(self.trouble)}[/]")]
         return Group(*parts)
@@ -84,20 +87,21 @@ class WatchFrame:
         }
 
     def _head(self, width: int) -> Text:
-        right = f"{instant(self.at)} UTC"
+        right = f"{instant(self.at)} UTC" if width >= _ROOM_FOR_TIME else ""
         left = Text(self.url, style="bold")
         left.truncate(max(10, width - len(right) - 2), overflow="ellipsis")
         return Text.assemble(left, " " * max(1, width - left.cell_len - len(right)), (right, "bright_black"))
 
-    def _counts(self) -> Text:
+    def _counts(self, width: int) -> Text:
         parts = [f"position {number(self.position)}"]
         if self.rate is not None:
-            parts = [f"[number]{number(self.rate)}[/] events/s [command]{self.sparkline.lstrip()}[/]", *parts]
+            sparkline = self.sparkline.lstrip() if width >= _ROOM_FOR_SPARKLINE else ""
+            parts = [f"[number]{number(self.rate)}[/] events/s [command]{sparkline}[/]", *parts]
         if self.behind:
             parts.append(f"[bad]{number(self.behind)} behind[/]")
         if self.products.unreadable:
             parts.append(f"[bad]{number(self.products.unreadable)} unreadable[/]")
-        return _line("[quiet] · [/]".join(parts))
+        return Text.from_markup("[quiet] · [/]".join(parts))
 
     def _title(self) -> Text:
         span = self.products.span
@@ -105,35 +109,46 @@ class WatchFrame:
             return Text("Nothing has moved yet", style="bright_black")
         return Text(f"Hottest of the last {number(self.products.events)} events, since {instant(span[0])}", style="bold")
 
-    def _table(self, hottest: Sequence[HotProduct], width: int) -> Table:
+    def _table(self, hottest: Sequence[HotProduct], width: int) -> RenderableType:
         is_wide = width >= _ROOM_FOR_STOCK
-        table = Table(box=None, pad_edge=False, header_style="quiet", padding=(0, 1, 0, 0), show_header=bool(hottest))
-        table.add_column("product", no_wrap=True, overflow="ellipsis", max_width=24 if is_wide else 14)
-        table.add_column("store", no_wrap=True, overflow="ellipsis", max_width=10, style="quiet")
-        table.add_column("", no_wrap=True, min_width=_BAR)
-        table.add_column("sold", justify="right", no_wrap=True, min_width=5)
-        table.add_column("on hand", justify="right", no_wrap=True, min_width=7)
-        table.add_column("reserved", justify="right", no_wrap=True, min_width=8)
-        table.add_column("available", justify="right", no_wrap=True, min_width=9)
-        if is_wide:
-            table.add_column("", no_wrap=True, min_width=_BAR)
-        table.add_column("last", no_wrap=True, overflow="ellipsis")
+        columns = [
+            Column("product"),
+            Column("store", least=4, leave_out=6, style="quiet"),
+            Column("", width=_BAR, least=_BAR, leave_out=2),
+            Column("sold", is_figure=True, width=5, leave_out=5),
+            Column("on hand", is_figure=True),
+            Column("reserved", is_figure=True, leave_out=4),
+            Column("available", is_figure=True),
+            Column("", width=_BAR, least=_BAR, leave_out=1),
+            Column("last", leave_out=3),
+        ]
         most_sold = max((one.sold for one in hottest), default=0) or 1
         most_on_hand = max((one.on_hand for one in hottest), default=0) or 1
-        for one in hottest:
-            cells = [
-                escape(one.product_id),
-                escape(one.store_id),
+        rows = [
+            [
+                escape(_shortened(one.product_id, 24 if is_wide else 14)),
+                escape(_shortened(one.store_id, 10)),
                 f"[command]{'█' * round(_BAR * one.sold / most_sold)}[/]",
                 number(one.sold),
                 number(one.on_hand),
                 number(one.reserved) if one.reserved else "[quiet]·[/]",
                 f"[number]{number(one.available)}[/]" if one.available > 0 else "[bad]none[/]",
+                _stock_bar(one, most_on_hand),
+                f"{one.last} [quiet]{one.last_at:%H:%M:%S}[/]" if is_wide else one.last,
             ]
-            if is_wide:
-                cells.append(_stock_bar(one, most_on_hand))
-            table.add_row(*cells, f"{one.last} [quiet]{one.last_at:%H:%M:%S}[/]" if is_wide else one.last)
-        return table
+            for one in hottest
+        ]
+        if not is_wide:
+            del columns[7]
+            for row in rows:
+                del row[7]
+        return fitted(columns, rows, width, gap=1, show_header=bool(hottest))
+
+
+def _shortened(name: str, most: int) -> str:
+    text = Text(name)
+    text.truncate(most, overflow="ellipsis")
+    return text.plain
 
 
 def _line(markup: str) -> Text:
@@ -163,11 +178,12 @@ def _stock_bar(one: HotProduct, most_on_hand: int) -> str:
     return f"[good]{'■' * (whole - promised)}[/][yellow]{'■' * promised}[/]"
 
 
-def _lag(status: ProjectionStatus) -> Text:
-    name = f"{status.projection_id.name:<18}"
-    if status.error is not None:
-        return _line(f"[bad]✗ {name}{status.state}: {escape(status.error)}[/]")
+def _lag(status: ProjectionStatus, width: int) -> Text:
     lag = f"{number(status.lag_events)} events behind, for {duration(status.lag_seconds)}" if status.lag_events else "up to date"
+    room = max(4, min(17, width - len(lag) - 3))
+    name = f"{_shortened(status.projection_id.name, room):<{room}}"
+    if status.error is not None:
+        return _line(f"[bad]✗ {name} {status.state}: {escape(status.error)}[/]")
     who = "" if status.state == "running" else "[quiet], nobody runs it[/]"
     mark = "[good]✓[/]" if not status.lag_events else "[yellow]…[/]"
-    return _line(f"{mark} {name}{lag}{who}")
+    return _line(f"{mark} {name} {lag}{who}")

@@ -46,7 +46,7 @@ def printed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         code = run(arguments)
         for stream in streams:
             stream.flush()
-        told = [stream.buffer.getvalue().decode(request.param) for stream in streams]  # type: ignore[attr-defined]  # it is a BytesIO
+        told = [stream.buffer.getvalue().decode(request.param) for stream in streams]
         return code, *told  # type: ignore[return-value]  # two of them
 
     return run_it
@@ -116,7 +116,7 @@ def test_what_an_encoding_lacks_is_drawn_in_ascii_or_written_as_an_escape(
     assert run(["verify", "--url", f"file:{place / 'stock'}"]) == 0
     assert run(["streams", "--url", f"file:{place / 'stock'}"]) == 0
     stream.flush()
-    lines = stream.buffer.getvalue().decode("ascii").splitlines()  # type: ignore[attr-defined]  # it is a BytesIO
+    lines = stream.buffer.getvalue().decode("ascii").splitlines()
     assert lines[0].startswith("+ ")
     assert lines[1].endswith(r"inventory-tasse%2d\xe9%2d\u0447\u0430\u0439%2d\u8336%2d\U0001f600-main")
 

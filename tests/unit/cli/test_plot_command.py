@@ -175,7 +175,7 @@ def test_a_picture_is_written_where_it_was_asked_for(place: Path, capsys: pytest
     "arguments, code, words",
     [
         (["plot", "$x_{mug", "main"], 2, "give --url to ask the streams"),
-        (["plot", "mug", "main", "--url", "file:stock"], 1, "nothing happened to mug in main in that time: there is nothing to draw"),
+        (["plot", "mug", "main", "--url", "file:stock"], 1, "nothing is known of mug in main"),
         (["plot", "$x_{mug", "main", "--url", "file:stock", "--until", "2026-01-05"], 1, "there is nothing to draw"),
         (["plot", "mug", "main", "--url", "file:stock", "--out", "mug.jpeg"], 2, "mug.jpeg must end in .png, .svg or .pdf"),
         (["plot", "$x_{mug", "main", "--url", "file:stock", "--out", "no/mug.png"], 3, "no/mug.png: No such file or directory"),
@@ -184,7 +184,7 @@ def test_a_picture_is_written_where_it_was_asked_for(place: Path, capsys: pytest
             2,
             "--since is not before --until",
         ),
-        (["plot", "mug", "main", "--url", "file:stock", "--since", "noon"], 2, "'noon' does not match"),
+        (["plot", "mug", "main", "--url", "file:stock", "--since", "noon"], 2, "'noon' is no time"),
         (["plot", "mug", "main", "--read-model", "nowhere.db"], 3, "there is no such file"),
         (["plot", "x" * 129, "main", "--url", "file:stock"], 2, "1 to 128 characters"),
     ],

@@ -5,14 +5,22 @@ from functools import partial
 import anyio
 import click
 from rich.markup import escape
-from rich.table import Table
 
-from inventory_es.application.results import Explanation
+from inventory_es.application.results import Explanation, Hold
 from inventory_es.cli.commands.stock import show_level
-from inventory_es.cli.events_table import events_table, instant
+from inventory_es.cli.events_table import instant, print_events
 from inventory_es.cli.options import inventory_arguments, json_option, url_option
-from inventory_es.cli.reading import open_to_read
+from inventory_es.cli.reading import UnknownProductError, open_to_read
+from inventory_es.cli.tables import Column, print_table
 from inventory_es.cli.terminal import console, number, print_json
+
+_HOLDS = (
+    Column("reservation", least=8, folds=True),
+    Column("units", is_figure=True),
+    Column("since", least=19, leave_out=1),
+    Column("until", least=19, leave_out=3),
+    Column("waits for", leave_out=2),
+)
 
 
 @click.command()
@@ -28,6 +36,8 @@ def command(*, product: str, store: str, url: str, holds: int, movements: int, a
         print_json(explanation.to_dict())
     else:
         _show(explanation)
+    if explanation.level.version == 0:
+        raise UnknownProductError(product, store)
 
 
 async def _explain(url: str, product: str, store: str, *, holds: int, movements: int) -> Explanation:
@@ -42,21 +52,17 @@ def _show(explanation: Explanation) -> None:
         counted = explanation.last_count
         out.print(f"[quiet]last counted {instant(counted.recorded_at)}, version {counted.version}[/]")
     if explanation.holds:
-        table = Table(box=None, pad_edge=False, header_style="quiet")
-        table.add_column("reservation", overflow="fold")
-        table.add_column("units", justify="right")
-        table.add_column("since", no_wrap=True)
-        table.add_column("until", no_wrap=True)
-        table.add_column("waits for")
-        for hold in explanation.holds:
-            until = "firm" if hold.expires_at is None else instant(hold.expires_at)
-            table.add_row(escape(hold.reservation_id), number(hold.remaining), instant(hold.reserved_at), until, hold.waits_for)
         out.print()
         out.print(f"[title]Reserved[/] by {number(len(explanation.holds) + explanation.holds_left_out)} open reservations, oldest first")
-        out.print(table)
+        print_table(out, _HOLDS, map(_cells, explanation.holds))
         if explanation.holds_left_out:
             out.print(f"[quiet]… and {number(explanation.holds_left_out)} more: --holds lists them[/]")
     if explanation.movements:
         out.print()
         out.print("[title]Last events[/], newest first")
-        out.print(events_table(explanation.movements))
+        print_events(out, explanation.movements)
+
+
+def _cells(hold: Hold) -> tuple[str, ...]:
+    until = "firm" if hold.expires_at is None else instant(hold.expires_at)
+    return escape(hold.reservation_id), number(hold.remaining), instant(hold.reserved_at), until, hold.waits_for

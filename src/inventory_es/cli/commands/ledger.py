@@ -7,16 +7,26 @@ from typing import Any
 import anyio
 import attrs
 import click
-from rich.table import Table
 
 from inventory_es.application.query_results import MovementRow
 from inventory_es.cli.events_table import instant
 from inventory_es.cli.movements import movements_in_rows, movements_in_stream
 from inventory_es.cli.options import Source, inventory_arguments, json_option, source_options
+from inventory_es.cli.reading import UnknownProductError
+from inventory_es.cli.tables import Column, print_table
 from inventory_es.cli.terminal import console, number, print_json
 from inventory_es.domain.identifiers import InventoryId
 
 _BLOCK = 1_000
+_COLUMNS = (
+    Column("version", is_figure=True, leave_out=3, style="quiet"),
+    Column("time", least=19, leave_out=1),
+    Column("movement", width=12, leave_out=4),
+    Column("± hand", is_figure=True, width=7, leave_out=5),
+    Column("± held", is_figure=True, width=7, leave_out=2),
+    Column("on hand", is_figure=True),
+    Column("reserved", is_figure=True),
+)
 
 
 @click.command()
@@ -35,40 +45,26 @@ def command(*, product: str, store: str, source: Source, last: int | None, as_js
 async def _list(inventory_id: InventoryId, source: Source, *, last: int | None, as_json: bool) -> None:
     movements_in = movements_in_rows if source.is_read_model else movements_in_stream
     block: list[MovementRow] = []
-    is_first = True
+    is_first, is_known = True, False
     async with aclosing(movements_in(source.place, inventory_id, last)) as movements:
         async for row in movements:
+            is_known = True
             if as_json:
                 print_json(_plain(row))
                 continue
             block.append(row)
             if len(block) == _BLOCK:
-                console().print(_table(block, show_header=is_first))
+                print_table(console(), _COLUMNS, map(_cells, block), show_header=is_first)
                 block, is_first = [], False
-    if not as_json and (block or is_first):
-        console().print(_table(block, show_header=is_first))
+    if not is_known:
+        raise UnknownProductError(inventory_id.product_id, inventory_id.store_id)
+    if block:
+        print_table(console(), _COLUMNS, map(_cells, block), show_header=is_first)
 
 
-def _table(rows: list[MovementRow], *, show_header: bool) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="quiet", show_header=show_header)
-    table.add_column("version", justify="right", style="quiet", min_width=7)
-    table.add_column("time", no_wrap=True, min_width=19)
-    table.add_column("movement", no_wrap=True, min_width=12)
-    table.add_column("± hand", justify="right", min_width=7)
-    table.add_column("± held", justify="right", min_width=7)
-    table.add_column("on hand", justify="right", min_width=7)
-    table.add_column("reserved", justify="right", min_width=8)
-    for row in rows:
-        table.add_row(
-            str(row.version),
-            instant(row.recorded_at),
-            _words(row),
-            _signed(row.on_hand_change),
-            _signed(row.reserved_change),
-            number(row.on_hand),
-            number(row.reserved),
-        )
-    return table
+def _cells(row: MovementRow) -> tuple[str, ...]:
+    changes = (_signed(row.on_hand_change), _signed(row.reserved_change))
+    return str(row.version), instant(row.recorded_at), _words(row), *changes, number(row.on_hand), number(row.reserved)
 
 
 def _words(row: MovementRow) -> str:

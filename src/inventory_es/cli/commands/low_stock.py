@@ -8,14 +8,24 @@ import anyio
 import attrs
 import click
 from rich.markup import escape
-from rich.table import Table
 
 from inventory_es.application.query_results import StockRow
 from inventory_es.cli.events_table import instant
 from inventory_es.cli.levels import levels_in_rows, levels_in_streams
 from inventory_es.cli.options import FilePath, Source, json_option, source_options
+from inventory_es.cli.tables import Column, print_table
 from inventory_es.cli.terminal import console, number, print_json
 from inventory_es.cli.thresholds import Thresholds, read_thresholds
+
+_COLUMNS = (
+    Column("product", folds=True),
+    Column("store", least=4, leave_out=5, folds=True),
+    Column("available", is_figure=True),
+    Column("threshold", is_figure=True, leave_out=2, style="quiet"),
+    Column("on hand", is_figure=True, leave_out=4),
+    Column("reserved", is_figure=True, leave_out=3),
+    Column("last moved", least=19, leave_out=1, style="quiet"),
+)
 
 
 @click.command()
@@ -57,28 +67,15 @@ def _show(low: list[StockRow], limits: Thresholds, limit: int) -> None:
     if not low:
         out.print("[good]✓[/] nothing is low")
         return
-    table = Table(box=None, pad_edge=False, header_style="quiet")
-    table.add_column("product", overflow="fold")
-    table.add_column("store", overflow="fold")
-    table.add_column("available", justify="right", min_width=9)
-    table.add_column("threshold", justify="right", style="quiet", min_width=9)
-    table.add_column("on hand", justify="right", min_width=7)
-    table.add_column("reserved", justify="right", min_width=8)
-    table.add_column("last moved", no_wrap=True, style="quiet")
-    for row in low[:limit]:
-        available = number(row.available) if row.available > 0 else f"[bad]{row.available:,}[/]"
-        table.add_row(
-            escape(row.product_id),
-            escape(row.store_id),
-            available,
-            number(limits.of(row.product_id)),
-            number(row.on_hand),
-            number(row.reserved),
-            instant(row.recorded_at),
-        )
-    out.print(table)
+    print_table(out, _COLUMNS, [_cells(row, limits) for row in low[:limit]])
     if len(low) > limit:
         out.print(f"[quiet]… and {number(len(low) - limit)} more: --limit lists them[/]")
+
+
+def _cells(row: StockRow, limits: Thresholds) -> tuple[str, ...]:
+    available = number(row.available) if row.available > 0 else f"[bad]{row.available:,}[/]"
+    figures = (available, number(limits.of(row.product_id)), number(row.on_hand), number(row.reserved))
+    return escape(row.product_id), escape(row.store_id), *figures, instant(row.recorded_at)
 
 
 def _plain(row: StockRow, limits: Thresholds) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import aclosing
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +12,8 @@ from rich.markup import escape
 
 from inventory_es.cli.events_table import instant
 from inventory_es.cli.movements import movements_in_rows, movements_in_stream
-from inventory_es.cli.options import TIMES, FilePath, Source, inventory_arguments, json_option, source_options
+from inventory_es.cli.options import FilePath, Source, Time, inventory_arguments, json_option, source_options
+from inventory_es.cli.reading import UnknownProductError
 from inventory_es.cli.stock_chart import stock_chart
 from inventory_es.cli.stock_picture import stock_picture
 from inventory_es.cli.stock_series import StockPoint, stock_series
@@ -29,8 +30,8 @@ _AROUND_THE_CHART = 7
 @source_options
 @click.option("--out", metavar="FILE.png", type=FilePath(dir_okay=False, path_type=Path), help="Write a picture: .png, .svg or .pdf.")
 @click.option("--threshold", metavar="N", type=click.IntRange(min=0), help="Show where no more than N were available.")
-@click.option("--since", metavar="TIME", type=click.DateTime(TIMES), help="Begin at this time in UTC, such as 2010-12-01T17:00:00.")
-@click.option("--until", metavar="TIME", type=click.DateTime(TIMES), help="End at this time in UTC.")
+@click.option("--since", metavar="TIME", type=Time(), help="Begin at this time, such as 2010-12-01T17:00 (UTC).")
+@click.option("--until", metavar="TIME", type=Time(), help="End at this time.")
 @json_option
 def command(
     *,
@@ -52,8 +53,10 @@ def command(
     if out is not None:
         _check_form(out)
     inventory_id = InventoryId(product, store)
-    points = anyio.run(partial(_points, inventory_id, source, since=_utc(since), until=_utc(until)))
+    points = anyio.run(partial(_points, inventory_id, source, since=since, until=until))
     if not points:
+        if since is None and until is None:
+            raise UnknownProductError(product, store)
         msg = f"nothing happened to {product} in {store} in that time: there is nothing to draw"
         raise click.ClickException(msg)
     if out is not None:
@@ -109,7 +112,3 @@ def _subtitle(points: Sequence[StockPoint]) -> str:
     last = points[-1]
     figures = f"on hand {number(last.on_hand)}, reserved {number(last.reserved)}, available {number(last.available)}"
     return f"{instant(points[0].at)} to {instant(last.at)} UTC, at the end {figures}"
-
-
-def _utc(time: datetime | None) -> datetime | None:
-    return None if time is None else time.replace(tzinfo=UTC)
