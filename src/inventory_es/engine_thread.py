@@ -146,7 +146,7 @@ _open: dict[int, "weakref.ref[EngineThread]"] = {}
 
 
 @atexit.register
-def _close_all() -> None:
+def close_all() -> None:
     """Close what is open when the interpreter ends; what a fork brought here is the parent's."""
     closing = [engine for alive in tuple(_open.values()) if (engine := alive()) is not None and engine._release()]  # noqa: SLF001  # same module
     give_up = monotonic() + _SECONDS_AT_EXIT

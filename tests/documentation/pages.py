@@ -22,6 +22,8 @@ from sybil.parsers.myst import CodeBlockParser
 from sybil.parsers.rest import CodeBlockParser as RestCodeBlockParser
 from sybil.parsers.rest import DocTestParser
 
+from inventory_es.engine_thread import close_all
+
 PATIENCE = 120
 TRANSCRIPT = "_transcript"
 FILE_NAME = re.compile(r"# (\w+\.py)\n")
@@ -44,8 +46,11 @@ def run_examples(document: Document) -> int:
     """Run them in order, in one namespace."""
     document.namespace |= {"__name__": "page", TRANSCRIPT: io.StringIO()}
     examples = list(document.examples())
-    for example in examples:
-        example.evaluate()
+    try:
+        for example in examples:
+            example.evaluate()
+    finally:
+        close_all()  # as the end of an interpreter does: a page may leave a service open
     return len(examples)
 
 

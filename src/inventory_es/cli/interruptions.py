@@ -1,4 +1,4 @@
-"""Ctrl-C: when it ends the process at once, and what is true after it. Imports next to nothing, since it works from the first moment on."""
+"""Ctrl-C: when it ends the process at once, and what is true after it."""
 
 import os
 import signal
@@ -29,7 +29,7 @@ def message_after(command: str | None) -> str:
 
 def end_at_once() -> None:
     """Have Ctrl-C end the process: while modules are imported there is nothing to undo, and an exception might be swallowed."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as a shell leaves a command in the background
         signal.signal(signal.SIGINT, _end)
 
 
