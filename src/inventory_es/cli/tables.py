@@ -69,10 +69,16 @@ def fitted(
     table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="quiet", show_header=show_header)
     for at in shown:
         column = columns[at]
-        overflow, justify = ("fold" if column.folds else "ellipsis"), ("right" if column.is_figure else "left")
         header = Text(column.header, no_wrap=True, overflow="ellipsis")
         header.truncate(widths[at], overflow="ellipsis")
-        table.add_column(header, justify=justify, width=widths[at], no_wrap=not column.folds, overflow=overflow, style=column.style)
+        table.add_column(
+            header,
+            justify="right" if column.is_figure else "left",
+            width=widths[at],
+            no_wrap=not column.folds,
+            overflow="fold" if column.folds else "ellipsis",
+            style=column.style,
+        )
     for row in cells:
         table.add_row(*(row[at] for at in shown))
     left_out = [column.header for at, column in enumerate(columns) if at not in shown and column.header]

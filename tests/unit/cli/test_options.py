@@ -31,8 +31,8 @@ def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.chdir(tmp_path)
     clock = SetClock()
     with open_inventory("file:stock", clock=clock) as inventory:
-        for units, time in ((1, (9,)), (10, (10,)), (100, (10, 30, 0, 500_000))):
-            clock.time = datetime(2026, 1, 5, *time, tzinfo=UTC)
+        for units, time in ((1, "09:00"), (10, "10:00"), (100, "10:30:00.5")):
+            clock.time = datetime.fromisoformat(f"2026-01-05T{time}Z")
             inventory.add_stock("tea", "main", units)
     return "file:stock"
 

@@ -7,7 +7,6 @@ from copy import copy
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
-from weakref import WeakMethod
 
 import anyio
 import anyio.lowlevel
@@ -64,10 +63,10 @@ class CommitWriter:
 
     Args:
         engine: what it drives.
-        after_commit: called in the event loop after each commit, unless its object is gone: the thread keeps nobody alive.
+        after_commit: called in the event loop after each commit. The thread holds it, so it must not hold who drops the writer.
     """
 
-    def __init__(self, engine: FileStoreEngine, after_commit: "WeakMethod[Callable[[], None]]") -> None:
+    def __init__(self, engine: FileStoreEngine, after_commit: Callable[[], None]) -> None:
         self._engine = engine
         self._after_commit = after_commit
         self._queue: SimpleQueue[_Request | _Turn | None] = SimpleQueue()
@@ -222,8 +221,7 @@ class CommitWriter:
         for request in requests:
             if not request.done.done():
                 request.done.set_result(None)
-        if (after_commit := self._after_commit()) is not None:
-            after_commit()
+        self._after_commit()
 
     def _tidy(self) -> bool:
         try:

@@ -43,7 +43,7 @@ class FileEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, TurnTa
 
     def __init__(self, engine: FileStoreEngine) -> None:
         self._engine = engine
-        self._writer = CommitWriter(engine, weakref.WeakMethod(self._wake))
+        self._writer = CommitWriter(engine, _unless_gone(self._wake))
         self._limiter = anyio.CapacityLimiter(_MAX_READS)
         self._reads = 0
         self._turns = anyio.Lock()
@@ -179,6 +179,17 @@ def open_file_event_store(
         CorruptStoreError: what is stored contradicts itself.
     """
     return _opened(absolute_path(path), file_system, segment_bytes)
+
+
+def _unless_gone(method: Callable[[], None]) -> Callable[[], None]:
+    """Return what calls a method while its object is there, and does not keep it there."""
+    alive = weakref.WeakMethod(method)
+
+    def call() -> None:
+        if (found := alive()) is not None:
+            found()
+
+    return call
 
 
 @asynccontextmanager
