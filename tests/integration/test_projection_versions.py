@@ -12,7 +12,7 @@ from inventory_es.adapters.memory import MemoryEventStore, MemoryReadModel
 from inventory_es.application.projection import Projection
 from inventory_es.application.projections import stock_levels
 from inventory_es.application.queries import open_queries
-from inventory_es.errors import IncompatibleStoreError, ProjectionNotFoundError
+from inventory_es.errors import FeedRewoundError, IncompatibleStoreError, ProjectionNotFoundError
 from inventory_es.ports import Table
 from inventory_es.testing import ManualClock
 from tests.integration.read_side import LEASE, balances, figures, rows_of, runner, trade, whole_feed
@@ -149,7 +149,7 @@ def test_rows_of_another_store_are_told(backend: str) -> None:
         async with MemoryEventStore() as store, MemoryEventStore() as other:
             await trade(store, clock, steps=10)
             await runner(FIRST, store, model, clock).catch_up()
-            with pytest.raises(IncompatibleStoreError, match="another event store"):
+            with pytest.raises(FeedRewoundError, match="another event store"):
                 await runner(FIRST, other, model, clock).run()
 
     anyio.run(body, backend=backend)

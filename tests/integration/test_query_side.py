@@ -21,7 +21,7 @@ from inventory_es.application.queries import open_queries
 from inventory_es.application.stream_reader import StreamReader
 from inventory_es.errors import (
     CorruptStoreError,
-    IncompatibleStoreError,
+    FeedRewoundError,
     InvalidIdentifierError,
     ReadModelBehindError,
     ReadModelUnavailableError,
@@ -347,7 +347,7 @@ def test_rows_of_another_store_are_refused(backend: str) -> None:
             await inventory.add_stock("tea", "berlin", 1)
             await inventory.followers.catch_up(on_failure="stop")
         async with open_inventory("memory:", read_models=model) as inventory:
-            with pytest.raises(IncompatibleStoreError, match="it is of another event store"):
+            with pytest.raises(FeedRewoundError, match="it is of another event store"):
                 await inventory.followers.run(on_failure="stop")
 
     anyio.run(body, backend=backend)

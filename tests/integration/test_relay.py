@@ -12,7 +12,7 @@ from inventory_es.adapters.memory import MemoryEventBus, MemoryEventStore, Memor
 from inventory_es.application.relay import Relay
 from inventory_es.application.subscription import EventFilter, Pace
 from inventory_es.ports import RecordedEvent
-from inventory_es.ports.errors import AppendTooLargeError, EventBusUnavailableError, IncompatibleStoreError
+from inventory_es.ports.errors import AppendTooLargeError, EventBusUnavailableError, FeedRewoundError
 from inventory_es.testing import ManualClock
 from inventory_es.testing.scheduling import PLAIN, Schedule
 from tests.integration.read_side import LEASE, trade, whole_feed
@@ -117,7 +117,7 @@ def test_a_checkpoint_of_another_store_is_told(backend: str) -> None:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(first.run)
                 await until_at(first, len(await whole_feed(store)))
-            with pytest.raises(IncompatibleStoreError, match="another event store"):
+            with pytest.raises(FeedRewoundError, match="another event store"):
                 await relay(other, Notes(clock), model, clock).run()
 
     anyio.run(body, backend=backend)

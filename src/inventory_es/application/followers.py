@@ -82,6 +82,7 @@ class Followers:
 
         Raises:
             UnsupportedCapabilityError: the store has no feed.
+            FeedRewoundError: the store was replaced, and has other events than those that were read. Everything is stopped then.
             IncompatibleStoreError, CorruptStoreError, StoreClosedError: of the stores. Everything is stopped then.
             AppendTooLargeError: the bus can't take an event.
             ReadModelUnavailableError: at the beginning; later on, what is away is waited for.
@@ -104,8 +105,8 @@ class Followers:
             on_failure: as for :meth:`run`. A projection that is stopped, here or before, is not at the end: :meth:`status` tells.
 
         Raises:
-            UnsupportedCapabilityError, IncompatibleStoreError, CorruptStoreError, StoreClosedError, ReadModelUnavailableError: as
-                :meth:`run`.
+            UnsupportedCapabilityError, FeedRewoundError, IncompatibleStoreError, CorruptStoreError, StoreClosedError,
+                ReadModelUnavailableError: as :meth:`run`.
         """
         check_on_failure(on_failure)
         followers = self._projection_followers(on_failure)

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 import attrs
 
+from inventory_es.application.feed_head import check_feed
 from inventory_es.application.ownership import Ownership
 from inventory_es.application.projecting import Projector
 from inventory_es.application.projection import PARKED
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import Change, Checkpoint, Delete, EventFeed, RecordedEvent, Row
-from inventory_es.ports.errors import CheckpointConflictError, CorruptStoreError
+from inventory_es.ports.errors import CheckpointConflictError, FeedRewoundError
 from inventory_es.ports.page_rules import read_feed_page, read_rows_page
 
 _MOST = 10_000
@@ -43,6 +44,7 @@ class ParkedEvents:
             How many there were.
 
         Raises:
+            FeedRewoundError: the feed does not have these events any more; nothing was changed.
             Exception: whatever the projection raises for the first that fails again, or the read model for its changes; nothing was
                 changed.
             CheckpointConflictError: another runner took over meanwhile; nothing was changed.
@@ -68,19 +70,27 @@ class ParkedEvents:
             positions = [int(row["position"] or 0) for row in page.rows]
             changes: list[Change] = []
             if is_applied:
-                changes += self.projector.changes_of([await self._event_at(position, stream) for position in positions])
+                await check_feed(self.feed, str(self.ownership.projection_id), held.position, held.mark)
+                changes += self.projector.changes_of([await self._event_of(row) for row in page.rows])
             changes += [Delete(PARKED.name, (position,)) for position in positions]
             await self.ownership.read_model.commit(self.ownership.projection_id, changes, before=held, after=self.ownership.renewed(held))
         finally:
             await self.ownership.release(held.epoch)
         return len(page.rows)
 
-    async def _event_at(self, position: int, stream: StreamId) -> RecordedEvent:
-        events = (await read_feed_page(self.feed, after=max(0, position - 1), limit=1)).events
-        if not events or (events[0].position, events[0].stream) != (position, stream):
-            place = f"parked event {position} of {self.ownership.projection_id}"
-            raise CorruptStoreError(store="read model", place=place, problem=f"the feed has no event of stream {stream} there")
-        return events[0]
+    async def _event_of(self, row: Row) -> RecordedEvent:
+        position = int(row["position"] or 0)
+        page = await read_feed_page(self.feed, after=max(0, position - 1), limit=1)
+        for recorded in page.events:
+            if (recorded.position, recorded.stream.text, recorded.version) == (position, row["stream"], row["version"]):
+                return recorded
+        raise FeedRewoundError(
+            projection=str(self.ownership.projection_id),
+            position=position,
+            event_id=None,
+            head=await self.feed.head(),
+            found_id=page.events[0].event_id if page.events else None,
+        )
 
     async def _take_over(self) -> Checkpoint:
         for _ in range(100):  # its runner commits in between: a few attempts are enough, for ever would be a fault

@@ -6,10 +6,11 @@ from datetime import datetime
 
 import attrs
 
+from inventory_es.application.feed_head import mark_of
 from inventory_es.application.projection import PARKED, OnFailure, Projection
 from inventory_es.application.subscription import EventBatch
 from inventory_es.domain.errors import HostFunctionError, InventoryError
-from inventory_es.ports import Change, EventCodec, Put, RecordedEvent
+from inventory_es.ports import Change, EventCodec, EventMark, Put, RecordedEvent
 from inventory_es.ports.errors import EventDecodeError
 from inventory_es.ports.read_model import to_text
 
@@ -26,6 +27,7 @@ class Step:
         recorded_at: of the last event dealt with; ``None`` where there was none.
         error: what stands at the next event; ``None`` where nothing does.
         parked: streams that have parked events from now on.
+        mark: the last event that was read up to ``position``; ``None`` where none was.
     """
 
     changes: Sequence[Change]
@@ -33,6 +35,7 @@ class Step:
     recorded_at: datetime | None
     error: str | None
     parked: frozenset[str]
+    mark: EventMark | None
 
 
 @attrs.frozen
@@ -75,7 +78,8 @@ class Projector:
         first = len(events) - 1
         while first and self._is_one_instant(events[first - 1], events[first]):
             first -= 1
-        return EventBatch(events[:first], events[first].position - 1, batch.is_end), events[first:]
+        mark = mark_of(events[first - 1]) if first else None
+        return EventBatch(events[:first], events[first].position - 1, batch.is_end, mark), events[first:]
 
     def step(self, batch: EventBatch, after: int, parked: frozenset[str], now: datetime, *, refused: Exception | None = None) -> Step:
         """What to commit for a batch that begins after this position.
@@ -93,7 +97,7 @@ class Projector:
             with suppress(Exception):  # whose it is comes out below, event by event
                 for recorded in newest.values():
                     changes += self._apply((recorded,))
-                return Step(changes, batch.position, batch.events[-1].recorded_at, None, parked)
+                return Step(changes, batch.position, batch.events[-1].recorded_at, None, parked, batch.mark)
             changes.clear()
         done: RecordedEvent | None = None
         for instant in self.instants(batch.events):
@@ -103,20 +107,22 @@ class Projector:
                 count = len(changes)
                 try:
                     changes += self._apply(instant)
-                except Exception as error:  # noqa: BLE001  # what a host's function raises is what the policy is about
-                    refused = error
+                except Exception as failure:  # noqa: BLE001  # what a host's function raises is what the policy is about
+                    refused = failure
                 if refused is not None:
                     del changes[count:]
                     problem, refused = describe(refused), None
             if problem is not None and self.on_failure != "park" and problem != _BEHIND:
                 place = f"event {first.version} of stream {first.stream} at position {first.position}"
-                position, recorded_at = (after, None) if done is None else (done.position, done.recorded_at)
-                return Step(changes, position, recorded_at, f"{place} ({first.event_type}): {problem}", parked)
+                error = f"{place} ({first.event_type}): {problem}"
+                if done is None:
+                    return Step(changes, after, None, error, parked, None)
+                return Step(changes, done.position, done.recorded_at, error, parked, mark_of(done))
             if problem is not None:
                 parked |= {first.stream.text}
                 changes += [_park(recorded, problem if recorded is first else _BEHIND, now) for recorded in instant]
             done = instant[-1]
-        return Step(changes, batch.position, None if done is None else done.recorded_at, None, parked)
+        return Step(changes, batch.position, None if done is None else done.recorded_at, None, parked, batch.mark)
 
     def _apply(self, instant: Sequence[RecordedEvent]) -> Iterable[Change]:
         last = instant[-1]

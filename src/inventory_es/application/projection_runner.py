@@ -1,21 +1,24 @@
 """Running a projection: catch up, then follow, one runner at a time, rows and checkpoint in one commit."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 
 import anyio
 import attrs
 
-from inventory_es.application.feed_head import head_of
+from inventory_es.application.active_version import active_of
+from inventory_es.application.feed_head import check_feed, mark_of
 from inventory_es.application.observers import Observers, ProjectionAdvanced
 from inventory_es.application.ownership import Ownership
 from inventory_es.application.parked_events import ParkedEvents
-from inventory_es.application.projecting import Projector
+from inventory_es.application.projecting import Projector, describe
 from inventory_es.application.projection import PARKED, OnFailure, Projection, ProjectionStatus, check_on_failure
 from inventory_es.application.subscription import EventBatch, Pace, Subscription
 from inventory_es.ports import Change, Checkpoint, Clock, EventCodec, EventFeed, ProjectionId, ReadModel, RecordedEvent
 from inventory_es.ports.errors import (
     CheckpointConflictError,
+    FeedRewoundError,
     ProjectionNotFoundError,
     ReadModelUnavailableError,
     StoreUnavailableError,
@@ -87,7 +90,9 @@ class ProjectionRunner:
         :meth:`status` tells which.
 
         Raises:
-            IncompatibleStoreError: the read model has other tables for this version, or rows of another event store.
+            FeedRewoundError: the event store was replaced by a backup or another one, and the rows are of events that it does not have.
+                The status says so, too, until the projection is rebuilt, or the store is back and the projection is resumed.
+            IncompatibleStoreError: the read model has other tables for this version.
             CorruptStoreError, StoreClosedError: as the stores.
             ReadModelUnavailableError: at the beginning; later on, stores that are away are waited for.
         """
@@ -146,7 +151,7 @@ class ProjectionRunner:
                     held = await self._ownership.claim()
                     if held is not None:
                         epoch, position = held.epoch, held.position
-                        held = await self._work(held, to_end=to_end)
+                        held = await self._work_or_tell(held, to_end=to_end)
                         if held.error is None:
                             break
                         pauses = self._pace.pauses() if held.position > position else pauses
@@ -162,14 +167,28 @@ class ProjectionRunner:
 
     async def _is_stopped(self) -> bool:
         seen = await self._read_model.checkpoint(self._projection.projection_id)
-        return seen.error is not None and seen.owner is None and self._on_failure != "retry"
+        if seen.error is None or seen.owner is not None or self._on_failure == "retry":
+            return False
+        await check_feed(self._feed, str(self._projection.projection_id), seen.position, seen.mark)
+        return True
+
+    async def _work_or_tell(self, held: Checkpoint, *, to_end: bool) -> Checkpoint:
+        try:
+            return await self._work(held, to_end=to_end)
+        except FeedRewoundError as problem:
+            await stop_at(self._read_model, self._projection.projection_id, problem)
+            raise
 
     async def _work(self, held: Checkpoint, *, to_end: bool) -> Checkpoint:
         """Follow the feed with the projection held, until something ends it; the last checkpoint, with its error if that was it."""
+        name = str(self._projection.projection_id)
+        await check_feed(self._feed, name, held.position, held.mark)
         self._parked = await self._parked_streams()
-        is_end = await head_of(self._feed, held, self._projection.projection_id) == held.position
+        is_end = await self._feed.head() <= held.position
         rest: Sequence[RecordedEvent] = ()
-        async with Subscription(self._feed, after=held.position, wanted=self._projection.wanted, pace=self._pace) as subscription:
+        async with Subscription(
+            self._feed, after=held.position, wanted=self._projection.wanted, pace=self._pace, mark=held.mark, name=name
+        ) as subscription:
             self._subscription = subscription
             while not self._stopping.is_set():
                 if is_end:
@@ -196,7 +215,21 @@ class ProjectionRunner:
             own = self._projection.projection_id
             others = [one for one in await self._read_model.versions(own.name) if one.projection_id.version >= own.version]
             is_superseded = any(one.is_active or (one.projection_id != own and one.checkpoint.position >= held.position) for one in others)
-            self._is_settled = is_superseded or await self._read_model.activate(own, before=held)
+            self._is_settled = is_superseded or await self._read_model.activate(own, before=held) or await self._take_over(held)
+
+    async def _take_over(self, held: Checkpoint) -> bool:
+        """Let readers change over from a version that is further, where that is of events that the feed does not have."""
+        active = active_of(await self._read_model.versions(self._projection.projection_id.name))
+        if active is None:
+            return False
+        try:
+            await check_feed(self._feed, str(active.projection_id), active.checkpoint.position, active.checkpoint.mark)
+        except FeedRewoundError as problem:
+            await stop_at(self._read_model, active.projection_id, problem)
+            if not await self._read_model.activate(self._projection.projection_id, before=held):
+                raise
+            return True
+        return False
 
     async def _commit(self, batch: EventBatch, held: Checkpoint) -> Checkpoint:
         try:
@@ -206,7 +239,7 @@ class ProjectionRunner:
 
     async def _commit_singly(self, batch: EventBatch, held: Checkpoint) -> Checkpoint:
         for instant in self._projector.instants(batch.events):
-            single = EventBatch(tuple(instant), instant[-1].position, is_end=False)
+            single = EventBatch(tuple(instant), instant[-1].position, is_end=False, mark=mark_of(instant[-1]))
             try:
                 held = await self._apply(single, held)
             except ValueError as problem:
@@ -219,7 +252,13 @@ class ProjectionRunner:
         begun = anyio.current_time()
         step = self._projector.step(batch, held.position, self._parked, self._clock.now(), refused=refused)
         recorded_at = step.recorded_at or held.recorded_at
-        after = attrs.evolve(self._ownership.renewed(held), position=step.position, recorded_at=recorded_at, error=step.error)
+        after = attrs.evolve(
+            self._ownership.renewed(held),
+            position=step.position,
+            recorded_at=recorded_at,
+            error=step.error,
+            mark=step.mark or held.mark,
+        )
         if step.error is not None and self._on_failure == "stop":
             after = attrs.evolve(after, owner=None, owned_until=None)
         await self._move(held, after, step.changes)
@@ -262,14 +301,27 @@ async def status_of(projection_id: ProjectionId, *, feed: EventFeed, read_model:
     waiting = await read_feed_page(feed, after=seen.position, limit=1)
     now = clock.now()
     is_owned = seen.owner is not None and seen.owned_until is not None and seen.owned_until > now
+    error = seen.error
+    try:
+        await check_feed(feed, str(projection_id), seen.position, seen.mark)
+    except FeedRewoundError as problem:
+        error, is_owned = describe(problem), False
     lag = (now - waiting.events[0].recorded_at).total_seconds() if waiting.events else 0.0
     return ProjectionStatus(
         projection_id=projection_id,
-        state=("running" if is_owned else "idle") if seen.error is None else ("retrying" if is_owned else "stopped"),
+        state=("running" if is_owned else "idle") if error is None else ("retrying" if is_owned else "stopped"),
         position=seen.position,
-        error=seen.error,
+        error=error,
         owner=seen.owner if is_owned else None,
         lag_events=max(0, await feed.head() - seen.position),
         lag_seconds=lag,
         active=page.active,
     )
+
+
+async def stop_at(read_model: ReadModel, projection_id: ProjectionId, problem: FeedRewoundError) -> None:
+    """Let the checkpoint of a version say that it is stopped, and by what; whoever runs it finds out at the next commit."""
+    with suppress(CheckpointConflictError, ProjectionNotFoundError, ReadModelUnavailableError):  # status tells, without it
+        seen = await read_model.checkpoint(projection_id)
+        stopped = attrs.evolve(seen, epoch=seen.epoch + 1, owner=None, owned_until=None, error=describe(problem))
+        await read_model.commit(projection_id, (), before=seen, after=stopped)

@@ -5,7 +5,7 @@ from datetime import timedelta
 import anyio
 import attrs
 
-from inventory_es.application.feed_head import head_of
+from inventory_es.application.feed_head import check_feed
 from inventory_es.application.ownership import Ownership
 from inventory_es.application.subscription import EventFilter, Pace, Subscription
 from inventory_es.ports import Checkpoint, Clock, EventBus, EventFeed, ProjectionId, ReadModel
@@ -66,7 +66,7 @@ class Relay:
         Raises:
             AppendTooLargeError: an event that the bus can't take: filter it out, or choose another bus. Nothing is skipped.
             CorruptStoreError, StoreClosedError: as the backends.
-            IncompatibleStoreError: the checkpoint is of another event store.
+            FeedRewoundError: the event store was replaced by a backup or another one. Drop the checkpoint to publish from its beginning.
             ReadModelUnavailableError: at the beginning; later on, what is away is waited for.
         """
         await self._read_model.prepare(self._id, ())
@@ -100,8 +100,11 @@ class Relay:
         return await self._read_model.checkpoint(self._id)
 
     async def _work(self, held: Checkpoint) -> None:
-        await head_of(self._feed, held, self._id)
-        async with Subscription(self._feed, after=held.position, wanted=self._wanted, pace=self._pace) as subscription:
+        name = str(self._id)
+        await check_feed(self._feed, name, held.position, held.mark)
+        async with Subscription(
+            self._feed, after=held.position, wanted=self._wanted, pace=self._pace, mark=held.mark, name=name
+        ) as subscription:
             self._subscription = subscription
             while not self._stopping.is_set():
                 batch = await subscription.next_within(self._turn)
@@ -110,7 +113,7 @@ class Relay:
                     if batch.events:
                         await self._bus.publish(batch.events)
                         after = attrs.evolve(self._ownership.renewed(held), recorded_at=batch.events[-1].recorded_at)
-                    after = attrs.evolve(after, position=batch.position)
+                    after = attrs.evolve(after, position=batch.position, mark=batch.mark or held.mark)
                 elif not self._ownership.is_ageing(held):
                     continue
                 await self._read_model.commit(self._id, (), before=held, after=after)

@@ -8,7 +8,8 @@ from typing import Self
 import anyio
 import attrs
 
-from inventory_es.ports import EventFeed, RecordedEvent
+from inventory_es.application.feed_head import check_feed, mark_of
+from inventory_es.ports import EventFeed, EventMark, RecordedEvent
 from inventory_es.ports.errors import StoreUnavailableError
 from inventory_es.ports.page_rules import read_feed_page
 
@@ -40,11 +41,13 @@ class EventBatch:
         events: the wanted ones, in position order; perhaps none, where the filter took none of what was read.
         position: everything up to it was read: go on after it.
         is_end: whether the feed ended there when it was read.
+        mark: the last event that was read, wanted or not; ``None`` where none was.
     """
 
     events: tuple[RecordedEvent, ...]
     position: int
     is_end: bool
+    mark: EventMark | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -77,7 +80,8 @@ class Subscription:
     Iterate it inside ``async with``; it ends only when :meth:`stop` is called or the block is left. It reads when it is asked for
     the next batch and at no other time: no task runs behind it, nothing is buffered, and a slow reader holds nobody up. While the
     store is away it waits and asks again; ``trouble`` says so. Whoever keeps ``position`` of the batches that were dealt with goes
-    on from there, in another process too.
+    on from there, in another process too. Whoever keeps ``mark`` with it is told where the store was replaced meanwhile: the feed is
+    held against it at the beginning, after the store was away, and whenever nothing comes.
 
     One task iterates it; :meth:`stop` may be called by any task of the same event loop.
 
@@ -87,6 +91,8 @@ class Subscription:
         wanted: which events.
         pace: how much at once, how long between.
         sleep: waits for seconds.
+        mark: the last event that was read before, with ``after``.
+        name: of the reader, for errors.
 
     Raises:
         ValueError: ``after`` below 0.
@@ -100,6 +106,8 @@ class Subscription:
         wanted: EventFilter | None = None,
         pace: Pace | None = None,
         sleep: Callable[[float], Awaitable[object]] = anyio.sleep,
+        mark: EventMark | None = None,
+        name: str = "a subscription",
     ) -> None:
         if after is not None and after < 0:
             msg = "after must be a position of 0 or more"
@@ -115,6 +123,9 @@ class Subscription:
         self._is_at_end = False
         self._idling: anyio.CancelScope | None = None
         self._trouble: StoreUnavailableError | None = None
+        self._mark = mark
+        self._name = name
+        self._is_doubtful = after is not None
 
     @property
     def position(self) -> int:
@@ -144,6 +155,7 @@ class Subscription:
         """The next batch; waits for one at the end of the feed.
 
         Raises:
+            FeedRewoundError: the feed ends before what was read, or has another event there.
             CorruptStoreError, StoreClosedError: as the store.
             RuntimeError: outside the ``async with`` of a subscription from the end.
         """
@@ -158,6 +170,7 @@ class Subscription:
         It looks at least once, and what ends is the waiting: a read that was begun is finished, however long it takes.
 
         Raises:
+            FeedRewoundError: the feed ends before what was read, or has another event there.
             CorruptStoreError, StoreClosedError: as the store.
             RuntimeError: outside the ``async with`` of a subscription from the end.
         """
@@ -183,22 +196,29 @@ class Subscription:
 
     async def _read(self, after: int) -> EventBatch | None:
         was_woken = self._is_at_end and await self._idle(lambda: self._feed.wait_for_position(after + 1, timeout=self._pace.longest_wait))
+        self._is_doubtful |= self._is_at_end and not was_woken
         self._is_at_end = False
         if self._is_stopped:
             return None
+        if self._is_doubtful:
+            await check_feed(self._feed, self._name, after, self._mark)
+            self._is_doubtful = False
         page = await read_feed_page(self._feed, after=after, limit=self._pace.batch_size)
         self._trouble = None
         self._pauses = self._pace.pauses()
         self._is_at_end = page.is_end
         self._after = page.next_after
+        if page.events:
+            self._mark = mark_of(page.events[-1])
         if page.next_after > after:
-            return EventBatch(tuple(filter(self._wanted.takes, page.events)), page.next_after, page.is_end)
+            return EventBatch(tuple(filter(self._wanted.takes, page.events)), page.next_after, page.is_end, self._mark)
         if was_woken:  # for nothing: a hint that keeps saying so must not keep this task busy
             await self._idle(lambda: self._sleep(self._pace.first_pause))
         return None
 
     async def _pause_after(self, problem: StoreUnavailableError) -> None:
         self._trouble = problem
+        self._is_doubtful = self._after is not None
         pause = next(self._pauses)
         await self._idle(lambda: self._sleep(pause))
 

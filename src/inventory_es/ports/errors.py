@@ -142,6 +142,38 @@ class ProjectionNotFoundError(FaultError):
 
 
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
+class FeedRewoundError(FaultError):
+    """A reader of the feed has seen events that the feed does not have: the event store was replaced by a backup, or by another store.
+
+    Attributes:
+        projection: who has seen them: the version of a projection, or another reader by its name.
+        position: how far it is.
+        event_id: of the event that it knows there; ``None`` where it knows none.
+        head: the position at which the feed ends.
+        found_id: of the event that the feed has there; ``None`` where it has none.
+    """
+
+    projection: str
+    position: int
+    event_id: UUID | None
+    head: int
+    found_id: UUID | None
+
+    code = "feed_rewound"
+
+    @property
+    def message(self) -> str:
+        """One sentence for a person, derived from the facts."""
+        if self.head < self.position:
+            found = f"its checkpoint is at position {self.position}, the feed ends at {self.head}"
+        else:
+            there = "no event" if self.found_id is None else f"event {self.found_id}"
+            found = f"its checkpoint knows event {self.event_id} at position {self.position}, the feed has {there} there"
+        cause = "it is of another event store, or the store was replaced by a backup"
+        return f"{self.projection} does not belong to this feed: {found}: {cause}; rebuild what was read, or bring that store back"
+
+
+@attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class CheckpointConflictError(ConflictError):
     """A projection's checkpoint is not where its runner left it: another one took over. Nothing was changed."""
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol, runtime_checkable
+from uuid import UUID
 
 import attrs
 from msgspec import to_builtins as _iso
@@ -108,6 +109,19 @@ Change = Put | Patch | Delete | Add
 """One change of rows."""
 
 
+@attrs.frozen
+class EventMark:
+    """An event of the feed, by which a reader knows the feed again: another event at that position is of another history.
+
+    Attributes:
+        position: of the event.
+        event_id: its id.
+    """
+
+    position: int
+    event_id: UUID
+
+
 @attrs.frozen(kw_only=True)
 class Checkpoint:
     """How far a projection is, and whose it is.
@@ -119,6 +133,7 @@ class Checkpoint:
         owner: who runs it, an opaque text; ``None`` for nobody.
         owned_until: until when nobody else may take it over without force.
         error: why it is stopped; ``None`` while it is not.
+        mark: the last event that was read up to ``position``; ``None`` at the beginning, and in checkpoints from before marks were kept.
     """
 
     position: int = 0
@@ -127,6 +142,7 @@ class Checkpoint:
     owner: str | None = None
     owned_until: datetime | None = None
     error: str | None = None
+    mark: EventMark | None = None
 
 
 @attrs.frozen
@@ -235,7 +251,8 @@ class ReadModel(Protocol):
         """Let readers change over to this version, in one step, and so that they never go back in time.
 
         Returns:
-            Whether it is active now. ``False`` where the version that is active is further: nothing was changed; catch up, ask again.
+            Whether it is active now. ``False`` where the version that is active is further, and does not stand at an error: nothing was
+            changed; catch up, ask again.
 
         Raises:
             CheckpointConflictError: the checkpoint is not ``before``: somebody else moved it. Nothing was changed.

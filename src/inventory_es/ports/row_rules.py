@@ -47,6 +47,11 @@ def check_before(projection: ProjectionId, before: Checkpoint, actual: Checkpoin
         )
 
 
+def may_take_over(new: Checkpoint, active: Checkpoint) -> bool:
+    """Return whether readers may change over: to what is as far as the active version, or from one that stands at an error."""
+    return new.position >= active.position or active.error is not None
+
+
 def check_drop(projection: ProjectionId, active: ProjectionId, others: int) -> None:
     """Refuse to take away what readers ask.
 

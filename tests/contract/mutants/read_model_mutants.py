@@ -87,6 +87,12 @@ class ForgetsTheOwner(PlainReadModel):
         await super().write(known, changes, attrs.evolve(after, owner=None, owned_until=None))
 
 
+@breaks("CK-5", "Keeps the columns of a checkpoint that it knows, and not the mark.")
+class ForgetsTheMark(PlainReadModel):
+    async def write(self, known: Built, changes: Sequence[Change], after: Checkpoint) -> None:
+        await super().write(known, changes, attrs.evolve(after, mark=None))
+
+
 @breaks("RM-1", "Takes a commit again that it has already: 'it is the same one'.")
 class TakesItAgain(PlainReadModel):
     def check_before(self, projection: ProjectionId, before: Checkpoint, actual: Checkpoint) -> None:
@@ -141,6 +147,12 @@ class PutsFirst(PlainReadModel):
 class ChangesOverTooEarly(PlainReadModel):
     def may_take_over(self, new: Built, old: Built) -> bool:
         return True
+
+
+@breaks("RM-12", "Keeps readers at a version that is further, although it stands at an error.")
+class KeepsReadersAtAnError(PlainReadModel):
+    def may_take_over(self, new: Built, old: Built) -> bool:
+        return new.checkpoint.position >= old.checkpoint.position
 
 
 @breaks("RM-3", "Makes the highest version active, finished or not.")

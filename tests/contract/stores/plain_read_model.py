@@ -9,7 +9,7 @@ from anyio.lowlevel import checkpoint as let_others_run
 from inventory_es.ports import Add, Change, Checkpoint, Delete, Patch, ProjectionId, ProjectionVersion, Put, ReadModel, Row, RowsPage, Table
 from inventory_es.ports.errors import IncompatibleStoreError, ProjectionNotFoundError, StoreClosedError
 from inventory_es.ports.read_model import Value, order_of
-from inventory_es.ports.row_rules import add_up, check_before, check_commit, check_drop, check_select, table_of
+from inventory_es.ports.row_rules import add_up, check_before, check_commit, check_drop, check_select, may_take_over, table_of
 
 Key = tuple[Any, ...]
 Rows = dict[str, dict[Key, dict[str, Value]]]
@@ -184,7 +184,7 @@ class PlainReadModel(ReadModel):
         return self.disk.active[projection.name]
 
     def may_take_over(self, new: Built, old: Built) -> bool:
-        return new.checkpoint.position >= old.checkpoint.position
+        return may_take_over(new.checkpoint, old.checkpoint)
 
     def check_drop(self, projection: ProjectionId, others: int) -> None:
         check_drop(projection, self.disk.active[projection.name], others)

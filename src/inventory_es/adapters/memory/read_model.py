@@ -22,7 +22,7 @@ from inventory_es.ports.read_model import (
     Value,
     order_of,
 )
-from inventory_es.ports.row_rules import add_up, check_before, check_commit, check_drop, check_select, picker, table_of
+from inventory_es.ports.row_rules import add_up, check_before, check_commit, check_drop, check_select, may_take_over, picker, table_of
 
 _NAME = "MemoryReadModel"
 _Key = tuple[Any, ...]
@@ -175,7 +175,7 @@ class MemoryReadModel(ReadModel):
         await self._begin()
         known = self._known(projection)
         check_before(projection, before, known.checkpoint)
-        if self._known(self._active[projection.name]).checkpoint.position > before.position:
+        if not may_take_over(before, self._known(self._active[projection.name]).checkpoint):
             return False
         self._active[projection.name] = projection
         return True

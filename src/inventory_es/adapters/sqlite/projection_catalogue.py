@@ -4,11 +4,13 @@ import sqlite3
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
+from uuid import UUID
 
+from inventory_es.adapters.sqlite.database import writing
 from inventory_es.adapters.sqlite.projection_tables import ProjectionTables, tables_of
-from inventory_es.ports.errors import IncompatibleStoreError, ProjectionNotFoundError
-from inventory_es.ports.read_model import Checkpoint, ProjectionId, ProjectionVersion, from_text, to_text
-from inventory_es.ports.row_rules import check_before, check_drop
+from inventory_es.ports.errors import CorruptStoreError, IncompatibleStoreError, ProjectionNotFoundError
+from inventory_es.ports.read_model import Checkpoint, EventMark, ProjectionId, ProjectionVersion, from_text, to_text
+from inventory_es.ports.row_rules import check_before, check_drop, may_take_over
 
 CATALOGUE = (
     """
@@ -22,6 +24,8 @@ CREATE TABLE IF NOT EXISTS projections (
     owner TEXT,
     owned_until TEXT,
     error TEXT,
+    mark_position INTEGER,
+    mark_event_id TEXT,
     PRIMARY KEY (name, version)
 ) STRICT
 """,
@@ -29,12 +33,29 @@ CREATE TABLE IF NOT EXISTS projections (
 )
 
 _STATE = """
-SELECT shape, position, recorded_at, epoch, owner, owned_until, error, (SELECT version FROM active_projections WHERE name = ?)
+SELECT shape, position, recorded_at, epoch, owner, owned_until, error, mark_position, mark_event_id,
+    (SELECT version FROM active_projections WHERE name = ?)
 FROM projections WHERE name = ? AND version = ?
 """
 _MOVE = """
-UPDATE projections SET (position, recorded_at, epoch, owner, owned_until, error) = (?, ?, ?, ?, ?, ?) WHERE name = ? AND version = ?
+UPDATE projections SET (position, recorded_at, epoch, owner, owned_until, error, mark_position, mark_event_id) = (?, ?, ?, ?, ?, ?, ?, ?)
+WHERE name = ? AND version = ?
 """
+
+
+def make(connection: sqlite3.Connection) -> None:
+    """Make the catalogue where it is not there, and add the columns that a file from an older version of this package lacks."""
+    for statement in CATALOGUE:
+        connection.execute(statement)
+    if "mark_event_id" not in _columns(connection):
+        with writing(connection):
+            for name in ("mark_position INTEGER", "mark_event_id TEXT"):
+                if name.split()[0] not in _columns(connection):
+                    connection.execute(f"ALTER TABLE projections ADD COLUMN {name}")
+
+
+def _columns(connection: sqlite3.Connection) -> set[str]:
+    return {name for _, name, *_ in connection.execute("PRAGMA table_info(projections)")}
 
 
 class State(NamedTuple):
@@ -90,21 +111,21 @@ def state(connection: sqlite3.Connection, known: ProjectionTables) -> State:
     row = connection.execute(_STATE, (projection.name, projection.name, projection.version)).fetchone()
     if row is None or row[0] != known.shape:
         raise ProjectionNotFoundError(projection=str(projection))
-    return State(_checkpoint(row[1:7]), ProjectionId(projection.name, row[7]))
+    return State(_checkpoint(row[1:9]), ProjectionId(projection.name, row[9]))
 
 
 def move(connection: sqlite3.Connection, projection: ProjectionId, to: Checkpoint) -> None:
     """Set the checkpoint, in the caller's transaction."""
-    values = (to.position, _text(to.recorded_at), to.epoch, to.owner, _text(to.owned_until), to.error)
+    mark = (None, None) if to.mark is None else (to.mark.position, str(to.mark.event_id))
+    values = (to.position, _text(to.recorded_at), to.epoch, to.owner, _text(to.owned_until), to.error, *mark)
     connection.execute(_MOVE, (*values, projection.name, projection.version))
 
 
 def versions(connection: sqlite3.Connection, name: str) -> Sequence[ProjectionVersion]:
     """Every version of a name, lowest first, in the caller's transaction."""
     row = connection.execute("SELECT version FROM active_projections WHERE name = ?", (name,)).fetchone()
-    statement = (
-        "SELECT version, shape, position, recorded_at, epoch, owner, owned_until, error FROM projections WHERE name = ? ORDER BY version"
-    )
+    columns = "version, shape, position, recorded_at, epoch, owner, owned_until, error, mark_position, mark_event_id"
+    statement = f"SELECT {columns} FROM projections WHERE name = ? ORDER BY version"  # noqa: S608  # names of our own
     return [
         ProjectionVersion(ProjectionId(name, version), tables_of(shape), _checkpoint(rest), is_active=version == row[0])
         for version, shape, *rest in connection.execute(statement, (name,))
@@ -116,7 +137,7 @@ def activate(connection: sqlite3.Connection, known: ProjectionTables, before: Ch
     projection = known.projection
     seen = state(connection, known)
     check_before(projection, before, seen.checkpoint)
-    if any(one.is_active and one.checkpoint.position > before.position for one in versions(connection, projection.name)):
+    if any(one.is_active and not may_take_over(before, one.checkpoint) for one in versions(connection, projection.name)):
         return False
     connection.execute("UPDATE active_projections SET version = ? WHERE name = ?", (projection.version, projection.name))
     return True
@@ -134,10 +155,27 @@ def drop(connection: sqlite3.Connection, known: ProjectionTables) -> None:
 
 
 def _checkpoint(row: Sequence[Any]) -> Checkpoint:
-    position, recorded_at, epoch, owner, owned_until, error = row
+    position, recorded_at, epoch, owner, owned_until, error, mark_position, mark_event_id = row
     return Checkpoint(
-        position=position, recorded_at=_time(recorded_at), epoch=epoch, owner=owner, owned_until=_time(owned_until), error=error
+        position=position,
+        recorded_at=_time(recorded_at),
+        epoch=epoch,
+        owner=owner,
+        owned_until=_time(owned_until),
+        error=error,
+        mark=None if mark_event_id is None else _mark(mark_position, mark_event_id),
     )
+
+
+def _mark(position: Any, event_id: str) -> EventMark:
+    try:
+        return EventMark(int(position), UUID(event_id))
+    except (TypeError, ValueError):
+        place, problem = (
+            "the table projections",
+            "the mark of a checkpoint is none (remove the file: what follows the events makes it again)",
+        )
+        raise CorruptStoreError(store="read model", place=place, problem=problem) from None
 
 
 def _time(text: str | None) -> datetime | None:

@@ -257,8 +257,7 @@ def _mark(writer: sqlite3.Connection, path: str) -> None:
         with writing(writer):
             if not _known_mark(writer, path):
                 writer.execute(f"PRAGMA application_id = {READ_MODEL_ID}")
-    for statement in catalogue.CATALOGUE:
-        writer.execute(statement)
+    catalogue.make(writer)
 
 
 def _known_mark(writer: sqlite3.Connection, path: str) -> int:

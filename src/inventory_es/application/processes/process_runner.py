@@ -15,9 +15,10 @@ from typing import Protocol
 import anyio
 import attrs
 
+from inventory_es.application.feed_head import check_feed
 from inventory_es.application.ownership import Ownership
 from inventory_es.application.projecting import describe
-from inventory_es.application.subscription import EventFilter, Pace, Subscription
+from inventory_es.application.subscription import EventBatch, EventFilter, Pace, Subscription
 from inventory_es.ports import Change, Checkpoint, Clock, Delete, EventFeed, ProjectionId, Put, ReadModel, RecordedEvent, Row, Table
 from inventory_es.ports.errors import CheckpointConflictError, ReadModelUnavailableError, StoreUnavailableError
 from inventory_es.ports.page_rules import read_rows_page
@@ -115,6 +116,7 @@ class ProcessRunner:
         """Work or stand by until :meth:`stop`.
 
         Raises:
+            FeedRewoundError: the event store was replaced by a backup or another one. Drop the checkpoint to begin anew.
             CorruptStoreError, StoreClosedError: as the stores.
             ReadModelUnavailableError: at the beginning; later on, stores that are away are waited for.
         """
@@ -162,7 +164,10 @@ class ProcessRunner:
             await self._ownership.release(epoch)
 
     async def _work(self, held: Checkpoint, *, to_end: bool) -> None:
-        async with Subscription(self._feed, after=held.position, wanted=self._processes.watched, pace=self._pace) as subscription:
+        await check_feed(self._feed, str(self._id), held.position, held.mark)
+        async with Subscription(
+            self._feed, after=held.position, wanted=self._processes.watched, pace=self._pace, mark=held.mark, name=str(self._id)
+        ) as subscription:
             self._subscription = subscription
             while not self._stopping.is_set():
                 due, wait = await self._due()
@@ -172,7 +177,7 @@ class ProcessRunner:
                     return
                 batch = await subscription.next_within(0 if due else wait)
                 if batch is not None:
-                    held = await self._move(held, self._touched(batch.events), position=batch.position)
+                    held = await self._move(held, self._touched(batch.events), batch)
                 elif self._ownership.is_ageing(held):
                     held = await self._move(held, ())
 
@@ -217,10 +222,10 @@ class ProcessRunner:
             return _row(process_id, self._clock.now() + pause, failures=failures + 1, error=describe(problem))
         return Delete(LOOKS.name, (process_id,)) if due_at is None else _row(process_id, due_at)
 
-    async def _move(self, held: Checkpoint, changes: Sequence[Change], *, position: int | None = None) -> Checkpoint:
+    async def _move(self, held: Checkpoint, changes: Sequence[Change], batch: EventBatch | None = None) -> Checkpoint:
         after = self._ownership.renewed(held)
-        if position is not None:
-            after = attrs.evolve(after, position=position)
+        if batch is not None:
+            after = attrs.evolve(after, position=batch.position, mark=batch.mark or held.mark)
         await self._read_model.commit(self._id, changes, before=held, after=after)
         return after
 

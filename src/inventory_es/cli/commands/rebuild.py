@@ -1,6 +1,7 @@
 """``inventory-es rebuild``."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from time import perf_counter
 
@@ -10,6 +11,7 @@ import click
 from rich.markup import escape
 
 from inventory_es.adapters.sqlite import open_sqlite_read_model
+from inventory_es.application.feed_head import check_feed
 from inventory_es.application.feeds import feed_of
 from inventory_es.application.projection import ProjectionStatus
 from inventory_es.application.projection_runner import ProjectionRunner
@@ -19,7 +21,8 @@ from inventory_es.cli.progress_bar import rebuild_bar
 from inventory_es.cli.projecting import Workshop
 from inventory_es.cli.reading import check_read_model, open_to_read
 from inventory_es.cli.terminal import console, number, print_json
-from inventory_es.ports import ProjectionId, ReadModel
+from inventory_es.ports import EventFeed, ProjectionId, ReadModel
+from inventory_es.ports.errors import FeedRewoundError
 
 _PAUSE = 0.2
 
@@ -56,8 +59,9 @@ async def _rebuild(name: str, url: str, read_model: str) -> _Rebuilt:
     started = perf_counter()
     check_read_model(read_model)
     async with open_to_read(url) as inventory, open_sqlite_read_model(read_model) as model:
-        workshop = Workshop(feed=feed_of(inventory.store), read_model=model, on_failure="stop")
-        runner = workshop.runner(await _next(model, name))
+        feed = feed_of(inventory.store)
+        workshop = Workshop(feed=feed, read_model=model, on_failure="stop")
+        runner = workshop.runner(await _next(model, feed, name))
         await runner.resume()
         with rebuild_bar() as advanced:
             async with anyio.create_task_group() as tasks:
@@ -69,12 +73,16 @@ async def _rebuild(name: str, url: str, read_model: str) -> _Rebuilt:
         return _Rebuilt(status, dropped, perf_counter() - started)
 
 
-async def _next(model: ReadModel, name: str) -> ProjectionId:
-    """The version to build: one that an earlier rebuild began, or the one behind the newest."""
+async def _next(model: ReadModel, feed: EventFeed, name: str) -> ProjectionId:
+    """The version to build: one that an earlier rebuild of this store began, or the one behind the newest."""
     versions = await model.versions(name)
-    newest = versions[-1] if versions else None
-    if newest is None or not newest.is_active:
-        return ProjectionId(name, 1) if newest is None else newest.projection_id
+    if not versions:
+        return ProjectionId(name, 1)
+    newest = versions[-1]
+    with suppress(FeedRewoundError):
+        await check_feed(feed, str(newest.projection_id), newest.checkpoint.position, newest.checkpoint.mark)
+        if not newest.is_active:
+            return newest.projection_id
     return ProjectionId(name, newest.projection_id.version + 1)
 
 

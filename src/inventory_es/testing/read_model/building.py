@@ -1,4 +1,4 @@
-"""RM-1 … RM-3: rows that are built once, in pieces, and anew beside those that are read."""
+"""RM-1 … RM-3, RM-12: rows that are built once, in pieces, and anew beside those that are read."""
 
 from collections.abc import Iterable
 from functools import partial
@@ -108,6 +108,20 @@ class BuildingCases:
             await model.drop(ID)
             await model.drop(NEXT)
             await _versions_are(model, [])
+
+    @promise("RM-12", "A version that stands at an error holds nobody back: readers may change over to one that is behind it.")
+    async def test_rm_12_changing_over_from_an_error(self, bench: ReadModelBench) -> None:
+        async with bench.open() as model:
+            ahead_of_it = await model.commit(level("a", "x", 1), before=Checkpoint(), after=Checkpoint(position=9, epoch=1))
+            await model.prepare(NEXT)
+            at = await model.commit(level("a", "x", 2), before=Checkpoint(), projection=NEXT)
+            same([await model.activate(NEXT, before=at)], [False], "readers changed over to a version that is behind the one they read")
+            stopped = await model.commit(before=ahead_of_it, after=Checkpoint(position=9, epoch=2, error="it is of another history"))
+            meaning = "readers are kept at rows that nobody can go on with"
+            same([await model.activate(NEXT, before=at)], [True], meaning)
+            await _versions_are(model, [(ID, False, stopped), (NEXT, True, at)])
+            await model.drop(ID)
+            await model.shows(("a", "x", 2, None), projection=NEXT, at=at, meaning="dropping one version took rows of another")
 
     @promise("RM-3", _BESIDE, seeds=6)
     async def test_rm_3_while_events_arrive(self, bench: ReadModelBench) -> None:

@@ -1,13 +1,14 @@
-"""CK-1 … CK-4: rows and checkpoint, together, compared and set, kept."""
+"""CK-1 … CK-5: rows and checkpoint, together, compared and set, kept."""
 
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
+from uuid import UUID
 
 import anyio
 import attrs
 
-from inventory_es.ports import Add, Checkpoint
+from inventory_es.ports import Add, Checkpoint, EventMark
 from inventory_es.ports.errors import CheckpointConflictError, StoreClosedError
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.promise import promise
@@ -151,6 +152,27 @@ class CheckpointCases:
                 found = await model.checkpoint()
                 same(found, kept if found.position else Checkpoint(), "what is not kept begins at 0 again")
             same([one.projection_id for one in await model.versions()], [ID], "opening the site again made or lost a version")
+
+    @promise(
+        "CK-5", "A checkpoint keeps the mark of the event that it has read up to, and gives it back in every answer; as declared, for good."
+    )
+    async def test_ck_5_the_mark(self, bench: ReadModelBench) -> None:
+        first, second = (EventMark(position, UUID(int=2**127 + position)) for position in (3, 2**53))
+        async with bench.open() as model:
+            marked = await model.commit(before=Checkpoint(), after=Checkpoint(position=7, recorded_at=START, mark=first))
+            await model.shows(at=marked, meaning="the mark of the last event is lost: a store that is replaced is taken for the same")
+            (version,) = await model.versions()
+            same(version.checkpoint, marked, "a version tells its checkpoint with the mark")
+            for other in (None, second, EventMark(first.position, second.event_id), EventMark(4, first.event_id)):
+                stale = attrs.evolve(marked, mark=other)
+                call = partial(model.commit, before=stale, after=attrs.evolve(stale, position=9))
+                await model.refused(CheckpointConflictError, call, meaning="a commit from a checkpoint with another mark was taken")
+            moved = await model.commit(level("a", "x", 1), before=marked, after=attrs.evolve(marked, position=2**53, mark=second))
+            await model.shows(("a", "x", 1, None), at=moved, meaning="the mark moves with the position")
+        async with bench.open() as model:
+            found = await model.checkpoint()
+            expected = moved if bench.contract.is_durable or found.position else Checkpoint()
+            same(found, expected, "the mark survives opening the site again as the rest of the checkpoint does")
 
 
 async def _cancelled(point: int, commit: Callable[..., object]) -> bool:

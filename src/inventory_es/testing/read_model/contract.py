@@ -16,7 +16,7 @@ from inventory_es.testing.site import Site
 
 
 class ReadModelContract(CheckpointCases, BuildingCases, ReadingCases, RefusalCases, ForkCases, Contract, ABC):
-    """The promises of a read model, CK-1 to CK-4 and RM-1 to RM-10.
+    """The promises of a read model, CK-1 to CK-5, RM-1 to RM-10 and RM-12.
 
     A subclass says how to open it, and what it declares::
 
