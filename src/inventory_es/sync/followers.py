@@ -1,12 +1,15 @@
 """What follows the feed, without ``await``."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from inventory_es.application.followers import Followers as _Async
 from inventory_es.application.projection import OnFailure, ProjectionStatus
 from inventory_es.application.service import InventoryService
 from inventory_es.engine_thread import EngineThread
+from inventory_es.ports.errors import StoreClosedError
+from inventory_es.sync.ending import END
 
 T = TypeVar("T")
 
@@ -22,12 +25,16 @@ class Followers:
         self._running = running
 
     def run(self, *, on_failure: OnFailure) -> None:
-        """Follow the feed until :meth:`stop`, or until the service is closed: in a thread of the host's own."""
-        self._do(lambda followers: followers.run(on_failure=on_failure))
+        """Follow the feed until :meth:`stop`, until the service is closed, or until the main thread has ended: in a thread of the host's
+        own, daemon or not.
+        """
+        with END.stopping(self._stop_at_the_end):
+            self._do(lambda followers: followers.run(on_failure=on_failure))
 
     def catch_up(self, *, on_failure: OnFailure) -> None:
         """Bring every projection to the end of the feed once; stand by where another process works on one."""
-        self._do(lambda followers: followers.catch_up(on_failure=on_failure))
+        with END.stopping(self._stop_at_the_end):
+            self._do(lambda followers: followers.catch_up(on_failure=on_failure))
 
     def status(self) -> tuple[ProjectionStatus, ...]:
         """How each projection stands, whoever runs it, here or elsewhere."""
@@ -44,6 +51,10 @@ class Followers:
             followers.stop()
 
         self._do(stop)
+
+    def _stop_at_the_end(self) -> None:
+        with suppress(StoreClosedError, RuntimeError):  # the service was closed meanwhile, or its loop: that has ended it
+            self.stop()
 
     def _do(self, method: Callable[[_Async], Awaitable[T]]) -> T:
         async def do(service: InventoryService) -> T:
