@@ -13,7 +13,7 @@ import attrs
 import pytest
 
 from inventory_es import open_inventory
-from inventory_es.adapters.memory import MemoryEventBus, MemoryEventStore, MemoryReadModel
+from inventory_es.adapters.memory import MemoryCache, MemoryEventBus, MemoryEventStore, MemoryReadModel
 from inventory_es.adapters.sqlite import open_sqlite_read_model
 from inventory_es.application.feed_head import check_feed, mark_of
 from inventory_es.application.projection_follower import ProjectionFollower
@@ -22,7 +22,7 @@ from inventory_es.application.queries import open_queries
 from inventory_es.application.relay import Relay
 from inventory_es.application.subscription import EventFilter, Pace, Subscription
 from inventory_es.cli.app import run
-from inventory_es.errors import FeedRewoundError, StoreUnavailableError
+from inventory_es.errors import FaultError, FeedRewoundError, InsufficientStockError, StoreUnavailableError
 from inventory_es.ports import EventMark, FeedPage, ProjectionId, ReadModel, RecordedEvent
 from inventory_es.processes import Orders, ProcessRunner
 from inventory_es.testing import ManualClock
@@ -322,5 +322,75 @@ def test_parked_events_of_another_history_are_not_applied(backend: str) -> None:
             with pytest.raises(FeedRewoundError):
                 await runner(LEVELS, store, model, clock).parked.retry(stream)
             assert len(await runner(LEVELS, lost, model, clock).parked.list()) == 2
+
+    anyio.run(body, backend=backend)
+
+
+class Swappable:
+    """A store whose contents are replaced while it is open, as behind a connection to a server."""
+
+    def __init__(self, inner: MemoryEventStore) -> None:
+        self.inner = inner
+        self.capabilities = attrs.evolve(inner.capabilities, group_commit=False)
+
+    async def append(self, writes: Any, /) -> Any:
+        return await self.inner.append(writes)
+
+    async def read_stream(self, stream: Any, /, *, after: int = 0, limit: int) -> Any:
+        return await self.inner.read_stream(stream, after=after, limit=limit)
+
+    async def read_stream_backwards(self, stream: Any, /, *, before: int | None = None, limit: int) -> Any:
+        return await self.inner.read_stream_backwards(stream, before=before, limit=limit)
+
+    async def find_events(self, stream: Any, event_ids: Any, /) -> Any:
+        return await self.inner.find_events(stream, event_ids)
+
+    async def read_all(self, *, after: int, limit: int) -> FeedPage:
+        return await self.inner.read_all(after=after, limit=limit)
+
+    async def head(self) -> int:
+        return await self.inner.head()
+
+    async def wait_for_position(self, position: int, /, *, timeout: float) -> bool:
+        return await self.inner.wait_for_position(position, timeout=timeout)
+
+    async def aclose(self) -> None:
+        """The stores are their makers'."""
+
+
+@pytest.mark.parametrize("after", [("a",), ("a", "a", "a", "a")])
+def test_a_state_that_was_kept_is_given_up_where_the_store_was_replaced(after: Sequence[str], backend: str) -> None:
+    async def body() -> None:
+        async with await filled() as lost, await filled() as restored:
+            store = Swappable(lost)
+            async with open_inventory(store) as inventory:
+                for units in (100, 20):
+                    await inventory.add_stock("a", "berlin", units)
+                store.inner = await filled(*after, store=restored)
+                with pytest.raises(FaultError):
+                    await inventory.reserve("a", "berlin", 50, ttl=None)
+                assert (await inventory.stock("a", "berlin")).on_hand == 5 * len(after)
+                with pytest.raises(InsufficientStockError):
+                    await inventory.reserve("a", "berlin", 50, ttl=None)
+
+    anyio.run(body, backend=backend)
+
+
+def test_an_answer_from_a_lost_future_is_not_given(backend: str) -> None:
+    async def body() -> None:
+        clock = ManualClock()
+        cache, model = MemoryCache(clock=clock), MemoryReadModel()
+        async with await filled("a", "a", "a") as lost, await filled("a") as store:
+            async with open_inventory(lost, read_models=model, cache=cache, clock=clock) as inventory:
+                await inventory.followers.catch_up(on_failure="stop")
+                row = await inventory.queries.stock("a", "berlin")
+                assert row is not None
+                assert row.on_hand == 15
+            async with open_inventory(store, read_models=MemoryReadModel(), cache=cache, clock=clock) as inventory:
+                await inventory.followers.catch_up(on_failure="stop")
+                for _ in range(2):
+                    row = await inventory.queries.stock("a", "berlin")
+                    assert row is not None
+                    assert row.on_hand == 5
 
     anyio.run(body, backend=backend)

@@ -13,7 +13,7 @@ from inventory_es.application.projections.shipped import with_shipped
 from inventory_es.application.queries import StockQueries
 from inventory_es.application.questions import questions_to
 from inventory_es.application.stream_reader import StreamReader
-from inventory_es.ports import Cache, Clock, EventBus, EventCodec, EventStore, IdGenerator, ReadModel
+from inventory_es.ports import Cache, Clock, EventBus, EventCodec, EventFeed, EventStore, IdGenerator, ReadModel
 
 
 @attrs.frozen(kw_only=True)
@@ -58,7 +58,8 @@ def assemble_query_side(
     observers: Observers,
 ) -> QuerySide:
     """Build the query side over ``store`` and ``read_model``."""
-    answers = None if parts.cache is None else AnswerCache(parts.cache, clock=clock, observers=observers)
+    head = store.head if isinstance(store, EventFeed) and store.capabilities.feed != "none" else None
+    answers = None if parts.cache is None else AnswerCache(parts.cache, clock=clock, observers=observers, head=head)
     history = HistoryPages(store, StreamReader(store, codec))
     projections = tuple(with_shipped(parts.projections).values())
     return QuerySide(

@@ -39,6 +39,14 @@ class BatchFromItsEnd(PlainBus):
         await super().publish(list(reversed(events)))
 
 
+@breaks("EB-22", "Leaves out a version of a stream that it has published already: 'it was there'.")
+class RemembersPlaces(PlainBus):
+    async def publish(self, events: Sequence[RecordedEvent], /) -> None:
+        known: dict[StreamId, dict[int, UUID]] = self.__dict__.setdefault("known", {})
+        fresh = [one for one in events if known.setdefault(one.stream, {}).setdefault(one.version, one.event_id) == one.event_id]
+        await super().publish(fresh)
+
+
 @breaks("EB-05", "An event goes to the first group that takes it.")
 class FirstGroupTakes(PlainBus):
     async def publish(self, events: Sequence[RecordedEvent], /) -> None:

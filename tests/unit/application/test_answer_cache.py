@@ -12,6 +12,7 @@ from inventory_es.application.answer_form import AnswerForm
 from inventory_es.application.answer_keys import keys_changed_by, product_inventory_key, stock_key
 from inventory_es.application.observers import CacheFailed, Observers
 from inventory_es.domain.stream_id import StreamId
+from inventory_es.errors import StoreUnavailableError
 from inventory_es.testing import Faults, FaultyCache, ManualClock
 
 FORM: AnswerForm[str] = AnswerForm(str)
@@ -73,6 +74,35 @@ def test_a_shared_cache_does_not_take_a_reader_back(backend: str) -> None:
         assert await theirs.answer("k", FORM, Source(6)) == "as of 6"
         assert await theirs.answer("k", FORM, Source(8)) == "as of 6"
         assert await ours.answer("k", FORM, Source(8)) == "as of 8"
+
+    anyio.run(body, backend=backend)
+
+
+def test_an_answer_from_beyond_the_store_is_taken_away_and_does_not_win(backend: str) -> None:
+    async def body() -> None:
+        clock, cache = ManualClock(), MemoryCache(clock=ManualClock())
+        asked: list[int] = []
+        end = 9
+
+        async def head() -> int:
+            asked.append(end)
+            if end < 0:
+                raise StoreUnavailableError(store="s", reason="away")
+            return end
+
+        assert await AnswerCache(cache, clock=clock).answer("k", FORM, Source(9)) == "as of 9"
+        assert await AnswerCache(cache, clock=clock, head=head).answer("k", FORM, Source(99)) == "as of 9"
+        end = 3  # a backup was restored
+        restarted = AnswerCache(cache, clock=clock, head=head)
+        source = Source(3)
+        for _ in range(3):
+            assert await restarted.answer("k", FORM, source) == "as of 3"
+        assert (source.asked, asked) == (1, [9, 3])
+        entry = await cache.get("k")
+        assert entry is not None
+        assert entry.version == 3
+        end = -1
+        assert await AnswerCache(cache, clock=clock, head=head).answer("k", FORM, Source(4)) == "as of 4"
 
     anyio.run(body, backend=backend)
 

@@ -16,7 +16,7 @@ from inventory_es.testing.site import Site
 
 
 class EventBusContract(DeliveryCases, RedeliveryCases, SubscriberCases, InterruptionCases, TransparencyCases, Contract, ABC):
-    """The promises of an event bus, EB-01 to EB-21.
+    """The promises of an event bus, EB-01 to EB-22.
 
     A subclass says how to open the bus, and is its whole test::
 
