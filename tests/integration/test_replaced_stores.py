@@ -16,6 +16,7 @@ from inventory_es import open_inventory
 from inventory_es.adapters.memory import MemoryCache, MemoryEventBus, MemoryEventStore, MemoryReadModel
 from inventory_es.adapters.sqlite import open_sqlite_read_model
 from inventory_es.application.feed_head import check_feed, mark_of
+from inventory_es.application.projection import PARKED
 from inventory_es.application.projection_follower import ProjectionFollower
 from inventory_es.application.projections import stock_levels
 from inventory_es.application.queries import open_queries
@@ -33,7 +34,7 @@ __all__ = ["kind"]
 LEVELS = stock_levels()
 
 
-async def filled(*products: str, store: Any = None) -> MemoryEventStore:
+async def filled(*products: str, store: MemoryEventStore | None = None) -> MemoryEventStore:
     """A store with one event of each of these products; equal products are other events each time."""
     store = store or MemoryEventStore()
     async with open_inventory(store) as inventory:
@@ -87,6 +88,32 @@ def test_a_rebuild_takes_over_from_rows_that_are_further_than_the_store(backend:
             assert (status.projection_id.version, status.position, status.error) == (2, 1, None)
             rows = (await (await open_queries(model)).store_inventory("berlin")).rows
             assert [row.product_id for row in rows] == ["a"]
+
+    anyio.run(body, backend=backend)
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_host_rebuilds_by_raising_the_version(version: int, backend: str) -> None:
+    async def body() -> None:
+        clock, model = ManualClock(), MemoryReadModel()
+        newer = stock_levels(version=version)
+
+        def follower(projection: Any, feed: Any) -> ProjectionFollower:
+            return ProjectionFollower(
+                projection, lambda one: runner(one, feed, model, clock), feed=feed, read_model=model, clock=clock, interval=0.01
+            )
+
+        async with await filled("a", "b", "c") as lost, await filled("a", "d") as store:
+            await follower(LEVELS, lost).catch_up()
+            await model.prepare(ProjectionId("stock_levels", 2), (*LEVELS.tables, PARKED))
+            with anyio.fail_after(30), pytest.raises(FeedRewoundError, match="stock_levels v1"):
+                await follower(LEVELS, store).run()
+            with anyio.fail_after(30):
+                await follower(newer, store).catch_up()
+            (status,) = await follower(LEVELS, store).status()
+            assert (status.projection_id.version, status.state, status.lag_events) == (version, "idle", 0)
+            rows = (await (await open_queries(model)).store_inventory("berlin")).rows
+            assert [row.product_id for row in rows] == ["a", "d"]
 
     anyio.run(body, backend=backend)
 

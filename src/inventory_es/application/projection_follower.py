@@ -10,7 +10,7 @@ from inventory_es.application.active_version import active_of, tables_of
 from inventory_es.application.projection import Projection, ProjectionStatus
 from inventory_es.application.projection_runner import ProjectionRunner, status_of
 from inventory_es.ports import Clock, EventFeed, ProjectionId, ProjectionVersion, ReadModel
-from inventory_es.ports.errors import ProjectionNotFoundError, UnavailableError
+from inventory_es.ports.errors import FeedRewoundError, ProjectionNotFoundError, UnavailableError
 
 _LOOKS_AT_STATUS = 2
 _Work = Callable[[ProjectionRunner], Awaitable[None]]
@@ -56,12 +56,14 @@ class ProjectionFollower:
         self._is_stopped = False
         self._is_known = False
         self._problem: Exception | None = None
+        self._rewound: dict[ProjectionId, FeedRewoundError] = {}
         self._news = anyio.Event()
 
     async def run(self) -> None:
         """Work or stand by until :meth:`stop`, or until every version that is to be run was stopped by an event that fails.
 
         Raises:
+            FeedRewoundError: of every version that is to be run. Where one is built anew beside another, the other's is no hindrance.
             IncompatibleStoreError, CorruptStoreError, StoreClosedError, ReadModelUnavailableError: as :meth:`ProjectionRunner.run`.
         """
         await self._run(ProjectionRunner.run, is_over=lambda wanted: bool(wanted) and self._ended >= set(wanted))
@@ -70,7 +72,7 @@ class ProjectionFollower:
         """Bring every version that is to be run to the end of the feed once.
 
         Raises:
-            IncompatibleStoreError, CorruptStoreError, StoreClosedError, ReadModelUnavailableError: as :meth:`ProjectionRunner.run`.
+            FeedRewoundError, IncompatibleStoreError, CorruptStoreError, StoreClosedError, ReadModelUnavailableError: as :meth:`run`.
         """
         await self._run(ProjectionRunner.catch_up, is_over=lambda wanted: self._ended >= set(wanted))
 
@@ -119,6 +121,9 @@ class ProjectionFollower:
                     await self._news.wait()
                 self._news = anyio.Event()
                 wanted = await self._wanted_now(wanted)
+                if self._rewound and self._rewound.keys() >= set(wanted):  # no version is left that could take over
+                    self._problem = self._problem or next(iter(self._rewound.values()))
+                    break
             self._leave(())
         if self._problem is not None:
             raise self._problem
@@ -126,6 +131,8 @@ class ProjectionFollower:
     async def _keep(self, projection_id: ProjectionId, runner: ProjectionRunner, work: _Work) -> None:
         try:
             await work(runner)
+        except FeedRewoundError as problem:
+            self._rewound[projection_id] = problem
         except Exception as problem:  # noqa: BLE001  # raised by run, when the other versions have ended in order
             self._problem = problem
             self.stop()

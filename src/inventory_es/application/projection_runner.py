@@ -176,7 +176,8 @@ class ProjectionRunner:
         try:
             return await self._work(held, to_end=to_end)
         except FeedRewoundError as problem:
-            await stop_at(self._read_model, self._projection.projection_id, problem)
+            if problem.projection == str(self._projection.projection_id):
+                await stop_at(self._read_model, self._projection.projection_id, problem)
             raise
 
     async def _work(self, held: Checkpoint, *, to_end: bool) -> Checkpoint:

@@ -14,7 +14,9 @@ class EndOfMainThread:
     """
 
     def __init__(self) -> None:
-        self._forget()
+        self._lock = threading.Lock()
+        self._stops: list[Callable[[], object]] = []
+        self._watcher: threading.Thread | None = None
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._forget)
 
@@ -41,9 +43,7 @@ class EndOfMainThread:
 
     def _forget(self) -> None:
         """In a forked child: threads of the parent do not exist here."""
-        self._lock = threading.Lock()
-        self._stops: list[Callable[[], object]] = []
-        self._watcher: threading.Thread | None = None
+        self._lock, self._stops, self._watcher = threading.Lock(), [], None
 
 
 END = EndOfMainThread()
