@@ -119,3 +119,8 @@ class FileSystem(Protocol):
 def is_foreign(problem: OSError) -> bool:
     """True if a file could not be opened because its path leads to something else: a directory, a link, a pipe, a device."""
     return problem.errno in _FOREIGN
+
+
+def is_missing(problem: OSError) -> bool:
+    """True if a derived file or folder is as good as missing: nothing is there, something else, or nothing that may be read."""
+    return isinstance(problem, FileNotFoundError | NotADirectoryError | PermissionError) or is_foreign(problem)

@@ -256,14 +256,19 @@ class StoreIndex:
         self.end = start
 
     def _load(self, segment: int, limit: int | None) -> SealedTable | None:
-        """The file of a segment, if it fits the journal: all of a finished segment, or no more than ``limit`` bytes of the current one."""
+        """The file of a segment, if it fits the journal: all of a finished segment, or no more than ``limit`` bytes of the current one.
+
+        A file that can't be read, for whatever reason, is like one that is missing.
+        """
         segments = self._journal.segments
         try:
             file = self._fs.open(segments.path(segment, SUFFIX), "read")
-        except FileNotFoundError:
+        except OSError:
             return None
         try:
             table = load_table(file, segment=segment, seed=self._seed)
+        except OSError:
+            return None
         finally:
             file.close()
         lines = segments.open(segment)

@@ -128,7 +128,9 @@ def load_table(file: File, *, segment: int, seed: int) -> SealedTable | None:
     """The table in a file, or ``None`` if it is not whole, or of another segment or store."""
     if read_end(file, segment=segment, seed=seed) is None:
         return None
-    content_crc = _HEADER.unpack(file.read(_HEADER.size, 0))[-2]
+    *_, count, streams, _, names, id_slots, stream_slots, content_crc, _ = _HEADER.unpack(file.read(_HEADER.size, 0))
+    if file.size() != _HEADER.size + 24 * count + 24 * streams + 8 + names + 4 * (id_slots + stream_slots):
+        return None
     found, at = 0, _HEADER.size
     while chunk := file.read(_CHUNK, at):
         found, at = crc32(chunk, found), at + len(chunk)

@@ -205,6 +205,17 @@ class Journal:
         if not self._lock.is_at(self._lock_path):
             raise StoreClosedError(store=self._name, reason=f"{self._lock_path} was moved, removed or replaced while it was open")
 
+    def ends_line(self, place: JournalTail) -> bool:
+        """True if a line of this journal ends at the place, or it is the beginning."""
+        if place.offset == 0:
+            return place == self.start
+        try:
+            trailer = self.segments.open(place.segment).read(TRAILER_SIZE, max(0, place.offset - TRAILER_SIZE))
+        except CorruptStoreError:
+            return False
+        chain = read_trailer(trailer)
+        return chain is not None and chain[1] == place.checksum
+
     def lines(self, start: JournalTail, end: JournalTail) -> Iterator[tuple[int, Line]]:
         """Every line between two tails, with its segment, checked.
 

@@ -15,7 +15,8 @@ from inventory_es.adapters.file.journal_line import Line, read_lines
 from inventory_es.adapters.file.journal_segments import JournalSegments
 from inventory_es.adapters.file.journal_state import JournalTail
 from inventory_es.adapters.file.stored_form import split_line
-from inventory_es.ports.file_system import FileSystem
+from inventory_es.ports.errors import CorruptStoreError
+from inventory_es.ports.file_system import FileSystem, is_missing
 
 
 class CheckedSegment(NamedTuple):
@@ -57,6 +58,12 @@ class JournalCheck:
 
     def run(self) -> Iterator[Finding]:
         """Give what is wrong; ends at the first damage, since nothing after it can be trusted."""
+        try:
+            yield from self._check_all()
+        except CorruptStoreError as problem:  # something is not there at all
+            yield Finding("journal", problem.place, None, None, problem.problem)
+
+    def _check_all(self) -> Iterator[Finding]:
         names = [name for name in self.segments.names() if name <= self.tail.segment]
         for name in names:
             if name != self.end.position + 1:
@@ -141,11 +148,13 @@ class _IndexFile:
         """Read it, if it is there."""
         try:
             file = file_system.open(path, "read")
-        except FileNotFoundError:
-            return cls(path, None, None)
+        except OSError as problem:
+            if not is_missing(problem):
+                raise
+            return cls(path, b"" if file_system.exists(path) else None, None)
         try:
             table = load_table(file, segment=segment, seed=seed)
-            return cls(path, file.read(file.size(), 0), None if table is None else table.end.offset)
+            return cls(path, b"", None) if table is None else cls(path, file.read(file.size(), 0), table.end.offset)
         finally:
             file.close()
 

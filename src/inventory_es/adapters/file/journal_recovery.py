@@ -191,8 +191,11 @@ class JournalRecovery:
 
     def _quarantine(self, segment: int, offset: int, data: bytes) -> None:
         path = self.segments.path(segment, f"{SUFFIX}.torn-{offset}")
-        if self.file_system.exists(path):
-            self.file_system.remove(path)
+        while self.file_system.exists(path):
+            try:
+                self.file_system.remove(path)
+            except OSError:  # it can't be removed: a folder, perhaps
+                path += "x"
         file = self.file_system.open(path, "create")
         try:
             file.write(data, 0)

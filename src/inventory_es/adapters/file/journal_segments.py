@@ -1,5 +1,6 @@
 """The segments of a journal: files named by the position of their first entry, and handles to read them."""
 
+import re
 from collections import OrderedDict
 from threading import Lock
 
@@ -8,6 +9,7 @@ from inventory_es.ports.file_system import File, FileSystem, OpenMode, is_foreig
 
 SUFFIX = ".jsonl"
 MAX_OPEN = 64
+_NUMBERED = re.compile(r"[0-9]{20}\..*")
 
 
 class JournalSegments:
@@ -28,9 +30,18 @@ class JournalSegments:
         return f"{self.directory}/{segment:020d}{suffix}"
 
     def names(self, suffix: str = SUFFIX) -> list[int]:
-        """Every segment that there is, in order."""
-        names = self._fs.list_directory(self.directory)
-        return [int(name[:20]) for name in names if len(name) == 20 + len(suffix) and name.endswith(suffix) and name[:20].isdecimal()]
+        """Every segment that there is, in order.
+
+        Raises:
+            CorruptStoreError: the folder is missing, or something else is in its place.
+        """
+        try:
+            names = self._fs.list_directory(self.directory)
+        except OSError as problem:
+            if not isinstance(problem, FileNotFoundError | NotADirectoryError) and not is_foreign(problem):
+                raise
+            raise CorruptStoreError(store=self._name, place=self.directory, problem="the journal's folder is missing") from problem
+        return [int(name[:20]) for name in names if _NUMBERED.fullmatch(name) and name[20:] == suffix]
 
     def open(self, segment: int) -> File:
         """A handle to read what the segment's path leads to now; it stays this object's.

@@ -90,8 +90,6 @@ class Maintenance:
                 self._write(self._index.end.segment, tables)
         except StoreClosedError as problem:
             _logger.warning("store_not_tidied", extra={"store": self._store, "reason": str(problem)})
-        finally:
-            self._people.close()
 
     def _write(self, segment: int, tables: Sequence[IndexTable]) -> None:
         try:

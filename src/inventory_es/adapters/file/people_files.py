@@ -5,7 +5,9 @@ written when the store has time, never synced, and made good after a crash: whoe
 file's last line before it goes on.
 """
 
-from collections.abc import Callable, Iterable
+import logging
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager, suppress
 
 import msgspec
 
@@ -13,9 +15,13 @@ from inventory_es.adapters.file.file_names import file_name
 from inventory_es.adapters.file.journal import Journal
 from inventory_es.adapters.file.journal_state import JournalTail, read_state, write_state
 from inventory_es.adapters.file.stored_form import LINE_START, parse_stream, split_line
-from inventory_es.ports.file_system import File, FileSystem
+from inventory_es.ports.file_system import File, FileSystem, LockFile, is_foreign, is_missing
 
 _FIRST_REACH = 64 << 10
+_LAST_REACH = 64 << 20
+"""No line of a stream is longer: what has none in so many bytes is no file of ours, and is written anew."""
+
+_logger = logging.getLogger(__name__)
 
 
 class _LastLine(msgspec.Struct):
@@ -40,8 +46,11 @@ class PeopleFiles:
         self._directory = directory
         self._journal = journal
         self._stored_after = stored_after
-        self._lock = file_system.open_lock(f"{directory}/.lock")
-        self.end: JournalTail = self._written()
+        self._doubted: JournalTail | None = None
+        self._skipped: set[str] = set()
+        self.end: JournalTail = journal.start
+        with suppress(OSError), self._opened() as lock:
+            self.end = self._written(lock)[0]
 
     def path(self, name: str) -> str:
         """The file of the stream with this text."""
@@ -49,21 +58,19 @@ class PeopleFiles:
 
     def trust_empty(self) -> None:
         """Take it that nothing was ever written, unless the lock file says otherwise: the journal was empty."""
-        self._lock.acquire()
-        try:
-            if read_state(self._lock) is None:
-                write_state(self._lock, self._journal.start, dirty=False)
-        finally:
-            self._lock.release()
+        with suppress(OSError), self._opened() as lock:
+            lock.acquire()
+            if read_state(lock) is None:
+                write_state(lock, self._journal.start, dirty=False)
 
     def distrust(self, tail: JournalTail) -> None:
         """Have the files compared from this tail on, because a crash may have taken what was written after it."""
-        self._lock.acquire()
-        try:
-            written = self._written()
-            write_state(self._lock, min(written, tail, key=_position), dirty=True)
-        finally:
-            self._lock.release()
+        self._doubted, self.end = tail, min(self.end, tail, key=_position)
+        with suppress(OSError), self._opened() as lock:
+            lock.acquire()
+            written, _ = self._written(lock)
+            write_state(lock, written, dirty=True)
+            self._doubted = None
 
     def catch_up(self, *, max_events: int) -> bool:
         """Write what is missing.
@@ -77,30 +84,51 @@ class PeopleFiles:
         Raises:
             OSError: a file could not be written; go on another time.
         """
-        if not self._lock.acquire(wait=False):
+        if self.end.position >= self._journal.tail().position and not self._skipped:
             return True
-        try:
+        with self._opened() as lock:
+            if not lock.acquire(wait=False):
+                return True
             end = self._journal.tail()  # under the lock: whoever died here had written no further
-            state = read_state(self._lock)
-            written, is_sure = (self._journal.start, False) if state is None else (state.tail, not state.dirty)
+            written, is_sure = self._written(lock)
+            for name in tuple(self._skipped):
+                self._write(name, None, up_to=written.position)
             if written.position < end.position:
-                write_state(self._lock, written, dirty=True)
+                write_state(lock, written, dirty=True)
                 waiting, written = self._read(written, end, max_events)
                 for name, stored in waiting.items():
                     self._write(name, stored if is_sure else None, up_to=written.position)
-                write_state(self._lock, written, dirty=not is_sure and written.position < end.position)
+                write_state(lock, written, dirty=not is_sure and written.position < end.position)
+            self._doubted = None
             self.end = written
-        finally:
-            self._lock.release()
         return written.position >= end.position
 
-    def close(self) -> None:
-        """Release the lock file."""
-        self._lock.close()
+    @contextmanager
+    def _opened(self) -> Generator[LockFile, None, None]:
+        """The lock file, made anew, with its folder, where it is missing or something else is in its place."""
+        if not self._fs.exists(self._directory):
+            self._fs.make_directory(self._directory)
+        path = f"{self._directory}/.lock"
+        try:
+            lock = self._fs.open_lock(path)
+        except OSError as problem:
+            if not is_foreign(problem):
+                raise
+            self._fs.remove(path)
+            lock = self._fs.open_lock(path)
+        try:
+            yield lock
+        finally:
+            lock.close()
 
-    def _written(self) -> JournalTail:
-        state = read_state(self._lock)
-        return self._journal.start if state is None else state.tail
+    def _written(self, lock: LockFile) -> tuple[JournalTail, bool]:
+        """Up to where the files are written, and whether they are surely no further: from the beginning, if that can't be told."""
+        state = read_state(lock)
+        if state is None or not self._journal.ends_line(state.tail):
+            return self._journal.start, False
+        if self._doubted is not None:
+            return min(state.tail, self._doubted, key=_position), False
+        return state.tail, not state.dirty
 
     def _read(self, start: JournalTail, end: JournalTail, max_events: int) -> tuple[dict[str, list[bytes]], JournalTail]:
         waiting: dict[str, list[bytes]] = {}
@@ -115,21 +143,42 @@ class PeopleFiles:
                 break
         return waiting, end
 
-    def _write(self, name: str, stored: Iterable[bytes] | None, *, up_to: int) -> None:
+    def _write(self, name: str, stored: Sequence[bytes] | None, *, up_to: int) -> None:
+        """Add lines to a file, or with ``None`` all that follow its last good line."""
         path = self.path(name)
         try:
-            file = self._fs.open(path, "write")
-        except FileNotFoundError:
-            file = self._fs.open(path, "create")
+            file = self._open(path)
+        except OSError as problem:
+            if not is_missing(problem):
+                raise
+            if name not in self._skipped:
+                _logger.warning("people_file_not_written", extra={"path": path, "reason": problem.strerror or str(problem)})
+            self._skipped.add(name)
+            return
         try:
             size = file.size()
-            if stored is None:
+            if stored is None or (size == 0 and _version(stored[0], name) != 1):
                 size, version = _last_whole_line(file, size, name)
                 file.truncate(size)
-                stored = self._stored_after(name, version, up_to)
-            file.write(b"".join([line + b"\n" for line in stored]), size)
+                lines: Iterable[bytes] = self._stored_after(name, version, up_to)
+            else:
+                lines = stored
+            file.write(b"".join([line + b"\n" for line in lines]), size)
         finally:
             file.close()
+        self._skipped.discard(name)
+
+    def _open(self, path: str) -> File:
+        """Open a file, and put a new one in the place of what is none, or can't be opened."""
+        try:
+            return self._fs.open(path, "write")
+        except FileNotFoundError:
+            return self._fs.open(path, "create")
+        except OSError as problem:
+            if not is_missing(problem):
+                raise
+        self._fs.remove(path)
+        return self._fs.open(path, "create")
 
 
 def _last_whole_line(file: File, size: int, name: str) -> tuple[int, int]:
@@ -145,7 +194,7 @@ def _last_whole_line(file: File, size: int, name: str) -> tuple[int, int]:
             if version:
                 return start + end, version
             end = begin
-        if start == 0:
+        if start == 0 or reach > _LAST_REACH:
             return 0, 0
         reach *= 8
 

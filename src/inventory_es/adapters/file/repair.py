@@ -1,6 +1,7 @@
 """Making anew what is derived from a store's journal. The journal itself is never touched."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from inventory_es.adapters.file.engine import FileStoreEngine
 from inventory_es.adapters.file.findings import Finding
@@ -37,7 +38,8 @@ def repair(path: AnyPath, *, file_system: FileSystem | None = None) -> Sequence[
             raise CorruptStoreError(store=folder.name, place=str(finding).partition(": ")[0], problem=finding.problem)
     for finding in findings:
         if finding.concern in {"index", "people"} and fs.exists(finding.path):
-            fs.remove(finding.path)
+            with suppress(OSError):  # a folder, perhaps, which is left for its owner to remove
+                fs.remove(finding.path)
     engine = FileStoreEngine.open(folder.given, creation_id=folder.creation_id, file_system=fs)
     try:
         engine.rebuild()

@@ -96,7 +96,8 @@ def open_folder(file_system: FileSystem, path: str, *, creation_id: str) -> Stor
     if "format.json" not in names or not file_system.list_directory(f"{path}/journal"):
         _create(file_system, path, creation_id)
     elif "events" not in names:
-        file_system.make_directory(f"{path}/events")
+        with suppress(OSError):  # derived: made when it is written
+            file_system.make_directory(f"{path}/events")
     return StoreFolder(given, path, _read_creation_id(file_system, path))
 
 

@@ -3,9 +3,9 @@
 Reads only. It does not stop others from writing, and looks no further than the durable end that it found when it began.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from heapq import merge
-from itertools import groupby, islice, zip_longest
+from itertools import groupby, islice
 
 import attrs
 
@@ -21,7 +21,7 @@ from inventory_es.adapters.file.journal_state import JournalState, read_state
 from inventory_es.adapters.file.operating_system import OperatingSystem
 from inventory_es.adapters.file.store_folder import StoreFolder, find_folder
 from inventory_es.adapters.file.stored_form import StoredEvent, parse_stream
-from inventory_es.ports.file_system import FileSystem
+from inventory_es.ports.file_system import File, FileSystem, is_missing
 from inventory_es.ports.paths import AnyPath, absolute_path
 
 
@@ -60,6 +60,7 @@ class _Verification:
         segments = JournalSegments(self.file_system, self.folder.journal, name=self.folder.name)
         try:
             written = self._state(f"{self.folder.events}/.lock")
+            yield from self._check_events_folder()
             if state is None or state.dirty:
                 yield Finding("lock", self.folder.lock, None, None, "somebody writes, or died writing: opening the store recovers it")
             if state is None:
@@ -78,8 +79,10 @@ class _Verification:
     def _state(self, path: str) -> JournalState | None:
         try:
             file = self.file_system.open(path, "read")
-        except FileNotFoundError:
-            return None
+        except OSError as problem:
+            if is_missing(problem):
+                return None
+            raise
         try:
             return read_state(file)
         finally:
@@ -95,41 +98,76 @@ class _Verification:
             names.add(file)
             yield from self._check_people_file(f"{self.folder.events}/{file}", reader, places, written)
             yield from self._check_meaning(name, check, reader, places)
-        for name in self.file_system.list_directory(self.folder.events):
+        for name in self._names():
             if name not in names:
                 problem = "the file belongs to no stream of this store"
                 yield Finding("foreign", f"{self.folder.events}/{name}", None, None, problem)
+
+    def _check_events_folder(self) -> Iterator[Finding]:
+        """Find what keeps the people's files from being written. A missing folder is fine: it is made when it is needed."""
+        events = self.folder.events
+        try:
+            self.file_system.list_directory(events)
+        except OSError as problem:
+            if not is_missing(problem):
+                raise
+            if self.file_system.exists(events):
+                yield Finding("people", events, None, None, "something that is no readable folder is in its place")
+            return
+        lock = f"{events}/.lock"
+        try:
+            self.file_system.open(lock, "read").close()
+        except OSError as problem:
+            if not is_missing(problem):
+                raise
+            if self.file_system.exists(lock):
+                yield Finding("people", lock, None, None, "something that is no readable file is in its place")
+
+    def _names(self) -> Sequence[str]:
+        """What is in the folder of the people's files, which may be missing."""
+        try:
+            return self.file_system.list_directory(self.folder.events)
+        except OSError as problem:
+            if is_missing(problem):
+                return ()
+            raise
 
     def _check_people_file(self, path: str, reader: EventReader, places: list[EventPlaces], written: int) -> Iterator[Finding]:
         """Every line up to the marked position is there and equals the journal's bytes; lines after it may be there."""
         try:
             file = self.file_system.open(path, "read")
-        except FileNotFoundError:
-            if reader.read(places[0].part(0, 1))[0].position <= written:
+        except OSError as problem:
+            if not is_missing(problem):
+                raise
+            if self.file_system.exists(path):
+                yield Finding("people", path, None, None, "something that is no readable file is in its place")
+            elif reader.read(places[0].part(0, 1))[0].position <= written:
                 yield Finding("people", path, None, None, "the file is missing")
             return
         try:
-            content = file.read(file.size(), 0)
+            yield from self._check_lines(path, file, reader, places, written)
         finally:
             file.close()
-        offset = 0
-        lines = content.split(b"\n")
-        if lines.pop():
-            yield Finding("people", path, len(lines) + 1, content.rfind(b"\n") + 1, "the last line is not whole")
-            return
-        stored = (item for page in pages(places) for item in zip(reader.read_stored(page), reader.read(page), strict=True))
-        for number, (line, item) in enumerate(zip_longest(lines, stored), 1):
-            if item is None:
-                yield Finding("people", path, number, offset, "the line is not in the journal")
-                return
-            if line is None:
-                if item[1].position <= written:
-                    yield Finding("people", path, number, offset, f"version {item[1].version} and what follows are missing")
-                return
-            if line != item[0]:
-                yield Finding("people", path, number, offset, f"the line is not version {item[1].version} as the journal has it")
-                return
-            offset += len(line) + 1
+
+    def _check_lines(self, path: str, file: File, reader: EventReader, places: list[EventPlaces], written: int) -> Iterator[Finding]:
+        offset, size, number = 0, file.size(), 0
+        for page in pages(places):
+            for stored, event in zip(reader.read_stored(page), reader.read(page), strict=True):
+                number += 1
+                if offset == size:
+                    if event.position <= written:
+                        yield Finding("people", path, number, offset, f"version {event.version} and what follows are missing")
+                    return
+                line = file.read(len(stored) + 1, offset)
+                if line != stored + b"\n":
+                    is_cut = offset + len(line) == size and not line.endswith(b"\n")
+                    problem = "the last line is not whole" if is_cut else f"the line is not version {event.version} as the journal has it"
+                    yield Finding("people", path, number, offset, problem)
+                    return
+                offset += len(line)
+        if offset < size:
+            problem = "the line is not in the journal" if file.read(1, size - 1) == b"\n" else "the last line is not whole"
+            yield Finding("people", path, number + 1, offset, problem)
 
     def _check_meaning(self, name: str, check: JournalCheck, reader: EventReader, places: list[EventPlaces]) -> Iterator[Finding]:
         if self.check_stream is None:
