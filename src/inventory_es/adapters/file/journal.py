@@ -162,7 +162,7 @@ class Journal:
         if offset >= self._segment_bytes:
             segment, offset = tail.position + 1, 0
         write_state(self._lock, tail, dirty=True)
-        file = self._begin(segment) if offset == 0 else self._writable(segment)
+        file = self._begin(segment) if offset == 0 else self._known_or_opened(segment)
         written = JournalTail(segment, offset + len(line), checksum, position)
         try:
             file.write(line, offset)
@@ -308,8 +308,13 @@ class Journal:
         return True
 
     def _writable(self, segment: int) -> File:
-        path = self.segments.path(segment)
-        if self._writer is not None and self._writer[0] == segment and self._writer[1].is_at(path):
+        """The segment's file, opened again if its path leads elsewhere now."""
+        if self._writer is not None and not self._writer[1].is_at(self.segments.path(self._writer[0])):
+            self._forget_writer()
+        return self._known_or_opened(segment)
+
+    def _known_or_opened(self, segment: int) -> File:
+        if self._writer is not None and self._writer[0] == segment:
             return self._writer[1]
         self._forget_writer()
         file = self.segments.open_file(segment, "write")

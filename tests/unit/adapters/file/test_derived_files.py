@@ -50,7 +50,7 @@ ODD: dict[str, Make] = {
     "a pipe": os.mkfifo,
     "a socket": make_socket,
     "a folder": Path.mkdir,
-    "a full folder": lambda place: (place.mkdir(), (place / "x").write_bytes(b"x")),
+    "a full folder": lambda place: (place / "x").mkdir(parents=True),
     "an empty file": lambda place: place.write_bytes(b""),
     "garbage": lambda place: place.write_bytes(b"\xff\x00garbage\n" * 99),
     "nested brackets": lambda place: place.write_bytes(b"[" * 100_000 + b"\n"),

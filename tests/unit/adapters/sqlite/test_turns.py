@@ -3,6 +3,7 @@
 import sqlite3
 from functools import partial
 from pathlib import Path
+from threading import Timer
 
 import anyio
 import pytest
@@ -106,7 +107,7 @@ def test_a_turn_whose_end_can_not_be_timed_does_not_begin(tmp_path: Path, monkey
 
     connection = sqlite3.connect(tmp_path / "s.db", isolation_level=None)
     turn = write_turn.WriteTurn(lending(tmp_path, connection))
-    monkeypatch.setattr(write_turn.Timer, "start", no_thread)
+    monkeypatch.setattr(Timer, "start", no_thread)
     with pytest.raises(RuntimeError):
         turn.take()
     assert not connection.in_transaction, "others may write"
