@@ -1,4 +1,4 @@
-"""Print the recorded versions with every declared floor in the place of the newest: what `pip install -c` takes for the oldest of everything."""
+"""Print constraints for the oldest of everything: the recorded versions, with each declared floor in the place of the newest."""
 
 import re
 import sys
