@@ -18,6 +18,7 @@ from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import EventStore, NewEvent, StreamCatalogue, StreamWrite
 from inventory_es.ports.clock import Clock
 from inventory_es.ports.errors import ConcurrencyError
+from inventory_es.ports.page_rules import read_stream_page, read_stream_page_backwards, read_streams_page
 
 LEDGER = StreamId("replay", "invoices")
 """The ledger's stream. An append to it conflicts when two files are brought into one store at the same time."""
@@ -148,12 +149,12 @@ class Ledger:
         after: StreamId | None = None
         is_end = False
         while not is_end:
-            page = await self._store.streams(f"{LEDGER.category}-", after=after, limit=_PAGE)
+            page = await read_streams_page(self._store, f"{LEDGER.category}-", after=after, limit=_PAGE)
             for head in page.heads:
                 after = head.stream
                 if after.text in known:
                     continue
-                (last,) = (await self._store.read_stream_backwards(after, limit=1)).events
+                (last,) = (await read_stream_page_backwards(self._store, after, limit=1)).events
                 if first <= last.recorded_at:
                     msg = (
                         f"{source.name} has orders from {first:%Y-%m-%d %H:%M:%S}, and an earlier version of this program, which kept no "
@@ -190,7 +191,7 @@ class Ledger:
         Raises:
             ConcurrencyError: one has.
         """
-        actual = (await self._store.read_stream_backwards(LEDGER, limit=1)).version
+        actual = (await read_stream_page_backwards(self._store, LEDGER, limit=1)).version
         if actual != self._version:
             raise ConcurrencyError(stream=LEDGER, expected=self._version, actual=actual) from problem
 
@@ -201,7 +202,7 @@ class Ledger:
     async def _events(self) -> AsyncIterator[InvoicesReplayedEvent]:
         is_end = False
         while not is_end:
-            page = await self._store.read_stream(LEDGER, after=self._version, limit=_PAGE)
+            page = await read_stream_page(self._store, LEDGER, after=self._version, limit=_PAGE)
             for recorded in page.events:
                 self._version = recorded.version
                 yield _CODEC.decode(recorded)
