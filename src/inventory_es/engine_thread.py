@@ -51,7 +51,7 @@ class EngineThread:
         self._thread.start()
         self._portal, self._let_go = started.result()
         try:
-            self._portal.call(service.__aenter__)
+            self._run(service.__aenter__)
         except BaseException:
             self._let_go()
             self._thread.join()
@@ -119,8 +119,11 @@ class EngineThread:
             if calls.has_ended:
                 call.cancel()
             answer, problem = call.result()
-        except CancelledError as ended:  # nobody but the end of the loop cancels a call
+        except CancelledError as ended:  # nobody but the end of the loop cancels a call that is waited for
             raise StoreClosedError(store=_NAME, reason=_ENDED) from ended
+        except BaseException:  # an interruption, as by Ctrl-C: nobody waits for it any more
+            call.cancel()
+            raise
         finally:
             calls.waiting.discard(call)
         if problem is not None:

@@ -237,7 +237,7 @@ class MiniStore:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        self.lock.acquire()
+        self.lock.acquire(timeout=1)
         try:
             yield
         finally:

@@ -27,7 +27,7 @@ offsets = st.integers(0, 20)
 
 
 def try_to_lock(file: Any) -> bool | None:
-    return file.acquire(wait=False) if hasattr(file, "acquire") else None
+    return file.acquire(timeout=0) if hasattr(file, "acquire") else None
 
 
 def unlock(file: Any) -> None:
@@ -277,10 +277,10 @@ def test_a_kill_keeps_the_cache_and_frees_the_locks() -> None:
     simulated, file = prepared()
     file.write(b"!", 3)
     lock = simulated.open_lock("/lock")
-    assert lock.acquire()
+    assert lock.acquire(timeout=0)
     survivor = SimFS(simulated.disk.killed())
     assert survivor.open("/f", "read").read(9, 0) == b"old!"
-    assert survivor.open_lock("/lock").acquire(wait=False)
+    assert survivor.open_lock("/lock").acquire(timeout=0)
     assert left(survivor.disk)["prefix"] == {b"old", b"old!"}
 
 
@@ -358,9 +358,9 @@ def test_the_nth_operation_fails_once_or_for_good() -> None:
 
 def test_waiting_for_a_lock_that_nobody_frees_is_told() -> None:
     simulated = SimFS()
-    assert simulated.open_lock("/lock").acquire()
+    assert simulated.open_lock("/lock").acquire(timeout=0)
     with pytest.raises(StarvedError, match="/lock"):
-        SimFS(simulated.disk).open_lock("/lock").acquire()
+        SimFS(simulated.disk).open_lock("/lock").acquire(timeout=1)
 
 
 def test_every_change_is_a_crash_point() -> None:

@@ -242,7 +242,7 @@ class Basket:
         self._looked_up.clear()
         if isinstance(problem, AppendOutcomeUnknownError):
             command = self._waiting[0].command if len(self._waiting) == 1 else None
-            self._unknown = AppendOutcomeUnknownError(store=problem.store, reason=problem.reason, command=command)
+            self._unknown = AppendOutcomeUnknownError(store=problem.store, reason=problem.reason, command=command, remedy=problem.remedy)
         for one in self._waiting:
             one.look_up = one.named or isinstance(problem, EventIdCollisionError | AppendOutcomeUnknownError)
         if isinstance(problem, RETRIED):
@@ -257,4 +257,6 @@ class Basket:
     def _may_retry(self, problem: Exception) -> bool:
         if isinstance(problem, ConcurrencyError | EventIdCollisionError):
             return problem.stream not in {write.stream for write in self._writes}
+        if isinstance(problem, AppendOutcomeUnknownError | StoreUnavailableError) and not problem.retryable:
+            return False
         return self._unknown is not None or not isinstance(problem, StoreUnavailableError)

@@ -4,8 +4,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar, cast
 
-import anyio
-
 from inventory_es.application.basket import Basket
 from inventory_es.application.context import current_context
 from inventory_es.application.lane_worker import LaneWorker
@@ -138,8 +136,7 @@ class CommandHandler:
     async def _fill(self, basket: Basket, inventories: Sequence[InventoryId]) -> None:
         lanes = await self._lanes.enter(inventories)
         try:
-            with anyio.CancelScope(shield=True):
-                await basket.execute()
+            await basket.execute()
         finally:
             lanes.leave()
 

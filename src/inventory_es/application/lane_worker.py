@@ -67,7 +67,10 @@ class LaneWorker:
         except Exception as problem:  # noqa: BLE001  # it becomes the outcome of everyone who waits
             batch.fail(problem)
         except BaseException:
-            batch.interrupt(type(self._tools.store).__name__)
+            if batch.withdrawn is not None:
+                self._tools.warm.put_back(stream, batch.withdrawn)
+            else:
+                batch.interrupt(type(self._tools.store).__name__)
             raise
         else:
             state.inventory.settle()
@@ -132,14 +135,7 @@ class LaneWorker:
             decided = await self._decide(batch, state, now, at)
             drafted = decided[0].drafted if len(decided) == 1 else [event for one in decided for event in one.drafted]
             if drafted:
-                append = Append((StreamWrite(batch.stream, version, drafted),))
-                try:
-                    await tools.committer.carry(append)
-                except anyio.get_cancelled_exc_class() as problem:
-                    if append.outcome is None:
-                        raise
-                    batch.cancelled = problem
-                position = batch.position_of(append.result())
+                position = await self._append(batch, state, StreamWrite(batch.stream, version, drafted), savepoint)
             elif not (batch.is_fresh or tools.reader.is_surely_current(state)) and await self._is_behind(state):
                 batch.decide_again()
                 return
@@ -166,6 +162,21 @@ class LaneWorker:
         if in_doubt:
             await self._answer_doubtful(batch, state, in_doubt, position)
         batch.settled()
+
+    async def _append(self, batch: "_Batch", state: WarmState, write: StreamWrite, savepoint: int) -> int:
+        """Append what was decided; gives the position."""
+        append = Append((write,))
+        try:
+            await self._tools.committer.carry(append)
+        except anyio.get_cancelled_exc_class() as problem:
+            if append.is_withdrawn:
+                state.inventory.rollback(savepoint)
+                state.inventory.settle()
+                batch.withdrawn = state
+            if append.outcome is None:
+                raise
+            batch.cancelled = problem
+        return batch.position_of(append.result())
 
     async def _answer_doubtful(self, batch: "_Batch", state: WarmState, in_doubt: Sequence[Decided], position: int) -> None:
         """Tell those who are refused, or ask for nothing: unless their command was accepted before."""
@@ -227,7 +238,7 @@ class LaneWorker:
 class _Batch:
     """The requests of one serving that have no outcome yet."""
 
-    __slots__ = ("_always_look_up", "attempt", "cancelled", "commands", "is_fresh", "lost", "reads", "stream")
+    __slots__ = ("_always_look_up", "attempt", "cancelled", "commands", "is_fresh", "lost", "reads", "stream", "withdrawn")
 
     def __init__(self, inventory_id: InventoryId, requests: Sequence[Request], *, look_up: bool) -> None:
         self.stream = inventory_id.stream
@@ -240,6 +251,7 @@ class _Batch:
                 self.reads.append(one)
         self.attempt = 0
         self.cancelled: BaseException | None = None
+        self.withdrawn: WarmState | None = None
         self.is_fresh = False
         self.lost = 0
         self._always_look_up = look_up
@@ -294,7 +306,9 @@ class _Batch:
                 request.look_up = True
 
     def may_retry(self, problem: Exception) -> bool:
-        """Whether another attempt makes sense: an absent store is waited for only to learn an unknown outcome."""
+        """Whether another attempt makes sense: an absent store is waited for only to learn an unknown outcome, a full disk never."""
+        if isinstance(problem, AppendOutcomeUnknownError | StoreUnavailableError) and not problem.retryable:
+            return False
         return not isinstance(problem, StoreUnavailableError) or any(one.unknown is not None for one in self.commands)
 
     def fail(self, problem: Exception, *, reads: bool = True) -> None:
@@ -334,8 +348,12 @@ def _answer_read(read: ReadRequest, state: WarmState, at: datetime) -> None:
 def _failure_of(request: CommandRequest, problem: Exception) -> Exception:
     unknown = request.unknown or (problem if isinstance(problem, AppendOutcomeUnknownError) else None)
     if unknown is not None:
-        return AppendOutcomeUnknownError(store=unknown.store, reason=unknown.reason, command=request.command)
+        return AppendOutcomeUnknownError(store=unknown.store, reason=unknown.reason, command=request.command, remedy=_remedy(problem))
     return _own_copy(problem)
+
+
+def _remedy(problem: Exception) -> str | None:
+    return problem.remedy if isinstance(problem, AppendOutcomeUnknownError | StoreUnavailableError) else None
 
 
 def _own_copy(problem: Exception) -> Exception:

@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import anyio
 import click
@@ -13,7 +14,12 @@ async def stop_when_told(stop: Callable[[], object]) -> None:
     Raises:
         click.Abort: at the second one.
     """
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    with ExitStack() as stack:
+        try:
+            signals = stack.enter_context(anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM))
+        except NotImplementedError:  # asyncio on Windows has none: Ctrl-C interrupts at once
+            await anyio.sleep_forever()
+            raise
         await anext(signals)
         stop()
         await anext(signals)

@@ -31,7 +31,7 @@ class InventoryError(Exception):
     """
 
     code: ClassVar[str] = "inventory_error"
-    retryable: ClassVar[bool] = False
+    retryable: bool = False
 
     @property
     def message(self) -> str:

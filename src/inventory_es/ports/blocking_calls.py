@@ -1,20 +1,91 @@
-"""Calls of blocking functions in worker threads, and a close that waits for the last of them. Adapters of such drivers share it."""
+"""Calls of blocking functions in worker threads, and a close that waits for the last of them. Adapters of such drivers share it.
+
+A function that waits for another process calls :func:`check_wanted` between two looks, so that the wait ends with its caller.
+"""
 
 import os
 import warnings
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from functools import partial
 from threading import Condition, Lock
 from typing import ParamSpec, TypeVar
 
 import anyio
+import anyio.from_thread
 import anyio.to_thread
 
 from inventory_es.ports.errors import StoreClosedError
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_is_wanted: ContextVar[Callable[[], bool] | None] = ContextVar("inventory_es_is_wanted", default=None)
+
+
+class WithdrawnError(Exception):
+    """A call was given up before it did anything.
+
+    It is the cause of the cancellation that the caller gets: a cancellation without it may have come while the call was at work.
+    """
+
+
+def was_withdrawn(problem: BaseException) -> bool:
+    """Return whether a call that ended in this cancellation had done nothing."""
+    return isinstance(problem.__cause__, WithdrawnError)
+
+
+@contextmanager
+def wanted_while(is_wanted: Callable[[], bool]) -> Generator[None, None, None]:
+    """Let :func:`check_wanted` ask ``is_wanted`` inside the block, in this thread."""
+    token = _is_wanted.set(is_wanted)
+    try:
+        yield
+    finally:
+        _is_wanted.reset(token)
+
+
+def check_wanted() -> None:
+    """Raise if nobody waits any more for what this thread is about to begin.
+
+    Raises:
+        WithdrawnError: its caller has gone.
+        BaseException: the cancellation of the task that waits for this worker thread, with ``WithdrawnError`` as its cause.
+    """
+    is_wanted = _is_wanted.get()
+    if is_wanted is not None and not is_wanted():
+        raise WithdrawnError
+    try:
+        anyio.from_thread.check_cancelled()
+    except RuntimeError:
+        return  # this is no worker thread of an event loop
+    except BaseException as cancelled:
+        raise cancelled from WithdrawnError()
+
+
+async def run_in_thread(function: Callable[[], T], *, limiter: anyio.CapacityLimiter | None = None) -> T:
+    """Call a blocking function in a worker thread. Once it began it is waited for, but its waits end if the caller is cancelled.
+
+    Asyncio's own cancellation interrupts this call, and the function goes on; then its waits end too.
+    """
+    has_begun = is_left = False
+
+    def call() -> T:
+        nonlocal has_begun
+        has_begun = True
+        with wanted_while(lambda: not is_left):
+            return function()
+
+    try:
+        return await anyio.to_thread.run_sync(call, limiter=limiter)
+    except Exception:
+        raise
+    except BaseException as cancelled:
+        is_left = True
+        if has_begun:
+            raise
+        raise cancelled from WithdrawnError()
 
 
 class BlockingCalls:
@@ -47,13 +118,13 @@ class BlockingCalls:
             warnings.warn(f"{self._name} was dropped and not closed", ResourceWarning, stacklevel=2, source=self)
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call the function in a worker thread. Once it began it is waited for, however often the caller is cancelled.
+        """Call the function in a worker thread; see :func:`run_in_thread`.
 
         Raises:
             StoreClosedError: closing began before the call did, or a fork inherited this.
         """
         self._check_open()
-        return await anyio.to_thread.run_sync(partial(self._run, partial(function, *args, **kwargs)), limiter=self._limiter)
+        return await run_in_thread(partial(self._run, partial(function, *args, **kwargs)), limiter=self._limiter)
 
     @property
     def is_open(self) -> bool:

@@ -19,6 +19,9 @@ class StoreCapabilities:
         multi_stream: whether one append may write to several streams, all or none.
         group_commit: whether the store is a :class:`~inventory_es.ports.GroupCommit` too.
         unique_event_ids: whether an event id is found for ever; otherwise an append is idempotent only at the versions it expects.
+        withdraws: whether an append whose caller is cancelled is withdrawn where it only waits for others, with
+            :class:`~inventory_es.ports.blocking_calls.WithdrawnError` as the cause of the cancellation, and finished and answered where it
+            has begun.
         max_event_bytes: the largest event (data and metadata), in bytes.
         max_append_events: the most events in one append.
         max_append_bytes: the most bytes (data and metadata of all its events) in one append.
@@ -30,6 +33,7 @@ class StoreCapabilities:
     multi_stream: bool = False
     group_commit: bool = False
     unique_event_ids: bool = False
+    withdraws: bool = False
     max_event_bytes: int = 1 << 20
     max_append_events: int = 1_000
     max_append_bytes: int = 8 << 20

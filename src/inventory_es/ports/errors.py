@@ -27,21 +27,34 @@ class ConcurrencyError(ConflictError):
 
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class UnavailableError(FaultError):
-    """A backend is away for now. Nothing was written; the same call may succeed later.
+    """A backend is away for now. Nothing was written; the same call may succeed later, or once a person has mended the cause.
 
     Attributes:
         retry_after: in how many seconds it may succeed, where that is known: before that, it can't.
+        remedy: what a person must do first, such as to free space; then ``retryable`` is false. ``None``: it may pass by itself.
     """
 
     retry_after: float | None = None
+    remedy: str | None = None
 
     code = "unavailable"
     retryable = True
 
+    def __attrs_post_init__(self) -> None:
+        self.retryable = self.remedy is None
+
     @property
     def message(self) -> str:
         """One sentence for a person, derived from the facts."""
-        return f"a backend is away for now: try again{self._when}"
+        return f"a backend is away for now: {self._try_again}"
+
+    @property
+    def _try_again(self) -> str:
+        return f"try again{self._when}" if self.remedy is None else self.remedy
+
+    @property
+    def _first(self) -> str:
+        return "" if self.remedy is None else f"{self.remedy}, then "
 
     @property
     def _when(self) -> str:
@@ -60,7 +73,7 @@ class StoreUnavailableError(UnavailableError):
     @property
     def message(self) -> str:
         """One sentence for a person, derived from the facts."""
-        return f"{self.store} is unavailable, nothing was written: {self.reason}; try again{self._when}"
+        return f"{self.store} is unavailable, nothing was written: {self.reason}; {self._try_again}"
 
 
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
@@ -75,7 +88,7 @@ class CacheUnavailableError(UnavailableError):
     @property
     def message(self) -> str:
         """One sentence for a person, derived from the facts."""
-        return f"{self.cache} is unavailable: {self.reason}; go on without it or try again{self._when}"
+        return f"{self.cache} is unavailable: {self.reason}; go on without it or {self._try_again}"
 
 
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
@@ -90,7 +103,7 @@ class EventBusUnavailableError(UnavailableError):
     @property
     def message(self) -> str:
         """One sentence for a person, derived from the facts."""
-        return f"{self.bus} is unavailable: {self.reason}; publish again{self._when}"
+        return f"{self.bus} is unavailable: {self.reason}; {self._first}publish again{self._when}"
 
 
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
@@ -105,7 +118,7 @@ class ReadModelUnavailableError(UnavailableError):
     @property
     def message(self) -> str:
         """One sentence for a person, derived from the facts."""
-        return f"{self.read_model} is unavailable: {self.reason}; read the checkpoint{self._when}, and go on from there"
+        return f"{self.read_model} is unavailable: {self.reason}; {self._first}read the checkpoint{self._when}, and go on from there"
 
 
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)
@@ -202,19 +215,25 @@ class AppendOutcomeUnknownError(FaultError):
         store: which store.
         reason: what happened, without payload.
         command: the command with its minted id, where a command handler raises this; ``None`` from a store.
+        remedy: what a person must do first, such as to free space; then ``retryable`` is false.
     """
 
     store: str
     reason: str
     command: Any = None
+    remedy: str | None = None
 
     code = "append_outcome_unknown"
     retryable = True
 
+    def __attrs_post_init__(self) -> None:
+        self.retryable = self.remedy is None
+
     @property
     def message(self) -> str:
         """One sentence for a person, derived from the facts."""
-        return f"{self.store} does not know whether the append was written: {self.reason}; send the same again, with the same ids"
+        first = "" if self.remedy is None else f"{self.remedy}, then "
+        return f"{self.store} does not know whether the append was written: {self.reason}; {first}send the same again, with the same ids"
 
 
 @attrs.define(slots=False, eq=False, str=False, kw_only=True)

@@ -54,11 +54,11 @@ class LockFile(File, Protocol):
     Another handle waits, in the same process too. The lock of a process that dies is free, and so is that of a closed handle.
     """
 
-    def acquire(self, *, wait: bool = True) -> bool:
+    def acquire(self, *, timeout: float) -> bool:
         """Take the lock.
 
         Args:
-            wait: until it is free; otherwise give up at once.
+            timeout: the longest wait until it is free, in seconds; 0 gives up at once.
 
         Returns:
             Whether it is held now.

@@ -9,6 +9,7 @@ from anyio.lowlevel import checkpoint
 from inventory_es.ports import AppendResult, StreamWrite
 from inventory_es.ports.errors import StoreUnavailableError
 from tests.contract.mutants.mutant import breaks
+from tests.contract.stores.plain_store import PlainStore
 from tests.contract.stores.turn_store import Turn, TurnStore
 
 
@@ -162,3 +163,31 @@ class SwallowsWhatIsRaised(TurnStore):
         async with super().turn():
             with suppress(Exception):
                 yield
+
+
+@breaks("ES-60", "An append waits on for a caller who has gone, and is written then.")
+class WaitsForACallerWhoHasGone(TurnStore):
+    async def append(self, writes: Sequence[StreamWrite], /) -> AppendResult:
+        with anyio.CancelScope(shield=True):
+            return await super().append(writes)
+        raise AssertionError
+
+
+@breaks("ES-60", "An append that is given back is written all the same.")
+class WritesWhatIsGivenBack(TurnStore):
+    async def append(self, writes: Sequence[StreamWrite], /) -> AppendResult:
+        try:
+            return await super().append(writes)
+        except anyio.get_cancelled_exc_class():
+            with anyio.CancelScope(shield=True):
+                await PlainStore.append(self, writes)
+            raise
+
+
+@breaks("ES-60", "A cancellation does not tell that nothing was written.")
+class TellsNothing(TurnStore):
+    async def append(self, writes: Sequence[StreamWrite], /) -> AppendResult:
+        try:
+            return await super().append(writes)
+        except anyio.get_cancelled_exc_class() as cancelled:
+            raise cancelled from None

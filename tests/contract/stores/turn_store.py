@@ -13,6 +13,7 @@ import anyio
 import attrs
 
 from inventory_es.ports import AppendResult, StreamWrite
+from inventory_es.ports.blocking_calls import WithdrawnError
 from tests.contract.stores.plain_store import PlainStore, Shelf
 
 
@@ -27,6 +28,7 @@ class Turn:
 class TurnStore(PlainStore):
     """Its instances let one another go first."""
 
+    capabilities = attrs.evolve(PlainStore.capabilities, withdraws=True)
     polite: float = 0.1
     current: ClassVar[WeakKeyDictionary[Shelf, Turn]] = WeakKeyDictionary()
 
@@ -36,9 +38,14 @@ class TurnStore(PlainStore):
 
     async def append(self, writes: Sequence[StreamWrite], /) -> AppendResult:
         self.check_open()
-        while (turn := self.turn_of_another()) is not None:
-            await self.let_go_first(turn)
-        return await super().append(writes)
+        try:
+            while (turn := self.turn_of_another()) is not None:
+                await self.let_go_first(turn)
+        except BaseException as cancelled:
+            raise cancelled from WithdrawnError()
+        with anyio.CancelScope(shield=True):
+            return await super().append(writes)
+        raise AssertionError
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:

@@ -23,6 +23,7 @@ CAPABILITIES = StoreCapabilities(
     multi_stream=True,
     group_commit=True,
     unique_event_ids=True,
+    withdraws=True,
     max_append_events=10_000,
     max_append_bytes=32 << 20,
 )

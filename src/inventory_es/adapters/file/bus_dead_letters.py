@@ -17,6 +17,7 @@ import msgspec
 from inventory_es.adapters.file.bus_line import encode_published
 from inventory_es.adapters.file.journal import Journal
 from inventory_es.adapters.file.journal_state import JournalTail
+from inventory_es.adapters.file.lock_wait import LOCK_TIMEOUT
 from inventory_es.adapters.file.stored_form import StoredEvent, check_events
 from inventory_es.ports.event_bus import DeadLetter
 from inventory_es.ports.file_system import FileSystem
@@ -55,9 +56,16 @@ class BusDeadLetters:
         revived: events that are to be delivered again, by number, until they are done or dead again.
     """
 
-    def __init__(self, file_system: FileSystem, directory: str, *, seed: int, name: str) -> None:
+    def __init__(self, file_system: FileSystem, directory: str, *, seed: int, name: str, lock_timeout: float = LOCK_TIMEOUT) -> None:
         self._journal = Journal(
-            file_system, directory, f"{directory}/.lock", seed=seed, segment_bytes=_SEGMENT_BYTES, last_position=_entry_of, name=name
+            file_system,
+            directory,
+            f"{directory}/.lock",
+            seed=seed,
+            segment_bytes=_SEGMENT_BYTES,
+            last_position=_entry_of,
+            name=name,
+            lock_timeout=lock_timeout,
         )
         self.letters: dict[int, DeadLetter] = {}
         self.revived: dict[int, RecordedEvent] = {}

@@ -25,12 +25,14 @@ from inventory_es.adapters.file.bus_group import BusConsumer, FileBusGroup, Grou
 from inventory_es.adapters.file.bus_line import encode_lines, encode_published, last_number
 from inventory_es.adapters.file.folder_format import FolderFormat
 from inventory_es.adapters.file.journal import Journal, UncertainWriteError
+from inventory_es.adapters.file.lock_wait import LOCK_TIMEOUT
 from inventory_es.ports.delivery_rules import GroupFilter
 from inventory_es.ports.errors import EventBusUnavailableError, StoreClosedError
 from inventory_es.ports.event_bus import DeadLetter
 from inventory_es.ports.file_system import File, FileSystem, LockFile
 from inventory_es.ports.paths import AnyPath, absolute_path
 from inventory_es.ports.records import RecordedEvent
+from inventory_es.ports.remedy import reason_of, remedy_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -49,13 +51,23 @@ class FileBusEngine:
     Every method but :meth:`close` may raise ``EventBusUnavailableError``, ``StoreClosedError`` and ``CorruptStoreError``.
     """
 
-    def __init__(self, path: str, file_system: FileSystem, limits: GroupLimits, *, creation_id: str, segment_bytes: int) -> None:
+    def __init__(
+        self,
+        path: str,
+        file_system: FileSystem,
+        limits: GroupLimits,
+        *,
+        creation_id: str,
+        segment_bytes: int,
+        lock_timeout: float = LOCK_TIMEOUT,
+    ) -> None:
         folder = file_system.resolve(path)
         self.name: str = f"file event bus {path}"
         self._fs = file_system
         self._groups = f"{folder}/groups"
         self._creation_id = creation_id
         self._limits = limits
+        self._lock_timeout = lock_timeout
         self._process = os.getpid()
         self._mutex = Lock()
         self._owned: dict[str, _Owned] = {}
@@ -67,6 +79,7 @@ class FileBusEngine:
             segment_bytes=segment_bytes,
             last_position=last_number,
             name=self.name,
+            lock_timeout=lock_timeout,
         )
 
     @classmethod
@@ -78,18 +91,19 @@ class FileBusEngine:
         creation_id: str,
         limits: GroupLimits,
         segment_bytes: int,
+        lock_timeout: float = LOCK_TIMEOUT,
     ) -> Self:
         """Open a bus, or make one in an empty or missing folder. Recovers first where it is due.
 
         Raises:
             IncompatibleStoreError: the folder holds something else. Nothing was changed.
-            EventBusUnavailableError: the file system refused something.
+            EventBusUnavailableError: the file system refused something, or another process kept a lock.
             CorruptStoreError: what is stored contradicts itself.
         """
         path = absolute_path(folder)
         with _unavailable(f"file event bus {path}"):
-            found_id = FORMAT.open(file_system, file_system.resolve(path), creation_id=creation_id)
-            engine = cls(path, file_system, limits, creation_id=found_id, segment_bytes=segment_bytes)
+            found_id = FORMAT.open(file_system, file_system.resolve(path), creation_id=creation_id, lock_timeout=lock_timeout)
+            engine = cls(path, file_system, limits, creation_id=found_id, segment_bytes=segment_bytes, lock_timeout=lock_timeout)
             with engine._journal.exclusive(check_all=True):
                 return engine
 
@@ -176,7 +190,7 @@ class FileBusEngine:
         return _Owned(group, owner)
 
     def _own(self, owner: LockFile, name: str) -> None:
-        if not owner.acquire(wait=False):
+        if not owner.acquire(timeout=0):
             reason = f"another process has the consumers of group {name!r}, or another handle of this one"
             raise EventBusUnavailableError(bus=self.name, reason=reason)
 
@@ -195,7 +209,8 @@ class FileBusEngine:
 
     def _open_letters(self, name: str) -> BusDeadLetters:
         seed = crc32(f"{self._creation_id} {name}".encode())
-        return BusDeadLetters(self._fs, f"{self._directory(name)}/dead", seed=seed, name=f"{self.name}, dead letters of group {name!r}")
+        letters = f"{self.name}, dead letters of group {name!r}"
+        return BusDeadLetters(self._fs, f"{self._directory(name)}/dead", seed=seed, name=letters, lock_timeout=self._lock_timeout)
 
     @contextmanager
     def _letters(self, name: str) -> Generator[BusDeadLetters | None, None, None]:
@@ -232,6 +247,7 @@ def _unavailable(bus: str) -> Generator[None, None, None]:
     try:
         yield
     except OSError as problem:
-        raise EventBusUnavailableError(bus=bus, reason=problem.strerror or "the file system refused") from problem
+        raise EventBusUnavailableError(bus=bus, reason=reason_of(problem), remedy=remedy_of(problem)) from problem
     except UncertainWriteError as problem:
-        raise EventBusUnavailableError(bus=bus, reason="the file system refused, perhaps after it had written") from problem
+        reason = "the file system refused, perhaps after it had written"
+        raise EventBusUnavailableError(bus=bus, reason=reason, remedy=remedy_of(problem.__cause__)) from problem

@@ -6,11 +6,11 @@ from datetime import timedelta
 from functools import partial
 
 import anyio
-import anyio.to_thread
 
 from inventory_es.adapters.file.cache_engine import FileCacheEngine
+from inventory_es.adapters.file.lock_wait import LOCK_TIMEOUT, check_lock_timeout
 from inventory_es.adapters.file.operating_system import OperatingSystem, new_creation_id
-from inventory_es.ports.blocking_calls import BlockingCalls
+from inventory_es.ports.blocking_calls import BlockingCalls, run_in_thread
 from inventory_es.ports.cache import Cache, CacheEntry
 from inventory_es.ports.cache_rules import MAX_VALUE_BYTES, check_entry, check_key, end_of_life
 from inventory_es.ports.clock import Clock
@@ -75,6 +75,7 @@ def open_file_cache(
     max_bytes: int = 64 << 20,
     max_value_bytes: int = MAX_VALUE_BYTES,
     file_system: FileSystem | None = None,
+    lock_timeout: float = LOCK_TIMEOUT,
 ) -> AbstractAsyncContextManager[FileCache]:
     """Open the cache in a folder, or make one in an empty or missing folder; it closes with the block.
 
@@ -85,12 +86,14 @@ def open_file_cache(
         max_bytes: the most bytes of all entries, with about 200 for each beside its key and value.
         max_value_bytes: the largest value that it takes, in bytes, 1 or more; at most a half of ``max_bytes``.
         file_system: the operating system's, unless given.
+        lock_timeout: the longest wait for a lock that another process holds, in seconds, 0 or more.
 
     Raises:
         ValueError: a bound that can't be.
         IncompatibleStoreError: the folder holds something else. Nothing was changed.
-        CacheUnavailableError: the file system refused something.
+        CacheUnavailableError: the file system refused something, or another process kept a lock.
     """
+    check_lock_timeout(lock_timeout)
     if max_entries < 1 or max_value_bytes < 1 or max_bytes < 2 * max_value_bytes:
         msg = "max_entries and max_value_bytes must be 1 or more, and max_bytes at least twice max_value_bytes"
         raise ValueError(msg)
@@ -102,6 +105,7 @@ def open_file_cache(
         max_entries=max_entries,
         max_bytes=max_bytes,
         max_value_bytes=max_value_bytes,
+        lock_timeout=lock_timeout,
     )
     return _opened(open_engine, partial(FileCache, clock=clock, max_value_bytes=max_value_bytes))
 
@@ -110,7 +114,7 @@ def open_file_cache(
 async def _opened(
     open_engine: Callable[[], FileCacheEngine], make: Callable[[FileCacheEngine], FileCache]
 ) -> AsyncGenerator[FileCache, None]:
-    cache = make(await anyio.to_thread.run_sync(open_engine))
+    cache = make(await run_in_thread(open_engine))
     try:
         yield cache
     finally:

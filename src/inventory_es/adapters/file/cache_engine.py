@@ -23,10 +23,12 @@ from inventory_es.adapters.file.cache_entry import (
 )
 from inventory_es.adapters.file.cache_total import CacheTotal, read_total, write_total
 from inventory_es.adapters.file.folder_format import FolderFormat
+from inventory_es.adapters.file.lock_wait import LOCK_TIMEOUT, LockWait
 from inventory_es.ports.cache import CacheEntry
 from inventory_es.ports.errors import CacheUnavailableError, StoreClosedError
 from inventory_es.ports.file_system import FileSystem, is_foreign
 from inventory_es.ports.paths import AnyPath, absolute_path
+from inventory_es.ports.remedy import reason_of, remedy_of
 
 FORMAT = FolderFormat("inventory_es.file_cache", 1, "file cache", ("entries",))
 
@@ -37,7 +39,16 @@ class FileCacheEngine:
     Every method may raise ``CacheUnavailableError`` and ``StoreClosedError``.
     """
 
-    def __init__(self, path: str, file_system: FileSystem, *, max_entries: int, max_bytes: int, max_value_bytes: int) -> None:
+    def __init__(
+        self,
+        path: str,
+        file_system: FileSystem,
+        *,
+        max_entries: int,
+        max_bytes: int,
+        max_value_bytes: int,
+        lock_timeout: float = LOCK_TIMEOUT,
+    ) -> None:
         self.name: str = f"file cache {path}"
         self._fs = file_system
         self._entries = f"{file_system.resolve(path)}/entries"
@@ -50,6 +61,7 @@ class FileCacheEngine:
         self._used: OrderedDict[str, None] = OrderedDict()
         self._lock_path = f"{path}/.lock"
         self._lock = file_system.open_lock(self._lock_path)
+        self._wait = LockWait(self._lock_path, lock_timeout)
 
     @classmethod
     def open(
@@ -61,17 +73,25 @@ class FileCacheEngine:
         max_entries: int,
         max_bytes: int,
         max_value_bytes: int,
+        lock_timeout: float = LOCK_TIMEOUT,
     ) -> Self:
         """Open a cache, or make one in an empty or missing folder.
 
         Raises:
             IncompatibleStoreError: the folder holds something else. Nothing was changed.
-            CacheUnavailableError: the file system refused something.
+            CacheUnavailableError: the file system refused something, or another process kept a lock.
         """
         path = absolute_path(folder)
         with _unavailable(f"file cache {path}"):
-            FORMAT.open(file_system, file_system.resolve(path), creation_id=creation_id)
-            engine = cls(path, file_system, max_entries=max_entries, max_bytes=max_bytes, max_value_bytes=max_value_bytes)
+            FORMAT.open(file_system, file_system.resolve(path), creation_id=creation_id, lock_timeout=lock_timeout)
+            engine = cls(
+                path,
+                file_system,
+                max_entries=max_entries,
+                max_bytes=max_bytes,
+                max_value_bytes=max_value_bytes,
+                lock_timeout=lock_timeout,
+            )
             engine._load_order()
             return engine
 
@@ -208,13 +228,20 @@ class FileCacheEngine:
     def _exclusive(self) -> Generator[CacheTotal, None, None]:
         """Hold the lock of all processes; gives the total."""
         self._check_process()
-        with self._mutex, _unavailable(self.name):
-            self._lock.acquire()
+        with _unavailable(self.name):
+            deadline = self._wait.deadline
+            if not self._mutex.acquire(blocking=False):
+                self._wait.until(self._mutex.acquire, deadline)
             try:
-                self._check_place()
-                yield read_total(self._lock) or self._count()
+                if not self._lock.acquire(timeout=0):
+                    self._wait.until(self._lock.acquire, deadline)
+                try:
+                    self._check_place()
+                    yield read_total(self._lock) or self._count()
+                finally:
+                    self._lock.release()
             finally:
-                self._lock.release()
+                self._mutex.release()
 
     def _check_place(self) -> None:
         if not self._lock.is_at(self._lock_path):
@@ -231,4 +258,4 @@ def _unavailable(cache: str) -> Generator[None, None, None]:
     try:
         yield
     except OSError as problem:
-        raise CacheUnavailableError(cache=cache, reason=problem.strerror or "the file system refused") from problem
+        raise CacheUnavailableError(cache=cache, reason=reason_of(problem), remedy=remedy_of(problem)) from problem

@@ -1,9 +1,11 @@
 """The one thread that writes: whatever arrives while a commit is in flight shares the next one."""
 
 import logging
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from copy import copy
+from math import inf
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
@@ -14,6 +16,7 @@ import attrs
 
 from inventory_es.adapters.file.engine import FileStoreEngine
 from inventory_es.domain.errors import InventoryError
+from inventory_es.ports.blocking_calls import WithdrawnError, wanted_while
 from inventory_es.ports.errors import StoreClosedError
 from inventory_es.ports.records import AppendResult, StreamWrite
 from inventory_es.ports.wakeup import Wakeup, futures
@@ -35,6 +38,7 @@ class _Request:
     groups: Groups
     done: Wakeup
     ticket: list[None]
+    is_answered: bool = False
     outcomes: Sequence[AppendResult | Exception] = ()
     error: Exception | None = None
 
@@ -53,6 +57,9 @@ class _Turn:
 
     has_begun: anyio.Event
     is_over: bool = False
+
+
+_Waiting = deque[_Request | _Turn | None]
 
 
 class CommitWriter:
@@ -75,6 +82,7 @@ class CommitWriter:
         self._finished = anyio.Event()
         self._is_let_go = False
         self._taken: list[_Request] = []
+        self._waiting: _Waiting = deque()
         self._failure: StoreClosedError | None = None
         self._thread = Thread(target=self._run, name="inventory_es file store writer", daemon=True)
         self._thread.start()
@@ -82,19 +90,30 @@ class CommitWriter:
     async def commit(self, groups: Groups) -> Sequence[AppendResult | Exception]:
         """Run these appends in the next commit; see :meth:`FileStoreEngine.commit`.
 
-        Cancelled before the commit begins, nothing of it runs; after that, its outcome is unknown to the caller.
+        Cancelled before the commit begins, nothing of it runs, and ``WithdrawnError`` is the cause of the cancellation. After that it is
+        finished and answered; but asyncio's own cancellation, which nothing holds, leaves its outcome unknown to the caller.
         """
-        request = _Request(groups, self._future() or Wakeup(anyio.Event()), [None])
+        request = _Request(groups, self._wakeup(), [None])
         self._queue.put(request)
+        if self._failure is not None and request.take():  # nobody else looks into the queue any more
+            raise self._failure
         try:
-            if self._failure is not None and request.take():  # nobody else looks into the queue any more
-                raise self._failure
             await request.done
-        finally:
-            request.take()
+        except BaseException as cancelled:
+            if request.take():
+                raise cancelled from WithdrawnError()
+            if anyio.current_effective_deadline() != -inf:
+                raise
+            with anyio.CancelScope(shield=True):
+                while not request.is_answered:
+                    request.done = self._wakeup()
+                    await request.done
         if request.error is not None:
             raise request.error
         return request.outcomes
+
+    def _wakeup(self) -> Wakeup:
+        return self._future() or Wakeup(anyio.Event())
 
     @asynccontextmanager
     async def turn(self) -> AsyncGenerator[None, None]:
@@ -137,7 +156,7 @@ class CommitWriter:
         waiting = self._taken
         with suppress(Empty):
             while True:
-                item = self._queue.get_nowait()
+                item = self._waiting.popleft() if self._waiting else self._queue.get_nowait()
                 if isinstance(item, _Request) and item.take():
                     waiting.append(item)
                 elif isinstance(item, _Turn):  # what it wants to append is refused
@@ -163,20 +182,23 @@ class CommitWriter:
             self._engine.close()
 
     def _serve(self, item: _Request | _Turn | None) -> bool:
-        """Do what was asked for; ``False``: that was to stop."""
-        if isinstance(item, _Request):
-            rest = self._gather(item)
-            if self._taken:
+        """Do what was asked for, and what was asked for meanwhile; ``False``: that was to stop."""
+        waiting = self._waiting
+        waiting.append(item)
+        while waiting:
+            first = waiting[0]
+            if isinstance(first, _Request):
                 self._commit()
-            return all(map(self._serve, rest))
-        if item is None:
-            return False
-        return item.is_over or self._take_turn(item)
+                continue
+            waiting.popleft()
+            if first is None or not (first.is_over or self._take_turn(first)):
+                return False
+        return True
 
     def _take_turn(self, turn: _Turn) -> bool:
         """Serve this process alone until its turn is over, or nothing is heard of it; ``False``: stop."""
         try:
-            with self._engine.turn():
+            with wanted_while(lambda: not turn.is_over), self._engine.turn():
                 self._call_soon(turn.has_begun.set)
                 while not turn.is_over:
                     if not self._serve(self._queue.get(timeout=_LONGEST_PAUSE)):
@@ -188,27 +210,23 @@ class CommitWriter:
             self._call_soon(turn.has_begun.set)
         return True
 
-    def _gather(self, first: _Request) -> Sequence[_Turn | None]:
-        """Take what waits now and was not withdrawn; gives what comes next, if that is something else."""
-        taken = self._taken = [first] if first.take() else []
-        groups = len(first.groups)
-        while groups < _MAX_GROUPS and not self._queue.empty():
-            request = self._queue.get()
-            if not isinstance(request, _Request):
-                return (request,)
-            if request.take():
-                taken.append(request)
-                groups += len(request.groups)
-        return ()
-
     def _commit(self) -> None:
-        requests = self._taken
+        """Commit the requests at the front together. They are taken when nobody else writes; until then, each may be withdrawn."""
         try:
-            outcomes = self._engine.commit([writes for request in requests for writes in request.groups])
+            with wanted_while(self._is_wanted):
+                outcomes = self._engine.commit_taken(self._take)
+        except WithdrawnError:
+            while self._waiting and isinstance(self._waiting[0], _Request):
+                self._waiting.popleft()
+            return
         except Exception as problem:  # noqa: BLE001 - whatever it is belongs to the callers
+            if not self._taken:
+                self._take()
+            requests = self._taken
             for request in requests:
                 request.error = problem if len(requests) == 1 else _copy(problem)
         else:
+            requests = self._taken
             at = 0
             for request in requests:
                 request.outcomes = outcomes[at : at + len(request.groups)]
@@ -217,8 +235,29 @@ class CommitWriter:
         self._taken = []
         self._engine.settle()
 
+    def _is_wanted(self) -> bool:
+        """Whether anybody still waits for a commit, now that it has to wait for the lock."""
+        while not self._queue.empty():
+            self._waiting.append(self._queue.get())
+        return any(isinstance(one, _Request) and one.ticket for one in self._waiting)
+
+    def _take(self) -> Groups:
+        """Take the requests at the front, and in the queue behind them, that were not withdrawn; gives their appends."""
+        waiting, taken = self._waiting, self._taken
+        groups: list[Sequence[StreamWrite]] = []
+        while len(groups) < _MAX_GROUPS and (waiting or not self._queue.empty()):
+            request = waiting.popleft() if waiting else self._queue.get()
+            if not isinstance(request, _Request):
+                waiting.appendleft(request)
+                break
+            if request.take():
+                taken.append(request)
+                groups += request.groups
+        return groups
+
     def _deliver(self, requests: list[_Request]) -> None:
         for request in requests:
+            request.is_answered = True
             if not request.done.done():
                 request.done.set_result(None)
         self._after_commit()

@@ -13,7 +13,7 @@ crash it, forget the engine and open another one on what is left.
 """
 
 import os
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from threading import Lock
@@ -25,18 +25,20 @@ from inventory_es.adapters.file.append_batch import AppendBatch
 from inventory_es.adapters.file.event_reading import EventReader, first_on_a_page, last_on_a_page, pages
 from inventory_es.adapters.file.hash_slots import event_key, stream_key
 from inventory_es.adapters.file.index import EventPlaces, StoreIndex
-from inventory_es.adapters.file.journal import Journal, UncertainWriteError
+from inventory_es.adapters.file.journal import READ_ONLY, Journal, UncertainWriteError
 from inventory_es.adapters.file.journal_state import JournalTail
+from inventory_es.adapters.file.lock_wait import LOCK_TIMEOUT
 from inventory_es.adapters.file.maintenance import Maintenance, derived_ends
 from inventory_es.adapters.file.operating_system import OperatingSystem
 from inventory_es.adapters.file.people_files import PeopleFiles
-from inventory_es.adapters.file.store_folder import FormatFile, StoreFolder, open_folder
+from inventory_es.adapters.file.store_folder import FormatFile, StoreFolder, find_folder, open_folder
 from inventory_es.adapters.file.stored_form import StoredEvent, StoredFields, StoredRun, StreamRun, encode_line, last_position, parse_stream
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.append_rules import check_page, check_stream
 from inventory_es.ports.errors import AppendOutcomeUnknownError, StoreClosedError, StoreUnavailableError
 from inventory_es.ports.file_system import FileSystem
 from inventory_es.ports.records import AppendResult, FeedPage, StreamHead, StreamPage, StreamsPage, StreamWrite
+from inventory_es.ports.remedy import FORBIDDEN, reason_of, remedy_of
 
 SEGMENT_BYTES = 64 << 20
 
@@ -48,7 +50,9 @@ class FileStoreEngine:
     ``StoreUnavailableError``, ``StoreClosedError`` and ``CorruptStoreError``.
     """
 
-    def __init__(self, folder: StoreFolder, file_system: FileSystem, journal: Journal) -> None:
+    def __init__(
+        self, folder: StoreFolder, file_system: FileSystem, journal: Journal, *, lock_timeout: float = LOCK_TIMEOUT, read_only: bool = False
+    ) -> None:
         self._folder = folder
         self._journal = journal
         self._mutex = Lock()
@@ -59,8 +63,10 @@ class FileStoreEngine:
         self._format = FormatFile(file_system, folder)
         self._index = StoreIndex(file_system, journal, seed=folder.seed, name=folder.name)
         self._reader = EventReader(journal.segments, name=folder.name)
-        people = PeopleFiles(file_system, folder.events, journal, self._stored_after)
-        self._maintenance = Maintenance(journal, self._index, people, self._mutex, store=folder.name)
+        self._maintenance: Maintenance | None = None
+        if not read_only:
+            people = PeopleFiles(file_system, folder.events, journal, self._stored_after, lock_timeout=lock_timeout)
+            self._maintenance = Maintenance(journal, self._index, people, self._mutex, store=folder.name)
 
     @classmethod
     def open(
@@ -70,23 +76,37 @@ class FileStoreEngine:
         creation_id: str,
         file_system: FileSystem | None = None,
         segment_bytes: int = SEGMENT_BYTES,
+        lock_timeout: float = LOCK_TIMEOUT,
     ) -> Self:
         """Open a store, or make one in an empty or missing folder. Recovers first where it is due.
+
+        Where this user has read permission only, the store serves reads, and refuses to write.
 
         Args:
             path: of the folder, absolute; its parent exists.
             creation_id: for a new store, unlike any other's; not used for an old one.
             file_system: the operating system's, unless given.
             segment_bytes: a new segment is begun when the current one has reached this size.
+            lock_timeout: the longest wait for a lock that another process holds, in seconds, 0 or more.
 
         Raises:
             IncompatibleStoreError: the folder holds something else, or a newer format. Nothing was changed.
-            StoreUnavailableError: the file system refused something.
+            StoreUnavailableError: the file system refused something, or another process kept a lock.
             CorruptStoreError: what is stored contradicts itself.
         """
         fs = OperatingSystem() if file_system is None else file_system
+        try:
+            return cls._open(path, fs, creation_id=creation_id, segment_bytes=segment_bytes, lock_timeout=lock_timeout)
+        except StoreUnavailableError as refused:
+            cause = refused.__cause__
+            if not isinstance(cause, OSError) or cause.errno not in FORBIDDEN or not fs.exists(f"{path}/format.json"):
+                raise
+        return cls._open_to_read(path, fs)
+
+    @classmethod
+    def _open(cls, path: str, fs: FileSystem, *, creation_id: str, segment_bytes: int, lock_timeout: float) -> Self:
         with _Unavailable(f"file store {path}"):
-            folder = open_folder(fs, path, creation_id=creation_id)
+            folder = open_folder(fs, path, creation_id=creation_id, lock_timeout=lock_timeout)
             journal = Journal(
                 fs,
                 folder.journal,
@@ -95,12 +115,33 @@ class FileStoreEngine:
                 segment_bytes=segment_bytes,
                 last_position=last_position,
                 name=folder.name,
+                lock_timeout=lock_timeout,
                 witnesses=partial(derived_ends, fs, folder),
             )
-            engine = cls(folder, fs, journal)
+            engine = cls(folder, fs, journal, lock_timeout=lock_timeout)
             with journal.exclusive(check_all=True) as tail:
                 engine._index.open(tail)
-            engine._maintenance.begin()
+            if engine._maintenance is not None:
+                engine._maintenance.begin()
+            return engine
+
+    @classmethod
+    def _open_to_read(cls, path: str, file_system: FileSystem) -> Self:
+        """Open a store that this user may not write to. Nothing of it is changed, and nothing beyond the durable place is read."""
+        with _Unavailable(f"file store {path}"):
+            folder = find_folder(file_system, path)
+            journal = Journal(
+                file_system,
+                folder.journal,
+                folder.lock,
+                seed=folder.seed,
+                segment_bytes=SEGMENT_BYTES,
+                last_position=last_position,
+                name=folder.name,
+                read_only=True,
+            )
+            engine = cls(folder, file_system, journal, read_only=True)
+            engine._index.open(journal.tail())
             return engine
 
     def commit(self, groups: Sequence[Sequence[StreamWrite]]) -> list[AppendResult | Exception]:
@@ -112,10 +153,13 @@ class FileStoreEngine:
         Raises:
             AppendOutcomeUnknownError: perhaps all that have no refusal are written, perhaps none.
         """
-        if not groups:
-            return []
+        return self.commit_taken(lambda: groups) if groups else []
+
+    def commit_taken(self, take: Callable[[], Sequence[Sequence[StreamWrite]]]) -> list[AppendResult | Exception]:
+        """Commit what ``take`` gives; it is called once nobody else writes, so that what is withdrawn before is not begun."""
         with self._serving(), self._journal.exclusive() as tail:
             self._format.check_place()
+            groups = take()
             with self._mutex:
                 self._index.follow(tail)
                 batch = AppendBatch(self._index, self._events, store=self._folder.name)
@@ -250,7 +294,7 @@ class FileStoreEngine:
     @property
     def backlog(self) -> int:
         """How many events the people's files are behind."""
-        return self._maintenance.backlog
+        return 0 if self._maintenance is None else self._maintenance.backlog
 
     def tidy(self, *, max_events: int = 1_000) -> bool:
         """Write index files of finished segments, and some of what the people's files miss.
@@ -261,14 +305,15 @@ class FileStoreEngine:
             Whether nothing is left to do.
         """
         with self._serving():
-            return self._maintenance.tidy(max_events=max_events)
+            return self._maintenance is None or self._maintenance.tidy(max_events=max_events)
 
     def rebuild(self) -> None:
         """Load every table of the index, make those anew that have no good file, and doubt all people's files; closing writes them."""
         with self._serving():
             with self._mutex:
                 self._index.load()
-            self._maintenance.doubt_all()
+            if self._maintenance is not None:
+                self._maintenance.doubt_all()
 
     def close(self) -> None:
         """Tidy to the end and release every handle. Closing twice is fine. After a fork only the handles of this process are dropped."""
@@ -276,7 +321,8 @@ class FileStoreEngine:
             self._is_closed = True
             if not self.is_inherited:
                 try:
-                    self._maintenance.finish()
+                    if self._maintenance is not None:
+                        self._maintenance.finish()
                 finally:
                     self._format.close()
                     self._journal.close()
@@ -285,7 +331,8 @@ class FileStoreEngine:
         try:
             written = self._journal.append(tail, encode_line(batch.stored), position=batch.position)
         except UncertainWriteError as problem:
-            raise AppendOutcomeUnknownError(store=self._folder.name, reason=_reason(problem.__cause__)) from problem
+            cause = problem.__cause__
+            raise AppendOutcomeUnknownError(store=self._folder.name, reason=reason_of(cause), remedy=remedy_of(cause)) from problem
         with self._mutex:
             if self._index.end == tail:
                 start = tail.offset if written.segment == tail.segment else 0
@@ -344,8 +391,7 @@ class _Unavailable(AbstractContextManager[None]):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if isinstance(error, OSError):
-            raise StoreUnavailableError(store=self._store, reason=_reason(error)) from error
-
-
-def _reason(problem: BaseException | None) -> str:
-    return (isinstance(problem, OSError) and problem.strerror) or "the file system refused"
+            reason, remedy = reason_of(error), remedy_of(error)
+            if reason == READ_ONLY:
+                remedy = "give this user permission to write to the folder and its files, and open it again"
+            raise StoreUnavailableError(store=self._store, reason=reason, remedy=remedy) from error

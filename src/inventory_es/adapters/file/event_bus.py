@@ -6,15 +6,15 @@ from functools import partial
 from uuid import UUID
 
 import anyio
-import anyio.to_thread
 
 from inventory_es.adapters.file.bus_engine import FileBusEngine
 from inventory_es.adapters.file.bus_group import GroupLimits
 from inventory_es.adapters.file.bus_subscription import BusChanges, FileSubscription
+from inventory_es.adapters.file.lock_wait import LOCK_TIMEOUT, check_lock_timeout
 from inventory_es.adapters.file.operating_system import OperatingSystem, new_creation_id
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.append_rules import check_page
-from inventory_es.ports.blocking_calls import BlockingCalls
+from inventory_es.ports.blocking_calls import BlockingCalls, run_in_thread
 from inventory_es.ports.clock import Clock
 from inventory_es.ports.delivery_rules import GroupFilter, check_events, check_group
 from inventory_es.ports.errors import StoreClosedError
@@ -128,6 +128,7 @@ def open_file_event_bus(
     poll_interval: float = 0.05,
     file_system: FileSystem | None = None,
     segment_bytes: int = _SEGMENT_BYTES,
+    lock_timeout: float = LOCK_TIMEOUT,
 ) -> AbstractAsyncContextManager[FileEventBus]:
     """Open the bus in a folder, or make one in an empty or missing folder; it closes with the block.
 
@@ -142,16 +143,18 @@ def open_file_event_bus(
         poll_interval: how soon what another process published is seen, in seconds, above 0.
         file_system: the operating system's, unless given.
         segment_bytes: a new segment of the journal is begun when the current one has reached this size.
+        lock_timeout: the longest wait for a lock that another process holds, in seconds, 0 or more.
 
     Raises:
         ValueError: a bound that can't be.
         IncompatibleStoreError: the folder holds something else. Nothing was changed.
-        EventBusUnavailableError: the file system refused something.
+        EventBusUnavailableError: the file system refused something, or another process kept a lock.
         CorruptStoreError: what is stored contradicts itself.
     """
     if min(max_deliveries, max_dead_letters, window, max_event_bytes) < 1 or not poll_interval > 0:
         msg = "every bound of a bus must be 1 or more, and poll_interval above 0"
         raise ValueError(msg)
+    check_lock_timeout(lock_timeout)
     capabilities = BusCapabilities(
         durable=True,
         late_subscribers="replay",
@@ -167,6 +170,7 @@ def open_file_event_bus(
         creation_id=new_creation_id(),
         limits=GroupLimits(max_deliveries, max_dead_letters, window),
         segment_bytes=segment_bytes,
+        lock_timeout=lock_timeout,
     )
     return _opened(open_engine, partial(FileEventBus, clock=clock, capabilities=capabilities, poll_interval=poll_interval))
 
@@ -175,7 +179,7 @@ def open_file_event_bus(
 async def _opened(
     open_engine: Callable[[], FileBusEngine], make: Callable[[FileBusEngine], FileEventBus]
 ) -> AsyncGenerator[FileEventBus, None]:
-    bus = make(await anyio.to_thread.run_sync(open_engine))
+    bus = make(await run_in_thread(open_engine))
     try:
         yield bus
     finally:

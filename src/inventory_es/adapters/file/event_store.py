@@ -9,13 +9,14 @@ from typing import ParamSpec, TypeVar
 from uuid import UUID
 
 import anyio
-import anyio.to_thread
 
 from inventory_es.adapters.file.append_batch import CAPABILITIES
 from inventory_es.adapters.file.commit_writer import CommitWriter
 from inventory_es.adapters.file.engine import SEGMENT_BYTES, FileStoreEngine
+from inventory_es.adapters.file.lock_wait import LOCK_TIMEOUT, check_lock_timeout
 from inventory_es.adapters.file.operating_system import new_creation_id
 from inventory_es.domain.stream_id import StreamId
+from inventory_es.ports.blocking_calls import run_in_thread
 from inventory_es.ports.capabilities import StoreCapabilities
 from inventory_es.ports.errors import StoreClosedError
 from inventory_es.ports.event_store import EventFeed, EventStore, GroupCommit, StreamCatalogue, TurnTaking, VersionGlance
@@ -135,7 +136,7 @@ class FileEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, TurnTa
                 await self._read_ended.wait()
                 self._read_ended = anyio.Event()
             try:
-                await anyio.to_thread.run_sync(self._engine.close)
+                await run_in_thread(self._engine.close)
             finally:
                 self._closed.set()
 
@@ -144,7 +145,7 @@ class FileEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, TurnTa
         self._check_open()
         self._reads += 1
         try:
-            return await anyio.to_thread.run_sync(partial(read, *args, **kwargs), limiter=self._limiter)
+            return await run_in_thread(partial(read, *args, **kwargs), limiter=self._limiter)
         finally:
             self._reads -= 1
             self._read_ended.set()
@@ -165,6 +166,7 @@ def open_file_event_store(
     *,
     file_system: FileSystem | None = None,
     segment_bytes: int = SEGMENT_BYTES,
+    lock_timeout: float = LOCK_TIMEOUT,
 ) -> AbstractAsyncContextManager[FileEventStore]:
     """Open the store in a folder, or make one in an empty or missing folder; it closes with the block.
 
@@ -172,13 +174,16 @@ def open_file_event_store(
         path: of the folder; its parent exists. A relative path is resolved by this call.
         file_system: the operating system's, unless given.
         segment_bytes: a new segment of the journal is begun when the current one has reached this size.
+        lock_timeout: the longest wait for a lock that another process holds, in seconds, 0 or more.
 
     Raises:
+        ValueError: ``lock_timeout`` out of range.
         IncompatibleStoreError: the folder holds something else, or a newer format. Nothing was changed.
-        StoreUnavailableError: the file system refused something.
+        StoreUnavailableError: the file system refused something, or another process kept a lock.
         CorruptStoreError: what is stored contradicts itself.
     """
-    return _opened(absolute_path(path), file_system, segment_bytes)
+    check_lock_timeout(lock_timeout)
+    return _opened(partial(_open_engine, absolute_path(path), file_system, segment_bytes, lock_timeout))
 
 
 def _unless_gone(method: Callable[[], None]) -> Callable[[], None]:
@@ -193,8 +198,8 @@ def _unless_gone(method: Callable[[], None]) -> Callable[[], None]:
 
 
 @asynccontextmanager
-async def _opened(path: str, file_system: FileSystem | None, segment_bytes: int) -> AsyncGenerator[FileEventStore, None]:
-    store = FileEventStore(await anyio.to_thread.run_sync(_open_engine, path, file_system, segment_bytes))
+async def _opened(open_engine: Callable[[], FileStoreEngine]) -> AsyncGenerator[FileEventStore, None]:
+    store = FileEventStore(await run_in_thread(open_engine))
     try:
         yield store
     finally:
@@ -210,8 +215,10 @@ async def open_file(place: str, /) -> FileEventStore:
     Raises:
         IncompatibleStoreError, StoreUnavailableError, CorruptStoreError: as :func:`open_file_event_store`.
     """
-    return FileEventStore(await anyio.to_thread.run_sync(_open_engine, absolute_path(place), None, SEGMENT_BYTES))
+    return FileEventStore(await run_in_thread(partial(_open_engine, absolute_path(place), None, SEGMENT_BYTES, LOCK_TIMEOUT)))
 
 
-def _open_engine(path: str, file_system: FileSystem | None, segment_bytes: int) -> FileStoreEngine:
-    return FileStoreEngine.open(path, creation_id=new_creation_id(), file_system=file_system, segment_bytes=segment_bytes)
+def _open_engine(path: str, file_system: FileSystem | None, segment_bytes: int, lock_timeout: float) -> FileStoreEngine:
+    return FileStoreEngine.open(
+        path, creation_id=new_creation_id(), file_system=file_system, segment_bytes=segment_bytes, lock_timeout=lock_timeout
+    )

@@ -1,11 +1,12 @@
 """A folder that says what it is: ``format.json``, written last and once, so that nothing foreign is ever touched."""
 
-from contextlib import suppress
 from typing import NoReturn
 
 import attrs
 import msgspec
 
+from inventory_es.adapters.file.lock_wait import LOCK_TIMEOUT, LockWait
+from inventory_es.adapters.file.store_folder import make_folder
 from inventory_es.ports.errors import IncompatibleStoreError
 from inventory_es.ports.file_system import FileSystem
 
@@ -37,13 +38,14 @@ class FolderFormat:
     noun: str
     directories: tuple[str, ...]
 
-    def open(self, file_system: FileSystem, path: str, *, creation_id: str) -> str:
+    def open(self, file_system: FileSystem, path: str, *, creation_id: str, lock_timeout: float = LOCK_TIMEOUT) -> str:
         """Open a folder of this kind, or make one of an empty or missing folder. Durable when this returns.
 
         Args:
             file_system: where it is.
             path: absolute; its parent exists.
             creation_id: for a new folder, unlike any other's.
+            lock_timeout: the longest wait while another process makes it, in seconds.
 
         Returns:
             The id that it was given when it was made.
@@ -53,20 +55,19 @@ class FolderFormat:
             OSError: as the file system raises it.
         """
         if not file_system.exists(path):
-            with suppress(FileExistsError):  # another process is making it too
-                file_system.make_directory(path)
+            make_folder(file_system, path)
         names = set(file_system.list_directory(path))
         if _FORMAT not in names and not names <= {_LOCK, _DRAFT, *self.directories}:
             self._refuse(path, f"the folder has other files and no {_FORMAT}: name an empty or a new folder")
-        found = self._read(file_system, path) if _FORMAT in names else self._make(file_system, path, creation_id)
+        found = self._read(file_system, path) if _FORMAT in names else self._make(file_system, path, creation_id, lock_timeout)
         file_system.sync_directory(path)
         file_system.sync_directory(path.rpartition("/")[0] or "/")
         return found
 
-    def _make(self, file_system: FileSystem, path: str, creation_id: str) -> str:
+    def _make(self, file_system: FileSystem, path: str, creation_id: str, lock_timeout: float) -> str:
         lock = file_system.open_lock(f"{path}/{_LOCK}")
         try:
-            lock.acquire()
+            LockWait(f"{path}/{_LOCK}", lock_timeout).take(lock)
             names = file_system.list_directory(path)
             if _FORMAT in names:
                 return self._read(file_system, path)

@@ -54,6 +54,7 @@ What it does not protect from
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
+from errno import EACCES
 from functools import partial
 from threading import RLock
 from types import TracebackType
@@ -65,11 +66,16 @@ from inventory_es.adapters.file.journal_line import TRAILER_SIZE, Line, read_lin
 from inventory_es.adapters.file.journal_recovery import JournalRecovery, empty_tail
 from inventory_es.adapters.file.journal_segments import JournalSegments
 from inventory_es.adapters.file.journal_state import STATE_SIZE, JournalState, JournalTail, decode_state, encode_state, write_state
+from inventory_es.adapters.file.lock_wait import LOCK_TIMEOUT, LockWait
 from inventory_es.ports.errors import CorruptStoreError, StoreClosedError
 from inventory_es.ports.file_system import File, FileSystem, LockFile
+from inventory_es.ports.remedy import NOT_WRITTEN
 
 _logger = logging.getLogger(__name__)
 _TRIES = 3
+
+READ_ONLY = "it was opened with read permission only"
+"""The reason why a journal is neither written nor recovered."""
 
 
 class UncertainWriteError(Exception):
@@ -90,6 +96,8 @@ class Journal:
         segment_bytes: a new segment is begun when the current one has reached this size.
         last_position: the position of the last entry of a line, needed to recover.
         name: of the journal, for errors.
+        lock_timeout: the longest wait for the lock, in seconds.
+        read_only: never lock, write or recover: readers are served up to the place that the lock file knows to be durable.
         witnesses: gives places that the journal once reached, each with the file that was made of it. A journal that recovers must
             not end before one of them.
 
@@ -108,6 +116,8 @@ class Journal:
         segment_bytes: int,
         last_position: Callable[[bytes], int],
         name: str,
+        lock_timeout: float = LOCK_TIMEOUT,
+        read_only: bool = False,
         witnesses: Callable[[], Iterable[tuple[str, JournalTail]]] = tuple,
     ) -> None:
         self._fs = file_system
@@ -122,7 +132,9 @@ class Journal:
         self._lock_path = lock_path
         self.was_recovered: bool = False
         self.segments: JournalSegments = JournalSegments(file_system, directory, name=name)
-        self._lock = file_system.open_lock(lock_path)
+        self._lock = None if read_only else file_system.open_lock(lock_path)
+        self._state_file: File = self._lock or file_system.open(lock_path, "read")
+        self._wait = LockWait(lock_path, lock_timeout)
 
     @property
     def start(self) -> JournalTail:
@@ -138,9 +150,12 @@ class Journal:
         Raises:
             StoreClosedError: the journal was moved, removed or replaced while it was open; see :meth:`check_place`.
             CorruptStoreError: what is stored contradicts itself.
-            OSError: the journal can't be read or recovered now.
+            PermissionError: it is read only.
+            OSError: the journal can't be read or recovered now, or others kept the lock (``TimeoutError``).
         """
-        return _Turn(self._hold, self._lock, partial(self._settle, check_all=check_all))
+        if self._lock is None:
+            raise PermissionError(EACCES, READ_ONLY)
+        return _Turn(self._hold, self._lock, self._wait, partial(self._settle, check_all=check_all))
 
     def append(self, tail: JournalTail, body: bytes, *, position: int) -> JournalTail:
         """Write one line and make it durable, while :meth:`exclusive`.
@@ -161,14 +176,20 @@ class Journal:
         segment, offset = tail.segment, tail.offset
         if offset >= self._segment_bytes:
             segment, offset = tail.position + 1, 0
-        write_state(self._lock, tail, dirty=True)
+        write_state(self._state_file, tail, dirty=True)
         file = self._begin(segment) if offset == 0 else self._known_or_opened(segment)
         written = JournalTail(segment, offset + len(line), checksum, position)
         try:
             file.write(line, offset)
+        except OSError as problem:
+            self._forget_writer()
+            if problem.errno in NOT_WRITTEN:  # no whole line: the mark stays, and recovery takes the rest away
+                raise
+            raise UncertainWriteError from problem
+        try:
             file.sync()
             content = encode_state(written, dirty=False)
-            self._lock.write(content, 0)
+            self._state_file.write(content, 0)
         except OSError as problem:
             self._forget_writer()
             raise UncertainWriteError from problem
@@ -186,13 +207,15 @@ class Journal:
             state = self._state()
             if state is not None:
                 return state.tail
+        if self._lock is None:
+            raise PermissionError(EACCES, f"it has to be recovered, and {READ_ONLY}")
         with self.exclusive() as tail:
             return tail
 
     def glance(self) -> JournalTail | None:
         """The end that readers may see now, without waiting: ``None`` where the lock file does not tell."""
         try:
-            state = self._state() if self._lock.is_at(self._lock_path) else None
+            state = self._state() if self._state_file.is_at(self._lock_path) else None
         except OSError:
             return None
         return None if state is None else state.tail
@@ -202,7 +225,7 @@ class Journal:
 
         Whoever opens the path then finds nothing, or another journal: what this handle wrote would be lost to all of them.
         """
-        if not self._lock.is_at(self._lock_path):
+        if not self._state_file.is_at(self._lock_path):
             raise StoreClosedError(store=self._name, reason=f"{self._lock_path} was moved, removed or replaced while it was open")
 
     def ends_line(self, place: JournalTail) -> bool:
@@ -246,7 +269,7 @@ class Journal:
         """Release every handle. Nothing is in flight any more."""
         self._forget_writer()
         self.segments.close()
-        self._lock.close()
+        self._state_file.close()
 
     def _lines(self, start: JournalTail, end: int) -> Iterator[Line]:
         if end == start.offset:
@@ -263,7 +286,7 @@ class Journal:
 
     def _state(self) -> JournalState | None:
         """What the lock file says, decoded only if it changed."""
-        content = self._lock.read(STATE_SIZE, 0)
+        content = self._state_file.read(STATE_SIZE, 0)
         if content != self._seen[0]:
             state = decode_state(content)
             is_sound = state is None or state.tail.offset > 0 or state.tail == self.start
@@ -279,7 +302,7 @@ class Journal:
             return state.tail
         self._forget_writer()
         recovery = self._recovery(self._witnesses()).run(state)
-        write_state(self._lock, recovery.tail, dirty=False)
+        write_state(self._state_file, recovery.tail, dirty=False)
         self.was_recovered = True
         if recovery.kept or recovery.quarantined:
             facts = attrs.asdict(recovery) | {"journal": self._name}
@@ -351,19 +374,21 @@ class _Hold:
 class _Turn(AbstractContextManager[JournalTail]):
     """A block in which no other thread and no other process writes. A generator would cost a commit several microseconds more."""
 
-    __slots__ = ("_hold", "_lock", "_settle")
+    __slots__ = ("_hold", "_lock", "_settle", "_wait")
 
-    def __init__(self, hold: _Hold, lock: LockFile, settle: Callable[[], JournalTail]) -> None:
+    def __init__(self, hold: _Hold, lock: LockFile, wait: LockWait, settle: Callable[[], JournalTail]) -> None:
         self._hold = hold
         self._lock = lock
+        self._wait = wait
         self._settle = settle
 
     def __enter__(self) -> JournalTail:
-        hold = self._hold
-        hold.mutex.acquire()
+        hold, deadline = self._hold, self._wait.deadline
+        if not hold.mutex.acquire(blocking=False):
+            self._wait.until(hold.mutex.acquire, deadline)
         try:
-            if not hold.depth:
-                self._lock.acquire()
+            if not hold.depth and not self._lock.acquire(timeout=0):
+                self._wait.until(self._lock.acquire, deadline)
             hold.depth += 1
         except BaseException:
             hold.mutex.release()

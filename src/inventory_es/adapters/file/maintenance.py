@@ -44,6 +44,7 @@ class Maintenance:
         self._mutex = mutex
         self._store = store
         self._not_written: set[int] = set()
+        self._lock_was_kept = False
         self._people_failed = False
 
     @property
@@ -64,10 +65,14 @@ class Maintenance:
 
     def tidy(self, *, max_events: int) -> bool:
         """Write what is due; see :meth:`FileStoreEngine.tidy`."""
+        self._lock_was_kept = False
+        return self._tidy(max_events)
+
+    def _tidy(self, max_events: int) -> bool:
         with self._mutex:
             finished = self._index.finished()
         for segment, tables in finished:
-            if segment not in self._not_written:
+            if segment not in self._not_written and not self._lock_was_kept:
                 self._write(segment, tables)
         try:
             is_done = self._people.catch_up(max_events=max_events)
@@ -82,11 +87,12 @@ class Maintenance:
     def finish(self) -> None:
         """Write all that is due, and the index file of the current segment, for a quick opening."""
         self._not_written.clear()
+        self._lock_was_kept = False
         try:
-            while not self.tidy(max_events=_CHUNK):
+            while not self._tidy(_CHUNK):
                 pass
             tables = self._index.current()
-            if tables:
+            if tables and not self._lock_was_kept:
                 self._write(self._index.end.segment, tables)
         except StoreClosedError as problem:
             _logger.warning("store_not_tidied", extra={"store": self._store, "reason": str(problem)})
@@ -98,6 +104,7 @@ class Maintenance:
         except (OSError, CorruptStoreError, StoreClosedError) as problem:
             self._not_written.add(segment)
             _logger.warning("index_not_written", extra={"store": self._store, "segment": segment, "reason": str(problem)})
+            self._lock_was_kept = isinstance(problem, TimeoutError)  # it is waited for once, not once for each segment
             return
         with self._mutex:
             self._index.replace(segment, table)

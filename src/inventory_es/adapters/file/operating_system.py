@@ -7,21 +7,27 @@ import mmap
 import os
 import stat
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar, TypeVar
 from weakref import WeakSet
 
+from inventory_es.ports.errors import UnsupportedCapabilityError
 from inventory_es.ports.file_system import File, FileSystem, LockFile, OpenMode
 
 try:
     import fcntl
-except ImportError as _no_fcntl:
-    _reason = f"the file adapters need Linux or macOS, not {sys.platform}: use 'sqlite:' here"
-    raise ImportError(_reason) from _no_fcntl
+except ImportError:
+    _MISSING = "flock"
+else:
+    _MISSING = next((name for name in ("O_NOFOLLOW", "O_DIRECTORY", "pread", "pwrite", "register_at_fork") if not hasattr(os, name)), "")
 
 _T = TypeVar("_T")
-_COMMON = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # not blocking on a pipe that somebody put there; no matter to regular files
+_FIRST_PAUSE = 0.000_05
+_COMMON = (
+    0 if _MISSING else os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+)  # not blocking on a pipe that somebody put there; no matter to regular files
 _FLAGS: dict[OpenMode, int] = {
     "read": os.O_RDONLY | _COMMON,
     "write": os.O_RDWR | _COMMON,
@@ -117,13 +123,19 @@ class OperatingSystemLockFile(OperatingSystemFile, LockFile):
         for file in tuple(cls._open or ()):
             file.close()
 
-    def acquire(self, *, wait: bool = True) -> bool:
-        """Take the lock; see the port."""
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+    def acquire(self, *, timeout: float) -> bool:
+        """Take the lock; see the port. ``flock`` knows no timeout, so it is asked again and again, the longer it lasts the less often."""
+        started = time.monotonic() if timeout else 0.0
+        while True:
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                waited = time.monotonic() - started if timeout else 0.0
+                if waited >= timeout:
+                    return False
+                time.sleep(min(_FIRST_PAUSE + waited / 16, timeout - waited))  # noqa: TID251 - in a thread, and short: the adapters look up between two waits
+            else:
+                return True
 
     def release(self) -> None:
         """Free the lock."""
@@ -131,7 +143,16 @@ class OperatingSystemLockFile(OperatingSystemFile, LockFile):
 
 
 class OperatingSystem(FileSystem):
-    """The operating system behind the :class:`~inventory_es.ports.FileSystem` port. It has no state."""
+    """The operating system behind the :class:`~inventory_es.ports.FileSystem` port. It has no state.
+
+    Raises:
+        UnsupportedCapabilityError: this platform, such as Windows, lacks a call that the file adapters stand on.
+    """
+
+    def __init__(self) -> None:
+        if _MISSING:
+            way_out = "use 'sqlite:', which works everywhere"
+            raise UnsupportedCapabilityError(store=f"the file system of {sys.platform}", capability=_MISSING, way_out=way_out)
 
     def open(self, path: str, mode: OpenMode) -> File:
         """Open a regular file; see the port."""

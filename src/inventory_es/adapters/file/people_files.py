@@ -14,6 +14,7 @@ import msgspec
 from inventory_es.adapters.file.file_names import file_name
 from inventory_es.adapters.file.journal import Journal
 from inventory_es.adapters.file.journal_state import JournalTail, read_state, write_state
+from inventory_es.adapters.file.lock_wait import LOCK_TIMEOUT, LockWait
 from inventory_es.adapters.file.stored_form import LINE_START, parse_stream, split_line
 from inventory_es.ports.file_system import File, FileSystem, LockFile, is_foreign, is_missing
 
@@ -37,10 +38,17 @@ class PeopleFiles:
         directory: theirs.
         journal: what they follow.
         stored_after: the stored forms of a stream (by its text) after a version and up to a position, from the journal.
+        lock_timeout: the longest wait for their lock, in seconds.
     """
 
     def __init__(
-        self, file_system: FileSystem, directory: str, journal: Journal, stored_after: Callable[[str, int, int], Iterable[bytes]]
+        self,
+        file_system: FileSystem,
+        directory: str,
+        journal: Journal,
+        stored_after: Callable[[str, int, int], Iterable[bytes]],
+        *,
+        lock_timeout: float = LOCK_TIMEOUT,
     ) -> None:
         self._fs = file_system
         self._directory = directory
@@ -48,6 +56,7 @@ class PeopleFiles:
         self._stored_after = stored_after
         self._doubted: JournalTail | None = None
         self._skipped: set[str] = set()
+        self._wait = LockWait(f"{directory}/.lock", lock_timeout)
         self.end: JournalTail = journal.start
         with suppress(OSError), self._opened() as lock:
             self.end = self._written(lock)[0]
@@ -59,7 +68,7 @@ class PeopleFiles:
     def trust_empty(self) -> None:
         """Take it that nothing was ever written, unless the lock file says otherwise: the journal was empty."""
         with suppress(OSError), self._opened() as lock:
-            lock.acquire()
+            self._wait.take(lock)
             if read_state(lock) is None:
                 write_state(lock, self._journal.start, dirty=False)
 
@@ -67,7 +76,7 @@ class PeopleFiles:
         """Have the files compared from this tail on, because a crash may have taken what was written after it."""
         self._doubted, self.end = tail, min(self.end, tail, key=_position)
         with suppress(OSError), self._opened() as lock:
-            lock.acquire()
+            self._wait.take(lock)
             written, _ = self._written(lock)
             write_state(lock, written, dirty=True)
             self._doubted = None
@@ -87,7 +96,7 @@ class PeopleFiles:
         if self.end.position >= self._journal.tail().position and not self._skipped:
             return True
         with self._opened() as lock:
-            if not lock.acquire(wait=False):
+            if not lock.acquire(timeout=0):
                 return True
             end = self._journal.tail()  # under the lock: whoever died here had written no further
             written, is_sure = self._written(lock)

@@ -10,8 +10,10 @@ from zlib import crc32
 import attrs
 import msgspec
 
+from inventory_es.adapters.file.lock_wait import LOCK_TIMEOUT, LockWait
 from inventory_es.ports.errors import CorruptStoreError, IncompatibleStoreError, StoreClosedError
 from inventory_es.ports.file_system import File, FileSystem
+from inventory_es.ports.remedy import no_folder
 
 FORMAT = "inventory_es.file_store"
 FORMAT_VERSION = 1
@@ -69,13 +71,14 @@ class StoreFolder:
         return f"file store {self.given}"
 
 
-def open_folder(file_system: FileSystem, path: str, *, creation_id: str) -> StoreFolder:
+def open_folder(file_system: FileSystem, path: str, *, creation_id: str, lock_timeout: float = LOCK_TIMEOUT) -> StoreFolder:
     """Open a store's folder, or make one of an empty or missing folder.
 
     Args:
         file_system: where it is.
         path: absolute, perhaps a symbolic link; its parent exists.
         creation_id: for a new store, unlike any other's.
+        lock_timeout: the longest wait while another process makes it, in seconds.
 
     Raises:
         IncompatibleStoreError: the folder holds something else, or a newer format. Nothing was changed.
@@ -84,8 +87,7 @@ def open_folder(file_system: FileSystem, path: str, *, creation_id: str) -> Stor
     """
     given, path = path, file_system.resolve(path)
     if not file_system.exists(path):
-        with suppress(FileExistsError):  # another process is making it too
-            file_system.make_directory(path)
+        make_folder(file_system, path)
     names = set(file_system.list_directory(path))
     if "format.json" in names:
         _read_creation_id(file_system, path)
@@ -94,11 +96,31 @@ def open_folder(file_system: FileSystem, path: str, *, creation_id: str) -> Stor
     elif not names <= _UNFINISHED:
         _refuse(path, "the folder has other files and no format.json: name an empty or a new folder")
     if "format.json" not in names or not file_system.list_directory(f"{path}/journal"):
-        _create(file_system, path, creation_id)
+        _create(file_system, path, creation_id, lock_timeout)
     elif "events" not in names:
         with suppress(OSError):  # derived: made when it is written
             file_system.make_directory(f"{path}/events")
     return StoreFolder(given, path, _read_creation_id(file_system, path))
+
+
+def make_folder(file_system: FileSystem, path: str) -> None:
+    """Make a folder in one that is there. The ones above are left alone, lest a store stand where a disk is not mounted.
+
+    Raises:
+        FileNotFoundError: it names the first folder that is missing.
+        OSError: as the file system raises it.
+    """
+    try:
+        file_system.make_directory(path)
+    except FileExistsError:  # another process is making it too
+        pass
+    except FileNotFoundError:
+        above = path.split("/")[:-1]
+        parents = ("/".join(above[: end + 1]) for end in range(1, len(above)))
+        missing = next((parent for parent in parents if not file_system.exists(parent)), None)
+        if missing is None:
+            raise
+        raise no_folder(missing) from None
 
 
 def find_folder(file_system: FileSystem, path: str) -> StoreFolder:
@@ -155,12 +177,12 @@ class FormatFile:
         raise StoreClosedError(store=self._folder.name, reason=f"{self._path} {problem} while it was open")
 
 
-def _create(file_system: FileSystem, path: str, creation_id: str) -> None:
+def _create(file_system: FileSystem, path: str, creation_id: str, lock_timeout: float) -> None:
     """Make the folder a store. Done anew while there is no event: whoever did it may have died or failed before it was durable."""
     file_system.sync_directory(path.rpartition("/")[0] or "/")
     lock = file_system.open_lock(f"{path}/.lock")
     try:
-        lock.acquire()
+        LockWait(f"{path}/.lock", lock_timeout).take(lock)
         names = file_system.list_directory(path)
         is_new = "format.json" not in names
         for directory in ("journal", "events"):

@@ -14,7 +14,11 @@ from threading import Lock
 from time import monotonic
 from typing import Literal
 
+from inventory_es.ports.blocking_calls import check_wanted
 from inventory_es.ports.errors import CorruptStoreError, IncompatibleStoreError, StoreUnavailableError
+from inventory_es.ports.remedy import no_folder
+from inventory_es.ports.remedy import reason_of as reason_of_file
+from inventory_es.ports.remedy import remedy_of as remedy_of_file
 
 Synchronous = Literal["FULL", "EXTRA", "NORMAL"]
 
@@ -22,6 +26,12 @@ APPLICATION_ID = 0x49455331
 """Marks the file as ours: ``IES1`` in ASCII."""
 
 BUSY_SECONDS = 5.0
+"""The longest wait for the lock that another process holds."""
+
+_SLICE = 0.1
+"""How long a writing connection waits at once: :func:`begin_writing` looks up between two waits."""
+
+_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)  # not on Windows
 
 LOG_BYTES = 8 << 20
 """The size that the log is cut back to, twice that at which SQLite empties it: only a log that a reader had kept from it is longer."""
@@ -84,6 +94,14 @@ CORRUPT = {
 }
 """The codes by which SQLite says that a file is damaged, or has not the tables that it says. Waiting mends none of them."""
 
+_REMEDIES = {
+    sqlite3.SQLITE_FULL: "free space on its disk",
+    sqlite3.SQLITE_READONLY: "give this user permission to write to the file and its folder",
+    sqlite3.SQLITE_CANTOPEN: "give this user permission to the file and its folder",
+    sqlite3.SQLITE_PERM: "give this user permission",
+    sqlite3.SQLITE_AUTH: "give this user permission",
+}
+
 _creating = Lock()
 """Nobody in this process connects to a file between its creation and the closing of the descriptor that created it."""
 
@@ -107,7 +125,7 @@ def open_database(path: str, *, synchronous: Synchronous) -> sqlite3.Connection:
     try:
         create_private(path)
     except OSError as problem:
-        raise StoreUnavailableError(store=f"sqlite store {path}", reason=problem.strerror or "the file system refused") from problem
+        raise StoreUnavailableError(store=f"sqlite store {path}", reason=reason_of(problem), remedy=remedy_of(problem)) from problem
     with translated(path):
         connection = connect(path, synchronous=synchronous)
         try:
@@ -130,7 +148,13 @@ def create_private(path: str) -> None:
         OSError: it can't be, or it is a symbolic link or belongs to somebody else.
     """
     with _creating, suppress(FileExistsError):
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW, 0o600))
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | _NO_FOLLOW, 0o600))
+        except FileNotFoundError:
+            missing = next((folder for folder in reversed(Path(path).absolute().parents) if not folder.exists()), None)
+            if missing is None:
+                raise
+            raise no_folder(str(missing)) from None
         return
     if Path(path).is_symlink():
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
@@ -138,13 +162,13 @@ def create_private(path: str) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
-def connect(path: str, *, synchronous: Synchronous, read_only: bool = False) -> sqlite3.Connection:
+def connect(path: str, *, synchronous: Synchronous, read_only: bool = False, immutable: bool = False) -> sqlite3.Connection:
     """A connection for use by one thread at a time, without transactions of its own making."""
     mode = "ro" if read_only else "rw"
     connection = sqlite3.connect(
-        f"{Path(path).absolute().as_uri()}?mode={mode}",
+        f"{Path(path).absolute().as_uri()}?mode={mode}{'&immutable=1' if immutable else ''}",
         uri=True,
-        timeout=BUSY_SECONDS,
+        timeout=BUSY_SECONDS if read_only else _SLICE,
         isolation_level=None,
         check_same_thread=False,
         cached_statements=64,
@@ -196,19 +220,51 @@ def reading(connection: sqlite3.Connection) -> Iterator[None]:
     try:
         yield
     finally:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
 
 
 @contextmanager
 def writing(connection: sqlite3.Connection) -> Iterator[None]:
     """A transaction that has the file for itself, waiting for it for at most ``BUSY_SECONDS``."""
-    connection.execute("BEGIN IMMEDIATE")
+    begin_writing(connection)
     try:
         yield
         connection.execute("COMMIT")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
+    finally:
+        if connection.in_transaction:  # a full disk may have ended it
+            connection.execute("ROLLBACK")
+
+
+def begin_writing(connection: sqlite3.Connection) -> None:
+    """Begin a transaction that has the file for itself, waiting for it for at most ``BUSY_SECONDS`` and not after the caller has gone.
+
+    Raises:
+        sqlite3.OperationalError: another process has it.
+        WithdrawnError, or the caller's cancellation: nobody waits for it any more.
+    """
+    give_up = monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as problem:
+            if getattr(problem, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY or monotonic() > give_up:
+                raise
+        else:
+            return
+        check_wanted()
+
+
+def check_readable(connection: sqlite3.Connection, path: str) -> None:
+    """Refuse a file that is not the event store's, or whose tables would have to be brought up to date, which takes writing.
+
+    Raises:
+        IncompatibleStoreError: it is one of these.
+    """
+    application_id, version = _marks(connection, path)
+    if application_id != APPLICATION_ID or version < SCHEMA_VERSION:
+        problem = "its tables have to be made or brought up to date: open it once with permission to write"
+        raise IncompatibleStoreError(store="sqlite store", place=path, problem=problem)
 
 
 @contextmanager
@@ -218,24 +274,31 @@ def translated(path: str) -> Iterator[None]:
         yield
     except UnicodeDecodeError as problem:  # the driver, at a text of the schema, or at what SQLite says about one
         raise CorruptStoreError(store="sqlite store", place=path, problem="a text in it is not UTF-8") from problem
+    except OSError as problem:
+        raise StoreUnavailableError(store=f"sqlite store {path}", reason=reason_of(problem), remedy=remedy_of(problem)) from problem
     except sqlite3.Error as problem:
         code = getattr(problem, "sqlite_errorcode", 0) & 0xFF
         if code == sqlite3.SQLITE_NOTADB:
             raise IncompatibleStoreError(store="sqlite store", place=path, problem="it is no SQLite database") from problem
         if is_damage(problem):
             raise CorruptStoreError(store="sqlite store", place=path, problem=reason_of(problem)) from problem
-        raise StoreUnavailableError(store=f"sqlite store {path}", reason=reason_of(problem)) from problem
+        raise StoreUnavailableError(store=f"sqlite store {path}", reason=reason_of(problem), remedy=remedy_of(problem)) from problem
+
+
+def reason_of(problem: sqlite3.Error | OSError) -> str:
+    """SQLite's own name for it, or what the operating system says."""
+    return reason_of_file(problem) if isinstance(problem, OSError) else getattr(problem, "sqlite_errorname", "") or type(problem).__name__
+
+
+def remedy_of(problem: sqlite3.Error | OSError) -> str | None:
+    """Return what mends it; ``None``: it may pass."""
+    return remedy_of_file(problem) if isinstance(problem, OSError) else _REMEDIES.get(getattr(problem, "sqlite_errorcode", 0) & 0xFF)
 
 
 def is_damage(problem: sqlite3.Error) -> bool:
     """Return whether an error of the driver tells of damage. One without a code of SQLite's is its own: a text that is not UTF-8."""
     code = getattr(problem, "sqlite_errorcode", None)
     return isinstance(problem, sqlite3.OperationalError) if code is None else code & 0xFF in CORRUPT
-
-
-def reason_of(problem: sqlite3.Error) -> str:
-    """SQLite's own name for it."""
-    return getattr(problem, "sqlite_errorname", "") or type(problem).__name__
 
 
 def _prepare(connection: sqlite3.Connection, path: str) -> None:

@@ -9,9 +9,10 @@ from uuid import UUID
 
 from inventory_es.adapters.sqlite.append_batch import AppendBatch, find_rows
 from inventory_es.adapters.sqlite.connections import Connections
-from inventory_es.adapters.sqlite.database import Synchronous, open_database, translated
+from inventory_es.adapters.sqlite.database import Synchronous, check_readable, open_database, translated
 from inventory_es.adapters.sqlite.event_checksum import check_feed_rows, check_stream_rows
 from inventory_es.adapters.sqlite.known_heads import KnownHeads
+from inventory_es.adapters.sqlite.read_only import READ_ONLY, READ_ONLY_REMEDY, ReadOnlyConnections, may_only_be_read
 from inventory_es.adapters.sqlite.row_event import FEED_COLUMNS, STREAM_COLUMNS, FeedRows, RowEvent, StreamRows, named_event
 from inventory_es.adapters.sqlite.snapshot_table import clear_snapshots, discard_snapshots, load_snapshot, save_snapshot
 from inventory_es.adapters.sqlite.stream_table import find_head, list_heads
@@ -19,7 +20,7 @@ from inventory_es.adapters.sqlite.write_turn import WriteTurn
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.append_rules import check_append, check_page, check_stream
 from inventory_es.ports.capabilities import StoreCapabilities
-from inventory_es.ports.errors import AppendOutcomeUnknownError, AppendTooLargeError, CorruptStoreError
+from inventory_es.ports.errors import AppendOutcomeUnknownError, AppendTooLargeError, CorruptStoreError, StoreUnavailableError
 from inventory_es.ports.page_rules import check_stream_page, check_stream_page_backwards
 from inventory_es.ports.paths import absolute_path
 from inventory_es.ports.records import AppendResult, FeedPage, RecordedEvent, StreamPage, StreamsPage, StreamWrite
@@ -30,6 +31,8 @@ _FEED = f"SELECT {FEED_COLUMNS} FROM events LEFT JOIN streams ON id = stream_id 
 _LARGEST = (1 << 63) - 1
 """What a column can hold. Nothing stored is larger, so that a bound above it means the same."""
 _PAGE_BYTES = 4 << 20
+_NOT_COMMITTED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY}
+"""The codes after which a commit has not been made: its last page is not in the log. It is rolled back."""
 _ROWS_AT_ONCE = 64
 
 
@@ -46,9 +49,7 @@ class SqliteEngine:
 
     def __init__(self, path: str, *, synchronous: Synchronous) -> None:
         self._path = path = absolute_path(path)
-        self._connections = Connections(
-            path, name=self.name, synchronous=synchronous, open_writer=partial(open_database, path, synchronous=synchronous)
-        )
+        self._connections = self._connect(synchronous)
         self._turn = WriteTurn(self._connections)
         self._heads = KnownHeads(store=self.name)
         self.capabilities: StoreCapabilities = StoreCapabilities(
@@ -58,9 +59,24 @@ class SqliteEngine:
             multi_stream=True,
             group_commit=True,
             unique_event_ids=True,
+            withdraws=True,
             max_append_events=10_000,
             max_append_bytes=32 << 20,
         )
+
+    def _connect(self, synchronous: Synchronous) -> Connections:
+        path = self._path
+        try:
+            return Connections(
+                path, name=self.name, synchronous=synchronous, open_writer=partial(open_database, path, synchronous=synchronous)
+            )
+        except StoreUnavailableError as refused:
+            if not may_only_be_read(path, refused):
+                raise
+        connections = ReadOnlyConnections(path, StoreUnavailableError(store=self.name, reason=READ_ONLY, remedy=READ_ONLY_REMEDY))
+        with translated(path), connections.reading() as connection:
+            check_readable(connection, path)
+        return connections
 
     @property
     def name(self) -> str:
@@ -213,7 +229,7 @@ class SqliteEngine:
             connection.execute("COMMIT")
         except sqlite3.Error as problem:
             self._heads.forget()
-            if getattr(problem, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+            if getattr(problem, "sqlite_errorcode", 0) & 0xFF in _NOT_COMMITTED:
                 raise
             reason = getattr(problem, "sqlite_errorname", "") or "the commit failed"
             raise AppendOutcomeUnknownError(store=self.name, reason=reason) from problem

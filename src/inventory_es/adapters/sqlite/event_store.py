@@ -7,12 +7,11 @@ from functools import partial
 from uuid import UUID
 
 import anyio
-import anyio.to_thread
 
 from inventory_es.adapters.sqlite.database import Synchronous
 from inventory_es.adapters.sqlite.engine import SqliteEngine
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports.blocking_calls import BlockingCalls
+from inventory_es.ports.blocking_calls import BlockingCalls, run_in_thread
 from inventory_es.ports.capabilities import StoreCapabilities
 from inventory_es.ports.errors import StoreClosedError, UnavailableError
 from inventory_es.ports.event_store import EventFeed, EventStore, GroupCommit, StreamCatalogue, TurnTaking, VersionGlance
@@ -174,5 +173,5 @@ async def open_sqlite(place: str, /) -> SqliteEventStore:
 
 
 async def _open(path: str, synchronous: Synchronous) -> SqliteEventStore:
-    engine = await anyio.to_thread.run_sync(partial(SqliteEngine, path, synchronous=synchronous))
+    engine = await run_in_thread(partial(SqliteEngine, path, synchronous=synchronous))
     return SqliteEventStore(engine)

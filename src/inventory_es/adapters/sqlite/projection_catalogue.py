@@ -45,8 +45,11 @@ WHERE name = ? AND version = ?
 
 def make(connection: sqlite3.Connection) -> None:
     """Make the catalogue where it is not there, and add the columns that a file from an older version of this package lacks."""
-    for statement in CATALOGUE:
-        connection.execute(statement)
+    (there,) = connection.execute("SELECT count(*) FROM sqlite_master WHERE name IN ('projections', 'active_projections')").fetchone()
+    if there < len(CATALOGUE):
+        with writing(connection):
+            for statement in CATALOGUE:
+                connection.execute(statement)
     if "mark_event_id" not in _columns(connection):
         with writing(connection):
             for name in ("mark_position INTEGER", "mark_event_id TEXT"):
@@ -70,20 +73,30 @@ class State(NamedTuple):
     active: ProjectionId
 
 
+def is_there(connection: sqlite3.Connection, known: ProjectionTables, place: str) -> bool:
+    """Whether this version was made, in the caller's transaction.
+
+    Raises:
+        IncompatibleStoreError: this version has other tables.
+    """
+    projection = known.projection
+    key = (projection.name, projection.version)
+    row = connection.execute("SELECT shape FROM projections WHERE name = ? AND version = ?", key).fetchone()
+    if row is not None and row[0] != known.shape:
+        problem = f"{projection} was built with other tables: give it a new version"
+        raise IncompatibleStoreError(store="read model", place=place, problem=problem)
+    return row is not None
+
+
 def create(connection: sqlite3.Connection, known: ProjectionTables, place: str) -> None:
     """Make what is not there yet, in the caller's transaction.
 
     Raises:
         IncompatibleStoreError: this version has other tables.
     """
-    projection, shape = known.projection, known.shape
-    key = (projection.name, projection.version)
-    row = connection.execute("SELECT shape FROM projections WHERE name = ? AND version = ?", key).fetchone()
-    if row is not None and row[0] != shape:
-        problem = f"{projection} was built with other tables: give it a new version"
-        raise IncompatibleStoreError(store="read model", place=place, problem=problem)
-    if row is None:
-        connection.execute("INSERT INTO projections (name, version, shape, position, epoch) VALUES (?, ?, ?, 0, 0)", (*key, shape))
+    key = (known.projection.name, known.projection.version)
+    if not is_there(connection, known, place):
+        connection.execute("INSERT INTO projections (name, version, shape, position, epoch) VALUES (?, ?, ?, 0, 0)", (*key, known.shape))
         known.create(connection)
     connection.execute("INSERT INTO active_projections (name, version) VALUES (?, ?) ON CONFLICT (name) DO NOTHING", key)
 

@@ -3,25 +3,27 @@
 import sqlite3
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
-
-import anyio.to_thread
+from functools import partial
 
 from inventory_es.adapters.sqlite import projection_catalogue as catalogue
 from inventory_es.adapters.sqlite.connections import Connections
 from inventory_es.adapters.sqlite.database import (
     APPLICATION_ID,
     Synchronous,
+    begin_writing,
     connect,
     create_private,
     is_damage,
     marks,
     reading,
     reason_of,
+    remedy_of,
     use_write_ahead_log,
     writing,
 )
 from inventory_es.adapters.sqlite.projection_tables import ProjectionTables
-from inventory_es.ports.blocking_calls import BlockingCalls
+from inventory_es.adapters.sqlite.read_only import READ_ONLY, READ_ONLY_REMEDY, ReadOnlyConnections, may_only_be_read
+from inventory_es.ports.blocking_calls import BlockingCalls, run_in_thread
 from inventory_es.ports.errors import CorruptStoreError, IncompatibleStoreError, ProjectionNotFoundError, ReadModelUnavailableError
 from inventory_es.ports.paths import AnyPath, absolute_path
 from inventory_es.ports.read_model import (
@@ -131,8 +133,14 @@ class SqliteReadModel(ReadModel):
             return catalogue.load(connection, projection)
 
     def _prepare(self, known: ProjectionTables) -> None:
+        if isinstance(self._connections, ReadOnlyConnections) and self._is_there(known):
+            return
         with self._transaction(self._connections.writing(), "BEGIN IMMEDIATE", "COMMIT") as connection:
             catalogue.create(connection, known, self._path)
+
+    def _is_there(self, known: ProjectionTables) -> bool:
+        with self._transaction(self._connections.reading(), "BEGIN", "ROLLBACK") as connection:
+            return catalogue.is_there(connection, known, self._path)
 
     def _checkpoint(self, known: ProjectionTables) -> Checkpoint:
         with self._reading(known) as connection:
@@ -179,7 +187,10 @@ class SqliteReadModel(ReadModel):
     @contextmanager
     def _transaction(self, lent: AbstractContextManager[sqlite3.Connection], begin: str, end: str) -> Iterator[sqlite3.Connection]:
         with _translated(self._path), lent as connection:
-            connection.execute(begin)
+            if begin == "BEGIN":
+                connection.execute(begin)
+            else:
+                begin_writing(connection)
             try:
                 yield connection
                 connection.execute(end)
@@ -208,7 +219,7 @@ def open_sqlite_read_model(path: AnyPath, *, synchronous: Synchronous = "NORMAL"
 
 @asynccontextmanager
 async def _opened(path: str, synchronous: Synchronous) -> AsyncIterator[SqliteReadModel]:
-    read_model = SqliteReadModel(path, await anyio.to_thread.run_sync(_connect, path, synchronous))
+    read_model = SqliteReadModel(path, await run_in_thread(partial(_connect, path, synchronous)))
     try:
         yield read_model
     finally:
@@ -225,16 +236,28 @@ async def open_read_model(place: str, /) -> SqliteReadModel:
         IncompatibleStoreError, CorruptStoreError, ReadModelUnavailableError: as :func:`open_sqlite_read_model`.
     """
     path = absolute_path(place)
-    return SqliteReadModel(path, await anyio.to_thread.run_sync(_connect, path, "NORMAL"))
+    return SqliteReadModel(path, await run_in_thread(partial(_connect, path, "NORMAL")))
 
 
-def _connect(path: str, synchronous: Synchronous) -> Connections:
-    name = f"sqlite read model {path}"
+def _connect(path: str, synchronous: Synchronous) -> Connections | ReadOnlyConnections:
     try:
+        return _open_to_write(path, synchronous)
+    except ReadModelUnavailableError as refused:
+        if not may_only_be_read(path, refused):
+            raise
+    name = f"sqlite read model {path}"
+    connections = ReadOnlyConnections(path, ReadModelUnavailableError(read_model=name, reason=READ_ONLY, remedy=READ_ONLY_REMEDY))
+    with _translated(path), connections.reading() as connection:
+        if not _known_mark(connection, path):
+            problem = "it has no rows yet: open it once with permission to write"
+            raise IncompatibleStoreError(store="read model", place=path, problem=problem)
+    return connections
+
+
+def _open_to_write(path: str, synchronous: Synchronous) -> Connections:
+    name = f"sqlite read model {path}"
+    with _translated(path):
         create_private(path)
-    except OSError as problem:
-        reason = problem.strerror or "the file system refused"
-        raise ReadModelUnavailableError(read_model=name, reason=reason) from problem
 
     def open_writer() -> sqlite3.Connection:
         writer = connect(path, synchronous=synchronous)
@@ -273,10 +296,13 @@ def _translated(path: str) -> Iterator[None]:
         yield
     except UnicodeDecodeError as problem:
         raise CorruptStoreError(store="read model", place=path, problem=f"a text in it is not UTF-8 ({_MADE_AGAIN})") from problem
+    except OSError as problem:
+        reason = reason_of(problem)
+        raise ReadModelUnavailableError(read_model=f"sqlite read model {path}", reason=reason, remedy=remedy_of(problem)) from problem
     except sqlite3.Error as problem:
         code, reason = getattr(problem, "sqlite_errorcode", 0) & 0xFF, reason_of(problem)
         if code == sqlite3.SQLITE_NOTADB:
             raise IncompatibleStoreError(store="read model", place=path, problem="it is no SQLite database") from problem
         if is_damage(problem):
             raise CorruptStoreError(store="read model", place=path, problem=f"{reason} ({_MADE_AGAIN})") from problem
-        raise ReadModelUnavailableError(read_model=f"sqlite read model {path}", reason=reason) from problem
+        raise ReadModelUnavailableError(read_model=f"sqlite read model {path}", reason=reason, remedy=remedy_of(problem)) from problem

@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from threading import Lock, Timer
 
 from inventory_es.adapters.sqlite.connections import Connections
+from inventory_es.adapters.sqlite.database import begin_writing
 
 LONGEST_TURN = 0.2
 """Seconds after which a turn is over, whatever its owner does: others wait for the lock no longer than they would for a slow disk."""
@@ -29,7 +30,7 @@ class WriteTurn:
         """The connection in a transaction that holds the write lock: that of the turn, if one was taken. The block ends it."""
         with self._mutex, self._connections.writing() as connection:
             if not connection.in_transaction:
-                connection.execute("BEGIN IMMEDIATE")
+                begin_writing(connection)
             try:
                 yield connection
             finally:
@@ -50,7 +51,7 @@ class WriteTurn:
     def take(self) -> None:
         """Wait for the write lock, and hold it for the next transaction."""
         with self._mutex, self._connections.writing() as connection:
-            connection.execute("BEGIN IMMEDIATE")
+            begin_writing(connection)
             self._turn = object()
             self._timer = Timer(LONGEST_TURN, self._lapse, [self._turn])
             self._timer.daemon = True

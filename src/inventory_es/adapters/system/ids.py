@@ -1,7 +1,6 @@
 """Ids from time and chance: UUID version 7, increasing within a process."""
 
 import os
-import sys
 import time
 import weakref
 from array import array
@@ -30,7 +29,7 @@ class Uuid7Generator:
         self._head = ""
         self._chance = 0
         self._steps: list[int] = []
-        if sys.platform != "win32":
+        if hasattr(os, "register_at_fork"):
             renew = weakref.WeakMethod(self._renew)
             os.register_at_fork(after_in_child=lambda: _call(renew))
 

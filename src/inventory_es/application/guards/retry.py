@@ -18,7 +18,8 @@ class Retry:
     Repeated are calls that failed with an ``UnavailableError`` and, since an append is idempotent by the ids of its events, with
     ``AppendOutcomeUnknownError``. Everything else goes to the caller at once. After the last attempt the caller gets the last error,
     but never less than the truth: once the outcome of an attempt is unknown, only an answer of the store makes it known, so a later
-    "nothing was written" stays ``AppendOutcomeUnknownError``. An error that says ``retry_after`` is not waited for longer than planned:
+    "nothing was written" stays ``AppendOutcomeUnknownError``. An error that is not retryable, such as a full disk's, goes to the caller at
+    once. An error that says ``retry_after`` is not waited for longer than planned:
     where the next attempt would come too early, there is none.
 
     Args:
@@ -62,13 +63,17 @@ class Retry:
                 if isinstance(problem, AppendOutcomeUnknownError):
                     unknown = problem
                 wait = self._wait_before(attempt + 1) if attempt < attempts else float("-inf")
-                if wait < _earliest(problem):
+                if not problem.retryable or wait < _earliest(problem):
                     if unknown is None or unknown is problem:
                         raise
                     raise unknown from problem
                 record = CallRetried(port=port.name, operation=operation, attempt=attempt, error=problem.code, wait=wait)
                 self._observers.call_retried(record)
                 attempt += 1
+            except BaseException as interrupted:
+                if unknown is not None:  # whatever befell this attempt: an earlier one was perhaps written
+                    raise interrupted from unknown
+                raise
 
     def _wait_before(self, attempt: int) -> float:
         wait = self._waits[attempt - 1]

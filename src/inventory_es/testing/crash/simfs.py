@@ -285,7 +285,7 @@ class SimFile(File):
 class SimLockFile(SimFile, LockFile):
     """An open file that can be locked."""
 
-    def acquire(self, *, wait: bool = True) -> bool:
+    def acquire(self, *, timeout: float) -> bool:
         """Take the lock; see the port.
 
         Raises:
@@ -296,7 +296,7 @@ class SimLockFile(SimFile, LockFile):
         holder = self._fs.disk.locks.setdefault(self._number, self)
         if holder is self:
             return True
-        if wait:
+        if timeout:
             msg = f"the lock {self._path} is held by another process, which does not go on"
             raise StarvedError(msg)
         return False

@@ -47,7 +47,15 @@ class StoreBench:
             self.need(store, durable=True)
             yield store
 
-    def need(self, store: TestedStore, *, durable: bool = False, multi_process: bool = False, unique_event_ids: bool = False) -> None:
+    def need(
+        self,
+        store: TestedStore,
+        *,
+        durable: bool = False,
+        multi_process: bool = False,
+        unique_event_ids: bool = False,
+        withdraws: bool = False,
+    ) -> None:
         """Stop here, as not declared, where the store does not declare what is asked for."""
         declared = store.capabilities
         if durable and declared.durability == "none":
@@ -56,6 +64,8 @@ class StoreBench:
             self.run.not_declared("multi_process")
         if unique_event_ids and not declared.unique_event_ids:
             self.run.not_declared("unique_event_ids")
+        if withdraws and not declared.withdraws:
+            self.run.not_declared("withdraws")
 
     async def holds(self, store: TestedStore, name: str | StreamId, labels: str | Sequence[NewEvent], *, meaning: str) -> None:
         """Expect a stream to hold exactly these events, field by field, with versions 1..n and the version n."""

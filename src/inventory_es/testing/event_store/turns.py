@@ -1,4 +1,4 @@
-"""ES-52, ES-53: one writer goes first for a moment."""
+"""ES-52, ES-53, ES-60: one writer goes first for a moment."""
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -7,6 +7,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from inventory_es.ports import TurnTaking
+from inventory_es.ports.blocking_calls import was_withdrawn
 from inventory_es.ports.errors import ConcurrencyError, StoreClosedError
 from inventory_es.testing.event_store.bench import StoreBench, expect
 from inventory_es.testing.event_store.tested_store import TestedStore
@@ -17,6 +18,7 @@ from inventory_es.testing.promise import promise
 _NOBODY_HANGS = (
     "Nobody hangs on a turn: left, failed, cancelled at any await point, or not left at all, it is over; a closed store gives none."
 )
+_GIVEN_BACK = "An append that waits for another instance while its caller is cancelled is given back: nothing is written, then or later."
 _TRIES = 5
 _HEAD_START = 0.02
 """Seconds that the owner of a turn leaves to others before it appends: those that nothing holds off are through by then."""
@@ -113,6 +115,30 @@ class TurnCases:
         if survives:
             async with bench.open() as store:
                 await _goes_on([store], "one in which the store was closed")
+
+    @promise("ES-60", _GIVEN_BACK, seeds=0)
+    async def test_es_60_cancelled_while_another_instance_goes_first(self, bench: StoreBench) -> None:
+        async with _instances(bench) as (store, *others):
+            bench.need(store, durable=True, multi_process=True, withdraws=True)
+            for number in range(_TRIES):
+                cancelled = await _cancelled_in_its_wait(store, others[0], f"x{number}@0 a{number}")
+                if cancelled is None:
+                    continue
+                expect(
+                    that=was_withdrawn(cancelled),
+                    expected="a cancellation that was caused by WithdrawnError",
+                    got="a cancellation without a cause",
+                    meaning="whoever sends the appends of others too must learn that nothing was written",
+                )
+                await store.append(f"y{number}@0 b{number}")
+                await bench.holds(store, f"x{number}", "", meaning="an append was written although its caller had gone before it began")
+                await others[0].append(f"x{number}@0 c{number}", meaning="what was given back is no reason to refuse the next append")
+                return
+        raise MismatchError(
+            expected=f"a cancelled wait in at least one of {_TRIES} tries",
+            got="an append that went on, each time",
+            meaning="a caller who has gone is deaf no longer than the append is at work",
+        )
 
 
 def _need_turns(bench: StoreBench, store: TestedStore) -> None:
@@ -222,6 +248,19 @@ async def _cancelled(store: TestedStore, point: int) -> bool:
             scope.cancel()
         await store.run.schedule.drive(take(), count)
     return point == 0 or suspensions >= point
+
+
+async def _cancelled_in_its_wait(store: TestedStore, other: TestedStore, write: str) -> BaseException | None:
+    """The cancellation of an append that waits for the turn of another instance; ``None`` where the append was answered."""
+    cancelled: BaseException | None = None
+    async with store.turn():
+        with anyio.move_on_after(_HEAD_START):
+            try:
+                await other.append(write)
+            except anyio.get_cancelled_exc_class() as problem:
+                cancelled = problem
+                raise
+    return cancelled
 
 
 async def _fails(store: TestedStore) -> None:

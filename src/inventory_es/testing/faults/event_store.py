@@ -6,6 +6,8 @@ from functools import partial
 from typing import NoReturn, Protocol, TypeVar, cast
 from uuid import UUID
 
+import attrs
+
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import (
     AppendResult,
@@ -65,8 +67,8 @@ class FaultyEventStore:
 
     @property
     def capabilities(self) -> StoreCapabilities:
-        """Those of the wrapped store."""
-        return self.store.capabilities
+        """Those of the wrapped store, but that nothing is withdrawn: what is sent twice was perhaps written the first time."""
+        return attrs.evolve(self.store.capabilities, withdraws=False)
 
     async def append(self, writes: Sequence[StreamWrite], /) -> AppendResult:
         """Append, or fail."""

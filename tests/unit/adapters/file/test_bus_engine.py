@@ -109,7 +109,7 @@ def crash(engine: FileBusEngine) -> None:
     """What the operating system does for a process that dies: free the locks, keep the files as they are."""
     for owned in engine._owned.values():
         owned.owner.close()
-    engine._journal._lock.close()
+    engine._journal._state_file.close()
 
 
 def test_a_consumer_that_dies_with_an_event_is_given_it_until_it_is_given_up(folder: Path) -> None:

@@ -112,13 +112,16 @@ def test_refusals_alone_write_nothing() -> None:
     assert kinds == ["release"]
 
 
-@pytest.mark.parametrize("failure", ["EIO", "ENOSPC", "short write"])
-def test_after_a_failed_write_the_outcome_is_unknown_and_service_goes_on(failure: Failure) -> None:
+@pytest.mark.parametrize(
+    "failure, told",
+    [("EIO", AppendOutcomeUnknownError), ("ENOSPC", StoreUnavailableError), ("short write", StoreUnavailableError)],
+)
+def test_after_a_failed_write_what_is_known_is_told_and_service_goes_on(failure: Failure, told: type[Exception]) -> None:
     bench = Bench(lambda kind, path: kind == "write" and is_journal(path), failure)
     engine = bench.open()
     engine.commit([write(A, 0, 1)])
     bench.plan.is_on = True
-    with pytest.raises(AppendOutcomeUnknownError):
+    with pytest.raises(told):
         engine.commit([write(A, 1, 2), write(B, 0, 3)])
     assert versions(engine, A) == [1]
     bench.plan.is_on = False

@@ -151,6 +151,7 @@ def test_what_it_declares() -> None:
         multi_stream=True,
         group_commit=True,
         unique_event_ids=True,
+        withdraws=True,
         max_append_events=10_000,
         max_append_bytes=32 * 1024 * 1024,
     )

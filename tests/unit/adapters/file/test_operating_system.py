@@ -100,20 +100,20 @@ def test_names_are_listed_sorted_and_renamed_and_removed(tmp_path: Path) -> None
 
 def test_a_lock_belongs_to_its_handle(tmp_path: Path) -> None:
     one, other = FS.open_lock(f"{tmp_path}/l"), FS.open_lock(f"{tmp_path}/l")
-    assert one.acquire()
-    assert not other.acquire(wait=False)
+    assert one.acquire(timeout=0)
+    assert not other.acquire(timeout=0)
     one.release()
-    assert other.acquire(wait=False)
-    assert not one.acquire(wait=False)
+    assert other.acquire(timeout=0)
+    assert not one.acquire(timeout=0)
     other.close()
-    assert one.acquire(wait=False)
+    assert one.acquire(timeout=0)
     one.close()
 
 
 def test_a_child_keeps_no_lock_of_its_parent(tmp_path: Path) -> None:
     ready, go = os.pipe(), os.pipe()
     lock = FS.open_lock(f"{tmp_path}/l")
-    lock.acquire()
+    lock.acquire(timeout=0)
     child = os.fork()
     if child == 0:
         try:
@@ -127,7 +127,7 @@ def test_a_child_keeps_no_lock_of_its_parent(tmp_path: Path) -> None:
     assert os.read(ready[0], 10) == b"closed"
     lock.close()  # without release, as when the parent dies
     other = FS.open_lock(f"{tmp_path}/l")
-    assert other.acquire(wait=False)
+    assert other.acquire(timeout=0)
     other.close()
     os.write(go[1], b"x")
     os.waitpid(child, 0)
@@ -162,9 +162,15 @@ def test_a_file_that_nobody_holds_is_closed(tmp_path: Path) -> None:
 
 
 def test_another_platform_is_told_what_to_use() -> None:
-    program = "import sys; sys.modules['fcntl'] = None; sys.platform = 'win32'; import inventory_es.adapters.file"
+    program = """if True:
+        import sys
+        sys.modules['fcntl'] = None
+        sys.platform = 'win32'
+        from inventory_es.adapters.file.operating_system import OperatingSystem
+        OperatingSystem()
+    """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert "ImportError: the file adapters need Linux or macOS, not win32: use 'sqlite:' here" in done.stderr
+    assert "UnsupportedCapabilityError: the file system of win32 has no flock: use 'sqlite:', which works everywhere" in done.stderr
 
 
 def test_what_a_child_does_first_is_to_close_inherited_locks(tmp_path: Path) -> None:

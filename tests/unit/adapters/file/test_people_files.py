@@ -133,10 +133,10 @@ class InterruptedLock(OperatingSystemLockFile):
         super().__init__(path)
         self.happens = happens
 
-    def acquire(self, *, wait: bool = True) -> bool:
+    def acquire(self, *, timeout: float) -> bool:
         while self.happens:
             self.happens.pop()()
-        return super().acquire(wait=wait)
+        return super().acquire(timeout=timeout)
 
 
 def test_lines_that_another_process_wrote_and_died_are_not_written_twice(bench: Bench) -> None:
@@ -204,7 +204,7 @@ def test_while_another_handle_is_at_it_there_is_nothing_to_do(bench: Bench) -> N
     engine = bench.open()
     bench.append(engine, 2)
     lock = OperatingSystem().open_lock(str(bench.path / "events" / ".lock"))
-    lock.acquire()
+    lock.acquire(timeout=0)
     assert engine.tidy()
     assert not bench.file(STREAMS[0]).exists()
     lock.close()

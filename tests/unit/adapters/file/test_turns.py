@@ -81,10 +81,10 @@ class StiffLock(OperatingSystemLockFile):
         super().__init__(path)
         self.system = system
 
-    def acquire(self, *, wait: bool = True) -> bool:
+    def acquire(self, *, timeout: float) -> bool:
         if self.system.refuses:
             raise OSError(37, "No locks available")
-        return super().acquire(wait=wait)
+        return super().acquire(timeout=timeout)
 
 
 def test_where_no_turn_can_be_given_everybody_passes(tmp_path: Path, backend: str) -> None:
