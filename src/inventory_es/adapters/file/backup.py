@@ -1,9 +1,11 @@
 """Copying a store while it is in use."""
 
-from inventory_es.adapters.file.journal_segments import SUFFIX
+from inventory_es.adapters.file.journal_recovery import JournalRecovery
+from inventory_es.adapters.file.journal_segments import SUFFIX, JournalSegments
 from inventory_es.adapters.file.journal_state import JournalTail, read_state, write_state
 from inventory_es.adapters.file.operating_system import OperatingSystem
 from inventory_es.adapters.file.store_folder import find_folder, write_format
+from inventory_es.adapters.file.stored_form import last_position
 from inventory_es.ports.errors import IncompatibleStoreError, StoreUnavailableError
 from inventory_es.ports.file_system import FileSystem
 from inventory_es.ports.paths import AnyPath, absolute_path
@@ -26,6 +28,7 @@ def back_up(path: AnyPath, target: AnyPath, *, file_system: FileSystem | None = 
 
     Raises:
         IncompatibleStoreError: there is no store, or the target is not empty.
+        CorruptStoreError: a segment of the journal is missing, cut or foreign. Nothing was copied.
         StoreUnavailableError: somebody died while writing: open the store first, which recovers it.
         OSError: something can't be read or written.
     """
@@ -39,6 +42,8 @@ def back_up(path: AnyPath, target: AnyPath, *, file_system: FileSystem | None = 
         lock.close()
     if state is None:
         raise StoreUnavailableError(store=folder.name, reason="its lock file can't be read: open the store once, which recovers it")
+    segments = JournalSegments(fs, folder.journal, name=folder.name)
+    JournalRecovery(fs, segments, folder.seed, last_position, folder.name).check_chain(state)
     if not fs.exists(copy):
         fs.make_directory(copy)
         fs.sync_directory(copy.rpartition("/")[0] or "/")

@@ -205,8 +205,11 @@ class CommitWriter:
                         return False
         except Empty:
             _logger.debug("store_turn_lapsed")
-        except Exception as problem:  # noqa: BLE001 - whatever it is, the append that follows meets it and tells
+        except Exception as problem:
+            if self._taken:
+                raise
             _logger.debug("store_turn_not_given", extra={"problem": type(problem).__name__})
+        finally:
             self._call_soon(turn.has_begun.set)
         return True
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from inventory_es.adapters.file import FileStoreEngine
+from inventory_es.adapters.file import FileStoreEngine, back_up
 from inventory_es.ports.errors import CorruptStoreError
 from tests.unit.adapters.file.test_bus_engine import event as published
 from tests.unit.adapters.file.test_bus_engine import open_engine as open_bus
@@ -273,3 +273,12 @@ def test_a_bus_whose_segments_do_not_follow_each_other_is_not_opened(tmp_path: P
     deleted(1)(tmp_path)
     with pytest.raises(CorruptStoreError):
         open_bus(tmp_path)
+
+
+@pytest.mark.parametrize("damage", [deleted(0), emptied(1), cut(1, lines=1)], ids=["deleted", "emptied", "cut"])
+def test_a_store_whose_segments_do_not_follow_each_other_is_not_backed_up(tmp_path: Path, damage: Damage) -> None:
+    fill(tmp_path / "stock")
+    damage(tmp_path / "stock")
+    with pytest.raises(CorruptStoreError):
+        back_up(tmp_path / "stock", tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()

@@ -218,6 +218,32 @@ def test_a_writer_that_fails_leaves_nobody_waiting(tmp_path: Path, backend: str,
         assert ends[-3:] == ["StoreClosedError"] * 3
 
 
+def test_a_writer_that_fails_gives_no_turn_and_keeps_nobody_waiting_for_one(tmp_path: Path, backend: str) -> None:
+    engine = Failing.open(str(tmp_path / "stock"), creation_id="1")
+    ends: list[str] = []
+
+    async def go_first(store: FileEventStore) -> None:
+        try:
+            async with store.turn():
+                await store.append(write(B, 0, 2))
+        except StoreClosedError:
+            ends.append("turn")
+
+    async def append(store: FileEventStore) -> None:
+        with pytest.raises(StoreClosedError):
+            await store.append(write(A, 0, 1))
+        ends.append("append")
+
+    async def case(store: FileEventStore) -> None:
+        engine.where, engine.problem = "commit", SystemExit
+        async with anyio.create_task_group() as tasks:
+            for one in (append, go_first, append, go_first):
+                tasks.start_soon(one, store)
+
+    with_store(engine, backend, case)
+    assert sorted(ends) == ["append", "append", "turn", "turn"]
+
+
 def test_a_readable_copy_that_ends_in_nested_brackets_is_written_again(tmp_path: Path) -> None:
     with closing(open_engine(tmp_path)) as engine:
         engine.commit([write(A, 0, 1)])
