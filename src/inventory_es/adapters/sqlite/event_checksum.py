@@ -12,6 +12,7 @@ changes that state back.
 import sqlite3
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import lru_cache
 from struct import Struct
 from struct import error as StructError  # noqa: N812  # a class, for all its name
 from typing import Any, NoReturn
@@ -75,10 +76,15 @@ def first_checked(connection: sqlite3.Connection) -> int:
 def damage_of(row: Row, since: int) -> str | None:
     """Return the damage of a row that has its stream's name and its checksum as the last columns; ``None`` for a good one."""
     if row[-1] is None:
-        if not isinstance(row[1], int) or row[1] > since:
+        if row[1] > since:
             return "it has no checksum"
-        return None if _is_plausible(row) else "a column holds what no event has"
+        return None if _are_plausible([row]) else "a column holds what no event has"
     return None if are_good([row]) else "its checksum is that of another row"
+
+
+def are_unchecked(rows: Sequence[Row], since: int) -> bool:
+    """Return whether all rows, with the name of their stream, are of a file from before there were checksums, and are plausible."""
+    return not any(row[-1] is not None or row[1] > since for row in rows) and _are_plausible(rows)
 
 
 def are_good(rows: Sequence[Row], name: bytes | None = None) -> bool:
@@ -102,26 +108,37 @@ def are_good(rows: Sequence[Row], name: bytes | None = None) -> bool:
 
 def _refuse_damaged(connection: sqlite3.Connection, rows: Sequence[Row], store: str) -> None:
     since = first_checked(connection)
+    if are_unchecked(rows, since):
+        return
     for row in rows:
         damage = damage_of(row, since)
         if damage is not None:
             _refuse(store, row, damage)
 
 
-def _is_plausible(row: Row) -> bool:
-    version, position, event_id, event_type, schema_version, time, data, metadata, name, _ = row
+def _are_plausible(rows: Sequence[Row]) -> bool:
+    """Return whether every column holds what one of an event may hold."""
+    version, position, event_id, event_type, schema_version, time, data, metadata, name, _ = zip(*rows, strict=True)
+    numbers, texts = (version, position, schema_version, time), (event_id, event_type, data, metadata, name)
     return (
-        all(type(number) is int and number >= 1 for number in (version, position, schema_version))
-        and (type(time) is int and _FIRST_TIME <= time <= _LAST_TIME)
-        and all(isinstance(value, bytes) for value in (event_id, event_type, data, metadata, name))
-        and len(event_id) == 16
-        and (1 <= len(event_type) <= 128 and event_type.isascii() and event_type.decode("ascii").isprintable())
-        and is_stream_name(name)
+        all({*map(type, values)} == {int} for values in numbers)
+        and all({*map(type, values)} == {bytes} for values in texts)
+        and min(*version, *position, *schema_version) >= 1
+        and min(time) >= _FIRST_TIME
+        and max(time) <= _LAST_TIME
+        and {*map(len, event_id)} == {16}
+        and all(map(_is_event_type, {*event_type}))
+        and all(map(is_stream_name, {*name}))
     )
 
 
+def _is_event_type(text: bytes) -> bool:
+    return 1 <= len(text) <= 128 and text.isascii() and text.decode("ascii").isprintable()
+
+
+@lru_cache(maxsize=8_192)
 def is_stream_name(name: object) -> bool:
-    """Return whether bytes of a column are the text of a stream id."""
+    """Return whether what a column holds is the text of a stream id, in bytes."""
     try:
         StreamId.parse(name.decode() if isinstance(name, bytes) else "")
     except ValueError:

@@ -24,7 +24,7 @@ from inventory_es.adapters.sqlite.database import (
     translated,
 )
 from inventory_es.adapters.sqlite.engine import fetch_page
-from inventory_es.adapters.sqlite.event_checksum import Row, are_good, damage_of, first_checked, is_stream_name
+from inventory_es.adapters.sqlite.event_checksum import Row, are_good, are_unchecked, damage_of, first_checked, is_stream_name
 from inventory_es.adapters.sqlite.row_event import FEED_COLUMNS, STREAM_COLUMNS, RowEvent
 from inventory_es.adapters.sqlite.snapshot_table import damaged_snapshots
 from inventory_es.adapters.sqlite.stream_table import name_checksum
@@ -168,8 +168,8 @@ class _Verification:
         cursor = self.connection.execute(FEED, (-(1 << 63),))
         while rows := fetch_page(cursor):
             is_contiguous = [row[1] for row in rows] == list(range(expected, expected + len(rows)))
-            if not (is_contiguous and are_good(rows)):
-                unchecked += sum(row[-1] is None and row[1] <= since for row in rows)
+            unchecked += sum(row[-1] is None and row[1] <= since for row in rows)
+            if not (is_contiguous and (are_good(rows) or are_unchecked(rows, since))):
                 yield from self._damages(rows, since, expected)
             expected = rows[-1][1] + 1
         if unchecked:
