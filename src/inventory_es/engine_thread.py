@@ -50,14 +50,14 @@ class EngineThread:
         self._thread = threading.Thread(target=_run_loop, args=(service, started, self._calls), name="inventory_es", daemon=True)
         self._thread.start()
         self._portal, self._let_go = started.result()
+        self._is_open = True
         try:
             self._run(service.__aenter__)
         except BaseException:
-            self._let_go()
+            self._release()
             self._thread.join()
             raise
         self.is_durable: bool = service.store_capabilities.durability != "none"
-        self._is_open = True
         _open[id(self)] = weakref.ref(self)
 
     def __del__(self) -> None:

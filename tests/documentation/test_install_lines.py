@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from inventory_es import __version__
+
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 FILES = [
@@ -16,7 +18,7 @@ FILES = [
 ]
 INSTALL = re.compile(r"pip install((?:[ \t]+(?:'[^'\n]*'|[^\s'`\"&#]+))+)")
 TAKE_A_VALUE = {"--group", "-c", "--constraint", "-r", "--requirement"}
-PLACES = {".", "./", "../inventory_es", f"dist/inventory_es-{PROJECT['version']}-py3-none-any.whl"}
+PLACES = {".", "./", "../inventory_es", f"dist/inventory_es-{__version__}-py3-none-any.whl"}
 
 
 def targets_in(path: Path) -> list[str]:
@@ -52,7 +54,7 @@ def test_an_install_line_is_one_that_works_while_nothing_is_published(path: Path
 def test_lines_are_found_where_they_are() -> None:
     told = {name(path): targets_in(path) for path in FILES if targets_in(path)}
     assert told["docs/how-to/install.md"] == [
-        *("../inventory_es[cli]", f"dist/inventory_es-{PROJECT['version']}-py3-none-any.whl[cli]"),
+        *("../inventory_es[cli]", f"dist/inventory_es-{__version__}-py3-none-any.whl[cli]"),
         *("inventory_es[plot]", ".[cli]"),
     ]
     assert ".[cli]" in told["README.md"]

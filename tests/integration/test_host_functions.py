@@ -149,7 +149,7 @@ def test_observers_of_guards_are_checked_alike() -> None:
 
 
 @pytest.mark.parametrize("argument", ["clock", "ids", "codec", "cache", "bus", "settings", "projections"])
-@pytest.mark.parametrize("wrong", [7, "x", object()], ids=repr)
+@pytest.mark.parametrize("wrong", [7, "x", object()], ids=["a number", "a text", "an object"])
 def test_a_part_of_another_kind_is_told_on_opening(argument: str, wrong: Any) -> None:
     arguments: dict[str, Any] = {argument: wrong, "read_models": "memory:"}
     with pytest.raises(TypeError, match=argument):
@@ -297,7 +297,7 @@ class SlowClock:
         return datetime(2026, 1, 5, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("clock, returned", [(NaiveClock(), "datetime"), (TextClock(), "str"), (SlowClock(), "coroutine")], ids=repr)
+@pytest.mark.parametrize("clock, returned", [(NaiveClock(), "datetime"), (TextClock(), "str"), (SlowClock(), "coroutine")], ids=["naive", "a text", "slow"])
 def test_a_clock_that_gives_no_instant_in_utc_is_told_on_opening(clock: Any, returned: str) -> None:
     with pytest.raises(HostFunctionError, match=rf"clock .*\.now returned a {returned}: it gives an aware datetime in UTC"):
         open_inventory("memory:", clock=clock)

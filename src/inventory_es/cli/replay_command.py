@@ -3,6 +3,7 @@
 import click
 
 from inventory_es.cli.failures import WRONG
+from inventory_es.cli.output import tell
 from inventory_es.cli.progress_bar import replay_bar
 from inventory_es.cli.replay.sources import OrderSource
 from inventory_es.cli.replay_report import print_report
@@ -26,4 +27,4 @@ def run_and_tell(
 
 
 def _warn(text: str) -> None:
-    click.echo(f"inventory-es: {text}", err=True)
+    tell(f"inventory-es: {text}")

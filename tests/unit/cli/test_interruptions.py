@@ -3,7 +3,6 @@
 import signal
 import subprocess
 import sys
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,11 +13,10 @@ from inventory_es.cli.app import COMMANDS, run
 from inventory_es.cli.failures import failure
 from inventory_es.sync import open_inventory
 
-ROOT = Path(__file__).parents[3]
 WRITERS = {"backup", "copy", "demo", "parked", "project", "rebuild", "replay", "verify"}
 INTERRUPTED_WHILE_IMPORTING = """
 import os, sys
-from _inventory_es_start import main
+from inventory_es.cli.__main__ import main
 
 wanted = sys.argv.pop(1)
 
@@ -70,7 +68,6 @@ def test_an_interruption_that_the_making_of_a_class_has_wrapped_is_one_too() -> 
 
 
 IMPORTED = (
-    *("inventory_es", "logging", "inventory_es.cli", "inventory_es.cli.interruptions", "enum"),
     *("click", "rich", "difflib", "inventory_es.cli.app", "inventory_es.cli.commands.stock"),
     *("inventory_es.wiring", "anyio", "anyio._backends._asyncio"),
 )
@@ -106,11 +103,3 @@ def test_a_process_whose_interruptions_are_ignored_goes_on_ignoring_them(argumen
 def test_interruptions_raise_again_once_a_command_is_loaded() -> None:
     done = subprocess.run([sys.executable, "-c", HANDLER, *STOCK], capture_output=True, text=True, check=False)
     assert done.stdout.splitlines()[-1] == repr(signal.default_int_handler)
-
-
-def test_the_program_starts_in_a_module_that_imports_nothing() -> None:
-    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
-    assert scripts == {"inventory-es": "_inventory_es_start:main"}
-    script = "import sys; before = set(sys.modules); import _inventory_es_start; print(set(sys.modules) - before)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout == "{'_inventory_es_start'}\n"

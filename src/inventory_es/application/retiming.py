@@ -1,0 +1,95 @@
+"""Setting back the times of events that a clock in the future recorded."""
+
+from datetime import datetime, timedelta
+from typing import Any, Self
+
+import attrs
+
+from inventory_es.domain.events import EVENT_TYPES, ReservationExtendedEvent
+from inventory_es.domain.processes.event_types import PROCESS_EVENT_TYPES
+from inventory_es.ports import EventCodec, RecordedEvent
+
+_TYPES = {kind.__name__: kind for kind in (*EVENT_TYPES, *PROCESS_EVENT_TYPES) if "expires_at" in attrs.fields_dict(kind)}
+"""By wire name, the events that hold an instant which was reckoned from the time of the event."""
+
+
+class Retiming:
+    """Sets back the events of a feed that were recorded by a clock that stood ahead, and the ends of reservations that follow from them.
+
+    Give it every event once, in the order of the feed.
+
+    Args:
+        codec: reads and writes the payloads of reservations and orders.
+        after: events that were recorded later than this instant are set back: choose one that no right clock has reached.
+        by: how far the clock stood ahead; above zero.
+
+    Raises:
+        ValueError: ``after`` is not an aware datetime in UTC, or ``by`` is not above zero.
+    """
+
+    def __init__(self, codec: EventCodec, *, after: datetime, by: timedelta) -> None:
+        if after.utcoffset() != timedelta(0):
+            msg = "after must be an aware datetime in UTC"
+            raise ValueError(msg)
+        if by <= timedelta(0):
+            msg = "the times are set back by more than zero"
+            raise ValueError(msg)
+        self._codec = codec
+        self._after = after
+        self._by = by
+        self._last: dict[str, datetime] = {}
+        self._ends: dict[tuple[str, str], datetime] = {}
+
+    def fork(self) -> Self:
+        """Return one that goes on from here for itself, to read a part of the feed twice."""
+        other = type(self)(self._codec, after=self._after, by=self._by)
+        other._last, other._ends = dict(self._last), dict(self._ends)
+        return other
+
+    def apply(self, recorded: RecordedEvent) -> RecordedEvent:
+        """Return the next event of the feed as it would have been with a right clock.
+
+        Raises:
+            ValueError: its time would come before that of the event before it, or is still later than ``after``.
+            EventDecodeError: its payload can't be read.
+        """
+        name, at, data = recorded.stream.text, recorded.recorded_at, recorded.data
+        if at > self._after:
+            at -= self._by
+            self._check(recorded, at)
+            kind = _TYPES.get(recorded.event_type)
+            if kind is not None:
+                data = self._codec.encode(self._with_ends(name, self._codec.decode(recorded))).data
+        self._last[name] = at
+        return RecordedEvent(
+            recorded.stream,
+            recorded.version,
+            recorded.position,
+            recorded.event_id,
+            recorded.event_type,
+            recorded.schema_version,
+            at,
+            data,
+            recorded.metadata,
+        )
+
+    def _check(self, recorded: RecordedEvent, at: datetime) -> None:
+        place = f"event {recorded.version} of stream {recorded.stream}, recorded at {recorded.recorded_at.isoformat()}"
+        last = self._last.get(recorded.stream.text)
+        if at > self._after:
+            msg = f"{place}, would still be later than {self._after.isoformat()}: set the times back by more"
+            raise ValueError(msg)
+        if last is not None and at < last:
+            most = recorded.recorded_at - last
+            msg = f"{place}, would come before the event before it: set the times back by {most} at most"
+            raise ValueError(msg)
+
+    def _with_ends(self, stream: str, event: Any) -> Any:
+        changes: dict[str, datetime] = {}
+        if event.expires_at is not None:
+            changes["expires_at"] = event.expires_at - self._by
+        if isinstance(event, ReservationExtendedEvent):
+            changes["previous_expires_at"] = self._ends.get((stream, event.reservation_id), event.previous_expires_at)
+        if changes and hasattr(event, "reservation_id") and "expires_at" in changes:
+            self._ends[stream, event.reservation_id] = changes["expires_at"]
+        return attrs.evolve(event, **changes)
