@@ -14,6 +14,7 @@ import attrs
 
 from inventory_es.testing.failure import BrokenPromiseError
 from inventory_es.testing.optional import INSTALL, not_installed
+from inventory_es.testing.output import escape_what_is_lacking
 from inventory_es.testing.simulation.simulation import simulate
 
 
@@ -62,4 +63,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    escape_what_is_lacking()
     sys.exit(main())
