@@ -29,8 +29,19 @@ STREAM = StreamId("inventory", "tea", "berlin")
 HUGE = 1 << 70
 
 
+_engines: list[SqliteEngine] = []
+
+
+@pytest.fixture(autouse=True)
+def close_every_engine() -> Iterator[None]:
+    yield
+    while _engines:
+        _engines.pop().close()
+
+
 def opened(path: Path) -> SqliteEngine:
-    return SqliteEngine(str(path), synchronous="FULL")
+    _engines.append(SqliteEngine(str(path), synchronous="FULL"))
+    return _engines[-1]
 
 
 def append(engine: SqliteEngine, version: int, events: list[NewEvent]) -> AppendResult | Exception:
