@@ -11,7 +11,7 @@ import pytest
 from tests.architecture.sources import PACKAGE, ROOT, code_lines, definitions, name_of, relative, source_files
 
 MOST_LINES = 600
-MOST_LINES_OF_CODE = 20_000  # the changelog says what the last raise was for
+MOST_LINES_OF_CODE = 20_500  # the changelog says what the last raise was for
 APART_FROM_THE_PACKAGE = ("testing", "cli")
 HOME_OF_A_MACHINE = re.compile(r"""(?<![\w.])/(?:home|Users|root|work)/\w|[A-Z]:\\\\Users""")
 DERIVED = re.compile(r"_build|__pycache__|\.\w+_cache")

@@ -103,7 +103,7 @@ def test_a_policy_that_would_have_to_be_awaited_is_told_on_opening(policy: Any) 
         open_inventory("memory:", policies=[policy])
 
 
-@pytest.mark.parametrize("policies", [7, None, [7], ["rule"], refuses_by_false], ids=repr)
+@pytest.mark.parametrize("policies", [7, None, [7], ["rule"], refuses_by_false], ids=["a number", "None", "[7]", "[text]", "a function"])
 def test_what_is_no_policy_is_told_on_opening(policies: Any) -> None:
     with pytest.raises(TypeError, match=r"polic(y|ies) must be a (function|sequence)"):
         open_inventory("memory:", policies=policies)
@@ -297,7 +297,9 @@ class SlowClock:
         return datetime(2026, 1, 5, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("clock, returned", [(NaiveClock(), "datetime"), (TextClock(), "str"), (SlowClock(), "coroutine")], ids=["naive", "a text", "slow"])
+@pytest.mark.parametrize(
+    "clock, returned", [(NaiveClock(), "datetime"), (TextClock(), "str"), (SlowClock(), "coroutine")], ids=["naive", "a text", "slow"]
+)
 def test_a_clock_that_gives_no_instant_in_utc_is_told_on_opening(clock: Any, returned: str) -> None:
     with pytest.raises(HostFunctionError, match=rf"clock .*\.now returned a {returned}: it gives an aware datetime in UTC"):
         open_inventory("memory:", clock=clock)

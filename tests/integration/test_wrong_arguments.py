@@ -180,7 +180,11 @@ def test_a_position_that_is_far_ahead_is_not_waited_for_without_bound(backend: s
     anyio.run(case, backend=backend)
 
 
-@pytest.mark.parametrize("commands", [None, "x", 3, [None], [ref("R1")], {"a": 1}, iter(())], ids=["None", "text", "number", "[None]", "[ref]", "dict", "iterator"])
+@pytest.mark.parametrize(
+    "commands",
+    [None, "x", 3, [None], [ref("R1")], {"a": 1}, iter(())],
+    ids=["None", "text", "number", "[None]", "[ref]", "dict", "iterator"],
+)
 def test_a_basket_of_something_else_is_refused(commands: Any) -> None:
     async def case(service: InventoryService) -> None:
         with pytest.raises(TypeError, match="commands must be a sequence of commands"):

@@ -1,5 +1,6 @@
 """Setting back the times of events that a clock in the future recorded."""
 
+from copy import copy
 from datetime import datetime, timedelta
 from typing import Any, Self
 
@@ -42,8 +43,8 @@ class Retiming:
 
     def fork(self) -> Self:
         """Return one that goes on from here for itself, to read a part of the feed twice."""
-        other = type(self)(self._codec, after=self._after, by=self._by)
-        other._last, other._ends = dict(self._last), dict(self._ends)
+        other = copy(self)
+        vars(other).update(_last=dict(self._last), _ends=dict(self._ends))
         return other
 
     def apply(self, recorded: RecordedEvent) -> RecordedEvent:

@@ -14,6 +14,7 @@ import attrs
 
 from inventory_es.application.copy_batches import Append, copy_batches
 from inventory_es.application.feeds import feed_of
+from inventory_es.application.retiming import Retiming
 from inventory_es.application.stream_heads import stream_heads
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import EventFeed, EventStore, GroupCommit, RecordedEvent, StreamCatalogue
@@ -61,7 +62,13 @@ class CopyOutcome:
     keeps_positions: bool
 
 
-async def copy_store(source: EventStore, target: EventStore, *, advanced: Callable[[CopyProgress], object] = lambda _: None) -> CopyOutcome:
+async def copy_store(
+    source: EventStore,
+    target: EventStore,
+    *,
+    advanced: Callable[[CopyProgress], object] = lambda _: None,
+    retiming: Retiming | None = None,
+) -> CopyOutcome:
     """Copy everything that the source holds now, in its order, into an empty target or behind an earlier copy of it.
 
     Events keep stream, version, id, type, time, payload and metadata byte for byte; positions keep their order. The source may be written
@@ -72,21 +79,25 @@ async def copy_store(source: EventStore, target: EventStore, *, advanced: Callab
         source: has a feed.
         target: has a feed.
         advanced: told how far it is.
+        retiming: sets back the times that a clock in the future recorded. The target is held against the events as they are then, so
+            every run of one copy takes the same.
 
     Raises:
+        ValueError: the retiming does not fit the events. Those before are copied.
         NotACopyError: the target holds something else. What was there before is untouched.
         UnsupportedCapabilityError: one of them has no feed.
         AppendTooLargeError: an event is larger than what the target takes. Those before it are copied.
         StoreUnavailableError, AppendOutcomeUnknownError: as the stores. Run it again.
     """
-    return await _Copy(_Side(source), _Side(target), advanced).run()
+    return await _Copy(_Side(source, retiming), _Side(target), advanced).run()
 
 
 class _Side:
     """One of the two stores, and how far in it the two are known to be the same."""
 
-    def __init__(self, store: EventStore) -> None:
+    def __init__(self, store: EventStore, retiming: Retiming | None = None) -> None:
         self.store = store
+        self.retiming = retiming
         self.feed: EventFeed = feed_of(store)
         self.position = 0
 
@@ -96,7 +107,7 @@ class _Side:
         while not is_end:
             page = await read_feed_page(self.feed, after=after, limit=limit)
             if page.events:
-                return page.events
+                return page.events if self.retiming is None else list(map(self.retiming.apply, page.events))
             after, is_end = page.next_after, page.is_end
         return ()
 
@@ -144,7 +155,8 @@ class _Copy:
 
     async def _write(self, after: int) -> None:
         """Append what the source has behind this position."""
-        reading = _Side(self._source.store)
+        retiming = self._source.retiming
+        reading = _Side(self._source.store, None if retiming is None else retiming.fork())
         reading.position = after
         self._advanced(CopyProgress("copying", after, self._end))
         while reading.position < self._end:

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import wraps
 from importlib import import_module
 from typing import Any, NamedTuple, Protocol, TypeVar, cast
@@ -80,6 +80,31 @@ class StoreUrl(click.ParamType[str]):
         except (ValueError, TypeError) as problem:
             self.fail(str(problem), param, ctx)
         return str(value)
+
+
+class Span(click.ParamType[timedelta]):
+    """A length of time: a whole number of days, hours, minutes or seconds, such as ``3650d``."""
+
+    name = "span"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """The span, above zero.
+
+        Raises:
+            click.BadParameter: it is none.
+        """
+        if isinstance(value, timedelta):
+            return value
+        number, unit = value[:-1], value[-1:]
+        if not (number.isascii() and number.isdigit() and len(number) <= _MOST_DIGITS and int(number) and unit in _UNITS):
+            self.fail(f"{value!r} is no span: write 3650d, 12h, 90m or 45s", param, ctx)
+        try:
+            return timedelta(seconds=int(number) * _UNITS[unit])
+        except OverflowError:
+            self.fail(f"{value!r} is longer than the calendar", param, ctx)
+
+
+_UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 
 
 class FilePath(click.Path):

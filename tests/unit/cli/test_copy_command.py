@@ -1,12 +1,14 @@
 """``inventory-es copy``: what it prints, what it refuses, and that a look never makes a store."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from inventory_es.cli.app import run
 from inventory_es.sync import open_inventory
+from inventory_es.testing import ManualClock
 
 
 @pytest.fixture
@@ -71,3 +73,27 @@ def test_a_look_makes_no_database(command: str, tmp_path: Path, capsys: pytest.C
     assert run([*command.split(), "--url", f"sqlite:{tmp_path / 'stock.db'}"]) == 3
     assert "there is no such file" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_copy_sets_the_times_of_a_clock_in_the_future_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with open_inventory("file:stock", clock=ManualClock(datetime(2036, 1, 3, 9, tzinfo=UTC))) as inventory:
+        inventory.add_stock("mug", "main", 10)
+    span = ["--recorded-after", "2030-01-01", "--set-back"]
+    assert run(["copy", "file:stock", "file:mended", *span, "3650d"]) == 0
+    assert "compared one by one" in capsys.readouterr().out
+    with open_inventory("file:mended") as inventory:
+        assert inventory.as_of("mug", "main", version=1).at == datetime(2026, 1, 5, 9, tzinfo=UTC)
+    for wrong, problem in (
+        ([*span[:2]], "go together"),
+        ([*span, "0d"], "'0d' is no span"),
+        ([*span, "3650"], "'3650' is no span"),
+        ([*span, "99999999999d"], "longer than the calendar"),
+        ([*span, "1d"], "set the times back by more"),
+    ):
+        assert run(["copy", "file:stock", "memory:", *wrong]) == 2
+        told = capsys.readouterr().err
+        assert problem in told
+        assert told.count("\n") == 1
