@@ -303,6 +303,6 @@ def _translated(path: str) -> Iterator[None]:
         code, reason = getattr(problem, "sqlite_errorcode", 0) & 0xFF, reason_of(problem)
         if code == sqlite3.SQLITE_NOTADB:
             raise IncompatibleStoreError(store="read model", place=path, problem="it is no SQLite database") from problem
-        if is_damage(problem):
+        if is_damage(problem) and code != sqlite3.SQLITE_ERROR:  # a table that is gone for now: another process may be making it again
             raise CorruptStoreError(store="read model", place=path, problem=f"{reason} ({_MADE_AGAIN})") from problem
         raise ReadModelUnavailableError(read_model=f"sqlite read model {path}", reason=reason, remedy=remedy_of(problem)) from problem
