@@ -14,7 +14,7 @@ from inventory_es.adapters.sqlite import open_sqlite_event_store, stream_table
 from inventory_es.errors import ConcurrencyError, CorruptStoreError
 from inventory_es.ports import Snapshot, StreamWrite
 from inventory_es.testing.labels import Labels
-from tests.integration.flipped_bits import flip
+from tests.integration.flipped_bits import FINE, flip
 
 TEA, MILK = InventoryId("tea", "berlin").stream, InventoryId("milk", "berlin").stream
 
@@ -177,5 +177,5 @@ def test_a_damaged_snapshot_is_none(statement: str, path: Path, backend: str) ->
 
 def test_a_flipped_bit_gives_the_right_answer_or_an_error(tmp_path: Path, backend: str) -> None:
     verdicts = flip(tmp_path, 200, backend)
-    assert verdicts.keys() == {"right", "refused"}
+    assert verdicts.keys() <= FINE
     assert verdicts["refused"] > verdicts["right"] > 0
