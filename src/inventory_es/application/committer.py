@@ -10,7 +10,7 @@ from inventory_es.application.combiner import Combiner, Crowd, Ticket
 from inventory_es.application.observers import AppendFinished, Observers
 from inventory_es.domain.errors import InventoryError
 from inventory_es.ports import AppendResult, EventStore, GroupCommit, StreamWrite
-from inventory_es.ports.blocking_calls import WithdrawnError, was_withdrawn
+from inventory_es.ports.blocking_calls import WithdrawnError, finishing, was_withdrawn
 from inventory_es.ports.errors import AppendOutcomeUnknownError
 
 MAX_GROUPS = 512
@@ -141,10 +141,11 @@ class Committer:
         with anyio.CancelScope(shield=not self._withdraws) as scope:
             self._sending = scope
             try:
-                if len(batch) > 1 and self._group_store is not None:
-                    await self._many(self._group_store, batch)
-                else:
-                    await self._one(batch[0])
+                with finishing():
+                    if len(batch) > 1 and self._group_store is not None:
+                        await self._many(self._group_store, batch)
+                    else:
+                        await self._one(batch[0])
             except BaseException as problem:
                 for one in batch:
                     one.is_withdrawn = was_withdrawn(problem)

@@ -22,6 +22,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _is_wanted: ContextVar[Callable[[], bool] | None] = ContextVar("inventory_es_is_wanted", default=None)
+_must_finish: ContextVar[bool] = ContextVar("inventory_es_must_finish", default=False)
 
 
 class WithdrawnError(Exception):
@@ -34,6 +35,21 @@ class WithdrawnError(Exception):
 def was_withdrawn(problem: BaseException) -> bool:
     """Return whether a call that ended in this cancellation had done nothing."""
     return isinstance(problem.__cause__, WithdrawnError)
+
+
+@contextmanager
+def finishing() -> Generator[None, None, None]:
+    """Have what began in the block answered although its caller is cancelled, since others wait for the answer too."""
+    token = _must_finish.set(True)
+    try:
+        yield
+    finally:
+        _must_finish.reset(token)
+
+
+def must_finish() -> bool:
+    """Return whether the caller runs in :func:`finishing`."""
+    return _must_finish.get()
 
 
 @contextmanager

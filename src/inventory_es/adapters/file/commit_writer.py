@@ -16,7 +16,7 @@ import attrs
 
 from inventory_es.adapters.file.engine import FileStoreEngine
 from inventory_es.domain.errors import InventoryError
-from inventory_es.ports.blocking_calls import WithdrawnError, wanted_while
+from inventory_es.ports.blocking_calls import WithdrawnError, must_finish, wanted_while
 from inventory_es.ports.errors import StoreClosedError
 from inventory_es.ports.records import AppendResult, StreamWrite
 from inventory_es.ports.wakeup import Wakeup, futures
@@ -90,8 +90,8 @@ class CommitWriter:
     async def commit(self, groups: Groups) -> Sequence[AppendResult | Exception]:
         """Run these appends in the next commit; see :meth:`FileStoreEngine.commit`.
 
-        Cancelled before the commit begins, nothing of it runs, and ``WithdrawnError`` is the cause of the cancellation. After that it is
-        finished and answered; but asyncio's own cancellation, which nothing holds, leaves its outcome unknown to the caller.
+        Cancelled before the commit begins, nothing of it runs, and ``WithdrawnError`` is the cause of the cancellation. After that its
+        outcome is unknown to the caller; in :func:`finishing` it is finished and answered, unless asyncio's own cancellation ends the wait.
         """
         request = _Request(groups, self._wakeup(), [None])
         self._queue.put(request)
@@ -102,7 +102,7 @@ class CommitWriter:
         except BaseException as cancelled:
             if request.take():
                 raise cancelled from WithdrawnError()
-            if anyio.current_effective_deadline() != -inf:
+            if not must_finish() or anyio.current_effective_deadline() != -inf:
                 raise
             with anyio.CancelScope(shield=True):
                 while not request.is_answered:

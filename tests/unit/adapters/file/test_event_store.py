@@ -1,6 +1,6 @@
 """The asynchronous layer: who shares a commit, who is withdrawn, who hears what when it fails, and how it closes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -227,7 +227,8 @@ class _SlowEngine:
         self.go = [Event(), Event()]
         self.commits = 0
 
-    def commit(self, groups: Sequence[Any]) -> list[Any]:
+    def commit_taken(self, take: Callable[[], Sequence[Any]]) -> list[Any]:
+        groups = take()
         number, self.commits = self.commits, self.commits + 1
         self.begun[number].set()
         self.go[number].wait()

@@ -170,10 +170,10 @@ class Failing(FileStoreEngine):
     where = ""
     problem: type[BaseException] = MemoryError
 
-    def commit(self, groups: Sequence[Sequence[StreamWrite]]) -> list[AppendResult | Exception]:
+    def commit_taken(self, take: Callable[[], Sequence[Sequence[StreamWrite]]]) -> list[AppendResult | Exception]:
         if self.where == "commit":
             raise self.problem
-        return super().commit(groups)
+        return super().commit_taken(take)
 
     def settle(self) -> None:
         if self.where == "settle":
