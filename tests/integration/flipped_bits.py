@@ -88,7 +88,7 @@ def verdict_of(content: bytes, at: int, bit: int, path: Path, truth: Answers, ba
     """Flip a bit and ask: ``right``, ``refused``, ``told by verify``, or what is wrong."""
     flipped = bytearray(content)
     flipped[at] ^= 1 << bit
-    _replace(path, flipped)
+    _replace(path, bytes(flipped))
     try:
         answers = anyio.run(_in_time, path, backend=backend)
     except TimeoutError:
@@ -97,7 +97,7 @@ def verdict_of(content: bytes, at: int, bit: int, path: Path, truth: Answers, ba
         return f"raw {type(error).__name__}"
     wrong = [name for name, answer in answers.items() if not answer.startswith("refused") and answer != truth.get(name)]
     if wrong == ["command again"]:  # an entry is missing in the index of ids: nothing else knows that the id is there
-        _replace(path, flipped)
+        _replace(path, bytes(flipped))
         return "told by verify" if any(verify(path)) else "wrong and not told"
     if wrong:
         return f"wrong {wrong[0]}"
