@@ -4,7 +4,6 @@ Each is run in a process of its own, adds single units of one product, and print
 children together.
 """
 
-import ctypes
 import json
 import multiprocessing
 import os
@@ -18,6 +17,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import anyio
 import pytest
@@ -227,16 +227,14 @@ def somebody_else_has_it_open(path: str) -> int:
     return done
 
 
-def a_fork_that_python_did_not_make(path: str) -> int:
-    """As a server in C makes it, which tells Python in the child alone."""
+def a_fork_that_asks_nobody_before(path: str) -> int:
+    """As a server in C makes it, which tells Python in the child alone: the connections are open in it."""
     inventory = open_inventory(f"sqlite:{path}")
     done = add(inventory, 1)
-    libc = ctypes.CDLL(None)
-    child = libc.fork()
-    if child == 0:
-        ctypes.pythonapi.PyOS_AfterFork_Child()
-        os._exit(_is_refused(path))
-    assert os.waitpid(child, 0)[1] == 0
+    guarded, forks.gate._guarded = forks.gate._guarded, WeakSet()
+    wait = in_child(lambda: _is_refused(path))
+    forks.gate._guarded = guarded
+    assert wait() == 0
     done += add(inventory, 2)
     inventory.close()
     return done
@@ -272,7 +270,7 @@ PROGRAMS: dict[str, Any] = {
         while_a_turn_is_taken,
         a_statement_does_not_end,
         somebody_else_has_it_open,
-        a_fork_that_python_did_not_make,
+        a_fork_that_asks_nobody_before,
     )
 }
 
