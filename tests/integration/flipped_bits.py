@@ -104,7 +104,7 @@ def verdict_of(content: bytes, at: int, bit: int, path: Path, truth: Answers, ba
     return "refused" if answers != truth else "right"
 
 
-def _replace(path: Path, content: bytes) -> None:
+def _replace(path: Path, content: bytes | bytearray) -> None:
     for old in path.parent.glob(f"{path.name}*"):
         old.unlink()
     path.write_bytes(content)
