@@ -1,10 +1,10 @@
 """The connections to one database file: lent for one use at a time, closed before a fork, refused when the file left its place."""
 
+import os
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from inventory_es.adapters.sqlite.database import Synchronous, connect
 from inventory_es.adapters.sqlite.forks import Identity, gate, identity_of
@@ -22,7 +22,7 @@ class Connections:
     opens the path would not find what was committed there.
 
     Args:
-        path: of the database.
+        path: of the database, absolute. A symbolic link is followed once; one that leads elsewhere later is a file that left its place.
         name: of what is in it, for errors.
         synchronous: of the writing connection.
         open_writer: opens the first connection, which brings the file into form.
@@ -33,7 +33,8 @@ class Connections:
     """
 
     def __init__(self, path: str, *, name: str, synchronous: Synchronous, open_writer: Callable[[], sqlite3.Connection]) -> None:
-        self._path = str(Path(path).absolute())
+        self._place = path
+        self._path = os.path.realpath(path)
         self._log = f"{self._path}-wal"
         self._name = name
         self._synchronous = synchronous
@@ -45,7 +46,7 @@ class Connections:
             gate.check(path, name=name)
             self._writers.append(open_writer())
             try:
-                self._identity = self._find(self._path)
+                self._identity = self._find(self._place)
                 self._log_identity = self._find(self._log)
             except BaseException:
                 self.close_idle()
@@ -145,12 +146,12 @@ class Connections:
     def _check_place(self) -> None:
         if self._is_in_place():
             return
-        moved = self._log if self._find(self._path) == self._identity else self._path
+        moved = self._log if self._find(self._place) == self._identity else self._place
         raise StoreClosedError(store=self._name, reason=f"{moved} was moved, removed or replaced while it was open")
 
     def _is_in_place(self) -> bool:
         try:
-            return identity_of(self._path) == self._identity and (
+            return identity_of(self._place) == self._identity and (
                 self._log_identity is None or identity_of(self._log) == self._log_identity
             )
         except OSError:

@@ -145,7 +145,7 @@ def create_private(path: str) -> None:
     descriptor of it, so that a second handle would cost the first one its locks.
 
     Raises:
-        OSError: it can't be, or it is a symbolic link or belongs to somebody else.
+        OSError: it can't be, or it belongs to somebody else.
     """
     with _creating, suppress(FileExistsError):
         try:
@@ -156,8 +156,6 @@ def create_private(path: str) -> None:
                 raise
             raise no_folder(str(missing)) from None
         return
-    if Path(path).is_symlink():
-        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
     if not os.access(path, os.R_OK | os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 

@@ -1,5 +1,6 @@
 """The SQLite event store without threads and without an event loop: one writing connection, and reading ones in a pool."""
 
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -48,7 +49,7 @@ class SqliteEngine:
     """
 
     def __init__(self, path: str, *, synchronous: Synchronous) -> None:
-        self._path = path = absolute_path(path)
+        self._path = absolute_path(path)
         self._connections = self._connect(synchronous)
         self._turn = WriteTurn(self._connections)
         self._heads = KnownHeads(store=self.name)
@@ -65,10 +66,10 @@ class SqliteEngine:
         )
 
     def _connect(self, synchronous: Synchronous) -> Connections:
-        path = self._path
+        path = os.path.realpath(self._path)
         try:
             return Connections(
-                path, name=self.name, synchronous=synchronous, open_writer=partial(open_database, path, synchronous=synchronous)
+                self._path, name=self.name, synchronous=synchronous, open_writer=partial(open_database, path, synchronous=synchronous)
             )
         except StoreUnavailableError as refused:
             if not may_only_be_read(path, refused):

@@ -1,5 +1,6 @@
 """Read models in a SQLite file: the event store's own, or another."""
 
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
@@ -255,7 +256,8 @@ def _connect(path: str, synchronous: Synchronous) -> Connections | ReadOnlyConne
 
 
 def _open_to_write(path: str, synchronous: Synchronous) -> Connections:
-    name = f"sqlite read model {path}"
+    name, place = f"sqlite read model {path}", path
+    path = os.path.realpath(place)
     with _translated(path):
         create_private(path)
 
@@ -269,7 +271,7 @@ def _open_to_write(path: str, synchronous: Synchronous) -> Connections:
         return writer
 
     with _translated(path):
-        return Connections(path, name=name, synchronous=synchronous, open_writer=open_writer)
+        return Connections(place, name=name, synchronous=synchronous, open_writer=open_writer)
 
 
 def _mark(writer: sqlite3.Connection, path: str) -> None:

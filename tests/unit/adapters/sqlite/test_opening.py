@@ -20,6 +20,7 @@ from inventory_es.errors import (
     ConcurrencyError,
     CorruptStoreError,
     IncompatibleStoreError,
+    StoreClosedError,
     StoreUnavailableError,
 )
 from inventory_es.ports import AppendResult, NewEvent
@@ -115,11 +116,24 @@ def test_a_new_file_is_its_owners_alone(tmp_path: Path) -> None:
     engine.close()
 
 
-@pytest.mark.parametrize("place", ["no/such/folder/stock.db", "link.db"])
+@pytest.mark.parametrize("place", ["no/such/folder/stock.db", "loop.db"])
 def test_a_place_that_can_not_be_opened_is_told(place: str, tmp_path: Path) -> None:
-    (tmp_path / "link.db").symlink_to(tmp_path / "elsewhere.db")
+    (tmp_path / "loop.db").symlink_to(tmp_path / "loop.db")
     with pytest.raises(StoreUnavailableError, match=place):
         opened(tmp_path / place)
+
+
+def test_a_link_is_followed_once(tmp_path: Path) -> None:
+    (tmp_path / "link.db").symlink_to(tmp_path / "stock.db")
+    engine = opened(tmp_path / "link.db")
+    append(engine, 0, Labels().events("a"))
+    (tmp_path / "link.db").unlink()
+    (tmp_path / "link.db").symlink_to(filled(tmp_path / "another.db"))
+    with pytest.raises(StoreClosedError, match=r"link\.db was moved, removed or replaced"):
+        append(engine, 1, Labels().events("b"))
+    engine.close()
+    with closing(opened(tmp_path / "stock.db")) as there:
+        assert there.read_stream(STREAM, after=0, limit=10).version == 1
 
 
 def test_after_an_unclean_stop_damage_is_found_on_opening(tmp_path: Path) -> None:
