@@ -40,7 +40,11 @@ class ForkedReadModels(ReadModelContract):
     async def open_read_model(self, site: Site) -> AsyncIterator[ReadModel]:
         path = str(site.path / "read.db")
         async with open_sqlite_read_model(path) as model:
-            yield self.adapter(path, model._connections)
+            broken = self.adapter(path, model._connections)
+            try:
+                yield broken
+            finally:
+                await broken.aclose()
 
 
 @breaks("RM-10", "Leaves its SQLite connections open while the process forks.", contract=ForkedReadModels, patience=_PATIENCE)
@@ -58,7 +62,11 @@ class ForkedSnapshots(SnapshotStoreContract):
     @asynccontextmanager
     async def open_snapshots(self, site: Site) -> AsyncIterator[SnapshotStore]:
         async with open_sqlite_event_store(site.path / "snapshots.db") as store:
-            yield self.adapter(store._engine)
+            broken = self.adapter(store._engine)
+            try:
+                yield broken
+            finally:
+                await broken.aclose()
 
 
 @breaks("SN-7", "Leaves its SQLite connections open while the process forks.", contract=ForkedSnapshots, patience=_PATIENCE)
