@@ -1,7 +1,7 @@
 """ES-54, ES-55: a process forks, and parent and child both go on."""
 
 from inventory_es.testing.event_store.bench import StoreBench, expect
-from inventory_es.testing.event_store.processes import linearizable
+from inventory_es.testing.event_store.processes import linearizable, need_other_processes
 from inventory_es.testing.event_store.writer import STREAM
 from inventory_es.testing.forked import steps_of
 from inventory_es.testing.promise import promise
@@ -28,6 +28,7 @@ class ForkCases:
 async def _holds_every_step(bench: StoreBench, plan: str) -> None:
     async with bench.open() as store:
         bench.need(store, durable=True, multi_process=True)
+    need_other_processes(bench)
 
     async def visit() -> None:
         async with bench.open():

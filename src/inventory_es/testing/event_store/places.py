@@ -51,7 +51,8 @@ class PlaceCases:
         async with bench.open() as store:
             bench.need(store, durable=True)
             for number in range(_APPENDS):
-                await store.append(f"x@{2 * number} a{number} b{number}", f"y@{number} c{number}")
+                await store.append(f"x@{2 * number} a{number} b{number}")
+                await store.append(f"y@{number} c{number}")
         if not await bench.contract.lose(bench.run.site, stream_id("x")):
             bench.run.not_declared("lose: the hook that removes a part of a stored stream, but not its end")
         try:

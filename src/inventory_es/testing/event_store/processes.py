@@ -63,11 +63,16 @@ class ProcessCases:
             await store.append(f"{STREAM}@{version} after", meaning="a killed process keeps nobody from writing")
 
 
-def _command(bench: StoreBench, writer: str, rounds: int = _ROUNDS) -> list[str]:
+def need_other_processes(bench: StoreBench) -> Sequence[str]:
+    """Return the command of another process over the site, or end the case: ``spawn`` says that there can be none."""
     arguments = bench.contract.spawn(bench.run.site)
     if arguments is None:
         bench.run.not_declared("spawn: no other process can import this contract; put it at the top level of a module")
-    return [*arguments, task(bench.run, writer, rounds)]
+    return arguments
+
+
+def _command(bench: StoreBench, writer: str, rounds: int = _ROUNDS) -> list[str]:
+    return [*need_other_processes(bench), task(bench.run, writer, rounds)]
 
 
 async def _hear_some(other: OtherProcess) -> None:
