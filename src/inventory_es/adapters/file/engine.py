@@ -281,7 +281,8 @@ class FileStoreEngine:
         if not self._mutex.acquire(blocking=False):
             return None
         try:
-            if tail.position > self._index.end.position:
+            end = self._index.end
+            if tail.position != end.position or tail.checksum != end.checksum:
                 return None
             version = self._index.version(stream.text, stream_key(stream.text))
         except StoreClosedError:
@@ -372,8 +373,9 @@ class FileStoreEngine:
         """The index, at least as new as what any process acknowledged before this call; hold it shortly."""
         tail = self._journal.tail()
         with self._mutex:
-            if tail.position > self._index.end.position:
-                self._index.follow(tail)
+            if tail.position < self._index.end.position:  # somebody has written since; under the mutex it is no longer behind
+                tail = self._journal.tail()
+            self._index.follow(tail)
             yield self._index
 
     def _serving(self) -> AbstractContextManager[None]:

@@ -17,7 +17,7 @@ from inventory_es.adapters.file.hash_slots import stream_key
 from inventory_es.adapters.file.index_file import SealedTable, load_table, pack_table
 from inventory_es.adapters.file.index_table import GrowingTable, IndexedEvent, IndexTable
 from inventory_es.adapters.file.journal import Journal
-from inventory_es.adapters.file.journal_line import TRAILER_SIZE, Line, read_trailer
+from inventory_es.adapters.file.journal_line import TRAILER_SIZE, Line, read_first_line, read_trailer
 from inventory_es.adapters.file.journal_state import JournalTail
 from inventory_es.adapters.file.stored_form import LINE_START, split_line
 from inventory_es.ports.errors import CorruptStoreError, StoreClosedError
@@ -99,7 +99,7 @@ class StoreIndex:
         """Take in what was written up to ``tail``, by whomever.
 
         Raises:
-            CorruptStoreError: a line is damaged.
+            CorruptStoreError: a line is damaged, or the journal was replaced by one with another history.
         """
         self.settle()
         if tail == self.end:
@@ -109,6 +109,8 @@ class StoreIndex:
                 self._grow_from(JournalTail(segment, 0, self.end.checksum, self.end.position))
             self._take_in(self._growing, line)
             self.end = self._growing.end
+        if self.end != tail:
+            self._journal.refuse(tail.segment, tail.offset, "the journal is not the one that was read before")
 
     def added(self, tail: JournalTail, line_offset: int, events: Sequence[IndexedEvent]) -> None:
         """Take in a line that this process wrote, now or with the next question; ``tail`` is the end after it."""
@@ -243,6 +245,9 @@ class StoreIndex:
             older.append(self._load(segment, None) or self._rebuild(segment))
             if older[-1].end.position != following - 1:
                 self._journal.refuse(segment, older[-1].end.offset, f"durable lines before position {following} are missing")
+            line = read_first_line(self._journal.segments.open(following), seed=self._seed)
+            if line is None or line.chain is None or line.chain[0] != older[-1].end.checksum:  # replaced since the store was opened
+                self._journal.refuse(following, 0, "the first line of the segment does not follow the segment before it")
             following = segment
         self._older = []
         self._tables = [*self._tables, *older]

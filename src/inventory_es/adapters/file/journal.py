@@ -250,6 +250,8 @@ class Journal:
             for line in self._lines(start, self.segments.open(start.segment).size()):
                 last = line
                 yield start.segment, line
+            if last is None and start.offset == 0:
+                self.refuse(start.segment, 0, f"durable lines after position {start.position} are missing")
             if last is not None:
                 try:
                     position = self._last_position(last.data)

@@ -266,6 +266,57 @@ def test_a_finished_segment_that_is_damaged_while_the_store_is_open_is_noticed_b
                 use()
 
 
+def test_a_finished_segment_that_is_emptied_behind_the_people_s_files_ends_their_work(tmp_path: Path) -> None:
+    fill(tmp_path)
+    with closing(open_store(tmp_path)) as engine:
+        engine.rebuild()
+        emptied(1)(tmp_path)
+        assert engine.tidy()
+        with pytest.raises(CorruptStoreError):
+            versions(engine, A)
+
+
+@pytest.mark.parametrize("number", [0, 1, -2], ids=["first", "middle", "last finished"])
+@pytest.mark.parametrize("derived", [True, False], ids=["with its index", "without"])
+def test_a_segment_of_another_history_that_is_put_into_an_open_store_is_noticed(tmp_path: Path, number: int, derived: bool) -> None:
+    stock = tmp_path / "stock"
+    fill(stock)
+    with closing(open_store(stock)) as engine:
+        of_another_history(number)(stock)
+        place, other = segment(stock, number).with_suffix(".idx"), segment(tmp_path / "other", number).with_suffix(".idx")
+        place.unlink()
+        if derived:
+            shutil.copy(other, place)
+        for stream in (A, B):
+            with pytest.raises(CorruptStoreError):
+                engine.read_stream(stream, limit=100)
+
+
+@pytest.mark.parametrize("events", [4, 11], ids=["shorter", "as long"])
+def test_an_older_journal_that_is_copied_over_an_open_one_is_noticed_by_everybody(tmp_path: Path, events: int) -> None:
+    stock, other = tmp_path / "stock", tmp_path / "other"
+    fill(stock)
+    with closing(open_store(other)) as engine:
+        for number in range(1, events + 1):
+            engine.commit([write(A, number - 1, number + 100)])
+    with closing(open_store(stock)) as engine:
+        assert versions(engine, A) == list(range(1, 12))
+        for file in (stock / "journal").glob("*.jsonl"):
+            file.unlink()
+        for file in (other / "journal").glob("*.jsonl"):
+            shutil.copy(file, stock / "journal" / file.name)
+        (stock / ".lock").write_bytes((other / ".lock").read_bytes())
+        assert engine.glance_version(A) is None
+        for use in (
+            lambda: engine.read_stream(B, limit=1),
+            lambda: engine.read_stream(A, after=11, limit=1),
+            lambda: engine.streams("", limit=1),
+            lambda: engine.commit([write(A, 11, 12)]),
+        ):
+            with pytest.raises(CorruptStoreError):
+                use()
+
+
 def test_a_bus_whose_segments_do_not_follow_each_other_is_not_opened(tmp_path: Path) -> None:
     with closing(open_bus(tmp_path)) as bus:
         for number in range(1, 40):
