@@ -20,6 +20,7 @@ from inventory_es.ports import EventFeed, EventStore, ProjectionId, Table
 from inventory_es.ports.blocking_calls import WithdrawnError
 from inventory_es.ports.errors import CacheUnavailableError, EventBusUnavailableError, StoreUnavailableError
 from tests.integration.held_lock import held
+from tests.unit.adapters.file.test_bus_engine import event as published
 
 LONG = 600.0
 SHORT = 0.01
@@ -118,6 +119,56 @@ def test_a_bus_and_a_cache_meet_their_bound_too(tmp_path: Path, backend: str) ->
             with held(tmp_path / "c" / ".lock"), pytest.raises(CacheUnavailableError, match=r"the lock .*/c/\.lock"):
                 await cache.invalidate("k")
             await cache.invalidate("k")
+
+    anyio.run(body, backend=backend)
+
+
+def test_publishers_meet_the_bound_together(tmp_path: Path, backend: str) -> None:
+    async def body() -> None:
+        async with open_file_event_bus(tmp_path / "b", clock=SystemClock(), lock_timeout=1.0) as bus:
+
+            async def publish(number: int) -> None:
+                with pytest.raises(EventBusUnavailableError):
+                    await bus.publish([published("a", number)])
+
+            with held(tmp_path / "b" / ".lock"), anyio.fail_after(60):
+                async with anyio.create_task_group() as tasks:
+                    for number in range(1, 201):
+                        tasks.start_soon(publish, number)
+            await bus.publish([published("a", 1)])
+
+    anyio.run(body, backend=backend)
+
+
+def test_who_waits_for_a_group_can_be_cancelled_and_keeps_no_other_group_waiting(tmp_path: Path, backend: str) -> None:
+    async def body() -> None:
+        async with open_file_event_bus(tmp_path / "b", clock=SystemClock(), lock_timeout=LONG) as bus:
+            async with bus.subscribe("kept"):
+                pass
+            (lock,) = (tmp_path / "b" / "groups").glob("*/dead/.lock")
+            uses: list[Callable[[], Awaitable[object]]] = [
+                lambda: bus.dead_letters("kept"),
+                lambda: bus.redeliver("kept", []),
+                lambda: bus.dead_letters("kept"),
+            ]
+            with held(lock), anyio.fail_after(60):
+                async with anyio.create_task_group() as tasks:
+                    for use in uses:
+                        tasks.start_soon(use)
+                    await anyio.wait_all_tasks_blocked()
+                    async with bus.subscribe("another"):
+                        assert await bus.dead_letters("another") == []
+                    tasks.cancel_scope.cancel()
+            assert await bus.dead_letters("kept") == []
+
+    anyio.run(body, backend=backend)
+
+
+def test_callers_of_one_process_are_no_reason_to_refuse_each_other(tmp_path: Path, backend: str) -> None:
+    async def body() -> None:
+        async with open_file_cache(tmp_path / "c", clock=SystemClock(), lock_timeout=0) as cache, anyio.create_task_group() as tasks:
+            for _ in range(100):
+                tasks.start_soon(cache.invalidate, "k")
 
     anyio.run(body, backend=backend)
 

@@ -25,7 +25,7 @@ from inventory_es.adapters.file.bus_group import BusConsumer, FileBusGroup, Grou
 from inventory_es.adapters.file.bus_line import encode_lines, encode_published, last_number
 from inventory_es.adapters.file.folder_format import FolderFormat
 from inventory_es.adapters.file.journal import Journal, UncertainWriteError
-from inventory_es.adapters.file.lock_wait import LOCK_TIMEOUT
+from inventory_es.adapters.file.lock_wait import LOCK_TIMEOUT, LockWait
 from inventory_es.ports.delivery_rules import GroupFilter
 from inventory_es.ports.errors import EventBusUnavailableError, StoreClosedError
 from inventory_es.ports.event_bus import DeadLetter
@@ -69,7 +69,7 @@ class FileBusEngine:
         self._limits = limits
         self._lock_timeout = lock_timeout
         self._process = os.getpid()
-        self._mutex = Lock()
+        self._mutexes: dict[str, Lock] = {}
         self._owned: dict[str, _Owned] = {}
         self._journal = Journal(
             file_system,
@@ -120,7 +120,7 @@ class FileBusEngine:
         Raises:
             ValueError: the group has consumers with another filter.
         """
-        with self._serving(), self._mutex:
+        with self._serving(), self._wait(name).in_turn(self._mutex(name)):
             owned = self._owned.get(name)
             if owned is None:
                 owned = self._owned[name] = self._take_over(name, wanted)
@@ -131,7 +131,7 @@ class FileBusEngine:
 
     def leave(self, name: str, consumer: BusConsumer, now: datetime) -> None:
         """One consumer less. With the last one, another process may have the group."""
-        with self._serving(), self._mutex:
+        with self._serving(), self._mutex(name):
             owned = self._owned.get(name)
             if owned is not None:
                 try:
@@ -142,7 +142,7 @@ class FileBusEngine:
 
     def dead_letters(self, name: str, *, limit: int) -> list[DeadLetter]:
         """The oldest dead letters of a group."""
-        with self._serving(), self._mutex:
+        with self._serving(), self._wait(name).in_turn(self._mutex(name)):
             owned = self._owned.get(name)
             if owned is not None:
                 return owned.group.dead_letters()[:limit]
@@ -151,7 +151,7 @@ class FileBusEngine:
 
     def redeliver(self, name: str, event_ids: Collection[UUID]) -> int:
         """Have dead letters delivered again, by whatever process has the group's consumers; how many there were."""
-        with self._serving(), self._mutex:
+        with self._serving(), self._wait(name).in_turn(self._mutex(name)):
             owned = self._owned.get(name)
             if owned is not None:
                 return owned.group.redeliver(event_ids)
@@ -174,6 +174,13 @@ class FileBusEngine:
         with self._serving():
             return function(*args, **kwargs)
 
+    def _mutex(self, name: str) -> Lock:
+        """Who holds it uses the group, and may wait for its lock: no other group waits with it."""
+        return self._mutexes.setdefault(name, Lock())
+
+    def _wait(self, name: str) -> LockWait:
+        return LockWait(f"{self._directory(name)}/dead/.lock", self._lock_timeout)
+
     def _directory(self, name: str) -> str:
         return f"{self._groups}/{blake2b(name.encode(), digest_size=16).hexdigest()}"
 
@@ -186,7 +193,7 @@ class FileBusEngine:
             self._own(owner, name)
             letters = self._open_letters(name)
             with _closing_on_error(letters):
-                group = FileBusGroup(self._journal, BusCursor(self._fs, directory), letters, wanted, self._limits)
+                group = FileBusGroup(self._journal, BusCursor(self._fs, directory), letters, wanted, self._limits, self._wait(name))
         return _Owned(group, owner)
 
     def _own(self, owner: LockFile, name: str) -> None:

@@ -19,6 +19,7 @@ from inventory_es.adapters.file.bus_line import decode_line
 from inventory_es.adapters.file.journal import Journal, UncertainWriteError
 from inventory_es.adapters.file.journal_line import Line
 from inventory_es.adapters.file.journal_state import JournalTail
+from inventory_es.adapters.file.lock_wait import LockWait
 from inventory_es.adapters.file.stored_form import StoredEvent
 from inventory_es.ports.delivery_rules import DeliveryQueue, GroupFilter, QueuedEvent
 from inventory_es.ports.event_bus import DeadLetter
@@ -60,14 +61,18 @@ class FileBusGroup:
         letters: its dead letters.
         wanted: what it takes.
         limits: its bounds.
+        wait: for the lock of the letters, which a caller may have to wait for.
     """
 
-    def __init__(self, journal: Journal, cursor: BusCursor, letters: BusDeadLetters, wanted: GroupFilter, limits: GroupLimits) -> None:
+    def __init__(
+        self, journal: Journal, cursor: BusCursor, letters: BusDeadLetters, wanted: GroupFilter, limits: GroupLimits, wait: LockWait
+    ) -> None:
         self.filter = wanted
         self._journal = journal
         self._cursor = cursor
         self._letters = letters
         self._limits = limits
+        self._wait = wait
         self._mutex = Lock()
         self._queue = DeliveryQueue()
         self._tickets = count()
@@ -95,7 +100,7 @@ class FileBusGroup:
 
     def take(self, consumer: BusConsumer, now: datetime) -> None:
         """Put the next event into ``consumer.ready``, if there is one and none stands there."""
-        with self._mutex:
+        with self._wait.in_turn(self._mutex):
             if consumer.ready:
                 return
             self._revive()
@@ -116,7 +121,7 @@ class FileBusGroup:
 
     def settle(self, consumer: BusConsumer, ticket: int) -> None:
         """It was acknowledged; a second answer changes nothing."""
-        with self._mutex:
+        with self._wait.in_turn(self._mutex):
             queued = consumer.out.get(ticket)
             if queued is not None:
                 if self._letters.knows(queued.number):
@@ -127,7 +132,7 @@ class FileBusGroup:
 
     def fail(self, consumer: BusConsumer, ticket: int, reason: str, now: datetime) -> None:
         """It was refused: again later, or given up."""
-        with self._mutex:
+        with self._wait.in_turn(self._mutex):
             queued = consumer.out.get(ticket)
             if queued is not None:
                 if self._is_spent(queued):
@@ -158,13 +163,13 @@ class FileBusGroup:
 
     def dead_letters(self) -> list[DeadLetter]:
         """Its dead letters, the oldest first."""
-        with self._mutex:
+        with self._wait.in_turn(self._mutex):
             self._letters.follow()
             return list(self._letters.letters.values())
 
     def redeliver(self, event_ids: Collection[UUID]) -> int:
         """Dead letters with these event ids are delivered again; how many there were."""
-        with self._mutex:
+        with self._wait.in_turn(self._mutex):
             return self._letters.redeliver(event_ids)
 
     def close(self) -> None:

@@ -228,20 +228,13 @@ class FileCacheEngine:
     def _exclusive(self) -> Generator[CacheTotal, None, None]:
         """Hold the lock of all processes; gives the total."""
         self._check_process()
-        with _unavailable(self.name):
-            deadline = self._wait.deadline
-            if not self._mutex.acquire(blocking=False):
-                self._wait.until(self._mutex.acquire, deadline)
+        with _unavailable(self.name), self._wait.in_turn(self._mutex) as deadline:
+            self._wait.take(self._lock, deadline)
             try:
-                if not self._lock.acquire(timeout=0):
-                    self._wait.until(self._lock.acquire, deadline)
-                try:
-                    self._check_place()
-                    yield read_total(self._lock) or self._count()
-                finally:
-                    self._lock.release()
+                self._check_place()
+                yield read_total(self._lock) or self._count()
             finally:
-                self._mutex.release()
+                self._lock.release()
 
     def _check_place(self) -> None:
         if not self._lock.is_at(self._lock_path):

@@ -17,7 +17,7 @@ from inventory_es.ports.append_rules import check_page
 from inventory_es.ports.blocking_calls import BlockingCalls, run_in_thread
 from inventory_es.ports.clock import Clock
 from inventory_es.ports.delivery_rules import GroupFilter, check_events, check_group
-from inventory_es.ports.errors import StoreClosedError
+from inventory_es.ports.errors import EventBusUnavailableError, StoreClosedError
 from inventory_es.ports.event_bus import BusCapabilities, DeadLetter, EventBus
 from inventory_es.ports.file_system import FileSystem
 from inventory_es.ports.paths import AnyPath, absolute_path
@@ -48,6 +48,7 @@ class FileEventBus(EventBus):
         self._changes = BusChanges()
         self._calls = BlockingCalls(anyio.CapacityLimiter(_MAX_CALLS), name=engine.name)
         self._publishing = anyio.Lock()
+        self._kept_out = 0
 
     @property
     def capabilities(self) -> BusCapabilities:
@@ -64,8 +65,15 @@ class FileEventBus(EventBus):
         """
         given = tuple(events)
         check_events(given, max_event_bytes=self._capabilities.max_event_bytes)
+        kept_out = self._kept_out
         async with self._publishing:
-            await self._calls.run(self._engine.publish, given)
+            if self._kept_out != kept_out:  # the lock was waited for in vain meanwhile: once is enough
+                raise EventBusUnavailableError(bus=self._engine.name, reason="another process kept its lock")
+            try:
+                await self._calls.run(self._engine.publish, given)
+            except EventBusUnavailableError as problem:
+                self._kept_out += isinstance(problem.__cause__, TimeoutError)
+                raise
         self._changes.notify()
 
     @asynccontextmanager

@@ -1,8 +1,10 @@
 """Waiting for the locks of a folder: never longer than the host allows, and not after the caller has gone."""
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from math import inf
+from threading import Lock
 from time import monotonic
 
 import attrs
@@ -28,15 +30,29 @@ class LockWait:
     path: str
     timeout: float
 
-    def take(self, lock: LockFile) -> None:
-        """Take the lock.
+    def take(self, lock: LockFile, deadline: float | None = None) -> None:
+        """Take the lock, until ``deadline`` if the wait began before.
 
         Raises:
             TimeoutError: somebody else held it all the time.
             WithdrawnError, or the caller's cancellation: nobody waits for it any more.
         """
         if not lock.acquire(timeout=0):
-            self.until(lock.acquire, self.deadline)
+            self.until(lock.acquire, self.deadline if deadline is None else deadline)
+
+    @contextmanager
+    def in_turn(self, mutex: Lock) -> Generator[float, None, None]:
+        """Hold a mutex of this process, whose holders take the lock; gives the deadline for that. Raises as :meth:`take`.
+
+        However short the wait for other processes is to be, callers of one process do not refuse each other for it.
+        """
+        started = monotonic()
+        if not mutex.acquire(blocking=False):
+            self.until(mutex.acquire, started + max(self.timeout, LOCK_TIMEOUT))
+        try:
+            yield started + self.timeout
+        finally:
+            mutex.release()
 
     @property
     def deadline(self) -> float:
