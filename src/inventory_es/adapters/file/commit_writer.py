@@ -263,7 +263,10 @@ class CommitWriter:
             request.is_answered = True
             if not request.done.done():
                 request.done.set_result(None)
-        self._after_commit()
+        try:
+            self._after_commit()
+        except Exception:
+            _logger.exception("after_commit_failed", extra={"store": self._engine.name})  # raised, it would end trio's event loop
 
     def _tidy(self) -> bool:
         try:

@@ -244,6 +244,26 @@ def test_a_writer_that_fails_gives_no_turn_and_keeps_nobody_waiting_for_one(tmp_
     assert sorted(ends) == ["append", "append", "turn", "turn"]
 
 
+class Startled(FileEventStore):
+    """Fails to tell those who wait for a position that a commit is done."""
+
+    def _wake(self) -> None:
+        raise MemoryError
+
+
+def test_what_fails_after_a_commit_keeps_nobody_from_its_outcome(tmp_path: Path, backend: str, caplog: pytest.LogCaptureFixture) -> None:
+    async def run() -> None:
+        store = Startled(open_engine(tmp_path))
+        try:
+            assert await store.append(write(A, 0, 1)) == AppendResult(1, {A: 1})
+            assert await store.append(write(A, 1, 2)) == AppendResult(2, {A: 2})
+        finally:
+            await store.aclose()
+
+    anyio.run(run, backend=backend)
+    assert [record.message for record in caplog.records] == ["after_commit_failed"] * 2
+
+
 def test_a_readable_copy_that_ends_in_nested_brackets_is_written_again(tmp_path: Path) -> None:
     with closing(open_engine(tmp_path)) as engine:
         engine.commit([write(A, 0, 1)])
