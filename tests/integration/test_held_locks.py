@@ -65,6 +65,28 @@ def test_all_who_wait_meet_the_bound_together(tmp_path: Path, backend: str) -> N
     anyio.run(body, backend=backend)
 
 
+def test_a_question_that_meets_commands_without_the_lock_is_answered(tmp_path: Path, backend: str) -> None:
+    async def body() -> None:
+        async with open_file_event_store(tmp_path / "s", lock_timeout=SHORT) as store, open_inventory(store) as inventory:
+            await inventory.add_stock("tea", "berlin", 5)
+            answers: list[int] = []
+
+            async def add() -> None:
+                with pytest.raises(StoreUnavailableError):
+                    await inventory.add_stock("tea", "berlin", 1)
+
+            async def ask() -> None:
+                answers.append((await inventory.stock("tea", "berlin")).on_hand)
+
+            with held(tmp_path / "s" / ".lock"):
+                async with anyio.create_task_group() as tasks:
+                    for use in (add, add, ask, add, ask, ask):
+                        tasks.start_soon(use)
+            assert answers == [5, 5, 5]
+
+    anyio.run(body, backend=backend)
+
+
 def test_opening_and_closing_end_while_another_process_has_the_lock(tmp_path: Path, backend: str) -> None:
     async def body() -> None:
         async with open_file_event_store(tmp_path / "s", lock_timeout=SHORT) as store, open_inventory(store) as inventory:

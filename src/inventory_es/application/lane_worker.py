@@ -146,7 +146,7 @@ class LaneWorker:
             batch.look_up_again(decided, problem)
             batch.lost = batch.lost + 1 if isinstance(problem, ConcurrencyError) else 0
             if batch.attempt >= tools.settings.max_attempts or not batch.may_retry(problem):
-                batch.fail(problem, reads=isinstance(problem, StoreUnavailableError))
+                batch.fail(problem, reads=isinstance(problem, StoreUnavailableError) and not decided)
             return
         state.position = position
         state.is_refusing = bool(decided) and not decided[-1].events
