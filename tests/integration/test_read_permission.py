@@ -8,7 +8,7 @@ user already, there is nothing to give up.
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -209,9 +209,10 @@ def test_a_reader_never_passes_the_durable_place(place: Path) -> None:
     assert segment.read_bytes() == longer
 
 
-def test_a_store_that_has_to_be_recovered_says_so(place: Path) -> None:
+@pytest.mark.parametrize("damage", [lambda lock: lock.write_bytes(b""), Path.unlink], ids=["an empty lock file", "no lock file"])
+def test_a_store_that_has_to_be_recovered_says_so(place: Path, damage: Callable[[Path], object]) -> None:
     fill(f"file:{place}/s")
-    (place / "s" / ".lock").write_bytes(b"")
+    damage(place / "s" / ".lock")
     ended = run(_CLI, place, "stock", "tea", "berlin", "--url", "file:PLACE/s")
     assert (ended.returncode, ended.stdout) == (3, "")
     assert "it has to be recovered, and it was opened with read permission only; give this user permission" in ended.stderr

@@ -77,6 +77,8 @@ _TRIES = 3
 READ_ONLY = "it was opened with read permission only"
 """The reason why a journal is neither written nor recovered."""
 
+_UNRECOVERED = f"it has to be recovered, and {READ_ONLY}"
+
 
 class UncertainWriteError(Exception):
     """A line was perhaps written; the cause says what failed."""
@@ -133,7 +135,10 @@ class Journal:
         self.was_recovered: bool = False
         self.segments: JournalSegments = JournalSegments(file_system, directory, name=name)
         self._lock = None if read_only else file_system.open_lock(lock_path)
-        self._state_file: File = self._lock or file_system.open(lock_path, "read")
+        try:
+            self._state_file: File = self._lock or file_system.open(lock_path, "read")
+        except FileNotFoundError:
+            raise PermissionError(EACCES, _UNRECOVERED) from None
         self._wait = LockWait(lock_path, lock_timeout)
 
     @property
@@ -208,7 +213,7 @@ class Journal:
             if state is not None:
                 return state.tail
         if self._lock is None:
-            raise PermissionError(EACCES, f"it has to be recovered, and {READ_ONLY}")
+            raise PermissionError(EACCES, _UNRECOVERED)
         with self.exclusive() as tail:
             return tail
 
