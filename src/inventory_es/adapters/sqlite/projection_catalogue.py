@@ -124,7 +124,7 @@ def state(connection: sqlite3.Connection, known: ProjectionTables) -> State:
     row = connection.execute(_STATE, (projection.name, projection.name, projection.version)).fetchone()
     if row is None or row[0] != known.shape:
         raise ProjectionNotFoundError(projection=str(projection))
-    return State(_checkpoint(row[1:9]), ProjectionId(projection.name, row[9]))
+    return State(_checkpoint(row[1:9]), ProjectionId(projection.name, _active(row[9])))
 
 
 def move(connection: sqlite3.Connection, projection: ProjectionId, to: Checkpoint) -> None:
@@ -136,12 +136,18 @@ def move(connection: sqlite3.Connection, projection: ProjectionId, to: Checkpoin
 
 def versions(connection: sqlite3.Connection, name: str) -> Sequence[ProjectionVersion]:
     """Every version of a name, lowest first, in the caller's transaction."""
-    row = connection.execute("SELECT version FROM active_projections WHERE name = ?", (name,)).fetchone()
     columns = "version, shape, position, recorded_at, epoch, owner, owned_until, error, mark_position, mark_event_id"
     statement = f"SELECT {columns} FROM projections WHERE name = ? ORDER BY version"  # noqa: S608  # names of our own
+    rows = connection.execute(statement, (name,)).fetchall()
+    if not rows:
+        return []
+    (active,) = connection.execute("SELECT max(version) FROM active_projections WHERE name = ?", (name,)).fetchone()
+    active = _active(active)
     return [
-        ProjectionVersion(ProjectionId(name, version), tables_of(shape), _checkpoint(rest), is_active=version == row[0])
-        for version, shape, *rest in connection.execute(statement, (name,))
+        ProjectionVersion(
+            ProjectionId(name, _number(version, "version", least=1)), tables_of(shape), _checkpoint(rest), is_active=version == active
+        )
+        for version, shape, *rest in rows
     ]
 
 
@@ -170,29 +176,47 @@ def drop(connection: sqlite3.Connection, known: ProjectionTables) -> None:
 def _checkpoint(row: Sequence[Any]) -> Checkpoint:
     position, recorded_at, epoch, owner, owned_until, error, mark_position, mark_event_id = row
     return Checkpoint(
-        position=position,
+        position=_number(position, "position", least=0),
         recorded_at=_time(recorded_at),
-        epoch=epoch,
-        owner=owner,
+        epoch=_number(epoch, "epoch", least=0),
+        owner=_words(owner, "owner"),
         owned_until=_time(owned_until),
-        error=error,
+        error=_words(error, "error"),
         mark=None if mark_event_id is None else _mark(mark_position, mark_event_id),
     )
 
 
-def _mark(position: Any, event_id: str) -> EventMark:
+def _active(version: object) -> int:
+    return _number(version, "version", least=1, table="active_projections")
+
+
+def _mark(position: object, event_id: object) -> EventMark:
+    number = _number(position, "mark_position", least=1)
     try:
-        return EventMark(int(position), UUID(event_id))
-    except (TypeError, ValueError):
-        place, problem = (
-            "the table projections",
-            "the mark of a checkpoint is none (remove the file: what follows the events makes it again)",
-        )
-        raise CorruptStoreError(store="read model", place=place, problem=problem) from None
+        return EventMark(number, UUID(str(event_id)))
+    except ValueError:
+        raise _damaged("mark_event_id", "projections") from None
+
+
+def _number(value: object, column: str, *, least: int, table: str = "projections") -> int:
+    if type(value) is not int or value < least:
+        raise _damaged(column, table)
+    return value
+
+
+def _words(value: object, column: str) -> str | None:
+    if not isinstance(value, str | None):
+        raise _damaged(column, "projections")
+    return value
 
 
 def _time(text: str | None) -> datetime | None:
     return None if text is None else from_text(text, column="recorded_at or owned_until of projections")
+
+
+def _damaged(column: str, table: str) -> CorruptStoreError:
+    problem = "it holds what no projection has (remove the file: what follows the events makes it again)"
+    return CorruptStoreError(store="read model", place=f"column {column} of {table}", problem=problem)
 
 
 def _text(at: datetime | None) -> str | None:
