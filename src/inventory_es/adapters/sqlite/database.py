@@ -28,8 +28,8 @@ APPLICATION_ID = 0x49455331
 BUSY_SECONDS = 5.0
 """The longest wait for the lock that another process holds."""
 
-_SLICE = 0.1
-"""How long a writing connection waits at once: :func:`begin_writing` looks up between two waits."""
+_SLICE_MILLISECONDS = 100
+"""How long a connection waits at once to begin writing: :func:`begin_writing` looks up between two waits."""
 
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)  # not on Windows
 
@@ -166,7 +166,7 @@ def connect(path: str, *, synchronous: Synchronous, read_only: bool = False, imm
     connection = sqlite3.connect(
         f"{Path(path).absolute().as_uri()}?mode={mode}{'&immutable=1' if immutable else ''}",
         uri=True,
-        timeout=BUSY_SECONDS if read_only else _SLICE,
+        timeout=BUSY_SECONDS,
         isolation_level=None,
         check_same_thread=False,
         cached_statements=64,
@@ -242,6 +242,7 @@ def begin_writing(connection: sqlite3.Connection) -> None:
         WithdrawnError, or the caller's cancellation: nobody waits for it any more.
     """
     give_up = monotonic() + BUSY_SECONDS
+    connection.execute(f"PRAGMA busy_timeout = {_SLICE_MILLISECONDS}")
     while True:
         try:
             connection.execute("BEGIN IMMEDIATE")

@@ -262,6 +262,14 @@ def test_a_writer_that_holds_the_file_too_long_is_told(tmp_path: Path, monkeypat
     engine.close()
 
 
+@pytest.mark.parametrize("read_only", [False, True])
+def test_who_looks_into_a_file_waits_while_another_process_takes_it_over(read_only: bool, tmp_path: Path) -> None:
+    opened(tmp_path / "stock.db").close()
+    connection = database.connect(str(tmp_path / "stock.db"), synchronous="FULL", read_only=read_only)
+    assert connection.execute("PRAGMA busy_timeout").fetchone() == (database.BUSY_SECONDS * 1_000,)
+    connection.close()
+
+
 def test_numbers_that_no_column_holds_are_bounds_like_others(tmp_path: Path) -> None:
     engine = opened(filled(tmp_path / "stock.db", 3))
     assert engine.read_stream(STREAM, after=HUGE, limit=HUGE).events == []
