@@ -6,9 +6,11 @@ user already, there is nothing to give up.
 """
 
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -81,6 +83,28 @@ async def both():
     await query(arguments[0].replace("PLACE", copy))
     give_up()
     await query(arguments[0].replace("PLACE", place))
+
+anyio.run(both)
+"""
+)
+_QUERY = (
+    _GIVE_UP
+    + """
+import anyio
+from inventory_es import open_inventory
+from inventory_es.errors import UnavailableError, IncompatibleStoreError
+
+async def query(rows):
+    try:
+        async with open_inventory("memory:", read_models="sqlite:" + rows) as inventory:
+            print((await inventory.queries.stock("tea", "berlin")).on_hand)
+    except (UnavailableError, IncompatibleStoreError) as refused:
+        print(type(refused).__name__, refused)
+
+async def both():
+    await query(os.path.join(copy, arguments[0]))
+    give_up()
+    await query(os.path.join(place, arguments[1]))
 
 anyio.run(both)
 """
@@ -228,3 +252,19 @@ def test_tables_of_an_older_version_are_not_read_as_if_they_were_new(place: Path
     ended = run(_CLI, place, "stock", "tea", "berlin", "--url", "sqlite:PLACE/s.db")
     assert ended.returncode == 3
     assert "open it once with permission to write" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["ALTER TABLE projections DROP COLUMN mark_event_id", "DROP TABLE active_projections"],
+)
+def test_rows_of_an_older_version_are_not_read_as_if_they_were_new(statement: str, place: Path) -> None:
+    fill("memory:", place / "rows.db")
+    with closing(sqlite3.connect(place / "rows.db")) as connection:
+        connection.execute(statement)
+    (place / "now").mkdir()
+    fill("memory:", place / "now" / "rows.db")
+    ended = run(_QUERY, place, "now/rows.db", "rows.db")
+    assert "7" in ended.stdout
+    assert "IncompatibleStoreError" in ended.stdout
+    assert "open it once with permission to write" in ended.stdout

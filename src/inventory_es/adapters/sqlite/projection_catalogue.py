@@ -45,16 +45,20 @@ WHERE name = ? AND version = ?
 
 def make(connection: sqlite3.Connection) -> None:
     """Make the catalogue where it is not there, and add the columns that a file from an older version of this package lacks."""
+    if is_made(connection):
+        return
+    with writing(connection):
+        for statement in CATALOGUE:
+            connection.execute(statement)
+        for name in ("mark_position INTEGER", "mark_event_id TEXT"):
+            if name.split()[0] not in _columns(connection):
+                connection.execute(f"ALTER TABLE projections ADD COLUMN {name}")
+
+
+def is_made(connection: sqlite3.Connection) -> bool:
+    """Return whether the catalogue is there, with all its columns."""
     (there,) = connection.execute("SELECT count(*) FROM sqlite_master WHERE name IN ('projections', 'active_projections')").fetchone()
-    if there < len(CATALOGUE):
-        with writing(connection):
-            for statement in CATALOGUE:
-                connection.execute(statement)
-    if "mark_event_id" not in _columns(connection):
-        with writing(connection):
-            for name in ("mark_position INTEGER", "mark_event_id TEXT"):
-                if name.split()[0] not in _columns(connection):
-                    connection.execute(f"ALTER TABLE projections ADD COLUMN {name}")
+    return there == len(CATALOGUE) and {"mark_position", "mark_event_id"} <= _columns(connection)
 
 
 def _columns(connection: sqlite3.Connection) -> set[str]:
@@ -191,11 +195,11 @@ def _active(version: object) -> int:
 
 
 def _mark(position: object, event_id: object) -> EventMark:
-    number = _number(position, "mark_position", least=1)
+    column, number = "mark_event_id", _number(position, "mark_position", least=1)
     try:
         return EventMark(number, UUID(str(event_id)))
     except ValueError:
-        raise _damaged("mark_event_id", "projections") from None
+        raise _damaged(column, "projections") from None
 
 
 def _number(value: object, column: str, *, least: int, table: str = "projections") -> int:

@@ -249,8 +249,8 @@ def _connect(path: str, synchronous: Synchronous) -> Connections | ReadOnlyConne
     name = f"sqlite read model {path}"
     connections = ReadOnlyConnections(path, ReadModelUnavailableError(read_model=name, reason=READ_ONLY, remedy=READ_ONLY_REMEDY))
     with _translated(path), connections.reading() as connection:
-        if not _known_mark(connection, path):
-            problem = "it has no rows yet: open it once with permission to write"
+        if not _known_mark(connection, path) or not catalogue.is_made(connection):
+            problem = "its tables have to be made or brought up to date: open it once with permission to write"
             raise IncompatibleStoreError(store="read model", place=path, problem=problem)
     return connections
 
