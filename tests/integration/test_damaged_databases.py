@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -147,6 +148,40 @@ def test_two_names_may_have_one_checksum(path: Path, backend: str, monkeypatch: 
             assert (await inventory.stock("tea", "berlin")).on_hand == 12
 
     anyio.run(body, backend=backend)
+
+
+@pytest.mark.parametrize("number", [0, 2, 5])
+@pytest.mark.parametrize("bit", [0, 60, 127])
+@pytest.mark.parametrize("warm", [0, 9])
+def test_a_command_is_not_repeated_because_the_index_lost_its_id(number: int, bit: int, warm: int, path: Path, backend: str) -> None:
+    async def body() -> None:
+        async with open_inventory(f"sqlite:{path}") as inventory:
+            for name in "abcdef":
+                await inventory.add_stock("tea", "berlin", 1, command_id=name)
+        flip_in_index(path, number, bit)
+        async with open_inventory(f"sqlite:{path}", settings=HandlerSettings(warm_inventories=warm)) as inventory:
+            for _ in range(2):
+                with pytest.raises(CorruptStoreError, match="the index of event ids"):
+                    await inventory.add_stock("tea", "berlin", 1, command_id="abcdef"[number])
+            assert (await inventory.stock("tea", "berlin")).on_hand == 18
+        async with open_sqlite_event_store(path) as store:
+            event_id = (await store.read_stream(TEA, after=3 + number, limit=1)).events[0].event_id
+            with pytest.raises(CorruptStoreError, match="the index of event ids"):
+                await store.find_events(TEA, [event_id])
+
+    anyio.run(body, backend=backend)
+
+
+def flip_in_index(path: Path, number: int, bit: int) -> None:
+    """Flip a bit of the id of one of the commands' events, where the index of ids has it."""
+    with closing(sqlite3.connect(path)) as connection:
+        (event_id,) = connection.execute("SELECT event_id FROM events WHERE stream_id = 1 AND version = ?", (4 + number,)).fetchone()
+        (root,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'events_by_id'").fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    content = bytearray(path.read_bytes())
+    place = content.index(event_id, (root - 1) * size, root * size)
+    content[place + bit // 8] ^= 1 << bit % 8
+    path.write_bytes(content)
 
 
 @pytest.mark.parametrize(

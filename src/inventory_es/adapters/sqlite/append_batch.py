@@ -8,6 +8,7 @@ from uuid import UUID
 import attrs
 
 from inventory_es.adapters.sqlite.event_checksum import check_stream_rows, event_checksum
+from inventory_es.adapters.sqlite.event_id_index import check_absent, check_new_events
 from inventory_es.adapters.sqlite.known_heads import KnownHeads
 from inventory_es.adapters.sqlite.row_event import STREAM_COLUMNS, RowEvent, to_microseconds
 from inventory_es.adapters.sqlite.stream_table import name_checksum
@@ -79,6 +80,7 @@ class AppendBatch:
 
         Raises:
             sqlite3.IntegrityError: an event id is stored already.
+            CorruptStoreError: whether one is can't be told.
         """
         if not self._rows:
             return False
@@ -95,6 +97,7 @@ class AppendBatch:
             "UPDATE streams SET version = ? WHERE id = ?", [(known.version, known.stream_id) for _, known in moved if known.stored_version]
         )
         self._connection.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", self._rows)
+        check_new_events(self._connection, self._heads.position, store=self._heads.store)
         return True
 
     def settle(self) -> None:
@@ -147,7 +150,7 @@ def find_rows(
     """Those of these ids that the stream holds in the table.
 
     Raises:
-        CorruptStoreError: one of them is damaged.
+        CorruptStoreError: one of them is damaged, or what finds them is.
     """
     found: list[RecordedEvent] = []
     for start in range(0, len(event_ids), _IDS_A_QUERY):
@@ -155,6 +158,8 @@ def find_rows(
         marks = ", ".join("?" * len(ids))
         query = f"SELECT {STREAM_COLUMNS} FROM events WHERE stream_id = ? AND event_id IN ({marks})"  # noqa: S608  # only question marks vary
         rows = connection.execute(query, (stream_id, *ids)).fetchall()
+        missing = set(ids).difference([row[2] for row in rows])
+        check_absent(connection, stream_id, [*missing], store=store)
         check_stream_rows(connection, rows, stream.text, store=store)
         found += map(partial(RowEvent, stream), rows)
     return found
