@@ -135,10 +135,18 @@ def test_a_stray_quotation_mark_costs_its_own_line_alone(place: str, row: int, t
 
 @pytest.mark.parametrize(
     "closing",
-    [b'9,jug,x",3,2010-12-01 09:00:00', b'9,jug,"big" jug,3,2010-12-01 09:00:00', b'9,jug,y",many,2010-12-01 09:00:00', b',jug,x",3,'],
+    [
+        b'9,jug,x",3,2010-12-01 09:00:00',
+        b'9,jug,"big" jug,3,2010-12-01 09:00:00',
+        b'9,jug,y",many,2010-12-01 09:00:00',
+        b',jug,x",3,',
+        b'9,jug,",3,2010-12-01 09:00:00',
+        b'9,jug, " ,3,2010-12-01 09:00:00',
+    ],
 )
-def test_two_stray_quotation_marks_do_not_swallow_what_stands_between_them(closing: bytes, tmp_path: Path) -> None:
-    rows = [*ROWS[:5], b'0,mug,"x,1,2010-12-01 08:26:00', *ROWS[5:9], closing, *ROWS[9:]]
+@pytest.mark.parametrize("between", [4, 0])
+def test_two_stray_quotation_marks_do_not_swallow_what_stands_between_them(between: int, closing: bytes, tmp_path: Path) -> None:
+    rows = [*ROWS[:5], b'0,mug,"x,1,2010-12-01 08:26:00', *ROWS[5 : 5 + between], closing, *ROWS[5 + between :]]
     found = [invoice for invoice in understood(tmp_path, HEADER + b"\n".join(rows)) if invoice != "9" or closing[:1] != b"9"]
     assert found == [str(number) for number in range(1, 21) if number != 9 or closing[:1] != b"9"]
 

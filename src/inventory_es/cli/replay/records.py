@@ -151,7 +151,9 @@ class Records:
 
     def _resembles_order(self, text: str) -> bool:
         cells = _first_cells((text,), self._delimiter)
-        return cells is not None and self._reader is not None and self._reader.resembles(cells)
+        if cells is None:  # it may have a stray mark, too, which would end the cell in just the right column
+            cells = text.replace('"', "").split(self._delimiter)
+        return self._reader is not None and self._reader.resembles(cells)
 
     def _next(self) -> _Line | None:
         if self._again:
