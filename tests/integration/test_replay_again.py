@@ -27,6 +27,7 @@ from tests.integration.made_up_orders import Row, made_up_rows, on, write_orders
 from tests.integration.test_replay import DAY, Delegating, Slow, StoppedError, StopsAfter
 
 NINE, TEN, FRIDAY = on("2026-01-05 09:00"), on("2026-01-05 10:00"), on("2026-01-09 09:00")
+EARLIER, MONDAY = on("2025-12-22 09:00"), on("2026-01-19 09:00")
 ORDERS: list[Row] = [
     ("1001", "mug", 2, NINE),
     ("1001", "jug", 1, NINE),
@@ -162,6 +163,37 @@ def test_numbers_may_restart_more_than_a_day_later_in_the_same_file_or_another(p
         with open_inventory(f"file:{folder / 'stock'}") as inventory:
             left_then = [inventory.as_of("mug", "main", time=at + timedelta(minutes=1)).available for *_, at in rows]
         assert left_then == [98, 96, 94]
+
+
+@KINDS
+@pytest.mark.parametrize(
+    "rows, balance",
+    [
+        ([("1001", "mug", 2, EARLIER), ("1001@20260119", "mug", 2, NINE), ("1001", "mug", 2, MONDAY)], 3),
+        ([("1001@20260119", "mug", 2, NINE), ("1001@20260119", "mug", 2, MONDAY)], 5),
+        ([("1001/1", "mug", 2, NINE), ("1001", "mug", -2, MONDAY)], 5),
+        ([("1001", "mug", -2, NINE), ("1001/1", "mug", 2, MONDAY)], 5),
+    ],
+    ids=["day", "day-of-a-day", "slash-sold-first", "slash-written-off-first"],
+)
+@pytest.mark.parametrize("together", [True, False], ids=["one-file", "file-by-file"])
+def test_numbers_that_look_like_the_id_of_another_invoice_are_numbers_of_their_own(
+    rows: list[Row], balance: int, process: list[str], together: bool, tmp_path: Path
+) -> None:
+    for file in [rows] if together else [[row] for row in rows]:
+        assert bring_in(tmp_path, file, "--opening", "9", *process) == 0
+    assert left(tmp_path)["mug"][0] == balance
+
+
+def test_what_a_write_off_lacks_has_an_id_of_its_own(tmp_path: Path) -> None:
+    for row in [("1001/1", "mug", 2, NINE), ("1001", "mug", -2, FRIDAY)]:
+        assert bring_in(tmp_path, [row]) == 0
+    assert left(tmp_path)["mug"] == (0, 5)
+
+
+def test_an_order_process_of_a_number_with_a_store_behind_it_is_its_own(tmp_path: Path) -> None:
+    assert bring_in(tmp_path, [("1001@berlin", "mug", 2, NINE)], "--process") == 0
+    assert bring_in(tmp_path, [("1001", "mug", 2, NINE)], "--process", "--store", "berlin") == 0
 
 
 def test_lines_of_one_number_up_to_a_day_apart_are_one_order(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Invoices: all lines of one number within a day, known by what they say and not by where they stand."""
 
+import re
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
@@ -12,6 +13,7 @@ from inventory_es.cli.replay.order_lines import STORE, OrderLine
 ONE_DAY = timedelta(days=1)
 """Lines of one number that are further apart than this belong to two invoices."""
 
+_ENDS_LIKE_A_DAY = re.compile(r"@[0-9]{8}$")
 _SUM_MODULO = 1 << 128
 _SHOWN = 3
 _SHOWN_WIDTH = 24
@@ -34,7 +36,7 @@ class Invoice:
         last_step: the row at which the last of its steps stands.
         last_below: the row of its last line below zero; 0 without one.
         is_in: whether the store has all of it, from another file.
-        has_day: whether its name needs its day, since its number was used before.
+        has_day: whether its name needs its day, since its number was used before or ends like a day.
     """
 
     number: str
@@ -60,8 +62,8 @@ class Invoice:
 
     @property
     def order_id(self) -> str:
-        """The id of its order process."""
-        return self.name if self.store_id == STORE else f"{self.name}@{self.store_id}"
+        """The id of its order process. No other invoice has it, so a number with an @ always has the store behind it."""
+        return self.name if self.store_id == STORE and "@" not in self.number else f"{self.name}@{self.store_id}"
 
     @property
     def content(self) -> str:
@@ -123,7 +125,7 @@ class Invoices:
         """Begin the invoice of a line that belongs to none yet, and not before those of its number."""
         invoice = Invoice(line.invoice, line.inventory_id.store_id, line.number, line.at, line.at)
         invoices = self._by_number.setdefault(line.invoice, [])
-        invoice.has_day = bool(invoices)
+        invoice.has_day = bool(invoices) or _ENDS_LIKE_A_DAY.search(line.invoice) is not None
         invoices.append(invoice)
         return invoice
 

@@ -30,11 +30,12 @@ def plan_opening(step: Step, shelf: Shelf, units: int) -> Plan:
 
 
 def plan_receipts(step: Step, shelf: Shelf) -> Plan:
-    """Receive exactly what the step lacks."""
+    """Receive exactly what the step lacks. Orders and write-offs have ids that end differently, since a number may have a / in it."""
+    id_end = "received" if step.kind is StepKind.ORDER else "received-first"
     commands: list[Command] = []
     received = 0
     for inventory_id, units in shelf.shortages(step.wanted()).items():
-        commands.append(AddStock(inventory_id=inventory_id, command_id=f"{step.name}/received", quantity=units))
+        commands.append(AddStock(inventory_id=inventory_id, command_id=f"{step.name}/{id_end}", quantity=units))
         shelf.move(inventory_id, units)
         received += units
     return Plan(commands, Totals(units_received=received, events=len(commands)))
