@@ -5,6 +5,7 @@ import os
 import sys
 from contextlib import suppress
 from io import TextIOWrapper
+from pathlib import Path
 
 _ERRORS = "inventory_es.plain"
 _PLAIN: dict[str, str] = dict("✓+ ✗x █# ■# ▒: ▲^ ▁. ▂. ▃- ▄- ▅= ▆= ▇# ─- ━- ╸- ╺- │| ┃| ·. ×x ±+ −- –- —- …~ →> ←< “\" ”\" ‘' ’'".split())  # type: ignore[arg-type]  # noqa: SIM905  # pairs of two characters
@@ -13,7 +14,14 @@ _BRAILLE = range(0x2800, 0x2900)
 
 
 def prepare_output() -> None:
-    """Make both streams print every text: what their encoding lacks is drawn in ASCII, or written as a numbered escape."""
+    """Make both streams print every text: what their encoding lacks is drawn in ASCII, or written as a numbered escape.
+
+    A stream that was closed before the program began is opened on the null device. So nothing fails for want of it, and no file
+    of a store gets its descriptor.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # in the order of their descriptors
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115  # for the rest of the process
     codecs.register_error(_ERRORS, _plainly)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):

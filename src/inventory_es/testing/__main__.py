@@ -18,7 +18,7 @@ from inventory_es.testing.event_bus import EventBusContract
 from inventory_es.testing.event_store import EventStoreContract
 from inventory_es.testing.factory import contract_at
 from inventory_es.testing.optional import INSTALL, not_installed
-from inventory_es.testing.output import escape_what_is_lacking
+from inventory_es.testing.output import run_and_exit
 from inventory_es.testing.read_model import ReadModelContract
 from inventory_es.testing.runner import Result, Verdict, cases_of, run
 from inventory_es.testing.snapshot_store import SnapshotStoreContract
@@ -153,5 +153,4 @@ def _paint(text: str, color: str) -> str:
 
 
 if __name__ == "__main__":
-    escape_what_is_lacking()
-    sys.exit(main())
+    run_and_exit(main)

@@ -1,11 +1,35 @@
-"""Standard output of the kit's own commands, in any encoding."""
+"""Standard output of the kit's own commands: in any encoding, and whether or not somebody reads it."""
 
+import os
 import sys
+from collections.abc import Callable
 from io import TextIOWrapper
+from pathlib import Path
+from typing import NoReturn
+
+UNREAD = 2
+"""The exit code of a command whose reader has gone before its end: nothing is known then."""
 
 
-def escape_what_is_lacking() -> None:
-    """Have both streams write an escape for each character that their encoding lacks, instead of failing."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
+def run_and_exit(main: Callable[[], int]) -> NoReturn:
+    """Run a command of the kit, and end the process with its exit code.
+
+    An escape is written for each character that the encoding of a stream lacks, instead of failing. A stream that was closed before
+    the program began is opened on the null device. A command whose reader leaves ends quietly.
+
+    Args:
+        main: the command; returns the exit code.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # in the order of their descriptors
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115  # for the rest of the process
+        elif mode == "w" and isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    try:
+        code = main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more
+        code = UNREAD
+    sys.exit(code)

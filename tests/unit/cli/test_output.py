@@ -145,6 +145,17 @@ def test_an_output_that_refuses_is_told_once(place: Path) -> None:
     assert (done.returncode, done.stderr) == (3, "inventory-es: Bad file descriptor\n")
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("scheme", ["file", "sqlite"])
+def test_closed_standard_streams_change_nothing_else(scheme: str, closed: str, place: Path, tmp_path: Path) -> None:
+    url = f"{scheme}:{tmp_path / 'stock'}"
+    command = [sys.executable, "-m", "inventory_es", "replay", str(place / "orders.csv"), "--url", url]
+    done = subprocess.run(["sh", "-c", f'"$@" {closed}', "sh", *command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    with open_inventory(url) as inventory:
+        assert inventory.stock(PRODUCT, "main").version == 6
+
+
 @pytest.mark.parametrize("name", ["verify", "watch", "plot", "streams"])
 def test_a_reader_that_leaves_early_ends_a_command_quietly(name: str, place: Path, tmp_path: Path) -> None:
     arguments = every_command(place, tmp_path)[name][0]

@@ -15,7 +15,7 @@ from inventory_es.testing.crash.aftermath import Counts
 from inventory_es.testing.crash.campaign import Progress, Task, run_campaign, run_task, subject_at
 from inventory_es.testing.crash.program import OPERATIONS
 from inventory_es.testing.crash.violation import CrashViolationError
-from inventory_es.testing.output import escape_what_is_lacking
+from inventory_es.testing.output import run_and_exit
 
 _SHIPPED = "inventory_es.testing.crash.shipped:file_store"
 
@@ -88,5 +88,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    escape_what_is_lacking()
-    sys.exit(main())
+    run_and_exit(main)

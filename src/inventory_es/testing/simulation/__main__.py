@@ -14,7 +14,7 @@ import attrs
 
 from inventory_es.testing.failure import BrokenPromiseError
 from inventory_es.testing.optional import INSTALL, not_installed
-from inventory_es.testing.output import escape_what_is_lacking
+from inventory_es.testing.output import run_and_exit
 from inventory_es.testing.simulation.simulation import simulate
 
 
@@ -63,5 +63,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    escape_what_is_lacking()
-    sys.exit(main())
+    run_and_exit(main)
