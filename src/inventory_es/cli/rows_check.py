@@ -7,13 +7,14 @@ import attrs
 
 from inventory_es.adapters.memory import MemoryReadModel
 from inventory_es.adapters.sqlite import open_sqlite_read_model
+from inventory_es.application.feed_head import check_feed
 from inventory_es.application.feeds import feed_of
 from inventory_es.application.projection import Projection
 from inventory_es.cli.projecting import Workshop
 from inventory_es.cli.reading import check_read_model, open_to_read
 from inventory_es.cli.shipped_projections import SHIPPED, active_projection
 from inventory_es.ports import Checkpoint, EventFeed, FeedPage, ReadModel, Table
-from inventory_es.ports.errors import IncompatibleStoreError
+from inventory_es.ports.errors import FeedRewoundError, IncompatibleStoreError
 from inventory_es.ports.page_rules import read_feed_page, read_rows_page
 from inventory_es.ports.read_model import Value, place_of
 
@@ -53,23 +54,35 @@ async def check_rows(url: str, path: str) -> list[RowFinding]:
         path: of the read model.
 
     Raises:
-        IncompatibleStoreError: there is no such file, or its rows moved on meanwhile.
+        IncompatibleStoreError: there is no such file, no projection is in it, or its rows moved on meanwhile.
     """
     check_read_model(path)
     findings: list[RowFinding] = []
+    is_empty = True
     async with open_to_read(url) as inventory, open_sqlite_read_model(path) as model:
         for name in SHIPPED:
             projection = await active_projection(model, name)
             if projection is not None:
+                is_empty = False
                 seen = await model.checkpoint(projection.projection_id)
+                feed = feed_of(inventory.store)
+                try:
+                    await check_feed(feed, name, seen.position, seen.mark)
+                except FeedRewoundError:
+                    problem = f"its checkpoint is of other events than the store has: 'inventory-es rebuild {name}' makes the rows anew"
+                    findings.append(RowFinding(path, str(projection.projection_id), problem))
+                    continue
                 rebuilt = MemoryReadModel()
-                feed = _FeedUpTo(feed_of(inventory.store), seen.position)
+                feed = _FeedUpTo(feed, seen.position)
                 await Workshop(feed=feed, read_model=rebuilt, on_failure="park").runner(projection.projection_id).catch_up()
                 for table in projection.tables:
                     place = await _difference(model, rebuilt, projection, table, seen, path)
                     if place is not None:
                         problem = f"a row is not what the events come to: 'inventory-es rebuild {name}' makes the rows anew"
                         findings.append(RowFinding(path, place, problem))
+    if is_empty:
+        problem = "no projection is in it; 'inventory-es project' fills it"
+        raise IncompatibleStoreError(store="read model", place=path, problem=problem)
     return findings
 
 

@@ -287,6 +287,30 @@ def test_rows_are_held_against_the_events(statement: str, table: str, tmp_path: 
     assert "inventory-es rebuild" in found["problem"]
 
 
+def test_a_checkpoint_of_other_events_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    url, rows = f"sqlite:{tmp_path / 'stock.db'}", str(tmp_path / "rows.db")
+    with open_inventory(url) as inventory:
+        inventory.add_stock("mug", "main", 5)
+    assert run(["backup", str(tmp_path / "saved.db"), "--url", url]) == 0
+    with open_inventory(url) as inventory:
+        inventory.add_stock("mug", "main", 2)
+    assert run(["project", "--url", url, "--read-model", rows, "--once"]) == 0
+    capsys.readouterr()
+    assert run(["verify", "--url", f"sqlite:{tmp_path / 'saved.db'}", "--read-model", rows, "--json"]) == 1
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert "orders v1" in [one["place"] for one in found]  # none of its rows tells
+    assert all("inventory-es rebuild" in one["problem"] for one in found)
+
+
+def test_a_file_without_a_projection_is_not_called_right(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    url, other = f"file:{tmp_path / 'stock'}", str(tmp_path / "other.db")
+    for one in (url, f"sqlite:{other}"):
+        with open_inventory(one) as inventory:
+            inventory.add_stock("mug", "main", 5)
+    assert run(["verify", "--url", url, "--read-model", other]) == 3
+    assert "no projection is in it" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "arguments, code, words",
     [
