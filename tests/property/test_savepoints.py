@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inventory_es.domain.commands import AddStock, CommitStock, ReserveStock
+from inventory_es.domain.commands import AddStock, CommitStock, RecordCount, ReserveStock
 from inventory_es.domain.errors import RejectionError
 from inventory_es.domain.inventory import CLOSED_KEPT, Inventory
+from inventory_es.domain.reasons import Shortfall
 from inventory_es.domain.recorded import Recorded
 from inventory_es.testing.domain.probing import behaviour
 from inventory_es.testing.domain.program import Program, play
@@ -77,6 +78,22 @@ def test_a_basket_is_all_or_nothing(program: Program, lines: int) -> None:
         assert int(inventory.available_at(at)) == available - lines * max(1, available // 2)
 
 
+def test_a_reservation_made_again_after_a_rollback_is_bumped_once() -> None:
+    inventory = Inventory(SHELF)
+    send(inventory, AddStock(inventory_id=SHELF, command_id="add", quantity=5))
+    send(inventory, ReserveStock(inventory_id=SHELF, reservation_id="dated", quantity=1, ttl=timedelta(seconds=5)))
+    place = inventory.savepoint()
+    again = ReserveStock(inventory_id=SHELF, reservation_id="again", quantity=1, ttl=None)
+    send(inventory, again)
+    assert [hold.version for hold in inventory.bump_candidates()] == [2, 3]
+    inventory.rollback(place)
+    send(inventory, ReserveStock(inventory_id=SHELF, reservation_id="other", quantity=2, ttl=None))
+    send(inventory, again)
+    assert [(hold.reservation_id, hold.version) for hold in inventory.bump_candidates()] == [("dated", 2), ("again", 4), ("other", 3)]
+    send(inventory, RecordCount(inventory_id=SHELF, command_id="count", counted=1, observed_version=4, shortfall=Shortfall.BUMP))
+    assert [(hold.reservation_id, hold.remaining) for hold in inventory.reservations()] == [("other", 1)]
+
+
 def full_of_closed() -> Inventory:
     inventory = Inventory(SHELF)
     send(inventory, AddStock(inventory_id=SHELF, command_id="add", quantity=2 * CLOSED_KEPT))
@@ -86,7 +103,7 @@ def full_of_closed() -> Inventory:
     return inventory
 
 
-def send(inventory: Inventory, command: AddStock | CommitStock | ReserveStock) -> None:
+def send(inventory: Inventory, command: AddStock | CommitStock | RecordCount | ReserveStock) -> None:
     for event in inventory.decide(command, at=START):
         inventory.apply(Recorded(event, inventory.version + 1, START))
 

@@ -357,7 +357,7 @@ class Inventory:
 
     def _is_bump_key(self, key: Key) -> bool:
         hold = self._open.get(key[2])
-        return hold is not None and (hold.expires_at is None) is key[0]
+        return hold is not None and (hold.expires_at is None, -hold.version) == key[:2]
 
     def _corrupt(self, version: int, problem: str) -> NoReturn:
         raise CorruptStreamError(stream=self.inventory_id.stream, version=version, problem=problem)
