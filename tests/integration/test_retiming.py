@@ -1,5 +1,7 @@
 """A way back for a store that a clock in the future has written to: a copy with its times set back."""
 
+import random
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,7 +13,10 @@ from inventory_es.application.results import HistoryEntry
 from inventory_es.application.retiming import Retiming
 from inventory_es.application.service import InventoryService
 from inventory_es.application.store_copy import CopyOutcome, copy_store
-from inventory_es.errors import ClockSkewError, NotACopyError
+from inventory_es.domain.identifiers import InventoryId
+from inventory_es.domain.inventory import Inventory
+from inventory_es.domain.recorded import Recorded
+from inventory_es.errors import ClockSkewError, NotACopyError, RejectionError
 from inventory_es.processes import Orders
 from inventory_es.testing import ManualClock
 from inventory_es.testing.domain import check_history
@@ -110,6 +115,52 @@ def test_a_span_that_does_not_fit_is_told_before_a_wrong_time_is_written(by: tim
             assert await target.store.head() == 0  # type: ignore[attr-defined]  # it has a feed
 
     anyio.run(case, backend=backend)
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_whatever_a_clock_ahead_recorded_still_folds_and_a_hold_ends_after_it_was_made(seed: int, backend: str) -> None:
+    draw = random.Random(seed)
+
+    async def case() -> None:
+        clock = ManualClock(RIGHT)
+        by = draw.choice([31 * MINUTES, 61 * MINUTES, YEARS])
+        async with open_inventory("memory:", clock=clock) as source, open_inventory("memory:", clock=clock) as target:
+            await source.add_stock(P, S, 100)
+            await wander(source, clock, draw, "before")
+            clock.at += by
+            after = clock.now()
+            await wander(source, clock, draw, "ahead")
+            await copied(source, target, after=after, by=by)
+            told = await entries(target)
+            folded = Inventory.replay(InventoryId(P, S), [Recorded(one.event, one.version, one.recorded_at) for one in told])
+            assert folded.version == (await source.stock(P, S)).version
+            assert all(one.event.expires_at > one.recorded_at for one in told if getattr(one.event, "expires_at", None) is not None)
+            for order_id in ("before", "ahead"):
+                order = await Orders(target).order(order_id)
+                assert order.expires_at is None or order.placed_at is None or order.expires_at > order.placed_at
+
+    anyio.run(case, backend=backend)
+
+
+async def wander(service: InventoryService, clock: ManualClock, draw: random.Random, order_id: str) -> None:
+    """Reserve, extend, confirm, release and expire as it comes, with an order in the middle."""
+    for step in range(20):
+        clock.advance(timedelta(seconds=draw.randrange(1, 90)))
+        if step == 10:
+            await Orders(service).reserve(order_id, [(P, S, 2)], ttl=draw.randrange(1, 90) * MINUTES)
+        hold, ttl = ref(f"R{draw.randrange(6)}"), draw.randrange(1, 90) * MINUTES
+        with suppress(RejectionError):
+            match draw.randrange(7):
+                case 0 | 1:
+                    await service.reserve(P, S, 2, ttl=ttl, reservation_id=hold.reservation_id)
+                case 2 | 3:
+                    await service.extend(hold, ttl=ttl)
+                case 4:
+                    await service.confirm(hold)
+                case 5:
+                    await service.release(hold, 1)
+                case _:
+                    await service.expire(P, S)
 
 
 @pytest.mark.parametrize(

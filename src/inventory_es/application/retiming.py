@@ -10,6 +10,8 @@ from inventory_es.domain.events import EVENT_TYPES, ReservationExtendedEvent
 from inventory_es.domain.processes.event_types import PROCESS_EVENT_TYPES
 from inventory_es.ports import EventCodec, RecordedEvent
 
+_LEAST = timedelta(microseconds=1)
+
 _TYPES = {kind.__name__: kind for kind in (*EVENT_TYPES, *PROCESS_EVENT_TYPES) if "expires_at" in attrs.fields_dict(kind)}
 """By wire name, the events that hold an instant which was reckoned from the time of the event."""
 
@@ -86,11 +88,19 @@ class Retiming:
             raise ValueError(msg)
 
     def _with_ends(self, stream: str, event: Any) -> Any:
+        """Return ``event`` with the ends that a right clock would have given it.
+
+        An end that is not after ``after`` was reckoned by a right clock. An extension that would come to nothing still moves the end
+        later, by the least, since no event of a stream can be left out.
+        """
         changes: dict[str, datetime] = {}
-        if event.expires_at is not None:
-            changes["expires_at"] = event.expires_at - self._by
+        end = event.expires_at
+        if end is not None and end > self._after:
+            end -= self._by
         if isinstance(event, ReservationExtendedEvent):
-            changes["previous_expires_at"] = self._ends.get((stream, event.reservation_id), event.previous_expires_at)
-        if changes and hasattr(event, "reservation_id") and "expires_at" in changes:
-            self._ends[stream, event.reservation_id] = changes["expires_at"]
-        return attrs.evolve(event, **changes)
+            changes["previous_expires_at"] = previous = self._ends.get((stream, event.reservation_id), event.previous_expires_at)
+            if end is not None:
+                end = max(end, previous + _LEAST)
+        if end is not None and hasattr(event, "reservation_id"):
+            self._ends[stream, event.reservation_id] = end
+        return attrs.evolve(event, expires_at=end, **changes)
