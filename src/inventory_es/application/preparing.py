@@ -54,7 +54,7 @@ async def _close_backlog(tools: Tools, state: WarmState, happened_at: datetime |
         if not has_backlog(tools, inventory, at):
             return
         command = ExpireReservations(inventory_id=inventory.inventory_id, command_id=tools.ids.new_id(), limit=tools.expiry_chunk)
-        sweep = CommandRequest(command, named=False, expected_version=None, context=CommandContext())
+        sweep = CommandRequest(command, named=False, expected_version=None, context=CommandContext(), happened_at=happened_at)
         version, savepoint = inventory.version, inventory.savepoint()
         decided = decide_request(tools, state, sweep, now=now, at=at)
         if decided.refusal is not None:
