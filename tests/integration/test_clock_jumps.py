@@ -5,14 +5,20 @@ from datetime import timedelta
 import anyio
 import pytest
 
+from inventory_es.adapters.memory import MemoryEventStore, MemoryReadModel
+from inventory_es.application.ownership import Ownership
+from inventory_es.application.projections import open_reservations
 from inventory_es.application.service import InventoryService
+from inventory_es.application.sweeper import ReservationSweeper
 from inventory_es.commands import AddStock
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.errors import ClockJumpError
-from inventory_es.processes import Orders
+from inventory_es.ports import ProjectionId
+from inventory_es.processes import Orders, OrderStatus, ProcessRunner
 from inventory_es.testing import ManualClock
 from inventory_es.wiring import open_inventory
 from tests.integration.command_side import P, S, quick, ref, seconds
+from tests.integration.read_side import runner
 
 YEARS = timedelta(days=3_650)
 
@@ -67,6 +73,87 @@ def test_a_clock_that_was_set_refuses_all_that_writes_until_it_is_set_back(step:
     anyio.run(case, backend=backend)
 
 
+def test_a_sweeper_expires_what_is_due_as_soon_as_the_clock_is_set_right(backend: str) -> None:
+    async def case() -> None:
+        clock = SettableClock()
+        model = MemoryReadModel()
+        async with MemoryEventStore() as store, open_inventory(store, clock=clock, settings=quick()) as service:
+            await service.add_stock(P, S, 10)
+            await service.reserve(P, S, 1, ttl=timedelta(minutes=15), reservation_id="R1")
+            await runner(open_reservations(), store, model, clock).catch_up()
+            looks = iter([YEARS, -YEARS + timedelta(minutes=15), timedelta(0)])
+            states: list[str] = []
+
+            async def pass_time(_: float) -> None:
+                states.append(sweeper.status.state)
+                step = next(looks, None)
+                if step is None:
+                    sweeper.stop()
+                else:
+                    clock.was_set = step if step == YEARS else timedelta()
+                    clock.advance(step)
+
+            sweeper = ReservationSweeper(service, read_model=model, clock=clock, owner="one", sleep=pass_time)
+            await sweeper.run()
+            assert states == ["sweeping", "waiting", "sweeping", "sweeping"]
+            assert (await service.stock(P, S)).reserved == 0
+
+    anyio.run(case, backend=backend)
+
+
+def test_a_runner_leaves_a_process_due_while_the_clock_is_wrong(backend: str) -> None:
+    async def case() -> None:
+        clock = SettableClock()
+        model = MemoryReadModel()
+        async with MemoryEventStore() as store, open_inventory(store, clock=clock, settings=quick()) as service:
+            await service.add_stock(P, S, 10)
+            orders = Orders(service)
+            await orders.reserve("O1", [(P, S, 1)], ttl=timedelta(minutes=15))
+            helper = ProcessRunner(orders, feed=store, read_model=model, clock=clock, owner="one", patience=timedelta(0))
+            await helper.catch_up()
+            before = await helper.waiting()
+            clock.set_by(YEARS)
+            with pytest.raises(ClockJumpError):
+                await helper.catch_up()
+            assert await helper.waiting() == before
+            clock.set_by(-YEARS)
+            clock.advance(timedelta(minutes=15))
+            await ProcessRunner(orders, feed=store, read_model=model, clock=clock, owner="another").catch_up()
+            assert (await orders.order("O1")).status is OrderStatus.EXPIRED
+
+    anyio.run(case, backend=backend)
+
+
+def test_a_lease_that_a_clock_ahead_wrote_keeps_nobody_waiting(backend: str) -> None:
+    async def case() -> None:
+        clock, lease = ManualClock(), seconds(10)
+        model = MemoryReadModel()
+        await model.prepare(ProjectionId("it", 1), ())
+        one, another = (Ownership(model, ProjectionId("it", 1), owner, clock, lease) for owner in ("one", "another"))
+        clock.advance(YEARS)
+        held = await one.claim()
+        assert held is not None
+        assert not one.is_ageing(held)
+        assert await another.claim() is None
+        clock.advance(-YEARS)
+        assert one.is_ageing(held)
+        assert await another.claim() is not None
+
+    anyio.run(case, backend=backend)
+
+
+@pytest.mark.parametrize("mine", [seconds(10), timedelta(hours=2)])
+def test_a_longer_lease_of_somebody_else_is_respected(mine: timedelta, backend: str) -> None:
+    async def case() -> None:
+        clock, theirs = ManualClock(), max(mine, timedelta(hours=1))
+        model = MemoryReadModel()
+        await model.prepare(ProjectionId("it", 1), ())
+        assert await Ownership(model, ProjectionId("it", 1), "one", clock, theirs).claim() is not None
+        assert await Ownership(model, ProjectionId("it", 1), "another", clock, mine).claim() is None
+
+    anyio.run(case, backend=backend)
+
+
 def test_small_steps_and_time_that_passes_are_no_jump(backend: str) -> None:
     async def case() -> None:
         clock = SettableClock()
@@ -93,6 +180,23 @@ def test_times_of_the_caller_and_clocks_of_the_host_may_go_as_they_like(backend:
         hosts.advance(YEARS)
         assert (await service.add_stock(P, S, 1)).version == 4
         await service.aclose()
+
+    anyio.run(case, backend=backend)
+
+
+def test_a_backlog_is_closed_in_parts_also_for_a_command_that_has_its_own_time(backend: str) -> None:
+    async def case() -> None:
+        clock = SettableClock()
+        async with open_inventory("memory:", clock=clock, settings=quick(expiry_chunk=2)) as service:
+            await service.add_stock(P, S, 10)
+            for _ in range(7):
+                await service.reserve(P, S, 1, ttl=seconds(5))
+            later, clock.was_set = clock.now() + seconds(60), YEARS
+            command = AddStock(inventory_id=InventoryId(P, S), command_id="later", quantity=1)
+            await service.execute_all([command], times=[later])
+            own = [entry.metadata.command_id async for entry in service.history(P, S) if entry.recorded_at == later]
+            assert own.count("later") == 2
+            assert len(own) == 8
 
     anyio.run(case, backend=backend)
 

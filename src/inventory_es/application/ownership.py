@@ -10,6 +10,8 @@ from inventory_es.ports import Checkpoint, Clock, ProjectionId, ReadModel
 from inventory_es.ports.errors import CheckpointConflictError, ProjectionNotFoundError, ReadModelUnavailableError
 
 _RELEASE_SECONDS = 2.0
+_ZERO = timedelta(0)
+_LONGEST = timedelta(hours=1)
 _LOST = (CheckpointConflictError, ProjectionNotFoundError, ReadModelUnavailableError)
 
 
@@ -34,6 +36,9 @@ class Ownership:
     async def claim(self, *, by_force: bool = False) -> Checkpoint | None:
         """Take the projection over, if it is free: nobody's, this candidate's own from before, or its lease is over.
 
+        A lease that ends more than an hour from now, and further ahead than this candidate's own would, is over too: a clock that
+        stood ahead wrote it.
+
         Args:
             by_force: also from an owner that is alive; it notices at its next commit.
 
@@ -41,7 +46,8 @@ class Ownership:
             The checkpoint to go on from; ``None`` where somebody else has it.
         """
         seen = await self.read_model.checkpoint(self.projection_id)
-        is_free = seen.owner in {None, self.owner} or seen.owned_until is None or seen.owned_until <= self.clock.now()
+        until = None if seen.owner in {None, self.owner} else seen.owned_until
+        is_free = until is None or not _ZERO < until - self.clock.now() <= max(self.lease, _LONGEST)
         if not (is_free or by_force):
             return None
         claimed = self.renewed(attrs.evolve(seen, epoch=seen.epoch + 1, owner=self.owner))
@@ -56,8 +62,8 @@ class Ownership:
         return attrs.evolve(held, owned_until=self.clock.now() + self.lease)
 
     def is_ageing(self, held: Checkpoint) -> bool:
-        """Whether a third of the lease is over."""
-        return held.owned_until is None or held.owned_until - self.clock.now() < 2 * self.lease / 3
+        """Whether a third of the lease is over, or it ends too late, since the clock was set back."""
+        return held.owned_until is None or not 2 * self.lease / 3 <= held.owned_until - self.clock.now() <= self.lease
 
     async def release(self, epoch: int) -> None:
         """Let others have it at once. Where that fails, they have it when the lease is over."""

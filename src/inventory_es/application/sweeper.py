@@ -18,6 +18,7 @@ from inventory_es.application.projecting import describe
 from inventory_es.application.projections.open_reservations import DEADLINES, open_reservations
 from inventory_es.application.service import InventoryService
 from inventory_es.application.subscription import Pace
+from inventory_es.domain.errors import ClockJumpError
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.ports import Checkpoint, Clock, ProjectionId, ReadModel, Row
 from inventory_es.ports.errors import AppendOutcomeUnknownError, CheckpointConflictError, StoreClosedError, UnavailableError
@@ -34,7 +35,8 @@ class SweeperStatus:
     """How a sweeper stands.
 
     Attributes:
-        state: ``sweeping``; ``standing by`` (another one sweeps); ``waiting`` (a backend is away; it tries again); ``stopped``.
+        state: ``sweeping``; ``standing by`` (another one sweeps); ``waiting`` (a backend is away, or the clock was set; it tries again);
+            ``stopped``.
         expirations: commands of this sweeper that released something.
         next_due: when the next reservation is due, as far as the projection knows; ``None`` where none is.
         error: what failed last, and where; ``None`` once nothing fails.
@@ -53,7 +55,8 @@ class ReservationSweeper:
     any number of processes: one works, the others stand by, and one of them takes over when it stops or when its lease is over. Rows that
     are behind their stream cost a command without effect, no more.
 
-    Nothing that fails ends the task: backends that are away, and inventories that can't be read, are tried again with growing pauses.
+    Nothing that fails ends the task: backends that are away, a clock that was set, and inventories that can't be read, are tried again
+    with growing pauses.
 
     Args:
         inventory: executes the commands.
@@ -186,7 +189,7 @@ class ReservationSweeper:
                     return
                 try:
                     result = await self._inventory.expire(one.product_id, one.store_id, limit=self._pace.batch_size)
-                except (UnavailableError, AppendOutcomeUnknownError, StoreClosedError) as problem:
+                except (UnavailableError, AppendOutcomeUnknownError, StoreClosedError, ClockJumpError) as problem:
                     away.append(problem)
                 except Exception as problem:  # noqa: BLE001  # one inventory's trouble, or that of a host's policy, is not the others'
                     failing.add(one)

@@ -19,6 +19,7 @@ from inventory_es.application.feed_head import check_feed
 from inventory_es.application.ownership import Ownership
 from inventory_es.application.projecting import describe
 from inventory_es.application.subscription import EventBatch, EventFilter, Pace, Subscription
+from inventory_es.domain.errors import ClockJumpError
 from inventory_es.ports import Change, Checkpoint, Clock, Delete, EventFeed, ProjectionId, Put, ReadModel, RecordedEvent, Row, Table
 from inventory_es.ports.errors import CheckpointConflictError, ReadModelUnavailableError, StoreUnavailableError
 from inventory_es.ports.page_rules import read_rows_page
@@ -71,8 +72,8 @@ class ProcessRunner:
     """Keeps processes of one kind going.
 
     Any number of runners of one kind may run, in any number of processes: one works, the others stand by, and one of them takes over
-    when it stops or when its lease is over. Stores that are away are waited for. A process that can't be helped on is tried again,
-    after longer and longer pauses; its row says why.
+    when it stops or when its lease is over. Stores that are away are waited for, and so is a clock that was set. A process that can't be
+    helped on is tried again, after longer and longer pauses; its row says why.
 
     Args:
         processes: what to drive, for instance :class:`~inventory_es.processes.Orders`.
@@ -123,7 +124,11 @@ class ProcessRunner:
         await self._run(to_end=False)
 
     async def catch_up(self) -> None:
-        """Work until the end of the feed is reached and nothing is due now, then release the lease; stand by while another has it."""
+        """Work until the end of the feed is reached and nothing is due now, then release the lease; stand by while another has it.
+
+        Raises:
+            ClockJumpError: the clock was set by too much since the inventory was opened. Errors of :meth:`run` too.
+        """
         await self._run(to_end=True)
 
     def stop(self) -> None:
@@ -158,6 +163,9 @@ class ProcessRunner:
                         break
                 except (CheckpointConflictError, ReadModelUnavailableError, StoreUnavailableError):
                     pause = min(next(pauses), self._turn)  # what the checkpoint says, holds
+                except ClockJumpError:  # no time of a next look can be told: the rows stay as they are
+                    if to_end:
+                        raise
                 with anyio.move_on_after(pause):
                     await self._stopping.wait()
         finally:
@@ -202,22 +210,30 @@ class ProcessRunner:
 
     async def _look_at_all(self, rows: Sequence[Row]) -> list[Change]:
         changes: list[Change] = []
+        jumps: list[ClockJumpError] = []
         limiter = anyio.CapacityLimiter(self._concurrency)
 
         async def look(row: Row) -> None:
             async with limiter:
-                changes.append(await self._look(str(row["process_id"]), int(row["failures"] or 0)))
+                try:
+                    changes.append(await self._look(str(row["process_id"]), int(row["failures"] or 0)))
+                except ClockJumpError as problem:
+                    jumps.append(problem)
 
         async with anyio.create_task_group() as tasks:
             for row in rows:
                 tasks.start_soon(look, row)
+        if jumps:
+            raise jumps[0]
         return changes
 
     async def _look(self, process_id: str, failures: int) -> Change:
         try:
             due_at = await self._processes.look(process_id)
-        except Exception as problem:  # noqa: BLE001  # one process must not stop the others; its row says what it met
+        except Exception as problem:  # one process must not stop the others; its row says what it met
             _log.warning("process_stuck", extra={"process_id": process_id, "failures": failures + 1, "error": describe(problem)})
+            if isinstance(problem, ClockJumpError):
+                raise
             pause = timedelta(seconds=min(self._pace.first_pause * 2.0 ** min(failures, 30), self._pace.longest_pause))
             return _row(process_id, self._clock.now() + pause, failures=failures + 1, error=describe(problem))
         return Delete(LOOKS.name, (process_id,)) if due_at is None else _row(process_id, due_at)
