@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -26,6 +26,7 @@ from inventory_es.domain.rejections import PolicyRejectedError
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import EventDecodeError
 from inventory_es.ports.read_model import ProjectionId
+from inventory_es.processes import Orders
 from inventory_es.testing.clock import ManualClock
 from inventory_es.testing.domain import InventoryMachine
 from inventory_es.testing.domain.scenarios import scenario
@@ -312,3 +313,28 @@ def test_a_clock_that_gives_no_instant_in_utc_is_told_on_opening(clock: Any, ret
 def test_a_bound_that_is_none_is_named(bounds: dict[str, Any]) -> None:
     with pytest.raises((ValueError, TypeError), match=next(iter(bounds))):
         HandlerSettings(**bounds)
+
+
+class OddClock(ManualClock):
+    """A clock whose jump is given by the test."""
+
+    jump: Any
+
+
+async def gives_later() -> float:
+    return 0.0
+
+
+@pytest.mark.parametrize("gives", [None, "0", timedelta(0), float("nan"), float("-inf"), 10**400, gives_later])
+def test_a_clock_that_can_not_tell_its_jump_is_told_so_and_nothing_is_written(gives: Any, backend: str) -> None:
+    async def case() -> None:
+        clock = OddClock()
+        clock.jump = gives if callable(gives) else lambda: gives
+        async with open_inventory("memory:", clock=clock) as service:
+            for attempt in (service.add_stock(P, S, 1), Orders(service).reserve("O1", [(P, S, 1)], ttl=timedelta(1))):
+                with pytest.raises(HostFunctionError, match="it gives a finite number of seconds, without await") as told:
+                    await attempt
+                assert told.value.role == "clock"
+            assert (await service.stock(P, S)).version == 0
+
+    anyio.run(case, backend=backend)

@@ -1,10 +1,11 @@
 """How the command side behaves: its bounds."""
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import attrs
 
-from inventory_es.domain.errors import ClockJumpError
+from inventory_es.domain.errors import ClockJumpError, HostFunctionError
 
 
 def _positive(_instance: object, attribute: "attrs.Attribute[int]", value: int) -> None:
@@ -67,10 +68,25 @@ class HandlerSettings:
     first_wait: float = attrs.field(default=0.002, validator=_seconds)
     longest_wait: float = attrs.field(default=1.0, validator=_seconds)
 
-    def check_jump(self, jump: float) -> None:
-        """Raise ``ClockJumpError`` for a clock that was set by more than ``max_clock_jump``, in seconds either way."""
-        if not abs(jump) <= self.max_clock_jump.total_seconds():
-            raise ClockJumpError(jump=timedelta(seconds=round(jump)), max_clock_jump=self.max_clock_jump)
+    def check_jump(self, jump: Callable[[], float]) -> None:
+        """Raise ``ClockJumpError`` for a clock that was set by more than ``max_clock_jump``, either way.
+
+        Args:
+            jump: tells by how many seconds; the method of a :class:`~inventory_es.ports.SteadyClock`.
+
+        Raises:
+            HostFunctionError: it gives no seconds.
+        """
+        seconds = jump()
+        try:
+            if abs(seconds) <= self.max_clock_jump.total_seconds():
+                return
+            jumped = timedelta(seconds=round(seconds))
+        except (TypeError, ValueError, OverflowError):  # no number, none that is finite, or none that a calendar has
+            raise HostFunctionError.about(
+                role="clock", function=jump, answer=seconds, expected="it gives a finite number of seconds, without await"
+            ) from None
+        raise ClockJumpError(jump=jumped, max_clock_jump=self.max_clock_jump)
 
     def pause(self, attempt: int, chance: float) -> float:
         """Seconds to wait before attempt number ``attempt``: none before the first two, then longer and longer, less a random share.

@@ -65,7 +65,7 @@ class Tools:
     def check_clock(self) -> None:
         """Raise ``ClockJumpError`` if the clock was set by more than is allowed since the inventory was opened."""
         if self._jump is not None:
-            self.settings.check_jump(self._jump())
+            self.settings.check_jump(self._jump)
 
     async def wait(self, attempt: int) -> None:
         """Wait before attempt number ``attempt``: not at all before the first two, then longer and longer, with jitter."""

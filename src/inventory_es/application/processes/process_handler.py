@@ -83,7 +83,7 @@ class ProcessHandler(Generic[State, Event]):
         """The time of a decision now: the clock's, but never before the stream's last event."""
         clock, last_time, longest = self._parts.clock, draft.last_time, self._parts.settings.max_clock_skew
         if isinstance(clock, SteadyClock):
-            self._parts.settings.check_jump(clock.jump())
+            self._parts.settings.check_jump(clock.jump)
         now = clock.now()
         if last_time is None or now >= last_time:
             return now
