@@ -425,7 +425,7 @@ def test_many_orders_each_with_its_own_outcome(heap: Heap, backend: str) -> None
             assert len(held) == 50
             assert sum(one.order is not None and one.order.status is S.REJECTED for one in seen) == 48
             assert [one.error.code for one in seen if one.error is not None] == ["process_id_reused"] * 2
-            with pytest.raises(ValueError, match="concurrency must be 1 or more"):
+            with pytest.raises(ValueError, match="concurrency must be a whole number from 1"):
                 await anext(one.orders.reserve_orders((), concurrency=0))
 
     anyio.run(case, backend=backend)
