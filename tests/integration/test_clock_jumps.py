@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from inventory_es.adapters.memory import MemoryEventStore, MemoryReadModel
-from inventory_es.application.ownership import Ownership
+from inventory_es.application.ownership import Ownership, is_held
 from inventory_es.application.projections import open_reservations
 from inventory_es.application.service import InventoryService
 from inventory_es.application.sweeper import ReservationSweeper
@@ -135,7 +135,9 @@ def test_a_lease_that_a_clock_ahead_wrote_keeps_nobody_waiting(backend: str) -> 
         assert held is not None
         assert not one.is_ageing(held)
         assert await another.claim() is None
+        assert is_held(held, clock.now())
         clock.advance(-YEARS)
+        assert not is_held(held, clock.now())
         assert one.is_ageing(held)
         assert await another.claim() is not None
 

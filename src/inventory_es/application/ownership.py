@@ -1,7 +1,7 @@
 """Who may move a projection's checkpoint: one owner at a time, for as long as it renews, fenced by an epoch."""
 
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import anyio
 import attrs
@@ -36,9 +36,6 @@ class Ownership:
     async def claim(self, *, by_force: bool = False) -> Checkpoint | None:
         """Take the projection over, if it is free: nobody's, this candidate's own from before, or its lease is over.
 
-        A lease that ends more than an hour from now, and further ahead than this candidate's own would, is over too: a clock that
-        stood ahead wrote it.
-
         Args:
             by_force: also from an owner that is alive; it notices at its next commit.
 
@@ -46,8 +43,7 @@ class Ownership:
             The checkpoint to go on from; ``None`` where somebody else has it.
         """
         seen = await self.read_model.checkpoint(self.projection_id)
-        until = None if seen.owner in {None, self.owner} else seen.owned_until
-        is_free = until is None or not _ZERO < until - self.clock.now() <= max(self.lease, _LONGEST)
+        is_free = seen.owner == self.owner or not is_held(seen, self.clock.now(), lease=self.lease)
         if not (is_free or by_force):
             return None
         claimed = self.renewed(attrs.evolve(seen, epoch=seen.epoch + 1, owner=self.owner))
@@ -72,3 +68,16 @@ class Ownership:
             if (seen.owner, seen.epoch) == (self.owner, epoch):
                 free = attrs.evolve(seen, owner=None, owned_until=None)
                 await self.read_model.commit(self.projection_id, (), before=seen, after=free)
+
+
+def is_held(seen: Checkpoint, now: datetime, *, lease: timedelta = _ZERO) -> bool:
+    """Return whether somebody holds a checkpoint now.
+
+    Args:
+        seen: the checkpoint.
+        now: the time.
+        lease: the longest that is known to be in use. A lease that ends later than that from now, and more than an hour from now, was
+            written by a clock that stood ahead: it is over.
+    """
+    until = seen.owned_until
+    return seen.owner is not None and until is not None and _ZERO < until - now <= max(lease, _LONGEST)

@@ -7,6 +7,7 @@ import anyio
 import attrs
 
 from inventory_es.application.active_version import active_of, tables_of
+from inventory_es.application.ownership import is_held
 from inventory_es.application.projection import Projection, ProjectionStatus
 from inventory_es.application.projection_runner import ProjectionRunner, status_of
 from inventory_es.ports import Clock, EventFeed, ProjectionId, ProjectionVersion, ReadModel
@@ -105,7 +106,7 @@ class ProjectionFollower:
                 await self._read_model.prepare(projection_id, tuple(tables_of(self._projection).values()))
             statuses.append(await status_of(projection_id, feed=self._feed, read_model=self._read_model, clock=self._clock))
         now = self._clock.now()
-        idle = [one.projection_id for one in versions if one.checkpoint.owned_until is None or one.checkpoint.owned_until <= now]
+        idle = [one.projection_id for one in versions if not is_held(one.checkpoint, now)]
         return [attrs.evolve(one, unfollowed=tuple(other for other in idle if other != one.projection_id)) for one in statuses]
 
     async def _run(self, work: _Work, *, is_over: Callable[[Collection[ProjectionId]], bool]) -> None:

@@ -10,7 +10,7 @@ import attrs
 from inventory_es.application.active_version import active_of
 from inventory_es.application.feed_head import check_feed, mark_of
 from inventory_es.application.observers import Observers, ProjectionAdvanced
-from inventory_es.application.ownership import Ownership
+from inventory_es.application.ownership import Ownership, is_held
 from inventory_es.application.parked_events import ParkedEvents
 from inventory_es.application.projecting import Projector, describe
 from inventory_es.application.projection import PARKED, OnFailure, Projection, ProjectionStatus, check_on_failure
@@ -301,7 +301,7 @@ async def status_of(projection_id: ProjectionId, *, feed: EventFeed, read_model:
     seen = page.checkpoint
     waiting = await read_feed_page(feed, after=seen.position, limit=1)
     now = clock.now()
-    is_owned = seen.owner is not None and seen.owned_until is not None and seen.owned_until > now
+    is_owned = is_held(seen, now)
     error = seen.error
     try:
         await check_feed(feed, str(projection_id), seen.position, seen.mark)
