@@ -3,8 +3,9 @@
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -168,7 +169,7 @@ def test_who_waits_for_a_group_can_be_cancelled_and_keeps_no_other_group_waiting
             async with bus.subscribe("kept"):
                 pass
             (lock,) = (tmp_path / "b" / "groups").glob("*/dead/.lock")
-            uses: list[Callable[[], Awaitable[object]]] = [
+            uses: list[Callable[[], Coroutine[Any, Any, object]]] = [
                 lambda: bus.dead_letters("kept"),
                 lambda: bus.redeliver("kept", []),
                 lambda: bus.dead_letters("kept"),

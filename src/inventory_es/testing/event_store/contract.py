@@ -49,7 +49,7 @@ class EventStoreContract(
     Contract,
     ABC,
 ):
-    """Every promise of an event store, ES-01 to ES-61, over its protocols and its declared capabilities.
+    """Every promise of an event store, ES-01 to ES-60, over its protocols and its declared capabilities.
 
     A subclass says how to open the store, and is its whole test::
 
