@@ -54,11 +54,11 @@ def a_cut_one(path: Path) -> None:
     os.truncate(make(path), 5_000)
 
 
-def a_link_to_nothing(path: Path) -> None:
-    path.symlink_to("nothing")
+def a_link_to_itself(path: Path) -> None:
+    path.symlink_to(path.name)
 
 
-BROKEN = [no_database, a_folder, no_folder, another_application, a_newer_version, a_damaged_one, a_cut_one, a_link_to_nothing]
+BROKEN = [no_database, a_folder, no_folder, another_application, a_newer_version, a_damaged_one, a_cut_one, a_link_to_itself]
 
 
 def contents(path: Path) -> object:
