@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
-from time import monotonic
+from time import monotonic, sleep  # noqa: TID251  # in a thread, between two looks whether anybody still waits
 from typing import Literal
 
 from inventory_es.ports.blocking_calls import check_wanted
@@ -28,8 +28,11 @@ APPLICATION_ID = 0x49455331
 BUSY_SECONDS = 5.0
 """The longest wait for the lock that another process holds."""
 
-_SLICE_MILLISECONDS = 100
-"""How long a connection waits at once to begin writing: :func:`begin_writing` looks up between two waits."""
+_FIRST_WAIT = 100
+"""Milliseconds for which SQLite waits to begin writing, with longer and longer rests between its looks at the lock."""
+
+_REST = 0.000_2
+"""Seconds between two looks after that: one that rests for longer loses each race with a writer that begins again at once."""
 
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)  # not on Windows
 
@@ -242,7 +245,7 @@ def begin_writing(connection: sqlite3.Connection) -> None:
         WithdrawnError, or the caller's cancellation: nobody waits for it any more.
     """
     give_up = monotonic() + BUSY_SECONDS
-    connection.execute(f"PRAGMA busy_timeout = {_SLICE_MILLISECONDS}")
+    connection.execute(f"PRAGMA busy_timeout = {_FIRST_WAIT}")
     while True:
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -252,6 +255,8 @@ def begin_writing(connection: sqlite3.Connection) -> None:
         else:
             return
         check_wanted()
+        connection.execute("PRAGMA busy_timeout = 0")
+        sleep(_REST)
 
 
 def check_readable(connection: sqlite3.Connection, path: str) -> None:

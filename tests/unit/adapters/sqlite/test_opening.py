@@ -262,6 +262,26 @@ def test_a_writer_that_holds_the_file_too_long_is_told(tmp_path: Path, monkeypat
     engine.close()
 
 
+def test_who_waits_for_long_looks_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = opened(tmp_path / "stock.db")
+    (writer,) = engine._connections._writers
+    waits: list[int] = []
+    rests: list[float] = []
+    monkeypatch.setattr(database, "sleep", rests.append)
+    with closing(sqlite3.connect(tmp_path / "stock.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+
+        def look() -> None:
+            waits.append(writer.execute("PRAGMA busy_timeout").fetchone()[0])
+            if len(waits) == 4:
+                other.execute("ROLLBACK")
+
+        monkeypatch.setattr(database, "check_wanted", look)
+        assert isinstance(append(engine, 0, Labels().events("a")), AppendResult)
+    assert (waits, rests) == ([100, 0, 0, 0], [database._REST] * 4), "longer rests lose each race with a writer that begins again at once"
+    engine.close()
+
+
 @pytest.mark.parametrize("read_only", [False, True])
 def test_who_looks_into_a_file_waits_while_another_process_takes_it_over(read_only: bool, tmp_path: Path) -> None:
     opened(tmp_path / "stock.db").close()
