@@ -54,7 +54,7 @@ def command(*, source: str, target: str, recorded_after: datetime | None, set_ba
     if as_json:
         print_json({"source": source, "target": target, **attrs.asdict(outcome), "seconds": round(seconds, 3)})
     else:
-        _show(source, target, outcome, seconds)
+        _show(source, target, outcome, seconds, is_retimed=retiming is not None)
 
 
 def _place(url: str) -> tuple[str, str]:
@@ -68,11 +68,13 @@ async def _copy(source: str, target: str, retiming: Retiming | None) -> CopyOutc
             return await copy_store(original.store, copy.store, advanced=advanced, retiming=retiming)
 
 
-def _show(source: str, target: str, outcome: CopyOutcome, seconds: float) -> None:
+def _show(source: str, target: str, outcome: CopyOutcome, seconds: float, *, is_retimed: bool) -> None:
     out = console()
-    streams = "" if outcome.streams is None else f" in {number(outcome.streams)} streams"
+    streams = "" if outcome.streams is None else f" in {number(outcome.streams)} stream{'' if outcome.streams == 1 else 's'}"
     held = f"[number]{number(outcome.events)}[/] events{streams}"
     out.print(f"[good]✓[/] {escape(target)} holds the {held} of {escape(source)}, compared one by one", soft_wrap=True)
     new = f"{number(outcome.events_now)} of them are new, in {seconds:.1f} s" if outcome.events_now else "nothing was left to copy"
     places = "every position is the same, so checkpoints hold" if outcome.keeps_positions else "positions differ: project from the start"
+    if is_retimed:
+        places = "their times may be others: rebuild the read models"
     out.print(f"  [quiet]{new}; {places}[/]", soft_wrap=True)
