@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from inventory_es import InventoryService, open_inventory
 from inventory_es.adapters.memory import MemoryEventLog, MemoryEventStore
 from inventory_es.adapters.sqlite import open_sqlite_read_model
 from inventory_es.application.projections import stock_levels
-from inventory_es.errors import CorruptStoreError, IncompatibleStoreError
+from inventory_es.errors import CorruptStoreError, IncompatibleStoreError, InventoryError
 from inventory_es.ports import ReadModel
 from inventory_es.ports.read_model import Put
 
@@ -174,3 +175,51 @@ def test_a_column_that_holds_something_else_is_told(statement: str, shop: Shop, 
                     await model.versions("stock_levels")
 
     anyio.run(body, backend=backend)
+
+
+ODD = ["-1", "0", "'many'", "1.5", "x'ff'", "NULL"]
+OF_A_CHECKPOINT = ["version", "position", "epoch", "recorded_at", "owner", "owned_until", "error", "mark_event_id"]
+
+
+@pytest.mark.parametrize("place", [*(f"projections SET {name}" for name in OF_A_CHECKPOINT), "active_projections SET version"])
+def test_whatever_a_column_of_the_catalogue_holds_there_is_an_answer_or_a_typed_error(place: str, shop: Shop, backend: str) -> None:
+    allow_anything(shop.path)
+    whole = shop.path.read_bytes()
+
+    async def body() -> None:
+        for value in ODD:
+            shop.path.write_bytes(whole)
+            execute(shop.path, f"UPDATE {place} = {value}")
+            async with shop.open() as inventory:
+                for ask in (
+                    partial(inventory.queries.stock, "espresso-1", "main"),
+                    inventory.followers.status,
+                    partial(inventory.followers.catch_up, on_failure="stop"),
+                ):
+                    with suppress(InventoryError):
+                        await ask()
+
+    anyio.run(body, backend=backend)
+
+
+def test_versions_of_which_none_is_active_are_told(shop: Shop, backend: str) -> None:
+    execute(shop.path, "DELETE FROM active_projections")
+
+    async def body() -> None:
+        async with open_sqlite_read_model(shop.path) as model:
+            (version,) = await model.versions("stock_levels")
+            assert not version.is_active
+
+    anyio.run(body, backend=backend)
+
+
+def allow_anything(path: Path) -> None:
+    """Let a column take what a flipped bit makes of it."""
+    execute(path, "PRAGMA writable_schema = ON", "UPDATE sqlite_master SET sql = replace(replace(sql, 'STRICT', ''), 'NOT NULL', '')")
+
+
+def execute(path: Path, *statements: str) -> None:
+    connection = sqlite3.connect(path, isolation_level=None)
+    for statement in statements:
+        connection.execute(statement)
+    connection.close()
