@@ -86,6 +86,7 @@ def the_child_ends_normally(path: str) -> int:
     child = os.fork()
     if child == 0:
         add(inventory, 3)
+        inventory.close()
         sys.exit()  # with ``atexit``, and with a collection of all that was inherited
     assert os.waitpid(child, 0)[1] == 0
     done += 3 + add(inventory, 3)

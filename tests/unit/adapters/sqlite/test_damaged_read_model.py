@@ -202,17 +202,6 @@ def test_whatever_a_column_of_the_catalogue_holds_there_is_an_answer_or_a_typed_
     anyio.run(body, backend=backend)
 
 
-def test_versions_of_which_none_is_active_are_told(shop: Shop, backend: str) -> None:
-    execute(shop.path, "DELETE FROM active_projections")
-
-    async def body() -> None:
-        async with open_sqlite_read_model(shop.path) as model:
-            (version,) = await model.versions("stock_levels")
-            assert not version.is_active
-
-    anyio.run(body, backend=backend)
-
-
 def allow_anything(path: Path) -> None:
     """Let a column take what a flipped bit makes of it."""
     execute(path, "PRAGMA writable_schema = ON", "UPDATE sqlite_master SET sql = replace(replace(sql, 'STRICT', ''), 'NOT NULL', '')")
