@@ -41,12 +41,20 @@ def build_slots(keys: Sequence[int]) -> "array[int]":
 
 
 def find_rows(slots: Sequence[int], keys: Sequence[int], key: int) -> Sequence[int]:
-    """Every row that has this key."""
+    """Return every row that has this key.
+
+    Raises:
+        IndexError: no slot is free, or a row has no key: they are not what :func:`build_slots` gave.
+    """
     mask = len(slots) - 1
     at = (key * _SPREAD & _MASK) >> (64 - mask.bit_length())
     found: tuple[int, ...] = ()
-    while row := slots[at]:
+    for _ in range(mask + 1):
+        row = slots[at]
+        if not row:
+            return found
         if keys[row - 1] == key:
             found = (*found, row - 1)
         at = (at + 1) & mask
-    return found
+    msg = "no slot is free"
+    raise IndexError(msg)

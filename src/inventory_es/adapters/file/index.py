@@ -58,6 +58,10 @@ def places_of(table: IndexTable, rows: Sequence[int]) -> EventPlaces:
     return EventPlaces(table.segment, [places[row] for row in rows], [checksums[row] for row in rows])
 
 
+_CHANGED = (IndexError, UnicodeDecodeError)
+"""The errors of a table whose mapped file was written to: it was checked when it was opened, and is never changed by a store."""
+
+
 class StoreIndex:
     """Where everything is, up to :attr:`end`.
 
@@ -134,19 +138,25 @@ class StoreIndex:
 
     def version(self, name: str, key: int) -> int:
         """The version of a stream; 0 if it is not there."""
-        for table in self._newest_first():
-            run = table.run(name, key)
-            if run is not None:
-                return run.version
+        try:
+            for table in self._newest_first():
+                run = table.run(name, key)
+                if run is not None:
+                    return run.version
+        except _CHANGED as problem:
+            raise self._changed() from problem
         return 0
 
     def candidates(self, keys: Sequence[int]) -> list[EventPlaces]:
         """Where events stand whose id has one of these keys within its stream: nearly always those asked for, so look closer."""
         found: list[EventPlaces] = []
-        for table in self._newest_first():
-            rows = [row for key in keys for row in table.rows(key)]
-            if rows:
-                found.append(places_of(table, sorted(set(rows))))
+        try:
+            for table in self._newest_first():
+                rows = [row for key in keys for row in table.rows(key)]
+                if rows:
+                    found.append(places_of(table, sorted(set(rows))))
+        except _CHANGED as problem:
+            raise self._changed() from problem
         return found
 
     def stream(self, name: str, *, after: int, before: int) -> list[EventPlaces]:
@@ -157,15 +167,18 @@ class StoreIndex:
         """
         key, end = stream_key(name), before
         parts: list[EventPlaces] = []
-        for table in self._newest_first():
-            run = table.run(name, key)
-            if run is not None:
-                rows = run.rows[max(0, after + 1 - run.first_version) : max(0, end - run.first_version)]
-                if len(rows):
-                    parts.append(places_of(table, rows))
-                end = min(end, run.first_version)
-            if end <= after + 1:
-                break
+        try:
+            for table in self._newest_first():
+                run = table.run(name, key)
+                if run is not None:
+                    rows = run.rows[max(0, after + 1 - run.first_version) : max(0, end - run.first_version)]
+                    if len(rows):
+                        parts.append(places_of(table, rows))
+                    end = min(end, run.first_version)
+                if end <= after + 1:
+                    break
+        except _CHANGED as problem:
+            raise self._changed() from problem
         if not parts:
             raise CorruptStoreError(store=self._name, place=f"stream {name}", problem=f"the index has no place for version {before - 1}")
         return parts[::-1]
@@ -180,9 +193,16 @@ class StoreIndex:
 
     def streams(self, start: str) -> Iterator[tuple[str, int]]:
         """Every stream from this text on, in order, with its version."""
-        runs = merge(*(table.runs(start) for table in self._newest_first()), key=_first)
-        for name, same in groupby(runs, key=_first):
-            yield name, max(run.version for _, run in same)
+        try:
+            runs = merge(*(table.runs(start) for table in self._newest_first()), key=_first)
+            for name, same in groupby(runs, key=_first):
+                yield name, max(run.version for _, run in same)
+        except _CHANGED as problem:
+            raise self._changed() from problem
+
+    def _changed(self) -> CorruptStoreError:
+        problem = "an index file was changed while it was open; remove it, and open the store again: it is made from its segment"
+        return CorruptStoreError(store=self._name, place="the index of the journal", problem=problem)
 
     @property
     def segment_start(self) -> JournalTail:

@@ -169,3 +169,33 @@ def test_readable_copies_of_a_journal_that_was_restored_are_written_again(tmp_pa
     with closing(open_store(stock)) as engine:
         engine.commit([write(B, 1, 90)])
     assert len(next(stock.glob("events/inventory-b-*.jsonl")).read_bytes().splitlines()) == 2
+
+
+@pytest.mark.parametrize("filler", [b"\xff", b"\x01", b"\x80", b"\x01\x00\x00\x00"])
+def test_an_index_file_that_is_written_over_while_it_is_open_gives_no_other_answer(tmp_path: Path, filler: bytes) -> None:
+    fill(tmp_path / "s")
+    with closing(open_store(tmp_path / "s")) as engine:
+        reads: list[Callable[[], object]] = [
+            lambda: engine.read_stream(A, after=0, limit=99),
+            lambda: engine.read_stream_backwards(A, limit=99),
+            lambda: engine.find_events(A, [write(A, 0, 1)[0].events[0].event_id]),
+            lambda: engine.streams("", limit=99),
+            lambda: engine.read_all(after=0, limit=3),
+        ]
+        right = [repr(read()) for read in reads]
+        for index in (tmp_path / "s" / "journal").glob("*.idx"):
+            with index.open("r+b") as file:
+                size = index.stat().st_size
+                file.write((filler * size)[:size])
+        told = [said(read) for read in reads]
+        assert "refused" in told
+        assert [answer for answer, before in zip(told, right, strict=True) if answer not in {"refused", before}] == []
+    with closing(open_store(tmp_path / "s")) as engine:
+        assert versions(engine, A) == list(range(1, 12))
+
+
+def said(read: Callable[[], object]) -> str:
+    try:
+        return repr(read())
+    except CorruptStoreError:
+        return "refused"
