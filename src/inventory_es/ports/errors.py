@@ -41,7 +41,7 @@ class UnavailableError(FaultError):
     retryable = True
 
     def __attrs_post_init__(self) -> None:
-        self.retryable = self.remedy is None
+        vars(self)["retryable"] = self.remedy is None
 
     @property
     def message(self) -> str:
@@ -227,7 +227,7 @@ class AppendOutcomeUnknownError(FaultError):
     retryable = True
 
     def __attrs_post_init__(self) -> None:
-        self.retryable = self.remedy is None
+        vars(self)["retryable"] = self.remedy is None
 
     @property
     def message(self) -> str:

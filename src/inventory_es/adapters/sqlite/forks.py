@@ -119,7 +119,7 @@ class ForkGate:
         self._guarded = WeakSet()
 
 
-gate = ForkGate()
+gate: ForkGate = ForkGate()
 
 
 def identity_of(path: str) -> Identity:
