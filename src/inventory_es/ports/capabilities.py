@@ -21,7 +21,7 @@ class StoreCapabilities:
         unique_event_ids: whether an event id is found for ever; otherwise an append is idempotent only at the versions it expects.
         withdraws: whether an append whose caller is cancelled is withdrawn where it only waits for others, with
             :class:`~inventory_es.ports.blocking_calls.WithdrawnError` as the cause of the cancellation; and where it has begun,
-            finished and answered in :func:`~inventory_es.ports.blocking_calls.finishing`.
+            finished and answered in ``finishing``.
         max_event_bytes: the largest event (data and metadata), in bytes.
         max_append_events: the most events in one append.
         max_append_bytes: the most bytes (data and metadata of all its events) in one append.
