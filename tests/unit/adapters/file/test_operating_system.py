@@ -163,7 +163,7 @@ def test_a_file_that_nobody_holds_is_closed(tmp_path: Path) -> None:
 
 def test_another_platform_is_told_what_to_use() -> None:
     program = """if True:
-        import sys
+        import ssl, sys  # anyio may import it, and it loads what the platform it was built for has
         sys.modules['fcntl'] = None
         sys.platform = 'win32'
         from inventory_es.adapters.file.operating_system import OperatingSystem
