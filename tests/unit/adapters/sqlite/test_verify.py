@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -108,7 +109,8 @@ def test_a_lost_stream_is_found(path: Path) -> None:
 
 
 def test_damage_of_an_index_is_found(path: Path) -> None:
-    (root,) = sqlite3.connect(path).execute("SELECT rootpage FROM sqlite_master WHERE name = 'events_by_id'").fetchone()
+    with closing(sqlite3.connect(path)) as connection:
+        (root,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'events_by_id'").fetchone()
     content = bytearray(path.read_bytes())
     content[root * 4096 - 1] ^= 1
     path.write_bytes(content)
