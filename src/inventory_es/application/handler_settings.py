@@ -48,8 +48,8 @@ class HandlerSettings:
             after it was paused for longer needs more, or the inventory opened again.
         expiry_chunk: reservations that are closed with one append at most, before a command's own.
         warm_inventories: folded inventories that are kept between commands; 0 keeps none.
-        warm_bytes: memory that they take together, about: 520 bytes per open reservation, 280 per closed one that is remembered. The
-            inventory used last is kept even if it is larger.
+        warm_bytes: memory that they take together, about: 520 bytes per open reservation, 270 beyond 32,768 of one inventory, 280 per
+            closed one that is remembered. The inventory used last is kept even if it is larger.
         snapshot_after: where snapshots are kept: a load that folded more events than this takes one.
         first_wait: seconds before the second attempt, doubled for each further one, each cut by a random share.
         longest_wait: seconds between attempts at most.

@@ -3,11 +3,11 @@
 from collections import OrderedDict
 
 from inventory_es.domain.event_ids import EventIds
-from inventory_es.domain.inventory import Inventory
+from inventory_es.domain.inventory import OBJECTS_KEPT, Inventory
 from inventory_es.domain.stream_id import StreamId
 
-_BYTES, _BYTES_OPEN, _BYTES_CLOSED = 4_000, 520, 280
-"""Of memory, about: a state, each of its open reservations and each closed one; on a 64-bit CPython, with ids of 16 characters."""
+_BYTES, _BYTES_OPEN, _BYTES_PACKED, _BYTES_CLOSED = 4_000, 520, 270, 280
+"""Of memory, about: a state, each of its open reservations, packed or not, and each closed one; with ids of 16 characters."""
 
 
 class WarmState:
@@ -62,7 +62,7 @@ class WarmStates:
             states = self._states
             self.take(stream)  # without lanes, two may have loaded it
             inventory = state.inventory
-            state.bytes = _BYTES + _BYTES_OPEN * inventory.open_count + _BYTES_CLOSED * inventory.closed_count
+            state.bytes = _bytes_of(inventory)
             self._bytes += state.bytes
             states[stream.text] = state
             while len(states) > 1 and (self._bytes > self._max_bytes or len(states) > self._capacity):
@@ -71,3 +71,8 @@ class WarmStates:
 
     def __len__(self) -> int:
         return len(self._states)
+
+
+def _bytes_of(inventory: Inventory) -> int:
+    packed = max(0, inventory.open_count - OBJECTS_KEPT)
+    return _BYTES + _BYTES_OPEN * (inventory.open_count - packed) + _BYTES_PACKED * packed + _BYTES_CLOSED * inventory.closed_count

@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import ClassVar, NoReturn, Self
 
 from inventory_es.domain.commands import Command
@@ -10,8 +11,9 @@ from inventory_es.domain.decide import Policy, decide
 from inventory_es.domain.errors import CorruptStreamError
 from inventory_es.domain.events import Event, StockAddedEvent, StockAdjustedEvent
 from inventory_es.domain.fold import FOLDS
-from inventory_es.domain.hold_queue import HoldQueue, Key
+from inventory_es.domain.hold_queue import DueQueue, HoldQueue, Key
 from inventory_es.domain.identifiers import InventoryId
+from inventory_es.domain.packed_reservations import PackedReservations
 from inventory_es.domain.quantity import StockQuantity
 from inventory_es.domain.reasons import AdjustReason
 from inventory_es.domain.recorded import Recorded
@@ -20,6 +22,9 @@ from inventory_es.domain.snapshot import InventorySnapshot
 
 CLOSED_KEPT = 10_000
 """How many closed reservations are remembered, by count, so that every replay gives the same answer."""
+
+OBJECTS_KEPT = 32_768
+"""How many open reservations are kept as objects; those beyond are packed when they open or change."""
 
 _ZERO = timedelta(0)
 _SLACK = 64
@@ -49,6 +54,7 @@ class Inventory:
         "_last_time",
         "_on_hand",
         "_open",
+        "_packed",
         "_reserved",
         "_undo",
         "_unordered",
@@ -64,9 +70,10 @@ class Inventory:
         self._last_time: datetime | None = None
         self._last_count_version = 0
         self._open: dict[str, OpenReservation] = {}
+        self._packed: PackedReservations | None = None
         self._closed: OrderedDict[str, ClosedReservation] = OrderedDict()
         self._by_owner: dict[str, int] | None = None
-        self._due = HoldQueue(self._is_due_key)
+        self._due = DueQueue(self._is_due_key)
         self._bump_order = HoldQueue(self._is_bump_key)
         self._unordered: list[str] = []
         self._undo: list[_Undo] | None = None
@@ -106,7 +113,7 @@ class Inventory:
             reserved=self._reserved,
             last_time=self._last_time,
             last_count_version=self._last_count_version,
-            open=tuple(sorted(self._open.values(), key=lambda hold: hold.version)),
+            open=tuple(sorted(self.reservations(), key=lambda hold: hold.version)),
             closed=tuple(self._closed.items()),
         )
 
@@ -155,6 +162,8 @@ class Inventory:
         kind = event.__class__
         reservation_id: str | None = None if kind in _OF_NO_RESERVATION else event.reservation_id  # type: ignore[union-attr]  # the others have one
         before = None if reservation_id is None else self._open.get(reservation_id)
+        if before is None and self._packed is not None and reservation_id is not None:
+            before = self._packed.get(reservation_id)
         incoming, promised, hold, closed = FOLDS[kind](self, event, before, version, at)
         on_hand, reserved = self._on_hand + incoming, self._reserved + promised
         if on_hand != event.on_hand or reserved != event.reserved:
@@ -207,7 +216,7 @@ class Inventory:
                 if forgotten is not None:
                     self._closed[forgotten[0]] = forgotten[1]
                     self._closed.move_to_end(forgotten[0], last=False)
-                self._put(reservation_id, self._open.get(reservation_id), hold)
+                self._put(reservation_id, self.reservation(reservation_id), hold)
             self._version = version
             self._on_hand = on_hand
             self._reserved = reserved
@@ -260,7 +269,8 @@ class Inventory:
 
     def reservation(self, reservation_id: str) -> OpenReservation | None:
         """The open reservation of this id, due or not."""
-        return self._open.get(reservation_id)
+        hold = self._open.get(reservation_id)
+        return self._packed.get(reservation_id) if hold is None and self._packed is not None else hold
 
     def closed(self, reservation_id: str) -> ClosedReservation | None:
         """How the reservation of this id ended, if it is among the last 10,000."""
@@ -268,16 +278,18 @@ class Inventory:
 
     def knows(self, reservation_id: str) -> bool:
         """Whether this id was used: its reservation is open, or among the last 10,000 that ended."""
-        return reservation_id in self._open or reservation_id in self._closed
+        return (
+            reservation_id in self._open or reservation_id in self._closed or (self._packed is not None and reservation_id in self._packed)
+        )
 
     def reservations(self) -> Iterator[OpenReservation]:
         """Every open reservation, in no particular order."""
-        return iter(self._open.values())
+        return iter(self._open.values()) if self._packed is None else chain(self._packed, self._open.values())
 
     @property
     def open_count(self) -> int:
         """The number of open reservations."""
-        return len(self._open)
+        return len(self._open) + (0 if self._packed is None else len(self._packed))
 
     @property
     def closed_count(self) -> int:
@@ -291,7 +303,7 @@ class Inventory:
         """
         if self._by_owner is None:
             self._by_owner = {}
-            for hold in self._open.values():
+            for hold in self.reservations():
                 if hold.owner_id is not None:
                     self._by_owner[hold.owner_id] = self._by_owner.get(hold.owner_id, 0) + hold.remaining
         return self._by_owner.get(owner_id, 0)
@@ -299,7 +311,7 @@ class Inventory:
     def due(self, at: datetime, *, limit: int | None = None) -> tuple[OpenReservation, ...]:
         """Open reservations that are due at ``at``, by (expires_at, reservation_id): the first ``limit``, or all."""
         keys = self._due.up_to(at, limit)
-        return tuple([self._open[key[1]] for key in keys]) if keys else ()
+        return tuple([hold for key in keys if (hold := self.reservation(key[1])) is not None]) if keys else ()
 
     def bump_candidates(self) -> Iterator[OpenReservation]:
         """Open reservations in the order in which a shortfall bumps them: dated before firm, newest first.
@@ -308,10 +320,10 @@ class Inventory:
         """
         unordered, self._unordered = self._unordered, []
         for reservation_id in unordered:
-            hold = self._open.get(reservation_id)
+            hold = self.reservation(reservation_id)
             if hold is not None:
                 self._bump_order.push((hold.expires_at is None, -hold.version, reservation_id))
-        return (self._open[key[2]] for key in self._bump_order.walk())
+        return (hold for key in self._bump_order.walk() if (hold := self.reservation(key[2])) is not None)
 
     def available_at(self, at: datetime) -> StockQuantity:
         """What a reserve at ``at`` could get: unreserved plus what is due."""
@@ -328,8 +340,12 @@ class Inventory:
     def _put(self, reservation_id: str, before: OpenReservation | None, hold: OpenReservation | None) -> None:
         if hold is None:
             self._open.pop(reservation_id, None)
-        else:
+            if self._packed is not None:
+                self._packed.discard(reservation_id)
+        elif self._packed is None and len(self._open) < OBJECTS_KEPT:
             self._open[reservation_id] = hold
+        else:
+            self._put_among_many(hold)
         expires_at = None if hold is None else hold.expires_at
         if before is None or hold is None or before.expires_at != expires_at:
             if hold is not None:
@@ -343,20 +359,32 @@ class Inventory:
             if units:
                 self._by_owner[holder.owner_id] = units
 
+    def _put_among_many(self, hold: OpenReservation) -> None:
+        packed = self._packed
+        if packed is None:
+            packed = self._packed = PackedReservations()
+        packed.discard(hold.reservation_id)
+        if len(self._open) < OBJECTS_KEPT or hold.reservation_id in self._open:
+            self._open[hold.reservation_id] = hold
+        else:
+            packed.put(hold)
+
     def _trim(self) -> None:
         """Drop keys of reservations that are closed or changed, before they are more than the open ones."""
-        live = len(self._open)
+        live = len(self._open) if self._packed is None else self.open_count
         self._due.trim(live)
         self._bump_order.trim(live)
         if len(self._unordered) > 2 * live + _SLACK:
-            self._unordered = [one for one in dict.fromkeys(self._unordered) if one in self._open]
+            self._unordered = [one for one in dict.fromkeys(self._unordered) if self.reservation(one) is not None]
 
     def _is_due_key(self, key: Key) -> bool:
         hold = self._open.get(key[1])
-        return hold is not None and hold.expires_at == key[0]
+        if hold is None:
+            return self._packed is not None and self._packed.expires_at(key[1]) == key[0]
+        return hold.expires_at == key[0]
 
     def _is_bump_key(self, key: Key) -> bool:
-        hold = self._open.get(key[2])
+        hold = self.reservation(key[2])
         return hold is not None and (hold.expires_at is None, -hold.version) == key[:2]
 
     def _corrupt(self, version: int, problem: str) -> NoReturn:

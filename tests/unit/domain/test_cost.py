@@ -269,7 +269,7 @@ def test_holds_that_ended_leave_nothing_in_memory_but_how_they_ended() -> None:
         next(inventory.bump_candidates())
         send(ReleaseStock(**named(name), reservation_id=name))
     assert inventory._by_owner == {"early": 1}
-    assert max(len(inventory._due._heap), len(inventory._bump_order._heap), len(inventory._unordered)) <= 2 * inventory.open_count + 65
+    assert max(len(inventory._due), len(inventory._bump_order._heap), len(inventory._unordered)) <= 2 * inventory.open_count + 65
 
 
 def test_holds_that_came_and_went_before_a_bump_leave_those_that_stay() -> None:
