@@ -380,7 +380,7 @@ class Inventory:
     def _is_due_key(self, key: Key) -> bool:
         hold = self._open.get(key[1])
         if hold is None:
-            return self._packed is not None and self._packed.expires_at(key[1]) == key[0]
+            return self._packed is not None and bool(self._packed.expires_at(key[1]) == key[0])
         return hold.expires_at == key[0]
 
     def _is_bump_key(self, key: Key) -> bool:
