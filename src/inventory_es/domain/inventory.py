@@ -379,9 +379,9 @@ class Inventory:
 
     def _is_due_key(self, key: Key) -> bool:
         hold = self._open.get(key[1])
-        if hold is None:
-            return self._packed is not None and bool(self._packed.expires_at(key[1]) == key[0])
-        return hold.expires_at == key[0]
+        if hold is None and self._packed is not None:
+            return self._packed.is_due_from(key[1], key[0])
+        return hold is not None and hold.expires_at == key[0]
 
     def _is_bump_key(self, key: Key) -> bool:
         hold = self.reservation(key[2])

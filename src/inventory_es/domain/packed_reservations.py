@@ -32,10 +32,10 @@ class PackedReservations:
         packed = self._packed.get(reservation_id)
         return None if packed is None else _unpack(reservation_id, packed)
 
-    def expires_at(self, reservation_id: str) -> datetime | None:
-        """Return the instant from which the reservation of this id is due; ``None``: it is firm, or not here."""
+    def is_due_from(self, reservation_id: str, instant: datetime) -> bool:
+        """Return whether the reservation of this id is here, and due from ``instant`` on."""
         packed = self._packed.get(reservation_id)
-        return None if packed is None else _instant(_EXPIRES_AT.unpack_from(packed)[0])
+        return packed is not None and _instant(_EXPIRES_AT.unpack_from(packed)[0]) == instant
 
     def put(self, hold: OpenReservation) -> None:
         """Add ``hold``, or replace the one of its id."""

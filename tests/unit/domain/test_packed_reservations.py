@@ -39,7 +39,9 @@ def test_a_packed_one_comes_back_as_it_was(hold: OpenReservation) -> None:
     packed = PackedReservations()
     packed.put(hold)
     assert packed.get(hold.reservation_id) == hold
-    assert packed.expires_at(hold.reservation_id) == hold.expires_at
+    assert packed.is_due_from(hold.reservation_id, hold.reserved_at) is (hold.expires_at == hold.reserved_at)
+    assert hold.expires_at is None or packed.is_due_from(hold.reservation_id, hold.expires_at)
+    assert not packed.is_due_from("another", hold.reserved_at)
     assert list(packed) == [hold]
     assert hold.reservation_id in packed
     packed.discard(hold.reservation_id)

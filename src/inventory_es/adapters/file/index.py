@@ -189,7 +189,10 @@ class StoreIndex:
         if table is None:
             raise CorruptStoreError(store=self._name, place=f"position {after + 1}", problem="the index has no place for it")
         first = after + 1 - table.first
-        return places_of(table, range(first, min(first + limit, len(table.places))))
+        try:
+            return places_of(table, range(first, min(first + limit, len(table.places))))
+        except _CHANGED as problem:
+            raise self._changed() from problem
 
     def streams(self, start: str) -> Iterator[tuple[str, int]]:
         """Every stream from this text on, in order, with its version."""

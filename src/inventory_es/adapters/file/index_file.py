@@ -9,7 +9,7 @@ would stay in memory. A file that is missing or wrong in any way is no error: it
 import struct
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from typing import Literal
 from zlib import crc32
@@ -33,6 +33,8 @@ class SealedTable:
     """
 
     def __init__(self, view: memoryview) -> None:
+        self._length = len(view)
+        self._size: Callable[[], int] = getattr(view.obj, "size", view.__len__)  # a mapping knows the present size of its file
         self.segment: int
         (_, _, checksum, self.segment, count, streams, offset, names, id_slots, stream_slots, _, _) = _HEADER.unpack_from(view)
         self.first: int = self.segment
@@ -44,7 +46,7 @@ class SealedTable:
             part, at = view[at : at + size], at + size
             return part.cast(kind)
 
-        self.places: Sequence[int] = take(8 * count, "Q")
+        self._places = take(8 * count, "Q")
         self.keys: Sequence[int] = take(8 * count, "Q")
         self._stream_keys = take(8 * streams, "Q")
         self._first_versions = take(8 * streams, "Q")
@@ -59,8 +61,24 @@ class SealedTable:
             msg = "the size of an index file does not fit its header"
             raise ValueError(msg)
 
+    @property
+    def places(self) -> Sequence[int]:
+        """By row, the place of an event in its segment."""
+        self.check()
+        return self._places
+
+    def check(self) -> None:
+        """Refuse to touch memory that has no file behind it any more, which would end the process.
+
+        Raises:
+            IndexError: the file was shortened in its place since it was mapped.
+        """
+        if self._size() < self._length:
+            raise IndexError(self._length)
+
     def run(self, name: str, key: int) -> StreamRun | None:
         """The events of a stream."""
+        self.check()
         for row in find_rows(self._stream_slots, self._stream_keys, key):
             if self._name(row) == name:
                 return self._run(row)
@@ -68,10 +86,12 @@ class SealedTable:
 
     def rows(self, key: int) -> Sequence[int]:
         """The rows of events whose id has this key."""
+        self.check()
         return find_rows(self._id_slots, self.keys, key)
 
     def runs(self, start: str = "") -> Iterator[tuple[str, StreamRun]]:
         """Every stream from ``start`` on, by its text."""
+        self.check()
         streams = range(len(self._stream_keys))
         for row in streams[bisect_left(streams, start, key=self._name) :]:
             yield self._name(row), self._run(row)

@@ -5,6 +5,7 @@ import shutil
 import socket
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -171,8 +172,27 @@ def test_readable_copies_of_a_journal_that_was_restored_are_written_again(tmp_pa
     assert len(next(stock.glob("events/inventory-b-*.jsonl")).read_bytes().splitlines()) == 2
 
 
-@pytest.mark.parametrize("filler", [b"\xff", b"\x01", b"\x80", b"\x01\x00\x00\x00"])
-def test_an_index_file_that_is_written_over_while_it_is_open_gives_no_other_answer(tmp_path: Path, filler: bytes) -> None:
+def written_over(filler: bytes, path: Path) -> None:
+    with path.open("r+b") as file:
+        size = path.stat().st_size
+        file.write((filler * size)[:size])
+
+
+IN_PLACE: dict[str, Callable[[Path], object]] = {
+    "ff": partial(written_over, b"\xff"),
+    "01": partial(written_over, b"\x01"),
+    "80": partial(written_over, b"\x80"),
+    "01000000": partial(written_over, b"\x01\x00\x00\x00"),
+    "emptied": lambda path: os.truncate(path, 0),
+    "shortened": lambda path: os.truncate(path, path.stat().st_size - 1),
+}
+
+
+@pytest.mark.parametrize("damage", IN_PLACE.values(), ids=IN_PLACE.keys())
+def test_an_index_file_that_is_changed_in_its_place_while_it_is_open_gives_no_other_answer(
+    tmp_path: Path, damage: Callable[[Path], object]
+) -> None:
+    """One that is shortened would end the process (SIGBUS), if what was cut off were read."""
     fill(tmp_path / "s")
     with closing(open_store(tmp_path / "s")) as engine:
         reads: list[Callable[[], object]] = [
@@ -184,9 +204,7 @@ def test_an_index_file_that_is_written_over_while_it_is_open_gives_no_other_answ
         ]
         right = [repr(read()) for read in reads]
         for index in (tmp_path / "s" / "journal").glob("*.idx"):
-            with index.open("r+b") as file:
-                size = index.stat().st_size
-                file.write((filler * size)[:size])
+            damage(index)
         told = [said(read) for read in reads]
         assert "refused" in told
         assert [answer for answer, before in zip(told, right, strict=True) if answer not in {"refused", before}] == []
