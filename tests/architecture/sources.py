@@ -2,8 +2,6 @@
 
 import ast
 import importlib
-import io
-import tokenize
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -12,7 +10,6 @@ from typing import TypeVar
 
 Base = TypeVar("Base")
 ROOT = Path(__file__).parents[2]
-NO_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
 PACKAGE = ROOT / "src" / "inventory_es"
 
 
@@ -30,14 +27,6 @@ def name_of(path: Path) -> str:
 def relative(path: Path) -> str:
     """The path as a failure should show it."""
     return str(path.relative_to(ROOT))
-
-
-def code_lines(path: Path) -> int:
-    """How many lines of a file are code: no blank lines, no comments, no docstrings."""
-    source = path.read_text(encoding="utf-8")
-    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-    lines = {line for token in tokens if token.type not in NO_CODE for line in range(token.start[0], token.end[0] + 1)}
-    return len(lines - set(_docstring_lines(ast.parse(source))))
 
 
 @cache
@@ -70,12 +59,3 @@ def _public(node: ast.Module | ast.ClassDef, prefix: str) -> Iterator[tuple[str,
             yield name, child
             if isinstance(child, ast.ClassDef):
                 yield from _public(child, name)
-
-
-def _docstring_lines(tree: ast.Module) -> Iterator[int]:
-    for node in ast.walk(tree):
-        for child in (
-            getattr(node, "body", ()) if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) else ()
-        ):
-            if isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant) and isinstance(child.value.value, str):
-                yield from range(child.lineno, (child.end_lineno or child.lineno) + 1)

@@ -1,0 +1,223 @@
+"""How much a reader must hold in mind: figures that only fall, each with the bar that it falls to.
+
+A figure above its bar stands in ``FIGURES`` as it is; a change may lower it, and then lowers it here too.
+"""
+
+import ast
+import sys
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from types import FrameType
+from typing import Self
+
+import anyio
+import pytest
+
+from inventory_es import open_inventory
+from tests.architecture.sources import PACKAGE, name_of, source_files
+from tests.architecture.test_front_door import DOORS
+
+FIGURES: Mapping[str, tuple[int, int]] = {
+    "files that a reserve crosses: memory": (39, 24),
+    "files that a reserve crosses: file": (53, 36),
+    "files that a reserve crosses: sqlite": (48, 29),
+    "functions that a reserve crosses: memory": (121, 75),
+    "functions that a reserve crosses: file": (185, 115),
+    "functions that a reserve crosses: sqlite": (155, 90),
+    "modules behind the command handler": (57, 35),
+    "import circles": (6, 0),
+    "core modules with one importer": (72, 20),
+    "public names behind the doors": (239, 180),
+    "docstrings that begin with a question word": (441, 0),
+}
+"""By what is counted: the most there may be now, and the bar."""
+
+BUDGETS: Mapping[str, int] = {
+    ".": 1_010,
+    "adapters": 1,
+    "adapters/file": 6_345,
+    "adapters/memory": 1_130,
+    "adapters/serialization": 1_300,
+    "adapters/sqlite": 3_210,
+    "adapters/system": 115,
+    "adapters/threads": 185,
+    "application": 8_705,
+    "application/processes": 1_590,
+    "cli": 6_540,
+    "domain": 3_075,
+    "domain/processes": 2_250,
+    "ports": 3_070,
+    "sync": 605,
+    "testing": 15_235,
+}
+"""By package, the most lines. Raising one needs a line in the changelog that names what was removed for it."""
+
+QUESTIONS = {"What", "Whether", "How", "Who", "Whose", "Of", "It", "That", "Those", "Tell"}
+APART = ("testing", "cli")
+
+
+def is_core(module: str) -> bool:
+    return module.split(".")[1:2] not in [[name] for name in APART]
+
+
+@cache
+def imports() -> Mapping[str, frozenset[str]]:
+    """By module, the own modules that it imports, for types alone too."""
+    names = {name_of(path) for path in source_files()}
+    return {name_of(path): frozenset(imported(path, names)) - {name_of(path)} for path in source_files()}
+
+
+def imported(path: Path, names: set[str]) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in names)
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                if whole in names or node.module in names:
+                    yield whole if whole in names else node.module
+
+
+def behind(module: str) -> set[str]:
+    """Every own module that importing this one brings, but for itself."""
+    found: set[str] = set()
+    left = [module]
+    while left:
+        for other in imports()[left.pop()] - found:
+            found.add(other)
+            left.append(other)
+    return found - {module}
+
+
+def circles() -> list[list[str]]:
+    """Modules that import each other, however far round."""
+    reach = {module: behind(module) for module in imports()}
+    together = {module: frozenset({other for other in reach[module] if module in reach[other]} | {module}) for module in reach}
+    return sorted(sorted(each) for each in set(together.values()) if len(each) > 1)
+
+
+def with_one_importer() -> list[str]:
+    importers = Counter(other for module in imports() for other in imports()[module])
+    return sorted(module for module in imports() if is_core(module) and importers[module] == 1 and not module.endswith("__main__"))
+
+
+def public_names() -> set[object]:
+    """What the doors show, each once however many show it."""
+    found: set[object] = set()
+    for door in DOORS:
+        module = __import__(door, fromlist=["__all__"])
+        found |= {(getattr(getattr(module, name), "__module__", door), name) for name in module.__all__}
+    return found
+
+
+def questions() -> list[str]:
+    """Docstrings of functions, classes and modules that begin with a word that asks, or points at nothing."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Module)
+    return [
+        f"{name_of(path)}: {docstring.split(None, 1)[0]}"
+        for path in source_files()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, kinds) and (docstring := ast.get_docstring(node)) and docstring.split(None, 1)[0].strip(",.:") in QUESTIONS
+    ]
+
+
+class Trace:
+    """What own functions run, in whatever thread; the profiler stands before the store is opened."""
+
+    def __init__(self) -> None:
+        self.functions: set[tuple[str, int, str]] = set()
+        self.is_on = False
+
+    def __call__(self, frame: FrameType, what: str, _argument: object) -> None:
+        code = frame.f_code
+        if self.is_on and what == "call" and code.co_filename.startswith(str(PACKAGE)):
+            self.functions.add((code.co_filename, code.co_firstlineno, code.co_name))
+
+    def __enter__(self) -> Self:
+        threading.setprofile(self)
+        sys.setprofile(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.setprofile(None)
+        threading.setprofile(None)  # type: ignore[arg-type]  # how it is taken away
+
+
+@cache
+def crossed(url: str) -> tuple[int, int]:
+    """Files and functions that one reserve crosses."""
+
+    async def reserve() -> None:
+        async with open_inventory(url) as inventory:
+            await inventory.add_stock("espresso-1kg", "berlin", 10)
+            trace.is_on = True
+            await inventory.reserve("espresso-1kg", "berlin", 1, ttl=timedelta(minutes=15))
+            trace.is_on = False
+
+    with Trace() as trace:
+        anyio.run(reserve)
+    return len({file for file, *_ in trace.functions}), len(trace.functions)
+
+
+@pytest.fixture
+def urls(tmp_path: Path) -> Mapping[str, str]:
+    return {"memory": "memory:", "file": f"file:{tmp_path / 'stock'}", "sqlite": f"sqlite:{tmp_path / 'stock.db'}"}
+
+
+def held(figure: str, found: int, shown: object = "") -> None:
+    most, bar = FIGURES[figure]
+    assert found <= max(most, bar), f"{figure}: {found}, and there may be {max(most, bar)}\n{shown}"
+
+
+@pytest.mark.parametrize("store", ["memory", "file", "sqlite"])
+def test_a_reserve_crosses_few_files_and_functions(store: str, urls: Mapping[str, str]) -> None:
+    files, functions = crossed(urls[store])
+    held(f"files that a reserve crosses: {store}", files)
+    held(f"functions that a reserve crosses: {store}", functions)
+
+
+def test_few_modules_stand_behind_the_command_handler() -> None:
+    found = behind("inventory_es.application.command_handler")
+    held("modules behind the command handler", len(found), sorted(found))
+
+
+def test_nothing_imports_in_a_circle() -> None:
+    held("import circles", len(circles()), circles())
+
+
+def test_few_modules_serve_one_other_alone() -> None:
+    held("core modules with one importer", len(with_one_importer()), with_one_importer())
+
+
+def test_few_names_are_public() -> None:
+    held("public names behind the doors", len(public_names()))
+
+
+def test_docstrings_say_what_a_thing_does() -> None:
+    held("docstrings that begin with a question word", len(questions()), questions())
+
+
+def package_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).parts[:-1]
+    return "/".join(parts[:2] if parts[:1] == ("adapters",) or parts[1:2] == ("processes",) else parts[:1]) or "."
+
+
+@cache
+def lines_by_package() -> Mapping[str, int]:
+    found: dict[str, int] = defaultdict(int)
+    for path in source_files():
+        found[package_of(path)] += len(path.read_text(encoding="utf-8").splitlines())
+    return found
+
+
+def test_every_package_has_a_budget() -> None:
+    assert set(lines_by_package()) == set(BUDGETS)
+
+
+@pytest.mark.parametrize("package", sorted(BUDGETS))
+def test_a_package_keeps_to_its_budget(package: str) -> None:
+    assert lines_by_package()[package] <= BUDGETS[package]
