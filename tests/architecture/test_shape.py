@@ -144,7 +144,7 @@ class Trace:
 
     def __exit__(self, *_: object) -> None:
         sys.setprofile(None)
-        threading.setprofile(None)  # type: ignore[arg-type]  # how it is taken away
+        threading.setprofile(None) 
 
 
 @cache
