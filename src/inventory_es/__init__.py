@@ -23,7 +23,7 @@ if typing.TYPE_CHECKING:
     from inventory_es.application.service import InventoryService
     from inventory_es.domain.errors import ConflictError, FaultError, InventoryError, RejectionError
     from inventory_es.domain.identifiers import InventoryId, ReservationRef
-    from inventory_es.domain.inventory import Inventory
+    from inventory_es.domain.inventory import Inventory, StockView
     from inventory_es.domain.quantity import StockQuantity
     from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, Purpose, ReleaseReason, Remainder, Shortfall
     from inventory_es.domain.rejections import (
@@ -33,7 +33,6 @@ if typing.TYPE_CHECKING:
         ReservationExpiredError,
         ReservationIdTakenError,
     )
-    from inventory_es.domain.stock_view import StockView
     from inventory_es.domain.stream_id import StreamId
     from inventory_es.ports.errors import AppendOutcomeUnknownError, ConcurrencyError, StoreUnavailableError
     from inventory_es.ports.records import NewEvent, RecordedEvent, StreamWrite
@@ -108,7 +107,7 @@ _HOMES = {
         "InventoryId",
         "ReservationRef",
     ),
-    "domain.inventory": ("Inventory",),
+    "domain.inventory": ("Inventory", "StockView"),
     "domain.quantity": ("StockQuantity",),
     "domain.reasons": (
         "AddReason",
@@ -126,7 +125,6 @@ _HOMES = {
         "ReservationExpiredError",
         "ReservationIdTakenError",
     ),
-    "domain.stock_view": ("StockView",),
     "domain.stream_id": ("StreamId",),
     "ports.errors": (
         "AppendOutcomeUnknownError",

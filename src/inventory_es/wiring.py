@@ -16,8 +16,8 @@ from inventory_es.application.handler_settings import HandlerSettings
 from inventory_es.application.observers import Observers
 from inventory_es.application.projection import Projection
 from inventory_es.application.service import InventoryService
-from inventory_es.domain.decide import Policy
 from inventory_es.domain.errors import HostFunctionError, name_of_function
+from inventory_es.domain.inventory import Policy
 from inventory_es.ports import Cache, Clock, EventBus, EventStore, IdGenerator, ReadModel, SnapshotStore
 from inventory_es.ports.codec import EventCodec
 from inventory_es.ports.paths import absolute_path

@@ -31,8 +31,8 @@ from inventory_es.application.projections import ledger, open_reservations, stoc
 from inventory_es.application.relay import Relay
 from inventory_es.application.subscription import Pace
 from inventory_es.application.sweeper import ReservationSweeper
+from inventory_es.domain.events import Recorded
 from inventory_es.domain.inventory import Inventory
-from inventory_es.domain.recorded import Recorded
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.errors import RejectionError
 from inventory_es.ports import RecordedEvent

@@ -84,7 +84,7 @@ def test_codec(tmp_path: Path) -> None:
 
 def test_profile_has_no_path_of_this_machine(tmp_path: Path) -> None:
     measures = profile("memory", "asyncio", tmp_path, TINY)
-    assert measures["profile line domain.decide: decide"]["calls_a_command"] == 1
+    assert measures["profile line domain.inventory: decide"]["calls_a_command"] == 1
     assert [case for case in measures if "/" in case] == []
 
 

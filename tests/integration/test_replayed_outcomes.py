@@ -12,8 +12,8 @@ import pytest
 from inventory_es.application.results import CommandResult, Reservation
 from inventory_es.application.service import InventoryService
 from inventory_es.domain.commands import AddStock, Command, CommitStock, ReserveStock
-from inventory_es.domain.inventory import CLOSED_KEPT
 from inventory_es.domain.rejections import CommandsRejectedError, ReservationExpiredError
+from inventory_es.domain.reservation_book import CLOSED_KEPT
 from inventory_es.testing.clock import ManualClock
 from inventory_es.wiring import open_inventory
 from tests.integration.command_side import OTHER, SHELF, P, PlainStore, S, seconds
@@ -188,7 +188,7 @@ def test_a_replay_after_others_were_refused_in_the_same_batch(run: Run) -> None:
 
 def test_a_reservation_that_nobody_remembers_is_closed(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert CLOSED_KEPT == 10_000
-    monkeypatch.setattr("inventory_es.domain.inventory.CLOSED_KEPT", 2)
+    monkeypatch.setattr("inventory_es.domain.reservation_book.CLOSED_KEPT", 2)
 
     async def body() -> None:
         async with open_inventory("memory:", clock=ManualClock()) as service:

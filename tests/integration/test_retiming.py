@@ -13,9 +13,9 @@ from inventory_es.application.results import HistoryEntry
 from inventory_es.application.retiming import Retiming
 from inventory_es.application.service import InventoryService
 from inventory_es.application.store_copy import CopyOutcome, copy_store
+from inventory_es.domain.events import Recorded
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.inventory import Inventory
-from inventory_es.domain.recorded import Recorded
 from inventory_es.errors import ClockSkewError, NotACopyError, RejectionError
 from inventory_es.processes import Orders
 from inventory_es.testing import ManualClock

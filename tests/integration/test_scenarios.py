@@ -12,11 +12,10 @@ import pytest
 from inventory_es.application.results import Reservation, StockLevel
 from inventory_es.application.service import InventoryService
 from inventory_es.domain.commands import ReserveStock
-from inventory_es.domain.events import StockReleasedEvent, StockReservedEvent
+from inventory_es.domain.events import Recorded, StockReleasedEvent, StockReservedEvent
 from inventory_es.domain.identifiers import InventoryId, ReservationRef
 from inventory_es.domain.inventory import Inventory
 from inventory_es.domain.reasons import ReleaseReason
-from inventory_es.domain.recorded import Recorded
 from inventory_es.domain.rejections import (
     CommandsRejectedError,
     InsufficientStockError,

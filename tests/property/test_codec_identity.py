@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inventory_es.adapters.serialization import JsonEventCodec
-from inventory_es.domain.events import Event, StockAddedEvent
+from inventory_es.domain.events import Event, Recorded, StockAddedEvent
 from inventory_es.domain.reasons import AddReason
-from inventory_es.domain.recorded import Recorded
 from inventory_es.ports.codec import EncodedEvent
 from inventory_es.ports.records import RecordedEvent
 from inventory_es.testing.domain.codec_runs import check_codec

@@ -31,10 +31,10 @@ from inventory_es.domain.commands import (
 )
 from inventory_es.domain.errors import RejectionError
 from inventory_es.domain.event_ids import EventIds
+from inventory_es.domain.events import Recorded
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.inventory import Inventory
 from inventory_es.domain.reasons import AdjustReason, Remainder, Shortfall
-from inventory_es.domain.recorded import Recorded
 from inventory_es.domain.rejections import CommandIdReusedError, CommandsRejectedError, ReservationIdTakenError
 from inventory_es.ports.errors import AppendOutcomeUnknownError, ConcurrencyError, StoreUnavailableError
 from inventory_es.testing.faults import Faults, faulty_event_store

@@ -10,6 +10,7 @@ from hypothesis import assume, event, given, seed, settings, target
 from hypothesis import strategies as st
 
 from inventory_es.domain.events import (
+    Recorded,
     ReservationExtendedEvent,
     StockAddedEvent,
     StockAdjustedEvent,
@@ -19,7 +20,6 @@ from inventory_es.domain.events import (
 )
 from inventory_es.domain.quantity import MAX_QUANTITY
 from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, Purpose, ReleaseReason
-from inventory_es.domain.recorded import Recorded
 from inventory_es.testing.domain.features import FEATURES, features_of
 from inventory_es.testing.domain.history import HISTORY_PROPERTIES, PropertyError, check_history, violations
 from inventory_es.testing.domain.program import Program, play

@@ -13,12 +13,10 @@ from hypothesis.stateful import invariant, rule, run_state_machine_as_test
 from inventory_es.application.outcomes import Outcome
 from inventory_es.application.service import InventoryService
 from inventory_es.domain.commands import Command, ReserveStock
-from inventory_es.domain.decide import Policy
-from inventory_es.domain.events import StockReservedEvent
-from inventory_es.domain.recorded import Recorded
+from inventory_es.domain.events import Recorded, StockReservedEvent
+from inventory_es.domain.inventory import Policy, StockView
 from inventory_es.domain.rejections import PolicyRejectedError
-from inventory_es.domain.snapshot import InventorySnapshot
-from inventory_es.domain.stock_view import StockView
+from inventory_es.domain.reservation_book import InventorySnapshot
 from inventory_es.testing.clock import ManualClock
 from inventory_es.testing.domain.history import PropertyError
 from inventory_es.testing.domain.machine import InventoryMachine

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from inventory_es.domain.commands import AddStock, CommitStock, RecordCount, ReserveStock
 from inventory_es.domain.errors import RejectionError
-from inventory_es.domain.inventory import CLOSED_KEPT, Inventory
+from inventory_es.domain.events import Recorded
+from inventory_es.domain.inventory import Inventory
 from inventory_es.domain.reasons import Shortfall
-from inventory_es.domain.recorded import Recorded
+from inventory_es.domain.reservation_book import CLOSED_KEPT
 from inventory_es.testing.domain.probing import behaviour
 from inventory_es.testing.domain.program import Program, play
 from inventory_es.testing.domain.scenarios import SHELF, START

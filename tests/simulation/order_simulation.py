@@ -14,11 +14,10 @@ import anyio
 
 from inventory_es.application.service import InventoryService
 from inventory_es.domain.commands import Command, ReserveStock
-from inventory_es.domain.events import StockCommittedEvent, StockReleasedEvent, StockReservedEvent
+from inventory_es.domain.events import Recorded, StockCommittedEvent, StockReleasedEvent, StockReservedEvent
 from inventory_es.domain.fingerprint import fingerprint
 from inventory_es.domain.inventory import Inventory
 from inventory_es.domain.reasons import ReleaseReason
-from inventory_es.domain.recorded import Recorded
 from inventory_es.errors import RejectionError
 from inventory_es.processes import OrderLine, OrderReservation, Orders, OrderStatus
 from inventory_es.testing.domain.history import check_history

@@ -21,8 +21,8 @@ from inventory_es.application.strong_reads import StrongReads
 from inventory_es.application.tools import Tools
 from inventory_es.application.turns import Turns
 from inventory_es.application.warm_states import WarmStates
-from inventory_es.domain.decide import Policy
 from inventory_es.domain.errors import FaultError
+from inventory_es.domain.inventory import Policy
 from inventory_es.ports import Clock, EventStore, IdGenerator, ReadModel, SnapshotCodec, SnapshotStore
 from inventory_es.ports.codec import EventCodec
 

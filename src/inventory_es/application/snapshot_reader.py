@@ -11,7 +11,7 @@ from inventory_es.application.warm_states import WarmState
 from inventory_es.domain.errors import FaultError
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.inventory import Inventory
-from inventory_es.domain.snapshot import STATE_SCHEMA_VERSION, InventorySnapshot
+from inventory_es.domain.reservation_book import STATE_SCHEMA_VERSION, InventorySnapshot
 from inventory_es.ports import EventStore, RecordedEvent, Snapshot, SnapshotCodec, SnapshotStore
 from inventory_es.ports.codec import EventCodec
 

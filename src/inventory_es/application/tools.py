@@ -11,7 +11,7 @@ from inventory_es.application.replay_check import ReplayCheck
 from inventory_es.application.stream_reader import StreamReader
 from inventory_es.application.turns import Turns
 from inventory_es.application.warm_states import WarmStates
-from inventory_es.domain.decide import Policy
+from inventory_es.domain.inventory import Policy
 from inventory_es.ports import Clock, EventStore, IdGenerator, SteadyClock, StoreCapabilities
 
 

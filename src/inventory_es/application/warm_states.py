@@ -3,7 +3,8 @@
 from collections import OrderedDict
 
 from inventory_es.domain.event_ids import EventIds
-from inventory_es.domain.inventory import OBJECTS_KEPT, Inventory
+from inventory_es.domain.inventory import Inventory
+from inventory_es.domain.reservation_book import OBJECTS_KEPT
 from inventory_es.domain.stream_id import StreamId
 
 _BYTES, _BYTES_OPEN, _BYTES_PACKED, _BYTES_CLOSED = 4_000, 520, 270, 280

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from inventory_es.adapters.serialization import JsonEventCodec
 from inventory_es.domain.errors import CorruptStreamError
+from inventory_es.domain.events import Recorded
 from inventory_es.domain.identifiers import INVENTORY_CATEGORY, InventoryId
 from inventory_es.domain.inventory import Inventory
-from inventory_es.domain.recorded import Recorded
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import RecordedEvent
 from inventory_es.ports.errors import EventDecodeError

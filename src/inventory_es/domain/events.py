@@ -5,7 +5,7 @@ can verify each.
 """
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
 
@@ -172,3 +172,11 @@ def _check_instant(value: datetime | None, name: str) -> None:
 def _refuse(name: str, rule: str) -> None:
     msg = f"{name} of an event must be {rule}"
     raise ValueError(msg)
+
+
+class Recorded(NamedTuple):
+    """A domain event, the version that it made, and when it happened."""
+
+    event: Event
+    version: int
+    recorded_at: datetime

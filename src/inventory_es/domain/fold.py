@@ -1,10 +1,9 @@
-"""How each event moves the balance and its reservation. Checks that the event can follow, changes nothing."""
+"""The moves of each event: of the balance, and of its reservation. Each is checked against the state, and changes nothing."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
-from inventory_es.domain.errors import CorruptStreamError
 from inventory_es.domain.events import (
     ReservationExtendedEvent,
     StockAddedEvent,
@@ -14,50 +13,58 @@ from inventory_es.domain.events import (
     StockReservedEvent,
 )
 from inventory_es.domain.reasons import Outcome, ReleaseReason
-from inventory_es.domain.reservation import ClosedReservation, OpenReservation
+from inventory_es.domain.reservation_book import ClosedReservation, OpenReservation, ReservationBook
 
-if TYPE_CHECKING:
-    from inventory_es.domain.inventory import Inventory
+_NOT_OPEN = "it moves a reservation that is not open"
+
+
+class ContradictionError(Exception):
+    """An event that can't follow; its text says why."""
+
+
+def _refuse(problem: str) -> NoReturn:
+    raise ContradictionError(problem)
+
 
 Moves = tuple[int, int, OpenReservation | None, ClosedReservation | None]
 """Units that come in and units that are promised, both below zero for the contrary; the event's reservation if it stays open, and how
 it ended if it does not."""
 
 
-def _added(_inventory: "Inventory", event: StockAddedEvent, _hold: None, _version: int, _at: datetime) -> Moves:
+def _added(_book: ReservationBook, event: StockAddedEvent, _hold: None, _version: int, _at: datetime) -> Moves:
     return event.quantity, 0, None, None
 
 
-def _adjusted(_inventory: "Inventory", event: StockAdjustedEvent, _hold: None, _version: int, _at: datetime) -> Moves:
+def _adjusted(_book: ReservationBook, event: StockAdjustedEvent, _hold: None, _version: int, _at: datetime) -> Moves:
     return event.delta, 0, None, None
 
 
-def _reserved(inventory: "Inventory", event: StockReservedEvent, _hold: OpenReservation | None, version: int, at: datetime) -> Moves:
+def _reserved(book: ReservationBook, event: StockReservedEvent, _hold: OpenReservation | None, version: int, at: datetime) -> Moves:
     reservation_id, quantity = event.reservation_id, event.quantity
-    if inventory.knows(reservation_id):
-        _corrupt(inventory, version, "it reserves under a reservation id that was used before")
+    if book.knows(reservation_id):
+        _refuse("it reserves under a reservation id that was used before")
     made = OpenReservation(reservation_id, quantity, quantity, 0, event.purpose, event.owner_id, at, event.expires_at, version)
     return 0, quantity, made, None
 
 
-def _extended(inventory: "Inventory", event: ReservationExtendedEvent, hold: OpenReservation | None, version: int, _at: datetime) -> Moves:
+def _extended(_book: ReservationBook, event: ReservationExtendedEvent, hold: OpenReservation | None, _version: int, _at: datetime) -> Moves:
     if hold is None:
-        _not_open(inventory, version)
+        _refuse(_NOT_OPEN)
     if hold.expires_at != event.previous_expires_at or (event.expires_at is not None and event.expires_at <= event.previous_expires_at):
-        _corrupt(inventory, version, "it does not extend the reservation's time")
+        _refuse("it does not extend the reservation's time")
     return 0, 0, _with(hold, hold.remaining, hold.committed, event.expires_at), None
 
 
-def _released(inventory: "Inventory", event: StockReleasedEvent, hold: OpenReservation | None, version: int, _at: datetime) -> Moves:
-    hold = _less(inventory, event, hold, version)
+def _released(_book: ReservationBook, event: StockReleasedEvent, hold: OpenReservation | None, _version: int, _at: datetime) -> Moves:
+    hold = _less(event, hold)
     if event.remaining:
         return 0, -event.quantity, _with(hold, event.remaining, hold.committed, hold.expires_at), None
     outcome = Outcome.EXPIRED if event.reason is ReleaseReason.EXPIRED else Outcome.RELEASED
     return 0, -event.quantity, None, ClosedReservation(outcome, hold.committed, hold.original - hold.committed, hold.expires_at)
 
 
-def _committed(inventory: "Inventory", event: StockCommittedEvent, hold: OpenReservation | None, version: int, _at: datetime) -> Moves:
-    hold = _less(inventory, event, hold, version)
+def _committed(_book: ReservationBook, event: StockCommittedEvent, hold: OpenReservation | None, _version: int, _at: datetime) -> Moves:
+    hold = _less(event, hold)
     committed = hold.committed + event.quantity
     if event.remaining:
         return -event.quantity, -event.quantity, _with(hold, event.remaining, committed, hold.expires_at), None
@@ -69,13 +76,11 @@ def _committed(inventory: "Inventory", event: StockCommittedEvent, hold: OpenRes
     )
 
 
-def _less(
-    inventory: "Inventory", event: StockReleasedEvent | StockCommittedEvent, hold: OpenReservation | None, version: int
-) -> OpenReservation:
+def _less(event: StockReleasedEvent | StockCommittedEvent, hold: OpenReservation | None) -> OpenReservation:
     if hold is None:
-        _not_open(inventory, version)
+        _refuse(_NOT_OPEN)
     if event.remaining != hold.remaining - event.quantity:
-        _corrupt(inventory, version, f"it leaves the reservation {event.remaining} of {hold.remaining} after {event.quantity}")
+        _refuse(f"it leaves the reservation {event.remaining} of {hold.remaining} after {event.quantity}")
     return hold
 
 
@@ -85,15 +90,7 @@ def _with(hold: OpenReservation, remaining: int, committed: int, expires_at: dat
     )
 
 
-def _not_open(inventory: "Inventory", version: int) -> NoReturn:
-    _corrupt(inventory, version, "it moves a reservation that is not open")
-
-
-def _corrupt(inventory: "Inventory", version: int, problem: str) -> NoReturn:
-    raise CorruptStreamError(stream=inventory.inventory_id.stream, version=version, problem=problem)
-
-
-FOLDS: Mapping[type[Any], Callable[["Inventory", Any, Any, int, datetime], Moves]] = {
+FOLDS: Mapping[type[Any], Callable[[ReservationBook, Any, Any, int, datetime], Moves]] = {
     StockAddedEvent: _added,
     StockReservedEvent: _reserved,
     ReservationExtendedEvent: _extended,
@@ -103,6 +100,6 @@ FOLDS: Mapping[type[Any], Callable[["Inventory", Any, Any, int, datetime], Moves
 }
 """What each event moves.
 
-Each is given the inventory, its next event, the open reservation that the event names (``None``: it names none, or none is open),
-the version that the event makes and its time, and raises :class:`~inventory_es.errors.CorruptStreamError` if the event can't follow.
+Each is given the reservations, the next event, the open reservation that the event names (``None``: it names none, or none is open),
+the version that the event makes and its time, and raises :class:`ContradictionError` if the event can't follow.
 """

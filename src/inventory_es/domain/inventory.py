@@ -1,35 +1,106 @@
-"""The aggregate: one product in one store."""
+"""The aggregate: one product in one store. State changes by applying events; the rules decide which events a command becomes."""
 
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import chain
-from typing import ClassVar, NoReturn, Self
+from typing import ClassVar, NoReturn, Self, assert_never
 
-from inventory_es.domain.commands import Command
-from inventory_es.domain.decide import Policy, decide
-from inventory_es.domain.errors import CorruptStreamError
-from inventory_es.domain.events import Event, StockAddedEvent, StockAdjustedEvent
-from inventory_es.domain.fold import FOLDS
-from inventory_es.domain.hold_queue import DueQueue, HoldQueue, Key
+from inventory_es.domain.commands import (
+    AddStock,
+    AdjustStock,
+    Command,
+    CommitStock,
+    ConfirmReservation,
+    ExpireReservations,
+    ExtendReservation,
+    RecordCount,
+    ReleaseStock,
+    ReserveStock,
+)
+from inventory_es.domain.errors import CorruptStreamError, HostFunctionError
+from inventory_es.domain.events import (
+    Event,
+    Recorded,
+    ReservationExtendedEvent,
+    StockAddedEvent,
+    StockAdjustedEvent,
+    StockCommittedEvent,
+    StockReleasedEvent,
+    StockReservedEvent,
+)
+from inventory_es.domain.fold import FOLDS, ContradictionError
 from inventory_es.domain.identifiers import InventoryId
-from inventory_es.domain.packed_reservations import PackedReservations
-from inventory_es.domain.quantity import StockQuantity
-from inventory_es.domain.reasons import AdjustReason
-from inventory_es.domain.recorded import Recorded
-from inventory_es.domain.reservation import ClosedReservation, OpenReservation
-from inventory_es.domain.snapshot import InventorySnapshot
-
-CLOSED_KEPT = 10_000
-"""How many closed reservations are remembered, by count, so that every replay gives the same answer."""
-
-OBJECTS_KEPT = 32_768
-"""How many open reservations are kept as objects; those beyond are packed when they open or change."""
+from inventory_es.domain.quantity import MAX_QUANTITY, StockQuantity
+from inventory_es.domain.reasons import AdjustReason, Outcome, ReleaseReason, Remainder, Shortfall
+from inventory_es.domain.rejections import (
+    CommandExpiredError,
+    CountSupersededError,
+    InsufficientStockError,
+    InvalidTtlError,
+    NegativeStockError,
+    QuantityExceedsReservationError,
+    QuantityOverflowError,
+    ReservationAlreadyCommittedError,
+    ReservationAlreadyReleasedError,
+    ReservationExpiredError,
+    ReservationIdTakenError,
+    ReservationNotFoundError,
+    WouldBreakReservationsError,
+)
+from inventory_es.domain.reservation_book import ClosedReservation, InventorySnapshot, OpenReservation, ReservationBook
 
 _ZERO = timedelta(0)
-_SLACK = 64
 _OF_NO_RESERVATION = frozenset({StockAddedEvent, StockAdjustedEvent})
+_OF_POLICY = "to refuse, raise PolicyRejectedError; to agree, return None. It is called without await"
 
+
+class StockView:
+    """Read-only figures for a host's policies, after what is due at ``at`` was closed.
+
+    Attributes:
+        inventory_id: the inventory.
+        at: the instant of the decision.
+        version: of the stream, before the command.
+        on_hand: units there.
+        reserved: units promised, without what is due.
+        due: the reservations that the command will close as expired, by (expires_at, reservation_id).
+    """
+
+    __slots__ = ("_inventory", "at", "due", "inventory_id", "on_hand", "reserved", "version")
+
+    def __init__(self, inventory: "Inventory", at: datetime) -> None:
+        self._inventory = inventory
+        self.inventory_id: InventoryId = inventory.inventory_id
+        self.at: datetime = at
+        self.version: int = inventory.version
+        self.due: tuple[OpenReservation, ...] = inventory.due(at)
+        self.on_hand: int = inventory.units_on_hand
+        self.reserved: int = inventory.units_reserved
+        if self.due:
+            self.reserved -= sum(hold.remaining for hold in self.due)
+
+    @property
+    def unreserved(self) -> int:
+        """Units free to promise now."""
+        return self.on_hand - self.reserved
+
+    def reservation(self, reservation_id: str) -> OpenReservation | None:
+        """Return the reservation of this id, if it is open and not due."""
+        hold = self._inventory.reservation(reservation_id)
+        return None if hold is None or hold.is_due(self.at) else hold
+
+    def reservations(self) -> Iterator[OpenReservation]:
+        """Return every reservation that is open and not due. The cost is in proportion to their number."""
+        return (hold for hold in self._inventory.reservations() if not hold.is_due(self.at))
+
+    def reserved_for(self, owner_id: str) -> int:
+        """Return the units that open reservations hold for one owner, without what is due."""
+        return self._inventory.reserved_for(owner_id) - sum(hold.remaining for hold in self.due if hold.owner_id == owner_id)
+
+
+Policy = Callable[[StockView, Command, datetime], None]
+"""A host's own rule. It is asked, after what is due was closed, about a command that the aggregate would accept with at least
+one event, and raises :class:`~inventory_es.errors.PolicyRejectedError` to refuse it. It must be pure. Anything that it returns but
+``None`` is a :class:`~inventory_es.errors.HostFunctionError`."""
 
 _Undo = tuple[int, int, int, datetime | None, int, str | None, OpenReservation | None, bool, tuple[str, ClosedReservation] | None]
 """Version, on hand, reserved, last time and last count before an event; its reservation, how that was open before, whether it
@@ -45,22 +116,7 @@ class Inventory:
     Undoing costs what applying cost, however many reservations are open.
     """
 
-    __slots__ = (
-        "_bump_order",
-        "_by_owner",
-        "_closed",
-        "_due",
-        "_last_count_version",
-        "_last_time",
-        "_on_hand",
-        "_open",
-        "_packed",
-        "_reserved",
-        "_undo",
-        "_unordered",
-        "_version",
-        "inventory_id",
-    )
+    __slots__ = ("_book", "_last_count_version", "_last_time", "_on_hand", "_reserved", "_undo", "_version", "inventory_id")
 
     def __init__(self, inventory_id: InventoryId) -> None:
         self.inventory_id: InventoryId = inventory_id
@@ -69,13 +125,7 @@ class Inventory:
         self._reserved = 0
         self._last_time: datetime | None = None
         self._last_count_version = 0
-        self._open: dict[str, OpenReservation] = {}
-        self._packed: PackedReservations | None = None
-        self._closed: OrderedDict[str, ClosedReservation] = OrderedDict()
-        self._by_owner: dict[str, int] | None = None
-        self._due = DueQueue(self._is_due_key)
-        self._bump_order = HoldQueue(self._is_bump_key)
-        self._unordered: list[str] = []
+        self._book = ReservationBook()
         self._undo: list[_Undo] | None = None
 
     @classmethod
@@ -95,8 +145,8 @@ class Inventory:
         """The state that ``snapshot`` holds, ready for the events after its version."""
         inventory = cls(snapshot.inventory_id)
         for hold in snapshot.open:
-            inventory._put(hold.reservation_id, None, hold)
-        inventory._closed.update(snapshot.closed)
+            inventory._book.put(hold.reservation_id, None, hold)
+        inventory._book.closed.update(snapshot.closed)
         inventory._version = snapshot.version
         inventory._on_hand = snapshot.on_hand
         inventory._reserved = snapshot.reserved
@@ -113,8 +163,8 @@ class Inventory:
             reserved=self._reserved,
             last_time=self._last_time,
             last_count_version=self._last_count_version,
-            open=tuple(sorted(self.reservations(), key=lambda hold: hold.version)),
-            closed=tuple(self._closed.items()),
+            open=tuple(sorted(self._book, key=lambda hold: hold.version)),
+            closed=tuple(self._book.closed.items()),
         )
 
     def decide(
@@ -138,7 +188,28 @@ class Inventory:
             RejectionError: the business says no.
             ValueError: a command for another inventory, a time before the last event, a count of a version that is not there.
         """
-        return decide(self, command, at, observed_on_hand, policies)
+        if command.inventory_id is not self.inventory_id and command.inventory_id != self.inventory_id:
+            msg = f"the command is for {command.inventory_id}, this is {self.inventory_id}"
+            raise ValueError(msg)
+        if at.tzinfo is not UTC and at.utcoffset() != _ZERO:
+            msg = "the time of a decision must be an aware datetime in UTC"
+            raise ValueError(msg)
+        if self._last_time is not None and at < self._last_time:
+            msg = f"the time of a decision must not be before the last event of {self.inventory_id}"
+            raise ValueError(msg)
+        if isinstance(command, ExpireReservations):
+            return _expired(self, self._book.due(at, command.limit))
+        decision = _Decision(self, self._book, at)
+        decision.decide(command, observed_on_hand)
+        if policies and decision.own:
+            view = StockView(self, at)
+            for policy in policies:
+                answer: object = policy(view, command, at)
+                if answer is not None:
+                    raise HostFunctionError.about(role="policy", function=policy, answer=answer, expected=_OF_POLICY)
+        if not decision.own:
+            return ()
+        return (*_expired(self, decision.due), *decision.own) if decision.due else tuple(decision.own)
 
     def apply(self, recorded: tuple[Event, int, datetime]) -> None:
         """Take the next event of the stream: the only way that state changes.
@@ -161,20 +232,20 @@ class Inventory:
             self._corrupt(version, "the event belongs to another inventory")
         kind = event.__class__
         reservation_id: str | None = None if kind in _OF_NO_RESERVATION else event.reservation_id  # type: ignore[union-attr]  # the others have one
-        before = None if reservation_id is None else self._open.get(reservation_id)
-        if before is None and self._packed is not None and reservation_id is not None:
-            before = self._packed.get(reservation_id)
-        incoming, promised, hold, closed = FOLDS[kind](self, event, before, version, at)
+        book = self._book
+        before = None if reservation_id is None else book.get(reservation_id)
+        try:
+            incoming, promised, hold, closed = FOLDS[kind](book, event, before, version, at)
+        except ContradictionError as problem:
+            self._corrupt(version, str(problem))
         on_hand, reserved = self._on_hand + incoming, self._reserved + promised
         if on_hand != event.on_hand or reserved != event.reserved:
             self._corrupt(version, f"it carries {event.on_hand}/{event.reserved} on hand/reserved, the fold gives {on_hand}/{reserved}")
         forgotten = None
         if reservation_id is not None:
             if closed is not None:
-                self._closed[reservation_id] = closed
-                if len(self._closed) > CLOSED_KEPT:
-                    forgotten = self._closed.popitem(last=False)
-            self._put(reservation_id, before, hold)
+                forgotten = book.close(reservation_id, closed)
+            book.put(reservation_id, before, hold)
         if self._undo is not None:
             self._undo.append(
                 (
@@ -204,7 +275,7 @@ class Inventory:
 
     def rollback(self, savepoint: int) -> None:
         """Take back every event applied since ``savepoint``."""
-        undo = self._undo
+        undo, book = self._undo, self._book
         if undo is None or not 0 <= savepoint <= len(undo):
             msg = "no such savepoint: it was settled or rolled back"
             raise ValueError(msg)
@@ -212,11 +283,8 @@ class Inventory:
             version, on_hand, reserved, last_time, last_count_version, reservation_id, hold, was_closed, forgotten = undo.pop()
             if reservation_id is not None:
                 if was_closed:
-                    del self._closed[reservation_id]
-                if forgotten is not None:
-                    self._closed[forgotten[0]] = forgotten[1]
-                    self._closed.move_to_end(forgotten[0], last=False)
-                self._put(reservation_id, self.reservation(reservation_id), hold)
+                    book.reopen(reservation_id, forgotten)
+                book.put(reservation_id, book.get(reservation_id), hold)
             self._version = version
             self._on_hand = on_hand
             self._reserved = reserved
@@ -268,62 +336,42 @@ class Inventory:
         return self._last_count_version
 
     def reservation(self, reservation_id: str) -> OpenReservation | None:
-        """The open reservation of this id, due or not."""
-        hold = self._open.get(reservation_id)
-        return self._packed.get(reservation_id) if hold is None and self._packed is not None else hold
+        """Return the open reservation of this id, due or not."""
+        return self._book.get(reservation_id)
 
     def closed(self, reservation_id: str) -> ClosedReservation | None:
-        """How the reservation of this id ended, if it is among the last 10,000."""
-        return self._closed.get(reservation_id)
+        """Return how the reservation of this id ended, if it is among the last 10,000."""
+        return self._book.closed.get(reservation_id)
 
     def knows(self, reservation_id: str) -> bool:
-        """Whether this id was used: its reservation is open, or among the last 10,000 that ended."""
-        return (
-            reservation_id in self._open or reservation_id in self._closed or (self._packed is not None and reservation_id in self._packed)
-        )
+        """Return whether this id was used: its reservation is open, or among the last 10,000 that ended."""
+        return self._book.knows(reservation_id)
 
     def reservations(self) -> Iterator[OpenReservation]:
-        """Every open reservation, in no particular order."""
-        return iter(self._open.values()) if self._packed is None else chain(self._packed, self._open.values())
+        """Return every open reservation, in no particular order."""
+        return iter(self._book)
 
     @property
     def open_count(self) -> int:
         """The number of open reservations."""
-        return len(self._open) + (0 if self._packed is None else len(self._packed))
+        return len(self._book)
 
     @property
     def closed_count(self) -> int:
         """The number of closed reservations that are remembered, at most 10,000."""
-        return len(self._closed)
+        return len(self._book.closed)
 
     def reserved_for(self, owner_id: str) -> int:
-        """Return the units that open reservations hold for one owner, due ones included.
-
-        The first question adds up all open reservations; from then on the sums are kept.
-        """
-        if self._by_owner is None:
-            self._by_owner = {}
-            for hold in self.reservations():
-                if hold.owner_id is not None:
-                    self._by_owner[hold.owner_id] = self._by_owner.get(hold.owner_id, 0) + hold.remaining
-        return self._by_owner.get(owner_id, 0)
+        """Return the units that open reservations hold for one owner, due ones included."""
+        return self._book.reserved_for(owner_id)
 
     def due(self, at: datetime, *, limit: int | None = None) -> tuple[OpenReservation, ...]:
-        """Open reservations that are due at ``at``, by (expires_at, reservation_id): the first ``limit``, or all."""
-        keys = self._due.up_to(at, limit)
-        return tuple([hold for key in keys if (hold := self.reservation(key[1])) is not None]) if keys else ()
+        """Return open reservations that are due at ``at``, by (expires_at, reservation_id): the first ``limit``, or all."""
+        return self._book.due(at, limit)
 
     def bump_candidates(self) -> Iterator[OpenReservation]:
-        """Open reservations in the order in which a shortfall bumps them: dated before firm, newest first.
-
-        Those that opened or changed since the last time are put in order now: each once, so what it costs was earned by opening them.
-        """
-        unordered, self._unordered = self._unordered, []
-        for reservation_id in unordered:
-            hold = self.reservation(reservation_id)
-            if hold is not None:
-                self._bump_order.push((hold.expires_at is None, -hold.version, reservation_id))
-        return (hold for key in self._bump_order.walk() if (hold := self.reservation(key[2])) is not None)
+        """Return open reservations in the order in which a shortfall bumps them: dated before firm, newest first."""
+        return self._book.bump_candidates()
 
     def available_at(self, at: datetime) -> StockQuantity:
         """What a reserve at ``at`` could get: unreserved plus what is due."""
@@ -337,55 +385,206 @@ class Inventory:
     def __repr__(self) -> str:
         return f"<Inventory {self.inventory_id} {self._on_hand}/{self._reserved} at version {self._version}>"
 
-    def _put(self, reservation_id: str, before: OpenReservation | None, hold: OpenReservation | None) -> None:
-        if hold is None:
-            self._open.pop(reservation_id, None)
-            if self._packed is not None:
-                self._packed.discard(reservation_id)
-        elif self._packed is None and len(self._open) < OBJECTS_KEPT:
-            self._open[reservation_id] = hold
-        else:
-            self._put_among_many(hold)
-        expires_at = None if hold is None else hold.expires_at
-        if before is None or hold is None or before.expires_at != expires_at:
-            if hold is not None:
-                self._unordered.append(reservation_id)
-                if expires_at is not None:
-                    self._due.push((expires_at, reservation_id))
-            if before is not None:
-                self._trim()
-        if self._by_owner is not None and (holder := hold or before) is not None and holder.owner_id is not None:
-            units = self._by_owner.pop(holder.owner_id, 0) + (hold.remaining if hold else 0) - (before.remaining if before else 0)
-            if units:
-                self._by_owner[holder.owner_id] = units
-
-    def _put_among_many(self, hold: OpenReservation) -> None:
-        packed = self._packed
-        if packed is None:
-            packed = self._packed = PackedReservations()
-        packed.discard(hold.reservation_id)
-        if len(self._open) < OBJECTS_KEPT or hold.reservation_id in self._open:
-            self._open[hold.reservation_id] = hold
-        else:
-            packed.put(hold)
-
-    def _trim(self) -> None:
-        """Drop keys of reservations that are closed or changed, before they are more than the open ones."""
-        live = len(self._open) if self._packed is None else self.open_count
-        self._due.trim(live)
-        self._bump_order.trim(live)
-        if len(self._unordered) > 2 * live + _SLACK:
-            self._unordered = [one for one in dict.fromkeys(self._unordered) if self.reservation(one) is not None]
-
-    def _is_due_key(self, key: Key) -> bool:
-        hold = self._open.get(key[1])
-        if hold is None and self._packed is not None:
-            return self._packed.is_due_from(key[1], key[0])
-        return hold is not None and hold.expires_at == key[0]
-
-    def _is_bump_key(self, key: Key) -> bool:
-        hold = self.reservation(key[2])
-        return hold is not None and (hold.expires_at is None, -hold.version) == key[:2]
-
     def _corrupt(self, version: int, problem: str) -> NoReturn:
         raise CorruptStreamError(stream=self.inventory_id.stream, version=version, problem=problem)
+
+
+class _Decision:
+    """The events of one command, in order, and the balance after those decided so far.
+
+    Attributes:
+        on_hand: units there.
+        due: the reservations that are closed as expired before the command.
+        reserved: units promised, without what is due.
+        own: the command's own events.
+    """
+
+    __slots__ = ("_at", "_book", "_inventory", "_place", "_stream", "due", "on_hand", "own", "reserved")
+
+    def __init__(self, inventory: Inventory, book: ReservationBook, at: datetime) -> None:
+        self._inventory = inventory
+        self._book = book
+        self._at = at
+        self._stream = inventory.inventory_id.stream
+        self._place = (inventory.inventory_id.product_id, inventory.inventory_id.store_id)
+        self.on_hand: int = inventory.units_on_hand
+        self.reserved: int = inventory.units_reserved
+        self.due: tuple[OpenReservation, ...] = book.due(at, None)
+        if self.due:
+            self.reserved -= sum(hold.remaining for hold in self.due)
+        self.own: list[Event] = []
+
+    def decide(self, command: Command, observed_on_hand: int | None) -> None:
+        """Add the events of ``command``, or raise its rejection."""
+        match command:
+            case ReserveStock():
+                self._reserve(command)
+            case CommitStock():
+                self._commit(command)
+            case ReleaseStock():
+                self._release(command)
+            case AddStock():
+                self._add(command)
+            case ConfirmReservation():
+                self._confirm(command)
+            case ExtendReservation():
+                self._extend(command)
+            case AdjustStock():
+                self._adjust(command.delta, command.reason, command.shortfall)
+            case RecordCount():
+                self._count(command, observed_on_hand)
+            case ExpireReservations():
+                raise TypeError(command)  # decided without a balance of its own
+            case _:
+                assert_never(command)
+
+    def _add(self, command: AddStock) -> None:
+        on_hand = self.on_hand + command.quantity
+        if on_hand > MAX_QUANTITY:
+            raise QuantityOverflowError(name="on_hand", limit=MAX_QUANTITY)
+        self.own.append(StockAddedEvent(*self._place, command.quantity, command.reason, on_hand, self.reserved))
+
+    def _reserve(self, command: ReserveStock) -> None:
+        reservation_id, quantity = command.reservation_id, command.quantity
+        if self._book.knows(reservation_id):
+            raise ReservationIdTakenError(inventory=self._stream, reservation_id=reservation_id)
+        if command.not_after is not None and self._at >= command.not_after:
+            raise CommandExpiredError(inventory=self._stream, command_id=reservation_id, not_after=command.not_after)
+        unreserved = self.on_hand - self.reserved
+        if unreserved - quantity < command.keep_available:
+            raise InsufficientStockError(
+                inventory=self._stream, requested=quantity, available=unreserved, keep_available=command.keep_available
+            )
+        expires_at = None if command.ttl is None else _after(self._at, command.ttl)
+        self.reserved += quantity
+        purpose, owner_id, on_hand, reserved = command.purpose, command.owner_id, self.on_hand, self.reserved
+        self.own.append(StockReservedEvent(*self._place, quantity, reservation_id, purpose, owner_id, expires_at, on_hand, reserved))
+
+    def _extend(self, command: ExtendReservation) -> None:
+        hold = self._open(command.reservation_id)
+        if hold.expires_at is None:
+            return
+        expires_at = _after(self._at, command.ttl)
+        if expires_at > hold.expires_at:
+            self.own.append(
+                ReservationExtendedEvent(*self._place, hold.reservation_id, hold.expires_at, expires_at, self.on_hand, self.reserved)
+            )
+
+    def _confirm(self, command: ConfirmReservation) -> None:
+        hold = self._open(command.reservation_id)
+        if hold.expires_at is not None:
+            self.own.append(ReservationExtendedEvent(*self._place, hold.reservation_id, hold.expires_at, None, self.on_hand, self.reserved))
+
+    def _release(self, command: ReleaseStock) -> None:
+        try:
+            hold = self._open(command.reservation_id)
+        except (ReservationAlreadyReleasedError, ReservationExpiredError):
+            return
+        quantity = self._some(hold, command.quantity)
+        self._give_back(hold, quantity, command.reason, remaining=hold.remaining - quantity)
+
+    def _commit(self, command: CommitStock) -> None:
+        hold = self._open(command.reservation_id)
+        quantity = self._some(hold, command.quantity)
+        remaining = hold.remaining - quantity
+        self.on_hand -= quantity
+        self.reserved -= quantity
+        name, reason = hold.reservation_id, command.reason
+        self.own.append(StockCommittedEvent(*self._place, quantity, name, remaining, reason, self.on_hand, self.reserved))
+        if remaining and command.remainder is Remainder.RELEASE:
+            self._give_back(hold, remaining, ReleaseReason.REMAINDER, remaining=0)
+
+    def _count(self, command: RecordCount, observed_on_hand: int | None) -> None:
+        observed = command.observed_version
+        if observed < self._inventory.last_count_version:
+            raise CountSupersededError(
+                inventory=self._stream, observed_version=observed, last_count_version=self._inventory.last_count_version
+            )
+        if observed > self._inventory.version:
+            version = self._inventory.version
+            msg = f"observed_version {observed} of {self._inventory.inventory_id} is not there yet: its version is {version}"
+            raise ValueError(msg)
+        if observed == self._inventory.version:
+            observed_on_hand = self._inventory.units_on_hand
+        if observed_on_hand is None:
+            msg = f"observed_on_hand is needed: units on hand of {self._inventory.inventory_id} at version {observed}"
+            raise ValueError(msg)
+        delta = command.counted - observed_on_hand
+        self._adjust(delta, AdjustReason.COUNT, command.shortfall, counted=command.counted, observed_version=observed)
+
+    def _adjust(
+        self,
+        delta: int,
+        reason: AdjustReason,
+        shortfall: Shortfall,
+        *,
+        counted: int | None = None,
+        observed_version: int | None = None,
+    ) -> None:
+        on_hand = self.on_hand + delta
+        if on_hand < 0:
+            raise NegativeStockError(inventory=self._stream, on_hand=self.on_hand, delta=delta)
+        if on_hand > MAX_QUANTITY:
+            raise QuantityOverflowError(name="on_hand", limit=MAX_QUANTITY)
+        lacking = self.reserved - on_hand
+        if lacking > 0:
+            if shortfall is Shortfall.REJECT:
+                raise WouldBreakReservationsError(inventory=self._stream, shortfall=lacking)
+            self._bump(lacking)
+        self.own.append(StockAdjustedEvent(*self._place, delta, reason, counted, observed_version, on_hand, self.reserved))
+
+    def _open(self, reservation_id: str) -> OpenReservation:
+        hold = self._book.get(reservation_id)
+        if hold is not None:
+            if hold.expires_at is None or hold.expires_at > self._at:
+                return hold
+            raise ReservationExpiredError(inventory=self._stream, reservation_id=reservation_id, expired_at=hold.expires_at)
+        closed = self._book.closed.get(reservation_id)
+        if closed is None:
+            raise ReservationNotFoundError(inventory=self._stream, reservation_id=reservation_id)
+        if closed.outcome is Outcome.COMMITTED:
+            raise ReservationAlreadyCommittedError(inventory=self._stream, reservation_id=reservation_id)
+        if closed.outcome is Outcome.EXPIRED and closed.expires_at is not None:
+            raise ReservationExpiredError(inventory=self._stream, reservation_id=reservation_id, expired_at=closed.expires_at)
+        raise ReservationAlreadyReleasedError(inventory=self._stream, reservation_id=reservation_id)
+
+    def _some(self, hold: OpenReservation, quantity: int | None) -> int:
+        if quantity is None:
+            return hold.remaining
+        if quantity > hold.remaining:
+            raise QuantityExceedsReservationError(
+                inventory=self._stream, reservation_id=hold.reservation_id, requested=quantity, remaining=hold.remaining
+            )
+        return quantity
+
+    def _give_back(self, hold: OpenReservation, quantity: int, reason: ReleaseReason, *, remaining: int) -> None:
+        """Give ``quantity`` of ``hold`` back, after which it still has ``remaining``."""
+        self.reserved -= quantity
+        self.own.append(StockReleasedEvent(*self._place, quantity, hold.reservation_id, remaining, reason, self.on_hand, self.reserved))
+
+    def _bump(self, lacking: int) -> None:
+        """Release ``lacking`` units of those who are bumped first, the last one partially if that is enough."""
+        candidates = (hold for hold in self._book.bump_candidates() if not hold.is_due(self._at))
+        while lacking > 0:
+            hold = next(candidates)
+            quantity = min(lacking, hold.remaining)
+            self._give_back(hold, quantity, ReleaseReason.SHORTFALL, remaining=hold.remaining - quantity)
+            lacking -= quantity
+
+
+def _expired(inventory: Inventory, holds: Iterable[OpenReservation]) -> tuple[Event, ...]:
+    """Return the events that end ``holds``, the first of those due, by time."""
+    place = (inventory.inventory_id.product_id, inventory.inventory_id.store_id)
+    on_hand, reserved = inventory.units_on_hand, inventory.units_reserved
+    events: list[Event] = []
+    for hold in holds:
+        reserved -= hold.remaining
+        events.append(StockReleasedEvent(*place, hold.remaining, hold.reservation_id, 0, ReleaseReason.EXPIRED, on_hand, reserved))
+    return tuple(events)
+
+
+def _after(at: datetime, ttl: timedelta) -> datetime:
+    try:
+        return at + ttl
+    except OverflowError:
+        raise InvalidTtlError(problem="ends beyond the calendar: choose a shorter one, or None for a firm hold") from None

@@ -21,8 +21,8 @@ from inventory_es.application.results import CommandResult, Explanation, History
 from inventory_es.application.service import Held
 from inventory_es.application.service import InventoryService as _Async
 from inventory_es.domain import commands as c
-from inventory_es.domain.decide import Policy
 from inventory_es.domain.identifiers import Id
+from inventory_es.domain.inventory import Policy
 from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, Purpose, ReleaseReason, Remainder, Shortfall
 from inventory_es.engine_thread import EngineThread
 from inventory_es.ports import (

@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 import pytest
 
-from inventory_es.domain import hold_queue
+from inventory_es.domain import reservation_book
 from inventory_es.domain.commands import (
     AddStock,
     AdjustStock,
@@ -28,12 +28,10 @@ from inventory_es.domain.commands import (
     ReserveStock,
 )
 from inventory_es.domain.errors import RejectionError
-from inventory_es.domain.hold_queue import HoldQueue, Key
+from inventory_es.domain.events import Recorded
 from inventory_es.domain.inventory import Inventory
 from inventory_es.domain.reasons import AdjustReason, Shortfall
-from inventory_es.domain.recorded import Recorded
-from inventory_es.domain.reservation import OpenReservation
-from inventory_es.domain.snapshot import InventorySnapshot
+from inventory_es.domain.reservation_book import HoldQueue, InventorySnapshot, Key, OpenReservation
 from inventory_es.testing.domain.scenarios import SHELF, START
 
 FEW, MANY = 10, 100_000
@@ -43,7 +41,7 @@ SECOND = timedelta(seconds=1)
 
 @pytest.fixture(autouse=True)
 def heap_in_python(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hold_queue, "heapq", python_heapq())
+    monkeypatch.setattr(reservation_book, "heapq", python_heapq())
 
 
 @cache
@@ -212,7 +210,7 @@ def test_a_hold_that_is_extended_again_and_again_leaves_nothing_behind() -> None
     for command in (AddStock(**named("add"), quantity=5), reserve_as("old"), *extensions):
         for event in inventory.decide(command, at=START):
             inventory.apply(Recorded(event, inventory.version + 1, START))
-    assert len(inventory._unordered) < 100
+    assert len(inventory._book._unordered) < 100
     assert lines_of(lambda: list(inventory.bump_candidates())) < 10_000
 
 
@@ -268,8 +266,11 @@ def test_holds_that_ended_leave_nothing_in_memory_but_how_they_ended() -> None:
         send(ReserveStock(inventory_id=SHELF, reservation_id=name, quantity=1, ttl=timedelta(days=1), owner_id=name))
         next(inventory.bump_candidates())
         send(ReleaseStock(**named(name), reservation_id=name))
-    assert inventory._by_owner == {"early": 1}
-    assert max(len(inventory._due), len(inventory._bump_order._heap), len(inventory._unordered)) <= 2 * inventory.open_count + 65
+    assert inventory._book._by_owner == {"early": 1}
+    assert (
+        max(len(inventory._book._due), len(inventory._book._bump_order._heap), len(inventory._book._unordered))
+        <= 2 * inventory.open_count + 65
+    )
 
 
 def test_holds_that_came_and_went_before_a_bump_leave_those_that_stay() -> None:
@@ -285,7 +286,7 @@ def test_holds_that_came_and_went_before_a_bump_leave_those_that_stay() -> None:
     for number in range(1_000):
         send(ReserveStock(inventory_id=SHELF, reservation_id=f"R{number}", quantity=1, ttl=timedelta(days=1)))
         send(ReleaseStock(**named(f"R{number}"), reservation_id=f"R{number}"))
-    assert len(inventory._unordered) <= 2 * inventory.open_count + 65
+    assert len(inventory._book._unordered) <= 2 * inventory.open_count + 65
     assert [hold.reservation_id for hold in inventory.bump_candidates()] == ["dated", "firm later"]
     send(ConfirmReservation(**named("confirm dated"), reservation_id="dated"))
     assert [hold.reservation_id for hold in inventory.bump_candidates()] == ["firm later", "dated"]

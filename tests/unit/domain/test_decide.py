@@ -28,7 +28,7 @@ from inventory_es.domain.events import (
     StockReservedEvent,
 )
 from inventory_es.domain.identifiers import InventoryId
-from inventory_es.domain.inventory import Inventory
+from inventory_es.domain.inventory import Inventory, StockView
 from inventory_es.domain.quantity import MAX_QUANTITY
 from inventory_es.domain.reasons import AdjustReason, Outcome, Purpose, ReleaseReason, Remainder, Shortfall
 from inventory_es.domain.rejections import (
@@ -47,8 +47,7 @@ from inventory_es.domain.rejections import (
     ReservationNotFoundError,
     WouldBreakReservationsError,
 )
-from inventory_es.domain.reservation import ClosedReservation, OpenReservation
-from inventory_es.domain.stock_view import StockView
+from inventory_es.domain.reservation_book import ClosedReservation, OpenReservation
 from inventory_es.testing.domain.scenarios import SHELF, START, Scenario, Step, like, scenario
 
 TICK = timedelta(microseconds=1)

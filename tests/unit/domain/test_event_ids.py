@@ -11,10 +11,10 @@ from hypothesis import given
 
 from inventory_es.domain.commands import AddStock, AdjustStock, Command, CommitStock, ExpireReservations, ReserveStock
 from inventory_es.domain.event_ids import NAMESPACE, EventIds
+from inventory_es.domain.events import Recorded
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.inventory import Inventory
 from inventory_es.domain.reasons import AdjustReason, Remainder, Shortfall
-from inventory_es.domain.recorded import Recorded
 from inventory_es.testing.domain.program import Program, play
 from inventory_es.testing.domain.scenarios import SHELF, START
 from inventory_es.testing.domain.strategies import identifiers, inventory_ids

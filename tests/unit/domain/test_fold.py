@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from inventory_es.domain.errors import CorruptStreamError
 from inventory_es.domain.events import (
     Event,
+    Recorded,
     ReservationExtendedEvent,
     StockAddedEvent,
     StockAdjustedEvent,
@@ -23,7 +24,6 @@ from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.inventory import Inventory
 from inventory_es.domain.quantity import StockQuantity
 from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, Purpose, ReleaseReason
-from inventory_es.domain.recorded import Recorded
 from inventory_es.testing.domain.scenarios import SHELF, START
 from inventory_es.testing.domain.walks import histories
 

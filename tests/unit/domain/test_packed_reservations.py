@@ -8,13 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inventory_es.domain import hold_queue
-from inventory_es.domain import inventory as inventory_module
+from inventory_es.domain import reservation_book
+from inventory_es.domain.events import Recorded
 from inventory_es.domain.inventory import Inventory
-from inventory_es.domain.packed_reservations import PackedReservations
 from inventory_es.domain.reasons import Purpose
-from inventory_es.domain.recorded import Recorded
-from inventory_es.domain.reservation import OpenReservation
+from inventory_es.domain.reservation_book import OpenReservation, PackedReservations
 from inventory_es.testing.domain.scenarios import SHELF, START
 from inventory_es.testing.domain.walks import histories
 
@@ -53,8 +51,7 @@ def test_a_packed_one_comes_back_as_it_was(hold: OpenReservation) -> None:
 def test_an_inventory_that_packs_is_the_same_as_one_that_does_not(history: tuple[Recorded, ...]) -> None:
     plain = Inventory.replay(SHELF, history)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(inventory_module, "OBJECTS_KEPT", 1)
-        patch.setattr(hold_queue, "_NEAR", 1)
+        patch.setattr(reservation_book, "OBJECTS_KEPT", 1)
         packing = Inventory(SHELF)
         for one in history:
             place = packing.savepoint()
@@ -93,11 +90,11 @@ def test_the_hundred_thousandth_open_reservation_takes_half_of_the_first() -> No
             at + timedelta(days=30),
             number,
         )
-        inventory._put(hold.reservation_id, None, hold)
-        if number in {inventory_module.OBJECTS_KEPT, 100_000}:
+        inventory._book.put(hold.reservation_id, None, hold)
+        if number in {reservation_book.OBJECTS_KEPT, 100_000}:
             taken.append(tracemalloc.get_traced_memory()[0])
     tracemalloc.stop()
     assert inventory.open_count == 100_000
-    first, later = taken[1] / inventory_module.OBJECTS_KEPT, (taken[2] - taken[1]) / (100_000 - inventory_module.OBJECTS_KEPT)
+    first, later = taken[1] / reservation_book.OBJECTS_KEPT, (taken[2] - taken[1]) / (100_000 - reservation_book.OBJECTS_KEPT)
     assert later <= 0.55 * first
     assert later <= 290

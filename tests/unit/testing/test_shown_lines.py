@@ -9,10 +9,9 @@ import pytest
 
 HEAD = """
 from inventory_es.commands import AddStock
-from inventory_es.domain.decide import decide
 from inventory_es.domain.events import StockAddedEvent
 from inventory_es.domain.reasons import AddReason
-from inventory_es.domain.recorded import Recorded
+from inventory_es.domain.events import Recorded
 from inventory_es.testing.domain import SHELF, START, check_codec, check_history, check_program, check_service, like, scenario
 from inventory_es.testing.domain import Call, Program
 from inventory_es import InsufficientStockError, open_inventory

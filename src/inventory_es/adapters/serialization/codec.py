@@ -27,7 +27,7 @@ from inventory_es.domain.events import EVENT_TYPES
 from inventory_es.domain.identifiers import INVENTORY_CATEGORY
 from inventory_es.domain.processes.event_types import PROCESS_EVENT_TYPES
 from inventory_es.domain.rejections import InvalidIdentifierError
-from inventory_es.domain.snapshot import InventorySnapshot
+from inventory_es.domain.reservation_book import InventorySnapshot
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.codec import EncodedEvent
 from inventory_es.ports.errors import EventDecodeError

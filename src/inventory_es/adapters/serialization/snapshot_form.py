@@ -13,10 +13,8 @@ import msgspec
 
 from inventory_es.adapters.serialization.strict_json import PayloadError, write_json
 from inventory_es.domain.identifiers import InventoryId, identifier
-from inventory_es.domain.inventory import CLOSED_KEPT
 from inventory_es.domain.quantity import MAX_QUANTITY
-from inventory_es.domain.reservation import ClosedReservation, OpenReservation
-from inventory_es.domain.snapshot import InventorySnapshot
+from inventory_es.domain.reservation_book import CLOSED_KEPT, ClosedReservation, InventorySnapshot, OpenReservation
 from inventory_es.domain.stream_id import MAX_PART_LENGTH, StreamId
 from inventory_es.ports.snapshot_store import Snapshot
 

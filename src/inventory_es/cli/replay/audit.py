@@ -9,11 +9,10 @@ from inventory_es.adapters.serialization import JsonEventCodec
 from inventory_es.cli.replay.survey import Survey
 from inventory_es.cli.replay.totals import Totals
 from inventory_es.domain.errors import CorruptStreamError
-from inventory_es.domain.events import Event, StockAddedEvent, StockAdjustedEvent, StockCommittedEvent, StockReservedEvent
+from inventory_es.domain.events import Event, Recorded, StockAddedEvent, StockAdjustedEvent, StockCommittedEvent, StockReservedEvent
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.inventory import Inventory
 from inventory_es.domain.reasons import AddReason
-from inventory_es.domain.recorded import Recorded
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import EventStore
 from inventory_es.ports.errors import EventDecodeError

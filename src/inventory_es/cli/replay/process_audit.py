@@ -10,6 +10,7 @@ from inventory_es.cli.replay.process_totals import ProcessTotals
 from inventory_es.cli.replay.survey import Survey
 from inventory_es.domain.errors import CorruptStreamError
 from inventory_es.domain.events import (
+    Recorded,
     StockAddedEvent,
     StockAdjustedEvent,
     StockCommittedEvent,
@@ -21,7 +22,6 @@ from inventory_es.domain.inventory import Inventory
 from inventory_es.domain.processes.orders.decide import ORDERS
 from inventory_es.domain.processes.orders.status import OrderStatus
 from inventory_es.domain.reasons import AddReason
-from inventory_es.domain.recorded import Recorded
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import EventStore
 from inventory_es.ports.errors import EventDecodeError

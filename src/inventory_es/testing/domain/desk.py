@@ -12,16 +12,14 @@ from uuid import UUID
 import attrs
 
 from inventory_es.domain.commands import Command, RecordCount, ReserveStock
-from inventory_es.domain.decide import Policy
 from inventory_es.domain.errors import ClockSkewError, InventoryError, RejectionError
 from inventory_es.domain.event_ids import EventIds
-from inventory_es.domain.events import Event
+from inventory_es.domain.events import Event, Recorded
 from inventory_es.domain.fingerprint import fingerprint
 from inventory_es.domain.identifiers import InventoryId
-from inventory_es.domain.inventory import Inventory
-from inventory_es.domain.recorded import Recorded
+from inventory_es.domain.inventory import Inventory, Policy
 from inventory_es.domain.rejections import CommandIdReusedError, ReservationIdTakenError
-from inventory_es.domain.snapshot import InventorySnapshot
+from inventory_es.domain.reservation_book import InventorySnapshot
 
 MAX_CLOCK_SKEW = timedelta(seconds=60)
 """How far the clock may stand behind the last event, by default."""

@@ -13,7 +13,7 @@ from inventory_es.domain.events import (
     StockReservedEvent,
 )
 from inventory_es.domain.reasons import AdjustReason, ReleaseReason
-from inventory_es.domain.reservation import OpenReservation
+from inventory_es.domain.reservation_book import OpenReservation
 from inventory_es.testing.domain.desk import Answer
 
 FEATURES: Final = (

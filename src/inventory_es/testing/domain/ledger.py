@@ -10,6 +10,7 @@ import attrs
 from inventory_es.domain.errors import CorruptStreamError
 from inventory_es.domain.events import (
     Event,
+    Recorded,
     ReservationExtendedEvent,
     StockAddedEvent,
     StockAdjustedEvent,
@@ -19,7 +20,6 @@ from inventory_es.domain.events import (
 )
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.inventory import Inventory
-from inventory_es.domain.recorded import Recorded
 
 
 class HistoryEntry(Protocol):

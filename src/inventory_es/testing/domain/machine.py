@@ -15,12 +15,11 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from inventory_es.application.service import InventoryService
 from inventory_es.domain.commands import AddStock, Command
-from inventory_es.domain.decide import Policy
 from inventory_es.domain.errors import HostFunctionError
+from inventory_es.domain.events import Recorded
 from inventory_es.domain.identifiers import InventoryId
-from inventory_es.domain.inventory import Inventory
-from inventory_es.domain.recorded import Recorded
-from inventory_es.domain.snapshot import InventorySnapshot
+from inventory_es.domain.inventory import Inventory, Policy
+from inventory_es.domain.reservation_book import InventorySnapshot
 from inventory_es.testing.clock import ManualClock
 from inventory_es.testing.domain.desk import Answer, Desk
 from inventory_es.testing.domain.history import PropertyError, check_history

@@ -11,10 +11,10 @@ from datetime import datetime
 import attrs
 
 from inventory_es.domain.commands import AddStock, Command, ReserveStock
-from inventory_es.domain.decide import Policy
+from inventory_es.domain.events import Recorded
 from inventory_es.domain.identifiers import InventoryId
+from inventory_es.domain.inventory import Policy
 from inventory_es.domain.quantity import MAX_QUANTITY
-from inventory_es.domain.recorded import Recorded
 from inventory_es.testing.domain.desk import Answer, Desk
 from inventory_es.testing.domain.telling import tell, tell_value
 from inventory_es.testing.faults import FaultKind

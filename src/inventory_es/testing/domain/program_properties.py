@@ -10,10 +10,9 @@ from typing import Any
 import attrs
 
 from inventory_es.domain.commands import Command, ExpireReservations, RecordCount, ReserveStock
-from inventory_es.domain.decide import Policy
 from inventory_es.domain.errors import InventoryError, RejectionError
 from inventory_es.domain.events import Event, StockReleasedEvent
-from inventory_es.domain.inventory import Inventory
+from inventory_es.domain.inventory import Inventory, Policy
 from inventory_es.domain.reasons import ReleaseReason
 from inventory_es.testing.domain.desk import Answer
 from inventory_es.testing.domain.history import PropertyError

@@ -19,12 +19,10 @@ from typing import Any, NoReturn
 import attrs
 
 from inventory_es.domain.commands import Command
-from inventory_es.domain.decide import Policy
 from inventory_es.domain.errors import InventoryError
-from inventory_es.domain.events import Event
+from inventory_es.domain.events import Event, Recorded
 from inventory_es.domain.identifiers import InventoryId
-from inventory_es.domain.inventory import Inventory
-from inventory_es.domain.recorded import Recorded
+from inventory_es.domain.inventory import Inventory, Policy
 from inventory_es.testing.domain.desk import Answer, Desk
 from inventory_es.testing.domain.telling import differences, tell, tell_value
 

@@ -12,13 +12,12 @@ from hypothesis import strategies as st
 
 from inventory_es.adapters.serialization import JsonEventCodec, snapshot_form
 from inventory_es.adapters.serialization.snapshot_form import _checksum
+from inventory_es.domain.events import Recorded
 from inventory_es.domain.identifiers import InventoryId
-from inventory_es.domain.inventory import CLOSED_KEPT, Inventory
+from inventory_es.domain.inventory import Inventory
 from inventory_es.domain.quantity import MAX_QUANTITY
 from inventory_es.domain.reasons import Outcome, Purpose
-from inventory_es.domain.recorded import Recorded
-from inventory_es.domain.reservation import ClosedReservation, OpenReservation
-from inventory_es.domain.snapshot import STATE_SCHEMA_VERSION, InventorySnapshot
+from inventory_es.domain.reservation_book import CLOSED_KEPT, STATE_SCHEMA_VERSION, ClosedReservation, InventorySnapshot, OpenReservation
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import Snapshot, SnapshotCodec
 from inventory_es.testing.domain.probing import behaviour

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inventory_es.domain import hold_queue
-from inventory_es.domain.hold_queue import DueQueue, HoldQueue, Key
+from inventory_es.domain import reservation_book
+from inventory_es.domain.reservation_book import DueQueue, HoldQueue, Key
 
 KEYS = st.tuples(st.integers(0, 5), st.sampled_from("abc"))
 STEPS = st.lists(st.tuples(st.sampled_from(["push", "push", "end", "trim", "ask"]), KEYS), max_size=60)
@@ -18,8 +18,8 @@ FEW = 3
 @pytest.fixture(autouse=True, scope="module")
 def few_are_near() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hold_queue, "_NEAR", FEW)
-        patch.setattr(hold_queue, "_SLACK", FEW)
+        patch.setattr(reservation_book, "OBJECTS_KEPT", FEW)
+        patch.setattr(reservation_book, "_SLACK", FEW)
         yield
 
 
