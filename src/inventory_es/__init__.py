@@ -21,18 +21,21 @@ if typing.TYPE_CHECKING:
         StockLevel,
     )
     from inventory_es.application.service import InventoryService
-    from inventory_es.domain.errors import ConflictError, FaultError, InventoryError, RejectionError
+    from inventory_es.domain.errors import (
+        CommandsRejectedError,
+        ConflictError,
+        FaultError,
+        InsufficientStockError,
+        InventoryError,
+        PolicyRejectedError,
+        RejectionError,
+        ReservationExpiredError,
+        ReservationIdTakenError,
+    )
     from inventory_es.domain.identifiers import InventoryId, ReservationRef
     from inventory_es.domain.inventory import Inventory, StockView
     from inventory_es.domain.quantity import StockQuantity
     from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, Purpose, ReleaseReason, Remainder, Shortfall
-    from inventory_es.domain.rejections import (
-        CommandsRejectedError,
-        InsufficientStockError,
-        PolicyRejectedError,
-        ReservationExpiredError,
-        ReservationIdTakenError,
-    )
     from inventory_es.domain.stream_id import StreamId
     from inventory_es.ports.errors import AppendOutcomeUnknownError, ConcurrencyError, StoreUnavailableError
     from inventory_es.ports.records import NewEvent, RecordedEvent, StreamWrite
@@ -98,10 +101,15 @@ _HOMES = {
     ),
     "application.service": ("InventoryService",),
     "domain.errors": (
+        "CommandsRejectedError",
         "ConflictError",
         "FaultError",
+        "InsufficientStockError",
         "InventoryError",
+        "PolicyRejectedError",
         "RejectionError",
+        "ReservationExpiredError",
+        "ReservationIdTakenError",
     ),
     "domain.identifiers": (
         "InventoryId",
@@ -117,13 +125,6 @@ _HOMES = {
         "ReleaseReason",
         "Remainder",
         "Shortfall",
-    ),
-    "domain.rejections": (
-        "CommandsRejectedError",
-        "InsufficientStockError",
-        "PolicyRejectedError",
-        "ReservationExpiredError",
-        "ReservationIdTakenError",
     ),
     "domain.stream_id": ("StreamId",),
     "ports.errors": (

@@ -19,10 +19,10 @@ from inventory_es.domain.errors import (
     InvalidInputError,
     InventoryError,
     NotFoundError,
+    PolicyRejectedError,
     RefusedError,
     RejectionError,
 )
-from inventory_es.domain.rejections import PolicyRejectedError
 from inventory_es.domain.stream_id import StreamId
 from tests.architecture.sources import source_files, subclasses
 
@@ -123,7 +123,7 @@ def test_it_survives_a_pickle(kind: type[InventoryError]) -> None:
     assert str(copy) == str(error)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in ERRORS if attrs.has(kind)], ids=name)
+@pytest.mark.parametrize("kind", [kind for kind in ERRORS if facts_of(kind)], ids=name)
 def test_message_is_a_sentence_for_a_person(kind: type[InventoryError]) -> None:
     message = str(example_error(kind))
     assert len(message.split()) >= 4

@@ -8,7 +8,7 @@ import pytest
 
 from inventory_es import InsufficientStockError
 from inventory_es.adapters.memory import MemoryEventStore
-from inventory_es.domain.rejections import NegativeStockError
+from inventory_es.domain.errors import NegativeStockError
 from inventory_es.domain.stream_id import StreamId
 from tests.integration.command_side import Heap, P, S, figures, opened, outcome_of, seconds, turns
 

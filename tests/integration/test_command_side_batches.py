@@ -8,14 +8,14 @@ import pytest
 
 from inventory_es.application.context import command_context
 from inventory_es.domain.commands import AddStock, Command, RecordCount, ReserveStock
-from inventory_es.domain.errors import ClockSkewError
-from inventory_es.domain.inventory import StockView
-from inventory_es.domain.rejections import (
+from inventory_es.domain.errors import (
+    ClockSkewError,
     InsufficientStockError,
     PolicyRejectedError,
     ReservationIdTakenError,
     ReservationNotFoundError,
 )
+from inventory_es.domain.inventory import StockView
 from inventory_es.ports.errors import AppendTooLargeError, ConcurrencyError, LaneFullError
 from tests.integration.command_side import SHELF, Gate, Heap, P, S, behind, figures, history, opened, quick, ref, seconds, turns
 

@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from inventory_es.domain.commands import AddStock, ConfirmReservation
-from inventory_es.domain.rejections import CommandIdReusedError, InsufficientStockError
+from inventory_es.domain.errors import CommandIdReusedError, InsufficientStockError
 from inventory_es.ports.errors import ConcurrencyError
 from tests.integration.command_side import SHELF, Heap, P, S, figures, history, opened, quick, ref, seconds
 

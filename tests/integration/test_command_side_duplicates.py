@@ -9,8 +9,8 @@ import pytest
 
 from inventory_es.application.outcomes import Outcome
 from inventory_es.domain.commands import AddStock, AdjustStock, CommitStock, ExpireReservations, ReleaseStock, ReserveStock
+from inventory_es.domain.errors import CommandIdReusedError, CommandsRejectedError, ReservationIdTakenError
 from inventory_es.domain.reasons import AdjustReason, Remainder, Shortfall
-from inventory_es.domain.rejections import CommandIdReusedError, CommandsRejectedError, ReservationIdTakenError
 from inventory_es.domain.reservation_book import CLOSED_KEPT
 from inventory_es.wiring import open_inventory
 from tests.integration.command_side import (

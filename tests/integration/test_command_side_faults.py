@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from inventory_es.domain.commands import AddStock, ReserveStock
-from inventory_es.domain.rejections import InsufficientStockError, ReservationIdTakenError
+from inventory_es.domain.errors import InsufficientStockError, ReservationIdTakenError
 from inventory_es.ports.errors import AppendOutcomeUnknownError, EventIdCollisionError, StoreUnavailableError
 from inventory_es.testing.faults import FaultKind, Faults, faulty_event_store
 from tests.integration.command_side import (

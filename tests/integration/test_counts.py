@@ -10,9 +10,9 @@ from inventory_es.adapters.memory import MemoryReadModel
 from inventory_es.application.projections import daily_summary, ledger, low_stock, stock_totals
 from inventory_es.application.service import InventoryService
 from inventory_es.domain.commands import AdjustStock
+from inventory_es.domain.errors import CountSupersededError
 from inventory_es.domain.events import StockAdjustedEvent
 from inventory_es.domain.reasons import AdjustReason
-from inventory_es.domain.rejections import CountSupersededError
 from inventory_es.testing.clock import ManualClock
 from inventory_es.wiring import open_inventory
 from tests.integration.command_side import SHELF, P, S, seconds

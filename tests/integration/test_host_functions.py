@@ -20,9 +20,8 @@ from inventory_es.application.projection import Projection
 from inventory_es.application.projections import ledger, low_stock
 from inventory_es.application.subscription import EventFilter
 from inventory_es.domain.commands import AddStock
-from inventory_es.domain.errors import HostFunctionError
+from inventory_es.domain.errors import HostFunctionError, PolicyRejectedError
 from inventory_es.domain.processes.allocation import allocate
-from inventory_es.domain.rejections import PolicyRejectedError
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import EventDecodeError
 from inventory_es.ports.read_model import ProjectionId

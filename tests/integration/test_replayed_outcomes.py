@@ -12,7 +12,7 @@ import pytest
 from inventory_es.application.results import CommandResult, Reservation
 from inventory_es.application.service import InventoryService
 from inventory_es.domain.commands import AddStock, Command, CommitStock, ReserveStock
-from inventory_es.domain.rejections import CommandsRejectedError, ReservationExpiredError
+from inventory_es.domain.errors import CommandsRejectedError, ReservationExpiredError
 from inventory_es.domain.reservation_book import CLOSED_KEPT
 from inventory_es.testing.clock import ManualClock
 from inventory_es.wiring import open_inventory

@@ -12,17 +12,17 @@ import pytest
 from inventory_es.application.results import Reservation, StockLevel
 from inventory_es.application.service import InventoryService
 from inventory_es.domain.commands import ReserveStock
-from inventory_es.domain.events import Recorded, StockReleasedEvent, StockReservedEvent
-from inventory_es.domain.identifiers import InventoryId, ReservationRef
-from inventory_es.domain.inventory import Inventory
-from inventory_es.domain.reasons import ReleaseReason
-from inventory_es.domain.rejections import (
+from inventory_es.domain.errors import (
     CommandsRejectedError,
     InsufficientStockError,
     ReservationAlreadyReleasedError,
     ReservationExpiredError,
     ReservationIdTakenError,
 )
+from inventory_es.domain.events import Recorded, StockReleasedEvent, StockReservedEvent
+from inventory_es.domain.identifiers import InventoryId, ReservationRef
+from inventory_es.domain.inventory import Inventory
+from inventory_es.domain.reasons import ReleaseReason
 from inventory_es.ports.errors import ConcurrencyError
 from inventory_es.testing.clock import ManualClock
 from inventory_es.testing.domain.history import check_history

@@ -15,9 +15,8 @@ from inventory_es.application.processes.orders import Orders
 from inventory_es.application.processes.transfers import Transfers
 from inventory_es.application.service import InventoryService
 from inventory_es.domain.commands import AddStock, ReserveStock
-from inventory_es.domain.errors import InventoryError
+from inventory_es.domain.errors import InvalidIdentifierError, InvalidQuantityError, InventoryError, ReservationNotFoundError
 from inventory_es.domain.identifiers import InventoryId, ReservationRef
-from inventory_es.domain.rejections import InvalidIdentifierError, InvalidQuantityError, ReservationNotFoundError
 from inventory_es.ports.errors import ReadModelBehindError
 from inventory_es.wiring import open_inventory
 from tests.integration.command_side import SHELF, P, S, ref, seconds

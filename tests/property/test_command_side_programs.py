@@ -29,13 +29,12 @@ from inventory_es.domain.commands import (
     ReleaseStock,
     ReserveStock,
 )
-from inventory_es.domain.errors import RejectionError
+from inventory_es.domain.errors import CommandIdReusedError, CommandsRejectedError, RejectionError, ReservationIdTakenError
 from inventory_es.domain.event_ids import EventIds
 from inventory_es.domain.events import Recorded
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.inventory import Inventory
 from inventory_es.domain.reasons import AdjustReason, Remainder, Shortfall
-from inventory_es.domain.rejections import CommandIdReusedError, CommandsRejectedError, ReservationIdTakenError
 from inventory_es.ports.errors import AppendOutcomeUnknownError, ConcurrencyError, StoreUnavailableError
 from inventory_es.testing.faults import Faults, faulty_event_store
 from tests.integration.command_side import (

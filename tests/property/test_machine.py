@@ -13,9 +13,9 @@ from hypothesis.stateful import invariant, rule, run_state_machine_as_test
 from inventory_es.application.outcomes import Outcome
 from inventory_es.application.service import InventoryService
 from inventory_es.domain.commands import Command, ReserveStock
+from inventory_es.domain.errors import PolicyRejectedError
 from inventory_es.domain.events import Recorded, StockReservedEvent
 from inventory_es.domain.inventory import Policy, StockView
-from inventory_es.domain.rejections import PolicyRejectedError
 from inventory_es.domain.reservation_book import InventorySnapshot
 from inventory_es.testing.clock import ManualClock
 from inventory_es.testing.domain.history import PropertyError

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 
 from inventory_es.domain.commands import AddStock, Command, ReserveStock
+from inventory_es.domain.errors import InsufficientStockError, PolicyRejectedError
 from inventory_es.domain.inventory import StockView
-from inventory_es.domain.rejections import InsufficientStockError, PolicyRejectedError
 from inventory_es.testing.domain.desk import Desk
 from inventory_es.testing.domain.history import PropertyError, check_history
 from inventory_es.testing.domain.program import Call, Program, play, race

@@ -13,7 +13,7 @@ from inventory_es.adapters.memory import open_memory
 from inventory_es.application.outcomes import Outcome
 from inventory_es.application.service import InventoryService
 from inventory_es.domain.commands import AddStock, Command, ReserveStock
-from inventory_es.domain.rejections import InsufficientStockError
+from inventory_es.domain.errors import InsufficientStockError
 from inventory_es.testing.clock import ManualClock
 from inventory_es.testing.domain.history import PropertyError, check_history
 from inventory_es.testing.domain.program import Call, Program

@@ -9,9 +9,8 @@ from inventory_es.application.preparing import prepare
 from inventory_es.application.requests import CommandRequest
 from inventory_es.application.tools import Tools
 from inventory_es.application.warm_states import WarmState
-from inventory_es.domain.errors import RejectionError
+from inventory_es.domain.errors import CommandsRejectedError, RejectionError
 from inventory_es.domain.identifiers import InventoryId
-from inventory_es.domain.rejections import CommandsRejectedError
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import NewEvent, StreamWrite
 from inventory_es.ports.errors import (

@@ -24,12 +24,11 @@ from inventory_es.domain.commands import (
     ReleaseStock,
     ReserveStock,
 )
-from inventory_es.domain.errors import RejectionError
+from inventory_es.domain.errors import CommandIdReusedError, RejectionError, ReservationIdTakenError
 from inventory_es.domain.event_ids import EventIds
 from inventory_es.domain.fingerprint import fingerprint
 from inventory_es.domain.inventory import Inventory
 from inventory_es.domain.reasons import Remainder, Shortfall
-from inventory_es.domain.rejections import CommandIdReusedError, ReservationIdTakenError
 from inventory_es.ports import RecordedEvent
 from inventory_es.ports.codec import EventCodec
 

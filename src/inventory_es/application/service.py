@@ -14,10 +14,10 @@ from inventory_es.application.queries import StockQueries
 from inventory_es.application.query_side import QuerySide
 from inventory_es.application.results import CommandResult, Explanation, HistoryEntry, Reservation, ReservationState, StockLevel
 from inventory_es.domain import commands as c
+from inventory_es.domain.errors import InvalidIdentifierError
 from inventory_es.domain.identifiers import Id, InventoryId, ReservationRef, inventory_id
 from inventory_es.domain.quantity import whole_number
 from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, Purpose, ReleaseReason, Remainder, Shortfall
-from inventory_es.domain.rejections import InvalidIdentifierError
 from inventory_es.ports import EventStore, RecordedEvent, StoreCapabilities, StreamWrite
 from inventory_es.ports.errors import UnsupportedCapabilityError
 

@@ -12,9 +12,9 @@ from inventory_es.application.moment import check_moment
 from inventory_es.application.results import Explanation, HistoryEntry, Hold, ReservationState, StockLevel
 from inventory_es.application.stream_reader import PAGE, StreamReader
 from inventory_es.application.warm_states import WarmState
+from inventory_es.domain.errors import ReservationNotFoundError
 from inventory_es.domain.events import Recorded
 from inventory_es.domain.identifiers import InventoryId, ReservationRef
-from inventory_es.domain.rejections import ReservationNotFoundError
 from inventory_es.domain.reservation_book import ClosedReservation, OpenReservation
 from inventory_es.ports import EventStore, RecordedEvent
 from inventory_es.ports.page_rules import read_feed_page, read_stream_page_backwards

@@ -4,10 +4,10 @@ from datetime import datetime, timedelta
 from typing import Any, NoReturn, TypeVar
 from uuid import UUID
 
+from inventory_es.domain.errors import InvalidQuantityError, InvalidTtlError, QuantityOverflowError
 from inventory_es.domain.identifiers import InventoryId, identifier
 from inventory_es.domain.quantity import MAX_QUANTITY, StockQuantity, whole_units
 from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, Purpose, ReleaseReason, Remainder, Shortfall
-from inventory_es.domain.rejections import InvalidQuantityError, InvalidTtlError, QuantityOverflowError
 
 Reason = TypeVar("Reason", AddReason, AdjustReason, CommitReason, Purpose, ReleaseReason, Remainder, Shortfall)
 

@@ -1,7 +1,7 @@
 """The error tree.
 
     InventoryError
-    ├── RejectionError            not accepted: correct the request, nothing was changed           (domain.rejections)
+    ├── RejectionError            not accepted: correct the request, nothing was changed
     │   ├── InvalidInputError     the caller's input breaks a rule, whatever the stock
     │   ├── NotFoundError         the named reservation or process is not known
     │   └── RefusedError          the business said no
@@ -14,7 +14,7 @@ Every error carries its facts as typed attributes. The message is derived from t
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, dataclass_transform
 from uuid import UUID
 
 import attrs
@@ -22,21 +22,31 @@ import attrs
 from inventory_es.domain.stream_id import StreamId
 
 
+@dataclass_transform(kw_only_default=True)
 class InventoryError(Exception):
     """Base of everything that this package raises on purpose.
 
+    The annotated attributes of an error are its facts, given by keyword when it is raised.
+
     Attributes:
         code: a stable, lower-case name of the condition, for logs, metrics and API responses.
-        retryable: whether the same call, sent again unchanged, may succeed.
+        retryable: True if the same call, sent again unchanged, may succeed.
+        sentence: the message, with names of attributes in braces.
     """
 
     code: ClassVar[str] = "inventory_error"
-    retryable: bool = False
+    retryable: ClassVar[bool] = False
+    sentence: ClassVar[str] = "{code}"
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if cls.__module__.startswith("inventory_es."):  # a host's own error is made as the host wants it
+            attrs.define(cls, slots=False, eq=False, str=False, kw_only=True)
 
     @property
     def message(self) -> str:
         """One sentence for a person, derived from the facts."""
-        return self.code
+        return self.sentence.format_map(_Named(self))
 
     def facts(self) -> dict[str, Any]:
         """The typed attributes by name, as Python values."""
@@ -98,7 +108,274 @@ class FaultError(InventoryError):
     code = "fault"
 
 
-@attrs.define(slots=False, eq=False, str=False, kw_only=True)
+class InvalidQuantityError(InvalidInputError):
+    """A count of units that is no whole number, or out of its range."""
+
+    name: str
+    problem: str
+
+    code = "invalid_quantity"
+    sentence = "{name} {problem}"
+
+
+class QuantityOverflowError(InvalidInputError):
+    """A count above the largest that is kept exactly."""
+
+    name: str
+    limit: int
+
+    code = "quantity_overflow"
+    sentence = "{name} would be above {limit}: use a larger smallest unit"
+
+
+class InvalidIdentifierError(InvalidInputError):
+    """An identifier that breaks the rules: 1 to 128 characters, no control characters, no lone surrogates."""
+
+    name: str
+    problem: str
+
+    code = "invalid_identifier"
+    sentence = "{name} {problem}"
+
+
+class InvalidTtlError(InvalidInputError):
+    """A time to live that is not above zero, or beyond the calendar."""
+
+    problem: str
+
+    code = "invalid_ttl"
+    sentence = "ttl {problem}"
+
+
+class InsufficientStockError(RefusedError):
+    """Fewer units are free than were asked for.
+
+    Attributes:
+        requested: units asked for.
+        available: units that were free at that instant, what was due for expiry included.
+        keep_available: units that were to stay free.
+    """
+
+    inventory: StreamId
+    requested: int
+    available: int
+    keep_available: int = 0
+
+    code = "insufficient_stock"
+
+    @property
+    def shortfall(self) -> int:
+        """Units that lack: requested + keep_available − available."""
+        return self.requested + self.keep_available - self.available
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready form, with ``shortfall``."""
+        return {**super().to_dict(), "shortfall": self.shortfall}
+
+    @property
+    def message(self) -> str:
+        """One sentence for a person, derived from the facts."""
+        kept = f" with {self.keep_available} to stay" if self.keep_available else ""
+        return f"{self.inventory} has {self.available} available, {self.requested} were asked for{kept}: {self.shortfall} short"
+
+
+class ReservationNotFoundError(NotFoundError):
+    """No reservation of this id is open, nor among the most recent closed ones."""
+
+    inventory: StreamId
+    reservation_id: str
+
+    code = "reservation_not_found"
+    sentence = "{inventory} knows no reservation {reservation_id!r}: check the id"
+
+
+class ReservationIdTakenError(RefusedError):
+    """The reservation id was used before, with another payload. An id is used once, for ever."""
+
+    inventory: StreamId
+    reservation_id: str
+
+    code = "reservation_id_taken"
+    sentence = "reservation id {reservation_id!r} was used before in {inventory} for something else: choose a new id"
+
+
+class ReservationExpiredError(RefusedError):
+    """The reservation ended by time.
+
+    Attributes:
+        expired_at: its ``expires_at``; from that instant on it was due.
+    """
+
+    inventory: StreamId
+    reservation_id: str
+    expired_at: datetime
+
+    code = "reservation_expired"
+    sentence = "reservation {reservation_id!r} of {inventory} expired at {expired_at}: reserve again under a new id"
+
+
+class ReservationAlreadyReleasedError(RefusedError):
+    """The reservation was released in full."""
+
+    inventory: StreamId
+    reservation_id: str
+
+    code = "reservation_already_released"
+    sentence = "reservation {reservation_id!r} of {inventory} was released: reserve again under a new id"
+
+
+class ReservationAlreadyCommittedError(RefusedError):
+    """The reservation was committed: its goods have left."""
+
+    inventory: StreamId
+    reservation_id: str
+
+    code = "reservation_already_committed"
+    sentence = (
+        "reservation {reservation_id!r} of {inventory} was committed, its goods have left; goods that come back are added as RETURNED"
+    )
+
+
+class QuantityExceedsReservationError(RefusedError):
+    """More units than the reservation still holds."""
+
+    inventory: StreamId
+    reservation_id: str
+    requested: int
+    remaining: int
+
+    code = "quantity_exceeds_reservation"
+    sentence = "reservation {reservation_id!r} of {inventory} still holds {remaining}, not {requested}: ask for less"
+
+
+class WouldBreakReservationsError(RefusedError):
+    """The adjustment would leave fewer units than are promised.
+
+    Attributes:
+        shortfall: promised units that would lack.
+    """
+
+    inventory: StreamId
+    shortfall: int
+
+    code = "would_break_reservations"
+    sentence = (
+        "{inventory} has promised {shortfall} more units than would be left: release reservations first, or adjust with shortfall BUMP"
+    )
+
+
+class NegativeStockError(RefusedError):
+    """The adjustment takes away more than is there."""
+
+    inventory: StreamId
+    on_hand: int
+    delta: int
+
+    code = "negative_stock"
+    sentence = "{inventory} has {on_hand} on hand, an adjustment of {delta} would go below 0: count again"
+
+
+class CommandExpiredError(RefusedError):
+    """The command arrived at or after its ``not_after``."""
+
+    inventory: StreamId
+    command_id: str
+    not_after: datetime
+
+    code = "command_expired"
+    sentence = "command {command_id!r} for {inventory} was not wanted after {not_after}: nothing was held, send a new one"
+
+
+class CountSupersededError(RefusedError):
+    """A later count of the same shelf was recorded first.
+
+    Attributes:
+        observed_version: the stream version that the counter saw.
+        last_count_version: the version of the later count.
+    """
+
+    inventory: StreamId
+    observed_version: int
+    last_count_version: int
+
+    code = "count_superseded"
+    sentence = "{inventory} was counted at version {last_count_version}, after the observed version {observed_version}: count again"
+
+
+class CommandIdReusedError(RefusedError):
+    """The command id was used before, with another payload. An id names one command, for ever."""
+
+    inventory: StreamId
+    command_id: str
+
+    code = "command_id_reused"
+    sentence = "command id {command_id!r} was used before in {inventory} for something else: choose a new id"
+
+
+class PolicyRejectedError(RefusedError):
+    """A host's own policy said no.
+
+    Args:
+        reason: the host's name of the condition, stable, such as ``one_per_customer``. It becomes ``code``.
+        details: whatever explains it: plain values, no personal data.
+    """
+
+    reason: str
+    details: dict[str, Any]
+
+    def __init__(self, reason: str, /, **details: Any) -> None:
+        super().__init__()
+        self.reason = reason
+        self.details = details
+        object.__setattr__(self, "code", reason)  # the one error whose code its raiser chooses
+
+    code = "policy_rejected"
+
+    @property
+    def message(self) -> str:
+        """One sentence for a person, derived from the facts."""
+        told = ", ".join(f"{name}={value!r}" for name, value in self.details.items())
+        return f"a policy of the host refused this: {self.reason}" + (f" ({told})" if told else "")
+
+    def facts(self) -> dict[str, Any]:
+        """The details that the policy gave."""
+        return dict(self.details)
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.reason))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PolicyRejectedError) and (self.reason, self.details) == (other.reason, other.details)
+
+    def __reduce__(self) -> Any:
+        return _policy_rejected, (self.reason, self.details)
+
+
+def _policy_rejected(reason: str, details: dict[str, Any]) -> PolicyRejectedError:
+    return PolicyRejectedError(reason, **details)
+
+
+class CommandsRejectedError(RefusedError):
+    """Some of the commands that were to be accepted together were refused, so none was.
+
+    A refusal whatever its parts are: the set as a whole was refused. ``rejections`` has the class of each part.
+
+    Attributes:
+        rejections: why, one for every refused command.
+        indexes: the places of those commands in the order given, starting at 0.
+    """
+
+    rejections: tuple[RejectionError, ...]
+    indexes: tuple[int, ...]
+
+    code = "commands_rejected"
+
+    @property
+    def message(self) -> str:
+        """One sentence for a person, derived from the facts."""
+        return f"nothing was accepted, {len(self.rejections)} of the commands were refused: {'; '.join(map(str, self.rejections))}"
+
+
 class CorruptStreamError(FaultError):
     """A stream's events contradict each other: a gap, time running backwards, or a balance that does not fold.
 
@@ -110,14 +387,9 @@ class CorruptStreamError(FaultError):
     problem: str
 
     code = "corrupt_stream"
-
-    @property
-    def message(self) -> str:
-        """One sentence for a person, derived from the facts."""
-        return f"stream {self.stream} does not fold at version {self.version}: {self.problem}; check the store with 'inventory-es verify'"
+    sentence = "stream {stream} does not fold at version {version}: {problem}; check the store with 'inventory-es verify'"
 
 
-@attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class ClockSkewError(FaultError):
     """This machine's clock stands too far behind the last event of the stream. Nothing was appended."""
 
@@ -140,7 +412,6 @@ class ClockSkewError(FaultError):
         )
 
 
-@attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class ClockJumpError(FaultError):
     """This machine's clock was set while the inventory was open, by more than is allowed. Nothing was appended.
 
@@ -166,7 +437,6 @@ class ClockJumpError(FaultError):
         )
 
 
-@attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class HostFunctionError(FaultError):
     """A function of the host's gave something that its role does not know. Nothing was appended.
 
@@ -191,15 +461,24 @@ class HostFunctionError(FaultError):
             answer.close()
         return cls(role=role, function=name_of_function(function), returned=type(answer).__name__, expected=expected)
 
-    @property
-    def message(self) -> str:
-        """One sentence for a person, derived from the facts."""
-        return f"{self.role} {self.function} returned a {self.returned}: {self.expected}"
+    sentence = "{role} {function} returned a {returned}: {expected}"
 
 
 def name_of_function(function: object) -> str:
     """The name under which a host finds a function of its own."""
     return str(getattr(function, "__qualname__", type(function).__qualname__))
+
+
+class _Named(dict[str, Any]):
+    """The attributes of an error by name, for its sentence."""
+
+    def __init__(self, error: InventoryError) -> None:
+        super().__init__()
+        self._error = error
+
+    def __missing__(self, name: str) -> Any:
+        value = getattr(self._error, name)
+        return value.isoformat() if isinstance(value, datetime) else value
 
 
 def _rebuild(kind: type[Any], facts: dict[str, Any]) -> Any:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import attrs
 
-from inventory_es.domain.rejections import InvalidIdentifierError
+from inventory_es.domain.errors import InvalidIdentifierError
 from inventory_es.domain.stream_id import MAX_PART_LENGTH, StreamId
 
 INVENTORY_CATEGORY = "inventory"

@@ -16,7 +16,23 @@ from inventory_es.domain.commands import (
     ReleaseStock,
     ReserveStock,
 )
-from inventory_es.domain.errors import CorruptStreamError, HostFunctionError
+from inventory_es.domain.errors import (
+    CommandExpiredError,
+    CorruptStreamError,
+    CountSupersededError,
+    HostFunctionError,
+    InsufficientStockError,
+    InvalidTtlError,
+    NegativeStockError,
+    QuantityExceedsReservationError,
+    QuantityOverflowError,
+    ReservationAlreadyCommittedError,
+    ReservationAlreadyReleasedError,
+    ReservationExpiredError,
+    ReservationIdTakenError,
+    ReservationNotFoundError,
+    WouldBreakReservationsError,
+)
 from inventory_es.domain.events import (
     Event,
     Recorded,
@@ -31,21 +47,6 @@ from inventory_es.domain.fold import FOLDS, ContradictionError
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.quantity import MAX_QUANTITY, StockQuantity
 from inventory_es.domain.reasons import AdjustReason, Outcome, ReleaseReason, Remainder, Shortfall
-from inventory_es.domain.rejections import (
-    CommandExpiredError,
-    CountSupersededError,
-    InsufficientStockError,
-    InvalidTtlError,
-    NegativeStockError,
-    QuantityExceedsReservationError,
-    QuantityOverflowError,
-    ReservationAlreadyCommittedError,
-    ReservationAlreadyReleasedError,
-    ReservationExpiredError,
-    ReservationIdTakenError,
-    ReservationNotFoundError,
-    WouldBreakReservationsError,
-)
 from inventory_es.domain.reservation_book import ClosedReservation, InventorySnapshot, OpenReservation, ReservationBook
 
 _ZERO = timedelta(0)

@@ -4,7 +4,7 @@ from functools import total_ordering
 
 import attrs
 
-from inventory_es.domain.rejections import InvalidQuantityError, QuantityOverflowError
+from inventory_es.domain.errors import InvalidQuantityError, QuantityOverflowError
 
 MAX_QUANTITY = 2**53 - 1
 """The largest count that every JSON reader keeps exact (RFC 8259 §6: integers within ±2^53−1 interoperate)."""

@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from inventory_es.domain.rejections import InvalidTtlError
+from inventory_es.domain.errors import InvalidTtlError
 
 MAX_KEY_LENGTH = 1_024
 MAX_VALUE_BYTES = 1 << 20

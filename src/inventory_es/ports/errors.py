@@ -3,13 +3,10 @@
 from typing import Any
 from uuid import UUID
 
-import attrs
-
 from inventory_es.domain.errors import ConflictError, FaultError
 from inventory_es.domain.stream_id import StreamId
 
 
-@attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class ConcurrencyError(ConflictError):
     """A stream did not have the version that the writer expected. Nothing was written."""
 
@@ -18,14 +15,9 @@ class ConcurrencyError(ConflictError):
     actual: int
 
     code = "concurrency"
-
-    @property
-    def message(self) -> str:
-        """One sentence for a person, derived from the facts."""
-        return f"stream {self.stream} has version {self.actual}, not the expected {self.expected}: read it again and decide again"
+    sentence = "stream {stream} has version {actual}, not the expected {expected}: read it again and decide again"
 
 
-@attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class UnavailableError(FaultError):
     """A backend is away for now. Nothing was written; the same call may succeed later, or once a person has mended the cause.
 
@@ -40,13 +32,10 @@ class UnavailableError(FaultError):
     code = "unavailable"
     retryable = True
 
+    sentence = "a backend is away for now: {_try_again}"
+
     def __attrs_post_init__(self) -> None:
         vars(self)["retryable"] = self.remedy is None
-
-    @property
-    def message(self) -> str:
-        """One sentence for a person, derived from the facts."""
-        return f"a backend is away for now: {self._try_again}"
 
     @property
     def _try_again(self) -> str:
@@ -61,7 +50,6 @@ class UnavailableError(FaultError):
         return "" if self.retry_after is None else f" in {self.retry_after:.3g} s"
 
 
-@attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class StoreUnavailableError(UnavailableError):
     """The event store can't serve now. Nothing was written."""
 
@@ -69,14 +57,9 @@ class StoreUnavailableError(UnavailableError):
     reason: str
 
     code = "store_unavailable"
-
-    @property
-    def message(self) -> str:
-        """One sentence for a person, derived from the facts."""
-        return f"{self.store} is unavailable, nothing was written: {self.reason}; {self._try_again}"
+    sentence = "{store} is unavailable, nothing was written: {reason}; {_try_again}"
 
 
-@attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class CacheUnavailableError(UnavailableError):
     """The cache can't serve now."""
 
@@ -84,14 +67,9 @@ class CacheUnavailableError(UnavailableError):
     reason: str
 
     code = "cache_unavailable"
-
-    @property
-    def message(self) -> str:
-        """One sentence for a person, derived from the facts."""
-        return f"{self.cache} is unavailable: {self.reason}; go on without it or {self._try_again}"
+    sentence = "{cache} is unavailable: {reason}; go on without it or {_try_again}"
 
 
-@attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class EventBusUnavailableError(UnavailableError):
     """The event bus can't take or give events now. What was not acknowledged is delivered later."""
 
@@ -99,14 +77,9 @@ class EventBusUnavailableError(UnavailableError):
     reason: str
 
     code = "event_bus_unavailable"
-
-    @property
-    def message(self) -> str:
-        """One sentence for a person, derived from the facts."""
-        return f"{self.bus} is unavailable: {self.reason}; {self._first}publish again{self._when}"
+    sentence = "{bus} is unavailable: {reason}; {_first}publish again{_when}"
 
 
-@attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class ReadModelUnavailableError(UnavailableError):
     """The read model can't serve now. A commit was perhaps applied; the checkpoint tells."""
 
@@ -114,14 +87,9 @@ class ReadModelUnavailableError(UnavailableError):
     reason: str
 
     code = "read_model_unavailable"
-
-    @property
-    def message(self) -> str:
-        """One sentence for a person, derived from the facts."""
-        return f"{self.read_model} is unavailable: {self.reason}; {self._first}read the checkpoint{self._when}, and go on from there"
+    sentence = "{read_model} is unavailable: {reason}; {_first}read the checkpoint{_when}, and go on from there"
 
 
-@attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class ReadModelBehindError(FaultError):
     """A read model did not reach the position that a query waits for in time."""
 
@@ -140,21 +108,15 @@ class ReadModelBehindError(FaultError):
         return f"{self.projection} is at position {self.actual_position}, not yet at {self.position}: {cause}; ask again later"
 
 
-@attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class ProjectionNotFoundError(FaultError):
     """A read model has no such version of a projection: it was never prepared, or it was dropped."""
 
     projection: str
 
     code = "projection_not_found"
-
-    @property
-    def message(self) -> str:
-        """One sentence for a person, derived from the facts."""
-        return f"{self.projection} is not in the read model: it was not prepared, or it was dropped; run it to build it anew"
+    sentence = "{projection} is not in the read model: it was not prepared, or it was dropped; run it to build it anew"
 
 
-@attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class FeedRewoundError(FaultError):
     """A reader of the feed has seen events that the feed does not have: the event store was replaced by a backup, or by another store.
 
@@ -186,7 +148,6 @@ class FeedRewoundError(FaultError):
         return f"{self.projection} does not belong to this feed: {found}: {cause}; rebuild what was read, or bring that store back"
 
 
-@attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class CheckpointConflictError(ConflictError):
     """A projection's checkpoint is not where its runner left it: another one took over. Nothing was changed."""
 
@@ -197,17 +158,12 @@ class CheckpointConflictError(ConflictError):
     actual_epoch: int
 
     code = "checkpoint_conflict"
-
-    @property
-    def message(self) -> str:
-        """One sentence for a person, derived from the facts."""
-        return (
-            f"the checkpoint of {self.projection} is at position {self.actual_position} in epoch {self.actual_epoch}, "
-            f"not at {self.position} in epoch {self.epoch}: another runner moved it; read it again"
-        )
+    sentence = (
+        "the checkpoint of {projection} is at position {actual_position} in epoch {actual_epoch}, "
+        "not at {position} in epoch {epoch}: another runner moved it; read it again"
+    )
 
 
-@attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class AppendOutcomeUnknownError(FaultError):
     """An append was perhaps written. Sending the same events (or ``command``) again is safe and finds out.
 
@@ -236,7 +192,6 @@ class AppendOutcomeUnknownError(FaultError):
         return f"{self.store} does not know whether the append was written: {self.reason}; {first}send the same again, with the same ids"
 
 
-@attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class EventIdCollisionError(FaultError):
     """Ids of an append are stored already, yet not as this append. Nothing was written."""
 
@@ -245,14 +200,9 @@ class EventIdCollisionError(FaultError):
     problem: str
 
     code = "event_id_collision"
-
-    @property
-    def message(self) -> str:
-        """One sentence for a person, derived from the facts."""
-        return f"event {self.event_id} of stream {self.stream} {self.problem}: an event id is used once; nothing was written"
+    sentence = "event {event_id} of stream {stream} {problem}: an event id is used once; nothing was written"
 
 
-@attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class UnsupportedCapabilityError(FaultError):
     """The store declares that it can't do this. Nothing was written."""
 
@@ -261,14 +211,9 @@ class UnsupportedCapabilityError(FaultError):
     way_out: str
 
     code = "unsupported_capability"
-
-    @property
-    def message(self) -> str:
-        """One sentence for a person, derived from the facts."""
-        return f"{self.store} has no {self.capability}: {self.way_out}"
+    sentence = "{store} has no {capability}: {way_out}"
 
 
-@attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class AppendTooLargeError(FaultError):
     """An append is over a maximum that the store declares. Nothing was written."""
 
@@ -277,14 +222,9 @@ class AppendTooLargeError(FaultError):
     actual: int
 
     code = "append_too_large"
-
-    @property
-    def message(self) -> str:
-        """One sentence for a person, derived from the facts."""
-        return f"the append has {self.limit_name} {self.actual}, the store takes {self.limit}: append less at once"
+    sentence = "the append has {limit_name} {actual}, the store takes {limit}: append less at once"
 
 
-@attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class CorruptStoreError(FaultError):
     """What is stored contradicts itself. Nothing is repaired by guessing."""
 
@@ -293,14 +233,9 @@ class CorruptStoreError(FaultError):
     problem: str
 
     code = "corrupt_store"
-
-    @property
-    def message(self) -> str:
-        """One sentence for a person, derived from the facts."""
-        return f"{self.store} is corrupt at {self.place}: {self.problem}; stop, copy the data, and look"
+    sentence = "{store} is corrupt at {place}: {problem}; stop, copy the data, and look"
 
 
-@attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class IncompatibleStoreError(FaultError):
     """The place holds something else, or a newer format. Nothing was changed."""
 
@@ -309,14 +244,9 @@ class IncompatibleStoreError(FaultError):
     problem: str
 
     code = "incompatible_store"
-
-    @property
-    def message(self) -> str:
-        """One sentence for a person, derived from the facts."""
-        return f"{self.place} is no {self.store} that this version can open: {self.problem}"
+    sentence = "{place} is no {store} that this version can open: {problem}"
 
 
-@attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class NotACopyError(FaultError):
     """A store that is to be the copy of another one holds something that the other one does not hold at that place."""
 
@@ -324,14 +254,9 @@ class NotACopyError(FaultError):
     problem: str
 
     code = "not_a_copy"
-
-    @property
-    def message(self) -> str:
-        """One sentence for a person, derived from the facts."""
-        return f"the target is no copy of the source: {self.place} {self.problem}; copy into an empty store"
+    sentence = "the target is no copy of the source: {place} {problem}; copy into an empty store"
 
 
-@attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class LaneFullError(FaultError):
     """Too many commands wait for one inventory in this process already. This one was not sent.
 
@@ -345,14 +270,9 @@ class LaneFullError(FaultError):
 
     code = "lane_full"
     retryable = True
-
-    @property
-    def message(self) -> str:
-        """One sentence for a person, derived from the facts."""
-        return f"{self.waiting} commands wait for {self.stream} already: let fewer in at once, and send this one again later"
+    sentence = "{waiting} commands wait for {stream} already: let fewer in at once, and send this one again later"
 
 
-@attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class StoreClosedError(FaultError):
     """An adapter was used after it was closed, through a handle that fork inherited, or after its place was taken away."""
 
@@ -360,14 +280,9 @@ class StoreClosedError(FaultError):
     reason: str = "it was closed"
 
     code = "store_closed"
-
-    @property
-    def message(self) -> str:
-        """One sentence for a person, derived from the facts."""
-        return f"{self.store} can't be used: {self.reason}; open it again"
+    sentence = "{store} can't be used: {reason}; open it again"
 
 
-@attrs.define(slots=False, eq=False, str=False, kw_only=True)
 class EventDecodeError(FaultError):
     """A stored event can't be read as any registered type. It names the place, never the payload."""
 

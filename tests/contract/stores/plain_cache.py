@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import attrs
 from anyio.lowlevel import checkpoint
 
-from inventory_es.domain.rejections import InvalidTtlError
+from inventory_es.domain.errors import InvalidTtlError
 from inventory_es.ports import CacheEntry, Clock
 from inventory_es.ports.errors import StoreClosedError
 

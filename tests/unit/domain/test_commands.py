@@ -24,6 +24,12 @@ from inventory_es.domain.commands import (
     ReleaseStock,
     ReserveStock,
 )
+from inventory_es.domain.errors import (
+    InvalidIdentifierError,
+    InvalidQuantityError,
+    InvalidTtlError,
+    QuantityOverflowError,
+)
 from inventory_es.domain.events import (
     EVENT_TYPES,
     Event,
@@ -36,12 +42,6 @@ from inventory_es.domain.events import (
 )
 from inventory_es.domain.quantity import MAX_QUANTITY, StockQuantity
 from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, Outcome, Purpose, ReleaseReason, Remainder, Shortfall
-from inventory_es.domain.rejections import (
-    InvalidIdentifierError,
-    InvalidQuantityError,
-    InvalidTtlError,
-    QuantityOverflowError,
-)
 from inventory_es.testing.domain.scenarios import SHELF, START
 from inventory_es.testing.domain.strategies import commands, events
 

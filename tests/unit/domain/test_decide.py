@@ -18,7 +18,23 @@ from inventory_es.domain.commands import (
     ReleaseStock,
     ReserveStock,
 )
-from inventory_es.domain.errors import RejectionError
+from inventory_es.domain.errors import (
+    CommandExpiredError,
+    CountSupersededError,
+    InsufficientStockError,
+    InvalidTtlError,
+    NegativeStockError,
+    PolicyRejectedError,
+    QuantityExceedsReservationError,
+    QuantityOverflowError,
+    RejectionError,
+    ReservationAlreadyCommittedError,
+    ReservationAlreadyReleasedError,
+    ReservationExpiredError,
+    ReservationIdTakenError,
+    ReservationNotFoundError,
+    WouldBreakReservationsError,
+)
 from inventory_es.domain.events import (
     ReservationExtendedEvent,
     StockAddedEvent,
@@ -31,22 +47,6 @@ from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.inventory import Inventory, StockView
 from inventory_es.domain.quantity import MAX_QUANTITY
 from inventory_es.domain.reasons import AdjustReason, Outcome, Purpose, ReleaseReason, Remainder, Shortfall
-from inventory_es.domain.rejections import (
-    CommandExpiredError,
-    CountSupersededError,
-    InsufficientStockError,
-    InvalidTtlError,
-    NegativeStockError,
-    PolicyRejectedError,
-    QuantityExceedsReservationError,
-    QuantityOverflowError,
-    ReservationAlreadyCommittedError,
-    ReservationAlreadyReleasedError,
-    ReservationExpiredError,
-    ReservationIdTakenError,
-    ReservationNotFoundError,
-    WouldBreakReservationsError,
-)
 from inventory_es.domain.reservation_book import ClosedReservation, OpenReservation
 from inventory_es.testing.domain.scenarios import SHELF, START, Scenario, Step, like, scenario
 

@@ -10,32 +10,37 @@ from uuid import UUID
 import attrs
 import pytest
 
-from inventory_es.domain.errors import ClockSkewError, ConflictError, CorruptStreamError, FaultError, InventoryError, RejectionError
-from inventory_es.domain.processes.rejections import (
-    ProcessIdReusedError,
-    ProcessNotFoundError,
-    ProcessStateError,
-    QuantityExceedsProcessError,
-)
-from inventory_es.domain.rejections import (
+from inventory_es.domain.errors import (
+    ClockSkewError,
     CommandExpiredError,
     CommandIdReusedError,
     CommandsRejectedError,
+    ConflictError,
+    CorruptStreamError,
     CountSupersededError,
+    FaultError,
     InsufficientStockError,
     InvalidIdentifierError,
     InvalidQuantityError,
     InvalidTtlError,
+    InventoryError,
     NegativeStockError,
     PolicyRejectedError,
     QuantityExceedsReservationError,
     QuantityOverflowError,
+    RejectionError,
     ReservationAlreadyCommittedError,
     ReservationAlreadyReleasedError,
     ReservationExpiredError,
     ReservationIdTakenError,
     ReservationNotFoundError,
     WouldBreakReservationsError,
+)
+from inventory_es.domain.processes.rejections import (
+    ProcessIdReusedError,
+    ProcessNotFoundError,
+    ProcessStateError,
+    QuantityExceedsProcessError,
 )
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.testing.domain.scenarios import START

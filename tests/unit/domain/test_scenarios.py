@@ -13,16 +13,7 @@ from inventory_es.domain.commands import (
     ReleaseStock,
     ReserveStock,
 )
-from inventory_es.domain.events import (
-    ReservationExtendedEvent,
-    StockAddedEvent,
-    StockAdjustedEvent,
-    StockCommittedEvent,
-    StockReleasedEvent,
-    StockReservedEvent,
-)
-from inventory_es.domain.reasons import AdjustReason, CommitReason, Purpose, ReleaseReason, Shortfall
-from inventory_es.domain.rejections import (
+from inventory_es.domain.errors import (
     CountSupersededError,
     InsufficientStockError,
     QuantityExceedsReservationError,
@@ -32,6 +23,15 @@ from inventory_es.domain.rejections import (
     ReservationIdTakenError,
     WouldBreakReservationsError,
 )
+from inventory_es.domain.events import (
+    ReservationExtendedEvent,
+    StockAddedEvent,
+    StockAdjustedEvent,
+    StockCommittedEvent,
+    StockReleasedEvent,
+    StockReservedEvent,
+)
+from inventory_es.domain.reasons import AdjustReason, CommitReason, Purpose, ReleaseReason, Shortfall
 from inventory_es.testing.domain.scenarios import SHELF, START, Scenario, like, scenario
 
 

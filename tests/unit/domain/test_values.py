@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inventory_es.domain.command_fields import MAX_TTL, ttl
+from inventory_es.domain.errors import InvalidIdentifierError, InvalidQuantityError, InvalidTtlError, QuantityOverflowError
 from inventory_es.domain.identifiers import MAX_REFERENCE_LENGTH, InventoryId, ReservationRef, identifier, inventory_id, reference
 from inventory_es.domain.quantity import MAX_QUANTITY, StockQuantity, whole_units
-from inventory_es.domain.rejections import InvalidIdentifierError, InvalidQuantityError, InvalidTtlError, QuantityOverflowError
 from inventory_es.testing.domain.strategies import identifiers, quantities, references, reservation_refs
 
 ANY_UNITS = quantities(0)

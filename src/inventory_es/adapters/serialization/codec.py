@@ -23,10 +23,10 @@ from inventory_es.adapters.serialization.plain_form import PayloadSeal, PlainFor
 from inventory_es.adapters.serialization.registry import EventKind, EventRegistry, default_registry
 from inventory_es.adapters.serialization.snapshot_form import read_snapshot, write_snapshot
 from inventory_es.adapters.serialization.strict_json import MAX_BYTES, PayloadError, read_object
+from inventory_es.domain.errors import InvalidIdentifierError
 from inventory_es.domain.events import EVENT_TYPES
 from inventory_es.domain.identifiers import INVENTORY_CATEGORY
 from inventory_es.domain.processes.event_types import PROCESS_EVENT_TYPES
-from inventory_es.domain.rejections import InvalidIdentifierError
 from inventory_es.domain.reservation_book import InventorySnapshot
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.codec import EncodedEvent

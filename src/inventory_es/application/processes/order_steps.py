@@ -16,7 +16,16 @@ from inventory_es.application.processes.process_handler import ProcessHandler
 from inventory_es.application.results import Reservation
 from inventory_es.application.service import InventoryService
 from inventory_es.domain.commands import Command
-from inventory_es.domain.errors import RejectionError
+from inventory_es.domain.errors import (
+    CommandExpiredError,
+    CommandsRejectedError,
+    InsufficientStockError,
+    RejectionError,
+    ReservationAlreadyCommittedError,
+    ReservationAlreadyReleasedError,
+    ReservationExpiredError,
+    ReservationNotFoundError,
+)
 from inventory_es.domain.processes.orders import outcomes, steps
 from inventory_es.domain.processes.orders.decide import conclude
 from inventory_es.domain.processes.orders.events import (
@@ -31,15 +40,6 @@ from inventory_es.domain.processes.orders.lines import OrderLine
 from inventory_es.domain.processes.orders.reservation import OrderReservation
 from inventory_es.domain.processes.orders.status import OrderStatus, OrderStep
 from inventory_es.domain.processes.shortage import LineShortage
-from inventory_es.domain.rejections import (
-    CommandExpiredError,
-    CommandsRejectedError,
-    InsufficientStockError,
-    ReservationAlreadyCommittedError,
-    ReservationAlreadyReleasedError,
-    ReservationExpiredError,
-    ReservationNotFoundError,
-)
 from inventory_es.ports.errors import AppendTooLargeError
 
 Draft = ProcessDraft[OrderReservation, OrderEvent]

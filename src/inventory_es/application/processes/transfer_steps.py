@@ -11,7 +11,13 @@ from inventory_es.application.processes.draft import ProcessDraft
 from inventory_es.application.processes.process_handler import ProcessHandler
 from inventory_es.application.service import InventoryService
 from inventory_es.domain.commands import Command
-from inventory_es.domain.errors import RejectionError
+from inventory_es.domain.errors import (
+    CommandsRejectedError,
+    InsufficientStockError,
+    RejectionError,
+    ReservationAlreadyCommittedError,
+    ReservationNotFoundError,
+)
 from inventory_es.domain.processes.shortage import LineShortage
 from inventory_es.domain.processes.transfers import steps
 from inventory_es.domain.processes.transfers.decide import closed
@@ -26,12 +32,6 @@ from inventory_es.domain.processes.transfers.events import (
 from inventory_es.domain.processes.transfers.lines import LineRefusal, TransferLine
 from inventory_es.domain.processes.transfers.status import TransferStatus, TransferStep
 from inventory_es.domain.processes.transfers.transfer import Arrival, Transfer
-from inventory_es.domain.rejections import (
-    CommandsRejectedError,
-    InsufficientStockError,
-    ReservationAlreadyCommittedError,
-    ReservationNotFoundError,
-)
 from inventory_es.ports.errors import AppendTooLargeError
 
 Draft = ProcessDraft[Transfer, TransferEvent]

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import attrs
 
 from inventory_es.cli.replay.cells import DateOrder, NotUnderstoodError, instant, units
+from inventory_es.domain.errors import InvalidIdentifierError
 from inventory_es.domain.identifiers import InventoryId
-from inventory_es.domain.rejections import InvalidIdentifierError
 
 STORE = "main"
 """The store that the lines of an orders file belong to, unless another one is named."""

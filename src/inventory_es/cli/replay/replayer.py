@@ -23,8 +23,7 @@ from inventory_es.cli.replay.sources import OrdersError, OrderSource
 from inventory_es.cli.replay.steps import Step, steps
 from inventory_es.cli.replay.survey import Survey
 from inventory_es.cli.replay.totals import Totals
-from inventory_es.domain.errors import ClockSkewError, RejectionError
-from inventory_es.domain.rejections import CommandsRejectedError, InsufficientStockError, NegativeStockError
+from inventory_es.domain.errors import ClockSkewError, CommandsRejectedError, InsufficientStockError, NegativeStockError, RejectionError
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import EventIdCollisionError
 

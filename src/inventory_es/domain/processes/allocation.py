@@ -10,11 +10,10 @@ from math import comb
 
 import attrs
 
-from inventory_es.domain.errors import HostFunctionError
+from inventory_es.domain.errors import HostFunctionError, InvalidQuantityError
 from inventory_es.domain.identifiers import identifier
 from inventory_es.domain.processes.orders.lines import OrderItem
 from inventory_es.domain.quantity import whole_units
-from inventory_es.domain.rejections import InvalidQuantityError
 
 Demand = Mapping[str, int]
 """Units wanted, by product."""

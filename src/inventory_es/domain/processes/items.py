@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 import attrs
 
-from inventory_es.domain.rejections import InvalidQuantityError
+from inventory_es.domain.errors import InvalidQuantityError
 
 Item = TypeVar("Item")
 

@@ -6,8 +6,8 @@ command of a later step. An id of the host's inside another has its ``:`` and ``
 
 from uuid import UUID
 
+from inventory_es.domain.errors import InvalidIdentifierError
 from inventory_es.domain.identifiers import identifier
-from inventory_es.domain.rejections import InvalidIdentifierError
 from inventory_es.domain.stream_id import StreamId
 
 MAX_PROCESS_ID = 64

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from functools import partial
 
-from inventory_es.domain.rejections import InvalidTtlError
+from inventory_es.domain.errors import InvalidTtlError
 from inventory_es.testing.cache.bench import CacheBench
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.promise import promise

@@ -9,10 +9,9 @@ import attrs
 
 from inventory_es.application.outcomes import Outcome
 from inventory_es.domain.commands import Command, RecordCount
-from inventory_es.domain.errors import ClockSkewError, InventoryError, RejectionError
+from inventory_es.domain.errors import ClockSkewError, CommandsRejectedError, InventoryError, RejectionError
 from inventory_es.domain.event_ids import EventIds
 from inventory_es.domain.identifiers import InventoryId
-from inventory_es.domain.rejections import CommandsRejectedError
 from inventory_es.ports.errors import AppendOutcomeUnknownError, ConcurrencyError, StoreUnavailableError, UnavailableError
 from inventory_es.testing.domain.program import Call, Program
 from inventory_es.testing.domain.telling import tell

@@ -10,13 +10,12 @@ from inventory_es.adapters.memory.event_log import MemoryEventLog
 from inventory_es.application.handler_settings import HandlerSettings
 from inventory_es.application.results import Reservation
 from inventory_es.domain.commands import Command, RecordCount
-from inventory_es.domain.errors import RejectionError
+from inventory_es.domain.errors import CommandIdReusedError, RejectionError, ReservationIdTakenError
 from inventory_es.domain.event_ids import EventIds
 from inventory_es.domain.events import Event, Recorded
 from inventory_es.domain.fingerprint import fingerprint
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.inventory import Inventory
-from inventory_es.domain.rejections import CommandIdReusedError, ReservationIdTakenError
 from inventory_es.ports import EventCodec, EventMetadata, RecordedEvent
 from inventory_es.testing.domain.history import check_history
 from inventory_es.testing.domain.telling import tell

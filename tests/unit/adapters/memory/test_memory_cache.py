@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from inventory_es.adapters.memory import MemoryCache
-from inventory_es.domain.rejections import InvalidTtlError
+from inventory_es.domain.errors import InvalidTtlError
 from inventory_es.ports import Cache, CacheEntry
 from inventory_es.ports.errors import StoreClosedError
 

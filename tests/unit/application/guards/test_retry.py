@@ -8,8 +8,7 @@ import pytest
 from inventory_es.application.guards import CircuitBreaker, Retry
 from inventory_es.application.guards.guard import GuardChain
 from inventory_es.application.observers import CallRetried
-from inventory_es.domain.errors import InventoryError
-from inventory_es.domain.rejections import InvalidTtlError
+from inventory_es.domain.errors import InvalidTtlError, InventoryError
 from inventory_es.ports.errors import (
     AppendOutcomeUnknownError,
     CorruptStoreError,

@@ -3,8 +3,8 @@
 import pytest
 from hypothesis import given
 
+from inventory_es.domain.errors import InvalidIdentifierError
 from inventory_es.domain.processes.step_ids import MAX_PROCESS_ID, process_id, process_of
-from inventory_es.domain.rejections import InvalidIdentifierError
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.testing.domain import identifiers
 

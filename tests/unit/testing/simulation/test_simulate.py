@@ -7,8 +7,8 @@ import pytest
 
 from inventory_es.application.results import Reservation
 from inventory_es.domain.commands import AddStock, Command, ReserveStock
+from inventory_es.domain.errors import InsufficientStockError
 from inventory_es.domain.identifiers import InventoryId
-from inventory_es.domain.rejections import InsufficientStockError
 from inventory_es.testing import BrokenPromiseError, Simulation, simulate
 from inventory_es.testing.domain import SHELF, START, Call, Program, PropertyError
 from inventory_es.testing.simulation import Disturbance, Plan, Subject

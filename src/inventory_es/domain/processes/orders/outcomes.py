@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import assert_never
 
 from inventory_es.domain.commands import Command
-from inventory_es.domain.errors import RejectionError
+from inventory_es.domain.errors import InsufficientStockError, RejectionError
 from inventory_es.domain.processes.orders import steps
 from inventory_es.domain.processes.orders.events import (
     OrderConfirmedEvent,
@@ -18,7 +18,6 @@ from inventory_es.domain.processes.orders.lines import OrderLine
 from inventory_es.domain.processes.orders.reservation import OrderReservation
 from inventory_es.domain.processes.orders.status import OrderStatus, OrderStep
 from inventory_es.domain.processes.shortage import LineShortage
-from inventory_es.domain.rejections import InsufficientStockError
 
 
 def plan(order: OrderReservation, step: OrderStep, at: datetime) -> tuple[list[Command], OrderEvent] | None:

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 
 import attrs
 
+from inventory_es.domain.errors import InvalidQuantityError
 from inventory_es.domain.identifiers import identifier
 from inventory_es.domain.processes.items import items_of
 from inventory_es.domain.quantity import whole_units
-from inventory_es.domain.rejections import InvalidQuantityError
 
 MOST_LINES = 5_000
 """Products that one transfer moves at most."""
