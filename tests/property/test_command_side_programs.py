@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from inventory_es.application.results import CommandResult, Reservation
+from inventory_es.domain.command_identity import EventIds
 from inventory_es.domain.commands import (
     AddStock,
     AdjustStock,
@@ -30,7 +31,6 @@ from inventory_es.domain.commands import (
     ReserveStock,
 )
 from inventory_es.domain.errors import CommandIdReusedError, CommandsRejectedError, RejectionError, ReservationIdTakenError
-from inventory_es.domain.event_ids import EventIds
 from inventory_es.domain.events import Recorded
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.inventory import Inventory

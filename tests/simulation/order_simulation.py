@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 import anyio
 
 from inventory_es.application.service import InventoryService
+from inventory_es.domain.command_identity import fingerprint
 from inventory_es.domain.commands import Command, ReserveStock
 from inventory_es.domain.events import Recorded, StockCommittedEvent, StockReleasedEvent, StockReservedEvent
-from inventory_es.domain.fingerprint import fingerprint
 from inventory_es.domain.inventory import Inventory
 from inventory_es.domain.reasons import ReleaseReason
 from inventory_es.errors import RejectionError

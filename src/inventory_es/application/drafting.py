@@ -5,9 +5,8 @@ from datetime import datetime
 from typing import Any
 
 from inventory_es.application.requests import CommandRequest
-from inventory_es.domain.event_ids import EventIds
+from inventory_es.domain.command_identity import EventIds, fingerprint
 from inventory_es.domain.events import Event
-from inventory_es.domain.fingerprint import fingerprint
 from inventory_es.ports import NewEvent
 from inventory_es.ports.codec import EventCodec, KnownGoodCodec
 from inventory_es.ports.metadata import OWN_FIELDS, EventMetadata

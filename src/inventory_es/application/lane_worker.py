@@ -22,9 +22,9 @@ from inventory_es.application.preparing import has_backlog, is_prepared, prepare
 from inventory_es.application.requests import CommandRequest, ReadRequest, Request
 from inventory_es.application.tools import Tools
 from inventory_es.application.warm_states import WarmState
+from inventory_es.domain.command_identity import EventIds
 from inventory_es.domain.commands import RecordCount
 from inventory_es.domain.errors import InventoryError
-from inventory_es.domain.event_ids import EventIds
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.ports import AppendResult, StreamWrite
 from inventory_es.ports.errors import (

@@ -13,6 +13,7 @@ from inventory_es.application.requests import CommandRequest
 from inventory_es.application.results import HoldState, Reservation
 from inventory_es.application.stream_reader import StreamReader
 from inventory_es.application.warm_states import WarmState
+from inventory_es.domain.command_identity import EventIds, fingerprint
 from inventory_es.domain.commands import (
     AdjustStock,
     Command,
@@ -25,8 +26,6 @@ from inventory_es.domain.commands import (
     ReserveStock,
 )
 from inventory_es.domain.errors import CommandIdReusedError, RejectionError, ReservationIdTakenError
-from inventory_es.domain.event_ids import EventIds
-from inventory_es.domain.fingerprint import fingerprint
 from inventory_es.domain.inventory import Inventory
 from inventory_es.domain.reasons import Remainder, Shortfall
 from inventory_es.ports import RecordedEvent

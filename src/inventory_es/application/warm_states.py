@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 
-from inventory_es.domain.event_ids import EventIds
+from inventory_es.domain.command_identity import EventIds
 from inventory_es.domain.inventory import Inventory
 from inventory_es.domain.reservation_book import OBJECTS_KEPT
 from inventory_es.domain.stream_id import StreamId

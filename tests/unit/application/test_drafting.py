@@ -9,8 +9,8 @@ from inventory_es.adapters.serialization import JsonEventCodec
 from inventory_es.application.context import CommandContext
 from inventory_es.application.drafting import Drafting
 from inventory_es.application.requests import CommandRequest
+from inventory_es.domain.command_identity import EventIds
 from inventory_es.domain.commands import AddStock
-from inventory_es.domain.event_ids import EventIds
 from inventory_es.domain.events import StockAddedEvent
 from inventory_es.ports import NewEvent
 from inventory_es.ports.codec import EncodedEvent, EventCodec, KnownGoodCodec

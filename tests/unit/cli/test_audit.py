@@ -17,7 +17,7 @@ from inventory_es.cli.replay.survey import survey
 from inventory_es.cli.replay.totals import Totals
 from inventory_es.cli.replay_run import run_replay
 from inventory_es.cli.stream_check import check_stream
-from inventory_es.domain.event_ids import EventIds
+from inventory_es.domain.command_identity import EventIds
 from inventory_es.domain.events import StockAddedEvent
 from inventory_es.domain.reasons import AddReason
 from inventory_es.ports.errors import ConcurrencyError

@@ -9,8 +9,8 @@ from uuid import UUID, uuid5
 import pytest
 from hypothesis import given
 
+from inventory_es.domain.command_identity import NAMESPACE, EventIds
 from inventory_es.domain.commands import AddStock, AdjustStock, Command, CommitStock, ExpireReservations, ReserveStock
-from inventory_es.domain.event_ids import NAMESPACE, EventIds
 from inventory_es.domain.events import Recorded
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.inventory import Inventory

@@ -7,6 +7,7 @@ import attrs
 import pytest
 from hypothesis import given
 
+from inventory_es.domain.command_identity import fingerprint
 from inventory_es.domain.commands import (
     AddStock,
     AdjustStock,
@@ -19,7 +20,6 @@ from inventory_es.domain.commands import (
     ReleaseStock,
     ReserveStock,
 )
-from inventory_es.domain.fingerprint import fingerprint
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, Purpose, ReleaseReason, Remainder, Shortfall
 from inventory_es.testing.domain.scenarios import START

@@ -7,8 +7,8 @@ from typing import Any, Generic, TypeVar, get_args
 from inventory_es.application.context import current_context
 from inventory_es.application.processes.draft import ProcessDraft
 from inventory_es.application.service import InventoryService
+from inventory_es.domain.command_identity import EventIds
 from inventory_es.domain.errors import ClockSkewError
-from inventory_es.domain.event_ids import EventIds
 from inventory_es.domain.processes.decider import Decider
 from inventory_es.ports import NewEvent, SteadyClock, StreamWrite
 from inventory_es.ports.errors import ConcurrencyError, EventIdCollisionError

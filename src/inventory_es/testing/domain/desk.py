@@ -11,11 +11,10 @@ from uuid import UUID
 
 import attrs
 
+from inventory_es.domain.command_identity import EventIds, fingerprint
 from inventory_es.domain.commands import Command, RecordCount, ReserveStock
 from inventory_es.domain.errors import ClockSkewError, CommandIdReusedError, InventoryError, RejectionError, ReservationIdTakenError
-from inventory_es.domain.event_ids import EventIds
 from inventory_es.domain.events import Event, Recorded
-from inventory_es.domain.fingerprint import fingerprint
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.inventory import Inventory, Policy
 from inventory_es.domain.reservation_book import InventorySnapshot

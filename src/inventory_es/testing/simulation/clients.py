@@ -8,9 +8,9 @@ from typing import TypeVar
 import attrs
 
 from inventory_es.application.outcomes import Outcome
+from inventory_es.domain.command_identity import EventIds
 from inventory_es.domain.commands import Command, RecordCount
 from inventory_es.domain.errors import ClockSkewError, CommandsRejectedError, InventoryError, RejectionError
-from inventory_es.domain.event_ids import EventIds
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.ports.errors import AppendOutcomeUnknownError, ConcurrencyError, StoreUnavailableError, UnavailableError
 from inventory_es.testing.domain.program import Call, Program

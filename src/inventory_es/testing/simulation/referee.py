@@ -9,11 +9,10 @@ import attrs
 from inventory_es.adapters.memory.event_log import MemoryEventLog
 from inventory_es.application.handler_settings import HandlerSettings
 from inventory_es.application.results import Reservation
+from inventory_es.domain.command_identity import EventIds, fingerprint
 from inventory_es.domain.commands import Command, RecordCount
 from inventory_es.domain.errors import CommandIdReusedError, RejectionError, ReservationIdTakenError
-from inventory_es.domain.event_ids import EventIds
 from inventory_es.domain.events import Event, Recorded
-from inventory_es.domain.fingerprint import fingerprint
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.inventory import Inventory
 from inventory_es.ports import EventCodec, EventMetadata, RecordedEvent

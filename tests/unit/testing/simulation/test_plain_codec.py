@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from inventory_es.domain.event_ids import EventIds
+from inventory_es.domain.command_identity import EventIds
 from inventory_es.domain.events import (
     Event,
     ReservationExtendedEvent,

@@ -9,11 +9,10 @@ import pytest
 from inventory_es.adapters.memory.event_log import MemoryEventLog
 from inventory_es.application.outcomes import Outcome, accepted
 from inventory_es.application.results import CommandResult
+from inventory_es.domain.command_identity import EventIds, fingerprint
 from inventory_es.domain.commands import AddStock, Command, ConfirmReservation, RecordCount, ReserveStock
 from inventory_es.domain.errors import CommandIdReusedError, InsufficientStockError, RejectionError
-from inventory_es.domain.event_ids import EventIds
 from inventory_es.domain.events import Event, StockAddedEvent, StockReservedEvent
-from inventory_es.domain.fingerprint import fingerprint
 from inventory_es.domain.reasons import AddReason, Purpose
 from inventory_es.ports import EventMetadata, NewEvent, StreamWrite
 from inventory_es.testing.domain import SHELF, START
