@@ -1,20 +1,37 @@
 """One door to guard any port."""
 
-from typing import TypeVar, cast
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import Any, TypeVar, cast
 
-from inventory_es.application.guards.cache import GuardedCache
-from inventory_es.application.guards.event_bus import GuardedEventBus
-from inventory_es.application.guards.event_store import guarded_event_store
-from inventory_es.application.guards.guard import Guard
-from inventory_es.application.guards.read_model import GuardedReadModel
-from inventory_es.application.guards.snapshot_store import GuardedSnapshotStore
-from inventory_es.ports import Cache, EventBus, EventStore, ReadModel, SnapshotStore
+import attrs
 
+from inventory_es.application.guards.guard import Guard, GuardChain, GuardedPort
+from inventory_es.domain.stream_id import StreamId
+from inventory_es.ports import BusSubscription, Cache, Delivery, EventBus, EventStore, ReadModel, RecordedEvent, SnapshotStore
+from inventory_es.ports.errors import (
+    CacheUnavailableError,
+    EventBusUnavailableError,
+    ReadModelUnavailableError,
+    StoreUnavailableError,
+    UnavailableError,
+)
+from inventory_es.ports.forwarding import forward
+
+T = TypeVar("T")
 PortT = TypeVar("PortT", EventStore, SnapshotStore, Cache, EventBus, ReadModel)
+
+_ONCE = frozenset({"commit", "drop"})
+"""Of a read model: after a failure, the checkpoint, or its absence, tells whether it was done."""
 
 
 def guarded(port: PortT, /, *guards: Guard) -> PortT:
-    """A port that does what ``port`` does, with guards between it and its callers.
+    """Return a port that does what ``port`` does, with guards between it and its callers.
+
+    Each call may be made again: an append is idempotent by the ids of its events, and consumers of a bus know (stream, version). A commit
+    and a drop of a read model are made once. What waits on purpose (``wait_for_position``, a delivery), a glance and a turn pass by the
+    guards, as closing does.
 
     Args:
         port: an event store (with the optional protocols that it has), a snapshot store, a cache, an event bus or a read model. It is
@@ -26,19 +43,84 @@ def guarded(port: PortT, /, *guards: Guard) -> PortT:
         TypeError: no such port.
     """
     given: object = port
-    match given:
-        case EventStore():
-            made: object = guarded_event_store(given, guards)
-        case SnapshotStore():
-            made = GuardedSnapshotStore(given, guards)
+    name = type(given).__name__
+    chain = GuardChain(GuardedPort(name, _refusal(given, name)), guards)
+    own = {"subscribe": _joining(given, chain)} if isinstance(given, EventBus) else {}
+
+    def around(operation: str, call: Callable[[], Awaitable[T]]) -> Awaitable[T]:
+        return chain.run(operation, call, is_repeatable=operation not in _ONCE)
+
+    return cast("PortT", forward(given, around, name=f"Guarded{name}", own=own))
+
+
+def _refusal(port: object, name: str) -> Callable[[str, float], UnavailableError]:
+    """Return what makes the port's own error for a call that is not made: why, and in how many seconds it may be."""
+    match port:
+        case EventStore() | SnapshotStore():
+            return lambda reason, after: StoreUnavailableError(store=name, reason=reason, retry_after=after)
         case EventBus():
-            made = GuardedEventBus(given, guards)
+            return lambda reason, after: EventBusUnavailableError(bus=name, reason=reason, retry_after=after)
         case ReadModel():
-            made = GuardedReadModel(given, guards)
+            return lambda reason, after: ReadModelUnavailableError(read_model=name, reason=reason, retry_after=after)
         case Cache():
-            made = GuardedCache(given, guards)
+            return lambda reason, after: CacheUnavailableError(cache=name, reason=reason, retry_after=after)
         case _:
             kinds = "an event store, a snapshot store, a cache, an event bus or a read model"
-            msg = f"a {type(given).__name__} is no port that can be guarded: give {kinds}"
+            msg = f"a {name} is no port that can be guarded: give {kinds}"
             raise TypeError(msg)
-    return cast("PortT", made)
+
+
+def _joining(bus: EventBus, chain: GuardChain) -> Any:
+    @asynccontextmanager
+    async def subscribe(
+        _self: object, group: str, /, *, types: Collection[str] | None = None, streams: Collection[StreamId] | None = None
+    ) -> AsyncGenerator[BusSubscription, None]:
+        async with AsyncExitStack() as stack:
+
+            async def join() -> BusSubscription:
+                return await stack.enter_async_context(bus.subscribe(group, types=types, streams=streams))
+
+            yield _GuardedSubscription(await chain.run("subscribe", join), chain)
+
+    return subscribe
+
+
+@attrs.frozen
+class _GuardedSubscription:
+    _subscription: BusSubscription
+    _chain: GuardChain
+
+    def __aiter__(self) -> AsyncIterator[Delivery]:
+        return _GuardedDeliveries(aiter(self._subscription), self._chain)
+
+
+@attrs.frozen
+class _GuardedDeliveries:  # no generator: one that is left early would be closed by nobody
+    _deliveries: AsyncIterator[Delivery]
+    _chain: GuardChain
+
+    def __aiter__(self) -> AsyncIterator[Delivery]:
+        return self
+
+    async def __anext__(self) -> Delivery:
+        return _GuardedDelivery(await anext(self._deliveries), self._chain)
+
+
+@attrs.frozen
+class _GuardedDelivery:
+    _delivery: Delivery
+    _chain: GuardChain
+
+    @property
+    def event(self) -> RecordedEvent:
+        return self._delivery.event
+
+    @property
+    def attempt(self) -> int:
+        return self._delivery.attempt
+
+    async def ack(self) -> None:
+        await self._chain.run("ack", self._delivery.ack)
+
+    async def nack(self, reason: str, /) -> None:
+        await self._chain.run("nack", partial(self._delivery.nack, reason))

@@ -1,0 +1,35 @@
+"""A wrapper of a port leaves nothing out, whatever protocol or method is added."""
+
+import inspect
+from typing import Any
+
+import pytest
+
+from inventory_es import ports
+from inventory_es.ports import forwarding
+
+PROTOCOLS = sorted(
+    (
+        value
+        for name in ports.__all__
+        if inspect.isclass(value := getattr(ports, name))
+        and getattr(value, "_is_protocol", False)
+        and getattr(value, "_is_runtime_protocol", False)
+    ),
+    key=lambda protocol: protocol.__name__,
+)
+
+NO_BACKENDS = {"BatchCodec", "KnownGoodCodec", "SnapshotCodec", "SteadyClock"}
+
+
+def members(protocol: type[Any]) -> set[str]:
+    return {name for name in vars(protocol) if not name.startswith("_")}
+
+
+@pytest.mark.parametrize("protocol", forwarding._ASKED, ids=lambda protocol: protocol.__name__)
+def test_every_member_is_asked_or_handed_through(protocol: type[Any]) -> None:
+    assert {*forwarding._ASKED[protocol], *forwarding._PASSED.get(protocol, ())} == members(protocol)
+
+
+def test_every_protocol_that_can_be_told_at_run_time_is_forwarded() -> None:
+    assert {protocol.__name__ for protocol in PROTOCOLS} <= {protocol.__name__ for protocol in forwarding._ASKED} | NO_BACKENDS
