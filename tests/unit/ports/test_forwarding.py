@@ -8,17 +8,8 @@ import pytest
 from inventory_es import ports
 from inventory_es.ports import forwarding
 
-PROTOCOLS = sorted(
-    (
-        value
-        for name in ports.__all__
-        if inspect.isclass(value := getattr(ports, name))
-        and getattr(value, "_is_protocol", False)
-        and getattr(value, "_is_runtime_protocol", False)
-    ),
-    key=lambda protocol: protocol.__name__,
-)
-
+EXPORTED = [getattr(ports, name) for name in ports.__all__]
+PROTOCOLS = {value for value in EXPORTED if inspect.isclass(value) and getattr(value, "_is_runtime_protocol", False)}
 NO_BACKENDS = {"BatchCodec", "KnownGoodCodec", "SnapshotCodec", "SteadyClock"}
 
 
