@@ -4,8 +4,10 @@ A label is a letter or word (``a``). The same label is the same event, id and al
 other data. Streams are named by words too; ``x@2 b c`` is a write of two events to the stream ``x`` expected at version 2.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import TypeVar
 from uuid import NAMESPACE_OID, UUID, uuid5
 
 import attrs
@@ -14,10 +16,14 @@ import msgspec
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import NewEvent, RecordedEvent, StreamWrite
 
+T = TypeVar("T")
+
 CATEGORY = "contract"
 EVENT_TYPE = "ContractCheckedEvent"
 _FIRST_TIME = datetime(2026, 1, 5, 9, 0, 0, 123_457, tzinfo=UTC)
 _STEP = timedelta(seconds=1, microseconds=1)
+_MOST_LABELS = 16
+_END_LABELS = 5
 
 
 @attrs.define
@@ -68,8 +74,8 @@ class Labels:
         return known
 
     def show(self, events: Iterable[NewEvent | RecordedEvent]) -> str:
-        """``[a b c]``, shortened where it is long."""
-        return show_labels([self.label(event) for event in events])
+        """Return ``[a b c]``, shortened where it is long. Only the events that are shown are looked at."""
+        return _show(events if isinstance(events, Sequence) else [*events], self.label)
 
     def show_write(self, write: StreamWrite) -> str:
         """``x@2 [b c]``."""
@@ -77,13 +83,21 @@ class Labels:
 
 
 def show_labels(labels: Sequence[str]) -> str:
-    """``[a b c]``, shortened where it is long."""
-    shown = labels if len(labels) <= 16 else [*labels[:5], f"…{len(labels) - 10} more…", *labels[-5:]]
-    return f"[{' '.join(shown)}]"
+    """Return ``[a b c]``, shortened where it is long."""
+    return _show(labels, str)
 
 
+def _show(all_of_them: Sequence[T], label: Callable[[T], str]) -> str:
+    if len(all_of_them) <= _MOST_LABELS:
+        return f"[{' '.join(map(label, all_of_them))}]"
+    first, last = all_of_them[:_END_LABELS], all_of_them[-_END_LABELS:]
+    left_out = f"…{len(all_of_them) - 2 * _END_LABELS} more…"
+    return f"[{' '.join((*map(label, first), left_out, *map(label, last)))}]"
+
+
+@lru_cache(maxsize=1 << 15)
 def event_id(label: str) -> UUID:
-    """The id of a label; a prime does not change it."""
+    """Return the id of a label; a prime does not change it."""
     return uuid5(NAMESPACE_OID, label.rstrip("'"))
 
 

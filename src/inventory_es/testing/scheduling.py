@@ -7,18 +7,24 @@ turns of the event loop, in which other tasks run. The same door lets a case act
 import random
 import types
 from collections.abc import Callable, Coroutine, Generator
+from enum import Enum, auto
 from typing import Any, TypeVar
 
-from anyio.lowlevel import cancel_shielded_checkpoint
+import anyio
+from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint
 
 T = TypeVar("T")
 
 PLAIN = 0
 _PAUSES = (0, 0, 0, 1, 1, 2, 3, 8)
+_TURNS = 64
 
 
 class Schedule:
     """Decides how many turns of the event loop a task waits at each await point.
+
+    A call that drives further calls (a case that acts somewhere within several of them) meets each suspension once: it is paused by the
+    inner call alone, and the turns of a pause are no suspensions.
 
     Args:
         seed: 0 for the plain schedule, which never waits; any other number for one of its own.
@@ -28,15 +34,11 @@ class Schedule:
     def __init__(self, seed: int, salt: str) -> None:
         self.seed = seed
         self.chance: random.Random = random.Random(f"{salt}:{seed}")
+        self._on_its_way: _Trap | None = None
 
     def pauses(self) -> int:
-        """Turns to wait at this await point: 0 to 8."""
+        """Return the turns to wait at this await point: 0 to 8."""
         return 0 if self.seed == PLAIN else self.chance.choice(_PAUSES)
-
-    async def pause(self) -> None:
-        """Wait for as many turns as the schedule says."""
-        for _ in range(self.pauses()):
-            await cancel_shielded_checkpoint()
 
     async def drive(self, call: Coroutine[Any, Any, T], at_suspension: Callable[[], None] | None = None) -> T:
         """Await ``call``, pausing where it was suspended.
@@ -46,29 +48,56 @@ class Schedule:
             at_suspension: called each time that it is suspended, before the event loop goes on.
         """
         await self.pause()
-        result = await _drive(call, self.pauses, at_suspension or _nothing)
+        result = await self._drive(call, at_suspension or _nothing)
         await self.pause()
         return result
 
+    @types.coroutine
+    def pause(self) -> Generator[Any, Any, None]:
+        """Wait for as many turns as the schedule says."""
+        for _ in range(self.pauses()):
+            self._on_its_way = _Trap.PAUSE
+            yield from cancel_shielded_checkpoint().__await__()
+
+    @types.coroutine
+    def _drive(self, call: Coroutine[Any, Any, T], at_suspension: Callable[[], None]) -> Generator[Any, Any, T]:
+        go_on: Callable[[Any], Any] = call.send
+        argument: Any = None
+        while True:
+            self._on_its_way = None
+            try:
+                trap = go_on(argument)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            inner = self._on_its_way  # set by a call that is driven within this one, in the same turn
+            if inner is not _Trap.PAUSE:
+                at_suspension()
+            try:
+                self._on_its_way = inner or _Trap.SUSPENSION
+                argument = yield trap
+                go_on = call.send
+                if inner is None:
+                    yield from self.pause()
+            except BaseException as error:  # noqa: BLE001  # whatever arrives belongs to the driven call: it decides
+                go_on, argument = call.throw, error
+
+
+class _Trap(Enum):
+    """What a driven call hands to whoever drives it, on its way to the event loop."""
+
+    SUSPENSION = auto()
+    PAUSE = auto()
+
+
+async def all_tasks_wait() -> None:
+    """Return when every other task of the event loop waits for something.
+
+    On asyncio the look itself sleeps for 0.1 seconds when it finds a task that could go on, so tasks get turns before it.
+    """
+    for _ in range(_TURNS):
+        await checkpoint()
+    await anyio.wait_all_tasks_blocked()
+
 
 def _nothing() -> None: ...
-
-
-@types.coroutine
-def _drive(call: Coroutine[Any, Any, T], pauses: Callable[[], int], at_suspension: Callable[[], None]) -> Generator[Any, Any, T]:
-    go_on: Callable[[Any], Any] = call.send
-    argument: Any = None
-    while True:
-        try:
-            trap = go_on(argument)
-        except StopIteration as end:
-            result: T = end.value
-            return result
-        at_suspension()
-        try:
-            argument = yield trap
-            go_on = call.send
-            for _ in range(pauses()):
-                yield from cancel_shielded_checkpoint().__await__()
-        except BaseException as error:  # noqa: BLE001  # whatever arrives belongs to the driven call: it decides
-            go_on, argument = call.throw, error

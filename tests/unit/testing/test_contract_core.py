@@ -248,3 +248,26 @@ def test_a_driven_call_answers_raises_and_is_cancelled_as_itself(backend: str) -
         assert cleaned_up == [True]
 
     anyio.run(body, backend=backend)
+
+
+@pytest.mark.parametrize("seed", [PLAIN, 5])
+def test_a_suspension_within_two_driven_calls_counts_once(backend: str, seed: int) -> None:
+    async def body() -> None:
+        schedule = Schedule(seed, "nested")
+        inner: list[int] = []
+        outer: list[int] = []
+
+        async def call() -> None:
+            for _ in range(7):
+                await anyio.lowlevel.cancel_shielded_checkpoint()
+
+        async def calls() -> None:
+            await schedule.drive(call(), lambda: inner.append(1))
+            await schedule.drive(call(), lambda: inner.append(1))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(schedule.drive, call())
+            await schedule.drive(calls(), lambda: outer.append(1))
+        assert (len(inner), len(outer)) == (14, 14)
+
+    anyio.run(body, backend=backend)

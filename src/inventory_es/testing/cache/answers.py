@@ -10,6 +10,7 @@ from inventory_es.testing.cache.shelf import Shelf
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.faults import FaultKind, Faults, FaultyCache
 from inventory_es.testing.promise import promise
+from inventory_es.testing.scheduling import all_tasks_wait
 
 _FORM: AnswerForm[str] = AnswerForm(str)
 _CALLERS = 12
@@ -54,9 +55,9 @@ class AnswerCases:
                 callers.start_soon(ask, "l", other)
                 for _ in range(_CALLERS):
                     callers.start_soon(ask, "k", question)
-                await anyio.wait_all_tasks_blocked()
+                await all_tasks_wait()
                 other.gate.set()
-                await anyio.wait_all_tasks_blocked()
+                await all_tasks_wait()
                 question.gate.set()
             _expect(sorted(got), ["failed"] * _CALLERS + ["other"], "each caller gets the answer of its own key, or its failure")
             _expect(question.began, 1, "several computations of one key ran, or none")
@@ -83,7 +84,7 @@ class AnswerCases:
                     await question.started.wait()
                     for _ in range(_CALLERS):
                         followers.start_soon(ask)
-                    await anyio.wait_all_tasks_blocked()
+                    await all_tasks_wait()
                     leader.cancel_scope.cancel()
                 question.gate.set()
             _expect(got, ["answer"] * _CALLERS, "everybody else gets an answer, and the one who was cancelled none")

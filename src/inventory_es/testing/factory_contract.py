@@ -1,0 +1,115 @@
+"""The contract of a mere factory: ``my_package:open_store`` without a class around it."""
+
+import inspect
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import anyio
+
+from inventory_es.ports import Cache, EventBus, EventStore, ReadModel, SnapshotStore
+from inventory_es.testing.cache import CacheContract
+from inventory_es.testing.clock import ManualClock
+from inventory_es.testing.contract import Contract
+from inventory_es.testing.event_bus import EventBusContract
+from inventory_es.testing.event_store import EventStoreContract
+from inventory_es.testing.read_model import ReadModelContract
+from inventory_es.testing.site import Site
+from inventory_es.testing.snapshot_store import SnapshotStoreContract
+
+
+def contract_of(address: str, factory: Callable[..., Any], *, backend: str) -> Contract:
+    """Return a contract whose adapters come from a factory.
+
+    Args:
+        address: of the factory.
+        factory: takes a site (a cache's factory a site and ``clock=``), and is called once to see which port it serves.
+        backend: the event loop for that look.
+
+    Raises:
+        ValueError: what it gives serves no port.
+    """
+    if "clock" in inspect.signature(factory).parameters:
+        return _FactoryCache(address, factory)
+    adapter = anyio.run(_look, factory, backend=backend)
+    if isinstance(adapter, EventStore):
+        return _FactoryStore(address, factory)
+    if isinstance(adapter, EventBus):
+        return _FactoryBus(address, factory)
+    if isinstance(adapter, SnapshotStore):
+        return _FactorySnapshots(address, factory)
+    if isinstance(adapter, ReadModel):
+        return _FactoryReadModel(address, factory)
+    hint = ": a factory of a cache takes clock=, so that time can be moved" if isinstance(adapter, Cache) else ""
+    msg = f"{address} gives a {type(adapter).__name__}, which is no EventStore, EventBus, SnapshotStore, ReadModel or Cache{hint}"
+    raise ValueError(msg)
+
+
+@asynccontextmanager
+async def _opened(factory: Callable[..., Any], *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
+    made = factory(*args, **kwargs)
+    if inspect.isawaitable(made):
+        made = await made
+    if hasattr(made, "__aenter__"):
+        async with made as adapter:
+            yield adapter
+        return
+    try:
+        yield made
+    finally:
+        await made.aclose()
+
+
+async def _look(factory: Callable[..., Any]) -> object:
+    with TemporaryDirectory(prefix="inventory-es-", ignore_cleanup_errors=True) as folder:
+        async with _opened(factory, Site("look", Path(folder))) as adapter:
+            return adapter
+
+
+class _Addressed:
+    """A contract made for an address keeps it, so that other processes and the reader can make it again."""
+
+    def __init__(self, address: str, factory: Callable[..., Any]) -> None:
+        self._address = address
+        self._factory = factory
+
+    @property
+    def address(self) -> str:
+        return self._address
+
+
+class _FactoryStore(_Addressed, EventStoreContract):
+    @asynccontextmanager
+    async def open_store(self, site: Site) -> AsyncGenerator[EventStore, None]:
+        async with _opened(self._factory, site) as store:
+            yield store
+
+
+class _FactoryCache(_Addressed, CacheContract):
+    @asynccontextmanager
+    async def open_cache(self, site: Site, *, clock: ManualClock) -> AsyncGenerator[Cache, None]:
+        async with _opened(self._factory, site, clock=clock) as cache:
+            yield cache
+
+
+class _FactoryBus(_Addressed, EventBusContract):
+    @asynccontextmanager
+    async def open_bus(self, site: Site) -> AsyncGenerator[EventBus, None]:
+        async with _opened(self._factory, site) as bus:
+            yield bus
+
+
+class _FactorySnapshots(_Addressed, SnapshotStoreContract):
+    @asynccontextmanager
+    async def open_snapshots(self, site: Site) -> AsyncGenerator[SnapshotStore, None]:
+        async with _opened(self._factory, site) as store:
+            yield store
+
+
+class _FactoryReadModel(_Addressed, ReadModelContract):
+    @asynccontextmanager
+    async def open_read_model(self, site: Site) -> AsyncGenerator[ReadModel, None]:
+        async with _opened(self._factory, site) as read_model:
+            yield read_model
