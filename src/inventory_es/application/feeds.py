@@ -1,6 +1,7 @@
 """The feed of a store, or a clear word that it has none."""
 
 from inventory_es.ports import EventFeed, EventStore
+from inventory_es.ports.adapter_name import adapter_name
 from inventory_es.ports.errors import UnsupportedCapabilityError
 
 
@@ -12,6 +13,6 @@ def feed_of(store: EventStore) -> EventFeed:
     """
     if store.capabilities.feed == "none" or not isinstance(store, EventFeed):
         raise UnsupportedCapabilityError(
-            store=type(store).__name__, capability="feed", way_out="read the streams that you know, or choose a store with a feed"
+            store=adapter_name(store), capability="feed", way_out="read the streams that you know, or choose a store with a feed"
         )
     return store

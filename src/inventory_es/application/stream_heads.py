@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 
 from inventory_es.ports import EventStore, StreamHead
+from inventory_es.ports.adapter_name import adapter_name
 from inventory_es.ports.errors import UnsupportedCapabilityError
 from inventory_es.ports.event_store import StreamCatalogue
 from inventory_es.ports.page_rules import read_streams_page
@@ -19,7 +20,7 @@ async def stream_heads(store: EventStore, prefix: str = "") -> AsyncGenerator[St
     """
     if not isinstance(store, StreamCatalogue):
         way_out = "ask for the ones that you know"
-        raise UnsupportedCapabilityError(store=type(store).__name__, capability="catalogue of streams", way_out=way_out)
+        raise UnsupportedCapabilityError(store=adapter_name(store), capability="catalogue of streams", way_out=way_out)
     last, is_end = None, False
     while not is_end:
         page = await read_streams_page(store, prefix, after=last, limit=_PAGE)

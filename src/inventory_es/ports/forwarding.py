@@ -50,7 +50,7 @@ def forward(port: object, around: Around, *, name: str, own: Mapping[str, Any] |
         own: attributes of that class that are neither forwarded nor handed through.
     """
     protocols = [protocol for protocol in _ASKED if isinstance(port, protocol)]
-    members: dict[str, Any] = dict(_members(port, around, protocols))
+    members: dict[str, Any] = {"__wrapped__": port, **dict(_members(port, around, protocols))}
     return type(name, (), members | dict(own or {}))()
 
 

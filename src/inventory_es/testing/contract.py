@@ -12,9 +12,11 @@ from typing import Any, ClassVar, NoReturn
 import anyio
 import attrs
 
+from inventory_es.ports.adapter_name import adapter_name, unwrapped
 from inventory_es.testing.failure import BrokenPromiseError, MismatchError, report
 from inventory_es.testing.history import History
 from inventory_es.testing.optional import INSTALL, not_installed
+from inventory_es.testing.own_lines import own_lines
 from inventory_es.testing.promise import CaseBody, KnownFailureError, NotDeclaredError, NotTriedError, Promise
 from inventory_es.testing.scheduling import PLAIN, Schedule
 from inventory_es.testing.site import Site
@@ -29,6 +31,7 @@ class Run:
     Attributes:
         adapter: its name and what it declares beyond the least, for the report.
         declared: everything that it declares, by name.
+        opened: the adapter itself, without what wraps it; ``None`` before it was opened.
     """
 
     contract: "Contract"
@@ -40,6 +43,19 @@ class Run:
     schedule: Schedule
     adapter: str = "not opened"
     declared: Mapping[str, object] = {}
+    opened: object = None
+
+    def note_opened(self, adapter: object, declared: Mapping[str, object], beyond: str) -> None:
+        """Note for the report which adapter was opened, under its own name where it is wrapped.
+
+        Args:
+            adapter: what the contract's hook opened.
+            declared: everything that it declares, by name.
+            beyond: what it declares beyond the least, as a text.
+        """
+        self.opened = unwrapped(adapter)
+        self.adapter = f"{adapter_name(adapter)} (declared: {beyond})"
+        self.declared = declared
 
     def not_declared(self, what: str) -> NoReturn:
         """End the case: it needs ``what``, which the adapter does not declare."""
@@ -152,6 +168,11 @@ class Contract:
             return f"{Path(source).relative_to(Path.cwd())}:{kind.__qualname__}"
         return f"{kind.__module__}:{kind.__qualname__}"
 
+    @property
+    def module(self) -> str:
+        """The module that opens the adapter."""
+        return type(self).__module__
+
     def bench(self, run: Run) -> Any:
         """The workbench that is handed to the cases of this contract."""
         return run
@@ -170,7 +191,8 @@ class Contract:
                 if isinstance(leaf, NotDeclaredError | NotTriedError):
                     raise leaf from None
                 mismatch = leaf if isinstance(leaf, MismatchError) else _unexpected(leaf)
-                raise BrokenPromiseError(promise, self._report(run, mismatch)) from (None if mismatch is leaf else error)
+                raised = mismatch.__cause__ if mismatch is leaf else leaf
+                raise BrokenPromiseError(promise, self._report(run, mismatch, raised)) from (None if mismatch is leaf else error)
 
     async def _play(self, body: CaseBody, run: Run) -> None:
         with anyio.move_on_after(self.patience) as scope:
@@ -186,7 +208,7 @@ class Contract:
                 meaning="something waits for ever: a lock that nobody frees, a reader that is never woken",
             )
 
-    def _report(self, run: Run, mismatch: MismatchError) -> str:
+    def _report(self, run: Run, mismatch: MismatchError, raised: BaseException | None) -> str:
         schedule = "plain schedule" if run.seed == PLAIN else f"seed {run.seed}"
         return report(
             run.promise,
@@ -194,11 +216,16 @@ class Contract:
             kind=self.kind,
             adapter=run.adapter,
             circumstances=f"backend {run.backend}, {schedule}",
+            raised=own_lines(raised, self._modules(run)) if raised is not None else (),
             history=str(run.history),
             repeat=(
                 f"python -m inventory_es.testing check {self.address} --only {run.promise.id} --backend {run.backend} --seed {run.seed}"
             ),
         )
+
+    def _modules(self, run: Run) -> set[str]:
+        """Return the modules whose code is the adapter's, or the author's who opens it."""
+        return {self.module} if run.opened is None else {self.module, type(run.opened).__module__}
 
 
 def _single_leaf(error: BaseException) -> BaseException:

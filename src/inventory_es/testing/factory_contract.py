@@ -15,6 +15,7 @@ from inventory_es.testing.clock import ManualClock
 from inventory_es.testing.contract import Contract
 from inventory_es.testing.event_bus import EventBusContract
 from inventory_es.testing.event_store import EventStoreContract
+from inventory_es.testing.own_lines import own_lines
 from inventory_es.testing.read_model import ReadModelContract
 from inventory_es.testing.site import Site
 from inventory_es.testing.snapshot_store import SnapshotStoreContract
@@ -29,11 +30,16 @@ def contract_of(address: str, factory: Callable[..., Any], *, backend: str) -> C
         backend: the event loop for that look.
 
     Raises:
-        ValueError: what it gives serves no port.
+        ValueError: what it gives serves no port, or it raises; then the message has the line of its code.
     """
     if "clock" in inspect.signature(factory).parameters:
         return _FactoryCache(address, factory)
-    adapter = anyio.run(_look, factory, backend=backend)
+    try:
+        adapter = anyio.run(_look, factory, backend=backend)
+    except Exception as error:
+        ((_, place), *_) = own_lines(error, {factory.__module__})
+        msg = f"{address} could not be opened: {type(error).__name__}: {error}, raised at {place}"
+        raise ValueError(msg) from error
     if isinstance(adapter, EventStore):
         return _FactoryStore(address, factory)
     if isinstance(adapter, EventBus):
@@ -78,6 +84,10 @@ class _Addressed:
     @property
     def address(self) -> str:
         return self._address
+
+    @property
+    def module(self) -> str:
+        return str(getattr(self._factory, "__module__", type(self._factory).__module__))
 
 
 class _FactoryStore(_Addressed, EventStoreContract):

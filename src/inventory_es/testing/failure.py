@@ -1,5 +1,8 @@
 """How a broken promise is told."""
 
+from collections.abc import Sequence
+from itertools import starmap
+
 import attrs
 
 from inventory_es.testing.promise import Promise
@@ -16,11 +19,13 @@ class MismatchError(Exception):
         expected: what the promise asks for.
         got: what the adapter did.
         meaning: why that breaks the promise, in words of the adapter's author.
+        differs: the first field that differs, where both are records.
     """
 
     expected: str
     got: str
     meaning: str
+    differs: str | None = None
 
     def __str__(self) -> str:
         return f"expected {self.expected}; got {self.got}: {self.meaning}"
@@ -50,6 +55,7 @@ def report(
     kind: str,
     adapter: str,
     circumstances: str,
+    raised: Sequence[tuple[str, str]],
     history: str,
     repeat: str,
 ) -> str:
@@ -61,6 +67,7 @@ def report(
         kind: what the adapter is: ``store``, ``cache``, ``bus``.
         adapter: its name and what it declares.
         circumstances: event loop and schedule.
+        raised: the adapter's own lines that raised an error, each with its name.
         history: the operations of the run.
         repeat: a command line that runs this again.
     """
@@ -68,6 +75,8 @@ def report(
         f"{promise.id}  {promise.sentence}",
         *_pair(kind, adapter, "", circumstances),
         *_pair("expected", mismatch.expected, "got", mismatch.got),
+        *([_line("differs", mismatch.differs)] if mismatch.differs else []),
+        *starmap(_line, raised),
         _line("history", history or "nothing was asked"),
         _line("meaning", mismatch.meaning),
         _line("repeat", repeat),

@@ -1,9 +1,17 @@
 """What a case did to an adapter, in order, in the words of the failure report."""
 
+from collections import deque
+from collections.abc import Iterator, Sequence
+
 import attrs
 
-SHOWN = 10
+_SHOWN_FIRST = 3
+_SHOWN_LAST = 9
+_KEPT_FIRST = 200
+_KEPT_LAST = 2_000
 _LONGEST = 120
+_LONGEST_ROUND = 4
+_FEWEST_ROUNDS = 3
 
 
 @attrs.define(eq=False)
@@ -20,33 +28,102 @@ class Entry:
     operation: str
     outcome: str | None = None
 
-    def __str__(self) -> str:
+    @property
+    def text(self) -> str:
+        """The operation and what came back, without the number."""
         outcome = f" -> {_cut(self.outcome)}" if self.outcome is not None else " (never ended)"
-        return f"#{self.number} {_cut(self.operation)}{outcome}"
+        return f"{_cut(self.operation)}{outcome}"
+
+    def __str__(self) -> str:
+        return f"#{self.number} {self.text}"
 
 
 @attrs.define
 class History:
-    """The operations of one run, as they began."""
+    """The operations of one run, as they began. Only the first and the last of them are kept."""
 
-    entries: list[Entry] = attrs.field(factory=list[Entry])
+    _first: list[Entry] = attrs.field(factory=list[Entry])
+    _last: deque[Entry] = attrs.field(factory=lambda: deque[Entry](maxlen=_KEPT_LAST))
+    _count: int = 0
     _now: int = 0
+
+    @property
+    def entries(self) -> Sequence[Entry]:
+        """The operations that are kept."""
+        return [*self._first, *self._last]
 
     def begin(self, operation: str) -> Entry:
         """Note that an operation begins."""
-        entry = Entry(len(self.entries) + 1, operation)
-        self.entries.append(entry)
+        self._count += 1
+        entry = Entry(self._count, operation)
+        if self._count <= _KEPT_FIRST:
+            self._first.append(entry)
+        else:
+            self._last.append(entry)
         return entry
 
     def tick(self) -> int:
-        """A time within the run: every call gives a later one."""
+        """Return a time within the run: every call gives a later one."""
         self._now += 1
         return self._now
 
     def __str__(self) -> str:
-        left_out = len(self.entries) - SHOWN
-        shown = " · ".join(str(entry) for entry in self.entries[-SHOWN:])
-        return f"({left_out} earlier) · {shown}" if left_out > 0 else shown
+        runs = [*_runs(self._first), *_runs(self._last)] if self._is_cut else [*_runs(self.entries)]
+        shown = [*runs[:_SHOWN_FIRST], *runs[-_SHOWN_LAST:]] if len(runs) > _SHOWN_FIRST + _SHOWN_LAST else runs
+        texts: list[str] = []
+        before = 0
+        for run in shown:
+            if run.first > before + 1:
+                texts.append(f"… {run.first - before - 1:,} more …")
+            texts.append(str(run))
+            before = run.last
+        return " · ".join(texts)
+
+    @property
+    def _is_cut(self) -> bool:
+        return self._count > _KEPT_FIRST + _KEPT_LAST
+
+
+@attrs.frozen
+class _Run:
+    """Operations that are shown as one: a round of some, that came so many times."""
+
+    entries: Sequence[Entry]
+    times: int
+
+    @property
+    def first(self) -> int:
+        return self.entries[0].number
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self.entries) * self.times - 1
+
+    def __str__(self) -> str:
+        if self.times == 1:
+            return str(self.entries[0])
+        texts = " · ".join(entry.text for entry in self.entries)
+        shown = texts if len(self.entries) == 1 else f"({texts})"
+        return f"#{self.first}–#{self.last} {shown} ({self.times} times)"
+
+
+def _runs(entries: Sequence[Entry]) -> Iterator[_Run]:
+    """Fold equal operations, and short rounds of them, as a polling loop makes them."""
+    known = [*entries]
+    keys = [(entry.operation, entry.outcome if entry.outcome is not None else entry.number) for entry in known]
+    at = 0
+    while at < len(known):
+        length, times = max((_rounds(keys, at, length) for length in range(1, _LONGEST_ROUND + 1)), key=lambda found: found[0] * found[1])
+        yield _Run(known[at : at + length], times)
+        at += length * times
+
+
+def _rounds(keys: Sequence[object], at: int, length: int) -> tuple[int, int]:
+    """Return a length, and how many equal rounds of it follow each other; one operation, once, where they are too few."""
+    times = 1
+    while keys[at : at + length] == keys[at + times * length : at + (times + 1) * length]:
+        times += 1
+    return (length, times) if times >= _FEWEST_ROUNDS else (1, 1)
 
 
 def _cut(text: str) -> str:

@@ -15,6 +15,7 @@ import msgspec
 
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import NewEvent, RecordedEvent, StreamWrite
+from inventory_es.testing.difference import difference
 
 T = TypeVar("T")
 
@@ -131,21 +132,7 @@ def recorded(stream: StreamId, version: int, position: int, event: NewEvent) -> 
 def same_content(events: Sequence[NewEvent], read: Sequence[RecordedEvent]) -> str | None:
     """What differs between events as written and as read; ``None`` where nothing does."""
     for written, found in zip(events, read, strict=False):
-        difference = first_difference(written, found)
-        if difference is not None:
-            return f"{difference}, at version {found.version}"
+        problem = difference(written, found)
+        if problem is not None:
+            return f"{problem}, at version {found.version}"
     return None if len(events) == len(read) else f"{len(events)} events were written and {len(read)} read"
-
-
-def first_difference(before: NewEvent | RecordedEvent, after: RecordedEvent) -> str | None:
-    """The first field of ``before`` that ``after`` has otherwise, with both values; ``None`` where they agree."""
-    for field in attrs.fields(type(before)):
-        one, other = getattr(before, field.name), getattr(after, field.name)
-        if one != other or type(one) is not type(other):
-            return f"{field.name} was {_short(one)} and is {_short(other)}"
-    return None
-
-
-def _short(value: object) -> str:
-    text = value.isoformat() if isinstance(value, datetime) else repr(value)
-    return text if len(text) <= 80 else f"{text[:60]}…({len(text)} characters)"

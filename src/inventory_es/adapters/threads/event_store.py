@@ -21,7 +21,7 @@ class ThreadedEventStore:
     """An EventStore over a :class:`SyncEventStore`. Made by :func:`in_threads`, which adds the optional ports."""
 
     def __init__(self, store: SyncEventStore, *, limiter: anyio.CapacityLimiter | None, poll_interval: float) -> None:
-        self._store = store
+        self.__wrapped__ = self._store = store
         self._calls = BlockingCalls(limiter, name=type(store).__name__)
         self._poll_interval = poll_interval
 

@@ -10,6 +10,7 @@ import attrs
 from inventory_es.application.guards.guard import Guard, GuardChain, GuardedPort
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import BusSubscription, Cache, Delivery, EventBus, EventStore, ReadModel, RecordedEvent, SnapshotStore
+from inventory_es.ports.adapter_name import adapter_name
 from inventory_es.ports.errors import (
     CacheUnavailableError,
     EventBusUnavailableError,
@@ -43,7 +44,7 @@ def guarded(port: PortT, /, *guards: Guard) -> PortT:
         TypeError: no such port.
     """
     given: object = port
-    name = type(given).__name__
+    name = adapter_name(given)
     chain = GuardChain(GuardedPort(name, _refusal(given, name)), guards)
     own = {"subscribe": _joining(given, chain)} if isinstance(given, EventBus) else {}
 

@@ -11,6 +11,7 @@ import attrs
 from inventory_es.ports import Cache, CacheEntry
 from inventory_es.testing.clock import ManualClock
 from inventory_es.testing.contract import Run
+from inventory_es.testing.difference import difference
 from inventory_es.testing.failure import MismatchError
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class TestedCache:
         data = value.encode() if isinstance(value, str) else value
         wanted = None if data is None else CacheEntry(data, version)
         if entry != wanted or (entry is not None and type(entry.value) is not bytes):
-            raise MismatchError(expected=_show(wanted), got=_show(entry), meaning=meaning)
+            raise MismatchError(expected=_show(wanted), got=_show(entry), meaning=meaning, differs=_differs(wanted, entry))
 
     async def refused(self, kind: type[Exception], call: Callable[[], Coroutine[Any, Any, object]], *, meaning: str) -> None:
         """Expect exactly this kind of error."""
@@ -99,8 +100,9 @@ class CacheBench:
         async with self.contract.open_cache(self.run.site, clock=self.clock) as raw:
             self._opened += 1
             contract = self.contract
-            self.run.declared = {"capacity": contract.capacity, "is_durable": contract.is_durable, "when_down": contract.when_down}
-            self.run.adapter = f"{type(raw).__name__} (declared: {self._declared()})"
+            declared = {"capacity": contract.capacity, "is_durable": contract.is_durable, "when_down": contract.when_down}
+            beyond = ", ".join(f"{name}={value}" for name, value in declared.items() if value not in {None, False})
+            self.run.note_opened(raw, declared, beyond)
             if self._opened == 1 and await raw.get("k") is not None:
                 raise MismatchError(
                     expected="an empty cache on a fresh site",
@@ -114,8 +116,9 @@ class CacheBench:
         self.run.history.begin(f"time passes: {by}").outcome = ""
         await self.contract.let_time_pass(self.clock, by)
 
-    def _declared(self) -> str:
-        return ", ".join(f"{name}={value}" for name, value in self.run.declared.items() if value not in {None, False})
+
+def _differs(wanted: CacheEntry | None, entry: CacheEntry | None) -> str | None:
+    return difference(wanted, entry) if wanted is not None and entry is not None else None
 
 
 def _show(entry: object) -> str:

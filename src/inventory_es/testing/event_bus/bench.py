@@ -33,8 +33,7 @@ class BusBench:
     async def open(self) -> AsyncGenerator["TestedBus", None]:
         """Open an instance on the run's site."""
         async with self.contract.open_bus(self.run.site) as raw:
-            self.run.adapter = f"{type(raw).__name__} (declared: {declared_beyond(raw.capabilities, BusCapabilities())})"
-            self.run.declared = attrs.asdict(raw.capabilities)
+            self.run.note_opened(raw, attrs.asdict(raw.capabilities), declared_beyond(raw.capabilities, BusCapabilities()))
             yield TestedBus(raw, self)
 
     def events(self, text: str) -> list[RecordedEvent]:

@@ -8,10 +8,11 @@ import attrs
 
 from inventory_es.ports import Delivery, RecordedEvent
 from inventory_es.ports.errors import AppendTooLargeError
+from inventory_es.testing.difference import difference
 from inventory_es.testing.event_bus.bench import BusBench, TestedSubscription
 from inventory_es.testing.event_store.fidelity import PAYLOADS
 from inventory_es.testing.failure import MismatchError
-from inventory_es.testing.labels import EVENT_TYPE, first_difference, recorded, stream_id
+from inventory_es.testing.labels import EVENT_TYPE, recorded, stream_id
 from inventory_es.testing.promise import promise
 
 _MOST_BYTES_TRIED = 16 << 20
@@ -164,9 +165,9 @@ class DeliveryCases:
 
 def unchanged(published: RecordedEvent, delivery: Delivery) -> None:
     """Expect a delivery to hold what was published, field by field."""
-    difference = first_difference(published, delivery.event)
-    if difference is not None:
-        raise MismatchError(expected="every field as published", got=difference, meaning="a bus carries events: it changes nothing in them")
+    problem = difference(published, delivery.event)
+    if problem is not None:
+        raise MismatchError(expected="every field as published", got=problem, meaning="a bus carries events: it changes nothing in them")
 
 
 async def _take(consumer: TestedSubscription, count: int) -> list[Delivery]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports import EventStore, NewEvent, RecordedEvent, StoreCapabilities
+from inventory_es.ports import NewEvent, RecordedEvent, StoreCapabilities
 from inventory_es.testing.contract import Run
 from inventory_es.testing.event_store.tested_store import TestedStore
 from inventory_es.testing.failure import MismatchError
@@ -33,8 +33,7 @@ class StoreBench:
         """Open an instance on the run's site; the first one must find it empty."""
         async with self.contract.open_store(self.run.site) as raw:
             self._opened += 1
-            self.run.adapter = describe(raw)
-            self.run.declared = attrs.asdict(raw.capabilities)
+            self.run.note_opened(raw, attrs.asdict(raw.capabilities), declared_beyond(raw.capabilities, _DEFAULTS))
             store = TestedStore(raw, self.labels, self.run, "" if self._opened == 1 else f"(instance {self._opened}) ")
             if self._opened == 1:
                 await self._refuse_leftovers(store)
@@ -109,11 +108,6 @@ def expect(*, that: bool, expected: str, got: object, meaning: str) -> None:
     """Raise a mismatch unless ``that`` holds."""
     if not that:
         raise MismatchError(expected=expected, got=str(got), meaning=meaning)
-
-
-def describe(store: EventStore) -> str:
-    """The store's type, and what it declares beyond the defaults."""
-    return f"{type(store).__name__} (declared: {declared_beyond(store.capabilities, _DEFAULTS)})"
 
 
 def declared_beyond(capabilities: attrs.AttrsInstance, defaults: attrs.AttrsInstance) -> str:

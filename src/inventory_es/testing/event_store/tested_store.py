@@ -24,6 +24,7 @@ from inventory_es.ports import (
     TurnTaking,
     VersionGlance,
 )
+from inventory_es.ports.adapter_name import adapter_name
 from inventory_es.ports.errors import ConcurrencyError, CorruptStoreError
 from inventory_es.testing.contract import Run
 from inventory_es.testing.failure import MismatchError
@@ -60,7 +61,7 @@ class TestedStore:
     @property
     def kind(self) -> str:
         """The adapter's type, for errors."""
-        return type(self.raw).__name__
+        return adapter_name(self.raw)
 
     @property
     def feed(self) -> EventFeed:

@@ -20,7 +20,7 @@ class FaultyCache:
     """
 
     def __init__(self, cache: Cache, faults: Faults) -> None:
-        self._cache = cache
+        self.__wrapped__ = self._cache = cache
         self._faults = faults
 
     async def get(self, key: str, /) -> CacheEntry | None:

@@ -25,7 +25,7 @@ class FaultyEventBus:
     """
 
     def __init__(self, bus: EventBus, faults: Faults) -> None:
-        self._bus = bus
+        self.__wrapped__ = self._bus = bus
         self._faults = faults
 
     @property

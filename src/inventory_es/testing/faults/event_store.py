@@ -62,7 +62,7 @@ class FaultyEventStore:
     """
 
     def __init__(self, store: EventStore, faults: Faults) -> None:
-        self.store = store
+        self.__wrapped__ = self.store = store
         self.faults = faults
 
     @property

@@ -20,7 +20,7 @@ class FaultySnapshotStore:
     """
 
     def __init__(self, store: SnapshotStore, faults: Faults) -> None:
-        self._store = store
+        self.__wrapped__ = self._store = store
         self._faults = faults
 
     async def load_snapshot(self, stream: StreamId, /, *, schema_version: int, at_most: int | None = None) -> Snapshot | None:

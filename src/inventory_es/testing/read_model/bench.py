@@ -12,6 +12,7 @@ import attrs
 from inventory_es.ports import Change, Checkpoint, ProjectionId, ProjectionVersion, Put, ReadModel, Row, RowsPage, Table
 from inventory_es.ports.read_model import Value
 from inventory_es.testing.contract import Run
+from inventory_es.testing.difference import difference
 from inventory_es.testing.failure import MismatchError
 
 if TYPE_CHECKING:
@@ -149,8 +150,8 @@ class ReadModelBench:
         """Open an instance on the run's site, prepared; the first one must find it empty."""
         async with self.contract.open_read_model(self.run.site) as raw:
             self._opened += 1
-            self.run.declared = {"is_durable": self.contract.is_durable, "multi_process": self.contract.multi_process}
-            self.run.adapter = f"{type(raw).__name__} (declared: {'is_durable' if self.contract.is_durable else 'nothing'})"
+            declared = {"is_durable": self.contract.is_durable, "multi_process": self.contract.multi_process}
+            self.run.note_opened(raw, declared, ", ".join(name for name, value in declared.items() if value) or "nothing beyond the least")
             if self._opened == 1 and await raw.versions(ID.name):
                 raise MismatchError(
                     expected="no projection on a fresh site",
@@ -164,7 +165,7 @@ class ReadModelBench:
 def same(got: object, expected: object, meaning: str) -> None:
     """Expect two things to be equal."""
     if got != expected:
-        raise MismatchError(expected=show(expected), got=show(got), meaning=meaning)
+        raise MismatchError(expected=show(expected), got=show(got), meaning=meaning, differs=difference(expected, got))
 
 
 def show(one: object) -> str:

@@ -11,6 +11,7 @@ import attrs
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import Snapshot, SnapshotStore
 from inventory_es.testing.contract import Run
+from inventory_es.testing.difference import difference
 from inventory_es.testing.failure import MismatchError
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ class TestedSnapshots:
         """Expect one of these, or with ``None`` nothing."""
         found = await self.load(stream, schema_version=schema_version, at_most=at_most)
         if found not in allowed or (found is not None and type(found.data) is not bytes):
-            raise MismatchError(expected=" or ".join(map(show, allowed)), got=show(found), meaning=meaning)
+            differs = difference(allowed[0], found) if allowed[0] is not None and found is not None else None
+            raise MismatchError(expected=" or ".join(map(show, allowed)), got=show(found), meaning=meaning, differs=differs)
         return found
 
     async def call(self, note: str, call: Coroutine[Any, Any, T], at_suspension: Callable[[], None] | None = None) -> T:
@@ -97,8 +99,8 @@ class SnapshotBench:
         """Open an instance on the run's site; the first one must find it empty."""
         async with self.contract.open_snapshots(self.run.site) as raw:
             self._opened += 1
-            self.run.declared = {"is_durable": self.contract.is_durable, "multi_process": self.contract.multi_process}
-            self.run.adapter = f"{type(raw).__name__} (declared: {'is_durable' if self.contract.is_durable else 'nothing'})"
+            declared = {"is_durable": self.contract.is_durable, "multi_process": self.contract.multi_process}
+            self.run.note_opened(raw, declared, ", ".join(name for name, value in declared.items() if value) or "nothing beyond the least")
             if self._opened == 1 and await raw.load_snapshot(STREAM, schema_version=SCHEMA) is not None:
                 raise MismatchError(
                     expected="no snapshot on a fresh site",

@@ -1,0 +1,59 @@
+"""The first field in which two records differ: the one comparison of the contracts of all ports."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from itertools import zip_longest
+
+import attrs
+
+_LONGEST = 80
+_MISSING = object()
+
+
+def difference(before: object, after: object) -> str | None:
+    """Return the first field of ``before`` that ``after`` has otherwise, with both values and their types where those differ.
+
+    Records are compared field by field, mappings by key, sequences by place, all of them into their depth: ``rows[3].units was 4 and is
+    5``. An equal value of another type differs, as 1 and True do.
+
+    Args:
+        before: what was written, or is expected. Its fields are those that are compared, if the two are records of different types.
+        after: what was read.
+
+    Returns:
+        ``None`` where nothing differs.
+    """
+    return next(_differences("", before, after), None)
+
+
+def _differences(path: str, before: object, after: object) -> Iterator[str]:
+    if attrs.has(type(before)) and attrs.has(type(after)):
+        for field in attrs.fields(type(before)):
+            yield from _differences(
+                f"{path}.{field.name}" if path else field.name, getattr(before, field.name), getattr(after, field.name, _MISSING)
+            )
+    elif isinstance(before, Mapping) and isinstance(after, Mapping):
+        for key in [*before, *(key for key in after if key not in before)]:
+            yield from _differences(f"{path}[{key!r}]", before.get(key, _MISSING), after.get(key, _MISSING))
+    elif _is_sequence(before) and _is_sequence(after):
+        for place, (one, other) in enumerate(zip_longest(before, after, fillvalue=_MISSING)):  # type: ignore[call-overload]  # both are sequences
+            yield from _differences(f"{path}[{place}]", one, other)
+    elif before != after or type(before) is not type(after):
+        yield f"{path or 'it'} was {_short(before)} and is {_short(after)}" + _types(before, after)
+
+
+def _is_sequence(value: object) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray | memoryview)
+
+
+def _types(before: object, after: object) -> str:
+    if before is _MISSING or after is _MISSING or type(before) is type(after):
+        return ""
+    return f" ({type(before).__name__}, then {type(after).__name__})"
+
+
+def _short(value: object) -> str:
+    if value is _MISSING:
+        return "missing"
+    text = value.isoformat() if isinstance(value, datetime) else repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:60]}…({len(text)} characters)"
