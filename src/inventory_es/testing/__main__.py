@@ -7,12 +7,14 @@ tried because it is not installed, or not there on this platform.
 import argparse
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from inventory_es.testing import matrix
 from inventory_es.testing.cache import CacheContract
+from inventory_es.testing.certificate import certificate
 from inventory_es.testing.contract import Contract
 from inventory_es.testing.event_bus import EventBusContract
 from inventory_es.testing.event_store import EventStoreContract
@@ -24,6 +26,7 @@ from inventory_es.testing.runner import Result, Verdict, cases_of, run
 from inventory_es.testing.snapshot_store import SnapshotStoreContract
 
 _PORTS: tuple[type[Contract], ...] = (EventStoreContract, CacheContract, EventBusContract, SnapshotStoreContract, ReadModelContract)
+_SLOWEST = 10
 _MARKS: dict[Verdict, tuple[str, str]] = {
     "kept": ("✓", "32"),
     "broken": ("✗", "31;1"),
@@ -56,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.list:
         _list(type(contract), options.only)
         return 0
+    if options.html is not None and not options.html.absolute().parent.is_dir():
+        return _refuse(f"no folder {options.html.absolute().parent} for {options.html.name}")
     return _check(contract, options)
 
 
@@ -77,6 +82,11 @@ def _check(contract: Contract, options: argparse.Namespace) -> int:
         if result.verdict == "broken":
             _say("", result.detail)
     _show_matrix(contract, results)
+    if options.times:
+        _show_times(results)
+    if options.html is not None:
+        page = certificate(contract, results, at=datetime.now(UTC), is_whole=not options.only)
+        options.html.write_text(page, encoding="utf-8")
     missing = not_installed(contract.backends)
     if missing:
         _say("", _paint(f"not tried on {' and '.join(missing)}, which is not installed: {INSTALL}", _MARKS["not tried"][1]))
@@ -116,6 +126,15 @@ def _show_matrix(contract: Contract, results: Sequence[Result]) -> None:
         _say(_paint(line, "2") if number == 0 else line)
 
 
+def _show_times(results: Sequence[Result]) -> None:
+    spent: dict[str, float] = defaultdict(float)
+    for result in results:
+        spent[result.promise.id] += result.seconds
+    _say("", _paint("  seconds  promise", "2"))
+    for promise_id, seconds in sorted(spent.items(), key=lambda one: -one[1])[:_SLOWEST]:
+        _say(f"  {seconds:7.2f}  {promise_id}")
+
+
 def _list(kind: type[Contract], only: Sequence[str]) -> None:
     for promise, _ in cases_of(kind, only):
         _say(f"  {promise.id}  {promise.sentence}")
@@ -131,6 +150,8 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--list", action="store_true", help="show the promises and run nothing")
     check.add_argument("--only", action="append", default=[], metavar="ES-34", help="only this promise; may be given several times")
     check.add_argument("--backend", action="append", choices=("asyncio", "trio"), help="only this event loop")
+    check.add_argument("--html", type=Path, metavar="FILE", help="write a page that tells what was tried and kept, to publish")
+    check.add_argument("--times", action="store_true", help=f"show the {_SLOWEST} promises that took longest")
     seeds = check.add_mutually_exclusive_group()
     seeds.add_argument("--seed", type=int, help="only this schedule; 0 is the plain one")
     seeds.add_argument("--seeds", type=int, help="the plain schedule and so many seeded ones, in every case")

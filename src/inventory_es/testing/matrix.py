@@ -11,6 +11,7 @@ PROVED_BY: Mapping[str, Sequence[str]] = {
     "multi_stream": ("ES-15",),
     "group_commit": ("ES-47",),
     "unique_event_ids": ("ES-17", "ES-18", "ES-19"),
+    "withdraws": ("ES-60",),
     "max_event_bytes": ("ES-29", "EB-19"),
     "max_append_events": ("ES-14",),
     "max_append_bytes": ("ES-14",),
