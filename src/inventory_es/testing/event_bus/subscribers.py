@@ -45,17 +45,18 @@ class SubscriberCases:
     @promise("EB-14", "A consumer cancelled inside its handler leaves the event for the next one, and nobody waits for it.", seeds=4)
     async def test_eb_14_cancelled_inside_the_handler(self, bench: BusBench) -> None:
         async with bench.open() as bus, bus.join("other") as other:
-            handling = anyio.Event()
+            joined, handling = anyio.Event(), anyio.Event()
 
             async def handle() -> None:
                 async with bus.join("g") as consumer:
+                    joined.set()
                     await consumer.receive()
                     handling.set()
                     await anyio.sleep_forever()
 
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(handle)
-                await _joined(bench)
+                await joined.wait()
                 await bus.publish("x a b")
                 await handling.wait()
                 tasks.cancel_scope.cancel()
@@ -103,14 +104,6 @@ class SubscriberCases:
             await bus.publish("x f")
             async with bus.join("g") as consumer:
                 await consumer.take("e f", meaning="declared: durable; what was published before and after reopening must come")
-
-
-async def _joined(bench: BusBench) -> None:
-    """Let a task that joins do so."""
-    while not any(entry.operation == "join g" for entry in bench.run.history.entries):
-        await checkpoint()
-    for _ in range(20):
-        await checkpoint()
 
 
 async def _wait(consumer: TestedSubscription) -> None:
