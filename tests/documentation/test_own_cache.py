@@ -13,7 +13,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 class TestShopCache(CacheContract):
-    capacity = 4
+    capacity: int | None = 4
     is_durable = True
 
     @asynccontextmanager

@@ -14,7 +14,6 @@ from textwrap import dedent
 
 import attrs
 
-from inventory_es import __version__
 from inventory_es.testing import matrix
 from inventory_es.testing.certificate_style import STYLE
 from inventory_es.testing.contract import Contract, Run
@@ -97,7 +96,7 @@ def certificate(contract: Contract, results: Sequence[Result], *, at: datetime, 
         "<footer>",
         "<p>The kit tries from outside what an adapter declares. It fills no disk and cuts no power.",
         "What is not declared is not relied on.</p>",
-        f"<p>Written by inventory_es {_text(__version__)}.</p>",
+        f"<p>Written by inventory_es {_text(_version_of(__name__) or '')}.</p>",
         "</footer>",
         "</body>",
         "</html>",

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import zip_longest
+from typing import Any
 
 import attrs
 
@@ -27,8 +28,9 @@ def difference(before: object, after: object) -> str | None:
 
 
 def _differences(path: str, before: object, after: object) -> Iterator[str]:
-    if attrs.has(type(before)) and attrs.has(type(after)):
-        for field in attrs.fields(type(before)):
+    kind: type[Any] = type(before)
+    if attrs.has(kind) and attrs.has(type(after)):
+        for field in attrs.fields(kind):
             yield from _differences(
                 f"{path}.{field.name}" if path else field.name, getattr(before, field.name), getattr(after, field.name, _MISSING)
             )

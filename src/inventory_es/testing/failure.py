@@ -55,9 +55,9 @@ def report(
     kind: str,
     adapter: str,
     circumstances: str,
-    raised: Sequence[tuple[str, str]],
     history: str,
     repeat: str,
+    raised: Sequence[tuple[str, str]] = (),
 ) -> str:
     """The text of a broken promise.
 
@@ -67,9 +67,9 @@ def report(
         kind: what the adapter is: ``store``, ``cache``, ``bus``.
         adapter: its name and what it declares.
         circumstances: event loop and schedule.
-        raised: the adapter's own lines that raised an error, each with its name.
         history: the operations of the run.
         repeat: a command line that runs this again.
+        raised: the adapter's own lines that raised an error, each with its name.
     """
     return "\n".join((
         f"{promise.id}  {promise.sentence}",

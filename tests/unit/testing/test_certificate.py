@@ -2,11 +2,11 @@
 
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -19,14 +19,16 @@ from inventory_es.testing.__main__ import main
 from inventory_es.testing.certificate import certificate
 from inventory_es.testing.promise import Promise
 from inventory_es.testing.runner import Result, Verdict, cases_of, run
-from tests.contract.mutants.writing_mutants import OffByOneContract
+from tests.contract.mutants.mutant import StoreMutants
+from tests.contract.mutants.writing_mutants import OffByOne
+from tests.contract.stores.plain_store import PlainStreams
 
 AT = datetime(2026, 1, 5, 9, 30, tzinfo=UTC)
 HOSTILE = """<script src="//evil.example">&</script>'"\x00\x1b[31m\u202e\ud800]]>--><b>"""
 
 
 class MemoryContract(EventStoreContract):
-    seeds = (0,)
+    seeds: Sequence[int] | None = (0,)
 
     @asynccontextmanager
     async def open_store(self, site: Site) -> AsyncIterator[EventStore]:
@@ -34,10 +36,10 @@ class MemoryContract(EventStoreContract):
             yield store
 
 
-class OffByOne(OffByOneContract):
-    seeds = (0,)
-    backends = ("asyncio",)
-    known_failures: ClassVar[Mapping[str, str]] = {"ES-08": "<reasons>"}
+class OffByOneContract(StoreMutants):
+    adapter: type[PlainStreams] = OffByOne
+    seeds: Sequence[int] | None = (0,)
+    backends: Sequence[str] = ("asyncio",)
 
 
 class Hostile(MemoryContract):
@@ -64,7 +66,8 @@ def good() -> str:
 
 @pytest.fixture(scope="module")
 def broken() -> str:
-    contract = OffByOne()
+    contract = OffByOneContract()
+    contract.known_failures = {"ES-08": "<reasons>"}
     only = {"ES-01", "ES-02", "ES-04", "ES-08", "ES-60"}
     return certificate(contract, list(run(contract, only)), at=AT, is_whole=False)
 

@@ -5,13 +5,13 @@ from datetime import timedelta
 import attrs
 import pytest
 
-from inventory_es.ports import CacheEntry, Checkpoint, RowsPage
+from inventory_es.ports import CacheEntry, Checkpoint, ProjectionId, RowsPage
 from inventory_es.testing.difference import difference
 from inventory_es.testing.labels import Labels, recorded, stream_id
 
 EVENT = Labels().event("a")
 RECORDED = recorded(stream_id("x"), 1, 7, EVENT)
-EMPTY = RowsPage([], Checkpoint(position=3), is_end=True, active=None)
+EMPTY = RowsPage([], Checkpoint(position=3), is_end=True, active=ProjectionId("stock", 1))
 
 
 @pytest.mark.parametrize(
@@ -29,13 +29,13 @@ EMPTY = RowsPage([], Checkpoint(position=3), is_end=True, active=None)
         (CacheEntry(b"", 1), CacheEntry(b"", True), "version was 1 and is True (int, then bool)"),
         (CacheEntry(b"x" * 100, 1), CacheEntry(b"y", 1), "value was b'" + "x" * 58 + "…(103 characters) and is b'y'"),
         (
-            RowsPage([{"p": "a", "n": 1}, {"p": "b", "n": 2}], Checkpoint(position=3), is_end=True, active=None),
-            RowsPage([{"p": "a", "n": 1}, {"p": "b", "n": None}], Checkpoint(position=3), is_end=True, active=None),
+            RowsPage([{"p": "a", "n": 1}, {"p": "b", "n": 2}], Checkpoint(position=3), is_end=True, active=ProjectionId("stock", 1)),
+            RowsPage([{"p": "a", "n": 1}, {"p": "b", "n": None}], Checkpoint(position=3), is_end=True, active=ProjectionId("stock", 1)),
             "rows[1]['n'] was 2 and is None (int, then NoneType)",
         ),
         (
-            RowsPage([], Checkpoint(position=3), is_end=True, active=None),
-            RowsPage([], Checkpoint(position=3, epoch=1), is_end=True, active=None),
+            RowsPage([], Checkpoint(position=3), is_end=True, active=ProjectionId("stock", 1)),
+            RowsPage([], Checkpoint(position=3, epoch=1), is_end=True, active=ProjectionId("stock", 1)),
             "checkpoint.epoch was 0 and is 1",
         ),
         ([1, 2], [1], "[1] was 2 and is missing"),

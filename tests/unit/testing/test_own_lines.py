@@ -47,8 +47,11 @@ class BrokenStore(ShopStore):
 class BrokenContract(EventStoreContract):
     @asynccontextmanager
     async def open_store(self, site: Site) -> AsyncIterator[EventStore]:
-        async with in_threads(BrokenStore(site.path / "shop.db")) as store:
+        store = in_threads(BrokenStore(site.path / "shop.db"))
+        try:
             yield store
+        finally:
+            await store.aclose()
 
 
 def open_unopenable(site: Site) -> EventStore:
