@@ -171,7 +171,8 @@ def _declared(contract: Contract, run: Run | None, results: Sequence[Result]) ->
     yield f"<table><caption>Each declaration of the {_text(contract.kind)}, and the promises that hold it to what was observed</caption>"
     yield '<thead><tr><th scope="col">Capability</th><th scope="col">Declared</th><th scope="col">Observed</th></tr></thead><tbody>'
     for name, value, observed in matrix.rows(run.declared, results):
-        yield f'<tr><th scope="row">{_text(name)}</th><td>{_text(value)}</td><td>{_text(observed)}</td></tr>'
+        shown = " ".join(f"<span>{_text(one)}</span>" for one in observed.split(" · "))
+        yield f'<tr><th scope="row">{_text(name)}</th><td>{_text(value)}</td><td>{shown}</td></tr>'
     yield "</tbody></table></section>"
 
 

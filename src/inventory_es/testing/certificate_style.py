@@ -35,6 +35,7 @@ caption { text-align: left; color: var(--quiet); padding-bottom: 0.5rem; }
 th, td { text-align: left; vertical-align: top; padding: 0.4rem 1rem 0.4rem 0; border-bottom: 1px solid var(--line); }
 th[scope="row"] { font: 500 0.86rem/1.6 ui-monospace, "SF Mono", Menlo, Consolas, "Liberation Mono", monospace; }
 td:last-child { width: 70%; }
+td span { margin-right: 0.9em; white-space: nowrap; }
 .promises { margin: 0; padding: 0; list-style: none; }
 .promises li { display: grid; grid-template-columns: 1.6rem minmax(0, 1fr); padding: 0.6rem 0; border-top: 1px solid var(--line); }
 .promises li div { display: grid; grid-template-columns: 4.2rem minmax(0, 1fr) auto; gap: 0 1rem; }
