@@ -62,7 +62,8 @@ footer p { margin: 0.2rem 0; }
   .promises .tried { white-space: normal; }
   th, td { padding-right: 0.6rem; }
   td:last-child { overflow-wrap: anywhere; }
-  td:last-child { width: auto; }
+  td:last-child { width: auto; padding-right: 0; }
+  td span { margin-right: 0.2em; }
   th[scope="row"] { width: 8.5rem; font-size: 0.8rem; }
   pre { padding: 0.7rem; font-size: 0.8rem; }
   .counts li { flex-grow: 1 !important; }
