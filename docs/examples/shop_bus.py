@@ -122,6 +122,7 @@ class ShopBus:
         self._change = anyio.Event()
 
     async def wait(self) -> None:
+        self.check_open()
         await self._change.wait()
         self.check_open()
 
