@@ -13,16 +13,21 @@ from inventory_es.domain.stream_id import StreamId
 _check_syntax = msgspec.json.Decoder(msgspec.Raw).decode
 _ZERO = timedelta(0)
 
+MAX_SCHEMA_VERSION = 2_147_483_647
+"""The largest schema version of a payload: it fits into a column of 32 bits."""
+
 
 @attrs.frozen(init=False)
 class NewEvent:
     """An event to be appended. The store keeps every field verbatim and stamps nothing but version and position.
 
+    A value of a subclass (a member of an enumeration, a UUID of a driver, a time of a test) is kept as one of its base class.
+
     Args:
         event_id: unique within its stream, for ever.
         event_type: the wire name, 1 to 128 printable ASCII characters.
-        schema_version: of the payload, 1 or more.
-        recorded_at: when it happened, in UTC, to the microsecond; given by the writer, never by the store.
+        schema_version: of the payload, 1 to :data:`MAX_SCHEMA_VERSION`.
+        recorded_at: when it happened, in UTC, to the microsecond, in the years 1 to 9999; given by the writer, never by the store.
         data: the payload, one JSON object in UTF-8, from brace to brace, without line breaks.
         metadata: the envelope's open part, likewise.
 
@@ -50,12 +55,16 @@ class NewEvent:
             _refuse("event_id", "must be a uuid.UUID")
         if not (isinstance(event_type, str) and 1 <= len(event_type) <= 128 and event_type.isascii() and event_type.isprintable()):
             _refuse("event_type", "must be 1 to 128 printable ASCII characters")
-        if type(schema_version) is not int or schema_version < 1:
-            _refuse("schema_version", "must be an int of 1 or more")
+        if type(schema_version) is not int or not 1 <= schema_version <= MAX_SCHEMA_VERSION:
+            _refuse("schema_version", f"must be an int of 1 to {MAX_SCHEMA_VERSION}")
         if not isinstance(recorded_at, datetime) or recorded_at.utcoffset() != _ZERO:
             _refuse("recorded_at", "must be an aware datetime in UTC")
         _check_object("data", data)
         _check_object("metadata", metadata)
+        if not (type(event_type) is str and type(data) is bytes and type(metadata) is bytes and type(recorded_at) is datetime):
+            event_type, data, metadata, recorded_at = "".join(event_type), bytes(data), bytes(metadata), _plain_time(recorded_at)
+        if type(event_id) is not UUID:
+            event_id = UUID(int=event_id.int)
         self.__attrs_init__(event_id, event_type, schema_version, recorded_at, data, metadata)
 
     @classmethod
@@ -211,13 +220,17 @@ class StreamsPage:
     is_end: bool
 
 
+def _plain_time(at: datetime) -> datetime:
+    return datetime(at.year, at.month, at.day, at.hour, at.minute, at.second, at.microsecond, tzinfo=at.tzinfo, fold=at.fold)
+
+
 def _check_object(name: str, value: object) -> None:
     if not isinstance(value, bytes) or not _is_one_line_object(value):
-        _refuse(name, "must be UTF-8 bytes of one JSON object without line breaks")
+        _refuse(name, "must be UTF-8 bytes of one JSON object, from brace to brace, without line breaks")
 
 
 def _is_one_line_object(value: bytes) -> bool:
-    if value[:1] != b"{" or b"\n" in value or b"\r" in value:
+    if value[:1] != b"{" or value[-1:] != b"}" or b"\n" in value or b"\r" in value:
         return False
     try:
         _check_syntax(value)

@@ -18,7 +18,7 @@ from inventory_es.adapters.sqlite.row_event import FEED_COLUMNS, STREAM_COLUMNS,
 from inventory_es.adapters.sqlite.snapshot_table import clear_snapshots, discard_snapshots, load_snapshot, save_snapshot
 from inventory_es.adapters.sqlite.stream_table import find_head, list_heads
 from inventory_es.adapters.sqlite.write_turn import WriteTurn
-from inventory_es.domain.stream_id import StreamId
+from inventory_es.domain.stream_id import MAX_PART_LENGTH, StreamId
 from inventory_es.ports.append_rules import check_append, check_page, check_stream
 from inventory_es.ports.capabilities import StoreCapabilities
 from inventory_es.ports.errors import AppendOutcomeUnknownError, AppendTooLargeError, CorruptStoreError, StoreUnavailableError
@@ -27,7 +27,8 @@ from inventory_es.ports.paths import absolute_path
 from inventory_es.ports.records import AppendResult, FeedPage, RecordedEvent, StreamPage, StreamsPage, StreamWrite
 from inventory_es.ports.snapshot_store import Snapshot
 
-_AFTER_ANY_TEXT = "\U0010ffff"
+_AFTER_ANY_TEXT = "\U0010ffff" * (MAX_PART_LENGTH + 1)
+"""Behind whatever follows a prefix in a stream's text: a part may be the last character alone, over its whole length."""
 _FEED = f"SELECT {FEED_COLUMNS} FROM events LEFT JOIN streams ON id = stream_id WHERE position > ? ORDER BY position LIMIT ?"  # noqa: S608  # a constant
 _LARGEST = (1 << 63) - 1
 """What a column can hold. Nothing stored is larger, so that a bound above it means the same."""

@@ -10,7 +10,7 @@ from inventory_es.ports import Delivery, RecordedEvent
 from inventory_es.ports.errors import AppendTooLargeError
 from inventory_es.testing.difference import difference
 from inventory_es.testing.event_bus.bench import BusBench, TestedSubscription
-from inventory_es.testing.event_store.fidelity import PAYLOADS
+from inventory_es.testing.event_store.values import PAYLOADS
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.labels import EVENT_TYPE, recorded, stream_id
 from inventory_es.testing.promise import promise

@@ -9,7 +9,10 @@ from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import StreamCatalogue, StreamWrite
 from inventory_es.ports.errors import ConcurrencyError
 from inventory_es.testing.event_store.bench import StoreBench, expect
+from inventory_es.testing.event_store.comparison import Comparison
+from inventory_es.testing.event_store.reference_model import ReferenceModel
 from inventory_es.testing.event_store.tested_store import ALL, TestedStore
+from inventory_es.testing.event_store.values import STREAMS
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.labels import CATEGORY
 from inventory_es.testing.promise import promise
@@ -54,6 +57,35 @@ class CatalogueCases:
         if survives:
             async with bench.open() as store:
                 await _is_whole(bench, store, sorted(written))
+
+    @promise(
+        "ES-51", "The catalogue lists each legal stream id by its text, behind any prefix and any place, however they are cut.", seeds=0
+    )
+    async def test_es_51_every_stream_id(self, bench: StoreBench) -> None:
+        model = ReferenceModel()
+        async with bench.open() as store:
+            if not isinstance(store.raw, StreamCatalogue):
+                bench.run.not_declared("StreamCatalogue")
+            comparison = Comparison(bench, store, model)
+            for number, stream in enumerate(STREAMS):
+                await comparison.append([StreamWrite(stream, 0, [bench.labels.event(f"h{number}")])])
+                await comparison.append([StreamWrite(stream, 5, [bench.labels.event(f"r{number}")])])
+            await _cut_everywhere(comparison)
+            survives = store.capabilities.durability != "none"
+        if survives:
+            async with bench.open() as store:
+                await _cut_everywhere(Comparison(bench, store, model))
+
+
+async def _cut_everywhere(comparison: Comparison) -> None:
+    texts = [stream.text for stream in STREAMS]
+    prefixes = {text[:length] for text in texts for length in (1, 9, 10, len(text) - 1, len(text))}
+    for prefix in sorted({*prefixes, "%", "_", "*", "contract_", "contract_2", "CONTRACT", "contract-\uffff", "\U0010ffff", "contract--"}):
+        await comparison.catalogue(prefix)
+    for place, stream in enumerate(STREAMS):
+        await comparison.catalogue(("", "contract", "contract-a", stream.text)[place % 4], after=stream, limit=100)
+    for limit in (1, 7, len(STREAMS) - 1, len(STREAMS)):
+        await comparison.catalogue("", limit=limit)
 
 
 async def _is_whole(bench: StoreBench, store: TestedStore, written: _Listed) -> None:

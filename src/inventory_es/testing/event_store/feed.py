@@ -1,19 +1,27 @@
-"""ES-33 … ES-36: the order of everything. Subscriptions over it have their own cases (ES-37 …)."""
+"""ES-33 … ES-36, ES-73 … ES-75: the order of everything. Subscriptions over it have their own cases (ES-37 …)."""
 
+import random
 from contextlib import AsyncExitStack
 
 import anyio
 
-from inventory_es.ports import RecordedEvent
+from inventory_es.ports import RecordedEvent, StreamWrite
 from inventory_es.ports.errors import ConcurrencyError
+from inventory_es.testing.event_store.append_program import of_another_schema_version
 from inventory_es.testing.event_store.bench import StoreBench, expect, wrong_positions
-from inventory_es.testing.event_store.tested_store import TestedStore
+from inventory_es.testing.event_store.comparison import Comparison
+from inventory_es.testing.event_store.reference_model import ReferenceModel
+from inventory_es.testing.event_store.tested_store import ALL, TestedStore
+from inventory_es.testing.event_store.values import STREAMS, some_streams
 from inventory_es.testing.failure import MismatchError
-from inventory_es.testing.labels import stream_name
+from inventory_es.testing.labels import stream_id, stream_name
 from inventory_es.testing.promise import promise
 
 _WRITERS = 8
 _ROUNDS = 4
+_WASTED = 6
+_LONGEST_WAIT = 10.0
+_SOME = 40
 
 
 class FeedCases:
@@ -130,6 +138,149 @@ class FeedCases:
                 got=bench.labels.show(rest),
                 meaning="who goes on from a checkpoint kept from before reopening misses or repeats an event",
             )
+
+    @promise(
+        "ES-73",
+        "The feed goes on, page by page and from every position, after refused, replayed and cancelled appends and over gaps in positions.",
+        seeds=0,
+    )
+    async def test_es_73_over_refusals_and_gaps(self, bench: StoreBench) -> None:
+        model = ReferenceModel()
+        async with bench.open() as store:
+            if not store.has_feed:
+                bench.run.not_declared("feed='total'")
+            comparison = Comparison(bench, store, model)
+            cursor = 0
+            for number in range(2):
+                await _new(comparison, f"x{number}", f"a{number}")
+                await _waste_positions(comparison, f"n{number}")
+                await _new(comparison, "y", f"b{number}")
+                cursor = await comparison.feed(after=cursor, limits=(1,))
+            await _from_everywhere(comparison)
+            if store.capabilities.durability != "none" and store.capabilities.multi_process:
+                async with bench.open() as other:
+                    await _new(Comparison(bench, other, model), "x0", "other")
+                    await comparison.feed(after=cursor)
+                    await _from_everywhere(Comparison(bench, other, model))
+            survives = store.capabilities.durability != "none"
+        if survives:
+            async with bench.open() as store:
+                comparison = Comparison(bench, store, model)
+                await _from_everywhere(comparison)
+                await _waste_positions(comparison, "again")
+                await _new(comparison, "y", "late")
+                await comparison.feed(after=cursor, limits=(1, 2))
+
+    @promise("ES-74", "A wait for a position is over by its timeout if nothing comes, and before it if the position is reached.", seeds=0)
+    async def test_es_74_waiting(self, bench: StoreBench) -> None:
+        async with bench.open() as store:
+            if not store.has_feed:
+                bench.run.not_declared("feed='total'")
+            for timeout in (0, 0.01, 0.1):
+                await _waited(bench, store, 1, timeout=timeout, meaning="nothing comes, and the wait outlasts its timeout")
+            await store.append("x@0 a")
+            head = await store.head()
+            for position in (head + 1, head + 1_000):
+                await _waited(bench, store, position, timeout=0.1, meaning="nothing comes, and the wait outlasts its timeout")
+            writers = [store]
+            async with AsyncExitStack() as instances:
+                if store.capabilities.durability != "none" and store.capabilities.multi_process:
+                    writers.append(await instances.enter_async_context(bench.open()))
+                version = 1
+                for writer in writers:
+                    for ahead in (1, 3):
+                        version = await _reached_while_waiting(bench, store, writer, ahead, version)
+
+    @promise("ES-75", "The feed and every read hold each legal stream id and category, and an id that two streams hold twice.", seeds=0)
+    async def test_es_75_every_stream_id(self, bench: StoreBench) -> None:
+        model = ReferenceModel()
+        streams = [*STREAMS, *some_streams(random.Random("ES-75"), _SOME)]
+        async with bench.open() as store:
+            comparison = Comparison(bench, store, model)
+            shared = bench.labels.event("shared")
+            for number, stream in enumerate(streams):
+                event = shared if number % 3 == 0 else bench.labels.event(f"h{number}")
+                await comparison.append([StreamWrite(stream, 0, [event])])
+            await comparison.append([StreamWrite(streams[-1], 1, bench.labels.events("more"))])
+            await comparison.everything(limits=(7, ALL))
+            survives = store.capabilities.durability != "none"
+        if survives:
+            async with bench.open() as store:
+                await Comparison(bench, store, model).everything(limits=(ALL,))
+
+
+async def _new(comparison: Comparison, name: str, label: str) -> None:
+    """Append two events where an append may have two."""
+    count = min(2, comparison.store.capabilities.max_append_events)
+    events = [comparison.bench.labels.event(f"{label}{letter}") for letter in "ab"[:count]]
+    await comparison.append([StreamWrite(stream_id(name), comparison.model.version(stream_id(name)), events)])
+
+
+async def _waste_positions(comparison: Comparison, name: str) -> None:
+    """Send appends that end without new events, more than a small page has places: conflicts, collisions, replays, cancelled ones."""
+    store, model, labels, y = comparison.store, comparison.model, comparison.bench.labels, stream_id("y")
+    first = next(iter(model.streams))
+    (stored,) = model.streams[first][:1]
+    for number in range(_WASTED):
+        await comparison.append([StreamWrite(first, model.version(first) + 1, [labels.event(f"{name}c{number}")])])
+        await comparison.append([StreamWrite(first, 0, [of_another_schema_version(stored)])])
+        await comparison.append([StreamWrite(first, 0, [stored])])
+        if store.capabilities.multi_stream and store.capabilities.max_append_events > 1:
+            new = StreamWrite(y, model.version(y), [labels.event(f"{name}m{number}")])
+            conflict = StreamWrite(first, model.version(first) + 2, [labels.event(f"{name}k{number}")])
+            await comparison.append([new, conflict])
+        if store.has_group_commit:
+            lost = StreamWrite(y, model.version(y) + 2, [labels.event(f"{name}g{number}")])
+            await comparison.append_group([[lost], [StreamWrite(first, 0, [stored])]])
+    for point in range(_WASTED):
+        await comparison.cancel([StreamWrite(y, model.version(y), [labels.event(f"{name}x{point}")])], point)
+
+
+async def _from_everywhere(comparison: Comparison) -> None:
+    """Compare the feed by several page sizes, from each position, and from within each gap."""
+    await comparison.feed(limits=(1, 2, 3, 5, 100))
+    positions = sorted(comparison.model.positions.values())
+    within_gaps = {place for one in positions for place in (one - 1, one + 1)} - set(positions)
+    for after in (*positions, *within_gaps):
+        await comparison.feed(after=after, limits=(100,))
+
+
+async def _waited(bench: StoreBench, store: TestedStore, position: int, *, timeout: float, meaning: str) -> bool:
+    """Wait for a position, and expect an end; either answer will do, as it is a hint."""
+    seen: object = None
+    longest = min(_LONGEST_WAIT, bench.contract.patience / 2)
+    with anyio.move_on_after(longest) as scope:
+        call = store.feed.wait_for_position(position, timeout=timeout)
+        seen = await store.call(f"wait for {position} at most {timeout} s", call, str)
+    expect(that=not scope.cancelled_caught, expected=f"an end after {timeout} s", got=f"none after {longest:g} s", meaning=meaning)
+    expect(that=type(seen) is bool, expected="True or False", got=repr(seen), meaning="a wait says whether the position was seen")
+    return seen is True
+
+
+async def _reached_while_waiting(bench: StoreBench, store: TestedStore, writer: TestedStore, ahead: int, version: int) -> int:
+    """Wait for a position that another task's appends reach; return the version of x afterwards."""
+    position = await store.head() + ahead
+    is_reached = False
+
+    async def follow() -> None:
+        nonlocal is_reached
+        while await store.head() < position:
+            await _waited(
+                bench, store, position, timeout=bench.contract.patience, meaning="the position is reached, and the wait does not notice"
+            )
+            await anyio.lowlevel.checkpoint()
+        is_reached = True
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(follow)
+        for _ in range(3):
+            await anyio.lowlevel.checkpoint()
+        while not is_reached:
+            if await store.head() < position:
+                await writer.append(f"x@{version} v{version}")
+                version += 1
+            await anyio.lowlevel.checkpoint()
+    return version
 
 
 async def _write(store: TestedStore, name: str, written: list[str], writer: str = "") -> None:

@@ -1,36 +1,29 @@
-"""ES-28 … ES-30: what is written comes back byte for byte, and every stream id is a stream of its own."""
+"""ES-28 … ES-30, ES-70, ES-76, ES-77: what is written comes back byte for byte, and every stream id is a stream of its own."""
+
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import attrs
 
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports import StreamWrite
+from inventory_es.ports import NewEvent, StreamWrite
 from inventory_es.ports.errors import AppendTooLargeError
+from inventory_es.testing.event_store.append_program import AppendProgram, in_pieces
 from inventory_es.testing.event_store.bench import StoreBench, expect
-from inventory_es.testing.event_store.tested_store import TestedStore
-from inventory_es.testing.labels import stream_id
+from inventory_es.testing.event_store.comparison import Comparison
+from inventory_es.testing.event_store.reference_model import ReferenceModel
+from inventory_es.testing.event_store.tested_store import ALL, TestedStore
+from inventory_es.testing.event_store.values import EVENT_TYPES, INSTANTS, OBJECTS, PAYLOADS, SCHEMA_VERSIONS, STREAMS
+from inventory_es.testing.labels import event_id, stream_id
 from inventory_es.testing.promise import promise
 
 _MEBIBYTE = 1 << 20
 _MOST_BYTES_TRIED = 16 << 20
-
-PAYLOADS = (
-    '{"line separators":"one\u2028two\u2029three\u0085four"}',
-    r'{"nul":"\u0000","controls":"\u0001\u001f\t\r\n"}',
-    '{"astral":"𝄞🜁","escaped":"\\ud834\\udd1e","combining":"e\u0301 \u00e9","bidi":"\u202eabc"}',
-    '{"empty":"","list":[],"object":{},"null":null,"true":true}',
-    '{"most":9007199254740992,"least":-9007199254740992,"odd":9007199254740991,"zero":-0}',
-    '{"float":1e400,"tenth":0.10,"long":0.1234567890123456789012345678901234567890}',
-    '{"at":"2026-03-29T02:30:00.123456+01:00","utc":"2026-01-05T09:00:00Z"}',
-    '{ "spaces" : [ 1 , 2 ] ,\t"order":1,"a":2}',
-    '{"quotes":"\\"\\\\\\/\'`<!--]]>","percent":"%00%2f","sql":"\'; DROP TABLE events; --"}',
-    '{"nested":' + '{"a":' * 30 + "1" + "}" * 31,
-    "{}",
-)
-
-HOSTILE_PARTS = (
-    "a", "A", "ä", "a\u0308", "\u00c4", "ａ", "-", "--", "%", "%2d", "%2D", "%252d", ".", "..", "...", "/", "\\", "../x", "..\\x",
-    "a/b", "a", "con", "CON", "nul.txt", "com1", "*", "?", "<>:|", "a ", " a", "a.", "~", "$HOME", "a'b", 'a"b', ";", "\u202e", "\u200b",
-    "\x01", "\x7f", "\n", "\u2028", "🜁", "0f8fad5b-d9cb-469f-a165-70867728950e", "0F8FAD5B-D9CB-469F-A165-70867728950E", "x" * 128,
-    "x" * 127 + "y", "é" * 128, "🜁" * 128, "-" * 128, "null", "None", "0", "-1", ".lock", "journal", "index.idx", "a.jsonl",
-)  # fmt: skip
+_STEPS = 40
+_LONG = 1_050
 
 
 class FidelityCases:
@@ -80,7 +73,7 @@ class FidelityCases:
         seeds=0,
     )
     async def test_es_30_hostile_stream_ids(self, bench: StoreBench) -> None:
-        streams = list(dict.fromkeys(_hostile_streams()))
+        streams = list(STREAMS)
         async with bench.open() as store:
             for number, stream in enumerate(streams):
                 event = bench.labels.event(f"h{number}")
@@ -91,16 +84,130 @@ class FidelityCases:
             async with bench.open() as store:
                 await _all_distinct(bench, store, streams)
 
+    @promise(
+        "ES-70",
+        "After any program of appends, every way of reading shows the same records, field by field, type by type and flag by flag.",
+    )
+    async def test_es_70_every_way_of_reading(self, bench: StoreBench) -> None:
+        model = ReferenceModel()
+        async with bench.open() as store:
+            await AppendProgram(Comparison(bench, store, model), random.Random(f"ES-70:{bench.run.seed}")).run(_STEPS)
+            await Comparison(bench, store, model).everything()
+            survives = store.capabilities.durability != "none"
+            if survives and store.capabilities.multi_process:
+                async with bench.open() as other:
+                    await Comparison(bench, other, model).everything(limits=(ALL,))
+        if survives:
+            async with bench.open() as store:
+                await Comparison(bench, store, model).everything()
+
+    @promise(
+        "ES-70",
+        "Each legal value of a field comes back as it was, in every way of reading: type, schema version, time, payload, metadata.",
+        seeds=0,
+    )
+    async def test_es_70_every_field(self, bench: StoreBench) -> None:
+        model = ReferenceModel()
+        async with bench.open() as store:
+            comparison = Comparison(bench, store, model)
+            events = [event for event in _events_of_every_field(bench) if event.size <= store.capabilities.max_event_bytes]
+            for write in in_pieces(stream_id("x"), 0, events, store.capabilities):
+                await comparison.append([write])
+            await comparison.everything(limits=(7, ALL))
+            survives = store.capabilities.durability != "none"
+        if survives:
+            async with bench.open() as store:
+                await Comparison(bench, store, model).everything(limits=(ALL,))
+
+    @promise(
+        "ES-76",
+        "What a caller passed or got is the caller's: what it does with it later changes nothing stored, and a page does not change.",
+    )
+    async def test_es_76_nothing_is_shared(self, bench: StoreBench) -> None:
+        async with bench.open() as store:
+            room = min(2, store.capabilities.max_append_events)
+            comparison = Comparison(bench, store, ReferenceModel())
+            passed = bench.labels.events("a b")[:room]
+            writes = [StreamWrite(stream_id("x"), 0, passed)]
+            await comparison.append([StreamWrite(stream_id("x"), 0, tuple(passed))])
+            await comparison.append(writes)
+            passed[:] = bench.labels.events("p q r")
+            writes[:] = [StreamWrite(stream_id("y"), 0, passed)]
+            await comparison.everything()
+            fresh = bench.labels.events("c d")[:room]
+            result = await store.append(StreamWrite(stream_id("x"), room, fresh))
+            comparison.model.append([StreamWrite(stream_id("x"), room, tuple(fresh))])
+            fresh.clear()
+            await comparison.everything()
+            page, back = await store.page("x", limit=100), await store.page_backwards("x", limit=100)
+            found = await store.find("x", [event_id("a"), event_id("c")])
+            fed = (await store.feed_page(limit=100)).events if store.has_feed else ()
+            before = [*page.events], [*back.events], [*found], [*fed], dict(result.versions)
+            await comparison.append([StreamWrite(stream_id("x"), 2 * room, bench.labels.events("e"))])
+            await comparison.append([StreamWrite(stream_id("z"), 0, bench.labels.events("s"))])
+            after = [*page.events], [*back.events], [*found], [*fed], dict(result.versions)
+            for name, one, other in zip(("page", "page backwards", "find", "feed page", "answer"), before, after, strict=True):
+                expect(that=one == other, expected=f"{len(one)} as before", got=len(other), meaning=f"a {name} changes under its reader")
+            for events in (page.events, back.events, found, fed):
+                if isinstance(events, list):
+                    events.reverse()
+                    events.pop()
+            await comparison.everything()
+
+    @promise(
+        "ES-77",
+        "Any limit, range and number of ids may be asked for: far above a page, far past the end, and thousands of ids at once.",
+        seeds=0,
+    )
+    async def test_es_77_large_questions(self, bench: StoreBench) -> None:
+        async with bench.open() as store:
+            comparison = Comparison(bench, store, ReferenceModel())
+            events = [bench.labels.event(f"n{number}") for number in range(_LONG if store.capabilities.max_append_events > 5 else 200)]
+            for write in in_pieces(stream_id("x"), 0, events, store.capabilities):
+                await comparison.append([write])
+            await comparison.append([StreamWrite(stream_id("y"), 0, bench.labels.events("n7"))])
+            for limit in (999, 1_001, 2**31, 2**32 + 1):
+                await comparison.stream(stream_id("x"), limits=(limit,))
+                await comparison.feed(limits=(limit,))
+                await comparison.catalogue("", limit=limit)
+            for far in (len(events), len(events) + 1, 10_000, 2**31, 2**32 + 1, 2**53 + 1):
+                await comparison.forward(stream_id("x"), after=far, limit=3)
+                await comparison.backwards(stream_id("x"), before=far, limit=2**31, pages=1)
+                if store.has_feed:
+                    head = await store.head()
+                    await comparison.feed(after=head + far, limits=(3,))
+            asked = [event.event_id for event in events]
+            for ids in (asked[::-1], asked[:999], asked[:1_001], [*asked, *asked, *map(event_id, "abc"), asked[0]]):
+                await comparison.ids(stream_id("x"), ids)
+                await comparison.ids(stream_id("y"), ids)
+
+
+def _events_of_every_field(bench: StoreBench) -> Iterator[NewEvent]:
+    """Yield events of which each has other values; the last ones have fields of subclasses, as hosts and their tests make them."""
+    base = bench.labels.event("base")
+    changes: list[dict[str, Any]] = [{"event_type": name} for name in EVENT_TYPES]
+    changes += [{"schema_version": version} for version in dict.fromkeys(SCHEMA_VERSIONS)]
+    changes += [{"recorded_at": at} for at in INSTANTS]
+    changes += [{"data": text, "metadata": OBJECTS[-1 - number]} for number, text in enumerate(OBJECTS)]
+    changes += [{"event_id": UUID(int=number)} for number in (0, 1, 1 << 127, (1 << 128) - 1, 1 << 64, 1 << 63)]
+    changes += [{"event_type": _Text("ATypeOfASubclass")}, {"data": _Bytes(b'{"of":"a subclass"}'), "metadata": _Bytes(b"{}")}]
+    changes += [{"recorded_at": _Instant(2026, 1, 5, 9, 0, 0, 123_456, tzinfo=UTC)}]
+    for number, change in enumerate(changes):
+        name = f"f{number}"
+        yield bench.labels.add(name, attrs.evolve(base, **({"event_id": event_id(name)} | change)))
+
+
+class _Text(str):
+    __slots__ = ()
+
+
+class _Bytes(bytes):
+    __slots__ = ()
+
+
+class _Instant(datetime): ...
+
 
 async def _all_distinct(bench: StoreBench, store: TestedStore, streams: list[StreamId]) -> None:
     for number, stream in enumerate(streams):
         await bench.holds(store, stream, f"h{number}", meaning="two stream ids are one stream, or an id did not come back as it was")
-
-
-def _hostile_streams() -> list[StreamId]:
-    streams = [StreamId("contract", part) for part in HOSTILE_PARTS]
-    streams += [StreamId("contract", "a-b", "c"), StreamId("contract", "a", "b-c"), StreamId("contract", "a", "b", "c")]
-    streams += [StreamId("contract", "a/b", "c"), StreamId("contract", "a", "b/c"), StreamId("contract_2", "a"), StreamId("c", "a")]
-    streams += [StreamId("contract", *("x" * 128 for _ in range(16))), StreamId("contract", *("p" for _ in range(16)))]
-    streams += [StreamId("contract", "0f8fad5b", "d9cb", "469f", "a165", "70867728950e")]
-    return streams

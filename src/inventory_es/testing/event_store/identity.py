@@ -1,13 +1,23 @@
-"""ES-16 … ES-21: the same append again is answered, never stored twice."""
+"""ES-16 … ES-21, ES-71, ES-72: the same append again is answered, never stored twice."""
 
-from inventory_es.ports import AppendResult
+import attrs
+
+from inventory_es.domain.stream_id import StreamId
+from inventory_es.ports import AppendResult, NewEvent, StreamWrite
 from inventory_es.ports.errors import ConcurrencyError, EventIdCollisionError
+from inventory_es.testing.event_store.append_program import in_pieces, of_another_payload, of_another_schema_version, of_another_type
 from inventory_es.testing.event_store.bench import StoreBench, expect
+from inventory_es.testing.event_store.comparison import Comparison
+from inventory_es.testing.event_store.reference_model import ReferenceModel
 from inventory_es.testing.event_store.tested_store import TestedStore, show_error, show_result
 from inventory_es.testing.failure import MismatchError
+from inventory_es.testing.labels import stream_id
 from inventory_es.testing.promise import promise
 
 _MANY = 1_200
+_VERY_MANY = 10_000
+_APPENDS = 200
+_X, _Y, _Z = stream_id("x"), stream_id("y"), stream_id("z")
 
 
 class IdentityCases:
@@ -89,6 +99,156 @@ class IdentityCases:
             _is_replay(await store.append("x@2 c", meaning="what was stored before reopening is known"), second)
             await store.refused(EventIdCollisionError, "x@2 c'", meaning="ids that were stored before reopening are taken")
             await bench.holds(store, "x", "a b c", meaning="an append that was sent again after reopening is stored twice")
+
+    @promise(
+        "ES-71",
+        "An append is the same if every event of it is stored with its id, type, schema version and data, in order and without a gap, "
+        "whatever their metadata, their times and the appends that they came in; otherwise its ids collide.",
+        seeds=1,
+    )
+    async def test_es_71_the_same_by_the_rule(self, bench: StoreBench) -> None:
+        model = ReferenceModel()
+        async with bench.open() as store:
+            comparison = Comparison(bench, store, model)
+            await _append_apart(comparison)
+            await _sent_again(comparison)
+            survives = store.capabilities.durability != "none"
+        if survives:
+            async with bench.open() as store:
+                await _sent_again(Comparison(bench, store, model))
+
+    @promise("ES-72", "An append of the declared maximum is recognised, and so is each event among 10,000 of its stream.", seeds=0)
+    async def test_es_72_among_many(self, bench: StoreBench) -> None:
+        async with bench.open() as store:
+            declared = store.capabilities
+            events = bench.labels.events(" ".join(f"m{number}" for number in range(min(_VERY_MANY, _APPENDS * declared.max_append_events))))
+            writes = list(in_pieces(_X, 0, events, declared, most=_VERY_MANY))
+            for write in writes:
+                await store.append(write)
+            for write in (writes[0], writes[-1]):
+                again = await store.append(write, meaning=f"{len(write.events)} events are stored as they are sent")
+                version = write.expected_version + len(write.events)
+                expect(
+                    that=again.replayed and dict(again.versions) == {_X: version},
+                    expected=f"version {version}, replayed",
+                    got=show_result(again),
+                    meaning="a large append that was sent again gets another answer than the first time",
+                )
+                changed = [*write.events[:-1], of_another_schema_version(write.events[-1])]
+                other = attrs.evolve(write, events=changed)
+                await store.refused(EventIdCollisionError, other, meaning="the last event has another schema version than what is stored")
+            bench.need(store, unique_event_ids=True)
+            for place in (0, 1, len(events) // 2, len(events) - 1):
+                one = StreamWrite(_X, len(events), [events[place]])
+                again = await store.append(one, meaning=f"event {place + 1} of {len(events)} is stored as it is sent")
+                expect(
+                    that=again.replayed and dict(again.versions) == {_X: place + 1},
+                    expected=f"version {place + 1}, replayed",
+                    got=show_result(again),
+                    meaning="an event among many that was sent again gets another answer",
+                )
+                other = attrs.evolve(one, events=[of_another_payload(events[place])])
+                await store.refused(EventIdCollisionError, other, meaning=f"the id of event {place + 1} of {len(events)} is taken")
+                found = await store.find(_X, [events[place].event_id])
+                expect(
+                    that=[event.version for event in found] == [place + 1],
+                    expected=f"version {place + 1}",
+                    got=bench.labels.show(found),
+                    meaning=f"event {place + 1} of {len(events)} is not found by its id",
+                )
+
+
+async def _append_apart(comparison: Comparison) -> None:
+    """Append eight events to x, some one by one and some together, two to y, and events of both at once."""
+    labels, most = comparison.bench.labels, comparison.store.capabilities.max_append_events
+    for names in ("a", "b", "c d e", "f g h"):
+        events = labels.events(names)
+        size = min(most, 3)
+        for start in range(0, len(events), size):
+            await comparison.append([StreamWrite(_X, comparison.model.version(_X), events[start : start + size])])
+    for name in "pq":
+        await comparison.append([StreamWrite(_Y, comparison.model.version(_Y), labels.events(name))])
+    if _takes_several(comparison):
+        await comparison.append([StreamWrite(_X, 8, labels.events("i")), StreamWrite(_Y, 2, labels.events("r"))])
+
+
+async def _sent_again(comparison: Comparison) -> None:
+    """Send what is stored again in other pieces, and changed in one thing each, and expect the answers of the reference."""
+    labels, declared = comparison.bench.labels, comparison.store.capabilities
+    stored = labels.events("a b c d e f g h")
+    for change in _CHANGES:
+        for first, last in ((1, 2), (3, 4), (0, 2), (2, 5), (0, 8)):
+            events = stored[first:last]
+            if len(events) > declared.max_append_events:
+                continue
+            for place in {0, len(events) - 1}:
+                changed = [*events[:place], change(events[place]), *events[place + 1 :]]
+                await comparison.append([StreamWrite(_X, first, changed)])
+                if declared.unique_event_ids:
+                    await comparison.append([StreamWrite(_X, 99, changed)])
+                if comparison.store.has_group_commit:
+                    await comparison.append_group([[StreamWrite(_X, first, changed)], [StreamWrite(_X, first, events)]])
+        await comparison.stream(_X)
+    for first in range(8):
+        for last in range(first + 1, min(8, first + declared.max_append_events) + 1):
+            await comparison.append([StreamWrite(_X, first, stored[first:last])])
+            if declared.unique_event_ids:
+                await comparison.append([StreamWrite(_X, last, stored[first:last])])
+    if _takes_several(comparison):
+        await _several_sent_again(comparison)
+    await comparison.everything()
+
+
+async def _several_sent_again(comparison: Comparison) -> None:
+    """Send events of two streams together, of which all, some or none are stored, in the order in which they came."""
+    labels = comparison.bench.labels
+
+    def write(stream: StreamId, version: int, name: str) -> StreamWrite:
+        return StreamWrite(stream, version, labels.events(name))
+
+    y, x, new_y = write(_Y, 2, "r"), write(_X, 8, "i"), write(_Y, comparison.model.version(_Y), "s")
+    for writes in (
+        [x, y],
+        [x],
+        [y],
+        [x, write(_Z, 0, "t")],
+        [write(_Z, 0, "t"), x],
+        [new_y, x],
+        [write(_X, comparison.model.version(_X), "u"), y],
+        [x, attrs.evolve(y, events=[of_another_schema_version(y.events[0])])],
+        [attrs.evolve(x, events=[of_another_type(x.events[0])]), y],
+        [write(_X, 0, "a"), write(_Y, 0, "p")],
+    ):
+        await comparison.append(writes)
+        if comparison.store.has_group_commit:
+            await comparison.append_group([writes])
+
+
+def _takes_several(comparison: Comparison) -> bool:
+    declared = comparison.store.capabilities
+    return declared.multi_stream and declared.unique_event_ids and declared.max_append_events > 1
+
+
+def _with_other_metadata(event: NewEvent) -> NewEvent:
+    return attrs.evolve(event, metadata=b'{"other":"metadata","number":0}')
+
+
+def _at_another_time(event: NewEvent) -> NewEvent:
+    return attrs.evolve(event, recorded_at=event.recorded_at.replace(year=2001))
+
+
+def _with_another_envelope(event: NewEvent) -> NewEvent:
+    return _at_another_time(_with_other_metadata(event))
+
+
+_CHANGES = (
+    of_another_type,
+    of_another_schema_version,
+    of_another_payload,
+    _with_other_metadata,
+    _at_another_time,
+    _with_another_envelope,
+)
 
 
 async def _append_many(store: TestedStore) -> str:
