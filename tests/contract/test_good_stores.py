@@ -3,12 +3,18 @@
 Beside these: the memory and the file store, and a synchronous store over SQLite behind ``in_threads``, each in a file of its own.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from weakref import WeakKeyDictionary
 
-from inventory_es.ports import EventStore
+import attrs
+from anyio.lowlevel import checkpoint
+
+from inventory_es.domain.stream_id import StreamId
+from inventory_es.ports import EventStore, FeedPage, StreamPage, StreamsPage, StreamWrite
+from inventory_es.ports.errors import ConcurrencyError
 from inventory_es.testing import EventStoreContract, Site
-from tests.contract.stores.plain_store import PlainStore, PlainStreams, WindowStore, shelf_of
+from tests.contract.stores.plain_store import PlainStore, PlainStreams, Shelf, WindowStore, shelf_of
 from tests.contract.stores.turn_store import LoneTurnStore, TurnStore
 
 
@@ -48,3 +54,139 @@ class TestLoneStoreWithTurns(TestPlainStore):
     async def open_store(self, site: Site) -> AsyncIterator[EventStore]:
         with shelf_of(site.name) as shelf:
             yield LoneTurnStore(shelf)
+
+
+class SmallAppends(PlainStore):
+    """Takes five events at once, and 16 KiB."""
+
+    capabilities = attrs.evolve(PlainStore.capabilities, max_append_events=5, max_append_bytes=16 << 10)
+
+
+class OneAtATime(PlainStore):
+    """Takes one event at once, as a store without transactions does."""
+
+    capabilities = attrs.evolve(PlainStore.capabilities, max_append_events=1, multi_stream=False)
+
+
+class SmallBytes(PlainStore):
+    """Takes 16 KiB at once, in any number of events."""
+
+    capabilities = attrs.evolve(PlainStore.capabilities, max_append_bytes=16 << 10)
+
+    def check_sizes(self, writes: Sequence[StreamWrite]) -> None:
+        """Look at the bytes first."""
+        events = [event for write in writes for event in write.events]
+        self.check_size("bytes", sum(event.size for event in events), self.capabilities.max_append_bytes)
+        super().check_sizes(writes)
+
+
+class SmallEvents(PlainStore):
+    """Takes events of 256 bytes."""
+
+    capabilities = attrs.evolve(PlainStore.capabilities, max_event_bytes=256)
+
+
+class SparsePositions(PlainStore):
+    """Leaves gaps between positions, and wider ones where an append is refused, as a sequence of a database does."""
+
+    def position(self, behind: int) -> int:
+        return (self.head_now() // 1_000 + 1) * 1_000 + 7 * (behind + len(_refusals(self)))
+
+    def check_version(self, write: StreamWrite) -> None:
+        try:
+            super().check_version(write)
+        except ConcurrencyError:
+            _refusals(self).append(1)
+            raise
+
+
+class ShortPages(PlainStore):
+    """Gives pages that are shorter than their limit, of one or two events, or of one stream."""
+
+    async def read_stream(self, stream: StreamId, /, *, after: int = 0, limit: int) -> StreamPage:
+        self.check_page(limit=limit, after=after)
+        return await super().read_stream(stream, after=after, limit=min(limit, 1 + after % 2))
+
+    async def read_stream_backwards(self, stream: StreamId, /, *, before: int | None = None, limit: int) -> StreamPage:
+        self.check_page(limit=limit, before=before)
+        return await super().read_stream_backwards(stream, before=before, limit=min(limit, 2))
+
+    async def read_all(self, *, after: int, limit: int) -> FeedPage:
+        self.check_page(limit=limit, after=after)
+        return await super().read_all(after=after, limit=min(limit, 1 + after % 2))
+
+    async def streams(self, prefix: str = "", /, *, after: StreamId | None = None, limit: int) -> StreamsPage:
+        self.check_page(limit=limit)
+        return await super().streams(prefix, after=after, limit=1)
+
+
+class EagerlyFalse(PlainStore):
+    """Wakes its waiters by whatever happens, and says what it sees then."""
+
+    async def wait_for_position(self, position: int, /, *, timeout: float) -> bool:
+        await checkpoint()
+        return await self.head() >= position
+
+
+class EagerlyTrue(PlainStore):
+    """Wakes its waiters by whatever happens, and leaves it to them to look."""
+
+    async def wait_for_position(self, position: int, /, *, timeout: float) -> bool:
+        self.check_open()
+        await checkpoint()
+        return True
+
+
+class LeastStore(WindowStore):
+    """Has no optional protocol, finds no ids for ever, and survives nothing."""
+
+    capabilities = attrs.evolve(WindowStore.capabilities, durability="none", multi_process=False)
+
+
+class TestSmallAppends(TestPlainStore):
+    backends = ("asyncio",)  # what is tried here is the same on every event loop
+    adapter: type[PlainStreams] = SmallAppends
+
+    @asynccontextmanager
+    async def open_store(self, site: Site) -> AsyncIterator[EventStore]:
+        with shelf_of(site.name) as shelf:
+            yield self.adapter(shelf)
+
+
+class TestOneAtATime(TestSmallAppends):
+    adapter = OneAtATime
+
+
+class TestSmallBytes(TestSmallAppends):
+    adapter = SmallBytes
+
+
+class TestSmallEvents(TestSmallAppends):
+    adapter = SmallEvents
+
+
+class TestSparsePositions(TestSmallAppends):
+    adapter = SparsePositions
+
+
+class TestShortPages(TestSmallAppends):
+    adapter = ShortPages
+
+
+class TestEagerlyFalse(TestSmallAppends):
+    adapter = EagerlyFalse
+
+
+class TestEagerlyTrue(TestSmallAppends):
+    adapter = EagerlyTrue
+
+
+class TestLeastStore(TestSmallAppends):
+    adapter = LeastStore
+
+
+def _refusals(store: PlainStreams) -> list[int]:
+    return _REFUSALS.setdefault(store.shelf, [])
+
+
+_REFUSALS: WeakKeyDictionary[Shelf, list[int]] = WeakKeyDictionary()

@@ -183,9 +183,12 @@ class AppendProgram:
         self.earlier += [groups[0], groups[-1]]
 
     async def _send(self, writes: Sequence[StreamWrite]) -> None:
-        ids = [event.event_id for write in writes for event in write.events]
-        if len(set(ids)) < len(ids):
+        events = [event for write in writes for event in write.events]
+        store = self.comparison.store
+        if len({event.event_id for event in events}) < len(events):
             return  # streams may hold the same id, and one append may not
+        if not store.fits(writes) or max(event.size for event in events) > store.capabilities.max_event_bytes:
+            return
         before = len(self._model.feed)
         await self.comparison.append(writes)
         if len(self._model.feed) > before:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from inventory_es.testing.event_store.contract import EventStoreContract
 
 _DEFAULTS = StoreCapabilities()
+_RACERS_EVENTS = 2
+"""What instances and processes that race append at once."""
 
 
 @attrs.define(eq=False)
@@ -54,6 +56,7 @@ class StoreBench:
         multi_process: bool = False,
         unique_event_ids: bool = False,
         withdraws: bool = False,
+        together: int = 1,
     ) -> None:
         """Stop here, as not declared, where the store does not declare what is asked for."""
         declared = store.capabilities
@@ -65,6 +68,8 @@ class StoreBench:
             self.run.not_declared("unique_event_ids")
         if withdraws and not declared.withdraws:
             self.run.not_declared("withdraws")
+        if declared.max_append_events < (together := max(together, _RACERS_EVENTS if multi_process else 1)):
+            self.run.not_declared(f"max_append_events of {together} or more")
 
     async def holds(self, store: TestedStore, name: str | StreamId, labels: str | Sequence[NewEvent], *, meaning: str) -> None:
         """Expect a stream to hold exactly these events, field by field, with versions 1..n and the version n."""

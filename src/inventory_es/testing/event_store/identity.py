@@ -274,6 +274,7 @@ def _is_replay(again: AppendResult, first: AppendResult) -> None:
 async def _outcome(store: TestedStore, write: str, *, collision_only: bool) -> Exception | None:
     """The refusal, or ``None`` where a store without ids for ever took the append."""
     meaning = "some of its ids are stored already, yet not as this append"
+    store.need_room([store.write(write)])
     try:
         result = await store.append(write)
     except EventIdCollisionError as error:

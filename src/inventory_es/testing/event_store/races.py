@@ -23,6 +23,7 @@ class RaceCases:
     )
     async def test_es_41_one_winner(self, bench: StoreBench) -> None:
         async with bench.open() as store:
+            bench.need(store, together=2)
             await _one_winner([store] * _RACERS)
             await _race([store] * _RACERS)
             await _linearizable(store, store.operations)

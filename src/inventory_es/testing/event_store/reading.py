@@ -90,6 +90,7 @@ class ReadingCases:
     @promise("ES-27", "A read during appends gives a consistent prefix, and its version belongs to its events.", seeds=8)
     async def test_es_27_reads_during_appends(self, bench: StoreBench) -> None:
         async with bench.open() as store:
+            bench.need(store, together=3)
             await store.append("x@0 a b")
             done = anyio.Event()
 

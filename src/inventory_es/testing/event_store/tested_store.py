@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from inspect import iscoroutine
-from typing import Any, TypeVar, cast
+from typing import Any, NoReturn, TypeVar, cast
 from uuid import UUID
 
 import anyio
@@ -17,6 +17,7 @@ from inventory_es.ports import (
     EventStore,
     FeedPage,
     GroupCommit,
+    NewEvent,
     RecordedEvent,
     StoreCapabilities,
     StreamPage,
@@ -25,7 +26,7 @@ from inventory_es.ports import (
     VersionGlance,
 )
 from inventory_es.ports.adapter_name import adapter_name
-from inventory_es.ports.errors import ConcurrencyError, CorruptStoreError
+from inventory_es.ports.errors import AppendTooLargeError, ConcurrencyError, CorruptStoreError
 from inventory_es.testing.contract import Run
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.labels import Labels, stream_id, stream_name
@@ -89,14 +90,27 @@ class TestedStore:
     async def append(
         self, *writes: str | StreamWrite, at_suspension: Callable[[], None] | None = None, meaning: str | None = None
     ) -> AppendResult:
-        """Append all writes at once.
+        """Append all writes at once; a single write that is over a declared maximum goes in pieces that are not.
 
         Args:
             writes: each ``x@2 b c`` or a record.
-            at_suspension: called whenever the store's append is suspended.
+            at_suspension: called whenever the store's append is suspended; such an append does not go in pieces.
             meaning: what it means if the store refuses; without it, what the store raises passes through.
         """
         records = [self.write(write) if isinstance(write, str) else write for write in writes]
+        if at_suspension is not None or len(records) != 1 or self.fits(records):
+            self.need_room(records)
+            return await self._append(records, at_suspension, meaning)
+        first, *others = self._pieces(records[0])
+        result = await self._append([first], None, meaning)
+        for piece in others:
+            try:
+                result = await self._append([piece], None, None)
+            except ConcurrencyError:
+                self._not_in_pieces(records)
+        return result
+
+    async def _append(self, records: Sequence[StreamWrite], at_suspension: Callable[[], None] | None, meaning: str | None) -> AppendResult:
         note = "append " + " ".join(self.labels.show_write(write) for write in records)
         start = self.run.history.tick()
         try:
@@ -117,9 +131,14 @@ class TestedStore:
         return result
 
     async def refused(self, kind: type[E], *writes: str | StreamWrite, meaning: str) -> E:
-        """Append, and expect exactly this kind of error."""
+        """Append, and expect exactly this kind of error. What conflicts may have fewer events where the store takes no more at once."""
+        records = [self.write(write) if isinstance(write, str) else write for write in writes]
+        if kind is ConcurrencyError and len(records) == 1 and not self.fits(records):
+            records = [next(self._pieces(records[0]))]
+        if kind is not AppendTooLargeError:
+            self.need_room(records)
         try:
-            result = await self.append(*writes)
+            result = await self._append(records, None, None)
         except kind as error:
             return error
         except Exception as error:
@@ -129,6 +148,8 @@ class TestedStore:
     async def append_group(self, *groups: Sequence[str]) -> Sequence[AppendResult | Exception]:
         """Hand independent appends to a group commit, each a list of writes."""
         records = [[self.write(write) for write in group] for group in groups]
+        for group in records:
+            self.need_room(group)
         note = "append_group " + ", ".join(" ".join(self.labels.show_write(write) for write in group) for group in records)
         return await self.call(note, cast("GroupCommit", self.raw).append_group(records), show_outcomes)
 
@@ -243,6 +264,31 @@ class TestedStore:
             raise
         entry.outcome = show(result)
         return result
+
+    def fits(self, records: Sequence[StreamWrite]) -> bool:
+        """Tell whether an append is within the declared maxima of an append. An event over its own maximum is the case's own doing."""
+        declared, sizes = self.capabilities, [event.size for record in records for event in record.events]
+        return len(sizes) <= declared.max_append_events and (sum(sizes) <= declared.max_append_bytes or len(sizes) == 1)
+
+    def need_room(self, records: Sequence[StreamWrite]) -> None:
+        """Stop here, as not declared, where an append is over a declared maximum."""
+        if not self.fits(records):
+            self._not_in_pieces(records)
+
+    def _not_in_pieces(self, records: Sequence[StreamWrite]) -> NoReturn:
+        sizes = [event.size for record in records for event in record.events]
+        self.run.not_declared(f"max_append_events of {len(sizes)} and max_append_bytes of {sum(sizes)}, or more")
+
+    def _pieces(self, write: StreamWrite) -> Iterator[StreamWrite]:
+        """Yield the writes, one behind the other, that append the same events, each within the declared maxima."""
+        piece: list[NewEvent] = []
+        version = write.expected_version
+        for event in write.events:
+            if piece and not self.fits([attrs.evolve(write, events=[*piece, event])]):
+                yield attrs.evolve(write, expected_version=version, events=piece)
+                version, piece = version + len(piece), []
+            piece.append(event)
+        yield attrs.evolve(write, expected_version=version, events=piece)
 
     def _show_page(self, page: StreamPage) -> str:
         return f"version {page.version}, {self.labels.show(page.events)}"
