@@ -232,6 +232,7 @@ async def _waste_positions(comparison: Comparison, name: str) -> None:
         if store.has_group_commit:
             lost = StreamWrite(y, model.version(y) + 2, [labels.event(f"{name}g{number}")])
             await comparison.append_group([[lost], [StreamWrite(first, 0, [stored])]])
+        await comparison.feed(limits=(100,))
     for point in range(_WASTED):
         await comparison.cancel([StreamWrite(y, model.version(y), [labels.event(f"{name}x{point}")])], point)
 

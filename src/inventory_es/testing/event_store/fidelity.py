@@ -149,7 +149,8 @@ class FidelityCases:
             after = [*page.events], [*back.events], [*found], [*fed], dict(result.versions)
             for name, one, other in zip(("page", "page backwards", "find", "feed page", "answer"), before, after, strict=True):
                 expect(that=one == other, expected=f"{len(one)} as before", got=len(other), meaning=f"a {name} changes under its reader")
-            for events in (page.events, back.events, found, fed):
+            page, back = await store.page("x"), await store.page_backwards("x")
+            for events in (page.events, back.events, await store.find("x", [event_id("a"), event_id("c")]), fed):
                 if isinstance(events, list):
                     events.reverse()
                     events.pop()

@@ -187,8 +187,8 @@ async def _sent_again(comparison: Comparison) -> None:
                 if declared.unique_event_ids:
                     await comparison.append([StreamWrite(_X, 99, changed)])
                 if comparison.store.has_group_commit:
-                    await comparison.append_group([[StreamWrite(_X, first, changed)], [StreamWrite(_X, first, events)]])
-        await comparison.stream(_X)
+                    await comparison.append_group([[StreamWrite(_X, first, events)], [StreamWrite(_X, first, changed)]])
+                await comparison.stream(_X)
     for first in range(8):
         for last in range(first + 1, min(8, first + declared.max_append_events) + 1):
             await comparison.append([StreamWrite(_X, first, stored[first:last])])
