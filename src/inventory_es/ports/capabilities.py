@@ -24,7 +24,8 @@ class StoreCapabilities:
             finished and answered in ``finishing``.
         max_event_bytes: the largest event (data and metadata), in bytes.
         max_append_events: the most events in one append.
-        max_append_bytes: the most bytes (data and metadata of all its events) in one append.
+        max_append_bytes: the most bytes (data and metadata of all its events) in one append. A maximum itself is taken, by whatever
+            number of streams.
     """
 
     durability: Durability = "none"

@@ -15,7 +15,8 @@ class EventStore(Protocol):
     """Streams of events, appended with optimistic locking.
 
     Stream versions are counts: an absent stream has version 0, its first event version 1. The store sees opaque JSON and
-    stamps nothing but positions. Any number of tasks of one event loop may call at once.
+    stamps nothing but positions. Any number of tasks of one event loop may call at once. Whatever a caller passed or got is the
+    caller's: a page never changes, and a list that the caller changes later changes nothing stored.
 
     Every method may raise:
         StoreUnavailableError: the backend is away; nothing was written; try again.
@@ -33,7 +34,9 @@ class EventStore(Protocol):
 
         Idempotent. Where all event ids of the append are stored already, contiguous, in order and with the same identity
         (stream, type, schema version, data), the original result comes back with ``replayed=True``; this is checked before
-        the expected versions.
+        the expected versions. It does not matter in which appends the events came: a part of an append is a replay, and so are
+        several appends sent as one. Other metadata or another time changes nothing stored. Within the declared maxima an append may have
+        any number of streams.
 
         Raises:
             ConcurrencyError: a stream does not have its expected version. Nothing was written.
@@ -50,7 +53,8 @@ class EventStore(Protocol):
     async def read_stream(self, stream: StreamId, /, *, after: int = 0, limit: int) -> StreamPage:
         """Events with versions after ``after``, oldest first.
 
-        A missing stream, or a range past its end, is an empty page. A page may be shorter than ``limit`` (1 or more).
+        A missing stream, or a range past its end, is an empty page. A page may be shorter than ``limit`` (1 or more, and however far
+        above a page of the backend).
 
         Raises:
             ValueError: ``limit`` below 1 or ``after`` below 0.
@@ -66,7 +70,7 @@ class EventStore(Protocol):
         ...
 
     async def find_events(self, stream: StreamId, event_ids: Sequence[UUID], /) -> Sequence[RecordedEvent]:
-        """Those of ``event_ids`` that this stream holds, by version."""
+        """Those of ``event_ids`` that this stream holds, by version, each once. Thousands may be asked for at once."""
         ...
 
     async def aclose(self) -> None:
@@ -93,11 +97,12 @@ class EventFeed(Protocol):
     async def wait_for_position(self, position: int, /, *, timeout: float) -> bool:
         """Wait until the head is perhaps at or past ``position``.
 
-        A wake-up hint, never the truth: read to find out.
+        A wake-up hint, never the truth: read to find out. It may end early with either answer, but for a position that is there
+        already, which is True at once. It ends at its timeout, and soon after the position is reached, by whatever instance.
 
         Args:
             position: what to wait for.
-            timeout: the longest wait, in seconds.
+            timeout: the longest wait, in seconds; 0 only looks.
 
         Returns:
             Whether the position was seen before the timeout.
@@ -128,10 +133,10 @@ class StreamCatalogue(Protocol):
     """A store that can list its streams."""
 
     async def streams(self, prefix: str = "", /, *, after: StreamId | None = None, limit: int) -> StreamsPage:
-        """Streams whose text starts with ``prefix``, ordered by their text.
+        """Streams whose text starts with ``prefix``, ordered by their text, by code points.
 
         Args:
-            prefix: of the canonical text (``inventory-``, ``inventory-85123A-``); empty for all.
+            prefix: of the canonical text (``inventory-``, ``inventory-85123A-``), character by character; empty for all.
             after: leave out streams up to and including this one.
             limit: 1 or more.
         """

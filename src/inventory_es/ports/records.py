@@ -176,7 +176,7 @@ class StreamPage:
     Attributes:
         events: in the order asked for; may be fewer than the limit, and empty only where ``is_end``.
         version: the stream's version, from the same snapshot as the events; 0 for a stream that is not there.
-        is_end: whether the page reaches the end of what was asked for, as of its reading.
+        is_end: whether the page reaches the end of what was asked for, as of its reading; True also for a full page that does.
     """
 
     events: Sequence[RecordedEvent]
@@ -191,7 +191,7 @@ class FeedPage:
     Attributes:
         events: every event after the asked position up to ``next_after``; may be fewer than the limit.
         next_after: what to ask for next.
-        is_end: whether the page reaches the end of the feed, as of its reading.
+        is_end: whether the page reaches the end of the feed, as of its reading; True also for a full page that does.
     """
 
     events: Sequence[RecordedEvent]

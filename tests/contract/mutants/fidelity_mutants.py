@@ -1,6 +1,7 @@
 """Event stores that change a record, a page, a name or an answer on one of the ways out."""
 
 import json
+import unicodedata
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -224,6 +225,149 @@ class _Same(RecordedEvent):
 
     def __hash__(self) -> int:
         return id(self)
+
+
+@breaks("ES-70", "A collision of several streams names no event of the append.")
+class CollisionNamesNothing(PlainStore):
+    def collide(self, write: StreamWrite, event: NewEvent) -> None:
+        super().collide(write, attrs.evolve(event, event_id=UUID(int=0)) if len(write.events) > 1 or self.of(write.stream)[2:] else event)
+
+
+class _Stale(PlainStore):
+    """Keeps what it read, until it writes to that stream itself."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        super().__init__(shelf)
+        self.kept: dict[StreamId, list[RecordedEvent]] = {}
+
+    async def make_visible(self, new: list[RecordedEvent]) -> None:
+        await super().make_visible(new)
+        for event in new:
+            self.kept.pop(event.stream, None)
+
+    def kept_of(self, stream: StreamId) -> list[RecordedEvent]:
+        return self.kept.setdefault(stream, self.of(stream))
+
+
+@breaks("ES-70", "Finds ids in what it read last, and does not see what another instance appended since.")
+class FindsInStaleStreams(_Stale):
+    async def find_events(self, stream: StreamId, event_ids: Sequence[UUID], /) -> Sequence[RecordedEvent]:
+        await super().find_events(stream, event_ids)
+        return [event for event in self.kept_of(stream) if event.event_id in set(event_ids)]
+
+
+@breaks("ES-70", "Backwards, it reads from the end that it saw last, and does not see what another instance appended since.")
+class BackwardsFromAStaleEnd(_Stale):
+    async def read_stream_backwards(self, stream: StreamId, /, *, before: int | None = None, limit: int) -> StreamPage:
+        last = len(self.kept_of(stream))
+        page = await super().read_stream_backwards(stream, before=last + 1 if before is None else before, limit=limit)
+        return attrs.evolve(page, version=last)
+
+
+@breaks("ES-70", "The catalogue is kept until this instance makes a stream.")
+class StaleCatalogue(PlainStore):
+    def __init__(self, shelf: Shelf) -> None:
+        super().__init__(shelf)
+        self.listed: dict[tuple[object, ...], StreamsPage] = {}
+
+    async def make_visible(self, new: list[RecordedEvent]) -> None:
+        await super().make_visible(new)
+        self.listed.clear()
+
+    async def streams(self, prefix: str = "", /, *, after: StreamId | None = None, limit: int) -> StreamsPage:
+        page = await super().streams(prefix, after=after, limit=limit)
+        return self.listed.setdefault((prefix, after, limit), page)
+
+
+@breaks("ES-75", "Backwards, stream ids are folded to lower case.")
+class BackwardsFoldsCase(PlainStore):
+    async def read_stream_backwards(self, stream: StreamId, /, *, before: int | None = None, limit: int) -> StreamPage:
+        alike = next((event.stream for event in self.shelf.feed if event.stream.text.lower() == stream.text.lower()), stream)
+        return await super().read_stream_backwards(alike, before=before, limit=limit)
+
+
+@breaks("ES-75", "find_events brings stream ids into Unicode normal form.")
+class FindsByNormalForm(PlainStore):
+    async def find_events(self, stream: StreamId, event_ids: Sequence[UUID], /) -> Sequence[RecordedEvent]:
+        alike = [event for event in self.shelf.feed if _nfc(event.stream) == _nfc(stream) and event.event_id in set(event_ids)]
+        await super().find_events(stream, event_ids)
+        return alike
+
+
+def _nfc(stream: StreamId) -> str:
+    return unicodedata.normalize("NFC", stream.text)
+
+
+@breaks("ES-75", "A glance looks a stream up by the first 255 characters of its name.")
+class GlanceCutsNames(PlainStore):
+    def glance_version(self, stream: StreamId, /) -> int | None:
+        return None if self.closed else len([event for event in self.shelf.feed if event.stream.text[:255] == stream.text[:255]])
+
+
+@breaks("ES-78", "An event's size is that of its data.")
+class SizeIsThatOfData(PlainStore):
+    capabilities = attrs.evolve(PlainStore.capabilities, max_event_bytes=4_096)
+
+    def check_size(self, name: str, actual: int, limit: int) -> None:
+        if name != "event bytes":
+            super().check_size(name, actual, limit)
+
+    def check_sizes(self, writes: Sequence[StreamWrite]) -> None:
+        super().check_sizes(writes)
+        largest = max(len(event.data) for write in writes for event in write.events)
+        super().check_size("event bytes", largest, self.capabilities.max_event_bytes)
+
+
+@breaks("ES-78", "Sizes are counted in characters.")
+class SizesInCharacters(PlainStore):
+    capabilities = attrs.evolve(PlainStore.capabilities, max_event_bytes=4_096)
+
+    def check_sizes(self, writes: Sequence[StreamWrite]) -> None:
+        events = [event for write in writes for event in write.events]
+        self.check_size("events", len(events), self.capabilities.max_append_events)
+        self.check_size("event bytes", max(_characters(event) for event in events), self.capabilities.max_event_bytes)
+        self.check_size("bytes", sum(map(_characters, events)), self.capabilities.max_append_bytes)
+
+
+def _characters(event: NewEvent) -> int:
+    size = len(event.data.decode()) + len(event.metadata.decode())
+    return event.size if size == event.size else size
+
+
+@breaks("ES-78", "An event of exactly the declared maximum is refused.")
+class RefusesTheMaximum(PlainStore):
+    def check_size(self, name: str, actual: int, limit: int) -> None:
+        super().check_size(name, actual, limit - 1 if name == "bytes" else limit)
+
+
+@breaks("ES-78", "The bytes of an append are counted for each of its streams.")
+class CountsBytesByStream(PlainStore):
+    def check_sizes(self, writes: Sequence[StreamWrite]) -> None:
+        for write in writes:
+            super().check_sizes([write])
+
+
+@breaks("ES-78", "Metadata is cut at 64 KiB.")
+class CutsMetadata(PlainStore):
+    def record(self, stream: StreamId, version: int, position: int, event: NewEvent) -> RecordedEvent:
+        record = super().record(stream, version, position, event)
+        return attrs.evolve(record, metadata=b"{}") if len(event.metadata) >= 1 << 16 else record
+
+
+@breaks("ES-77", "An append to more than a hundred streams at once is refused, and nothing declares it.")
+class AHundredStreams(PlainStore):
+    def check_misuse(self, writes: Sequence[StreamWrite]) -> None:
+        super().check_misuse(writes)
+        if len(writes) > 100:
+            msg = "too many streams"
+            raise ValueError(msg)
+
+
+@breaks("ES-77", "The catalogue ends at a thousand streams, as a listing of keys does.")
+class AThousandStreams(PlainStore):
+    async def streams(self, prefix: str = "", /, *, after: StreamId | None = None, limit: int) -> StreamsPage:
+        page = await super().streams(prefix, after=after, limit=min(limit, 1_000) if limit > 0 else limit)
+        return attrs.evolve(page, is_end=page.is_end or len(page.heads) == 1_000)
 
 
 @breaks("ES-76", "A page is a view of the stream, and grows under its reader.")

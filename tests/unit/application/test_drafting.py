@@ -39,7 +39,9 @@ def drafted(codec: Any) -> list[NewEvent]:
 
 
 def test_what_a_host_s_codec_writes_is_checked() -> None:
-    with pytest.raises(ValueError, match="data of a new event must be UTF-8 bytes of one JSON object, from brace to brace, without line breaks"):
+    with pytest.raises(
+        ValueError, match="data of a new event must be UTF-8 bytes of one JSON object, from brace to brace, without line breaks"
+    ):
         drafted(Careless())
 
 

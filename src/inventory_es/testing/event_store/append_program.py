@@ -33,19 +33,22 @@ class AppendProgram:
     """Appends that are drawn one by one, each sent to the store and to the reference and compared.
 
     Attributes:
-        comparison: the store and the reference.
+        instances: each open instance of the store, compared with one reference; each step writes through one and reads through another.
         chance: draws the program.
         earlier: the appends that were written so far.
+        comparison: the instance of the step that is taken.
     """
 
-    comparison: Comparison
+    instances: Sequence[Comparison]
     chance: random.Random
     earlier: list[Sequence[StreamWrite]] = attrs.field(factory=list[Sequence[StreamWrite]])
+    comparison: Comparison = attrs.field(init=False)
     _drawn: int = 0
     _cursor: int = 0
 
     async def run(self, steps: int) -> None:
         """Draw and send appends, and compare what they touch in every way of reading."""
+        self.comparison = self.instances[0]
         shapes = [self.new, self.conflict, self.replay, self.new, self.collision, self.cancelled, self.other_envelope]
         if self.comparison.store.capabilities.multi_stream and self._most > 1:
             shapes += [self.several_streams, self.several_streams_in_conflict]
@@ -55,8 +58,11 @@ class AppendProgram:
             shapes.append(self.group)
         order = [self.new, self.new, *self.chance.sample(shapes, len(shapes))]
         order += self.chance.choices(shapes, k=max(0, steps - len(order)))
+        await self._look()
         for shape in order[:steps]:
+            self.comparison = self.chance.choice(self.instances)
             await shape()
+            self.comparison = self.chance.choice(self.instances)
             await self._look()
 
     async def new(self) -> None:

@@ -79,6 +79,12 @@ class Comparison:
                     got=_shown(answer),
                     meaning="ids of this append are stored already, yet not all of them, in this order, with this identity",
                 )
+            if (answer.stream, answer.event_id) not in expected.events:
+                raise MismatchError(
+                    expected="the stream and the id of an event of this append",
+                    got=f"event {answer.event_id!r} of {answer.stream!r}",
+                    meaning="the error names the event that collides",
+                )
         else:
             self._is_conflict(answer, expected)
 
@@ -272,8 +278,9 @@ class Comparison:
                 got=f"{count}: {self.bench.labels.show(events)}",
                 meaning=f"{way} gives too many events, or none where there are some",
             )
+        has_feed = self.store.has_feed
         for place, event in zip(wanted, events, strict=False):
-            position = self.model.positions.get(_key(place)) if self.store.has_feed else 0
+            position = self.model.positions.get(_key(place)) if has_feed else 0
             difference = record_difference(place, event, position=position)
             if difference is not None:
                 raise MismatchError(

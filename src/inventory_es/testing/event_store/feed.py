@@ -176,6 +176,7 @@ class FeedCases:
         async with bench.open() as store:
             if not store.has_feed:
                 bench.run.not_declared("feed='total'")
+            await _waited(bench, store, 0, timeout=bench.contract.patience, meaning="0 is before everything, and the wait does not end")
             for timeout in (0, 0.01, 0.1):
                 await _waited(bench, store, 1, timeout=timeout, meaning="nothing comes, and the wait outlasts its timeout")
             await store.append("x@0 a")

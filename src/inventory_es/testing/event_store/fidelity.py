@@ -1,7 +1,8 @@
-"""ES-28 … ES-30, ES-70, ES-76, ES-77: what is written comes back byte for byte, and every stream id is a stream of its own."""
+"""ES-28 … ES-30, ES-70, ES-76 … ES-78: what is written comes back byte for byte, and every stream id is a stream of its own."""
 
 import random
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -24,6 +25,7 @@ _MEBIBYTE = 1 << 20
 _MOST_BYTES_TRIED = 16 << 20
 _STEPS = 40
 _LONG = 1_050
+_SHAPES = ("data", "metadata", "letters")
 
 
 class FidelityCases:
@@ -91,13 +93,14 @@ class FidelityCases:
     )
     async def test_es_70_every_way_of_reading(self, bench: StoreBench) -> None:
         model = ReferenceModel()
-        async with bench.open() as store:
-            await AppendProgram(Comparison(bench, store, model), random.Random(f"ES-70:{bench.run.seed}")).run(_STEPS)
-            await Comparison(bench, store, model).everything()
+        async with bench.open() as store, AsyncExitStack() as others:
+            instances = [Comparison(bench, store, model)]
             survives = store.capabilities.durability != "none"
             if survives and store.capabilities.multi_process:
-                async with bench.open() as other:
-                    await Comparison(bench, other, model).everything(limits=(ALL,))
+                instances.append(Comparison(bench, await others.enter_async_context(bench.open()), model))
+            await AppendProgram(instances, random.Random(f"ES-70:{bench.run.seed}")).run(_STEPS)
+            for comparison in instances:
+                await comparison.everything()
         if survives:
             async with bench.open() as store:
                 await Comparison(bench, store, model).everything()
@@ -157,6 +160,49 @@ class FidelityCases:
             await comparison.everything()
 
     @promise(
+        "ES-78",
+        "A size is bytes of data and metadata: an event and an append of exactly a declared maximum are taken, of one byte more refused.",
+        seeds=0,
+    )
+    async def test_es_78_sizes_are_bytes(self, bench: StoreBench) -> None:
+        async with bench.open() as store:
+            declared, comparison = store.capabilities, Comparison(bench, store, ReferenceModel())
+            most = min(declared.max_event_bytes, declared.max_append_bytes)
+            if most <= _MOST_BYTES_TRIED:
+                for number, shape in enumerate(_SHAPES):
+                    event = bench.labels.add(f"exact{number}", _of_size(shape, event_id(f"exact{number}"), most))
+                    await comparison.append([StreamWrite(stream_id("x"), number, [event])])
+                    over = StreamWrite(stream_id("y"), 0, [_of_size(shape, event_id(f"over{number}"), most + 1)])
+                    await store.refused(AppendTooLargeError, over, meaning=f"the event has {most + 1} bytes, {most} is the most")
+                await comparison.stream(stream_id("x"), limits=(1, ALL))
+                await comparison.ids(stream_id("x"))
+                await comparison.feed()
+            if declared.max_append_bytes <= _MOST_BYTES_TRIED and declared.max_append_events > 1 and most < declared.max_append_bytes:
+                await self._whole_append(store, most)
+            await bench.holds(store, "y", "", meaning="an append over a declared maximum was written")
+
+    async def _whole_append(self, store: TestedStore, most: int) -> None:
+        """Fill an append to its last byte, with events of one or of two streams."""
+        declared = store.capabilities
+        count = declared.max_append_bytes // most + 1
+        if count > declared.max_append_events:
+            return  # the other maximum comes first
+        each = declared.max_append_bytes // count
+        sizes = [each] * (count - 1) + [declared.max_append_bytes - each * (count - 1)]
+        for number, more in enumerate((0, 1)):
+            events = [
+                _of_size(_SHAPES[at % len(_SHAPES)], event_id(f"fill{number}.{at}"), size + (more if at == 0 else 0))
+                for at, size in enumerate(sizes)
+            ]
+            writes = [StreamWrite(stream_id("v"), 0, events)]
+            if declared.multi_stream:
+                writes = [StreamWrite(stream_id("v"), 0, events[:1]), StreamWrite(stream_id("w"), 0, events[1:])]
+            if not more:
+                await store.append(*writes, meaning=f"{declared.max_append_bytes} bytes are what the store declares")
+            elif max(sizes) < most:
+                await store.refused(AppendTooLargeError, *writes, meaning=f"one byte more than {declared.max_append_bytes}")
+
+    @promise(
         "ES-77",
         "Any limit, range and number of ids may be asked for: far above a page, far past the end, and thousands of ids at once.",
         seeds=0,
@@ -168,9 +214,12 @@ class FidelityCases:
             for write in in_pieces(stream_id("x"), 0, events, store.capabilities):
                 await comparison.append([write])
             await comparison.append([StreamWrite(stream_id("y"), 0, bench.labels.events("n7"))])
-            for limit in (999, 1_001, 2**31, 2**32 + 1):
+            for limit in (1_001, 2**31, 2**32 + 1):
                 await comparison.stream(stream_id("x"), limits=(limit,))
-                await comparison.feed(limits=(limit,))
+            await comparison.feed(limits=(2**32 + 1,))
+            await self._many_streams(comparison)
+            await comparison.feed(after=comparison.model.positions.get((stream_id("y"), 1), 0), limits=(2**31,))
+            for limit in (1_000, 1_001, 2**32 + 1):
                 await comparison.catalogue("", limit=limit)
             for far in (len(events), len(events) + 1, 10_000, 2**31, 2**32 + 1, 2**53 + 1):
                 await comparison.forward(stream_id("x"), after=far, limit=3)
@@ -182,6 +231,30 @@ class FidelityCases:
             for ids in (asked[::-1], asked[:999], asked[:1_001], [*asked, *asked, *map(event_id, "abc"), asked[0]]):
                 await comparison.ids(stream_id("x"), ids)
                 await comparison.ids(stream_id("y"), ids)
+
+    async def _many_streams(self, comparison: Comparison) -> None:
+        """Append to as many streams at once as one append may, so that the catalogue is longer than a page."""
+        declared = comparison.store.capabilities
+        if not declared.multi_stream:
+            return
+        events = [comparison.bench.labels.event(f"s{number}") for number in range(min(_LONG, declared.max_append_events))]
+        writes = [StreamWrite(stream_id(f"s{number}"), 0, [event]) for number, event in enumerate(events)]
+        if comparison.store.fits(writes):
+            await comparison.append(writes)
+            await comparison.append(writes)
+            await comparison.stream(stream_id("s7"))
+
+
+def _of_size(shape: str, event_id: UUID, size: int) -> NewEvent:
+    """Return an event of exactly ``size`` bytes, which are in its data, in its metadata, or in letters of four bytes."""
+    data, metadata = b'{"pad":""}', b'{"pad":""}'
+    room = size - len(data) - len(metadata)
+    if shape == "metadata":
+        metadata = b'{"pad":"' + b"x" * room + b'"}'
+    else:
+        letters = "\U0001f600" * (room // 4) + "x" * (room % 4) if shape == "letters" else "x" * room
+        data = b'{"pad":"' + letters.encode() + b'"}'
+    return NewEvent(event_id, "ContractCheckedEvent", 1, INSTANTS[0], data, metadata)
 
 
 def _events_of_every_field(bench: StoreBench) -> Iterator[NewEvent]:

@@ -54,7 +54,9 @@ class Conflict:
 
 @attrs.frozen
 class Collision:
-    """An append that has to be an EventIdCollisionError."""
+    """An append that has to be an EventIdCollisionError, which names one of its events."""
+
+    events: Sequence[tuple[StreamId, UUID]]
 
 
 Answer = Accepted | Conflict | Collision
@@ -88,14 +90,15 @@ class ReferenceModel:
         stored = [[self._by_id.get((write.stream, event.event_id)) for event in write.events] for write in writes]
         if all(version is None for versions in stored for version in versions):
             return self._write(writes)
+        collision = Collision([(write.stream, event.event_id) for write in writes for event in write.events])
         ends: dict[StreamId, int] = {}
         for write, versions in zip(writes, stored, strict=True):
             first = versions[0]
             if first is None or versions != list(range(first, first + len(versions))):
-                return Collision()
+                return collision
             earlier = self.streams[write.stream][first - 1 : first - 1 + len(versions)]
             if not all(map(_same_identity, earlier, write.events)):
-                return Collision()
+                return collision
             ends[write.stream] = first + len(versions) - 1
         newest = next(place for place in reversed(self.feed) if ends.get(place.stream) == place.version)
         return Accepted(ends, [newest, self._place(writes[-1].stream, ends[writes[-1].stream])], replayed=True)
