@@ -117,7 +117,7 @@ class ShortPages(PlainStore):
 
     async def streams(self, prefix: str = "", /, *, after: StreamId | None = None, limit: int) -> StreamsPage:
         self.check_page(limit=limit)
-        return await super().streams(prefix, after=after, limit=1)
+        return await super().streams(prefix, after=after, limit=min(limit, 20))
 
 
 class EagerlyFalse(PlainStore):
@@ -144,7 +144,7 @@ class LeastStore(WindowStore):
 
 
 class TestSmallAppends(TestPlainStore):
-    backends = ("asyncio",)  # what is tried here is the same on every event loop
+    backends: Sequence[str] = ("asyncio",)  # what is tried here is the same on every event loop
     adapter: type[PlainStreams] = SmallAppends
 
     @asynccontextmanager
@@ -154,35 +154,35 @@ class TestSmallAppends(TestPlainStore):
 
 
 class TestOneAtATime(TestSmallAppends):
-    adapter = OneAtATime
+    adapter: type[PlainStreams] = OneAtATime
 
 
 class TestSmallBytes(TestSmallAppends):
-    adapter = SmallBytes
+    adapter: type[PlainStreams] = SmallBytes
 
 
 class TestSmallEvents(TestSmallAppends):
-    adapter = SmallEvents
+    adapter: type[PlainStreams] = SmallEvents
 
 
 class TestSparsePositions(TestSmallAppends):
-    adapter = SparsePositions
+    adapter: type[PlainStreams] = SparsePositions
 
 
 class TestShortPages(TestSmallAppends):
-    adapter = ShortPages
+    adapter: type[PlainStreams] = ShortPages
 
 
 class TestEagerlyFalse(TestSmallAppends):
-    adapter = EagerlyFalse
+    adapter: type[PlainStreams] = EagerlyFalse
 
 
 class TestEagerlyTrue(TestSmallAppends):
-    adapter = EagerlyTrue
+    adapter: type[PlainStreams] = EagerlyTrue
 
 
 class TestLeastStore(TestSmallAppends):
-    adapter = LeastStore
+    adapter: type[PlainStreams] = LeastStore
 
 
 def _refusals(store: PlainStreams) -> list[int]:

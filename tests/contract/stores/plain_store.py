@@ -4,6 +4,7 @@ It is built differently from the reference on purpose: a lock, awaits between it
 visible in one assignment, ids in one table per stream. Mutants override one step each.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
@@ -206,6 +207,9 @@ class PlainStreams:
     # ── what all of it stands on ─────────────────────────────────────────────────────────────────────────────────────
 
     def of(self, stream: StreamId) -> list[RecordedEvent]:
+        if type(self).is_of is PlainStreams.is_of:  # the same, and fast enough for a thousand streams
+            text = stream.text
+            return [event for event in self.shelf.feed if event.stream.text == text]
         return [event for event in self.shelf.feed if self.is_of(event, stream)]
 
     def is_of(self, event: RecordedEvent, stream: StreamId) -> bool:
@@ -271,9 +275,10 @@ class PlainStore(PlainStreams):
         self.check_open()
         self.check_page(limit=limit)
         await checkpoint()
-        names = sorted({event.stream for event in self.shelf.feed}, key=str)
+        versions = Counter(event.stream for event in self.shelf.feed)
+        names = sorted(versions, key=str)
         rest = [name for name in names if str(name).startswith(prefix) and (after is None or str(name) > str(after))]
-        return StreamsPage([StreamHead(name, self.version(name)) for name in rest[:limit]], is_end=len(rest) <= limit)
+        return StreamsPage([StreamHead(name, versions[name]) for name in rest[:limit]], is_end=len(rest) <= limit)
 
     def glance_version(self, stream: StreamId, /) -> int | None:
         return None if self.closed else self.version(stream)

@@ -241,7 +241,7 @@ class FidelityCases:
         writes = [StreamWrite(stream_id(f"s{number}"), 0, [event]) for number, event in enumerate(events)]
         if comparison.store.fits(writes):
             await comparison.append(writes)
-            await comparison.append(writes)
+            await comparison.append(writes[:150])
             await comparison.stream(stream_id("s7"))
 
 
