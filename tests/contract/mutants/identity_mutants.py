@@ -4,7 +4,9 @@ import json
 from collections.abc import Sequence
 from uuid import UUID
 
+import anyio
 import attrs
+from anyio.lowlevel import checkpoint
 
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import AppendResult, NewEvent, RecordedEvent, StreamWrite
@@ -204,3 +206,58 @@ class FindsAmongTheNewest(PlainStreams):
     async def find_events(self, stream: StreamId, event_ids: Sequence[UUID], /) -> Sequence[RecordedEvent]:
         found = await super().find_events(stream, event_ids)
         return [event for event in found if event.version > self.version(stream) - 4_096]
+
+
+@breaks("ES-79", "Looks the ids up before it waits for the lock, and not again behind it.")
+class LooksUpBeforeTheLock(PlainStore):
+    async def append(self, writes: Sequence[StreamWrite], /) -> AppendResult:
+        self.check_open()
+        self.check_misuse(writes)
+        if (replay := self.find_replay(writes)) is not None:
+            return replay
+        return await super().append(writes)
+
+    async def append_locked(self, writes: Sequence[StreamWrite]) -> AppendResult:
+        self.check_versions(writes)
+        return await super().append_locked(writes)
+
+
+@breaks("ES-79", "Looks the ids up before it waits for the lock, with the versions that it saw there.")
+class WritesTwiceAtOnce(PlainStreams):
+    async def append(self, writes: Sequence[StreamWrite], /) -> AppendResult:
+        self.check_open()
+        writes = self.materialise(writes)
+        self.check_misuse(writes)
+        self.check_sizes(writes)
+        if (replay := self.find_replay(writes)) is not None:
+            return replay
+        self.check_versions(writes)
+        for _ in range(2):
+            await checkpoint()
+        async with self.shelf.lock:
+            new = self.prepare(writes)
+            await self.make_visible(new)
+        return AppendResult(new[-1].position, {write.stream: self.version(write.stream) for write in writes})
+
+
+@breaks("ES-79", "Answers callers who wait for the same ids with what the first of them got, whatever they sent.")
+class AnswersAllAlike(PlainStore):
+    def __init__(self, shelf: Shelf) -> None:
+        super().__init__(shelf)
+        self.running: dict[UUID, anyio.Event] = {}
+        self.answers: dict[UUID, AppendResult] = {}
+
+    async def append(self, writes: Sequence[StreamWrite], /) -> AppendResult:
+        self.check_open()
+        self.check_misuse(writes)
+        first = writes[0].events[0].event_id
+        if first in self.running:
+            await self.running[first].wait()
+            if first in self.answers:
+                return attrs.evolve(self.answers[first], replayed=True)
+        self.running[first] = anyio.Event()
+        try:
+            self.answers[first] = await super().append(writes)
+            return self.answers[first]
+        finally:
+            self.running.pop(first).set()

@@ -199,6 +199,8 @@ class FidelityCases:
                 writes = [StreamWrite(stream_id("v"), 0, events[:1]), StreamWrite(stream_id("w"), 0, events[1:])]
             if not more:
                 await store.append(*writes, meaning=f"{declared.max_append_bytes} bytes are what the store declares")
+                again = await store.append(*writes, meaning="a full append is stored as it is sent")
+                expect(that=again.replayed, expected="replayed", got=again, meaning="a full append that was sent again is not recognised")
             elif max(sizes) < most:
                 await store.refused(AppendTooLargeError, *writes, meaning=f"one byte more than {declared.max_append_bytes}")
 

@@ -1,5 +1,9 @@
-"""ES-16 … ES-21, ES-71, ES-72: the same append again is answered, never stored twice."""
+"""ES-16 … ES-21, ES-71, ES-72, ES-79: the same append again is answered, never stored twice."""
 
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+
+import anyio
 import attrs
 
 from inventory_es.domain.stream_id import StreamId
@@ -17,6 +21,7 @@ from inventory_es.testing.promise import promise
 _MANY = 1_200
 _VERY_MANY = 10_000
 _APPENDS = 200
+_CALLERS = 6
 _X, _Y, _Z = stream_id("x"), stream_id("y"), stream_id("z")
 
 
@@ -157,6 +162,79 @@ class IdentityCases:
                     meaning=f"event {place + 1} of {len(events)} is not found by its id",
                 )
 
+    @promise(
+        "ES-79",
+        "The same append sent by many callers at once is written once and answered to all; another under its ids collides for all but one.",
+        seeds=4,
+    )
+    async def test_es_79_the_same_append_at_once(self, bench: StoreBench) -> None:
+        async with bench.open() as store, AsyncExitStack() as others:
+            instances = [store]
+            if store.capabilities.durability != "none" and store.capabilities.multi_process:
+                instances.append(await others.enter_async_context(bench.open()))
+            room = store.capabilities.max_append_events
+            same = StreamWrite(_X, 0, bench.labels.events("a b c")[:room])
+            answers = await _at_once([(instances[number % len(instances)], same) for number in range(_CALLERS)])
+            for answer in answers:
+                if not isinstance(answer, AppendResult):
+                    raise MismatchError(
+                        expected="the answer of the one that was written",
+                        got=show_error(answer),
+                        meaning="callers that send the same append at once are told that another writer was there: it is their own append",
+                    )
+            _is_written_once([answer for answer in answers if isinstance(answer, AppendResult)])
+            await bench.holds(store, _X, same.events, meaning="an append that was sent several times at once is stored twice")
+            unlike = [attrs.evolve(same, stream=_Y, events=[_numbered(bench, number)]) for number in range(_CALLERS)]
+            answers = await _at_once([(instances[number % len(instances)], write) for number, write in enumerate(unlike)])
+            for answer in answers:
+                if not isinstance(answer, AppendResult | EventIdCollisionError):
+                    raise MismatchError(
+                        expected="a result or EventIdCollisionError",
+                        got=show_error(answer),
+                        meaning="the id was stored meanwhile with another payload; ids are compared before versions",
+                    )
+            _is_written_once([answer for answer in answers if isinstance(answer, AppendResult)])
+            page = await store.whole(_Y)
+            written = [write.events[0].data for write, answer in zip(unlike, answers, strict=True) if isinstance(answer, AppendResult)]
+            expect(
+                that=len(written) == 1 and [event.data for event in page.events] == written,
+                expected="one append of several under one id, the one that was answered",
+                got=f"{len(written)} answered, {len(page.events)} events stored",
+                meaning="two appends under one id were told that they are stored",
+            )
+
+
+async def _at_once(calls: Sequence[tuple[TestedStore, StreamWrite]]) -> list[AppendResult | Exception]:
+    """Send all appends at once, and return the answers in order."""
+    answers: list[AppendResult | Exception] = [LookupError()] * len(calls)
+
+    async def call(number: int, store: TestedStore, write: StreamWrite) -> None:
+        try:
+            answers[number] = await store.append(write)
+        except Exception as error:  # noqa: BLE001  # any answer is an answer: the case judges it
+            answers[number] = error
+
+    async with anyio.create_task_group() as tasks:
+        for number, (store, write) in enumerate(calls):
+            tasks.start_soon(call, number, store, write)
+    return answers
+
+
+def _is_written_once(answers: Sequence[AppendResult]) -> None:
+    shown = {(tuple(answer.versions.items()), answer.position) for answer in answers}
+    expect(
+        that=len(shown) == 1 and [answer.replayed for answer in answers].count(False) == 1,
+        expected="one answer, to one caller as new and to the others as replayed",
+        got=", ".join(f"{show_result(answer)} at position {answer.position}" for answer in answers),
+        meaning="the callers of one append get different answers, or more than one of them wrote it",
+    )
+
+
+def _numbered(bench: StoreBench, number: int) -> NewEvent:
+    """Return an event with an id that is the same for all numbers, and a payload of its own."""
+    event = bench.labels.event("same")
+    return bench.labels.add(f"same{number}", attrs.evolve(event, data=b'{"number":%d}' % number))
+
 
 async def _append_apart(comparison: Comparison) -> None:
     """Append eight events to x, some one by one and some together, two to y, and events of both at once."""
@@ -209,6 +287,7 @@ async def _several_sent_again(comparison: Comparison) -> None:
     y, x, new_y = write(_Y, 2, "r"), write(_X, 8, "i"), write(_Y, comparison.model.version(_Y), "s")
     for writes in (
         [x, y],
+        [y, x],
         [x],
         [y],
         [x, write(_Z, 0, "t")],
