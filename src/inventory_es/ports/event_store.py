@@ -34,9 +34,9 @@ class EventStore(Protocol):
 
         Idempotent. Where all event ids of the append are stored already, contiguous, in order and with the same identity
         (stream, type, schema version, data), the original result comes back with ``replayed=True``; this is checked before
-        the expected versions. It does not matter in which appends the events came: a part of an append is a replay, and so are
-        several appends sent as one. Other metadata or another time changes nothing stored. Within the declared maxima an append may have
-        any number of streams.
+        the expected versions. With ``unique_event_ids`` it does not matter in which appends the events came: a part of an append
+        is a replay, and so are several appends sent as one. Other metadata or another time changes nothing stored.
+        Within the declared maxima an append may have any number of streams.
 
         Raises:
             ConcurrencyError: a stream does not have its expected version. Nothing was written.

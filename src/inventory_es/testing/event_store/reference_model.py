@@ -54,9 +54,9 @@ class Conflict:
 
 @attrs.frozen
 class Collision:
-    """An append that has to be an EventIdCollisionError, which names one of its events."""
+    """An append that has to be an EventIdCollisionError, which names one of its ids."""
 
-    events: Sequence[tuple[StreamId, UUID]]
+    ids: Sequence[UUID]
 
 
 Answer = Accepted | Conflict | Collision
@@ -90,7 +90,7 @@ class ReferenceModel:
         stored = [[self._by_id.get((write.stream, event.event_id)) for event in write.events] for write in writes]
         if all(version is None for versions in stored for version in versions):
             return self._write(writes)
-        collision = Collision([(write.stream, event.event_id) for write in writes for event in write.events])
+        collision = Collision([event.event_id for write in writes for event in write.events])
         ends: dict[StreamId, int] = {}
         for write, versions in zip(writes, stored, strict=True):
             first = versions[0]
@@ -159,7 +159,7 @@ def record_difference(place: Place, found: object, *, position: int | None) -> s
         written.data,
         written.metadata,
     )
-    if not (same == found and found == same and hash(same) == hash(found)):
+    if not (same == found and found == same):
         return "every field agrees, and the record is not equal to one with the same fields"
     return None
 
