@@ -140,6 +140,7 @@ class Comparison:
 
     async def ids(self, stream: StreamId, asked: Sequence[UUID] | None = None) -> None:
         """Compare what is found: by default of every id of the store, newest first, each twice, and one that nobody stored."""
+        await self.bench.contract.settle()
         asked = [place.event.event_id for place in reversed(self.model.feed)] * 2 if asked is None else list(asked)
         found = await self.store.find(stream, [*asked, _STRANGER])
         ids = set(asked)
@@ -276,7 +277,7 @@ class Comparison:
             raise MismatchError(
                 expected=f"1 to {min(limit, len(wanted))} events" if wanted else "no events",
                 got=f"{count}: {self.bench.labels.show(events)}",
-                meaning=f"{way} gives too many events, or none where there are some",
+                meaning=f"{way} gives {'more than there are, or than were asked for' if count else 'nothing, and there is more'}",
             )
         has_feed = self.store.has_feed
         for place, event in zip(wanted, events, strict=False):
