@@ -113,7 +113,7 @@ class PlainBus:
 
     def leave(self, name: str, group: Group, consumer: "PlainSubscription") -> None:
         for item in reversed(consumer.unanswered):
-            self.put_back(group, item)
+            self.refuse(group, item, "its consumer left without an answer")
         consumer.unanswered.clear()
         self.wake()
 
@@ -197,7 +197,7 @@ class PlainDelivery:
             self.consumer.bus.wake()
 
     def answer(self) -> bool:
-        if self.item not in self.consumer.unanswered:
+        if self.item not in self.consumer.unanswered or self.item.attempts != self.attempt:
             return False
         self.consumer.unanswered.remove(self.item)
         return True

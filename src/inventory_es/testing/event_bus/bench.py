@@ -3,15 +3,19 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
 
 import anyio
 import attrs
 
+from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import BusCapabilities, BusSubscription, DeadLetter, Delivery, EventBus, RecordedEvent
+from inventory_es.ports.errors import AppendTooLargeError
 from inventory_es.testing.contract import Run
+from inventory_es.testing.event_bus.model import BusModel, GroupModel
 from inventory_es.testing.event_store.bench import declared_beyond
 from inventory_es.testing.failure import MismatchError
-from inventory_es.testing.labels import Labels, recorded, show_labels, stream_id
+from inventory_es.testing.labels import EVENT_TYPE, Labels, recorded, show_labels, stream_id
 
 if TYPE_CHECKING:
     from inventory_es.testing.event_bus.contract import EventBusContract
@@ -28,18 +32,34 @@ class BusBench:
     labels: Labels = attrs.field(factory=Labels)
     _published: dict[str, RecordedEvent] = attrs.field(factory=dict[str, RecordedEvent])
     _versions: dict[str, int] = attrs.field(factory=dict[str, int])
+    _model: BusModel | None = None
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator["TestedBus", None]:
-        """Open an instance on the run's site."""
+        """Open an instance on the run's site. A durable bus is held to what was published, answered and given up before."""
         async with self.contract.open_bus(self.run.site) as raw:
             self.run.note_opened(raw, attrs.asdict(raw.capabilities), declared_beyond(raw.capabilities, BusCapabilities()))
-            yield TestedBus(raw, self)
+            if self._model is None or not raw.capabilities.durable:
+                self._model = BusModel(raw.capabilities, self.labels)
+            bus = TestedBus(raw, self, self._model)
+            yield bus
+            bus.model.check_steady()
 
     def events(self, text: str) -> list[RecordedEvent]:
         """``x a b``: the next events of the stream x. The same label is the same event again."""
         name, _, labels = text.partition(" ")
         return [self._event(name, label) for label in labels.split()]
+
+    def record(
+        self, label: str, stream: StreamId, *, event_id: UUID | None = None, event_type: str = EVENT_TYPE, **fields: Any
+    ) -> RecordedEvent:
+        """The next event of a stream, with an id or fields of its own."""
+        version = self._versions[str(stream)] = self._versions.get(str(stream), 0) + 1
+        new = attrs.evolve(self.labels.event(label), event_type=event_type)
+        new = self.labels.add(label, new if event_id is None else attrs.evolve(new, event_id=event_id))
+        position = len(self._published) + 1
+        self._published[label] = attrs.evolve(recorded(stream, version, position, new), **fields)
+        return self._published[label]
 
     def _event(self, name: str, label: str) -> RecordedEvent:
         if label not in self._published:
@@ -57,6 +77,8 @@ class TestedBus:
 
     raw: EventBus
     bench: BusBench
+    model: BusModel
+    fences: int = 0
 
     @property
     def capabilities(self) -> BusCapabilities:
@@ -70,31 +92,58 @@ class TestedBus:
     async def publish_events(self, events: Sequence[RecordedEvent], *, at_suspension: Callable[[], None] | None = None) -> None:
         """Publish in one call."""
         note = f"publish {self.bench.labels.show(events)}"
-        await self.call(note, self.raw.publish(events), lambda _: "done", at_suspension)
+        publications = self.model.publishing(events)
+        try:
+            await self.call(note, self.raw.publish(events), lambda _: "done", at_suspension)
+        except AppendTooLargeError:
+            self.model.refused(publications)
+            raise
+        self.model.published(publications)
 
     @asynccontextmanager
     async def join(
-        self, group: str, *, types: Collection[str] | None = None, streams: Collection[str] | None = None
+        self, group: str, *, types: Collection[str] | None = None, streams: Collection[str | StreamId] | None = None
     ) -> AsyncGenerator["TestedSubscription", None]:
         """Join a group as one consumer."""
-        ids = None if streams is None else [stream_id(name) for name in streams]
+        ids = None if streams is None else [stream_id(name) if isinstance(name, str) else name for name in streams]
         self.bench.run.history.begin(f"join {group}").outcome = "joined"
-        async with self.raw.subscribe(group, types=types, streams=ids) as subscription:
-            yield TestedSubscription(subscription, self, group)
+        model = self.model.joining(group, types, ids)
+        async with self.raw.subscribe(group, types=types, streams=ids) as raw:
+            model.is_joined = True
+            subscription = TestedSubscription(raw, self, model)
+            try:
+                yield subscription
+            finally:
+                self.model.left(model, subscription)
         self.bench.run.history.begin(f"leave {group}").outcome = "left"
 
-    async def dead_letters(self, group: str) -> Sequence[DeadLetter]:
-        """The dead letters of a group."""
+    async def dead_letters(self, group: str, *, limit: int | None = None) -> Sequence[DeadLetter]:
+        """The dead letters of a group, which must be those of the model."""
 
         def show(letters: Sequence[DeadLetter]) -> str:
             return self.bench.labels.show(letter.event for letter in letters)
 
-        return await self.call(f"dead letters of {group}", self.raw.dead_letters(group), show)
+        call = self.raw.dead_letters(group) if limit is None else self.raw.dead_letters(group, limit=limit)
+        letters = await self.call(f"dead letters of {group}", call, show)
+        self.model.check_letters(group, letters, 100 if limit is None else limit)
+        return letters
 
-    async def redeliver(self, group: str, events: Sequence[RecordedEvent]) -> int:
+    async def redeliver(
+        self, group: str, events: Sequence[RecordedEvent], *, at_suspension: Callable[[], None] | None = None
+    ) -> int:
         """Deliver dead letters again."""
         ids = [event.event_id for event in events]
-        return await self.call(f"redeliver {self.bench.labels.show(events)} to {group}", self.raw.redeliver(group, ids), str)
+        revived = self.model.redelivering(group, ids)
+        note = f"redeliver {self.bench.labels.show(events)} to {group}"
+        count = await self.call(note, self.raw.redeliver(group, ids), str, at_suspension)
+        least = len({due.event.event_id for due in revived})
+        if not least <= count <= len(revived) and not self.model.is_off:
+            raise MismatchError(
+                expected=f"{len(revived)} dead letters delivered again",
+                got=str(count),
+                meaning=f"redeliver answers how many dead letters of {group} it found",
+            )
+        return count
 
     async def close(self) -> None:
         """Close the bus."""
@@ -118,32 +167,52 @@ class TestedBus:
 
 
 class TestedSubscription:
-    """One consumer of a group."""
+    """One consumer of a group. The model of the bus sees every delivery and every answer."""
 
     __test__ = False  # no test class, whatever its name begins with
 
-    def __init__(self, raw: BusSubscription, bus: TestedBus, group: str) -> None:
+    def __init__(self, raw: BusSubscription, bus: TestedBus, model: GroupModel) -> None:
+        self._raw = raw
         self._deliveries = aiter(raw)
         self._bus = bus
-        self.group = group
+        self.model = model
+        self.group: str = model.name
 
     async def receive(self) -> Delivery:
         """The next delivery, which must come."""
-        bench = self._bus.bench
-        entry = bench.run.history.begin(f"{self.group} receives")
-        with anyio.move_on_after(bench.contract.patience_for_delivery):
-            try:
-                delivery = await bench.run.schedule.drive(_next(self._deliveries))
-            except anyio.get_cancelled_exc_class():
-                entry.outcome = "nothing"
-                raise
-            entry.outcome = f"{bench.labels.label(delivery.event)} (attempt {delivery.attempt})"
-            return delivery
+        with anyio.move_on_after(self._bus.bench.contract.patience_for_delivery):
+            return await self.next()
         raise MismatchError(
             expected=f"a delivery to {self.group}",
-            got=f"none within {bench.contract.patience_for_delivery:g} s",
+            got=f"none within {self._bus.bench.contract.patience_for_delivery:g} s",
             meaning="an event was lost, or is held back behind one that nobody answers",
         )
+
+    async def next(self, *, at_suspension: Callable[[], None] | None = None) -> Delivery:
+        """The next delivery, however long it takes. A repeat of what was acknowledged is acknowledged again, and passed over."""
+        while True:
+            delivery = await self._next(at_suspension)
+            if self._bus.model.is_off or self._bus.model.handed(delivery).due is not None:
+                return delivery
+            await self.ack(delivery)
+
+    async def _next(self, at_suspension: Callable[[], None] | None) -> Delivery:
+        bench = self._bus.bench
+        entry = bench.run.history.begin(f"{self.group} receives")
+        try:
+            delivery = await bench.run.schedule.drive(_next(self._deliveries), at_suspension)
+        except anyio.get_cancelled_exc_class():
+            entry.outcome = "nothing"
+            self.model.cancelled()
+            self._deliveries = aiter(self._raw)  # an iteration that is a generator ended with the cancellation
+            raise
+        entry.outcome = f"{bench.labels.label(delivery.event)} (attempt {delivery.attempt})"
+        self._bus.model.delivered(self.model, self, delivery)
+        return delivery
+
+    def iterate_again(self) -> None:
+        """Begin another iteration of the same consumer."""
+        self._deliveries = aiter(self._raw)
 
     async def ends(self) -> None:
         """Wait for the end of the deliveries: an end of the iteration or ``StoreClosedError``, whatever the bus does."""
@@ -161,15 +230,38 @@ class TestedSubscription:
             raise MismatchError(expected=f"{show_labels(labels.split())} to {self.group}", got=show_labels(got), meaning=meaning)
         return deliveries
 
-    async def ack(self, delivery: Delivery) -> None:
+    async def ack(self, delivery: Delivery, *, at_suspension: Callable[[], None] | None = None) -> None:
         """It is done."""
         label = self._bus.bench.labels.label(delivery.event)
-        await self._bus.call(f"ack {label}", delivery.ack(), lambda _: "done")
+        self._bus.model.answering(delivery, None)
+        try:
+            await self._bus.call(f"ack {label}", delivery.ack(), lambda _: "done", at_suspension)
+        except anyio.get_cancelled_exc_class():
+            self._bus.model.cut_off(delivery)
+            raise
 
-    async def nack(self, delivery: Delivery, reason: str) -> None:
+    async def nack(self, delivery: Delivery, reason: str, *, at_suspension: Callable[[], None] | None = None) -> None:
         """It failed."""
         label = self._bus.bench.labels.label(delivery.event)
-        await self._bus.call(f"nack {label}", delivery.nack(reason), lambda _: "done")
+        self._bus.model.answering(delivery, reason)
+        try:
+            await self._bus.call(f"nack {label}", delivery.nack(reason), lambda _: "done", at_suspension)
+        except anyio.get_cancelled_exc_class():
+            self._bus.model.cut_off(delivery)
+            raise
+
+    async def drain(self) -> None:
+        """Receive and acknowledge until nothing is due any more, and an event published now comes next."""
+        await self.finish()
+        self._bus.fences += 1
+        fence = self._bus.bench.record(f"fence{self._bus.fences}", stream_id("fence"))
+        await self._bus.publish_events([fence])
+        await self.finish()
+
+    async def finish(self) -> None:
+        """Receive and acknowledge until nothing is due any more."""
+        while not self.model.is_drained:
+            await self.ack(await self.receive())
 
 
 async def _next(deliveries: AsyncIterator[Delivery]) -> Delivery:

@@ -6,16 +6,32 @@ from typing import ClassVar
 
 from inventory_es.ports import EventBus
 from inventory_es.testing.contract import Contract, Run
+from inventory_es.testing.event_bus.answers import AnswerCases
 from inventory_es.testing.event_bus.bench import BusBench
+from inventory_es.testing.event_bus.dead_letters import DeadLetterCases
 from inventory_es.testing.event_bus.delivery import DeliveryCases
 from inventory_es.testing.event_bus.interruption import InterruptionCases
+from inventory_es.testing.event_bus.names import NameCases
+from inventory_es.testing.event_bus.program import ProgramCases
 from inventory_es.testing.event_bus.redelivery import RedeliveryCases
 from inventory_es.testing.event_bus.subscribers import SubscriberCases
 from inventory_es.testing.event_bus.transparency import TransparencyCases
 from inventory_es.testing.site import Site
 
 
-class EventBusContract(DeliveryCases, RedeliveryCases, SubscriberCases, InterruptionCases, TransparencyCases, Contract, ABC):
+class EventBusContract(
+    DeliveryCases,
+    RedeliveryCases,
+    AnswerCases,
+    DeadLetterCases,
+    NameCases,
+    SubscriberCases,
+    InterruptionCases,
+    ProgramCases,
+    TransparencyCases,
+    Contract,
+    ABC,
+):
     """The promises of an event bus, EB-01 to EB-22.
 
     A subclass says how to open the bus, and is its whole test::

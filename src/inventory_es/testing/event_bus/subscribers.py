@@ -140,6 +140,7 @@ async def _publish_waits(bus: TestedBus, slow: TestedSubscription, bound: int) -
 
 
 async def _backlog_is_on_a_disk(bench: BusBench, bus: TestedBus, slow: TestedSubscription, most: int) -> None:
+    bus.model.is_off = True  # it would keep in memory what only a disk may keep
     await bus.publish_events([_large(bench, 1)])
     first = await slow.receive()
     count = 6 * most + 32
