@@ -25,11 +25,13 @@ class CursorState:
         place: in the journal of published events, after lines of which everything is answered.
         through: events up to this number are answered, but for those in ``open``; events after it were never delivered.
         open: the number of each event up to ``through`` that is not answered, and how often it was delivered.
+        revived: the number of each dead letter that is delivered again, and how often it was since.
     """
 
     place: JournalTail
     through: int
     open: dict[int, int]
+    revived: dict[int, int] = attrs.field(factory=dict[int, int])
 
 
 class _Content(msgspec.Struct):
@@ -37,6 +39,7 @@ class _Content(msgspec.Struct):
     place: tuple[int, int, int, int]
     through: int
     open: dict[int, int]
+    revived: dict[int, int] = {}
 
 
 class BusCursor:
@@ -58,7 +61,7 @@ class BusCursor:
         newest = next((content for content in contents if content is not None and content.writes == self._writes), None)
         self._working = int(newest is not None and newest is contents[0])
         self._since_sync = 0
-        self.state = None if newest is None else CursorState(JournalTail(*newest.place), newest.through, newest.open)
+        self.state = None if newest is None else CursorState(JournalTail(*newest.place), newest.through, newest.open, newest.revived)
         if newest is not None:
             self._files[1 - self._working].sync()
 
@@ -67,7 +70,7 @@ class BusCursor:
         self._writes += 1
         place = state.place
         body = msgspec.json.encode(
-            _Content(self._writes, (place.segment, place.offset, place.checksum, place.position), state.through, state.open)
+            _Content(self._writes, (place.segment, place.offset, place.checksum, place.position), state.through, state.open, state.revived)
         )
         self._files[self._working].write(b"%08x %b\n" % (crc32(body), body), 0)
         self.state = state

@@ -46,10 +46,15 @@ class GroupLimits:
 
 @attrs.define(eq=False)
 class BusConsumer:
-    """What is out with one consumer, by ticket; and what was taken for it while it was cancelled."""
+    """What is out with one consumer, by ticket; and what was taken for it while it was cancelled.
+
+    Attributes:
+        is_cancelled: whether its last receive was cancelled. What is ready for it goes to whoever asks next.
+    """
 
     out: dict[int, QueuedEvent] = attrs.field(factory=dict[int, QueuedEvent])
     ready: deque[tuple[int, QueuedEvent]] = attrs.field(factory=deque[tuple[int, QueuedEvent]])
+    is_cancelled: bool = False
 
 
 class FileBusGroup:
@@ -84,7 +89,8 @@ class FileBusGroup:
         self._scanned = state.place
         self._lines: deque[JournalTail] = deque([state.place])
         self._unanswered: dict[int, QueuedEvent] = {}
-        self._revived: set[int] = set()
+        self._revived: dict[int, QueuedEvent] = {}
+        self._deliveries_before = dict(state.revived)
 
     def join(self) -> BusConsumer:
         """One consumer more."""
@@ -103,6 +109,7 @@ class FileBusGroup:
         with self._wait.in_turn(self._mutex):
             if consumer.ready:
                 return
+            self._take_back()
             self._revive()
             self._load(now)
             queued = self._queue.take()
@@ -147,6 +154,7 @@ class FileBusGroup:
         with self._mutex:
             self._consumers.discard(consumer)
             problem: Exception | None = None
+            self._put_back_ready(consumer)
             while consumer.out:
                 _, queued = consumer.out.popitem()
                 if self._is_spent(queued):
@@ -192,14 +200,28 @@ class FileBusGroup:
     def _forget(self, queued: QueuedEvent) -> None:
         self._queue.settle(queued)
         self._unanswered.pop(queued.number, None)
-        self._revived.discard(queued.number)
+        self._revived.pop(queued.number, None)
+
+    def _take_back(self) -> None:
+        """Queue again what is ready for consumers whose receive was cancelled."""
+        for consumer in self._consumers:
+            if consumer.is_cancelled:
+                self._put_back_ready(consumer)
+
+    def _put_back_ready(self, consumer: BusConsumer) -> None:
+        while consumer.ready:
+            ticket, queued = consumer.ready.popleft()
+            del consumer.out[ticket]
+            queued.deliveries -= 1  # nobody saw this one
+            self._queue.put_back(queued)
 
     def _revive(self) -> None:
         """Queue dead letters that somebody asked for again."""
         self._letters.follow()
-        for number in sorted(self._letters.revived.keys() - self._revived, reverse=True):
-            self._revived.add(number)
-            self._queue.offer_again(QueuedEvent(self._letters.revived[number], number=number))
+        for number in sorted(self._letters.revived.keys() - self._revived.keys(), reverse=True):
+            queued = QueuedEvent(self._letters.revived[number], self._deliveries_before.pop(number, 0), number)
+            self._revived[number] = queued
+            self._queue.offer_again(queued)
 
     def _load(self, now: datetime) -> None:
         """Load lines until the window is full or nothing is left."""
@@ -252,5 +274,6 @@ class FileBusGroup:
         loaded = takewhile(lambda number: number <= through, self._unanswered)
         still_open = {number: self._unanswered[number].deliveries for number in loaded}
         not_loaded = {number: deliveries for number, deliveries in self._known.open.items() if number > self._scanned.position}
-        self._saved = CursorState(place, through, still_open | not_loaded)
+        revived = {number: queued.deliveries for number, queued in self._revived.items() if queued.deliveries}
+        self._saved = CursorState(place, through, still_open | not_loaded, self._deliveries_before | revived)
         self._cursor.save(self._saved)

@@ -49,6 +49,15 @@ class FileSubscription:
         return self
 
     async def __anext__(self) -> "FileDelivery":
+        self._consumer.is_cancelled = False
+        try:
+            return await self._receive()
+        except BaseException:
+            self._consumer.is_cancelled = True
+            self._changes.notify()  # what was taken for this one is there for others
+            raise
+
+    async def _receive(self) -> "FileDelivery":
         while True:
             change = self._changes.next
             await self._run(partial(self._group.take, self._consumer, self._clock.now()))

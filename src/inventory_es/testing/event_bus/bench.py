@@ -117,6 +117,19 @@ class TestedBus:
                 self.model.left(model, subscription)
         self.bench.run.history.begin(f"leave {group}").outcome = "left"
 
+    async def join_and_leave(self, group: str, at_suspension: Callable[[], None]) -> None:
+        """Join and leave at once; the way in and the way out are suspended as the schedule says."""
+
+        async def call() -> None:
+            async with self.raw.subscribe(group):
+                pass
+
+        await self.call(f"join and leave {group}", call(), lambda _: "left", at_suspension)
+
+    async def letters_as_they_are(self, group: str) -> Sequence[DeadLetter]:
+        """The dead letters of a group, whatever the model knows."""
+        return await self.raw.dead_letters(group)
+
     async def dead_letters(self, group: str, *, limit: int | None = None) -> Sequence[DeadLetter]:
         """The dead letters of a group, which must be those of the model."""
 

@@ -8,12 +8,15 @@ from inventory_es.ports import EventBus
 from inventory_es.testing.contract import Contract, Run
 from inventory_es.testing.event_bus.answers import AnswerCases
 from inventory_es.testing.event_bus.bench import BusBench
+from inventory_es.testing.event_bus.cancellation import CancellationCases
+from inventory_es.testing.event_bus.crowd import CrowdCases
 from inventory_es.testing.event_bus.dead_letters import DeadLetterCases
 from inventory_es.testing.event_bus.delivery import DeliveryCases
 from inventory_es.testing.event_bus.interruption import InterruptionCases
 from inventory_es.testing.event_bus.names import NameCases
 from inventory_es.testing.event_bus.program import ProgramCases
 from inventory_es.testing.event_bus.redelivery import RedeliveryCases
+from inventory_es.testing.event_bus.reopening import ReopeningCases
 from inventory_es.testing.event_bus.subscribers import SubscriberCases
 from inventory_es.testing.event_bus.transparency import TransparencyCases
 from inventory_es.testing.site import Site
@@ -27,12 +30,15 @@ class EventBusContract(
     NameCases,
     SubscriberCases,
     InterruptionCases,
+    CancellationCases,
+    CrowdCases,
+    ReopeningCases,
     ProgramCases,
     TransparencyCases,
     Contract,
     ABC,
 ):
-    """The promises of an event bus, EB-01 to EB-22.
+    """The promises of an event bus, EB-01 to EB-35.
 
     A subclass says how to open the bus, and is its whole test::
 

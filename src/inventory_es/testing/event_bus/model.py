@@ -23,14 +23,14 @@ class Due:
 
     Attributes:
         is_certain: whether the group must get it.
-        is_revived: whether it was a dead letter that is delivered again.
+        letter: the dead letter that it was, where it is delivered again.
         deliveries: how often it came.
         untold: how many cancelled receives may have taken it, each of which may count as a delivery.
     """
 
     event: RecordedEvent
     is_certain: bool = True
-    is_revived: bool = False
+    letter: "_Dead | None" = None
     deliveries: int = 0
     untold: int = 0
 
@@ -81,7 +81,7 @@ class _Lane:
 
     def must_come(self, due: Due) -> bool:
         """Whether the group must get it: an event that was published twice may come once."""
-        if due.is_revived or not due.is_certain:
+        if due.letter is not None or not due.is_certain:
             return due.is_certain
         if due.event.event_id in self.repeats:
             return False
@@ -103,6 +103,12 @@ class _Lane:
     def done(self, due: Due) -> None:
         """It was acknowledged: it may come once more."""
         self.repeats[due.event.event_id] = self.repeats.get(due.event.event_id, 0) + 1
+
+    def undo(self, due: Due) -> None:
+        """Nobody knows whether it was acknowledged."""
+        left = self.repeats.pop(due.event.event_id) - 1
+        if left > 0:
+            self.repeats[due.event.event_id] = left
 
     def is_due(self) -> bool:
         """Whether an event has to come now."""
@@ -169,6 +175,16 @@ class GroupModel:
     def size(self) -> int:
         """How many events are unanswered at most."""
         return sum(len(lane.waiting) + len(lane.revived) + (lane.out is not None) for lane in self.lanes.values())
+
+    def withdraw(self, events: Collection[RecordedEvent]) -> None:
+        """Note that a redelivery was cut off which has not taken these dead letters: they are dead letters still."""
+        for event in events:
+            lane = self.lane(event.stream)
+            due = next((due for due in lane.revived if _is_same(due.event, event)), None)
+            if due is not None and due.letter is not None:
+                lane.revived.remove(due)
+                self.dead.append(due.letter)
+                self.dead.sort(key=lambda dead: dead.rank)
 
     def next_rank(self) -> int:
         """A place in the order of the dead letters."""
@@ -293,15 +309,16 @@ class BusModel:
             handed.group.dead.append(_Dead(due, reason, handed.group.next_rank()))
 
     def cut_off(self, delivery: Delivery) -> None:
-        """Note that an acknowledgement was cut off: it counts or not, and may be given again."""
+        """Note that an answer was cut off: it counts or not, and may be given again."""
         handed = self.handed(delivery)
         if handed.due is None:
             return
         handed.is_open = True
         handed.due.is_certain = False
         lane = handed.group.lane(delivery.event.stream)
-        lane.repeats[delivery.event.event_id] = lane.repeats.get(delivery.event.event_id, 1) - 1
-        lane.waiting.insert(0, handed.due)
+        if handed.due not in lane.waiting:
+            lane.undo(handed.due)
+            lane.waiting.insert(0, handed.due)
 
     def left(self, group: GroupModel, consumer: object) -> None:
         """Note that a consumer leaves: each of its unanswered deliveries has failed."""
@@ -326,7 +343,7 @@ class BusModel:
             return []
         chosen = [dead for dead in group.dead if dead.due.event.event_id in event_ids]
         group.dead = [dead for dead in group.dead if dead not in chosen]
-        revived = [Due(dead.due.event, is_revived=True) for dead in chosen]
+        revived = [Due(dead.due.event, letter=dead) for dead in chosen]
         for due in revived:
             group.lane(due.event.stream).revived.append(due)
         return revived

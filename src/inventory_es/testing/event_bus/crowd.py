@@ -1,0 +1,161 @@
+"""EB-32, EB-33: publishers that wait for room, and many publishers and consumers at once."""
+
+from collections.abc import Awaitable, Callable
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from inventory_es.ports.errors import EventBusUnavailableError, StoreClosedError
+from inventory_es.testing.event_bus.bench import BusBench, TestedBus
+from inventory_es.testing.event_bus.crew import Crew
+from inventory_es.testing.failure import MismatchError
+from inventory_es.testing.labels import stream_id
+from inventory_es.testing.promise import promise
+
+_MOST_PENDING_TRIED = 100
+_PUBLISHERS = 64
+_CONSUMERS = 8
+_MOST_AT_ONCE = 300
+_TURNS = 200
+
+_ROOM = "A publish that waits for room ends: when there is room, when it is cancelled, and with StoreClosedError when the bus is closed."
+_MANY = "64 publishers at once all finish, and so does a batch larger than max_pending; every event arrives, in order within its stream."
+
+
+class CrowdCases:
+    """Publishers that wait, and many of them."""
+
+    @promise("EB-32", _ROOM)
+    async def test_eb_32_closed_while_a_publish_waits(self, bench: BusBench) -> None:
+        ended: list[str] = []
+
+        async def publish(name: str, count: int) -> None:
+            try:
+                for number in range(count):
+                    await bus.publish(f"{name} {name}{number}")
+            except (StoreClosedError, EventBusUnavailableError) as error:
+                ended.append(type(error).__name__)
+
+        async with bench.open() as bus, bus.join("g"):
+            count = 2 * _need_small_bound(bench, bus) + 5
+            async with anyio.create_task_group() as tasks:
+                for name in ("x", "y"):
+                    tasks.start_soon(publish, name, count)
+                await _turns(count)
+                await bus.close()
+                await _ends(bench, lambda: len(ended) == 2, "both publishers that wait for room to end with StoreClosedError")  # noqa: PLR2004
+                tasks.cancel_scope.cancel()
+        if set(ended) != {"StoreClosedError"}:
+            got, meaning = ", ".join(ended), "a caller that is told another thing tries for ever"
+            raise MismatchError(expected="StoreClosedError of both publishers", got=got, meaning=meaning)
+
+    @promise("EB-32", _ROOM)
+    async def test_eb_32_cancelled_while_a_publish_waits(self, bench: BusBench) -> None:
+        async def publish(name: str) -> None:
+            for number in range(count):
+                await bus.publish(f"{name} {name}{number}")
+
+        async with bench.open() as bus, bus.join("g") as consumer:
+            count = 2 * _need_small_bound(bench, bus) + 5
+            async with anyio.create_task_group() as tasks:
+                for name in ("x", "y", "z"):
+                    tasks.start_soon(publish, name)
+                await _turns(count)
+                tasks.cancel_scope.cancel()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(bus.publish, "x after", "y after2")
+                await _turns(1)
+                await consumer.finish()
+            await consumer.drain()
+
+    @promise("EB-32", _ROOM)
+    async def test_eb_32_room_by_every_answer(self, bench: BusBench) -> None:
+        """An acknowledgement makes room, and so does an event that becomes a dead letter."""
+        published = 0
+
+        async def publish() -> None:
+            nonlocal published
+            for number in range(count):
+                await bus.publish(f"x a{number}")
+                published += 1
+
+        async with bench.open() as bus, bus.join("g") as consumer:
+            count = _need_small_bound(bench, bus) + 3
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(publish)
+                await _turns(count)
+                while published < count:
+                    delivery = await consumer.receive()
+                    await (consumer.ack(delivery) if delivery.event.version % 2 else consumer.nack(delivery, "failed"))
+            await consumer.drain()
+
+    @promise("EB-33", _MANY, seeds=1)
+    async def test_eb_33_many_publishers(self, bench: BusBench) -> None:
+        done: list[str] = []
+
+        async def publish(number: int) -> None:
+            for part in range(2):
+                await bus.publish(f"s{number} a{number}_{part} b{number}_{part}")
+            done.append(f"s{number}")
+
+        async with bench.open() as bus, anyio.create_task_group() as tasks:
+            crew = Crew(bus, tasks)
+            for _ in range(_CONSUMERS):
+                await crew.join("g", most=4)
+            async with anyio.create_task_group() as publishers:
+                for number in range(_PUBLISHERS):
+                    publishers.start_soon(publish, number)
+                await _while_acknowledging(bench, crew, lambda: len(done) == _PUBLISHERS, "64 publishers to finish")
+            await crew.drain()
+            await crew.leave_all()
+
+    @promise("EB-33", _MANY, seeds=1)
+    async def test_eb_33_a_batch_larger_than_the_bound(self, bench: BusBench) -> None:
+        async with bench.open() as bus, bus.join("g") as consumer:
+            count = min(bus.capabilities.max_pending + 5, _MOST_AT_ONCE)
+            events = [bench.record(f"e{number}", stream_id("xy"[number % 2])) for number in range(count)]
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(bus.publish_events, events)
+                for _ in range(count):
+                    await consumer.ack(await consumer.receive())
+            await consumer.drain()
+
+
+async def _while_acknowledging(bench: BusBench, crew: Crew, is_met: Callable[[], bool], what: str) -> None:
+    async def acknowledge() -> None:
+        while not is_met():
+            for worker, delivery in tuple(crew.held()):
+                await crew.ack(worker, delivery)
+            await checkpoint()
+
+    await _within(bench, acknowledge, what)
+
+
+async def _ends(bench: BusBench, is_met: Callable[[], bool], what: str) -> None:
+    async def wait() -> None:
+        while not is_met():
+            await checkpoint()
+
+    await _within(bench, wait, what)
+
+
+async def _within(bench: BusBench, wait: Callable[[], Awaitable[None]], what: str) -> None:
+    patience = 2 * bench.contract.patience_for_delivery
+    with anyio.move_on_after(patience) as scope:
+        await wait()
+    if scope.cancelled_caught:
+        raise MismatchError(expected=what, got=f"nothing within {patience:g} s", meaning="a caller waits for what never comes")
+
+
+async def _turns(count: int) -> None:
+    for _ in range(_TURNS + 20 * count):
+        await checkpoint()
+
+
+def _need_small_bound(bench: BusBench, bus: TestedBus) -> int:
+    most = bus.capabilities.max_pending
+    if most > _MOST_PENDING_TRIED:
+        bench.run.not_declared(f"a max_pending of at most {_MOST_PENDING_TRIED}: open the bus with a small one")
+    return most
+
+
