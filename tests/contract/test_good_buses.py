@@ -1,16 +1,188 @@
-"""A bus of the tests' own keeps every promise: the kit rejects nothing good."""
+"""Buses of the tests' own keep every promise, also in odd ways: the kit rejects nothing good."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import ClassVar
+from uuid import UUID
 
-from inventory_es.ports import EventBus
+from inventory_es.domain.stream_id import StreamId
+from inventory_es.ports import BusCapabilities, Delivery, EventBus, RecordedEvent
 from inventory_es.testing import EventBusContract, Site
-from tests.contract.stores.plain_bus import PlainBus
+from tests.contract.stores.plain_bus import Group, Item, PlainBus, PlainSubscription
 
 
 class TestPlainBus(EventBusContract):
+    patience_for_delivery = 1.0
+    adapter: ClassVar[type[PlainBus]] = PlainBus
+
     @asynccontextmanager
     async def open_bus(self, site: Site) -> AsyncIterator[EventBus]:
-        bus = PlainBus()
+        bus = self.adapter()
         yield bus
         await bus.aclose()
+
+
+class OneDelivery(PlainBus):
+    """An event that fails once is a dead letter."""
+
+    capabilities = BusCapabilities(max_deliveries=1, max_pending=16, max_event_bytes=200_000)
+
+
+class TestBusOfOneDelivery(TestPlainBus):
+    adapter = OneDelivery
+
+
+class Small(PlainBus):
+    """Holds eight events at most."""
+
+    capabilities = BusCapabilities(max_deliveries=2, max_pending=8, max_event_bytes=20_000)
+
+
+class TestSmallBus(TestPlainBus):
+    adapter = Small
+
+
+class PublishesTwice(PlainBus):
+    """Delivers every event twice, as a publisher does whose first answer was lost."""
+
+    async def enqueue(self, group: Group, event: RecordedEvent) -> None:
+        await super().enqueue(group, event)
+        await super().enqueue(group, event)
+
+
+class TestBusThatPublishesTwice(TestPlainBus):
+    adapter = PublishesTwice
+
+
+class BatchesTwice(PlainBus):
+    """Delivers every second batch twice."""
+
+    count = 0
+
+    async def publish(self, events: Sequence[RecordedEvent], /) -> None:
+        self.count += 1
+        await super().publish(events)
+        if self.count % 2:
+            await super().publish(events)
+
+
+class TestBusThatPublishesBatchesTwice(TestPlainBus):
+    adapter = BatchesTwice
+
+
+class LosesAnswers(PlainBus):
+    """Delivers an event once more after its first acknowledgement, as a broker does that lost it in a failover."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lost: set[int] = set()
+        self.kept: list[Item] = []
+
+    def acknowledge(self, group: Group, item: Item) -> None:
+        if id(item) in self.lost or len(self.kept) % 3:
+            super().acknowledge(group, item)
+        else:
+            self.put_back(group, item)
+        self.lost.add(id(item))
+        self.kept.append(item)
+
+
+class TestBusThatLosesAnswers(TestPlainBus):
+    adapter = LosesAnswers
+
+
+class LeavesOutDuplicates(PlainBus):
+    """Leaves out an event that it has published before, once it was published whole."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.published: set[tuple[StreamId, UUID]] = set()
+
+    async def publish(self, events: Sequence[RecordedEvent], /) -> None:
+        fresh = [event for event in events if (event.stream, event.event_id) not in self.published]
+        await super().publish(fresh)
+        self.published |= {(event.stream, event.event_id) for event in fresh}
+
+
+class TestBusThatLeavesOutDuplicates(TestPlainBus):
+    adapter = LeavesOutDuplicates
+
+
+class Serial(PlainBus):
+    """Has one delivery of a group out at a time."""
+
+    def next_item(self, group: Group) -> Item | None:
+        return None if group.handled_now else super().next_item(group)
+
+
+class TestSerialBus(TestPlainBus):
+    adapter = Serial
+
+
+class FailuresLast(PlainBus):
+    """Takes a stream that fails behind everything that waits, and what is delivered again behind its own stream."""
+
+    def put_back(self, group: Group, item: Item) -> None:
+        super().put_back(group, item)
+        mine = [each for each in group.waiting if each.event.stream == item.event.stream]
+        group.waiting = [each for each in group.waiting if each not in mine] + mine
+
+    async def redeliver(self, name: str, event_ids: "Sequence[UUID]", /) -> int:  # type: ignore[override]  # the kit gives a sequence
+        count = await super().redeliver(name, event_ids)
+        if name in self.groups:
+            waiting = self.groups[name].waiting
+            waiting[:] = [*waiting[count:], *waiting[:count]]
+        return count
+
+
+class TestBusWithFailuresLast(TestPlainBus):
+    adapter = FailuresLast
+
+
+class _Generated(PlainSubscription):
+    async def _deliveries(self) -> AsyncGenerator[Delivery, None]:
+        while True:
+            yield await super().__anext__()
+
+    def __aiter__(self) -> AsyncIterator[Delivery]:
+        return self._deliveries()
+
+
+class Generates(PlainBus):
+    """Iterates by an asynchronous generator, which ends when it is cancelled."""
+
+    @asynccontextmanager
+    async def subscribe(self, name, /, *, types=None, streams=None) -> AsyncIterator[PlainSubscription]:  # type: ignore[no-untyped-def]
+        async with super().subscribe(name, types=types, streams=streams) as consumer:
+            generated = _Generated(self, consumer.group)
+            generated.unanswered = consumer.unanswered
+            yield generated
+
+
+class TestBusThatGenerates(TestPlainBus):
+    adapter = Generates
+
+
+class Replays(PlainBus):
+    """Gives a late group everything."""
+
+    capabilities = BusCapabilities(max_deliveries=3, max_pending=16, max_event_bytes=200_000, late_subscribers="replay")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[RecordedEvent] = []
+
+    async def publish(self, events: Sequence[RecordedEvent], /) -> None:
+        await super().publish(events)
+        self.kept += events
+
+    def join(self, name, types, streams) -> Group:  # type: ignore[no-untyped-def]
+        is_new = name not in self.groups
+        group = super().join(name, types, streams)
+        if is_new:
+            group.waiting += [Item(event) for event in self.kept if self.takes(group, event)]
+        return group
+
+
+class TestBusThatReplays(TestPlainBus):
+    adapter = Replays

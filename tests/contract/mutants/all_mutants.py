@@ -2,11 +2,14 @@
 
 from tests.contract.mutants import (
     answer_mutants,
+    bus_cancellation_mutants,
     bus_mutants,
     cache_mutants,
     catalogue_mutants,
     feed_mutants,
     fidelity_mutants,
+    dead_letter_mutants,
+    delivery_mutants,
     following_mutants,
     fork_mutants,
     glance_mutants,
@@ -23,11 +26,14 @@ from tests.contract.mutants.mutant import MUTANTS as _REGISTERED
 
 _MODULES = (
     answer_mutants,
+    bus_cancellation_mutants,
     bus_mutants,
     cache_mutants,
     catalogue_mutants,
     feed_mutants,
     fidelity_mutants,
+    dead_letter_mutants,
+    delivery_mutants,
     following_mutants,
     fork_mutants,
     glance_mutants,

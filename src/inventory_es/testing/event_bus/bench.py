@@ -207,7 +207,8 @@ class TestedSubscription:
             delivery = await self._next(at_suspension)
             if self._bus.model.is_off or self._bus.model.handed(delivery).due is not None:
                 return delivery
-            await self.ack(delivery)
+            with anyio.CancelScope(shield=True):
+                await self.ack(delivery)
 
     async def _next(self, at_suspension: Callable[[], None] | None) -> Delivery:
         bench = self._bus.bench
@@ -245,22 +246,22 @@ class TestedSubscription:
 
     async def ack(self, delivery: Delivery, *, at_suspension: Callable[[], None] | None = None) -> None:
         """It is done."""
-        label = self._bus.bench.labels.label(delivery.event)
-        self._bus.model.answering(delivery, None)
-        try:
-            await self._bus.call(f"ack {label}", delivery.ack(), lambda _: "done", at_suspension)
-        except anyio.get_cancelled_exc_class():
-            self._bus.model.cut_off(delivery)
-            raise
+        await self._answer(delivery, None, delivery.ack(), at_suspension)
 
     async def nack(self, delivery: Delivery, reason: str, *, at_suspension: Callable[[], None] | None = None) -> None:
         """It failed."""
-        label = self._bus.bench.labels.label(delivery.event)
-        self._bus.model.answering(delivery, reason)
+        await self._answer(delivery, reason, delivery.nack(reason), at_suspension)
+
+    async def _answer(
+        self, delivery: Delivery, reason: str | None, call: Coroutine[Any, Any, None], at_suspension: Callable[[], None] | None
+    ) -> None:
+        note = f"{'ack' if reason is None else 'nack'} {self._bus.bench.labels.label(delivery.event)}"
+        counts = self._bus.model.answering(delivery, reason)
         try:
-            await self._bus.call(f"nack {label}", delivery.nack(reason), lambda _: "done", at_suspension)
-        except anyio.get_cancelled_exc_class():
-            self._bus.model.cut_off(delivery)
+            await self._bus.call(note, call, lambda _: "done", at_suspension)
+        except BaseException:
+            if counts:
+                self._bus.model.cut_off(delivery)
             raise
 
     async def drain(self) -> None:

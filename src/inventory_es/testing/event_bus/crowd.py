@@ -1,6 +1,6 @@
 """EB-32, EB-33: publishers that wait for room, and many publishers and consumers at once."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -14,7 +14,7 @@ from inventory_es.testing.promise import promise
 
 _MOST_PENDING_TRIED = 100
 _PUBLISHERS = 64
-_CONSUMERS = 8
+_CONSUMERS = 4
 _MOST_AT_ONCE = 300
 _TURNS = 200
 
@@ -105,44 +105,43 @@ class CrowdCases:
             async with anyio.create_task_group() as publishers:
                 for number in range(_PUBLISHERS):
                     publishers.start_soon(publish, number)
-                await _while_acknowledging(bench, crew, lambda: len(done) == _PUBLISHERS, "64 publishers to finish")
+                await _acknowledge_until(crew, lambda: len(done) == _PUBLISHERS)
             await crew.drain()
             await crew.leave_all()
 
     @promise("EB-33", _MANY, seeds=1)
     async def test_eb_33_a_batch_larger_than_the_bound(self, bench: BusBench) -> None:
-        async with bench.open() as bus, bus.join("g") as consumer:
+        is_done = False
+
+        async def publish() -> None:
+            nonlocal is_done
+            await bus.publish_events(events)
+            is_done = True
+
+        async with bench.open() as bus, anyio.create_task_group() as tasks:
+            crew = Crew(bus, tasks)
+            await crew.join("g")
             count = min(bus.capabilities.max_pending + 5, _MOST_AT_ONCE)
             events = [bench.record(f"e{number}", stream_id("xy"[number % 2])) for number in range(count)]
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(bus.publish_events, events)
-                for _ in range(count):
-                    await consumer.ack(await consumer.receive())
-            await consumer.drain()
+            async with anyio.create_task_group() as publishers:
+                publishers.start_soon(publish)
+                await _acknowledge_until(crew, lambda: is_done)
+            await crew.drain()
+            await crew.leave_all()
 
 
-async def _while_acknowledging(bench: BusBench, crew: Crew, is_met: Callable[[], bool], what: str) -> None:
-    async def acknowledge() -> None:
-        while not is_met():
-            for worker, delivery in tuple(crew.held()):
-                await crew.ack(worker, delivery)
-            await checkpoint()
-
-    await _within(bench, acknowledge, what)
+async def _acknowledge_until(crew: Crew, is_met: Callable[[], bool]) -> None:
+    while not is_met():
+        for worker, delivery in tuple(crew.held()):
+            await crew.ack(worker, delivery)
+        await checkpoint()
 
 
 async def _ends(bench: BusBench, is_met: Callable[[], bool], what: str) -> None:
-    async def wait() -> None:
+    patience = bench.contract.patience_for_delivery
+    with anyio.move_on_after(patience) as scope:
         while not is_met():
             await checkpoint()
-
-    await _within(bench, wait, what)
-
-
-async def _within(bench: BusBench, wait: Callable[[], Awaitable[None]], what: str) -> None:
-    patience = 2 * bench.contract.patience_for_delivery
-    with anyio.move_on_after(patience) as scope:
-        await wait()
     if scope.cancelled_caught:
         raise MismatchError(expected=what, got=f"nothing within {patience:g} s", meaning="a caller waits for what never comes")
 

@@ -1,6 +1,7 @@
 """EB-18, EB-20: publishing with an unknown outcome, and closing."""
 
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -55,6 +56,27 @@ class InterruptionCases:
                 await consumer.take("b", meaning="declared: durable; what was published before closing is lost")
 
 
+    @promise(
+        "EB-20",
+        "Closing twice is fine, ends every subscription, and drains or keeps what was published; use after close is StoreClosedError.",
+    )
+    async def test_eb_20_closing_under_consumers(self, bench: BusBench) -> None:
+        """One waits, one has an unanswered delivery that it answers after the close."""
+        async with bench.open() as bus:
+            async with bus.join("g") as holds, bus.join("waits") as waits, anyio.create_task_group() as tasks:
+                await bus.publish("x a b")
+                delivery = await holds.receive()
+                await waits.finish()
+                tasks.start_soon(_is_told, waits, bench.contract.patience_for_delivery)
+                for _ in range(5):
+                    await checkpoint()
+                await bus.close()
+                for answer in (holds.ack(delivery), holds.nack(delivery, "late"), delivery.ack()):
+                    with suppress(StoreClosedError):
+                        await answer
+                await _is_told(holds, bench.contract.patience_for_delivery)
+
+
 async def _arrives(bench: BusBench, consumer: TestedSubscription, labels: str, *, fence: str | None) -> None:
     """Receive up to the fence (or the last label): all labels came, first arrivals in order."""
     wanted = labels.split()
@@ -86,6 +108,20 @@ async def _cut_off(bus: TestedBus, point: int, text: str) -> bool:
             scope.cancel()
         await bus.publish(text, at_suspension=count)
     return point == 0 or suspensions >= point
+
+
+async def _is_told(consumer: TestedSubscription, patience: float) -> None:
+    with anyio.move_on_after(patience):
+        try:
+            while True:
+                await consumer.ends()
+        except (StoreClosedError, StopAsyncIteration):
+            return
+    raise MismatchError(
+        expected="an end of the deliveries, or StoreClosedError",
+        got=f"none within {patience:g} s",
+        meaning="a consumer of a closed bus waits for ever",
+    )
 
 
 async def _ends(bus: TestedBus, patience: float) -> None:

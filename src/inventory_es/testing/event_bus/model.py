@@ -88,6 +88,11 @@ class _Lane:
         before = self.waiting[: self.waiting.index(due)] if due in self.waiting else []
         return not any(each.is_certain and each.event.event_id == due.event.event_id for each in before)
 
+    def is_repeat(self, delivery: Delivery) -> bool:
+        """Whether it can only be a repeat: of an event that was published again, with another attempt."""
+        due = next((each for each in self.candidates() if each.event.event_id == delivery.event.event_id), None)
+        return due is not None and not due.deliveries and delivery.attempt > 1 and self.repeats.get(delivery.event.event_id, 0) > 0
+
     def pick(self, event_id: UUID) -> Due | None:
         """Take the event out of what waits; what might have come before it is left out."""
         due = next((each for each in self.candidates() if each.event.event_id == event_id), None)
@@ -96,13 +101,13 @@ class _Lane:
         elif due is not None:
             at = self.waiting.index(due)
             for skipped in self.waiting[:at]:
-                self.done(skipped)
+                self.done(skipped, repeats=2)
             del self.waiting[: at + 1]
         return due
 
-    def done(self, due: Due) -> None:
-        """It was acknowledged: it may come once more."""
-        self.repeats[due.event.event_id] = self.repeats.get(due.event.event_id, 0) + 1
+    def done(self, due: Due, *, repeats: int = 1) -> None:
+        """It was acknowledged or given up: it may come once more."""
+        self.repeats[due.event.event_id] = self.repeats.get(due.event.event_id, 0) + repeats
 
     def undo(self, due: Due) -> None:
         """Nobody knows whether it was acknowledged."""
@@ -270,7 +275,7 @@ class BusModel:
                 "two handlers work on one stream at once: the later event may be done before the earlier one",
             )
         expected = self._show(lane)
-        due = lane.pick(event.event_id)
+        due = None if lane.is_repeat(delivery) else lane.pick(event.event_id)
         if due is None:
             self._check_repeat(group, lane, event, label, expected)
         else:
@@ -287,17 +292,17 @@ class BusModel:
         """What was noted of a delivery."""
         return self._handed[id(delivery)]
 
-    def answering(self, delivery: Delivery, reason: str | None) -> None:
-        """Note an answer that is about to be given; ``None`` for an acknowledgement."""
+    def answering(self, delivery: Delivery, reason: str | None) -> bool:
+        """Note an answer that is about to be given, ``None`` for an acknowledgement; whether it is the one that counts."""
         handed = self.handed(delivery)
         if not handed.is_open:
-            return
+            return False
         handed.is_open = False
         lane, due = handed.group.lane(delivery.event.stream), handed.due
         if lane.out is handed:
             lane.out = None
         if due is None:
-            return
+            return True
         with suppress(ValueError):  # there after an answer that was cut off
             lane.waiting.remove(due)
         due.is_certain = True
@@ -306,7 +311,9 @@ class BusModel:
         elif due.deliveries < self.capabilities.max_deliveries:
             lane.waiting.insert(0, due)
         else:
+            lane.done(due)
             handed.group.dead.append(_Dead(due, reason, handed.group.next_rank()))
+        return True
 
     def cut_off(self, delivery: Delivery) -> None:
         """Note that an answer was cut off: it counts or not, and may be given again."""
@@ -329,11 +336,13 @@ class BusModel:
                 continue
             lane.out, handed.is_open = None, False
             if handed.due is None:
+                lane.repeats[handed.delivery.event.event_id] += 1
                 continue
             handed.due.is_certain = True
             if handed.due.deliveries < self.capabilities.max_deliveries:
                 lane.waiting.insert(0, handed.due)
             else:
+                lane.done(handed.due)
                 group.dead.append(_Dead(handed.due, None, rank))
 
     def redelivering(self, name: str, event_ids: Collection[UUID]) -> list[Due]:

@@ -1,4 +1,4 @@
-"""EB-12, EB-14 … EB-17: consumers that are slow, cancelled, late, or come back."""
+"""EB-12, EB-14 … EB-17, EB-35: consumers that are slow, cancelled, late, or come back."""
 
 import gc
 import tracemalloc
@@ -11,6 +11,7 @@ from anyio.lowlevel import checkpoint
 
 from inventory_es.ports import Delivery, RecordedEvent
 from inventory_es.testing.event_bus.bench import BusBench, TestedBus, TestedSubscription
+from inventory_es.testing.event_bus.crew import Crew
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.labels import recorded, stream_id
 from inventory_es.testing.promise import promise
@@ -19,6 +20,7 @@ _MOST_PENDING_TRIED = 2_000
 _MOST_IN_MEMORY_TRIED = 64
 _LARGE = 32_768
 _TURNS = 200
+_LEAVERS = 4
 
 
 class SubscriberCases:
@@ -61,7 +63,9 @@ class SubscriberCases:
                 await handling.wait()
                 tasks.cancel_scope.cancel()
             async with bus.join("g") as consumer:
-                await consumer.take("a b", meaning="the event of the cancelled handler is lost, or comes too late")
+                left = "a b" if bus.capabilities.max_deliveries > 1 else "b"
+                await consumer.take(left, meaning="the event of the cancelled handler is lost, or comes too late")
+            await bus.dead_letters("g")
             await other.take("a b", meaning="another group's cancelled handler held this group back")
 
     @promise("EB-15", "Leaving stops promptly, also while waiting; nothing goes to a consumer that left.", seeds=4)
@@ -77,6 +81,30 @@ class SubscriberCases:
             if taken != {"a", "b", "p"}:
                 raise MismatchError(expected="a, b and p", got=str(taken), meaning="an event went to a consumer that had left")
 
+    @promise("EB-15", "Leaving stops promptly, also while waiting; nothing goes to a consumer that left.")
+    async def test_eb_15_others_stay(self, bench: BusBench) -> None:
+        """Consumers leave with an unanswered delivery, while another one of the group waits for it."""
+        async with bench.open() as bus, anyio.create_task_group() as tasks:
+            crew = Crew(bus, tasks)
+            for number in range(_LEAVERS):
+                leaves = await crew.join("g", most=1)
+                await bus.publish(f"x a{number} b{number}", f"y p{number}")
+                await crew.wait_until(lambda: any(crew.held()), what="a delivery to g")
+                await crew.join("g")
+                await crew.leave(leaves)
+                await crew.drain()
+            await crew.leave_all()
+
+    @promise("EB-35", "A consumer that stops to iterate and begins again goes on where it was.")
+    async def test_eb_35_iterating_again(self, bench: BusBench) -> None:
+        async with bench.open() as bus, bus.join("g") as consumer:
+            await bus.publish("x a b c", "y p q")
+            for _ in range(4):
+                delivery = await consumer.receive()
+                consumer.iterate_again()
+                await consumer.ack(delivery)
+            await consumer.drain()
+
     @promise("EB-16", "A group that joins late sees what the bus declares: what comes from now on, or everything kept.")
     async def test_eb_16_late_subscribers(self, bench: BusBench) -> None:
         async with bench.open() as bus, bus.join("early") as early:
@@ -86,6 +114,20 @@ class SubscriberCases:
                 labels = "a b c" if bus.capabilities.late_subscribers == "replay" else "c"
                 await late.take(labels, meaning=f"declared: late_subscribers={bus.capabilities.late_subscribers}")
             await early.take("a b c", meaning="a late group changed what an early one gets")
+
+    @promise("EB-16", "A group that joins late sees what the bus declares: what comes from now on, or everything kept.")
+    async def test_eb_16_late_subscribers_one_after_the_other(self, bench: BusBench) -> None:
+        async with bench.open() as bus, bus.join("early") as early:
+            for number in range(3):
+                await bus.publish(f"x a{number}", f"y p{number}")
+                await early.finish()
+                async with bus.join(f"late {number}") as late, bus.join(f"filtered {number}", streams=["y"]) as filtered:
+                    await bus.publish(f"y q{number}", f"x c{number}")
+                    for each in (filtered, early, late):
+                        await each.finish()
+                for name in [f"{kind} {earlier}" for kind in ("late", "filtered") for earlier in range(number)]:
+                    async with bus.join(name, streams=["y"] if name.startswith("filtered") else None) as late:
+                        await late.finish()
 
     @promise("EB-17", "A group that comes back gets what was published while it was away: no silent gap.")
     async def test_eb_17_coming_back(self, bench: BusBench) -> None:

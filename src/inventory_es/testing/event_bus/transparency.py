@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
+import anyio
 import attrs
+from anyio.lowlevel import checkpoint
 
 from inventory_es.adapters.memory import MemoryEventStore
 from inventory_es.domain.stream_id import StreamId
@@ -84,8 +86,16 @@ class _Line:
         self._faulty = FaultyEventBus(self, faults)  # type: ignore[arg-type]  # of a bus, it has what is called here
 
     async def publish(self, events: Sequence[RecordedEvent], /) -> None:
-        """What the faults let through: on the bus under test."""
-        await self._bus.publish_events(events)
+        """What the faults let through: on the bus under test, which is read meanwhile."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._take)
+            await self._bus.publish_events(events)
+            with anyio.move_on_after(self._bench.contract.patience_for_delivery):
+                while not self._consumer.model.is_drained:
+                    await checkpoint()
+            tasks.cancel_scope.cancel()
+        if not self._consumer.model.is_drained:
+            await self._consumer.receive()
 
     async def carry(self, names: Sequence[str]) -> None:
         """Append an event to each of these streams, and publish them at least once, as a relay does; take what comes of it."""
@@ -101,10 +111,10 @@ class _Line:
                 is_done = True
             except EventBusUnavailableError:
                 is_done = False  # nobody knows whether it was published
-            await self._take()
 
     async def _take(self) -> None:
-        while not self._consumer.model.is_drained:
-            delivery = await self._consumer.receive()
-            await self.projection.take(delivery.event)
-            await self._consumer.ack(delivery)
+        while True:
+            delivery = await self._consumer.next()
+            with anyio.CancelScope(shield=True):
+                await self.projection.take(delivery.event)
+                await self._consumer.ack(delivery)
