@@ -1,8 +1,8 @@
 """Buses of the tests' own keep every promise, also in odd ways: the kit rejects nothing good."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
-from typing import ClassVar
+from typing import Any, ClassVar
 from uuid import UUID
 
 from inventory_es.domain.stream_id import StreamId
@@ -29,7 +29,7 @@ class OneDelivery(PlainBus):
 
 
 class TestBusOfOneDelivery(TestPlainBus):
-    adapter = OneDelivery
+    adapter: ClassVar[type[PlainBus]] = OneDelivery
 
 
 class Small(PlainBus):
@@ -39,7 +39,7 @@ class Small(PlainBus):
 
 
 class TestSmallBus(TestPlainBus):
-    adapter = Small
+    adapter: ClassVar[type[PlainBus]] = Small
 
 
 class PublishesTwice(PlainBus):
@@ -51,7 +51,7 @@ class PublishesTwice(PlainBus):
 
 
 class TestBusThatPublishesTwice(TestPlainBus):
-    adapter = PublishesTwice
+    adapter: ClassVar[type[PlainBus]] = PublishesTwice
 
 
 class BatchesTwice(PlainBus):
@@ -67,7 +67,7 @@ class BatchesTwice(PlainBus):
 
 
 class TestBusThatPublishesBatchesTwice(TestPlainBus):
-    adapter = BatchesTwice
+    adapter: ClassVar[type[PlainBus]] = BatchesTwice
 
 
 class LosesAnswers(PlainBus):
@@ -88,7 +88,7 @@ class LosesAnswers(PlainBus):
 
 
 class TestBusThatLosesAnswers(TestPlainBus):
-    adapter = LosesAnswers
+    adapter: ClassVar[type[PlainBus]] = LosesAnswers
 
 
 class LeavesOutDuplicates(PlainBus):
@@ -105,7 +105,7 @@ class LeavesOutDuplicates(PlainBus):
 
 
 class TestBusThatLeavesOutDuplicates(TestPlainBus):
-    adapter = LeavesOutDuplicates
+    adapter: ClassVar[type[PlainBus]] = LeavesOutDuplicates
 
 
 class Serial(PlainBus):
@@ -116,7 +116,7 @@ class Serial(PlainBus):
 
 
 class TestSerialBus(TestPlainBus):
-    adapter = Serial
+    adapter: ClassVar[type[PlainBus]] = Serial
 
 
 class FailuresLast(PlainBus):
@@ -127,7 +127,7 @@ class FailuresLast(PlainBus):
         mine = [each for each in group.waiting if each.event.stream == item.event.stream]
         group.waiting = [each for each in group.waiting if each not in mine] + mine
 
-    async def redeliver(self, name: str, event_ids: "Sequence[UUID]", /) -> int:  # type: ignore[override]  # the kit gives a sequence
+    async def redeliver(self, name: str, event_ids: Collection[UUID], /) -> int:
         count = await super().redeliver(name, event_ids)
         if name in self.groups:
             waiting = self.groups[name].waiting
@@ -136,7 +136,7 @@ class FailuresLast(PlainBus):
 
 
 class TestBusWithFailuresLast(TestPlainBus):
-    adapter = FailuresLast
+    adapter: ClassVar[type[PlainBus]] = FailuresLast
 
 
 class _Generated(PlainSubscription):
@@ -152,15 +152,15 @@ class Generates(PlainBus):
     """Iterates by an asynchronous generator, which ends when it is cancelled."""
 
     @asynccontextmanager
-    async def subscribe(self, name, /, *, types=None, streams=None) -> AsyncIterator[PlainSubscription]:  # type: ignore[no-untyped-def]
-        async with super().subscribe(name, types=types, streams=streams) as consumer:
+    async def subscribe(self, *args: Any, **kwargs: Any) -> AsyncIterator[PlainSubscription]:
+        async with super().subscribe(*args, **kwargs) as consumer:
             generated = _Generated(self, consumer.group)
             generated.unanswered = consumer.unanswered
             yield generated
 
 
 class TestBusThatGenerates(TestPlainBus):
-    adapter = Generates
+    adapter: ClassVar[type[PlainBus]] = Generates
 
 
 class Replays(PlainBus):
@@ -176,7 +176,7 @@ class Replays(PlainBus):
         await super().publish(events)
         self.kept += events
 
-    def join(self, name, types, streams) -> Group:  # type: ignore[no-untyped-def]
+    def join(self, name: str, types: Collection[str] | None, streams: Collection[StreamId] | None) -> Group:
         is_new = name not in self.groups
         group = super().join(name, types, streams)
         if is_new:
@@ -185,4 +185,4 @@ class Replays(PlainBus):
 
 
 class TestBusThatReplays(TestPlainBus):
-    adapter = Replays
+    adapter: ClassVar[type[PlainBus]] = Replays

@@ -85,8 +85,8 @@ class Delivery(Protocol):
 class BusSubscription(Protocol):
     """Deliveries to one consumer of a group; iterate it.
 
-    A receive that is cancelled keeps no event: the next receive gets it, of this consumer or another. Iterating anew goes on with the same
-    consumer.
+    A receive that is cancelled keeps no event: the next receive gets it, of this consumer or, unless the bus hands events to consumers
+    that do not receive, of another. Iterating again goes on with the same consumer.
     """
 
     def __aiter__(self) -> AsyncIterator[Delivery]:
@@ -98,9 +98,9 @@ class BusSubscription(Protocol):
 class EventBus(Protocol):
     """Publish and subscribe. Every group gets every event that its filter takes; within a group one consumer gets it.
 
-    Within a group, a stream goes on in order, one delivery at a time. While a delivery is unanswered, nothing else of its stream comes to the
-    group. An event that failed comes again before later ones of its stream, until it is acknowledged or a dead letter. Other streams go on
-    meanwhile; a bus may also deliver to a group one event at a time.
+    Within a group, a stream goes on in order, one delivery at a time. While a delivery is unanswered, nothing else of its stream comes to
+    the group. An event that failed comes again before later ones of its stream, until it is acknowledged or a dead letter. Other streams
+    go on meanwhile; a bus may also deliver to a group one event at a time.
 
     Delivery is at least once. Although nothing failed, an event may come twice, but not a third time after two acknowledgements. Consumers
     tell by stream and version. An event is told by its stream and id: one id in two streams is two events.

@@ -38,7 +38,7 @@ class _TakesThenPauses(PlainSubscription):
 
 @breaks("EB-31", "A receive that is cancelled after it took an event keeps it.")
 class KeepsWhatWasTaken(SubscribesBy):
-    subscription = _TakesThenPauses
+    subscription: type[PlainSubscription] = _TakesThenPauses
 
 
 class _Buffers(PlainSubscription):
@@ -54,7 +54,7 @@ class _Buffers(PlainSubscription):
 
 @breaks("EB-31", "An event that a cancelled receive took waits for that consumer alone.")
 class WaitsForItsConsumer(SubscribesBy):
-    subscription = _Buffers
+    subscription: type[PlainSubscription] = _Buffers
 
 
 class _DoneWhenTaken(PlainSubscription):
@@ -74,7 +74,7 @@ class _DoneWhenTaken(PlainSubscription):
 
 @breaks("EB-31", "An event that a cancelled receive took is lost.")
 class LosesWhatWasTaken(SubscribesBy):
-    subscription = _DoneWhenTaken
+    subscription: type[PlainSubscription] = _DoneWhenTaken
 
 
 class _ForgetsFirst(PlainDelivery):
@@ -94,7 +94,7 @@ class _AnswersIn(PlainSubscription):
 
 @breaks("EB-31", "An acknowledgement that is cancelled half-way holds its stream for ever.")
 class HalfAnswers(SubscribesBy):
-    subscription = _AnswersIn
+    subscription: type[PlainSubscription] = _AnswersIn
 
 
 @breaks("EB-31", "A redelivery that is cancelled half-way loses the dead letter.")
@@ -258,4 +258,3 @@ class LosesRedeliveries(Durable):
 
 
 _again: set[UUID] = set()
-

@@ -140,6 +140,14 @@ class TakesBackAll(PlainBus):
         for item in tuple(group.handled_now):
             self.put_back(group, item)
 
+    def acknowledge(self, group: Group, item: Item) -> None:
+        if item in group.handled_now:
+            super().acknowledge(group, item)
+
+    def refuse(self, group: Group, item: Item, reason: str) -> None:
+        if item in group.handled_now:
+            super().refuse(group, item, reason)
+
 
 @breaks("EB-24", "Counts the attempts of an event over all groups.")
 class AttemptsOfAllGroups(PlainBus):
@@ -161,7 +169,7 @@ class _AcksAll(PlainDelivery):
 
 @breaks("EB-25", "An acknowledgement settles all that the consumer has, as with basic.ack and multiple=True.")
 class AcksMultiple(DeliversBy):
-    delivery = _AcksAll
+    delivery: type[PlainDelivery] = _AcksAll
 
 
 class _AcksEarlier(PlainDelivery):
@@ -177,7 +185,7 @@ class _AcksEarlier(PlainDelivery):
 
 @breaks("EB-25", "Commits an offset: with an event, everything that was delivered before it is done.")
 class CommitsOffsets(DeliversBy):
-    delivery = _AcksEarlier
+    delivery: type[PlainDelivery] = _AcksEarlier
 
     def __init__(self) -> None:
         super().__init__()
@@ -200,7 +208,7 @@ class _AnswersTheItem(PlainDelivery):
 
 @breaks("EB-25", "An answer to an earlier delivery counts for the one that is out.")
 class AnswersTheItem(DeliversBy):
-    delivery = _AnswersTheItem
+    delivery: type[PlainDelivery] = _AnswersTheItem
 
 
 class _AnswersWhereverItIs(PlainDelivery):
@@ -217,11 +225,11 @@ class _AnswersWhereverItIs(PlainDelivery):
 
 @breaks("EB-25", "An acknowledgement after a refusal deletes what was refused.")
 class AcksWhatWasRefused(DeliversBy):
-    delivery = _AnswersWhereverItIs
+    delivery: type[PlainDelivery] = _AnswersWhereverItIs
 
-    def acknowledge(self, group: Group, item: Item) -> None:
+    def refuse(self, group: Group, item: Item, reason: str) -> None:
         if item in group.handled_now:
-            group.handled_now.remove(item)
+            super().refuse(group, item, reason)
 
 
 class _RefusesTwice(PlainDelivery):
@@ -237,7 +245,15 @@ class _RefusesTwice(PlainDelivery):
 
 @breaks("EB-25", "A refusal after an acknowledgement brings the event back.")
 class RefusesWhatIsDone(DeliversBy):
-    delivery = _RefusesTwice
+    delivery: type[PlainDelivery] = _RefusesTwice
+
+    def acknowledge(self, group: Group, item: Item) -> None:
+        if item in group.handled_now:
+            super().acknowledge(group, item)
+
+    def refuse(self, group: Group, item: Item, reason: str) -> None:
+        if item in group.handled_now:
+            super().refuse(group, item, reason)
 
 
 @breaks("EB-29", "Folds the case of group names.")

@@ -141,9 +141,7 @@ class TestedBus:
         self.model.check_letters(group, letters, 100 if limit is None else limit)
         return letters
 
-    async def redeliver(
-        self, group: str, events: Sequence[RecordedEvent], *, at_suspension: Callable[[], None] | None = None
-    ) -> int:
+    async def redeliver(self, group: str, events: Sequence[RecordedEvent], *, at_suspension: Callable[[], None] | None = None) -> int:
         """Deliver dead letters again."""
         ids = [event.event_id for event in events]
         revived = self.model.redelivering(group, ids)

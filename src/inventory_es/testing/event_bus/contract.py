@@ -48,7 +48,10 @@ class EventBusContract(
                 async with MyBus(site.path, max_pending=16) as bus:
                     yield bus
 
-    Open it with a small ``max_pending`` (16 or so): its bound is filled, and that should not take long.
+    Open it with a small ``max_pending`` (16 or so, 8 at least) and a small ``max_deliveries``: both bounds are reached, and that should
+    not take long.
+
+    Every delivery, answer and dead letter of every case is compared with a model of what each group has still to get.
 
     Attributes:
         patience_for_delivery: how long to wait for a delivery that must come, in seconds.

@@ -100,7 +100,9 @@ class Crew:
         patience = self._bus.bench.contract.patience_for_delivery
         if not await self.comes(is_met, within=patience):
             raise MismatchError(
-                expected=what, got=f"nothing within {patience:g} s", meaning="an event was lost, or is held back behind one that nobody answers"
+                expected=what,
+                got=f"nothing within {patience:g} s",
+                meaning="an event was lost, or is held back behind one that nobody answers",
             )
 
     async def comes(self, is_met: Callable[[], bool], *, within: float) -> bool:

@@ -43,7 +43,7 @@ class CrowdCases:
                     tasks.start_soon(publish, name, count)
                 await _turns(count)
                 await bus.close()
-                await _ends(bench, lambda: len(ended) == 2, "both publishers that wait for room to end with StoreClosedError")  # noqa: PLR2004
+                await _ends(bench, lambda: len(ended) == 2, "both publishers that wait for room to end with StoreClosedError")
                 tasks.cancel_scope.cancel()
         if set(ended) != {"StoreClosedError"}:
             got, meaning = ", ".join(ended), "a caller that is told another thing tries for ever"
@@ -80,13 +80,13 @@ class CrowdCases:
                 published += 1
 
         async with bench.open() as bus, bus.join("g") as consumer:
-            count = _need_small_bound(bench, bus) + 3
+            count = 2 * _need_small_bound(bench, bus) + 5
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(publish)
                 await _turns(count)
                 while published < count:
                     delivery = await consumer.receive()
-                    await (consumer.ack(delivery) if delivery.event.version % 2 else consumer.nack(delivery, "failed"))
+                    await (consumer.nack(delivery, "failed") if delivery.event.version % 4 else consumer.ack(delivery))
             await consumer.drain()
 
     @promise("EB-33", _MANY, seeds=1)
@@ -156,5 +156,3 @@ def _need_small_bound(bench: BusBench, bus: TestedBus) -> int:
     if most > _MOST_PENDING_TRIED:
         bench.run.not_declared(f"a max_pending of at most {_MOST_PENDING_TRIED}: open the bus with a small one")
     return most
-
-

@@ -12,15 +12,15 @@ from inventory_es.testing.labels import stream_id
 from inventory_es.testing.promise import promise
 
 _MOST_DELIVERIES_TRIED = 50
-_REASONS = ("", "no such product: ünïcode 𝄞", "line one\nline two\ttab", "x" * 2_000, "'; DROP TABLE letters; -- \"%s\" {0} \\u0000")
+_REASONS = ("", "no such product: ünïcode 𝄞", "line one\nline two\ttab", "x" * 2_000, '\'; DROP TABLE letters; -- "%s" {0} \\u0000')
 _UNANSWERED = (
-    "A delivery that its consumer leaves unanswered has failed: the next one has the next attempt number, and after max_deliveries of them "
-    "the event is a dead letter."
+    "A delivery that its consumer leaves unanswered has failed: the next one has the next attempt number, and after max_deliveries of "
+    "them the event is a dead letter."
 )
 _WHOLE = "Dead letters come whole, oldest first, at most as many as asked for, of their own group only; reading changes nothing."
 _AGAIN = (
-    "Dead letters are delivered again to their own group only, once; what fails again is a dead letter again, with its new reason; any other "
-    "id changes nothing."
+    "Dead letters are delivered again to their own group only, once; what fails again is a dead letter again, with its new reason; any "
+    "other id changes nothing."
 )
 
 

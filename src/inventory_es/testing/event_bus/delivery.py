@@ -1,6 +1,7 @@
 """EB-01 … EB-07, EB-19, EB-22: who gets what, in which order, byte for byte."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from uuid import uuid5
 
 import anyio
@@ -15,6 +16,7 @@ from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.labels import EVENT_TYPE, recorded, stream_id
 from inventory_es.testing.promise import promise
 
+_CONSUMERS = 4
 _MOST_BYTES_TRIED = 16 << 20
 
 
@@ -99,9 +101,9 @@ class DeliveryCases:
                 if len(taken) >= total:
                     scope.cancel()
 
-        async with bench.open() as bus, bus.join("g") as one, bus.join("g") as two, anyio.create_task_group() as tasks:
-            tasks.start_soon(consume, one, tasks.cancel_scope)
-            tasks.start_soon(consume, two, tasks.cancel_scope)
+        async with bench.open() as bus, AsyncExitStack() as stack, anyio.create_task_group() as tasks:
+            for _ in range(_CONSUMERS):
+                tasks.start_soon(consume, await stack.enter_async_context(bus.join("g")), tasks.cancel_scope)
             for number in range(4):
                 await bus.publish(*(f"{stream} {stream}{number}" for stream in streams))
         if sorted(taken) != sorted(f"{stream}{number}" for stream in streams for number in range(4)):

@@ -55,26 +55,24 @@ class InterruptionCases:
             async with bench.open() as bus, bus.join("g") as consumer:
                 await consumer.take("b", meaning="declared: durable; what was published before closing is lost")
 
-
     @promise(
         "EB-20",
         "Closing twice is fine, ends every subscription, and drains or keeps what was published; use after close is StoreClosedError.",
     )
     async def test_eb_20_closing_under_consumers(self, bench: BusBench) -> None:
         """One waits, one has an unanswered delivery that it answers after the close."""
-        async with bench.open() as bus:
-            async with bus.join("g") as holds, bus.join("waits") as waits, anyio.create_task_group() as tasks:
-                await bus.publish("x a b")
-                delivery = await holds.receive()
-                await waits.finish()
-                tasks.start_soon(_is_told, waits, bench.contract.patience_for_delivery)
-                for _ in range(5):
-                    await checkpoint()
-                await bus.close()
-                for answer in (holds.ack(delivery), holds.nack(delivery, "late"), delivery.ack()):
-                    with suppress(StoreClosedError):
-                        await answer
-                await _is_told(holds, bench.contract.patience_for_delivery)
+        async with bench.open() as bus, bus.join("g") as holds, bus.join("waits") as waits, anyio.create_task_group() as tasks:
+            await bus.publish("x a b")
+            delivery = await holds.receive()
+            await waits.finish()
+            tasks.start_soon(_is_told, waits, bench.contract.patience_for_delivery)
+            for _ in range(5):
+                await checkpoint()
+            await bus.close()
+            for answer in (holds.ack, partial(holds.nack, reason="late"), holds.ack):
+                with suppress(StoreClosedError):
+                    await answer(delivery)
+            await _is_told(holds, bench.contract.patience_for_delivery)
 
 
 async def _arrives(bench: BusBench, consumer: TestedSubscription, labels: str, *, fence: str | None) -> None:

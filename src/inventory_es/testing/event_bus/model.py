@@ -1,12 +1,13 @@
 """A model of what every group still has to get. Each delivery of the bus under test must be one that the model allows.
 
-A group has one queue per stream. The first unanswered event of a stream is due; nothing of the stream may come while it is out, and no later
-event before it was acknowledged or given up. What nobody can know is allowed: a publish that was cut off, an event that was published
+A group has one queue per stream. The first unanswered event of a stream is due. Nothing of the stream may come while it is out, and no
+later event before it was acknowledged or given up. What nobody can know is allowed: a publish that was cut off, an event that was published
 twice, one repeat of an event that was acknowledged.
 """
 
 from collections.abc import Collection, Sequence
 from contextlib import suppress
+from typing import NoReturn
 from uuid import UUID
 
 import attrs
@@ -265,11 +266,11 @@ class BusModel:
             return self._hand(lane, Handed(delivery, group, consumer, None, delivery.attempt))
         label = f"{self.labels.label(event)} of {stream_name(event.stream)}"
         if not group.takes(event):
-            raise _wrong("events that the filter takes", f"{label}, of type {event.event_type}", "a filter let through what it has to hold")
+            _wrong("events that the filter takes", f"{label}, of type {event.event_type}", "a filter let through what it has to hold")
         if lane.out is not None:
             other = "the same consumer" if lane.out.consumer is consumer else "another consumer"
             held = self.labels.label(lane.out.delivery.event)
-            raise _wrong(
+            _wrong(
                 f"nothing of {stream_name(event.stream)} while {held} is unanswered",
                 f"{label} to {group.name}, with {held} still at {other}",
                 "two handlers work on one stream at once: the later event may be done before the earlier one",
@@ -370,41 +371,41 @@ class BusModel:
             dead = next((each for each in left if each.rank == rank and _is_same(each.due.event, letter.event)), None)
             if dead is None or len(letters) > limit:
                 meaning = f"the dead letters of {name} are others, or more, or not the oldest first; at most {limit} were asked for"
-                raise _wrong(f"the dead letters {expected}", got, meaning)
+                _wrong(f"the dead letters {expected}", got, meaning)
             left.remove(dead)
             self._check_letter(dead, letter)
         if left and len(letters) < limit:
-            raise _wrong(f"the dead letters {expected}", got, f"a dead letter of {name} is missing")
+            _wrong(f"the dead letters {expected}", got, f"a dead letter of {name} is missing")
 
     def check_steady(self) -> None:
         """Compare every delivery with what it was when it came."""
         for handed in self._handed.values():
             if handed.delivery.attempt != handed.attempt:
                 got = f"attempt {handed.delivery.attempt} of {self.labels.label(handed.delivery.event)}"
-                raise _wrong(f"attempt {handed.attempt}, as when it came", got, "a delivery tells of itself, not of a later one")
+                _wrong(f"attempt {handed.attempt}, as when it came", got, "a delivery tells of itself, not of a later one")
 
     def _check_letter(self, dead: _Dead, letter: DeadLetter) -> None:
         label = self.labels.label(dead.due.event)
         difference = first_difference(dead.due.event, letter.event)
         if difference is not None:
-            raise _wrong("every field of a dead letter's event as published", f"{label}: {difference}", "it would be delivered as another")
+            _wrong("every field of a dead letter's event as published", f"{label}: {difference}", "it would be delivered as another")
         if letter.deliveries != dead.due.deliveries:
             got = f"{letter.deliveries} of {label}"
-            raise _wrong(f"deliveries {dead.due.deliveries}", got, "a dead letter tells how often it was delivered")
+            _wrong(f"deliveries {dead.due.deliveries}", got, "a dead letter tells how often it was delivered")
         if not isinstance(letter.reason, str) or not (letter.reason if dead.reason is None else letter.reason == dead.reason):
             expected = "a reason" if dead.reason is None else f"reason {_short(dead.reason)}"
-            raise _wrong(expected, f"{_short(letter.reason)} of {label}", "a dead letter keeps the reason of its last nack, whole")
+            _wrong(expected, f"{_short(letter.reason)} of {label}", "a dead letter keeps the reason of its last nack, whole")
         if letter.since.utcoffset() is None:
-            raise _wrong("since with a time zone", f"{letter.since!r} of {label}", "a time without a zone is another one elsewhere")
+            _wrong("since with a time zone", f"{letter.since!r} of {label}", "a time without a zone is another one elsewhere")
 
     def _check_due(self, due: Due, delivery: Delivery, label: str) -> None:
         difference = first_difference(due.event, delivery.event)
         if difference is not None:
-            raise _wrong("every field as published", f"{label}: {difference}", "a bus carries events: it changes nothing in them")
+            _wrong("every field as published", f"{label}: {difference}", "a bus carries events: it changes nothing in them")
         least = due.deliveries + 1
         if not least <= delivery.attempt <= least + due.untold:
             meaning = f"attempts of one event are counted for each group, from 1; {due.deliveries} deliveries of it came before"
-            raise _wrong(f"attempt {least} of {label}", f"attempt {delivery.attempt}", meaning)
+            _wrong(f"attempt {least} of {label}", f"attempt {delivery.attempt}", meaning)
         due.deliveries, due.untold = delivery.attempt, 0
 
     def _check_repeat(self, group: GroupModel, lane: _Lane, event: RecordedEvent, label: str, expected: str) -> None:
@@ -421,7 +422,7 @@ class BusModel:
             meaning = "an event overtook one of its stream that was neither acknowledged nor given up"
         else:
             meaning = "an event was delivered that was never published to this group"
-        raise _wrong(f"{expected} to {group.name}", label, meaning)
+        _wrong(f"{expected} to {group.name}", label, meaning)
 
     def _show(self, lane: _Lane) -> str:
         names = dict.fromkeys(self.labels.label(due.event) for due in lane.candidates())
@@ -437,5 +438,5 @@ def _short(text: object) -> str:
     return shown if len(shown) <= 60 else f"{shown[:40]}… ({len(str(text))} characters)"
 
 
-def _wrong(expected: str, got: str, meaning: str) -> MismatchError:
-    return MismatchError(expected=expected, got=got, meaning=meaning)
+def _wrong(expected: str, got: str, meaning: str) -> NoReturn:
+    raise MismatchError(expected=expected, got=got, meaning=meaning)

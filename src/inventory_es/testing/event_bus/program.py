@@ -33,7 +33,7 @@ class ProgramCases:
 
     @promise(
         "EB-24",
-        "Whatever consumers answer, leave, join and redeliver, each group gets each event of its filter, per stream in order, one at a time.",
+        "Whatever consumers do, each group gets each event that its filter takes, per stream in order, one at a time.",
         seeds=4,
     )
     async def test_eb_24_a_program(self, bench: BusBench) -> None:
@@ -94,7 +94,7 @@ class _Program:
 
     async def _publish(self) -> None:
         room = self._bus.capabilities.max_pending // 2 - max((group.size for group in self._bus.model.groups.values()), default=0)
-        count = min(room, self._chance.randint(1, 5), 1 if self._bus.capabilities.max_pending < 4 else 5)  # noqa: PLR2004
+        count = min(room, self._chance.randint(1, 5), 1 if self._bus.capabilities.max_pending < 4 else 5)
         if count > 0:
             await self._bus.publish_events([self._event() for _ in range(count)])
 
@@ -124,7 +124,7 @@ class _Program:
         if gone:
             worker, delivery = self._chance.choice(gone)
             with suppress(StoreClosedError):
-                if self._chance.random() < 0.5:  # noqa: PLR2004  # half of them
+                if self._chance.random() < 0.5:  # half of them
                     await worker.subscription.ack(delivery)
                 else:
                     await worker.subscription.nack(delivery, "late")
@@ -149,5 +149,5 @@ class _Program:
     async def _redeliver(self) -> None:
         group = self._chance.choice(list(_FILTERS))
         letters = await self._bus.dead_letters(group)
-        chosen = [letter.event for letter in letters if self._chance.random() < 0.7]  # noqa: PLR2004  # most of them
+        chosen = [letter.event for letter in letters if self._chance.random() < 0.7]  # most of them
         await self._bus.redeliver(group, chosen)

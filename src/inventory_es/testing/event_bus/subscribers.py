@@ -88,9 +88,10 @@ class SubscriberCases:
             crew = Crew(bus, tasks)
             for number in range(_LEAVERS):
                 leaves = await crew.join("g", most=1)
-                await bus.publish(f"x a{number} b{number}", f"y p{number}")
+                await bus.publish(f"x a{number} b{number}")
                 await crew.wait_until(lambda: any(crew.held()), what="a delivery to g")
                 await crew.join("g")
+                await crew.settle()
                 await crew.leave(leaves)
                 await crew.drain()
             await crew.leave_all()
