@@ -64,7 +64,7 @@ class FloatingPositions(PlainBus):
         await super().enqueue(group, attrs.evolve(event, position=int(float(event.position))))
 
 
-@breaks("EB-13", "Loses a slot with every failure, of which it has sixteen.")
+@breaks("EB-13", "Loses a slot with every failure, of which it has twelve.")
 class LosesSlots(PlainBus):
     failures = 0
 
@@ -73,7 +73,7 @@ class LosesSlots(PlainBus):
         self.failures += 1
 
     def next_item(self, group: Group) -> Item | None:
-        return super().next_item(group) if self.failures < 16 else None
+        return super().next_item(group) if self.failures < 12 else None
 
 
 @breaks("EB-15", "Gives what a consumer left unanswered to nobody who waits already.")

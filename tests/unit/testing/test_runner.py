@@ -51,7 +51,7 @@ class _Closable:
 
 @pytest.mark.parametrize(
     "factory, only",
-    [("open_store", "ES-01"), ("open_bus", "EB-01"), ("open_cache", "CA-02"), ("open_snapshots", "SN-2"), ("open_read_model", "CK-1")],
+    [("open_store", "ES-01"), ("open_bus", "EB-02"), ("open_cache", "CA-02"), ("open_snapshots", "SN-2"), ("open_read_model", "CK-1")],
 )
 def test_a_factory_is_checked(factory: str, only: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", f"{HERE}:{factory}", "--only", only]) == 0

@@ -82,13 +82,13 @@ class Crew:
         """Acknowledge."""
         worker.held.remove(delivery)
         await worker.subscription.ack(delivery)
-        self._notify()
+        self.notify()
 
     async def nack(self, worker: Worker, delivery: Delivery, reason: str) -> None:
         """Refuse."""
         worker.held.remove(delivery)
         await worker.subscription.nack(delivery, reason)
-        self._notify()
+        self.notify()
 
     async def settle(self) -> None:
         """Let the event loop turn, so that what can come without a wait comes."""
@@ -142,15 +142,20 @@ class Crew:
             worker.gone += worker.held
             worker.held.clear()
         worker.has_left = True
-        self._notify()
+        self.notify()
 
     async def _receive(self, worker: Worker, consumer: TestedSubscription) -> None:
         while True:
             while len(worker.held) >= worker.most:
                 await self._change.wait()
             worker.held.append(await consumer.next())
-            self._notify()
+            self.notify()
 
-    def _notify(self) -> None:
+    async def change(self) -> None:
+        """Wait until something comes, is answered, or is told of by :meth:`notify`."""
+        await self._change.wait()
+
+    def notify(self) -> None:
+        """Wake those who wait for a change."""
         changed, self._change = self._change, anyio.Event()
         changed.set()

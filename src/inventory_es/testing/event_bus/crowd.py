@@ -97,6 +97,7 @@ class CrowdCases:
             for part in range(2):
                 await bus.publish(f"s{number} a{number}_{part} b{number}_{part}")
             done.append(f"s{number}")
+            crew.notify()
 
         async with bench.open() as bus, anyio.create_task_group() as tasks:
             crew = Crew(bus, tasks)
@@ -117,6 +118,7 @@ class CrowdCases:
             nonlocal is_done
             await bus.publish_events(events)
             is_done = True
+            crew.notify()
 
         async with bench.open() as bus, anyio.create_task_group() as tasks:
             crew = Crew(bus, tasks)
@@ -134,7 +136,8 @@ async def _acknowledge_until(crew: Crew, is_met: Callable[[], bool]) -> None:
     while not is_met():
         for worker, delivery in tuple(crew.held()):
             await crew.ack(worker, delivery)
-        await checkpoint()
+        if not is_met() and not any(crew.held()):
+            await crew.change()
 
 
 async def _ends(bench: BusBench, is_met: Callable[[], bool], what: str) -> None:

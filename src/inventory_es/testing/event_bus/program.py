@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 
 import anyio
 
@@ -9,7 +10,8 @@ from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import RecordedEvent
 from inventory_es.ports.errors import StoreClosedError
 from inventory_es.testing.event_bus.bench import BusBench, TestedBus
-from inventory_es.testing.event_bus.crew import Crew, Worker
+from inventory_es.testing.event_bus.crew import Crew
+from inventory_es.testing.event_bus.model import GroupModel
 from inventory_es.testing.labels import EVENT_TYPE, event_id
 from inventory_es.testing.promise import promise
 
@@ -18,12 +20,12 @@ _OPENINGS = 2
 _MOST_CONSUMERS = 2
 _OTHER_TYPE = "OtherEvent"
 _STREAMS = (StreamId("contract", "x"), StreamId("contract", "X"), StreamId("contract_2", "x"), StreamId("contract", "x", "y"))
-_FILTERS: dict[str, dict[str, tuple[str, ...] | tuple[StreamId, ...]]] = {
-    "g": {},
-    "G": {"types": (EVENT_TYPE,)},
-    "h": {"streams": _STREAMS[1:3]},
-    "late": {},
-    "late too": {"types": (_OTHER_TYPE,), "streams": _STREAMS[:2]},
+_FILTERS: dict[str, tuple[tuple[str, ...] | None, tuple[StreamId, ...] | None]] = {
+    "g": (None, None),
+    "G": ((EVENT_TYPE,), None),
+    "h": (None, _STREAMS[1:3]),
+    "late": (None, None),
+    "late too": ((_OTHER_TYPE,), _STREAMS[:2]),
 }
 _WEIGHTS = {"publish": 9, "ack": 9, "nack": 6, "leave": 2, "join": 2, "answer late": 2, "read letters": 2, "redeliver": 2}
 
@@ -51,7 +53,6 @@ class _Program:
         self._bench = bench
         self._chance = bench.run.schedule.chance
         self._counts = dict.fromkeys(_STREAMS, 0)
-        self._answered: list[tuple[Worker, int]] = []
 
     async def play(self, bus: TestedBus, crew: Crew, *, is_last: bool) -> None:
         """Some steps; at last, everything that is due is received."""
@@ -85,11 +86,7 @@ class _Program:
         """Whatever has to come to a group in which nobody has anything comes to a consumer that waits."""
         for worker in self._crew.workers:
             group = worker.subscription.model
-            if group.is_quiet and group.is_due:
-                await self._crew.wait_until(
-                    lambda group=group: not (group.is_quiet and group.is_due),  # type: ignore[misc]
-                    what=f"a delivery to {group.name}",
-                )
+            await self._crew.wait_until(partial(_is_served, group), what=f"a delivery to {group.name}")
         await self._crew.settle()
 
     async def _publish(self) -> None:
@@ -139,9 +136,8 @@ class _Program:
             await self._join(group)
 
     async def _join(self, group: str) -> None:
-        wanted = _FILTERS[group]
-        most = self._chance.randint(1, 3)
-        await self._crew.join(group, most=most, types=wanted.get("types"), streams=wanted.get("streams"))  # type: ignore[arg-type]
+        types, streams = _FILTERS[group]
+        await self._crew.join(group, most=self._chance.randint(1, 3), types=types, streams=streams)
 
     async def _read_letters(self) -> None:
         await self._bus.dead_letters(self._chance.choice(list(_FILTERS)), limit=self._chance.randint(1, 5))
@@ -151,3 +147,7 @@ class _Program:
         letters = await self._bus.dead_letters(group)
         chosen = [letter.event for letter in letters if self._chance.random() < 0.7]  # most of them
         await self._bus.redeliver(group, chosen)
+
+
+def _is_served(group: GroupModel) -> bool:
+    return not (group.is_quiet and group.is_due)

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import anyio
 import attrs
-from anyio.lowlevel import checkpoint
 
 from inventory_es.adapters.memory import MemoryEventStore
 from inventory_es.domain.stream_id import StreamId
@@ -83,6 +82,7 @@ class _Line:
         self._store = store
         self._bus = bus
         self._consumer = consumer
+        self._taken = anyio.Event()
         self._faulty = FaultyEventBus(self, faults)  # type: ignore[arg-type]  # of a bus, it has what is called here
 
     async def publish(self, events: Sequence[RecordedEvent], /) -> None:
@@ -92,7 +92,8 @@ class _Line:
             await self._bus.publish_events(events)
             with anyio.move_on_after(self._bench.contract.patience_for_delivery):
                 while not self._consumer.model.is_drained:
-                    await checkpoint()
+                    await self._taken.wait()
+                    self._taken = anyio.Event()
             tasks.cancel_scope.cancel()
         if not self._consumer.model.is_drained:
             await self._consumer.receive()
@@ -118,3 +119,4 @@ class _Line:
             with anyio.CancelScope(shield=True):
                 await self.projection.take(delivery.event)
                 await self._consumer.ack(delivery)
+            self._taken.set()
