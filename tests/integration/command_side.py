@@ -101,7 +101,7 @@ class PlainStore:
 
     def __init__(self, streams: dict[StreamId, list[RecordedEvent]] | None = None, *, multi_stream: bool = False) -> None:
         self.streams: dict[StreamId, list[RecordedEvent]] = {} if streams is None else streams
-        self.capabilities = StoreCapabilities(multi_stream=multi_stream)
+        self.capabilities = StoreCapabilities(multi_stream=multi_stream, settles_within=0.0)
 
     async def append(self, writes: Sequence[StreamWrite], /) -> AppendResult:
         await checkpoint()

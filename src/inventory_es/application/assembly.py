@@ -20,6 +20,7 @@ from inventory_es.application.stream_reader import StreamReader
 from inventory_es.application.strong_reads import StrongReads
 from inventory_es.application.tools import Tools
 from inventory_es.application.turns import Turns
+from inventory_es.application.unsettled import UnsettledAppends
 from inventory_es.application.warm_states import WarmStates
 from inventory_es.domain.errors import FaultError
 from inventory_es.domain.inventory import Policy
@@ -151,6 +152,7 @@ def assemble(store: EventStore, parts: EngineParts, snapshots: SnapshotStore | N
         committer=Committer(store, observers, parts.monotonic),
         turns=Turns(store, parts.settings.max_attempts),
         replay_check=ReplayCheck(reader, parts.codec),
+        unsettled=UnsettledAppends(store.capabilities.settles_within, parts.monotonic),
         warm=WarmStates(parts.settings.warm_inventories, parts.settings.warm_bytes),
         clock=parts.clock,
         ids=parts.ids,

@@ -3,16 +3,20 @@
 from collections.abc import Sequence
 from itertools import groupby
 
+import anyio
+
+from inventory_es.application.committer import Append, interrupted
 from inventory_es.application.deciding import Decided, decide_request, time_for
 from inventory_es.application.lane_worker import RETRIED
 from inventory_es.application.preparing import prepare
 from inventory_es.application.requests import CommandRequest
 from inventory_es.application.tools import Tools
+from inventory_es.application.unsettled import UnsettledAppend
 from inventory_es.application.warm_states import WarmState
 from inventory_es.domain.errors import CommandsRejectedError, RejectionError
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports import NewEvent, StreamWrite
+from inventory_es.ports import AppendResult, NewEvent, StreamWrite
 from inventory_es.ports.errors import (
     AppendOutcomeUnknownError,
     ConcurrencyError,
@@ -62,8 +66,9 @@ class Basket:
             line.requests.append(one)
             self._line_of.append(line)
         self._lines = sorted(lines.values(), key=lambda one: one.inventory_id.stream)
-        self._looked_up: set[CommandRequest] = set()
+        self._looked_up: dict[CommandRequest, float] = {}
         self._unknown: AppendOutcomeUnknownError | None = None
+        self._stays_unknown = False
 
     async def execute(self) -> None:
         """Accept all commands and give each its outcome, or raise.
@@ -101,6 +106,8 @@ class Basket:
                 attempt -= 1
             except RETRIED as problem:
                 lost = lost + 1 if isinstance(problem, ConcurrencyError) else 0
+                if self._stays_unknown:
+                    raise
                 if attempt >= self._tools.settings.max_attempts or not self._may_retry(problem):
                     raise (self._unknown or problem) from problem
 
@@ -127,10 +134,13 @@ class Basket:
         decided = self._decide()
         refused = [one for _, one in decided if one.refusal is not None]
         doubts = [line for line in dict.fromkeys(line for line, one in decided if not one.events) if self._in_doubt(line)]
-        if doubts or refused:
+        unsettled = [] if doubts else self._unsettled([one for _, one in decided if refused or not one.events])
+        if doubts or refused or unsettled:
             self._rollback()
             await self._learn(doubts)
-            if not doubts:
+            if unsettled:
+                await self._let_settle(unsettled)
+            elif not doubts:
                 self._refuse(refused)
             return False
         try:
@@ -181,17 +191,48 @@ class Basket:
     async def _look_up(self, requests: Sequence[CommandRequest]) -> None:
         if not requests:
             return
-        asked = set(requests)
+        asked, began = set(requests), self._tools.unsettled.now()
         for line in self._lines:
             mine = [one for one in line.requests if one in asked]
             if mine:
                 found = await self._tools.replay_check.look_up(line.state, mine, now=self._tools.clock.now())
                 for request, outcome in found.items():
                     request.outcome = outcome
-        self._looked_up |= asked
+        self._looked_up |= dict.fromkeys(asked, began)
         reused = [(at, one.outcome) for at, one in enumerate(self._requests) if isinstance(one.outcome, RejectionError)]
         if reused:
             raise CommandsRejectedError(rejections=tuple(why for _, why in reused), indexes=tuple(at for at, _ in reused))
+
+    def _unsettled(self, quiet: Sequence[Decided]) -> list[UnsettledAppend]:
+        """Return the appends that may still take effect, of commands that would be told that they don't."""
+        unsettled = self._tools.unsettled
+        if not unsettled:
+            return []
+        for line in self._lines:
+            unsettled.seen(line.inventory_id.stream, line.version)
+        appends: set[UnsettledAppend] = set()
+        for request in (one.request for one in quiet):
+            stream, command_id = request.command.inventory_id.stream, request.command.command_id
+            append = unsettled.find(stream, command_id, now=self._looked_up.get(request))
+            if append is not None:
+                appends.add(append)
+        return list(appends)
+
+    async def _let_settle(self, appends: Sequence[UnsettledAppend]) -> None:
+        """Wait until these appends are settled; then their streams are read and their commands looked up again.
+
+        Raises:
+            AppendOutcomeUnknownError: that takes too long.
+        """
+        last = max(appends, key=lambda one: one.until)
+        left = last.until - self._tools.unsettled.now()
+        if left > self._tools.settings.longest_settling:
+            self._stays_unknown = True
+            raise self._told(last.problem)
+        await self._tools.sleep(max(left, 0.0))
+        self._looked_up.clear()
+        for line in self._lines:
+            line.is_fresh = False
 
     def _refuse(self, refused: Sequence[Decided]) -> None:
         rejections: list[RejectionError] = []
@@ -207,7 +248,7 @@ class Basket:
         writes = [StreamWrite(line.inventory_id.stream, line.version, events) for line, events in drafted.items()]
         position = max((line.state.position for line in self._lines), default=0)
         if writes or self._writes:
-            result = await self._tools.committer.append((*writes, *self._writes))
+            result = await self._send((*writes, *self._writes), decided)
             if result.replayed and writes:
                 raise EventIdCollisionError(
                     stream=writes[0].stream, event_id=writes[0].events[0].event_id, problem="was stored earlier, with the whole append"
@@ -217,6 +258,20 @@ class Basket:
             line.state.position = position
         for _, one in decided:
             one.request.outcome = one.outcome(position)
+
+    async def _send(self, writes: Sequence[StreamWrite], decided: Sequence[tuple[_Line, Decided]]) -> AppendResult:
+        tools = self._tools
+        commands = [(line.inventory_id.stream, one.request.command.command_id) for line, one in decided if one.events]
+        append = Append(writes)
+        try:
+            await tools.committer.carry(append)
+            return append.result()
+        except AppendOutcomeUnknownError as problem:
+            raise tools.unsettled.add(writes, commands, problem) from problem
+        except anyio.get_cancelled_exc_class():
+            if not append.is_withdrawn:
+                tools.unsettled.add(writes, commands, interrupted(type(tools.store).__name__))
+            raise
 
     def _drafted(self, decided: Sequence[tuple[_Line, Decided]]) -> dict[_Line, list[NewEvent]]:
         """The events of each line; its commands of one time are one instant."""
@@ -240,12 +295,20 @@ class Basket:
             line.is_fresh = False
         self._looked_up.clear()
         if isinstance(problem, AppendOutcomeUnknownError):
-            command = self._waiting[0].command if len(self._waiting) == 1 else None
-            self._unknown = AppendOutcomeUnknownError(store=problem.store, reason=problem.reason, command=command, remedy=problem.remedy)
+            self._unknown = self._told(problem)
         for one in self._waiting:
             one.look_up = one.named or isinstance(problem, EventIdCollisionError | AppendOutcomeUnknownError)
         if isinstance(problem, RETRIED):
             await self._refresh(problem.stream if isinstance(problem, ConcurrencyError) else None)
+
+    def _told(self, problem: AppendOutcomeUnknownError) -> AppendOutcomeUnknownError:
+        return AppendOutcomeUnknownError(
+            store=problem.store,
+            reason=problem.reason,
+            command=self._waiting[0].command if len(self._waiting) == 1 else None,
+            remedy=problem.remedy,
+            retry_after=problem.retry_after,
+        )
 
     async def _refresh(self, moved: StreamId | None = None) -> None:
         """Read what is new in the stream that moved, or in all."""

@@ -120,7 +120,7 @@ class Committer:
                 again = [one for one in batch if one.is_withdrawn and not one.is_cancelled]
                 for one in others:
                     if not one.is_withdrawn:
-                        one.outcome = one.outcome or self._interrupted()
+                        one.outcome = one.outcome or interrupted(type(self._store).__name__)
                 if not is_given_back and append in again:  # the leader itself is cancelled
                     again.remove(append)
                 for one in again:
@@ -155,9 +155,6 @@ class Committer:
             return False
         return True
 
-    def _interrupted(self) -> AppendOutcomeUnknownError:
-        return AppendOutcomeUnknownError(store=type(self._store).__name__, reason="the task that carried the append was interrupted")
-
     async def _many(self, store: GroupCommit, appends: Sequence[Append]) -> None:
         started = self._start()
         error: str | None = None
@@ -188,3 +185,8 @@ class Committer:
             events = sum(len(write.events) for one in appends for write in one.writes)
             seconds = self._monotonic() - started
             self._observers.append_finished(AppendFinished(groups=len(appends), events=events, seconds=seconds, error=error))
+
+
+def interrupted(store: str) -> AppendOutcomeUnknownError:
+    """Return the error of an append whose task was cancelled by the event loop itself, which no shield stops."""
+    return AppendOutcomeUnknownError(store=store, reason="the task that carried the append was interrupted")

@@ -53,6 +53,8 @@ class HandlerSettings:
         snapshot_after: where snapshots are kept: a load that folded more events than this takes one.
         first_wait: seconds before the second attempt, doubled for each further one, each cut by a random share.
         longest_wait: seconds between attempts at most.
+        longest_settling: seconds to wait at most until a store has settled an append with an unknown outcome, where its command would be
+            refused now. Where the store declares more, or no time at all, the caller is told that the outcome is unknown.
     """
 
     lanes: bool = True
@@ -67,6 +69,7 @@ class HandlerSettings:
     snapshot_after: int = attrs.field(default=1_000, validator=_positive)
     first_wait: float = attrs.field(default=0.002, validator=_seconds)
     longest_wait: float = attrs.field(default=1.0, validator=_seconds)
+    longest_settling: float = attrs.field(default=10.0, validator=_seconds)
 
     def check_jump(self, jump: Callable[[], float]) -> None:
         """Raise ``ClockJumpError`` for a clock that was set by more than ``max_clock_jump``, either way.

@@ -7,6 +7,9 @@ proves the same. Only then does anybody get an answer.
 An append that meets another writer, an id that is taken, or an unknown outcome, takes back the speculation. The state is
 brought up to date, and commands that may have been stored are looked up by the id of their first own event: found is
 replayed, absent is decided again. So a command is never accepted twice, whoever sends it however often.
+
+A command whose append may still take effect is not refused: its refusal waits until the append is settled. What can't be settled in
+time stays unknown.
 """
 
 from collections.abc import Sequence
@@ -16,7 +19,7 @@ from datetime import datetime
 import anyio
 from anyio.lowlevel import cancel_shielded_checkpoint
 
-from inventory_es.application.committer import Append
+from inventory_es.application.committer import Append, interrupted
 from inventory_es.application.deciding import Decided, decide_request, refusal_or_no_op, time_for
 from inventory_es.application.preparing import has_backlog, is_prepared, prepare
 from inventory_es.application.requests import CommandRequest, ReadRequest, Request
@@ -26,7 +29,7 @@ from inventory_es.domain.command_identity import EventIds
 from inventory_es.domain.commands import RecordCount
 from inventory_es.domain.errors import InventoryError
 from inventory_es.domain.identifiers import InventoryId
-from inventory_es.ports import AppendResult, StreamWrite
+from inventory_es.ports import AppendResult, NewEvent, StreamWrite
 from inventory_es.ports.errors import (
     AppendOutcomeUnknownError,
     ConcurrencyError,
@@ -35,6 +38,7 @@ from inventory_es.ports.errors import (
 )
 
 _TURN = 64
+_SHORTEST_PAUSE = 0.001
 
 RETRIED = (ConcurrencyError, EventIdCollisionError, AppendOutcomeUnknownError, StoreUnavailableError)
 """What an attempt may meet and the next one may mend."""
@@ -119,8 +123,9 @@ class LaneWorker:
         inventory, tools = state.inventory, self._tools
         batch.attempt += 1
         decided: list[Decided] = []
+        drafted: Sequence[NewEvent] = ()
         savepoint: int | None = None
-        position = state.position
+        version, position = inventory.version, state.position
         try:
             now = tools.clock.now()
             at = time_for(inventory, now)
@@ -135,11 +140,12 @@ class LaneWorker:
             decided = await self._decide(batch, state, now, at)
             drafted = decided[0].drafted if len(decided) == 1 else [event for one in decided for event in one.drafted]
             if drafted:
-                position = await self._append(batch, state, StreamWrite(batch.stream, version, drafted), savepoint)
+                position = await self._append(batch, state, StreamWrite(batch.stream, version, drafted), savepoint, decided)
             elif not (batch.is_fresh or tools.reader.is_surely_current(state)) and await self._is_behind(state):
                 batch.decide_again()
                 return
-        except RETRIED as problem:
+        except RETRIED as failure:
+            problem = self._keep_unsettled(batch, version, drafted, decided, failure)
             if savepoint is not None:
                 inventory.rollback(savepoint)
                 state.position = position
@@ -154,8 +160,11 @@ class LaneWorker:
         for read in batch.reads:
             read.outcome = read.answer
         in_doubt: list[Decided] = []
+        unsettled = tools.unsettled
+        if unsettled:
+            unsettled.seen(batch.stream, inventory.version)
         for one in decided:
-            if one.events or not one.request.named:
+            if one.events or not (one.request.named or unsettled):
                 one.request.outcome = one.outcome(position)
             else:
                 in_doubt.append(one)
@@ -163,7 +172,7 @@ class LaneWorker:
             await self._answer_doubtful(batch, state, in_doubt, position)
         batch.settled()
 
-    async def _append(self, batch: "_Batch", state: WarmState, write: StreamWrite, savepoint: int) -> int:
+    async def _append(self, batch: "_Batch", state: WarmState, write: StreamWrite, savepoint: int, decided: Sequence[Decided]) -> int:
         """Append what was decided; gives the position."""
         append = Append((write,))
         try:
@@ -174,17 +183,45 @@ class LaneWorker:
                 state.inventory.settle()
                 batch.withdrawn = state
             if append.outcome is None:
+                if not append.is_withdrawn:
+                    unknown = interrupted(type(self._tools.store).__name__)
+                    self._keep_unsettled(batch, write.expected_version, write.events, decided, unknown)
                 raise
             batch.cancelled = problem
         return batch.position_of(append.result())
 
+    def _keep_unsettled(
+        self, batch: "_Batch", version: int, drafted: Sequence[NewEvent], decided: Sequence[Decided], problem: Exception
+    ) -> Exception:
+        """Remember an append that failed, if its outcome is unknown; return ``problem``, with the time that this takes."""
+        if not drafted or not isinstance(problem, AppendOutcomeUnknownError):
+            return problem
+        commands = [(batch.stream, one.request.command.command_id) for one in decided if one.events]
+        return self._tools.unsettled.add((StreamWrite(batch.stream, version, drafted),), commands, problem)
+
     async def _answer_doubtful(self, batch: "_Batch", state: WarmState, in_doubt: Sequence[Decided], position: int) -> None:
-        """Tell those who are refused, or ask for nothing: unless their command was accepted before."""
+        """Answer those who are refused, or ask for nothing, unless their command was accepted before.
+
+        Those whose append may still take effect get no outcome until it is settled: they are decided again after that.
+        """
+        tools, pause = self._tools, 0.0
+        unsettled = tools.unsettled
+        may_land = {one.request: unsettled.find(batch.stream, one.request.command.command_id) for one in in_doubt} if unsettled else {}
         with _shield():
             await self._look_up(batch, state, [one.request for one in in_doubt])
         for one in in_doubt:
-            if one.request.outcome is None:
+            if one.request.outcome is not None:
+                continue
+            append = may_land.get(one.request)
+            if append is None:
                 one.request.outcome = one.outcome(position)
+            elif (left := append.until - unsettled.now()) > tools.settings.longest_settling:
+                one.request.outcome = _failure_of(one.request, append.problem)
+            else:
+                pause = max(pause, left, _SHORTEST_PAUSE)
+        if pause:
+            batch.is_fresh = False
+            await tools.sleep(pause)
 
     async def _get_ready(self, batch: "_Batch", state: WarmState) -> datetime:
         """Read and do what must be known and done before the batch is decided; gives the time of the decision."""
@@ -322,7 +359,7 @@ class _Batch:
 
     def interrupt(self, store: str) -> None:
         """The task that served them is cancelled: what it was appending is perhaps stored."""
-        unknown = AppendOutcomeUnknownError(store=store, reason="the task that carried the append was interrupted")
+        unknown = interrupted(store)
         self.prune()
         for request in self.commands:
             request.unknown = request.unknown or unknown
@@ -348,7 +385,13 @@ def _answer_read(read: ReadRequest, state: WarmState, at: datetime) -> None:
 def _failure_of(request: CommandRequest, problem: Exception) -> Exception:
     unknown = request.unknown or (problem if isinstance(problem, AppendOutcomeUnknownError) else None)
     if unknown is not None:
-        return AppendOutcomeUnknownError(store=unknown.store, reason=unknown.reason, command=request.command, remedy=_remedy(problem))
+        return AppendOutcomeUnknownError(
+            store=unknown.store,
+            reason=unknown.reason,
+            command=request.command,
+            remedy=_remedy(problem),
+            retry_after=unknown.retry_after,
+        )
     return _own_copy(problem)
 
 

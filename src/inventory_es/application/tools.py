@@ -10,6 +10,7 @@ from inventory_es.application.handler_settings import HandlerSettings
 from inventory_es.application.replay_check import ReplayCheck
 from inventory_es.application.stream_reader import StreamReader
 from inventory_es.application.turns import Turns
+from inventory_es.application.unsettled import UnsettledAppends
 from inventory_es.application.warm_states import WarmStates
 from inventory_es.domain.inventory import Policy
 from inventory_es.ports import Clock, EventStore, IdGenerator, SteadyClock, StoreCapabilities
@@ -27,6 +28,7 @@ class Tools:
         committer: appends, sharing commits.
         turns: makes other processes wait, where they were faster again and again.
         replay_check: finds commands that were accepted before.
+        unsettled: appends with an unknown outcome that may still take effect.
         warm: states kept between commands.
         clock: the time.
         ids: ids for commands of the handler's own.
@@ -44,6 +46,7 @@ class Tools:
     committer: Committer
     turns: Turns
     replay_check: ReplayCheck
+    unsettled: UnsettledAppends
     warm: WarmStates
     clock: Clock
     ids: IdGenerator

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import partial
 from threading import Condition, Lock
-from typing import ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
 import anyio
 import anyio.from_thread
@@ -91,6 +91,8 @@ async def run_in_thread(function: Callable[[], T], *, limiter: anyio.CapacityLim
         nonlocal has_begun
         has_begun = True
         with wanted_while(lambda: not is_left):
+            if is_left:  # its caller was told that nothing had begun
+                raise WithdrawnError
             return function()
 
     try:
@@ -102,6 +104,16 @@ async def run_in_thread(function: Callable[[], T], *, limiter: anyio.CapacityLim
         if has_begun:
             raise
         raise cancelled from WithdrawnError()
+
+
+class _Call(Generic[T]):
+    """One call, and whether its function has ended."""
+
+    __slots__ = ("function", "has_ended")
+
+    def __init__(self, function: Callable[[], T]) -> None:
+        self.function = function
+        self.has_ended = False
 
 
 class BlockingCalls:
@@ -126,6 +138,7 @@ class BlockingCalls:
         self._process = os.getpid()
         self._change = Condition()
         self._running = 0
+        self._left: list[_Call[Any]] = []
         self._is_closing = False
         self._is_closed = False
 
@@ -140,7 +153,20 @@ class BlockingCalls:
             StoreClosedError: closing began before the call did, or a fork inherited this.
         """
         self._check_open()
-        return await run_in_thread(partial(self._run, partial(function, *args, **kwargs)), limiter=self._limiter)
+        call = _Call(partial(function, *args, **kwargs))
+        try:
+            return await run_in_thread(partial(self._run, call), limiter=self._limiter)
+        except Exception:
+            raise
+        except BaseException as cancelled:
+            if not was_withdrawn(cancelled) and not call.has_ended:
+                self._left.append(call)
+            raise
+
+    async def settle(self) -> None:
+        """Wait for the functions that go on although asyncio interrupted their callers."""
+        if self._left:
+            await anyio.to_thread.run_sync(self._wait_for_left, limiter=anyio.CapacityLimiter(1), abandon_on_cancel=True)
 
     @property
     def is_open(self) -> bool:
@@ -162,17 +188,26 @@ class BlockingCalls:
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(self._close, function, limiter=anyio.CapacityLimiter(1))
 
-    def _run(self, function: Callable[[], T]) -> T:
-        with self._change:
-            self._check_open()
-            self._running += 1
+    def _run(self, call: _Call[T]) -> T:
         try:
-            with self._turn:
-                return function()
+            with self._change:
+                self._check_open()
+                self._running += 1
+            try:
+                with self._turn:
+                    return call.function()
+            finally:
+                with self._change:
+                    self._running -= 1
         finally:
             with self._change:
-                self._running -= 1
+                call.has_ended = True
                 self._change.notify_all()
+
+    def _wait_for_left(self) -> None:
+        with self._change:
+            self._change.wait_for(lambda: all(call.has_ended for call in self._left))
+            self._left.clear()
 
     def _close(self, function: Callable[[], None]) -> None:
         with self._change:

@@ -22,6 +22,11 @@ class StoreCapabilities:
         withdraws: whether an append whose caller is cancelled is withdrawn where it only waits for others, with
             :class:`~inventory_es.ports.blocking_calls.WithdrawnError` as the cause of the cancellation; and where it has begun,
             finished and answered in ``finishing``.
+        settles_within: seconds after which an append without an answer (:class:`~inventory_es.ports.errors.AppendOutcomeUnknownError`, or
+            its caller was cancelled) has taken effect or never will, counted from the end of its call and as this handle reads. 0: it has
+            when the call ends, or reads wait for it. ``None``: no such time is known.
+        survives_fork: whether the process that has it open may fork or become a daemon: it goes on, a child that opens the place loses
+            nothing, and the handle that a child inherited raises ``StoreClosedError``.
         max_event_bytes: the largest event (data and metadata), in bytes.
         max_append_events: the most events in one append.
         max_append_bytes: the most bytes (data and metadata of all its events) in one append. A maximum itself is taken, by whatever
@@ -35,6 +40,8 @@ class StoreCapabilities:
     group_commit: bool = False
     unique_event_ids: bool = False
     withdraws: bool = False
+    settles_within: float | None = None
+    survives_fork: bool = False
     max_event_bytes: int = 1 << 20
     max_append_events: int = 1_000
     max_append_bytes: int = 8 << 20

@@ -172,12 +172,15 @@ class AppendOutcomeUnknownError(FaultError):
         reason: what happened, without payload.
         command: the command with its minted id, where a command handler raises this; ``None`` from a store.
         remedy: what a person must do first, such as to free space; then ``retryable`` is false.
+        retry_after: in how many seconds sending it again, through whatever process, is answered for good; before that, another
+            process may refuse a command that is stored later. ``None``: at once, or the store declares no time.
     """
 
     store: str
     reason: str
     command: Any = None
     remedy: str | None = None
+    retry_after: float | None = None
 
     code = "append_outcome_unknown"
     retryable = True
@@ -189,7 +192,9 @@ class AppendOutcomeUnknownError(FaultError):
     def message(self) -> str:
         """One sentence for a person, derived from the facts."""
         first = "" if self.remedy is None else f"{self.remedy}, then "
-        return f"{self.store} does not know whether the append was written: {self.reason}; {first}send the same again, with the same ids"
+        then = "" if self.retry_after is None else f"; {self.retry_after:.3g} s later, the answer is final"
+        told = f"{first}send the same again, with the same ids{then}"
+        return f"{self.store} does not know whether the append was written: {self.reason}; {told}"
 
 
 class EventIdCollisionError(FaultError):

@@ -38,13 +38,20 @@ class EventStore(Protocol):
         is a replay, and so are several appends sent as one. Other metadata or another time changes nothing stored.
         Within the declared maxima an append may have any number of streams.
 
+        An append that ends without an answer, by ``AppendOutcomeUnknownError`` or because its caller was cancelled, may take effect
+        later: at the versions that it expects, or never. Its absence is final when it is looked for after one of its streams was read
+        beyond the expected version, or ``settles_within`` seconds after the call ended. Before that, nobody may be told "no".
+
+        What the backend says after the commit counts: where it may have committed and the answer got lost, or it warns that the commit
+        is less durable than declared, the outcome is unknown. It is neither a success nor ``StoreUnavailableError``.
+
         Raises:
             ConcurrencyError: a stream does not have its expected version. Nothing was written.
             EventIdCollisionError: only some of the ids are stored, or elsewhere in their stream, or with another identity. Nothing was
                 written.
             UnsupportedCapabilityError: several streams in one append, and the store can't. Nothing was written.
             AppendTooLargeError: over a declared maximum. Nothing was written.
-            AppendOutcomeUnknownError: perhaps written. Send the same events again to find out.
+            AppendOutcomeUnknownError: perhaps written, or still to be written. Send the same events again to find out.
             ValueError: no writes, a write without events, two writes to one stream, one id twice, an expected version that is
                 negative or no int. Nothing was written.
         """

@@ -17,7 +17,7 @@ def _waits(settings: HandlerSettings, chance: float, attempts: int) -> list[floa
         waited.append(seconds)
 
     nothing: Any = cast("Any", None)
-    names = ("store", "drafting", "reader", "committer", "turns", "replay_check", "warm", "clock", "ids")
+    names = ("store", "drafting", "reader", "committer", "turns", "replay_check", "unsettled", "warm", "clock", "ids")
     parts = dict.fromkeys(names, nothing) | {"capabilities": MemoryEventStore().capabilities}
     tools = Tools(**parts, policies=(), settings=settings, sleep=sleep, chance=lambda: chance)
 

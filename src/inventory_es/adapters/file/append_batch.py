@@ -24,6 +24,8 @@ CAPABILITIES = StoreCapabilities(
     group_commit=True,
     unique_event_ids=True,
     withdraws=True,
+    settles_within=0.0,
+    survives_fork=True,
     max_append_events=10_000,
     max_append_bytes=32 << 20,
 )

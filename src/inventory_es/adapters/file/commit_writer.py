@@ -82,6 +82,8 @@ class CommitWriter:
         self._finished = anyio.Event()
         self._is_let_go = False
         self._taken: list[_Request] = []
+        self._left: list[_Request] = []
+        self._delivered: anyio.Event | None = None
         self._waiting: _Waiting = deque()
         self._failure: StoreClosedError | None = None
         self._thread = Thread(target=self._run, name="inventory_es file store writer", daemon=True)
@@ -102,15 +104,27 @@ class CommitWriter:
         except BaseException as cancelled:
             if request.take():
                 raise cancelled from WithdrawnError()
-            if not must_finish() or anyio.current_effective_deadline() != -inf:
-                raise
-            with anyio.CancelScope(shield=True):
-                while not request.is_answered:
-                    request.done = self._wakeup()
-                    await request.done
+            try:
+                if not must_finish() or anyio.current_effective_deadline() != -inf:
+                    raise
+                with anyio.CancelScope(shield=True):
+                    while not request.is_answered:
+                        request.done = self._wakeup()
+                        await request.done
+            finally:
+                if not request.is_answered:
+                    self._left.append(request)
         if request.error is not None:
             raise request.error
         return request.outcomes
+
+    async def settle(self) -> None:
+        """Wait for the commits that go on although their callers were cancelled."""
+        while self._left and (left := [one for one in self._left if not one.is_answered]):
+            self._left = left
+            self._delivered = self._delivered or anyio.Event()
+            await self._delivered.wait()
+        self._left = []
 
     def _wakeup(self) -> Wakeup:
         return self._future() or Wakeup(anyio.Event())
@@ -263,6 +277,9 @@ class CommitWriter:
             request.is_answered = True
             if not request.done.done():
                 request.done.set_result(None)
+        if self._delivered is not None:
+            self._delivered.set()
+            self._delivered = None
         try:
             self._after_commit()
         except Exception:

@@ -78,14 +78,17 @@ class FileEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, TurnTa
 
     async def read_stream(self, stream: StreamId, /, *, after: int = 0, limit: int) -> StreamPage:
         """See :meth:`EventStore.read_stream`."""
+        await self._writer.settle()
         return await self._read(self._engine.read_stream, stream, after=after, limit=limit)
 
     async def read_stream_backwards(self, stream: StreamId, /, *, before: int | None = None, limit: int) -> StreamPage:
         """See :meth:`EventStore.read_stream_backwards`."""
+        await self._writer.settle()
         return await self._read(self._engine.read_stream_backwards, stream, before=before, limit=limit)
 
     async def find_events(self, stream: StreamId, event_ids: Sequence[UUID], /) -> Sequence[RecordedEvent]:
         """See :meth:`EventStore.find_events`."""
+        await self._writer.settle()
         return await self._read(self._engine.find_events, stream, event_ids)
 
     async def read_all(self, *, after: int, limit: int) -> FeedPage:

@@ -52,6 +52,7 @@ class MemoryEventStore:
             multi_stream=True,
             group_commit=True,
             unique_event_ids=True,
+            settles_within=0.0,
             max_event_bytes=max_event_bytes,
             max_append_events=max_append_events,
             max_append_bytes=max_append_bytes,

@@ -36,14 +36,17 @@ class ThreadedEventStore:
 
     async def read_stream(self, stream: StreamId, /, *, after: int = 0, limit: int) -> StreamPage:
         """See :meth:`inventory_es.ports.EventStore.read_stream`."""
+        await self._calls.settle()
         return await self._calls.run(self._store.read_stream, stream, after=after, limit=limit)
 
     async def read_stream_backwards(self, stream: StreamId, /, *, before: int | None = None, limit: int) -> StreamPage:
         """See :meth:`inventory_es.ports.EventStore.read_stream_backwards`."""
+        await self._calls.settle()
         return await self._calls.run(self._store.read_stream_backwards, stream, before=before, limit=limit)
 
     async def find_events(self, stream: StreamId, event_ids: Sequence[UUID], /) -> Sequence[RecordedEvent]:
         """See :meth:`inventory_es.ports.EventStore.find_events`."""
+        await self._calls.settle()
         return await self._calls.run(self._store.find_events, stream, event_ids)
 
     async def aclose(self) -> None:
