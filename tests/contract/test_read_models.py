@@ -20,6 +20,7 @@ class TestMemoryReadModel(ReadModelContract):
 class TestSqliteReadModel(ReadModelContract):
     is_durable = True
     multi_process = True
+    survives_fork = True
 
     @asynccontextmanager
     async def open_read_model(self, site: Site) -> AsyncIterator[ReadModel]:

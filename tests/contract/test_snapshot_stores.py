@@ -19,6 +19,7 @@ class TestMemorySnapshotStore(SnapshotStoreContract):
 class TestSqliteSnapshotStore(SnapshotStoreContract):
     is_durable = True
     multi_process = True
+    survives_fork = True
 
     @asynccontextmanager
     async def open_snapshots(self, site: Site) -> AsyncIterator[SnapshotStore]:

@@ -25,8 +25,8 @@ class StoreCapabilities:
         settles_within: seconds after which an append without an answer (:class:`~inventory_es.ports.errors.AppendOutcomeUnknownError`, or
             its caller was cancelled) has taken effect or never will, counted from the end of its call and as this handle reads. 0: it has
             when the call ends, or reads wait for it. ``None``: no such time is known.
-        survives_fork: whether the process that has it open may fork or become a daemon: it goes on, a child that opens the place loses
-            nothing, and the handle that a child inherited raises ``StoreClosedError``.
+        survives_fork: whether a process that has it open may fork or become a daemon. The process goes on, a child that opens the place
+            beside it loses nothing, and the handle that the child inherited raises ``StoreClosedError``. Needs ``multi_process``.
         max_event_bytes: the largest event (data and metadata), in bytes.
         max_append_events: the most events in one append.
         max_append_bytes: the most bytes (data and metadata of all its events) in one append. A maximum itself is taken, by whatever

@@ -25,6 +25,8 @@ class BusCapabilities:
         max_in_memory: how many of them are in memory, about, where the others wait on a disk and ``publish`` does not wait; ``None`` for
             all of them.
         max_event_bytes: the largest event (data and metadata), in bytes.
+        survives_fork: whether a process that has it open may fork or become a daemon. Both may publish, the child through a bus that it
+            opens itself, and the handle that the child inherited raises ``StoreClosedError``.
     """
 
     durable: bool = False
@@ -33,6 +35,7 @@ class BusCapabilities:
     max_pending: int = 10_000
     max_in_memory: int | None = None
     max_event_bytes: int = 1 << 20
+    survives_fork: bool = False
 
 
 @attrs.frozen

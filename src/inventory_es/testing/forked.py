@@ -37,7 +37,9 @@ async def steps_of(run: Run, plan: str, *, visit: Visit | None = None) -> Sequen
             last = step
             if "inherited" in step:
                 raise MismatchError(
-                    expected="StoreClosedError", got="an answer", meaning="a forked child used the adapter that belongs to its parent"
+                    expected=f"StoreClosedError from {step['inherited']}",
+                    got="an answer",
+                    meaning="a forked child used the adapter that belongs to its parent",
                 )
             if "written" in step and visit is not None:
                 await visit()

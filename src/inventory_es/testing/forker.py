@@ -10,8 +10,8 @@ import select
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,11 @@ import attrs
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from inventory_es.ports.errors import StoreClosedError
+from inventory_es.testing.cache import CacheContract
+from inventory_es.testing.cache import writer as entry_writer
+from inventory_es.testing.clock import ManualClock
 from inventory_es.testing.contract import Contract
+from inventory_es.testing.event_bus import EventBusContract, publisher
 from inventory_es.testing.event_store import EventStoreContract
 from inventory_es.testing.event_store import writer as event_writer
 from inventory_es.testing.factory import contract_at
@@ -56,12 +60,12 @@ class Mark:
 
 @attrs.frozen
 class Subject:
-    """The adapter that is tried: how to open it, to write rounds with it, and to use it once."""
+    """The adapter that is tried: how to open it, to write rounds with it, and every way to use it."""
 
     backend: str
     open: Callable[[], AbstractAsyncContextManager[Any]]
     write_rounds: Callable[..., Any]
-    use: Callable[[Any], Any]
+    uses: Callable[[Any], Mapping[str, Callable[[], Awaitable[object]]]]
 
     def work(self, name: str, rounds: int) -> None:
         """Open the site in this thread, write, and close."""
@@ -73,14 +77,17 @@ class Subject:
         anyio.run(write, backend=self.backend)
 
     def refuses(self, inherited: Any) -> None:
-        """Tell whether an inherited adapter says that it is closed."""
+        """Tell which use of an inherited adapter is not refused as closed; then close it, which must not touch the parent's."""
 
         async def use() -> None:
-            try:
-                await self.use(inherited)
-            except StoreClosedError:
-                return
-            _tell({"inherited": "was used"})
+            for name, call in self.uses(inherited).items():
+                try:
+                    await call()
+                except StoreClosedError:
+                    continue
+                _tell({"inherited": name})
+            with suppress(StoreClosedError):
+                await inherited.aclose()
 
         anyio.run(use, backend=self.backend)
 
@@ -171,11 +178,15 @@ def main(arguments: list[str]) -> None:
 
 def _subject(contract: Contract, site: Site, backend: str) -> Subject:
     if isinstance(contract, EventStoreContract):
-        return Subject(backend, lambda: contract.open_store(site), event_writer.write_rounds, event_writer.use)
+        return Subject(backend, lambda: contract.open_store(site), event_writer.write_rounds, event_writer.uses)
     if isinstance(contract, ReadModelContract):
-        return Subject(backend, lambda: contract.open_read_model(site), row_writer.write_rounds, row_writer.use)
+        return Subject(backend, lambda: contract.open_read_model(site), row_writer.write_rounds, row_writer.uses)
     if isinstance(contract, SnapshotStoreContract):
-        return Subject(backend, lambda: contract.open_snapshots(site), snapshot_writer.write_rounds, snapshot_writer.use)
+        return Subject(backend, lambda: contract.open_snapshots(site), snapshot_writer.write_rounds, snapshot_writer.uses)
+    if isinstance(contract, CacheContract):
+        return Subject(backend, lambda: contract.open_cache(site, clock=ManualClock()), entry_writer.write_rounds, entry_writer.uses)
+    if isinstance(contract, EventBusContract):
+        return Subject(backend, lambda: contract.open_bus(site), publisher.write_rounds, publisher.uses)
     msg = f"{contract.address} is a contract without cases about forks"
     raise TypeError(msg)
 

@@ -34,7 +34,7 @@ from inventory_es.ports.errors import (
     UnsupportedCapabilityError,
 )
 
-LEAST = StoreCapabilities(durability="process", multi_process=True, max_append_events=1_000, max_append_bytes=4 << 20)
+LEAST = StoreCapabilities(durability="process", multi_process=True, settles_within=0.0, max_append_events=1_000, max_append_bytes=4 << 20)
 _PAGE = 100
 
 

@@ -25,7 +25,14 @@ class SqliteStore:
     """An event store and feed without a single await."""
 
     capabilities = StoreCapabilities(
-        durability="process", feed="total", multi_process=True, multi_stream=True, unique_event_ids=True, max_append_bytes=4 << 20
+        durability="process",
+        feed="total",
+        multi_process=True,
+        multi_stream=True,
+        unique_event_ids=True,
+        settles_within=0.0,
+        survives_fork=True,
+        max_append_bytes=4 << 20,
     )
     begin = "BEGIN IMMEDIATE"
 

@@ -170,6 +170,7 @@ def open_file_event_bus(
         max_pending=_NO_BOUND,
         max_in_memory=window,
         max_event_bytes=max_event_bytes,
+        survives_fork=True,
     )
     open_engine = partial(
         FileBusEngine.open,

@@ -10,6 +10,7 @@ from inventory_es.ports import Cache, Clock
 from inventory_es.testing.cache.answers import AnswerCases
 from inventory_es.testing.cache.bench import CacheBench
 from inventory_es.testing.cache.expiry import ExpiryCases
+from inventory_es.testing.cache.forks import ForkCases
 from inventory_es.testing.cache.trouble import TroubleCases
 from inventory_es.testing.cache.values import ValueCases
 from inventory_es.testing.clock import ManualClock
@@ -17,7 +18,7 @@ from inventory_es.testing.contract import Contract, Run
 from inventory_es.testing.site import Site
 
 
-class CacheContract(ValueCases, ExpiryCases, TroubleCases, AnswerCases, Contract, ABC):
+class CacheContract(ValueCases, ExpiryCases, TroubleCases, AnswerCases, ForkCases, Contract, ABC):
     """The promises of a cache, CA-01 to CA-20.
 
     A subclass says how to open the cache, and what it declares::
@@ -34,12 +35,15 @@ class CacheContract(ValueCases, ExpiryCases, TroubleCases, AnswerCases, Contract
     Attributes:
         capacity: how many entries the cache that ``open_cache`` opens holds, 3 to 1,000; ``None`` where it has no such bound.
         is_durable: whether entries survive closing and opening the site again.
+        survives_fork: whether a process that has it open may fork: both go on, the child through a cache that it opens itself, and the
+            handle that it inherited is closed.
         when_down: what ``get`` does while the backend is away: ``raise`` CacheUnavailableError, or a ``miss``.
     """
 
     kind: ClassVar[str] = "cache"
     capacity: int | None = None
     is_durable: bool = False
+    survives_fork: bool = False
     when_down: Literal["raise", "miss"] = "raise"
 
     @abstractmethod

@@ -12,6 +12,7 @@ from inventory_es.testing.event_bus.cancellation import CancellationCases
 from inventory_es.testing.event_bus.crowd import CrowdCases
 from inventory_es.testing.event_bus.dead_letters import DeadLetterCases
 from inventory_es.testing.event_bus.delivery import DeliveryCases
+from inventory_es.testing.event_bus.forks import ForkCases
 from inventory_es.testing.event_bus.interruption import InterruptionCases
 from inventory_es.testing.event_bus.names import NameCases
 from inventory_es.testing.event_bus.program import ProgramCases
@@ -35,10 +36,11 @@ class EventBusContract(
     ReopeningCases,
     ProgramCases,
     TransparencyCases,
+    ForkCases,
     Contract,
     ABC,
 ):
-    """The promises of an event bus, EB-01 to EB-35.
+    """The promises of an event bus, EB-01 to EB-40.
 
     A subclass says how to open the bus, and is its whole test::
 

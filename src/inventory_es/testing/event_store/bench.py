@@ -57,6 +57,7 @@ class StoreBench:
         unique_event_ids: bool = False,
         withdraws: bool = False,
         together: int = 1,
+        survives_fork: bool = False,
     ) -> None:
         """Stop here, as not declared, where the store does not declare what is asked for."""
         declared = store.capabilities
@@ -70,6 +71,8 @@ class StoreBench:
             self.run.not_declared("withdraws")
         if declared.max_append_events < (together := max(together, _RACERS_EVENTS if multi_process else 1)):
             self.run.not_declared(f"max_append_events of {together} or more")
+        if survives_fork and not declared.survives_fork:
+            self.run.not_declared("survives_fork")
 
     async def holds(self, store: TestedStore, name: str | StreamId, labels: str | Sequence[NewEvent], *, meaning: str) -> None:
         """Expect a stream to hold exactly these events, field by field, with versions 1..n and the version n."""

@@ -27,7 +27,7 @@ class ForkCases:
 
 async def _holds_every_step(bench: StoreBench, plan: str) -> None:
     async with bench.open() as store:
-        bench.need(store, durable=True, multi_process=True)
+        bench.need(store, survives_fork=True, durable=True, multi_process=True)
     need_other_processes(bench)
 
     async def visit() -> None:

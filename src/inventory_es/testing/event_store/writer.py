@@ -1,9 +1,9 @@
 """A writer whose every step is told before and after it is taken, so that what it did is known even if it is killed."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
-from inventory_es.ports import EventStore, StreamWrite
+from inventory_es.ports import EventFeed, EventStore, GroupCommit, StreamWrite
 from inventory_es.ports.errors import ConcurrencyError
 from inventory_es.testing.labels import Labels, event_id, stream_id
 from inventory_es.testing.linearizability import Appended, Conflicted, Operation, Unknown
@@ -55,6 +55,17 @@ def _operation(asked: Step, answer: Step | None) -> Operation:
     return Operation(asked["writer"], asked["at"], answer["at"] if answer else None, asked["expected"], ids, outcome)
 
 
-async def use(store: EventStore) -> None:
-    """Use a store once."""
-    await store.read_stream(stream_id(STREAM), limit=1)
+def uses(store: EventStore) -> dict[str, Callable[[], Awaitable[object]]]:
+    """Return every way of using a store, by the name of the method."""
+    writes = [StreamWrite(stream_id("inherited"), 0, Labels().events("a"))]
+    ways: dict[str, Callable[[], Awaitable[object]]] = {
+        "append": lambda: store.append(writes),
+        "read_stream": lambda: store.read_stream(stream_id(STREAM), limit=1),
+        "read_stream_backwards": lambda: store.read_stream_backwards(stream_id(STREAM), limit=1),
+        "find_events": lambda: store.find_events(stream_id(STREAM), [event_id("a")]),
+    }
+    if isinstance(store, EventFeed):
+        ways |= {"read_all": lambda: store.read_all(after=0, limit=1), "head": store.head}
+    if isinstance(store, GroupCommit):
+        ways["append_group"] = lambda: store.append_group([writes])
+    return ways

@@ -31,11 +31,13 @@ class ReadModelContract(CheckpointCases, BuildingCases, ReadingCases, RefusalCas
     Attributes:
         is_durable: whether rows and checkpoints survive closing and opening the site again.
         multi_process: whether several processes may open the same site.
+        survives_fork: whether a process that has it open may fork: both go on, and the handle that the child inherited is closed.
     """
 
     kind: ClassVar[str] = "read model"
     is_durable: bool = False
     multi_process: bool = False
+    survives_fork: bool = False
 
     @abstractmethod
     def open_read_model(self, site: Site) -> AbstractAsyncContextManager[ReadModel]:

@@ -24,8 +24,8 @@ class ForkCases:
 
 
 async def _holds_every_row(bench: ReadModelBench, plan: str) -> None:
-    if not (bench.contract.is_durable and bench.contract.multi_process):
-        bench.run.not_declared("is_durable and multi_process")
+    if not (bench.contract.is_durable and bench.contract.multi_process and bench.contract.survives_fork):
+        bench.run.not_declared("is_durable, multi_process and survives_fork")
 
     async def visit() -> None:
         async with bench.open():

@@ -1,8 +1,8 @@
 """A writer of rows that tells each row when it is committed."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
-from inventory_es.ports import ReadModel
+from inventory_es.ports import Checkpoint, ReadModel
 from inventory_es.ports.errors import CheckpointConflictError
 from inventory_es.testing.other_process import Step
 from inventory_es.testing.read_model.bench import ID, TABLES, ahead, level
@@ -23,6 +23,13 @@ async def write_rounds(model: ReadModel, writer: str, rounds: int, tell: Callabl
         tell({"row": name, "at": 0})
 
 
-async def use(model: ReadModel) -> None:
-    """Use a read model once."""
-    await model.checkpoint(ID)
+def uses(model: ReadModel) -> dict[str, Callable[[], Awaitable[object]]]:
+    """Return every way of using a read model, by the name of the method."""
+    before = Checkpoint()
+    return {
+        "checkpoint": lambda: model.checkpoint(ID),
+        "prepare": lambda: model.prepare(ID, TABLES),
+        "commit": lambda: model.commit(ID, [level("inherited", "x", 1)], before=before, after=ahead(before)),
+        "select": lambda: model.select(ID, TABLES[0].name, limit=1),
+        "versions": lambda: model.versions(ID.name),
+    }

@@ -31,11 +31,13 @@ class SnapshotStoreContract(KeepingCases, ForgettingCases, ForkCases, Contract, 
     Attributes:
         is_durable: whether snapshots survive closing and opening the site again.
         multi_process: whether several processes may open the same site.
+        survives_fork: whether a process that has it open may fork: both go on, and the handle that the child inherited is closed.
     """
 
     kind: ClassVar[str] = "snapshots"
     is_durable: bool = False
     multi_process: bool = False
+    survives_fork: bool = False
 
     @abstractmethod
     def open_snapshots(self, site: Site) -> AbstractAsyncContextManager[SnapshotStore]:

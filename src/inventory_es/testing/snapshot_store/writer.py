@@ -1,6 +1,6 @@
 """A writer of snapshots that tells each when it is saved."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import SnapshotStore
@@ -20,6 +20,10 @@ async def write_rounds(store: SnapshotStore, writer: str, rounds: int, tell: Cal
         tell({"writer": writer, "number": number, "at": 0})
 
 
-async def use(store: SnapshotStore) -> None:
-    """Use a snapshot store once."""
-    await store.load_snapshot(STREAM, schema_version=SCHEMA)
+def uses(store: SnapshotStore) -> dict[str, Callable[[], Awaitable[object]]]:
+    """Return every way of using a snapshot store, by the name of the method."""
+    return {
+        "load_snapshot": lambda: store.load_snapshot(STREAM, schema_version=SCHEMA),
+        "save_snapshot": lambda: store.save_snapshot(snapshot(1, "inherited", stream=stream_of("inherited"))),
+        "discard_snapshots": lambda: store.discard_snapshots(STREAM),
+    }
