@@ -17,7 +17,7 @@ from inventory_es.testing.failure import BrokenPromiseError, MismatchError, repo
 from inventory_es.testing.history import History
 from inventory_es.testing.optional import INSTALL, not_installed
 from inventory_es.testing.own_lines import own_lines
-from inventory_es.testing.promise import CaseBody, KnownFailureError, NotDeclaredError, NotTriedError, Promise
+from inventory_es.testing.promise import CaseBody, KnownFailureError, NoHookError, NotDeclaredError, NotTriedError, Promise
 from inventory_es.testing.scheduling import PLAIN, Schedule
 from inventory_es.testing.site import Site
 
@@ -66,6 +66,11 @@ class Run:
         """End the case: it needs ``what``, which is not there to try it with."""
         msg = f"{self.promise.id} not tried: {what}"
         raise NotTriedError(msg)
+
+    def no_hook(self, what: str) -> NoReturn:
+        """End the case: it needs an optional hook of the contract, or an answer of it that it does not give."""
+        msg = f"{self.promise.id} not tried: {what}"
+        raise NoHookError(msg)
 
 
 class Contract:

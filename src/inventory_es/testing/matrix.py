@@ -5,12 +5,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from inventory_es.testing.runner import Result
 
 PROVED_BY: Mapping[str, Sequence[str]] = {
-    "durability": ("ES-21", "ES-36", "ES-45"),
+    "durability": ("ES-21", "ES-36", "ES-45", "ES-80"),
     "feed": ("ES-33", "ES-34", "ES-35", "ES-36", "ES-37", "ES-38", "ES-39", "ES-40", "ES-73", "ES-74", "ES-75"),
-    "multi_process": ("ES-42", "ES-43", "ES-54", "ES-55", "RM-10", "SN-7"),
+    "multi_process": ("ES-42", "ES-43"),
     "multi_stream": ("ES-15",),
     "group_commit": ("ES-47",),
     "unique_event_ids": ("ES-17", "ES-18", "ES-19", "ES-71", "ES-72"),
+    "settles_within": ("ES-81", "ES-82", "ES-83"),
+    "survives_fork": ("ES-54", "ES-55", "RM-10", "SN-7", "CA-30", "EB-40"),
     "max_event_bytes": ("ES-29", "ES-78", "EB-19"),
     "max_append_events": ("ES-14", "ES-72"),
     "max_append_bytes": ("ES-14", "ES-78"),

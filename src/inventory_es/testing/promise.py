@@ -32,6 +32,10 @@ class NotTriedError(SkipTest):
     """What the case needs is not installed, or not there on this platform. Test runners show it with its reason, never as passed."""
 
 
+class NoHookError(NotTriedError):
+    """The case needs an optional hook that the contract does not have. What is tried without it stands for itself."""
+
+
 class KnownFailureError(SkipTest):
     """The case fails, and ``known_failures`` says so. Test runners show it with its reason, never as passed."""
 

@@ -9,7 +9,7 @@ import attrs
 
 from inventory_es.testing.contract import Contract
 from inventory_es.testing.failure import BrokenPromiseError
-from inventory_es.testing.promise import KnownFailureError, NotDeclaredError, NotTriedError, Promise, promise_of
+from inventory_es.testing.promise import KnownFailureError, NoHookError, NotDeclaredError, NotTriedError, Promise, promise_of
 
 Verdict = Literal["kept", "broken", "not declared", "not tried", "known failure"]
 
@@ -23,12 +23,14 @@ class Result:
         verdict: kept, broken, not declared, not tried, or a known failure.
         detail: the report of a broken promise, or what is not declared or not installed, or why the failure is known.
         seconds: how long it took.
+        needs_hook: it was not tried for want of an optional hook.
     """
 
     promise: Promise
     verdict: Verdict
     detail: str
     seconds: float
+    needs_hook: bool = attrs.field(default=False, kw_only=True)
 
 
 def cases_of(kind: type[Contract], only: Collection[str] = ()) -> list[tuple[Promise, str]]:
@@ -57,6 +59,7 @@ def _run_case(promise: Promise, case: Callable[[], Any]) -> Result:
     start = time.perf_counter()
     verdict: Verdict = "kept"
     detail = ""
+    needs_hook = False
     try:
         case()
     except BrokenPromiseError as broken:
@@ -65,6 +68,7 @@ def _run_case(promise: Promise, case: Callable[[], Any]) -> Result:
         verdict, detail = "not declared", str(missing).partition(" not declared: ")[2]
     except NotTriedError as missing:
         verdict, detail = "not tried", str(missing).partition(" not tried: ")[2]
+        needs_hook = isinstance(missing, NoHookError)
     except KnownFailureError as known:
         verdict, detail = "known failure", str(known).partition(" known failure: ")[2]
-    return Result(promise, verdict, detail, time.perf_counter() - start)
+    return Result(promise, verdict, detail, time.perf_counter() - start, needs_hook=needs_hook)

@@ -18,6 +18,7 @@ from inventory_es.testing.event_store.forks import ForkCases
 from inventory_es.testing.event_store.glances import GlanceCases
 from inventory_es.testing.event_store.identity import IdentityCases
 from inventory_es.testing.event_store.interruption import InterruptionCases
+from inventory_es.testing.event_store.outcomes import Interference, OutcomeCases
 from inventory_es.testing.event_store.pages import PageCases
 from inventory_es.testing.event_store.places import PlaceCases
 from inventory_es.testing.event_store.processes import ProcessCases
@@ -46,10 +47,11 @@ class EventStoreContract(
     TurnCases,
     PageCases,
     PlaceCases,
+    OutcomeCases,
     Contract,
     ABC,
 ):
-    """Every promise of an event store, ES-01 to ES-60, over its protocols and its declared capabilities.
+    """Every promise of an event store, ES-01 to ES-83, over its protocols and its declared capabilities.
 
     A subclass says how to open the store, and is its whole test::
 
@@ -83,6 +85,17 @@ class EventStoreContract(
 
     async def lose(self, site: Site, stream: StreamId) -> bool:  # noqa: ARG002  # what a host's hook needs
         """Hook: remove a part of what is stored of ``stream``, but not its end, with the store closed; whether that is possible."""
+        return False
+
+    async def interfere(self, site: Site, what: Interference, /) -> bool:  # noqa: ARG002  # what a host's hook needs
+        """Hook: make the backend of an open store misbehave, and tell whether that is possible; False tries the case with nothing.
+
+        Called before the append that it is about. ``lose the connection before the commit`` and ``… after the commit`` cut the
+        connection of the next append at that moment; ``shut down after the commit`` ends the backend there, and starts it again.
+        ``warn that the replica was not waited for`` has the next commit answered by such a warning. ``hold the next append back`` keeps
+        the request from the backend, and ``let the held append arrive`` gives it to the backend at last. ``let settles_within pass``
+        moves the backend's clock on, or waits; where it can't, the kit waits, for up to 5 seconds.
+        """
         return False
 
     def bench(self, run: Run) -> StoreBench:

@@ -1,0 +1,148 @@
+"""A correct store behind a network that loses answers and holds requests back, and a server with a clock of its own.
+
+The client waits for an answer until its deadline; the server refuses what reaches it too late. Mutants override one step each.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import ClassVar, NoReturn
+from weakref import WeakKeyDictionary
+
+import attrs
+from anyio.lowlevel import checkpoint
+
+from inventory_es.ports import AppendResult, EventStore, StreamWrite
+from inventory_es.ports.errors import AppendOutcomeUnknownError, ConcurrencyError, EventIdCollisionError, StoreUnavailableError
+from inventory_es.testing import EventStoreContract, Site
+from inventory_es.testing.event_store.outcomes import INTERFERENCES, Interference
+from tests.contract.stores.plain_store import PlainStore, Shelf, shelf_of
+
+_GIVE_UP_AFTER = 4.0
+
+
+@attrs.define(eq=False)
+class Network:
+    """The way from the clients of one site to their server.
+
+    Attributes:
+        next: what befalls the next append.
+        now: the server's clock, in seconds.
+        held: a request that is on its way.
+    """
+
+    next: Interference | None = None
+    now: float = 0.0
+    held: Callable[[], Awaitable[object]] | None = None
+
+    def take(self) -> Interference | None:
+        taken, self.next = self.next, None
+        return taken
+
+    async def let_arrive(self) -> None:
+        held, self.held = self.held, None
+        if held is not None:
+            try:
+                await held()
+            except (ConcurrencyError, EventIdCollisionError, StoreUnavailableError):
+                return  # nobody hears what the server says
+
+
+class RemoteStore(PlainStore):
+    """An append carries the time at which the server is to give it up, one second before its client does."""
+
+    capabilities = attrs.evolve(PlainStore.capabilities, settles_within=5.0)
+
+    def __init__(self, shelf: Shelf, network: Network) -> None:
+        super().__init__(shelf)
+        self.network = network
+
+    async def append(self, writes: Sequence[StreamWrite], /) -> AppendResult:
+        self.check_open()
+        writes = self.materialise(writes)
+        self.check_misuse(writes)
+        self.check_sizes(writes)
+        request = self.request(writes)
+        match self.network.take():
+            case "lose the connection before the commit":
+                await checkpoint()
+                return self.lost(writes)
+            case "lose the connection after the commit":
+                return self.lost_after(await request())
+            case "shut down after the commit":
+                return self.shut_down_after(await request())
+            case "warn that the replica was not waited for":
+                return self.warned(await request())
+            case "hold the next append back":
+                self.network.held = request
+                await checkpoint()
+                return self.no_answer(writes)
+            case _:
+                return await request()
+
+    def request(self, writes: Sequence[StreamWrite]) -> Callable[[], Awaitable[AppendResult]]:
+        """What is sent to the server."""
+        return partial(self.arrive, writes, give_up_at=self.network.now + _GIVE_UP_AFTER)
+
+    async def arrive(self, writes: Sequence[StreamWrite], *, give_up_at: float) -> AppendResult:
+        """What the server does with it."""
+        await self.shelf.lock.acquire()
+        try:
+            if self.network.now > give_up_at:
+                raise StoreUnavailableError(store="RemoteStore", reason="it came too late")
+            await checkpoint()
+            return await self.append_locked(writes)
+        finally:
+            self.shelf.lock.release()
+
+    def lost(self, writes: Sequence[StreamWrite]) -> AppendResult:
+        self.unknown("the connection broke")
+
+    def lost_after(self, result: AppendResult) -> AppendResult:
+        self.unknown("the connection broke")
+
+    def shut_down_after(self, result: AppendResult) -> AppendResult:
+        self.unknown("the server said goodbye")
+
+    def warned(self, result: AppendResult) -> AppendResult:
+        self.unknown("the commit is local")
+
+    def no_answer(self, writes: Sequence[StreamWrite]) -> AppendResult:
+        self.unknown("no answer in time")
+
+    def unknown(self, reason: str) -> NoReturn:
+        raise AppendOutcomeUnknownError(store="RemoteStore", reason=reason)
+
+
+class LookingStore(RemoteStore):
+    """Connects again after a lost answer, and looks its events up before it answers; knows when nothing was sent."""
+
+    def lost(self, writes: Sequence[StreamWrite]) -> AppendResult:
+        raise StoreUnavailableError(store="RemoteStore", reason="the connection broke before the request was sent")
+
+    def lost_after(self, result: AppendResult) -> AppendResult:
+        return attrs.evolve(result, replayed=True)
+
+
+class RemoteStores(EventStoreContract):
+    adapter: type[RemoteStore] = RemoteStore
+    networks: ClassVar[WeakKeyDictionary[Site, Network]] = WeakKeyDictionary()
+
+    @asynccontextmanager
+    async def open_store(self, site: Site) -> AsyncIterator[EventStore]:
+        with shelf_of(site.name) as shelf:
+            yield self.adapter(shelf, self.networks.setdefault(site, Network()))
+
+    def spawn(self, *_: object) -> None:
+        """Its data lives in this process."""
+
+    async def interfere(self, site: Site, what: Interference, /) -> bool:
+        network = self.networks[site]
+        match what:
+            case "let the held append arrive":
+                await network.let_arrive()
+            case "let settles_within pass":
+                network.now += 5.0
+            case _:
+                network.next = what
+        return what in INTERFERENCES

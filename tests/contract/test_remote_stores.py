@@ -1,0 +1,23 @@
+"""Correct stores over a network, whose backend is made to misbehave."""
+
+import attrs
+
+from tests.contract.stores.remote_store import LookingStore, RemoteStore, RemoteStores
+
+
+class UnboundedStore(RemoteStore):
+    """Gives no time after which an append is settled."""
+
+    capabilities = attrs.evolve(RemoteStore.capabilities, settles_within=None, group_commit=True)
+
+
+class TestRemoteStore(RemoteStores):
+    """It gives up what it could not send in time."""
+
+
+class TestLookingStore(RemoteStores):
+    adapter = LookingStore
+
+
+class TestUnboundedStore(RemoteStores):
+    adapter = UnboundedStore
