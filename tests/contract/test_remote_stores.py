@@ -16,8 +16,8 @@ class TestRemoteStore(RemoteStores):
 
 
 class TestLookingStore(RemoteStores):
-    adapter = LookingStore
+    adapter: type[RemoteStore] = LookingStore
 
 
 class TestUnboundedStore(RemoteStores):
-    adapter = UnboundedStore
+    adapter: type[RemoteStore] = UnboundedStore

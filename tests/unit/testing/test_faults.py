@@ -107,6 +107,41 @@ def test_an_append_fails_as_planned(backend: str, kind: FaultKind, error: type[E
     in_loop(backend, body)
 
 
+def test_a_late_append_is_done_after_its_caller_heard_that_nobody_knows(backend: str) -> None:
+    async def body() -> None:
+        labels = Labels()
+        faults = Faults.by_plan({"append": {2: "late", 4: "late"}, "read_stream": {2: "late"}}, turns=2)
+        store = faulty_event_store(PlainStore(Shelf()), faults)
+        assert store.capabilities.settles_within is None
+        await store.append([labels.write("x@0 a")])
+        with pytest.raises(AppendOutcomeUnknownError):
+            await store.append([labels.write("x@1 b")])
+        shown = []
+        for _ in range(4):
+            try:
+                shown.append(labels.show((await store.read_stream(X, limit=9)).events))
+            except StoreUnavailableError:
+                shown.append("away")
+        assert shown == ["[a]", "away", "[a b]", "[a b]"]
+        await store.append([labels.write("x@2 c")])
+        with pytest.raises(AppendOutcomeUnknownError):
+            await store.append([labels.write("x@3 d")])
+        await store.append([labels.write("x@3 e")])
+        faults.stop()
+        assert labels.show((await store.read_stream(X, limit=9)).events) == "[a b c e]"
+
+    in_loop(backend, body)
+
+
+def test_a_store_declares_late_appends_only_where_there_are_some() -> None:
+    def declared(faults: Faults) -> float | None:
+        return faulty_event_store(MemoryEventStore(), faults).capabilities.settles_within
+
+    assert declared(Faults.none()) == declared(Faults.by_seed(1)) == declared(Faults.by_plan({"append": {1: "drop"}})) == 0.0
+    assert declared(Faults.by_seed(1, kinds=("late",))) is None
+    assert declared(Faults(lambda *_: "late", settles_within=3.0)) == 3.0
+
+
 @pytest.mark.parametrize("kind", get_args(FaultKind))
 def test_a_turn_that_is_hit_holds_nobody_off(backend: str, kind: FaultKind) -> None:
     class Turns(MemoryEventStore):

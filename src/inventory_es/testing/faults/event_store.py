@@ -37,9 +37,10 @@ def faulty_event_store(store: EventStore, faults: Faults) -> EventStore:
     """Wrap a store so that its calls fail as ``faults`` says. It implements the optional protocols that the store implements.
 
     Appends: ``fail_before`` is ``StoreUnavailableError``, nothing written; ``fail_after`` is ``AppendOutcomeUnknownError``, written;
-    ``drop`` is ``AppendOutcomeUnknownError``, not written; ``duplicate`` sends it twice, so the answer is a replay. Reads that fail
-    or get lost are ``StoreUnavailableError``. A lost ``wait_for_position`` says False too early. A ``glance_version`` that is hit
-    tells nothing; a ``turn`` that is hit holds nobody off. Closing never fails.
+    ``drop`` is ``AppendOutcomeUnknownError``, not written; ``late`` is the same, and written later if it still fits; ``duplicate``
+    sends it twice, so the answer is a replay. Reads that fail or get lost are ``StoreUnavailableError``. A lost
+    ``wait_for_position`` says False too early. A ``glance_version`` that is hit tells nothing; a ``turn`` that is hit holds nobody
+    off. Closing never fails.
     """
     protocols = (
         (EventFeed, _FaultyFeed),
@@ -67,8 +68,13 @@ class FaultyEventStore:
 
     @property
     def capabilities(self) -> StoreCapabilities:
-        """Those of the wrapped store, but that nothing is withdrawn: what is sent twice was perhaps written the first time."""
-        return attrs.evolve(self.store.capabilities, withdraws=False)
+        """Those of the wrapped store, but that nothing is withdrawn, and late appends are.
+
+        What is sent twice was perhaps written the first time, so it can't be given back.
+        """
+        own, late = self.store.capabilities, self.faults.settles_within
+        settles_within = None if own.settles_within is None or late is None else max(own.settles_within, late)
+        return attrs.evolve(own, withdraws=False, settles_within=settles_within)
 
     async def append(self, writes: Sequence[StreamWrite], /) -> AppendResult:
         """Append, or fail."""
@@ -78,6 +84,7 @@ class FaultyEventStore:
             unavailable=_away(),
             unknown=_unknown(_ANSWER_LOST),
             lost=partial(_throw, _unknown(_REQUEST_LOST)),
+            may_be_late=True,
         )
 
     async def read_stream(self, stream: StreamId, /, *, after: int = 0, limit: int) -> StreamPage:
@@ -148,6 +155,7 @@ class _FaultyGroupCommit:
             unavailable=_away(),
             unknown=_unknown(_ANSWER_LOST),
             lost=partial(_throw, _unknown(_REQUEST_LOST)),
+            may_be_late=True,
         )
 
 

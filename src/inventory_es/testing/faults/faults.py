@@ -2,18 +2,25 @@
 
 import random
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Literal, TypeVar, get_args
 
 import attrs
 from anyio.lowlevel import checkpoint
 
+from inventory_es.domain.errors import InventoryError
+
 T = TypeVar("T")
 
-FaultKind = Literal["fail_before", "fail_after", "delay", "drop", "duplicate", "reorder"]
+FaultKind = Literal["fail_before", "fail_after", "delay", "drop", "duplicate", "reorder", "late"]
 """``fail_before``: nothing is done, an error comes. ``fail_after``: it is done, and an error comes. ``delay``: it is done later.
-``drop``: it gets lost without being done. ``duplicate``: it is done twice. ``reorder``: a later call overtakes it."""
+``drop``: it gets lost without being done. ``duplicate``: it is done twice. ``reorder``: a later call overtakes it.
+``late``: an error comes, and an append is done after some later calls; whatever is no append gets lost."""
 
 ALL_KINDS: tuple[FaultKind, ...] = get_args(FaultKind)
+PUNCTUAL: tuple[FaultKind, ...] = tuple(kind for kind in ALL_KINDS if kind != "late")
+
+Call = Callable[[], Awaitable[object]]
 
 
 @attrs.frozen
@@ -38,16 +45,35 @@ class Faults:
 
     Attributes:
         injected: what happened, in order: with it a seeded run can be told, and turned into a plan.
-        turns: how many turns of the event loop a delay takes, and for how many at most an overtaken call waits.
+        turns: how many turns of the event loop a delay takes, for how many at most an overtaken call waits, and after how many further
+            calls a late one is done.
+        settles_within: seconds within which late appends are done, which the wrapper declares; ``None`` where nobody knows.
+
+    Args:
+        choose: says what happens to a call, by its operation and its number.
+        turns: see above.
+        later: takes a late append, and does it within ``settles_within``; by default it is done before a later call.
+        settles_within: see above; 0 where ``choose`` never says ``late``.
     """
 
-    def __init__(self, choose: Callable[[str, int], FaultKind | None], *, turns: int = 10) -> None:
+    def __init__(
+        self,
+        choose: Callable[[str, int], FaultKind | None],
+        *,
+        turns: int = 10,
+        later: Callable[[Call], None] | None = None,
+        settles_within: float | None = 0.0,
+    ) -> None:
         self._choose = choose
         self._calls: dict[str, int] = {}
         self._ended: dict[str, int] = {}
         self._is_stopped = False
+        self._later = self._keep if later is None else later
+        self._late: list[tuple[int, Call]] = []
+        self._begun = 0
         self.injected: list[Injected] = []
         self.turns = turns
+        self.settles_within = settles_within
 
     @classmethod
     def none(cls) -> "Faults":
@@ -62,7 +88,8 @@ class Faults:
             plan: by operation, by number of its call (starting at 1), what happens.
             turns: see the class.
         """
-        return cls(lambda operation, number: plan.get(operation, {}).get(number), turns=turns)
+        is_late = any("late" in kinds.values() for kinds in plan.values())
+        return cls(lambda operation, number: plan.get(operation, {}).get(number), turns=turns, settles_within=None if is_late else 0.0)
 
     @classmethod
     def by_seed(
@@ -70,7 +97,7 @@ class Faults:
         seed: int,
         *,
         rate: float = 0.1,
-        kinds: Sequence[FaultKind] = ALL_KINDS,
+        kinds: Sequence[FaultKind] = PUNCTUAL,
         operations: Collection[str] | None = None,
         turns: int = 10,
     ) -> "Faults":
@@ -79,7 +106,7 @@ class Faults:
         Args:
             seed: of the chance.
             rate: which share of the calls is hit, 0 to 1.
-            kinds: what may happen.
+            kinds: what may happen; by default all but ``late``, which a store must declare.
             operations: only these methods; ``None`` for all.
             turns: see the class.
         """
@@ -89,10 +116,10 @@ class Faults:
             is_hit, kind = chance.random() < rate, chance.choice(kinds)
             return kind if is_hit and (operations is None or operation in operations) else None
 
-        return cls(choose, turns=turns)
+        return cls(choose, turns=turns, settles_within=None if "late" in kinds else 0.0)
 
     def stop(self) -> None:
-        """No more faults from now on: the time in which everything must come right."""
+        """No more faults from now on: the time in which everything must come right. What is late is done before the next call."""
         self._is_stopped = True
 
     def next(self, operation: str) -> FaultKind | None:
@@ -115,6 +142,7 @@ class Faults:
         unknown: Exception,
         lost: Callable[[], T],
         reordered: Callable[[], Awaitable[T]] | None = None,
+        may_be_late: bool = False,
     ) -> T:
         """Make one call, with what happens to it. An error of the call itself passes through.
 
@@ -124,17 +152,22 @@ class Faults:
             unavailable: raised instead of the call.
             unknown: raised after the call.
             lost: gives, or raises, what the caller sees of a call that got lost.
+            may_be_late: whether the call is an append.
             reordered: makes the call in another order, where one call has parts; else the call waits to be overtaken.
         """
         kind = self.next(operation)
+        await self._do_late_ones()
         try:
             match kind:
+                case "late" if may_be_late:
+                    self._later(call)
+                    raise unknown
                 case "fail_before":
                     raise unavailable
                 case "fail_after":
                     await call()
                     raise unknown
-                case "drop":
+                case "drop" | "late":
                     return lost()
                 case "duplicate":
                     await call()
@@ -147,6 +180,17 @@ class Faults:
             return await call()
         finally:
             self._ended[operation] = self._ended.get(operation, 0) + 1
+
+    def _keep(self, call: Call) -> None:
+        self._late.append((self._begun + self.turns, call))
+
+    async def _do_late_ones(self) -> None:
+        self._begun += 1
+        due = [call for at, call in self._late if at < self._begun or self._is_stopped]
+        self._late = [(at, call) for at, call in self._late if call not in due]
+        for call in due:
+            with suppress(InventoryError):  # nobody hears what comes of it
+                await call()
 
     async def _wait(self, operation: str, *, is_overtaken: bool) -> None:
         ended = self._ended.get(operation, 0)

@@ -135,6 +135,8 @@ class Clients:
             except _AGAIN as problem:
                 world.counts.unknown += isinstance(problem, AppendOutcomeUnknownError)
                 world.tell(f"{world.turns.running.name}: {type(problem).__name__} from {node}")
+                if isinstance(problem, AppendOutcomeUnknownError):  # another node knows nothing of it
+                    wait = max(wait, problem.retry_after or 0.0)
             except StoppedError:
                 if not node.life.is_stopped:
                     raise

@@ -48,6 +48,8 @@ class Plan:
         disturbances: what befalls them.
         heals_at: how many turns after the setup faults stop and clocks are set right.
         fault_rate: which share of the calls to the store fails meanwhile, 0 to 1; of the bus and the cache it is three times as many.
+        late_rate: which share of the appends is carried out after its sender heard that the outcome is unknown, 0 to 1. It is so within
+            the time that the store declares.
     """
 
     programs: tuple[Program, ...]
@@ -56,6 +58,7 @@ class Plan:
     disturbances: tuple[Disturbance, ...] = ()
     heals_at: int = 300
     fault_rate: float = 0.06
+    late_rate: float = 0.0
 
     @classmethod
     def by_seed(cls, seed: int) -> Self:
@@ -86,6 +89,7 @@ class Plan:
             ),
             heals_at=heals_at,
             fault_rate=chance.choice((0.0, 0.03, 0.08, 0.15)),
+            late_rate=chance.choice((0.0, 0.0, 0.1, 0.3)),
         )
 
 

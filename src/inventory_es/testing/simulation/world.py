@@ -24,6 +24,8 @@ MOST_TURNS = 40_000
 _OFTEN = 3
 _KINDS: tuple[FaultKind, ...] = ("fail_before", "fail_after", "delay", "drop", "duplicate", "reorder")
 _PAGE = 4
+SETTLES_WITHIN = 2.5
+"""Virtual seconds after which an append of a node that goes on is settled; one that was sent when its node ended too."""
 
 
 @attrs.define
@@ -43,6 +45,7 @@ class Counts:
         jumps: of clocks.
         conflicts: appends that met another version than they expected.
         reads: answers from the stream and from the cache.
+        late: appends that were carried out, or refused, after their sender heard that the outcome is unknown.
     """
 
     turns: int = 0
@@ -57,6 +60,7 @@ class Counts:
     jumps: int = 0
     conflicts: int = 0
     reads: int = 0
+    late: int = 0
 
 
 class World:
@@ -160,13 +164,22 @@ class World:
             if operation in {"append", "append_group"}:
                 self._appends += 1
                 planned: FaultKind | None = self._planned.get(self._appends)
+                if self.plan.late_rate and self.chance.random() < self.plan.late_rate:
+                    kind = "late"
                 kind = planned or kind
             if kind is not None:
                 self.counts.faults += 1
                 self.tell(f"{self.turns.running.name}: {kind} at {where}.{operation} {number}")
             return kind
 
-        return Faults(choose, turns=2)
+        return Faults(choose, turns=2, later=self._let_arrive_later, settles_within=SETTLES_WITHIN)
+
+    def _let_arrive_later(self, call: Callable[[], Awaitable[object]]) -> None:
+        life = self.turns.running.process
+        self.counts.late += 1
+        if isinstance(life, Incarnation):
+            life.in_flight += 1
+            self.turns.start(f"a late append of life {life.number}", self._arrive(life, call))
 
     def met_conflict(self) -> None:
         """An append met another version than it expected."""
