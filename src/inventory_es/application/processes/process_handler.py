@@ -112,7 +112,8 @@ class ProcessHandler(Generic[State, Event]):
 
         Raises:
             ConcurrencyError: somebody else moved the stream; nothing was appended.
-            AppendOutcomeUnknownError: perhaps appended; loading the process tells.
+            AppendOutcomeUnknownError: perhaps appended; the same command again comes to the same events at the same version, so it
+                meets what is late.
         """
         if draft.drafted:
             await self._inventory.execute_all((), writes=[self.write(draft)])

@@ -1,12 +1,11 @@
 """ES-80 to ES-83: what an append answers when its backend does not, and until when it may still take effect."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import count, product
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import anyio
-from anyio.lowlevel import checkpoint
+from anyio.lowlevel import checkpoint, current_token
 
 from inventory_es.ports import AppendResult
 from inventory_es.ports.errors import AppendOutcomeUnknownError, StoreUnavailableError
@@ -171,7 +170,8 @@ async def _interrupted(store: TestedStore, point: int, delay: float, write: str)
         delay: how many seconds after it: a thread may have begun by then.
         write: what to append.
     """
-    suspensions, loop = 0, asyncio.get_running_loop()
+    suspensions, ended = 0, anyio.Event()
+    loop: Any = current_token().native_token
 
     def count() -> None:
         nonlocal suspensions
@@ -179,8 +179,14 @@ async def _interrupted(store: TestedStore, point: int, delay: float, write: str)
         if suspensions == point:
             loop.call_later(delay, task.cancel) if delay else task.cancel()
 
-    task = asyncio.ensure_future(store.append(write, at_suspension=count))
-    await asyncio.gather(task, return_exceptions=True)
+    def end(task: Any) -> None:
+        if not task.cancelled():
+            task.exception()  # what it raised is of no interest: the stream tells
+        ended.set()
+
+    task = loop.create_task(store.append(write, at_suspension=count))
+    task.add_done_callback(end)
+    await ended.wait()
     return suspensions >= point
 
 
