@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from inventory_es.testing.runner import Result
 
 PROVED_BY: Mapping[str, Sequence[str]] = {
-    "durability": ("ES-21", "ES-36", "ES-45", "ES-80"),
+    "durability": ("ES-21", "ES-36", "ES-45", "ES-80", "ES-84"),
     "feed": ("ES-33", "ES-34", "ES-35", "ES-36", "ES-37", "ES-38", "ES-39", "ES-40", "ES-73", "ES-74", "ES-75"),
     "multi_process": ("ES-42", "ES-43"),
     "multi_stream": ("ES-15",),

@@ -172,3 +172,31 @@ class LooksBeforeItSends(_ChecksBeforeItSends):
 
     def find_replay(self, writes: Sequence[StreamWrite]) -> AppendResult | None:
         return super().find_replay(writes) if self.network.next is not None or self.network.held is None else None
+
+
+@breaks("ES-82", "Gives the appends of a group no deadline.", contract=LateStores)
+class GivesAGroupNoDeadline(RemoteStore):
+    async def append_group(self, groups: Sequence[Sequence[StreamWrite]], /) -> Sequence[AppendResult | Exception]:
+        outcomes = await super().append_group(groups)
+        if self.network.held is not None:
+            self.network.held = partial(self.arrive, groups[0], give_up_at=1e9)
+        return outcomes
+
+
+@breaks("ES-83", "Checks the versions of a group when it is sent.", contract=LateStores)
+class ChecksAGroupBeforeItSends(RemoteStore):
+    async def append_group(self, groups: Sequence[Sequence[StreamWrite]], /) -> Sequence[AppendResult | Exception]:
+        outcomes = await super().append_group(groups)
+        if self.network.held is not None:
+            self.network.held = partial(self._write, groups[0])
+        return outcomes
+
+    async def _write(self, writes: Sequence[StreamWrite]) -> None:
+        await self.make_visible(self.prepare(writes))
+
+
+@breaks("ES-83", "Writes those streams of a late append that have not moved.", contract=LateStores)
+class WritesWhatStillFits(RemoteStore):
+    async def arrive(self, writes: Sequence[StreamWrite], *, give_up_at: float) -> AppendResult:
+        fitting = [write for write in writes if len(writes) < 2 or self.version(write.stream) == write.expected_version]
+        return await super().arrive(fitting or writes, give_up_at=give_up_at)

@@ -1,9 +1,11 @@
-"""Stores that are right while their backend answers, and wrong about what it says otherwise: ES-80."""
+"""Stores that are right while their backend answers, and wrong about what it says otherwise: ES-80, ES-84."""
 
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
+from uuid import UUID
 
-from inventory_es.ports import AppendResult, RecordedEvent, StreamWrite
+from inventory_es.domain.stream_id import StreamId
+from inventory_es.ports import AppendResult, FeedPage, RecordedEvent, StreamPage, StreamsPage, StreamWrite
 from inventory_es.ports.errors import AppendOutcomeUnknownError, StoreUnavailableError
 from tests.contract.mutants.mutant import breaks
 from tests.contract.stores.remote_store import RemoteStore, RemoteStores
@@ -120,3 +122,87 @@ class SendsAgainBlindly(RemoteStore):
             for one in again
         ]
         return result
+
+
+@breaks(
+    "ES-80", "Sent again, finds its events on one machine and acknowledges them, although the replica is away still.", contract=RemoteStores
+)
+class FindsItOnTheSecondTry(RemoteStore):
+    def warned(self, result: AppendResult) -> AppendResult:
+        return result if result.replayed else super().warned(result)
+
+
+@breaks("ES-80", "Forgets that an append whose answer got lost was stored: sent again, it is answered as new.", contract=RemoteStores)
+class AnswersAReplayAsNew(RemoteStore):
+    lost_some = False
+
+    def lost_after(self, result: AppendResult) -> AppendResult:
+        self.lost_some = True
+        self.unknown("the connection broke")
+
+    def find_replay(self, writes: Sequence[StreamWrite]) -> AppendResult | None:
+        found = super().find_replay(writes)
+        return AppendResult(found.position, found.versions) if found is not None and self.lost_some else found
+
+
+@breaks("ES-84", "Lets the error of its driver through when the connection of a read breaks.", contract=RemoteStores)
+class LeaksItsDriverInARead(RemoteStore):
+    def lost_read(self) -> Any:
+        msg = "connection reset by peer"
+        raise ConnectionResetError(msg)
+
+
+@breaks("ES-84", "Calls a read that got no answer an append with an unknown outcome.", contract=RemoteStores)
+class DoesNotKnowWhatItRead(RemoteStore):
+    def lost_read(self) -> Any:
+        self.unknown("the connection broke")
+
+
+@breaks("ES-84", "Takes a broken connection for an empty stream.", contract=RemoteStores)
+class ReadsNothing(RemoteStore):
+    async def read_stream(self, stream: StreamId, /, *, after: int = 0, limit: int) -> StreamPage:
+        if self.network.take() is not None:
+            return StreamPage([], 0, is_end=True)
+        return await super().read_stream(stream, after=after, limit=limit)
+
+
+@breaks("ES-84", "Takes a broken connection for ids that are not stored: whoever asked decides again.", contract=RemoteStores)
+class FindsNothing(RemoteStore):
+    async def find_events(self, stream: StreamId, event_ids: Sequence[UUID], /) -> Sequence[RecordedEvent]:
+        return [] if self.network.take() is not None else await super().find_events(stream, event_ids)
+
+
+@breaks("ES-84", "Takes a broken connection for the end of the feed.", contract=RemoteStores)
+class EndsTheFeed(RemoteStore):
+    async def read_all(self, *, after: int, limit: int) -> FeedPage:
+        if self.network.take() is not None:
+            return FeedPage([], after, is_end=True)
+        return await super().read_all(after=after, limit=limit)
+
+
+@breaks("ES-84", "Gives the head that it knew last when the connection breaks.", contract=RemoteStores)
+class GivesAnOldHead(RemoteStore):
+    async def head(self) -> int:
+        return 0 if self.network.take() is not None else await super().head()
+
+
+@breaks("ES-84", "Lists no streams when the connection breaks.", contract=RemoteStores)
+class ListsNothing(RemoteStore):
+    async def streams(self, prefix: str = "", /, *, after: StreamId | None = None, limit: int) -> StreamsPage:
+        if self.network.take() is not None:
+            return StreamsPage([], is_end=True)
+        return await super().streams(prefix, after=after, limit=limit)
+
+
+@breaks("ES-84", "Leaves the connection that broke in a read to the reads after it.", contract=RemoteStores, patience=10)
+class ReadsFromABrokenConnection(RemoteStore):
+    is_broken = False
+
+    def lost_read(self) -> Any:
+        self.is_broken = True
+        _refuse("the connection broke")
+
+    def check_open(self) -> None:
+        super().check_open()
+        if self.is_broken:
+            _refuse("the connection is closed")

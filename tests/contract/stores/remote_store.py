@@ -6,18 +6,21 @@ The client waits for an answer until its deadline; the server refuses what reach
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn, TypeVar
+from uuid import UUID
 from weakref import WeakKeyDictionary
 
 import attrs
 from anyio.lowlevel import checkpoint
 
-from inventory_es.ports import AppendResult, EventStore, StreamWrite
+from inventory_es.domain.stream_id import StreamId
+from inventory_es.ports import AppendResult, EventStore, FeedPage, RecordedEvent, StreamPage, StreamsPage, StreamWrite
 from inventory_es.ports.errors import AppendOutcomeUnknownError, ConcurrencyError, EventIdCollisionError, StoreUnavailableError
 from inventory_es.testing import EventStoreContract, Site
 from inventory_es.testing.event_store.outcomes import INTERFERENCES, Interference
 from tests.contract.stores.plain_store import PlainStore, Shelf, shelf_of
 
+T = TypeVar("T")
 _GIVE_UP_AFTER = 4.0
 
 
@@ -80,6 +83,35 @@ class RemoteStore(PlainStore):
             case _:
                 return await request()
 
+    async def read(self, answer: Callable[[], Awaitable[T]]) -> T:
+        """Ask the server."""
+        if self.network.next == "lose the connection in the next read":
+            self.network.take()
+            await checkpoint()
+            return self.lost_read()
+        return await answer()
+
+    def lost_read(self) -> Any:
+        raise StoreUnavailableError(store="RemoteStore", reason="the connection broke")
+
+    async def read_stream(self, stream: StreamId, /, *, after: int = 0, limit: int) -> StreamPage:
+        return await self.read(partial(super().read_stream, stream, after=after, limit=limit))
+
+    async def read_stream_backwards(self, stream: StreamId, /, *, before: int | None = None, limit: int) -> StreamPage:
+        return await self.read(partial(super().read_stream_backwards, stream, before=before, limit=limit))
+
+    async def find_events(self, stream: StreamId, event_ids: Sequence[UUID], /) -> Sequence[RecordedEvent]:
+        return await self.read(partial(super().find_events, stream, event_ids))
+
+    async def read_all(self, *, after: int, limit: int) -> FeedPage:
+        return await self.read(partial(super().read_all, after=after, limit=limit))
+
+    async def head(self) -> int:
+        return await self.read(super().head)
+
+    async def streams(self, prefix: str = "", /, *, after: StreamId | None = None, limit: int) -> StreamsPage:
+        return await self.read(partial(super().streams, prefix, after=after, limit=limit))
+
     def request(self, writes: Sequence[StreamWrite]) -> Callable[[], Awaitable[AppendResult]]:
         """What is sent to the server."""
         return partial(self.arrive, writes, give_up_at=self.network.now + _GIVE_UP_AFTER)
@@ -122,6 +154,10 @@ class LookingStore(RemoteStore):
 
     def lost_after(self, result: AppendResult) -> AppendResult:
         return attrs.evolve(result, replayed=True)
+
+    async def read(self, answer: Callable[[], Awaitable[T]]) -> T:
+        self.network.next = None if self.network.next == "lose the connection in the next read" else self.network.next
+        return await answer()
 
 
 class RemoteStores(EventStoreContract):

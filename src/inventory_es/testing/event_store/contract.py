@@ -51,7 +51,7 @@ class EventStoreContract(
     Contract,
     ABC,
 ):
-    """Every promise of an event store, ES-01 to ES-83, over its protocols and its declared capabilities.
+    """Every promise of an event store, ES-01 to ES-84, over its protocols and its declared capabilities.
 
     A subclass says how to open the store, and is its whole test::
 
@@ -92,7 +92,8 @@ class EventStoreContract(
 
         Called before the append that it is about. ``lose the connection before the commit`` and ``… after the commit`` cut the
         connection of the next append at that moment; ``shut down after the commit`` ends the backend there, and starts it again.
-        ``warn that the replica was not waited for`` has the next commit answered by such a warning. ``hold the next append back`` keeps
+        ``warn that the replica was not waited for`` has the next append answered by such a warning, also one that finds its events stored.
+        ``lose the connection in the next read`` cuts it before the answer. ``hold the next append back`` keeps
         the request from the backend, and ``let the held append arrive`` gives it to the backend at last. ``let settles_within pass``
         moves the backend's clock on, or waits; where it can't, the kit waits, for up to 5 seconds.
         """

@@ -1,13 +1,13 @@
-"""ES-80 to ES-83: what an append answers when its backend does not, and until when it may still take effect."""
+"""ES-80 to ES-84: what an append answers when its backend does not, and until when it may still take effect."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import count, product
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 import anyio
 from anyio.lowlevel import checkpoint, current_token
 
-from inventory_es.ports import AppendResult
+from inventory_es.ports import AppendResult, StreamCatalogue
 from inventory_es.ports.errors import AppendOutcomeUnknownError, StoreUnavailableError
 from inventory_es.testing.event_store.bench import StoreBench, expect
 from inventory_es.testing.event_store.tested_store import TestedStore, show_error, show_result
@@ -20,11 +20,12 @@ Interference: TypeAlias = Literal[
     "lose the connection after the commit",
     "shut down after the commit",
     "warn that the replica was not waited for",
+    "lose the connection in the next read",
     "hold the next append back",
     "let the held append arrive",
     "let settles_within pass",
 ]
-"""What a backend is made to do. The first four befall the next commit; a held append arrives when the kit says so."""
+"""What a backend is made to do. The first four befall the next append; a held append arrives when the kit says so."""
 
 INTERFERENCES: tuple[Interference, ...] = get_args(Interference)
 
@@ -55,6 +56,38 @@ class OutcomeCases:
     @promise("ES-80", _UNKNOWN, seeds=0)
     async def test_es_80_a_commit_that_is_less_durable_than_declared(self, bench: StoreBench) -> None:
         await _each(bench, ("warn that the replica was not waited for",), _is_unknown)
+
+    @promise("ES-80", _UNKNOWN, seeds=0)
+    async def test_es_80_it_is_found_and_still_less_durable_than_declared(self, bench: StoreBench) -> None:
+        async with bench.open() as store:
+            await store.append("x@0 a")
+            for _ in range(2):
+                await _interfere(bench, "warn that the replica was not waited for")
+                await store.refused(
+                    AppendOutcomeUnknownError,
+                    "x@1 b c",
+                    meaning=f"what was found is not yet durable as declared: durability {store.capabilities.durability!r}",
+                )
+            await _converges(bench, store, ["a"], "b c", is_there=True)
+
+    @promise(
+        "ES-84", "A read whose connection is lost is StoreUnavailableError, never an empty answer, and the next one is answered.", seeds=0
+    )
+    async def test_es_84_reads_that_get_no_answer(self, bench: StoreBench) -> None:
+        async with bench.open() as store:
+            await store.append("x@0 a b")
+            reads = _reads(store)
+            for name, read in reads.items():
+                await _interfere(bench, "lose the connection in the next read")
+                answer = await _answer(name, read)
+                await _reachable(store)
+                later = _plain(await read())
+                expect(
+                    that=answer is None or answer == later,
+                    expected=f"StoreUnavailableError from {name}, or {_short(later)}",
+                    got=_short(answer),
+                    meaning="a connection that broke is taken for an answer",
+                )
 
     @promise("ES-81", _FINAL, seeds=0)
     async def test_es_81_cancelled_at_every_await_point(self, bench: StoreBench) -> None:
@@ -88,39 +121,64 @@ class OutcomeCases:
         async with bench.open() as store:
             if store.capabilities.settles_within is None:
                 bench.run.not_declared("settles_within")
-            await store.append("x@0 a")
-            await _hold_back(bench, store, "x@1 b c")
-            await _let_settle(bench, store)
-            found = bench.labels.show(await store.find("x", [event_id("b"), event_id("c")]))
-            await _interfere(bench, "let the held append arrive")
-            await _work(store, "y")
-            expect(
-                that=bench.labels.show(await store.find("x", [event_id("b"), event_id("c")])) == found,
-                expected=f"{found}, as it was found settles_within seconds after the call had ended",
-                got=bench.labels.show((await store.whole("x")).events),
-                meaning="an append took effect after its caller was told that nothing had been written",
-            )
-            await _converges(bench, store, ["a"], "b c")
+            kept: list[str] = []
+            for number, in_group in enumerate(_ways(store)):
+                labels = f"b{number} c{number}"
+                ids = [event_id(label) for label in labels.split()]
+                await _hold_back(bench, store, f"x@{len(kept)} {labels}", in_group=in_group)
+                await _let_settle(bench, store)
+                found = bench.labels.show(await store.find("x", ids))
+                await _interfere(bench, "let the held append arrive")
+                await _work(store, f"y{number}")
+                expect(
+                    that=bench.labels.show(await store.find("x", ids)) == found,
+                    expected=f"{found}, as it was found settles_within seconds after the call had ended",
+                    got=bench.labels.show((await store.whole("x")).events),
+                    meaning="an append took effect after its caller was told that nothing had been written",
+                )
+                await _converges(bench, store, kept, labels)
+                kept += labels.split()
 
     @promise("ES-83", "A late append takes effect at the versions that it expects, or never: it is checked when it arrives.", seeds=0)
     async def test_es_83_its_stream_has_moved_meanwhile(self, bench: StoreBench) -> None:
         async with bench.open() as store:
-            await store.append("x@0 a")
-            await _hold_back(bench, store, "x@1 b c")
-            await store.append("x@1 d", meaning="nothing else was appended: an append that nobody has heard of holds nobody up")
+            kept: list[str] = []
+            for number, in_group in enumerate(_ways(store)):
+                await _hold_back(bench, store, f"x@{len(kept)} b{number} c{number}", in_group=in_group)
+                await store.append(f"x@{len(kept)} d{number}", meaning="an append that nobody has heard of holds nobody up")
+                kept.append(f"d{number}")
+                await _interfere(bench, "let the held append arrive")
+                await _work(store, f"y{number}")
+                await bench.holds(store, "x", " ".join(kept), meaning="a late append was written although its stream had moved")
+                if store.has_feed:
+                    shown = bench.labels.show(event for event in await store.whole_feed() if event.stream == stream_id("x"))
+                    expected = bench.labels.show(bench.labels.events(" ".join(kept)))
+                    expect(
+                        that=shown == expected,
+                        expected=f"{expected} of x in the feed",
+                        got=shown,
+                        meaning="the feed shows what was refused",
+                    )
+
+    @promise("ES-83", "A late append takes effect at the versions that it expects, or never: it is checked when it arrives.", seeds=0)
+    async def test_es_83_one_of_its_streams_has_moved(self, bench: StoreBench) -> None:
+        async with bench.open() as store:
+            if not store.capabilities.multi_stream:
+                bench.run.not_declared("multi_stream")
+            await _interfere(bench, "hold the next append back")
+            meaning = "the append is under way and was not answered: it may still take effect"
+            await store.refused(AppendOutcomeUnknownError, "x@0 a b", "z@0 p", "v@0 s", meaning=meaning)
+            await store.append("z@0 q", meaning="an append that nobody has heard of holds nobody up")
             await _interfere(bench, "let the held append arrive")
             await _work(store, "y")
-            await bench.holds(store, "x", "a d", meaning="a late append was written although its stream had moved")
-            if store.has_feed:
-                events = [event for event in await store.whole_feed() if event.stream == stream_id("x")]
-                shown = bench.labels.show(events)
-                expect(that=shown == "[a d]", expected="[a d] of x in the feed", got=shown, meaning="the feed shows what was refused")
+            for stream, labels in {"x": "", "z": "q", "v": ""}.items():
+                await bench.holds(store, stream, labels, meaning="a late append was written although one of its streams had moved")
 
     @promise("ES-83", "A late append takes effect at the versions that it expects, or never: it is checked when it arrives.", seeds=0)
     async def test_es_83_it_was_sent_again_meanwhile(self, bench: StoreBench) -> None:
         async with bench.open() as store:
             await store.append("x@0 a")
-            await _hold_back(bench, store, "x@1 b c")
+            await _hold_back(bench, store, "x@1 b c", in_group=False)
             await store.append("x@1 b c", meaning="the same events again must be answered or written")
             await _interfere(bench, "let the held append arrive")
             await _work(store, "y")
@@ -199,9 +257,8 @@ async def _each(bench: StoreBench, kinds: Sequence[Interference], verdict: Verdi
     numbers = count()
     async with bench.open() as store:
         kept: list[str] = []
-        ways = (False, True) if store.has_group_commit else (False,)
         for kind in kinds:
-            for in_group in ways:
+            for in_group in _ways(store):
                 if not await _try(bench, kind):
                     break
                 tried = True
@@ -214,7 +271,7 @@ async def _each(bench: StoreBench, kinds: Sequence[Interference], verdict: Verdi
                 is_there = bool(await store.find("x", [event_id(f"a{number}")]))
                 _is_true(outcomes[0], is_there=is_there)
                 verdict(store, kind, outcomes[0])
-                await _converges(bench, store, kept, labels)
+                await _converges(bench, store, kept, labels, is_there=is_there)
                 kept += labels.split()
                 if in_group:
                     _is_true(outcomes[1], is_there=bool(await store.find(f"y{number}", [event_id(other)])))
@@ -266,10 +323,59 @@ async def _outcomes(store: TestedStore, writes: Sequence[str], *, in_group: bool
         return [error] * len(writes)
 
 
-async def _hold_back(bench: StoreBench, store: TestedStore, write: str) -> None:
+def _ways(store: TestedStore) -> tuple[bool, ...]:
+    """Whether to append in a group: each way that the store has."""
+    return (False, True) if store.has_group_commit else (False,)
+
+
+def _reads(store: TestedStore) -> dict[str, Callable[[], Awaitable[object]]]:
+    reads: dict[str, Callable[[], Awaitable[object]]] = {
+        "read_stream": lambda: store.page("x", limit=1),
+        "read_stream_backwards": lambda: store.page_backwards("x", before=2, limit=1),
+        "find_events": lambda: store.find("x", [event_id("a"), event_id("b")]),
+    }
+    if store.has_feed:
+        reads |= {"read_all": lambda: store.feed_page(limit=1), "head": store.head}
+    catalogue = store.raw
+    if isinstance(catalogue, StreamCatalogue):
+        reads["streams"] = lambda: catalogue.streams(limit=1)
+    return reads
+
+
+def _plain(answer: object) -> list[object]:
+    """What a read answered, to be compared by value."""
+    parts: object = getattr(answer, "events", getattr(answer, "heads", answer))
+    return list(cast("Iterable[object]", parts)) if isinstance(parts, Iterable) else [parts]
+
+
+def _short(parts: Sequence[object] | None) -> str:
+    """One number, or how many events or streams."""
+    if parts is None or len(parts) != 1 or not isinstance(parts[0], int):
+        return "nothing" if not parts else f"{len(parts)} events or streams"
+    return str(parts[0])
+
+
+async def _answer(name: str, read: Callable[[], Awaitable[object]]) -> list[object] | None:
+    """What a read answers; ``None`` where it says that the store is away."""
+    try:
+        return _plain(await read())
+    except StoreUnavailableError:
+        return None
+    except Exception as error:
+        meaning = f"{name} lets an error through that is none of the port's, or says something else than that the store is away"
+        raise MismatchError(expected="StoreUnavailableError", got=show_error(error), meaning=meaning) from error
+
+
+async def _hold_back(bench: StoreBench, store: TestedStore, write: str, *, in_group: bool) -> None:
     """Send an append that is held back; its caller must hear that the outcome is unknown."""
     await _interfere(bench, "hold the next append back")
-    await store.refused(AppendOutcomeUnknownError, write, meaning="the append is under way and was not answered: it may still take effect")
+    (outcome,) = await _outcomes(store, [write], in_group=in_group)
+    expect(
+        that=isinstance(outcome, AppendOutcomeUnknownError),
+        expected="AppendOutcomeUnknownError",
+        got=show_result(outcome) if isinstance(outcome, AppendResult) else show_error(outcome),
+        meaning="the append is under way and was not answered: it may still take effect",
+    )
 
 
 async def _stays_as_found(bench: StoreBench, store: TestedStore, before: int, name: str) -> int:
@@ -309,10 +415,19 @@ async def _work(store: TestedStore, stream: str) -> None:
     await store.append(f"{stream}@1 v{stream}", meaning="another stream is appended to")
 
 
-async def _converges(bench: StoreBench, store: TestedStore, kept: Sequence[str], labels: str, *, stream: str = "x") -> None:
-    """The same events again are stored once, in bounded time."""
+async def _converges(
+    bench: StoreBench, store: TestedStore, kept: Sequence[str], labels: str, *, stream: str = "x", is_there: bool | None = None
+) -> None:
+    """The same events again are stored once, in bounded time, and answered as what they are."""
     write = f"{stream}@{len(kept)} {labels}"
-    await _in_time(lambda: store.append(write), write)
+    result = await _in_time(lambda: store.append(write), write)
+    if is_there is not None and isinstance(result, AppendResult):
+        expect(
+            that=result.replayed == is_there,
+            expected=f"replayed={is_there}",
+            got=f"replayed={result.replayed}",
+            meaning="sent again, an append is a replay if it was stored, and no replay if it was not",
+        )
     await bench.holds(
         store,
         stream,
@@ -326,19 +441,18 @@ async def _reachable(store: TestedStore) -> None:
     await _in_time(lambda: store.page("x", limit=1), "a read")
 
 
-async def _in_time(call: Callable[[], Awaitable[object]], told: str) -> None:
+async def _in_time(call: Callable[[], Awaitable[object]], told: str) -> object:
     problem: Exception | None = None
     for _ in range(_TRIES):
         try:
-            await call()
+            return await call()
         except (StoreUnavailableError, AppendOutcomeUnknownError) as error:
             problem = error
             await anyio.sleep(0.01)
         except Exception as error:
             raise MismatchError(expected=f"{told} to succeed", got=show_error(error), meaning="the store did not come back") from error
-        else:
-            return
-    expect(that=False, expected=f"{told} to succeed", got=repr(problem), meaning="the backend is back, and the store did not come back")
+    meaning = "the backend is back, and the store did not come back"
+    raise MismatchError(expected=f"{told} to succeed", got=repr(problem), meaning=meaning)
 
 
 async def _interfere(bench: StoreBench, what: Interference) -> None:
