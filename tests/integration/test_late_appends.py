@@ -11,8 +11,8 @@ import pytest
 from inventory_es.domain.commands import CommitStock, ReserveStock
 from inventory_es.domain.rejections import CommandsRejectedError, ReservationExpiredError
 from inventory_es.ports import AppendResult, StreamWrite
-from inventory_es.ports.errors import AppendOutcomeUnknownError, ConcurrencyError, StoreUnavailableError
-from tests.integration.command_side import OTHER, SHELF, Heap, P, S, WatchedStore, figures, history, opened, outcome_of, quick
+from inventory_es.ports.errors import AppendOutcomeUnknownError, ConcurrencyError, EventIdCollisionError, StoreUnavailableError
+from tests.integration.command_side import OTHER, SHELF, Gate, Heap, P, S, WatchedStore, figures, history, opened, outcome_of, quick
 
 TTL = timedelta(seconds=60)
 
@@ -37,6 +37,12 @@ class LateStore(WatchedStore):
             raise AppendOutcomeUnknownError(store="LateStore", reason="no answer in time")
         return await super().append(writes)
 
+    async def append_group(self, groups: Sequence[Sequence[StreamWrite]], /) -> Sequence[AppendResult | Exception]:
+        if self.holds:
+            self.holds, self._held = False, groups[0]
+            raise AppendOutcomeUnknownError(store="LateStore", reason="no answer in time")
+        return await super().append_group(groups)
+
     async def _call(self, operation: str, about: Any, call: Any) -> Any:
         answer = await super()._call(operation, about, call)
         self.calls_left -= 1
@@ -49,7 +55,7 @@ class LateStore(WatchedStore):
         if writes:
             try:
                 self.arrived = await self.store.append(writes)
-            except ConcurrencyError as problem:
+            except (ConcurrencyError, EventIdCollisionError) as problem:
                 self.arrived = problem
 
 
@@ -264,3 +270,52 @@ def test_an_interrupted_append_is_not_refused_before_it_is_settled() -> None:
             assert found.replayed
 
     asyncio.run(case())
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+def test_a_group_is_settled_for_each_of_its_lanes(backend: str, arrives: bool) -> None:
+    async def case() -> None:
+        heap = Heap()
+        store = LateStore(heap.store(), settles_within=5.0, group_commit=True)
+        clocks = Clocks(store, 4.0 if arrives else 1e9)
+        async with _opened(heap, store, clocks) as service:
+            await _expiring(heap, service, store)
+            outcome = await outcome_of(service.execute(_commit()))
+            assert isinstance(outcome, ReservationExpiredError) is not arrives
+            assert sum(clocks.slept) == pytest.approx(5.0)
+
+    anyio.run(case, backend=backend)
+
+
+def test_what_is_accepted_beside_it_settles_it_at_once(backend: str) -> None:
+    """An append at the version that the late one expects takes its place: one of the two is refused by the store."""
+
+    async def case() -> None:
+        heap = Heap()
+        store = LateStore(heap.store(settles_within=None))
+        clocks = Clocks(store, 1e9)
+        async with _opened(heap, store, clocks) as service:
+            await service.add_stock(P, S, 5)
+            await service.execute(ReserveStock(inventory_id=SHELF, reservation_id="R1", quantity=2, ttl=TTL))
+            gate = Gate("find_events")
+            store.holds = True
+            store.before = gate
+            outcomes: dict[str, Any] = {}
+
+            async def send(name: str, command: Any) -> None:
+                outcomes[name] = await outcome_of(service.execute(command))
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(send, "both", _commit())
+                tasks.start_soon(send, "other", ReserveStock(inventory_id=SHELF, reservation_id="R2", quantity=1, ttl=None))
+                await gate.reached.wait()
+                heap.clock.advance(TTL)
+                gate.opened.set()
+            assert outcomes["other"].version
+            if isinstance(outcomes["both"], AppendOutcomeUnknownError):  # they were not served together
+                outcomes["both"] = await outcome_of(service.execute(_commit()))
+            assert isinstance(outcomes["both"], ReservationExpiredError)
+            await store.arrive()
+            assert isinstance(store.arrived, ConcurrencyError | EventIdCollisionError)
+
+    anyio.run(case, backend=backend)

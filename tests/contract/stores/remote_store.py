@@ -6,7 +6,7 @@ The client waits for an answer until its deadline; the server refuses what reach
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, ClassVar, NoReturn, TypeVar
+from typing import Any, ClassVar, NoReturn, TypeVar, cast
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
@@ -88,7 +88,7 @@ class RemoteStore(PlainStore):
         if self.network.next == "lose the connection in the next read":
             self.network.take()
             await checkpoint()
-            return self.lost_read()
+            return cast(T, self.lost_read())
         return await answer()
 
     def lost_read(self) -> Any:

@@ -142,6 +142,36 @@ def test_a_task_that_asyncio_cancels_leaves_its_call_running_and_the_next_one_do
     anyio.run(scenario, backend="asyncio")
 
 
+def test_settling_waits_for_calls_that_asyncio_left_behind_and_for_no_others() -> None:
+    import asyncio
+
+    async def scenario() -> None:
+        calls, meeting = BlockingCalls(anyio.CapacityLimiter(4), name="driver"), Meeting()
+        running = asyncio.create_task(calls.run(meeting, "running"))
+        await until(meeting.began.is_set)
+        await calls.settle()
+        running.cancel()
+        await until(running.done)
+        settled: list[list[str]] = []
+
+        async def settle() -> None:
+            await calls.settle()
+            settled.append([*meeting.ended])
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(settle)
+            tasks.start_soon(settle)
+            with anyio.move_on_after(0.02):
+                await calls.settle()
+            assert settled == []
+            meeting.may_end.set()
+        assert settled == [["running"]] * 2
+        await calls.settle()
+        await calls.close(lambda: None)
+
+    anyio.run(scenario, backend="asyncio")
+
+
 def test_close_waits_for_what_runs_refuses_what_comes_and_closes_once(backend: str) -> None:
     async def scenario() -> None:
         calls, meeting, log = BlockingCalls(None, name="driver"), Meeting(), list[str]()

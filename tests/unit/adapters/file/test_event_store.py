@@ -203,6 +203,39 @@ def test_when_all_that_waited_are_withdrawn_nothing_is_committed(tmp_path: Path,
     anyio.run(main, backend=backend)
 
 
+@pytest.mark.parametrize("read", ["find_events", "read_stream", "read_stream_backwards"])
+def test_reads_wait_for_a_commit_whose_caller_was_cancelled(tmp_path: Path, backend: str, read: str) -> None:
+    system = Gated()
+    found: list[int] = []
+
+    async def look(store: FileEventStore) -> None:
+        match read:
+            case "find_events":
+                found.append(len(await store.find_events(A, [UUID(int=1)])))
+            case "read_stream":
+                found.append((await store.read_stream(A, limit=9)).version)
+            case _:
+                found.append((await store.read_stream_backwards(A, limit=9)).version)
+
+    async def main() -> None:
+        async with open_file_event_store(tmp_path / "stock", file_system=system) as store:
+            system.close_gate("sync")
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(store.append, write(A, 0, 1))
+                await wait_until(system.entered)
+                tasks.cancel_scope.cancel()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(look, store)
+                tasks.start_soon(look, store)
+                with anyio.move_on_after(0.02):  # one that gives up holds up nobody
+                    await look(store)
+                assert found == []
+                system.open_gate()
+            assert found == [1, 1]
+
+    anyio.run(main, backend=backend)
+
+
 def test_a_caller_cancelled_in_flight_finds_out_by_sending_the_same_again(tmp_path: Path, backend: str) -> None:
     system = Gated()
 
