@@ -159,8 +159,9 @@ class BlockingCalls:
         except Exception:
             raise
         except BaseException as cancelled:
-            if not was_withdrawn(cancelled) and not call.has_ended:
-                self._left.append(call)
+            if not was_withdrawn(cancelled):
+                with self._change:
+                    self._left.append(call)
             raise
 
     async def settle(self) -> None:
@@ -207,7 +208,7 @@ class BlockingCalls:
     def _wait_for_left(self) -> None:
         with self._change:
             self._change.wait_for(lambda: all(call.has_ended for call in self._left))
-            self._left.clear()
+            self._left = []
 
     def _close(self, function: Callable[[], None]) -> None:
         with self._change:

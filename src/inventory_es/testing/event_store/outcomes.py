@@ -38,7 +38,7 @@ _DELAYS = (0, 2, 10, 40)
 _SOME_STEPS = 30
 _TRIES = 200
 _AFTER: tuple[Interference, ...] = ("lose the connection after the commit", "shut down after the commit")
-_UNKNOWN = "What a backend says instead of its answer counts: what it may have committed is unknown, never refused, and never a success."
+_UNKNOWN = "Without a clean answer an append is unknown: never refused, and a success only if it is found, as durable as declared."
 _FINAL = "An append without an answer takes effect within settles_within seconds, or never: what is looked for after that is final."
 
 
@@ -268,6 +268,7 @@ async def _each(bench: StoreBench, kinds: Sequence[Interference], verdict: Verdi
                     store, [f"x@{len(kept)} {labels}", *([f"y{number}@0 {other}"] if in_group else [])], in_group=in_group
                 )
                 await _reachable(store)
+                await bench.contract.settle()
                 is_there = bool(await store.find("x", [event_id(f"a{number}")]))
                 _is_true(outcomes[0], is_there=is_there)
                 verdict(store, kind, outcomes[0])
@@ -381,8 +382,10 @@ async def _hold_back(bench: StoreBench, store: TestedStore, write: str, *, in_gr
 async def _stays_as_found(bench: StoreBench, store: TestedStore, before: int, name: str) -> int:
     """Look a cancelled append up, in the order of a caller: what is found is what stays. The version after it."""
     ids = [event_id(f"a{name}"), event_id(f"b{name}")]
+    await bench.contract.settle()
     found = await store.find("x", ids)
     await _work(store, f"y{name}")
+    await bench.contract.settle()
     version = (await store.whole("x")).version
     later = await store.find("x", ids)
     shown, told = bench.labels.show(found), bench.labels.show(later)
