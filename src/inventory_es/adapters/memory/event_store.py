@@ -176,6 +176,7 @@ class MemoryEventStore:
         await checkpoint()
 
     async def _wait(self, position: int, timeout: float) -> None:
+        self._check_open()  # a close since the caller's checkpoint has woken those who waited then, and wakes nobody later
         arrival = self._log.expect(position)
         self._waiters.add(arrival)
         try:
