@@ -6,7 +6,7 @@ turns of the event loop, in which other tasks run. The same door lets a case act
 
 import random
 import types
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Iterable
 from enum import Enum, auto
 from typing import Any, TypeVar
 
@@ -40,27 +40,39 @@ class Schedule:
         """Return the turns to wait at this await point: 0 to 8."""
         return 0 if self.seed == PLAIN else self.chance.choice(_PAUSES)
 
-    async def drive(self, call: Coroutine[Any, Any, T], at_suspension: Callable[[], None] | None = None) -> T:
+    def turns(self) -> Iterable[object]:
+        """The turns to wait at this await point, each an item."""
+        return range(self.pauses())
+
+    async def drive(
+        self,
+        call: Coroutine[Any, Any, T],
+        at_suspension: Callable[[], None] | None = None,
+        held: Callable[[], Iterable[object]] | None = None,
+    ) -> T:
         """Await ``call``, pausing where it was suspended.
 
         Args:
             call: what to run.
             at_suspension: called each time that it is suspended, before the event loop goes on.
+            held: the turns to wait at each await point, in place of the schedule's own.
         """
         await self.pause()
-        result = await self._drive(call, at_suspension or _nothing)
+        result = await self._drive(call, at_suspension or _nothing, held)
         await self.pause()
         return result
 
     @types.coroutine
     def pause(self) -> Generator[Any, Any, None]:
         """Wait for as many turns as the schedule says."""
-        for _ in range(self.pauses()):
+        for _ in self.turns():
             self._on_its_way = _Trap.PAUSE
             yield from cancel_shielded_checkpoint().__await__()
 
     @types.coroutine
-    def _drive(self, call: Coroutine[Any, Any, T], at_suspension: Callable[[], None]) -> Generator[Any, Any, T]:
+    def _drive(
+        self, call: Coroutine[Any, Any, T], at_suspension: Callable[[], None], held: Callable[[], Iterable[object]] | None
+    ) -> Generator[Any, Any, T]:
         go_on: Callable[[Any], Any] = call.send
         argument: Any = None
         while True:
@@ -77,8 +89,9 @@ class Schedule:
                 self._on_its_way = inner or _Trap.SUSPENSION
                 argument = yield trap
                 go_on = call.send
-                if inner is None:
-                    yield from self.pause()
+                for _ in held() if held is not None else self.turns() if inner is None else ():
+                    self._on_its_way = _Trap.PAUSE
+                    yield from cancel_shielded_checkpoint().__await__()
             except BaseException as error:  # noqa: BLE001  # whatever arrives belongs to the driven call: it decides
                 go_on, argument = call.throw, error
 

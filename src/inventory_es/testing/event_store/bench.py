@@ -48,6 +48,15 @@ class StoreBench:
             self.need(store, durable=True)
             yield store
 
+    @asynccontextmanager
+    async def another(self, store: TestedStore) -> AsyncGenerator[list[TestedStore], None]:
+        """Open a second instance where there may be two over one site; none where not."""
+        if not store.capabilities.multi_process or store.capabilities.durability == "none":
+            yield []
+            return
+        async with self.open() as other:
+            yield [other]
+
     def need(
         self,
         store: TestedStore,

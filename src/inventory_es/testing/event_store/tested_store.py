@@ -1,6 +1,6 @@
 """An event store under test: every call is noted in the history and driven by the schedule."""
 
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from inspect import iscoroutine
 from typing import Any, NoReturn, TypeVar, cast
@@ -20,7 +20,9 @@ from inventory_es.ports import (
     NewEvent,
     RecordedEvent,
     StoreCapabilities,
+    StreamCatalogue,
     StreamPage,
+    StreamsPage,
     StreamWrite,
     TurnTaking,
     VersionGlance,
@@ -88,19 +90,24 @@ class TestedStore:
         return self.labels.write(text)
 
     async def append(
-        self, *writes: str | StreamWrite, at_suspension: Callable[[], None] | None = None, meaning: str | None = None
+        self,
+        *writes: str | StreamWrite,
+        at_suspension: Callable[[], None] | None = None,
+        held: Callable[[], Iterable[object]] | None = None,
+        meaning: str | None = None,
     ) -> AppendResult:
         """Append all writes at once; a single write that is over a declared maximum goes in pieces that are not.
 
         Args:
             writes: each ``x@2 b c`` or a record.
             at_suspension: called whenever the store's append is suspended; such an append does not go in pieces.
+            held: the turns of the event loop for which it is held back at each await point; such an append does not go in pieces.
             meaning: what it means if the store refuses; without it, what the store raises passes through.
         """
         records = [self.write(write) if isinstance(write, str) else write for write in writes]
-        if at_suspension is not None or len(records) != 1 or self.fits(records):
+        if at_suspension is not None or held is not None or len(records) != 1 or self.fits(records):
             self.need_room(records)
-            return await self._append(records, at_suspension, meaning)
+            return await self._append(records, at_suspension, meaning, held)
         first, *others = self._pieces(records[0])
         result = await self._append([first], None, meaning)
         for piece in others:
@@ -110,11 +117,17 @@ class TestedStore:
                 self._not_in_pieces(records)
         return result
 
-    async def _append(self, records: Sequence[StreamWrite], at_suspension: Callable[[], None] | None, meaning: str | None) -> AppendResult:
+    async def _append(
+        self,
+        records: Sequence[StreamWrite],
+        at_suspension: Callable[[], None] | None,
+        meaning: str | None,
+        held: Callable[[], Iterable[object]] | None = None,
+    ) -> AppendResult:
         note = "append " + " ".join(self.labels.show_write(write) for write in records)
         start = self.run.history.tick()
         try:
-            result = await self.call(note, self.raw.append(records), show_result, at_suspension)
+            result = await self.call(note, self.raw.append(records), show_result, at_suspension, held)
         except ConcurrencyError as error:
             self._operation(records, start, Conflicted(error.actual))
             if meaning is None:
@@ -175,6 +188,16 @@ class TestedStore:
     async def head(self) -> int:
         """The head of the feed."""
         return await self.call("head", self.feed.head(), str)
+
+    async def wait(self, position: int, *, timeout: float) -> bool:
+        """Wait for a position."""
+        return await self.call(f"wait for {position}", self.feed.wait_for_position(position, timeout=timeout), str)
+
+    async def streams(self, prefix: str = "", *, after: StreamId | None = None, limit: int = ALL) -> StreamsPage:
+        """One page of the catalogue; the store is a StreamCatalogue."""
+        note = f"streams {prefix!r} after {after} limit {limit}"
+        call = cast("StreamCatalogue", self.raw).streams(prefix, after=after, limit=limit)
+        return await self.call(note, call, lambda page: f"{len(page.heads)} streams")
 
     def glance(self, stream: str) -> int | None:
         """The version of a stream, told at once; the store is a VersionGlance."""
@@ -251,11 +274,12 @@ class TestedStore:
         call: Coroutine[Any, Any, T],
         show: Callable[[T], str],
         at_suspension: Callable[[], None] | None = None,
+        held: Callable[[], Iterable[object]] | None = None,
     ) -> T:
         """Drive one call of the adapter and note it."""
         entry = self.run.history.begin(self.name + note)
         try:
-            result = await self.run.schedule.drive(call, at_suspension)
+            result = await self.run.schedule.drive(call, at_suspension, held)
         except anyio.get_cancelled_exc_class():
             entry.outcome = "cancelled"
             raise
