@@ -1,19 +1,33 @@
-"""ES-09 … ES-15: an append is there as a whole or not at all."""
+"""ES-09 … ES-15, ES-61, ES-62: an append is there as a whole or not at all."""
 
 from collections.abc import Iterator, Sequence
 from typing import overload
 
-from inventory_es.ports import AppendResult, NewEvent, StreamWrite
+import anyio
+import attrs
+from anyio.lowlevel import checkpoint
+
+from inventory_es.ports import AppendResult, NewEvent, RecordedEvent, StreamCatalogue, StreamWrite, VersionGlance
 from inventory_es.ports.errors import AppendTooLargeError, ConcurrencyError, UnsupportedCapabilityError
 from inventory_es.testing.event_store.bench import StoreBench, expect
+from inventory_es.testing.event_store.interruption import cancelled_at
 from inventory_es.testing.event_store.tested_store import TestedStore, show_error, show_result
 from inventory_es.testing.failure import MismatchError
-from inventory_es.testing.labels import stream_id
+from inventory_es.testing.labels import stream_id, stream_name
 from inventory_es.testing.promise import promise
 
 _BATCH = 1_000
 _MOST_EVENTS_TRIED = 20_000
 _MOST_BYTES_TRIED = 32 << 20
+
+
+_ALL_OR_NONE = (
+    "Whoever reads while an append runs sees all of it or none, in streams, feed, head, catalogue and by id; once one of its events was seen, "
+    "all are."
+)
+_LARGEST = "An append of the declared maximum is atomic: to readers while it runs, and where it is cancelled."
+_MOST_TURNS = 40
+_APPENDS = 3
 
 
 class AtomicityCases:
@@ -138,11 +152,190 @@ class AtomicityCases:
             expect(that=again.replayed, expected="replayed", got=again, meaning="the same append again was not recognised")
             await self._two_streams_hold(bench, store, "the same append again was written twice")
 
+    @promise("ES-61", _ALL_OR_NONE, seeds=1)
+    async def test_es_61_readers_see_all_or_none(self, bench: StoreBench) -> None:
+        async with bench.open() as store, bench.another(store) as others:
+            for number in range(_APPENDS):
+                writes = [f"a{number}@0 {' '.join(f'a{number}e{place}' for place in range(5))}"]
+                if store.capabilities.multi_stream:
+                    writes = [f"b{number}@0 b{number}e0 b{number}e1", f"c{number}@0 c{number}e0 c{number}e1", f"d@{number} d{number}"]
+                await _seen_whole(bench, [store, *others], [store.write(write) for write in writes])
+            if store.has_feed and len(others):
+                expect(
+                    that=await store.whole_feed() == await others[0].whole_feed(),
+                    expected="one feed",
+                    got="two",
+                    meaning="the instances don't agree on the order",
+                )
+
+    @promise("ES-62", _LARGEST, seeds=0)
+    async def test_es_62_the_largest_append(self, bench: StoreBench) -> None:
+        async with bench.open() as store:
+            await store.append("x@0 a")
+            suspensions = await _seen_whole(bench, [store], _largest(bench, store, "seen"))
+            for point in sorted({1, suspensions // 2, suspensions} - {0}):
+                writes = _largest(bench, store, f"cut{point}")
+                await cancelled_at(lambda count: store.append(*writes, at_suspension=count), point)  # noqa: B023  # called now
+                await bench.contract.settle()
+                versions = [(await store.page(write.stream, limit=1)).version for write in writes]
+                if versions and versions[0] == 0:
+                    versions = [(await store.page(write.stream, limit=1)).version for write in writes]  # it came while it was looked for
+                sizes = [len(write.events) for write in writes]
+                expect(
+                    that=versions in (sizes, [0] * len(sizes)),
+                    expected=f"versions {sizes}, or 0",
+                    got=versions,
+                    meaning=f"an append of {sum(sizes)} events, which is within what is declared, was cancelled at await point {point} "
+                    "and is there in part",
+                )
+                result = await store.append(*writes, meaning="the same large append again must be answered or written")
+                expect(
+                    that=list(result.versions.values()) == sizes and (result.replayed or not any(versions)),
+                    expected=f"versions {sizes}, replayed where it was there",
+                    got=show_result(result),
+                    meaning="the same large append again must be answered or written",
+                )
+                last = (await store.page_backwards(writes[-1].stream, limit=1)).events[0]
+                expect(
+                    that=last.event_id == writes[-1].events[-1].event_id,
+                    expected="its last event",
+                    got=bench.labels.label(last),
+                    meaning="a large append that was cancelled and sent again is not there whole",
+                )
+
     async def _two_streams_hold(self, bench: StoreBench, store: TestedStore, meaning: str) -> None:
         await bench.holds(store, "x", "a b", meaning=meaning)
         await bench.holds(store, "y", "p q", meaning=meaning)
         await bench.holds(store, "z", "", meaning=meaning)
         await bench.feed_holds(store, "a b p q", meaning=meaning)
+
+
+async def _seen_whole(bench: StoreBench, readers: Sequence[TestedStore], writes: Sequence[StreamWrite]) -> int:
+    """Append, held back at each await point until each reader has looked everywhere; how often the append was suspended."""
+    store = readers[0]
+    suspensions = looks = 0
+    is_done = anyio.Event()
+    watchers = [_Watcher(bench, reader, writes) for reader in readers]
+    for watcher in watchers:
+        await watcher.begin()
+
+    def count() -> None:
+        nonlocal suspensions
+        suspensions += 1
+
+    def held() -> Iterator[object]:
+        start = looks
+        for turn in range(_MOST_TURNS if suspensions <= _MOST_TURNS else 1):
+            if looks >= start + 2 * len(watchers):
+                return
+            yield turn
+
+    async def watch(watcher: "_Watcher") -> None:
+        nonlocal looks
+        while not is_done.is_set() and not watcher.is_whole:
+            await watcher.look()
+            looks += 1
+            await checkpoint()
+        looks += 2 * len(watchers)
+
+    async with anyio.create_task_group() as tasks:
+        for watcher in watchers:
+            tasks.start_soon(watch, watcher)
+        await checkpoint()
+        result = await store.append(*writes, at_suspension=count, held=held)
+        is_done.set()
+    await bench.contract.settle()
+    for watcher in watchers:
+        await watcher.end(result)
+    return suspensions
+
+
+def _largest(bench: StoreBench, store: TestedStore, name: str) -> list[StreamWrite]:
+    """An append of as many events as the store declares, to two streams where it takes that."""
+    declared = store.capabilities
+    size = bench.labels.event(f"{name}0").size + 10
+    labels = [
+        f"{name}{number}" for number in range(min(declared.max_append_events, _MOST_EVENTS_TRIED // 2, declared.max_append_bytes // size))
+    ]
+    half = len(labels) // 2 if declared.multi_stream and len(labels) > 1 else 0
+    parts = {f"{name}two": labels[:half], f"{name}one": labels[half:]}
+    return [StreamWrite(stream_id(stream), 0, bench.labels.events(" ".join(part))) for stream, part in parts.items() if part]
+
+
+@attrs.define
+class _Watcher:
+    """Who looks for an append in every way that the store has, and remembers whether it was there."""
+
+    bench: StoreBench
+    store: TestedStore
+    writes: Sequence[StreamWrite]
+    is_whole: bool = False
+    _seen: str = ""
+    _head: int = 0
+    _heads: list[int] = attrs.field(factory=list[int])
+
+    async def begin(self) -> None:
+        """Remember where the feed ends."""
+        if self.store.has_feed:
+            self._head = await self.store.head()
+
+    async def look(self) -> None:
+        """Look once in every way. All ways that come after the first that shows the append must show it too."""
+        for write in self.writes:
+            before, size, stream = write.expected_version, len(write.events), write.stream
+            page = await self.store.page(stream, after=before, limit=size)
+            self._is(page.version - before, size, f"the version of {stream}", page.events)
+            backwards = await self.store.page_backwards(stream, limit=1)
+            self._is(backwards.version - before, size, f"the version of {stream}, read backwards", backwards.events)
+            last = backwards.events[0].version if backwards.events else 0
+            self._is(last - before, size, f"the last event of {stream}", backwards.events)
+            ids = [write.events[0].event_id, write.events[-1].event_id] if size > 1 else [write.events[0].event_id]
+            found = await self.store.find(stream, ids)
+            self._is(len(found), len(ids), f"{stream} by id", found)
+            if isinstance(self.store.raw, VersionGlance) and (version := self.store.glance(stream_name(stream))) is not None:
+                self._is(version - before, size, f"a glance at {stream}", ())
+            if isinstance(self.store.raw, StreamCatalogue):
+                heads = {head.stream: head.version for head in (await self.store.streams(stream.text, limit=100)).heads}
+                self._is(heads.get(stream, 0) - before, size, f"the catalogue's version of {stream}", ())
+        if self.store.has_feed:
+            await self._look_at_feed()
+        self.is_whole = bool(self._seen)
+
+    async def _look_at_feed(self) -> None:
+        size = sum(len(write.events) for write in self.writes)
+        head = await self.store.head()
+        if head != self._head:
+            self._heads.append(head)
+            self._is(size, size, "the head of the feed", ())
+        if (await self.store.feed_page(after=self._head, limit=1)).events or self._seen:
+            self._is(size, size, "the feed", ())
+            events = await self.store.whole_feed(after=self._head)
+            self._is(len(events), size, "the feed", events)
+
+    async def end(self, result: AppendResult) -> None:
+        """Look once more, now that the append is acknowledged."""
+        self._seen = self._seen or "its acknowledgement"
+        await self.look()
+        wrong = [head for head in self._heads if head != result.position]
+        expect(
+            that=not wrong or not self.store.has_feed,
+            expected=f"head {self._head} or {result.position}",
+            got=wrong,
+            meaning="the head was the position of no event, or of one in the middle of an append",
+        )
+
+    def _is(self, count: int, size: int, where: str, events: Sequence[RecordedEvent]) -> None:
+        """Take note of how many of ``size`` are seen there."""
+        allowed = (size,) if self._seen else (0, size)
+        if count not in allowed:
+            after = f", as {self._seen} was seen before" if self._seen else ""
+            raise MismatchError(
+                expected=f"{' or '.join(map(str, allowed))} events in {where}{after}",
+                got=f"{count} {self.bench.labels.show(events)}",
+                meaning=f"{self.store.name or 'a task '}reads a part of an append that is under way",
+            )
+        if count and not self._seen:
+            self._seen = where
 
 
 class _BreakError(Exception):
