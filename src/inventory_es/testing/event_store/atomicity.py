@@ -22,8 +22,8 @@ _MOST_BYTES_TRIED = 32 << 20
 
 
 _ALL_OR_NONE = (
-    "Whoever reads while an append runs sees all of it or none, in streams, feed, head, catalogue and by id; once one of its events was seen, "
-    "all are."
+    "Whoever reads while an append runs sees all of it or none, in streams, feed, head, catalogue and by id; "
+    "once one of its events was seen, all are."
 )
 _LARGEST = "An append of the declared maximum is atomic: to readers while it runs, and where it is cancelled."
 _MOST_TURNS = 40
@@ -253,7 +253,7 @@ async def _seen_whole(bench: StoreBench, readers: Sequence[TestedStore], writes:
 def _largest(bench: StoreBench, store: TestedStore, name: str) -> list[StreamWrite]:
     """An append of as many events as the store declares, to two streams where it takes that."""
     declared = store.capabilities
-    size = bench.labels.event(f"{name}0").size + 10
+    size = bench.labels.event(f"{name}0").size + 16  # with the longest number in it
     labels = [
         f"{name}{number}" for number in range(min(declared.max_append_events, _MOST_EVENTS_TRIED // 2, declared.max_append_bytes // size))
     ]
