@@ -83,9 +83,17 @@ def worker_command(contract: Contract) -> Sequence[str] | None:
     return (sys.executable, "-m", "inventory_es.testing.worker", contract.address)
 
 
-def task(run: Run, writer: str, rounds: int) -> str:
-    """What a worker is to do on this run's site: its last argument."""
-    return json.dumps({"site": run.site.name, "path": str(run.site.path), "backend": run.backend, "writer": writer, "rounds": rounds})
+def task(run: Run, writer: str, rounds: int, *, size: int = 2) -> str:
+    """What a worker is to do on this run's site: its last argument.
+
+    Args:
+        run: of the case.
+        writer: begins the labels of its events.
+        rounds: how many batches it writes.
+        size: the events of a batch.
+    """
+    of_run = {"site": run.site.name, "path": str(run.site.path), "backend": run.backend}
+    return json.dumps({**of_run, "writer": writer, "rounds": rounds, "size": size})
 
 
 @asynccontextmanager

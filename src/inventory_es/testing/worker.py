@@ -33,7 +33,7 @@ async def _work(contract: Contract, task: dict[str, Any]) -> None:
     async with contract.open_store(site) as store:
         _tell({"ready": True})
         await anyio.to_thread.run_sync(sys.stdin.readline)
-        await write_rounds(store, task["writer"], task["rounds"], _tell)
+        await write_rounds(store, task["writer"], task["rounds"], _tell, size=task["size"])
     _tell({"done": True})
 
 

@@ -3,8 +3,10 @@
 from tests.contract.mutants import (
     answer_mutants,
     bus_cancellation_mutants,
+    atomicity_mutants,
     bus_mutants,
     cache_mutants,
+    cancellation_mutants,
     catalogue_mutants,
     dead_letter_mutants,
     delivery_mutants,
@@ -18,6 +20,7 @@ from tests.contract.mutants import (
     outcome_mutants,
     place_mutants,
     process_mutants,
+    race_mutants,
     read_model_mutants,
     reading_mutants,
     snapshot_mutants,
@@ -29,6 +32,9 @@ from tests.contract.mutants.mutant import MUTANTS as _REGISTERED
 _MODULES = (
     answer_mutants,
     bus_cancellation_mutants,
+    race_mutants,
+    cancellation_mutants,
+    atomicity_mutants,
     bus_mutants,
     cache_mutants,
     catalogue_mutants,

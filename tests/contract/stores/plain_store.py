@@ -38,9 +38,9 @@ LEAST = StoreCapabilities(durability="process", multi_process=True, settles_with
 _PAGE = 100
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, slots=False)
 class Shelf:
-    """The data of one site: everything that was ever appended, in order, and the lock over it."""
+    """The data of one site: everything that was ever appended, in order, and the lock over it. Mutants keep more on it."""
 
     feed: list[RecordedEvent] = attrs.field(factory=list[RecordedEvent])
     lock: anyio.Lock = attrs.field(factory=anyio.Lock)

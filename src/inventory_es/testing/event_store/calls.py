@@ -8,7 +8,13 @@ import anyio
 import attrs
 
 from inventory_es.ports import AppendResult, FeedPage, RecordedEvent, StreamCatalogue, StreamPage, StreamsPage, TurnTaking
-from inventory_es.ports.errors import AppendOutcomeUnknownError, ConcurrencyError, CorruptStoreError, StoreUnavailableError
+from inventory_es.ports.errors import (
+    AppendOutcomeUnknownError,
+    ConcurrencyError,
+    CorruptStoreError,
+    StoreClosedError,
+    StoreUnavailableError,
+)
 from inventory_es.ports.page_rules import check_feed_page, check_stream_page, check_stream_page_backwards, check_streams_page
 from inventory_es.testing.event_store.bench import StoreBench
 from inventory_es.testing.event_store.tested_store import TestedStore, show_error
@@ -208,8 +214,14 @@ class Calls:
             first, second = outcomes
             return _versions({name: 1})(cast("AppendResult", first)) or _conflict(second, other)
 
-        groups = ([f"{name}@0 {name}a"], [f"{other}@1 {self.name}not{number}"])
-        return Call("append_group", lambda: self.store.append_group(*groups), problem, writes=True)
+        async def ask() -> Sequence[AppendResult | Exception]:
+            outcomes = await self.store.append_group([f"{name}@0 {name}a"], [f"{other}@1 {self.name}not{number}"])
+            for outcome in outcomes:
+                if isinstance(outcome, (StoreClosedError, *UNKNOWN_OUTCOMES)):
+                    raise outcome
+            return outcomes
+
+        return Call("append_group", ask, problem, writes=True)
 
     def _read_all(self, number: int) -> Call:
         at = number % (len(self._fed) - 1)

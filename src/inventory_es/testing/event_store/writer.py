@@ -12,7 +12,7 @@ from inventory_es.testing.other_process import Step
 STREAM = "x"
 
 
-async def write_rounds(store: EventStore, writer: str, rounds: int, tell: Callable[[Step], None]) -> None:
+async def write_rounds(store: EventStore, writer: str, rounds: int, tell: Callable[[Step], None], *, size: int = 2) -> None:
     """Append ``rounds`` batches to the stream ``x``, each after what the last conflict or answer said, telling every step.
 
     Steps are plain data; :func:`operations` reads them. Their times are of the monotonic clock that all processes share.
@@ -20,7 +20,7 @@ async def write_rounds(store: EventStore, writer: str, rounds: int, tell: Callab
     labels = Labels()
     version = attempt = 0
     for number in range(rounds):
-        batch = [f"{writer}n{number}", f"{writer}m{number}"]
+        batch = [f"{writer}n{number}e{place}" for place in range(size)]
         while True:
             attempt += 1
             tell({"writer": writer, "asked": attempt, "at": time.monotonic_ns(), "expected": version, "labels": batch})
