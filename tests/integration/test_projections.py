@@ -22,7 +22,7 @@ from inventory_es.application.projections import daily_summary, ledger, low_stoc
 from inventory_es.application.subscription import Pace
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import Change, EventStore, ProjectionId, Put, ReadModel, Table
-from inventory_es.ports.errors import CheckpointConflictError
+from inventory_es.ports.errors import CheckpointConflictError, CorruptStoreError
 from inventory_es.testing import ManualClock
 from inventory_es.testing.scheduling import PLAIN, Schedule
 from tests.integration.read_side import LEASE, balances, figures, rows_of, runner, trade, whole_feed
@@ -390,3 +390,26 @@ def test_a_killed_runner_loses_and_doubles_nothing(backend: str, tmp_path: Path)
     subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], stdout=subprocess.DEVNULL, check=True, cwd=root)
     assert left[0] > left[-1]
     assert anyio.run(judge, backend=backend) == 0
+
+
+class HeadTooFar:
+    """A feed whose head is behind its last event."""
+
+    def __init__(self, store: MemoryEventStore) -> None:
+        self.read_all, self.wait_for_position, self._store = store.read_all, store.wait_for_position, store
+
+    async def head(self) -> int:
+        return await self._store.head() + 1
+
+
+def test_catching_up_with_a_head_that_no_event_has_ends(backend: str) -> None:
+    async def body() -> None:
+        clock = ManualClock()
+        async with MemoryEventStore() as store:
+            await trade(store, clock, seed=0)
+            model = MemoryReadModel()
+            await runner(stock_levels(), HeadTooFar(store), model, clock).catch_up()
+            with anyio.fail_after(20), pytest.raises(CorruptStoreError, match="the head is there, and the feed ends at"):
+                await runner(stock_levels(), HeadTooFar(store), model, clock).catch_up()
+
+    anyio.run(body, backend=backend)

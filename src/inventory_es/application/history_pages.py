@@ -1,6 +1,7 @@
 """The history of an inventory, page by page, from its stream."""
 
 import anyio
+from anyio.lowlevel import checkpoint
 
 from inventory_es.application.feeds import feed_of
 from inventory_es.application.query_results import Place, QueryPage
@@ -48,6 +49,7 @@ class HistoryPages:
         with anyio.move_on_after(patience):
             while head < position:
                 await feed.wait_for_position(position, timeout=patience)
+                await checkpoint()  # for a store that does not wait
                 head = await feed.head()
         if head < position:
             raise ReadModelBehindError(projection="history", position=position, actual_position=head, error=None)

@@ -23,7 +23,7 @@ from inventory_es.ports.errors import (
     ReadModelUnavailableError,
     StoreUnavailableError,
 )
-from inventory_es.ports.page_rules import read_feed_page, read_rows_page
+from inventory_es.ports.page_rules import is_feed_read, read_feed_page, read_rows_page
 
 _PAGE = 1_000
 
@@ -185,7 +185,7 @@ class ProjectionRunner:
         name = str(self._projection.projection_id)
         await check_feed(self._feed, name, held.position, held.mark)
         self._parked = await self._parked_streams()
-        is_end = await self._feed.head() <= held.position
+        is_end = await is_feed_read(self._feed, held.position)
         rest: Sequence[RecordedEvent] = ()
         async with Subscription(
             self._feed, after=held.position, wanted=self._projection.wanted, pace=self._pace, mark=held.mark, name=name

@@ -195,7 +195,8 @@ class Subscription:
             self._idling.cancel()
 
     async def _read(self, after: int) -> EventBatch | None:
-        was_woken = self._is_at_end and await self._idle(lambda: self._feed.wait_for_position(after + 1, timeout=self._pace.longest_wait))
+        longest = self._pace.longest_wait
+        was_woken = self._is_at_end and await self._idle(lambda: self._feed.wait_for_position(after + 1, timeout=longest), at_most=longest)
         self._is_doubtful |= self._is_at_end and not was_woken
         self._is_at_end = False
         if self._is_stopped:
@@ -222,11 +223,16 @@ class Subscription:
         pause = next(self._pauses)
         await self._idle(lambda: self._sleep(pause))
 
-    async def _idle(self, wait: Callable[[], Awaitable[object]]) -> bool:
-        """Wait until it ends, until :meth:`stop`, or for as long as the batch may be waited for; whether it ended with something true."""
+    async def _idle(self, wait: Callable[[], Awaitable[object]], *, at_most: float = math.inf) -> bool:
+        """Wait until it ends, until :meth:`stop`, or for as long as the batch may be waited for; whether it ended with something true.
+
+        Args:
+            wait: what is waited for.
+            at_most: so many seconds, also where ``wait`` itself does not end then.
+        """
         if self._is_stopped:
             return False
-        self._idling = scope = anyio.CancelScope(deadline=self._until)
+        self._idling = scope = anyio.CancelScope(deadline=min(self._until, anyio.current_time() + at_most))
         try:
             with scope:
                 return bool(await wait())

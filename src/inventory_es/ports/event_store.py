@@ -15,8 +15,10 @@ class EventStore(Protocol):
     """Streams of events, appended with optimistic locking.
 
     Stream versions are counts: an absent stream has version 0, its first event version 1. The store sees opaque JSON and
-    stamps nothing but positions. Any number of tasks of one event loop may call at once. Whatever a caller passed or got is the
-    caller's: a page never changes, and a list that the caller changes later changes nothing stored.
+    stamps nothing but positions. Any number of tasks of one event loop may call at once, each is answered, and none waits for a wait.
+    What a caller passed or got is the caller's: a page never changes, and a list that the caller changes later changes nothing stored.
+
+    A call may be cancelled at any await point. It leaves nothing behind: no connection, no lock, no answer for another caller.
 
     Every method may raise:
         StoreUnavailableError: the backend is away; nothing was written; try again.
@@ -31,6 +33,9 @@ class EventStore(Protocol):
 
     async def append(self, writes: Sequence[StreamWrite], /) -> AppendResult:
         """Append all writes or none of them, durably as declared, before returning.
+
+        Atomic to every reader, in the streams, the feed, the head, the catalogue and by id, also of the largest append that is declared. Of
+        appends that race and share a stream, one wins. Where the caller is cancelled, all writes are there or none, now or a little later.
 
         Idempotent. Where all event ids of the append are stored already, contiguous, in order and with the same identity
         (stream, type, schema version, data), the original result comes back with ``replayed=True``; this is checked before
@@ -81,7 +86,11 @@ class EventStore(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Finish what is in flight and release every resource. Closing twice is fine."""
+        """Finish what is in flight, end every wait, and release every resource. Closing twice is fine, at once and after a cancelled close.
+
+        A call that is under way ends soon: with its answer, or with StoreClosedError. An append may also end with
+        AppendOutcomeUnknownError or StoreUnavailableError, as its outcome is. Other instances are not concerned.
+        """
         ...
 
 
@@ -98,14 +107,14 @@ class EventFeed(Protocol):
         ...
 
     async def head(self) -> int:
-        """The position of the newest event that readers may see; 0 for an empty store."""
+        """The position of the newest event that readers may see; 0 for an empty store. A read of the feed that begins later shows it."""
         ...
 
     async def wait_for_position(self, position: int, /, *, timeout: float) -> bool:
         """Wait until the head is perhaps at or past ``position``.
 
         A wake-up hint, never the truth: read to find out. It may end early with either answer, but for a position that is there
-        already, which is True at once. It ends at its timeout, and soon after the position is reached, by whatever instance.
+        already, which is True at once. It ends at its timeout, and soon after the position is appended, through whatever instance.
 
         Args:
             position: what to wait for.
@@ -123,6 +132,8 @@ class GroupCommit(Protocol):
 
     async def append_group(self, groups: Sequence[Sequence[StreamWrite]], /) -> Sequence[AppendResult | Exception]:
         """Run each group as one atomic append, in order, and commit all of them once.
+
+        Where the caller is cancelled, each group is there whole or not at all.
 
         Returns:
             One outcome per group, in argument order: what :meth:`EventStore.append` would have returned or raised. One

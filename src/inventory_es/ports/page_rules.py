@@ -2,7 +2,8 @@
 
 A loop over pages ends only because each page goes further than the one before. So every page is read through here: one that stands
 still, goes back, skips, repeats or ends too early is :class:`CorruptStoreError`, and never a loop without end or a shorter history.
-Between two pages there is a checkpoint, so that a loop over a store that never waits can be cancelled.
+A feed may have pages without events where it passes over positions that have none, up to :data:`MOST_EMPTY_PAGES` in a row. Between two
+pages there is a checkpoint, so that a loop over a store that never waits can be cancelled.
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,9 @@ from inventory_es.ports.event_run import run_of
 from inventory_es.ports.event_store import EventFeed, EventStore, StreamCatalogue
 from inventory_es.ports.read_model import ProjectionId, ReadModel, Row, RowsPage, Table, Value, order_of, place_of
 from inventory_es.ports.records import FeedPage, StreamPage, StreamsPage
+
+MOST_EMPTY_PAGES = 1_000
+"""So many pages of a feed in a row may be without events and not the end."""
 
 
 async def read_stream_page(store: EventStore, stream: StreamId, *, after: int = 0, limit: int) -> StreamPage:
@@ -47,16 +51,37 @@ async def read_stream_page_backwards(store: EventStore, stream: StreamId, *, bef
 
 
 async def read_feed_page(feed: EventFeed, *, after: int, limit: int) -> FeedPage:
-    """Return a page of ``EventFeed.read_all``.
+    """Return a page of ``EventFeed.read_all`` that has events or is the end.
 
     Raises:
-        CorruptStoreError: the page contradicts itself or the place that was asked for.
+        CorruptStoreError: a page contradicts itself or the place that was asked for, or too many in a row have no events.
     """
-    page = await feed.read_all(after=after, limit=limit)
-    check_feed_page(page, after=after, limit=limit, store=_name(feed))
-    if not page.is_end:
+    empty = 0
+    while True:
+        page = await feed.read_all(after=after, limit=limit)
+        check_feed_page(page, after=after, limit=limit, store=_name(feed))
+        if page.is_end:
+            return page
         await checkpoint()
-    return page
+        if page.events:
+            return page
+        empty = count_empty_pages(empty, page, store=_name(feed))
+        after = page.next_after
+
+
+async def is_feed_read(feed: EventFeed, position: int) -> bool:
+    """Return whether the feed has nothing behind ``position``, as of now.
+
+    Raises:
+        CorruptStoreError: the head is behind ``position``, and the feed ends before it: whoever reads up to the head never ends.
+    """
+    head = await feed.head()
+    if head <= position:
+        return True
+    page = await read_feed_page(feed, after=position, limit=1)
+    if not page.events and page.next_after < head:
+        _refuse(_name(feed), f"position {head} of its feed", f"the head is there, and the feed ends at position {page.next_after}")
+    return False
 
 
 async def read_streams_page(store: StreamCatalogue, prefix: str, *, after: StreamId | None, limit: int) -> StreamsPage:
@@ -145,6 +170,19 @@ def check_feed_page(page: FeedPage, *, after: int, limit: int, store: str) -> No
         _refuse(store, f"position {page.next_after} of its feed", "a page goes back to it")
     if page.next_after == after and not page.is_end:
         _refuse(store, f"position {after} of its feed", "a page behind it stands still: it has no events and is not the end")
+
+
+def count_empty_pages(number: int, page: FeedPage, *, store: str) -> int:
+    """Return how many pages of a feed without events came in a row: ``number``, and this one.
+
+    Raises:
+        CorruptStoreError: more than there may be.
+    """
+    if page.events or page.is_end:
+        return 0
+    if number == MOST_EMPTY_PAGES:
+        _refuse(store, f"position {page.next_after} of its feed", f"{number + 1} pages before it have no events and are not the end")
+    return number + 1
 
 
 def check_streams_page(page: StreamsPage, prefix: str, *, after: StreamId | None, limit: int, store: str) -> None:

@@ -189,7 +189,8 @@ class FeedPage:
     """A run of the store-wide feed, in position order.
 
     Attributes:
-        events: every event after the asked position up to ``next_after``; may be fewer than the limit.
+        events: every event after the asked position up to ``next_after``; may be fewer than the limit. None, in a page that is not the end,
+            only where ``next_after`` goes on over positions without events, and in at most 1,000 such pages in a row.
         next_after: what to ask for next.
         is_end: whether the page reaches the end of the feed, as of its reading; True also for a full page that does.
     """

@@ -333,3 +333,84 @@ class CatalogueHangsWhenClosed(PlainStore):
         if self.closed:
             await anyio.sleep_forever()
         return page
+
+
+@breaks("ES-67", "The end of the feed is a page without events that always goes one position further.")
+class NeverAtTheEnd(PlainStore):
+    async def read_all(self, *, after: int, limit: int) -> FeedPage:
+        page = await super().read_all(after=after, limit=limit)
+        return page if page.events else FeedPage([], after + 1, is_end=False)
+
+
+@breaks("ES-67", "A cancelled append uses up positions, and the head counts them.")
+class HeadCountsTheCancelled(PlainStore):
+    burnt = 0
+
+    async def make_visible(self, new: list[RecordedEvent]) -> None:
+        try:
+            await checkpoint()
+        except BaseException:
+            self.burnt = new[-1].position
+            raise
+        await super().make_visible(new)
+
+    async def head(self) -> int:
+        return max(self.burnt, await super().head())
+
+
+@breaks("ES-67", "An answered append uses up positions once more, and the head counts them.")
+class HeadCountsReplays(PlainStore):
+    burnt = 0
+
+    def find_replay(self, writes: Sequence[StreamWrite]) -> AppendResult | None:
+        result = super().find_replay(writes)
+        self.burnt += result is not None
+        return result
+
+    async def head(self) -> int:
+        return self.burnt + await super().head()
+
+
+@breaks("ES-67", "A wait without a timeout waits for ever.")
+class ZeroIsForEver(PlainStore):
+    async def wait_for_position(self, position: int, /, *, timeout: float) -> bool:
+        return await super().wait_for_position(position, timeout=timeout or 1e6)
+
+
+@breaks("ES-67", "A wait looks once, and then waits for a note of its own instance.")
+class HearsItsOwnAppendsOnly(PlainStore):
+    def __init__(self, shelf: Shelf) -> None:
+        super().__init__(shelf)
+        self.note = anyio.Event()
+
+    async def make_visible(self, new: list[RecordedEvent]) -> None:
+        await super().make_visible(new)
+        self.note.set()
+        self.note = anyio.Event()
+
+    async def wait_for_position(self, position: int, /, *, timeout: float) -> bool:
+        with anyio.move_on_after(timeout):
+            while await self.head() < position:
+                await self.note.wait()
+        return await self.head() >= position
+
+
+@breaks("ES-67", "Wakes one of those who wait for a position.")
+class WakesOneWaiter(PlainStore):
+    def __init__(self, shelf: Shelf) -> None:
+        super().__init__(shelf)
+        self.waiters: list[anyio.Event] = []
+
+    async def make_visible(self, new: list[RecordedEvent]) -> None:
+        await super().make_visible(new)
+        if self.waiters:
+            self.waiters.pop(0).set()
+
+    async def wait_for_position(self, position: int, /, *, timeout: float) -> bool:
+        if await self.head() >= position:
+            return True
+        waiter = anyio.Event()
+        self.waiters.append(waiter)
+        with anyio.move_on_after(timeout):
+            await waiter.wait()
+        return await self.head() >= position

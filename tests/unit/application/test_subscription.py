@@ -54,6 +54,25 @@ class Away:
         return True
 
 
+class NeverWakes(Away):
+    """A feed whose wait for a position never ends."""
+
+    async def wait_for_position(self, position: int, /, *, timeout: float) -> bool:
+        await anyio.sleep_forever()
+        return False
+
+
+def test_a_hint_that_never_ends_is_not_waited_for(backend: str) -> None:
+    async def body() -> None:
+        async with MemoryEventStore() as store, Subscription(NeverWakes(store), pace=Pace(longest_wait=0.01)) as subscription:
+            assert await subscription.next_within(0.0) is None
+            await write(store, "x", 0, "a")
+            with anyio.fail_after(5):
+                assert await take(subscription, 1) == [(1, 1)]
+
+    anyio.run(body, backend=backend)
+
+
 def test_a_batch_is_bounded_and_says_where_to_go_on(backend: str) -> None:
     async def body() -> None:
         async with MemoryEventStore() as store:

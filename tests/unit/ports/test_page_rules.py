@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import anyio
 import pytest
 
 from inventory_es import StreamId
@@ -13,6 +14,8 @@ from inventory_es.ports.page_rules import (
     check_stream_page,
     check_stream_page_backwards,
     check_streams_page,
+    is_feed_read,
+    read_feed_page,
 )
 from inventory_es.testing.labels import Labels, stream_id
 
@@ -146,3 +149,46 @@ def test_good_pages_pass() -> None:
     check_streams_page(StreamsPage([], is_end=True), "x-", after=None, limit=3, store="Store")
     page = RowsPage(rows(("b", 3), ("a", 3), ("z", 1)), Checkpoint(), ProjectionId("levels", 1), is_end=False)
     check_rows_page(page, TABLE, order=("units",), after=None, descending=True, limit=3, store="Store")
+
+
+class Gaps:
+    """A feed that passes over one position with each page, up to an event."""
+
+    def __init__(self, at: int, *, head: int | None = None) -> None:
+        self.at = at
+        self.told = at if head is None else head
+        self.reads = 0
+
+    async def read_all(self, *, after: int, limit: int) -> FeedPage:
+        self.reads += 1
+        if after >= self.at:
+            return FeedPage([], after, is_end=True)
+        return FeedPage(positions(self.at) if after + 1 == self.at else [], after + 1, is_end=False)
+
+    async def head(self) -> int:
+        return self.told
+
+    async def wait_for_position(self, position: int, /, *, timeout: float) -> bool:
+        return self.at >= position
+
+
+def test_pages_without_events_are_passed_over(backend: str) -> None:
+    page = anyio.run(lambda: read_feed_page(Gaps(1_000), after=0, limit=1), backend=backend)
+    assert ([one.position for one in page.events], page.next_after) == ([1_000], 1_000)
+
+
+def test_pages_without_events_and_without_an_end_are_refused(backend: str) -> None:
+    feed = Gaps(1 << 60)
+    with pytest.raises(CorruptStoreError, match="1001 pages before it have no events and are not the end"):
+        anyio.run(lambda: read_feed_page(feed, after=0, limit=1), backend=backend)
+    assert feed.reads == 1_001
+
+
+@pytest.mark.parametrize("position, is_read", [(5, True), (6, True), (4, False), (0, False)])
+def test_a_feed_is_read_where_its_head_is(position: int, is_read: bool, backend: str) -> None:
+    assert anyio.run(is_feed_read, Gaps(5), position, backend=backend) is is_read
+
+
+def test_a_head_behind_the_end_of_the_feed_is_refused(backend: str) -> None:
+    with pytest.raises(CorruptStoreError, match="position 9 of its feed: the head is there, and the feed ends at position 5"):
+        anyio.run(is_feed_read, Gaps(5, head=9), 5, backend=backend)

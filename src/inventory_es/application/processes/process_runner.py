@@ -22,7 +22,7 @@ from inventory_es.application.subscription import EventBatch, EventFilter, Pace,
 from inventory_es.domain.errors import ClockJumpError
 from inventory_es.ports import Change, Checkpoint, Clock, Delete, EventFeed, ProjectionId, Put, ReadModel, RecordedEvent, Row, Table
 from inventory_es.ports.errors import CheckpointConflictError, ReadModelUnavailableError, StoreUnavailableError
-from inventory_es.ports.page_rules import read_rows_page
+from inventory_es.ports.page_rules import is_feed_read, read_rows_page
 from inventory_es.ports.read_model import from_text, to_text
 
 _log = logging.getLogger("inventory_es")
@@ -181,7 +181,7 @@ class ProcessRunner:
                 due, wait = await self._due()
                 if due:
                     held = await self._move(held, await self._look_at_all(due))
-                elif to_end and await self._feed.head() <= held.position:
+                elif to_end and await is_feed_read(self._feed, held.position):
                     return
                 batch = await subscription.next_within(0 if due else wait)
                 if batch is not None:

@@ -8,7 +8,7 @@ import attrs
 
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.file_system import FileSystem
-from inventory_es.ports.page_rules import check_feed_page
+from inventory_es.ports.page_rules import check_feed_page, count_empty_pages
 from inventory_es.ports.records import AppendResult, FeedPage, RecordedEvent, StreamPage, StreamsPage, StreamWrite
 
 _PAGE = 1_000
@@ -79,10 +79,11 @@ class Subject:
 def read_log(store: SteppedStore) -> Log:
     """Everything that a reader of the feed sees."""
     shown: list[Shown] = []
-    after, is_end = 0, False
+    after, is_end, empty = 0, False, 0
     while not is_end:
         page = store.read_all(after=after, limit=_PAGE)
         check_feed_page(page, after=after, limit=_PAGE, store="the store")
+        empty = count_empty_pages(empty, page, store="the store")
         shown += [Shown(event.position, event.stream.text, event.version, event.event_id, event.data) for event in page.events]
         after, is_end = page.next_after, page.is_end
     return tuple(shown)

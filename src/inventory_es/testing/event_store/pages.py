@@ -1,11 +1,24 @@
-"""ES-56: whoever goes through pages comes to the end."""
+"""ES-56, ES-67: whoever goes through pages, reads up to the head or waits comes to the end."""
 
+from collections.abc import Sequence
+from functools import partial
+
+import anyio
 from anyio.lowlevel import checkpoint
 
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import RecordedEvent, StreamCatalogue, StreamWrite
-from inventory_es.ports.page_rules import check_feed_page, check_stream_page, check_stream_page_backwards, check_streams_page
-from inventory_es.testing.event_store.bench import StoreBench
+from inventory_es.ports.errors import ConcurrencyError
+from inventory_es.ports.page_rules import (
+    check_feed_page,
+    check_stream_page,
+    check_stream_page_backwards,
+    check_streams_page,
+    count_empty_pages,
+)
+from inventory_es.testing.event_store.bench import StoreBench, expect
+from inventory_es.testing.event_store.calls import Calls
+from inventory_es.testing.event_store.interruption import cancelled_at
 from inventory_es.testing.event_store.tested_store import TestedStore, going_on
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.labels import stream_id
@@ -13,6 +26,10 @@ from inventory_es.testing.promise import promise
 
 _X, _Y = stream_id("x"), stream_id("y")
 _LARGE = 200_000
+_POINTS = 20
+_STEPS = 4
+_SHORT = 0.02
+_FAR = 1 << 60
 
 
 class PageCases:
@@ -44,6 +61,69 @@ class PageCases:
                 if isinstance(store.raw, StreamCatalogue):
                     await _streams(store, size)
 
+    @promise(
+        "ES-67",
+        "Whoever reads up to the head, or waits for a position, comes to the end: the head is an event of the feed, "
+        "also after refused and cancelled appends, and a wait ends at its timeout, or when its position is there.",
+        seeds=1,
+    )
+    async def test_es_67_reading_to_the_head_ends(self, bench: StoreBench) -> None:
+        async with bench.open() as store, bench.another(store) as others:
+            if not store.has_feed:
+                bench.run.not_declared("feed='total'")
+            await _head_is_read(store, others)
+            await store.append("x@0 a b")
+            await _head_is_read(store, others)
+            for version in (1, 3):
+                await store.refused(ConcurrencyError, f"x@{version} c", meaning="a wrong version was let through")
+                await _head_is_read(store, others)
+            await store.append("x@0 a b", meaning="the same append again is answered")
+            await _head_is_read(store, others)
+            for point in range(_POINTS):
+                writes = [f"y{point}@0 y{point}a y{point}b"]
+                reached = await cancelled_at(lambda count: store.append(*writes, at_suspension=count), point)  # noqa: B023  # called now
+                await bench.contract.settle()
+                await _head_is_read(store, others)
+                if not reached:
+                    break
+
+    @promise("ES-67", "A wait for a position ends at its timeout, or when the position is there, whoever appends it.", seeds=0)
+    async def test_es_67_waits_end(self, bench: StoreBench) -> None:
+        async with bench.open() as store, bench.another(store) as others:
+            if not store.has_feed:
+                bench.run.not_declared("feed='total'")
+            calls = Calls(bench, store, "w")
+            await store.append("x@0 a b")
+            head = await store.head()
+            for timeout in (0.0, _SHORT):
+                meaning = f"a wait of {timeout:g} s for what does not come must end"
+                await calls.bounded(partial(store.wait, head + _FAR, timeout=timeout), meaning)
+                await calls.bounded(partial(store.wait, head, timeout=timeout), f"a wait of {timeout:g} s for what is there must end")
+            for number, writer in enumerate([store, *others]):
+                last = await store.head()
+                async with anyio.create_task_group() as tasks:
+                    for behind in (1, 1, 2):
+                        ask = partial(store.wait, last + behind, timeout=10 * bench.contract.patience)
+                        tasks.start_soon(calls.bounded, ask, "a wait for a position that is there meanwhile must end")
+                    for _ in range(_STEPS):
+                        await checkpoint()
+                    await writer.append(f"z{number}@0 z{number}a z{number}b z{number}c")
+
+
+async def _head_is_read(store: TestedStore, others: Sequence[TestedStore]) -> None:
+    """Expect of each instance that the feed, read to its end, ends with the event that the head is the position of."""
+    for one in (store, *others):
+        head = await one.head()
+        events = await one.whole_feed()
+        last = events[-1].position if events else 0
+        expect(
+            that=last >= head,
+            expected=f"an event at position {head}, the head, or behind it",
+            got=f"{last}, the position of the last event",
+            meaning="whoever reads the feed up to its head never ends",
+        )
+        expect(that=await one.head() >= last, expected=f"head {last} or more", got=head, meaning="the feed shows events behind its head")
+
 
 async def _forward(store: TestedStore, stream: StreamId, limit: int) -> list[RecordedEvent]:
     events: list[RecordedEvent] = []
@@ -73,11 +153,12 @@ async def _backward(store: TestedStore, stream: StreamId, limit: int) -> list[Re
 
 async def _feed(store: TestedStore, limit: int) -> list[RecordedEvent]:
     events: list[RecordedEvent] = []
-    after, is_end = 0, False
+    after, is_end, empty = 0, False, 0
     while not is_end:
         page = await store.feed_page(after=after, limit=limit)
         with going_on():
             check_feed_page(page, after=after, limit=limit, store=store.kind)
+            empty = count_empty_pages(empty, page, store=store.kind)
         events += page.events
         after, is_end = page.next_after, page.is_end
         await checkpoint()

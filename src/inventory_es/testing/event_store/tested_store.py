@@ -29,6 +29,7 @@ from inventory_es.ports import (
 )
 from inventory_es.ports.adapter_name import adapter_name
 from inventory_es.ports.errors import AppendTooLargeError, ConcurrencyError, CorruptStoreError
+from inventory_es.ports.page_rules import count_empty_pages
 from inventory_es.testing.contract import Run
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.labels import Labels, stream_id, stream_name
@@ -256,8 +257,11 @@ class TestedStore:
     async def whole_feed(self, *, after: int = 0, limit: int = ALL) -> list[RecordedEvent]:
         """Everything in the feed, page by page."""
         events: list[RecordedEvent] = []
+        empty = 0
         while True:
             page = await self.feed_page(after=after, limit=limit)
+            with going_on():
+                empty = count_empty_pages(empty, page, store=self.kind)
             events += page.events
             if page.is_end:
                 return events
