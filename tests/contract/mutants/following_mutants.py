@@ -29,11 +29,21 @@ class FloodsTheSlow(PlainStore):
         return await super().read_all(after=after, limit=limit * 1_000)
 
 
-@breaks("ES-40", "Whoever waits at the end of the feed holds a lock, and keeps it when it is cancelled.")
+@breaks("ES-40", "Whoever reads the feed holds a lock, and keeps it when it is cancelled.")
+class ReadersKeepTheLock(PlainStore):
+    async def read_all(self, *, after: int, limit: int) -> FeedPage:
+        free: anyio.Semaphore = self.shelf.__dict__.setdefault("reading", anyio.Semaphore(1))
+        await free.acquire()
+        page = await super().read_all(after=after, limit=limit)
+        free.release()
+        return page
+
+
+@breaks("ES-65", "Whoever waits at the end of the feed holds a lock, and keeps it when it is cancelled.")
 class WaitersKeepTheLock(PlainStore):
     async def wait_for_position(self, position: int, /, *, timeout: float) -> bool:
-        lock = self.shelf.__dict__.setdefault("waiting", anyio.Lock())
-        await lock.acquire()
+        free: anyio.Semaphore = self.shelf.__dict__.setdefault("waiting", anyio.Semaphore(1))
+        await free.acquire()
         seen = await super().wait_for_position(position, timeout=timeout)
-        lock.release()
+        free.release()
         return seen

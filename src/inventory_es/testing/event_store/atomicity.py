@@ -173,7 +173,7 @@ class AtomicityCases:
         async with bench.open() as store:
             await store.append("x@0 a")
             suspensions = await _seen_whole(bench, [store], _largest(bench, store, "seen"))
-            for point in sorted({1, suspensions // 2, suspensions} - {0}):
+            for point in sorted({1, suspensions} - {0}):
                 writes = _largest(bench, store, f"cut{point}")
                 await cancelled_at(lambda count: store.append(*writes, at_suspension=count), point)  # noqa: B023  # called now
                 await bench.contract.settle()

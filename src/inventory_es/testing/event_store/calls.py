@@ -129,7 +129,7 @@ class Calls:
         return Call("wait_for_position of what never comes", ask, lambda answer: "" if isinstance(answer, bool) else f"{answer!r}")
 
     def _makers(self) -> dict[str, Callable[[int], Call]]:
-        makers = {
+        makers: dict[str, Callable[[int], Call]] = {
             "read_stream": self._read,
             "read_stream_backwards": self._read_backwards,
             "find_events": self._find,
