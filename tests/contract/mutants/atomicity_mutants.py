@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from uuid import UUID
 
+import anyio
 import attrs
 from anyio.lowlevel import checkpoint
 
@@ -72,6 +73,26 @@ class UndoesTheFirstStream(PlainStore):
             if len({event.stream for event in new}) > 1:
                 self.shelf.feed[:] = [event for event in self.shelf.feed if event not in new or event.stream != new[0].stream]
             raise
+
+
+@breaks("ES-57", "Its lock belongs to the instance, which may take it again: a cancelled append keeps all other instances out.")
+class KeepsTheSessionLock(PlainStore):
+    async def append_locked(self, writes: Sequence[StreamWrite]) -> AppendResult:
+        while self.shelf.__dict__.get("session", self) is not self:
+            self.shelf.lock.release()
+            try:
+                await checkpoint()
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await self.shelf.lock.acquire()
+        self.shelf.__dict__["session"] = self
+        try:
+            result = await super().append_locked(writes)
+        except Exception:
+            del self.shelf.__dict__["session"]
+            raise
+        del self.shelf.__dict__["session"]
+        return result
 
 
 @breaks("ES-57", "A group that is cancelled leaves its last append without its last event.")

@@ -123,7 +123,7 @@ class InterruptionCases:
             for point in range(_MOST_POINTS):
                 writes = streams.writes(f"g{point}")
                 groups = [[write] for write in writes]
-                reached = await cancelled_at(lambda count: _driven(store, store.append_group(*groups), count), point)  # noqa: B023
+                reached = await cancelled_at(lambda count: _driven(store, store.append_group(*groups), count), point)  # noqa: B023  # called now
                 for write in writes:
                     await streams.converge([write], f"a group that was cancelled at await point {point}")
                 if not reached:
@@ -131,7 +131,7 @@ class InterruptionCases:
 
     @promise("ES-65", _NOTHING_LEFT, seeds=0)
     async def test_es_65_cancelled_many_times(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+        async with bench.open() as store, bench.another(store) as others:
             calls = Calls(bench, store, "w")
             await calls.prepare()
             for kind in calls.kinds():
@@ -139,6 +139,9 @@ class InterruptionCases:
                     if not await _cancelled_many_times(calls, kind, point):
                         break
                 await calls.all_answer(f"after calls of {kind} that were cancelled {_TIMES} times at each of their await points")
+                for other in others:
+                    elsewhere = Calls(bench, other, f"o{kind.replace(' ', '').replace('_', '')}")
+                    await elsewhere.bounded(elsewhere.prepare, f"calls of {kind} that were cancelled keep another instance from writing")
             if store.has_feed:
                 await _waits_cancelled_many_times(calls)
                 await calls.all_answer("after waits that were cancelled many times")
@@ -460,9 +463,9 @@ class _Streams:
             self.kept[name] = [*self.kept[name], *labels]
             await self.bench.holds(store, name, " ".join(self.kept[name]), meaning=f"{after}: its streams do not hold it whole and once")
         await self._feed_holds(store, new, after)
-        await store.append(
+        await self.instances[-1].append(
             *(f"{name}@{len(self.kept[name])} {labels[0]}next" for name, labels in new.items()),
-            meaning=f"after {after}, the next one to the same streams must work",
+            meaning=f"after {after}, the next one to the same streams must work, through any instance",
         )
         for name, labels in new.items():
             self.kept[name] = [*self.kept[name], f"{labels[0]}next"]
