@@ -455,7 +455,7 @@ class _Streams:
                 got=", ".join(f"{'there' if found else 'absent'} in {', '.join(places)}" for found, places in is_there.items()),
                 meaning=f"{after} is there in a part of its streams",
             )
-        store = self.instances[0]
+        store = self.instances[-1]
         result = await store.append(*writes, meaning=f"after {after}, the same events again must be answered or written")
         if True in is_there and not result.replayed:
             raise MismatchError(expected="replayed", got=show_result(result), meaning=f"{after} was there, and was written again")
@@ -463,7 +463,7 @@ class _Streams:
             self.kept[name] = [*self.kept[name], *labels]
             await self.bench.holds(store, name, " ".join(self.kept[name]), meaning=f"{after}: its streams do not hold it whole and once")
         await self._feed_holds(store, new, after)
-        await self.instances[-1].append(
+        await self.instances[0].append(
             *(f"{name}@{len(self.kept[name])} {labels[0]}next" for name, labels in new.items()),
             meaning=f"after {after}, the next one to the same streams must work, through any instance",
         )

@@ -16,7 +16,7 @@ from inventory_es.testing.linearizability import find_violation
 from inventory_es.testing.other_process import OtherProcess, Step, other_process, task
 from inventory_es.testing.promise import promise
 
-_ROUNDS = 200
+_ROUNDS = 300
 """Batches of each process: so many that a race which a store gets wrong once in fifty times is seen every time."""
 _BATCH = 3
 _KILLED = 500

@@ -20,7 +20,7 @@ from inventory_es.testing.promise import promise
 _RACERS = 8
 _ROUNDS = 4
 _BARRIERS = 12
-_MANY_BARRIERS = 60
+_MANY_BARRIERS = 120
 _SWITCH = 1e-5
 _CALLERS = 64
 _CALLS = 3
