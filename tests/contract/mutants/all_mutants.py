@@ -2,8 +2,8 @@
 
 from tests.contract.mutants import (
     answer_mutants,
-    bus_cancellation_mutants,
     atomicity_mutants,
+    bus_cancellation_mutants,
     bus_mutants,
     cache_mutants,
     cancellation_mutants,
