@@ -16,8 +16,11 @@ from inventory_es.domain.commands import Command, RecordCount, ReserveStock
 from inventory_es.domain.errors import ClockSkewError, CommandIdReusedError, InventoryError, RejectionError, ReservationIdTakenError
 from inventory_es.domain.events import Event, Recorded
 from inventory_es.domain.identifiers import InventoryId
-from inventory_es.domain.inventory import Inventory, Policy
-from inventory_es.domain.reservation_book import InventorySnapshot
+from inventory_es.domain.inventory import Inventory
+from inventory_es.domain.recorded import Recorded
+from inventory_es.domain.rejections import CommandIdReusedError, ReservationIdTakenError
+from inventory_es.domain.snapshot import InventorySnapshot
+from inventory_es.testing.domain.purity import ask_twice
 
 MAX_CLOCK_SKEW = timedelta(seconds=60)
 """How far the clock may stand behind the last event, by default."""
@@ -63,7 +66,7 @@ class Desk:
 
     Args:
         inventory_id: of which inventory.
-        policies: the host's rules.
+        policies: the host's rules. Each is asked twice, and must give one answer.
         max_clock_skew: how far the clock may stand behind the last event.
 
     Attributes:
@@ -76,7 +79,7 @@ class Desk:
         self.inventory: Inventory = Inventory(inventory_id)
         self.history: list[Recorded] = []
         self.answers: list[Answer] = []
-        self._policies = tuple(policies)
+        self._policies = ask_twice(policies)
         self._max_clock_skew = max_clock_skew
         self._ids = EventIds(inventory_id.stream)
         self._first_time: dict[UUID, tuple[str, tuple[Recorded, ...]]] = {}

@@ -1,7 +1,8 @@
 """A state machine for hypothesis: any sequence of commands, over the pure domain or over a service on any store.
 
 A host subclasses it, adds its own rules, and gives the runner ``MyMachine.TestCase``. Every step is answered by the desk, which
-is the reference; if a service is opened, its answer must be the same. At the end the history is held against the properties.
+is the reference, and by the naive model; if a service is opened, its answer must be the same. At the end the history is held against
+the properties.
 """
 
 from collections.abc import Generator, Sequence
@@ -21,10 +22,13 @@ from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.inventory import Inventory, Policy
 from inventory_es.domain.reservation_book import InventorySnapshot
 from inventory_es.testing.clock import ManualClock
+from inventory_es.testing.domain.agreement import Agreement
 from inventory_es.testing.domain.desk import Answer, Desk
 from inventory_es.testing.domain.history import PropertyError, check_history
+from inventory_es.testing.domain.model import Model, Verdict
 from inventory_es.testing.domain.program import Call, Program
 from inventory_es.testing.domain.program_properties import check_program
+from inventory_es.testing.domain.purity import ask_twice
 from inventory_es.testing.domain.scenarios import SHELF, START
 from inventory_es.testing.domain.service_runs import compare, history_of, send
 from inventory_es.testing.domain.walker import Choices, Walker, next_time
@@ -54,11 +58,13 @@ class InventoryMachine(RuleBasedStateMachine):
     policies: ClassVar[Sequence[Policy]] = ()
     opening: ClassVar[int] = 20
     backend: ClassVar[str] = "asyncio"
+    _asked_twice: ClassVar[tuple[Sequence[Policy], Sequence[Policy]]]
 
     def __init__(self) -> None:
         super().__init__()
         self.clock: ManualClock = ManualClock(START)
-        self.desk: Desk = Desk(self.inventory_id, policies=self.policies)
+        self._agreement = Agreement(self.open_model(), self._pure_policies())
+        self.desk: Desk = Desk(self.inventory_id, policies=self._agreement.policies)
         self._shadow = Inventory(self.inventory_id)
         self._sent: list[Call] = []
         self._is_told = True
@@ -81,6 +87,13 @@ class InventoryMachine(RuleBasedStateMachine):
         del clock
         return None
 
+    def open_model(self) -> Model:
+        """Hook: the naive model that the desk is held against, command by command.
+
+        Give it policies of its own to compare two statements of one rule: the host's, and a plain one.
+        """
+        return Model(self.inventory_id, policies=self.policies)
+
     def on_transition(self, before: InventorySnapshot, event: Recorded, after: InventorySnapshot) -> None:
         """Hook: assert what must hold of each event, knowing the states on both sides of it.
 
@@ -95,14 +108,14 @@ class InventoryMachine(RuleBasedStateMachine):
             command: addressed to the machine's inventory.
 
         Raises:
-            PropertyError: the service answers otherwise than the reference.
+            PropertyError: the model disagrees, or the service answers otherwise than the reference.
         """
         self._is_told = False
         self._sent.append(Call(command, self.clock.now()))
         note(str(self._sent[-1]))
-        answer = self.desk.execute(command, at=self.clock.now())
+        answer, verdict = self._agreement.execute(self.desk, self._sent[-1])
         if self._remote is not None:
-            self._remote.compare(answer)
+            self._remote.compare(answer, verdict)
         for recorded in answer.appended:
             before = self._shadow.snapshot()
             self._shadow.apply(recorded)
@@ -126,9 +139,18 @@ class InventoryMachine(RuleBasedStateMachine):
         with self._stack:
             if self._is_told:
                 check_history(self.desk.history)
-                check_program(Program(inventory_id=self.inventory_id, steps=tuple(self._sent)), policies=self.policies)
+                check_program(Program(inventory_id=self.inventory_id, steps=tuple(self._sent)), policies=self._pure_policies())
                 if self._remote is not None:
                     self._remote.compare_history(self.desk)
+
+    @classmethod
+    def _pure_policies(cls) -> Sequence[Policy]:
+        """The policies, asked twice; one memory for all examples, so that an impure one is found across them."""
+        pure: tuple[Sequence[Policy], Sequence[Policy]] | None = cls.__dict__.get("_asked_twice")
+        if pure is None or pure[0] is not cls.policies:
+            pure = (cls.policies, ask_twice(cls.policies))
+            cls._asked_twice = pure
+        return pure[1]
 
     def _has_open(self) -> bool:
         return self.desk.inventory.open_count > 0
@@ -219,9 +241,9 @@ class _Remote:
         with start_blocking_portal(backend) as portal, portal.wrap_async_context_manager(service) as opened:
             yield cls(opened, portal)
 
-    def compare(self, answer: Answer) -> None:
+    def compare(self, answer: Answer, verdict: Verdict) -> None:
         call = Call(answer.command, answer.clock)
-        compare(answer, self._portal.call(send, self._service, call))
+        compare(answer, self._portal.call(send, self._service, call), verdict)
 
     def compare_history(self, desk: Desk) -> None:
         got = list(self._portal.call(history_of, self._service, desk.inventory.inventory_id))

@@ -1,258 +1,22 @@
-"""A second, naive model of the decider: a dictionary and the rules, written as a specification and not for speed.
-
-The model shares no code with the aggregate. It reads the fields of a command, and answers with plain dictionaries. One function per
-command says what the command needs and which events it appends; everything around the commands is in :class:`Model`.
-
-A *stock* is what a rule may look at, after everything due at ``t`` was closed:
-
-=====================  ============================================================================================
-``on_hand``            units there
-``reserved``           the sum of what the open reservations still hold
-``open``               id → the reservation: original, remaining, committed, released, purpose, owner_id, reserved_at, expires_at, version
-``closed``             id → how it ended: outcome, committed, released, expires_at; the most recent 10,000
-``version``            of the stream, before the command
-``last_count_version``  the version of the last count's event; 0: none
-``on_hand_at``         units on hand at each version, 0 included
-=====================  ============================================================================================
-"""
+"""A second, naive model of the decider: a dictionary and the rules, written for reading and not for speed."""
 
 from collections import ChainMap
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from types import MappingProxyType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
 
-from inventory_es.commands import (
-    AddStock,
-    AdjustStock,
-    CommitStock,
-    ConfirmReservation,
-    ExpireReservations,
-    ExtendReservation,
-    RecordCount,
-    ReleaseStock,
-    ReserveStock,
-)
+from inventory_es.domain.commands import ExpireReservations, ReserveStock
+from inventory_es.domain.identifiers import InventoryId
+from inventory_es.domain.rejections import PolicyRejectedError
+from inventory_es.testing.domain.purity import shown
+from inventory_es.testing.domain.rules import RULES, Facts, Refusal, Rule, Stock, due_at, released
 
-Facts = dict[str, Any]
-"""An event, a reservation, or the facts of a rejection: names and values."""
-
-Stock = Mapping[str, Any]
-"""What a rule may look at."""
-
-Rule = Callable[[Stock, Any, datetime], Iterable[Facts]]
-"""The events of one kind of command at ``t``, in order, without their balances; or a raised :class:`Refusal`."""
-
-LARGEST = 2**53 - 1
 REMEMBERED = 10_000
 """How many closed reservations are known by their outcome."""
 
-
-class Refusal(Exception):  # noqa: N818  # the name of a condition stands in it; it is no error of its own
-    """A rule says no.
-
-    Attributes:
-        error: the name of the class of the rejection.
-        facts: what the rejection must tell.
-    """
-
-    def __init__(self, error: str, **facts: Any) -> None:
-        super().__init__(error, facts)
-        self.error = error
-        self.facts = facts
-
-
-# One function per command.
-
-
-def add(stock: Stock, command: AddStock, _t: datetime) -> Iterator[Facts]:
-    """Units come in."""
-    _refuse_overflow(stock["on_hand"] + command.quantity)
-    yield {"event": "StockAddedEvent", "quantity": command.quantity, "reason": command.reason}
-
-
-def reserve(stock: Stock, command: ReserveStock, t: datetime) -> Iterator[Facts]:
-    """Units are promised; at least ``keep_available`` stay free."""
-    if command.reservation_id in stock["open"] or command.reservation_id in stock["closed"]:
-        raise Refusal("ReservationIdTakenError", reservation_id=command.reservation_id)
-    if command.not_after is not None and t >= command.not_after:
-        raise Refusal("CommandExpiredError", command_id=command.reservation_id, not_after=command.not_after)
-    unreserved = stock["on_hand"] - stock["reserved"]
-    if unreserved - command.quantity < command.keep_available:
-        raise Refusal(
-            "InsufficientStockError",
-            requested=command.quantity,
-            available=unreserved,
-            keep_available=command.keep_available,
-            shortfall=command.quantity + command.keep_available - unreserved,
-        )
-    yield {
-        "event": "StockReservedEvent",
-        "reservation_id": command.reservation_id,
-        "quantity": command.quantity,
-        "purpose": command.purpose,
-        "owner_id": command.owner_id,
-        "expires_at": None if command.ttl is None else t + command.ttl,
-    }
-
-
-def extend(stock: Stock, command: ExtendReservation, t: datetime) -> Iterator[Facts]:
-    """A dated hold lasts longer. A firm hold, and an end that is no later, change nothing."""
-    hold = _the_open(stock, command.reservation_id)
-    if hold["expires_at"] is not None and t + command.ttl > hold["expires_at"]:
-        yield _extended(hold, t + command.ttl)
-
-
-def confirm(stock: Stock, command: ConfirmReservation, _t: datetime) -> Iterator[Facts]:
-    """A dated hold becomes firm. A firm hold stays as it is."""
-    hold = _the_open(stock, command.reservation_id)
-    if hold["expires_at"] is not None:
-        yield _extended(hold, None)
-
-
-def release(stock: Stock, command: ReleaseStock, _t: datetime) -> Iterator[Facts]:
-    """A hold gives units back. One that was released or has expired has given them back already."""
-    ended = stock["closed"].get(command.reservation_id)
-    if ended is not None and ended["outcome"] in {"RELEASED", "EXPIRED"}:
-        return
-    hold = _the_open(stock, command.reservation_id)
-    quantity = _up_to_remaining(hold, command.quantity)
-    yield _released(hold, quantity, hold["remaining"] - quantity, command.reason)
-
-
-def commit(stock: Stock, command: CommitStock, _t: datetime) -> Iterator[Facts]:
-    """Promised units leave; what they leave behind stays promised, or is released."""
-    hold = _the_open(stock, command.reservation_id)
-    quantity = _up_to_remaining(hold, command.quantity)
-    rest = hold["remaining"] - quantity
-    yield {
-        "event": "StockCommittedEvent",
-        "reservation_id": hold["reservation_id"],
-        "quantity": quantity,
-        "remaining": rest,
-        "reason": command.reason,
-    }
-    if rest and command.remainder == "RELEASE":
-        yield _released(hold, rest, 0, "REMAINDER")
-
-
-def adjust(stock: Stock, command: AdjustStock, _t: datetime) -> Iterator[Facts]:
-    """The books are corrected."""
-    yield from _adjusted(stock, command.delta, command.shortfall, reason=command.reason, counted=None, observed_version=None)
-
-
-def count(stock: Stock, command: RecordCount, _t: datetime) -> Iterator[Facts]:
-    """The books are corrected by what the counter found to differ at the version that the counter saw. Every count is an event."""
-    if command.observed_version > stock["version"]:
-        msg = f"version {command.observed_version} is not there yet"
-        raise ValueError(msg)
-    if command.observed_version < stock["last_count_version"]:
-        raise Refusal(
-            "CountSupersededError", observed_version=command.observed_version, last_count_version=stock["last_count_version"]
-        )
-    delta = command.counted - stock["on_hand_at"][command.observed_version]
-    yield from _adjusted(
-        stock, delta, command.shortfall, reason="COUNT", counted=command.counted, observed_version=command.observed_version
-    )
-
-
-def expire(stock: Stock, command: ExpireReservations, t: datetime) -> Iterator[Facts]:
-    """The first ``limit`` due holds are closed. This stock is as it was: a sweep closes nothing on its way."""
-    for hold in _due(stock["open"].values(), t)[: command.limit]:
-        yield _released(hold, hold["remaining"], 0, "EXPIRED")
-
-
-RULES: Mapping[type[Any], Rule] = MappingProxyType(
-    {
-        AddStock: add,
-        ReserveStock: reserve,
-        ExtendReservation: extend,
-        ConfirmReservation: confirm,
-        ReleaseStock: release,
-        CommitStock: commit,
-        AdjustStock: adjust,
-        RecordCount: count,
-        ExpireReservations: expire,
-    }
-)
-"""The function of each kind of command."""
-
-
-# What several commands share.
-
-
-def _adjusted(stock: Stock, delta: int, shortfall: str, **facts: Any) -> Iterator[Facts]:
-    on_hand, reserved = stock["on_hand"] + delta, stock["reserved"]
-    if on_hand < 0:
-        raise Refusal("NegativeStockError", on_hand=stock["on_hand"], delta=delta)
-    _refuse_overflow(on_hand)
-    lacking = reserved - on_hand
-    if lacking > 0 and shortfall == "REJECT":
-        raise Refusal("WouldBreakReservationsError", shortfall=lacking)
-    newest_first = sorted(stock["open"].values(), key=lambda hold: -hold["version"])
-    dated_first = sorted(newest_first, key=lambda hold: hold["expires_at"] is None)
-    for hold in dated_first:
-        if lacking > 0:
-            quantity = min(lacking, hold["remaining"])
-            yield _released(hold, quantity, hold["remaining"] - quantity, "SHORTFALL")
-            lacking -= quantity
-    yield {"event": "StockAdjustedEvent", "delta": delta, **facts}
-
-
-def _the_open(stock: Stock, reservation_id: str) -> Facts:
-    if reservation_id in stock["open"]:
-        hold: Facts = stock["open"][reservation_id]
-        return hold
-    ended = stock["closed"].get(reservation_id)
-    if ended is None:
-        raise Refusal("ReservationNotFoundError", reservation_id=reservation_id)
-    if ended["outcome"] == "EXPIRED":
-        raise Refusal("ReservationExpiredError", reservation_id=reservation_id, expired_at=ended["expires_at"])
-    error = "ReservationAlreadyCommittedError" if ended["outcome"] == "COMMITTED" else "ReservationAlreadyReleasedError"
-    raise Refusal(error, reservation_id=reservation_id)
-
-
-def _up_to_remaining(hold: Facts, quantity: int | None) -> int:
-    remaining: int = hold["remaining"]
-    if quantity is not None and quantity > remaining:
-        raise Refusal(
-            "QuantityExceedsReservationError", reservation_id=hold["reservation_id"], requested=quantity, remaining=remaining
-        )
-    return remaining if quantity is None else quantity
-
-
-def _refuse_overflow(on_hand: int) -> None:
-    if on_hand > LARGEST:
-        raise Refusal("QuantityOverflowError", name="on_hand", limit=LARGEST)
-
-
-def _released(hold: Facts, quantity: int, remaining: int, reason: str) -> Facts:
-    return {
-        "event": "StockReleasedEvent",
-        "reservation_id": hold["reservation_id"],
-        "quantity": quantity,
-        "remaining": remaining,
-        "reason": reason,
-    }
-
-
-def _extended(hold: Facts, expires_at: datetime | None) -> Facts:
-    return {
-        "event": "ReservationExtendedEvent",
-        "reservation_id": hold["reservation_id"],
-        "previous_expires_at": hold["expires_at"],
-        "expires_at": expires_at,
-    }
-
-
-def _due(holds: Iterable[Facts], t: datetime) -> list[Facts]:
-    due = [hold for hold in holds if hold["expires_at"] is not None and hold["expires_at"] <= t]
-    return sorted(due, key=lambda hold: (hold["expires_at"], hold["reservation_id"]))
-
-
-# Everything around the commands.
 
 
 @attrs.frozen(kw_only=True)
@@ -291,7 +55,7 @@ class Model:
 
     def __init__(
         self,
-        inventory_id: Any,
+        inventory_id: InventoryId,
         *,
         policies: Sequence[Callable[[Any, Any, datetime], None]] = (),
         rules: Mapping[type[Any], Rule] = RULES,
@@ -330,18 +94,21 @@ class Model:
 
     def available_at(self, t: datetime) -> int:
         """Return what a reserve at ``t`` could get."""
-        return self.on_hand - self.reserved + sum(hold["remaining"] for hold in _due(self.open.values(), t))
+        return self.on_hand - self.reserved + sum(hold["remaining"] for hold in due_at(self.open.values(), t))
 
     def reserved_for(self, owner_id: str) -> int:
         """Return what the open reservations of one owner still hold."""
         return sum(hold["remaining"] for hold in self.open.values() if hold["owner_id"] == owner_id)
 
     def execute(self, command: Any, *, at: datetime) -> Verdict:
-        """Execute one command: the replay check, the rule of time, closing what is due, the policies, the rule of the command.
+        """Execute one command: the replay check, the rule of time, and what :meth:`decide` does.
 
         Args:
             command: addressed to this inventory.
             at: what the clock says.
+
+        Raises:
+            ValueError: a count of a version that is not there.
         """
         t = at if self.last_time is None else max(at, self.last_time)
         seen: list[Facts] = []
@@ -350,18 +117,35 @@ class Model:
             if known is not None:
                 return self._verdict(command, t, known, replayed=True)
             if t - at > self.max_clock_skew:
-                raise Refusal("ClockSkewError", now=at, last_time=t, max_clock_skew=self.max_clock_skew)  # noqa: TRY301
-            due = [] if isinstance(command, ExpireReservations) else _due(self.open.values(), t)
-            stock = self.stock(due)
-            self._ask_policies(command, t, stock, due, seen)
-            own = list(self.rules[type(command)](stock, command, t))
+                raise Refusal("ClockSkewError", now=at, last_time=t, max_clock_skew=self.max_clock_skew)  # noqa: TRY301  # it is a refusal
+            decided = self.decide(command, t, seen)
         except Refusal as refusal:
             return self._verdict(command, t, (), refusal=refusal, seen=seen)
-        expiries = [_released(hold, hold["remaining"], 0, "EXPIRED") for hold in due] if own else []
-        appended = tuple(self._enter(facts, t) for facts in [*expiries, *own])
+        appended = tuple(self.enter(facts) for facts in decided)
         if appended:
             self.accepted[self._key(command)] = (self._payload(command), appended)
         return self._verdict(command, t, appended, seen=seen)
+
+    def decide(self, command: Any, t: datetime, seen: list[Facts] | None = None) -> tuple[Facts, ...]:
+        """Return the events of a command that was never accepted before: what is due is closed, then the command's own. Change nothing.
+
+        Args:
+            command: addressed to this inventory.
+            t: the time that counts, not before the last event.
+            seen: where to put what each policy is shown.
+
+        Raises:
+            Refusal: a rule or a policy says no.
+        """
+        due = [] if isinstance(command, ExpireReservations) else due_at(self.open.values(), t)
+        stock = self.stock(due)
+        own = list(self.rules[type(command)](stock, command, t))
+        if not own:
+            return ()
+        if not isinstance(command, ExpireReservations):
+            self._ask_policies(command, t, stock, due, [] if seen is None else seen)
+        expiries = [released(hold, hold["remaining"], 0, "EXPIRED") for hold in due]
+        return self._with_balances([*expiries, *own], t)
 
     def stock(self, due: Sequence[Facts] = ()) -> Stock:
         """Return what a rule may look at, as if the ``due`` holds were closed."""
@@ -380,13 +164,11 @@ class Model:
     def _ask_policies(self, command: Any, t: datetime, stock: Stock, due: Sequence[Facts], seen: list[Facts]) -> None:
         for policy in self.policies:
             view = View(self.inventory_id, t, stock, due)
-            seen.append(view.facts())
+            seen.append(shown(view))
             try:
                 policy(view, command, t)
-            except Exception as error:
-                if type(error).__name__ != "PolicyRejectedError":
-                    raise
-                raise Refusal("PolicyRejectedError", **error.facts()) from error  # type: ignore[attr-defined]
+            except PolicyRejectedError as error:
+                raise Refusal("PolicyRejectedError", reason=error.reason, details=error.details) from error
 
     def _accepted_before(self, command: Any) -> tuple[Facts, ...] | None:
         known = self.accepted.get(self._key(command))
@@ -412,52 +194,68 @@ class Model:
         without = {"command_id", "reference", "not_after"}
         return {"kind": type(command).__name__} | {name: value for name, value in fields.items() if name not in without}
 
-    def _enter(self, facts: Facts, t: datetime) -> Facts:
-        on_hand, version = self.on_hand, len(self.events) + 1
+    def _with_balances(self, events: Sequence[Facts], t: datetime) -> tuple[Facts, ...]:
+        on_hand, reserved = self.on_hand, self.reserved
+        place = {"product_id": self.inventory_id.product_id, "store_id": self.inventory_id.store_id}
+        entered = []
+        for version, facts in enumerate(events, start=len(self.events) + 1):
+            match facts["event"]:
+                case "StockAddedEvent":
+                    on_hand += facts["quantity"]
+                case "StockReservedEvent":
+                    reserved += facts["quantity"]
+                case "StockReleasedEvent":
+                    reserved -= facts["quantity"]
+                case "StockCommittedEvent":
+                    on_hand -= facts["quantity"]
+                    reserved -= facts["quantity"]
+                case "StockAdjustedEvent":
+                    on_hand += facts["delta"]
+                case _:
+                    pass
+            entered.append(facts | place | {"on_hand": on_hand, "reserved": reserved, "version": version, "recorded_at": t})
+        return tuple(entered)
+
+    def enter(self, facts: Facts) -> Facts:
+        """Take the next event: the only way that the model changes.
+
+        Args:
+            facts: of the event, with its balance, version and time.
+        """
+        reservation_id = facts.get("reservation_id", "")
+        hold = self.open.get(reservation_id, {})
         match facts["event"]:
-            case "StockAddedEvent":
-                on_hand += facts["quantity"]
             case "StockReservedEvent":
-                self.open[facts["reservation_id"]] = {
-                    "reservation_id": facts["reservation_id"],
+                self.open[reservation_id] = {
+                    "reservation_id": reservation_id,
                     "original": facts["quantity"],
                     "remaining": facts["quantity"],
                     "committed": 0,
                     "released": 0,
                     "purpose": facts["purpose"],
                     "owner_id": facts["owner_id"],
-                    "reserved_at": t,
+                    "reserved_at": facts["recorded_at"],
                     "expires_at": facts["expires_at"],
-                    "version": version,
+                    "version": facts["version"],
                 }
             case "ReservationExtendedEvent":
-                self._change(facts, expires_at=facts["expires_at"])
+                self.open[reservation_id] = hold | {"expires_at": facts["expires_at"]}
             case "StockReleasedEvent":
-                hold = self.open[facts["reservation_id"]]
-                self._change(facts, remaining=facts["remaining"], released=hold["released"] + facts["quantity"])
-                self._close(facts, "EXPIRED" if facts["reason"] == "EXPIRED" else "RELEASED")
+                self.open[reservation_id] = hold | {"remaining": facts["remaining"], "released": hold["released"] + facts["quantity"]}
+                self._close_if_empty(reservation_id, "EXPIRED" if facts["reason"] == "EXPIRED" else "RELEASED")
             case "StockCommittedEvent":
-                on_hand -= facts["quantity"]
-                hold = self.open[facts["reservation_id"]]
-                self._change(facts, remaining=facts["remaining"], committed=hold["committed"] + facts["quantity"])
-                self._close(facts, "COMMITTED")
-            case "StockAdjustedEvent":
-                on_hand += facts["delta"]
-                if facts["reason"] == "COUNT":
-                    self.last_count_version = version
-            case unknown:
-                raise AssertionError(unknown)
-        entered = facts | {"on_hand": on_hand, "reserved": self.reserved, "version": version, "recorded_at": t}
-        self.events.append(entered)
-        return entered
+                self.open[reservation_id] = hold | {"remaining": facts["remaining"], "committed": hold["committed"] + facts["quantity"]}
+                self._close_if_empty(reservation_id, "COMMITTED")
+            case "StockAdjustedEvent" if facts["reason"] == "COUNT":
+                self.last_count_version = facts["version"]
+            case _:
+                pass
+        self.events.append(facts)
+        return facts
 
-    def _change(self, facts: Facts, **changed: Any) -> None:
-        self.open[facts["reservation_id"]] = self.open[facts["reservation_id"]] | changed
-
-    def _close(self, facts: Facts, outcome: str) -> None:
-        if facts["remaining"] == 0:
-            hold = self.open.pop(facts["reservation_id"])
-            self.closed[facts["reservation_id"]] = self._ending(hold, outcome)
+    def _close_if_empty(self, reservation_id: str, outcome: str) -> None:
+        if self.open[reservation_id]["remaining"] == 0:
+            self.closed[reservation_id] = self._ending(self.open.pop(reservation_id), outcome)
             while len(self.closed) > self.remembered:
                 del self.closed[next(iter(self.closed))]
 
@@ -511,7 +309,7 @@ class Model:
 class View:
     """What a policy is shown: the same names as :class:`~inventory_es.StockView`."""
 
-    def __init__(self, inventory_id: Any, at: datetime, stock: Stock, due: Sequence[Facts]) -> None:
+    def __init__(self, inventory_id: InventoryId, at: datetime, stock: Stock, due: Sequence[Facts]) -> None:
         self.inventory_id = inventory_id
         self.at = at
         self.version: int = stock["version"]

@@ -35,7 +35,7 @@ def behaviour(inventory: Inventory, at: datetime) -> dict[str, tuple[Event, ...]
     """
     answers: dict[str, tuple[Event, ...] | RejectionError | int] = {}
     for when in (at, at + _FAR):
-        for number, command in enumerate(_probes(inventory, when)):
+        for number, command in enumerate(probes(inventory, when)):
             try:
                 answers[f"{number} {type(command).__name__} {when}"] = inventory.decide(command, at=when)
             except RejectionError as error:
@@ -46,7 +46,8 @@ def behaviour(inventory: Inventory, at: datetime) -> dict[str, tuple[Event, ...]
     return answers
 
 
-def _probes(inventory: Inventory, at: datetime) -> Iterator[Command]:
+def probes(inventory: Inventory, at: datetime) -> Iterator[Command]:
+    """Make one command of every kind for every reservation that a state knows."""
     where, on_hand = inventory.inventory_id, inventory.units_on_hand
     yield AddStock(inventory_id=where, command_id=_PROBE, quantity=1)
     yield ReserveStock(inventory_id=where, reservation_id=_PROBE, quantity=int(inventory.available_at(at)) or 1, ttl=None)

@@ -14,10 +14,12 @@ from inventory_es.domain.errors import InventoryError, RejectionError
 from inventory_es.domain.events import Event, StockReleasedEvent
 from inventory_es.domain.inventory import Inventory, Policy
 from inventory_es.domain.reasons import ReleaseReason
+from inventory_es.testing.domain.agreement import SENTENCE, agreement_problems
 from inventory_es.testing.domain.desk import Answer
 from inventory_es.testing.domain.history import PropertyError
 from inventory_es.testing.domain.probing import behaviour
 from inventory_es.testing.domain.program import Call, Program, Record, other_payload, play
+from inventory_es.testing.domain.purity import ask_twice
 from inventory_es.testing.domain.telling import tell
 
 __tracebackhide__ = True
@@ -57,6 +59,7 @@ def check_program(program: Program, *, policies: Sequence[Policy] = (), only: It
     Raises:
         PropertyError: one does not hold.
     """
+    policies = ask_twice(policies)
     record = play(program, policies=policies)
     for one in PROGRAM_PROPERTIES.values() if only is None else [PROGRAM_PROPERTIES[property_id] for property_id in only]:
         problem = next(one.problems(record, policies), None)
@@ -248,6 +251,7 @@ _ALL = (
     ProgramProperty("P24", "Shifting all instants shifts timestamps and nothing else.", _only_time_shifts),
     ProgramProperty("P25", "Deciding is pure.", _decide_is_pure),
     ProgramProperty("P26", "Folding on from a snapshot, taken anywhere, gives the same state.", _folds_from_any_snapshot),
+    ProgramProperty("P34", SENTENCE, agreement_problems),
 )
 
 PROGRAM_PROPERTIES: Mapping[str, ProgramProperty] = MappingProxyType({one.id: one for one in _ALL})

@@ -16,8 +16,10 @@ from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.inventory import Policy
 from inventory_es.ports.errors import AppendOutcomeUnknownError, StoreUnavailableError
 from inventory_es.testing.clock import ManualClock
+from inventory_es.testing.domain.agreement import Agreement, disagreement, outcome_problems
 from inventory_es.testing.domain.desk import Answer, Desk
 from inventory_es.testing.domain.history import PropertyError, check_history
+from inventory_es.testing.domain.model import Model, Verdict
 from inventory_es.testing.domain.program import Call, Program
 from inventory_es.testing.domain.scenarios import START
 from inventory_es.testing.domain.telling import tell
@@ -63,12 +65,14 @@ def check_service(
 
 
 async def _play(program: Program, open_service: OpenService, policies: Sequence[Policy]) -> tuple[Recorded, ...]:
-    clock, desk = ManualClock(START), Desk(program.inventory_id, policies=policies)
+    clock, agreement = ManualClock(START), Agreement(Model(program.inventory_id, policies=policies), policies)
+    desk = Desk(program.inventory_id, policies=agreement.policies)
     plan = _Plan(dict(program.faults))
     async with open_service(clock, plan.faults) as service:
         for call in program.calls:
             clock.at = call.at
-            compare(desk.execute(call.command, at=call.at), await send(service, call))
+            answer, verdict = agreement.execute(desk, call)
+            compare(answer, await send(service, call), verdict)
         if program.parallel:
             clock.at = program.parallel[0].at
         outcomes: list[tuple[Call, Outcome | InventoryError]] = []
@@ -83,7 +87,7 @@ async def _play(program: Program, open_service: OpenService, policies: Sequence[
         plan.is_on = False
         history = await history_of(service, program.inventory_id)
     check_history(history)
-    _check_serial(desk, clock.at, outcomes, history)
+    _check_serial(agreement, desk, clock.at, outcomes, history)
     return history
 
 
@@ -106,8 +110,8 @@ async def history_of(service: InventoryService, inventory_id: InventoryId) -> tu
     return tuple([Recorded(entry.event, entry.version, entry.recorded_at) async for entry in entries])
 
 
-def compare(answer: Answer, got: Outcome | InventoryError) -> None:
-    """Hold one answer of a service against the reference's.
+def compare(answer: Answer, got: Outcome | InventoryError, verdict: Verdict) -> None:
+    """Hold one answer of a service against the reference's, and each field of its result against the model's.
 
     Raises:
         PropertyError: they differ.
@@ -118,6 +122,9 @@ def compare(answer: Answer, got: Outcome | InventoryError) -> None:
         _same(answer, "is replayed", answer.replayed, got.replayed)
         version = answer.recorded[-1].version if answer.recorded else answer.before.version
         _same(answer, "leaves version", version, got.version)
+    problems = outcome_problems(verdict, got)
+    if problems:
+        raise disagreement(Call(answer.command, answer.clock), verdict, tell(got), problems)
 
 
 def _same(answer: Answer, what: str, expected: object, got: object) -> None:
@@ -126,7 +133,13 @@ def _same(answer: Answer, what: str, expected: object, got: object) -> None:
         raise PropertyError(msg, frozenset({"P29"}))
 
 
-def _check_serial(desk: Desk, at: datetime, outcomes: Sequence[tuple[Call, Outcome | InventoryError]], history: Sequence[Recorded]) -> None:
+def _check_serial(
+    agreement: Agreement,
+    desk: Desk,
+    at: datetime,
+    outcomes: Sequence[tuple[Call, Outcome | InventoryError]],
+    history: Sequence[Recorded],
+) -> None:
     """The accepted calls in the order of their versions must append on the desk what the store has, and every other call must have
     got an answer that the desk would give in between.
     """
@@ -134,7 +147,7 @@ def _check_serial(desk: Desk, at: datetime, outcomes: Sequence[tuple[Call, Outco
     accepted = [(call, got) for call, got in outcomes if _has_appended(got, desk.inventory.version)]
     explained = _explained(desk, at, waiting)
     for call, got in sorted(accepted, key=lambda pair: _version(pair[1])):
-        answer = desk.execute(call.command, at=at)
+        answer, _ = agreement.execute(desk, Call(call.command, at))
         if answer.error is not None or not answer.appended or answer.recorded[-1].version != _version(got):
             _unexplained(call, got)
         explained |= _explained(desk, at, waiting)

@@ -1,0 +1,369 @@
+"""P34: the decider holds to the rules, command by command and event by event, as the naive model has them."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import attrs
+
+from inventory_es.domain.commands import AddStock, Command, ReleaseStock, ReserveStock
+from inventory_es.domain.decide import Policy
+from inventory_es.domain.errors import CorruptStreamError, InventoryError, RejectionError
+from inventory_es.domain.events import Event
+from inventory_es.domain.identifiers import InventoryId
+from inventory_es.domain.inventory import Inventory
+from inventory_es.domain.rejections import PolicyRejectedError
+from inventory_es.domain.stock_view import StockView
+from inventory_es.testing.domain.desk import Answer, Desk
+from inventory_es.testing.domain.history import PropertyError
+from inventory_es.testing.domain.model import Model, Verdict
+from inventory_es.testing.domain.probing import probes
+from inventory_es.testing.domain.program import Call, Record, other_payload
+from inventory_es.testing.domain.purity import PurePolicy, ask_twice, hold_facts
+from inventory_es.testing.domain.rules import Facts, Refusal
+from inventory_es.testing.domain.telling import tell, tell_value
+
+__tracebackhide__ = True
+"""For pytest: a failure shows the line of the test that asked, not ours."""
+
+SENTENCE = "The decider answers every command as the naive model of the rules does: events, refusals, results, state."
+
+_FAR = timedelta(days=400)
+_UNTOLD = frozenset({"inventory", "stream", "problem"})
+"""Facts of refusals that no rule is about: the address, which is compared by itself, and words."""
+
+
+class Agreement:
+    """Two sides of one inventory, a desk and a model, which are asked the same.
+
+    Args:
+        model: what the rules say.
+        policies: the host's rules, for the desk.
+    """
+
+    def __init__(self, model: Model, policies: Sequence[Policy] = ()) -> None:
+        self._seen: list[Facts] = []
+        self.model: Model = model
+        self.policies: tuple[PurePolicy, ...] = tuple([policy.witnessed(self._seen) for policy in ask_twice(policies)])
+
+    def execute(self, desk: Desk, call: Call) -> tuple[Answer, Verdict]:
+        """Execute one call on both sides.
+
+        Args:
+            desk: one with the policies of this agreement, which has executed what the model has.
+            call: the command and the clock.
+
+        Returns:
+            The answer of the desk, and that of the model.
+
+        Raises:
+            PropertyError: they disagree.
+            ValueError: a count of a version that is not there.
+        """
+        self._seen.clear()
+        try:
+            answer = desk.execute(call.command, at=call.at)
+        except CorruptStreamError as error:
+            msg = f"P34  {SENTENCE}\n  command   {call}\n  problem   the decided events can't follow: {error.problem}"
+            raise PropertyError(msg, frozenset({"P34"})) from error
+        shown = list(self._seen)
+        verdict = self.model.execute(answer.command, at=answer.clock)
+        problems = [*_answer_problems(verdict, answer, self.model.inventory_id), *_seen_problems(verdict.seen, shown)]
+        problems += state_problems(self.model, answer)
+        if problems:
+            raise disagreement(call, verdict, _told(answer), problems)
+        return answer, verdict
+
+
+def check_decision(model: Model, command: Any, *, at: datetime, decide: Callable[[], Sequence[Event]]) -> Verdict:
+    """Hold one decision of any decider against the model, which takes the command.
+
+    This is for commands and deciders of a host's own: the model's rule of such a command is in its ``rules``.
+
+    Args:
+        model: an inventory in the same state.
+        command: what is decided.
+        at: the time of the decision, not before the last event.
+        decide: decides; it returns the events, or raises a rejection.
+
+    Returns:
+        What the model says.
+
+    Raises:
+        PropertyError: they disagree.
+    """
+    events: tuple[Event, ...] = ()
+    error: RejectionError | None = None
+    try:
+        events = tuple(decide())
+    except RejectionError as refused:
+        error = refused
+    before = len(model.events)
+    verdict = model.execute(command, at=at)
+    problems = list(_refusal_problems(verdict.refusal, error, model.inventory_id))
+    expected = [] if verdict.replayed else verdict.events
+    problems += _events_problems(expected, [_event_facts(event, before + n, at) for n, event in enumerate(events, start=1)])
+    if problems:
+        got = tell(error) if error is not None else _lines(tell(event) for event in events)
+        raise disagreement(f"{tell(command)} at {tell_value(at)}", verdict, got, problems)
+    return verdict
+
+
+def outcome_problems(verdict: Verdict, got: object) -> list[str]:
+    """Return how the result of a service differs from what the model says; nothing if it does not."""
+    if isinstance(got, InventoryError):
+        return [] if verdict.refusal is not None else [f"expected an outcome, got {tell(got)}"]
+    return [
+        f"{name}: expected {tell_value(wanted)}, got {tell_value(getattr(got, name, 'nothing of that name'))}"
+        for name, wanted in verdict.result.items()
+        if getattr(got, name, "nothing of that name") != wanted
+    ]
+
+
+def disagreement(call: object, verdict: Verdict, got: str, problems: Sequence[str]) -> PropertyError:
+    """Return the report of a disagreement."""
+    expected = _told_refusal(verdict.refusal) if verdict.refusal is not None else _lines(_told_facts(facts) for facts in verdict.events)
+    lines = [
+        f"P34  {SENTENCE}",
+        f"  command   {call}",
+        f"  expected  {'replayed: ' if verdict.replayed else ''}{expected}",
+        f"  got       {got}",
+        *(f"  differs   {problem}" for problem in problems),
+    ]
+    return PropertyError("\n".join(lines), frozenset({"P34"}))
+
+
+def agreement_problems(record: Record, policies: Sequence[Policy]) -> Iterator[str]:
+    """Play a program's commands one after the other, each with what could follow it, on a desk and on the model."""
+    calls = [*record.program.calls, *record.program.parallel]
+    where, mine = record.program.inventory_id, ask_twice(policies)
+    agreement = Agreement(Model(where, policies=mine), mine)
+    desk = Desk(where, policies=agreement.policies)
+    yield from _played(agreement, desk, calls)
+    if desk.inventory.last_time is not None:
+        yield from _played(agreement, desk, list(_repeats(desk.answers, desk.inventory.last_time)))
+        yield from probe_problems(agreement.model, desk.inventory, desk.inventory.last_time, policies=agreement.policies)
+    with_ours = (*mine, *ask_twice(_OF_THE_KIT))
+    agreement = Agreement(Model(where, policies=with_ours), with_ours)
+    yield from _played(agreement, Desk(where, policies=agreement.policies), calls)
+
+
+def _played(agreement: Agreement, desk: Desk, calls: Sequence[Call]) -> Iterator[str]:
+    for call in calls:
+        try:
+            agreement.execute(desk, call)
+        except PropertyError as error:
+            if "P34" not in error.broken:
+                raise
+            yield "\n".join(str(error).splitlines()[1:]).removeprefix("  command   ")
+            return
+        except ValueError:
+            if not _is_too_new(agreement.model, call):  # a policy refused what the program was drawn with: there are fewer versions
+                raise
+
+def _is_too_new(model: Model, call: Call) -> bool:
+    try:
+        model.execute(call.command, at=call.at)
+    except ValueError:
+        return True
+    return False
+
+
+def _repeats(answers: Sequence[Answer], last: datetime) -> Iterator[Call]:
+    """Every command that was accepted, once more: for another reason, by another deadline, with another payload, and as it was."""
+    for answer in list(answers):
+        if answer.appended:
+            for later in (timedelta(0), _FAR):
+                yield Call(attrs.evolve(answer.command, reference="urn:kit:again"), last + later)
+            if isinstance(answer.command, ReserveStock):
+                yield Call(attrs.evolve(answer.command, not_after=answer.at), last)
+            yield Call(other_payload(answer.command), last)
+            yield Call(answer.command, last)
+            yield Call(answer.command, last - timedelta(seconds=61))
+
+
+def probe_problems(model: Model, inventory: Inventory, at: datetime, *, policies: Sequence[Policy] = ()) -> Iterator[str]:
+    """Ask both sides one command of every kind about every reservation that they know, now and long after. Nothing is changed."""
+    restored = Inventory.from_snapshot(inventory.snapshot())
+    for when in (at, at + _FAR):
+        for command in probes(inventory, when):
+            for asked in (inventory, restored):
+                yield from _probed(model, asked, command, when, policies)
+        for owner_id in sorted({hold.owner_id for hold in inventory.reservations() if hold.owner_id is not None} | {"nobody"}):
+            for asked in (inventory, restored):
+                if asked.reserved_for(owner_id) != model.reserved_for(owner_id):
+                    yield f"reserved for {owner_id}: expected {model.reserved_for(owner_id)}, got {asked.reserved_for(owner_id)}"
+
+
+def _probed(model: Model, inventory: Inventory, command: Command, at: datetime, policies: Sequence[Policy] = ()) -> Iterator[str]:
+    refusal: Refusal | None = None
+    error: RejectionError | None = None
+    expected: Sequence[Facts] = ()
+    events: Sequence[Event] = ()
+    try:
+        expected = model.decide(command, at)
+    except Refusal as refused:
+        refusal = refused
+    try:
+        events = inventory.decide(command, at=at, policies=policies)
+    except RejectionError as rejected:
+        error = rejected
+    got = [_event_facts(event, inventory.version + number, at) for number, event in enumerate(events, start=1)]
+    for problem in (*_refusal_problems(refusal, error, model.inventory_id), *_events_problems(expected, got)):
+        yield f"{tell(command)} at {tell_value(at)}: {problem}"
+
+
+def check_memory(inventory_id: InventoryId, *, start: datetime, closings: int = 10_001) -> None:
+    """Close more reservations than an inventory must remember, and hold its answers about the first and the last against the model.
+
+    Args:
+        inventory_id: of which inventory.
+        start: when.
+        closings: how many; 10,001 is the first number that makes an inventory forget one.
+
+    Raises:
+        PropertyError: it remembers fewer, more, or others.
+    """
+    inventory, model = Inventory(inventory_id), Model(inventory_id)
+
+    def take(command: Command) -> None:
+        for event in inventory.decide(command, at=start):
+            inventory.apply((event, inventory.version + 1, start))
+        for facts in model.decide(command, start):
+            model.enter(facts)
+
+    take(AddStock(inventory_id=inventory_id, command_id="opening", quantity=1))
+    for number in range(1, closings + 1):
+        take(ReserveStock(inventory_id=inventory_id, reservation_id=f"R{number}", quantity=1, ttl=None))
+        take(ReleaseStock(inventory_id=inventory_id, command_id=f"c{number}", reservation_id=f"R{number}"))
+    restored = Inventory.from_snapshot(inventory.snapshot())
+    for number in (1, 2, 3, closings // 2, closings - 1, closings):
+        command = ReleaseStock(inventory_id=inventory_id, command_id="asked", reservation_id=f"R{number}")
+        for asked in (inventory, restored):
+            problem = next(_probed(model, asked, command, start), None)
+            if problem is not None:
+                msg = f"P34  {SENTENCE}\n  problem   after {closings} closings, {problem}"
+                raise PropertyError(msg, frozenset({"P34"}))
+
+
+def state_problems(model: Model, answer: Answer) -> list[str]:
+    """Return how the state after an answer differs from the model's."""
+    after, t = answer.after, answer.at
+    inventory = Inventory.from_snapshot(after)
+    pairs = {
+        "on hand": (model.on_hand, after.on_hand),
+        "reserved": (model.reserved, after.reserved),
+        "version": (len(model.events), after.version),
+        "last time": (model.last_time, after.last_time),
+        "last count": (model.last_count_version, after.last_count_version),
+        "available": (model.available_at(t), int(inventory.available_at(t))),
+        "open": (list(model.open.values()), [hold_facts(hold) for hold in after.open]),
+        "closed": (list(model.closed.items()), [(known, _ending_facts(ending)) for known, ending in after.closed]),
+    }
+    return [f"{name} after it: expected {wanted}, got {got}" for name, (wanted, got) in pairs.items() if wanted != got]
+
+
+def _answer_problems(verdict: Verdict, answer: Answer, inventory_id: InventoryId) -> Iterator[str]:
+    yield from _refusal_problems(verdict.refusal, answer.error, inventory_id)
+    if (verdict.at, verdict.replayed) != (answer.at, answer.replayed):
+        yield f"expected at {verdict.at}, replayed {verdict.replayed}, got at {answer.at}, replayed {answer.replayed}"
+    yield from _events_problems(verdict.events, [_event_facts(one.event, one.version, one.recorded_at) for one in answer.recorded])
+
+
+def _refusal_problems(refusal: Refusal | None, error: InventoryError | None, inventory_id: InventoryId) -> Iterator[str]:
+    if refusal is None or error is None:
+        if refusal is not error:
+            yield f"expected {_told_refusal(refusal)}, got {'it accepted' if error is None else tell(error)}"
+        return
+    if refusal.error != type(error).__name__:
+        yield f"expected {_told_refusal(refusal)}, got {tell(error)}"
+        return
+    facts: Mapping[str, object] = {} if isinstance(error, PolicyRejectedError) else error.facts()
+    for name in [*refusal.facts, *(name for name in facts if name not in refusal.facts and name not in _UNTOLD)]:
+        wanted, got = refusal.facts.get(name, "nothing of that name"), getattr(error, name, "nothing of that name")
+        if wanted != got:
+            yield f"{name} of {refusal.error}: expected {tell_value(wanted)}, got {tell_value(got)}"
+    for name in ("inventory", "stream"):
+        if facts.get(name, inventory_id.stream) != inventory_id.stream:
+            yield f"{name} of {refusal.error}: expected {inventory_id.stream}, got {facts[name]}"
+
+
+def _events_problems(expected: Sequence[Facts], got: Sequence[Facts]) -> list[str]:
+    problems = [
+        f"#{number} {name}: expected {tell_value(wanted.get(name))}, got {tell_value(found.get(name))}"
+        for number, (wanted, found) in enumerate(zip(expected, got, strict=False), start=1)
+        for name in dict.fromkeys([*wanted, *found])
+        if wanted.get(name) != found.get(name) or (name in wanted) != (name in found)
+    ]
+    problems += [f"#{number} is missing: {_told_facts(expected[number - 1])}" for number in range(len(got) + 1, len(expected) + 1)]
+    return problems + [f"#{number} was not expected: {_told_facts(got[number - 1])}" for number in range(len(expected) + 1, len(got) + 1)]
+
+
+def _seen_problems(expected: Sequence[Facts], got: Sequence[Facts]) -> Iterator[str]:
+    if len(expected) != len(got):
+        yield f"expected {len(expected)} policies to be asked, got {len(got)}"
+    for wanted, found in zip(expected, got, strict=False):
+        for name in wanted:
+            if wanted[name] != found[name]:
+                yield f"{name} that a policy is shown: expected {wanted[name]}, got {found[name]}"
+
+
+def _event_facts(event: Event, version: int, recorded_at: datetime) -> Facts:
+    kind: type[Any] = type(event)
+    facts = {field.name: getattr(event, field.name) for field in attrs.fields(kind)}
+    return {"event": kind.__name__} | facts | {"version": version, "recorded_at": recorded_at}
+
+
+def _ending_facts(ending: Any) -> Facts:
+    return {name: getattr(ending, name) for name in ("outcome", "committed", "released", "expires_at")}
+
+
+def _told(answer: Answer) -> str:
+    if answer.error is not None:
+        return tell(answer.error)
+    return ("replayed: " if answer.replayed else "") + _lines(tell(event) for event in answer.events)
+
+
+def _told_refusal(refusal: Refusal | None) -> str:
+    if refusal is None:
+        return "it accepted"
+    return f"{refusal.error}({', '.join(f'{name}={tell_value(value)}' for name, value in refusal.facts.items())})"
+
+
+def _told_facts(facts: Facts) -> str:
+    hidden = {"event", "product_id", "store_id", "version", "recorded_at"}
+    return f"{facts['event']}({', '.join(f'{name}={tell_value(value)}' for name, value in facts.items() if name not in hidden)})"
+
+
+def _lines(told: Iterator[str]) -> str:
+    return "\n            ".join(told) or "nothing: a no-op"
+
+
+# The kit's own policies: a decider that asks only some of a host's is found under them, whatever the host has.
+
+
+def _agrees(_view: StockView, _command: Command, _at: datetime) -> None:
+    return None
+
+
+def _at_most_a_dozen_per_owner(view: StockView, command: Command, _at: datetime) -> None:
+    if isinstance(command, ReserveStock) and command.owner_id is not None:
+        held = view.reserved_for(command.owner_id)
+        if held + command.quantity > 12:
+            reason = "a_dozen_per_owner"
+            raise PolicyRejectedError(reason, held=held)
+
+
+def _never_the_last_unit(view: StockView, command: Command, _at: datetime) -> None:
+    if isinstance(command, ReserveStock) and command.quantity == view.unreserved:
+        reason = "never_the_last_unit"
+        raise PolicyRejectedError(reason, free=view.unreserved, due=len(view.due))
+
+
+def _every_ninth_version_rests(view: StockView, command: Command, _at: datetime) -> None:
+    if view.version % 9 == 8:
+        reason = "rests"
+        raise PolicyRejectedError(reason, command=type(command).__name__, reserved=view.reserved)
+
+
+_OF_THE_KIT: tuple[Policy, ...] = (_agrees, _every_ninth_version_rests, _at_most_a_dozen_per_owner, _never_the_last_unit)

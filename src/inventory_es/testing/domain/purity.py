@@ -1,0 +1,129 @@
+"""Policies asked twice: one that answers differently to the same question is reported as impure, at once and ever after."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from functools import update_wrapper
+from typing import Any, cast
+from weakref import WeakKeyDictionary
+
+from inventory_es.domain.commands import Command
+from inventory_es.domain.decide import Policy
+from inventory_es.domain.errors import InventoryError, name_of_function
+from inventory_es.domain.stock_view import StockView
+from inventory_es.testing.domain.history import PropertyError
+from inventory_es.testing.domain.rules import Facts
+from inventory_es.testing.domain.telling import tell, tell_value
+
+__tracebackhide__ = True
+"""For pytest: a failure shows the line of the test that asked, not ours."""
+
+_REMEMBERED = 20_000
+_found: "WeakKeyDictionary[Any, str]" = WeakKeyDictionary()
+"""What was found of policies that are impure. A run that is repeated to make it smaller must find it again."""
+
+
+class PurePolicy:
+    """A policy that is asked twice each time, and held to its earlier answers to the same question.
+
+    Args:
+        policy: the host's.
+
+    Attributes:
+        seen: where to put what the policy is shown; ``None``: nowhere.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        update_wrapper(cast(Any, self), cast(Any, policy), updated=())
+        self.seen: list[Facts] | None = None
+        self._policy = policy
+        self._answers: dict[tuple[str, Command, datetime], str] = {}
+
+    def witnessed(self, seen: list[Facts]) -> "PurePolicy":
+        """Return the same policy, with the same memory, that puts what it is shown into ``seen``."""
+        twin = PurePolicy(self._policy)
+        twin.seen, twin._answers = seen, self._answers  # noqa: SLF001  # one of our own kind
+        return twin
+
+    def __call__(self, view: StockView, command: Command, at: datetime) -> None:
+        """Ask the policy.
+
+        Raises:
+            PropertyError: it answered differently to the same question before.
+        """
+        facts = shown(view)
+        if self.seen is not None:
+            self.seen.append(facts)
+        first, answer, error = self._ask(view, command, at)
+        question = (repr(facts), command, at)
+        earlier = self._answers.setdefault(question, first)
+        again = first if answer is not None else self._ask(view, command, at)[0]
+        if len(self._answers) > _REMEMBERED:
+            self._answers.clear()
+        known = _found_of(self._policy)
+        if known is None and (earlier, first) != (first, again):
+            known = _report(self._policy, command, at, facts, first if earlier == first else earlier, again if earlier == first else first)
+            _remember(self._policy, known)
+        if known is not None:
+            raise PropertyError(known, frozenset({"P25"}))
+        if error is not None:
+            raise error
+        return cast(None, answer)  # anything but None is a mistake of the host, which the decider tells
+
+    def _ask(self, view: StockView, command: Command, at: datetime) -> tuple[str, object, Exception | None]:
+        try:
+            answer: object = self._policy(view, command, at)  # type: ignore[func-returns-value]  # a host's may
+        except PropertyError:
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever a host's policy raises is its answer
+            told = tell(error) if isinstance(error, InventoryError) else f"{type(error).__name__}{error.args}"
+            return f"raised {told}", None, error
+        return "agreed" if answer is None else f"returned a {type(answer).__name__}", answer, None
+
+
+def ask_twice(policies: Iterable[Policy]) -> tuple[PurePolicy, ...]:
+    """Wrap a host's policies so that an impure one is found where it is asked. Wrapped ones stay as they are."""
+    return tuple([policy if isinstance(policy, PurePolicy) else PurePolicy(policy) for policy in policies])
+
+
+def shown(view: Any) -> Facts:
+    """Return everything that a policy can ask of a view: of the decider's, or of the model's."""
+    holds = [*view.due, *view.reservations()]
+    facts: Facts = {name: getattr(view, name) for name in ("at", "version", "on_hand", "reserved", "unreserved")}
+    facts["due"] = [hold_facts(hold) for hold in view.due]
+    facts["open"] = sorted((hold_facts(hold) for hold in view.reservations()), key=lambda hold: hold["version"])
+    facts["known"] = sorted(hold.reservation_id for hold in holds if view.reservation(hold.reservation_id) is not None)
+    facts["reserved_for"] = {owner: view.reserved_for(owner) for owner in sorted({hold.owner_id or "nobody" for hold in holds})}
+    return facts
+
+
+def hold_facts(hold: Any) -> Facts:
+    """Return the fields of an open reservation."""
+    return {name: getattr(hold, name) for name in _OF_HOLD}
+
+
+_OF_HOLD = ("reservation_id", "original", "remaining", "committed", "released", "purpose", "owner_id", "reserved_at", "expires_at", "version")
+
+
+def _report(policy: Policy, command: Command, at: datetime, facts: Facts, first: str, second: str) -> str:
+    name = f"{getattr(policy, '__module__', '')}.{name_of_function(policy)}"
+    return (
+        "P25  Deciding is pure.\n"
+        f"  problem   the policy {name} is impure: it was asked twice, and answered differently\n"
+        f"  asked     {tell(command)} at {tell_value(at)}, on hand {facts['on_hand']}, reserved {facts['reserved']}, version {facts['version']}\n"
+        f"  answered  first it {first}, then it {second}\n"
+        "  meaning   a policy may use the stock, the command and the time that it is given: no counter, no clock, no chance, no I/O"
+    )
+
+
+def _found_of(policy: Policy) -> str | None:
+    try:
+        return _found.get(policy)
+    except TypeError:  # it can't be hashed, or not referred to weakly
+        return None
+
+
+def _remember(policy: Policy, report: str) -> None:
+    try:
+        _found[policy] = report
+    except TypeError:
+        return
