@@ -9,14 +9,14 @@ from typing import Any
 import attrs
 
 from inventory_es.domain.commands import ExpireReservations, ReserveStock
+from inventory_es.domain.errors import ClockSkewError
 from inventory_es.domain.identifiers import InventoryId
-from inventory_es.domain.rejections import PolicyRejectedError
+from inventory_es.domain.rejections import CommandIdReusedError, PolicyRejectedError, ReservationIdTakenError
 from inventory_es.testing.domain.purity import shown
 from inventory_es.testing.domain.rules import RULES, Facts, Refusal, Rule, Stock, due_at, released
 
 REMEMBERED = 10_000
 """How many closed reservations are known by their outcome."""
-
 
 
 @attrs.frozen(kw_only=True)
@@ -117,7 +117,7 @@ class Model:
             if known is not None:
                 return self._verdict(command, t, known, replayed=True)
             if t - at > self.max_clock_skew:
-                raise Refusal("ClockSkewError", now=at, last_time=t, max_clock_skew=self.max_clock_skew)  # noqa: TRY301  # it is a refusal
+                raise Refusal(ClockSkewError, now=at, last_time=t, max_clock_skew=self.max_clock_skew)  # noqa: TRY301  # it is a refusal
             decided = self.decide(command, t, seen)
         except Refusal as refusal:
             return self._verdict(command, t, (), refusal=refusal, seen=seen)
@@ -168,7 +168,7 @@ class Model:
             try:
                 policy(view, command, t)
             except PolicyRejectedError as error:
-                raise Refusal("PolicyRejectedError", reason=error.reason, details=error.details) from error
+                raise Refusal(PolicyRejectedError, reason=error.reason, details=error.details) from error
 
     def _accepted_before(self, command: Any) -> tuple[Facts, ...] | None:
         known = self.accepted.get(self._key(command))
@@ -178,8 +178,8 @@ class Model:
         if payload == self._payload(command):
             return events
         if isinstance(command, ReserveStock):
-            raise Refusal("ReservationIdTakenError", reservation_id=command.reservation_id)
-        raise Refusal("CommandIdReusedError", command_id=command.command_id)
+            raise Refusal(ReservationIdTakenError, reservation_id=command.reservation_id)
+        raise Refusal(CommandIdReusedError, command_id=command.command_id)
 
     @staticmethod
     def _key(command: Any) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from inventory_es.domain.errors import InventoryError, RejectionError
 from inventory_es.domain.events import Event, StockReleasedEvent
 from inventory_es.domain.inventory import Inventory, Policy
 from inventory_es.domain.reasons import ReleaseReason
-from inventory_es.testing.domain.agreement import SENTENCE, agreement_problems
+from inventory_es.testing.domain.agreement import SENTENCE, disagreements
 from inventory_es.testing.domain.desk import Answer
 from inventory_es.testing.domain.history import PropertyError
 from inventory_es.testing.domain.probing import behaviour
@@ -60,13 +60,28 @@ def check_program(program: Program, *, policies: Sequence[Policy] = (), only: It
         PropertyError: one does not hold.
     """
     policies = ask_twice(policies)
-    record = play(program, policies=policies)
+    try:
+        record = play(program, policies=policies)
+    except PropertyError:
+        raise
+    except Exception as error:
+        problem = next(disagreements(program, policies), None)
+        if problem is None:
+            raise
+        raise _broken(PROGRAM_PROPERTIES["P34"], problem, program) from error
     for one in PROGRAM_PROPERTIES.values() if only is None else [PROGRAM_PROPERTIES[property_id] for property_id in only]:
         problem = next(one.problems(record, policies), None)
         if problem is not None:
-            report = f"{one.id}  {one.sentence}\n  problem   {problem}\n  program\n{program}"
-            raise PropertyError(report, frozenset({one.id}))
+            raise _broken(one, problem, program)
     return record
+
+
+def _broken(one: ProgramProperty, problem: str, program: Program) -> PropertyError:
+    return PropertyError(f"{one.id}  {one.sentence}\n  problem   {problem}\n  program\n{program}", frozenset({one.id}))
+
+
+def _agrees_with_the_model(record: Record, policies: Sequence[Policy]) -> Iterator[str]:
+    return disagreements(record.program, policies)
 
 
 def _refused_changes_nothing(record: Record, _policies: Sequence[Policy]) -> Iterator[str]:
@@ -251,7 +266,7 @@ _ALL = (
     ProgramProperty("P24", "Shifting all instants shifts timestamps and nothing else.", _only_time_shifts),
     ProgramProperty("P25", "Deciding is pure.", _decide_is_pure),
     ProgramProperty("P26", "Folding on from a snapshot, taken anywhere, gives the same state.", _folds_from_any_snapshot),
-    ProgramProperty("P34", SENTENCE, agreement_problems),
+    ProgramProperty("P34", SENTENCE, _agrees_with_the_model),
 )
 
 PROGRAM_PROPERTIES: Mapping[str, ProgramProperty] = MappingProxyType({one.id: one for one in _ALL})

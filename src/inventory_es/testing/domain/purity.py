@@ -41,7 +41,7 @@ class PurePolicy:
     def witnessed(self, seen: list[Facts]) -> "PurePolicy":
         """Return the same policy, with the same memory, that puts what it is shown into ``seen``."""
         twin = PurePolicy(self._policy)
-        twin.seen, twin._answers = seen, self._answers  # noqa: SLF001  # one of our own kind
+        twin.seen, twin._answers = seen, self._answers  # one of our own kind
         return twin
 
     def __call__(self, view: StockView, command: Command, at: datetime) -> None:
@@ -101,7 +101,18 @@ def hold_facts(hold: Any) -> Facts:
     return {name: getattr(hold, name) for name in _OF_HOLD}
 
 
-_OF_HOLD = ("reservation_id", "original", "remaining", "committed", "released", "purpose", "owner_id", "reserved_at", "expires_at", "version")
+_OF_HOLD = (
+    "reservation_id",
+    "original",
+    "remaining",
+    "committed",
+    "released",
+    "purpose",
+    "owner_id",
+    "reserved_at",
+    "expires_at",
+    "version",
+)
 
 
 def _report(policy: Policy, command: Command, at: datetime, facts: Facts, first: str, second: str) -> str:

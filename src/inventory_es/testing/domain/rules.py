@@ -32,6 +32,22 @@ from inventory_es.domain.commands import (
     ReleaseStock,
     ReserveStock,
 )
+from inventory_es.domain.errors import InventoryError
+from inventory_es.domain.rejections import (
+    CommandExpiredError,
+    CountSupersededError,
+    InsufficientStockError,
+    InvalidTtlError,
+    NegativeStockError,
+    QuantityExceedsReservationError,
+    QuantityOverflowError,
+    ReservationAlreadyCommittedError,
+    ReservationAlreadyReleasedError,
+    ReservationExpiredError,
+    ReservationIdTakenError,
+    ReservationNotFoundError,
+    WouldBreakReservationsError,
+)
 
 Facts = dict[str, Any]
 """An event, a reservation, or the facts of a rejection: names and values."""
@@ -50,11 +66,11 @@ class Refusal(Exception):  # noqa: N818  # the name of a condition stands in it;
     """A rule says no.
 
     Attributes:
-        error: the name of the class of the rejection.
+        error: the class of the rejection.
         facts: what the rejection must tell.
     """
 
-    def __init__(self, error: str, **facts: Any) -> None:
+    def __init__(self, error: type[InventoryError], **facts: Any) -> None:
         super().__init__(error, facts)
         self.error = error
         self.facts = facts
@@ -72,13 +88,13 @@ def add(stock: Stock, command: AddStock, _t: datetime) -> Iterator[Facts]:
 def reserve(stock: Stock, command: ReserveStock, t: datetime) -> Iterator[Facts]:
     """Units are promised; at least ``keep_available`` stay free."""
     if command.reservation_id in stock["open"] or command.reservation_id in stock["closed"]:
-        raise Refusal("ReservationIdTakenError", reservation_id=command.reservation_id)
+        raise Refusal(ReservationIdTakenError, reservation_id=command.reservation_id)
     if command.not_after is not None and t >= command.not_after:
-        raise Refusal("CommandExpiredError", command_id=command.reservation_id, not_after=command.not_after)
+        raise Refusal(CommandExpiredError, command_id=command.reservation_id, not_after=command.not_after)
     unreserved = stock["on_hand"] - stock["reserved"]
     if unreserved - command.quantity < command.keep_available:
         raise Refusal(
-            "InsufficientStockError",
+            InsufficientStockError,
             requested=command.quantity,
             available=unreserved,
             keep_available=command.keep_available,
@@ -147,9 +163,7 @@ def count(stock: Stock, command: RecordCount, _t: datetime) -> Iterator[Facts]:
         msg = f"version {command.observed_version} is not there yet"
         raise ValueError(msg)
     if command.observed_version < stock["last_count_version"]:
-        raise Refusal(
-            "CountSupersededError", observed_version=command.observed_version, last_count_version=stock["last_count_version"]
-        )
+        raise Refusal(CountSupersededError, observed_version=command.observed_version, last_count_version=stock["last_count_version"])
     delta = command.counted - stock["on_hand_at"][command.observed_version]
     yield from _adjusted(
         stock, delta, command.shortfall, reason="COUNT", counted=command.counted, observed_version=command.observed_version
@@ -184,11 +198,11 @@ RULES: Mapping[type[Any], Rule] = MappingProxyType(
 def _adjusted(stock: Stock, delta: int, shortfall: str, **facts: Any) -> Iterator[Facts]:
     on_hand, reserved = stock["on_hand"] + delta, stock["reserved"]
     if on_hand < 0:
-        raise Refusal("NegativeStockError", on_hand=stock["on_hand"], delta=delta)
+        raise Refusal(NegativeStockError, on_hand=stock["on_hand"], delta=delta)
     _refuse_overflow(on_hand)
     lacking = reserved - on_hand
     if lacking > 0 and shortfall == "REJECT":
-        raise Refusal("WouldBreakReservationsError", shortfall=lacking)
+        raise Refusal(WouldBreakReservationsError, shortfall=lacking)
     newest_first = sorted(stock["open"].values(), key=lambda hold: -hold["version"])
     dated_first = sorted(newest_first, key=lambda hold: hold["expires_at"] is None)
     for hold in dated_first:
@@ -205,19 +219,17 @@ def _the_open(stock: Stock, reservation_id: str) -> Facts:
         return hold
     ended = stock["closed"].get(reservation_id)
     if ended is None:
-        raise Refusal("ReservationNotFoundError", reservation_id=reservation_id)
+        raise Refusal(ReservationNotFoundError, reservation_id=reservation_id)
     if ended["outcome"] == "EXPIRED":
-        raise Refusal("ReservationExpiredError", reservation_id=reservation_id, expired_at=ended["expires_at"])
-    error = "ReservationAlreadyCommittedError" if ended["outcome"] == "COMMITTED" else "ReservationAlreadyReleasedError"
+        raise Refusal(ReservationExpiredError, reservation_id=reservation_id, expired_at=ended["expires_at"])
+    error = ReservationAlreadyCommittedError if ended["outcome"] == "COMMITTED" else ReservationAlreadyReleasedError
     raise Refusal(error, reservation_id=reservation_id)
 
 
 def _up_to_remaining(hold: Facts, quantity: int | None) -> int:
     remaining: int = hold["remaining"]
     if quantity is not None and quantity > remaining:
-        raise Refusal(
-            "QuantityExceedsReservationError", reservation_id=hold["reservation_id"], requested=quantity, remaining=remaining
-        )
+        raise Refusal(QuantityExceedsReservationError, reservation_id=hold["reservation_id"], requested=quantity, remaining=remaining)
     return remaining if quantity is None else quantity
 
 
@@ -225,12 +237,12 @@ def _after(t: datetime, ttl: timedelta) -> datetime:
     try:
         return t + ttl
     except OverflowError:
-        raise Refusal("InvalidTtlError") from None
+        raise Refusal(InvalidTtlError) from None
 
 
 def _refuse_overflow(on_hand: int) -> None:
     if on_hand > LARGEST:
-        raise Refusal("QuantityOverflowError", name="on_hand", limit=LARGEST)
+        raise Refusal(QuantityOverflowError, name="on_hand", limit=LARGEST)
 
 
 def released(hold: Facts, quantity: int, remaining: int, reason: str) -> Facts:

@@ -1,6 +1,7 @@
 """Where to go next from a state: turns a few drawn numbers into a time and a command that lead into the corners of the domain."""
 
-from collections.abc import Callable, Sequence
+import random
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -18,13 +19,25 @@ from inventory_es.domain.commands import (
     ReleaseStock,
     ReserveStock,
 )
+from inventory_es.domain.decide import Policy
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.inventory import Inventory
 from inventory_es.domain.quantity import MAX_QUANTITY
 from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, Purpose, ReleaseReason, Remainder, Shortfall
-from inventory_es.testing.domain.program import other_payload
+from inventory_es.testing.domain.desk import Desk
+from inventory_es.testing.domain.history import PropertyError
+from inventory_es.testing.domain.program import Call, Program, other_payload
+from inventory_es.testing.domain.scenarios import SHELF, START
 
 T = TypeVar("T")
+
+OPENINGS = (20, 5, 100, 1)
+"""Units at the start of a program."""
+
+RUSHES = (0, 6)
+"""How many of the first steps of a program are reserves at one time."""
+
+_A_RESERVE = 1
 
 _TICK = timedelta(microseconds=1)
 _SECOND = timedelta(seconds=1)
@@ -92,6 +105,58 @@ def next_command(
     return kind.of(*walker.kinds())()
 
 
+def walk(
+    numbers: Iterable[tuple[int, int, int]], *, opening: int, rush: int, inventory_id: InventoryId, policies: Sequence[Policy]
+) -> tuple[tuple[Call, ...], tuple[Call, ...], Desk]:
+    """Make the steps of a program, each for the state that it meets.
+
+    Args:
+        numbers: of each step: for the time, the kind of command, and its fields.
+        opening: units at the start.
+        rush: so many of the first steps are reserves at one time, so that many holds are open at once.
+        inventory_id: to which inventory.
+        policies: the host's rules.
+
+    Returns:
+        The setup, the steps, and the desk where they were executed.
+    """
+    desk, clock = Desk(inventory_id, policies=policies), START
+    opened = AddStock(inventory_id=inventory_id, command_id="opening", quantity=opening, reason=AddReason.OPENING)
+    setup = (Call(opened, START),)
+    desk.execute(opened, at=START)
+    steps: list[Call] = []
+    for number, (time, kind, fields) in enumerate(numbers, start=1):
+        if number > rush:
+            clock = next_time(Choices(time), desk.inventory, clock)
+        kinds = Choices(_A_RESERVE if number <= rush else kind)
+        earlier = [answer.command for answer in desk.answers]
+        command = next_command(kinds, Choices(fields), desk.inventory, clock, name=str(number), earlier=earlier)
+        steps.append(Call(command, clock))
+        try:
+            desk.execute(command, at=clock)
+        except PropertyError:
+            raise
+        except Exception:  # noqa: BLE001  # whoever plays the program meets it, and can tell the whole of it
+            break
+    return setup, tuple(steps), desk
+
+
+def random_program(seed: int, *, inventory_id: InventoryId = SHELF, steps: int = 30, policies: Sequence[Policy] = ()) -> Program:
+    """Make one program from a seed, without hypothesis: the same one each time.
+
+    Args:
+        seed: which one.
+        inventory_id: to which inventory.
+        steps: how many steps it has.
+        policies: the host's rules, under which the steps are made.
+    """
+    chance = random.Random(seed)
+    numbers = [(chance.randrange(2**24), chance.randrange(2**24), chance.randrange(2**24)) for _ in range(steps)]
+    opening, rush = chance.choice(OPENINGS), chance.choice(RUSHES)
+    setup, made, _ = walk(numbers, opening=opening, rush=rush, inventory_id=inventory_id, policies=policies)
+    return Program(inventory_id=inventory_id, setup=setup, steps=made, seed=seed)
+
+
 @attrs.frozen
 class Walker:
     """Makes commands of each kind for one state.
@@ -137,7 +202,7 @@ class Walker:
         of, available = self.choices.of, int(self.inventory.available_at(self.at))
         return ReserveStock(
             inventory_id=self._where,
-            reservation_id=f"R{self.name}",
+            reservation_id=f"{'RA'[len(self.earlier) % 2]}{self.name}",  # so that ids are not in the order of versions
             quantity=min(MAX_QUANTITY, of(3, 2, 4, 1, 5, 3, 2, max(1, available // 2), max(1, available), available + 1)),
             ttl=of(*_LIVES),
             owner_id=of(None, None, "ann", "bob"),
@@ -201,7 +266,7 @@ class Walker:
 
     def sweep(self) -> Command:
         """What is due is closed, a few at a time."""
-        return ExpireReservations(inventory_id=self._where, command_id=self._command_id, limit=self.choices.of(1, 500))
+        return ExpireReservations(inventory_id=self._where, command_id=self._command_id, limit=self.choices.of(1, 500, 2))
 
     def again(self) -> Command:
         """An earlier command is sent once more."""

@@ -12,15 +12,16 @@ from datetime import datetime
 
 from hypothesis import strategies as st
 
-from inventory_es.domain.commands import AddStock, Command
-from inventory_es.domain.events import Recorded
+from inventory_es.domain.commands import Command
+from inventory_es.domain.decide import Policy
 from inventory_es.domain.identifiers import InventoryId
-from inventory_es.domain.inventory import Inventory, Policy
-from inventory_es.domain.reasons import AddReason
+from inventory_es.domain.inventory import Inventory
+from inventory_es.domain.recorded import Recorded
 from inventory_es.testing.domain.desk import Desk
 from inventory_es.testing.domain.program import Call, Program
-from inventory_es.testing.domain.scenarios import SHELF, START
-from inventory_es.testing.domain.walker import Choices, next_command, next_time
+from inventory_es.testing.domain.purity import ask_twice
+from inventory_es.testing.domain.scenarios import SHELF
+from inventory_es.testing.domain.walker import OPENINGS, RUSHES, Choices, next_command, next_time, walk
 from inventory_es.testing.faults import FaultKind
 
 _NUMBERS = st.integers(0, 2**24 - 1)
@@ -54,39 +55,38 @@ def commands_for(inventory: Inventory, at: datetime, *, name: str, earlier: Sequ
     return st.builds(command, _NUMBERS, _NUMBERS)
 
 
-@st.composite
 def programs(
-    draw: st.DrawFn,
     *,
     inventory_id: InventoryId = SHELF,
     max_steps: int = 30,
     max_parallel: int = 0,
     policies: Sequence[Policy] = (),
-) -> Program:
+) -> st.SearchStrategy[Program]:
     """Whole programs: a setup, steps that follow from the state that they meet, calls at once, failing appends, a seed.
 
     Args:
-        draw: given by hypothesis.
         inventory_id: to which inventory.
         max_steps: the most steps, 1 or more.
         max_parallel: the most calls at once, 0 or more.
-        policies: the host's rules, under which the steps are drawn.
+        policies: the host's rules, under which the steps are drawn. An impure one is found, also across examples.
     """
-    desk = Desk(inventory_id, policies=policies)
-    opening = draw(st.sampled_from((20, 5, 100, 1)))
-    setup = Call(AddStock(inventory_id=inventory_id, command_id="opening", quantity=opening, reason=AddReason.OPENING), START)
-    desk.execute(setup.command, at=START)
-    clock = START
-    steps: list[Call] = []
+    return _programs(inventory_id, max_steps, max_parallel, ask_twice(policies))
+
+
+@st.composite
+def _programs(draw: st.DrawFn, inventory_id: InventoryId, max_steps: int, max_parallel: int, policies: Sequence[Policy]) -> Program:
+    opening, rush = draw(st.sampled_from(OPENINGS)), draw(st.sampled_from(RUSHES))
     fewest = draw(st.sampled_from((1, max_steps // 2 + 1)))
-    for number, (time, kind, fields) in enumerate(draw(st.lists(_STEPS, min_size=fewest, max_size=max_steps)), start=1):
-        clock = next_time(Choices(time), desk.inventory, clock)
-        earlier = [answer.command for answer in desk.answers]
-        command = next_command(Choices(kind), Choices(fields), desk.inventory, clock, name=str(number), earlier=earlier)
-        desk.execute(command, at=clock)
-        steps.append(Call(command, clock))
+    setup, steps, desk = walk(
+        draw(st.lists(_STEPS, min_size=fewest, max_size=max_steps)),
+        opening=opening,
+        rush=rush,
+        inventory_id=inventory_id,
+        policies=policies,
+    )
+    clock = steps[-1].at
     if not max_parallel:
-        return Program(inventory_id=inventory_id, setup=(setup,), steps=tuple(steps))
+        return Program(inventory_id=inventory_id, setup=setup, steps=tuple(steps))
     at_once = [
         Call(next_command(Choices(kind), Choices(fields), desk.inventory, clock, name=f"p{number}"), clock)
         for number, (_, kind, fields) in enumerate(draw(st.lists(_STEPS, max_size=max_parallel)))
@@ -94,7 +94,7 @@ def programs(
     faults = st.dictionaries(st.integers(1, 2 * max_parallel), st.sampled_from(_FAULTS), max_size=3)
     return Program(
         inventory_id=inventory_id,
-        setup=(setup,),
+        setup=setup,
         steps=tuple(steps),
         parallel=tuple(at_once),
         faults=tuple(sorted(draw(faults).items())),
