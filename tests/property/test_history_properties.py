@@ -105,8 +105,12 @@ def committed(quantity: int, remaining: int, on_hand: int, in_all: int) -> Stock
     return StockCommittedEvent("p", "s", quantity, "R", remaining, CommitReason.SOLD, on_hand, in_all)
 
 
-def lost(units: int, on_hand: int) -> StockAdjustedEvent:
-    return StockAdjustedEvent("p", "s", -units, AdjustReason.LOSS, None, None, on_hand, 0)
+def lost(units: int, on_hand: int, in_all: int = 0) -> StockAdjustedEvent:
+    return StockAdjustedEvent("p", "s", -units, AdjustReason.LOSS, None, None, on_hand, in_all)
+
+
+def counted(delta: int, on_hand: int, in_all: int, found: int, observed: int) -> StockAdjustedEvent:
+    return StockAdjustedEvent("p", "s", delta, AdjustReason.COUNT, found, observed, on_hand, in_all)
 
 
 def extended(previous: float, until: float | None) -> ReservationExtendedEvent:
@@ -128,7 +132,7 @@ def with_versions(*versions: int) -> list[Recorded]:
 
 
 ADD, RESERVE = (0, added(10, 10, 0)), (0, reserved(4, 10, 4))
-EXPIRED = ReleaseReason.EXPIRED
+EXPIRED, SHORTFALL = ReleaseReason.EXPIRED, ReleaseReason.SHORTFALL
 BROKEN: dict[str, list[Callable[[], list[Recorded]]]] = {
     "P1": [with_less_on_hand_than_reserved],
     "P2": [lambda: at(ADD, RESERVE, (1, released(1, 3, 10, 2)))],
@@ -159,6 +163,16 @@ BROKEN: dict[str, list[Callable[[], list[Recorded]]]] = {
         lambda: at(ADD, (0, reserved(4, 10, 4, until=None)), (600, released(4, 0, 10, 0, reason=EXPIRED))),
     ],
     "P19": [lambda: at(ADD, RESERVE, (1, extended(600, 599))), lambda: at(ADD, RESERVE, (1, extended(600, 600)))],
+    "P34": [
+        lambda: at(ADD, (0, counted(-3, 7, 0, 7, 1)), (1, counted(-1, 6, 0, 9, 1))),  # an older count that wins
+        lambda: at(ADD, (0, added(5, 15, 0)), (1, counted(-5, 10, 0, 10, 1))),  # it ignores what came in since
+        lambda: at(ADD, RESERVE, (1, released(2, 2, 10, 2, reason=SHORTFALL)), (1, lost(7, 3, 2))),  # one unit more than lacks
+        lambda: at(ADD, RESERVE, (1, released(2, 2, 10, 2, reason=SHORTFALL)), (1, added(1, 11, 2))),
+        lambda: at(ADD, RESERVE, (0, reserved(2, 10, 6, held="S")), (1, released(2, 2, 10, 4, reason=SHORTFALL)), (1, lost(6, 4, 4))),
+        lambda: at(ADD, RESERVE, (0, reserved(2, 10, 6, held="Q")), (600, released(4, 0, 10, 2, reason=EXPIRED))),
+        lambda: at(ADD, RESERVE, (1, released(4, 0, 10, 0, reason=ReleaseReason.REMAINDER))),
+        lambda: at(ADD, RESERVE, (1, committed(1, 3, 9, 3)), (1, released(1, 2, 9, 2, reason=ReleaseReason.REMAINDER))),
+    ],
 }  # fmt: skip
 
 

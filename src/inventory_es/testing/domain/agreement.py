@@ -29,10 +29,10 @@ from inventory_es.domain.snapshot import InventorySnapshot
 from inventory_es.domain.stock_view import StockView
 from inventory_es.testing.domain.desk import Answer, Desk
 from inventory_es.testing.domain.history import PropertyError
-from inventory_es.testing.domain.model import Model, Verdict
+from inventory_es.testing.domain.model import Model, Verdict, event_facts, hold_facts
 from inventory_es.testing.domain.probing import probes
 from inventory_es.testing.domain.program import Call, Program, other_payload
-from inventory_es.testing.domain.purity import PurePolicy, ask_twice, hold_facts
+from inventory_es.testing.domain.purity import PurePolicy, ask_twice
 from inventory_es.testing.domain.rules import Facts, Refusal
 from inventory_es.testing.domain.telling import tell, tell_value
 
@@ -121,7 +121,7 @@ def check_decision(model: Model, command: Any, *, at: datetime, decide: Callable
     verdict = model.execute(command, at=at)
     problems = list(_refusal_problems(verdict.refusal, error, model.inventory_id))
     expected = [] if verdict.replayed else verdict.events
-    problems += _events_problems(expected, [_event_facts(event, before + n, at) for n, event in enumerate(events, start=1)])
+    problems += _events_problems(expected, [event_facts(event, before + n, at) for n, event in enumerate(events, start=1)])
     if problems:
         got = tell(error) if error is not None else _lines(tell(event) for event in events)
         asked = Call(command, at)
@@ -247,7 +247,7 @@ def _probed(model: Model, inventory: Inventory, command: Command, at: datetime, 
     except Exception as broken:  # noqa: BLE001  # whatever a decider raises
         yield f"{tell(command)} at {tell_value(at)}: {type(broken).__name__}: {broken}"
         return
-    got = [_event_facts(event, inventory.version + number, at) for number, event in enumerate(events, start=1)]
+    got = [event_facts(event, inventory.version + number, at) for number, event in enumerate(events, start=1)]
     for problem in (*_refusal_problems(refusal, error, model.inventory_id), *_events_problems(expected, got)):
         yield f"{tell(command)} at {tell_value(at)}: {problem}"
 
@@ -304,7 +304,7 @@ def _answer_problems(verdict: Verdict, answer: Answer, inventory_id: InventoryId
     yield from _refusal_problems(verdict.refusal, answer.error, inventory_id)
     if (verdict.at, verdict.replayed) != (answer.at, answer.replayed):
         yield f"expected at {verdict.at}, replayed {verdict.replayed}, got at {answer.at}, replayed {answer.replayed}"
-    yield from _events_problems(verdict.events, [_event_facts(one.event, one.version, one.recorded_at) for one in answer.recorded])
+    yield from _events_problems(verdict.events, [event_facts(one.event, one.version, one.recorded_at) for one in answer.recorded])
 
 
 def _refusal_problems(refusal: Refusal | None, error: InventoryError | None, inventory_id: InventoryId) -> Iterator[str]:
@@ -343,12 +343,6 @@ def _seen_problems(expected: Sequence[Facts], got: Sequence[Facts]) -> Iterator[
         for name in wanted:
             if wanted[name] != found[name]:
                 yield f"{name} that a policy is shown: expected {wanted[name]}, got {found[name]}"
-
-
-def _event_facts(event: Event, version: int, recorded_at: datetime) -> Facts:
-    kind: type[Any] = type(event)
-    facts = {field.name: getattr(event, field.name) for field in attrs.fields(kind)}
-    return {"event": kind.__name__} | facts | {"version": version, "recorded_at": recorded_at}
 
 
 def _ending_facts(ending: Any) -> Facts:

@@ -228,6 +228,10 @@ def _extends(sight: Sight) -> str | None:
     return None if event.expires_at is None or event.expires_at > event.previous_expires_at else f"{before.expires_at} → {event.expires_at}"
 
 
+def _is_explained(sight: Sight) -> str | None:
+    return sight.unexplained
+
+
 def _is_expiry(event: Event) -> bool:
     return isinstance(event, StockReleasedEvent) and event.reason is ReleaseReason.EXPIRED
 
@@ -260,6 +264,7 @@ _ALL = (
     HistoryProperty("P17", "A reservation id is used once, and a closed reservation is never touched again.", _closed_stays_closed),
     HistoryProperty("P18", "No reservation expires before its time, and a confirmed one never.", _expires_in_time),
     HistoryProperty("P19", "An extension never moves the time of expiry to an earlier one.", _extends),
+    HistoryProperty("P34", "Every event is one that some command gives by the rules, as the naive model has them.", _is_explained),
 )
 
 HISTORY_PROPERTIES: Mapping[str, HistoryProperty] = MappingProxyType({one.id: one for one in _ALL})

@@ -20,6 +20,9 @@ from inventory_es.domain.events import (
 )
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.inventory import Inventory
+from inventory_es.domain.recorded import Recorded
+from inventory_es.testing.domain.log_model import LogModel
+from inventory_es.testing.domain.model import event_facts
 
 
 class HistoryEntry(Protocol):
@@ -94,6 +97,7 @@ class Sight:
         hold: the event's reservation after it.
         left_due: an open reservation that is due by now; ``None`` if there is none.
         does_not_fold: why the aggregate refuses the event; ``None`` if it takes it, or has refused an earlier one.
+        unexplained: why no command gives the event by the rules; ``None`` if one does, or if an earlier event does not fold.
     """
 
     number: int
@@ -107,6 +111,7 @@ class Sight:
     hold: Hold | None
     left_due: Hold | None
     does_not_fold: str | None
+    unexplained: str | None
 
     @property
     def event(self) -> Event:
@@ -135,6 +140,7 @@ class _Books:
         self.holds: dict[str, Hold] = {}
         self.due: list[tuple[datetime, str]] = []
         self.aggregate: Inventory | None = None
+        self.model: LogModel
         self.is_folding = True
 
     def enter(self, entry: HistoryEntry) -> Sight:
@@ -151,7 +157,7 @@ class _Books:
         self.number += 1
         sight = Sight(
             self.number, entry, self.on_hand, self.reserved, self.time, self.sums, self.held,
-            before, after, self._left_due(entry.recorded_at), self._fold(entry),
+            before, after, self._left_due(entry.recorded_at), *self._fold(entry),
         )  # fmt: skip
         self.on_hand, self.reserved, self.time = event.on_hand, event.reserved, entry.recorded_at
         return sight
@@ -165,16 +171,18 @@ class _Books:
             heapq.heappop(self.due)
         return None
 
-    def _fold(self, entry: HistoryEntry) -> str | None:
-        if self.is_folding:
-            if self.aggregate is None:
-                self.aggregate = Inventory(InventoryId(entry.event.product_id, entry.event.store_id))
-            try:
-                self.aggregate.apply(Recorded(entry.event, entry.version, entry.recorded_at))
-            except CorruptStreamError as error:
-                self.is_folding = False
-                return error.problem
-        return None
+    def _fold(self, entry: HistoryEntry) -> tuple[str | None, str | None]:
+        if not self.is_folding:
+            return None, None
+        if self.aggregate is None:
+            where = InventoryId(entry.event.product_id, entry.event.store_id)
+            self.aggregate, self.model = Inventory(where), LogModel(where)
+        try:
+            self.aggregate.apply(Recorded(entry.event, entry.version, entry.recorded_at))
+        except CorruptStreamError as error:
+            self.is_folding = False
+            return error.problem, None
+        return None, self.model.unexplained(event_facts(entry.event, entry.version, entry.recorded_at))
 
 
 def _after(event: Event, before: Hold | None) -> Hold | None:

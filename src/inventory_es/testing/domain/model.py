@@ -10,9 +10,9 @@ import attrs
 
 from inventory_es.domain.commands import ExpireReservations, ReserveStock
 from inventory_es.domain.errors import ClockSkewError
+from inventory_es.domain.events import Event
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.rejections import CommandIdReusedError, PolicyRejectedError, ReservationIdTakenError
-from inventory_es.testing.domain.purity import shown
 from inventory_es.testing.domain.rules import RULES, Facts, Refusal, Rule, Stock, due_at, released
 
 REMEMBERED = 10_000
@@ -331,6 +331,43 @@ class View:
     def reserved_for(self, owner_id: str) -> int:
         """Return what the open reservations of one owner hold."""
         return sum(hold["remaining"] for hold in self._open.values() if hold["owner_id"] == owner_id)
+
+
+def shown(view: Any) -> Facts:
+    """Return everything that a policy can ask of a view: of the decider's, or of the model's."""
+    holds = [*view.due, *view.reservations()]
+    facts: Facts = {name: getattr(view, name) for name in ("at", "version", "on_hand", "reserved", "unreserved")}
+    facts["due"] = [hold_facts(hold) for hold in view.due]
+    facts["open"] = sorted((hold_facts(hold) for hold in view.reservations()), key=lambda hold: hold["version"])
+    facts["known"] = sorted(hold.reservation_id for hold in holds if view.reservation(hold.reservation_id) is not None)
+    facts["reserved_for"] = {owner: view.reserved_for(owner) for owner in sorted({hold.owner_id or "nobody" for hold in holds})}
+    return facts
+
+
+def hold_facts(hold: Any) -> Facts:
+    """Return the fields of an open reservation."""
+    return {name: getattr(hold, name) for name in _OF_HOLD}
+
+
+_OF_HOLD = (
+    "reservation_id",
+    "original",
+    "remaining",
+    "committed",
+    "released",
+    "purpose",
+    "owner_id",
+    "reserved_at",
+    "expires_at",
+    "version",
+)
+
+
+def event_facts(event: Event, version: int, recorded_at: datetime) -> Facts:
+    """Return what an event says, with its version and time."""
+    kind: type[Any] = type(event)
+    facts = {field.name: getattr(event, field.name) for field in attrs.fields(kind)}
+    return {"event": kind.__name__} | facts | {"version": version, "recorded_at": recorded_at}
 
 
 class _Figures:

@@ -11,6 +11,7 @@ from inventory_es.domain.decide import Policy
 from inventory_es.domain.errors import InventoryError, name_of_function
 from inventory_es.domain.stock_view import StockView
 from inventory_es.testing.domain.history import PropertyError
+from inventory_es.testing.domain.model import shown
 from inventory_es.testing.domain.rules import Facts
 from inventory_es.testing.domain.telling import tell, tell_value
 
@@ -85,42 +86,13 @@ def ask_twice(policies: Iterable[Policy]) -> tuple[PurePolicy, ...]:
     return tuple([policy if isinstance(policy, PurePolicy) else PurePolicy(policy) for policy in policies])
 
 
-def shown(view: Any) -> Facts:
-    """Return everything that a policy can ask of a view: of the decider's, or of the model's."""
-    holds = [*view.due, *view.reservations()]
-    facts: Facts = {name: getattr(view, name) for name in ("at", "version", "on_hand", "reserved", "unreserved")}
-    facts["due"] = [hold_facts(hold) for hold in view.due]
-    facts["open"] = sorted((hold_facts(hold) for hold in view.reservations()), key=lambda hold: hold["version"])
-    facts["known"] = sorted(hold.reservation_id for hold in holds if view.reservation(hold.reservation_id) is not None)
-    facts["reserved_for"] = {owner: view.reserved_for(owner) for owner in sorted({hold.owner_id or "nobody" for hold in holds})}
-    return facts
-
-
-def hold_facts(hold: Any) -> Facts:
-    """Return the fields of an open reservation."""
-    return {name: getattr(hold, name) for name in _OF_HOLD}
-
-
-_OF_HOLD = (
-    "reservation_id",
-    "original",
-    "remaining",
-    "committed",
-    "released",
-    "purpose",
-    "owner_id",
-    "reserved_at",
-    "expires_at",
-    "version",
-)
-
-
 def _report(policy: Policy, command: Command, at: datetime, facts: Facts, first: str, second: str) -> str:
     name = f"{getattr(policy, '__module__', '')}.{name_of_function(policy)}"
     return (
         "P25  Deciding is pure.\n"
         f"  problem   the policy {name} is impure: it was asked twice, and answered differently\n"
-        f"  asked     {tell(command)} at {tell_value(at)}, on hand {facts['on_hand']}, reserved {facts['reserved']}, version {facts['version']}\n"
+        f"  asked     {tell(command)} at {tell_value(at)},"
+        f" on hand {facts['on_hand']}, reserved {facts['reserved']}, version {facts['version']}\n"
         f"  answered  first it {first}, then it {second}\n"
         "  meaning   a policy may use the stock, the command and the time that it is given: no counter, no clock, no chance, no I/O"
     )
