@@ -13,7 +13,8 @@ from inventory_es.application.requests import CommandRequest
 from inventory_es.application.tools import Tools
 from inventory_es.application.unsettled import UnsettledAppend
 from inventory_es.application.warm_states import WarmState
-from inventory_es.domain.errors import CommandsRejectedError, RejectionError
+from inventory_es.domain.commands import RecordCount
+from inventory_es.domain.errors import RejectionError
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import AppendResult, NewEvent, StreamWrite
@@ -134,8 +135,7 @@ class Basket:
         decided = self._decide()
         refused = [one for _, one in decided if one.refusal is not None]
         doubts = [line for line in dict.fromkeys(line for line, one in decided if not one.events) if self._in_doubt(line)]
-        unsettled = [] if doubts else self._unsettled([one for _, one in decided if refused or not one.events])
-        if doubts or refused or unsettled:
+        if doubts or refused or any(isinstance(one.outcome, RejectionError) for one in self._requests):
             self._rollback()
             await self._learn(doubts)
             if unsettled:
@@ -174,6 +174,8 @@ class Basket:
             if request.outcome is None:
                 now = clock if request.happened_at is None else request.happened_at
                 at = time_for(line.state.inventory, now)
+                if isinstance(request.command, RecordCount) and request.command.observed_version > line.version:
+                    request.observed_on_hand = _on_hand_at(request.command.observed_version, line, decided)
                 decided.append((line, decide_request(tools, line.state, request, now=now, at=at)))
         return decided
 
@@ -198,10 +200,7 @@ class Basket:
                 found = await self._tools.replay_check.look_up(line.state, mine, now=self._tools.clock.now())
                 for request, outcome in found.items():
                     request.outcome = outcome
-        self._looked_up |= dict.fromkeys(asked, began)
-        reused = [(at, one.outcome) for at, one in enumerate(self._requests) if isinstance(one.outcome, RejectionError)]
-        if reused:
-            raise CommandsRejectedError(rejections=tuple(why for _, why in reused), indexes=tuple(at for at, _ in reused))
+        self._looked_up |= asked
 
     def _unsettled(self, quiet: Sequence[Decided]) -> list[UnsettledAppend]:
         """Return the appends that may still take effect, of commands that would be told that they don't."""
@@ -235,13 +234,20 @@ class Basket:
             line.is_fresh = False
 
     def _refuse(self, refused: Sequence[Decided]) -> None:
+        """Raise for every refused command: those refused now, and those whose id was used for something else."""
+        why: dict[CommandRequest, Exception | None] = {one.request: one.refusal for one in refused}
+        why |= {one: one.outcome for one in self._requests if isinstance(one.outcome, RejectionError)}
         rejections: list[RejectionError] = []
-        for one in refused:
-            if not isinstance(one.refusal, RejectionError):
-                raise one.refusal or AssertionError
-            rejections.append(one.refusal)
-        indexes = tuple(self._requests.index(one.request) for one in refused)
-        raise CommandsRejectedError(rejections=tuple(rejections), indexes=indexes)
+        indexes: list[int] = []
+        for index, request in enumerate(self._requests):
+            if request not in why:
+                continue
+            problem = why[request]
+            if not isinstance(problem, RejectionError):
+                raise problem or AssertionError
+            rejections.append(problem)
+            indexes.append(index)
+        raise CommandsRejectedError(rejections=tuple(rejections), indexes=tuple(indexes))
 
     async def _append(self, decided: Sequence[tuple[_Line, Decided]]) -> None:
         drafted = self._drafted(decided)
@@ -322,3 +328,11 @@ class Basket:
         if isinstance(problem, AppendOutcomeUnknownError | StoreUnavailableError) and not problem.retryable:
             return False
         return self._unknown is not None or not isinstance(problem, StoreUnavailableError)
+
+
+def _on_hand_at(version: int, line: _Line, decided: Sequence[tuple[_Line, Decided]]) -> int | None:
+    """Return the units on hand at a version that an earlier command of the set makes; ``None`` if none does."""
+    for its_line, one in decided:
+        if its_line is line and one.version - len(one.events) < version <= one.version:
+            return one.events[version - one.version - 1].on_hand
+    return None

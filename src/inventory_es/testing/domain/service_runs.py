@@ -1,6 +1,6 @@
 """Programs over a service: the same steps in the same times over any store, with its faults, held against the reference."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import NoReturn
@@ -10,10 +10,11 @@ import anyio
 from inventory_es.application.outcomes import Outcome
 from inventory_es.application.results import CommandResult, Reservation
 from inventory_es.application.service import InventoryService
-from inventory_es.domain.errors import InventoryError
-from inventory_es.domain.events import Recorded
+from inventory_es.domain.decide import Policy
+from inventory_es.domain.errors import ClockSkewError, InventoryError, RejectionError
 from inventory_es.domain.identifiers import InventoryId
-from inventory_es.domain.inventory import Policy
+from inventory_es.domain.recorded import Recorded
+from inventory_es.domain.rejections import CommandsRejectedError
 from inventory_es.ports.errors import AppendOutcomeUnknownError, StoreUnavailableError
 from inventory_es.testing.clock import ManualClock
 from inventory_es.testing.domain.agreement import Agreement, disagreement, outcome_problems
@@ -37,7 +38,13 @@ OpenService = Callable[[ManualClock, Faults], AbstractAsyncContextManager[Invent
 
 
 def check_service(
-    program: Program, open_service: OpenService, *, backend: str = "asyncio", policies: Sequence[Policy] = ()
+    program: Program,
+    open_service: OpenService,
+    *,
+    backend: str = "asyncio",
+    policies: Sequence[Policy] = (),
+    model: Model | None = None,
+    together: int = 1,
 ) -> tuple[Recorded, ...]:
     """Play a program over a service, in one run of an event loop, and hold every answer and the history against the reference.
 
@@ -49,6 +56,9 @@ def check_service(
         open_service: over what.
         backend: the event loop: ``asyncio`` or ``trio``.
         policies: the host's rules; the service must have the same.
+        model: a fresh model that both are held against, such as one with a second statement of the rules; by default the rules as they
+            are, with these policies.
+        together: so many of the steps are sent at once with ``execute_all``: all are accepted, or none.
 
     Returns:
         The history as the service tells it.
@@ -59,20 +69,24 @@ def check_service(
     """
     require_event_loop(backend)
     try:
-        return anyio.run(_play, program, open_service, policies, backend=backend)
+        held_against = Model(program.inventory_id, policies=policies) if model is None else model
+        return anyio.run(_play, program, open_service, Agreement(held_against, policies), together, backend=backend)
     except PropertyError as error:
         raise error.with_traceback(None) from None  # the frames of the event loop tell a test's author nothing
 
 
-async def _play(program: Program, open_service: OpenService, policies: Sequence[Policy]) -> tuple[Recorded, ...]:
-    clock, agreement = ManualClock(START), Agreement(Model(program.inventory_id, policies=policies), policies)
+async def _play(program: Program, open_service: OpenService, agreement: Agreement, together: int) -> tuple[Recorded, ...]:
+    clock = ManualClock(START)
     desk = Desk(program.inventory_id, policies=agreement.policies)
     plan = _Plan(dict(program.faults))
     async with open_service(clock, plan.faults) as service:
-        for call in program.calls:
-            clock.at = call.at
-            answer, verdict = agreement.execute(desk, call)
-            compare(answer, await send(service, call), verdict)
+        for calls in _chunks(program.calls, together):
+            clock.at = calls[-1].at
+            if together > 1:
+                await _play_together(service, agreement, desk, [Call(call.command, clock.at) for call in calls])
+                continue
+            answer, verdict = agreement.execute(desk, calls[0])
+            compare(answer, await send(service, calls[0]), verdict)
         if program.parallel:
             clock.at = program.parallel[0].at
         outcomes: list[tuple[Call, Outcome | InventoryError]] = []
@@ -89,6 +103,51 @@ async def _play(program: Program, open_service: OpenService, policies: Sequence[
     check_history(history)
     _check_serial(agreement, desk, clock.at, outcomes, history)
     return history
+
+
+def _chunks(calls: Sequence[Call], size: int) -> Iterator[list[Call]]:
+    """Neighbours, up to ``size`` of them, each with an id of its own: ``execute_all`` takes no id twice."""
+    chunk: list[Call] = []
+    for call in calls:
+        if len(chunk) == size or any(call.command.command_id == other.command.command_id for other in chunk):
+            yield chunk
+            chunk = []
+        chunk.append(call)
+    if chunk:
+        yield chunk
+
+
+async def _play_together(service: InventoryService, agreement: Agreement, desk: Desk, calls: Sequence[Call]) -> None:
+    trial = desk.fork()
+    try:
+        answers = [trial.execute(call.command, at=call.at) for call in calls]
+    except ValueError:  # a count of a version that is not there, since an earlier set was refused
+        return
+    refused = {number: answer.error for number, answer in enumerate(answers) if answer.error is not None}
+    skewed = next((error for error in refused.values() if isinstance(error, ClockSkewError)), None)
+    expected: InventoryError | None = skewed
+    if refused and skewed is None:
+        rejections = tuple(error for error in refused.values() if isinstance(error, RejectionError))
+        expected = CommandsRejectedError(rejections=rejections, indexes=tuple(refused))
+    told = " + ".join(tell(call.command) for call in calls)
+    try:
+        outcomes = await service.execute_all([call.command for call in calls])
+    except InventoryError as error:
+        if error != expected:
+            _unlike(told, expected, error)
+        return
+    if expected is not None:
+        _unlike(told, expected, "they were accepted")
+    for call, got in zip(calls, outcomes, strict=True):
+        answer, verdict = agreement.execute(desk, call)
+        if not answer.replayed:  # how its reservation stands is told as it stood before the set
+            compare(answer, got, verdict)
+
+
+def _unlike(told: str, expected: InventoryError | None, got: object) -> NoReturn:
+    wanted = "they are accepted" if expected is None else tell(expected)
+    msg = f"{told}, together: expected that {wanted}, got {tell(got) if isinstance(got, InventoryError) else got}"
+    raise PropertyError(msg, frozenset({"P30"}))
 
 
 async def send(service: InventoryService, call: Call) -> Outcome | InventoryError:
@@ -147,9 +206,12 @@ def _check_serial(
     accepted = [(call, got) for call, got in outcomes if _has_appended(got, desk.inventory.version)]
     explained = _explained(desk, at, waiting)
     for call, got in sorted(accepted, key=lambda pair: _version(pair[1])):
-        answer, _ = agreement.execute(desk, Call(call.command, at))
+        answer, verdict = agreement.execute(desk, Call(call.command, at))
         if answer.error is not None or not answer.appended or answer.recorded[-1].version != _version(got):
             _unexplained(call, got)
+        problems = [] if getattr(got, "replayed", False) else outcome_problems(verdict, got)
+        if problems:
+            raise disagreement(call, verdict, tell(got), problems)
         explained |= _explained(desk, at, waiting)
     for number, (call, got) in enumerate(waiting):
         if number not in explained:
