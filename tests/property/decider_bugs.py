@@ -153,7 +153,7 @@ _IN_DECIDE = {
     ),
     "an extension makes a firm hold dated": (
         "    if hold.expires_at is None:\n        return\n",
-        "    if hold.expires_at is None:\n        hold = OpenReservation(hold.reservation_id, 1, 1, 0, hold.purpose, None, draft.at, draft.at, 1)\n",
+        "    hold = hold if hold.expires_at else OpenReservation(hold.reservation_id, 1, 1, 0, '', None, at := draft.at, at, 1)\n",
     ),
     "a confirmation only extends": (
         "hold.reservation_id, hold.expires_at, None, draft.on_hand",
@@ -161,7 +161,7 @@ _IN_DECIDE = {
     ),
     "confirming a firm hold is refused": (
         "    if hold.expires_at is not None:\n        draft.own.append(Reservation",
-        "    if hold.expires_at is None:\n        raise ReservationNotFoundError(inventory=inventory.inventory_id.stream, reservation_id=hold.reservation_id)\n    if True:\n        draft.own.append(Reservation",
+        "    if hold.expires_at is None:\n        raise InvalidTtlError(problem='')\n    else:\n        draft.own.append(Reservation",
     ),
     # releasing
     "a release of a committed hold is done": (
@@ -226,8 +226,8 @@ _IN_DECIDE = {
         "if hold.expires_at is None or hold.expires_at > at + timedelta(microseconds=1):",
     ),
     "a due hold is refused as not found": (
-        "        raise ReservationExpiredError(inventory=inventory.inventory_id.stream, reservation_id=reservation_id, expired_at=hold.expires_at)\n",
-        "        raise ReservationNotFoundError(inventory=inventory.inventory_id.stream, reservation_id=reservation_id)\n",
+        "raise ReservationExpiredError(inventory=inventory.inventory_id.stream, reservation_id=reservation_id, expired_at=hold.expires_at)",
+        "raise ReservationNotFoundError(inventory=inventory.inventory_id.stream, reservation_id=reservation_id)",
     ),
     "the end that is told is the time of asking": (
         "reservation_id=reservation_id, expired_at=hold.expires_at)",
@@ -379,9 +379,9 @@ _IN_FOLD = {
         "event.owner_id, at, event.expires_at, version - 1)",
     ),
     "a fold makes every hold firm": ("event.owner_id, at, event.expires_at, version)", "event.owner_id, at, None, version)"),
-    "a fold renews a hold that is released in part": (
+    "a fold forgets what was committed before a release in part": (
         "_with(hold, event.remaining, hold.committed, hold.expires_at), None\n    outcome",
-        "OpenReservation(hold.reservation_id, event.remaining, event.remaining, 0, hold.purpose, hold.owner_id, _at, hold.expires_at, _version if False else version), None\n    outcome",
+        "_with(hold, event.remaining, 0, hold.expires_at), None\n    outcome",
     ),
 }
 
@@ -409,7 +409,7 @@ _IN_INVENTORY = {
     ),
     "an owner's sum forgets partial commits": (
         "(hold.remaining if hold else 0) - (before.remaining if before else 0)",
-        "(hold.remaining if hold else 0) - (before.original if before and not hold else 0) if before is None or hold is None else self._by_owner.get(holder.owner_id, 0)",
+        "(hold.original if hold else 0) - (before.original if before else 0)",
     ),
     "an owner's sum is of what was promised at first": (
         "self._by_owner.get(hold.owner_id, 0) + hold.remaining",
@@ -438,8 +438,8 @@ _IN_INVENTORY = {
         "self._last_time = at if self._last_count_version == 0 else last_time\n        if kind",
     ),
     "a version counts calls": (
-        "self._version = version\n        self._on_hand = on_hand\n        self._reserved = reserved\n        self._last_time = at",
-        "self._version = version + (kind is StockAdjustedEvent and event.delta == 0)\n        self._on_hand = on_hand\n        self._reserved = reserved\n        self._last_time = at",
+        "self._version = version\n        self._on_hand",
+        "self._version = version + (on_hand == self._on_hand)\n        self._on_hand",
     ),
 }
 

@@ -1,4 +1,4 @@
-"""The domain kit finds every seeded bug of a decider within a bounded number of programs, the same ones in every run."""
+"""The domain kit finds every seeded bug within a bounded number of programs, the same ones in every run."""
 
 import pytest
 
@@ -6,11 +6,14 @@ from inventory_es.testing.domain.agreement import check_memory
 from inventory_es.testing.domain.history import PropertyError
 from inventory_es.testing.domain.program_properties import check_program
 from inventory_es.testing.domain.scenarios import SHELF, START
+from inventory_es.testing.domain.service_runs import check_service
 from inventory_es.testing.domain.walker import random_program
-from tests.property.decider_bugs import BUGS, Bug
+from tests.property import command_side_bugs, decider_bugs
+from tests.property.decider_bugs import Bug
+from tests.property.test_service_runs import over_memory
 
 PROGRAMS = 40
-MEMORY = {bug.name for bug in BUGS if "closed reservation" in bug.name and "dozen" not in bug.name}
+MEMORY = [bug for bug in decider_bugs.BUGS if "closed reservation" in bug.name and "dozen" not in bug.name]
 
 
 def hunt() -> int:
@@ -19,19 +22,41 @@ def hunt() -> int:
     return PROGRAMS
 
 
-@pytest.mark.parametrize("bug", [bug for bug in BUGS if bug.name not in MEMORY], ids=lambda bug: bug.name)
+def hunt_over_a_service() -> int:
+    for seed in range(PROGRAMS):
+        for together in (1, 3):
+            check_service(random_program(seed, steps=20), over_memory, together=together)
+    return PROGRAMS
+
+
+@pytest.mark.parametrize("bug", [bug for bug in decider_bugs.BUGS if bug not in MEMORY], ids=lambda bug: bug.name)
 def test_a_bug_of_the_decider_is_found(bug: Bug) -> None:
-    with bug.seeded(), pytest.raises(PropertyError) as found:
+    with bug.seeded(), pytest.raises(PropertyError, match="P34  The decider answers every command") as found:
         hunt()
     assert "P34" in found.value.broken
 
 
-@pytest.mark.parametrize("bug", [bug for bug in BUGS if bug.name in MEMORY], ids=lambda bug: bug.name)
+@pytest.mark.parametrize("bug", MEMORY, ids=lambda bug: bug.name)
 def test_a_wrong_memory_of_closed_reservations_is_found(bug: Bug) -> None:
     with bug.seeded(), pytest.raises(PropertyError, match="after 10001 closings"):
         check_memory(SHELF, start=START)
 
 
-def test_the_shipped_decider_is_right() -> None:
-    assert hunt() == PROGRAMS
+@pytest.mark.parametrize("bug", command_side_bugs.BUGS, ids=lambda bug: bug.name)
+def test_a_bug_of_the_command_side_is_found(bug: Bug) -> None:
+    with bug.seeded(), pytest.raises((PropertyError, ValueError)):
+        hunt_over_a_service()
+
+
+def test_what_is_shipped_is_right() -> None:
+    assert hunt() == hunt_over_a_service() == PROGRAMS
     check_memory(SHELF, start=START)
+
+
+def test_a_bug_whose_text_is_gone_is_refused() -> None:
+    gone = Bug("gone", decider_bugs.decide, "no such text", "")
+    with pytest.raises(ValueError, match="stands 0 times"), gone.seeded():
+        pass
+    same = Bug("same", decider_bugs.decide, "if policies and draft.own:", "if (policies and draft.own):")
+    with pytest.raises(ValueError, match="changes no function"), same.seeded():
+        pass

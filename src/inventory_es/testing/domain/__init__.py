@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING
 from inventory_es.testing.optional import refuse
 
 if TYPE_CHECKING:
+    from inventory_es.testing.domain.agreement import Agreement, check_decision, check_memory
     from inventory_es.testing.domain.codec_runs import check_codec
     from inventory_es.testing.domain.desk import Answer, Desk
     from inventory_es.testing.domain.features import FEATURES, features_of
     from inventory_es.testing.domain.history import HISTORY_PROPERTIES, HistoryProperty, PropertyError, Violation, check_history, violations
     from inventory_es.testing.domain.machine import InventoryMachine
+    from inventory_es.testing.domain.model import Model, Verdict
     from inventory_es.testing.domain.probing import behaviour
     from inventory_es.testing.domain.program import Call, Program, Record, play
     from inventory_es.testing.domain.program_properties import PROGRAM_PROPERTIES, ProgramProperty, check_program
+    from inventory_es.testing.domain.rules import RULES, Facts, Refusal, Rule, Stock
     from inventory_es.testing.domain.scenarios import SHELF, START, Scenario, ScenarioError, like, scenario
     from inventory_es.testing.domain.service_runs import check_service
     from inventory_es.testing.domain.strategies import (
@@ -31,18 +34,21 @@ if TYPE_CHECKING:
         stream_ids,
         times_to_live,
     )
-    from inventory_es.testing.domain.walker import Walker
+    from inventory_es.testing.domain.walker import Walker, random_program
     from inventory_es.testing.domain.walks import commands_for, histories, programs, times_for
 
 _HOMES = {
+    "agreement": ("Agreement", "check_decision", "check_memory"),
     "probing": ("behaviour",),
     "codec_runs": ("check_codec",),
     "desk": ("Answer", "Desk"),
     "features": ("FEATURES", "features_of"),
     "history": ("HISTORY_PROPERTIES", "HistoryProperty", "PropertyError", "Violation", "check_history", "violations"),
     "machine": ("InventoryMachine",),
+    "model": ("Model", "Verdict"),
     "program_properties": ("PROGRAM_PROPERTIES", "ProgramProperty", "check_program"),
     "program": ("Call", "Program", "Record", "play"),
+    "rules": ("RULES", "Facts", "Refusal", "Rule", "Stock"),
     "scenarios": ("SHELF", "START", "Scenario", "ScenarioError", "like", "scenario"),
     "service_runs": ("check_service",),
     "strategies": (
@@ -57,7 +63,7 @@ _HOMES = {
         "stream_ids",
         "times_to_live",
     ),
-    "walker": ("Walker",),
+    "walker": ("Walker", "random_program"),
     "walks": ("commands_for", "histories", "programs", "times_for"),
 }
 _HOME_OF = {name: f"{__name__}.{home}" for home, names in _HOMES.items() for name in names}
@@ -66,24 +72,34 @@ __all__ = [
     "FEATURES",
     "HISTORY_PROPERTIES",
     "PROGRAM_PROPERTIES",
+    "RULES",
     "SHELF",
     "START",
+    "Agreement",
     "Answer",
     "Call",
     "Desk",
+    "Facts",
     "HistoryProperty",
     "InventoryMachine",
+    "Model",
     "Program",
     "ProgramProperty",
     "PropertyError",
     "Record",
+    "Refusal",
+    "Rule",
     "Scenario",
     "ScenarioError",
+    "Stock",
+    "Verdict",
     "Violation",
     "Walker",
     "behaviour",
     "check_codec",
+    "check_decision",
     "check_history",
+    "check_memory",
     "check_program",
     "check_service",
     "commands",
@@ -98,6 +114,7 @@ __all__ = [
     "play",
     "programs",
     "quantities",
+    "random_program",
     "references",
     "reservation_refs",
     "scenario",

@@ -193,6 +193,16 @@ def _repeats(answers: Sequence[Answer], last: datetime) -> Iterator[Call]:
             yield Call(other_payload(answer.command), last)
             yield Call(answer.command, last)
             yield Call(answer.command, last - timedelta(seconds=61))
+    yield from under_a_reservation_id(answers, last)
+
+
+def under_a_reservation_id(answers: Sequence[Answer], at: datetime) -> Iterator[Call]:
+    """Make a command whose id is that of a reservation: the two are ids of different things."""
+    for answer in answers:
+        if isinstance(answer.command, ReserveStock) and answer.appended:
+            where, named = answer.command.inventory_id, answer.command.reservation_id
+            yield Call(AddStock(inventory_id=where, command_id=named, quantity=7), at)
+            return
 
 
 def _questions(inventory: Inventory, at: datetime) -> Iterator[tuple[Command, datetime]]:

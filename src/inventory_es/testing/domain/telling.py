@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 
 from inventory_es.domain.errors import InventoryError
+from inventory_es.domain.rejections import PolicyRejectedError
 
 _PLACE = frozenset({"product_id", "store_id", "inventory_id"})
 
@@ -15,7 +16,9 @@ _PLACE = frozenset({"product_id", "store_id", "inventory_id"})
 def tell(thing: object) -> str:
     """One line: the class and its fields, without the product and the store that every one of them names."""
     kind: type[Any] = type(thing)
-    if isinstance(thing, InventoryError):
+    if isinstance(thing, PolicyRejectedError):
+        facts = {"reason": thing.reason, **thing.details}
+    elif isinstance(thing, InventoryError):
         facts = thing.facts()
     elif attrs.has(kind):
         facts = {field.name: getattr(thing, field.name) for field in attrs.fields(kind)}
