@@ -24,6 +24,7 @@ _IN_REPLAYS = {
 _IN_DECIDING = {
     "time runs backwards with the clock": ("return now if last_time is None or now >= last_time else last_time", "return now"),
     "a clock far behind is trusted": ("if at is not now or request", "if request"),
+    "a clock as far behind as it may be is not trusted": ("last_time - now > longest", "last_time - now >= longest"),
     "a no-op tells version 0": ("changed=False,\n            version=self.version,", "changed=False,\n            version=0,"),
     "a no-op tells a change": ("changed=False,", "changed=True,"),
     "a no-op tells what is on hand as reserved": (

@@ -131,6 +131,14 @@ _IN_DECIDE = {
         "expires_at = None if command.ttl is None else _after(draft.at, command.ttl)",
         "expires_at = None if command.ttl is None else _after(inventory.last_time or draft.at, command.ttl)",
     ),
+    "a hold beyond the calendar is firm": (
+        '        raise InvalidTtlError(problem="ends beyond the calendar',
+        '        return None\n        raise InvalidTtlError(problem="ends beyond the calendar',
+    ),
+    "the last instant of the calendar is beyond it": (
+        "        return at + ttl\n",
+        "        return at + ttl + timedelta(microseconds=1) and at + ttl\n",
+    ),
     "every hold is for an order": (
         "reservation_id, command.purpose, command.owner_id",
         "reservation_id, type(command.purpose).ORDER, command.owner_id",

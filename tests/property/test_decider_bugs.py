@@ -2,6 +2,7 @@
 
 import pytest
 
+from inventory_es.domain import decide
 from inventory_es.testing.domain.agreement import check_memory
 from inventory_es.testing.domain.history import PropertyError
 from inventory_es.testing.domain.program_properties import check_program
@@ -40,6 +41,8 @@ def test_a_bug_of_the_decider_is_found(bug: Bug) -> None:
 def test_a_wrong_memory_of_closed_reservations_is_found(bug: Bug) -> None:
     with bug.seeded(), pytest.raises(PropertyError, match="after 10001 closings"):
         check_memory(SHELF, start=START)
+    with bug.seeded(), pytest.raises(PropertyError, match=r"of 1000\d reservations that ended"):
+        hunt()
 
 
 @pytest.mark.parametrize("bug", command_side_bugs.BUGS, ids=lambda bug: bug.name)
@@ -54,9 +57,9 @@ def test_what_is_shipped_is_right() -> None:
 
 
 def test_a_bug_whose_text_is_gone_is_refused() -> None:
-    gone = Bug("gone", decider_bugs.decide, "no such text", "")
+    gone = Bug("gone", decide, "no such text", "")
     with pytest.raises(ValueError, match="stands 0 times"), gone.seeded():
         pass
-    same = Bug("same", decider_bugs.decide, "if policies and draft.own:", "if (policies and draft.own):")
+    same = Bug("same", decide, "if policies and draft.own:", "if (policies and draft.own):")
     with pytest.raises(ValueError, match="changes no function"), same.seeded():
         pass

@@ -1,7 +1,7 @@
 """P34: the decider holds to the rules, command by command and event by event, as the naive model has them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import attrs
@@ -23,13 +23,14 @@ from inventory_es.domain.events import Event
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.inventory import Inventory
 from inventory_es.domain.quantity import MAX_QUANTITY
-from inventory_es.domain.reasons import AdjustReason, Shortfall
-from inventory_es.domain.rejections import PolicyRejectedError
+from inventory_es.domain.reasons import AdjustReason, Outcome, Shortfall
+from inventory_es.domain.rejections import PolicyRejectedError, ReservationNotFoundError
+from inventory_es.domain.reservation import ClosedReservation
 from inventory_es.domain.snapshot import InventorySnapshot
 from inventory_es.domain.stock_view import StockView
-from inventory_es.testing.domain.desk import Answer, Desk
+from inventory_es.testing.domain.desk import MAX_CLOCK_SKEW, Answer, Desk
 from inventory_es.testing.domain.history import PropertyError
-from inventory_es.testing.domain.model import Model, Verdict, event_facts, hold_facts
+from inventory_es.testing.domain.model import REMEMBERED, Model, Verdict, event_facts, hold_facts
 from inventory_es.testing.domain.probing import probes
 from inventory_es.testing.domain.program import Call, Program, other_payload
 from inventory_es.testing.domain.purity import PurePolicy, ask_twice
@@ -43,6 +44,8 @@ SENTENCE = "The decider answers every command as the naive model of the rules do
 
 _FAR = timedelta(days=400)
 _TICK = timedelta(microseconds=1)
+_END = datetime.max.replace(tzinfo=UTC)
+_LAST_DAY = timedelta(days=1)
 _UNTOLD = frozenset({"inventory", "stream", "problem"})
 """Facts of refusals that no rule is about: the address, which is compared by itself, and words."""
 
@@ -163,6 +166,7 @@ def disagreements(program: Program, policies: Sequence[Policy]) -> Iterator[str]
     if desk.inventory.last_time is not None:
         yield from _played(agreement, desk, list(_repeats(desk.answers, desk.inventory.last_time)))
         yield from probe_problems(agreement.model, desk.inventory, desk.inventory.last_time, policies=agreement.policies)
+        yield from _memory_problems(where, desk.inventory.last_time)
     with_ours = (*mine, *ask_twice(_OF_THE_KIT))
     agreement = Agreement(Model(where, policies=with_ours), with_ours)
     yield from _played(agreement, Desk(where, policies=agreement.policies), calls)
@@ -193,15 +197,22 @@ def _repeats(answers: Sequence[Answer], last: datetime) -> Iterator[Call]:
             yield Call(other_payload(answer.command), last)
             yield Call(answer.command, last)
             yield Call(answer.command, last - timedelta(seconds=61))
-    yield from under_a_reservation_id(answers, last)
+    yield from afterwards(answers, last)
 
 
-def under_a_reservation_id(answers: Sequence[Answer], at: datetime) -> Iterator[Call]:
-    """Make a command whose id is that of a reservation: the two are ids of different things."""
+def afterwards(answers: Sequence[Answer], last: datetime) -> Iterator[Call]:
+    """Make commands that most programs lack: under an id that is a reservation's too, and with a clock that is as far behind as it may be.
+
+    Args:
+        answers: of one inventory, in order.
+        last: the time of its last event.
+    """
     for answer in answers:
         if isinstance(answer.command, ReserveStock) and answer.appended:
-            where, named = answer.command.inventory_id, answer.command.reservation_id
-            yield Call(AddStock(inventory_id=where, command_id=named, quantity=7), at)
+            where = answer.command.inventory_id
+            yield Call(AddStock(inventory_id=where, command_id=answer.command.reservation_id, quantity=7), last)
+            for behind in (MAX_CLOCK_SKEW, MAX_CLOCK_SKEW + _TICK):
+                yield Call(AddStock(inventory_id=where, command_id=f"{behind} behind", quantity=1), last - behind)
             return
 
 
@@ -210,6 +221,8 @@ def _questions(inventory: Inventory, at: datetime) -> Iterator[tuple[Command, da
     named: dict[str, Any] = {"inventory_id": inventory.inventory_id, "command_id": "asked"}
     for shortfall in Shortfall:
         yield AdjustStock(**named, delta=-inventory.units_on_hand or 1, reason=AdjustReason.LOSS, shortfall=shortfall), at
+    for ttl in (_LAST_DAY, _LAST_DAY + _TICK):
+        yield ReserveStock(inventory_id=inventory.inventory_id, reservation_id="asked", quantity=1, ttl=ttl), _END - _LAST_DAY
     for limit in (1, 2):
         yield ExpireReservations(**named, limit=limit), at + _FAR
     hold = max(inventory.reservations(), key=lambda hold: (hold.original - hold.remaining, hold.version), default=None)
@@ -260,6 +273,41 @@ def _probed(model: Model, inventory: Inventory, command: Command, at: datetime, 
     got = [event_facts(event, inventory.version + number, at) for number, event in enumerate(events, start=1)]
     for problem in (*_refusal_problems(refusal, error, model.inventory_id), *_events_problems(expected, got)):
         yield f"{tell(command)} at {tell_value(at)}: {problem}"
+
+
+def _memory_problems(inventory_id: InventoryId, at: datetime) -> Iterator[str]:
+    """One more reservation ends where as many have ended as are remembered, and where one fewer has."""
+    for ended in (REMEMBERED - 1, REMEMBERED):
+        inventory = Inventory.from_snapshot(
+            InventorySnapshot(
+                inventory_id=inventory_id,
+                version=2 * ended + 1,
+                on_hand=1,
+                reserved=0,
+                last_time=at,
+                last_count_version=0,
+                open=(),
+                closed=_ENDED[:ended],
+            )
+        )
+        for command in (
+            ReserveStock(inventory_id=inventory_id, reservation_id="one more", quantity=1, ttl=None),
+            ReleaseStock(inventory_id=inventory_id, command_id="it ends", reservation_id="one more"),
+        ):
+            for event in inventory.decide(command, at=at):
+                inventory.apply((event, inventory.version + 1, at))
+        kept = range(ended + 1)[-REMEMBERED:]
+        for number in (0, 1, ended - 1):
+            asked = ReleaseStock(inventory_id=inventory_id, command_id="asked", reservation_id=_ENDED[number][0])
+            try:
+                is_known = not inventory.decide(asked, at=at)
+            except ReservationNotFoundError:
+                is_known = False
+            if is_known != (number in kept):
+                yield f"of {ended + 1} reservations that ended, number {number + 1} is {'still' if is_known else 'no longer'} known"
+
+
+_ENDED = tuple([(f"E{number}", ClosedReservation(Outcome.RELEASED, 0, 1, None)) for number in range(REMEMBERED)])
 
 
 def check_memory(inventory_id: InventoryId, *, start: datetime, closings: int = 10_001) -> None:
@@ -319,7 +367,7 @@ def _answer_problems(verdict: Verdict, answer: Answer, inventory_id: InventoryId
 
 def _refusal_problems(refusal: Refusal | None, error: InventoryError | None, inventory_id: InventoryId) -> Iterator[str]:
     if refusal is None or error is None:
-        if refusal is not error:
+        if refusal is not None or error is not None:
             yield f"expected {_told_refusal(refusal)}, got {'it accepted' if error is None else tell(error)}"
         return
     if refusal.error is not type(error):

@@ -102,7 +102,7 @@ def _given(stock: Stock, facts: Facts, t: datetime) -> Iterable[Facts]:
 
 
 def _is_released_for(facts: Facts, reason: str) -> bool:
-    return facts["event"] == "StockReleasedEvent" and facts["reason"] == reason
+    return (facts["event"], facts.get("reason")) == ("StockReleasedEvent", reason)
 
 
 def _told(refused: Exception) -> str:

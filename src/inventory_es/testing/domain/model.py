@@ -90,7 +90,8 @@ class Model:
 
     def on_hand_at(self, version: int) -> int:
         """Return the units that were there at an older version."""
-        return self.events[version - 1]["on_hand"] if version else 0
+        on_hand: int = self.events[version - 1]["on_hand"] if version else 0
+        return on_hand
 
     def available_at(self, t: datetime) -> int:
         """Return what a reserve at ``t`` could get."""
@@ -190,9 +191,10 @@ class Model:
     @staticmethod
     def _payload(command: Any) -> Facts:
         """What makes two commands the same: not why, not by when."""
-        fields = {field.name: getattr(command, field.name) for field in attrs.fields(type(command))}
+        kind: type[Any] = type(command)  # a host's own may be of any kind
+        fields = {field.name: getattr(command, field.name) for field in attrs.fields(kind)} if attrs.has(kind) else vars(command)
         without = {"command_id", "reference", "not_after"}
-        return {"kind": type(command).__name__} | {name: value for name, value in fields.items() if name not in without}
+        return {"kind": kind.__name__} | {name: value for name, value in fields.items() if name not in without}
 
     def _with_balances(self, events: Sequence[Facts], t: datetime) -> tuple[Facts, ...]:
         on_hand, reserved = self.on_hand, self.reserved

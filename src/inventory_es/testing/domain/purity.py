@@ -72,7 +72,7 @@ class PurePolicy:
 
     def _ask(self, view: StockView, command: Command, at: datetime) -> tuple[str, object, Exception | None]:
         try:
-            answer: object = self._policy(view, command, at)  # type: ignore[func-returns-value]  # a host's may
+            answer: object = self._policy(view, command, at)  # a host's may give something
         except PropertyError:
             raise
         except Exception as error:  # noqa: BLE001  # whatever a host's policy raises is its answer

@@ -17,7 +17,7 @@ from inventory_es.domain.recorded import Recorded
 from inventory_es.domain.rejections import CommandsRejectedError
 from inventory_es.ports.errors import AppendOutcomeUnknownError, StoreUnavailableError
 from inventory_es.testing.clock import ManualClock
-from inventory_es.testing.domain.agreement import Agreement, disagreement, outcome_problems, under_a_reservation_id
+from inventory_es.testing.domain.agreement import Agreement, afterwards, disagreement, outcome_problems
 from inventory_es.testing.domain.desk import Answer, Desk
 from inventory_es.testing.domain.history import PropertyError, check_history
 from inventory_es.testing.domain.model import Model, Verdict
@@ -110,7 +110,8 @@ async def _play_again(service: InventoryService, agreement: Agreement, desk: Des
     """Send what was accepted once more: each is replayed, and tells how its reservation stands by now."""
     clock.at = max(clock.at, desk.inventory.last_time or clock.at)
     accepted = [Call(answer.command, clock.at) for answer in desk.answers if answer.appended]
-    for call in [*accepted, *under_a_reservation_id(list(desk.answers), clock.at)]:
+    for call in [*accepted, *afterwards(list(desk.answers), clock.at)]:
+        clock.at = call.at
         answer, verdict = agreement.execute(desk, call)
         compare(answer, await send(service, call), verdict)
 
