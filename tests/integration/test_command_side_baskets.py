@@ -8,8 +8,7 @@ import anyio
 import pytest
 
 from inventory_es.application.context import command_context
-from inventory_es.domain.commands import AddStock, AdjustStock, Command, ExpireReservations, ReleaseStock, ReserveStock
-from inventory_es.domain.errors import CommandIdReusedError, CommandsRejectedError, InsufficientStockError
+from inventory_es.domain.commands import AddStock, AdjustStock, Command, ExpireReservations, RecordCount, ReleaseStock, ReserveStock
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.reasons import AdjustReason
 from inventory_es.domain.stream_id import StreamId
@@ -51,6 +50,31 @@ def _reserve(name: str, quantity: int = 1, inventory: InventoryId = SHELF) -> Re
 
 def _note(heap: Heap, number: int = 1) -> StreamWrite:
     return StreamWrite(ORDERS, number - 1, [NewEvent(UUID(int=number), "order_placed", 1, heap.clock.now(), b"{}", b"{}")])
+
+
+def test_a_reused_id_and_what_falls_short_are_named_together(backend: str) -> None:
+    async def case() -> None:
+        service = Heap().open()
+        async with opened(service):
+            await service.execute_all([_add("a", 3)])
+            with pytest.raises(CommandsRejectedError) as refused:
+                await service.execute_all([_reserve("1", 4), _reserve("2"), _add("a", 4)])
+            assert refused.value.indexes == (0, 2)
+            assert [type(why) for why in refused.value.rejections] == [InsufficientStockError, CommandIdReusedError]
+            assert await figures(service) == (3, 0, 1)
+
+    anyio.run(case, backend=backend)
+
+
+def test_a_set_may_count_what_it_makes(backend: str) -> None:
+    async def case() -> None:
+        service = Heap().open()
+        async with opened(service):
+            count = RecordCount(inventory_id=SHELF, command_id="count", counted=2, observed_version=1)
+            await service.execute_all([_add("a", 3), _add("b", 4), count])
+            assert await figures(service) == (6, 0, 3)
+
+    anyio.run(case, backend=backend)
 
 
 def test_every_line_that_falls_short_is_named(backend: str) -> None:

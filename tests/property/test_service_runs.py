@@ -53,6 +53,16 @@ def test_every_answer_is_one_that_the_reference_gives(open_service: Open, exampl
     explore()
 
 
+def test_sets_of_steps_are_accepted_whole_or_not_at_all(backend: str) -> None:
+    @settings(max_examples=20)
+    @given(programs(max_steps=15))
+    def explore(program: Program) -> None:
+        for together in (2, 4):
+            assert check_service(program, over_memory, backend=backend, together=together)
+
+    explore()
+
+
 def race(units: int, racers: int) -> Program:
     calls = [Call(ReserveStock(inventory_id=SHELF, reservation_id=f"R{number}", quantity=1, ttl=None), START) for number in range(racers)]
     setup = (Call(AddStock(inventory_id=SHELF, command_id="add", quantity=units), START),) if units else ()

@@ -367,8 +367,10 @@ def _answer_problems(verdict: Verdict, answer: Answer, inventory_id: InventoryId
 
 def _refusal_problems(refusal: Refusal | None, error: InventoryError | None, inventory_id: InventoryId) -> Iterator[str]:
     if refusal is None or error is None:
-        if refusal is not None or error is not None:
-            yield f"expected {_told_refusal(refusal)}, got {'it accepted' if error is None else tell(error)}"
+        if refusal is not None:
+            yield f"expected {_told_refusal(refusal)}, but it was accepted"
+        elif error is not None:
+            yield f"expected it to be accepted, got {tell(error)}"
         return
     if refusal.error is not type(error):
         yield f"expected {_told_refusal(refusal)}, got {tell(error)}"
@@ -413,9 +415,7 @@ def _told(answer: Answer) -> str:
     return ("replayed: " if answer.replayed else "") + _lines(tell(event) for event in answer.events)
 
 
-def _told_refusal(refusal: Refusal | None) -> str:
-    if refusal is None:
-        return "it accepted"
+def _told_refusal(refusal: Refusal) -> str:
     return f"{refusal.error.__name__}({', '.join(f'{name}={tell_value(value)}' for name, value in refusal.facts.items())})"
 
 

@@ -95,7 +95,8 @@ class Model:
 
     def available_at(self, t: datetime) -> int:
         """Return what a reserve at ``t`` could get."""
-        return self.on_hand - self.reserved + sum(hold["remaining"] for hold in due_at(self.open.values(), t))
+        due: int = sum(hold["remaining"] for hold in due_at(self.open.values(), t))
+        return self.on_hand - self.reserved + due
 
     def reserved_for(self, owner_id: str) -> int:
         """Return what the open reservations of one owner still hold."""

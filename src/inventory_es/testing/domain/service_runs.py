@@ -80,9 +80,9 @@ async def _play(program: Program, open_service: OpenService, agreement: Agreemen
     desk = Desk(program.inventory_id, policies=agreement.policies)
     plan = _Plan(dict(program.faults))
     async with open_service(clock, plan.faults) as service:
-        for calls in _chunks(program.calls, together):
+        for calls in [*_chunks(program.setup, 1), *_chunks(program.steps, together)]:
             clock.at = calls[-1].at
-            if together > 1:
+            if len(calls) > 1:
                 await _play_together(service, agreement, desk, [Call(call.command, clock.at) for call in calls])
                 continue
             answer, verdict = agreement.execute(desk, calls[0])

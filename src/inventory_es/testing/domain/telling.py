@@ -10,7 +10,7 @@ import attrs
 from inventory_es.domain.errors import InventoryError
 from inventory_es.domain.rejections import PolicyRejectedError
 
-_PLACE = frozenset({"product_id", "store_id", "inventory_id"})
+_PLACE = frozenset({"product_id", "store_id", "inventory_id", "inventory"})
 
 
 def tell(thing: object) -> str:
