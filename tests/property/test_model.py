@@ -1,6 +1,6 @@
 """The naive model as a host uses it: with rules and policies of the host's own, for decisions, machines and services."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
@@ -12,6 +12,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from inventory_es.application.service import InventoryService
 from inventory_es.domain.commands import AddStock, CommitStock, ReserveStock
+from inventory_es.domain.decide import Policy
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.rejections import InsufficientStockError, PolicyRejectedError, ReservationNotFoundError
 from inventory_es.testing.clock import ManualClock
@@ -56,7 +57,7 @@ def both() -> tuple[Desk, Model]:
 
 
 def committed(desk: Desk, reason: str, held: str = "R") -> Any:
-    command = CommitStock(inventory_id=SHELF, command_id="off", reservation_id=held, reason=reason)  # type: ignore[arg-type]  # text is taken
+    command = CommitStock(inventory_id=SHELF, command_id="off", reservation_id=held, reason=reason)
     return lambda: desk.inventory.decide(command, at=START)
 
 
@@ -106,7 +107,7 @@ def two_fifths(view: Any, command: Any, _at: datetime) -> None:
 
 
 class TwoStatements(InventoryMachine):
-    policies: ClassVar = (four_fifths,)
+    policies: ClassVar[Sequence[Policy]] = (four_fifths,)
 
     def open_model(self) -> Model:
         return Model(self.inventory_id, policies=[two_fifths])
