@@ -23,7 +23,7 @@ from inventory_es.domain.events import Event
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.inventory import Inventory
 from inventory_es.domain.quantity import MAX_QUANTITY
-from inventory_es.domain.reasons import AdjustReason, Outcome, Shortfall
+from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, Outcome, ReleaseReason, Remainder, Shortfall
 from inventory_es.domain.rejections import PolicyRejectedError, ReservationNotFoundError
 from inventory_es.domain.reservation import ClosedReservation
 from inventory_es.domain.snapshot import InventorySnapshot
@@ -90,6 +90,8 @@ class Agreement:
         problems = [*_answer_problems(verdict, answer, self.model.inventory_id), *_seen_problems(verdict.seen, shown)]
         problems += state_problems(self.model, answer.after, answer.at)
         problems += _owner_problems(self.model, desk.inventory)
+        if answer.appended:
+            problems += _moved_owner_problems(desk.inventory, answer.at)
         for command, at in _questions(desk.inventory, answer.at) if answer.appended else ():
             problems += _probed(self.model, desk.inventory, command, at, self.policies)
         if problems:
@@ -229,7 +231,12 @@ def _questions(inventory: Inventory, at: datetime) -> Iterator[tuple[Command, da
     if hold is not None and hold.expires_at is not None and hold.expires_at > at:
         for ttl in (_TICK, hold.expires_at - at, hold.expires_at - at + _TICK):
             yield ExtendReservation(**named, reservation_id=hold.reservation_id, ttl=ttl), at
+    yield AddStock(**named, quantity=1, reason=AddReason.FOUND), at
+    yield AdjustStock(**named, delta=1, reason=AdjustReason.SPOILED), at
     if hold is not None:
+        held = named | {"reservation_id": hold.reservation_id}
+        yield ReleaseStock(**held, quantity=1, reason=ReleaseReason.COMPENSATION), at
+        yield CommitStock(**held, quantity=1, reason=CommitReason.SCRAPPED, remainder=Remainder.RELEASE), at
         yield CommitStock(**named, reservation_id=hold.reservation_id, quantity=min(hold.remaining + 1, MAX_QUANTITY)), at
 
 
@@ -238,6 +245,24 @@ def _owner_problems(model: Model, inventory: Inventory) -> Iterator[str]:
         expected, got = model.reserved_for(owner_id), inventory.reserved_for(owner_id)
         if expected != got:
             yield f"reserved for {owner_id}: expected {expected}, got {got}"
+
+
+def _moved_owner_problems(inventory: Inventory, at: datetime) -> Iterator[str]:
+    """A unit of somebody's hold leaves, in a copy: the owner's sum follows."""
+    held = next((hold for hold in inventory.reservations() if hold.owner_id is not None and not hold.is_due(at)), None)
+    if held is None or held.owner_id is None:
+        return
+    copy = Inventory.from_snapshot(inventory.snapshot())
+    copy.reserved_for(held.owner_id)  # the first question adds up, and from then on the sum is kept
+    command = CommitStock(inventory_id=inventory.inventory_id, command_id="asked", reservation_id=held.reservation_id, quantity=1)
+    try:
+        for event in copy.decide(command, at=at):
+            copy.apply((event, copy.version + 1, at))
+    except Exception:  # noqa: BLE001  # the questions that follow tell it
+        return
+    expected = sum(hold.remaining for hold in copy.reservations() if hold.owner_id == held.owner_id)
+    if copy.reserved_for(held.owner_id) != expected:
+        yield f"reserved for {held.owner_id} after a commit of 1: expected {expected}, got {copy.reserved_for(held.owner_id)}"
 
 
 def probe_problems(model: Model, inventory: Inventory, at: datetime, *, policies: Sequence[Policy] = ()) -> Iterator[str]:
