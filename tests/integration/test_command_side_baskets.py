@@ -9,6 +9,7 @@ import pytest
 
 from inventory_es.application.context import command_context
 from inventory_es.domain.commands import AddStock, AdjustStock, Command, ExpireReservations, RecordCount, ReleaseStock, ReserveStock
+from inventory_es.domain.errors import CommandIdReusedError, CommandsRejectedError, InsufficientStockError
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.reasons import AdjustReason
 from inventory_es.domain.stream_id import StreamId

@@ -7,9 +7,9 @@ from typing import Any
 
 import anyio
 import pytest
-from inventory_es.domain.rejections import CommandsRejectedError, ReservationExpiredError
 
 from inventory_es.domain.commands import CommitStock, ReserveStock
+from inventory_es.domain.errors import CommandsRejectedError, ReservationExpiredError
 from inventory_es.ports import AppendResult, StreamWrite
 from inventory_es.ports.errors import AppendOutcomeUnknownError, ConcurrencyError, EventIdCollisionError, StoreUnavailableError
 from tests.integration.command_side import OTHER, SHELF, Gate, Heap, P, S, WatchedStore, figures, history, opened, outcome_of, quick

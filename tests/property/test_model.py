@@ -12,9 +12,9 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from inventory_es.application.service import InventoryService
 from inventory_es.domain.commands import AddStock, CommitStock, ReserveStock
-from inventory_es.domain.decide import Policy
+from inventory_es.domain.errors import InsufficientStockError, PolicyRejectedError, ReservationNotFoundError
 from inventory_es.domain.identifiers import InventoryId
-from inventory_es.domain.rejections import InsufficientStockError, PolicyRejectedError, ReservationNotFoundError
+from inventory_es.domain.inventory import Policy
 from inventory_es.testing.clock import ManualClock
 from inventory_es.testing.domain.agreement import check_decision
 from inventory_es.testing.domain.desk import Desk

@@ -10,10 +10,8 @@ from hypothesis import given, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from inventory_es.domain.commands import AddStock, Command, ReserveStock
-from inventory_es.domain.decide import Policy
-from inventory_es.domain.errors import HostFunctionError
-from inventory_es.domain.rejections import PolicyRejectedError
-from inventory_es.domain.stock_view import StockView
+from inventory_es.domain.errors import HostFunctionError, PolicyRejectedError
+from inventory_es.domain.inventory import Policy, StockView
 from inventory_es.testing.domain.desk import Desk
 from inventory_es.testing.domain.history import PropertyError
 from inventory_es.testing.domain.machine import InventoryMachine

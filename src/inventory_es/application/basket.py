@@ -14,7 +14,7 @@ from inventory_es.application.tools import Tools
 from inventory_es.application.unsettled import UnsettledAppend
 from inventory_es.application.warm_states import WarmState
 from inventory_es.domain.commands import RecordCount
-from inventory_es.domain.errors import RejectionError
+from inventory_es.domain.errors import CommandsRejectedError, RejectionError
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import AppendResult, NewEvent, StreamWrite
@@ -135,7 +135,9 @@ class Basket:
         decided = self._decide()
         refused = [one for _, one in decided if one.refusal is not None]
         doubts = [line for line in dict.fromkeys(line for line, one in decided if not one.events) if self._in_doubt(line)]
-        if doubts or refused or any(isinstance(one.outcome, RejectionError) for one in self._requests):
+        reused = any(isinstance(one.outcome, RejectionError) for one in self._requests)
+        unsettled = [] if doubts else self._unsettled([one for _, one in decided if refused or reused or not one.events])
+        if doubts or refused or reused or unsettled:
             self._rollback()
             await self._learn(doubts)
             if unsettled:
@@ -200,7 +202,7 @@ class Basket:
                 found = await self._tools.replay_check.look_up(line.state, mine, now=self._tools.clock.now())
                 for request, outcome in found.items():
                     request.outcome = outcome
-        self._looked_up |= asked
+        self._looked_up |= dict.fromkeys(asked, began)
 
     def _unsettled(self, quiet: Sequence[Decided]) -> list[UnsettledAppend]:
         """Return the appends that may still take effect, of commands that would be told that they don't."""

@@ -17,17 +17,13 @@ from inventory_es.domain.commands import (
     ReleaseStock,
     ReserveStock,
 )
-from inventory_es.domain.decide import Policy
-from inventory_es.domain.errors import InventoryError, RejectionError
+from inventory_es.domain.errors import InventoryError, PolicyRejectedError, RejectionError, ReservationNotFoundError
 from inventory_es.domain.events import Event
 from inventory_es.domain.identifiers import InventoryId
-from inventory_es.domain.inventory import Inventory
+from inventory_es.domain.inventory import Inventory, Policy, StockView
 from inventory_es.domain.quantity import MAX_QUANTITY
 from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, Outcome, ReleaseReason, Remainder, Shortfall
-from inventory_es.domain.rejections import PolicyRejectedError, ReservationNotFoundError
-from inventory_es.domain.reservation import ClosedReservation
-from inventory_es.domain.snapshot import InventorySnapshot
-from inventory_es.domain.stock_view import StockView
+from inventory_es.domain.reservation_book import ClosedReservation, InventorySnapshot
 from inventory_es.testing.domain.desk import MAX_CLOCK_SKEW, Answer, Desk
 from inventory_es.testing.domain.history import PropertyError
 from inventory_es.testing.domain.model import REMEMBERED, Model, Verdict, event_facts, hold_facts

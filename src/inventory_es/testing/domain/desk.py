@@ -16,10 +16,8 @@ from inventory_es.domain.commands import Command, RecordCount, ReserveStock
 from inventory_es.domain.errors import ClockSkewError, CommandIdReusedError, InventoryError, RejectionError, ReservationIdTakenError
 from inventory_es.domain.events import Event, Recorded
 from inventory_es.domain.identifiers import InventoryId
-from inventory_es.domain.inventory import Inventory
-from inventory_es.domain.recorded import Recorded
-from inventory_es.domain.rejections import CommandIdReusedError, ReservationIdTakenError
-from inventory_es.domain.snapshot import InventorySnapshot
+from inventory_es.domain.inventory import Inventory, Policy
+from inventory_es.domain.reservation_book import InventorySnapshot
 from inventory_es.testing.domain.purity import ask_twice
 
 MAX_CLOCK_SKEW = timedelta(seconds=60)

@@ -20,7 +20,6 @@ from inventory_es.domain.events import (
 )
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.inventory import Inventory
-from inventory_es.domain.recorded import Recorded
 from inventory_es.testing.domain.log_model import LogModel
 from inventory_es.testing.domain.model import event_facts
 

@@ -9,10 +9,9 @@ from typing import Any
 import attrs
 
 from inventory_es.domain.commands import ExpireReservations, ReserveStock
-from inventory_es.domain.errors import ClockSkewError
+from inventory_es.domain.errors import ClockSkewError, CommandIdReusedError, PolicyRejectedError, ReservationIdTakenError
 from inventory_es.domain.events import Event
 from inventory_es.domain.identifiers import InventoryId
-from inventory_es.domain.rejections import CommandIdReusedError, PolicyRejectedError, ReservationIdTakenError
 from inventory_es.testing.domain.rules import RULES, Facts, Refusal, Rule, Stock, due_at, released
 
 REMEMBERED = 10_000

@@ -7,9 +7,8 @@ from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 from inventory_es.domain.commands import Command
-from inventory_es.domain.decide import Policy
 from inventory_es.domain.errors import InventoryError, name_of_function
-from inventory_es.domain.stock_view import StockView
+from inventory_es.domain.inventory import Policy, StockView
 from inventory_es.testing.domain.history import PropertyError
 from inventory_es.testing.domain.model import shown
 from inventory_es.testing.domain.rules import Facts

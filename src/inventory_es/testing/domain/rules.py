@@ -32,12 +32,12 @@ from inventory_es.domain.commands import (
     ReleaseStock,
     ReserveStock,
 )
-from inventory_es.domain.errors import InventoryError
-from inventory_es.domain.rejections import (
+from inventory_es.domain.errors import (
     CommandExpiredError,
     CountSupersededError,
     InsufficientStockError,
     InvalidTtlError,
+    InventoryError,
     NegativeStockError,
     QuantityExceedsReservationError,
     QuantityOverflowError,

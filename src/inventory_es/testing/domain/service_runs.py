@@ -10,11 +10,10 @@ import anyio
 from inventory_es.application.outcomes import Outcome
 from inventory_es.application.results import CommandResult, Reservation
 from inventory_es.application.service import InventoryService
-from inventory_es.domain.decide import Policy
-from inventory_es.domain.errors import ClockSkewError, InventoryError, RejectionError
+from inventory_es.domain.errors import ClockSkewError, CommandsRejectedError, InventoryError, RejectionError
+from inventory_es.domain.events import Recorded
 from inventory_es.domain.identifiers import InventoryId
-from inventory_es.domain.recorded import Recorded
-from inventory_es.domain.rejections import CommandsRejectedError
+from inventory_es.domain.inventory import Policy
 from inventory_es.ports.errors import AppendOutcomeUnknownError, StoreUnavailableError
 from inventory_es.testing.clock import ManualClock
 from inventory_es.testing.domain.agreement import Agreement, afterwards, disagreement, outcome_problems

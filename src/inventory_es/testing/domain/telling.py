@@ -7,8 +7,7 @@ from typing import Any
 
 import attrs
 
-from inventory_es.domain.errors import InventoryError
-from inventory_es.domain.rejections import PolicyRejectedError
+from inventory_es.domain.errors import InventoryError, PolicyRejectedError
 
 _PLACE = frozenset({"product_id", "store_id", "inventory_id", "inventory"})
 

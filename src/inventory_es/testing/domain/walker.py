@@ -19,9 +19,8 @@ from inventory_es.domain.commands import (
     ReleaseStock,
     ReserveStock,
 )
-from inventory_es.domain.decide import Policy
 from inventory_es.domain.identifiers import InventoryId
-from inventory_es.domain.inventory import Inventory
+from inventory_es.domain.inventory import Inventory, Policy
 from inventory_es.domain.quantity import MAX_QUANTITY
 from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, Purpose, ReleaseReason, Remainder, Shortfall
 from inventory_es.testing.domain.desk import Desk

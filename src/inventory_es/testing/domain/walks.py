@@ -13,10 +13,9 @@ from datetime import datetime
 from hypothesis import strategies as st
 
 from inventory_es.domain.commands import Command
-from inventory_es.domain.decide import Policy
+from inventory_es.domain.events import Recorded
 from inventory_es.domain.identifiers import InventoryId
-from inventory_es.domain.inventory import Inventory
-from inventory_es.domain.recorded import Recorded
+from inventory_es.domain.inventory import Inventory, Policy
 from inventory_es.testing.domain.desk import Desk
 from inventory_es.testing.domain.program import Call, Program
 from inventory_es.testing.domain.purity import ask_twice
