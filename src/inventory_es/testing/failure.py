@@ -84,7 +84,7 @@ def report(
 
 
 def _line(name: str, text: str) -> str:
-    return f"  {name:<{_INDENT - 2}}{text}"
+    return f"  {name:<{_INDENT - 3}} {text}"
 
 
 def _pair(name: str, text: str, other_name: str, other_text: str) -> list[str]:
