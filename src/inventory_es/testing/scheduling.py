@@ -8,12 +8,16 @@ import random
 import types
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from enum import Enum, auto
-from typing import Any, TypeVar
+from itertools import chain
+from typing import Any, TypeAlias, TypeVar
 
 import anyio
 from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint
 
 T = TypeVar("T")
+
+AtSuspension: TypeAlias = Callable[[], int | None]
+"""Called where a call is suspended; it may return for how many turns of the event loop the call is held there."""
 
 PLAIN = 0
 _PAUSES = (0, 0, 0, 1, 1, 2, 3, 8)
@@ -47,14 +51,15 @@ class Schedule:
     async def drive(
         self,
         call: Coroutine[Any, Any, T],
-        at_suspension: Callable[[], None] | None = None,
+        at_suspension: AtSuspension | None = None,
         held: Callable[[], Iterable[object]] | None = None,
     ) -> T:
         """Await ``call``, pausing where it was suspended.
 
         Args:
             call: what to run.
-            at_suspension: called each time that it is suspended, before the event loop goes on.
+            at_suspension: called each time that it is suspended, before the event loop goes on. The turns that it returns are added to
+                the pauses.
             held: the turns to wait at each await point, in place of the schedule's own.
         """
         await self.pause()
@@ -71,7 +76,7 @@ class Schedule:
 
     @types.coroutine
     def _drive(
-        self, call: Coroutine[Any, Any, T], at_suspension: Callable[[], None], held: Callable[[], Iterable[object]] | None
+        self, call: Coroutine[Any, Any, T], at_suspension: AtSuspension, held: Callable[[], Iterable[object]] | None
     ) -> Generator[Any, Any, T]:
         go_on: Callable[[Any], Any] = call.send
         argument: Any = None
@@ -83,13 +88,13 @@ class Schedule:
                 result: T = end.value
                 return result
             inner = self._on_its_way  # set by a call that is driven within this one, in the same turn
-            if inner is not _Trap.PAUSE:
-                at_suspension()
+            stay = at_suspension() if inner is not _Trap.PAUSE else None
             try:
                 self._on_its_way = inner or _Trap.SUSPENSION
                 argument = yield trap
                 go_on = call.send
-                for _ in held() if held is not None else self.turns() if inner is None else ():
+                pauses = held() if held is not None else self.turns() if inner is None else ()
+                for _ in chain(range(stay or 0), pauses):
                     self._on_its_way = _Trap.PAUSE
                     yield from cancel_shielded_checkpoint().__await__()
             except BaseException as error:  # noqa: BLE001  # whatever arrives belongs to the driven call: it decides

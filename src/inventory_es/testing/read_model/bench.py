@@ -14,6 +14,7 @@ from inventory_es.ports.read_model import Value
 from inventory_es.testing.contract import Run
 from inventory_es.testing.difference import difference
 from inventory_es.testing.failure import MismatchError
+from inventory_es.testing.scheduling import AtSuspension
 
 if TYPE_CHECKING:
     from inventory_es.testing.read_model.contract import ReadModelContract
@@ -60,7 +61,7 @@ class TestedReadModel:
         before: Checkpoint,
         after: Checkpoint | None = None,
         projection: ProjectionId = ID,
-        at_suspension: Callable[[], None] | None = None,
+        at_suspension: AtSuspension | None = None,
     ) -> Checkpoint:
         """Commit changes; by default one position further. The checkpoint after it."""
         to = ahead(before) if after is None else after
@@ -122,7 +123,7 @@ class TestedReadModel:
         start = Checkpoint()
         return [*uses, partial(self.commit, before=start), partial(self.activate, ID, before=start), partial(self.drop, ID)]
 
-    async def call(self, note: str, call: Coroutine[Any, Any, T], at_suspension: Callable[[], None] | None = None) -> T:
+    async def call(self, note: str, call: Coroutine[Any, Any, T], at_suspension: AtSuspension | None = None) -> T:
         """Drive one call of the adapter and note it."""
         entry = self.run.history.begin(note)
         try:

@@ -1,6 +1,5 @@
 """CK-1 … CK-5: rows and checkpoint, together, compared and set, kept."""
 
-from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from uuid import UUID
@@ -10,11 +9,11 @@ import attrs
 
 from inventory_es.ports import Add, Checkpoint, EventMark
 from inventory_es.ports.errors import CheckpointConflictError, StoreClosedError
+from inventory_es.testing.await_points import MOST_POINTS, cancel_at
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.promise import promise
 from inventory_es.testing.read_model.bench import ID, START, ReadModelBench, ahead, level, same
 
-_MOST_POINTS = 60
 _TOGETHER = "Rows and checkpoint move together or not at all: also when the commit is refused in the middle, or cancelled."
 _COMPARED = "A commit from any other checkpoint than the one that is there is refused, and says which that is."
 
@@ -52,9 +51,9 @@ class CheckpointCases:
     async def test_ck_2_a_cancelled_commit(self, bench: ReadModelBench) -> None:
         async with bench.open() as model:
             before = Checkpoint()
-            for point in range(_MOST_POINTS):
+            for point in range(MOST_POINTS):
                 changes = [level(product, "x", point) for product in "abc"]
-                reached = await _cancelled(point, partial(model.commit, *changes, before=before))
+                reached = await cancel_at(point, lambda at: model.commit(*changes, before=before, at_suspension=at))  # noqa: B023  # called at once
                 found = await model.checkpoint()
                 rows = {row["units"] for row in (await model.select()).rows}
                 done = found == ahead(before)
@@ -173,20 +172,3 @@ class CheckpointCases:
             found = await model.checkpoint()
             expected = moved if bench.contract.is_durable or found.position else Checkpoint()
             same(found, expected, "the mark survives opening the site again as the rest of the checkpoint does")
-
-
-async def _cancelled(point: int, commit: Callable[..., object]) -> bool:
-    """Commit and cancel at the ``point``-th suspension (0: before it begins); whether it was reached."""
-    suspensions = 0
-    with anyio.CancelScope() as scope:
-
-        def count() -> None:
-            nonlocal suspensions
-            suspensions += 1
-            if suspensions == point:
-                scope.cancel()
-
-        if point == 0:
-            scope.cancel()
-        await commit(at_suspension=count)  # type: ignore[misc]  # a commit that waits for the rest of its arguments
-    return point == 0 or suspensions >= point

@@ -1,6 +1,6 @@
 """The workbench of the snapshot store's cases."""
 
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID, uuid5
@@ -13,6 +13,7 @@ from inventory_es.ports import Snapshot, SnapshotStore
 from inventory_es.testing.contract import Run
 from inventory_es.testing.difference import difference
 from inventory_es.testing.failure import MismatchError
+from inventory_es.testing.scheduling import AtSuspension
 
 if TYPE_CHECKING:
     from inventory_es.testing.snapshot_store.contract import SnapshotStoreContract
@@ -45,7 +46,7 @@ class TestedSnapshots:
         note = f"load {stream} schema {schema_version}" + ("" if at_most is None else f" at most {at_most}")
         return await self.call(note, self.raw.load_snapshot(stream, schema_version=schema_version, at_most=at_most))
 
-    async def save(self, one: Snapshot, *, at_suspension: Callable[[], None] | None = None) -> None:
+    async def save(self, one: Snapshot, *, at_suspension: AtSuspension | None = None) -> None:
         """Keep one."""
         await self.call(f"save {show(one)}", self.raw.save_snapshot(one), at_suspension)
 
@@ -71,7 +72,7 @@ class TestedSnapshots:
             raise MismatchError(expected=" or ".join(map(show, allowed)), got=show(found), meaning=meaning, differs=differs)
         return found
 
-    async def call(self, note: str, call: Coroutine[Any, Any, T], at_suspension: Callable[[], None] | None = None) -> T:
+    async def call(self, note: str, call: Coroutine[Any, Any, T], at_suspension: AtSuspension | None = None) -> T:
         """Drive one call of the adapter and note it."""
         entry = self.run.history.begin(note)
         try:

@@ -8,11 +8,11 @@ from typing import Any
 import anyio
 
 from inventory_es.ports.errors import StoreClosedError
+from inventory_es.testing.await_points import MOST_POINTS, cancel_at
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.promise import promise
 from inventory_es.testing.snapshot_store.bench import OTHER, STREAM, SnapshotBench, show, snapshot
 
-_MOST_POINTS = 60
 _STEPS = 60
 
 
@@ -24,9 +24,9 @@ class ForgettingCases:
         async with bench.open() as store:
             before = snapshot(1, "state 1 " * 500)
             await store.save(before)
-            for point in range(_MOST_POINTS):
+            for point in range(MOST_POINTS):
                 saved = snapshot(point + 2, f"state {point + 2} " * 500)
-                reached = await _cancelled(point, partial(store.save, saved))
+                reached = await cancel_at(point, lambda at: store.save(saved, at_suspension=at))  # noqa: B023  # called at once
                 found = await store.gives(before, saved, None, meaning=f"a save cancelled at await point {point} left something else")
                 before = saved
                 await store.save(saved)
@@ -114,23 +114,6 @@ class ForgettingCases:
                 await store.gives(snapshot(6, "kept"), meaning="after reopening, an older snapshot replaced a newer one")
             else:
                 await store.gives(snapshot(6, "kept"), None, meaning="what is given must be what was saved")
-
-
-async def _cancelled(point: int, save: Callable[..., Coroutine[Any, Any, None]]) -> bool:
-    """Save and cancel at the ``point``-th suspension (0: before it begins); whether it was reached."""
-    suspensions = 0
-    with anyio.CancelScope() as scope:
-
-        def count() -> None:
-            nonlocal suspensions
-            suspensions += 1
-            if suspensions == point:
-                scope.cancel()
-
-        if point == 0:
-            scope.cancel()
-        await save(at_suspension=count)
-    return point == 0 or suspensions >= point
 
 
 async def _is_closed(use: Callable[[], Coroutine[Any, Any, object]]) -> None:
