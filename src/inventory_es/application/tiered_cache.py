@@ -45,7 +45,7 @@ class TieredCache:
 
     async def set(self, key: str, value: bytes, /, *, version: int, ttl: timedelta) -> None:
         """See :meth:`Cache.set`."""
-        check_entry(key, value, version, max_value_bytes=MAX_VALUE_BYTES)
+        check_entry(key, value, version, max_value_bytes=MAX_VALUE_BYTES - _END.size)
         end = end_of_life(self._clock.now(), ttl)
         await self._far.set(key, _END.pack((end - _EPOCH) // _MICROSECOND) + value, version=version, ttl=ttl)
         await self._fetch(key)

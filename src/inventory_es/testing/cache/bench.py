@@ -1,6 +1,6 @@
 """The workbench of the cache's cases."""
 
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,6 +13,7 @@ from inventory_es.testing.clock import ManualClock
 from inventory_es.testing.contract import Run
 from inventory_es.testing.difference import difference
 from inventory_es.testing.failure import MismatchError
+from inventory_es.testing.scheduling import AtSuspension
 
 if TYPE_CHECKING:
     from inventory_es.testing.cache.contract import CacheContract
@@ -30,35 +31,54 @@ class TestedCache:
     raw: Cache
     run: Run
 
-    async def get(self, key: str, /) -> CacheEntry | None:
+    async def get(self, key: str, /, *, at_suspension: AtSuspension | None = None) -> CacheEntry | None:
         """Ask for an entry."""
-        return await self.call(f"get {_short(key)}", self.raw.get(key))
+        return await self.call(f"get {_short(key)}", self.raw.get(key), at_suspension)
 
-    async def set(self, key: str, value: bytes | str, /, *, version: int = 1, ttl: timedelta = LONG) -> None:
+    async def set(
+        self,
+        key: str,
+        value: bytes | str,
+        /,
+        *,
+        version: int = 1,
+        ttl: timedelta = LONG,
+        at_suspension: AtSuspension | None = None,
+    ) -> None:
         """Keep a value; a text stands for its UTF-8 bytes."""
         data = value.encode() if isinstance(value, str) else value
         note = f"set {_short(key)}={_short(value)} version {version} for {ttl}"
-        await self.call(note, self.raw.set(key, data, version=version, ttl=ttl))
+        await self.call(note, self.raw.set(key, data, version=version, ttl=ttl), at_suspension)
 
-    async def invalidate(self, *keys: str) -> None:
+    async def invalidate(self, *keys: str, at_suspension: AtSuspension | None = None) -> None:
         """Forget keys."""
-        await self.call(f"invalidate {' '.join(map(_short, keys))}", self.raw.invalidate(*keys))
+        await self.call(f"invalidate {' '.join(map(_short, keys))}", self.raw.invalidate(*keys), at_suspension)
 
-    async def clear(self) -> None:
+    async def clear(self, *, at_suspension: AtSuspension | None = None) -> None:
         """Forget everything."""
-        await self.call("clear", self.raw.clear())
+        await self.call("clear", self.raw.clear(), at_suspension)
 
-    async def aclose(self) -> None:
+    async def aclose(self, *, at_suspension: AtSuspension | None = None) -> None:
         """Close the cache."""
-        await self.call("close", self.raw.aclose())
+        await self.call("close", self.raw.aclose(), at_suspension)
 
     async def holds(self, key: str, value: bytes | str | None, *, version: int = 1, meaning: str) -> None:
         """Expect exactly this entry, or with ``None`` a miss."""
         entry = await self.get(key)
         data = value.encode() if isinstance(value, str) else value
         wanted = None if data is None else CacheEntry(data, version)
-        if entry != wanted or (entry is not None and type(entry.value) is not bytes):
-            raise MismatchError(expected=_show(wanted), got=_show(entry), meaning=meaning, differs=_differs(wanted, entry))
+        self.is_one_of(entry, wanted, meaning=meaning)
+
+    def is_one_of(self, entry: CacheEntry | None, *allowed: CacheEntry | None, meaning: str) -> None:
+        """Expect an answer to be one of these, type by type; ``None`` is a miss."""
+        if entry not in allowed:
+            differs = _differs(allowed[0], entry) if len(allowed) == 1 else None
+            raise MismatchError(expected=_show_any(allowed), got=_show(entry), meaning=meaning, differs=differs)
+        if entry is not None and (type(entry.value) is not bytes or type(entry.version) is not int):
+            types = f"a {type(entry.value).__name__} with a version that is a {type(entry.version).__name__}"
+            raise MismatchError(
+                expected="bytes with a version that is an int", got=types, meaning="the answer has other types than what was set"
+            )
 
     async def refused(self, kind: type[Exception], call: Callable[[], Coroutine[Any, Any, object]], *, meaning: str) -> None:
         """Expect exactly this kind of error."""
@@ -70,11 +90,11 @@ class TestedCache:
             raise MismatchError(expected=kind.__name__, got=f"{type(error).__name__}({error})", meaning=meaning) from error
         raise MismatchError(expected=kind.__name__, got="no error", meaning=meaning)
 
-    async def call(self, note: str, call: Coroutine[Any, Any, T]) -> T:
+    async def call(self, note: str, call: Coroutine[Any, Any, T], at_suspension: AtSuspension | None = None) -> T:
         """Drive one call of the adapter and note it."""
         entry = self.run.history.begin(note)
         try:
-            result = await self.run.schedule.drive(call)
+            result = await self.run.schedule.drive(call, at_suspension)
         except anyio.get_cancelled_exc_class():
             entry.outcome = "cancelled"
             raise
@@ -125,6 +145,12 @@ def _show(entry: object) -> str:
     if not isinstance(entry, CacheEntry):
         return "a miss" if entry is None else repr(entry)
     return f"{_short(entry.value)} version {entry.version}"
+
+
+def _show_any(entries: Sequence[CacheEntry | None]) -> str:
+    if len(entries) > 4:
+        return f"one of {len(entries)} from {_show(entries[0])} to {_show(entries[-1])}"
+    return " or ".join(map(_show, entries))
 
 
 def _short(value: bytes | str) -> str:

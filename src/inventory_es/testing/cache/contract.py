@@ -11,6 +11,9 @@ from inventory_es.testing.cache.answers import AnswerCases
 from inventory_es.testing.cache.bench import CacheBench
 from inventory_es.testing.cache.expiry import ExpiryCases
 from inventory_es.testing.cache.forks import ForkCases
+from inventory_es.testing.cache.interruption import InterruptionCases
+from inventory_es.testing.cache.keys import KeyCases
+from inventory_es.testing.cache.programs import ProgramCases
 from inventory_es.testing.cache.trouble import TroubleCases
 from inventory_es.testing.cache.values import ValueCases
 from inventory_es.testing.clock import ManualClock
@@ -18,8 +21,10 @@ from inventory_es.testing.contract import Contract, Run
 from inventory_es.testing.site import Site
 
 
-class CacheContract(ValueCases, ExpiryCases, TroubleCases, AnswerCases, ForkCases, Contract, ABC):
-    """The promises of a cache, CA-01 to CA-20.
+class CacheContract(
+    ValueCases, KeyCases, ExpiryCases, ProgramCases, InterruptionCases, TroubleCases, AnswerCases, ForkCases, Contract, ABC
+):
+    """The promises of a cache, CA-01 to CA-30.
 
     A subclass says how to open the cache, and what it declares::
 
@@ -57,6 +62,11 @@ class CacheContract(ValueCases, ExpiryCases, TroubleCases, AnswerCases, ForkCase
     async def let_time_pass(self, clock: ManualClock, by: timedelta) -> None:
         """Hook: make entries older. For a backend with a time of its own that can't be injected."""
         clock.advance(by)
+
+    @property
+    def keeps_own_time(self) -> bool:
+        """True if entries grow older by the backend's own time, so that no case may depend on less than half a second."""
+        return type(self).let_time_pass is not CacheContract.let_time_pass
 
     async def raw(self, site: Site, key: str, junk: bytes) -> bool:  # noqa: ARG002  # what a host's hook needs
         """Hook: put bytes that no cache wrote where the entry of ``key`` is stored; whether that is possible."""

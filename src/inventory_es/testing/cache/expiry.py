@@ -1,15 +1,21 @@
-"""CA-10 … CA-13: time to live, and who goes first when it is full."""
+"""CA-10 … CA-13, CA-24: time to live, and who goes first when it is full."""
 
 from datetime import timedelta
 from functools import partial
 
 from inventory_es.domain.errors import InvalidTtlError
-from inventory_es.testing.cache.bench import CacheBench
+from inventory_es.testing.cache.bench import CacheBench, TestedCache
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.promise import promise
 
 _SECOND = timedelta(seconds=1)
 _TEN = timedelta(seconds=10)
+_DAY = timedelta(days=1)
+_MILLISECOND = timedelta(milliseconds=1)
+_LIFETIMES = (
+    *(number * _MILLISECOND for number in (2, 3, 250, 900, 999, 1_000, 1_001, 1_500, 59_999, 60_001)),
+    *(_DAY + _SECOND, 25 * _DAY, 30 * _DAY + _SECOND, 31 * _DAY, 50 * _DAY, 400 * _DAY),
+)
 
 
 class ExpiryCases:
@@ -53,6 +59,63 @@ class ExpiryCases:
             await cache.holds("l", None, meaning="getting an entry made it live longer: a busy key would never be fresh")
             await bench.pass_time(_TEN)
             await cache.holds("m", None, meaning="the old, longer time to live stayed with the new value")
+
+    @promise(
+        "CA-24",
+        "A time to live is kept to the millisecond, below a second as well as over years: there before its end, a miss from its end on.",
+        seeds=0,
+    )
+    async def test_ca_24_lifetimes_of_every_length(self, bench: CacheBench) -> None:
+        is_exact = not bench.contract.keeps_own_time
+        before, after = (_MILLISECOND, timedelta(0)) if is_exact else (_SECOND * 0.4, _SECOND * 0.05)
+        async with bench.open() as cache:
+            for ttl in _LIFETIMES:
+                if ttl < 2 * before:
+                    continue
+                await cache.set("k", "v", version=3, ttl=ttl)
+                await cache.holds("k", "v", version=3, meaning=f"an entry that lives for {ttl} is not there at once")
+                await bench.pass_time(ttl - before)
+                await cache.holds("k", "v", version=3, meaning=f"an entry that lives for {ttl} ended {before} before its time, or earlier")
+                await bench.pass_time(before + after)
+                await cache.holds("k", None, meaning=f"an entry that lives for {ttl} is given at its end: the end is the first miss")
+            await cache.set("k", "v", ttl=timedelta(microseconds=1))
+            await bench.pass_time(_MILLISECOND if is_exact else _SECOND)
+            await cache.holds("k", None, meaning="a microsecond is above zero, and over soon")
+            await cache.set("k", "v", ttl=20 * 365 * _DAY)
+            await bench.pass_time(_DAY)
+            await cache.holds("k", "v", meaning="an entry that lives for 20 years is gone after a day")
+
+    @promise("CA-13", "Only a set of a key that is not there lets another entry go, and only where the cache is full.", seeds=0)
+    async def test_ca_13_only_a_full_cache_forgets(self, bench: CacheBench) -> None:
+        capacity = bench.contract.capacity
+        if capacity is None:
+            bench.run.not_declared("capacity")
+        keys = [f"k{number}" for number in range(capacity)]
+        async with bench.open() as cache:
+            for key in keys:
+                await cache.set(key, "v", version=6)
+            for gone in (keys[:2], keys[-2:], keys[:1]):
+                await cache.invalidate(*gone)
+                for key in gone:
+                    await cache.set(key, "v", version=6)
+                await self._all_there(cache, keys, "what was invalidated still takes room")
+            await cache.clear()
+            for key in keys:
+                await cache.set(key, "v", version=6)
+            await self._all_there(cache, keys, "what was cleared still takes room")
+            for _ in range(2 * capacity):
+                await cache.set(keys[0], "older", version=4)
+                await cache.get("missing")
+                await cache.invalidate("missing")
+                call = partial(cache.set, "new", "v", version=6, ttl=timedelta(0))
+                await cache.refused(InvalidTtlError, call, meaning="a time to live of zero was taken")
+                await cache.set(keys[1], "v", version=6)
+            await self._all_there(cache, keys, "a set that changed nothing, or a get of a missing key, let an entry go")
+            await cache.clear()
+
+    async def _all_there(self, cache: TestedCache, keys: list[str], meaning: str) -> None:
+        for key in keys:
+            await cache.holds(key, "v", version=6, meaning=f"the cache holds less than it declares: {meaning}")
 
     @promise("CA-13", "A full cache lets the least recently used entry go first, and holds no more than its bound.", seeds=0)
     async def test_ca_13_least_recently_used_goes_first(self, bench: CacheBench) -> None:

@@ -2,6 +2,7 @@
 
 import pickle
 from collections.abc import Callable, Coroutine
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -73,6 +74,28 @@ class TroubleCases:
                 await cache.holds("k", "kept", version=3, meaning="declared: entries survive opening the site again")
                 await cache.set("k", "old", version=2)
                 await cache.holds("k", "kept", version=3, meaning="after reopening, an older version overwrote a newer one")
+
+    @promise("CA-20", "Entries that survive are the same as before: value, version and the end of their time.")
+    async def test_ca_20_what_survives(self, bench: CacheBench) -> None:
+        if not bench.contract.is_durable:
+            bench.run.not_declared("is_durable")
+        ten = timedelta(seconds=10)
+        async with bench.open() as cache:
+            await cache.set("long", bytes(range(256)), version=2**53 + 1)
+            await cache.set("short", "v", version=1, ttl=ten)
+            await cache.set("gone", "v", version=9)
+            await cache.invalidate("gone")
+        await bench.pass_time(ten / 2)
+        async with bench.open() as cache:
+            await cache.holds("long", bytes(range(256)), version=2**53 + 1, meaning="an entry changed while the cache was closed")
+            await cache.holds("short", "v", meaning="an entry ended before its time while the cache was closed")
+            await cache.holds("gone", None, meaning="an invalidated entry came back when the cache was opened again")
+        await bench.pass_time(ten)
+        async with bench.open() as cache:
+            await cache.holds("short", None, meaning="an entry lives longer because the cache was closed meanwhile")
+            await cache.clear()
+        async with bench.open() as cache:
+            await cache.holds("long", None, meaning="an entry survived clear, and opening the site again")
 
 
 def _every_use(cache: TestedCache) -> list[Callable[[], Coroutine[Any, Any, object]]]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import anyio
 
+from inventory_es.ports import CacheEntry
 from inventory_es.testing.cache.bench import LONG, CacheBench, TestedCache
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.promise import promise
@@ -13,6 +14,8 @@ _VALUES = (bytes(range(256)), b"\x00", b"\xff\xfe", b"\r\n", "\u2028".encode(), 
 _KEYS = (
     "a", "A", "ä", "a\u0308", "a b", " a", "a ", "a:b", "a%3ab", "%", "../a", "a/b", "a\\b", "con", "*", "?", "~", "🜁", "\u2028",
     "\x00", "\n", "stock:85123A:berlin", "x" * 1_023 + "y", "x" * 1_024, "🜁" * 1_024, "'; DROP TABLE cache; --",
+    "a\x00", "a\x00b", "a\n", "\ta", "\ufb00", "ff", "\u00df", "ss", "\u017f", "s", "\u0130", "i\u0307", "\u212b", "\u00c5", "1", "01",
+    "1.0", "\uff11",
 )  # fmt: skip
 
 
@@ -79,6 +82,31 @@ class ValueCases:
             text: Any = "text"
             call = partial(cache.raw.set, "k", text, version=99, ttl=LONG)
             await cache.refused(ValueError, call, meaning="a value that is no bytes was taken")
+
+    @promise("CA-07", "A value of 1 MiB comes back whole, or is refused or not kept; a buffer is refused or copied.", seeds=0)
+    async def test_ca_07_large_values_and_buffers(self, bench: CacheBench) -> None:
+        large = bytes(range(256)) * 4_096
+        small, whole = CacheEntry(b"small", 1), CacheEntry(large, 2)
+        async with bench.open() as cache:
+            await cache.set("k", "small", version=1)
+            try:
+                await cache.set("k", large, version=2)
+            except ValueError:
+                await cache.holds("k", "small", version=1, meaning="a refused value changed the entry")
+            else:
+                meaning = (
+                    "a large value is neither whole nor a miss" if await cache.get("k") != small else "an old value outlived a newer one"
+                )
+                cache.is_one_of(await cache.get("k"), whole, None, meaning=meaning)
+            buffer: Any = bytearray(b"buffer")
+            await cache.invalidate("k")
+            try:
+                await cache.raw.set("k", buffer, version=3, ttl=LONG)
+            except ValueError:
+                await cache.holds("k", None, meaning="a refused value was kept")
+            else:
+                buffer[:] = b"reused"
+                await cache.holds("k", b"buffer", version=3, meaning="what the caller writes into its buffer later changes the entry")
 
     @promise("CA-08", "Hostile and long keys are distinct; a key of 0 or above 1,024 characters is ValueError.", seeds=0)
     async def test_ca_08_hostile_keys(self, bench: CacheBench) -> None:
