@@ -185,7 +185,9 @@ class ReadModel(Protocol):
 
     Of the versions of a name, one is active: the one that readers ask, while another is built beside it.
 
-    Any number of tasks of one event loop may call at once. Every method may raise:
+    Any number of tasks of one event loop may call at once. A call that is cancelled is done or not, and takes nothing from the next one.
+    Projections, versions, tables and rows are separate, whatever their names and keys have in common. Rows that are given or answered
+    belong to the caller: what becomes of them later changes nothing. Every method may raise:
         ProjectionNotFoundError: a version that was never prepared, or that was dropped.
         ReadModelUnavailableError: the backend is away; of a commit, see there.
         CorruptStoreError: what is stored is damaged, and waiting mends nothing. Take it away; the events make it again.
@@ -208,7 +210,9 @@ class ReadModel(Protocol):
         ...
 
     async def commit(self, projection: ProjectionId, changes: Sequence[Change], /, *, before: Checkpoint, after: Checkpoint) -> None:
-        """Apply the changes in order and move the checkpoint from ``before`` to ``after``: all of it or nothing.
+        """Apply the changes in order and move the checkpoint from ``before`` to ``after``: all of it or nothing, however many there are.
+
+        Every field of the checkpoint is compared, and kept: positions and epochs of 64 bits, texts of 5,000 characters and more.
 
         Raises:
             CheckpointConflictError: the checkpoint is not ``before``: somebody else moved it. Nothing was changed.
@@ -260,7 +264,7 @@ class ReadModel(Protocol):
         ...
 
     async def drop(self, projection: ProjectionId, /) -> None:
-        """Take a version away, its rows and its checkpoint. Whoever runs it finds out at the next commit.
+        """Take a version away, its rows and its checkpoint, in one step. Whoever runs it finds out at the next commit.
 
         Raises:
             ValueError: it is the active one of several. Nothing was changed.

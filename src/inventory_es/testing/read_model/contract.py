@@ -8,15 +8,29 @@ from inventory_es.ports import ReadModel
 from inventory_es.testing.contract import Contract, Run
 from inventory_es.testing.read_model.bench import ReadModelBench
 from inventory_es.testing.read_model.building import BuildingCases
+from inventory_es.testing.read_model.checkpoint_fields import CheckpointFieldCases
 from inventory_es.testing.read_model.checkpoints import CheckpointCases
 from inventory_es.testing.read_model.forks import ForkCases
+from inventory_es.testing.read_model.interruption import InterruptionCases
+from inventory_es.testing.read_model.programs import ProgramCases
 from inventory_es.testing.read_model.reading import ReadingCases
 from inventory_es.testing.read_model.refusals import RefusalCases
 from inventory_es.testing.site import Site
 
 
-class ReadModelContract(CheckpointCases, BuildingCases, ReadingCases, RefusalCases, ForkCases, Contract, ABC):
-    """The promises of a read model, CK-1 to CK-5, RM-1 to RM-10 and RM-12.
+class ReadModelContract(
+    CheckpointCases,
+    CheckpointFieldCases,
+    BuildingCases,
+    ReadingCases,
+    ProgramCases,
+    InterruptionCases,
+    RefusalCases,
+    ForkCases,
+    Contract,
+    ABC,
+):
+    """The promises of a read model, CK-1 to CK-9 and RM-1 to RM-19.
 
     A subclass says how to open it, and what it declares::
 
