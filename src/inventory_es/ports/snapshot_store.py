@@ -39,8 +39,10 @@ class Snapshot:
 class SnapshotStore(Protocol):
     """Keeps the newest snapshot of a stream for each schema version, or forgets it: forgetting is always allowed.
 
-    What it gives is what was saved, whole: after a torn write the one before, or none. Any number of tasks may call at once. Every
-    method may raise ``StoreUnavailableError``, ``CorruptStoreError``, and ``StoreClosedError`` after :meth:`aclose`.
+    What it gives is what was saved, whole and in every field: after a torn write the one before, or none. Any number of tasks may call at
+    once; what was discarded or replaced before a load began is not its answer. A cancelled call is done or not, and takes nothing from the
+    next one. A state that is too large is forgotten. Every method may raise ``StoreUnavailableError``, ``CorruptStoreError``, and
+    ``StoreClosedError`` after :meth:`aclose`.
     """
 
     async def load_snapshot(self, stream: StreamId, /, *, schema_version: int, at_most: int | None = None) -> Snapshot | None:
@@ -58,7 +60,7 @@ class SnapshotStore(Protocol):
         ...
 
     async def discard_snapshots(self, *streams: StreamId) -> None:
-        """Forget the snapshots of these streams, of every schema version; a missing one is fine."""
+        """Forget every snapshot of these streams, of every schema version, and of no other; a missing one is fine."""
         ...
 
     async def clear_snapshots(self) -> None:

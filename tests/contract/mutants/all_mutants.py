@@ -26,6 +26,7 @@ from tests.contract.mutants import (
     row_mutants,
     shelf_mutants,
     snapshot_mutants,
+    state_mutants,
     turn_mutants,
     writing_mutants,
 )
@@ -57,6 +58,7 @@ _MODULES = (
     row_mutants,
     shelf_mutants,
     snapshot_mutants,
+    state_mutants,
     turn_mutants,
     writing_mutants,
 )

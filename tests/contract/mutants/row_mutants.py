@@ -368,11 +368,15 @@ class TwoTransactions(PlainReadModel):
 class BelievesItsCheckpoint(PlainReadModel):
     async def commit(self, projection: ProjectionId, changes: Sequence[Change], /, *, before: Checkpoint, after: Checkpoint) -> None:
         await super().commit(projection, changes, before=before, after=after)
-        self.seen = getattr(self, "seen", {}) | {projection: after}
+        self.seen[projection] = after
 
     async def checkpoint(self, projection: ProjectionId, /) -> Checkpoint:
         there = await super().checkpoint(projection)
-        return getattr(self, "seen", {}).get(projection, there)
+        return self.seen.get(projection, there)
+
+    def __init__(self, disk: Disk) -> None:
+        super().__init__(disk)
+        self.seen: dict[ProjectionId, Checkpoint] = {}
 
 
 @breaks("RM-16", "Has a lock for its own instance alone.", contract=ReadModelsOfOneSite)
@@ -393,8 +397,11 @@ class LocksItself(PlainReadModel):
 @breaks("RM-16", "Remembers which version is active.", contract=ReadModelsOfOneSite)
 class RemembersTheActive(PlainReadModel):
     def active_of_page(self, projection: ProjectionId) -> ProjectionId:
-        self.actives = {projection.name: super().active_of_page(projection)} | getattr(self, "actives", {})
-        return self.actives[projection.name]
+        return self.actives.setdefault(projection.name, super().active_of_page(projection))
+
+    def __init__(self, disk: Disk) -> None:
+        super().__init__(disk)
+        self.actives: dict[str, ProjectionId] = {}
 
 
 @breaks("RM-16", "Goes on with a version that another instance dropped.", contract=ReadModelsOfOneSite)

@@ -36,7 +36,7 @@ class KeepsTheOldForALargeOne(PlainCache):
 @breaks("CA-07", "Takes a buffer, and keeps the caller's own.")
 class KeepsTheBuffer(PlainCache):
     def check_value(self, value: bytes, version: int) -> None:
-        super().check_value(bytes(value) if isinstance(value, bytearray) else value, version)
+        super().check_value(bytes(value), version)
 
     async def get(self, key: str, /) -> CacheEntry | None:
         entry = await super().get(key)

@@ -33,6 +33,7 @@ class InterruptionCases:
             version = 0
             for name, call in _calls(cache, "a", "late").items():
                 for point in range(MOST_POINTS):
+                    reached = True
                     where = f"after a {name} of another key was cancelled at await point {point}"
                     for _ in range(_LOOKS):
                         await cache.set("b", "mine", version=version)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 import attrs
@@ -31,6 +32,7 @@ class CheckpointFieldCases:
         seeds=0,
     )
     async def test_ck_6_every_field_comes_back(self, bench: ReadModelBench) -> None:
+        empties: list[dict[str, Any]] = [{name: None} for name in ("recorded_at", "owner", "owned_until", "error", "mark")]
         steps = [
             Checkpoint(position=1, recorded_at=START),
             Checkpoint(position=1, owner="", error=""),
@@ -39,7 +41,7 @@ class CheckpointFieldCases:
             Checkpoint(position=2**31, epoch=2**31, mark=EventMark(1, UUID(int=0))),
             Checkpoint(position=2**32 + 1, epoch=2**32 + 1, mark=EventMark(2**32 + 1, UUID(int=1))),
             Checkpoint(position=_LARGE - 1, epoch=2**32 + 2, mark=_MARK),
-            *(attrs.evolve(_FULL, epoch=_LARGE, **{name: None}) for name in ("recorded_at", "owner", "owned_until", "error", "mark")),
+            *(attrs.evolve(_FULL, epoch=_LARGE, **empty) for empty in empties),
             attrs.evolve(_FULL, epoch=_LARGE),
         ]
         async with bench.open() as model:
@@ -62,19 +64,18 @@ class CheckpointFieldCases:
             for at in (_FULL, attrs.evolve(Checkpoint(), position=_LARGE, epoch=8)):
                 at = await model.commit(level("a", "x", at.epoch), before=await model.checkpoint(), after=at)  # noqa: PLW2901
                 await model.commit(before=await model.checkpoint(NEXT), after=at, projection=NEXT)
-                for stale in _neighbours(at):
+                for field, stale in _neighbours(at):
                     after = attrs.evolve(stale, position=max(stale.position, at.position) + 1, epoch=max(stale.epoch, at.epoch) + 1)
                     for changes in ((), (level("a", "x", 99), level("b", "x", 99))):
                         call = partial(model.commit, *changes, before=stale, after=after)
-                        error = await model.refused(
-                            CheckpointConflictError, call, meaning=f"another checkpoint than that was taken: {stale}"
-                        )
+                        meaning = f"a commit from a checkpoint of another {field} was taken"
+                        error = await model.refused(CheckpointConflictError, call, meaning=meaning)
                         facts = [getattr(error, name) for name in ("position", "epoch", "actual_position", "actual_epoch")]
                         same(
                             facts, [stale.position, stale.epoch, at.position, at.epoch], "the conflict does not say where the checkpoint is"
                         )
-                    call = partial(model.activate, NEXT, before=stale)
-                    await model.refused(CheckpointConflictError, call, meaning=f"activated from another checkpoint than that: {stale}")
+                    activate = partial(model.activate, NEXT, before=stale)
+                    await model.refused(CheckpointConflictError, activate, meaning=f"activated from a checkpoint of another {field}")
                 await model.shows(("a", "x", at.epoch, None), at=at, meaning="a refused commit changed something")
                 same((await model.select()).active.version, 1, "a refused activation changed something")
 
@@ -117,9 +118,9 @@ async def _is_everywhere(model: TestedReadModel, expected: Checkpoint) -> None:
             same([type(found.mark.position), type(found.mark.event_id)], [int, UUID], f"{name} gives a mark of other types")
 
 
-def _neighbours(at: Checkpoint) -> Sequence[Checkpoint]:
-    """Every checkpoint that differs from this one in one field, and as little as it may."""
-    fields = {
+def _neighbours(at: Checkpoint) -> Sequence[tuple[str, Checkpoint]]:
+    """Return checkpoints that differ from this one in one field, as little as they may, each with the name of the field."""
+    fields: dict[str, list[Any]] = {
         "position": [at.position - 1, at.position + 1, 0],
         "recorded_at": [None, START + timedelta(microseconds=1), START - timedelta(hours=1)],
         "epoch": [at.epoch - 1, at.epoch + 1, 0],
@@ -128,5 +129,4 @@ def _neighbours(at: Checkpoint) -> Sequence[Checkpoint]:
         "error": [None, "", _LONG],
         "mark": [None, EventMark(_LARGE - 1, _MARK.event_id), EventMark(_LARGE, UUID(int=0)), _MARK],
     }
-    found = [attrs.evolve(at, **{name: value}) for name, values in fields.items() for value in values]
-    return [one for one in found if one != at]
+    return [(name, attrs.evolve(at, **{name: value})) for name, values in fields.items() for value in values if value != getattr(at, name)]

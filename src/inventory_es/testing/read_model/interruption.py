@@ -41,6 +41,7 @@ class InterruptionCases:
             mine = await model.commit(level("m", "x", 0), before=Checkpoint(), projection=_OTHER)
             for name, use in _uses(at).items():
                 for point in range(MOST_POINTS):
+                    reached = True
                     where = f"after {name} was cancelled at await point {point}"
                     for times in (1,) * _LOOKS + (_TIMES,):
                         await _again(model, at)

@@ -170,7 +170,11 @@ async def _commit(tested: TestedReadModel, model: Model, projection: ProjectionI
             )
             await tested.refused(CheckpointConflictError, call, meaning="a commit from a checkpoint that is not there was taken")
         case 1:
-            wrong = [Put("notes", {"text": "t"}), Add("moves", ("o", 1), {"amount": _BEYOND - 1}), Add("moves", ("o", 1), {"amount": 1})]
+            wrong: list[Change] = [
+                Put("notes", {"text": "t"}),
+                Add("moves", ("o", 1), {"amount": _BEYOND - 1}),
+                Add("moves", ("o", 1), {"amount": 1}),
+            ]
             call = partial(tested.commit, *changes, *wrong, before=before, after=after, projection=projection)
             await tested.refused(ValueError, call, meaning="a number beyond 64 bits was taken")
         case _:
@@ -218,7 +222,7 @@ async def _ask(tested: TestedReadModel, model: Model, projection: ProjectionId, 
 
 
 def _any_row(chance: Random) -> dict[str, Value]:
-    key = {"product": chance.choice(_PRODUCTS), "line": chance.choice(_LINES)}
+    key: dict[str, Value] = {"product": chance.choice(_PRODUCTS), "line": chance.choice(_LINES)}
     return {**key, "amount": chance.choice(_NUMBERS), "note": chance.choice(_NOTES), "total": chance.choice((None, *_NUMBERS))}
 
 

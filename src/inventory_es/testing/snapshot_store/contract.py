@@ -11,11 +11,13 @@ from inventory_es.testing.site import Site
 from inventory_es.testing.snapshot_store.bench import SnapshotBench
 from inventory_es.testing.snapshot_store.forgetting import ForgettingCases
 from inventory_es.testing.snapshot_store.forks import ForkCases
+from inventory_es.testing.snapshot_store.interruption import InterruptionCases
 from inventory_es.testing.snapshot_store.keeping import KeepingCases
+from inventory_es.testing.snapshot_store.programs import ProgramCases
 
 
-class SnapshotStoreContract(KeepingCases, ForgettingCases, ForkCases, Contract, ABC):
-    """The promises of a snapshot store, SN-1 to SN-7.
+class SnapshotStoreContract(KeepingCases, ForgettingCases, ProgramCases, InterruptionCases, ForkCases, Contract, ABC):
+    """The promises of a snapshot store, SN-1 to SN-14.
 
     A subclass says how to open the store, and what it declares::
 
