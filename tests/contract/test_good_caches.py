@@ -2,13 +2,18 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
 from typing import ClassVar, Literal
 from weakref import WeakKeyDictionary
 
-from inventory_es.ports import Cache
+import anyio
+from anyio.lowlevel import checkpoint
+
+from inventory_es.ports import Cache, CacheEntry, Clock
+from inventory_es.ports.errors import CacheUnavailableError
 from inventory_es.testing import CacheContract, ManualClock, Site
 from tests.contract.stores.cell_cache import CellCache, Cells, MissingWhenAway
-from tests.contract.stores.plain_cache import PlainCache
+from tests.contract.stores.plain_cache import Kept, PlainCache
 
 
 class TestPlainCache(CacheContract):
@@ -41,3 +46,109 @@ class TestCellCache(CacheContract):
 class TestCacheThatMissesWhenAway(TestCellCache):
     when_down: Literal["raise", "miss"] = "miss"
     adapter: type[CellCache] = MissingWhenAway
+
+
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+class WholeMilliseconds(PlainCache):
+    """Keeps ends to the millisecond, rounded down, and never a life of none: as a server does that takes milliseconds."""
+
+    def until(self, kept: Kept | None, ttl: timedelta) -> datetime:
+        now = self.clock.now()
+        return now.replace(microsecond=now.microsecond // 1_000 * 1_000) + max(ttl // _MILLISECOND, 1) * _MILLISECOND
+
+
+class TakesLittle(PlainCache):
+    """Refuses what is larger than 200,000 bytes, and copies a buffer."""
+
+    async def set(self, key: str, value: bytes, /, *, version: int, ttl: timedelta) -> None:
+        if len(value) > 200_000:
+            msg = "a value has at most 200,000 bytes"
+            raise ValueError(msg)
+        await super().set(key, bytes(value) if isinstance(value, bytearray) else value, version=version, ttl=ttl)
+
+
+class DropsLarge(PlainCache):
+    """Does not keep what is larger than 200,000 bytes, nor what was there before."""
+
+    def put(self, name: str, kept: Kept) -> None:
+        if len(kept.value) > 200_000:
+            self.entries.pop(name, None)
+        else:
+            super().put(name, kept)
+
+
+class OneCallAtATime(PlainCache):
+    """Has one connection, under a lock; a call that meets the close finds the connection gone, and closing waits for the lock."""
+
+    def __init__(self, clock: Clock, *, capacity: int) -> None:
+        super().__init__(clock, capacity=capacity)
+        self.lock = anyio.Lock()
+
+    async def get(self, key: str, /) -> CacheEntry | None:
+        async with self.lock:
+            entry = await super().get(key)
+            await checkpoint()
+            if self.closed:
+                raise CacheUnavailableError(cache="OneCallAtATime", reason="its connection is gone")
+            return entry
+
+    async def set(self, key: str, value: bytes, /, *, version: int, ttl: timedelta) -> None:
+        async with self.lock:
+            await super().set(key, value, version=version, ttl=ttl)
+
+    async def invalidate(self, *keys: str) -> None:
+        async with self.lock:
+            for key in keys:
+                await super().invalidate(key)
+
+
+class OfItsOwnTime(PlainCache):
+    """Ages entries by a time of its own."""
+
+    class _Time:
+        def __init__(self, clock: Clock) -> None:
+            self.start = clock.now()
+            self.passed = timedelta(0)
+
+        def now(self) -> datetime:
+            return self.start + self.passed
+
+    def __init__(self, clock: Clock, *, capacity: int) -> None:
+        self.time = self._Time(clock)
+        super().__init__(self.time, capacity=capacity)
+
+
+class TestWholeMilliseconds(CacheContract):
+    adapter: type[PlainCache] = WholeMilliseconds
+
+    @asynccontextmanager
+    async def open_cache(self, site: Site, *, clock: ManualClock) -> AsyncIterator[Cache]:
+        yield self.adapter(clock, capacity=30)
+
+
+class TestTakesLittle(TestWholeMilliseconds):
+    adapter: type[PlainCache] = TakesLittle
+
+
+class TestDropsLarge(TestWholeMilliseconds):
+    adapter: type[PlainCache] = DropsLarge
+
+
+class TestOneCallAtATime(TestWholeMilliseconds):
+    adapter: type[PlainCache] = OneCallAtATime
+
+
+class TestOfItsOwnTime(CacheContract):
+    capacity: int | None = 3
+    opened: OfItsOwnTime
+
+    @asynccontextmanager
+    async def open_cache(self, site: Site, *, clock: ManualClock) -> AsyncIterator[Cache]:
+        type(self).opened = OfItsOwnTime(clock, capacity=3)
+        yield self.opened
+
+    async def let_time_pass(self, clock: ManualClock, by: timedelta) -> None:
+        clock.advance(by)
+        self.opened.time.passed += by + timedelta(milliseconds=3)

@@ -1,14 +1,19 @@
 """The read models under the contract of their port."""
 
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
+
+import anyio
 
 from inventory_es.adapters.memory import MemoryReadModel
 from inventory_es.adapters.sqlite import open_sqlite_event_store, open_sqlite_read_model
-from inventory_es.ports import ReadModel
+from inventory_es.ports import Change, Checkpoint, ProjectionId, ReadModel
+from inventory_es.ports.errors import ReadModelUnavailableError
 from inventory_es.testing import ReadModelContract, Site
 from tests.contract.mutants.mutant import ReadModelMutants
+from tests.contract.mutants.row_mutants import ReadModelsOfOneSite
+from tests.contract.stores.plain_read_model import Built, Disk, PlainReadModel
 
 
 class TestMemoryReadModel(ReadModelContract):
@@ -42,3 +47,30 @@ class TestSqliteReadModelInTheStoresFile(TestSqliteReadModel):
 
 class TestPlainReadModel(ReadModelMutants):
     """The one that the mutants break keeps every promise: the kit rejects nothing good."""
+
+
+class FinishesCommits(PlainReadModel):
+    """Makes a commit under a lock and to its end, although its caller is cancelled; one that meets the close finds its backend away."""
+
+    def __init__(self, disk: Disk) -> None:
+        super().__init__(disk)
+        self.lock = anyio.Lock()
+
+    async def commit(self, projection: ProjectionId, changes: Sequence[Change], /, *, before: Checkpoint, after: Checkpoint) -> None:
+        async with self.lock:
+            with anyio.CancelScope(shield=True):
+                await super().commit(projection, changes, before=before, after=after)
+
+    async def write(self, known: Built, changes: Sequence[Change], after: Checkpoint) -> None:
+        await anyio.lowlevel.checkpoint()
+        if self.is_closed:
+            raise ReadModelUnavailableError(read_model="FinishesCommits", reason="its connection is gone")
+        await super().write(known, changes, after)
+
+
+class TestFinishesCommits(ReadModelMutants):
+    adapter: type[PlainReadModel] = FinishesCommits
+
+
+class TestPlainReadModelsOfOneSite(ReadModelsOfOneSite):
+    known_failures = {"RM-10": "its rows live in one process"}  # noqa: RUF012  # read, never changed

@@ -5,9 +5,11 @@ from contextlib import asynccontextmanager
 
 from inventory_es.adapters.memory import MemorySnapshotStore
 from inventory_es.adapters.sqlite import open_sqlite_event_store
-from inventory_es.ports import SnapshotStore
+from inventory_es.domain.stream_id import StreamId
+from inventory_es.ports import Snapshot, SnapshotStore
 from inventory_es.testing import Site, SnapshotStoreContract
 from tests.contract.mutants.mutant import SnapshotMutants
+from tests.contract.stores.plain_snapshots import PlainSnapshots
 
 
 class TestMemorySnapshotStore(SnapshotStoreContract):
@@ -29,3 +31,51 @@ class TestSqliteSnapshotStore(SnapshotStoreContract):
 
 class TestPlainSnapshots(SnapshotMutants):
     """The one that the mutants break keeps every promise: the kit rejects nothing good."""
+
+
+class KeepsEveryVersion(PlainSnapshots):
+    """Keeps each version that was saved, and gives the newest at or below the one that is asked for."""
+
+    def name(self, stream: StreamId, schema_version: int) -> tuple[str, int]:
+        return f"{stream.text}\0{schema_version}", schema_version
+
+    async def save_snapshot(self, snapshot: Snapshot, /) -> None:
+        await self.begin()
+        self.cells[f"{snapshot.stream.text}\0{snapshot.schema_version}\0{snapshot.version}", 0] = self.encode(snapshot)
+
+    async def load_snapshot(self, stream: StreamId, /, *, schema_version: int, at_most: int | None = None) -> Snapshot | None:
+        await self.begin()
+        prefix = f"{stream.text}\0{schema_version}\0"
+        found = [self.decode(stream, schema_version, cell) for name, cell in self.cells.items() if name[0].startswith(prefix)]
+        return max((one for one in found if one and self.will_do(one, at_most)), key=lambda one: one.version, default=None)
+
+    async def discard_snapshots(self, *streams: StreamId) -> None:
+        await self.begin()
+        for name in [name for name in self.cells if name[0].split("\0")[0] in {stream.text for stream in streams}]:
+            del self.cells[name]
+
+
+class ForgetsALot(PlainSnapshots):
+    """Keeps the first of several states of one version, forgets large ones, and forgets them when it is closed."""
+
+    def may_replace(self, kept: Snapshot, new: Snapshot) -> bool:
+        return new.version > kept.version
+
+    async def put(self, name: tuple[str, int], cell: bytes) -> None:
+        if len(cell) > 4 << 20:
+            self.cells.pop(name, None)
+        else:
+            await super().put(name, cell)
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        self.cells.clear()
+
+
+class TestKeepsEveryVersion(SnapshotMutants):
+    adapter: type[PlainSnapshots] = KeepsEveryVersion
+
+
+class TestForgetsALot(SnapshotMutants):
+    is_durable = False
+    adapter: type[PlainSnapshots] = ForgetsALot

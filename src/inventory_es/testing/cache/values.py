@@ -17,6 +17,7 @@ _KEYS = (
     "a\x00", "a\x00b", "a\n", "\ta", "\ufb00", "ff", "\u00df", "ss", "\u017f", "s", "\u0130", "i\u0307", "\u212b", "\u00c5", "1", "01",
     "1.0", "\uff11",
 )  # fmt: skip
+_MOST_AT_ONCE = 26  # what a cache that declares no capacity holds is not known
 
 
 class ValueCases:
@@ -111,7 +112,7 @@ class ValueCases:
     @promise("CA-08", "Hostile and long keys are distinct; a key of 0 or above 1,024 characters is ValueError.", seeds=0)
     async def test_ca_08_hostile_keys(self, bench: CacheBench) -> None:
         async with bench.open() as cache:
-            group = min(len(_KEYS), bench.contract.capacity or len(_KEYS))
+            group = min(_MOST_AT_ONCE, bench.contract.capacity or _MOST_AT_ONCE)
             for start in range(0, len(_KEYS), group):
                 await self._distinct(cache, _KEYS[start : start + group])
             for first in _KEYS:
