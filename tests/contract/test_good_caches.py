@@ -66,7 +66,8 @@ class TakesLittle(PlainCache):
         if len(value) > 200_000:
             msg = "a value has at most 200,000 bytes"
             raise ValueError(msg)
-        await super().set(key, bytes(value) if isinstance(value, bytearray) else value, version=version, ttl=ttl)
+        given: object = value
+        await super().set(key, bytes(given) if isinstance(given, bytearray) else value, version=version, ttl=ttl)
 
 
 class DropsLarge(PlainCache):

@@ -24,7 +24,7 @@ class TieredCache:
     near entry has ended, or is invalidated.
 
     An error of either reaches the caller, except that a near hit needs no far one. Values are kept with the end of their life before them,
-    so the two are this cache's alone: entries that it did not write are misses.
+    so the two are this cache's alone: entries that it did not write are misses, and a value has at most 1 MiB less eight bytes.
 
     Args:
         near: asked first.

@@ -126,6 +126,16 @@ class ComparesBeforeItsTurn(PlainReadModel):
         await self.write(known, changes, after)
 
 
+@breaks("CK-8", "Reads all projections, lets others run, and writes all of them back.")
+class WritesAllProjectionsBack(PlainReadModel):
+    async def commit(self, projection: ProjectionId, changes: Sequence[Change], /, *, before: Checkpoint, after: Checkpoint) -> None:
+        there = {one: (built.rows, built.checkpoint) for one, built in self.disk.built.items() if one != projection}
+        await super().commit(projection, changes, before=before, after=after)
+        for one, (rows, at) in there.items():
+            if one in self.disk.built:
+                self.disk.built[one].rows, self.disk.built[one].checkpoint = rows, at
+
+
 @breaks("CK-9", "A commit that meets the close fails with what its connection says.")
 class CommitLeaksWhenClosed(PlainReadModel):
     async def write(self, known: Built, changes: Sequence[Change], after: Checkpoint) -> None:
@@ -153,6 +163,35 @@ class CancelledCloseOfRows(PlainReadModel):
             self.begun = True
             await let_others_run()
             self.is_closed = True
+
+
+@breaks("RM-5", "Gives a thousand rows at most, and takes them for all.")
+class AThousandRows(PlainReadModel):
+    async def select(  # the port's
+        self,
+        projection: ProjectionId,
+        table: str,
+        /,
+        *,
+        where: Row | None = None,
+        order: Sequence[str] = (),
+        after: Sequence[Value] | None = None,
+        descending: bool = False,
+        limit: int,
+    ) -> RowsPage:
+        page = await super().select(projection, table, where=where, order=order, after=after, descending=descending, limit=limit)
+        return attrs.evolve(page, rows=page.rows[:1_000])
+
+
+@breaks("RM-7", "A version that was dropped keeps its tables.")
+class KeepsTables(PlainReadModel):
+    def __init__(self, disk: Disk) -> None:
+        super().__init__(disk)
+        self.shapes: dict[ProjectionId, Mapping[str, Table]] = {}
+
+    async def prepare(self, projection: ProjectionId, tables: Sequence[Table], /) -> None:
+        kept = self.shapes.setdefault(projection, {table.name: table for table in tables})
+        await super().prepare(projection, tuple(kept.values()) if projection not in self.disk.built else tables)
 
 
 @breaks("RM-11", "Orders numbers as bytes: those below zero come last.")

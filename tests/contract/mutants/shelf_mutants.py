@@ -1,6 +1,8 @@
 """Caches that are wrong in one thing of what Redis, memcached, DynamoDB, SQL and tiers make easy to get wrong."""
 
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any
@@ -9,8 +11,9 @@ from unicodedata import normalize
 import anyio
 from anyio.lowlevel import checkpoint
 
-from inventory_es.ports import CacheEntry, Clock
-from tests.contract.mutants.mutant import breaks
+from inventory_es.ports import Cache, CacheEntry, Clock
+from inventory_es.testing import ManualClock, Site
+from tests.contract.mutants.mutant import CacheMutants, breaks
 from tests.contract.stores.cell_cache import CellCache
 from tests.contract.stores.plain_cache import Kept, PlainCache
 from tests.contract.test_good_caches import TestCellCache as CellContract
@@ -18,6 +21,16 @@ from tests.contract.test_good_caches import TestCellCache as CellContract
 _ZERO = timedelta(0)
 _SECOND = timedelta(seconds=1)
 _DAY = timedelta(days=1)
+
+
+class Roomy(CacheMutants):
+    """Opens a cache that declares no bound."""
+
+    capacity: int | None = None
+
+    @asynccontextmanager
+    async def open_cache(self, site: Site, *, clock: ManualClock) -> AsyncIterator[Cache]:
+        yield self.adapter(clock, capacity=10_000)
 
 
 @breaks("CA-07", "Cuts large values at half a mebibyte.")
@@ -41,6 +54,60 @@ class KeepsTheBuffer(PlainCache):
     async def get(self, key: str, /) -> CacheEntry | None:
         entry = await super().get(key)
         return None if entry is None else CacheEntry(bytes(entry.value), entry.version)
+
+
+@breaks("CA-09", "Clears the first thousand entries that it finds.", contract=Roomy)
+class ClearsAThousand(PlainCache):
+    async def clear(self) -> None:
+        await self.begin()
+        for name in list(self.entries)[:1_000]:
+            del self.entries[name]
+
+
+@breaks("CA-13", "Looks whether it is full, lets others run, and then adds an entry.")
+class FullOneByOne(PlainCache):
+    async def set(self, key: str, value: bytes, /, *, version: int, ttl: timedelta) -> None:
+        is_full = len(self.entries) >= self.capacity
+        await self.begin()
+        capacity, self.capacity = self.capacity, self.capacity if is_full else 1_000
+        try:
+            self.check_key(key)
+            self.check_value(value, version)
+            self.check_ttl(ttl)
+            kept = self.live(key)
+            if kept is None or self.may_overwrite(kept, version):
+                if is_full and key not in self.entries:
+                    self.entries.pop(self.victim())
+                    self.capacity = 1_000
+                self.put(key, Kept(value, version, self.until(kept, ttl)))
+        finally:
+            self.capacity = capacity
+
+
+@breaks("CA-13", "Remembers the version of an entry that had to go.")
+class RemembersTheGone(PlainCache):
+    def __init__(self, clock: Clock, *, capacity: int) -> None:
+        super().__init__(clock, capacity=capacity)
+        self.gone: dict[str, Kept] = {}
+
+    def victim(self) -> str:
+        name = super().victim()
+        self.gone[name] = self.entries[name]
+        return name
+
+    async def set(self, key: str, value: bytes, /, *, version: int, ttl: timedelta) -> None:
+        gone = self.gone.get(key)
+        if gone is None or version >= gone.version:
+            await super().set(key, value, version=version, ttl=ttl)
+
+    async def invalidate(self, *keys: str) -> None:
+        await super().invalidate(*keys)
+        for key in keys:
+            self.gone.pop(key, None)
+
+    async def clear(self) -> None:
+        await super().clear()
+        self.gone.clear()
 
 
 @breaks("CA-13", "What is invalidated goes on taking room.")
@@ -439,6 +506,15 @@ class ReadsAReplica(PlainCache):
     def __init__(self, clock: Clock, *, capacity: int) -> None:
         super().__init__(clock, capacity=capacity)
         self.replica: dict[str, CacheEntry | None] = {}
+
+
+@breaks("CA-28", "Reads all entries, lets others run, and writes all of them back.")
+class WritesAllBack(PlainCache):
+    async def set(self, key: str, value: bytes, /, *, version: int, ttl: timedelta) -> None:
+        there = dict(self.entries)
+        await checkpoint()
+        self.entries = there
+        await super().set(key, value, version=version, ttl=ttl)
 
 
 @breaks("CA-29", "A get that meets the close fails with what its connection says.")

@@ -96,6 +96,14 @@ class TooManyStreams(PlainSnapshots):
         await super().discard_snapshots(*streams)
 
 
+@breaks("SN-9", "Clears the first hundred snapshots that it finds.")
+class ClearsAHundredStates(PlainSnapshots):
+    async def clear_snapshots(self) -> None:
+        await self.begin()
+        for name in list(self.cells)[:100]:
+            del self.cells[name]
+
+
 @breaks("SN-10", "Keeps versions as fractions.")
 class VersionsAreFractions(PlainSnapshots):
     def encode(self, snapshot: Snapshot) -> bytes:
@@ -181,6 +189,14 @@ class SavesTheOldAgain(PlainSnapshots):
             there = self.cells.get(self.name(snapshot.stream, snapshot.schema_version))
             if there is None:
                 self.cells[self.name(snapshot.stream, snapshot.schema_version)] = cell
+
+
+@breaks("SN-11", "Reads all snapshots, lets others run, and writes all of them back.")
+class WritesAllStatesBack(PlainSnapshots):
+    async def save_snapshot(self, snapshot: Snapshot, /) -> None:
+        there = {name: cell for name, cell in self.cells.items() if name[0] != snapshot.stream.text}
+        await super().save_snapshot(snapshot)
+        self.cells.update(there)
 
 
 @breaks("SN-12", "A cancelled load keeps its connection.")

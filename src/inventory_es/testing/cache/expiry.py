@@ -3,6 +3,8 @@
 from datetime import timedelta
 from functools import partial
 
+import anyio
+
 from inventory_es.domain.errors import InvalidTtlError
 from inventory_es.testing.cache.bench import CacheBench, TestedCache
 from inventory_es.testing.failure import MismatchError
@@ -111,7 +113,25 @@ class ExpiryCases:
                 await cache.refused(InvalidTtlError, call, meaning="a time to live of zero was taken")
                 await cache.set(keys[1], "v", version=6)
             await self._all_there(cache, keys, "a set that changed nothing, or a get of a missing key, let an entry go")
-            await cache.clear()
+            for number in range(capacity):
+                await cache.set(f"new{number}", "v")
+            await cache.set(keys[0], "old", version=1)
+            await cache.holds(keys[0], "old", version=1, meaning="an entry that had to go is not newer than anything")
+
+    @promise("CA-13", "A full cache holds no more than its bound, also where many set at once.")
+    async def test_ca_13_the_bound_under_many_callers(self, bench: CacheBench) -> None:
+        capacity = bench.contract.capacity
+        if capacity is None:
+            bench.run.not_declared("capacity")
+        keys = [f"k{number}" for number in range(max(64, 2 * capacity))]
+        async with bench.open() as cache:
+            async with anyio.create_task_group() as tasks:
+                for key in keys:
+                    tasks.start_soon(cache.set, key, "v")
+            left = [key for key in keys if await cache.get(key) is not None]
+            if len(left) > capacity:
+                meaning = f"{len(keys)} entries were set at once: the bound does not hold"
+                raise MismatchError(expected=f"{capacity} entries at most", got=f"{len(left)}", meaning=meaning)
 
     async def _all_there(self, cache: TestedCache, keys: list[str], meaning: str) -> None:
         for key in keys:

@@ -142,6 +142,16 @@ class InterruptionCases:
                     cache.is_one_of(await cache.get("k"), *allowed, meaning=meaning)
                     if "clear" not in name:
                         await cache.holds("l", "other", meaning=f"{name}, at await point {point}: another key changed")
+            for name, call in _calls(cache, "k", "new").items():
+                for point in range(1, MOST_POINTS):
+                    await cache.clear()
+                    await cache.set("l", "before", version=1)
+                    met = await hold_at(point, call, partial(cache.set, "l", "after", version=2))
+                    if not met:
+                        break
+                    if name != "clear":
+                        meaning = f"{name}, and a set of another key meanwhile, at await point {point}: the set is lost"
+                        await cache.holds("l", "after", version=2, meaning=meaning)
 
     @promise("CA-28", "A caller never gets an older version after a newer one, whoever sets meanwhile.", seeds=6)
     async def test_ca_28_answers_never_go_back(self, bench: CacheBench) -> None:

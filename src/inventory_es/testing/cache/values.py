@@ -17,6 +17,7 @@ _KEYS = (
     "a\x00", "a\x00b", "a\n", "\ta", "\ufb00", "ff", "\u00df", "ss", "\u017f", "s", "\u0130", "i\u0307", "\u212b", "\u00c5", "1", "01",
     "1.0", "\uff11",
 )  # fmt: skip
+_MANY = 1_100
 _MOST_AT_ONCE = 26  # what a cache that declares no capacity holds is not known
 
 
@@ -134,6 +135,16 @@ class ValueCases:
             await cache.holds("l", None, meaning="an entry survived clear")
             await cache.set("k", "three", version=1)
             await cache.holds("k", "three", version=1, meaning="after clear, a value of any version can be set")
+
+    @promise("CA-09", "However many entries there are, clear forgets them all.", seeds=0)
+    async def test_ca_09_clearing_many(self, bench: CacheBench) -> None:
+        keys = [f"k{number}" for number in range(_MANY)]
+        async with bench.open() as cache:
+            for key in keys:
+                await cache.set(key, "v")
+            await cache.clear()
+            for key in keys:
+                await cache.holds(key, None, meaning=f"of {_MANY} entries that were set, one survived clear")
 
     @promise("CA-14", "An older version never overwrites a newer one, in any order of arrival; a version below 0 is ValueError.", seeds=8)
     async def test_ca_14_an_older_version_never_wins(self, bench: CacheBench) -> None:

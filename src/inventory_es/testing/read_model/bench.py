@@ -96,9 +96,9 @@ class TestedReadModel:
         """Take a version away."""
         await self.call(f"drop {projection}", self.raw.drop(projection))
 
-    async def close(self) -> None:
+    async def close(self, *, at_suspension: AtSuspension | None = None) -> None:
         """Close the read model."""
-        await self.call("close", self.raw.aclose())
+        await self.call("close", self.raw.aclose(), at_suspension)
 
     async def shows(self, *rows: tuple[Value, ...], projection: ProjectionId = ID, at: Checkpoint | None = None, meaning: str) -> None:
         """Expect exactly these rows of the levels, ordered by key, and perhaps this checkpoint."""

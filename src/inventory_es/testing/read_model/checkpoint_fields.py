@@ -12,7 +12,8 @@ from inventory_es.ports import Checkpoint, EventMark
 from inventory_es.ports.errors import CheckpointConflictError
 from inventory_es.testing.await_points import MOST_POINTS, hold_at
 from inventory_es.testing.promise import promise
-from inventory_es.testing.read_model.bench import NEXT, START, ReadModelBench, TestedReadModel, level, same
+from inventory_es.testing.read_model.bench import NEXT, START, ReadModelBench, TestedReadModel, ahead, level, same
+from inventory_es.testing.scheduling import AtSuspension
 
 _LARGE = 2**53 + 1
 _LONG = "ä" * 2_499 + "\n'\"\u2028🜁" + "x" * 2_496
@@ -62,7 +63,7 @@ class CheckpointFieldCases:
         async with bench.open() as model:
             await model.prepare(NEXT)
             for at in (_FULL, attrs.evolve(Checkpoint(), position=_LARGE, epoch=8)):
-                at = await model.commit(level("a", "x", at.epoch), before=await model.checkpoint(), after=at)  # noqa: PLW2901
+                await model.commit(level("a", "x", at.epoch), before=await model.checkpoint(), after=at)
                 await model.commit(before=await model.checkpoint(NEXT), after=at, projection=NEXT)
                 for field, stale in _neighbours(at):
                     after = attrs.evolve(stale, position=max(stale.position, at.position) + 1, epoch=max(stale.epoch, at.epoch) + 1)
@@ -86,11 +87,11 @@ class CheckpointFieldCases:
                 before = await model.checkpoint()
                 won: list[str] = []
 
-                async def commit(owner: str, at_suspension: object = None) -> None:
+                async def commit(owner: str, at_suspension: AtSuspension | None = None) -> None:
                     after = attrs.evolve(before, position=before.position + 1, owner=owner)  # noqa: B023  # called at once
-                    held = {"at_suspension": at_suspension} if at_suspension is not None else {}
+                    row = level("a", "x", 1, owner)
                     try:
-                        await model.commit(level("a", "x", 1, owner), before=before, after=after, **held)  # type: ignore[arg-type]  # noqa: B023
+                        await model.commit(row, before=before, after=after, at_suspension=at_suspension)  # noqa: B023  # called at once
                     except CheckpointConflictError:
                         return
                     won.append(owner)  # noqa: B023  # called at once
@@ -102,6 +103,21 @@ class CheckpointFieldCases:
                 await model.shows(("a", "x", 1, won[0]), at=at, meaning="rows and checkpoint are not the winner's")
                 if not met:
                     break
+
+    @promise("CK-8", "Commits of two projections that meet at any await point are both done.")
+    async def test_ck_8_projections_that_meet(self, bench: ReadModelBench) -> None:
+        async with bench.open() as model:
+            await model.prepare(NEXT)
+            for point in range(1, MOST_POINTS):
+                one, two = await model.checkpoint(), await model.checkpoint(NEXT)
+                first = partial(model.commit, level("a", "x", point), before=one)
+                second = partial(model.commit, level("b", "y", point), before=two, projection=NEXT)
+                met = await hold_at(point, lambda at: first(at_suspension=at), second)  # noqa: B023  # called at once
+                if not met:
+                    break
+                meaning = f"two projections met at await point {point}, and the commit of one is lost"
+                await model.shows(("a", "x", point, None), at=ahead(one), meaning=meaning)
+                await model.shows(("b", "y", point, None), projection=NEXT, at=ahead(two), meaning=meaning)
 
 
 async def _is_everywhere(model: TestedReadModel, expected: Checkpoint) -> None:

@@ -223,8 +223,7 @@ class InterruptionCases:
     async def test_ck_9_closing_again(self, bench: ReadModelBench) -> None:
         for point in range(MOST_POINTS):
             async with bench.open() as model:
-                raw = model.raw
-                reached = await cancel_at(point, lambda at: model.call("close, to be cancelled", raw.aclose(), at))  # noqa: B023
+                reached = await cancel_at(point, lambda at: model.close(at_suspension=at))  # called at once
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(model.close)
                     tasks.start_soon(model.close)

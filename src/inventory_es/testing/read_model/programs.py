@@ -63,7 +63,7 @@ class ProgramCases:
                     await _commit(tested, model, projection, step, chance)
                 for name in {one.name for one in _IDS}:
                     same(list(await tested.versions(name)), model.versions(name), "a version is another than the steps before make it")
-                for asked in model.built:
+                for asked in chance.sample(sorted(model.built, key=str), min(2, len(model.built))):
                     await _ask(tested, model, asked, chance)
             await model.is_in(tested, "at the end, something differs that no question before showed")
 
@@ -252,6 +252,6 @@ def _any_checkpoint(before: Checkpoint, step: int, chance: Random) -> Checkpoint
         epoch=before.epoch + chance.randint(0, 1),
         owner=chance.choice((None, "", "one", "Two")),
         owned_until=chance.choice((None, START + timedelta(seconds=step))),
-        error=chance.choice((None, None, None, "", "stopped")),
+        error=chance.choice((None, None, None, "stopped")),
         mark=chance.choice((None, EventMark(step + 1, UUID(int=step)))),
     )

@@ -18,6 +18,7 @@ _ROWS = [
         strict=True,
     )
 ]
+_MANY = 1_200
 _QUESTIONS: Sequence[Row] = (
     {}, {"product": "b"}, {"store": "x"}, {"product": "b", "store": "y"}, {"units": 1}, {"note": None}, {"note": ""},
     {"note": "n", "units": 1}, {"product": "zz"}, {"store": "x", "note": None}, {"product": "a' OR '1'='1"},
@@ -68,6 +69,24 @@ class ReadingCases:
                 same(pages, ceil(len(whole) / size), "a page with the last row does not say that it is the last")
             page = await model.select(after=("\U0010ffff", "z"))
             same((len(page.rows), page.is_end), (0, True), "behind the last row there is nothing")
+
+    @promise("RM-5", "Pages of a table of more than a mebibyte join to the whole.", seeds=0)
+    async def test_rm_5_a_large_table(self, bench: ReadModelBench) -> None:
+        rows = [level(f"p{number:05}", "x", number % 7, f"{number:1000}") for number in range(_MANY)]
+        async with bench.open() as model:
+            await model.commit(*rows, before=Checkpoint())
+            for limit, descending in product((500, 1_000, 5_000), (False, True)):
+                joined: list[Row] = []
+                after: Sequence[Value] | None = None
+                is_end = False
+                while not is_end and len(joined) < _MANY:
+                    page = await model.select(order=("units",), after=after, descending=descending, limit=limit)
+                    joined += page.rows
+                    is_end = page.is_end or not page.rows
+                    after = place_of(LEVELS, ("units",), page.rows[-1]) if page.rows else None
+                whole = sorted((put.row for put in rows), key=lambda row: (row["units"], row["product"]), reverse=descending)
+                same([row["product"] for row in joined], [row["product"] for row in whole], f"pages of {limit} don't join to {_MANY} rows")
+                same((is_end, joined), (True, whole), f"pages of {limit} don't join to {_MANY} rows, or the last one is not the end")
 
     @promise(
         "RM-6", "Every text and every number of 64 bits comes back as it was, is found, and tables may be called like keywords.", seeds=0

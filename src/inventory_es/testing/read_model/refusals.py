@@ -88,6 +88,23 @@ class RefusalCases:
                 await model.refused(ProjectionNotFoundError, use, meaning="a version that nobody prepared is not there")
             same(list(await model.versions("missing")), [], "of a name that nobody prepared there are no versions")
 
+    @promise("RM-7", "A version that was dropped may come again with other tables.")
+    async def test_rm_7_a_dropped_version_comes_again(self, bench: ReadModelBench) -> None:
+        other = Table("levels", {"store": str, "count": int}, ("store",))
+        async with bench.open() as model:
+            await model.prepare(NEXT)
+            await model.commit(level("a", "x", 1), Put("notes", {"text": "t"}), before=Checkpoint(), projection=NEXT)
+            await model.drop(NEXT)
+            await model.prepare(NEXT, [other])
+            at = await model.commit(Put("levels", {"store": "x", "count": 5}), before=Checkpoint(), projection=NEXT)
+            page = await model.select(projection=NEXT)
+            same([dict(row) for row in page.rows], [{"store": "x", "count": 5}], "the rows of a dropped version are those of the new one")
+            same(page.checkpoint, at, "the checkpoint of a dropped version is that of the new one")
+            call = partial(model.select, "notes", projection=NEXT)
+            await model.refused(ValueError, call, meaning="a table of the version that was dropped is still there")
+            call_old = partial(model.commit, level("a", "x", 1), before=at, projection=NEXT)
+            await model.refused(ValueError, call_old, meaning="a row that fits the dropped version was taken")
+
     @promise("RM-8", "Changes and questions that fit no table are ValueError, and nothing of them is done.", seeds=0)
     async def test_rm_8_misuse(self, bench: ReadModelBench) -> None:
         async with bench.open() as model:

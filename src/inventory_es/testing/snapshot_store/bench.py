@@ -58,9 +58,9 @@ class TestedSnapshots:
         """Forget all."""
         await self.call("clear", self.raw.clear_snapshots())
 
-    async def close(self) -> None:
+    async def close(self, *, at_suspension: AtSuspension | None = None) -> None:
         """Close the store."""
-        await self.call("close", self.raw.aclose())
+        await self.call("close", self.raw.aclose(), at_suspension)
 
     async def gives(
         self, *allowed: Snapshot | None, stream: StreamId = STREAM, schema_version: int = SCHEMA, at_most: int | None = None, meaning: str

@@ -22,6 +22,7 @@ _ALIKE = (
     StreamId("inventory", "a%"), StreamId("inventory", "_", "b"), StreamId("inventory", "*"), StreamId("inventory", "a", "b "),
 )  # fmt: skip
 _COUNTS = (2, 25, 26, 100, 101, 150, 999, 1_000, 1_001)
+_MANY = 250
 _LARGE = bytes(range(256)) * (40 << 10)
 
 _Saved = dict[tuple[StreamId, int], dict[int, list[Snapshot]]]
@@ -88,6 +89,16 @@ class ProgramCases:
             await store.save(snapshot(3))
             await store.discard(STREAM, STREAM, StreamId("inventory", "missing"), STREAM)
             await store.gives(None, meaning="a stream that was named twice is still given")
+
+    @promise("SN-9", "However many snapshots there are, clear forgets them all.", seeds=0)
+    async def test_sn_9_clearing_many(self, bench: SnapshotBench) -> None:
+        streams = [StreamId("inventory", f"p{number}") for number in range(_MANY)]
+        async with bench.open() as store:
+            for stream in streams:
+                await store.save(snapshot(3, stream=stream))
+            await store.clear()
+            for stream in streams:
+                await store.gives(None, stream=stream, meaning=f"of {_MANY} snapshots that were saved, one survived clear")
 
     @promise("SN-9", "Discarding one stream leaves those whose names begin alike, match it as a pattern, or differ in case.", seeds=0)
     async def test_sn_9_streams_that_are_alike(self, bench: SnapshotBench) -> None:
