@@ -360,6 +360,21 @@ class OneConnection(PlainCache):
 class AnswersTheNext(OneConnection): ...
 
 
+@breaks("CA-26", "Has ten connections in turn, and the answer to a cancelled get is given to the tenth caller after it.")
+class AnswersTheTenth(PlainCache):
+    def __init__(self, clock: Clock, *, capacity: int) -> None:
+        super().__init__(clock, capacity=capacity)
+        self.connections: deque[deque[CacheEntry | None]] = deque(deque() for _ in range(10))
+
+    async def get(self, key: str, /) -> CacheEntry | None:
+        entry = await super().get(key)
+        self.connections.rotate(1)
+        connection = self.connections[0]
+        connection.append(entry)
+        await checkpoint()
+        return connection.popleft()
+
+
 @breaks("CA-26", "A cancelled get keeps its connection: after a few of them none is left.")
 class LeaksConnections(PlainCache):
     def __init__(self, clock: Clock, *, capacity: int) -> None:

@@ -74,10 +74,11 @@ class BuildingCases:
                 Patch("levels", ("c", "x"), {"units": 9}),
                 Add("levels", ("c", "x"), {"units": 1}),
                 Add("levels", ("b", "y"), {"units": 1}),
+                Add("levels", ("d", "y"), {}),
             ]
             at = await model.commit(*again, before=at)
             meaning = "changes apply in the order in which they are given"
-            await model.shows(("b", "x", 4, None), ("b", "y", 1, "r"), ("c", "x", 1, None), at=at, meaning=meaning)
+            await model.shows(("b", "x", 4, None), ("b", "y", 1, "r"), ("c", "x", 1, None), ("d", "y", None, None), at=at, meaning=meaning)
 
     @promise("RM-3", _BESIDE)
     async def test_rm_3_changing_over(self, bench: ReadModelBench) -> None:

@@ -8,6 +8,7 @@ import anyio
 
 from inventory_es.ports import Add, Change, Checkpoint, ProjectionId, Put, ReadModel, RowsPage
 from inventory_es.ports.errors import CheckpointConflictError, ProjectionNotFoundError, ReadModelUnavailableError, StoreClosedError
+from inventory_es.ports.read_model import Value
 from inventory_es.testing.await_points import MOST_POINTS, cancel_at, hold_at
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.promise import promise
@@ -15,8 +16,10 @@ from inventory_es.testing.read_model.bench import ID, NEXT, TABLES, ReadModelBen
 from inventory_es.testing.scheduling import AtSuspension
 
 _MANY = 1_000
+_LAST = f"p{_MANY // 2 - 1:04}"
 _TIMES = 40
 _LOOKS = 3
+_POOL = 20  # a connection that a cancelled call spoiled may come up again after all others
 _ROUNDS = 30
 _CALLERS = 64
 _OTHER = ProjectionId("other", 1)
@@ -52,6 +55,8 @@ class InterruptionCases:
                             ("m", "x", mine.position - 1, None), projection=_OTHER, at=mine, meaning=f"{where}, another projection differs"
                         )
                         await _is_whole(model, at, where)
+                        for _ in range(0 if times == 1 else _POOL):
+                            same(await model.checkpoint(_OTHER), mine, f"{where}, a caller has another answer")
                         if not reached:
                             break
                     if not reached:
@@ -144,7 +149,6 @@ class InterruptionCases:
             at = await two.commit(Put("notes", {"text": "t"}), before=Checkpoint())
             page = await one.select("notes")
             same([row["text"] for row in page.rows], ["t"], "an instance does not see a version that came again")
-            await one.refused(ValueError, one.select, meaning="an instance knows a table that a version no longer has")
 
     @promise(
         "RM-18",
@@ -305,13 +309,21 @@ def _many(number: int) -> list[Change]:
 
 
 async def _is_of_one_commit(model: TestedReadModel, allowed: Sequence[int], meaning: str) -> None:
-    page = await model.select(limit=_MANY)
-    position = page.checkpoint.position
-    if position not in allowed:
-        raise MismatchError(expected=f"a position of {list(allowed)}", got=str(position), meaning=meaning)
-    same({row["units"] for row in page.rows}, {position}, f"{meaning}: numbers of several commits")
-    same({row["note"] for row in page.rows[:-1]}, {str(position)}, f"{meaning}: sums of several commits")
-    same(len(page.rows), _MANY // 2, f"{meaning}: rows are missing")
+    found: dict[object, int] = {}
+    after: Sequence[Value] | None = None
+    is_end = False
+    while not is_end:
+        page = await model.select(after=after, limit=_MANY)
+        position = page.checkpoint.position
+        if position not in allowed:
+            raise MismatchError(expected=f"a position of {list(allowed)}", got=str(position), meaning=meaning)
+        same({row["units"] for row in page.rows}, {position}, f"{meaning}: numbers of several commits")
+        notes_of_it = {row["note"] for row in page.rows if row["product"] != _LAST}
+        same(notes_of_it, {str(position)} if notes_of_it else set[str](), f"{meaning}: sums of several commits")
+        found |= {row["product"]: position for row in page.rows}
+        is_end = page.is_end or not page.rows
+        after = None if is_end else (page.rows[-1]["product"], page.rows[-1]["store"])
+    same(len(found), _MANY // 2, f"{meaning}: rows are missing")
     notes = await model.select("notes", limit=_MANY)
     is_there = str(notes.checkpoint.position) in {row["text"] for row in notes.rows}
     later = [row["text"] for row in notes.rows if int(str(row["text"])) > notes.checkpoint.position]
