@@ -41,11 +41,20 @@ def _differences(path: str, before: object, after: object) -> Iterator[str]:
         for place, (one, other) in enumerate(zip_longest(before, after, fillvalue=_MISSING)):  # type: ignore[call-overload]  # both are sequences
             yield from _differences(f"{path}[{place}]", one, other)
     elif before != after or type(before) is not type(after):
-        yield f"{path or 'it'} was {_short(before)} and is {_short(after)}" + _types(before, after)
+        yield f"{path or 'it'} {_both(before, after)}" + _types(before, after)
 
 
 def _is_sequence(value: object) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray | memoryview)
+
+
+def _both(before: object, after: object) -> str:
+    """Tell both values; of two long texts, what each has from where they differ on."""
+    if isinstance(before, str | bytes) and type(before) is type(after) and max(len(before), len(after)) > _LONGEST:
+        one, other = before, after
+        place = next((at for at, (own, its) in enumerate(zip(one, other, strict=False)) if own != its), min(len(one), len(other)))
+        return f"differs from place {place} on: was {one[place : place + 20]!r} and is {other[place : place + 20]!r}"
+    return f"was {_short(before)} and is {_short(after)}"
 
 
 def _types(before: object, after: object) -> str:

@@ -83,14 +83,6 @@ def report(
     ))  # fmt: skip
 
 
-def place_of_difference(got: bytes, expected: bytes) -> str:
-    """Return where two values differ, for a report in which both are cut to the same text."""
-    place = next(
-        (number for number, pair in enumerate(zip(got, expected, strict=False)) if pair[0] != pair[1]), min(len(got), len(expected))
-    )
-    return f"they differ from byte {place} on: {expected[place : place + 8]!r} and {got[place : place + 8]!r}"
-
-
 def _line(name: str, text: str) -> str:
     return f"  {name:<{_INDENT - 3}} {text}"
 

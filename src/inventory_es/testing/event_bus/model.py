@@ -14,8 +14,9 @@ import attrs
 
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import BusCapabilities, DeadLetter, Delivery, RecordedEvent
+from inventory_es.testing.difference import difference
 from inventory_es.testing.failure import MismatchError
-from inventory_es.testing.labels import Labels, first_difference, stream_name
+from inventory_es.testing.labels import Labels, stream_name
 
 
 @attrs.define(eq=False)
@@ -386,9 +387,9 @@ class BusModel:
 
     def _check_letter(self, dead: _Dead, letter: DeadLetter) -> None:
         label = self.labels.label(dead.due.event)
-        difference = first_difference(dead.due.event, letter.event)
-        if difference is not None:
-            _wrong("every field of a dead letter's event as published", f"{label}: {difference}", "it would be delivered as another")
+        differs = difference(dead.due.event, letter.event)
+        if differs is not None:
+            _wrong("every field of a dead letter's event as published", f"{label}: {differs}", "it would be delivered as another")
         if letter.deliveries != dead.due.deliveries:
             got = f"{letter.deliveries} of {label}"
             _wrong(f"deliveries {dead.due.deliveries}", got, "a dead letter tells how often it was delivered")
@@ -399,9 +400,9 @@ class BusModel:
             _wrong("since with a time zone", f"{letter.since!r} of {label}", "a time without a zone is another one elsewhere")
 
     def _check_due(self, due: Due, delivery: Delivery, label: str) -> None:
-        difference = first_difference(due.event, delivery.event)
-        if difference is not None:
-            _wrong("every field as published", f"{label}: {difference}", "a bus carries events: it changes nothing in them")
+        differs = difference(due.event, delivery.event)
+        if differs is not None:
+            _wrong("every field as published", f"{label}: {differs}", "a bus carries events: it changes nothing in them")
         least = due.deliveries + 1
         if not least <= delivery.attempt <= least + due.untold:
             meaning = f"attempts of one event are counted for each group, from 1; {due.deliveries} deliveries of it came before"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import anyio
 import attrs
 
-from inventory_es.ports import Change, Checkpoint, EventMark, ProjectionId, ProjectionVersion, Put, ReadModel, Row, RowsPage, Table
+from inventory_es.ports import Change, Checkpoint, ProjectionId, ProjectionVersion, Put, ReadModel, Row, RowsPage, Table
 from inventory_es.ports.read_model import Value
 from inventory_es.testing.contract import Run
 from inventory_es.testing.difference import difference
@@ -181,23 +181,3 @@ def show(one: object) -> str:
         shown = ", ".join(map(show, one))
         return f"[{shown if len(shown) <= 400 else shown[:400] + '…'}]"
     return str(one)
-
-
-def _difference(got: object, expected: object, field: str = "") -> tuple[str, object, object]:
-    """Return the innermost field in which two answers differ, empty where there is none, and what each has there."""
-    pairs: list[tuple[str, object, object]] = []
-    if isinstance(expected, list | tuple) and isinstance(got, list | tuple) and len(got) == len(expected):
-        pairs = [(field, one, other) for one, other in zip(got, expected, strict=True)]
-    elif isinstance(expected, Checkpoint | EventMark | ProjectionVersion) and type(got) is type(expected):
-        names = [one.name for one in attrs.fields(type(expected))]
-        pairs = [(f"{field}.{name}".strip("."), getattr(got, name), getattr(expected, name)) for name in names]
-    for name, one, other in pairs:
-        if one != other:
-            return _difference(one, other, name)
-    return field, got, expected
-
-
-def _cut(value: object) -> str:
-    """Return a value in 80 characters, with both ends of what is longer."""
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:40]}…{text[-30:]} ({len(text)})"

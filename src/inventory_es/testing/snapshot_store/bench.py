@@ -1,6 +1,6 @@
 """The workbench of the snapshot store's cases."""
 
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID, uuid5
@@ -109,18 +109,6 @@ class SnapshotBench:
                     meaning=f"open_snapshots does not keep sites apart: use site.path or site.name ({self.run.site.name})",
                 )
             yield TestedSnapshots(raw, self.run)
-
-
-def _difference(found: Snapshot | None, allowed: Sequence[Snapshot | None]) -> str:
-    """Return in which fields a snapshot differs from the first that is allowed, where the report shows both alike."""
-    first = allowed[0]
-    if found is None or first is None or show(found) != show(first):
-        return ""
-    names = ("stream", "schema_version", "version", "event_id")
-    wrong = [f"{name} is {getattr(found, name)}" for name in names if getattr(found, name) != getattr(first, name)]
-    if found.data != first.data:
-        wrong.append(place_of_difference(found.data, first.data))
-    return f" ({'; '.join(wrong)})"
 
 
 def show(one: object) -> str:
