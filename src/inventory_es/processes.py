@@ -2,11 +2,11 @@
 
 from inventory_es.application.processes.order_queries import OrderQueries, OrderRow, ShortageRow, open_order_queries
 from inventory_es.application.processes.orders import OrderOutcome, Orders
-from inventory_es.application.processes.process_runner import Processes, ProcessRunner, Touch
+from inventory_es.application.processes.runner import Processes, ProcessRunner, Touch
 from inventory_es.application.processes.transfer_queries import IncomingRow, TransferQueries, TransferRow, open_transfer_queries
 from inventory_es.application.processes.transfers import Transfers
 from inventory_es.domain.processes.allocation import Allocation, Availability, Demand, Strategy, allocate, fewest_stores, in_order
-from inventory_es.domain.processes.orders.commands import (
+from inventory_es.domain.processes.order.commands import (
     AuthorisePayment,
     CancelOrder,
     LapseOrder,
@@ -15,7 +15,7 @@ from inventory_es.domain.processes.orders.commands import (
     ResolveOrder,
     ShipOrder,
 )
-from inventory_es.domain.processes.orders.events import (
+from inventory_es.domain.processes.order.events import (
     OrderCompletedEvent,
     OrderConfirmedEvent,
     OrderEvent,
@@ -29,11 +29,11 @@ from inventory_es.domain.processes.orders.events import (
     OrderShippedEvent,
     OrderWithdrawnEvent,
 )
-from inventory_es.domain.processes.orders.lines import LineQuantity, OrderItem, OrderLine
-from inventory_es.domain.processes.orders.reservation import OrderReservation, Shipment
-from inventory_es.domain.processes.orders.status import OrderStatus, OrderStep
+from inventory_es.domain.processes.order.lines import LineQuantity, OrderItem, OrderLine
+from inventory_es.domain.processes.order.order import OrderReservation, Shipment
+from inventory_es.domain.processes.order.status import OrderStatus, OrderStep
 from inventory_es.domain.processes.shortage import LineShortage
-from inventory_es.domain.processes.transfers.commands import (
+from inventory_es.domain.processes.transfer.commands import (
     CancelTransfer,
     DispatchTransfer,
     DraftTransfer,
@@ -42,7 +42,7 @@ from inventory_es.domain.processes.transfers.commands import (
     TransferCommand,
     WriteOffTransfer,
 )
-from inventory_es.domain.processes.transfers.events import (
+from inventory_es.domain.processes.transfer.events import (
     TransferBookedEvent,
     TransferClosedEvent,
     TransferDispatchCommittedEvent,
@@ -56,9 +56,9 @@ from inventory_es.domain.processes.transfers.events import (
     TransferReturnedEvent,
     TransferWithdrawnEvent,
 )
-from inventory_es.domain.processes.transfers.lines import LineMovement, LineRefusal, TransferItem, TransferLine
-from inventory_es.domain.processes.transfers.status import Movement, TransferStatus, TransferStep
-from inventory_es.domain.processes.transfers.transfer import Arrival, Transfer
+from inventory_es.domain.processes.transfer.lines import LineMovement, LineRefusal, TransferItem, TransferLine
+from inventory_es.domain.processes.transfer.status import Movement, TransferStatus, TransferStep
+from inventory_es.domain.processes.transfer.transfer import Arrival, Transfer
 
 __all__ = [
     "Allocation",

@@ -11,24 +11,15 @@ from contextlib import suppress
 from datetime import datetime
 from typing import NamedTuple, assert_never
 
-from inventory_es.application.processes.draft import ProcessDraft
-from inventory_es.application.processes.process_handler import ProcessHandler
+from inventory_es.application.processes.handler import ProcessHandler
+from inventory_es.application.processes.session import ProcessDraft
 from inventory_es.application.results import Reservation
 from inventory_es.application.service import InventoryService
 from inventory_es.domain.commands import Command
-from inventory_es.domain.errors import (
-    CommandExpiredError,
-    CommandsRejectedError,
-    InsufficientStockError,
-    RejectionError,
-    ReservationAlreadyCommittedError,
-    ReservationAlreadyReleasedError,
-    ReservationExpiredError,
-    ReservationNotFoundError,
-)
-from inventory_es.domain.processes.orders import outcomes, steps
-from inventory_es.domain.processes.orders.decide import conclude
-from inventory_es.domain.processes.orders.events import (
+from inventory_es.domain.errors import RejectionError
+from inventory_es.domain.processes.order import outcomes, steps
+from inventory_es.domain.processes.order.decisions import conclude
+from inventory_es.domain.processes.order.events import (
     OrderConfirmedEvent,
     OrderEvent,
     OrderHeldEvent,
@@ -36,9 +27,9 @@ from inventory_es.domain.processes.orders.events import (
     OrderRenewedEvent,
     OrderShipmentCommittedEvent,
 )
-from inventory_es.domain.processes.orders.lines import OrderLine
-from inventory_es.domain.processes.orders.reservation import OrderReservation
-from inventory_es.domain.processes.orders.status import OrderStatus, OrderStep
+from inventory_es.domain.processes.order.lines import OrderLine
+from inventory_es.domain.processes.order.order import OrderReservation
+from inventory_es.domain.processes.order.status import OrderStatus, OrderStep
 from inventory_es.domain.processes.shortage import LineShortage
 from inventory_es.ports.errors import AppendTooLargeError
 

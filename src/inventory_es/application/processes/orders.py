@@ -8,16 +8,16 @@ from uuid import UUID
 import anyio
 import attrs
 
-from inventory_es.application.processes.draft import ProcessDraft
+from inventory_es.application.processes.handler import ProcessHandler, check_command
 from inventory_es.application.processes.order_steps import OrderSteps
-from inventory_es.application.processes.process_handler import ProcessHandler, check_command
-from inventory_es.application.processes.process_runner import Touch
+from inventory_es.application.processes.runner import Touch
+from inventory_es.application.processes.session import ProcessDraft
 from inventory_es.application.service import InventoryService
 from inventory_es.application.subscription import EventFilter
 from inventory_es.domain.errors import InventoryError
 from inventory_es.domain.events import StockReservedEvent
 from inventory_es.domain.identifiers import INVENTORY_CATEGORY
-from inventory_es.domain.processes.orders.commands import (
+from inventory_es.domain.processes.order.commands import (
     AuthorisePayment,
     CancelOrder,
     LapseOrder,
@@ -26,15 +26,15 @@ from inventory_es.domain.processes.orders.commands import (
     ResolveOrder,
     ShipOrder,
 )
-from inventory_es.domain.processes.orders.decide import ORDERS
-from inventory_es.domain.processes.orders.events import (
+from inventory_es.domain.processes.order.decisions import ORDERS
+from inventory_es.domain.processes.order.events import (
     ORDER_CATEGORY,
     ORDER_EVENT_TYPES,
     OrderEvent,
 )
-from inventory_es.domain.processes.orders.lines import OrderItem
-from inventory_es.domain.processes.orders.reservation import OrderReservation
-from inventory_es.domain.processes.orders.status import OrderStatus
+from inventory_es.domain.processes.order.lines import OrderItem
+from inventory_es.domain.processes.order.order import OrderReservation
+from inventory_es.domain.processes.order.status import OrderStatus
 from inventory_es.domain.processes.rejections import ProcessNotFoundError
 from inventory_es.domain.processes.step_ids import process_id, process_of
 from inventory_es.domain.quantity import whole_number

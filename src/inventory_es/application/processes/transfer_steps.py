@@ -7,8 +7,8 @@ transfer, the line and the step, so a step that was cut short is taken again fro
 from contextlib import suppress
 from typing import assert_never
 
-from inventory_es.application.processes.draft import ProcessDraft
-from inventory_es.application.processes.process_handler import ProcessHandler
+from inventory_es.application.processes.handler import ProcessHandler
+from inventory_es.application.processes.session import ProcessDraft
 from inventory_es.application.service import InventoryService
 from inventory_es.domain.commands import Command
 from inventory_es.domain.errors import (
@@ -19,9 +19,9 @@ from inventory_es.domain.errors import (
     ReservationNotFoundError,
 )
 from inventory_es.domain.processes.shortage import LineShortage
-from inventory_es.domain.processes.transfers import steps
-from inventory_es.domain.processes.transfers.decide import closed
-from inventory_es.domain.processes.transfers.events import (
+from inventory_es.domain.processes.transfer import steps
+from inventory_es.domain.processes.transfer.decisions import closed
+from inventory_es.domain.processes.transfer.events import (
     TransferBookedEvent,
     TransferDispatchCommittedEvent,
     TransferEvent,
@@ -29,9 +29,15 @@ from inventory_es.domain.processes.transfers.events import (
     TransferReservedEvent,
     TransferWithdrawnEvent,
 )
-from inventory_es.domain.processes.transfers.lines import LineRefusal, TransferLine
-from inventory_es.domain.processes.transfers.status import TransferStatus, TransferStep
-from inventory_es.domain.processes.transfers.transfer import Arrival, Transfer
+from inventory_es.domain.processes.transfer.lines import LineRefusal, TransferLine
+from inventory_es.domain.processes.transfer.status import TransferStatus, TransferStep
+from inventory_es.domain.processes.transfer.transfer import Arrival, Transfer
+from inventory_es.domain.rejections import (
+    CommandsRejectedError,
+    InsufficientStockError,
+    ReservationAlreadyCommittedError,
+    ReservationNotFoundError,
+)
 from inventory_es.ports.errors import AppendTooLargeError
 
 Draft = ProcessDraft[Transfer, TransferEvent]

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from datetime import datetime
 from uuid import UUID
 
-from inventory_es.application.processes.draft import ProcessDraft
-from inventory_es.application.processes.process_handler import ProcessHandler, check_command
-from inventory_es.application.processes.process_runner import Touch
+from inventory_es.application.processes.handler import ProcessHandler, check_command
+from inventory_es.application.processes.runner import Touch
+from inventory_es.application.processes.session import ProcessDraft
 from inventory_es.application.processes.transfer_steps import TransferSteps
 from inventory_es.application.service import InventoryService
 from inventory_es.application.subscription import EventFilter
@@ -14,7 +14,7 @@ from inventory_es.domain.events import StockReservedEvent
 from inventory_es.domain.identifiers import INVENTORY_CATEGORY
 from inventory_es.domain.processes.rejections import ProcessNotFoundError
 from inventory_es.domain.processes.step_ids import process_id, process_of
-from inventory_es.domain.processes.transfers.commands import (
+from inventory_es.domain.processes.transfer.commands import (
     CancelTransfer,
     DispatchTransfer,
     DraftTransfer,
@@ -23,11 +23,11 @@ from inventory_es.domain.processes.transfers.commands import (
     TransferCommand,
     WriteOffTransfer,
 )
-from inventory_es.domain.processes.transfers.decide import TRANSFERS
-from inventory_es.domain.processes.transfers.events import TRANSFER_CATEGORY, TRANSFER_EVENT_TYPES, TransferClosedEvent, TransferEvent
-from inventory_es.domain.processes.transfers.lines import TransferItem
-from inventory_es.domain.processes.transfers.status import TransferStatus
-from inventory_es.domain.processes.transfers.transfer import Transfer
+from inventory_es.domain.processes.transfer.decisions import TRANSFERS
+from inventory_es.domain.processes.transfer.events import TRANSFER_CATEGORY, TRANSFER_EVENT_TYPES, TransferClosedEvent, TransferEvent
+from inventory_es.domain.processes.transfer.lines import TransferItem
+from inventory_es.domain.processes.transfer.status import TransferStatus
+from inventory_es.domain.processes.transfer.transfer import Transfer
 from inventory_es.ports import RecordedEvent
 
 Goods = Iterable[TransferItem | tuple[str, int]]

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from inventory_es.application.projection import Envelope, Projection
 from inventory_es.application.subscription import EventFilter
-from inventory_es.domain.processes.orders.events import (
+from inventory_es.domain.processes.order.events import (
     ORDER_CATEGORY,
     ORDER_EVENT_TYPES,
     OrderCompletedEvent,
@@ -17,7 +17,7 @@ from inventory_es.domain.processes.orders.events import (
     OrderReleasedEvent,
     OrderWithdrawnEvent,
 )
-from inventory_es.domain.processes.orders.status import OrderStatus
+from inventory_es.domain.processes.order.status import OrderStatus
 from inventory_es.ports.read_model import Change, Patch, ProjectionId, Put, Table, Value, to_text
 
 ORDERS = Table(

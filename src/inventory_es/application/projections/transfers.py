@@ -5,7 +5,7 @@ from datetime import datetime
 
 from inventory_es.application.projection import Envelope, Projection
 from inventory_es.application.subscription import EventFilter
-from inventory_es.domain.processes.transfers.events import (
+from inventory_es.domain.processes.transfer.events import (
     TRANSFER_CATEGORY,
     TRANSFER_EVENT_TYPES,
     TransferClosedEvent,
@@ -19,7 +19,7 @@ from inventory_es.domain.processes.transfers.events import (
     TransferReservedEvent,
     TransferReturnedEvent,
 )
-from inventory_es.domain.processes.transfers.status import TransferStatus
+from inventory_es.domain.processes.transfer.status import TransferStatus
 from inventory_es.ports.read_model import Add, Change, Delete, Patch, ProjectionId, Put, Table, Value, to_text
 
 NEVER = "9999-12-31T23:59:59.999999+00:00"

@@ -3,7 +3,7 @@
 from collections import Counter
 
 from inventory_es.adapters.serialization import JsonEventCodec
-from inventory_es.application.processes.process_handler import ProcessHandler
+from inventory_es.application.processes.handler import ProcessHandler
 from inventory_es.application.service import InventoryService
 from inventory_es.cli.replay.audit import Audit
 from inventory_es.cli.replay.process_totals import ProcessTotals
@@ -19,8 +19,8 @@ from inventory_es.domain.events import (
 )
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.inventory import Inventory
-from inventory_es.domain.processes.orders.decide import ORDERS
-from inventory_es.domain.processes.orders.status import OrderStatus
+from inventory_es.domain.processes.order.decisions import ORDERS
+from inventory_es.domain.processes.order.status import OrderStatus
 from inventory_es.domain.reasons import AddReason
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import EventStore

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from itertools import dropwhile
 
 from inventory_es.application.context import command_context
-from inventory_es.application.processes.draft import ProcessDraft
+from inventory_es.application.processes.handler import ProcessHandler
 from inventory_es.application.processes.order_steps import Draft, OrderSteps
-from inventory_es.application.processes.process_handler import ProcessHandler
+from inventory_es.application.processes.session import ProcessDraft
 from inventory_es.application.service import InventoryService
 from inventory_es.cli.replay.clock import ReplayClock
 from inventory_es.cli.replay.ledger import Ledger
@@ -26,18 +26,12 @@ from inventory_es.cli.replay.shelf import Shelf
 from inventory_es.cli.replay.sources import OrdersError, OrderSource
 from inventory_es.cli.replay.steps import StepKind, steps
 from inventory_es.cli.replay.survey import Survey
-from inventory_es.domain.errors import (
-    ClockSkewError,
-    CommandsRejectedError,
-    InsufficientStockError,
-    NegativeStockError,
-    RejectionError,
-    WouldBreakReservationsError,
-)
-from inventory_es.domain.processes.orders.commands import AuthorisePayment, LapseOrder, PlaceOrder, ShipOrder
-from inventory_es.domain.processes.orders.decide import ORDERS
-from inventory_es.domain.processes.orders.reservation import OrderReservation
-from inventory_es.domain.processes.orders.status import OrderStatus
+from inventory_es.domain.errors import ClockSkewError, RejectionError
+from inventory_es.domain.processes.order.commands import AuthorisePayment, LapseOrder, PlaceOrder, ShipOrder
+from inventory_es.domain.processes.order.decisions import ORDERS
+from inventory_es.domain.processes.order.order import OrderReservation
+from inventory_es.domain.processes.order.status import OrderStatus
+from inventory_es.domain.rejections import CommandsRejectedError, InsufficientStockError, NegativeStockError, WouldBreakReservationsError
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import ConcurrencyError, EventIdCollisionError
 

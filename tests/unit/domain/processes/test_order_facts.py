@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from inventory_es.domain.processes.orders import steps
-from inventory_es.domain.processes.orders.decide import conclude, decide
-from inventory_es.domain.processes.orders.evolve import evolve
+from inventory_es.domain.processes.order import steps
+from inventory_es.domain.processes.order.decisions import conclude, decide
+from inventory_es.domain.processes.order.evolve import evolve
 from inventory_es.errors import (
     CorruptStreamError,
     InvalidIdentifierError,

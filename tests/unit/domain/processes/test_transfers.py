@@ -8,11 +8,11 @@ import pytest
 
 from inventory_es.commands import AddReason, AddStock, CommitReason, CommitStock, Purpose, ReleaseReason, ReleaseStock, ReserveStock
 from inventory_es.domain.processes.shortage import LineShortage
-from inventory_es.domain.processes.transfers import steps
-from inventory_es.domain.processes.transfers.decide import closed, decide
-from inventory_es.domain.processes.transfers.evolve import evolve
-from inventory_es.domain.processes.transfers.lines import MOST_LINES
-from inventory_es.domain.processes.transfers.transitions import TRANSITIONS
+from inventory_es.domain.processes.transfer import steps
+from inventory_es.domain.processes.transfer.decisions import closed, decide
+from inventory_es.domain.processes.transfer.evolve import evolve
+from inventory_es.domain.processes.transfer.lines import MOST_LINES
+from inventory_es.domain.processes.transfer.transitions import TRANSITIONS
 from inventory_es.errors import (
     CorruptStreamError,
     InvalidIdentifierError,

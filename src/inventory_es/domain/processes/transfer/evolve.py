@@ -6,7 +6,7 @@ from typing import assert_never
 import attrs
 
 from inventory_es.domain.errors import CorruptStreamError
-from inventory_es.domain.processes.transfers.events import (
+from inventory_es.domain.processes.transfer.events import (
     TransferBookedEvent,
     TransferClosedEvent,
     TransferDispatchCommittedEvent,
@@ -20,10 +20,10 @@ from inventory_es.domain.processes.transfers.events import (
     TransferReturnedEvent,
     TransferWithdrawnEvent,
 )
-from inventory_es.domain.processes.transfers.lines import LineMovement
-from inventory_es.domain.processes.transfers.status import Movement, TransferStatus
-from inventory_es.domain.processes.transfers.transfer import Arrival, Transfer
-from inventory_es.domain.processes.transfers.transitions import TRANSITIONS
+from inventory_es.domain.processes.transfer.lines import LineMovement
+from inventory_es.domain.processes.transfer.status import Movement, TransferStatus
+from inventory_es.domain.processes.transfer.transfer import Arrival, Transfer
+from inventory_es.domain.processes.transfer.transitions import TRANSITIONS
 
 
 def evolve(transfer: Transfer, event: TransferEvent, at: datetime) -> Transfer:

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import assert_never
 
 from inventory_es.domain.processes.decider import Decider
-from inventory_es.domain.processes.orders.commands import (
+from inventory_es.domain.processes.order.commands import (
     AuthorisePayment,
     CancelOrder,
     LapseOrder,
@@ -13,7 +13,7 @@ from inventory_es.domain.processes.orders.commands import (
     ResolveOrder,
     ShipOrder,
 )
-from inventory_es.domain.processes.orders.events import (
+from inventory_es.domain.processes.order.events import (
     ORDER_CATEGORY,
     OrderCompletedEvent,
     OrderEvent,
@@ -24,10 +24,10 @@ from inventory_es.domain.processes.orders.events import (
     OrderShippedEvent,
     OrderWithdrawnEvent,
 )
-from inventory_es.domain.processes.orders.evolve import evolve
-from inventory_es.domain.processes.orders.lines import LineQuantity, OrderLine
-from inventory_es.domain.processes.orders.reservation import OrderReservation
-from inventory_es.domain.processes.orders.status import OrderStatus
+from inventory_es.domain.processes.order.evolve import evolve
+from inventory_es.domain.processes.order.lines import LineQuantity, OrderLine
+from inventory_es.domain.processes.order.order import OrderReservation
+from inventory_es.domain.processes.order.status import OrderStatus
 from inventory_es.domain.processes.rejections import (
     ProcessIdReusedError,
     ProcessNotFoundError,

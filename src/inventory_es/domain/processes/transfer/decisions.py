@@ -10,7 +10,7 @@ from inventory_es.domain.processes.rejections import (
     ProcessStateError,
     QuantityExceedsProcessError,
 )
-from inventory_es.domain.processes.transfers.commands import (
+from inventory_es.domain.processes.transfer.commands import (
     CancelTransfer,
     DispatchTransfer,
     DraftTransfer,
@@ -19,7 +19,7 @@ from inventory_es.domain.processes.transfers.commands import (
     TransferCommand,
     WriteOffTransfer,
 )
-from inventory_es.domain.processes.transfers.events import (
+from inventory_es.domain.processes.transfer.events import (
     TRANSFER_CATEGORY,
     TransferClosedEvent,
     TransferDispatchedEvent,
@@ -30,10 +30,10 @@ from inventory_es.domain.processes.transfers.events import (
     TransferReturnedEvent,
     TransferWithdrawnEvent,
 )
-from inventory_es.domain.processes.transfers.evolve import evolve
-from inventory_es.domain.processes.transfers.lines import LineMovement, TransferLine
-from inventory_es.domain.processes.transfers.status import Movement, TransferStatus
-from inventory_es.domain.processes.transfers.transfer import Transfer
+from inventory_es.domain.processes.transfer.evolve import evolve
+from inventory_es.domain.processes.transfer.lines import LineMovement, TransferLine
+from inventory_es.domain.processes.transfer.status import Movement, TransferStatus
+from inventory_es.domain.processes.transfer.transfer import Transfer
 
 
 def decide(transfer: Transfer, command: TransferCommand, at: datetime) -> tuple[TransferEvent, ...]:

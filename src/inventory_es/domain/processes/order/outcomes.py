@@ -4,9 +4,9 @@ from datetime import datetime
 from typing import assert_never
 
 from inventory_es.domain.commands import Command
-from inventory_es.domain.errors import InsufficientStockError, RejectionError
-from inventory_es.domain.processes.orders import steps
-from inventory_es.domain.processes.orders.events import (
+from inventory_es.domain.errors import RejectionError
+from inventory_es.domain.processes.order import steps
+from inventory_es.domain.processes.order.events import (
     OrderConfirmedEvent,
     OrderEvent,
     OrderHeldEvent,
@@ -14,9 +14,9 @@ from inventory_es.domain.processes.orders.events import (
     OrderShipmentCommittedEvent,
     OrderWithdrawnEvent,
 )
-from inventory_es.domain.processes.orders.lines import OrderLine
-from inventory_es.domain.processes.orders.reservation import OrderReservation
-from inventory_es.domain.processes.orders.status import OrderStatus, OrderStep
+from inventory_es.domain.processes.order.lines import OrderLine
+from inventory_es.domain.processes.order.order import OrderReservation
+from inventory_es.domain.processes.order.status import OrderStatus, OrderStep
 from inventory_es.domain.processes.shortage import LineShortage
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import attrs
 
 from inventory_es.domain.processes.shortage import LineShortage
-from inventory_es.domain.processes.transfers.lines import LineMovement, LineRefusal, TransferLine
-from inventory_es.domain.processes.transfers.status import Movement, TransferStatus
+from inventory_es.domain.processes.transfer.lines import LineMovement, LineRefusal, TransferLine
+from inventory_es.domain.processes.transfer.status import Movement, TransferStatus
 
 _ZERO = timedelta(0)
 

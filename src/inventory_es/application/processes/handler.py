@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar, get_args
 
 from inventory_es.application.context import current_context
-from inventory_es.application.processes.draft import ProcessDraft
+from inventory_es.application.processes.session import ProcessDraft
 from inventory_es.application.service import InventoryService
 from inventory_es.domain.command_identity import EventIds
 from inventory_es.domain.errors import ClockSkewError

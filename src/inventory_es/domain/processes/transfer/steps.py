@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from inventory_es.domain.commands import AddStock, CommitStock, ReleaseStock, ReserveStock
 from inventory_es.domain.processes.step_ids import encoded, step_id
-from inventory_es.domain.processes.transfers.lines import TransferLine
-from inventory_es.domain.processes.transfers.status import Movement, TransferStatus
-from inventory_es.domain.processes.transfers.transfer import Arrival, Transfer
+from inventory_es.domain.processes.transfer.lines import TransferLine
+from inventory_es.domain.processes.transfer.status import Movement, TransferStatus
+from inventory_es.domain.processes.transfer.transfer import Arrival, Transfer
 from inventory_es.domain.reasons import AddReason, CommitReason, Purpose, ReleaseReason
 
 

@@ -8,7 +8,7 @@ import attrs
 
 from inventory_es.domain import command_fields as check
 from inventory_es.domain.identifiers import identifier
-from inventory_es.domain.processes.orders.lines import OrderItem, OrderLine, group
+from inventory_es.domain.processes.order.lines import OrderItem, OrderLine, group
 from inventory_es.domain.processes.step_ids import part_id, process_id
 
 

@@ -9,7 +9,8 @@ import attrs
 from inventory_es.domain.errors import InvalidIdentifierError
 from inventory_es.domain.identifiers import identifier
 from inventory_es.domain.processes.step_ids import part_id, process_id
-from inventory_es.domain.processes.transfers.lines import TransferItem, TransferLine, group
+from inventory_es.domain.processes.transfer.lines import TransferItem, TransferLine, group
+from inventory_es.domain.rejections import InvalidIdentifierError
 
 _ZERO = timedelta(0)
 

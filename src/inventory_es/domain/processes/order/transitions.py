@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from inventory_es.domain.processes.orders.events import (
+from inventory_es.domain.processes.order.events import (
     OrderCompletedEvent,
     OrderConfirmedEvent,
     OrderHeldEvent,
@@ -17,7 +17,7 @@ from inventory_es.domain.processes.orders.events import (
     OrderShippedEvent,
     OrderWithdrawnEvent,
 )
-from inventory_es.domain.processes.orders.status import OrderStatus as S
+from inventory_es.domain.processes.order.status import OrderStatus as S
 
 TRANSITIONS: Mapping[tuple[S, type[Any]], tuple[S, ...]] = MappingProxyType(
     {

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from inventory_es.domain.processes.transfers.events import (
+from inventory_es.domain.processes.transfer.events import (
     TransferBookedEvent,
     TransferClosedEvent,
     TransferDispatchCommittedEvent,
@@ -17,7 +17,7 @@ from inventory_es.domain.processes.transfers.events import (
     TransferReturnedEvent,
     TransferWithdrawnEvent,
 )
-from inventory_es.domain.processes.transfers.status import TransferStatus as S
+from inventory_es.domain.processes.transfer.status import TransferStatus as S
 
 TRANSITIONS: Mapping[tuple[S, type[Any]], tuple[S, ...]] = MappingProxyType(
     {

@@ -6,7 +6,7 @@ from typing import assert_never
 import attrs
 
 from inventory_es.domain.errors import CorruptStreamError
-from inventory_es.domain.processes.orders.events import (
+from inventory_es.domain.processes.order.events import (
     OrderCompletedEvent,
     OrderConfirmedEvent,
     OrderEvent,
@@ -20,9 +20,9 @@ from inventory_es.domain.processes.orders.events import (
     OrderShippedEvent,
     OrderWithdrawnEvent,
 )
-from inventory_es.domain.processes.orders.reservation import OrderReservation, Shipment
-from inventory_es.domain.processes.orders.status import OrderStatus
-from inventory_es.domain.processes.orders.transitions import TRANSITIONS
+from inventory_es.domain.processes.order.order import OrderReservation, Shipment
+from inventory_es.domain.processes.order.status import OrderStatus
+from inventory_es.domain.processes.order.transitions import TRANSITIONS
 
 
 def evolve(order: OrderReservation, event: OrderEvent, at: datetime) -> OrderReservation:

@@ -6,9 +6,9 @@ import attrs
 
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.processes.shortage import LineShortage
-from inventory_es.domain.processes.transfers.events import TRANSFER_CATEGORY
-from inventory_es.domain.processes.transfers.lines import LineMovement, LineRefusal, TransferLine
-from inventory_es.domain.processes.transfers.status import Movement, TransferStatus, TransferStep
+from inventory_es.domain.processes.transfer.events import TRANSFER_CATEGORY
+from inventory_es.domain.processes.transfer.lines import LineMovement, LineRefusal, TransferLine
+from inventory_es.domain.processes.transfer.status import Movement, TransferStatus, TransferStep
 from inventory_es.domain.stream_id import StreamId
 
 
