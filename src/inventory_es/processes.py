@@ -6,6 +6,16 @@ from inventory_es.application.processes.runner import Processes, ProcessRunner, 
 from inventory_es.application.processes.transfer_queries import IncomingRow, TransferQueries, TransferRow, open_transfer_queries
 from inventory_es.application.processes.transfers import Transfers
 from inventory_es.domain.processes.allocation import Allocation, Availability, Demand, Strategy, allocate, fewest_stores, in_order
+from inventory_es.domain.processes.lines import (
+    LineMovement,
+    LineQuantity,
+    LineRefusal,
+    LineShortage,
+    OrderItem,
+    OrderLine,
+    TransferItem,
+    TransferLine,
+)
 from inventory_es.domain.processes.order.commands import (
     AuthorisePayment,
     CancelOrder,
@@ -29,10 +39,8 @@ from inventory_es.domain.processes.order.events import (
     OrderShippedEvent,
     OrderWithdrawnEvent,
 )
-from inventory_es.domain.processes.order.lines import LineQuantity, OrderItem, OrderLine
 from inventory_es.domain.processes.order.order import OrderReservation, Shipment
 from inventory_es.domain.processes.order.status import OrderStatus, OrderStep
-from inventory_es.domain.processes.shortage import LineShortage
 from inventory_es.domain.processes.transfer.commands import (
     CancelTransfer,
     DispatchTransfer,
@@ -56,7 +64,6 @@ from inventory_es.domain.processes.transfer.events import (
     TransferReturnedEvent,
     TransferWithdrawnEvent,
 )
-from inventory_es.domain.processes.transfer.lines import LineMovement, LineRefusal, TransferItem, TransferLine
 from inventory_es.domain.processes.transfer.status import Movement, TransferStatus, TransferStep
 from inventory_es.domain.processes.transfer.transfer import Arrival, Transfer
 

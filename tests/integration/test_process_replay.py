@@ -28,7 +28,7 @@ from inventory_es.cli.replay.steps import steps
 from inventory_es.cli.replay.survey import survey
 from inventory_es.cli.stream_check import check_stream
 from inventory_es.domain.events import StockAddedEvent
-from inventory_es.domain.processes.order.lines import OrderLine
+from inventory_es.domain.processes.lines import OrderLine
 from inventory_es.ports import EventStore, NewEvent, StreamWrite
 from inventory_es.ports.errors import ConcurrencyError
 from inventory_es.processes import OrderHeldEvent, Orders, OrderStatus

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 from inventory_es.application.processes.order_steps import Draft, OrderSteps
 from inventory_es.application.service import InventoryService
+from inventory_es.domain.processes.lines import OrderLine
 from inventory_es.domain.processes.order import outcomes, steps
 from inventory_es.domain.processes.order.events import OrderConfirmedEvent, OrderEvent, OrderHeldEvent
-from inventory_es.domain.processes.order.lines import OrderLine
 from inventory_es.domain.processes.order.order import OrderReservation
 from inventory_es.errors import RejectionError, ReservationNotFoundError
 from inventory_es.processes import Orders

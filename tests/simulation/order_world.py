@@ -18,8 +18,8 @@ from inventory_es.application.service import InventoryService
 from inventory_es.domain.commands import AddStock, AdjustStock, Command, ReserveStock
 from inventory_es.domain.errors import InventoryError, RejectionError
 from inventory_es.domain.identifiers import InventoryId
+from inventory_es.domain.processes.lines import OrderItem
 from inventory_es.domain.processes.order.commands import AuthorisePayment, CancelOrder, OrderCommand, PlaceOrder, ResolveOrder, ShipOrder
-from inventory_es.domain.processes.order.lines import OrderItem
 from inventory_es.domain.reasons import AdjustReason, Shortfall
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import AppendResult, StoreCapabilities, StreamWrite

@@ -16,7 +16,17 @@ from inventory_es.application.processes.session import ProcessDraft
 from inventory_es.application.results import Reservation
 from inventory_es.application.service import InventoryService
 from inventory_es.domain.commands import Command
-from inventory_es.domain.errors import RejectionError
+from inventory_es.domain.errors import (
+    CommandExpiredError,
+    CommandsRejectedError,
+    InsufficientStockError,
+    RejectionError,
+    ReservationAlreadyCommittedError,
+    ReservationAlreadyReleasedError,
+    ReservationExpiredError,
+    ReservationNotFoundError,
+)
+from inventory_es.domain.processes.lines import LineShortage, OrderLine
 from inventory_es.domain.processes.order import outcomes, steps
 from inventory_es.domain.processes.order.decisions import conclude
 from inventory_es.domain.processes.order.events import (
@@ -27,10 +37,8 @@ from inventory_es.domain.processes.order.events import (
     OrderRenewedEvent,
     OrderShipmentCommittedEvent,
 )
-from inventory_es.domain.processes.order.lines import OrderLine
 from inventory_es.domain.processes.order.order import OrderReservation
 from inventory_es.domain.processes.order.status import OrderStatus, OrderStep
-from inventory_es.domain.processes.shortage import LineShortage
 from inventory_es.ports.errors import AppendTooLargeError
 
 Draft = ProcessDraft[OrderReservation, OrderEvent]

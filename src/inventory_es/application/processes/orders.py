@@ -17,6 +17,7 @@ from inventory_es.application.subscription import EventFilter
 from inventory_es.domain.errors import InventoryError
 from inventory_es.domain.events import StockReservedEvent
 from inventory_es.domain.identifiers import INVENTORY_CATEGORY
+from inventory_es.domain.processes.lines import OrderItem
 from inventory_es.domain.processes.order.commands import (
     AuthorisePayment,
     CancelOrder,
@@ -32,7 +33,6 @@ from inventory_es.domain.processes.order.events import (
     ORDER_EVENT_TYPES,
     OrderEvent,
 )
-from inventory_es.domain.processes.order.lines import OrderItem
 from inventory_es.domain.processes.order.order import OrderReservation
 from inventory_es.domain.processes.order.status import OrderStatus
 from inventory_es.domain.processes.rejections import ProcessNotFoundError

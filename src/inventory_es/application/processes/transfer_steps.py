@@ -18,7 +18,7 @@ from inventory_es.domain.errors import (
     ReservationAlreadyCommittedError,
     ReservationNotFoundError,
 )
-from inventory_es.domain.processes.shortage import LineShortage
+from inventory_es.domain.processes.lines import LineRefusal, LineShortage, TransferLine
 from inventory_es.domain.processes.transfer import steps
 from inventory_es.domain.processes.transfer.decisions import closed
 from inventory_es.domain.processes.transfer.events import (
@@ -29,15 +29,8 @@ from inventory_es.domain.processes.transfer.events import (
     TransferReservedEvent,
     TransferWithdrawnEvent,
 )
-from inventory_es.domain.processes.transfer.lines import LineRefusal, TransferLine
 from inventory_es.domain.processes.transfer.status import TransferStatus, TransferStep
 from inventory_es.domain.processes.transfer.transfer import Arrival, Transfer
-from inventory_es.domain.rejections import (
-    CommandsRejectedError,
-    InsufficientStockError,
-    ReservationAlreadyCommittedError,
-    ReservationNotFoundError,
-)
 from inventory_es.ports.errors import AppendTooLargeError
 
 Draft = ProcessDraft[Transfer, TransferEvent]

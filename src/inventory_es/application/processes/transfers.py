@@ -12,6 +12,7 @@ from inventory_es.application.service import InventoryService
 from inventory_es.application.subscription import EventFilter
 from inventory_es.domain.events import StockReservedEvent
 from inventory_es.domain.identifiers import INVENTORY_CATEGORY
+from inventory_es.domain.processes.lines import TransferItem
 from inventory_es.domain.processes.rejections import ProcessNotFoundError
 from inventory_es.domain.processes.step_ids import process_id, process_of
 from inventory_es.domain.processes.transfer.commands import (
@@ -25,7 +26,6 @@ from inventory_es.domain.processes.transfer.commands import (
 )
 from inventory_es.domain.processes.transfer.decisions import TRANSFERS
 from inventory_es.domain.processes.transfer.events import TRANSFER_CATEGORY, TRANSFER_EVENT_TYPES, TransferClosedEvent, TransferEvent
-from inventory_es.domain.processes.transfer.lines import TransferItem
 from inventory_es.domain.processes.transfer.status import TransferStatus
 from inventory_es.domain.processes.transfer.transfer import Transfer
 from inventory_es.ports import RecordedEvent

@@ -8,8 +8,8 @@ import attrs
 
 from inventory_es.cli.replay.order_fates import TTL, fate_of
 from inventory_es.cli.replay.steps import Step, StepKind
+from inventory_es.domain.processes.lines import OrderItem
 from inventory_es.domain.processes.order.commands import AuthorisePayment, LapseOrder, OrderCommand, PlaceOrder, ShipOrder
-from inventory_es.domain.processes.order.lines import OrderItem
 
 
 @attrs.frozen

@@ -6,7 +6,7 @@ from random import Random  # noqa: TID251  # seeded: the same fate every time
 
 import attrs
 
-from inventory_es.domain.processes.order.lines import OrderLine
+from inventory_es.domain.processes.lines import OrderLine
 
 TTL = timedelta(minutes=30)
 """How long an order is held for its payment."""

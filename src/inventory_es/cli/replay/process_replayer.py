@@ -26,12 +26,18 @@ from inventory_es.cli.replay.shelf import Shelf
 from inventory_es.cli.replay.sources import OrdersError, OrderSource
 from inventory_es.cli.replay.steps import StepKind, steps
 from inventory_es.cli.replay.survey import Survey
-from inventory_es.domain.errors import ClockSkewError, RejectionError
+from inventory_es.domain.errors import (
+    ClockSkewError,
+    CommandsRejectedError,
+    InsufficientStockError,
+    NegativeStockError,
+    RejectionError,
+    WouldBreakReservationsError,
+)
 from inventory_es.domain.processes.order.commands import AuthorisePayment, LapseOrder, PlaceOrder, ShipOrder
 from inventory_es.domain.processes.order.decisions import ORDERS
 from inventory_es.domain.processes.order.order import OrderReservation
 from inventory_es.domain.processes.order.status import OrderStatus
-from inventory_es.domain.rejections import CommandsRejectedError, InsufficientStockError, NegativeStockError, WouldBreakReservationsError
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import ConcurrencyError, EventIdCollisionError
 

@@ -12,7 +12,7 @@ import attrs
 
 from inventory_es.domain.errors import HostFunctionError, InvalidQuantityError
 from inventory_es.domain.identifiers import identifier
-from inventory_es.domain.processes.order.lines import OrderItem
+from inventory_es.domain.processes.lines import OrderItem
 from inventory_es.domain.quantity import whole_units
 
 Demand = Mapping[str, int]

@@ -6,13 +6,12 @@ from typing import Any
 import attrs
 import pytest
 
+from inventory_es.domain.errors import InvalidIdentifierError
+from inventory_es.domain.processes.lines import OrderItem, TransferItem
 from inventory_es.domain.processes.order.commands import OrderCommand
-from inventory_es.domain.processes.order.lines import OrderItem
 from inventory_es.domain.processes.order.status import OrderStatus, OrderStep
 from inventory_es.domain.processes.transfer.commands import TransferCommand
-from inventory_es.domain.processes.transfer.lines import TransferItem
 from inventory_es.domain.processes.transfer.status import Movement, TransferStatus, TransferStep
-from inventory_es.domain.rejections import InvalidIdentifierError
 
 COMMANDS: tuple[type[Any], ...] = (*OrderCommand.__args__, *TransferCommand.__args__)
 FIELDS: dict[str, Any] = {

@@ -8,10 +8,10 @@ from uuid import UUID
 import pytest
 
 from inventory_es.commands import CommitStock, ConfirmReservation, ExpireReservations, ReleaseReason, ReleaseStock, ReserveStock
+from inventory_es.domain.processes.lines import MOST_LINES
 from inventory_es.domain.processes.order import steps
 from inventory_es.domain.processes.order.decisions import ORDERS, conclude, decide
 from inventory_es.domain.processes.order.evolve import evolve
-from inventory_es.domain.processes.order.lines import MOST_LINES
 from inventory_es.domain.processes.order.transitions import TRANSITIONS
 from inventory_es.domain.stream_id import MAX_PART_LENGTH
 from inventory_es.errors import (

@@ -7,11 +7,10 @@ from typing import Any, get_args
 import pytest
 
 from inventory_es.commands import AddReason, AddStock, CommitReason, CommitStock, Purpose, ReleaseReason, ReleaseStock, ReserveStock
-from inventory_es.domain.processes.shortage import LineShortage
+from inventory_es.domain.processes.lines import MOST_LINES, LineShortage
 from inventory_es.domain.processes.transfer import steps
 from inventory_es.domain.processes.transfer.decisions import closed, decide
 from inventory_es.domain.processes.transfer.evolve import evolve
-from inventory_es.domain.processes.transfer.lines import MOST_LINES
 from inventory_es.domain.processes.transfer.transitions import TRANSITIONS
 from inventory_es.errors import (
     CorruptStreamError,

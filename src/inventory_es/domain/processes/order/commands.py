@@ -8,7 +8,7 @@ import attrs
 
 from inventory_es.domain import command_fields as check
 from inventory_es.domain.identifiers import identifier
-from inventory_es.domain.processes.order.lines import OrderItem, OrderLine, group
+from inventory_es.domain.processes.lines import OrderItem, OrderLine, order_lines
 from inventory_es.domain.processes.step_ids import part_id, process_id
 
 
@@ -25,7 +25,7 @@ def _shipment_id(value: str | UUID) -> str:
 
 
 def _all_or_grouped(items: Iterable[OrderItem | tuple[str, str, int]] | None) -> tuple[OrderLine, ...] | None:
-    return None if items is None else group(items)
+    return None if items is None else order_lines(items)
 
 
 @attrs.frozen(kw_only=True)
@@ -40,7 +40,7 @@ class PlaceOrder:
     """
 
     order_id: str = attrs.field(converter=_order_id)
-    lines: tuple[OrderLine, ...] = attrs.field(converter=group)
+    lines: tuple[OrderLine, ...] = attrs.field(converter=order_lines)
     ttl: timedelta = attrs.field(converter=check.ttl)
     owner_id: str | None = attrs.field(default=None, converter=check.owner_id)
 

@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 from typing import assert_never
 
 from inventory_es.domain.processes.decider import Decider
+from inventory_es.domain.processes.lines import LineQuantity, OrderLine
 from inventory_es.domain.processes.order.commands import (
     AuthorisePayment,
     CancelOrder,
@@ -25,7 +26,6 @@ from inventory_es.domain.processes.order.events import (
     OrderWithdrawnEvent,
 )
 from inventory_es.domain.processes.order.evolve import evolve
-from inventory_es.domain.processes.order.lines import LineQuantity, OrderLine
 from inventory_es.domain.processes.order.order import OrderReservation
 from inventory_es.domain.processes.order.status import OrderStatus
 from inventory_es.domain.processes.rejections import (

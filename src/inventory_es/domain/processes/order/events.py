@@ -9,9 +9,8 @@ from typing import Any
 
 import attrs
 
-from inventory_es.domain.processes.order.lines import LineQuantity, OrderLine
+from inventory_es.domain.processes.lines import LineQuantity, LineShortage, OrderLine
 from inventory_es.domain.processes.order.status import OrderStatus
-from inventory_es.domain.processes.shortage import LineShortage
 
 _ZERO = timedelta(0)
 

@@ -4,10 +4,9 @@ from datetime import datetime, timedelta
 
 import attrs
 
+from inventory_es.domain.processes.lines import LineQuantity, LineShortage, OrderLine
 from inventory_es.domain.processes.order.events import ORDER_CATEGORY
-from inventory_es.domain.processes.order.lines import LineQuantity, OrderLine
 from inventory_es.domain.processes.order.status import OrderStatus, OrderStep
-from inventory_es.domain.processes.shortage import LineShortage
 from inventory_es.domain.stream_id import StreamId
 
 

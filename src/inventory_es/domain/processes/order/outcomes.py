@@ -4,7 +4,8 @@ from datetime import datetime
 from typing import assert_never
 
 from inventory_es.domain.commands import Command
-from inventory_es.domain.errors import RejectionError
+from inventory_es.domain.errors import InsufficientStockError, RejectionError
+from inventory_es.domain.processes.lines import LineShortage, OrderLine
 from inventory_es.domain.processes.order import steps
 from inventory_es.domain.processes.order.events import (
     OrderConfirmedEvent,
@@ -14,10 +15,8 @@ from inventory_es.domain.processes.order.events import (
     OrderShipmentCommittedEvent,
     OrderWithdrawnEvent,
 )
-from inventory_es.domain.processes.order.lines import OrderLine
 from inventory_es.domain.processes.order.order import OrderReservation
 from inventory_es.domain.processes.order.status import OrderStatus, OrderStep
-from inventory_es.domain.processes.shortage import LineShortage
 
 
 def plan(order: OrderReservation, step: OrderStep, at: datetime) -> tuple[list[Command], OrderEvent] | None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from inventory_es.domain.commands import Command, CommitStock, ConfirmReservation, ExpireReservations, ReleaseStock, ReserveStock
-from inventory_es.domain.processes.order.lines import LineQuantity, OrderLine
+from inventory_es.domain.processes.lines import LineQuantity, OrderLine
 from inventory_es.domain.processes.order.order import OrderReservation, Shipment
 from inventory_es.domain.processes.order.status import OrderStatus
 from inventory_es.domain.processes.step_ids import encoded, step_id

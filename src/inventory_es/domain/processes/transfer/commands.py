@@ -8,9 +8,8 @@ import attrs
 
 from inventory_es.domain.errors import InvalidIdentifierError
 from inventory_es.domain.identifiers import identifier
+from inventory_es.domain.processes.lines import TransferItem, TransferLine, transfer_lines
 from inventory_es.domain.processes.step_ids import part_id, process_id
-from inventory_es.domain.processes.transfer.lines import TransferItem, TransferLine, group
-from inventory_es.domain.rejections import InvalidIdentifierError
 
 _ZERO = timedelta(0)
 
@@ -40,7 +39,7 @@ def _loss_id(value: str | UUID) -> str:
 
 
 def _all_or_grouped(items: Iterable[TransferItem | tuple[str, int]] | None) -> tuple[TransferLine, ...] | None:
-    return None if items is None else group(items)
+    return None if items is None else transfer_lines(items)
 
 
 def _expected_at(value: datetime | None) -> datetime | None:
@@ -64,7 +63,7 @@ class DraftTransfer:
     transfer_id: str = attrs.field(converter=_transfer_id)
     source_store_id: str = attrs.field(converter=_source_store_id)
     destination_store_id: str = attrs.field(converter=_destination_store_id)
-    lines: tuple[TransferLine, ...] = attrs.field(converter=group)
+    lines: tuple[TransferLine, ...] = attrs.field(converter=transfer_lines)
 
     def __attrs_post_init__(self) -> None:
         if self.source_store_id == self.destination_store_id:

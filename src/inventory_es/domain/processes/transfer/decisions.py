@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import NoReturn, assert_never
 
 from inventory_es.domain.processes.decider import Decider
+from inventory_es.domain.processes.lines import LineMovement, TransferLine
 from inventory_es.domain.processes.rejections import (
     ProcessIdReusedError,
     ProcessNotFoundError,
@@ -31,7 +32,6 @@ from inventory_es.domain.processes.transfer.events import (
     TransferWithdrawnEvent,
 )
 from inventory_es.domain.processes.transfer.evolve import evolve
-from inventory_es.domain.processes.transfer.lines import LineMovement, TransferLine
 from inventory_es.domain.processes.transfer.status import Movement, TransferStatus
 from inventory_es.domain.processes.transfer.transfer import Transfer
 

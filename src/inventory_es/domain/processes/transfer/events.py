@@ -8,8 +8,7 @@ from typing import Any
 
 import attrs
 
-from inventory_es.domain.processes.shortage import LineShortage
-from inventory_es.domain.processes.transfer.lines import LineMovement, LineRefusal, TransferLine
+from inventory_es.domain.processes.lines import LineMovement, LineRefusal, LineShortage, TransferLine
 from inventory_es.domain.processes.transfer.status import Movement, TransferStatus
 
 _ZERO = timedelta(0)

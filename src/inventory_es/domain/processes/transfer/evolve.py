@@ -6,6 +6,7 @@ from typing import assert_never
 import attrs
 
 from inventory_es.domain.errors import CorruptStreamError
+from inventory_es.domain.processes.lines import LineMovement
 from inventory_es.domain.processes.transfer.events import (
     TransferBookedEvent,
     TransferClosedEvent,
@@ -20,7 +21,6 @@ from inventory_es.domain.processes.transfer.events import (
     TransferReturnedEvent,
     TransferWithdrawnEvent,
 )
-from inventory_es.domain.processes.transfer.lines import LineMovement
 from inventory_es.domain.processes.transfer.status import Movement, TransferStatus
 from inventory_es.domain.processes.transfer.transfer import Arrival, Transfer
 from inventory_es.domain.processes.transfer.transitions import TRANSITIONS

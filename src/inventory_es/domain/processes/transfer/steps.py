@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from inventory_es.domain.commands import AddStock, CommitStock, ReleaseStock, ReserveStock
+from inventory_es.domain.processes.lines import TransferLine
 from inventory_es.domain.processes.step_ids import encoded, step_id
-from inventory_es.domain.processes.transfer.lines import TransferLine
 from inventory_es.domain.processes.transfer.status import Movement, TransferStatus
 from inventory_es.domain.processes.transfer.transfer import Arrival, Transfer
 from inventory_es.domain.reasons import AddReason, CommitReason, Purpose, ReleaseReason

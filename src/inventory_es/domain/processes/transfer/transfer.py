@@ -5,9 +5,8 @@ from datetime import datetime
 import attrs
 
 from inventory_es.domain.identifiers import InventoryId
-from inventory_es.domain.processes.shortage import LineShortage
+from inventory_es.domain.processes.lines import LineMovement, LineRefusal, LineShortage, TransferLine
 from inventory_es.domain.processes.transfer.events import TRANSFER_CATEGORY
-from inventory_es.domain.processes.transfer.lines import LineMovement, LineRefusal, TransferLine
 from inventory_es.domain.processes.transfer.status import Movement, TransferStatus, TransferStep
 from inventory_es.domain.stream_id import StreamId
 
