@@ -37,10 +37,10 @@ from inventory_es.domain.processes.order.events import (
     OrderRenewedEvent,
     OrderShipmentCommittedEvent,
     OrderShippedEvent,
+    OrderStatus,
     OrderWithdrawnEvent,
 )
-from inventory_es.domain.processes.order.order import OrderReservation, Shipment
-from inventory_es.domain.processes.order.status import OrderStatus, OrderStep
+from inventory_es.domain.processes.order.order import OrderReservation, OrderStep, Shipment
 from inventory_es.domain.processes.transfer.commands import (
     CancelTransfer,
     DispatchTransfer,
@@ -51,6 +51,7 @@ from inventory_es.domain.processes.transfer.commands import (
     WriteOffTransfer,
 )
 from inventory_es.domain.processes.transfer.events import (
+    Movement,
     TransferBookedEvent,
     TransferClosedEvent,
     TransferDispatchCommittedEvent,
@@ -62,10 +63,10 @@ from inventory_es.domain.processes.transfer.events import (
     TransferReleasedEvent,
     TransferReservedEvent,
     TransferReturnedEvent,
+    TransferStatus,
     TransferWithdrawnEvent,
 )
-from inventory_es.domain.processes.transfer.status import Movement, TransferStatus, TransferStep
-from inventory_es.domain.processes.transfer.transfer import Arrival, Transfer
+from inventory_es.domain.processes.transfer.transfer import Arrival, Transfer, TransferStep
 
 __all__ = [
     "Allocation",

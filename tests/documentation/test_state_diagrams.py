@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from inventory_es.domain.processes.transfer import transitions as transfers
+from inventory_es.domain.processes.transfer import transfer as transfers
 
 DOCS = Path(__file__).parents[2] / "docs"
 GRID = re.compile(r"(?ms)^```\{state-diagram\} (\S+)\n(.*?)^```")

@@ -11,7 +11,7 @@ import pytest
 from inventory_es import HandlerSettings, InventoryId, StreamId, open_inventory
 from inventory_es.adapters.memory import MemoryEventStore, MemoryReadModel
 from inventory_es.application.history_pages import HistoryPages
-from inventory_es.application.processes.handler import ProcessHandler
+from inventory_es.application.processes.orders import OrderHandler
 from inventory_es.application.projections import stock_levels
 from inventory_es.application.queries import open_queries
 from inventory_es.application.service import InventoryService
@@ -21,7 +21,6 @@ from inventory_es.application.stream_reader import StreamReader
 from inventory_es.application.subscription import Subscription
 from inventory_es.cli.replay.audit import _StreamFold
 from inventory_es.cli.watching import Watching
-from inventory_es.domain.processes.order.decisions import ORDERS
 from inventory_es.ports import FeedPage, ProjectionId, Row, RowsPage, StreamPage, StreamsPage
 from inventory_es.ports.errors import CorruptStoreError
 from inventory_es.ports.read_model import Value
@@ -100,7 +99,7 @@ async def page_forward(_: InventoryService, store: EndlessStore) -> None:
 
 
 async def process(inventory: InventoryService, _: EndlessStore) -> None:
-    await ProcessHandler(ORDERS, inventory).load("o1")
+    await OrderHandler(inventory).load("o1")
 
 
 async def audit(_: InventoryService, store: EndlessStore) -> None:

@@ -2,27 +2,28 @@
 
 from collections.abc import Callable
 
-from inventory_es.application.processes.order_steps import Draft, OrderSteps
+from inventory_es.application.processes.orders import OrderHandler, OrderSession
 from inventory_es.application.service import InventoryService
 from inventory_es.domain.processes.lines import OrderLine
-from inventory_es.domain.processes.order import outcomes, steps
+from inventory_es.domain.processes.order import steps
 from inventory_es.domain.processes.order.events import OrderConfirmedEvent, OrderEvent, OrderHeldEvent
 from inventory_es.domain.processes.order.order import OrderReservation
 from inventory_es.errors import RejectionError, ReservationNotFoundError
 from inventory_es.processes import Orders
 
 
-class _ForgetsWhatItIntends(OrderSteps):
+class _ForgetsWhatItIntends(OrderHandler):
     """Steps are taken before the order says so."""
 
-    async def take(self, draft: Draft) -> OrderReservation:
-        while (step := draft.state.step) is not None:
-            self._conclude(draft, await self._one_by_one(draft.state, step))
-        await self._handler.append(draft)
-        return draft.state
+    async def take_steps(self, session: OrderSession) -> OrderSession:
+        while session.state.step is not None:
+            event = await self._one_by_one(session.state)
+            self._conclude(session, event, self._time_of_step(session))
+        await self.append(session)
+        return session
 
 
-class _HoldsWhatItCan(OrderSteps):
+class _HoldsWhatItCan(OrderHandler):
     """A line that is short is left out."""
 
     is_atomic = False
@@ -33,17 +34,17 @@ class _HoldsWhatItCan(OrderSteps):
                 await self._inventory.execute(steps.reserve(order, line, 1))
             except RejectionError:
                 continue
-        return OrderHeldEvent(order.order_id, self._handler.time_of(await self._handler.load(order.order_id)) + order.ttl)
+        return OrderHeldEvent(order.order_id, self.time_of(await self.load(order.order_id)) + order.ttl)
 
 
-class _ReleasesNothing(OrderSteps):
+class _ReleasesNothing(OrderHandler):
     """A refused order is told, and what it held is left to its time."""
 
     async def _release(self, order: OrderReservation) -> OrderEvent:
-        return outcomes.released(order)
+        return steps.released(order)
 
 
-class _StopsAtTheFirst(OrderSteps):
+class _StopsAtTheFirst(OrderHandler):
     """Compensation ends at the first line that was never held."""
 
     async def _release(self, order: OrderReservation) -> OrderEvent:
@@ -52,17 +53,17 @@ class _StopsAtTheFirst(OrderSteps):
                 await self._inventory.execute(command)
             except ReservationNotFoundError:
                 break
-        return outcomes.released(order)
+        return steps.released(order)
 
 
-class _ConfirmsWhatLapsed(OrderSteps):
+class _ConfirmsWhatLapsed(OrderHandler):
     """A hold that is over counts as confirmed."""
 
     async def _confirmed_generation(self, order: OrderReservation, line: OrderLine) -> int | None:
         return await super()._confirmed_generation(order, line) or 1
 
 
-class _ForgetsGenerations(OrderSteps):
+class _ForgetsGenerations(OrderHandler):
     """After a late payment, shipments go to the holds that lapsed."""
 
     async def _confirm(self, order: OrderReservation) -> OrderEvent:
@@ -72,19 +73,19 @@ class _ForgetsGenerations(OrderSteps):
         return outcome
 
 
-class _LeavesItToOthers(Orders):
+class _LeavesItToOthers(OrderHandler):
     """Whoever was overtaken leaves what it held."""
 
-    async def _give_back(self, order: OrderReservation) -> None:
+    async def give_back(self, order: OrderReservation) -> None:
         return
 
 
-def _with(kind: type[OrderSteps]) -> Callable[[InventoryService], Orders]:
+def _with(kind: type[OrderHandler]) -> Callable[[InventoryService], Orders]:
     def open_orders(inventory: InventoryService) -> Orders:
         orders = Orders(inventory)
-        is_atomic = kind.__dict__.get("is_atomic", orders._steps.is_atomic)
-        orders._steps = kind(orders._handler, inventory)
-        orders._steps.is_atomic = is_atomic
+        is_atomic = kind.__dict__.get("is_atomic", orders._handler.is_atomic)
+        orders._handler = kind(inventory)
+        orders._handler.is_atomic = is_atomic
         return orders
 
     return open_orders
@@ -99,5 +100,6 @@ MUTANTS: dict[str, Callable[[InventoryService], Orders]] = {
         _StopsAtTheFirst,
         _ConfirmsWhatLapsed,
         _ForgetsGenerations,
+        _LeavesItToOthers,
     )
-} | {"LeavesItToOthers": _LeavesItToOthers}
+}

@@ -7,7 +7,7 @@ import attrs
 from inventory_es.application.projections.orders import ORDERS, SHORTAGES, orders
 from inventory_es.application.query_results import Place, QueryPage
 from inventory_es.application.questions import Questions, open_questions
-from inventory_es.domain.processes.order.status import OrderStatus
+from inventory_es.domain.processes.order.events import OrderStatus
 from inventory_es.ports import ReadModel
 
 

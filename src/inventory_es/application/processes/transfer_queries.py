@@ -7,7 +7,7 @@ import attrs
 from inventory_es.application.projections.transfers import INCOMING, NEVER, TRANSFERS, transfers
 from inventory_es.application.query_results import Place, QueryPage
 from inventory_es.application.questions import Questions, open_questions
-from inventory_es.domain.processes.transfer.status import TransferStatus
+from inventory_es.domain.processes.transfer.events import TransferStatus
 from inventory_es.ports import ReadModel
 
 _NEVER = datetime.fromisoformat(NEVER)

@@ -15,9 +15,9 @@ from inventory_es.domain.processes.order.events import (
     OrderPaymentAuthorisedEvent,
     OrderPlacedEvent,
     OrderReleasedEvent,
+    OrderStatus,
     OrderWithdrawnEvent,
 )
-from inventory_es.domain.processes.order.status import OrderStatus
 from inventory_es.ports.read_model import Change, Patch, ProjectionId, Put, Table, Value, to_text
 
 ORDERS = Table(

@@ -18,8 +18,8 @@ from inventory_es.domain.processes.transfer.events import (
     TransferReleasedEvent,
     TransferReservedEvent,
     TransferReturnedEvent,
+    TransferStatus,
 )
-from inventory_es.domain.processes.transfer.status import TransferStatus
 from inventory_es.ports.read_model import Add, Change, Delete, Patch, ProjectionId, Put, Table, Value, to_text
 
 NEVER = "9999-12-31T23:59:59.999999+00:00"

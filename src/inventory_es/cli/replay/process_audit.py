@@ -3,7 +3,7 @@
 from collections import Counter
 
 from inventory_es.adapters.serialization import JsonEventCodec
-from inventory_es.application.processes.handler import ProcessHandler
+from inventory_es.application.processes.orders import OrderHandler
 from inventory_es.application.service import InventoryService
 from inventory_es.cli.replay.audit import Audit
 from inventory_es.cli.replay.process_totals import ProcessTotals
@@ -19,8 +19,7 @@ from inventory_es.domain.events import (
 )
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.inventory import Inventory
-from inventory_es.domain.processes.order.decisions import ORDERS
-from inventory_es.domain.processes.order.status import OrderStatus
+from inventory_es.domain.processes.order.events import OrderStatus
 from inventory_es.domain.reasons import AddReason
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import EventStore
@@ -75,7 +74,7 @@ async def audit_processes(inventory: InventoryService, survey: Survey, replay: S
 
 async def _count_orders(inventory: InventoryService, survey: Survey, found: Counter[str], violations: list[str]) -> Counter[InventoryId]:
     """Count every order by how it ended; the units that left, by inventory."""
-    handler = ProcessHandler(ORDERS, inventory)
+    handler = OrderHandler(inventory)
     left = Counter[InventoryId]()
     for invoice in survey.invoices:
         if invoice.is_in or invoice.ordered_at is None:

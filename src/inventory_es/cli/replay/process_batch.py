@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from inventory_es.application.processes.order_steps import Draft, PlannedStep
+from inventory_es.application.processes.orders import OrderSession, PlannedOrderStep
 from inventory_es.cli.replay.invoices import Invoice
 from inventory_es.cli.replay.order_actions import Action
 from inventory_es.cli.replay.planning import Plan
@@ -19,7 +19,7 @@ class ProcessBatch:
         actions: the actions.
         commands: to inventories, in order.
         times: of each command.
-        drafts: the orders that are moved, as they will be.
+        sessions: the orders that are moved, as they will be.
         tally: what is counted when it is stored.
         invoices: those of its actions, each with whether all of it is in then.
     """
@@ -28,24 +28,24 @@ class ProcessBatch:
         self.actions: list[Action] = []
         self.commands: list[Command] = []
         self.times: list[datetime] = []
-        self.drafts: dict[str, Draft] = {}
+        self.sessions: dict[str, OrderSession] = {}
         self.tally: ProcessTotals = ProcessTotals()
         self.invoices: dict[Invoice, bool] = {}
 
     @property
     def size(self) -> int:
         """Events at least."""
-        return len(self.commands) + sum(len(draft.drafted) for draft in self.drafts.values())
+        return len(self.commands) + sum(len(session.new_events) for session in self.sessions.values())
 
     def add(self, at: datetime, plan: Plan) -> None:
         """Do this too, at its time."""
         self._add(plan.commands, [at] * len(plan.commands))
         self.tally += plan.tally
 
-    def take(self, step: PlannedStep, tally: Totals) -> None:
+    def take(self, step: PlannedOrderStep, tally: Totals) -> None:
         """Take this step of an order too."""
-        self._add(step.commands, step.times)
-        self.drafts[step.draft.state.order_id] = step.draft
+        self._add(step.commands, [step.at] * len(step.commands))
+        self.sessions[step.session.state.order_id] = step.session
         self.tally += tally
 
     def _add(self, commands: Sequence[Command], times: Sequence[datetime]) -> None:

@@ -9,9 +9,8 @@ from collections.abc import Callable
 from itertools import dropwhile
 
 from inventory_es.application.context import command_context
-from inventory_es.application.processes.handler import ProcessHandler
-from inventory_es.application.processes.order_steps import Draft, OrderSteps
-from inventory_es.application.processes.session import ProcessDraft
+from inventory_es.application.processes.handler import ProcessSession
+from inventory_es.application.processes.orders import OrderHandler, OrderSession
 from inventory_es.application.service import InventoryService
 from inventory_es.cli.replay.clock import ReplayClock
 from inventory_es.cli.replay.ledger import Ledger
@@ -36,8 +35,9 @@ from inventory_es.domain.errors import (
 )
 from inventory_es.domain.processes.order.commands import AuthorisePayment, LapseOrder, PlaceOrder, ShipOrder
 from inventory_es.domain.processes.order.decisions import ORDERS
+from inventory_es.domain.processes.order.events import OrderStatus
 from inventory_es.domain.processes.order.order import OrderReservation
-from inventory_es.domain.processes.order.status import OrderStatus
+from inventory_es.domain.rejections import CommandsRejectedError, InsufficientStockError, NegativeStockError, WouldBreakReservationsError
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import ConcurrencyError, EventIdCollisionError
 
@@ -79,15 +79,14 @@ class ProcessReplayer:
         self._opening = opening
         self._advanced = advanced
         self.stream: StreamId = StreamId("replay", *replay_stream(source, opening).parts, "process")
-        self._handler = ProcessHandler(ORDERS, inventory)
-        self._steps = OrderSteps(self._handler, inventory)
+        self._handler = OrderHandler(inventory)
         self._progress = ProcessProgress(inventory.store, self.stream, clock)
         self._ledger = Ledger(inventory.store, self.stream, clock)
         self._row = 0
         self._shelf = Shelf(inventory)
         self._most = min(most_commands, inventory.store.capabilities.max_append_events - 2)
         self._batch = ProcessBatch()
-        self._live: dict[str, Draft] = {}
+        self._live: dict[str, OrderSession] = {}
 
     async def run(self) -> ReplayOutcome:
         """Do everything that was not done yet.
@@ -154,10 +153,10 @@ class ProcessReplayer:
             batch.add(action.at, plan_step(step))
             self._shelf.take(step)
         elif not step.is_in:
-            draft = await self._order(action)
-            if draft.state.status not in _ENDED:
-                self._handler.decide(draft, command)
-                self._move(batch, action, draft)
+            session = await self._order(action)
+            if session.state.status not in _ENDED:
+                self._handler.decide(session, command)
+                self._move(batch, action, session)
         await self._finish(batch, action)
         return True
 
@@ -173,32 +172,32 @@ class ProcessReplayer:
         if step.kind is not StepKind.ORDER:
             batch.invoices[invoice] = step.is_last and (invoice.ordered_at is None or await self._has_ended(batch, invoice.order_id))
         else:
-            has_ended = invoice.order_id in batch.drafts and await self._has_ended(batch, invoice.order_id)
+            has_ended = invoice.order_id in batch.sessions and await self._has_ended(batch, invoice.order_id)
             if is_placed or has_ended:
                 batch.invoices[invoice] = has_ended and invoice.last_below <= self._row
 
     async def _has_ended(self, batch: ProcessBatch, order_id: str) -> bool:
-        draft = batch.drafts.get(order_id) or self._live.get(order_id) or await self._handler.load(order_id)
-        return draft.state.status in _ENDED
+        session = batch.sessions.get(order_id) or self._live.get(order_id) or await self._handler.load(order_id)
+        return session.state.status in _ENDED
 
-    async def _order(self, action: Action) -> Draft:
+    async def _order(self, action: Action) -> OrderSession:
         """The order of an action; one that is to be placed is new, or the append says otherwise."""
         if action.command is None:
             msg = "an action that is no command to an order has none"
             raise TypeError(msg)
         order_id = action.command.order_id
         if isinstance(action.command, PlaceOrder):
-            return ProcessDraft(ORDERS, order_id)
-        draft = self._live.get(order_id)
-        return (await self._handler.load(order_id)) if draft is None else draft
+            return ProcessSession(ORDERS, order_id)
+        session = self._live.get(order_id)
+        return (await self._handler.load(order_id)) if session is None else session
 
-    def _move(self, batch: ProcessBatch, action: Action, draft: Draft) -> None:
-        planned = self._steps.plan(draft)
+    def _move(self, batch: ProcessBatch, action: Action, session: OrderSession) -> None:
+        planned = self._handler.plan(session)
         if planned is None:
-            raise _moved_elsewhere(draft.state)
-        order = planned.draft.state
+            raise _moved_elsewhere(session.state)
+        order = planned.session.state
         batch.take(planned, _tally(action, order))
-        self._live[order.order_id] = planned.draft
+        self._live[order.order_id] = planned.session
         if order.status in _ENDED:
             del self._live[order.order_id]
         if isinstance(action.command, PlaceOrder):
@@ -222,7 +221,7 @@ class ProcessReplayer:
 
     def _forget(self, batch: ProcessBatch) -> None:
         self._shelf.forget_all()
-        for order_id in batch.drafts:
+        for order_id in batch.sessions:
             self._live.pop(order_id, None)
 
     async def _take_alone(self, action: Action) -> None:
@@ -255,9 +254,9 @@ class ProcessReplayer:
         if action.command is None:
             batch.add(action.at, plan_step(action.step))
         else:
-            draft = await self._order(action)
-            self._handler.decide(draft, action.command)
-            self._move(batch, action, draft)
+            session = await self._order(action)
+            self._handler.decide(session, action.command)
+            self._move(batch, action, session)
         await self._finish(batch, action)
 
     async def _refuse(self, action: Action, why: CommandsRejectedError, *, receipts: int) -> None:
@@ -265,11 +264,11 @@ class ProcessReplayer:
         batch = ProcessBatch()
         tally = refusal(action.step)
         if action.command is not None:
-            draft = await self._order(action)
-            self._handler.decide(draft, action.command)
+            session = await self._order(action)
+            self._handler.decide(session, action.command)
             lines = tuple(index - receipts for index in why.indexes)
-            ended = self._steps.refuse(draft, CommandsRejectedError(rejections=why.rejections, indexes=lines))
-            batch.drafts[ended.state.order_id] = ended
+            ended = self._handler.refuse(session, CommandsRejectedError(rejections=why.rejections, indexes=lines))
+            batch.sessions[ended.state.order_id] = ended
             units = sum(line.quantity for line in ended.state.lines)
             batch.tally += ProcessTotals(units_ordered=units, units_refused=units)
         batch.tally += tally
@@ -292,14 +291,14 @@ class ProcessReplayer:
         row = self._survey.rows if is_finished else max([before.row, *(one.step.row for one in batch.actions)])
         advanced = ProcessReplayAdvancedEvent(action, row, is_finished, before.totals + batch.tally)
         progress = [self._progress.write(advanced), self._ledger.write(batch.invoices)]
-        writes = [*progress, *(self._handler.write(draft) for draft in batch.drafts.values())]
+        writes = [*progress, *(self._handler.write(session) for session in batch.sessions.values())]
         try:
             await self._inventory.execute_all(batch.commands, times=batch.times, writes=writes)
         except (ClockSkewError, ConcurrencyError, EventIdCollisionError) as problem:
             await self._tell_who_moved(problem)
             raise
-        for draft in batch.drafts.values():
-            draft.stored()
+        for session in batch.sessions.values():
+            session.stored()
         self._progress.written(advanced)
         self._ledger.written()
         self._advanced(advanced)

@@ -1,13 +1,14 @@
 """Lines of a process: items as a host gives them, numbered lines as the process keeps them, and records about one line."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import attrs
 
-from inventory_es.domain.errors import InvalidQuantityError
+from inventory_es.domain.errors import RejectionError
 from inventory_es.domain.identifiers import InventoryId, identifier
 from inventory_es.domain.quantity import whole_units
+from inventory_es.domain.rejections import InsufficientStockError, InvalidQuantityError
 from inventory_es.domain.stream_id import StreamId
 
 Item = TypeVar("Item", "OrderItem", "TransferItem")
@@ -140,6 +141,12 @@ class LineShortage:
     requested: int
     available: int | None
     code: str
+
+    @classmethod
+    def of(cls, line: OrderLine | TransferLine, inventory_id: InventoryId, why: RejectionError) -> Self:
+        """Return the shortage of a line whose reservation in an inventory was refused."""
+        available = why.available if isinstance(why, InsufficientStockError) else None
+        return cls(line.line, line.product_id, inventory_id.store_id, line.quantity, available, why.code)
 
     @property
     def units(self) -> int | None:

@@ -9,9 +9,12 @@ import pytest
 from inventory_es.domain.errors import InvalidIdentifierError
 from inventory_es.domain.processes.lines import OrderItem, TransferItem
 from inventory_es.domain.processes.order.commands import OrderCommand
-from inventory_es.domain.processes.order.status import OrderStatus, OrderStep
+from inventory_es.domain.processes.order.events import OrderStatus
+from inventory_es.domain.processes.order.order import OrderStep
 from inventory_es.domain.processes.transfer.commands import TransferCommand
-from inventory_es.domain.processes.transfer.status import Movement, TransferStatus, TransferStep
+from inventory_es.domain.processes.transfer.events import Movement, TransferStatus
+from inventory_es.domain.processes.transfer.transfer import TransferStep
+from inventory_es.domain.rejections import InvalidIdentifierError
 
 COMMANDS: tuple[type[Any], ...] = (*OrderCommand.__args__, *TransferCommand.__args__)
 FIELDS: dict[str, Any] = {

@@ -3,8 +3,9 @@
 import pytest
 
 from inventory_es.commands import ReleaseReason
-from inventory_es.domain.errors import InsufficientStockError, RejectionError, ReservationNotFoundError
-from inventory_es.domain.processes.order import outcomes, steps
+from inventory_es.domain.errors import RejectionError
+from inventory_es.domain.processes.order import steps
+from inventory_es.domain.rejections import InsufficientStockError, ReservationNotFoundError
 from inventory_es.processes import (
     LineQuantity,
     LineShortage,
@@ -27,16 +28,16 @@ A, B = LINES
 
 def test_a_step_at_once_is_a_command_for_every_line_and_what_comes_of_them() -> None:
     pending, paid, shipping = told("pending"), told("paid"), told("shipping")
-    assert outcomes.plan(pending, OrderStep.RESERVE, T0) == (
+    assert steps.plan(pending, T0) == (
         [steps.reserve(pending, A, 1), steps.reserve(pending, B, 1)],
         OrderHeldEvent(OID, T0 + TTL),
     )
-    assert outcomes.plan(paid, OrderStep.CONFIRM, T0) == (
+    assert steps.plan(paid, T0) == (
         [steps.confirm(paid, A, 1), steps.confirm(paid, B, 1)],
         OrderConfirmedEvent(OID, (1, 1)),
     )
     assert shipping.open_shipment is not None
-    assert outcomes.plan(shipping, OrderStep.SHIP, T0) == (
+    assert steps.plan(shipping, T0) == (
         [steps.commit(shipping, shipping.open_shipment, LineQuantity(1, 1))],
         OrderShipmentCommittedEvent(OID, "X1"),
     )
@@ -46,7 +47,7 @@ def test_a_step_at_once_is_a_command_for_every_line_and_what_comes_of_them() -> 
 def test_given_back_at_once_it_ends_as_it_was_withdrawn(story: str, ends_as: OrderStatus) -> None:
     order = told(story)
     commands = [command for _, command in steps.releases(order)]
-    assert outcomes.plan(order, OrderStep.RELEASE, T0) == (commands, OrderReleasedEvent(OID, ends_as))
+    assert steps.plan(order, T0) == (commands, OrderReleasedEvent(OID, ends_as))
 
 
 CANCELLED = OrderWithdrawnEvent(OID, OrderStatus.CANCELLED, ())
@@ -64,13 +65,12 @@ SHIPPED = OrderShippedEvent(OID, "X1", (LineQuantity(1, 1),))
 def test_where_one_line_depends_on_another_nothing_is_planned_at_once(events: tuple[OrderEvent, ...], step: OrderStep) -> None:
     order = after(*events)
     assert order.step is step
-    assert outcomes.plan(order, step, T0) is None
+    assert steps.plan(order, T0) is None
 
 
 def test_money_that_came_is_told_apart_where_the_goods_can_not_be_had() -> None:
-    assert outcomes.refused(told("pending"), SHORT) == OrderWithdrawnEvent(OID, OrderStatus.REJECTED, SHORT)
-    assert outcomes.refused(after(PLACED, PAID), SHORT) == OrderWithdrawnEvent(OID, OrderStatus.NEEDS_REFUND, SHORT)
-    assert outcomes.too_late(told("pending")) == OrderWithdrawnEvent(OID, OrderStatus.EXPIRED, ())
+    assert steps.refused(told("pending"), SHORT) == OrderWithdrawnEvent(OID, OrderStatus.REJECTED, SHORT)
+    assert steps.refused(after(PLACED, PAID), SHORT) == OrderWithdrawnEvent(OID, OrderStatus.NEEDS_REFUND, SHORT)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_money_that_came_is_told_apart_where_the_goods_can_not_be_had() -> None:
     ids=["short", "another reason"],
 )
 def test_a_shortage_is_what_the_refusal_says(why: RejectionError, available: int | None, code: str) -> None:
-    assert outcomes.shortage(A, why) == LineShortage(1, "A", "S1", 2, available, code)
+    assert LineShortage.of(A, A.inventory_id, why) == LineShortage(1, "A", "S1", 2, available, code)
 
 
 def strays(*events: OrderEvent) -> list[str]:

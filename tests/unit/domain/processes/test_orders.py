@@ -10,9 +10,8 @@ import pytest
 from inventory_es.commands import CommitStock, ConfirmReservation, ExpireReservations, ReleaseReason, ReleaseStock, ReserveStock
 from inventory_es.domain.processes.lines import MOST_LINES
 from inventory_es.domain.processes.order import steps
-from inventory_es.domain.processes.order.decisions import ORDERS, conclude, decide
-from inventory_es.domain.processes.order.evolve import evolve
-from inventory_es.domain.processes.order.transitions import TRANSITIONS
+from inventory_es.domain.processes.order.decisions import ORDERS, decide
+from inventory_es.domain.processes.order.order import TRANSITIONS, evolve
 from inventory_es.domain.stream_id import MAX_PART_LENGTH
 from inventory_es.errors import (
     CorruptStreamError,
@@ -296,12 +295,15 @@ def test_nothing_is_left_to_ship_behind_a_shipment_of_everything() -> None:
 
 def test_the_last_shipment_completes_the_order() -> None:
     whole = after(*STORIES["shipped in part"], OrderShippedEvent(OID, "X2", (LineQuantity(1, 1), LineQuantity(2, 1))))
-    committed = OrderShipmentCommittedEvent(OID, "X2")
-    assert conclude(whole, committed) == (committed, OrderCompletedEvent(OID))
-    part = told("shipping")
-    assert conclude(part, OrderShipmentCommittedEvent(OID, "X1")) == (OrderShipmentCommittedEvent(OID, "X1"),)
+    assert steps.completed(whole) == ()
+    assert steps.completed(evolve(whole, OrderShipmentCommittedEvent(OID, "X2"), T0)) == (OrderCompletedEvent(OID),)
     both = after(*STORIES["shipping"], OrderShippedEvent(OID, "X2", (LineQuantity(1, 1), LineQuantity(2, 1))))
-    assert conclude(both, OrderShipmentCommittedEvent(OID, "X1")) == (OrderShipmentCommittedEvent(OID, "X1"),)
+    assert steps.completed(evolve(both, OrderShipmentCommittedEvent(OID, "X1"), T0)) == ()
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_only_an_order_of_which_everything_has_left_is_completed(story: str) -> None:
+    assert steps.completed(told(story)) == ()
 
 
 def test_commands_of_each_step() -> None:

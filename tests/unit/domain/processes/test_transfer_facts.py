@@ -2,8 +2,9 @@
 
 import pytest
 
-from inventory_es.domain.processes.transfer.decisions import closed, decide
-from inventory_es.domain.processes.transfer.evolve import evolve
+from inventory_es.domain.processes.transfer.decisions import decide
+from inventory_es.domain.processes.transfer.steps import closed
+from inventory_es.domain.processes.transfer.transfer import evolve
 from inventory_es.errors import CorruptStreamError, ProcessStateError, QuantityExceedsProcessError
 from inventory_es.processes import LineMovement, ReceiveTransfer, TransferItem, TransferReceivedEvent, TransferReturnedEvent
 from tests.unit.domain.processes.test_transfers import BOOKED, DRAFTED, REFUSED, RETURN, SHORT, SIX, STORIES, T0, TID, after, told

@@ -9,9 +9,9 @@ import pytest
 from inventory_es.commands import AddReason, AddStock, CommitReason, CommitStock, Purpose, ReleaseReason, ReleaseStock, ReserveStock
 from inventory_es.domain.processes.lines import MOST_LINES, LineShortage
 from inventory_es.domain.processes.transfer import steps
-from inventory_es.domain.processes.transfer.decisions import closed, decide
-from inventory_es.domain.processes.transfer.evolve import evolve
-from inventory_es.domain.processes.transfer.transitions import TRANSITIONS
+from inventory_es.domain.processes.transfer.decisions import decide
+from inventory_es.domain.processes.transfer.steps import closed
+from inventory_es.domain.processes.transfer.transfer import TRANSITIONS, evolve
 from inventory_es.errors import (
     CorruptStreamError,
     InvalidIdentifierError,

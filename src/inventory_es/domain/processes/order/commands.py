@@ -1,7 +1,8 @@
-"""Commands to an order: what a host asks of it. Frozen, checked when made. Each may be sent again, for ever."""
+"""Commands to an order: frozen, checked when made, and idempotent."""
 
 from collections.abc import Iterable
 from datetime import timedelta
+from typing import ClassVar
 from uuid import UUID
 
 import attrs
@@ -33,44 +34,41 @@ class PlaceOrder:
     """Hold every line, or none.
 
     Args:
-        order_id: 1 to 64 characters, used once, for ever.
-        lines: the items; those of one inventory become one line.
-        ttl: how long each line is held for a payment.
-        owner_id: for whom, an opaque id.
+        order_id: 1 to 64 characters; never used again.
+        lines: the items. Items of one inventory become one line.
+        ttl: time for which each line is held for a payment.
+        owner_id: an opaque id of the customer.
     """
 
     order_id: str = attrs.field(converter=_order_id)
     lines: tuple[OrderLine, ...] = attrs.field(converter=order_lines)
     ttl: timedelta = attrs.field(converter=check.ttl)
     owner_id: str | None = attrs.field(default=None, converter=check.owner_id)
-
-    @property
-    def command_id(self) -> str:
-        """Names the command within the order."""
-        return "place"
+    command_id: ClassVar[str] = "place"
+    """The command\'s name within the order."""
 
 
 @attrs.frozen(kw_only=True)
 class AuthorisePayment:
-    """The money is there: make every line firm."""
+    """Make every line firm, since the money is there."""
 
     order_id: str = attrs.field(converter=_order_id)
     payment_id: str = attrs.field(converter=_payment_id)
 
     @property
     def command_id(self) -> str:
-        """Names the command within the order."""
+        """The command's name within the order."""
         return f"pay:{self.payment_id}"
 
 
 @attrs.frozen(kw_only=True)
 class ShipOrder:
-    """Goods leave.
+    """Let goods leave.
 
     Args:
         order_id: of a firm order.
-        shipment_id: 1 to 40 characters, used once in the order.
-        lines: what leaves; ``None`` for everything that has not left yet.
+        shipment_id: 1 to 40 characters; used once in the order.
+        lines: the goods; ``None`` for everything that has not left yet.
     """
 
     order_id: str = attrs.field(converter=_order_id)
@@ -79,44 +77,35 @@ class ShipOrder:
 
     @property
     def command_id(self) -> str:
-        """Names the command within the order."""
+        """The command's name within the order."""
         return f"ship:{self.shipment_id}"
 
 
 @attrs.frozen(kw_only=True)
 class CancelOrder:
-    """Give everything back. An order that holds nothing any more stays as it ended."""
+    """Release everything. An order that holds nothing any more stays as it ended."""
 
     order_id: str = attrs.field(converter=_order_id)
-
-    @property
-    def command_id(self) -> str:
-        """Names the command within the order."""
-        return "cancel"
+    command_id: ClassVar[str] = "cancel"
+    """The command\'s name within the order."""
 
 
 @attrs.frozen(kw_only=True)
 class LapseOrder:
-    """Nobody paid: give back what is held, if its time is over. Before that, or once it is paid, a no-op."""
+    """Release everything if the order's time is over and nobody paid. Otherwise a no-op."""
 
     order_id: str = attrs.field(converter=_order_id)
-
-    @property
-    def command_id(self) -> str:
-        """Names the command within the order."""
-        return "lapse"
+    command_id: ClassVar[str] = "lapse"
+    """The command\'s name within the order."""
 
 
 @attrs.frozen(kw_only=True)
 class ResolveOrder:
-    """A person has dealt with an order that needed attention, or a refund: what it still holds is given back, and it ends."""
+    """End an order that needed attention or a refund, once a person has dealt with it. Everything that it still holds is released."""
 
     order_id: str = attrs.field(converter=_order_id)
-
-    @property
-    def command_id(self) -> str:
-        """Names the command within the order."""
-        return "resolve"
+    command_id: ClassVar[str] = "resolve"
+    """The command\'s name within the order."""
 
 
 OrderCommand = PlaceOrder | AuthorisePayment | ShipOrder | CancelOrder | LapseOrder | ResolveOrder

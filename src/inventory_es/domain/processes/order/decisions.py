@@ -1,33 +1,14 @@
-"""Deciders: what each command does to an order, and what comes of a step. Pure: they read, and return events or raise a rejection."""
+"""Decisions of an order: what each command does to it. Pure: they return events or raise a rejection."""
 
 from datetime import datetime, timedelta
-from typing import assert_never
+from typing import NoReturn, assert_never
 
 from inventory_es.domain.processes.decider import Decider
 from inventory_es.domain.processes.lines import LineQuantity, OrderLine
-from inventory_es.domain.processes.order.commands import (
-    AuthorisePayment,
-    CancelOrder,
-    LapseOrder,
-    OrderCommand,
-    PlaceOrder,
-    ResolveOrder,
-    ShipOrder,
-)
-from inventory_es.domain.processes.order.events import (
-    ORDER_CATEGORY,
-    OrderCompletedEvent,
-    OrderEvent,
-    OrderPaymentAuthorisedEvent,
-    OrderPlacedEvent,
-    OrderReleasedEvent,
-    OrderShipmentCommittedEvent,
-    OrderShippedEvent,
-    OrderWithdrawnEvent,
-)
-from inventory_es.domain.processes.order.evolve import evolve
-from inventory_es.domain.processes.order.order import OrderReservation
-from inventory_es.domain.processes.order.status import OrderStatus
+from inventory_es.domain.processes.order import commands, events, steps
+from inventory_es.domain.processes.order.commands import OrderCommand
+from inventory_es.domain.processes.order.events import ORDER_CATEGORY, OrderEvent, OrderStatus
+from inventory_es.domain.processes.order.order import OrderReservation, evolve
 from inventory_es.domain.processes.rejections import (
     ProcessIdReusedError,
     ProcessNotFoundError,
@@ -41,65 +22,54 @@ _ENDED = {OrderStatus.REJECTED, OrderStatus.CANCELLED, OrderStatus.NEEDS_REFUND}
 
 
 def decide(order: OrderReservation, command: OrderCommand, at: datetime) -> tuple[OrderEvent, ...]:
-    """What ``command`` does to ``order`` at ``at``: events to append, none for a no-op or for what was done before.
+    """Return the events of ``command`` at ``at``: none for a no-op, or for a command that was accepted before.
 
     Raises:
         ProcessNotFoundError: nothing was placed under this id.
-        ProcessStateError: the order is past it, or not there yet.
+        ProcessStateError: the order's state does not allow the command.
         ProcessIdReusedError: the order, shipment or payment id was used for something else.
-        QuantityExceedsProcessError: a shipment of more than is left.
+        QuantityExceedsProcessError: more units than are left to ship.
     """
-    if isinstance(command, PlaceOrder):
+    if isinstance(command, commands.PlaceOrder):
         return _place(order, command)
     if order.status is OrderStatus.NEW:
         raise ProcessNotFoundError(process=order.stream)
     match command:
-        case AuthorisePayment():
+        case commands.AuthorisePayment():
             return _pay(order, command)
-        case ShipOrder():
+        case commands.ShipOrder():
             return _ship(order, command)
-        case CancelOrder():
+        case commands.CancelOrder():
             return _cancel(order, command)
-        case LapseOrder():
+        case commands.LapseOrder():
             is_over = order.expires_at is not None and order.expires_at <= at
             waits = order.status is OrderStatus.HELD and order.step is None
-            return (OrderWithdrawnEvent(order.order_id, OrderStatus.EXPIRED, ()),) if is_over and waits else ()
-        case ResolveOrder():
+            return (events.OrderWithdrawnEvent(order.order_id, OrderStatus.EXPIRED, ()),) if is_over and waits else ()
+        case commands.ResolveOrder():
             return _resolve(order)
         case _:
             assert_never(command)
 
 
-def conclude(order: OrderReservation, outcome: OrderEvent) -> tuple[OrderEvent, ...]:
-    """The events that an outcome of the order's step comes to: the outcome, and what follows from it at once."""
-    if isinstance(outcome, OrderShipmentCommittedEvent) and not order.unshipped and _is_last(order, outcome):
-        return (outcome, OrderCompletedEvent(order.order_id))
-    return (outcome,)
-
-
-def _is_last(order: OrderReservation, outcome: OrderShipmentCommittedEvent) -> bool:
-    return all(one.is_committed or one.shipment_id == outcome.shipment_id for one in order.shipments)
-
-
-def _place(order: OrderReservation, command: PlaceOrder) -> tuple[OrderEvent, ...]:
+def _place(order: OrderReservation, command: commands.PlaceOrder) -> tuple[OrderEvent, ...]:
     if order.status is OrderStatus.NEW:
-        return (OrderPlacedEvent(order.order_id, command.lines, command.ttl // _MICROSECOND, command.owner_id),)
+        return (events.OrderPlacedEvent(order.order_id, command.lines, command.ttl // _MICROSECOND, command.owner_id),)
     if (order.lines, order.ttl, order.owner_id) != (command.lines, command.ttl, command.owner_id):
         raise ProcessIdReusedError(process=order.stream, reused_id=order.order_id)
     return ()
 
 
-def _pay(order: OrderReservation, command: AuthorisePayment) -> tuple[OrderEvent, ...]:
+def _pay(order: OrderReservation, command: commands.AuthorisePayment) -> tuple[OrderEvent, ...]:
     if order.payment_id == command.payment_id:
         return ()
     if order.payment_id is not None or order.status not in _PAYABLE:
         _refuse(order, command)
-    paid = OrderPaymentAuthorisedEvent(order.order_id, command.payment_id)
+    paid = events.OrderPaymentAuthorisedEvent(order.order_id, command.payment_id)
     has_ended = order.status in _ENDED and order.withdrawn is None
-    return (paid, OrderReleasedEvent(order.order_id, OrderStatus.NEEDS_REFUND)) if has_ended else (paid,)
+    return (paid, events.OrderReleasedEvent(order.order_id, OrderStatus.NEEDS_REFUND)) if has_ended else (paid,)
 
 
-def _ship(order: OrderReservation, command: ShipOrder) -> tuple[OrderEvent, ...]:
+def _ship(order: OrderReservation, command: commands.ShipOrder) -> tuple[OrderEvent, ...]:
     known = order.shipment(command.shipment_id)
     if known is not None:
         if command.lines is not None and _quantities(order, command.lines) != known.lines:
@@ -119,22 +89,22 @@ def _ship(order: OrderReservation, command: ShipOrder) -> tuple[OrderEvent, ...]
             )
     if not lines:
         _refuse(order, command)
-    return (OrderShippedEvent(order.order_id, command.shipment_id, lines),)
+    return (events.OrderShippedEvent(order.order_id, command.shipment_id, lines),)
 
 
-def _cancel(order: OrderReservation, command: CancelOrder) -> tuple[OrderEvent, ...]:
+def _cancel(order: OrderReservation, command: commands.CancelOrder) -> tuple[OrderEvent, ...]:
     if order.status in _ENDED or order.withdrawn not in {None, OrderStatus.EXPIRED}:
         return ()
     if order.status in {OrderStatus.DONE, OrderStatus.NEEDS_ATTENTION}:
         _refuse(order, command)
-    return (OrderWithdrawnEvent(order.order_id, OrderStatus.CANCELLED, ()),)
+    return (events.OrderWithdrawnEvent(order.order_id, OrderStatus.CANCELLED, ()),)
 
 
 def _resolve(order: OrderReservation) -> tuple[OrderEvent, ...]:
     if order.status is OrderStatus.NEEDS_REFUND:
-        return (OrderReleasedEvent(order.order_id, OrderStatus.CANCELLED),)
+        return (events.OrderReleasedEvent(order.order_id, OrderStatus.CANCELLED),)
     if order.status is OrderStatus.NEEDS_ATTENTION and order.withdrawn is None:
-        return (OrderWithdrawnEvent(order.order_id, OrderStatus.CANCELLED, ()),)
+        return (events.OrderWithdrawnEvent(order.order_id, OrderStatus.CANCELLED, ()),)
     return ()
 
 
@@ -148,9 +118,19 @@ def _quantities(order: OrderReservation, lines: tuple[OrderLine, ...]) -> tuple[
     return tuple(LineQuantity(numbers[line.inventory_id], line.quantity) for line in lines)
 
 
-def _refuse(order: OrderReservation, command: OrderCommand) -> None:
+def _refuse(order: OrderReservation, command: OrderCommand) -> NoReturn:
     raise ProcessStateError(process=order.stream, status=order.status.value, command=type(command).__name__)
 
 
-ORDERS = Decider[OrderReservation, OrderEvent](ORDER_CATEGORY, OrderReservation, decide, evolve)
+ORDERS = Decider[OrderReservation, OrderEvent](
+    category=ORDER_CATEGORY,
+    start=OrderReservation,
+    decide=decide,
+    evolve=evolve,
+    plan=steps.plan,
+    refuse=steps.refused,
+    release=steps.released,
+    close=steps.completed,
+    source=lambda _order, line: line.inventory_id,
+)
 """Orders as a process."""

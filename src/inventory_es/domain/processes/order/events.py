@@ -1,23 +1,49 @@
-"""Events of an order: what happened to it, as it is stored. Names and fields never change meaning.
+"""Events of an order as they are stored, and its states. Names and fields never change meaning.
 
-What an order intends stands in its stream before it is done to any inventory, and what came of it stands there after. So
-whoever reads the stream knows where to go on.
+The stream of an order names each step before any inventory is touched, and its outcome after. A reader of the stream
+therefore knows where to go on.
 """
 
 from datetime import datetime, timedelta
-from typing import Any
+from enum import StrEnum
+from typing import Any, get_args
 
 import attrs
 
 from inventory_es.domain.processes.lines import LineQuantity, LineShortage, OrderLine
-from inventory_es.domain.processes.order.status import OrderStatus
 
 _ZERO = timedelta(0)
 
 
+class OrderStatus(StrEnum):
+    """States of an order.
+
+    NEW: nothing was placed. PENDING: its lines are being reserved. HELD: every line is held, until a time. FIRM: the order is paid,
+    and every line is held for good. DONE: everything has left. REJECTED: a line was short; nothing is held. CANCELLED: taken back;
+    nothing is held. EXPIRED: nobody paid in time; nothing is held, and a late payment reserves again. NEEDS_REFUND: money came, the
+    goods can't be had; nothing is held. NEEDS_ATTENTION: a person must look: the goods of a line have left, or can't leave.
+    """
+
+    NEW = "NEW"
+    PENDING = "PENDING"
+    HELD = "HELD"
+    FIRM = "FIRM"
+    DONE = "DONE"
+    REJECTED = "REJECTED"
+    CANCELLED = "CANCELLED"
+    EXPIRED = "EXPIRED"
+    NEEDS_REFUND = "NEEDS_REFUND"
+    NEEDS_ATTENTION = "NEEDS_ATTENTION"
+
+    @property
+    def holds_nothing(self) -> bool:
+        """True if an order in this state, with no step under way, holds no unit."""
+        return self not in {OrderStatus.PENDING, OrderStatus.HELD, OrderStatus.FIRM, OrderStatus.NEEDS_ATTENTION}
+
+
 @attrs.frozen
 class OrderPlacedEvent:
-    """The order came in. Each line is to be held for ``ttl_microseconds``."""
+    """The order came in. Each line will be held for ``ttl_microseconds``."""
 
     order_id: str
     lines: tuple[OrderLine, ...]
@@ -48,7 +74,7 @@ class OrderPaymentAuthorisedEvent:
 
 @attrs.frozen
 class OrderRenewedEvent:
-    """A hold lapsed before it was confirmed: from now on lines may be held under reservations of this generation, 2 or more."""
+    """A hold lapsed before it was confirmed. From now on lines may be held under reservations of this generation, 2 or more."""
 
     order_id: str
     generation: int
@@ -56,7 +82,7 @@ class OrderRenewedEvent:
 
 @attrs.frozen
 class OrderConfirmedEvent:
-    """Every line is held for good, the first under the first of these generations, and so on."""
+    """Every line is held for good, each under its generation in ``generations``."""
 
     order_id: str
     generations: tuple[int, ...]
@@ -88,10 +114,10 @@ class OrderCompletedEvent:
 
 @attrs.frozen
 class OrderWithdrawnEvent:
-    """The goods won't leave: every line is to be given back, after which the order ends as said.
+    """The goods won't leave. Every line will be released, then the order ends as ``ends_as``.
 
     Attributes:
-        shortages: of every line that could not be had; none where that is not why.
+        shortages: one per line that could not be had; empty where the order was withdrawn for another reason.
     """
 
     order_id: str
@@ -101,7 +127,7 @@ class OrderWithdrawnEvent:
 
 @attrs.frozen
 class OrderReleasedEvent:
-    """Nothing is held any more, and the order ended as said."""
+    """Nothing is held any more, and the order ended as ``ends_as``."""
 
     order_id: str
     ends_as: OrderStatus
@@ -109,7 +135,7 @@ class OrderReleasedEvent:
 
 @attrs.frozen
 class OrderNeedsAttentionEvent:
-    """A line stopped the order: its goods have left, or can't leave. ``code`` is of the error that says why."""
+    """A line stopped the order, since its goods have left or can't leave. ``code`` is the code of the error."""
 
     order_id: str
     line: int
@@ -132,19 +158,7 @@ OrderEvent = (
 """Any event of an order."""
 
 ORDER_CATEGORY = "order"
-"""Of the streams of orders."""
+"""Category of the streams of orders."""
 
-ORDER_EVENT_TYPES: tuple[type[Any], ...] = (
-    OrderPlacedEvent,
-    OrderHeldEvent,
-    OrderPaymentAuthorisedEvent,
-    OrderRenewedEvent,
-    OrderConfirmedEvent,
-    OrderShippedEvent,
-    OrderShipmentCommittedEvent,
-    OrderCompletedEvent,
-    OrderWithdrawnEvent,
-    OrderReleasedEvent,
-    OrderNeedsAttentionEvent,
-)
+ORDER_EVENT_TYPES: tuple[type[Any], ...] = get_args(OrderEvent)
 """Every event class, in the order of the documentation."""

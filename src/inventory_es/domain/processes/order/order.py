@@ -1,13 +1,28 @@
-"""The state of an order: what was asked, how far it is, and what it has to do next."""
+"""An order: its state, the transitions between its statuses, and the fold of its events."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, assert_never
 
 import attrs
 
+from inventory_es.domain.processes.decider import next_status
 from inventory_es.domain.processes.lines import LineQuantity, LineShortage, OrderLine
-from inventory_es.domain.processes.order.events import ORDER_CATEGORY
-from inventory_es.domain.processes.order.status import OrderStatus, OrderStep
+from inventory_es.domain.processes.order import events
+from inventory_es.domain.processes.order.events import ORDER_CATEGORY, OrderEvent, OrderStatus
+from inventory_es.domain.processes.order.events import OrderStatus as S
 from inventory_es.domain.stream_id import StreamId
+
+
+class OrderStep(StrEnum):
+    """Steps of an order: what it does to its inventories before it can go on."""
+
+    RESERVE = "RESERVE"
+    CONFIRM = "CONFIRM"
+    SHIP = "SHIP"
+    RELEASE = "RELEASE"
 
 
 @attrs.frozen
@@ -15,9 +30,9 @@ class Shipment:
     """Units of an order that leave together.
 
     Attributes:
-        shipment_id: the host's.
-        lines: what leaves.
-        is_committed: whether the books of the inventories say so too.
+        shipment_id: an id of the host.
+        lines: the units.
+        is_committed: True if the units are off the books of their inventories.
     """
 
     shipment_id: str
@@ -27,24 +42,24 @@ class Shipment:
 
 @attrs.frozen
 class OrderReservation:
-    """An order over many products, as its events tell it. Immutable; the next event gives the next one.
+    """The state of an order over many products, folded from its events. Immutable.
 
     Attributes:
-        order_id: the host's.
-        status: where it stands.
+        order_id: an id of the host.
+        status: its state.
         version: events folded; 0 before the first.
-        lines: one for each inventory, sorted by stream id.
-        ttl: how long the lines are held for a payment.
-        owner_id: for whom.
-        placed_at: when it came in; ``None`` before.
-        last_time: when the last event happened.
-        expires_at: when the first hold ends; ``None`` before all are held.
-        payment_id: of the payment that was authorised; ``None`` while there is none.
+        lines: one per inventory, sorted by stream id.
+        ttl: time for which the lines are held for a payment.
+        owner_id: for whom it was placed.
+        placed_at: time of its first event; ``None`` before.
+        last_time: time of its last event.
+        expires_at: time when the first hold ends; ``None`` before all lines are held.
+        payment_id: the payment that was authorised; ``None`` while there is none.
         generation: the newest under which lines may be held; 1 until a hold lapsed before it was confirmed.
-        generations: of each line's firm hold; none before.
+        generations: of each line's firm hold; empty before.
         shipments: in their order.
-        withdrawn: how the order ends once everything is given back; ``None`` while nothing is to be given back.
-        shortages: why it was refused, by line.
+        withdrawn: the status in which the order ends once everything is released; ``None`` while nothing has to be released.
+        shortages: reasons of the refusal, by line.
         attention: the line that a person must look at, and the code of the error that says why.
     """
 
@@ -72,7 +87,7 @@ class OrderReservation:
 
     @property
     def step(self) -> OrderStep | None:
-        """What is to be done to the inventories next; ``None`` while the order waits for its host, or has ended."""
+        """The step that is due; ``None`` while the order waits for its host, or has ended."""
         if self.withdrawn is not None:
             return OrderStep.RELEASE
         match self.status:
@@ -87,11 +102,11 @@ class OrderReservation:
 
     @property
     def open_shipment(self) -> Shipment | None:
-        """The first shipment that the books don't know yet."""
+        """The first shipment that is not committed."""
         return next((one for one in self.shipments if not one.is_committed), None)
 
     def shipment(self, shipment_id: str) -> Shipment | None:
-        """The shipment of this id."""
+        """Return the shipment of this id."""
         return next((one for one in self.shipments if one.shipment_id == shipment_id), None)
 
     @property
@@ -105,7 +120,86 @@ class OrderReservation:
 
     @property
     def unshipped(self) -> tuple[LineQuantity, ...]:
-        """Units that are still to leave, of every line that has some."""
+        """Units that have not been shipped, of every line that has some."""
         shipped = self.shipped
         left = ((line.line, line.quantity - shipped.get(line.line, 0)) for line in self.lines)
         return tuple(LineQuantity(line, units) for line, units in left if units)
+
+
+TRANSITIONS: Mapping[tuple[S, type[Any]], tuple[S, ...]] = MappingProxyType(
+    {
+        (S.NEW, events.OrderPlacedEvent): (S.PENDING,),
+        (S.PENDING, events.OrderHeldEvent): (S.HELD,),
+        (S.PENDING, events.OrderPaymentAuthorisedEvent): (S.PENDING,),
+        (S.PENDING, events.OrderWithdrawnEvent): (S.PENDING,),
+        (S.PENDING, events.OrderReleasedEvent): (S.REJECTED, S.CANCELLED, S.EXPIRED, S.NEEDS_REFUND),
+        (S.PENDING, events.OrderNeedsAttentionEvent): (S.NEEDS_ATTENTION,),
+        (S.HELD, events.OrderPaymentAuthorisedEvent): (S.HELD,),
+        (S.HELD, events.OrderRenewedEvent): (S.HELD,),
+        (S.HELD, events.OrderConfirmedEvent): (S.FIRM,),
+        (S.HELD, events.OrderWithdrawnEvent): (S.HELD,),
+        (S.HELD, events.OrderReleasedEvent): (S.CANCELLED, S.EXPIRED, S.NEEDS_REFUND),
+        (S.HELD, events.OrderNeedsAttentionEvent): (S.NEEDS_ATTENTION,),
+        (S.EXPIRED, events.OrderPaymentAuthorisedEvent): (S.EXPIRED,),
+        (S.EXPIRED, events.OrderRenewedEvent): (S.EXPIRED,),
+        (S.EXPIRED, events.OrderConfirmedEvent): (S.FIRM,),
+        (S.EXPIRED, events.OrderWithdrawnEvent): (S.EXPIRED,),
+        (S.EXPIRED, events.OrderReleasedEvent): (S.CANCELLED, S.NEEDS_REFUND),
+        (S.EXPIRED, events.OrderNeedsAttentionEvent): (S.NEEDS_ATTENTION,),
+        (S.FIRM, events.OrderShippedEvent): (S.FIRM,),
+        (S.FIRM, events.OrderShipmentCommittedEvent): (S.FIRM,),
+        (S.FIRM, events.OrderCompletedEvent): (S.DONE,),
+        (S.FIRM, events.OrderWithdrawnEvent): (S.FIRM,),
+        (S.FIRM, events.OrderReleasedEvent): (S.CANCELLED,),
+        (S.FIRM, events.OrderNeedsAttentionEvent): (S.NEEDS_ATTENTION,),
+        (S.NEEDS_ATTENTION, events.OrderWithdrawnEvent): (S.NEEDS_ATTENTION,),
+        (S.NEEDS_ATTENTION, events.OrderReleasedEvent): (S.CANCELLED,),
+        (S.REJECTED, events.OrderPaymentAuthorisedEvent): (S.REJECTED,),
+        (S.REJECTED, events.OrderReleasedEvent): (S.NEEDS_REFUND,),
+        (S.CANCELLED, events.OrderPaymentAuthorisedEvent): (S.CANCELLED,),
+        (S.CANCELLED, events.OrderReleasedEvent): (S.NEEDS_REFUND,),
+        (S.NEEDS_REFUND, events.OrderReleasedEvent): (S.CANCELLED,),
+    }
+)
+"""The statuses that an event may lead to, by status and event. Where there are several, the event names one."""
+
+
+def evolve(order: OrderReservation, event: OrderEvent, at: datetime) -> OrderReservation:
+    """Return the order after ``event``, which happened at ``at``.
+
+    Raises:
+        CorruptStreamError: ``event`` can't follow.
+    """
+    ends_as = event.ends_as if isinstance(event, events.OrderReleasedEvent) else None
+    status = next_status(TRANSITIONS.get((order.status, type(event)), ()), order, event, ends_as=ends_as)
+    moved = attrs.evolve(order, status=status, version=order.version + 1, last_time=at)
+    match event:
+        case events.OrderPlacedEvent():
+            ttl = timedelta(microseconds=event.ttl_microseconds)
+            return attrs.evolve(moved, lines=event.lines, ttl=ttl, owner_id=event.owner_id, placed_at=at)
+        case events.OrderHeldEvent():
+            return attrs.evolve(moved, expires_at=event.expires_at)
+        case events.OrderPaymentAuthorisedEvent():
+            spoiled = order.withdrawn in {OrderStatus.REJECTED, OrderStatus.CANCELLED}
+            return attrs.evolve(moved, payment_id=event.payment_id, withdrawn=OrderStatus.NEEDS_REFUND if spoiled else order.withdrawn)
+        case events.OrderRenewedEvent():
+            return attrs.evolve(moved, generation=event.generation)
+        case events.OrderConfirmedEvent():
+            return attrs.evolve(moved, generations=event.generations)
+        case events.OrderShippedEvent():
+            return attrs.evolve(moved, shipments=(*order.shipments, Shipment(event.shipment_id, event.lines, is_committed=False)))
+        case events.OrderShipmentCommittedEvent():
+            shipments = (
+                attrs.evolve(one, is_committed=one.is_committed or one.shipment_id == event.shipment_id) for one in order.shipments
+            )
+            return attrs.evolve(moved, shipments=tuple(shipments))
+        case events.OrderWithdrawnEvent():
+            return attrs.evolve(moved, withdrawn=event.ends_as, shortages=event.shortages or order.shortages)
+        case events.OrderReleasedEvent():
+            return attrs.evolve(moved, withdrawn=None)
+        case events.OrderNeedsAttentionEvent():
+            return attrs.evolve(moved, withdrawn=None, attention=(event.line, event.code))
+        case events.OrderCompletedEvent():
+            return moved
+        case _:
+            assert_never(event)

@@ -1,17 +1,68 @@
-"""The steps of an order as commands to its inventories: pure, and the same for the same order, however often they are made."""
+"""The steps of an order: commands to its inventories, and the events that end them.
+
+Pure, and the same for the same order, however often a step is made.
+"""
 
 from collections.abc import Iterator
+from datetime import datetime
+from typing import assert_never
 
 from inventory_es.domain.commands import Command, CommitStock, ConfirmReservation, ExpireReservations, ReleaseStock, ReserveStock
-from inventory_es.domain.processes.lines import LineQuantity, OrderLine
-from inventory_es.domain.processes.order.order import OrderReservation, Shipment
-from inventory_es.domain.processes.order.status import OrderStatus
+from inventory_es.domain.processes.lines import LineQuantity, LineShortage, OrderLine
+from inventory_es.domain.processes.order import events
+from inventory_es.domain.processes.order.events import OrderEvent, OrderStatus
+from inventory_es.domain.processes.order.order import OrderReservation, OrderStep, Shipment
 from inventory_es.domain.processes.step_ids import encoded, step_id
 from inventory_es.domain.reasons import ReleaseReason
 
 
+def plan(order: OrderReservation, at: datetime) -> tuple[list[Command], OrderEvent] | None:
+    """Return the commands of the order's step and the event that ends it if all are accepted.
+
+    Returns:
+        ``None`` where no step is due, or a command depends on the result of another.
+    """
+    match order.step:
+        case None:
+            return None
+        case OrderStep.RESERVE:
+            return [reserve(order, line, 1) for line in order.lines], events.OrderHeldEvent(order.order_id, at + order.ttl)
+        case OrderStep.CONFIRM:
+            if order.status is not OrderStatus.HELD or order.generation > 1:
+                return None
+            confirmed = events.OrderConfirmedEvent(order.order_id, (1,) * len(order.lines))
+            return [confirm(order, line, 1) for line in order.lines], confirmed
+        case OrderStep.SHIP:
+            shipment = order.open_shipment
+            assert shipment is not None  # noqa: S101  # the order has this step because of it
+            committed = events.OrderShipmentCommittedEvent(order.order_id, shipment.shipment_id)
+            return [commit(order, shipment, units) for units in shipment.lines], committed
+        case OrderStep.RELEASE:
+            return None if order.shipped else ([command for _, command in releases(order)], released(order))
+        case _:
+            assert_never(order.step)
+
+
+def refused(order: OrderReservation, shortages: tuple[LineShortage, ...]) -> OrderEvent:
+    """Return the event that withdraws an order whose lines can't be had."""
+    ends_as = OrderStatus.REJECTED if order.payment_id is None else OrderStatus.NEEDS_REFUND
+    return events.OrderWithdrawnEvent(order.order_id, ends_as, shortages)
+
+
+def released(order: OrderReservation) -> OrderEvent:
+    """Return the event that ends a withdrawn order once everything is released."""
+    assert order.withdrawn is not None  # noqa: S101  # the order has this step because of it
+    return events.OrderReleasedEvent(order.order_id, order.withdrawn)
+
+
+def completed(order: OrderReservation) -> tuple[OrderEvent, ...]:
+    """Return the event that completes an order of which everything has left; none for another order."""
+    is_over = order.status is OrderStatus.FIRM and not order.unshipped and order.open_shipment is None
+    return (events.OrderCompletedEvent(order.order_id),) if is_over else ()
+
+
 def reservation_id(order: OrderReservation, line: OrderLine, generation: int) -> str:
-    """Of a line's hold: ``order:line``, and ``order:line:g2`` for the one that follows when it lapsed."""
+    """Return the id of a line's hold: ``order:line``, and ``order:line:g2`` for its successor where it lapsed."""
     return step_id(order.order_id, line.line, *([] if generation == 1 else [f"g{generation}"]))
 
 
@@ -51,7 +102,7 @@ def commit(order: OrderReservation, shipment: Shipment, units: LineQuantity) -> 
 
 
 def release(order: OrderReservation, line: OrderLine, generation: int) -> ReleaseStock:
-    """Give back what a line holds."""
+    """Release a line's hold."""
     name = reservation_id(order, line, generation)
     cancelled = order.withdrawn is OrderStatus.CANCELLED
     return ReleaseStock(
@@ -63,26 +114,18 @@ def release(order: OrderReservation, line: OrderLine, generation: int) -> Releas
     )
 
 
-def sweep(order: OrderReservation, line: OrderLine) -> ExpireReservations:
-    """Close what is due in a line's inventory, so that the end of its hold is told at once."""
-    return ExpireReservations(
-        inventory_id=line.inventory_id,
-        command_id=f"{reservation_id(order, line, 1)}:expire",
-    )
-
-
-def strays(order: OrderReservation) -> Iterator[ReleaseStock]:
-    """Give back what lines may hold beside the order: all, or all but their firm holds where they have these."""
-    for line in reversed(order.lines):
-        for generation in range(order.generation, 0, -1):
-            if (order.status.holds_nothing and order.status is not OrderStatus.DONE) or generation != order.generations[line.line - 1]:
-                yield release(order, line, generation)
-
-
 def releases(order: OrderReservation) -> Iterator[tuple[OrderLine, Command]]:
-    """Give everything back, newest first."""
+    """Release everything, newest first. A hold that expired is closed at once, so that its end is recorded now."""
     for line in reversed(order.lines):
         for generation in range(order.generation, 0, -1):
             yield line, release(order, line, generation)
         if order.withdrawn is OrderStatus.EXPIRED:
-            yield line, sweep(order, line)
+            yield line, ExpireReservations(inventory_id=line.inventory_id, command_id=f"{reservation_id(order, line, 1)}:expire")
+
+
+def strays(order: OrderReservation) -> Iterator[ReleaseStock]:
+    """Release holds of lines that the order does not count on: all, or all but its firm holds where it has these."""
+    for line in reversed(order.lines):
+        for generation in range(order.generation, 0, -1):
+            if (order.status.holds_nothing and order.status is not OrderStatus.DONE) or generation != order.generations[line.line - 1]:
+                yield release(order, line, generation)

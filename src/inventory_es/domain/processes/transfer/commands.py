@@ -1,7 +1,8 @@
-"""Commands to a transfer: what a host asks of it. Frozen, checked when made. Each may be sent again, for ever."""
+"""Commands to a transfer: frozen, checked when made, and idempotent."""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from typing import ClassVar
 from uuid import UUID
 
 import attrs
@@ -54,10 +55,10 @@ class DraftTransfer:
     """Hold every line at the source, or none.
 
     Args:
-        transfer_id: 1 to 64 characters, used once, for ever.
-        source_store_id: where the goods are.
-        destination_store_id: where they are wanted: another store.
-        lines: the items; those of one product become one line.
+        transfer_id: 1 to 64 characters; never used again.
+        source_store_id: the store that has the goods.
+        destination_store_id: the store that they are for; another one.
+        lines: the items. Items of one product become one line.
     """
 
     transfer_id: str = attrs.field(converter=_transfer_id)
@@ -69,38 +70,33 @@ class DraftTransfer:
         if self.source_store_id == self.destination_store_id:
             raise InvalidIdentifierError(name="destination_store_id", problem="must be another store than source_store_id")
 
-    @property
-    def command_id(self) -> str:
-        """Names the command within the transfer."""
-        return "draft"
+    command_id: ClassVar[str] = "draft"
+    """The command\'s name within the transfer."""
 
 
 @attrs.frozen(kw_only=True)
 class DispatchTransfer:
-    """The goods leave the source.
+    """Let the goods leave the source.
 
     Args:
         transfer_id: of a reserved transfer.
-        expected_at: when they should arrive, in UTC; ``None`` where nobody knows. From then on the transfer counts as overdue.
+        expected_at: time when they should arrive, in UTC; ``None`` where nobody knows. After it the transfer is overdue.
     """
 
     transfer_id: str = attrs.field(converter=_transfer_id)
     expected_at: datetime | None = attrs.field(default=None, converter=_expected_at)
-
-    @property
-    def command_id(self) -> str:
-        """Names the command within the transfer."""
-        return "dispatch"
+    command_id: ClassVar[str] = "dispatch"
+    """The command\'s name within the transfer."""
 
 
 @attrs.frozen(kw_only=True)
 class ReceiveTransfer:
-    """Units arrived at the destination.
+    """Receive units at the destination.
 
     Args:
         transfer_id: of a dispatched transfer.
-        receipt_id: 1 to 40 characters, used once in the transfer.
-        lines: what arrived; ``None`` for everything that is still under way.
+        receipt_id: 1 to 40 characters; used once in the transfer.
+        lines: the units; ``None`` for everything that is still in transit.
     """
 
     transfer_id: str = attrs.field(converter=_transfer_id)
@@ -109,13 +105,13 @@ class ReceiveTransfer:
 
     @property
     def command_id(self) -> str:
-        """Names the command within the transfer."""
+        """The command's name within the transfer."""
         return f"receive:{self.receipt_id}"
 
 
 @attrs.frozen(kw_only=True)
 class ReturnTransfer:
-    """Units came back to the source; see :class:`ReceiveTransfer`."""
+    """Take units back at the source; see :class:`ReceiveTransfer`."""
 
     transfer_id: str = attrs.field(converter=_transfer_id)
     return_id: str = attrs.field(converter=_return_id)
@@ -123,13 +119,13 @@ class ReturnTransfer:
 
     @property
     def command_id(self) -> str:
-        """Names the command within the transfer."""
+        """The command's name within the transfer."""
         return f"return:{self.return_id}"
 
 
 @attrs.frozen(kw_only=True)
 class WriteOffTransfer:
-    """Units will arrive nowhere; see :class:`ReceiveTransfer`."""
+    """Write off units that will arrive nowhere; see :class:`ReceiveTransfer`."""
 
     transfer_id: str = attrs.field(converter=_transfer_id)
     loss_id: str = attrs.field(converter=_loss_id)
@@ -137,20 +133,17 @@ class WriteOffTransfer:
 
     @property
     def command_id(self) -> str:
-        """Names the command within the transfer."""
+        """The command's name within the transfer."""
         return f"lose:{self.loss_id}"
 
 
 @attrs.frozen(kw_only=True)
 class CancelTransfer:
-    """Give everything back at the source. Once the goods have left, say what became of them instead: a return, or a loss."""
+    """Release everything at the source. Refused once the goods have left: return them, or write them off."""
 
     transfer_id: str = attrs.field(converter=_transfer_id)
-
-    @property
-    def command_id(self) -> str:
-        """Names the command within the transfer."""
-        return "cancel"
+    command_id: ClassVar[str] = "cancel"
+    """The command\'s name within the transfer."""
 
 
 TransferCommand = DraftTransfer | DispatchTransfer | ReceiveTransfer | ReturnTransfer | WriteOffTransfer | CancelTransfer

@@ -1,4 +1,4 @@
-"""Deciders: what each command does to a transfer, and what comes of a step. Pure: they read, and return events or raise a rejection."""
+"""Decisions of a transfer: what each command does to it. Pure: they return events or raise a rejection."""
 
 from datetime import datetime
 from typing import NoReturn, assert_never
@@ -11,92 +11,70 @@ from inventory_es.domain.processes.rejections import (
     ProcessStateError,
     QuantityExceedsProcessError,
 )
-from inventory_es.domain.processes.transfer.commands import (
-    CancelTransfer,
-    DispatchTransfer,
-    DraftTransfer,
-    ReceiveTransfer,
-    ReturnTransfer,
-    TransferCommand,
-    WriteOffTransfer,
-)
-from inventory_es.domain.processes.transfer.events import (
-    TRANSFER_CATEGORY,
-    TransferClosedEvent,
-    TransferDispatchedEvent,
-    TransferDraftedEvent,
-    TransferEvent,
-    TransferLostEvent,
-    TransferReceivedEvent,
-    TransferReturnedEvent,
-    TransferWithdrawnEvent,
-)
-from inventory_es.domain.processes.transfer.evolve import evolve
-from inventory_es.domain.processes.transfer.status import Movement, TransferStatus
-from inventory_es.domain.processes.transfer.transfer import Transfer
+from inventory_es.domain.processes.transfer import commands, events, steps
+from inventory_es.domain.processes.transfer.commands import TransferCommand
+from inventory_es.domain.processes.transfer.events import TRANSFER_CATEGORY, Movement, TransferEvent, TransferStatus
+from inventory_es.domain.processes.transfer.transfer import Transfer, evolve
 
 
 def decide(transfer: Transfer, command: TransferCommand, at: datetime) -> tuple[TransferEvent, ...]:
-    """What ``command`` does to ``transfer`` at ``at``: events to append, none for a no-op or for what was done before.
+    """Return the events of ``command`` at ``at``: none for a no-op, or for a command that was accepted before.
 
     Raises:
         ProcessNotFoundError: nothing was drafted under this id.
-        ProcessStateError: the transfer is past it, or not there yet.
+        ProcessStateError: the transfer's state does not allow the command.
         ProcessIdReusedError: the transfer, receipt, return or loss id was used for something else.
-        QuantityExceedsProcessError: more units than are under way.
+        QuantityExceedsProcessError: more units than are in transit.
     """
-    if isinstance(command, DraftTransfer):
+    if isinstance(command, commands.DraftTransfer):
         return _draft(transfer, command)
     if transfer.status is TransferStatus.NEW:
         raise ProcessNotFoundError(process=transfer.stream)
     match command:
-        case DispatchTransfer():
+        case commands.DispatchTransfer():
             return _dispatch(transfer, command)
-        case ReceiveTransfer():
+        case commands.ReceiveTransfer():
             lines = _arrive(transfer, command, Movement.RECEIPT, command.receipt_id)
-            return (TransferReceivedEvent(transfer.transfer_id, command.receipt_id, lines),) if lines else ()
-        case ReturnTransfer():
+            return (events.TransferReceivedEvent(transfer.transfer_id, command.receipt_id, lines),) if lines else ()
+        case commands.ReturnTransfer():
             lines = _arrive(transfer, command, Movement.RETURN, command.return_id)
-            return (TransferReturnedEvent(transfer.transfer_id, command.return_id, lines),) if lines else ()
-        case WriteOffTransfer():
+            return (events.TransferReturnedEvent(transfer.transfer_id, command.return_id, lines),) if lines else ()
+        case commands.WriteOffTransfer():
             lines = _arrive(transfer, command, Movement.LOSS, command.loss_id)
-            lost = TransferLostEvent(transfer.transfer_id, command.loss_id, lines)
-            return (lost, *closed(evolve(transfer, lost, at))) if lines else ()
-        case CancelTransfer():
+            lost = events.TransferLostEvent(transfer.transfer_id, command.loss_id, lines)
+            return (lost, *steps.closed(evolve(transfer, lost, at))) if lines else ()
+        case commands.CancelTransfer():
             return _cancel(transfer, command)
         case _:
             assert_never(command)
 
 
-def closed(transfer: Transfer) -> tuple[TransferEvent, ...]:
-    """That the transfer is closed, once nothing is under way, and the books know of all that arrived."""
-    is_over = transfer.status is TransferStatus.DISPATCHED and not transfer.in_transit and transfer.open_arrival is None
-    return (TransferClosedEvent(transfer.transfer_id),) if is_over else ()
-
-
-def _draft(transfer: Transfer, command: DraftTransfer) -> tuple[TransferEvent, ...]:
+def _draft(transfer: Transfer, command: commands.DraftTransfer) -> tuple[TransferEvent, ...]:
     stores = (command.source_store_id, command.destination_store_id)
     if transfer.status is TransferStatus.NEW:
-        return (TransferDraftedEvent(transfer.transfer_id, *stores, command.lines),)
+        return (events.TransferDraftedEvent(transfer.transfer_id, *stores, command.lines),)
     if (transfer.source_store_id, transfer.destination_store_id, transfer.lines) != (*stores, command.lines):
         raise ProcessIdReusedError(process=transfer.stream, reused_id=transfer.transfer_id)
     return ()
 
 
-def _dispatch(transfer: Transfer, command: DispatchTransfer) -> tuple[TransferEvent, ...]:
+def _dispatch(transfer: Transfer, command: commands.DispatchTransfer) -> tuple[TransferEvent, ...]:
     if transfer.leaves:
         if transfer.expected_at != command.expected_at:
             raise ProcessIdReusedError(process=transfer.stream, reused_id=command.command_id)
         return ()
     if transfer.status is not TransferStatus.RESERVED or transfer.withdrawn is not None:
         _refuse(transfer, command)
-    return (TransferDispatchedEvent(transfer.transfer_id, command.expected_at),)
+    return (events.TransferDispatchedEvent(transfer.transfer_id, command.expected_at),)
 
 
 def _arrive(
-    transfer: Transfer, command: ReceiveTransfer | ReturnTransfer | WriteOffTransfer, movement: Movement, movement_id: str
+    transfer: Transfer,
+    command: commands.ReceiveTransfer | commands.ReturnTransfer | commands.WriteOffTransfer,
+    movement: Movement,
+    movement_id: str,
 ) -> tuple[LineMovement, ...]:
-    """What the command moves; nothing where it was done before."""
+    """Return the movements of a command; none where it was accepted before."""
     known = transfer.arrival(movement, movement_id)
     if known is not None:
         told = {(one.line, one.quantity) for one in known.lines}
@@ -113,26 +91,26 @@ def _arrive(
         _refuse(transfer, command)
     moved: list[LineMovement] = []
     for number, units, line in sorted(asked, key=lambda one: one[0]):
-        under_way = transfer.in_transit.get(number, 0)
-        if units > under_way:
+        in_transit = transfer.in_transit.get(number, 0)
+        if units > in_transit:
             inventory = transfer.source(line).stream
-            raise QuantityExceedsProcessError(process=transfer.stream, inventory=inventory, requested=units, remaining=under_way)
-        moved.append(LineMovement(number, units, under_way - units))
+            raise QuantityExceedsProcessError(process=transfer.stream, inventory=inventory, requested=units, remaining=in_transit)
+        moved.append(LineMovement(number, units, in_transit - units))
     return tuple(moved)
 
 
 def _quantities(transfer: Transfer, lines: tuple[TransferLine, ...]) -> list[tuple[int, int, TransferLine]]:
-    """The transfer's own line number of each product, with the units asked for; 0 for a product that is none of the transfer's."""
+    """Return line number, units and line of each product; number 0 for a product that the transfer does not have."""
     numbers = {line.product_id: line.line for line in transfer.lines}
     return [(numbers.get(line.product_id, 0), line.quantity, line) for line in lines]
 
 
-def _cancel(transfer: Transfer, command: CancelTransfer) -> tuple[TransferEvent, ...]:
+def _cancel(transfer: Transfer, command: commands.CancelTransfer) -> tuple[TransferEvent, ...]:
     if transfer.status in {TransferStatus.CANCELLED, TransferStatus.REJECTED} or transfer.withdrawn is not None:
         return ()
     if transfer.leaves:
         _refuse(transfer, command)
-    return (TransferWithdrawnEvent(transfer.transfer_id, TransferStatus.CANCELLED, ()),)
+    return (events.TransferWithdrawnEvent(transfer.transfer_id, TransferStatus.CANCELLED, ()),)
 
 
 def _refuse(transfer: Transfer, command: TransferCommand) -> NoReturn:
@@ -140,5 +118,15 @@ def _refuse(transfer: Transfer, command: TransferCommand) -> NoReturn:
     raise ProcessStateError(process=transfer.stream, status=status, command=type(command).__name__)
 
 
-TRANSFERS = Decider[Transfer, TransferEvent](TRANSFER_CATEGORY, Transfer, decide, evolve)
+TRANSFERS = Decider[Transfer, TransferEvent](
+    category=TRANSFER_CATEGORY,
+    start=Transfer,
+    decide=decide,
+    evolve=evolve,
+    plan=steps.plan,
+    refuse=steps.refused,
+    release=steps.released,
+    close=steps.closed,
+    source=Transfer.source,
+)
 """Transfers as a process."""

@@ -1,17 +1,42 @@
-"""Events of a transfer: what happened to it, as it is stored. Names and fields never change meaning.
+"""Events of a transfer as they are stored, and its states. Names and fields never change meaning.
 
-As with orders, what a transfer intends stands in its stream before it is done to any inventory, and what came of it after.
+As with orders, the stream of a transfer names each step before any inventory is touched, and its outcome after.
 """
 
 from datetime import datetime, timedelta
-from typing import Any
+from enum import StrEnum
+from typing import Any, get_args
 
 import attrs
 
 from inventory_es.domain.processes.lines import LineMovement, LineRefusal, LineShortage, TransferLine
-from inventory_es.domain.processes.transfer.status import Movement, TransferStatus
 
 _ZERO = timedelta(0)
+
+
+class TransferStatus(StrEnum):
+    """States of a transfer.
+
+    NEW: nothing was drafted. DRAFT: its lines are being reserved at the source. RESERVED: every line is held there for good.
+    DISPATCHED: the goods have left the source and belong to the transfer. CLOSED: every unit that left was received, returned or
+    lost. CANCELLED: taken back before it left; nothing is held. REJECTED: a line was short; nothing is held.
+    """
+
+    NEW = "NEW"
+    DRAFT = "DRAFT"
+    RESERVED = "RESERVED"
+    DISPATCHED = "DISPATCHED"
+    CLOSED = "CLOSED"
+    CANCELLED = "CANCELLED"
+    REJECTED = "REJECTED"
+
+
+class Movement(StrEnum):
+    """Ends of units in transit: received at the destination, returned to the source, or lost."""
+
+    RECEIPT = "RECEIPT"
+    RETURN = "RETURN"
+    LOSS = "LOSS"
 
 
 def _instant_or_none(_instance: object, attribute: "attrs.Attribute[datetime | None]", value: object) -> None:
@@ -22,7 +47,7 @@ def _instant_or_none(_instance: object, attribute: "attrs.Attribute[datetime | N
 
 @attrs.frozen
 class TransferDraftedEvent:
-    """Somebody wants these units moved. Each line is to be held at the source."""
+    """The transfer was asked for. Each line will be held at the source."""
 
     transfer_id: str
     source_store_id: str
@@ -39,7 +64,7 @@ class TransferReservedEvent:
 
 @attrs.frozen
 class TransferDispatchedEvent:
-    """The goods leave, and are to arrive at ``expected_at``, if anybody said when."""
+    """The goods leave, and should arrive at ``expected_at``; ``None`` where nobody knows."""
 
     transfer_id: str
     expected_at: datetime | None = attrs.field(validator=_instant_or_none)
@@ -51,7 +76,7 @@ class TransferDispatchCommittedEvent:
 
     Attributes:
         lines: what is in transit.
-        refused: lines that could not leave, since a count had taken their units away.
+        refused: lines that could not leave, because a count had removed their units.
     """
 
     transfer_id: str
@@ -107,10 +132,10 @@ class TransferClosedEvent:
 
 @attrs.frozen
 class TransferWithdrawnEvent:
-    """The goods won't leave: every line is to be given back, after which the transfer ends as said.
+    """The goods won't leave. Every line will be released, then the transfer ends as ``ends_as``.
 
     Attributes:
-        shortages: of every line that could not be had; none where that is not why.
+        shortages: one per line that could not be had; empty where the transfer was withdrawn for another reason.
     """
 
     transfer_id: str
@@ -120,7 +145,7 @@ class TransferWithdrawnEvent:
 
 @attrs.frozen
 class TransferReleasedEvent:
-    """Nothing is held any more, and the transfer ended as said."""
+    """Nothing is held any more, and the transfer ended as ``ends_as``."""
 
     transfer_id: str
     ends_as: TransferStatus
@@ -142,19 +167,7 @@ TransferEvent = (
 """Any event of a transfer."""
 
 TRANSFER_CATEGORY = "transfer"
-"""Of the streams of transfers."""
+"""Category of the streams of transfers."""
 
-TRANSFER_EVENT_TYPES: tuple[type[Any], ...] = (
-    TransferDraftedEvent,
-    TransferReservedEvent,
-    TransferDispatchedEvent,
-    TransferDispatchCommittedEvent,
-    TransferReceivedEvent,
-    TransferReturnedEvent,
-    TransferLostEvent,
-    TransferBookedEvent,
-    TransferClosedEvent,
-    TransferWithdrawnEvent,
-    TransferReleasedEvent,
-)
+TRANSFER_EVENT_TYPES: tuple[type[Any], ...] = get_args(TransferEvent)
 """Every event class, in the order of the documentation."""

@@ -1,25 +1,41 @@
-"""The state of a transfer: what is moved, how far it is, and what it has to do next."""
+"""A transfer: its state, the transitions between its statuses, and the fold of its events."""
 
+from collections.abc import Mapping
 from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, assert_never
 
 import attrs
 
+from inventory_es.domain.errors import CorruptStreamError
 from inventory_es.domain.identifiers import InventoryId
+from inventory_es.domain.processes.decider import next_status
 from inventory_es.domain.processes.lines import LineMovement, LineRefusal, LineShortage, TransferLine
-from inventory_es.domain.processes.transfer.events import TRANSFER_CATEGORY
-from inventory_es.domain.processes.transfer.status import Movement, TransferStatus, TransferStep
+from inventory_es.domain.processes.transfer import events
+from inventory_es.domain.processes.transfer.events import TRANSFER_CATEGORY, Movement, TransferEvent, TransferStatus
+from inventory_es.domain.processes.transfer.events import TransferStatus as S
 from inventory_es.domain.stream_id import StreamId
+
+
+class TransferStep(StrEnum):
+    """Steps of a transfer: what it does to the inventories before it can go on."""
+
+    RESERVE = "RESERVE"
+    DISPATCH = "DISPATCH"
+    BOOK = "BOOK"
+    RELEASE = "RELEASE"
 
 
 @attrs.frozen
 class Arrival:
-    """Units that ended their way together.
+    """Units that were received, returned or lost together.
 
     Attributes:
-        movement: how.
-        movement_id: the host's.
-        lines: which.
-        is_booked: whether the books of their store say so too; a loss has none.
+        movement: how they ended.
+        movement_id: an id of the host.
+        lines: the units.
+        is_booked: True if they are on the books of their store, or lost.
     """
 
     movement: Movement
@@ -30,25 +46,25 @@ class Arrival:
 
 @attrs.frozen
 class Transfer:
-    """Goods on their way from one store to another, as the events tell it. Immutable; the next event gives the next one.
+    """The state of a transfer between two stores, folded from its events. Immutable.
 
     Attributes:
-        transfer_id: the host's.
-        status: where it stands.
+        transfer_id: an id of the host.
+        status: its state.
         version: events folded; 0 before the first.
-        source_store_id: where the goods were; empty before the first event.
-        destination_store_id: where they are wanted; likewise.
-        lines: one for each product, sorted by product id.
-        drafted_at: when it was drafted; ``None`` before.
-        last_time: when the last event happened.
-        leaves: whether the goods are leaving, or have left.
-        dispatched_at: when they were off the books of the source; ``None`` before.
-        expected_at: when they should arrive; ``None`` where nobody said.
-        in_transit: units under way, by line; lines without any are left out.
+        source_store_id: the store that the goods leave; empty before the first event.
+        destination_store_id: the store that they are for; empty before the first event.
+        lines: one per product, sorted by product id.
+        drafted_at: time of its first event; ``None`` before.
+        last_time: time of its last event.
+        leaves: True if the goods are leaving, or have left.
+        dispatched_at: time when they were off the books of the source; ``None`` before.
+        expected_at: time when they should arrive; ``None`` where nobody knows.
+        in_transit: units in transit, by line; lines without any are left out.
         arrivals: in their order.
         refused: lines that could not leave.
-        withdrawn: how the transfer ends once everything is given back; ``None`` while nothing is to be given back.
-        shortages: why it was refused, by line.
+        withdrawn: the status in which the transfer ends once everything is released; ``None`` while nothing has to be released.
+        shortages: reasons of the refusal, by line.
     """
 
     transfer_id: str
@@ -75,7 +91,7 @@ class Transfer:
 
     @property
     def step(self) -> TransferStep | None:
-        """What is to be done to the inventories next; ``None`` while the transfer waits for its host, or has ended."""
+        """The step that is due; ``None`` while the transfer waits for its host, or has ended."""
         if self.withdrawn is not None:
             return TransferStep.RELEASE
         match self.status:
@@ -90,26 +106,99 @@ class Transfer:
 
     @property
     def open_arrival(self) -> Arrival | None:
-        """The first receipt or return that the books don't know yet."""
+        """The first receipt or return that is not booked."""
         return next((one for one in self.arrivals if not one.is_booked), None)
 
     @property
     def units_in_transit(self) -> int:
-        """Units under way, of all lines."""
+        """Units in transit, of all lines."""
         return sum(self.in_transit.values())
 
     def arrival(self, movement: Movement, movement_id: str) -> Arrival | None:
-        """The receipt, return or loss of this id."""
+        """Return the receipt, return or loss of this id."""
         return next((one for one in self.arrivals if (one.movement, one.movement_id) == (movement, movement_id)), None)
 
     def units(self, movement: Movement) -> int:
-        """Units of all lines that ended this way."""
+        """Return the units of all lines that ended this way."""
         return sum(line.quantity for one in self.arrivals if one.movement is movement for line in one.lines)
 
     def source(self, line: TransferLine) -> InventoryId:
-        """The inventory that a line leaves."""
+        """Return the inventory that a line leaves."""
         return InventoryId(line.product_id, self.source_store_id)
 
     def destination(self, line: TransferLine) -> InventoryId:
-        """The inventory that a line is for."""
+        """Return the inventory that a line is for."""
         return InventoryId(line.product_id, self.destination_store_id)
+
+
+TRANSITIONS: Mapping[tuple[S, type[Any]], tuple[S, ...]] = MappingProxyType(
+    {
+        (S.NEW, events.TransferDraftedEvent): (S.DRAFT,),
+        (S.DRAFT, events.TransferReservedEvent): (S.RESERVED,),
+        (S.DRAFT, events.TransferWithdrawnEvent): (S.DRAFT,),
+        (S.DRAFT, events.TransferReleasedEvent): (S.REJECTED, S.CANCELLED),
+        (S.RESERVED, events.TransferDispatchedEvent): (S.RESERVED,),
+        (S.RESERVED, events.TransferDispatchCommittedEvent): (S.DISPATCHED,),
+        (S.RESERVED, events.TransferWithdrawnEvent): (S.RESERVED,),
+        (S.RESERVED, events.TransferReleasedEvent): (S.CANCELLED,),
+        (S.DISPATCHED, events.TransferReceivedEvent): (S.DISPATCHED,),
+        (S.DISPATCHED, events.TransferReturnedEvent): (S.DISPATCHED,),
+        (S.DISPATCHED, events.TransferLostEvent): (S.DISPATCHED,),
+        (S.DISPATCHED, events.TransferBookedEvent): (S.DISPATCHED,),
+        (S.DISPATCHED, events.TransferClosedEvent): (S.CLOSED,),
+    }
+)
+"""The statuses that an event may lead to, by status and event. Where there are several, the event names one."""
+
+
+def evolve(transfer: Transfer, event: TransferEvent, at: datetime) -> Transfer:
+    """Return the transfer after ``event``, which happened at ``at``.
+
+    Raises:
+        CorruptStreamError: ``event`` can't follow, or its figures don't.
+    """
+    ends_as = event.ends_as if isinstance(event, events.TransferReleasedEvent) else None
+    status = next_status(TRANSITIONS.get((transfer.status, type(event)), ()), transfer, event, ends_as=ends_as)
+    moved = attrs.evolve(transfer, status=status, version=transfer.version + 1, last_time=at)
+    match event:
+        case events.TransferDraftedEvent():
+            moved = attrs.evolve(moved, source_store_id=event.source_store_id, destination_store_id=event.destination_store_id)
+            return attrs.evolve(moved, lines=event.lines, drafted_at=at)
+        case events.TransferReservedEvent() | events.TransferClosedEvent():
+            return moved
+        case events.TransferDispatchedEvent():
+            return attrs.evolve(moved, leaves=True, expected_at=event.expected_at)
+        case events.TransferDispatchCommittedEvent():
+            units = {one.line: one.quantity for one in event.lines}
+            return attrs.evolve(moved, dispatched_at=at, in_transit=units, refused=event.refused)
+        case events.TransferReceivedEvent():
+            return _arrived(moved, Movement.RECEIPT, event.receipt_id, event.lines)
+        case events.TransferReturnedEvent():
+            return _arrived(moved, Movement.RETURN, event.return_id, event.lines)
+        case events.TransferLostEvent():
+            return _arrived(moved, Movement.LOSS, event.loss_id, event.lines)
+        case events.TransferBookedEvent():
+            booked = (event.movement, event.movement_id)
+            arrivals = (
+                attrs.evolve(one, is_booked=one.is_booked or (one.movement, one.movement_id) == booked) for one in transfer.arrivals
+            )
+            return attrs.evolve(moved, arrivals=tuple(arrivals))
+        case events.TransferWithdrawnEvent():
+            return attrs.evolve(moved, withdrawn=event.ends_as, shortages=event.shortages)
+        case events.TransferReleasedEvent():
+            return attrs.evolve(moved, withdrawn=None)
+        case _:
+            assert_never(event)
+
+
+def _arrived(moved: Transfer, movement: Movement, movement_id: str, lines: tuple[LineMovement, ...]) -> Transfer:
+    left = dict(moved.in_transit)
+    for one in lines:
+        in_transit = left.pop(one.line, 0)
+        if in_transit - one.quantity != one.in_transit:
+            problem = f"line {one.line} had {in_transit} units in transit, which {one.quantity} less do not make {one.in_transit}"
+            raise CorruptStreamError(stream=moved.stream, version=moved.version, problem=problem)
+        if one.in_transit:
+            left[one.line] = one.in_transit
+    arrival = Arrival(movement, movement_id, lines, is_booked=movement is Movement.LOSS)
+    return attrs.evolve(moved, in_transit=left, arrivals=(*moved.arrivals, arrival))
