@@ -1,1 +1,1 @@
-"""Process managers: deciders of their own streams, driving inventories step by step, or all at once where the store can."""
+"""Process managers: they drive inventories step by step, or all at once where the store can."""

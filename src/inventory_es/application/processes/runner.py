@@ -1,10 +1,9 @@
-"""Driving processes: whoever stopped half way is helped on, and what was only promised for a time is given back in time.
+"""The runner of processes: completes those that stopped half way, and lets holds lapse on time.
 
-The runner follows the feed and keeps one row for every process that somebody must look at again, with the time of that look.
-Rows and checkpoint move in one commit, under a lease, as those of a projection do. A process that was touched is due after a
-moment of patience, since the caller who touched it is most likely still at work on it. A look takes the steps that are due
-and says when to look again. Every step may be taken twice, so a runner that was killed, or fenced out in the middle of a look,
-leaves nothing to mend.
+The runner follows the feed and keeps one row per process that needs another look, with the time of that look. Rows and checkpoint
+move in one commit, under a lease, as those of a projection do. A process that was touched is due after a pause, since its caller
+is most likely still at work on it. A look takes the steps that are due and returns the time of the next look. Steps are idempotent,
+so a runner that was killed, or fenced out during a look, leaves nothing to repair.
 """
 
 import logging
@@ -30,16 +29,16 @@ _log = logging.getLogger("inventory_es")
 _SHORTEST_WAIT = 0.01
 
 LOOKS = Table("looks", {"process_id": str, "due_at": str, "failures": int, "error": str}, ("process_id",), (("due_at",),))
-"""Processes that somebody must look at, with what stood in the way the last time."""
+"""Processes that need a look, with the error of the last one."""
 
 
 @attrs.frozen
 class Touch:
-    """What an event says about a process.
+    """A process that an event is about.
 
     Attributes:
-        process_id: whose.
-        is_over: whether nobody needs to look at it any more.
+        process_id: the process.
+        is_over: True if it needs no further look.
     """
 
     process_id: str
@@ -47,44 +46,44 @@ class Touch:
 
 
 class Processes(Protocol):
-    """Processes of one kind, as a runner knows them."""
+    """Processes of one kind, as a runner needs them."""
 
     @property
     def name(self) -> str:
-        """Of the runner's checkpoint: a lower-case ASCII identifier."""
+        """Name of the runner's checkpoint: a lower-case ASCII identifier."""
         ...
 
     @property
     def watched(self) -> EventFilter:
-        """Which events touch a process."""
+        """The events that touch a process."""
         ...
 
     def touch(self, recorded: RecordedEvent, /) -> Touch | None:
-        """Which process a watched event touches; ``None`` for none."""
+        """Return the process that a watched event touches; ``None`` for none."""
         ...
 
     async def look(self, process_id: str, /) -> datetime | None:
-        """Take the steps of a process that are due, and say when to look again; ``None``: not before it is touched again."""
+        """Take the steps that are due, and return the time of the next look; ``None`` for no look before the next touch."""
         ...
 
 
 class ProcessRunner:
-    """Keeps processes of one kind going.
+    """Drives processes of one kind to their end.
 
-    Any number of runners of one kind may run, in any number of processes: one works, the others stand by, and one of them takes over
-    when it stops or when its lease is over. Stores that are away are waited for, and so is a clock that was set. A process that can't be
-    helped on is tried again, after longer and longer pauses; its row says why.
+    Any number of runners of one kind may run, in any number of operating system processes. One works and the others stand by; one of
+    them takes over when it stops or its lease ends. The runner waits for stores that are away, and for a clock that was set. A process
+    that fails is tried again after longer and longer pauses; its row has the error.
 
     Args:
-        processes: what to drive, for instance :class:`~inventory_es.processes.Orders`.
+        processes: the processes to drive, for instance :class:`~inventory_es.processes.Orders`.
         feed: of the event store.
-        read_model: keeps the rows and the checkpoint.
-        clock: for leases, and for what is due.
+        read_model: has the rows and the checkpoint.
+        clock: for leases and due times.
         owner: an opaque text, unique to this runner.
-        patience: how long a process is left to whoever touched it. Zero, where callers leave all steps to the runner.
-        concurrency: looks at the same time, 1 or more.
+        patience: time for which a process is left to its caller. Zero where callers leave all steps to the runner.
+        concurrency: concurrent looks, 1 or more.
         pace: batch size and pauses.
-        lease: how long a runner that died keeps others waiting.
+        lease: the longest time for which a runner that died keeps others waiting.
     """
 
     def __init__(
@@ -109,7 +108,7 @@ class ProcessRunner:
         self._pace = Pace() if pace is None else pace
         self._id = ProjectionId(processes.name, 1)
         self._ownership = Ownership(read_model, self._id, owner, clock, lease)
-        self._turn = lease.total_seconds() / 3
+        self._renew_after = lease.total_seconds() / 3
         self._stopping = anyio.Event()
         self._subscription: Subscription | None = None
 
@@ -117,14 +116,14 @@ class ProcessRunner:
         """Work or stand by until :meth:`stop`.
 
         Raises:
-            FeedRewoundError: the event store was replaced by a backup or another one. Drop the checkpoint to begin anew.
+            FeedRewoundError: the event store was replaced by a backup or another one. Drop the checkpoint to start over.
             CorruptStoreError, StoreClosedError: as the stores.
-            ReadModelUnavailableError: at the beginning; later on, stores that are away are waited for.
+            ReadModelUnavailableError: at the start; later the runner waits for stores that are away.
         """
         await self._run(to_end=False)
 
     async def catch_up(self) -> None:
-        """Work until the end of the feed is reached and nothing is due now, then release the lease; stand by while another has it.
+        """Work until the end of the feed is reached and nothing is due, then release the lease. Stand by while another runner has it.
 
         Raises:
             ClockJumpError: the clock was set by too much since the inventory was opened. Errors of :meth:`run` too.
@@ -132,16 +131,16 @@ class ProcessRunner:
         await self._run(to_end=True)
 
     def stop(self) -> None:
-        """End :meth:`run` after the looks in flight. For any task of the same event loop; twice is fine."""
+        """End :meth:`run` after the looks in flight. Idempotent; for any task of the same event loop."""
         self._stopping.set()
         if self._subscription is not None:
             self._subscription.stop()
 
     async def waiting(self, *, after: Sequence[str] | None = None, limit: int = 100) -> Sequence[Row]:
-        """The processes that are to be looked at, earliest first: process id, due time, failures so far, the last error.
+        """Return the processes that need a look, earliest first: process id, due time, failures so far, last error.
 
         Args:
-            after: behind these values of ``due_at`` and ``process_id``.
+            after: values of ``due_at`` and ``process_id`` to start behind.
             limit: 1 or more.
         """
         await self._read_model.prepare(self._id, (LOOKS,))
@@ -153,7 +152,7 @@ class ProcessRunner:
         epoch = 0
         try:
             while not self._stopping.is_set():
-                pause = self._turn
+                pause = self._renew_after
                 try:
                     held = await self._ownership.claim()
                     if held is not None:
@@ -162,7 +161,7 @@ class ProcessRunner:
                         await self._work(held, to_end=to_end)
                         break
                 except (CheckpointConflictError, ReadModelUnavailableError, StoreUnavailableError):
-                    pause = min(next(pauses), self._turn)  # what the checkpoint says, holds
+                    pause = min(next(pauses), self._renew_after)  # what the checkpoint says, holds
                 except ClockJumpError:  # no time of a next look can be told: the rows stay as they are
                     if to_end:
                         raise
@@ -190,13 +189,13 @@ class ProcessRunner:
                     held = await self._move(held, ())
 
     async def _due(self) -> tuple[list[Row], float]:
-        """What is due now, as much as one round of looks takes; and how long the next may be waited for, in seconds."""
+        """Return what is due now, up to one round of looks, and the longest time to wait for the next, in seconds."""
         now = self._clock.now()
         page = await read_rows_page(self._read_model, self._id, LOOKS, order=("due_at",), limit=4 * self._concurrency)
         times = [from_text(row["due_at"], column="due_at") for row in page.rows]
         due = [row for row, at in zip(page.rows, times, strict=True) if at <= now]
-        soonest = min((at for at in times if at > now), default=now + timedelta(seconds=self._turn))
-        return due, min(self._turn, max((soonest - now).total_seconds(), _SHORTEST_WAIT))
+        soonest = min((at for at in times if at > now), default=now + timedelta(seconds=self._renew_after))
+        return due, min(self._renew_after, max((soonest - now).total_seconds(), _SHORTEST_WAIT))
 
     def _touched(self, events: Sequence[RecordedEvent]) -> list[Change]:
         changes: dict[str, Change] = {}

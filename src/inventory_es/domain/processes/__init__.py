@@ -1,1 +1,1 @@
-"""Processes over many inventories: pure deciders like the aggregate, each process with a stream of its own."""
+"""Processes over many inventories: pure deciders, each process with a stream of its own."""

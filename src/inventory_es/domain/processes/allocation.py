@@ -1,7 +1,7 @@
-"""From which stores an order is served: a plan, made before anything is reserved.
+"""Allocation: a plan of the stores that serve an order, made before anything is reserved.
 
-Pure, and no promise: plans that race for the same units are decided by the append of their orders. Whoever is refused asks for
-the figures again, and plans again.
+Pure, and no guarantee: orders that race for the same units are decided when they are appended. A caller that is refused reads the
+figures again, and plans again.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -19,22 +19,22 @@ Demand = Mapping[str, int]
 """Units wanted, by product."""
 
 Availability = Mapping[str, Mapping[str, int]]
-"""Units available, by store and product; the stores in the order of preference, for instance the nearest first."""
+"""Units available, by store and product. Stores are in the order of preference, for instance the nearest first."""
 
 Strategy = Callable[[Demand, Availability], Iterable[OrderItem]]
-"""Chooses what to take from where: a pure function of the demand and what is available."""
+"""Chooses the items: a pure function of the demand and the available units."""
 
 MOST_TRIED = 20_000
-"""Combinations of stores that :func:`fewest_stores` tries of one size; above, it takes the best store, then the best for the rest."""
+"""Combinations of one size that :func:`fewest_stores` tries. Above, it takes the best store, then the best for the rest."""
 
 
 @attrs.frozen
 class Allocation:
-    """Where an order can be served from.
+    """A plan of the stores that serve an order.
 
     Attributes:
-        items: what to reserve: give them to ``Orders.reserve``.
-        shortages: units that are nowhere to be had, by product; empty where the order can be served whole.
+        items: the items to pass to ``Orders.reserve``.
+        shortages: units that no store has, by product; empty where the order can be served whole.
     """
 
     items: tuple[OrderItem, ...]
@@ -42,30 +42,30 @@ class Allocation:
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing lacks."""
+        """True if there are no shortages."""
         return not self.shortages
 
     @property
     def stores(self) -> tuple[str, ...]:
-        """The stores that take part, in the order of the items."""
+        """The stores of the items, in their order."""
         return tuple(dict.fromkeys(item.store_id for item in self.items))
 
 
 def allocate(demand: Demand, available: Availability, *, strategy: Strategy | None = None) -> Allocation:
-    """Plan from which stores to take what is wanted.
+    """Plan from which stores to take the units wanted.
 
     Args:
         demand: units wanted, 1 or more of each product.
-        available: units available, 0 or more of each product, by store; the stores in the order of preference.
-        strategy: how to choose; :func:`fewest_stores` where none is given.
+        available: units available, 0 or more of each product, by store, in the order of preference.
+        strategy: chooses the items; :func:`fewest_stores` by default.
 
     Returns:
-        The plan, as full as the stores allow, and what lacks.
+        The plan, as complete as the stores allow, and the shortages.
 
     Raises:
-        InvalidQuantityError, InvalidIdentifierError: the demand or what is available is no such thing.
-        ValueError: the strategy took what is not there, or what nobody wants.
-        HostFunctionError: the strategy gave something else than items.
+        InvalidQuantityError, InvalidIdentifierError: the demand or the available units are malformed.
+        ValueError: the strategy took more than is available or wanted.
+        HostFunctionError: the strategy returned something else than items.
     """
     wanted = {identifier("product_id", product): whole_units("demand", units) for product, units in demand.items()}
     there = {
@@ -93,9 +93,9 @@ def allocate(demand: Demand, available: Availability, *, strategy: Strategy | No
 
 
 def fewest_stores(demand: Demand, available: Availability) -> list[OrderItem]:
-    """One store if one has all of it, else as few as there need be; of equally few, those that come first.
+    """Take everything from as few stores as possible; of equally few, from those that come first.
 
-    Where the stores together lack something, as few as have all that can be had.
+    Where the stores together have too few units, take all that they have of each product wanted.
     """
     wanted = {product: min(units, sum(shelf.get(product, 0) for shelf in available.values())) for product, units in demand.items()}
     useful = [store for store, shelf in available.items() if any(shelf.get(product, 0) and units for product, units in wanted.items())]
@@ -103,7 +103,7 @@ def fewest_stores(demand: Demand, available: Availability) -> list[OrderItem]:
 
 
 def in_order(demand: Demand, available: Availability) -> list[OrderItem]:
-    """From each store what it has, in the order of the stores, however many parcels that makes."""
+    """Take from each store what it has, in the order of the stores, however many parcels that makes."""
     return list(_take(demand, available, available))
 
 

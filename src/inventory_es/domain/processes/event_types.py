@@ -1,4 +1,4 @@
-"""Every event of every process: what the codec knows beside the events of an inventory."""
+"""Event classes of all processes."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

@@ -1,4 +1,4 @@
-"""What a process refuses, whatever its kind. Nothing was appended."""
+"""Rejections of processes of every kind. Nothing was appended."""
 
 from inventory_es.domain.errors import NotFoundError, RefusedError
 from inventory_es.domain.stream_id import StreamId

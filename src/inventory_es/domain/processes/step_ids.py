@@ -1,7 +1,7 @@
-"""Ids of what a process does to inventories: derived from the process, the line and the step, so that each may be done again.
+"""Ids of the steps of a process, derived from the process, the line and the step, so that each step is idempotent.
 
-``order:line`` is the reservation of a line, ``order:line:g2`` the one that follows when it lapsed, and ``order:line:step`` the
-command of a later step. An id of the host's inside another has its ``:`` and ``%`` encoded, so that no two steps share a name.
+``order:line`` is the reservation of a line, ``order:line:g2`` its successor where it lapsed, and ``order:line:step`` the command of
+a later step. A host's id inside a step's id has its ``:`` and ``%`` encoded, so that no two steps share an id.
 """
 
 from uuid import UUID
@@ -18,37 +18,28 @@ MAX_STEP_ID = 40
 
 
 def process_id(name: str, value: str | UUID) -> str:
-    """Check the id of a process.
-
-    Args:
-        name: what it identifies, for the error.
-        value: as any identifier, and short enough to stand inside the ids of steps.
+    """Return the id of a process: an identifier that is short enough to be part of a step's id.
 
     Raises:
-        InvalidIdentifierError: anything else.
+        InvalidIdentifierError: ``value`` is something else. The error has ``name``.
     """
     return _short(name, value, MAX_PROCESS_ID)
 
 
 def part_id(name: str, value: str | UUID) -> str:
-    """Check the id of a part of a process, such as a shipment or a receipt; see :func:`process_id`."""
+    """Return the id of a part of a process, such as a shipment or a receipt; see :func:`process_id`."""
     return _short(name, value, MAX_STEP_ID)
 
 
 def step_id(process: str, *parts: str | int) -> str:
-    """The id of a step: its parts joined by ``:``."""
+    """Return the id of a step: its parts joined by ``:``."""
     return ":".join((encoded(process), *map(str, parts)))
 
 
 def process_of(category: str, reference: str | None) -> str | None:
-    """The process that a movement's reference names, as the steps of processes write it: the text of its stream.
+    """Return the process of a category that the reference of a movement names; ``None`` for a reference of the host.
 
-    Args:
-        category: of the process.
-        reference: of the movement.
-
-    Returns:
-        Its id; ``None`` where the reference is a text of the host's own.
+    Steps write the text of the process's stream as the reference of each movement.
     """
     if reference is None or not reference.startswith(f"{category}-"):
         return None
@@ -60,7 +51,7 @@ def process_of(category: str, reference: str | None) -> str | None:
 
 
 def encoded(text: str) -> str:
-    """An id as it stands inside the id of a step."""
+    """Return an id as it is written inside a step's id."""
     return text.replace("%", "%25").replace(":", "%3a") if "%" in text or ":" in text else text
 
 
