@@ -176,15 +176,14 @@ def transfer_lines(items: Iterable[TransferItem | tuple[str, int]]) -> tuple[Tra
 
 def _sum(kind: type[Item], given: object, key: Callable[[Item], Key], things: str) -> list[tuple[Item, int]]:
     """Return one item per key, sorted, with the units of all items of that key."""
-    units: dict[Key, int] = {}
-    first: dict[Key, Item] = {}
+    sums: dict[Key, tuple[Item, int]] = {}
     for item in _items(kind, given):
-        of = key(item)
-        units[of] = units.get(of, 0) + item.quantity
-        first.setdefault(of, item)
-    if not 1 <= len(units) <= MOST_LINES:
-        raise InvalidQuantityError(name="lines", problem=f"must name 1 to {MOST_LINES} {things}, not {len(units)}")
-    return [(first[of], units[of]) for of in sorted(units)]
+        place = key(item)
+        first, units = sums.get(place, (item, 0))
+        sums[place] = (first, units + item.quantity)
+    if not 1 <= len(sums) <= MOST_LINES:
+        raise InvalidQuantityError(name="lines", problem=f"must name 1 to {MOST_LINES} {things}, not {len(sums)}")
+    return [sums[place] for place in sorted(sums)]
 
 
 def _items(kind: type[Item], given: object) -> Iterator[Item]:
