@@ -1,7 +1,7 @@
 """S9 of the domain's law, number by number; and transfers that are killed, raced and counted away: no unit is lost or made."""
 
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inventory_es import InventoryId, InventoryService, Purpose
+from inventory_es import InventoryId, InventoryService, Purpose, open_inventory
 from inventory_es.adapters.memory import MemoryEventStore, MemoryReadModel
 from inventory_es.application.subscription import Pace
 from inventory_es.errors import InventoryError, ProcessStateError, QuantityExceedsProcessError, QuantityOverflowError
 from inventory_es.processes import LineShortage, Movement, ProcessRunner, Transfer, Transfers, TransferStatus
+from inventory_es.testing import ManualClock
 from tests.integration.command_side import Gate, Heap, figures, history, opened, outcome_of, together, turns
 from tests.integration.orders_side import PowerCutError, dying
 
@@ -103,6 +104,36 @@ def test_at_once_each_call_is_one_append(heap: Heap, backend: str) -> None:
             assert store.count("append") - before == 3
             await transfers.receive("T1", "R2")
             assert store.count("append") - before == 4
+
+    run(backend, case)
+
+
+class TickingClock(ManualClock):
+    """Each reading is a second later than the one before."""
+
+    def now(self) -> datetime:
+        self.advance(timedelta(seconds=1))
+        return self.at
+
+
+def test_at_once_all_events_of_a_call_have_one_time(backend: str) -> None:
+    async def case() -> None:
+        feed = MemoryEventStore()
+        service = open_inventory(feed, clock=TickingClock())
+        async with opened(service):
+            await stock_up(service)
+            transfers = Transfers(service)
+            calls: list[Callable[[], Awaitable[Transfer]]] = [
+                lambda: transfers.draft("T1", [("A", 8), ("B", 3)], source="S1", destination="S2"),
+                lambda: transfers.dispatch("T1"),
+                lambda: transfers.receive("T1", "R1"),
+            ]
+            for call in calls:
+                before = await feed.head()
+                await call()
+                stored = (await feed.read_all(after=before, limit=100)).events
+                assert len(stored) >= 4
+                assert len({recorded.recorded_at for recorded in stored}) == 1
 
     run(backend, case)
 
