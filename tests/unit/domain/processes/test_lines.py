@@ -6,6 +6,7 @@ from uuid import UUID
 
 import pytest
 
+from inventory_es.domain.processes.lines import order_lines, transfer_lines
 from inventory_es.domain.quantity import StockQuantity
 from inventory_es.errors import InvalidIdentifierError, InvalidQuantityError
 from inventory_es.processes import LineMovement, LineQuantity, OrderItem, OrderLine, TransferItem, TransferLine
@@ -49,3 +50,30 @@ def test_the_part_that_is_wrong_is_named(make: Callable[[], object], name: str) 
 
 def test_nothing_may_be_left_under_way() -> None:
     assert LineMovement(1, 1, 0).in_transit == 0
+
+
+def test_an_item_may_be_a_tuple_of_its_fields() -> None:
+    orders: Any = [("b", "s", 1), ["a", "s", 2], OrderItem("b", "s", 3)]
+    transfers: Any = [("b", 1), ["a", 2], TransferItem("b", 3)]
+    assert order_lines(orders) == (OrderLine("a", "s", 2, 1), OrderLine("b", "s", 4, 2))
+    assert transfer_lines(transfers) == (TransferLine("a", 2, 1), TransferLine("b", 4, 2))
+
+
+@pytest.mark.parametrize(
+    "given, problem",
+    [
+        (7, "items must be any number of TransferItem, not a int"),
+        ("tea", "items must be any number of TransferItem, not a str"),
+        (b"tea", "items must be any number of TransferItem, not a bytes"),
+        ({"tea": 1}, "items must be any number of TransferItem, not a dict"),
+        ([7], "items must each be an TransferItem, or a tuple of product_id, quantity, not a int"),
+        (["te"], "items must each be an TransferItem, or a tuple of product_id, quantity, not a str"),
+        ([("tea", 1, 1)], "items must each be an TransferItem, or a tuple of product_id, quantity, not a tuple"),
+    ],
+    ids=range(7),
+)
+def test_something_else_than_items_is_refused(given: Any, problem: str) -> None:
+    with pytest.raises(InvalidQuantityError) as refused:
+        transfer_lines(given)
+    assert problem in str(refused.value)
+    assert refused.value.name == "items"
