@@ -77,3 +77,9 @@ def test_something_else_than_items_is_refused(given: Any, problem: str) -> None:
         transfer_lines(given)
     assert problem in str(refused.value)
     assert refused.value.name == "items"
+
+
+@pytest.mark.parametrize("lines, things", [(order_lines, "inventories"), (transfer_lines, "products")])
+def test_no_lines_at_all_are_refused(lines: Callable[[Any], object], things: str) -> None:
+    with pytest.raises(InvalidQuantityError, match=f"lines must name 1 to 5000 {things}, not 0"):
+        lines(())
