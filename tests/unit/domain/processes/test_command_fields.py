@@ -1,4 +1,4 @@
-"""Every identifier of every command to a process is checked, and named; what is stored of a state is its name."""
+"""Every identifier of every command to a process is checked, and named."""
 
 from datetime import timedelta
 from typing import Any
@@ -9,11 +9,7 @@ import pytest
 from inventory_es.domain.errors import InvalidIdentifierError
 from inventory_es.domain.processes.lines import OrderItem, TransferItem
 from inventory_es.domain.processes.order.commands import OrderCommand
-from inventory_es.domain.processes.order.events import OrderStatus
-from inventory_es.domain.processes.order.order import OrderStep
 from inventory_es.domain.processes.transfer.commands import TransferCommand
-from inventory_es.domain.processes.transfer.events import Movement, TransferStatus
-from inventory_es.domain.processes.transfer.transfer import TransferStep
 from inventory_es.domain.rejections import InvalidIdentifierError
 
 COMMANDS: tuple[type[Any], ...] = (*OrderCommand.__args__, *TransferCommand.__args__)
@@ -52,8 +48,3 @@ def test_every_identifier_is_checked_and_named(command: type[Any], bad: Any) -> 
     for name in names:
         with pytest.raises(InvalidIdentifierError, match=f"^{name} "):
             command(**good | {name: bad})
-
-
-@pytest.mark.parametrize("kind", [OrderStatus, OrderStep, TransferStatus, TransferStep, Movement])
-def test_what_is_stored_of_a_state_is_its_name(kind: type[Any]) -> None:
-    assert [member.value for member in kind] == [member.name for member in kind]

@@ -420,3 +420,8 @@ def test_a_shortage_says_what_lacked() -> None:
         1,
         None,
     ]
+
+
+@pytest.mark.parametrize("kind", [OrderStatus, OrderStep])
+def test_what_is_stored_of_a_state_is_its_name(kind: type[Any]) -> None:
+    assert [member.value for member in kind] == [member.name for member in kind]

@@ -380,3 +380,8 @@ def test_every_command_has_a_name_of_its_own_within_its_transfer() -> None:
 def _draft(**fields: Any) -> DraftTransfer:
     given: dict[str, Any] = {"transfer_id": TID, "source_store_id": "S1", "destination_store_id": "S2", "lines": ITEMS}
     return DraftTransfer(**given | fields)
+
+
+@pytest.mark.parametrize("kind", [TransferStatus, TransferStep, Movement])
+def test_what_is_stored_of_a_state_is_its_name(kind: type[Any]) -> None:
+    assert [member.value for member in kind] == [member.name for member in kind]
