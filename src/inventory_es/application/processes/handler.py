@@ -14,13 +14,12 @@ from typing import Any, Generic, NamedTuple, TypeVar, get_args
 
 from inventory_es.application.context import current_context
 from inventory_es.application.service import InventoryService
+from inventory_es.domain.command_identity import EventIds
 from inventory_es.domain.commands import Command
-from inventory_es.domain.errors import ClockSkewError, RejectionError
-from inventory_es.domain.event_ids import EventIds
+from inventory_es.domain.errors import ClockSkewError, CommandsRejectedError, InsufficientStockError, RejectionError
 from inventory_es.domain.processes.decider import Decider, ProcessState
 from inventory_es.domain.processes.lines import LineShortage
 from inventory_es.domain.processes.step_ids import process_of
-from inventory_es.domain.rejections import CommandsRejectedError, InsufficientStockError
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import NewEvent, RecordedEvent, SteadyClock, StreamWrite
 from inventory_es.ports.errors import AppendTooLargeError, ConcurrencyError, EventIdCollisionError

@@ -15,7 +15,16 @@ from inventory_es.application.processes.runner import Touch
 from inventory_es.application.results import Reservation
 from inventory_es.application.service import InventoryService
 from inventory_es.application.subscription import EventFilter
-from inventory_es.domain.errors import InventoryError, RejectionError
+from inventory_es.domain.errors import (
+    CommandExpiredError,
+    CommandsRejectedError,
+    InventoryError,
+    RejectionError,
+    ReservationAlreadyCommittedError,
+    ReservationAlreadyReleasedError,
+    ReservationExpiredError,
+    ReservationNotFoundError,
+)
 from inventory_es.domain.events import StockReservedEvent
 from inventory_es.domain.identifiers import INVENTORY_CATEGORY
 from inventory_es.domain.processes.lines import OrderItem, OrderLine
@@ -27,14 +36,6 @@ from inventory_es.domain.processes.order.order import OrderReservation, OrderSte
 from inventory_es.domain.processes.rejections import ProcessNotFoundError
 from inventory_es.domain.processes.step_ids import process_id
 from inventory_es.domain.quantity import whole_number
-from inventory_es.domain.rejections import (
-    CommandExpiredError,
-    CommandsRejectedError,
-    ReservationAlreadyCommittedError,
-    ReservationAlreadyReleasedError,
-    ReservationExpiredError,
-    ReservationNotFoundError,
-)
 from inventory_es.ports import RecordedEvent
 
 Items = Iterable[OrderItem | tuple[str, str, int]]

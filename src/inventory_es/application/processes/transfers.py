@@ -10,7 +10,7 @@ from inventory_es.application.processes.handler import ProcessHandler, ProcessSe
 from inventory_es.application.processes.runner import Touch
 from inventory_es.application.service import InventoryService
 from inventory_es.application.subscription import EventFilter
-from inventory_es.domain.errors import RejectionError
+from inventory_es.domain.errors import CommandsRejectedError, RejectionError, ReservationAlreadyCommittedError, ReservationNotFoundError
 from inventory_es.domain.events import StockReservedEvent
 from inventory_es.domain.identifiers import INVENTORY_CATEGORY
 from inventory_es.domain.processes.lines import LineRefusal, TransferItem
@@ -21,7 +21,6 @@ from inventory_es.domain.processes.transfer.commands import TransferCommand
 from inventory_es.domain.processes.transfer.decisions import TRANSFERS
 from inventory_es.domain.processes.transfer.events import TRANSFER_CATEGORY, TRANSFER_EVENT_TYPES, TransferEvent, TransferStatus
 from inventory_es.domain.processes.transfer.transfer import Transfer, TransferStep
-from inventory_es.domain.rejections import CommandsRejectedError, ReservationAlreadyCommittedError, ReservationNotFoundError
 from inventory_es.ports import RecordedEvent
 
 Goods = Iterable[TransferItem | tuple[str, int]]

@@ -37,7 +37,6 @@ from inventory_es.domain.processes.order.commands import AuthorisePayment, Lapse
 from inventory_es.domain.processes.order.decisions import ORDERS
 from inventory_es.domain.processes.order.events import OrderStatus
 from inventory_es.domain.processes.order.order import OrderReservation
-from inventory_es.domain.rejections import CommandsRejectedError, InsufficientStockError, NegativeStockError, WouldBreakReservationsError
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import ConcurrencyError, EventIdCollisionError
 

@@ -5,10 +5,9 @@ from typing import Any, Self, TypeVar
 
 import attrs
 
-from inventory_es.domain.errors import RejectionError
+from inventory_es.domain.errors import InsufficientStockError, InvalidQuantityError, RejectionError
 from inventory_es.domain.identifiers import InventoryId, identifier
 from inventory_es.domain.quantity import whole_units
-from inventory_es.domain.rejections import InsufficientStockError, InvalidQuantityError
 from inventory_es.domain.stream_id import StreamId
 
 Item = TypeVar("Item", "OrderItem", "TransferItem")

@@ -10,7 +10,6 @@ from inventory_es.domain.errors import InvalidIdentifierError
 from inventory_es.domain.processes.lines import OrderItem, TransferItem
 from inventory_es.domain.processes.order.commands import OrderCommand
 from inventory_es.domain.processes.transfer.commands import TransferCommand
-from inventory_es.domain.rejections import InvalidIdentifierError
 
 COMMANDS: tuple[type[Any], ...] = (*OrderCommand.__args__, *TransferCommand.__args__)
 FIELDS: dict[str, Any] = {

@@ -3,9 +3,8 @@
 import pytest
 
 from inventory_es.commands import ReleaseReason
-from inventory_es.domain.errors import RejectionError
+from inventory_es.domain.errors import InsufficientStockError, RejectionError, ReservationNotFoundError
 from inventory_es.domain.processes.order import steps
-from inventory_es.domain.rejections import InsufficientStockError, ReservationNotFoundError
 from inventory_es.processes import (
     LineQuantity,
     LineShortage,
