@@ -22,37 +22,37 @@ from tests.architecture.sources import PACKAGE, name_of, source_files
 from tests.architecture.test_front_door import DOORS
 
 FIGURES: Mapping[str, tuple[int, int]] = {
-    "files that a reserve crosses: memory": (39, 24),
-    "files that a reserve crosses: file": (53, 36),
-    "files that a reserve crosses: sqlite": (48, 29),
-    "functions that a reserve crosses: memory": (121, 75),
-    "functions that a reserve crosses: file": (185, 115),
-    "functions that a reserve crosses: sqlite": (155, 90),
-    "modules behind the command handler": (57, 35),
+    "files that a reserve crosses: memory": (37, 24),
+    "files that a reserve crosses: file": (51, 36),
+    "files that a reserve crosses: sqlite": (46, 29),
+    "functions that a reserve crosses: memory": (122, 75),
+    "functions that a reserve crosses: file": (184, 115),
+    "functions that a reserve crosses: sqlite": (157, 90),
+    "modules behind the command handler": (49, 35),
     "import circles": (5, 0),
-    "core modules with one importer": (72, 20),
+    "core modules with one importer": (58, 20),
     "public names behind the doors": (239, 180),
-    "docstrings that begin with a question word": (441, 0),
+    "docstrings that begin with a question word": (432, 0),
 }
 """By what is counted: the most there may be now, and the bar."""
 
 BUDGETS: Mapping[str, int] = {
-    ".": 1_010,
+    ".": 1_020,
     "adapters": 1,
-    "adapters/file": 6_345,
-    "adapters/memory": 1_130,
+    "adapters/file": 6_400,
+    "adapters/memory": 1_135,
     "adapters/serialization": 1_300,
-    "adapters/sqlite": 3_210,
+    "adapters/sqlite": 3_215,
     "adapters/system": 115,
-    "adapters/threads": 185,
-    "application": 8_425,
-    "application/processes": 1_590,
-    "cli": 6_543,
-    "domain": 2_910,
-    "domain/processes": 2_225,
-    "ports": 3_058,
+    "adapters/threads": 190,
+    "application": 8_630,
+    "application/processes": 1_360,
+    "cli": 6_540,
+    "domain": 2_900,
+    "domain/processes": 2_100,
+    "ports": 3_245,
     "sync": 605,
-    "testing": 15_235,
+    "testing": 26_500,
 }
 """By package, the most lines. Raising one needs a line in the changelog that names what was removed for it."""
 
