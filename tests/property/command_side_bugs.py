@@ -1,7 +1,7 @@
 """Bugs of a command side around a right decider: replays, times, results, sets of commands, speculation."""
 
 from inventory_es.application import basket, deciding, outcomes, preparing, replay_check
-from inventory_es.domain import event_ids, inventory
+from inventory_es.domain import command_identity, inventory, reservation_book
 from tests.property.decider_bugs import Bug
 
 _IN_REPLAYS = {
@@ -72,11 +72,11 @@ _ELSEWHERE = [
     ),
     Bug(
         "a reserve and a command share their ids",
-        event_ids,
+        command_identity,
         'return self._name("reserve\\x00" + reservation_id)',
         "return self.own(reservation_id, 0)",
     ),
-    Bug("the events of one command share an id", event_ids, "own += 1", "own += 0"),
+    Bug("the events of one command share an id", command_identity, "own += 1", "own += 0"),
     Bug(
         "taking back keeps the last count",
         inventory,
@@ -85,9 +85,9 @@ _ELSEWHERE = [
     ),
     Bug(
         "taking back keeps what was closed",
-        inventory,
-        "                    del self._closed[reservation_id]\n",
-        "                    pass\n",
+        reservation_book,
+        "        del self.closed[reservation_id]\n",
+        "",
     ),
     Bug(
         "taking back keeps the promises",
@@ -95,7 +95,7 @@ _ELSEWHERE = [
         "            self._reserved = reserved\n            self._last_time = last_time",
         "            self._last_time = last_time",
     ),
-    Bug("taking back keeps the hold", inventory, "                self._put(reservation_id, self._open.get(reservation_id), hold)\n", ""),
+    Bug("taking back keeps the hold", inventory, "                book.put(reservation_id, book.get(reservation_id), hold)\n", ""),
 ]
 
 BUGS = [

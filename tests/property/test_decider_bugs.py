@@ -2,7 +2,7 @@
 
 import pytest
 
-from inventory_es.domain import decide
+from inventory_es.domain import inventory, reservation_book
 from inventory_es.testing.domain.agreement import check_memory
 from inventory_es.testing.domain.history import PropertyError
 from inventory_es.testing.domain.program_properties import check_program
@@ -13,7 +13,9 @@ from tests.property import command_side_bugs, decider_bugs
 from tests.property.decider_bugs import Bug
 from tests.property.test_service_runs import over_memory
 
-PROGRAMS = 40
+PROGRAMS = 50
+FEW = 1
+"""Reservations that are kept as objects, so that the others are packed in most programs."""
 MEMORY = [bug for bug in decider_bugs.BUGS if "closed reservation" in bug.name and "dozen" not in bug.name]
 
 
@@ -51,15 +53,27 @@ def test_a_bug_of_the_command_side_is_found(bug: Bug) -> None:
         hunt_over_a_service()
 
 
+@pytest.mark.parametrize("bug", decider_bugs.BUGS_OF_PACKING, ids=lambda bug: bug.name)
+def test_a_bug_of_packing_is_found(bug: Bug, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reservation_book, "OBJECTS_KEPT", FEW)
+    with bug.seeded(), pytest.raises(PropertyError, match="P34  The decider answers every command"):
+        hunt()
+
+
+def test_what_is_shipped_is_right_where_most_reservations_are_packed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reservation_book, "OBJECTS_KEPT", FEW)
+    assert hunt() == hunt_over_a_service() == PROGRAMS
+
+
 def test_what_is_shipped_is_right() -> None:
     assert hunt() == hunt_over_a_service() == PROGRAMS
     check_memory(SHELF, start=START)
 
 
 def test_a_bug_whose_text_is_gone_is_refused() -> None:
-    gone = Bug("gone", decide, "no such text", "")
+    gone = Bug("gone", inventory, "no such text", "")
     with pytest.raises(ValueError, match="stands 0 times"), gone.seeded():
         pass
-    same = Bug("same", decide, "if policies and draft.own:", "if (policies and draft.own):")
+    same = Bug("same", inventory, "if policies and decision.own:", "if (policies and decision.own):")
     with pytest.raises(ValueError, match="changes no function"), same.seeded():
         pass
