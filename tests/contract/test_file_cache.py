@@ -27,6 +27,7 @@ class BreakableDisk(OperatingSystem):
 class TestFileCache(CacheContract):
     capacity: int | None = 4
     is_durable = True
+    multi_process = True
     survives_fork = True
     disks: ClassVar[dict[Path, BreakableDisk]] = {}
 

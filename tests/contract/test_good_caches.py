@@ -10,7 +10,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from inventory_es.ports import Cache, CacheEntry, Clock
-from inventory_es.ports.errors import CacheUnavailableError
+from inventory_es.ports.errors import CacheUnavailableError, StoreClosedError
 from inventory_es.testing import CacheContract, ManualClock, Site
 from tests.contract.stores.cell_cache import CellCache, Cells, MissingWhenAway
 from tests.contract.stores.plain_cache import Kept, PlainCache
@@ -43,6 +43,10 @@ class TestCellCache(CacheContract):
         return True
 
 
+class TestCachesOfOneSite(TestCellCache):
+    multi_process = True
+
+
 class TestCacheThatMissesWhenAway(TestCellCache):
     when_down: Literal["raise", "miss"] = "miss"
     adapter: type[CellCache] = MissingWhenAway
@@ -68,6 +72,22 @@ class TakesLittle(PlainCache):
             raise ValueError(msg)
         given: object = value
         await super().set(key, bytes(given) if isinstance(given, bytearray) else value, version=version, ttl=ttl)
+
+
+class NeverYields(PlainCache):
+    """Answers without letting other tasks run."""
+
+    async def begin(self) -> None:
+        if self.closed:
+            raise StoreClosedError(store="NeverYields")
+
+
+class YieldsOften(PlainCache):
+    """Lets other tasks run many times in each call."""
+
+    async def begin(self) -> None:
+        for _ in range(12):
+            await super().begin()
 
 
 class DropsLarge(PlainCache):
@@ -131,6 +151,14 @@ class TestWholeMilliseconds(CacheContract):
 
 class TestTakesLittle(TestWholeMilliseconds):
     adapter: type[PlainCache] = TakesLittle
+
+
+class TestNeverYields(TestWholeMilliseconds):
+    adapter: type[PlainCache] = NeverYields
+
+
+class TestYieldsOften(TestWholeMilliseconds):
+    adapter: type[PlainCache] = YieldsOften
 
 
 class TestDropsLarge(TestWholeMilliseconds):

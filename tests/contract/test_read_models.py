@@ -3,13 +3,15 @@
 import sqlite3
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
+from typing import Any
 
 import anyio
 
 from inventory_es.adapters.memory import MemoryReadModel
 from inventory_es.adapters.sqlite import open_sqlite_event_store, open_sqlite_read_model
-from inventory_es.ports import Change, Checkpoint, ProjectionId, ReadModel
-from inventory_es.ports.errors import ReadModelUnavailableError
+from inventory_es.ports import Change, Checkpoint, ProjectionId, ReadModel, RowsPage
+from inventory_es.ports.errors import ReadModelUnavailableError, StoreClosedError
+from inventory_es.ports.row_rules import check_select, table_of
 from inventory_es.testing import ReadModelContract, Site
 from tests.contract.mutants.mutant import ReadModelMutants
 from tests.contract.mutants.row_mutants import ReadModelsOfOneSite
@@ -66,6 +68,23 @@ class FinishesCommits(PlainReadModel):
         if self.is_closed:
             raise ReadModelUnavailableError(read_model="FinishesCommits", reason="its connection is gone")
         await super().write(known, changes, after)
+
+
+class ShortPages(PlainReadModel):
+    """Gives half of the rows that it may, 200 at most, and answers without letting other tasks run."""
+
+    async def begin(self) -> None:
+        if self.is_closed:
+            raise StoreClosedError(store="ShortPages")
+
+    async def select(self, projection: ProjectionId, table: str, /, *, limit: int, **how: Any) -> RowsPage:
+        known = self.known(projection)
+        check_select(table_of(known.tables, table), how.get("where") or {}, how.get("order", ()), how.get("after"), limit)
+        return await super().select(projection, table, limit=max(1, min(limit // 2, 200)), **how)
+
+
+class TestShortPages(ReadModelMutants):
+    adapter: type[PlainReadModel] = ShortPages
 
 
 class TestFinishesCommits(ReadModelMutants):

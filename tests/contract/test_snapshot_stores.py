@@ -7,6 +7,7 @@ from inventory_es.adapters.memory import MemorySnapshotStore
 from inventory_es.adapters.sqlite import open_sqlite_event_store
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import Snapshot, SnapshotStore
+from inventory_es.ports.errors import StoreClosedError
 from inventory_es.testing import Site, SnapshotStoreContract
 from tests.contract.mutants.mutant import SnapshotMutants
 from tests.contract.stores.plain_snapshots import PlainSnapshots
@@ -70,6 +71,25 @@ class ForgetsALot(PlainSnapshots):
     async def aclose(self) -> None:
         await super().aclose()
         self.cells.clear()
+
+
+class HasLittleRoom(PlainSnapshots):
+    """Keeps the sixteen snapshots that were saved last, none above 100,000 bytes, and answers without letting other tasks run."""
+
+    async def begin(self) -> None:
+        if self.closed:
+            raise StoreClosedError(store="HasLittleRoom")
+
+    async def put(self, name: tuple[str, int], cell: bytes) -> None:
+        self.cells.pop(name, None)
+        if len(cell) <= 100_000 + 100:  # with what stands before the state
+            self.cells[name] = cell
+        while len(self.cells) > 16:
+            del self.cells[next(iter(self.cells))]
+
+
+class TestHasLittleRoom(SnapshotMutants):
+    adapter: type[PlainSnapshots] = HasLittleRoom
 
 
 class TestKeepsEveryVersion(SnapshotMutants):

@@ -37,7 +37,11 @@ class Snapshot:
 
 @runtime_checkable
 class SnapshotStore(Protocol):
-    """Keeps the newest snapshot of a stream for each schema version, or forgets it: forgetting is always allowed.
+    """Keeps the newest snapshot of a stream for each schema version, or forgets it: its users never rely on one.
+
+    A store that keeps nothing saves no work. So it has room for at least 16 snapshots of up to 100,000 bytes, and where there is, it
+    gives the newest that was saved: until this is discarded, replaced or damaged, or the store is closed. Of two of one version, either
+    stays.
 
     What it gives is what was saved, whole and in every field: after a torn write the one before, or none. Any number of tasks may call at
     once; what was discarded or replaced before a load began is not its answer. A cancelled call is done or not, and takes nothing from the

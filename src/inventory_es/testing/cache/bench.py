@@ -120,7 +120,12 @@ class CacheBench:
         async with self.contract.open_cache(self.run.site, clock=self.clock) as raw:
             self._opened += 1
             contract = self.contract
-            declared = {"capacity": contract.capacity, "is_durable": contract.is_durable, "when_down": contract.when_down}
+            declared = {
+                "capacity": contract.capacity,
+                "is_durable": contract.is_durable,
+                "multi_process": contract.multi_process,
+                "when_down": contract.when_down,
+            }
             beyond = ", ".join(f"{name}={value}" for name, value in declared.items() if value not in {None, False})
             self.run.note_opened(raw, declared, beyond)
             if self._opened == 1 and await raw.get("k") is not None:

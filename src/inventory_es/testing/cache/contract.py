@@ -24,7 +24,7 @@ from inventory_es.testing.site import Site
 class CacheContract(
     ValueCases, KeyCases, ExpiryCases, ProgramCases, InterruptionCases, TroubleCases, AnswerCases, ForkCases, Contract, ABC
 ):
-    """The promises of a cache, CA-01 to CA-30.
+    """The promises of a cache, CA-01 to CA-34.
 
     A subclass says how to open the cache, and what it declares::
 
@@ -40,6 +40,7 @@ class CacheContract(
     Attributes:
         capacity: how many entries the cache that ``open_cache`` opens holds, 3 to 1,000; ``None`` where it has no such bound.
         is_durable: whether entries survive closing and opening the site again.
+        multi_process: whether several instances may have one site open at once, as the caches of several processes do.
         survives_fork: whether a process that has it open may fork: both go on, the child through a cache that it opens itself, and the
             handle that it inherited is closed.
         when_down: what ``get`` does while the backend is away: ``raise`` CacheUnavailableError, or a ``miss``.
@@ -48,6 +49,7 @@ class CacheContract(
     kind: ClassVar[str] = "cache"
     capacity: int | None = None
     is_durable: bool = False
+    multi_process: bool = False
     survives_fork: bool = False
     when_down: Literal["raise", "miss"] = "raise"
 

@@ -5,6 +5,7 @@ from datetime import timedelta
 from functools import partial
 
 import anyio
+from anyio.lowlevel import checkpoint
 
 from inventory_es.ports import CacheEntry
 from inventory_es.ports.errors import CacheUnavailableError, StoreClosedError
@@ -170,6 +171,7 @@ class InterruptionCases:
 
             async def read() -> None:
                 while not is_over:
+                    await checkpoint()  # a cache may answer without letting others run
                     least = known
                     entry = await cache.get("k")
                     allowed = [CacheEntry(b"v%d" % version, version) for version in range(least, most + 1)]
@@ -182,6 +184,22 @@ class InterruptionCases:
                     for first in range(1, 4):
                         writers.start_soon(write, list(range(first, most + 1, 3)))
                 is_over = True
+
+    @promise("CA-33", "Callers that invalidate the same keys in different orders all end, wherever they meet.", seeds=2)
+    async def test_ca_33_orders_of_keys(self, bench: CacheBench) -> None:
+        async with bench.open() as cache:
+            forget = partial(cache.invalidate, *_KEYS)
+            for point in range(1, MOST_POINTS):
+                met = await hold_at(point, lambda at: forget(at_suspension=at), partial(cache.invalidate, *reversed(_KEYS)))
+                if not met:
+                    break
+            for key in _KEYS:
+                await cache.set(key, "v")
+            async with anyio.create_task_group() as tasks:
+                for number in range(_CALLERS):
+                    tasks.start_soon(cache.invalidate, *_KEYS[number % 3 :: -1], *_KEYS[: number % 3 : -1])
+            for key in _KEYS:
+                await cache.holds(key, None, meaning="many callers invalidated these keys at once, and one is still given")
 
     @promise(
         "CA-29",

@@ -1,5 +1,6 @@
 """CA-22, CA-23: a key is a text and nothing more, and many keys are forgotten at once."""
 
+from inventory_es.ports import CacheEntry
 from inventory_es.testing.cache.bench import CacheBench, TestedCache
 from inventory_es.testing.promise import promise
 
@@ -15,6 +16,10 @@ _OF_AN_ADAPTER = (
     "k1_version", "k1/version", "k1#version", "k1@1", "k1:1", "k1:ttl", "k1:expires", "k1:value", "k1:data", "k1:lock", "k1.lock",
     "k1.tmp", "k1.entry", "k1\x00version", "\x00k1", "\xff", "\U0010ffff",
 )  # fmt: skip
+_PATHS = ("k//1", "/k/1", "k/1/", "k/./1", "./k/1", "k/x/../1", "k\\1", "k%2f1", "k%2F1", "K/1", "k/01", "k", "k/", "k/*", "k/1?", "k/1#x")
+_LENGTHS = (32, 64, 128, 250, 255, 256, 512, 768, 1_000, 1_024)
+_SCRIPTS = ("x", "é", "ꙮ", "🜁")  # of one to four bytes
+_MANY = 1_100
 _COUNTS = (2, 10, 11, 25, 26, 100, 101, 150, 256, 257, 500, 501, 999, 1_000, 1_001)
 
 
@@ -30,6 +35,35 @@ class KeyCases:
         async with bench.open() as cache:
             for key in (*_PATTERNS, *_OF_AN_ADAPTER):
                 await _is_independent(cache, key, ("k1", "k:2"))
+            for key in _PATHS:
+                await _is_independent(cache, key, ("k/1", "k/1/2"))
+
+    @promise("CA-31", "Keys of any length and script that differ in one character, at any place, are distinct.", seeds=0)
+    async def test_ca_31_long_keys(self, bench: CacheBench) -> None:
+        async with bench.open() as cache:
+            for length in _LENGTHS:
+                for letter in _SCRIPTS:
+                    for place in (0, length // 2, length - 1):
+                        one, other = ([letter] * length for _ in range(2))
+                        one[place], other[place] = "a", "b"
+                        keys = "".join(one), "".join(other)
+                        meaning = f"keys of {length} times {letter} that differ at place {place} are one"
+                        for number, key in enumerate(keys):
+                            await cache.set(key, str(number))
+                        for number, key in enumerate(keys):
+                            await cache.holds(key, str(number), meaning=meaning)
+                        await cache.invalidate(keys[0])
+                        await cache.holds(keys[1], "1", meaning=meaning)
+                        await cache.invalidate(keys[1])
+
+    @promise("CA-31", "However many keys there are, none is given what another one holds.", seeds=0)
+    async def test_ca_31_many_keys(self, bench: CacheBench) -> None:
+        async with bench.open() as cache:
+            for number in range(_MANY):
+                await cache.set(f"key {number}", f"of {number}", version=number)
+            for number in range(_MANY):
+                own = CacheEntry(b"of %d" % number, number)
+                cache.is_one_of(await cache.get(f"key {number}"), own, None, meaning=f"of {_MANY} keys, one is given what another holds")
 
     @promise("CA-23", "Any number of keys is invalidated at once, the same one twice too; the others stay.", seeds=0)
     async def test_ca_23_many_keys_at_once(self, bench: CacheBench) -> None:

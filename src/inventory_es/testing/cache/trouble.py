@@ -6,6 +6,8 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+import anyio
+
 from inventory_es.ports.errors import CacheUnavailableError, StoreClosedError
 from inventory_es.testing.cache.bench import CacheBench, TestedCache
 from inventory_es.testing.failure import MismatchError
@@ -85,6 +87,12 @@ class TroubleCases:
             await cache.set("short", "v", version=1, ttl=ten)
             await cache.set("gone", "v", version=9)
             await cache.invalidate("gone")
+        async with bench.open() as cache:
+            await cache.holds("gone", None, meaning="an invalidated entry came back when the cache was opened again")
+            await cache.set("gone", "v")
+        async with bench.open() as cache:
+            await cache.invalidate("gone")
+            await cache.holds("gone", None, meaning="an entry from before the cache was opened can't be invalidated")
         await bench.pass_time(ten / 2)
         async with bench.open() as cache:
             await cache.holds("long", bytes(range(256)), version=2**53 + 1, meaning="an entry changed while the cache was closed")
@@ -96,6 +104,55 @@ class TroubleCases:
             await cache.clear()
         async with bench.open() as cache:
             await cache.holds("long", None, meaning="an entry survived clear, and opening the site again")
+
+    @promise("CA-20", "Entries that survive count towards the bound.")
+    async def test_ca_20_the_bound_survives(self, bench: CacheBench) -> None:
+        capacity = bench.contract.capacity
+        if not bench.contract.is_durable or capacity is None:
+            bench.run.not_declared("is_durable and capacity")
+        keys = [f"k{number}" for number in range(3 * capacity)]
+        for first in range(3):
+            async with bench.open() as cache:
+                for key in keys[first * capacity : (first + 1) * capacity]:
+                    await cache.set(key, "v")
+        async with bench.open() as cache:
+            await cache.set("last", "v")
+            left = [key for key in keys if await cache.get(key) is not None]
+        if len(left) >= capacity:
+            meaning = "the bound does not hold over what was set before the cache was opened"
+            raise MismatchError(expected=f"{capacity - 1} entries beside the last one at most", got=f"{len(left)}", meaning=meaning)
+
+    @promise(
+        "CA-34", "Several instances of one site are one cache: what one sets or forgets the others see, and closing one closes no other."
+    )
+    async def test_ca_34_two_instances(self, bench: CacheBench) -> None:
+        if not bench.contract.multi_process:
+            bench.run.not_declared("multi_process")
+        async with bench.open() as one, bench.open() as two:
+            await one.set("k", "first", version=1)
+            await two.holds("k", "first", version=1, meaning="an instance does not see what another one set")
+            await two.set("k", "second", version=2)
+            await one.holds("k", "second", version=2, meaning="an instance gives what it set itself, and not the newer value of another")
+            await two.set("k", "third", version=3)
+            await one.holds("k", "third", version=3, meaning="an instance gives what it got before, and not the newer value of another")
+            await one.set("k", "old", version=2)
+            for cache in (one, two):
+                await cache.holds("k", "third", version=3, meaning="an older version of one instance overwrote the newer one of another")
+            await two.invalidate("k")
+            await one.holds("k", None, meaning="an instance gives what another one invalidated")
+            await one.set("k", "again", version=1)
+            await two.holds("k", "again", version=1, meaning="what another instance invalidated is still newer than anything")
+            await one.clear()
+            await two.holds("k", None, meaning="an instance gives what another one cleared")
+            async with anyio.create_task_group() as tasks:
+                for version in range(20):
+                    tasks.start_soon(partial((one, two)[version % 2].set, "k", f"v{version}", version=version))
+            for cache in (one, two):
+                await cache.holds("k", "v19", version=19, meaning="of versions that two instances set at once, the newest must win")
+            await one.aclose()
+            await two.holds("k", "v19", version=19, meaning="closing one instance took another's entry")
+            await two.set("k", "v20", version=20)
+            await two.holds("k", "v20", version=20, meaning="closing one instance keeps another from working")
 
 
 def _every_use(cache: TestedCache) -> list[Callable[[], Coroutine[Any, Any, object]]]:

@@ -1,16 +1,18 @@
 """CA-01 … CA-09, CA-14: keys, values and versions."""
 
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import anyio
 
+from inventory_es.domain.errors import InvalidTtlError
 from inventory_es.ports import CacheEntry
 from inventory_es.testing.cache.bench import LONG, CacheBench, TestedCache
 from inventory_es.testing.failure import MismatchError
+from inventory_es.testing.hostile_bytes import HOSTILE_BYTES
 from inventory_es.testing.promise import promise
 
-_VALUES = (bytes(range(256)), b"\x00", b"\xff\xfe", b"\r\n", "\u2028".encode(), b"{}", b"null", b"x" * 100_000)
 _KEYS = (
     "a", "A", "ä", "a\u0308", "a b", " a", "a ", "a:b", "a%3ab", "%", "../a", "a/b", "a\\b", "con", "*", "?", "~", "🜁", "\u2028",
     "\x00", "\n", "stock:85123A:berlin", "x" * 1_023 + "y", "x" * 1_024, "🜁" * 1_024, "'; DROP TABLE cache; --",
@@ -78,7 +80,7 @@ class ValueCases:
     @promise("CA-07", "Bytes come back as they were; anything else is ValueError.")
     async def test_ca_07_bytes_come_back(self, bench: CacheBench) -> None:
         async with bench.open() as cache:
-            for version, value in enumerate(_VALUES):
+            for version, value in enumerate(HOSTILE_BYTES):
                 await cache.set("k", value, version=version)
                 await cache.holds("k", value, version=version, meaning="the value is not byte for byte what was set")
             text: Any = "text"
@@ -109,6 +111,36 @@ class ValueCases:
             else:
                 buffer[:] = b"reused"
                 await cache.holds("k", b"buffer", version=3, meaning="what the caller writes into its buffer later changes the entry")
+
+    @promise(
+        "CA-32",
+        "A set that is misuse is refused whatever is there, and changes nothing: value, version, time to live or key of a wrong kind.",
+        seeds=0,
+    )
+    async def test_ca_32_misuse_changes_nothing(self, bench: CacheBench) -> None:
+        wrong: dict[str, tuple[type[Exception], dict[str, Any]]] = {
+            "value": (ValueError, {"value": "text"}),
+            "version": (ValueError, {"version": -1}),
+            "time to live": (InvalidTtlError, {"ttl": timedelta(0)}),
+            "negative time to live": (InvalidTtlError, {"ttl": -LONG}),
+        }
+        async with bench.open() as cache:
+            for there in (None, 0, 5, 2**62):
+                await cache.clear()
+                await cache.set("l", "other", version=3)
+                if there is not None:
+                    await cache.set("k", "there", version=there)
+                left = None if there is None else "there"
+                for name, (kind, change) in wrong.items():
+                    given: dict[str, Any] = {"value": b"new", "version": 4, "ttl": LONG} | change
+                    call = partial(cache.raw.set, "k", given["value"], version=given["version"], ttl=given["ttl"])
+                    over = "where there is nothing" if there is None else f"over version {there}"
+                    await cache.refused(kind, call, meaning=f"a {name} that can't be was taken, {over}")
+                    await cache.holds("k", left, version=there or 0, meaning=f"a set with a {name} that can't be changed the entry")
+                    await cache.holds("l", "other", version=3, meaning=f"a set with a {name} that can't be changed another entry")
+                for key in ("", "x" * 1_025):
+                    await cache.refused(ValueError, partial(cache.set, key, "v"), meaning="no such key can be: 1 to 1,024 characters")
+                await cache.holds("k", left, version=there or 0, meaning="a set of a key that can't be changed another entry")
 
     @promise("CA-08", "Hostile and long keys are distinct; a key of 0 or above 1,024 characters is ValueError.", seeds=0)
     async def test_ca_08_hostile_keys(self, bench: CacheBench) -> None:

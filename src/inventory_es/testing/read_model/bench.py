@@ -10,7 +10,7 @@ import anyio
 import attrs
 
 from inventory_es.ports import Change, Checkpoint, ProjectionId, ProjectionVersion, Put, ReadModel, Row, RowsPage, Table
-from inventory_es.ports.read_model import Value
+from inventory_es.ports.read_model import Value, place_of
 from inventory_es.testing.contract import Run
 from inventory_es.testing.difference import difference
 from inventory_es.testing.failure import MismatchError
@@ -80,9 +80,18 @@ class TestedReadModel:
         descending: bool = False,
         limit: int = 1_000,
     ) -> RowsPage:
-        """Ask for rows."""
-        ask = self.raw.select(projection, table, where=where, order=order, after=after, descending=descending, limit=limit)
-        return await self.call(f"select {projection} {table} where {where} order {order} after {after} limit {limit}", ask)
+        """Ask for rows; where pages are short, for as many as it takes, so long as they are of one checkpoint."""
+        ask = partial(self.raw.select, projection, table, where=where, order=order, descending=descending)
+        note = f"select {projection} {table} where {where} order {order}"
+        page = await self.call(f"{note} after {after} limit {limit}", ask(after=after, limit=limit))
+        while page.rows and len(page.rows) < limit and not page.is_end:
+            shape = next(one.tables[table] for one in await self.versions(projection.name) if one.projection_id == projection)
+            behind = place_of(shape, order, page.rows[-1])
+            more = await self.call(f"{note} after {behind}", ask(after=behind, limit=limit - len(page.rows)))
+            if not more.rows or more.checkpoint != page.checkpoint:
+                return page
+            page = attrs.evolve(more, rows=[*page.rows, *more.rows])
+        return page
 
     async def versions(self, name: str = ID.name) -> Sequence[ProjectionVersion]:
         """Every version of a name."""

@@ -5,6 +5,7 @@ from functools import partial
 from random import Random
 
 import anyio
+from anyio.lowlevel import checkpoint as let_others_run
 
 from inventory_es.ports import Add, Change, Checkpoint, Delete, Patch, ProjectionId, Put, Row
 from inventory_es.ports.errors import CheckpointConflictError, ProjectionNotFoundError
@@ -142,6 +143,7 @@ class BuildingCases:
             async def read() -> None:
                 asked, last = ID, 0
                 while not is_over:
+                    await let_others_run()  # a read model may answer without doing so
                     page = await model.select(projection=asked)
                     units = sum(int(row["units"] or 0) for row in page.rows)
                     same(units, page.checkpoint.position, "an event was lost, or counts twice")

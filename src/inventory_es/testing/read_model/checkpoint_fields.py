@@ -21,6 +21,7 @@ _MARK = EventMark(_LARGE, UUID(int=2**128 - 1))
 _FULL = Checkpoint(
     position=_LARGE, recorded_at=START, epoch=7, owner=_LONG, owned_until=START + timedelta(days=1), error=_LONG[::-1], mark=_MARK
 )
+_WHERE = "the conflict does not say where the checkpoint is"
 _LATE = datetime(2099, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
 
 
@@ -38,7 +39,7 @@ class CheckpointFieldCases:
             Checkpoint(position=1, recorded_at=START),
             Checkpoint(position=1, owner="", error=""),
             Checkpoint(position=2, owner="None", error="null", epoch=1),
-            Checkpoint(position=2, owner=" a ", error="\n", epoch=1, owned_until=_LATE, recorded_at=_LATE),
+            Checkpoint(position=2, owner=" a\x00b ", error="\r\na\x00", epoch=1, owned_until=_LATE, recorded_at=_LATE),
             Checkpoint(position=2**31, epoch=2**31, mark=EventMark(1, UUID(int=0))),
             Checkpoint(position=2**32 + 1, epoch=2**32 + 1, mark=EventMark(2**32 + 1, UUID(int=1))),
             Checkpoint(position=_LARGE - 1, epoch=2**32 + 2, mark=_MARK),
@@ -71,12 +72,12 @@ class CheckpointFieldCases:
                         call = partial(model.commit, *changes, before=stale, after=after)
                         meaning = f"a commit from a checkpoint of another {field} was taken"
                         error = await model.refused(CheckpointConflictError, call, meaning=meaning)
-                        facts = [getattr(error, name) for name in ("position", "epoch", "actual_position", "actual_epoch")]
-                        same(
-                            facts, [stale.position, stale.epoch, at.position, at.epoch], "the conflict does not say where the checkpoint is"
-                        )
+                        same(_facts(error), [stale.position, stale.epoch, at.position, at.epoch], _WHERE)
                     activate = partial(model.activate, NEXT, before=stale)
-                    await model.refused(CheckpointConflictError, activate, meaning=f"activated from a checkpoint of another {field}")
+                    error = await model.refused(
+                        CheckpointConflictError, activate, meaning=f"activated from a checkpoint of another {field}"
+                    )
+                    same(_facts(error), [stale.position, stale.epoch, at.position, at.epoch], _WHERE)
                 await model.shows(("a", "x", at.epoch, None), at=at, meaning="a refused commit changed something")
                 same((await model.select()).active.version, 1, "a refused activation changed something")
 
@@ -132,6 +133,10 @@ async def _is_everywhere(model: TestedReadModel, expected: Checkpoint) -> None:
                 same(got.utcoffset(), timedelta(0), f"{name} gives {field.name} in another zone than UTC")
         if found.mark is not None:
             same([type(found.mark.position), type(found.mark.event_id)], [int, UUID], f"{name} gives a mark of other types")
+
+
+def _facts(error: Exception) -> list[Any]:
+    return [getattr(error, name) for name in ("position", "epoch", "actual_position", "actual_epoch")]
 
 
 def _neighbours(at: Checkpoint) -> Sequence[tuple[str, Checkpoint]]:

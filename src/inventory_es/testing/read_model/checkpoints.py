@@ -6,6 +6,7 @@ from uuid import UUID
 
 import anyio
 import attrs
+from anyio.lowlevel import checkpoint as let_others_run
 
 from inventory_es.ports import Add, Checkpoint, EventMark
 from inventory_es.ports.errors import CheckpointConflictError, StoreClosedError
@@ -81,6 +82,7 @@ class CheckpointCases:
             async def read() -> None:
                 last = 0
                 while not is_over:
+                    await let_others_run()  # a read model may answer without doing so
                     page = await model.select()
                     shown, position = [row["units"] for row in page.rows], page.checkpoint.position
                     same(shown, [position] * (3 if position else 0), "rows and checkpoint of one page are not from one snapshot")

@@ -149,6 +149,9 @@ class InterruptionCases:
             at = await two.commit(Put("notes", {"text": "t"}), before=Checkpoint())
             page = await one.select("notes")
             same([row["text"] for row in page.rows], ["t"], "an instance does not see a version that came again")
+            await one.close()
+            await two.commit(Put("notes", {"text": "u"}), before=at)
+            same(len((await two.select("notes")).rows), 2, "closing one instance keeps another from working")
 
     @promise(
         "RM-18",

@@ -1,5 +1,6 @@
 """RM-11, RM-13, RM-17, RM-19: every answer of a program is the model's; names, sums, and rows that are the caller's own."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
 from random import Random
@@ -23,9 +24,9 @@ _MOVES = Table(
     (("amount",), ("note", "amount")),
 )
 _IDS = (ProjectionId("goods", 1), ProjectionId("goods", 2), ProjectionId("goods_1", 1))
-_PRODUCTS = ("a", "B", "b", "a ", "", "\u00e9", "\uffff", "\U0001f700")
+_PRODUCTS = ("a", "B", "b", "a ", "", "1", "01", "1.0", "\u00e9", "\uffff", "\U0001f700")
 _LINES = (-(2**63), -10, -9, 0, 9, 10, 2**53, 2**53 + 1)
-_NOTES = (None, "", " ", "n", "N", "0")
+_NOTES = (None, "", " ", "n", "N", "0", "None", "null")
 _NUMBERS = (-(2**53) - 1, -1, 0, 1, 9, 10, 2**53 + 1)
 _ORDERS: tuple[tuple[str, ...], ...] = ((), ("amount",), ("line",), ("amount", "line"), ("line", "product"), ("product",))
 _BEYOND = 2**63
@@ -160,7 +161,7 @@ class ProgramCases:
 async def _commit(tested: TestedReadModel, model: Model, projection: ProjectionId, step: int, chance: Random) -> None:
     built = model.built[projection]
     before = built.checkpoint
-    changes = [_any_change(chance) for _ in range(chance.randint(0, 6))]
+    changes = [_any_change(chance, list(built.rows["moves"].values())) for _ in range(chance.randint(0, 6))]
     after = _any_checkpoint(before, step, chance)
     match chance.randrange(10):
         case 0:
@@ -202,7 +203,10 @@ async def _ask(tested: TestedReadModel, model: Model, projection: ProjectionId, 
     built = model.built[projection]
     rows = list(built.rows["moves"].values())
     row = chance.choice(rows) if rows else _any_row(chance)
-    where = {name: row[name] for name in chance.sample(sorted(row), chance.choice((0, 0, 1, 2)))}
+    where = {name: row[name] for name in chance.sample(sorted(row), chance.choice((0, 0, 1, 2, 3, 4)))}
+    if where and chance.random() < 0.3:
+        name = chance.choice(list(where))
+        where[name] = _any_row(chance)[name]
     order, descending, limit = chance.choice(_ORDERS), chance.random() < 0.5, chance.choice((1, 2, 3, 1_000, 2**31))
     after = None
     if chance.random() < 0.6:
@@ -226,8 +230,11 @@ def _any_row(chance: Random) -> dict[str, Value]:
     return {**key, "amount": chance.choice(_NUMBERS), "note": chance.choice(_NOTES), "total": chance.choice((None, *_NUMBERS))}
 
 
-def _any_change(chance: Random) -> Change:
+def _any_change(chance: Random, rows: Sequence[Row]) -> Change:
     row = _any_row(chance)
+    if rows and chance.random() < 0.6:
+        there = chance.choice(rows)
+        row |= {name: there[name] for name in _MOVES.key}
     key = (row["product"], row["line"])
     some = {name: row[name] for name in chance.sample(("amount", "note", "total"), chance.randint(0, 3))}
     match chance.randrange(8):

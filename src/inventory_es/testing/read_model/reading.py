@@ -21,12 +21,16 @@ _ROWS = [
 _MANY = 1_200
 _QUESTIONS: Sequence[Row] = (
     {}, {"product": "b"}, {"store": "x"}, {"product": "b", "store": "y"}, {"units": 1}, {"note": None}, {"note": ""},
-    {"note": "n", "units": 1}, {"product": "zz"}, {"store": "x", "note": None}, {"product": "a' OR '1'='1"},
+    {"note": "n", "units": 1}, {"product": "zz"}, {"store": "x", "note": None}, {"note": "None"}, {"note": "null"},
+    {"product": "b", "store": "y", "units": 2}, {"product": "a", "store": "x", "units": 4}, {"store": "x", "units": 0, "note": ""},
+    {"product": "b", "store": "y", "note": "m"}, {"product": "a", "store": "x", "units": 3, "note": "m"}, {"product": "a' OR '1'='1"},
 )  # fmt: skip
 _ORDERS: Sequence[tuple[str, ...]] = ((), ("units",), ("store", "units"), ("store",), ("product",), ("units", "store"))
 _TEXTS = (
     "", " ", "a", "A", "ä", "a\u0308", "\u2028", "\n", "\x00", "a\x00b", "\ufffd", "🜁" * 200, "'; DROP TABLE notes; --", "[x]", '"', "%",
-    "NULL", "2026-01-05T09:00:00.000000Z", "1", "1.0", "x" * 100_000,
+    "NULL", "None", "null", "true", "TRUE", "2026-01-05T09:00:00.000000Z", "2026-01-05T09:00:00.000007Z", "2026-01-05T10:00:00+01:00",
+    "1", "1.0", "01", "007", "+1", "-0", "1e3", "NaN", "\r\n", "\r", "a\n", "a\x00", "\x00a", "\ufeffa", "\u212b", "\u00c5",
+    "\\n", "%41", "&amp;", "a\r\nb", "{}", "x" * 100_000,
 )  # fmt: skip
 
 
@@ -47,6 +51,34 @@ class ReadingCases:
             page = await model.select(where={"store": "x"}, order=("units",), descending=True, limit=2)
             same([row["units"] for row in page.rows], [7, 2], "a row is read where it was before it changed")
             same(len((await model.select("notes")).rows), 0, "rows of one table are in another")
+
+    @promise("RM-20", "A question finds a row by what it holds now, whichever change made it so, and no longer by what it held before.")
+    async def test_rm_20_rows_that_changed(self, bench: ReadModelBench) -> None:
+        steps: Sequence[tuple[Change, tuple[int, str | None] | None]] = (
+            (level("a", "x", 1, "n"), (1, "n")),
+            (level("a", "x", 2, "m"), (2, "m")),
+            (Patch("levels", ("a", "x"), {"units": 3}), (3, "m")),
+            (Patch("levels", ("a", "x"), {"note": None}), (3, None)),
+            (Add("levels", ("a", "x"), {"units": 2}), (5, None)),
+            (Add("levels", ("a", "x"), {"units": -5}, {"note": "n"}), (0, "n")),
+            (Add("levels", ("a", "x"), {}, {"units": 4, "note": ""}), (4, "")),
+            (Delete("levels", ("a", "x")), None),
+            (Add("levels", ("a", "x"), {"units": 1}), (1, None)),
+            (Delete("levels", ("a", "x")), None),
+        )
+        async with bench.open() as model:
+            at = await model.commit(level("b", "x", 2, "m"), before=Checkpoint())
+            for change, held in steps:
+                at = await model.commit(change, before=at)
+                rows = [*([level("a", "x", *held).row] if held else []), level("b", "x", 2, "m").row]
+                in_order = sorted(rows, key=lambda row: _place(row["units"]))
+                for where in (*({"units": units} for units in range(6)), *({"note": note} for note in ("n", "m", "", None))):
+                    ((name, value),) = where.items()
+                    page = await model.select(where={"store": "x", name: value}, order=("units",))
+                    expected = [row for row in in_order if row[name] == value]
+                    same(list(page.rows), expected, f"after {change}, the rows whose {name} is {value!r} are other ones")
+                page = await model.select(order=("store", "units"))
+                same(list(page.rows), in_order, f"after {change}, rows are in another order")
 
     @promise("RM-5", "Pages of any size join to the whole, in both directions, and the last one says that it is the last.")
     async def test_rm_5_pages_join(self, bench: ReadModelBench) -> None:

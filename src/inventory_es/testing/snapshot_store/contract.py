@@ -17,7 +17,7 @@ from inventory_es.testing.snapshot_store.programs import ProgramCases
 
 
 class SnapshotStoreContract(KeepingCases, ForgettingCases, ProgramCases, InterruptionCases, ForkCases, Contract, ABC):
-    """The promises of a snapshot store, SN-1 to SN-14.
+    """The promises of a snapshot store, SN-1 to SN-17.
 
     A subclass says how to open the store, and what it declares::
 
@@ -28,7 +28,7 @@ class SnapshotStoreContract(KeepingCases, ForgettingCases, ProgramCases, Interru
             async def open_snapshots(self, site):
                 yield MySnapshots(site.path)
 
-    A store may forget whatever it likes between two calls, but the cases want to see that it keeps a few snapshots for a while.
+    A store may forget for want of room, but the cases want to see that it keeps the snapshots of the last 16 streams.
 
     Attributes:
         is_durable: whether snapshots survive closing and opening the site again.

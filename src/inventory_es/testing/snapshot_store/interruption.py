@@ -90,6 +90,24 @@ class InterruptionCases:
                 for number in range(_CALLERS):
                     tasks.start_soon(ask, number)
 
+    @promise("SN-17", "Callers that discard the same streams in different orders all end, wherever they meet.", seeds=2)
+    async def test_sn_17_orders_of_streams(self, bench: SnapshotBench) -> None:
+        streams = [StreamId("inventory", f"s{number}") for number in range(3)]
+        async with bench.open() as store:
+            for point in range(1, MOST_POINTS):
+                first = store.raw.discard_snapshots(*streams)
+                call = partial(store.call, "discard three streams", first)
+                met = await hold_at(point, call, partial(store.discard, *reversed(streams)))
+                if not met:
+                    break
+            for stream in streams:
+                await store.save(snapshot(2, stream=stream))
+            async with anyio.create_task_group() as tasks:
+                for number in range(_CALLERS):
+                    tasks.start_soon(store.discard, *streams[number % 3 :: -1], *streams[: number % 3 : -1])
+            for stream in streams:
+                await store.gives(None, stream=stream, meaning="many callers discarded these streams at once, and one is still given")
+
     @promise(
         "SN-12",
         "A call that is cancelled at any await point, often, takes nothing from the next caller: no connection, no answer.",
@@ -176,6 +194,9 @@ class InterruptionCases:
                 await store.gives(snapshot(24, "v24"), meaning="of versions that two instances saved at once, the newest must stay")
             await two.clear()
             await one.gives(None, meaning="an instance gives what another one cleared")
+            await one.close()
+            await two.save(_NEW)
+            await two.gives(_NEW, meaning="closing one instance keeps another from working")
 
     @promise("SN-14", "Snapshots that survive are the same as before, field by field, and what was discarded stays so.")
     async def test_sn_14_what_survives(self, bench: SnapshotBench) -> None:

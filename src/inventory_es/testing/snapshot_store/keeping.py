@@ -1,17 +1,22 @@
 """SN-1 … SN-3: what is kept, and which one is given."""
 
+from collections.abc import Sequence
+
 import anyio
 
 from inventory_es.domain.stream_id import StreamId
+from inventory_es.testing.hostile_bytes import HOSTILE_BYTES
 from inventory_es.testing.promise import promise
-from inventory_es.testing.snapshot_store.bench import OTHER, SCHEMA, STREAM, SnapshotBench, snapshot
+from inventory_es.testing.snapshot_store.bench import OTHER, SCHEMA, STREAM, SnapshotBench, TestedSnapshots, snapshot
 
 _STREAMS = (
     STREAM, OTHER, StreamId("inventory", "Espresso", "berlin"), StreamId("inventory", "a-b", "c"), StreamId("inventory", "a", "b-c"),
     StreamId("inventory", "ä", "b"), StreamId("inventory", "a\u0308", "b"), StreamId("inventory", "../a", "b"), StreamId("order", "a", "b"),
     StreamId("inventory", "%", "'; DROP TABLE snapshots; --"), StreamId("inventory", "🜁" * 128, "con"), StreamId("inventory", "a_", "b%"),
 )  # fmt: skip
-_BYTES = (bytes(range(256)), b"", b"\x00", b"\xff\xfe", b"\r\n", b"null", b"x" * 2_000_000)
+_LARGE = b"x" * 2_000_000
+_SCRIPTS = ("x", "é", "ꙮ", "🜁")  # of one to four bytes
+_SHAPES = ((1, 1), (1, 64), (1, 128), (2, 120), (4, 64), (8, 128), (16, 128))
 
 
 class KeepingCases:
@@ -40,9 +45,25 @@ class KeepingCases:
             for number, stream in enumerate(_STREAMS):
                 kept = snapshot(number + 1, f"of {number}", stream=stream)
                 await store.gives(kept, stream=stream, meaning="two streams share a snapshot, or a stream did not take one")
-            for number, data in enumerate(_BYTES, len(_STREAMS)):
+            for number, data in enumerate(HOSTILE_BYTES, len(_STREAMS)):
                 await store.save(snapshot(number, data))
                 await store.gives(snapshot(number, data), meaning="the data is not byte for byte what was saved")
+            large = snapshot(1_000, _LARGE)
+            await store.save(large)
+            await store.gives(large, None, meaning="a large state is neither whole nor forgotten")
+
+    @promise("SN-15", "Streams with names of any length that differ in one character or in their category are distinct.", seeds=0)
+    async def test_sn_15_long_names(self, bench: SnapshotBench) -> None:
+        async with bench.open() as store:
+            for letter in _SCRIPTS:
+                for count, length in _SHAPES:
+                    for place in (0, length - 1):
+                        parts = [letter * length] * count
+                        ends = [(letter * length)[:place] + end + (letter * length)[place + 1 :] for end in "ab"]
+                        streams = [StreamId("inventory", *parts[1:], end) for end in ends]
+                        streams += [StreamId("inventory", end, *parts[1:]) for end in ends] if count > 1 else []
+                        streams.append(StreamId("order", *streams[0].parts))
+                        await _are_distinct(store, streams)
 
     @promise("SN-2", "An older snapshot never replaces a newer one, in any order of arrival.", seeds=8)
     async def test_sn_2_an_older_one_never_replaces_a_newer(self, bench: SnapshotBench) -> None:
@@ -83,3 +104,16 @@ class KeepingCases:
             await store.gives(None, meaning="half a state was given as a whole one")
             await store.save(snapshot(5, "whole again"))
             await store.gives(snapshot(5, "whole again"), meaning="a broken entry can't be replaced")
+
+
+async def _are_distinct(store: TestedSnapshots, streams: Sequence[StreamId]) -> None:
+    await store.clear()
+    kept = {stream: snapshot(number, f"of {number}", stream=stream) for number, stream in enumerate(streams, 1)}
+    for one in kept.values():
+        await store.save(one)
+    for stream, one in kept.items():
+        await store.gives(one, stream=stream, meaning="two streams share a snapshot, or a stream did not take one")
+    await store.discard(streams[0])
+    for stream, one in kept.items():
+        meaning = f"{streams[0]} was discarded, and {stream} is not what it was"
+        await store.gives(None if stream == streams[0] else one, stream=stream, meaning=meaning)

@@ -10,6 +10,7 @@ import attrs
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import Snapshot
 from inventory_es.testing.failure import MismatchError
+from inventory_es.testing.hostile_bytes import HOSTILE_BYTES
 from inventory_es.testing.promise import promise
 from inventory_es.testing.snapshot_store.bench import OTHER, SCHEMA, STREAM, SnapshotBench, TestedSnapshots, show, snapshot
 
@@ -21,6 +22,7 @@ _ALIKE = (
     StreamId("inventory", "a-b"), StreamId("inventory", "A", "b"), StreamId("inventory", "a", "bc"), StreamId("inventory_a", "b"),
     StreamId("inventory", "a%"), StreamId("inventory", "_", "b"), StreamId("inventory", "*"), StreamId("inventory", "a", "b "),
 )  # fmt: skip
+_LARGE_SCHEMAS = (1, 2, 11, 12, 2**8 + 1, 2**8 + 2, 2**15 + 1, 2**16 + 1, 2**16 + 2, 2**31 - 1)
 _COUNTS = (2, 25, 26, 100, 101, 150, 999, 1_000, 1_001)
 _MANY = 250
 _LARGE = bytes(range(256)) * (40 << 10)
@@ -45,6 +47,22 @@ class ProgramCases:
                 everything = [(stream, schema_version) for stream in _STREAMS for schema_version in _SCHEMAS]
                 for stream, schema_version in everything if step == _STEPS - 1 else chance.sample(everything, 2):
                     await _is_right(store, saved.get((stream, schema_version), {}), stream, schema_version, chance)
+
+    @promise("SN-16", "Schema versions are separate, however large: each gives what was saved for it, or nothing.", seeds=0)
+    async def test_sn_16_schema_versions(self, bench: SnapshotBench) -> None:
+        async with bench.open() as store:
+            for first in range(2):
+                for number, schema_version in enumerate(_LARGE_SCHEMAS):
+                    await store.save(snapshot(number + 1 + first, f"of {schema_version}, {first}", schema_version=schema_version))
+                for number, schema_version in enumerate(_LARGE_SCHEMAS):
+                    own = snapshot(number + 1 + first, f"of {schema_version}, {first}", schema_version=schema_version)
+                    meaning = f"schema version {schema_version} gives the state of another one"
+                    await store.gives(own, None, schema_version=schema_version, meaning=meaning)
+        async with bench.open() as store:
+            await store.discard(STREAM)
+            for schema_version in _LARGE_SCHEMAS:
+                meaning = f"a snapshot of schema version {schema_version} is given after it was discarded by another instance"
+                await store.gives(None, schema_version=schema_version, meaning=meaning)
 
     @promise(
         "SN-9",
@@ -123,7 +141,7 @@ class ProgramCases:
             *({"version": version} for version in (9, 10, 2**31 - 1, 2**31, 2**32 + 1, 2**53, 2**53 + 1, 2**63 - 1)),
             *({"schema_version": version} for version in (1, 9, 10, 2**15, 2**31 - 1)),
             *({"event_id": UUID(int=number)} for number in (0, 1, 2**64 + 1, 2**127, 2**128 - 1)),
-            *({"data": data} for data in (b"", b"\x00", b" state ", b"state\n", b"\x1f\x8b\x08", b"\x80\x04N.", b'"', b"a\x00b", b"'")),
+            *({"data": data} for data in HOSTILE_BYTES),
             *({"stream": stream} for stream in _ALIKE),
         ]
         async with bench.open() as store:
