@@ -352,7 +352,7 @@ class KeysOfDigits(PlainReadModel):
 class Indexed(PlainReadModel):
     """Looks rows up by what an index holds of them."""
 
-    not_indexed: type[Change]
+    not_indexed: type[Any]
 
     def __init__(self, disk: Disk) -> None:
         super().__init__(disk)
@@ -377,12 +377,12 @@ class Indexed(PlainReadModel):
 
 @breaks("RM-20", "A patch does not reach the index: rows are found by what they held before.")
 class PatchMissesTheIndex(Indexed):
-    not_indexed = Patch
+    not_indexed: type[Any] = Patch
 
 
 @breaks("RM-20", "An addition does not reach the index: rows are found by what they held before.")
 class AddMissesTheIndex(Indexed):
-    not_indexed = Add
+    not_indexed: type[Any] = Add
 
 
 @breaks("CK-6", "Keeps no NUL in a text of the checkpoint.")

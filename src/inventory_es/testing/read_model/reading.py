@@ -72,8 +72,7 @@ class ReadingCases:
                 at = await model.commit(change, before=at)
                 rows = [*([level("a", "x", *held).row] if held else []), level("b", "x", 2, "m").row]
                 in_order = sorted(rows, key=lambda row: _place(row["units"]))
-                for where in (*({"units": units} for units in range(6)), *({"note": note} for note in ("n", "m", "", None))):
-                    ((name, value),) = where.items()
+                for name, value in (*(("units", units) for units in range(6)), *(("note", note) for note in ("n", "m", "", None))):
                     page = await model.select(where={"store": "x", name: value}, order=("units",))
                     expected = [row for row in in_order if row[name] == value]
                     same(list(page.rows), expected, f"after {change}, the rows whose {name} is {value!r} are other ones")
