@@ -16,7 +16,8 @@ class EventStore(Protocol):
 
     Stream versions are counts: an absent stream has version 0, its first event version 1. The store sees opaque JSON and
     stamps nothing but positions. Any number of tasks of one event loop may call at once, each is answered, and none waits for a wait.
-    What a caller passed or got is the caller's: a page never changes, and a list that the caller changes later changes nothing stored.
+    What a caller passed or got is the caller's: a page never changes, also after the close, and a list that the caller changes later
+    changes nothing stored and no other answer. Each answer is as of a moment after its question, whatever was asked or appended before.
 
     A call may be cancelled at any await point. It leaves nothing behind: no connection, no lock, no answer for another caller.
 
@@ -66,7 +67,7 @@ class EventStore(Protocol):
         """Events with versions after ``after``, oldest first.
 
         A missing stream, or a range past its end, is an empty page. A page may be shorter than ``limit`` (1 or more, and however far
-        above a page of the backend).
+        above a page of the backend). Here and in every other method, limits, versions and positions up to 2**63 - 1 may be asked for.
 
         Raises:
             ValueError: ``limit`` below 1 or ``after`` below 0.
@@ -118,7 +119,7 @@ class EventFeed(Protocol):
 
         Args:
             position: what to wait for.
-            timeout: the longest wait, in seconds; 0 only looks.
+            timeout: the longest wait, in seconds; 0 only looks, ``math.inf`` waits without an end.
 
         Returns:
             Whether the position was seen before the timeout.

@@ -85,6 +85,8 @@ class SqliteEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, Snap
 
     async def wait_for_position(self, position: int, /, *, timeout: float) -> bool:
         """See :meth:`EventFeed.wait_for_position`. Commits of this handle wake at once, those of others within 50 ms."""
+        if await self.head() >= position:  # beyond the timeout, which may be 0
+            return True
         with anyio.move_on_after(timeout):
             while True:
                 committed = self._committed

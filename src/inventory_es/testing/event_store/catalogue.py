@@ -45,6 +45,7 @@ class CatalogueCases:
                 meaning="what has an attribute of this name counts as a StreamCatalogue: call it otherwise, or let it list the streams",
             )
             await _lists(store, [], prefix="", size=ALL)
+            await _refuses_nonsense(store)
             written: _Listed = []
             for stream, version in _VERSIONS.items():
                 events = bench.labels.events(" ".join(f"{stream.text}{number}" for number in range(version)))

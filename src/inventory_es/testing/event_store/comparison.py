@@ -10,10 +10,29 @@ import attrs
 from anyio.lowlevel import checkpoint
 
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports import AppendResult, GroupCommit, RecordedEvent, StreamCatalogue, StreamHead, StreamWrite, VersionGlance
+from inventory_es.ports import (
+    AppendResult,
+    FeedPage,
+    GroupCommit,
+    RecordedEvent,
+    StreamCatalogue,
+    StreamPage,
+    StreamsPage,
+    StreamWrite,
+    VersionGlance,
+)
 from inventory_es.ports.errors import AppendOutcomeUnknownError, ConcurrencyError, EventIdCollisionError, StoreUnavailableError
 from inventory_es.testing.event_store.bench import StoreBench
-from inventory_es.testing.event_store.reference_model import Accepted, Answer, Collision, Conflict, Place, ReferenceModel, record_difference
+from inventory_es.testing.event_store.reference_model import (
+    Accepted,
+    Answer,
+    Collision,
+    Conflict,
+    Place,
+    ReferenceModel,
+    record_difference,
+    shortened,
+)
 from inventory_es.testing.event_store.tested_store import ALL, TestedStore, show_error, show_outcomes, show_result
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.labels import stream_name
@@ -102,43 +121,60 @@ class Comparison:
         for limit in limits:
             await self.forward(stream, after=after, limit=limit)
             await self.backwards(stream, before=before, limit=limit)
-        if isinstance(self.store.raw, VersionGlance):
-            seen, version = self.store.raw.glance_version(stream), self.model.version(stream)
-            if seen is not None and (type(seen) is not int or seen != version):
-                raise MismatchError(
-                    expected=f"{version} or None", got=repr(seen), meaning=f"a glance at {stream_name(stream)} tells another version"
-                )
+        self.glance(stream)
+
+    def glance(self, stream: StreamId) -> None:
+        """Compare a glance, if the store has one."""
+        if not isinstance(self.store.raw, VersionGlance):
+            return
+        seen, version = self.store.raw.glance_version(stream), self.model.version(stream)
+        if seen is not None and (type(seen) is not int or seen != version):
+            raise MismatchError(
+                expected=f"{version} or None", got=repr(seen), meaning=f"a glance at {stream_name(stream)} tells another version"
+            )
 
     async def forward(self, stream: StreamId, *, after: int, limit: int) -> None:
         """Compare the pages forward."""
-        places = self.model.places(stream)
-        is_end = False
+        places, is_end = self.model.places(stream), False
         while not is_end:
-            page = await self.store.page(stream, after=after, limit=limit)
-            rest = places[after:]
-            way = f"read_stream of {stream_name(stream)} after {after} with limit {limit}"
-            self._is_run(page.events, rest, limit, way)
-            _is("version", page.version, len(places), way)
-            _is("is_end", page.is_end, len(page.events) == len(rest), way)
+            page = await self.page(stream, after=after, limit=limit, places=places)
             after, is_end = after + len(page.events), page.is_end
             await checkpoint()
 
+    async def page(self, stream: StreamId, *, after: int, limit: int, places: Sequence[Place] | None = None) -> StreamPage:
+        """Compare one page forward, with the stream's events where the caller has them."""
+        places = self.model.places(stream) if places is None else places
+        page = await self.store.page(stream, after=after, limit=limit)
+        rest = places[after:]
+        way = f"read_stream of {stream_name(stream)} after {after} with limit {limit}"
+        self._is_run(page.events, rest, limit, way)
+        _is("version", page.version, len(places), way)
+        _is("is_end", page.is_end, len(page.events) == len(rest), way)
+        return page
+
     async def backwards(self, stream: StreamId, *, before: int | None, limit: int, pages: int = ALL) -> None:
         """Compare the pages backwards, so many of them."""
-        places = self.model.places(stream)
-        is_end = False
+        places, is_end = self.model.places(stream), False
         while not is_end and pages > 0:
-            page = await self.store.page_backwards(stream, before=before, limit=limit)
-            rest = (places if before is None else places[: before - 1])[::-1]
-            way = f"read_stream_backwards of {stream_name(stream)} before {before} with limit {limit}"
-            self._is_run(page.events, rest, limit, way)
-            _is("version", page.version, len(places), way)
-            _is("is_end", page.is_end, len(page.events) == len(rest), way)
+            page = await self.page_backwards(stream, before=before, limit=limit, places=places)
             pages -= 1
             before, is_end = (page.events[-1].version if page.events else before), page.is_end
             await checkpoint()
 
-    async def ids(self, stream: StreamId, asked: Sequence[UUID] | None = None) -> None:
+    async def page_backwards(
+        self, stream: StreamId, *, before: int | None, limit: int, places: Sequence[Place] | None = None
+    ) -> StreamPage:
+        """Compare one page backwards, with the stream's events where the caller has them."""
+        places = self.model.places(stream) if places is None else places
+        page = await self.store.page_backwards(stream, before=before, limit=limit)
+        rest = (places if before is None else places[: before - 1])[::-1]
+        way = f"read_stream_backwards of {stream_name(stream)} before {before} with limit {limit}"
+        self._is_run(page.events, rest, limit, way)
+        _is("version", page.version, len(places), way)
+        _is("is_end", page.is_end, len(page.events) == len(rest), way)
+        return page
+
+    async def ids(self, stream: StreamId, asked: Sequence[UUID] | None = None) -> Sequence[RecordedEvent]:
         """Compare what is found: by default of every id of the store, newest first, each twice, and one that nobody stored."""
         await self.bench.contract.settle()
         asked = [place.event.event_id for place in reversed(self.model.feed)] * 2 if asked is None else list(asked)
@@ -151,6 +187,7 @@ class Comparison:
             raise MismatchError(
                 expected=f"{len(wanted)} events", got=f"{len(found)}: {self.bench.labels.show(found)}", meaning=f"{way} leaves events out"
             )
+        return found
 
     async def feed(self, *, after: int = 0, limits: Sequence[int] = (ALL,)) -> int:
         """Compare the feed behind a position, and the head; return where to go on."""
@@ -160,70 +197,97 @@ class Comparison:
         goes_on = after
         for limit in limits:
             goes_on = await self._feed(after, limit)
-        head = await self.store.head()
-        _is("the head", head, self.model.positions[_key(self.model.feed[-1])] if self.model.feed else 0, "head()")
+        await self.head()
         return goes_on
 
+    async def head(self) -> int:
+        """Compare the head."""
+        head = await self.store.head()
+        newest = self.model.positions.get(_key(self.model.feed[-1]), head) if self.model.feed else 0
+        _is("the head", head, newest, "head()")
+        return head
+
     async def _feed(self, after: int, limit: int) -> int:
-        rest = [place for place in self.model.feed if self.model.positions.get(_key(place), after + 1) > after]
-        is_end = False
+        rest, is_end = self._rest(after), False
         while not is_end:
-            page = await self.store.feed_page(after=after, limit=limit)
-            way = f"read_all after {after} with limit {limit}"
-            self._learn_positions(page.events, rest, after, way)
-            self._is_run(page.events, rest, limit, way)
+            page = await self.feed_page(after=after, limit=limit, rest=rest)
             rest = rest[len(page.events) :]
-            _is("is_end", page.is_end, not rest, way)
-            newest = page.events[-1].position if page.events else after
-            following = self.model.positions.get(_key(rest[0])) if rest else None
-            goes_on = page.next_after > after or page.is_end
-            skips = following is not None and page.next_after >= following
-            if type(page.next_after) is not int or page.next_after < newest or skips or not goes_on:
-                raise MismatchError(
-                    expected=f"next_after {newest}" + (f", or more, below {following}" if following is not None else " or more"),
-                    got=repr(page.next_after),
-                    meaning=f"{way}: whoever goes on from there repeats an event, skips one, or stands still",
-                )
             after, is_end = page.next_after, page.is_end
             await checkpoint()
         return after
+
+    def _rest(self, after: int) -> list[Place]:
+        return [place for place in self.model.feed if self.model.positions.get(_key(place), after + 1) > after]
+
+    async def feed_page(self, *, after: int, limit: int, rest: Sequence[Place] | None = None) -> FeedPage:
+        """Compare one page of the feed, with the events behind the position where the caller has them."""
+        rest = self._rest(after) if rest is None else rest
+        page = await self.store.feed_page(after=after, limit=limit)
+        way = f"read_all after {after} with limit {limit}"
+        self._learn_positions(page.events, rest, after, way)
+        is_over_a_gap = not page.events and not page.is_end and page.next_after > after
+        if not is_over_a_gap:
+            self._is_run(page.events, rest, limit, way)
+        rest = rest[len(page.events) :]
+        _is("is_end", page.is_end, not rest, way)
+        newest = page.events[-1].position if page.events else after
+        following = self.model.positions.get(_key(rest[0])) if rest else None
+        goes_on = page.next_after > after or page.is_end
+        skips = following is not None and page.next_after >= following
+        if type(page.next_after) is not int or page.next_after < newest or skips or not goes_on:
+            raise MismatchError(
+                expected=f"next_after {newest}" + (f", or more, below {following}" if following is not None else " or more"),
+                got=repr(page.next_after),
+                meaning=f"{way}: whoever goes on from there repeats an event, skips one, or stands still",
+            )
+        return page
 
     async def catalogue(self, prefix: str, *, after: StreamId | None = None, limit: int = ALL) -> None:
         """Compare the catalogue behind a stream, if the store has one."""
         if not isinstance(self.store.raw, StreamCatalogue):
             return
         await self.bench.contract.settle()
-        found: list[StreamHead] = []
-        wanted = sorted(
+        rest, is_end = self._listed(prefix, after), False
+        while not is_end:
+            page = await self.catalogue_page(prefix, after=after, limit=limit, rest=rest)
+            rest = rest[len(page.heads) :]
+            after, is_end = (page.heads[-1].stream if page.heads else after), page.is_end
+            await checkpoint()
+
+    def _listed(self, prefix: str, after: StreamId | None) -> list[tuple[str, int]]:
+        return sorted(
             (stream.text, self.model.version(stream))
             for stream in self.model.streams
             if stream.text.startswith(prefix) and (after is None or stream.text > after.text)
         )
-        way, is_end = f"streams({prefix!r}) after {after} with limit {limit}", False
-        while not is_end and len(found) <= len(wanted):
-            call = cast("StreamCatalogue", self.store.raw).streams(prefix, after=after, limit=limit)
-            page = await self.store.call(way, call, lambda page: str(len(page.heads)))
-            if len(page.heads) > limit or not (page.heads or page.is_end):
-                raise MismatchError(
-                    expected=f"1 to {limit} streams, or is_end",
-                    got=f"{len(page.heads)} streams",
-                    meaning=f"{way}: whoever pages through is flooded, or never ends",
-                )
-            found += page.heads
-            after, is_end = (page.heads[-1].stream if page.heads else after), page.is_end
-            await checkpoint()
-        listed = [(head.stream.text, head.version) for head in found]
-        if listed != wanted or any(
-            type(head.version) is not int or StreamId(head.stream.category, *head.stream.parts) != head.stream for head in found
+
+    async def catalogue_page(
+        self, prefix: str, *, after: StreamId | None, limit: int, rest: Sequence[tuple[str, int]] | None = None
+    ) -> StreamsPage:
+        """Compare one page of the catalogue, with the streams behind the place where the caller has them; the store has a catalogue."""
+        wanted = self._listed(prefix, after) if rest is None else rest
+        page = await self.store.streams(prefix, after=after, limit=limit)
+        way = f"streams({prefix!r}) after {after} with limit {limit}"
+        if len(page.heads) > limit or not (page.heads or page.is_end):
+            raise MismatchError(
+                expected=f"1 to {limit} streams, or is_end",
+                got=f"{len(page.heads)} streams",
+                meaning=f"{way}: whoever pages through is flooded, or never ends",
+            )
+        listed = [(head.stream.text, head.version) for head in page.heads]
+        expected = list(wanted if page.is_end else wanted[: len(listed)])
+        if listed != expected or any(
+            type(head.version) is not int or StreamId(head.stream.category, *head.stream.parts) != head.stream for head in page.heads
         ):
             at = next(
-                (at for at, (one, other) in enumerate(zip(listed, wanted, strict=False)) if one != other), min(len(listed), len(wanted))
+                (at for at, (one, other) in enumerate(zip(listed, expected, strict=False)) if one != other), min(len(listed), len(expected))
             )
             raise MismatchError(
-                expected=_listed(wanted, at),
-                got=_listed(listed, at),
+                expected=_show_listed(expected, at),
+                got=_show_listed(listed, at),
                 meaning=f"{way}: a stream is missing, twice, foreign, out of order, or has another version",
             )
+        return page
 
     def _is_accepted(self, answer: object, expected: Accepted) -> None:
         if not isinstance(answer, AppendResult):
@@ -289,9 +353,12 @@ class Comparison:
                     got=difference,
                     meaning=f"{way} gives another record than the one that was appended",
                 )
-        if [*events] != [events[at] for at in range(count)] or (count and events[-1] != events[count - 1]):
+        by_index = [events[at] for at in range(count)]
+        if not [*events] == by_index == [*events] or [*events[1:]] != by_index[1:] or [*reversed(events)] != by_index[::-1]:
             raise MismatchError(
-                expected="the same events by iteration and by index", got="others", meaning=f"{way}: what it gives is no sequence"
+                expected="the same events by iteration, again, by index, slice and backwards",
+                got="others",
+                meaning=f"{way}: what it gives is no sequence",
             )
 
     def _learn_positions(self, events: Sequence[RecordedEvent], rest: Sequence[Place], last: int, way: str) -> None:
@@ -324,7 +391,7 @@ def _versions(versions: object) -> str:
     return ", ".join(f"{stream_name(stream)}: {version}" for stream, version in cast("Sequence[tuple[StreamId, int]]", versions))
 
 
-def _listed(listed: Sequence[tuple[str, int]], at: int) -> str:
+def _show_listed(listed: Sequence[tuple[str, int]], at: int) -> str:
     """Show the stream of this place, and how many there are."""
-    shown = f"stream {listed[at][0]!r} at version {listed[at][1]}" if at < len(listed) else "no stream"
+    shown = f"stream {shortened(listed[at][0])} at version {listed[at][1]}" if at < len(listed) else "no stream"
     return f"{shown} at place {at + 1} of {len(listed)}"

@@ -11,6 +11,7 @@ from inventory_es.testing.contract import Contract, Run
 from inventory_es.testing.event_store.atomicity import AtomicityCases
 from inventory_es.testing.event_store.bench import StoreBench
 from inventory_es.testing.event_store.catalogue import CatalogueCases
+from inventory_es.testing.event_store.closing import ClosingCases
 from inventory_es.testing.event_store.feed import FeedCases
 from inventory_es.testing.event_store.fidelity import FidelityCases
 from inventory_es.testing.event_store.following import FollowingCases
@@ -22,6 +23,7 @@ from inventory_es.testing.event_store.outcomes import Interference, OutcomeCases
 from inventory_es.testing.event_store.pages import PageCases
 from inventory_es.testing.event_store.places import PlaceCases
 from inventory_es.testing.event_store.processes import ProcessCases
+from inventory_es.testing.event_store.questions import QuestionCases
 from inventory_es.testing.event_store.races import RaceCases
 from inventory_es.testing.event_store.reading import ReadingCases
 from inventory_es.testing.event_store.turns import TurnCases
@@ -46,12 +48,14 @@ class EventStoreContract(
     CatalogueCases,
     TurnCases,
     PageCases,
+    QuestionCases,
+    ClosingCases,
     PlaceCases,
     OutcomeCases,
     Contract,
     ABC,
 ):
-    """Every promise of an event store, ES-01 to ES-84, over its protocols and its declared capabilities.
+    """Every promise of an event store, ES-01 to ES-95, over its protocols and its declared capabilities.
 
     A subclass says how to open the store, and is its whole test::
 

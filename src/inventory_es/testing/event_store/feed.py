@@ -41,6 +41,7 @@ class FeedCases:
                 )
                 bench.run.not_declared("feed='total'")
             expect(that=await store.head() == 0, expected="head 0", got="another", meaning="0 is before everything")
+            await _is_value_error(store)
             await store.append("x@0 a b")
             await store.append("y@0 p")
             await store.append("x@2 c d")

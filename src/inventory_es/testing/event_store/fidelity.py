@@ -25,6 +25,8 @@ _MEBIBYTE = 1 << 20
 _MOST_BYTES_TRIED = 16 << 20
 _STEPS = 40
 _LONG = 1_050
+_MOST = 2**63 - 1
+"""The largest limit and place that may be asked for."""
 _SHAPES = ("data", "metadata", "letters")
 
 
@@ -216,19 +218,19 @@ class FidelityCases:
             for write in in_pieces(stream_id("x"), 0, events, store.capabilities):
                 await comparison.append([write])
             await comparison.append([StreamWrite(stream_id("y"), 0, bench.labels.events("n7"))])
-            for limit in (1_001, 2**31, 2**32 + 1):
+            for limit in (1_001, 2**31, 2**32 + 1, _MOST):
                 await comparison.stream(stream_id("x"), limits=(limit,))
-            await comparison.feed(limits=(2**32 + 1,))
+            await comparison.feed(limits=(2**32 + 1, _MOST))
             await self._many_streams(comparison)
             await comparison.feed(after=comparison.model.positions.get((stream_id("y"), 1), 0), limits=(2**31,))
-            for limit in (1_000, 1_001, 2**32 + 1):
+            for limit in (1_000, 1_001, 2**32 + 1, _MOST):
                 await comparison.catalogue("", limit=limit)
-            for far in (len(events), len(events) + 1, 10_000, 2**31, 2**32 + 1, 2**53 + 1):
+            for far in (len(events), len(events) + 1, 10_000, 2**31, 2**32 + 1, 2**53 + 1, _MOST):
                 await comparison.forward(stream_id("x"), after=far, limit=3)
                 await comparison.backwards(stream_id("x"), before=far, limit=2**31, pages=1)
                 if store.has_feed:
                     head = await store.head()
-                    await comparison.feed(after=head + far, limits=(3,))
+                    await comparison.feed(after=min(head + far, _MOST), limits=(3,))
             asked = [event.event_id for event in events]
             for ids in (asked[::-1], asked[:999], asked[:1_001], [*asked, *asked, *map(event_id, "abc"), asked[0]]):
                 await comparison.ids(stream_id("x"), ids)

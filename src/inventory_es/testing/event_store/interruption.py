@@ -8,7 +8,7 @@ import anyio
 import attrs
 from anyio.lowlevel import checkpoint
 
-from inventory_es.ports import AppendResult, StreamCatalogue, StreamWrite
+from inventory_es.ports import AppendResult, StreamWrite
 from inventory_es.ports.errors import (
     AppendOutcomeUnknownError,
     ConcurrencyError,
@@ -194,7 +194,7 @@ class InterruptionCases:
                         await checkpoint()
                     tasks.start_soon(_closes, calls, "closing while calls of every kind are under way, twice at once, must end")
                     tasks.start_soon(_closes, calls, "closing while calls of every kind are under way, twice at once, must end")
-                await _is_closed("read_stream", lambda: store.page("x"))  # called now
+                await is_closed("read_stream", lambda: store.page("x"))  # called now
                 for other in others:
                     await Calls(bench, other, f"o{number}").prepare()
 
@@ -210,36 +210,11 @@ class InterruptionCases:
                     await checkpoint()
                     reached = await cancelled_at(lambda count: _driven(store, store.close(), count), point)
                     await _closes(calls, f"after a close that was cancelled at await point {point}, the next one must end")
-                await _is_closed("read_stream", lambda: store.page("x"))  # called now
+                await is_closed("read_stream", lambda: store.page("x"))  # called now
                 for other in others:
                     await Calls(bench, other, f"o{point}").prepare()
             if not reached:
                 break
-
-    @promise("ES-46", "Closing twice is fine; use after close is StoreClosedError.")
-    async def test_es_46_use_after_close(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
-            await store.append("x@0 a")
-            await store.close()
-            await store.close()
-            uses: dict[str, Callable[[], Awaitable[object]]] = {
-                "append": lambda: store.append("x@1 b"),
-                "append again": lambda: store.append("x@0 a"),
-                "read_stream": lambda: store.page("x"),
-                "read_stream_backwards": lambda: store.page_backwards("x"),
-                "find_events": lambda: store.find("x", [event_id("a")]),
-            }
-            if store.has_feed:
-                uses["read_all"] = store.feed_page
-                uses["head"] = store.head
-                uses["wait_for_position"] = lambda: store.feed.wait_for_position(1, timeout=1.0)
-            catalogue = store.raw
-            if isinstance(catalogue, StreamCatalogue):
-                uses["streams"] = lambda: catalogue.streams(limit=1)
-            if store.has_group_commit:
-                uses["append_group"] = lambda: store.append_group(["x@1 b"])
-            for name, use in uses.items():
-                await _is_closed(name, use)
 
     @promise("ES-46", "Closing during an append waits for it, or the append says that its outcome is unknown.", seeds=1)
     async def test_es_46_closing_during_an_append(self, bench: StoreBench) -> None:
@@ -340,16 +315,23 @@ async def _driven(store: TestedStore, call: Coroutine[Any, Any, T], count: Calla
     return await store.run.schedule.drive(call, count)
 
 
+async def _kept(call: Coroutine[Any, Any, object], answers: list[object]) -> None:
+    answers.append(await call)
+
+
 async def _cancelled_many_times(calls: Calls, kind: str, point: int) -> bool:
     """Cancel calls at one await point, again and again; whether that was reached."""
     for number in range(_TIMES):
         call = calls.call(kind)
+        answers: list[object] = []
 
-        async def cancel(call: Call = call, number: int = number) -> bool:
-            return await cancelled_at(lambda count: _driven(calls.store, call.ask(), count), point, number % _DELAYS)
+        async def cancel(call: Call = call, number: int = number, answers: list[object] = answers) -> bool:
+            return await cancelled_at(lambda count: _kept(_driven(calls.store, call.ask(), count), answers), point, number % _DELAYS)
 
         if not await calls.bounded(cancel, f"after {number} calls of {kind} that were cancelled at await point {point}, one must end"):
             return False
+        for answer in answers:
+            call.judge(answer, "a call that is cancelled is answered rightly, or not at all")
         if number % _EVERY == 0:
             await calls.answers(kind, f"the answer after one that was cancelled at await point {point}")
     return True
@@ -527,7 +509,8 @@ async def _converges(bench: StoreBench, store: TestedStore, kept: list[str], lab
     kept.append(f"next{point}")
 
 
-async def _is_closed(name: str, use: Callable[[], Awaitable[object]]) -> None:
+async def is_closed(name: str, use: Callable[[], Awaitable[object]]) -> None:
+    """Expect StoreClosedError of a use."""
     try:
         result = await use()
     except StoreClosedError:

@@ -72,6 +72,7 @@ class RaceCases:
         async with bench.open() as store, bench.another(store) as others:
             if not store.capabilities.multi_stream:
                 bench.run.not_declared("multi_stream")
+            bench.need(store, together=2)
             race = _Race(bench, [store, *others])
             for number in range(_BARRIERS):
                 await race.run(_SHARED[number % 3 :: number % 2 + 1])
@@ -132,7 +133,12 @@ class _Race:
         lost: dict[int, ConcurrencyError] = {}
 
         async def append(number: int, store: TestedStore, streams: Sequence[str]) -> None:
-            labels = {name: [f"r{self._round}n{number}{name}{place}" for place in range(1 + (at == 0))] for at, name in enumerate(streams)}
+            first = 2 if store.capabilities.max_append_events > len(streams) else 1
+            counts = [first, *[1] * (len(streams) - 1)]
+            labels = {
+                name: [f"r{self._round}n{number}{name}{place}" for place in range(count)]
+                for name, count in zip(streams, counts, strict=True)
+            }
             writes = [f"{name}@{len(self.kept.get(name, ()))} {' '.join(labels[name])}" for name in streams]
             await barrier.wait()
             try:

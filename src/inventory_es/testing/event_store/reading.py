@@ -71,7 +71,13 @@ class ReadingCases:
             await _is_value_error(store, "limit -1", after=0, limit=-1)
             await _is_value_error(store, "after -1", after=-1, limit=1)
             await _is_value_error(store, "limit 0 backwards", before=None, limit=0)
+            await _is_value_error(store, "limit -1 backwards", before=3, limit=-1)
             await _is_value_error(store, "before 0", before=0, limit=1)
+            await _is_value_error(store, "before -1", before=-1, limit=1)
+            await _is_value_error(store, "limit 0 of a missing stream", name="y", after=0, limit=0)
+            await _is_value_error(store, "after -1 of a missing stream", name="y", after=-1, limit=1)
+            await _is_value_error(store, "limit 0 of a missing stream backwards", name="y", before=None, limit=0)
+            await _is_value_error(store, "before 0 of a missing stream", name="y", before=0, limit=1)
 
     @promise("ES-26", "Paging by any page size gives the same as one big read.")
     async def test_es_26_paging(self, bench: StoreBench) -> None:
@@ -127,9 +133,9 @@ class ReadingCases:
             await bench.holds(store, "x", [bench.labels.event(label) for label in "abcd"], meaning="looking events up changed the stream")
 
 
-async def _is_value_error(store: TestedStore, what: str, *, limit: int, **place: int | None) -> None:
+async def _is_value_error(store: TestedStore, what: str, *, name: str = "x", limit: int, **place: int | None) -> None:
     try:
-        page = await (store.page_backwards if "before" in place else store.page)("x", limit=limit, **place)  # type: ignore[arg-type]  # misuse
+        page = await (store.page_backwards if "before" in place else store.page)(name, limit=limit, **place)  # type: ignore[arg-type]  # misuse
     except ValueError:
         return
     raise MismatchError(expected="ValueError", got=str(page), meaning=f"{what} is a mistake of the caller, not a question")

@@ -137,7 +137,7 @@ def record_difference(place: Place, found: object, *, position: int | None) -> s
     for name, kind in _FIELD_TYPES.items():
         one, other = getattr(written, name), getattr(found, name)
         if one != other:
-            return f"{name} was {_short(one)} and is {_short(other)}"
+            return f"{name} was {shortened(one)} and is {shortened(other)}"
         if type(other) not in {kind, type(one)}:
             return f"{name} was a {type(one).__name__} and is a {type(other).__name__}"
     if found.recorded_at.utcoffset() != timedelta(0):
@@ -159,8 +159,8 @@ def record_difference(place: Place, found: object, *, position: int | None) -> s
         written.data,
         written.metadata,
     )
-    if not (same == found and found == same):
-        return "every field agrees, and the record is not equal to one with the same fields"
+    if not (same == found and found == same and hash(same) == hash(found)):
+        return "every field agrees, and the record is not equal to one with the same fields, or has another hash"
     return None
 
 
@@ -169,6 +169,7 @@ def _same_identity(one: NewEvent, other: NewEvent) -> bool:
     return identity == (other.event_id, other.event_type, other.schema_version, other.data)
 
 
-def _short(value: object) -> str:
+def shortened(value: object) -> str:
+    """Return a value as it is shown in a message: the beginning and the end of a long one."""
     text = value.isoformat() if isinstance(value, datetime) else repr(value)
     return text if len(text) <= 160 else f"{text[:100]}…{text[-40:]} ({len(text)} characters)"

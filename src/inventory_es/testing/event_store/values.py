@@ -94,6 +94,8 @@ STREAMS = tuple(
         StreamId("streams", "all"),
         StreamId("contract", *("x" * 128 for _ in range(16))),
         StreamId("contract", *("x" * 128 for _ in range(15)), "x" * 127 + "y"),
+        StreamId("contract", *("🜁" * 128 for _ in range(16))),
+        StreamId("contract", *("🜁" * 128 for _ in range(15)), "🜁" * 127 + "y"),
         StreamId("contract", *("p" for _ in range(16))),
         StreamId("contract", *("p" for _ in range(15))),
         StreamId("contract", "0f8fad5b", "d9cb", "469f", "a165", "70867728950e"),
