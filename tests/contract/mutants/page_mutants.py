@@ -206,7 +206,7 @@ class SharingStore(PlainStore):
             flight[0].set()
 
 
-@breaks("ES-92", "A read joins one that began before the last append.")
+@breaks("ES-92", "A read joins one that began before the last append.", patience=5.0)
 class JoinsAnOlderRead(SharingStore):
     async def read_stream(self, stream: StreamId, /, *, after: int = 0, limit: int) -> StreamPage:
         ask = super().read_stream
@@ -215,7 +215,7 @@ class JoinsAnOlderRead(SharingStore):
         return page
 
 
-@breaks("ES-92", "Reads of the feed at one place share an answer, whatever their limits are.")
+@breaks("ES-92", "Reads of the feed at one place share an answer, whatever their limits are.", patience=5.0)
 class LimitIsNotAsked(PlainStore):
     def __init__(self, shelf: Shelf) -> None:
         super().__init__(shelf)
@@ -236,7 +236,7 @@ class LimitIsNotAsked(PlainStore):
             flight[0].set()
 
 
-@breaks("ES-92", "Who shares the question of a cancelled caller finds nothing.")
+@breaks("ES-92", "Who shares the question of a cancelled caller finds nothing.", patience=5.0)
 class FollowersOfTheCancelled(PlainStore):
     def __init__(self, shelf: Shelf) -> None:
         super().__init__(shelf)
@@ -257,7 +257,7 @@ class FollowersOfTheCancelled(PlainStore):
             flight[0].set()
 
 
-@breaks("ES-92", "More than 20 reads at once find no connection.")
+@breaks("ES-92", "More than 20 reads at once find no connection.", patience=5.0)
 class PoolIsExhausted(PlainStore):
     busy = 0
 
@@ -271,7 +271,7 @@ class PoolIsExhausted(PlainStore):
             self.busy -= 1
 
 
-@breaks("ES-92", "The catalogue asks for the versions one by one: it shows a part of an append.")
+@breaks("ES-92", "The catalogue asks for the versions one by one: it shows a part of an append.", patience=5.0)
 class CatalogueIsTorn(PlainStore):
     async def streams(self, prefix: str = "", /, *, after: StreamId | None = None, limit: int) -> StreamsPage:
         page = await super().streams(prefix, after=after, limit=limit)
@@ -393,11 +393,42 @@ class CancelledIsEmpty(PlainStore):
             return StreamPage((), 0, is_end=True)
 
 
-@breaks("ES-77", "A limit of 2**63 - 1 overflows when one more row is asked for.")
+@breaks("ES-77", "A limit of 2**63 - 1 overflows when one more row is asked for.", patience=10.0)
 class LimitOverflows(PlainStore):
     async def read_all(self, *, after: int, limit: int) -> FeedPage:
         (limit + 1).to_bytes(8, signed=True)
         return await super().read_all(after=after, limit=limit)
+
+
+@breaks("ES-77", "A full page of the backend is never the end, backwards.", patience=10.0)
+class FullPageGoesOn(PlainStore):
+    async def read_stream_backwards(self, stream: StreamId, /, *, before: int | None = None, limit: int) -> StreamPage:
+        page = await super().read_stream_backwards(stream, before=before, limit=limit)
+        return attrs.evolve(page, is_end=len(page.events) < min(limit, 100) or (page.is_end and limit <= 100))
+
+
+@breaks("ES-77", "A page of the feed that fills the backend's page is never the end.", patience=10.0)
+class FullFeedPageGoesOn(PlainStore):
+    async def read_all(self, *, after: int, limit: int) -> FeedPage:
+        page = await super().read_all(after=after, limit=limit)
+        return attrs.evolve(page, is_end=page.is_end and len(page.events) != 64)
+
+
+@breaks("ES-27", "A read is consistent among the appends of its own instance alone: the version is read after the events.")
+class TornByOtherInstances(PlainStore):
+    def __init__(self, shelf: Shelf) -> None:
+        super().__init__(shelf)
+        self.turn = anyio.Semaphore(1)
+
+    async def append(self, writes: Sequence[StreamWrite], /) -> AppendResult:
+        async with self.turn:
+            return await super().append(writes)
+
+    async def read_stream(self, stream: StreamId, /, *, after: int = 0, limit: int) -> StreamPage:
+        async with self.turn:
+            page = await super().read_stream(stream, after=after, limit=limit)
+            await checkpoint()
+            return attrs.evolve(page, version=self.version(stream))
 
 
 @breaks("ES-25", "Misuse of a missing stream is no misuse.")

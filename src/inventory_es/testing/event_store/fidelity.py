@@ -10,7 +10,7 @@ from uuid import UUID
 import attrs
 
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports import NewEvent, StreamWrite
+from inventory_es.ports import NewEvent, StreamCatalogue, StreamWrite
 from inventory_es.ports.errors import AppendTooLargeError
 from inventory_es.testing.event_store.append_program import AppendProgram, in_pieces
 from inventory_es.testing.event_store.bench import StoreBench, expect
@@ -27,6 +27,8 @@ _STEPS = 40
 _LONG = 1_050
 _MOST = 2**63 - 1
 """The largest limit and place that may be asked for."""
+_ROUND = (10, 16, 20, 25, 32, 50, 64, 100, 128, 200, 250, 256, 500, 512, 1_000, 1_024)
+"""Lengths of pages that backends and their authors like."""
 _SHAPES = ("data", "metadata", "letters")
 
 
@@ -158,7 +160,7 @@ class FidelityCases:
             for events in (page.events, back.events, await store.find("x", [event_id("a"), event_id("c")]), fed):
                 if isinstance(events, list):
                     events.reverse()
-                    events.pop()
+                    del events[-1:]
             await comparison.everything()
 
     @promise(
@@ -222,6 +224,7 @@ class FidelityCases:
                 await comparison.stream(stream_id("x"), limits=(limit,))
             await comparison.feed(limits=(2**32 + 1, _MOST))
             await self._many_streams(comparison)
+            await _round_numbers(comparison)
             await comparison.feed(after=comparison.model.positions.get((stream_id("y"), 1), 0), limits=(2**31,))
             for limit in (1_000, 1_001, 2**32 + 1, _MOST):
                 await comparison.catalogue("", limit=limit)
@@ -247,6 +250,21 @@ class FidelityCases:
             await comparison.append(writes)
             await comparison.append(writes[:150])
             await comparison.stream(stream_id("s7"))
+
+
+async def _round_numbers(comparison: Comparison) -> None:
+    """Ask for so many of the last events and streams as a backend's page may have: a full page that is the end says so."""
+    model, x = comparison.model, stream_id("x")
+    await comparison.feed()
+    names = sorted(model.streams)
+    for left in (left for left in _ROUND if left < model.version(x)):
+        await comparison.page(x, after=model.version(x) - left, limit=ALL)
+        await comparison.page_backwards(x, before=left + 1, limit=ALL)
+        before = model.feed[-1 - left]
+        if comparison.store.has_feed:
+            await comparison.feed_page(after=model.positions[before.stream, before.version], limit=ALL)
+        if isinstance(comparison.store.raw, StreamCatalogue) and left < len(names):
+            await comparison.catalogue_page("", after=names[-1 - left], limit=ALL)
 
 
 def _of_size(shape: str, event_id: UUID, size: int) -> NewEvent:

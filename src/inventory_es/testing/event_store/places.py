@@ -2,6 +2,8 @@
 
 from collections.abc import Awaitable
 
+from anyio.lowlevel import checkpoint
+
 from inventory_es.ports.errors import CorruptStoreError, StoreClosedError
 from inventory_es.testing.event_store.bench import StoreBench, expect
 from inventory_es.testing.event_store.tested_store import TestedStore, show_error
@@ -59,10 +61,35 @@ class PlaceCases:
             async with bench.open() as store:
                 await _is_corrupt("read_stream", store.whole("x"))
                 await _is_corrupt("read_stream_backwards", store.page_backwards("x"))
+                await _is_corrupt("read_stream, page by page,", _page_by_page(store))
+                await _is_corrupt("read_stream_backwards, page by page,", _page_by_page_backwards(store))
                 if store.has_feed:
                     await _is_corrupt("read_all", store.whole_feed())
+                    await _is_corrupt("read_all, page by page,", store.whole_feed(limit=1))
         except CorruptStoreError:
             return
+
+
+async def _page_by_page(store: TestedStore) -> int:
+    """Read the stream x by one event at a time; return how many came."""
+    after, is_end = 0, False
+    while not is_end:
+        page = await store.page("x", after=after, limit=1)
+        after, is_end = after + len(page.events), page.is_end or not page.events
+        await checkpoint()
+    return after
+
+
+async def _page_by_page_backwards(store: TestedStore) -> int:
+    """Read the stream x backwards by one event at a time; return where that ended."""
+    before: int | None = None
+    is_end = False
+    while not is_end:
+        page = await store.page_backwards("x", before=before, limit=1)
+        is_end = page.is_end or not page.events
+        before = page.events[-1].version if page.events else before
+        await checkpoint()
+    return before or 0
 
 
 async def _is_corrupt(name: str, read: Awaitable[object]) -> None:

@@ -95,14 +95,15 @@ class ReadingCases:
 
     @promise("ES-27", "A read during appends gives a consistent prefix, and its version belongs to its events.", seeds=8)
     async def test_es_27_reads_during_appends(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+        async with bench.open() as store, bench.another(store) as others:
             bench.need(store, together=3)
+            writers = (store, *others)
             await store.append("x@0 a b")
             done = anyio.Event()
 
             async def write() -> None:
                 for version in range(2, 14, 3):
-                    await store.append(f"x@{version} e{version} f{version} g{version}")
+                    await writers[version % len(writers)].append(f"x@{version} e{version} f{version} g{version}")
                 done.set()
 
             async def read() -> None:
