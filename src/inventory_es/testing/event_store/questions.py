@@ -46,7 +46,7 @@ _AT_ONCE = (
 
 
 class QuestionCases:
-    """What an adapter that keeps answers, rows or questions for later gets wrong."""
+    """Answers, rows and questions that an adapter keeps for too long."""
 
     @promise(
         "ES-90",
@@ -239,7 +239,7 @@ class _Reader:
 
 @attrs.frozen
 class _Shown:
-    """What an instance shows of a stream that another process writes to."""
+    """A stream that another process writes to, as an instance shows it."""
 
     bench: StoreBench
     store: TestedStore
