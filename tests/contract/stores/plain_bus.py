@@ -109,7 +109,8 @@ class PlainBus:
         self.wake()
 
     def join(self, name: str, types: Collection[str] | None, streams: Collection[StreamId] | None) -> Group:
-        return self.groups.setdefault(name, Group(types, streams))
+        kept = (None if types is None else frozenset(types), None if streams is None else frozenset(streams))
+        return self.groups.setdefault(name, Group(*kept))
 
     def leave(self, name: str, group: Group, consumer: "PlainSubscription") -> None:
         for item in reversed(consumer.unanswered):

@@ -1,7 +1,10 @@
 """The workbench of the event bus's cases."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Coroutine, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from copy import copy
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
@@ -9,13 +12,16 @@ import anyio
 import attrs
 
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports import BusCapabilities, BusSubscription, DeadLetter, Delivery, EventBus, RecordedEvent
+from inventory_es.ports import BusCapabilities, BusSubscription, DeadLetter, Delivery, EventBus, NewEvent, RecordedEvent
 from inventory_es.ports.errors import AppendTooLargeError
+from inventory_es.ports.records import MAX_SCHEMA_VERSION
 from inventory_es.testing.contract import Run
+from inventory_es.testing.difference import difference
 from inventory_es.testing.event_bus.model import BusModel, GroupModel
 from inventory_es.testing.event_store.bench import declared_beyond
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.labels import EVENT_TYPE, Labels, recorded, show_labels, stream_id
+from inventory_es.testing.site import Site
 
 if TYPE_CHECKING:
     from inventory_es.testing.event_bus.contract import EventBusContract
@@ -44,6 +50,19 @@ class BusBench:
             bus = TestedBus(raw, self, self._model)
             yield bus
             bus.model.check_steady()
+            bus.check_answers()
+
+    @asynccontextmanager
+    async def open_elsewhere(self) -> AsyncGenerator["TestedBus", None]:
+        """Open a bus at another site, which knows nothing of this one's."""
+        with TemporaryDirectory(prefix="inventory-es-", ignore_cleanup_errors=True) as folder:
+            site = Site(f"{self.run.site.name}_b", Path(folder))
+            try:
+                async with self.contract.open_bus(site) as raw:
+                    yield TestedBus(raw, self, BusModel(raw.capabilities, self.labels))
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await self.contract.drop(site)
 
     def events(self, text: str) -> list[RecordedEvent]:
         """``x a b``: the next events of the stream x. The same label is the same event again."""
@@ -55,7 +74,7 @@ class BusBench:
     ) -> RecordedEvent:
         """The next event of a stream, with an id or fields of its own."""
         version = self._versions[str(stream)] = self._versions.get(str(stream), 0) + 1
-        new = attrs.evolve(self.labels.event(label), event_type=event_type)
+        new = attrs.evolve(self._new(label), event_type=event_type)
         new = self.labels.add(label, new if event_id is None else attrs.evolve(new, event_id=event_id))
         position = len(self._published) + 1
         self._published[label] = attrs.evolve(recorded(stream, version, position, new), **fields)
@@ -65,8 +84,14 @@ class BusBench:
         if label not in self._published:
             version = self._versions[name] = self._versions.get(name, 0) + 1
             position = len(self._published) + 1
-            self._published[label] = recorded(stream_id(name), version, position, self.labels.event(label))
+            self._published[label] = recorded(stream_id(name), version, position, self._new(label))
         return self._published[label]
+
+    def _new(self, label: str) -> NewEvent:
+        """An event whose fields show what a bus changes in them: no two have one schema version, and no encoder writes such data."""
+        event = self.labels.event(label)
+        data = event.data[:-1] + b' , "n":1.0, "\\u00e9": "\xc3\xa9"}'
+        return self.labels.add(label, attrs.evolve(event, schema_version=MAX_SCHEMA_VERSION - len(self._published), data=data))
 
 
 @attrs.define(eq=False)
@@ -79,6 +104,7 @@ class TestedBus:
     bench: BusBench
     model: BusModel
     fences: int = 0
+    _answers: list[tuple[str, Sequence[DeadLetter], tuple[DeadLetter, ...]]] = attrs.field(factory=list)
 
     @property
     def capabilities(self) -> BusCapabilities:
@@ -94,11 +120,21 @@ class TestedBus:
         note = f"publish {self.bench.labels.show(events)}"
         publications = self.model.publishing(events)
         try:
-            await self.call(note, self.raw.publish(events), lambda _: "done", at_suspension)
-        except AppendTooLargeError:
+            with _lent(list(events)) as given:
+                await self.call(note, self.raw.publish(given), lambda _: "done", at_suspension)
+        except AppendTooLargeError as error:
             self.model.refused(publications)
+            self._check_refusal(events, error)
             raise
         self.model.published(publications)
+
+    def _check_refusal(self, events: Sequence[RecordedEvent], error: AppendTooLargeError) -> None:
+        limit = self.capabilities.max_event_bytes
+        sizes = {event.size for event in events if event.size > limit}
+        if error.limit != limit or error.actual not in sizes:
+            expected = f"limit {limit} and actual {' or '.join(map(str, sorted(sizes))) or 'of an event above it'}"
+            meaning = "each event of a call is measured by itself, in bytes of data and metadata"
+            raise MismatchError(expected=expected, got=f"limit {error.limit} and actual {error.actual}", meaning=meaning)
 
     @asynccontextmanager
     async def join(
@@ -108,7 +144,11 @@ class TestedBus:
         ids = None if streams is None else [stream_id(name) if isinstance(name, str) else name for name in streams]
         self.bench.run.history.begin(f"join {group}").outcome = "joined"
         model = self.model.joining(group, types, ids)
-        async with self.raw.subscribe(group, types=types, streams=ids) as raw:
+        given_types, given_streams = copy(types), copy(ids)
+        async with self.raw.subscribe(group, types=given_types, streams=given_streams) as raw:
+            for given in (given_types, given_streams):
+                if isinstance(given, list | set | dict):
+                    given.clear()  # it is the caller's again
             model.is_joined = True
             subscription = TestedSubscription(raw, self, model)
             try:
@@ -138,6 +178,7 @@ class TestedBus:
 
         call = self.raw.dead_letters(group) if limit is None else self.raw.dead_letters(group, limit=limit)
         letters = await self.call(f"dead letters of {group}", call, show)
+        self._answers.append((group, letters, tuple(letters)))
         self.model.check_letters(group, letters, 100 if limit is None else limit)
         return letters
 
@@ -146,7 +187,8 @@ class TestedBus:
         ids = [event.event_id for event in events]
         revived = self.model.redelivering(group, ids)
         note = f"redeliver {self.bench.labels.show(events)} to {group}"
-        count = await self.call(note, self.raw.redeliver(group, ids), str, at_suspension)
+        with _lent(ids) as given:
+            count = await self.call(note, self.raw.redeliver(group, given), str, at_suspension)
         least = len({due.event.event_id for due in revived})
         if not least <= count <= len(revived) and not self.model.is_off:
             raise MismatchError(
@@ -155,6 +197,14 @@ class TestedBus:
                 meaning=f"redeliver answers how many dead letters of {group} it found",
             )
         return count
+
+    def check_answers(self) -> None:
+        """Compare the dead letters that were read with what they were."""
+        for group, letters, before in self._answers:
+            differs = difference(before, tuple(letters))
+            if differs is not None:
+                meaning = f"the dead letters of {group} that were read are the caller's: a later call changes them"
+                raise MismatchError(expected="an answer that stays as it is", got=differs, meaning=meaning)
 
     async def close(self) -> None:
         """Close the bus."""
@@ -274,6 +324,21 @@ class TestedSubscription:
         """Receive and acknowledge until nothing is due any more."""
         while not self.model.is_drained:
             await self.ack(await self.receive())
+
+
+@contextmanager
+def _lent(given: list[T]) -> Generator[list[T], None, None]:
+    """Lend a list to a call, which must leave it as it is; then the caller empties it."""
+    before = tuple(given)
+    try:
+        yield given
+        if tuple(given) != before:
+            got = f"{len(given)} items instead of {len(before)}" if len(given) != len(before) else "others, or another order"
+            raise MismatchError(
+                expected="the list that a call was given, as it was", got=got, meaning="what a call is given is the caller's"
+            )
+    finally:
+        given.clear()
 
 
 async def _next(deliveries: AsyncIterator[Delivery]) -> Delivery:

@@ -19,6 +19,9 @@ _MOST_AT_ONCE = 300
 _TURNS = 200
 
 _ROOM = "A publish that waits for room ends: when there is room, when it is cancelled, and with StoreClosedError when the bus is closed."
+_OTHERS_GO_ON = (
+    "While a publish waits for room, every other call goes on: joining, receiving, answering, dead letters and their redelivery."
+)
 _MANY = "64 publishers at once all finish, and so does a batch larger than max_pending; every event arrives, in order within its stream."
 
 
@@ -89,6 +92,61 @@ class CrowdCases:
                     await (consumer.nack(delivery, "failed") if delivery.event.version % 4 else consumer.ack(delivery))
             await consumer.drain()
 
+    @promise("EB-32", _ROOM)
+    async def test_eb_32_room_for_one(self, bench: BusBench) -> None:
+        """One event is acknowledged, or becomes a dead letter by an answer or by leaving: that alone wakes the publish that waits."""
+        async with bench.open() as bus:
+            most = _need_small_bound(bench, bus)
+            async with bus.join("g"):
+                pass
+            await bus.publish_events([bench.record(f"e{number}", stream_id("x")) for number in range(most)])
+            for ending in ("ack", "nack", "leave"):
+                async with anyio.create_task_group() as tasks:
+                    is_published = anyio.Event()
+                    tasks.start_soon(_publish_one, bus, f"x {ending}", is_published)
+                    await _turns(1)
+                    await _end_one(bus, ending)
+                    await _ends(bench, is_published.is_set, "a publish that waits for room to end once there is room for one event")
+            async with bus.join("g") as consumer:
+                await consumer.drain()
+            await bus.dead_letters("g")
+
+    @promise("EB-37", _OTHERS_GO_ON)
+    async def test_eb_37_calls_beside_a_publish_that_waits(self, bench: BusBench) -> None:
+        async with bench.open() as bus, bus.join("other", streams=["y"]) as other:
+            most = _need_small_bound(bench, bus)
+            async with bus.join("full", streams=["x"]):
+                pass
+            await bus.publish("y p q")
+            for _ in range(bus.capabilities.max_deliveries):
+                await other.nack(await other.receive(), "failed")
+            held = await other.receive()
+            await bus.publish_events([bench.record(f"e{number}", stream_id("x")) for number in range(most)])
+            async with anyio.create_task_group() as tasks:
+                is_published = anyio.Event()
+                tasks.start_soon(_publish_one, bus, "x last", is_published)
+                await _turns(1)
+                with anyio.move_on_after(bench.contract.patience_for_delivery) as scope:
+                    await bus.dead_letters("full")
+                    await bus.dead_letters("other")
+                    await bus.redeliver("full", bench.events("y p"))
+                    await bus.redeliver("other", bench.events("y p"))
+                    await other.ack(held)
+                    await other.ack(await other.receive())
+                    async with bus.join("new", streams=["z"]), bus.join("other", streams=["y"]), bus.join("full", streams=["x"]) as full:
+                        await full.ack(await full.receive())
+                    await is_published.wait()
+                if scope.cancelled_caught:
+                    tasks.cancel_scope.cancel()
+            if scope.cancelled_caught:
+                raise MismatchError(
+                    expected="every call but publish to end while a publish waits for room",
+                    got=f"one that waits, after {bench.contract.patience_for_delivery:g} s",
+                    meaning="whoever could make room, or look what is wrong, waits for the publish",
+                )
+            async with bus.join("full", streams=["x"]) as full:
+                await full.drain()
+
     @promise("EB-33", _MANY, seeds=1)
     async def test_eb_33_many_publishers(self, bench: BusBench) -> None:
         done: list[str] = []
@@ -147,6 +205,23 @@ async def _ends(bench: BusBench, is_met: Callable[[], bool], what: str) -> None:
             await checkpoint()
     if scope.cancelled_caught:
         raise MismatchError(expected=what, got=f"nothing within {patience:g} s", meaning="a caller waits for what never comes")
+
+
+async def _publish_one(bus: TestedBus, text: str, is_published: anyio.Event) -> None:
+    await bus.publish(text)
+    is_published.set()
+
+
+async def _end_one(bus: TestedBus, ending: str) -> None:
+    """End the first event of a full group: by an acknowledgement, or as a dead letter."""
+    times = 1 if ending == "ack" else bus.capabilities.max_deliveries
+    for _ in range(times):
+        async with bus.join("g") as consumer:
+            delivery = await consumer.receive()
+            if ending == "ack":
+                await consumer.ack(delivery)
+            elif ending == "nack":
+                await consumer.nack(delivery, "failed")
 
 
 async def _turns(count: int) -> None:

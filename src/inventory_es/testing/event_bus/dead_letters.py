@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
+import anyio
 import attrs
 
 from inventory_es.ports import RecordedEvent
 from inventory_es.testing.event_bus.bench import BusBench, TestedBus, TestedSubscription
+from inventory_es.testing.event_bus.crew import Crew
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.labels import stream_id
 from inventory_es.testing.promise import promise
@@ -22,6 +24,12 @@ _AGAIN = (
     "Dead letters are delivered again to their own group only, once; what fails again is a dead letter again, with its new reason; any "
     "other id changes nothing."
 )
+_MANY = (
+    "Hundreds of deliveries to one consumer are like the first; hundreds of dead letters are kept, read, and delivered again in one call."
+)
+_MANY_LETTERS = 103
+_MANY_DELIVERIES = 300
+_MOST_PENDING_TRIED = 100
 
 
 class DeadLetterCases:
@@ -110,6 +118,91 @@ class DeadLetterCases:
             await bus.redeliver("g", [given_up, *rest, nobody])
             await consumer.drain()
             await bus.redeliver("g", [given_up])
+            await consumer.drain()
+            await bus.dead_letters("g")
+
+    @promise("EB-28", _AGAIN)
+    async def test_eb_28_while_consumers_wait(self, bench: BusBench) -> None:
+        """They are told at once, but of no stream of which another event is out."""
+        async with bench.open() as bus, anyio.create_task_group() as tasks:
+            _need_few_deliveries(bench, bus)
+            crew = Crew(bus, tasks)
+            async with bus.join("g") as consumer:
+                await bus.publish("x a b")
+                given_up = [await _give_up(bus, consumer, "failed") for _ in "ab"]
+            for _ in range(3):
+                await crew.join("g")
+            await crew.settle()
+            await bus.redeliver("g", given_up[:1])
+            await crew.wait_until(lambda: any(crew.held()), what="a delivery of a dead letter that is delivered again")
+            await bus.redeliver("g", given_up[1:])
+            await crew.settle()
+            await crew.drain()
+            await bus.publish("x c")
+            await crew.wait_until(lambda: any(crew.held()), what="a delivery to g")
+            await bus.redeliver("g", given_up)
+            await crew.settle()
+            await crew.drain()
+            await bus.dead_letters("g")
+            await crew.leave_all()
+
+    @promise("EB-28", _AGAIN, seeds=2)
+    async def test_eb_28_asked_for_twice_at_once(self, bench: BusBench) -> None:
+        counts: list[int] = []
+
+        async def redeliver() -> None:
+            counts.append(await bus.raw.redeliver("g", [event.event_id for event in given_up]))
+
+        async with bench.open() as bus, bus.join("g") as consumer:
+            _need_few_deliveries(bench, bus)
+            for number in range(3):
+                await bus.publish(f"x a{number} b{number}")
+                given_up = [await _give_up(bus, consumer, "failed") for _ in "ab"]
+                bus.model.redelivering("g", [event.event_id for event in given_up])
+                counts.clear()
+                async with anyio.create_task_group() as tasks:
+                    for _ in range(3):
+                        tasks.start_soon(redeliver)
+                if sum(counts) != len(given_up):
+                    got, meaning = str(counts), "one dead letter was delivered again by two calls, or by none"
+                    raise MismatchError(expected=f"{len(given_up)} dead letters by three calls at once", got=got, meaning=meaning)
+                for _ in given_up:
+                    await _give_up(bus, consumer, "again")
+                await bus.dead_letters("g")
+                await bus.redeliver("g", given_up)
+                await consumer.drain()
+
+    @promise("EB-28", _AGAIN)
+    async def test_eb_28_into_a_full_group(self, bench: BusBench) -> None:
+        async with bench.open() as bus, anyio.create_task_group() as tasks:
+            _need_few_deliveries(bench, bus)
+            most = bus.capabilities.max_pending
+            if most > _MOST_PENDING_TRIED:
+                bench.run.not_declared(f"a max_pending of at most {_MOST_PENDING_TRIED}: open the bus with a small one")
+            async with bus.join("g") as consumer:
+                await bus.publish("x a")
+                given_up = await _give_up(bus, consumer, "failed")
+                await bus.publish_events([bench.record(f"e{number}", stream_id("y")) for number in range(most)])
+                tasks.start_soon(bus.redeliver, "g", [given_up])
+                await anyio.wait_all_tasks_blocked()  # it may wait for room
+                await consumer.drain()
+                await bus.dead_letters("g")
+
+    @promise("EB-38", _MANY, seeds=0)
+    async def test_eb_38_hundreds(self, bench: BusBench) -> None:
+        async with bench.open() as bus, bus.join("g") as consumer, bus.join("h") as other:
+            _need_few_deliveries(bench, bus)
+            count = max(_MANY_LETTERS, _MANY_DELIVERIES // bus.capabilities.max_deliveries)
+            part = max(1, bus.capabilities.max_pending // 2)
+            events = [bench.record(f"e{number}", stream_id(f"s{number % part}")) for number in range(count)]
+            for first in range(0, count, part):
+                await bus.publish_events(events[first : first + part])
+                while not consumer.model.is_drained:
+                    await consumer.nack(await consumer.receive(), "failed")
+                await other.finish()
+            for limit in (None, count, count + 1, 10 * count):
+                await bus.dead_letters("g", limit=limit)
+            await bus.redeliver("g", events)
             await consumer.drain()
             await bus.dead_letters("g")
 

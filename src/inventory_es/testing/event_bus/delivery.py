@@ -7,10 +7,10 @@ from uuid import uuid5
 import anyio
 import attrs
 
-from inventory_es.ports import Delivery, RecordedEvent
+from inventory_es.ports import Delivery, NewEvent, RecordedEvent
 from inventory_es.ports.errors import AppendTooLargeError
 from inventory_es.testing.difference import difference
-from inventory_es.testing.event_bus.bench import BusBench, TestedSubscription
+from inventory_es.testing.event_bus.bench import BusBench, TestedBus, TestedSubscription
 from inventory_es.testing.event_store.values import PAYLOADS
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.labels import EVENT_TYPE, recorded, stream_id
@@ -144,14 +144,11 @@ class DeliveryCases:
             most = bus.capabilities.max_event_bytes
             if most > _MOST_BYTES_TRIED:
                 return
-            large, over = bench.labels.sized("large", most), bench.labels.sized("over", most + 1)
-            try:
-                await bus.publish_events([*bench.events("x a"), recorded(stream_id("y"), 1, 900, over)])
-            except AppendTooLargeError:
-                await bus.publish_events([recorded(stream_id("y"), 1, 901, large)])
-                await consumer.take("large", meaning="an event of a refused call was published, or the largest legal one was not")
-            else:
-                raise MismatchError(expected="AppendTooLargeError", got="no error", meaning=f"max_event_bytes is {most}")
+            for number, over in enumerate(_of_size(bench, "over", most + 1), 1):
+                await _is_refused(bus, bench.events(f"x a{number} b{number} c{number}"), recorded(stream_id("y"), number, 900, over))
+            large = [recorded(stream_id("y"), number, 901, event) for number, event in enumerate(_of_size(bench, "large", most), 4)]
+            await bus.publish_events(large)
+            await consumer.take("large1 large2 large3", meaning="an event of a refused call was published, or a largest legal one was not")
 
     async def _payloads(
         self, bench: BusBench, publish: Callable[[Sequence[RecordedEvent]], Awaitable[None]], consumer: TestedSubscription
@@ -163,6 +160,28 @@ class DeliveryCases:
             delivery = await consumer.receive()
             await consumer.ack(delivery)
             unchanged(published, delivery)
+
+
+def _of_size(bench: BusBench, label: str, size: int) -> tuple[NewEvent, ...]:
+    """Three events of so many bytes: in the data, in characters of several bytes, and in the metadata."""
+    two_bytes, rest = divmod(size - 12, 2)
+    return (
+        bench.labels.sized(f"{label}1", size),
+        bench.labels.with_data(f"{label}2", b'{"pad":"' + "é".encode() * two_bytes + b"x" * rest + b'"}'),
+        bench.labels.with_data(f"{label}3", b"{}", b'{"pad":"' + b"x" * (size - 12) + b'"}'),
+    )
+
+
+async def _is_refused(bus: TestedBus, others: Sequence[RecordedEvent], over: RecordedEvent) -> None:
+    """Publish an event that is too large, at every place of a call."""
+    for place in range(len(others) + 1):
+        try:
+            await bus.publish_events([*others[:place], over, *others[place:]])
+        except AppendTooLargeError:
+            continue
+        raise MismatchError(
+            expected="AppendTooLargeError", got="no error", meaning=f"max_event_bytes is {bus.capabilities.max_event_bytes}"
+        )
 
 
 def unchanged(published: RecordedEvent, delivery: Delivery) -> None:

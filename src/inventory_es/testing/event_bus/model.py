@@ -65,12 +65,21 @@ class _Dead:
 
 @attrs.define(eq=False)
 class _Lane:
-    """One stream of one group."""
+    """One stream of one group.
+
+    Attributes:
+        waiting: what is unanswered, in order.
+        revived: dead letters that are delivered again.
+        out: the delivery that is unanswered.
+        repeats: how often each event may still come again, of those that are done.
+        missed: events of a publish that was cut off, which has not published them: a later one came.
+    """
 
     waiting: list[Due] = attrs.field(factory=list[Due])
     revived: list[Due] = attrs.field(factory=list[Due])
     out: Handed | None = None
     repeats: dict[UUID, int] = attrs.field(factory=dict[UUID, int])
+    missed: set[UUID] = attrs.field(factory=set[UUID])
 
     def candidates(self) -> list[Due]:
         """What may come next: up to the first event that must come, and dead letters that are delivered again."""
@@ -103,7 +112,10 @@ class _Lane:
         elif due is not None:
             at = self.waiting.index(due)
             for skipped in self.waiting[:at]:
-                self.done(skipped, repeats=2)
+                if skipped.is_certain or skipped.deliveries or skipped.event.event_id in self.repeats:
+                    self.done(skipped, repeats=2)
+                else:
+                    self.missed.add(skipped.event.event_id)
             del self.waiting[: at + 1]
         return due
 
@@ -421,6 +433,8 @@ class BusModel:
             meaning = "an event that was acknowledged twice came once more: acknowledgements are forgotten"
         elif any(_is_same(due.event, event) for due in lane.waiting):
             meaning = "an event overtook one of its stream that was neither acknowledged nor given up"
+        elif event.event_id in lane.missed:
+            meaning = "a publish that was cut off took effect when later events of the stream had come"
         else:
             meaning = "an event was delivered that was never published to this group"
         _wrong(f"{expected} to {group.name}", label, meaning)

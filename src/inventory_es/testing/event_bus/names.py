@@ -1,4 +1,4 @@
-"""EB-29, EB-30, and EB-01 again: groups, filters, streams, ids and fields are told apart exactly."""
+"""EB-29, EB-30, EB-36, EB-39, and EB-01 again: groups, filters, streams, ids and fields are told apart exactly."""
 
 from collections.abc import Collection
 from contextlib import AsyncExitStack
@@ -16,10 +16,11 @@ from inventory_es.testing.labels import EVENT_TYPE, event_id, stream_id
 from inventory_es.testing.promise import promise
 
 _GROUPS = (
-    "g", "G", "g ", " g", "gg", "g.", "g:1", "g*", "*", ">", "g>", "#", "a/b", "a\\b", "../g", "%", "%67", "é", "e\u0301", "ｇ", "g\n", "-",
-    "🜁", "null", "0", "x" * 128, "x" * 127 + "y", "X" * 128, "🜁" * 128,
+    "g", "G", "g ", " g", "gg", "g.", "g:1", "g*", "*", ">", "g>", "#", "a/b", "a\\b", "../g", "%", "%67", "é", "e\u0301", "É",
+    "ｇ", "g\n", "-", "g\0", "g\0x", "a_b", "a:b", "a.b", "a-b", "🜁", "null", "0", "x" * 128, "x" * 127 + "y", "X" * 128, "🜁" * 128,
 )  # fmt: skip
 _MOST_PUBLISHED_TRIED = 2_000
+_MOST_IN_FILTER = 100
 _LONG_TYPE = "T" * 127
 _TYPES = (
     EVENT_TYPE,
@@ -31,6 +32,9 @@ _TYPES = (
     _LONG_TYPE + "b",
     _LONG_TYPE + "A",
     " ",
+    EVENT_TYPE + " ",
+    f"{EVENT_TYPE},{EVENT_TYPE}V2",
+    *(f"{EVENT_TYPE[:3]}{wildcard}{EVENT_TYPE[4:]}" for wildcard in "_.?"),
 )
 _STREAMS = (
     StreamId("contract", "a"), StreamId("contract", "A"), StreamId("contract", "a", "b"), StreamId("contract", "a-b"),
@@ -49,6 +53,7 @@ _FIELDS = "What is published is received, field by field, as attempt 1."
 _NAMES = (
     "Names are exact: groups, types and streams that differ in case, length, form or wildcards are others; an empty filter takes nothing."
 )
+_THE_CALLERS = "What a call is given stays as it was, and may change after the call; what it answered stays as it is."
 _TWO_STREAMS = (
     "An event is told by its stream and id: one id in two streams is two events, delivered, answered and given up each for itself."
 )
@@ -91,6 +96,7 @@ class NameCases:
     @promise("EB-29", _NAMES, seeds=1)
     async def test_eb_29_types(self, bench: BusBench) -> None:
         filters: list[Collection[str]] = [[kind] for kind in _TYPES]
+        filters += [[*(f"Type{number}" for number in range(_MOST_IN_FILTER)), *_TYPES[::2]]]
         filters += [[], (), set(_TYPES[:3]), frozenset(_TYPES[3:]), (_TYPES[0], _TYPES[0]), dict.fromkeys(_TYPES)]
         events = [bench.record(f"t{number}", stream_id("x"), event_type=kind) for number, kind in enumerate((*_TYPES, *_TYPES[::-1]))]
         async with bench.open() as bus, anyio.create_task_group() as tasks:
@@ -103,6 +109,7 @@ class NameCases:
     @promise("EB-29", _NAMES, seeds=1)
     async def test_eb_29_streams(self, bench: BusBench) -> None:
         filters: list[Collection[StreamId]] = [[stream] for stream in _STREAMS]
+        filters += [[*(stream_id(f"nobody {number}") for number in range(_MOST_IN_FILTER)), *_STREAMS[::2]]]
         filters += [[], set(_STREAMS[:5]), _STREAMS[5:], [stream_id("nobody publishes here")]]
         events = [bench.record(f"s{number}", stream) for number, stream in enumerate((*_STREAMS, *_STREAMS[::-1]))]
         async with bench.open() as bus, anyio.create_task_group() as tasks:
@@ -148,6 +155,41 @@ class NameCases:
             await consumer.drain()
             await one.drain()
             await bus.dead_letters("g")
+
+    @promise("EB-39", "Two buses at two sites know nothing of each other, whatever has the same name.")
+    async def test_eb_39_another_site(self, bench: BusBench) -> None:
+        async with bench.open() as bus, bench.open_elsewhere() as elsewhere:
+            async with bus.join("g"), elsewhere.join("g"):
+                pass
+            for each, text in ((bus, "x a b"), (elsewhere, "x c d")):
+                await each.publish(text)
+            for each in (bus, elsewhere):
+                async with each.join("g") as consumer:
+                    for _ in range(each.capabilities.max_deliveries):
+                        await consumer.nack(await consumer.receive(), "failed")
+                    await consumer.drain()
+            for each in (bus, elsewhere):
+                await each.dead_letters("g")
+            await elsewhere.redeliver("g", bench.events("x a c"))
+            await elsewhere.close()
+            await bus.redeliver("g", bench.events("x a c"))
+            async with bus.join("g") as consumer:
+                await consumer.drain()
+
+    @promise("EB-36", _THE_CALLERS)
+    async def test_eb_36_arguments_and_answers(self, bench: BusBench) -> None:
+        """Each call of every case gets lists that are emptied after it, and what it answers is compared once more at the end."""
+        async with bench.open() as bus, bus.join("g", types=[EVENT_TYPE], streams=["x", "y"]) as consumer, bus.join("h") as other:
+            for number in range(3):
+                await bus.publish(f"x a{number} b{number}", f"y p{number}", f"z s{number}")
+                await bus.dead_letters("g")
+                for _ in range(bus.capabilities.max_deliveries):
+                    await consumer.nack(await consumer.receive(), "failed")
+                await consumer.finish()
+                await other.finish()
+                await bus.dead_letters("g")
+                await bus.redeliver("g", bench.events(f"x a{number} b{number}") + bench.events(f"y p{number}"))
+                await consumer.finish()
 
 
 async def _come_where_they_must(bus: TestedBus, crew: Crew, events: list[RecordedEvent]) -> None:

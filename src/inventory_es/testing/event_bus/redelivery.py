@@ -1,7 +1,5 @@
 """EB-08 … EB-11, EB-13: what was not done comes again, up to a bound, and then is kept as a dead letter."""
 
-from contextlib import suppress
-
 from inventory_es.ports import Delivery
 from inventory_es.testing.event_bus.answers import need_two_deliveries
 from inventory_es.testing.event_bus.bench import BusBench, TestedBus, TestedSubscription
@@ -79,10 +77,19 @@ class RedeliveryCases:
     @promise("EB-11", "A consumer that fails while it handles an event gets it again.")
     async def test_eb_11_a_consumer_that_fails(self, bench: BusBench) -> None:
         async with bench.open() as bus:
-            with suppress(_HandlerError):
+            failure = _HandlerError("raised by the handler")
+            try:
                 async with bus.join("g") as consumer:
                     await bus.publish("x a")
-                    await _handle(consumer)
+                    await consumer.receive()
+                    raise failure
+            except _HandlerError as raised:
+                is_told = raised is failure
+            else:
+                is_told = False
+            if not is_told:
+                meaning = "the block of a subscription ends with what was raised in it, so that a failed handler is seen"
+                raise MismatchError(expected=f"{failure!r}, out of the block", got="another error, or none", meaning=meaning)
             if bus.capabilities.max_deliveries == 1:
                 await _letters(bench, bus, "g", "a", None, 1)
             else:
@@ -129,11 +136,6 @@ class RedeliveryCases:
 
 class _HandlerError(Exception):
     """Raised by a handler."""
-
-
-async def _handle(consumer: TestedSubscription) -> None:
-    await consumer.receive()
-    raise _HandlerError
 
 
 def _is(bench: BusBench, delivery: Delivery, label: str, *, attempt: int, meaning: str) -> None:

@@ -1,10 +1,11 @@
 """EB-34: what a durable bus keeps over its closing."""
 
 from inventory_es.testing.event_bus.answers import need_two_deliveries
-from inventory_es.testing.event_bus.bench import BusBench
+from inventory_es.testing.event_bus.bench import BusBench, TestedBus
 from inventory_es.testing.promise import promise
 
 _OPENINGS = 4
+_PUBLISHED = 5
 _KEEPS = "A durable bus keeps over its closing what was published, acknowledged and given up, the attempts, and its groups."
 
 
@@ -22,6 +23,8 @@ class ReopeningCases:
                     pass
         for number in range(_OPENINGS):
             async with bench.open() as bus:
+                for group in ("g", "G"):
+                    await _make_room(bus, group, _PUBLISHED)
                 await bus.publish(f"x a{number} b{number}", f"y p{number}", f"z s{number}")
                 async with bus.join("g") as consumer:
                     failed = await consumer.receive()
@@ -33,11 +36,12 @@ class ReopeningCases:
                         await consumer.ack(delivery)
                 await bus.publish(f"x c{number}")
                 await bus.dead_letters("g")
-        async with bench.open() as bus:
-            for group in ("g", "G"):
-                async with bus.join(group) as consumer:
-                    await consumer.drain()
-                await bus.dead_letters(group)
+        async with bench.open() as bus, bus.join("g") as consumer, bus.join("G") as other:
+            for each in (consumer, other):
+                await each.finish()
+            for each in (consumer, other):
+                await each.drain()
+                await bus.dead_letters(each.group)
 
     @promise("EB-34", _KEEPS, seeds=0)
     async def test_eb_34_dead_letters(self, bench: BusBench) -> None:
@@ -66,3 +70,10 @@ class ReopeningCases:
         async with bench.open() as bus, bus.join("g") as consumer:
             await consumer.drain()
             await bus.dead_letters("g")
+
+
+async def _make_room(bus: TestedBus, group: str, count: int) -> None:
+    """Acknowledge the oldest events until so many more fit."""
+    async with bus.join(group) as consumer:
+        while not consumer.model.is_drained and consumer.model.size + count > bus.capabilities.max_pending:
+            await consumer.ack(await consumer.receive())

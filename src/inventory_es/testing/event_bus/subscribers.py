@@ -21,6 +21,8 @@ _MOST_IN_MEMORY_TRIED = 64
 _LARGE = 32_768
 _TURNS = 200
 _LEAVERS = 4
+_SERIAL = 0.1
+_KEPT = 60
 
 
 class SubscriberCases:
@@ -43,6 +45,36 @@ class SubscriberCases:
                     f"a max_pending of at most {_MOST_PENDING_TRIED}, or a max_in_memory of at most {_MOST_IN_MEMORY_TRIED}: "
                     "open the bus with a small one"
                 )
+
+    @promise(
+        "EB-12",
+        "A slow consumer is bounded: above max_pending, publish waits, or above max_in_memory, a disk keeps it; nothing is lost.",
+        seeds=0,
+    )
+    async def test_eb_12_what_is_out_counts(self, bench: BusBench) -> None:
+        """A consumer holds a delivery; a durable bus is opened again when it is nearly full."""
+        async with bench.open() as bus:
+            most = bus.capabilities.max_pending
+            if most > _MOST_PENDING_TRIED:
+                bench.run.not_declared(f"a max_pending of at most {_MOST_PENDING_TRIED}: open the bus with a small one")
+            async with bus.join("slow") as slow:
+                await bus.publish("x a")
+                await bus.publish_events([bench.record(f"y{number}", stream_id("y")) for number in range(most - 1)])
+                held = [await slow.receive()]
+                with anyio.move_on_after(_SERIAL):
+                    held.append(await slow.next())
+                await _is_full(bus, "while some of them are out with a consumer")
+                for delivery in held:
+                    await slow.ack(delivery)
+                await slow.finish()
+            await bus.publish_events([bench.record(f"z{number}", stream_id("z")) for number in range(most)])
+            is_durable = bus.capabilities.durable
+        if not is_durable:
+            return
+        async with bench.open() as bus:
+            await _is_full(bus, "that were published before the bus was opened again")
+            async with bus.join("slow") as slow:
+                await slow.drain()
 
     @promise("EB-14", "A consumer cancelled inside its handler leaves the event for the next one, and nobody waits for it.", seeds=4)
     async def test_eb_14_cancelled_inside_the_handler(self, bench: BusBench) -> None:
@@ -123,12 +155,27 @@ class SubscriberCases:
                 await bus.publish(f"x a{number}", f"y p{number}")
                 await early.finish()
                 async with bus.join(f"late {number}") as late, bus.join(f"filtered {number}", streams=["y"]) as filtered:
+                    for each in (filtered, late):
+                        await each.finish()
                     await bus.publish(f"y q{number}", f"x c{number}")
                     for each in (filtered, early, late):
                         await each.finish()
                 for name in [f"{kind} {earlier}" for kind in ("late", "filtered") for earlier in range(number)]:
                     async with bus.join(name, streams=["y"] if name.startswith("filtered") else None) as late:
                         await late.finish()
+
+    @promise("EB-16", "A group that joins late sees what the bus declares: what comes from now on, or everything kept.", seeds=0)
+    async def test_eb_16_everything_kept(self, bench: BusBench) -> None:
+        async with bench.open() as bus, bus.join("early") as early:
+            part = max(1, min(10, bus.capabilities.max_pending // 2))
+            for number in range(0, _KEPT if bus.capabilities.late_subscribers == "replay" else part, part):
+                events = [bench.record(f"e{number + each}", stream_id("xy"[each % 2])) for each in range(part)]
+                await bus.publish_events([attrs.evolve(event, position=1_000 - event.position) for event in events])
+                await early.finish()
+            for name in ("late", "too late"):
+                async with bus.join(name) as late:
+                    await late.drain()
+            await early.finish()
 
     @promise("EB-17", "A group that comes back gets what was published while it was away: no silent gap.")
     async def test_eb_17_coming_back(self, bench: BusBench) -> None:
@@ -147,6 +194,25 @@ class SubscriberCases:
             await bus.publish("x f")
             async with bus.join("g") as consumer:
                 await consumer.take("e f", meaning="declared: durable; what was published before and after reopening must come")
+
+
+async def _is_full(bus: TestedBus, which: str) -> None:
+    async with anyio.create_task_group() as tasks:
+        is_published = False
+
+        async def publish() -> None:
+            nonlocal is_published
+            await bus.publish("full one_more")
+            is_published = True
+
+        tasks.start_soon(publish)
+        for _ in range(_TURNS):
+            await checkpoint()
+        tasks.cancel_scope.cancel()
+    if is_published:
+        most = bus.capabilities.max_pending
+        got, meaning = "one more was published", "what a group may hold is counted until it is answered"
+        raise MismatchError(expected=f"publish to wait: the group has {most} unanswered events {which}", got=got, meaning=meaning)
 
 
 async def _wait(consumer: TestedSubscription) -> None:
