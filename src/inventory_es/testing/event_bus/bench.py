@@ -104,6 +104,7 @@ class TestedBus:
     bench: BusBench
     model: BusModel
     fences: int = 0
+    _filled: int = 0
     _answers: list[tuple[str, Sequence[DeadLetter], tuple[DeadLetter, ...]]] = attrs.field(factory=list)
 
     @property
@@ -156,6 +157,14 @@ class TestedBus:
             finally:
                 self.model.left(model, subscription)
         self.bench.run.history.begin(f"leave {group}").outcome = "left"
+
+    async def fill(self, stream: str, count: int, *, published: list[RecordedEvent]) -> None:
+        """Publish so many events, one call each; what is published goes to the list."""
+        for _ in range(count):
+            self._filled += 1
+            event = self.bench.record(f"{stream}{self._filled}", stream_id(stream))
+            await self.publish_events([event])
+            published.append(event)
 
     async def join_and_leave(self, group: str, at_suspension: Callable[[], None]) -> None:
         """Join and leave at once; the way in and the way out are suspended as the schedule says."""

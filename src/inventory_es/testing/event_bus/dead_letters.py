@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 
 import anyio
 import attrs
+from anyio.lowlevel import checkpoint
 
 from inventory_es.ports import RecordedEvent
 from inventory_es.testing.event_bus.bench import BusBench, TestedBus, TestedSubscription
@@ -30,6 +32,7 @@ _MANY = (
 _MANY_LETTERS = 103
 _MANY_DELIVERIES = 300
 _MOST_PENDING_TRIED = 100
+_TURNS = 200
 
 
 class DeadLetterCases:
@@ -179,12 +182,17 @@ class DeadLetterCases:
             most = bus.capabilities.max_pending
             if most > _MOST_PENDING_TRIED:
                 bench.run.not_declared(f"a max_pending of at most {_MOST_PENDING_TRIED}: open the bus with a small one")
+            crew = Crew(bus, tasks)
             async with bus.join("g") as consumer:
                 await bus.publish("x a")
                 given_up = await _give_up(bus, consumer, "failed")
-                await bus.publish_events([bench.record(f"e{number}", stream_id("y")) for number in range(most)])
+                async with anyio.create_task_group() as publishers:
+                    publishers.start_soon(partial(bus.fill, "y", most + 1, published=[]))
+                    for _ in range(_TURNS + 40 * most):
+                        await checkpoint()
+                    publishers.cancel_scope.cancel()
                 tasks.start_soon(bus.redeliver, "g", [given_up])
-                await anyio.wait_all_tasks_blocked()  # it may wait for room
+                await crew.settle()  # it may wait for room
                 await consumer.drain()
                 await bus.dead_letters("g")
 
@@ -193,7 +201,7 @@ class DeadLetterCases:
         async with bench.open() as bus, bus.join("g") as consumer, bus.join("h") as other:
             _need_few_deliveries(bench, bus)
             count = max(_MANY_LETTERS, _MANY_DELIVERIES // bus.capabilities.max_deliveries)
-            part = max(1, bus.capabilities.max_pending // 2)
+            part = max(1, bus.capabilities.max_pending // 4)
             events = [bench.record(f"e{number}", stream_id(f"s{number % part}")) for number in range(count)]
             for first in range(0, count, part):
                 await bus.publish_events(events[first : first + part])

@@ -4,6 +4,7 @@ import gc
 import tracemalloc
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 
 import anyio
 import attrs
@@ -59,20 +60,20 @@ class SubscriberCases:
                 bench.run.not_declared(f"a max_pending of at most {_MOST_PENDING_TRIED}: open the bus with a small one")
             async with bus.join("slow") as slow:
                 await bus.publish("x a")
-                await bus.publish_events([bench.record(f"y{number}", stream_id("y")) for number in range(most - 1)])
+                await bus.publish("y b")
                 held = [await slow.receive()]
                 with anyio.move_on_after(_SERIAL):
                     held.append(await slow.next())
-                await _is_full(bus, "while some of them are out with a consumer")
+                await _is_bounded(bus, "y", 2, "some of them out with a consumer")
                 for delivery in held:
                     await slow.ack(delivery)
                 await slow.finish()
-            await bus.publish_events([bench.record(f"z{number}", stream_id("z")) for number in range(most)])
+            before = await _is_bounded(bus, "z", 0, "and no consumer")
             is_durable = bus.capabilities.durable
         if not is_durable:
             return
         async with bench.open() as bus:
-            await _is_full(bus, "that were published before the bus was opened again")
+            await _is_bounded(bus, "s", before, "some of them from before the bus was opened again")
             async with bus.join("slow") as slow:
                 await slow.drain()
 
@@ -196,23 +197,19 @@ class SubscriberCases:
                 await consumer.take("e f", meaning="declared: durable; what was published before and after reopening must come")
 
 
-async def _is_full(bus: TestedBus, which: str) -> None:
+async def _is_bounded(bus: TestedBus, stream: str, before: int, which: str) -> int:
+    """Publish until it waits; how many events the group holds then, which may not be more than declared."""
+    published: list[RecordedEvent] = []
+    most = bus.capabilities.max_pending
     async with anyio.create_task_group() as tasks:
-        is_published = False
-
-        async def publish() -> None:
-            nonlocal is_published
-            await bus.publish("full one_more")
-            is_published = True
-
-        tasks.start_soon(publish)
-        for _ in range(_TURNS):
+        tasks.start_soon(partial(bus.fill, stream, most + 1, published=published))
+        for _ in range(_TURNS + 40 * most):
             await checkpoint()
         tasks.cancel_scope.cancel()
-    if is_published:
-        most = bus.capabilities.max_pending
-        got, meaning = "one more was published", "what a group may hold is counted until it is answered"
-        raise MismatchError(expected=f"publish to wait: the group has {most} unanswered events {which}", got=got, meaning=meaning)
+    if before + len(published) > most:
+        expected = f"publish to wait while the group has {most} unanswered events, {which}"
+        raise MismatchError(expected=expected, got="one more was published", meaning="an event counts from its publication to its answer")
+    return before + len(published)
 
 
 async def _wait(consumer: TestedSubscription) -> None:
