@@ -21,7 +21,8 @@ class BusCapabilities:
         late_subscribers: what a new group sees: ``live`` only, or a ``replay`` of everything kept.
         max_deliveries: how often one event is delivered to a group before it is a dead letter, 1 or more. With 1, nothing that failed
             is delivered again, but by :meth:`EventBus.redeliver`.
-        max_pending: how many unanswered events a group may hold before ``publish`` waits. What its filter does not take does not count.
+        max_pending: how many unanswered events a group may hold, those that are out too, before ``publish`` waits. What its filter does not
+            take does not count, and neither do dead letters.
         max_in_memory: how many of them are in memory, about, where the others wait on a disk and ``publish`` does not wait; ``None`` for
             all of them.
         max_event_bytes: the largest event (data and metadata), in bytes.
@@ -108,6 +109,8 @@ class EventBus(Protocol):
     Delivery is at least once. Although nothing failed, an event may come twice, but not a third time after two acknowledgements. Consumers
     tell by stream and version. An event is told by its stream and id: one id in two streams is two events.
 
+    What a call is given stays as it was, and may change after the call. What it answered stays as it is.
+
     Every method may raise ``EventBusUnavailableError``, and ``StoreClosedError`` after :meth:`aclose` or when its place is taken away.
     """
 
@@ -119,13 +122,14 @@ class EventBus(Protocol):
     async def publish(self, events: Sequence[RecordedEvent], /) -> None:
         """Hand events to every group, in order within each stream; durable as declared before returning.
 
-        While a group is full, it waits; a call of more events than ``max_pending`` goes in parts. Cancelled, or ended by
-        ``EventBusUnavailableError``, it has published none, all, or the first of them, to some groups or all: publish all again.
+        While a group is full, it waits, and every call but publish goes on; a call of more events than ``max_pending`` goes in parts.
+        Cancelled, or ended by ``EventBusUnavailableError``, it has published none, all, or the first of them, to some groups or all,
+        and publishes nothing later: publish all again.
 
         Publishing the same event again is allowed (at least once). A group that has had it may get it again or not.
 
         Raises:
-            AppendTooLargeError: an event over ``max_event_bytes``; nothing of the call was published.
+            AppendTooLargeError: an event over ``max_event_bytes``, with its size; nothing of the call was published.
         """
         ...
 
@@ -138,6 +142,7 @@ class EventBus(Protocol):
         streams: Collection[StreamId] | None = None,
     ) -> AbstractAsyncContextManager[BusSubscription]:
         """Join ``group`` as one consumer. What was delivered and not answered when the block ends has failed: see :class:`Delivery`.
+        What is raised in the block leaves it as it is.
 
         A group exists from its first subscription on. It gets what is published while it has no consumer, once one comes back.
 
@@ -155,7 +160,8 @@ class EventBus(Protocol):
     async def redeliver(self, group: str, event_ids: Collection[UUID], /) -> int:
         """Deliver dead letters of this group again, to this group only, with fresh attempts, in any order with what waits.
 
-        What fails again becomes a dead letter again. Ids that are none of its dead letters change nothing. Cancelled, each of them is a
+        Two calls at once do not both find one. It may wait while the group is full. What fails again becomes a dead letter again. Ids
+        that are none of its dead letters change nothing. Cancelled, each of them is a
         dead letter still or is delivered.
 
         Returns:

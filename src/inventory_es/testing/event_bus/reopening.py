@@ -74,6 +74,8 @@ class ReopeningCases:
 
 async def _make_room(bus: TestedBus, group: str, count: int) -> None:
     """Acknowledge the oldest events until so many more fit."""
+    if bus.model.groups[group].size + count <= bus.capabilities.max_pending:
+        return  # nobody joins: whether the group is still there shows later
     async with bus.join(group) as consumer:
         while not consumer.model.is_drained and consumer.model.size + count > bus.capabilities.max_pending:
             await consumer.ack(await consumer.receive())
