@@ -36,7 +36,7 @@ class ProgramCases:
     @promise(
         "EB-24",
         "Whatever consumers do, each group gets each event that its filter takes, per stream in order, one at a time.",
-        seeds=4,
+        seeds=3,
     )
     async def test_eb_24_a_program(self, bench: BusBench) -> None:
         program = _Program(bench)

@@ -77,7 +77,7 @@ class RedeliveryCases:
     @promise("EB-11", "A consumer that fails while it handles an event gets it again.")
     async def test_eb_11_a_consumer_that_fails(self, bench: BusBench) -> None:
         async with bench.open() as bus:
-            failure = _HandlerError("raised by the handler")
+            failure, is_told = _HandlerError("raised by the handler"), False
             try:
                 async with bus.join("g") as consumer:
                     await bus.publish("x a")
@@ -85,8 +85,6 @@ class RedeliveryCases:
                     raise failure
             except _HandlerError as raised:
                 is_told = raised is failure
-            else:
-                is_told = False
             if not is_told:
                 meaning = "the block of a subscription ends with what was raised in it, so that a failed handler is seen"
                 raise MismatchError(expected=f"{failure!r}, out of the block", got="another error, or none", meaning=meaning)
