@@ -2,6 +2,7 @@
 
 from tests.contract.mutants import (
     answer_mutants,
+    append_mutants,
     atomicity_mutants,
     bus_cancellation_mutants,
     bus_mutants,
@@ -37,6 +38,7 @@ from tests.contract.mutants.mutant import MUTANTS as _REGISTERED
 
 _MODULES = (
     answer_mutants,
+    append_mutants,
     bus_cancellation_mutants,
     race_mutants,
     cancellation_mutants,

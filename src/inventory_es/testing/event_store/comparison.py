@@ -34,6 +34,11 @@ from inventory_es.testing.event_store.reference_model import (
     shortened,
 )
 from inventory_es.testing.event_store.tested_store import ALL, TestedStore, show_error, show_outcomes, show_result
+from inventory_es.ports import AppendResult, RecordedEvent, StreamCatalogue, StreamHead, StreamWrite, VersionGlance
+from inventory_es.ports.errors import AppendOutcomeUnknownError, ConcurrencyError, EventIdCollisionError, StoreUnavailableError
+from inventory_es.testing.event_store.bench import StoreBench
+from inventory_es.testing.event_store.reference_model import Accepted, Answer, Collision, Conflict, Place, ReferenceModel, record_difference
+from inventory_es.testing.event_store.tested_store import ALL, TestedStore, show_error, show_result
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.labels import stream_name
 
@@ -55,6 +60,8 @@ class Comparison:
         answer: AppendResult | Exception
         try:
             answer = await self.store.append(*writes)
+        except MismatchError:
+            raise
         except Exception as error:  # noqa: BLE001  # any answer is an answer: it is compared
             answer = error
         self.has_answered(answer, expected)
@@ -80,10 +87,7 @@ class Comparison:
 
     async def append_group(self, groups: Sequence[Sequence[StreamWrite]]) -> None:
         """Hand independent appends to a group commit, and compare each outcome as if they had been sent one by one."""
-        call = cast("GroupCommit", self.store.raw).append_group(groups)
-        outcomes = await self.store.call(f"append_group of {len(groups)} appends", call, show_outcomes)
-        if len(outcomes) != len(groups):
-            raise MismatchError(expected=f"{len(groups)} outcomes", got=str(len(outcomes)), meaning="each append has one outcome")
+        outcomes = await self.store.outcomes(f"append_group of {len(groups)} appends", groups)
         for writes, outcome in zip(groups, outcomes, strict=True):
             self.has_answered(outcome, self.model.append(writes))
 

@@ -17,6 +17,7 @@ from inventory_es.testing.event_store.fidelity import FidelityCases
 from inventory_es.testing.event_store.following import FollowingCases
 from inventory_es.testing.event_store.forks import ForkCases
 from inventory_es.testing.event_store.glances import GlanceCases
+from inventory_es.testing.event_store.groups import GroupCases
 from inventory_es.testing.event_store.identity import IdentityCases
 from inventory_es.testing.event_store.interruption import InterruptionCases
 from inventory_es.testing.event_store.outcomes import Interference, OutcomeCases
@@ -26,6 +27,7 @@ from inventory_es.testing.event_store.processes import ProcessCases
 from inventory_es.testing.event_store.questions import QuestionCases
 from inventory_es.testing.event_store.races import RaceCases
 from inventory_es.testing.event_store.reading import ReadingCases
+from inventory_es.testing.event_store.refusals import RefusalCases
 from inventory_es.testing.event_store.turns import TurnCases
 from inventory_es.testing.event_store.versions import VersionCases
 from inventory_es.testing.other_process import worker_command
@@ -52,6 +54,8 @@ class EventStoreContract(
     ClosingCases,
     PlaceCases,
     OutcomeCases,
+    RefusalCases,
+    GroupCases,
     Contract,
     ABC,
 ):

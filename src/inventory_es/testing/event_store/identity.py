@@ -122,7 +122,11 @@ class IdentityCases:
             async with bench.open() as store:
                 await _sent_again(Comparison(bench, store, model))
 
-    @promise("ES-72", "An append of the declared maximum is recognised, and so is each event among 10,000 of its stream.", seeds=0)
+    @promise(
+        "ES-72",
+        "An append of the declared maximum is recognised, and so is each event among 10,000 of its stream, reopened or not.",
+        seeds=0,
+    )
     async def test_es_72_among_many(self, bench: StoreBench) -> None:
         async with bench.open() as store:
             declared = store.capabilities
@@ -161,6 +165,20 @@ class IdentityCases:
                     got=bench.labels.show(found),
                     meaning=f"event {place + 1} of {len(events)} is not found by its id",
                 )
+            survives = declared.durability != "none"
+        if survives:
+            async with bench.reopened() as store:
+                for place in (0, len(events) // 2):
+                    one = StreamWrite(_X, len(events), [events[place]])
+                    again = await store.append(
+                        one, meaning=f"event {place + 1} of {len(events)} was stored before the store was opened again"
+                    )
+                    expect(
+                        that=again.replayed and dict(again.versions) == {_X: place + 1},
+                        expected=f"version {place + 1}, replayed",
+                        got=show_result(again),
+                        meaning="an event among many that was sent again after reopening gets another answer",
+                    )
 
     @promise(
         "ES-79",

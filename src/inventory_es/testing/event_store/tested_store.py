@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from inspect import iscoroutine
-from typing import Any, NoReturn, TypeVar, cast
+from typing import Any, Literal, NoReturn, TypeVar, cast
 from uuid import UUID
 
 import anyio
@@ -31,12 +31,14 @@ from inventory_es.ports.adapter_name import adapter_name
 from inventory_es.ports.errors import AppendTooLargeError, ConcurrencyError, CorruptStoreError
 from inventory_es.ports.page_rules import count_empty_pages
 from inventory_es.testing.contract import Run
+from inventory_es.testing.event_store.answers import Asked, check_answer
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.labels import Labels, stream_id, stream_name
 from inventory_es.testing.linearizability import Appended, Conflicted, Observed, Operation, Unknown
 
 T = TypeVar("T")
 E = TypeVar("E", bound=Exception)
+Way = Literal["append", "append_group"]
 ALL = 1 << 20
 
 
@@ -128,7 +130,9 @@ class TestedStore:
         note = "append " + " ".join(self.labels.show_write(write) for write in records)
         start = self.run.history.tick()
         try:
-            result = await self.call(note, self.raw.append(records), show_result, at_suspension, held)
+            result = await self._answer(note, records, at_suspension, held)
+        except MismatchError:
+            raise
         except ConcurrencyError as error:
             self._operation(records, start, Conflicted(error.actual))
             if meaning is None:
@@ -144,6 +148,23 @@ class TestedStore:
         self._operation(records, start, Appended(result.versions.get(records[0].stream, -1), replayed=result.replayed))
         return result
 
+    async def _answer(
+        self,
+        note: str,
+        records: Sequence[StreamWrite],
+        at_suspension: Callable[[], None] | None,
+        held: Callable[[], Iterable[object]] | None,
+    ) -> AppendResult:
+        """Return what the adapter answers, or raise what it raises, if that can be an answer to this append."""
+        asked = Asked.of(records)
+        try:
+            result = await self.call(note, self.raw.append(records), show_result, at_suspension, held)
+        except Exception as error:
+            check_answer(asked, error, self.capabilities)
+            raise
+        check_answer(asked, result, self.capabilities)
+        return result
+
     async def refused(self, kind: type[E], *writes: str | StreamWrite, meaning: str) -> E:
         """Append, and expect exactly this kind of error. What conflicts may have fewer events where the store takes no more at once."""
         records = [self.write(write) if isinstance(write, str) else write for write in writes]
@@ -155,9 +176,27 @@ class TestedStore:
             result = await self._append(records, None, None)
         except kind as error:
             return error
+        except MismatchError:
+            raise
         except Exception as error:
             raise MismatchError(expected=kind.__name__, got=show_error(error), meaning=meaning) from error
         raise MismatchError(expected=kind.__name__, got=show_result(result), meaning=meaning)
+
+    @property
+    def ways(self) -> tuple[Way, ...]:
+        """The methods that append."""
+        return ("append", "append_group") if self.has_group_commit else ("append",)
+
+    async def append_by(self, way: Way, write: str, *, meaning: str | None = None) -> AppendResult:
+        """Append one write by this method; a refusal that is an outcome of its group is raised."""
+        if way == "append":
+            return await self.append(write, meaning=meaning)
+        (outcome,) = await self.append_group([write])
+        if isinstance(outcome, AppendResult):
+            return outcome
+        if meaning is None:
+            raise outcome
+        raise MismatchError(expected="the append to succeed", got=show_error(outcome), meaning=meaning) from outcome
 
     async def append_group(self, *groups: Sequence[str]) -> Sequence[AppendResult | Exception]:
         """Hand independent appends to a group commit, each a list of writes."""
@@ -165,7 +204,21 @@ class TestedStore:
         for group in records:
             self.need_room(group)
         note = "append_group " + ", ".join(" ".join(self.labels.show_write(write) for write in group) for group in records)
-        return await self.call(note, cast("GroupCommit", self.raw).append_group(records), show_outcomes)
+        return await self.outcomes(note, records)
+
+    async def outcomes(self, note: str, groups: Sequence[Sequence[StreamWrite]]) -> Sequence[AppendResult | Exception]:
+        """Hand independent appends to a group commit, whatever is declared, and expect an outcome of each."""
+        asked = [Asked.of(group) for group in groups]
+        found: object = await self.call(note, cast("GroupCommit", self.raw).append_group(groups), show_outcomes)
+        if not isinstance(found, Sequence) or len(found) != len(groups):
+            raise MismatchError(
+                expected=f"a sequence of {len(groups)} outcomes",
+                got=f"{len(found)}" if isinstance(found, Sequence) else f"a {type(found).__name__}",
+                meaning="each append of a group has one outcome, in the order of the appends",
+            )
+        for one, outcome in zip(asked, found, strict=True):
+            check_answer(one, outcome, self.capabilities)
+        return found
 
     async def page(self, stream: str | StreamId, *, after: int = 0, limit: int = ALL) -> StreamPage:
         """One page forward."""
@@ -375,6 +428,8 @@ def _show_leaving(is_swallowed: bool | None) -> str:  # noqa: FBT001  # what lea
 
 def show_outcomes(outcomes: Sequence[AppendResult | Exception]) -> str:
     """The outcomes of a group, in order."""
+    if not isinstance(outcomes, Sequence):
+        return f"a {type(outcomes).__name__}"
     return ", ".join(show_result(outcome) if isinstance(outcome, AppendResult) else show_error(outcome) for outcome in outcomes)
 
 
