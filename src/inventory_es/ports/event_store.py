@@ -36,7 +36,8 @@ class EventStore(Protocol):
         """Append all writes or none of them, durably as declared, before returning.
 
         Atomic to every reader, in the streams, the feed, the head, the catalogue and by id, also of the largest append that is declared. Of
-        appends that race and share a stream, one wins. Where the caller is cancelled, all writes are there or none, now or a little later.
+        appends that race and share a stream, one wins. In the feed its events stand together, in the order of its writes. Where the caller
+        is cancelled, all writes are there or none, now or a little later. What is refused leaves nothing behind: its ids may be used.
 
         Idempotent. Where all event ids of the append are stored already, contiguous, in order and with the same identity
         (stream, type, schema version, data), the original result comes back with ``replayed=True``; this is checked before
@@ -53,8 +54,8 @@ class EventStore(Protocol):
 
         Raises:
             ConcurrencyError: a stream does not have its expected version. Nothing was written.
-            EventIdCollisionError: only some of the ids are stored, or elsewhere in their stream, or with another identity. Nothing was
-                written.
+            EventIdCollisionError: only some of the ids are stored, or elsewhere in their stream, or with another identity; it names one
+                of the append's ids and the stream of its write. Nothing was written.
             UnsupportedCapabilityError: several streams in one append, and the store can't. Nothing was written.
             AppendTooLargeError: over a declared maximum. Nothing was written.
             AppendOutcomeUnknownError: perhaps written, or still to be written. Send the same events again to find out.
@@ -134,7 +135,8 @@ class GroupCommit(Protocol):
     async def append_group(self, groups: Sequence[Sequence[StreamWrite]], /) -> Sequence[AppendResult | Exception]:
         """Run each group as one atomic append, in order, and commit all of them once.
 
-        Where the caller is cancelled, each group is there whole or not at all.
+        Any number of groups; the declared maxima are those of each. They race, and wait for turns, like other appends. Where the
+        caller is cancelled, each group is there whole or not at all.
 
         Returns:
             One outcome per group, in argument order: what :meth:`EventStore.append` would have returned or raised. One

@@ -3,13 +3,14 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import cast
+from uuid import UUID
 
 import anyio
 import attrs
 from anyio.lowlevel import checkpoint
 
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports import AppendResult, NewEvent, StreamWrite
+from inventory_es.ports import AppendResult, NewEvent, RecordedEvent, StreamWrite
 from inventory_es.ports.blocking_calls import WithdrawnError
 from inventory_es.ports.errors import (
     AppendTooLargeError,
@@ -28,7 +29,7 @@ Groups = Sequence[Sequence[StreamWrite]]
 # ── facts ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@breaks("ES-68", "a conflict tells the expected version as a decimal text")
+@breaks("ES-68", "A conflict tells the expected version as a decimal text.")
 class ExpectsAText(PlainStore):
     def check_version(self, write: StreamWrite) -> None:
         actual = self.version(write.stream)
@@ -36,7 +37,7 @@ class ExpectsAText(PlainStore):
             raise ConcurrencyError(stream=write.stream, expected=cast("int", str(write.expected_version)), actual=actual)
 
 
-@breaks("ES-68", "a conflict over several streams names the first of them")
+@breaks("ES-68", "A conflict over several streams names the first of them.")
 class NamesTheFirstStream(PlainStore):
     def check_versions(self, writes: Sequence[StreamWrite]) -> None:
         try:
@@ -45,13 +46,13 @@ class NamesTheFirstStream(PlainStore):
             raise ConcurrencyError(stream=writes[0].stream, expected=error.expected, actual=error.actual) from None
 
 
-@breaks("ES-68", "a collision names its stream by the text of a row")
+@breaks("ES-68", "A collision names its stream by the text of a row.")
 class CollidesInAText(PlainStore):
     def collide(self, write: StreamWrite, event: NewEvent) -> None:
         raise EventIdCollisionError(stream=cast("StreamId", write.stream.text), event_id=event.event_id, problem="is stored already")
 
 
-@breaks("ES-68", "a collision names the first stream of the append, whichever holds the id")
+@breaks("ES-68", "A collision names the first stream of the append, whichever holds the id.")
 class CollidesInTheFirstStream(PlainStore):
     def find_replay(self, writes: Sequence[StreamWrite]) -> AppendResult | None:
         try:
@@ -61,21 +62,21 @@ class CollidesInTheFirstStream(PlainStore):
             raise EventIdCollisionError(stream=other, event_id=error.event_id, problem=error.problem) from None
 
 
-@breaks("ES-68", "what is too large tells limit and actual the wrong way round")
+@breaks("ES-68", "What is too large tells limit and actual the wrong way round.")
 class LimitForActual(PlainStore):
     def check_size(self, name: str, actual: int, limit: int) -> None:
         if actual > limit:
             raise AppendTooLargeError(limit_name=name, limit=actual, actual=limit)
 
 
-@breaks("ES-68", "what is too large tells the maximum as a float")
+@breaks("ES-68", "What is too large tells the maximum as a float.")
 class LimitAsAFloat(PlainStore):
     def check_size(self, name: str, actual: int, limit: int) -> None:
         if actual > limit:
             raise AppendTooLargeError(limit_name=name, limit=cast("int", float(limit)), actual=actual)
 
 
-@breaks("ES-68", "the versions of an answer hold every stream of the transaction's session")
+@breaks("ES-68", "The versions of an answer hold every stream of the transaction's session.")
 class VersionsOfTheSession(PlainStore):
     async def append_locked(self, writes: Sequence[StreamWrite]) -> AppendResult:
         result = await super().append_locked(writes)
@@ -83,7 +84,7 @@ class VersionsOfTheSession(PlainStore):
         return attrs.evolve(result, versions={first: self.version(first), **result.versions})
 
 
-@breaks("ES-68", "replayed is the number of rows that were found")
+@breaks("ES-68", "Replayed is the number of rows that were found.")
 class ReplayedIsACount(PlainStore):
     def find_replay(self, writes: Sequence[StreamWrite]) -> AppendResult | None:
         result = super().find_replay(writes)
@@ -113,27 +114,27 @@ class _Pooled(PlainStore):
         return result
 
 
-@breaks("ES-85", "a collision does not give its connection back")
+@breaks("ES-85", "A collision does not give its connection back.")
 class KeepsAConnectionOnCollision(_Pooled):
     forgotten = EventIdCollisionError
 
 
-@breaks("ES-85", "misuse does not give its connection back")
+@breaks("ES-85", "Misuse does not give its connection back.")
 class KeepsAConnectionOnMisuse(_Pooled):
     forgotten = ValueError
 
 
-@breaks("ES-85", "an append that is too large does not give its connection back")
+@breaks("ES-85", "An append that is too large does not give its connection back.")
 class KeepsAConnectionOnTooMuch(_Pooled):
     forgotten = AppendTooLargeError
 
 
-@breaks("ES-85", "a conflict does not give its connection back")
+@breaks("ES-85", "A conflict does not give its connection back.")
 class KeepsAConnectionOnConflict(_Pooled):
     forgotten = ConcurrencyError
 
 
-@breaks("ES-85", "the ids of an append that was too large are marked as seen before its size is looked at")
+@breaks("ES-85", "The ids of an append that was too large are marked as seen before its size is looked at.")
 class MarksIdsOfTooMuch(PlainStore):
     def check_sizes(self, writes: Sequence[StreamWrite]) -> None:
         seen = vars(self.shelf).setdefault("seen", set())
@@ -148,7 +149,7 @@ class MarksIdsOfTooMuch(PlainStore):
                     self.collide(write, event)
 
 
-@breaks("ES-85", "the ids of an append to several streams are marked as seen although it is refused")
+@breaks("ES-85", "The ids of an append to several streams are marked as seen although it is refused.")
 class MarksIdsOfSeveralStreams(PlainStreams):
     def check_misuse(self, writes: Sequence[StreamWrite]) -> None:
         seen = vars(self.shelf).setdefault("seen", set())
@@ -176,23 +177,23 @@ class _Narrow(PlainStore):
         super().check_version(write)
 
 
-@breaks("ES-86", "an expected version beyond 32 bits is an error of the driver")
+@breaks("ES-86", "An expected version beyond 32 bits is an error of the driver.")
 class VersionsOf32Bits(_Narrow):
     bits = 32
 
 
-@breaks("ES-86", "an expected version beyond 64 bits is an error of the driver")
+@breaks("ES-86", "An expected version beyond 64 bits is an error of the driver.")
 class VersionsOf64Bits(_Narrow):
     bits = 64
 
 
-@breaks("ES-86", "an expected version is cut to 32 bits")
+@breaks("ES-86", "An expected version is cut to 32 bits.")
 class VersionsAreCut(PlainStore):
     def check_version(self, write: StreamWrite) -> None:
         super().check_version(attrs.evolve(write, expected_version=write.expected_version & 0xFFFFFFFF))
 
 
-@breaks("ES-86", "a negative version means any version, behind the first write")
+@breaks("ES-86", "A negative version means any version, behind the first write.")
 class AnyVersionBehindTheFirst(PlainStore):
     def check_misuse(self, writes: Sequence[StreamWrite]) -> None:
         behind = [attrs.evolve(write, expected_version=0) if write.expected_version == -1 else write for write in writes[1:]]
@@ -203,7 +204,7 @@ class AnyVersionBehindTheFirst(PlainStore):
             super().check_version(write)
 
 
-@breaks("ES-86", "writes are taken in a list alone")
+@breaks("ES-86", "Writes are taken in a list alone.")
 class TakesLists(PlainStore):
     async def append(self, writes: Sequence[StreamWrite], /) -> AppendResult:
         if not isinstance(writes, list):
@@ -212,7 +213,7 @@ class TakesLists(PlainStore):
         return await super().append(writes)
 
 
-@breaks("ES-86", "two writes to one stream are compared by object")
+@breaks("ES-86", "Two writes to one stream are compared by object.")
 class ComparesObjects(PlainStore):
     def check_misuse(self, writes: Sequence[StreamWrite]) -> None:
         distinct = len({id(write.stream) for write in writes}) == len(writes)
@@ -221,7 +222,7 @@ class ComparesObjects(PlainStore):
         super().check_misuse(writes)
 
 
-@breaks("ES-86", "one id twice is looked for among 100 neighbours")
+@breaks("ES-86", "One id twice is looked for among 100 neighbours.")
 class LooksAtNeighbours(PlainStore):
     def check_twice(self, writes: Sequence[StreamWrite]) -> None:
         for write in writes:
@@ -232,14 +233,14 @@ class LooksAtNeighbours(PlainStore):
 # ── groups ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@breaks("ES-69", "a group is cut to the 100 actions that the backend takes at once")
+@breaks("ES-69", "A group is cut to the 100 actions that the backend takes at once.")
 class GroupsOfAHundred(PlainStore):
     async def append_group(self, groups: Groups, /) -> Outcomes:
         done = await super().append_group(groups[:100])
         return [*done, *done[-1:] * (len(groups) - len(done))]
 
 
-@breaks("ES-69", "the maximum of events is that of the whole group")
+@breaks("ES-69", "The maximum of events is that of the whole group.")
 class MaximumOfTheGroup(PlainStore):
     async def append_group(self, groups: Groups, /) -> Outcomes:
         self.check_open()
@@ -247,7 +248,7 @@ class MaximumOfTheGroup(PlainStore):
         return await super().append_group(groups)
 
 
-@breaks("ES-69", "an append of a group that is too large is raised for all of them")
+@breaks("ES-69", "An append of a group that is too large is raised for all of them.")
 class RaisesForTheGroup(PlainStore):
     async def append_group(self, groups: Groups, /) -> Outcomes:
         outcomes = await super().append_group(groups)
@@ -257,7 +258,7 @@ class RaisesForTheGroup(PlainStore):
         return outcomes
 
 
-@breaks("ES-69", "an append of a group to several streams is one transaction for each of them")
+@breaks("ES-69", "An append of a group to several streams is one transaction for each of them.")
 class StreamByStreamInAGroup(PlainStore):
     async def append_group(self, groups: Groups, /) -> Outcomes:
         outcomes: list[AppendResult | Exception] = []
@@ -275,7 +276,7 @@ class StreamByStreamInAGroup(PlainStore):
         return outcomes
 
 
-@breaks("ES-87", "a group does not take the lock that appends take")
+@breaks("ES-87", "A group does not take the lock that appends take.")
 class GroupsWithoutALock(PlainStore):
     async def append_group(self, groups: Groups, /) -> Outcomes:
         self.check_open()
@@ -291,7 +292,7 @@ class GroupsWithoutALock(PlainStore):
         return outcomes
 
 
-@breaks("ES-87", "a group looks its ids up before it has the lock")
+@breaks("ES-87", "A group looks its ids up before it has the lock.")
 class GroupsLookUpFirst(PlainStore):
     async def append_group(self, groups: Groups, /) -> Outcomes:
         outcomes: list[AppendResult | Exception] = []
@@ -306,7 +307,7 @@ class GroupsLookUpFirst(PlainStore):
         return outcomes
 
 
-@breaks("ES-87", "groups that come together are sent as one, and each caller gets the outcomes from its beginning on")
+@breaks("ES-87", "Groups that come together are sent as one, and each caller gets the outcomes from its beginning on.")
 class OutcomesFromTheBeginning(PlainStore):
     def __init__(self, shelf: Shelf) -> None:
         super().__init__(shelf)
@@ -329,7 +330,7 @@ class OutcomesFromTheBeginning(PlainStore):
         return self.done.pop(id(groups))
 
 
-@breaks("ES-57", "a group takes its own cancellation for the outcome of an append")
+@breaks("ES-57", "A group takes its own cancellation for the outcome of an append.")
 class CancellationIsAnOutcome(PlainStore):
     async def append_group(self, groups: Groups, /) -> Outcomes:
         self.check_open()
@@ -345,7 +346,7 @@ class CancellationIsAnOutcome(PlainStore):
 # ── turns and cancellation ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-@breaks("ES-52", "a group of another instance writes inside a turn")
+@breaks("ES-52", "A group of another instance writes inside a turn.")
 class GroupsHaveNoTurns(TurnStore):
     async def append_group(self, groups: Groups, /) -> Outcomes:
         self.check_open()
@@ -358,7 +359,7 @@ class GroupsHaveNoTurns(TurnStore):
         return outcomes
 
 
-@breaks("ES-53", "a group waits for the turn of its own instance")
+@breaks("ES-53", "A group waits for the turn of its own instance.")
 class GroupsWaitForThemselves(TurnStore):
     async def append_group(self, groups: Groups, /) -> Outcomes:
         while (turn := self.current.get(self.shelf)) is not None:
@@ -366,7 +367,7 @@ class GroupsWaitForThemselves(TurnStore):
         return await super().append_group(groups)
 
 
-@breaks("ES-53", "a conflict in a turn is taken for the end of the turn")
+@breaks("ES-53", "A conflict in a turn is taken for the end of the turn.")
 class SwallowsConflictsInATurn(TurnStore):
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
@@ -377,7 +378,7 @@ class SwallowsConflictsInATurn(TurnStore):
             pass
 
 
-@breaks("ES-53", "who waits for the turn of an instance that was closed in it waits for ever")
+@breaks("ES-53", "Who waits for the turn of an instance that was closed in it waits for ever.")
 class WaitsForAClosedOwner(TurnStore):
     async def wait_politely(self) -> None:
         await anyio.sleep_forever()
@@ -389,7 +390,7 @@ class WaitsForAClosedOwner(TurnStore):
         return await super().append(writes)
 
 
-@breaks("ES-89", "who came last has the next turn")
+@breaks("ES-89", "Who came last has the next turn.")
 class LastComeFirstServed(TurnStore):
     def __init__(self, shelf: Shelf) -> None:
         super().__init__(shelf)
@@ -428,12 +429,12 @@ class _Unshielded(TurnStore):
         return await PlainStore.append(self, writes)
 
 
-@breaks("ES-88", "an append that has begun is cut off although others wait for its outcome")
+@breaks("ES-88", "An append that has begun is cut off although others wait for its outcome.")
 class CutsOff(_Unshielded):
     pass
 
 
-@breaks("ES-88", "an append that was cancelled behind its commit says that it was withdrawn")
+@breaks("ES-88", "An append that was cancelled behind its commit says that it was withdrawn.")
 class WithdrawnAfterItsCommit(_Unshielded):
     async def begin(self, writes: Sequence[StreamWrite]) -> AppendResult:
         try:
@@ -444,3 +445,44 @@ class WithdrawnAfterItsCommit(_Unshielded):
         except BaseException as cancelled:
             raise cancelled from WithdrawnError()
         return result
+
+
+# ── sizes and identity ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@breaks("ES-15", "An append to more than 25 streams is several transactions, of which each checks its own streams.")
+class TransactionsOf25Streams(PlainStore):
+    async def append_locked(self, writes: Sequence[StreamWrite]) -> AppendResult:
+        if self.find_replay(writes) is None:
+            for start in range(0, len(writes), 25):
+                try:
+                    self.check_versions(writes[start : start + 25])
+                except ConcurrencyError:
+                    await self.make_visible(self.prepare(writes[:start]))
+                    raise
+        return await super().append_locked(writes)
+
+
+@breaks("ES-71", "Types are compared without blanks at their ends, as columns of fixed length are.")
+class TypesArePadded(PlainStore):
+    def same(self, stored: RecordedEvent, event: NewEvent, stream: StreamId) -> bool:
+        return super().same(
+            attrs.evolve(stored, event_type=stored.event_type.rstrip()), attrs.evolve(event, event_type=event.event_type.rstrip()), stream
+        )
+
+
+@breaks("ES-78", "Payloads are compared by their first 1,000 bytes, as an index holds them.")
+class ComparesBeginnings(PlainStore):
+    def same(self, stored: RecordedEvent, event: NewEvent, stream: StreamId) -> bool:
+        begins_alike = stored.data[:1_000] == event.data[:1_000]
+        return super().same(attrs.evolve(stored, data=event.data) if begins_alike else stored, event, stream)
+
+
+@breaks("ES-72", "Ids are known among the last 100 events once the store was opened again.")
+class KnowsFewAfterReopening(PlainStore):
+    def __init__(self, shelf: Shelf) -> None:
+        super().__init__(shelf)
+        self.forgotten = len(shelf.feed) - 100
+
+    def known(self, stream: StreamId) -> dict[UUID, RecordedEvent]:
+        return {id_: event for id_, event in super().known(stream).items() if event.position > self.forgotten}

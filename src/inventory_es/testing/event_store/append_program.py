@@ -104,7 +104,8 @@ class AppendProgram:
         at = self.chance.randrange(len(writes))
         events = list(writes[at].events)
         place = self.chance.randrange(len(events))
-        events[place] = self.chance.choice((of_another_type, of_another_schema_version, of_another_payload))(events[place])
+        changes = (of_another_type, of_a_padded_type, of_another_schema_version, of_another_payload)
+        events[place] = self.chance.choice(changes)(events[place])
         writes[at] = attrs.evolve(writes[at], events=events)
         await self._send(writes)
 
@@ -291,6 +292,11 @@ def of_another_type(event: NewEvent) -> NewEvent:
     """Return the event with a type that differs by the case of one letter or by one character."""
     turned = event.event_type.swapcase()
     return attrs.evolve(event, event_type=turned if turned != event.event_type else f"{event.event_type[:127]}~")
+
+
+def of_a_padded_type(event: NewEvent) -> NewEvent:
+    """Return the event with a type that differs by a blank at its end."""
+    return attrs.evolve(event, event_type=f"{event.event_type[:127]} ")
 
 
 def of_another_schema_version(event: NewEvent) -> NewEvent:

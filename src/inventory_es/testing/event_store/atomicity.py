@@ -10,13 +10,16 @@ from anyio.lowlevel import checkpoint
 from inventory_es.ports import AppendResult, NewEvent, RecordedEvent, StreamCatalogue, StreamWrite, VersionGlance
 from inventory_es.ports.errors import AppendTooLargeError, ConcurrencyError, UnsupportedCapabilityError
 from inventory_es.testing.event_store.bench import StoreBench, expect
+from inventory_es.testing.event_store.comparison import Comparison
 from inventory_es.testing.event_store.interruption import cancelled_at
+from inventory_es.testing.event_store.reference_model import ReferenceModel
 from inventory_es.testing.event_store.tested_store import TestedStore, show_error, show_result
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.labels import stream_id, stream_name
 from inventory_es.testing.promise import promise
 
 _BATCH = 1_000
+_MANY_STREAMS = 150
 _MOST_EVENTS_TRIED = 20_000
 _MOST_BYTES_TRIED = 32 << 20
 
@@ -151,6 +154,31 @@ class AtomicityCases:
             again = await store.append("x@1 b", "y@0 p q", meaning="the same append again is answered, not refused")
             expect(that=again.replayed, expected="replayed", got=again, meaning="the same append again was not recognised")
             await self._two_streams_hold(bench, store, "the same append again was written twice")
+
+    @promise("ES-15", "Several streams in one append: all or none, also when the one that refuses it is any of many.", seeds=0)
+    async def test_es_15_one_of_many_streams(self, bench: StoreBench) -> None:
+        async with bench.open() as store:
+            many = min(_MANY_STREAMS, store.capabilities.max_append_events)
+            if not store.capabilities.multi_stream or many < 2:  # several
+                bench.run.not_declared("multi_stream, and max_append_events of 2 or more")
+            comparison = Comparison(bench, store, ReferenceModel())
+            await comparison.append([store.write("x@0 a")])
+            for place in sorted({0, 1, many // 2, many - 1}):
+                writes = [store.write(f"s{number}@0 s{number}") for number in range(many)]
+                refused = [f"x@{version} b" for version in (0, 2)]
+                refused += ["x@0 a'"] + ["x@1 a"] * store.capabilities.unique_event_ids
+                for write in refused:
+                    writes[place] = store.write(write)
+                    await comparison.append(writes)
+            for number in range(many):
+                page = await store.page(f"s{number}", limit=1)
+                expect(
+                    that=page.version == 0,
+                    expected=f"no stream s{number}",
+                    got=f"version {page.version}",
+                    meaning=f"an append to {many} streams was refused for one of them, and others were written",
+                )
+            await comparison.everything()
 
     @promise("ES-61", _ALL_OR_NONE, seeds=1)
     async def test_es_61_readers_see_all_or_none(self, bench: StoreBench) -> None:

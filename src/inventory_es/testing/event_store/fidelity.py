@@ -176,6 +176,10 @@ class FidelityCases:
                 for number, shape in enumerate(_SHAPES):
                     event = bench.labels.add(f"exact{number}", _of_size(shape, event_id(f"exact{number}"), most))
                     await comparison.append([StreamWrite(stream_id("x"), number, [event])])
+                    await comparison.append([StreamWrite(stream_id("x"), number, [event])])
+                    for place in (3, len(event.data) // 2, len(event.data) - 3):
+                        other = attrs.evolve(event, data=_with_another_letter(event.data, place))
+                        await comparison.append([StreamWrite(stream_id("x"), number, [other])])
                     over = StreamWrite(stream_id("y"), 0, [_of_size(shape, event_id(f"over{number}"), most + 1)])
                     await store.refused(AppendTooLargeError, over, meaning=f"the event has {most + 1} bytes, {most} is the most")
                 await comparison.stream(stream_id("x"), limits=(1, ALL))
@@ -265,6 +269,13 @@ async def _round_numbers(comparison: Comparison) -> None:
             await comparison.feed_page(after=model.positions[before.stream, before.version], limit=ALL)
         if isinstance(comparison.store.raw, StreamCatalogue) and left < len(names):
             await comparison.catalogue_page("", after=names[-1 - left], limit=ALL)
+
+
+def _with_another_letter(data: bytes, place: int) -> bytes:
+    """Return the payload with the last ASCII letter up to a place changed, so that it has the same size."""
+    while not data[place : place + 1].isalpha():
+        place -= 1
+    return data[:place] + (b"y" if data[place : place + 1] != b"y" else b"z") + data[place + 1 :]
 
 
 def _of_size(shape: str, event_id: UUID, size: int) -> NewEvent:

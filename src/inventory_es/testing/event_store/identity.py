@@ -9,7 +9,13 @@ import attrs
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import AppendResult, NewEvent, StreamWrite
 from inventory_es.ports.errors import ConcurrencyError, EventIdCollisionError
-from inventory_es.testing.event_store.append_program import in_pieces, of_another_payload, of_another_schema_version, of_another_type
+from inventory_es.testing.event_store.append_program import (
+    in_pieces,
+    of_a_padded_type,
+    of_another_payload,
+    of_another_schema_version,
+    of_another_type,
+)
 from inventory_es.testing.event_store.bench import StoreBench, expect
 from inventory_es.testing.event_store.comparison import Comparison
 from inventory_es.testing.event_store.reference_model import ReferenceModel
@@ -345,6 +351,7 @@ def _with_another_envelope(event: NewEvent) -> NewEvent:
 
 _CHANGES = (
     of_another_type,
+    of_a_padded_type,
     of_another_schema_version,
     of_another_payload,
     _with_other_metadata,
