@@ -486,3 +486,20 @@ class KnowsFewAfterReopening(PlainStore):
 
     def known(self, stream: StreamId) -> dict[UUID, RecordedEvent]:
         return {id_: event for id_, event in super().known(stream).items() if event.position > self.forgotten}
+
+
+# ── closing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@breaks("ES-46", "A close does not wait for appends.")
+class ClosesAtOnce(PlainStore):
+    async def aclose(self) -> None:
+        self.closed = True
+        await checkpoint()
+
+
+@breaks("ES-46", "A second close ends before the first one has waited.")
+class ClosesTwiceAtOnce(PlainStore):
+    async def aclose(self) -> None:
+        if not self.closed:
+            await super().aclose()

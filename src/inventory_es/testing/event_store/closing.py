@@ -1,23 +1,30 @@
-"""ES-46, ES-95: what is left of a store after its close, and what other instances go on with."""
+"""ES-46, ES-95: what a close has finished when it ends, what is left after it, and what other instances go on with."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from functools import partial
 
 import anyio
+import attrs
 from anyio.lowlevel import checkpoint
 
 from inventory_es.ports import StreamCatalogue, StreamWrite
-from inventory_es.testing.event_store.bench import StoreBench
+from inventory_es.ports.errors import AppendOutcomeUnknownError, StoreClosedError, StoreUnavailableError
+from inventory_es.testing.event_store.bench import StoreBench, expect
 from inventory_es.testing.event_store.calls import Calls
 from inventory_es.testing.event_store.comparison import Comparison
 from inventory_es.testing.event_store.interruption import is_closed
 from inventory_es.testing.event_store.reference_model import ReferenceModel
-from inventory_es.testing.event_store.tested_store import TestedStore
+from inventory_es.testing.event_store.tested_store import TestedStore, Way
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.labels import event_id, stream_id
 from inventory_es.testing.promise import promise
 
 _ANSWERS = "An answer is its caller's for ever: what was read before the close is read after it; other instances go on with what they do."
+_POINTS = 6
+_TURNS = 10
+"""Turns of the event loop for which an append is held back, so that a close that does not wait for it ends first."""
+
 _CALLS = 3
 _STEPS = 4
 
@@ -33,6 +40,20 @@ class ClosingCases:
             await store.close()
             for name, use in _uses(store).items():
                 await is_closed(name, use)
+
+    @promise("ES-46", "When a close has ended, the first one or another at once, nothing is written any more.", seeds=0)
+    async def test_es_46_nothing_is_written_after_a_close(self, bench: StoreBench) -> None:
+        async with bench.open() as store, bench.another(store) as others:
+            if not others:
+                bench.run.not_declared("durability above none and multi_process")
+            ways = store.ways
+        for way in ways:
+            for is_behind in (False, True):
+                for point in range(1, _POINTS):
+                    async with bench.open() as store, bench.another(store) as others:
+                        name = f"{way}{'behind' if is_behind else ''}{point}"
+                        if not await _Closing(bench, store, others[0], way, name).run(point, is_behind=is_behind):
+                            break
 
     @promise("ES-95", _ANSWERS, seeds=0)
     async def test_es_95_answers_outlive_the_store(self, bench: StoreBench) -> None:
@@ -85,6 +106,67 @@ class ClosingCases:
                     await store.close()
                     await survivor.append(f"after{number}@0 after{number}")
                 await calls.all_answer("after another instance was closed")
+
+
+@attrs.define
+class _Closing:
+    """One append that is held back while its store is closed twice, and what another instance reads after each close."""
+
+    bench: StoreBench
+    store: TestedStore
+    other: TestedStore
+    way: Way
+    name: str
+    _suspensions: int = 0
+    _reached: anyio.Event = attrs.field(factory=anyio.Event)
+    _seen: list[int] = attrs.field(factory=list[int])
+
+    async def run(self, point: int, *, is_behind: bool) -> bool:
+        """Close at the ``point``-th suspension of the append; whether that was reached."""
+
+        def count() -> None:
+            self._suspensions += 1
+            if self._suspensions == point:
+                self._reached.set()
+
+        def held() -> Iterable[object]:
+            return range(_TURNS) if self._suspensions == point else ()
+
+        async with anyio.create_task_group() as tasks:
+            if is_behind:
+                tasks.start_soon(self._append_before)
+            tasks.start_soon(self._close)
+            tasks.start_soon(self._close)
+            await checkpoint()
+            is_unknown = False
+            try:
+                with suppress(StoreClosedError, StoreUnavailableError):
+                    await self.store.run.schedule.drive(self.store.append_by(self.way, f"{self.name}@0 {self.name}a"), count, held)
+            except AppendOutcomeUnknownError:
+                is_unknown = self.store.capabilities.settles_within != 0
+            self._reached.set()
+        await self.bench.contract.settle()
+        if is_unknown:
+            return True  # it may still be on its way to the backend
+        version = (await self.other.page(self.name, limit=1)).version
+        expect(
+            that=self._seen == [version, version],
+            expected=f"version {version} after each of two closes, as it is now",
+            got=f"versions {self._seen}",
+            meaning=f"an {self.way} that was under way was written after a close had ended; who closes a store goes on without it",
+        )
+        return self._suspensions >= point
+
+    async def _append_before(self) -> None:
+        try:
+            await self.store.append(f"{self.name}first@0 {self.name}b")
+        except (StoreClosedError, StoreUnavailableError, AppendOutcomeUnknownError):
+            return
+
+    async def _close(self) -> None:
+        await self._reached.wait()
+        await self.store.close()
+        self._seen.append((await self.other.page(self.name, limit=1)).version)
 
 
 def _uses(store: TestedStore) -> dict[str, Callable[[], Awaitable[object]]]:

@@ -51,11 +51,11 @@ class EventStoreContract(
     TurnCases,
     PageCases,
     QuestionCases,
-    ClosingCases,
     PlaceCases,
     OutcomeCases,
     RefusalCases,
     GroupCases,
+    ClosingCases,
     Contract,
     ABC,
 ):
