@@ -20,6 +20,7 @@ from inventory_es.ports.errors import (
 )
 from tests.contract.mutants.mutant import breaks
 from tests.contract.stores.plain_store import PlainStore, PlainStreams, Shelf
+from tests.contract.stores.remote_store import RemoteStore, RemoteStores
 from tests.contract.stores.turn_store import TurnStore
 
 Outcomes = Sequence[AppendResult | Exception]
@@ -503,3 +504,25 @@ class ClosesTwiceAtOnce(PlainStore):
     async def aclose(self) -> None:
         if not self.closed:
             await super().aclose()
+
+
+# ── what the backend says ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class RemoteMutants(RemoteStores):
+    adapter: type[RemoteStore]
+
+
+@breaks("ES-80", "An append to several streams whose answer was lost is sent again at once, and meets itself.", contract=RemoteMutants)
+class MeetsItself(RemoteStore):
+    def lost_after(self, result: AppendResult) -> AppendResult:
+        if len(result.versions) > 1:
+            stream, version = next(iter(result.versions.items()))
+            raise ConcurrencyError(stream=stream, expected=version - 1, actual=version)
+        return super().lost_after(result)
+
+
+@breaks("ES-80", "The warning of a commit over several streams is not looked at.", contract=RemoteMutants)
+class WarnedOverOneStreamAlone(RemoteStore):
+    def warned(self, result: AppendResult) -> AppendResult:
+        return result if len(result.versions) > 1 else super().warned(result)

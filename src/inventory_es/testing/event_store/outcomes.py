@@ -70,6 +70,15 @@ class OutcomeCases:
                 )
             await _converges(bench, store, ["a"], "b c", is_there=True)
 
+    @promise("ES-80", _UNKNOWN, seeds=0)
+    async def test_es_80_several_streams(self, bench: StoreBench) -> None:
+        async with bench.open() as store:
+            if not store.capabilities.multi_stream or store.capabilities.max_append_events < 2:  # several
+                bench.run.not_declared("multi_stream, and max_append_events of 2 or more")
+            kinds = [kind for kind in INTERFERENCES[:4] if await _befalls_several_streams(bench, store, kind)]
+        if not kinds:
+            bench.run.no_hook(f"interfere: the hook that makes the backend {' or '.join(INTERFERENCES[:4])}")
+
     @promise(
         "ES-84", "A read whose connection is lost is StoreUnavailableError, never an empty answer, and the next one is answered.", seeds=0
     )
@@ -281,6 +290,36 @@ async def _each(bench: StoreBench, kinds: Sequence[Interference], verdict: Verdi
         bench.run.no_hook(f"interfere: the hook that makes the backend {' or '.join(kinds)}")
 
 
+async def _befalls_several_streams(bench: StoreBench, store: TestedStore, kind: Interference) -> bool:
+    """Append to two streams while this befalls the backend, and send the same again; whether the backend can do it."""
+    if not await _try(bench, kind):
+        return False
+    streams = [f"{name}{INTERFERENCES.index(kind)}" for name in "xy"]
+    writes = [f"{stream}@0 {stream}a" for stream in streams]
+    outcome: AppendResult | Exception
+    try:
+        outcome = await store.append(*writes)
+    except MismatchError:
+        raise
+    except Exception as error:  # noqa: BLE001  # it is judged
+        outcome = error
+    await _reachable(store)
+    await bench.contract.settle()
+    there = {stream: bool(await store.find(stream, [event_id(f"{stream}a")])) for stream in streams}
+    is_there = all(there.values())
+    expect(that=is_there or not any(there.values()), expected="all or nothing", got=there, meaning=f"the backend was made to {kind}")
+    _is_true(outcome, is_there=is_there)
+    if kind.startswith("warn"):
+        _is_unknown(store, kind, outcome)
+    again = await store.append(*writes, meaning="the backend is back: the same events again are answered or written")
+    expect(
+        that=again.replayed is is_there, expected=f"replayed={is_there}", got=show_result(again), meaning=f"the backend was made to {kind}"
+    )
+    for stream in streams:
+        await bench.holds(store, stream, f"{stream}a", meaning=f"the backend was made to {kind}, and the append was sent again")
+    return True
+
+
 def _is_true(outcome: AppendResult | Exception, *, is_there: bool) -> None:
     """What an append answers, and what is stored, agree."""
     if isinstance(outcome, AppendResult):
@@ -320,6 +359,8 @@ async def _outcomes(store: TestedStore, writes: Sequence[str], *, in_group: bool
         if in_group:
             return await store.append_group(*([write] for write in writes))
         return [await store.append(writes[0])]
+    except MismatchError:
+        raise
     except Exception as error:  # noqa: BLE001  # it is judged with the other outcomes
         return [error] * len(writes)
 
