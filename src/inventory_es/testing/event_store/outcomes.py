@@ -312,11 +312,10 @@ async def _befalls_several_streams(bench: StoreBench, store: TestedStore, kind: 
     if kind.startswith("warn"):
         _is_unknown(store, kind, outcome)
     again = await store.append(*writes, meaning="the backend is back: the same events again are answered or written")
-    expect(
-        that=again.replayed is is_there, expected=f"replayed={is_there}", got=show_result(again), meaning=f"the backend was made to {kind}"
-    )
+    meaning = f"the backend was made to {kind}, and the append was sent again"
+    expect(that=again.replayed is is_there, expected=f"replayed={is_there}", got=show_result(again), meaning=meaning)
     for stream in streams:
-        await bench.holds(store, stream, f"{stream}a", meaning=f"the backend was made to {kind}, and the append was sent again")
+        await bench.holds(store, stream, f"{stream}a", meaning=meaning)
     return True
 
 
