@@ -117,22 +117,22 @@ class _Pooled(PlainStore):
 
 @breaks("ES-85", "A collision does not give its connection back.")
 class KeepsAConnectionOnCollision(_Pooled):
-    forgotten = EventIdCollisionError
+    forgotten: type[Exception] = EventIdCollisionError
 
 
 @breaks("ES-85", "Misuse does not give its connection back.")
 class KeepsAConnectionOnMisuse(_Pooled):
-    forgotten = ValueError
+    forgotten: type[Exception] = ValueError
 
 
 @breaks("ES-85", "An append that is too large does not give its connection back.")
 class KeepsAConnectionOnTooMuch(_Pooled):
-    forgotten = AppendTooLargeError
+    forgotten: type[Exception] = AppendTooLargeError
 
 
 @breaks("ES-85", "A conflict does not give its connection back.")
 class KeepsAConnectionOnConflict(_Pooled):
-    forgotten = ConcurrencyError
+    forgotten: type[Exception] = ConcurrencyError
 
 
 @breaks("ES-85", "The ids of an append that was too large are marked as seen before its size is looked at.")
@@ -238,7 +238,7 @@ class LooksAtNeighbours(PlainStore):
 class GroupsOfAHundred(PlainStore):
     async def append_group(self, groups: Groups, /) -> Outcomes:
         done = await super().append_group(groups[:100])
-        return [*done, *done[-1:] * (len(groups) - len(done))]
+        return [*done, *list(done[-1:]) * (len(groups) - len(done))]
 
 
 @breaks("ES-69", "The maximum of events is that of the whole group.")

@@ -59,8 +59,9 @@ def check_answer(asked: Asked, answer: object, declared: StoreCapabilities) -> N
 
 def _result(asked: Asked, result: AppendResult, declared: StoreCapabilities) -> str:
     streams = [write.stream for write in asked.writes]
-    if not isinstance(result.versions, Mapping) or not all(isinstance(stream, StreamId) for stream in result.versions):
-        return f"versions is no mapping of stream ids: {result.versions!r}"
+    versions: object = result.versions  # whatever the adapter made of it
+    if not isinstance(versions, Mapping) or not all(isinstance(stream, StreamId) for stream in versions):
+        return f"versions is no mapping of stream ids: {versions!r}"
     if len(result.versions) != len(streams) or set(result.versions) != set(streams):
         return f"versions of {_texts(result.versions)}, where the append wrote to {_texts(streams)}"
     if type(result.replayed) is not bool:

@@ -197,8 +197,8 @@ async def _over_the_maxima_together(comparison: Comparison) -> None:
         if all(sum(event.size for event in part) <= declared.max_append_bytes for part in events):
             await comparison.append_group([[StreamWrite(stream_id(f"e{at}"), 0, part)] for at, part in enumerate(events)])
     size = min(declared.max_event_bytes, declared.max_append_bytes)
-    if declared.max_append_bytes <= _MOST_BYTES_TRIED:
-        count = declared.max_append_bytes // size + 1
+    count = declared.max_append_bytes // size + 1
+    if declared.max_append_bytes <= _MOST_BYTES_TRIED and count <= _MANY:
         big = [labels.sized(f"big{number}", size) for number in range(count)]
         await comparison.append_group([[StreamWrite(stream_id(f"b{at}"), 0, [event])] for at, event in enumerate(big)])
 
@@ -222,7 +222,8 @@ async def _refused_alone(bench: StoreBench, store: TestedStore) -> None:
     for number, (reason, writes, kind) in enumerate(refused):
         groups = [[write(f"k@{len(kept)} before{number}")], writes, [write(f"k@{len(kept) + 1} behind{number}")]]
         outcomes = await store.outcomes(f"append_group of an append, one with {reason}, and another", groups)
-        is_right = [isinstance(outcome, wanted) for outcome, wanted in zip(outcomes, (AppendResult, kind, AppendResult), strict=True)]
+        kinds: tuple[type, ...] = (AppendResult, kind, AppendResult)
+        is_right = [isinstance(outcome, wanted) for outcome, wanted in zip(outcomes, kinds, strict=True)]
         expect(
             that=all(is_right),
             expected=f"an answer, {kind.__name__}, and an answer",

@@ -3,6 +3,7 @@
 from collections import UserList
 from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 import attrs
@@ -195,9 +196,16 @@ def _misuses(bench: StoreBench, store: TestedStore) -> Iterator[Refusal]:
     if not (store.capabilities.multi_stream and store.capabilities.max_append_events > 2):
         return
     good = [StreamWrite(_X, 1, events("d")), StreamWrite(_Y, 0, events("e")), StreamWrite(_Z, 0, events("f"))]
+    no_versions: Sequence[tuple[str, Any]] = (
+        ("negative", -1),
+        ("far below zero", -(2**63)),
+        ("a fraction", 0.5),
+        ("a text", "0"),
+        ("nothing", None),
+    )
     for place in range(len(good)):
-        for name, version in (("negative", -1), ("far below zero", -(2**63)), ("a fraction", 0.5), ("a text", "0"), ("nothing", None)):
-            bad = attrs.evolve(good[place], expected_version=version)  # the misuse that is under test
+        for name, version in no_versions:
+            bad = attrs.evolve(good[place], expected_version=version)
             yield Refusal(f"the version of write {place + 1} of 3 is {name}", [*good[:place], bad, *good[place + 1 :]], ValueError)
         empty = attrs.evolve(good[place], events=[])
         yield Refusal(f"write {place + 1} of 3 has no events", [*good[:place], empty, *good[place + 1 :]], ValueError)

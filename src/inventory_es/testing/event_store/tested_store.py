@@ -209,7 +209,7 @@ class TestedStore:
     async def outcomes(self, note: str, groups: Sequence[Sequence[StreamWrite]]) -> Sequence[AppendResult | Exception]:
         """Hand independent appends to a group commit, whatever is declared, and expect an outcome of each."""
         asked = [Asked.of(group) for group in groups]
-        found: object = await self.call(note, cast("GroupCommit", self.raw).append_group(groups), show_outcomes)
+        found: Any = await self.call(note, cast("GroupCommit", self.raw).append_group(groups), show_outcomes)
         if not isinstance(found, Sequence) or len(found) != len(groups):
             raise MismatchError(
                 expected=f"a sequence of {len(groups)} outcomes",
@@ -426,7 +426,7 @@ def _show_leaving(is_swallowed: bool | None) -> str:  # noqa: FBT001  # what lea
     return "left, and what was raised in it is swallowed" if is_swallowed else "left"
 
 
-def show_outcomes(outcomes: Sequence[AppendResult | Exception]) -> str:
+def show_outcomes(outcomes: object) -> str:
     """The outcomes of a group, in order."""
     if not isinstance(outcomes, Sequence):
         return f"a {type(outcomes).__name__}"

@@ -131,6 +131,7 @@ class TurnCases:
     async def test_es_89_first_come_first_served(self, bench: StoreBench) -> None:
         async with bench.open() as store:
             _need_turns(bench, store)
+            order: list[int] = []
             for _ in range(_TRIES):
                 order = await _order_of_turns(store)
                 if order == sorted(order):
