@@ -1,4 +1,4 @@
-"""What an answer or a refusal of an append says, held against the append alone: no state of the store is needed for it."""
+"""Judge an answer or a refusal of an append by the append alone: no state of the store is needed for it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
@@ -59,13 +59,13 @@ def check_answer(asked: Asked, answer: object, declared: StoreCapabilities) -> N
 
 def _result(asked: Asked, result: AppendResult, declared: StoreCapabilities) -> str:
     streams = [write.stream for write in asked.writes]
-    versions: object = result.versions  # whatever the adapter made of it
-    if not isinstance(versions, Mapping) or not all(isinstance(stream, StreamId) for stream in versions):
-        return f"versions is no mapping of stream ids: {versions!r}"
+    if not _is_by_stream(result.versions):
+        return f"versions is no mapping of stream ids: {result.versions!r}"
     if len(result.versions) != len(streams) or set(result.versions) != set(streams):
         return f"versions of {_texts(result.versions)}, where the append wrote to {_texts(streams)}"
-    if type(result.replayed) is not bool:
-        return f"replayed is {result.replayed!r}"
+    replayed: object = result.replayed
+    if not isinstance(replayed, bool):
+        return f"replayed is {replayed!r}"
     if type(result.position) is not int or (result.position < 1 if declared.feed == "total" else result.position != 0):
         return f"position is {result.position!r} in a store with {'a feed' if declared.feed == 'total' else 'no feed'}"
     for write, count in zip(asked.writes, asked.counts, strict=True):
@@ -102,6 +102,10 @@ def _too_large(asked: Asked, error: AppendTooLargeError, declared: StoreCapabili
     if (error.limit, error.actual) not in facts or error.actual <= error.limit:
         return f"limit {error.limit} and actual {error.actual}, which is no maximum that is declared and exceeded by this append"
     return "" if isinstance(error.limit_name, str) and error.limit_name else f"limit_name is {error.limit_name!r}"
+
+
+def _is_by_stream(versions: object) -> bool:
+    return isinstance(versions, Mapping) and all(isinstance(stream, StreamId) for stream in versions)
 
 
 def _texts(streams: Iterable[StreamId]) -> str:
