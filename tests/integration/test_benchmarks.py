@@ -84,7 +84,8 @@ def test_codec(tmp_path: Path) -> None:
 
 def test_profile_has_no_path_of_this_machine(tmp_path: Path) -> None:
     measures = profile("memory", "asyncio", tmp_path, TINY)
-    assert measures["profile line domain.inventory: decide"]["calls_a_command"] == 1
+    of_the_aggregate = [measure for case, measure in measures.items() if case.startswith("profile line domain.inventory: ")]
+    assert {measure["calls_a_command"] for measure in of_the_aggregate} == {1}
     assert [case for case in measures if "/" in case] == []
 
 

@@ -201,7 +201,7 @@ class Inventory:
         if isinstance(command, ExpireReservations):
             return _expired(self, self._book.due(at, command.limit))
         decision = _Decision(self, self._book, at)
-        decision.decide(command, observed_on_hand)
+        decision.make(command, observed_on_hand)
         if policies and decision.own:
             view = StockView(self, at)
             for policy in policies:
@@ -415,7 +415,7 @@ class _Decision:
             self.reserved -= sum(hold.remaining for hold in self.due)
         self.own: list[Event] = []
 
-    def decide(self, command: Command, observed_on_hand: int | None) -> None:
+    def make(self, command: Command, observed_on_hand: int | None) -> None:
         """Add the events of ``command``, or raise its rejection."""
         match command:
             case ReserveStock():

@@ -55,6 +55,10 @@ class _Kept:
     def verdict(self) -> Verdict:
         return next(verdict for verdict in _ORDER if any(result.verdict == verdict for result in self.results))
 
+    @property
+    def needs_hook(self) -> bool:
+        return all(result.needs_hook for result in self.results if result.verdict == "not tried")
+
 
 def certificate(contract: Contract, results: Sequence[Result], *, at: datetime, is_whole: bool) -> str:
     """Return the page.
@@ -120,7 +124,9 @@ def _by_promise(results: Iterable[Result]) -> list[_Kept]:
 def _outcome(contract: Contract, promises: Sequence[_Kept], *, is_whole: bool) -> tuple[str, str]:
     """Return the class of the page's head, and what the page says, in a sentence or two."""
     counts = Counter(promise.verdict for promise in promises)
-    broken, known, untried = counts["broken"], counts["known failure"], counts["not tried"]
+    broken, known = counts["broken"], counts["known failure"]
+    hookless = sum(promise.verdict == "not tried" and promise.needs_hook for promise in promises)
+    untried = counts["not tried"] - hookless
     part = "" if is_whole else f" Asked for: {_count(len(promises), 'promise')} of the port, not all of them."
     if broken:
         return "broken", f"{_count(broken, 'promise')} {'is' if broken == 1 else 'are'} broken.{part}"
@@ -131,7 +137,8 @@ def _outcome(contract: Contract, promises: Sequence[_Kept], *, is_whole: bool) -
         return "known", f"What was tried is kept, with an exception: {', '.join(doubts)}.{part}"
     if not counts["kept"]:
         return "known", f"Nothing was tried.{part}"
-    return "kept", f"Every promise that the adapter's declarations call for is kept.{part}"
+    hooks = f" Not tried for want of a hook: {_count(hookless, 'promise')}." if hookless else ""
+    return "kept", f"Every promise that the adapter's declarations call for is kept.{hooks}{part}"
 
 
 def _summary(promises: Sequence[_Kept]) -> Iterator[str]:

@@ -46,7 +46,7 @@ def test_the_store_that_the_mutants_break_is_a_good_one(crash: str) -> None:
 
 def test_there_are_mutants_enough_over_every_port() -> None:
     assert len(MUTANTS) >= 40
-    assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
+    assert len({(mutant.port, mutant.name) for mutant in MUTANTS}) == len(MUTANTS)
     assert {mutant.port for mutant in MUTANTS} >= {"EventStore", "Cache", "EventBus", "SnapshotStore", "ReadModel"}
 
 

@@ -121,13 +121,15 @@ def test_a_promise_stands_under_the_worst_verdict_of_its_cases(broken: str) -> N
     assert by_line == {"broken": ["ES-04"], "known": ["ES-08"], "kept": ["ES-01", "ES-02"], "undeclared": ["ES-60"]}
     (report,) = texts(broken, "pre")
     assert report.startswith("store     OffByOne")
-    assert "meaning   a writer that missed the last event was let through" in report
+    assert "appended to contract-x at version 2, and its version is 4" in report
     assert "Known failure: <reasons>" in texts(broken, "p[@class='note']")
 
 
 def test_the_head_says_how_it_ended(good: str, broken: str) -> None:
     assert texts(good, "h1") == ["MemoryEventStore"]
-    assert texts(good, "header/p[@class='meaning']") == ["Every promise that the adapter's declarations call for is kept."]
+    assert texts(good, "header/p[@class='meaning']") == [
+        "Every promise that the adapter's declarations call for is kept. Not tried for want of a hook: 4 promises."
+    ]
     assert texts(broken, "header/p[@class='meaning']") == ["1 promise is broken. Asked for: 5 promises of the port, not all of them."]
     assert [" ".join(text.split()) for text in texts(broken, "header/ul/li")] == [
         "1 ✗ broken", "1 ! known failure", "2 ✓ kept", "1 – not declared",

@@ -27,7 +27,7 @@ EMPTY = RowsPage([], Checkpoint(position=3), is_end=True, active=ProjectionId("s
             "recorded_at was 2026-01-05T09:00:00.123457+00:00 and is 2026-01-05T09:00:00.123458+00:00",
         ),
         (CacheEntry(b"", 1), CacheEntry(b"", True), "version was 1 and is True (int, then bool)"),
-        (CacheEntry(b"x" * 100, 1), CacheEntry(b"y", 1), "value was b'" + "x" * 58 + "…(103 characters) and is b'y'"),
+        (CacheEntry(b"x" * 100, 1), CacheEntry(b"x" * 50 + b"y", 1), "value differs from place 50 on: was b'" + "x" * 20 + "' and is b'y'"),
         (
             RowsPage([{"p": "a", "n": 1}, {"p": "b", "n": 2}], Checkpoint(position=3), is_end=True, active=ProjectionId("stock", 1)),
             RowsPage([{"p": "a", "n": 1}, {"p": "b", "n": None}], Checkpoint(position=3), is_end=True, active=ProjectionId("stock", 1)),

@@ -281,8 +281,10 @@ class TestedSubscription:
         self._bus.model.delivered(self.model, self, delivery)
         return delivery
 
-    def iterate_again(self) -> None:
-        """Begin another iteration of the same consumer."""
+    async def iterate_again(self) -> None:
+        """Begin another iteration of the same consumer. A generator is closed first, as whoever leaves one early has to."""
+        if isinstance(self._deliveries, AsyncGenerator):
+            await self._deliveries.aclose()
         self._deliveries = aiter(self._raw)
 
     async def ends(self) -> None:

@@ -135,7 +135,7 @@ class SubscriberCases:
             await bus.publish("x a b c", "y p q")
             for _ in range(4):
                 delivery = await consumer.receive()
-                consumer.iterate_again()
+                await consumer.iterate_again()
                 await consumer.ack(delivery)
             await consumer.drain()
 

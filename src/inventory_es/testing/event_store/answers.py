@@ -71,7 +71,8 @@ def _result(asked: Asked, result: AppendResult, declared: StoreCapabilities) -> 
     for write, count in zip(asked.writes, asked.counts, strict=True):
         version = result.versions[write.stream]
         if type(version) is not int or version < count or not (result.replayed or version == write.expected_version + count):
-            return f"{count} events were appended to {write.stream} at version {write.expected_version}, and its version is {version!r}"
+            events = "1 event was" if count == 1 else f"{count} events were"
+            return f"{events} appended to {write.stream} at version {write.expected_version}, and its version is {version!r}"
     return ""
 
 

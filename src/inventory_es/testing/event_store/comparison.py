@@ -13,7 +13,6 @@ from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import (
     AppendResult,
     FeedPage,
-    GroupCommit,
     RecordedEvent,
     StreamCatalogue,
     StreamPage,
@@ -33,11 +32,6 @@ from inventory_es.testing.event_store.reference_model import (
     record_difference,
     shortened,
 )
-from inventory_es.testing.event_store.tested_store import ALL, TestedStore, show_error, show_outcomes, show_result
-from inventory_es.ports import AppendResult, RecordedEvent, StreamCatalogue, StreamHead, StreamWrite, VersionGlance
-from inventory_es.ports.errors import AppendOutcomeUnknownError, ConcurrencyError, EventIdCollisionError, StoreUnavailableError
-from inventory_es.testing.event_store.bench import StoreBench
-from inventory_es.testing.event_store.reference_model import Accepted, Answer, Collision, Conflict, Place, ReferenceModel, record_difference
 from inventory_es.testing.event_store.tested_store import ALL, TestedStore, show_error, show_result
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.labels import stream_name

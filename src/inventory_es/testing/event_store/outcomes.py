@@ -39,6 +39,7 @@ _SOME_STEPS = 30
 _TRIES = 200
 _AFTER: tuple[Interference, ...] = ("lose the connection after the commit", "shut down after the commit")
 _UNKNOWN = "Without a clean answer an append is unknown: never refused, and a success only if it is found, as durable as declared."
+_HELD_BACK = "An append that the backend holds back takes effect within settles_within seconds after its call ended, or never."
 _FINAL = "An append without an answer takes effect within settles_within seconds, or never: what is looked for after that is final."
 
 
@@ -125,7 +126,7 @@ class OutcomeCases:
                     break
             await _nothing_comes_later(store, version)
 
-    @promise("ES-82", _FINAL, seeds=0)
+    @promise("ES-82", _HELD_BACK, seeds=0)
     async def test_es_82_an_append_that_arrives_too_late(self, bench: StoreBench) -> None:
         async with bench.open() as store:
             if store.capabilities.settles_within is None:

@@ -4,12 +4,14 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from inventory_es.ports import EventFeed, EventStore, GroupCommit, StreamWrite
-from inventory_es.ports.errors import ConcurrencyError
+from inventory_es.ports.errors import ConcurrencyError, StoreUnavailableError
 from inventory_es.testing.labels import Labels, event_id, stream_id
 from inventory_es.testing.linearizability import Appended, Conflicted, Operation, Unknown
 from inventory_es.testing.other_process import Step
 
 STREAM = "x"
+_AWAY = 10
+"""Of all appends of a writer, those at most that may end with StoreUnavailableError."""
 
 
 async def write_rounds(store: EventStore, writer: str, rounds: int, tell: Callable[[Step], None], *, size: int = 2) -> None:
@@ -18,7 +20,7 @@ async def write_rounds(store: EventStore, writer: str, rounds: int, tell: Callab
     Steps are plain data; :func:`operations` reads them. Their times are of the monotonic clock that all processes share.
     """
     labels = Labels()
-    version = attempt = 0
+    version = attempt = away = 0
     for number in range(rounds):
         batch = [f"{writer}n{number}e{place}" for place in range(size)]
         while True:
@@ -27,6 +29,10 @@ async def write_rounds(store: EventStore, writer: str, rounds: int, tell: Callab
             write = StreamWrite(stream_id(STREAM), version, labels.events(" ".join(batch)))
             try:
                 result = await store.append([write])
+            except StoreUnavailableError:  # it waited too long for the others, and nothing was written; what answers is tried elsewhere
+                away += 1
+                if away > _AWAY:
+                    raise
             except ConcurrencyError as error:
                 version = error.actual
                 tell({"writer": writer, "answered": attempt, "at": time.monotonic_ns(), "actual": version})

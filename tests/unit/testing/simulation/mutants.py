@@ -9,6 +9,7 @@ import attrs
 
 from inventory_es.adapters.memory import MemoryCache, MemoryEventStore
 from inventory_es.application.assembly import Engine, EngineParts, assemble
+from inventory_es.application.committer import Append
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import AppendResult, EventFeed, EventStore, RecordedEvent, StreamWrite
 from inventory_es.ports.errors import ConcurrencyError
@@ -20,17 +21,18 @@ def ignores_conflicts(store: EventStore, parts: EngineParts) -> Engine:
     """Sends what it decided again, to whatever version there is."""
     engine = assemble(store, parts)
     committer = engine.handler._tools.committer
-    append = committer.append
+    carry = committer.carry
 
-    async def stubborn(writes: Sequence[StreamWrite]) -> AppendResult:
-        while True:
-            try:
-                return await append(writes)
-            except ConcurrencyError as conflict:
-                moved = {conflict.stream: conflict.actual}
-                writes = [attrs.evolve(one, expected_version=moved.get(one.stream, one.expected_version)) for one in writes]
+    async def stubborn(append: Append) -> None:
+        await carry(append)
+        while isinstance(conflict := append.outcome, ConcurrencyError):
+            moved = {conflict.stream: conflict.actual}
+            append.writes = [attrs.evolve(one, expected_version=moved.get(one.stream, one.expected_version)) for one in append.writes]
+            append.outcome = None
+            append.is_taken = False
+            await carry(append)
 
-    committer.append = stubborn  # type: ignore[method-assign]  # this is the mutation
+    committer.carry = stubborn  # type: ignore[method-assign]  # this is the mutation
     return engine
 
 
