@@ -52,7 +52,7 @@ class QuestionCases:
         "ES-90",
         "What was asked before is answered anew: between any appends, through any instance, page after page, whatever the caller did "
         "with the answer that it got.",
-        seeds=1,
+        seeds=0,
     )
     async def test_es_90_asked_again(self, bench: StoreBench) -> None:
         async with bench.open() as store, bench.another(store) as others:
@@ -162,7 +162,7 @@ class QuestionCases:
         "ES-94",
         "A position that is there is seen at once, by whatever timeout; a wait without an end ends when its position comes, at whatever "
         "moment of its beginning, and however many wait.",
-        seeds=1,
+        seeds=0,
     )
     async def test_es_94_waits(self, bench: StoreBench) -> None:
         async with bench.open() as store, bench.another(store) as others:

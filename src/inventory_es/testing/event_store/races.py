@@ -32,7 +32,7 @@ class RaceCases:
     """Optimistic locking under load."""
 
     @promise(
-        "ES-41", "N tasks race for one version: exactly one wins, losers see the actual version, the history is linearizable.", seeds=8
+        "ES-41", "N tasks race for one version: exactly one wins, losers see the actual version, the history is linearizable.", seeds=5
     )
     async def test_es_41_one_winner(self, bench: StoreBench) -> None:
         async with bench.open() as store:
@@ -77,7 +77,7 @@ class RaceCases:
             for number in range(_BARRIERS):
                 await race.run(_SHARED[number % 3 :: number % 2 + 1])
 
-    @promise("ES-64", "64 callers at once all end, each with its own answer; 64 that wait for a position hold nobody up.", seeds=1)
+    @promise("ES-64", "64 callers at once all end, each with its own answer; 64 that wait for a position hold nobody up.", seeds=0)
     async def test_es_64_many_callers(self, bench: StoreBench) -> None:
         async with bench.open() as store:
             calls = Calls(bench, store, "w")

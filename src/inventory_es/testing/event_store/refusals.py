@@ -19,7 +19,7 @@ from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.labels import stream_id
 from inventory_es.testing.promise import promise
 
-_TIMES = 40
+_TIMES = 24
 _TIMES_OF_LARGE_ONES = 12
 _LARGE = 500
 _MOST_EVENTS_TRIED = 20_000
