@@ -138,7 +138,7 @@ def declared_beyond(capabilities: attrs.AttrsInstance, defaults: attrs.AttrsInst
 
 
 def wrong_place(stream: StreamId, events: Sequence[RecordedEvent]) -> str | None:
-    """What is wrong with the streams and versions of a whole stream's events; ``None`` where nothing is."""
+    """Return the mistake in the streams and versions of a whole stream's events; ``None`` where there is none."""
     for number, event in enumerate(events, 1):
         if event.stream != stream:
             return f"an event of stream {stream_name(event.stream)} in stream {stream_name(stream)}"
@@ -148,7 +148,7 @@ def wrong_place(stream: StreamId, events: Sequence[RecordedEvent]) -> str | None
 
 
 def wrong_positions(events: Sequence[RecordedEvent]) -> str | None:
-    """What is wrong with the positions of a feed's events; ``None`` where nothing is."""
+    """Return the mistake in the positions of a feed's events; ``None`` where there is none."""
     last = 0
     for event in events:
         if event.position <= last:

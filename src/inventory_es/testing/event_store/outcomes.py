@@ -321,7 +321,7 @@ async def _befalls_several_streams(bench: StoreBench, store: TestedStore, kind: 
 
 
 def _is_true(outcome: AppendResult | Exception, *, is_there: bool) -> None:
-    """What an append answers, and what is stored, agree."""
+    """The answer of an append agrees with what is stored."""
     if isinstance(outcome, AppendResult):
         expect(
             that=is_there,
@@ -354,7 +354,7 @@ def _is_unknown(store: TestedStore, kind: Interference, outcome: AppendResult | 
 
 
 async def _outcomes(store: TestedStore, writes: Sequence[str], *, in_group: bool) -> Sequence[AppendResult | Exception]:
-    """What each of these independent appends came to."""
+    """Return the outcome of each of these independent appends."""
     try:
         if in_group:
             return await store.append_group(*([write] for write in writes))
@@ -366,7 +366,7 @@ async def _outcomes(store: TestedStore, writes: Sequence[str], *, in_group: bool
 
 
 def _ways(store: TestedStore) -> tuple[bool, ...]:
-    """Whether to append in a group: each way that the store has."""
+    """Return each way of appending that the store has: True for in a group."""
     return (False, True) if store.has_group_commit else (False,)
 
 
@@ -385,7 +385,7 @@ def _reads(store: TestedStore) -> dict[str, Callable[[], Awaitable[object]]]:
 
 
 def _plain(answer: object) -> list[object]:
-    """What a read answered, to be compared by value."""
+    """Return the answer of a read, to be compared by value."""
     parts: object = getattr(answer, "events", getattr(answer, "heads", answer))
     return list(cast("Iterable[object]", parts)) if isinstance(parts, Iterable) else [parts]
 
@@ -398,7 +398,7 @@ def _short(parts: Sequence[object] | None) -> str:
 
 
 async def _answer(name: str, read: Callable[[], Awaitable[object]]) -> list[object] | None:
-    """What a read answers; ``None`` where it says that the store is away."""
+    """Return the answer of a read; ``None`` where it says that the store is away."""
     try:
         return _plain(await read())
     except StoreUnavailableError:

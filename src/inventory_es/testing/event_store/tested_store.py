@@ -61,7 +61,7 @@ class TestedStore:
 
     @property
     def capabilities(self) -> StoreCapabilities:
-        """What the store declares."""
+        """The declared capabilities."""
         return self.raw.capabilities
 
     @property
@@ -76,14 +76,14 @@ class TestedStore:
 
     @property
     def has_feed(self) -> bool:
-        """Whether it declares a feed. A declaration that its methods contradict breaks the promise at hand."""
+        """True if the store declares a feed. A declaration that its methods contradict breaks the promise at hand."""
         declared = self.capabilities.feed == "total"
         self._agree(declared, isinstance(self.raw, EventFeed), "feed='total'", "read_all, head and wait_for_position")
         return declared
 
     @property
     def has_group_commit(self) -> bool:
-        """Whether it declares group commit. A declaration that its methods contradict breaks the promise at hand."""
+        """True if the store declares group commit. A declaration that its methods contradict breaks the promise at hand."""
         declared = self.capabilities.group_commit
         self._agree(declared, isinstance(self.raw, GroupCommit), "group_commit", "append_group")
         return declared
