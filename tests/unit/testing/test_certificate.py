@@ -121,7 +121,7 @@ def test_a_promise_stands_under_the_worst_verdict_of_its_cases(broken: str) -> N
     assert by_line == {"broken": ["ES-04"], "known": ["ES-08"], "kept": ["ES-01", "ES-02"], "undeclared": ["ES-60"]}
     (report,) = texts(broken, "pre")
     assert report.startswith("store     OffByOne")
-    assert "appended to contract-x at version 2, and its version is 4" in report
+    assert "two writers were told that the same version is theirs" in report
     assert "Known failure: <reasons>" in texts(broken, "p[@class='note']")
 
 

@@ -70,9 +70,14 @@ def _result(asked: Asked, result: AppendResult, declared: StoreCapabilities) -> 
         return f"position is {result.position!r} in a store with {'a feed' if declared.feed == 'total' else 'no feed'}"
     for write, count in zip(asked.writes, asked.counts, strict=True):
         version = result.versions[write.stream]
-        if type(version) is not int or version < count or not (result.replayed or version == write.expected_version + count):
-            events = "1 event was" if count == 1 else f"{count} events were"
-            return f"{events} appended to {write.stream} at version {write.expected_version}, and its version is {version!r}"
+        if type(version) is not int:
+            return f"version {version!r} of {write.stream}"
+        if version < count or not (result.replayed or version == write.expected_version + count):
+            raise MismatchError(
+                expected=f"version {write.expected_version + count} of {write.stream}, or a conflict",
+                got=f"version {version}",
+                meaning="the append was taken at another version than it expects: two writers were told that the same version is theirs",
+            )
     return ""
 
 
