@@ -76,7 +76,7 @@ def test_a_broken_promise_is_shown_whole_and_ends_with_1(capsys: pytest.CaptureF
     assert main(["check", address, "--only", "ES-04", "--only", "ES-02", "--seed", "3", "--backend", "trio"]) == 1
     shown = capsys.readouterr().out
     assert "✗ ES-04" in shown
-    assert "  meaning   a writer that missed the last event was let through" in shown
+    assert "two writers were told that the same version is theirs" in shown
     assert f"repeat    python -m inventory_es.testing check {address} --only ES-04 --backend trio --seed 3" in shown
     assert "1 kept · 1 broken   in " in shown
 

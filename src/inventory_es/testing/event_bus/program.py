@@ -90,7 +90,7 @@ class _Program:
         await self._crew.settle()
 
     async def _publish(self) -> None:
-        room = self._bus.capabilities.max_pending // 2 - max((group.size for group in self._bus.model.groups.values()), default=0)
+        room = self._bus.capabilities.max_pending // 3 - max((group.size for group in self._bus.model.groups.values()), default=0)
         count = min(room, self._chance.randint(1, 5), 1 if self._bus.capabilities.max_pending < 4 else 5)
         if count > 0:
             await self._bus.publish_events([self._event() for _ in range(count)])
