@@ -1,6 +1,6 @@
 """The file event bus under the contract of its port."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from inventory_es.adapters.file import FileEventBus, open_file_event_bus
@@ -15,7 +15,7 @@ class TestFileEventBus(EventBusContract):
 
 
 class TestFileEventBusWithSmallWindow(TestFileEventBus):
-    seeds = (0,)  # the plain schedule: the others are run over the adapters as they ship
+    seeds: Sequence[int] | None = (0,)  # the plain schedule: the others are run over the adapters as they ship
 
     @asynccontextmanager
     async def open_bus(self, site: Site) -> AsyncIterator[FileEventBus]:

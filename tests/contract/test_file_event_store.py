@@ -1,7 +1,7 @@
 """The file event store under the contract of its port: as it ships, and with a new segment every few lines."""
 
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from inventory_es.adapters.file import FileEventStore, open_file_event_store
@@ -25,7 +25,7 @@ class TestFileEventStore(EventStoreContract):
 
 
 class TestFileEventStoreWithSmallSegments(EventStoreContract):
-    seeds = (0,)  # the plain schedule: the others are run over the adapters as they ship
+    seeds: Sequence[int] | None = (0,)  # the plain schedule: the others are run over the adapters as they ship
 
     @asynccontextmanager
     async def open_store(self, site: Site) -> AsyncIterator[FileEventStore]:

@@ -19,7 +19,7 @@ from tests.contract.stores.turn_store import LoneTurnStore, TurnStore
 
 
 class TestPlainStore(EventStoreContract):
-    seeds = (0,)  # the plain schedule: the others are run over the adapters as they ship
+    seeds: Sequence[int] | None = (0,)  # the plain schedule: the others are run over the adapters as they ship
 
     @asynccontextmanager
     async def open_store(self, site: Site) -> AsyncIterator[EventStore]:

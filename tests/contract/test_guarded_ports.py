@@ -1,6 +1,6 @@
 """Guards change no promise: the same contract holds with them as without them."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import ClassVar
 from weakref import WeakKeyDictionary
@@ -29,7 +29,7 @@ from tests.contract.stores.plain_store import PlainStreams, shelf_of
 
 
 class TestGuardedEventStore(EventStoreContract):
-    seeds = (0,)  # the plain schedule: the others are run over the adapters as they ship
+    seeds: Sequence[int] | None = (0,)  # the plain schedule: the others are run over the adapters as they ship
 
     logs: ClassVar[WeakKeyDictionary[Site, MemoryEventLog]] = WeakKeyDictionary()
 
@@ -40,7 +40,7 @@ class TestGuardedEventStore(EventStoreContract):
 
 
 class TestGuardedStoreWithoutOptionalProtocols(EventStoreContract):
-    seeds = (0,)  # the plain schedule: the others are run over the adapters as they ship
+    seeds: Sequence[int] | None = (0,)  # the plain schedule: the others are run over the adapters as they ship
 
     @asynccontextmanager
     async def open_store(self, site: Site) -> AsyncIterator[EventStore]:
@@ -52,7 +52,7 @@ class TestGuardedStoreWithoutOptionalProtocols(EventStoreContract):
 
 
 class TestGuardedCache(CacheContract):
-    seeds = (0,)  # the plain schedule: the others are run over the adapters as they ship
+    seeds: Sequence[int] | None = (0,)  # the plain schedule: the others are run over the adapters as they ship
 
     capacity: int | None = 4
 
@@ -63,7 +63,7 @@ class TestGuardedCache(CacheContract):
 
 
 class TestGuardedEventBus(EventBusContract):
-    seeds = (0,)  # the plain schedule: the others are run over the adapters as they ship
+    seeds: Sequence[int] | None = (0,)  # the plain schedule: the others are run over the adapters as they ship
 
     @asynccontextmanager
     async def open_bus(self, site: Site) -> AsyncIterator[EventBus]:
@@ -72,7 +72,7 @@ class TestGuardedEventBus(EventBusContract):
 
 
 class TestGuardedReadModel(ReadModelContract):
-    seeds = (0,)  # the plain schedule: the others are run over the adapters as they ship
+    seeds: Sequence[int] | None = (0,)  # the plain schedule: the others are run over the adapters as they ship
 
     @asynccontextmanager
     async def open_read_model(self, site: Site) -> AsyncIterator[ReadModel]:
@@ -80,7 +80,7 @@ class TestGuardedReadModel(ReadModelContract):
 
 
 class TestGuardedSnapshotStore(SnapshotStoreContract):
-    seeds = (0,)  # the plain schedule: the others are run over the adapters as they ship
+    seeds: Sequence[int] | None = (0,)  # the plain schedule: the others are run over the adapters as they ship
 
     @asynccontextmanager
     async def open_snapshots(self, site: Site) -> AsyncIterator[SnapshotStore]:
@@ -89,7 +89,7 @@ class TestGuardedSnapshotStore(SnapshotStoreContract):
 
 
 class TestSnapshotsOfAGuardedEventStore(SnapshotStoreContract):
-    seeds = (0,)  # the plain schedule: the others are run over the adapters as they ship
+    seeds: Sequence[int] | None = (0,)  # the plain schedule: the others are run over the adapters as they ship
 
     is_durable = True
 

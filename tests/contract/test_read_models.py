@@ -41,7 +41,7 @@ class TestSqliteReadModel(ReadModelContract):
 
 
 class TestSqliteReadModelInTheStoresFile(TestSqliteReadModel):
-    seeds = (0,)  # the plain schedule: the others are run over the adapters as they ship
+    seeds: Sequence[int] | None = (0,)  # the plain schedule: the others are run over the adapters as they ship
 
     @asynccontextmanager
     async def open_read_model(self, site: Site) -> AsyncIterator[ReadModel]:

@@ -187,7 +187,9 @@ class ReadModel(Protocol):
 
     Any number of tasks of one event loop may call at once. A call that is cancelled is done or not, and takes nothing from the next one.
     Projections, versions, tables and rows are separate, whatever their names and keys have in common. Rows that are given or answered
-    belong to the caller: what becomes of them later changes nothing. Every method may raise:
+    belong to the caller: what becomes of them later changes nothing.
+
+    Every method may raise:
         ProjectionNotFoundError: a version that was never prepared, or that was dropped.
         ReadModelUnavailableError: the backend is away; of a commit, see there.
         CorruptStoreError: what is stored is damaged, and waiting mends nothing. Take it away; the events make it again.

@@ -26,7 +26,7 @@ class NewEvent:
     Args:
         event_id: unique within its stream, for ever.
         event_type: the wire name, 1 to 128 printable ASCII characters.
-        schema_version: of the payload, 1 to :data:`MAX_SCHEMA_VERSION`.
+        schema_version: of the payload, 1 to 2,147,483,647.
         recorded_at: when it happened, in UTC, to the microsecond, in the years 1 to 9999; given by the writer, never by the store.
         data: the payload, one JSON object in UTF-8, from brace to brace, without line breaks.
         metadata: the envelope's open part, likewise.
