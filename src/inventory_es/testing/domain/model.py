@@ -62,7 +62,7 @@ class Model:
         max_clock_skew: timedelta = timedelta(seconds=60),
     ) -> None:
         self.inventory_id = inventory_id
-        self.policies = tuple(policies)
+        self.policies: tuple[Callable[[Any, Any, datetime], None], ...] = tuple(policies)
         self.rules = rules
         self.remembered = remembered
         self.max_clock_skew = max_clock_skew
@@ -70,7 +70,7 @@ class Model:
         self.open: dict[str, Facts] = {}
         self.closed: dict[str, Facts] = {}
         self.accepted: dict[tuple[str, str], tuple[Facts, tuple[Facts, ...]]] = {}
-        self.last_count_version = 0
+        self.last_count_version: int = 0
 
     @property
     def on_hand(self) -> int:
@@ -318,7 +318,7 @@ class View:
         self.on_hand: int = stock["on_hand"]
         self.reserved: int = stock["reserved"]
         self.unreserved: int = self.on_hand - self.reserved
-        self.due = tuple(SimpleNamespace(**hold) for hold in due)
+        self.due: tuple[SimpleNamespace, ...] = tuple(SimpleNamespace(**hold) for hold in due)
         self._open = stock["open"]
 
     def reservation(self, reservation_id: str) -> SimpleNamespace | None:

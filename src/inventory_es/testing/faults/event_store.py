@@ -63,7 +63,8 @@ class FaultyEventStore:
     """
 
     def __init__(self, store: EventStore, faults: Faults) -> None:
-        self.__wrapped__ = self.store = store
+        self.store: EventStore = store
+        self.__wrapped__ = store
         self.faults = faults
 
     @property
