@@ -387,7 +387,7 @@ class Inventory:
         return f"<Inventory {self.inventory_id} {self._on_hand}/{self._reserved} at version {self._version}>"
 
     def _corrupt(self, version: int, problem: str) -> NoReturn:
-        raise CorruptStreamError(stream=self.inventory_id.stream, version=version, problem=problem)
+        raise CorruptStreamError(stream=self.inventory_id.stream, version=version, problem=problem) from None
 
 
 class _Decision:

@@ -4,6 +4,7 @@ import gc
 import tracemalloc
 from datetime import UTC, datetime, timedelta
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from inventory_es.domain import reservation_book
 from inventory_es.domain.events import Recorded
 from inventory_es.domain.inventory import Inventory
 from inventory_es.domain.reasons import Purpose
-from inventory_es.domain.reservation_book import OpenReservation, PackedReservations
+from inventory_es.domain.reservation_book import OpenReservation, PackedReservations, ReservationBook
 from inventory_es.testing.domain.scenarios import SHELF, START
 from inventory_es.testing.domain.walks import histories
 
@@ -68,6 +69,27 @@ def test_an_inventory_that_packs_is_the_same_as_one_that_does_not(history: tuple
         assert [packing.reserved_for(one.owner_id) for one in plain.reservations() if one.owner_id] == [
             plain.reserved_for(one.owner_id) for one in plain.reservations() if one.owner_id
         ]
+
+
+def test_a_packed_one_that_changes_is_there_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It becomes an object again where another one has ended, and leaves nothing packed behind."""
+    monkeypatch.setattr(reservation_book, "OBJECTS_KEPT", 1)
+    first, second = (
+        OpenReservation(name, 5, 5, 0, Purpose.ORDER, None, START, START + timedelta(days=1), version)
+        for version, name in enumerate(("first", "second"), 1)
+    )
+    book = ReservationBook()
+    book.put("first", None, first)
+    book.put("second", None, second)
+    book.put("first", first, None)
+    changed = attrs.evolve(second, remaining=3, committed=2)
+    book.put("second", second, changed)
+    assert list(book) == [changed]
+    assert len(book) == 1
+    assert book.get("second") == changed
+    book.put("second", changed, None)
+    assert list(book) == []
+    assert not book.knows("second")
 
 
 def test_the_hundred_thousandth_open_reservation_takes_half_of_the_first() -> None:
