@@ -139,7 +139,7 @@ class ShopBus:
 
     async def count(self, queued: QueuedEvent) -> None:
         update = "UPDATE unanswered SET deliveries = ? WHERE number = ?"
-        await self.transact(lambda: self._db.execute(update, (queued.deliveries, queued.number)))
+        await self.transact(lambda: self._db.execute(update, (queued.deliveries, queued.number)).close())
 
     async def _publish(self, events: Sequence[RecordedEvent]) -> int:
         """Publish the first events: as many as every group that may take them has room for."""

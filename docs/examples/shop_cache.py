@@ -19,7 +19,7 @@ LATER = "(SELECT coalesce(max(used), 0) + 1 FROM answers)"
 
 
 class ShopCache:
-    """Each call is a transaction in a worker thread, one at a time."""
+    """Each call is a transaction in a worker thread, one at a time. No cursor leaves its thread."""
 
     def __init__(self, path: Path, *, clock: Clock, max_entries: int = 10_000) -> None:
         self._clock = clock
@@ -43,10 +43,10 @@ class ShopCache:
         for key in keys:
             check_key(key)
         delete = "DELETE FROM answers WHERE key = ?"
-        await self._transact(lambda: self._db.executemany(delete, [(key,) for key in keys]))
+        await self._transact(lambda: self._db.executemany(delete, [(key,) for key in keys]).close())
 
     async def clear(self) -> None:
-        await self._transact(lambda: self._db.execute("DELETE FROM answers"))
+        await self._transact(lambda: self._db.execute("DELETE FROM answers").close())
 
     async def aclose(self) -> None:
         await self._calls.close(self._db.close)
