@@ -15,9 +15,15 @@ from anyio.lowlevel import checkpoint
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.errors import EventBusUnavailableError, StoreClosedError
 from inventory_es.ports import BusCapabilities, Clock, DeadLetter, RecordedEvent
-from inventory_es.ports.append_rules import check_page
-from inventory_es.ports.blocking_calls import BlockingCalls
-from inventory_es.ports.delivery_rules import DeliveryQueue, GroupFilter, QueuedEvent, check_events, check_group
+from inventory_es.ports.toolkit.append_rules import check_page
+from inventory_es.ports.toolkit.blocking_calls import BlockingCalls
+from inventory_es.ports.toolkit.delivery_rules import (
+    DeliveryQueue,
+    GroupFilter,
+    QueuedEvent,
+    check_events,
+    check_group,
+)
 
 Answer = TypeVar("Answer")
 EVENT = "stream, version, position, event_id, event_type, schema_version, recorded_at, data, metadata"

@@ -9,8 +9,8 @@ from typing import TypeVar
 
 from inventory_es.errors import CacheUnavailableError
 from inventory_es.ports import CacheEntry, Clock
-from inventory_es.ports.blocking_calls import BlockingCalls
-from inventory_es.ports.cache_rules import MAX_VALUE_BYTES, check_entry, check_key, end_of_life
+from inventory_es.ports.toolkit.blocking_calls import BlockingCalls
+from inventory_es.ports.toolkit.cache_rules import MAX_VALUE_BYTES, check_entry, check_key, end_of_life
 
 Answer = TypeVar("Answer")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -10,7 +10,12 @@ from uuid import UUID
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.errors import AppendOutcomeUnknownError, StoreUnavailableError
 from inventory_es.ports import AppendResult, RecordedEvent, StoreCapabilities, StreamPage, StreamWrite
-from inventory_es.ports.append_rules import check_append, check_page, check_versions, find_earlier_append
+from inventory_es.ports.toolkit.append_rules import (
+    check_append,
+    check_page,
+    check_versions,
+    find_earlier_append,
+)
 
 Answer = TypeVar("Answer")
 COLUMNS = "stream, version, event_id, event_type, schema_version, recorded_at, data, metadata"

@@ -10,8 +10,8 @@ import logging
 import typing
 
 if typing.TYPE_CHECKING:
+    from inventory_es.application.commands.handler_settings import HandlerSettings
     from inventory_es.application.context import CommandContext, command_context
-    from inventory_es.application.handler_settings import HandlerSettings
     from inventory_es.application.results import (
         CommandResult,
         Explanation,
@@ -90,7 +90,7 @@ _HOMES = {
         "CommandContext",
         "command_context",
     ),
-    "application.handler_settings": ("HandlerSettings",),
+    "application.commands.handler_settings": ("HandlerSettings",),
     "application.results": (
         "CommandResult",
         "Explanation",

@@ -3,10 +3,10 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
-from inventory_es.application.projection import Projection
+from inventory_es.application.following.projection import Projection
 from inventory_es.application.query_side import QuerySideParts
 from inventory_es.ports import Cache, EventBus, ReadModel
-from inventory_es.ports.paths import absolute_path
+from inventory_es.ports.toolkit.paths import absolute_path
 
 
 # Import statements, for the tools that freeze an application; inside, because SQLite may be missing from a Python.

@@ -12,15 +12,15 @@ from typing import cast
 from inventory_es.adapters.serialization import JsonEventCodec
 from inventory_es.adapters.system import SystemClock, Uuid7Generator, chance
 from inventory_es.application.assembly import EngineParts
-from inventory_es.application.handler_settings import HandlerSettings
+from inventory_es.application.commands.handler_settings import HandlerSettings
+from inventory_es.application.following.projection import Projection
 from inventory_es.application.observers import Observers
-from inventory_es.application.projection import Projection
 from inventory_es.application.service import InventoryService
 from inventory_es.domain.errors import HostFunctionError, name_of_function
 from inventory_es.domain.inventory import Policy
 from inventory_es.ports import Cache, Clock, EventBus, EventStore, IdGenerator, ReadModel, SnapshotStore
 from inventory_es.ports.codec import EventCodec
-from inventory_es.ports.paths import absolute_path
+from inventory_es.ports.toolkit.paths import absolute_path
 from inventory_es.read_model_urls import query_side_of
 
 ENTRY_POINT_GROUP = "inventory_es.event_stores"

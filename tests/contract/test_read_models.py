@@ -11,7 +11,7 @@ from inventory_es.adapters.memory import MemoryReadModel
 from inventory_es.adapters.sqlite import open_sqlite_event_store, open_sqlite_read_model
 from inventory_es.ports import Change, Checkpoint, ProjectionId, ReadModel, RowsPage
 from inventory_es.ports.errors import ReadModelUnavailableError, StoreClosedError
-from inventory_es.ports.row_rules import check_select, table_of
+from inventory_es.ports.toolkit.row_rules import check_select, table_of
 from inventory_es.testing import ReadModelContract, Site
 from tests.contract.mutants.mutant import ReadModelMutants
 from tests.contract.mutants.row_mutants import ReadModelsOfOneSite

@@ -6,7 +6,7 @@ from typing import ClassVar
 from weakref import WeakKeyDictionary
 
 from inventory_es.adapters.memory import MemoryCache
-from inventory_es.application.tiered_cache import TieredCache
+from inventory_es.application.queries.tiered_cache import TieredCache
 from inventory_es.testing import CacheContract, ManualClock, Site
 from tests.contract.stores.cell_cache import CellCache, Cells
 from tests.contract.stores.plain_cache import PlainCache

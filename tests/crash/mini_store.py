@@ -12,10 +12,10 @@ from uuid import UUID
 from zlib import crc32
 
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports.append_rules import check_versions, find_earlier_append
 from inventory_es.ports.errors import AppendOutcomeUnknownError, ConcurrencyError, StoreUnavailableError
 from inventory_es.ports.file_system import File, FileSystem, LockFile
 from inventory_es.ports.records import AppendResult, FeedPage, RecordedEvent, StreamHead, StreamPage, StreamsPage, StreamWrite
+from inventory_es.ports.toolkit.append_rules import check_versions, find_earlier_append
 
 FOLDER = "/mini"
 LINES = f"{FOLDER}/lines"

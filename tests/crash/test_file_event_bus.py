@@ -12,8 +12,8 @@ from inventory_es.adapters.file.bus_engine import FileBusEngine
 from inventory_es.adapters.file.bus_group import BusConsumer, FileBusGroup, GroupLimits
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import RecordedEvent
-from inventory_es.ports.delivery_rules import GroupFilter
 from inventory_es.ports.errors import EventBusUnavailableError
+from inventory_es.ports.toolkit.delivery_rules import GroupFilter
 from inventory_es.testing.crash.disk import Disk
 from inventory_es.testing.crash.faults import FailNth, Failure
 from inventory_es.testing.crash.power import MODELS, power_cuts

@@ -11,13 +11,13 @@ import attrs
 from anyio.lowlevel import checkpoint
 
 from inventory_es.adapters.memory import MemoryEventLog, MemoryEventStore
-from inventory_es.application.handler_settings import HandlerSettings
+from inventory_es.application.commands.handler_settings import HandlerSettings
 from inventory_es.application.service import InventoryService
 from inventory_es.domain.events import Recorded
 from inventory_es.domain.identifiers import InventoryId, ReservationRef
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import AppendResult, EventStore, NewEvent, RecordedEvent, StoreCapabilities, StreamPage, StreamWrite
-from inventory_es.ports.append_rules import check_append, check_versions
+from inventory_es.ports.toolkit.append_rules import check_append, check_versions
 from inventory_es.testing.clock import ManualClock
 from inventory_es.testing.domain.history import check_history
 from inventory_es.wiring import open_inventory

@@ -10,7 +10,7 @@ import attrs
 from inventory_es import InventoryId, InventoryService
 from inventory_es.adapters.memory import MemoryEventStore, MemoryReadModel
 from inventory_es.adapters.serialization import JsonEventCodec
-from inventory_es.application.subscription import Pace
+from inventory_es.application.following.subscription import Pace
 from inventory_es.events import StockCommittedEvent, StockReleasedEvent, StockReservedEvent
 from inventory_es.processes import Orders, ProcessRunner
 from tests.integration.command_side import Heap, WatchedStore, figures, opened

@@ -6,10 +6,10 @@ import anyio
 import pytest
 
 from inventory_es.adapters.memory import MemoryEventStore, MemoryReadModel
-from inventory_es.application.ownership import Ownership, is_held
+from inventory_es.application.following.ownership import Ownership, is_held
+from inventory_es.application.following.sweeper import ReservationSweeper
 from inventory_es.application.projections import open_reservations
 from inventory_es.application.service import InventoryService
-from inventory_es.application.sweeper import ReservationSweeper
 from inventory_es.commands import AddStock
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.errors import ClockJumpError

@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
-from inventory_es.application.outcomes import Outcome
+from inventory_es.application.commands.outcomes import Outcome
 from inventory_es.domain.commands import AddStock, AdjustStock, CommitStock, ExpireReservations, ReleaseStock, ReserveStock
 from inventory_es.domain.errors import CommandIdReusedError, CommandsRejectedError, ReservationIdTakenError
 from inventory_es.domain.reasons import AdjustReason, Remainder, Shortfall

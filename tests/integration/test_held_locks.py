@@ -18,8 +18,8 @@ from inventory_es.domain.commands import AddStock
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.reasons import AddReason
 from inventory_es.ports import EventFeed, EventStore, ProjectionId, Table
-from inventory_es.ports.blocking_calls import WithdrawnError
 from inventory_es.ports.errors import CacheUnavailableError, EventBusUnavailableError, StoreUnavailableError
+from inventory_es.ports.toolkit.blocking_calls import WithdrawnError
 from tests.integration.held_lock import held
 from tests.unit.adapters.file.test_bus_engine import event as published
 

@@ -14,11 +14,11 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from inventory_es.adapters.memory import MemoryReadModel
 from inventory_es.adapters.serialization import JsonEventCodec, default_registry
-from inventory_es.application.handler_settings import HandlerSettings
+from inventory_es.application.commands.handler_settings import HandlerSettings
+from inventory_es.application.following.projection import Projection
+from inventory_es.application.following.subscription import EventFilter
 from inventory_es.application.observers import CommandFinished, Observers
-from inventory_es.application.projection import Projection
 from inventory_es.application.projections import ledger, low_stock
-from inventory_es.application.subscription import EventFilter
 from inventory_es.domain.commands import AddStock
 from inventory_es.domain.errors import HostFunctionError, PolicyRejectedError
 from inventory_es.domain.processes.allocation import allocate

@@ -11,10 +11,10 @@ import pytest
 
 from inventory_es import InventoryId, InventoryService, open_inventory
 from inventory_es.adapters.memory import MemoryEventStore, MemoryReadModel
-from inventory_es.application.projection import Envelope, Projection
+from inventory_es.application.following.projection import Envelope, Projection
+from inventory_es.application.following.subscription import EventFilter, Pace
 from inventory_es.application.projections import low_stock, stock_levels
-from inventory_es.application.queries import open_queries
-from inventory_es.application.subscription import EventFilter, Pace
+from inventory_es.application.queries.stock_queries import open_queries
 from inventory_es.commands import AddStock, ReleaseStock, ReserveStock
 from inventory_es.ports import Change, FeedPage, ProjectionId, Put, ReadModel, RecordedEvent, Table
 from inventory_es.testing import ManualClock

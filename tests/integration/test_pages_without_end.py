@@ -10,15 +10,15 @@ import pytest
 
 from inventory_es import HandlerSettings, InventoryId, StreamId, open_inventory
 from inventory_es.adapters.memory import MemoryEventStore, MemoryReadModel
-from inventory_es.application.history_pages import HistoryPages
+from inventory_es.application.commands.stream_heads import stream_heads
+from inventory_es.application.commands.stream_reader import StreamReader
+from inventory_es.application.following.subscription import Subscription
 from inventory_es.application.processes.orders import OrderHandler
 from inventory_es.application.projections import stock_levels
-from inventory_es.application.queries import open_queries
+from inventory_es.application.queries.history_pages import HistoryPages
+from inventory_es.application.queries.stock_queries import open_queries
 from inventory_es.application.service import InventoryService
 from inventory_es.application.store_copy import copy_store
-from inventory_es.application.stream_heads import stream_heads
-from inventory_es.application.stream_reader import StreamReader
-from inventory_es.application.subscription import Subscription
 from inventory_es.cli.replay.audit import _StreamFold
 from inventory_es.cli.watching import Watching
 from inventory_es.ports import FeedPage, ProjectionId, Row, RowsPage, StreamPage, StreamsPage

@@ -9,7 +9,7 @@ import pytest
 
 from inventory_es import PolicyRejectedError, ReservationRef, StreamId
 from inventory_es.adapters.memory import MemoryEventStore, MemoryReadModel
-from inventory_es.application.subscription import Pace
+from inventory_es.application.following.subscription import Pace
 from inventory_es.commands import ReleaseStock, ReserveStock
 from inventory_es.errors import ClockSkewError, ConcurrencyError, ProcessStateError, ProjectionNotFoundError, StoreUnavailableError
 from inventory_es.ports.read_model import ProjectionId, to_text

@@ -9,9 +9,9 @@ import attrs
 import pytest
 
 from inventory_es.adapters.memory import MemoryEventStore, MemoryReadModel
-from inventory_es.application.projection import Projection
+from inventory_es.application.following.projection import Projection
 from inventory_es.application.projections import stock_levels
-from inventory_es.application.queries import open_queries
+from inventory_es.application.queries.stock_queries import open_queries
 from inventory_es.errors import FeedRewoundError, IncompatibleStoreError, ProjectionNotFoundError
 from inventory_es.ports import Table
 from inventory_es.testing import ManualClock

@@ -15,11 +15,11 @@ import pytest
 
 from inventory_es.adapters.memory import MemoryEventStore, MemoryReadModel
 from inventory_es.adapters.sqlite import open_sqlite_event_store, open_sqlite_read_model
+from inventory_es.application.following.ownership import Ownership
+from inventory_es.application.following.projection import Envelope, Projection
+from inventory_es.application.following.subscription import Pace
 from inventory_es.application.observers import ProjectionAdvanced
-from inventory_es.application.ownership import Ownership
-from inventory_es.application.projection import Envelope, Projection
 from inventory_es.application.projections import daily_summary, ledger, low_stock, open_reservations, stock_levels, stock_totals
-from inventory_es.application.subscription import Pace
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import Change, EventStore, ProjectionId, Put, ReadModel, Table
 from inventory_es.ports.errors import CheckpointConflictError, CorruptStoreError
@@ -346,7 +346,7 @@ from pathlib import Path
 from tests.integration.test_projections import SHIPPED, stores
 from tests.integration.read_side import runner
 from inventory_es.testing import ManualClock
-from inventory_es.application.subscription import Pace
+from inventory_es.application.following.subscription import Pace
 
 def apply(event, envelope):
     print(envelope.position, flush=True)

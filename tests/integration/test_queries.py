@@ -11,7 +11,7 @@ import pytest
 from inventory_es import open_inventory
 from inventory_es.adapters.memory import MemoryReadModel
 from inventory_es.application.projections import low_stock, stock_levels
-from inventory_es.application.queries import open_queries
+from inventory_es.application.queries.stock_queries import open_queries
 from inventory_es.errors import ReadModelBehindError
 from inventory_es.testing import ManualClock
 from tests.integration.read_side import runner, trade, whole_feed

@@ -9,8 +9,8 @@ import anyio.lowlevel
 import pytest
 
 from inventory_es.adapters.memory import MemoryEventBus, MemoryEventStore, MemoryReadModel
-from inventory_es.application.relay import Relay
-from inventory_es.application.subscription import EventFilter, Pace
+from inventory_es.application.following.relay import Relay
+from inventory_es.application.following.subscription import EventFilter, Pace
 from inventory_es.ports import RecordedEvent
 from inventory_es.ports.errors import AppendTooLargeError, EventBusUnavailableError, FeedRewoundError
 from inventory_es.testing import ManualClock

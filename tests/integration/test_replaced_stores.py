@@ -15,13 +15,13 @@ import pytest
 from inventory_es import open_inventory
 from inventory_es.adapters.memory import MemoryCache, MemoryEventBus, MemoryEventStore, MemoryReadModel
 from inventory_es.adapters.sqlite import open_sqlite_read_model
-from inventory_es.application.feed_head import check_feed, mark_of
-from inventory_es.application.projection import PARKED
-from inventory_es.application.projection_follower import ProjectionFollower
+from inventory_es.application.following.feed_head import check_feed, mark_of
+from inventory_es.application.following.projection import PARKED
+from inventory_es.application.following.projection_follower import ProjectionFollower
+from inventory_es.application.following.relay import Relay
+from inventory_es.application.following.subscription import EventFilter, Pace, Subscription
 from inventory_es.application.projections import stock_levels
-from inventory_es.application.queries import open_queries
-from inventory_es.application.relay import Relay
-from inventory_es.application.subscription import EventFilter, Pace, Subscription
+from inventory_es.application.queries.stock_queries import open_queries
 from inventory_es.cli.app import run
 from inventory_es.errors import FaultError, FeedRewoundError, InsufficientStockError, StoreUnavailableError
 from inventory_es.ports import EventMark, FeedPage, ProjectionId, ReadModel, RecordedEvent

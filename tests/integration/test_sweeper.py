@@ -14,11 +14,11 @@ import pytest
 
 from inventory_es import CommandResult, InventoryService, PolicyRejectedError, Reservation, open_inventory
 from inventory_es.adapters.memory import MemoryEventStore, MemoryReadModel
-from inventory_es.application.ownership import Ownership
+from inventory_es.application.following.ownership import Ownership
+from inventory_es.application.following.subscription import Pace
+from inventory_es.application.following.sweeper import ReservationSweeper
 from inventory_es.application.projections import open_reservations
 from inventory_es.application.projections.open_reservations import DEADLINES
-from inventory_es.application.subscription import Pace
-from inventory_es.application.sweeper import ReservationSweeper
 from inventory_es.errors import ReadModelUnavailableError, RejectionError
 from inventory_es.events import StockReleasedEvent
 from inventory_es.ports import Checkpoint, EventFeed, EventStore, FeedPage, ProjectionId, ReadModel, RowsPage

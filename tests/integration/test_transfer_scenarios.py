@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from inventory_es import InventoryId, InventoryService, Purpose, open_inventory
 from inventory_es.adapters.memory import MemoryEventStore, MemoryReadModel
-from inventory_es.application.subscription import Pace
+from inventory_es.application.following.subscription import Pace
 from inventory_es.errors import InventoryError, ProcessStateError, QuantityExceedsProcessError, QuantityOverflowError
 from inventory_es.processes import LineShortage, Movement, ProcessRunner, Transfer, Transfers, TransferStatus
 from inventory_es.testing import ManualClock

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from inventory_es import InventoryService, open_inventory
 from inventory_es.adapters.memory import MemoryCache, MemoryReadModel
-from inventory_es.application.answer_cache import DEFAULT_TTL
-from inventory_es.application.tiered_cache import TieredCache
+from inventory_es.application.queries.answer_cache import DEFAULT_TTL
+from inventory_es.application.queries.tiered_cache import TieredCache
 from inventory_es.errors import CacheUnavailableError, StoreClosedError
 from inventory_es.ports import Cache, CacheEntry
 from inventory_es.testing import ManualClock

@@ -10,7 +10,7 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule, run_state_machine_as_test
 
-from inventory_es.application.outcomes import Outcome
+from inventory_es.application.commands.outcomes import Outcome
 from inventory_es.application.service import InventoryService
 from inventory_es.domain.commands import Command, ReserveStock
 from inventory_es.domain.errors import PolicyRejectedError

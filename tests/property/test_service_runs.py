@@ -10,7 +10,7 @@ from hypothesis import given, settings
 
 from inventory_es.adapters.file import open_file
 from inventory_es.adapters.memory import open_memory
-from inventory_es.application.outcomes import Outcome
+from inventory_es.application.commands.outcomes import Outcome
 from inventory_es.application.service import InventoryService
 from inventory_es.domain.commands import AddStock, Command, ReserveStock
 from inventory_es.domain.errors import InsufficientStockError

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from inventory_es.adapters.memory import MemoryReadModel
 from inventory_es.adapters.serialization import JsonEventCodec
-from inventory_es.application.projection import Projection
+from inventory_es.application.following.projection import Projection
+from inventory_es.application.following.subscription import Pace
 from inventory_es.application.projections import daily_summary, ledger, low_stock, open_reservations, stock_levels, stock_totals
-from inventory_es.application.subscription import Pace
 from inventory_es.domain.events import StockAddedEvent, StockAdjustedEvent, StockCommittedEvent, StockReleasedEvent, StockReservedEvent
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.reasons import CommitReason

@@ -23,7 +23,7 @@ from inventory_es.domain.processes.order.commands import AuthorisePayment, Cance
 from inventory_es.domain.reasons import AdjustReason, Shortfall
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import AppendResult, StoreCapabilities, StreamWrite
-from inventory_es.ports.append_rules import check_append
+from inventory_es.ports.toolkit.append_rules import check_append
 from inventory_es.processes import Orders, OrderStatus
 from inventory_es.testing.domain.scenarios import START
 from inventory_es.testing.faults import FaultKind, Faults, faulty_event_store

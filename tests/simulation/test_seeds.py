@@ -4,7 +4,7 @@ import attrs
 import pytest
 
 from inventory_es.application.assembly import Engine, EngineParts, assemble
-from inventory_es.application.unsettled import UnsettledAppends
+from inventory_es.application.commands.unsettled import UnsettledAppends
 from inventory_es.ports import EventStore
 from inventory_es.testing import BrokenPromiseError, simulate
 from inventory_es.testing.simulation.plan import Plan

@@ -21,10 +21,10 @@ from inventory_es import (
 )
 from inventory_es.adapters.memory import MemoryCache, MemoryEventStore
 from inventory_es.adapters.system import SystemClock
+from inventory_es.application.following.projection import ProjectionStatus
 from inventory_es.application.guards import BreakerState, CircuitBreaker, Retry, guarded
-from inventory_es.application.projection import ProjectionStatus
 from inventory_es.application.projections import stock_levels
-from inventory_es.application.query_results import LowStockRow, MovementRow, QueryPage, ReservationRow, StockRow
+from inventory_es.application.queries.query_results import LowStockRow, MovementRow, QueryPage, ReservationRow, StockRow
 from inventory_es.commands import Command
 from inventory_es.ports import Cache, EventStore
 

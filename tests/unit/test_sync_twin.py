@@ -8,7 +8,7 @@ import pytest
 
 import inventory_es
 import inventory_es.application.followers
-import inventory_es.application.queries
+import inventory_es.application.queries.stock_queries
 import inventory_es.sync
 import inventory_es.sync.followers
 import inventory_es.sync.queries
@@ -19,7 +19,7 @@ OPENING_AND_CLOSING = {"aclose", "close", "store", "store_capabilities"}
 PARTS = {"queries", "followers"}
 TWINS = [
     (InventoryService, SyncInventoryService),
-    (inventory_es.application.queries.StockQueries, inventory_es.sync.queries.StockQueries),
+    (inventory_es.application.queries.stock_queries.StockQueries, inventory_es.sync.queries.StockQueries),
     (inventory_es.application.followers.Followers, inventory_es.sync.followers.Followers),
 ]
 

@@ -8,20 +8,20 @@ from typing import Protocol
 import anyio
 import attrs
 
-from inventory_es.application.command_handler import CommandHandler
-from inventory_es.application.committer import Committer
-from inventory_es.application.drafting import Drafting
-from inventory_es.application.handler_settings import HandlerSettings
+from inventory_es.application.commands.committer import Committer
+from inventory_es.application.commands.drafting import Drafting
+from inventory_es.application.commands.handler import CommandHandler
+from inventory_es.application.commands.handler_settings import HandlerSettings
+from inventory_es.application.commands.replay_check import ReplayCheck
+from inventory_es.application.commands.snapshot_reader import SnapshotReader
+from inventory_es.application.commands.stream_reader import StreamReader
+from inventory_es.application.commands.tools import Tools
+from inventory_es.application.commands.turns import Turns
+from inventory_es.application.commands.unsettled import UnsettledAppends
+from inventory_es.application.commands.warm_states import WarmStates
 from inventory_es.application.observers import Observers
+from inventory_es.application.queries.strong_reads import StrongReads
 from inventory_es.application.query_side import QuerySide, QuerySideParts, assemble_query_side
-from inventory_es.application.replay_check import ReplayCheck
-from inventory_es.application.snapshot_reader import SnapshotReader
-from inventory_es.application.stream_reader import StreamReader
-from inventory_es.application.strong_reads import StrongReads
-from inventory_es.application.tools import Tools
-from inventory_es.application.turns import Turns
-from inventory_es.application.unsettled import UnsettledAppends
-from inventory_es.application.warm_states import WarmStates
 from inventory_es.domain.errors import FaultError
 from inventory_es.domain.inventory import Policy
 from inventory_es.ports import Clock, EventStore, IdGenerator, ReadModel, SnapshotCodec, SnapshotStore

@@ -6,13 +6,13 @@ from typing import Protocol
 import anyio
 import attrs
 
-from inventory_es.application.answer_cache import AnswerCache
-from inventory_es.application.answer_invalidation import AnswerInvalidation
-from inventory_es.application.feeds import feed_of
-from inventory_es.application.projection import OnFailure, Projection, ProjectionStatus, check_on_failure
-from inventory_es.application.projection_follower import ProjectionFollower
-from inventory_es.application.projection_runner import ProjectionRunner
-from inventory_es.application.relay import Relay
+from inventory_es.application.following.feeds import feed_of
+from inventory_es.application.following.projection import OnFailure, Projection, ProjectionStatus, check_on_failure
+from inventory_es.application.following.projection_follower import ProjectionFollower
+from inventory_es.application.following.projection_runner import ProjectionRunner
+from inventory_es.application.following.relay import Relay
+from inventory_es.application.queries.answer_cache import AnswerCache
+from inventory_es.application.queries.answer_invalidation import AnswerInvalidation
 from inventory_es.ports import Clock, EventBus, EventCodec, EventStore, IdGenerator, ReadModel
 
 RELAY = "relay"
@@ -36,7 +36,7 @@ class Followers:
 
     Nothing of it runs by itself: the host runs :meth:`run` in a task of its own, or calls :meth:`catch_up` when it likes. Any number of
     processes may do so at once: each projection has one runner that works, the others stand by. After a rebuild, also by another process,
-    the version that readers ask is followed: see :class:`~inventory_es.application.projection_follower.ProjectionFollower`.
+    the version that readers ask is followed: see :class:`~inventory_es.application.following.projection_follower.ProjectionFollower`.
 
     Args:
         store: the event store; it has a feed.
@@ -78,7 +78,7 @@ class Followers:
 
         Args:
             on_failure: what becomes of an event that a projection can't take: see
-                :data:`~inventory_es.application.projection.OnFailure`.
+                :data:`~inventory_es.application.following.projection.OnFailure`.
 
         Raises:
             UnsupportedCapabilityError: the store has no feed.

@@ -4,15 +4,15 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import attrs
 
-from inventory_es.application.answer_cache import AnswerCache
+from inventory_es.application.commands.stream_reader import StreamReader
 from inventory_es.application.followers import Followers
-from inventory_es.application.history_pages import HistoryPages
+from inventory_es.application.following.projection import Projection
 from inventory_es.application.observers import Observers
-from inventory_es.application.projection import Projection
 from inventory_es.application.projections.shipped import with_shipped
-from inventory_es.application.queries import StockQueries
-from inventory_es.application.questions import questions_to
-from inventory_es.application.stream_reader import StreamReader
+from inventory_es.application.queries.answer_cache import AnswerCache
+from inventory_es.application.queries.history_pages import HistoryPages
+from inventory_es.application.queries.questions import questions_to
+from inventory_es.application.queries.stock_queries import StockQueries
 from inventory_es.ports import Cache, Clock, EventBus, EventCodec, EventFeed, EventStore, IdGenerator, ReadModel
 
 

@@ -7,10 +7,10 @@ from types import TracebackType
 from typing import Self, cast, get_args
 
 from inventory_es.application.assembly import EngineParts
+from inventory_es.application.commands.outcomes import Outcome
 from inventory_es.application.followers import Followers
 from inventory_es.application.opening import Opening
-from inventory_es.application.outcomes import Outcome
-from inventory_es.application.queries import StockQueries
+from inventory_es.application.queries.stock_queries import StockQueries
 from inventory_es.application.query_side import QuerySide
 from inventory_es.application.results import CommandResult, Explanation, HistoryEntry, Reservation, ReservationState, StockLevel
 from inventory_es.domain import commands as c

@@ -12,14 +12,14 @@ from typing import Literal, NoReturn
 
 import attrs
 
+from inventory_es.application.commands.stream_heads import stream_heads
 from inventory_es.application.copy_batches import Append, copy_batches
-from inventory_es.application.feeds import feed_of
+from inventory_es.application.following.feeds import feed_of
 from inventory_es.application.retiming import Retiming
-from inventory_es.application.stream_heads import stream_heads
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import EventFeed, EventStore, GroupCommit, RecordedEvent, StreamCatalogue
 from inventory_es.ports.errors import ConcurrencyError, EventIdCollisionError, NotACopyError
-from inventory_es.ports.page_rules import read_feed_page, read_stream_page
+from inventory_es.ports.toolkit.page_rules import read_feed_page, read_stream_page
 
 _PAGE = 2_000
 _COMPARED = ("stream", "version", "event_id", "event_type", "schema_version", "recorded_at", "data", "metadata")

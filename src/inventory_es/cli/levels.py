@@ -5,15 +5,15 @@ from contextlib import aclosing
 from typing import Any
 
 from inventory_es.adapters.serialization import JsonEventCodec
+from inventory_es.application.commands.stream_heads import stream_heads
 from inventory_es.application.projections.stock_levels import LEVELS
-from inventory_es.application.query_results import StockRow
-from inventory_es.application.stream_heads import stream_heads
+from inventory_es.application.queries.query_results import StockRow
 from inventory_es.cli.reading import open_rows_to_read, open_to_read
 from inventory_es.domain.events import Event
 from inventory_es.domain.identifiers import INVENTORY_CATEGORY
 from inventory_es.ports import RecordedEvent, Row
-from inventory_es.ports.page_rules import read_stream_page_backwards
 from inventory_es.ports.read_model import Value, from_text, place_of
+from inventory_es.ports.toolkit.page_rules import read_stream_page_backwards
 
 _PAGE = 1_000
 

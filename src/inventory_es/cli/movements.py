@@ -4,15 +4,15 @@ from collections.abc import AsyncGenerator
 from datetime import datetime
 from typing import Any
 
-from inventory_es.application.projection import EventEnvelope
+from inventory_es.application.following.projection import EventEnvelope
 from inventory_es.application.projections import ledger
-from inventory_es.application.queries import StockQueries
-from inventory_es.application.query_results import MovementRow
-from inventory_es.application.questions import Questions
+from inventory_es.application.queries.query_results import MovementRow
+from inventory_es.application.queries.questions import Questions
+from inventory_es.application.queries.stock_queries import StockQueries
 from inventory_es.cli.reading import open_rows_to_read, open_to_read
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.ports import Put
-from inventory_es.ports.page_rules import read_stream_page_backwards
+from inventory_es.ports.toolkit.page_rules import read_stream_page_backwards
 
 _PAGE = 1_000
 

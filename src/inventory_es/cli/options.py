@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar, cast
 import click
 
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports.paths import absolute_path
+from inventory_es.ports.toolkit.paths import absolute_path
 from inventory_es.wiring import open_inventory
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -7,7 +7,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.table import Column
 from rich.text import Text
 
-from inventory_es.application.projection import ProjectionStatus
+from inventory_es.application.following.projection import ProjectionStatus
 from inventory_es.application.store_copy import CopyProgress
 from inventory_es.cli.replay.process_progress import ProcessReplayAdvancedEvent
 from inventory_es.cli.replay.progress import ReplayAdvancedEvent

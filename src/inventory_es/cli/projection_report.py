@@ -9,7 +9,7 @@ from rich.console import RenderableType
 from rich.live import Live
 from rich.markup import escape
 
-from inventory_es.application.projection import ProjectionStatus
+from inventory_es.application.following.projection import ProjectionStatus
 from inventory_es.cli.tables import Column, fitted
 from inventory_es.cli.terminal import console, duration, number, print_json
 from inventory_es.ports import ProjectionId

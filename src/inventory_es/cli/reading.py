@@ -9,12 +9,12 @@ import click
 from inventory_es.adapters.file.operating_system import OperatingSystem
 from inventory_es.adapters.file.store_folder import find_folder
 from inventory_es.adapters.sqlite import open_sqlite_read_model
-from inventory_es.application.active_version import ActiveVersion
+from inventory_es.application.queries.active_version import ActiveVersion
 from inventory_es.application.service import InventoryService
 from inventory_es.cli.shipped_projections import active_projection
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.ports.errors import IncompatibleStoreError
-from inventory_es.ports.paths import absolute_path
+from inventory_es.ports.toolkit.paths import absolute_path
 from inventory_es.wiring import open_inventory
 
 

@@ -7,16 +7,16 @@ import attrs
 
 from inventory_es.adapters.memory import MemoryReadModel
 from inventory_es.adapters.sqlite import open_sqlite_read_model
-from inventory_es.application.feed_head import check_feed
-from inventory_es.application.feeds import feed_of
-from inventory_es.application.projection import Projection
+from inventory_es.application.following.feed_head import check_feed
+from inventory_es.application.following.feeds import feed_of
+from inventory_es.application.following.projection import Projection
 from inventory_es.cli.projecting import Workshop
 from inventory_es.cli.reading import check_read_model, open_to_read
 from inventory_es.cli.shipped_projections import SHIPPED, active_projection
 from inventory_es.ports import Checkpoint, EventFeed, FeedPage, ReadModel, Table
 from inventory_es.ports.errors import FeedRewoundError, IncompatibleStoreError
-from inventory_es.ports.page_rules import read_feed_page, read_rows_page
 from inventory_es.ports.read_model import Value, place_of
+from inventory_es.ports.toolkit.page_rules import read_feed_page, read_rows_page
 
 _PAGE = 1_000
 

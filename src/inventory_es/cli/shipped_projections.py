@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from inventory_es.application.projection import PARKED, Projection
+from inventory_es.application.following.projection import PARKED, Projection
 from inventory_es.application.projections import daily_summary, ledger, open_reservations, orders, stock_levels, stock_totals
 from inventory_es.ports import ReadModel
 from inventory_es.ports.errors import IncompatibleStoreError

@@ -9,7 +9,7 @@ from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.text import Text
 
-from inventory_es.application.projection import ProjectionStatus
+from inventory_es.application.following.projection import ProjectionStatus
 from inventory_es.cli.events_table import instant
 from inventory_es.cli.hot_products import HotProduct, HotProducts
 from inventory_es.cli.tables import Column, fitted

@@ -6,8 +6,8 @@ import anyio
 import attrs
 
 from inventory_es.adapters.system import SystemClock
-from inventory_es.application.projection import ProjectionStatus
-from inventory_es.application.subscription import Pace, Subscription
+from inventory_es.application.following.projection import ProjectionStatus
+from inventory_es.application.following.subscription import Pace, Subscription
 from inventory_es.cli.event_rate import EventRate
 from inventory_es.cli.hot_products import HotProducts
 from inventory_es.cli.projecting import Workshop
@@ -15,7 +15,7 @@ from inventory_es.cli.shipped_projections import SHIPPED
 from inventory_es.cli.watch_frame import WatchFrame
 from inventory_es.ports import EventFeed, ReadModel
 from inventory_es.ports.errors import UnavailableError
-from inventory_es.ports.page_rules import read_feed_page
+from inventory_es.ports.toolkit.page_rules import read_feed_page
 
 _PAGE = 2_000
 _PACE = Pace(batch_size=_PAGE, longest_wait=1.0)

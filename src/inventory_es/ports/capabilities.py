@@ -20,7 +20,7 @@ class StoreCapabilities:
         group_commit: whether the store is a :class:`~inventory_es.ports.GroupCommit` too.
         unique_event_ids: whether an event id is found for ever; otherwise an append is idempotent only at the versions it expects.
         withdraws: whether an append whose caller is cancelled is withdrawn where it only waits for others, with
-            :class:`~inventory_es.ports.blocking_calls.WithdrawnError` as the cause of the cancellation; and where it has begun,
+            :class:`~inventory_es.ports.toolkit.blocking_calls.WithdrawnError` as the cause of the cancellation; and where it has begun,
             finished and answered in ``finishing``.
         settles_within: seconds after which an append without an answer (:class:`~inventory_es.ports.errors.AppendOutcomeUnknownError`, or
             its caller was cancelled) has taken effect or never will, counted from the end of its call and as this handle reads. 0: it has

@@ -14,9 +14,9 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
-from inventory_es.application.handler_settings import HandlerSettings
-from inventory_es.application.outcomes import Outcome
-from inventory_es.application.projection import Projection
+from inventory_es.application.commands.handler_settings import HandlerSettings
+from inventory_es.application.commands.outcomes import Outcome
+from inventory_es.application.following.projection import Projection
 from inventory_es.application.results import CommandResult, Explanation, HistoryEntry, Reservation, ReservationState, StockLevel
 from inventory_es.application.service import Held
 from inventory_es.application.service import InventoryService as _Async

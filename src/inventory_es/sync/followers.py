@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import TypeVar
 
 from inventory_es.application.followers import Followers as _Async
-from inventory_es.application.projection import OnFailure, ProjectionStatus
+from inventory_es.application.following.projection import OnFailure, ProjectionStatus
 from inventory_es.application.service import InventoryService
 from inventory_es.engine_thread import EngineThread
 from inventory_es.ports.errors import StoreClosedError

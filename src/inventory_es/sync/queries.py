@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Concatenate, ParamSpec, TypeVar
 
-from inventory_es.application.queries import StockQueries as _Async
-from inventory_es.application.query_results import LowStockRow, MovementRow, Place, QueryPage, ReservationRow, StockRow
+from inventory_es.application.queries.query_results import LowStockRow, MovementRow, Place, QueryPage, ReservationRow, StockRow
+from inventory_es.application.queries.stock_queries import StockQueries as _Async
 from inventory_es.application.results import HistoryEntry
 from inventory_es.application.service import InventoryService
 from inventory_es.domain.identifiers import Id
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class StockQueries:
-    """Eventual reads, for any number of threads. See :class:`inventory_es.application.queries.StockQueries`.
+    """Eventual reads, for any number of threads. See :class:`inventory_es.application.queries.stock_queries.StockQueries`.
 
     Args:
         running: gives the engine's thread.

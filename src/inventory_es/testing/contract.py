@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NoReturn
 import anyio
 import attrs
 
-from inventory_es.ports.adapter_name import adapter_name, unwrapped
+from inventory_es.ports.toolkit.adapter_name import adapter_name, unwrapped
 from inventory_es.testing.failure import BrokenPromiseError, MismatchError, report
 from inventory_es.testing.history import History
 from inventory_es.testing.optional import INSTALL, not_installed

@@ -11,13 +11,13 @@ from anyio.lowlevel import checkpoint
 
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import AppendResult, NewEvent, RecordedEvent, StreamWrite
-from inventory_es.ports.blocking_calls import WithdrawnError
 from inventory_es.ports.errors import (
     AppendTooLargeError,
     ConcurrencyError,
     EventIdCollisionError,
     UnsupportedCapabilityError,
 )
+from inventory_es.ports.toolkit.blocking_calls import WithdrawnError
 from tests.contract.mutants.mutant import breaks
 from tests.contract.stores.plain_store import PlainStore, PlainStreams, Shelf
 from tests.contract.stores.remote_store import RemoteStore, RemoteStores

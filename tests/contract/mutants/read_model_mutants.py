@@ -8,7 +8,7 @@ from anyio.lowlevel import checkpoint as let_others_run
 from inventory_es.ports import Add, Change, Checkpoint, Patch, ProjectionId, Put, Row, Table
 from inventory_es.ports.errors import ProjectionNotFoundError
 from inventory_es.ports.read_model import Value
-from inventory_es.ports.row_rules import check_before, check_commit
+from inventory_es.ports.toolkit.row_rules import check_before, check_commit
 from tests.contract.mutants.mutant import breaks
 from tests.contract.stores.plain_read_model import Built, Key, PlainReadModel
 

@@ -12,7 +12,7 @@ from anyio.lowlevel import checkpoint as let_others_run
 from inventory_es.ports import Change, Checkpoint, ProjectionId, ProjectionVersion, Put, ReadModel, Row, RowsPage, Table
 from inventory_es.ports.errors import ProjectionNotFoundError
 from inventory_es.ports.read_model import Value
-from inventory_es.ports.row_rules import check_before
+from inventory_es.ports.toolkit.row_rules import check_before
 from inventory_es.testing import Site
 from tests.contract.mutants.mutant import ReadModelMutants, breaks
 from tests.contract.stores.plain_read_model import Built, Disk, Key, PlainReadModel

@@ -9,7 +9,7 @@ from anyio.lowlevel import checkpoint as let_others_run
 from inventory_es.ports import Add, Change, Checkpoint, Delete, Patch, ProjectionId, ProjectionVersion, Put, ReadModel, Row, RowsPage, Table
 from inventory_es.ports.errors import IncompatibleStoreError, ProjectionNotFoundError, StoreClosedError
 from inventory_es.ports.read_model import Value, order_of
-from inventory_es.ports.row_rules import add_up, check_before, check_commit, check_drop, check_select, may_take_over, table_of
+from inventory_es.ports.toolkit.row_rules import add_up, check_before, check_commit, check_drop, check_select, may_take_over, table_of
 
 Key = tuple[Any, ...]
 Rows = dict[str, dict[Key, dict[str, Value]]]

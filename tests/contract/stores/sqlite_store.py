@@ -11,8 +11,8 @@ from weakref import WeakSet
 
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import AppendResult, FeedPage, RecordedEvent, StoreCapabilities, StreamPage, StreamWrite
-from inventory_es.ports.append_rules import check_append, check_page
 from inventory_es.ports.errors import ConcurrencyError, EventIdCollisionError, StoreClosedError
+from inventory_es.ports.toolkit.append_rules import check_append, check_page
 
 _SCHEMA = """CREATE TABLE IF NOT EXISTS events (
     position INTEGER PRIMARY KEY AUTOINCREMENT, stream TEXT, version INTEGER, event_id TEXT, event_type TEXT,

@@ -13,7 +13,7 @@ import anyio
 import attrs
 
 from inventory_es.ports import AppendResult, StreamWrite
-from inventory_es.ports.blocking_calls import WithdrawnError
+from inventory_es.ports.toolkit.blocking_calls import WithdrawnError
 from tests.contract.stores.plain_store import PlainStore, Shelf
 
 

@@ -20,7 +20,7 @@ import pytest
 from inventory_es import NewEvent, StreamId, StreamWrite
 from inventory_es.adapters.memory import MemoryEventStore, MemoryReadModel
 from inventory_es.adapters.sqlite import open_sqlite_read_model
-from inventory_es.application.projection import ProjectionStatus
+from inventory_es.application.following.projection import ProjectionStatus
 from inventory_es.application.projections import stock_levels
 from inventory_es.cli.app import run
 from inventory_es.cli.commands.rebuild import _watch
@@ -393,7 +393,7 @@ def test_a_look_that_fails_shows_what_was_seen_before(error: Exception, monkeypa
             async def fail(_runner: object) -> None:
                 raise error
 
-            monkeypatch.setattr("inventory_es.application.projection_runner.ProjectionRunner.status", fail)
+            monkeypatch.setattr("inventory_es.application.following.projection_runner.ProjectionRunner.status", fail)
             assert await projecting.look() == seen != []
 
     anyio.run(body)

@@ -17,7 +17,7 @@ from inventory_es.adapters.threads import in_threads
 from inventory_es.application.guards import guarded
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import EventStore, RecordedEvent, StreamPage
-from inventory_es.ports.adapter_name import adapter_name
+from inventory_es.ports.toolkit.adapter_name import adapter_name
 from inventory_es.testing import (
     BrokenPromiseError,
     EventStoreContract,

@@ -8,7 +8,7 @@ from inventory_es.adapters.file.store_folder import find_folder, write_format
 from inventory_es.adapters.file.stored_form import last_position
 from inventory_es.ports.errors import IncompatibleStoreError, StoreUnavailableError
 from inventory_es.ports.file_system import FileSystem
-from inventory_es.ports.paths import AnyPath, absolute_path
+from inventory_es.ports.toolkit.paths import AnyPath, absolute_path
 
 _CHUNK = 4 << 20
 

@@ -26,13 +26,13 @@ from inventory_es.adapters.file.bus_line import encode_lines, encode_published, 
 from inventory_es.adapters.file.folder_format import FolderFormat
 from inventory_es.adapters.file.journal import Journal, UncertainWriteError
 from inventory_es.adapters.file.lock_wait import LOCK_TIMEOUT, LockWait
-from inventory_es.ports.delivery_rules import GroupFilter
 from inventory_es.ports.errors import EventBusUnavailableError, StoreClosedError
 from inventory_es.ports.event_bus import DeadLetter
 from inventory_es.ports.file_system import File, FileSystem, LockFile
-from inventory_es.ports.paths import AnyPath, absolute_path
 from inventory_es.ports.records import RecordedEvent
-from inventory_es.ports.remedy import reason_of, remedy_of
+from inventory_es.ports.toolkit.delivery_rules import GroupFilter
+from inventory_es.ports.toolkit.paths import AnyPath, absolute_path
+from inventory_es.ports.toolkit.remedy import reason_of, remedy_of
 
 P = ParamSpec("P")
 T = TypeVar("T")

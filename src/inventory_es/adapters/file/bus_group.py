@@ -21,9 +21,9 @@ from inventory_es.adapters.file.journal_line import Line
 from inventory_es.adapters.file.journal_state import JournalTail
 from inventory_es.adapters.file.lock_wait import LockWait
 from inventory_es.adapters.file.stored_form import StoredEvent
-from inventory_es.ports.delivery_rules import DeliveryQueue, GroupFilter, QueuedEvent
 from inventory_es.ports.event_bus import DeadLetter
 from inventory_es.ports.records import RecordedEvent
+from inventory_es.ports.toolkit.delivery_rules import DeliveryQueue, GroupFilter, QueuedEvent
 
 _UNSAVED_EVENTS = 1_000
 _NO_ANSWER = "its consumer left without an answer"

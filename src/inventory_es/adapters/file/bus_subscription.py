@@ -9,10 +9,10 @@ import attrs
 
 from inventory_es.adapters.file.bus_engine import FileBusEngine
 from inventory_es.adapters.file.bus_group import BusConsumer, FileBusGroup
-from inventory_es.ports.blocking_calls import BlockingCalls
 from inventory_es.ports.clock import Clock
 from inventory_es.ports.errors import StoreClosedError
 from inventory_es.ports.records import RecordedEvent
+from inventory_es.ports.toolkit.blocking_calls import BlockingCalls
 
 
 class BusChanges:

@@ -10,12 +10,12 @@ import anyio
 from inventory_es.adapters.file.cache_engine import FileCacheEngine
 from inventory_es.adapters.file.lock_wait import LOCK_TIMEOUT, check_lock_timeout
 from inventory_es.adapters.file.operating_system import OperatingSystem, new_creation_id
-from inventory_es.ports.blocking_calls import BlockingCalls, run_in_thread
 from inventory_es.ports.cache import Cache, CacheEntry
-from inventory_es.ports.cache_rules import MAX_VALUE_BYTES, check_entry, check_key, end_of_life
 from inventory_es.ports.clock import Clock
 from inventory_es.ports.file_system import FileSystem
-from inventory_es.ports.paths import AnyPath, absolute_path
+from inventory_es.ports.toolkit.blocking_calls import BlockingCalls, run_in_thread
+from inventory_es.ports.toolkit.cache_rules import MAX_VALUE_BYTES, check_entry, check_key, end_of_life
+from inventory_es.ports.toolkit.paths import AnyPath, absolute_path
 
 _MAX_CALLS = 8
 

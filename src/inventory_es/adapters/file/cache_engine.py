@@ -27,8 +27,8 @@ from inventory_es.adapters.file.lock_wait import LOCK_TIMEOUT, LockWait
 from inventory_es.ports.cache import CacheEntry
 from inventory_es.ports.errors import CacheUnavailableError, StoreClosedError
 from inventory_es.ports.file_system import FileSystem, is_foreign
-from inventory_es.ports.paths import AnyPath, absolute_path
-from inventory_es.ports.remedy import reason_of, remedy_of
+from inventory_es.ports.toolkit.paths import AnyPath, absolute_path
+from inventory_es.ports.toolkit.remedy import reason_of, remedy_of
 
 FORMAT = FolderFormat("inventory_es.file_cache", 1, "file cache", ("entries",))
 

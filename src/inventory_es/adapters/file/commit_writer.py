@@ -16,10 +16,10 @@ import attrs
 
 from inventory_es.adapters.file.engine import FileStoreEngine
 from inventory_es.domain.errors import InventoryError
-from inventory_es.ports.blocking_calls import WithdrawnError, must_finish, wanted_while
 from inventory_es.ports.errors import StoreClosedError
 from inventory_es.ports.records import AppendResult, StreamWrite
-from inventory_es.ports.wakeup import Wakeup, futures
+from inventory_es.ports.toolkit.blocking_calls import WithdrawnError, must_finish, wanted_while
+from inventory_es.ports.toolkit.wakeup import Wakeup, futures
 
 Groups = Sequence[Sequence[StreamWrite]]
 

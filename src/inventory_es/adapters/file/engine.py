@@ -34,11 +34,11 @@ from inventory_es.adapters.file.people_files import PeopleFiles
 from inventory_es.adapters.file.store_folder import FormatFile, StoreFolder, find_folder, open_folder
 from inventory_es.adapters.file.stored_form import StoredEvent, StoredFields, StoredRun, StreamRun, encode_line, last_position, parse_stream
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports.append_rules import check_page, check_stream
 from inventory_es.ports.errors import AppendOutcomeUnknownError, StoreClosedError, StoreUnavailableError
 from inventory_es.ports.file_system import FileSystem
 from inventory_es.ports.records import AppendResult, FeedPage, StreamHead, StreamPage, StreamsPage, StreamWrite
-from inventory_es.ports.remedy import FORBIDDEN, reason_of, remedy_of
+from inventory_es.ports.toolkit.append_rules import check_page, check_stream
+from inventory_es.ports.toolkit.remedy import FORBIDDEN, reason_of, remedy_of
 
 SEGMENT_BYTES = 64 << 20
 

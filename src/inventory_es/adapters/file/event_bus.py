@@ -13,15 +13,15 @@ from inventory_es.adapters.file.bus_subscription import BusChanges, FileSubscrip
 from inventory_es.adapters.file.lock_wait import LOCK_TIMEOUT, check_lock_timeout
 from inventory_es.adapters.file.operating_system import OperatingSystem, new_creation_id
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports.append_rules import check_page
-from inventory_es.ports.blocking_calls import BlockingCalls, run_in_thread
 from inventory_es.ports.clock import Clock
-from inventory_es.ports.delivery_rules import GroupFilter, check_events, check_group
 from inventory_es.ports.errors import EventBusUnavailableError, StoreClosedError
 from inventory_es.ports.event_bus import BusCapabilities, DeadLetter, EventBus
 from inventory_es.ports.file_system import FileSystem
-from inventory_es.ports.paths import AnyPath, absolute_path
 from inventory_es.ports.records import RecordedEvent
+from inventory_es.ports.toolkit.append_rules import check_page
+from inventory_es.ports.toolkit.blocking_calls import BlockingCalls, run_in_thread
+from inventory_es.ports.toolkit.delivery_rules import GroupFilter, check_events, check_group
+from inventory_es.ports.toolkit.paths import AnyPath, absolute_path
 
 _MAX_CALLS = 8
 _SEGMENT_BYTES = 64 << 20

@@ -16,13 +16,13 @@ from inventory_es.adapters.file.engine import SEGMENT_BYTES, FileStoreEngine
 from inventory_es.adapters.file.lock_wait import LOCK_TIMEOUT, check_lock_timeout
 from inventory_es.adapters.file.operating_system import new_creation_id
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports.blocking_calls import run_in_thread
 from inventory_es.ports.capabilities import StoreCapabilities
 from inventory_es.ports.errors import StoreClosedError
 from inventory_es.ports.event_store import EventFeed, EventStore, GroupCommit, StreamCatalogue, TurnTaking, VersionGlance
 from inventory_es.ports.file_system import FileSystem
-from inventory_es.ports.paths import AnyPath, absolute_path
 from inventory_es.ports.records import AppendResult, FeedPage, RecordedEvent, StreamPage, StreamsPage, StreamWrite
+from inventory_es.ports.toolkit.blocking_calls import run_in_thread
+from inventory_es.ports.toolkit.paths import AnyPath, absolute_path
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")

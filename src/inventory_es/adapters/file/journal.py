@@ -69,7 +69,7 @@ from inventory_es.adapters.file.journal_state import STATE_SIZE, JournalState, J
 from inventory_es.adapters.file.lock_wait import LOCK_TIMEOUT, LockWait
 from inventory_es.ports.errors import CorruptStoreError, StoreClosedError
 from inventory_es.ports.file_system import File, FileSystem, LockFile
-from inventory_es.ports.remedy import NOT_WRITTEN
+from inventory_es.ports.toolkit.remedy import NOT_WRITTEN
 
 _logger = logging.getLogger(__name__)
 _TRIES = 3

@@ -9,8 +9,8 @@ from time import monotonic
 
 import attrs
 
-from inventory_es.ports.blocking_calls import check_wanted
 from inventory_es.ports.file_system import LockFile
+from inventory_es.ports.toolkit.blocking_calls import check_wanted
 
 LOCK_TIMEOUT = 5.0
 """Seconds to wait for a lock that another process holds, unless the host gives others."""

@@ -10,7 +10,7 @@ from inventory_es.adapters.file.store_folder import find_folder
 from inventory_es.adapters.file.verify import verify
 from inventory_es.ports.errors import CorruptStoreError
 from inventory_es.ports.file_system import FileSystem
-from inventory_es.ports.paths import AnyPath, absolute_path
+from inventory_es.ports.toolkit.paths import AnyPath, absolute_path
 
 
 def repair(path: AnyPath, *, file_system: FileSystem | None = None) -> Sequence[Finding]:

@@ -13,7 +13,7 @@ import msgspec
 from inventory_es.adapters.file.lock_wait import LOCK_TIMEOUT, LockWait
 from inventory_es.ports.errors import CorruptStoreError, IncompatibleStoreError, StoreClosedError
 from inventory_es.ports.file_system import File, FileSystem
-from inventory_es.ports.remedy import no_folder
+from inventory_es.ports.toolkit.remedy import no_folder
 
 FORMAT = "inventory_es.file_store"
 FORMAT_VERSION = 1

@@ -17,8 +17,8 @@ from uuid import UUID
 import msgspec
 
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports.event_run import EventRun
 from inventory_es.ports.records import NewEvent, RecordedEvent
+from inventory_es.ports.toolkit.event_run import EventRun
 
 LINE_START = b'{"events":['
 LINE_END = b"]"

@@ -22,7 +22,7 @@ from inventory_es.adapters.file.operating_system import OperatingSystem
 from inventory_es.adapters.file.store_folder import StoreFolder, find_folder
 from inventory_es.adapters.file.stored_form import StoredEvent, parse_stream
 from inventory_es.ports.file_system import File, FileSystem, is_missing
-from inventory_es.ports.paths import AnyPath, absolute_path
+from inventory_es.ports.toolkit.paths import AnyPath, absolute_path
 
 
 def verify(

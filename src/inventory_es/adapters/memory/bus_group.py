@@ -7,9 +7,9 @@ from uuid import UUID
 import anyio
 import attrs
 
-from inventory_es.ports.delivery_rules import DeliveryQueue, GroupFilter, QueuedEvent
 from inventory_es.ports.event_bus import DeadLetter
 from inventory_es.ports.records import RecordedEvent
+from inventory_es.ports.toolkit.delivery_rules import DeliveryQueue, GroupFilter, QueuedEvent
 
 
 @attrs.define(eq=False)

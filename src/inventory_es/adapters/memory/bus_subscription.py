@@ -8,9 +8,9 @@ from anyio.lowlevel import checkpoint
 
 from inventory_es.adapters.memory.bus_group import MemoryBusGroup
 from inventory_es.ports.clock import Clock
-from inventory_es.ports.delivery_rules import QueuedEvent
 from inventory_es.ports.errors import StoreClosedError
 from inventory_es.ports.records import RecordedEvent
+from inventory_es.ports.toolkit.delivery_rules import QueuedEvent
 
 NAME = "MemoryEventBus"
 

@@ -9,9 +9,9 @@ import attrs
 from anyio.lowlevel import checkpoint
 
 from inventory_es.ports.cache import CacheEntry
-from inventory_es.ports.cache_rules import MAX_VALUE_BYTES, check_entry, check_key, end_of_life
 from inventory_es.ports.clock import Clock
 from inventory_es.ports.errors import StoreClosedError
+from inventory_es.ports.toolkit.cache_rules import MAX_VALUE_BYTES, check_entry, check_key, end_of_life
 
 
 @attrs.frozen

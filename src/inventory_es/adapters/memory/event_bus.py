@@ -12,12 +12,12 @@ from anyio.lowlevel import checkpoint
 from inventory_es.adapters.memory.bus_group import MemoryBusGroup
 from inventory_es.adapters.memory.bus_subscription import NAME, MemorySubscription
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports.append_rules import check_page
 from inventory_es.ports.clock import Clock
-from inventory_es.ports.delivery_rules import GroupFilter, check_events, check_group
 from inventory_es.ports.errors import EventBusUnavailableError, StoreClosedError
 from inventory_es.ports.event_bus import BusCapabilities, DeadLetter
 from inventory_es.ports.records import RecordedEvent
+from inventory_es.ports.toolkit.append_rules import check_page
+from inventory_es.ports.toolkit.delivery_rules import GroupFilter, check_events, check_group
 
 
 class MemoryEventBus:

@@ -9,8 +9,8 @@ import anyio
 import attrs
 
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports.append_rules import check_versions, find_earlier_append
 from inventory_es.ports.records import AppendResult, NewEvent, RecordedEvent, StreamHead, StreamsPage, StreamWrite
+from inventory_es.ports.toolkit.append_rules import check_versions, find_earlier_append
 
 _text = attrgetter("text")
 
@@ -40,7 +40,7 @@ class MemoryEventLog:
         return len(self._feed)
 
     def append(self, writes: Sequence[StreamWrite]) -> AppendResult:
-        """Write all of an append that :func:`~inventory_es.ports.append_rules.check_append` accepted, or raise and write nothing."""
+        """Write what that :func:`~inventory_es.ports.toolkit.append_rules.check_append` accepts, or raise and write nothing."""
         earlier = find_earlier_append(writes, self.find)
         if earlier is not None:
             return earlier

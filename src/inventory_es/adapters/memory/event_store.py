@@ -10,11 +10,11 @@ from anyio.lowlevel import checkpoint
 
 from inventory_es.adapters.memory.event_log import MemoryEventLog
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports.append_rules import check_append, check_page, check_stream
 from inventory_es.ports.capabilities import StoreCapabilities
 from inventory_es.ports.errors import StoreClosedError
-from inventory_es.ports.polling import check_timeout
 from inventory_es.ports.records import AppendResult, FeedPage, RecordedEvent, StreamPage, StreamsPage, StreamWrite
+from inventory_es.ports.toolkit.append_rules import check_append, check_page, check_stream
+from inventory_es.ports.toolkit.polling import check_timeout
 
 _NAME = "MemoryEventStore"
 

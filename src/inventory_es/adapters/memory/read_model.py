@@ -22,7 +22,16 @@ from inventory_es.ports.read_model import (
     Value,
     order_of,
 )
-from inventory_es.ports.row_rules import add_up, check_before, check_commit, check_drop, check_select, may_take_over, picker, table_of
+from inventory_es.ports.toolkit.row_rules import (
+    add_up,
+    check_before,
+    check_commit,
+    check_drop,
+    check_select,
+    may_take_over,
+    picker,
+    table_of,
+)
 
 _NAME = "MemoryReadModel"
 _Key = tuple[Any, ...]

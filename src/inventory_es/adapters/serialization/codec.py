@@ -31,10 +31,10 @@ from inventory_es.domain.reservation_book import InventorySnapshot
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.codec import EncodedEvent
 from inventory_es.ports.errors import EventDecodeError
-from inventory_es.ports.event_run import EventRun, run_of
 from inventory_es.ports.metadata import EventMetadata
 from inventory_es.ports.records import RecordedEvent
 from inventory_es.ports.snapshot_store import Snapshot
+from inventory_es.ports.toolkit.event_run import EventRun, run_of
 
 _LEAST_MAX_BYTES = 4_096
 _PROCESSES = default_converter()

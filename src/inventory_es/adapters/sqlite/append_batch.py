@@ -13,9 +13,9 @@ from inventory_es.adapters.sqlite.known_heads import KnownHeads
 from inventory_es.adapters.sqlite.row_event import STREAM_COLUMNS, RowEvent, to_microseconds
 from inventory_es.adapters.sqlite.stream_table import name_checksum
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports.append_rules import check_versions, find_earlier_append
 from inventory_es.ports.errors import ConcurrencyError, EventIdCollisionError
 from inventory_es.ports.records import AppendResult, NewEvent, RecordedEvent, StreamWrite
+from inventory_es.ports.toolkit.append_rules import check_versions, find_earlier_append
 
 _IDS_A_QUERY = 500
 

@@ -14,11 +14,11 @@ from threading import Lock
 from time import monotonic, sleep  # noqa: TID251  # in a thread, between two looks whether anybody still waits
 from typing import Literal
 
-from inventory_es.ports.blocking_calls import check_wanted
 from inventory_es.ports.errors import CorruptStoreError, IncompatibleStoreError, StoreUnavailableError
-from inventory_es.ports.remedy import no_folder
-from inventory_es.ports.remedy import reason_of as reason_of_file
-from inventory_es.ports.remedy import remedy_of as remedy_of_file
+from inventory_es.ports.toolkit.blocking_calls import check_wanted
+from inventory_es.ports.toolkit.remedy import no_folder
+from inventory_es.ports.toolkit.remedy import reason_of as reason_of_file
+from inventory_es.ports.toolkit.remedy import remedy_of as remedy_of_file
 
 Synchronous = Literal["FULL", "EXTRA", "NORMAL"]
 

@@ -19,13 +19,13 @@ from inventory_es.adapters.sqlite.snapshot_table import clear_snapshots, discard
 from inventory_es.adapters.sqlite.stream_table import find_head, list_heads
 from inventory_es.adapters.sqlite.write_turn import WriteTurn
 from inventory_es.domain.stream_id import MAX_PART_LENGTH, StreamId
-from inventory_es.ports.append_rules import check_append, check_page, check_stream
 from inventory_es.ports.capabilities import StoreCapabilities
 from inventory_es.ports.errors import AppendOutcomeUnknownError, AppendTooLargeError, CorruptStoreError, StoreUnavailableError
-from inventory_es.ports.page_rules import check_stream_page, check_stream_page_backwards
-from inventory_es.ports.paths import absolute_path
 from inventory_es.ports.records import AppendResult, FeedPage, RecordedEvent, StreamPage, StreamsPage, StreamWrite
 from inventory_es.ports.snapshot_store import Snapshot
+from inventory_es.ports.toolkit.append_rules import check_append, check_page, check_stream
+from inventory_es.ports.toolkit.page_rules import check_stream_page, check_stream_page_backwards
+from inventory_es.ports.toolkit.paths import absolute_path
 
 _AFTER_ANY_TEXT = "\U0010ffff" * (MAX_PART_LENGTH + 1)
 """Behind whatever follows a prefix in a stream's text: a part may be the last character alone, over its whole length."""

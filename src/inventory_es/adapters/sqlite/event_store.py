@@ -11,13 +11,13 @@ import anyio
 from inventory_es.adapters.sqlite.database import Synchronous
 from inventory_es.adapters.sqlite.engine import SqliteEngine
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports.blocking_calls import BlockingCalls, run_in_thread
 from inventory_es.ports.capabilities import StoreCapabilities
 from inventory_es.ports.errors import StoreClosedError, UnavailableError
 from inventory_es.ports.event_store import EventFeed, EventStore, GroupCommit, StreamCatalogue, TurnTaking, VersionGlance
-from inventory_es.ports.paths import AnyPath, absolute_path
 from inventory_es.ports.records import AppendResult, FeedPage, RecordedEvent, StreamPage, StreamsPage, StreamWrite
 from inventory_es.ports.snapshot_store import Snapshot, SnapshotStore
+from inventory_es.ports.toolkit.blocking_calls import BlockingCalls, run_in_thread
+from inventory_es.ports.toolkit.paths import AnyPath, absolute_path
 
 _logger = logging.getLogger(__name__)
 _MAX_READS = 8

@@ -10,7 +10,7 @@ from inventory_es.adapters.sqlite.database import writing
 from inventory_es.adapters.sqlite.projection_tables import ProjectionTables, tables_of
 from inventory_es.ports.errors import CorruptStoreError, IncompatibleStoreError, ProjectionNotFoundError
 from inventory_es.ports.read_model import Checkpoint, EventMark, ProjectionId, ProjectionVersion, from_text, to_text
-from inventory_es.ports.row_rules import check_before, check_drop, may_take_over
+from inventory_es.ports.toolkit.row_rules import check_before, check_drop, may_take_over
 
 CATALOGUE = (
     """

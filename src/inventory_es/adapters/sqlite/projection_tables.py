@@ -10,7 +10,7 @@ import attrs
 from inventory_es.adapters.sqlite.row_changes import Key, RowChanges, fold
 from inventory_es.ports.errors import CorruptStoreError
 from inventory_es.ports.read_model import Add, Change, ProjectionId, Row, Table, Value, order_of
-from inventory_es.ports.row_rules import picker
+from inventory_es.ports.toolkit.row_rules import picker
 
 _TYPES = {str: "TEXT", int: "INTEGER"}
 _KINDS: Mapping[str, type[str] | type[int]] = {"str": str, "int": int}

@@ -24,9 +24,7 @@ from inventory_es.adapters.sqlite.database import (
 )
 from inventory_es.adapters.sqlite.projection_tables import ProjectionTables
 from inventory_es.adapters.sqlite.read_only import READ_ONLY, READ_ONLY_REMEDY, ReadOnlyConnections, may_only_be_read
-from inventory_es.ports.blocking_calls import BlockingCalls, run_in_thread
 from inventory_es.ports.errors import CorruptStoreError, IncompatibleStoreError, ProjectionNotFoundError, ReadModelUnavailableError
-from inventory_es.ports.paths import AnyPath, absolute_path
 from inventory_es.ports.read_model import (
     Change,
     Checkpoint,
@@ -38,7 +36,9 @@ from inventory_es.ports.read_model import (
     Table,
     Value,
 )
-from inventory_es.ports.row_rules import check_before, check_commit, check_select, table_of
+from inventory_es.ports.toolkit.blocking_calls import BlockingCalls, run_in_thread
+from inventory_es.ports.toolkit.paths import AnyPath, absolute_path
+from inventory_es.ports.toolkit.row_rules import check_before, check_commit, check_select, table_of
 
 READ_MODEL_ID = 0x49455332
 """Marks a file of its own as ours: ``IES2`` in ASCII."""

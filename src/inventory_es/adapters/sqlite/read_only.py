@@ -16,7 +16,7 @@ from typing import NoReturn
 from inventory_es.adapters.sqlite.connections import Connections
 from inventory_es.adapters.sqlite.database import connect
 from inventory_es.ports.errors import UnavailableError
-from inventory_es.ports.remedy import FORBIDDEN
+from inventory_es.ports.toolkit.remedy import FORBIDDEN
 
 READ_ONLY = "it was opened with read permission only"
 READ_ONLY_REMEDY = "give this user permission to write to the file and its folder, and open it again"

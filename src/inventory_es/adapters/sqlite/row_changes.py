@@ -6,7 +6,7 @@ from typing import Any
 import attrs
 
 from inventory_es.ports.read_model import Add, Change, Patch, Put, Row, Table, Value
-from inventory_es.ports.row_rules import add_up, picker
+from inventory_es.ports.toolkit.row_rules import add_up, picker
 
 Key = tuple[Any, ...]
 

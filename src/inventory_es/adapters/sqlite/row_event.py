@@ -7,8 +7,8 @@ from typing import Any
 from uuid import UUID
 
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports.event_run import EventRun
 from inventory_es.ports.records import RecordedEvent
+from inventory_es.ports.toolkit.event_run import EventRun
 
 _COLUMNS = "events.version, position, event_id, event_type, schema_version, recorded_at, data, metadata"
 

@@ -10,11 +10,11 @@ import anyio
 
 from inventory_es.adapters.threads.sync_store import SyncEventFeed, SyncEventStore, SyncGroupCommit, SyncStreamCatalogue
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports.blocking_calls import BlockingCalls
 from inventory_es.ports.capabilities import StoreCapabilities
 from inventory_es.ports.event_store import EventStore
-from inventory_es.ports.polling import poll_for_position
 from inventory_es.ports.records import AppendResult, FeedPage, RecordedEvent, StreamPage, StreamsPage, StreamWrite
+from inventory_es.ports.toolkit.blocking_calls import BlockingCalls
+from inventory_es.ports.toolkit.polling import poll_for_position
 
 
 class ThreadedEventStore:

@@ -10,7 +10,6 @@ import attrs
 from inventory_es.application.guards.guard import Guard, GuardChain, GuardedPort
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import BusSubscription, Cache, Delivery, EventBus, EventStore, ReadModel, RecordedEvent, SnapshotStore
-from inventory_es.ports.adapter_name import adapter_name
 from inventory_es.ports.errors import (
     CacheUnavailableError,
     EventBusUnavailableError,
@@ -18,7 +17,8 @@ from inventory_es.ports.errors import (
     StoreUnavailableError,
     UnavailableError,
 )
-from inventory_es.ports.forwarding import forward
+from inventory_es.ports.toolkit.adapter_name import adapter_name
+from inventory_es.ports.toolkit.forwarding import forward
 
 T = TypeVar("T")
 PortT = TypeVar("PortT", EventStore, SnapshotStore, Cache, EventBus, ReadModel)

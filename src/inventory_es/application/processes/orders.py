@@ -10,11 +10,11 @@ from uuid import UUID
 import anyio
 import attrs
 
+from inventory_es.application.following.subscription import EventFilter
 from inventory_es.application.processes.handler import PlannedStep, ProcessHandler, ProcessSession, check_command
 from inventory_es.application.processes.runner import Touch
 from inventory_es.application.results import Reservation
 from inventory_es.application.service import InventoryService
-from inventory_es.application.subscription import EventFilter
 from inventory_es.domain.errors import (
     CommandExpiredError,
     CommandsRejectedError,

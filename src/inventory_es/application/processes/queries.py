@@ -6,8 +6,8 @@ import attrs
 
 from inventory_es.application.projections.orders import ORDERS, SHORTAGES, orders
 from inventory_es.application.projections.transfers import INCOMING, NEVER, TRANSFERS, transfers
-from inventory_es.application.query_results import Place, QueryPage
-from inventory_es.application.questions import Questions, open_questions
+from inventory_es.application.queries.query_results import Place, QueryPage
+from inventory_es.application.queries.questions import Questions, open_questions
 from inventory_es.domain.processes.order.events import OrderStatus
 from inventory_es.domain.processes.transfer.events import TransferStatus
 from inventory_es.ports import ReadModel
@@ -135,7 +135,7 @@ class OrderQueries:
     """Eventual reads of orders. Opened by :func:`open_order_queries`.
 
     Rows lag behind the store as the runner of their projection does. Every method may raise the errors of
-    :class:`~inventory_es.application.queries.StockQueries`.
+    :class:`~inventory_es.application.queries.stock_queries.StockQueries`.
 
     Args:
         questions: to the projection of orders.
@@ -167,7 +167,7 @@ class TransferQueries:
     """Eventual reads of transfers. Opened by :func:`open_transfer_queries`.
 
     Rows lag behind the store as the runner of their projection does. Every method may raise the errors of
-    :class:`~inventory_es.application.queries.StockQueries`.
+    :class:`~inventory_es.application.queries.stock_queries.StockQueries`.
 
     Args:
         questions: to the projection of transfers.
@@ -219,7 +219,7 @@ class TransferQueries:
 
 
 async def open_order_queries(read_model: ReadModel, *, patience: float = 5.0, interval: float = 0.01) -> OrderQueries:
-    """Open queries of the shipped projection of orders; see :func:`~inventory_es.application.queries.open_queries`.
+    """Open queries of the shipped projection of orders; see :func:`~inventory_es.application.queries.stock_queries.open_queries`.
 
     Args:
         read_model: has the rows; it stays the caller's to close.

@@ -14,15 +14,15 @@ from typing import Protocol
 import anyio
 import attrs
 
-from inventory_es.application.feed_head import check_feed
-from inventory_es.application.ownership import Ownership
-from inventory_es.application.projecting import describe
-from inventory_es.application.subscription import EventBatch, EventFilter, Pace, Subscription
+from inventory_es.application.following.feed_head import check_feed
+from inventory_es.application.following.ownership import Ownership
+from inventory_es.application.following.projecting import describe
+from inventory_es.application.following.subscription import EventBatch, EventFilter, Pace, Subscription
 from inventory_es.domain.errors import ClockJumpError
 from inventory_es.ports import Change, Checkpoint, Clock, Delete, EventFeed, ProjectionId, Put, ReadModel, RecordedEvent, Row, Table
 from inventory_es.ports.errors import CheckpointConflictError, ReadModelUnavailableError, StoreUnavailableError
-from inventory_es.ports.page_rules import is_feed_read, read_rows_page
 from inventory_es.ports.read_model import from_text, to_text
+from inventory_es.ports.toolkit.page_rules import is_feed_read, read_rows_page
 
 _log = logging.getLogger("inventory_es")
 

@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import assert_never
 from uuid import UUID
 
+from inventory_es.application.following.subscription import EventFilter
 from inventory_es.application.processes.handler import ProcessHandler, ProcessSession, check_command
 from inventory_es.application.processes.runner import Touch
 from inventory_es.application.service import InventoryService
-from inventory_es.application.subscription import EventFilter
 from inventory_es.domain.errors import CommandsRejectedError, RejectionError, ReservationAlreadyCommittedError, ReservationNotFoundError
 from inventory_es.domain.events import StockReservedEvent
 from inventory_es.domain.identifiers import INVENTORY_CATEGORY

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from inventory_es.application.projection import Envelope, Projection
+from inventory_es.application.following.projection import Envelope, Projection
+from inventory_es.application.following.subscription import EventFilter
 from inventory_es.application.projections.movement import movement_of
-from inventory_es.application.subscription import EventFilter
 from inventory_es.domain.errors import HostFunctionError
 from inventory_es.domain.events import Event
 from inventory_es.domain.identifiers import INVENTORY_CATEGORY

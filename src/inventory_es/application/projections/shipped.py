@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from inventory_es.application.projection import Projection
+from inventory_es.application.following.projection import Projection
 from inventory_es.application.projections.ledger import ledger
 from inventory_es.application.projections.low_stock import low_stock
 from inventory_es.application.projections.open_reservations import open_reservations

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from inventory_es.application.projection import Envelope, Projection
-from inventory_es.application.subscription import EventFilter
+from inventory_es.application.following.projection import Envelope, Projection
+from inventory_es.application.following.subscription import EventFilter
 from inventory_es.domain.events import Event
 from inventory_es.domain.identifiers import INVENTORY_CATEGORY
 from inventory_es.ports.read_model import Change, ProjectionId, Put, Table, to_text

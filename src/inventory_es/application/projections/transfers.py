@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from datetime import datetime
 
-from inventory_es.application.projection import Envelope, Projection
-from inventory_es.application.subscription import EventFilter
+from inventory_es.application.following.projection import Envelope, Projection
+from inventory_es.application.following.subscription import EventFilter
 from inventory_es.domain.processes.transfer.events import (
     TRANSFER_CATEGORY,
     TRANSFER_EVENT_TYPES,

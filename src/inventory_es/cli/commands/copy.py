@@ -16,7 +16,7 @@ from inventory_es.cli.options import Span, StoreUrl, Time, json_option
 from inventory_es.cli.progress_bar import copy_bar
 from inventory_es.cli.reading import open_to_read
 from inventory_es.cli.terminal import console, number, print_json
-from inventory_es.ports.paths import absolute_path
+from inventory_es.ports.toolkit.paths import absolute_path
 from inventory_es.wiring import open_inventory
 
 

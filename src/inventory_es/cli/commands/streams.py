@@ -5,7 +5,7 @@ from functools import partial
 import anyio
 import click
 
-from inventory_es.application.stream_heads import stream_heads
+from inventory_es.application.commands.stream_heads import stream_heads
 from inventory_es.cli.options import json_option, url_option
 from inventory_es.cli.reading import open_to_read
 from inventory_es.cli.terminal import print_json, print_line

@@ -18,7 +18,7 @@ from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import EventStore, NewEvent, StreamCatalogue, StreamWrite
 from inventory_es.ports.clock import Clock
 from inventory_es.ports.errors import ConcurrencyError
-from inventory_es.ports.page_rules import read_stream_page, read_stream_page_backwards, read_streams_page
+from inventory_es.ports.toolkit.page_rules import read_stream_page, read_stream_page_backwards, read_streams_page
 
 LEDGER = StreamId("replay", "invoices")
 """The ledger's stream. An append to it conflicts when two files are brought into one store at the same time."""

@@ -8,7 +8,7 @@ from inventory_es.cli.replay.steps import steps
 from inventory_es.cli.replay.survey import Survey
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.ports import EventFeed, EventStore
-from inventory_es.ports.page_rules import read_stream_page_backwards
+from inventory_es.ports.toolkit.page_rules import read_stream_page_backwards
 
 
 async def is_empty(store: EventStore) -> bool:

@@ -24,7 +24,7 @@ from inventory_es.domain.reasons import AddReason
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import EventStore
 from inventory_es.ports.errors import EventDecodeError
-from inventory_es.ports.page_rules import read_stream_page
+from inventory_es.ports.toolkit.page_rules import read_stream_page
 
 _PAGE = 10_000
 _CODEC = JsonEventCodec()

@@ -9,7 +9,7 @@ from inventory_es.cli.replay.process_totals import ProcessTotals
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import EventStore, NewEvent, StreamWrite
 from inventory_es.ports.clock import Clock
-from inventory_es.ports.page_rules import read_stream_page_backwards
+from inventory_es.ports.toolkit.page_rules import read_stream_page_backwards
 
 _EVENT_IDS = UUID("8e0b6a52-2f0c-5d5e-8f43-9f0a3f4c1b0e")
 

@@ -9,7 +9,7 @@ from inventory_es.cli.replay.totals import Totals
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import EventStore, NewEvent, StreamWrite
 from inventory_es.ports.clock import Clock
-from inventory_es.ports.page_rules import read_stream_page_backwards
+from inventory_es.ports.toolkit.page_rules import read_stream_page_backwards
 
 _EVENT_IDS = UUID("1d2f1f1c-6f5a-5d0e-9a39-8f3c9b2f5b6e")
 

@@ -3,8 +3,8 @@
 import anyio
 import attrs
 
-from inventory_es.application.answer_cache import DEFAULT_TTL
-from inventory_es.application.answer_form import AnswerForm
+from inventory_es.application.queries.answer_cache import DEFAULT_TTL
+from inventory_es.application.queries.answer_form import AnswerForm
 from inventory_es.testing.cache.bench import CacheBench
 from inventory_es.testing.cache.shelf import Shelf
 from inventory_es.testing.failure import MismatchError

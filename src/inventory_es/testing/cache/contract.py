@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import ClassVar, Literal
 
-from inventory_es.application.answer_cache import AnswerCache
+from inventory_es.application.queries.answer_cache import AnswerCache
 from inventory_es.ports import Cache, Clock
 from inventory_es.testing.cache.answers import AnswerCases
 from inventory_es.testing.cache.bench import CacheBench

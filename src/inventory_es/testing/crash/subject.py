@@ -8,8 +8,8 @@ import attrs
 
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.file_system import FileSystem
-from inventory_es.ports.page_rules import check_feed_page, count_empty_pages
 from inventory_es.ports.records import AppendResult, FeedPage, RecordedEvent, StreamPage, StreamsPage, StreamWrite
+from inventory_es.ports.toolkit.page_rules import check_feed_page, count_empty_pages
 
 _PAGE = 1_000
 

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import anyio
 
-from inventory_es.application.outcomes import Outcome
+from inventory_es.application.commands.outcomes import Outcome
 from inventory_es.application.results import CommandResult, Reservation
 from inventory_es.application.service import InventoryService
 from inventory_es.domain.errors import ClockSkewError, CommandsRejectedError, InventoryError, RejectionError

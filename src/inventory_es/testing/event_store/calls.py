@@ -15,7 +15,7 @@ from inventory_es.ports.errors import (
     StoreClosedError,
     StoreUnavailableError,
 )
-from inventory_es.ports.page_rules import check_feed_page, check_stream_page, check_stream_page_backwards, check_streams_page
+from inventory_es.ports.toolkit.page_rules import check_feed_page, check_stream_page, check_stream_page_backwards, check_streams_page
 from inventory_es.testing.event_store.bench import StoreBench
 from inventory_es.testing.event_store.tested_store import TestedStore, show_error
 from inventory_es.testing.failure import MismatchError

@@ -9,7 +9,7 @@ import anyio.abc
 import anyio.lowlevel
 import attrs
 
-from inventory_es.application.subscription import EventBatch, Pace, Subscription
+from inventory_es.application.following.subscription import EventBatch, Pace, Subscription
 from inventory_es.ports import FeedPage, RecordedEvent
 from inventory_es.testing.event_store.bench import StoreBench, expect
 from inventory_es.testing.event_store.tested_store import TestedStore

@@ -9,7 +9,7 @@ from anyio.lowlevel import checkpoint
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import RecordedEvent, StreamCatalogue, StreamWrite
 from inventory_es.ports.errors import ConcurrencyError
-from inventory_es.ports.page_rules import (
+from inventory_es.ports.toolkit.page_rules import (
     check_feed_page,
     check_stream_page,
     check_stream_page_backwards,

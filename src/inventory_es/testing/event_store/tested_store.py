@@ -27,9 +27,9 @@ from inventory_es.ports import (
     TurnTaking,
     VersionGlance,
 )
-from inventory_es.ports.adapter_name import adapter_name
 from inventory_es.ports.errors import AppendTooLargeError, ConcurrencyError, CorruptStoreError
-from inventory_es.ports.page_rules import count_empty_pages
+from inventory_es.ports.toolkit.adapter_name import adapter_name
+from inventory_es.ports.toolkit.page_rules import count_empty_pages
 from inventory_es.testing.contract import Run
 from inventory_es.testing.event_store.answers import Asked, check_answer
 from inventory_es.testing.failure import MismatchError

@@ -7,8 +7,8 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from inventory_es.ports import AppendResult, TurnTaking
-from inventory_es.ports.blocking_calls import finishing, was_withdrawn
 from inventory_es.ports.errors import AppendOutcomeUnknownError, ConcurrencyError, StoreClosedError, StoreUnavailableError
+from inventory_es.ports.toolkit.blocking_calls import finishing, was_withdrawn
 from inventory_es.testing.event_store.bench import StoreBench, expect
 from inventory_es.testing.event_store.interruption import cancelled_at
 from inventory_es.testing.event_store.tested_store import TestedStore, Way, show_result

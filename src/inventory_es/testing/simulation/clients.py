@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import attrs
 
-from inventory_es.application.outcomes import Outcome
+from inventory_es.application.commands.outcomes import Outcome
 from inventory_es.domain.command_identity import EventIds
 from inventory_es.domain.commands import Command, RecordCount
 from inventory_es.domain.errors import ClockSkewError, CommandsRejectedError, InventoryError, RejectionError

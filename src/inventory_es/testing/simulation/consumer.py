@@ -4,7 +4,7 @@ import attrs
 
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import EventCodec, EventFeed, RecordedEvent
-from inventory_es.ports.page_rules import read_feed_page
+from inventory_es.ports.toolkit.page_rules import read_feed_page
 
 PAGE = 5
 """Events that it reads at once: few, so that a restart meets it between two pages."""

@@ -11,7 +11,7 @@ from inventory_es.adapters.memory.event_log import MemoryEventLog
 from inventory_es.application.assembly import EngineParts
 from inventory_es.ports import Cache, EventBus, EventFeed, RecordedEvent
 from inventory_es.ports.errors import EventBusUnavailableError, StoreClosedError, StoreUnavailableError, UnavailableError
-from inventory_es.ports.page_rules import read_feed_page
+from inventory_es.ports.toolkit.page_rules import read_feed_page
 from inventory_es.testing.domain.scenarios import START
 from inventory_es.testing.faults import FaultKind, Faults, FaultyCache, FaultyEventBus, faulty_event_store
 from inventory_es.testing.simulation.consumer import Consumer

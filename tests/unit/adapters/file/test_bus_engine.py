@@ -18,8 +18,8 @@ from inventory_es.adapters.file.bus_group import BusConsumer, FileBusGroup, Grou
 from inventory_es.adapters.file.operating_system import OperatingSystem
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import FileSystem, RecordedEvent
-from inventory_es.ports.delivery_rules import GroupFilter, QueuedEvent
 from inventory_es.ports.errors import CorruptStoreError, EventBusUnavailableError, IncompatibleStoreError, StoreClosedError
+from inventory_es.ports.toolkit.delivery_rules import GroupFilter, QueuedEvent
 from inventory_es.testing.crash.simfs import SimFS
 
 T0 = datetime(2026, 1, 5, 9, tzinfo=UTC)
@@ -34,7 +34,7 @@ from inventory_es.adapters.file.bus_group import GroupLimits
 from inventory_es.adapters.file.operating_system import OperatingSystem
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import RecordedEvent
-from inventory_es.ports.delivery_rules import GroupFilter
+from inventory_es.ports.toolkit.delivery_rules import GroupFilter
 now = datetime(2026, 1, 5, 9, tzinfo=UTC)
 engine = FileBusEngine.open(
     sys.argv[1], file_system=OperatingSystem(), creation_id="2", limits=GroupLimits(2, 10, 100), segment_bytes=4_000

@@ -1,0 +1,1 @@
+"""The command side: handler, lanes of a stream, baskets."""

@@ -1,0 +1,1 @@
+"""The followers of the feed: projections, relay, sweeper, and who leads them."""

@@ -1,0 +1,176 @@
+"""Following one projection: the version that readers ask, also when they change over, and a newer one that is built beside it."""
+
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+
+import anyio
+import attrs
+
+from inventory_es.application.following.ownership import is_held
+from inventory_es.application.following.projection import Projection, ProjectionStatus
+from inventory_es.application.following.projection_runner import ProjectionRunner, status_of
+from inventory_es.application.queries.active_version import active_of, tables_of
+from inventory_es.ports import Clock, EventFeed, ProjectionId, ProjectionVersion, ReadModel
+from inventory_es.ports.errors import FeedRewoundError, ProjectionNotFoundError, UnavailableError
+
+_LOOKS_AT_STATUS = 2
+_Work = Callable[[ProjectionRunner], Awaitable[None]]
+
+
+class ProjectionFollower:
+    """Runs the versions of one projection that this code can keep up, as long as somebody needs them.
+
+    - The version of the code, unless readers ask a newer one with the same tables and this one was dropped.
+    - The version that readers ask, where it has the tables of the code and the projection is the same in every version. Where that is
+      newer than the version of the code, the latter is not run at all: nobody would read it.
+
+    Which versions those are is looked up at the beginning, whenever a runner ends, and every ``interval`` seconds. So a changeover made by
+    another process is followed, and a version that was dropped does not come back.
+
+    Args:
+        projection: what the code knows.
+        runner: makes what runs one version; the projection that it is given has that version.
+        feed: of the event store.
+        read_model: where the rows are.
+        clock: for the lag.
+        interval: between two looks at the versions, in seconds, above 0.
+    """
+
+    def __init__(
+        self,
+        projection: Projection,
+        runner: Callable[[Projection], ProjectionRunner],
+        *,
+        feed: EventFeed,
+        read_model: ReadModel,
+        clock: Clock,
+        interval: float = 1.0,
+    ) -> None:
+        self._projection = projection
+        self._runner = runner
+        self._feed = feed
+        self._read_model = read_model
+        self._clock = clock
+        self._interval = interval
+        self._runners: dict[ProjectionId, ProjectionRunner] = {}
+        self._ended: set[ProjectionId] = set()
+        self._is_stopped = False
+        self._is_known = False
+        self._problem: Exception | None = None
+        self._rewound: dict[ProjectionId, FeedRewoundError] = {}
+        self._news = anyio.Event()
+
+    async def run(self) -> None:
+        """Work or stand by until :meth:`stop`, or until every version that is to be run was stopped by an event that fails.
+
+        Raises:
+            FeedRewoundError: of every version that is to be run. Where one is built anew beside another, the other's is no hindrance.
+            IncompatibleStoreError, CorruptStoreError, StoreClosedError, ReadModelUnavailableError: as :meth:`ProjectionRunner.run`.
+        """
+        await self._run(ProjectionRunner.run, is_over=lambda wanted: bool(wanted) and self._ended >= set(wanted))
+
+    async def catch_up(self) -> None:
+        """Bring every version that is to be run to the end of the feed once.
+
+        Raises:
+            FeedRewoundError, IncompatibleStoreError, CorruptStoreError, StoreClosedError, ReadModelUnavailableError: as :meth:`run`.
+        """
+        await self._run(ProjectionRunner.catch_up, is_over=lambda wanted: self._ended >= set(wanted))
+
+    def stop(self) -> None:
+        """End :meth:`run` after the commits in flight. For any task of the same event loop. Idempotent."""
+        self._is_stopped = True
+        for runner in self._runners.values():
+            runner.stop()
+        self._news.set()
+
+    async def resume(self) -> None:
+        """Take the versions that are stopped out of that state; the next run tries their failing event again."""
+        for projection in (await self._wanted()).values():
+            await self._runner(projection).resume()
+
+    async def status(self) -> Sequence[ProjectionStatus]:
+        """Return how the version that readers ask stands, whoever runs it, and how a version stands that is to be run beside it."""
+        for _ in range(_LOOKS_AT_STATUS):  # a version that is dropped meanwhile is not looked for again
+            with suppress(ProjectionNotFoundError):
+                return await self._status()
+        return await self._status()
+
+    async def _status(self) -> Sequence[ProjectionStatus]:
+        versions = await self._read_model.versions(self._projection.projection_id.name)
+        there = {one.projection_id for one in versions}
+        active = [one.projection_id for one in versions if one.is_active]
+        statuses: list[ProjectionStatus] = []
+        for projection_id in dict.fromkeys((*active, *self._choose(versions))):
+            if projection_id not in there:
+                await self._read_model.prepare(projection_id, tuple(tables_of(self._projection).values()))
+            statuses.append(await status_of(projection_id, feed=self._feed, read_model=self._read_model, clock=self._clock))
+        now = self._clock.now()
+        idle = [one.projection_id for one in versions if not is_held(one.checkpoint, now)]
+        return [attrs.evolve(one, unfollowed=tuple(other for other in idle if other != one.projection_id)) for one in statuses]
+
+    async def _run(self, work: _Work, *, is_over: Callable[[Collection[ProjectionId]], bool]) -> None:
+        wanted = await self._wanted()
+        async with anyio.create_task_group() as tasks:
+            while not (self._is_stopped or is_over(wanted)):
+                self._leave(wanted)
+                for projection_id, projection in wanted.items():
+                    if projection_id not in self._runners and projection_id not in self._ended:
+                        self._runners[projection_id] = runner = self._runner(projection)
+                        tasks.start_soon(self._keep, projection_id, runner, work)
+                with anyio.move_on_after(self._interval):
+                    await self._news.wait()
+                self._news = anyio.Event()
+                wanted = await self._wanted_now(wanted)
+                if self._rewound and self._rewound.keys() >= set(wanted):  # no version is left that could take over
+                    self._problem = self._problem or next(iter(self._rewound.values()))
+                    break
+            self._leave(())
+        if self._problem is not None:
+            raise self._problem
+
+    async def _keep(self, projection_id: ProjectionId, runner: ProjectionRunner, work: _Work) -> None:
+        try:
+            await work(runner)
+        except FeedRewoundError as problem:
+            self._rewound[projection_id] = problem
+        except Exception as problem:  # noqa: BLE001  # raised by run, when the other versions have ended in order
+            self._problem = problem
+            self.stop()
+        finally:
+            if self._runners.get(projection_id) is runner:
+                del self._runners[projection_id]
+                self._ended.add(projection_id)
+            self._news.set()
+
+    def _leave(self, wanted: Collection[ProjectionId]) -> None:
+        """Stop what nobody needs any more; where it is needed again later, it is run again."""
+        self._ended &= set(wanted)
+        for projection_id in self._runners.keys() - set(wanted):
+            self._runners.pop(projection_id).stop()
+
+    async def _wanted(self) -> Mapping[ProjectionId, Projection]:
+        return self._choose(await self._read_model.versions(self._projection.projection_id.name))
+
+    async def _wanted_now(self, before: Mapping[ProjectionId, Projection]) -> Mapping[ProjectionId, Projection]:
+        try:
+            return await self._wanted()
+        except UnavailableError:  # its runners wait for it, too
+            return before
+
+    def _choose(self, versions: Sequence[ProjectionVersion]) -> Mapping[ProjectionId, Projection]:
+        own, active = self._projection.projection_id, active_of(versions)
+        is_there = own in {one.projection_id for one in versions}
+        has_own_tables = active is not None and active.tables == tables_of(self._projection)
+        chosen: dict[ProjectionId, Projection] = {}
+        if active is not None and has_own_tables and self._projection.same_in_every_version:
+            chosen[active.projection_id] = attrs.evolve(self._projection, projection_id=active.projection_id)
+            is_own_needed = own.version > active.projection_id.version
+        elif active is not None and own.version < active.projection_id.version:
+            is_own_needed = is_there or not (has_own_tables or self._is_known)
+        else:
+            is_own_needed = True
+        if is_own_needed:
+            chosen[own] = self._projection
+        self._is_known |= is_there
+        return chosen

@@ -1,0 +1,241 @@
+"""Following the feed of a store: what was there already, then what comes, as one sequence of batches."""
+
+import math
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from types import TracebackType
+from typing import Self
+
+import anyio
+import attrs
+
+from inventory_es.application.following.feed_head import check_feed, mark_of
+from inventory_es.ports import EventFeed, EventMark, RecordedEvent
+from inventory_es.ports.errors import StoreUnavailableError
+from inventory_es.ports.toolkit.page_rules import read_feed_page
+
+
+@attrs.frozen(kw_only=True)
+class EventFilter:
+    """Which events of the feed are wanted; everything by default.
+
+    Attributes:
+        categories: of their streams; ``None`` for all.
+        types: their wire names; ``None`` for all.
+    """
+
+    categories: Collection[str] | None = None
+    types: Collection[str] | None = None
+
+    def takes(self, event: RecordedEvent) -> bool:
+        """Whether this event is wanted."""
+        return (self.categories is None or event.stream.category in self.categories) and (
+            self.types is None or event.event_type in self.types
+        )
+
+
+@attrs.frozen
+class EventBatch:
+    """A run of the feed.
+
+    Attributes:
+        events: the wanted ones, in position order; perhaps none, where the filter took none of what was read.
+        position: everything up to it was read: go on after it.
+        is_end: whether the feed ended there when it was read.
+        mark: the last event that was read, wanted or not; ``None`` where none was.
+    """
+
+    events: tuple[RecordedEvent, ...]
+    position: int
+    is_end: bool
+    mark: EventMark | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Pace:
+    """How fast a follower reads, and how it waits. All times in seconds.
+
+    Attributes:
+        batch_size: the most events in one batch, 1 or more.
+        longest_wait: how long to rely on the store's wake-up hint before reading anyway, above 0.
+        first_pause: before the first new attempt after the store was away, above 0; doubled with every further one.
+        longest_pause: what the pauses grow to.
+    """
+
+    batch_size: int = attrs.field(default=1_000, validator=attrs.validators.ge(1))
+    longest_wait: float = attrs.field(default=5.0, validator=attrs.validators.gt(0))
+    first_pause: float = attrs.field(default=0.1, validator=attrs.validators.gt(0))
+    longest_pause: float = attrs.field(default=30.0, validator=attrs.validators.gt(0))
+
+    def pauses(self) -> Iterator[float]:
+        """The pauses between attempts, without end."""
+        pause = self.first_pause
+        while True:
+            yield min(pause, self.longest_pause)
+            pause = min(2 * pause, self.longest_pause)
+
+
+class Subscription:
+    """Every wanted event after a position, once and in order: history first, then live, without a seam between the two.
+
+    Iterate it inside ``async with``; it ends only when :meth:`stop` is called or the block is left. It reads when it is asked for
+    the next batch and at no other time: no task runs behind it, nothing is buffered, and a slow reader holds nobody up. While the
+    store is away it waits and asks again; ``trouble`` says so. Whoever keeps ``position`` of the batches that were dealt with goes
+    on from there, in another process too. Whoever keeps ``mark`` with it is told where the store was replaced meanwhile: the feed is
+    held against it at the beginning, after the store was away, and whenever nothing comes.
+
+    One task iterates it; :meth:`stop` may be called by any task of the same event loop.
+
+    Args:
+        feed: of the store.
+        after: the position to begin after, 0 or more; ``None`` for the end of the feed as of entering the block.
+        wanted: which events.
+        pace: how much at once, how long between.
+        sleep: waits for seconds.
+        mark: the last event that was read before, with ``after``.
+        name: of the reader, for errors.
+
+    Raises:
+        ValueError: ``after`` below 0.
+    """
+
+    def __init__(
+        self,
+        feed: EventFeed,
+        *,
+        after: int | None = 0,
+        wanted: EventFilter | None = None,
+        pace: Pace | None = None,
+        sleep: Callable[[float], Awaitable[object]] = anyio.sleep,
+        mark: EventMark | None = None,
+        name: str = "a subscription",
+    ) -> None:
+        if after is not None and after < 0:
+            msg = "after must be a position of 0 or more"
+            raise ValueError(msg)
+        self._feed = feed
+        self._after = after
+        self._wanted = EventFilter() if wanted is None else wanted
+        self._pace = Pace() if pace is None else pace
+        self._sleep = sleep
+        self._pauses = self._pace.pauses()
+        self._until = math.inf
+        self._is_stopped = False
+        self._is_at_end = False
+        self._idling: anyio.CancelScope | None = None
+        self._trouble: StoreUnavailableError | None = None
+        self._mark = mark
+        self._name = name
+        self._is_doubtful = after is not None
+
+    @property
+    def position(self) -> int:
+        """Everything up to it was given; of a subscription from the end, where that was, from the ``async with`` on."""
+        return self._after or 0
+
+    @property
+    def trouble(self) -> StoreUnavailableError | None:
+        """Why the store could not be read just now; ``None`` while all is well."""
+        return self._trouble
+
+    async def __aenter__(self) -> Self:
+        while self._after is None:
+            try:
+                self._after = await self._feed.head()
+            except StoreUnavailableError as problem:
+                await self._pause_after(problem)
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> EventBatch:
+        """The next batch; waits for one at the end of the feed.
+
+        Raises:
+            FeedRewoundError: the feed ends before what was read, or has another event there.
+            CorruptStoreError, StoreClosedError: as the store.
+            RuntimeError: outside the ``async with`` of a subscription from the end.
+        """
+        batch = await self.next_within(math.inf)
+        if batch is None:
+            raise StopAsyncIteration
+        return batch
+
+    async def next_within(self, seconds: float) -> EventBatch | None:
+        """The next batch; ``None`` where none comes within so many seconds, or after :meth:`stop`.
+
+        It looks at least once, and what ends is the waiting: a read that was begun is finished, however long it takes.
+
+        Raises:
+            FeedRewoundError: the feed ends before what was read, or has another event there.
+            CorruptStoreError, StoreClosedError: as the store.
+            RuntimeError: outside the ``async with`` of a subscription from the end.
+        """
+        self._until = anyio.current_time() + seconds
+        while not self._is_stopped:
+            if self._after is None:
+                msg = "a subscription from the end begins with 'async with'"
+                raise RuntimeError(msg)
+            batch = None
+            try:
+                batch = await self._read(self._after)
+            except StoreUnavailableError as problem:
+                await self._pause_after(problem)
+            if batch is not None or anyio.current_time() >= self._until:
+                return batch
+        return None
+
+    def stop(self) -> None:
+        """End the iteration: a wait ends now, a read in flight is finished first and its batch still given. Twice is fine."""
+        self._is_stopped = True
+        if self._idling is not None:
+            self._idling.cancel()
+
+    async def _read(self, after: int) -> EventBatch | None:
+        longest = self._pace.longest_wait
+        was_woken = self._is_at_end and await self._idle(lambda: self._feed.wait_for_position(after + 1, timeout=longest), at_most=longest)
+        self._is_doubtful |= self._is_at_end and not was_woken
+        self._is_at_end = False
+        if self._is_stopped:
+            return None
+        if self._is_doubtful:
+            await check_feed(self._feed, self._name, after, self._mark)
+            self._is_doubtful = False
+        page = await read_feed_page(self._feed, after=after, limit=self._pace.batch_size)
+        self._trouble = None
+        self._pauses = self._pace.pauses()
+        self._is_at_end = page.is_end
+        self._after = page.next_after
+        if page.events:
+            self._mark = mark_of(page.events[-1])
+        if page.next_after > after:
+            return EventBatch(tuple(filter(self._wanted.takes, page.events)), page.next_after, page.is_end, self._mark)
+        if was_woken:  # for nothing: a hint that keeps saying so must not keep this task busy
+            await self._idle(lambda: self._sleep(self._pace.first_pause))
+        return None
+
+    async def _pause_after(self, problem: StoreUnavailableError) -> None:
+        self._trouble = problem
+        self._is_doubtful = self._after is not None
+        pause = next(self._pauses)
+        await self._idle(lambda: self._sleep(pause))
+
+    async def _idle(self, wait: Callable[[], Awaitable[object]], *, at_most: float = math.inf) -> bool:
+        """Wait until it ends, until :meth:`stop`, or for as long as the batch may be waited for; whether it ended with something true.
+
+        Args:
+            wait: what is waited for.
+            at_most: so many seconds, also where ``wait`` itself does not end then.
+        """
+        if self._is_stopped:
+            return False
+        self._idling = scope = anyio.CancelScope(deadline=min(self._until, anyio.current_time() + at_most))
+        try:
+            with scope:
+                return bool(await wait())
+            return False
+        finally:
+            self._idling = None

@@ -1,0 +1,1 @@
+"""The query side: shipped queries, cached answers, strong reads."""

@@ -1,0 +1,1 @@
+"""Parts that adapters of the ports share."""
