@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
-from inventory_es.application.commands.combiner import Combiner, Crowd, Ticket
+from inventory_es.application.commands.batching import Combiner, Crowd, Ticket
 from inventory_es.domain.commands import ReserveStock
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.ports.errors import AppendOutcomeUnknownError, StoreUnavailableError

@@ -10,8 +10,8 @@ import pytest
 
 from inventory_es import HandlerSettings, InventoryId, StreamId, open_inventory
 from inventory_es.adapters.memory import MemoryEventStore, MemoryReadModel
+from inventory_es.application.commands.states import StreamReader
 from inventory_es.application.commands.stream_heads import stream_heads
-from inventory_es.application.commands.stream_reader import StreamReader
 from inventory_es.application.following.subscription import Subscription
 from inventory_es.application.processes.orders import OrderHandler
 from inventory_es.application.projections import stock_levels

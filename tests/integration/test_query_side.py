@@ -14,7 +14,7 @@ import inventory_es.sync
 from inventory_es import InventoryService, command_context, open_inventory
 from inventory_es.adapters.memory import MemoryCache, MemoryEventBus, MemoryEventStore, MemoryReadModel
 from inventory_es.adapters.serialization import JsonEventCodec
-from inventory_es.application.commands.stream_reader import StreamReader
+from inventory_es.application.commands.states import StreamReader
 from inventory_es.application.following.projection import Projection
 from inventory_es.application.projections import low_stock, stock_levels
 from inventory_es.application.queries.history_pages import HistoryPages

@@ -1,6 +1,8 @@
 """Bugs of a command side around a right decider: replays, times, results, sets of commands, speculation."""
 
-from inventory_es.application.commands import basket, deciding, outcomes, preparing, replay_check
+from inventory_es.application.commands import basket, outcomes, preparing
+from inventory_es.application.commands import decision as deciding
+from inventory_es.application.commands import idempotency as replay_check
 from inventory_es.domain import command_identity, inventory, reservation_book
 from tests.property.decider_bugs import Bug
 

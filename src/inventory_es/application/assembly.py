@@ -8,13 +8,13 @@ from typing import Protocol
 import anyio
 import attrs
 
-from inventory_es.application.commands.committer import Committer
 from inventory_es.application.commands.drafting import Drafting
+from inventory_es.application.commands.group_commit import Committer
 from inventory_es.application.commands.handler import CommandHandler
 from inventory_es.application.commands.handler_settings import HandlerSettings
-from inventory_es.application.commands.replay_check import ReplayCheck
+from inventory_es.application.commands.idempotency import ReplayCheck
 from inventory_es.application.commands.snapshot_reader import SnapshotReader
-from inventory_es.application.commands.stream_reader import StreamReader
+from inventory_es.application.commands.states import StreamReader
 from inventory_es.application.commands.tools import Tools
 from inventory_es.application.commands.turns import Turns
 from inventory_es.application.commands.unsettled import UnsettledAppends

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import attrs
 
-from inventory_es.application.commands.stream_reader import StreamReader
+from inventory_es.application.commands.states import StreamReader
 from inventory_es.application.followers import Followers
 from inventory_es.application.following.projection import Projection
 from inventory_es.application.observers import Observers

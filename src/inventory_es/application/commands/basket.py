@@ -5,9 +5,9 @@ from itertools import groupby
 
 import anyio
 
-from inventory_es.application.commands.committer import Append, interrupted
-from inventory_es.application.commands.deciding import Decided, decide_request, time_for
-from inventory_es.application.commands.lane_worker import RETRIED
+from inventory_es.application.commands.decision import Decided, decide_request, time_for
+from inventory_es.application.commands.group_commit import Append, interrupted
+from inventory_es.application.commands.lane import RETRIED
 from inventory_es.application.commands.preparing import prepare
 from inventory_es.application.commands.requests import CommandRequest
 from inventory_es.application.commands.tools import Tools

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar, cast
 
 from inventory_es.application.commands.basket import Basket
-from inventory_es.application.commands.lane_worker import LaneWorker
+from inventory_es.application.commands.lane import LaneWorker
 from inventory_es.application.commands.lanes import Lanes
 from inventory_es.application.commands.outcomes import Outcome
 from inventory_es.application.commands.requests import CommandRequest, ReadRequest, Request

@@ -6,8 +6,8 @@ from typing import Any
 
 from anyio.lowlevel import checkpoint
 
-from inventory_es.application.commands.combiner import Combiner, Crowd, Ticket
-from inventory_es.application.commands.lane_worker import LaneWorker
+from inventory_es.application.commands.batching import Combiner, Crowd, Ticket
+from inventory_es.application.commands.lane import LaneWorker
 from inventory_es.application.commands.requests import Request
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.stream_id import StreamId

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from inventory_es.application.commands.deciding import decide_request, time_for
+from inventory_es.application.commands.decision import decide_request, time_for
 from inventory_es.application.commands.requests import CommandRequest
 from inventory_es.application.commands.tools import Tools
 from inventory_es.application.commands.warm_states import WarmState

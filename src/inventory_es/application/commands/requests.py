@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 
-from inventory_es.application.commands.combiner import Ticket
+from inventory_es.application.commands.batching import Ticket
 from inventory_es.application.commands.warm_states import WarmState
 from inventory_es.application.context import CommandContext
 from inventory_es.domain.commands import Command

@@ -6,7 +6,7 @@ and whenever the snapshot store fails, the fold begins before the first event, a
 
 import logging
 
-from inventory_es.application.commands.stream_reader import StreamReader
+from inventory_es.application.commands.states import StreamReader
 from inventory_es.application.commands.warm_states import WarmState
 from inventory_es.domain.errors import FaultError
 from inventory_es.domain.identifiers import InventoryId

@@ -4,11 +4,11 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import attrs
 
-from inventory_es.application.commands.committer import Committer
 from inventory_es.application.commands.drafting import Drafting
+from inventory_es.application.commands.group_commit import Committer
 from inventory_es.application.commands.handler_settings import HandlerSettings
-from inventory_es.application.commands.replay_check import ReplayCheck
-from inventory_es.application.commands.stream_reader import StreamReader
+from inventory_es.application.commands.idempotency import ReplayCheck
+from inventory_es.application.commands.states import StreamReader
 from inventory_es.application.commands.turns import Turns
 from inventory_es.application.commands.unsettled import UnsettledAppends
 from inventory_es.application.commands.warm_states import WarmStates

@@ -3,7 +3,7 @@
 import anyio
 from anyio.lowlevel import checkpoint
 
-from inventory_es.application.commands.stream_reader import StreamReader
+from inventory_es.application.commands.states import StreamReader
 from inventory_es.application.following.feeds import feed_of
 from inventory_es.application.queries.query_results import Place, QueryPage
 from inventory_es.application.results import HistoryEntry

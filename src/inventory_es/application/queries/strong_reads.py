@@ -7,7 +7,7 @@ from itertools import islice
 from typing import cast
 
 from inventory_es.application.commands.handler import CommandHandler
-from inventory_es.application.commands.stream_reader import PAGE, StreamReader
+from inventory_es.application.commands.states import PAGE, StreamReader
 from inventory_es.application.commands.warm_states import WarmState
 from inventory_es.application.following.feeds import feed_of
 from inventory_es.application.queries.moment import check_moment

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from inventory_es.application.commands.lane_worker import _Batch
+from inventory_es.application.commands.lane import _Batch
 from inventory_es.application.commands.preparing import has_backlog
 from inventory_es.application.commands.requests import CommandRequest
 from inventory_es.application.context import CommandContext

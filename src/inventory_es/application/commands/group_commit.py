@@ -6,7 +6,7 @@ import anyio
 import attrs
 from anyio.lowlevel import checkpoint_if_cancelled
 
-from inventory_es.application.commands.combiner import Combiner, Crowd, Ticket
+from inventory_es.application.commands.batching import Combiner, Crowd, Ticket
 from inventory_es.application.observers import AppendFinished, Observers
 from inventory_es.domain.errors import InventoryError
 from inventory_es.ports import AppendResult, EventStore, GroupCommit, StreamWrite

@@ -6,7 +6,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from inventory_es.application.commands.combiner import Combiner, Crowd, Ticket
+from inventory_es.application.commands.batching import Combiner, Crowd, Ticket
 
 
 class _Letter(Ticket):

@@ -10,7 +10,7 @@ import attrs
 
 from inventory_es.application.commands.outcomes import Outcome, accepted
 from inventory_es.application.commands.requests import CommandRequest
-from inventory_es.application.commands.stream_reader import StreamReader
+from inventory_es.application.commands.states import StreamReader
 from inventory_es.application.commands.warm_states import WarmState
 from inventory_es.application.results import HoldState, Reservation
 from inventory_es.domain.command_identity import EventIds, fingerprint

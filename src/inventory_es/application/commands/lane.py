@@ -19,8 +19,8 @@ from datetime import datetime
 import anyio
 from anyio.lowlevel import cancel_shielded_checkpoint
 
-from inventory_es.application.commands.committer import Append, interrupted
-from inventory_es.application.commands.deciding import Decided, decide_request, refusal_or_no_op, time_for
+from inventory_es.application.commands.decision import Decided, decide_request, refusal_or_no_op, time_for
+from inventory_es.application.commands.group_commit import Append, interrupted
 from inventory_es.application.commands.preparing import has_backlog, is_prepared, prepare
 from inventory_es.application.commands.requests import CommandRequest, ReadRequest, Request
 from inventory_es.application.commands.tools import Tools
