@@ -1,13 +1,14 @@
 """Callers that are cancelled at every await point, by a scope and by asyncio itself: the others are served, the lanes are free."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import anyio
 import pytest
 
-from inventory_es.application.commands.batching import Combiner, Crowd, Ticket
+from inventory_es.application.commands.batching import Batcher, Crowd, Item
+from inventory_es.application.commands.waiting import TaskWaiting
 from inventory_es.domain.commands import ReserveStock
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.ports.errors import AppendOutcomeUnknownError, StoreUnavailableError
@@ -297,34 +298,43 @@ def test_a_basket_is_cancelled_while_it_enters_its_lanes(backend: str) -> None:
     anyio.run(case, backend=backend)
 
 
-def test_a_lead_that_was_handed_to_one_who_is_gone_goes_on(backend: str) -> None:
+def test_a_lead_that_was_handed_to_a_cancelled_caller_goes_on(backend: str) -> None:
     async def case() -> None:
-        combiner: Combiner[Ticket] = Combiner(Crowd())
-        served: list[Ticket] = []
+        batcher: Batcher[Item] = Batcher(Crowd(TaskWaiting()))
+        first_may_end = anyio.Event()
         scope = anyio.CancelScope()
-        first, gone, last = Ticket(), Ticket(), Ticket()
+        first, gone, last = Item(), Item(), Item()
 
-        async def join(ticket: Ticket) -> None:
-            if await combiner.join(ticket):
-                served.extend(combiner.take(1))
-                combiner.hand_over()
+        async def serve(batch: Sequence[Item]) -> None:
+            if batch[0] is first:
+                await first_may_end.wait()
+            for one in batch:
+                one.outcome = "served"
+
+        async def submit(item: Item) -> None:
+            await batcher.submit(item, serve, 1)
 
         async def leave() -> None:
             with scope:
-                await join(gone)
+                await submit(gone)
 
-        assert await combiner.join(first)
+        async def submit_first() -> None:
+            await submit(first)  # the lead is handed over at its end
+            scope.cancel()
+
         async with anyio.create_task_group() as tasks:
+            tasks.start_soon(submit_first)
+            await turns(2)
             tasks.start_soon(leave)
             await turns(2)
-            tasks.start_soon(join, last)
+            tasks.start_soon(submit, last)
             await turns(2)
-            assert combiner.take(1) == [first]
-            combiner.hand_over()
-            scope.cancel()
-        assert last in served
-        assert len(combiner) == 0
-        assert await combiner.join(Ticket())
+            first_may_end.set()
+        assert last.outcome == "served"
+        assert len(batcher) == 0
+        again = Item()
+        await submit(again)
+        assert again.outcome == "served"
 
     anyio.run(case, backend=backend)
 

@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
-from inventory_es.application.commands.outcomes import Outcome
+from inventory_es.application.commands.decision import CommandOutcome
 from inventory_es.domain.commands import AddStock, AdjustStock, CommitStock, ExpireReservations, ReleaseStock, ReserveStock
 from inventory_es.domain.errors import CommandIdReusedError, CommandsRejectedError, ReservationIdTakenError
 from inventory_es.domain.reasons import AdjustReason, Remainder, Shortfall
@@ -32,7 +32,7 @@ from tests.integration.command_side import (
 )
 
 
-def first_answer(outcome: Outcome) -> dict[str, Any]:
+def first_answer(outcome: CommandOutcome) -> dict[str, Any]:
     """What a replayed outcome repeats: everything but how its reservation stands now."""
     return {name: value for name, value in outcome.to_dict().items() if name not in {"replayed", "state", "remaining"}}
 

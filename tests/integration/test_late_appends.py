@@ -104,9 +104,9 @@ async def _nothing(_operation: str) -> None: ...
 async def _opened(heap: Heap, store: LateStore, clocks: Clocks, **settings: Any) -> AsyncIterator[Any]:
     service = heap.open(store, settings=quick(**settings))
     async with opened(service):
-        tools = service._opening.engine.handler._tools
-        object.__setattr__(tools, "sleep", clocks.sleep)
-        tools.unsettled._monotonic = clocks.monotonic
+        repository = service._opening.engine.handler._repository
+        object.__setattr__(repository, "sleep", clocks.sleep)
+        repository.unsettled._monotonic = clocks.monotonic
         yield service
 
 
@@ -164,7 +164,7 @@ def test_once_the_time_has_passed_the_refusal_is_told(backend: str) -> None:
             clocks.now += 30.0
             with pytest.raises(ReservationExpiredError):
                 await service.execute(_commit())
-            assert not service._opening.engine.handler._tools.unsettled
+            assert not service._opening.engine.handler._repository.unsettled
 
     anyio.run(case, backend=backend)
 
@@ -183,7 +183,7 @@ def test_once_its_stream_has_moved_an_append_takes_effect_no_more(backend: str) 
                 await service.execute(_commit())
             await store.arrive()
             assert isinstance(store.arrived, ConcurrencyError)
-            assert not service._opening.engine.handler._tools.unsettled
+            assert not service._opening.engine.handler._repository.unsettled
 
     anyio.run(case, backend=backend)
 

@@ -1,8 +1,6 @@
 """Bugs of a command side around a right decider: replays, times, results, sets of commands, speculation."""
 
-from inventory_es.application.commands import basket, outcomes, preparing
-from inventory_es.application.commands import decision as deciding
-from inventory_es.application.commands import idempotency as replay_check
+from inventory_es.application.commands import basket, decision, idempotency
 from inventory_es.domain import command_identity, inventory, reservation_book
 from tests.property.decider_bugs import Bug
 
@@ -47,7 +45,7 @@ _IN_OUTCOMES = {
 _IN_BASKET = {
     "a set is accepted without what is refused": (
         "refused = [one for _, one in decided if one.refusal is not None]",
-        "refused: list[Decided] = []",
+        "refused: list[Decision] = []",
     ),
     "a refused set leaves its traces": ("            self._rollback()\n            await self._learn", "            await self._learn"),
     "the places of the refused are counted among the refused": ("indexes.append(index)", "indexes.append(len(indexes))"),
@@ -68,8 +66,8 @@ _IN_BASKET = {
 _ELSEWHERE = [
     Bug(
         "an older count is held against the present",
-        preparing,
-        "0 if observed is None else tools.reader.event(observed).on_hand",
+        decision,
+        "0 if observed is None else self._reader.event(observed).on_hand",
         "state.inventory.units_on_hand",
     ),
     Bug(
@@ -103,9 +101,9 @@ _ELSEWHERE = [
 BUGS = [
     Bug(name, module, right, wrong)
     for module, table in (
-        (replay_check, _IN_REPLAYS),
-        (deciding, _IN_DECIDING),
-        (outcomes, _IN_OUTCOMES),
+        (idempotency, _IN_REPLAYS),
+        (decision, _IN_DECIDING),
+        (decision, _IN_OUTCOMES),
         (basket, _IN_BASKET),
     )
     for name, (right, wrong) in table.items()

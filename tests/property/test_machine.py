@@ -10,7 +10,7 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule, run_state_machine_as_test
 
-from inventory_es.application.commands.outcomes import Outcome
+from inventory_es.application.commands.decision import CommandOutcome
 from inventory_es.application.service import InventoryService
 from inventory_es.domain.commands import Command, ReserveStock
 from inventory_es.domain.errors import PolicyRejectedError
@@ -115,7 +115,7 @@ def test_a_policy_that_the_service_lacks_is_found() -> None:
 class Lying(InventoryService):
     """Says that it did something once more."""
 
-    async def execute(self, command: Command, *, expected_version: int | None = None) -> Outcome:
+    async def execute(self, command: Command, *, expected_version: int | None = None) -> CommandOutcome:
         outcome = await super().execute(command, expected_version=expected_version)
         if outcome.replayed:
             return await super().execute(ReserveStock(inventory_id=command.inventory_id, reservation_id="lie", quantity=1, ttl=None))

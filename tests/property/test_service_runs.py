@@ -10,7 +10,7 @@ from hypothesis import given, settings
 
 from inventory_es.adapters.file import open_file
 from inventory_es.adapters.memory import open_memory
-from inventory_es.application.commands.outcomes import Outcome
+from inventory_es.application.commands.decision import CommandOutcome
 from inventory_es.application.service import InventoryService
 from inventory_es.domain.commands import AddStock, Command, ReserveStock
 from inventory_es.domain.errors import InsufficientStockError
@@ -78,7 +78,7 @@ def test_as_many_win_as_there_are_units(units: int, racers: int, backend: str) -
 class Overselling(InventoryService):
     """Says yes to everybody."""
 
-    async def execute(self, command: Command, *, expected_version: int | None = None) -> Outcome:
+    async def execute(self, command: Command, *, expected_version: int | None = None) -> CommandOutcome:
         try:
             return await super().execute(command, expected_version=expected_version)
         except InsufficientStockError:

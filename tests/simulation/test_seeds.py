@@ -4,7 +4,7 @@ import attrs
 import pytest
 
 from inventory_es.application.assembly import Engine, EngineParts, assemble
-from inventory_es.application.commands.unsettled import UnsettledAppends
+from inventory_es.application.commands.idempotency import UnsettledAppends
 from inventory_es.ports import EventStore
 from inventory_es.testing import BrokenPromiseError, simulate
 from inventory_es.testing.simulation.plan import Plan
@@ -38,7 +38,7 @@ def test_one_seed_is_one_trace_on_either_event_loop() -> None:
 def refuses_at_once(store: EventStore, parts: EngineParts) -> Engine:
     """Build an engine that takes every append for settled when its call ends."""
     engine = assemble(store, parts)
-    object.__setattr__(engine.handler._tools, "unsettled", UnsettledAppends(0.0, parts.monotonic))
+    object.__setattr__(engine.handler._repository, "unsettled", UnsettledAppends(0.0, parts.monotonic))
     return engine
 
 

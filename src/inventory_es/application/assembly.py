@@ -8,17 +8,14 @@ from typing import Protocol
 import anyio
 import attrs
 
-from inventory_es.application.commands.drafting import Drafting
-from inventory_es.application.commands.group_commit import Committer
+from inventory_es.application.commands.decision import Decider
+from inventory_es.application.commands.group_commit import Committer, Fairness
 from inventory_es.application.commands.handler import CommandHandler
 from inventory_es.application.commands.handler_settings import HandlerSettings
-from inventory_es.application.commands.idempotency import ReplayCheck
-from inventory_es.application.commands.snapshot_reader import SnapshotReader
-from inventory_es.application.commands.states import StreamReader
-from inventory_es.application.commands.tools import Tools
-from inventory_es.application.commands.turns import Turns
-from inventory_es.application.commands.unsettled import UnsettledAppends
-from inventory_es.application.commands.warm_states import WarmStates
+from inventory_es.application.commands.idempotency import Idempotency, UnsettledAppends
+from inventory_es.application.commands.repository import Repository
+from inventory_es.application.commands.states import SnapshotReader, StateCache, StreamReader
+from inventory_es.application.commands.waiting import TaskWaiting
 from inventory_es.application.observers import Observers
 from inventory_es.application.queries.strong_reads import StrongReads
 from inventory_es.application.query_side import QuerySide, QuerySideParts, assemble_query_side
@@ -142,26 +139,32 @@ def assemble(store: EventStore, parts: EngineParts, snapshots: SnapshotStore | N
     Raises:
         ValueError: snapshots, and a codec that can't write them.
     """
-    observers = Observers(parts.observers)
+    observers, waiting, settings = Observers(parts.observers), TaskWaiting(), parts.settings
     reader = StreamReader(store, parts.codec) if snapshots is None else _snapshot_reader(store, parts, snapshots)
-    tools = Tools(
+    repository = Repository(
         store=store,
-        capabilities=store.capabilities,
-        drafting=Drafting(parts.codec),
         reader=reader,
-        committer=Committer(store, observers, parts.monotonic),
-        turns=Turns(store, parts.settings.max_attempts),
-        replay_check=ReplayCheck(reader, parts.codec),
+        cache=StateCache(settings.warm_inventories, settings.warm_bytes),
+        committer=Committer(store, observers, parts.monotonic, waiting),
+        fairness=Fairness(store, settings.max_attempts, waiting),
+        idempotency=Idempotency(reader, parts.codec),
         unsettled=UnsettledAppends(store.capabilities.settles_within, parts.monotonic),
-        warm=WarmStates(parts.settings.warm_inventories, parts.settings.warm_bytes),
         clock=parts.clock,
-        ids=parts.ids,
-        policies=tuple(parts.policies),
-        settings=parts.settings,
+        settings=settings,
         sleep=parts.sleep,
         chance=parts.chance,
     )
-    handler = CommandHandler(tools, observers, parts.monotonic)
+    decider = Decider(
+        codec=parts.codec,
+        capabilities=store.capabilities,
+        policies=tuple(parts.policies),
+        settings=settings,
+        clock=parts.clock,
+        ids=parts.ids,
+        reader=reader,
+        committer=repository.committer,
+    )
+    handler = CommandHandler(repository, decider, observers, parts.monotonic, waiting)
     query_side = None
     if read_model is not None and parts.query_side is not None:
         query_side = assemble_query_side(

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self, cast, get_args
 
 from inventory_es.application.assembly import EngineParts
-from inventory_es.application.commands.outcomes import Outcome
+from inventory_es.application.commands.decision import CommandOutcome
 from inventory_es.application.followers import Followers
 from inventory_es.application.opening import Opening
 from inventory_es.application.queries.stock_queries import StockQueries
@@ -281,7 +281,7 @@ class InventoryService:
         command = c.ExpireReservations(inventory_id=inventory_id(product_id, store_id), command_id=self._id(command_id), limit=limit)
         return cast(CommandResult, await self._execute(command, named=command_id is not None))
 
-    async def execute(self, command: c.Command, *, expected_version: int | None = None) -> Outcome:
+    async def execute(self, command: c.Command, *, expected_version: int | None = None) -> CommandOutcome:
         """Execute a command that the caller has made, under the id that it carries; a :class:`ReserveStock` gives a reservation.
 
         Args:
@@ -297,7 +297,7 @@ class InventoryService:
 
     async def execute_all(
         self, commands: Sequence[c.Command], *, writes: Sequence[StreamWrite] = (), times: Sequence[datetime] | None = None
-    ) -> list[Outcome]:
+    ) -> list[CommandOutcome]:
         """Execute all commands or none, together with ``writes`` to streams of the host's own, in one atomic append. For a host
         that brings in its past, ``times`` says when each command happened, in UTC.
 
@@ -399,7 +399,7 @@ class InventoryService:
     def _id(self, given: Id | None) -> Id:
         return self.parts.ids.new_id() if given is None else given
 
-    def _execute(self, command: c.Command, *, named: bool) -> Awaitable[Outcome]:
+    def _execute(self, command: c.Command, *, named: bool) -> Awaitable[CommandOutcome]:
         return self._opening.here().handler.execute(command, named=named)
 
 

@@ -14,8 +14,8 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
+from inventory_es.application.commands.decision import CommandOutcome
 from inventory_es.application.commands.handler_settings import HandlerSettings
-from inventory_es.application.commands.outcomes import Outcome
 from inventory_es.application.following.projection import Projection
 from inventory_es.application.results import CommandResult, Explanation, HistoryEntry, Reservation, ReservationState, StockLevel
 from inventory_es.application.service import Held
@@ -265,7 +265,7 @@ class InventoryService:
         """
         return self._call(_Async.expire, product_id, store_id, limit=limit, command_id=command_id)
 
-    def execute(self, command: c.Command, *, expected_version: int | None = None) -> Outcome:
+    def execute(self, command: c.Command, *, expected_version: int | None = None) -> CommandOutcome:
         """Execute a command that the caller has made, under the id that it carries.
 
         As :meth:`inventory_es.InventoryService.execute`.
@@ -274,7 +274,7 @@ class InventoryService:
 
     def execute_all(
         self, commands: Sequence[c.Command], *, writes: Sequence[StreamWrite] = (), times: Sequence[datetime] | None = None
-    ) -> list[Outcome]:
+    ) -> list[CommandOutcome]:
         """Execute all commands or none, together with ``writes`` to streams of the host's own, in one atomic append.
 
         As :meth:`inventory_es.InventoryService.execute_all`.

@@ -3,21 +3,16 @@
 from collections.abc import Sequence
 from itertools import groupby
 
-import anyio
-
-from inventory_es.application.commands.decision import Decided, decide_request, time_for
-from inventory_es.application.commands.group_commit import Append, interrupted
-from inventory_es.application.commands.lane import RETRIED
-from inventory_es.application.commands.preparing import prepare
-from inventory_es.application.commands.requests import CommandRequest
-from inventory_es.application.commands.tools import Tools
-from inventory_es.application.commands.unsettled import UnsettledAppend
-from inventory_es.application.commands.warm_states import WarmState
+from inventory_es.application.commands.decision import CommandRequest, Decider, Decision, time_for
+from inventory_es.application.commands.group_commit import Append
+from inventory_es.application.commands.idempotency import UnsettledAppend
+from inventory_es.application.commands.repository import RETRIED, Repository
+from inventory_es.application.commands.states import InventoryState
 from inventory_es.domain.commands import RecordCount
 from inventory_es.domain.errors import CommandsRejectedError, RejectionError
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports import AppendResult, NewEvent, StreamWrite
+from inventory_es.ports import NewEvent, StreamWrite
 from inventory_es.ports.errors import (
     AppendOutcomeUnknownError,
     ConcurrencyError,
@@ -27,11 +22,11 @@ from inventory_es.ports.errors import (
 
 
 class _Line:
-    """What a basket does to one inventory: its commands, in the order given, and its state, once it is loaded."""
+    """The part of a basket about one inventory: its commands, in the order given, and its state, once it is loaded."""
 
     __slots__ = ("inventory_id", "is_fresh", "requests", "state", "version")
 
-    state: WarmState
+    state: InventoryState
 
     def __init__(self, inventory_id: InventoryId) -> None:
         self.inventory_id = inventory_id
@@ -48,13 +43,15 @@ class Basket:
     """One all-or-nothing set of commands on its way. Its caller holds the lanes of all its inventories, shielded.
 
     Args:
-        tools: what it works with.
+        repository: loads states, finds earlier commands, appends.
+        decider: decides commands.
         requests: the commands, in the order given.
         writes: to streams of the host's own, stored with them.
     """
 
-    def __init__(self, tools: Tools, requests: Sequence[CommandRequest], writes: Sequence[StreamWrite]) -> None:
-        self._tools = tools
+    def __init__(self, repository: Repository, decider: Decider, requests: Sequence[CommandRequest], writes: Sequence[StreamWrite]) -> None:
+        self._repository = repository
+        self._decider = decider
         self._requests = requests
         self._writes = writes
         self._line_of: list[_Line] = []
@@ -81,7 +78,7 @@ class Basket:
         """
         for line in self._lines:
             await self._load(line)
-        if not self._tools.capabilities.unique_event_ids:
+        if not self._repository.store.capabilities.unique_event_ids:
             for request in self._requests:
                 request.look_up = request.named
         try:
@@ -93,14 +90,14 @@ class Basket:
 
     async def _until_it_stands(self) -> None:
         attempt = lost = 0
-        turns = self._tools.turns
+        fairness = self._repository.fairness
         while True:
             attempt += 1
-            if not turns.is_due(lost):
-                await self._tools.wait(attempt)
+            if lost < fairness.races:
+                await self._repository.pause(attempt)
             try:
-                async with turns.when_due(lost):
-                    if turns.is_due(lost):
+                async with fairness.turn(lost):
+                    if lost >= fairness.races:
                         await self._refresh()
                     if await self._attempt():
                         return
@@ -109,18 +106,18 @@ class Basket:
                 lost = lost + 1 if isinstance(problem, ConcurrencyError) else 0
                 if self._stays_unknown:
                     raise
-                if attempt >= self._tools.settings.max_attempts or not self._may_retry(problem):
+                if attempt >= self._repository.settings.max_attempts or not self._may_retry(problem):
                     raise (self._unknown or problem) from problem
 
     def _keep_states(self) -> None:
         for line in self._lines:
             line.state.inventory.settle()
-            self._tools.warm.put_back(line.inventory_id.stream, line.state)
+            self._repository.cache.return_(line.inventory_id.stream, line.state)
 
     async def _load(self, line: _Line) -> None:
-        state = self._tools.warm.take(line.inventory_id.stream)
+        state = self._repository.cache.checkout(line.inventory_id.stream)
         if state is None:
-            state = await self._tools.reader.load(line.inventory_id)
+            state = await self._repository.reader.load(line.inventory_id)
             line.is_fresh = True
         line.state = state
 
@@ -156,7 +153,7 @@ class Basket:
     async def _prepare(self) -> None:
         try:
             for line in self._lines:
-                await prepare(self._tools, line.state, line.waiting)
+                await self._decider.prepare(line.state, line.waiting)
         except RETRIED as problem:
             await self._after_failure(problem)
             raise
@@ -169,44 +166,43 @@ class Basket:
     def _waiting(self) -> list[CommandRequest]:
         return [one for one in self._requests if one.outcome is None]
 
-    def _decide(self) -> list[tuple[_Line, Decided]]:
-        clock, tools = self._tools.clock.now(), self._tools
-        decided: list[tuple[_Line, Decided]] = []
+    def _decide(self) -> list[tuple[_Line, Decision]]:
+        clock = self._repository.clock.now()
+        decided: list[tuple[_Line, Decision]] = []
         for request, line in zip(self._requests, self._line_of, strict=True):
             if request.outcome is None:
                 now = clock if request.happened_at is None else request.happened_at
                 at = time_for(line.state.inventory, now)
                 if isinstance(request.command, RecordCount) and request.command.observed_version > line.version:
                     request.observed_on_hand = _on_hand_at(request.command.observed_version, line, decided)
-                decided.append((line, decide_request(tools, line.state, request, now=now, at=at)))
+                decided.append((line, self._decider.decide(line.state, request, now=now, at=at)))
         return decided
 
     def _in_doubt(self, line: _Line) -> bool:
         return not line.is_fresh or any(one.named and one not in self._looked_up for one in line.waiting)
 
     async def _learn(self, lines: Sequence[_Line]) -> None:
-        """Whether their streams moved, and which of their commands were accepted before: what a refusal or a no-op rests on."""
+        """Read the tails of their streams and look their commands up, which a refusal or a no-op rests on."""
         for line in lines:
             if not line.is_fresh:
-                await self._tools.reader.refresh(line.state)
+                await self._repository.reader.refresh(line.state)
                 line.is_fresh = True
         await self._look_up([one for line in lines for one in line.waiting if one.named])
 
     async def _look_up(self, requests: Sequence[CommandRequest]) -> None:
         if not requests:
             return
-        asked, began = set(requests), self._tools.unsettled.now()
+        asked, began = set(requests), self._repository.unsettled.now()
         for line in self._lines:
             mine = [one for one in line.requests if one in asked]
             if mine:
-                found = await self._tools.replay_check.look_up(line.state, mine, now=self._tools.clock.now())
-                for request, outcome in found.items():
+                for request, outcome in (await self._repository.find(line.state, mine)).items():
                     request.outcome = outcome
         self._looked_up |= dict.fromkeys(asked, began)
 
-    def _unsettled(self, quiet: Sequence[Decided]) -> list[UnsettledAppend]:
+    def _unsettled(self, quiet: Sequence[Decision]) -> list[UnsettledAppend]:
         """Return the appends that may still take effect, of commands that would be told that they don't."""
-        unsettled = self._tools.unsettled
+        unsettled = self._repository.unsettled
         if not unsettled:
             return []
         for line in self._lines:
@@ -226,16 +222,16 @@ class Basket:
             AppendOutcomeUnknownError: that takes too long.
         """
         last = max(appends, key=lambda one: one.until)
-        left = last.until - self._tools.unsettled.now()
-        if left > self._tools.settings.longest_settling:
+        left = last.until - self._repository.unsettled.now()
+        if left > self._repository.settings.longest_settling:
             self._stays_unknown = True
             raise self._told(last.problem)
-        await self._tools.sleep(max(left, 0.0))
+        await self._repository.sleep(max(left, 0.0))
         self._looked_up.clear()
         for line in self._lines:
             line.is_fresh = False
 
-    def _refuse(self, refused: Sequence[Decided]) -> None:
+    def _refuse(self, refused: Sequence[Decision]) -> None:
         """Raise for every refused command: those refused now, and those whose id was used for something else."""
         why: dict[CommandRequest, Exception | None] = {one.request: one.refusal for one in refused}
         why |= {one: one.outcome for one in self._requests if isinstance(one.outcome, RejectionError)}
@@ -251,48 +247,36 @@ class Basket:
             indexes.append(index)
         raise CommandsRejectedError(rejections=tuple(rejections), indexes=tuple(indexes))
 
-    async def _append(self, decided: Sequence[tuple[_Line, Decided]]) -> None:
-        drafted = self._drafted(decided)
-        writes = [StreamWrite(line.inventory_id.stream, line.version, events) for line, events in drafted.items()]
+    async def _append(self, decided: Sequence[tuple[_Line, Decision]]) -> None:
+        new_events = self._new_events(decided)
+        writes = [StreamWrite(line.inventory_id.stream, line.version, events) for line, events in new_events.items()]
         position = max((line.state.position for line in self._lines), default=0)
         if writes or self._writes:
-            result = await self._send((*writes, *self._writes), decided)
+            append = Append((*writes, *self._writes))
+            await self._repository.append(append, [one for _, one in decided])
+            result = append.result()
             if result.replayed and writes:
                 raise EventIdCollisionError(
                     stream=writes[0].stream, event_id=writes[0].events[0].event_id, problem="was stored earlier, with the whole append"
                 )
             position = result.position
-        for line in drafted:
+        for line in new_events:
             line.state.position = position
         for _, one in decided:
             one.request.outcome = one.outcome(position)
 
-    async def _send(self, writes: Sequence[StreamWrite], decided: Sequence[tuple[_Line, Decided]]) -> AppendResult:
-        tools = self._tools
-        commands = [(line.inventory_id.stream, one.request.command.command_id) for line, one in decided if one.events]
-        append = Append(writes)
-        try:
-            await tools.committer.carry(append)
-            return append.result()
-        except AppendOutcomeUnknownError as problem:
-            raise tools.unsettled.add(writes, commands, problem) from problem
-        except anyio.get_cancelled_exc_class():
-            if not append.is_withdrawn:
-                tools.unsettled.add(writes, commands, interrupted(type(tools.store).__name__))
-            raise
-
-    def _drafted(self, decided: Sequence[tuple[_Line, Decided]]) -> dict[_Line, list[NewEvent]]:
-        """The events of each line; its commands of one time are one instant."""
-        accepted: dict[_Line, list[Decided]] = {}
+    def _new_events(self, decided: Sequence[tuple[_Line, Decision]]) -> dict[_Line, list[NewEvent]]:
+        """Return the new events of each line; its commands of one time are one instant."""
+        accepted: dict[_Line, list[Decision]] = {}
         for line, one in decided:
-            if one.drafted:
+            if one.new_events:
                 accepted.setdefault(line, []).append(one)
-        drafted: dict[_Line, list[NewEvent]] = {}
+        new_events: dict[_Line, list[NewEvent]] = {}
         for line, of_it in accepted.items():
-            drafted[line] = []
+            new_events[line] = []
             for _, instant in groupby(of_it, key=lambda one: one.request.happened_at):
-                drafted[line] += self._tools.drafting.draft_instant([(one.request, one.drafted) for one in instant])
-        return drafted
+                new_events[line] += self._decider.instant([(one.request, one.new_events) for one in instant])
+        return new_events
 
     def _rollback(self) -> None:
         for line in self._lines:
@@ -322,7 +306,7 @@ class Basket:
         """Read what is new in the stream that moved, or in all."""
         for line in self._lines:
             if moved is None or line.inventory_id.stream == moved:
-                await self._tools.reader.refresh(line.state)
+                await self._repository.reader.refresh(line.state)
 
     def _may_retry(self, problem: Exception) -> bool:
         if isinstance(problem, ConcurrencyError | EventIdCollisionError):
@@ -332,7 +316,7 @@ class Basket:
         return self._unknown is not None or not isinstance(problem, StoreUnavailableError)
 
 
-def _on_hand_at(version: int, line: _Line, decided: Sequence[tuple[_Line, Decided]]) -> int | None:
+def _on_hand_at(version: int, line: _Line, decided: Sequence[tuple[_Line, Decision]]) -> int | None:
     """Return the units on hand at a version that an earlier command of the set makes; ``None`` if none does."""
     for its_line, one in decided:
         if its_line is line and one.version - len(one.events) < version <= one.version:

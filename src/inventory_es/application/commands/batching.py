@@ -1,179 +1,202 @@
 """Flat combining: callers that meet are served together by one of them.
 
 There is no background task, so the service holds no cancel scope across its ``async with`` and starts nothing that a host
-would have to stop. Whoever finds the place free leads: it takes everything that waits, its own item included, serves it, wakes
-the others, and hands the lead to the first that came meanwhile. So nothing waits for company (zero added delay), and a
+would have to stop. The first caller leads: it takes everything that waits, its own item included, serves it, wakes the
+others, and hands the lead to the first that came meanwhile. So nothing waits for company (zero added delay), and a
 batch is exactly what arrived while the last one was in flight.
 
-Callers that were just woken often come back at once. So whoever leads while some of them have not had their turn yet lets them
-run first: one step of the event loop, which they take in any case, and they share one batch instead of two.
+Callers that were just woken often come back at once. So a leader lets callers run first that were woken and had no step yet.
+That is one step of the event loop, which they take in any case, and they share one batch instead of two.
 
 The technique is known from concurrent data structures (Hendler, Incze, Shavit, Tzafrir: Flat Combining and the
 Synchronization-Parallelism Tradeoff, SPAA 2010); here the "processors" are tasks of one event loop.
 
-The leader serves others, so it must not be cancelled half way: it runs shielded, and its own cancellation is delivered when
-its batch is done. A follower that is cancelled while waiting is withdrawn; once taken, its outcome is unknown to it and
-the batch goes on. No shield holds against asyncio's own ``Task.cancel``, which ``asyncio.timeout`` and many hosts use: a leader
-that it interrupts puts back those whom it left unserved, for the next leader.
+The leader serves others, so it must not be cancelled half way: its own cancellation is delivered when its batch is done. A follower
+that is cancelled while it waits in the queue is withdrawn. Once its item is taken, the batch goes on, and only its caller does not
+learn the outcome. No shield holds against asyncio's own ``Task.cancel``, which ``asyncio.timeout`` and many hosts use: a leader
+that it interrupts puts back the items that it left unserved, for the next leader.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
-from typing import ClassVar, Generic, TypeVar
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, ClassVar, Generic, TypeVar
 
-import anyio
 import attrs
-from anyio.lowlevel import cancel_shielded_checkpoint
 
-from inventory_es.ports.toolkit.wakeup import Wakeup, futures
+from inventory_es.application.commands.waiting import Waiting
+from inventory_es.ports.toolkit.wakeup import Wakeup
 
-T = TypeVar("T", bound="Ticket")
-
-
-class Crowd:
-    """Callers of one or more combiners, all of one event loop.
-
-    Attributes:
-        waking: how many were woken and have not had their turn yet.
-    """
-
-    __slots__ = ("_future", "waking")
-
-    def __init__(self) -> None:
-        self.waking: int = 0
-        self._future: Callable[[], Wakeup | None] | None = None
-
-    def wakeup(self) -> Wakeup:
-        """What the calling task waits for, and nobody else: a future where its event loop has them."""
-        if self._future is None:
-            self._future = futures()
-        return self._future() or Wakeup(anyio.Event())
+T = TypeVar("T", bound="Item")
 
 
 @attrs.define(eq=False)
-class Ticket:
-    """One caller's place in the queue. What is to be served is a ticket of its own kind: each of them is one object less.
+class Item:
+    """One caller's place in the queue, with what is to be served.
 
     Attributes:
-        alone: whether it is to be served in a batch of its own.
-        leads: whether its caller was handed the lead.
-        is_taken: whether somebody serves it, or did.
-        left: whether its caller was cancelled and is gone.
-        wakeup: what its caller waits for; ``None`` when it does not wait, or was woken.
+        alone: True if no batch may have it: its caller holds the batcher.
+        outcome: the result, or the exception to raise; ``None`` while there is none.
+        leads: True if its caller leads, or was handed the lead.
+        is_taken: True if a leader serves it, or did.
+        is_gone: True if its caller was cancelled and waits no longer.
+        wakeup: awaited by its caller; ``None`` when the caller does not wait, or was woken.
     """
 
     alone: ClassVar[bool] = False
+    outcome: Any = attrs.field(default=None, init=False)
     leads: bool = attrs.field(default=False, init=False)
     is_taken: bool = attrs.field(default=False, init=False)
-    left: bool = attrs.field(default=False, init=False)
+    is_gone: bool = attrs.field(default=False, init=False)
     wakeup: Wakeup | None = attrs.field(default=None, init=False)
 
     @property
-    def waits(self) -> bool:
-        """Whether its caller waits, and was not woken yet."""
-        return self.wakeup is not None
+    def is_settled(self) -> bool:
+        """True if its caller waits for nothing more."""
+        return self.outcome is not None
 
 
-class Combiner(Generic[T]):
+class Crowd:
+    """The callers of one or more batchers.
+
+    Attributes:
+        waiting: how they wait.
+        waking: the number of callers that were woken and had no step yet.
+    """
+
+    __slots__ = ("waiting", "waking")
+
+    def __init__(self, waiting: Waiting) -> None:
+        self.waiting: Waiting = waiting
+        self.waking: int = 0
+
+
+class Batcher(Generic[T]):
     """A queue whose callers serve one another, one batch at a time.
 
     Args:
-        crowd: its callers, counted with those of other combiners.
+        crowd: its callers, counted with those of other batchers.
         when_idle: called when nobody leads and nobody waits.
     """
 
-    __slots__ = ("_busy", "_crowd", "_waiting", "_when_idle")
+    __slots__ = ("_crowd", "_is_led", "_queue", "_when_idle")
 
     def __init__(self, crowd: Crowd, when_idle: Callable[[], object] | None = None) -> None:
-        self._busy = False
         self._crowd = crowd
-        self._waiting: deque[T] = deque()
+        self._is_led = False
+        self._queue: deque[T] = deque()
         self._when_idle = when_idle
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._queue)
 
-    def lead_alone(self, ticket: T) -> bool:
-        """Lead at once, with ``ticket`` as the whole batch, where nobody leads and nobody was just woken; else change nothing.
+    async def submit(self, item: T, serve: Callable[[Sequence[T]], Awaitable[None]], limit: int) -> None:
+        """Have ``item`` served, by this caller or by another one.
 
-        Whoever leads must call :meth:`hand_over` in the end.
+        Args:
+            item: what is to be served. One whose caller was cancelled after it was taken may be submitted again, to wait for its outcome.
+            serve: gives each item of a batch its outcome; the first item is the caller's own. An item that it leaves without an
+                outcome is served again.
+            limit: the most items of one batch.
         """
-        if self._busy or self._crowd.waking:
-            return False
-        self._busy = ticket.is_taken = True
-        return True
+        if self._is_led or self._crowd.waking or item.is_taken:
+            if not await self._wait_to_lead(item):
+                return
+            batch = self._take(limit)
+        else:  # the usual case, in short: nobody to meet
+            self._is_led = item.leads = item.is_taken = True
+            batch = [item]
+        try:
+            await serve(batch)
+            while not item.is_settled:
+                self._settle(batch)
+                self._queue.appendleft(item)
+                batch = self._take(limit)
+                await serve(batch)
+        finally:
+            if len(batch) > 1:
+                self._settle(batch)
+            self._hand_over()
 
-    async def join(self, ticket: T) -> bool:
-        """Queue ``ticket``; or, where :meth:`join` was cancelled and somebody serves it, wait for that, shielded now.
+    @asynccontextmanager
+    async def hold(self, item: T) -> AsyncGenerator[None, None]:
+        """Lead without serving anybody until the block ends. ``item``, which is ``alone``, queues like any other."""
+        if self._is_led or self._crowd.waking:
+            await self._wait_to_lead(item)
+            self._queue.popleft()
+        self._is_led = True
+        try:
+            yield
+        finally:
+            self._hand_over()
 
-        Returns:
-            ``True``: the caller leads now; its ticket is first in the queue, to be taken with :meth:`take`, and it must call
-            :meth:`hand_over` in the end. ``False``: another leader has served it.
-        """
-        ticket.left = ticket.leads = False
-        if not ticket.is_taken:
-            self._waiting.append(ticket)
-        if self._busy:
-            wakeup = ticket.wakeup = self._crowd.wakeup()
+    async def _wait_to_lead(self, item: T) -> bool:
+        """Queue an item, unless it is taken, and wait. Return True if its caller leads now: then it is first in the queue."""
+        item.is_gone = False
+        if not item.is_taken:
+            self._queue.append(item)
+        if self._is_led:
+            wakeup = item.wakeup = self._crowd.waiting.wakeup()
             try:
                 await wakeup
             except BaseException:
-                self._leave(ticket)
+                self._leave(item)
                 raise
             finally:
-                if not ticket.waits:
+                if item.wakeup is not wakeup:  # somebody woke it
                     self._crowd.waking -= 1
-                ticket.wakeup = None
-            if not ticket.leads:
+                item.wakeup = None
+            if not item.leads:
                 return False
-        self._busy = True
+        self._is_led = item.leads = True
         if self._crowd.waking:
             try:
-                await cancel_shielded_checkpoint()
-            except BaseException:  # no shield holds against asyncio's own cancellation
-                ticket.leads = True
-                self._leave(ticket)
+                await self._crowd.waiting.give_way()
+            except BaseException:  # asyncio's own cancellation
+                self._leave(item)
                 raise
         return True
 
-    def take(self, limit: int) -> list[T]:
-        """The tickets to serve next: up to ``limit``, or one that is to be served alone."""
-        waiting = self._waiting
-        batch = [waiting.popleft()]
-        while waiting and len(batch) < limit and not batch[0].alone and not waiting[0].alone:
-            batch.append(waiting.popleft())
-        for ticket in batch:
-            ticket.is_taken = True
+    def _take(self, limit: int) -> list[T]:
+        queue = self._queue
+        batch = [queue.popleft()]
+        while queue and len(batch) < limit and not queue[0].alone:
+            batch.append(queue.popleft())
+        for item in batch:
+            item.is_taken = True
         return batch
 
-    def put_back(self, tickets: Iterable[T]) -> None:
-        """Queue taken tickets again, before all others, in their order. Those whose callers are gone stay out."""
-        self._waiting.extendleft(reversed([ticket for ticket in tickets if not ticket.left]))
+    def _settle(self, batch: Sequence[T]) -> None:
+        """Wake the followers of a batch that are served, and queue the others again, before all that came later."""
+        unserved = [item for item in batch[1:] if not item.is_settled]
+        for item in unserved:
+            item.is_taken = False
+        self._queue.extendleft(reversed([item for item in unserved if not item.is_gone]))
+        for item in batch[1:]:
+            if item.is_settled:
+                self._wake(item)
 
-    def wake(self, tickets: Iterable[T]) -> None:
-        """Let the callers of these go on, those that wait."""
-        for ticket in tickets:
-            wakeup = ticket.wakeup
-            if wakeup is not None and not wakeup.done():
-                ticket.wakeup = None
-                self._crowd.waking += 1
-                wakeup.set_result(None)
-
-    def hand_over(self) -> None:
+    def _hand_over(self) -> None:
         """Give up the lead, to the first that waits."""
-        if self._waiting:
-            first = self._waiting[0]
-            first.leads = True
-            self.wake((first,))
+        if self._queue:
+            self._queue[0].leads = True
+            self._wake(self._queue[0])
         else:
-            self._busy = False
+            self._is_led = False
             if self._when_idle is not None:
                 self._when_idle()
 
-    def _leave(self, ticket: T) -> None:
-        ticket.left = True
-        if ticket.leads:
-            self._waiting.remove(ticket)
-            self.hand_over()
-        elif ticket in self._waiting:
-            self._waiting.remove(ticket)
+    def _wake(self, item: T) -> None:
+        wakeup = item.wakeup
+        if wakeup is not None and not wakeup.done():
+            item.wakeup = None
+            self._crowd.waking += 1
+            wakeup.set_result(None)
+
+    def _leave(self, item: T) -> None:
+        item.is_gone = True
+        if item in self._queue:
+            self._queue.remove(item)
+        if item.leads:
+            item.leads = False
+            self._hand_over()

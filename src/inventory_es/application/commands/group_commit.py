@@ -1,40 +1,48 @@
-"""Group commit: appends of different lanes that meet share one durable commit, each with its own outcome."""
+"""Group commit: appends of different lanes share one durable commit, each with its own outcome. Fairness between processes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from math import inf
 
-import anyio
 import attrs
-from anyio.lowlevel import checkpoint_if_cancelled
 
-from inventory_es.application.commands.batching import Combiner, Crowd, Ticket
+from inventory_es.application.commands.batching import Batcher, Crowd, Item
+from inventory_es.application.commands.waiting import Scope, Waiting
 from inventory_es.application.observers import AppendFinished, Observers
 from inventory_es.domain.errors import InventoryError
-from inventory_es.ports import AppendResult, EventStore, GroupCommit, StreamWrite
+from inventory_es.ports import AppendResult, EventStore, GroupCommit, StreamWrite, TurnTaking
 from inventory_es.ports.errors import AppendOutcomeUnknownError
 from inventory_es.ports.toolkit.blocking_calls import WithdrawnError, finishing, was_withdrawn
 
 MAX_GROUPS = 512
-"""Independent appends in one commit at most, so that one commit's time stays bounded."""
+"""The most independent appends in one commit, so that the time of one commit stays bounded."""
+
+RACES = 3
+"""The races lost in a row before a turn is taken. A turn holds up the whole store, so a merely popular product is better raced for."""
 
 
 @attrs.define(eq=False)
-class Append(Ticket):
+class Append(Item):
     """Writes on their way to an outcome.
 
     Attributes:
         writes: all or none.
-        outcome: what the store answered, or raised; ``None`` while nobody knows.
-        is_cancelled: whether its caller was cancelled after a leader had taken it.
-        is_withdrawn: whether the store gave it back, with nothing written.
+        outcome: an :class:`AppendResult`, or the exception that the store raised; ``None`` while nobody knows.
+        is_cancelled: True if its caller was cancelled after a leader had taken it.
+        is_withdrawn: True if the store gave it back, with nothing written.
     """
 
     writes: Sequence[StreamWrite]
     is_cancelled: bool = attrs.field(default=False, init=False)
     is_withdrawn: bool = attrs.field(default=False, init=False)
-    outcome: AppendResult | Exception | None = attrs.field(default=None, init=False)
+
+    @property
+    def is_settled(self) -> bool:
+        """True if it has its outcome, or was withdrawn for a caller that is cancelled."""
+        return self.outcome is not None or (self.is_withdrawn and self.is_cancelled)
 
     def result(self) -> AppendResult:
-        """What the store answered; raises what it raised."""
+        """Return the answer of the store, or raise its error."""
         if isinstance(self.outcome, AppendResult):
             return self.outcome
         raise self.outcome or AssertionError
@@ -44,147 +52,135 @@ class Committer:
     """Appends to the store, sharing commits where the store can.
 
     Args:
-        store: where to.
-        observers: told about each call to the store.
+        store: what is appended to.
+        observers: are told about each call to the store.
         monotonic: seconds that never go back, for durations.
+        waiting: how callers wait for each other.
     """
 
-    def __init__(self, store: EventStore, observers: Observers, monotonic: Callable[[], float]) -> None:
+    def __init__(self, store: EventStore, observers: Observers, monotonic: Callable[[], float], waiting: Waiting) -> None:
         self._store = store
         self._observers = observers
         self._monotonic = monotonic
+        self._waiting = waiting
         self._group_store = store if store.capabilities.group_commit and isinstance(store, GroupCommit) else None
         self._withdraws = store.capabilities.withdraws
-        self._combiner: Combiner[Append] = Combiner(Crowd())
-        self._sending: anyio.CancelScope | None = None
+        self._batcher: Batcher[Append] = Batcher(Crowd(waiting))
+        self._sending: Scope | None = None
 
-    async def append(self, writes: Sequence[StreamWrite]) -> AppendResult:
-        """Append all writes or none; see :meth:`EventStore.append` for the errors."""
-        append = Append(writes)
-        await self.carry(append)
-        return append.result()
-
-    async def carry(self, append: Append) -> None:
+    async def append(self, append: Append) -> None:
         """Give an append its outcome.
 
-        A caller that is cancelled meanwhile is so when the outcome is there, or once the store has given the append back, with nothing
-        written: then ``WithdrawnError`` is the cause of the cancellation. That costs nothing before: most callers wait for one that leads,
-        and only the leader needs a scope. An ``append`` without an outcome that is not withdrawn was interrupted, as asyncio's own
-        cancellation can.
+        A caller that is cancelled meanwhile gets its cancellation when the outcome is there, or once the store has given the append
+        back with nothing written: then ``WithdrawnError`` is the cause of the cancellation. An ``append`` that has neither an outcome
+        nor is withdrawn was interrupted, as asyncio's own cancellation can.
         """
         if self._withdraws:
             await self._check_wanted(append)
-        cancelled: BaseException | None = None
-        leads = True
-        if self._group_store is not None:
-            try:
-                leads = await self._combiner.join(append)
-            except anyio.get_cancelled_exc_class() as problem:
-                cancelled, leads = problem, False
-                if append.outcome is None:
-                    if self._withdraws and not append.is_taken:
-                        append.is_withdrawn = True
-                        raise problem from WithdrawnError()
-                    append.is_cancelled = True
-                    if self._sending is not None and self._withdraws:
-                        self._sending.cancel()
-                    with anyio.CancelScope(shield=True):
-                        leads = await self._combiner.join(append)
-        if leads:
-            await self._lead(append)
-        if cancelled is not None:
-            if append.is_withdrawn:
-                raise cancelled from WithdrawnError()
-            raise cancelled
+        if self._group_store is None:
+            await self._send((append,))
+            return
+        try:
+            await self._batcher.submit(append, self._send, MAX_GROUPS)
+        except self._waiting.cancellation() as cancelled:
+            if append.leads or append.outcome is not None:
+                raise
+            if not self._withdraws or append.is_taken:
+                append.is_cancelled = True
+                if self._sending is not None and self._withdraws:
+                    self._sending.cancel()
+                with self._waiting.scope(shield=True):
+                    await self._batcher.submit(append, self._send, MAX_GROUPS)
+                if not append.is_withdrawn:
+                    raise
+            append.is_withdrawn = True
+            raise cancelled from WithdrawnError()
 
     async def _check_wanted(self, append: Append) -> None:
         try:
-            await checkpoint_if_cancelled()
+            await self._waiting.check_cancelled()
         except BaseException as cancelled:
             append.is_withdrawn = True
             raise cancelled from WithdrawnError()
 
-    async def _lead(self, append: Append) -> None:
-        """Send what waits, the leader's own append first, again without those whose callers have gone if the store gave it back."""
-        store = self._group_store
-        if store is None:
-            await self._send([append])
-            return
-        while True:
-            batch = self._combiner.take(MAX_GROUPS)
-            others = batch[1:]
-            is_given_back = False
-            try:
-                is_given_back = await self._send(batch)
-            finally:
-                again = [one for one in batch if one.is_withdrawn and not one.is_cancelled]
-                for one in others:
-                    if not one.is_withdrawn:
-                        one.outcome = one.outcome or interrupted(type(self._store).__name__)
-                if not is_given_back and append in again:  # the leader itself is cancelled
-                    again.remove(append)
-                for one in again:
-                    one.is_taken = one.is_withdrawn = False
-                self._combiner.put_back(again)
-                self._combiner.wake([one for one in others if one not in again])
-                if not is_given_back:
-                    self._combiner.hand_over()
-            if not is_given_back:
-                return
+    async def _send(self, batch: Sequence[Append]) -> None:
+        """Send appends in one commit, shielded unless the store withdraws what has not begun.
 
-    async def _send(self, batch: Sequence[Append]) -> bool:
-        """Send appends, shielded unless the store gives back what has not begun.
-
-        Returns:
-            Whether it gave them back because the caller of another one than the leader was cancelled.
+        Appends are left without an outcome, to be sent again, where the store gave them back because another caller was cancelled.
         """
-        with anyio.CancelScope(shield=not self._withdraws) as scope:
+        is_sent = False
+        with self._waiting.scope(shield=not self._withdraws) as scope:
             self._sending = scope
             try:
                 with finishing():
-                    if len(batch) > 1 and self._group_store is not None:
-                        await self._many(self._group_store, batch)
-                    else:
-                        await self._one(batch[0])
+                    await self._commit(batch)
+                is_sent = True
             except BaseException as problem:
                 for one in batch:
                     one.is_withdrawn = was_withdrawn(problem)
                 raise
             finally:
                 self._sending = None
-            return False
-        return True
+                if len(batch) > 1:
+                    self._settle_unsent(batch[1:])
+        if not is_sent:  # the scope took the cancellation, which was meant for a follower
+            self._settle_unsent(batch[:1])
 
-    async def _many(self, store: GroupCommit, appends: Sequence[Append]) -> None:
-        started = self._start()
+    def _settle_unsent(self, appends: Sequence[Append]) -> None:
+        for one in appends:
+            if not one.is_withdrawn:
+                one.outcome = one.outcome or interrupted(type(self._store).__name__)
+            elif not one.is_cancelled:
+                one.is_withdrawn = False
+
+    async def _commit(self, batch: Sequence[Append]) -> None:
+        is_watched = self._observers.of_appends
+        started = self._monotonic() if is_watched else 0.0
         error: str | None = None
         try:
-            outcomes = await store.append_group([one.writes for one in appends])
-        except Exception as problem:  # noqa: BLE001  # whatever it is, every caller of the group gets it
+            if len(batch) > 1 and self._group_store is not None:
+                outcomes: Sequence[object] = await self._group_store.append_group([one.writes for one in batch])
+            else:
+                outcomes = (await self._store.append(batch[0].writes),)
+        except Exception as problem:  # noqa: BLE001  # raised again by every caller of the group
             error = problem.code if isinstance(problem, InventoryError) else type(problem).__name__
-            outcomes = [problem] * len(appends)
-        for one, outcome in zip(appends, outcomes, strict=True):
+            outcomes = [problem] * len(batch)
+        for one, outcome in zip(batch, outcomes, strict=True):
             one.outcome = outcome
-        self._tell(appends, started, error)
-
-    async def _one(self, append: Append) -> None:
-        started = self._start()
-        error: str | None = None
-        try:
-            append.outcome = await self._store.append(append.writes)
-        except Exception as problem:  # noqa: BLE001  # raised again by the caller, whose append it is
-            error = problem.code if isinstance(problem, InventoryError) else type(problem).__name__
-            append.outcome = problem
-        self._tell((append,), started, error)
-
-    def _start(self) -> float:
-        return self._monotonic() if self._observers.of_appends else 0.0
-
-    def _tell(self, appends: Sequence[Append], started: float, error: str | None) -> None:
-        if self._observers.of_appends:
-            events = sum(len(write.events) for one in appends for write in one.writes)
+        if is_watched:
+            events = sum(len(write.events) for one in batch for write in one.writes)
             seconds = self._monotonic() - started
-            self._observers.append_finished(AppendFinished(groups=len(appends), events=events, seconds=seconds, error=error))
+            self._observers.append_finished(AppendFinished(groups=len(batch), events=events, seconds=seconds, error=error))
+
+
+class Fairness:
+    """Fairness between processes: after three lost races a writer asks the store to go first for one append.
+
+    Args:
+        store: the store that gives turns, if it can.
+        max_attempts: the number of attempts of one batch; the last attempt has a turn, however few races were lost.
+        waiting: how callers wait.
+
+    Attributes:
+        races: the number of races lost in a row after which the next attempt needs a turn.
+    """
+
+    def __init__(self, store: EventStore, max_attempts: int, waiting: Waiting) -> None:
+        self._store = store if isinstance(store, TurnTaking) else None
+        self._waiting = waiting
+        self.races: float = inf if self._store is None else max(1, min(RACES, max_attempts - 1))
+
+    @asynccontextmanager
+    async def turn(self, lost: int) -> AsyncGenerator[None, None]:
+        """Hold a turn if it is due after so many lost races; what was read before is to be read again in it.
+
+        Waiting for a turn is shielded, because the caller serves others.
+        """
+        async with AsyncExitStack() as stack:
+            if self._store is not None and lost >= self.races:
+                with self._waiting.scope(shield=True):
+                    await stack.enter_async_context(self._store.turn())
+            yield
 
 
 def interrupted(store: str) -> AppendOutcomeUnknownError:

@@ -1,16 +1,15 @@
 """The command side: load, decide, append, and what happens when somebody else was faster."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar, cast
 
 from inventory_es.application.commands.basket import Basket
-from inventory_es.application.commands.lane import LaneWorker
-from inventory_es.application.commands.lanes import Lanes
-from inventory_es.application.commands.outcomes import Outcome
-from inventory_es.application.commands.requests import CommandRequest, ReadRequest, Request
-from inventory_es.application.commands.tools import Tools
-from inventory_es.application.commands.warm_states import WarmState
+from inventory_es.application.commands.decision import CommandOutcome, CommandRequest, Decider
+from inventory_es.application.commands.lane import Lanes, ReadRequest
+from inventory_es.application.commands.repository import Repository
+from inventory_es.application.commands.states import InventoryState
+from inventory_es.application.commands.waiting import Waiting
 from inventory_es.application.context import current_context
 from inventory_es.application.observers import CommandFinished, Observers
 from inventory_es.domain.commands import Command
@@ -26,20 +25,24 @@ class CommandHandler:
     """Executes commands against an event store, optimistically, each caller with its own outcome.
 
     Args:
-        tools: the collaborators.
-        observers: told about each command.
+        repository: loads states, finds earlier commands, appends.
+        decider: decides commands.
+        observers: are told about each command.
         monotonic: seconds that never go back, for durations.
+        waiting: how callers wait for each other.
     """
 
-    def __init__(self, tools: Tools, observers: Observers, monotonic: Callable[[], float]) -> None:
-        self._tools = tools
+    def __init__(
+        self, repository: Repository, decider: Decider, observers: Observers, monotonic: Callable[[], float], waiting: Waiting
+    ) -> None:
+        self._repository = repository
+        self._decider = decider
         self._observers = observers
         self._is_watched = observers.of_commands
         self._monotonic = monotonic
-        self._worker = LaneWorker(tools)
-        self._lanes = Lanes(self._worker, max_batch=tools.settings.max_batch, max_waiting=tools.settings.max_waiting)
+        self._lanes = Lanes(repository, decider, waiting)
 
-    async def execute(self, command: Command, *, named: bool = True, expected_version: int | None = None) -> Outcome:
+    async def execute(self, command: Command, *, named: bool = True, expected_version: int | None = None) -> CommandOutcome:
         """Execute one command.
 
         Args:
@@ -58,15 +61,15 @@ class CommandHandler:
         """
         request = CommandRequest(command, named=named, expected_version=expected_version, context=current_context())
         if not self._is_watched:
-            await self._serve(command.inventory_id, request)
+            await self._lanes.submit(command.inventory_id, request)
         else:
             started = self._monotonic()
             try:
-                await self._serve(command.inventory_id, request)
+                await self._lanes.submit(command.inventory_id, request)
             finally:
                 self._observers.command_finished(self._record(request, started))
         try:
-            return cast(Outcome, _unwrap(request.outcome))
+            return cast(CommandOutcome, _unwrap(request.outcome))
         finally:
             del request  # an error that is raised names this frame, and would be freed by the garbage collector alone
 
@@ -77,7 +80,7 @@ class CommandHandler:
         writes: Sequence[StreamWrite] = (),
         times: Sequence[datetime] | None = None,
         named: bool = True,
-    ) -> list[Outcome]:
+    ) -> list[CommandOutcome]:
         """Execute all commands or none, with ``writes`` to streams of the host's own, in one atomic append.
 
         Commands on one inventory take effect one after the other, in the order given. Commands that were accepted before
@@ -100,15 +103,16 @@ class CommandHandler:
             for one, at in zip(commands, happened, strict=True)
         ]
         inventories = list({one.inventory_id: None for one in commands})
-        if len(inventories) + len(writes) > 1 and not self._tools.capabilities.multi_stream:
+        if len(inventories) + len(writes) > 1 and not self._repository.store.capabilities.multi_stream:
             raise UnsupportedCapabilityError(
-                store=type(self._tools.store).__name__,
+                store=self._repository.store_name,
                 capability="multi_stream",
                 way_out="execute the commands one by one under reservation ids of your own, and release what was held when one is refused",
             )
         started = self._monotonic() if self._observers.of_commands else 0.0
         try:
-            await self._fill(Basket(self._tools, requests, writes), inventories)
+            async with self._lanes.hold(inventories):
+                await Basket(self._repository, self._decider, requests, writes).execute()
         except Exception as problem:
             for request in requests:
                 request.outcome = problem
@@ -117,33 +121,21 @@ class CommandHandler:
             if self._observers.of_commands:
                 for request in requests:
                     self._observers.command_finished(self._record(request, started))
-        return [cast(Outcome, request.outcome) for request in requests]
+        return [cast(CommandOutcome, request.outcome) for request in requests]
 
-    async def read(self, inventory_id: InventoryId, read: Callable[[WarmState, datetime], T]) -> T:
+    async def read(self, inventory_id: InventoryId, read: Callable[[InventoryState, datetime], T]) -> T:
         """Answer a question from the state as the store has it now.
 
         Args:
             inventory_id: of which inventory.
             read: makes the answer from the state and the time; it must not keep or change the state.
         """
-        request = ReadRequest(read)
-        await self._serve(inventory_id, request)
+        request = ReadRequest(inventory_id, read)
+        await self._lanes.submit(inventory_id, request)
         try:
             return cast(tuple[T], _unwrap(request.outcome))[0]
         finally:
             del request
-
-    async def _fill(self, basket: Basket, inventories: Sequence[InventoryId]) -> None:
-        lanes = await self._lanes.enter(inventories)
-        try:
-            await basket.execute()
-        finally:
-            lanes.leave()
-
-    def _serve(self, inventory_id: InventoryId, request: Request) -> Awaitable[None]:
-        if self._tools.settings.lanes:
-            return self._lanes.serve(inventory_id, request)
-        return self._worker.serve(inventory_id, (request,))
 
     def _record(self, request: CommandRequest, started: float) -> CommandFinished:
         outcome, error, version = _verdict(request.outcome)

@@ -1,17 +1,22 @@
-"""Whether a command was accepted before: by its first own event, for ever."""
+"""Idempotency: a command that was accepted is found by its first own event, however late it is sent again.
 
-from collections.abc import Iterable
+A store may carry out an append with an unknown outcome after its events were looked for in vain. It can't any more once one of its
+streams was read beyond the version that the append expected, or once the time has passed within which the store settles. Until then
+no command of it is refused.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
+from copy import copy
 from datetime import datetime
+from math import inf
 from typing import cast
 from uuid import UUID
 
 import attrs
 
-from inventory_es.application.commands.outcomes import Outcome, accepted
-from inventory_es.application.commands.requests import CommandRequest
-from inventory_es.application.commands.states import StreamReader
-from inventory_es.application.commands.warm_states import WarmState
+from inventory_es.application.commands.decision import CommandOutcome, CommandRequest, accepted
+from inventory_es.application.commands.states import InventoryState, StreamReader
 from inventory_es.application.results import HoldState, Reservation
 from inventory_es.domain.command_identity import EventIds, fingerprint
 from inventory_es.domain.commands import (
@@ -28,32 +33,34 @@ from inventory_es.domain.commands import (
 from inventory_es.domain.errors import CommandIdReusedError, RejectionError, ReservationIdTakenError
 from inventory_es.domain.inventory import Inventory
 from inventory_es.domain.reasons import Remainder, Shortfall
-from inventory_es.ports import RecordedEvent
+from inventory_es.domain.stream_id import StreamId
+from inventory_es.ports import RecordedEvent, StreamWrite
 from inventory_es.ports.codec import EventCodec
+from inventory_es.ports.errors import AppendOutcomeUnknownError
 
 _FOLLOWERS = 100
 _ABOUT_RESERVATION = (ReserveStock, ExtendReservation, ConfirmReservation, ReleaseStock, CommitStock)
 
 
-class ReplayCheck:
-    """Looks commands up in their stream.
+class Idempotency:
+    """Finds commands that were accepted before in their streams.
 
     Args:
         reader: reads the streams.
-        codec: decodes what is found.
+        codec: decodes the events that are found.
     """
 
     def __init__(self, reader: StreamReader, codec: EventCodec) -> None:
         self._reader = reader
         self._codec = codec
 
-    async def look_up(
-        self, state: WarmState, requests: Iterable[CommandRequest], *, now: datetime
-    ) -> dict[CommandRequest, Outcome | RejectionError]:
-        """The first outcomes of those requests that were accepted before, or why their ids can't be used again.
+    async def find(
+        self, state: InventoryState, requests: Iterable[CommandRequest], *, now: datetime
+    ) -> dict[CommandRequest, CommandOutcome | RejectionError]:
+        """Return the first outcomes of those requests that were accepted before, or the reasons why their ids can't be used again.
 
-        Requests that are not in the answer have no stored events as of now. What was accepted may have ended since, so each outcome
-        about a reservation says how that stands at ``now``. ``state`` is read up to the stream's end for it.
+        Requests that are not in the answer have no stored events as of now. A reservation may have ended since, so each outcome about
+        one has its state at ``now``; ``state`` is read up to the stream's end for that.
         """
         stream = state.inventory.inventory_id.stream
         ids = EventIds(stream)
@@ -82,7 +89,7 @@ class ReplayCheck:
             outcomes[request] = _standing(outcome, request, state.inventory, now)
         return outcomes
 
-    async def _first_outcome(self, request: CommandRequest, first: RecordedEvent, ids: EventIds) -> Outcome | RejectionError:
+    async def _first_outcome(self, request: CommandRequest, first: RecordedEvent, ids: EventIds) -> CommandOutcome | RejectionError:
         command = request.command
         if self._codec.decode_metadata(first).fingerprint != fingerprint(command):
             return _used_for_something_else(command)
@@ -104,8 +111,102 @@ class ReplayCheck:
         )
 
 
-def _standing(outcome: Outcome, request: CommandRequest, inventory: Inventory, now: datetime) -> Outcome:
-    """``outcome`` with how its reservation stands."""
+@attrs.frozen(eq=False)
+class UnsettledAppend:
+    """An append that may still take effect.
+
+    Attributes:
+        versions: what it expects of its streams.
+        until: the time at which it is settled; infinite where the store declares none.
+        problem: why its outcome is unknown.
+    """
+
+    versions: Mapping[StreamId, int]
+    until: float
+    problem: AppendOutcomeUnknownError
+
+
+class UnsettledAppends:
+    """The unsettled appends of one handle on a store, by stream and command.
+
+    Memory is bounded by the commands whose outcome is unknown: each is forgotten when its stream moves on, or its time has passed and
+    it is asked for.
+
+    Args:
+        settles_within: seconds, as the store declares.
+        monotonic: seconds that never go back.
+    """
+
+    def __init__(self, settles_within: float | None, monotonic: Callable[[], float]) -> None:
+        self._settles_within = settles_within
+        self._monotonic = monotonic
+        self._appends: dict[StreamId, dict[str, UnsettledAppend]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._appends)
+
+    def now(self) -> float:
+        """Return the time by which appends are settled."""
+        return self._monotonic()
+
+    def add(
+        self, writes: Sequence[StreamWrite], commands: Iterable[tuple[StreamId, str]], problem: AppendOutcomeUnknownError
+    ) -> AppendOutcomeUnknownError:
+        """Keep an append whose call has just ended.
+
+        Args:
+            writes: what may still be written.
+            commands: stream and id of each command that it carries.
+            problem: why its outcome is unknown.
+
+        Returns:
+            ``problem``, with the seconds after which its absence is final.
+        """
+        within = self._settles_within
+        if within:
+            cause, problem = problem, copy(problem)
+            problem.retry_after, problem.__cause__ = within, cause
+        if within != 0:
+            append = UnsettledAppend(
+                versions={write.stream: write.expected_version for write in writes},
+                until=inf if within is None else self._monotonic() + within,
+                problem=problem,
+            )
+            for stream, command_id in commands:
+                self._appends.setdefault(stream, {})[command_id] = append
+        return problem
+
+    def seen(self, stream: StreamId, version: int) -> None:
+        """Forget the appends that expected an earlier version of a stream than it was read at: they take effect no more."""
+        for append in {*self._appends.get(stream, {}).values()}:
+            if append.versions.get(stream, version) < version:
+                self._forget(append)
+
+    def find(self, stream: StreamId, command_id: str, *, now: float | None = None) -> UnsettledAppend | None:
+        """Return the append of a command that may still take effect.
+
+        Args:
+            stream: of the command.
+            command_id: its id.
+            now: the time at which a look-up of the command begins, or began; the present by default.
+        """
+        append = self._appends.get(stream, {}).get(command_id)
+        if append is None or append.until > (self._monotonic() if now is None else now):
+            return append
+        self._forget(append)
+        return None
+
+    def _forget(self, append: UnsettledAppend) -> None:
+        for stream in append.versions:
+            commands = self._appends.get(stream, {})
+            for command_id in [name for name, kept in commands.items() if kept is append]:
+                del commands[command_id]
+            if not commands:
+                self._appends.pop(stream, None)
+
+
+def _standing(outcome: CommandOutcome, request: CommandRequest, inventory: Inventory, now: datetime) -> CommandOutcome:
+    """Return ``outcome`` with the present state of its reservation."""
     command = cast(ReserveStock, request.command)  # or another that names a reservation
     at = request.happened_at or now
     if inventory.last_time is not None and at < inventory.last_time:

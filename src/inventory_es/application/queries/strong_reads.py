@@ -7,8 +7,7 @@ from itertools import islice
 from typing import cast
 
 from inventory_es.application.commands.handler import CommandHandler
-from inventory_es.application.commands.states import PAGE, StreamReader
-from inventory_es.application.commands.warm_states import WarmState
+from inventory_es.application.commands.states import PAGE, InventoryState, StreamReader
 from inventory_es.application.following.feeds import feed_of
 from inventory_es.application.queries.moment import check_moment
 from inventory_es.application.results import Explanation, HistoryEntry, Hold, ReservationState, StockLevel
@@ -94,7 +93,7 @@ class StrongReads:
             after, is_end = page.next_after, page.is_end
 
 
-def _level(state: WarmState, at: datetime) -> StockLevel:
+def _level(state: InventoryState, at: datetime) -> StockLevel:
     inventory = state.inventory
     due = sum(hold.remaining for hold in inventory.due(at))
     return StockLevel(
@@ -110,7 +109,7 @@ def _level(state: WarmState, at: datetime) -> StockLevel:
     )
 
 
-def _reservation(state: WarmState, at: datetime, reservation_id: str) -> ReservationState:
+def _reservation(state: InventoryState, at: datetime, reservation_id: str) -> ReservationState:
     inventory = state.inventory
     hold, closed = inventory.reservation(reservation_id), inventory.closed(reservation_id)
     known: OpenReservation | ClosedReservation
@@ -139,7 +138,7 @@ def _reservation(state: WarmState, at: datetime, reservation_id: str) -> Reserva
     )
 
 
-def _explained(state: WarmState, at: datetime, limit: int) -> tuple[StockLevel, tuple[Hold, ...], int, int]:
+def _explained(state: InventoryState, at: datetime, limit: int) -> tuple[StockLevel, tuple[Hold, ...], int, int]:
     oldest = sorted(state.inventory.reservations(), key=lambda hold: hold.version)
     listed = tuple(_hold(hold, at) for hold in islice(oldest, limit))
     return _level(state, at), listed, len(oldest) - len(listed), state.inventory.last_count_version

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import anyio
 
-from inventory_es.application.commands.outcomes import Outcome
+from inventory_es.application.commands.decision import CommandOutcome
 from inventory_es.application.results import CommandResult, Reservation
 from inventory_es.application.service import InventoryService
 from inventory_es.domain.errors import ClockSkewError, CommandsRejectedError, InventoryError, RejectionError
@@ -89,7 +89,7 @@ async def _play(program: Program, open_service: OpenService, agreement: Agreemen
         await _play_again(service, agreement, desk, clock)
         if program.parallel:
             clock.at = program.parallel[0].at
-        outcomes: list[tuple[Call, Outcome | InventoryError]] = []
+        outcomes: list[tuple[Call, CommandOutcome | InventoryError]] = []
 
         async def settle(call: Call) -> None:
             outcomes.append((call, await send(service, call)))
@@ -160,7 +160,7 @@ def _unlike(told: str, expected: InventoryError | None, got: object) -> NoReturn
     raise PropertyError(msg, frozenset({"P30"}))
 
 
-async def send(service: InventoryService, call: Call) -> Outcome | InventoryError:
+async def send(service: InventoryService, call: Call) -> CommandOutcome | InventoryError:
     """Execute a call, sending it again while the store is away or the outcome unknown; a refusal is an answer too."""
     for attempt in range(1, ATTEMPTS + 1):
         try:
@@ -179,7 +179,7 @@ async def history_of(service: InventoryService, inventory_id: InventoryId) -> tu
     return tuple([Recorded(entry.event, entry.version, entry.recorded_at) async for entry in entries])
 
 
-def compare(answer: Answer, got: Outcome | InventoryError, verdict: Verdict) -> None:
+def compare(answer: Answer, got: CommandOutcome | InventoryError, verdict: Verdict) -> None:
     """Hold one answer of a service against the reference's, and each field of its result against the model's.
 
     Raises:
@@ -206,7 +206,7 @@ def _check_serial(
     agreement: Agreement,
     desk: Desk,
     at: datetime,
-    outcomes: Sequence[tuple[Call, Outcome | InventoryError]],
+    outcomes: Sequence[tuple[Call, CommandOutcome | InventoryError]],
     history: Sequence[Recorded],
 ) -> None:
     """The accepted calls in the order of their versions must append on the desk what the store has, and every other call must have
@@ -231,7 +231,7 @@ def _check_serial(
         raise PropertyError(msg, frozenset({"P29"}))
 
 
-def _explained(desk: Desk, at: datetime, waiting: Sequence[tuple[Call, Outcome | InventoryError]]) -> set[int]:
+def _explained(desk: Desk, at: datetime, waiting: Sequence[tuple[Call, CommandOutcome | InventoryError]]) -> set[int]:
     found: set[int] = set()
     for number, (call, got) in enumerate(waiting):
         answer = desk.fork().execute(call.command, at=at)
@@ -240,15 +240,15 @@ def _explained(desk: Desk, at: datetime, waiting: Sequence[tuple[Call, Outcome |
     return found
 
 
-def _has_appended(got: Outcome | InventoryError, before: int) -> bool:
+def _has_appended(got: CommandOutcome | InventoryError, before: int) -> bool:
     return isinstance(got, Reservation | CommandResult) and _version(got) > before and getattr(got, "changed", True)
 
 
-def _version(got: Outcome | InventoryError) -> int:
+def _version(got: CommandOutcome | InventoryError) -> int:
     return 0 if isinstance(got, InventoryError) else got.version
 
 
-def _unexplained(call: Call, got: Outcome | InventoryError) -> NoReturn:
+def _unexplained(call: Call, got: CommandOutcome | InventoryError) -> NoReturn:
     msg = f"{call} got {tell(got)}: no serial order of the calls explains that"
     raise PropertyError(msg, frozenset({"P29"}))
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import attrs
 
-from inventory_es.application.commands.outcomes import Outcome
+from inventory_es.application.commands.decision import CommandOutcome
 from inventory_es.domain.command_identity import EventIds
 from inventory_es.domain.commands import Command, RecordCount
 from inventory_es.domain.errors import ClockSkewError, CommandsRejectedError, InventoryError, RejectionError
@@ -40,7 +40,7 @@ class Answer:
     """
 
     command: Command
-    outcome: Outcome | RejectionError | ValueError
+    outcome: CommandOutcome | RejectionError | ValueError
     since: int
     until: int
     clocks: tuple[datetime, ...]
@@ -155,7 +155,7 @@ class Clients:
         first = len(node.clock.readings)
         world.counts.commands += 1
         world.tell(f"{world.turns.running.name}: {', '.join(map(tell, commands))} to {node}")
-        outcomes: Sequence[Outcome | RejectionError | ValueError | None]
+        outcomes: Sequence[CommandOutcome | RejectionError | ValueError | None]
         try:
             if len(commands) == 1:
                 outcomes = [await self._in(node, lambda: node.engine.handler.execute(commands[0]))]
@@ -261,7 +261,7 @@ class Clients:
             task.process = None
 
 
-def _told(outcome: Outcome | RejectionError | ValueError) -> str:
+def _told(outcome: CommandOutcome | RejectionError | ValueError) -> str:
     if isinstance(outcome, Exception):
         return tell(outcome) if isinstance(outcome, InventoryError) else repr(outcome)
     changed = "replayed" if outcome.replayed else "done" if getattr(outcome, "changed", True) else "nothing to do"

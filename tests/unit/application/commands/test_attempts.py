@@ -1,13 +1,12 @@
 """How long an attempt waits for its turn, and what the bounds refuse."""
 
-from typing import Any, cast
+from typing import Any
 
 import anyio
 import pytest
 
-from inventory_es.adapters.memory import MemoryEventStore
 from inventory_es.application.commands.handler_settings import HandlerSettings
-from inventory_es.application.commands.tools import Tools
+from inventory_es.application.commands.repository import Repository
 
 
 def _waits(settings: HandlerSettings, chance: float, attempts: int) -> list[float]:
@@ -16,14 +15,13 @@ def _waits(settings: HandlerSettings, chance: float, attempts: int) -> list[floa
     async def sleep(seconds: float) -> None:
         waited.append(seconds)
 
-    nothing: Any = cast("Any", None)
-    names = ("store", "drafting", "reader", "committer", "turns", "replay_check", "unsettled", "warm", "clock", "ids")
-    parts = dict.fromkeys(names, nothing) | {"capabilities": MemoryEventStore().capabilities}
-    tools = Tools(**parts, policies=(), settings=settings, sleep=sleep, chance=lambda: chance)
+    names = ("store", "reader", "cache", "committer", "fairness", "idempotency", "unsettled", "clock")
+    parts: Any = dict.fromkeys(names)
+    repository = Repository(**parts, settings=settings, sleep=sleep, chance=lambda: chance)
 
     async def case() -> None:
         for attempt in range(1, attempts + 1):
-            await tools.wait(attempt)
+            await repository.pause(attempt)
 
     anyio.run(case)
     return waited

@@ -1,50 +1,60 @@
 """Callers that meet are served together, in their order, and none waits when nobody leads."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from inventory_es.application.commands.batching import Combiner, Crowd, Ticket
+from inventory_es.application.commands.batching import Batcher, Crowd, Item
+from inventory_es.application.commands.waiting import TaskWaiting
 
 
-class _Letter(Ticket):
-    """What a desk serves: a capital one wants to be alone."""
+class _Letter(Item):
+    """An item with a name; a capital one holds the batcher alone."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
         self.name = name
 
-    @property
-    def alone(self) -> bool:  # type: ignore[override]  # of a kind everywhere else
-        return self.name.isupper()
+
+class _Alone(_Letter):
+    alone = True
 
 
 class _Desk:
-    """Serves letters; each batch is told as one word."""
+    """Serves letters, and records each batch as one word."""
 
     def __init__(self) -> None:
         self.idle = 0
         self.batches: list[str] = []
-        self.combiner: Combiner[_Letter] = Combiner(Crowd(), self._rest)
+        self.crowd = Crowd(TaskWaiting())
+        self.batcher: Batcher[_Letter] = Batcher(self.crowd, self._rest)
 
     def _rest(self) -> None:
         self.idle += 1
 
     async def come(self, name: str, *, limit: int = 9) -> None:
-        ticket = _Letter(name)
-        if await self.combiner.join(ticket):
-            batch = self.combiner.take(limit)
-            assert batch[0] is ticket
-            await checkpoint()
-            await checkpoint()
-            self.batches.append("".join(one.name for one in batch))
-            self.combiner.wake(batch[1:])
-            self.combiner.hand_over()
+        if name.isupper():
+            async with self.batcher.hold(_Alone(name)):
+                await checkpoint()
+                self.batches.append(name)
+        else:
+            letter = _Letter(name)
+            await self.batcher.submit(letter, partial(self._serve, letter), limit)
+            assert letter.outcome == "served"
+
+    async def _serve(self, own: _Letter, batch: Sequence[_Letter]) -> None:
+        assert batch[0] is own
+        await checkpoint()
+        await checkpoint()
+        self.batches.append("".join(one.name for one in batch))
+        for one in batch:
+            one.outcome = "served"
 
 
-def test_who_comes_alone_is_served_at_once(backend: str) -> None:
+def test_a_single_caller_is_served_at_once(backend: str) -> None:
     async def case() -> None:
         desk = _Desk()
         await desk.come("a")
@@ -56,7 +66,7 @@ def test_who_comes_alone_is_served_at_once(backend: str) -> None:
 
 
 @pytest.mark.parametrize("limit, batches", [(9, ["a", "bcdef"]), (2, ["a", "bc", "de", "f"])])
-def test_who_comes_meanwhile_is_served_together_in_order(limit: int, batches: list[str]) -> None:
+def test_callers_that_come_meanwhile_are_served_together_in_order(limit: int, batches: list[str]) -> None:
     async def case() -> None:
         desk = _Desk()
         async with anyio.create_task_group() as tasks:
@@ -68,51 +78,103 @@ def test_who_comes_meanwhile_is_served_together_in_order(limit: int, batches: li
     anyio.run(case)
 
 
-def test_who_leads_alone_keeps_others_waiting_and_lets_the_woken_go_first(backend: str) -> None:
+def test_callers_that_were_woken_and_come_back_at_once_share_the_next_batch() -> None:
     async def case() -> None:
         desk = _Desk()
-        assert desk.combiner.lead_alone(_Letter("a"))
-        assert not desk.combiner.lead_alone(_Letter("b")), "somebody leads"
-        follower = _Letter("c")
+
+        async def come_twice(names: str) -> None:
+            for name in names:
+                await desk.come(name)
+
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(desk.combiner.join, follower)
-            await anyio.wait_all_tasks_blocked()
-            desk.combiner.take(1)
-            desk.combiner.wake((follower,))
-            desk.combiner.hand_over()
-            assert not desk.combiner.lead_alone(_Letter("d")), "somebody was woken and comes back, perhaps for the same batch"
-        assert desk.combiner.lead_alone(_Letter("e"))
+            for names in ("a", "eh", "fg"):
+                tasks.start_soon(come_twice, names)
+                await checkpoint()
+        assert ["".join(sorted(batch)) for batch in desk.batches] == ["a", "ef", "gh"]
+        assert desk.crowd.waking == 0
+
+    anyio.run(case)  # the other event loop runs woken tasks in an order of its own
+
+
+def test_a_holder_is_a_barrier(backend: str) -> None:
+    async def case() -> None:
+        desk = _Desk()
+        held = anyio.Event()
+
+        async def hold_first() -> None:
+            async with desk.batcher.hold(_Alone("H")):
+                held.set()
+                await anyio.wait_all_tasks_blocked()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(hold_first)
+            await held.wait()
+            for name in "abcDefGH":
+                tasks.start_soon(desk.come, name)
+                await anyio.wait_all_tasks_blocked()
+        assert desk.batches == ["abc", "D", "ef", "G", "H"]
+        assert len(desk.batcher) == 0
         assert desk.idle == 1
+
+    anyio.run(case)
+
+
+def test_items_left_without_an_outcome_are_served_again_first_and_in_their_order(backend: str) -> None:
+    """The caller of "a" leads the first batch; "b" leads the second, which is interrupted when "c" alone is served."""
+
+    async def case() -> None:
+        desk = _Desk()
+        interruption = RuntimeError("interrupted")
+
+        async def serve(batch: Sequence[_Letter]) -> None:
+            await anyio.wait_all_tasks_blocked()
+            desk.batches.append("".join(one.name for one in batch))
+            if batch[0].name == "b":
+                batch[1].outcome = "served"
+                raise interruption
+            for one in batch:
+                one.outcome = "served"
+
+        letters = {name: _Letter(name) for name in "abcde"}
+
+        async def come(name: str) -> None:
+            await desk.batcher.submit(letters[name], serve, 9)
+
+        async def come_and_fail(name: str) -> None:
+            with pytest.raises(RuntimeError, match="interrupted"):
+                await come(name)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(come, "a")
+            await checkpoint()
+            tasks.start_soon(come_and_fail, "b")
+            for name in "cde":
+                await checkpoint()
+                tasks.start_soon(come, name)
+            await checkpoint()
+        assert desk.batches == ["a", "bcde", "de"]
+        assert {name for name, letter in letters.items() if letter.outcome is None} == {"b"}
 
     anyio.run(case, backend=backend)
 
 
-def test_who_wants_to_be_alone_is_a_barrier() -> None:
+def test_an_item_that_its_leader_leaves_without_an_outcome_is_served_again(backend: str) -> None:
     async def case() -> None:
-        desk = _Desk()
+        batcher: Batcher[_Letter] = Batcher(Crowd(TaskWaiting()))
+        seen: list[str] = []
+
+        async def serve(batch: Sequence[_Letter]) -> None:
+            seen.append("".join(one.name for one in batch))
+            await anyio.wait_all_tasks_blocked()
+            if len(seen) > 1:
+                for one in batch:
+                    one.outcome = "served"
+
         async with anyio.create_task_group() as tasks:
-            for name in "abcDefGH":
-                tasks.start_soon(desk.come, name)
-        assert desk.batches == ["a", "bc", "D", "ef", "G", "H"]
-        assert len(desk.combiner) == 0
-
-    anyio.run(case)
-
-
-def test_tickets_that_were_put_back_come_first_in_their_order() -> None:
-    async def case() -> None:
-        combiner: Combiner[_Letter] = Combiner(Crowd())
-        tickets = [_Letter(name) for name in "abcd"]
-        assert await combiner.join(tickets[0])
-        async with anyio.create_task_group() as tasks:
-            for ticket in tickets[1:]:
-                tasks.start_soon(combiner.join, ticket)
+            for name in "abc":
+                tasks.start_soon(batcher.submit, _Letter(name), serve, 9)
                 await checkpoint()
-            await checkpoint()
-            taken = combiner.take(3)
-            taken[1].left = True
-            combiner.put_back(taken)
-            assert [ticket.name for ticket in combiner.take(9)] == ["a", "c", "d"]
-            tasks.cancel_scope.cancel()
+        assert seen == ["a", "abc"]
+        assert len(batcher) == 0
 
-    anyio.run(case)
+    anyio.run(case, backend=backend)

@@ -6,9 +6,8 @@ from typing import Any, cast
 
 import pytest
 
+from inventory_es.application.commands.decision import CommandRequest, Decider
 from inventory_es.application.commands.lane import _Batch
-from inventory_es.application.commands.preparing import has_backlog
-from inventory_es.application.commands.requests import CommandRequest
 from inventory_es.application.context import CommandContext
 from inventory_es.domain.commands import AddStock
 from inventory_es.domain.events import Event, StockAddedEvent, StockReservedEvent
@@ -32,9 +31,9 @@ def holding(number: int) -> Inventory:
 
 @pytest.mark.parametrize("number", range(5))
 def test_a_backlog_is_more_than_one_append_closes(number: int) -> None:
-    tools = cast(Any, SimpleNamespace(expiry_chunk=2))
-    assert has_backlog(tools, holding(number), UNTIL) is (number > 2)
-    assert not has_backlog(tools, holding(number), UNTIL - timedelta(microseconds=1))
+    chunk = cast(Any, SimpleNamespace(expiry_chunk=2))
+    assert Decider.has_backlog(chunk, holding(number), UNTIL) is (number > 2)
+    assert not Decider.has_backlog(chunk, holding(number), UNTIL - timedelta(microseconds=1))
 
 
 @pytest.mark.parametrize("number", [1, 3])
@@ -43,5 +42,5 @@ def test_a_command_knows_the_batch_that_it_is_served_in_last(number: int) -> Non
     requests = [CommandRequest(one, named=True, expected_version=None, context=CommandContext()) for one in commands]
     for request in requests:
         request.batch_size = 7
-    assert _Batch(SHELF, requests, look_up=False).commands == requests
+    assert _Batch(requests, look_up=False).commands == requests
     assert {request.batch_size for request in requests} == {number}

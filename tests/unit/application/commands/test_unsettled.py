@@ -2,7 +2,7 @@
 
 import pytest
 
-from inventory_es.application.commands.unsettled import UnsettledAppends
+from inventory_es.application.commands.idempotency import UnsettledAppends
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import StreamWrite
 from inventory_es.ports.errors import AppendOutcomeUnknownError

@@ -20,26 +20,26 @@ from inventory_es.testing.simulation.consumer import Row
 def ignores_conflicts(store: EventStore, parts: EngineParts) -> Engine:
     """Sends what it decided again, to whatever version there is."""
     engine = assemble(store, parts)
-    committer = engine.handler._tools.committer
-    carry = committer.carry
+    committer = engine.handler._repository.committer
+    send = committer.append
 
     async def stubborn(append: Append) -> None:
-        await carry(append)
+        await send(append)
         while isinstance(conflict := append.outcome, ConcurrencyError):
             moved = {conflict.stream: conflict.actual}
             append.writes = [attrs.evolve(one, expected_version=moved.get(one.stream, one.expected_version)) for one in append.writes]
             append.outcome = None
             append.is_taken = False
-            await carry(append)
+            await send(append)
 
-    committer.carry = stubborn  # type: ignore[method-assign]  # this is the mutation
+    committer.append = stubborn  # type: ignore[method-assign]  # this is the mutation
     return engine
 
 
 def answers_from_memory(store: EventStore, parts: EngineParts) -> Engine:
     """Every second time it does not look whether its state is still the newest."""
     engine = assemble(store, parts)
-    reader = engine.handler._tools.reader
+    reader = engine.handler._repository.reader
     refresh, asked = reader.refresh, [0]
 
     async def forgetful(state: Any) -> bool:
@@ -57,7 +57,7 @@ def never_looks_back(store: EventStore, parts: EngineParts) -> Engine:
     async def nothing(state: object, requests: object, *, now: datetime) -> dict[Any, Any]:
         return {}
 
-    engine.handler._tools.replay_check.look_up = nothing  # type: ignore[method-assign]  # this is the mutation
+    engine.handler._repository.idempotency.find = nothing  # type: ignore[method-assign]  # this is the mutation
     return engine
 
 

@@ -7,7 +7,7 @@ import attrs
 import pytest
 
 from inventory_es.adapters.memory.event_log import MemoryEventLog
-from inventory_es.application.commands.outcomes import Outcome, accepted
+from inventory_es.application.commands.decision import CommandOutcome, accepted
 from inventory_es.application.results import CommandResult
 from inventory_es.domain.command_identity import EventIds, fingerprint
 from inventory_es.domain.commands import AddStock, Command, ConfirmReservation, RecordCount, ReserveStock
@@ -52,7 +52,9 @@ def yes(command: Command, event: Event, version: int) -> Answer:
     return answer(command, outcome, since=version - 1, until=version)
 
 
-def answer(command: Command, outcome: Outcome | RejectionError | ValueError, *, since: int, until: int, clock: datetime = START) -> Answer:
+def answer(
+    command: Command, outcome: CommandOutcome | RejectionError | ValueError, *, since: int, until: int, clock: datetime = START
+) -> Answer:
     return Answer(command=command, outcome=outcome, since=since, until=until, clocks=(clock,))
 
 

@@ -1,17 +1,19 @@
 """What a codec of unknown habits writes is looked at before it reaches a store."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from inventory_es.adapters.memory import MemoryEventStore
 from inventory_es.adapters.serialization import JsonEventCodec
-from inventory_es.application.commands.drafting import Drafting
-from inventory_es.application.commands.requests import CommandRequest
+from inventory_es.application.commands.decision import CommandRequest, Decider
+from inventory_es.application.commands.handler_settings import HandlerSettings
+from inventory_es.application.commands.states import InventoryState
 from inventory_es.application.context import CommandContext
-from inventory_es.domain.command_identity import EventIds
 from inventory_es.domain.commands import AddStock
-from inventory_es.domain.events import StockAddedEvent
+from inventory_es.domain.inventory import Inventory
 from inventory_es.ports import NewEvent
 from inventory_es.ports.codec import EncodedEvent, EventCodec, KnownGoodCodec
 from inventory_es.testing.domain.scenarios import SHELF
@@ -31,11 +33,24 @@ class Careless:
         return getattr(JsonEventCodec(), name)
 
 
-def drafted(codec: Any) -> list[NewEvent]:
+def drafted(codec: Any) -> Sequence[NewEvent]:
     command = AddStock(inventory_id=SHELF, command_id="c1", quantity=1, reference="order:1")
     request = CommandRequest(command, named=True, expected_version=None, context=CommandContext(actor_id="A1"))
-    event = StockAddedEvent(SHELF.product_id, SHELF.store_id, 1, command.reason, 1, 0)
-    return Drafting(codec).draft(request, (event,), at=AT, ids=EventIds(SHELF.stream))
+    nothing: Any = None
+    decider = Decider(
+        codec=codec,
+        capabilities=MemoryEventStore().capabilities,
+        policies=(),
+        settings=HandlerSettings(),
+        clock=nothing,
+        ids=nothing,
+        reader=nothing,
+        committer=nothing,
+    )
+    decision = decider.decide(InventoryState(Inventory(SHELF), 0), request, now=AT, at=AT)
+    if decision.refusal is not None:
+        raise decision.refusal
+    return decision.new_events
 
 
 def test_what_a_host_s_codec_writes_is_checked() -> None:
