@@ -164,7 +164,7 @@ def test_once_the_time_has_passed_the_refusal_is_told(backend: str) -> None:
             clocks.now += 30.0
             with pytest.raises(ReservationExpiredError):
                 await service.execute(_commit())
-            assert not service._opening.engine.handler._repository.unsettled
+            assert not service._opening.engine.handler._repository.unsettled.appends
 
     anyio.run(case, backend=backend)
 
@@ -183,7 +183,7 @@ def test_once_its_stream_has_moved_an_append_takes_effect_no_more(backend: str) 
                 await service.execute(_commit())
             await store.arrive()
             assert isinstance(store.arrived, ConcurrencyError)
-            assert not service._opening.engine.handler._repository.unsettled
+            assert not service._opening.engine.handler._repository.unsettled.appends
 
     anyio.run(case, backend=backend)
 

@@ -48,6 +48,5 @@ def command_context(
         _current.reset(token)
 
 
-def current_context() -> CommandContext:
-    """The context of the calling task."""
-    return _current.get()
+current_context = _current.get
+"""Return the context of the calling task."""

@@ -203,7 +203,7 @@ class Basket:
     def _unsettled(self, quiet: Sequence[Decision]) -> list[UnsettledAppend]:
         """Return the appends that may still take effect, of commands that would be told that they don't."""
         unsettled = self._repository.unsettled
-        if not unsettled:
+        if not unsettled.appends:
             return []
         for line in self._lines:
             unsettled.seen(line.inventory_id.stream, line.version)

@@ -108,7 +108,7 @@ class Batcher(Generic[T]):
             batch = [item]
         try:
             await serve(batch)
-            while not item.is_settled:
+            while item.outcome is None and not item.is_settled:
                 self._settle(batch)
                 self._queue.appendleft(item)
                 batch = self._take(limit)

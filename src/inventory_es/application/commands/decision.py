@@ -135,6 +135,7 @@ class Decider:
         self._settings = settings
         self._clock = clock
         self._jump = clock.jump if isinstance(clock, SteadyClock) else None
+        self._longest_jump = settings.max_clock_jump.total_seconds()
         self._ids = ids
         self._reader = reader
         self._committer = committer
@@ -157,7 +158,7 @@ class Decider:
         size = 0
         try:
             if self._jump is not None and request.happened_at is None:
-                self._settings.check_jump(self._jump)
+                self._check_clock(self._jump)
             if at is not now or request.expected_version is not None:
                 self._check(inventory, request, now)
             events = inventory.decide(request.command, at=at, observed_on_hand=request.observed_on_hand, policies=self._policies)
@@ -179,7 +180,7 @@ class Decider:
         inventory = state.inventory
         try:
             if self._jump is not None:
-                self._settings.check_jump(self._jump)
+                self._check_clock(self._jump)
             if inventory.decide(request.command, at=at, policies=self._policies):
                 return None
         except Exception as problem:  # noqa: BLE001  # as in decide
@@ -313,6 +314,11 @@ class Decider:
     def _encode_by_name(self, *fields: str | None) -> bytes:
         named: dict[str, Any] = dict(zip(OWN_FIELDS, fields, strict=True))
         return self._encode_metadata(EventMetadata(**named))
+
+    def _check_clock(self, jump: Callable[[], float]) -> None:
+        seconds = jump()
+        if type(seconds) is not float or not -self._longest_jump <= seconds <= self._longest_jump:
+            self._settings.check_seconds(jump, seconds)
 
     def _check(self, inventory: Inventory, request: CommandRequest, now: datetime) -> None:
         last_time, longest = inventory.last_time, self._settings.max_clock_skew

@@ -61,6 +61,7 @@ class Committer:
     def __init__(self, store: EventStore, observers: Observers, monotonic: Callable[[], float], waiting: Waiting) -> None:
         self._store = store
         self._observers = observers
+        self._is_watched = observers.of_appends
         self._monotonic = monotonic
         self._waiting = waiting
         self._group_store = store if store.capabilities.group_commit and isinstance(store, GroupCommit) else None
@@ -134,8 +135,7 @@ class Committer:
                 one.is_withdrawn = False
 
     async def _commit(self, batch: Sequence[Append]) -> None:
-        is_watched = self._observers.of_appends
-        started = self._monotonic() if is_watched else 0.0
+        started = self._monotonic() if self._is_watched else 0.0
         error: str | None = None
         try:
             if len(batch) > 1 and self._group_store is not None:
@@ -147,7 +147,7 @@ class Committer:
             outcomes = [problem] * len(batch)
         for one, outcome in zip(batch, outcomes, strict=True):
             one.outcome = outcome
-        if is_watched:
+        if self._is_watched:
             events = sum(len(write.events) for one in batch for write in one.writes)
             seconds = self._monotonic() - started
             self._observers.append_finished(AppendFinished(groups=len(batch), events=events, seconds=seconds, error=error))

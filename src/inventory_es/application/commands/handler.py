@@ -12,6 +12,7 @@ from inventory_es.application.commands.states import InventoryState
 from inventory_es.application.commands.waiting import Waiting
 from inventory_es.application.context import current_context
 from inventory_es.application.observers import CommandFinished, Observers
+from inventory_es.application.results import CommandResult, Reservation
 from inventory_es.domain.commands import Command
 from inventory_es.domain.errors import InventoryError, RejectionError
 from inventory_es.domain.identifiers import InventoryId
@@ -68,6 +69,8 @@ class CommandHandler:
                 await self._lanes.submit(command.inventory_id, request)
             finally:
                 self._observers.command_finished(self._record(request, started))
+        if isinstance(request.outcome, CommandResult | Reservation):
+            return request.outcome
         try:
             return cast(CommandOutcome, _unwrap(request.outcome))
         finally:

@@ -80,7 +80,10 @@ class HandlerSettings:
         Raises:
             HostFunctionError: it gives no seconds.
         """
-        seconds = jump()
+        self.check_seconds(jump, jump())
+
+    def check_seconds(self, jump: Callable[[], float], seconds: float) -> None:
+        """Raise as :meth:`check_jump` does, where ``jump`` has given ``seconds``."""
         try:
             if abs(seconds) <= self.max_clock_jump.total_seconds():
                 return

@@ -135,15 +135,15 @@ class UnsettledAppends:
     Args:
         settles_within: seconds, as the store declares.
         monotonic: seconds that never go back.
+
+    Attributes:
+        appends: by stream and command id.
     """
 
     def __init__(self, settles_within: float | None, monotonic: Callable[[], float]) -> None:
         self._settles_within = settles_within
         self._monotonic = monotonic
-        self._appends: dict[StreamId, dict[str, UnsettledAppend]] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._appends)
+        self.appends: dict[StreamId, dict[str, UnsettledAppend]] = {}
 
     def now(self) -> float:
         """Return the time by which appends are settled."""
@@ -173,12 +173,12 @@ class UnsettledAppends:
                 problem=problem,
             )
             for stream, command_id in commands:
-                self._appends.setdefault(stream, {})[command_id] = append
+                self.appends.setdefault(stream, {})[command_id] = append
         return problem
 
     def seen(self, stream: StreamId, version: int) -> None:
         """Forget the appends that expected an earlier version of a stream than it was read at: they take effect no more."""
-        for append in {*self._appends.get(stream, {}).values()}:
+        for append in {*self.appends.get(stream, {}).values()}:
             if append.versions.get(stream, version) < version:
                 self._forget(append)
 
@@ -190,7 +190,7 @@ class UnsettledAppends:
             command_id: its id.
             now: the time at which a look-up of the command begins, or began; the present by default.
         """
-        append = self._appends.get(stream, {}).get(command_id)
+        append = self.appends.get(stream, {}).get(command_id)
         if append is None or append.until > (self._monotonic() if now is None else now):
             return append
         self._forget(append)
@@ -198,11 +198,11 @@ class UnsettledAppends:
 
     def _forget(self, append: UnsettledAppend) -> None:
         for stream in append.versions:
-            commands = self._appends.get(stream, {})
+            commands = self.appends.get(stream, {})
             for command_id in [name for name, kept in commands.items() if kept is append]:
                 del commands[command_id]
             if not commands:
-                self._appends.pop(stream, None)
+                self.appends.pop(stream, None)
 
 
 def _standing(outcome: CommandOutcome, request: CommandRequest, inventory: Inventory, now: datetime) -> CommandOutcome:

@@ -111,7 +111,7 @@ class Lanes:
             return
         stream = inventory_id.stream
         state = self._cache.peek(stream)
-        if state is not None and self._answer_at_once(state, request):
+        if state is not None and (state.is_refusing or type(request) is ReadRequest) and self._answer_at_once(state, request):
             self._answered_at_once += 1
             if self._answered_at_once % _ANSWERED_AT_ONCE == 0:  # a caller that asks again and again lets the others run
                 await self._waiting.pass_by()
@@ -155,7 +155,7 @@ class Lanes:
         """
         decider, repository = self._decider, self._repository
         if isinstance(request, CommandRequest):
-            if request.named or not state.is_refusing or type(request.command) is RecordCount:
+            if request.named or type(request.command) is RecordCount:
                 return False
             now = repository.clock.now()
             if time_for(state.inventory, now) is not now or decider.has_backlog(state.inventory, now):
@@ -219,8 +219,7 @@ class Lanes:
             new_events = decisions[0].new_events if len(decisions) == 1 else [event for one in decisions for event in one.new_events]
             if new_events:
                 append = Append((StreamWrite(batch.stream, version, new_events),))
-                await self._append(batch, append, decisions)
-                position = batch.position_of(append)
+                position = await self._append(batch, append, decisions)
             elif not (batch.is_fresh or repository.reader.is_surely_current(state)):
                 with self._waiting.scope(shield=True):
                     is_behind = await repository.reader.refresh(state)
@@ -242,8 +241,8 @@ class Lanes:
                 inventory.settle()
                 batch.withdrawn = state
             raise
+        batch.attempt = batch.lost = 0
         await self._answer(batch, state, decisions, position)
-        batch.settled()
 
     async def _load(self, batch: "_Batch") -> InventoryState:
         with self._waiting.scope(shield=True):
@@ -291,14 +290,26 @@ class Lanes:
             names.add(command_id)
         return decisions
 
-    async def _append(self, batch: "_Batch", append: Append, decisions: Sequence[Decision]) -> None:
-        """Give an append its outcome. A cancellation that comes with an outcome is kept until the batch has ended."""
+    async def _append(self, batch: "_Batch", append: Append, decisions: Sequence[Decision]) -> int:
+        """Append what was decided and return the position of the last event.
+
+        A cancellation that comes with an outcome is kept until the batch has ended.
+
+        Raises:
+            EventIdCollisionError: it was stored earlier, so there was no new commit: the state must be read again and the commands
+                looked up.
+        """
         try:
             await self._repository.append(append, decisions)
         except self._waiting.cancellation() as cancelled:
             if append.outcome is None:
                 raise
             batch.cancelled = cancelled
+        result = append.result()
+        if result.replayed:
+            first = EventIds(batch.stream).first_own(batch.commands[0].command)
+            raise EventIdCollisionError(stream=batch.stream, event_id=first, problem="was stored earlier")
+        return result.position
 
     async def _answer(self, batch: "_Batch", state: InventoryState, decisions: Sequence[Decision], position: int) -> None:
         """Give the requests of an attempt that stood their outcomes: ``state`` is what the store has."""
@@ -308,16 +319,20 @@ class Lanes:
         for read in batch.reads:
             read.outcome = read.answer
         unsettled = self._repository.unsettled
-        if unsettled:
+        if unsettled.appends:
             unsettled.seen(batch.stream, state.inventory.version)
         doubtful: list[Decision] = []
         for one in decisions:
-            if one.events or not (one.request.named or unsettled):
+            if one.events or not (one.request.named or unsettled.appends):
                 one.request.outcome = one.outcome(position)
             else:
                 doubtful.append(one)
         if doubtful:
             await self._answer_doubtful(batch, state, doubtful, position)
+        elif len(decisions) == len(batch.commands):
+            batch.commands, batch.reads = [], []
+            return
+        batch.prune()
 
     async def _answer_doubtful(self, batch: "_Batch", state: InventoryState, doubtful: Sequence[Decision], position: int) -> None:
         """Answer refusals and no-ops, unless their command was accepted before.
@@ -326,7 +341,7 @@ class Lanes:
         """
         repository, pause = self._repository, 0.0
         unsettled = repository.unsettled
-        may_land = {one.request: unsettled.find(batch.stream, one.request.command.command_id) for one in doubtful} if unsettled else {}
+        may_land = {one.request: unsettled.find(batch.stream, one.request.command.command_id) for one in doubtful}
         with self._waiting.scope(shield=True):
             await self._look_up(batch, state, [one.request for one in doubtful])
         for one in doubtful:
@@ -388,19 +403,6 @@ class _Batch:
             command.batch_size = len(self.commands)
             command.look_up = command.look_up or (look_up and command.named)
 
-    def position_of(self, append: Append) -> int:
-        """Return the position of the append's last event.
-
-        Raises:
-            EventIdCollisionError: it was stored earlier, so there was no new commit: the state must be read again and the commands
-                looked up.
-        """
-        result = append.result()
-        if result.replayed:
-            first = EventIds(self.stream).first_own(self.commands[0].command)
-            raise EventIdCollisionError(stream=self.stream, event_id=first, problem="was stored earlier")
-        return result.position
-
     def prune(self) -> None:
         """Leave out the requests that have their outcome."""
         self.commands = [one for one in self.commands if one.outcome is None]
@@ -413,11 +415,6 @@ class _Batch:
         if self._always_look_up:
             for request in self.commands:
                 request.look_up = request.look_up or request.named
-
-    def settled(self) -> None:
-        """Note that an attempt stood: the state is what the store has."""
-        self.attempt = self.lost = 0
-        self.prune()
 
     def look_up_again(self, decisions: Sequence[Decision], problem: Exception) -> None:
         """Note a failed append: commands that may be stored already are looked up before they are decided again."""

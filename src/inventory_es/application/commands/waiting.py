@@ -59,14 +59,11 @@ class TaskWaiting:
             self._future = futures()
         return self._future() or Wakeup(anyio.Event())
 
-    def scope(self, *, shield: bool) -> Scope:
-        """Return a cancel scope."""
-        return anyio.CancelScope(shield=shield)
-
     def cancellation(self) -> type[BaseException]:
         """Return the cancellation class of the running event loop."""
         return anyio.get_cancelled_exc_class()
 
+    scope = staticmethod(anyio.CancelScope)
     give_way = staticmethod(cancel_shielded_checkpoint)
     pass_by = staticmethod(checkpoint)
     check_cancelled = staticmethod(checkpoint_if_cancelled)

@@ -28,7 +28,7 @@ def kept(within: float | None, time: Time, *, versions: dict[StreamId, int] | No
 def test_a_store_that_settles_at_once_leaves_nothing() -> None:
     appends = UnsettledAppends(0.0, Time())
     assert appends.add([StreamWrite(X, 3, ())], [(X, "c")], PROBLEM) is PROBLEM
-    assert not appends
+    assert not appends.appends
 
 
 def test_it_may_take_effect_until_its_time_has_passed() -> None:
@@ -42,7 +42,7 @@ def test_it_may_take_effect_until_its_time_has_passed() -> None:
     time.now = 105.0
     assert appends.find(X, "c", now=104.0) is not None, "a look-up that began before proves nothing"
     assert appends.find(X, "c") is None
-    assert not appends, "all its commands are settled with it"
+    assert not appends.appends, "all its commands are settled with it"
 
 
 def test_where_no_time_is_declared_only_its_stream_ends_it() -> None:
@@ -57,7 +57,7 @@ def test_where_no_time_is_declared_only_its_stream_ends_it() -> None:
     appends.seen(Y, 9)
     assert appends.find(X, "d") is found
     appends.seen(X, 4)
-    assert not appends
+    assert not appends.appends
 
 
 def test_any_of_its_streams_ends_it() -> None:
@@ -65,7 +65,7 @@ def test_any_of_its_streams_ends_it() -> None:
     appends.add([StreamWrite(X, 3, ()), StreamWrite(Y, 7, ())], [(X, "c"), (Y, "d")], PROBLEM)
     appends.seen(Y, 8)
     assert appends.find(X, "c") is None
-    assert not appends
+    assert not appends.appends
 
 
 def test_a_later_one_of_the_same_command_takes_its_place() -> None:
