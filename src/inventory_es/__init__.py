@@ -145,7 +145,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 if not typing.TYPE_CHECKING:  # a checker that saw it would take any name
 
     def __getattr__(name: str) -> object:
-        """Import what is asked for the first time: the door itself is light, and whoever wants one name pays for that one (PEP 562)."""
+        """Import a name when it is asked for the first time (PEP 562). So the door itself is light, and only users of a name pay for it."""
         home = _HOME_OF.get(name)
         if home is None:
             msg = f"module {__name__!r} has no attribute {name!r}"

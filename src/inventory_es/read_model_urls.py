@@ -29,7 +29,7 @@ _KNOWN = "'memory:', 'sqlite:queries.db', or an object with the methods of ReadM
 def query_side_of(
     read_models: str | ReadModel | None, *, projections: Sequence[Projection], cache: Cache | None, bus: EventBus | None
 ) -> QuerySideParts | None:
-    """What the query side is assembled from; ``None`` for none.
+    """Return the parts of the query side; ``None`` for none.
 
     Raises:
         ValueError: an unknown URL, or something that needs read models without them.

@@ -73,28 +73,27 @@ def open_inventory(
     Args:
         store: ``memory:``, ``file:DIR``, ``sqlite:FILE``, the URL of an installed adapter, a path (the same as ``file:PATH``), or a
             store object, which stays the caller's to close. A relative path is resolved by this call, and ``~`` is the home folder.
-        clock: where the time comes from; the system's by default.
-        ids: where ids come from that callers don't give; UUID version 7 by default.
+        clock: gives the time; the system's by default.
+        ids: gives the ids that callers don't give; UUID version 7 by default.
         policies: the host's rules, asked inside every decision.
         cache: keeps answers of ``inventory.queries``; it stays the caller's to close. Needs ``read_models``.
-        bus: where the events are published to while ``inventory.followers`` run; it stays the caller's to close. Needs ``read_models``.
-        codec: how events are stored; strict JSON of the closed registry by default.
-        read_models: where the rows of ``inventory.queries`` are: ``memory:``, ``sqlite:FILE``, or a read model object, which stays the
+        bus: gets the events while ``inventory.followers`` run; it stays the caller's to close. Needs ``read_models``.
+        codec: writes and reads stored events; strict JSON of the closed registry by default.
+        read_models: has the rows of ``inventory.queries``: ``memory:``, ``sqlite:FILE``, or a read model object, which stays the
             caller's to close. Without it there are no queries.
         projections: rows besides the shipped ones, or in the place of those of the same name:
             ``low_stock(thresholds)``, a host's own.
         observers: objects with any of ``command_finished(record)``, ``append_finished(record)``, ``cache_failed(record)``.
         settings: bounds of the command side.
-        snapshots: where states of long streams are kept, so that a first command does not replay a whole history: the URL of a
-            store that can, such as ``sqlite:FILE`` (the event store's own file, or another), or a snapshot store object, which
-            stays the caller's to close. None are kept by default. A snapshot is a cache: deleting all of them changes no answer.
+        snapshots: keeps states of long streams, so that a first command does not replay a whole history. Give the URL of a store that
+            can, such as ``sqlite:FILE`` (the event store's own file, or another). Or give a snapshot store object, which stays the
+            caller's to close. None are kept by default. A snapshot is a cache: deleting all of them changes no answer.
 
     Raises:
         ValueError: an unknown scheme or a look-alike; the message has the right spelling. A relative path while the working directory
             is gone. A cache, a bus or projections without read models. On opening: snapshots at a URL whose store keeps none, or of a
             codec that writes none.
-        TypeError: something that is no store, no read model, no clock and the like; a policy or an observer that can't be called, or
-            would have to be awaited.
+        TypeError: an argument without the methods of its role. A policy or an observer that can't be called, or would have to be awaited.
         HostFunctionError: a clock that gives something else than an aware datetime in UTC.
     """
     _check_methods("clock", clock, "now")

@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
-from inventory_es.application.commands.batching import Batcher, Crowd, Item
+from inventory_es.application.commands.batching import Batcher, Callers, Item
 from inventory_es.application.commands.waiting import TaskWaiting
 from inventory_es.domain.commands import ReserveStock
 from inventory_es.domain.identifiers import InventoryId
@@ -300,7 +300,7 @@ def test_a_basket_is_cancelled_while_it_enters_its_lanes(backend: str) -> None:
 
 def test_a_lead_that_was_handed_to_a_cancelled_caller_goes_on(backend: str) -> None:
     async def case() -> None:
-        batcher: Batcher[Item] = Batcher(Crowd(TaskWaiting()))
+        batcher: Batcher[Item] = Batcher(Callers(TaskWaiting()))
         first_may_end = anyio.Event()
         scope = anyio.CancelScope()
         first, gone, last = Item(), Item(), Item()

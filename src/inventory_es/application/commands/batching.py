@@ -1,19 +1,19 @@
 """Flat combining: callers that meet are served together by one of them.
 
-There is no background task, so the service holds no cancel scope across its ``async with`` and starts nothing that a host
-would have to stop. The first caller leads: it takes everything that waits, its own item included, serves it, wakes the
-others, and hands the lead to the first that came meanwhile. So nothing waits for company (zero added delay), and a
-batch is exactly what arrived while the last one was in flight.
+There is no background task. So the service holds no cancel scope across its ``async with``, and a host has nothing to stop.
+The first caller leads. It takes all items that wait, its own included, serves them, and wakes the other callers. Then it hands
+the lead to the first caller that came meanwhile. So nothing waits for company (zero added delay), and a batch is exactly what
+arrived while the last one was in flight.
 
 Callers that were just woken often come back at once. So a leader lets callers run first that were woken and had no step yet.
 That is one step of the event loop, which they take in any case, and they share one batch instead of two.
 
-The technique is known from concurrent data structures (Hendler, Incze, Shavit, Tzafrir: Flat Combining and the
-Synchronization-Parallelism Tradeoff, SPAA 2010); here the "processors" are tasks of one event loop.
+The technique is known from concurrent data structures; here the "processors" are tasks of one event loop.
+(Hendler, Incze, Shavit, Tzafrir: Flat Combining and the Synchronization-Parallelism Tradeoff, SPAA 2010.)
 
 The leader serves others, so it must not be cancelled half way: its own cancellation is delivered when its batch is done. A follower
 that is cancelled while it waits in the queue is withdrawn. Once its item is taken, the batch goes on, and only its caller does not
-learn the outcome. No shield holds against asyncio's own ``Task.cancel``, which ``asyncio.timeout`` and many hosts use: a leader
+learn the outcome. No shield holds against asyncio's own ``Task.cancel``, which ``asyncio.timeout`` and many hosts use. A leader
 that it interrupts puts back the items that it left unserved, for the next leader.
 """
 
@@ -56,7 +56,7 @@ class Item:
         return self.outcome is not None
 
 
-class Crowd:
+class Callers:
     """The callers of one or more batchers.
 
     Attributes:
@@ -75,14 +75,14 @@ class Batcher(Generic[T]):
     """A queue whose callers serve one another, one batch at a time.
 
     Args:
-        crowd: its callers, counted with those of other batchers.
+        callers: its callers, counted with those of other batchers.
         when_idle: called when nobody leads and nobody waits.
     """
 
-    __slots__ = ("_crowd", "_is_led", "_queue", "_when_idle")
+    __slots__ = ("_callers", "_is_led", "_queue", "_when_idle")
 
-    def __init__(self, crowd: Crowd, when_idle: Callable[[], object] | None = None) -> None:
-        self._crowd = crowd
+    def __init__(self, callers: Callers, when_idle: Callable[[], object] | None = None) -> None:
+        self._callers = callers
         self._is_led = False
         self._queue: deque[T] = deque()
         self._when_idle = when_idle
@@ -99,7 +99,7 @@ class Batcher(Generic[T]):
                 outcome is served again.
             limit: the most items of one batch.
         """
-        if self._is_led or self._crowd.waking or item.is_taken:
+        if self._is_led or self._callers.waking or item.is_taken:
             if not await self._wait_to_lead(item):
                 return
             batch = self._take(limit)
@@ -121,7 +121,7 @@ class Batcher(Generic[T]):
     @asynccontextmanager
     async def hold(self, item: T) -> AsyncGenerator[None, None]:
         """Lead without serving anybody until the block ends. ``item``, which is ``alone``, queues like any other."""
-        if self._is_led or self._crowd.waking:
+        if self._is_led or self._callers.waking:
             await self._wait_to_lead(item)
             self._queue.popleft()
         self._is_led = True
@@ -136,7 +136,7 @@ class Batcher(Generic[T]):
         if not item.is_taken:
             self._queue.append(item)
         if self._is_led:
-            wakeup = item.wakeup = self._crowd.waiting.wakeup()
+            wakeup = item.wakeup = self._callers.waiting.wakeup()
             try:
                 await wakeup
             except BaseException:
@@ -144,14 +144,14 @@ class Batcher(Generic[T]):
                 raise
             finally:
                 if item.wakeup is not wakeup:  # somebody woke it
-                    self._crowd.waking -= 1
+                    self._callers.waking -= 1
                 item.wakeup = None
             if not item.leads:
                 return False
         self._is_led = item.leads = True
-        if self._crowd.waking:
+        if self._callers.waking:
             try:
-                await self._crowd.waiting.give_way()
+                await self._callers.waiting.give_way()
             except BaseException:  # asyncio's own cancellation
                 self._leave(item)
                 raise
@@ -190,7 +190,7 @@ class Batcher(Generic[T]):
         wakeup = item.wakeup
         if wakeup is not None and not wakeup.done():
             item.wakeup = None
-            self._crowd.waking += 1
+            self._callers.waking += 1
             wakeup.set_result(None)
 
     def _leave(self, item: T) -> None:

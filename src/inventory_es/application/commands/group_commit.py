@@ -6,7 +6,7 @@ from math import inf
 
 import attrs
 
-from inventory_es.application.commands.batching import Batcher, Crowd, Item
+from inventory_es.application.commands.batching import Batcher, Callers, Item
 from inventory_es.application.commands.waiting import Scope, Waiting
 from inventory_es.application.observers import AppendFinished, Observers
 from inventory_es.domain.errors import InventoryError
@@ -66,15 +66,15 @@ class Committer:
         self._waiting = waiting
         self._group_store = store if store.capabilities.group_commit and isinstance(store, GroupCommit) else None
         self._withdraws = store.capabilities.withdraws
-        self._batcher: Batcher[Append] = Batcher(Crowd(waiting))
+        self._batcher: Batcher[Append] = Batcher(Callers(waiting))
         self._sending: Scope | None = None
 
     async def append(self, append: Append) -> None:
         """Give an append its outcome.
 
         A caller that is cancelled meanwhile gets its cancellation when the outcome is there, or once the store has given the append
-        back with nothing written: then ``WithdrawnError`` is the cause of the cancellation. An ``append`` that has neither an outcome
-        nor is withdrawn was interrupted, as asyncio's own cancellation can.
+        back. Then nothing was written, and ``WithdrawnError`` is the cause of the cancellation. An append that has no outcome and is
+        not withdrawn was interrupted, as asyncio's own cancellation can.
         """
         if self._withdraws:
             await self._check_wanted(append)

@@ -95,8 +95,8 @@ class CommandHandler:
             ConcurrencyError: a write of the host's own met another version, or others kept winning. Nothing was appended.
             ClockSkewError: a time far before the last event of its stream.
             ClockJumpError: the clock was set by too much since the inventory was opened, and ``times`` are not given.
-            ValueError: one command id twice for one inventory, a write to a stream of an inventory, or times that are not UTC or
-                not one for each command.
+            ValueError: one command id twice for one inventory; a write to a stream of an inventory; times that are not UTC, or not one
+                per command.
         """
         _check_basket(commands, writes)
         happened = [None] * len(commands) if times is None else _check_times(commands, times)

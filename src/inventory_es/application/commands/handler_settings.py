@@ -1,4 +1,4 @@
-"""How the command side behaves: its bounds."""
+"""The bounds of the command side."""
 
 from collections.abc import Callable
 from datetime import timedelta

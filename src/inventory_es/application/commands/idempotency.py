@@ -1,8 +1,8 @@
 """Idempotency: a command that was accepted is found by its first own event, however late it is sent again.
 
-A store may carry out an append with an unknown outcome after its events were looked for in vain. It can't any more once one of its
-streams was read beyond the version that the append expected, or once the time has passed within which the store settles. Until then
-no command of it is refused.
+A store may carry out an append with an unknown outcome after its events were looked for in vain. It can't any more once one of the
+append's streams was read beyond the expected version. It can't either once the time has passed within which the store settles.
+Until then no command of the append is refused.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -59,8 +59,8 @@ class Idempotency:
     ) -> dict[CommandRequest, CommandOutcome | RejectionError]:
         """Return the first outcomes of those requests that were accepted before, or the reasons why their ids can't be used again.
 
-        Requests that are not in the answer have no stored events as of now. A reservation may have ended since, so each outcome about
-        one has its state at ``now``; ``state`` is read up to the stream's end for that.
+        Requests that are not in the answer have no stored events as of now. A reservation may have ended since. So each outcome about
+        one has its state at ``now``, and ``state`` is read up to the stream's end for that.
         """
         stream = state.inventory.inventory_id.stream
         ids = EventIds(stream)
@@ -129,8 +129,8 @@ class UnsettledAppend:
 class UnsettledAppends:
     """The unsettled appends of one handle on a store, by stream and command.
 
-    Memory is bounded by the commands whose outcome is unknown: each is forgotten when its stream moves on, or its time has passed and
-    it is asked for.
+    Memory is bounded by the commands whose outcome is unknown. A command is forgotten when its stream moves on, or when it is asked for
+    after its time has passed.
 
     Args:
         settles_within: seconds, as the store declares.

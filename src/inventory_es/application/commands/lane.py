@@ -4,9 +4,9 @@ A batch is decided on a folded state, each request on the state that the one bef
 events, and its expected version proves that the state was current. Where nothing was accepted, reading the stream's tail
 proves the same. Only then does anybody get an answer.
 
-An append that meets another writer, an id that is taken, or an unknown outcome, takes back the speculation. The state is
-brought up to date, and commands that may have been stored are looked up by the id of their first own event: found is
-replayed, absent is decided again. So a command is never accepted twice, whoever sends it however often.
+An append that meets another writer, an id that is taken, or an unknown outcome, takes back the speculation. Then the state is
+brought up to date. Commands that may have been stored are looked up by the id of their first own event. A command that is
+found is replayed, and one that is absent is decided again. So no command is accepted twice, however often it is sent.
 
 A command whose append may still take effect is not refused: its refusal waits until the append is settled. An append that can't be
 settled in time stays unknown.
@@ -21,7 +21,7 @@ from typing import Any
 
 import attrs
 
-from inventory_es.application.commands.batching import Batcher, Crowd, Item
+from inventory_es.application.commands.batching import Batcher, Callers, Item
 from inventory_es.application.commands.decision import CommandRequest, Decider, Decision, time_for
 from inventory_es.application.commands.group_commit import Append, interrupted
 from inventory_es.application.commands.repository import RETRIED, Repository
@@ -93,7 +93,7 @@ class Lanes:
         self._waiting = waiting
         self._settings = repository.settings
         self._cache = repository.cache
-        self._crowd = Crowd(waiting)
+        self._callers = Callers(waiting)
         self._answered_at_once = 0
         self._open: dict[str, Batcher[Any]] = {}
 
@@ -135,7 +135,7 @@ class Lanes:
     def _lane(self, stream: StreamId) -> Batcher[Any]:
         lane = self._open.get(stream.text)
         if lane is None:
-            lane = self._open[stream.text] = Batcher(self._crowd, partial(self._open.pop, stream.text))
+            lane = self._open[stream.text] = Batcher(self._callers, partial(self._open.pop, stream.text))
         elif len(lane) >= self._settings.max_waiting:
             raise LaneFullError(stream=stream, waiting=len(lane))
         return lane
@@ -171,8 +171,8 @@ class Lanes:
     async def _serve(self, requests: Sequence[Request]) -> None:
         """Give every request of one stream its outcome.
 
-        Raises nothing but an interruption, such as asyncio's own cancellation, which no shield stops: requests without an outcome may
-        be served again then, and are looked up first.
+        It raises nothing but an interruption, such as asyncio's own cancellation, which no shield stops. Requests without an outcome
+        may be served again then, and are looked up first.
         """
         repository, fairness = self._repository, self._repository.fairness
         batch = _Batch(requests, look_up=not repository.store.capabilities.unique_event_ids)

@@ -23,7 +23,7 @@ class Scope(AbstractContextManager["Scope"], Protocol):
 
 
 class Waiting(Protocol):
-    """How a caller waits."""
+    """The waiting of one caller for others."""
 
     def wakeup(self) -> Wakeup:
         """Return what the calling task awaits until another caller sets it."""

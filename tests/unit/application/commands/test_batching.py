@@ -7,7 +7,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from inventory_es.application.commands.batching import Batcher, Crowd, Item
+from inventory_es.application.commands.batching import Batcher, Callers, Item
 from inventory_es.application.commands.waiting import TaskWaiting
 
 
@@ -29,8 +29,8 @@ class _Desk:
     def __init__(self) -> None:
         self.idle = 0
         self.batches: list[str] = []
-        self.crowd = Crowd(TaskWaiting())
-        self.batcher: Batcher[_Letter] = Batcher(self.crowd, self._rest)
+        self.callers = Callers(TaskWaiting())
+        self.batcher: Batcher[_Letter] = Batcher(self.callers, self._rest)
 
     def _rest(self) -> None:
         self.idle += 1
@@ -91,7 +91,7 @@ def test_callers_that_were_woken_and_come_back_at_once_share_the_next_batch() ->
                 tasks.start_soon(come_twice, names)
                 await checkpoint()
         assert ["".join(sorted(batch)) for batch in desk.batches] == ["a", "ef", "gh"]
-        assert desk.crowd.waking == 0
+        assert desk.callers.waking == 0
 
     anyio.run(case)  # the other event loop runs woken tasks in an order of its own
 
@@ -160,7 +160,7 @@ def test_items_left_without_an_outcome_are_served_again_first_and_in_their_order
 
 def test_an_item_that_its_leader_leaves_without_an_outcome_is_served_again(backend: str) -> None:
     async def case() -> None:
-        batcher: Batcher[_Letter] = Batcher(Crowd(TaskWaiting()))
+        batcher: Batcher[_Letter] = Batcher(Callers(TaskWaiting()))
         seen: list[str] = []
 
         async def serve(batch: Sequence[_Letter]) -> None:
