@@ -20,6 +20,7 @@ that it interrupts puts back the items that it left unserved, for the next leade
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from threading import RLock
 from typing import Any, ClassVar, Generic, TypeVar
 
 import attrs
@@ -60,13 +61,15 @@ class Callers:
     """The callers of one or more batchers.
 
     Attributes:
+        lock: guards the queues of the batchers, because callers may be threads.
         waiting: how they wait.
         waking: the number of callers that were woken and had no step yet.
     """
 
-    __slots__ = ("waiting", "waking")
+    __slots__ = ("lock", "waiting", "waking")
 
     def __init__(self, waiting: Waiting) -> None:
+        self.lock = RLock()
         self.waiting: Waiting = waiting
         self.waking: int = 0
 
@@ -76,13 +79,14 @@ class Batcher(Generic[T]):
 
     Args:
         callers: its callers, counted with those of other batchers.
-        when_idle: called when nobody leads and nobody waits.
+        when_idle: called with the batcher when nobody leads and nobody waits, under the lock of the callers.
     """
 
-    __slots__ = ("_callers", "_is_led", "_queue", "_when_idle")
+    __slots__ = ("_callers", "_is_led", "_lock", "_queue", "_when_idle")
 
-    def __init__(self, callers: Callers, when_idle: Callable[[], object] | None = None) -> None:
+    def __init__(self, callers: Callers, when_idle: "Callable[[Batcher[T]], object] | None" = None) -> None:
         self._callers = callers
+        self._lock = callers.lock
         self._is_led = False
         self._queue: deque[T] = deque()
         self._when_idle = when_idle
@@ -99,19 +103,18 @@ class Batcher(Generic[T]):
                 outcome is served again.
             limit: the most items of one batch.
         """
-        if self._is_led or self._callers.waking or item.is_taken:
-            if not await self._wait_to_lead(item):
-                return
-            batch = self._take(limit)
-        else:  # the usual case, in short: nobody to meet
-            self._is_led = item.leads = item.is_taken = True
-            batch = [item]
+        with self._lock:
+            is_free = not (self._is_led or self._callers.waking or item.is_taken)
+            if is_free:  # the usual case, in short: nobody to meet
+                self._is_led = item.leads = item.is_taken = True
+        if not is_free and not await self._wait_to_lead(item):
+            return
+        batch = [item] if is_free else self._take(limit)
         try:
             await serve(batch)
             while item.outcome is None and not item.is_settled:
                 self._settle(batch)
-                self._queue.appendleft(item)
-                batch = self._take(limit)
+                batch = self._take(limit, first=item)
                 await serve(batch)
         finally:
             if len(batch) > 1:
@@ -121,10 +124,8 @@ class Batcher(Generic[T]):
     @asynccontextmanager
     async def hold(self, item: T) -> AsyncGenerator[None, None]:
         """Lead without serving anybody until the block ends. ``item``, which is ``alone``, queues like any other."""
-        if self._is_led or self._callers.waking:
-            await self._wait_to_lead(item)
-            self._queue.popleft()
-        self._is_led = True
+        await self._wait_to_lead(item)
+        self._take(1)
         try:
             yield
         finally:
@@ -132,23 +133,28 @@ class Batcher(Generic[T]):
 
     async def _wait_to_lead(self, item: T) -> bool:
         """Queue an item, unless it is taken, and wait. Return True if its caller leads now: then it is first in the queue."""
-        item.is_gone = False
-        if not item.is_taken:
-            self._queue.append(item)
-        if self._is_led:
-            wakeup = item.wakeup = self._callers.waiting.wakeup()
+        wakeup: Wakeup | None = None
+        with self._lock:
+            item.is_gone = False
+            if not item.is_taken:
+                self._queue.append(item)
+            if self._is_led:
+                wakeup = item.wakeup = self._callers.waiting.wakeup()
+            else:
+                self._is_led = item.leads = True
+        if wakeup is not None:
             try:
                 await wakeup
             except BaseException:
                 self._leave(item)
                 raise
             finally:
-                if item.wakeup is not wakeup:  # somebody woke it
-                    self._callers.waking -= 1
-                item.wakeup = None
+                with self._lock:
+                    if item.wakeup is not wakeup:  # somebody woke it
+                        self._callers.waking -= 1
+                    item.wakeup = None
             if not item.leads:
                 return False
-        self._is_led = item.leads = True
         if self._callers.waking:
             try:
                 await self._callers.waiting.give_way()
@@ -157,34 +163,38 @@ class Batcher(Generic[T]):
                 raise
         return True
 
-    def _take(self, limit: int) -> list[T]:
-        queue = self._queue
-        batch = [queue.popleft()]
-        while queue and len(batch) < limit and not queue[0].alone:
-            batch.append(queue.popleft())
-        for item in batch:
-            item.is_taken = True
+    def _take(self, limit: int, first: T | None = None) -> list[T]:
+        """Return the next batch: ``first``, or the first of the queue, and those that come with it."""
+        with self._lock:
+            queue = self._queue
+            batch = [queue.popleft() if first is None else first]
+            while queue and len(batch) < limit and not queue[0].alone:
+                batch.append(queue.popleft())
+            for item in batch:
+                item.is_taken = True
         return batch
 
     def _settle(self, batch: Sequence[T]) -> None:
         """Wake the followers of a batch that are served, and queue the others again, before all that came later."""
-        unserved = [item for item in batch[1:] if not item.is_settled]
-        for item in unserved:
-            item.is_taken = False
-        self._queue.extendleft(reversed([item for item in unserved if not item.is_gone]))
-        for item in batch[1:]:
-            if item.is_settled:
-                self._wake(item)
+        with self._lock:
+            unserved = [item for item in batch[1:] if not item.is_settled]
+            for item in unserved:
+                item.is_taken = False
+            self._queue.extendleft(reversed([item for item in unserved if not item.is_gone]))
+            for item in batch[1:]:
+                if item.is_settled:
+                    self._wake(item)
 
     def _hand_over(self) -> None:
         """Give up the lead, to the first that waits."""
-        if self._queue:
-            self._queue[0].leads = True
-            self._wake(self._queue[0])
-        else:
-            self._is_led = False
-            if self._when_idle is not None:
-                self._when_idle()
+        with self._lock:
+            if self._queue:
+                self._queue[0].leads = True
+                self._wake(self._queue[0])
+            else:
+                self._is_led = False
+                if self._when_idle is not None:
+                    self._when_idle(self)
 
     def _wake(self, item: T) -> None:
         wakeup = item.wakeup
@@ -194,9 +204,10 @@ class Batcher(Generic[T]):
             wakeup.set_result(None)
 
     def _leave(self, item: T) -> None:
-        item.is_gone = True
-        if item in self._queue:
-            self._queue.remove(item)
-        if item.leads:
-            item.leads = False
-            self._hand_over()
+        with self._lock:
+            item.is_gone = True
+            if item in self._queue:
+                self._queue.remove(item)
+            if item.leads:
+                item.leads = False
+                self._hand_over()

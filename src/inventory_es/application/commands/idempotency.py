@@ -10,6 +10,7 @@ from contextlib import aclosing
 from copy import copy
 from datetime import datetime
 from math import inf
+from threading import RLock
 from typing import cast
 from uuid import UUID
 
@@ -144,6 +145,7 @@ class UnsettledAppends:
         self._settles_within = settles_within
         self._monotonic = monotonic
         self.appends: dict[StreamId, dict[str, UnsettledAppend]] = {}
+        self._lock = RLock()
 
     def now(self) -> float:
         """Return the time by which appends are settled."""
@@ -172,15 +174,17 @@ class UnsettledAppends:
                 until=inf if within is None else self._monotonic() + within,
                 problem=problem,
             )
-            for stream, command_id in commands:
-                self.appends.setdefault(stream, {})[command_id] = append
+            with self._lock:
+                for stream, command_id in commands:
+                    self.appends.setdefault(stream, {})[command_id] = append
         return problem
 
     def seen(self, stream: StreamId, version: int) -> None:
         """Forget the appends that expected an earlier version of a stream than it was read at: they take effect no more."""
-        for append in {*self.appends.get(stream, {}).values()}:
-            if append.versions.get(stream, version) < version:
-                self._forget(append)
+        with self._lock:
+            for append in {*self.appends.get(stream, {}).values()}:
+                if append.versions.get(stream, version) < version:
+                    self._forget(append)
 
     def find(self, stream: StreamId, command_id: str, *, now: float | None = None) -> UnsettledAppend | None:
         """Return the append of a command that may still take effect.
@@ -190,10 +194,11 @@ class UnsettledAppends:
             command_id: its id.
             now: the time at which a look-up of the command begins, or began; the present by default.
         """
-        append = self.appends.get(stream, {}).get(command_id)
-        if append is None or append.until > (self._monotonic() if now is None else now):
-            return append
-        self._forget(append)
+        with self._lock:
+            append = self.appends.get(stream, {}).get(command_id)
+            if append is None or append.until > (self._monotonic() if now is None else now):
+                return append
+            self._forget(append)
         return None
 
     def _forget(self, append: UnsettledAppend) -> None:

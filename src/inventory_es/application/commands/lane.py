@@ -110,7 +110,7 @@ class Lanes:
             await self._serve((request,))
             return
         stream = inventory_id.stream
-        state = self._cache.peek(stream)
+        state = self._cache.peek(stream) if self._waiting.is_one_thread else None
         if state is not None and (state.is_refusing or type(request) is ReadRequest) and self._answer_at_once(state, request):
             self._answered_at_once += 1
             if self._answered_at_once % _ANSWERED_AT_ONCE == 0:  # a caller that asks again and again lets the others run
@@ -133,12 +133,17 @@ class Lanes:
             yield
 
     def _lane(self, stream: StreamId) -> Batcher[Any]:
-        lane = self._open.get(stream.text)
-        if lane is None:
-            lane = self._open[stream.text] = Batcher(self._callers, partial(self._open.pop, stream.text))
-        elif len(lane) >= self._settings.max_waiting:
+        with self._callers.lock:
+            lane = self._open.get(stream.text)
+            if lane is None:
+                lane = self._open[stream.text] = Batcher(self._callers, partial(self._close, stream.text))
+        if len(lane) >= self._settings.max_waiting:
             raise LaneFullError(stream=stream, waiting=len(lane))
         return lane
+
+    def _close(self, text: str, lane: Batcher[Any]) -> None:
+        if self._open.get(text) is lane:  # among threads, one may have left and another begun
+            del self._open[text]
 
     def __len__(self) -> int:
         return len(self._open)

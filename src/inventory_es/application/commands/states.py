@@ -8,6 +8,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Sequence
 from functools import partial
+from threading import RLock
 from typing import NoReturn
 from uuid import UUID
 
@@ -69,13 +70,15 @@ class StateCache:
         self._capacity = capacity
         self._max_bytes = max_bytes
         self._bytes = 0
+        self._lock = RLock()
         self._states: OrderedDict[str, InventoryState] = OrderedDict()
 
     def checkout(self, stream: StreamId) -> InventoryState | None:
         """Remove and return the state of ``stream``; ``None`` if it is not here."""
-        state = self._states.pop(stream.text, None)
-        if state is not None:
-            self._bytes -= state.bytes
+        with self._lock:
+            state = self._states.pop(stream.text, None)
+            if state is not None:
+                self._bytes -= state.bytes
         return state
 
     def peek(self, stream: StreamId) -> InventoryState | None:
@@ -86,15 +89,16 @@ class StateCache:
         """Keep a settled state. The least recently used ones go where there are too many, or they take too much memory."""
         if self._capacity:
             states, book = self._states, state.inventory
-            if stream.text in states:  # without lanes, two may have loaded it
-                self.checkout(stream)
             packed = max(0, book.open_count - OBJECTS_KEPT)
             state.bytes = _BYTES + _BYTES_OPEN * (book.open_count - packed) + _BYTES_PACKED * packed + _BYTES_CLOSED * book.closed_count
-            self._bytes += state.bytes
-            states[stream.text] = state
-            while len(states) > 1 and (self._bytes > self._max_bytes or len(states) > self._capacity):
-                _, dropped = states.popitem(last=False)
-                self._bytes -= dropped.bytes
+            with self._lock:
+                if stream.text in states:  # without lanes, two may have loaded it
+                    self.checkout(stream)
+                self._bytes += state.bytes
+                states[stream.text] = state
+                while len(states) > 1 and (self._bytes > self._max_bytes or len(states) > self._capacity):
+                    _, dropped = states.popitem(last=False)
+                    self._bytes -= dropped.bytes
 
     def __len__(self) -> int:
         return len(self._states)

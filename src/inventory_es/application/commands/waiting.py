@@ -1,6 +1,6 @@
 """The port through which the command side waits: for other callers, and for the end of what was begun.
 
-Callers are tasks of one event loop here. Nothing else in this package knows so.
+Callers are tasks of one event loop, or threads; nothing else in this package knows which.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,13 @@ class Scope(AbstractContextManager["Scope"], Protocol):
 
 
 class Waiting(Protocol):
-    """The waiting of one caller for others."""
+    """The waiting of one caller for others.
+
+    Attributes:
+        is_one_thread: True if all callers run in one thread, so that a step without ``await`` is atomic.
+    """
+
+    is_one_thread: bool
 
     def wakeup(self) -> Wakeup:
         """Return what the calling task awaits until another caller sets it."""
@@ -49,6 +55,8 @@ class Waiting(Protocol):
 
 class TaskWaiting:
     """The waiting of tasks of one event loop."""
+
+    is_one_thread = True
 
     def __init__(self) -> None:
         self._future: Callable[[], Wakeup | None] | None = None

@@ -32,7 +32,7 @@ class _Desk:
         self.callers = Callers(TaskWaiting())
         self.batcher: Batcher[_Letter] = Batcher(self.callers, self._rest)
 
-    def _rest(self) -> None:
+    def _rest(self, _batcher: object) -> None:
         self.idle += 1
 
     async def come(self, name: str, *, limit: int = 9) -> None:
