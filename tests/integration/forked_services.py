@@ -23,8 +23,8 @@ import anyio
 import pytest
 
 from inventory_es import open_inventory as open_async
-from inventory_es.adapters.sqlite import forks
-from inventory_es.adapters.sqlite.engine import SqliteEngine
+from inventory_es.adapters.sqlite import connections
+from inventory_es.adapters.sqlite.event_store import SqliteEngine
 from inventory_es.errors import UnsupportedCapabilityError
 from inventory_es.sync import InventoryService, open_inventory
 
@@ -204,7 +204,7 @@ def while_a_turn_is_taken(path: str) -> int:
 
 def a_statement_does_not_end(path: str) -> int:
     """The fork waits for no statement here, so the child is refused, and its child too; another file is not."""
-    forks.FORK_SECONDS = 0
+    connections.FORK_SECONDS = 0
     engine = SqliteEngine(path, synchronous="FULL")
     inventory = open_inventory(f"sqlite:{path}")
     done = add(inventory, 1)
@@ -232,9 +232,9 @@ def a_fork_that_asks_nobody_before(path: str) -> int:
     """As a server in C makes it, which tells Python in the child alone: the connections are open in it."""
     inventory = open_inventory(f"sqlite:{path}")
     done = add(inventory, 1)
-    guarded, forks.gate._guarded = forks.gate._guarded, WeakSet()
+    guarded, connections.gate._guarded = connections.gate._guarded, WeakSet()
     wait = in_child(lambda: _is_refused(path))
-    forks.gate._guarded = guarded
+    connections.gate._guarded = guarded
     assert wait() == 0
     done += add(inventory, 2)
     inventory.close()

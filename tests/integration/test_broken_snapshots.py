@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from inventory_es import HandlerSettings, open_inventory
-from inventory_es.adapters.sqlite.engine import SqliteEngine
+from inventory_es.adapters.sqlite.event_store import SqliteEngine
 
 LENGTH = 30
 

@@ -7,9 +7,8 @@ from uuid import UUID
 
 from inventory_es.adapters.file import FileCache, FileEventBus, FileEventStore, open_file_cache, open_file_event_bus, open_file_event_store
 from inventory_es.adapters.sqlite import SqliteEventStore, SqliteReadModel, open_sqlite_event_store, open_sqlite_read_model
-from inventory_es.adapters.sqlite.connections import Connections
-from inventory_es.adapters.sqlite.engine import SqliteEngine
-from inventory_es.adapters.sqlite.forks import gate
+from inventory_es.adapters.sqlite.connections import Connections, gate
+from inventory_es.adapters.sqlite.event_store import SqliteEngine
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import AppendResult, Cache, CacheEntry, EventBus, EventStore, ReadModel, RecordedEvent, SnapshotStore, StreamWrite
 from inventory_es.testing import (

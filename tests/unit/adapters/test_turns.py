@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from inventory_es.adapters.file import commit_writer, open_file, open_file_event_store
-from inventory_es.adapters.sqlite import open_sqlite, open_sqlite_event_store, write_turn
+from inventory_es.adapters.sqlite import connections, open_sqlite, open_sqlite_event_store
 from inventory_es.ports import AppendResult, TurnTaking
 from inventory_es.ports.errors import ConcurrencyError, StoreClosedError
 from tests.unit.adapters.file.test_event_store import A, write
@@ -22,7 +22,7 @@ stores = pytest.mark.parametrize("opened", [open_file_event_store, open_sqlite_e
 
 def _ends_after(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     monkeypatch.setattr(commit_writer, "_LONGEST_PAUSE", seconds)
-    monkeypatch.setattr(write_turn, "LONGEST_TURN", seconds)
+    monkeypatch.setattr(connections, "LONGEST_TURN", seconds)
 
 
 @pytest.fixture

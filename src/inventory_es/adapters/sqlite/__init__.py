@@ -1,10 +1,8 @@
 """Storage in one SQLite file, from the standard library alone."""
 
-from inventory_es.adapters.sqlite.backup import back_up
 from inventory_es.adapters.sqlite.event_store import SqliteEventStore, open_sqlite, open_sqlite_event_store
 from inventory_es.adapters.sqlite.read_model import SqliteReadModel, open_read_model, open_sqlite_read_model
-from inventory_es.adapters.sqlite.repair import repair
-from inventory_es.adapters.sqlite.verify import Finding, StreamCheck, verify
+from inventory_es.adapters.sqlite.upkeep import Finding, StreamCheck, back_up, repair, verify
 
 __all__ = [
     "Finding",

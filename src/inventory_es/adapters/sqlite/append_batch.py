@@ -1,4 +1,4 @@
-"""Deciding appends that share one transaction, each on what the ones before it left, as if they ran in order."""
+"""Appends that share one transaction, each decided on the state that the ones before it left."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -7,15 +7,91 @@ from uuid import UUID
 
 import attrs
 
-from inventory_es.adapters.sqlite.event_checksum import check_stream_rows, event_checksum
-from inventory_es.adapters.sqlite.event_id_index import check_absent, check_new_events
-from inventory_es.adapters.sqlite.known_heads import KnownHeads
-from inventory_es.adapters.sqlite.row_event import STREAM_COLUMNS, RowEvent, to_microseconds
-from inventory_es.adapters.sqlite.stream_table import name_checksum
+from inventory_es.adapters.sqlite.rows import (
+    FEED_COLUMNS,
+    STREAM_COLUMNS,
+    RowEvent,
+    check_absent,
+    check_feed_rows,
+    check_new_events,
+    check_stream_rows,
+    event_checksum,
+    find_head,
+    name_checksum,
+    to_microseconds,
+)
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import ConcurrencyError, EventIdCollisionError
 from inventory_es.ports.records import AppendResult, NewEvent, RecordedEvent, StreamWrite
 from inventory_es.ports.toolkit.append_rules import check_versions, find_earlier_append
+
+_LAST = f"SELECT {FEED_COLUMNS} FROM events LEFT JOIN streams ON id = stream_id ORDER BY position DESC LIMIT 1"  # noqa: S608  # a constant
+_MOST = 10_000
+
+
+class KnownHeads:
+    """Versions of streams, and where the next event and the next stream go.
+
+    SQLite tells whether another connection has written since (``PRAGMA data_version``); then all of it is forgotten. Each connection
+    counts for itself, so the connection belongs to what is remembered.
+
+    Args:
+        store: its name, for errors.
+    """
+
+    def __init__(self, *, store: str) -> None:
+        self.store: str = store
+        self._known_by: sqlite3.Connection | None = None
+        self._data_version: int | None = None
+        self._streams: dict[str, tuple[int, int]] = {}
+        self.position: int = 0
+        self.last_stream: int = 0
+
+    def refresh(self, connection: sqlite3.Connection) -> None:
+        """Begin a transaction that nobody else can write beside.
+
+        Raises:
+            CorruptStoreError: the last event is damaged: it is not known where the next one goes.
+        """
+        (data_version,) = connection.execute("PRAGMA data_version").fetchone()
+        if data_version != self._data_version or connection is not self._known_by:
+            self._streams.clear()
+            last = connection.execute(_LAST).fetchall()
+            check_feed_rows(connection, last, store=self.store)
+            self.position = last[0][1] if last else 0
+            (self.last_stream,) = connection.execute("SELECT coalesce(max(id), 0) FROM streams").fetchone()
+            self._known_by, self._data_version = connection, data_version
+
+    def head(self, connection: sqlite3.Connection, name: str) -> tuple[int, int]:
+        """The key and the version of a stream, given its text; zeros if it is not there.
+
+        Raises:
+            CorruptStoreError: as :func:`find_head`.
+        """
+        known = self._streams.get(name)
+        if known is None:
+            known = find_head(connection, name, store=self.store)
+            self.keep(name, *known)
+        return known
+
+    def glance(self, connection: sqlite3.Connection, name: str) -> int | None:
+        """The version of a stream, if it is remembered and nobody else has written since; outside of a transaction too."""
+        known = self._streams.get(name)
+        if known is None or connection is not self._known_by:
+            return None
+        (data_version,) = connection.execute("PRAGMA data_version").fetchone()
+        return known[1] if data_version == self._data_version else None
+
+    def keep(self, name: str, stream_id: int, version: int) -> None:
+        """Remember the head of a stream."""
+        if len(self._streams) >= _MOST:
+            self._streams.clear()
+        self._streams[name] = stream_id, version
+
+    def forget(self) -> None:
+        """Trust nothing any more: a commit may have failed."""
+        self._data_version = None
+
 
 _IDS_A_QUERY = 500
 

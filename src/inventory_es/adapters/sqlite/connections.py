@@ -1,14 +1,161 @@
-"""The connections to one database file: lent for one use at a time, closed before a fork, refused when the file left its place."""
+"""Connections to one database file, and the forks that they must not be carried over.
+
+SQLite keeps its table of locks per process. A fork copies the table, but the operating system copies no lock. The child then believes
+that it holds locks that only its parent holds, and both lose commits ("How To Corrupt An SQLite Database File", "Carrying an open
+database connection across a fork()"). So this package closes all its connections before a fork, once the running statements have ended.
+Each process then opens its own again.
+
+A file that is open at the fork all the same is refused in the child. Either a statement took too long, or other code in the process had
+opened the file, or the fork was not made by Python, so that no hook ran.
+
+A user who may only read gets :class:`ReadOnlyConnections`. SQLite reads a write-ahead log only where it may write next to it, or finds
+the log's index there (SQLite documentation, "Write-Ahead Logging", read-only databases). Where the log is missing or empty, the file
+itself holds everything. It may then be opened as immutable while nobody changes it, which is checked before and after each transaction.
+"""
 
 import os
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
+from copy import copy
+from os import R_OK, access
+from pathlib import Path
+from stat import S_ISREG
+from threading import Condition, Lock, RLock, Timer
+from types import TracebackType
+from typing import NoReturn, Protocol
+from weakref import WeakSet
 
-from inventory_es.adapters.sqlite.database import Synchronous, connect
-from inventory_es.adapters.sqlite.forks import Identity, gate, identity_of
-from inventory_es.ports.errors import StoreClosedError, StoreUnavailableError
+from inventory_es.adapters.sqlite.database import Synchronous, begin_writing, connect
+from inventory_es.ports.errors import StoreClosedError, StoreUnavailableError, UnavailableError, UnsupportedCapabilityError
+from inventory_es.ports.toolkit.remedy import FORBIDDEN
+
+FORK_SECONDS = 10.0
+"""How long a fork waits for the statements that run: longer than a commit waits for another process."""
+
+Identity = tuple[int, int]
+"""Device and inode of a file."""
+
+_HEADER = b"SQLite format 3\x00"
+
+
+class Closable(Protocol):
+    """Connections that a fork must not carry over."""
+
+    def close_idle(self) -> None:
+        """Close those that no thread uses now."""
+        ...
+
+    def abandon(self) -> None:
+        """Use none of them again and close none of them: they are another process's."""
+        ...
+
+
+class ForkGate:
+    """Keeps the use of connections and the forks of this process apart. A ``with`` block is one use; uses do not nest."""
+
+    def __init__(self) -> None:
+        self._mutex = RLock()
+        self._change = Condition(self._mutex)
+        self._uses = 0
+        self._forks = 0
+        self._guarded: WeakSet[Closable] = WeakSet()
+        self._inherited: frozenset[Identity] = frozenset()
+        self._has_hooks = False
+
+    def __enter__(self) -> None:
+        with self._mutex:
+            if self._forks and not self._change.wait_for(self._is_open, FORK_SECONDS):
+                raise StoreUnavailableError(store="SQLite", reason="a fork of this process does not end")
+            self._uses += 1
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.leave()
+
+    def enter_now(self) -> bool:
+        """Begin a use that :meth:`leave` ends, and return True; return False if a thread forks just now."""
+        with self._mutex:
+            self._uses += 0 if self._forks else 1
+            return not self._forks
+
+    def leave(self) -> None:
+        """End a use."""
+        with self._mutex:
+            self._uses -= 1
+            if self._forks:
+                self._change.notify_all()
+
+    def guard(self, connections: Closable) -> None:
+        """Close these before each fork from now on. Called in a use."""
+        if not self._has_hooks and hasattr(os, "register_at_fork"):
+            os.register_at_fork(before=self._before, after_in_parent=self._after_in_parent, after_in_child=self._after_in_child)
+            self._has_hooks = True
+        self._guarded.add(connections)
+
+    def check(self, path: str, *, name: str) -> None:
+        """Refuse a file that was open when this process, or one that it descends from, was forked.
+
+        Raises:
+            UnsupportedCapabilityError: it was.
+        """
+        with suppress(OSError):
+            if identity_of(path) in self._inherited:
+                raise UnsupportedCapabilityError(
+                    store=name,
+                    capability="use in this process, because the file was open in SQLite when the process was forked",
+                    way_out="close what else has opened the file before the fork, or start the process by exec (multiprocessing: 'spawn')",
+                )
+
+    def _is_open(self) -> bool:
+        return self._forks == 0
+
+    def _before(self) -> None:
+        with self._mutex:
+            self._forks += 1
+            self._change.wait_for(lambda: self._uses == 0, FORK_SECONDS)
+        for connections in tuple(self._guarded):
+            connections.close_idle()
+
+    def _after_in_parent(self) -> None:
+        with self._mutex:
+            self._forks -= 1
+            self._change.notify_all()
+
+    def _after_in_child(self) -> None:
+        self._mutex = RLock()
+        self._change = Condition(self._mutex)
+        self._uses = self._forks = 0
+        self._inherited |= frozenset(_open_databases())
+        for connections in tuple(self._guarded):
+            connections.abandon()
+        self._guarded = WeakSet()
+
+
+gate: ForkGate = ForkGate()
+
+
+def identity_of(path: str) -> Identity:
+    """Return which file is at a path now.
+
+    Raises:
+        OSError: none, or it can't be reached.
+    """
+    status = os.stat(path)  # noqa: PTH116  # Path.stat takes three times as long, and every commit asks
+    return status.st_dev, status.st_ino
+
+
+def _open_databases() -> Iterator[Identity]:
+    """Yield every SQLite database of which this process has a descriptor, whoever opened it."""
+    names: list[str] = []
+    with suppress(OSError):
+        names = os.listdir("/dev/fd")  # noqa: PTH208  # names are wanted
+    for name in names:
+        with suppress(OSError):
+            status = os.fstat(int(name))
+            if S_ISREG(status.st_mode) and os.pread(int(name), len(_HEADER), 0) == _HEADER:
+                yield status.st_dev, status.st_ino
+
 
 _abandoned: list[sqlite3.Connection] = []
 """Inherited ones, kept from the garbage collector: closing them is the business of the process that opened them."""
@@ -107,7 +254,7 @@ class Connections:
             self.close_idle()
 
     def close_idle(self) -> None:
-        """See :class:`~inventory_es.adapters.sqlite.forks.Closable`. The writing one is the last: it empties the log and removes it.
+        """See :class:`~inventory_es.adapters.sqlite.connections.Closable`. The writing one is the last: it empties the log and removes it.
 
         SQLite removes nothing if the file is not at its path any more: the log there may be another database's.
         """
@@ -118,7 +265,7 @@ class Connections:
             self._log_identity = None
 
     def abandon(self) -> None:
-        """See :class:`~inventory_es.adapters.sqlite.forks.Closable`."""
+        """See :class:`~inventory_es.adapters.sqlite.connections.Closable`."""
         _abandoned.extend([*self._readers, *self._writers, *self._lent])
         self._readers.clear()
         self._writers.clear()
@@ -168,3 +315,141 @@ class Connections:
     def _put_back(self, idle: deque[sqlite3.Connection], connection: sqlite3.Connection) -> None:
         self._lent.discard(connection)
         idle.append(connection)
+
+
+LONGEST_TURN = 0.2
+"""Seconds after which a turn is over, whatever its owner does: others wait for the lock no longer than they would for a slow disk."""
+
+
+class WriteTurn:
+    """Transactions of the writing connection, begun for one commit, or before it. A fork ends a turn.
+
+    Args:
+        connections: of the database. Nothing else begins or ends transactions of the writing one.
+    """
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self._mutex = Lock()
+        self._turn: object = None
+        self._timer: Timer | None = None
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """The connection in a transaction that holds the write lock: that of the turn, if one was taken. The block ends it."""
+        with self._mutex, self._connections.writing() as connection:
+            if not connection.in_transaction:
+                begin_writing(connection)
+            try:
+                yield connection
+            finally:
+                self._end(connection)
+
+    @contextmanager
+    def idle(self) -> Iterator[sqlite3.Connection | None]:
+        """The connection for a moment, or nothing, where another thread has it or a fork closed it."""
+        if not self._mutex.acquire(blocking=False):
+            yield None
+            return
+        try:
+            with self._connections.at_hand() as connection:
+                yield connection
+        finally:
+            self._mutex.release()
+
+    def take(self) -> None:
+        """Wait for the write lock, and hold it for the next transaction."""
+        with self._mutex, self._connections.writing() as connection:
+            begin_writing(connection)
+            self._turn = object()
+            self._timer = Timer(LONGEST_TURN, self._lapse, [self._turn])
+            self._timer.daemon = True
+            try:
+                self._timer.start()
+            except BaseException:  # no thread, no end of the turn: others would wait for it
+                self._end(connection)
+                raise
+
+    def give_back(self) -> None:
+        """Let others write, if no transaction did so already."""
+        with self._mutex, self._connections.at_hand() as connection:
+            self._end(connection)
+
+    def _lapse(self, turn: object) -> None:
+        with self._mutex, self._connections.at_hand() as connection:
+            if turn is self._turn:
+                with suppress(sqlite3.Error):  # the transaction goes on, and the next commit meets what is wrong
+                    self._end(connection)
+
+    def _end(self, connection: sqlite3.Connection | None) -> None:
+        self._turn = None
+        if self._timer is not None:
+            self._timer.cancel()
+        if connection is not None and connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+READ_ONLY = "it was opened with read permission only"
+READ_ONLY_REMEDY = "give this user permission to write to the file and its folder, and open it again"
+_CODES = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
+
+
+class ChangedWhileReadError(OSError):
+    """Another process began to write to the file while it was read as immutable."""
+
+
+class ReadOnlyConnections(Connections):
+    """Connections that read, each opened for one use; none is left for a fork to carry over.
+
+    Args:
+        path: of the file.
+        refusal: why nothing can be written.
+    """
+
+    def __init__(self, path: str, refusal: UnavailableError) -> None:  # the parent opens a connection that writes
+        self.path = path
+        self.refusal = refusal
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Lend a connection.
+
+        Raises:
+            ChangedWhileReadError: what was read may be mixed: read again.
+            sqlite3.Error: the file can't be read, or its log can't.
+        """
+        before = self._marks()
+        is_whole = before[0] == 0
+        with closing(connect(self.path, synchronous="FULL", read_only=True, immutable=is_whole)) as connection:
+            yield connection
+        if is_whole and self._marks() != before:
+            msg = "another process writes to it"
+            raise ChangedWhileReadError(0, msg)
+
+    def writing(self) -> NoReturn:
+        """Raise the refusal."""
+        raise copy(self.refusal)
+
+    @contextmanager
+    def at_hand(self) -> Iterator[sqlite3.Connection | None]:
+        """Lend nothing."""
+        yield None
+
+    def close(self) -> None:
+        """Do nothing: no connection outlives its use."""
+
+    def _marks(self) -> tuple[int, int, int, int]:
+        """The size of the log, and what a change of the file changes."""
+        place = Path(self.path)
+        log = place.with_name(f"{place.name}-wal")
+        found = place.stat()
+        return log.stat().st_size if log.exists() else 0, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def may_only_be_read(path: str, refused: UnavailableError) -> bool:
+    """Return whether opening for writing was refused because this user has no permission, and reading is allowed."""
+    cause = refused.__cause__
+    is_forbidden = (isinstance(cause, OSError) and cause.errno in FORBIDDEN) or (
+        isinstance(cause, sqlite3.Error) and getattr(cause, "sqlite_errorcode", 0) & 0xFF in _CODES
+    )
+    return is_forbidden and Path(path).is_file() and access(path, R_OK)

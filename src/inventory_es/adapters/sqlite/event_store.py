@@ -1,23 +1,305 @@
-"""The SQLite event store for an event loop: a thin layer over :class:`~inventory_es.adapters.sqlite.engine.SqliteEngine`."""
+"""The SQLite event store: a synchronous core, and the event loop's handle on it."""
 
 import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from functools import partial
 from uuid import UUID
 
 import anyio
 
-from inventory_es.adapters.sqlite.database import Synchronous
-from inventory_es.adapters.sqlite.engine import SqliteEngine
-from inventory_es.domain.stream_id import StreamId
+from inventory_es.adapters.sqlite.append_batch import AppendBatch, KnownHeads, find_rows
+from inventory_es.adapters.sqlite.connections import (
+    READ_ONLY,
+    READ_ONLY_REMEDY,
+    Connections,
+    ReadOnlyConnections,
+    WriteTurn,
+    may_only_be_read,
+)
+from inventory_es.adapters.sqlite.database import Synchronous, check_readable, open_database, translated
+from inventory_es.adapters.sqlite.rows import (
+    FEED_COLUMNS,
+    STREAM_COLUMNS,
+    FeedRows,
+    RowEvent,
+    StreamRows,
+    check_feed_rows,
+    check_stream_rows,
+    clear_snapshots,
+    discard_snapshots,
+    fetch_page,
+    find_head,
+    list_heads,
+    load_snapshot,
+    named_event,
+    save_snapshot,
+)
+from inventory_es.domain.stream_id import MAX_PART_LENGTH, StreamId
 from inventory_es.ports.capabilities import StoreCapabilities
-from inventory_es.ports.errors import StoreClosedError, UnavailableError
+from inventory_es.ports.errors import (
+    AppendOutcomeUnknownError,
+    AppendTooLargeError,
+    CorruptStoreError,
+    StoreClosedError,
+    StoreUnavailableError,
+    UnavailableError,
+)
 from inventory_es.ports.event_store import EventFeed, EventStore, GroupCommit, StreamCatalogue, TurnTaking, VersionGlance
 from inventory_es.ports.records import AppendResult, FeedPage, RecordedEvent, StreamPage, StreamsPage, StreamWrite
 from inventory_es.ports.snapshot_store import Snapshot, SnapshotStore
+from inventory_es.ports.toolkit.append_rules import check_append, check_page, check_stream
 from inventory_es.ports.toolkit.blocking_calls import BlockingCalls, run_in_thread
+from inventory_es.ports.toolkit.page_rules import check_stream_page, check_stream_page_backwards
 from inventory_es.ports.toolkit.paths import AnyPath, absolute_path
+
+_AFTER_ANY_TEXT = "\U0010ffff" * (MAX_PART_LENGTH + 1)
+"""Behind whatever follows a prefix in a stream's text: a part may be the last character alone, over its whole length."""
+_FEED = f"SELECT {FEED_COLUMNS} FROM events LEFT JOIN streams ON id = stream_id WHERE position > ? ORDER BY position LIMIT ?"  # noqa: S608  # a constant
+_LARGEST = (1 << 63) - 1
+"""What a column can hold. Nothing stored is larger, so that a bound above it means the same."""
+_NOT_COMMITTED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY}
+"""The codes after which a commit has not been made: its last page is not in the log. It is rolled back."""
+
+
+class SqliteEngine:
+    """One open handle on the database file. Any number of threads may read; one at a time commits and closes.
+
+    Args:
+        path: of the file; its folder exists.
+        synchronous: ``FULL`` syncs every commit; ``EXTRA`` the folder too; ``NORMAL`` may lose the last commits in a power cut.
+
+    Raises:
+        IncompatibleStoreError, CorruptStoreError, StoreUnavailableError: as :func:`open_database`.
+    """
+
+    def __init__(self, path: str, *, synchronous: Synchronous) -> None:
+        self._path = absolute_path(path)
+        self._connections = self._connect(synchronous)
+        self._turn = WriteTurn(self._connections)
+        self._heads = KnownHeads(store=self.name)
+        self.capabilities: StoreCapabilities = StoreCapabilities(
+            durability="os" if synchronous == "NORMAL" else "power",
+            feed="total",
+            multi_process=True,
+            multi_stream=True,
+            group_commit=True,
+            unique_event_ids=True,
+            withdraws=True,
+            settles_within=0.0,
+            survives_fork=True,
+            max_append_events=10_000,
+            max_append_bytes=32 << 20,
+        )
+
+    def _connect(self, synchronous: Synchronous) -> Connections:
+        path = os.path.realpath(self._path)
+        try:
+            return Connections(
+                self._path, name=self.name, synchronous=synchronous, open_writer=partial(open_database, path, synchronous=synchronous)
+            )
+        except StoreUnavailableError as refused:
+            if not may_only_be_read(path, refused):
+                raise
+        connections = ReadOnlyConnections(path, StoreUnavailableError(store=self.name, reason=READ_ONLY, remedy=READ_ONLY_REMEDY))
+        with translated(path), connections.reading() as connection:
+            check_readable(connection, path)
+        return connections
+
+    @property
+    def name(self) -> str:
+        """For errors."""
+        return f"sqlite store {self._path}"
+
+    def commit(self, groups: Sequence[Sequence[StreamWrite]]) -> list[AppendResult | Exception]:
+        """Run appends in order, in one transaction, each with its own outcome.
+
+        Raises:
+            AppendOutcomeUnknownError: perhaps all that have no refusal are written, perhaps none.
+            StoreUnavailableError: none is written.
+        """
+        refused = [self._refusal(writes) for writes in groups]
+        with translated(self._path):
+            try:
+                return self._commit(groups, refused, look_up=False)
+            except sqlite3.IntegrityError:  # an id is stored already: a duplicate or a collision, to be told apart
+                return self._commit(groups, refused, look_up=True)
+
+    def glance_version(self, stream: StreamId) -> int | None:
+        """See ``VersionGlance``: where nobody commits here, and nobody else has since this handle last did."""
+        try:
+            with self._turn.idle() as connection:
+                return None if connection is None else self._heads.glance(connection, stream.text)
+        except sqlite3.Error:
+            return None
+
+    def take_turn(self) -> None:
+        """Wait for the database's write lock and hold it: until the next commit, :meth:`give_turn_back`, or for 200 ms.
+
+        Raises:
+            StoreUnavailableError: it did not come in time.
+        """
+        with translated(self._path):
+            self._turn.take()
+
+    def give_turn_back(self) -> None:
+        """Let others write."""
+        with translated(self._path):
+            self._turn.give_back()
+
+    def read_stream(self, stream: StreamId, *, after: int, limit: int) -> StreamPage:
+        """See ``EventStore``."""
+        check_stream(stream)
+        check_page(limit=limit, after=after)
+        with self._snapshot() as connection:
+            stream_id, version = find_head(connection, stream.text, store=self.name)
+            query = f"SELECT {STREAM_COLUMNS} FROM events WHERE stream_id = ? AND version > ? ORDER BY version LIMIT ?"  # noqa: S608  # a constant
+            events = self._events(connection, stream, query, (stream_id, min(after, _LARGEST), min(limit, _LARGEST)))
+        page = StreamPage(events, version, is_end=after + len(events) >= version)
+        check_stream_page(page, stream, after=after, limit=limit, store=self.name)
+        return page
+
+    def read_stream_backwards(self, stream: StreamId, *, before: int | None, limit: int) -> StreamPage:
+        """See ``EventStore``."""
+        check_stream(stream)
+        check_page(limit=limit, before=before)
+        with self._snapshot() as connection:
+            stream_id, version = find_head(connection, stream.text, store=self.name)
+            last = version if before is None else min(version, before - 1)
+            query = f"SELECT {STREAM_COLUMNS} FROM events WHERE stream_id = ? AND version <= ? ORDER BY version DESC LIMIT ?"  # noqa: S608  # a constant
+            events = self._events(connection, stream, query, (stream_id, last, min(limit, _LARGEST)))
+        page = StreamPage(events, version, is_end=last - len(events) <= 0)
+        check_stream_page_backwards(page, stream, before=before, limit=limit, store=self.name)
+        return page
+
+    def find_events(self, stream: StreamId, event_ids: Sequence[UUID]) -> Sequence[RecordedEvent]:
+        """See ``EventStore``."""
+        check_stream(stream)
+        with self._snapshot() as connection:
+            stream_id, _ = find_head(connection, stream.text, store=self.name)
+            ids = [event_id.bytes for event_id in set(event_ids)]
+            found = find_rows(connection, stream, stream_id, ids, store=self.name)
+        return sorted(found, key=lambda event: event.version)
+
+    def read_all(self, *, after: int, limit: int) -> FeedPage:
+        """See ``EventFeed``."""
+        check_page(limit=limit, after=after)
+        with self._snapshot() as connection:
+            head = _head_position(connection)
+            rows = fetch_page(connection.execute(_FEED, (min(after, _LARGEST), min(limit, _LARGEST))))
+            check_feed_rows(connection, rows, store=self.name)
+        next_after = after + len(rows)
+        if [row[1] for row in rows] != list(range(after + 1, next_after + 1)) or (not rows and after < head):
+            missing = next((number for number, row in enumerate(rows, after + 1) if row[1] != number), next_after + 1)
+            raise CorruptStoreError(store=self.name, place=f"position {missing} of its feed", problem="the event is missing")
+        return FeedPage(FeedRows(named_event, rows), next_after, is_end=next_after >= head)
+
+    def head(self) -> int:
+        """See ``EventFeed``."""
+        with self._snapshot() as connection:
+            return _head_position(connection)
+
+    def streams(self, prefix: str, *, after: StreamId | None, limit: int) -> StreamsPage:
+        """See ``StreamCatalogue``."""
+        check_page(limit=limit)
+        last = "" if after is None else after.text
+        with self._snapshot() as connection:
+            bounds = prefix, prefix + _AFTER_ANY_TEXT, last
+            heads = list_heads(connection, bounds, min(limit, _LARGEST - 1) + 1, store=self.name)
+        return StreamsPage(heads[:limit], is_end=len(heads) <= limit)
+
+    def load_snapshot(self, stream: StreamId, *, schema_version: int, at_most: int | None) -> Snapshot | None:
+        """See ``SnapshotStore``."""
+        with self._snapshot() as connection:
+            return load_snapshot(connection, stream, schema_version, at_most)
+
+    def save_snapshot(self, snapshot: Snapshot) -> None:
+        """See ``SnapshotStore``."""
+        with self._transaction() as connection:
+            save_snapshot(connection, snapshot)
+
+    def discard_snapshots(self, streams: Sequence[StreamId]) -> None:
+        """See ``SnapshotStore``."""
+        with self._transaction() as connection:
+            discard_snapshots(connection, streams)
+
+    def clear_snapshots(self) -> None:
+        """See ``SnapshotStore``."""
+        with self._transaction() as connection:
+            clear_snapshots(connection)
+
+    def close(self) -> None:
+        """Release every connection. Closing twice is fine."""
+        with translated(self._path):
+            self._turn.give_back()
+            self._connections.close()
+
+    def _commit(
+        self, groups: Sequence[Sequence[StreamWrite]], refused: Sequence[Exception | None], *, look_up: bool
+    ) -> list[AppendResult | Exception]:
+        with self._turn.transaction() as connection:
+            try:
+                connection.text_factory = bytes
+                self._heads.refresh(connection)
+                batch = AppendBatch(connection, self._heads, look_up=look_up)
+                outcomes = [batch.decide(writes) if no is None else no for writes, no in zip(groups, refused, strict=True)]
+                has_news = batch.write()
+            except BaseException:
+                self._heads.forget()
+                raise
+            if has_news:
+                self._finish(connection)
+                batch.settle()
+            return outcomes
+
+    def _finish(self, connection: sqlite3.Connection) -> None:
+        try:
+            connection.execute("COMMIT")
+        except sqlite3.Error as problem:
+            self._heads.forget()
+            if getattr(problem, "sqlite_errorcode", 0) & 0xFF in _NOT_COMMITTED:
+                raise
+            reason = getattr(problem, "sqlite_errorname", "") or "the commit failed"
+            raise AppendOutcomeUnknownError(store=self.name, reason=reason) from problem
+
+    def _refusal(self, writes: Sequence[StreamWrite]) -> Exception | None:
+        try:
+            check_append(writes, self.capabilities, store=self.name)
+        except (ValueError, AppendTooLargeError) as refusal:
+            return refusal
+        return None
+
+    def _events(self, connection: sqlite3.Connection, stream: StreamId, query: str, parameters: tuple[int, ...]) -> StreamRows:
+        rows = fetch_page(connection.execute(query, parameters))
+        check_stream_rows(connection, rows, stream.text, store=self.name)
+        return StreamRows(partial(RowEvent, stream), rows)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """The writing connection in a transaction of its own: the block's changes, or none of them."""
+        with translated(self._path), self._turn.transaction() as connection:
+            yield connection
+            connection.execute("COMMIT")
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[sqlite3.Connection]:
+        """A connection in a read transaction: everything in the block is seen as of one instant."""
+        with translated(self._path), self._connections.reading() as connection:
+            try:
+                connection.text_factory = bytes
+                connection.execute("BEGIN")
+                yield connection
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+
+
+def _head_position(connection: sqlite3.Connection) -> int:
+    (position,) = connection.execute("SELECT coalesce(max(position), 0) FROM events").fetchone()
+    return int(position)
+
 
 _logger = logging.getLogger(__name__)
 _MAX_READS = 8

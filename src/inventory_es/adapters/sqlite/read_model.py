@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
 from functools import partial
 
-from inventory_es.adapters.sqlite import projection_catalogue as catalogue
-from inventory_es.adapters.sqlite.connections import Connections
+from inventory_es.adapters.sqlite import projections as catalogue
+from inventory_es.adapters.sqlite.connections import READ_ONLY, READ_ONLY_REMEDY, Connections, ReadOnlyConnections, may_only_be_read
 from inventory_es.adapters.sqlite.database import (
     APPLICATION_ID,
     Synchronous,
@@ -22,8 +22,7 @@ from inventory_es.adapters.sqlite.database import (
     use_write_ahead_log,
     writing,
 )
-from inventory_es.adapters.sqlite.projection_tables import ProjectionTables
-from inventory_es.adapters.sqlite.read_only import READ_ONLY, READ_ONLY_REMEDY, ReadOnlyConnections, may_only_be_read
+from inventory_es.adapters.sqlite.projections import ProjectionTables
 from inventory_es.ports.errors import CorruptStoreError, IncompatibleStoreError, ProjectionNotFoundError, ReadModelUnavailableError
 from inventory_es.ports.read_model import (
     Change,

@@ -9,9 +9,8 @@ from uuid import UUID
 
 import pytest
 
-from inventory_es.adapters.sqlite import engine as engine_module
-from inventory_es.adapters.sqlite import known_heads
-from inventory_es.adapters.sqlite.engine import SqliteEngine
+from inventory_es.adapters.sqlite import append_batch, rows
+from inventory_es.adapters.sqlite.event_store import SqliteEngine
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import AppendOutcomeUnknownError, ConcurrencyError, EventIdCollisionError
 from inventory_es.ports.records import AppendResult, NewEvent, StreamWrite
@@ -118,7 +117,7 @@ def test_what_a_failed_commit_decided_is_forgotten(open_engine: Open) -> None:
 
 
 def test_more_streams_than_are_remembered(open_engine: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(known_heads, "_MOST", 2)
+    monkeypatch.setattr(append_batch, "_MOST", 2)
     engine = open_engine()
     streams = [StreamId("s", str(number)) for number in range(5)]
     for round_ in range(3):
@@ -129,8 +128,8 @@ def test_more_streams_than_are_remembered(open_engine: Open, monkeypatch: pytest
 
 
 def test_a_page_has_an_end_in_bytes(open_engine: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "_PAGE_BYTES", 100)
-    monkeypatch.setattr(engine_module, "_ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(rows, "_PAGE_BYTES", 100)
+    monkeypatch.setattr(rows, "_ROWS_AT_ONCE", 2)
     engine = open_engine()
     engine.commit([[StreamWrite(A, 0, [event(number, b'{"text":"%b"}' % (b"x" * 40)) for number in range(1, 8)])]])
     forwards = engine.read_stream(A, after=1, limit=100)

@@ -9,9 +9,9 @@ from threading import Thread
 import anyio
 import pytest
 
-from inventory_es.adapters.sqlite import forks, open_sqlite_read_model
-from inventory_es.adapters.sqlite.engine import SqliteEngine
-from inventory_es.adapters.sqlite.forks import ForkGate, gate
+from inventory_es.adapters.sqlite import connections, open_sqlite_read_model
+from inventory_es.adapters.sqlite.connections import ForkGate, gate
+from inventory_es.adapters.sqlite.event_store import SqliteEngine
 from inventory_es.ports.errors import UnavailableError
 from tests.unit.adapters.file.test_event_store import A, B, write
 
@@ -88,7 +88,7 @@ def test_a_fork_waits_for_the_use_of_a_connection_and_a_use_for_the_fork(tmp_pat
 
 
 def test_a_use_does_not_wait_for_ever_for_a_fork(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forks, "FORK_SECONDS", 0)
+    monkeypatch.setattr(connections, "FORK_SECONDS", 0)
     tested = ForkGate()
     tested._before()
     with pytest.raises(UnavailableError, match="fork"), tested:
@@ -97,7 +97,7 @@ def test_a_use_does_not_wait_for_ever_for_a_fork(monkeypatch: pytest.MonkeyPatch
 
 _VISIT = """
 import sys
-from inventory_es.adapters.sqlite.engine import SqliteEngine
+from inventory_es.adapters.sqlite.event_store import SqliteEngine
 engine = SqliteEngine(sys.argv[1], synchronous="FULL")
 print(engine.head())
 engine.close()

@@ -14,7 +14,7 @@ import pytest
 
 from inventory_es import StreamId, StreamWrite
 from inventory_es.adapters.sqlite import database, open_sqlite_read_model, read_model
-from inventory_es.adapters.sqlite.engine import SqliteEngine
+from inventory_es.adapters.sqlite.event_store import SqliteEngine
 from inventory_es.errors import (
     AppendOutcomeUnknownError,
     ConcurrencyError,

@@ -10,8 +10,8 @@ import anyio
 import pytest
 
 from inventory_es.adapters.sqlite import open_sqlite_event_store, open_sqlite_read_model
-from inventory_es.adapters.sqlite.engine import SqliteEngine
-from inventory_es.adapters.sqlite.forks import gate
+from inventory_es.adapters.sqlite.connections import gate
+from inventory_es.adapters.sqlite.event_store import SqliteEngine
 from inventory_es.ports import Checkpoint
 from inventory_es.ports.errors import StoreClosedError
 from inventory_es.testing.read_model.bench import ID, TABLES, ahead, level

@@ -8,8 +8,8 @@ from threading import Timer
 import anyio
 import pytest
 
-from inventory_es.adapters.sqlite import database, open_sqlite_event_store, write_turn
-from inventory_es.adapters.sqlite.connections import Connections
+from inventory_es.adapters.sqlite import connections, database, open_sqlite_event_store
+from inventory_es.adapters.sqlite.connections import Connections, WriteTurn
 from inventory_es.ports.errors import ConcurrencyError, StoreUnavailableError
 from tests.unit.adapters.file.test_event_store import A, write
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("patient")
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody's turn ends for the time that it takes."""
-    monkeypatch.setattr(write_turn, "LONGEST_TURN", 60)
+    monkeypatch.setattr(connections, "LONGEST_TURN", 60)
 
 
 def test_one_append_ends_it_and_so_does_anything_that_writes(tmp_path: Path, backend: str) -> None:
@@ -44,7 +44,7 @@ def test_a_lapse_of_an_older_turn_ends_no_newer_one(tmp_path: Path) -> None:
     open_writer = partial(database.open_database, path, synchronous="FULL")
     connections = Connections(path, name="store", synchronous="FULL", open_writer=open_writer)
     (connection,) = connections._writers
-    turn = write_turn.WriteTurn(connections)
+    turn = WriteTurn(connections)
     turn.take()
     older = turn._turn
     turn.give_back()
@@ -106,7 +106,7 @@ def test_a_turn_whose_end_can_not_be_timed_does_not_begin(tmp_path: Path, monkey
         raise RuntimeError
 
     connection = sqlite3.connect(tmp_path / "s.db", isolation_level=None)
-    turn = write_turn.WriteTurn(lending(tmp_path, connection))
+    turn = WriteTurn(lending(tmp_path, connection))
     monkeypatch.setattr(Timer, "start", no_thread)
     with pytest.raises(RuntimeError):
         turn.take()
@@ -116,7 +116,7 @@ def test_a_turn_whose_end_can_not_be_timed_does_not_begin(tmp_path: Path, monkey
 
 def test_a_lapse_that_fails_ends_nothing_else(tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / "s.db", isolation_level=None, check_same_thread=False)
-    turn = write_turn.WriteTurn(lending(tmp_path, connection))
+    turn = WriteTurn(lending(tmp_path, connection))
     turn.take()
     connection.close()
     turn._lapse(turn._turn)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from inventory_es.adapters.sqlite import Finding, back_up, database, repair, verify
-from inventory_es.adapters.sqlite.engine import SqliteEngine
+from inventory_es.adapters.sqlite.event_store import SqliteEngine
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.errors import CorruptStoreError, IncompatibleStoreError
 from inventory_es.ports import AppendResult, RecordedEvent, Snapshot, StreamWrite

@@ -15,7 +15,7 @@ from inventory_es import open_inventory
 from inventory_es import sync as sync_door
 from inventory_es.adapters.file import back_up, open_file_cache, open_file_event_bus, open_file_event_store, verify
 from inventory_es.adapters.sqlite import open_sqlite_event_store, open_sqlite_read_model
-from inventory_es.adapters.sqlite.engine import SqliteEngine
+from inventory_es.adapters.sqlite.event_store import SqliteEngine
 from inventory_es.ports import Clock
 from inventory_es.ports.toolkit.paths import AnyPath, absolute_path
 

@@ -1,12 +1,13 @@
-"""Checking a database: SQLite's own structures, every checksum, and events, streams, names and snapshots against each other.
+"""Verification, repair and backup of a database.
 
-Reads only, in one transaction, so that others may go on writing: it sees the store as it was when it began. Memory is bounded by a page.
+Verification checks SQLite's own structures, every checksum, and events, streams, names and snapshots against each other. It reads in one
+transaction, so others may go on writing: it sees the store as it was when the transaction began. It holds one page of rows in memory.
 """
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -19,17 +20,30 @@ from inventory_es.adapters.sqlite.database import (
     connect,
     is_damage,
     marks,
+    open_database,
     reading,
     reason_of,
     translated,
+    writing,
 )
-from inventory_es.adapters.sqlite.engine import fetch_page
-from inventory_es.adapters.sqlite.event_checksum import Row, are_good, are_unchecked, damage_of, first_checked, is_stream_name
-from inventory_es.adapters.sqlite.row_event import FEED_COLUMNS, STREAM_COLUMNS, RowEvent
-from inventory_es.adapters.sqlite.snapshot_table import damaged_snapshots
-from inventory_es.adapters.sqlite.stream_table import name_checksum
+from inventory_es.adapters.sqlite.rows import (
+    FEED_COLUMNS,
+    STREAM_COLUMNS,
+    Row,
+    RowEvent,
+    are_good,
+    are_unchecked,
+    damage_of,
+    damaged_snapshots,
+    event_checksum,
+    fetch_page,
+    first_checked,
+    forget_damaged_snapshots,
+    is_stream_name,
+    name_checksum,
+)
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports.errors import IncompatibleStoreError
+from inventory_es.ports.errors import CorruptStoreError, IncompatibleStoreError
 from inventory_es.ports.records import RecordedEvent
 
 Concern = Literal["database", "event", "stream", "meaning", "checksum", "snapshot"]
@@ -71,7 +85,7 @@ class Finding:
 
     @property
     def is_derived(self) -> bool:
-        """Whether :func:`~inventory_es.adapters.sqlite.repair.repair` can make it good."""
+        """Whether :func:`~inventory_es.adapters.sqlite.repair` can make it good."""
         return self.concern in {"checksum", "snapshot"}
 
     def __str__(self) -> str:
@@ -211,3 +225,133 @@ class _Verification:
 
     def _found(self, concern: Concern, place: str, problem: str) -> Finding:
         return Finding(concern, self.path, place, problem)
+
+
+_UNCHECKED = f"""
+SELECT {FEED_COLUMNS} FROM events LEFT JOIN streams ON id = stream_id
+WHERE position > ? AND events.checksum IS NULL ORDER BY position LIMIT 2000
+"""  # noqa: S608  # a constant
+_UNNAMED = "SELECT id, name FROM streams WHERE id > ? AND id NOT IN (SELECT stream_id FROM stream_names) ORDER BY id LIMIT 2000"
+
+
+def repair(path: str | os.PathLike[str]) -> Sequence[Finding]:
+    """Bring a store to the newest schema version, add the checksums that it lacks, and forget snapshots that are damaged.
+
+    An event without a checksum is taken for what it says: nobody can tell what it said before. Checksums are added in small commits, so
+    others may go on writing, memory is bounded, and a repair that was interrupted goes on where it was.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        What :func:`verify` still finds.
+
+    Raises:
+        CorruptStoreError: an event, a stream or the database itself is damaged. Nothing was repaired.
+        IncompatibleStoreError: there is no store, or one of a newer schema version.
+        StoreUnavailableError: the file can't be read or written now.
+    """
+    place = os.fspath(path)
+    if not Path(place).is_file():
+        raise IncompatibleStoreError(store="sqlite store", place=place, problem="there is no such file")
+    with closing(open_database(place, synchronous="FULL")) as connection, translated(place):
+        for finding in verify(place):
+            if not finding.is_derived:
+                raise CorruptStoreError(store="sqlite store", place=f"{place}, {finding.place}", problem=finding.problem)
+        connection.text_factory = bytes
+        _add_event_checksums(connection)
+        _add_name_checksums(connection)
+        with writing(connection):
+            forget_damaged_snapshots(connection)
+    return list(verify(place))
+
+
+def _add_event_checksums(connection: sqlite3.Connection) -> None:
+    position, is_done = 0, False
+    while not is_done:
+        with writing(connection):
+            rows = fetch_page(connection.execute(_UNCHECKED, (position,)))
+            checksums = [(event_checksum(*row[:9]), row[1]) for row in rows]
+            connection.executemany("UPDATE events SET checksum = ? WHERE position = ?", checksums)
+            if rows:
+                position = rows[-1][1]
+            else:
+                connection.execute("UPDATE checksums SET since = 0")
+                is_done = True
+
+
+def _add_name_checksums(connection: sqlite3.Connection) -> None:
+    key, is_done = 0, False
+    while not is_done:
+        with writing(connection):
+            rows = connection.execute(_UNNAMED, (key,)).fetchall()
+            names = [(stream_id, name_checksum(name)) for stream_id, name in rows]
+            connection.executemany("INSERT INTO stream_names (stream_id, checksum) VALUES (?, ?)", names)
+            is_done = not rows
+            key = key if is_done else rows[-1][0]
+
+
+def back_up(path: str | os.PathLike[str], target: str | os.PathLike[str]) -> int:
+    """Copy a store, as it is at one instant, into a new file, durably, and verify the copy. Others may go on writing.
+
+    Everything in the file is copied, snapshots and rows of projections too. The copy has its final name only when it is whole. It is a
+    store with the same events as the original: don't write to both.
+
+    Args:
+        path: of the file.
+        target: of the copy; its folder exists.
+
+    Returns:
+        The position of the last event in the copy.
+
+    Raises:
+        IncompatibleStoreError: there is no store, one of another schema version, or the target is there already.
+        CorruptStoreError: the store is damaged: there is no copy.
+        StoreUnavailableError: the file can't be read now.
+        OSError: something can't be written.
+    """
+    source, copy = os.fspath(path), Path(target).absolute()
+    if copy.exists() or copy.is_symlink():
+        raise IncompatibleStoreError(store="target of a backup", place=str(copy), problem="there is something already")
+    part = copy.with_name(f".{copy.name}.part")
+    with translated(source), closing(open_to_check(source)) as original:
+        _remove(part)
+        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        try:
+            position = _copy_into(original, part)
+            _check_copy(part, source)
+            _sync(part)
+            os.link(part, copy)
+        finally:
+            _remove(part)
+    _sync(copy.parent)
+    return position
+
+
+def _copy_into(original: sqlite3.Connection, part: Path) -> int:
+    with closing(connect(str(part), synchronous="FULL")) as copy:
+        original.backup(copy)
+        (position,) = copy.execute("SELECT coalesce(max(position), 0) FROM events").fetchone()
+        copy.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    return int(position)
+
+
+def _check_copy(part: Path, source: str) -> None:
+    for finding in verify(part):
+        if not finding.is_derived:
+            place = f"{source}, {finding.place}" if finding.place else source
+            raise CorruptStoreError(store="sqlite store", place=place, problem=finding.problem)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _remove(part: Path) -> None:
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        with suppress(FileNotFoundError):
+            part.with_name(f"{part.name}{suffix}").unlink()

@@ -1,0 +1,474 @@
+"""Projections in a SQLite file: a catalogue of their versions, their tables, and the changes of a commit."""
+
+import json
+import sqlite3
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from types import NoneType
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import attrs
+
+from inventory_es.adapters.sqlite.database import writing
+from inventory_es.ports.errors import CorruptStoreError, IncompatibleStoreError, ProjectionNotFoundError
+from inventory_es.ports.read_model import (
+    Add,
+    Change,
+    Checkpoint,
+    EventMark,
+    Patch,
+    ProjectionId,
+    ProjectionVersion,
+    Put,
+    Row,
+    Table,
+    Value,
+    from_text,
+    order_of,
+    to_text,
+)
+from inventory_es.ports.toolkit.row_rules import add_up, check_before, check_drop, may_take_over, picker
+
+Key = tuple[Any, ...]
+
+
+@attrs.define
+class RowChanges:
+    """What becomes of rows of one table, each row once, in any order.
+
+    Attributes:
+        table: which.
+        whole: rows to write, and ``None`` for those to take away, by key.
+        partial: changes of rows whose other columns stay, by key; none of these keys is in ``whole``.
+    """
+
+    table: Table
+    whole: dict[Key, Row | None] = attrs.field(factory=dict[Key, Row | None])
+    partial: dict[Key, Patch | Add] = attrs.field(factory=dict[Key, Patch | Add])
+    _key_of: Callable[[Row], Key] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._key_of = picker(self.table.key)
+
+    def take(self, change: Change) -> bool:
+        """Fold one more change in; ``False`` where it can only follow what is here already, as a change of its own."""
+        if not isinstance(change, Patch | Add):
+            key = self._key_of(change.row) if isinstance(change, Put) else change.key
+            self.whole[key] = change.row if isinstance(change, Put) else None
+            self.partial.pop(key, None)
+            return True
+        key = change.key
+        earlier = self.partial.get(key)
+        if key in self.whole:
+            self.whole[key] = self._changed(self.whole[key], change)
+        elif earlier is None:
+            self.partial[key] = change
+        elif isinstance(earlier, Patch) and isinstance(change, Add):  # a row that is not there is made by the one, not by the other
+            return False
+        else:
+            self.partial[key] = self._joined(earlier, change)
+        return True
+
+    def _changed(self, row: Row | None, change: Patch | Add) -> Row | None:
+        if isinstance(change, Patch):
+            return None if row is None else {**row, **change.row}
+        base = dict(zip(self.table.key, change.key, strict=True)) if row is None else row
+        return {**dict.fromkeys(self.table.columns), **base, **change.row, **self._sums(base, change.amounts)}
+
+    def _joined(self, earlier: Patch | Add, change: Patch | Add) -> Patch | Add:
+        if isinstance(earlier, Patch):
+            return Patch(change.table, change.key, {**earlier.row, **change.row})
+        if isinstance(change, Add) and earlier.amounts.keys() == change.amounts.keys() and earlier.row.keys() == change.row.keys():
+            return Add(change.table, change.key, self._sums(earlier.amounts, change.amounts), change.row)
+        amounts = {name: amount for name, amount in earlier.amounts.items() if name not in change.row}
+        row = {**earlier.row, **change.row}
+        if isinstance(change, Add):
+            row |= self._sums(row, {name: amount for name, amount in change.amounts.items() if name in row})
+            amounts |= self._sums(amounts, {name: amount for name, amount in change.amounts.items() if name not in row})
+        return Add(change.table, change.key, amounts, row)
+
+    def _sums(self, base: Mapping[str, Value], amounts: Mapping[str, int]) -> dict[str, int]:
+        return {name: add_up(self.table.name, base.get(name), amount) for name, amount in amounts.items()}
+
+
+def fold(tables: Mapping[str, Table], changes: Iterable[Change]) -> Iterator[Mapping[str, RowChanges]]:
+    """The changes in as few steps as they allow, nearly always one; the steps are made in order."""
+    step: dict[str, RowChanges] = {}
+    for change in changes:
+        into = step.get(change.table)
+        if into is None:
+            into = step[change.table] = RowChanges(tables[change.table])
+        if not into.take(change):
+            yield step
+            step = {change.table: RowChanges(tables[change.table])}
+            step[change.table].take(change)
+    yield step
+
+
+_TYPES = {str: "TEXT", int: "INTEGER"}
+_KINDS: Mapping[str, type[str] | type[int]] = {"str": str, "int": int}
+
+
+@attrs.frozen
+class ProjectionTables:
+    """One projection's part of the database. Names come from validated identifiers, so they can stand in statements.
+
+    Attributes:
+        projection: whose.
+        tables: by name.
+        shape: the tables as the catalogue keeps them, a JSON text.
+    """
+
+    projection: ProjectionId
+    tables: Mapping[str, Table]
+    shape: str = attrs.field(init=False)
+
+    @shape.default
+    def _shape(self) -> str:
+        shapes = {
+            table.name: [{name: kind.__name__ for name, kind in table.columns.items()}, table.key, table.indexes]
+            for table in self.tables.values()
+        }
+        return json.dumps(shapes, sort_keys=True)
+
+    def create(self, connection: sqlite3.Connection) -> None:
+        """Make the tables and their indexes, in the caller's transaction."""
+        for table in self.tables.values():
+            columns = [f"[{name}] {_TYPES[kind]}{' NOT NULL' if name in table.key else ''}" for name, kind in table.columns.items()]
+            key = f"PRIMARY KEY ({_list(table.key)})"
+            connection.execute(f"CREATE TABLE {self._name(table.name)} ({', '.join(columns)}, {key}) STRICT, WITHOUT ROWID")
+            for number, index in enumerate(table.indexes):
+                name = self._name(f"{table.name}__{number}")
+                connection.execute(f"CREATE INDEX {name} ON {self._name(table.name)} ({_list(order_of(table, index))})")
+
+    def drop(self, connection: sqlite3.Connection) -> None:
+        """Take the tables and their indexes away, in the caller's transaction."""
+        for table in self.tables.values():
+            connection.execute(f"DROP TABLE {self._name(table.name)}")
+
+    def change(self, connection: sqlite3.Connection, changes: Iterable[Change]) -> None:
+        """Make the changes in order, in the caller's transaction.
+
+        Raises:
+            ValueError: a number would be beyond 64 bits; roll back.
+        """
+        for step in fold(self.tables, changes):
+            for rows in step.values():
+                try:
+                    self._write(connection, rows)
+                except sqlite3.IntegrityError as problem:  # a sum beyond 64 bits becomes a fraction, which a strict table refuses
+                    msg = f"a number of table {rows.table.name} would be beyond 64 bits"
+                    raise ValueError(msg) from problem
+
+    def _write(self, connection: sqlite3.Connection, rows: RowChanges) -> None:
+        table, name = rows.table, self._name(rows.table.name)
+        of_key = " AND ".join(f"[{column}] = ?" for column in table.key)
+        values_of = picker(tuple(table.columns))
+        written = [values_of(row) for _, row in sorted(rows.whole.items()) if row is not None]
+        if written:
+            marks = ", ".join("?" * len(table.columns))
+            columns = _list(table.columns)
+            connection.executemany(f"INSERT INTO {name} ({columns}) VALUES ({marks}) {_over(table, table.columns)}", written)  # noqa: S608  # identifiers
+        gone = [key for key, row in rows.whole.items() if row is None]
+        if gone:
+            connection.executemany(f"DELETE FROM {name} WHERE {of_key}", gone)  # noqa: S608  # identifiers
+        added: dict[tuple[tuple[str, ...], tuple[str, ...]], list[Key]] = {}
+        patched: dict[tuple[str, ...], list[Key]] = {}
+        for key, change in rows.partial.items():
+            if isinstance(change, Add):
+                values = (*key, *change.amounts.values(), *change.row.values())
+                added.setdefault((tuple(change.amounts), tuple(change.row)), []).append(values)
+            elif change.row:
+                patched.setdefault(tuple(change.row), []).append((*change.row.values(), *key))
+        for (amounts, others), several in added.items():
+            changed = (*table.key, *amounts, *others)
+            marks = ", ".join("?" * len(changed))
+            over = _over(table, changed, added=amounts)
+            connection.executemany(f"INSERT INTO {name} ({_list(changed)}) VALUES ({marks}) {over}", several)  # noqa: S608  # identifiers
+        for others, several in patched.items():
+            news = ", ".join(f"[{column}] = ?" for column in others)
+            connection.executemany(f"UPDATE {name} SET {news} WHERE {of_key}", several)  # noqa: S608  # identifiers
+
+    def select(
+        self,
+        connection: sqlite3.Connection,
+        table: Table,
+        where: Row,
+        order: Sequence[str],
+        after: Sequence[Value] | None,
+        *,
+        descending: bool,
+        limit: int,
+    ) -> list[Row]:
+        """Rows of one of the tables; see ``ReadModel.select``."""
+        total = order_of(table, order)
+        conditions = [f"[{column}] IS ?" for column in where]
+        values: list[Value] = [*where.values()]
+        if after is not None:
+            sign = "<" if descending else ">"
+            conditions.append(f"({_list(total)}) {sign} ({', '.join('?' * len(total))})")
+            values += after
+        filtered = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        direction = " DESC" if descending else ""
+        ordered = ", ".join(f"[{column}]{direction}" for column in total)
+        columns = list(table.columns)
+        statement = f"SELECT {_list(columns)} FROM {self._name(table.name)}{filtered} ORDER BY {ordered} LIMIT ?"  # noqa: S608  # identifiers
+        rows = connection.execute(statement, (*values, limit)).fetchall()
+        self._check_types(table, rows)
+        return [dict(zip(columns, row, strict=True)) for row in rows]
+
+    def _check_types(self, table: Table, rows: Sequence[Sequence[object]]) -> None:
+        for (name, kind), values in zip(table.columns.items(), zip(*rows, strict=True), strict=False):
+            if not {*map(type, values)} <= ({kind} if name in table.key else {kind, NoneType}):
+                problem = f"a row holds what is no {kind.__name__}"
+                raise CorruptStoreError(store="read model", place=f"column {name} of table {self._name(table.name)}", problem=problem)
+
+    def _name(self, table: str) -> str:
+        return f"{self.projection.name}__v{self.projection.version}__{table}"
+
+
+def tables_of(shape: str) -> Mapping[str, Table]:
+    """The tables that the catalogue keeps.
+
+    Raises:
+        CorruptStoreError: it keeps something else.
+    """
+    try:
+        return {
+            name: Table(name, {column: _KINDS[kind] for column, kind in columns.items()}, tuple(key), tuple(map(tuple, indexes)))
+            for name, (columns, key, indexes) in json.loads(shape).items()
+        }
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as problem:
+        raise CorruptStoreError(store="read model", place="column shape of projections", problem="what it holds are no tables") from problem
+
+
+def _over(table: Table, columns: Iterable[str], added: Collection[str] = ()) -> str:
+    """What an insert does where the row is there already."""
+    sets = [
+        f"[{column}] = {f'coalesce([{column}], 0) + ' if column in added else ''}excluded.[{column}]"
+        for column in columns
+        if column not in table.key
+    ]
+    action = f"UPDATE SET {', '.join(sets)}" if sets else "NOTHING"
+    return f"ON CONFLICT ({_list(table.key)}) DO {action}"
+
+
+def _list(columns: Iterable[str]) -> str:
+    """Columns as SQL names them: in brackets, since a name may be a keyword, and never a text, which double quotes may mean."""
+    return ", ".join(f"[{column}]" for column in columns)
+
+
+CATALOGUE = (
+    """
+CREATE TABLE IF NOT EXISTS projections (
+    name TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    shape TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    recorded_at TEXT,
+    epoch INTEGER NOT NULL,
+    owner TEXT,
+    owned_until TEXT,
+    error TEXT,
+    mark_position INTEGER,
+    mark_event_id TEXT,
+    PRIMARY KEY (name, version)
+) STRICT
+""",
+    "CREATE TABLE IF NOT EXISTS active_projections (name TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT",
+)
+
+_STATE = """
+SELECT shape, position, recorded_at, epoch, owner, owned_until, error, mark_position, mark_event_id,
+    (SELECT version FROM active_projections WHERE name = ?)
+FROM projections WHERE name = ? AND version = ?
+"""
+_MOVE = """
+UPDATE projections SET (position, recorded_at, epoch, owner, owned_until, error, mark_position, mark_event_id) = (?, ?, ?, ?, ?, ?, ?, ?)
+WHERE name = ? AND version = ?
+"""
+
+
+def make(connection: sqlite3.Connection) -> None:
+    """Make the catalogue where it is not there, and add the columns that a file from an older version of this package lacks."""
+    if is_made(connection):
+        return
+    with writing(connection):
+        for statement in CATALOGUE:
+            connection.execute(statement)
+        for name in ("mark_position INTEGER", "mark_event_id TEXT"):
+            if name.split()[0] not in _columns(connection):
+                connection.execute(f"ALTER TABLE projections ADD COLUMN {name}")
+
+
+def is_made(connection: sqlite3.Connection) -> bool:
+    """Return whether the catalogue is there, with all its columns."""
+    (there,) = connection.execute("SELECT count(*) FROM sqlite_master WHERE name IN ('projections', 'active_projections')").fetchone()
+    return there == len(CATALOGUE) and {"mark_position", "mark_event_id"} <= _columns(connection)
+
+
+def _columns(connection: sqlite3.Connection) -> set[str]:
+    return {name for _, name, *_ in connection.execute("PRAGMA table_info(projections)")}
+
+
+class State(NamedTuple):
+    """Where one version is.
+
+    Attributes:
+        checkpoint: how far, and whose.
+        active: the version that readers ask.
+    """
+
+    checkpoint: Checkpoint
+    active: ProjectionId
+
+
+def is_there(connection: sqlite3.Connection, known: ProjectionTables, place: str) -> bool:
+    """Whether this version was made, in the caller's transaction.
+
+    Raises:
+        IncompatibleStoreError: this version has other tables.
+    """
+    projection = known.projection
+    key = (projection.name, projection.version)
+    row = connection.execute("SELECT shape FROM projections WHERE name = ? AND version = ?", key).fetchone()
+    if row is not None and row[0] != known.shape:
+        problem = f"{projection} was built with other tables: give it a new version"
+        raise IncompatibleStoreError(store="read model", place=place, problem=problem)
+    return row is not None
+
+
+def create(connection: sqlite3.Connection, known: ProjectionTables, place: str) -> None:
+    """Make what is not there yet, in the caller's transaction.
+
+    Raises:
+        IncompatibleStoreError: this version has other tables.
+    """
+    key = (known.projection.name, known.projection.version)
+    if not is_there(connection, known, place):
+        connection.execute("INSERT INTO projections (name, version, shape, position, epoch) VALUES (?, ?, ?, 0, 0)", (*key, known.shape))
+        known.create(connection)
+    connection.execute("INSERT INTO active_projections (name, version) VALUES (?, ?) ON CONFLICT (name) DO NOTHING", key)
+
+
+def load(connection: sqlite3.Connection, projection: ProjectionId) -> ProjectionTables:
+    """The tables of a version that somebody prepared.
+
+    Raises:
+        ProjectionNotFoundError: nobody did.
+    """
+    key = (projection.name, projection.version)
+    row = connection.execute("SELECT shape FROM projections WHERE name = ? AND version = ?", key).fetchone()
+    if row is None:
+        raise ProjectionNotFoundError(projection=str(projection))
+    return ProjectionTables(projection, tables_of(row[0]))
+
+
+def state(connection: sqlite3.Connection, known: ProjectionTables) -> State:
+    """Where a version is, in the caller's transaction.
+
+    Raises:
+        ProjectionNotFoundError: it was dropped, and perhaps made again with other tables.
+    """
+    projection = known.projection
+    row = connection.execute(_STATE, (projection.name, projection.name, projection.version)).fetchone()
+    if row is None or row[0] != known.shape:
+        raise ProjectionNotFoundError(projection=str(projection))
+    return State(_checkpoint(row[1:9]), ProjectionId(projection.name, _active(row[9])))
+
+
+def move(connection: sqlite3.Connection, projection: ProjectionId, to: Checkpoint) -> None:
+    """Set the checkpoint, in the caller's transaction."""
+    mark = (None, None) if to.mark is None else (to.mark.position, str(to.mark.event_id))
+    values = (to.position, _text_of(to.recorded_at), to.epoch, to.owner, _text_of(to.owned_until), to.error, *mark)
+    connection.execute(_MOVE, (*values, projection.name, projection.version))
+
+
+def versions(connection: sqlite3.Connection, name: str) -> Sequence[ProjectionVersion]:
+    """Every version of a name, lowest first, in the caller's transaction."""
+    columns = "version, shape, position, recorded_at, epoch, owner, owned_until, error, mark_position, mark_event_id"
+    statement = f"SELECT {columns} FROM projections WHERE name = ? ORDER BY version"  # noqa: S608  # names of our own
+    rows = connection.execute(statement, (name,)).fetchall()
+    if not rows:
+        return []
+    (active,) = connection.execute("SELECT max(version) FROM active_projections WHERE name = ?", (name,)).fetchone()
+    active = _active(active)
+    return [
+        ProjectionVersion(
+            ProjectionId(name, _number(version, "version", least=1)), tables_of(shape), _checkpoint(rest), is_active=version == active
+        )
+        for version, shape, *rest in rows
+    ]
+
+
+def activate(connection: sqlite3.Connection, known: ProjectionTables, before: Checkpoint) -> bool:
+    """See ``ReadModel.activate``; in the caller's transaction."""
+    projection = known.projection
+    seen = state(connection, known)
+    check_before(projection, before, seen.checkpoint)
+    if any(one.is_active and not may_take_over(before, one.checkpoint) for one in versions(connection, projection.name)):
+        return False
+    connection.execute("UPDATE active_projections SET version = ? WHERE name = ?", (projection.version, projection.name))
+    return True
+
+
+def drop(connection: sqlite3.Connection, known: ProjectionTables) -> None:
+    """See ``ReadModel.drop``; in the caller's transaction."""
+    projection = known.projection
+    others = len(versions(connection, projection.name)) - 1
+    check_drop(projection, state(connection, known).active, others)
+    known.drop(connection)
+    connection.execute("DELETE FROM projections WHERE name = ? AND version = ?", (projection.name, projection.version))
+    if not others:
+        connection.execute("DELETE FROM active_projections WHERE name = ?", (projection.name,))
+
+
+def _checkpoint(row: Sequence[Any]) -> Checkpoint:
+    position, recorded_at, epoch, owner, owned_until, error, mark_position, mark_event_id = row
+    return Checkpoint(
+        position=_number(position, "position", least=0),
+        recorded_at=_time(recorded_at),
+        epoch=_number(epoch, "epoch", least=0),
+        owner=_words(owner, "owner"),
+        owned_until=_time(owned_until),
+        error=_words(error, "error"),
+        mark=None if mark_event_id is None else _mark(mark_position, mark_event_id),
+    )
+
+
+def _active(version: object) -> int:
+    return _number(version, "version", least=1, table="active_projections")
+
+
+def _mark(position: object, event_id: object) -> EventMark:
+    column, number = "mark_event_id", _number(position, "mark_position", least=1)
+    try:
+        return EventMark(number, UUID(str(event_id)))
+    except ValueError:
+        raise _damaged(column, "projections") from None
+
+
+def _number(value: object, column: str, *, least: int, table: str = "projections") -> int:
+    if type(value) is not int or value < least:
+        raise _damaged(column, table)
+    return value
+
+
+def _words(value: object, column: str) -> str | None:
+    if not isinstance(value, str | None):
+        raise _damaged(column, "projections")
+    return value
+
+
+def _time(text: str | None) -> datetime | None:
+    return None if text is None else from_text(text, column="recorded_at or owned_until of projections")
+
+
+def _damaged(column: str, table: str) -> CorruptStoreError:
+    problem = "it holds what no projection has (remove the file: what follows the events makes it again)"
+    return CorruptStoreError(store="read model", place=f"column {column} of {table}", problem=problem)
+
+
+def _text_of(at: datetime | None) -> str | None:
+    return None if at is None else to_text(at)
