@@ -24,8 +24,7 @@ from inventory_es.adapters.serialization import JsonEventCodec, default_converte
 from inventory_es.domain.events import StockAddedEvent, StockReservedEvent
 from inventory_es.domain.reasons import AddReason, Purpose
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports.metadata import EventMetadata
-from inventory_es.ports.records import RecordedEvent
+from inventory_es.ports.records import EventMetadata, RecordedEvent
 
 # No dependency of ours: measured where it is installed.
 orjson: Any = importlib.import_module("orjson") if importlib.util.find_spec("orjson") else None

@@ -10,7 +10,7 @@ from inventory_es.adapters.serialization import JsonEventCodec
 from inventory_es.domain.events import Event, StockAddedEvent, StockReservedEvent
 from inventory_es.domain.reasons import AddReason, Purpose
 from inventory_es.ports import EventStore
-from inventory_es.ports.metadata import EventMetadata
+from inventory_es.ports.records import EventMetadata
 
 CHUNK = 1_000
 CODEC = JsonEventCodec()

@@ -24,8 +24,7 @@ from inventory_es.domain.events import (
 from inventory_es.domain.quantity import MAX_QUANTITY
 from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, Purpose, ReleaseReason
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports.metadata import OWN_FIELDS, EventMetadata
-from inventory_es.ports.records import NewEvent, RecordedEvent
+from inventory_es.ports.records import OWN_FIELDS, EventMetadata, NewEvent, RecordedEvent
 
 CODEC = JsonEventCodec()
 

@@ -10,7 +10,7 @@ import attrs
 from inventory_es.domain.events import Event
 from inventory_es.domain.identifiers import InventoryId, ReservationRef, inventory_id
 from inventory_es.domain.reasons import Purpose
-from inventory_es.ports.metadata import EventMetadata
+from inventory_es.ports.records import EventMetadata
 
 HoldState = Literal["OPEN", "COMMITTED", "RELEASED", "EXPIRED", "CLOSED"]
 """How a reservation stands: ``OPEN`` holds units, and its time is not up; ``CLOSED`` ended so long ago that nobody remembers how."""

@@ -1,13 +1,21 @@
 """Protocols that adapters implement, and the records that cross them."""
 
 from inventory_es.ports.cache import Cache, CacheEntry
-from inventory_es.ports.capabilities import Durability, FeedKind, StoreCapabilities
 from inventory_es.ports.clock import Clock, IdGenerator, SteadyClock
 from inventory_es.ports.codec import BatchCodec, EncodedEvent, EventCodec, KnownGoodCodec, SnapshotCodec
 from inventory_es.ports.event_bus import BusCapabilities, BusSubscription, DeadLetter, Delivery, EventBus
-from inventory_es.ports.event_store import EventFeed, EventStore, GroupCommit, StreamCatalogue, TurnTaking, VersionGlance
+from inventory_es.ports.event_store import (
+    Durability,
+    EventFeed,
+    EventStore,
+    FeedKind,
+    GroupCommit,
+    StoreCapabilities,
+    StreamCatalogue,
+    TurnTaking,
+    VersionGlance,
+)
 from inventory_es.ports.file_system import File, FileSystem, LockFile, OpenMode
-from inventory_es.ports.metadata import EventMetadata
 from inventory_es.ports.read_model import (
     Add,
     Change,
@@ -25,6 +33,7 @@ from inventory_es.ports.read_model import (
 )
 from inventory_es.ports.records import (
     AppendResult,
+    EventMetadata,
     FeedPage,
     NewEvent,
     RecordedEvent,

@@ -4,8 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from inventory_es.domain.reservation_book import InventorySnapshot
-from inventory_es.ports.metadata import EventMetadata
-from inventory_es.ports.records import RecordedEvent
+from inventory_es.ports.records import EventMetadata, RecordedEvent
 from inventory_es.ports.snapshot_store import Snapshot
 
 

@@ -11,8 +11,8 @@ from inventory_es.adapters.file.index import EventPlaces, StoreIndex
 from inventory_es.adapters.file.index_table import IndexedEvent
 from inventory_es.adapters.file.stored_form import StoredEvent, encode_event, encode_name
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports.capabilities import StoreCapabilities
 from inventory_es.ports.errors import AppendTooLargeError, ConcurrencyError, EventIdCollisionError
+from inventory_es.ports.event_store import StoreCapabilities
 from inventory_es.ports.records import AppendResult, NewEvent, RecordedEvent, StreamWrite
 from inventory_es.ports.toolkit.append_rules import check_append, check_versions, find_earlier_append
 

@@ -19,7 +19,7 @@ from inventory_es.domain.errors import InventoryError
 from inventory_es.ports.errors import StoreClosedError
 from inventory_es.ports.records import AppendResult, StreamWrite
 from inventory_es.ports.toolkit.blocking_calls import WithdrawnError, must_finish, wanted_while
-from inventory_es.ports.toolkit.wakeup import Wakeup, futures
+from inventory_es.ports.toolkit.waiting import Wakeup, futures
 
 Groups = Sequence[Sequence[StreamWrite]]
 

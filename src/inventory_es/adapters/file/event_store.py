@@ -16,9 +16,8 @@ from inventory_es.adapters.file.engine import SEGMENT_BYTES, FileStoreEngine
 from inventory_es.adapters.file.lock_wait import LOCK_TIMEOUT, check_lock_timeout
 from inventory_es.adapters.file.operating_system import new_creation_id
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports.capabilities import StoreCapabilities
 from inventory_es.ports.errors import StoreClosedError
-from inventory_es.ports.event_store import EventFeed, EventStore, GroupCommit, StreamCatalogue, TurnTaking, VersionGlance
+from inventory_es.ports.event_store import EventFeed, EventStore, GroupCommit, StoreCapabilities, StreamCatalogue, TurnTaking, VersionGlance
 from inventory_es.ports.file_system import FileSystem
 from inventory_es.ports.records import AppendResult, FeedPage, RecordedEvent, StreamPage, StreamsPage, StreamWrite
 from inventory_es.ports.toolkit.blocking_calls import run_in_thread

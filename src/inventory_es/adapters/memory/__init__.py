@@ -2,10 +2,8 @@
 
 from inventory_es.adapters.memory.cache import MemoryCache
 from inventory_es.adapters.memory.event_bus import MemoryEventBus
-from inventory_es.adapters.memory.event_log import MemoryEventLog
-from inventory_es.adapters.memory.event_store import MemoryEventStore
-from inventory_es.adapters.memory.opening import open_memory, open_read_model
-from inventory_es.adapters.memory.read_model import MemoryReadModel
+from inventory_es.adapters.memory.event_store import MemoryEventLog, MemoryEventStore, open_memory
+from inventory_es.adapters.memory.read_model import MemoryReadModel, open_read_model
 from inventory_es.adapters.memory.snapshot_store import MemorySnapshotStore
 
 __all__ = [

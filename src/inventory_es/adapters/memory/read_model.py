@@ -214,3 +214,8 @@ class MemoryReadModel(ReadModel):
         if known is None:
             raise ProjectionNotFoundError(projection=str(projection))
         return known
+
+
+async def open_read_model(_place: str, /) -> MemoryReadModel:
+    """Open a fresh, private read model: what ``read_models="memory:"`` means."""
+    return MemoryReadModel()

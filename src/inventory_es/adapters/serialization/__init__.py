@@ -1,8 +1,7 @@
 """Events as strict JSON: a closed registry, upcasters, and the codec that the command side and every reader share."""
 
 from inventory_es.adapters.serialization.codec import JsonEventCodec
-from inventory_es.adapters.serialization.converter import default_converter
-from inventory_es.adapters.serialization.plain_form import PayloadSeal
+from inventory_es.adapters.serialization.plain_form import PayloadSeal, default_converter
 from inventory_es.adapters.serialization.registry import EventKind, EventRegistry, Upcaster, default_registry
 
 __all__ = [

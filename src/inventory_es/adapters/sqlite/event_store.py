@@ -38,7 +38,6 @@ from inventory_es.adapters.sqlite.rows import (
     save_snapshot,
 )
 from inventory_es.domain.stream_id import MAX_PART_LENGTH, StreamId
-from inventory_es.ports.capabilities import StoreCapabilities
 from inventory_es.ports.errors import (
     AppendOutcomeUnknownError,
     AppendTooLargeError,
@@ -47,7 +46,7 @@ from inventory_es.ports.errors import (
     StoreUnavailableError,
     UnavailableError,
 )
-from inventory_es.ports.event_store import EventFeed, EventStore, GroupCommit, StreamCatalogue, TurnTaking, VersionGlance
+from inventory_es.ports.event_store import EventFeed, EventStore, GroupCommit, StoreCapabilities, StreamCatalogue, TurnTaking, VersionGlance
 from inventory_es.ports.records import AppendResult, FeedPage, RecordedEvent, StreamPage, StreamsPage, StreamWrite
 from inventory_es.ports.snapshot_store import Snapshot, SnapshotStore
 from inventory_es.ports.toolkit.append_rules import check_append, check_page, check_stream

@@ -23,7 +23,7 @@ from inventory_es.domain.processes.step_ids import process_of
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import NewEvent, RecordedEvent, SteadyClock, StreamWrite
 from inventory_es.ports.errors import AppendTooLargeError, ConcurrencyError, EventIdCollisionError
-from inventory_es.ports.metadata import EventMetadata
+from inventory_es.ports.records import EventMetadata
 from inventory_es.ports.toolkit.page_rules import read_stream_page
 
 State = TypeVar("State", bound=ProcessState)

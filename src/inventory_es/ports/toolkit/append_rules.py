@@ -10,8 +10,8 @@ from typing import NoReturn
 from uuid import UUID
 
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports.capabilities import StoreCapabilities
 from inventory_es.ports.errors import AppendTooLargeError, ConcurrencyError, EventIdCollisionError, UnsupportedCapabilityError
+from inventory_es.ports.event_store import StoreCapabilities
 from inventory_es.ports.records import AppendResult, NewEvent, RecordedEvent, StreamWrite
 
 

@@ -6,7 +6,7 @@ from itertools import groupby
 
 import attrs
 
-from inventory_es.adapters.memory.event_log import MemoryEventLog
+from inventory_es.adapters.memory.event_store import MemoryEventLog
 from inventory_es.application.commands.handler_settings import HandlerSettings
 from inventory_es.application.results import Reservation
 from inventory_es.domain.command_identity import EventIds, fingerprint

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import attrs
 
 from inventory_es.adapters.memory import MemoryCache, MemoryEventBus, MemoryEventStore
-from inventory_es.adapters.memory.event_log import MemoryEventLog
+from inventory_es.adapters.memory.event_store import MemoryEventLog
 from inventory_es.application.assembly import Engine, EngineParts, assemble
 from inventory_es.ports import Cache, Clock, EventBus, EventCodec, EventStore
 from inventory_es.testing.simulation.consumer import Consumer

@@ -7,7 +7,7 @@ from typing import cast
 
 import attrs
 
-from inventory_es.adapters.memory.event_log import MemoryEventLog
+from inventory_es.adapters.memory.event_store import MemoryEventLog
 from inventory_es.application.assembly import EngineParts
 from inventory_es.ports import Cache, EventBus, EventFeed, RecordedEvent
 from inventory_es.ports.errors import EventBusUnavailableError, StoreClosedError, StoreUnavailableError, UnavailableError

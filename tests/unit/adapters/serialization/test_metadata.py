@@ -7,7 +7,7 @@ import pytest
 
 from inventory_es.adapters.serialization import JsonEventCodec
 from inventory_es.ports.errors import EventDecodeError
-from inventory_es.ports.metadata import OWN_FIELDS, EventMetadata
+from inventory_es.ports.records import OWN_FIELDS, EventMetadata
 from tests.unit.adapters.serialization.recording import RESERVED, recorded
 
 CODEC = JsonEventCodec()

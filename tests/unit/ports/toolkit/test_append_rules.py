@@ -6,8 +6,8 @@ import attrs
 import pytest
 
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports.capabilities import StoreCapabilities
 from inventory_es.ports.errors import AppendTooLargeError, ConcurrencyError, EventIdCollisionError, UnsupportedCapabilityError
+from inventory_es.ports.event_store import StoreCapabilities
 from inventory_es.ports.records import NewEvent, RecordedEvent, StreamWrite
 from inventory_es.ports.toolkit.append_rules import check_append, check_page, check_stream, check_versions, find_earlier_append
 

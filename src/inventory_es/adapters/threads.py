@@ -1,20 +1,78 @@
-"""An event store over a synchronous one, whose calls run in worker threads."""
+"""Event stores over synchronous drivers, whose calls run in worker threads: :func:`in_threads`."""
 
 from collections.abc import Sequence
 from functools import cache
 from types import TracebackType
-from typing import Self, cast
+from typing import Protocol, Self, cast, runtime_checkable
 from uuid import UUID
 
 import anyio
 
-from inventory_es.adapters.threads.sync_store import SyncEventFeed, SyncEventStore, SyncGroupCommit, SyncStreamCatalogue
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports.capabilities import StoreCapabilities
-from inventory_es.ports.event_store import EventStore
+from inventory_es.ports.event_store import EventStore, StoreCapabilities
 from inventory_es.ports.records import AppendResult, FeedPage, RecordedEvent, StreamPage, StreamsPage, StreamWrite
 from inventory_es.ports.toolkit.blocking_calls import BlockingCalls
-from inventory_es.ports.toolkit.polling import poll_for_position
+from inventory_es.ports.toolkit.waiting import poll_for_position
+
+
+class SyncEventStore(Protocol):
+    """:class:`~inventory_es.ports.EventStore` for a driver that blocks. Every method promises and raises what its namesake does."""
+
+    @property
+    def capabilities(self) -> StoreCapabilities:
+        """What this store promises, constant for its lifetime. Asked in the event loop: it must not block."""
+        ...
+
+    def append(self, writes: Sequence[StreamWrite], /) -> AppendResult:
+        """Append all writes or none of them."""
+        ...
+
+    def read_stream(self, stream: StreamId, /, *, after: int = 0, limit: int) -> StreamPage:
+        """Events with versions after ``after``, oldest first."""
+        ...
+
+    def read_stream_backwards(self, stream: StreamId, /, *, before: int | None = None, limit: int) -> StreamPage:
+        """Events with versions before ``before``, newest first."""
+        ...
+
+    def find_events(self, stream: StreamId, event_ids: Sequence[UUID], /) -> Sequence[RecordedEvent]:
+        """Those of ``event_ids`` that this stream holds, by version."""
+        ...
+
+    def close(self) -> None:
+        """Release every resource. Called once, when no other call runs any more."""
+        ...
+
+
+@runtime_checkable
+class SyncEventFeed(Protocol):
+    """:class:`~inventory_es.ports.EventFeed` for a driver that blocks; it is asked again and again instead of waiting."""
+
+    def read_all(self, *, after: int, limit: int) -> FeedPage:
+        """Events with positions after ``after``, in position order, never skipping one."""
+        ...
+
+    def head(self) -> int:
+        """The position of the newest event that readers may see; 0 for an empty store."""
+        ...
+
+
+@runtime_checkable
+class SyncGroupCommit(Protocol):
+    """:class:`~inventory_es.ports.GroupCommit` for a driver that blocks."""
+
+    def append_group(self, groups: Sequence[Sequence[StreamWrite]], /) -> Sequence[AppendResult | Exception]:
+        """Run each group as one atomic append, in order, and commit all of them once."""
+        ...
+
+
+@runtime_checkable
+class SyncStreamCatalogue(Protocol):
+    """:class:`~inventory_es.ports.StreamCatalogue` for a driver that blocks."""
+
+    def streams(self, prefix: str = "", /, *, after: StreamId | None = None, limit: int) -> StreamsPage:
+        """Streams whose text starts with ``prefix``, ordered by their text."""
+        ...
 
 
 class ThreadedEventStore:
@@ -110,3 +168,6 @@ def in_threads(store: SyncEventStore, /, *, limiter: anyio.CapacityLimiter | Non
 @cache
 def _class_of(parts: tuple[type[ThreadedEventStore], ...]) -> type[ThreadedEventStore]:
     return type("ThreadedEventStore", parts, {"__doc__": ThreadedEventStore.__doc__}) if parts else ThreadedEventStore
+
+
+__all__ = ["SyncEventFeed", "SyncEventStore", "SyncGroupCommit", "SyncStreamCatalogue", "ThreadedEventStore", "in_threads"]

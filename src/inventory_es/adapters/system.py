@@ -1,10 +1,12 @@
-"""Ids from time and chance: UUID version 7, increasing within a process."""
+"""Time, identity and chance from the operating system."""
 
 import os
+import random
 import time
 import weakref
 from array import array
 from collections.abc import Callable
+from datetime import UTC, datetime
 from threading import Lock
 
 _VARIANT = 0b10 << 62
@@ -64,3 +66,40 @@ class Uuid7Generator:
 def _call(method: weakref.WeakMethod[Callable[[], None]]) -> None:
     if (alive := method()) is not None:
         alive()
+
+
+class SystemClock:
+    """A :class:`~inventory_es.ports.SteadyClock`: the wall clock of this machine, in UTC. It may step when the machine's time is set."""
+
+    def __init__(self) -> None:
+        self._began = time.time() - _steady()
+
+    def now(self) -> datetime:
+        """The time now: aware, in UTC, to the microsecond."""
+        return datetime.now(UTC)
+
+    def jump(self) -> float:
+        """Return by how many seconds the wall clock was set since this object was made: ahead above zero, back below.
+
+        A machine that slept has not jumped, where the operating system counts sleep (Linux, macOS, Windows).
+        """
+        return time.time() - _steady() - self._began
+
+
+def _steady() -> float:
+    """Return seconds that nobody sets. The monotonic clock of Linux stands still while the machine sleeps, its boot-time clock does not."""
+    return time.monotonic() if _COUNTS_SLEEP is None else time.clock_gettime(_COUNTS_SLEEP)
+
+
+_COUNTS_SLEEP: int | None = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
+
+
+_generator = random.SystemRandom()
+
+
+def chance() -> float:
+    """A number from 0 up to, not including, 1."""
+    return _generator.random()
+
+
+__all__ = ["SystemClock", "Uuid7Generator", "chance"]
