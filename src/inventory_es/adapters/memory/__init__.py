@@ -1,4 +1,4 @@
-"""The memory adapters: the references of their ports, and what tests and demonstrations run on."""
+"""Memory adapters: the references of their ports, and the stores of tests and demonstrations."""
 
 from inventory_es.adapters.memory.cache import MemoryCache
 from inventory_es.adapters.memory.event_bus import MemoryEventBus

@@ -2,13 +2,12 @@
 
 from collections import OrderedDict
 from datetime import datetime, timedelta
-from types import TracebackType
-from typing import Self
 
 import attrs
+from anyio.abc import AsyncResource
 from anyio.lowlevel import checkpoint
 
-from inventory_es.ports.cache import CacheEntry
+from inventory_es.ports.cache import Cache, CacheEntry
 from inventory_es.ports.clock import Clock
 from inventory_es.ports.errors import StoreClosedError
 from inventory_es.ports.toolkit.cache_rules import MAX_VALUE_BYTES, check_entry, check_key, end_of_life
@@ -21,16 +20,16 @@ class _Kept:
     until: datetime
 
 
-class MemoryCache:
+class MemoryCache(Cache, AsyncResource):
     """A :class:`~inventory_es.ports.Cache` in memory: **the reference** of its port.
 
-    Bounded: the least recently used entry goes first. Never unavailable. An entry from the future, which a clock that was set
-    back leaves behind, is a miss.
+    The cache is bounded, and evicts the least recently used entry first. It is never unavailable. An entry from the future is a miss; a
+    clock that was set back leaves such entries.
 
     Args:
-        clock: what entries grow older by.
+        clock: the clock by which entries grow older.
         max_entries: the most entries, 1 or more.
-        max_value_bytes: the largest value that it takes, in bytes.
+        max_value_bytes: the largest value that the cache takes, in bytes.
 
     Raises:
         ValueError: a bound below 1.
@@ -47,7 +46,6 @@ class MemoryCache:
         self._is_closed = False
 
     async def get(self, key: str, /) -> CacheEntry | None:
-        """The entry of ``key``, or ``None`` for a miss. Counts as a use."""
         await self._begin()
         check_key(key)
         kept = self._kept.get(key)
@@ -60,7 +58,6 @@ class MemoryCache:
         return kept.entry
 
     async def set(self, key: str, value: bytes, /, *, version: int, ttl: timedelta) -> None:
-        """Keep ``value`` for ``ttl`` from now, unless a newer version is still live. See :meth:`inventory_es.ports.Cache.set`."""
         await self._begin()
         check_entry(key, value, version, max_value_bytes=self._max_value_bytes)
         now = self._clock.now()
@@ -74,7 +71,6 @@ class MemoryCache:
             self._kept.popitem(last=False)
 
     async def invalidate(self, *keys: str) -> None:
-        """Forget these keys; a missing one is fine."""
         await self._begin()
         for key in keys:
             check_key(key)
@@ -82,21 +78,14 @@ class MemoryCache:
             self._kept.pop(key, None)
 
     async def clear(self) -> None:
-        """Forget everything."""
         await self._begin()
         self._kept.clear()
 
     async def aclose(self) -> None:
-        """Forget everything and refuse every further call. Closing twice is fine."""
+        """Forget everything and refuse every further call. Idempotent."""
         self._is_closed = True
         self._kept.clear()
         await checkpoint()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        await self.aclose()
 
     async def _begin(self) -> None:
         self._check_open()

@@ -3,32 +3,34 @@
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from types import TracebackType
 from typing import Self
 from uuid import UUID
 
 import anyio
 import attrs
+from anyio.abc import AsyncResource
 from anyio.lowlevel import checkpoint
 
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.clock import Clock
 from inventory_es.ports.errors import EventBusUnavailableError, StoreClosedError
-from inventory_es.ports.event_bus import BusCapabilities, DeadLetter
+from inventory_es.ports.event_bus import BusCapabilities, DeadLetter, EventBus
 from inventory_es.ports.records import RecordedEvent
 from inventory_es.ports.toolkit.append_rules import check_page
 from inventory_es.ports.toolkit.delivery_rules import DeliveryQueue, GroupFilter, QueuedEvent, check_events, check_group
 
+_NAME = "MemoryEventBus"
+
 
 @attrs.define(eq=False)
-class MemoryBusGroup:
-    """The state of a group, which outlives its consumers.
+class _Group:
+    """The state of a group, which outlives its consumers. Synchronous.
 
     Attributes:
         name: of the group.
-        filter: what it takes.
-        max_deliveries: after so many, an event is given up.
-        max_dead_letters: while there are so many, no event is given up.
+        filter: the events that the group takes.
+        max_deliveries: the deliveries after which an event becomes a dead letter.
+        max_dead_letters: the most dead letters. A group that has so many gives up no further event.
     """
 
     name: str
@@ -41,11 +43,11 @@ class MemoryBusGroup:
     _change: anyio.Event = attrs.field(factory=anyio.Event)
 
     def __len__(self) -> int:
-        """Events that are unanswered, dead letters not among them."""
+        """Return the number of unanswered events, without the dead letters."""
         return len(self._queue)
 
     def join(self, wanted: GroupFilter) -> None:
-        """One consumer more. The first one of a group that had none may bring another filter.
+        """Count one more consumer. The first consumer of an empty group may bring another filter.
 
         Raises:
             ValueError: the group has consumers with another filter.
@@ -59,34 +61,28 @@ class MemoryBusGroup:
         self.consumers += 1
 
     def offer(self, event: RecordedEvent) -> None:
-        """Queue an event if the filter takes it."""
         if self.filter.takes(event):
             self._queue.offer(QueuedEvent(event))
             self.notify()
 
     def take(self) -> QueuedEvent | None:
-        """The next event, if one is ready."""
         return self._queue.take()
 
     def settle(self, event: QueuedEvent) -> None:
-        """It was acknowledged."""
         self._queue.settle(event)
         self.notify()
 
     def fail(self, event: QueuedEvent, reason: str, now: datetime) -> None:
-        """It was refused: again later, or given up."""
         if not self._give_up(event, reason, now):
             self._queue.put_behind(event)
         self.notify()
 
     def put_back(self, event: QueuedEvent, now: datetime) -> None:
-        """Its consumer left without an answer: again next, or given up."""
         if not self._give_up(event, "its consumer left without an answer", now):
             self._queue.put_back(event)
         self.notify()
 
     def redeliver(self, event_ids: Collection[UUID]) -> int:
-        """Queue dead letters again; how many there were."""
         chosen = [letter for letter in self.letters if letter.event.event_id in event_ids]
         self.letters = [letter for letter in self.letters if letter.event.event_id not in event_ids]
         for letter in reversed(chosen):
@@ -95,11 +91,10 @@ class MemoryBusGroup:
         return len(chosen)
 
     async def wait(self) -> None:
-        """Wait until something changes."""
         await self._change.wait()
 
     def notify(self) -> None:
-        """Wake everybody who waits."""
+        """Wake every task that waits for a change of the group."""
         changed, self._change = self._change, anyio.Event()
         changed.set()
 
@@ -111,13 +106,10 @@ class MemoryBusGroup:
         return True
 
 
-_NAME = "MemoryEventBus"
-
-
 class MemorySubscription:
-    """A :class:`~inventory_es.ports.BusSubscription`. Once the bus is closed, or the block has ended, it raises ``StoreClosedError``."""
+    """A :class:`~inventory_es.ports.BusSubscription`. Raises ``StoreClosedError`` after the bus was closed, or the block has ended."""
 
-    def __init__(self, group: MemoryBusGroup, clock: Clock, check_bus: Callable[[], None]) -> None:
+    def __init__(self, group: _Group, clock: Clock, check_bus: Callable[[], None]) -> None:
         self._group = group
         self._clock = clock
         self._check_bus = check_bus
@@ -139,7 +131,7 @@ class MemorySubscription:
             self._check_open()
 
     async def answer(self, delivery: "MemoryDelivery", reason: str | None) -> None:
-        """Settle what is out with this consumer, or with a reason refuse it. Only the first answer counts."""
+        """Acknowledge a delivery, or refuse it with a reason. Only the first answer counts."""
         await self._begin()
         queued = self._out.pop(delivery, None)
         if queued is None:
@@ -150,7 +142,7 @@ class MemorySubscription:
             self._group.fail(queued, reason, self._clock.now())
 
     def leave(self) -> None:
-        """Give back what is out."""
+        """Leave the group, and give back the unanswered deliveries."""
         self._has_left = True
         self._group.consumers -= 1
         now = self._clock.now()
@@ -172,47 +164,34 @@ class MemorySubscription:
 
 @attrs.frozen(eq=False)
 class MemoryDelivery:
-    """A :class:`~inventory_es.ports.Delivery`.
-
-    Attributes:
-        event: what was published.
-        attempt: which delivery of this event to this group it is, starting at 1.
-    """
+    """A :class:`~inventory_es.ports.Delivery`. An answer after the close, or after the consumer left, raises ``StoreClosedError``."""
 
     _subscription: MemorySubscription
     event: RecordedEvent
     attempt: int
 
     async def ack(self) -> None:
-        """It is done. Answering twice is fine: the first answer counts.
-
-        Raises:
-            StoreClosedError: the bus was closed, or the consumer has left; the event is delivered again.
-        """
+        """Acknowledge the event. See :meth:`inventory_es.ports.Delivery.ack`."""
         await self._subscription.answer(self, None)
 
     async def nack(self, reason: str, /) -> None:
-        """It failed: deliver it again, or make it a dead letter.
-
-        Raises:
-            StoreClosedError: the bus was closed, or the consumer has left; the event is delivered again.
-        """
+        """Refuse the event. See :meth:`inventory_es.ports.Delivery.nack`."""
         await self._subscription.answer(self, reason)
 
 
-class MemoryEventBus:
+class MemoryEventBus(EventBus, AsyncResource):
     """An :class:`~inventory_es.ports.EventBus` in memory: **the reference** of its port.
 
-    A group exists from its first subscription until it is forgotten; what is published while it has no consumer waits for it.
-    It sees what is published from then on. Nothing survives the process.
+    A group exists from its first subscription until it is forgotten, and sees the events published from then on. Events that are published
+    while it has no consumer wait for it. Nothing survives the process.
 
     Args:
-        clock: when a dead letter became one.
-        max_deliveries: after so many an event is a dead letter, 1 or more.
-        max_pending: while a group has so many unanswered events, ``publish`` waits, 1 or more.
-        max_dead_letters: while a group has so many, no further event of it is given up: it is delivered until it is handled.
-        max_event_bytes: the largest event that it takes, in bytes.
-        publish_timeout: the longest that ``publish`` waits for room, in seconds; then it is ``EventBusUnavailableError``.
+        clock: gives a dead letter its time.
+        max_deliveries: the deliveries after which an event becomes a dead letter, 1 or more.
+        max_pending: the most unanswered events of a group, 1 or more. While a group has so many, ``publish`` waits.
+        max_dead_letters: the most dead letters of a group, 1 or more. Beyond it, an event is delivered until it is handled.
+        max_event_bytes: the largest event that the bus takes, in bytes.
+        publish_timeout: the longest that ``publish`` waits for room, in seconds; then it raises ``EventBusUnavailableError``.
 
     Raises:
         ValueError: a bound below 1.
@@ -235,19 +214,18 @@ class MemoryEventBus:
         self._capabilities = BusCapabilities(max_deliveries=max_deliveries, max_pending=max_pending, max_event_bytes=max_event_bytes)
         self._max_dead_letters = max_dead_letters
         self._publish_timeout = publish_timeout
-        self._groups: dict[str, MemoryBusGroup] = {}
+        self._groups: dict[str, _Group] = {}
         self._publishing = anyio.Lock()
         self._is_closed = False
 
     @property
     def capabilities(self) -> BusCapabilities:
-        """What this bus promises, constant for its lifetime."""
         return self._capabilities
 
     async def publish(self, events: Sequence[RecordedEvent], /) -> None:
         """Hand events to every group, one after the other. See :meth:`inventory_es.ports.EventBus.publish`.
 
-        Cancelled or timed out while it waits for room, it has published the first of them: publish all again.
+        A call that is cancelled or timed out while it waits for room has published the first of its events: publish all again.
 
         Raises:
             EventBusUnavailableError: a group has had no room for longer than the timeout.
@@ -273,18 +251,18 @@ class MemoryEventBus:
     ) -> AsyncGenerator[MemorySubscription, None]:
         """Join ``group`` as one consumer. See :meth:`inventory_es.ports.EventBus.subscribe`.
 
-        The filter is the group's: all its consumers name the same one. The first consumer of a group that had none may bring
-        another; what waits and does not pass it is dropped.
+        The filter belongs to the group: all its consumers give the same one. The first consumer of a group without consumers may bring
+        another filter; waiting events that do not pass it are dropped.
 
         Raises:
-            ValueError: a name that is none, or the group has consumers with another filter.
+            ValueError: an invalid name, or the group has consumers with another filter.
         """
         check_group(group)
         wanted = GroupFilter.of(types, streams)
         await self._begin()
         joined = self._groups.get(group)
         if joined is None:
-            joined = self._groups[group] = MemoryBusGroup(group, wanted, self._capabilities.max_deliveries, self._max_dead_letters)
+            joined = self._groups[group] = _Group(group, wanted, self._capabilities.max_deliveries, self._max_dead_letters)
         joined.join(wanted)
         subscription = MemorySubscription(joined, self._clock, self._check_open)
         try:
@@ -293,7 +271,6 @@ class MemoryEventBus:
             subscription.leave()
 
     async def dead_letters(self, group: str, /, *, limit: int = 100) -> Sequence[DeadLetter]:
-        """The oldest ``limit`` dead letters of a group, 1 or more."""
         check_group(group)
         check_page(limit=limit)
         await self._begin()
@@ -301,17 +278,16 @@ class MemoryEventBus:
         return [] if known is None else known.letters[:limit]
 
     async def redeliver(self, group: str, event_ids: Collection[UUID], /) -> int:
-        """Deliver dead letters again, with fresh attempts; how many there were."""
         check_group(group)
         await self._begin()
         known = self._groups.get(group)
         return 0 if known is None else known.redeliver(frozenset(event_ids))
 
     async def forget_group(self, group: str, /) -> None:
-        """Drop a group that nobody will join again, with all that waits for it. A missing one is fine.
+        """Drop a group that nobody will join again, with all its waiting events. A missing group is a no-op.
 
         Raises:
-            ValueError: it has consumers.
+            ValueError: the group has consumers.
         """
         check_group(group)
         await self._begin()
@@ -324,17 +300,11 @@ class MemoryEventBus:
             known.notify()
 
     async def aclose(self) -> None:
-        """End every subscription and refuse every further call. Closing twice is fine."""
+        """End every subscription and refuse every further call. Idempotent."""
         self._is_closed = True
         for group in self._groups.values():
             group.notify()
         await checkpoint()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        await self.aclose()
 
     async def _publish(self, event: RecordedEvent) -> None:
         while True:
@@ -346,7 +316,7 @@ class MemoryEventBus:
         for group in self._groups.values():
             group.offer(event)
 
-    def _is_full(self, group: MemoryBusGroup) -> bool:
+    def _is_full(self, group: _Group) -> bool:
         return len(group) >= self._capabilities.max_pending
 
     def _full(self) -> str:

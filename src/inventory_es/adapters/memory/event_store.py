@@ -3,21 +3,21 @@
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from operator import attrgetter
-from types import TracebackType
-from typing import Self
 from uuid import UUID
 
 import anyio
 import attrs
+from anyio.abc import AsyncResource
 from anyio.lowlevel import checkpoint
 
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import StoreClosedError
-from inventory_es.ports.event_store import StoreCapabilities
+from inventory_es.ports.event_store import EventFeed, EventStore, GroupCommit, StoreCapabilities, StreamCatalogue, VersionGlance
 from inventory_es.ports.records import AppendResult, FeedPage, NewEvent, RecordedEvent, StreamHead, StreamPage, StreamsPage, StreamWrite
 from inventory_es.ports.toolkit.append_rules import check_append, check_page, check_stream, check_versions, find_earlier_append
 from inventory_es.ports.toolkit.waiting import check_timeout
 
+_NAME = "MemoryEventStore"
 _text = attrgetter("text")
 
 
@@ -28,9 +28,9 @@ class _Stream:
 
 
 class MemoryEventLog:
-    """What several :class:`MemoryEventStore` instances share, as several handles share one folder or one database.
+    """The data that several :class:`MemoryEventStore` instances share, as several handles share one folder or one database.
 
-    It outlives the stores that were opened over it. Use it from one event loop at a time.
+    A log is synchronous, so each call is atomic. It outlives the stores that were opened over it. Use it from one event loop at a time.
     """
 
     def __init__(self) -> None:
@@ -46,40 +46,42 @@ class MemoryEventLog:
         return len(self._feed)
 
     def append(self, writes: Sequence[StreamWrite]) -> AppendResult:
-        """Write what that :func:`~inventory_es.ports.toolkit.append_rules.check_append` accepts, or raise and write nothing."""
+        """Write an append that :func:`~inventory_es.ports.toolkit.append_rules.check_append` accepts, or raise and write nothing."""
         earlier = find_earlier_append(writes, self.find)
         if earlier is not None:
             return earlier
         check_versions(writes, self.version_of)
-        versions = {write.stream: self._extend(write.stream, write.events) for write in writes}
+        versions: dict[StreamId, int] = {}
+        for write in writes:
+            versions[write.stream] = self._extend(write.stream, write.events)
         if self._waiters:
             self._wake()
         return AppendResult(len(self._feed), versions)
 
     def version_of(self, stream: StreamId) -> int:
-        """The stream's version, 0 for a stream that is not there."""
+        """Return the stream's version, 0 for a missing stream."""
         known = self._streams.get(stream)
         return 0 if known is None else len(known.events)
 
     def find(self, stream: StreamId, event_ids: Sequence[UUID]) -> list[RecordedEvent]:
-        """Those of ``event_ids`` that the stream holds, by version."""
+        """Return the events of the stream that have one of ``event_ids``, by version."""
         known = self._streams.get(stream)
-        if known is None:
+        if known is None or known.versions.keys().isdisjoint(event_ids):
             return []
         versions = {known.versions[each] for each in event_ids if each in known.versions}
-        return [known.events[version - 1] for version in sorted(versions)] if versions else []
+        return [known.events[version - 1] for version in sorted(versions)]
 
     def read(self, stream: StreamId, start: int, stop: int) -> list[RecordedEvent]:
-        """The stream's events with ``start`` < version ≤ ``stop``, oldest first."""
+        """Return the stream's events with ``start`` < version ≤ ``stop``, oldest first."""
         known = self._streams.get(stream)
         return [] if known is None else known.events[start:stop]
 
     def read_feed(self, start: int, stop: int) -> list[RecordedEvent]:
-        """Events with ``start`` < position ≤ ``stop``, in order."""
+        """Return the events with ``start`` < position ≤ ``stop``, in order."""
         return self._feed[start:stop]
 
     def list_streams(self, prefix: str, after: StreamId | None, limit: int) -> StreamsPage:
-        """A page of the catalogue, as :meth:`~inventory_es.ports.StreamCatalogue.streams` promises it."""
+        """Return a page of the catalogue, as :meth:`~inventory_es.ports.StreamCatalogue.streams` promises it."""
         if self._new_streams:
             self._sorted_streams = sorted(self._sorted_streams + self._new_streams, key=_text)
             self._new_streams = []
@@ -92,13 +94,13 @@ class MemoryEventLog:
         return StreamsPage(heads, is_end=len(matching) <= limit)
 
     def expect(self, position: int) -> anyio.Event:
-        """An event that is set once the head is at ``position``; give it back with :meth:`forget`."""
+        """Return an event that is set once the head is at ``position``. Give it back with :meth:`forget`."""
         arrival = anyio.Event()
         self._waiters[arrival] = position
         return arrival
 
     def forget(self, arrival: anyio.Event) -> None:
-        """Stop expecting."""
+        """Stop expecting a position."""
         self._waiters.pop(arrival, None)
 
     def _extend(self, stream: StreamId, events: Sequence[NewEvent]) -> int:
@@ -125,20 +127,16 @@ class MemoryEventLog:
             arrival.set()
 
 
-_NAME = "MemoryEventStore"
+class MemoryEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, VersionGlance, AsyncResource):
+    """An event store in memory: **the reference** of its port. Where another adapter differs, one of the two is wrong.
 
-
-class MemoryEventStore:
-    """An EventStore, EventFeed, GroupCommit, StreamCatalogue and VersionGlance in memory.
-
-    **The reference**: where another adapter differs from this one, one of the two is wrong. Every call lets other tasks
-    run once and then does its work in one synchronous step. So an append whose caller is cancelled was never begun, and no
-    reader sees half of one. Nothing survives the process.
+    Every call lets other tasks run once and then does its work in one synchronous step. So an append whose caller is cancelled was never
+    begun, and no reader sees half of one. Nothing survives the process.
 
     Args:
-        log: the data to open, shared with other instances over the same log; a fresh one if not given.
-        page_size: the most events or streams on one page, 1 or more, whatever limit was asked for.
-        max_event_bytes: the largest event that it takes, in bytes.
+        log: the data to open, shared with other instances over the same log; a fresh one by default.
+        page_size: the most events or streams on one page, 1 or more, for any limit.
+        max_event_bytes: the largest event that the store takes, in bytes.
         max_append_events: the most events in one append.
         max_append_bytes: the most bytes in one append.
     """
@@ -172,21 +170,19 @@ class MemoryEventStore:
 
     @property
     def capabilities(self) -> StoreCapabilities:
-        """What this store promises, constant for its lifetime."""
         return self._capabilities
 
     async def append(self, writes: Sequence[StreamWrite], /) -> AppendResult:
-        """Append all writes or none of them. See :meth:`inventory_es.ports.EventStore.append`."""
         self._check_open()
         self._appends_in_flight += 1
         try:
             await checkpoint()
-            return self._append(writes)
+            check_append(writes, self._capabilities, store=_NAME)
+            return self._log.append(writes)
         finally:
             self._appends_in_flight -= 1
 
     async def append_group(self, groups: Sequence[Sequence[StreamWrite]], /) -> Sequence[AppendResult | Exception]:
-        """Run each group as one atomic append, in order. See :meth:`inventory_es.ports.GroupCommit.append_group`."""
         self._check_open()
         self._appends_in_flight += 1
         try:
@@ -196,7 +192,6 @@ class MemoryEventStore:
             self._appends_in_flight -= 1
 
     async def read_stream(self, stream: StreamId, /, *, after: int = 0, limit: int) -> StreamPage:
-        """Events with versions after ``after``, oldest first. See :meth:`inventory_es.ports.EventStore.read_stream`."""
         await self._begin_read()
         check_stream(stream)
         check_page(after=after, limit=limit)
@@ -205,7 +200,6 @@ class MemoryEventStore:
         return StreamPage(events, version, is_end=after + len(events) >= version)
 
     async def read_stream_backwards(self, stream: StreamId, /, *, before: int | None = None, limit: int) -> StreamPage:
-        """Events with versions before ``before``, newest first. See :meth:`inventory_es.ports.EventStore.read_stream_backwards`."""
         await self._begin_read()
         check_stream(stream)
         check_page(before=before, limit=limit)
@@ -215,13 +209,11 @@ class MemoryEventStore:
         return StreamPage(self._log.read(stream, start, stop)[::-1], version, is_end=start == 0)
 
     async def find_events(self, stream: StreamId, event_ids: Sequence[UUID], /) -> Sequence[RecordedEvent]:
-        """Those of ``event_ids`` that this stream holds, by version."""
         await self._begin_read()
         check_stream(stream)
         return self._log.find(stream, event_ids)
 
     async def read_all(self, *, after: int, limit: int) -> FeedPage:
-        """Events with positions after ``after``, in order. See :meth:`inventory_es.ports.EventFeed.read_all`."""
         await self._begin_read()
         check_page(after=after, limit=limit)
         events = self._log.read_feed(after, after + min(limit, self._page_size))
@@ -229,16 +221,11 @@ class MemoryEventStore:
         return FeedPage(events, next_after, is_end=next_after >= self._log.head)
 
     async def head(self) -> int:
-        """The position of the newest event; 0 for an empty store."""
         await self._begin_read()
         return self._log.head
 
     async def wait_for_position(self, position: int, /, *, timeout: float) -> bool:
-        """Wait for the head, at most ``timeout`` seconds. See :meth:`inventory_es.ports.EventFeed.wait_for_position`.
-
-        Raises:
-            ValueError: ``timeout`` is negative or not a number.
-        """
+        """Wait for the head. Raises ``ValueError`` for a timeout that is negative or not a number."""
         await self._begin_read()
         check_timeout(timeout)
         if self._log.head < position:
@@ -246,17 +233,15 @@ class MemoryEventStore:
         return self._log.head >= position
 
     def glance_version(self, stream: StreamId, /) -> int | None:
-        """The stream's version now. See :meth:`inventory_es.ports.VersionGlance.glance_version`."""
         return None if self._is_closed else self._log.version_of(stream)
 
     async def streams(self, prefix: str = "", /, *, after: StreamId | None = None, limit: int) -> StreamsPage:
-        """Streams whose text starts with ``prefix``, ordered by their text. See :meth:`inventory_es.ports.StreamCatalogue.streams`."""
         await self._begin_read()
         check_page(limit=limit)
         return self._log.list_streams(prefix, after, min(limit, self._page_size))
 
     async def aclose(self) -> None:
-        """Finish the appends in flight, then refuse every call. Closing twice is fine; the log stays as it is."""
+        """Finish the appends in flight, then refuse every call. Idempotent. The log stays as it is."""
         self._is_closed = True
         for arrival in self._waiters:
             arrival.set()
@@ -264,19 +249,10 @@ class MemoryEventStore:
         while self._appends_in_flight:  # each is one step of the event loop from its end
             await checkpoint()
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        await self.aclose()
-
-    def _append(self, writes: Sequence[StreamWrite]) -> AppendResult:
-        check_append(writes, self._capabilities, store=_NAME)
-        return self._log.append(writes)
-
     def _attempt(self, writes: Sequence[StreamWrite]) -> AppendResult | Exception:
         try:
-            return self._append(writes)
+            check_append(writes, self._capabilities, store=_NAME)
+            return self._log.append(writes)
         except Exception as error:  # noqa: BLE001 - it is the group's outcome and must not sink its neighbours
             return error
 
@@ -302,10 +278,10 @@ class MemoryEventStore:
 
 
 async def open_memory(place: str, /) -> MemoryEventStore:
-    """Open a fresh, private store: what ``memory:`` means. Data that several stores share is a ``MemoryEventLog``, not a URL.
+    """Open a fresh, private store: the meaning of the URL ``memory:``. Stores that share data are opened over a ``MemoryEventLog``.
 
     Args:
-        place: what the URL says after the scheme; empty.
+        place: the URL's text after the scheme; empty.
 
     Raises:
         ValueError: ``place`` is not empty.

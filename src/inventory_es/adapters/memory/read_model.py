@@ -1,4 +1,4 @@
-"""The reference read model: everything that the port promises, in memory."""
+"""The reference read model: all promises of the port, in memory."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -38,7 +38,7 @@ _Key = tuple[Any, ...]
 
 
 class _Rows:
-    """One table: rows by key, and for each first column of an index the keys by its values."""
+    """The rows of one table by key, and for the first column of each index the keys by value."""
 
     def __init__(self, table: Table) -> None:
         self.table = table
@@ -94,7 +94,7 @@ class _Rows:
 
 
 _Undo = tuple[_Rows, _Key, Row | None]
-"""What one change was made over."""
+"""The row that one change replaced."""
 
 
 @attrs.define
@@ -104,7 +104,7 @@ class _Projection:
     checkpoint: Checkpoint = attrs.field(factory=Checkpoint)
 
     def change(self, changes: Sequence[Change]) -> None:
-        """All of the changes, or none where one takes a number too far."""
+        """Make all changes, or none if a number would leave its range."""
         done: list[_Undo] = []
         try:
             for change in changes:
@@ -116,9 +116,10 @@ class _Projection:
 
 
 class MemoryReadModel(ReadModel):
-    """Rows and checkpoints in memory: **the reference**. Every call lets other tasks run once and then works in one step.
+    """Rows and checkpoints in memory: **the reference** of the port.
 
-    Nothing survives the process. Reading by other columns than a key's or an index's first one looks at every row.
+    Every call lets other tasks run once and then does its work in one synchronous step. A selection that gives neither the first column of
+    the key nor that of an index looks at every row. Nothing survives the process.
     """
 
     def __init__(self) -> None:
@@ -127,7 +128,6 @@ class MemoryReadModel(ReadModel):
         self._is_closed = False
 
     async def prepare(self, projection: ProjectionId, tables: Sequence[Table], /) -> None:
-        """See :meth:`ReadModel.prepare`."""
         await self._begin()
         shapes = {table.name: table for table in tables}
         known = self._projections.setdefault(projection, _Projection(shapes, {name: _Rows(table) for name, table in shapes.items()}))
@@ -137,12 +137,10 @@ class MemoryReadModel(ReadModel):
         self._active.setdefault(projection.name, projection)
 
     async def checkpoint(self, projection: ProjectionId, /) -> Checkpoint:
-        """See :meth:`ReadModel.checkpoint`."""
         await self._begin()
         return self._known(projection).checkpoint
 
     async def commit(self, projection: ProjectionId, changes: Sequence[Change], /, *, before: Checkpoint, after: Checkpoint) -> None:
-        """See :meth:`ReadModel.commit`."""
         await self._begin()
         known = self._known(projection)
         check_commit(known.tables, changes, before, after)
@@ -162,7 +160,6 @@ class MemoryReadModel(ReadModel):
         descending: bool = False,
         limit: int,
     ) -> RowsPage:
-        """See :meth:`ReadModel.select`."""
         await self._begin()
         known = self._known(projection)
         shape = table_of(known.tables, table)
@@ -171,7 +168,6 @@ class MemoryReadModel(ReadModel):
         return RowsPage(tuple(map(dict, rows[:limit])), known.checkpoint, self._active[projection.name], is_end=len(rows) <= limit)
 
     async def versions(self, name: str, /) -> Sequence[ProjectionVersion]:
-        """See :meth:`ReadModel.versions`."""
         await self._begin()
         found = sorted((one for one in self._projections if one.name == name), key=lambda one: one.version)
         return [
@@ -180,7 +176,6 @@ class MemoryReadModel(ReadModel):
         ]
 
     async def activate(self, projection: ProjectionId, /, *, before: Checkpoint) -> bool:
-        """See :meth:`ReadModel.activate`."""
         await self._begin()
         known = self._known(projection)
         check_before(projection, before, known.checkpoint)
@@ -190,7 +185,6 @@ class MemoryReadModel(ReadModel):
         return True
 
     async def drop(self, projection: ProjectionId, /) -> None:
-        """See :meth:`ReadModel.drop`."""
         await self._begin()
         self._known(projection)
         others = sum(one.name == projection.name for one in self._projections) - 1
@@ -200,7 +194,7 @@ class MemoryReadModel(ReadModel):
             del self._active[projection.name]
 
     async def aclose(self) -> None:
-        """Refuse every call from now on. Closing twice is fine."""
+        """Refuse every further call. Idempotent."""
         self._is_closed = True
         await let_others_run()
 
@@ -217,5 +211,5 @@ class MemoryReadModel(ReadModel):
 
 
 async def open_read_model(_place: str, /) -> MemoryReadModel:
-    """Open a fresh, private read model: what ``read_models="memory:"`` means."""
+    """Open a fresh, private read model: the meaning of ``read_models="memory:"``."""
     return MemoryReadModel()

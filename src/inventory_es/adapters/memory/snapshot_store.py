@@ -10,10 +10,10 @@ from inventory_es.ports.snapshot_store import Snapshot, SnapshotStore
 
 
 class MemorySnapshotStore(SnapshotStore):
-    """A :class:`~inventory_es.ports.SnapshotStore` in memory: **the reference** of its port. It ends with the process.
+    """A :class:`~inventory_es.ports.SnapshotStore` in memory: **the reference** of its port. Nothing survives the process.
 
     Args:
-        max_snapshots: the most snapshots, 1 or more; the least recently used one goes first.
+        max_snapshots: the most snapshots, 1 or more. The least recently used one is evicted first.
 
     Raises:
         ValueError: ``max_snapshots`` is below 1.
@@ -28,7 +28,6 @@ class MemorySnapshotStore(SnapshotStore):
         self._is_closed = False
 
     async def load_snapshot(self, stream: StreamId, /, *, schema_version: int, at_most: int | None = None) -> Snapshot | None:
-        """See :meth:`SnapshotStore.load_snapshot`."""
         await self._begin()
         kept = self._kept.get((stream, schema_version))
         if kept is None or (at_most is not None and kept.version > at_most):
@@ -37,7 +36,6 @@ class MemorySnapshotStore(SnapshotStore):
         return kept
 
     async def save_snapshot(self, snapshot: Snapshot, /) -> None:
-        """See :meth:`SnapshotStore.save_snapshot`."""
         await self._begin()
         key = snapshot.stream, snapshot.schema_version
         kept = self._kept.get(key)
@@ -49,18 +47,16 @@ class MemorySnapshotStore(SnapshotStore):
             self._kept.popitem(last=False)
 
     async def discard_snapshots(self, *streams: StreamId) -> None:
-        """See :meth:`SnapshotStore.discard_snapshots`."""
         await self._begin()
         for key in [key for key in self._kept if key[0] in streams]:
             del self._kept[key]
 
     async def clear_snapshots(self) -> None:
-        """See :meth:`SnapshotStore.clear_snapshots`."""
         await self._begin()
         self._kept.clear()
 
     async def aclose(self) -> None:
-        """Forget everything and refuse every further call. Closing twice is fine."""
+        """Forget everything and refuse every further call. Idempotent."""
         self._is_closed = True
         self._kept.clear()
         await checkpoint()

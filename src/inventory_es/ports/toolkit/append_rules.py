@@ -1,11 +1,12 @@
-"""The rules of an append that every event store shares: what is misuse, what was stored earlier, what conflicts.
+"""Rules of an append that every event store shares: misuse, replays and conflicts.
 
-Pure functions. An adapter calls them in this order, the last two while nobody else can write:
-:func:`check_append`, then :func:`find_earlier_append`, then :func:`check_versions`.
+Pure functions. An adapter calls :func:`check_append`, then :func:`find_earlier_append`, then :func:`check_versions`. During the last two
+calls, nobody else can write.
 """
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from operator import attrgetter
 from typing import NoReturn
 from uuid import UUID
 
@@ -14,14 +15,16 @@ from inventory_es.ports.errors import AppendTooLargeError, ConcurrencyError, Eve
 from inventory_es.ports.event_store import StoreCapabilities
 from inventory_es.ports.records import AppendResult, NewEvent, RecordedEvent, StreamWrite
 
+_id_of = attrgetter("event_id")
+
 
 def check_append(writes: Sequence[StreamWrite], capabilities: StoreCapabilities, *, store: str) -> None:
-    """Refuse what no state of the store could accept.
+    """Refuse an append that the store could accept in no state.
 
     Args:
         writes: the append.
-        capabilities: what the store takes.
-        store: its name, for messages.
+        capabilities: of the store, with its maxima.
+        store: the store's name, for messages.
 
     Raises:
         ValueError: no writes, a write without events, two writes to one stream, one event id twice, an expected version that
@@ -33,8 +36,16 @@ def check_append(writes: Sequence[StreamWrite], capabilities: StoreCapabilities,
         _misuse("an append needs at least one write")
     sizes: list[int] = []
     for write in writes:
-        _check_write(write)
-        sizes += [len(event.data) + len(event.metadata) for event in write.events]
+        if not isinstance(write, StreamWrite) or not isinstance(write.stream, StreamId):
+            _misuse("an append is a sequence of StreamWrite, each to a StreamId")
+        if type(write.expected_version) is not int or write.expected_version < 0:
+            _misuse("expected_version must be an int of 0 or more; 0 means that the stream must not exist yet")
+        if not write.events:
+            _misuse("a write needs at least one event")
+        for event in write.events:
+            if not isinstance(event, NewEvent):
+                _misuse("a write holds events of type NewEvent")
+            sizes.append(len(event.data) + len(event.metadata))
     total_events = len(sizes)
     if len(writes) > 1 and len({write.stream for write in writes}) < len(writes):
         _misuse("an append has at most one write for a stream: put the events into one write")
@@ -50,7 +61,7 @@ def check_append(writes: Sequence[StreamWrite], capabilities: StoreCapabilities,
 
 
 def check_stream(stream: object) -> None:
-    """Refuse what is no stream id.
+    """Refuse a stream that is no stream id.
 
     Raises:
         ValueError: not a :class:`StreamId`.
@@ -60,7 +71,7 @@ def check_stream(stream: object) -> None:
 
 
 def check_page(*, limit: int, after: int = 0, before: int | None = None) -> None:
-    """Refuse a page that no reader can mean.
+    """Refuse bounds of a page that are out of range.
 
     Raises:
         ValueError: ``limit`` below 1, ``after`` below 0, ``before`` below 1, or no ints.
@@ -77,14 +88,14 @@ def find_earlier_append(
     writes: Sequence[StreamWrite],
     find: Callable[[StreamId, Sequence[UUID]], Sequence[RecordedEvent]],
 ) -> AppendResult | None:
-    """Tell whether this append was stored before: the idempotency rule.
+    """Return the result of this append if it was stored before: the idempotency rule.
 
-    All event ids stored already, in each stream contiguous, in order and with the same identity (stream, type, schema
-    version, data): the append was stored. None of them stored: it is new. Anything else is a collision, never "ignore duplicates".
+    The append was stored if all its event ids are stored: in each stream contiguous, in order and with the same identity (stream, type,
+    schema version, data). It is new if none of them is stored. Anything else is a collision; duplicates are never ignored.
 
     Args:
         writes: as accepted by :func:`check_append`.
-        find: those of the given ids that a stream holds, by version.
+        find: returns the events of a stream that have one of the given ids, by version.
 
     Returns:
         The original result with ``replayed=True``, or ``None`` for a new append.
@@ -92,8 +103,13 @@ def find_earlier_append(
     Raises:
         EventIdCollisionError: only some of the ids are stored, or elsewhere in their stream, or with another identity.
     """
-    found = [find(write.stream, [event.event_id for event in write.events]) for write in writes]
-    if not any(found):
+    found: list[Sequence[RecordedEvent]] = []
+    is_new = True
+    for write in writes:
+        events = find(write.stream, list(map(_id_of, write.events)))
+        is_new = is_new and not events
+        found.append(events)
+    if is_new:
         return None
     for write, recorded in zip(writes, found, strict=True):
         if len(recorded) != len(write.events):
@@ -113,24 +129,12 @@ def check_versions(writes: Sequence[StreamWrite], version_of: Callable[[StreamId
     """Refuse an append unless every stream has its expected version.
 
     Raises:
-        ConcurrencyError: naming the first stream that has not.
+        ConcurrencyError: one has another version; the error names the first.
     """
     for write in writes:
         actual = version_of(write.stream)
         if actual != write.expected_version:
             raise ConcurrencyError(stream=write.stream, expected=write.expected_version, actual=actual)
-
-
-def _check_write(write: object) -> None:
-    if not isinstance(write, StreamWrite) or not isinstance(write.stream, StreamId):
-        _misuse("an append is a sequence of StreamWrite, each to a StreamId")
-    if type(write.expected_version) is not int or write.expected_version < 0:
-        _misuse("expected_version must be an int of 0 or more; 0 means that the stream must not exist yet")
-    if not write.events:
-        _misuse("a write needs at least one event")
-    for event in write.events:
-        if not isinstance(event, NewEvent):
-            _misuse("a write holds events of type NewEvent")
 
 
 def _check_same(write: StreamWrite, recorded: Sequence[RecordedEvent]) -> None:

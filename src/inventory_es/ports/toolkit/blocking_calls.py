@@ -1,6 +1,6 @@
-"""Calls of blocking functions in worker threads, and a close that waits for the last of them. Adapters of such drivers share it.
+"""Blocking calls in worker threads, and a close that waits for the last of them.
 
-A function that waits for another process calls :func:`check_wanted` between two looks, so that the wait ends with its caller.
+A function that waits for another process calls :func:`check_wanted` from time to time, so that its wait ends with its caller.
 """
 
 import os
@@ -15,6 +15,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 import anyio
 import anyio.from_thread
 import anyio.to_thread
+import attrs
 
 from inventory_es.ports.errors import StoreClosedError
 
@@ -26,20 +27,20 @@ _must_finish: ContextVar[bool] = ContextVar("inventory_es_must_finish", default=
 
 
 class WithdrawnError(Exception):
-    """A call was given up before it did anything.
+    """A call was given up before it had an effect.
 
-    It is the cause of the cancellation that the caller gets: a cancellation without it may have come while the call was at work.
+    This error is the cause of the cancellation that the caller gets. A cancellation without this cause may have come during the call.
     """
 
 
 def was_withdrawn(problem: BaseException) -> bool:
-    """Return whether a call that ended in this cancellation had done nothing."""
+    """Return True if the call that ended in this cancellation had no effect."""
     return isinstance(problem.__cause__, WithdrawnError)
 
 
 @contextmanager
 def finishing() -> Generator[None, None, None]:
-    """Have what began in the block answered although its caller is cancelled, since others wait for the answer too."""
+    """Let calls that begin in the block be answered even if their caller is cancelled, because others wait for the answer too."""
     token = _must_finish.set(True)
     try:
         yield
@@ -48,13 +49,13 @@ def finishing() -> Generator[None, None, None]:
 
 
 def must_finish() -> bool:
-    """Return whether the caller runs in :func:`finishing`."""
+    """Return True inside :func:`finishing`."""
     return _must_finish.get()
 
 
 @contextmanager
 def wanted_while(is_wanted: Callable[[], bool]) -> Generator[None, None, None]:
-    """Let :func:`check_wanted` ask ``is_wanted`` inside the block, in this thread."""
+    """Let :func:`check_wanted` call ``is_wanted`` inside the block, in this thread."""
     token = _is_wanted.set(is_wanted)
     try:
         yield
@@ -63,10 +64,10 @@ def wanted_while(is_wanted: Callable[[], bool]) -> Generator[None, None, None]:
 
 
 def check_wanted() -> None:
-    """Raise if nobody waits any more for what this thread is about to begin.
+    """Raise if no caller waits any more for the work of this thread.
 
     Raises:
-        WithdrawnError: its caller has gone.
+        WithdrawnError: the caller has gone.
         BaseException: the cancellation of the task that waits for this worker thread, with ``WithdrawnError`` as its cause.
     """
     is_wanted = _is_wanted.get()
@@ -81,19 +82,19 @@ def check_wanted() -> None:
 
 
 async def run_in_thread(function: Callable[[], T], *, limiter: anyio.CapacityLimiter | None = None) -> T:
-    """Call a blocking function in a worker thread. Once it began it is waited for, but its waits end if the caller is cancelled.
+    """Call a blocking function in a worker thread, and wait for it once it began. Its own waits end if the caller is cancelled.
 
-    Asyncio's own cancellation interrupts this call, and the function goes on; then its waits end too.
+    A native cancellation of asyncio interrupts this call while the function goes on. Then the function's waits end too.
     """
     has_begun = is_left = False
 
     def call() -> T:
         nonlocal has_begun
         has_begun = True
-        with wanted_while(lambda: not is_left):
-            if is_left:  # its caller was told that nothing had begun
-                raise WithdrawnError
-            return function()
+        _is_wanted.set(lambda: not is_left)  # in the thread's own copy of the context
+        if is_left:  # its caller was told that nothing had begun
+            raise WithdrawnError
+        return function()
 
     try:
         return await anyio.to_thread.run_sync(call, limiter=limiter)
@@ -106,34 +107,30 @@ async def run_in_thread(function: Callable[[], T], *, limiter: anyio.CapacityLim
         raise cancelled from WithdrawnError()
 
 
+@attrs.define(eq=False)
 class _Call(Generic[T]):
-    """One call, and whether its function has ended."""
-
-    __slots__ = ("function", "has_ended")
-
-    def __init__(self, function: Callable[[], T]) -> None:
-        self.function = function
-        self.has_ended = False
+    function: Callable[[], T]
+    has_ended: bool = False
 
 
 class BlockingCalls:
-    """Runs blocking calls on one resource.
+    """Blocking calls on one resource, each in a worker thread.
 
-    The count of running calls, and the lock that keeps them apart, live in the threads and not in the event loop: a task that
-    asyncio cancels leaves its thread running, and the next call must not meet it.
+    The lock that keeps calls apart, and the count of running calls, live in the threads and not in the event loop. A task that asyncio
+    cancels leaves its thread running, and the next call must not meet it.
+
+    An object that is dropped before it was closed warns, because its owner has forgotten to close the resource.
 
     Args:
         limiter: how many calls run at once; ``None`` for one at a time.
         name: of the resource, for errors.
-
-    Dropped before it was closed, it warns: whoever opened the resource has forgotten to close it.
     """
 
     _is_closing = True
 
     def __init__(self, limiter: anyio.CapacityLimiter | None, *, name: str) -> None:
         self._limiter = anyio.CapacityLimiter(1) if limiter is None else limiter
-        self._turn: AbstractContextManager[object] = Lock() if limiter is None else nullcontext()
+        self._exclusive: AbstractContextManager[object] = Lock() if limiter is None else nullcontext()
         self._name = name
         self._process = os.getpid()
         self._change = Condition()
@@ -150,9 +147,10 @@ class BlockingCalls:
         """Call the function in a worker thread; see :func:`run_in_thread`.
 
         Raises:
-            StoreClosedError: closing began before the call did, or a fork inherited this.
+            StoreClosedError: closing began before the call did, or a fork inherited this object.
         """
-        self._check_open()
+        if self._is_closing or os.getpid() != self._process:
+            raise self._closed()
         call = _Call(partial(function, *args, **kwargs))
         try:
             return await run_in_thread(partial(self._run, call), limiter=self._limiter)
@@ -165,23 +163,23 @@ class BlockingCalls:
             raise
 
     async def settle(self) -> None:
-        """Wait for the functions that go on although asyncio interrupted their callers."""
+        """Wait for functions that still run although asyncio interrupted their callers."""
         if self._left:
             await anyio.to_thread.run_sync(self._wait_for_left, limiter=anyio.CapacityLimiter(1), abandon_on_cancel=True)
 
     @property
     def is_open(self) -> bool:
-        """Whether calls are taken: closing has not begun, and this is the process that made it."""
+        """True if calls are accepted: closing has not begun, and the current process made this object."""
         return not self._is_closing and os.getpid() == self._process
 
     def refuse(self) -> None:
-        """Let no further call begin; what runs goes on."""
+        """Let no further call begin. Running calls go on."""
         self._is_closing = True
 
     async def close(self, function: Callable[[], None]) -> None:
-        """Let no further call begin, wait for those that run, then call the function; a second time does nothing.
+        """Let no further call begin, wait for the running ones, then call the function. A second close is a no-op.
 
-        After a fork the resource is the parent's, and its threads are not here: then nothing is done.
+        A close after a fork is a no-op too: the resource belongs to the parent, and its threads are not here.
         """
         if os.getpid() != self._process:
             return
@@ -192,10 +190,11 @@ class BlockingCalls:
     def _run(self, call: _Call[T]) -> T:
         try:
             with self._change:
-                self._check_open()
+                if self._is_closing or os.getpid() != self._process:
+                    raise self._closed()
                 self._running += 1
             try:
-                with self._turn:
+                with self._exclusive:
                     return call.function()
             finally:
                 with self._change:
@@ -217,8 +216,7 @@ class BlockingCalls:
                 self._is_closed = True
                 function()
 
-    def _check_open(self) -> None:
+    def _closed(self) -> StoreClosedError:
         if os.getpid() != self._process:
-            raise StoreClosedError(store=self._name, reason="it was inherited by fork")
-        if self._is_closing:
-            raise StoreClosedError(store=self._name)
+            return StoreClosedError(store=self._name, reason="it was inherited by fork")
+        return StoreClosedError(store=self._name)

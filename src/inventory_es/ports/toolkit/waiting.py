@@ -9,10 +9,10 @@ from anyio.lowlevel import current_token
 
 
 class Wakeup:
-    """What one task waits for, once, by awaiting it. The futures of an event loop are wake-ups too, and cost a third of an event.
+    """A signal that one task awaits once. The futures of an event loop are wake-ups too, at a third of the cost of an event.
 
     Args:
-        event: what is behind it. Others may wait for it too, and be woken without this one.
+        event: the event behind the signal. Other tasks may wait for the same event, and be woken without this one.
     """
 
     __slots__ = ("_event", "_is_set")
@@ -22,11 +22,11 @@ class Wakeup:
         self._is_set = False
 
     def done(self) -> bool:
-        """Whether it is set, or its task was cancelled."""
+        """Return True if the wake-up is set, or its task was cancelled."""
         return self._is_set
 
     def set_result(self, _result: None, /) -> None:
-        """Let the task go on; not if it is done."""
+        """Let the task go on. Not called on a wake-up that is done."""
         self._is_set = True
         self._event.set()
 
@@ -39,7 +39,7 @@ class Wakeup:
 
 
 def futures() -> Callable[[], Wakeup | None]:
-    """What makes futures of the running event loop; ``None`` where it has none."""
+    """Return a factory of the running event loop's futures. The factory returns ``None`` where the loop has none."""
     loop: Any = current_token().native_token
     make: Callable[[], Wakeup | None] = getattr(loop, "create_future", _none)
     return make
@@ -57,16 +57,16 @@ async def poll_for_position(
     timeout: float,
     interval: float = 0.1,
 ) -> bool:
-    """What an adapter without notification answers to :meth:`inventory_es.ports.EventFeed.wait_for_position`.
+    """Poll for a position: :meth:`inventory_es.ports.EventFeed.wait_for_position` of an adapter without notification.
 
     Args:
         head: the store's own ``head``.
-        position: what to wait for.
-        timeout: the longest wait, in seconds, 0 or more; with 0 it asks once.
-        interval: between two questions, in seconds, above 0.
+        position: the position to wait for.
+        timeout: the longest wait, in seconds, 0 or more; 0 polls once.
+        interval: between two polls, in seconds, above 0.
 
     Returns:
-        Whether the position was seen before the timeout.
+        True if the position was seen before the timeout.
 
     Raises:
         ValueError: ``timeout`` or ``interval`` out of range.
@@ -86,7 +86,7 @@ async def poll_for_position(
 
 
 def check_timeout(timeout: float) -> None:
-    """Refuse a wait that no caller can mean.
+    """Refuse a timeout that is out of range.
 
     Raises:
         ValueError: ``timeout`` is negative or not a number.

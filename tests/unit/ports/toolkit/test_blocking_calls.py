@@ -124,7 +124,7 @@ def test_a_task_that_asyncio_cancels_leaves_its_call_running_and_the_next_one_do
 
     async def scenario() -> None:
         calls, meeting = BlockingCalls(None, name="driver"), Meeting()
-        calls._turn = lock = CountingLock()
+        calls._exclusive = lock = CountingLock()
         abandoned = asyncio.create_task(calls.run(meeting, "abandoned"))
         await until(meeting.began.is_set)
         abandoned.cancel()
