@@ -208,7 +208,7 @@ def a_statement_does_not_end(path: str) -> int:
     engine = SqliteEngine(path, synchronous="FULL")
     inventory = open_inventory(f"sqlite:{path}")
     done = add(inventory, 1)
-    with engine._connections.reading():
+    with engine._connections.lend(read_only=True):
         wait = in_child(lambda: _is_refused(path) + in_child(lambda: _is_refused(path))() + _is_refused(path))
     assert wait() == 0
     done += add(inventory, 2)

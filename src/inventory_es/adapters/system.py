@@ -7,7 +7,10 @@ import weakref
 from array import array
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from threading import Lock
+
+__all__ = ["SystemClock", "Uuid7Generator", "chance"]
 
 _VARIANT = 0b10 << 62
 _CHANCE_BITS = 62
@@ -16,13 +19,37 @@ _CHANCE_BYTES = 10
 _STEPS_BYTES = 1_024
 _NANOSECONDS = 1_000_000
 
+_COUNTS_SLEEP: int | None = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
+_steady: Callable[[], float] = time.monotonic if _COUNTS_SLEEP is None else partial(time.clock_gettime, _COUNTS_SLEEP)
+"""Seconds on a clock that nobody sets. On Linux the monotonic clock stands still while the machine sleeps; the boot-time clock does not."""
+
+_generator = random.SystemRandom()
+
+
+class SystemClock:
+    """A :class:`~inventory_es.ports.SteadyClock`: the wall clock of this machine, in UTC. It may step when the machine's time is set."""
+
+    def __init__(self) -> None:
+        self._began = time.time() - _steady()
+
+    def now(self) -> datetime:
+        """Return the time now: aware, in UTC, to the microsecond."""
+        return datetime.now(UTC)
+
+    def jump(self) -> float:
+        """Return by how many seconds the wall clock was set since this object was made: ahead above zero, back below.
+
+        Sleep of the machine is no jump where the operating system counts sleep (Linux, macOS, Windows).
+        """
+        return time.time() - _steady() - self._began
+
 
 class Uuid7Generator:
     """An :class:`~inventory_es.ports.IdGenerator` of UUID version 7 texts (RFC 9562): 48 bits of Unix milliseconds, 74 of chance.
 
-    Every id is greater than the ones before it from the same generator, also within one millisecond and when the clock steps
-    back: the previous id is then counted up by a random step (RFC 9562, section 6.2, method 2). Threads may share one, and a
-    forked child draws its chance anew.
+    Every id is greater than all earlier ids of the same generator, also within one millisecond and when the clock steps back. In these
+    cases the previous id is counted up by a random step (RFC 9562, section 6.2, method 2). Threads may share one generator. A forked
+    child draws new chance.
     """
 
     def __init__(self) -> None:
@@ -36,7 +63,7 @@ class Uuid7Generator:
             os.register_at_fork(after_in_child=lambda: _call(renew))
 
     def new_id(self) -> str:
-        """A canonical lower-case UUID text of 36 characters."""
+        """Return a canonical lower-case UUID text of 36 characters."""
         with self._lock:
             milliseconds = time.time_ns() // _NANOSECONDS
             if milliseconds > self._milliseconds:
@@ -51,7 +78,7 @@ class Uuid7Generator:
             return f"{self._head}-{tail[:4]}-{tail[4:]}"
 
     def _begin(self, milliseconds: int) -> None:
-        """Draw chance for a millisecond: 12 bits stay for all its ids, which are written once, 62 are counted up."""
+        """Draw the chance of a millisecond. All its ids share 12 bits, which are written once; the other 62 are counted up."""
         chance = int.from_bytes(os.urandom(_CHANCE_BYTES))
         self._milliseconds = milliseconds
         self._head = f"{milliseconds >> 16:08x}-{milliseconds & 0xFFFF:04x}-7{chance >> 68:03x}"
@@ -63,43 +90,11 @@ class Uuid7Generator:
         self._begin(self._milliseconds)
 
 
-def _call(method: weakref.WeakMethod[Callable[[], None]]) -> None:
-    if (alive := method()) is not None:
-        alive()
-
-
-class SystemClock:
-    """A :class:`~inventory_es.ports.SteadyClock`: the wall clock of this machine, in UTC. It may step when the machine's time is set."""
-
-    def __init__(self) -> None:
-        self._began = time.time() - _steady()
-
-    def now(self) -> datetime:
-        """The time now: aware, in UTC, to the microsecond."""
-        return datetime.now(UTC)
-
-    def jump(self) -> float:
-        """Return by how many seconds the wall clock was set since this object was made: ahead above zero, back below.
-
-        A machine that slept has not jumped, where the operating system counts sleep (Linux, macOS, Windows).
-        """
-        return time.time() - _steady() - self._began
-
-
-def _steady() -> float:
-    """Return seconds that nobody sets. The monotonic clock of Linux stands still while the machine sleeps, its boot-time clock does not."""
-    return time.monotonic() if _COUNTS_SLEEP is None else time.clock_gettime(_COUNTS_SLEEP)
-
-
-_COUNTS_SLEEP: int | None = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
-
-
-_generator = random.SystemRandom()
-
-
 def chance() -> float:
-    """A number from 0 up to, not including, 1."""
+    """Return a random number from 0 up to, not including, 1: for jitter."""
     return _generator.random()
 
 
-__all__ = ["SystemClock", "Uuid7Generator", "chance"]
+def _call(method: weakref.WeakMethod[Callable[[], None]]) -> None:
+    if (alive := method()) is not None:
+        alive()

@@ -59,79 +59,6 @@ _QUOTES_OF_A_FIELD = 4
 _QUOTES_OF_MORE = 2
 
 
-def write_metadata(metadata: EventMetadata, max_bytes: int) -> bytes:
-    """Metadata as one JSON object; what is ``None`` is left out.
-
-    Raises:
-        PayloadError: an extra value that JSON has no form for, or a lone surrogate.
-    """
-    if metadata.extra:
-        own = {name: value for name in OWN_FIELDS if (value := getattr(metadata, name)) is not None}
-        more = {"more": True} if metadata.more else {}
-        return write_object(own | more | dict(metadata.extra), max_bytes)
-    values = (
-        metadata.command_id,
-        metadata.fingerprint,
-        metadata.correlation_id,
-        metadata.causation_id,
-        metadata.actor_id,
-        metadata.reference,
-    )
-    return write_fields(values, max_bytes, more=metadata.more or None)
-
-
-def write_fields(values: tuple[str | None, ...], max_bytes: int, *, more: bool | None = None) -> bytes:
-    """Metadata of these fields, in their order, and nothing extra, as one JSON object.
-
-    Raises:
-        PayloadError: a lone surrogate.
-    """
-    row = _Row(*values)
-    row.more = more
-    try:
-        data = write_json(row)
-    except UnicodeEncodeError:
-        msg = "it has a lone surrogate, which no encoding can carry"
-        raise PayloadError(msg) from None
-    if len(data) > max_bytes:
-        check_bounds(data, max_bytes)
-    return data
-
-
-def read_metadata(data: bytes, max_bytes: int) -> EventMetadata:
-    """The metadata that ``data`` holds; unknown keys go to ``extra``.
-
-    Raises:
-        PayloadError: no such JSON object.
-    """
-    check_bounds(data, max_bytes)
-    try:
-        row = _read_row(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        plain = read_object(data)
-        row = _Row(*(read_field(plain, name, str | None) if name in plain else None for name in OWN_FIELDS))
-        row.more = plain.get("more")
-    values = (row.command_id, row.fingerprint, row.correlation_id, row.causation_id, row.actor_id, row.reference)
-    extra: dict[str, Any] = {}
-    # Every quotation mark belongs to a field that was read, or there is more than that.
-    quotes = _QUOTES_OF_A_FIELD * (len(values) - values.count(None)) + (_QUOTES_OF_MORE if row.more is True else 0)
-    if data.count(b'"') != quotes:
-        extra = {key: value for key, value in read_object(data).items() if not is_own(key, value)}
-        if "" in extra:
-            msg = "a key is empty"
-            raise PayloadError(msg)
-    return EventMetadata(
-        command_id=row.command_id,
-        fingerprint=row.fingerprint,
-        correlation_id=row.correlation_id,
-        causation_id=row.causation_id,
-        actor_id=row.actor_id,
-        reference=row.reference,
-        more=row.more is True,
-        extra=extra,
-    )
-
-
 _LEAST_MAX_BYTES = 4_096
 _PROCESSES = default_converter()
 _AT_ONCE = 200
@@ -195,20 +122,31 @@ class JsonEventCodec:
             raise ValueError(msg) from error.__cause__
 
     def encode_metadata(self, metadata: EventMetadata, /) -> bytes:
-        """The stored form of metadata: one JSON object; what is ``None`` is left out.
+        """Return the stored form of metadata: one JSON object without the fields that are ``None``.
 
         Raises:
             ValueError: an extra value that could not be read back.
         """
-        return write_metadata(metadata, self._max_bytes)
+        if metadata.extra:
+            own = {name: value for name in OWN_FIELDS if (value := getattr(metadata, name)) is not None}
+            more = {"more": True} if metadata.more else {}
+            return write_object(own | more | dict(metadata.extra), self._max_bytes)
+        return self.encode_fields(*_fields_of(metadata), metadata.more or None)
 
-    def encode_fields(self, *fields: str | None) -> bytes:
-        """The stored form of metadata of these fields, in the order of :class:`EventMetadata`, and nothing extra.
+    def encode_fields(self, *fields: str | bool | None) -> bytes:
+        """Return the stored form of metadata with these fields, in the order of :class:`EventMetadata`, and without extra keys.
 
         Raises:
             ValueError: a text that could not be read back.
         """
-        return write_fields(fields, self._max_bytes)
+        try:
+            data = write_json(_Row(*fields))
+        except UnicodeEncodeError:
+            msg = "it has a lone surrogate, which no encoding can carry"
+            raise PayloadError(msg) from None
+        if len(data) > self._max_bytes:
+            check_bounds(data, self._max_bytes)
+        return data
 
     def decode(self, recorded: RecordedEvent, /) -> Any:
         """The event that was recorded, in the newest schema version of its type.
@@ -259,7 +197,7 @@ class JsonEventCodec:
             EventDecodeError: bytes that are no metadata.
         """
         try:
-            return read_metadata(recorded.metadata, self._max_bytes)
+            return _read_metadata(recorded.metadata, self._max_bytes)
         except HOSTILE as error:
             raise _decode_error(recorded, f"metadata: {_problem(error)}") from None
 
@@ -317,6 +255,40 @@ class JsonEventCodec:
         if not versions:
             return "the type is not registered: add it with EventRegistry.with_event"
         return f"the schema version is not registered (known: {', '.join(map(str, sorted(versions)))}): was it written by a newer release?"
+
+
+def _read_metadata(data: bytes, max_bytes: int) -> EventMetadata:
+    """Return the metadata in ``data``; unknown keys go to ``extra``.
+
+    Raises:
+        PayloadError: no such JSON object.
+    """
+    check_bounds(data, max_bytes)
+    try:
+        row = _read_row(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        plain = read_object(data)
+        row = _Row(*(read_field(plain, name, str | None) if name in plain else None for name in OWN_FIELDS))
+        row.more = plain.get("more")
+    values = (row.command_id, row.fingerprint, row.correlation_id, row.causation_id, row.actor_id, row.reference)
+    extra: dict[str, Any] = {}
+    # Every quotation mark belongs to a field that was read, or there is more than that.
+    quotes = _QUOTES_OF_A_FIELD * (len(values) - values.count(None)) + (_QUOTES_OF_MORE if row.more is True else 0)
+    if data.count(b'"') != quotes:
+        extra = {key: value for key, value in read_object(data).items() if not is_own(key, value)}
+        if "" in extra:
+            msg = "a key is empty"
+            raise PayloadError(msg)
+    return EventMetadata(
+        command_id=row.command_id,
+        fingerprint=row.fingerprint,
+        correlation_id=row.correlation_id,
+        causation_id=row.causation_id,
+        actor_id=row.actor_id,
+        reference=row.reference,
+        more=row.more is True,
+        extra=extra,
+    )
 
 
 def _domain_plain(write: Callable[[Any], bytes]) -> Callable[[Any], dict[str, Any]]:

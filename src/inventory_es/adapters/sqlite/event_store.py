@@ -55,16 +55,16 @@ from inventory_es.ports.toolkit.page_rules import check_stream_page, check_strea
 from inventory_es.ports.toolkit.paths import AnyPath, absolute_path
 
 _AFTER_ANY_TEXT = "\U0010ffff" * (MAX_PART_LENGTH + 1)
-"""Behind whatever follows a prefix in a stream's text: a part may be the last character alone, over its whole length."""
+"""A text that sorts after every continuation of a prefix: a part may consist of the last code point alone."""
 _FEED = f"SELECT {FEED_COLUMNS} FROM events LEFT JOIN streams ON id = stream_id WHERE position > ? ORDER BY position LIMIT ?"  # noqa: S608  # a constant
 _LARGEST = (1 << 63) - 1
-"""What a column can hold. Nothing stored is larger, so that a bound above it means the same."""
+"""The largest number in a column. Nothing stored is larger, so a bound above it means the same."""
 _NOT_COMMITTED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY}
-"""The codes after which a commit has not been made: its last page is not in the log. It is rolled back."""
+"""Codes of a commit that did not happen, because its last page is not in the log. It is rolled back."""
 
 
 class SqliteEngine:
-    """One open handle on the database file. Any number of threads may read; one at a time commits and closes.
+    """The synchronous core: one open handle on the database file. Any number of threads may read; one at a time commits or closes.
 
     Args:
         path: of the file; its folder exists.
@@ -76,6 +76,7 @@ class SqliteEngine:
 
     def __init__(self, path: str, *, synchronous: Synchronous) -> None:
         self._path = absolute_path(path)
+        self.name: str = f"sqlite store {self._path}"
         self._connections = self._connect(synchronous)
         self._turn = WriteTurn(self._connections)
         self._heads = KnownHeads(store=self.name)
@@ -103,31 +104,32 @@ class SqliteEngine:
             if not may_only_be_read(path, refused):
                 raise
         connections = ReadOnlyConnections(path, StoreUnavailableError(store=self.name, reason=READ_ONLY, remedy=READ_ONLY_REMEDY))
-        with translated(path), connections.reading() as connection:
+        with translated(path), connections.lend(read_only=True) as connection:
             check_readable(connection, path)
         return connections
-
-    @property
-    def name(self) -> str:
-        """For errors."""
-        return f"sqlite store {self._path}"
 
     def commit(self, groups: Sequence[Sequence[StreamWrite]]) -> list[AppendResult | Exception]:
         """Run appends in order, in one transaction, each with its own outcome.
 
         Raises:
-            AppendOutcomeUnknownError: perhaps all that have no refusal are written, perhaps none.
-            StoreUnavailableError: none is written.
+            AppendOutcomeUnknownError: perhaps all appends without a refusal are written, perhaps none.
+            StoreUnavailableError: no append is written.
         """
-        refused = [self._refusal(writes) for writes in groups]
+        refused: list[Exception | None] = []
+        for writes in groups:
+            try:
+                check_append(writes, self.capabilities, store=self.name)
+                refused.append(None)
+            except (ValueError, AppendTooLargeError) as refusal:
+                refused.append(refusal)
         with translated(self._path):
             try:
                 return self._commit(groups, refused, look_up=False)
-            except sqlite3.IntegrityError:  # an id is stored already: a duplicate or a collision, to be told apart
+            except sqlite3.IntegrityError:  # an id is stored already: a replay or a collision, to be told apart
                 return self._commit(groups, refused, look_up=True)
 
     def glance_version(self, stream: StreamId) -> int | None:
-        """See ``VersionGlance``: where nobody commits here, and nobody else has since this handle last did."""
+        """See ``VersionGlance``. Known while no commit runs here, and nobody else has written since the last one."""
         try:
             with self._turn.idle() as connection:
                 return None if connection is None else self._heads.glance(connection, stream.text)
@@ -135,16 +137,16 @@ class SqliteEngine:
             return None
 
     def take_turn(self) -> None:
-        """Wait for the database's write lock and hold it: until the next commit, :meth:`give_turn_back`, or for 200 ms.
+        """Wait for the write lock, and hold it until the next commit, until :meth:`give_turn_back`, or for 200 ms.
 
         Raises:
-            StoreUnavailableError: it did not come in time.
+            StoreUnavailableError: the lock did not come in time.
         """
         with translated(self._path):
             self._turn.take()
 
     def give_turn_back(self) -> None:
-        """Let others write."""
+        """Release the write lock, unless it was released already."""
         with translated(self._path):
             self._turn.give_back()
 
@@ -230,7 +232,7 @@ class SqliteEngine:
             clear_snapshots(connection)
 
     def close(self) -> None:
-        """Release every connection. Closing twice is fine."""
+        """Release every connection. Idempotent."""
         with translated(self._path):
             self._turn.give_back()
             self._connections.close()
@@ -238,37 +240,30 @@ class SqliteEngine:
     def _commit(
         self, groups: Sequence[Sequence[StreamWrite]], refused: Sequence[Exception | None], *, look_up: bool
     ) -> list[AppendResult | Exception]:
+        outcomes: list[AppendResult | Exception] = []
         with self._turn.transaction() as connection:
             try:
                 connection.text_factory = bytes
                 self._heads.refresh(connection)
                 batch = AppendBatch(connection, self._heads, look_up=look_up)
-                outcomes = [batch.decide(writes) if no is None else no for writes, no in zip(groups, refused, strict=True)]
+                for writes, refusal in zip(groups, refused, strict=True):
+                    outcomes.append(batch.decide(writes) if refusal is None else refusal)  # decided in order, in one frame
                 has_news = batch.write()
             except BaseException:
                 self._heads.forget()
                 raise
-            if has_news:
-                self._finish(connection)
-                batch.settle()
-            return outcomes
-
-    def _finish(self, connection: sqlite3.Connection) -> None:
-        try:
-            connection.execute("COMMIT")
-        except sqlite3.Error as problem:
-            self._heads.forget()
-            if getattr(problem, "sqlite_errorcode", 0) & 0xFF in _NOT_COMMITTED:
-                raise
-            reason = getattr(problem, "sqlite_errorname", "") or "the commit failed"
-            raise AppendOutcomeUnknownError(store=self.name, reason=reason) from problem
-
-    def _refusal(self, writes: Sequence[StreamWrite]) -> Exception | None:
-        try:
-            check_append(writes, self.capabilities, store=self.name)
-        except (ValueError, AppendTooLargeError) as refusal:
-            return refusal
-        return None
+            if not has_news:
+                return outcomes
+            try:
+                connection.execute("COMMIT")
+            except sqlite3.Error as problem:
+                self._heads.forget()
+                if getattr(problem, "sqlite_errorcode", 0) & 0xFF in _NOT_COMMITTED:
+                    raise
+                reason = getattr(problem, "sqlite_errorname", "") or "the commit failed"
+                raise AppendOutcomeUnknownError(store=self.name, reason=reason) from problem
+            batch.settle()
+        return outcomes
 
     def _events(self, connection: sqlite3.Connection, stream: StreamId, query: str, parameters: tuple[int, ...]) -> StreamRows:
         rows = fetch_page(connection.execute(query, parameters))
@@ -277,15 +272,15 @@ class SqliteEngine:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """The writing connection in a transaction of its own: the block's changes, or none of them."""
+        """Lend the writing connection in a transaction that the end of the block commits."""
         with translated(self._path), self._turn.transaction() as connection:
             yield connection
             connection.execute("COMMIT")
 
     @contextmanager
     def _snapshot(self) -> Iterator[sqlite3.Connection]:
-        """A connection in a read transaction: everything in the block is seen as of one instant."""
-        with translated(self._path), self._connections.reading() as connection:
+        """Lend a connection in a read transaction: the block sees one state of the file."""
+        with translated(self._path), self._connections.lend(read_only=True) as connection:
             try:
                 connection.text_factory = bytes
                 connection.execute("BEGIN")
@@ -308,10 +303,10 @@ _POLL = 0.05
 class SqliteEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, SnapshotStore, TurnTaking, VersionGlance):
     """An event store in one SQLite file, and a snapshot store. Opened by :func:`open_sqlite_event_store`.
 
-    Every acknowledged append survives a power cut, as far as the drive tells the truth. Several processes on one machine may open
-    one file; they write one after the other. Belongs to the event loop in which it was opened. Needs SQLite 3.37 or newer.
+    Every acknowledged append survives a power cut if the drive honours a sync. Several processes on one machine may open one file; they
+    write one after the other. A store belongs to the event loop in which it was opened. It needs SQLite 3.37 or newer.
 
-    A fork closes its connections, and each process opens its own again; the child needs a store of its own. When the file is moved,
+    A fork closes the connections, and each process opens its own again. The child needs a store of its own. When the file is moved,
     removed or replaced while it is open, each use raises ``StoreClosedError``, and nothing is written.
     """
 
@@ -324,48 +319,40 @@ class SqliteEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, Snap
 
     @property
     def capabilities(self) -> StoreCapabilities:
-        """What this store promises."""
         return self._engine.capabilities
 
     async def append(self, writes: Sequence[StreamWrite], /) -> AppendResult:
-        """See :meth:`EventStore.append`."""
         (outcome,) = await self.append_group([writes])
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
     async def append_group(self, groups: Sequence[Sequence[StreamWrite]], /) -> Sequence[AppendResult | Exception]:
-        """See :meth:`GroupCommit.append_group`."""
         outcomes = await self._writes.run(self._engine.commit, groups)
         self._committed.set()
         self._committed = anyio.Event()
         return outcomes
 
     async def read_stream(self, stream: StreamId, /, *, after: int = 0, limit: int) -> StreamPage:
-        """See :meth:`EventStore.read_stream`."""
         await self._writes.settle()
         return await self._reads.run(self._engine.read_stream, stream, after=after, limit=limit)
 
     async def read_stream_backwards(self, stream: StreamId, /, *, before: int | None = None, limit: int) -> StreamPage:
-        """See :meth:`EventStore.read_stream_backwards`."""
         await self._writes.settle()
         return await self._reads.run(self._engine.read_stream_backwards, stream, before=before, limit=limit)
 
     async def find_events(self, stream: StreamId, event_ids: Sequence[UUID], /) -> Sequence[RecordedEvent]:
-        """See :meth:`EventStore.find_events`."""
         await self._writes.settle()
         return await self._reads.run(self._engine.find_events, stream, event_ids)
 
     async def read_all(self, *, after: int, limit: int) -> FeedPage:
-        """See :meth:`EventFeed.read_all`."""
         return await self._reads.run(self._engine.read_all, after=after, limit=limit)
 
     async def head(self) -> int:
-        """See :meth:`EventFeed.head`."""
         return await self._reads.run(self._engine.head)
 
     async def wait_for_position(self, position: int, /, *, timeout: float) -> bool:
-        """See :meth:`EventFeed.wait_for_position`. Commits of this handle wake at once, those of others within 50 ms."""
+        """Wait for the head. Commits of this handle wake at once, those of other handles within 50 ms."""
         if await self.head() >= position:  # beyond the timeout, which may be 0
             return True
         with anyio.move_on_after(timeout):
@@ -378,16 +365,15 @@ class SqliteEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, Snap
         return False
 
     async def streams(self, prefix: str = "", /, *, after: StreamId | None = None, limit: int) -> StreamsPage:
-        """See :meth:`StreamCatalogue.streams`."""
         return await self._reads.run(self._engine.streams, prefix, after=after, limit=limit)
 
     def glance_version(self, stream: StreamId, /) -> int | None:
-        """See :meth:`VersionGlance.glance_version`. Known are streams that this handle wrote to, while no other has written."""
+        """Return the version of a stream that this handle has appended to, while no other handle has written."""
         return self._engine.glance_version(stream) if self._writes.is_open else None
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """See :meth:`TurnTaking.turn`. Over with the first append in it, or after 200 ms."""
+        """Take a turn, which ends with its first append, or after 200 ms."""
         async with self._turns:
             try:
                 await self._writes.run(self._engine.take_turn)
@@ -400,39 +386,36 @@ class SqliteEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, Snap
                     await self._writes.run(self._engine.give_turn_back)
 
     async def load_snapshot(self, stream: StreamId, /, *, schema_version: int, at_most: int | None = None) -> Snapshot | None:
-        """See :meth:`SnapshotStore.load_snapshot`."""
         return await self._reads.run(self._engine.load_snapshot, stream, schema_version=schema_version, at_most=at_most)
 
     async def save_snapshot(self, snapshot: Snapshot, /) -> None:
-        """See :meth:`SnapshotStore.save_snapshot`."""
         await self._writes.run(self._engine.save_snapshot, snapshot)
 
     async def discard_snapshots(self, *streams: StreamId) -> None:
-        """See :meth:`SnapshotStore.discard_snapshots`."""
         await self._writes.run(self._engine.discard_snapshots, streams)
 
     async def clear_snapshots(self) -> None:
-        """See :meth:`SnapshotStore.clear_snapshots`. Its events stay."""
+        """Forget every snapshot. The events stay."""
         await self._writes.run(self._engine.clear_snapshots)
 
     async def aclose(self) -> None:
-        """Finish what is in flight and release every connection. Closing twice is fine."""
+        """Finish the calls in flight and release every connection. Idempotent."""
         self._writes.refuse()
         await self._reads.close(lambda: None)
         await self._writes.close(self._engine.close)
 
 
 def open_sqlite_event_store(path: AnyPath, *, synchronous: Synchronous = "FULL") -> AbstractAsyncContextManager[SqliteEventStore]:
-    """Open the store in a file, or make it in an existing folder; it closes with the block.
+    """Open the store in a file, or create the file in an existing folder. The store closes with the block.
 
     Args:
-        path: of the file. A relative path is resolved by this call.
+        path: of the file. This call resolves a relative path.
         synchronous: ``FULL`` syncs every commit; ``EXTRA`` the folder too; ``NORMAL`` may lose the last commits in a power cut.
 
     Raises:
         IncompatibleStoreError: the file holds something else, or a newer version. Nothing was changed.
         CorruptStoreError: the file is damaged.
-        StoreUnavailableError: it can't be opened now.
+        StoreUnavailableError: the file can't be opened now.
     """
     return _opened(absolute_path(path), synchronous)
 
@@ -447,7 +430,7 @@ async def _opened(path: str, synchronous: Synchronous) -> AsyncIterator[SqliteEv
 
 
 async def open_sqlite(place: str, /) -> SqliteEventStore:
-    """Open what the URL ``sqlite:PLACE`` means. The caller closes the store.
+    """Open the store of the URL ``sqlite:PLACE``. The caller closes it.
 
     Args:
         place: path of the file, relative to the working directory or absolute.

@@ -129,17 +129,17 @@ class SqliteReadModel(ReadModel):
         return known
 
     def _load(self, projection: ProjectionId) -> ProjectionTables:
-        with _translated(self._path), self._connections.reading() as connection:
+        with _translated(self._path), self._connections.lend(read_only=True) as connection:
             return catalogue.load(connection, projection)
 
     def _prepare(self, known: ProjectionTables) -> None:
         if isinstance(self._connections, ReadOnlyConnections) and self._is_there(known):
             return
-        with self._transaction(self._connections.writing(), "BEGIN IMMEDIATE", "COMMIT") as connection:
+        with self._transaction(self._connections.lend(read_only=False), "BEGIN IMMEDIATE", "COMMIT") as connection:
             catalogue.create(connection, known, self._path)
 
     def _is_there(self, known: ProjectionTables) -> bool:
-        with self._transaction(self._connections.reading(), "BEGIN", "ROLLBACK") as connection:
+        with self._transaction(self._connections.lend(read_only=True), "BEGIN", "ROLLBACK") as connection:
             return catalogue.is_there(connection, known, self._path)
 
     def _checkpoint(self, known: ProjectionTables) -> Checkpoint:
@@ -147,7 +147,7 @@ class SqliteReadModel(ReadModel):
             return catalogue.state(connection, known).checkpoint
 
     def _versions(self, name: str) -> Sequence[ProjectionVersion]:
-        with self._transaction(self._connections.reading(), "BEGIN", "ROLLBACK") as connection:
+        with self._transaction(self._connections.lend(read_only=True), "BEGIN", "ROLLBACK") as connection:
             return catalogue.versions(connection, name)
 
     def _commit(self, known: ProjectionTables, changes: Sequence[Change], before: Checkpoint, after: Checkpoint) -> None:
@@ -167,12 +167,12 @@ class SqliteReadModel(ReadModel):
 
     @contextmanager
     def _reading(self, known: ProjectionTables) -> Iterator[sqlite3.Connection]:
-        with self._knowing(known), self._transaction(self._connections.reading(), "BEGIN", "ROLLBACK") as connection:
+        with self._knowing(known), self._transaction(self._connections.lend(read_only=True), "BEGIN", "ROLLBACK") as connection:
             yield connection
 
     @contextmanager
     def _writing(self, known: ProjectionTables) -> Iterator[sqlite3.Connection]:
-        with self._knowing(known), self._transaction(self._connections.writing(), "BEGIN IMMEDIATE", "COMMIT") as connection:
+        with self._knowing(known), self._transaction(self._connections.lend(read_only=False), "BEGIN IMMEDIATE", "COMMIT") as connection:
             yield connection
 
     @contextmanager
@@ -247,7 +247,7 @@ def _connect(path: str, synchronous: Synchronous) -> Connections | ReadOnlyConne
             raise
     name = f"sqlite read model {path}"
     connections = ReadOnlyConnections(path, ReadModelUnavailableError(read_model=name, reason=READ_ONLY, remedy=READ_ONLY_REMEDY))
-    with _translated(path), connections.reading() as connection:
+    with _translated(path), connections.lend(read_only=True) as connection:
         if not _known_mark(connection, path) or not catalogue.is_made(connection):
             problem = "its tables have to be made or brought up to date: open it once with permission to write"
             raise IncompatibleStoreError(store="read model", place=path, problem=problem)

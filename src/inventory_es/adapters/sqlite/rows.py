@@ -326,7 +326,8 @@ def check_new_events(connection: sqlite3.Connection, after: int, *, store: str) 
     Raises:
         CorruptStoreError: it is.
     """
-    _refuse_found(connection.execute(_NEW_MISFITS, (after,)), store)
+    if connection.execute(_NEW_MISFITS, (after,)).fetchone() is not None:
+        _refuse_index(store)
 
 
 def check_absent(connection: sqlite3.Connection, stream_id: int, event_ids: Sequence[bytes], *, store: str) -> None:
@@ -338,13 +339,13 @@ def check_absent(connection: sqlite3.Connection, stream_id: int, event_ids: Sequ
     if event_ids:
         asked = ", ".join([f"({stream_id:d}, ?)"] * len(event_ids))
         query = f"WITH asked (stream_id, event_id) AS (VALUES {asked}) SELECT 1 FROM asked WHERE {_MISFITS} LIMIT 1"  # noqa: S608  # a number, and constants
-        _refuse_found(connection.execute(query, event_ids), store)
+        if connection.execute(query, event_ids).fetchone() is not None:
+            _refuse_index(store)
 
 
-def _refuse_found(found: sqlite3.Cursor, store: str) -> None:
-    if found.fetchone() is not None:
-        problem = "it says something else than the events: restore a backup, or build it again with SQLite's REINDEX"
-        raise CorruptStoreError(store=store, place="the index of event ids", problem=problem)
+def _refuse_index(store: str) -> NoReturn:
+    problem = "it says something else than the events: restore a backup, or build it again with SQLite's REINDEX"
+    raise CorruptStoreError(store=store, place="the index of event ids", problem=problem)
 
 
 _STREAM = """

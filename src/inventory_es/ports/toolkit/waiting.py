@@ -26,7 +26,7 @@ class Wakeup:
         return self._is_set
 
     def set_result(self, _result: None, /) -> None:
-        """Let the task go on. Not called on a wake-up that is done."""
+        """Let the task go on. Must not be called once :meth:`done` is True."""
         self._is_set = True
         self._event.set()
 

@@ -67,7 +67,7 @@ def test_a_fork_ends_a_turn(engine: SqliteEngine, tmp_path: Path) -> None:
 def test_a_fork_waits_for_the_use_of_a_connection_and_a_use_for_the_fork(tmp_path: Path) -> None:
     order: list[str] = []
     tested = ForkGate()
-    tested.__enter__()
+    tested.enter()
 
     def fork() -> None:
         tested._before()
@@ -78,12 +78,13 @@ def test_a_fork_waits_for_the_use_of_a_connection_and_a_use_for_the_fork(tmp_pat
     forking.start()
     while not tested._forks:
         pass
-    assert not tested.enter_now()
+    assert not tested.enter(wait=False)
     order.append("used")
     tested.leave()
     forking.join()
-    with tested:
-        order.append("used again")
+    tested.enter()
+    order.append("used again")
+    tested.leave()
     assert order == ["used", "forks", "used again"]
 
 
@@ -91,8 +92,8 @@ def test_a_use_does_not_wait_for_ever_for_a_fork(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(connections, "FORK_SECONDS", 0)
     tested = ForkGate()
     tested._before()
-    with pytest.raises(UnavailableError, match="fork"), tested:
-        pass
+    with pytest.raises(UnavailableError, match="fork"):
+        tested.enter()
 
 
 _VISIT = """
