@@ -3,10 +3,10 @@
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from functools import partial
 
-from inventory_es.adapters.sqlite import projections as catalogue
+from inventory_es.adapters.sqlite import projections
 from inventory_es.adapters.sqlite.connections import READ_ONLY, READ_ONLY_REMEDY, Connections, ReadOnlyConnections, may_only_be_read
 from inventory_es.adapters.sqlite.database import (
     APPLICATION_ID,
@@ -40,7 +40,7 @@ from inventory_es.ports.toolkit.paths import AnyPath, absolute_path
 from inventory_es.ports.toolkit.row_rules import check_before, check_commit, check_select, table_of
 
 READ_MODEL_ID = 0x49455332
-"""Marks a file of its own as ours: ``IES2`` in ASCII."""
+"""The application id of a file that holds read models alone: ``IES2`` in ASCII."""
 
 _MADE_AGAIN = "unless the file holds the event store too, remove it and run what follows the events: that makes it again from them"
 
@@ -48,9 +48,9 @@ _MADE_AGAIN = "unless the file holds the event store too, remove it and run what
 class SqliteReadModel(ReadModel):
     """Rows and checkpoints in one SQLite file, each commit one transaction. Opened by :func:`open_sqlite_read_model`.
 
-    The tables are plain, strict SQL tables named ``NAME__vVERSION__TABLE``, for a host to read with its own tools. Several processes on
-    one machine may open one file. One commit and one read at a time per handle. When the file is moved, removed or replaced while it is
-    open, each use raises ``StoreClosedError``.
+    The tables are plain, strict SQL tables named ``NAME__vVERSION__TABLE``, which a host may read with its own tools. Several processes on
+    one machine may open one file. Each handle runs one commit and one read at a time. When the file is moved, removed or replaced while
+    it is open, each use raises ``StoreClosedError``.
     """
 
     def __init__(self, path: str, connections: Connections) -> None:
@@ -61,18 +61,15 @@ class SqliteReadModel(ReadModel):
         self._known: dict[ProjectionId, ProjectionTables] = {}
 
     async def prepare(self, projection: ProjectionId, tables: Sequence[Table], /) -> None:
-        """See :meth:`ReadModel.prepare`."""
         known = ProjectionTables(projection, {table.name: table for table in tables})
         await self._writes.run(self._prepare, known)
         self._known[projection] = known
 
     async def checkpoint(self, projection: ProjectionId, /) -> Checkpoint:
-        """See :meth:`ReadModel.checkpoint`."""
         known = await self._of(projection)
         return await self._reads.run(self._checkpoint, known)
 
     async def commit(self, projection: ProjectionId, changes: Sequence[Change], /, *, before: Checkpoint, after: Checkpoint) -> None:
-        """See :meth:`ReadModel.commit`."""
         known = await self._of(projection)
         check_commit(known.tables, changes, before, after)
         await self._writes.run(self._commit, known, changes, before, after)
@@ -89,35 +86,31 @@ class SqliteReadModel(ReadModel):
         descending: bool = False,
         limit: int,
     ) -> RowsPage:
-        """See :meth:`ReadModel.select`."""
         known = await self._of(projection)
         shape = table_of(known.tables, table)
         check_select(shape, where or {}, order, after, limit)
 
-        def in_one_snapshot() -> RowsPage:
-            with self._reading(known) as connection:
-                seen = catalogue.state(connection, known)
+        def in_one_transaction() -> RowsPage:
+            with self._transaction(known, read_only=True) as connection:
+                seen = projections.state(connection, known)
                 rows = known.select(connection, shape, where or {}, order, after, descending=descending, limit=limit + 1)
                 return RowsPage(rows[:limit], seen.checkpoint, seen.active, is_end=len(rows) <= limit)
 
-        return await self._reads.run(in_one_snapshot)
+        return await self._reads.run(in_one_transaction)
 
     async def versions(self, name: str, /) -> Sequence[ProjectionVersion]:
-        """See :meth:`ReadModel.versions`."""
         return await self._reads.run(self._versions, name)
 
     async def activate(self, projection: ProjectionId, /, *, before: Checkpoint) -> bool:
-        """See :meth:`ReadModel.activate`."""
         known = await self._of(projection)
         return await self._writes.run(self._activate, known, before)
 
     async def drop(self, projection: ProjectionId, /) -> None:
-        """See :meth:`ReadModel.drop`."""
         known = await self._of(projection)
         await self._writes.run(self._drop, known)
 
     async def aclose(self) -> None:
-        """Finish what is in flight and release both connections. Closing twice is fine."""
+        """Finish the calls in flight and release every connection. Idempotent."""
         self._writes.refuse()
         await self._reads.close(lambda: None)
         await self._writes.close(self._connections.close)
@@ -130,89 +123,73 @@ class SqliteReadModel(ReadModel):
 
     def _load(self, projection: ProjectionId) -> ProjectionTables:
         with _translated(self._path), self._connections.lend(read_only=True) as connection:
-            return catalogue.load(connection, projection)
+            return projections.load(connection, projection)
 
     def _prepare(self, known: ProjectionTables) -> None:
-        if isinstance(self._connections, ReadOnlyConnections) and self._is_there(known):
-            return
-        with self._transaction(self._connections.lend(read_only=False), "BEGIN IMMEDIATE", "COMMIT") as connection:
-            catalogue.create(connection, known, self._path)
-
-    def _is_there(self, known: ProjectionTables) -> bool:
-        with self._transaction(self._connections.lend(read_only=True), "BEGIN", "ROLLBACK") as connection:
-            return catalogue.is_there(connection, known, self._path)
+        if isinstance(self._connections, ReadOnlyConnections):
+            with self._transaction(known, read_only=True) as connection:
+                if projections.is_there(connection, known, self._path):
+                    return
+        with self._transaction(known, read_only=False) as connection:
+            projections.create(connection, known, self._path)
 
     def _checkpoint(self, known: ProjectionTables) -> Checkpoint:
-        with self._reading(known) as connection:
-            return catalogue.state(connection, known).checkpoint
+        with self._transaction(known, read_only=True) as connection:
+            return projections.state(connection, known).checkpoint
 
     def _versions(self, name: str) -> Sequence[ProjectionVersion]:
-        with self._transaction(self._connections.lend(read_only=True), "BEGIN", "ROLLBACK") as connection:
-            return catalogue.versions(connection, name)
+        with self._transaction(None, read_only=True) as connection:
+            return projections.versions(connection, name)
 
     def _commit(self, known: ProjectionTables, changes: Sequence[Change], before: Checkpoint, after: Checkpoint) -> None:
-        with self._writing(known) as connection:
-            check_before(known.projection, before, catalogue.state(connection, known).checkpoint)
+        with self._transaction(known, read_only=False) as connection:
+            check_before(known.projection, before, projections.state(connection, known).checkpoint)
             known.change(connection, changes)
-            catalogue.move(connection, known.projection, after)
+            projections.move(connection, known.projection, after)
 
     def _activate(self, known: ProjectionTables, before: Checkpoint) -> bool:
-        with self._writing(known) as connection:
-            return catalogue.activate(connection, known, before)
+        with self._transaction(known, read_only=False) as connection:
+            return projections.activate(connection, known, before)
 
     def _drop(self, known: ProjectionTables) -> None:
-        with self._writing(known) as connection:
-            catalogue.drop(connection, known)
+        with self._transaction(known, read_only=False) as connection:
+            projections.drop(connection, known)
         self._known.pop(known.projection, None)
 
     @contextmanager
-    def _reading(self, known: ProjectionTables) -> Iterator[sqlite3.Connection]:
-        with self._knowing(known), self._transaction(self._connections.lend(read_only=True), "BEGIN", "ROLLBACK") as connection:
-            yield connection
-
-    @contextmanager
-    def _writing(self, known: ProjectionTables) -> Iterator[sqlite3.Connection]:
-        with self._knowing(known), self._transaction(self._connections.lend(read_only=False), "BEGIN IMMEDIATE", "COMMIT") as connection:
-            yield connection
-
-    @contextmanager
-    def _knowing(self, known: ProjectionTables) -> Iterator[None]:
-        """Forget a version that another process dropped: it may come again with other tables."""
-        try:
-            yield
-        except ProjectionNotFoundError:
-            self._known.pop(known.projection, None)
-            raise
-
-    @contextmanager
-    def _transaction(self, lent: AbstractContextManager[sqlite3.Connection], begin: str, end: str) -> Iterator[sqlite3.Connection]:
-        with _translated(self._path), lent as connection:
-            if begin == "BEGIN":
-                connection.execute(begin)
+    def _transaction(self, known: ProjectionTables | None, *, read_only: bool) -> Iterator[sqlite3.Connection]:
+        """Lend a connection in a transaction. A version that another process dropped is forgotten: it may return with other tables."""
+        with _translated(self._path), self._connections.lend(read_only=read_only) as connection:
+            if read_only:
+                connection.execute("BEGIN")
             else:
                 begin_writing(connection)
             try:
                 yield connection
-                connection.execute(end)
+                connection.execute("ROLLBACK" if read_only else "COMMIT")
+            except ProjectionNotFoundError:
+                if known is not None:
+                    self._known.pop(known.projection, None)
+                raise
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
 
 
 def open_sqlite_read_model(path: AnyPath, *, synchronous: Synchronous = "NORMAL") -> AbstractAsyncContextManager[SqliteReadModel]:
-    """Open read models in a file, or make it in an existing folder; they close with the block.
+    """Open read models in a file, or create the file in an existing folder. They close with the block.
 
-    In the event store's own file, open the store first: it is the one that makes the file.
+    To share the event store's file, open the store first, because the store must create the file.
 
     Args:
-        path: of the file. A relative path is resolved by this call.
-        synchronous: ``NORMAL`` may lose the last commits in a power cut: rows and checkpoint together, so they are made again. ``FULL``
-            syncs every commit.
+        path: of the file. This call resolves a relative path.
+        synchronous: ``NORMAL`` may lose the last commits in a power cut, rows and checkpoint together, so they are projected again.
+            ``FULL`` syncs every commit.
 
     Raises:
         IncompatibleStoreError: the file holds something else. Nothing was changed.
         CorruptStoreError: the file is damaged.
-        ReadModelUnavailableError: it can't be opened now.
+        ReadModelUnavailableError: the file can't be opened now.
     """
     return _opened(absolute_path(path), synchronous)
 
@@ -227,7 +204,7 @@ async def _opened(path: str, synchronous: Synchronous) -> AsyncIterator[SqliteRe
 
 
 async def open_read_model(place: str, /) -> SqliteReadModel:
-    """Open what ``read_models="sqlite:PLACE"`` means. The caller closes it.
+    """Open the read models of ``read_models="sqlite:PLACE"``. The caller closes them.
 
     Args:
         place: path of the file, relative to the working directory or absolute.
@@ -248,7 +225,7 @@ def _connect(path: str, synchronous: Synchronous) -> Connections | ReadOnlyConne
     name = f"sqlite read model {path}"
     connections = ReadOnlyConnections(path, ReadModelUnavailableError(read_model=name, reason=READ_ONLY, remedy=READ_ONLY_REMEDY))
     with _translated(path), connections.lend(read_only=True) as connection:
-        if not _known_mark(connection, path) or not catalogue.is_made(connection):
+        if not _known_mark(connection, path) or not projections.is_made(connection):
             problem = "its tables have to be made or brought up to date: open it once with permission to write"
             raise IncompatibleStoreError(store="read model", place=path, problem=problem)
     return connections
@@ -281,7 +258,7 @@ def _mark(writer: sqlite3.Connection, path: str) -> None:
         with writing(writer):
             if not _known_mark(writer, path):
                 writer.execute(f"PRAGMA application_id = {READ_MODEL_ID}")
-    catalogue.make(writer)
+    projections.make(writer)
 
 
 def _known_mark(writer: sqlite3.Connection, path: str) -> int:
