@@ -1,4 +1,4 @@
-"""The port of a cache: bytes by key, versioned, with a time to live. Losing all of it changes no answer."""
+"""The port of a cache: versioned bytes by key, with a time to live. The loss of all entries changes no answer."""
 
 from datetime import timedelta
 from typing import Protocol, runtime_checkable
@@ -11,8 +11,8 @@ class CacheEntry:
     """A value found in a cache.
 
     Attributes:
-        value: the bytes that were set; perhaps empty, which differs from a miss.
-        version: as given when it was set.
+        value: the bytes that were set. An empty value is not a miss.
+        version: the version that was set with the value.
     """
 
     value: bytes
@@ -21,28 +21,30 @@ class CacheEntry:
 
 @runtime_checkable
 class Cache(Protocol):
-    """Bounded, least recently used out first. A foreign, broken or expired entry is a miss. Nothing is ever unpickled.
+    """A bounded cache that evicts the least recently used entry first.
 
-    Keys are texts of 1 to 1,024 characters, equal only if they are equal character by character: no character in a key has a meaning.
-    Any number of tasks may call at once; what was overwritten or forgotten before a call began is not its answer. A cancelled call
-    takes nothing from the next one. Every method may raise ``CacheUnavailableError`` (an adapter that declares so)
-    and ``StoreClosedError`` after :meth:`aclose`.
+    A foreign, broken or expired entry is a miss. Nothing is ever unpickled. Keys are texts of 1 to 1,024 characters, compared character by
+    character; no character in a key has a meaning.
+
+    Any number of tasks may call at once. An entry that was overwritten or invalidated before a call began is not its answer. A cancelled
+    call takes nothing from the next one. Every method may raise ``CacheUnavailableError`` (an adapter that declares so) and
+    ``StoreClosedError`` after :meth:`aclose`.
     """
 
     async def get(self, key: str, /) -> CacheEntry | None:
-        """The entry of ``key``, or ``None`` for a miss. Counts as a use."""
+        """Return the entry of ``key``, or ``None`` for a miss. Counts as a use."""
         ...
 
     async def set(self, key: str, value: bytes, /, *, version: int, ttl: timedelta) -> None:
-        """Keep ``value`` for ``ttl`` from now. An older version never overwrites a newer one that is still live; an equal one does.
+        """Keep ``value`` for ``ttl`` from now. An older version never overwrites a newer one that is still live; an equal version does.
 
-        A set that is cancelled leaves the entry before it, the new one or none.
+        A cancelled call leaves the previous entry, the new one or none.
 
         Args:
             key: of the entry.
-            value: bytes; an adapter says how many it takes, 100,000 or more.
-            version: 0 or more; up to 2^63 - 1 it is kept exactly.
-            ttl: how long the entry lives, from a millisecond to years; it is over at its end, to the millisecond.
+            value: bytes; the adapter documents the largest size, 100,000 or more.
+            version: 0 or more; kept exactly up to 2^63 - 1.
+            ttl: the lifetime of the entry, from a millisecond to years. It ends to the millisecond, and its end is a miss.
 
         Raises:
             InvalidTtlError: ``ttl`` is not above zero.
@@ -51,13 +53,13 @@ class Cache(Protocol):
         ...
 
     async def invalidate(self, *keys: str) -> None:
-        """Forget these keys, any number at once; a missing one is fine."""
+        """Remove the entries of these keys, any number at once. A missing key is a no-op."""
         ...
 
     async def clear(self) -> None:
-        """Forget everything."""
+        """Remove every entry."""
         ...
 
     async def aclose(self) -> None:
-        """Release every resource. Closing twice is fine, also at once. A call in flight is answered, or ends in ``StoreClosedError``."""
+        """Release every resource. Idempotent, also at once. A call in flight is answered, or raises ``StoreClosedError``."""
         ...

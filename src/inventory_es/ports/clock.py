@@ -1,14 +1,14 @@
-"""The only sources of time and identity."""
+"""The ports of time and identity, which have no other sources."""
 
 from datetime import datetime
 from typing import Protocol, runtime_checkable
 
 
 class Clock(Protocol):
-    """Where the time comes from."""
+    """A source of the time."""
 
     def now(self) -> datetime:
-        """The time now: aware, in UTC, to the microsecond."""
+        """Return the time now: aware, in UTC, to the microsecond."""
         ...
 
 
@@ -16,21 +16,21 @@ class Clock(Protocol):
 class SteadyClock(Clock, Protocol):
     """A clock that notices when it is set.
 
-    With it, nothing is written at a time that is suddenly far from the one before: a stream never goes back in time, so one event from
-    a clock that stands years ahead would refuse every later one. A clock without it, such as that of a replay, may go as it likes.
+    The command side uses it to refuse a time that suddenly is far from the one before. A stream never goes back in time, so one event from
+    a clock years ahead would make every later event impossible. Other clocks, such as that of a replay, may show any time.
     """
 
     def jump(self) -> float:
         """Return by how many seconds the time was set since the clock was made: ahead above zero, back below.
 
-        The time that merely passed does not count, however long.
+        Time that passed does not count.
         """
         ...
 
 
 class IdGenerator(Protocol):
-    """Where ids come from that the caller did not give."""
+    """A source of the ids that a caller did not give."""
 
     def new_id(self) -> str:
-        """A text of 1 to 128 characters that was never handed out before."""
+        """Return a text of 1 to 128 characters that was never returned before."""
         ...

@@ -9,10 +9,10 @@ from inventory_es.ports.snapshot_store import Snapshot
 
 
 class EncodedEvent(NamedTuple):
-    """What an event is to a store.
+    """The stored form of an event.
 
     Attributes:
-        event_type: its wire name.
+        event_type: the wire name.
         schema_version: of the payload, 1 or more.
         data: the payload, one JSON object in UTF-8 without line breaks.
     """
@@ -25,12 +25,12 @@ class EncodedEvent(NamedTuple):
 class EventCodec(Protocol):
     """Turns events into payloads and back. Pure, and safe to call from any thread.
 
-    One byte form: equal events have equal bytes, in every process and release, since a command that is sent again is
-    recognised by the bytes of its events. ``decode`` gives back what ``encode`` took.
+    Equal events have equal bytes, in every process and release, because a repeated command is recognised by the bytes of its events.
+    ``decode`` returns the event that ``encode`` took.
     """
 
     def encode(self, event: object, /) -> EncodedEvent:
-        """The stored form of an event.
+        """Return the stored form of an event.
 
         Raises:
             ValueError: a type that is not registered, or a payload that could not be read back.
@@ -38,7 +38,7 @@ class EventCodec(Protocol):
         ...
 
     def encode_metadata(self, metadata: EventMetadata, /) -> bytes:
-        """The stored form of metadata: one JSON object; what is ``None`` is left out.
+        """Return the stored form of metadata: one JSON object without the fields that are ``None``.
 
         Raises:
             ValueError: an extra value that could not be read back.
@@ -46,70 +46,70 @@ class EventCodec(Protocol):
         ...
 
     def decode(self, recorded: RecordedEvent, /) -> Any:
-        """The event that was recorded, in the newest schema version of its type.
+        """Return the recorded event, in the newest schema version of its type.
 
         Raises:
-            EventDecodeError: an unknown type or version, or bytes that are no such event. Nothing else, whatever the bytes.
+            EventDecodeError: an unknown type or version, or bytes that are no such event. No bytes raise another error.
         """
         ...
 
     def decode_metadata(self, recorded: RecordedEvent, /) -> EventMetadata:
-        """The metadata that was recorded; keys that this package does not know are in ``extra``.
+        """Return the recorded metadata, with the keys that this package does not know in ``extra``.
 
         Raises:
-            EventDecodeError: bytes that are no metadata. Nothing else, whatever the bytes.
+            EventDecodeError: bytes that are no metadata. No bytes raise another error.
         """
         ...
 
 
 @runtime_checkable
 class SnapshotCodec(Protocol):
-    """Optional for an event codec: turns the state of an inventory into bytes and back. Pure, and safe to call from any thread."""
+    """An optional protocol of an event codec: the state of an inventory as bytes. Pure, and safe to call from any thread."""
 
     def encode_snapshot(self, state: InventorySnapshot, /) -> bytes:
-        """The stored form of a state.
+        """Return the stored form of a state.
 
         Raises:
-            ValueError: it could not be read back, or this codec can't say it.
+            ValueError: the state could not be read back, or has no form in this codec.
         """
         ...
 
     def decode_snapshot(self, snapshot: Snapshot, /) -> InventorySnapshot:
-        """The state that was encoded, of the snapshot's stream and version.
+        """Return the encoded state, of the snapshot's stream and version.
 
         Raises:
-            ValueError: bytes that are no such state. Nothing else, whatever the bytes.
+            ValueError: bytes that are no such state. No bytes raise another error.
         """
         ...
 
 
 @runtime_checkable
 class KnownGoodCodec(Protocol):
-    """A codec that can write nothing but payloads and metadata as a :class:`NewEvent` takes them. Nobody parses them to see.
+    """A codec whose payloads and metadata always satisfy the rules of a :class:`NewEvent`, so that they need no parsing to be checked.
 
     Attributes:
-        writes_known_good: says so.
+        writes_known_good: always True.
     """
 
     writes_known_good: ClassVar[Literal[True]]
 
     def encode_fields(self, *fields: str | None) -> bytes:
-        """What :meth:`EventCodec.encode_metadata` gives for these fields, in its order and all but ``extra``.
+        """Return the same bytes as :meth:`EventCodec.encode_metadata` for these fields, given in its order and without ``extra``.
 
         Raises:
-            ValueError: as there.
+            ValueError: as :meth:`EventCodec.encode_metadata`.
         """
         ...
 
 
 @runtime_checkable
 class BatchCodec(Protocol):
-    """Optional for an event codec: decodes many events in one go, for less than one after the other."""
+    """An optional protocol of an event codec: many events decoded together, faster than one by one."""
 
     def decode_many(self, events: Sequence[RecordedEvent], /) -> Iterable[Any]:
-        """What :meth:`EventCodec.decode` gives for each, in order.
+        """Return the result of :meth:`EventCodec.decode` for each event, in order.
 
         Raises:
-            EventDecodeError: of the first that it raises for.
+            EventDecodeError: for the first event that can't be decoded.
         """
         ...

@@ -1,7 +1,7 @@
-"""The port of a file system: all that the file adapters may do to a disk.
+"""The port of a file system: the operations of the file adapters on a disk.
 
-Small, so that a crash simulator and a fault injector can stand in for the operating system. Synchronous: the adapters call
-it from worker threads. Every failure is an ``OSError`` with its ``errno``, as the operating system raises it.
+The port is small, so that a crash simulator and a fault injector can replace the operating system. It is synchronous, because the adapters
+call it from worker threads. Every failure is an ``OSError`` with its ``errno``, as the operating system raises it.
 """
 
 import errno
@@ -16,7 +16,7 @@ class File(Protocol):
     """An open regular file, addressed by offset. It has no position of its own."""
 
     def read(self, size: int, offset: int) -> bytes:
-        """Up to ``size`` bytes from ``offset``; fewer only at the end of the file."""
+        """Read up to ``size`` bytes from ``offset``; fewer only at the end of the file."""
         ...
 
     def write(self, data: bytes, offset: int) -> None:
@@ -24,7 +24,7 @@ class File(Protocol):
         ...
 
     def sync(self) -> None:
-        """Make the content and size durable. After a failure nothing is known about what was written since the last success."""
+        """Make the content and size durable. After a failure, the state of everything written since the last success is unknown."""
         ...
 
     def truncate(self, size: int) -> None:
@@ -32,41 +32,41 @@ class File(Protocol):
         ...
 
     def size(self) -> int:
-        """Length in bytes."""
+        """Return the length in bytes."""
         ...
 
     def is_at(self, path: str) -> bool:
-        """True if ``path`` leads to this very file. False if nothing is there, another file, or a symbolic link."""
+        """Return True if ``path`` leads to this very file, and False for a missing path, another file, or a symbolic link."""
         ...
 
     def map(self) -> memoryview:
-        """The whole content as read-only memory, for files that never change again. It stays readable after :meth:`close`."""
+        """Return the whole content as read-only memory, for files that never change again. It stays readable after :meth:`close`."""
         ...
 
     def close(self) -> None:
-        """Release the handle, as dropping the last reference to it does. Nothing is synced. Closing twice is fine."""
+        """Release the handle, as dropping its last reference does. Nothing is synced. Idempotent."""
         ...
 
 
 class LockFile(File, Protocol):
     """A file with an exclusive advisory lock, which belongs to this open handle.
 
-    Another handle waits, in the same process too. The lock of a process that dies is free, and so is that of a closed handle.
+    Another handle waits, in the same process too. The death of a process frees its locks, and so does closing the handle.
     """
 
     def acquire(self, *, timeout: float) -> bool:
         """Take the lock.
 
         Args:
-            timeout: the longest wait until it is free, in seconds; 0 gives up at once.
+            timeout: the longest wait for the lock, in seconds; 0 gives up at once.
 
         Returns:
-            Whether it is held now.
+            True if this handle holds the lock now.
         """
         ...
 
     def release(self) -> None:
-        """Free the lock, which this handle holds."""
+        """Release the lock, which this handle holds."""
         ...
 
 
@@ -77,7 +77,7 @@ class FileSystem(Protocol):
         """Open a regular file without following a symbolic link.
 
         Args:
-            path: where.
+            path: of the file.
             mode: ``read`` an existing file; ``write`` an existing one; ``create`` a new one, mode 0600 (``FileExistsError`` if there
                 is one).
         """
@@ -92,15 +92,15 @@ class FileSystem(Protocol):
         ...
 
     def list_directory(self, path: str) -> Sequence[str]:
-        """Names in the directory, sorted. A symbolic link in place of the directory is refused."""
+        """List the names in the directory, sorted. A symbolic link in place of the directory is refused."""
         ...
 
     def exists(self, path: str) -> bool:
-        """Whether there is anything at ``path``, a broken link included."""
+        """Return True if there is anything at ``path``, including a broken link."""
         ...
 
     def resolve(self, path: str) -> str:
-        """Return ``path`` with every symbolic link in it followed. What is missing stays as it is."""
+        """Return ``path`` with every symbolic link in it followed. Missing parts stay unchanged."""
         ...
 
     def rename(self, source: str, target: str) -> None:
@@ -117,10 +117,10 @@ class FileSystem(Protocol):
 
 
 def is_foreign(problem: OSError) -> bool:
-    """True if a file could not be opened because its path leads to something else: a directory, a link, a pipe, a device."""
+    """Return True if a file could not be opened because its path leads to a directory, a link, a pipe or a device."""
     return problem.errno in _FOREIGN
 
 
 def is_missing(problem: OSError) -> bool:
-    """True if a derived file or folder is as good as missing: nothing is there, something else, or nothing that may be read."""
+    """Return True if a derived file or folder counts as missing: it is absent, not a regular file, or not readable."""
     return isinstance(problem, FileNotFoundError | NotADirectoryError | PermissionError) or is_foreign(problem)

@@ -1,4 +1,4 @@
-"""The port of a read model: rows of projections, each with its checkpoint, moved together or not at all."""
+"""The port of a read model: the rows of projections, each committed together with its checkpoint."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -11,7 +11,7 @@ from msgspec import to_builtins as _iso
 from inventory_es.ports.errors import CorruptStoreError
 
 Value = str | int | None
-"""What a column holds; an int is one of 64 bits. Instants are ISO 8601 texts in UTC with microseconds, so that they sort as time does."""
+"""The value of a column; an int has 64 bits. Instants are ISO 8601 texts in UTC with microseconds, so that they sort by time."""
 
 Row = Mapping[str, Value]
 """One row: every column by name."""
@@ -25,7 +25,7 @@ def _is_name(_instance: object, field: "attrs.Attribute[str]", value: str) -> No
 
 @attrs.frozen
 class ProjectionId:
-    """A projection's name and the version of its rows. A rebuild is a new version beside the old one.
+    """A projection's name and the version of its rows. A rebuild makes a new version next to the old one.
 
     Raises:
         ValueError: a name that is no lower-case ASCII identifier, or has two underscores in a row; a version below 1.
@@ -44,9 +44,9 @@ class Table:
 
     Attributes:
         name: unique within the projection.
-        columns: every column with the type of what it holds, ``str`` or ``int``; those outside the key may also hold ``None``.
-        key: the columns that tell rows apart.
-        indexes: for each way of reading besides by the key, the columns that it filters by, then those that it orders by.
+        columns: every column with the type of its values, ``str`` or ``int``. Columns outside the key may also hold ``None``.
+        key: the columns that identify a row.
+        indexes: for each kind of selection other than by the key, its filter columns, then its order columns.
     """
 
     name: str = attrs.field(validator=_is_name)
@@ -65,7 +65,7 @@ class Table:
 
 @attrs.frozen
 class Put:
-    """Write a whole row, over the one of the same key if there is one."""
+    """Write a whole row, and replace the row with the same key if there is one."""
 
     table: str
     row: Row
@@ -73,7 +73,7 @@ class Put:
 
 @attrs.frozen
 class Patch:
-    """Change some columns of the row with this key; nothing happens where there is none."""
+    """Change some columns of the row with this key. A missing row is a no-op."""
 
     table: str
     key: tuple[Value, ...]
@@ -82,7 +82,7 @@ class Patch:
 
 @attrs.frozen
 class Delete:
-    """Take the row with this key away, if it is there."""
+    """Delete the row with this key. A missing row is a no-op."""
 
     table: str
     key: tuple[Value, ...]
@@ -90,13 +90,13 @@ class Delete:
 
 @attrs.frozen
 class Add:
-    """Add to numbers of the row with this key, and set other columns of it; where there is none, it is made.
+    """Add to numbers of the row with this key, and set other columns of it. A missing row is created.
 
     Attributes:
-        table: which.
+        table: of the row.
         key: of the row.
-        amounts: what is added, by column; a number that is not there yet, or ``None``, counts as 0.
-        row: what is set; in a new row the columns that are named nowhere hold ``None``.
+        amounts: the numbers to add, by column. A missing number, or ``None``, counts as 0.
+        row: the columns to set. In a new row, all other columns hold ``None``.
     """
 
     table: str
@@ -106,16 +106,16 @@ class Add:
 
 
 Change = Put | Patch | Delete | Add
-"""One change of rows."""
+"""One change of a row."""
 
 
 @attrs.frozen
 class EventMark:
-    """An event of the feed, by which a reader knows the feed again: another event at that position is of another history.
+    """An event by which a reader recognises the feed. Another event at that position belongs to another history.
 
     Attributes:
         position: of the event.
-        event_id: its id.
+        event_id: of the event.
     """
 
     position: int
@@ -124,15 +124,15 @@ class EventMark:
 
 @attrs.frozen(kw_only=True)
 class Checkpoint:
-    """How far a projection is, and whose it is.
+    """The progress of a projection, and its lease.
 
     Attributes:
-        position: everything up to it is in the rows; 0 at the beginning.
+        position: the rows contain every event up to it; 0 at the beginning.
         recorded_at: of the event there; ``None`` at the beginning.
-        epoch: raised by one whenever somebody takes the projection over: who holds an older one is fenced out.
-        owner: who runs it, an opaque text; ``None`` for nobody.
-        owned_until: until when nobody else may take it over without force.
-        error: why it is stopped; ``None`` while it is not.
+        epoch: the fencing token. Each takeover adds one, so a runner with an older epoch can't commit.
+        owner: the runner that holds the lease, an opaque text; ``None`` for no runner.
+        owned_until: the end of the lease, until which no other runner takes over without force.
+        error: the reason why the projection is stopped; ``None`` while it is not.
         mark: the last event that was read up to ``position``; ``None`` at the beginning, and in checkpoints from before marks were kept.
     """
 
@@ -150,10 +150,10 @@ class RowsPage:
     """Rows of a table, and the checkpoint from the same snapshot.
 
     Attributes:
-        rows: in the order asked for.
-        checkpoint: what the rows are as of.
-        active: the version of this projection that readers ask, this one or another.
-        is_end: whether there are no more.
+        rows: in the requested order.
+        checkpoint: the state of the projection that the rows show.
+        active: the version of this projection that readers use, this one or another.
+        is_end: True if there are no more rows.
     """
 
     rows: Sequence[Row]
@@ -167,10 +167,10 @@ class ProjectionVersion:
     """One version of a projection.
 
     Attributes:
-        projection_id: which.
-        tables: their shapes, by name.
-        checkpoint: how far it is, and whose it is.
-        is_active: whether it is the version that readers ask.
+        projection_id: its name and version.
+        tables: the shapes of its tables, by name.
+        checkpoint: its progress and its lease.
+        is_active: True if readers use this version.
     """
 
     projection_id: ProjectionId
@@ -181,26 +181,26 @@ class ProjectionVersion:
 
 @runtime_checkable
 class ReadModel(Protocol):
-    """Rows of any number of projections, each version of each with tables and a checkpoint of its own.
+    """Rows of any number of projections. Each version of a projection has its own tables and checkpoint.
 
-    Of the versions of a name, one is active: the one that readers ask, while another is built beside it.
+    One version of each name is active: readers use it while another version is built.
 
-    Any number of tasks of one event loop may call at once. A call that is cancelled is done or not, and takes nothing from the next one.
-    Projections, versions, tables and rows are separate, whatever their names and keys have in common. Rows that are given or answered
-    belong to the caller: what becomes of them later changes nothing.
+    Any number of tasks of one event loop may call at once. A cancelled call takes effect or not, and takes nothing from the next one.
+    Projections, versions, tables and rows are separate, also if their names or keys look alike. Rows that are passed or returned belong to
+    the caller; later changes to them have no effect.
 
     Every method may raise:
         ProjectionNotFoundError: a version that was never prepared, or that was dropped.
-        ReadModelUnavailableError: the backend is away; of a commit, see there.
-        CorruptStoreError: what is stored is damaged, and waiting mends nothing. Take it away; the events make it again.
+        ReadModelUnavailableError: the backend is away; for a commit, see there.
+        CorruptStoreError: the stored data is damaged, and waiting does not help. Remove it, and rebuild it from the events.
         StoreClosedError: called after :meth:`aclose`.
         ValueError: a table or column that the projection does not have, a limit below 1.
     """
 
     async def prepare(self, projection: ProjectionId, tables: Sequence[Table], /) -> None:
-        """Make the tables and a checkpoint at 0 where they are not there yet. Again with the same tables does nothing.
+        """Create the tables, and a checkpoint at 0, if they are missing. Idempotent for the same tables.
 
-        The first version of a name that is prepared is active from then on.
+        The first prepared version of a name becomes active.
 
         Raises:
             IncompatibleStoreError: this version has other tables. Give the projection a new version.
@@ -208,7 +208,7 @@ class ReadModel(Protocol):
         ...
 
     async def checkpoint(self, projection: ProjectionId, /) -> Checkpoint:
-        """How far this projection is, and whose it is."""
+        """Return the progress of this projection, and its lease."""
         ...
 
     async def commit(self, projection: ProjectionId, changes: Sequence[Change], /, *, before: Checkpoint, after: Checkpoint) -> None:
@@ -236,59 +236,59 @@ class ReadModel(Protocol):
         descending: bool = False,
         limit: int,
     ) -> RowsPage:
-        """Rows with these values, ordered by these columns and then by the key; checkpoint and rows from one snapshot.
+        """Select rows with these values, ordered by these columns and then by the key. Checkpoint and rows are from one snapshot.
 
         Args:
-            projection: whose.
-            table: which of its tables.
-            where: columns and what they must hold.
+            projection: the projection that owns the table.
+            table: one of its tables.
+            where: columns with their required values.
             order: columns to order by, before those of the key. None of them may hold ``None``.
-            after: only rows behind these values of the order columns and then the key columns, as ``place_of`` gives them.
-            descending: from the last to the first.
+            after: return only rows that follow these values of the order columns and then the key columns, as ``place_of`` returns them.
+            descending: True for the order from the last row to the first.
             limit: the most rows, 1 or more.
         """
         ...
 
     async def versions(self, name: str, /) -> Sequence[ProjectionVersion]:
-        """Every version of a projection that is there, lowest first; exactly one of them is active. Empty where there is none."""
+        """Return every version of a projection, lowest first. Exactly one of them is active. Empty if there is none."""
         ...
 
     async def activate(self, projection: ProjectionId, /, *, before: Checkpoint) -> bool:
-        """Let readers change over to this version, in one step, and so that they never go back in time.
+        """Switch readers to this version, in one step, so that they never go back in time.
 
         Returns:
-            Whether it is active now. ``False`` where the version that is active is further, and does not stand at an error: nothing was
-            changed; catch up, ask again.
+            True if this version is active now. ``False`` if the active version is further and is not stopped by an error. Then nothing was
+            changed: catch up, and try again.
 
         Raises:
-            CheckpointConflictError: the checkpoint is not ``before``: somebody else moved it. Nothing was changed.
+            CheckpointConflictError: the checkpoint is not ``before``, because another runner moved it. Nothing was changed.
         """
         ...
 
     async def drop(self, projection: ProjectionId, /) -> None:
-        """Take a version away, its rows and its checkpoint, in one step. Whoever runs it finds out at the next commit.
+        """Delete a version, its rows and its checkpoint, in one step. Its runner gets an error at the next commit.
 
         Raises:
-            ValueError: it is the active one of several. Nothing was changed.
+            ValueError: the version is active, and there are others. Nothing was changed.
         """
         ...
 
     async def aclose(self) -> None:
-        """Finish what is in flight and release every resource. Closing twice is fine."""
+        """Finish the calls in flight and release every resource. Idempotent."""
         ...
 
 
 def to_text(at: datetime) -> str:
-    """An instant in UTC as a column holds it; :func:`from_text` reads it back."""
+    """Return an instant in UTC as the text of a column. :func:`from_text` reads it back."""
     text: str = _iso(at)  # ten times as fast as datetime.isoformat, and without microseconds where there are none
     return text if at.microsecond else f"{text[:-1]}.000000Z"
 
 
 def from_text(value: Value, *, column: str) -> datetime:
-    """Return the instant that a column holds.
+    """Return the instant in a column.
 
     Raises:
-        CorruptStoreError: it holds something else.
+        CorruptStoreError: the column holds no instant.
     """
     try:
         at = datetime.fromisoformat(str(value))
@@ -300,10 +300,10 @@ def from_text(value: Value, *, column: str) -> datetime:
 
 
 def order_of(table: Table, order: Sequence[str]) -> tuple[str, ...]:
-    """The columns that make an order total: those asked for, then the key's."""
+    """Return the columns of a total order: the requested ones, then those of the key."""
     return (*order, *(name for name in table.key if name not in order))
 
 
 def place_of(table: Table, order: Sequence[str], row: Row) -> tuple[Value, ...]:
-    """Where a row stands in an order: what to give as ``after`` for the rows behind it."""
+    """Return the place of a row in an order: pass it as ``after`` to select the following rows."""
     return tuple(row[name] for name in order_of(table, order))

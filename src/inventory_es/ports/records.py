@@ -15,25 +15,25 @@ _check_syntax = msgspec.json.Decoder(msgspec.Raw).decode
 _ZERO = timedelta(0)
 
 MAX_SCHEMA_VERSION = 2_147_483_647
-"""The largest schema version of a payload: it fits into a column of 32 bits."""
+"""The largest schema version of a payload, so that it fits into a column of 32 bits."""
 
 
 @attrs.frozen(init=False)
 class NewEvent:
-    """An event to be appended. The store keeps every field verbatim and stamps nothing but version and position.
+    """An event to be appended. The store keeps every field verbatim, and adds nothing but version and position.
 
-    A value of a subclass (a member of an enumeration, a UUID of a driver, a time of a test) is kept as one of its base class.
+    A value of a subclass is kept as a value of its base class: a member of an enumeration, a UUID of a driver, a time of a test.
 
     Args:
-        event_id: unique within its stream, for ever.
+        event_id: unique within its stream, and never used again.
         event_type: the wire name, 1 to 128 printable ASCII characters.
         schema_version: of the payload, 1 to 2,147,483,647.
-        recorded_at: when it happened, in UTC, to the microsecond, in the years 1 to 9999; given by the writer, never by the store.
+        recorded_at: the time of the event, in UTC, to the microsecond, in the years 1 to 9999. The writer gives it, never the store.
         data: the payload, one JSON object in UTF-8, from brace to brace, without line breaks.
-        metadata: the envelope's open part, likewise.
+        metadata: the envelope's open part, in the same form.
 
     Raises:
-        ValueError: a field that breaks these rules; it names the field.
+        ValueError: a field that breaks these rules; the message names the field.
     """
 
     event_id: UUID
@@ -72,27 +72,27 @@ class NewEvent:
     def unchecked(
         cls, event_id: UUID, event_type: str, schema_version: int, recorded_at: datetime, data: bytes, metadata: bytes
     ) -> "NewEvent":
-        """The same, of fields that are known to keep these rules: nothing is looked at again."""
+        """Make an event of fields that are known to follow these rules, without checking them."""
         event = cls.__new__(cls)
         event.__attrs_init__(event_id, event_type, schema_version, recorded_at, data, metadata)
         return event
 
     @property
     def size(self) -> int:
-        """Bytes of payload and metadata: what ``max_event_bytes`` and ``max_append_bytes`` bound."""
+        """The bytes of payload and metadata, which ``max_event_bytes`` and ``max_append_bytes`` bound."""
         return len(self.data) + len(self.metadata)
 
 
 @attrs.frozen(eq=False)
 class RecordedEvent:
-    """An event as read back: the writer's fields, and its place.
+    """An event as read back: the writer's fields, and the event's place.
 
-    An adapter may return a subclass that builds costly fields on first use; equality is by value across subclasses.
+    An adapter may return a subclass that builds costly fields on first use. Equality is by value across subclasses.
 
     Attributes:
-        stream: the stream that it belongs to.
-        version: its place in the stream, starting at 1, without gaps.
-        position: its place in the store, 1 or more, strictly increasing, perhaps with gaps. 0 where the store has no feed.
+        stream: the stream of the event.
+        version: the place in the stream, starting at 1, without gaps.
+        position: the place in the store, 1 or more, strictly increasing, perhaps with gaps. 0 if the store has no feed.
     """
 
     stream: StreamId
@@ -107,11 +107,11 @@ class RecordedEvent:
 
     @property
     def size(self) -> int:
-        """Bytes of payload and metadata."""
+        """The bytes of payload and metadata."""
         return len(self.data) + len(self.metadata)
 
     def has_identity_of(self, event: NewEvent, stream: StreamId) -> bool:
-        """Whether this is ``event`` stored earlier: same id, stream, type, schema version and data (time and metadata may differ)."""
+        """Return True if this is ``event``, stored earlier: id, stream, type, schema version and data are equal; the rest may differ."""
         return (
             self.event_id == event.event_id
             and self.event_type == event.event_type
@@ -145,8 +145,8 @@ class StreamWrite:
     """New events for one stream, and the version that it must have.
 
     Attributes:
-        stream: where to.
-        expected_version: the stream's version before this write, 0 for a stream that must not exist yet.
+        stream: the stream to append to.
+        expected_version: the stream's version before this write; 0 for a stream that must not exist yet.
         events: one or more, in order.
     """
 
@@ -157,12 +157,12 @@ class StreamWrite:
 
 @attrs.frozen
 class AppendResult:
-    """What an append answers.
+    """The result of an append.
 
     Attributes:
-        position: of the append's last event; 0 where the store has no feed.
+        position: of the append's last event; 0 if the store has no feed.
         versions: the version of each written stream right after the append's own events.
-        replayed: whether these events had been stored by an earlier append; nothing was written now.
+        replayed: True if an earlier append had stored these events; nothing was written now.
     """
 
     position: int
@@ -172,12 +172,12 @@ class AppendResult:
 
 @attrs.frozen
 class StreamPage:
-    """A run of one stream's events.
+    """Consecutive events of one stream.
 
     Attributes:
-        events: in the order asked for; may be fewer than the limit, and empty only where ``is_end``.
-        version: the stream's version, from the same snapshot as the events; 0 for a stream that is not there.
-        is_end: whether the page reaches the end of what was asked for, as of its reading; True also for a full page that does.
+        events: in the requested order. A page may have fewer than the limit, and none only if ``is_end``.
+        version: the stream's version, from the same snapshot as the events; 0 for a missing stream.
+        is_end: True if the page reached the end of the requested range when it was read. A full page may reach it too.
     """
 
     events: Sequence[RecordedEvent]
@@ -187,13 +187,13 @@ class StreamPage:
 
 @attrs.frozen
 class FeedPage:
-    """A run of the store-wide feed, in position order.
+    """Consecutive events of the store-wide feed, in position order.
 
     Attributes:
-        events: every event after the asked position up to ``next_after``; may be fewer than the limit. None, in a page that is not the end,
-            only where ``next_after`` goes on over positions without events, and in at most 1,000 such pages in a row.
-        next_after: what to ask for next.
-        is_end: whether the page reaches the end of the feed, as of its reading; True also for a full page that does.
+        events: every event after the requested position up to ``next_after``; may be fewer than the limit. A page before the end has no
+            events only if ``next_after`` passes over positions without events. There are at most 1,000 such pages in a row.
+        next_after: the position to pass as ``after`` of the next page.
+        is_end: True if the page reached the end of the feed when it was read. A full page may reach it too.
     """
 
     events: Sequence[RecordedEvent]
@@ -203,7 +203,7 @@ class FeedPage:
 
 @attrs.frozen
 class StreamHead:
-    """One stream of a catalogue: its name and its version."""
+    """A stream of a catalogue, and its version."""
 
     stream: StreamId
     version: int
@@ -211,11 +211,11 @@ class StreamHead:
 
 @attrs.frozen
 class StreamsPage:
-    """A run of a catalogue of streams, ordered by their text.
+    """Consecutive streams of a catalogue, ordered by their text.
 
     Attributes:
         heads: the streams; may be fewer than the limit.
-        is_end: whether the page reaches the end, as of its reading.
+        is_end: True if the page reached the end when it was read.
     """
 
     heads: Sequence[StreamHead]
@@ -252,24 +252,24 @@ _BOOLEANS = {bool}
 
 @attrs.frozen(kw_only=True)
 class EventMetadata:
-    """What is known about an event beside what happened.
+    """The context of an event: its command, its sender and its causes.
 
-    No personal data: every id is opaque, and whom it means stands elsewhere, where it can be forgotten.
+    Metadata holds no personal data. Every id is opaque, and the person behind it is recorded elsewhere, where the record can be deleted.
 
     Attributes:
         command_id: of the command that was decided to this event.
-        fingerprint: of that command's payload; tells a repeated command from another one under the same id.
-        correlation_id: of the whole conversation that it belongs to.
-        causation_id: of what it is a direct answer to: a command or an event.
-        actor_id: who asked, opaque.
-        reference: why, URI-like text: an order, a purchase order, a count sheet.
+        fingerprint: of that command's payload. It distinguishes a repeated command from another command with the same id.
+        correlation_id: of the whole conversation.
+        causation_id: of the direct cause, a command or an event.
+        actor_id: the opaque id of the sender.
+        reference: the reason, as a URI-like text: an order, a purchase order, a count sheet.
         more: True if the next event of the stream belongs to the same instant: to the same command, or to the same ``execute_all``
-            and time. The last event of an instant has no mark, and so has one that is an instant alone.
-        extra: a host's own keys, values of JSON. Kept as they are, also those of a version of the host that nobody runs any more.
+            and time. The last event of an instant has no mark, so a single event has none.
+        extra: a host's own keys with JSON values. They are kept unchanged, also those of a version of the host that is no longer used.
 
     Raises:
-        ValueError: a field that is no text, ``more`` that is no boolean, or an extra key that is empty, no text, the name of a text field
-            above, or ``more`` with the value True.
+        ValueError: a field that is no text, ``more`` that is no boolean, or an invalid extra key. An extra key is invalid if it is empty or
+            no text. The name of a text field above is invalid too, and so is ``more`` with the value True.
     """
 
     command_id: str | None = None
@@ -301,9 +301,9 @@ class EventMetadata:
 
 
 OWN_FIELDS = tuple(field.name for field in attrs.fields(EventMetadata) if field.name not in {"more", "extra"})
-"""The keys of texts that this package gives a meaning, in the order in which they are written."""
+"""The text keys with a meaning in this package, in the order in which they are written."""
 
 
 def is_own(key: str, value: object) -> bool:
-    """Return whether this package gives the key a meaning; ``more`` has one with the value True alone."""
+    """Return True if the key has a meaning in this package. ``more`` has one only with the value True."""
     return key in OWN_FIELDS or (key == "more" and value is True)

@@ -1,4 +1,4 @@
-"""The port of snapshots: a disposable cache of state, never trusted over the log. Losing all of it changes no answer."""
+"""The port of snapshots: a disposable cache of state, never trusted over the log. The loss of all snapshots changes no answer."""
 
 from typing import Protocol, runtime_checkable
 from uuid import UUID
@@ -13,10 +13,10 @@ class Snapshot:
     """The state of a stream after some of its events, as bytes.
 
     Attributes:
-        stream: of which stream.
-        schema_version: of the state, 1 or more. A state of another schema version is of no use.
-        version: events folded, 1 or more.
-        event_id: of the event that made ``version``: what tells a snapshot of this log from one of another.
+        stream: the stream whose state it is.
+        schema_version: of the state, 1 or more. A state of another schema version is useless.
+        version: the number of folded events, 1 or more.
+        event_id: of the event at ``version``. It distinguishes a snapshot of this log from one of another log.
         data: the state, opaque to a store.
     """
 
@@ -37,40 +37,41 @@ class Snapshot:
 
 @runtime_checkable
 class SnapshotStore(Protocol):
-    """Keeps the newest snapshot of a stream for each schema version, or forgets it: its users never rely on one.
+    """Keeps the newest snapshot of a stream for each schema version, or forgets it. Its users never rely on a snapshot.
 
-    A store that keeps nothing saves no work. So it has room for at least 16 snapshots of up to 100,000 bytes, and where there is, it
-    gives the newest that was saved: until this is discarded, replaced or damaged, or the store is closed. Of two of one version, either
-    stays.
+    A store that keeps nothing saves no work. So a store has room for at least 16 snapshots of up to 100,000 bytes. Where there is room, it
+    returns the newest saved snapshot, until that is discarded, replaced or damaged, or the store is closed. Of two snapshots of one
+    version, either stays. A snapshot that is too large is forgotten.
 
-    What it gives is what was saved, whole and in every field: after a torn write the one before, or none. Any number of tasks may call at
-    once; what was discarded or replaced before a load began is not its answer. A cancelled call is done or not, and takes nothing from the
-    next one. A state that is too large is forgotten. Every method may raise ``StoreUnavailableError``, ``CorruptStoreError``, and
-    ``StoreClosedError`` after :meth:`aclose`.
+    A loaded snapshot equals the saved one in every field. After a torn write, the load returns the snapshot before it, or none. Any number
+    of tasks may call at once. A snapshot that was discarded or replaced before a load began is not its answer. A cancelled call takes
+    effect or not, and takes nothing from the next one.
+
+    Every method may raise ``StoreUnavailableError``, ``CorruptStoreError``, and ``StoreClosedError`` after :meth:`aclose`.
     """
 
     async def load_snapshot(self, stream: StreamId, /, *, schema_version: int, at_most: int | None = None) -> Snapshot | None:
-        """The newest snapshot of a stream, if one is kept.
+        """Return the newest snapshot of a stream, if one is kept.
 
         Args:
-            stream: of which stream.
-            schema_version: of the state; one of another is not given.
-            at_most: the newest version that will do; ``None`` for any.
+            stream: the stream of the state.
+            schema_version: of the state. Snapshots of other schema versions are not returned.
+            at_most: the newest acceptable version; ``None`` for any.
         """
         ...
 
     async def save_snapshot(self, snapshot: Snapshot, /) -> None:
-        """Keep a snapshot. One of an older version never replaces a newer one."""
+        """Keep a snapshot. An older version never replaces a newer one."""
         ...
 
     async def discard_snapshots(self, *streams: StreamId) -> None:
-        """Forget every snapshot of these streams, of every schema version, and of no other; a missing one is fine."""
+        """Remove every snapshot of these streams, of all schema versions, and no other snapshot. A missing snapshot is a no-op."""
         ...
 
     async def clear_snapshots(self) -> None:
-        """Forget everything."""
+        """Remove every snapshot."""
         ...
 
     async def aclose(self) -> None:
-        """Release every resource. Closing twice is fine."""
+        """Release every resource. Idempotent."""
         ...
