@@ -19,11 +19,12 @@ class ConcurrencyError(ConflictError):
 
 
 class UnavailableError(FaultError):
-    """A backend is away for now. Nothing was written; the same call may succeed later, or once a person has mended the cause.
+    """A backend is away for now. Nothing was written; the same call may succeed later, or after a person has removed the cause.
 
     Attributes:
-        retry_after: in how many seconds it may succeed, where that is known: before that, it can't.
-        remedy: what a person must do first, such as to free space; then ``retryable`` is false. ``None``: it may pass by itself.
+        retry_after: the seconds before which the call can't succeed, if they are known.
+        remedy: the action that a person must take first, such as freeing space; then ``retryable`` is false. ``None``: the cause may pass
+            by itself.
     """
 
     retry_after: float | None = None
@@ -71,7 +72,7 @@ class CacheUnavailableError(UnavailableError):
 
 
 class EventBusUnavailableError(UnavailableError):
-    """The event bus can't take or give events now. What was not acknowledged is delivered later."""
+    """The event bus can't accept or deliver events now. Events without an acknowledgement are delivered later."""
 
     bus: str
     reason: str
@@ -81,7 +82,7 @@ class EventBusUnavailableError(UnavailableError):
 
 
 class ReadModelUnavailableError(UnavailableError):
-    """The read model can't serve now. A commit was perhaps applied; the checkpoint tells."""
+    """The read model can't serve now. A commit was perhaps applied; read the checkpoint to find out."""
 
     read_model: str
     reason: str
@@ -118,14 +119,14 @@ class ProjectionNotFoundError(FaultError):
 
 
 class FeedRewoundError(FaultError):
-    """A reader of the feed has seen events that the feed does not have: the event store was replaced by a backup, or by another store.
+    """A reader has seen events that the feed does not have. The event store was replaced by a backup, or by another store.
 
     Attributes:
-        projection: who has seen them: the version of a projection, or another reader by its name.
-        position: how far it is.
-        event_id: of the event that it knows there; ``None`` where it knows none.
+        projection: the reader: the version of a projection, or the name of another reader.
+        position: the reader's position.
+        event_id: of the event that the reader knows at its position; ``None`` if it knows none.
         head: the position at which the feed ends.
-        found_id: of the event that the feed has there; ``None`` where it has none.
+        found_id: of the event that the feed has at the reader's position; ``None`` if there is none.
     """
 
     projection: str
@@ -149,7 +150,7 @@ class FeedRewoundError(FaultError):
 
 
 class CheckpointConflictError(ConflictError):
-    """A projection's checkpoint is not where its runner left it: another one took over. Nothing was changed."""
+    """A projection's checkpoint is not where its runner left it: another runner took over. Nothing was changed."""
 
     projection: str
     position: int
@@ -165,15 +166,15 @@ class CheckpointConflictError(ConflictError):
 
 
 class AppendOutcomeUnknownError(FaultError):
-    """An append was perhaps written. Sending the same events (or ``command``) again is safe and finds out.
+    """An append was perhaps written. Sending the same events (or ``command``) again is safe, and finds out.
 
     Attributes:
-        store: which store.
-        reason: what happened, without payload.
-        command: the command with its minted id, where a command handler raises this; ``None`` from a store.
-        remedy: what a person must do first, such as to free space; then ``retryable`` is false.
-        retry_after: in how many seconds sending it again, through whatever process, is answered for good; before that, another
-            process may refuse a command that is stored later. ``None``: at once, or the store declares no time.
+        store: the name of the store.
+        reason: the cause, without payload.
+        command: the command with its generated id, if a command handler raises this error; ``None`` from a store.
+        remedy: the action that a person must take first, such as freeing space; then ``retryable`` is false.
+        retry_after: the seconds after which a repetition gets a final answer through any process. Before that, another process may refuse
+            a command that is stored later. ``None``: at once, or the store declares no time.
     """
 
     store: str
@@ -198,7 +199,7 @@ class AppendOutcomeUnknownError(FaultError):
 
 
 class EventIdCollisionError(FaultError):
-    """Ids of an append are stored already, yet not as this append. Nothing was written."""
+    """Ids of an append are stored already, but not as this append. Nothing was written."""
 
     stream: StreamId
     event_id: UUID
@@ -209,7 +210,7 @@ class EventIdCollisionError(FaultError):
 
 
 class UnsupportedCapabilityError(FaultError):
-    """The store declares that it can't do this. Nothing was written."""
+    """The store does not declare this capability. Nothing was written."""
 
     store: str
     capability: str
@@ -220,7 +221,7 @@ class UnsupportedCapabilityError(FaultError):
 
 
 class AppendTooLargeError(FaultError):
-    """An append is over a maximum that the store declares. Nothing was written."""
+    """An append exceeds a maximum that the store declares. Nothing was written."""
 
     limit_name: str
     limit: int
@@ -231,7 +232,7 @@ class AppendTooLargeError(FaultError):
 
 
 class CorruptStoreError(FaultError):
-    """What is stored contradicts itself. Nothing is repaired by guessing."""
+    """The stored data contradicts itself. Nothing is repaired by guessing."""
 
     store: str
     place: str
@@ -253,7 +254,7 @@ class IncompatibleStoreError(FaultError):
 
 
 class NotACopyError(FaultError):
-    """A store that is to be the copy of another one holds something that the other one does not hold at that place."""
+    """The target of a copy holds something that the source does not hold at that place."""
 
     place: str
     problem: str
@@ -263,11 +264,11 @@ class NotACopyError(FaultError):
 
 
 class LaneFullError(FaultError):
-    """Too many commands wait for one inventory in this process already. This one was not sent.
+    """Too many commands of this process wait for one inventory already. This command was not sent.
 
     Attributes:
         stream: of the inventory.
-        waiting: how many wait.
+        waiting: the number of waiting commands.
     """
 
     stream: StreamId
@@ -279,7 +280,7 @@ class LaneFullError(FaultError):
 
 
 class StoreClosedError(FaultError):
-    """An adapter was used after it was closed, through a handle that fork inherited, or after its place was taken away."""
+    """An adapter was used after its close, through a handle that was inherited by fork, or after its place was moved or removed."""
 
     store: str
     reason: str = "it was closed"
@@ -289,7 +290,7 @@ class StoreClosedError(FaultError):
 
 
 class EventDecodeError(FaultError):
-    """A stored event can't be read as any registered type. It names the place, never the payload."""
+    """A stored event can't be read as any registered type. The error names the place, never the payload."""
 
     stream: StreamId | None
     version: int | None

@@ -1,4 +1,4 @@
-"""The port of an event bus: at least once, in order within a stream, bounded redelivery, dead letters."""
+"""The port of an event bus: delivery at least once, in order within a stream, with bounded redelivery and dead letters."""
 
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -14,20 +14,19 @@ from inventory_es.ports.records import RecordedEvent
 
 @attrs.frozen(kw_only=True)
 class BusCapabilities:
-    """What a bus promises beyond the least.
+    """The promises of a bus beyond the least.
 
     Attributes:
-        durable: whether a restart keeps what was published, acknowledged and given up, the attempts, and the groups.
-        late_subscribers: what a new group sees: ``live`` only, or a ``replay`` of everything kept.
-        max_deliveries: how often one event is delivered to a group before it is a dead letter, 1 or more. With 1, nothing that failed
-            is delivered again, but by :meth:`EventBus.redeliver`.
-        max_pending: how many unanswered events a group may hold, those that are out too, before ``publish`` waits. What its filter does not
-            take does not count, and neither do dead letters.
-        max_in_memory: how many of them are in memory, about, where the others wait on a disk and ``publish`` does not wait; ``None`` for
-            all of them.
+        durable: True if a restart keeps published events, acknowledgements, dead letters, attempts and groups.
+        late_subscribers: the events that a new group sees: ``live`` ones only, or a ``replay`` of all kept events.
+        max_deliveries: the deliveries of one event to a group before it becomes a dead letter, 1 or more. With 1, a failed event is
+            delivered again only by :meth:`EventBus.redeliver`.
+        max_pending: the unanswered events of a group, including delivered ones, at which ``publish`` waits. Events that its filter does not
+            take don't count, and neither do dead letters.
+        max_in_memory: about how many of these are in memory, if the others wait on a disk and ``publish`` does not wait; ``None`` for all.
         max_event_bytes: the largest event (data and metadata), in bytes.
-        survives_fork: whether a process that has it open may fork or become a daemon. Both may publish, the child through a bus that it
-            opens itself, and the handle that the child inherited raises ``StoreClosedError``.
+        survives_fork: True if a process may fork or become a daemon while it has the bus open. Both processes may publish, the child
+            through a bus that it opens itself. The handle that the child inherited raises ``StoreClosedError``.
     """
 
     durable: bool = False
@@ -44,10 +43,10 @@ class DeadLetter:
     """An event that a group could not handle.
 
     Attributes:
-        event: as published, every field.
-        reason: given with the last ``nack``, whole; or why the bus gave up, where a consumer left without an answer.
-        deliveries: how often it was delivered, since it was published or delivered again by :meth:`EventBus.redeliver`.
-        since: when it became a dead letter, with a time zone.
+        event: as published, in every field.
+        reason: the whole reason of the last ``nack``, or the bus's own reason if a consumer left without an answer.
+        deliveries: the number of deliveries since the event was published or passed to :meth:`EventBus.redeliver`.
+        since: the time at which the event became a dead letter, with a time zone.
     """
 
     event: RecordedEvent
@@ -57,44 +56,44 @@ class DeadLetter:
 
 
 class Delivery(Protocol):
-    """One event handed to one consumer, to be answered with ``ack`` or ``nack``.
+    """One event delivered to one consumer, to be answered with ``ack`` or ``nack``.
 
-    An answer counts for this delivery only, and only the first one. A second answer changes nothing, whatever it says, and so does an
-    answer after the consumer has left, which may raise ``StoreClosedError``. An answer that was cancelled counts or not, and can be given
-    again. A delivery that has no answer when its consumer leaves has failed, as with ``nack``.
+    An answer counts for this delivery only, and only the first answer counts. A second answer changes nothing, whether ``ack`` or ``nack``.
+    An answer after the consumer has left changes nothing either, and may raise ``StoreClosedError``. A cancelled answer counts or not, and
+    can be repeated. A delivery that has no answer when its consumer leaves has failed, as with ``nack``.
     """
 
     @property
     def event(self) -> RecordedEvent:
-        """What was published."""
+        """The published event."""
         ...
 
     @property
     def attempt(self) -> int:
-        """Which delivery of this event to this group it is, starting at 1; it starts again with :meth:`EventBus.redeliver`.
+        """The number of this delivery of the event to the group, starting at 1, and again at 1 after :meth:`EventBus.redeliver`.
 
         A delivery that a cancelled receive had taken may count.
         """
         ...
 
     async def ack(self) -> None:
-        """It is done. Answering twice is fine."""
+        """Acknowledge the event. Idempotent."""
         ...
 
     async def nack(self, reason: str, /) -> None:
-        """It failed: deliver it again, or make it a dead letter with this reason after ``max_deliveries``."""
+        """Report a failure: the event is delivered again, or becomes a dead letter with this reason after ``max_deliveries``."""
         ...
 
 
 class BusSubscription(Protocol):
-    """Deliveries to one consumer of a group; iterate it.
+    """The deliveries to one consumer of a group, to iterate over.
 
-    A receive that is cancelled keeps no event: the next receive gets it, of this consumer or, unless the bus hands events to consumers
-    that do not receive, of another. Iterating again goes on with the same consumer.
+    A cancelled receive keeps no event. The next receive of this consumer gets the event. So may a receive of another consumer, unless the
+    bus assigns events to consumers that do not receive. A second iteration continues with the same consumer.
     """
 
     def __aiter__(self) -> AsyncIterator[Delivery]:
-        """Deliveries as they come, without end."""
+        """Iterate over the deliveries as they come, without end."""
         ...
 
 
@@ -102,34 +101,34 @@ class BusSubscription(Protocol):
 class EventBus(Protocol):
     """Publish and subscribe. Every group gets every event that its filter takes; within a group one consumer gets it.
 
-    Within a group, a stream goes on in order, one delivery at a time. While a delivery is unanswered, nothing else of its stream comes to
-    the group. An event that failed comes again before later ones of its stream, until it is acknowledged or a dead letter. Other streams
-    go on meanwhile; a bus may also deliver to a group one event at a time.
+    Within a group, a stream is delivered in order, one delivery at a time. While a delivery is unanswered, the group gets nothing else of
+    its stream. A failed event comes again before later events of its stream, until it is acknowledged or becomes a dead letter. Meanwhile
+    other streams continue; a bus may also deliver to a group one event at a time.
 
-    Delivery is at least once. Although nothing failed, an event may come twice, but not a third time after two acknowledgements. Consumers
-    tell by stream and version. An event is told by its stream and id: one id in two streams is two events.
+    Delivery is at least once. Even without a failure an event may come twice, but not a third time after two acknowledgements. Consumers
+    recognise a repeated event by stream and version. Stream and id identify an event: one id in two streams is two events.
 
-    What a call is given stays as it was, and may change after the call. What it answered stays as it is.
+    A call does not change its arguments, which may change after the call. Its results never change.
 
-    Every method may raise ``EventBusUnavailableError``, and ``StoreClosedError`` after :meth:`aclose` or when its place is taken away.
+    Every method may raise ``EventBusUnavailableError``, and ``StoreClosedError`` after :meth:`aclose` or after its place was removed.
     """
 
     @property
     def capabilities(self) -> BusCapabilities:
-        """What this bus promises, constant for its lifetime."""
+        """The promises of this bus, constant for its lifetime."""
         ...
 
     async def publish(self, events: Sequence[RecordedEvent], /) -> None:
-        """Hand events to every group, in order within each stream; durable as declared before returning.
+        """Publish events to every group, in order within each stream, durably as declared before returning.
 
-        While a group is full, it waits, and every call but publish goes on; a call of more events than ``max_pending`` goes in parts.
-        Cancelled, or ended by ``EventBusUnavailableError``, it has published none, all, or the first of them, to some groups or all,
-        and publishes nothing later: publish all again.
+        While a group is full, the call waits, and calls of other methods go on. A call with more events than ``max_pending`` publishes in
+        parts. After a cancellation or ``EventBusUnavailableError``, it has published none, all, or the first of its events, to some groups
+        or all. It publishes nothing later: publish all again.
 
-        Publishing the same event again is allowed (at least once). A group that has had it may get it again or not.
+        Publishing the same event again is allowed (at least once). A group that has had the event may get it again or not.
 
         Raises:
-            AppendTooLargeError: an event over ``max_event_bytes``, with its size; nothing of the call was published.
+            AppendTooLargeError: an event exceeds ``max_event_bytes``; the error has its size. Nothing of the call was published.
         """
         ...
 
@@ -141,34 +140,34 @@ class EventBus(Protocol):
         types: Collection[str] | None = None,
         streams: Collection[StreamId] | None = None,
     ) -> AbstractAsyncContextManager[BusSubscription]:
-        """Join ``group`` as one consumer. What was delivered and not answered when the block ends has failed: see :class:`Delivery`.
-        What is raised in the block leaves it as it is.
+        """Join ``group`` as one consumer. Deliveries without an answer at the end of the block have failed: see :class:`Delivery`.
+        An exception leaves the block unchanged.
 
-        A group exists from its first subscription on. It gets what is published while it has no consumer, once one comes back.
+        A group exists from its first subscription on. Events that are published while it has no consumer wait for the next one.
 
         Args:
-            group: 1 to 128 characters, any Unicode but lone surrogates. Names that differ in any character are other groups.
-            types: only exactly these event types; ``None`` for all, and none of them for nothing.
-            streams: only exactly these streams; ``None`` for all, and none of them for nothing.
+            group: 1 to 128 characters, any Unicode but lone surrogates. Names that differ in any character are different groups.
+            types: exactly these event types; ``None`` for all types, an empty collection for no event.
+            streams: exactly these streams; ``None`` for all streams, an empty collection for no event.
         """
         ...
 
     async def dead_letters(self, group: str, /, *, limit: int = 100) -> Sequence[DeadLetter]:
-        """The oldest ``limit`` dead letters of a group, the oldest first; none where there is no such group. Reading changes nothing."""
+        """Return the oldest ``limit`` dead letters of a group, oldest first; none for a missing group. Reading changes nothing."""
         ...
 
     async def redeliver(self, group: str, event_ids: Collection[UUID], /) -> int:
-        """Deliver dead letters of this group again, to this group only, with fresh attempts, in any order with what waits.
+        """Deliver dead letters of this group again, to this group only, with fresh attempts, in any order with waiting events.
 
-        Two calls at once do not both find one. It may wait while the group is full. What fails again becomes a dead letter again. Ids
-        that are none of its dead letters change nothing. Cancelled, each of them is a
-        dead letter still or is delivered.
+        Of two concurrent calls, only one finds a given dead letter. The call may wait while the group is full. An event that fails again
+        becomes a dead letter again. Ids without a dead letter change nothing. After a cancellation, each event is still a dead letter or is
+        delivered.
 
         Returns:
-            How many of them were dead letters of this group.
+            The number of ids that were dead letters of this group.
         """
         ...
 
     async def aclose(self) -> None:
-        """Stop every subscription and release every resource. Closing twice is fine."""
+        """End every subscription and release every resource. Idempotent."""
         ...

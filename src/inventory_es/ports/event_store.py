@@ -87,16 +87,16 @@ class EventStore(Protocol):
 
         **Idempotent.** An append is a replay if all its event ids are stored: contiguous, in order and with the same identity. The identity
         is stream, type, schema version and data. A replay returns the original result with ``replayed=True``. Replays are recognised before
-        the expected versions are checked. With ``unique_event_ids`` the events may come from any appends: a part of an append is a replay, and several
-        appends sent as one are too. Other metadata or another time changes nothing stored.
+        the expected versions are checked. With ``unique_event_ids`` the events may come from any appends: a part of an append is a replay,
+        and several appends sent as one are too. Other metadata or another time changes nothing stored.
 
         **Without an answer.** An append that raised ``AppendOutcomeUnknownError``, or whose caller was cancelled, may take effect later, at
         its expected versions, or never. A search that does not find it is final in two cases. One of its streams was read beyond the
         expected version before the search, or ``settles_within`` seconds have passed since the call ended. Otherwise no caller may be told
         "no".
 
-        The backend's answer after the commit counts. The outcome is unknown if the backend may have committed and its answer got lost. It is
-        unknown too if the backend warns of a commit less durable than declared. That is neither a success nor ``StoreUnavailableError``.
+        The backend's answer after the commit counts. The outcome is unknown if the backend may have committed and its answer got lost. It
+        is unknown too if the backend warns of a commit less durable than declared. That is neither a success nor ``StoreUnavailableError``.
 
         Raises:
             ConcurrencyError: a stream does not have its expected version. Nothing was written.

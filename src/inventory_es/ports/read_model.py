@@ -212,15 +212,15 @@ class ReadModel(Protocol):
         ...
 
     async def commit(self, projection: ProjectionId, changes: Sequence[Change], /, *, before: Checkpoint, after: Checkpoint) -> None:
-        """Apply the changes in order and move the checkpoint from ``before`` to ``after``: all of it or nothing, however many there are.
+        """Apply the changes in order and move the checkpoint from ``before`` to ``after``: all or nothing, for any number of changes.
 
-        Every field of the checkpoint is compared, and kept: positions and epochs of 64 bits, texts of 5,000 characters and more.
+        Every field of the checkpoint is compared and kept: positions and epochs of 64 bits, texts of 5,000 characters and more.
 
         Raises:
-            CheckpointConflictError: the checkpoint is not ``before``: somebody else moved it. Nothing was changed.
-            ReadModelUnavailableError: perhaps changed. Read the checkpoint to find out: it tells.
-            ValueError: ``after`` has a lower position or epoch than ``before``, or a change does not fit its table, or would take a number
-                beyond 64 bits. Nothing was changed.
+            CheckpointConflictError: the checkpoint is not ``before``, because another runner moved it. Nothing was changed.
+            ReadModelUnavailableError: perhaps changed. Read the checkpoint to find out.
+            ValueError: ``after`` has a lower position or epoch than ``before``, a change does not fit its table, or a number would exceed
+                64 bits. Nothing was changed.
         """
         ...
 

@@ -22,7 +22,7 @@ MAX_SCHEMA_VERSION = 2_147_483_647
 class NewEvent:
     """An event to be appended. The store keeps every field verbatim, and adds nothing but version and position.
 
-    A value of a subclass is kept as a value of its base class: a member of an enumeration, a UUID of a driver, a time of a test.
+    A value of a subclass, such as an enumeration member or a driver's UUID, is kept as a value of its base class.
 
     Args:
         event_id: unique within its stream, and never used again.

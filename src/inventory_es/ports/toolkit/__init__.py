@@ -1,1 +1,1 @@
-"""Parts that adapters of the ports share."""
+"""Parts that adapters share: rules of the ports, pages, waits, and blocking calls."""

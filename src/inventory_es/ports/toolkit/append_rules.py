@@ -90,8 +90,9 @@ def find_earlier_append(
 ) -> AppendResult | None:
     """Return the result of this append if it was stored before: the idempotency rule.
 
-    The append was stored if all its event ids are stored: in each stream contiguous, in order and with the same identity (stream, type,
-    schema version, data). It is new if none of them is stored. Anything else is a collision; duplicates are never ignored.
+    The append was stored if all its event ids are stored: in each stream contiguous, in order and with the same identity. The identity is
+    stream, type, schema version and data. The append is new if none of its ids is stored. Anything else is a collision; duplicates are
+    never ignored.
 
     Args:
         writes: as accepted by :func:`check_append`.

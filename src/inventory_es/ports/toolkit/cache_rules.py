@@ -1,4 +1,4 @@
-"""The rules of an entry that every cache shares: what is misuse, and until when an entry lives. Pure functions."""
+"""Rules of an entry that every cache shares: misuse, and the end of its life. Pure functions."""
 
 from datetime import datetime, timedelta
 
@@ -10,10 +10,10 @@ _ZERO = timedelta(0)
 
 
 def check_key(key: str) -> None:
-    """Refuse what can't name an entry.
+    """Refuse an invalid key.
 
     Raises:
-        ValueError: no text of 1 to 1,024 characters, or one with a lone surrogate.
+        ValueError: the key is no text of 1 to 1,024 characters, or has a lone surrogate.
     """
     if not isinstance(key, str) or not 1 <= len(key) <= MAX_KEY_LENGTH:
         _misuse(f"a cache key is a text of 1 to {MAX_KEY_LENGTH:,} characters")
@@ -25,7 +25,7 @@ def check_key(key: str) -> None:
 
 
 def check_entry(key: str, value: bytes, version: int, *, max_value_bytes: int) -> None:
-    """Refuse what can't be an entry.
+    """Refuse an invalid entry.
 
     Raises:
         ValueError: a bad key, a value that is no bytes or too large, a version that is no int of 0 or more.
@@ -40,7 +40,7 @@ def check_entry(key: str, value: bytes, version: int, *, max_value_bytes: int) -
 
 
 def end_of_life(now: datetime, ttl: timedelta) -> datetime:
-    """The first instant at which an entry set now is a miss.
+    """Return the first instant at which an entry set now is a miss.
 
     Raises:
         InvalidTtlError: ``ttl`` is not above zero, or ends beyond the calendar.

@@ -1,4 +1,4 @@
-"""The rules of delivery that every event bus shares: who goes next, and what comes again. Synchronous, without I/O."""
+"""Rules of delivery that every event bus shares: the order of events, and redelivery. Synchronous, without I/O."""
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -16,11 +16,11 @@ MAX_GROUP_LENGTH = 128
 
 @attrs.frozen
 class GroupFilter:
-    """What a group takes.
+    """The events that a group takes.
 
     Attributes:
-        types: only these event types; ``None`` for all.
-        streams: only these streams; ``None`` for all.
+        types: exactly these event types; ``None`` for all.
+        streams: exactly these streams; ``None`` for all.
     """
 
     types: frozenset[str] | None
@@ -28,10 +28,10 @@ class GroupFilter:
 
     @classmethod
     def of(cls, types: Collection[str] | None, streams: Collection[StreamId] | None) -> "GroupFilter":
-        """From the arguments of :meth:`~inventory_es.ports.EventBus.subscribe`.
+        """Make a filter of the arguments of :meth:`~inventory_es.ports.EventBus.subscribe`.
 
         Raises:
-            ValueError: one text or one stream where a collection is meant.
+            ValueError: one text or one stream in place of a collection.
         """
         if isinstance(types, str) or isinstance(streams, StreamId | str):
             msg = "types and streams are collections: write [one] for one"
@@ -39,19 +39,19 @@ class GroupFilter:
         return cls(None if types is None else frozenset(types), None if streams is None else frozenset(streams))
 
     def takes(self, event: RecordedEvent) -> bool:
-        """Whether the group gets this event."""
+        """Return True if the group gets this event."""
         return (self.types is None or event.event_type in self.types) and (self.streams is None or event.stream in self.streams)
 
 
 @attrs.define(eq=False)
 class QueuedEvent:
-    """One event that a group has not answered yet.
+    """An event that a group has not answered yet.
 
     Attributes:
         event: as published.
-        deliveries: how often it was delivered.
+        deliveries: the number of its deliveries.
         number: of this publication, for a bus that numbers them.
-        turn: its place in the group's queue; the queue's own.
+        turn: the place in the group's queue, set by the queue.
     """
 
     event: RecordedEvent
@@ -62,7 +62,7 @@ class QueuedEvent:
 
 @attrs.define(eq=False)
 class _Lane:
-    """What is unanswered of one stream. While the lane is busy, the first one is out with a consumer."""
+    """The unanswered events of one stream. While the lane is busy, a consumer has the first one."""
 
     events: deque[QueuedEvent] = attrs.field(factory=deque[QueuedEvent])
     is_busy: bool = False
@@ -71,8 +71,8 @@ class _Lane:
 class DeliveryQueue:
     """The unanswered events of one group.
 
-    They go out in the order in which they came, except that a stream waits while one of its events is out. An event that failed
-    takes its stream behind everything that waits at that moment: so it starves no other stream.
+    Events are delivered in the order in which they came, except that a stream waits while a consumer has one of its events. A failed event
+    moves its stream behind all events that wait at that moment, so that it starves no other stream.
     """
 
     def __init__(self) -> None:
@@ -82,26 +82,29 @@ class DeliveryQueue:
         self._size = 0
 
     def __len__(self) -> int:
-        """Events that wait, and those that are out."""
+        """Return the number of unanswered events, waiting or with a consumer."""
         return self._size
 
     def __iter__(self) -> Iterator[QueuedEvent]:
-        """Every event, stream by stream."""
+        """Iterate over every event, stream by stream."""
         return chain.from_iterable(lane.events for lane in self._lanes.values())
 
     def offer(self, event: QueuedEvent) -> None:
-        """Put an event behind all others."""
+        """Add an event behind all others."""
         self._enter(event).append(event)
         self._make_ready(event.event.stream)
 
     def offer_again(self, event: QueuedEvent) -> None:
-        """Put an event that had left the queue in front of its stream, and behind the others if its stream does not wait."""
+        """Add an event that had left the queue: in front of its stream, or behind all others if its stream does not wait."""
         lane = self._enter(event)
         lane.insert(1 if self._lanes[event.event.stream].is_busy else 0, event)
         self._make_ready(event.event.stream)
 
     def take(self) -> QueuedEvent | None:
-        """The next event, counted as delivered once more; ``None`` where none is ready. Answer it with one of the three below."""
+        """Take the next event and count a delivery. ``None`` if no event is ready.
+
+        Answer the event with :meth:`settle`, :meth:`put_back` or :meth:`put_behind`.
+        """
         if not self._ready:
             return None
         _, stream = heappop(self._ready)
@@ -112,7 +115,7 @@ class DeliveryQueue:
         return event
 
     def settle(self, event: QueuedEvent) -> None:
-        """It is done, or given up: its stream goes on."""
+        """Remove an event that was acknowledged or given up. Its stream continues."""
         lane = self._lanes[event.event.stream]
         lane.events.popleft()
         lane.is_busy = False
@@ -123,17 +126,17 @@ class DeliveryQueue:
             del self._lanes[event.event.stream]
 
     def put_back(self, event: QueuedEvent) -> None:
-        """Nobody answered: it goes out again as soon as it would have."""
+        """Return an event without an answer to its place in the queue."""
         self._lanes[event.event.stream].is_busy = False
         self._push(event)
 
     def put_behind(self, event: QueuedEvent) -> None:
-        """It failed: it goes out again when its turn comes."""
+        """Return a failed event to the queue, behind all others."""
         event.turn = next(self._turns)
         self.put_back(event)
 
     def drop(self, is_dropped: Callable[[RecordedEvent], bool]) -> None:
-        """Forget events, while none is out."""
+        """Drop events. Called while no consumer has one."""
         kept = sorted((each for each in self if not is_dropped(each.event)), key=lambda each: each.turn)
         self._lanes.clear()
         self._ready.clear()
@@ -156,10 +159,10 @@ class DeliveryQueue:
 
 
 def check_group(group: str) -> None:
-    """Refuse what can't name a group.
+    """Refuse an invalid name of a group.
 
     Raises:
-        ValueError: no text of 1 to 128 characters, or one with a lone surrogate.
+        ValueError: the name is no text of 1 to 128 characters, or has a lone surrogate.
     """
     if not isinstance(group, str) or not 1 <= len(group) <= MAX_GROUP_LENGTH:
         msg = f"a group is named by a text of 1 to {MAX_GROUP_LENGTH} characters"
@@ -172,10 +175,10 @@ def check_group(group: str) -> None:
 
 
 def check_events(events: Sequence[RecordedEvent], *, max_event_bytes: int) -> None:
-    """Refuse what can't be published.
+    """Refuse events that are too large.
 
     Raises:
-        AppendTooLargeError: an event is over ``max_event_bytes``.
+        AppendTooLargeError: an event exceeds ``max_event_bytes``.
     """
     largest = max((event.size for event in events), default=0)
     if largest > max_event_bytes:

@@ -1,4 +1,4 @@
-"""A page's events, made one by one."""
+"""The events of a page, built lazily."""
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
@@ -11,13 +11,13 @@ T = TypeVar("T")
 
 
 class EventRun(Sequence[RecordedEvent], Generic[T]):
-    """Recorded events, each made when it is asked for: whoever goes through a page never holds all of them, nor makes the collector look.
+    """Recorded events of a page, built lazily, so that iterating allocates one event at a time.
 
-    What decoding and folding want to know comes field by field, for all events at once, and no event is made for it.
+    Decoding and folding read the fields of all events at once, field by field, and no event is built for that.
 
     Args:
-        make: the event of what a store has read for it.
-        read: that, in order. It has the fields of an event under their names, or a subclass tells where they are.
+        make: builds the event of one row, record or line of a store.
+        read: these rows, in order. They have the fields of an event under their names, or a subclass says where the fields are.
     """
 
     __slots__ = ("_make", "_read")
@@ -33,27 +33,27 @@ class EventRun(Sequence[RecordedEvent], Generic[T]):
         return map(self._make, self._read)
 
     def kinds(self) -> list[tuple[str, int]]:
-        """Of each event, the wire name and the schema version of the payload."""
+        """Return the wire name and the schema version of each event."""
         return [(one.event_type, one.schema_version) for one in self._read]
 
     def streams(self) -> list[StreamId]:
-        """Of each event, the stream that it belongs to."""
+        """Return the stream of each event."""
         return [one.stream for one in self._read]
 
     def versions(self) -> list[int]:
-        """Of each event, its place in the stream."""
+        """Return the version of each event."""
         return [one.version for one in self._read]
 
     def positions(self) -> list[int]:
-        """Of each event, its place in the store."""
+        """Return the position of each event."""
         return [one.position for one in self._read]
 
     def instants(self) -> list[datetime]:
-        """Of each event, when it happened."""
+        """Return the time of each event."""
         return [one.recorded_at for one in self._read]
 
     def payloads(self) -> list[bytes]:
-        """Of each event, the payload."""
+        """Return the payload of each event."""
         return [one.data for one in self._read]
 
     @overload
@@ -73,7 +73,7 @@ class EventRun(Sequence[RecordedEvent], Generic[T]):
 
 
 def run_of(events: Sequence[RecordedEvent]) -> EventRun[Any]:
-    """A page's events as a run."""
+    """Return a page's events as an :class:`EventRun`."""
     return events if isinstance(events, EventRun) else EventRun(_as_it_is, events)
 
 

@@ -1,4 +1,4 @@
-"""Wrappers of ports: one table of what each protocol asks of a backend, for whoever stands between a port and its callers."""
+"""Wrappers of ports: one table of the calls of each protocol, for guards, faults and instrumentation."""
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
@@ -22,7 +22,7 @@ _ASKED: Mapping[type[Any], tuple[str, ...]] = {
     EventBus: ("publish", "dead_letters", "redeliver"),
     ReadModel: ("prepare", "checkpoint", "commit", "select", "versions", "activate", "drop"),
 }
-"""By protocol, the methods that ask the backend for an answer."""
+"""By protocol, the methods that call the backend."""
 
 _PASSED: Mapping[type[Any], tuple[str, ...]] = {
     EventStore: ("capabilities", "aclose"),
@@ -34,20 +34,20 @@ _PASSED: Mapping[type[Any], tuple[str, ...]] = {
     EventBus: ("capabilities", "subscribe", "aclose"),
     ReadModel: ("aclose",),
 }
-"""By protocol, what a wrapper hands through as it is: it asks nothing, waits on purpose, or ends the adapter."""
+"""By protocol, the members that a wrapper passes through: they call no backend, wait on purpose, or close the adapter."""
 
 Around = Callable[[str, Callable[[], Awaitable[Any]]], Awaitable[Any]]
-"""Makes a call: given the name of the method, and what makes the call when it is called, once or more often."""
+"""Makes a call, given the name of the method and a function that makes the call each time."""
 
 
 def forward(port: object, around: Around, *, name: str, own: Mapping[str, Any] | None = None) -> Any:
-    """Return an object with every protocol that ``port`` has, whose calls go through ``around``.
+    """Return an object with every protocol of ``port``, whose calls go through ``around``.
 
     Args:
         port: an adapter of any port.
-        around: makes each call that asks the backend.
-        name: of the class that is made.
-        own: attributes of that class that are neither forwarded nor handed through.
+        around: makes each call of the backend.
+        name: of the new class.
+        own: attributes of that class that are not forwarded.
     """
     protocols = [protocol for protocol in _ASKED if isinstance(port, protocol)]
     members: dict[str, Any] = {"__wrapped__": port, **dict(_members(port, around, protocols))}

@@ -1,9 +1,9 @@
-"""Pages of a store, checked before anybody relies on them.
+"""Pages of a store, checked before use.
 
-A loop over pages ends only because each page goes further than the one before. So every page is read through here: one that stands
-still, goes back, skips, repeats or ends too early is :class:`CorruptStoreError`, and never a loop without end or a shorter history.
-A feed may have pages without events where it passes over positions that have none, up to :data:`MOST_EMPTY_PAGES` in a row. Between two
-pages there is a checkpoint, so that a loop over a store that never waits can be cancelled.
+A loop over pages ends only because each page goes further than the one before. So every page is read through this module. A page that
+stands still, goes back, skips, repeats or ends too early raises :class:`CorruptStoreError`. It never causes an endless loop or a shorter
+history. A feed may have pages without events over positions that have none, up to :data:`MOST_EMPTY_PAGES` in a row. Between two pages
+there is a checkpoint, so that a loop over a store that never waits can be cancelled.
 """
 
 from collections.abc import Sequence
@@ -21,14 +21,14 @@ from inventory_es.ports.records import FeedPage, StreamPage, StreamsPage
 from inventory_es.ports.toolkit.event_run import run_of
 
 MOST_EMPTY_PAGES = 1_000
-"""So many pages of a feed in a row may be without events and not the end."""
+"""The most pages of a feed in a row that have no events and are not the end."""
 
 
 async def read_stream_page(store: EventStore, stream: StreamId, *, after: int = 0, limit: int) -> StreamPage:
     """Return a page of ``EventStore.read_stream``.
 
     Raises:
-        CorruptStoreError: the page contradicts itself or the place that was asked for.
+        CorruptStoreError: the page contradicts itself or the request.
     """
     page = await store.read_stream(stream, after=after, limit=limit)
     check_stream_page(page, stream, after=after, limit=limit, store=_name(store))
@@ -41,7 +41,7 @@ async def read_stream_page_backwards(store: EventStore, stream: StreamId, *, bef
     """Return a page of ``EventStore.read_stream_backwards``.
 
     Raises:
-        CorruptStoreError: the page contradicts itself or the place that was asked for.
+        CorruptStoreError: the page contradicts itself or the request.
     """
     page = await store.read_stream_backwards(stream, before=before, limit=limit)
     check_stream_page_backwards(page, stream, before=before, limit=limit, store=_name(store))
@@ -54,7 +54,7 @@ async def read_feed_page(feed: EventFeed, *, after: int, limit: int) -> FeedPage
     """Return a page of ``EventFeed.read_all`` that has events or is the end.
 
     Raises:
-        CorruptStoreError: a page contradicts itself or the place that was asked for, or too many in a row have no events.
+        CorruptStoreError: a page contradicts itself or the request, or too many pages in a row have no events.
     """
     empty = 0
     while True:
@@ -70,10 +70,10 @@ async def read_feed_page(feed: EventFeed, *, after: int, limit: int) -> FeedPage
 
 
 async def is_feed_read(feed: EventFeed, position: int) -> bool:
-    """Return whether the feed has nothing behind ``position``, as of now.
+    """Return True if the feed has nothing after ``position`` now.
 
     Raises:
-        CorruptStoreError: the head is behind ``position``, and the feed ends before it: whoever reads up to the head never ends.
+        CorruptStoreError: the head is after ``position``, and the feed ends before it, so that reading up to the head would never end.
     """
     head = await feed.head()
     if head <= position:
@@ -88,7 +88,7 @@ async def read_streams_page(store: StreamCatalogue, prefix: str, *, after: Strea
     """Return a page of ``StreamCatalogue.streams``.
 
     Raises:
-        CorruptStoreError: the page contradicts itself or the place that was asked for.
+        CorruptStoreError: the page contradicts itself or the request.
     """
     page = await store.streams(prefix, after=after, limit=limit)
     check_streams_page(page, prefix, after=after, limit=limit, store=_name(store))
@@ -111,7 +111,7 @@ async def read_rows_page(
     """Return a page of ``ReadModel.select``.
 
     Raises:
-        CorruptStoreError: the page contradicts itself or the place that was asked for.
+        CorruptStoreError: the page contradicts itself or the request.
     """
     page = await read_model.select(projection, table.name, where=where, order=order, after=after, descending=descending, limit=limit)
     check_rows_page(page, table, order=order, after=after, descending=descending, limit=limit, store=_name(read_model))
@@ -121,10 +121,10 @@ async def read_rows_page(
 
 
 def check_stream_page(page: StreamPage, stream: StreamId, *, after: int, limit: int, store: str) -> None:
-    """Refuse a page forward that does not follow version ``after`` without a gap up to its end.
+    """Refuse a forward page that does not follow version ``after`` without a gap up to its end.
 
     Raises:
-        CorruptStoreError: at the first version that is wrong.
+        CorruptStoreError: names the first wrong version.
     """
     count = len(page.events)
     end = after + count
@@ -139,10 +139,10 @@ def check_stream_page(page: StreamPage, stream: StreamId, *, after: int, limit: 
 
 
 def check_stream_page_backwards(page: StreamPage, stream: StreamId, *, before: int | None, limit: int, store: str) -> None:
-    """Refuse a page backwards that does not go down from version ``before`` without a gap up to its end.
+    """Refuse a backward page that does not go down from version ``before`` without a gap up to its end.
 
     Raises:
-        CorruptStoreError: at the first version that is wrong.
+        CorruptStoreError: names the first wrong version.
     """
     count = len(page.events)
     start = page.version if before is None else min(page.version, before - 1)
@@ -155,10 +155,10 @@ def check_stream_page_backwards(page: StreamPage, stream: StreamId, *, before: i
 
 
 def check_feed_page(page: FeedPage, *, after: int, limit: int, store: str) -> None:
-    """Refuse a page of the feed that does not go on from position ``after``.
+    """Refuse a page of the feed that does not continue from position ``after``.
 
     Raises:
-        CorruptStoreError: at the position that is wrong.
+        CorruptStoreError: names the wrong position.
     """
     positions = run_of(page.events).positions()
     if len(positions) > limit:
@@ -173,10 +173,10 @@ def check_feed_page(page: FeedPage, *, after: int, limit: int, store: str) -> No
 
 
 def count_empty_pages(number: int, page: FeedPage, *, store: str) -> int:
-    """Return how many pages of a feed without events came in a row: ``number``, and this one.
+    """Return the number of consecutive pages without events: ``number`` and this page.
 
     Raises:
-        CorruptStoreError: more than there may be.
+        CorruptStoreError: there are more than :data:`MOST_EMPTY_PAGES`.
     """
     if page.events or page.is_end:
         return 0
@@ -186,10 +186,10 @@ def count_empty_pages(number: int, page: FeedPage, *, store: str) -> int:
 
 
 def check_streams_page(page: StreamsPage, prefix: str, *, after: StreamId | None, limit: int, store: str) -> None:
-    """Refuse a page of a catalogue that does not go on from the stream ``after``.
+    """Refuse a page of a catalogue that does not continue from the stream ``after``.
 
     Raises:
-        CorruptStoreError: at the stream that is wrong.
+        CorruptStoreError: names the wrong stream.
     """
     names = [head.stream.text for head in page.heads]
     last = "" if after is None else after.text
@@ -207,10 +207,10 @@ def check_streams_page(page: StreamsPage, prefix: str, *, after: StreamId | None
 def check_rows_page(
     page: RowsPage, table: Table, *, order: Sequence[str], after: Sequence[Value] | None, descending: bool, limit: int, store: str
 ) -> None:
-    """Refuse a page of rows that does not go on from the place ``after``.
+    """Refuse a page of rows that does not continue from the place ``after``.
 
     Raises:
-        CorruptStoreError: in the table that is wrong.
+        CorruptStoreError: names the table.
     """
     place = f"table {table.name}, ordered by {', '.join(order_of(table, order))}"
     if len(page.rows) > limit:

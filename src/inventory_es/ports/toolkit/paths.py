@@ -1,17 +1,17 @@
-"""Paths that a host gives: made absolute once, so that a later ``os.chdir`` moves no store."""
+"""Absolute paths, so that a later ``os.chdir`` moves no store."""
 
 import os
 from pathlib import Path
 
 AnyPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
-"""What the operating system takes as a path."""
+"""A path, in every form that the operating system accepts."""
 
 
 def absolute_path(path: AnyPath) -> str:
-    """Return the path from the root on, with ``~`` and ``~user`` as home folders. Links and ``..`` stay as they are.
+    """Return the path from the root on, with ``~`` and ``~user`` as home folders. Links and ``..`` stay unchanged.
 
     Raises:
-        ValueError: no such path can be: a NUL character, an unknown home folder, or a relative path while the working directory is gone.
+        ValueError: a NUL character, an unknown home folder, or a relative path while the working directory is gone.
     """
     given = os.fsdecode(path)
     if "\0" in given:

@@ -1,4 +1,4 @@
-"""What a person must do about a refusal of the operating system that no repetition mends."""
+"""Remedies of lasting errors of the operating system: the action that a person must take."""
 
 import errno
 
@@ -20,23 +20,23 @@ _REMEDIES = {
 }
 
 NOT_WRITTEN = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-"""The refusals of a write after which a part is written at most."""
+"""The errors of a write after which a part is written at most."""
 
 FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
-"""The refusals that say that somebody may read at most."""
+"""The errors that mean that this user may not write."""
 
 
 def remedy_of(problem: BaseException | None) -> str | None:
-    """Return what mends an error of the operating system; ``None``: it may pass."""
+    """Return the remedy of an error of the operating system, or ``None`` if the error may pass by itself."""
     number = problem.errno if isinstance(problem, OSError) else None
     return None if number is None else _REMEDIES.get(number)
 
 
 def reason_of(problem: BaseException | None) -> str:
-    """Return what the operating system says."""
+    """Return the text of the operating system for an error."""
     return (isinstance(problem, OSError) and problem.strerror) or "the file system refused"
 
 
 def no_folder(path: str) -> FileNotFoundError:
-    """Return the error that names the folder which is missing above ``path``."""
+    """Return the error for a missing folder."""
     return FileNotFoundError(errno.ENOENT, f"there is no folder {path}", path)

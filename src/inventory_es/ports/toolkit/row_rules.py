@@ -1,4 +1,4 @@
-"""What every read model refuses before it does anything: questions and changes that fit no table."""
+"""Rules that every read model shares: refused selections and changes, checkpoints and sums."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
@@ -14,10 +14,10 @@ _CHANGES = frozenset(get_args(Change))
 
 
 def table_of(tables: Mapping[str, Table], name: str) -> Table:
-    """The table of this name.
+    """Return the table of this name.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is no such table.
     """
     table = tables.get(name)
     if table is None:
@@ -27,15 +27,15 @@ def table_of(tables: Mapping[str, Table], name: str) -> Table:
 
 
 def picker(names: Sequence[str]) -> Callable[[Row], tuple[Any, ...]]:
-    """What takes the values of these columns from a row."""
+    """Return a function that picks the values of these columns from a row."""
     return itemgetter(*names) if len(names) > 1 else lambda row: (row[names[0]],)
 
 
 def check_before(projection: ProjectionId, before: Checkpoint, actual: Checkpoint) -> None:
-    """Refuse to go on from another checkpoint than the one that is there.
+    """Refuse an expected checkpoint that is not the actual one.
 
     Raises:
-        CheckpointConflictError: where it is.
+        CheckpointConflictError: with the actual position and epoch.
     """
     if actual != before:
         raise CheckpointConflictError(
@@ -48,15 +48,15 @@ def check_before(projection: ProjectionId, before: Checkpoint, actual: Checkpoin
 
 
 def may_take_over(new: Checkpoint, active: Checkpoint) -> bool:
-    """Return whether readers may change over: to what is as far as the active version, or from one that stands at an error."""
+    """Return True if readers may switch: the new version is as far as the active one, or the active one is stopped by an error."""
     return new.position >= active.position or active.error is not None
 
 
 def check_drop(projection: ProjectionId, active: ProjectionId, others: int) -> None:
-    """Refuse to take away what readers ask.
+    """Refuse to drop the version that readers use.
 
     Raises:
-        ValueError: it is the active one of several versions.
+        ValueError: the version is active, and there are others.
     """
     if projection == active and others:
         msg = f"{projection} is the version that readers ask: activate another one before this one is dropped"
@@ -64,7 +64,7 @@ def check_drop(projection: ProjectionId, active: ProjectionId, others: int) -> N
 
 
 def check_select(table: Table, where: Row, order: Sequence[str], after: Sequence[Value] | None, limit: int) -> None:
-    """Refuse what no table can answer.
+    """Refuse a selection that does not fit the table.
 
     Raises:
         ValueError: an unknown column, a limit below 1, an ``after`` of another length than the order.
@@ -85,7 +85,7 @@ def check_commit(tables: Mapping[str, Table], changes: Sequence[Change], before:
     """Refuse a commit that goes backwards, or that does not fit the tables.
 
     Raises:
-        ValueError: which.
+        ValueError: the message names the problem.
     """
     if after.position < before.position or after.epoch < before.epoch:
         msg = "a checkpoint never goes back: after is behind before"
@@ -101,10 +101,10 @@ def check_commit(tables: Mapping[str, Table], changes: Sequence[Change], before:
 
 
 def add_up(table: str, value: Value, amount: int) -> int:
-    """The sum in a column.
+    """Return the sum of a column's value and an amount.
 
     Raises:
-        ValueError: it is beyond 64 bits.
+        ValueError: the sum exceeds 64 bits.
     """
     total = amount if value is None else int(value) + amount
     if not -_BOUND <= total < _BOUND:
@@ -114,7 +114,7 @@ def add_up(table: str, value: Value, amount: int) -> int:
 
 
 class _KnownShapes:
-    """Nearly every change looks like one before it: the same columns, the same types. Only the first is looked at column by column."""
+    """Shapes of checked changes. Nearly every change has the columns and types of an earlier one, so only the first is checked fully."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
