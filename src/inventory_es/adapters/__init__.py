@@ -1,1 +1,1 @@
-"""What stands behind the ports: storage, serialization, the system. Siblings don't know each other."""
+"""Implementations of the ports: in memory, in a folder, in a SQLite file, over blocking drivers, and the stored form."""

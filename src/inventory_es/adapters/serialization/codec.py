@@ -62,14 +62,14 @@ _QUOTES_OF_MORE = 2
 _LEAST_MAX_BYTES = 4_096
 _PROCESSES = default_converter()
 _AT_ONCE = 200
-"""Events that are decoded together: enough to save time, too few for the garbage collector to take notice."""
+"""The events that are decoded together: enough to save time, too few to start the garbage collector."""
 
 
 class JsonEventCodec:
     """An :class:`~inventory_es.ports.EventCodec` of strict JSON, and a :class:`~inventory_es.ports.SnapshotCodec`.
 
     Args:
-        registry: the event types that can be read and written; the six of an inventory by default.
+        registry: the event types that can be read and written; those of inventories and processes by default.
         converter: a cattrs converter for the fields of host-defined types; :func:`default_converter` by default.
         seal: a host's transform of payloads, for instance to encrypt fields; none by default.
         max_bytes: the longest payload or metadata, 4 KiB or more, 1 MiB by default. Nothing longer is parsed or written.
@@ -104,7 +104,7 @@ class JsonEventCodec:
             self._add(kind, converter, seal)
 
     def encode(self, event: object, /) -> EncodedEvent:
-        """The stored form of an event.
+        """Return the stored form of an event.
 
         Raises:
             ValueError: a type that is not registered, or a payload that could not be read back.
@@ -115,7 +115,7 @@ class JsonEventCodec:
             msg = f"{type(event).__qualname__} is no registered event type: add it with EventRegistry.with_event"
             raise ValueError(msg) from None
         try:
-            # What EncodedEvent(…) comes to, without the call of its constructor: one is made for every event.
+            # The same as EncodedEvent(…) without the call of its constructor, because every event makes one.
             return tuple.__new__(EncodedEvent, (event_type, schema_version, write(event)))
         except (ValueError, TypeError) as error:
             msg = f"an event of type {event_type} can't be encoded: {_problem(error)}"
@@ -149,7 +149,7 @@ class JsonEventCodec:
         return data
 
     def decode(self, recorded: RecordedEvent, /) -> Any:
-        """The event that was recorded, in the newest schema version of its type.
+        """Return the recorded event, in the newest schema version of its type.
 
         Raises:
             EventDecodeError: an unknown type or version, or bytes that are no such event.
@@ -163,10 +163,10 @@ class JsonEventCodec:
             raise _decode_error(recorded, _problem(error)) from error.__cause__
 
     def decode_many(self, events: Sequence[RecordedEvent], /) -> Iterator[Any]:
-        """What :meth:`decode` gives for each, in order: some at a time, those of one type together, for less than one after the other.
+        """Return the result of :meth:`decode` for each event, in order. Some events are decoded together, which is faster.
 
         Raises:
-            EventDecodeError: as :meth:`decode`, for the first that it raises for.
+            EventDecodeError: as :meth:`decode`, for the first event that can't be decoded.
         """
         if type(self).decode is not JsonEventCodec.decode:  # a subclass may want whole events
             return map(self.decode, events)
@@ -174,7 +174,7 @@ class JsonEventCodec:
         return chain.from_iterable(self._decode_together(run_of(part)) or map(self.decode, part) for part in parts)
 
     def _decode_together(self, run: EventRun[Any]) -> list[Any] | None:
-        """All of them, if they are what this codec writes; otherwise each needs a look of its own."""
+        """Return all events if this codec has written them; otherwise each must be decoded by itself."""
         kinds, payloads, streams = run.kinds(), run.payloads(), run.streams()
         if kinds.count(kinds[0]) == len(kinds):
             read = self._batch_readers.get(kinds[0])
@@ -191,7 +191,7 @@ class JsonEventCodec:
         return decoded
 
     def decode_metadata(self, recorded: RecordedEvent, /) -> EventMetadata:
-        """The metadata that was recorded; keys that this package does not know are in ``extra``.
+        """Return the recorded metadata, with the keys that this package does not know in ``extra``.
 
         Raises:
             EventDecodeError: bytes that are no metadata.
@@ -202,10 +202,10 @@ class JsonEventCodec:
             raise _decode_error(recorded, f"metadata: {_problem(error)}") from None
 
     def encode_snapshot(self, state: InventorySnapshot, /) -> bytes:
-        """The stored form of an inventory's state.
+        """Return the stored form of an inventory's state.
 
         Raises:
-            ValueError: it is too large, or this codec has a seal: the state would hold what the seal hides.
+            ValueError: the state is too large, or this codec has a seal: the state would contain the data that the seal hides.
         """
         if self._is_sealed:
             msg = "a codec with a seal writes no snapshots, which would hold in clear what it hides: give one that seals them too"
@@ -213,7 +213,7 @@ class JsonEventCodec:
         return write_snapshot(state)
 
     def decode_snapshot(self, snapshot: Snapshot, /) -> InventorySnapshot:
-        """The state in a snapshot.
+        """Return the state in a snapshot.
 
         Raises:
             ValueError: bytes that are no such state.
@@ -272,7 +272,7 @@ def _read_metadata(data: bytes, max_bytes: int) -> EventMetadata:
         row.more = plain.get("more")
     values = (row.command_id, row.fingerprint, row.correlation_id, row.causation_id, row.actor_id, row.reference)
     extra: dict[str, Any] = {}
-    # Every quotation mark belongs to a field that was read, or there is more than that.
+    # Every quotation mark belongs to a field that was read; more of them mean further keys.
     quotes = _QUOTES_OF_A_FIELD * (len(values) - values.count(None)) + (_QUOTES_OF_MORE if row.more is True else 0)
     if data.count(b'"') != quotes:
         extra = {key: value for key, value in read_object(data).items() if not is_own(key, value)}

@@ -1,8 +1,8 @@
-"""The stored form of the six domain events, on the fast path.
+"""The stored form of the domain events, on the fast path.
 
-Chosen by measurement (``benchmarks/codec.py``): msgspec reads attrs classes directly, runs their checks, and is several times
-faster than hooks generated for a dict in between. It would write the fields of slotted classes by alphabet, so writing goes
-through a struct that has them in order of declaration.
+Measurements chose it (``benchmarks/engine/codec.py``). msgspec reads attrs classes directly, runs their checks, and is several times
+faster than hooks generated for a dict in between. It would write the fields of slotted classes in alphabetical order, so writing uses a
+struct with the fields in order of declaration.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,19 +21,19 @@ from inventory_es.domain.stream_id import MAX_PART_LENGTH, StreamId
 from inventory_es.ports.records import RecordedEvent
 
 HOSTILE = (ValueError, RecursionError, OverflowError)
-"""The errors that reading bytes may raise, whatever they are."""
+"""The errors that reading any bytes may raise."""
 
 REFUSED = (msgspec.MsgspecError, UnicodeDecodeError)
-"""The errors of the engine for bytes and values that it refuses."""
+"""The errors of msgspec for bytes and values that it refuses."""
 
 _SHORT = 1_024
 
 
 def domain_writer(kind: type[Any]) -> Callable[[Any], bytes]:
-    """What writes events of one domain class: fields in order of declaration, instants with six digits of a second.
+    """Return a function that writes events of one domain class: fields in order of declaration, instants with six digits of a second.
 
     Raises (the writer):
-        InvalidIdentifierError: an identifier that reading would refuse. Quantities and instants were checked by the event.
+        InvalidIdentifierError: an identifier that reading would refuse. The event has checked quantities and instants.
         PayloadError: a reason or purpose that is no member of its enum.
     """
     types = _types(kind)
@@ -66,11 +66,11 @@ def domain_writer(kind: type[Any]) -> Callable[[Any], bytes]:
 
 
 def domain_reader(kind: type[Any], max_bytes: int) -> Callable[[RecordedEvent], Any]:
-    """What reads events of one domain class from recorded ones, with all checks.
+    """Return a function that reads events of one domain class from recorded events, with all checks.
 
-    A payload that we wrote costs one pass and one count of its quotation marks: these are accounted for by the keys and texts
-    of the event. Any other number means a key more (perhaps one that stands twice) or an escape; then a strict parser reads
-    the payload too. Short payloads are parsed before their depth is known: they can't exhaust the stack.
+    A payload written by this package costs one pass and one count of its quotation marks. The keys and texts of the event account for
+    all of them. Any other number means one more key (perhaps a duplicate) or an escape; then a strict parser reads the payload too. Short
+    payloads are parsed before their depth is checked, because they can't exhaust the stack.
     """
     decode = msgspec.json.Decoder(kind).decode
     parsed_at_once = min(_SHORT, max_bytes)
@@ -99,7 +99,7 @@ def domain_reader(kind: type[Any], max_bytes: int) -> Callable[[RecordedEvent], 
             check_bounds(data, max_bytes)
             read_object(data)
         stream = recorded.stream
-        # What every event that we wrote passes, without a call; the check itself says what is wrong with another one.
+        # Every event that this package wrote passes these conditions without a call; for others, the check names the problem.
         if (
             (event.product_id, event.store_id) != stream.parts
             or stream.category != INVENTORY_CATEGORY
@@ -113,9 +113,10 @@ def domain_reader(kind: type[Any], max_bytes: int) -> Callable[[RecordedEvent], 
 
 
 def domain_batch_reader(kind: type[Any], max_bytes: int) -> Callable[[Sequence[bytes], Sequence[StreamId]], list[Any] | None]:
-    """What reads many payloads of one domain class, as :func:`domain_reader` reads each; ``None``: one of them needs a closer look.
+    """Return a function that reads many payloads of one domain class, as :func:`domain_reader` reads each.
 
-    Their quotation marks are counted together: what decodes as an event has at least those that account for it, so the sum tells.
+    The function returns ``None`` if one payload must be read by itself. The quotation marks of all payloads are counted together. A
+    payload that decodes has at least the marks of its keys and texts, so an equal sum means an equal number in each.
     """
     decode = msgspec.json.Decoder(kind).decode
     longest = min(_SHORT, max_bytes)
@@ -145,10 +146,10 @@ def domain_batch_reader(kind: type[Any], max_bytes: int) -> Callable[[Sequence[b
 
 
 def domain_event(kind: type[Any], plain: dict[str, Any]) -> Any:
-    """Return the event of one domain class that JSON values make.
+    """Return the event of one domain class with these JSON values.
 
     Raises:
-        PayloadError: they make none.
+        PayloadError: the values are no such event.
     """
     try:
         return msgspec.convert(plain, kind)
@@ -157,7 +158,7 @@ def domain_event(kind: type[Any], plain: dict[str, Any]) -> Any:
 
 
 def refuse_event(kind: type[Any], plain: dict[str, Any]) -> NoReturn:
-    """Raise ``PayloadError`` for JSON values that are no event of a class, with the reason."""
+    """Raise ``PayloadError`` with the reason why these JSON values are no event of a class."""
     values = {name: read_field(plain, name, hint) for name, hint in get_type_hints(kind).items()}
     try:
         kind(**values)
@@ -168,7 +169,7 @@ def refuse_event(kind: type[Any], plain: dict[str, Any]) -> NoReturn:
 
 
 def domain_checker(kind: type[Any]) -> Callable[[Any, StreamId], None]:
-    """What refuses an event that is not of its stream, or whose identifiers break the rules."""
+    """Return a function that refuses an event of another stream, or with invalid identifiers."""
     check_identifiers = _identifiers_checker(kind)
 
     def check(event: Any, stream: StreamId) -> None:
@@ -181,7 +182,7 @@ def domain_checker(kind: type[Any]) -> Callable[[Any, StreamId], None]:
 
 
 def _identifiers_checker(kind: type[Any]) -> Callable[[Any], None]:
-    """What checks the identifiers that an event has beside its product and store."""
+    """Return a function that checks the identifiers of an event other than its product and store."""
     types = _types(kind)
     has_reservation, has_owner = "reservation_id" in types, "owner_id" in types
 
@@ -195,18 +196,18 @@ def _identifiers_checker(kind: type[Any]) -> Callable[[Any], None]:
 
 
 def _are_plain(texts: Sequence[str | None]) -> bool:
-    """The same of many that are texts or nothing."""
+    """Return True if all texts are identifiers at first sight. ``None`` is allowed."""
     given = [text for text in texts if text is not None]
     return not given or (all(given) and max(map(len, given)) <= MAX_PART_LENGTH and all(map(str.isprintable, given)))
 
 
 def _is_plain(text: object) -> bool:
-    """Whether a text is an identifier at first sight. Printable text has no control characters and no lone surrogates."""
+    """Return True if a text is an identifier at first sight. Printable text has no control characters and no lone surrogates."""
     return type(text) is str and 0 < len(text) <= MAX_PART_LENGTH and text.isprintable()
 
 
 def _six_digits(instant: datetime) -> str:
-    """``2026-01-05T09:15:00.000000Z``, where the engine would leave six zeros out, or refuse a subclass."""
+    """Return ``2026-01-05T09:15:00.000000Z``, where msgspec would omit six zeros, or refuse a subclass of ``datetime``."""
     if type(instant) is not datetime:
         return f"{instant.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
     return f"{write_json(instant)[1:20].decode()}.000000Z"

@@ -33,10 +33,10 @@ _ARRAYS: dict[Any, Callable[[Iterable[Any]], Any]] = {
 
 
 def default_converter() -> cattrs.Converter:
-    """A converter that knows JSON's own types, ``datetime`` in UTC, ``date``, ``UUID``, ``Decimal``, enums, attrs classes and collections.
+    """Return a converter for JSON's types, ``datetime`` in UTC, ``date``, ``UUID``, ``Decimal``, enums, attrs classes and collections.
 
-    Nothing is coerced: an ``int`` field refuses ``"3"``, ``3.0`` and ``true``. Register hooks on it for types of your own,
-    then hand it to the codec. Sets and mappings are written in sorted order, so that equal events have equal bytes.
+    Nothing is coerced: an ``int`` field refuses ``"3"``, ``3.0`` and ``true``. Register hooks on the converter for your own types, then
+    pass it to the codec. Sets and mappings are written in sorted order, so that equal events have equal bytes.
     """
     converter = cattrs.Converter(
         unstruct_collection_overrides={AbstractSet: sorted, Mapping: lambda items: dict(sorted(items))},
@@ -54,7 +54,7 @@ def default_converter() -> cattrs.Converter:
 
 
 def check_hooks(converter: cattrs.Converter, kind: type[Any]) -> None:
-    """Make the hooks of a class and of all its fields now, so that what is missing is told before the first event.
+    """Make the hooks of a class and of all its fields now, so that a missing hook is reported before the first event.
 
     Raises:
         ValueError: a field of a type that the converter has no hook for.
@@ -122,7 +122,7 @@ def _is_array(kind: Any) -> bool:
 
 
 def _array_hook(converter: Any, kind: Any) -> Callable[[Any, Any], Any]:
-    """Refuse what is no array: cattrs itself takes anything iterable for a collection, so a text would pass for a list of texts."""
+    """Refuse values that are no array. cattrs itself accepts any iterable as a collection, so a text would pass as a list of texts."""
     build, arguments = _ARRAYS[get_origin(kind) or kind], get_args(kind)
     is_fixed = build is tuple and arguments and arguments[-1] is not Ellipsis
 
@@ -179,30 +179,30 @@ def _place_and_kind(error: BaseException) -> str:
 
 
 class PayloadSeal(Protocol):
-    """A host's own transform of payloads, as the last step of writing and the first of reading: encrypt fields, forget keys.
+    """A host's transform of payloads, as the last step of writing and the first of reading: encrypt fields, delete keys.
 
-    ``open`` undoes ``seal``, also for payloads that were stored before there was a seal. ``seal`` gives the same result for the
-    same payload every time (deterministic encryption): a command that is sent again is recognised by the bytes of its events.
-    Where a key was forgotten, ``open`` puts something in place of what can't be read any more. Called from any thread.
+    ``open`` undoes ``seal``, also for payloads that were stored before there was a seal. ``seal`` must be deterministic, because a
+    repeated command is recognised by the bytes of its events. If a key was deleted, ``open`` returns a replacement for the data that
+    can't be read any more. Both are called from any thread.
     """
 
     def seal(self, event_type: str, data: dict[str, Any], /) -> dict[str, Any]:
-        """What is stored in place of ``data``: a dict of JSON values."""
+        """Return the dict of JSON values to store in place of ``data``."""
         ...
 
     def open(self, event_type: str, data: dict[str, Any], /) -> dict[str, Any]:
-        """What ``seal`` was given."""
+        """Return the dict that ``seal`` was given."""
         ...
 
 
 @attrs.frozen(kw_only=True)
 class PlainForm:
-    """How events of one type and schema version become dicts of JSON values, and how these become events.
+    """The conversion of events of one type and schema version to dicts of JSON values, and back.
 
     Attributes:
         event_type: the wire name.
-        to_plain: the payload of an event.
-        from_plain: the event of a payload in the newest schema version.
+        to_plain: returns the payload of an event.
+        from_plain: returns the event of a payload in the newest schema version.
         check: refuses an event that does not belong to the stream.
         upcasters: from the stored version to the newest one, in order.
         seal: the host's transform, if there is one.
@@ -218,7 +218,7 @@ class PlainForm:
     max_bytes: int
 
     def write(self, event: Any) -> bytes:
-        """The payload of an event of the newest schema version.
+        """Return the payload of an event of the newest schema version.
 
         Raises:
             PayloadError: values that JSON has no form for.
@@ -229,10 +229,10 @@ class PlainForm:
         return write_object(plain, self.max_bytes)
 
     def read(self, recorded: RecordedEvent) -> Any:
-        """The event of a payload, opened, brought to the newest schema version and checked.
+        """Open a payload, bring it to the newest schema version, and return its event, checked.
 
         Raises:
-            PayloadError: no such payload.
+            PayloadError: the bytes are no such payload.
         """
         check_bounds(recorded.data, self.max_bytes)
         plain = read_object(recorded.data)

@@ -1,4 +1,4 @@
-"""The closed registry of event types: which class a wire name and a schema version mean."""
+"""The closed registry of event types: the class of each wire name and schema version."""
 
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
@@ -17,12 +17,12 @@ _OWN: dict[str, type[Any]] = {cls.__name__: cls for cls in (*EVENT_TYPES, *PROCE
 
 
 class EventKind(NamedTuple):
-    """A class, and what it is called in the store.
+    """A class of events, and its names in the store.
 
     Attributes:
         cls: the attrs class of the events.
-        event_type: their wire name.
-        schema_version: that they are written with.
+        event_type: the wire name.
+        schema_version: the version of new payloads.
         upcasters: by the version that each one reads, up to the one before ``schema_version``, without gaps.
     """
 
@@ -34,9 +34,9 @@ class EventKind(NamedTuple):
 
 @attrs.frozen
 class EventRegistry:
-    """Immutable. :meth:`with_event` gives a larger one; what is not in it can't be read or written.
+    """An immutable registry. :meth:`with_event` returns a larger one. Event types outside of the registry can't be read or written.
 
-    Nothing is found by import path, and nothing is imported or unpickled from data.
+    No class is found by its import path, and nothing is imported or unpickled from data.
 
     Attributes:
         kinds: every registered class, in the order of registration.
@@ -58,28 +58,28 @@ class EventRegistry:
         schema_version: int,
         upcasters: Mapping[int, Upcaster] = _NO_UPCASTERS,
     ) -> Self:
-        """A registry that also knows ``cls``.
+        """Return a registry that also has ``cls``.
 
         Args:
             cls: an attrs class.
-            name: how events of it are called in the store, for ever: 1 to 128 printable ASCII characters.
+            name: the permanent name of its events in the store: 1 to 128 printable ASCII characters.
             schema_version: of the payloads that ``cls`` reads and writes, 1 or more.
             upcasters: by the schema version that each one reads. They must reach ``schema_version`` without a gap.
 
         Raises:
-            ValueError: a name or version that breaks these rules; a version that is known already, or leaves a gap to the known ones;
-                a class that is registered already; no attrs class; a name of this package's own events for another class.
+            ValueError: a name or version that breaks these rules, or a version that is registered already or leaves a gap. Also a class
+                that is registered already or is no attrs class, or a name of this package's own events for another class.
         """
         kind = EventKind(cls, name, schema_version, MappingProxyType(dict(upcasters)))
         return attrs.evolve(self, kinds=(*self.kinds, kind))
 
     def versions_of(self, event_type: str) -> frozenset[int]:
-        """Schema versions that can be read; empty for an unknown type."""
+        """Return the readable schema versions; empty for an unknown type."""
         return _versions_of(event_type, self.kinds)
 
 
 def default_registry() -> EventRegistry:
-    """The events of inventories and processes, in every schema version that was ever written. Hosts add theirs with ``with_event``."""
+    """Return the events of inventories and processes, in every schema version ever written. Hosts add theirs with ``with_event``."""
     return EventRegistry(tuple(EventKind(cls, name, 1, _NO_UPCASTERS) for name, cls in _OWN.items()))
 
 

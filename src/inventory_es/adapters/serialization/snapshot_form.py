@@ -1,7 +1,7 @@
-"""The stored form of an inventory's state: a checksum, and JSON that msgspec reads straight into the classes of the domain, ten thousand
-reservations in a few milliseconds.
+"""The stored form of an inventory's state: a checksum, then JSON.
 
-It need not stay readable for ever: a state of another schema version is folded again from its events.
+msgspec reads the JSON straight into the classes of the domain. The form may change: a state of another schema version is folded again from
+its events.
 """
 
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ from inventory_es.domain.stream_id import MAX_PART_LENGTH, StreamId
 from inventory_es.ports.snapshot_store import Snapshot
 
 MAX_SNAPSHOT_BYTES = 64 << 20
-"""Nothing longer is written or parsed: some 300,000 open reservations."""
+"""The most bytes that are written or parsed: about 300,000 open reservations."""
 
 _CHECKSUM = 8
 _Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_QUANTITY)]
@@ -39,10 +39,10 @@ _decode = msgspec.json.Decoder(_State).decode
 
 
 def write_snapshot(state: InventorySnapshot) -> bytes:
-    """The bytes of a state.
+    """Return the bytes of a state.
 
     Raises:
-        PayloadError: they would be too many.
+        PayloadError: the state would have too many bytes.
     """
     balance = state.version, state.on_hand, state.reserved, state.last_time, state.last_count_version
     data = write_json((*balance, state.open, state.closed))
@@ -52,11 +52,11 @@ def write_snapshot(state: InventorySnapshot) -> bytes:
 
 
 def read_snapshot(snapshot: Snapshot) -> InventorySnapshot:
-    """The state in a snapshot, whole and consistent, or nothing.
+    """Return the state in a snapshot, whole and consistent.
 
     Raises:
-        PayloadError: other bytes than were written, of another stream or version, or a state that no history has.
-        InvalidIdentifierError: likewise.
+        PayloadError: the bytes were changed, are of another stream or version, or hold a state that no history has.
+        InvalidIdentifierError: the state has an invalid identifier.
     """
     head, data = snapshot.data[:_CHECKSUM], snapshot.data[_CHECKSUM:]
     if len(data) > MAX_SNAPSHOT_BYTES or head != _checksum(snapshot.stream, data):
@@ -83,7 +83,7 @@ def _checksum(stream: StreamId, data: bytes) -> bytes:
 
 
 def _check(state: _State, version: int) -> None:
-    """Refuse what no history can have left behind."""
+    """Refuse a state that no history can have."""
     ids = [hold.reservation_id for hold in state.open] + [reservation_id for reservation_id, _ in state.closed]
     names = ids + [hold.owner_id for hold in state.open if hold.owner_id is not None]
     if not all(map(str.isprintable, names)) or not all(names) or max(map(len, names), default=0) > MAX_PART_LENGTH:

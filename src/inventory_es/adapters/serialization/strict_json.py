@@ -1,7 +1,7 @@
-"""JSON without the parts on which readers differ: what goes in comes out the same everywhere, or is refused.
+"""JSON without the parts on which readers differ: every reader gets the same value, or the value is refused.
 
-One object of strict UTF-8 (RFC 8259), no key twice, no NaN or Infinity, no lone surrogate, integers within ±2^53, bounded in
-bytes and depth before anything is parsed.
+A payload is one object in strict UTF-8 (RFC 8259). It has no duplicate key, no NaN or Infinity and no lone surrogate, and its integers are
+within ±2^53. Bytes and depth are bounded before anything is parsed.
 """
 
 import json
@@ -15,27 +15,27 @@ from typing import Any, NoReturn, cast, get_args
 import msgspec
 
 MAX_BYTES = 1 << 20
-"""Of one payload, unless a codec is made with another bound."""
+"""The most bytes of one payload, unless a codec has another bound."""
 
 MAX_DEPTH = 32
-"""Of nested objects and arrays, the outermost counted."""
+"""The most levels of nested objects and arrays, including the outermost."""
 
 MAX_INTEGER = 2**53
-"""Above it, readers that keep numbers as doubles disagree (RFC 8259 §6)."""
+"""The largest integer. Readers that store numbers as doubles disagree on larger ones (RFC 8259 §6)."""
 
 _LONGEST_INTEGER = len(str(-MAX_INTEGER))
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 
 write_json: Callable[[Any], bytes] = msgspec.json.Encoder().encode
-"""Any value that is plain JSON, as bytes: no blanks, non-ASCII characters as they are."""
+"""Writes a value of JSON as bytes, without blanks, and with non-ASCII characters unescaped."""
 
 
 class PayloadError(ValueError):
-    """Bytes or values that are no payload. The message says what is wrong and where, and holds no value."""
+    """The bytes or values are no payload. The message names the problem and its place, and contains no value."""
 
 
 def check_bounds(data: bytes, max_bytes: int) -> None:
-    """Refuse what is too long or nested too deep, before it is parsed.
+    """Refuse bytes that are too long or nested too deep, before they are parsed.
 
     Raises:
         PayloadError: more than ``max_bytes`` bytes or :data:`MAX_DEPTH` levels.
@@ -43,16 +43,16 @@ def check_bounds(data: bytes, max_bytes: int) -> None:
     if len(data) > max_bytes:
         msg = f"it has {len(data)} bytes, more than {max_bytes}"
         raise PayloadError(msg)
-    # There is no more depth than there are opening brackets, and these are counted fast.
+    # The depth is at most the number of opening brackets, which is fast to count.
     if data.count(b"{") + data.count(b"[") > MAX_DEPTH:
         _check_depth(data)
 
 
 def read_object(data: bytes) -> dict[str, Any]:
-    """Parse one JSON object within :func:`check_bounds`, refusing all that the module refuses.
+    """Parse one JSON object that :func:`check_bounds` accepts, by the rules of this module.
 
     Raises:
-        PayloadError: anything else.
+        PayloadError: the bytes break a rule.
     """
     try:
         text = data.decode("utf-8")
@@ -75,10 +75,10 @@ def read_object(data: bytes) -> dict[str, Any]:
 
 
 def write_object(value: Any, max_bytes: int) -> bytes:
-    """Write an object that :func:`read_object` gives back equal.
+    """Write an object. :func:`read_object` returns an equal object.
 
     Raises:
-        PayloadError: a value that JSON has no form for, or that reading would refuse; it names the place.
+        PayloadError: a value without a JSON form, or that reading would refuse; the message names the place.
     """
     if type(value) is not dict:
         msg = f"it must be a dict, not a {type(value).__name__}"
@@ -94,11 +94,11 @@ def write_object(value: Any, max_bytes: int) -> bytes:
 
 
 def read_field(plain: Mapping[str, Any], name: str, hint: Any) -> Any:
-    """Return a field of an object as its type has it.
+    """Return a field of an object, converted to its type.
 
     Raises:
-        PayloadError: the field is missing, or is of another type. The engine's own words change from release to release, and
-            may quote the payload, so these are ours.
+        PayloadError: the field is missing, or has another type. The messages of msgspec change from release to release and may quote
+            the payload, so this package has its own.
     """
     if name not in plain:
         _refuse(f".{name}", "is missing")

@@ -1,4 +1,4 @@
-"""Storage in one SQLite file, from the standard library alone."""
+"""Storage in one SQLite file, with the standard library alone."""
 
 from inventory_es.adapters.sqlite.event_store import SqliteEventStore, open_sqlite, open_sqlite_event_store
 from inventory_es.adapters.sqlite.read_model import SqliteReadModel, open_read_model, open_sqlite_read_model

@@ -1,12 +1,12 @@
 """Connections to one database file, and the forks that they must not be carried over.
 
 SQLite keeps its table of locks per process. A fork copies the table, but the operating system copies no lock. The child then believes
-that it holds locks that only its parent holds, and both lose commits ("How To Corrupt An SQLite Database File", "Carrying an open
-database connection across a fork()"). So this package closes all its connections before a fork, once the running statements have ended.
+that it holds locks that only its parent holds, and both lose commits. (See "How To Corrupt An SQLite Database File", "Carrying an open
+database connection across a fork()".) So this package closes all its connections before a fork, once the running statements have ended.
 Each process then opens its own again.
 
-A file that is open at the fork all the same is refused in the child. Either a statement took too long, or other code in the process had
-opened the file, or the fork was not made by Python, so that no hook ran.
+A file that is open at the fork all the same is refused in the child. This happens if a statement took too long, or other code in the
+process had opened the file. It also happens if Python did not make the fork, so that no hook ran.
 
 A user who may only read gets :class:`ReadOnlyConnections`. SQLite reads a write-ahead log only where it may write next to it, or finds
 the log's index there (SQLite documentation, "Write-Ahead Logging", read-only databases). Where the log is missing or empty, the file

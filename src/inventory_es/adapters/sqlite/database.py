@@ -1,7 +1,7 @@
-"""The database file: what it must look like, and connections to it.
+"""The database file: its tables, transactions and errors.
 
-Write-ahead logging with ``synchronous=FULL``: every commit is synced before it is acknowledged, and readers never wait for the
-writer (SQLite documentation, "Write-Ahead Logging" and "PRAGMA synchronous"). Transactions are begun explicitly.
+The file uses write-ahead logging with ``synchronous=FULL``. Every commit is synced before it is acknowledged, and readers never wait for
+the writer (SQLite documentation, "Write-Ahead Logging" and "PRAGMA synchronous"). Transactions are begun explicitly.
 """
 
 import errno
@@ -23,24 +23,24 @@ from inventory_es.ports.toolkit.remedy import remedy_of as remedy_of_file
 Synchronous = Literal["FULL", "EXTRA", "NORMAL"]
 
 APPLICATION_ID = 0x49455331
-"""Marks the file as ours: ``IES1`` in ASCII."""
+"""The application id of an event store's file: ``IES1`` in ASCII."""
 
 BUSY_SECONDS = 5.0
 """The longest wait for the lock that another process holds."""
 
 _FIRST_WAIT = 100
-"""Milliseconds for which SQLite waits to begin writing, with longer and longer rests between its looks at the lock."""
+"""Milliseconds for which SQLite itself waits to begin writing, with longer and longer pauses between its attempts."""
 
 _REST = 0.000_2
-"""Seconds between two looks after that: one that rests for longer loses each race with a writer that begins again at once."""
+"""Seconds between two attempts after that. With a longer pause, each race with a writer that begins again at once is lost."""
 
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)  # not on Windows
 
 LOG_BYTES = 8 << 20
-"""The size that the log is cut back to, twice that at which SQLite empties it: only a log that a reader had kept from it is longer."""
+"""The size to which the log is cut back: twice the size at which SQLite empties it. A reader that delays this makes the log longer."""
 
 LEAST_SQLITE = (3, 37, 0)
-"""The first one with strict tables, in which a column holds what it says."""
+"""The first version with strict tables, whose columns hold their declared type."""
 
 _SCHEMA = (
     """
@@ -82,10 +82,10 @@ _SCHEMA = (
     CREATE INDEX stream_names_by_checksum ON stream_names (checksum);
     """,
 )
-"""What each version of the tables adds to the one before. Steps are added, and never edited: files of every version are out there."""
+"""The steps from each schema version to the next. Steps are added and never edited, because files of every version exist."""
 
 SCHEMA_VERSION = len(_SCHEMA)
-"""Of the tables. A newer file is refused; an older one is migrated when it is opened."""
+"""The schema version of the tables. A newer file is refused; an older one is migrated when it is opened."""
 
 CORRUPT = {
     sqlite3.SQLITE_CORRUPT,
@@ -95,7 +95,7 @@ CORRUPT = {
     sqlite3.SQLITE_MISMATCH,
     sqlite3.SQLITE_TOOBIG,
 }
-"""The codes by which SQLite says that a file is damaged, or has not the tables that it says. Waiting mends none of them."""
+"""SQLite's codes for a damaged file, or a file without the expected tables. Waiting helps against none of them."""
 
 _REMEDIES = {
     sqlite3.SQLITE_FULL: "free space on its disk",
@@ -106,17 +106,17 @@ _REMEDIES = {
 }
 
 _creating = Lock()
-"""Nobody in this process connects to a file between its creation and the closing of the descriptor that created it."""
+"""Held from the creation of a file until its descriptor is closed, so that no thread connects to it in between."""
 
 
 def open_database(path: str, *, synchronous: Synchronous) -> sqlite3.Connection:
-    """Open the file for writing, or make it in an existing folder. After an unclean stop its integrity is checked first.
+    """Open the file for writing, or create it in an existing folder. After an unclean stop its integrity is checked first.
 
     Raises:
         IncompatibleStoreError: the file holds something else, or a newer version, or this Python's SQLite is too old. Nothing was
             changed.
         CorruptStoreError: the file is damaged.
-        StoreUnavailableError: it can't be opened or locked now.
+        StoreUnavailableError: the file can't be opened or locked now.
     """
     place = Path(path)
     if sqlite3.sqlite_version_info < LEAST_SQLITE:
@@ -144,11 +144,11 @@ def open_database(path: str, *, synchronous: Synchronous) -> sqlite3.Connection:
 def create_private(path: str) -> None:
     """Create an empty file that only its owner can read, if there is none.
 
-    A file that is there is not opened: the operating system drops every lock that a process holds on a file when the process closes any
-    descriptor of it, so that a second handle would cost the first one its locks.
+    An existing file is not opened. When a process closes any descriptor of a file, the operating system drops all its locks on the file.
+    So a second handle would cost the first one its locks.
 
     Raises:
-        OSError: it can't be, or it belongs to somebody else.
+        OSError: the file can't be created, or this user may not read and write it.
     """
     with _creating, suppress(FileExistsError):
         try:
@@ -164,7 +164,7 @@ def create_private(path: str) -> None:
 
 
 def connect(path: str, *, synchronous: Synchronous, read_only: bool = False, immutable: bool = False) -> sqlite3.Connection:
-    """A connection for use by one thread at a time, without transactions of its own making."""
+    """Return a connection for use by one thread at a time. It begins no transaction by itself."""
     mode = "ro" if read_only else "rw"
     connection = sqlite3.connect(
         f"{Path(path).absolute().as_uri()}?mode={mode}{'&immutable=1' if immutable else ''}",
@@ -188,7 +188,7 @@ def connect(path: str, *, synchronous: Synchronous, read_only: bool = False, imm
 
 
 def marks(connection: sqlite3.Connection) -> tuple[int, int, int]:
-    """Application id, schema version and number of tables and indexes, in a transaction of the caller's; zeros for an empty file."""
+    """Return application id, schema version and number of tables and indexes, in the caller's transaction; zeros for an empty file."""
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -196,10 +196,10 @@ def marks(connection: sqlite3.Connection) -> tuple[int, int, int]:
 
 
 def use_write_ahead_log(connection: sqlite3.Connection) -> None:
-    """Switch the file over, outside a transaction.
+    """Switch the file to a write-ahead log, outside a transaction.
 
-    The switch goes from reading to writing in one statement, for which SQLite never waits: if several open a new file at once, it is
-    refused in all but one. They wait for that one's turn to end, and find the file switched.
+    The statement goes from reading to writing, and SQLite never waits for that. If several processes open a new file at once, the
+    statement fails in all but one. The others wait for that process, and then find the file switched.
     """
     give_up = monotonic() + BUSY_SECONDS
     while True:
@@ -216,7 +216,7 @@ def use_write_ahead_log(connection: sqlite3.Connection) -> None:
 
 @contextmanager
 def reading(connection: sqlite3.Connection) -> Iterator[None]:
-    """A transaction that sees one state of the file."""
+    """Run a transaction that sees one state of the file."""
     connection.execute("BEGIN")
     try:
         yield
@@ -227,7 +227,7 @@ def reading(connection: sqlite3.Connection) -> Iterator[None]:
 
 @contextmanager
 def writing(connection: sqlite3.Connection) -> Iterator[None]:
-    """A transaction that has the file for itself, waiting for it for at most ``BUSY_SECONDS``."""
+    """Run a transaction that holds the write lock, after a wait of at most ``BUSY_SECONDS``."""
     begin_writing(connection)
     try:
         yield
@@ -238,11 +238,11 @@ def writing(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def begin_writing(connection: sqlite3.Connection) -> None:
-    """Begin a transaction that has the file for itself, waiting for it for at most ``BUSY_SECONDS`` and not after the caller has gone.
+    """Begin a transaction that holds the write lock. The wait takes at most ``BUSY_SECONDS``, and ends with the caller.
 
     Raises:
-        sqlite3.OperationalError: another process has it.
-        WithdrawnError, or the caller's cancellation: nobody waits for it any more.
+        sqlite3.OperationalError: another process holds the lock.
+        WithdrawnError, or the caller's cancellation: no caller waits for the transaction any more.
     """
     give_up = monotonic() + BUSY_SECONDS
     connection.execute(f"PRAGMA busy_timeout = {_FIRST_WAIT}")
@@ -260,10 +260,10 @@ def begin_writing(connection: sqlite3.Connection) -> None:
 
 
 def check_readable(connection: sqlite3.Connection, path: str) -> None:
-    """Refuse a file that is not the event store's, or whose tables would have to be brought up to date, which takes writing.
+    """Refuse a file of another application, or one that must be migrated, which takes writing.
 
     Raises:
-        IncompatibleStoreError: it is one of these.
+        IncompatibleStoreError: the file is one of these.
     """
     application_id, version = _marks(connection, path)
     if application_id != APPLICATION_ID or version < SCHEMA_VERSION:
@@ -273,7 +273,7 @@ def check_readable(connection: sqlite3.Connection, path: str) -> None:
 
 @contextmanager
 def translated(path: str) -> Iterator[None]:
-    """Turn the driver's errors into the port's, where nothing was written."""
+    """Translate the driver's errors into those of the port, for calls that have written nothing."""
     try:
         yield
     except UnicodeDecodeError as problem:  # the driver, at a text of the schema, or at what SQLite says about one
@@ -290,17 +290,17 @@ def translated(path: str) -> Iterator[None]:
 
 
 def reason_of(problem: sqlite3.Error | OSError) -> str:
-    """SQLite's own name for it, or what the operating system says."""
+    """Return SQLite's name of an error, or the text of the operating system."""
     return reason_of_file(problem) if isinstance(problem, OSError) else getattr(problem, "sqlite_errorname", "") or type(problem).__name__
 
 
 def remedy_of(problem: sqlite3.Error | OSError) -> str | None:
-    """Return what mends it; ``None``: it may pass."""
+    """Return the remedy of an error, or ``None`` if the error may pass by itself."""
     return remedy_of_file(problem) if isinstance(problem, OSError) else _REMEDIES.get(getattr(problem, "sqlite_errorcode", 0) & 0xFF)
 
 
 def is_damage(problem: sqlite3.Error) -> bool:
-    """Return whether an error of the driver tells of damage. One without a code of SQLite's is its own: a text that is not UTF-8."""
+    """Return True if an error of the driver means damage. An error without a code of SQLite is about a text that is not UTF-8."""
     code = getattr(problem, "sqlite_errorcode", None)
     return isinstance(problem, sqlite3.OperationalError) if code is None else code & 0xFF in CORRUPT
 

@@ -35,12 +35,12 @@ Key = tuple[Any, ...]
 
 @attrs.define
 class RowChanges:
-    """What becomes of rows of one table, each row once, in any order.
+    """The changes of one commit to one table, folded so that each row is written once, in any order.
 
     Attributes:
-        table: which.
-        whole: rows to write, and ``None`` for those to take away, by key.
-        partial: changes of rows whose other columns stay, by key; none of these keys is in ``whole``.
+        table: the table of the rows.
+        whole: the rows to write, and ``None`` for rows to delete, by key.
+        partial: changes of rows whose other columns stay, by key. No key is in ``whole`` too.
     """
 
     table: Table
@@ -52,7 +52,7 @@ class RowChanges:
         self._key_of = picker(self.table.key)
 
     def take(self, change: Change) -> bool:
-        """Fold one more change in; ``False`` where it can only follow what is here already, as a change of its own."""
+        """Fold in one more change. Return ``False`` if the change must be a step of its own, after the present ones."""
         if not isinstance(change, Patch | Add):
             key = self._key_of(change.row) if isinstance(change, Put) else change.key
             self.whole[key] = change.row if isinstance(change, Put) else None
@@ -93,7 +93,7 @@ class RowChanges:
 
 
 def fold(tables: Mapping[str, Table], changes: Iterable[Change]) -> Iterator[Mapping[str, RowChanges]]:
-    """The changes in as few steps as they allow, nearly always one; the steps are made in order."""
+    """Fold changes into as few steps as possible, nearly always one. The steps must be written in order."""
     step: dict[str, RowChanges] = {}
     for change in changes:
         into = step.get(change.table)
@@ -112,12 +112,12 @@ _KINDS: Mapping[str, type[str] | type[int]] = {"str": str, "int": int}
 
 @attrs.frozen
 class ProjectionTables:
-    """One projection's part of the database. Names come from validated identifiers, so they can stand in statements.
+    """The tables of one projection version. Their names are validated identifiers, so they can stand in statements.
 
     Attributes:
-        projection: whose.
+        projection: the owner of the tables.
         tables: by name.
-        shape: the tables as the catalogue keeps them, a JSON text.
+        shape: the JSON text of the tables in the catalogue.
     """
 
     projection: ProjectionId
@@ -133,7 +133,7 @@ class ProjectionTables:
         return json.dumps(shapes, sort_keys=True)
 
     def create(self, connection: sqlite3.Connection) -> None:
-        """Make the tables and their indexes, in the caller's transaction."""
+        """Create the tables and their indexes, in the caller's transaction."""
         for table in self.tables.values():
             columns = [f"[{name}] {_TYPES[kind]}{' NOT NULL' if name in table.key else ''}" for name, kind in table.columns.items()]
             key = f"PRIMARY KEY ({_list(table.key)})"
@@ -143,15 +143,15 @@ class ProjectionTables:
                 connection.execute(f"CREATE INDEX {name} ON {self._name(table.name)} ({_list(order_of(table, index))})")
 
     def drop(self, connection: sqlite3.Connection) -> None:
-        """Take the tables and their indexes away, in the caller's transaction."""
+        """Drop the tables and their indexes, in the caller's transaction."""
         for table in self.tables.values():
             connection.execute(f"DROP TABLE {self._name(table.name)}")
 
     def change(self, connection: sqlite3.Connection, changes: Iterable[Change]) -> None:
-        """Make the changes in order, in the caller's transaction.
+        """Apply the changes in order, in the caller's transaction.
 
         Raises:
-            ValueError: a number would be beyond 64 bits; roll back.
+            ValueError: a number would exceed 64 bits; the caller must roll back.
         """
         for step in fold(self.tables, changes):
             for rows in step.values():
@@ -201,7 +201,7 @@ class ProjectionTables:
         descending: bool,
         limit: int,
     ) -> list[Row]:
-        """Rows of one of the tables; see ``ReadModel.select``."""
+        """Select rows of one of the tables; see ``ReadModel.select``."""
         total = order_of(table, order)
         conditions = [f"[{column}] IS ?" for column in where]
         values: list[Value] = [*where.values()]
@@ -229,10 +229,10 @@ class ProjectionTables:
 
 
 def tables_of(shape: str) -> Mapping[str, Table]:
-    """The tables that the catalogue keeps.
+    """Return the tables of a shape in the catalogue.
 
     Raises:
-        CorruptStoreError: it keeps something else.
+        CorruptStoreError: the shape is damaged.
     """
     try:
         return {
@@ -244,7 +244,7 @@ def tables_of(shape: str) -> Mapping[str, Table]:
 
 
 def _over(table: Table, columns: Iterable[str], added: Collection[str] = ()) -> str:
-    """What an insert does where the row is there already."""
+    """Return the clause of an insert for an existing row."""
     sets = [
         f"[{column}] = {f'coalesce([{column}], 0) + ' if column in added else ''}excluded.[{column}]"
         for column in columns
@@ -255,7 +255,7 @@ def _over(table: Table, columns: Iterable[str], added: Collection[str] = ()) -> 
 
 
 def _list(columns: Iterable[str]) -> str:
-    """Columns as SQL names them: in brackets, since a name may be a keyword, and never a text, which double quotes may mean."""
+    """Return columns as SQL names them. A name may be a keyword, and double quotes may mean a text, so each name is in brackets."""
     return ", ".join(f"[{column}]" for column in columns)
 
 
@@ -291,7 +291,7 @@ WHERE name = ? AND version = ?
 
 
 def make(connection: sqlite3.Connection) -> None:
-    """Make the catalogue where it is not there, and add the columns that a file from an older version of this package lacks."""
+    """Create the catalogue if it is missing, and add the columns that an older version of this package did not have."""
     if is_made(connection):
         return
     with writing(connection):
@@ -303,7 +303,7 @@ def make(connection: sqlite3.Connection) -> None:
 
 
 def is_made(connection: sqlite3.Connection) -> bool:
-    """Return whether the catalogue is there, with all its columns."""
+    """Return True if the catalogue exists, with all its columns."""
     (there,) = connection.execute("SELECT count(*) FROM sqlite_master WHERE name IN ('projections', 'active_projections')").fetchone()
     return there == len(CATALOGUE) and {"mark_position", "mark_event_id"} <= _columns(connection)
 
@@ -313,11 +313,11 @@ def _columns(connection: sqlite3.Connection) -> set[str]:
 
 
 class State(NamedTuple):
-    """Where one version is.
+    """The state of one version.
 
     Attributes:
-        checkpoint: how far, and whose.
-        active: the version that readers ask.
+        checkpoint: its progress and its lease.
+        active: the version that readers use.
     """
 
     checkpoint: Checkpoint
@@ -325,7 +325,7 @@ class State(NamedTuple):
 
 
 def is_there(connection: sqlite3.Connection, known: ProjectionTables, place: str) -> bool:
-    """Whether this version was made, in the caller's transaction.
+    """Return True if this version exists, in the caller's transaction.
 
     Raises:
         IncompatibleStoreError: this version has other tables.
@@ -340,7 +340,7 @@ def is_there(connection: sqlite3.Connection, known: ProjectionTables, place: str
 
 
 def create(connection: sqlite3.Connection, known: ProjectionTables, place: str) -> None:
-    """Make what is not there yet, in the caller's transaction.
+    """Create the version if it is missing, in the caller's transaction.
 
     Raises:
         IncompatibleStoreError: this version has other tables.
@@ -353,10 +353,10 @@ def create(connection: sqlite3.Connection, known: ProjectionTables, place: str) 
 
 
 def load(connection: sqlite3.Connection, projection: ProjectionId) -> ProjectionTables:
-    """The tables of a version that somebody prepared.
+    """Return the tables of a prepared version.
 
     Raises:
-        ProjectionNotFoundError: nobody did.
+        ProjectionNotFoundError: the version was not prepared.
     """
     key = (projection.name, projection.version)
     row = connection.execute("SELECT shape FROM projections WHERE name = ? AND version = ?", key).fetchone()
@@ -366,10 +366,10 @@ def load(connection: sqlite3.Connection, projection: ProjectionId) -> Projection
 
 
 def state(connection: sqlite3.Connection, known: ProjectionTables) -> State:
-    """Where a version is, in the caller's transaction.
+    """Return the state of a version, in the caller's transaction.
 
     Raises:
-        ProjectionNotFoundError: it was dropped, and perhaps made again with other tables.
+        ProjectionNotFoundError: the version was dropped, and perhaps prepared again with other tables.
     """
     projection = known.projection
     row = connection.execute(_STATE, (projection.name, projection.name, projection.version)).fetchone()
@@ -386,7 +386,7 @@ def move(connection: sqlite3.Connection, projection: ProjectionId, to: Checkpoin
 
 
 def versions(connection: sqlite3.Connection, name: str) -> Sequence[ProjectionVersion]:
-    """Every version of a name, lowest first, in the caller's transaction."""
+    """Return every version of a name, lowest first, in the caller's transaction."""
     columns = "version, shape, position, recorded_at, epoch, owner, owned_until, error, mark_position, mark_event_id"
     statement = f"SELECT {columns} FROM projections WHERE name = ? ORDER BY version"  # noqa: S608  # names of our own
     rows = connection.execute(statement, (name,)).fetchall()
@@ -403,7 +403,7 @@ def versions(connection: sqlite3.Connection, name: str) -> Sequence[ProjectionVe
 
 
 def activate(connection: sqlite3.Connection, known: ProjectionTables, before: Checkpoint) -> bool:
-    """See ``ReadModel.activate``; in the caller's transaction."""
+    """Switch readers to a version, in the caller's transaction; see ``ReadModel.activate``."""
     projection = known.projection
     seen = state(connection, known)
     check_before(projection, before, seen.checkpoint)
@@ -414,7 +414,7 @@ def activate(connection: sqlite3.Connection, known: ProjectionTables, before: Ch
 
 
 def drop(connection: sqlite3.Connection, known: ProjectionTables) -> None:
-    """See ``ReadModel.drop``; in the caller's transaction."""
+    """Delete a version, in the caller's transaction; see ``ReadModel.drop``."""
     projection = known.projection
     others = len(versions(connection, projection.name)) - 1
     check_drop(projection, state(connection, known).active, others)

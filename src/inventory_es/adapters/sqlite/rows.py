@@ -36,16 +36,16 @@ from inventory_es.ports.toolkit.event_run import EventRun
 _COLUMNS = "events.version, position, event_id, event_type, schema_version, recorded_at, data, metadata"
 
 STREAM_COLUMNS = f"{_COLUMNS}, events.checksum"
-"""What a row of a stream is read from, in the order of :data:`EventRow`.
+"""The columns of an event of a known stream, in the order of :data:`EventRow`.
 
-The connection gives texts as bytes (``text_factory``): a damaged text can't be decoded.
+The connection returns texts as bytes (``text_factory``), because a damaged text can't be decoded.
 """
 
 FEED_COLUMNS = f"{_COLUMNS}, name, events.checksum"
-"""The same of a row of any stream."""
+"""The columns of an event of any stream."""
 
 EventRow = tuple[int, int, bytes, bytes, int, int, bytes, bytes]
-"""Further columns may follow."""
+"""The row of an event. Further columns may follow."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -53,7 +53,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 @lru_cache(maxsize=8_192)
 def parse_stream(name: bytes) -> StreamId:
-    """Return the stream of a name that is known to be good."""
+    """Return the stream with a name that is known to be valid."""
     return StreamId.parse(name.decode())
 
 
@@ -61,7 +61,7 @@ _text: Callable[[bytes], str] = lru_cache(maxsize=1_024)(bytes.decode)
 
 
 class RowEvent(RecordedEvent):
-    """A :class:`RecordedEvent` over its row. Equal to any other with the same values."""
+    """A :class:`RecordedEvent` over its row, whose costly fields are built on first use. Equal to any event with the same values."""
 
     __slots__ = ("_row",)
 
@@ -73,32 +73,32 @@ class RowEvent(RecordedEvent):
 
     @property
     def version(self) -> int:
-        """Its place in the stream."""
+        """The place in the stream."""
         return self._row[0]
 
     @property
     def position(self) -> int:
-        """Its place in the store."""
+        """The place in the store."""
         return self._row[1]
 
     @property
     def event_id(self) -> UUID:
-        """Its id."""
+        """The event id."""
         return UUID(bytes=self._row[2])
 
     @property
     def event_type(self) -> str:
-        """Its wire name."""
+        """The wire name."""
         return _text(self._row[3])
 
     @property
     def schema_version(self) -> int:
-        """Of its payload."""
+        """The schema version of the payload."""
         return self._row[4]
 
     @property
     def recorded_at(self) -> datetime:
-        """When it happened."""
+        """The time of the event."""
         return from_microseconds(self._row[5])
 
     @property
@@ -116,49 +116,42 @@ class RowEvent(RecordedEvent):
 
 
 class StreamRows(EventRun[Any]):
-    """Events of one stream, over their rows."""
+    """The events of one stream, over their rows."""
 
     __slots__ = ()
 
     def kinds(self) -> list[tuple[str, int]]:
-        """Of each event, the wire name and the schema version of the payload."""
         return [(_text(row[3]), row[4]) for row in self._read]
 
     def streams(self) -> list[StreamId]:
-        """Of each event, the stream that it belongs to."""
         return [event.stream for event in self[:1]] * len(self)
 
     def versions(self) -> list[int]:
-        """Of each event, its place in the stream."""
         return [row[0] for row in self._read]
 
     def positions(self) -> list[int]:
-        """Of each event, its place in the store."""
         return [row[1] for row in self._read]
 
     def instants(self) -> list[datetime]:
-        """Of each event, when it happened."""
         first = self._read[0][5] if self._read else 0
         start = from_microseconds(first)
         return [start + _MICROSECOND * (row[5] - first) for row in self._read]
 
     def payloads(self) -> list[bytes]:
-        """Of each event, the payload."""
         return [row[6] for row in self._read]
 
 
 class FeedRows(StreamRows):
-    """Events of any streams, over rows that have the stream's name behind their columns."""
+    """The events of any streams, over rows with the stream's name after the columns of the event."""
 
     __slots__ = ()
 
     def streams(self) -> list[StreamId]:
-        """Of each event, the stream that it belongs to."""
         return [parse_stream(row[8]) for row in self._read]
 
 
 def named_event(row: Any) -> RowEvent:
-    """The event of such a row."""
+    """Return the event of a row with :data:`FEED_COLUMNS`."""
     return RowEvent(parse_stream(row[8]), row)
 
 
@@ -167,12 +160,12 @@ _keep_stream = RecordedEvent.__dict__["stream"].__set__
 
 
 def to_microseconds(time: datetime) -> int:
-    """Since 1970 in UTC."""
+    """Return the microseconds since 1970 in UTC."""
     return (time - _EPOCH) // _MICROSECOND
 
 
 def from_microseconds(microseconds: int) -> datetime:
-    """The instant, in UTC."""
+    """Return the instant in UTC."""
     return _EPOCH + _MICROSECOND * microseconds
 
 
@@ -196,16 +189,16 @@ def event_checksum(
     metadata: bytes,
     name: bytes,
 ) -> bytes:
-    """Return the checksum of a row, given its columns in the order in which they are read, and the name of its stream."""
+    """Return the checksum of a row, given its columns in the order of reading, and the name of its stream."""
     numbers = _numbers(version, position, schema_version, time)
     return crc32(b"\n%b\n%b\n%b\n%b\n%b\n%b\n" % (numbers, event_id, event_type, data, metadata, name), _STATE).to_bytes(4, "little")
 
 
 def check_stream_rows(connection: sqlite3.Connection, rows: Sequence[Row], stream: str, *, store: str) -> None:
-    """Refuse rows of one stream, each with its checksum as the last column, if one of them is damaged.
+    """Refuse rows of one stream if one of them is damaged. Their last column is the checksum.
 
     Raises:
-        CorruptStoreError: at the first that is.
+        CorruptStoreError: names the first damaged row.
     """
     name = stream.encode()
     if not are_good(rows, name):
@@ -213,23 +206,23 @@ def check_stream_rows(connection: sqlite3.Connection, rows: Sequence[Row], strea
 
 
 def check_feed_rows(connection: sqlite3.Connection, rows: Sequence[Row], *, store: str) -> None:
-    """Refuse rows that have the name of their stream and their checksum as the last columns, if one of them is damaged.
+    """Refuse rows if one of them is damaged. Their last columns are the name of the stream and the checksum.
 
     Raises:
-        CorruptStoreError: at the first that is.
+        CorruptStoreError: names the first damaged row.
     """
     if not are_good(rows):
         _refuse_damaged(connection, rows, store)
 
 
 def first_checked(connection: sqlite3.Connection) -> int:
-    """Return the position behind which every row has a checksum. Rows up to it are of a file from before there were any."""
+    """Return the position after which every row has a checksum. Rows up to it may be older than checksums."""
     row = connection.execute("SELECT max(since) FROM checksums").fetchone()
     return row[0] if row is not None and isinstance(row[0], int) else 0
 
 
 def damage_of(row: Row, since: int) -> str | None:
-    """Return the damage of a row that has its stream's name and its checksum as the last columns; ``None`` for a good one."""
+    """Return the damage of a row, or ``None``. The last columns are the name of the stream and the checksum."""
     if row[-1] is None:
         if row[1] > since:
             return "it has no checksum"
@@ -238,12 +231,12 @@ def damage_of(row: Row, since: int) -> str | None:
 
 
 def are_unchecked(rows: Sequence[Row], since: int) -> bool:
-    """Return whether all rows, with the name of their stream, are of a file from before there were checksums, and are plausible."""
+    """Return True if all rows are older than checksums, and plausible. The rows have the name of their stream."""
     return not any(row[-1] is not None or row[1] > since for row in rows) and _are_plausible(rows)
 
 
 def are_good(rows: Sequence[Row], name: bytes | None = None) -> bool:
-    """Return whether every row has its checksum; rows of one stream are without its name."""
+    """Return True if every checksum is right. Rows of one stream come without its name."""
     if not rows:
         return True
     version, position, event_id, event_type, schema_version, time, data, metadata, *names, checksum = zip(*rows, strict=True)
@@ -257,7 +250,7 @@ def are_good(rows: Sequence[Row], name: bytes | None = None) -> bool:
         parts[6::_PARTS] = [name] * len(rows) if name is not None else names[0]
         parts[7::_PARTS] = checksum
         return crc32(b"\n".join(parts), _STATE) == _STATE
-    except (TypeError, StructError):  # a column of another type, or a row from before there were checksums
+    except (TypeError, StructError):  # a column of another type, or a row that is older than checksums
         return False
 
 
@@ -272,7 +265,7 @@ def _refuse_damaged(connection: sqlite3.Connection, rows: Sequence[Row], store: 
 
 
 def _are_plausible(rows: Sequence[Row]) -> bool:
-    """Return whether every column holds what one of an event may hold."""
+    """Return True if every column holds a possible value of an event."""
     version, position, event_id, event_type, schema_version, time, data, metadata, name, _ = zip(*rows, strict=True)
     numbers, texts = (version, position, schema_version, time), (event_id, event_type, data, metadata, name)
     return (
@@ -293,7 +286,7 @@ def _is_event_type(text: bytes) -> bool:
 
 @lru_cache(maxsize=8_192)
 def is_stream_name(name: object) -> bool:
-    """Return whether what a column holds is the text of a stream id, in bytes."""
+    """Return True if the value of a column is the text of a stream id, in bytes."""
     try:
         StreamId.parse(name.decode() if isinstance(name, bytes) else "")
     except ValueError:
@@ -321,20 +314,20 @@ _NEW_MISFITS = f"SELECT 1 FROM events AS asked NOT INDEXED WHERE asked.position 
 
 
 def check_new_events(connection: sqlite3.Connection, after: int, *, store: str) -> None:
-    """Refuse events that were written behind a position, if the index is damaged where one of their ids went in.
+    """Refuse the events after a position if the index is damaged at the place of one of their ids.
 
     Raises:
-        CorruptStoreError: it is.
+        CorruptStoreError: the index is damaged.
     """
     if connection.execute(_NEW_MISFITS, (after,)).fetchone() is not None:
         _refuse_index(store)
 
 
 def check_absent(connection: sqlite3.Connection, stream_id: int, event_ids: Sequence[bytes], *, store: str) -> None:
-    """Refuse to say that a stream has none of these events, if the index is damaged where one of the ids belongs.
+    """Refuse the answer that a stream has none of these events if the index is damaged at the place of one of the ids.
 
     Raises:
-        CorruptStoreError: it is.
+        CorruptStoreError: the index is damaged.
     """
     if event_ids:
         asked = ", ".join([f"({stream_id:d}, ?)"] * len(event_ids))
@@ -353,7 +346,7 @@ named.id, named.name, stored.name, stored.version, stream_names.checksum,
 (SELECT max(version) FROM events WHERE stream_id = named.id)
 FROM streams AS named LEFT JOIN streams AS stored ON stored.id = named.id LEFT JOIN stream_names ON stream_id = named.id
 """
-"""``named`` is read from the index of names, ``stored`` from the table: damage of one of them contradicts the other."""
+"""Columns from the index of names (``named``) and from the table (``stored``). Damage to one of them contradicts the other."""
 
 _FIND_STREAM = f"SELECT {_STREAM} WHERE named.name = ?"  # a constant
 _LIST_STREAMS = f"SELECT {_STREAM} WHERE named.name >= ? AND named.name < ? AND named.name > ? ORDER BY named.name LIMIT ?"  # a constant
@@ -363,15 +356,15 @@ SELECT name FROM stream_names LEFT JOIN streams ON streams.id = stream_id WHERE 
 
 
 def name_checksum(name: bytes) -> int:
-    """Return what ``stream_names`` has of a name."""
+    """Return the checksum of a name in ``stream_names``."""
     return crc32(name)
 
 
 def find_head(connection: sqlite3.Connection, name: str, *, store: str) -> tuple[int, int]:
-    """Return the key and the version of a stream, given its text; zeros if it is not there.
+    """Return the key and the version of a stream, given its text; zeros for a missing stream.
 
     Raises:
-        CorruptStoreError: its row contradicts its events, or is gone.
+        CorruptStoreError: the stream's row contradicts its events, or is lost.
     """
     row = connection.execute(_FIND_STREAM, (name,)).fetchone()
     if row is None:
@@ -381,7 +374,7 @@ def find_head(connection: sqlite3.Connection, name: str, *, store: str) -> tuple
 
 
 def list_heads(connection: sqlite3.Connection, bounds: tuple[str, str, str], limit: int, *, store: str) -> Sequence[StreamHead]:
-    """Return streams by name, from a bound to before a second one and after a third.
+    """Return streams by name. The bounds are the first name, the end (excluded), and a name that all results follow.
 
     Raises:
         CorruptStoreError: a row contradicts its events.
@@ -421,7 +414,7 @@ SET version = excluded.version, event_id = excluded.event_id, data = excluded.da
 
 
 def load_snapshot(connection: sqlite3.Connection, stream: StreamId, schema_version: int, at_most: int | None) -> Snapshot | None:
-    """Return the snapshot in the row of a stream, unless it is damaged or newer than asked for: a snapshot may always be forgotten."""
+    """Return the snapshot of a stream, or ``None`` if it is missing, damaged or newer than ``at_most``."""
     row = _good_row(connection, stream.text.encode(), schema_version)
     if row is None or (at_most is not None and row[0] > at_most):
         return None
@@ -430,7 +423,7 @@ def load_snapshot(connection: sqlite3.Connection, stream: StreamId, schema_versi
 
 
 def save_snapshot(connection: sqlite3.Connection, snapshot: Snapshot) -> None:
-    """Put the row, unless a newer one is there that is whole."""
+    """Write the row, unless there is a newer undamaged one."""
     name, schema_version = snapshot.stream.text, snapshot.schema_version
     there = _good_row(connection, name.encode(), schema_version)
     if there is None or there[0] <= snapshot.version:
@@ -449,13 +442,13 @@ def clear_snapshots(connection: sqlite3.Connection) -> None:
 
 
 def damaged_snapshots(connection: sqlite3.Connection) -> list[tuple[bytes, int]]:
-    """Return stream and schema version of the rows that are not used, on a connection that gives texts as bytes."""
+    """Return stream and schema version of the damaged rows, on a connection that returns texts as bytes."""
     keys = connection.execute("SELECT stream, schema_version FROM snapshots ORDER BY stream, schema_version").fetchall()
     return [(stream, version) for stream, version in keys if _good_row(connection, stream, version) is None]
 
 
 def forget_damaged_snapshots(connection: sqlite3.Connection) -> None:
-    """Delete the rows that are not used, on a connection that gives texts as bytes."""
+    """Delete the damaged rows, on a connection that returns texts as bytes."""
     keys = damaged_snapshots(connection)
     connection.executemany("DELETE FROM snapshots WHERE CAST(stream AS BLOB) = ? AND schema_version = ?", keys)
 
@@ -480,7 +473,7 @@ _ROWS_AT_ONCE = 64
 
 
 def fetch_page(found: sqlite3.Cursor) -> list[Any]:
-    """The rows that were found, or so many of them that a page has some megabytes."""
+    """Fetch all rows, or as many as make a page of some megabytes."""
     rows: list[Any] = []
     size = 0
     while size <= _PAGE_BYTES and (more := found.fetchmany(_ROWS_AT_ONCE)):

@@ -48,7 +48,7 @@ from inventory_es.ports.records import RecordedEvent
 
 Concern = Literal["database", "event", "stream", "meaning", "checksum", "snapshot"]
 StreamCheck = Callable[[StreamId, Iterator[RecordedEvent]], Iterable[tuple[int, str]]]
-"""Checks what the events of a stream mean: gives versions, each with what is wrong there."""
+"""Checks the meaning of a stream's events: returns versions, each with its problem."""
 
 FEED = f"SELECT {FEED_COLUMNS} FROM events LEFT JOIN streams ON id = stream_id WHERE position > ? ORDER BY position"  # noqa: S608  # a constant
 _STREAM = f"SELECT {STREAM_COLUMNS} FROM events WHERE stream_id = ? ORDER BY version"  # noqa: S608  # a constant
@@ -68,14 +68,14 @@ _MOST_PROBLEMS = 100
 
 @attrs.frozen
 class Finding:
-    """Something that is not as it should be.
+    """A problem that verification found.
 
     Attributes:
         concern: ``database`` (SQLite's structures), ``event``, ``stream`` or ``meaning`` (the truth itself); ``checksum`` or ``snapshot``
-            (derived).
+            (derived data).
         path: of the file.
-        place: in it; empty for the whole file.
-        problem: what is wrong, without payload.
+        place: in the file; empty for the whole file.
+        problem: a description without payload.
     """
 
     concern: Concern
@@ -85,7 +85,7 @@ class Finding:
 
     @property
     def is_derived(self) -> bool:
-        """Whether :func:`~inventory_es.adapters.sqlite.repair` can make it good."""
+        """True if :func:`~inventory_es.adapters.sqlite.repair` can repair it."""
         return self.concern in {"checksum", "snapshot"}
 
     def __str__(self) -> str:
@@ -93,13 +93,13 @@ class Finding:
 
 
 def verify(path: str | os.PathLike[str], *, check_stream: StreamCheck | None = None) -> Iterator[Finding]:
-    """Give everything that is wrong with a store, while looking.
+    """Yield every problem of a store as it is found.
 
-    After damage of SQLite's structures the rest is not looked at: it can't be told what it should be.
+    If SQLite's structures are damaged, the rest is not checked, because its expected state is unknown.
 
     Args:
         path: of the file.
-        check_stream: checks what the events of each stream mean (that balances fold); given the stream and its events in order.
+        check_stream: checks the meaning of each stream's events (that balances fold), given the stream and its events in order.
 
     Raises:
         IncompatibleStoreError: there is no store, or one of an older or newer schema version.
@@ -111,11 +111,11 @@ def verify(path: str | os.PathLike[str], *, check_stream: StreamCheck | None = N
 
 
 def open_to_check(path: str) -> sqlite3.Connection:
-    """Open a store's file for reading only, as it stands: nothing is migrated.
+    """Open a store's file for reading only, without migrating it.
 
     Raises:
         IncompatibleStoreError: there is no store, or one of an older or newer schema version.
-        sqlite3.Error: it can't be read.
+        sqlite3.Error: the file can't be read.
     """
     if not Path(path).is_file():
         raise IncompatibleStoreError(store="sqlite store", place=path, problem="there is no such file")
@@ -235,16 +235,16 @@ _UNNAMED = "SELECT id, name FROM streams WHERE id > ? AND id NOT IN (SELECT stre
 
 
 def repair(path: str | os.PathLike[str]) -> Sequence[Finding]:
-    """Bring a store to the newest schema version, add the checksums that it lacks, and forget snapshots that are damaged.
+    """Migrate a store to the newest schema version, add missing checksums, and delete damaged snapshots. Events stay unchanged.
 
-    An event without a checksum is taken for what it says: nobody can tell what it said before. Checksums are added in small commits, so
-    others may go on writing, memory is bounded, and a repair that was interrupted goes on where it was.
+    An event without a checksum is trusted, because its earlier content is unknown. Checksums are added in small commits, so others may go
+    on writing, and memory is bounded. An interrupted repair continues where it stopped.
 
     Args:
         path: of the file.
 
     Returns:
-        What :func:`verify` still finds.
+        The findings that :func:`verify` still has.
 
     Raises:
         CorruptStoreError: an event, a stream or the database itself is damaged. Nothing was repaired.
@@ -292,23 +292,23 @@ def _add_name_checksums(connection: sqlite3.Connection) -> None:
 
 
 def back_up(path: str | os.PathLike[str], target: str | os.PathLike[str]) -> int:
-    """Copy a store, as it is at one instant, into a new file, durably, and verify the copy. Others may go on writing.
+    """Copy a store, as of one instant, into a new file, durably, and verify the copy. Others may go on writing.
 
-    Everything in the file is copied, snapshots and rows of projections too. The copy has its final name only when it is whole. It is a
-    store with the same events as the original: don't write to both.
+    Everything in the file is copied, including snapshots and rows of projections. The copy gets its final name only when it is whole. The
+    copy is a store with the same events as the original: don't write to both.
 
     Args:
         path: of the file.
-        target: of the copy; its folder exists.
+        target: the path of the copy, in an existing folder.
 
     Returns:
         The position of the last event in the copy.
 
     Raises:
-        IncompatibleStoreError: there is no store, one of another schema version, or the target is there already.
-        CorruptStoreError: the store is damaged: there is no copy.
+        IncompatibleStoreError: there is no store, or one of another schema version, or the target exists already.
+        CorruptStoreError: the store is damaged. No copy was made.
         StoreUnavailableError: the file can't be read now.
-        OSError: something can't be written.
+        OSError: the copy can't be written.
     """
     source, copy = os.fspath(path), Path(target).absolute()
     if copy.exists() or copy.is_symlink():
