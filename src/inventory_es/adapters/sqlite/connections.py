@@ -291,7 +291,8 @@ class WriteTurn:
             try:
                 yield connection
             finally:
-                self._end(connection)
+                if self._turn is not None or connection.in_transaction:
+                    self._end(connection)
 
     @contextmanager
     def idle(self) -> Iterator[sqlite3.Connection | None]:

@@ -81,36 +81,49 @@ def check_wanted() -> None:
         raise cancelled from WithdrawnError()
 
 
+@attrs.define(eq=False)
+class _Call(Generic[T]):
+    """One call of a function, shared by its caller and its thread.
+
+    Attributes:
+        has_begun: set by the thread before it looks at ``is_left``.
+        is_left: set by the caller before it looks at ``has_begun``. So at least one of them sees the other's mark.
+        has_ended: True after the function has returned or raised, or will never be called.
+    """
+
+    function: Callable[[], T]
+    has_begun: bool = False
+    is_left: bool = False
+    has_ended: bool = False
+
+    def run(self) -> T:
+        """Call the function in this thread, unless the caller was told that it had not begun."""
+        self.has_begun = True
+        _is_wanted.set(lambda: not self.is_left)  # in the thread's own copy of the context
+        if self.is_left:
+            raise WithdrawnError
+        return self.function()
+
+    def leave(self, cancelled: BaseException) -> None:
+        """Leave the call because of a cancellation, and mark the cancellation if the function has not begun."""
+        self.is_left = True
+        if not self.has_begun:
+            cancelled.__cause__ = WithdrawnError()
+
+
 async def run_in_thread(function: Callable[[], T], *, limiter: anyio.CapacityLimiter | None = None) -> T:
     """Call a blocking function in a worker thread, and wait for it once it began. Its own waits end if the caller is cancelled.
 
     A native cancellation of asyncio interrupts this call while the function goes on. Then the function's waits end too.
     """
-    has_begun = is_left = False
-
-    def call() -> T:
-        nonlocal has_begun
-        has_begun = True
-        _is_wanted.set(lambda: not is_left)  # in the thread's own copy of the context
-        if is_left:  # its caller was told that nothing had begun
-            raise WithdrawnError
-        return function()
-
+    call = _Call(function)
     try:
-        return await anyio.to_thread.run_sync(call, limiter=limiter)
+        return await anyio.to_thread.run_sync(call.run, limiter=limiter)
     except Exception:
         raise
     except BaseException as cancelled:
-        is_left = True
-        if has_begun:
-            raise
-        raise cancelled from WithdrawnError()
-
-
-@attrs.define(eq=False)
-class _Call(Generic[T]):
-    function: Callable[[], T]
-    has_ended: bool = False
+        call.leave(cancelled)
+        raise
 
 
 class BlockingCalls:
@@ -153,10 +166,11 @@ class BlockingCalls:
             raise self._closed()
         call = _Call(partial(function, *args, **kwargs))
         try:
-            return await run_in_thread(partial(self._run, call), limiter=self._limiter)
+            return await anyio.to_thread.run_sync(self._run, call, limiter=self._limiter)
         except Exception:
             raise
         except BaseException as cancelled:
+            call.leave(cancelled)
             if not was_withdrawn(cancelled):
                 with self._change:
                     self._left.append(call)
@@ -195,7 +209,7 @@ class BlockingCalls:
                 self._running += 1
             try:
                 with self._exclusive:
-                    return call.function()
+                    return call.run()
             finally:
                 with self._change:
                     self._running -= 1
