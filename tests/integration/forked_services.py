@@ -24,7 +24,7 @@ import pytest
 
 from inventory_es import open_inventory as open_async
 from inventory_es.adapters.sqlite import connections
-from inventory_es.adapters.sqlite.event_store import SqliteEngine
+from inventory_es.adapters.sqlite.event_store import SqliteStore
 from inventory_es.errors import UnsupportedCapabilityError
 from inventory_es.sync import InventoryService, open_inventory
 
@@ -192,7 +192,7 @@ def inside_an_event_loop(path: str) -> int:
 
 def while_a_turn_is_taken(path: str) -> int:
     inventory = open_inventory(f"sqlite:{path}")
-    engine = SqliteEngine(path, synchronous="FULL")
+    engine = SqliteStore(path, synchronous="FULL")
     done = add(inventory, 1)
     engine.take_turn()
     wait = in_child(lambda: add(inventory, 2))
@@ -205,7 +205,7 @@ def while_a_turn_is_taken(path: str) -> int:
 def a_statement_does_not_end(path: str) -> int:
     """The fork waits for no statement here, so the child is refused, and its child too; another file is not."""
     connections.FORK_SECONDS = 0
-    engine = SqliteEngine(path, synchronous="FULL")
+    engine = SqliteStore(path, synchronous="FULL")
     inventory = open_inventory(f"sqlite:{path}")
     done = add(inventory, 1)
     with engine._connections.lend(read_only=True):
@@ -243,8 +243,8 @@ def a_fork_that_asks_nobody_before(path: str) -> int:
 
 def _is_refused(path: str) -> int:
     with pytest.raises(UnsupportedCapabilityError, match="by exec"):
-        SqliteEngine(path, synchronous="FULL")
-    SqliteEngine(f"{path}-{os.getpid()}", synchronous="FULL").close()
+        SqliteStore(path, synchronous="FULL")
+    SqliteStore(f"{path}-{os.getpid()}", synchronous="FULL").close()
     return 0
 
 

@@ -11,13 +11,13 @@ import anyio
 import pytest
 
 from inventory_es import HandlerSettings, open_inventory
-from inventory_es.adapters.sqlite.event_store import SqliteEngine
+from inventory_es.adapters.sqlite.event_store import SqliteStore
 
 LENGTH = 30
 
 
 def make(path: Path) -> Path:
-    SqliteEngine(str(path), synchronous="FULL").close()
+    SqliteStore(str(path), synchronous="FULL").close()
     return path
 
 

@@ -149,7 +149,7 @@ def test_a_full_database_is_told_at_once_and_survived_without_a_restart(tmp_path
         appends = Appends()
         async with open_sqlite_event_store(tmp_path / "s.db") as store, open_inventory(store, observers=[appends]) as inventory:
             await inventory.add_stock("tea", "berlin", 5)
-            writer = writer_of(store._engine._connections)
+            writer = writer_of(store._store._connections)
             (pages,) = writer.execute("PRAGMA page_count").fetchone()
             writer.execute(f"PRAGMA max_page_count = {pages}")
             many = [add(f"product-{number}", "a" * 60) for number in range(100)]

@@ -8,7 +8,7 @@ from uuid import UUID
 from inventory_es.adapters.file import FileCache, FileEventBus, FileEventStore, open_file_cache, open_file_event_bus, open_file_event_store
 from inventory_es.adapters.sqlite import SqliteEventStore, SqliteReadModel, open_sqlite_event_store, open_sqlite_read_model
 from inventory_es.adapters.sqlite.connections import Connections, gate
-from inventory_es.adapters.sqlite.event_store import SqliteEngine
+from inventory_es.adapters.sqlite.event_store import SqliteStore as StoreCore
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import AppendResult, Cache, CacheEntry, EventBus, EventStore, ReadModel, RecordedEvent, SnapshotStore, StreamWrite
 from inventory_es.testing import (
@@ -75,7 +75,7 @@ class ForkedSnapshots(SnapshotStoreContract):
     @asynccontextmanager
     async def open_snapshots(self, site: Site) -> AsyncIterator[SnapshotStore]:
         async with open_sqlite_event_store(site.path / "snapshots.db") as store:
-            broken = self.adapter(store._engine)
+            broken = self.adapter(store._store)
             try:
                 yield broken
             finally:
@@ -84,9 +84,9 @@ class ForkedSnapshots(SnapshotStoreContract):
 
 @breaks("SN-7", "Leaves its SQLite connections open while the process forks.", contract=ForkedSnapshots, patience=_PATIENCE)
 class CarriesItsSnapshotsOver(SqliteEventStore):
-    def __init__(self, engine: SqliteEngine) -> None:
-        super().__init__(engine)
-        gate._guarded.discard(engine._connections)
+    def __init__(self, store: StoreCore) -> None:
+        super().__init__(store)
+        gate._guarded.discard(store._connections)
 
 
 class ForkedFileStores(EventStoreContract):

@@ -63,7 +63,7 @@ _NOT_COMMITTED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_READO
 """Codes of a commit that did not happen, because its last page is not in the log. It is rolled back."""
 
 
-class SqliteEngine:
+class SqliteStore:
     """The synchronous core: one open handle on the database file. Any number of threads may read; one at a time commits or closes.
 
     Args:
@@ -310,16 +310,16 @@ class SqliteEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, Snap
     removed or replaced while it is open, each use raises ``StoreClosedError``, and nothing is written.
     """
 
-    def __init__(self, engine: SqliteEngine) -> None:
-        self._engine = engine
-        self._writes = BlockingCalls(None, name=engine.name)
-        self._reads = BlockingCalls(anyio.CapacityLimiter(_MAX_READS), name=engine.name)
+    def __init__(self, store: SqliteStore) -> None:
+        self._store = store
+        self._writes = BlockingCalls(None, name=store.name)
+        self._reads = BlockingCalls(anyio.CapacityLimiter(_MAX_READS), name=store.name)
         self._turns = anyio.Lock()
         self._committed = anyio.Event()
 
     @property
     def capabilities(self) -> StoreCapabilities:
-        return self._engine.capabilities
+        return self._store.capabilities
 
     async def append(self, writes: Sequence[StreamWrite], /) -> AppendResult:
         (outcome,) = await self.append_group([writes])
@@ -328,28 +328,28 @@ class SqliteEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, Snap
         return outcome
 
     async def append_group(self, groups: Sequence[Sequence[StreamWrite]], /) -> Sequence[AppendResult | Exception]:
-        outcomes = await self._writes.run(self._engine.commit, groups)
+        outcomes = await self._writes.run(self._store.commit, groups)
         self._committed.set()
         self._committed = anyio.Event()
         return outcomes
 
     async def read_stream(self, stream: StreamId, /, *, after: int = 0, limit: int) -> StreamPage:
         await self._writes.settle()
-        return await self._reads.run(self._engine.read_stream, stream, after=after, limit=limit)
+        return await self._reads.run(self._store.read_stream, stream, after=after, limit=limit)
 
     async def read_stream_backwards(self, stream: StreamId, /, *, before: int | None = None, limit: int) -> StreamPage:
         await self._writes.settle()
-        return await self._reads.run(self._engine.read_stream_backwards, stream, before=before, limit=limit)
+        return await self._reads.run(self._store.read_stream_backwards, stream, before=before, limit=limit)
 
     async def find_events(self, stream: StreamId, event_ids: Sequence[UUID], /) -> Sequence[RecordedEvent]:
         await self._writes.settle()
-        return await self._reads.run(self._engine.find_events, stream, event_ids)
+        return await self._reads.run(self._store.find_events, stream, event_ids)
 
     async def read_all(self, *, after: int, limit: int) -> FeedPage:
-        return await self._reads.run(self._engine.read_all, after=after, limit=limit)
+        return await self._reads.run(self._store.read_all, after=after, limit=limit)
 
     async def head(self) -> int:
-        return await self._reads.run(self._engine.head)
+        return await self._reads.run(self._store.head)
 
     async def wait_for_position(self, position: int, /, *, timeout: float) -> bool:
         """Wait for the head. Commits of this handle wake at once, those of other handles within 50 ms."""
@@ -365,44 +365,44 @@ class SqliteEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, Snap
         return False
 
     async def streams(self, prefix: str = "", /, *, after: StreamId | None = None, limit: int) -> StreamsPage:
-        return await self._reads.run(self._engine.streams, prefix, after=after, limit=limit)
+        return await self._reads.run(self._store.streams, prefix, after=after, limit=limit)
 
     def glance_version(self, stream: StreamId, /) -> int | None:
         """Return the version of a stream that this handle has appended to, while no other handle has written."""
-        return self._engine.glance_version(stream) if self._writes.is_open else None
+        return self._store.glance_version(stream) if self._writes.is_open else None
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """Take a turn, which ends with its first append, or after 200 ms."""
         async with self._turns:
             try:
-                await self._writes.run(self._engine.take_turn)
+                await self._writes.run(self._store.take_turn)
             except UnavailableError:
                 _logger.debug("store_turn_not_given")
             try:
                 yield
             finally:
                 with anyio.CancelScope(shield=True), suppress(StoreClosedError):
-                    await self._writes.run(self._engine.give_turn_back)
+                    await self._writes.run(self._store.give_turn_back)
 
     async def load_snapshot(self, stream: StreamId, /, *, schema_version: int, at_most: int | None = None) -> Snapshot | None:
-        return await self._reads.run(self._engine.load_snapshot, stream, schema_version=schema_version, at_most=at_most)
+        return await self._reads.run(self._store.load_snapshot, stream, schema_version=schema_version, at_most=at_most)
 
     async def save_snapshot(self, snapshot: Snapshot, /) -> None:
-        await self._writes.run(self._engine.save_snapshot, snapshot)
+        await self._writes.run(self._store.save_snapshot, snapshot)
 
     async def discard_snapshots(self, *streams: StreamId) -> None:
-        await self._writes.run(self._engine.discard_snapshots, streams)
+        await self._writes.run(self._store.discard_snapshots, streams)
 
     async def clear_snapshots(self) -> None:
         """Forget every snapshot. The events stay."""
-        await self._writes.run(self._engine.clear_snapshots)
+        await self._writes.run(self._store.clear_snapshots)
 
     async def aclose(self) -> None:
         """Finish the calls in flight and release every connection. Idempotent."""
         self._writes.refuse()
         await self._reads.close(lambda: None)
-        await self._writes.close(self._engine.close)
+        await self._writes.close(self._store.close)
 
 
 def open_sqlite_event_store(path: AnyPath, *, synchronous: Synchronous = "FULL") -> AbstractAsyncContextManager[SqliteEventStore]:
@@ -442,5 +442,5 @@ async def open_sqlite(place: str, /) -> SqliteEventStore:
 
 
 async def _open(path: str, synchronous: Synchronous) -> SqliteEventStore:
-    engine = await run_in_thread(partial(SqliteEngine, path, synchronous=synchronous))
-    return SqliteEventStore(engine)
+    store = await run_in_thread(partial(SqliteStore, path, synchronous=synchronous))
+    return SqliteEventStore(store)

@@ -11,14 +11,14 @@ import pytest
 
 from inventory_es.adapters.sqlite import connections, open_sqlite_read_model
 from inventory_es.adapters.sqlite.connections import ForkGate, gate
-from inventory_es.adapters.sqlite.event_store import SqliteEngine
+from inventory_es.adapters.sqlite.event_store import SqliteStore
 from inventory_es.ports.errors import UnavailableError
 from tests.unit.adapters.file.test_event_store import A, B, write
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[SqliteEngine]:
-    opened = SqliteEngine(str(tmp_path / "s.db"), synchronous="FULL")
+def engine(tmp_path: Path) -> Iterator[SqliteStore]:
+    opened = SqliteStore(str(tmp_path / "s.db"), synchronous="FULL")
     yield opened
     opened.close()
 
@@ -27,7 +27,7 @@ def names(tmp_path: Path) -> set[str]:
     return {path.name for path in tmp_path.iterdir()}
 
 
-def test_before_a_fork_every_connection_is_closed_and_the_next_use_opens_another(engine: SqliteEngine, tmp_path: Path) -> None:
+def test_before_a_fork_every_connection_is_closed_and_the_next_use_opens_another(engine: SqliteStore, tmp_path: Path) -> None:
     engine.commit([write(A, 0, 1)])
     assert engine.read_stream(A, after=0, limit=9).version == 1
     assert names(tmp_path) == {"s.db", "s.db-wal", "s.db-shm"}
@@ -40,11 +40,11 @@ def test_before_a_fork_every_connection_is_closed_and_the_next_use_opens_another
     assert engine.glance_version(A) == 2
 
 
-def test_what_was_remembered_before_a_fork_is_forgotten(engine: SqliteEngine, tmp_path: Path) -> None:
+def test_what_was_remembered_before_a_fork_is_forgotten(engine: SqliteStore, tmp_path: Path) -> None:
     engine.commit([write(A, 0, 1)])
     gate._before()
     gate._after_in_parent()
-    child = SqliteEngine(str(tmp_path / "s.db"), synchronous="FULL")
+    child = SqliteStore(str(tmp_path / "s.db"), synchronous="FULL")
     child.commit([write(A, 1, 2), write(B, 0, 3)])
     child.close()
     (outcome,) = engine.commit([write(A, 2, 4)])
@@ -52,11 +52,11 @@ def test_what_was_remembered_before_a_fork_is_forgotten(engine: SqliteEngine, tm
     assert (outcome.position, outcome.versions) == (4, {A: 3})
 
 
-def test_a_fork_ends_a_turn(engine: SqliteEngine, tmp_path: Path) -> None:
+def test_a_fork_ends_a_turn(engine: SqliteStore, tmp_path: Path) -> None:
     engine.take_turn()
     gate._before()
     gate._after_in_parent()
-    other = SqliteEngine(str(tmp_path / "s.db"), synchronous="FULL")
+    other = SqliteStore(str(tmp_path / "s.db"), synchronous="FULL")
     other.commit([write(A, 0, 1)])
     other.close()
     engine.give_turn_back()
@@ -98,8 +98,8 @@ def test_a_use_does_not_wait_for_ever_for_a_fork(monkeypatch: pytest.MonkeyPatch
 
 _VISIT = """
 import sys
-from inventory_es.adapters.sqlite.event_store import SqliteEngine
-engine = SqliteEngine(sys.argv[1], synchronous="FULL")
+from inventory_es.adapters.sqlite.event_store import SqliteStore
+engine = SqliteStore(sys.argv[1], synchronous="FULL")
 print(engine.head())
 engine.close()
 """
@@ -110,7 +110,7 @@ def visit(path: Path) -> int:
     return int(subprocess.run([sys.executable, "-c", _VISIT, str(path)], capture_output=True, text=True, check=True).stdout)
 
 
-def test_a_second_handle_in_one_process_does_not_cost_the_first_one_its_locks(engine: SqliteEngine, tmp_path: Path, backend: str) -> None:
+def test_a_second_handle_in_one_process_does_not_cost_the_first_one_its_locks(engine: SqliteStore, tmp_path: Path, backend: str) -> None:
     path = tmp_path / "s.db"
     engine.commit([write(A, 0, 1)])
 
@@ -119,7 +119,7 @@ def test_a_second_handle_in_one_process_does_not_cost_the_first_one_its_locks(en
             pass
 
     anyio.run(open_and_close_another, backend=backend)
-    SqliteEngine(str(path), synchronous="FULL").close()
+    SqliteStore(str(path), synchronous="FULL").close()
     assert visit(path) == 1
     engine.commit([write(A, 1, 2), write(A, 2, 3)])
     assert visit(path) == 3

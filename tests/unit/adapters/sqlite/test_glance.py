@@ -27,7 +27,7 @@ def test_it_knows_nothing_while_the_handle_writes(tmp_path: Path, backend: str) 
     async def body() -> None:
         async with open_sqlite_event_store(tmp_path / "s.db") as store:
             await store.append(write(A, 0, 1))
-            with store._engine._turn.transaction():
+            with store._store._turn.transaction():
                 assert store.glance_version(A) is None
             assert store.glance_version(A) == 1
 

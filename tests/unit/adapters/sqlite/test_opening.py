@@ -14,7 +14,7 @@ import pytest
 
 from inventory_es import StreamId, StreamWrite
 from inventory_es.adapters.sqlite import database, open_sqlite_read_model, read_model
-from inventory_es.adapters.sqlite.event_store import SqliteEngine
+from inventory_es.adapters.sqlite.event_store import SqliteStore
 from inventory_es.errors import (
     AppendOutcomeUnknownError,
     ConcurrencyError,
@@ -30,7 +30,7 @@ STREAM = StreamId("inventory", "tea", "berlin")
 HUGE = 1 << 70
 
 
-_engines: list[SqliteEngine] = []
+_engines: list[SqliteStore] = []
 
 
 @pytest.fixture(autouse=True)
@@ -40,12 +40,12 @@ def close_every_engine() -> Iterator[None]:
         _engines.pop().close()
 
 
-def opened(path: Path) -> SqliteEngine:
-    _engines.append(SqliteEngine(str(path), synchronous="FULL"))
+def opened(path: Path) -> SqliteStore:
+    _engines.append(SqliteStore(str(path), synchronous="FULL"))
     return _engines[-1]
 
 
-def append(engine: SqliteEngine, version: int, events: list[NewEvent]) -> AppendResult | Exception:
+def append(engine: SqliteStore, version: int, events: list[NewEvent]) -> AppendResult | Exception:
     (outcome,) = engine.commit([[StreamWrite(STREAM, version, events)]])
     return outcome
 

@@ -11,7 +11,7 @@ import pytest
 
 from inventory_es.adapters.sqlite import open_sqlite_event_store, open_sqlite_read_model
 from inventory_es.adapters.sqlite.connections import gate
-from inventory_es.adapters.sqlite.event_store import SqliteEngine
+from inventory_es.adapters.sqlite.event_store import SqliteStore
 from inventory_es.ports import Checkpoint
 from inventory_es.ports.errors import StoreClosedError
 from inventory_es.testing.read_model.bench import ID, TABLES, ahead, level
@@ -96,7 +96,7 @@ def test_a_read_model_refuses_every_use(take_away: Callable[[Path], None], path:
 
 
 def test_a_turn_that_was_taken_before_writes_nothing(path: Path) -> None:
-    engine = SqliteEngine(str(path), synchronous="FULL")
+    engine = SqliteStore(str(path), synchronous="FULL")
     engine.take_turn()
     move(path)
     with pytest.raises(StoreClosedError):
@@ -106,25 +106,25 @@ def test_a_turn_that_was_taken_before_writes_nothing(path: Path) -> None:
 
 
 def test_what_is_opened_in_its_place_survives_that_it_closes(path: Path) -> None:
-    old = SqliteEngine(str(path), synchronous="FULL")
+    old = SqliteStore(str(path), synchronous="FULL")
     old.commit([write(A, 0, 1)])
     move(path)
-    new = SqliteEngine(str(path), synchronous="FULL")
+    new = SqliteStore(str(path), synchronous="FULL")
     new.commit([write(B, 0, 2)])
     old.close()
     assert path.with_name("s.db-wal").exists()
     new.commit([write(B, 1, 3)])
-    elsewhere = SqliteEngine(str(path.with_name("elsewhere.db")), synchronous="FULL")
+    elsewhere = SqliteStore(str(path.with_name("elsewhere.db")), synchronous="FULL")
     assert elsewhere.read_stream(A, after=0, limit=9).version == 1
     elsewhere.close()
-    again = SqliteEngine(str(path), synchronous="FULL")
+    again = SqliteStore(str(path), synchronous="FULL")
     assert again.read_stream(B, after=0, limit=9).version == 2
     again.close()
     new.close()
 
 
 def test_a_file_that_was_replaced_while_a_fork_had_its_connections_closed_is_refused(path: Path) -> None:
-    engine = SqliteEngine(str(path), synchronous="FULL")
+    engine = SqliteStore(str(path), synchronous="FULL")
     engine.commit([write(A, 0, 1)])
     gate._before()
     shutil.copy(path, path.with_name("copy.db"))
@@ -136,7 +136,7 @@ def test_a_file_that_was_replaced_while_a_fork_had_its_connections_closed_is_ref
 
 
 def test_a_file_that_is_moved_and_moved_back_is_used_on(path: Path) -> None:
-    engine = SqliteEngine(str(path), synchronous="FULL")
+    engine = SqliteStore(str(path), synchronous="FULL")
     path.rename(path.with_name("away.db"))
     path.with_name("away.db").rename(path)
     engine.commit([write(A, 0, 1)])
@@ -146,7 +146,7 @@ def test_a_file_that_is_moved_and_moved_back_is_used_on(path: Path) -> None:
 
 def test_a_relative_path_is_the_one_of_the_opening(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(path.parent)
-    engine = SqliteEngine("s.db", synchronous="FULL")
+    engine = SqliteStore("s.db", synchronous="FULL")
     monkeypatch.chdir(tmp_path)
     gate._before()
     gate._after_in_parent()
@@ -157,10 +157,10 @@ def test_a_relative_path_is_the_one_of_the_opening(path: Path, monkeypatch: pyte
 
 
 def test_a_file_in_another_journal_mode_has_no_log_to_compare(path: Path) -> None:
-    SqliteEngine(str(path), synchronous="FULL").close()
+    SqliteStore(str(path), synchronous="FULL").close()
     with closing(sqlite3.connect(path)) as other:
         other.execute("PRAGMA journal_mode = DELETE")
-    engine = SqliteEngine(str(path), synchronous="FULL")
+    engine = SqliteStore(str(path), synchronous="FULL")
     engine.commit([write(A, 0, 1)])
     with closing(sqlite3.connect(path)) as other:
         other.execute("PRAGMA journal_mode = WAL")

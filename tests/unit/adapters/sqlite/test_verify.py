@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from inventory_es.adapters.sqlite import Finding, back_up, database, repair, verify
-from inventory_es.adapters.sqlite.event_store import SqliteEngine
+from inventory_es.adapters.sqlite.event_store import SqliteStore
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.errors import CorruptStoreError, IncompatibleStoreError
 from inventory_es.ports import AppendResult, RecordedEvent, Snapshot, StreamWrite
@@ -18,7 +18,7 @@ A, B = StreamId("s", "a"), StreamId("s", "b")
 
 
 def filled(path: Path) -> Path:
-    engine, labels = SqliteEngine(str(path), synchronous="FULL"), Labels()
+    engine, labels = SqliteStore(str(path), synchronous="FULL"), Labels()
     for version, (one, other) in enumerate([("a1", "b1"), ("a2", "b2"), ("a3", "b3")]):
         outcomes = engine.commit([[StreamWrite(A, version, labels.events(one))], [StreamWrite(B, version, labels.events(other))]])
         assert all(isinstance(outcome, AppendResult) for outcome in outcomes)
@@ -191,12 +191,12 @@ def test_a_file_of_an_older_schema_version_is_brought_to_the_newest_by_a_repair(
 
 
 def test_a_copy_is_made_while_others_write(path: Path, tmp_path: Path) -> None:
-    engine, labels = SqliteEngine(str(path), synchronous="FULL"), Labels()
+    engine, labels = SqliteStore(str(path), synchronous="FULL"), Labels()
     engine.commit([[StreamWrite(A, 3, labels.events("a4"))]])
     assert back_up(path, tmp_path / "copy.db") == 7
     engine.commit([[StreamWrite(A, 4, labels.events("a5"))]])
     engine.close()
-    copy = SqliteEngine(str(tmp_path / "copy.db"), synchronous="FULL")
+    copy = SqliteStore(str(tmp_path / "copy.db"), synchronous="FULL")
     assert copy.read_stream(A, after=0, limit=9).version == 4
     copy.close()
     assert (tmp_path / "copy.db").stat().st_mode & 0o777 == 0o600

@@ -15,7 +15,7 @@ from inventory_es import open_inventory
 from inventory_es import sync as sync_door
 from inventory_es.adapters.file import back_up, open_file_cache, open_file_event_bus, open_file_event_store, verify
 from inventory_es.adapters.sqlite import open_sqlite_event_store, open_sqlite_read_model
-from inventory_es.adapters.sqlite.event_store import SqliteEngine
+from inventory_es.adapters.sqlite.event_store import SqliteStore
 from inventory_es.ports import Clock
 from inventory_es.ports.toolkit.paths import AnyPath, absolute_path
 
@@ -93,7 +93,7 @@ def test_an_adapter_is_where_it_was_named_when_its_opening_was_called(
 
 
 def test_a_connection_that_sqlite_opens_later_goes_to_the_same_file(here: Path) -> None:
-    engine = SqliteEngine("stock.db", synchronous="NORMAL")
+    engine = SqliteStore("stock.db", synchronous="NORMAL")
     os.chdir("../elsewhere")
     assert engine.head() == 0
     engine.close()
