@@ -104,7 +104,6 @@ class ReadModelBehindError(FaultError):
 
     @property
     def message(self) -> str:
-        """One sentence for a person, derived from the facts."""
         cause = "its runner is behind or does not run" if self.error is None else f"it stands still: {self.error}"
         return f"{self.projection} is at position {self.actual_position}, not yet at {self.position}: {cause}; ask again later"
 
@@ -139,7 +138,6 @@ class FeedRewoundError(FaultError):
 
     @property
     def message(self) -> str:
-        """One sentence for a person, derived from the facts."""
         if self.head < self.position:
             found = f"its checkpoint is at position {self.position}, the feed ends at {self.head}"
         else:
@@ -191,7 +189,6 @@ class AppendOutcomeUnknownError(FaultError):
 
     @property
     def message(self) -> str:
-        """One sentence for a person, derived from the facts."""
         first = "" if self.remedy is None else f"{self.remedy}, then "
         then = "" if self.retry_after is None else f"; {self.retry_after:.3g} s later, the answer is final"
         told = f"{first}send the same again, with the same ids{then}"
@@ -302,7 +299,6 @@ class EventDecodeError(FaultError):
 
     @property
     def message(self) -> str:
-        """One sentence for a person, derived from the facts."""
         place = f"event {self.version} of stream {self.stream}" if self.stream is not None else "an event"
         kind = f" ({self.event_type} v{self.schema_version})" if self.event_type is not None else ""
         return f"{place}{kind} can't be decoded: {self.problem}"

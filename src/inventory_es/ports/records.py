@@ -1,7 +1,8 @@
 """Records that cross the storage ports: events and their metadata, appends, and pages."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from operator import attrgetter
 from types import NoneType
 from typing import Any, NoReturn
 from uuid import UUID
@@ -121,23 +122,16 @@ class RecordedEvent:
         )
 
     def _values(self) -> tuple[Any, ...]:
-        return (
-            self.stream,
-            self.version,
-            self.position,
-            self.event_id,
-            self.event_type,
-            self.schema_version,
-            self.recorded_at,
-            self.data,
-            self.metadata,
-        )
+        return _values_of(self)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, RecordedEvent) and self._values() == other._values()
 
     def __hash__(self) -> int:
         return hash((self.stream, self.version, self.event_id))
+
+
+_values_of: Callable[[RecordedEvent], tuple[Any, ...]] = attrgetter(*(field.name for field in attrs.fields(RecordedEvent)))
 
 
 @attrs.frozen

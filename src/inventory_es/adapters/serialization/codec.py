@@ -129,11 +129,12 @@ class JsonEventCodec:
         """
         if metadata.extra:
             own = {name: value for name in OWN_FIELDS if (value := getattr(metadata, name)) is not None}
-            more = {"more": True} if metadata.more else {}
-            return write_object(own | more | dict(metadata.extra), self._max_bytes)
-        return self.encode_fields(*_fields_of(metadata), metadata.more or None)
+            mark = {"more": True} if metadata.more else {}
+            return write_object(own | mark | dict(metadata.extra), self._max_bytes)
+        more: Any = metadata.more or None  # the field after the texts
+        return self.encode_fields(*_fields_of(metadata), more)
 
-    def encode_fields(self, *fields: str | bool | None) -> bytes:
+    def encode_fields(self, *fields: str | None) -> bytes:
         """Return the stored form of metadata with these fields, in the order of :class:`EventMetadata`, and without extra keys.
 
         Raises:

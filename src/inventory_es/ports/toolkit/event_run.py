@@ -74,8 +74,4 @@ class EventRun(Sequence[RecordedEvent], Generic[T]):
 
 def run_of(events: Sequence[RecordedEvent]) -> EventRun[Any]:
     """Return a page's events as an :class:`EventRun`."""
-    return events if isinstance(events, EventRun) else EventRun(_as_it_is, events)
-
-
-def _as_it_is(event: RecordedEvent) -> RecordedEvent:
-    return event
+    return events if isinstance(events, EventRun) else EventRun(lambda event: event, events)

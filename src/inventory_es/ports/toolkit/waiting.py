@@ -41,22 +41,11 @@ class Wakeup:
 def futures() -> Callable[[], Wakeup | None]:
     """Return a factory of the running event loop's futures. The factory returns ``None`` where the loop has none."""
     loop: Any = current_token().native_token
-    make: Callable[[], Wakeup | None] = getattr(loop, "create_future", _none)
+    make: Callable[[], Wakeup | None] = getattr(loop, "create_future", lambda: None)
     return make
 
 
-def _none() -> None:
-    return None
-
-
-async def poll_for_position(
-    head: Callable[[], Awaitable[int]],
-    position: int,
-    /,
-    *,
-    timeout: float,
-    interval: float = 0.1,
-) -> bool:
+async def poll_for_position(head: Callable[[], Awaitable[int]], position: int, /, *, timeout: float, interval: float = 0.1) -> bool:
     """Poll for a position: :meth:`inventory_es.ports.EventFeed.wait_for_position` of an adapter without notification.
 
     Args:
