@@ -36,7 +36,7 @@ class DirectStore(MemoryEventStore):
 
     async def append(self, writes: Sequence[StreamWrite], /) -> AppendResult:
         time.sleep(0.0005)  # noqa: ASYNC251  # as a disk does
-        return self._append(writes)
+        return self._log.append(writes)
 
     async def append_group(self, groups: Sequence[Sequence[StreamWrite]], /) -> Sequence[AppendResult | Exception]:
         time.sleep(0.0005)  # noqa: ASYNC251  # as a disk does

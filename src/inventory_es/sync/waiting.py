@@ -7,7 +7,7 @@ from threading import Lock
 from typing import Any, Self, TypeVar, cast
 
 from inventory_es.application.commands.waiting import Scope
-from inventory_es.ports.toolkit.wakeup import Wakeup
+from inventory_es.ports.toolkit.waiting import Wakeup
 
 T = TypeVar("T")
 

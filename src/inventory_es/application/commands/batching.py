@@ -26,7 +26,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import attrs
 
 from inventory_es.application.commands.waiting import Waiting
-from inventory_es.ports.toolkit.wakeup import Wakeup
+from inventory_es.ports.toolkit.waiting import Wakeup
 
 T = TypeVar("T", bound="Item")
 

@@ -20,7 +20,7 @@ from inventory_es.domain.inventory import Inventory, Policy
 from inventory_es.ports import Clock, IdGenerator, NewEvent, SteadyClock, StoreCapabilities, StreamWrite
 from inventory_es.ports.codec import EventCodec, KnownGoodCodec
 from inventory_es.ports.errors import AppendOutcomeUnknownError, AppendTooLargeError, ConcurrencyError
-from inventory_es.ports.metadata import OWN_FIELDS, EventMetadata
+from inventory_es.ports.records import OWN_FIELDS, EventMetadata
 
 CommandOutcome = CommandResult | Reservation
 

@@ -10,7 +10,7 @@ from typing import Protocol, Self
 import anyio
 from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_cancelled
 
-from inventory_es.ports.toolkit.wakeup import Wakeup, futures
+from inventory_es.ports.toolkit.waiting import Wakeup, futures
 
 
 class Scope(AbstractContextManager["Scope"], Protocol):

@@ -6,10 +6,8 @@ from datetime import datetime, timedelta
 import attrs
 import pytest
 
-from inventory_es.adapters.memory.event_log import MemoryEventLog
-from inventory_es.application.commands.decision import CommandOutcome, accepted
 from inventory_es.adapters.memory.event_store import MemoryEventLog
-from inventory_es.application.commands.outcomes import Outcome, accepted
+from inventory_es.application.commands.decision import CommandOutcome, accepted
 from inventory_es.application.results import CommandResult
 from inventory_es.domain.command_identity import EventIds, fingerprint
 from inventory_es.domain.commands import AddStock, Command, ConfirmReservation, RecordCount, ReserveStock
