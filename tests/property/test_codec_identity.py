@@ -12,7 +12,7 @@ from inventory_es.domain.events import Event, Recorded, StockAddedEvent
 from inventory_es.domain.reasons import AddReason
 from inventory_es.ports.codec import EncodedEvent
 from inventory_es.ports.records import RecordedEvent
-from inventory_es.testing.domain.codec_runs import check_codec
+from inventory_es.testing.domain.codec_check import check_codec
 from inventory_es.testing.domain.history import PropertyError
 from inventory_es.testing.domain.strategies import events
 from inventory_es.testing.domain.walks import histories

@@ -4,14 +4,14 @@ import pytest
 
 from inventory_es.domain import inventory, reservation_book
 from inventory_es.testing.domain.agreement import check_memory
+from inventory_es.testing.domain.command_generator import random_program
 from inventory_es.testing.domain.history import PropertyError
 from inventory_es.testing.domain.program_properties import check_program
 from inventory_es.testing.domain.scenarios import SHELF, START
-from inventory_es.testing.domain.service_runs import check_service
-from inventory_es.testing.domain.walker import random_program
+from inventory_es.testing.domain.service_check import check_service
 from tests.property import command_side_bugs, decider_bugs
 from tests.property.decider_bugs import Bug
-from tests.property.test_service_runs import over_memory
+from tests.property.test_service_check import over_memory
 
 PROGRAMS = 50
 FEW = 1

@@ -95,7 +95,7 @@ def test_a_state_invariant_is_naive() -> None:
 
         @invariant()
         def never_more_than_eighty_percent(self) -> None:
-            inventory = self.desk.inventory
+            inventory = self.handler.inventory
             assert 5 * inventory.units_reserved <= 4 * inventory.units_on_hand
 
     with pytest.raises(AssertionError):

@@ -17,14 +17,14 @@ from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.inventory import Policy
 from inventory_es.testing.clock import ManualClock
 from inventory_es.testing.domain.agreement import check_decision
-from inventory_es.testing.domain.desk import Desk
 from inventory_es.testing.domain.history import PropertyError
 from inventory_es.testing.domain.machine import InventoryMachine
 from inventory_es.testing.domain.model import Model
 from inventory_es.testing.domain.program import Call, Program
+from inventory_es.testing.domain.reference_handler import ReferenceHandler
 from inventory_es.testing.domain.rules import RULES, Facts, Refusal, Stock
 from inventory_es.testing.domain.scenarios import SHELF, START
-from inventory_es.testing.domain.service_runs import check_service
+from inventory_es.testing.domain.service_check import check_service
 from inventory_es.testing.faults import Faults
 from inventory_es.wiring import open_inventory
 
@@ -48,30 +48,30 @@ def write_off(stock: Stock, command: WriteOff, _t: datetime) -> Iterator[Facts]:
     yield {"event": "StockCommittedEvent", **facts}
 
 
-def both() -> tuple[Desk, Model]:
-    desk, model = Desk(SHELF), Model(SHELF, rules={**RULES, WriteOff: write_off})
+def both() -> tuple[ReferenceHandler, Model]:
+    handler, model = ReferenceHandler(SHELF), Model(SHELF, rules={**RULES, WriteOff: write_off})
     for command in (ADD, RESERVE):
-        desk.execute(command, at=START)
+        handler.execute(command, at=START)
         model.execute(command, at=START)
-    return desk, model
+    return handler, model
 
 
-def committed(desk: Desk, reason: str, held: str = "R") -> Any:
+def committed(handler: ReferenceHandler, reason: str, held: str = "R") -> Any:
     command = CommitStock(inventory_id=SHELF, command_id="off", reservation_id=held, reason=reason)
-    return lambda: desk.inventory.decide(command, at=START)
+    return lambda: handler.inventory.decide(command, at=START)
 
 
 def test_a_decider_of_a_command_of_ones_own_is_compared() -> None:
-    desk, model = both()
-    verdict = check_decision(model, WriteOff(SHELF, "off", "R"), at=START, decide=committed(desk, "SCRAPPED"))
+    handler, model = both()
+    verdict = check_decision(model, WriteOff(SHELF, "off", "R"), at=START, decide=committed(handler, "SCRAPPED"))
     assert verdict.stock == {"on_hand": 2, "reserved": 0, "available": 2, "version": 3}
-    check_decision(model, WriteOff(SHELF, "none", "nobody's"), at=START, decide=committed(desk, "SCRAPPED", "nobody's"))
+    check_decision(model, WriteOff(SHELF, "none", "nobody's"), at=START, decide=committed(handler, "SCRAPPED", "nobody's"))
 
 
 def test_a_wrong_event_and_a_wrong_refusal_are_told() -> None:
-    desk, model = both()
+    handler, model = both()
     with pytest.raises(PropertyError) as found:
-        check_decision(model, WriteOff(SHELF, "off", "R"), at=START, decide=committed(desk, "SOLD"))
+        check_decision(model, WriteOff(SHELF, "off", "R"), at=START, decide=committed(handler, "SOLD"))
     assert str(found.value).splitlines()[1:] == [
         "  command   WriteOff(command_id='off', reservation_id='R') at 2026-01-05T09:00:00+00:00",
         "  expected  StockCommittedEvent(reservation_id='R', quantity=8, remaining=0, reason='SCRAPPED', on_hand=2, reserved=0)",
@@ -79,17 +79,17 @@ def test_a_wrong_event_and_a_wrong_refusal_are_told() -> None:
         "  differs   #1 reason: expected 'SCRAPPED', got SOLD",
     ]
     with pytest.raises(PropertyError, match=r"expected it to be accepted, got ReservationNotFoundError\(reservation_id='Q'\)"):
-        check_decision(both()[1], WriteOff(SHELF, "off", "R"), at=START, decide=committed(desk, "SCRAPPED", "Q"))
+        check_decision(both()[1], WriteOff(SHELF, "off", "R"), at=START, decide=committed(handler, "SCRAPPED", "Q"))
 
 
 def test_a_fact_of_a_refusal_is_compared() -> None:
-    desk, model = both()
+    handler, model = both()
     too_many = attrs.evolve(RESERVE, reservation_id="S", quantity=3)
 
     def told_wrong() -> tuple[()]:
         raise InsufficientStockError(inventory=SHELF.stream, requested=3, available=10)
 
-    assert desk.execute(too_many, at=START).error is not None
+    assert handler.execute(too_many, at=START).error is not None
     with pytest.raises(PropertyError, match="available of InsufficientStockError: expected 2, got 10"):
         check_decision(model, too_many, at=START, decide=told_wrong)
 

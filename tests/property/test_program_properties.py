@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from inventory_es.domain.commands import AddStock, Command, ReserveStock
 from inventory_es.domain.errors import InsufficientStockError, PolicyRejectedError
 from inventory_es.domain.inventory import StockView
-from inventory_es.testing.domain.desk import Desk
 from inventory_es.testing.domain.history import PropertyError, check_history
 from inventory_es.testing.domain.program import Call, Program, play, race
 from inventory_es.testing.domain.program_properties import PROGRAM_PROPERTIES, check_program
+from inventory_es.testing.domain.reference_handler import ReferenceHandler
 from inventory_es.testing.domain.scenarios import SHELF, START
 from inventory_es.testing.domain.walks import programs
 from inventory_es.testing.faults import FaultKind
@@ -55,12 +55,12 @@ def test_every_program_keeps_them_under_a_policy(program: Program) -> None:
 def test_a_race_is_equivalent_to_some_serial_order(program: Program) -> None:
     record = play(program)
     check_history(record.history)
-    serial = Desk(program.inventory_id)
+    serial = ReferenceHandler(program.inventory_id)
     accepted = [answer for answer in record.answers if answer.recorded]
     for answer in sorted(accepted, key=lambda answer: answer.recorded[0].version):
         again = serial.execute(answer.command, at=answer.clock)
         assert again.recorded == answer.recorded
-    assert serial.inventory == record.desk.inventory
+    assert serial.inventory == record.handler.inventory
     assert len(record.answers) == len(program.calls) + len(program.parallel)
 
 
@@ -98,22 +98,22 @@ def test_exactly_as_many_win_as_there_are_units_under_every_interleaving(
 ) -> None:
     orders = 0
     calls = [Call(ReserveStock(inventory_id=SHELF, reservation_id=f"R{n}", quantity=1, ttl=None), START) for n in range(racers)]
-    desks: list[Desk] = []
+    handlers: list[ReferenceHandler] = []
 
     def run(next_turn: Callable[[int], int]) -> None:
-        desk = Desk(SHELF)
-        desk.execute(AddStock(inventory_id=SHELF, command_id="add", quantity=units), at=START)
-        race(desk, calls, faults, next_turn=next_turn)
-        desks.append(desk)
+        handler = ReferenceHandler(SHELF)
+        handler.execute(AddStock(inventory_id=SHELF, command_id="add", quantity=units), at=START)
+        race(handler, calls, faults, next_turn=next_turn)
+        handlers.append(handler)
 
     for _ in every_order(run):
         orders += 1
-        desk = desks.pop()
-        answers = desk.answers[1:]
+        handler = handlers.pop()
+        answers = handler.answers[1:]
         winners = [answer for answer in answers if answer.error is None]
-        assert len(winners) == min(units, racers) == desk.inventory.units_reserved
+        assert len(winners) == min(units, racers) == handler.inventory.units_reserved
         assert all(isinstance(answer.error, InsufficientStockError) for answer in answers if answer not in winners)
-        check_history(desk.history)
+        check_history(handler.history)
     assert orders > racers
 
 
@@ -123,7 +123,7 @@ def test_a_faulty_append_is_sent_again_and_replayed() -> None:
     for kind, replayed in kinds:
         record = play(Program(inventory_id=SHELF, parallel=(call,), faults=((1, kind),)))
         assert [answer.replayed for answer in record.answers] == [replayed]
-        assert record.desk.inventory.units_on_hand == 3
+        assert record.handler.inventory.units_on_hand == 3
 
 
 def test_a_broken_property_shows_the_program() -> None:

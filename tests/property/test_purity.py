@@ -12,13 +12,13 @@ from hypothesis.stateful import run_state_machine_as_test
 from inventory_es.domain.commands import AddStock, Command, ReserveStock
 from inventory_es.domain.errors import HostFunctionError, PolicyRejectedError
 from inventory_es.domain.inventory import Policy, StockView
-from inventory_es.testing.domain.desk import Desk
+from inventory_es.testing.domain.formatting import describe
 from inventory_es.testing.domain.history import PropertyError
 from inventory_es.testing.domain.machine import InventoryMachine
 from inventory_es.testing.domain.program import Call, Program
 from inventory_es.testing.domain.program_properties import check_program
+from inventory_es.testing.domain.reference_handler import ReferenceHandler
 from inventory_es.testing.domain.scenarios import SHELF, START, scenario
-from inventory_es.testing.domain.telling import tell
 from inventory_es.testing.domain.walks import programs
 
 IMPURE = r"the policy .*{} is impure: it was asked twice, and answered differently"
@@ -116,11 +116,11 @@ def test_the_report_says_what_was_asked_and_answered() -> None:
     with pytest.raises(PropertyError) as found:
         scenario(policies=[tells_more_each_time()]).when(ADD)
     assert found.value.broken == {"P25"}
-    first, second = (tell(PolicyRejectedError("wordy", asked=number)) for number in (1, 2))
+    first, second = (describe(PolicyRejectedError("wordy", asked=number)) for number in (1, 2))
     _, *lines = str(found.value).splitlines()
     assert lines == [
         f"  problem   the policy {__name__}.tells_more_each_time.<locals>.wordy is impure: it was asked twice, and answered differently",
-        f"  asked     {tell(ADD)} at 2026-01-05T09:00:00+00:00, on hand 0, reserved 0, version 0",
+        f"  asked     {describe(ADD)} at 2026-01-05T09:00:00+00:00, on hand 0, reserved 0, version 0",
         f"  answered  first it raised {first}, then it raised {second}",
         "  meaning   a policy may use the stock, the command and the time that it is given: no counter, no clock, no chance, no I/O",
     ]
@@ -131,7 +131,7 @@ def test_it_is_found_again_by_whoever_asks_next() -> None:
 
     def ask_seven_times() -> None:
         for number in range(7):
-            Desk(SHELF, policies=[impure]).execute(AddStock(inventory_id=SHELF, command_id=str(number), quantity=1), at=START)
+            ReferenceHandler(SHELF, policies=[impure]).execute(AddStock(inventory_id=SHELF, command_id=str(number), quantity=1), at=START)
 
     for _ in range(2):
         with pytest.raises(PropertyError, match=IMPURE.format("every_seventh")):
@@ -144,7 +144,7 @@ def test_a_pure_policy_is_let_alone() -> None:
             reason = "only_a_few"
             raise PolicyRejectedError(reason, most=2)
 
-    at_first = scenario(policies=[only_a_few]).when(ADD).then(*Desk(SHELF).execute(ADD, at=START).events)
+    at_first = scenario(policies=[only_a_few]).when(ADD).then(*ReferenceHandler(SHELF).execute(ADD, at=START).events)
     reserve = ReserveStock(inventory_id=SHELF, reservation_id="R", quantity=3, ttl=timedelta(1))
     at_first.when(reserve).then_rejected(PolicyRejectedError, reason="only_a_few")
 
@@ -154,4 +154,4 @@ def test_one_that_returns_something_is_told_by_its_own_name() -> None:
         return False
 
     with pytest.raises(HostFunctionError, match=r"disagrees returned a bool"):
-        Desk(SHELF, policies=[disagrees]).execute(ADD, at=START)  # type: ignore[list-item]  # as a host does
+        ReferenceHandler(SHELF, policies=[disagrees]).execute(ADD, at=START)  # type: ignore[list-item]  # as a host does

@@ -12,7 +12,7 @@ from inventory_es.domain.events import Recorded
 from inventory_es.domain.inventory import Inventory
 from inventory_es.domain.reasons import Shortfall
 from inventory_es.domain.reservation_book import CLOSED_KEPT
-from inventory_es.testing.domain.probing import behaviour
+from inventory_es.testing.domain.probe import behaviour
 from inventory_es.testing.domain.program import Program, play
 from inventory_es.testing.domain.scenarios import SHELF, START
 from inventory_es.testing.domain.walks import histories, programs
@@ -62,7 +62,7 @@ def test_nested_savepoints_roll_back_one_by_one(history: tuple[Recorded, ...], d
 def test_a_basket_is_all_or_nothing(program: Program, lines: int) -> None:
     """What a handler does with several lines on one inventory: decide, apply, and take all back if one falls short."""
     record = play(program)
-    inventory, at = record.desk.inventory, max(answer.at for answer in record.answers)
+    inventory, at = record.handler.inventory, max(answer.at for answer in record.answers)
     value, available = inventory.snapshot(), int(inventory.available_at(at))
     place, refused = inventory.savepoint(), False
     for line in range(lines):

@@ -39,7 +39,7 @@ def simulate_orders(seed: int, *, backend: str = "asyncio", open_orders: Callabl
     async def play() -> None:
         world = OrderWorld(seed, open_orders)
         worlds.append(world)
-        await world.turns.run("script", _play_and_judge(world))
+        await world.scheduler.run("script", _play_and_judge(world))
 
     try:
         anyio.run(play, backend=backend)

@@ -28,7 +28,7 @@ from inventory_es.processes import Orders, OrderStatus
 from inventory_es.testing.domain.scenarios import START
 from inventory_es.testing.faults import FaultKind, Faults, faulty_event_store
 from inventory_es.testing.simulation.node import Incarnation, NodeClock, NodeStore, WorldClock
-from inventory_es.testing.simulation.turns import StoppedError, Turns
+from inventory_es.testing.simulation.scheduler import Scheduler, StoppedError
 
 T = TypeVar("T")
 
@@ -131,8 +131,8 @@ class OrderWorld:
     def __init__(self, seed: int, open_orders: Callable[[InventoryService], Orders] = Orders) -> None:
         self.plan = Plan.by_seed(seed)
         self.chance = random.Random(f"order world:{seed}")
-        self.turns = Turns(seed, most=_MOST_TURNS, before_each=self._before_turn)
-        self.clock = WorldClock(START, self.turns)
+        self.scheduler = Scheduler(seed, most=_MOST_TURNS, before_each=self._before_turn)
+        self.clock = WorldClock(START, self.scheduler)
         self.log = MemoryEventLog()
         self.sent: list[Command] = []
         self.taken: list[OrderCommand] = []
@@ -157,18 +157,18 @@ class OrderWorld:
             await self.nodes[0].service.execute(AddStock(inventory_id=shelf, command_id="opening", quantity=self.plan.opening))
         self.is_stormy = True
         for number in range(self.plan.nodes):
-            self.turns.start(f"runner {number}", self._run_orders(number))
+            self.scheduler.start(f"runner {number}", self._run_orders(number))
         for place in self.plan.orders:
             self._start(f"customer of {place.order_id}", self._shop(place))
         self._start("clerk", self._meddle())
-        while self.busy and self.turns.count < self.plan.heals_at:
-            await self.turns.sleep(0.5)
+        while self.busy and self.scheduler.count < self.plan.heals_at:
+            await self.scheduler.sleep(0.5)
         self.is_stormy = False
         for node in self.nodes:
             node.clock.skew = timedelta(0)
         self.clock.reach(max(one.recorded_at for one in self.log.read_feed(0, self.log.head)))
         while self.busy:
-            await self.turns.sleep(0.5)
+            await self.scheduler.sleep(0.5)
         await self.settle()
 
     async def pass_time(self) -> None:
@@ -176,8 +176,8 @@ class OrderWorld:
         self.clock.reach(self.clock.now() + timedelta(hours=2))
         await self.settle()
 
-    def tell(self, line: str) -> None:
-        self.trace.append(f"{self.turns.count:>6} {self.turns.now:9.3f}  {line}")
+    def note(self, line: str) -> None:
+        self.trace.append(f"{self.scheduler.count:>6} {self.scheduler.now:9.3f}  {line}")
 
     def _start(self, name: str, call: Any) -> None:
         async def work() -> None:
@@ -187,7 +187,7 @@ class OrderWorld:
                 self.busy -= 1
 
         self.busy += 1
-        self.turns.start(name, work())
+        self.scheduler.start(name, work())
 
     async def _boot(self, name: str, clock: NodeClock) -> OrderNode:
         self._lives += 1
@@ -200,8 +200,8 @@ class OrderWorld:
             clock=clock,
             ids=life,
             chance=self.chance.random,
-            sleep=self.turns.sleep,
-            monotonic=self.turns.monotonic,
+            sleep=self.scheduler.sleep,
+            monotonic=self.scheduler.monotonic,
         )
 
         async def give() -> Any:
@@ -219,29 +219,29 @@ class OrderWorld:
     def send_late(self, life: Incarnation, call: Callable[[], Awaitable[object]]) -> None:
         """What a node had sent when it ended arrives later, or gets lost."""
         if life.is_stopped and self.chance.random() < 0.5:
-            self.turns.start(f"a late append of life {life.number}", self._arrive(call))
+            self.scheduler.start(f"a late append of life {life.number}", self._arrive(call))
 
     async def _arrive(self, call: Callable[[], Awaitable[object]]) -> None:
-        await self.turns.sleep(2 * self.chance.random())
+        await self.scheduler.sleep(2 * self.chance.random())
         try:
             await call()
             self.counts["late appends"] += 1
         except InventoryError as problem:
-            self.tell(f"late append: {problem.code}")
+            self.note(f"late append: {problem.code}")
 
     def _choose(self, operation: str, _number: int) -> FaultKind | None:
         if not self.is_stormy or self.chance.random() >= self.plan.fault_rate:
             return None
         self.counts["faults"] += 1
         kind: FaultKind = self.chance.choice(_KINDS)
-        self.tell(f"{kind} at {operation}")
+        self.note(f"{kind} at {operation}")
         return kind
 
     def _before_turn(self) -> None:
-        while self.is_stormy and self._restarts and self._restarts[0] <= self.turns.count:
+        while self.is_stormy and self._restarts and self._restarts[0] <= self.scheduler.count:
             self._restarts.pop(0)
-            self.turns.start("operator", self._restart(self.chance.randrange(len(self.nodes))))
-        while self.is_stormy and self._jumps and self._jumps[0] <= self.turns.count:
+            self.scheduler.start("operator", self._restart(self.chance.randrange(len(self.nodes))))
+        while self.is_stormy and self._jumps and self._jumps[0] <= self.scheduler.count:
             self._jumps.pop(0)
             node = self.chance.choice(self.nodes)
             node.clock.skew += timedelta(seconds=self.chance.choice((-40, -5, 5, 30, 50)))
@@ -250,13 +250,13 @@ class OrderWorld:
     async def _restart(self, number: int) -> None:
         old = self.nodes[number]
         old.life.is_stopped = True
-        self.tell(f"{old.name} ends and starts again")
+        self.note(f"{old.name} ends and starts again")
         self.nodes[number] = await self._boot(old.name, old.clock)
         self.counts["restarts"] += 1
 
     async def at(self, node: OrderNode, call: Callable[[], Awaitable[T]]) -> T:
         """Do something in a node, and die with it."""
-        task = self.turns.running
+        task = self.scheduler.running
         task.process = node.life
         try:
             return await call()
@@ -270,19 +270,19 @@ class OrderWorld:
             try:
                 order = await self.at(node, partial(node.orders.execute, command))
             except RejectionError as refusal:
-                self.tell(f"{command}: {refusal.code}")
+                self.note(f"{command}: {refusal.code}")
                 return False
             except InventoryError as problem:
-                self.tell(f"{command.command_id} of {command.order_id}: {problem.code}")
+                self.note(f"{command.command_id} of {command.order_id}: {problem.code}")
             except StoppedError:
                 if not node.life.is_stopped:
                     raise
             else:
-                self.tell(f"{command.command_id} of {command.order_id}: {order.status} at {order.version}")
+                self.note(f"{command.command_id} of {command.order_id}: {order.status} at {order.version}")
                 self.counts["answers"] += 1
                 self.taken.append(command)
                 return True
-            await self.turns.sleep(0.2 + self.chance.random())
+            await self.scheduler.sleep(0.2 + self.chance.random())
         msg = f"{command} has no answer"
         raise AssertionError(msg)
 
@@ -296,11 +296,11 @@ class OrderWorld:
         """One customer: places, waits, pays or does not, gets it in parcels, changes their mind."""
         chance, order_id = self.chance, place.order_id
         pay = AuthorisePayment(order_id=order_id, payment_id=f"pay {order_id}")
-        await self.turns.sleep(chance.random() * 5)
+        await self.scheduler.sleep(chance.random() * 5)
         if chance.random() < 0.1:
             self._start("an early payment", self.send(pay))
         await self._twice(place)
-        await self.turns.sleep(min(20.0, chance.choice((0.0, 0.1, 1.5)) * place.ttl.total_seconds()))
+        await self.scheduler.sleep(min(20.0, chance.choice((0.0, 0.1, 1.5)) * place.ttl.total_seconds()))
         fate = chance.random()
         if fate < 0.15:
             await self._twice(CancelOrder(order_id=order_id))
@@ -311,7 +311,7 @@ class OrderWorld:
             self._start("another mind", self.send(CancelOrder(order_id=order_id)))
         await self._twice(pay)
         for number in range(chance.randint(0, 2)):
-            await self.turns.sleep(chance.random() * 4)
+            await self.scheduler.sleep(chance.random() * 4)
             line = chance.choice(place.lines)
             part = (OrderItem(line.product_id, line.store_id, chance.randint(1, line.quantity)),)
             await self._twice(ShipOrder(order_id=order_id, shipment_id=f"x{number}", lines=part))
@@ -322,7 +322,7 @@ class OrderWorld:
     async def _meddle(self) -> None:
         """Stock comes and goes, others hold some, and counts bump what was promised."""
         for number in range(8):
-            await self.turns.sleep(self.chance.random() * 6)
+            await self.scheduler.sleep(self.chance.random() * 6)
             shelf = self.chance.choice(self.plan.shelves)
             commands: list[Command] = [
                 AddStock(inventory_id=shelf, command_id=f"more {number}", quantity=self.chance.randint(1, 4)),
@@ -333,7 +333,7 @@ class OrderWorld:
             try:
                 await self.at(node, partial(node.service.execute, self.chance.choice(commands)))
             except InventoryError as problem:
-                self.tell(f"clerk: {problem.code}")
+                self.note(f"clerk: {problem.code}")
             except StoppedError:
                 if not node.life.is_stopped:
                     raise
@@ -343,12 +343,12 @@ class OrderWorld:
         position = 0
         looks: dict[str, datetime] = {}
         while not self.is_over:
-            await self.turns.sleep(0.7)
+            await self.scheduler.sleep(0.7)
             node = self.nodes[number]
             try:
                 position = await self.at(node, partial(self._runner_turn, node, position, looks))
             except InventoryError as problem:
-                self.tell(f"runner {number}: {problem.code}")
+                self.note(f"runner {number}: {problem.code}")
             except StoppedError:
                 if not node.life.is_stopped:
                     raise
@@ -377,7 +377,7 @@ class OrderWorld:
         """The storm is over, and nobody asks for anything: the runners bring everything to its end."""
         quiet, head = 0, -1
         while quiet < _CALM:
-            await self.turns.sleep(1.0)
+            await self.scheduler.sleep(1.0)
             quiet = quiet + 1 if self.log.head == head else 0
             head = self.log.head
 

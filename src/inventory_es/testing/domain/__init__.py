@@ -10,18 +10,19 @@ from inventory_es.testing.optional import refuse
 
 if TYPE_CHECKING:
     from inventory_es.testing.domain.agreement import Agreement, check_decision, check_memory
-    from inventory_es.testing.domain.codec_runs import check_codec
-    from inventory_es.testing.domain.desk import Answer, Desk
+    from inventory_es.testing.domain.codec_check import check_codec
+    from inventory_es.testing.domain.command_generator import CommandGenerator, random_program
     from inventory_es.testing.domain.features import FEATURES, features_of
     from inventory_es.testing.domain.history import HISTORY_PROPERTIES, HistoryProperty, PropertyError, Violation, check_history, violations
     from inventory_es.testing.domain.machine import InventoryMachine
     from inventory_es.testing.domain.model import Model, Verdict
-    from inventory_es.testing.domain.probing import behaviour
+    from inventory_es.testing.domain.probe import behaviour
     from inventory_es.testing.domain.program import Call, Program, Record, play
     from inventory_es.testing.domain.program_properties import PROGRAM_PROPERTIES, ProgramProperty, check_program
+    from inventory_es.testing.domain.reference_handler import Answer, ReferenceHandler
     from inventory_es.testing.domain.rules import RULES, Facts, Refusal, Rule, Stock
     from inventory_es.testing.domain.scenarios import SHELF, START, Scenario, ScenarioError, like, scenario
-    from inventory_es.testing.domain.service_runs import check_service
+    from inventory_es.testing.domain.service_check import check_service
     from inventory_es.testing.domain.strategies import (
         commands,
         events,
@@ -34,23 +35,23 @@ if TYPE_CHECKING:
         stream_ids,
         times_to_live,
     )
-    from inventory_es.testing.domain.walker import Walker, random_program
     from inventory_es.testing.domain.walks import commands_for, histories, programs, times_for
 
 _HOMES = {
     "agreement": ("Agreement", "check_decision", "check_memory"),
-    "probing": ("behaviour",),
-    "codec_runs": ("check_codec",),
-    "desk": ("Answer", "Desk"),
+    "codec_check": ("check_codec",),
+    "command_generator": ("CommandGenerator", "random_program"),
     "features": ("FEATURES", "features_of"),
     "history": ("HISTORY_PROPERTIES", "HistoryProperty", "PropertyError", "Violation", "check_history", "violations"),
     "machine": ("InventoryMachine",),
     "model": ("Model", "Verdict"),
-    "program_properties": ("PROGRAM_PROPERTIES", "ProgramProperty", "check_program"),
+    "probe": ("behaviour",),
     "program": ("Call", "Program", "Record", "play"),
+    "program_properties": ("PROGRAM_PROPERTIES", "ProgramProperty", "check_program"),
+    "reference_handler": ("Answer", "ReferenceHandler"),
     "rules": ("RULES", "Facts", "Refusal", "Rule", "Stock"),
     "scenarios": ("SHELF", "START", "Scenario", "ScenarioError", "like", "scenario"),
-    "service_runs": ("check_service",),
+    "service_check": ("check_service",),
     "strategies": (
         "commands",
         "events",
@@ -63,7 +64,6 @@ _HOMES = {
         "stream_ids",
         "times_to_live",
     ),
-    "walker": ("Walker", "random_program"),
     "walks": ("commands_for", "histories", "programs", "times_for"),
 }
 _HOME_OF = {name: f"{__name__}.{home}" for home, names in _HOMES.items() for name in names}
@@ -78,7 +78,7 @@ __all__ = [
     "Agreement",
     "Answer",
     "Call",
-    "Desk",
+    "CommandGenerator",
     "Facts",
     "HistoryProperty",
     "InventoryMachine",
@@ -87,6 +87,7 @@ __all__ = [
     "ProgramProperty",
     "PropertyError",
     "Record",
+    "ReferenceHandler",
     "Refusal",
     "Rule",
     "Scenario",
@@ -94,7 +95,6 @@ __all__ = [
     "Stock",
     "Verdict",
     "Violation",
-    "Walker",
     "behaviour",
     "check_codec",
     "check_decision",

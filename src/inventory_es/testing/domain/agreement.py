@@ -24,14 +24,14 @@ from inventory_es.domain.inventory import Inventory, Policy, StockView
 from inventory_es.domain.quantity import MAX_QUANTITY
 from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, Outcome, ReleaseReason, Remainder, Shortfall
 from inventory_es.domain.reservation_book import ClosedReservation, InventorySnapshot
-from inventory_es.testing.domain.desk import MAX_CLOCK_SKEW, Answer, Desk
+from inventory_es.testing.domain.formatting import describe, describe_value
 from inventory_es.testing.domain.history import PropertyError
 from inventory_es.testing.domain.model import REMEMBERED, Model, Verdict, event_facts, hold_facts
-from inventory_es.testing.domain.probing import probes
+from inventory_es.testing.domain.probe import probes
 from inventory_es.testing.domain.program import Call, Program, other_payload
 from inventory_es.testing.domain.purity import PurePolicy, ask_twice
+from inventory_es.testing.domain.reference_handler import MAX_CLOCK_SKEW, Answer, ReferenceHandler
 from inventory_es.testing.domain.rules import Facts, Refusal
-from inventory_es.testing.domain.telling import tell, tell_value
 
 __tracebackhide__ = True
 """For pytest: a failure shows the line of the test that asked, not ours."""
@@ -47,11 +47,11 @@ _UNTOLD = frozenset({"inventory", "stream", "problem"})
 
 
 class Agreement:
-    """Two sides of one inventory, a desk and a model, which are asked the same.
+    """Two sides of one inventory, a handler and a model, which are asked the same.
 
     Args:
         model: what the rules say.
-        policies: the host's rules, for the desk.
+        policies: the host's rules, for the handler.
     """
 
     def __init__(self, model: Model, policies: Sequence[Policy] = ()) -> None:
@@ -59,15 +59,15 @@ class Agreement:
         self.model: Model = model
         self.policies: tuple[PurePolicy, ...] = tuple([policy.witnessed(self._seen) for policy in ask_twice(policies)])
 
-    def execute(self, desk: Desk, call: Call) -> tuple[Answer, Verdict]:
+    def execute(self, handler: ReferenceHandler, call: Call) -> tuple[Answer, Verdict]:
         """Execute one call on both sides.
 
         Args:
-            desk: one with the policies of this agreement, which has executed what the model has.
+            handler: one with the policies of this agreement, which has executed what the model has.
             call: the command and the clock.
 
         Returns:
-            The answer of the desk, and that of the model.
+            The answer of the handler, and that of the model.
 
         Raises:
             PropertyError: they disagree.
@@ -75,7 +75,7 @@ class Agreement:
         """
         self._seen.clear()
         try:
-            answer = desk.execute(call.command, at=call.at)
+            answer = handler.execute(call.command, at=call.at)
         except PropertyError:
             raise
         except Exception as error:
@@ -85,11 +85,11 @@ class Agreement:
         verdict = self.model.execute(answer.command, at=answer.clock)
         problems = [*_answer_problems(verdict, answer, self.model.inventory_id), *_seen_problems(verdict.seen, shown)]
         problems += state_problems(self.model, answer.after, answer.at)
-        problems += _owner_problems(self.model, desk.inventory)
+        problems += _owner_problems(self.model, handler.inventory)
         if answer.appended:
-            problems += _moved_owner_problems(desk.inventory, answer.at)
-        for command, at in _questions(desk.inventory, answer.at) if answer.appended else ():
-            problems += _probed(self.model, desk.inventory, command, at, self.policies)
+            problems += _moved_owner_problems(handler.inventory, answer.at)
+        for command, at in _questions(handler.inventory, answer.at) if answer.appended else ():
+            problems += _probed(self.model, handler.inventory, command, at, self.policies)
         if problems:
             raise disagreement(call, verdict, _told(answer), problems)
         return answer, verdict
@@ -124,7 +124,7 @@ def check_decision(model: Model, command: Any, *, at: datetime, decide: Callable
     expected = [] if verdict.replayed else verdict.events
     problems += _events_problems(expected, [event_facts(event, before + n, at) for n, event in enumerate(events, start=1)])
     if problems:
-        got = tell(error) if error is not None else _lines(tell(event) for event in events)
+        got = describe(error) if error is not None else _lines(describe(event) for event in events)
         asked = Call(command, at)
         raise disagreement(asked, verdict, got, problems)
     return verdict
@@ -133,9 +133,9 @@ def check_decision(model: Model, command: Any, *, at: datetime, decide: Callable
 def outcome_problems(verdict: Verdict, got: object) -> list[str]:
     """Return how the result of a service differs from what the model says; nothing if it does not."""
     if isinstance(got, InventoryError):
-        return [] if verdict.refusal is not None else [f"expected an outcome, got {tell(got)}"]
+        return [] if verdict.refusal is not None else [f"expected an outcome, got {describe(got)}"]
     return [
-        f"{name}: expected {tell_value(wanted)}, got {tell_value(getattr(got, name, 'nothing of that name'))}"
+        f"{name}: expected {describe_value(wanted)}, got {describe_value(getattr(got, name, 'nothing of that name'))}"
         for name, wanted in verdict.result.items()
         if getattr(got, name, "nothing of that name") != wanted
     ]
@@ -155,25 +155,25 @@ def disagreement(call: object, verdict: Verdict, got: str, problems: Sequence[st
 
 
 def disagreements(program: Program, policies: Sequence[Policy]) -> Iterator[str]:
-    """Play a program's commands one after the other, each with what could follow it, on a desk and on the model."""
+    """Play a program's commands one after the other, each with what could follow it, on a handler and on the model."""
     calls = [*program.calls, *program.parallel]
     where, mine = program.inventory_id, ask_twice(policies)
     agreement = Agreement(Model(where, policies=mine), mine)
-    desk = Desk(where, policies=agreement.policies)
-    yield from _played(agreement, desk, calls)
-    if desk.inventory.last_time is not None:
-        yield from _played(agreement, desk, list(_repeats(desk.answers, desk.inventory.last_time)))
-        yield from probe_problems(agreement.model, desk.inventory, desk.inventory.last_time, policies=agreement.policies)
-        yield from _memory_problems(where, desk.inventory.last_time)
+    handler = ReferenceHandler(where, policies=agreement.policies)
+    yield from _played(agreement, handler, calls)
+    if handler.inventory.last_time is not None:
+        yield from _played(agreement, handler, list(_repeats(handler.answers, handler.inventory.last_time)))
+        yield from probe_problems(agreement.model, handler.inventory, handler.inventory.last_time, policies=agreement.policies)
+        yield from _memory_problems(where, handler.inventory.last_time)
     with_ours = (*mine, *ask_twice(_OF_THE_KIT))
     agreement = Agreement(Model(where, policies=with_ours), with_ours)
-    yield from _played(agreement, Desk(where, policies=agreement.policies), calls)
+    yield from _played(agreement, ReferenceHandler(where, policies=agreement.policies), calls)
 
 
-def _played(agreement: Agreement, desk: Desk, calls: Sequence[Call]) -> Iterator[str]:
+def _played(agreement: Agreement, handler: ReferenceHandler, calls: Sequence[Call]) -> Iterator[str]:
     for call in calls:
         try:
-            agreement.execute(desk, call)
+            agreement.execute(handler, call)
         except PropertyError as error:
             if "P34" not in error.broken:
                 raise
@@ -289,11 +289,11 @@ def _probed(model: Model, inventory: Inventory, command: Command, at: datetime, 
     except PropertyError:
         raise
     except Exception as broken:  # noqa: BLE001  # whatever a decider raises
-        yield f"{tell(command)} at {tell_value(at)}: {type(broken).__name__}: {broken}"
+        yield f"{describe(command)} at {describe_value(at)}: {type(broken).__name__}: {broken}"
         return
     got = [event_facts(event, inventory.version + number, at) for number, event in enumerate(events, start=1)]
     for problem in (*_refusal_problems(refusal, error, model.inventory_id), *_events_problems(expected, got)):
-        yield f"{tell(command)} at {tell_value(at)}: {problem}"
+        yield f"{describe(command)} at {describe_value(at)}: {problem}"
 
 
 def _memory_problems(inventory_id: InventoryId, at: datetime) -> Iterator[str]:
@@ -391,16 +391,16 @@ def _refusal_problems(refusal: Refusal | None, error: InventoryError | None, inv
         if refusal is not None:
             yield f"expected {_told_refusal(refusal)}, but it was accepted"
         elif error is not None:
-            yield f"expected it to be accepted, got {tell(error)}"
+            yield f"expected it to be accepted, got {describe(error)}"
         return
     if refusal.error is not type(error):
-        yield f"expected {_told_refusal(refusal)}, got {tell(error)}"
+        yield f"expected {_told_refusal(refusal)}, got {describe(error)}"
         return
     facts: Mapping[str, object] = {} if isinstance(error, PolicyRejectedError) else error.facts()
     for name in [*refusal.facts, *(name for name in facts if name not in refusal.facts and name not in _UNTOLD)]:
         wanted, got = refusal.facts.get(name, "nothing of that name"), getattr(error, name, "nothing of that name")
         if wanted != got:
-            yield f"{name} of {refusal.error.__name__}: expected {tell_value(wanted)}, got {tell_value(got)}"
+            yield f"{name} of {refusal.error.__name__}: expected {describe_value(wanted)}, got {describe_value(got)}"
     for name in ("inventory", "stream"):
         if facts.get(name, inventory_id.stream) != inventory_id.stream:
             yield f"{name} of {refusal.error.__name__}: expected {inventory_id.stream}, got {facts[name]}"
@@ -408,7 +408,7 @@ def _refusal_problems(refusal: Refusal | None, error: InventoryError | None, inv
 
 def _events_problems(expected: Sequence[Facts], got: Sequence[Facts]) -> list[str]:
     problems = [
-        f"#{number} {name}: expected {tell_value(wanted.get(name))}, got {tell_value(found.get(name))}"
+        f"#{number} {name}: expected {describe_value(wanted.get(name))}, got {describe_value(found.get(name))}"
         for number, (wanted, found) in enumerate(zip(expected, got, strict=False), start=1)
         for name in dict.fromkeys([*wanted, *found])
         if wanted.get(name) != found.get(name) or (name in wanted) != (name in found)
@@ -432,17 +432,17 @@ def _ending_facts(ending: Any) -> Facts:
 
 def _told(answer: Answer) -> str:
     if answer.error is not None:
-        return tell(answer.error)
-    return ("replayed: " if answer.replayed else "") + _lines(tell(event) for event in answer.events)
+        return describe(answer.error)
+    return ("replayed: " if answer.replayed else "") + _lines(describe(event) for event in answer.events)
 
 
 def _told_refusal(refusal: Refusal) -> str:
-    return f"{refusal.error.__name__}({', '.join(f'{name}={tell_value(value)}' for name, value in refusal.facts.items())})"
+    return f"{refusal.error.__name__}({', '.join(f'{name}={describe_value(value)}' for name, value in refusal.facts.items())})"
 
 
 def _told_facts(facts: Facts) -> str:
     hidden = {"event", "product_id", "store_id", "version", "recorded_at"}
-    return f"{facts['event']}({', '.join(f'{name}={tell_value(value)}' for name, value in facts.items() if name not in hidden)})"
+    return f"{facts['event']}({', '.join(f'{name}={describe_value(value)}' for name, value in facts.items() if name not in hidden)})"
 
 
 def _lines(told: Iterator[str]) -> str:

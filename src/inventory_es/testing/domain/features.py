@@ -14,7 +14,7 @@ from inventory_es.domain.events import (
 )
 from inventory_es.domain.reasons import AdjustReason, ReleaseReason
 from inventory_es.domain.reservation_book import OpenReservation
-from inventory_es.testing.domain.desk import Answer
+from inventory_es.testing.domain.reference_handler import Answer
 
 FEATURES: Final = (
     "a bump in part",

@@ -14,8 +14,8 @@ from inventory_es.domain.events import (
     StockReservedEvent,
 )
 from inventory_es.domain.reasons import ReleaseReason
-from inventory_es.testing.domain.ledger import HistoryEntry, Sight, sights
-from inventory_es.testing.domain.telling import tell
+from inventory_es.testing.domain.formatting import describe
+from inventory_es.testing.domain.ledger import AuditedEvent, HistoryEntry, audit
 
 __tracebackhide__ = True
 """For pytest: a failure shows the line of the test that asked, not ours."""
@@ -35,7 +35,7 @@ class HistoryProperty:
 
     id: str
     sentence: str
-    problem: Callable[[Sight], str | None] = attrs.field(repr=False)
+    problem: Callable[[AuditedEvent], str | None] = attrs.field(repr=False)
 
     def violations(self, history: Iterable[HistoryEntry]) -> list["Violation"]:
         """Where a history breaks this property."""
@@ -61,7 +61,7 @@ class Violation:
     problem: str
 
     def __str__(self) -> str:
-        return f"{self.id}  {self.sentence}\n  at        version {self.version}: {tell(self.event)}\n  problem   {self.problem}"
+        return f"{self.id}  {self.sentence}\n  at        version {self.version}: {describe(self.event)}\n  problem   {self.problem}"
 
 
 class PropertyError(AssertionError):
@@ -110,79 +110,81 @@ def violations(history: Iterable[HistoryEntry], *, only: Iterable[str] | None = 
         KeyError: an id that names no property of a log.
     """
     chosen = list(HISTORY_PROPERTIES.values()) if only is None else [HISTORY_PROPERTIES[property_id] for property_id in only]
-    for sight in sights(history):
+    for audited in audit(history):
         for one in chosen:
-            problem = one.problem(sight)
+            problem = one.problem(audited)
             if problem is not None:
-                yield Violation(one.id, one.sentence, sight.entry.version, sight.event, problem)
+                yield Violation(one.id, one.sentence, audited.entry.version, audited.event, problem)
 
 
-def _balance_in_bounds(sight: Sight) -> str | None:
-    on_hand, reserved = sight.event.on_hand, sight.event.reserved
+def _balance_in_bounds(audited: AuditedEvent) -> str | None:
+    on_hand, reserved = audited.event.on_hand, audited.event.reserved
     return None if on_hand >= reserved >= 0 else f"on hand {on_hand}, reserved {reserved}"
 
 
-def _reserved_is_what_is_held(sight: Sight) -> str | None:
-    return _differs("reserved", sight.event.reserved, "the open reservations hold", sight.held)
+def _reserved_is_what_is_held(audited: AuditedEvent) -> str | None:
+    return _differs("reserved", audited.event.reserved, "the open reservations hold", audited.held)
 
 
-def _hold_adds_up(sight: Sight) -> str | None:
-    hold = sight.hold
+def _hold_adds_up(audited: AuditedEvent) -> str | None:
+    hold = audited.hold
     if hold is None or (hold.remaining >= 0 and hold.original == hold.remaining + hold.committed + hold.released):
         return None
     return f"original {hold.original}, remaining {hold.remaining}, committed {hold.committed}, released {hold.released}"
 
 
-def _on_hand_adds_up(sight: Sight) -> str | None:
-    sums = sight.sums
-    return _differs("on hand", sight.event.on_hand, "added − committed + adjusted is", sums.added - sums.committed + sums.adjusted)
+def _on_hand_adds_up(audited: AuditedEvent) -> str | None:
+    sums = audited.sums
+    return _differs("on hand", audited.event.on_hand, "added − committed + adjusted is", sums.added - sums.committed + sums.adjusted)
 
 
-def _reserved_adds_up(sight: Sight) -> str | None:
-    sums = sight.sums
-    return _differs("reserved", sight.event.reserved, "reserved − released − committed is", sums.reserved - sums.released - sums.committed)
+def _reserved_adds_up(audited: AuditedEvent) -> str | None:
+    sums = audited.sums
+    return _differs(
+        "reserved", audited.event.reserved, "reserved − released − committed is", sums.reserved - sums.released - sums.committed
+    )
 
 
-def _folds(sight: Sight) -> str | None:
-    return sight.does_not_fold
+def _folds(audited: AuditedEvent) -> str | None:
+    return audited.does_not_fold
 
 
-def _versions_count(sight: Sight) -> str | None:
-    return _differs("version", sight.entry.version, "its place is", sight.number)
+def _versions_count(audited: AuditedEvent) -> str | None:
+    return _differs("version", audited.entry.version, "its place is", audited.number)
 
 
-def _time_goes_on(sight: Sight) -> str | None:
-    at, before = sight.entry.recorded_at, sight.time_before
+def _time_goes_on(audited: AuditedEvent) -> str | None:
+    at, before = audited.entry.recorded_at, audited.time_before
     return None if before is None or at >= before else f"{at.isoformat()} after {before.isoformat()}"
 
 
-def _nothing_due_is_left(sight: Sight) -> str | None:
-    due = sight.left_due
-    if due is None or _is_expiry(sight.event):
+def _nothing_due_is_left(audited: AuditedEvent) -> str | None:
+    due = audited.left_due
+    if due is None or _is_expiry(audited.event):
         return None
     return f"reservation {due.reservation_id!r} is still open, due since {due.expires_at}"
 
 
-def _commit_moves_both(sight: Sight) -> str | None:
-    event = sight.event
-    return _moved(sight, -event.quantity, -event.quantity) if isinstance(event, StockCommittedEvent) else None
+def _commit_moves_both(audited: AuditedEvent) -> str | None:
+    event = audited.event
+    return _moved(audited, -event.quantity, -event.quantity) if isinstance(event, StockCommittedEvent) else None
 
 
-def _release_frees(sight: Sight) -> str | None:
-    return _moved(sight, 0, -sight.event.quantity) if isinstance(sight.event, StockReleasedEvent) else None
+def _release_frees(audited: AuditedEvent) -> str | None:
+    return _moved(audited, 0, -audited.event.quantity) if isinstance(audited.event, StockReleasedEvent) else None
 
 
-def _reserve_promises(sight: Sight) -> str | None:
-    return _moved(sight, 0, sight.event.quantity) if isinstance(sight.event, StockReservedEvent) else None
+def _reserve_promises(audited: AuditedEvent) -> str | None:
+    return _moved(audited, 0, audited.event.quantity) if isinstance(audited.event, StockReservedEvent) else None
 
 
-def _add_promises_nothing(sight: Sight) -> str | None:
-    return _moved(sight, sight.event.quantity, 0) if isinstance(sight.event, StockAddedEvent) else None
+def _add_promises_nothing(audited: AuditedEvent) -> str | None:
+    return _moved(audited, audited.event.quantity, 0) if isinstance(audited.event, StockAddedEvent) else None
 
 
-def _never_more_than_promised(sight: Sight) -> str | None:
-    before, after = sight.hold_before, sight.hold
-    if after is None or isinstance(sight.event, StockReservedEvent):
+def _never_more_than_promised(audited: AuditedEvent) -> str | None:
+    before, after = audited.hold_before, audited.hold
+    if after is None or isinstance(audited.event, StockReservedEvent):
         return None
     if after.committed + after.released > after.original:
         return f"committed {after.committed} + released {after.released} of {after.original}"
@@ -191,36 +193,36 @@ def _never_more_than_promised(sight: Sight) -> str | None:
     return None
 
 
-def _expiry_frees_the_rest_alone(sight: Sight) -> str | None:
-    event, before = sight.event, sight.hold_before
+def _expiry_frees_the_rest_alone(audited: AuditedEvent) -> str | None:
+    event, before = audited.event, audited.hold_before
     if not isinstance(event, StockReleasedEvent) or not _is_expiry(event) or before is None:
         return None
-    if event.on_hand != sight.on_hand_before:
-        return f"on hand {sight.on_hand_before} → {event.on_hand}"
+    if event.on_hand != audited.on_hand_before:
+        return f"on hand {audited.on_hand_before} → {event.on_hand}"
     return None if (event.quantity, event.remaining) == (before.remaining, 0) else f"{event.quantity} of {before.remaining} left"
 
 
-def _closed_stays_closed(sight: Sight) -> str | None:
-    reservation_id = getattr(sight.event, "reservation_id", None)
+def _closed_stays_closed(audited: AuditedEvent) -> str | None:
+    reservation_id = getattr(audited.event, "reservation_id", None)
     if reservation_id is None:
         return None
-    before = sight.hold_before
-    if isinstance(sight.event, StockReservedEvent):
+    before = audited.hold_before
+    if isinstance(audited.event, StockReservedEvent):
         return None if before is None else f"reservation id {reservation_id!r} was used before"
     return None if before is not None and before.is_open else f"reservation {reservation_id!r} is not open"
 
 
-def _expires_in_time(sight: Sight) -> str | None:
-    before = sight.hold_before
-    if not _is_expiry(sight.event) or before is None:
+def _expires_in_time(audited: AuditedEvent) -> str | None:
+    before = audited.hold_before
+    if not _is_expiry(audited.event) or before is None:
         return None
     if before.expires_at is None:
         return f"reservation {before.reservation_id!r} was firm"
-    return None if before.expires_at <= sight.entry.recorded_at else f"it was valid until {before.expires_at.isoformat()}"
+    return None if before.expires_at <= audited.entry.recorded_at else f"it was valid until {before.expires_at.isoformat()}"
 
 
-def _extends(sight: Sight) -> str | None:
-    event, before = sight.event, sight.hold_before
+def _extends(audited: AuditedEvent) -> str | None:
+    event, before = audited.event, audited.hold_before
     if not isinstance(event, ReservationExtendedEvent) or before is None:
         return None
     if before.expires_at != event.previous_expires_at:
@@ -228,16 +230,16 @@ def _extends(sight: Sight) -> str | None:
     return None if event.expires_at is None or event.expires_at > event.previous_expires_at else f"{before.expires_at} → {event.expires_at}"
 
 
-def _is_explained(sight: Sight) -> str | None:
-    return sight.unexplained
+def _is_explained(audited: AuditedEvent) -> str | None:
+    return audited.unexplained
 
 
 def _is_expiry(event: Event) -> bool:
     return isinstance(event, StockReleasedEvent) and event.reason is ReleaseReason.EXPIRED
 
 
-def _moved(sight: Sight, on_hand: int, reserved: int) -> str | None:
-    moved = (sight.event.on_hand - sight.on_hand_before, sight.event.reserved - sight.reserved_before)
+def _moved(audited: AuditedEvent, on_hand: int, reserved: int) -> str | None:
+    moved = (audited.event.on_hand - audited.on_hand_before, audited.event.reserved - audited.reserved_before)
     return None if moved == (on_hand, reserved) else f"on hand moved by {moved[0]:+}, reserved by {moved[1]:+}"
 
 

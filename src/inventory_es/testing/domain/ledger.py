@@ -81,7 +81,7 @@ class Sums:
 
 
 @attrs.frozen
-class Sight:
+class AuditedEvent:
     """What the books show right after one event.
 
     Attributes:
@@ -118,7 +118,7 @@ class Sight:
         return self.entry.event
 
 
-def sights(history: Iterable[HistoryEntry]) -> Iterator[Sight]:
+def audit(history: Iterable[HistoryEntry]) -> Iterator[AuditedEvent]:
     """Keep the books over a history from its first event. Costs O(log n) for each event.
 
     Args:
@@ -142,7 +142,7 @@ class _Books:
         self.model: LogModel
         self.is_folding = True
 
-    def enter(self, entry: HistoryEntry) -> Sight:
+    def enter(self, entry: HistoryEntry) -> AuditedEvent:
         event = entry.event
         reservation_id: str = getattr(event, "reservation_id", "")
         before = self.holds.get(reservation_id)
@@ -154,12 +154,12 @@ class _Books:
                 heapq.heappush(self.due, (after.expires_at, reservation_id))
         self.sums = _summed(self.sums, event)
         self.number += 1
-        sight = Sight(
+        audited = AuditedEvent(
             self.number, entry, self.on_hand, self.reserved, self.time, self.sums, self.held,
             before, after, self._left_due(entry.recorded_at), *self._fold(entry),
         )  # fmt: skip
         self.on_hand, self.reserved, self.time = event.on_hand, event.reserved, entry.recorded_at
-        return sight
+        return audited
 
     def _left_due(self, at: datetime) -> Hold | None:
         while self.due:

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from inventory_es.domain.identifiers import InventoryId
+from inventory_es.testing.domain.formatting import describe_value
 from inventory_es.testing.domain.model import Model
 from inventory_es.testing.domain.rules import Facts, Refusal, Stock, add, adjust, commit, confirm, count, due_at, extend, release, reserve
-from inventory_es.testing.domain.telling import tell_value
 
 MOST_OPEN = 200
 """Events that meet more open reservations than that are taken as they are, since the model looks at all of them."""
@@ -66,7 +66,7 @@ class LogModel:
         for number, (wanted, found) in enumerate(zip(expected, got, strict=True), start=1):
             for name, value in wanted.items():
                 if found[name] != value:
-                    return f"#{number} {name}: the rules give {tell_value(value)}, not {tell_value(found[name])}"
+                    return f"#{number} {name}: the rules give {describe_value(value)}, not {describe_value(found[name])}"
         return None
 
     def _problem_of_remainder(self, facts: Facts, t: datetime) -> str | None:
@@ -107,9 +107,9 @@ def _is_released_for(facts: Facts, reason: str) -> bool:
 
 def _told(refused: Exception) -> str:
     if isinstance(refused, Refusal):
-        return f"{refused.error.__name__}({', '.join(f'{name}={tell_value(value)}' for name, value in refused.facts.items())})"
+        return f"{refused.error.__name__}({', '.join(f'{name}={describe_value(value)}' for name, value in refused.facts.items())})"
     return str(refused)
 
 
 def _short(facts: Facts) -> str:
-    return " ".join(str(tell_value(facts[name])) for name in ("event", "reservation_id", "quantity", "delta") if name in facts)
+    return " ".join(str(describe_value(facts[name])) for name in ("event", "reservation_id", "quantity", "delta") if name in facts)

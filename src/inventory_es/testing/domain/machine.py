@@ -1,6 +1,6 @@
 """A state machine for hypothesis: any sequence of commands, over the pure domain or over a service on any store.
 
-A host subclasses it, adds its own rules, and gives the runner ``MyMachine.TestCase``. Every step is answered by the desk, which
+A host subclasses it, adds its own rules, and gives the runner ``MyMachine.TestCase``. Every step is answered by the handler, which
 is the reference, and by the naive model; if a service is opened, its answer must be the same. At the end the history is held against
 the properties.
 """
@@ -23,15 +23,15 @@ from inventory_es.domain.inventory import Inventory, Policy
 from inventory_es.domain.reservation_book import InventorySnapshot
 from inventory_es.testing.clock import ManualClock
 from inventory_es.testing.domain.agreement import Agreement
-from inventory_es.testing.domain.desk import Answer, Desk
+from inventory_es.testing.domain.command_generator import Choices, CommandGenerator, next_time
 from inventory_es.testing.domain.history import PropertyError, check_history
 from inventory_es.testing.domain.model import Model, Verdict
 from inventory_es.testing.domain.program import Call, Program
 from inventory_es.testing.domain.program_properties import check_program
 from inventory_es.testing.domain.purity import ask_twice
+from inventory_es.testing.domain.reference_handler import Answer, ReferenceHandler
 from inventory_es.testing.domain.scenarios import SHELF, START
-from inventory_es.testing.domain.service_runs import compare, history_of, send
-from inventory_es.testing.domain.walker import Choices, Walker, next_time
+from inventory_es.testing.domain.service_check import compare, history_of, send
 from inventory_es.testing.optional import require_event_loop
 
 __tracebackhide__ = True
@@ -47,10 +47,10 @@ class InventoryMachine(RuleBasedStateMachine):
 
     Attributes:
         inventory_id: to which inventory.
-        policies: the host's rules, under which the desk decides; give the same ones to the service.
+        policies: the host's rules, under which the handler decides; give the same ones to the service.
         opening: units at the start; 0 for none.
         backend: the event loop that the service runs on: ``asyncio`` or ``trio``.
-        desk: the reference, with the state, the history and every answer so far.
+        handler: the reference, with the state, the history and every answer so far.
         clock: what the time is taken from; pass it to the service.
     """
 
@@ -64,7 +64,7 @@ class InventoryMachine(RuleBasedStateMachine):
         super().__init__()
         self.clock: ManualClock = ManualClock(START)
         self._agreement = Agreement(self.open_model(), self._pure_policies())
-        self.desk: Desk = Desk(self.inventory_id, policies=self._agreement.policies)
+        self.handler: ReferenceHandler = ReferenceHandler(self.inventory_id, policies=self._agreement.policies)
         self._shadow = Inventory(self.inventory_id)
         self._sent: list[Call] = []
         self._is_told = True
@@ -88,7 +88,7 @@ class InventoryMachine(RuleBasedStateMachine):
         return None
 
     def open_model(self) -> Model:
-        """Hook: the naive model that the desk is held against, command by command.
+        """Hook: the naive model that the handler is held against, command by command.
 
         Give it policies of its own to compare two statements of one rule: the host's, and a plain one.
         """
@@ -113,7 +113,7 @@ class InventoryMachine(RuleBasedStateMachine):
         self._is_told = False
         self._sent.append(Call(command, self.clock.now()))
         note(str(self._sent[-1]))
-        answer, verdict = self._agreement.execute(self.desk, self._sent[-1])
+        answer, verdict = self._agreement.execute(self.handler, self._sent[-1])
         if self._remote is not None:
             self._remote.compare(answer, verdict)
         for recorded in answer.appended:
@@ -125,23 +125,23 @@ class InventoryMachine(RuleBasedStateMachine):
         self._is_told = True
         return answer
 
-    def walker(self, fields: int) -> Walker:
-        """Makes commands that fit the present state; see :class:`Walker`.
+    def generator(self, fields: int) -> CommandGenerator:
+        """Makes commands that fit the present state; see :class:`CommandGenerator`.
 
         Args:
             fields: a drawn number, 0 or more, that the choices are read off.
         """
         earlier = tuple(call.command for call in self._sent)
-        return Walker(Choices(fields), self.desk.inventory, self.clock.now(), str(len(self._sent)), earlier)
+        return CommandGenerator(Choices(fields), self.handler.inventory, self.clock.now(), str(len(self._sent)), earlier)
 
     def teardown(self) -> None:
         """Hold the whole run against the properties, and the store's history against the reference's, unless a step failed."""
         with self._stack:
             if self._is_told:
-                check_history(self.desk.history)
+                check_history(self.handler.history)
                 check_program(Program(inventory_id=self.inventory_id, steps=tuple(self._sent)), policies=self._pure_policies())
                 if self._remote is not None:
-                    self._remote.compare_history(self.desk)
+                    self._remote.compare_history(self.handler)
 
     @classmethod
     def _pure_policies(cls) -> Sequence[Policy]:
@@ -153,79 +153,79 @@ class InventoryMachine(RuleBasedStateMachine):
         return pure[1]
 
     def _has_open(self) -> bool:
-        return self.desk.inventory.open_count > 0
+        return self.handler.inventory.open_count > 0
 
     @rule(number=_FIELDS)
     def wait(self, number: int) -> None:
         """Time passes, stands still, or stops right around the end of a hold."""
-        self.clock.at = next_time(Choices(number), self.desk.inventory, self.clock.now())
+        self.clock.at = next_time(Choices(number), self.handler.inventory, self.clock.now())
 
     @rule(fields=_FIELDS)
     def reserve(self, fields: int) -> None:
         """Send a reserve."""
-        self.send(self.walker(fields).reserve())
+        self.send(self.generator(fields).reserve())
 
     @precondition(_has_open)
     @rule(fields=_FIELDS)
     def commit(self, fields: int) -> None:
         """Send a commit."""
-        self.send(self.walker(fields).commit())
+        self.send(self.generator(fields).commit())
 
     @precondition(_has_open)
     @rule(fields=_FIELDS)
     def release(self, fields: int) -> None:
         """Send a release."""
-        self.send(self.walker(fields).release())
+        self.send(self.generator(fields).release())
 
     @precondition(_has_open)
     @rule(fields=_FIELDS)
     def extend(self, fields: int) -> None:
         """Send an extension."""
-        self.send(self.walker(fields).extend())
+        self.send(self.generator(fields).extend())
 
     @precondition(_has_open)
     @rule(fields=_FIELDS)
     def confirm(self, fields: int) -> None:
         """Send a confirmation."""
-        self.send(self.walker(fields).confirm())
+        self.send(self.generator(fields).confirm())
 
     @rule(fields=_FIELDS)
     def add(self, fields: int) -> None:
         """Send an addition."""
-        self.send(self.walker(fields).add())
+        self.send(self.generator(fields).add())
 
     @rule(fields=_FIELDS)
     def adjust(self, fields: int) -> None:
         """Send an adjustment."""
-        self.send(self.walker(fields).adjust())
+        self.send(self.generator(fields).adjust())
 
     @precondition(_has_open)
     @rule(fields=_FIELDS)
     def bump(self, fields: int) -> None:
         """Send an adjustment that takes promised units."""
-        self.send(self.walker(fields).bump())
+        self.send(self.generator(fields).bump())
 
     @rule(fields=_FIELDS)
     def count(self, fields: int) -> None:
         """Send a count."""
-        self.send(self.walker(fields).count())
+        self.send(self.generator(fields).count())
 
     @rule(fields=_FIELDS)
     def sweep(self, fields: int) -> None:
         """Send a sweep."""
-        self.send(self.walker(fields).sweep())
+        self.send(self.generator(fields).sweep())
 
     @precondition(lambda self: bool(self._sent))
     @rule(fields=_FIELDS)
     def again(self, fields: int) -> None:
         """Send an earlier command once more."""
-        self.send(self.walker(fields).again())
+        self.send(self.generator(fields).again())
 
     @precondition(lambda self: bool(self._sent))
     @rule(fields=_FIELDS)
     def misuse(self, fields: int) -> None:
         """Send another payload under the id of an earlier command."""
-        self.send(self.walker(fields).misuse())
+        self.send(self.generator(fields).misuse())
 
 
 class _Remote:
@@ -245,8 +245,8 @@ class _Remote:
         call = Call(answer.command, answer.clock)
         compare(answer, self._portal.call(send, self._service, call), verdict)
 
-    def compare_history(self, desk: Desk) -> None:
-        got = list(self._portal.call(history_of, self._service, desk.inventory.inventory_id))
-        if got != desk.history:
-            msg = f"the store has {len(got)} events, the reference {len(desk.history)}: {got} instead of {desk.history}"
+    def compare_history(self, handler: ReferenceHandler) -> None:
+        got = list(self._portal.call(history_of, self._service, handler.inventory.inventory_id))
+        if got != handler.history:
+            msg = f"the store has {len(got)} events, the reference {len(handler.history)}: {got} instead of {handler.history}"
             raise PropertyError(msg, frozenset({"P6"}))

@@ -15,8 +15,8 @@ from inventory_es.domain.events import Recorded
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.inventory import Policy
 from inventory_es.domain.quantity import MAX_QUANTITY
-from inventory_es.testing.domain.desk import Answer, Desk
-from inventory_es.testing.domain.telling import tell, tell_value
+from inventory_es.testing.domain.formatting import describe, describe_value
+from inventory_es.testing.domain.reference_handler import Answer, ReferenceHandler
 from inventory_es.testing.faults import FaultKind
 
 
@@ -33,7 +33,7 @@ class Call:
     at: datetime
 
     def __str__(self) -> str:
-        return f"{tell(self.command)} at {tell_value(self.at)}"
+        return f"{describe(self.command)} at {describe_value(self.at)}"
 
 
 @attrs.frozen(kw_only=True)
@@ -76,35 +76,37 @@ class Record:
         program: what was played.
         answers: one for each call in order, then those of the parallel calls, in the order in which they were settled.
         history: every event.
-        desk: where it was played, to go on from there.
+        handler: where it was played, to go on from there.
     """
 
     program: Program
     answers: tuple[Answer, ...]
     history: tuple[Recorded, ...]
-    desk: Desk = attrs.field(eq=False, repr=False)
+    handler: ReferenceHandler = attrs.field(eq=False, repr=False)
 
 
 def play(program: Program, *, policies: Sequence[Policy] = ()) -> Record:
-    """Play a program on a desk of its own.
+    """Play a program on a handler of its own.
 
     Args:
         program: what to do.
         policies: the host's rules.
     """
-    desk = Desk(program.inventory_id, policies=policies)
+    handler = ReferenceHandler(program.inventory_id, policies=policies)
     for call in program.calls:
-        desk.execute(call.command, at=call.at)
+        handler.execute(call.command, at=call.at)
     chance = random.Random(program.seed)
-    race(desk, program.parallel, program.faults, next_turn=chance.randrange)
-    return Record(program, tuple(desk.answers), tuple(desk.history), desk)
+    race(handler, program.parallel, program.faults, next_turn=chance.randrange)
+    return Record(program, tuple(handler.answers), tuple(handler.history), handler)
 
 
-def race(desk: Desk, calls: Sequence[Call], faults: Sequence[tuple[int, FaultKind]] = (), *, next_turn: Callable[[int], int]) -> None:
+def race(
+    handler: ReferenceHandler, calls: Sequence[Call], faults: Sequence[tuple[int, FaultKind]] = (), *, next_turn: Callable[[int], int]
+) -> None:
     """Let callers race on one stream as optimistic writers do, with a turn between loading and appending.
 
     Args:
-        desk: the stream that all of them share.
+        handler: the stream that all of them share.
         calls: one for each caller.
         faults: which appends fail, counted from 1: ``fail_before`` or ``fail_after``.
         next_turn: which of ``n`` callers that are not done yet takes the next turn, 0 to n − 1.
@@ -116,9 +118,9 @@ def race(desk: Desk, calls: Sequence[Call], faults: Sequence[tuple[int, FaultKin
         turn = next_turn(len(runners))
         runner = runners[turn]
         if runner.loaded is None:
-            runner.loaded = desk.fork()
+            runner.loaded = handler.fork()
             continue
-        if runner.loaded.inventory.version != desk.inventory.version:
+        if runner.loaded.inventory.version != handler.inventory.version:
             runner.loaded = None
             continue
         appends += 1
@@ -126,9 +128,9 @@ def race(desk: Desk, calls: Sequence[Call], faults: Sequence[tuple[int, FaultKin
         if fault == "fail_before":
             runner.loaded = None
             continue
-        answer = desk.execute(runner.call.command, at=runner.call.at)
+        answer = handler.execute(runner.call.command, at=runner.call.at)
         if fault == "fail_after" and answer.appended:
-            desk.answers.pop()
+            handler.answers.pop()
             runner.loaded = None
             continue
         runners.pop(turn)
@@ -148,4 +150,4 @@ def other_payload(command: Command) -> Command:
 @attrs.define
 class _Runner:
     call: Call
-    loaded: Desk | None = None
+    loaded: ReferenceHandler | None = None

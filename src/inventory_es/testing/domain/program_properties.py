@@ -15,12 +15,12 @@ from inventory_es.domain.events import Event, StockReleasedEvent
 from inventory_es.domain.inventory import Inventory, Policy
 from inventory_es.domain.reasons import ReleaseReason
 from inventory_es.testing.domain.agreement import SENTENCE, disagreements
-from inventory_es.testing.domain.desk import Answer
+from inventory_es.testing.domain.formatting import describe
 from inventory_es.testing.domain.history import PropertyError
-from inventory_es.testing.domain.probing import behaviour
+from inventory_es.testing.domain.probe import behaviour
 from inventory_es.testing.domain.program import Call, Program, Record, other_payload, play
 from inventory_es.testing.domain.purity import ask_twice
-from inventory_es.testing.domain.telling import tell
+from inventory_es.testing.domain.reference_handler import Answer
 
 __tracebackhide__ = True
 """For pytest: a failure shows the line of the test that asked, not ours."""
@@ -87,14 +87,14 @@ def _agrees_with_the_model(record: Record, policies: Sequence[Policy]) -> Iterat
 def _refused_changes_nothing(record: Record, _policies: Sequence[Policy]) -> Iterator[str]:
     for answer in record.answers:
         if (answer.error is not None or not answer.appended) and answer.before != answer.after:
-            yield f"{tell(answer.command)} changed {answer.before} to {answer.after}"
+            yield f"{describe(answer.command)} changed {answer.before} to {answer.after}"
 
 
 def _keeps_available(record: Record, policies: Sequence[Policy]) -> Iterator[str]:
     for answer in record.answers:
         command, after = answer.command, answer.after
         if isinstance(command, ReserveStock) and answer.appended and after.on_hand - after.reserved < command.keep_available:
-            yield f"{tell(command)} left {after.on_hand - after.reserved}"
+            yield f"{describe(command)} left {after.on_hand - after.reserved}"
         inventory = Inventory.from_snapshot(after)
         available = int(inventory.available_at(answer.at))
         if available and not policies:
@@ -102,32 +102,32 @@ def _keeps_available(record: Record, policies: Sequence[Policy]) -> Iterator[str
             try:
                 inventory.decide(all_of_it, at=answer.at)
             except RejectionError as error:
-                yield f"{available} available at {answer.at}, yet: {tell(error)}"
+                yield f"{available} available at {answer.at}, yet: {describe(error)}"
 
 
 def _repeats_change_nothing(record: Record, _policies: Sequence[Policy]) -> Iterator[str]:
-    desk = record.desk.fork()
-    before = desk.inventory.snapshot()
+    handler = record.handler.fork()
+    before = handler.inventory.snapshot()
     for later in (timedelta(0), timedelta(seconds=600), LATER):
         for answer in [answer for answer in record.answers if answer.appended]:
-            again = desk.execute(answer.command, at=answer.at + later)
+            again = handler.execute(answer.command, at=answer.at + later)
             if not again.replayed and again.error is None:
-                yield f"{tell(answer.command)} was not replayed"
+                yield f"{describe(answer.command)} was not replayed"
             elif again.error is None and again.recorded != answer.recorded:
-                yield f"{tell(answer.command)} was replayed as {again.recorded}"
-    if desk.inventory.snapshot() != before:
-        yield f"{before} became {desk.inventory.snapshot()}"
+                yield f"{describe(answer.command)} was replayed as {again.recorded}"
+    if handler.inventory.snapshot() != before:
+        yield f"{before} became {handler.inventory.snapshot()}"
 
 
 def _an_id_names_one_command(record: Record, _policies: Sequence[Policy]) -> Iterator[str]:
-    desk = record.desk.fork()
-    before = desk.inventory.snapshot()
+    handler = record.handler.fork()
+    before = handler.inventory.snapshot()
     for answer in [answer for answer in record.answers if answer.appended]:
-        misused = desk.execute(other_payload(answer.command), at=max(answer.at, desk.inventory.last_time or answer.at))
+        misused = handler.execute(other_payload(answer.command), at=max(answer.at, handler.inventory.last_time or answer.at))
         if misused.error is None:
-            yield f"{tell(misused.command)} was accepted under an id that names {tell(answer.command)}"
-    if desk.inventory.snapshot() != before:
-        yield f"{before} became {desk.inventory.snapshot()}"
+            yield f"{describe(misused.command)} was accepted under an id that names {describe(answer.command)}"
+    if handler.inventory.snapshot() != before:
+        yield f"{before} became {handler.inventory.snapshot()}"
 
 
 def _sweeps_change_no_outcome(record: Record, policies: Sequence[Policy]) -> Iterator[str]:
@@ -141,9 +141,9 @@ def _sweeps_change_no_outcome(record: Record, policies: Sequence[Policy]) -> Ite
         answers = [answer for answer in swept.answers if not isinstance(answer.command, ExpireReservations)]
         for plain, other in zip(never.answers, answers, strict=True):
             if (plain.error, plain.replayed) != (other.error, other.replayed) or _own(plain.events) != _own(other.events):
-                yield f"{tell(plain.command)}: {_told(plain)}, with sweeps {_told(other)}"
+                yield f"{describe(plain.command)}: {_told(plain)}, with sweeps {_told(other)}"
             elif plain.appended and _balance(plain) != _balance(other):
-                yield f"{tell(plain.command)}: {_balance(plain)}, with sweeps {_balance(other)}"
+                yield f"{describe(plain.command)}: {_balance(plain)}, with sweeps {_balance(other)}"
 
 
 def _only_time_shifts(record: Record, policies: Sequence[Policy]) -> Iterator[str]:
@@ -155,29 +155,29 @@ def _only_time_shifts(record: Record, policies: Sequence[Policy]) -> Iterator[st
             expected = [_shifted(event, shift) for event in plain.events]
             error = None if plain.error is None else _shifted_error(plain.error, shift)
             if list(other.events) != expected or other.error != error or other.at != plain.at + shift:
-                yield f"{tell(plain.command)}, {shift} later: {_told(plain)} became {_told(other)}"
+                yield f"{describe(plain.command)}, {shift} later: {_told(plain)} became {_told(other)}"
 
 
 def _decide_is_pure(record: Record, policies: Sequence[Policy]) -> Iterator[str]:
     for answer in record.answers:
         inventory = Inventory.from_snapshot(answer.before)
-        figure = record.desk.observed_on_hand(answer.command)
+        figure = record.handler.observed_on_hand(answer.command)
         outcomes = [_decided(inventory, answer.command, answer.at, figure, policies) for _ in range(2)]
         if outcomes[0] != outcomes[1]:
-            yield f"{tell(answer.command)} was decided {outcomes[0]}, then {outcomes[1]}"
+            yield f"{describe(answer.command)} was decided {outcomes[0]}, then {outcomes[1]}"
         if inventory.snapshot() != answer.before:
-            yield f"{tell(answer.command)} changed {answer.before} to {inventory.snapshot()}"
+            yield f"{describe(answer.command)} changed {answer.before} to {inventory.snapshot()}"
     if record.answers:
-        asked = record.desk.fork().inventory
+        asked = record.handler.fork().inventory
         at = max(answer.at for answer in record.answers)
-        if behaviour(asked, at) != behaviour(asked, at) or asked != record.desk.inventory:
+        if behaviour(asked, at) != behaviour(asked, at) or asked != record.handler.inventory:
             yield "a state that was asked once answers otherwise the second time"
 
 
 def _folds_from_any_snapshot(record: Record, _policies: Sequence[Policy]) -> Iterator[str]:
     whole = Inventory.replay(record.program.inventory_id, record.history)
-    if whole != record.desk.inventory:
-        yield f"the history folds to {whole.snapshot()}, the desk has {record.desk.inventory.snapshot()}"
+    if whole != record.handler.inventory:
+        yield f"the history folds to {whole.snapshot()}, the handler has {record.handler.inventory.snapshot()}"
     front = Inventory(record.program.inventory_id)
     for cut in range(len(record.history) + 1):
         if cut:
@@ -227,8 +227,8 @@ def _balance(answer: Answer) -> tuple[int, int]:
 
 def _told(answer: Answer) -> str:
     if answer.error is not None:
-        return tell(answer.error)
-    return " ".join(tell(event) for event in answer.events) or "nothing"
+        return describe(answer.error)
+    return " ".join(describe(event) for event in answer.events) or "nothing"
 
 
 def _shifted_program(program: Program, shift: timedelta) -> Program:

@@ -9,10 +9,10 @@ from weakref import WeakKeyDictionary
 from inventory_es.domain.commands import Command
 from inventory_es.domain.errors import InventoryError, name_of_function
 from inventory_es.domain.inventory import Policy, StockView
+from inventory_es.testing.domain.formatting import describe, describe_value
 from inventory_es.testing.domain.history import PropertyError
 from inventory_es.testing.domain.model import shown
 from inventory_es.testing.domain.rules import Facts
-from inventory_es.testing.domain.telling import tell, tell_value
 
 __tracebackhide__ = True
 """For pytest: a failure shows the line of the test that asked, not ours."""
@@ -75,7 +75,7 @@ class PurePolicy:
         except PropertyError:
             raise
         except Exception as error:  # noqa: BLE001  # whatever a host's policy raises is its answer
-            told = tell(error) if isinstance(error, InventoryError) else f"{type(error).__name__}{error.args}"
+            told = describe(error) if isinstance(error, InventoryError) else f"{type(error).__name__}{error.args}"
             return f"raised {told}", None, error
         return "agreed" if answer is None else f"returned a {type(answer).__name__}", answer, None
 
@@ -90,7 +90,7 @@ def _report(policy: Policy, command: Command, at: datetime, facts: Facts, first:
     return (
         "P25  Deciding is pure.\n"
         f"  problem   the policy {name} is impure: it was asked twice, and answered differently\n"
-        f"  asked     {tell(command)} at {tell_value(at)},"
+        f"  asked     {describe(command)} at {describe_value(at)},"
         f" on hand {facts['on_hand']}, reserved {facts['reserved']}, version {facts['version']}\n"
         f"  answered  first it {first}, then it {second}\n"
         "  meaning   a policy may use the stock, the command and the time that it is given: no counter, no clock, no chance, no I/O"

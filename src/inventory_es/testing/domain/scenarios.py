@@ -23,8 +23,8 @@ from inventory_es.domain.errors import InventoryError
 from inventory_es.domain.events import Event, Recorded
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.inventory import Inventory, Policy
-from inventory_es.testing.domain.desk import Answer, Desk
-from inventory_es.testing.domain.telling import differences, tell, tell_value
+from inventory_es.testing.domain.formatting import describe, describe_value, differences
+from inventory_es.testing.domain.reference_handler import Answer, ReferenceHandler
 
 __tracebackhide__ = True
 """For pytest: a failure shows the line of the test that asked, not ours."""
@@ -53,13 +53,13 @@ class Like:
             return [f"expected {self.event_type.__name__}, got {type(event).__name__}"]
         found = {name: getattr(event, name) for name in self.facts}
         return [
-            f"{name}: expected {tell_value(wanted)}, got {tell_value(found[name])}"
+            f"{name}: expected {describe_value(wanted)}, got {describe_value(found[name])}"
             for name, wanted in self.facts.items()
             if found[name] != wanted
         ]
 
     def __repr__(self) -> str:
-        return f"{self.event_type.__name__}({', '.join(f'{name}={tell_value(value)}' for name, value in self.facts.items())}, …)"
+        return f"{self.event_type.__name__}({', '.join(f'{name}={describe_value(value)}' for name, value in self.facts.items())}, …)"
 
 
 def like(event_type: type[Any], /, **facts: object) -> Like:
@@ -83,25 +83,25 @@ def scenario(inventory_id: InventoryId = SHELF, /, *, start: datetime = START, p
         start: second 0.
         policies: rules of the host.
     """
-    return Scenario(Desk(inventory_id, policies=policies), start)
+    return Scenario(ReferenceHandler(inventory_id, policies=policies), start)
 
 
 class Scenario:
     """What has happened so far. Made by :func:`scenario`."""
 
-    def __init__(self, desk: Desk, start: datetime) -> None:
-        self._desk = desk
+    def __init__(self, handler: ReferenceHandler, start: datetime) -> None:
+        self._handler = handler
         self._start = start
 
     @property
     def inventory(self) -> Inventory:
         """The state so far, for questions that the scenario has no words for."""
-        return self._desk.inventory
+        return self._handler.inventory
 
     @property
     def history(self) -> tuple[Recorded, ...]:
         """The events so far."""
-        return tuple(self._desk.history)
+        return tuple(self._handler.history)
 
     def given(self, *events: Event | Recorded, at: datetime | float = 0) -> "Scenario":
         """Let events have happened: bare ones all at ``at``, recorded ones with their own place and time.
@@ -109,14 +109,14 @@ class Scenario:
         Raises:
             CorruptStreamError: they can't follow what was there.
         """
-        desk = self._desk.fork()
+        handler = self._handler.fork()
         wrong = [one for one in events if not isinstance(one, Event | Recorded)]
         if wrong:
             msg = f"given takes events, not a {type(wrong[0]).__name__}"
             raise TypeError(msg)
         for event in events:
-            desk.take(event if isinstance(event, Recorded) else Recorded(event, desk.inventory.version + 1, self._instant(at)))
-        return Scenario(desk, self._start)
+            handler.take(event if isinstance(event, Recorded) else Recorded(event, handler.inventory.version + 1, self._instant(at)))
+        return Scenario(handler, self._start)
 
     def when(self, command: Command, *, at: datetime | float | None = None) -> "Step":
         """Send a command.
@@ -129,9 +129,9 @@ class Scenario:
         if not isinstance(given, Command):
             msg = f"when takes a command, not a {type(given).__name__}"
             raise TypeError(msg)
-        desk = self._desk.fork()
-        clock = (desk.inventory.last_time or self._start) if at is None else self._instant(at)
-        return Step(desk, self._start, desk.execute(command, at=clock))
+        handler = self._handler.fork()
+        clock = (handler.inventory.last_time or self._start) if at is None else self._instant(at)
+        return Step(handler, self._start, handler.execute(command, at=clock))
 
     def balance(self, on_hand: int, reserved: int, unreserved: int, version: int) -> "Scenario":
         """Check the balance so far.
@@ -151,11 +151,11 @@ class Scenario:
         if unreserved != on_hand - reserved:
             msg = f"unreserved is on hand less reserved: {on_hand} - {reserved} is {on_hand - reserved}, not {unreserved}"
             raise ValueError(msg)
-        inventory = self._desk.inventory
+        inventory = self._handler.inventory
         expected = (on_hand, reserved, unreserved, version)
         got = (inventory.units_on_hand, inventory.units_reserved, int(inventory.unreserved), inventory.version)
         if got != expected:
-            fail(self._desk, "on hand / reserved / unreserved / version {}/{}/{}/{}".format(*expected), "{}/{}/{}/{}".format(*got))
+            fail(self._handler, "on hand / reserved / unreserved / version {}/{}/{}/{}".format(*expected), "{}/{}/{}/{}".format(*got))
         return self
 
     def available(self, units: int, *, at: datetime | float) -> "Scenario":
@@ -165,9 +165,9 @@ class Scenario:
             ScenarioError: it is another figure.
         """
         _check_figure("units", units)
-        got = int(self._desk.inventory.available_at(self._instant(at)))
+        got = int(self._handler.inventory.available_at(self._instant(at)))
         if got != units:
-            fail(self._desk, f"available {units}", str(got))
+            fail(self._handler, f"available {units}", str(got))
         return self
 
     def _instant(self, at: datetime | float) -> datetime:
@@ -182,8 +182,8 @@ class Scenario:
 class Step:
     """A command was sent; say what should have become of it. Made by :meth:`Scenario.when`."""
 
-    def __init__(self, desk: Desk, start: datetime, answer: Answer) -> None:
-        self._desk = desk
+    def __init__(self, handler: ReferenceHandler, start: datetime, answer: Answer) -> None:
+        self._handler = handler
         self._start = start
         self.answer = answer
 
@@ -202,7 +202,7 @@ class Step:
         problems += [f"#{number} is missing" for number in range(len(got) + 1, len(expected) + 1)]
         problems += [f"#{number} was not expected" for number in range(len(expected) + 1, len(got) + 1)]
         if problems or not expected:
-            told = "\n            ".join(repr(one) if isinstance(one, Like) else tell(one) for one in expected)
+            told = "\n            ".join(repr(one) if isinstance(one, Like) else describe(one) for one in expected)
             self._fail(told or "some events: use then_nothing() for none", problems if got else ())
         return self._next()
 
@@ -238,36 +238,36 @@ class Step:
             raise TypeError(msg)
         error = self.answer.error
         problems = [
-            f"{name}: expected {tell_value(wanted)}, got {tell_value(getattr(error, name, 'nothing of that name'))}"
+            f"{name}: expected {describe_value(wanted)}, got {describe_value(getattr(error, name, 'nothing of that name'))}"
             for name, wanted in facts.items()
             if getattr(error, name, error) != wanted
         ]
         if type(error) is not error_type or problems:
-            told = ", ".join(f"{name}={tell_value(value)}" for name, value in facts.items())
+            told = ", ".join(f"{name}={describe_value(value)}" for name, value in facts.items())
             self._fail(f"{error_type.__name__}({told})", problems if type(error) is error_type else ())
         return self._next()
 
     def _next(self) -> Scenario:
-        return Scenario(self._desk, self._start)
+        return Scenario(self._handler, self._start)
 
     def _fail(self, expected: str, problems: Sequence[str] = ()) -> NoReturn:
         answer = self.answer
         if answer.error is not None:
-            got = tell(answer.error)
+            got = describe(answer.error)
         elif answer.replayed:
             got = "the first outcome, replayed"
         else:
-            got = "\n            ".join(tell(event) for event in answer.events) or "nothing: a no-op"
-        fail(self._desk, expected, got, problems)
+            got = "\n            ".join(describe(event) for event in answer.events) or "nothing: a no-op"
+        fail(self._handler, expected, got, problems)
 
 
-def fail(desk: Desk, expected: str, got: str, problems: Sequence[str] = ()) -> NoReturn:
+def fail(handler: ReferenceHandler, expected: str, got: str, problems: Sequence[str] = ()) -> NoReturn:
     """Tell how a scenario went wrong.
 
     Raises:
         ScenarioError: always.
     """
-    *earlier, _ = told = [_told(answer) for answer in desk.answers] or ["nothing was asked"]
+    *earlier, _ = told = [_told(answer) for answer in handler.answers] or ["nothing was asked"]
     lines = [f"step {len(told)}: {told[-1]}", f"  expected  {expected}", f"  got       {got}"]
     lines += [f"  differs   {problem}" for problem in problems]
     lines += [f"  before    {line}" for line in earlier]
@@ -287,4 +287,4 @@ def _told(answer: Answer) -> str:
         outcome = "replayed"
     else:
         outcome = f"{answer.after.on_hand}/{answer.after.reserved} at version {answer.after.version}"
-    return f"{tell(answer.command)} at {tell_value(answer.clock)} -> {outcome}"
+    return f"{describe(answer.command)} at {describe_value(answer.clock)} -> {outcome}"

@@ -3,7 +3,7 @@
 They walk towards the corners: equal instants, a time of expiry and one microsecond either side of it, all that remains and one
 more, clocks that stand still or run backwards, counts below what is promised, commands sent twice, ids used twice.
 
-hypothesis draws a few numbers for each step, and a walker reads its choices off them. So drawing is quick, and shrinking takes
+hypothesis draws a few numbers for each step, and a generator reads its choices off them. So drawing is quick, and shrinking takes
 whole steps away and turns the others into the first choice, which is the plain one.
 """
 
@@ -16,11 +16,11 @@ from inventory_es.domain.commands import Command
 from inventory_es.domain.events import Recorded
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.inventory import Inventory, Policy
-from inventory_es.testing.domain.desk import Desk
+from inventory_es.testing.domain.command_generator import OPENINGS, RUSHES, Choices, next_command, next_time, walk
 from inventory_es.testing.domain.program import Call, Program
 from inventory_es.testing.domain.purity import ask_twice
+from inventory_es.testing.domain.reference_handler import ReferenceHandler
 from inventory_es.testing.domain.scenarios import SHELF
-from inventory_es.testing.domain.walker import OPENINGS, RUSHES, Choices, next_command, next_time, walk
 from inventory_es.testing.faults import FaultKind
 
 _NUMBERS = st.integers(0, 2**24 - 1)
@@ -76,7 +76,7 @@ def programs(
 def _programs(draw: st.DrawFn, inventory_id: InventoryId, max_steps: int, max_parallel: int, policies: Sequence[Policy]) -> Program:
     opening, rush = draw(st.sampled_from(OPENINGS)), draw(st.sampled_from(RUSHES))
     fewest = draw(st.sampled_from((1, max_steps // 2 + 1)))
-    setup, steps, desk = walk(
+    setup, steps, handler = walk(
         draw(st.lists(_STEPS, min_size=fewest, max_size=max_steps)),
         opening=opening,
         rush=rush,
@@ -87,7 +87,7 @@ def _programs(draw: st.DrawFn, inventory_id: InventoryId, max_steps: int, max_pa
     if not max_parallel:
         return Program(inventory_id=inventory_id, setup=setup, steps=tuple(steps))
     at_once = [
-        Call(next_command(Choices(kind), Choices(fields), desk.inventory, clock, name=f"p{number}"), clock)
+        Call(next_command(Choices(kind), Choices(fields), handler.inventory, clock, name=f"p{number}"), clock)
         for number, (_, kind, fields) in enumerate(draw(st.lists(_STEPS, max_size=max_parallel)))
     ]
     faults = st.dictionaries(st.integers(1, 2 * max_parallel), st.sampled_from(_FAULTS), max_size=3)
@@ -112,7 +112,7 @@ def histories(*, inventory_id: InventoryId = SHELF, max_steps: int = 30) -> st.S
 
 
 def _history(program: Program) -> tuple[Recorded, ...]:
-    desk = Desk(program.inventory_id)
+    handler = ReferenceHandler(program.inventory_id)
     for call in program.calls:
-        desk.execute(call.command, at=call.at)
-    return tuple(desk.history)
+        handler.execute(call.command, at=call.at)
+    return tuple(handler.history)

@@ -13,11 +13,11 @@ from inventory_es.domain.commands import Command, RecordCount
 from inventory_es.domain.errors import ClockSkewError, CommandsRejectedError, InventoryError, RejectionError
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.ports.errors import AppendOutcomeUnknownError, ConcurrencyError, StoreUnavailableError, UnavailableError
+from inventory_es.testing.domain.formatting import describe
 from inventory_es.testing.domain.program import Call, Program
-from inventory_es.testing.domain.telling import tell
 from inventory_es.testing.simulation.breach import CACHED, EXPLAINED, KEPT, BreachError
 from inventory_es.testing.simulation.node import Node
-from inventory_es.testing.simulation.turns import StoppedError
+from inventory_es.testing.simulation.scheduler import StoppedError
 from inventory_es.testing.simulation.world import World
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ class Answer:
 
 
 @attrs.frozen(kw_only=True)
-class Sight:
+class Observation:
     """One answer to a question about an inventory.
 
     Attributes:
@@ -75,13 +75,13 @@ class Clients:
 
     Attributes:
         answers: every final answer.
-        sights: every answer to a question.
+        observations: every answer to a question.
         busy: how many of them are not done.
     """
 
     def __init__(self, world: World) -> None:
         self.answers: list[Answer] = []
-        self.sights: list[Sight] = []
+        self.observations: list[Observation] = []
         self.busy: int = 0
         self._world = world
         self._fills = 0
@@ -90,17 +90,17 @@ class Clients:
     def start(self, name: str, *calls: Call, orders: Sequence[Sequence[Command]] = ()) -> None:
         """Somebody sends calls, one after the other, then orders."""
         self.busy += 1
-        self._world.turns.start(name, self._work(calls, orders))
+        self._world.scheduler.start(name, self._work(calls, orders))
 
     def start_program(self, program: Program) -> None:
         """Somebody goes through the steps, then many send the parallel calls at once."""
         self.busy += 1
-        self._world.turns.start(f"clerk of {program.inventory_id.product_id}", self._go_through(program))
+        self._world.scheduler.start(f"clerk of {program.inventory_id.product_id}", self._go_through(program))
 
     def start_reader(self, inventories: Sequence[InventoryId], *, questions: int) -> None:
         """Somebody asks, now and then."""
         self.busy += 1
-        self._world.turns.start("reader", self._ask(inventories, questions))
+        self._world.scheduler.start("reader", self._ask(inventories, questions))
 
     async def _go_through(self, program: Program) -> None:
         for call in program.steps:
@@ -114,14 +114,14 @@ class Clients:
 
     async def _work(self, calls: Sequence[Call], orders: Sequence[Sequence[Command]]) -> None:
         for commands in [*[(call.command,) for call in calls], *orders]:
-            await self._world.turns.sleep(self._world.chance.choice((0.0, 0.0, 0.001, 0.5)))
+            await self._world.scheduler.sleep(self._world.chance.choice((0.0, 0.0, 0.001, 0.5)))
             await self.send(commands)
         self.busy -= 1
 
     async def _ask(self, inventories: Sequence[InventoryId], questions: int) -> None:
         for _ in range(questions):
-            await self._world.turns.sleep(3 * self._world.chance.random())
-            await self._look(self._world.chance.choice(inventories))
+            await self._world.scheduler.sleep(3 * self._world.chance.random())
+            await self._read_stock(self._world.chance.choice(inventories))
         self.busy -= 1
 
     async def send(self, commands: Sequence[Command]) -> list[Answer]:
@@ -134,27 +134,27 @@ class Clients:
                 answers = await self._send_once(node, commands)
             except _AGAIN as problem:
                 world.counts.unknown += isinstance(problem, AppendOutcomeUnknownError)
-                world.tell(f"{world.turns.running.name}: {type(problem).__name__} from {node}")
+                world.note(f"{world.scheduler.running.name}: {type(problem).__name__} from {node}")
                 if isinstance(problem, AppendOutcomeUnknownError):  # another node knows nothing of it
                     wait = max(wait, problem.retry_after or 0.0)
             except StoppedError:
                 if not node.life.is_stopped:
                     raise
                 world.counts.unknown += 1
-                world.tell(f"{world.turns.running.name}: {node} ended")
+                world.note(f"{world.scheduler.running.name}: {node} ended")
                 while node.life.in_flight:
-                    await world.turns.sleep(1.0)
+                    await world.scheduler.sleep(1.0)
             else:
                 self.answers += answers
                 return answers
-            await world.turns.sleep(wait)
+            await world.scheduler.sleep(wait)
 
     async def _send_once(self, node: Node, commands: Sequence[Command]) -> list[Answer]:
         world = self._world
         since = [world.log.version_of(one.inventory_id.stream) for one in commands]
         first = len(node.clock.readings)
         world.counts.commands += 1
-        world.tell(f"{world.turns.running.name}: {', '.join(map(tell, commands))} to {node}")
+        world.note(f"{world.scheduler.running.name}: {', '.join(map(describe, commands))} to {node}")
         outcomes: Sequence[CommandOutcome | RejectionError | ValueError | None]
         try:
             if len(commands) == 1:
@@ -171,7 +171,7 @@ class Clients:
         except (ValueError, InventoryError) as error:
             if not isinstance(commands[0], RecordCount) or not isinstance(error, ValueError):
                 raise BreachError(
-                    EXPLAINED, "an answer, or a failure that another try may mend", repr(error), f"{tell(commands[0])} got neither"
+                    EXPLAINED, "an answer, or a failure that another try may mend", repr(error), f"{describe(commands[0])} got neither"
                 ) from error
             outcomes = [error]
         clocks = tuple(node.clock.readings[first:])
@@ -187,7 +187,7 @@ class Clients:
     def _note(self, answer: Answer) -> None:
         """Tell the answer, and hold an acceptance against the log at once."""
         counts, outcome, command = self._world.counts, answer.outcome, answer.command
-        self._world.tell(f"{self._world.turns.running.name}: {_told(outcome)}")
+        self._world.note(f"{self._world.scheduler.running.name}: {_told(outcome)}")
         if isinstance(outcome, Exception) or not getattr(outcome, "changed", True):
             counts.refused += 1
             return
@@ -197,11 +197,11 @@ class Clients:
         kept = self._world.log.find(stream, [EventIds(stream).first_own(command)])
         if not kept or kept[0].version > outcome.version or outcome.version > answer.until:
             raise BreachError(
-                KEPT, f"version {outcome.version} of {stream} to be its event", f"{tell(command)} at {[one.version for one in kept]}",
+                KEPT, f"version {outcome.version} of {stream} to be its event", f"{describe(command)} at {[one.version for one in kept]}",
                 f"it was acknowledged, and the stream has version {answer.until}",
             )  # fmt: skip
 
-    async def _look(self, inventory_id: InventoryId) -> None:
+    async def _read_stock(self, inventory_id: InventoryId) -> None:
         world, key = self._world, f"stock:{inventory_id.stream}"
         node = world.chance.choice(world.nodes)
         try:
@@ -211,7 +211,7 @@ class Clients:
         if entry is not None:
             seen = json.loads(entry.value)
             self._check_age(seen["fill"])
-            self._see(Sight(inventory_id=inventory_id, until=world.log.version_of(inventory_id.stream), **seen["level"]))
+            self._observe(Observation(inventory_id=inventory_id, until=world.log.version_of(inventory_id.stream), **seen["level"]))
             return
         since = world.log.version_of(inventory_id.stream)
         try:
@@ -225,7 +225,7 @@ class Clients:
                 raise
             return
         found = {"version": level.version, "on_hand": level.on_hand, "reserved": level.reserved, "since": since}
-        self._see(Sight(inventory_id=inventory_id, until=world.log.version_of(inventory_id.stream), **found))
+        self._observe(Observation(inventory_id=inventory_id, until=world.log.version_of(inventory_id.stream), **found))
         await self._keep(key, found)
 
     async def _keep(self, key: str, level: dict[str, int]) -> None:
@@ -235,7 +235,7 @@ class Clients:
             value = json.dumps({"fill": fill, "level": level}).encode()
             await self._world.cache.set(key, value, version=level["version"], ttl=TTL)
         except UnavailableError:
-            self._world.tell("reader: could not keep it")
+            self._world.note("reader: could not keep it")
         finally:
             self._kept_at[fill] = self._world.clock.now()
 
@@ -245,15 +245,14 @@ class Clients:
             age = self._world.clock.now() - kept_at
             raise BreachError(CACHED, f"nothing older than {TTL}", f"an answer that is {age} old", "the cache outlived its time to live")
 
-    def _see(self, sight: Sight) -> None:
+    def _observe(self, observation: Observation) -> None:
         self._world.counts.reads += 1
-        self._world.tell(
-            f"{self._world.turns.running.name}: {sight.inventory_id.product_id} {sight.on_hand}/{sight.reserved}@{sight.version}"
-        )
-        self.sights.append(sight)
+        found = f"{observation.inventory_id.product_id} {observation.on_hand}/{observation.reserved}@{observation.version}"
+        self._world.note(f"{self._world.scheduler.running.name}: {found}")
+        self.observations.append(observation)
 
     async def _in(self, node: Node, call: Callable[[], Awaitable[T]]) -> T:
-        task = self._world.turns.running
+        task = self._world.scheduler.running
         task.process = node.life
         try:
             return await call()
@@ -263,6 +262,6 @@ class Clients:
 
 def _told(outcome: CommandOutcome | RejectionError | ValueError) -> str:
     if isinstance(outcome, Exception):
-        return tell(outcome) if isinstance(outcome, InventoryError) else repr(outcome)
+        return describe(outcome) if isinstance(outcome, InventoryError) else repr(outcome)
     changed = "replayed" if outcome.replayed else "done" if getattr(outcome, "changed", True) else "nothing to do"
     return f"{changed}, version {outcome.version}"

@@ -12,7 +12,7 @@ from inventory_es.application.assembly import Engine
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import AppendResult, Clock, EventFeed, FeedPage, RecordedEvent, StoreCapabilities, StreamPage, StreamWrite
 from inventory_es.ports.errors import ConcurrencyError
-from inventory_es.testing.simulation.turns import StoppedError, Turns
+from inventory_es.testing.simulation.scheduler import Scheduler, StoppedError
 
 T = TypeVar("T")
 
@@ -22,16 +22,16 @@ class WorldClock:
 
     Args:
         start: the instant.
-        turns: where the virtual seconds come from.
+        scheduler: where the virtual seconds come from.
     """
 
-    def __init__(self, start: datetime, turns: Turns) -> None:
+    def __init__(self, start: datetime, scheduler: Scheduler) -> None:
         self._start = start
-        self._turns = turns
+        self._scheduler = scheduler
 
     def now(self) -> datetime:
         """The true time."""
-        return self._start + timedelta(microseconds=round(self._turns.now * 1e6))
+        return self._start + timedelta(microseconds=round(self._scheduler.now * 1e6))
 
     def reach(self, at: datetime) -> None:
         """Leap to an instant, if it is still to come."""

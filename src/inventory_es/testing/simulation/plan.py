@@ -8,10 +8,10 @@ import attrs
 
 from inventory_es.domain.commands import AddStock, Command, ReserveStock
 from inventory_es.domain.identifiers import InventoryId
-from inventory_es.testing.domain.desk import Desk
+from inventory_es.testing.domain.command_generator import Choices, next_command, next_time
 from inventory_es.testing.domain.program import Call, Program
+from inventory_es.testing.domain.reference_handler import ReferenceHandler
 from inventory_es.testing.domain.scenarios import START
-from inventory_es.testing.domain.walker import Choices, next_command, next_time
 
 _NUMBER = 1 << 24
 _JUMPS = (5.0, 59.0, 61.0, 900.0, -1.0, -30.0, -59.0, -61.0, -900.0)
@@ -96,22 +96,22 @@ class Plan:
 def _draw_program(chance: random.Random, number: int) -> Program:
     inventory_id = InventoryId(f"product-{number}", "store")
     opening = AddStock(inventory_id=inventory_id, command_id="opening", quantity=chance.choice((20, 5, 1)))
-    desk = Desk(inventory_id)
-    desk.execute(opening, at=START)
+    handler = ReferenceHandler(inventory_id)
+    handler.execute(opening, at=START)
     clock = START
     steps: list[Call] = []
     for place in range(chance.randrange(5)):
-        clock = next_time(Choices(chance.randrange(_NUMBER)), desk.inventory, clock)
-        steps.append(_draw_call(chance, desk, clock, f"{place}", [call.command for call in steps]))
-        desk.execute(steps[-1].command, at=clock)
+        clock = next_time(Choices(chance.randrange(_NUMBER)), handler.inventory, clock)
+        steps.append(_draw_call(chance, handler, clock, f"{place}", [call.command for call in steps]))
+        handler.execute(steps[-1].command, at=clock)
     sent = [call.command for call in steps]
-    at_once = [_draw_call(chance, desk, clock, f"p{place}", sent) for place in range(chance.randrange(1, 9))]
+    at_once = [_draw_call(chance, handler, clock, f"p{place}", sent) for place in range(chance.randrange(1, 9))]
     return Program(inventory_id=inventory_id, setup=(Call(opening, START),), steps=tuple(steps), parallel=tuple(at_once))
 
 
-def _draw_call(chance: random.Random, desk: Desk, clock: datetime, name: str, earlier: list[Command]) -> Call:
+def _draw_call(chance: random.Random, handler: ReferenceHandler, clock: datetime, name: str, earlier: list[Command]) -> Call:
     kind, fields = Choices(chance.randrange(_NUMBER)), Choices(chance.randrange(_NUMBER))
-    return Call(next_command(kind, fields, desk.inventory, clock, name=name, earlier=earlier), clock)
+    return Call(next_command(kind, fields, handler.inventory, clock, name=name, earlier=earlier), clock)
 
 
 def _draw_order(chance: random.Random, programs: tuple[Program, ...], number: int) -> tuple[Command, ...]:

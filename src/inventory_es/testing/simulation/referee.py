@@ -16,10 +16,10 @@ from inventory_es.domain.events import Event, Recorded
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.inventory import Inventory
 from inventory_es.ports import EventCodec, EventMetadata, RecordedEvent
+from inventory_es.testing.domain.formatting import describe
 from inventory_es.testing.domain.history import check_history
-from inventory_es.testing.domain.telling import tell
 from inventory_es.testing.simulation.breach import EXPLAINED, KEPT, NAMED_ONCE, ONCE, SERIAL, WHOLE, BreachError
-from inventory_es.testing.simulation.clients import Answer, Sight
+from inventory_es.testing.simulation.clients import Answer, Observation
 
 _SKEW = HandlerSettings().max_clock_skew
 _PAGE = 1 << 30
@@ -70,7 +70,7 @@ class StreamReferee:
             inventory.apply(one.recorded)
             self._states.append(inventory.snapshot())
 
-    def check(self, sent: Sequence[Command], answers: Sequence[Answer], sights: Sequence[Sight]) -> None:
+    def check(self, sent: Sequence[Command], answers: Sequence[Answer], observations: Sequence[Observation]) -> None:
         """Hold the stream against what was sent to it, and what was answered.
 
         Raises:
@@ -80,8 +80,8 @@ class StreamReferee:
         self._check_presence(answers)
         for answer in answers:
             self._check_answer(answer)
-        for sight in sights:
-            self._check_sight(sight)
+        for observation in observations:
+            self._check_observation(observation)
 
     def holds(self, command: Command) -> list[Entry]:
         """The events of a command."""
@@ -98,16 +98,16 @@ class StreamReferee:
             if command is None:
                 raise BreachError(KEPT, "events of commands that were sent", f"{self._place(first)} of {key[0]}", "nobody sent that")
             if key[0] in seen:
-                raise BreachError(ONCE, f"{tell(command)} once", f"again at {self._place(first)}", "it was accepted twice")
+                raise BreachError(ONCE, f"{describe(command)} once", f"again at {self._place(first)}", "it was accepted twice")
             seen.add(key[0])
             try:
                 expected = self._decided(command, first.version - 1, first.recorded_at)
             except (RejectionError, ValueError) as error:
                 refused = f"{self._place(first)}, which {error!r} refuses"
-                raise BreachError(SERIAL, f"{tell(command)} to be refused", refused, "it was decided on another state") from error
+                raise BreachError(SERIAL, f"{describe(command)} to be refused", refused, "it was decided on another state") from error
             if expected != tuple(one.event for one in entries) or {one.stored.recorded_at for one in entries} != {first.recorded_at}:
                 raise BreachError(
-                    SERIAL, f"{tell(command)} at {self._place(first)} to give {_told(expected)}", _told([one.event for one in entries]),
+                    SERIAL, f"{describe(command)} at {self._place(first)} to give {_told(expected)}", _told([one.event for one in entries]),
                     "it was decided on another state than the one that it changed",
                 )  # fmt: skip
 
@@ -119,11 +119,11 @@ class StreamReferee:
         for answer in answers:
             command, kept = answer.command, self.holds(answer.command)
             if _key(command) in accepted and not kept:
-                raise BreachError(KEPT, f"{tell(command)} in the log", "it is not", "what was acknowledged is lost")
+                raise BreachError(KEPT, f"{describe(command)} in the log", "it is not", "what was acknowledged is lost")
             if _key(command) not in accepted and kept:
                 raise BreachError(
                     KEPT,
-                    f"no trace of {tell(command)}",
+                    f"no trace of {describe(command)}",
                     f"its event at {self._place(kept[0].stored)}",
                     "its sender was told that it is refused",
                 )
@@ -138,25 +138,30 @@ class StreamReferee:
             expected = (last.stored.version, *(getattr(last.event, name) for name in names))
             if (outcome.version, *balance) != expected or outcome.position < last.stored.position:
                 raise BreachError(
-                    KEPT, f"{tell(answer.command)} acknowledged as {expected}", f"{(outcome.version, *balance)}", "that is another event"
+                    KEPT,
+                    f"{describe(answer.command)} acknowledged as {expected}",
+                    f"{(outcome.version, *balance)}",
+                    "that is another event",
                 )
             if not replayed and not answer.since < outcome.version <= answer.until:
                 raise BreachError(
                     EXPLAINED,
                     f"a version from {answer.since + 1} to {answer.until}",
                     f"{outcome.version}",
-                    f"{tell(answer.command)} was not then",
+                    f"{describe(answer.command)} was not then",
                 )
             return
         if kept and kept[-1].stored.version <= answer.since:
-            raise BreachError(ONCE, f"{tell(answer.command)} to be replayed", _answer(answer), "it had been accepted before it was sent")
+            raise BreachError(
+                ONCE, f"{describe(answer.command)} to be replayed", _answer(answer), "it had been accepted before it was sent"
+            )
         if not any(self._gives(answer, version, clock) for version in range(answer.since, answer.until + 1) for clock in answer.clocks):
             versions = f"{answer.since} to {answer.until}"
             raise BreachError(
                 EXPLAINED,
                 f"an answer that a version from {versions} gives",
                 _answer(answer),
-                f"none refuses {tell(answer.command)} like that",
+                f"none refuses {describe(answer.command)} like that",
             )
 
     def _gives(self, answer: Answer, version: int, clock: datetime) -> bool:
@@ -176,15 +181,15 @@ class StreamReferee:
             return isinstance(outcome, ValueError) and str(error) == str(outcome)
         return not events and not isinstance(outcome, Exception) and outcome.version == version
 
-    def _check_sight(self, sight: Sight) -> None:
-        if not sight.since <= sight.version <= sight.until:
-            expected = f"the stock at a version from {sight.since} to {sight.until}"
-            raise BreachError(EXPLAINED, expected, f"version {sight.version}", "the answer was true at another time")
-        balance = self.entries[sight.version - 1].event if sight.version else None
+    def _check_observation(self, observation: Observation) -> None:
+        if not observation.since <= observation.version <= observation.until:
+            expected = f"the stock at a version from {observation.since} to {observation.until}"
+            raise BreachError(EXPLAINED, expected, f"version {observation.version}", "the answer was true at another time")
+        balance = self.entries[observation.version - 1].event if observation.version else None
         known = (0, 0) if balance is None else (balance.on_hand, balance.reserved)
-        if known != (sight.on_hand, sight.reserved):
-            got = f"{sight.on_hand}/{sight.reserved}"
-            raise BreachError(EXPLAINED, f"{known[0]}/{known[1]} at version {sight.version}", got, "the answer was never true")
+        if known != (observation.on_hand, observation.reserved):
+            got = f"{observation.on_hand}/{observation.reserved}"
+            raise BreachError(EXPLAINED, f"{known[0]}/{known[1]} at version {observation.version}", got, "the answer was never true")
 
     def _decided(self, command: Command, version: int, at: datetime) -> tuple[Event, ...]:
         figure = None
@@ -216,7 +221,7 @@ def check_misuse(command: Command, error: object, before: int, after: int) -> No
         BreachError: it was accepted.
     """
     if before != after or not isinstance(error, RejectionError):
-        raise BreachError(NAMED_ONCE, f"{tell(command)} to be refused", repr(error), f"the log went from {before} to {after} events")
+        raise BreachError(NAMED_ONCE, f"{describe(command)} to be refused", repr(error), f"the log went from {before} to {after} events")
 
 
 def _key(command: Command) -> tuple[str, str]:
@@ -228,8 +233,8 @@ def _is_accepted(answer: Answer) -> bool:
 
 
 def _answer(answer: Answer) -> str:
-    return tell(answer.outcome) if not isinstance(answer.outcome, ValueError) else repr(answer.outcome)
+    return describe(answer.outcome) if not isinstance(answer.outcome, ValueError) else repr(answer.outcome)
 
 
 def _told(events: Sequence[Event]) -> str:
-    return "[" + ", ".join(map(tell, events)) + "]"
+    return "[" + ", ".join(map(describe, events)) + "]"

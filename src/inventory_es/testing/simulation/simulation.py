@@ -103,7 +103,7 @@ class _Run:
     async def play(self) -> None:
         self.world = World(self.plan, self.seed, self.subject)
         self.clients = Clients(self.world)
-        await self.world.turns.run("script", self._script())
+        await self.world.scheduler.run("script", self._script())
         self._judge()
 
     def report(self, promise: Promise, mismatch: MismatchError, backend: str, repeat: str) -> str:
@@ -129,12 +129,12 @@ class _Run:
         for number, order in enumerate(self.plan.orders):
             clients.start(f"shopper {number}", orders=(order,))
         clients.start_reader(self.inventories, questions=5)
-        began = world.turns.count
-        while clients.busy and world.turns.count - began < self.plan.heals_at:
-            await world.turns.sleep(0.2)
+        began = world.scheduler.count
+        while clients.busy and world.scheduler.count - began < self.plan.heals_at:
+            await world.scheduler.sleep(0.2)
         world.end_storm()
         while clients.busy:
-            await world.turns.sleep(0.5)
+            await world.scheduler.sleep(0.5)
         await self._redeliver()
         await self._reach()
         world.is_over = True
@@ -168,7 +168,7 @@ class _Run:
         for _ in range(_PATIENCE):
             if all(one.checkpoint >= world.log.head for one in world.consumers):
                 break
-            await world.turns.sleep(1.0)
+            await world.scheduler.sleep(1.0)
         expected = self._rows()
         for consumer in world.consumers:
             if consumer.rows != expected or consumer.taken != world.log.head:
@@ -197,7 +197,7 @@ class _Run:
             referee.check(
                 [one for one in commands if one.inventory_id == inventory_id],
                 [one for one in clients.answers if one.command.inventory_id == inventory_id],
-                [one for one in clients.sights if one.inventory_id == inventory_id],
+                [one for one in clients.observations if one.inventory_id == inventory_id],
             )
 
 

@@ -17,8 +17,8 @@ from inventory_es.testing.faults import FaultKind, Faults, FaultyCache, FaultyEv
 from inventory_es.testing.simulation.consumer import Consumer
 from inventory_es.testing.simulation.node import Incarnation, Node, NodeClock, NodeStore, WorldClock
 from inventory_es.testing.simulation.plan import Disturbance, Plan
+from inventory_es.testing.simulation.scheduler import Scheduler
 from inventory_es.testing.simulation.subject import Subject
-from inventory_es.testing.simulation.turns import Turns
 
 MOST_TURNS = 40_000
 _OFTEN = 3
@@ -72,7 +72,7 @@ class World:
         subject: the parts that are put to the test.
 
     Attributes:
-        turns: whose turn it is.
+        scheduler: whose turn it is.
         clock: the true time.
         log: what all stores share.
         nodes: the application.
@@ -89,8 +89,8 @@ class World:
         self.plan = plan
         self.subject = subject
         self.chance: random.Random = random.Random(f"world:{seed}")
-        self.turns: Turns = Turns(seed, most=MOST_TURNS, before_each=self._before_turn)
-        self.clock: WorldClock = WorldClock(START, self.turns)
+        self.scheduler: Scheduler = Scheduler(seed, most=MOST_TURNS, before_each=self._before_turn)
+        self.clock: WorldClock = WorldClock(START, self.scheduler)
         self.log: MemoryEventLog = MemoryEventLog()
         self.trace: list[str] = []
         self.counts: Counts = Counts()
@@ -111,14 +111,14 @@ class World:
         self.consumers: list[Consumer] = [subject.consumer(subject.codec) for _ in range(2)]
         self.nodes: list[Node] = [self._boot(f"node-{number}", NodeClock(self.clock)) for number in range(plan.nodes)]
 
-    def tell(self, line: str) -> None:
+    def note(self, line: str) -> None:
         """Add a line to the trace."""
-        self.trace.append(f"{self.turns.count:>6} {self.turns.now:10.4f}  {line}")
+        self.trace.append(f"{self.scheduler.count:>6} {self.scheduler.now:10.4f}  {line}")
 
     def begin_storm(self) -> None:
         """From now on faults happen, and nodes have their consumers and relays."""
         self.is_stormy = True
-        self._storm_began = self.turns.count
+        self._storm_began = self.scheduler.count
         for number in range(len(self.nodes)):
             self._start_background(number)
 
@@ -130,7 +130,7 @@ class World:
             node.clock.skew = timedelta(0)
         newest = max((one.recorded_at for one in self.log.read_feed(0, self.log.head)), default=START)
         self.clock.reach(newest)
-        self.tell("the storm is over")
+        self.note("the storm is over")
 
     def restart(self, number: int) -> None:
         """End a node with everything that it has in hand, and start it again."""
@@ -149,8 +149,8 @@ class World:
             clock=clock,
             ids=life,
             chance=self.chance.random,
-            sleep=self.turns.sleep,
-            monotonic=self.turns.monotonic,
+            sleep=self.scheduler.sleep,
+            monotonic=self.scheduler.monotonic,
         )
         return Node(name, clock, life, self.subject.assemble(store, parts), cast(EventFeed, store))
 
@@ -169,17 +169,17 @@ class World:
                 kind = planned or kind
             if kind is not None:
                 self.counts.faults += 1
-                self.tell(f"{self.turns.running.name}: {kind} at {where}.{operation} {number}")
+                self.note(f"{self.scheduler.running.name}: {kind} at {where}.{operation} {number}")
             return kind
 
         return Faults(choose, turns=2, later=self._let_arrive_later, settles_within=SETTLES_WITHIN)
 
     def _let_arrive_later(self, call: Callable[[], Awaitable[object]]) -> None:
-        life = self.turns.running.process
+        life = self.scheduler.running.process
         self.counts.late += 1
         if isinstance(life, Incarnation):
             life.in_flight += 1
-            self.turns.start(f"a late append of life {life.number}", self._arrive(life, call))
+            self.scheduler.start(f"a late append of life {life.number}", self._arrive(life, call))
 
     def met_conflict(self) -> None:
         """An append met another version than it expected."""
@@ -189,26 +189,26 @@ class World:
         """Let what a node had sent when it ended arrive later, or get lost."""
         if life.is_stopped and self.chance.random() < 0.5:
             life.in_flight += 1
-            self.turns.start(f"a late append of life {life.number}", self._arrive(life, call))
+            self.scheduler.start(f"a late append of life {life.number}", self._arrive(life, call))
 
     async def _arrive(self, life: Incarnation, call: Callable[[], Awaitable[object]]) -> None:
-        await self.turns.sleep(2 * self.chance.random())
+        await self.scheduler.sleep(2 * self.chance.random())
         try:
             await call()
         except Exception as problem:  # noqa: BLE001  # its sender is gone, whatever came of it
-            self.tell(f"a late append of life {life.number}: {type(problem).__name__}")
+            self.note(f"a late append of life {life.number}: {type(problem).__name__}")
         finally:
             life.in_flight -= 1
 
     def _start_background(self, number: int) -> None:
         node = self.nodes[number]
         if number == 0:
-            self.turns.start(f"{node}: relay", self._relay(node), node.life)
+            self.scheduler.start(f"{node}: relay", self._relay(node), node.life)
         for place, consumer in enumerate(self.consumers):
             if place % len(self.nodes) == number:
                 group = f"projection-{place}"
-                self.turns.start(f"{node}: {group} follows", self._follow(node, consumer), node.life)
-                self.turns.start(f"{node}: {group} listens", self._listen(node, consumer, group), node.life)
+                self.scheduler.start(f"{node}: {group} follows", self._follow(node, consumer), node.life)
+                self.scheduler.start(f"{node}: {group} listens", self._listen(node, consumer, group), node.life)
 
     async def _relay(self, node: Node) -> None:
         while not self.is_over:
@@ -216,17 +216,17 @@ class World:
                 page = await read_feed_page(node.feed, after=self._published, limit=_PAGE)
                 if page.events:
                     await self._publish(node, page.events)
-                    await self.turns.sleep(0.0)
+                    await self.scheduler.sleep(0.0)
                 self._published = page.next_after
-                await self.turns.sleep(0.0 if not page.is_end else 0.7)
+                await self.scheduler.sleep(0.0 if not page.is_end else 0.7)
             except UnavailableError:
-                await self.turns.sleep(0.3)
+                await self.scheduler.sleep(0.3)
             except StoreClosedError:
                 return
 
     async def _publish(self, node: Node, events: Sequence[RecordedEvent]) -> None:
         """What has reached the bus is the bus's to finish, whatever becomes of the node."""
-        task = self.turns.running
+        task = self.scheduler.running
         task.process = None
         try:
             await self.bus.publish(events)
@@ -235,11 +235,11 @@ class World:
 
     async def _follow(self, node: Node, consumer: Consumer) -> None:
         while not self.is_over:
-            await self.turns.sleep(2.0)
+            await self.scheduler.sleep(2.0)
             try:
                 await consumer.catch_up(node.feed)
             except StoreUnavailableError:
-                self.tell(f"{self.turns.running.name}: tries again")
+                self.note(f"{self.scheduler.running.name}: tries again")
 
     async def _listen(self, node: Node, consumer: Consumer, group: str) -> None:
         try:
@@ -249,44 +249,44 @@ class World:
                     try:
                         await delivery.ack()
                     except EventBusUnavailableError:
-                        self.tell(f"{self.turns.running.name}: could not acknowledge")
+                        self.note(f"{self.scheduler.running.name}: could not acknowledge")
         except StoreClosedError:
-            self.tell(f"{self.turns.running.name}: the bus is closed")
+            self.note(f"{self.scheduler.running.name}: the bus is closed")
 
     async def _handle(self, node: Node, consumer: Consumer, event: RecordedEvent) -> None:
         is_next = consumer.take(event)
-        self.tell(f"{self.turns.running.name}: {event.stream}@{event.version}{'' if is_next else ', missing one before'}")
+        self.note(f"{self.scheduler.running.name}: {event.stream}@{event.version}{'' if is_next else ', missing one before'}")
         key = cache_key(event)
         try:
             await self.cache.invalidate(key)
             if not is_next:
                 await consumer.catch_up(node.feed)
         except UnavailableError:
-            self.tell(f"{self.turns.running.name}: left it to the next time")
+            self.note(f"{self.scheduler.running.name}: left it to the next time")
 
     def _before_turn(self) -> None:
         if self.log.head != self._seen:
             for one in self.log.read_feed(self._seen, self.log.head):
-                self.tell(f"log: {one.stream}@{one.version} {one.event_type} {one.recorded_at.isoformat()} at {one.position}")
+                self.note(f"log: {one.stream}@{one.version} {one.event_type} {one.recorded_at.isoformat()} at {one.position}")
             self._seen = self.log.head
-        self.counts.turns = self.turns.count
+        self.counts.turns = self.scheduler.count
         self.counts.events = self._seen
-        while self.is_stormy and self._ahead and self._ahead[0].turn <= self.turns.count - self._storm_began:
+        while self.is_stormy and self._ahead and self._ahead[0].turn <= self.scheduler.count - self._storm_began:
             self._disturb(self._ahead.pop(0))
 
     def _disturb(self, one: Disturbance) -> None:
         node = self.nodes[one.node % len(self.nodes)]
         match one.kind:
             case "restart":
-                self.tell(f"{node} ends and starts again")
+                self.note(f"{node} ends and starts again")
                 self.restart(one.node % len(self.nodes))
             case "jump":
-                self.tell(f"the clock of {node} jumps by {one.seconds:g} s")
+                self.note(f"the clock of {node} jumps by {one.seconds:g} s")
                 node.clock.skew += timedelta(seconds=one.seconds)
                 self.counts.jumps += 1
             case "forget":
-                self.tell("the cache loses everything")
-                self.turns.start("the cache's owner", self._open_cache.clear())
+                self.note("the cache loses everything")
+                self.scheduler.start("the cache's owner", self._open_cache.clear())
 
 
 def cache_key(event: RecordedEvent) -> str:

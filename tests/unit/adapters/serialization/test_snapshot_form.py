@@ -20,7 +20,7 @@ from inventory_es.domain.reasons import Outcome, Purpose
 from inventory_es.domain.reservation_book import CLOSED_KEPT, STATE_SCHEMA_VERSION, ClosedReservation, InventorySnapshot, OpenReservation
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import Snapshot, SnapshotCodec
-from inventory_es.testing.domain.probing import behaviour
+from inventory_es.testing.domain.probe import behaviour
 from inventory_es.testing.domain.scenarios import SHELF
 from inventory_es.testing.domain.walks import histories
 

@@ -18,7 +18,7 @@ from inventory_es.ports import EventMetadata, NewEvent, StreamWrite
 from inventory_es.testing.domain import SHELF, START
 from inventory_es.testing.simulation import Answer
 from inventory_es.testing.simulation.breach import BreachError
-from inventory_es.testing.simulation.clients import Sight
+from inventory_es.testing.simulation.clients import Observation
 from inventory_es.testing.simulation.plain_codec import PlainCodec
 from inventory_es.testing.simulation.referee import StreamReferee, check_misuse, check_orders
 
@@ -67,12 +67,12 @@ ANSWERS = [yes(command, event, number) for number, (command, event) in enumerate
 SENT = [command for command, _ in WRITTEN]
 
 
-def check(*, extra: Sequence[Answer] = (), answers: Sequence[Answer] = ANSWERS, sights: Sequence[Sight] = ()) -> None:
-    referee(*WRITTEN).check(SENT, [*answers, *extra], sights)
+def check(*, extra: Sequence[Answer] = (), answers: Sequence[Answer] = ANSWERS, observations: Sequence[Observation] = ()) -> None:
+    referee(*WRITTEN).check(SENT, [*answers, *extra], observations)
 
 
-def sight(version: int, on_hand: int, reserved: int, *, since: int, until: int) -> Sight:
-    return Sight(inventory_id=SHELF, version=version, on_hand=on_hand, reserved=reserved, since=since, until=until)
+def observation(version: int, on_hand: int, reserved: int, *, since: int, until: int) -> Observation:
+    return Observation(inventory_id=SHELF, version=version, on_hand=on_hand, reserved=reserved, since=since, until=until)
 
 
 def test_what_is_right_passes() -> None:
@@ -89,7 +89,7 @@ def test_what_is_right_passes() -> None:
             answer(other, reused, since=3, until=3),
             answer(ADD, attrs.evolve(result(ANSWERS[0]), replayed=True), since=2, until=3),
         ],
-        sights=[sight(0, 0, 0, since=0, until=1), sight(2, 3, 2, since=1, until=2)],
+        observations=[observation(0, 0, 0, since=0, until=1), observation(2, 3, 2, since=1, until=2)],
     )
 
 
@@ -137,12 +137,12 @@ def test_a_count_of_a_version_to_come_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "seen, broken",
-    [(sight(1, 3, 0, since=2, until=3), "true at another time"), (sight(2, 3, 1, since=2, until=3), "never true")],
+    [(observation(1, 3, 0, since=2, until=3), "true at another time"), (observation(2, 3, 1, since=2, until=3), "never true")],
     ids=["stale", "invented"],
 )
-def test_a_sight_that_was_never_there(seen: Sight, broken: str) -> None:
+def test_an_observation_that_was_never_there(seen: Observation, broken: str) -> None:
     with pytest.raises(BreachError, match=broken):
-        check(sights=[seen])
+        check(observations=[seen])
 
 
 def test_a_torn_order() -> None:

@@ -12,7 +12,7 @@ from inventory_es.domain.errors import InventoryError, PolicyRejectedError
 _PLACE = frozenset({"product_id", "store_id", "inventory_id", "inventory"})
 
 
-def tell(thing: object) -> str:
+def describe(thing: object) -> str:
     """One line: the class and its fields, without the product and the store that every one of them names."""
     kind: type[Any] = type(thing)
     if isinstance(thing, PolicyRejectedError):
@@ -22,11 +22,11 @@ def tell(thing: object) -> str:
     elif attrs.has(kind):
         facts = {field.name: getattr(thing, field.name) for field in attrs.fields(kind)}
     else:
-        return tell_value(thing)
-    return f"{kind.__name__}({', '.join(f'{name}={tell_value(value)}' for name, value in facts.items() if name not in _PLACE)})"
+        return describe_value(thing)
+    return f"{kind.__name__}({', '.join(f'{name}={describe_value(value)}' for name, value in facts.items() if name not in _PLACE)})"
 
 
-def tell_value(value: object) -> str:
+def describe_value(value: object) -> str:
     """One value, in few characters."""
     match value:
         case Enum():
@@ -53,4 +53,4 @@ def differences(expected: object, got: object) -> Iterator[str]:
     for field in attrs.fields(kind):
         wanted, found = getattr(expected, field.name), getattr(got, field.name)
         if wanted != found:
-            yield f"{field.name}: expected {tell_value(wanted)}, got {tell_value(found)}"
+            yield f"{field.name}: expected {describe_value(wanted)}, got {describe_value(found)}"

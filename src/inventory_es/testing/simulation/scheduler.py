@@ -74,7 +74,7 @@ class Task:
     is_free: bool = False
 
 
-class Turns:
+class Scheduler:
     """The scheduler of a simulation.
 
     Args:

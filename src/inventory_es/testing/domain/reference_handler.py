@@ -1,6 +1,6 @@
 """The write side of one inventory without a store: what every handler over every store must answer, in a hundred lines.
 
-The desk owns what the pure domain leaves to its caller: the replay check, the rule of time, the figure behind a count. It is
+The handler owns what the pure domain leaves to its caller: the replay check, the rule of time, the figure behind a count. It is
 the reference that the machine holds a real service against.
 """
 
@@ -59,7 +59,7 @@ class Answer:
         return () if self.replayed else self.recorded
 
 
-class Desk:
+class ReferenceHandler:
     """Executes commands on one inventory, in memory, one after the other.
 
     Args:
@@ -83,7 +83,7 @@ class Desk:
         self._first_time: dict[UUID, tuple[str, tuple[Recorded, ...]]] = {}
 
     def fork(self) -> Self:
-        """A desk of its own in the same state."""
+        """A handler of its own in the same state."""
         twin = type(self)(self.inventory.inventory_id, policies=self._policies, max_clock_skew=self._max_clock_skew)
         twin.inventory = Inventory.from_snapshot(self.inventory.snapshot())
         twin.history = list(self.history)

@@ -17,12 +17,12 @@ from inventory_es.domain.inventory import Policy
 from inventory_es.ports.errors import AppendOutcomeUnknownError, StoreUnavailableError
 from inventory_es.testing.clock import ManualClock
 from inventory_es.testing.domain.agreement import Agreement, afterwards, disagreement, outcome_problems
-from inventory_es.testing.domain.desk import Answer, Desk
+from inventory_es.testing.domain.formatting import describe
 from inventory_es.testing.domain.history import PropertyError, check_history
 from inventory_es.testing.domain.model import Model, Verdict
 from inventory_es.testing.domain.program import Call, Program
+from inventory_es.testing.domain.reference_handler import Answer, ReferenceHandler
 from inventory_es.testing.domain.scenarios import START
-from inventory_es.testing.domain.telling import tell
 from inventory_es.testing.faults import FaultKind, Faults
 from inventory_es.testing.optional import require_event_loop
 
@@ -76,17 +76,17 @@ def check_service(
 
 async def _play(program: Program, open_service: OpenService, agreement: Agreement, together: int) -> tuple[Recorded, ...]:
     clock = ManualClock(START)
-    desk = Desk(program.inventory_id, policies=agreement.policies)
+    handler = ReferenceHandler(program.inventory_id, policies=agreement.policies)
     plan = _Plan(dict(program.faults))
     async with open_service(clock, plan.faults) as service:
         for calls in [*_chunks(program.setup, 1), *_chunks(program.steps, together)]:
             clock.at = calls[-1].at
             if len(calls) > 1:
-                await _play_together(service, agreement, desk, [Call(call.command, clock.at) for call in calls])
+                await _play_together(service, agreement, handler, [Call(call.command, clock.at) for call in calls])
                 continue
-            answer, verdict = agreement.execute(desk, calls[0])
+            answer, verdict = agreement.execute(handler, calls[0])
             compare(answer, await send(service, calls[0]), verdict)
-        await _play_again(service, agreement, desk, clock)
+        await _play_again(service, agreement, handler, clock)
         if program.parallel:
             clock.at = program.parallel[0].at
         outcomes: list[tuple[Call, CommandOutcome | InventoryError]] = []
@@ -101,17 +101,17 @@ async def _play(program: Program, open_service: OpenService, agreement: Agreemen
         plan.is_on = False
         history = await history_of(service, program.inventory_id)
     check_history(history)
-    _check_serial(agreement, desk, clock.at, outcomes, history)
+    _check_serial(agreement, handler, clock.at, outcomes, history)
     return history
 
 
-async def _play_again(service: InventoryService, agreement: Agreement, desk: Desk, clock: ManualClock) -> None:
+async def _play_again(service: InventoryService, agreement: Agreement, handler: ReferenceHandler, clock: ManualClock) -> None:
     """Send what was accepted once more: each is replayed, and tells how its reservation stands by now."""
-    clock.at = max(clock.at, desk.inventory.last_time or clock.at)
-    accepted = [Call(answer.command, clock.at) for answer in desk.answers if answer.appended]
-    for call in [*accepted, *afterwards(list(desk.answers), clock.at)]:
+    clock.at = max(clock.at, handler.inventory.last_time or clock.at)
+    accepted = [Call(answer.command, clock.at) for answer in handler.answers if answer.appended]
+    for call in [*accepted, *afterwards(list(handler.answers), clock.at)]:
         clock.at = call.at
-        answer, verdict = agreement.execute(desk, call)
+        answer, verdict = agreement.execute(handler, call)
         compare(answer, await send(service, call), verdict)
 
 
@@ -127,8 +127,8 @@ def _chunks(calls: Sequence[Call], size: int) -> Iterator[list[Call]]:
         yield chunk
 
 
-async def _play_together(service: InventoryService, agreement: Agreement, desk: Desk, calls: Sequence[Call]) -> None:
-    trial = desk.fork()
+async def _play_together(service: InventoryService, agreement: Agreement, handler: ReferenceHandler, calls: Sequence[Call]) -> None:
+    trial = handler.fork()
     try:
         answers = [trial.execute(call.command, at=call.at) for call in calls]
     except ValueError:  # a count of a version that is not there, since an earlier set was refused
@@ -139,7 +139,7 @@ async def _play_together(service: InventoryService, agreement: Agreement, desk: 
     if refused and skewed is None:
         rejections = tuple(error for error in refused.values() if isinstance(error, RejectionError))
         expected = CommandsRejectedError(rejections=rejections, indexes=tuple(refused))
-    told = " + ".join(tell(call.command) for call in calls)
+    told = " + ".join(describe(call.command) for call in calls)
     try:
         outcomes = await service.execute_all([call.command for call in calls])
     except InventoryError as error:
@@ -149,14 +149,14 @@ async def _play_together(service: InventoryService, agreement: Agreement, desk: 
     if expected is not None:
         _unlike(told, expected, "they were accepted")
     for call, got in zip(calls, outcomes, strict=True):
-        answer, verdict = agreement.execute(desk, call)
+        answer, verdict = agreement.execute(handler, call)
         if not answer.replayed:  # how its reservation stands is told as it stood before the set
             compare(answer, got, verdict)
 
 
 def _unlike(told: str, expected: InventoryError | None, got: object) -> NoReturn:
-    wanted = "they are accepted" if expected is None else tell(expected)
-    msg = f"{told}, together: expected that {wanted}, got {tell(got) if isinstance(got, InventoryError) else got}"
+    wanted = "they are accepted" if expected is None else describe(expected)
+    msg = f"{told}, together: expected that {wanted}, got {describe(got) if isinstance(got, InventoryError) else got}"
     raise PropertyError(msg, frozenset({"P30"}))
 
 
@@ -193,48 +193,48 @@ def compare(answer: Answer, got: CommandOutcome | InventoryError, verdict: Verdi
         _same(answer, "leaves version", version, got.version)
     problems = outcome_problems(verdict, got)
     if problems:
-        raise disagreement(Call(answer.command, answer.clock), verdict, tell(got), problems)
+        raise disagreement(Call(answer.command, answer.clock), verdict, describe(got), problems)
 
 
 def _same(answer: Answer, what: str, expected: object, got: object) -> None:
     if got != expected:
-        msg = f"{tell(answer.command)} {what} {tell(got)}; the reference says {tell(expected)}"
+        msg = f"{describe(answer.command)} {what} {describe(got)}; the reference says {describe(expected)}"
         raise PropertyError(msg, frozenset({"P29"}))
 
 
 def _check_serial(
     agreement: Agreement,
-    desk: Desk,
+    handler: ReferenceHandler,
     at: datetime,
     outcomes: Sequence[tuple[Call, CommandOutcome | InventoryError]],
     history: Sequence[Recorded],
 ) -> None:
-    """The accepted calls in the order of their versions must append on the desk what the store has, and every other call must have
-    got an answer that the desk would give in between.
+    """The accepted calls in the order of their versions must append on the handler what the store has, and every other call must have
+    got an answer that the handler would give in between.
     """
-    waiting = [(call, got) for call, got in outcomes if not _has_appended(got, desk.inventory.version)]
-    accepted = [(call, got) for call, got in outcomes if _has_appended(got, desk.inventory.version)]
-    explained = _explained(desk, at, waiting)
+    waiting = [(call, got) for call, got in outcomes if not _has_appended(got, handler.inventory.version)]
+    accepted = [(call, got) for call, got in outcomes if _has_appended(got, handler.inventory.version)]
+    explained = _explained(handler, at, waiting)
     for call, got in sorted(accepted, key=lambda pair: _version(pair[1])):
-        answer, verdict = agreement.execute(desk, Call(call.command, at))
+        answer, verdict = agreement.execute(handler, Call(call.command, at))
         if answer.error is not None or not answer.appended or answer.recorded[-1].version != _version(got):
             _unexplained(call, got)
         problems = [] if getattr(got, "replayed", False) else outcome_problems(verdict, got)
         if problems:
-            raise disagreement(call, verdict, tell(got), problems)
-        explained |= _explained(desk, at, waiting)
+            raise disagreement(call, verdict, describe(got), problems)
+        explained |= _explained(handler, at, waiting)
     for number, (call, got) in enumerate(waiting):
         if number not in explained:
             _unexplained(call, got)
-    if list(history) != desk.history:
-        msg = f"the store has {list(history)}, a serial order gives {desk.history}"
+    if list(history) != handler.history:
+        msg = f"the store has {list(history)}, a serial order gives {handler.history}"
         raise PropertyError(msg, frozenset({"P29"}))
 
 
-def _explained(desk: Desk, at: datetime, waiting: Sequence[tuple[Call, CommandOutcome | InventoryError]]) -> set[int]:
+def _explained(handler: ReferenceHandler, at: datetime, waiting: Sequence[tuple[Call, CommandOutcome | InventoryError]]) -> set[int]:
     found: set[int] = set()
     for number, (call, got) in enumerate(waiting):
-        answer = desk.fork().execute(call.command, at=at)
+        answer = handler.fork().execute(call.command, at=at)
         if not answer.appended and answer.error == (got if isinstance(got, InventoryError) else None):
             found.add(number)
     return found
@@ -249,7 +249,7 @@ def _version(got: CommandOutcome | InventoryError) -> int:
 
 
 def _unexplained(call: Call, got: CommandOutcome | InventoryError) -> NoReturn:
-    msg = f"{call} got {tell(got)}: no serial order of the calls explains that"
+    msg = f"{call} got {describe(got)}: no serial order of the calls explains that"
     raise PropertyError(msg, frozenset({"P29"}))
 
 

@@ -23,9 +23,9 @@ from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.inventory import Inventory, Policy
 from inventory_es.domain.quantity import MAX_QUANTITY
 from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, Purpose, ReleaseReason, Remainder, Shortfall
-from inventory_es.testing.domain.desk import Desk
 from inventory_es.testing.domain.history import PropertyError
 from inventory_es.testing.domain.program import Call, Program, other_payload
+from inventory_es.testing.domain.reference_handler import ReferenceHandler
 from inventory_es.testing.domain.scenarios import SHELF, START
 
 T = TypeVar("T")
@@ -100,13 +100,13 @@ def next_command(
         name: unique among the commands to this inventory.
         earlier: commands that were sent before.
     """
-    walker = Walker(fields, inventory, at, name, tuple(earlier))
-    return kind.of(*walker.kinds())()
+    generator = CommandGenerator(fields, inventory, at, name, tuple(earlier))
+    return kind.of(*generator.kinds())()
 
 
 def walk(
     numbers: Iterable[tuple[int, int, int]], *, opening: int, rush: int, inventory_id: InventoryId, policies: Sequence[Policy]
-) -> tuple[tuple[Call, ...], tuple[Call, ...], Desk]:
+) -> tuple[tuple[Call, ...], tuple[Call, ...], ReferenceHandler]:
     """Make the steps of a program, each for the state that it meets.
 
     Args:
@@ -117,27 +117,27 @@ def walk(
         policies: the host's rules.
 
     Returns:
-        The setup, the steps, and the desk where they were executed.
+        The setup, the steps, and the handler where they were executed.
     """
-    desk, clock = Desk(inventory_id, policies=policies), START
+    handler, clock = ReferenceHandler(inventory_id, policies=policies), START
     opened = AddStock(inventory_id=inventory_id, command_id="opening", quantity=opening, reason=AddReason.OPENING)
     setup = (Call(opened, START),)
-    desk.execute(opened, at=START)
+    handler.execute(opened, at=START)
     steps: list[Call] = []
     for number, (time, kind, fields) in enumerate(numbers, start=1):
         if number > rush:
-            clock = next_time(Choices(time), desk.inventory, clock)
+            clock = next_time(Choices(time), handler.inventory, clock)
         kinds = Choices(_A_RESERVE if number <= rush else kind)
-        earlier = [answer.command for answer in desk.answers]
-        command = next_command(kinds, Choices(fields), desk.inventory, clock, name=str(number), earlier=earlier)
+        earlier = [answer.command for answer in handler.answers]
+        command = next_command(kinds, Choices(fields), handler.inventory, clock, name=str(number), earlier=earlier)
         steps.append(Call(command, clock))
         try:
-            desk.execute(command, at=clock)
+            handler.execute(command, at=clock)
         except PropertyError:
             raise
         except Exception:  # noqa: BLE001  # whoever plays the program meets it, and can tell the whole of it
             break
-    return setup, tuple(steps), desk
+    return setup, tuple(steps), handler
 
 
 def random_program(seed: int, *, inventory_id: InventoryId = SHELF, steps: int = 30, policies: Sequence[Policy] = ()) -> Program:
@@ -157,7 +157,7 @@ def random_program(seed: int, *, inventory_id: InventoryId = SHELF, steps: int =
 
 
 @attrs.frozen
-class Walker:
+class CommandGenerator:
     """Makes commands of each kind for one state.
 
     Attributes:

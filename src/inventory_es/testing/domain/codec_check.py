@@ -10,8 +10,8 @@ from inventory_es.domain.events import Event
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.ports.codec import EventCodec
 from inventory_es.ports.records import RecordedEvent
+from inventory_es.testing.domain.formatting import describe
 from inventory_es.testing.domain.history import PropertyError
-from inventory_es.testing.domain.telling import tell
 
 __tracebackhide__ = True
 """For pytest: a failure shows the line of the test that asked, not ours."""
@@ -52,14 +52,14 @@ def check_codec(codec: EventCodec, events: Iterable[Event]) -> int:
             decoded = codec.decode(stored)
             again = codec.encode(decoded)
         except InventoryError as error:
-            _broken(event, f"it is not read back: {tell(error)}")
+            _broken(event, f"it is not read back: {describe(error)}")
         if decoded != event or type(decoded) is not type(event):
-            _broken(event, f"it is read back as {tell(decoded)}")
+            _broken(event, f"it is read back as {describe(decoded)}")
         if again != encoded:
             _broken(event, f"it is written as {encoded.data!r}, then as {again.data!r}")
     return number
 
 
 def _broken(event: Event, problem: str) -> NoReturn:
-    msg = f"P27  {SENTENCE}\n  at        {tell(event)}\n  problem   {problem}"
+    msg = f"P27  {SENTENCE}\n  at        {describe(event)}\n  problem   {problem}"
     raise PropertyError(msg, frozenset({"P27"}))
