@@ -15,9 +15,8 @@ from inventory_es.ports import RecordedEvent
 from inventory_es.ports.errors import EventBusUnavailableError
 from inventory_es.ports.toolkit.delivery_rules import GroupFilter
 from inventory_es.testing.crash.disk import Disk
-from inventory_es.testing.crash.faults import FailNth, Failure
 from inventory_es.testing.crash.power import MODELS, power_cuts
-from inventory_es.testing.crash.simfs import Primitive, SimFS
+from inventory_es.testing.crash.simfs import FailNth, Failure, Primitive, SimFS
 
 T0 = datetime(2026, 1, 5, 9, tzinfo=UTC)
 ALL = GroupFilter.of(None, None)

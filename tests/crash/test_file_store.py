@@ -8,12 +8,10 @@ from hypothesis import strategies as st
 
 from inventory_es.adapters.file import index
 from inventory_es.testing.crash.aftermath import Aftermath, Counts
-from inventory_es.testing.crash.explorer import Explorer
-from inventory_es.testing.crash.faults import Failure
-from inventory_es.testing.crash.program import OPERATIONS, Program, programs
+from inventory_es.testing.crash.explorer import FAILURES, Explorer, sweep
 from inventory_es.testing.crash.shipped import file_store
-from inventory_es.testing.crash.sweep import FAILURES, sweep
-from inventory_es.testing.crash.world import World
+from inventory_es.testing.crash.simfs import Failure
+from inventory_es.testing.crash.world import OPERATIONS, Program, World, programs
 
 AT_LEAST = 4_000
 """Crash states that each of the 27 tests which count them must try: over 100,000 together."""

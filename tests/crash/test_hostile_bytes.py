@@ -19,8 +19,7 @@ from inventory_es.adapters.file.verify import verify
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import ConcurrencyError, CorruptStoreError, IncompatibleStoreError
 from inventory_es.ports.records import NewEvent, StreamWrite
-from inventory_es.testing.crash.faults import Failure, FaultPlan
-from inventory_es.testing.crash.simfs import SimFS
+from inventory_es.testing.crash.simfs import Failure, FaultPlan, SimFS
 from inventory_es.testing.crash.subject import Log, disagreement, read_log
 
 DOCUMENTED = (CorruptStoreError, IncompatibleStoreError)

@@ -5,11 +5,9 @@ from typing import get_args
 import pytest
 
 from inventory_es.testing.crash.aftermath import Aftermath
-from inventory_es.testing.crash.explorer import CrashModel, Explorer
-from inventory_es.testing.crash.program import Program, programs
+from inventory_es.testing.crash.explorer import FAILURES, CrashModel, CrashViolationError, Explorer, sweep
 from inventory_es.testing.crash.subject import Subject
-from inventory_es.testing.crash.sweep import FAILURES, sweep
-from inventory_es.testing.crash.violation import CrashViolationError
+from inventory_es.testing.crash.world import Program, programs
 from tests.crash.mini_store import MiniStore
 from tests.crash.mutants import MUTANTS, RecoveryMutant
 

@@ -16,9 +16,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from inventory_es.adapters.file.operating_system import OperatingSystem
 from inventory_es.ports.file_system import File, FileSystem
 from inventory_es.testing.crash.disk import Disk
-from inventory_es.testing.crash.faults import FailNth, Failure
 from inventory_es.testing.crash.power import MODELS, images, power_cuts
-from inventory_es.testing.crash.simfs import SimFS, StarvedError
+from inventory_es.testing.crash.simfs import FailNth, Failure, SimFS, StarvedError
 
 names = st.sampled_from(["a", "b", "c"])
 folders = st.sampled_from(["", "/d", "/e"])

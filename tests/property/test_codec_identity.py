@@ -14,8 +14,7 @@ from inventory_es.ports.codec import EncodedEvent
 from inventory_es.ports.records import RecordedEvent
 from inventory_es.testing.domain.codec_check import check_codec
 from inventory_es.testing.domain.history import PropertyError
-from inventory_es.testing.domain.strategies import events
-from inventory_es.testing.domain.walks import histories
+from inventory_es.testing.domain.strategies import events, histories
 
 CODEC = JsonEventCodec()
 EVENT = StockAddedEvent("p", "s", 1, AddReason.FOUND, 1, 0)

@@ -24,7 +24,7 @@ from inventory_es.testing.domain.features import FEATURES, features_of
 from inventory_es.testing.domain.history import HISTORY_PROPERTIES, PropertyError, check_history, violations
 from inventory_es.testing.domain.program import Program, play
 from inventory_es.testing.domain.scenarios import START
-from inventory_es.testing.domain.walks import histories, programs
+from inventory_es.testing.domain.strategies import histories, programs
 
 _EXPLORATIONS = 5
 REFUSALS = {

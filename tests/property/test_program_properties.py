@@ -14,7 +14,7 @@ from inventory_es.testing.domain.program import Call, Program, play, race
 from inventory_es.testing.domain.program_properties import PROGRAM_PROPERTIES, check_program
 from inventory_es.testing.domain.reference_handler import ReferenceHandler
 from inventory_es.testing.domain.scenarios import SHELF, START
-from inventory_es.testing.domain.walks import programs
+from inventory_es.testing.domain.strategies import programs
 from inventory_es.testing.faults import FaultKind
 
 

@@ -19,7 +19,7 @@ from inventory_es.testing.domain.program import Call, Program
 from inventory_es.testing.domain.program_properties import check_program
 from inventory_es.testing.domain.reference_handler import ReferenceHandler
 from inventory_es.testing.domain.scenarios import SHELF, START, scenario
-from inventory_es.testing.domain.walks import programs
+from inventory_es.testing.domain.strategies import programs
 
 IMPURE = r"the policy .*{} is impure: it was asked twice, and answered differently"
 ADD = AddStock(inventory_id=SHELF, command_id="once", quantity=3)

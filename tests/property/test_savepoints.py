@@ -15,7 +15,7 @@ from inventory_es.domain.reservation_book import CLOSED_KEPT
 from inventory_es.testing.domain.probe import behaviour
 from inventory_es.testing.domain.program import Program, play
 from inventory_es.testing.domain.scenarios import SHELF, START
-from inventory_es.testing.domain.walks import histories, programs
+from inventory_es.testing.domain.strategies import histories, programs
 
 
 @settings(max_examples=150)

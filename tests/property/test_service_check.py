@@ -19,7 +19,7 @@ from inventory_es.testing.domain.history import PropertyError, check_history
 from inventory_es.testing.domain.program import Call, Program
 from inventory_es.testing.domain.scenarios import SHELF, START
 from inventory_es.testing.domain.service_check import check_service
-from inventory_es.testing.domain.walks import programs
+from inventory_es.testing.domain.strategies import programs
 from inventory_es.testing.faults import Faults, faulty_event_store
 from inventory_es.wiring import open_inventory
 

@@ -16,8 +16,8 @@ from inventory_es.adapters.file.journal_state import JournalState, JournalTail, 
 from inventory_es.ports.errors import CorruptStoreError
 from inventory_es.ports.file_system import FileSystem
 from inventory_es.testing.crash.explorer import CrashModel
-from inventory_es.testing.crash.program import SEGMENT_BYTES, Program
 from inventory_es.testing.crash.subject import Subject
+from inventory_es.testing.crash.world import SEGMENT_BYTES, Program
 
 Patches = Callable[[], AbstractContextManager[Any]]
 

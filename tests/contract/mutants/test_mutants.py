@@ -3,8 +3,7 @@
 import pytest
 
 from inventory_es.testing.crash.aftermath import Aftermath
-from inventory_es.testing.crash.explorer import Explorer
-from inventory_es.testing.crash.violation import CrashViolationError
+from inventory_es.testing.crash.explorer import CrashViolationError, Explorer
 from inventory_es.testing.runner import Result, run
 from tests.contract.mutants.all_mutants import MUTANTS
 from tests.contract.mutants.file_mutants import CRASHES, FILE_MUTANTS, FileMutant

@@ -17,8 +17,7 @@ from inventory_es.domain.inventory import Inventory
 from inventory_es.domain.reasons import AdjustReason, Remainder, Shortfall
 from inventory_es.testing.domain.program import Program, play
 from inventory_es.testing.domain.scenarios import SHELF, START
-from inventory_es.testing.domain.strategies import identifiers, inventory_ids
-from inventory_es.testing.domain.walks import programs
+from inventory_es.testing.domain.strategies import identifiers, inventory_ids, programs
 
 SHELVES = {"85123A": InventoryId("85123A", "berlin"), "é": InventoryId("é", "../x")}
 

@@ -25,7 +25,7 @@ from inventory_es.domain.inventory import Inventory
 from inventory_es.domain.quantity import StockQuantity
 from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, Purpose, ReleaseReason
 from inventory_es.testing.domain.scenarios import SHELF, START
-from inventory_es.testing.domain.walks import histories
+from inventory_es.testing.domain.strategies import histories
 
 PLACE = ("product", "store")
 SECOND = timedelta(seconds=1)

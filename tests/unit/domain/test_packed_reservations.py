@@ -15,7 +15,7 @@ from inventory_es.domain.inventory import Inventory
 from inventory_es.domain.reasons import Purpose
 from inventory_es.domain.reservation_book import OpenReservation, PackedReservations, ReservationBook
 from inventory_es.testing.domain.scenarios import SHELF, START
-from inventory_es.testing.domain.walks import histories
+from inventory_es.testing.domain.strategies import histories
 
 NUMBERS = st.integers(0, 2**63 - 1)
 INSTANTS = st.datetimes(timezones=st.just(UTC))

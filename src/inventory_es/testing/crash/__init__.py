@@ -6,14 +6,11 @@ For stores that do their work on the :class:`~inventory_es.ports.FileSystem` por
 
 from inventory_es.testing.crash.aftermath import Aftermath, Counts, NotRecoveredError
 from inventory_es.testing.crash.disk import Disk
-from inventory_es.testing.crash.explorer import CrashModel, Explorer
-from inventory_es.testing.crash.faults import FailNth, Failure, FaultPlan
+from inventory_es.testing.crash.explorer import FAILURES, CrashModel, CrashViolationError, Explorer, sweep
 from inventory_es.testing.crash.power import power_cuts
-from inventory_es.testing.crash.program import OPERATIONS, Program, programs, random_program
-from inventory_es.testing.crash.simfs import Primitive, SimFS, StarvedError
+from inventory_es.testing.crash.simfs import FailNth, Failure, FaultPlan, Primitive, SimFS, StarvedError
 from inventory_es.testing.crash.subject import SteppedStore, Subject
-from inventory_es.testing.crash.sweep import FAILURES, sweep
-from inventory_es.testing.crash.violation import CrashViolationError
+from inventory_es.testing.crash.world import OPERATIONS, Program, programs, random_program
 
 __all__ = [
     "FAILURES",

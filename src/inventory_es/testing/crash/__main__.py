@@ -13,8 +13,8 @@ from pathlib import Path
 
 from inventory_es.testing.crash.aftermath import Counts
 from inventory_es.testing.crash.campaign import Progress, Task, run_campaign, run_task, subject_at
-from inventory_es.testing.crash.program import OPERATIONS
-from inventory_es.testing.crash.violation import CrashViolationError
+from inventory_es.testing.crash.explorer import CrashViolationError
+from inventory_es.testing.crash.world import OPERATIONS
 from inventory_es.testing.output import run_and_exit
 
 _SHIPPED = "inventory_es.testing.crash.shipped:file_store"

@@ -11,10 +11,9 @@ from random import Random
 import attrs
 
 from inventory_es.testing.crash.aftermath import Aftermath, Counts
-from inventory_es.testing.crash.explorer import Explorer
-from inventory_es.testing.crash.program import Program, programs, random_program
+from inventory_es.testing.crash.explorer import FAILURES, Explorer, sweep
 from inventory_es.testing.crash.subject import Subject
-from inventory_es.testing.crash.sweep import FAILURES, sweep
+from inventory_es.testing.crash.world import Program, programs, random_program
 from inventory_es.testing.loading import load
 
 LONGEST_OF_ALL = 3

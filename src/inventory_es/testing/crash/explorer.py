@@ -1,7 +1,7 @@
-"""Runs a program and crashes it after every operation on its files, in every way that the models know.
+"""Runs programs that crash, or whose file operations fail, in every way that the models know.
 
-A program's own last operation is crashed; the operations before it were crashed when the shorter programs ran. The opening that
-creates the store is the program of no operations.
+The explorer crashes a program after every operation on its files. It crashes the program's own last operation; the operations before it
+were crashed when the shorter programs ran. The opening that creates the store is the program of no operations.
 
     kill          All processes die; nothing is lost. Also in the middle of a write.
     kill+power    The next process opens the store, recovers and reads; at each of its own operations the power is cut.
@@ -10,7 +10,11 @@ creates the store is the program of no operations.
     failed sync   The n-th sync reports an error, drops what it should have written, and the cache still shows it. All of the above
                   follow.
 
-A second process has the store open and reads after every operation on a file, so what it is shown must survive each crash too.
+A second process has the store open and reads after every operation on a file, so each crash must preserve what that process was shown.
+
+The sweep lets the n-th file operation of a program fail, for n = 1, 2, 3 and so on, until a run ends without a failure. While operations
+fail, the store may refuse and may not know; it may not lie, nor break. When they work again, the same open store goes on without a
+restart. Then all processes are killed, or the power is cut, and the oracle judges what is left.
 """
 
 from collections.abc import Collection, Sequence
@@ -20,13 +24,39 @@ from typing import Literal, get_args
 import attrs
 
 from inventory_es.testing.crash.aftermath import Aftermath
-from inventory_es.testing.crash.faults import FailNth, Failure
 from inventory_es.testing.crash.power import MODELS
-from inventory_es.testing.crash.program import OPERATIONS, Program
-from inventory_es.testing.crash.simfs import Primitive
-from inventory_es.testing.crash.subject import Log
-from inventory_es.testing.crash.violation import CrashViolationError
-from inventory_es.testing.crash.world import GaveUpError, World, WrongAnswerError
+from inventory_es.testing.crash.simfs import FailNth, Failure, Primitive, SimFS
+from inventory_es.testing.crash.subject import Log, Subject, disagreement, read_log
+from inventory_es.testing.crash.world import OPERATIONS, GaveUpError, Program, World, WrongAnswerError
+
+
+class CrashViolationError(AssertionError):
+    """A crash or a failed operation broke a promise of the store.
+
+    Attributes:
+        model: which crash model or failure found it.
+        program: the operations.
+        point: where in them.
+        problem: what was found.
+    """
+
+    def __init__(self, *, model: str, program: str, point: str, problem: str) -> None:
+        super().__init__(model, program, point, problem)
+        self.model = model
+        self.program = program
+        self.point = point
+        self.problem = problem
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, self.args
+
+    def __str__(self) -> str:
+        return f"{self.problem}\n  program  {self.program}\n  crash    {self.model}, {self.point}"
+
+
+def _rebuild(model: str, program: str, point: str, problem: str) -> CrashViolationError:
+    return CrashViolationError(model=model, program=program, point=point, problem=problem)
+
 
 CrashModel = Literal["kill", "kill+power", "prefix", "blocks", "failed sync"]
 ALL_MODELS: Sequence[CrashModel] = get_args(CrashModel)
@@ -145,3 +175,83 @@ class _Run:
             point=f"{self._operation}, after file operation {self._points} ({last})",
             problem=str(problem) if type(problem).__module__.startswith(__package__) else f"{type(problem).__name__}: {problem}",
         ) from problem
+
+
+FAILURES: Sequence[Failure] = ("EIO", "ENOSPC", "short write", "dropped", "half dropped")
+
+
+def sweep(subject: Subject, program: Program, failure: Failure, *, is_persistent: bool) -> int:
+    """Run a program with each of its file operations failing in turn.
+
+    Args:
+        subject: the store under test.
+        program: what to run.
+        failure: how they fail.
+        is_persistent: whether all later operations fail too, until the program is at its end.
+
+    Returns:
+        How many operations failed in turn: the next run had no failure.
+
+    Raises:
+        CrashViolationError: a promise is broken.
+    """
+    number, faults = 1, FailNth(1, failure, is_persistent=is_persistent)
+    _Pass(subject, program, faults).go()
+    while faults.hits:
+        number += 1
+        faults = FailNth(number, failure, is_persistent=is_persistent)
+        _Pass(subject, program, faults).go()
+    return number - 1
+
+
+@attrs.define(eq=False)
+class _Pass:
+    """One run with one failure."""
+
+    subject: Subject
+    program: Program
+    faults: FailNth
+    _world: World = attrs.field(init=False)
+    _at: str = attrs.field(default="creation", init=False)
+
+    def go(self) -> None:
+        self._world = World(self.subject, faults=self.faults)
+        try:
+            self._operate()
+            self._at = "after the failure"
+            self._world.append([self._world.new_write("afterwards")])
+            self._check()
+        except Exception as problem:
+            told = str(problem) if isinstance(problem, WrongAnswerError) else f"{type(problem).__name__}: {problem}"
+            lasting = "and all later ones" if self.faults.is_persistent else "once"
+            raise CrashViolationError(
+                model=f"file operation {self.faults.number} fails {lasting} ({self.faults.failure})",
+                program=" ".join(self.program) or "(creation)",
+                point=self._at,
+                problem=told,
+            ) from problem
+
+    def _operate(self) -> None:
+        try:
+            self._world.open()
+            for number, name in enumerate(self.program, 1):
+                self._at = f"operation {number} ({name})"
+                OPERATIONS[name](self._world)
+        except GaveUpError:
+            return
+        finally:
+            self.faults.mend()
+
+    def _check(self) -> None:
+        ledger, disk = self._world.ledger, self._world.disk
+        for left, crash in ((disk.killed(), "a kill"), (disk.cut({}, {}), "a power cut")):
+            self._at = f"after the failure and {crash}"
+            store = self.subject.open(SimFS(left))
+            log = read_log(store)
+            contradiction = disagreement(store, log)
+            store.close()
+            for problem in (ledger.problem(log), contradiction, *self.subject.inspect(SimFS(left), left.lost_power)):
+                if problem is not None:
+                    raise WrongAnswerError(problem)
+        self._at = "after the failure, at the end"
+        self._world.close()

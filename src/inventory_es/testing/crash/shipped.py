@@ -3,8 +3,8 @@
 from typing import Any
 
 from inventory_es.ports.file_system import FileSystem
-from inventory_es.testing.crash.program import SEGMENT_BYTES
 from inventory_es.testing.crash.subject import SteppedStore, Subject
+from inventory_es.testing.crash.world import SEGMENT_BYTES
 from inventory_es.testing.loading import load
 
 _FOLDER = "/stock"

@@ -1,8 +1,13 @@
-"""The world that a program happens in: a disk, processes that have a store open on it, and the ledger of what they did."""
+"""The world that a program happens in, and the operations that programs are made of.
+
+A world is a disk, the processes that have a store open on it, and the ledger of what they did.
+"""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from random import Random
+from types import MappingProxyType
 from uuid import UUID
 
 import attrs
@@ -11,9 +16,8 @@ from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import AppendOutcomeUnknownError, ConcurrencyError, StoreUnavailableError
 from inventory_es.ports.records import AppendResult, NewEvent, StreamWrite
 from inventory_es.testing.crash.disk import Disk
-from inventory_es.testing.crash.faults import FaultPlan
 from inventory_es.testing.crash.ledger import Attempt, Ledger
-from inventory_es.testing.crash.simfs import Observer, SimFS, StarvedError
+from inventory_es.testing.crash.simfs import FaultPlan, Observer, SimFS, StarvedError
 from inventory_es.testing.crash.subject import Log, SteppedStore, Subject, read_log
 
 _TIME = datetime(2026, 1, 5, 9, tzinfo=UTC)
@@ -209,3 +213,83 @@ class World:
         number = next(self._numbers)
         data = b'{"n":%d,"fill":"%b"}' % (number, b"-" * size)
         return NewEvent(UUID(int=number << 64 | number), "Happened", 1, _TIME, data)
+
+
+Program = tuple[str, ...]
+"""Names of operations, in order. Before the first one a process makes the store."""
+
+LARGE = 700
+SEGMENT_BYTES = 600
+"""How long the segments of a journal should be, so that a large append fills one and a few small ones do too."""
+
+
+def _append(world: World) -> None:
+    world.append([world.new_write("x")])
+
+
+def _streams(world: World) -> None:
+    world.append([world.new_write("y", 2), world.new_write("x")])
+
+
+def _group(world: World) -> None:
+    world.append([world.new_write("x")], [world.new_write("z", 2)], [world.new_write("y")])
+
+
+def _conflict(world: World) -> None:
+    world.conflict([world.new_write("x")], beside=[world.new_write("z")])
+
+
+def _rotate(world: World) -> None:
+    world.append([world.new_write("x", size=LARGE)])
+    world.append([world.new_write("y")])
+
+
+def _tidy(world: World) -> None:
+    world.tidy()
+
+
+def _stop(world: World) -> None:
+    world.close()
+    world.open()
+
+
+def _kill(world: World) -> None:
+    world.die()
+    world.open()
+
+
+def _power(world: World) -> None:
+    world.lose_power()
+    world.open()
+
+
+def _turns(world: World) -> None:
+    world.append_from_elsewhere([world.new_write("x")])
+    world.append([world.new_write("x")])
+
+
+OPERATIONS: Mapping[str, Callable[[World], None]] = MappingProxyType({
+    "append": _append,
+    "streams": _streams,
+    "group": _group,
+    "conflict": _conflict,
+    "rotate": _rotate,
+    "tidy": _tidy,
+    "stop": _stop,
+    "kill": _kill,
+    "power": _power,
+    "turns": _turns,
+})  # fmt: skip
+"""What each name does: one event; one append to two streams; three appends in one commit; a refused append beside a good one; appends
+that end a segment and begin the next; maintenance; a clean stop and a start; a kill and a start, with recovery; a power cut that
+takes all it may, and a start; an append of another process, then one of this."""
+
+
+def programs(length: int) -> Iterator[Program]:
+    """Every program of so many operations."""
+    return itertools.product(OPERATIONS, repeat=length)
+
+
+def random_program(chance: Random, *, shortest: int = 4, longest: int = 9) -> Program:
+    """A program of 4 to 9 operations, unless told otherwise."""
+    return tuple(chance.choices(tuple(OPERATIONS), k=chance.randint(shortest, longest)))

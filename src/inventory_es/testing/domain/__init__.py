@@ -25,17 +25,20 @@ if TYPE_CHECKING:
     from inventory_es.testing.domain.service_check import check_service
     from inventory_es.testing.domain.strategies import (
         commands,
+        commands_for,
         events,
+        histories,
         identifiers,
         instants,
         inventory_ids,
+        programs,
         quantities,
         references,
         reservation_refs,
         stream_ids,
+        times_for,
         times_to_live,
     )
-    from inventory_es.testing.domain.walks import commands_for, histories, programs, times_for
 
 _HOMES = {
     "agreement": ("Agreement", "check_decision", "check_memory"),
@@ -54,17 +57,20 @@ _HOMES = {
     "service_check": ("check_service",),
     "strategies": (
         "commands",
+        "commands_for",
         "events",
+        "histories",
         "identifiers",
         "instants",
         "inventory_ids",
+        "programs",
         "quantities",
         "references",
         "reservation_refs",
         "stream_ids",
+        "times_for",
         "times_to_live",
     ),
-    "walks": ("commands_for", "histories", "programs", "times_for"),
 }
 _HOME_OF = {name: f"{__name__}.{home}" for home, names in _HOMES.items() for name in names}
 

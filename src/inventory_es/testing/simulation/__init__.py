@@ -1,10 +1,9 @@
 """Whole applications in virtual time: nodes, a store, a bus, a cache, and everything that befalls them, from one seed."""
 
 from inventory_es.testing.simulation.clients import Answer
-from inventory_es.testing.simulation.consumer import Consumer, Row
 from inventory_es.testing.simulation.plan import Disturbance, Plan
 from inventory_es.testing.simulation.simulation import Simulation, simulate
-from inventory_es.testing.simulation.subject import Subject
+from inventory_es.testing.simulation.subject import Consumer, Row, Subject
 from inventory_es.testing.simulation.world import Counts
 
 __all__ = ["Answer", "Consumer", "Counts", "Disturbance", "Plan", "Row", "Simulation", "Subject", "simulate"]

@@ -16,10 +16,9 @@ from inventory_es.testing.optional import require_event_loop
 from inventory_es.testing.promise import Promise
 from inventory_es.testing.simulation.breach import ONCE, REACHED, REBUILT, BreachError
 from inventory_es.testing.simulation.clients import Answer, Clients
-from inventory_es.testing.simulation.consumer import Row
 from inventory_es.testing.simulation.plan import Plan
 from inventory_es.testing.simulation.referee import StreamReferee, check_misuse, check_orders
-from inventory_es.testing.simulation.subject import Subject
+from inventory_es.testing.simulation.subject import Row, Subject
 from inventory_es.testing.simulation.world import Counts, World
 
 __tracebackhide__ = True

@@ -14,11 +14,10 @@ from inventory_es.ports.errors import EventBusUnavailableError, StoreClosedError
 from inventory_es.ports.toolkit.page_rules import read_feed_page
 from inventory_es.testing.domain.scenarios import START
 from inventory_es.testing.faults import FaultKind, Faults, FaultyCache, FaultyEventBus, faulty_event_store
-from inventory_es.testing.simulation.consumer import Consumer
 from inventory_es.testing.simulation.node import Incarnation, Node, NodeClock, NodeStore, WorldClock
 from inventory_es.testing.simulation.plan import Disturbance, Plan
 from inventory_es.testing.simulation.scheduler import Scheduler
-from inventory_es.testing.simulation.subject import Subject
+from inventory_es.testing.simulation.subject import Consumer, Subject
 
 MOST_TURNS = 40_000
 _OFTEN = 3

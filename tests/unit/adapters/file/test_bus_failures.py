@@ -9,8 +9,7 @@ import pytest
 
 from inventory_es.adapters.file.bus_engine import FileBusEngine
 from inventory_es.ports.errors import EventBusUnavailableError
-from inventory_es.testing.crash.faults import Failure, FaultPlan
-from inventory_es.testing.crash.simfs import SimFS
+from inventory_es.testing.crash.simfs import Failure, FaultPlan, SimFS
 from tests.unit.adapters.file.test_bus_engine import ALL, T0, drain, event, name_of, open_engine, take
 from tests.unit.adapters.file.watched_disk import WatchedDisk
 

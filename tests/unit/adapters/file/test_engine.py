@@ -21,8 +21,7 @@ from inventory_es.ports.errors import (
 )
 from inventory_es.ports.records import AppendResult, NewEvent, StreamWrite
 from inventory_es.testing.crash.disk import Disk
-from inventory_es.testing.crash.faults import Failure, FaultPlan
-from inventory_es.testing.crash.simfs import Primitive, SimFS
+from inventory_es.testing.crash.simfs import Failure, FaultPlan, Primitive, SimFS
 
 A, B = StreamId("inventory", "a", "x"), StreamId("inventory", "b", "x")
 

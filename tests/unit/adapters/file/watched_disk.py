@@ -3,8 +3,7 @@
 import pytest
 
 from inventory_es.ports.file_system import File, LockFile, OpenMode
-from inventory_es.testing.crash.faults import FaultPlan
-from inventory_es.testing.crash.simfs import SimFS
+from inventory_es.testing.crash.simfs import FaultPlan, SimFS
 
 
 class WatchedDisk(SimFS):

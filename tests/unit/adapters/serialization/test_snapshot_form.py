@@ -22,7 +22,7 @@ from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import Snapshot, SnapshotCodec
 from inventory_es.testing.domain.probe import behaviour
 from inventory_es.testing.domain.scenarios import SHELF
-from inventory_es.testing.domain.walks import histories
+from inventory_es.testing.domain.strategies import histories
 
 CODEC = JsonEventCodec()
 AT = datetime(2026, 1, 5, 9, 15, 0, 123456, tzinfo=UTC)

@@ -21,7 +21,7 @@ from inventory_es.testing import Faults, ManualClock, faulty_event_store
 from inventory_es.testing.domain.history import check_history
 from inventory_es.testing.domain.program import Program
 from inventory_es.testing.domain.service_check import check_service
-from inventory_es.testing.domain.walks import programs
+from inventory_es.testing.domain.strategies import programs
 
 TEA = ("tea", "berlin")
 STREAM = StreamId("inventory", *TEA)

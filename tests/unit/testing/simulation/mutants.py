@@ -14,7 +14,7 @@ from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import AppendResult, EventFeed, EventStore, RecordedEvent, StreamWrite
 from inventory_es.ports.errors import ConcurrencyError
 from inventory_es.testing.simulation import Consumer, Subject
-from inventory_es.testing.simulation.consumer import Row
+from inventory_es.testing.simulation.subject import Row
 
 
 def ignores_conflicts(store: EventStore, parts: EngineParts) -> Engine:

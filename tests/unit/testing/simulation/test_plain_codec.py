@@ -18,7 +18,7 @@ from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, P
 from inventory_es.ports import EventMetadata, RecordedEvent
 from inventory_es.ports.errors import EventDecodeError
 from inventory_es.testing.domain import SHELF, START
-from inventory_es.testing.simulation.plain_codec import PlainCodec
+from inventory_es.testing.simulation.subject import PlainCodec
 
 LATER = START + timedelta(microseconds=1)
 PLACE = ("product", "store")

@@ -19,8 +19,8 @@ from inventory_es.testing.domain import SHELF, START
 from inventory_es.testing.simulation import Answer
 from inventory_es.testing.simulation.breach import BreachError
 from inventory_es.testing.simulation.clients import Observation
-from inventory_es.testing.simulation.plain_codec import PlainCodec
 from inventory_es.testing.simulation.referee import StreamReferee, check_misuse, check_orders
+from inventory_es.testing.simulation.subject import PlainCodec
 
 CODEC = PlainCodec()
 ADD = AddStock(inventory_id=SHELF, command_id="add", quantity=3)
