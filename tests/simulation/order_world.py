@@ -27,7 +27,7 @@ from inventory_es.ports.toolkit.append_rules import check_append
 from inventory_es.processes import Orders, OrderStatus
 from inventory_es.testing.domain.scenarios import START
 from inventory_es.testing.faults import FaultKind, Faults, faulty_event_store
-from inventory_es.testing.simulation.node import Incarnation, NodeClock, NodeStore, WorldClock
+from inventory_es.testing.simulation.node import Incarnation, NodeClock, WorldClock, node_store
 from inventory_es.testing.simulation.scheduler import Scheduler, StoppedError
 
 T = TypeVar("T")
@@ -38,8 +38,8 @@ _MOST_TURNS = 150_000
 _CALM = 40
 
 
-class PoorStore(NodeStore):
-    """A node's handle on a store that appends to several streams at once, or can't."""
+class PoorStore(MemoryEventStore):
+    """A store that appends to several streams at once, or can't, and never knows a version without a read."""
 
     is_atomic = True
 
@@ -52,7 +52,7 @@ class PoorStore(NodeStore):
         return await super().append(writes)
 
     def glance_version(self, stream: StreamId, /) -> None:
-        """It tells nothing at once."""
+        return None
 
 
 class Watched(InventoryService):
@@ -192,9 +192,9 @@ class OrderWorld:
     async def _boot(self, name: str, clock: NodeClock) -> OrderNode:
         self._lives += 1
         life = Incarnation(self._lives)
-        handle = PoorStore(MemoryEventStore(self.log), life, self)
+        handle = PoorStore(self.log)
         handle.is_atomic = self.plan.is_atomic
-        store = faulty_event_store(handle, self._faults)
+        store = faulty_event_store(node_store(handle, life, self), self._faults)
         parts = EngineParts(
             codec=CODEC,
             clock=clock,

@@ -9,6 +9,7 @@ What is not simulated: permissions, symbolic links, hard links, the removal of d
 """
 
 from collections.abc import Callable, Container, Iterator, Mapping
+from functools import reduce
 from hashlib import blake2b
 from typing import NamedTuple, TypeAlias
 
@@ -64,9 +65,7 @@ class Content(NamedTuple):
         """The file after a sync: all that is pending is durable. What an earlier sync dropped is not."""
         if not self.is_lossy:
             return Content(self.cache, self.cache)
-        durable = self.durable
-        for change in self.pending:
-            durable = apply(durable, change)
+        durable = reduce(apply, self.pending, self.durable)
         return Content(durable, self.cache, (), durable != self.cache)
 
     def dropped(self, durable: bytes) -> "Content":
@@ -111,9 +110,7 @@ class Folder(NamedTuple):
 
     def synced(self) -> "Folder":
         """The directory after a sync. An entry whose sync had failed stays lost."""
-        durable = self.durable
-        for change in self.pending:
-            durable = apply_entry(durable, change)
+        durable = reduce(apply_entry, self.pending, self.durable)
         return Folder(self.cache, self.cache) if durable == self.cache else Folder(durable, self.cache)
 
     def dropped(self, folders: Container[int]) -> "Folder":

@@ -17,7 +17,7 @@ fail, the store may refuse and may not know; it may not lie, nor break. When the
 restart. Then all processes are killed, or the power is cut, and the oracle judges what is left.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from random import Random
 from typing import Literal, get_args
 
@@ -91,12 +91,7 @@ class Explorer:
         What follows the failure is crashed at every point.
         """
         for failure in _FAILED_SYNCS if "failed sync" in self.models else ():
-            number, faults = 1, FailNth(1, failure)
-            _Run(self, program, faults).go()
-            while faults.hits:
-                number += 1
-                faults = FailNth(number, failure)
-                _Run(self, program, faults).go()
+            _fail_each(failure, lambda faults: _Run(self, program, faults).go())
 
 
 @attrs.define(eq=False)
@@ -195,13 +190,18 @@ def sweep(subject: Subject, program: Program, failure: Failure, *, is_persistent
     Raises:
         CrashViolationError: a promise is broken.
     """
-    number, faults = 1, FailNth(1, failure, is_persistent=is_persistent)
-    _Pass(subject, program, faults).go()
-    while faults.hits:
+    return _fail_each(failure, lambda faults: _Pass(subject, program, faults).go(), is_persistent=is_persistent)
+
+
+def _fail_each(failure: Failure, run: Callable[[FailNth], None], *, is_persistent: bool = False) -> int:
+    """Run with the first operation failing, then with the second, until a run meets no failure. Return how many failed in turn."""
+    number = 0
+    while True:
+        faults = FailNth(number + 1, failure, is_persistent=is_persistent)
+        run(faults)
+        if not faults.hits:
+            return number
         number += 1
-        faults = FailNth(number, failure, is_persistent=is_persistent)
-        _Pass(subject, program, faults).go()
-    return number - 1
 
 
 @attrs.define(eq=False)

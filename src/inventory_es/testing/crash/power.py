@@ -17,7 +17,7 @@ newest, if there is room; and for the rest combinations drawn by chance.
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import chain, pairwise, product
+from itertools import accumulate, chain, pairwise, product
 from math import prod
 from random import Random
 from typing import Literal
@@ -82,10 +82,7 @@ def _versions(contents: Sequence[bytes], start: int, sector: int) -> Sequence[by
 
 def _contents(file: Content) -> list[bytes]:
     """What the file held after the last sync and after each change since."""
-    contents = [file.durable]
-    for change in file.pending:
-        contents.append(apply(contents[-1], change))
-    return contents
+    return [*accumulate(file.pending, apply, initial=file.durable)]
 
 
 def _prefixes(file: Content) -> Iterator[bytes]:
@@ -100,10 +97,7 @@ def _prefixes(file: Content) -> Iterator[bytes]:
 
 
 def _listings(folder: Folder) -> Sequence[Entries]:
-    listings: list[Entries] = [folder.durable]
-    for change in folder.pending:
-        listings.append(apply_entry(listings[-1], change))
-    return listings
+    return [*accumulate(folder.pending, apply_entry, initial=folder.durable)]
 
 
 def _combinations(sizes: Sequence[int], chance: Random, *, most: int) -> _Places:

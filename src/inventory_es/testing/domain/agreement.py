@@ -24,10 +24,10 @@ from inventory_es.domain.inventory import Inventory, Policy, StockView
 from inventory_es.domain.quantity import MAX_QUANTITY
 from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, Outcome, ReleaseReason, Remainder, Shortfall
 from inventory_es.domain.reservation_book import ClosedReservation, InventorySnapshot
-from inventory_es.testing.domain.formatting import describe, describe_value
+from inventory_es.testing.domain.formatting import describe, describe_facts, describe_value, fact_differences
 from inventory_es.testing.domain.history import PropertyError
 from inventory_es.testing.domain.model import REMEMBERED, Model, Verdict, event_facts, hold_facts
-from inventory_es.testing.domain.probe import probes
+from inventory_es.testing.domain.probe import FAR, probes
 from inventory_es.testing.domain.program import Call, Program, other_payload
 from inventory_es.testing.domain.purity import PurePolicy, ask_twice
 from inventory_es.testing.domain.reference_handler import MAX_CLOCK_SKEW, Answer, ReferenceHandler
@@ -38,7 +38,6 @@ __tracebackhide__ = True
 
 SENTENCE = "The decider answers every command as the naive model of the rules does: events, refusals, results, state."
 
-_FAR = timedelta(days=400)
 _TICK = timedelta(microseconds=1)
 _END = datetime.max.replace(tzinfo=UTC)
 _LAST_DAY = timedelta(days=1)
@@ -134,16 +133,12 @@ def outcome_problems(verdict: Verdict, got: object) -> list[str]:
     """Return how the result of a service differs from what the model says; nothing if it does not."""
     if isinstance(got, InventoryError):
         return [] if verdict.refusal is not None else [f"expected an outcome, got {describe(got)}"]
-    return [
-        f"{name}: expected {describe_value(wanted)}, got {describe_value(getattr(got, name, 'nothing of that name'))}"
-        for name, wanted in verdict.result.items()
-        if getattr(got, name, "nothing of that name") != wanted
-    ]
+    return fact_differences(verdict.result, got)
 
 
 def disagreement(call: object, verdict: Verdict, got: str, problems: Sequence[str]) -> PropertyError:
     """Return the report of a disagreement."""
-    expected = _told_refusal(verdict.refusal) if verdict.refusal is not None else _lines(_told_facts(facts) for facts in verdict.events)
+    expected = str(verdict.refusal) if verdict.refusal is not None else _lines(_told_facts(facts) for facts in verdict.events)
     lines = [
         f"P34  {SENTENCE}",
         f"  command   {call}",
@@ -188,7 +183,7 @@ def _repeats(answers: Sequence[Answer], last: datetime) -> Iterator[Call]:
     """Every command that was accepted, once more: for another reason, by another deadline, with another payload, and as it was."""
     for answer in list(answers):
         if answer.appended:
-            for later in (timedelta(0), _FAR):
+            for later in (timedelta(0), FAR):
                 yield Call(attrs.evolve(answer.command, reference="urn:kit:again"), last + later)
             if isinstance(answer.command, ReserveStock):
                 yield Call(attrs.evolve(answer.command, not_after=answer.at), last)
@@ -222,7 +217,7 @@ def _questions(inventory: Inventory, at: datetime) -> Iterator[tuple[Command, da
     for ttl in (_LAST_DAY, _LAST_DAY + _TICK):
         yield ReserveStock(inventory_id=inventory.inventory_id, reservation_id="asked", quantity=1, ttl=ttl), _END - _LAST_DAY
     for limit in (1, 2):
-        yield ExpireReservations(**named, limit=limit), at + _FAR
+        yield ExpireReservations(**named, limit=limit), at + FAR
     hold = max(inventory.reservations(), key=lambda hold: (hold.original - hold.remaining, hold.version), default=None)
     if hold is not None and hold.expires_at is not None and hold.expires_at > at:
         for ttl in (_TICK, hold.expires_at - at, hold.expires_at - at + _TICK):
@@ -264,7 +259,7 @@ def _moved_owner_problems(inventory: Inventory, at: datetime) -> Iterator[str]:
 def probe_problems(model: Model, inventory: Inventory, at: datetime, *, policies: Sequence[Policy] = ()) -> Iterator[str]:
     """Ask both sides one command of every kind about every reservation that they know, now and long after. Nothing is changed."""
     restored = Inventory.from_snapshot(inventory.snapshot())
-    for when in (at, at + _FAR):
+    for when in (at, at + FAR):
         for command in probes(inventory, when):
             for asked in (inventory, restored):
                 yield from _probed(model, asked, command, when, policies)
@@ -389,12 +384,12 @@ def _answer_problems(verdict: Verdict, answer: Answer, inventory_id: InventoryId
 def _refusal_problems(refusal: Refusal | None, error: InventoryError | None, inventory_id: InventoryId) -> Iterator[str]:
     if refusal is None or error is None:
         if refusal is not None:
-            yield f"expected {_told_refusal(refusal)}, but it was accepted"
+            yield f"expected {refusal}, but it was accepted"
         elif error is not None:
             yield f"expected it to be accepted, got {describe(error)}"
         return
     if refusal.error is not type(error):
-        yield f"expected {_told_refusal(refusal)}, got {describe(error)}"
+        yield f"expected {refusal}, got {describe(error)}"
         return
     facts: Mapping[str, object] = {} if isinstance(error, PolicyRejectedError) else error.facts()
     for name in [*refusal.facts, *(name for name in facts if name not in refusal.facts and name not in _UNTOLD)]:
@@ -436,13 +431,9 @@ def _told(answer: Answer) -> str:
     return ("replayed: " if answer.replayed else "") + _lines(describe(event) for event in answer.events)
 
 
-def _told_refusal(refusal: Refusal) -> str:
-    return f"{refusal.error.__name__}({', '.join(f'{name}={describe_value(value)}' for name, value in refusal.facts.items())})"
-
-
 def _told_facts(facts: Facts) -> str:
     hidden = {"event", "product_id", "store_id", "version", "recorded_at"}
-    return f"{facts['event']}({', '.join(f'{name}={describe_value(value)}' for name, value in facts.items() if name not in hidden)})"
+    return describe_facts(facts["event"], {name: value for name, value in facts.items() if name not in hidden})
 
 
 def _lines(told: Iterator[str]) -> str:

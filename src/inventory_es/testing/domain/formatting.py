@@ -1,6 +1,6 @@
-"""How the domain kit tells a person what it saw: one line for an event, a command, an error, and what differs."""
+"""One line of text for an event, a command or an error, and one per field that differs."""
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
@@ -9,11 +9,12 @@ import attrs
 
 from inventory_es.domain.errors import InventoryError, PolicyRejectedError
 
-_PLACE = frozenset({"product_id", "store_id", "inventory_id", "inventory"})
+_ADDRESS = frozenset({"product_id", "store_id", "inventory_id", "inventory"})
+_MISSING = "nothing of that name"
 
 
 def describe(thing: object) -> str:
-    """One line: the class and its fields, without the product and the store that every one of them names."""
+    """Return one line: the class and its fields, without the product and the store that every one of them names."""
     kind: type[Any] = type(thing)
     if isinstance(thing, PolicyRejectedError):
         facts = {"reason": thing.reason, **thing.details}
@@ -23,11 +24,16 @@ def describe(thing: object) -> str:
         facts = {field.name: getattr(thing, field.name) for field in attrs.fields(kind)}
     else:
         return describe_value(thing)
-    return f"{kind.__name__}({', '.join(f'{name}={describe_value(value)}' for name, value in facts.items() if name not in _PLACE)})"
+    return describe_facts(kind.__name__, {name: value for name, value in facts.items() if name not in _ADDRESS})
+
+
+def describe_facts(name: str, facts: Mapping[str, object]) -> str:
+    """Return ``Name(fact=value, …)``."""
+    return f"{name}({', '.join(f'{name}={describe_value(value)}' for name, value in facts.items())})"
 
 
 def describe_value(value: object) -> str:
-    """One value, in few characters."""
+    """Return a value in few characters."""
     match value:
         case Enum():
             return str(value.value)
@@ -39,18 +45,24 @@ def describe_value(value: object) -> str:
             return repr(value)
 
 
-def differences(expected: object, got: object) -> Iterator[str]:
-    """What differs between two events or two states: one line for each field.
+def differences(expected: object, got: object) -> list[str]:
+    """Return one line for each field that differs between two events or two states.
 
     Args:
         expected: an instance of an attrs class.
         got: anything.
     """
-    if type(expected) is not type(got):
-        yield f"expected {type(expected).__name__}, got {type(got).__name__}"
-        return
     kind: type[Any] = type(expected)
-    for field in attrs.fields(kind):
-        wanted, found = getattr(expected, field.name), getattr(got, field.name)
-        if wanted != found:
-            yield f"{field.name}: expected {describe_value(wanted)}, got {describe_value(found)}"
+    if kind is not type(got):
+        return [f"expected {kind.__name__}, got {type(got).__name__}"]
+    return fact_differences({field.name: getattr(expected, field.name) for field in attrs.fields(kind)}, got)
+
+
+def fact_differences(expected: Mapping[str, object], got: object) -> list[str]:
+    """Return one line for each attribute of ``got`` that is not as expected, or is missing."""
+    found = {name: getattr(got, name, _MISSING) for name in expected}
+    return [
+        f"{name}: expected {describe_value(wanted)}, got {describe_value(found[name])}"
+        for name, wanted in expected.items()
+        if found[name] != wanted
+    ]

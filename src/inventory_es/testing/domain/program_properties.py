@@ -17,7 +17,7 @@ from inventory_es.domain.reasons import ReleaseReason
 from inventory_es.testing.domain.agreement import SENTENCE, disagreements
 from inventory_es.testing.domain.formatting import describe
 from inventory_es.testing.domain.history import PropertyError
-from inventory_es.testing.domain.probe import behaviour
+from inventory_es.testing.domain.probe import PROBE, behaviour
 from inventory_es.testing.domain.program import Call, Program, Record, other_payload, play
 from inventory_es.testing.domain.purity import ask_twice
 from inventory_es.testing.domain.reference_handler import Answer
@@ -27,7 +27,6 @@ __tracebackhide__ = True
 
 LATER = timedelta(days=40)
 _SHIFTS = (timedelta(days=-400), timedelta(microseconds=1), timedelta(days=10_000))
-_PROBE = "probe of the kit"
 
 
 @attrs.frozen
@@ -98,7 +97,7 @@ def _keeps_available(record: Record, policies: Sequence[Policy]) -> Iterator[str
         inventory = Inventory.from_snapshot(after)
         available = int(inventory.available_at(answer.at))
         if available and not policies:
-            all_of_it = ReserveStock(inventory_id=after.inventory_id, reservation_id=_PROBE, quantity=available, ttl=None)
+            all_of_it = ReserveStock(inventory_id=after.inventory_id, reservation_id=PROBE, quantity=available, ttl=None)
             try:
                 inventory.decide(all_of_it, at=answer.at)
             except RejectionError as error:
@@ -213,7 +212,7 @@ def _with_sweeps(calls: Sequence[Call], plan: Callable[[], tuple[int | None, int
 
 
 def _sweep(call: Call, name: str, limit: int) -> Call:
-    command = ExpireReservations(inventory_id=call.command.inventory_id, command_id=f"{_PROBE}: sweep {name}", limit=limit)
+    command = ExpireReservations(inventory_id=call.command.inventory_id, command_id=f"{PROBE}: sweep {name}", limit=limit)
     return Call(command, call.at)
 
 

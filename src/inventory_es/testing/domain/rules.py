@@ -48,6 +48,7 @@ from inventory_es.domain.errors import (
     ReservationNotFoundError,
     WouldBreakReservationsError,
 )
+from inventory_es.testing.domain.formatting import describe_facts
 
 Facts = dict[str, Any]
 """An event, a reservation, or the facts of a rejection: names and values."""
@@ -74,6 +75,9 @@ class Refusal(Exception):  # noqa: N818  # the name of a condition stands in it;
         super().__init__(error, facts)
         self.error = error
         self.facts = facts
+
+    def __str__(self) -> str:
+        return describe_facts(self.error.__name__, self.facts)
 
 
 # One function per command.

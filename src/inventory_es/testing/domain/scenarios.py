@@ -23,7 +23,7 @@ from inventory_es.domain.errors import InventoryError
 from inventory_es.domain.events import Event, Recorded
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.inventory import Inventory, Policy
-from inventory_es.testing.domain.formatting import describe, describe_value, differences
+from inventory_es.testing.domain.formatting import describe, describe_facts, describe_value, differences, fact_differences
 from inventory_es.testing.domain.reference_handler import Answer, ReferenceHandler
 
 __tracebackhide__ = True
@@ -51,15 +51,10 @@ class Like:
         """What differs from ``event``; empty if nothing does."""
         if not isinstance(event, self.event_type):
             return [f"expected {self.event_type.__name__}, got {type(event).__name__}"]
-        found = {name: getattr(event, name) for name in self.facts}
-        return [
-            f"{name}: expected {describe_value(wanted)}, got {describe_value(found[name])}"
-            for name, wanted in self.facts.items()
-            if found[name] != wanted
-        ]
+        return fact_differences(self.facts, event)
 
     def __repr__(self) -> str:
-        return f"{self.event_type.__name__}({', '.join(f'{name}={describe_value(value)}' for name, value in self.facts.items())}, …)"
+        return f"{describe_facts(self.event_type.__name__, self.facts)[:-1]}, …)"
 
 
 def like(event_type: type[Any], /, **facts: object) -> Like:
@@ -236,15 +231,9 @@ class Step:
         if not (isinstance(given, type) and issubclass(given, InventoryError)):
             msg = f"then_rejected takes a class of error, and its facts, not {given!r}"
             raise TypeError(msg)
-        error = self.answer.error
-        problems = [
-            f"{name}: expected {describe_value(wanted)}, got {describe_value(getattr(error, name, 'nothing of that name'))}"
-            for name, wanted in facts.items()
-            if getattr(error, name, error) != wanted
-        ]
-        if type(error) is not error_type or problems:
-            told = ", ".join(f"{name}={describe_value(value)}" for name, value in facts.items())
-            self._fail(f"{error_type.__name__}({told})", problems if type(error) is error_type else ())
+        problems = fact_differences(facts, self.answer.error)
+        if type(self.answer.error) is not error_type or problems:
+            self._fail(describe_facts(error_type.__name__, facts), problems if type(self.answer.error) is error_type else ())
         return self._next()
 
     def _next(self) -> Scenario:

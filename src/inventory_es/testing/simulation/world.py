@@ -14,7 +14,7 @@ from inventory_es.ports.errors import EventBusUnavailableError, StoreClosedError
 from inventory_es.ports.toolkit.page_rules import read_feed_page
 from inventory_es.testing.domain.scenarios import START
 from inventory_es.testing.faults import FaultKind, Faults, FaultyCache, FaultyEventBus, faulty_event_store
-from inventory_es.testing.simulation.node import Incarnation, Node, NodeClock, NodeStore, WorldClock
+from inventory_es.testing.simulation.node import Incarnation, Node, NodeClock, WorldClock, node_store
 from inventory_es.testing.simulation.plan import Disturbance, Plan
 from inventory_es.testing.simulation.scheduler import Scheduler
 from inventory_es.testing.simulation.subject import Consumer, Subject
@@ -142,7 +142,7 @@ class World:
     def _boot(self, name: str, clock: NodeClock) -> Node:
         self._lives += 1
         life = Incarnation(self._lives)
-        store = faulty_event_store(NodeStore(self.subject.open_store(self.log), life, self), self._store_faults)
+        store = faulty_event_store(node_store(self.subject.open_store(self.log), life, self), self._store_faults)
         parts = EngineParts(
             codec=self.subject.codec,
             clock=clock,
