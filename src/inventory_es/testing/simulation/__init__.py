@@ -1,4 +1,4 @@
-"""Whole applications in virtual time: nodes, a store, a bus, a cache, and everything that befalls them, from one seed."""
+"""Whole applications in virtual time: nodes, a store, a bus and a cache, with faults, restarts and clock jumps, all from one seed."""
 
 from inventory_es.testing.simulation.clients import Answer
 from inventory_es.testing.simulation.plan import Disturbance, Plan

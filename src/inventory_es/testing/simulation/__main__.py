@@ -19,12 +19,12 @@ from inventory_es.testing.simulation.simulation import simulate
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; the exit code comes back."""
+    """Run the command, and return its exit code."""
     parser = _parser()
     options = parser.parse_args(arguments)
     if not_installed((options.backend,)):
         parser.error(f"{options.backend} is not installed: {INSTALL}")
-    logging.disable(logging.WARNING)  # faults are told in the log, and here there is little else
+    logging.disable(logging.WARNING)  # faults are logged, and a simulation does little else
     try:
         return _run(options)
     finally:

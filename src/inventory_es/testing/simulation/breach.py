@@ -1,4 +1,4 @@
-"""What a simulation holds its nodes to, and how it is told that they did not keep it."""
+"""The promises that a simulation checks, and the error of a broken one."""
 
 import attrs
 
@@ -23,13 +23,13 @@ REBUILT = _promise("P33", "A projection rebuilt from zero equals the live one.")
 
 @attrs.define(eq=False, slots=False)
 class BreachError(Exception):
-    """A promise was not kept.
+    """A broken promise.
 
     Attributes:
-        promise: which one.
-        expected: what it asks for.
+        promise: the promise.
+        expected: what the promise asks for.
         got: what was seen.
-        meaning: why that breaks it.
+        meaning: why that breaks the promise.
     """
 
     promise: Promise

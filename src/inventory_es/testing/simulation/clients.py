@@ -1,4 +1,4 @@
-"""Those who send commands and ask questions: they send a command again until it has an answer, to any node, now and then twice at once."""
+"""Clients that send commands and read stock. They repeat a command, to any node, until it has an answer; some send it twice at once."""
 
 import json
 from collections.abc import Awaitable, Callable, Sequence
@@ -32,11 +32,11 @@ class Answer:
     """One command and its answer.
 
     Attributes:
-        command: what was sent.
-        outcome: what came back: an acceptance, or a refusal. ``ValueError`` is one, of a count of a version that is still to come.
-        since: version of its stream when it was sent.
-        until: version of its stream when the answer came.
-        clocks: what the node's clock said meanwhile.
+        command: the command.
+        outcome: an acceptance or a refusal. ``ValueError`` refuses a count of a version that is still to come.
+        since: version of the stream when the command was sent.
+        until: version of the stream when the answer came.
+        clocks: times that the node's clock gave in between.
     """
 
     command: Command
@@ -45,18 +45,23 @@ class Answer:
     until: int
     clocks: tuple[datetime, ...]
 
+    @property
+    def is_accepted(self) -> bool:
+        """True if the command was accepted and is no no-op."""
+        return not isinstance(self.outcome, Exception) and getattr(self.outcome, "changed", True)
+
 
 @attrs.frozen(kw_only=True)
 class Observation:
-    """One answer to a question about an inventory.
+    """The stock of one inventory, as a reader was shown it.
 
     Attributes:
-        inventory_id: about which.
-        version: as of which.
-        on_hand: units there.
-        reserved: units promised.
-        since: version of its stream when it was asked; of a cached answer, when the cached one was asked for.
-        until: version when the answer came.
+        inventory_id: the inventory.
+        version: version that the figures belong to.
+        on_hand: units on hand.
+        reserved: units reserved.
+        since: version of the stream when the figures were read; of cached figures, when they were read for the cache.
+        until: version of the stream when the reader was shown them.
     """
 
     inventory_id: InventoryId
@@ -68,15 +73,15 @@ class Observation:
 
 
 class Clients:
-    """Everybody outside the application.
+    """All senders and readers outside the application.
 
     Args:
-        world: what they talk to.
+        world: the application, in its world.
 
     Attributes:
-        answers: every final answer.
-        observations: every answer to a question.
-        busy: how many of them are not done.
+        answers: every final answer to a command.
+        observations: every answer to a reader.
+        busy: how many clients are not done.
     """
 
     def __init__(self, world: World) -> None:
@@ -88,17 +93,17 @@ class Clients:
         self._kept_at: dict[int, datetime] = {}
 
     def start(self, name: str, *calls: Call, orders: Sequence[Sequence[Command]] = ()) -> None:
-        """Somebody sends calls, one after the other, then orders."""
+        """Start a client that sends calls one after the other, then orders."""
         self.busy += 1
         self._world.scheduler.start(name, self._work(calls, orders))
 
     def start_program(self, program: Program) -> None:
-        """Somebody goes through the steps, then many send the parallel calls at once."""
+        """Start a client that sends the steps, and then starts one client per parallel call."""
         self.busy += 1
         self._world.scheduler.start(f"clerk of {program.inventory_id.product_id}", self._go_through(program))
 
     def start_reader(self, inventories: Sequence[InventoryId], *, questions: int) -> None:
-        """Somebody asks, now and then."""
+        """Start a client that reads stock now and then."""
         self.busy += 1
         self._world.scheduler.start("reader", self._ask(inventories, questions))
 
@@ -125,7 +130,7 @@ class Clients:
         self.busy -= 1
 
     async def send(self, commands: Sequence[Command]) -> list[Answer]:
-        """Send commands, together, until they have their answers."""
+        """Send commands together, again and again until they have their answers."""
         world = self._world
         while True:
             node = world.chance.choice(world.nodes)
@@ -135,7 +140,7 @@ class Clients:
             except _AGAIN as problem:
                 world.counts.unknown += isinstance(problem, AppendOutcomeUnknownError)
                 world.note(f"{world.scheduler.running.name}: {type(problem).__name__} from {node}")
-                if isinstance(problem, AppendOutcomeUnknownError):  # another node knows nothing of it
+                if isinstance(problem, AppendOutcomeUnknownError):  # another node may not know the append yet
                     wait = max(wait, problem.retry_after or 0.0)
             except StoppedError:
                 if not node.life.is_stopped:
@@ -185,10 +190,10 @@ class Clients:
         return answers
 
     def _note(self, answer: Answer) -> None:
-        """Tell the answer, and hold an acceptance against the log at once."""
+        """Add the answer to the trace, and check an acceptance against the log at once."""
         counts, outcome, command = self._world.counts, answer.outcome, answer.command
-        self._world.note(f"{self._world.scheduler.running.name}: {_told(outcome)}")
-        if isinstance(outcome, Exception) or not getattr(outcome, "changed", True):
+        self._world.note(f"{self._world.scheduler.running.name}: {_describe_outcome(outcome)}")
+        if isinstance(outcome, Exception) or not answer.is_accepted:
             counts.refused += 1
             return
         counts.replayed += outcome.replayed
@@ -260,7 +265,7 @@ class Clients:
             task.process = None
 
 
-def _told(outcome: CommandOutcome | RejectionError | ValueError) -> str:
+def _describe_outcome(outcome: CommandOutcome | RejectionError | ValueError) -> str:
     if isinstance(outcome, Exception):
         return describe(outcome) if isinstance(outcome, InventoryError) else repr(outcome)
     changed = "replayed" if outcome.replayed else "done" if getattr(outcome, "changed", True) else "nothing to do"

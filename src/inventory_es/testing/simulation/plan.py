@@ -1,4 +1,4 @@
-"""What a simulation plays, as data: programs, orders over several inventories, and what befalls the nodes meanwhile."""
+"""A simulation's plan as data: programs, orders over several inventories, and disturbances of the nodes."""
 
 import random
 from datetime import datetime, timedelta
@@ -20,13 +20,13 @@ _TIMES_TO_LIVE = (timedelta(seconds=60), timedelta(seconds=2), None)
 
 @attrs.frozen(kw_only=True)
 class Disturbance:
-    """What befalls the nodes.
+    """A disturbance of the nodes.
 
     Attributes:
-        turn: when: how many turns after the setup.
-        kind: ``restart`` of a node, with all that it had in hand; ``jump`` of a node's clock; ``forget``: the cache loses everything.
-        node: which node, from 0.
-        seconds: of a jump: how far, backwards if negative.
+        turn: turns after the setup.
+        kind: ``restart`` of a node, which loses all work in progress; ``jump`` of a node's clock; ``forget``: the cache loses everything.
+        node: number of the node, starting at 0.
+        seconds: length of a jump; backwards if negative.
     """
 
     turn: int
@@ -37,19 +37,19 @@ class Disturbance:
 
 @attrs.frozen(kw_only=True)
 class Plan:
-    """What is played.
+    """The plan of one simulation.
 
     Attributes:
-        programs: one for each inventory: its setup goes first, undisturbed; its steps one after the other, each when the one before
-            has its answer; then its parallel calls at once. The true time never runs backwards, clocks that jump do that. Its faults
-            hit the appends after the setup, counted over all nodes.
-        orders: commands that are accepted together or not at all, one for each inventory at most; sent beside the programs.
+        programs: one per inventory. The setup goes first, undisturbed. Each step starts when the one before has its answer. The parallel
+            calls follow, all at once. True time never runs backwards; only clocks that jump do. A program's faults hit the appends after
+            the setup, counted over all nodes.
+        orders: commands that are accepted together or not at all, at most one per inventory. They are sent while the programs run.
         nodes: application nodes over the one store, 1 or more.
-        disturbances: what befalls them.
-        heals_at: how many turns after the setup faults stop and clocks are set right.
-        fault_rate: which share of the calls to the store fails meanwhile, 0 to 1; of the bus and the cache it is three times as many.
-        late_rate: which share of the appends is carried out after its sender heard that the outcome is unknown, 0 to 1. It is so within
-            the time that the store declares.
+        disturbances: disturbances of the nodes.
+        heals_at: turns after the setup at which faults stop and clocks are set right.
+        fault_rate: share of the calls to the store that fail until then, 0 to 1. Three times that share fails at the bus and the cache.
+        late_rate: share of the appends, 0 to 1, that are carried out after their sender heard that the outcome is unknown. They arrive
+            within the time that the store declares.
     """
 
     programs: tuple[Program, ...]
@@ -62,19 +62,19 @@ class Plan:
 
     @classmethod
     def by_seed(cls, seed: int) -> Self:
-        """One to three inventories, two to four nodes, all of it drawn from the seed."""
+        """Draw a plan from a seed: one to three inventories, two to four nodes."""
         chance = random.Random(f"plan:{seed}")
         programs = tuple(_draw_program(chance, number) for number in range(chance.choice((1, 2, 2, 3))))
         return cls.around(programs, chance, orders=chance.randrange(4))
 
     @classmethod
     def of(cls, program: Program, *, seed: int) -> Self:
-        """One program, with disturbances drawn from the seed."""
+        """Return a plan for one program, with disturbances drawn from the seed."""
         return cls.around((program,), random.Random(f"plan of one:{seed}"), orders=0)
 
     @classmethod
     def around(cls, programs: tuple[Program, ...], chance: random.Random, *, orders: int) -> Self:
-        """These programs, with orders and disturbances by chance."""
+        """Return a plan for these programs, with orders and disturbances drawn by chance."""
         nodes, heals_at = chance.choice((2, 3, 4)), chance.randrange(60, 360)
         kinds: tuple[Literal["restart", "jump", "forget"], ...] = ("restart", "restart", "jump", "jump", "forget")
         return cls(

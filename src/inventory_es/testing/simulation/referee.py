@@ -1,4 +1,4 @@
-"""Holds the log and every answer of a simulation against the domain, after the last turn."""
+"""The referee, which checks the log and every answer of a simulation against the domain after the last turn."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -30,9 +30,9 @@ class Entry:
     """One event of a stream, decoded.
 
     Attributes:
-        stored: as the log has it.
-        event: what happened.
-        metadata: whose event it is.
+        stored: the event as the log holds it.
+        event: the decoded event.
+        metadata: the command behind the event.
     """
 
     stored: RecordedEvent
@@ -41,20 +41,20 @@ class Entry:
 
     @property
     def recorded(self) -> Recorded:
-        """The event with its place."""
+        """The event with its version and time."""
         return Recorded(self.event, self.stored.version, self.stored.recorded_at)
 
 
 class StreamReferee:
-    """Knows every state that one stream ever had.
+    """A referee of one stream, which knows every state that the stream ever had.
 
     Args:
-        inventory_id: whose stream.
-        log: where it is.
-        codec: decodes it.
+        inventory_id: the inventory of the stream.
+        log: the log that holds the stream.
+        codec: decodes the events.
 
     Raises:
-        PropertyError: it breaks a property that a log alone shows.
+        PropertyError: the stream breaks a property that a log alone shows.
     """
 
     def __init__(self, inventory_id: InventoryId, log: MemoryEventLog, codec: EventCodec) -> None:
@@ -71,10 +71,10 @@ class StreamReferee:
             self._states.append(inventory.snapshot())
 
     def check(self, sent: Sequence[Command], answers: Sequence[Answer], observations: Sequence[Observation]) -> None:
-        """Hold the stream against what was sent to it, and what was answered.
+        """Check the stream against the commands that were sent and the answers that came.
 
         Raises:
-            BreachError: the first promise that is broken.
+            BreachError: a promise is broken.
         """
         self._check_serial({(one.command_id, fingerprint(one)): one for one in sent})
         self._check_presence(answers)
@@ -84,12 +84,12 @@ class StreamReferee:
             self._check_observation(observation)
 
     def holds(self, command: Command) -> list[Entry]:
-        """The events of a command."""
+        """Return the events of a command."""
         mark = fingerprint(command)
         return [one for one in self.entries if (one.metadata.command_id, one.metadata.fingerprint) == (command.command_id, mark)]
 
     def _check_serial(self, sent: dict[tuple[str | None, str | None], Command]) -> None:
-        """Decided again in the order of the log, each on the state before it, the accepted commands give just these events."""
+        """Decide the accepted commands again, in the order of the log, and compare the events."""
         seen: set[str | None] = set()
         for key, group in groupby(self.entries, key=lambda one: (one.metadata.command_id, one.metadata.fingerprint)):
             entries = list(group)
@@ -106,14 +106,13 @@ class StreamReferee:
                 refused = f"{self._place(first)}, which {error!r} refuses"
                 raise BreachError(SERIAL, f"{describe(command)} to be refused", refused, "it was decided on another state") from error
             if expected != tuple(one.event for one in entries) or {one.stored.recorded_at for one in entries} != {first.recorded_at}:
-                raise BreachError(
-                    SERIAL, f"{describe(command)} at {self._place(first)} to give {_told(expected)}", _told([one.event for one in entries]),
-                    "it was decided on another state than the one that it changed",
-                )  # fmt: skip
+                wanted = f"{describe(command)} at {self._place(first)} to give {_describe_events(expected)}"
+                got = _describe_events([one.event for one in entries])
+                raise BreachError(SERIAL, wanted, got, "it was decided on another state than the one that it changed")
 
     def _check_presence(self, answers: Sequence[Answer]) -> None:
-        accepted = {_key(one.command) for one in answers if _is_accepted(one)}
-        newly = [_key(one.command) for one in answers if _is_accepted(one) and not getattr(one.outcome, "replayed", False)]
+        accepted = {_key(one.command) for one in answers if one.is_accepted}
+        newly = [_key(one.command) for one in answers if one.is_accepted and not getattr(one.outcome, "replayed", False)]
         if len(set(newly)) < len(newly):
             raise BreachError(ONCE, "a command to be newly accepted once", "two acknowledgements", "its second sender was not told")
         for answer in answers:
@@ -131,7 +130,7 @@ class StreamReferee:
     def _check_answer(self, answer: Answer) -> None:
         kept = self.holds(answer.command)
         last = kept[-1] if kept else None
-        if _is_accepted(answer) and not isinstance(answer.outcome, Exception) and last is not None:
+        if answer.is_accepted and not isinstance(answer.outcome, Exception) and last is not None:
             outcome, replayed = answer.outcome, answer.outcome.replayed
             balance = (outcome.quantity, outcome.expires_at) if isinstance(outcome, Reservation) else (outcome.on_hand, outcome.reserved)
             names = ("quantity", "expires_at") if isinstance(outcome, Reservation) else ("on_hand", "reserved")
@@ -153,14 +152,14 @@ class StreamReferee:
             return
         if kept and kept[-1].stored.version <= answer.since:
             raise BreachError(
-                ONCE, f"{describe(answer.command)} to be replayed", _answer(answer), "it had been accepted before it was sent"
+                ONCE, f"{describe(answer.command)} to be replayed", _describe_outcome(answer), "it had been accepted before it was sent"
             )
         if not any(self._gives(answer, version, clock) for version in range(answer.since, answer.until + 1) for clock in answer.clocks):
             versions = f"{answer.since} to {answer.until}"
             raise BreachError(
                 EXPLAINED,
                 f"an answer that a version from {versions} gives",
-                _answer(answer),
+                _describe_outcome(answer),
                 f"none refuses {describe(answer.command)} like that",
             )
 
@@ -202,10 +201,10 @@ class StreamReferee:
 
 
 def check_orders(orders: Sequence[Sequence[Command]], referees: dict[InventoryId, StreamReferee]) -> None:
-    """Every order is wholly there, in one append, or wholly absent.
+    """Check that every order is wholly in the log, or wholly absent.
 
     Raises:
-        BreachError: one is not.
+        BreachError: an order is there in part.
     """
     for order in orders:
         kept = [referees[one.inventory_id].holds(one) for one in order]
@@ -215,10 +214,10 @@ def check_orders(orders: Sequence[Sequence[Command]], referees: dict[InventoryId
 
 
 def check_misuse(command: Command, error: object, before: int, after: int) -> None:
-    """Another payload under a known id must be refused, and change nothing.
+    """Check that another payload under a known id was refused, and changed nothing.
 
     Raises:
-        BreachError: it was accepted.
+        BreachError: the command was accepted.
     """
     if before != after or not isinstance(error, RejectionError):
         raise BreachError(NAMED_ONCE, f"{describe(command)} to be refused", repr(error), f"the log went from {before} to {after} events")
@@ -228,13 +227,9 @@ def _key(command: Command) -> tuple[str, str]:
     return command.command_id, fingerprint(command)
 
 
-def _is_accepted(answer: Answer) -> bool:
-    return not isinstance(answer.outcome, Exception) and getattr(answer.outcome, "changed", True)
-
-
-def _answer(answer: Answer) -> str:
+def _describe_outcome(answer: Answer) -> str:
     return describe(answer.outcome) if not isinstance(answer.outcome, ValueError) else repr(answer.outcome)
 
 
-def _told(events: Sequence[Event]) -> str:
+def _describe_events(events: Sequence[Event]) -> str:
     return "[" + ", ".join(map(describe, events)) + "]"

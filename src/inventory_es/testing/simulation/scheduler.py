@@ -1,10 +1,11 @@
-"""Whose turn it is: tasks in virtual time, one at a time, in an order drawn from a seed, the same on asyncio and on trio.
+"""A scheduler that runs tasks in virtual time, one at a time, in an order drawn from a seed. The order is the same on asyncio and trio.
 
-Every simulated task is a task of the event loop, since scopes and events of the code under test need one. Its coroutine is driven by
-hand. Wherever it was suspended and could go on, it waits for its turn, and only one task ever has one. After each turn the event loop
-spins until whatever that turn woke has come back to wait; then the next is drawn. So the event loop's own order decides nothing.
+Every simulated task is a task of the event loop, because cancel scopes and events of the code under test need one. The scheduler drives
+the task's coroutine by hand. A suspended task that could go on waits for its turn, and only one task ever has the turn. After each turn
+the event loop spins until every task that was woken waits for its own turn. Then the next task is drawn, so the event loop's order
+decides nothing.
 
-Time stands still while anybody can go on, but for now and then, and jumps to the next sleeper when nobody can.
+While any task can go on, time usually stands still. It jumps to the next sleeper when no task can.
 """
 
 import random
@@ -20,27 +21,27 @@ from anyio.lowlevel import checkpoint
 from inventory_es.testing.simulation.breach import ENDS, BreachError
 
 _SPINS = 3
-"""Turns of the event loop after which whoever was woken has come back: one is what both event loops take."""
+"""Turns of the event loop after which every woken task has come back. Both event loops need one."""
 
 _HASTE = 0.1
-"""How often time goes on although somebody could still act: then a timer is faster than an answer."""
+"""How often time goes on although a task could still act, so that a timer fires before an answer comes."""
 
 
 class StoppedError(BaseException):
-    """The process that ran this is gone. No handler of errors may see it as one."""
+    """End of the process that ran the task. A BaseException, so that no handler of errors catches it."""
 
 
 class Process(Protocol):
-    """What a task runs in, and dies with."""
+    """A process that a task runs in, and ends with."""
 
     @property
     def is_stopped(self) -> bool:
-        """Whether it is gone."""
+        """True if the process has ended."""
         ...
 
 
 class State(Enum):
-    """Where a task is: waits for its turn, has it, is with the event loop, sleeps, or has ended."""
+    """State of a task: waiting for its turn, having it, waiting in the event loop, sleeping, or ended."""
 
     READY = auto()
     RUNNING = auto()
@@ -58,12 +59,12 @@ class Task:
     """A simulated task.
 
     Attributes:
-        name: in the trace.
-        process: what it runs in now; ``None``: nothing that could stop.
-        state: where it is.
-        until: while it sleeps: until when.
-        turn: set when its turn has come.
-        is_free: whether nobody gives turns any more: it ends by itself.
+        name: the task in the trace.
+        process: the process that the task runs in now; ``None`` for none that could stop.
+        state: the task's state.
+        until: end of the sleep, in virtual seconds.
+        turn: set when the task's turn has come.
+        is_free: True once the scheduler has ended, so that the task ends without turns.
     """
 
     name: str
@@ -78,14 +79,14 @@ class Scheduler:
     """The scheduler of a simulation.
 
     Args:
-        seed: of the order.
+        seed: decides the order.
         most: turns after which the run counts as endless.
         before_each: called before each turn.
 
     Attributes:
-        now: virtual seconds since the start; they never go back.
+        now: virtual seconds since the start; never decreasing.
         count: turns so far.
-        running: whose turn it is.
+        running: the task that has the turn.
     """
 
     def __init__(self, seed: int, *, most: int, before_each: Callable[[], None]) -> None:
@@ -100,10 +101,10 @@ class Scheduler:
         self._group: Any = None
 
     async def run(self, name: str, call: Coroutine[Any, Any, None]) -> None:
-        """Run ``call`` and every task that it starts, to their ends.
+        """Run ``call``, and every task that it starts, to the end.
 
         Raises:
-            Exception: the first failure of any of them, the others being stopped.
+            Exception: the first failure of any task. The other tasks are stopped.
         """
         async with anyio.create_task_group() as self._group:
             self.start(name, call)
@@ -116,7 +117,7 @@ class Scheduler:
             raise self._failure
 
     def start(self, name: str, call: Coroutine[Any, Any, None], process: Process | None = None) -> Task:
-        """Start a task; it waits for its first turn."""
+        """Start a task, which waits for its first turn."""
         task = Task(name, process)
         self._tasks.append(task)
         self._group.start_soon(self._play, task, call)
@@ -127,15 +128,15 @@ class Scheduler:
         await _sleep(self.now + max(seconds, 0.0))
 
     def monotonic(self) -> float:
-        """Virtual seconds."""
+        """Return the virtual seconds."""
         return self.now
 
     async def _play(self, task: Task, call: Coroutine[Any, Any, None]) -> None:
         try:
             await _drive(task, call, self._is_over)
         except StoppedError:
-            pass  # its process was stopped: that is how this task ends, and no failure of the run
-        except Exception as problem:  # noqa: BLE001  # told by run, once everybody has stopped
+            pass  # the end of a task whose process was stopped is no failure of the run
+        except Exception as problem:  # noqa: BLE001  # raised by run, once every task has stopped
             self._failure = self._failure or problem
         finally:
             task.state = State.DONE
@@ -166,7 +167,7 @@ class Scheduler:
     def _guard(self) -> None:
         try:
             self._before_each()
-        except Exception as problem:  # noqa: BLE001  # as that of a task
+        except Exception as problem:  # noqa: BLE001  # fails the run, as a task does
             self._failure = problem
 
     async def _settle(self) -> bool:

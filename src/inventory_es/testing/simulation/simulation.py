@@ -1,4 +1,4 @@
-"""Play a plan in a simulated world, on one event loop, and hold everything that came of it against the promises."""
+"""Simulations: a plan played in a simulated world, on one event loop, and checked against the promises."""
 
 import hashlib
 from collections.abc import Mapping
@@ -32,12 +32,12 @@ _DAY = timedelta(days=1)
 
 @attrs.frozen(kw_only=True)
 class Simulation:
-    """What came of a simulated run in which every promise was kept.
+    """A simulated run in which every promise was kept.
 
     Attributes:
-        seed: of every choice.
-        trace: what happened, line by line; the same for the same plan, seed and parts, on every event loop.
-        answers: every final answer, in the order in which they came.
+        seed: the seed of every choice.
+        trace: one line per happening; the same for the same plan, seed and parts, on every event loop.
+        answers: every final answer, in the order in which the answers came.
         counts: how much happened.
     """
 
@@ -48,26 +48,26 @@ class Simulation:
 
     @property
     def digest(self) -> str:
-        """A fingerprint of the trace."""
+        """The fingerprint of the trace."""
         return hashlib.sha256("\n".join(self.trace).encode()).hexdigest()
 
 
 def simulate(
     program: Plan | Program | None = None, /, *, seed: int = 0, backend: str = "asyncio", subject: Subject | None = None
 ) -> Simulation:
-    """Run nodes over one store, with a bus, a cache, restarts and clocks that jump, in virtual time, in an order drawn from a seed.
+    """Run nodes over one store in virtual time, with a bus, a cache, restarts and clock jumps, in an order drawn from a seed.
 
     Args:
-        program: what to play; drawn from the seed when left out. A :class:`~inventory_es.testing.domain.Program` is one inventory's.
-        seed: of the plan, if it is drawn, of the order of all tasks, and of the faults.
-        backend: the event loop: ``asyncio`` or ``trio``. It changes nothing.
+        program: the plan, or the :class:`~inventory_es.testing.domain.Program` of one inventory. Drawn from the seed by default.
+        seed: decides the order of all tasks, the faults, and the plan if none is given.
+        backend: the event loop: ``asyncio`` or ``trio``. The result is the same on both.
         subject: parts of your own.
 
     Returns:
-        What came of it.
+        The run.
 
     Raises:
-        BrokenPromiseError: a promise is broken; it ends in the line that repeats the run.
+        BrokenPromiseError: a promise is broken. The last line of its text repeats the run.
         ImportError: the event loop is not installed.
     """
     require_event_loop(backend)
@@ -140,9 +140,9 @@ class _Run:
         await world.bus.aclose()
 
     async def _redeliver(self) -> None:
-        """Everything that was accepted is sent once more, a day later, and some of it with another payload."""
+        """Send every accepted command once more, a day later, and some of them with another payload."""
         world, head = self.world, self.world.log.head
-        accepted = {(one.command.inventory_id, one.command.command_id): one for one in self.clients.answers if _is_change(one)}
+        accepted = {(one.command.inventory_id, one.command.command_id): one for one in self.clients.answers if one.is_accepted}
         world.clock.reach(world.clock.now() + _DAY)
         for first in accepted.values():
             again = (await self.clients.send((first.command,)))[0]
@@ -162,7 +162,7 @@ class _Run:
             raise BreachError(ONCE, f"{head} events", f"{world.log.head} events", "commands that were accepted before were accepted again")
 
     async def _reach(self) -> None:
-        """Every consumer reaches the end by itself, and a new one that starts from zero gets there too."""
+        """Check that every consumer reaches the end by itself, and that a new one reaches it from zero."""
         world = self.world
         for _ in range(_PATIENCE):
             if all(one.checkpoint >= world.log.head for one in world.consumers):
@@ -171,14 +171,14 @@ class _Run:
         expected = self._rows()
         for consumer in world.consumers:
             if consumer.rows != expected or consumer.taken != world.log.head:
-                got = f"{_told(consumer.rows)}, {consumer.taken} events"
+                got = f"{_describe_rows(consumer.rows)}, {consumer.taken} events"
                 raise BreachError(
-                    REACHED, f"{_told(expected)}, {world.log.head} events", got, "a projection is behind, or took what it had"
+                    REACHED, f"{_describe_rows(expected)}, {world.log.head} events", got, "a projection is behind, or took what it had"
                 )
         rebuilt = self.subject.consumer(self.subject.codec)
         await rebuilt.catch_up(world.nodes[0].feed)
         if rebuilt.rows != expected:
-            raise BreachError(REBUILT, _told(expected), _told(rebuilt.rows), "a rebuild gives something else")
+            raise BreachError(REBUILT, _describe_rows(expected), _describe_rows(rebuilt.rows), "a rebuild gives something else")
 
     def _rows(self) -> dict[StreamId, Row]:
         rows: dict[StreamId, Row] = {}
@@ -200,11 +200,7 @@ class _Run:
             )
 
 
-def _is_change(answer: Answer) -> bool:
-    return not isinstance(answer.outcome, Exception) and getattr(answer.outcome, "changed", True)
-
-
-def _told(rows: Mapping[StreamId, Row]) -> str:
+def _describe_rows(rows: Mapping[StreamId, Row]) -> str:
     return ", ".join(f"{stream}@{row.version} {row.on_hand}/{row.reserved}" for stream, row in sorted(rows.items()))
 
 

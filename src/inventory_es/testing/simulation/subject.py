@@ -1,4 +1,4 @@
-"""The parts of a simulated application that a host, or a mutant, may replace, and those that the kit brings itself."""
+"""The replaceable parts of a simulated application, and the codec and the consumer that the kit brings itself."""
 
 import json
 from collections.abc import Callable
@@ -23,23 +23,23 @@ _HINTS = {kind: get_type_hints(kind) for kind in EVENT_TYPES}
 
 
 class PlainCodec:
-    """An :class:`~inventory_es.ports.EventCodec` for the events of an inventory. Not the stored form of any version."""
+    """An :class:`~inventory_es.ports.EventCodec` in plain JSON for the events of an inventory. Not the stored form of any version."""
 
     def encode(self, event: object, /) -> EncodedEvent:
-        """The fields of an event as one JSON object."""
+        """Return the fields of an event as one JSON object."""
         kind: type[Any] = type(event)
         fields = {field.name: _plain(getattr(event, field.name)) for field in attrs.fields(kind)}
         return EncodedEvent(kind.__name__, 1, _dump(fields))
 
     def encode_metadata(self, metadata: EventMetadata, /) -> bytes:
-        """What is not ``None``, as one JSON object."""
+        """Return the fields that are set, as one JSON object."""
         return _dump({name: value for name, value in attrs.asdict(metadata).items() if value})
 
     def decode(self, recorded: RecordedEvent, /) -> Any:
-        """The event that was encoded.
+        """Return the event that was encoded.
 
         Raises:
-            EventDecodeError: it is none of an inventory's.
+            EventDecodeError: the type is none of an inventory's events.
         """
         kind = _BY_NAME.get(recorded.event_type)
         if kind is None:
@@ -54,7 +54,7 @@ class PlainCodec:
         return kind(**{name: _typed(hints[name], value) for name, value in json.loads(recorded.data).items()})
 
     def decode_metadata(self, recorded: RecordedEvent, /) -> EventMetadata:
-        """The metadata that was encoded."""
+        """Return the metadata that was encoded."""
         return EventMetadata(**json.loads(recorded.metadata))
 
 
@@ -81,17 +81,17 @@ def _dump(fields: dict[str, Any]) -> bytes:
 
 
 PAGE = 5
-"""Events that it reads at once: few, so that a restart meets it between two pages."""
+"""Events that a consumer reads at once: few, so that restarts happen between two pages."""
 
 
 @attrs.define
 class Row:
-    """What it knows of one inventory.
+    """A consumer's figures of one inventory.
 
     Attributes:
-        version: of the newest event that it took.
-        on_hand: units there.
-        reserved: units promised.
+        version: version of the newest event that the consumer took.
+        on_hand: units on hand.
+        reserved: units reserved.
     """
 
     version: int = 0
@@ -100,15 +100,17 @@ class Row:
 
 
 class Consumer:
-    """Projects the stock of every inventory. Its rows and its checkpoint outlive the node that it runs on.
+    """A consumer of the bus that trusts only the feed: a delivery is a hint to read.
+
+    The consumer projects the stock of every inventory. Its rows and its checkpoint outlive the node that runs it.
 
     Args:
-        codec: decodes what it gets.
+        codec: decodes the events.
 
     Attributes:
-        rows: by stream.
-        checkpoint: position up to which it has read the feed.
-        taken: how many events it took, each once.
+        rows: the figures by stream.
+        checkpoint: position up to which the consumer has read the feed.
+        taken: how many events the consumer took, each once.
     """
 
     def __init__(self, codec: EventCodec) -> None:
@@ -118,10 +120,10 @@ class Consumer:
         self._codec = codec
 
     def take(self, recorded: RecordedEvent) -> bool:
-        """Take an event if it is the next one of its stream; leave out what came before.
+        """Take an event if it is the next one of its stream. No-op for an event that was taken before.
 
         Returns:
-            ``False``: one before it is missing.
+            False if an earlier event is missing.
         """
         row = self.rows.setdefault(recorded.stream, Row())
         if recorded.version > row.version + 1:
@@ -153,15 +155,15 @@ def _cache(clock: Clock) -> Cache:
 
 @attrs.frozen(kw_only=True)
 class Subject:
-    """The parts of a simulated application; ours by default.
+    """The parts of a simulated application. The defaults are the package's own.
 
     Attributes:
-        assemble: builds the engine of a node, each time that it starts.
-        codec: events to bytes and back.
-        open_store: one node's handle on the shared log.
-        open_bus: the bus that all nodes share.
-        open_cache: the cache that all nodes share.
-        consumer: what reads the bus and catches up from the feed.
+        assemble: builds the engine of a node, each time that the node starts.
+        codec: turns events into bytes and back.
+        open_store: opens one node's handle on the shared log.
+        open_bus: opens the bus that all nodes share.
+        open_cache: opens the cache that all nodes share.
+        consumer: makes a reader of the bus, which catches up from the feed.
     """
 
     assemble: Callable[[EventStore, EngineParts], Engine] = assemble

@@ -1,4 +1,4 @@
-"""The simulated world: one log, some nodes, a bus and a cache, what befalls them, and the trace of it."""
+"""The simulated world: one log, some nodes, a bus and a cache, with disturbances, and the trace of it all."""
 
 import random
 from collections.abc import Awaitable, Callable, Sequence
@@ -24,24 +24,24 @@ _OFTEN = 3
 _KINDS: tuple[FaultKind, ...] = ("fail_before", "fail_after", "delay", "drop", "duplicate", "reorder")
 _PAGE = 4
 SETTLES_WITHIN = 2.5
-"""Virtual seconds after which an append of a node that goes on is settled; one that was sent when its node ended too."""
+"""Virtual seconds after which every append is settled, also one that was under way when its node ended."""
 
 
 @attrs.define
 class Counts:
-    """How much happened.
+    """Counts of what happened in a simulation.
 
     Attributes:
         turns: turns of all tasks.
-        commands: commands that were sent, each time that they were.
-        accepted: of those, newly accepted.
-        replayed: of those, answered with an earlier acceptance.
-        refused: of those, refused or without anything to do.
-        unknown: of those, with an unknown outcome for their sender.
+        commands: commands that were sent, repetitions included.
+        accepted: commands that were newly accepted.
+        replayed: commands that were answered with an earlier acceptance.
+        refused: commands that were refused, or were no-ops.
+        unknown: commands whose sender did not learn the outcome.
         events: events in the log.
         faults: calls to a store, a bus or a cache that failed.
-        restarts: of nodes.
-        jumps: of clocks.
+        restarts: restarts of nodes.
+        jumps: jumps of clocks.
         conflicts: appends that met another version than they expected.
         reads: answers from the stream and from the cache.
         late: appends that were carried out, or refused, after their sender heard that the outcome is unknown.
@@ -66,22 +66,22 @@ class World:
     """Everything that outlives a node. Make it inside the event loop.
 
     Args:
-        plan: what befalls it.
-        seed: of every choice.
-        subject: the parts that are put to the test.
+        plan: programs and disturbances.
+        seed: decides every choice.
+        subject: the parts under test.
 
     Attributes:
-        scheduler: whose turn it is.
+        scheduler: runs all tasks.
         clock: the true time.
-        log: what all stores share.
+        log: the log that all stores share.
         nodes: the application.
         bus: the bus of all nodes, with its faults.
         cache: the cache of all nodes, with its faults.
-        consumers: what reads the bus.
-        trace: what happened, one line each.
-        counts: how much of it.
-        is_stormy: whether faults happen now.
-        is_over: whether everything that goes on for ever is to end.
+        consumers: the readers of the bus.
+        trace: one line per happening.
+        counts: how much happened.
+        is_stormy: True while faults happen.
+        is_over: True once all background tasks are to end.
     """
 
     def __init__(self, plan: Plan, seed: int, subject: Subject) -> None:
@@ -115,14 +115,14 @@ class World:
         self.trace.append(f"{self.scheduler.count:>6} {self.scheduler.now:10.4f}  {line}")
 
     def begin_storm(self) -> None:
-        """From now on faults happen, and nodes have their consumers and relays."""
+        """Let faults happen from now on, and start the nodes' consumers and relays."""
         self.is_stormy = True
         self._storm_began = self.scheduler.count
         for number in range(len(self.nodes)):
             self._start_background(number)
 
     def end_storm(self) -> None:
-        """No more faults, and every clock is right, no earlier than anything that was written."""
+        """Stop the faults, and set every clock right, no earlier than the newest event."""
         self.is_stormy = False
         self._ahead.clear()
         for node in self.nodes:
@@ -132,7 +132,7 @@ class World:
         self.note("the storm is over")
 
     def restart(self, number: int) -> None:
-        """End a node with everything that it has in hand, and start it again."""
+        """End a node together with all its work in progress, and start the node again."""
         old = self.nodes[number]
         old.life.is_stopped = True
         self.nodes[number] = self._boot(old.name, old.clock)
@@ -181,11 +181,11 @@ class World:
             self.scheduler.start(f"a late append of life {life.number}", self._arrive(life, call))
 
     def met_conflict(self) -> None:
-        """An append met another version than it expected."""
+        """Count an append that met another version than it expected."""
         self.counts.conflicts += 1
 
     def send_late(self, life: Incarnation, call: Callable[[], Awaitable[object]]) -> None:
-        """Let what a node had sent when it ended arrive later, or get lost."""
+        """Let an append that was under way when its node ended arrive later, or get lost."""
         if life.is_stopped and self.chance.random() < 0.5:
             life.in_flight += 1
             self.scheduler.start(f"a late append of life {life.number}", self._arrive(life, call))
@@ -194,7 +194,7 @@ class World:
         await self.scheduler.sleep(2 * self.chance.random())
         try:
             await call()
-        except Exception as problem:  # noqa: BLE001  # its sender is gone, whatever came of it
+        except Exception as problem:  # noqa: BLE001  # no sender is left to hear of it
             self.note(f"a late append of life {life.number}: {type(problem).__name__}")
         finally:
             life.in_flight -= 1
@@ -224,7 +224,7 @@ class World:
                 return
 
     async def _publish(self, node: Node, events: Sequence[RecordedEvent]) -> None:
-        """What has reached the bus is the bus's to finish, whatever becomes of the node."""
+        """Publish, and let the bus finish also if the node ends meanwhile."""
         task = self.scheduler.running
         task.process = None
         try:
@@ -289,5 +289,5 @@ class World:
 
 
 def cache_key(event: RecordedEvent) -> str:
-    """The key of the inventory that an event belongs to."""
+    """Return the cache key of the inventory that an event belongs to."""
     return f"stock:{event.stream}"
