@@ -21,13 +21,13 @@ _SHIPPED = "inventory_es.testing.crash.shipped:file_store"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; the exit code comes back."""
+    """Run the command, and return its exit code."""
     options = _parser().parse_args(arguments)
     sys.path.insert(0, str(Path.cwd()))
     started = time.monotonic()
     try:
         subject_at(options.store)
-        logging.disable(logging.WARNING)  # a store that recovers says so, and here it does little else
+        logging.disable(logging.WARNING)  # a store logs each recovery, and here it does little else
         done = _one(options) if options.program is not None else str(_campaign(options, started))
     except ValueError as error:
         sys.stderr.write(f"{error}\n")
@@ -54,14 +54,14 @@ def _one(options: argparse.Namespace) -> str:
 def _campaign(options: argparse.Namespace, started: float) -> Progress:
     shown = started
 
-    def tell(progress: Progress) -> None:
+    def show(progress: Progress) -> None:
         nonlocal shown
         now = time.monotonic()
         if now - shown > options.tell:
             shown = now
             sys.stderr.write(f"{_rate(progress.counts, now - started)}  {progress}\n")
 
-    return run_campaign(options.store, states=options.states, seed=options.seed, workers=options.workers, most=options.most, told=tell)
+    return run_campaign(options.store, states=options.states, seed=options.seed, workers=options.workers, most=options.most, report=show)
 
 
 def _rate(counts: Counts, seconds: float) -> str:
@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m inventory_es.testing.crash", description="Crash a store in every way, until it breaks.")
     parser.add_argument("--store", default=_SHIPPED, metavar="MODULE:NAME", help="a Subject, or a function that makes one (the file store)")
     parser.add_argument("--states", type=int, default=100_000, metavar="N", help="stop after so many crash states (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of what is drawn by chance (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="decides what is drawn by chance (%(default)s)")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="W", help="processes (%(default)s)")
     parser.add_argument("--most", type=int, default=64, metavar="M", help="states for each crash point and model (%(default)s)")
     parser.add_argument("--program", metavar="'OP OP'", help=f"crash this one program: {', '.join(OPERATIONS)}")

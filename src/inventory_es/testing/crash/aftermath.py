@@ -1,6 +1,6 @@
-"""What a store makes of the disk that a crash left: opened, read, opened again, crashed again while it recovers.
+"""The recovery of a store from the disk that a crash left: opened, read, opened again, and crashed again while it recovers.
 
-Equal disks are recovered once: what they led to is remembered, and only the oracle is asked again.
+Equal disks are recovered once. The logs that they led to are kept, and only the oracle judges again.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,17 +22,17 @@ _LAST_EVENT = NewEvent(UUID(int=(1 << 128) - 1), "Happened", 1, datetime(2026, 1
 
 
 class NotRecoveredError(Exception):
-    """A store could not live with what a crash left."""
+    """A store that could not recover from a crash."""
 
 
 @attrs.define
 class Counts:
-    """How much was tried.
+    """Counts of what was tried.
 
     Attributes:
         points: crash points.
-        states: states of a disk that a crash at some point may leave, each judged by the oracle.
-        recoveries: different ones among them, each recovered by the store.
+        states: states of a disk that a crash may leave, each judged by the oracle.
+        recoveries: different states among them, each recovered by the store.
         histories: programs that ran.
     """
 
@@ -42,7 +42,7 @@ class Counts:
     histories: int = 0
 
     def add(self, other: "Counts") -> None:
-        """Take in what another run counted."""
+        """Add the counts of another run."""
         self.points += other.points
         self.states += other.states
         self.recoveries += other.recoveries
@@ -57,14 +57,14 @@ class Counts:
 
 @attrs.define(eq=False)
 class Aftermath:
-    """Recovers disks.
+    """Recovery of disks that a crash left.
 
     Attributes:
         subject: the store under test.
-        most: states after a power cut that are tried for one crash point and model; a quarter of it for a crash of recovery.
-        counts: of states and recoveries.
-        deep_share: of the disks that a power cut left, one in so many is crashed again at each operation of its recovery; of those that
-            a kill left, all.
+        most: states after a power cut that are tried per crash point and model; a quarter of that for a crash of recovery.
+        counts: counts of states and recoveries.
+        deep_share: one in so many disks that a power cut left is crashed again at each operation of its recovery. Of the disks that a
+            kill left, every one is.
     """
 
     subject: Subject
@@ -75,30 +75,30 @@ class Aftermath:
     _settled: set[bytes] = attrs.field(factory=set, init=False)
 
     def logs(self, disk: Disk, *, depth: int) -> frozenset[Log]:
-        """What readers may find after all recoveries of this disk, which is used up.
+        """Return the logs that readers may find after all recoveries of a disk. The disk is used up.
 
         Args:
-            disk: what the crash left.
-            depth: how many times the recovery may be crashed itself.
+            disk: the disk that the crash left.
+            depth: how many times the recovery itself may be crashed.
 
         Raises:
-            NotRecoveredError: the store refused it, contradicts itself, or loses what it showed after recovery.
+            NotRecoveredError: the store refused the disk, contradicts itself, or lost what it had shown after recovery.
         """
         self.counts.states += 1
-        print_ = disk.fingerprint()
-        known = self._known.get((print_, depth))
+        fingerprint = disk.fingerprint()
+        known = self._known.get((fingerprint, depth))
         if known is None:
             self.counts.recoveries += 1
-            known = self._known[print_, depth] = frozenset(self._recover(disk, depth, Random(print_)))
+            known = self._known[fingerprint, depth] = frozenset(self._recover(disk, depth, Random(fingerprint)))
         return known
 
     def power_cuts(self, disk: Disk, model: Model, chance: Random, *, depth: int) -> Iterator[Log]:
-        """Every log that may be left of a disk after a power cut."""
+        """Yield every log that may be left after a power cut."""
         for state in power_cuts(disk, model, chance, most=self.most if depth else max(4, self.most // 4)):
             yield from self.logs(state, depth=self._depth_of(state, depth))
 
     def kills(self, disk: Disk, last: Primitive, *, depth: int) -> Iterator[Log]:
-        """Every log that may be left of a disk after all processes were killed, also in the middle of the last write."""
+        """Yield every log that may be left after all processes were killed, also in the middle of the last write."""
         yield from self.logs(disk.killed(), depth=depth)
         if last.write is not None:
             for size in sorted({1, len(last.write.data) // 2, len(last.write.data) - 1} - {0}):
@@ -127,7 +127,7 @@ class Aftermath:
                 yield from self.power_cuts(point, model, chance, depth=depth - 1)
 
     def _settle(self, disk: Disk, store: SteppedStore, log: Log) -> None:
-        """Hold a recovered store to its word, once for each disk that recovery ends in."""
+        """Check that a recovered store keeps what it showed, once per disk that recovery ends in."""
         mark = disk.fingerprint(but=self.subject.set_aside, cache_only=True)
         if mark in self._settled:
             return
@@ -178,7 +178,7 @@ def _answer(outcomes: Sequence[AppendResult | Exception]) -> AppendResult:
 
 
 def _interrupted(disk: Disk, write: Write, size: int) -> Disk | None:
-    """The disk after a kill in the middle of the last write, which is the last pending change of some file."""
+    """Return the disk after a kill in the middle of the last write, which is the last pending change of some file."""
     for number, file in disk.files.items():
         if file.pending and file.pending[-1] is write:
             result = disk.killed()

@@ -1,4 +1,4 @@
-"""Many programs, over several processes, until enough crash states were tried."""
+"""A campaign: many programs, over several processes, until enough crash states were tried."""
 
 import logging
 import multiprocessing
@@ -17,7 +17,7 @@ from inventory_es.testing.crash.world import Program, programs, random_program
 from inventory_es.testing.loading import load
 
 LONGEST_OF_ALL = 3
-"""Programs of up to so many operations are tried all; longer ones are drawn."""
+"""Length up to which every program is tried. Longer programs are drawn."""
 
 _LONGEST_WITH_FAILED_SYNCS = 1
 _LONGEST_SWEPT = 2
@@ -25,12 +25,12 @@ _LONGEST_SWEPT = 2
 
 @attrs.frozen
 class Task:
-    """What one worker does at a time: one program.
+    """One program, the unit of work of a worker.
 
     Attributes:
         program: the operations.
-        with_failed_syncs: whether it is also run with each of its syncs failing.
-        with_sweep: whether it is also run with each of its file operations failing.
+        with_failed_syncs: True if the program also runs with each of its syncs failing.
+        with_sweep: True if the program also runs with each of its file operations failing.
     """
 
     program: Program
@@ -40,10 +40,10 @@ class Task:
 
 @attrs.define
 class Progress:
-    """What a campaign has done so far.
+    """The progress of a campaign.
 
     Attributes:
-        counts: of crashes.
+        counts: counts of crashes.
         failures: file operations that failed in turn, in error sweeps.
         tasks: programs that are done.
         complete: the length up to which all programs are done; -1 for none.
@@ -60,7 +60,7 @@ class Progress:
 
 
 def tasks(seed: int) -> Iterator[Task]:
-    """Every short program, in an order of the seed within each length, then longer ones for ever."""
+    """Yield every short program, shuffled by the seed within each length, then longer ones without end."""
     chance = Random(seed)
     for length in range(LONGEST_OF_ALL + 1):
         of_length = list(programs(length))
@@ -72,13 +72,13 @@ def tasks(seed: int) -> Iterator[Task]:
 
 
 def run_task(address: str, task: Task, *, most: int, seed: int) -> tuple[Counts, int]:
-    """Do a task: what was counted, and how many file operations failed in turn.
+    """Do a task. Return its counts, and how many file operations failed in turn.
 
     Args:
-        address: of a :class:`Subject`, or of a function that makes one, as a command line names it.
-        task: what to do.
-        most: states that are tried for one crash point and model.
-        seed: of those that are drawn.
+        address: names a :class:`Subject`, or a function that makes one, as on a command line.
+        task: the task.
+        most: states that are tried per crash point and model.
+        seed: decides which states are drawn.
 
     Raises:
         CrashViolationError: a promise is broken.
@@ -97,16 +97,16 @@ def run_task(address: str, task: Task, *, most: int, seed: int) -> tuple[Counts,
     return aftermath.counts, failures
 
 
-def run_campaign(address: str, *, states: int, seed: int, workers: int, most: int, told: Callable[[Progress], None]) -> Progress:
-    """Do tasks until so many crash states were tried.
+def run_campaign(address: str, *, states: int, seed: int, workers: int, most: int, report: Callable[[Progress], None]) -> Progress:
+    """Do tasks until enough crash states were tried.
 
     Args:
-        address: as :func:`run_task`.
-        states: how many are enough.
-        seed: of the order of the programs, and of what is drawn.
+        address: as for :func:`run_task`.
+        states: how many states are enough.
+        seed: decides the order of the programs, and which states are drawn.
         workers: processes to use.
-        most: as :func:`run_task`.
-        told: hears of the progress after each task.
+        most: as for :func:`run_task`.
+        report: called with the progress after each task.
 
     Raises:
         CrashViolationError: a promise is broken.
@@ -128,7 +128,7 @@ def run_campaign(address: str, *, states: int, seed: int, workers: int, most: in
                 progress.counts.add(counts)
                 progress.failures += failures
                 progress.tasks += 1
-                told(progress)
+                report(progress)
         finally:
             pool.shutdown(cancel_futures=True)
     return progress
@@ -136,10 +136,10 @@ def run_campaign(address: str, *, states: int, seed: int, workers: int, most: in
 
 @cache
 def subject_at(address: str) -> Subject:
-    """The subject that a command line names.
+    """Return the subject that a command line names.
 
     Raises:
-        ValueError: there is none.
+        ValueError: the address names none.
     """
     found = load(address)
     subject = found if isinstance(found, Subject) or not callable(found) else found()

@@ -1,11 +1,11 @@
-"""What a simulated machine holds: for each file and directory the durable state, the cached state, and the changes between them.
+"""The simulated disk: for each file and directory its durable state, its cached state, and the changes between them.
 
-Everything here is an immutable value but for :class:`Disk` itself, a table of them; so a copy of a disk costs a copy of the table.
+Every value here is immutable except :class:`Disk` itself, a table of them. So a copy of a disk costs a copy of the table.
 
-The caches belong to the operating system: they outlive a process that is killed, and are lost with the power. What is durable then
-is up to the disk: any state that :mod:`.power` lists.
+The caches belong to the operating system. They outlive a process that is killed, and are lost with the power. The disk is then in any
+of the states that :mod:`.power` lists.
 
-What is not simulated: permissions, symbolic links, hard links, the removal of directories.
+Permissions, symbolic links, hard links and the removal of directories are not simulated.
 """
 
 from collections.abc import Callable, Container, Iterator, Mapping
@@ -17,14 +17,14 @@ ROOT = 0
 
 
 class Write(NamedTuple):
-    """Bytes that were written to a file and not synced."""
+    """Bytes that were written to a file, but not synced."""
 
     offset: int
     data: bytes
 
 
 class Truncate(NamedTuple):
-    """A new length that was given to a file and not synced."""
+    """A new length that a file was given, but that was not synced."""
 
     size: int
 
@@ -36,10 +36,10 @@ class Content(NamedTuple):
     """A regular file.
 
     Attributes:
-        durable: what a power cut leaves at least.
-        cache: what every process sees.
+        durable: the content that a power cut leaves at least.
+        cache: the content that every process sees.
         pending: the changes since the last sync, in order.
-        is_lossy: whether a sync failed and dropped changes, which only the cache still shows.
+        is_lossy: True if a failed sync dropped changes, which only the cache still shows.
         before_last: the cache before the last pending change.
     """
 
@@ -50,11 +50,11 @@ class Content(NamedTuple):
     before_last: bytes = b""
 
     def changed(self, change: Change) -> "Content":
-        """The file after a write or a truncate."""
+        """Return the file after a write or a truncate."""
         return Content(self.durable, apply(self.cache, change), (*self.pending, change), self.is_lossy, self.cache)
 
     def with_last_write_cut(self, size: int) -> "Content":
-        """The file with its last change, a write, cut down to ``size`` bytes."""
+        """Return the file with its last change, a write, cut down to ``size`` bytes."""
         *earlier, last = self.pending
         if not isinstance(last, Write):
             return self
@@ -62,14 +62,14 @@ class Content(NamedTuple):
         return content.changed(Write(last.offset, last.data[:size]))
 
     def synced(self) -> "Content":
-        """The file after a sync: all that is pending is durable. What an earlier sync dropped is not."""
+        """Return the file after a sync, with all pending changes durable. Changes that an earlier sync dropped stay lost."""
         if not self.is_lossy:
             return Content(self.cache, self.cache)
         durable = reduce(apply, self.pending, self.durable)
         return Content(durable, self.cache, (), durable != self.cache)
 
     def dropped(self, durable: bytes) -> "Content":
-        """The file after a failed sync that left ``durable`` and forgot what it should have written; the cache still shows it."""
+        """Return the file after a failed sync that left ``durable``. Only the cache still shows the changes."""
         return Content(durable, self.cache, (), durable != self.cache)
 
 
@@ -87,7 +87,7 @@ class Unlink(NamedTuple):
 
 
 class Move(NamedTuple):
-    """An entry that got another name, and replaced the one that had it."""
+    """An entry that got another name, and replaced the entry of that name."""
 
     source: str
     target: str
@@ -98,35 +98,35 @@ Entries: TypeAlias = Mapping[str, int]
 
 
 class Folder(NamedTuple):
-    """A directory: names and the numbers of what they stand for. The attributes are as those of :class:`Content`."""
+    """A directory: names, and the numbers of their files. The attributes are like those of :class:`Content`."""
 
     durable: Entries
     cache: Entries
     pending: tuple[EntryChange, ...] = ()
 
     def changed(self, change: EntryChange) -> "Folder":
-        """The directory after an entry was made, removed or renamed."""
+        """Return the directory after an entry was made, removed or renamed."""
         return Folder(self.durable, apply_entry(self.cache, change), (*self.pending, change))
 
     def synced(self) -> "Folder":
-        """The directory after a sync. An entry whose sync had failed stays lost."""
+        """Return the directory after a sync. An entry whose sync had failed stays lost."""
         durable = reduce(apply_entry, self.pending, self.durable)
         return Folder(self.cache, self.cache) if durable == self.cache else Folder(durable, self.cache)
 
     def dropped(self, folders: Container[int]) -> "Folder":
-        """The directory after a failed sync that forgot the changes, but for new directories, which nobody could make again."""
+        """Return the directory after a failed sync that dropped the changes, except new directories, which could not be made again."""
         kept = tuple(change for change in self.pending if isinstance(change, Link) and change.number in folders)
         return Folder(self.durable, self.cache, kept)
 
 
 class Disk:
-    """Files and directories by number, as in a table of inodes; the root directory is number 0.
+    """Files and directories by number, as in a table of inodes. The root directory is number 0.
 
     Attributes:
         files: the regular files.
         folders: the directories.
-        locks: who holds the lock of which file: any object that stands for an open handle.
-        lost_power: whether it ever did.
+        locks: the holder of each lock, by file: any object that stands for an open handle.
+        lost_power: True if the power was ever cut.
     """
 
     def __init__(
@@ -139,22 +139,22 @@ class Disk:
         self._next_number = next_number
 
     def new_number(self) -> int:
-        """A number that nothing has had."""
+        """Return a number that no file has had."""
         self._next_number += 1
         return self._next_number - 1
 
     def killed(self) -> "Disk":
-        """The disk after all processes died: the caches stay, the locks are free. An independent copy."""
+        """Return a copy of the disk after all processes died: the caches stay, the locks are free."""
         copy = Disk(self.files, self.folders, next_number=self._next_number)
         copy.lost_power = self.lost_power
         return copy
 
     def cut(self, contents: Mapping[int, bytes], entries: Mapping[int, Entries]) -> "Disk":
-        """The disk after a power cut.
+        """Return the disk after a power cut.
 
         Args:
-            contents: what is left of the files that had pending changes; of the others, what was durable.
-            entries: likewise of the directories.
+            contents: the content that is left, by file. All other files keep what was durable.
+            entries: the entries that are left, by directory; likewise.
         """
         files: dict[int, Content] = {}
         for number, file in self.files.items():
@@ -169,7 +169,7 @@ class Disk:
         return result
 
     def paths(self) -> Iterator[tuple[str, bytes | None]]:
-        """Everything that a process sees, sorted: path and content, ``None`` for a directory."""
+        """Yield everything that a process sees, sorted: path and content, ``None`` for a directory."""
         yield from self._walk("", self.folders[ROOT])
 
     def _walk(self, path: str, folder: Folder) -> Iterator[tuple[str, bytes | None]]:
@@ -180,10 +180,12 @@ class Disk:
                 yield from self._walk(f"{path}/{name}", below)
 
     def fingerprint(self, *, but: str | None = None, cache_only: bool = False) -> bytes:
-        """Equal for disks that no process and no power cut can tell apart, and of which both have lost power, or neither.
+        """Return a digest that is equal for disks that neither a process nor a power cut can tell apart.
+
+        Disks that lost power differ from disks that did not.
 
         Args:
-            but: leave out entries whose name has this in it.
+            but: leave out entries whose name contains this text.
             cache_only: leave out what only a power cut would show.
         """
         if but is not None or cache_only:
@@ -223,7 +225,7 @@ class Disk:
 
 
 def apply(content: bytes, change: Change) -> bytes:
-    """The content after a change."""
+    """Return the content after a change."""
     if isinstance(change, Write):
         offset, data = change
         size = len(content)
@@ -236,7 +238,7 @@ def apply(content: bytes, change: Change) -> bytes:
 
 
 def apply_entry(entries: Entries, change: EntryChange) -> Entries:
-    """The entries after a change. One that was lost before can't be removed or moved, so that nothing happens."""
+    """Return the entries after a change. No-op for an entry that was lost before."""
     result = dict(entries)
     match change:
         case Link(name, number):

@@ -1,20 +1,20 @@
-"""Runs programs that crash, or whose file operations fail, in every way that the models know.
+"""The explorer of crashes, and the sweep of failing file operations.
 
-The explorer crashes a program after every operation on its files. It crashes the program's own last operation; the operations before it
-were crashed when the shorter programs ran. The opening that creates the store is the program of no operations.
+The explorer crashes a program after every operation on its files, in every way that the models know. It crashes the last operation of
+the program; the operations before it were crashed when the shorter programs ran. The opening that creates the store is the program of
+no operations.
 
-    kill          All processes die; nothing is lost. Also in the middle of a write.
-    kill+power    The next process opens the store, recovers and reads; at each of its own operations the power is cut.
-    prefix        The power is cut; files and directories keep a prefix of what was not synced.
-    blocks        The power is cut; sectors reach the disk in any order, and what is missing is zeros or garbage.
-    failed sync   The n-th sync reports an error, drops what it should have written, and the cache still shows it. All of the above
-                  follow.
+- ``kill``: all processes die, also in the middle of a write. Nothing that was written is lost.
+- ``kill+power``: the next process opens the store, recovers and reads. The power is cut at each of its own operations.
+- ``prefix``: the power is cut. Files and directories keep a prefix of what was not synced.
+- ``blocks``: the power is cut. Sectors reach the disk in any order, and missing ones are zeros or garbage.
+- ``failed sync``: the n-th sync reports an error and drops what it should have written. The cache still shows it. All of the above follow.
 
-A second process has the store open and reads after every operation on a file, so each crash must preserve what that process was shown.
+A second process has the store open, and reads after every operation on a file. Each crash must preserve what that process was shown.
 
-The sweep lets the n-th file operation of a program fail, for n = 1, 2, 3 and so on, until a run ends without a failure. While operations
-fail, the store may refuse and may not know; it may not lie, nor break. When they work again, the same open store goes on without a
-restart. Then all processes are killed, or the power is cut, and the oracle judges what is left.
+The sweep lets the first file operation of a program fail, then the second, until a run has no failure. While operations fail,
+the store may refuse, and may report an unknown outcome. It must neither give a wrong answer nor break. When the operations work again,
+the same open store goes on without a restart. Then all processes are killed, or the power is cut, and the oracle judges what is left.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -31,13 +31,13 @@ from inventory_es.testing.crash.world import OPERATIONS, GaveUpError, Program, W
 
 
 class CrashViolationError(AssertionError):
-    """A crash or a failed operation broke a promise of the store.
+    """A promise of the store that a crash or a failed operation broke.
 
     Attributes:
-        model: which crash model or failure found it.
+        model: the crash model, or the failure.
         program: the operations.
-        point: where in them.
-        problem: what was found.
+        point: the place in the program.
+        problem: the problem that was found.
     """
 
     def __init__(self, *, model: str, program: str, point: str, problem: str) -> None:
@@ -65,12 +65,12 @@ _FAILED_SYNCS: Sequence[Failure] = ("dropped", "half dropped")
 
 @attrs.define(eq=False)
 class Explorer:
-    """Crashes programs of one store.
+    """An explorer of the crashes of one store.
 
     Attributes:
-        aftermath: what becomes of each crash; it counts.
-        models: which crashes to try.
-        seed: of the states that are drawn where there are too many.
+        aftermath: recovers the disks, and counts.
+        models: the crashes to try.
+        seed: decides which states are drawn where there are too many.
     """
 
     aftermath: Aftermath
@@ -86,10 +86,7 @@ class Explorer:
         _Run(self, program, None).go()
 
     def explore_failed_syncs(self, program: Program) -> None:
-        """Run a program again and again, with its first sync failing, its second, and so on until none does.
-
-        What follows the failure is crashed at every point.
-        """
+        """Run a program with its first sync failing, then with its second, until none fails. Crash every point after the failure."""
         for failure in _FAILED_SYNCS if "failed sync" in self.models else ():
             _fail_each(failure, lambda faults: _Run(self, program, faults).go())
 
@@ -119,7 +116,7 @@ class _Run:
             self._operate()
         except GaveUpError:
             return
-        except Exception as problem:  # noqa: BLE001  # whatever a store raises is told with its program
+        except Exception as problem:  # noqa: BLE001  # any error of a store is reported with its program
             self._fail(problem)
 
     def _operate(self) -> None:
@@ -131,7 +128,7 @@ class _Run:
             OPERATIONS[name](self._world)
 
     def _observe(self, primitive: Primitive) -> None:
-        """Crash the disk as it stands, which is right after ``primitive``; not while a violation is on its way out through the store."""
+        """Crash the disk right after ``primitive``. No-op while a violation propagates through the store."""
         if self._has_failed:
             return
         self._last = primitive
@@ -180,12 +177,12 @@ def sweep(subject: Subject, program: Program, failure: Failure, *, is_persistent
 
     Args:
         subject: the store under test.
-        program: what to run.
-        failure: how they fail.
-        is_persistent: whether all later operations fail too, until the program is at its end.
+        program: the program.
+        failure: how an operation fails.
+        is_persistent: True if all later operations fail too, until the program has ended.
 
     Returns:
-        How many operations failed in turn: the next run had no failure.
+        The number of operations that failed in turn. The run after that had no failure.
 
     Raises:
         CrashViolationError: a promise is broken.
@@ -194,7 +191,7 @@ def sweep(subject: Subject, program: Program, failure: Failure, *, is_persistent
 
 
 def _fail_each(failure: Failure, run: Callable[[FailNth], None], *, is_persistent: bool = False) -> int:
-    """Run with the first operation failing, then with the second, until a run meets no failure. Return how many failed in turn."""
+    """Run with the first operation failing, then with the second, until a run has no failure. Return how many failed in turn."""
     number = 0
     while True:
         faults = FailNth(number + 1, failure, is_persistent=is_persistent)

@@ -1,7 +1,7 @@
-"""The oracle: what a log may hold, given what was asked, what was answered and what was shown.
+"""The oracle: decides whether a log may be so, given the appends that were sent, their answers, and what readers were shown.
 
-Every acknowledged append is there, at the place that it was told, in order. One without an answer is wholly there or wholly
-absent. A refused one is absent. Nothing else is there. What a reader was shown stays.
+Every acknowledged append is in the log, in order, at the position of its answer. An append without an answer is wholly there or wholly
+absent. A refused append is absent. Nothing else is there. Events that a reader was shown stay.
 """
 
 from collections.abc import Sequence
@@ -21,9 +21,9 @@ class Attempt:
     """One append that was sent to the store.
 
     Attributes:
-        writes: what was sent.
-        answer: what came back; ``unknown`` while nothing has.
-        result: of an acknowledged one.
+        writes: the writes that were sent.
+        answer: the store's answer; ``unknown`` while there is none.
+        result: the result, if the append was acknowledged.
     """
 
     writes: Sequence[StreamWrite]
@@ -43,16 +43,16 @@ class Attempt:
         self.answer, self.result = "acknowledged", result
 
     def refuse(self) -> None:
-        """Note that the store said that nothing was written."""
+        """Note that the store wrote nothing, by its own answer."""
         self.answer = "refused"
 
     def stands_at(self, log: Log, place: int) -> bool:
-        """Whether the log has this append from there on, whole."""
+        """Return True if the log has this whole append from ``place`` on."""
         return tuple(event[1:] for event in log[place : place + len(self._sent)]) == self._sent
 
     @property
     def size(self) -> int:
-        """How many events it has."""
+        """The number of events."""
         return len(self._sent)
 
     def __str__(self) -> str:
@@ -62,20 +62,20 @@ class Attempt:
 
 @attrs.define(eq=False)
 class Ledger:
-    """Every append of one run, in the order in which they were sent, and the most that a reader was shown."""
+    """Every append of one run, in the order of sending, and the longest log that a reader was shown."""
 
     attempts: list[Attempt] = attrs.field(factory=list[Attempt])
     shown: Log = ()
 
     def show(self, log: Log) -> str | None:
-        """Note what a reader saw, and say what is wrong with it."""
+        """Note the log that a reader saw, and return what is wrong with the log."""
         problem = self.problem(log)
         if problem is None:
             self.shown = log
         return problem
 
     def problem(self, log: Log) -> str | None:
-        """What is wrong with a log; ``None`` if it may be so."""
+        """Return what is wrong with a log; ``None`` if nothing is."""
         if log[: len(self.shown)] != self.shown:
             return f"a reader was shown {_short(self.shown)}; now the log is {_short(log)}"
         place = 0

@@ -1,18 +1,18 @@
-"""Which states a power cut may leave a disk in.
+"""The states that a power cut may leave a disk in.
 
-Two models, since neither catches everything:
+There are two models, because neither catches everything:
 
 ``prefix``
-    Each file has a prefix of its unsynced bytes, cut at every byte; a truncate happened or did not.
+    Each file has a prefix of its unsynced bytes, cut at every byte. A truncate happened or did not.
 ``blocks``
-    Each sector of a file has any of the contents that it had since the last sync, whatever its neighbours have, and the file any
-    of its lengths. Within the length, where a sector was never written, stand zeros, or garbage, or what an old file left there:
-    this file's own bytes from its start, which look just like good data.
+    Each sector of a file has any of its contents since the last sync, independent of its neighbours. The file has any of its lengths.
+    A sector within the length that was never written holds zeros, garbage, or what an old file left there: this file's own bytes from
+    its start, which look just like good data.
 
-In both, each directory has a prefix of its unsynced entries (file systems journal them in order), and one file's state says nothing
-about another's: the states of a disk are the product of those of its files and directories. Where there are more of them than asked
-for, some are taken: the oldest and the newest; each file through all its states while all others are at their oldest, then at their
-newest, if there is room; and for the rest combinations drawn by chance.
+In both models, each directory has a prefix of its unsynced entries, because file systems journal them in order. One file's state says
+nothing about another's: the states of a disk are the product of those of its files and directories. If there are more of them than
+asked for, the oldest and the newest are taken. If there is room, each file then goes through all its states while all others are at
+their oldest, and again at their newest. The rest are combinations drawn by chance.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,7 +27,7 @@ from inventory_es.testing.crash.disk import Content, Disk, Entries, Folder, Trun
 Model = Literal["prefix", "blocks"]
 MODELS: tuple[Model, ...] = ("prefix", "blocks")
 SECTOR = 96
-"""Bytes that the disk writes at once: far fewer than a real one, so that a line of a journal has several sectors."""
+"""Bytes that the disk writes at once: far fewer than on a real disk, so that one line of a journal has several sectors."""
 
 _GARBAGE = bytes.fromhex("a57b225d0a")
 _MOST_MIXTURES = 512
@@ -36,7 +36,7 @@ _Places = Iterable[tuple[int, ...]]
 
 
 def power_cuts(disk: Disk, model: Model, chance: Random, *, most: int) -> Iterator[Disk]:
-    """The states that a power cut may leave, all or ``most`` of them."""
+    """Yield the states that a power cut may leave: all of them, or ``most``."""
     files = {n: images(file, model) for n, file in disk.files.items() if file.pending or file.is_lossy}
     folders = {n: _listings(folder) for n, folder in disk.folders.items() if folder.durable is not folder.cache}
     sizes = [*map(len, files.values()), *map(len, folders.values())]
@@ -48,7 +48,7 @@ def power_cuts(disk: Disk, model: Model, chance: Random, *, most: int) -> Iterat
 
 @lru_cache(maxsize=1_024)
 def images(file: Content, model: Model, *, sector: int = SECTOR) -> Sequence[bytes]:
-    """What a power cut may leave of one file, the oldest first, the newest last; of very many mixtures of sectors, some."""
+    """Return the contents that a power cut may leave of one file, oldest first, newest last. Very many mixtures are sampled."""
     found = _prefixes(file) if model == "prefix" else _mixtures(file, sector)
     newest = _contents(file)[-1]
     return (*(image for image in dict.fromkeys(found) if image != newest), newest)
@@ -74,14 +74,14 @@ def _repeated(pattern: bytes, size: int) -> bytes:
 
 
 def _versions(contents: Sequence[bytes], start: int, sector: int) -> Sequence[bytes]:
-    """What a sector may hold. Being cut off is no content of its own: the length of the file tells that."""
+    """Return the contents that a sector may hold. A sector that is cut off has no content of its own: the file's length covers that."""
     slices = [content[start : start + sector] for content in contents]
     changed = [new for old, new in pairwise(slices) if not old.startswith(new)]
     return tuple(dict.fromkeys([slices[0], *changed]))
 
 
 def _contents(file: Content) -> list[bytes]:
-    """What the file held after the last sync and after each change since."""
+    """Return the file's content after the last sync and after each change since."""
     return [*accumulate(file.pending, apply, initial=file.durable)]
 
 
@@ -101,7 +101,7 @@ def _listings(folder: Folder) -> Sequence[Entries]:
 
 
 def _combinations(sizes: Sequence[int], chance: Random, *, most: int) -> _Places:
-    """Choices of one place below each size: the whole product, or ``most`` of it."""
+    """Return choices of one place below each size: the whole product, or ``most`` of it."""
     if prod(sizes) <= most:
         return product(*map(range, sizes))
     corners = [tuple(0 for _ in sizes), tuple(size - 1 for size in sizes)]

@@ -1,4 +1,4 @@
-"""The store that the kit's own command line crashes, unless it is told another."""
+"""The store that the kit's own command line crashes by default."""
 
 from typing import Any
 
@@ -11,10 +11,10 @@ _FOLDER = "/stock"
 
 
 def file_store() -> Subject:
-    """The file event store, with segments so small that a few appends fill one.
+    """Return the file event store, with segments so small that a few appends fill one.
 
-    It is looked up by name: the kit depends on no adapter but memory. After a clean stop, verification must find nothing; after a
-    power cut it may find people's files that lost what was never synced, and repair must make these good.
+    The store is looked up by name, because the kit depends on no adapter but memory. After a clean stop, verification must find nothing.
+    After a power cut, it may find readable copies that lost what was never synced, and repair must restore them.
     """
     engine: Any = load("inventory_es.adapters.file.engine:FileStoreEngine")
     verify: Any = load("inventory_es.adapters.file.verify:verify")

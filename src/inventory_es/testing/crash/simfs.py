@@ -1,7 +1,7 @@
 """The FileSystem port over a simulated disk, for one process, and the plan of which operations fail.
 
-Every operation that changes the disk is a crash point: the observer is called right after it, and may look at the disk as it stands.
-Several instances over one disk are several processes. They see one cache and meet in one set of locks.
+Every operation that changes the disk is a crash point: the observer is called right after the operation, and may look at the disk.
+Several instances over one disk are several processes, which share one cache and one set of locks.
 """
 
 import errno
@@ -22,26 +22,26 @@ SYNCING = frozenset({"sync", "sync_directory"})
 
 
 class FaultPlan(Protocol):
-    """Decides about every operation of a :class:`~inventory_es.testing.crash.simfs.SimFS`."""
+    """A plan that decides about every operation of a :class:`~inventory_es.testing.crash.simfs.SimFS`."""
 
     def next(self, kind: str, path: str) -> Failure | None:
-        """How the next operation fails; ``None`` if it does not.
+        """Return how the next operation fails; ``None`` if it succeeds.
 
         ``EIO`` and ``ENOSPC`` do nothing and raise. ``short write`` writes half, then raises ``ENOSPC``. ``dropped`` is a sync that
-        raises ``EIO``, after which the changes are neither durable nor pending and the cache still shows them; with ``half dropped``
-        some had been written.
+        raises ``EIO``, after which the changes are neither durable nor pending, and only the cache shows them. ``half dropped`` is the
+        same, but some changes had been written.
         """
         ...
 
 
 @attrs.define
 class FailNth(FaultPlan):
-    """The n-th operation that can fail so fails; with ``is_persistent``, every later one too, until :meth:`mend`.
+    """A plan in which the n-th operation that can fail in this way fails.
 
     Attributes:
-        number: which one, starting at 1.
-        failure: how.
-        is_persistent: whether it stays broken.
+        number: number of the operation, starting at 1.
+        failure: how the operation fails.
+        is_persistent: True if every later operation fails too, until :meth:`mend`.
         hits: how many operations failed.
     """
 
@@ -53,7 +53,7 @@ class FailNth(FaultPlan):
     _is_mended: bool = attrs.field(default=False, init=False)
 
     def next(self, kind: str, path: str) -> Failure | None:  # noqa: ARG002  # a plan by path may look at it
-        """How the next operation fails; see :class:`FaultPlan`."""
+        """Return how the next operation fails; see :class:`FaultPlan`."""
         if self._is_mended or not can_fail(kind, self.failure):
             return None
         self._seen += 1
@@ -63,12 +63,12 @@ class FailNth(FaultPlan):
         return self.failure
 
     def mend(self) -> None:
-        """From now on nothing fails."""
+        """Let no operation fail from now on."""
         self._is_mended = True
 
 
 def can_fail(kind: str, failure: Failure) -> bool:
-    """Whether an operation of this kind can fail so. Closing, asking for existence and freeing a lock never fail."""
+    """Return True if an operation of this kind can fail in this way. ``close``, ``exists`` and ``release`` never fail."""
     match failure:
         case "EIO":
             return kind not in {"close", "exists", "release"}
@@ -81,7 +81,7 @@ def can_fail(kind: str, failure: Failure) -> bool:
 
 
 def error_of(failure: Failure, path: str) -> OSError:
-    """What the operating system raises."""
+    """Return the error that the operating system raises."""
     if failure in {"ENOSPC", "short write"}:
         return OSError(errno.ENOSPC, "No space left on device", path)
     return OSError(errno.EIO, "Input/output error", path)
@@ -93,8 +93,8 @@ class Primitive(NamedTuple):
     Attributes:
         kind: ``create``, ``make_directory``, ``rename``, ``remove``, ``write``, ``truncate``, ``sync``, ``sync_directory``, ``acquire``
             or ``release``.
-        path: of what.
-        write: the bytes and their place, where the kind is ``write``.
+        path: the file or directory.
+        write: the bytes and their place, if the kind is ``write``.
     """
 
     kind: str
@@ -106,15 +106,15 @@ Observer = Callable[[Primitive], None]
 
 
 class StarvedError(Exception):
-    """A simulated process waits for a lock that another one holds. There is one thread, so it would wait for ever."""
+    """A simulated process that would wait without end, because another process holds the lock and there is only one thread."""
 
 
 class SimFS(FileSystem):
     """One process's view of a disk.
 
     Args:
-        disk: shared with other processes, or a new, empty one.
-        faults: which operations fail.
+        disk: the disk, which other processes may share; a new, empty one by default.
+        faults: decides which operations fail.
         observer: called after each change.
     """
 
@@ -167,12 +167,12 @@ class SimFS(FileSystem):
             raise error_of(failure, path)
 
     def list_directory(self, path: str) -> Sequence[str]:
-        """Names in the directory, sorted."""
+        """Return the names in the directory, sorted."""
         self.check("list_directory", path)
         return sorted(self.disk.folders[self._folder(path)].cache)
 
     def exists(self, path: str) -> bool:
-        """Whether there is anything at ``path``."""
+        """Return True if there is a file or a directory at ``path``."""
         try:
             _, folder, name = self._parent(path)
         except OSError:
@@ -180,11 +180,11 @@ class SimFS(FileSystem):
         return name in folder.cache
 
     def resolve(self, path: str) -> str:
-        """Return ``path``: there are no links."""
+        """Return ``path``, as there are no links."""
         return path
 
     def is_at(self, number: int, path: str) -> bool:
-        """True if ``path`` leads to the file with this number."""
+        """Return True if ``path`` leads to the file with this number."""
         self.check("is_at", path)
         try:
             _, folder, name = self._parent(path)
@@ -216,17 +216,17 @@ class SimFS(FileSystem):
         self.changed(Primitive("remove", path))
 
     def check(self, kind: str, path: str) -> None:
-        """Raise if the plan says that this operation does nothing and fails."""
+        """Raise if the plan lets this operation fail without an effect."""
         failure = self.failure(kind, path)
         if failure is not None:
             raise error_of(failure, path)
 
     def failure(self, kind: str, path: str) -> Failure | None:
-        """How the operation that begins now fails."""
+        """Return how the operation that begins now fails."""
         return None if self.faults is None else self.faults.next(kind, path)
 
     def changed(self, primitive: Primitive) -> None:
-        """Tell the observer."""
+        """Notify the observer."""
         if self.observer is not None:
             self.observer(primitive)
 
@@ -277,13 +277,13 @@ class SimFile(File):
         self._is_open = True
 
     def read(self, size: int, offset: int) -> bytes:
-        """Up to ``size`` bytes from ``offset``."""
+        """Return up to ``size`` bytes from ``offset``."""
         self._require_open()
         self._fs.check("read", self._path)
         return self._fs.disk.files[self._number].cache[offset : offset + size]
 
     def write(self, data: bytes, offset: int) -> None:
-        """Write all of ``data``, or as much as the plan lets through."""
+        """Write all of ``data``, or the part that the plan lets through."""
         self._require_open()
         if not self._is_writable:
             raise _error(errno.EBADF, self._path)
@@ -324,17 +324,17 @@ class SimFile(File):
         self._fs.changed(Primitive("truncate", self._path))
 
     def size(self) -> int:
-        """Length in bytes."""
+        """Return the length in bytes."""
         self._require_open()
         self._fs.check("size", self._path)
         return len(self._fs.disk.files[self._number].cache)
 
     def is_at(self, path: str) -> bool:
-        """True if ``path`` leads to this very file."""
+        """Return True if ``path`` leads to this very file."""
         return self._fs.is_at(self._number, path)
 
     def map(self) -> memoryview:
-        """The whole content as it is now."""
+        """Return the whole content as it is now."""
         self._require_open()
         self._fs.check("map", self._path)
         return memoryview(self._fs.disk.files[self._number].cache)
@@ -362,7 +362,7 @@ class SimLockFile(SimFile, LockFile):
         """Take the lock; see the port.
 
         Raises:
-            StarvedError: it would wait.
+            StarvedError: the process would wait.
         """
         self._require_open()
         self._fs.check("acquire", self._path)
@@ -387,7 +387,7 @@ def _error(number: int, path: str) -> OSError:
 
 
 def _half(file: Content) -> bytes:
-    """What a sync had written that failed in the middle of the first change."""
+    """Return what is durable after a sync that failed in the middle of the first change."""
     if not file.pending:
         return file.durable
     change = file.pending[0]

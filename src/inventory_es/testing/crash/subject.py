@@ -1,4 +1,4 @@
-"""What is crashed: a store that does all its work on a FileSystem, in the thread that calls it."""
+"""The store under test, which does all its work on a FileSystem, in the calling thread."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
@@ -15,30 +15,30 @@ _PAGE = 1_000
 
 
 class SteppedStore(Protocol):
-    """One open handle on a store. Its methods are those of the event store ports, synchronous; so are their errors."""
+    """One open handle on a store. Its methods and errors are those of the event store ports, but synchronous."""
 
     def commit(self, groups: Sequence[Sequence[StreamWrite]], /) -> Sequence[AppendResult | Exception]:
-        """As ``GroupCommit.append_group``."""
+        """Commit groups, as ``GroupCommit.append_group`` does."""
         ...
 
     def read_stream(self, stream: StreamId, /, *, after: int = 0, limit: int) -> StreamPage:
-        """As ``EventStore.read_stream``."""
+        """Read a page of a stream, as ``EventStore.read_stream`` does."""
         ...
 
     def find_events(self, stream: StreamId, event_ids: Sequence[UUID], /) -> Sequence[RecordedEvent]:
-        """As ``EventStore.find_events``."""
+        """Return events by id, as ``EventStore.find_events`` does."""
         ...
 
     def read_all(self, *, after: int, limit: int) -> FeedPage:
-        """As ``EventFeed.read_all``."""
+        """Read a page of the feed, as ``EventFeed.read_all`` does."""
         ...
 
     def streams(self, prefix: str, /, *, after: StreamId | None = None, limit: int) -> StreamsPage:
-        """As ``StreamCatalogue.streams``."""
+        """Return a page of streams, as ``StreamCatalogue.streams`` does."""
         ...
 
     def tidy(self) -> object:
-        """Do what a store does when it has time."""
+        """Do the maintenance that a store does in the background."""
         ...
 
     def close(self) -> None:
@@ -64,11 +64,11 @@ class Subject:
     """A store to be crashed.
 
     Attributes:
-        open: opens it, or makes a new one; always in the same place.
-        inspect: looks at the files after a clean stop, and says what is wrong with them; it is told whether the power was ever cut. What
-            it writes is not looked at any more.
-        set_aside: a part of the names of files that recovery makes and nobody reads; where disks differ in nothing else, the
-            checks that follow recovery run once.
+        open: opens the store, or makes a new one; always in the same place.
+        inspect: checks the files after a clean stop, and returns what is wrong with them. The second argument is True if the power was
+            ever cut. What ``inspect`` writes is ignored.
+        set_aside: a part of the names of files that recovery makes and nobody reads. The checks that follow recovery run once for
+            disks that differ in nothing else.
     """
 
     open: Callable[[FileSystem], SteppedStore]
@@ -77,7 +77,7 @@ class Subject:
 
 
 def read_log(store: SteppedStore) -> Log:
-    """Everything that a reader of the feed sees."""
+    """Return everything that a reader of the feed sees."""
     shown: list[Shown] = []
     after, is_end, empty = 0, False, 0
     while not is_end:
@@ -90,7 +90,7 @@ def read_log(store: SteppedStore) -> Log:
 
 
 def disagreement(store: SteppedStore, log: Log) -> str | None:
-    """Where the views of a store contradict its feed: streams, their events and versions, the catalogue, the look-up by id."""
+    """Return where a store contradicts its feed: in streams, their events and versions, the catalogue, or the look-up by id."""
     streams: dict[str, list[Shown]] = {}
     for event in log:
         streams.setdefault(event.stream, []).append(event)

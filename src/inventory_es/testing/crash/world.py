@@ -25,23 +25,23 @@ _TRIES = 3
 
 
 class WrongAnswerError(Exception):
-    """A store answered, outside any crash, what it must not answer."""
+    """A wrong answer of a store, outside any crash."""
 
 
 class GaveUpError(Exception):
-    """A failure persists, so that the program can't go on."""
+    """A persistent failure, after which the program can't go on."""
 
 
 @attrs.define(eq=False)
 class World:
-    """What one program runs in.
+    """The world of one program: a process at work, and a second one that reads along.
 
     Attributes:
         subject: the store under test.
         observer: called after each change of the disk by the process at work.
-        faults: which of its file operations fail.
-        disk: what both see.
-        ledger: what was asked, answered and shown.
+        faults: decides which file operations of that process fail.
+        disk: the disk of both processes.
+        ledger: the appends, their answers, and what readers were shown.
         store: the handle of the process at work; ``None`` while there is none.
     """
 
@@ -56,7 +56,7 @@ class World:
     _numbers: "itertools.count[int]" = attrs.field(factory=lambda: itertools.count(1), init=False)
 
     def open(self) -> None:
-        """Start a process that opens the store and reads everything."""
+        """Start the process at work, which opens the store and reads everything."""
         for _ in range(_TRIES):
             try:
                 self.store = self.subject.open(SimFS(self.disk, faults=self.faults, observer=self.observer))
@@ -69,11 +69,11 @@ class World:
         self.read()
 
     def open_reader(self) -> None:
-        """Start another process that has the store open, to read along."""
+        """Start the second process, which opens the store to read along."""
         self._reader = self.subject.open(SimFS(self.disk))
 
     def read_along(self) -> None:
-        """Have the other process read, and note what it is shown. It is shown nothing while it waits for a lock."""
+        """Let the second process read, and note what it is shown: nothing while it waits for a lock."""
         if self._reader is not None:
             try:
                 log = read_log(self._reader)
@@ -85,7 +85,7 @@ class World:
             self._show(log)
 
     def read(self) -> None:
-        """Have the process at work read everything."""
+        """Let the process at work read everything."""
         for _ in range(_TRIES):
             try:
                 log = read_log(self._store())
@@ -96,23 +96,23 @@ class World:
                 return
 
     def die(self) -> None:
-        """Kill all processes. The disk is another object from now on, so that what they do in dying has no effect."""
+        """Kill all processes. The disk becomes another object, so that a dying process has no effect on it."""
         self.store = self._reader = None
         self.disk = self.disk.killed()
 
     def lose_power(self) -> None:
-        """Lose all that is not durable."""
+        """Cut the power: everything that is not durable is lost."""
         self.store = self._reader = None
         self.disk = self.disk.cut({}, {})
 
     def new_write(self, name: str, count: int = 1, *, size: int = 0) -> StreamWrite:
-        """Events for a stream, expecting what the appends before them left."""
+        """Return new events for a stream, with the version that the appends before them left."""
         events = [self._new_event(size) for _ in range(count)]
         expected = self._versions.get(name, 0)
         return StreamWrite(StreamId("s", name), expected, events)
 
     def append(self, *groups: Sequence[StreamWrite]) -> None:
-        """Commit appends that must succeed, together; where the outcome is unknown, send the same again."""
+        """Commit appends that must succeed, together. After an unknown outcome, send the same again."""
         attempts = [Attempt(writes) for writes in groups]
         self.ledger.attempts += attempts
         for attempt in attempts:
@@ -130,21 +130,21 @@ class World:
         self.read()
 
     def append_from_elsewhere(self, *groups: Sequence[StreamWrite]) -> None:
-        """The same from another process, which opens the store for it and dies."""
+        """Append from another process, which opens the store for that and dies."""
         mine, self.store = self.store, None
         self.open()
         self.append(*groups)
         self.store = mine
 
     def tidy(self) -> None:
-        """Let the store do what it does when it has time."""
+        """Let the store do its maintenance."""
         try:
             self._store().tidy()
         except StoreUnavailableError:
             self._require_faults("tidying is refused")
 
     def close(self) -> None:
-        """Stop the process at work cleanly."""
+        """Close the store of the process at work."""
         store, self.store = self._store(), None
         store.close()
 
@@ -172,7 +172,7 @@ class World:
         raise GaveUpError(msg)
 
     def _check_absent(self, attempts: Sequence[Attempt]) -> None:
-        """The store said that nothing was written: so a reader sees none of it."""
+        """Check that a reader sees nothing of appends that were not written, by the store's own answer."""
         answers = [attempt.answer for attempt in attempts]
         for attempt in attempts:
             attempt.refuse()
@@ -216,11 +216,11 @@ class World:
 
 
 Program = tuple[str, ...]
-"""Names of operations, in order. Before the first one a process makes the store."""
+"""Names of operations, in order. Before the first one, a process creates the store."""
 
 LARGE = 700
 SEGMENT_BYTES = 600
-"""How long the segments of a journal should be, so that a large append fills one and a few small ones do too."""
+"""Length for the segments of a journal, so that one large append or a few small ones fill a segment."""
 
 
 def _append(world: World) -> None:
@@ -280,16 +280,19 @@ OPERATIONS: Mapping[str, Callable[[World], None]] = MappingProxyType({
     "power": _power,
     "turns": _turns,
 })  # fmt: skip
-"""What each name does: one event; one append to two streams; three appends in one commit; a refused append beside a good one; appends
-that end a segment and begin the next; maintenance; a clean stop and a start; a kill and a start, with recovery; a power cut that
-takes all it may, and a start; an append of another process, then one of this."""
+"""The operations by name, in the order of the table.
+
+One event; one append to two streams; three appends in one commit; a refused append together with a good one. Appends that end a segment
+and begin the next; maintenance; a clean stop and a start; a kill and a start, with recovery. A power cut that takes all it may, and a
+start; an append of another process, then one of this process.
+"""
 
 
 def programs(length: int) -> Iterator[Program]:
-    """Every program of so many operations."""
+    """Return every program of so many operations."""
     return itertools.product(OPERATIONS, repeat=length)
 
 
 def random_program(chance: Random, *, shortest: int = 4, longest: int = 9) -> Program:
-    """A program of 4 to 9 operations, unless told otherwise."""
+    """Draw a program of 4 to 9 operations by default."""
     return tuple(chance.choices(tuple(OPERATIONS), k=chance.randint(shortest, longest)))
