@@ -1,6 +1,6 @@
 """The domain kit: scenarios, strategies, a state machine, and the properties of every history.
 
-Names are loaded when they are asked for: strategies and the machine need hypothesis (extra ``testing``), the rest does not.
+Names are loaded on first use, because only the strategies and the machine need hypothesis (extra ``testing``).
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""P34: the decider holds to the rules, command by command and event by event, as the naive model has them."""
+"""Property P34: the decider agrees with the naive model of the rules, command by command and event by event."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -41,15 +41,15 @@ SENTENCE = "The decider answers every command as the naive model of the rules do
 _TICK = timedelta(microseconds=1)
 _END = datetime.max.replace(tzinfo=UTC)
 _LAST_DAY = timedelta(days=1)
-_UNTOLD = frozenset({"inventory", "stream", "problem"})
-"""Facts of refusals that no rule is about: the address, which is compared by itself, and words."""
+_NOT_COMPARED = frozenset({"inventory", "stream", "problem"})
+"""Facts of refusals that no rule decides: the address, which is compared separately, and prose."""
 
 
 class Agreement:
-    """Two sides of one inventory, a handler and a model, which are asked the same.
+    """A comparison of a reference handler and a model of one inventory, which execute the same calls.
 
     Args:
-        model: what the rules say.
+        model: the rules.
         policies: the host's rules, for the handler.
     """
 
@@ -62,15 +62,15 @@ class Agreement:
         """Execute one call on both sides.
 
         Args:
-            handler: one with the policies of this agreement, which has executed what the model has.
-            call: the command and the clock.
+            handler: a handler with the policies of this agreement, which has executed the same calls as the model.
+            call: the command and the time.
 
         Returns:
-            The answer of the handler, and that of the model.
+            The answer of the handler, and the verdict of the model.
 
         Raises:
-            PropertyError: they disagree.
-            ValueError: a count of a version that is not there.
+            PropertyError: the two disagree.
+            ValueError: a count of a version that is still to come.
         """
         self._seen.clear()
         try:
@@ -78,7 +78,7 @@ class Agreement:
         except PropertyError:
             raise
         except Exception as error:
-            verdict = self.model.execute(call.command, at=call.at)  # an exception of a policy comes from here too
+            verdict = self.model.execute(call.command, at=call.at)  # raises the same if a policy raised
             raise disagreement(call, verdict, f"{type(error).__name__}: {error}", ()) from error
         shown = list(self._seen)
         verdict = self.model.execute(answer.command, at=answer.clock)
@@ -90,26 +90,26 @@ class Agreement:
         for command, at in _questions(handler.inventory, answer.at) if answer.appended else ():
             problems += _probed(self.model, handler.inventory, command, at, self.policies)
         if problems:
-            raise disagreement(call, verdict, _told(answer), problems)
+            raise disagreement(call, verdict, _describe_answer(answer), problems)
         return answer, verdict
 
 
 def check_decision(model: Model, command: Any, *, at: datetime, decide: Callable[[], Sequence[Event]]) -> Verdict:
-    """Hold one decision of any decider against the model, which takes the command.
+    """Compare one decision of any decider with the model, which executes the command.
 
-    This is for commands and deciders of a host's own: the model's rule of such a command is in its ``rules``.
+    This serves commands and deciders of a host's own. The model's ``rules`` hold the rule of such a command.
 
     Args:
         model: an inventory in the same state.
-        command: what is decided.
+        command: the command.
         at: the time of the decision, not before the last event.
-        decide: decides; it returns the events, or raises a rejection.
+        decide: decides the command; returns the events, or raises a rejection.
 
     Returns:
-        What the model says.
+        The verdict of the model.
 
     Raises:
-        PropertyError: they disagree.
+        PropertyError: the two disagree.
     """
     events: tuple[Event, ...] = ()
     error: RejectionError | None = None
@@ -130,7 +130,7 @@ def check_decision(model: Model, command: Any, *, at: datetime, decide: Callable
 
 
 def outcome_problems(verdict: Verdict, got: object) -> list[str]:
-    """Return how the result of a service differs from what the model says; nothing if it does not."""
+    """Return how the result of a service differs from the model's; nothing if it does not."""
     if isinstance(got, InventoryError):
         return [] if verdict.refusal is not None else [f"expected an outcome, got {describe(got)}"]
     return fact_differences(verdict.result, got)
@@ -138,7 +138,7 @@ def outcome_problems(verdict: Verdict, got: object) -> list[str]:
 
 def disagreement(call: object, verdict: Verdict, got: str, problems: Sequence[str]) -> PropertyError:
     """Return the report of a disagreement."""
-    expected = str(verdict.refusal) if verdict.refusal is not None else _lines(_told_facts(facts) for facts in verdict.events)
+    expected = str(verdict.refusal) if verdict.refusal is not None else _lines(_describe_event(facts) for facts in verdict.events)
     lines = [
         f"P34  {SENTENCE}",
         f"  command   {call}",
@@ -150,7 +150,7 @@ def disagreement(call: object, verdict: Verdict, got: str, problems: Sequence[st
 
 
 def disagreements(program: Program, policies: Sequence[Policy]) -> Iterator[str]:
-    """Play a program's commands one after the other, each with what could follow it, on a handler and on the model."""
+    """Play a program on a handler and on the model, with repetitions and probes, and yield where the two disagree."""
     calls = [*program.calls, *program.parallel]
     where, mine = program.inventory_id, ask_twice(policies)
     agreement = Agreement(Model(where, policies=mine), mine)
@@ -160,7 +160,7 @@ def disagreements(program: Program, policies: Sequence[Policy]) -> Iterator[str]
         yield from _played(agreement, handler, list(_repeats(handler.answers, handler.inventory.last_time)))
         yield from probe_problems(agreement.model, handler.inventory, handler.inventory.last_time, policies=agreement.policies)
         yield from _memory_problems(where, handler.inventory.last_time)
-    with_ours = (*mine, *ask_twice(_OF_THE_KIT))
+    with_ours = (*mine, *ask_twice(_KIT_POLICIES))
     agreement = Agreement(Model(where, policies=with_ours), with_ours)
     yield from _played(agreement, ReferenceHandler(where, policies=agreement.policies), calls)
 
@@ -176,11 +176,11 @@ def _played(agreement: Agreement, handler: ReferenceHandler, calls: Sequence[Cal
             return
         except ValueError:
             if not isinstance(call.command, RecordCount):
-                raise  # a count of a version that is not there: a policy refused what the program was drawn with
+                raise  # a policy refused an earlier event, so that a count is of a version that is not there
 
 
 def _repeats(answers: Sequence[Answer], last: datetime) -> Iterator[Call]:
-    """Every command that was accepted, once more: for another reason, by another deadline, with another payload, and as it was."""
+    """Yield every accepted command again: with another reference, another deadline, another payload, and unchanged."""
     for answer in list(answers):
         if answer.appended:
             for later in (timedelta(0), FAR):
@@ -194,11 +194,11 @@ def _repeats(answers: Sequence[Answer], last: datetime) -> Iterator[Call]:
 
 
 def afterwards(answers: Sequence[Answer], last: datetime) -> Iterator[Call]:
-    """Make commands that most programs lack: under an id that is a reservation's too, and with a clock that is as far behind as it may be.
+    """Yield commands that most programs do not have: with the id of a reservation, and with a clock as far behind as is allowed.
 
     Args:
-        answers: of one inventory, in order.
-        last: the time of its last event.
+        answers: the answers of one inventory, in order.
+        last: the time of the last event.
     """
     for answer in answers:
         if isinstance(answer.command, ReserveStock) and answer.appended:
@@ -210,7 +210,7 @@ def afterwards(answers: Sequence[Answer], last: datetime) -> Iterator[Call]:
 
 
 def _questions(inventory: Inventory, at: datetime) -> Iterator[tuple[Command, datetime]]:
-    """A few commands to ask about after every step: what a decider remembers of one question is there when the state has moved on."""
+    """Yield a few commands to probe after every step, so that figures that a decider keeps are probed once the state has changed."""
     named: dict[str, Any] = {"inventory_id": inventory.inventory_id, "command_id": "asked"}
     for shortfall in Shortfall:
         yield AdjustStock(**named, delta=-inventory.units_on_hand or 1, reason=AdjustReason.LOSS, shortfall=shortfall), at
@@ -239,17 +239,17 @@ def _owner_problems(model: Model, inventory: Inventory) -> Iterator[str]:
 
 
 def _moved_owner_problems(inventory: Inventory, at: datetime) -> Iterator[str]:
-    """A unit of somebody's hold leaves, in a copy: the owner's sum follows."""
+    """Commit one unit of an owner's reservation, in a copy, and check that the owner's sum follows."""
     held = next((hold for hold in inventory.reservations() if hold.owner_id is not None and not hold.is_due(at)), None)
     if held is None or held.owner_id is None:
         return
     copy = Inventory.from_snapshot(inventory.snapshot())
-    copy.reserved_for(held.owner_id)  # the first question adds up, and from then on the sum is kept
+    copy.reserved_for(held.owner_id)  # the first call adds up, and the sum is kept from then on
     command = CommitStock(inventory_id=inventory.inventory_id, command_id="asked", reservation_id=held.reservation_id, quantity=1)
     try:
         for event in copy.decide(command, at=at):
             copy.apply((event, copy.version + 1, at))
-    except Exception:  # noqa: BLE001  # the questions that follow tell it
+    except Exception:  # noqa: BLE001  # the probes that follow report it
         return
     expected = sum(hold.remaining for hold in copy.reservations() if hold.owner_id == held.owner_id)
     if copy.reserved_for(held.owner_id) != expected:
@@ -257,7 +257,7 @@ def _moved_owner_problems(inventory: Inventory, at: datetime) -> Iterator[str]:
 
 
 def probe_problems(model: Model, inventory: Inventory, at: datetime, *, policies: Sequence[Policy] = ()) -> Iterator[str]:
-    """Ask both sides one command of every kind about every reservation that they know, now and long after. Nothing is changed."""
+    """Probe both sides with one command of every kind per known reservation, now and long after. Nothing changes."""
     restored = Inventory.from_snapshot(inventory.snapshot())
     for when in (at, at + FAR):
         for command in probes(inventory, when):
@@ -283,7 +283,7 @@ def _probed(model: Model, inventory: Inventory, command: Command, at: datetime, 
         error = rejected
     except PropertyError:
         raise
-    except Exception as broken:  # noqa: BLE001  # whatever a decider raises
+    except Exception as broken:  # noqa: BLE001  # a decider may raise any error
         yield f"{describe(command)} at {describe_value(at)}: {type(broken).__name__}: {broken}"
         return
     got = [event_facts(event, inventory.version + number, at) for number, event in enumerate(events, start=1)]
@@ -292,7 +292,7 @@ def _probed(model: Model, inventory: Inventory, command: Command, at: datetime, 
 
 
 def _memory_problems(inventory_id: InventoryId, at: datetime) -> Iterator[str]:
-    """One more reservation ends where as many have ended as are remembered, and where one fewer has."""
+    """End one more reservation where as many have ended as are remembered, and where one fewer has."""
     for ended in (REMEMBERED - 1, REMEMBERED):
         inventory = Inventory.from_snapshot(
             InventorySnapshot(
@@ -327,15 +327,15 @@ _ENDED = tuple([(f"E{number}", ClosedReservation(Outcome.RELEASED, 0, 1, None)) 
 
 
 def check_memory(inventory_id: InventoryId, *, start: datetime, closings: int = 10_001) -> None:
-    """Close more reservations than an inventory must remember, and hold its answers about the first and the last against the model.
+    """Close more reservations than an inventory must remember, and compare its answers about the first and the last with the model's.
 
     Args:
-        inventory_id: of which inventory.
-        start: when.
-        closings: how many; 10,001 is the first number that makes an inventory forget one.
+        inventory_id: the inventory.
+        start: the time of every command.
+        closings: how many reservations are closed; 10,001 is the first number that makes an inventory forget one.
 
     Raises:
-        PropertyError: it remembers fewer, more, or others.
+        PropertyError: the inventory remembers fewer, more, or other reservations.
     """
     inventory, model = Inventory(inventory_id), Model(inventory_id)
 
@@ -360,7 +360,7 @@ def check_memory(inventory_id: InventoryId, *, start: datetime, closings: int = 
 
 
 def state_problems(model: Model, state: InventorySnapshot, t: datetime) -> list[str]:
-    """Return how a state differs from the model's."""
+    """Return how a state differs from the model's state."""
     pairs = {
         "on hand": (model.on_hand, state.on_hand),
         "reserved": (model.reserved, state.reserved),
@@ -392,7 +392,7 @@ def _refusal_problems(refusal: Refusal | None, error: InventoryError | None, inv
         yield f"expected {refusal}, got {describe(error)}"
         return
     facts: Mapping[str, object] = {} if isinstance(error, PolicyRejectedError) else error.facts()
-    for name in [*refusal.facts, *(name for name in facts if name not in refusal.facts and name not in _UNTOLD)]:
+    for name in [*refusal.facts, *(name for name in facts if name not in refusal.facts and name not in _NOT_COMPARED)]:
         wanted, got = refusal.facts.get(name, "nothing of that name"), getattr(error, name, "nothing of that name")
         if wanted != got:
             yield f"{name} of {refusal.error.__name__}: expected {describe_value(wanted)}, got {describe_value(got)}"
@@ -408,8 +408,9 @@ def _events_problems(expected: Sequence[Facts], got: Sequence[Facts]) -> list[st
         for name in dict.fromkeys([*wanted, *found])
         if wanted.get(name) != found.get(name) or (name in wanted) != (name in found)
     ]
-    problems += [f"#{number} is missing: {_told_facts(expected[number - 1])}" for number in range(len(got) + 1, len(expected) + 1)]
-    return problems + [f"#{number} was not expected: {_told_facts(got[number - 1])}" for number in range(len(expected) + 1, len(got) + 1)]
+    problems += [f"#{number} is missing: {_describe_event(facts)}" for number, facts in enumerate(expected[len(got) :], len(got) + 1)]
+    unexpected = enumerate(got[len(expected) :], len(expected) + 1)
+    return problems + [f"#{number} was not expected: {_describe_event(facts)}" for number, facts in unexpected]
 
 
 def _seen_problems(expected: Sequence[Facts], got: Sequence[Facts]) -> Iterator[str]:
@@ -425,22 +426,22 @@ def _ending_facts(ending: Any) -> Facts:
     return {name: getattr(ending, name) for name in ("outcome", "committed", "released", "expires_at")}
 
 
-def _told(answer: Answer) -> str:
+def _describe_answer(answer: Answer) -> str:
     if answer.error is not None:
         return describe(answer.error)
     return ("replayed: " if answer.replayed else "") + _lines(describe(event) for event in answer.events)
 
 
-def _told_facts(facts: Facts) -> str:
+def _describe_event(facts: Facts) -> str:
     hidden = {"event", "product_id", "store_id", "version", "recorded_at"}
     return describe_facts(facts["event"], {name: value for name, value in facts.items() if name not in hidden})
 
 
-def _lines(told: Iterator[str]) -> str:
-    return "\n            ".join(told) or "nothing: a no-op"
+def _lines(texts: Iterator[str]) -> str:
+    return "\n            ".join(texts) or "nothing: a no-op"
 
 
-# The kit's own policies: a decider that asks only some of a host's is found under them, whatever the host has.
+# The kit's own policies find a decider that asks only some policies, even if the host has none.
 
 
 def _agrees(_view: StockView, _command: Command, _at: datetime) -> None:
@@ -467,4 +468,4 @@ def _every_ninth_version_rests(view: StockView, command: Command, _at: datetime)
         raise PolicyRejectedError(reason, command=type(command).__name__, reserved=view.reserved)
 
 
-_OF_THE_KIT: tuple[Policy, ...] = (_agrees, _every_ninth_version_rests, _at_most_a_dozen_per_owner, _never_the_last_unit)
+_KIT_POLICIES: tuple[Policy, ...] = (_agrees, _every_ninth_version_rests, _at_most_a_dozen_per_owner, _never_the_last_unit)

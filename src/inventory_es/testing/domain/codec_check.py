@@ -1,4 +1,4 @@
-"""P27: what a codec writes, it reads back as it was."""
+"""Property P27: a codec reads back what it wrote."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -22,17 +22,17 @@ _SOME_TIME = datetime(2026, 1, 5, 9, tzinfo=UTC)
 
 
 def check_codec(codec: EventCodec, events: Iterable[Event]) -> int:
-    """Hold a codec against events, such as those of a drawn history.
+    """Check that a codec reads back each event as it was, such as those of a drawn history.
 
     Args:
-        codec: what writes and reads them.
-        events: of any inventories.
+        codec: the codec.
+        events: events of any inventories.
 
     Returns:
-        How many events were checked.
+        The number of events that were checked.
 
     Raises:
-        PropertyError: one is not read back as it was.
+        PropertyError: an event is not read back as it was.
     """
     number = 0
     for number, event in enumerate(events, start=1):

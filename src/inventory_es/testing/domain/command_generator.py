@@ -1,4 +1,4 @@
-"""Where to go next from a state: turns a few drawn numbers into a time and a command that lead into the corners of the domain."""
+"""A generator of commands and times that lead into the corners of the domain, made from a state and a few drawn numbers."""
 
 import random
 from collections.abc import Callable, Iterable, Sequence
@@ -34,7 +34,7 @@ OPENINGS = (20, 5, 100, 1)
 """Units at the start of a program."""
 
 RUSHES = (0, 6)
-"""How many of the first steps of a program are reserves at one time."""
+"""How many of the first steps of a program are reserves at the same time."""
 
 _A_RESERVE = 1
 
@@ -46,28 +46,28 @@ _DIFFERENCES = tuple(reason for reason in AdjustReason if reason is not AdjustRe
 
 
 class Choices:
-    """Reads choices off a number, like digits of changing base. The first option is the choice of 0.
+    """Choices read off a number, like digits of changing base. Number 0 always chooses the first option.
 
     Args:
-        number: 0 or more.
+        number: the number, 0 or more.
     """
 
     def __init__(self, number: int) -> None:
         self._left = number
 
     def of(self, *options: T) -> T:
-        """One of ``options``."""
+        """Return one of ``options``."""
         self._left, choice = divmod(self._left, len(options))
         return options[choice]
 
 
 def next_time(choices: Choices, inventory: Inventory, clock: datetime) -> datetime:
-    """What the clock says next.
+    """Return the next time of the clock.
 
     Args:
-        choices: where to take the choices from.
-        inventory: whose open reservations have times of expiry.
-        clock: what it says now.
+        choices: source of the choices.
+        inventory: the state, whose open reservations have times of expiry.
+        clock: the present time.
     """
     due = sorted({hold.expires_at for hold in inventory.reservations() if hold.expires_at is not None})
     match choices.of("stand", "second", "due", "stand", "tick", "minute", "due", "stand", "later", "stand", "due", "stand", "rare"):
@@ -90,13 +90,13 @@ def next_time(choices: Choices, inventory: Inventory, clock: datetime) -> dateti
 def next_command(
     kind: Choices, fields: Choices, inventory: Inventory, at: datetime, *, name: str, earlier: Sequence[Command] = ()
 ) -> Command:
-    """A command that makes sense in a state, or one right beyond the edge of it.
+    """Return a command that is valid in a state, or only just invalid.
 
     Args:
-        kind: where to take the choice of its kind from.
-        fields: where to take the choices of its fields from.
+        kind: source of the choice of the command's kind.
+        fields: source of the choices of the command's fields.
         inventory: the state.
-        at: when it will be sent.
+        at: the time at which the command will be sent.
         name: unique among the commands to this inventory.
         earlier: commands that were sent before.
     """
@@ -104,20 +104,20 @@ def next_command(
     return kind.of(*generator.kinds())()
 
 
-def walk(
+def generate(
     numbers: Iterable[tuple[int, int, int]], *, opening: int, rush: int, inventory_id: InventoryId, policies: Sequence[Policy]
 ) -> tuple[tuple[Call, ...], tuple[Call, ...], ReferenceHandler]:
-    """Make the steps of a program, each for the state that it meets.
+    """Generate the steps of a program, each for the state that it meets.
 
     Args:
-        numbers: of each step: for the time, the kind of command, and its fields.
+        numbers: three numbers per step: for the time, the kind of command, and its fields.
         opening: units at the start.
-        rush: so many of the first steps are reserves at one time, so that many holds are open at once.
-        inventory_id: to which inventory.
+        rush: how many of the first steps are reserves at the same time, so that many reservations are open at once.
+        inventory_id: the inventory.
         policies: the host's rules.
 
     Returns:
-        The setup, the steps, and the handler where they were executed.
+        The setup, the steps, and the handler that executed them.
     """
     handler, clock = ReferenceHandler(inventory_id, policies=policies), START
     opened = AddStock(inventory_id=inventory_id, command_id="opening", quantity=opening, reason=AddReason.OPENING)
@@ -135,36 +135,36 @@ def walk(
             handler.execute(command, at=clock)
         except PropertyError:
             raise
-        except Exception:  # noqa: BLE001  # whoever plays the program meets it, and can tell the whole of it
+        except Exception:  # noqa: BLE001  # playing the program raises it again, where it is reported
             break
     return setup, tuple(steps), handler
 
 
 def random_program(seed: int, *, inventory_id: InventoryId = SHELF, steps: int = 30, policies: Sequence[Policy] = ()) -> Program:
-    """Make one program from a seed, without hypothesis: the same one each time.
+    """Return the program of a seed, which is the same each time. It needs no hypothesis.
 
     Args:
-        seed: which one.
-        inventory_id: to which inventory.
-        steps: how many steps it has.
+        seed: the seed.
+        inventory_id: the inventory.
+        steps: the number of steps.
         policies: the host's rules, under which the steps are made.
     """
     chance = random.Random(seed)
     numbers = [(chance.randrange(2**24), chance.randrange(2**24), chance.randrange(2**24)) for _ in range(steps)]
     opening, rush = chance.choice(OPENINGS), chance.choice(RUSHES)
-    setup, made, _ = walk(numbers, opening=opening, rush=rush, inventory_id=inventory_id, policies=policies)
+    setup, made, _ = generate(numbers, opening=opening, rush=rush, inventory_id=inventory_id, policies=policies)
     return Program(inventory_id=inventory_id, setup=setup, steps=made, seed=seed)
 
 
 @attrs.frozen
 class CommandGenerator:
-    """Makes commands of each kind for one state.
+    """A generator of commands of each kind for one state.
 
     Attributes:
-        choices: where the choices of their fields come from.
+        choices: source of the choices of the fields.
         inventory: the state.
-        at: when they will be sent.
-        name: unique among the commands to this inventory; their ids are made of it.
+        at: the time at which the commands will be sent.
+        name: unique among the commands to this inventory, because ids are made of it.
         earlier: commands that were sent before.
     """
 
@@ -175,7 +175,7 @@ class CommandGenerator:
     earlier: tuple[Command, ...]
 
     def kinds(self) -> list[Callable[[], Command]]:
-        """What can be made here, the more often the more likely."""
+        """Return the methods that fit the state, the likelier ones more often."""
         kinds: list[Callable[[], Command]] = [self.add, *[self.reserve] * 6, self.adjust, self.count]
         if self.inventory.open_count:
             kinds += [*[self.commit] * 6, *[self.confirm, self.bump, self.release] * 2, self.extend, self.bump]
@@ -192,12 +192,12 @@ class CommandGenerator:
         return f"c{self.name}"
 
     def add(self) -> Command:
-        """Units come in, now and then more than can be counted."""
+        """Return an addition of units, now and then of more than can be counted."""
         quantity = self.choices.of(5, 20, 1, 2, 5, 20, 100, MAX_QUANTITY)
         return AddStock(inventory_id=self._where, command_id=self._command_id, quantity=quantity, reason=self.choices.of(*AddReason))
 
     def reserve(self) -> Command:
-        """A hold of a few units, of all that is available, or of one more."""
+        """Return a reserve of a few units, of all that is available, or of one more."""
         of, available = self.choices.of, int(self.inventory.available_at(self.at))
         return ReserveStock(
             inventory_id=self._where,
@@ -211,16 +211,16 @@ class CommandGenerator:
         )
 
     def extend(self) -> Command:
-        """A hold is made longer, or was to be made shorter."""
+        """Return an extension to a later or an earlier time."""
         ttl = self.choices.of(700, 600, 60, 1) * _SECOND
         return ExtendReservation(inventory_id=self._where, command_id=self._command_id, reservation_id=self._held(), ttl=ttl)
 
     def confirm(self) -> Command:
-        """A hold becomes firm."""
+        """Return a confirmation."""
         return ConfirmReservation(inventory_id=self._where, command_id=self._command_id, reservation_id=self._held())
 
     def release(self) -> Command:
-        """A hold gives back some, all, or more than it has."""
+        """Return a release of some, all, or too many units of a reservation."""
         held = self._held()
         reason = self.choices.of(ReleaseReason.CANCELLED, ReleaseReason.COMPENSATION)
         return ReleaseStock(
@@ -228,7 +228,7 @@ class CommandGenerator:
         )
 
     def commit(self) -> Command:
-        """A hold ships some, all, or more than it has."""
+        """Return a commit of some, all, or too many units of a reservation."""
         held = self._held()
         return CommitStock(
             inventory_id=self._where,
@@ -240,19 +240,19 @@ class CommandGenerator:
         )
 
     def adjust(self) -> Command:
-        """The books are corrected, up to and beyond the promises."""
+        """Return an adjustment, up to and below the reserved units."""
         on_hand, reserved = self.inventory.units_on_hand, self.inventory.units_reserved
         delta = self.choices.of(1, -1, 5, reserved - on_hand, reserved - on_hand - 1, -on_hand, -on_hand - 1, MAX_QUANTITY)
         return self._adjust(delta, self.choices.of(*Shortfall))
 
     def bump(self) -> Command:
-        """Units are lost that were promised."""
+        """Return an adjustment that loses reserved units."""
         on_hand = self.inventory.units_on_hand
         promised = on_hand - int(self.inventory.available_at(self.at))
         return self._adjust(max(promised - self.choices.of(1, 2, 3, 6, 4), 0) - on_hand, Shortfall.BUMP)
 
     def count(self) -> Command:
-        """Somebody counted the shelf: now, at an older version, or too late."""
+        """Return a count: of the present version, of an older one, or too late."""
         of, last, version = self.choices.of, self.inventory.last_count_version, self.inventory.version
         on_hand, reserved = self.inventory.units_on_hand, self.inventory.units_reserved
         return RecordCount(
@@ -264,15 +264,15 @@ class CommandGenerator:
         )
 
     def sweep(self) -> Command:
-        """What is due is closed, a few at a time."""
+        """Return a sweep of due reservations, a few at a time."""
         return ExpireReservations(inventory_id=self._where, command_id=self._command_id, limit=self.choices.of(1, 500, 2))
 
     def again(self) -> Command:
-        """An earlier command is sent once more."""
+        """Return an earlier command once more."""
         return self.choices.of(*self.earlier)
 
     def misuse(self) -> Command:
-        """Another payload is sent under the id of an earlier command."""
+        """Return another payload under the id of an earlier command."""
         return other_payload(self.choices.of(*self.earlier))
 
     def _held(self) -> str:

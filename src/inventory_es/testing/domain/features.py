@@ -1,4 +1,4 @@
-"""What a run went through: the corners of the domain by name, so that a generator can be held to reaching them."""
+"""The corners of the domain by name, so that a test can check that a generator reaches them."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
@@ -49,16 +49,16 @@ FEATURES: Final = (
     "several holds closed on the way",
     "the same command again",
 )
-"""Every corner that :func:`features_of` can tell, but the refusals, which are told by their code (``refused: insufficient_stock``)."""
+"""The corners that :func:`features_of` reports, except refusals, which it reports by code (``refused: insufficient_stock``)."""
 
 _TICK = timedelta(microseconds=1)
 
 
 def features_of(answers: Sequence[Answer]) -> set[str]:
-    """The corners that a run went through: names of ``FEATURES``, and ``refused: …`` with the code of each refusal.
+    """Return the corners that a run reached: names of ``FEATURES``, and ``refused: …`` with the code of each refusal.
 
     Args:
-        answers: of one inventory, in order.
+        answers: the answers of one inventory, in order.
     """
     confirmed: dict[str, datetime] = {}
     found: set[str] = set()

@@ -52,9 +52,9 @@ def differences(expected: object, got: object) -> list[str]:
         expected: an instance of an attrs class.
         got: anything.
     """
+    if type(expected) is not type(got):
+        return [f"expected {type(expected).__name__}, got {type(got).__name__}"]
     kind: type[Any] = type(expected)
-    if kind is not type(got):
-        return [f"expected {kind.__name__}, got {type(got).__name__}"]
     return fact_differences({field.name: getattr(expected, field.name) for field in attrs.fields(kind)}, got)
 
 

@@ -1,7 +1,7 @@
 """The properties that a log alone shows, and the books that they look at.
 
-A host can hold its own log against them: ``check_history(events)``. The books add up a history event by event. They share nothing with
-the aggregate, and go on where a history is wrong.
+A host can check its own log: ``check_history(events)``. The books add up a history event by event, without the aggregate, and go on
+where a history is wrong.
 """
 
 import heapq
@@ -34,21 +34,21 @@ __tracebackhide__ = True
 
 
 class HistoryEntry(Protocol):
-    """One event of a stream with its place: a ``Recorded``, or an entry of a service's history."""
+    """One event of a stream with its version and time: a ``Recorded``, or an entry of a service's history."""
 
     @property
     def event(self) -> Event:
-        """What happened."""
+        """The event."""
         ...
 
     @property
     def version(self) -> int:
-        """Its place in the stream."""
+        """The version of the stream after the event, starting at 1."""
         ...
 
     @property
     def recorded_at(self) -> datetime:
-        """When it happened."""
+        """The time of the event."""
         ...
 
 
@@ -57,12 +57,12 @@ class Hold:
     """A reservation in the books.
 
     Attributes:
-        reservation_id: its id.
-        original: units promised at first.
-        remaining: units still promised, as its newest event says.
-        committed: sum of what was committed.
-        released: sum of what was released.
-        expires_at: its time; ``None``: firm.
+        reservation_id: the id.
+        original: units reserved at first.
+        remaining: units still reserved, by the newest event of the reservation.
+        committed: sum of the committed units.
+        released: sum of the released units.
+        expires_at: the time of expiry; ``None`` if firm.
     """
 
     reservation_id: str
@@ -74,13 +74,13 @@ class Hold:
 
     @property
     def is_open(self) -> bool:
-        """Whether it still holds units."""
+        """True if the reservation still holds units."""
         return self.remaining > 0
 
 
 @attrs.frozen
 class Sums:
-    """Units moved since the first event, by kind."""
+    """The units moved since the first event, by kind."""
 
     added: int = 0
     reserved: int = 0
@@ -91,20 +91,20 @@ class Sums:
 
 @attrs.frozen
 class AuditedEvent:
-    """What the books show right after one event.
+    """One event, and the books right after it.
 
     Attributes:
-        number: which event it is, counted from 1.
-        entry: the event with its place.
-        on_hand_before: units on hand that the event before it carried; 0 before the first.
-        reserved_before: likewise, units reserved.
-        time_before: time of the event before it.
+        number: number of the event, starting at 1.
+        entry: the event with its version and time.
+        on_hand_before: units on hand by the previous event; 0 before the first.
+        reserved_before: units reserved by the previous event; 0 before the first.
+        time_before: time of the previous event.
         sums: units moved so far, this event included.
-        held: what all open reservations hold together.
-        hold_before: the event's reservation before it; ``None`` if it was unknown, or if the event has none.
-        hold: the event's reservation after it.
+        held: units that all open reservations hold together.
+        hold_before: the event's reservation before the event; ``None`` if unknown, or if the event has none.
+        hold: the event's reservation after the event.
         left_due: an open reservation that is due by now; ``None`` if there is none.
-        does_not_fold: why the aggregate refuses the event; ``None`` if it takes it, or has refused an earlier one.
+        does_not_fold: why the aggregate refuses the event; ``None`` if it takes the event, or refused an earlier one.
         unexplained: why no command gives the event by the rules; ``None`` if one does, or if an earlier event does not fold.
     """
 
@@ -128,10 +128,10 @@ class AuditedEvent:
 
 
 def audit(history: Iterable[HistoryEntry]) -> Iterator[AuditedEvent]:
-    """Keep the books over a history from its first event. Costs O(log n) for each event.
+    """Yield each event of a history with the books right after it. Costs O(log n) per event.
 
     Args:
-        history: the events of one inventory, in stream order.
+        history: the events of one inventory from the first one, in stream order.
     """
     books = _Books()
     return (books.enter(entry) for entry in history)
@@ -228,12 +228,12 @@ _SHOWN = 10
 
 @attrs.frozen
 class HistoryProperty:
-    """What holds after every event of every history.
+    """A property that holds after every event of every history.
 
     Attributes:
-        id: as in the list of properties (``P9``).
-        sentence: what holds.
-        problem: what is wrong in the books after one event; ``None`` if nothing is.
+        id: the id in the list of properties (``P9``).
+        sentence: the property in one sentence.
+        problem: returns what is wrong in the books after one event; ``None`` if nothing is.
     """
 
     id: str
@@ -241,19 +241,19 @@ class HistoryProperty:
     problem: Callable[[AuditedEvent], str | None] = attrs.field(repr=False)
 
     def violations(self, history: Iterable[HistoryEntry]) -> list["Violation"]:
-        """Where a history breaks this property."""
+        """Return the places where a history breaks this property."""
         return list(violations(history, only=[self.id]))
 
 
 @attrs.frozen
 class Violation:
-    """A property does not hold.
+    """A place where a history breaks a property.
 
     Attributes:
-        id: of the property.
-        sentence: what should hold.
-        version: after which version.
-        event: after which event.
+        id: the id of the property.
+        sentence: the property in one sentence.
+        version: the version after which the property does not hold.
+        event: the event of that version.
         problem: what is wrong.
     """
 
@@ -268,10 +268,10 @@ class Violation:
 
 
 class PropertyError(AssertionError):
-    """A property does not hold. The text is the whole report.
+    """A property that does not hold. The text is the whole report.
 
     Attributes:
-        broken: ids of the properties.
+        broken: the ids of the broken properties.
     """
 
     def __init__(self, report: str, broken: frozenset[str]) -> None:
@@ -280,18 +280,18 @@ class PropertyError(AssertionError):
 
 
 def check_history(history: Iterable[HistoryEntry], *, only: Iterable[str] | None = None) -> int:
-    """Hold a history against the properties that a log alone shows.
+    """Check the properties that a log alone shows.
 
     Args:
         history: the events of one inventory from the first one, in stream order: ``Recorded``, or anything that has ``event``,
             ``version`` and ``recorded_at``.
-        only: ids of the properties to check; all when left out.
+        only: ids of the properties to check; all by default.
 
     Returns:
-        How many events were checked.
+        The number of events that were checked.
 
     Raises:
-        PropertyError: one does not hold. It names the property, the event, and what is wrong.
+        PropertyError: a property does not hold. The text names the property, the event, and the problem.
     """
     entries = list(history)
     found = list(violations(entries, only=only))
@@ -303,14 +303,14 @@ def check_history(history: Iterable[HistoryEntry], *, only: Iterable[str] | None
 
 
 def violations(history: Iterable[HistoryEntry], *, only: Iterable[str] | None = None) -> Iterator[Violation]:
-    """Every place where a history breaks a property, in stream order.
+    """Yield every place where a history breaks a property, in stream order.
 
     Args:
         history: as for :func:`check_history`.
-        only: ids of the properties to check; all when left out.
+        only: ids of the properties to check; all by default.
 
     Raises:
-        KeyError: an id that names no property of a log.
+        KeyError: an id names no property of a log.
     """
     chosen = list(HISTORY_PROPERTIES.values()) if only is None else [HISTORY_PROPERTIES[property_id] for property_id in only]
     for audited in audit(history):
@@ -473,4 +473,4 @@ _ALL = (
 )
 
 HISTORY_PROPERTIES: Mapping[str, HistoryProperty] = MappingProxyType({one.id: one for one in _ALL})
-"""The properties that a log alone shows, by id. The others need the commands too: ``PROGRAM_PROPERTIES``."""
+"""The properties that a log alone shows, by id. The others need the commands: ``PROGRAM_PROPERTIES``."""

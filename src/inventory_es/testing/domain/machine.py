@@ -1,8 +1,7 @@
 """A state machine for hypothesis: any sequence of commands, over the pure domain or over a service on any store.
 
-A host subclasses it, adds its own rules, and gives the runner ``MyMachine.TestCase``. Every step is answered by the handler, which
-is the reference, and by the naive model; if a service is opened, its answer must be the same. At the end the history is held against
-the properties.
+A host subclasses the machine, adds its own rules, and gives the runner ``MyMachine.TestCase``. The reference handler and the naive model
+answer every step. If a service is opened, its answer must be the same. At the end the history is checked against the properties.
 """
 
 from collections.abc import Generator, Sequence
@@ -43,15 +42,15 @@ _OF_OPENING = "it gives an async context manager of a service, such as open_inve
 
 
 class InventoryMachine(RuleBasedStateMachine):
-    """Any sequence of commands to one inventory. Subclass it and set what follows.
+    """A state machine that sends any sequence of commands to one inventory. Subclass it, and set the class attributes.
 
     Attributes:
-        inventory_id: to which inventory.
-        policies: the host's rules, under which the handler decides; give the same ones to the service.
+        inventory_id: the inventory.
+        policies: the host's rules, under which the handler decides. Give the same policies to the service.
         opening: units at the start; 0 for none.
-        backend: the event loop that the service runs on: ``asyncio`` or ``trio``.
-        handler: the reference, with the state, the history and every answer so far.
-        clock: what the time is taken from; pass it to the service.
+        backend: the event loop of the service: ``asyncio`` or ``trio``.
+        handler: the reference handler, with the state, the history and every answer so far.
+        clock: source of the time. Pass the clock to the service.
     """
 
     inventory_id: ClassVar[InventoryId] = SHELF
@@ -79,36 +78,36 @@ class InventoryMachine(RuleBasedStateMachine):
             self.send(AddStock(inventory_id=self.inventory_id, command_id="opening", quantity=self.opening))
 
     def open_service(self, clock: ManualClock) -> AbstractAsyncContextManager[InventoryService] | None:
-        """Hook: a service over a fresh, empty store, with this clock and the policies of this machine; ``None``: the domain alone.
+        """Open a service over a fresh, empty store, with this clock and the machine's policies. A hook: ``None`` by default.
 
         Args:
-            clock: where the service must take its time from.
+            clock: source of the service's time.
         """
         del clock
         return None
 
     def open_model(self) -> Model:
-        """Hook: the naive model that the handler is held against, command by command.
+        """Return the naive model that the handler is compared with, command by command. A hook.
 
-        Give it policies of its own to compare two statements of one rule: the host's, and a plain one.
+        Give the model policies of its own to compare two statements of one rule: the host's, and a plain one.
         """
         return Model(self.inventory_id, policies=self.policies)
 
     def on_transition(self, before: InventorySnapshot, event: Recorded, after: InventorySnapshot) -> None:
-        """Hook: assert what must hold of each event, knowing the states on both sides of it.
+        """Assert what must hold for each event, given the states before and after it. A hook.
 
-        Say what no event may do (no reserve promises more than 80 %), rather than what every state must be: a count or a loss
-        may make the same promises too many without anybody having promised anything.
+        Assert what no event may do (no reserve takes more than 80 %), rather than what every state must be. A count or a loss may leave
+        too many reservations without any reserve.
         """
 
     def send(self, command: Command) -> Answer:
-        """Send a command now, and check all that can be checked. For the rules of a host.
+        """Send a command now, and check everything that can be checked. For the rules of a host.
 
         Args:
-            command: addressed to the machine's inventory.
+            command: a command to the machine's inventory.
 
         Raises:
-            PropertyError: the model disagrees, or the service answers otherwise than the reference.
+            PropertyError: the model disagrees, or the service's answer differs from the reference.
         """
         self._is_told = False
         self._sent.append(Call(command, self.clock.now()))
@@ -126,16 +125,16 @@ class InventoryMachine(RuleBasedStateMachine):
         return answer
 
     def generator(self, fields: int) -> CommandGenerator:
-        """Makes commands that fit the present state; see :class:`CommandGenerator`.
+        """Return a generator of commands that fit the present state.
 
         Args:
-            fields: a drawn number, 0 or more, that the choices are read off.
+            fields: a drawn number, 0 or more, from which the choices are read.
         """
         earlier = tuple(call.command for call in self._sent)
         return CommandGenerator(Choices(fields), self.handler.inventory, self.clock.now(), str(len(self._sent)), earlier)
 
     def teardown(self) -> None:
-        """Hold the whole run against the properties, and the store's history against the reference's, unless a step failed."""
+        """Check the properties of the whole run, and the store's history, unless a step failed."""
         with self._stack:
             if self._is_told:
                 check_history(self.handler.history)
@@ -145,7 +144,7 @@ class InventoryMachine(RuleBasedStateMachine):
 
     @classmethod
     def _pure_policies(cls) -> Sequence[Policy]:
-        """The policies, asked twice; one memory for all examples, so that an impure one is found across them."""
+        """Return the policies, asked twice. All examples share one memory, so that an impure policy is found across them."""
         pure: tuple[Sequence[Policy], Sequence[Policy]] | None = cls.__dict__.get("_asked_twice")
         if pure is None or pure[0] is not cls.policies:
             pure = (cls.policies, ask_twice(cls.policies))
@@ -157,7 +156,7 @@ class InventoryMachine(RuleBasedStateMachine):
 
     @rule(number=_FIELDS)
     def wait(self, number: int) -> None:
-        """Time passes, stands still, or stops right around the end of a hold."""
+        """Let time pass, stand still, or stop right around the expiry of a reservation."""
         self.clock.at = next_time(Choices(number), self.handler.inventory, self.clock.now())
 
     @rule(fields=_FIELDS)
@@ -202,7 +201,7 @@ class InventoryMachine(RuleBasedStateMachine):
     @precondition(_has_open)
     @rule(fields=_FIELDS)
     def bump(self, fields: int) -> None:
-        """Send an adjustment that takes promised units."""
+        """Send an adjustment that takes reserved units."""
         self.send(self.generator(fields).bump())
 
     @rule(fields=_FIELDS)
@@ -229,7 +228,7 @@ class InventoryMachine(RuleBasedStateMachine):
 
 
 class _Remote:
-    """A service on an event loop in a thread of its own, asked step by step."""
+    """A service on an event loop in a thread of its own, called step by step."""
 
     def __init__(self, service: InventoryService, portal: BlockingPortal) -> None:
         self._service = service

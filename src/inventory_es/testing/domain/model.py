@@ -1,6 +1,6 @@
-"""A second, naive model of the decider: a dictionary and the rules, written for reading and not for speed.
+"""A naive model of the decider, a second statement of it: a dictionary and the rules, written for reading and not for speed.
 
-:class:`Model` takes commands. :class:`LogModel` takes the events of a log, and looks for a command that explains each of them.
+:class:`Model` takes commands. :class:`LogModel` takes the events of a log, and looks for a command that gives each of them.
 """
 
 from collections import ChainMap
@@ -35,7 +35,7 @@ from inventory_es.testing.domain.rules import (
 )
 
 REMEMBERED = 10_000
-"""How many closed reservations are known by their outcome."""
+"""How many closed reservations the model remembers."""
 
 
 @attrs.frozen(kw_only=True)
@@ -43,13 +43,13 @@ class Verdict:
     """The model's answer to one command.
 
     Attributes:
-        at: the time that counts.
-        events: what the command appended, each with its balance, version and time; of a replay, those of the first time.
-        refusal: why it was refused; ``None`` if it was accepted.
-        replayed: True if it had been accepted before.
-        seen: what each policy was shown, in the order in which the policies were asked.
+        at: the time of the decision.
+        events: the events that the command appended, each with its balance, version and time; of a replay, those of the first time.
+        refusal: why the command was refused; ``None`` if it was accepted.
+        replayed: True if the command had been accepted before.
+        seen: the facts that each policy was shown, in the order in which the policies were asked.
         stock: figures after the command: on_hand, reserved, available, version.
-        result: fields of what a service answers; empty for a refusal.
+        result: the fields of a service's answer; empty for a refusal.
     """
 
     at: datetime
@@ -62,14 +62,14 @@ class Verdict:
 
 
 class Model:
-    """One inventory as the rules have it. Subclass it, or pass ``rules``, for commands of your own.
+    """One inventory by the rules. Subclass the model, or pass ``rules``, for commands of your own.
 
     Args:
-        inventory_id: of which inventory.
-        policies: the host's rules, or a second statement of them: each is called with the stock, the command and the time.
+        inventory_id: the inventory.
+        policies: the host's rules, or a second statement of them. Each is called with the stock, the command and the time.
         rules: the function of each kind of command.
-        remembered: how many closed reservations are known by their outcome.
-        max_clock_skew: how far the clock may stand behind the last event.
+        remembered: how many closed reservations the model remembers.
+        max_clock_skew: how far the clock may be behind the last event.
     """
 
     def __init__(
@@ -94,42 +94,42 @@ class Model:
 
     @property
     def on_hand(self) -> int:
-        """Units there."""
+        """The units on hand."""
         return self.on_hand_at(len(self.events))
 
     @property
     def reserved(self) -> int:
-        """Units promised."""
+        """The units reserved."""
         return sum(hold["remaining"] for hold in self.open.values())
 
     @property
     def last_time(self) -> datetime | None:
-        """When the last event happened."""
+        """The time of the last event; ``None`` if there is none."""
         return self.events[-1]["recorded_at"] if self.events else None
 
     def on_hand_at(self, version: int) -> int:
-        """Return the units that were there at an older version."""
+        """Return the units on hand at an older version."""
         on_hand: int = self.events[version - 1]["on_hand"] if version else 0
         return on_hand
 
     def available_at(self, t: datetime) -> int:
-        """Return what a reserve at ``t`` could get."""
+        """Return the units that a reserve at ``t`` could get."""
         due: int = sum(hold["remaining"] for hold in due_at(self.open.values(), t))
         return self.on_hand - self.reserved + due
 
     def reserved_for(self, owner_id: str) -> int:
-        """Return what the open reservations of one owner still hold."""
+        """Return the units that the open reservations of one owner still hold."""
         return sum(hold["remaining"] for hold in self.open.values() if hold["owner_id"] == owner_id)
 
     def execute(self, command: Any, *, at: datetime) -> Verdict:
-        """Execute one command: the replay check, the rule of time, and what :meth:`decide` does.
+        """Execute one command: check for a replay, apply the rule of time, decide, and enter the events.
 
         Args:
-            command: addressed to this inventory.
-            at: what the clock says.
+            command: a command to this inventory.
+            at: the time of the clock.
 
         Raises:
-            ValueError: a count of a version that is not there.
+            ValueError: a count of a version that is still to come.
         """
         t = at if self.last_time is None else max(at, self.last_time)
         seen: list[Facts] = []
@@ -138,7 +138,7 @@ class Model:
             if known is not None:
                 return self._verdict(command, t, known, replayed=True)
             if t - at > self.max_clock_skew:
-                raise Refusal(ClockSkewError, now=at, last_time=t, max_clock_skew=self.max_clock_skew)  # noqa: TRY301  # it is a refusal
+                raise Refusal(ClockSkewError, now=at, last_time=t, max_clock_skew=self.max_clock_skew)  # noqa: TRY301  # the verdict below reports it
             decided = self.decide(command, t, seen)
         except Refusal as refusal:
             return self._verdict(command, t, (), refusal=refusal, seen=seen)
@@ -148,15 +148,17 @@ class Model:
         return self._verdict(command, t, appended, seen=seen)
 
     def decide(self, command: Any, t: datetime, seen: list[Facts] | None = None) -> tuple[Facts, ...]:
-        """Return the events of a command that was never accepted before: what is due is closed, then the command's own. Change nothing.
+        """Return the events of a command that was never accepted before: expiries of what is due, then the command's own.
+
+        The model does not change.
 
         Args:
-            command: addressed to this inventory.
-            t: the time that counts, not before the last event.
-            seen: where to put what each policy is shown.
+            command: a command to this inventory.
+            t: the time of the decision, not before the last event.
+            seen: receives the facts that each policy is shown.
 
         Raises:
-            Refusal: a rule or a policy says no.
+            Refusal: a rule or a policy refuses the command.
         """
         due = [] if isinstance(command, ExpireReservations) else due_at(self.open.values(), t)
         stock = self.stock(due)
@@ -169,7 +171,7 @@ class Model:
         return self._with_balances([*expiries, *own], t)
 
     def stock(self, due: Sequence[Facts] = ()) -> Stock:
-        """Return what a rule may look at, as if the ``due`` holds were closed."""
+        """Return the stock that a rule may use, as if the ``due`` reservations were closed."""
         ended = {hold["reservation_id"]: self._ending(hold, "EXPIRED", released=hold["remaining"]) for hold in due}
         left = {reservation_id: hold for reservation_id, hold in self.open.items() if reservation_id not in ended}
         return {
@@ -210,8 +212,8 @@ class Model:
 
     @staticmethod
     def _payload(command: Any) -> Facts:
-        """What makes two commands the same: not why, not by when."""
-        kind: type[Any] = type(command)  # a host's own may be of any kind
+        """Return the fields that make two commands the same: neither the reference nor the deadline."""
+        kind: type[Any] = type(command)  # a host's own command may be of any class
         fields = {field.name: getattr(command, field.name) for field in attrs.fields(kind)} if attrs.has(kind) else vars(command)
         without = {"command_id", "reference", "not_after"}
         return {"kind": kind.__name__} | {name: value for name, value in fields.items() if name not in without}
@@ -239,10 +241,10 @@ class Model:
         return tuple(entered)
 
     def enter(self, facts: Facts) -> Facts:
-        """Take the next event: the only way that the model changes.
+        """Take the next event. The model changes in no other way.
 
         Args:
-            facts: of the event, with its balance, version and time.
+            facts: the facts of the event, with its balance, version and time.
         """
         reservation_id = facts.get("reservation_id", "")
         hold = self.open.get(reservation_id, {})
@@ -317,7 +319,7 @@ class Model:
         return told | {"version": last["version"], "at": last["recorded_at"], "on_hand": last["on_hand"], "reserved": last["reserved"]}
 
     def state_of(self, reservation_id: str | None, t: datetime) -> Facts:
-        """Return how a reservation stands at ``t``: its state, and the units that it holds; empty for no reservation."""
+        """Return the state of a reservation at ``t``, and the units that it holds; empty for no reservation."""
         if reservation_id is None:
             return {}
         hold = self.open.get(reservation_id)
@@ -329,7 +331,7 @@ class Model:
 
 
 class View:
-    """What a policy is shown: the same names as :class:`~inventory_es.StockView`."""
+    """A policy's view of the model, with the names of :class:`~inventory_es.StockView`."""
 
     def __init__(self, inventory_id: InventoryId, at: datetime, stock: Stock, due: Sequence[Facts]) -> None:
         self.inventory_id = inventory_id
@@ -342,21 +344,21 @@ class View:
         self._open = stock["open"]
 
     def reservation(self, reservation_id: str) -> SimpleNamespace | None:
-        """Return the reservation of this id, if it is open and not due."""
+        """Return the reservation with this id, if it is open and not due."""
         hold = self._open.get(reservation_id)
         return None if hold is None else SimpleNamespace(**hold)
 
     def reservations(self) -> Iterator[SimpleNamespace]:
-        """Iterate over all that are open and not due."""
+        """Iterate over the reservations that are open and not due."""
         return iter([SimpleNamespace(**hold) for hold in self._open.values()])
 
     def reserved_for(self, owner_id: str) -> int:
-        """Return what the open reservations of one owner hold."""
+        """Return the units that the open reservations of one owner hold."""
         return sum(hold["remaining"] for hold in self._open.values() if hold["owner_id"] == owner_id)
 
 
 def shown(view: Any) -> Facts:
-    """Return everything that a policy can ask of a view: of the decider's, or of the model's."""
+    """Return everything that a policy can read from a view, the decider's or the model's."""
     holds = [*view.due, *view.reservations()]
     facts: Facts = {name: getattr(view, name) for name in ("at", "version", "on_hand", "reserved", "unreserved")}
     facts["due"] = [hold_facts(hold) for hold in view.due]
@@ -386,7 +388,7 @@ _OF_HOLD = (
 
 
 def event_facts(event: Event, version: int, recorded_at: datetime) -> Facts:
-    """Return what an event says, with its version and time."""
+    """Return the fields of an event, with its version and time."""
     kind: type[Any] = type(event)
     facts = {field.name: getattr(event, field.name) for field in attrs.fields(kind)}
     return {"event": kind.__name__} | facts | {"version": version, "recorded_at": recorded_at}
@@ -401,14 +403,14 @@ class _Figures:
 
 
 MOST_OPEN = 200
-"""Events that meet more open reservations than that are taken as they are, since the model looks at all of them."""
+"""Open reservations above which events are not explained, because the model scans all reservations for each event."""
 
 
 class LogModel:
-    """Takes the events of one inventory, and says which of them no command gives.
+    """A model that takes the events of one inventory, and finds those that no command gives.
 
     Args:
-        inventory_id: of which inventory.
+        inventory_id: the inventory.
     """
 
     def __init__(self, inventory_id: InventoryId) -> None:
@@ -419,7 +421,7 @@ class LogModel:
         """Take the next event.
 
         Args:
-            facts: of the event, with its balance, version and time.
+            facts: the facts of the event, with its balance, version and time.
 
         Returns:
             Why the rules give another event, or none; ``None`` if they give this one.
@@ -468,7 +470,7 @@ class LogModel:
 
 
 def _given(stock: Stock, facts: Facts, t: datetime) -> Iterable[Facts]:
-    """The events of the command that may have given ``facts``, without what its caller alone knows."""
+    """Return the events of the command that may have given ``facts``, with defaults for fields that the log does not hold."""
     command: Any = SimpleNamespace(**facts, ttl=None, not_after=None, keep_available=0, remainder="KEEP", shortfall="BUMP")
     match facts["event"]:
         case "StockAddedEvent":

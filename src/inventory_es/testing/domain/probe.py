@@ -1,4 +1,4 @@
-"""What a state would answer to everything that one can ask of it: two states that answer alike are alike, whatever is inside."""
+"""Probes of a state: every command that one can try on it. Two states with equal answers are equal, whatever their representation."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -25,13 +25,13 @@ FAR = timedelta(days=400)
 
 
 def behaviour(inventory: Inventory, at: datetime) -> dict[str, tuple[Event, ...] | RejectionError | int]:
-    """What ``inventory`` answers at ``at``, and long after, to one command of every kind for every reservation that it knows.
+    """Return a state's answers, at ``at`` and long after, to one command of every kind per known reservation.
 
-    Costs in proportion to what it remembers, squared; for small states.
+    The cost grows with the square of the known reservations, so this is for small states.
 
     Args:
-        inventory: the state to ask. It is not changed.
-        at: when, not before its last event.
+        inventory: the state, which does not change.
+        at: the time, not before the last event.
     """
     answers: dict[str, tuple[Event, ...] | RejectionError | int] = {}
     for when in (at, at + FAR):
@@ -47,7 +47,7 @@ def behaviour(inventory: Inventory, at: datetime) -> dict[str, tuple[Event, ...]
 
 
 def probes(inventory: Inventory, at: datetime) -> Iterator[Command]:
-    """Make one command of every kind for every reservation that a state knows."""
+    """Yield one command of every kind per reservation that a state knows."""
     where, on_hand = inventory.inventory_id, inventory.units_on_hand
     yield AddStock(inventory_id=where, command_id=PROBE, quantity=1)
     yield ReserveStock(inventory_id=where, reservation_id=PROBE, quantity=int(inventory.available_at(at)) or 1, ttl=None)

@@ -1,7 +1,7 @@
-"""Programs: what is done to one inventory, as data, and how it is played without a store.
+"""Programs: calls to one inventory as data, and their play without a store.
 
-A program is drawn once and can be played many times: with sweeps in between, an hour later, over another store. Played twice
-it gives the same record, since it brings its own times and its own seed.
+A program is drawn once, and can be played many times: with sweeps in between, an hour later, over another store. It gives the same record
+each time, because it brings its own times and its own seed.
 """
 
 import random
@@ -25,8 +25,8 @@ class Call:
     """One command at one time of the clock.
 
     Attributes:
-        command: what is asked.
-        at: what the clock says then; it may stand still or run backwards.
+        command: the command.
+        at: the time of the clock, which may stand still or run backwards from call to call.
     """
 
     command: Command
@@ -38,16 +38,16 @@ class Call:
 
 @attrs.frozen(kw_only=True)
 class Program:
-    """What is done to one inventory.
+    """Calls to one inventory.
 
     Attributes:
-        inventory_id: to which one.
-        setup: calls that bring it into an interesting state, one after the other.
+        inventory_id: the inventory.
+        setup: calls that bring the inventory into an interesting state, one after the other.
         steps: calls one after the other.
-        parallel: calls at once, after the steps: each caller loads, decides, appends, and starts again if another one was faster.
-        faults: which appends of the parallel part fail, counted from 1, and whether before or after they are written: what
-            ``Faults.by_plan({"append": dict(program.faults)})`` takes.
-        seed: in what order the parallel callers take their turns.
+        parallel: calls at the same time, after the steps. Each caller loads, decides and appends, and starts again if another was faster.
+        faults: the appends of the parallel part that fail, counted from 1, and how: before or after they are written. In the form of
+            ``Faults.by_plan({"append": dict(program.faults)})``.
+        seed: decides the order of the parallel callers.
     """
 
     inventory_id: InventoryId
@@ -59,7 +59,7 @@ class Program:
 
     @property
     def calls(self) -> tuple[Call, ...]:
-        """The calls one after the other: the setup's and the steps."""
+        """The calls that go one after the other: the setup and the steps."""
         return self.setup + self.steps
 
     def __str__(self) -> str:
@@ -70,13 +70,13 @@ class Program:
 
 @attrs.frozen
 class Record:
-    """What became of a program.
+    """The record of a program that was played.
 
     Attributes:
-        program: what was played.
-        answers: one for each call in order, then those of the parallel calls, in the order in which they were settled.
+        program: the program.
+        answers: one per call, in order; then those of the parallel calls, in the order in which they were settled.
         history: every event.
-        handler: where it was played, to go on from there.
+        handler: the handler that played the program, to go on from there.
     """
 
     program: Program
@@ -86,10 +86,10 @@ class Record:
 
 
 def play(program: Program, *, policies: Sequence[Policy] = ()) -> Record:
-    """Play a program on a handler of its own.
+    """Play a program on a new reference handler.
 
     Args:
-        program: what to do.
+        program: the program.
         policies: the host's rules.
     """
     handler = ReferenceHandler(program.inventory_id, policies=policies)
@@ -103,13 +103,13 @@ def play(program: Program, *, policies: Sequence[Policy] = ()) -> Record:
 def race(
     handler: ReferenceHandler, calls: Sequence[Call], faults: Sequence[tuple[int, FaultKind]] = (), *, next_turn: Callable[[int], int]
 ) -> None:
-    """Let callers race on one stream as optimistic writers do, with a turn between loading and appending.
+    """Let callers race on one stream as optimistic writers do, each loading in one turn and appending in a later one.
 
     Args:
-        handler: the stream that all of them share.
-        calls: one for each caller.
-        faults: which appends fail, counted from 1: ``fail_before`` or ``fail_after``.
-        next_turn: which of ``n`` callers that are not done yet takes the next turn, 0 to n − 1.
+        handler: the stream that all callers share.
+        calls: one per caller.
+        faults: the appends that fail, counted from 1: ``fail_before`` or ``fail_after``.
+        next_turn: chooses one of the ``n`` callers that are not done, 0 to n − 1.
     """
     kinds = dict(faults)
     runners = [_Runner(call) for call in calls]
@@ -137,7 +137,7 @@ def race(
 
 
 def other_payload(command: Command) -> Command:
-    """Another command under the id of ``command``."""
+    """Return another command with the id of ``command``."""
     match command:
         case ReserveStock():
             return attrs.evolve(command, quantity=command.quantity % MAX_QUANTITY + 1)

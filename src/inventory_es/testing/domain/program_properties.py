@@ -1,4 +1,4 @@
-"""The properties that need the commands too: they play a program, often twice, and compare."""
+"""The properties that need the commands: each plays a program, often twice, and compares."""
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -31,12 +31,12 @@ _SHIFTS = (timedelta(days=-400), timedelta(microseconds=1), timedelta(days=10_00
 
 @attrs.frozen
 class ProgramProperty:
-    """What holds for every program.
+    """A property that holds for every program.
 
     Attributes:
-        id: as in the list of properties (``P23``).
-        sentence: what holds.
-        problems: what is wrong with the record of a program, played under the host's policies; nothing, if it holds.
+        id: the id in the list of properties (``P23``).
+        sentence: the property in one sentence.
+        problems: yields what is wrong with the record of a program, played under the host's policies; nothing if the property holds.
     """
 
     id: str
@@ -45,18 +45,18 @@ class ProgramProperty:
 
 
 def check_program(program: Program, *, policies: Sequence[Policy] = (), only: Iterable[str] | None = None) -> Record:
-    """Play a program and hold it against the properties that need its commands.
+    """Play a program, and check the properties that need its commands.
 
     Args:
-        program: what to play.
-        policies: the host's rules. They must be pure.
-        only: ids of the properties to check; all when left out.
+        program: the program.
+        policies: the host's rules, which must be pure.
+        only: ids of the properties to check; all by default.
 
     Returns:
-        Its record.
+        The record.
 
     Raises:
-        PropertyError: one does not hold.
+        PropertyError: a property does not hold.
     """
     policies = ask_twice(policies)
     try:
@@ -140,7 +140,7 @@ def _sweeps_change_no_outcome(record: Record, policies: Sequence[Policy]) -> Ite
         answers = [answer for answer in swept.answers if not isinstance(answer.command, ExpireReservations)]
         for plain, other in zip(never.answers, answers, strict=True):
             if (plain.error, plain.replayed) != (other.error, other.replayed) or _own(plain.events) != _own(other.events):
-                yield f"{describe(plain.command)}: {_told(plain)}, with sweeps {_told(other)}"
+                yield f"{describe(plain.command)}: {_describe_answer(plain)}, with sweeps {_describe_answer(other)}"
             elif plain.appended and _balance(plain) != _balance(other):
                 yield f"{describe(plain.command)}: {_balance(plain)}, with sweeps {_balance(other)}"
 
@@ -154,7 +154,7 @@ def _only_time_shifts(record: Record, policies: Sequence[Policy]) -> Iterator[st
             expected = [_shifted(event, shift) for event in plain.events]
             error = None if plain.error is None else _shifted_error(plain.error, shift)
             if list(other.events) != expected or other.error != error or other.at != plain.at + shift:
-                yield f"{describe(plain.command)}, {shift} later: {_told(plain)} became {_told(other)}"
+                yield f"{describe(plain.command)}, {shift} later: {_describe_answer(plain)} became {_describe_answer(other)}"
 
 
 def _decide_is_pure(record: Record, policies: Sequence[Policy]) -> Iterator[str]:
@@ -224,7 +224,7 @@ def _balance(answer: Answer) -> tuple[int, int]:
     return answer.after.on_hand, answer.after.reserved
 
 
-def _told(answer: Answer) -> str:
+def _describe_answer(answer: Answer) -> str:
     if answer.error is not None:
         return describe(answer.error)
     return " ".join(describe(event) for event in answer.events) or "nothing"
@@ -269,4 +269,4 @@ _ALL = (
 )
 
 PROGRAM_PROPERTIES: Mapping[str, ProgramProperty] = MappingProxyType({one.id: one for one in _ALL})
-"""The properties that need the commands, by id. Those that a log alone shows are ``HISTORY_PROPERTIES``."""
+"""The properties that need the commands, by id. ``HISTORY_PROPERTIES`` has those that a log alone shows."""

@@ -1,4 +1,4 @@
-"""Policies asked twice: one that answers differently to the same question is reported as impure, at once and ever after."""
+"""Policies asked twice. A policy with different answers to the same question is reported as impure, at once and from then on."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -19,17 +19,17 @@ __tracebackhide__ = True
 
 _REMEMBERED = 20_000
 _found: "WeakKeyDictionary[Any, str]" = WeakKeyDictionary()
-"""What was found of policies that are impure. A run that is repeated to make it smaller must find it again."""
+"""The reports of impure policies. A run that is repeated while hypothesis shrinks must find them again."""
 
 
 class PurePolicy:
-    """A policy that is asked twice each time, and held to its earlier answers to the same question.
+    """A policy that is asked twice each time, and whose answers must equal its earlier ones to the same question.
 
     Args:
-        policy: the host's.
+        policy: the host's policy.
 
     Attributes:
-        seen: where to put what the policy is shown; ``None``: nowhere.
+        seen: receives the facts that the policy is shown; ``None`` for nobody.
     """
 
     def __init__(self, policy: Policy) -> None:
@@ -39,16 +39,16 @@ class PurePolicy:
         self._answers: dict[tuple[str, Command, datetime], str] = {}
 
     def witnessed(self, seen: list[Facts]) -> "PurePolicy":
-        """Return the same policy, with the same memory, that puts what it is shown into ``seen``."""
+        """Return the same policy, with the same memory, which adds the facts that it is shown to ``seen``."""
         twin = PurePolicy(self._policy)
-        twin.seen, twin._answers = seen, self._answers  # one of our own kind
+        twin.seen, twin._answers = seen, self._answers  # an instance of this class
         return twin
 
     def __call__(self, view: StockView, command: Command, at: datetime) -> None:
         """Ask the policy.
 
         Raises:
-            PropertyError: it answered differently to the same question before.
+            PropertyError: the policy answered differently to the same question.
         """
         facts = shown(view)
         if self.seen is not None:
@@ -67,21 +67,21 @@ class PurePolicy:
             raise PropertyError(known, frozenset({"P25"}))
         if error is not None:
             raise error
-        return cast(None, answer)  # anything but None is a mistake of the host, which the decider tells
+        return cast(None, answer)  # anything but None is a mistake of the host, which the decider reports
 
     def _ask(self, view: StockView, command: Command, at: datetime) -> tuple[str, object, Exception | None]:
         try:
-            answer: object = self._policy(view, command, at)  # a host's may give something
+            answer: object = self._policy(view, command, at)  # a host's policy may return a value
         except PropertyError:
             raise
-        except Exception as error:  # noqa: BLE001  # whatever a host's policy raises is its answer
+        except Exception as error:  # noqa: BLE001  # any error of a host's policy is its answer
             told = describe(error) if isinstance(error, InventoryError) else f"{type(error).__name__}{error.args}"
             return f"raised {told}", None, error
         return "agreed" if answer is None else f"returned a {type(answer).__name__}", answer, None
 
 
 def ask_twice(policies: Iterable[Policy]) -> tuple[PurePolicy, ...]:
-    """Wrap a host's policies so that an impure one is found where it is asked. Wrapped ones stay as they are."""
+    """Wrap a host's policies so that an impure one is found where it is asked. Idempotent."""
     return tuple([policy if isinstance(policy, PurePolicy) else PurePolicy(policy) for policy in policies])
 
 
@@ -100,7 +100,7 @@ def _report(policy: Policy, command: Command, at: datetime, facts: Facts, first:
 def _found_of(policy: Policy) -> str | None:
     try:
         return _found.get(policy)
-    except TypeError:  # it can't be hashed, or not referred to weakly
+    except TypeError:  # the policy can't be hashed, or allows no weak reference
         return None
 
 

@@ -1,7 +1,7 @@
-"""The write side of one inventory without a store: what every handler over every store must answer, in a hundred lines.
+"""The reference handler: the write side of one inventory without a store, in a hundred lines.
 
-The handler owns what the pure domain leaves to its caller: the replay check, the rule of time, the figure behind a count. It is
-the reference that the machine holds a real service against.
+Every handler over every store must give its answers. The reference handler does what the pure domain leaves to its caller: the replay
+check, the rule of time, and the figure behind a count. The machine compares a real service with it.
 """
 
 from collections.abc import Sequence
@@ -21,22 +21,22 @@ from inventory_es.domain.reservation_book import InventorySnapshot
 from inventory_es.testing.domain.purity import ask_twice
 
 MAX_CLOCK_SKEW = timedelta(seconds=60)
-"""How far the clock may stand behind the last event, by default."""
+"""How far the clock may be behind the last event by default."""
 
 
 @attrs.frozen
 class Answer:
-    """What became of one command.
+    """The answer to one command.
 
     Attributes:
-        command: what was asked.
-        clock: what the clock said.
-        at: the time that counted: the clock's, or that of the last event if it is later.
-        before: the state that the command met.
-        after: the state that it left.
-        recorded: the events that it appended; of a replayed one, the events of the first time.
-        error: why it was refused; ``None`` if it was not.
-        replayed: whether it had been accepted before, and nothing was appended now.
+        command: the command.
+        clock: the time of the clock.
+        at: the time of the decision: the clock's, or that of the last event if later.
+        before: the state before the command.
+        after: the state after the command.
+        recorded: the events that the command appended; of a replayed one, the events of the first time.
+        error: why the command was refused; ``None`` if it was accepted.
+        replayed: True if the command had been accepted before, so that nothing was appended.
     """
 
     command: Command
@@ -50,22 +50,22 @@ class Answer:
 
     @property
     def events(self) -> tuple[Event, ...]:
-        """The events, without their place."""
+        """The events, without version and time."""
         return tuple(one.event for one in self.recorded)
 
     @property
     def appended(self) -> tuple[Recorded, ...]:
-        """The events that this very call appended: none for a replayed one."""
+        """The events that this call appended: none for a replayed command."""
         return () if self.replayed else self.recorded
 
 
 class ReferenceHandler:
-    """Executes commands on one inventory, in memory, one after the other.
+    """A handler that executes commands on one inventory, in memory, one after the other.
 
     Args:
-        inventory_id: of which inventory.
-        policies: the host's rules. Each is asked twice, and must give one answer.
-        max_clock_skew: how far the clock may stand behind the last event.
+        inventory_id: the inventory.
+        policies: the host's rules. Each is asked twice, and must answer the same.
+        max_clock_skew: how far the clock may be behind the last event.
 
     Attributes:
         inventory: the state.
@@ -83,32 +83,32 @@ class ReferenceHandler:
         self._first_time: dict[UUID, tuple[str, tuple[Recorded, ...]]] = {}
 
     def fork(self) -> Self:
-        """A handler of its own in the same state."""
+        """Return an independent handler in the same state."""
         twin = type(self)(self.inventory.inventory_id, policies=self._policies, max_clock_skew=self._max_clock_skew)
         twin.inventory = Inventory.from_snapshot(self.inventory.snapshot())
         twin.history = list(self.history)
         twin.answers = list(self.answers)
-        twin._first_time = dict(self._first_time)  # noqa: SLF001  # one of our own kind
+        twin._first_time = dict(self._first_time)  # noqa: SLF001  # an instance of this class
         return twin
 
     def take(self, recorded: Recorded) -> None:
-        """Accept an event that stands in the stream already.
+        """Take an event that is already in the stream.
 
         Raises:
-            CorruptStreamError: it can't be the next one.
+            CorruptStreamError: the event can't be the next one.
         """
         self.inventory.apply(recorded)
         self.history.append(recorded)
 
     def execute(self, command: Command, *, at: datetime) -> Answer:
-        """Execute one command as a handler must.
+        """Execute one command.
 
         Args:
-            command: addressed to this inventory.
-            at: what the clock says.
+            command: a command to this inventory.
+            at: the time of the clock.
 
         Raises:
-            ValueError: a command for another inventory, or a count of a version that is not there.
+            ValueError: a command to another inventory, or a count of a version that is still to come.
         """
         before = self.inventory.snapshot()
         now = at if before.last_time is None else max(at, before.last_time)
@@ -122,7 +122,7 @@ class ReferenceHandler:
         return answer
 
     def observed_on_hand(self, command: Command) -> int | None:
-        """The figure that a count needs: units on hand at its observed version; ``None`` for anything else."""
+        """Return the units on hand at the observed version of a count; ``None`` for any other command."""
         if not isinstance(command, RecordCount) or command.observed_version > len(self.history):
             return None
         return self.history[command.observed_version - 1].event.on_hand if command.observed_version else 0

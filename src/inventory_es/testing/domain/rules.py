@@ -1,19 +1,17 @@
-"""The rules of the domain, one function per command: what the command needs, and which events it appends.
+"""The rules of the domain, one function per command: the conditions of the command, and the events that it appends.
 
 These functions are a specification. They share no code with the aggregate, read the fields of a command, and answer with plain
-dictionaries. What surrounds every command is in :class:`~inventory_es.testing.domain.Model`.
+dictionaries. :class:`~inventory_es.testing.domain.Model` does what is common to all commands.
 
-A *stock* is what a rule may look at, after everything due at ``t`` was closed:
+A *stock* holds all that a rule may use, after every reservation due at ``t`` was closed:
 
-=====================  ============================================================================================
-``on_hand``            units there
-``reserved``           the sum of what the open reservations still hold
-``open``               id → the reservation: original, remaining, committed, released, purpose, owner_id, reserved_at, expires_at, version
-``closed``             id → how it ended: outcome, committed, released, expires_at; the most recent 10,000
-``version``            of the stream, before the command
-``last_count_version``  the version of the last count's event; 0: none
-``on_hand_at``         units on hand at each version, 0 included
-=====================  ============================================================================================
+- ``on_hand``: units on hand.
+- ``reserved``: the sum of the units that the open reservations hold.
+- ``open``: reservations by id, each with original, remaining, committed, released, purpose, owner_id, reserved_at, expires_at, version.
+- ``closed``: how a reservation ended, by id: outcome, committed, released, expires_at; the most recent 10,000.
+- ``version``: version of the stream before the command.
+- ``last_count_version``: version of the last count's event; 0 for none.
+- ``on_hand_at``: units on hand at each version, 0 included.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -54,21 +52,21 @@ Facts = dict[str, Any]
 """An event, a reservation, or the facts of a rejection: names and values."""
 
 Stock = Mapping[str, Any]
-"""What a rule may look at."""
+"""All that a rule may use."""
 
 Rule = Callable[[Stock, Any, datetime], Iterable[Facts]]
-"""The events of one kind of command at ``t``, in order, without their balances; or a raised :class:`Refusal`."""
+"""A function that gives the events of one kind of command at ``t``, in order, without balances, or raises :class:`Refusal`."""
 
 LARGEST = 2**53 - 1
 """The largest count of units."""
 
 
-class Refusal(Exception):  # noqa: N818  # the name of a condition stands in it; it is no error of its own
-    """A rule says no.
+class Refusal(Exception):  # noqa: N818  # it names the error of the domain, and is none itself
+    """A refusal by a rule.
 
     Attributes:
         error: the class of the rejection.
-        facts: what the rejection must tell.
+        facts: the facts that the rejection must have.
     """
 
     def __init__(self, error: type[InventoryError], **facts: Any) -> None:
@@ -84,13 +82,13 @@ class Refusal(Exception):  # noqa: N818  # the name of a condition stands in it;
 
 
 def add(stock: Stock, command: AddStock, _t: datetime) -> Iterator[Facts]:
-    """Units come in."""
+    """Add units."""
     _refuse_overflow(stock["on_hand"] + command.quantity)
     yield {"event": "StockAddedEvent", "quantity": command.quantity, "reason": command.reason}
 
 
 def reserve(stock: Stock, command: ReserveStock, t: datetime) -> Iterator[Facts]:
-    """Units are promised; at least ``keep_available`` stay free."""
+    """Reserve units, so that at least ``keep_available`` stay unreserved."""
     if command.reservation_id in stock["open"] or command.reservation_id in stock["closed"]:
         raise Refusal(ReservationIdTakenError, reservation_id=command.reservation_id)
     if command.not_after is not None and t >= command.not_after:
@@ -115,7 +113,7 @@ def reserve(stock: Stock, command: ReserveStock, t: datetime) -> Iterator[Facts]
 
 
 def extend(stock: Stock, command: ExtendReservation, t: datetime) -> Iterator[Facts]:
-    """A dated hold lasts longer. A firm hold, and an end that is no later, change nothing."""
+    """Let a dated reservation last longer. No-op for a firm one, and for an end that is no later."""
     hold = _the_open(stock, command.reservation_id)
     if hold["expires_at"] is not None:
         expires_at = _after(t, command.ttl)
@@ -124,14 +122,14 @@ def extend(stock: Stock, command: ExtendReservation, t: datetime) -> Iterator[Fa
 
 
 def confirm(stock: Stock, command: ConfirmReservation, _t: datetime) -> Iterator[Facts]:
-    """A dated hold becomes firm. A firm hold stays as it is."""
+    """Make a dated reservation firm. No-op for a firm one."""
     hold = _the_open(stock, command.reservation_id)
     if hold["expires_at"] is not None:
         yield _extended(hold, None)
 
 
 def release(stock: Stock, command: ReleaseStock, _t: datetime) -> Iterator[Facts]:
-    """A hold gives units back. One that was released or has expired has given them back already."""
+    """Release units of a reservation. No-op for one that was released or has expired."""
     ended = stock["closed"].get(command.reservation_id)
     if ended is not None and ended["outcome"] in {"RELEASED", "EXPIRED"}:
         return
@@ -141,7 +139,7 @@ def release(stock: Stock, command: ReleaseStock, _t: datetime) -> Iterator[Facts
 
 
 def commit(stock: Stock, command: CommitStock, _t: datetime) -> Iterator[Facts]:
-    """Promised units leave; what they leave behind stays promised, or is released."""
+    """Commit reserved units. The rest stays reserved, or is released."""
     hold = _the_open(stock, command.reservation_id)
     quantity = _up_to_remaining(hold, command.quantity)
     rest = hold["remaining"] - quantity
@@ -157,12 +155,12 @@ def commit(stock: Stock, command: CommitStock, _t: datetime) -> Iterator[Facts]:
 
 
 def adjust(stock: Stock, command: AdjustStock, _t: datetime) -> Iterator[Facts]:
-    """The books are corrected."""
+    """Adjust the units on hand."""
     yield from _adjusted(stock, command.delta, command.shortfall, reason=command.reason, counted=None, observed_version=None)
 
 
 def count(stock: Stock, command: RecordCount, _t: datetime) -> Iterator[Facts]:
-    """The books are corrected by what the counter found to differ at the version that the counter saw. Every count is an event."""
+    """Adjust the units on hand by the difference at the observed version. Every count is an event."""
     if command.observed_version > stock["version"]:
         msg = f"version {command.observed_version} is not there yet"
         raise ValueError(msg)
@@ -175,7 +173,7 @@ def count(stock: Stock, command: RecordCount, _t: datetime) -> Iterator[Facts]:
 
 
 def expire(stock: Stock, command: ExpireReservations, t: datetime) -> Iterator[Facts]:
-    """The first ``limit`` due holds are closed. This stock is as it was: a sweep closes nothing on its way."""
+    """Close the first ``limit`` due reservations. A sweep is given a stock in which nothing due was closed."""
     for hold in due_at(stock["open"].values(), t)[: command.limit]:
         yield released(hold, hold["remaining"], 0, "EXPIRED")
 
@@ -196,7 +194,7 @@ RULES: Mapping[type[Any], Rule] = MappingProxyType(
 """The function of each kind of command."""
 
 
-# What several commands share.
+# Shared by several commands.
 
 
 def _adjusted(stock: Stock, delta: int, shortfall: str, **facts: Any) -> Iterator[Facts]:
@@ -250,7 +248,7 @@ def _refuse_overflow(on_hand: int) -> None:
 
 
 def released(hold: Facts, quantity: int, remaining: int, reason: str) -> Facts:
-    """Return the event that gives back units of ``hold``."""
+    """Return the event that releases units of ``hold``."""
     return {
         "event": "StockReleasedEvent",
         "reservation_id": hold["reservation_id"],
@@ -270,6 +268,6 @@ def _extended(hold: Facts, expires_at: datetime | None) -> Facts:
 
 
 def due_at(holds: Iterable[Facts], t: datetime) -> list[Facts]:
-    """Return the holds whose time is up at ``t``, in the order in which they are closed."""
+    """Return the reservations that are due at ``t``, in the order in which they are closed."""
     due = [hold for hold in holds if hold["expires_at"] is not None and hold["expires_at"] <= t]
     return sorted(due, key=lambda hold: (hold["expires_at"], hold["reservation_id"]))

@@ -1,4 +1,4 @@
-"""Scenarios: given these events, when this command comes, then that happens. Pure, synchronous, for any test runner.
+"""Scenarios: given these events, when this command is sent, then those events follow. Pure, synchronous, for any test runner.
 
     (
         scenario()
@@ -9,7 +9,7 @@
         .balance(10, 0, 10, 1)
     )
 
-Each step leaves a scenario of its own, so several may go on from one. Times are seconds after the start, or datetimes.
+Each step returns a new scenario, so several scenarios may continue one. Times are seconds after the start, or datetimes.
 """
 
 from collections.abc import Sequence
@@ -30,14 +30,14 @@ __tracebackhide__ = True
 """For pytest: a failure shows the line of the test that asked, not ours."""
 
 SHELF = InventoryId("product", "store")
-"""The inventory of a scenario, unless another one is given."""
+"""The inventory of a scenario by default."""
 
 START = datetime(2026, 1, 5, 9, tzinfo=UTC)
-"""Second 0 of a scenario, unless another one is given."""
+"""Second 0 of a scenario by default."""
 
 
 class ScenarioError(AssertionError):
-    """A scenario went another way than it says. The text is the whole report."""
+    """A scenario that went another way than it says. The text is the whole report."""
 
 
 @attrs.frozen(repr=False)
@@ -48,7 +48,7 @@ class Like:
     facts: dict[str, object]
 
     def problems(self, event: Event) -> list[str]:
-        """What differs from ``event``; empty if nothing does."""
+        """Return one line per field that differs from ``event``; empty if none does."""
         if not isinstance(event, self.event_type):
             return [f"expected {self.event_type.__name__}, got {type(event).__name__}"]
         return fact_differences(self.facts, event)
@@ -58,10 +58,10 @@ class Like:
 
 
 def like(event_type: type[Any], /, **facts: object) -> Like:
-    """An event of this type with these fields, whatever its other fields are.
+    """Return a pattern for events of this type with these fields. All other fields are ignored.
 
     Raises:
-        TypeError: a field that the event type does not have.
+        TypeError: the event type does not have such a field.
     """
     unknown = set(facts) - {field.name for field in attrs.fields(event_type)}
     if unknown:
@@ -71,10 +71,10 @@ def like(event_type: type[Any], /, **facts: object) -> Like:
 
 
 def scenario(inventory_id: InventoryId = SHELF, /, *, start: datetime = START, policies: Sequence[Policy] = ()) -> "Scenario":
-    """An inventory to which nothing has happened yet.
+    """Begin a scenario with an empty inventory.
 
     Args:
-        inventory_id: to which the commands are addressed.
+        inventory_id: the inventory of the commands.
         start: second 0.
         policies: rules of the host.
     """
@@ -82,7 +82,7 @@ def scenario(inventory_id: InventoryId = SHELF, /, *, start: datetime = START, p
 
 
 class Scenario:
-    """What has happened so far. Made by :func:`scenario`."""
+    """A scenario so far. Made by :func:`scenario`."""
 
     def __init__(self, handler: ReferenceHandler, start: datetime) -> None:
         self._handler = handler
@@ -90,7 +90,7 @@ class Scenario:
 
     @property
     def inventory(self) -> Inventory:
-        """The state so far, for questions that the scenario has no words for."""
+        """The state so far, for checks that the scenario has no method for."""
         return self._handler.inventory
 
     @property
@@ -99,10 +99,11 @@ class Scenario:
         return tuple(self._handler.history)
 
     def given(self, *events: Event | Recorded, at: datetime | float = 0) -> "Scenario":
-        """Let events have happened: bare ones all at ``at``, recorded ones with their own place and time.
+        """Let events have happened: bare events all at ``at``, recorded ones with their own version and time.
 
         Raises:
-            CorruptStreamError: they can't follow what was there.
+            CorruptStreamError: the events can't follow the earlier ones.
+            TypeError: one of them is no event.
         """
         handler = self._handler.fork()
         wrong = [one for one in events if not isinstance(one, Event | Recorded)]
@@ -117,8 +118,8 @@ class Scenario:
         """Send a command.
 
         Args:
-            command: addressed to the scenario's inventory.
-            at: the time; when left out, that of the last event, or second 0.
+            command: a command to the scenario's inventory.
+            at: the time; by default that of the last event, or second 0.
         """
         given: object = command
         if not isinstance(given, Command):
@@ -132,14 +133,14 @@ class Scenario:
         """Check the balance so far.
 
         Args:
-            on_hand: units there.
-            reserved: units promised.
-            unreserved: on hand less reserved.
-            version: of the stream.
+            on_hand: units on hand.
+            reserved: units reserved.
+            unreserved: units on hand less units reserved.
+            version: version of the stream.
 
         Raises:
-            ScenarioError: it is another one.
-            ValueError: figures that no inventory can have.
+            ScenarioError: the balance is another one.
+            ValueError: no inventory can have these figures.
         """
         for name, figure in (("on_hand", on_hand), ("reserved", reserved), ("unreserved", unreserved), ("version", version)):
             _check_figure(name, figure)
@@ -154,10 +155,10 @@ class Scenario:
         return self
 
     def available(self, units: int, *, at: datetime | float) -> "Scenario":
-        """Check what a reserve could get at a time: what is unreserved, and what is due by then.
+        """Check the units that a reserve could get at a time: those that are unreserved, and those that are due by then.
 
         Raises:
-            ScenarioError: it is another figure.
+            ScenarioError: the figure is another one.
         """
         _check_figure("units", units)
         got = int(self._handler.inventory.available_at(self._instant(at)))
@@ -175,7 +176,7 @@ class Scenario:
 
 
 class Step:
-    """A command was sent; say what should have become of it. Made by :meth:`Scenario.when`."""
+    """A command that was sent, to be followed by the expected answer. Made by :meth:`Scenario.when`."""
 
     def __init__(self, handler: ReferenceHandler, start: datetime, answer: Answer) -> None:
         self._handler = handler
@@ -183,10 +184,10 @@ class Step:
         self.answer = answer
 
     def then(self, *expected: Event | Like) -> Scenario:
-        """It was accepted and appended exactly these events, in this order: whole ones, or :func:`like` ones.
+        """Expect that the command appended exactly these events, in this order: whole events, or :func:`like` patterns.
 
         Raises:
-            ScenarioError: anything else happened. The text says which field differs.
+            ScenarioError: anything else happened. The text names the field that differs.
         """
         got = self.answer.appended
         problems = [
@@ -202,30 +203,31 @@ class Step:
         return self._next()
 
     def then_nothing(self) -> Scenario:
-        """It was accepted and appended nothing: a no-op.
+        """Expect a no-op: the command was accepted, and appended nothing.
 
         Raises:
-            ScenarioError: it appended something, was replayed or was refused.
+            ScenarioError: the command appended something, was replayed or was refused.
         """
         if self.answer.error is not None or self.answer.recorded:
             self._fail("nothing: a no-op")
         return self._next()
 
     def then_replayed(self) -> Scenario:
-        """It had been accepted before: the first outcome was given again, nothing was appended.
+        """Expect a replay: the command had been accepted before, and its first outcome was returned again.
 
         Raises:
-            ScenarioError: it was decided afresh, or refused.
+            ScenarioError: the command was decided as a new one, or refused.
         """
         if not self.answer.replayed:
             self._fail("the first outcome, replayed")
         return self._next()
 
     def then_rejected(self, error_type: type[InventoryError], /, **facts: object) -> Scenario:
-        """It was refused with exactly this type of error and at least these facts; the state is as before.
+        """Expect a refusal with exactly this type of error, and at least these facts.
 
         Raises:
-            ScenarioError: it was accepted, or refused for another reason.
+            ScenarioError: the command was accepted, or refused for another reason.
+            TypeError: the type is no class of error.
         """
         given: object = error_type
         if not (isinstance(given, type) and issubclass(given, InventoryError)):
@@ -251,12 +253,12 @@ class Step:
 
 
 def fail(handler: ReferenceHandler, expected: str, got: str, problems: Sequence[str] = ()) -> NoReturn:
-    """Tell how a scenario went wrong.
+    """Report how a scenario went wrong.
 
     Raises:
         ScenarioError: always.
     """
-    *earlier, _ = told = [_told(answer) for answer in handler.answers] or ["nothing was asked"]
+    *earlier, _ = told = [_describe_step(answer) for answer in handler.answers] or ["nothing was asked"]
     lines = [f"step {len(told)}: {told[-1]}", f"  expected  {expected}", f"  got       {got}"]
     lines += [f"  differs   {problem}" for problem in problems]
     lines += [f"  before    {line}" for line in earlier]
@@ -269,7 +271,7 @@ def _check_figure(name: str, figure: object) -> None:
         raise ValueError(msg)
 
 
-def _told(answer: Answer) -> str:
+def _describe_step(answer: Answer) -> str:
     if answer.error is not None:
         outcome = type(answer.error).__name__
     elif answer.replayed:

@@ -1,4 +1,4 @@
-"""Programs over a service: the same steps in the same times over any store, with its faults, held against the reference."""
+"""Programs over a service: the same calls at the same times over any store, with its faults, compared with the reference handler."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -30,10 +30,10 @@ __tracebackhide__ = True
 """For pytest: a failure shows the line of the test that asked, not ours."""
 
 ATTEMPTS = 10
-"""How often a call is sent again after an error that another try can mend. The same command each time, so it happens once."""
+"""How often a call is sent after errors that another try can mend. Idempotent, because the command is the same each time."""
 
 OpenService = Callable[[ManualClock, Faults], AbstractAsyncContextManager[InventoryService]]
-"""Opens a service over a fresh, empty store, with this clock, and with its store wrapped in these faults, if the host likes."""
+"""A function that opens a service over a fresh, empty store, with this clock. The host may wrap the store in these faults."""
 
 
 def check_service(
@@ -45,25 +45,25 @@ def check_service(
     model: Model | None = None,
     together: int = 1,
 ) -> tuple[Recorded, ...]:
-    """Play a program over a service, in one run of an event loop, and hold every answer and the history against the reference.
+    """Play a program over a service, in one run of an event loop, and compare every answer and the history with the reference.
 
-    The setup and the steps go one after the other: each answer must be the reference's. The parallel calls go at once, while
-    appends fail as the program plans it: their outcomes must be those of some serial order.
+    The setup and the steps go one after the other, and each answer must be that of the reference handler. The parallel calls go at the
+    same time, while appends fail as the program plans. Their outcomes must be those of some serial order.
 
     Args:
-        program: what to do.
-        open_service: over what.
+        program: the program.
+        open_service: opens the service.
         backend: the event loop: ``asyncio`` or ``trio``.
-        policies: the host's rules; the service must have the same.
-        model: a fresh model that both are held against, such as one with a second statement of the rules; by default the rules as they
-            are, with these policies.
-        together: so many of the steps are sent at once with ``execute_all``: all are accepted, or none.
+        policies: the host's rules. The service must have the same policies.
+        model: a fresh model to compare both with, such as one with a second statement of the rules. By default the rules of the kit with
+            these policies.
+        together: how many steps are sent together with ``execute_all``, so that all are accepted or none.
 
     Returns:
-        The history as the service tells it.
+        The history that the service returns.
 
     Raises:
-        PropertyError: an answer is none that the reference could give, or the history breaks a property.
+        PropertyError: the reference could not give an answer, or the history breaks a property.
         ImportError: the event loop is not installed.
     """
     require_event_loop(backend)
@@ -71,7 +71,7 @@ def check_service(
         held_against = Model(program.inventory_id, policies=policies) if model is None else model
         return anyio.run(_play, program, open_service, Agreement(held_against, policies), together, backend=backend)
     except PropertyError as error:
-        raise error.with_traceback(None) from None  # the frames of the event loop tell a test's author nothing
+        raise error.with_traceback(None) from None  # the frames of the event loop say nothing to a test's author
 
 
 async def _play(program: Program, open_service: OpenService, agreement: Agreement, together: int) -> tuple[Recorded, ...]:
@@ -106,7 +106,7 @@ async def _play(program: Program, open_service: OpenService, agreement: Agreemen
 
 
 async def _play_again(service: InventoryService, agreement: Agreement, handler: ReferenceHandler, clock: ManualClock) -> None:
-    """Send what was accepted once more: each is replayed, and tells how its reservation stands by now."""
+    """Send every accepted command once more. Each is replayed, with the present state of its reservation."""
     clock.at = max(clock.at, handler.inventory.last_time or clock.at)
     accepted = [Call(answer.command, clock.at) for answer in handler.answers if answer.appended]
     for call in [*accepted, *afterwards(list(handler.answers), clock.at)]:
@@ -116,7 +116,7 @@ async def _play_again(service: InventoryService, agreement: Agreement, handler: 
 
 
 def _chunks(calls: Sequence[Call], size: int) -> Iterator[list[Call]]:
-    """Neighbours, up to ``size`` of them, each with an id of its own: ``execute_all`` takes no id twice."""
+    """Yield up to ``size`` neighbours at a time, with distinct ids, because ``execute_all`` takes no id twice."""
     chunk: list[Call] = []
     for call in calls:
         if len(chunk) == size or any(call.command.command_id == other.command.command_id for other in chunk):
@@ -131,7 +131,7 @@ async def _play_together(service: InventoryService, agreement: Agreement, handle
     trial = handler.fork()
     try:
         answers = [trial.execute(call.command, at=call.at) for call in calls]
-    except ValueError:  # a count of a version that is not there, since an earlier set was refused
+    except ValueError:  # a count of a version that is not there, because an earlier set was refused
         return
     refused = {number: answer.error for number, answer in enumerate(answers) if answer.error is not None}
     skewed = next((error for error in refused.values() if isinstance(error, ClockSkewError)), None)
@@ -150,7 +150,7 @@ async def _play_together(service: InventoryService, agreement: Agreement, handle
         _unlike(told, expected, "they were accepted")
     for call, got in zip(calls, outcomes, strict=True):
         answer, verdict = agreement.execute(handler, call)
-        if not answer.replayed:  # how its reservation stands is told as it stood before the set
+        if not answer.replayed:  # a replay returns the state of its reservation before the set
             compare(answer, got, verdict)
 
 
@@ -161,7 +161,7 @@ def _unlike(told: str, expected: InventoryError | None, got: object) -> NoReturn
 
 
 async def send(service: InventoryService, call: Call) -> CommandOutcome | InventoryError:
-    """Execute a call, sending it again while the store is away or the outcome unknown; a refusal is an answer too."""
+    """Execute a call, and return its outcome or refusal. Send again while the store is unavailable or the outcome unknown."""
     for attempt in range(1, ATTEMPTS + 1):
         try:
             return await service.execute(call.command)
@@ -174,16 +174,16 @@ async def send(service: InventoryService, call: Call) -> CommandOutcome | Invent
 
 
 async def history_of(service: InventoryService, inventory_id: InventoryId) -> tuple[Recorded, ...]:
-    """The whole history of an inventory as a service tells it."""
+    """Return the whole history of an inventory from a service."""
     entries = service.history(inventory_id.product_id, inventory_id.store_id)
     return tuple([Recorded(entry.event, entry.version, entry.recorded_at) async for entry in entries])
 
 
 def compare(answer: Answer, got: CommandOutcome | InventoryError, verdict: Verdict) -> None:
-    """Hold one answer of a service against the reference's, and each field of its result against the model's.
+    """Compare one answer of a service with the reference's, and each field of its result with the model's.
 
     Raises:
-        PropertyError: they differ.
+        PropertyError: the answers differ.
     """
     error = got if isinstance(got, InventoryError) else None
     _same(answer, "is refused with", answer.error, error)
@@ -209,8 +209,10 @@ def _check_serial(
     outcomes: Sequence[tuple[Call, CommandOutcome | InventoryError]],
     history: Sequence[Recorded],
 ) -> None:
-    """The accepted calls in the order of their versions must append on the handler what the store has, and every other call must have
-    got an answer that the handler would give in between.
+    """Check that a serial order explains the outcomes of parallel calls.
+
+    The accepted calls, in the order of their versions, must append on the handler what the store has. Every other call must have an answer
+    that the handler would give in between.
     """
     waiting = [(call, got) for call, got in outcomes if not _has_appended(got, handler.inventory.version)]
     accepted = [(call, got) for call, got in outcomes if _has_appended(got, handler.inventory.version)]
@@ -254,7 +256,7 @@ def _unexplained(call: Call, got: CommandOutcome | InventoryError) -> NoReturn:
 
 
 class _Plan:
-    """Faults of the appends that come while it is on, counted from 1."""
+    """A plan of faults for the appends while it is on, counted from 1."""
 
     def __init__(self, plan: Mapping[int, FaultKind]) -> None:
         self.is_on = False

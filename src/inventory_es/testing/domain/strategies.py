@@ -1,11 +1,16 @@
 """Strategies for hypothesis: values, commands, events, histories and programs. Importing this registers the values for ``st.from_type``.
 
-``commands`` and ``events`` are legal by themselves, of any shape. ``commands_for``, ``histories`` and ``programs`` follow a state, and
-lead into the corners of the domain: equal instants, a time of expiry and one microsecond on either side of it, all that remains and one
-more, clocks that stand still or run backwards, counts below what is promised, commands sent twice, ids used twice.
+``commands`` and ``events`` are valid by themselves, with any fields. ``commands_for``, ``histories`` and ``programs`` follow a state, and
+lead into the corners of the domain:
 
-hypothesis draws a few numbers for each step, and a command generator reads its choices off them. So drawing is quick. Shrinking takes
-whole steps away, and turns the others into the first choice, which is the plain one.
+- equal instants, a time of expiry, and one microsecond on either side of it;
+- all units that remain, and one more;
+- clocks that stand still or run backwards;
+- counts below the reserved units;
+- commands sent twice, and ids used twice.
+
+hypothesis draws a few numbers per step, and a command generator reads its choices off them. So drawing is quick. Shrinking takes whole
+steps away, and turns the other choices into the first option, which is the simple one.
 """
 
 import string
@@ -42,7 +47,7 @@ from inventory_es.domain.inventory import Inventory, Policy
 from inventory_es.domain.quantity import MAX_QUANTITY, StockQuantity
 from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, Purpose, ReleaseReason, Remainder, Shortfall
 from inventory_es.domain.stream_id import MAX_PART_LENGTH, MAX_PARTS, StreamId
-from inventory_es.testing.domain.command_generator import OPENINGS, RUSHES, Choices, next_command, next_time, walk
+from inventory_es.testing.domain.command_generator import OPENINGS, RUSHES, Choices, generate, next_command, next_time
 from inventory_es.testing.domain.program import Call, Program
 from inventory_es.testing.domain.purity import ask_twice
 from inventory_es.testing.domain.reference_handler import ReferenceHandler
@@ -56,7 +61,7 @@ NASTY_IDENTIFIERS = (
     "\U0001f1e9\U0001f1ea", "0f8fad5b-d9cb-469f-a165-70867728950e", "0F8FAD5B-D9CB-469F-A165-70867728950E", "0f8fad5b", "d9cb", "469f",
     "a165", "70867728950e", "0f8fad5b-d9cb-469f-a165", "x" * MAX_PART_LENGTH, "-" * MAX_PART_LENGTH, "\U0001f4e6" * MAX_PART_LENGTH,
 )  # fmt: skip
-"""Identifiers that broke somebody's storage: separators, escapes, case, normal forms, reserved names, halves of UUIDs, the longest."""
+"""Identifiers that break storage: separators, escapes, case, normal forms, reserved names, halves of UUIDs, the longest."""
 
 _LEGAL = st.characters(exclude_categories=("Cc", "Cs"))
 _FIRST_DAY = datetime(2000, 1, 1)  # noqa: DTZ001  # hypothesis wants bounds without a time zone
@@ -64,7 +69,7 @@ _LAST_DAY = datetime(2200, 1, 1)  # noqa: DTZ001  # likewise
 
 
 def identifiers() -> st.SearchStrategy[str]:
-    """Legal identifiers of products, stores, reservations, commands and owners; many of them nasty."""
+    """Draw valid identifiers of products, stores, reservations, commands and owners, many of them nasty."""
     pieces = st.sampled_from((8, 4, 4, 4, 12)).flatmap(lambda n: st.text("0123456789abcdef", min_size=n, max_size=n))
     return st.one_of(
         st.text(string.ascii_letters + string.digits + "-_.%", min_size=1, max_size=8),
@@ -76,17 +81,17 @@ def identifiers() -> st.SearchStrategy[str]:
 
 
 def references() -> st.SearchStrategy[str | None]:
-    """Legal references of commands, and none."""
+    """Draw valid references of commands, or ``None``."""
     text = st.text(_LEGAL, min_size=1, max_size=MAX_REFERENCE_LENGTH)
     return st.one_of(st.none(), st.sampled_from(("order:1001", "urn:sheet:7")), text)
 
 
 def quantities(min_units: int = 1, max_units: int = MAX_QUANTITY) -> st.SearchStrategy[int]:
-    """Counts of units, mostly small ones, with the bounds among them.
+    """Draw counts of units, mostly small ones, with the bounds among them.
 
     Args:
-        min_units: the smallest, 0 or more.
-        max_units: the largest, up to 2^53−1.
+        min_units: the smallest count, 0 or more.
+        max_units: the largest count, up to 2^53−1.
     """
     return st.one_of(
         st.integers(min_units, min(max_units, min_units + 9)),
@@ -96,47 +101,47 @@ def quantities(min_units: int = 1, max_units: int = MAX_QUANTITY) -> st.SearchSt
 
 
 def instants() -> st.SearchStrategy[datetime]:
-    """Aware datetimes in UTC with microseconds, from 2000 to 2200."""
+    """Draw aware datetimes in UTC with microseconds, from 2000 to 2200."""
     return st.datetimes(_FIRST_DAY, _LAST_DAY, timezones=st.just(UTC))
 
 
 def times_to_live() -> st.SearchStrategy[timedelta]:
-    """Legal times to live, from a microsecond to thirty years, with the usual ones."""
+    """Draw valid times to live, from a microsecond to thirty years, with the usual ones among them."""
     usual = (timedelta(microseconds=1), timedelta(seconds=1), timedelta(minutes=15), timedelta(days=1))
     return st.one_of(st.sampled_from(usual), st.timedeltas(timedelta(microseconds=1), timedelta(days=10_957)))
 
 
 def inventory_ids() -> st.SearchStrategy[InventoryId]:
-    """Identities of inventories."""
+    """Draw identities of inventories."""
     return st.builds(InventoryId, identifiers(), identifiers())
 
 
 def reservation_refs() -> st.SearchStrategy[ReservationRef]:
-    """Addresses of reservations."""
+    """Draw addresses of reservations."""
     return st.builds(ReservationRef, identifiers(), identifiers(), identifiers())
 
 
 def stream_ids() -> st.SearchStrategy[StreamId]:
-    """Ids of streams of any category, with one to sixteen parts, control characters among them."""
+    """Draw ids of streams of any category, with one to sixteen parts, some with control characters."""
     categories = st.text(string.ascii_lowercase + string.digits + "_", max_size=12).map(lambda rest: f"s{rest}")
     part = st.one_of(identifiers(), st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8))
     return st.builds(_stream_id, categories, st.lists(part, min_size=1, max_size=MAX_PARTS))
 
 
 def commands(inventory_id: st.SearchStrategy[InventoryId] | None = None) -> st.SearchStrategy[Command]:
-    """Commands of every kind with fields of any legal value. Most of them are refused in most states.
+    """Draw commands of every kind with fields of any valid value. Most of them are refused in most states.
 
     Args:
-        inventory_id: to which inventories; any, when left out.
+        inventory_id: the inventories of the commands; any by default.
     """
     return st.one_of(*_by_command(inventory_id or inventory_ids()).values())
 
 
 def events(inventory_id: st.SearchStrategy[InventoryId] | None = None) -> st.SearchStrategy[Event]:
-    """Events of every kind with fields of any legal value, each by itself: for codecs and stores, which know no history.
+    """Draw events of every kind with fields of any valid value, for codecs and stores, which know no history.
 
     Args:
-        inventory_id: of which inventories; any, when left out.
+        inventory_id: the inventories of the events; any by default.
     """
     return st.one_of(*_by_event(inventory_id or inventory_ids()).values())
 
@@ -188,7 +193,7 @@ def _by_event(where: st.SearchStrategy[InventoryId]) -> dict[type[Any], st.Searc
 
 
 def _event(kind: type[Any], where: InventoryId, own: tuple[Any, ...], one: int, other: int) -> Any:
-    if kind is StockAdjustedEvent and own[0] == 0:  # only a count may confirm the books
+    if kind is StockAdjustedEvent and own[0] == 0:  # only a count may leave the figure as it is
         own = (0, AdjustReason.COUNT, *own[2:])
     return kind(where.product_id, where.store_id, *own, max(one, other), min(one, other))
 
@@ -219,23 +224,23 @@ _STEPS = st.tuples(_NUMBERS, _NUMBERS, _NUMBERS)
 
 
 def times_for(inventory: Inventory, clock: datetime) -> st.SearchStrategy[datetime]:
-    """What the clock says next: the same again, a little later, right around a time of expiry, long after, or earlier.
+    """Draw the next time of the clock: the same, a little later, right around a time of expiry, long after, or earlier.
 
     Args:
-        inventory: whose open reservations have times of expiry.
-        clock: what it says now.
+        inventory: the state, whose open reservations have times of expiry.
+        clock: the present time.
     """
     return _NUMBERS.map(lambda number: next_time(Choices(number), inventory, clock))
 
 
 def commands_for(inventory: Inventory, at: datetime, *, name: str, earlier: Sequence[Command] = ()) -> st.SearchStrategy[Command]:
-    """Commands that make sense in a state, and those right beyond the edge of it.
+    """Draw commands that are valid in a state, or only just invalid.
 
     Args:
         inventory: the state.
-        at: when they will be sent.
-        name: unique among the commands to this inventory: ids are made of it.
-        earlier: commands that were sent before, to be sent again, or misused under their id.
+        at: the time at which the commands will be sent.
+        name: unique among the commands to this inventory, because ids are made of it.
+        earlier: commands that were sent before, to be sent again, or to lend their ids to another payload.
     """
 
     def command(kind: int, fields: int) -> Command:
@@ -251,13 +256,13 @@ def programs(
     max_parallel: int = 0,
     policies: Sequence[Policy] = (),
 ) -> st.SearchStrategy[Program]:
-    """Whole programs: a setup, steps that follow from the state that they meet, calls at once, failing appends, a seed.
+    """Draw whole programs: a setup, steps that fit the state that they meet, parallel calls, failing appends, a seed.
 
     Args:
-        inventory_id: to which inventory.
+        inventory_id: the inventory.
         max_steps: the most steps, 1 or more.
-        max_parallel: the most calls at once, 0 or more.
-        policies: the host's rules, under which the steps are drawn. An impure one is found, also across examples.
+        max_parallel: the most parallel calls, 0 or more.
+        policies: the host's rules, under which the steps are drawn. An impure policy is found, also across examples.
     """
     return _programs(inventory_id, max_steps, max_parallel, ask_twice(policies))
 
@@ -266,7 +271,7 @@ def programs(
 def _programs(draw: st.DrawFn, inventory_id: InventoryId, max_steps: int, max_parallel: int, policies: Sequence[Policy]) -> Program:
     opening, rush = draw(st.sampled_from(OPENINGS)), draw(st.sampled_from(RUSHES))
     fewest = draw(st.sampled_from((1, max_steps // 2 + 1)))
-    setup, steps, handler = walk(
+    setup, steps, handler = generate(
         draw(st.lists(_STEPS, min_size=fewest, max_size=max_steps)),
         opening=opening,
         rush=rush,
@@ -292,11 +297,11 @@ def _programs(draw: st.DrawFn, inventory_id: InventoryId, max_steps: int, max_pa
 
 
 def histories(*, inventory_id: InventoryId = SHELF, max_steps: int = 30) -> st.SearchStrategy[tuple[Recorded, ...]]:
-    """Valid histories of one inventory, made by running the decider on programs.
+    """Draw valid histories of one inventory, made by running the decider on programs.
 
     Args:
-        inventory_id: of which inventory.
-        max_steps: the most commands behind it.
+        inventory_id: the inventory.
+        max_steps: the most commands behind a history.
     """
     return programs(inventory_id=inventory_id, max_steps=max_steps).map(_history)
 
