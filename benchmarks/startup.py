@@ -14,7 +14,7 @@ import anyio
 
 from benchmarks.contender_line import ROOT
 from benchmarks.engine.history import additions, write
-from benchmarks.engine.place import url_of
+from benchmarks.engine.store_url import url_of
 from benchmarks.measure import Measures
 from benchmarks.sizes import Sizes
 from inventory_es import InventoryId, open_inventory

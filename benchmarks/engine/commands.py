@@ -6,9 +6,9 @@ from pathlib import Path
 
 import anyio
 
-from benchmarks.engine.crowd import in_tasks
+from benchmarks.engine.callers import in_tasks
 from benchmarks.engine.limits import limits_of
-from benchmarks.engine.place import url_of
+from benchmarks.engine.store_url import url_of
 from benchmarks.measure import Measures, of_calls
 from benchmarks.sizes import Sizes
 from inventory_es import InventoryService, open_inventory

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.engine.commands import PLENTY, TTL
 from benchmarks.engine.history import additions, reservations, write, write_streams
-from benchmarks.engine.place import url_of
+from benchmarks.engine.store_url import url_of
 from benchmarks.measure import Measure, Measures
 from benchmarks.sizes import Sizes
 from inventory_es import InventoryId, InventoryService, open_inventory

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from benchmarks.engine.callers import in_tasks
 from benchmarks.engine.commands import TTL
-from benchmarks.engine.crowd import in_tasks
 from benchmarks.engine.history import reservations, write
-from benchmarks.engine.place import url_of
+from benchmarks.engine.store_url import url_of
 from benchmarks.measure import Measure, Measures
 from benchmarks.sizes import Sizes
 from inventory_es import InsufficientStockError, InventoryId, InventoryService, open_inventory

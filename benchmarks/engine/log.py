@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from benchmarks.engine.history import CODEC, additions, write, write_streams
-from benchmarks.engine.place import url_of
+from benchmarks.engine.store_url import url_of
 from benchmarks.measure import Measure, Measures
 from benchmarks.sizes import Sizes
 from inventory_es import InventoryId, InventoryService, open_inventory

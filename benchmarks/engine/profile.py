@@ -12,9 +12,9 @@ from pathlib import Path
 
 import anyio
 
+from benchmarks.engine.callers import in_tasks
 from benchmarks.engine.commands import PLENTY, TTL
-from benchmarks.engine.crowd import in_tasks
-from benchmarks.engine.place import url_of
+from benchmarks.engine.store_url import url_of
 from benchmarks.measure import Measures
 from benchmarks.sizes import Sizes
 from inventory_es import open_inventory

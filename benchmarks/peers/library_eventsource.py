@@ -129,7 +129,7 @@ class EventsourceShop:
         reservation_id = await self.reserve(product_id)
         await self._change(product_id, lambda stock: stock.commit(reservation_id))
 
-    def crowd(self, callers: int, calls: int, call: Callable[[int], Any], *, patience: float) -> tuple[Measure, int]:
+    def run_callers(self, callers: int, calls: int, call: Callable[[int], Any], *, patience: float) -> tuple[Measure, int]:
         return self._loop.run(self._crowd(callers, calls, call, patience))
 
     def write(self, product_id: str, events: int) -> None:

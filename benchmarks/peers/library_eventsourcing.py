@@ -66,7 +66,7 @@ class Stocks(Application[UUID]):
 
 
 class EventsourcingShop:
-    crowd = partialmethod(in_threads)
+    run_callers = partialmethod(in_threads)
 
     def __init__(self, stocks: Stocks, lock: Callable[[], AbstractContextManager[Any]]) -> None:
         self._stocks = stocks

@@ -54,7 +54,7 @@ class Stock:
 
 
 class UmadbShop:
-    crowd = partialmethod(in_threads)
+    run_callers = partialmethod(in_threads)
 
     def __init__(self, client: Client, *, keep: bool) -> None:
         self._client = client

@@ -40,7 +40,7 @@ class Shop(Protocol):
     def reserve_and_commit(self, product_id: str) -> Any:
         """Two commands, one after the other."""
 
-    def crowd(self, callers: int, calls: int, call: Callable[[int], Any], *, patience: float) -> tuple[Measure, int]:
+    def run_callers(self, callers: int, calls: int, call: Callable[[int], Any], *, patience: float) -> tuple[Measure, int]:
         """Up to ``calls`` calls shared by that many callers, for up to ``patience`` seconds; and how many were not told "sold out"."""
 
     def write(self, product_id: str, events: int) -> None:
@@ -54,7 +54,7 @@ class Shop(Protocol):
 
 
 def in_threads(shop: Shop, callers: int, calls: int, call: Callable[[int], Any], *, patience: float) -> tuple[Measure, int]:
-    """:meth:`Shop.crowd` for libraries without an event loop."""
+    """:meth:`Shop.run_callers` for libraries without an event loop."""
     numbers = count()
     waits: list[float] = []
     refused: list[int] = []
@@ -114,8 +114,8 @@ class Contender:
             def reserve(number: int) -> Any:
                 return shop.reserve(f"p{number % sizes['inventories']}")
 
-            one, _ = shop.crowd(1, sizes["one_caller"], reserve, patience=sizes["patience"])
-            many, _ = shop.crowd(MOST_CALLERS, sizes["many_callers"], reserve, patience=sizes["patience"])
+            one, _ = shop.run_callers(1, sizes["one_caller"], reserve, patience=sizes["patience"])
+            many, _ = shop.run_callers(MOST_CALLERS, sizes["many_callers"], reserve, patience=sizes["patience"])
         return {"W1": one, "W1c": many}
 
     def hot(self, folder: Path, sizes: Sizes) -> Measures:
@@ -125,16 +125,16 @@ class Contender:
             for callers in [one for one in sizes["callers"] if one <= MOST_CALLERS]:
                 product = f"hot-{callers}"
                 shop.open_stock(product, PLENTY, reservations=sizes["history"])
-                measures[f"W3 {callers}"], _ = shop.crowd(
+                measures[f"W3 {callers}"], _ = shop.run_callers(
                     callers, sizes["hot"], partial(_reserve, shop, product), patience=sizes["patience"]
                 )
             shop.open_stock("pairs", PLENTY, reservations=sizes["history"])
-            measures["W3 pairs"], _ = shop.crowd(
+            measures["W3 pairs"], _ = shop.run_callers(
                 MOST_CALLERS, sizes["hot"], lambda _: shop.reserve_and_commit("pairs"), patience=sizes["patience"]
             )
             units = max(1, sizes["sale"] // 50)
             shop.open_stock("sale", units)
-            measures["W3 sold out"], sold = shop.crowd(MOST_CALLERS, units * 10, lambda _: shop.reserve("sale"), patience=60)
+            measures["W3 sold out"], sold = shop.run_callers(MOST_CALLERS, units * 10, lambda _: shop.reserve("sale"), patience=60)
             if sold != units:
                 msg = f"{sold} of {units} were sold"
                 raise RuntimeError(msg)

@@ -9,10 +9,10 @@ from typing import Any
 
 import anyio
 
+from benchmarks.engine.callers import in_tasks
 from benchmarks.engine.commands import PLENTY, TTL
-from benchmarks.engine.crowd import in_tasks
 from benchmarks.engine.history import additions, new_events
-from benchmarks.engine.place import url_of
+from benchmarks.engine.store_url import url_of
 from benchmarks.processes.model import BUSY_POLLS, Costs
 from inventory_es import ConcurrencyError, InventoryId, StreamWrite, open_inventory
 from inventory_es.ports import EventStore, GroupCommit
@@ -33,9 +33,9 @@ async def calibrate(store: str, folder: Path, seconds: float) -> Costs:
         foreign = await _foreign(one, two, lone)
         read = await _median(one.read_tail)
         await inventory.add_stock("hot", "main", PLENTY)
-        crowd = await in_tasks(64, 1_000_000, lambda _: inventory.reserve("hot", "main", 1, ttl=TTL), patience=seconds)
+        measure = await in_tasks(64, 1_000_000, lambda _: inventory.reserve("hot", "main", 1, ttl=TTL), patience=seconds)
     commit = max(0.0, lone - write - check)
-    decide = max(1e-6, 1 / crowd["per_second"] - (commit + check) / 64 - write)
+    decide = max(1e-6, 1 / measure["per_second"] - (commit + check) / 64 - write)
     polls = BUSY_POLLS if store == "sqlite" else ()
     cores = os.cpu_count() or 1
     return Costs(

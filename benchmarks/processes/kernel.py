@@ -101,7 +101,7 @@ class Lock:
         released.set()
 
 
-class Turns:
+class Semaphore:
     """Lets so many at a time hold something, first come, first served.
 
     Args:

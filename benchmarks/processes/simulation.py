@@ -10,7 +10,7 @@ came too late three times reads, decides and appends in one.
 from collections import defaultdict
 from random import Random
 
-from benchmarks.processes.kernel import Kernel, Lock, Signal, Steps, Turns
+from benchmarks.processes.kernel import Kernel, Lock, Semaphore, Signal, Steps
 from benchmarks.processes.model import Costs, Load, Outcome, Way
 from benchmarks.processes.routing import owner_of
 
@@ -61,7 +61,7 @@ class World:
         self.kernel = Kernel()
         self.costs = costs
         self.chance = Random(seed)
-        self.cores = Turns(self.kernel, costs.cores)
+        self.cores = Semaphore(self.kernel, costs.cores)
         self.versions: defaultdict[int, int] = defaultdict(int)
         self.asking: set[Command] = set()
         self.outcome = Outcome()
@@ -93,7 +93,7 @@ class Process:
         self._appends: list[Append] = []
         self._is_committing = False
         self._position = 0
-        self._interpreter = Turns(world.kernel, 1)
+        self._interpreter = Semaphore(world.kernel, 1)
         self._owners: dict[tuple[int, tuple[str, ...]], str] = {}
 
     def learn(self, names: tuple[str, ...]) -> None:

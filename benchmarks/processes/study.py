@@ -6,7 +6,7 @@ from pathlib import Path
 import anyio
 import attrs
 
-from benchmarks.engine.place import url_of
+from benchmarks.engine.store_url import url_of
 from benchmarks.measure import Measure, Measures
 from benchmarks.processes.calibration import calibrate, stock
 from benchmarks.processes.measured import measure

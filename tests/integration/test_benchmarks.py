@@ -14,10 +14,10 @@ from benchmarks.engine.commands import commands
 from benchmarks.engine.growth import growth
 from benchmarks.engine.hot import hot
 from benchmarks.engine.log import Logs
-from benchmarks.engine.place import url_of
 from benchmarks.engine.profile import profile
 from benchmarks.engine.queries import queries
 from benchmarks.engine.snapshots import snapshots
+from benchmarks.engine.store_url import url_of
 from benchmarks.processes.study import checked, paper
 from benchmarks.report import report
 from benchmarks.report_processes import report_processes

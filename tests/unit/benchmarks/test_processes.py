@@ -5,7 +5,7 @@ from collections import Counter
 import attrs
 import pytest
 
-from benchmarks.processes.kernel import Kernel, Lock, Signal, Steps, Turns
+from benchmarks.processes.kernel import Kernel, Lock, Semaphore, Signal, Steps
 from benchmarks.processes.model import BUSY_POLLS, Costs, Load, Outcome, Way
 from benchmarks.processes.routing import owner_of
 from benchmarks.processes.simulation import simulate
@@ -50,14 +50,14 @@ def test_a_signal_wakes_who_waits_and_who_comes_later() -> None:
     assert seen == ["before", "after"]
 
 
-def test_turns_are_first_come_first_served() -> None:
+def test_a_semaphore_is_first_come_first_served() -> None:
     kernel, seen = Kernel(), list[tuple[str, float]]()
-    turns = Turns(kernel, 2)
+    semaphore = Semaphore(kernel, 2)
 
     def hold(name: str) -> Steps:
-        yield from turns.take()
+        yield from semaphore.take()
         yield 1.0
-        turns.give()
+        semaphore.give()
         seen.append((name, kernel.now))
 
     for name in "abc":

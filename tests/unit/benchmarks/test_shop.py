@@ -35,7 +35,7 @@ class PlainShop:
     def reserve_and_commit(self, product_id: str) -> None:
         self.reserve(product_id)
 
-    def crowd(self, callers: int, calls: int, call: Callable[[int], Any], *, patience: float) -> tuple[Measure, int]:
+    def run_callers(self, callers: int, calls: int, call: Callable[[int], Any], *, patience: float) -> tuple[Measure, int]:
         return in_threads(self, callers, calls, call, patience=patience)
 
     def write(self, product_id: str, events: int) -> None:
