@@ -1,8 +1,8 @@
-"""Coverage-guided fuzzing of the file store's recovery, by hand: ``pip install atheris``, then
+"""Coverage-guided fuzzing of the file store's recovery. To run it: ``pip install atheris``, then
 
     python -m tests.crash.fuzz_hostile_bytes damaged_bytes -max_total_time=600
 
-The first argument names a test of :mod:`tests.crash.test_hostile_bytes` without ``test_``; the others are libFuzzer's.
+The first argument names a test of :mod:`tests.crash.test_hostile_bytes` without ``test_``. The others go to libFuzzer.
 """
 
 import importlib

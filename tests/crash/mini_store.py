@@ -1,6 +1,6 @@
-"""The smallest store over the FileSystem port that survives every crash model: one file of lines, read whole by every call.
+"""A minimal store over the FileSystem port that survives every crash model: one file of lines, which every call reads whole.
 
-Each step that matters is a method of its own, so that a mutant leaves out or changes just one.
+Each important step is a method of its own, so that a mutant changes or omits just one.
 """
 
 import json
@@ -24,14 +24,14 @@ STATE = f"{FOLDER}/state"
 
 
 class State(NamedTuple):
-    """What the state file says: how many bytes are durable, and whether somebody writes beyond them."""
+    """The state file: how many bytes are durable, and whether a writer is beyond them."""
 
     durable: int
     dirty: bool
 
 
 class MiniStore:
-    """A store over one file of lines, each ``crc32 of the rest, seeded with that of the line before`` and a list of events."""
+    """A store over one file of lines. Each line is a CRC-32, seeded with that of the line before, and a list of events."""
 
     def __init__(self, file_system: FileSystem) -> None:
         self.fs = file_system
@@ -48,7 +48,7 @@ class MiniStore:
     # ── the steps ──
 
     def create(self) -> None:
-        """Make the file, and its entry durable; anew while it is empty, since an earlier try may have failed."""
+        """Create the file, and make its entry durable. Repeated while the file is empty, because an earlier try may have failed."""
         if self.fs.exists(DRAFT):
             self.fs.remove(DRAFT)
         self.fs.open(DRAFT, "create").close()
@@ -75,7 +75,7 @@ class MiniStore:
         return state is None or state.dirty or len(self.read_file()) != state.durable
 
     def recover(self) -> None:
-        """Keep whole lines, cut the rest off, write the last one again so that it can be synced, and only then show it."""
+        """Keep whole lines, cut the rest off, write the last line again so that it can be synced, and only then show it."""
         if not self.needs_recovery():
             return
         content = self.read_file()
@@ -98,7 +98,7 @@ class MiniStore:
         file.sync()
 
     def visible(self) -> bytes:
-        """What readers may see: no more than what is durable."""
+        """Return the lines that readers may see: only durable ones."""
         state = self.read_state()
         if state is None:
             with self.locked():
@@ -107,7 +107,7 @@ class MiniStore:
         return self.read_file()[: state.durable]
 
     def make_lines(self, appends: Sequence[Sequence[dict[str, Any]]], previous: int) -> list[bytes]:
-        """One line for all that is committed at once."""
+        """Return one line for everything that is committed together."""
         return [self.seal([event for append in appends for event in append], previous)]
 
     def seal(self, events: list[dict[str, Any]], previous: int) -> bytes:
@@ -115,7 +115,7 @@ class MiniStore:
         return b"%08x%b\n" % (crc32(body, previous), body)
 
     def good_lines(self, content: bytes) -> Iterator[bytes]:
-        """Whole lines, up to the first that is none."""
+        """Yield whole lines, up to the first line that is not whole."""
         previous = 0
         for line in content.splitlines(keepends=True):
             checksum = self.check(line, previous)
@@ -125,7 +125,7 @@ class MiniStore:
             yield line
 
     def check(self, line: bytes, previous: int) -> int | None:
-        """The line's checksum, if it is whole."""
+        """Return the line's checksum if the line is whole."""
         if not line.endswith(b"\n") or line[:8] != b"%08x" % crc32(line[8:-1], previous):
             return None
         return int(line[:8], 16)
@@ -212,7 +212,7 @@ class MiniStore:
             return StreamsPage([head for head in heads if after is None or head.stream > after][:limit], is_end=len(heads) <= limit)
 
     def tidy(self) -> None:
-        """Nothing to do."""
+        """No-op."""
 
     def close(self) -> None:
         self.lock.close()

@@ -1,6 +1,6 @@
-"""Stores that are one step away from surviving every crash, each with the promise that it breaks and the crash that shows it.
+"""Stores that are one edit away from surviving every crash, each with the promise that it breaks and the crash that shows it.
 
-Data for more than the tests beside it: the table of all mutants of the kit takes these in.
+The tests of this folder use the data, and so does the table of all mutants of the kit.
 """
 
 import json
@@ -22,13 +22,13 @@ class RecoveryMutant:
     """A broken store.
 
     Attributes:
-        name: for the table.
-        broken: what it does wrong, in a few words.
-        promise: which part of the oracle it breaks.
+        name: the name in the table.
+        broken: the mistake, in a few words.
+        promise: the part of the oracle that the store breaks.
         caught_by: the crash model (``kill``, ``kill+power``, ``prefix``, ``blocks``, ``failed sync``) or the failure of the error sweep
-            (``EIO``, ``ENOSPC``, ``short write``) that is meant for it.
-        program: operations that lead to it.
-        open: opens it.
+            (``EIO``, ``ENOSPC``, ``short write``) that must find the store.
+        program: operations that lead to the mistake.
+        open: opens the store.
     """
 
     name: str
@@ -133,7 +133,7 @@ class NoChecksum(MiniStore):
 
 
 class ChecksumOfTheLineAlone(MiniStore):
-    """Lines that are not chained: an old block of the same file passes for a new line."""
+    """A store whose lines are not chained, so that an old block of the same file passes for a new line."""
 
     def seal(self, events: list[dict[str, Any]], previous: int) -> bytes:
         return super().seal(events, 0)
@@ -150,7 +150,7 @@ class LeavesTheTornTail(MiniStore):
 
 
 class NoMark(MiniStore):
-    """Relies on the length alone, and looks at it only when it opens the file."""
+    """A store that relies on the file's length alone, and reads it only on opening."""
 
     def mark(self) -> None: ...
 
@@ -208,7 +208,7 @@ class KeepsTheLockAfterAFailure(MiniStore):
 
 
 class LyingDisk(SimFS):
-    """A file system whose operations of one kind do nothing."""
+    """A file system where one kind of operation does nothing."""
 
     def __init__(self, honest: FileSystem) -> None:
         assert isinstance(honest, SimFS)
@@ -220,7 +220,7 @@ class NoDirectorySyncs(LyingDisk):
 
 
 def file_store(file_system: FileSystem, *, segment_bytes: int = 600) -> SteppedStore:
-    """The file event store as it ships."""
+    """Open the shipped file event store."""
     return FileStoreEngine.open("/stock", creation_id="1", file_system=file_system, segment_bytes=segment_bytes)
 
 

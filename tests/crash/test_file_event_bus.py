@@ -1,4 +1,4 @@
-"""The file bus through a crash at every change of its disk: the process dies, or the power is cut with what that may leave."""
+"""The file bus through a crash at every change of its disk: the process dies, or the power is cut."""
 
 from datetime import UTC, datetime
 from random import Random
@@ -25,11 +25,11 @@ CUTS_AT_EACH_POINT = 40
 
 @attrs.define
 class Ledger:
-    """What the host knows at a moment.
+    """The host's knowledge at one moment.
 
     Attributes:
-        published: what the bus took, and of it ``acked`` what it took back as done.
-        publishing: what it is being given right now; ``acking`` likewise.
+        published: events that the bus took; ``acked``: those of them that were acknowledged.
+        publishing: events that are being published; ``acking``: events that are being acknowledged.
     """
 
     published: list[str] = attrs.field(factory=list[str])
@@ -65,7 +65,7 @@ def drain(group: FileBusGroup, consumer: BusConsumer) -> list[str]:
 
 
 class Host:
-    """Publishes, consumes, refuses, leaves and comes back, and writes down what it was told."""
+    """A host that publishes, consumes, refuses, leaves and comes back, and keeps a ledger of the answers."""
 
     def __init__(self, disk: SimFS, ledger: Ledger) -> None:
         self.disk = disk
@@ -111,7 +111,7 @@ class Host:
 
 
 def after(disk: Disk) -> tuple[list[str], list[str]]:
-    """What a group that comes back gets, and its dead letters; a second time it gets nothing."""
+    """Return the deliveries and the dead letters of a group that comes back. A second time there are none."""
     with_log = SimFS(disk)
     engine = open_engine(with_log)
     rest = drain(*engine.join("g", ALL))
@@ -171,7 +171,7 @@ def test_at_every_crash_point(model: str) -> None:
 @pytest.mark.parametrize("failure", get_args(Failure))
 @pytest.mark.parametrize("is_persistent", [False, True], ids=["once", "from then on"])
 def test_at_every_operation_that_fails(failure: Failure, is_persistent: bool) -> None:
-    """The n-th fails, n = 1, 2, 3 … until a run meets none: the host hears of it, and whoever comes back loses nothing."""
+    """Let each operation fail in turn. The host hears of the failure, and a group that comes back loses nothing."""
     number = 0
     while True:
         number += 1

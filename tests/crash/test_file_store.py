@@ -1,4 +1,4 @@
-"""The file event store, as it ships, through every crash: CI's share. The deep run is ``python -m inventory_es.testing.crash``."""
+"""The shipped file event store through every crash: the share for CI. The deep run is ``python -m inventory_es.testing.crash``."""
 
 from collections.abc import Iterable
 
@@ -14,9 +14,9 @@ from inventory_es.testing.crash.simfs import Failure
 from inventory_es.testing.crash.world import OPERATIONS, Program, World, programs
 
 AT_LEAST = 4_000
-"""Crash states that each of the 27 tests which count them must try: over 100,000 together."""
+"""Crash states that each of the 27 counting tests must try: over 100,000 together."""
 SHARES = 6
-"""Tests that the programs of three operations are dealt to."""
+"""Number of tests that share the programs of three operations."""
 ONE_IN = 108
 """The share of the programs of three operations that is crashed here."""
 

@@ -1,4 +1,4 @@
-"""Whatever bytes stand in a file store's files, opening and using it ends, with the truth, less of it, or a documented error."""
+"""Any bytes in a file store's files: opening and using the store ends with all events, fewer of them, or a documented error."""
 
 import struct
 from collections.abc import Callable, Mapping
@@ -33,7 +33,7 @@ Files = Mapping[str, bytes]
 
 @attrs.define
 class Bound(FaultPlan):
-    """No operation fails; too many of them fail the test."""
+    """A plan without failures that fails the test after too many operations."""
 
     left: int = MOST_OPERATIONS
 
@@ -52,7 +52,7 @@ def open_store(file_system: SimFS) -> FileStoreEngine:
 
 
 def made() -> tuple[Files, Log]:
-    """A store of three segments and two streams, cleanly stopped."""
+    """Return a store of three segments and two streams, cleanly closed."""
     file_system = SimFS()
     store = open_store(file_system)
     for version in range(4):
@@ -78,7 +78,7 @@ def machine_with(files: Files) -> SimFS:
 
 
 def use(files: Files) -> Log | None:
-    """Do everything that one does with a store: what was read, or ``None`` where a documented error was the answer."""
+    """Make every call on a store. Return what was read, or ``None`` after a documented error."""
     file_system = machine_with(files)
     log: Log | None = None
     try:

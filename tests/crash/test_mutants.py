@@ -1,4 +1,4 @@
-"""Each broken store is caught by the crash that is meant for it; the good store that they come from by none."""
+"""Each broken store is found by the crash that is meant for it. The correct store passes all of them."""
 
 from typing import get_args
 
@@ -15,7 +15,7 @@ MODELS: tuple[CrashModel, ...] = get_args(CrashModel)
 
 
 def crash(subject: Subject, program: Program, caught_by: str, *, most: int = 1_000) -> int:
-    """Try one kind of crash or failure; how many crash states and failures it stood."""
+    """Try one kind of crash or failure. Return the number of crash states and failures that the store survived."""
     stood = 0
     for model in MODELS:
         if model == caught_by:

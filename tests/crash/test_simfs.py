@@ -1,4 +1,4 @@
-"""The simulated file system behaves as the real one while nothing crashes, and loses what a disk may lose when something does."""
+"""The simulated file system behaves like the real one without crashes, and loses what a disk may lose in a crash."""
 
 import errno
 import shutil
@@ -35,7 +35,7 @@ def unlock(file: Any) -> None:
 
 
 class SameAsTheOperatingSystem(RuleBasedStateMachine):
-    """Each operation runs on both. Results, kinds of errors and bytes must agree."""
+    """A machine that runs each operation on both file systems. Results, kinds of errors and bytes must agree."""
 
     handles = Bundle("handles")
 
@@ -155,7 +155,7 @@ TestSameAsTheOperatingSystem.settings = settings(max_examples=60, stateful_step_
 
 
 def prepared(content: bytes = b"old") -> tuple[SimFS, File]:
-    """A file whose content and entry are durable."""
+    """Return a disk with a file whose content and entry are durable."""
     simulated = SimFS()
     file = simulated.open("/f", "create")
     file.write(content, 0)

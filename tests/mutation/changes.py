@@ -1,4 +1,4 @@
-"""What may be wrong about one node of a syntax tree."""
+"""The wrong changes of one node of a syntax tree."""
 
 import ast
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ _PLAIN = {"sorted", "reversed"}
 
 
 def changes(node: Node) -> Iterator[tuple[str, ast.AST]]:
-    """Every change, in words, and the node that takes its place."""
+    """Yield every change, in words, and the node that takes the node's place."""
     match node:
         case ast.Compare(ops=[first, *rest]):
             yield f"{_(node)}: another comparison", ast.Compare(node.left, [_COMPARE[type(first)](), *rest], node.comparators)
@@ -90,7 +90,7 @@ def _other_calls(node: ast.Call) -> Iterator[tuple[str, ast.AST]]:
 
 
 def _is_union(node: ast.BinOp) -> bool:
-    """Whether it is a type, ``int | None``, and no number."""
+    """Return True if the node is a type, such as ``int | None``, and no number."""
     match node:
         case ast.BinOp(op=ast.BitOr(), right=ast.Constant(value=None)):
             return True

@@ -1,4 +1,4 @@
-"""Mutants of what runs on import, in forks of a process that has not imported the package: the import system gets the wrong module."""
+"""Mutants of code that runs on import, in forks of a process that has not imported the package. The import system gets the wrong module."""
 
 import importlib.util
 import sys
@@ -46,7 +46,7 @@ class _Finder(MetaPathFinder):
 
 
 class _Only:
-    """The named tests, in that order. A pytest plugin."""
+    """A pytest plugin that runs the named tests, in the given order."""
 
     def __init__(self, tests: Sequence[str]) -> None:
         self._order = {test: place for place, test in enumerate(tests)}
@@ -59,14 +59,14 @@ class _Only:
 
 
 def take_any_example() -> None:
-    """Don't look for the smallest example that fails: any will do."""
+    """Let hypothesis not shrink, because any failing example is enough."""
     unshrunk = settings(settings.get_profile("repeatable"), phases=(Phase.explicit, Phase.generate, Phase.target))
     settings.register_profile("unshrunk", unshrunk)
     settings.load_profile("unshrunk")
 
 
 def pass_with(mutant: Mutant, tests: Sequence[str]) -> bool:
-    """Whether the tests pass in this process, in the given order, where nothing but the mutant will be imported in its module's place."""
+    """Return True if the tests pass in this process, in the given order, with the mutant imported in its module's place."""
     sys.meta_path.insert(0, _Finder(mutant))
     files = dict.fromkeys(test.partition("::")[0] for test in tests)
     return pytest.main([*QUIETLY, *files], plugins=[_Only(tests)]) == 0

@@ -1,4 +1,4 @@
-"""Which tests run which line, and what each takes: only those can notice a mutant there, the quick ones soonest."""
+"""The coverage map: the tests that run each line, and the time of each test. Only those tests can notice a mutant of the line."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,17 +10,17 @@ from tests.mutation.mutants import Mutant
 
 ON_IMPORT = ""
 MOST_SECONDS = 8
-"""Of the tests that one mutant is tried against: what is left out, of the slow ones, can only make the score worse."""
+"""The most seconds of tests that one mutant is tried against. Omitting slow tests can only lower the score."""
 
 
 @attrs.frozen
 class CoverageMap:
-    """What one run of the right code showed.
+    """The findings of one run of the right code.
 
     Attributes:
-        lines: file → line → tests that run it; :data:`ON_IMPORT` among them: it runs when modules are imported.
-        seconds: test → processor time that it took, in the order in which they ran.
-        as_a_whole: files whose tests depend on each other: they run last, all of them, in their order.
+        lines: by file and line, the tests that run the line. :data:`ON_IMPORT` is among them if importing runs the line.
+        seconds: by test, its processor time, in the order in which the tests ran.
+        as_a_whole: files whose tests depend on each other. Such tests run last, all of them, in their order.
     """
 
     lines: Mapping[str, Mapping[int, Sequence[str]]]
@@ -29,19 +29,19 @@ class CoverageMap:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read back what :meth:`dump` wrote."""
+        """Parse the text of :meth:`dump`."""
         told = json.loads(text)
         lines = {path: {int(line): tests for line, tests in lines.items()} for path, lines in told["lines"].items()}
         return cls(lines, told["seconds"], told["as_a_whole"])
 
     def dump(self) -> str:
-        """As text, to go from process to process."""
+        """Return the map as text for another process."""
         return json.dumps(attrs.asdict(self))
 
     def tests_of(self, mutant: Mutant) -> Mapping[str, float]:
-        """The tests that run the changed line, the quick ones first; of what runs on import, all beside one that runs any of its module.
+        """Return the tests that run the changed line with their processor times, quick ones first.
 
-        With the processor time that each takes.
+        For a line that runs on import, return all tests of each file with a test that runs any line of the module.
         """
         lines = self.lines.get(str(mutant.path), {})
         first, last = mutant.lines
@@ -51,11 +51,11 @@ class CoverageMap:
         return self._quick_first([[test for test in self.seconds if _file(test) in files]]) or self._quick_first([self.seconds])
 
     def all_tests(self) -> Mapping[str, float]:
-        """Every test, the quick ones first."""
+        """Return every test, quick ones first."""
         return self._quick_first([self.seconds], most_seconds=float("inf"))
 
     def runs_on_import(self, mutant: Mutant) -> bool:
-        """Whether the changed line was run before any test."""
+        """Return True if the changed line ran before any test."""
         lines = self.lines.get(str(mutant.path), {})
         return any(ON_IMPORT in lines.get(line, ()) for line in range(mutant.lines[0], mutant.lines[1] + 1))
 
@@ -71,7 +71,7 @@ class CoverageMap:
         return {test: self.seconds[test] for test in (*quick, *last)}
 
     def is_on_its_own(self, test: str) -> bool:
-        """Whether it may run alone."""
+        """Return True if the test may run alone."""
         return _file(test) not in self.as_a_whole
 
 

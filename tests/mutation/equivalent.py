@@ -1,4 +1,4 @@
-"""Mutants that no test can kill: they are counted apart, each with its reason."""
+"""Mutants that no test can kill. They are counted separately, each with its reason."""
 
 import tomllib
 from collections.abc import Mapping
@@ -8,6 +8,6 @@ _LIST = Path(__file__).with_name("equivalent.toml")
 
 
 def reasons() -> Mapping[str, str]:
-    """Why each of them makes no difference, by the name of the mutant."""
+    """Return why each mutant makes no difference, by the name of the mutant."""
     told = tomllib.loads(_LIST.read_text(encoding="utf-8"))
     return {mutant: group["why"] for group in told["same"] for mutant in group["mutants"]}

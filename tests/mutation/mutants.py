@@ -1,6 +1,6 @@
-"""Small wrong changes to a module's syntax tree: each is one mutant.
+"""Mutants: small wrong changes to a module's syntax tree.
 
-Left alone are type hints, docstrings, imports, and texts for people: what has a blank in it.
+Type hints, docstrings, imports, and texts for people (those with a blank) stay as they are.
 """
 
 import ast
@@ -20,11 +20,11 @@ _HEADERS = (ast.If, ast.While, ast.For, ast.AsyncFor, ast.With, ast.AsyncWith, a
 
 @attrs.frozen
 class Function:
-    """A function or method that a mutant is in.
+    """A function or method with a mutant.
 
     Attributes:
-        name: qualified, as its code object has it.
-        line: the first one of its code object.
+        name: the qualified name of the code object.
+        line: the first line of the code object.
     """
 
     name: str
@@ -36,14 +36,14 @@ class Mutant:
     """One wrong module.
 
     Attributes:
-        module: its dotted name.
-        path: its file.
-        source: of the right one.
-        function: the outermost one that has the change in its body; ``None``: what runs when the module is imported.
+        module: the dotted name of the module.
+        path: the file of the module.
+        source: the right source.
+        function: the outermost function with the change in its body; ``None`` for code that runs on import.
         lines: first and last line of the changed statement.
-        change: how it differs, in words.
-        place: which node of the tree differs.
-        choice: which of its changes.
+        change: the change, in words.
+        place: number of the changed node in the tree.
+        choice: number of the change among those of the node.
     """
 
     module: str
@@ -57,12 +57,12 @@ class Mutant:
 
     @property
     def name(self) -> str:
-        """What it is listed by; stays the same when lines move."""
+        """The name of the mutant in lists, which stays the same when lines move."""
         where = "" if self.function is None else f" {self.function.name}"
         return f"{self.module}{where}: {self.change}"
 
     def tree(self) -> ast.Module:
-        """The syntax tree of the wrong module."""
+        """Return the syntax tree of the wrong module."""
         tree = ast.parse(self.source)
         node = next(islice(_code(tree), self.place, None)).node
         _, other = next(islice(changes(node), self.choice, None))
@@ -70,7 +70,7 @@ class Mutant:
         return ast.fix_missing_locations(tree)
 
     def diff(self) -> str:
-        """The changed lines, of both sides."""
+        """Return the changed lines of both sides."""
         right, wrong = (ast.unparse(tree).splitlines() for tree in (ast.parse(self.source), self.tree()))
         return "\n".join(line for line in unified_diff(right, wrong, n=0, lineterm="") if line[:3] not in {"---", "+++", "@@ "})
 
@@ -87,7 +87,7 @@ class _Place:
 
 
 def mutants_of(module: str, path: Path) -> Iterator[Mutant]:
-    """Every mutant of a module, from the top to the bottom."""
+    """Yield every mutant of a module, from top to bottom."""
     source = path.read_text(encoding="utf-8")
     seen: Counter[tuple[Function | None, str]] = Counter()
     for place, at in enumerate(_code(ast.parse(source))):

@@ -1,11 +1,12 @@
-"""How good the tests are: makes one small wrong change after the other, and counts those that no test notices.
+"""Measure the tests: make one small wrong change after the other, and count those that no test notices.
 
     python -m tests.mutation.run domain
     python -m tests.mutation.run file --sample 600 --seed 1
 
-First every test runs once on the right code, to learn which lines it runs. Then each mutant runs in a process of its own, against
-the tests that run the changed line, the quick ones first, up to the first failure. Nothing is written. Ends with the survivors as
-diffs, and the score by file. Mutants that make no difference are listed in ``equivalent.toml``, with reasons, and are not run.
+First every test runs once on the right code, to record the lines that it runs. Then each mutant runs in a process of its own, against
+the tests that run the changed line, quick ones first. A mutant's run ends at the first failure. Nothing is written. The output ends with
+the survivors as diffs, and the score by file. Mutants that make no difference are listed in ``equivalent.toml``, with reasons, and are
+not run.
 """
 
 import argparse
@@ -35,10 +36,10 @@ LOADED_ONCE = ("anyio", "attrs", "cattrs", "coverage", "hypothesis.stateful", "m
 
 @attrs.frozen
 class Target:
-    """What is changed, and which tests are to notice: files, folders, options of pytest.
+    """The code to change, and the tests that should notice: files, folders, options of pytest.
 
     Attributes:
-        as_a_whole: files among them whose tests depend on each other.
+        as_a_whole: test files whose tests depend on each other.
     """
 
     package: str
@@ -78,16 +79,16 @@ TARGETS = {
 OBSERVING = 900
 """Seconds for one run of all tests, traced."""
 LOADING = 30
-"""Seconds for importing and collecting, and what a test may take longer than it did."""
+"""Seconds for importing and collecting, added to the time that a test may take."""
 TIMES_AS_LONG = 4
 FIRST_ASKED = 10
-"""Tests that noticed mutants of a module lately: likely to notice the next one."""
+"""Tests that noticed mutants of a module lately, and will probably notice the next one."""
 
 
 def modules_of(package: str) -> Mapping[str, Path]:
-    """The modules of a package, without importing it."""
+    """Return the modules of a package, without importing it."""
     top, *below = package.split(".")
-    spec = importlib.util.find_spec(top)  # of the top alone: finding one below it would import what is to be changed
+    spec = importlib.util.find_spec(top)  # the top package alone, because finding one below it would import the code to be changed
     assert spec is not None
     assert spec.origin is not None
     source = Path(spec.origin).parent
@@ -96,9 +97,9 @@ def modules_of(package: str) -> Mapping[str, Path]:
 
 
 def try_all(target: Target, paths: Sequence[Path], mutants: Sequence[Mutant]) -> Mapping[Mutant, Outcome]:
-    """What the tests say of each: functions in a process that knows the tests, then the others in one that has imported nothing.
+    """Return the outcome of each mutant, and print survivors when they are found.
 
-    Survivors are printed when they are found.
+    Mutants of functions run in a process that knows the tests, the others in one that has imported nothing.
     """
     with tempfile.TemporaryDirectory(prefix="mutation-") as folder:
         place = Path(folder)

@@ -1,4 +1,4 @@
-"""The tool that judges the tests: what it changes, and that it tells a noticed change from one that is not."""
+"""The mutation tool: the changes that it makes, and that it tells a noticed change from one that is not."""
 
 import sys
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from tests.mutation.mutants import mutants_of
 from tests.mutation.trial import NotThisWayError, Outcome, attempt
 
 SOURCE = '''\
-"""A docstring is left alone."""
+"""A docstring stays as it is."""
 
 from pathlib import Path
 

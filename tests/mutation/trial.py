@@ -1,4 +1,4 @@
-"""One try in a process of its own: what it does to itself ends with it."""
+"""One trial in a process of its own, whose changes end with the process."""
 
 import os
 import resource
@@ -11,11 +11,11 @@ from pathlib import Path
 
 MEMORY = 4 << 30
 WAIT = 20
-"""Seconds that nothing takes without doing anything, unless it waits for ever."""
+"""Seconds without progress that mean a deadlock."""
 
 
 class Outcome(Enum):
-    """What the tests said of a mutant."""
+    """The outcome of a mutant under the tests."""
 
     KILLED = "killed"
     SURVIVED = "survived"
@@ -25,18 +25,18 @@ class Outcome(Enum):
 
 
 class NotThisWayError(Exception):
-    """The trial can't be made in this process."""
+    """A trial that can't be made in this process."""
 
 
 _CODES = {0: Outcome.SURVIVED, 1: Outcome.KILLED, 2: Outcome.UNKNOWN}
 
 
 def attempt(passes: Callable[[], bool], *, seconds: float) -> Outcome:
-    """Whether the tests pass, in a fork of this process. What they write is thrown away.
+    """Return the outcome of the tests in a fork of this process. Their output is discarded.
 
     Args:
-        passes: runs them. What it raises counts as a failure, but :exc:`NotThisWayError`.
-        seconds: of processor time, and some times as many on the clock, since a loaded machine is no sign of a loop.
+        passes: runs the tests. Any error but :exc:`NotThisWayError` counts as a failure.
+        seconds: limit of processor time. The limit on the clock is some times as long, because a loaded machine is no sign of a loop.
     """
     scratch = Path(tempfile.mkdtemp(prefix="mutant-"))
     child = os.fork()
@@ -70,7 +70,7 @@ def _be_alone(scratch: Path, seconds: float) -> None:
 
 
 def wait_at_most(seconds: float) -> None:
-    """From now on, of the clock, for what takes ``seconds`` of processor time: then this process ends as a timeout."""
+    """Let this process end as a timeout, after a time on the clock that allows ``seconds`` of processor time."""
     signal.setitimer(signal.ITIMER_REAL, WAIT + 5 * seconds)
 
 

@@ -1,6 +1,6 @@
-"""Mutants of functions, in forks of a process that has collected the tests: the code of the wrong function is put into the right one.
+"""Mutants of functions, in forks of a process that has collected the tests. The wrong function's code replaces that of the right one.
 
-Nothing is imported or collected again, so that a mutant costs little more than the tests that run its line.
+Nothing is imported or collected again, so a mutant costs little more than the tests that run its line.
 """
 
 import gc
@@ -22,11 +22,11 @@ from tests.mutation.trial import NotThisWayError, wait_at_most
 
 
 class WarmTests:
-    """Tests, collected once. A pytest plugin.
+    """A pytest plugin that collects the tests once.
 
     Args:
-        paths: of the modules that are to be changed.
-        work: what is done instead of running the tests one after the other.
+        paths: the modules that are to be changed.
+        work: called instead of running the tests one after the other.
     """
 
     def __init__(self, paths: Iterable[Path], work: Callable[["WarmTests"], None]) -> None:
@@ -38,21 +38,21 @@ class WarmTests:
         self._functions: dict[tuple[str, Function], list[FunctionType]] = {}
 
     def pytest_sessionstart(self) -> None:
-        """Be quick about failures."""
+        """Shorten the reports of failures."""
         take_any_example()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
-        """Do the work."""
+        """Do the work instead of running the tests."""
         self._session = session
         self._work(self)
         return True
 
     def observe(self, as_a_whole: Sequence[str]) -> CoverageMap:
-        """Run every test once, in a process that ends with it.
+        """Run every test once, in a process that ends afterwards.
 
         Raises:
-            ValueError: one fails.
+            ValueError: a test fails.
         """
         session, seconds = self._collected(), dict[str, float]()
         for item, following in _with_next(session.items):
@@ -68,7 +68,7 @@ class WarmTests:
         return CoverageMap({path: data.contexts_by_lineno(path) for path in data.measured_files()}, seconds, as_a_whole)
 
     def settle(self) -> None:
-        """Be ready for :meth:`failing_with`: from now on nothing is traced."""
+        """Prepare for :meth:`failing_with`, and stop tracing."""
         self._tracer.stop()
         _draw_once()
         for one in gc.get_objects():
@@ -77,14 +77,14 @@ class WarmTests:
         gc.freeze()
 
     def failing_with(self, mutant: Mutant | None, tests: Mapping[str, float]) -> str | None:
-        """The first of the tests that fails in this process, in the given order, once it has the mutant.
+        """Return the first test that fails in this process with the mutant, in the given order.
 
         Args:
-            mutant: ``None`` for the right code.
-            tests: with the processor time that each takes.
+            mutant: the mutant; ``None`` for the right code.
+            tests: the tests with their processor times.
 
         Raises:
-            NotThisWayError: its code does not fit into the function that is there.
+            NotThisWayError: the mutant's code does not fit into the existing function.
         """
         session = self._collected()
         if mutant is not None:
@@ -112,12 +112,12 @@ class WarmTests:
         for function in functions:
             try:
                 function.__code__ = codes[0]
-            except ValueError as error:  # it takes other variables from around it
+            except ValueError as error:  # the code has other free variables
                 raise NotThisWayError from error
 
 
 def _spent() -> float:
-    """Seconds of processor time of this process and of those that it waited for."""
+    """Return the seconds of processor time of this process and of the processes that it waited for."""
     ended = os.times()
     return time.process_time() + ended.children_user + ended.children_system
 
@@ -138,7 +138,7 @@ def _key(code: CodeType) -> tuple[str, Function]:
 
 
 def _draw_once() -> None:
-    """Hypothesis looks through all modules for constants when it draws first: once for all is enough."""
+    """Draw once, because hypothesis scans all modules for constants on its first draw, and one scan is enough."""
 
     @given(st.integers(), st.text())
     def draw(number: int, text: str) -> None:

@@ -1,4 +1,4 @@
-"""Bugs of a command side around a right decider: replays, times, results, sets of commands, speculation."""
+"""Bugs of the command side around a correct decider: replays, times, results, sets of commands, speculation."""
 
 from inventory_es.application.commands import basket, decision, idempotency
 from inventory_es.domain import command_identity, inventory, reservation_book
@@ -108,4 +108,4 @@ BUGS = [
     )
     for name, (right, wrong) in table.items()
 ] + _ELSEWHERE
-"""Every bug."""
+"""All bugs."""

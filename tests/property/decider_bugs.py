@@ -1,4 +1,4 @@
-"""Bugs of a decider, each one step away from the shipped one: what is written instead of what, in which module."""
+"""Bugs of a decider, each one edit away from the shipped one: a module, its text, and the wrong text in its place."""
 
 import inspect
 from collections.abc import Iterator
@@ -16,9 +16,9 @@ class Bug:
 
     Attributes:
         name: what is wrong.
-        module: where.
-        right: the text of the shipped source, which stands there once.
-        wrong: the text in its place.
+        module: the module with the bug.
+        right: a text of the shipped source, which occurs there once.
+        wrong: the text that replaces it.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Bug:
 
     @contextmanager
     def seeded(self) -> Iterator[None]:
-        """Run with this bug: the code of the functions that it changes is exchanged in place."""
+        """Run with this bug: replace the code of the functions that the bug changes in place."""
         source = inspect.getsource(self.module)
         if source.count(self.right) != 1:
             msg = f"{self.name}: its text stands {source.count(self.right)} times in {self.module.__name__}"
@@ -545,7 +545,7 @@ BUGS = [
     )
     for name, (right, wrong) in table.items()
 ] + _ELSEWHERE
-"""Every bug of what all programs reach."""
+"""The bugs in code that all programs reach."""
 
 BUGS_OF_PACKING = [
     Bug("a packed reservation loses its owner", reservation_book, "    owner = hold.owner_id\n", "    owner = None\n"),
@@ -557,4 +557,4 @@ BUGS_OF_PACKING = [
     ),
     Bug("a packed reservation counts twice", reservation_book, "        packed.discard(hold.reservation_id)\n", ""),
 ]
-"""Those of open reservations beyond the ``OBJECTS_KEPT`` first."""
+"""The bugs in open reservations beyond the first ``OBJECTS_KEPT``."""

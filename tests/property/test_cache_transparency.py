@@ -1,4 +1,4 @@
-"""Cache transparency: whatever a cache does, every answer was true within its time to live, nothing goes back, and no query fails."""
+"""Cache transparency: under any cache, every answer was true within its time to live, no answer is older than the last, no query fails."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -24,7 +24,7 @@ _AWAY = CacheUnavailableError(cache="Liar", reason="down")
 
 
 class Liar:
-    """A cache that does to each call what comes next: it mixes up, damages, keeps for ever, forgets, fails."""
+    """A cache that treats each call as a plan says: it mixes up, damages, keeps too long, forgets, fails."""
 
     def __init__(self, lies: Sequence[str]) -> None:
         self._lies = list(lies)
@@ -80,7 +80,7 @@ class Liar:
 
 @attrs.define
 class Truth:
-    """What each question would have been answered without a cache, from one instant on."""
+    """The answer that each query would have without a cache, from one instant on."""
 
     since: datetime
     position: int

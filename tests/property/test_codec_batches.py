@@ -1,4 +1,4 @@
-"""Many events decoded in one go are what each is alone, up to the first that is none."""
+"""A batch of events decodes like each event alone, up to the first that can't be decoded."""
 
 from itertools import cycle, islice
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""Hostile bytes: an event of the right type that can be written again, or ``EventDecodeError``. Nothing else, and no value told."""
+"""Hostile bytes: an event of the right type that can be written again, or ``EventDecodeError`` without any value. Nothing else."""
 
 import json
 from collections.abc import Callable
@@ -85,7 +85,7 @@ values = st.recursive(
 
 @st.composite
 def damaged(draw: st.DrawFn, kind: str) -> bytes:
-    """A good payload with some bytes cut out, and some scraps or noise put in."""
+    """Draw a valid payload with some bytes cut out, and some scraps or noise put in."""
     data = json.dumps(PAYLOADS[kind], separators=(",", ":")).encode()
     for _ in range(draw(st.integers(1, 4))):
         start = draw(st.integers(0, len(data)))
@@ -96,7 +96,7 @@ def damaged(draw: st.DrawFn, kind: str) -> bytes:
 
 @st.composite
 def misfilled(draw: st.DrawFn, kind: str) -> bytes:
-    """A good payload with fields dropped, renamed, repeated, or of any other value."""
+    """Draw a valid payload with fields dropped, renamed, repeated, or of any other value."""
     pairs = list(PAYLOADS[kind].items())
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, len(pairs) - 1))
@@ -117,7 +117,7 @@ def outcome(kind: str, data: bytes, version: int = 1) -> object:
 
 
 def among_good_ones(stored: RecordedEvent) -> Any:
-    """The event, decoded in one go with others."""
+    """Decode the event in one batch with others."""
     good = attrs.evolve(stored, schema_version=1, data=json.dumps(PAYLOADS[stored.event_type]).encode())
     first, *others = CODEC.decode_many([stored, good, good])
     assert others == [CODEC.decode(good)] * 2
@@ -125,7 +125,7 @@ def among_good_ones(stored: RecordedEvent) -> Any:
 
 
 def attempt(decode: Callable[[RecordedEvent], Any], stored: RecordedEvent) -> Any:
-    """What came out, or ``None`` after the one error that may. Any other error goes through and fails the test."""
+    """Decode, and return ``None`` after the one error that is allowed. Any other error fails the test."""
     try:
         return decode(stored)
     except EventDecodeError as error:
@@ -145,7 +145,7 @@ def check(kind: str, data: bytes) -> None:
 
 
 def accepts_strictly(data: bytes, kind: type[Any]) -> bool:
-    """A slow referee of its own: every rule of the format, looked at in the parsed text."""
+    """Check every rule of the format on the parsed text: a slow second implementation."""
     names: list[str] = []
 
     def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""P27: every event, of drawn histories and of any legal fields, is read back as it was written."""
+"""P27: every event, of drawn histories and with any valid fields, is read back as it was written."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ def test_any_history_is_read_back(history: tuple[Recorded, ...]) -> None:
 
 
 class Forgetful(JsonEventCodec):
-    """Reads one unit too few."""
+    """A codec that reads one unit too few."""
 
     def decode(self, recorded: RecordedEvent, /) -> Any:
         event = super().decode(recorded)
@@ -41,7 +41,7 @@ class Forgetful(JsonEventCodec):
 
 
 class Restless(JsonEventCodec):
-    """Writes something else each time."""
+    """A codec that writes something else each time."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class Restless(JsonEventCodec):
 
 
 class Unknown(JsonEventCodec):
-    """Writes a type that nobody knows."""
+    """A codec that writes an unknown type."""
 
     def encode(self, event: object, /) -> EncodedEvent:
         return super().encode(event)._replace(event_type="NobodysEvent")

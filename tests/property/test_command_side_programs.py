@@ -1,8 +1,8 @@
-"""Any concurrent program: commands and baskets on few inventories, through several services over one log, with faults and
-cancellations. Every outcome must be what some serial order gives, one that respects who came after whom.
+"""Any concurrent program: commands and baskets on few inventories, through several services over one log, with faults and cancellations.
 
-The log is the witness: it fixes the order of what was accepted. An accepted command must be what the domain decides on the state
-before it. A refusal or a no-op must be what the domain decides on some state that stood between its call and its answer.
+Some serial order must explain every outcome, and it must respect the order of calls that did not overlap. The log fixes the order of the
+accepted commands. Each of them must be decided as the domain decides it on the state before it. A refusal or a no-op must be what the
+domain decides on some state between the call and its answer.
 """
 
 import random
@@ -61,15 +61,15 @@ _STEPS = st.one_of(_LINES.filter(lambda lines: len(lines) == 1), _LINES, st.samp
 
 @attrs.frozen
 class Sent:
-    """What was sent, what came of it, and between which states and times.
+    """A command or a basket, its outcome, and the states and times in between.
 
     Attributes:
-        commands: one, or the lines of a basket.
-        is_basket: whether they were sent together.
-        outcome: of all of them; ``None``: its caller was cancelled.
-        before: versions of the streams when it was sent.
-        after: versions when it was answered.
-        times: what the clock said meanwhile.
+        commands: one command, or the lines of a basket.
+        is_basket: True if the commands were sent together.
+        outcome: the outcome of all commands; ``None`` if the caller was cancelled.
+        before: versions of the streams when the commands were sent.
+        after: versions of the streams when the answer came.
+        times: times of the clock in between.
     """
 
     commands: tuple[Command, ...]
@@ -81,7 +81,7 @@ class Sent:
 
 
 def _command(kind: int, name: int, units: int, other: bool) -> Command:
-    """Few ids and few quantities, so that commands meet. An id may name another payload elsewhere in the program."""
+    """Draw a command with few ids and few quantities, so that commands meet. An id may have another payload elsewhere in the program."""
     shelf, held = SHELVES[other], f"R{name}"
     named: dict[str, Any] = {"inventory_id": shelf, "command_id": f"c{kind}/{name}"}
     match kind:
@@ -104,7 +104,7 @@ def _command(kind: int, name: int, units: int, other: bool) -> Command:
 
 
 class _World:
-    """Plays one program and keeps what happened."""
+    """A player of one program, which keeps what happened."""
 
     def __init__(self, seed: int, *, rate: float, lanes: bool, poor: bool) -> None:
         self.heap = Heap()
@@ -193,7 +193,7 @@ class _World:
         return {shelf: {entry.version: entry async for entry in service.history(shelf.product_id, shelf.store_id)} for shelf in SHELVES}
 
     async def redeliver(self, service: Any, witness: "_Witness") -> None:
-        """P21, P22: sent again, and misused, long after, with no backlog of due holds left to close; nothing changes."""
+        """Check P21 and P22: commands sent again, or misused, long after, with no due reservations left to close, change nothing."""
         self.heap.clock.advance(seconds(10_000))
         for shelf in SHELVES:
             await service.execute(ExpireReservations(inventory_id=shelf, command_id="the last sweep", limit=500))
@@ -209,7 +209,7 @@ class _World:
 
 
 class _Calm:
-    """A service while nothing fails."""
+    """A service without faults."""
 
     def __init__(self, service: Any, faults: Faults) -> None:
         self._service, self._faults = service, faults
@@ -289,7 +289,7 @@ class _Witness:
         assert any(self._is_refusal(command, version, at, error) for version in self._span(sent, shelf) for at in sent.times), error
 
     def _whole_basket_refused(self, sent: Sent, error: CommandsRejectedError) -> None:
-        """Its first refused line of each inventory has no refused one before it: the state that it met is a state plus those before."""
+        """Check the first refused line per inventory. No refused line is before it, so it met some state plus the lines before."""
         assert list(error.indexes) == sorted(set(error.indexes))
         assert set(error.indexes) <= set(range(len(sent.commands)))
         for index, why in zip(error.indexes, error.rejections, strict=True):

@@ -1,4 +1,4 @@
-"""The domain kit finds every seeded bug within a bounded number of programs, the same ones in every run."""
+"""The domain kit finds every seeded bug within a bounded number of programs, which are the same in every run."""
 
 import pytest
 

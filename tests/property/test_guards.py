@@ -1,4 +1,4 @@
-"""Guards under any sequence of what may happen: one trial, and never more said than is known."""
+"""Guards under any sequence of events: one trial at a time, and no claim beyond what is known."""
 
 from contextlib import suppress
 from typing import Any
@@ -23,7 +23,7 @@ THRESHOLD, PAUSE = 2, 10.0
 
 @attrs.define
 class Call:
-    """A call that goes on until the test ends it."""
+    """A call that lasts until the test ends it."""
 
     end: Any = None
     era: int = -1
@@ -40,7 +40,7 @@ class Call:
 
 @attrs.define
 class Model:
-    """What the breaker must do, told apart from how it does it."""
+    """The specification of the breaker, independent of its implementation."""
 
     phase: str = "closed"
     failures: int = 0
@@ -163,7 +163,7 @@ async def _append(store: EventStore, write: Any, *, together: bool) -> Any:
 
 
 def test_the_faults_reach_every_outcome() -> None:
-    """The property above would hold of a store that never fails: this one shows that it is not such a store."""
+    """Show that the faults happen, because the property above would also hold for a store that never fails."""
     seen = set()
     for seed in range(40):
         faults = Faults.by_seed(seed, rate=0.8, kinds=("fail_before", "fail_after", "drop"), operations={"append"})

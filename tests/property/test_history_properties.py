@@ -1,4 +1,4 @@
-"""P1–P13 and P15–P19: every drawn history keeps them, and the checks find histories that don't."""
+"""P1–P13 and P15–P19: every drawn history keeps these properties, and the checks find histories that don't."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -52,7 +52,7 @@ def test_every_history_keeps_the_properties(history: tuple[Recorded, ...]) -> No
 
 
 def test_the_generator_reaches_every_corner() -> None:
-    """In a few runs at most: which constants Hypothesis tries depends on what else is imported, so that a single one may miss a corner."""
+    """Try a few runs, because the constants that hypothesis tries depend on the imported modules, and one run may miss a corner."""
     corners, reached = {*FEATURES, *(f"refused: {code}" for code in REFUSALS)}, set[str]()
 
     @settings(max_examples=800)
@@ -165,8 +165,8 @@ BROKEN: dict[str, list[Callable[[], list[Recorded]]]] = {
     "P19": [lambda: at(ADD, RESERVE, (1, extended(600, 599))), lambda: at(ADD, RESERVE, (1, extended(600, 600)))],
     "P34": [
         lambda: at(ADD, (0, counted(-3, 7, 0, 7, 1)), (1, counted(-1, 6, 0, 9, 1))),  # an older count that wins
-        lambda: at(ADD, (0, added(5, 15, 0)), (1, counted(-5, 10, 0, 10, 1))),  # it ignores what came in since
-        lambda: at(ADD, RESERVE, (1, released(2, 2, 10, 2, reason=SHORTFALL)), (1, lost(7, 3, 2))),  # one unit more than lacks
+        lambda: at(ADD, (0, added(5, 15, 0)), (1, counted(-5, 10, 0, 10, 1))),  # the events since the count are ignored
+        lambda: at(ADD, RESERVE, (1, released(2, 2, 10, 2, reason=SHORTFALL)), (1, lost(7, 3, 2))),  # one unit more than the shortfall
         lambda: at(ADD, RESERVE, (1, released(2, 2, 10, 2, reason=SHORTFALL)), (1, added(1, 11, 2))),
         lambda: at(ADD, RESERVE, (0, reserved(2, 10, 6, held="S")), (1, released(2, 2, 10, 4, reason=SHORTFALL)), (1, lost(6, 4, 4))),
         lambda: at(ADD, RESERVE, (0, reserved(2, 10, 6, held="Q")), (600, released(4, 0, 10, 2, reason=EXPIRED))),

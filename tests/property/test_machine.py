@@ -1,4 +1,4 @@
-"""The machine over the domain, over a service, and under a host's own rules; and that it finds what is wrong."""
+"""The machine over the domain, over a service and under a host's own rules, and the mistakes that it finds."""
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
@@ -23,12 +23,12 @@ from inventory_es.testing.domain.machine import InventoryMachine
 from inventory_es.wiring import open_inventory
 
 FEW = settings(max_examples=25, stateful_step_count=30)
-# What is expected to fail need not be made small.
+# An expected failure need not be shrunk.
 UNTIL_IT_FAILS = settings(max_examples=300, stateful_step_count=30, phases=[Phase.generate])
 
 
 class DomainMachine(InventoryMachine):
-    """The domain alone."""
+    """A machine over the domain alone."""
 
 
 TestDomain = DomainMachine.TestCase
@@ -36,7 +36,7 @@ TestDomain.settings = settings(max_examples=60, stateful_step_count=40)
 
 
 class ServiceMachine(InventoryMachine):
-    """A whole service over the memory store."""
+    """A machine over a whole service on the memory store."""
 
     def open_service(self, clock: ManualClock) -> AbstractAsyncContextManager[InventoryService]:
         return open_inventory("memory:", clock=clock, policies=self.policies)
@@ -62,7 +62,7 @@ def at_most_eighty_percent(view: StockView, command: Command, _at: datetime) -> 
 
 
 class EightyPercent(ServiceMachine):
-    """A host's own rule, said as what no event may do; and a command of the host's own."""
+    """A machine with a rule and a command of the host's own. The rule says what no event may do."""
 
     policies: ClassVar[Sequence[Policy]] = (at_most_eighty_percent,)
     seen: ClassVar[list[bool]] = []
@@ -113,7 +113,7 @@ def test_a_policy_that_the_service_lacks_is_found() -> None:
 
 
 class Lying(InventoryService):
-    """Says that it did something once more."""
+    """A service that reports a replay as a new result."""
 
     async def execute(self, command: Command, *, expected_version: int | None = None) -> CommandOutcome:
         outcome = await super().execute(command, expected_version=expected_version)

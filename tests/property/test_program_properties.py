@@ -1,4 +1,4 @@
-"""P14 and P20–P26 over drawn programs, under a host's policy too; and P28, P29 over every interleaving of a small race."""
+"""P14 and P20–P26 over drawn programs, also under a host's policy, and P28 and P29 over every interleaving of a small race."""
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime

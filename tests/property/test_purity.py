@@ -1,4 +1,4 @@
-"""A policy that is not pure is reported as impure, by name, before anything else goes wrong."""
+"""An impure policy is reported as such, by name, before any other property fails."""
 
 import random
 from collections.abc import Sequence

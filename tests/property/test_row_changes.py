@@ -1,4 +1,4 @@
-"""Whatever is changed in whatever order, folded to one write a row or one after the other: the rows are the same."""
+"""Changes in any order give the same rows, folded to one write per row or applied one after the other."""
 
 import sqlite3
 

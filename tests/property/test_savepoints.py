@@ -1,4 +1,4 @@
-"""Savepoint and rollback: the state comes back, by value and in all that it answers."""
+"""Savepoint and rollback: the state is restored, by value and in all its answers."""
 
 from datetime import timedelta
 
@@ -60,7 +60,7 @@ def test_nested_savepoints_roll_back_one_by_one(history: tuple[Recorded, ...], d
 @settings(max_examples=100)
 @given(programs(max_steps=20), st.integers(1, 5))
 def test_a_basket_is_all_or_nothing(program: Program, lines: int) -> None:
-    """What a handler does with several lines on one inventory: decide, apply, and take all back if one falls short."""
+    """Decide and apply several lines on one inventory, and roll all back if one falls short, as a handler does."""
     record = play(program)
     inventory, at = record.handler.inventory, max(answer.at for answer in record.answers)
     value, available = inventory.snapshot(), int(inventory.available_at(at))

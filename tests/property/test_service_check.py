@@ -1,4 +1,4 @@
-"""Whole programs over a service, with calls at once and appends that fail: P28, P29 and everything that a log alone shows."""
+"""Whole programs over a service, with parallel calls and failing appends: P28, P29 and every property that a log alone shows."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -76,7 +76,7 @@ def test_as_many_win_as_there_are_units(units: int, racers: int, backend: str) -
 
 
 class Overselling(InventoryService):
-    """Says yes to everybody."""
+    """A decider that accepts every reserve."""
 
     async def execute(self, command: Command, *, expected_version: int | None = None) -> CommandOutcome:
         try:

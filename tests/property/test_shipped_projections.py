@@ -1,4 +1,4 @@
-"""P33: rows built in any pieces equal those built at once, and what an own reading of the events says."""
+"""P33: rows built in any pieces equal rows built in one go, and an independent reading of the events."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ CODEC = JsonEventCodec()
 
 @attrs.frozen
 class Feed:
-    """Events up to a position."""
+    """A feed of the events up to a position."""
 
     events: Sequence[RecordedEvent]
 
@@ -48,7 +48,7 @@ class Feed:
 
 @st.composite
 def feeds(draw: st.DrawFn) -> list[RecordedEvent]:
-    """Valid histories of a few inventories, one shuffled into the other."""
+    """Draw valid histories of a few inventories, interleaved."""
     streams = [list(draw(histories(inventory_id=place, max_steps=12))) for place in PLACES]
     turns = draw(st.permutations([number for number, stream in enumerate(streams) for _ in stream]))
     events: list[RecordedEvent] = []
@@ -62,11 +62,11 @@ def feeds(draw: st.DrawFn) -> list[RecordedEvent]:
 
 
 async def built(projection: Projection, events: Sequence[RecordedEvent], pieces: Sequence[tuple[int, int]]) -> list[Any]:
-    """Its rows, after runners that came one after the other, each up to a position and with a batch size of its own."""
+    """Return the rows after a sequence of runners, each with its own end position and batch size."""
     model, clock = MemoryReadModel(), ManualClock()
     for end, size in (*pieces, (len(events), 1_000)):
         pace = Pace(batch_size=size)
-        for _ in range(2):  # the second has nothing left to do: an event counts once
+        for _ in range(2):  # the second run is a no-op: an event counts once
             await runner(projection, Feed(events[:end]), model, clock, pace=pace).catch_up()
     return [await rows_of(model, projection, table.name) for table in projection.tables]
 
@@ -101,7 +101,7 @@ def test_days_and_totals_are_what_an_own_reading_says(events: list[RecordedEvent
 
 
 def _days(events: Sequence[RecordedEvent]) -> list[dict[str, Any]]:
-    """One row for each inventory and day, by counting."""
+    """Count one row per inventory and day."""
     rows = []
     for (product, store, day), group in groupby(sorted(events, key=_by_day), key=lambda event: _by_day(event)[:3]):
         of_it = list(group)

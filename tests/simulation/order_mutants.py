@@ -1,4 +1,4 @@
-"""Order processes that are each one step away from a good one. The simulation must find every one of them."""
+"""Order processes that are each one edit away from a correct one. The simulation must find every one of them."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ from inventory_es.processes import Orders
 
 
 class _ForgetsWhatItIntends(OrderHandler):
-    """Steps are taken before the order says so."""
+    """An order process that takes steps before they are recorded."""
 
     async def take_steps(self, session: OrderSession) -> OrderSession:
         while session.state.step is not None:
@@ -24,7 +24,7 @@ class _ForgetsWhatItIntends(OrderHandler):
 
 
 class _HoldsWhatItCan(OrderHandler):
-    """A line that is short is left out."""
+    """An order process that leaves out lines that fall short."""
 
     is_atomic = False
 
@@ -38,14 +38,14 @@ class _HoldsWhatItCan(OrderHandler):
 
 
 class _ReleasesNothing(OrderHandler):
-    """A refused order is told, and what it held is left to its time."""
+    """An order process that reports a refusal, but leaves the order's reservations to expire."""
 
     async def _release(self, order: OrderReservation) -> OrderEvent:
         return steps.released(order)
 
 
 class _StopsAtTheFirst(OrderHandler):
-    """Compensation ends at the first line that was never held."""
+    """An order process whose compensation ends at the first line that was never reserved."""
 
     async def _release(self, order: OrderReservation) -> OrderEvent:
         for _, command in steps.releases(order):
@@ -57,14 +57,14 @@ class _StopsAtTheFirst(OrderHandler):
 
 
 class _ConfirmsWhatLapsed(OrderHandler):
-    """A hold that is over counts as confirmed."""
+    """An order process that takes an ended reservation for confirmed."""
 
     async def _confirmed_generation(self, order: OrderReservation, line: OrderLine) -> int | None:
         return await super()._confirmed_generation(order, line) or 1
 
 
 class _ForgetsGenerations(OrderHandler):
-    """After a late payment, shipments go to the holds that lapsed."""
+    """An order process that ships from lapsed reservations after a late payment."""
 
     async def _confirm(self, order: OrderReservation) -> OrderEvent:
         outcome = await super()._confirm(order)
@@ -74,7 +74,7 @@ class _ForgetsGenerations(OrderHandler):
 
 
 class _LeavesItToOthers(OrderHandler):
-    """Whoever was overtaken leaves what it held."""
+    """An order process that leaves its reservations once another runner has overtaken it."""
 
     async def give_back(self, order: OrderReservation) -> None:
         return

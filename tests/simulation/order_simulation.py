@@ -1,6 +1,6 @@
-"""Orders under the simulation, seed by seed, and everything that must hold in the end.
+"""Orders under the simulation, seed by seed, and the checks at the end of a run.
 
-Deep run: ``python -m tests.simulation.order_simulation 2000``, from the first seed or another one: ``… 2000 5000``.
+Deep run: ``python -m tests.simulation.order_simulation 2000``. A second number is the first seed: ``… 2000 5000``.
 """
 
 import logging
@@ -29,10 +29,10 @@ _RESTING = {S.NEW, S.FIRM, S.DONE, S.REJECTED, S.CANCELLED, S.EXPIRED, S.NEEDS_R
 
 
 def simulate_orders(seed: int, *, backend: str = "asyncio", open_orders: Callable[[InventoryService], Orders] = Orders) -> OrderWorld:
-    """Play one seed, and judge it; the world after it.
+    """Play one seed, check it, and return the world after it.
 
     Raises:
-        AssertionError: something does not hold; the note says how to repeat it.
+        AssertionError: a check fails. The note says how to repeat the run.
     """
     worlds: list[OrderWorld] = []
 
@@ -62,7 +62,7 @@ async def _play_and_judge(world: OrderWorld) -> None:
 
 
 async def _again(world: OrderWorld) -> None:
-    """Whatever was taken is sent once more, and changes nothing."""
+    """Send every accepted command once more, and check that nothing changes."""
     head = world.log.head
     for command in world.taken:
         order = await world.nodes[0].orders.order(command.order_id)
@@ -77,10 +77,10 @@ async def _again(world: OrderWorld) -> None:
 
 
 async def _judge(world: OrderWorld, resting: set[OrderStatus]) -> None:
-    """Everything that must hold when nobody has anything to do.
+    """Check everything that must hold once no task is left.
 
     Raises:
-        AssertionError: it does not.
+        AssertionError: a check fails.
     """
     referees = {}
     for shelf in world.plan.shelves:
@@ -138,7 +138,7 @@ def _judge_line(order: OrderReservation, line: OrderLine, referee: StreamReferee
 
 
 def _patience(command: Command) -> datetime:
-    """Sent again by a clock that stands elsewhere, a reservation has another time after which it is not wanted: the longest counts."""
+    """Return the longest time to live of a reservation, because a repetition by another clock has another deadline."""
     not_after = command.not_after if isinstance(command, ReserveStock) else None
     return datetime.max.replace(tzinfo=UTC) if not_after is None else not_after
 
@@ -148,7 +148,7 @@ def _is_of(reservation_id: str, prefix: str) -> bool:
 
 
 def main(seeds: int, first: int) -> int:
-    """Play many seeds; the exit code."""
+    """Play many seeds, and return the exit code."""
     logging.disable(logging.WARNING)
     total: Counter[str] = Counter()
     broken = 0

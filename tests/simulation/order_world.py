@@ -1,5 +1,7 @@
-"""Orders in a simulated world: nodes that die, clocks that jump, appends that get lost or arrive late, customers who send twice and
-in any order, clerks who count what is there, and runners of which several work at once.
+"""Orders in a simulated world.
+
+Nodes die, clocks jump, and appends get lost or arrive late. Customers send twice and in any order, clerks count stock, and several runners
+work at the same time.
 """
 
 import random
@@ -83,7 +85,7 @@ class OrderNode:
 
 @attrs.frozen
 class Plan:
-    """What a seed draws."""
+    """The plan that a seed draws."""
 
     is_atomic: bool
     nodes: int
@@ -124,8 +126,8 @@ class OrderWorld:
     """One simulated run. Make it inside the event loop.
 
     Args:
-        seed: of every choice.
-        open_orders: makes the orders of a node: a mutant's, perhaps.
+        seed: decides every choice.
+        open_orders: makes the orders of a node, perhaps those of a mutant.
     """
 
     def __init__(self, seed: int, open_orders: Callable[[InventoryService], Orders] = Orders) -> None:
@@ -150,7 +152,7 @@ class OrderWorld:
         self.nodes: list[OrderNode] = []
 
     async def play(self) -> None:
-        """From the first delivery until nobody has anything to do."""
+        """Play from the first delivery until no task is left."""
         for number in range(self.plan.nodes):
             self.nodes.append(await self._boot(f"node-{number}", NodeClock(self.clock)))
         for shelf in self.plan.shelves:
@@ -172,7 +174,7 @@ class OrderWorld:
         await self.settle()
 
     async def pass_time(self) -> None:
-        """Time passes all holds."""
+        """Let time pass until all reservations have expired."""
         self.clock.reach(self.clock.now() + timedelta(hours=2))
         await self.settle()
 
@@ -213,11 +215,11 @@ class OrderWorld:
         return OrderNode(name, clock, life, service, self._open_orders(service), store)
 
     def met_conflict(self) -> None:
-        """An append met another version than it expected."""
+        """Count an append that met another version than it expected."""
         self.counts["conflicts"] += 1
 
     def send_late(self, life: Incarnation, call: Callable[[], Awaitable[object]]) -> None:
-        """What a node had sent when it ended arrives later, or gets lost."""
+        """Let an append that was under way when its node ended arrive later, or get lost."""
         if life.is_stopped and self.chance.random() < 0.5:
             self.scheduler.start(f"a late append of life {life.number}", self._arrive(call))
 
@@ -255,7 +257,7 @@ class OrderWorld:
         self.counts["restarts"] += 1
 
     async def at(self, node: OrderNode, call: Callable[[], Awaitable[T]]) -> T:
-        """Do something in a node, and die with it."""
+        """Make a call in a node, which ends together with the node."""
         task = self.scheduler.running
         task.process = node.life
         try:
@@ -264,7 +266,7 @@ class OrderWorld:
             task.process = None
 
     async def send(self, command: OrderCommand) -> bool:
-        """Send a command to some node until it has an answer; whether it was taken."""
+        """Send a command to some node until it has an answer. Return True if it was accepted."""
         for _ in range(400):
             node = self.chance.choice(self.nodes)
             try:
@@ -287,13 +289,13 @@ class OrderWorld:
         raise AssertionError(msg)
 
     async def _twice(self, command: OrderCommand) -> bool:
-        """Now and then sent twice, at once."""
+        """Send a command, now and then twice at the same time."""
         if self.chance.random() < 0.3:
             self._start("a duplicate", self.send(command))
         return await self.send(command)
 
     async def _shop(self, place: PlaceOrder) -> None:
-        """One customer: places, waits, pays or does not, gets it in parcels, changes their mind."""
+        """Play one customer, who places an order, waits, pays or does not, is shipped parcels, and may cancel."""
         chance, order_id = self.chance, place.order_id
         pay = AuthorisePayment(order_id=order_id, payment_id=f"pay {order_id}")
         await self.scheduler.sleep(chance.random() * 5)
@@ -320,7 +322,7 @@ class OrderWorld:
         await self._twice(ShipOrder(order_id=order_id, shipment_id="rest"))
 
     async def _meddle(self) -> None:
-        """Stock comes and goes, others hold some, and counts bump what was promised."""
+        """Add, lose and reserve stock, and count it so that reservations are bumped."""
         for number in range(8):
             await self.scheduler.sleep(self.chance.random() * 6)
             shelf = self.chance.choice(self.plan.shelves)
@@ -339,7 +341,7 @@ class OrderWorld:
                     raise
 
     async def _run_orders(self, number: int) -> None:
-        """A runner without a lease: the worst case, in which all of them work at once, each from what the feed says."""
+        """Play a runner without a lease. In this worst case all runners work at the same time, each from the feed."""
         position = 0
         looks: dict[str, datetime] = {}
         while not self.is_over:
@@ -374,7 +376,7 @@ class OrderWorld:
         return cast(int, page.next_after)
 
     async def settle(self) -> None:
-        """The storm is over, and nobody asks for anything: the runners bring everything to its end."""
+        """Let the runners complete everything, once faults have stopped and no command is sent."""
         quiet, head = 0, -1
         while quiet < _CALM:
             await self.scheduler.sleep(1.0)
@@ -382,7 +384,7 @@ class OrderWorld:
             head = self.log.head
 
     async def resolve_all(self) -> None:
-        """A person deals with whatever needs one."""
+        """Resolve every order that needs a person."""
         for place in self.plan.orders:
             order = await self.nodes[0].orders.order(place.order_id)
             if order.status in {OrderStatus.NEEDS_ATTENTION, OrderStatus.NEEDS_REFUND}:

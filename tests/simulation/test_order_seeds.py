@@ -1,4 +1,4 @@
-"""Orders under the simulation: all or nothing, no leak, every order at a documented end, on either event loop."""
+"""Orders under the simulation: all or nothing, no leaked reservation, a documented end for every order, on either event loop."""
 
 import logging
 from collections import Counter

@@ -1,4 +1,4 @@
-"""A thousand applications in virtual time: every promise is kept, on either event loop, and the event loop changes nothing."""
+"""A thousand simulated applications: every promise is kept on either event loop, and both give the same run."""
 
 import attrs
 import pytest
@@ -26,7 +26,7 @@ def test_every_promise_is_kept_on_trio() -> None:
 
 def test_one_seed_is_one_trace_on_either_event_loop() -> None:
     digests: set[str] = set()
-    seeds = (*range(25), 47, 55, 101)  # the last ones wake several that wait
+    seeds = (*range(25), 47, 55, 101)  # the last seeds wake several waiting tasks
     for seed in seeds:
         once = simulate(seed=seed)
         assert simulate(seed=seed).trace == once.trace
@@ -36,7 +36,7 @@ def test_one_seed_is_one_trace_on_either_event_loop() -> None:
 
 
 def refuses_at_once(store: EventStore, parts: EngineParts) -> Engine:
-    """Build an engine that takes every append for settled when its call ends."""
+    """Build an engine that assumes that every append is settled when its call ends."""
     engine = assemble(store, parts)
     object.__setattr__(engine.handler._repository, "unsettled", UnsettledAppends(0.0, parts.monotonic))
     return engine

@@ -1,4 +1,4 @@
-"""Applications that are wrong in one place each, as hosts get them wrong."""
+"""Applications with one mistake each, of the kind that hosts make."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -18,7 +18,7 @@ from inventory_es.testing.simulation.subject import Row
 
 
 def ignores_conflicts(store: EventStore, parts: EngineParts) -> Engine:
-    """Sends what it decided again, to whatever version there is."""
+    """Send the decided events again, to any present version."""
     engine = assemble(store, parts)
     committer = engine.handler._repository.committer
     send = committer.append
@@ -37,7 +37,7 @@ def ignores_conflicts(store: EventStore, parts: EngineParts) -> Engine:
 
 
 def answers_from_memory(store: EventStore, parts: EngineParts) -> Engine:
-    """Every second time it does not look whether its state is still the newest."""
+    """Trust every second time that the kept state is still the newest."""
     engine = assemble(store, parts)
     reader = engine.handler._repository.reader
     refresh, asked = reader.refresh, [0]
@@ -51,7 +51,7 @@ def answers_from_memory(store: EventStore, parts: EngineParts) -> Engine:
 
 
 def never_looks_back(store: EventStore, parts: EngineParts) -> Engine:
-    """Does not look whether a command that it refuses had been accepted."""
+    """Refuse a command without a check that it was accepted before."""
     engine = assemble(store, parts)
 
     async def nothing(state: object, requests: object, *, now: datetime) -> dict[Any, Any]:
@@ -62,7 +62,7 @@ def never_looks_back(store: EventStore, parts: EngineParts) -> Engine:
 
 
 class LosesAppends(MemoryEventStore):
-    """Every fifth append is acknowledged and not written."""
+    """A store that acknowledges every fifth append without writing it."""
 
     appends = 0
 
@@ -75,7 +75,7 @@ class LosesAppends(MemoryEventStore):
 
 
 class TearsOrders(MemoryEventStore):
-    """Writes several streams one after the other."""
+    """A store that writes several streams one after the other."""
 
     async def append(self, writes: Sequence[StreamWrite], /) -> AppendResult:
         *others, last = writes
@@ -85,7 +85,7 @@ class TearsOrders(MemoryEventStore):
 
 
 class ForgetsIds(MemoryEventStore):
-    """Takes an event id as often as it comes."""
+    """A store that takes an event id any number of times."""
 
     async def append(self, writes: Sequence[StreamWrite], /) -> AppendResult:
         await self.head()
@@ -101,7 +101,7 @@ class ForgetsIds(MemoryEventStore):
 
 
 class Skips(Consumer):
-    """Trusts the bus: what it did not get did not happen."""
+    """A consumer that trusts the bus, and misses events that were not delivered."""
 
     def take(self, recorded: RecordedEvent) -> bool:
         row = self.rows.setdefault(recorded.stream, Row())
@@ -113,7 +113,7 @@ class Skips(Consumer):
 
 
 class CountsTwice(Consumer):
-    """Takes a delivery again."""
+    """A consumer that takes a delivery twice."""
 
     def take(self, recorded: RecordedEvent) -> bool:
         row = self.rows.get(recorded.stream, Row())
@@ -122,7 +122,7 @@ class CountsTwice(Consumer):
 
 
 class StopsShort(Consumer):
-    """Takes the first page of what it missed for all of it."""
+    """A consumer that reads only the first page on catching up."""
 
     async def catch_up(self, feed: EventFeed) -> None:
         head = await feed.head()
@@ -133,7 +133,7 @@ class StopsShort(Consumer):
 
 
 class KeepsTooLong(MemoryCache):
-    """Never lets go."""
+    """A cache that never drops an entry."""
 
     async def set(self, key: str, value: bytes, /, *, version: int, ttl: timedelta) -> None:
         await super().set(key, value, version=version, ttl=1_000 * ttl)
@@ -151,4 +151,4 @@ MUTANTS = {
     "a consumer that stops short": (Subject(consumer=StopsShort), {"SIM-3", "P33"}),
     "a cache that outlives its time": (Subject(open_cache=lambda clock: KeepsTooLong(clock=clock)), {"SIM-4"}),
 }
-"""By name: the mutant, and the promises one of which must reject it."""
+"""The mutants by name, each with the promises of which one must reject it."""

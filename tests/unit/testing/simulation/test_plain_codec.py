@@ -1,4 +1,4 @@
-"""The kit's own codec gives back what it took, and refuses what it does not know."""
+"""The kit's own codec round-trips events, and refuses unknown types."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""The referee, on logs and answers made by hand: what is right passes, and each wrong is told under its promise."""
+"""The referee on hand-made logs and answers: correct ones pass, and each wrong one is reported under its promise."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""What the simulation finds, how it tells it, and that it plays what it is given."""
+"""The simulation: the mistakes that it finds, its reports, and its play of a given program."""
 
 import re
 from typing import NoReturn
