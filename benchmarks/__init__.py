@@ -1,1 +1,1 @@
-"""How fast the engine is: beside the limits of the machine and beside its peers, in one run. ``python -m benchmarks --help``."""
+"""Benchmarks of the engine, its peers, and the limits of the machine, in one run. ``python -m benchmarks --help``."""

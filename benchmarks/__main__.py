@@ -1,25 +1,27 @@
-"""Measures, and writes a page, its figures and its plots.
+"""Run the benchmarks, and write a page with figures and plots.
 
-    python -m benchmarks                    everything, with peers: about twenty minutes
-    python -m benchmarks --quick            everything, small: about two minutes
-    python -m benchmarks --only W3 --no-peers
+- python -m benchmarks: everything, with peers, in about twenty minutes
+- python -m benchmarks --quick: everything in small sizes, in about two minutes
+- python -m benchmarks --only W3 --no-peers: one case, without peers
 
-    W1         one caller, reservations over 1,000 inventories, and the raw limits of the machine beside each
-    W1c        64 callers, reservations over 1,000 inventories
-    W2         load one stream of 100,000 events
-    W3         1 to 1,000 callers reserve one unit each of ONE product; reserve and commit; a sale that sells out
-    W4         the whole feed, decoded, into a count per product, and into a projection
-    W5         import time and memory
-    W6         growth: events, streams, open reservations from a thousand to a million
-    snapshots  the first command on a cold stream of up to a million events, with and without a snapshot
-    queries    stock from the stream, from a read model, from a cache
-    processes  several processes over one store: simulated, and measured with two and four
-    codec      what stands under the codec, and what could
-    profile    where a command on the hot product spends its time
+The cases:
 
-The peers are installed into environments of their own, in a cache folder outside of the tree ($INVENTORY_ES_BENCHMARKS, or
-~/.cache/inventory_es-benchmarks), on first use. Everything is the real path: validated, repeatable, synced before it is
-acknowledged (but in memory). Figures of one run compare with one another; those of different runs and machines do not.
+- W1: one caller, reservations over 1,000 inventories, each followed by the raw limits of the machine
+- W1c: 64 callers, reservations over 1,000 inventories
+- W2: load one stream of 100,000 events
+- W3: 1 to 1,000 callers reserve one unit each of ONE product; reserve and commit; a sale that sells out
+- W4: the whole feed, decoded, into a count per product, and into a projection
+- W5: import time and memory
+- W6: growth of events, streams and open reservations from a thousand to a million
+- snapshots: the first command on a cold stream of up to a million events, with and without a snapshot
+- queries: stock from the stream, from a read model, from a cache
+- processes: several processes over one store, simulated, and measured with two and four
+- codec: the libraries under the codec, and the candidates
+- profile: where a command on the hot product spends its time
+
+On first use, each peer is installed into an environment of its own. The environments are in a cache folder outside of the tree
+($INVENTORY_ES_BENCHMARKS, or ~/.cache/inventory_es-benchmarks). Everything takes the real path: validated, repeatable, and, except in
+memory, synced before it is acknowledged. Figures of one run are comparable with each other; those of different runs or machines are not.
 """
 
 import argparse

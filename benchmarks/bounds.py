@@ -1,4 +1,4 @@
-"""What we hold ourselves to, and whether a run bears it out."""
+"""The engine's performance bounds, and whether a run keeps them."""
 
 from collections.abc import Iterator
 
@@ -7,18 +7,18 @@ import attrs
 from benchmarks.figures import AS_IT_COMES, Found, alone, best_durable_peer, figure, growth, ratio, slope
 
 FLAT = 0.1
-"""The steepest slope that still counts as flat: a quarter more at ten times the size."""
+"""The steepest slope that counts as flat: a quarter more at ten times the size."""
 
 
 @attrs.frozen
 class Bound:
-    """One of them.
+    """One bound.
 
     Attributes:
-        what: in words.
-        bound: in words.
-        told: by this run.
-        is_held: whether it keeps the bound.
+        what: the figure, in words.
+        bound: the bound, in words.
+        told: the figure of this run.
+        is_held: True if the run keeps the bound.
     """
 
     what: str
@@ -28,7 +28,7 @@ class Bound:
 
 
 def bounds(found: Found) -> list[Bound]:
-    """Those that the run has figures for."""
+    """Yield the bounds for which the run has figures."""
     return [*_rates(found), *_ratios(found), *_peers(found), *_startup(found), *_flat(found)]
 
 

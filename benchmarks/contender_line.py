@@ -1,4 +1,4 @@
-"""The run's end of the line to a contender's process: a task goes out, its measures come in."""
+"""The run's connection to a contender's process: it sends a task, and receives the measures."""
 
 import json
 import select
@@ -20,14 +20,14 @@ PATIENCE = 900.0
 
 
 class TaskFailedError(Exception):
-    """A contender could not do a task; the message is its own."""
+    """A task that a contender could not do. The message is the contender's."""
 
 
 class ContenderLine:
-    """A contender's process, started on entering, ended on leaving.
+    """A contender's process, which the context manager starts and ends.
 
     Raises:
-        EnvironmentMissingError: its environment can't be made here.
+        EnvironmentMissingError: the environment can't be made here.
     """
 
     def __init__(self, contender: Contender) -> None:
@@ -55,10 +55,10 @@ class ContenderLine:
         self._complaints.close()
 
     def do(self, task: str, folder: Path, sizes: Sizes) -> Measures:
-        """Have a task done.
+        """Let the contender do a task, and return its measures.
 
         Raises:
-            TaskFailedError: it raised, died or took too long. The line is of no use then, if it died or took too long.
+            TaskFailedError: the contender raised, died or took too long. After the last two, the connection is unusable.
         """
         process = self._process
         if process is None or process.stdin is None or process.stdout is None:

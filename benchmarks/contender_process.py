@@ -1,7 +1,6 @@
-"""The contender's end of the line: tasks come in, measures go out, a line of JSON each.
+"""The contender's side of the connection: it receives tasks and sends measures, one line of JSON each.
 
-Only the standard library: it runs in the peers' own environments too. One contender works at a time; the others wait here for
-their turn, asleep.
+Uses only the standard library, because the peers' own environments run it too. One contender works at a time, while the others sleep.
 """
 
 import gc
@@ -16,11 +15,11 @@ from benchmarks.measure import Measures
 from benchmarks.sizes import Sizes
 
 Task = Callable[[Path, Sizes], Measures]
-"""Does its work in a folder and says what it measured."""
+"""A task that works in a folder, and returns its measures."""
 
 
 def serve(tasks: Mapping[str, Task]) -> None:
-    """Answer until the other end hangs up. What anything prints goes to the standard error."""
+    """Answer tasks until the other side closes. Everything that is printed goes to standard error."""
     answers = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     os.dup2(2, 1)
     for line in sys.stdin:

@@ -1,21 +1,21 @@
-"""Who is measured, and how each is started."""
+"""The contenders, and how each is started."""
 
 import attrs
 
 TASKS = ("commands", "hot", "log")
-"""What every contender may do, in this order; ours do more."""
+"""The tasks of all contenders, in this order. Ours have more."""
 
 
 @attrs.frozen
 class Contender:
-    """One way of doing the job.
+    """One contender: a library or a store of the engine.
 
     Attributes:
-        name: as tables show it.
-        module: what its process runs, and with which arguments.
+        name: the name in tables.
+        module: the module that the process runs, and its arguments.
         environment: a name of :mod:`benchmarks.environments`; ``None`` for our own.
-        is_durable: whether what it acknowledges has been synced.
-        tasks: those of :data:`TASKS` that it is measured in.
+        is_durable: True if the contender syncs before it acknowledges.
+        tasks: the tasks of :data:`TASKS` that the contender is measured in.
     """
 
     name: str
@@ -26,7 +26,7 @@ class Contender:
 
     @property
     def is_ours(self) -> bool:
-        """Whether it is the engine."""
+        """True for the engine."""
         return self.environment is None
 
 

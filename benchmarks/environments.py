@@ -1,4 +1,4 @@
-"""Virtual environments for what is not ours: made on first use, pinned, outside of the tree, never our own."""
+"""Virtual environments for the peers: made on first use, pinned, outside of the tree, separate from our own."""
 
 import json
 import os
@@ -14,27 +14,27 @@ PINNED: Mapping[str, tuple[tuple[int, int], tuple[str, ...]]] = {
     "umadb": ((3, 10), ("umadb==0.7.8",)),
     "plots": ((3, 11), ("matplotlib==3.11.2",)),
 }
-"""Each environment's oldest Python, and what is installed into it."""
+"""Each environment's oldest Python, and its packages."""
 
 _NEWEST_PYTHON = 14
 _OURS = {"python", "sqlite", "inventory_es", "anyio", "attrs", "cattrs", "msgspec", "trio"}
 
 
 class EnvironmentMissingError(Exception):
-    """It can't be made here; the message says why."""
+    """An environment that can't be made here. The message says why."""
 
 
 def cache_folder() -> Path:
-    """Where environments are kept between runs."""
+    """Return the folder that keeps environments between runs."""
     chosen = os.environ.get("INVENTORY_ES_BENCHMARKS")
     return Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "inventory_es-benchmarks"
 
 
 def python_of(name: str) -> str:
-    """The interpreter of an environment, which is made first where it is missing.
+    """Return the interpreter of an environment. Make the environment if it is missing.
 
     Raises:
-        EnvironmentMissingError: no Python that is new enough, or the packages can't be installed.
+        EnvironmentMissingError: no Python is new enough, or the packages can't be installed.
     """
     oldest, packages = PINNED[name]
     base = _interpreter(name, oldest)
@@ -49,7 +49,7 @@ def python_of(name: str) -> str:
 
 
 def versions_of(python: str) -> dict[str, str]:
-    """Python's version and those of the packages of an environment; in our own, of those that the engine runs on."""
+    """Return the versions of Python and of an environment's packages; in our own environment, of the engine's dependencies."""
     script = (
         "import json, platform, sqlite3\n"
         "from importlib.metadata import distributions\n"

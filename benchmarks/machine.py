@@ -1,4 +1,4 @@
-"""The facts that a reader needs to judge a figure by."""
+"""Facts about the machine that a reader needs to judge a figure."""
 
 import os
 import platform
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def machine() -> dict[str, str]:
-    """What this runs on. No name of the machine, and no path."""
+    """Return facts about this machine, without its name and without any path."""
     return {
         "processor": _processor(),
         "cores": str(os.cpu_count()),

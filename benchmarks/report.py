@@ -18,7 +18,7 @@ CASES = {
 
 
 def report(found: Found) -> str:
-    """Every table that the run has figures for."""
+    """Return every table for which the run has figures."""
     parts = [
         *_header(found),
         *_section("All contenders", _all(found)),
@@ -41,7 +41,7 @@ def report(found: Found) -> str:
 
 
 def short(value: float | None) -> str:
-    """Three digits that matter."""
+    """Return a number with three significant digits."""
     if value is None:
         return ""
     for size, unit in ((1e6, " M"), (1e4, " k")):
@@ -52,7 +52,7 @@ def short(value: float | None) -> str:
 
 
 def table(rows: Sequence[Cells]) -> Iterator[str]:
-    """A table; the first row is its head."""
+    """Return a table, with the first row as its head."""
     head, *body = rows
     yield f"| {' | '.join(head)} |"
     yield f"| --- |{' ---: |' * (len(head) - 1)}"

@@ -15,7 +15,7 @@ SHARES = {"spread": "spread over 10,000 products", "a fifth hot": "a fifth wants
 
 
 def report_processes(found: Found) -> str:
-    """What was simulated, and how it compares with what was measured; empty where neither was."""
+    """Return the tables of the simulation and its comparison with measurements; empty if there are none."""
     if "processes" not in found["alone"]:
         return ""
     return (

@@ -1,26 +1,26 @@
-"""How much of everything one run does."""
+"""The sizes of one run."""
 
 from typing import TypedDict
 
 
 class Sizes(TypedDict):
-    """Plain data, so that it crosses to any contender's process.
+    """The sizes as plain data, so that any contender's process can read them.
 
     Keys:
         inventories: streams of W1 and W1c.
         one_caller, many_callers: commands of W1 and of W1c.
         long_stream: events of the one stream of W2.
-        feed: events of W4, a hundred a product.
+        feed: events of W4, a hundred per product.
         hot: commands of each case of W3.
-        history: reservations that the hot product has, all of them open, before a case of W3 begins; the sale has none.
-        callers: how many callers W3 has, one case each.
-        sale: units of the sold-out sale; ten times as many commands want them.
-        patience: seconds after which a case of W1, W1c and W3 ends with what was done by then.
+        history: open reservations of the hot product before a case of W3 begins; the sale has none.
+        callers: numbers of callers of W3, one case each.
+        sale: units of the sold-out sale; ten times as many commands are sent.
+        patience: seconds after which a case of W1, W1c or W3 ends, done or not.
         growth: events, streams and open reservations of W6.
         steady: commands at each size of W6.
         codec: calls of each candidate below the codec.
-        queries: of each kind.
-        processes: that write to one store in the simulation; up to four of them for real too.
+        queries: queries of each kind.
+        processes: numbers of processes in the simulation; up to four are measured too.
         virtual: seconds of each simulation.
         real: seconds of each measurement with several processes.
     """

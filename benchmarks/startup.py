@@ -1,6 +1,6 @@
-"""W5: what importing costs beside the dependencies' own import, and the memory that reading a long stream takes.
+"""W5: the cost of importing, compared with the dependencies' own import, and the memory for reading a long stream.
 
-Every figure is of a new process, and the candidates take turns.
+Each figure comes from a new process, and the candidates take turns.
 """
 
 import json
@@ -20,7 +20,7 @@ from benchmarks.sizes import Sizes
 from inventory_es import InventoryId, open_inventory
 
 OPTIONAL = ("click", "rich", "hypothesis", "pytest", "trio", "orjson")
-"""None of these may be imported by ``import inventory_es``."""
+"""Packages that ``import inventory_es`` must not import."""
 
 _IMPORTS = {
     "nothing": "pass",
@@ -55,10 +55,10 @@ anyio.run(main)
 
 
 def startup(sizes: Sizes, rounds: int) -> Measures:
-    """``W5 import …`` and ``W5 replay …``.
+    """Measure ``W5 import …`` and ``W5 replay …``.
 
     Raises:
-        RuntimeError: something optional was imported.
+        RuntimeError: an optional package was imported.
     """
     found: dict[str, list[dict[str, float]]] = {name: [] for name in _IMPORTS}
     for _ in range(rounds):

@@ -1,4 +1,4 @@
-"""One run: every contender in turn, round after round, so that all of them meet the same machine."""
+"""One run: every contender takes its turn, round after round, so that all meet the same conditions."""
 
 import re
 import tempfile
@@ -35,23 +35,23 @@ GROUPS = {
     "CODEC": "codec",
     "PROFILE": "profile",
 }
-"""What a run may be narrowed to, and the task that has it."""
+"""The groups that a run can be limited to, and the task of each."""
 
 PATH = re.compile(r"/\S*/")
-"""Of this machine: nothing that a reader needs."""
+"""Facts of this machine that a reader does not need."""
 
 GROWING = ("file, asyncio", "SQLite, asyncio", "memory, asyncio")
 
 
 @attrs.define
 class Results:
-    """What a run has found.
+    """The results of a run.
 
     Attributes:
         about: sizes, rounds, machine, versions, seconds.
-        rounds: by contender and case, one measure a round.
-        alone: what only the engine does, by contender and case.
-        failures: what could not be measured, in words.
+        rounds: one measure per round, by contender and case.
+        alone: measures that only the engine has, by contender and case.
+        failures: measurements that failed, in words.
     """
 
     about: dict[str, Any]
@@ -61,7 +61,7 @@ class Results:
 
 
 def run(contenders: Sequence[Contender], sizes: Sizes, *, rounds: int, tasks: Sequence[str], say: Say) -> Results:
-    """Measure."""
+    """Run every task of every contender."""
     started = time.monotonic()
     results = Results({"sizes": sizes, "is_small": sizes != FULL, "rounds": rounds, "machine": machine(), "versions": {}})
     with ExitStack() as stack, tempfile.TemporaryDirectory() as temporary:
@@ -125,7 +125,7 @@ def _do(line: ContenderLine, task: str, folder: Path, sizes: Sizes, results: Res
 
 
 class _Places:
-    """Fresh folders."""
+    """A source of fresh folders."""
 
     def __init__(self, root: Path) -> None:
         self._root = root

@@ -1,4 +1,4 @@
-"""Callers as tasks, on whatever event loop this runs."""
+"""Callers as tasks of the running event loop."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -10,7 +10,7 @@ from benchmarks.measure import Measure, of_calls
 
 
 async def in_tasks(callers: int, calls: int, call: Callable[[int], Awaitable[object]], *, patience: float) -> Measure:
-    """Up to ``calls`` calls shared by ``callers`` tasks, until ``patience`` seconds have passed."""
+    """Make up to ``calls`` calls in ``callers`` tasks, for at most ``patience`` seconds."""
     numbers = count()
     waits: list[float] = []
     started = time.perf_counter()

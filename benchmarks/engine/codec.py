@@ -1,7 +1,6 @@
-"""What stands under the codec, by measurement: the candidates take turns, and each must do the same as the others first.
+"""Candidates for the libraries under the codec. They take turns, and each must first give the same results as the others.
 
-Figures are microseconds per call. The rows of our codec are the public calls with every check; ``decode`` reads from a recorded
-event.
+Figures are microseconds per call. The rows of our codec are the public calls with every check. ``decode`` reads from a recorded event.
 """
 
 import importlib
@@ -26,7 +25,7 @@ from inventory_es.domain.reasons import AddReason, Purpose
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.records import EventMetadata, RecordedEvent
 
-# No dependency of ours: measured where it is installed.
+# no dependency of ours, measured only if installed
 orjson: Any = importlib.import_module("orjson") if importlib.util.find_spec("orjson") else None
 
 Candidates = dict[str, Callable[[], object]]
@@ -41,7 +40,7 @@ FULL = attrs.evolve(METADATA, correlation_id="cart-5", actor_id="u-17", referenc
 
 
 def codec(_folder: Path, sizes: Sizes) -> Measures:
-    """Every candidate, by what it does."""
+    """Measure every candidate, by its operation."""
     candidates = _of_our_codec() | _of_engines()
     figures: dict[str, list[float]] = {name: [] for name in candidates}
     for _ in range(ROUNDS):

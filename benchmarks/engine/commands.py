@@ -18,7 +18,7 @@ PLENTY = 10**9
 
 
 async def commands(store: str, folder: Path, sizes: Sizes) -> Measures:
-    """W1 with the limits that it is held against, then W1c."""
+    """Measure W1 with the limits of the machine, then W1c."""
     async with open_inventory(url_of(store, folder)) as inventory:
         async with anyio.create_task_group() as group:
             for at in range(sizes["inventories"]):
@@ -34,7 +34,7 @@ async def commands(store: str, folder: Path, sizes: Sizes) -> Measures:
 
 
 async def _one_caller(inventory: InventoryService, store: str, folder: Path, sizes: Sizes) -> Measures:
-    """A command, then each limit, in turn; so no rate of W1 counts the time of a limit."""
+    """Measure a command and each limit in turn, so that no rate of W1 includes the time of a limit."""
     with limits_of(store, folder) as limits:
         waits: dict[str, list[float]] = {"W1": [], **{f"limit {name}": [] for name in limits}}
         deadline = time.perf_counter() + sizes["patience"] * (1 + len(limits))

@@ -1,7 +1,7 @@
-"""W6: what one command, a page of the feed and an opening cost, from a thousand of something to a million.
+"""W6: the cost of one command, one page of the feed and one opening, as a store grows from a thousand to a million.
 
-What grows is the events of one stream, the streams of a store, or the open reservations of one product. The same store grows from
-step to step, so a run costs little more than its last step.
+One of three things grows: the events of one stream, the streams of a store, or the open reservations of one product. The same store grows
+from step to step, so a run costs little more than its last step.
 """
 
 import gc
@@ -27,7 +27,7 @@ WHAT = ("events", "streams", "open reservations")
 
 
 async def growth(store: str, folder: Path, sizes: Sizes) -> Measures:
-    """Every figure at every size, under names such as ``W6 events 1000``."""
+    """Measure every figure at every size, under names such as ``W6 events 1000``."""
     measures: Measures = {}
     for what in WHAT:
         place = folder / what.replace(" ", "-")
@@ -46,7 +46,7 @@ async def growth(store: str, folder: Path, sizes: Sizes) -> Measures:
 
 
 async def _measure(store: str, place: Path, log: MemoryEventLog, what: str, sizes: Sizes) -> Measure:
-    """The commands go to a new product where streams grow, to the grown one elsewhere. They leave its balances as they were."""
+    """Measure commands to a new product if streams grow, to the grown one otherwise. Its balances stay as they were."""
     gc.collect()
     product = "one" if what == "streams" else "hot"
     openings = [await _opening(store, place, log) for _ in range(OPENINGS)]
@@ -81,7 +81,7 @@ async def _opening(store: str, place: Path, log: MemoryEventLog) -> float:
 
 
 async def _page_of_the_feed(store: EventStore) -> float:
-    """The newest hundred events, as a subscriber reads them."""
+    """Read the newest hundred events as a subscriber does."""
     assert isinstance(store, EventFeed)
     head = await store.head()
     waits: list[float] = []
@@ -94,7 +94,7 @@ async def _page_of_the_feed(store: EventStore) -> float:
 
 @asynccontextmanager
 async def _opened(store: str, place: Path, log: MemoryEventLog) -> AsyncIterator[tuple[InventoryService, float]]:
-    """The service, and the seconds that opening it took."""
+    """Return an opened service, and the seconds that opening took."""
     started = time.perf_counter()
     async with open_inventory(MemoryEventStore(log) if store == "memory" else url_of(store, place)) as inventory:
         yield inventory, time.perf_counter() - started

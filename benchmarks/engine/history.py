@@ -1,4 +1,4 @@
-"""Histories written straight into a store: what the engine would have written, without waiting for it."""
+"""Histories written straight into a store, with the events that the engine would have written."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -18,13 +18,13 @@ METADATA = CODEC.encode_metadata(EventMetadata(command_id="0198b1c2-7a3e-7c11-9f
 
 
 def additions(inventory_id: InventoryId) -> Iterator[Event]:
-    """One unit after the other comes in, without an end."""
+    """Yield additions of one unit each, without end."""
     for on_hand in count(1):
         yield StockAddedEvent(inventory_id.product_id, inventory_id.store_id, 1, AddReason.RECEIVED, on_hand, 0)
 
 
 def reservations(inventory_id: InventoryId) -> Iterator[Event]:
-    """A billion units come in, then one reservation of one unit after the other, all of them open."""
+    """Yield an addition of a billion units, then open reservations of one unit each, without end."""
     product_id, store_id = inventory_id.product_id, inventory_id.store_id
     yield StockAddedEvent(product_id, store_id, 10**9, AddReason.RECEIVED, 10**9, 0)
     until = datetime.now(UTC) + timedelta(days=30)
@@ -41,7 +41,7 @@ async def write(store: EventStore, inventory_id: InventoryId, events: Iterator[E
 
 
 async def write_streams(store: EventStore, *, first: int, streams: int, events_each: int) -> None:
-    """Append ``streams`` new streams ``p{first}``, …, of additions, many to a commit."""
+    """Append ``streams`` new streams of additions, ``p{first}`` and following, many per commit."""
     at_once = max(1, CHUNK // events_each)
     for start in range(first, first + streams, at_once):
         writes: list[StreamWrite] = []
@@ -52,7 +52,7 @@ async def write_streams(store: EventStore, *, first: int, streams: int, events_e
 
 
 def new_events(events: Iterator[Event], number: int) -> list[NewEvent]:
-    """The next ``number`` of these events, as a store takes them."""
+    """Return the next ``number`` events, as a store takes them."""
     return [_new(event) for event in islice(events, number)]
 
 

@@ -1,4 +1,4 @@
-"""W3: one product that everybody wants at once."""
+"""W3: one product that all callers want at once."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from inventory_es import InsufficientStockError, InventoryId, InventoryService, 
 
 
 async def hot(store: str, folder: Path, sizes: Sizes) -> Measures:
-    """Reservations of one unit by ever more callers, the same with the commit that follows, and a sale that sells out."""
+    """Measure reservations of one unit by more and more callers, the same followed by a commit, and a sale that sells out."""
     measures: Measures = {}
     async with open_inventory(url_of(store, folder)) as inventory:
         for callers in sizes["callers"]:
@@ -29,7 +29,7 @@ async def hot(store: str, folder: Path, sizes: Sizes) -> Measures:
 
 
 async def _reserved_before(inventory: InventoryService, product: str, sizes: Sizes) -> None:
-    """Past the service, which has yet to load it: the first command of the case does."""
+    """Write the history past the service, so that the first command of the case loads it."""
     inventory_id = InventoryId(product, "main")
     await write(inventory.store, inventory_id, reservations(inventory_id), number=1 + sizes["history"])
 
@@ -44,7 +44,7 @@ async def _pairs(inventory: InventoryService, sizes: Sizes) -> Measure:
 
 
 async def _sold_out(inventory: InventoryService, sizes: Sizes) -> Measure:
-    """As many callers as units, ten commands for every unit: 90 % are refused, and exactly the stock is sold."""
+    """Sell out with as many callers as units, and ten commands per unit: 90 % are refused, and exactly the stock is sold."""
     units = sizes["sale"]
     await inventory.add_stock("sale", "main", units)
     sold: list[int] = []

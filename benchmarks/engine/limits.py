@@ -1,6 +1,6 @@
-"""What this machine can do at best: the raw work below one command, without an engine.
+"""The limits of this machine: the raw work below one command, without an engine.
 
-Each is called right after a command of W1, one for one, so that both meet the same disk.
+Each limit is measured right after a command of W1, one for one, so that both meet the same disk.
 """
 
 import os
@@ -14,12 +14,12 @@ import anyio.to_thread
 Limit = Callable[[], Awaitable[object]]
 
 LINE = b"x" * 420 + b"\n"
-"""As long as a line of the file store with one reservation."""
+"""As long as the line of one reservation in the file store."""
 
 
 @contextmanager
 def limits_of(store: str, folder: Path) -> Iterator[dict[str, Limit]]:
-    """The limits that a store of this kind is held against, by name."""
+    """Return the limits for a store of this kind, by name."""
     if store == "memory":
         yield {}
     elif store == "file":

@@ -21,10 +21,10 @@ LONG = InventoryId("long", "main")
 
 
 class Logs:
-    """The stores that the log cases read, written once. A store in memory is kept, since nothing else holds it.
+    """The stores that the log cases read, written once. A store in memory is kept, because nothing else holds it.
 
     Args:
-        store: of which kind.
+        store: the kind of the store.
     """
 
     def __init__(self, store: str) -> None:
@@ -32,7 +32,7 @@ class Logs:
         self._in_memory: dict[str, MemoryEventLog] = {}
 
     async def prepare(self, folder: Path, sizes: Sizes) -> Measures:
-        """Write them."""
+        """Write the stores."""
         for name in ("long", "feed"):
             (folder / name).mkdir()
             async with self._open(folder, name) as inventory:
@@ -43,7 +43,7 @@ class Logs:
         return {}
 
     async def read(self, folder: Path, sizes: Sizes) -> Measures:
-        """W2 through the front door, on a service that has just been opened; the decoding alone beside it; then W4."""
+        """Measure W2 on a service that has just been opened, decoding alone, and then W4."""
         async with self._open(folder, "long") as inventory:
             started = time.perf_counter()
             level = await inventory.stock("long", "main")
@@ -88,9 +88,9 @@ async def _project(store: EventStore) -> Measure:
 
 
 async def _decoding(store: EventStore, events: int) -> Measures:
-    """What decoding costs alone: the standard library's ``json`` with the class's constructor, and our codec over the same events.
+    """Measure decoding alone: the standard library's ``json`` with the class's constructor, and our codec over the same events.
 
-    Each event of the long stream once, read before the clock starts.
+    Each event of the long stream is decoded once, and read before the clock starts.
     """
     encoded = CODEC.encode(next(additions(LONG)))
     started = time.perf_counter()

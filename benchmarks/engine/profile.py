@@ -1,7 +1,6 @@
-"""Where a command on the hot product spends its time: the loop's thread, under the standard profiler.
+"""Profile of a command on the hot product: the loop's thread, under the standard profiler.
 
-The profiler slows what it watches, calls more than lines, so shares matter here and rates do not. What the writer's thread does
-is not in it.
+The profiler slows the code, calls more than lines, so shares matter here and rates do not. The writer's thread is not included.
 """
 
 import cProfile
@@ -24,7 +23,7 @@ ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
 def profile(store: str, backend: str, folder: Path, sizes: Sizes) -> Measures:
-    """``profile of …``: the share of each part; ``profile line …``: the functions with the most time of their own."""
+    """Return the share of each part as ``profile of …``, and the functions with the most own time as ``profile line …``."""
     profiler = cProfile.Profile()
     anyio.run(_reserve, store, folder, sizes, profiler, backend=backend)
     stats = pstats.Stats(profiler)
@@ -32,7 +31,7 @@ def profile(store: str, backend: str, folder: Path, sizes: Sizes) -> Measures:
     lines: dict[str, tuple[float, int]] = {}
     for (file, _, function), (_, calls, seconds, _, _) in stats.stats.items():  # type: ignore[attr-defined]  # of the standard library
         if "poll" in function:
-            continue  # waiting for the disk
+            continue  # wait for the disk
         part = _part_of(file)
         own[part] += seconds
         name = f"{part}: {ADDRESS.sub('', function.strip('<>'))}"
@@ -56,7 +55,7 @@ async def _reserve(store: str, folder: Path, sizes: Sizes, profiler: cProfile.Pr
 
 
 def _part_of(file: str) -> str:
-    """Ours by module, the rest by package: no path of this machine."""
+    """Return our module, or the package of other code. No path of this machine is shown."""
     if file.startswith("<attrs generated"):
         return "attrs, generated"
     if file == "~" or file.startswith("<"):

@@ -1,6 +1,6 @@
-"""What a query of stock costs in process: from the stream, from the read model, and from the cache.
+"""The cost of a stock query in process: from the stream, from the read model, and from the cache.
 
-Each kind is asked in turn for the same hundred inventories; the medians are of one process, on one event loop, with nothing else running.
+Each kind takes its turn over the same hundred inventories. The medians are of one process, on one event loop, with nothing else running.
 """
 
 import time
@@ -19,7 +19,7 @@ ROUND = 500
 
 
 async def queries(_folder: Path, sizes: Sizes) -> Measures:
-    """``query of stock, …``."""
+    """Measure the queries, under ``query of stock, …``."""
     return {f"query of {kind}": of_calls(taken, sum(taken)) for kind, taken in (await _ask(sizes["queries"])).items()}
 
 

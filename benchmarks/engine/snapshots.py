@@ -1,9 +1,9 @@
-"""The first command on a cold stream: how long it takes by the length of the stream, without a snapshot and with one.
+"""The time of the first command on a cold stream, by the length of the stream, without a snapshot and with one.
 
-A stream is one delivery, and then reservations that are committed one after the other, the last 1,000 still open: as large a state as
-a long history leaves behind, with 10,000 closed reservations remembered. Each round opens the store anew and reserves one unit: once
-of the whole history, then from a snapshot that is 500 events old. Milliseconds on the clock and of the processor: of what is measured
-several times, medians and the best.
+A stream is one delivery, then reservations that are committed one after the other. The last 1,000 are still open. So the state is as
+large as a long history leaves it, with 10,000 closed reservations remembered. Each round opens the store again and reserves one unit:
+once from the whole history, then from a snapshot that is 500 events old. Figures are milliseconds on the clock and of the processor.
+Repeated measurements give medians and the best.
 """
 
 import statistics
@@ -35,7 +35,7 @@ CODEC = JsonEventCodec()
 
 
 def history(length: int) -> Iterator[Event]:
-    """``length`` events: a delivery, reservations that are committed at once, and at the end some that stay open."""
+    """Yield ``length`` events: a delivery, reservations that are committed at once, and at the end some that stay open."""
     on_hand, reserved = PLENTY, 0
     yield StockAddedEvent(**NAMES, quantity=PLENTY, reason=AddReason.RECEIVED, on_hand=on_hand, reserved=0)
     for number in range(1, length):
@@ -83,7 +83,7 @@ def assembled(url: str, snapshots: str | None) -> InventoryService:
 
 
 async def first_command(url: str, snapshots: str | None) -> tuple[float, float]:
-    """Milliseconds on the clock, and of the processor."""
+    """Return milliseconds on the clock, and of the processor."""
     async with assembled(url, snapshots) as inventory:
         started, computed = time.perf_counter(), time.process_time()
         await inventory.reserve(ITEM.product_id, ITEM.store_id, 1, ttl=None)
@@ -91,7 +91,7 @@ async def first_command(url: str, snapshots: str | None) -> tuple[float, float]:
 
 
 async def snapshots(store: str, folder: Path, sizes: Sizes) -> Measures:
-    """``W6 cold 1000``, …: at each size, milliseconds."""
+    """Measure the milliseconds at each size, under ``W6 cold 1000`` and so on."""
     return {f"W6 cold {length}": await _measure(store, length, folder) for length in sizes["growth"]}
 
 

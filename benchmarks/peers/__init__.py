@@ -1,1 +1,1 @@
-"""The same job done with other libraries, each in an environment of its own, which holds nothing of ours."""
+"""The same job done with other libraries, each in an environment of its own without our package."""

@@ -1,8 +1,8 @@
-"""The job in ``eventsource-py`` as its documentation has it: an aggregate, a repository, a retry on a conflict.
+"""The job in ``eventsource-py``, as its documentation shows it: an aggregate, a repository, a retry on a conflict.
 
-Its SQLite store commits each save with ``synchronous=FULL``, SQLite's default, in write-ahead mode: as durable as ours. Callers
-are tasks on asyncio. Repositories keep nothing between commands; tracing is off. ``--lock`` puts a lock of the host's own around
-each product, so that tasks of one process never meet a conflict.
+The SQLite store commits each save with ``synchronous=FULL``, SQLite's default, in write-ahead mode: as durable as ours. Callers are tasks
+on asyncio. Repositories keep nothing between commands, and tracing is off. ``--lock`` adds a lock of the host per product, so that tasks
+of one process never conflict.
 """
 
 import argparse

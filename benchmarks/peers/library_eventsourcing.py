@@ -1,8 +1,8 @@
-"""The job in ``eventsourcing`` as its documentation has it: an aggregate, an application, a retry on a conflict.
+"""The job in ``eventsourcing``, as its documentation shows it: an aggregate, an application, a retry on a conflict.
 
-Its SQLite recorder commits each save with ``synchronous=FULL``, SQLite's default, in write-ahead mode: as durable as ours.
-Callers are threads. ``--cache`` turns the library's aggregate cache on; ``--lock`` puts a lock of the host's own around each
-product as well, so that threads of one process never meet a conflict: the best that we found for a hot product.
+The SQLite recorder commits each save with ``synchronous=FULL``, SQLite's default, in write-ahead mode: as durable as ours. Callers are
+threads. ``--cache`` turns on the library's aggregate cache. ``--lock`` also adds a lock of the host per product, so that threads of one
+process never conflict. That is the best that we found for a hot product.
 """
 
 import argparse
@@ -115,7 +115,7 @@ class EventsourcingShop:
             while True:
                 try:
                     stock: Stock = self._stocks.repository.get(stock_id)
-                except RuntimeError:  # its cache copies an aggregate that another thread is bringing up to date
+                except RuntimeError:  # the cache copies an aggregate while another thread updates it
                     continue
                 change(stock)
                 try:

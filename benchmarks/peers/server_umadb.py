@@ -1,8 +1,8 @@
-"""The job against an ``umadb`` server on this machine: read by tag, fold, append if nothing of that tag came after.
+"""The job against an ``umadb`` server on this machine: read by tag, fold, append if no event of that tag came after.
 
-The server comes in the package, runs on a loopback port for as long as its store is open, and syncs each commit: as durable as
-ours. Callers are threads with one client. There is no aggregate in that library: the fold is a few lines. ``--keep`` keeps each
-product's folded state between commands and reads only what came after it, under a lock of the host's own around each product.
+The server is part of the package, and runs on a loopback port while its store is open. It syncs each commit: as durable as ours. Callers
+are threads with one client. The library has no aggregate, and the fold is a few lines. ``--keep`` keeps each product's folded state
+between commands, and reads only later events, under a lock of the host per product.
 """
 
 import argparse
@@ -141,7 +141,7 @@ def _server(folder: Path) -> Iterator[int]:
 
 
 def _connect(port: int) -> Client:
-    """As soon as the server answers."""
+    """Return a client as soon as the server answers."""
     deadline = time.monotonic() + 20
     while True:
         try:

@@ -1,4 +1,4 @@
-"""The job that every peer does, and the cases that it is measured in. Only the standard library."""
+"""The job of every peer, and the cases that measure it. Uses only the standard library."""
 
 import threading
 import time
@@ -18,43 +18,43 @@ MOST_CALLERS = 64
 
 
 class SoldOutError(Exception):
-    """Too few units are available."""
+    """Too few units available."""
 
 
 class GaveUpError(Exception):
-    """The case was over before a conflict could be resolved: the call does not count."""
+    """The end of a case before a conflict was resolved. The call does not count."""
 
 
 class Shop(Protocol):
-    """What a host writes around a library, over one store. Calls return their result, or something to await."""
+    """A host's code around a library, over one store. Calls return their result, or an awaitable."""
 
     deadline: float
     """Of the monotonic clock: when to give up trying again."""
 
     def open_stock(self, product_id: str, units: int, *, reservations: int = 0) -> None:
-        """A new stream, with its first units and so many reservations of one unit each, all of it in one save."""
+        """Write a new stream in one save: its first units, and a number of reservations of one unit each."""
 
     def reserve(self, product_id: str) -> Any:
-        """Load, decide, append; again on a conflict."""
+        """Load, decide and append. Start again on a conflict."""
 
     def reserve_and_commit(self, product_id: str) -> Any:
-        """Two commands, one after the other."""
+        """Reserve, then commit."""
 
     def run_callers(self, callers: int, calls: int, call: Callable[[int], Any], *, patience: float) -> tuple[Measure, int]:
-        """Up to ``calls`` calls shared by that many callers, for up to ``patience`` seconds; and how many were not told "sold out"."""
+        """Make up to ``calls`` calls with a number of callers, for at most ``patience`` seconds. Return also how many were not sold out."""
 
     def write(self, product_id: str, events: int) -> None:
-        """A stream of so many events."""
+        """Write a stream of a number of events."""
 
     def fold(self, product_id: str) -> int:
-        """Load a stream with nothing kept in memory, and say how many events it has."""
+        """Load a stream from the store alone, and return the number of its events."""
 
     def products_of_the_feed(self) -> Iterable[str]:
-        """The product of every event of the store, decoded, in order."""
+        """Yield the product of every event of the store, decoded, in order."""
 
 
 def in_threads(shop: Shop, callers: int, calls: int, call: Callable[[int], Any], *, patience: float) -> tuple[Measure, int]:
-    """:meth:`Shop.run_callers` for libraries without an event loop."""
+    """Run callers in threads: :meth:`Shop.run_callers` for libraries without an event loop."""
     numbers = count()
     waits: list[float] = []
     refused: list[int] = []
@@ -89,7 +89,7 @@ def _reserve(shop: Shop, product_id: str, _: int) -> Any:
 
 
 class Contender:
-    """Serves the tasks of one peer.
+    """A server of the tasks of one peer.
 
     Args:
         open_shop: opens the peer's store in a folder.
@@ -101,12 +101,12 @@ class Contender:
         self._kept: dict[str, Shop] = {}
 
     def serve(self) -> None:
-        """Until the other end hangs up."""
+        """Serve until the other side closes."""
         with self._open:
             serve({"commands": self.commands, "hot": self.hot, "prepare_log": self.prepare_log, "log": self.log})
 
     def commands(self, folder: Path, sizes: Sizes) -> Measures:
-        """W1 and W1c."""
+        """Measure W1 and W1c."""
         with self._open_shop(folder) as shop:
             for at in range(sizes["inventories"]):
                 shop.open_stock(f"p{at}", PLENTY)
@@ -119,7 +119,7 @@ class Contender:
         return {"W1": one, "W1c": many}
 
     def hot(self, folder: Path, sizes: Sizes) -> Measures:
-        """W3: one product."""
+        """Measure W3: one product."""
         with self._open_shop(folder) as shop:
             measures: Measures = {}
             for callers in [one for one in sizes["callers"] if one <= MOST_CALLERS]:
@@ -141,7 +141,7 @@ class Contender:
         return measures
 
     def prepare_log(self, folder: Path, sizes: Sizes) -> Measures:
-        """Write what :meth:`log` reads."""
+        """Write the stores that :meth:`log` reads."""
         for name in ("long", "feed"):
             (folder / name).mkdir()
             self._kept[name] = self._open.enter_context(self._open_shop(folder / name))
@@ -151,7 +151,7 @@ class Contender:
         return {}
 
     def log(self, _: Path, sizes: Sizes) -> Measures:
-        """W2 and W4."""
+        """Measure W2 and W4."""
         started = time.perf_counter()
         folded = self._kept["long"].fold("long")
         of_fold = {"per_second": folded / (time.perf_counter() - started)}

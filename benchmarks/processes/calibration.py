@@ -1,4 +1,4 @@
-"""What things cost on this machine, taken from one process, for the model to predict several."""
+"""Costs on this machine, measured with one process, so that the model can predict several."""
 
 import os
 import statistics
@@ -22,7 +22,7 @@ MANY = 128
 
 
 async def calibrate(store: str, folder: Path, seconds: float) -> Costs:
-    """Medians. What a command costs beside its commit is what a crowd at one product leaves of ``seconds`` after the commit's share."""
+    """Return medians. The cost of a command without its commit comes from 64 callers of one product, less the commit's share."""
     url = url_of(store, folder)
     async with open_inventory(url) as inventory, open_inventory(url) as other:
         one, two = Writing(inventory.store), Writing(other.store)
@@ -44,7 +44,7 @@ async def calibrate(store: str, folder: Path, seconds: float) -> Costs:
 
 
 async def _foreign(one: "Writing", two: "Writing", lone: float) -> float:
-    """What the first append after many of another handle costs more than one after its own."""
+    """Return the extra cost of an append after many appends of another handle, compared with one after its own."""
     seconds: list[float] = []
     for _ in range(ROUNDS):
         await two.append(MANY)
@@ -55,10 +55,10 @@ async def _foreign(one: "Writing", two: "Writing", lone: float) -> float:
 
 
 class Writing:
-    """Appends straight to a store, each to a stream of its own.
+    """A writer of appends straight to a store, each to a stream of its own.
 
     Args:
-        store: where to.
+        store: the store.
     """
 
     _streams = 0
@@ -68,13 +68,13 @@ class Writing:
         self._last: StreamWrite | None = None
 
     async def append(self, appends: int = 1) -> None:
-        """So many appends of one event, in one commit."""
+        """Make a number of appends of one event each, in one commit."""
         groups = [[self._write()] for _ in range(appends)]
         assert isinstance(self._store, GroupCommit)
         await self._store.append_group(groups)
 
     async def conflict(self) -> None:
-        """An append that is refused."""
+        """Make an append that is refused."""
         write = self._write(version=5)
         try:
             await self._store.append([write])
@@ -84,7 +84,7 @@ class Writing:
         raise RuntimeError(msg)
 
     async def read_tail(self) -> None:
-        """The one event that a stream has."""
+        """Read the one event of a stream."""
         assert self._last is not None
         await self._store.read_stream(self._last.stream, after=0, limit=100)
 
@@ -107,7 +107,7 @@ async def _median(call: Callable[[], Awaitable[Any]]) -> float:
 
 
 async def stock(store: str, folder: Path, products: int) -> None:
-    """Products ``p0``, ``p1``, … with plenty of stock."""
+    """Add products ``p0``, ``p1``, … with plenty of stock."""
     async with open_inventory(url_of(store, folder)) as inventory, anyio.create_task_group() as group:
         for number in range(products):
             group.start_soon(inventory.add_stock, f"p{number}", "main", PLENTY)

@@ -1,4 +1,4 @@
-"""Virtual time: coroutines written as generators, run in the order of their wake-ups. Nothing sleeps."""
+"""Virtual time: generators as coroutines, run in the order of their wake-ups. Nothing sleeps."""
 
 import heapq
 from collections import deque
@@ -6,11 +6,11 @@ from collections.abc import Generator
 from typing import Union
 
 Steps = Generator[Union[float, "Signal"], None, None]
-"""Yields seconds to wait, or a signal to wait for."""
+"""A generator that yields seconds to wait, or a signal to wait for."""
 
 
 class Signal:
-    """Something that happens once."""
+    """An event that happens once."""
 
     __slots__ = ("_kernel", "_waiting", "is_set")
 
@@ -20,14 +20,14 @@ class Signal:
         self.is_set = False
 
     def set(self) -> None:
-        """Wake everyone who waits for it, now."""
+        """Wake all that wait for the signal, now."""
         self.is_set = True
         for steps in self._waiting:
             self._kernel.wake(steps, 0.0)
         self._waiting.clear()
 
     def wait(self, steps: Steps) -> None:
-        """Have ``steps`` go on once it is set."""
+        """Continue ``steps`` once the signal is set."""
         if self.is_set:
             self._kernel.wake(steps, 0.0)
         else:
@@ -35,7 +35,7 @@ class Signal:
 
 
 class Kernel:
-    """Runs steps in virtual time. Equal instants keep the order in which they were asked for, so a run repeats exactly."""
+    """A kernel that runs steps in virtual time. Equal instants keep the order of their requests, so a run repeats exactly."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -43,16 +43,16 @@ class Kernel:
         self._due: list[tuple[float, int, Steps]] = []
 
     def start(self, steps: Steps) -> None:
-        """Begin, now."""
+        """Start steps now."""
         self.wake(steps, 0.0)
 
     def wake(self, steps: Steps, seconds: float) -> None:
-        """Go on with these steps after so many seconds."""
+        """Continue steps after a number of seconds."""
         self._number += 1
         heapq.heappush(self._due, (self.now + seconds, self._number, steps))
 
     def run(self, until: float) -> None:
-        """Up to an instant, or until nothing is left to do."""
+        """Run up to an instant, or until no step is left."""
         while self._due and self._due[0][0] <= until:
             self.now, _, steps = heapq.heappop(self._due)
             try:
@@ -67,12 +67,12 @@ class Kernel:
 
 
 class Lock:
-    """A lock as processes have it: whoever asks while it is free gets it, and one that waited has to wake up first.
+    """A lock between processes. A free lock goes to the first that asks, and a waiting process has to wake up first.
 
     Args:
-        kernel: whose time it is.
-        wake: seconds until one that waits has noticed that it is free.
-        polls: seconds between looks, the last one again and again; by default the release itself wakes whoever waits.
+        kernel: source of the time.
+        wake: seconds until a waiting process notices that the lock is free.
+        polls: seconds between looks; the last value repeats. By default the release itself wakes the waiting processes.
     """
 
     def __init__(self, kernel: Kernel, *, wake: float, polls: tuple[float, ...] = ()) -> None:
@@ -83,7 +83,7 @@ class Lock:
         self._released = Signal(kernel)
 
     def take(self) -> Steps:
-        """Hold it, perhaps after waiting."""
+        """Acquire, perhaps after waiting."""
         looks = 0
         while not self._is_free:
             if self._polls:
@@ -95,18 +95,18 @@ class Lock:
         self._is_free = False
 
     def give(self) -> None:
-        """Let it go."""
+        """Release the lock."""
         self._is_free = True
         released, self._released = self._released, Signal(self._kernel)
         released.set()
 
 
 class Semaphore:
-    """Lets so many at a time hold something, first come, first served.
+    """A semaphore, first come, first served.
 
     Args:
-        kernel: whose time it is.
-        places: how many may hold it at once.
+        kernel: source of the time.
+        places: how many may hold the semaphore at once.
     """
 
     def __init__(self, kernel: Kernel, places: int) -> None:
@@ -115,7 +115,7 @@ class Semaphore:
         self._waiting: deque[Signal] = deque()
 
     def take(self) -> Steps:
-        """Hold it, perhaps after waiting."""
+        """Acquire, perhaps after waiting."""
         if self._free:
             self._free -= 1
             return
@@ -124,7 +124,7 @@ class Semaphore:
         yield turn
 
     def give(self) -> None:
-        """Hand it to whoever waits longest."""
+        """Pass the place to the longest waiting steps."""
         if self._waiting:
             self._waiting.popleft().set()
         else:

@@ -1,4 +1,4 @@
-"""Several processes over one store, for real."""
+"""Several real processes over one store."""
 
 import json
 import statistics
@@ -13,7 +13,7 @@ from benchmarks.processes.writer import Plan
 
 
 def measure(url: str, load: Load, way: Way, *, seconds: float) -> Measure:
-    """Start the processes, let them write at the same time, and add up what they tell."""
+    """Start the processes, let them write at the same time, and add up their figures."""
     running: list[subprocess.Popen[str]] = []
     try:
         for number in range(load.processes):

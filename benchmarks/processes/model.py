@@ -1,4 +1,4 @@
-"""The model: what things cost, who wants what, and what came of it."""
+"""The model: costs, load and result."""
 
 from typing import Literal
 
@@ -11,21 +11,21 @@ same, and each process has a store of its own."""
 
 @attrs.frozen(kw_only=True)
 class Costs:
-    """Seconds.
+    """Costs, in seconds unless stated.
 
     Attributes:
-        decide: of the processor, to decide and answer one command.
-        commit: the store is held by one commit that writes something, its sync included.
-        write: the store is held longer by each event.
-        check: the store is held by one commit that writes nothing.
-        foreign: the store is held longer for each event that another process wrote since, which has to be taken in.
-        read: until the tail of a stream is read.
-        turn: between two commits of one process, to hand out the outcomes of one and gather what the next one carries.
-        wake: until a process that waits for the store has noticed that it is free.
-        polls: between looks of a process that waits, where it has to look: SQLite's busy handler.
-        turns: whether the store gives a turn to those who lose race after race.
-        forward: until a command, or its answer, has reached another process.
-        cores: how many processes may use the processor at once; each of them uses one core.
+        decide: processor time to decide and answer one command.
+        commit: time that one commit with events holds the store, its sync included.
+        write: extra time per event.
+        check: time that one commit without events holds the store.
+        foreign: extra time per event that another process wrote since, and that has to be read in.
+        read: time until the tail of a stream is read.
+        turn: time between two commits of one process, to return outcomes and to gather the next commit.
+        wake: time until a process that waits for the store notices that it is free.
+        polls: times between looks of a process that has to poll, as with SQLite's busy handler.
+        turns: True if the store gives priority to a process that lost race after race.
+        forward: time until a command, or its answer, has reached another process.
+        cores: how many processes may use the processor at once, one core each.
     """
 
     decide: float = 35e-6
@@ -43,18 +43,18 @@ class Costs:
 
 
 BUSY_POLLS = tuple(one / 1e3 for one in (1, 2, 5, 10, 15, 20, 25, 25, 25, 50, 50, 100))
-"""Of SQLite: "delays" in ``sqliteDefaultBusyCallback`` of its ``main.c``."""
+"""SQLite's delays: ``delays`` in ``sqliteDefaultBusyCallback`` of its ``main.c``."""
 
 
 @attrs.frozen(kw_only=True)
 class Load:
-    """Who wants what. Callers ask again as soon as they are answered.
+    """The load. Callers send again as soon as they are answered.
 
     Attributes:
-        processes: how many there are.
-        callers: over all processes, evenly.
-        products: how many there are.
-        hot: the share of commands that want the first of them; the others want any.
+        processes: number of processes.
+        callers: number of callers, spread evenly over the processes.
+        products: number of products.
+        hot: share of the commands for the first product; the others are for any product.
     """
 
     processes: int
@@ -65,17 +65,17 @@ class Load:
 
 @attrs.define
 class Outcome:
-    """What came of it.
+    """The result of a simulation or a measurement.
 
     Attributes:
-        seconds: how long it ran.
-        waits: of every accepted command, in seconds.
-        unanswered: how long those have waited that are still waiting at the end.
+        seconds: duration.
+        waits: the wait of every accepted command, in seconds.
+        unanswered: the waits of commands without an answer at the end, in seconds.
         served: accepted commands by process.
         decided: how often commands were decided.
-        failed: commands that gave up on conflicts: ``ConcurrencyError`` reaches the caller.
+        failed: commands that gave up on conflicts, so that ``ConcurrencyError`` reached the caller.
         stored: commands that the store has, answered or not.
-        timeline: commands accepted, and decisions in vain, in each tenth of a second.
+        timeline: accepted commands, and decisions in vain, per tenth of a second.
     """
 
     seconds: float = 0.0
@@ -89,26 +89,26 @@ class Outcome:
 
     @property
     def per_second(self) -> float:
-        """Accepted commands."""
+        """The accepted commands per second."""
         return len(self.waits) / self.seconds
 
     @property
     def decided_a_command(self) -> float:
-        """1 without conflicts."""
+        """The decisions per stored command; 1 without conflicts."""
         return self.decided / max(1, len(self.waits) + self.failed)
 
     @property
     def least_share(self) -> float:
-        """What the process got that got least, of its fair share: 1 is fair, 0 has starved."""
+        """The share of the process that was served least, as a part of its fair share: 1 is fair, 0 is starved."""
         return min(self.served.values()) * len(self.served) / max(1, len(self.waits))
 
     def wait_ms(self, percent: int) -> float:
-        """A quantile of the waits, of those that have not ended too."""
+        """Return a quantile of all waits, also of those without an end, in milliseconds."""
         ordered = sorted((*self.waits, *self.unanswered))
         return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)] * 1e3 if ordered else float("nan")
 
     def at(self, now: float, *, accepted: int = 0, in_vain: int = 0) -> None:
-        """Note when."""
+        """Count something at an instant of the timeline."""
         tenth = self.timeline.setdefault(int(now * 10), [0, 0])
         tenth[0] += accepted
         tenth[1] += in_vain

@@ -1,10 +1,10 @@
 """The simulation: processes with lanes and a shared commit each, over one store that takes one writer at a time.
 
-It follows the engine: a lane decides all that wait, on the state that its process knows, and appends once; appends of one process
-that meet share the next commit, one in flight; a conflict costs reading the tail and deciding again, after a pause cut by chance, a
-bounded number of times. The store checks versions and nothing else, so that a stale view of who owns what costs time, never a unit.
-Readers see what is synced: so whoever decides while another's commit is in flight comes too late. Where the store gives turns, whoever
-came too late three times reads, decides and appends in one.
+The simulation follows the engine. A lane decides all waiting commands on the state that its process knows, and appends once. Concurrent
+appends of one process share the next commit, one in flight. A conflict costs a read of the tail and another decision, after a random
+pause, a bounded number of times. The store checks only versions, so a stale view of the owners costs time, never a unit. Readers see only
+synced events. So a process that decides during another's commit comes too late. If the store gives priority, a process that was late
+three times reads, decides and appends in one.
 """
 
 from collections import defaultdict
@@ -22,7 +22,7 @@ LONGEST_WAIT = 1.0
 
 
 class Command:
-    """One that waits for its answer."""
+    """A command that waits for its answer."""
 
     __slots__ = ("answered", "asked_at", "home", "product")
 
@@ -34,7 +34,7 @@ class Command:
 
 
 class Append:
-    """What one lane, or one free command, wants stored."""
+    """An append of one lane, or of one free command."""
 
     __slots__ = ("done", "events", "expected", "is_stored", "product")
 
@@ -47,7 +47,7 @@ class Append:
 
 
 class Store:
-    """Takes one commit at a time."""
+    """A store that takes one commit at a time."""
 
     def __init__(self, kernel: Kernel, costs: Costs) -> None:
         self.writer = Lock(kernel, wake=costs.wake, polls=costs.polls)
@@ -55,7 +55,7 @@ class Store:
 
 
 class World:
-    """What all processes share: the time, the versions of streams, the processor, the outcome."""
+    """Everything that processes share: the time, the versions of streams, the processor, the outcome."""
 
     def __init__(self, costs: Costs, seed: int) -> None:
         self.kernel = Kernel()
@@ -67,7 +67,7 @@ class World:
         self.outcome = Outcome()
 
     def answer(self, command: Command, *, is_accepted: bool) -> None:
-        """A command has its outcome."""
+        """Note the outcome of a command."""
         self.asking.discard(command)
         if is_accepted:
             self.outcome.waits.append(self.kernel.now - command.asked_at)
@@ -79,7 +79,7 @@ class World:
 
 
 class Process:
-    """One process: its lanes, what it knows, and its commits."""
+    """One process: its lanes, its knowledge, and its commits."""
 
     def __init__(self, name: str, world: World, store: Store, way: Way) -> None:
         self.name = name
@@ -97,12 +97,12 @@ class Process:
         self._owners: dict[tuple[int, tuple[str, ...]], str] = {}
 
     def learn(self, names: tuple[str, ...]) -> None:
-        """Who is there; and whoever has just opened the store knows what it holds."""
+        """Learn the members. A process that has just opened the store knows its contents."""
         self.view = names
         self._position = self._position or self._store.position
 
     def owner(self, product: int) -> str:
-        """Who owns a product, as far as this process knows."""
+        """Return the owner of a product, as far as this process knows."""
         key = (product, self.view)
         if key not in self._owners:
             self._owners[key] = owner_of(str(product), self.view)
@@ -174,7 +174,7 @@ class Process:
         self._is_committing = False
 
     def _write(self, appends: list[Append]) -> Steps:
-        """One commit, while the store is held."""
+        """Write one commit while the store is held."""
         world, store, costs = self._world, self._store, self._world.costs
         held = costs.check + costs.foreign * (store.position - self._position)
         versions: dict[int, int] = {}
@@ -207,13 +207,13 @@ def simulate(
     """Run ``seconds`` of virtual time.
 
     Args:
-        load: who wants what.
+        load: the load.
         way: how commands are served.
-        costs: of everything.
-        seconds: how long.
-        seed: of all chance: the same seed, the same outcome.
-        joins_at: when the last process is there; from the beginning by default.
-        lag: each other process learns of it at some instant within so many seconds.
+        costs: the costs.
+        seconds: duration.
+        seed: decides all chance; the same seed gives the same outcome.
+        joins_at: when the last process joins; from the beginning by default.
+        lag: seconds within which every other process learns of that.
     """
     world = World(costs, seed)
     names = tuple(f"process-{number}" for number in range(load.processes))
@@ -234,7 +234,7 @@ def simulate(
 
 
 def _caller(world: World, processes: dict[str, Process], name: str, load: Load, way: Way) -> Steps:
-    """Asks a process; where streams are routed, that one forwards to the owner that it knows of."""
+    """Send commands to a process, which forwards them to the owner that it knows if streams are routed."""
     home = processes[name]
     while True:
         is_hot = world.chance.random() < load.hot

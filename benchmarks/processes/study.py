@@ -1,4 +1,4 @@
-"""What comes of more processes over one store: predicted, and measured where this machine can."""
+"""A study of several processes over one store: predicted, and measured as far as this machine can."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +16,7 @@ from benchmarks.sizes import Sizes
 
 MOST_FOR_REAL = 4
 SHARES = {"spread": 0.0, "a fifth hot": 0.2, "one product": 1.0}
-"""What share of the commands wants one product."""
+"""The shares of the commands that want one product."""
 
 WAYS: tuple[Way, ...] = ("free", "lanes", "routed", "parted")
 CASES: tuple[tuple[Way, str], ...] = (("free", "one product"), ("lanes", "one product"), ("lanes", "spread"), ("routed", "spread"))
@@ -25,7 +25,7 @@ PRODUCTS = 1_000
 
 
 def study(folder: Path, sizes: Sizes, say: Callable[[str], None]) -> dict[str, Measures]:
-    """``processes``: the model with its own costs. ``processes, file`` and ``…, SQLite``: with those of this machine, beside the truth."""
+    """Return ``processes``, the model with its own costs, and ``processes, file`` and ``…, SQLite``, with measured costs and results."""
     say("processes: simulation")
     found = {"processes": paper(sizes) | joining()}
     for store, title in (("file", "file"), ("sqlite", "SQLite")):
@@ -35,7 +35,7 @@ def study(folder: Path, sizes: Sizes, say: Callable[[str], None]) -> dict[str, M
 
 
 def paper(sizes: Sizes) -> Measures:
-    """What the model says of ever more processes, a core for each. The demand stays the same: 512 callers, however many share them."""
+    """Predict more and more processes, with a core for each. The demand stays at 512 callers."""
     measures: Measures = {}
     for share, hot in SHARES.items():
         for way in WAYS:
@@ -46,7 +46,7 @@ def paper(sizes: Sizes) -> Measures:
 
 
 def joining() -> Measures:
-    """A fifth process joins four after one second; until all have heard of it, some streams have two owners."""
+    """Let a fifth process join four after one second. Until all have heard of it, some streams have two owners."""
     measures: Measures = {}
     for lag in (0.0, 0.5):
         load = Load(processes=5, callers=160, products=2_000, hot=0.05)
@@ -57,7 +57,7 @@ def joining() -> Measures:
 
 
 def checked(store: str, folder: Path, sizes: Sizes) -> Measures:
-    """Costs from one process, then what two and four do, and what the model says of them."""
+    """Measure costs with one process, then results with two and four, and predict both."""
     place = folder / store
     place.mkdir()
     (place / "calibration").mkdir()

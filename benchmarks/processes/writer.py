@@ -1,4 +1,4 @@
-"""One of several processes that write to one store, measured: starts on a line of input, ends by itself, tells what it did.
+"""A measured process, one of several that write to one store. It starts on a line of input, ends by itself, and prints its figures.
 
 python -m benchmarks.processes.writer URL '{"callers": 8, "products": 1000, "hot": 0.2, "seconds": 1.0, …}'
 """
@@ -21,16 +21,16 @@ TTL = timedelta(minutes=5)
 
 
 class Plan(TypedDict):
-    """What a process does.
+    """The plan of a process.
 
     Keys:
-        process: its number, from 0.
-        processes: how many there are.
-        way: ``free``, ``lanes`` or ``routed``; when routed, it wants its own products alone.
-        callers: of this process.
-        products: how many there are.
-        hot: the share of commands that want the first.
-        seconds: how long.
+        process: number of the process, starting at 0.
+        processes: number of processes.
+        way: ``free``, ``lanes`` or ``routed``. A routed process sends only commands for its own products.
+        callers: number of callers of this process.
+        products: number of products.
+        hot: share of the commands for the first product.
+        seconds: duration.
     """
 
     process: int
@@ -43,18 +43,18 @@ class Plan(TypedDict):
 
 
 class Watch:
-    """Counts how often commands were decided."""
+    """An observer that counts how often commands were decided."""
 
     def __init__(self) -> None:
         self.decided = 0
 
     def command_finished(self, record: CommandFinished) -> None:
-        """Of the service's observers."""
+        """Count the decisions of a command."""
         self.decided += record.attempts
 
 
 async def write(url: str, plan: Plan) -> None:
-    """Open, wait for the start, write, tell."""
+    """Open the store, wait for the start, write, and print the figures."""
     watch = Watch()
     settings = HandlerSettings(lanes=plan["way"] != "free")
     async with open_inventory(url, observers=[watch], settings=settings) as inventory:
