@@ -219,13 +219,13 @@ class _Pass:
             self._world.append([self._world.new_write("afterwards")])
             self._check()
         except Exception as problem:
-            told = str(problem) if isinstance(problem, WrongAnswerError) else f"{type(problem).__name__}: {problem}"
+            text = str(problem) if isinstance(problem, WrongAnswerError) else f"{type(problem).__name__}: {problem}"
             lasting = "and all later ones" if self.faults.is_persistent else "once"
             raise CrashViolationError(
                 model=f"file operation {self.faults.number} fails {lasting} ({self.faults.failure})",
                 program=" ".join(self.program) or "(creation)",
                 point=self._at,
-                problem=told,
+                problem=text,
             ) from problem
 
     def _operate(self) -> None:

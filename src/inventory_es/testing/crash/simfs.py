@@ -124,7 +124,6 @@ class SimFS(FileSystem):
         self.observer = observer
 
     def open(self, path: str, mode: OpenMode) -> File:
-        """Open a regular file; see the port."""
         self.check("create" if mode == "create" else "open", path)
         parent, folder, name = self._parent(path)
         if mode == "create":
@@ -134,7 +133,6 @@ class SimFS(FileSystem):
         return SimFile(self, self._file(path, folder, name), path, is_writable=mode == "write")
 
     def open_lock(self, path: str) -> LockFile:
-        """Open a file to lock; see the port."""
         parent, folder, name = self._parent(path)
         if name in folder.cache:
             self.check("open", path)
@@ -143,7 +141,6 @@ class SimFS(FileSystem):
         return SimLockFile(self, self._create(parent, name, path), path, is_writable=True)
 
     def make_directory(self, path: str) -> None:
-        """Create one directory."""
         self.check("make_directory", path)
         parent, folder, name = self._parent(path)
         if name in folder.cache:
@@ -154,7 +151,6 @@ class SimFS(FileSystem):
         self.changed(Primitive("make_directory", path))
 
     def sync_directory(self, path: str) -> None:
-        """Make the directory's entries durable."""
         number = self._folder(path)
         failure = self.failure("sync_directory", path)
         folders = self.disk.folders
@@ -167,12 +163,10 @@ class SimFS(FileSystem):
             raise error_of(failure, path)
 
     def list_directory(self, path: str) -> Sequence[str]:
-        """Return the names in the directory, sorted."""
         self.check("list_directory", path)
         return sorted(self.disk.folders[self._folder(path)].cache)
 
     def exists(self, path: str) -> bool:
-        """Return True if there is a file or a directory at ``path``."""
         try:
             _, folder, name = self._parent(path)
         except OSError:
@@ -180,7 +174,6 @@ class SimFS(FileSystem):
         return name in folder.cache
 
     def resolve(self, path: str) -> str:
-        """Return ``path``, as there are no links."""
         return path
 
     def is_at(self, number: int, path: str) -> bool:
@@ -193,7 +186,6 @@ class SimFS(FileSystem):
         return folder.cache.get(name) == number
 
     def rename(self, source: str, target: str) -> None:
-        """Replace ``target`` by ``source``, both regular files of one directory."""
         self.check("rename", source)
         parent, folder, old = self._parent(source)
         to, _, new = self._parent(target)
@@ -208,7 +200,6 @@ class SimFS(FileSystem):
         self.changed(Primitive("rename", source))
 
     def remove(self, path: str) -> None:
-        """Remove a file."""
         self.check("remove", path)
         parent, folder, name = self._parent(path)
         self._file(path, folder, name)
@@ -277,13 +268,11 @@ class SimFile(File):
         self._is_open = True
 
     def read(self, size: int, offset: int) -> bytes:
-        """Return up to ``size`` bytes from ``offset``."""
         self._require_open()
         self._fs.check("read", self._path)
         return self._fs.disk.files[self._number].cache[offset : offset + size]
 
     def write(self, data: bytes, offset: int) -> None:
-        """Write all of ``data``, or the part that the plan lets through."""
         self._require_open()
         if not self._is_writable:
             raise _error(errno.EBADF, self._path)
@@ -297,7 +286,6 @@ class SimFile(File):
             raise error_of(failure, self._path)
 
     def sync(self) -> None:
-        """Make the content and size durable, or fail as the plan says."""
         self._require_open()
         failure = self._fs.failure("sync", self._path)
         files, number = self._fs.disk.files, self._number
@@ -315,7 +303,6 @@ class SimFile(File):
             raise error_of(failure, self._path)
 
     def truncate(self, size: int) -> None:
-        """Cut or extend with zeros."""
         self._require_open()
         if not self._is_writable:
             raise _error(errno.EINVAL, self._path)
@@ -324,23 +311,19 @@ class SimFile(File):
         self._fs.changed(Primitive("truncate", self._path))
 
     def size(self) -> int:
-        """Return the length in bytes."""
         self._require_open()
         self._fs.check("size", self._path)
         return len(self._fs.disk.files[self._number].cache)
 
     def is_at(self, path: str) -> bool:
-        """Return True if ``path`` leads to this very file."""
         return self._fs.is_at(self._number, path)
 
     def map(self) -> memoryview:
-        """Return the whole content as it is now."""
         self._require_open()
         self._fs.check("map", self._path)
         return memoryview(self._fs.disk.files[self._number].cache)
 
     def close(self) -> None:
-        """Release the handle, and the lock if this handle holds it."""
         self._is_open = False
         locks = self._fs.disk.locks
         if locks.get(self._number) is self:
@@ -359,7 +342,7 @@ class SimLockFile(SimFile, LockFile):
     """An open file that can be locked."""
 
     def acquire(self, *, timeout: float) -> bool:
-        """Take the lock; see the port.
+        """Take the lock.
 
         Raises:
             StarvedError: the process would wait.
@@ -375,7 +358,6 @@ class SimLockFile(SimFile, LockFile):
         return False
 
     def release(self) -> None:
-        """Free the lock."""
         self._require_open()
         if self._fs.disk.locks.get(self._number) is self:
             del self._fs.disk.locks[self._number]

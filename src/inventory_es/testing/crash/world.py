@@ -120,11 +120,11 @@ class World:
         self._commit(attempts)
         self.read()
 
-    def conflict(self, writes: Sequence[StreamWrite], *, beside: Sequence[StreamWrite]) -> None:
+    def conflict(self, writes: Sequence[StreamWrite], *, together_with: Sequence[StreamWrite]) -> None:
         """Commit an append that must be refused, together with one that must succeed."""
         doomed = Attempt([attrs.evolve(write, expected_version=write.expected_version + 5) for write in writes], "refused")
-        fine = Attempt(beside)
-        self._versions.update({write.stream.parts[0]: write.expected_version + len(write.events) for write in beside})
+        fine = Attempt(together_with)
+        self._versions.update({write.stream.parts[0]: write.expected_version + len(write.events) for write in together_with})
         self.ledger.attempts += [doomed, fine]
         self._commit([doomed, fine])
         self.read()
@@ -236,7 +236,7 @@ def _group(world: World) -> None:
 
 
 def _conflict(world: World) -> None:
-    world.conflict([world.new_write("x")], beside=[world.new_write("z")])
+    world.conflict([world.new_write("x")], together_with=[world.new_write("z")])
 
 
 def _rotate(world: World) -> None:

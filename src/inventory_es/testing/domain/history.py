@@ -296,9 +296,9 @@ def check_history(history: Iterable[HistoryEntry], *, only: Iterable[str] | None
     entries = list(history)
     found = list(violations(entries, only=only))
     if found:
-        told = [str(violation) for violation in found[:_SHOWN]]
+        shown = [str(violation) for violation in found[:_SHOWN]]
         more = [f"and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
-        raise PropertyError("\n".join([*told, *more]), frozenset(violation.id for violation in found))
+        raise PropertyError("\n".join([*shown, *more]), frozenset(violation.id for violation in found))
     return len(entries)
 
 

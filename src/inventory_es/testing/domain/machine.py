@@ -66,7 +66,7 @@ class InventoryMachine(RuleBasedStateMachine):
         self.handler: ReferenceHandler = ReferenceHandler(self.inventory_id, policies=self._agreement.policies)
         self._shadow = Inventory(self.inventory_id)
         self._sent: list[Call] = []
-        self._is_told = True
+        self._is_checked = True
         self._stack = ExitStack()
         service: object = self.open_service(self.clock)
         if service is not None and not isinstance(service, AbstractAsyncContextManager):
@@ -109,7 +109,7 @@ class InventoryMachine(RuleBasedStateMachine):
         Raises:
             PropertyError: the model disagrees, or the service's answer differs from the reference.
         """
-        self._is_told = False
+        self._is_checked = False
         self._sent.append(Call(command, self.clock.now()))
         note(str(self._sent[-1]))
         answer, verdict = self._agreement.execute(self.handler, self._sent[-1])
@@ -118,10 +118,10 @@ class InventoryMachine(RuleBasedStateMachine):
         for recorded in answer.appended:
             before = self._shadow.snapshot()
             self._shadow.apply(recorded)
-            told: object = self.on_transition(before, recorded, self._shadow.snapshot())  # type: ignore[func-returns-value]  # a host's
-            if told is not None:
-                raise HostFunctionError.about(role="hook", function=self.on_transition, answer=told, expected=_OF_TRANSITION)
-        self._is_told = True
+            answer_of_hook: object = self.on_transition(before, recorded, self._shadow.snapshot())  # type: ignore[func-returns-value]  # a host's
+            if answer_of_hook is not None:
+                raise HostFunctionError.about(role="hook", function=self.on_transition, answer=answer_of_hook, expected=_OF_TRANSITION)
+        self._is_checked = True
         return answer
 
     def generator(self, fields: int) -> CommandGenerator:
@@ -136,7 +136,7 @@ class InventoryMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Check the properties of the whole run, and the store's history, unless a step failed."""
         with self._stack:
-            if self._is_told:
+            if self._is_checked:
                 check_history(self.handler.history)
                 check_program(Program(inventory_id=self.inventory_id, steps=tuple(self._sent)), policies=self._pure_policies())
                 if self._remote is not None:

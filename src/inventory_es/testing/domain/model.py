@@ -313,10 +313,10 @@ class Model:
             same = ("reservation_id", "quantity", "purpose", "owner_id", "expires_at", "version")
             made = {name: last[name] for name in same} | {"reserved_at": last["recorded_at"], "replayed": replayed}
             return made | {"state": "OPEN", "remaining": last["quantity"]} | now
-        told = {"changed": bool(events), "replayed": replayed, "state": now.get("state")}
+        result = {"changed": bool(events), "replayed": replayed, "state": now.get("state")}
         if last is None:
-            return told | {"version": stock["version"], "at": t, "on_hand": stock["on_hand"], "reserved": stock["reserved"]}
-        return told | {"version": last["version"], "at": last["recorded_at"], "on_hand": last["on_hand"], "reserved": last["reserved"]}
+            return result | {"version": stock["version"], "at": t, "on_hand": stock["on_hand"], "reserved": stock["reserved"]}
+        return result | {"version": last["version"], "at": last["recorded_at"], "on_hand": last["on_hand"], "reserved": last["reserved"]}
 
     def state_of(self, reservation_id: str | None, t: datetime) -> Facts:
         """Return the state of a reservation at ``t``, and the units that it holds; empty for no reservation."""

@@ -63,9 +63,9 @@ class Program:
         return self.setup + self.steps
 
     def __str__(self) -> str:
-        told = [str(call) for call in self.calls] + [f"at once: {call}" for call in self.parallel]
-        told += [f"append {number} of those: {kind}" for number, kind in self.faults]
-        return "\n".join([*told, f"seed {self.seed}"])
+        lines = [str(call) for call in self.calls] + [f"at once: {call}" for call in self.parallel]
+        lines += [f"append {number} of those: {kind}" for number, kind in self.faults]
+        return "\n".join([*lines, f"seed {self.seed}"])
 
 
 @attrs.frozen

@@ -75,8 +75,8 @@ class PurePolicy:
         except PropertyError:
             raise
         except Exception as error:  # noqa: BLE001  # any error of a host's policy is its answer
-            told = describe(error) if isinstance(error, InventoryError) else f"{type(error).__name__}{error.args}"
-            return f"raised {told}", None, error
+            text = describe(error) if isinstance(error, InventoryError) else f"{type(error).__name__}{error.args}"
+            return f"raised {text}", None, error
         return "agreed" if answer is None else f"returned a {type(answer).__name__}", answer, None
 
 

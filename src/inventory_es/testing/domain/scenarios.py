@@ -198,8 +198,8 @@ class Step:
         problems += [f"#{number} is missing" for number in range(len(got) + 1, len(expected) + 1)]
         problems += [f"#{number} was not expected" for number in range(len(expected) + 1, len(got) + 1)]
         if problems or not expected:
-            told = "\n            ".join(repr(one) if isinstance(one, Like) else describe(one) for one in expected)
-            self._fail(told or "some events: use then_nothing() for none", problems if got else ())
+            wanted = "\n            ".join(repr(one) if isinstance(one, Like) else describe(one) for one in expected)
+            self._fail(wanted or "some events: use then_nothing() for none", problems if got else ())
         return self._next()
 
     def then_nothing(self) -> Scenario:
@@ -258,8 +258,8 @@ def fail(handler: ReferenceHandler, expected: str, got: str, problems: Sequence[
     Raises:
         ScenarioError: always.
     """
-    *earlier, _ = told = [_describe_step(answer) for answer in handler.answers] or ["nothing was asked"]
-    lines = [f"step {len(told)}: {told[-1]}", f"  expected  {expected}", f"  got       {got}"]
+    *earlier, last = steps = [_describe_step(answer) for answer in handler.answers] or ["nothing was asked"]
+    lines = [f"step {len(steps)}: {last}", f"  expected  {expected}", f"  got       {got}"]
     lines += [f"  differs   {problem}" for problem in problems]
     lines += [f"  before    {line}" for line in earlier]
     raise ScenarioError("\n".join(lines))

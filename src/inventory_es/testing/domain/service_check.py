@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from datetime import datetime
 from typing import NoReturn
 
 import anyio
+import attrs
 
 from inventory_es.application.commands.decision import CommandOutcome
 from inventory_es.application.results import CommandResult, Reservation
@@ -67,52 +67,126 @@ def check_service(
         ImportError: the event loop is not installed.
     """
     require_event_loop(backend)
+    agreement = Agreement(Model(program.inventory_id, policies=policies) if model is None else model, policies)
     try:
-        held_against = Model(program.inventory_id, policies=policies) if model is None else model
-        return anyio.run(_play, program, open_service, Agreement(held_against, policies), together, backend=backend)
+        return anyio.run(_ServiceRun(program, agreement).play, open_service, together, backend=backend)
     except PropertyError as error:
         raise error.with_traceback(None) from None  # the frames of the event loop say nothing to a test's author
 
 
-async def _play(program: Program, open_service: OpenService, agreement: Agreement, together: int) -> tuple[Recorded, ...]:
-    clock = ManualClock(START)
-    handler = ReferenceHandler(program.inventory_id, policies=agreement.policies)
-    plan = _Plan(dict(program.faults))
-    async with open_service(clock, plan.faults) as service:
-        for calls in [*_chunks(program.setup, 1), *_chunks(program.steps, together)]:
-            clock.at = calls[-1].at
-            if len(calls) > 1:
-                await _play_together(service, agreement, handler, [Call(call.command, clock.at) for call in calls])
-                continue
-            answer, verdict = agreement.execute(handler, calls[0])
-            compare(answer, await send(service, calls[0]), verdict)
-        await _play_again(service, agreement, handler, clock)
-        if program.parallel:
-            clock.at = program.parallel[0].at
-        outcomes: list[tuple[Call, CommandOutcome | InventoryError]] = []
+_Settled = Sequence[tuple[Call, CommandOutcome | InventoryError]]
+
+
+@attrs.define(eq=False)
+class _ServiceRun:
+    """A program in play over a service, on the reference handler and on the model."""
+
+    program: Program
+    agreement: Agreement
+    service: InventoryService = attrs.field(init=False)
+    clock: ManualClock = attrs.field(init=False)
+    handler: ReferenceHandler = attrs.field(init=False)
+
+    async def play(self, open_service: OpenService, together: int) -> tuple[Recorded, ...]:
+        program, self.clock, plan = self.program, ManualClock(START), _Plan(dict(self.program.faults))
+        self.handler = ReferenceHandler(program.inventory_id, policies=self.agreement.policies)
+        async with open_service(self.clock, plan.faults) as self.service:
+            for calls in [*_chunks(program.setup, 1), *_chunks(program.steps, together)]:
+                await (self._send_together(calls) if len(calls) > 1 else self._send(calls[0]))
+            await self._send_again()
+            plan.is_on = True
+            settled = await self._race()
+            plan.is_on = False
+            history = await history_of(self.service, program.inventory_id)
+        check_history(history)
+        self._check_serial(settled, history)
+        return history
+
+    async def _send(self, call: Call) -> None:
+        self.clock.at = call.at
+        answer, verdict = self.agreement.execute(self.handler, call)
+        compare(answer, await send(self.service, call), verdict)
+
+    async def _send_together(self, neighbours: Sequence[Call]) -> None:
+        self.clock.at = neighbours[-1].at
+        calls = [Call(call.command, self.clock.at) for call in neighbours]
+        trial = self.handler.fork()
+        try:
+            answers = [trial.execute(call.command, at=call.at) for call in calls]
+        except ValueError:  # a count of a version that is not there, because an earlier set was refused
+            return
+        refused = {number: answer.error for number, answer in enumerate(answers) if answer.error is not None}
+        expected: InventoryError | None = next((error for error in refused.values() if isinstance(error, ClockSkewError)), None)
+        if refused and expected is None:
+            rejections = tuple(error for error in refused.values() if isinstance(error, RejectionError))
+            expected = CommandsRejectedError(rejections=rejections, indexes=tuple(refused))
+        try:
+            outcomes = await self.service.execute_all([call.command for call in calls])
+        except InventoryError as error:
+            if error != expected:
+                _unlike(calls, expected, error)
+            return
+        if expected is not None:
+            _unlike(calls, expected, "they were accepted")
+        for call, got in zip(calls, outcomes, strict=True):
+            answer, verdict = self.agreement.execute(self.handler, call)
+            if not answer.replayed:  # a replay returns the state of its reservation before the set
+                compare(answer, got, verdict)
+
+    async def _send_again(self) -> None:
+        """Send every accepted command once more. Each is replayed, with the present state of its reservation."""
+        now = max(self.clock.at, self.handler.inventory.last_time or self.clock.at)
+        accepted = [Call(answer.command, now) for answer in self.handler.answers if answer.appended]
+        self.clock.at = now
+        for call in [*accepted, *afterwards(list(self.handler.answers), now)]:
+            await self._send(call)
+
+    async def _race(self) -> _Settled:
+        """Send the parallel calls at the same time. Return their outcomes, in the order in which they came."""
+        settled: list[tuple[Call, CommandOutcome | InventoryError]] = []
 
         async def settle(call: Call) -> None:
-            outcomes.append((call, await send(service, call)))
+            settled.append((call, await send(self.service, call)))
 
-        plan.is_on = True
+        if self.program.parallel:
+            self.clock.at = self.program.parallel[0].at
         async with anyio.create_task_group() as tasks:
-            for call in program.parallel:
+            for call in self.program.parallel:
                 tasks.start_soon(settle, call)
-        plan.is_on = False
-        history = await history_of(service, program.inventory_id)
-    check_history(history)
-    _check_serial(agreement, handler, clock.at, outcomes, history)
-    return history
+        return settled
 
+    def _check_serial(self, settled: _Settled, history: Sequence[Recorded]) -> None:
+        """Check that a serial order explains the outcomes of parallel calls.
 
-async def _play_again(service: InventoryService, agreement: Agreement, handler: ReferenceHandler, clock: ManualClock) -> None:
-    """Send every accepted command once more. Each is replayed, with the present state of its reservation."""
-    clock.at = max(clock.at, handler.inventory.last_time or clock.at)
-    accepted = [Call(answer.command, clock.at) for answer in handler.answers if answer.appended]
-    for call in [*accepted, *afterwards(list(handler.answers), clock.at)]:
-        clock.at = call.at
-        answer, verdict = agreement.execute(handler, call)
-        compare(answer, await send(service, call), verdict)
+        The accepted calls, in the order of their versions, must append on the handler what the store has. Every other call must have an
+        answer that the handler would give in between.
+        """
+        before = self.handler.inventory.version
+        accepted = [(call, got) for call, got in settled if _has_appended(got, before)]
+        waiting = [(call, got) for call, got in settled if not _has_appended(got, before)]
+        explained = self._explained(waiting)
+        for call, got in sorted(accepted, key=lambda pair: _version(pair[1])):
+            answer, verdict = self.agreement.execute(self.handler, Call(call.command, self.clock.at))
+            if answer.error is not None or not answer.appended or answer.recorded[-1].version != _version(got):
+                _unexplained(call, got)
+            problems = [] if getattr(got, "replayed", False) else outcome_problems(verdict, got)
+            if problems:
+                raise disagreement(call, verdict, describe(got), problems)
+            explained |= self._explained(waiting)
+        for number, (call, got) in enumerate(waiting):
+            if number not in explained:
+                _unexplained(call, got)
+        if list(history) != self.handler.history:
+            msg = f"the store has {list(history)}, a serial order gives {self.handler.history}"
+            raise PropertyError(msg, frozenset({"P29"}))
+
+    def _explained(self, waiting: _Settled) -> set[int]:
+        found: set[int] = set()
+        for number, (call, got) in enumerate(waiting):
+            answer = self.handler.fork().execute(call.command, at=self.clock.at)
+            if not answer.appended and answer.error == (got if isinstance(got, InventoryError) else None):
+                found.add(number)
+        return found
 
 
 def _chunks(calls: Sequence[Call], size: int) -> Iterator[list[Call]]:
@@ -127,36 +201,10 @@ def _chunks(calls: Sequence[Call], size: int) -> Iterator[list[Call]]:
         yield chunk
 
 
-async def _play_together(service: InventoryService, agreement: Agreement, handler: ReferenceHandler, calls: Sequence[Call]) -> None:
-    trial = handler.fork()
-    try:
-        answers = [trial.execute(call.command, at=call.at) for call in calls]
-    except ValueError:  # a count of a version that is not there, because an earlier set was refused
-        return
-    refused = {number: answer.error for number, answer in enumerate(answers) if answer.error is not None}
-    skewed = next((error for error in refused.values() if isinstance(error, ClockSkewError)), None)
-    expected: InventoryError | None = skewed
-    if refused and skewed is None:
-        rejections = tuple(error for error in refused.values() if isinstance(error, RejectionError))
-        expected = CommandsRejectedError(rejections=rejections, indexes=tuple(refused))
-    told = " + ".join(describe(call.command) for call in calls)
-    try:
-        outcomes = await service.execute_all([call.command for call in calls])
-    except InventoryError as error:
-        if error != expected:
-            _unlike(told, expected, error)
-        return
-    if expected is not None:
-        _unlike(told, expected, "they were accepted")
-    for call, got in zip(calls, outcomes, strict=True):
-        answer, verdict = agreement.execute(handler, call)
-        if not answer.replayed:  # a replay returns the state of its reservation before the set
-            compare(answer, got, verdict)
-
-
-def _unlike(told: str, expected: InventoryError | None, got: object) -> NoReturn:
+def _unlike(calls: Sequence[Call], expected: InventoryError | None, got: object) -> NoReturn:
+    sent = " + ".join(describe(call.command) for call in calls)
     wanted = "they are accepted" if expected is None else describe(expected)
-    msg = f"{told}, together: expected that {wanted}, got {describe(got) if isinstance(got, InventoryError) else got}"
+    msg = f"{sent}, together: expected that {wanted}, got {describe(got) if isinstance(got, InventoryError) else got}"
     raise PropertyError(msg, frozenset({"P30"}))
 
 
@@ -200,46 +248,6 @@ def _same(answer: Answer, what: str, expected: object, got: object) -> None:
     if got != expected:
         msg = f"{describe(answer.command)} {what} {describe(got)}; the reference says {describe(expected)}"
         raise PropertyError(msg, frozenset({"P29"}))
-
-
-def _check_serial(
-    agreement: Agreement,
-    handler: ReferenceHandler,
-    at: datetime,
-    outcomes: Sequence[tuple[Call, CommandOutcome | InventoryError]],
-    history: Sequence[Recorded],
-) -> None:
-    """Check that a serial order explains the outcomes of parallel calls.
-
-    The accepted calls, in the order of their versions, must append on the handler what the store has. Every other call must have an answer
-    that the handler would give in between.
-    """
-    waiting = [(call, got) for call, got in outcomes if not _has_appended(got, handler.inventory.version)]
-    accepted = [(call, got) for call, got in outcomes if _has_appended(got, handler.inventory.version)]
-    explained = _explained(handler, at, waiting)
-    for call, got in sorted(accepted, key=lambda pair: _version(pair[1])):
-        answer, verdict = agreement.execute(handler, Call(call.command, at))
-        if answer.error is not None or not answer.appended or answer.recorded[-1].version != _version(got):
-            _unexplained(call, got)
-        problems = [] if getattr(got, "replayed", False) else outcome_problems(verdict, got)
-        if problems:
-            raise disagreement(call, verdict, describe(got), problems)
-        explained |= _explained(handler, at, waiting)
-    for number, (call, got) in enumerate(waiting):
-        if number not in explained:
-            _unexplained(call, got)
-    if list(history) != handler.history:
-        msg = f"the store has {list(history)}, a serial order gives {handler.history}"
-        raise PropertyError(msg, frozenset({"P29"}))
-
-
-def _explained(handler: ReferenceHandler, at: datetime, waiting: Sequence[tuple[Call, CommandOutcome | InventoryError]]) -> set[int]:
-    found: set[int] = set()
-    for number, (call, got) in enumerate(waiting):
-        answer = handler.fork().execute(call.command, at=at)
-        if not answer.appended and answer.error == (got if isinstance(got, InventoryError) else None):
-            found.add(number)
-    return found
 
 
 def _has_appended(got: CommandOutcome | InventoryError, before: int) -> bool:
