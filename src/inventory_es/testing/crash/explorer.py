@@ -83,16 +83,16 @@ class Explorer:
         Raises:
             CrashViolationError: a promise is broken.
         """
-        _Run(self, program, None).go()
+        _CrashingRun(self, program, None).go()
 
     def explore_failed_syncs(self, program: Program) -> None:
         """Run a program with its first sync failing, then with its second, until none fails. Crash every point after the failure."""
         for failure in _FAILED_SYNCS if "failed sync" in self.models else ():
-            _fail_each(failure, lambda faults: _Run(self, program, faults).go())
+            _fail_each(failure, lambda faults: _CrashingRun(self, program, faults).go())
 
 
 @attrs.define(eq=False)
-class _Run:
+class _CrashingRun:
     """One run of one program."""
 
     explorer: Explorer
@@ -187,7 +187,7 @@ def sweep(subject: Subject, program: Program, failure: Failure, *, is_persistent
     Raises:
         CrashViolationError: a promise is broken.
     """
-    return _fail_each(failure, lambda faults: _Pass(subject, program, faults).go(), is_persistent=is_persistent)
+    return _fail_each(failure, lambda faults: _FailingRun(subject, program, faults).go(), is_persistent=is_persistent)
 
 
 def _fail_each(failure: Failure, run: Callable[[FailNth], None], *, is_persistent: bool = False) -> int:
@@ -202,7 +202,7 @@ def _fail_each(failure: Failure, run: Callable[[FailNth], None], *, is_persisten
 
 
 @attrs.define(eq=False)
-class _Pass:
+class _FailingRun:
     """One run with one failure."""
 
     subject: Subject

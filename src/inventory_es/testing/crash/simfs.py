@@ -16,9 +16,8 @@ from inventory_es.testing.crash.disk import ROOT, Change, Content, Disk, EntryCh
 
 Failure = Literal["EIO", "ENOSPC", "short write", "dropped", "half dropped"]
 
-CHANGING = frozenset({"create", "make_directory", "rename", "remove", "write", "truncate", "sync", "sync_directory"})
-GROWING = frozenset({"create", "make_directory", "rename", "write", "truncate", "sync", "sync_directory"})
-SYNCING = frozenset({"sync", "sync_directory"})
+_GROWING = frozenset({"create", "make_directory", "rename", "write", "truncate", "sync", "sync_directory"})
+_SYNCING = frozenset({"sync", "sync_directory"})
 
 
 class FaultPlan(Protocol):
@@ -73,11 +72,11 @@ def can_fail(kind: str, failure: Failure) -> bool:
         case "EIO":
             return kind not in {"close", "exists", "release"}
         case "ENOSPC":
-            return kind in GROWING
+            return kind in _GROWING
         case "short write":
             return kind == "write"
         case _:
-            return kind in SYNCING
+            return kind in _SYNCING
 
 
 def error_of(failure: Failure, path: str) -> OSError:

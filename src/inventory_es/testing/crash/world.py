@@ -223,29 +223,9 @@ SEGMENT_BYTES = 600
 """Length for the segments of a journal, so that one large append or a few small ones fill a segment."""
 
 
-def _append(world: World) -> None:
-    world.append([world.new_write("x")])
-
-
-def _streams(world: World) -> None:
-    world.append([world.new_write("y", 2), world.new_write("x")])
-
-
-def _group(world: World) -> None:
-    world.append([world.new_write("x")], [world.new_write("z", 2)], [world.new_write("y")])
-
-
-def _conflict(world: World) -> None:
-    world.conflict([world.new_write("x")], together_with=[world.new_write("z")])
-
-
 def _rotate(world: World) -> None:
     world.append([world.new_write("x", size=LARGE)])
     world.append([world.new_write("y")])
-
-
-def _tidy(world: World) -> None:
-    world.tidy()
 
 
 def _stop(world: World) -> None:
@@ -269,12 +249,12 @@ def _turns(world: World) -> None:
 
 
 OPERATIONS: Mapping[str, Callable[[World], None]] = MappingProxyType({
-    "append": _append,
-    "streams": _streams,
-    "group": _group,
-    "conflict": _conflict,
+    "append": lambda world: world.append([world.new_write("x")]),
+    "streams": lambda world: world.append([world.new_write("y", 2), world.new_write("x")]),
+    "group": lambda world: world.append([world.new_write("x")], [world.new_write("z", 2)], [world.new_write("y")]),
+    "conflict": lambda world: world.conflict([world.new_write("x")], together_with=[world.new_write("z")]),
     "rotate": _rotate,
-    "tidy": _tidy,
+    "tidy": World.tidy,
     "stop": _stop,
     "kill": _kill,
     "power": _power,

@@ -8,7 +8,7 @@ import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from types import MappingProxyType
-from typing import Protocol
+from typing import Any, Protocol
 
 import attrs
 
@@ -348,10 +348,6 @@ def _reserved_adds_up(audited: AuditedEvent) -> str | None:
     )
 
 
-def _folds(audited: AuditedEvent) -> str | None:
-    return audited.does_not_fold
-
-
 def _versions_count(audited: AuditedEvent) -> str | None:
     return _differs("version", audited.entry.version, "its place is", audited.number)
 
@@ -368,21 +364,18 @@ def _nothing_due_is_left(audited: AuditedEvent) -> str | None:
     return f"reservation {due.reservation_id!r} is still open, due since {due.expires_at}"
 
 
-def _commit_moves_both(audited: AuditedEvent) -> str | None:
-    event = audited.event
-    return _moved(audited, -event.quantity, -event.quantity) if isinstance(event, StockCommittedEvent) else None
+def _moves(kind: type[Any], on_hand: int, reserved: int) -> Callable[[AuditedEvent], str | None]:
+    """Return a check that events of a kind move the two figures by this many times their quantity."""
 
+    def problem(audited: AuditedEvent) -> str | None:
+        event: Any = audited.event
+        if not isinstance(event, kind):
+            return None
+        moved = (event.on_hand - audited.on_hand_before, event.reserved - audited.reserved_before)
+        expected = (on_hand * event.quantity, reserved * event.quantity)
+        return None if moved == expected else f"on hand moved by {moved[0]:+}, reserved by {moved[1]:+}"
 
-def _release_frees(audited: AuditedEvent) -> str | None:
-    return _moved(audited, 0, -audited.event.quantity) if isinstance(audited.event, StockReleasedEvent) else None
-
-
-def _reserve_promises(audited: AuditedEvent) -> str | None:
-    return _moved(audited, 0, audited.event.quantity) if isinstance(audited.event, StockReservedEvent) else None
-
-
-def _add_promises_nothing(audited: AuditedEvent) -> str | None:
-    return _moved(audited, audited.event.quantity, 0) if isinstance(audited.event, StockAddedEvent) else None
+    return problem
 
 
 def _never_more_than_promised(audited: AuditedEvent) -> str | None:
@@ -433,17 +426,8 @@ def _extends(audited: AuditedEvent) -> str | None:
     return None if event.expires_at is None or event.expires_at > event.previous_expires_at else f"{before.expires_at} → {event.expires_at}"
 
 
-def _is_explained(audited: AuditedEvent) -> str | None:
-    return audited.unexplained
-
-
 def _is_expiry(event: Event) -> bool:
     return isinstance(event, StockReleasedEvent) and event.reason is ReleaseReason.EXPIRED
-
-
-def _moved(audited: AuditedEvent, on_hand: int, reserved: int) -> str | None:
-    moved = (audited.event.on_hand - audited.on_hand_before, audited.event.reserved - audited.reserved_before)
-    return None if moved == (on_hand, reserved) else f"on hand moved by {moved[0]:+}, reserved by {moved[1]:+}"
 
 
 def _differs(name: str, got: int, other: str, expected: int) -> str | None:
@@ -456,20 +440,24 @@ _ALL = (
     HistoryProperty("P3", "Of every reservation: original = remaining + committed + released, remaining ≥ 1 while open.", _hold_adds_up),
     HistoryProperty("P4", "On hand is what was added − what was committed + what was adjusted.", _on_hand_adds_up),
     HistoryProperty("P5", "Reserved is what was reserved − what was released − what was committed.", _reserved_adds_up),
-    HistoryProperty("P6", "The balance that an event carries is the folded one.", _folds),
+    HistoryProperty("P6", "The balance that an event carries is the folded one.", lambda audited: audited.does_not_fold),
     HistoryProperty("P7", "Versions are 1 to n.", _versions_count),
     HistoryProperty("P8", "Time never runs backwards.", _time_goes_on),
     HistoryProperty("P9", "Whenever anything but an expiry is appended, nothing due by then is left open.", _nothing_due_is_left),
-    HistoryProperty("P10", "A commit lowers on hand and reserved by its quantity: what is free stays.", _commit_moves_both),
-    HistoryProperty("P11", "A release lowers reserved by its quantity, on hand stays.", _release_frees),
-    HistoryProperty("P12", "A reserve raises reserved by its quantity, on hand stays.", _reserve_promises),
-    HistoryProperty("P13", "An addition raises on hand by its quantity, reserved stays.", _add_promises_nothing),
+    HistoryProperty(
+        "P10", "A commit lowers on hand and reserved by its quantity: what is free stays.", _moves(StockCommittedEvent, -1, -1)
+    ),
+    HistoryProperty("P11", "A release lowers reserved by its quantity, on hand stays.", _moves(StockReleasedEvent, 0, -1)),
+    HistoryProperty("P12", "A reserve raises reserved by its quantity, on hand stays.", _moves(StockReservedEvent, 0, 1)),
+    HistoryProperty("P13", "An addition raises on hand by its quantity, reserved stays.", _moves(StockAddedEvent, 1, 0)),
     HistoryProperty("P15", "Committed + released never exceed the original, and neither ever falls.", _never_more_than_promised),
     HistoryProperty("P16", "An expiry frees all that remains, and never what was committed.", _expiry_frees_the_rest_alone),
     HistoryProperty("P17", "A reservation id is used once, and a closed reservation is never touched again.", _closed_stays_closed),
     HistoryProperty("P18", "No reservation expires before its time, and a confirmed one never.", _expires_in_time),
     HistoryProperty("P19", "An extension never moves the time of expiry to an earlier one.", _extends),
-    HistoryProperty("P34", "Every event is one that some command gives by the rules, as the naive model has them.", _is_explained),
+    HistoryProperty(
+        "P34", "Every event is one that some command gives by the rules, as the naive model has them.", lambda audited: audited.unexplained
+    ),
 )
 
 HISTORY_PROPERTIES: Mapping[str, HistoryProperty] = MappingProxyType({one.id: one for one in _ALL})

@@ -18,7 +18,7 @@ from inventory_es.testing.domain.program import Call, Program
 from inventory_es.testing.simulation.breach import CACHED, EXPLAINED, KEPT, BreachError
 from inventory_es.testing.simulation.node import Node
 from inventory_es.testing.simulation.scheduler import StoppedError
-from inventory_es.testing.simulation.world import World
+from inventory_es.testing.simulation.world import World, cache_key
 
 T = TypeVar("T")
 
@@ -207,7 +207,7 @@ class Clients:
             )  # fmt: skip
 
     async def _read_stock(self, inventory_id: InventoryId) -> None:
-        world, key = self._world, f"stock:{inventory_id.stream}"
+        world, key = self._world, cache_key(inventory_id.stream)
         node = world.chance.choice(world.nodes)
         try:
             entry = await world.cache.get(key)

@@ -9,6 +9,7 @@ import attrs
 
 from inventory_es.adapters.memory.event_store import MemoryEventLog
 from inventory_es.application.assembly import EngineParts
+from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import Cache, EventBus, EventFeed, RecordedEvent
 from inventory_es.ports.errors import EventBusUnavailableError, StoreClosedError, StoreUnavailableError, UnavailableError
 from inventory_es.ports.toolkit.page_rules import read_feed_page
@@ -255,7 +256,7 @@ class World:
     async def _handle(self, node: Node, consumer: Consumer, event: RecordedEvent) -> None:
         is_next = consumer.take(event)
         self.note(f"{self.scheduler.running.name}: {event.stream}@{event.version}{'' if is_next else ', missing one before'}")
-        key = cache_key(event)
+        key = cache_key(event.stream)
         try:
             await self.cache.invalidate(key)
             if not is_next:
@@ -288,6 +289,6 @@ class World:
                 self.scheduler.start("the cache's owner", self._open_cache.clear())
 
 
-def cache_key(event: RecordedEvent) -> str:
-    """Return the cache key of the inventory that an event belongs to."""
-    return f"stock:{event.stream}"
+def cache_key(stream: StreamId) -> str:
+    """Return the cache key of the inventory of a stream."""
+    return f"stock:{stream}"
