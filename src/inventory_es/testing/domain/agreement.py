@@ -87,7 +87,7 @@ class Agreement:
         problems += _owner_problems(self.model, handler.inventory)
         if answer.appended:
             problems += _moved_owner_problems(handler.inventory, answer.at)
-        for command, at in _questions(handler.inventory, answer.at) if answer.appended else ():
+        for command, at in _step_probes(handler.inventory, answer.at) if answer.appended else ():
             problems += _probed(self.model, handler.inventory, command, at, self.policies)
         if problems:
             raise disagreement(call, verdict, _describe_answer(answer), problems)
@@ -209,7 +209,7 @@ def afterwards(answers: Sequence[Answer], last: datetime) -> Iterator[Call]:
             return
 
 
-def _questions(inventory: Inventory, at: datetime) -> Iterator[tuple[Command, datetime]]:
+def _step_probes(inventory: Inventory, at: datetime) -> Iterator[tuple[Command, datetime]]:
     """Yield a few commands to probe after every step, so that figures that a decider keeps are probed once the state has changed."""
     named: dict[str, Any] = {"inventory_id": inventory.inventory_id, "command_id": "asked"}
     for shortfall in Shortfall:

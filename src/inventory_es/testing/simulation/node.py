@@ -117,7 +117,7 @@ def node_store(store: MemoryEventStore, life: Incarnation, network: Network) -> 
     Args:
         store: the handle.
         life: the incarnation that uses the handle.
-        network: hears of the appends.
+        network: is notified of what happens to the appends.
     """
 
     async def carry(method: str, call: Callable[[], Awaitable[Any]]) -> Any:

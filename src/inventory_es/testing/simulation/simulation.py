@@ -36,7 +36,7 @@ class Simulation:
 
     Attributes:
         seed: the seed of every choice.
-        trace: one line per happening; the same for the same plan, seed and parts, on every event loop.
+        trace: one line per occurrence; the same for the same plan, seed and parts, on every event loop.
         answers: every final answer, in the order in which the answers came.
         counts: how much happened.
     """

@@ -79,7 +79,7 @@ class World:
         bus: the bus of all nodes, with its faults.
         cache: the cache of all nodes, with its faults.
         consumers: the readers of the bus.
-        trace: one line per happening.
+        trace: one line per occurrence.
         counts: how much happened.
         is_stormy: True while faults happen.
         is_over: True once all background tasks are to end.
