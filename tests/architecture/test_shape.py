@@ -32,7 +32,7 @@ FIGURES: Mapping[str, tuple[int, int]] = {
     "import circles": (5, 0),
     "core modules with one importer": (58, 20),
     "public names behind the doors": (239, 180),
-    "docstrings that begin with a question word": (423, 0),
+    "docstrings that begin with a question word": (356, 0),
 }
 """By what is counted: the most there may be now, and the bar."""
 
@@ -50,7 +50,7 @@ BUDGETS: Mapping[str, int] = {
     "domain/processes": 2_100,
     "ports": 3_260,
     "sync": 605,
-    "testing": 27_220,
+    "testing": 27_090,
 }
 """By package, the most lines. Raising one needs a line in the changelog that names what was removed for it."""
 
