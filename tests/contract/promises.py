@@ -4,9 +4,9 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from inventory_es.testing.contract import Contract
+from inventory_es.testing.contracts.core.contract import Contract
+from inventory_es.testing.contracts.core.runner import run
 from inventory_es.testing.domain import HISTORY_PROPERTIES, PROGRAM_PROPERTIES
-from inventory_es.testing.runner import run
 from inventory_es.testing.simulation import breach
 from tests.contract.test_file_cache import TestFileCache
 from tests.contract.test_file_event_bus import TestFileEventBus

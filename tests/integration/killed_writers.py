@@ -12,15 +12,15 @@ from random import Random
 import anyio
 
 from inventory_es.testing import Site
-from inventory_es.testing.contract import Run
-from inventory_es.testing.event_store import EventStoreContract
-from inventory_es.testing.event_store.writer import STREAM, operations
-from inventory_es.testing.history import History
-from inventory_es.testing.labels import stream_id
-from inventory_es.testing.linearizability import find_violation
-from inventory_es.testing.other_process import OtherProcess, Step, other_process, task
+from inventory_es.testing.contracts.core.contract import Run
+from inventory_es.testing.contracts.core.event_labels import stream_id
+from inventory_es.testing.contracts.core.history import History
+from inventory_es.testing.contracts.core.schedule import PLAIN, Schedule
+from inventory_es.testing.contracts.event_store import EventStoreContract
+from inventory_es.testing.contracts.event_store.linearizability import find_violation
+from inventory_es.testing.contracts.event_store.writer import STREAM, operations
+from inventory_es.testing.contracts.processes.other_process import OtherProcess, Step, other_process, task
 from inventory_es.testing.promise import Promise
-from inventory_es.testing.scheduling import PLAIN, Schedule
 from tests.contract.test_file_event_store import TestFileEventStore as FileContract
 
 WRITERS = 4

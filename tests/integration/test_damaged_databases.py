@@ -14,7 +14,7 @@ from inventory_es import HandlerSettings, InventoryId, InventoryService, open_in
 from inventory_es.adapters.sqlite import append_batch, open_sqlite_event_store, rows
 from inventory_es.errors import ConcurrencyError, CorruptStoreError
 from inventory_es.ports import Snapshot, StreamWrite
-from inventory_es.testing.labels import Labels
+from inventory_es.testing.contracts.core.event_labels import Labels
 from tests.integration.flipped_bits import FINE, flip
 
 TEA, MILK = InventoryId("tea", "berlin").stream, InventoryId("milk", "berlin").stream

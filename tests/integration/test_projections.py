@@ -24,7 +24,7 @@ from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import Change, EventStore, ProjectionId, Put, ReadModel, Table
 from inventory_es.ports.errors import CheckpointConflictError, CorruptStoreError
 from inventory_es.testing import ManualClock
-from inventory_es.testing.scheduling import PLAIN, Schedule
+from inventory_es.testing.contracts.core.schedule import PLAIN, Schedule
 from tests.integration.read_side import LEASE, balances, figures, rows_of, runner, trade, whole_feed
 
 SHIPPED = (

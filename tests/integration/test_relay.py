@@ -14,7 +14,7 @@ from inventory_es.application.following.subscription import EventFilter, Pace
 from inventory_es.ports import RecordedEvent
 from inventory_es.ports.errors import AppendTooLargeError, EventBusUnavailableError, FeedRewoundError
 from inventory_es.testing import ManualClock
-from inventory_es.testing.scheduling import PLAIN, Schedule
+from inventory_es.testing.contracts.core.schedule import PLAIN, Schedule
 from tests.integration.read_side import LEASE, trade, whole_feed
 from tests.integration.test_projections import kind, stores
 

@@ -33,8 +33,8 @@ from inventory_es.ports.errors import (
     UnsupportedCapabilityError,
 )
 from inventory_es.testing import ManualClock
+from inventory_es.testing.contracts.core.event_labels import Labels, stream_id
 from inventory_es.testing.faults import FaultKind, Faults, faulty_event_store
-from inventory_es.testing.labels import Labels, stream_id
 from tests.contract.stores.plain_store import PlainStreams, Shelf
 from tests.contract.stores.sqlite_store import SqliteStore
 from tests.integration.killed_copies import kill_again_and_again

@@ -23,7 +23,7 @@ from inventory_es.errors import ReadModelUnavailableError, RejectionError
 from inventory_es.events import StockReleasedEvent
 from inventory_es.ports import Checkpoint, EventFeed, EventStore, FeedPage, ProjectionId, ReadModel, RowsPage
 from inventory_es.testing import Faults, ManualClock, faulty_event_store
-from inventory_es.testing.scheduling import PLAIN, Schedule
+from inventory_es.testing.contracts.core.schedule import PLAIN, Schedule
 from tests.integration.read_side import rows_of, runner
 from tests.integration.test_projections import kind, stores
 from tests.integration.virtual_time import VirtualTime

@@ -14,7 +14,7 @@ from inventory_es.application.guards import CircuitBreaker, Retry, guarded
 from inventory_es.ports import EventStore, GroupCommit
 from inventory_es.ports.errors import AppendOutcomeUnknownError, ConcurrencyError, StoreUnavailableError
 from inventory_es.testing import Faults, faulty_event_store
-from inventory_es.testing.labels import Labels, stream_id
+from inventory_es.testing.contracts.core.event_labels import Labels, stream_id
 from tests.unit.application.guards.scripted import AWAY, CONFLICT, PORT, UNKNOWN, Time
 
 BACKENDS = st.sampled_from(["asyncio", "trio"])

@@ -7,10 +7,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from inventory_es.testing.cache import CacheContract
     from inventory_es.testing.clock import ManualClock
-    from inventory_es.testing.event_bus import EventBusContract
-    from inventory_es.testing.event_store import EventStoreContract
+    from inventory_es.testing.contracts.cache import CacheContract
+    from inventory_es.testing.contracts.event_bus import EventBusContract
+    from inventory_es.testing.contracts.event_store import EventStoreContract
+    from inventory_es.testing.contracts.read_model import ReadModelContract
+    from inventory_es.testing.contracts.snapshot_store import SnapshotStoreContract
     from inventory_es.testing.failure import BrokenPromiseError
     from inventory_es.testing.faults import (
         FaultKind,
@@ -21,16 +23,14 @@ if TYPE_CHECKING:
         Injected,
         faulty_event_store,
     )
-    from inventory_es.testing.read_model import ReadModelContract
     from inventory_es.testing.simulation import Simulation, simulate
     from inventory_es.testing.site import Site
-    from inventory_es.testing.snapshot_store import SnapshotStoreContract
 
 _HOMES = {
     "BrokenPromiseError": "inventory_es.testing.failure",
-    "CacheContract": "inventory_es.testing.cache",
-    "EventBusContract": "inventory_es.testing.event_bus",
-    "EventStoreContract": "inventory_es.testing.event_store",
+    "CacheContract": "inventory_es.testing.contracts.cache",
+    "EventBusContract": "inventory_es.testing.contracts.event_bus",
+    "EventStoreContract": "inventory_es.testing.contracts.event_store",
     "FaultKind": "inventory_es.testing.faults",
     "Faults": "inventory_es.testing.faults",
     "FaultyCache": "inventory_es.testing.faults",
@@ -38,10 +38,10 @@ _HOMES = {
     "FaultySnapshotStore": "inventory_es.testing.faults",
     "Injected": "inventory_es.testing.faults",
     "ManualClock": "inventory_es.testing.clock",
-    "ReadModelContract": "inventory_es.testing.read_model",
+    "ReadModelContract": "inventory_es.testing.contracts.read_model",
     "Simulation": "inventory_es.testing.simulation",
     "Site": "inventory_es.testing.site",
-    "SnapshotStoreContract": "inventory_es.testing.snapshot_store",
+    "SnapshotStoreContract": "inventory_es.testing.contracts.snapshot_store",
     "faulty_event_store": "inventory_es.testing.faults",
     "simulate": "inventory_es.testing.simulation",
 }

@@ -12,18 +12,18 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from inventory_es.testing import matrix
-from inventory_es.testing.cache import CacheContract
-from inventory_es.testing.certificate import certificate
-from inventory_es.testing.contract import Contract
-from inventory_es.testing.event_bus import EventBusContract
-from inventory_es.testing.event_store import EventStoreContract
-from inventory_es.testing.factory import contract_at
+from inventory_es.testing.contracts.cache import CacheContract
+from inventory_es.testing.contracts.core.contract import Contract
+from inventory_es.testing.contracts.core.runner import Result, Verdict, cases_of, run
+from inventory_es.testing.contracts.event_bus import EventBusContract
+from inventory_es.testing.contracts.event_store import EventStoreContract
+from inventory_es.testing.contracts.factory import contract_at
+from inventory_es.testing.contracts.read_model import ReadModelContract
+from inventory_es.testing.contracts.report import matrix
+from inventory_es.testing.contracts.report.certificate import certificate
+from inventory_es.testing.contracts.snapshot_store import SnapshotStoreContract
 from inventory_es.testing.optional import INSTALL, not_installed
 from inventory_es.testing.output import run_and_exit
-from inventory_es.testing.read_model import ReadModelContract
-from inventory_es.testing.runner import Result, Verdict, cases_of, run
-from inventory_es.testing.snapshot_store import SnapshotStoreContract
 
 _PORTS: tuple[type[Contract], ...] = (EventStoreContract, CacheContract, EventBusContract, SnapshotStoreContract, ReadModelContract)
 _SLOWEST = 10

@@ -19,7 +19,7 @@ from inventory_es.testing import (
     Site,
     SnapshotStoreContract,
 )
-from inventory_es.testing.contract import Contract
+from inventory_es.testing.contracts.core.contract import Contract
 from tests.contract.stores.plain_bus import PlainBus
 from tests.contract.stores.plain_cache import PlainCache
 from tests.contract.stores.plain_read_model import Disk, PlainReadModel

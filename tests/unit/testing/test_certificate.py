@@ -16,9 +16,9 @@ from inventory_es.adapters.memory import MemoryEventStore
 from inventory_es.ports import EventStore
 from inventory_es.testing import EventStoreContract, Site
 from inventory_es.testing.__main__ import main
-from inventory_es.testing.certificate import certificate
+from inventory_es.testing.contracts.core.runner import Result, Verdict, cases_of, run
+from inventory_es.testing.contracts.report.certificate import certificate
 from inventory_es.testing.promise import Promise
-from inventory_es.testing.runner import Result, Verdict, cases_of, run
 from tests.contract.mutants.mutant import StoreMutants
 from tests.contract.mutants.writing_mutants import OffByOne
 from tests.contract.stores.plain_store import PlainStreams

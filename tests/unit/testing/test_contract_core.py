@@ -22,10 +22,10 @@ from inventory_es.testing import (
     Site,
     SnapshotStoreContract,
 )
-from inventory_es.testing.contract import Contract
+from inventory_es.testing.contracts.core.contract import Contract
+from inventory_es.testing.contracts.core.runner import cases_of
+from inventory_es.testing.contracts.core.schedule import PLAIN, Schedule
 from inventory_es.testing.promise import KnownFailureError, NotDeclaredError, promise_of
-from inventory_es.testing.runner import cases_of
-from inventory_es.testing.scheduling import PLAIN, Schedule
 from tests.contract.mutants.mutant import StoreMutants
 from tests.contract.mutants.writing_mutants import HalfABatch
 from tests.contract.stores.plain_store import PlainStore, PlainStreams

@@ -6,8 +6,8 @@ import attrs
 import pytest
 
 from inventory_es.ports import CacheEntry, Checkpoint, ProjectionId, RowsPage
-from inventory_es.testing.difference import difference
-from inventory_es.testing.labels import Labels, recorded, stream_id
+from inventory_es.testing.contracts.core.difference import difference
+from inventory_es.testing.contracts.core.event_labels import Labels, recorded, stream_id
 
 EVENT = Labels().event("a")
 RECORDED = recorded(stream_id("x"), 1, 7, EVENT)

@@ -29,8 +29,8 @@ from inventory_es.testing import (
     faulty_event_store,
 )
 from inventory_es.testing.clock import ManualClock
-from inventory_es.testing.labels import Labels, recorded, stream_id
-from inventory_es.testing.snapshot_store.bench import SCHEMA, STREAM, snapshot
+from inventory_es.testing.contracts.core.event_labels import Labels, recorded, stream_id
+from inventory_es.testing.contracts.snapshot_store.harness import SCHEMA, STREAM, snapshot
 from tests.contract.stores.plain_bus import PlainBus
 from tests.contract.stores.plain_cache import PlainCache
 from tests.contract.stores.plain_snapshots import PlainSnapshots

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from inventory_es.testing.history import History
+from inventory_es.testing.contracts.core.history import History
 
 
 def history(*operations: str | tuple[str, str]) -> History:

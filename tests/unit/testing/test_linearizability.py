@@ -6,7 +6,7 @@ from itertools import permutations
 
 import pytest
 
-from inventory_es.testing.linearizability import Appended, Conflicted, Observed, Operation, Unknown, find_violation
+from inventory_es.testing.contracts.event_store.linearizability import Appended, Conflicted, Observed, Operation, Unknown, find_violation
 
 Log = tuple[str, ...]
 

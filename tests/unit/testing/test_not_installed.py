@@ -148,7 +148,8 @@ def test_the_extra_brings_what_the_kit_asks_for() -> None:
 def test_a_platform_without_fork_has_cases_that_are_not_tried(tmp_path: Path) -> None:
     hidden = "import os\ndel os.fork\n"
     case = (
-        "from inventory_es.testing.contract import Contract\nfrom inventory_es.testing.forked import steps_of\n"
+        "from inventory_es.testing.contracts.core.contract import Contract\n"
+        "from inventory_es.testing.contracts.processes.forked import steps_of\n"
         "from inventory_es.testing.promise import promise\n\n"
         "class Forks(Contract):\n    @promise('X-1', 'A child is a child.')\n"
         "    async def test_it(self, run):\n        await steps_of(run, 'plan')\n\n"

@@ -12,7 +12,7 @@ from inventory_es.adapters.memory import MemoryEventStore, MemoryReadModel, Memo
 from inventory_es.ports import Cache
 from inventory_es.testing import ManualClock, Site
 from inventory_es.testing.__main__ import main
-from inventory_es.testing.factory import contract_at
+from inventory_es.testing.contracts.factory import contract_at
 from inventory_es.testing.loading import load
 from tests.contract.stores.plain_bus import PlainBus
 from tests.contract.stores.plain_cache import PlainCache

@@ -10,9 +10,9 @@ import pytest
 
 from inventory_es.adapters.sqlite import database, open_sqlite_event_store, open_sqlite_read_model
 from inventory_es.ports import Checkpoint, StreamWrite
-from inventory_es.testing.labels import Labels, stream_id
-from inventory_es.testing.read_model.bench import ID, TABLES, ahead, level
-from inventory_es.testing.snapshot_store.bench import snapshot
+from inventory_es.testing.contracts.core.event_labels import Labels, stream_id
+from inventory_es.testing.contracts.read_model.harness import ID, TABLES, ahead, level
+from inventory_es.testing.contracts.snapshot_store.harness import snapshot
 
 _LIMIT = 64 << 10
 

@@ -24,7 +24,7 @@ from inventory_es.errors import (
     StoreUnavailableError,
 )
 from inventory_es.ports import AppendResult, NewEvent
-from inventory_es.testing.labels import Labels
+from inventory_es.testing.contracts.core.event_labels import Labels
 
 STREAM = StreamId("inventory", "tea", "berlin")
 HUGE = 1 << 70

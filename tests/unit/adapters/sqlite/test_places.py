@@ -14,8 +14,8 @@ from inventory_es.adapters.sqlite.connections import gate
 from inventory_es.adapters.sqlite.event_store import SqliteStore
 from inventory_es.ports import Checkpoint
 from inventory_es.ports.errors import StoreClosedError
-from inventory_es.testing.read_model.bench import ID, TABLES, ahead, level
-from inventory_es.testing.snapshot_store.bench import SCHEMA, STREAM, snapshot
+from inventory_es.testing.contracts.read_model.harness import ID, TABLES, ahead, level
+from inventory_es.testing.contracts.snapshot_store.harness import SCHEMA, STREAM, snapshot
 from tests.unit.adapters.file.test_event_store import A, B, write
 
 

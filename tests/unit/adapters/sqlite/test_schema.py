@@ -10,7 +10,7 @@ from inventory_es import StreamId, StreamWrite
 from inventory_es.adapters.sqlite import database, open_sqlite_event_store
 from inventory_es.adapters.sqlite.database import APPLICATION_ID, SCHEMA_VERSION
 from inventory_es.errors import IncompatibleStoreError
-from inventory_es.testing.labels import Labels
+from inventory_es.testing.contracts.core.event_labels import Labels
 
 STREAM = StreamId("inventory", "tea", "berlin")
 

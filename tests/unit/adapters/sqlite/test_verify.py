@@ -12,7 +12,7 @@ from inventory_es.adapters.sqlite.event_store import SqliteStore
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.errors import CorruptStoreError, IncompatibleStoreError
 from inventory_es.ports import AppendResult, RecordedEvent, Snapshot, StreamWrite
-from inventory_es.testing.labels import Labels
+from inventory_es.testing.contracts.core.event_labels import Labels
 
 A, B = StreamId("s", "a"), StreamId("s", "b")
 

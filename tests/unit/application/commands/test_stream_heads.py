@@ -10,7 +10,7 @@ from inventory_es.adapters.memory import MemoryEventStore
 from inventory_es.application.commands.stream_heads import stream_heads
 from inventory_es.errors import UnsupportedCapabilityError
 from inventory_es.ports import EventStore
-from inventory_es.testing.labels import Labels
+from inventory_es.testing.contracts.core.event_labels import Labels
 from tests.contract.stores.plain_store import PlainStreams, Shelf
 
 LABELS = Labels()

@@ -11,7 +11,7 @@ from inventory_es.application.following.subscription import EventFilter, Pace, S
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import FeedPage, NewEvent, StreamWrite
 from inventory_es.ports.errors import StoreUnavailableError
-from inventory_es.testing.labels import Labels, event_id
+from inventory_es.testing.contracts.core.event_labels import Labels, event_id
 
 LABELS = Labels()
 AWAY = StoreUnavailableError(store="memory", reason="away")

@@ -32,7 +32,7 @@ from inventory_es.ports.errors import (
     UnavailableError,
 )
 from inventory_es.testing import ManualClock
-from inventory_es.testing.labels import Labels, recorded, stream_id
+from inventory_es.testing.contracts.core.event_labels import Labels, recorded, stream_id
 from tests.contract.stores.plain_store import PlainStreams, Shelf
 
 T = TypeVar("T")

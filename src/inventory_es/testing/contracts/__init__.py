@@ -1,0 +1,1 @@
+"""The contracts: one room for each port, and what all of them share."""

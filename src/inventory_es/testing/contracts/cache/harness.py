@@ -1,0 +1,167 @@
+"""The workbench of the cache's cases."""
+
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import anyio
+import attrs
+
+from inventory_es.ports import Cache, CacheEntry
+from inventory_es.testing.clock import ManualClock
+from inventory_es.testing.contracts.core.contract import Run
+from inventory_es.testing.contracts.core.difference import difference
+from inventory_es.testing.contracts.core.schedule import AtSuspension
+from inventory_es.testing.failure import MismatchError
+
+if TYPE_CHECKING:
+    from inventory_es.testing.contracts.cache.contract import CacheContract
+
+T = TypeVar("T")
+LONG = timedelta(hours=1)
+
+
+@attrs.define(eq=False)
+class TestedCache:
+    """A cache under test: every call is noted in the history and driven by the schedule."""
+
+    __test__ = False  # no test class, whatever its name begins with
+
+    raw: Cache
+    run: Run
+
+    async def get(self, key: str, /, *, at_suspension: AtSuspension | None = None) -> CacheEntry | None:
+        """Ask for an entry."""
+        return await self.call(f"get {_short(key)}", self.raw.get(key), at_suspension)
+
+    async def set(
+        self,
+        key: str,
+        value: bytes | str,
+        /,
+        *,
+        version: int = 1,
+        ttl: timedelta = LONG,
+        at_suspension: AtSuspension | None = None,
+    ) -> None:
+        """Keep a value; a text stands for its UTF-8 bytes."""
+        data = value.encode() if isinstance(value, str) else value
+        note = f"set {_short(key)}={_short(value)} version {version} for {ttl}"
+        await self.call(note, self.raw.set(key, data, version=version, ttl=ttl), at_suspension)
+
+    async def invalidate(self, *keys: str, at_suspension: AtSuspension | None = None) -> None:
+        """Forget keys."""
+        await self.call(f"invalidate {' '.join(map(_short, keys))}", self.raw.invalidate(*keys), at_suspension)
+
+    async def clear(self, *, at_suspension: AtSuspension | None = None) -> None:
+        """Forget everything."""
+        await self.call("clear", self.raw.clear(), at_suspension)
+
+    async def aclose(self, *, at_suspension: AtSuspension | None = None) -> None:
+        """Close the cache."""
+        await self.call("close", self.raw.aclose(), at_suspension)
+
+    async def holds(self, key: str, value: bytes | str | None, *, version: int = 1, meaning: str) -> None:
+        """Expect exactly this entry, or with ``None`` a miss."""
+        entry = await self.get(key)
+        data = value.encode() if isinstance(value, str) else value
+        wanted = None if data is None else CacheEntry(data, version)
+        self.is_one_of(entry, wanted, meaning=meaning)
+
+    def is_one_of(self, entry: CacheEntry | None, *allowed: CacheEntry | None, meaning: str) -> None:
+        """Expect an answer to be one of these, type by type; ``None`` is a miss."""
+        if entry not in allowed:
+            differs = _differs(allowed[0], entry) if len(allowed) == 1 else None
+            raise MismatchError(expected=_show_any(allowed), got=_show(entry), meaning=meaning, differs=differs)
+        if entry is not None and (type(entry.value) is not bytes or type(entry.version) is not int):
+            types = f"a {type(entry.value).__name__} with a version that is a {type(entry.version).__name__}"
+            raise MismatchError(
+                expected="bytes with a version that is an int", got=types, meaning="the answer has other types than what was set"
+            )
+
+    async def refused(self, kind: type[Exception], call: Callable[[], Coroutine[Any, Any, object]], *, meaning: str) -> None:
+        """Expect exactly this kind of error."""
+        try:
+            await call()
+        except kind:
+            return
+        except Exception as error:
+            raise MismatchError(expected=kind.__name__, got=f"{type(error).__name__}({error})", meaning=meaning) from error
+        raise MismatchError(expected=kind.__name__, got="no error", meaning=meaning)
+
+    async def call(self, note: str, call: Coroutine[Any, Any, T], at_suspension: AtSuspension | None = None) -> T:
+        """Drive one call of the adapter and note it."""
+        entry = self.run.history.begin(note)
+        try:
+            result = await self.run.schedule.drive(call, at_suspension)
+        except anyio.get_cancelled_exc_class():
+            entry.outcome = "cancelled"
+            raise
+        except Exception as error:
+            entry.outcome = type(error).__name__
+            raise
+        entry.outcome = _show(result) if isinstance(result, CacheEntry) or note.startswith("get") else "done"
+        return result
+
+
+@attrs.define(eq=False)
+class CacheBench:
+    """One run of one case: opens caches on its site, with a clock that the case moves."""
+
+    contract: "CacheContract"
+    run: Run
+    clock: ManualClock = attrs.field(factory=ManualClock)
+    _opened: int = 0
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[TestedCache, None]:
+        """Open an instance on the run's site; the first one must find it empty."""
+        async with self.contract.open_cache(self.run.site, clock=self.clock) as raw:
+            self._opened += 1
+            contract = self.contract
+            declared = {
+                "capacity": contract.capacity,
+                "is_durable": contract.is_durable,
+                "multi_process": contract.multi_process,
+                "when_down": contract.when_down,
+            }
+            beyond = ", ".join(f"{name}={value}" for name, value in declared.items() if value not in {None, False})
+            self.run.note_opened(raw, declared, beyond)
+            if self._opened == 1 and await raw.get("k") is not None:
+                raise MismatchError(
+                    expected="an empty cache on a fresh site",
+                    got="an entry",
+                    meaning=f"open_cache does not keep sites apart: use site.path or site.name ({self.run.site.name})",
+                )
+            yield TestedCache(raw, self.run)
+
+    async def pass_time(self, by: timedelta) -> None:
+        """Let entries grow older."""
+        self.run.history.begin(f"time passes: {by}").outcome = ""
+        await self.contract.let_time_pass(self.clock, by)
+
+
+def _differs(wanted: CacheEntry | None, entry: CacheEntry | None) -> str | None:
+    return difference(wanted, entry) if wanted is not None and entry is not None else None
+
+
+def _show(entry: object) -> str:
+    if not isinstance(entry, CacheEntry):
+        return "a miss" if entry is None else repr(entry)
+    return f"{_short(entry.value)} version {entry.version}"
+
+
+def _show_any(entries: Sequence[CacheEntry | None]) -> str:
+    if len(entries) > 4:
+        return f"one of {len(entries)} from {_show(entries[0])} to {_show(entries[-1])}"
+    return " or ".join(map(_show, entries))
+
+
+def _short(value: bytes | str) -> str:
+    try:
+        text = value.decode() if isinstance(value, bytes) else value
+    except UnicodeDecodeError:
+        text = repr(value)
+    text = text if text.isprintable() and text else repr(text)
+    return text if len(text) <= 40 else f"{text[:30]}…({len(value)})"

@@ -1,0 +1,213 @@
+"""CA-01 … CA-09, CA-14: keys, values and versions."""
+
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import anyio
+
+from inventory_es.domain.errors import InvalidTtlError
+from inventory_es.ports import CacheEntry
+from inventory_es.testing.contracts.cache.harness import LONG, CacheBench, TestedCache
+from inventory_es.testing.contracts.core.hostile_bytes import HOSTILE_BYTES
+from inventory_es.testing.failure import MismatchError
+from inventory_es.testing.promise import promise
+
+_KEYS = (
+    "a", "A", "ä", "a\u0308", "a b", " a", "a ", "a:b", "a%3ab", "%", "../a", "a/b", "a\\b", "con", "*", "?", "~", "🜁", "\u2028",
+    "\x00", "\n", "stock:85123A:berlin", "x" * 1_023 + "y", "x" * 1_024, "🜁" * 1_024, "'; DROP TABLE cache; --",
+    "a\x00", "a\x00b", "a\n", "\ta", "\ufb00", "ff", "\u00df", "ss", "\u017f", "s", "\u0130", "i\u0307", "\u212b", "\u00c5", "1", "01",
+    "1.0", "\uff11",
+)  # fmt: skip
+_MANY = 1_100
+_MOST_AT_ONCE = 26  # what a cache that declares no capacity holds is not known
+
+
+class ValueCases:
+    """What is set is what is got."""
+
+    @promise("CA-01", "What was never set is a miss.")
+    async def test_ca_01_a_miss(self, bench: CacheBench) -> None:
+        async with bench.open() as cache:
+            await cache.holds("k", None, meaning="nothing was set")
+            await cache.holds("k", None, meaning="asking for an entry made one")
+
+    @promise("CA-02", "What is set can be got, with its version.")
+    async def test_ca_02_set_and_get(self, bench: CacheBench) -> None:
+        async with bench.open() as cache:
+            await cache.set("k", "one", version=7)
+            await cache.holds("k", "one", version=7, meaning="the entry is not what was set")
+            await cache.holds("k", "one", version=7, meaning="getting an entry changed it")
+
+    @promise("CA-03", "A newer version overwrites.")
+    async def test_ca_03_overwrite(self, bench: CacheBench) -> None:
+        async with bench.open() as cache:
+            await cache.set("k", "one", version=0)
+            await cache.set("k", "two", version=1)
+            await cache.set("k", "three", version=9)
+            await cache.holds("k", "three", version=9, meaning="a newer value did not replace the old one")
+
+    @promise("CA-04", "Invalidated keys are misses; a missing one is fine; the others stay.")
+    async def test_ca_04_invalidate(self, bench: CacheBench) -> None:
+        async with bench.open() as cache:
+            for key in ("k", "l", "m"):
+                await cache.set(key, key, version=5)
+            await cache.invalidate("k", "not there", "l")
+            await cache.invalidate()
+            await cache.invalidate("k")
+            await cache.holds("k", None, meaning="an invalidated entry is still given")
+            await cache.holds("l", None, meaning="only the first of several invalidated keys was forgotten")
+            await cache.holds("m", "m", version=5, meaning="a key that was not named was forgotten")
+            await cache.set("k", "again", version=5)
+            await cache.holds("k", "again", version=5, meaning="after an invalidation, a value can be set again")
+
+    @promise("CA-05", "Empty bytes are a value, not a miss.")
+    async def test_ca_05_empty_bytes(self, bench: CacheBench) -> None:
+        async with bench.open() as cache:
+            await cache.set("k", b"")
+            await cache.holds("k", b"", meaning="an empty value was taken for a miss: it will be computed again for ever")
+
+    @promise("CA-06", "Keys are independent of each other.")
+    async def test_ca_06_several_keys(self, bench: CacheBench) -> None:
+        async with bench.open() as cache:
+            await cache.set("k", "one", version=1)
+            await cache.set("kk", "two", version=2)
+            await cache.set("k1", "three", version=3)
+            await cache.set("kk", "four", version=4)
+            for key, value, version in (("k", "one", 1), ("kk", "four", 4), ("k1", "three", 3)):
+                await cache.holds(key, value, version=version, meaning="an entry was changed through another key")
+
+    @promise("CA-07", "Bytes come back as they were; anything else is ValueError.")
+    async def test_ca_07_bytes_come_back(self, bench: CacheBench) -> None:
+        async with bench.open() as cache:
+            for version, value in enumerate(HOSTILE_BYTES):
+                await cache.set("k", value, version=version)
+                await cache.holds("k", value, version=version, meaning="the value is not byte for byte what was set")
+            text: Any = "text"
+            call = partial(cache.raw.set, "k", text, version=99, ttl=LONG)
+            await cache.refused(ValueError, call, meaning="a value that is no bytes was taken")
+
+    @promise("CA-07", "A value of 1 MiB comes back whole, or is refused or not kept; a buffer is refused or copied.", seeds=0)
+    async def test_ca_07_large_values_and_buffers(self, bench: CacheBench) -> None:
+        large = bytes(range(256)) * 4_096
+        small, whole = CacheEntry(b"small", 1), CacheEntry(large, 2)
+        async with bench.open() as cache:
+            await cache.set("k", "small", version=1)
+            try:
+                await cache.set("k", large, version=2)
+            except ValueError:
+                await cache.holds("k", "small", version=1, meaning="a refused value changed the entry")
+            else:
+                meaning = (
+                    "a large value is neither whole nor a miss" if await cache.get("k") != small else "an old value outlived a newer one"
+                )
+                cache.is_one_of(await cache.get("k"), whole, None, meaning=meaning)
+            buffer: Any = bytearray(b"buffer")
+            await cache.invalidate("k")
+            try:
+                await cache.raw.set("k", buffer, version=3, ttl=LONG)
+            except ValueError:
+                await cache.holds("k", None, meaning="a refused value was kept")
+            else:
+                buffer[:] = b"reused"
+                await cache.holds("k", b"buffer", version=3, meaning="what the caller writes into its buffer later changes the entry")
+
+    @promise(
+        "CA-32",
+        "A set that is misuse is refused whatever is there, and changes nothing: value, version, time to live or key of a wrong kind.",
+        seeds=0,
+    )
+    async def test_ca_32_misuse_changes_nothing(self, bench: CacheBench) -> None:
+        wrong: dict[str, tuple[type[Exception], dict[str, Any]]] = {
+            "value": (ValueError, {"value": "text"}),
+            "version": (ValueError, {"version": -1}),
+            "time to live": (InvalidTtlError, {"ttl": timedelta(0)}),
+            "negative time to live": (InvalidTtlError, {"ttl": -LONG}),
+        }
+        async with bench.open() as cache:
+            for there in (None, 0, 5, 2**62):
+                await cache.clear()
+                await cache.set("l", "other", version=3)
+                if there is not None:
+                    await cache.set("k", "there", version=there)
+                left = None if there is None else "there"
+                for name, (kind, change) in wrong.items():
+                    given: dict[str, Any] = {"value": b"new", "version": 4, "ttl": LONG} | change
+                    call = partial(cache.raw.set, "k", given["value"], version=given["version"], ttl=given["ttl"])
+                    over = "where there is nothing" if there is None else f"over version {there}"
+                    await cache.refused(kind, call, meaning=f"a {name} that can't be was taken, {over}")
+                    await cache.holds("k", left, version=there or 0, meaning=f"a set with a {name} that can't be changed the entry")
+                    await cache.holds("l", "other", version=3, meaning=f"a set with a {name} that can't be changed another entry")
+                for key in ("", "x" * 1_025):
+                    await cache.refused(ValueError, partial(cache.set, key, "v"), meaning="no such key can be: 1 to 1,024 characters")
+                await cache.holds("k", left, version=there or 0, meaning="a set of a key that can't be changed another entry")
+
+    @promise("CA-08", "Hostile and long keys are distinct; a key of 0 or above 1,024 characters is ValueError.", seeds=0)
+    async def test_ca_08_hostile_keys(self, bench: CacheBench) -> None:
+        async with bench.open() as cache:
+            group = min(_MOST_AT_ONCE, bench.contract.capacity or _MOST_AT_ONCE)
+            for start in range(0, len(_KEYS), group):
+                await self._distinct(cache, _KEYS[start : start + group])
+            for first in _KEYS:
+                await cache.clear()
+                await cache.set(first, "there")
+                await self._all_missing(cache, first)
+            for key in ("", "x" * 1_025):
+                await cache.refused(ValueError, partial(cache.set, key, "v"), meaning="no such key can be: 1 to 1,024 characters")
+                await cache.refused(ValueError, partial(cache.get, key), meaning="no such key can be: 1 to 1,024 characters")
+
+    @promise("CA-09", "After clear, everything is a miss, and the cache works on.")
+    async def test_ca_09_clear(self, bench: CacheBench) -> None:
+        async with bench.open() as cache:
+            await cache.set("k", "one", version=8)
+            await cache.set("l", "two", version=8)
+            await cache.clear()
+            await cache.clear()
+            await cache.holds("k", None, meaning="an entry survived clear")
+            await cache.holds("l", None, meaning="an entry survived clear")
+            await cache.set("k", "three", version=1)
+            await cache.holds("k", "three", version=1, meaning="after clear, a value of any version can be set")
+
+    @promise("CA-09", "However many entries there are, clear forgets them all.", seeds=0)
+    async def test_ca_09_clearing_many(self, bench: CacheBench) -> None:
+        keys = [f"k{number}" for number in range(_MANY)]
+        async with bench.open() as cache:
+            for key in keys:
+                await cache.set(key, "v")
+            await cache.clear()
+            for key in keys:
+                await cache.holds(key, None, meaning=f"of {_MANY} entries that were set, one survived clear")
+
+    @promise("CA-14", "An older version never overwrites a newer one, in any order of arrival; a version below 0 is ValueError.", seeds=8)
+    async def test_ca_14_an_older_version_never_wins(self, bench: CacheBench) -> None:
+        async with bench.open() as cache:
+            await cache.set("k", "new", version=5)
+            await cache.set("k", "old", version=4)
+            await cache.holds("k", "new", version=5, meaning="a slow writer put an old answer over a new one")
+            await cache.refused(ValueError, partial(cache.set, "k", "odd", version=-1), meaning="a version is a count")
+            versions = list(range(6, 18))
+            bench.run.schedule.chance.shuffle(versions)
+            async with anyio.create_task_group() as tasks:
+                for version in versions:
+                    tasks.start_soon(_set, cache, version)
+            await cache.holds("k", "v17", version=17, meaning=f"of the versions {versions}, set at once, the newest must win")
+            await cache.invalidate("k")
+            await cache.set("k", "again", version=2)
+            await cache.holds("k", "again", version=2, meaning="what was invalidated is no longer newer than anything")
+
+    async def _distinct(self, cache: TestedCache, keys: tuple[str, ...]) -> None:
+        await cache.clear()
+        for number, key in enumerate(keys):
+            await cache.set(key, str(number))
+        for number, key in enumerate(keys):
+            await cache.holds(key, str(number), meaning="two keys share an entry, or a key did not take one")
+
+    async def _all_missing(self, cache: TestedCache, first: str) -> None:
+        for key in _KEYS:
+            entry = await cache.get(key) if key != first else None
+            if entry is not None:
+                raise MismatchError(expected="a miss", got=repr(entry), meaning=f"the keys {first!r} and {key!r} share an entry")
+
+
+async def _set(cache: TestedCache, version: int) -> None:
+    await cache.set("k", f"v{version}", version=version)

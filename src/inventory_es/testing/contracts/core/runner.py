@@ -1,0 +1,74 @@
+"""Runs the cases of a contract without any test runner."""
+
+import inspect
+import time
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, Literal
+
+import attrs
+
+from inventory_es.testing.contracts.core.contract import Contract
+from inventory_es.testing.failure import BrokenPromiseError
+from inventory_es.testing.promise import KnownFailureError, NoHookError, NotDeclaredError, NotTriedError, Promise, promise_of
+
+Verdict = Literal["kept", "broken", "not declared", "not tried", "known failure"]
+
+
+@attrs.frozen
+class Result:
+    """What came of one case.
+
+    Attributes:
+        promise: what it checks.
+        verdict: kept, broken, not declared, not tried, or a known failure.
+        detail: the report of a broken promise, or what is not declared or not installed, or why the failure is known.
+        seconds: how long it took.
+        needs_hook: it was not tried for want of an optional hook.
+    """
+
+    promise: Promise
+    verdict: Verdict
+    detail: str
+    seconds: float
+    needs_hook: bool = attrs.field(default=False, kw_only=True)
+
+
+def cases_of(kind: type[Contract], only: Collection[str] = ()) -> list[tuple[Promise, str]]:
+    """The promises of a contract with the names of the methods that check them, by promise.
+
+    Args:
+        kind: the contract.
+        only: promise ids; none for all.
+    """
+    members = [(promise_of(member), name) for name, member in inspect.getmembers(kind)]
+    found = [(promise, name) for promise, name in members if promise is not None and (not only or promise.id in only)]
+    return sorted(found, key=lambda case: (case[0].id, case[1]))
+
+
+def run(contract: Contract, only: Collection[str] = ()) -> Iterator[Result]:
+    """Run the cases, giving each result as it comes, within the contract's lifespan."""
+    type(contract).setup_class()
+    try:
+        for promise, name in cases_of(type(contract), only):
+            yield _run_case(promise, getattr(contract, name))
+    finally:
+        type(contract).teardown_class()
+
+
+def _run_case(promise: Promise, case: Callable[[], Any]) -> Result:
+    start = time.perf_counter()
+    verdict: Verdict = "kept"
+    detail = ""
+    needs_hook = False
+    try:
+        case()
+    except BrokenPromiseError as broken:
+        verdict, detail = "broken", broken.report
+    except NotDeclaredError as missing:
+        verdict, detail = "not declared", str(missing).partition(" not declared: ")[2]
+    except NotTriedError as missing:
+        verdict, detail = "not tried", str(missing).partition(" not tried: ")[2]
+        needs_hook = isinstance(missing, NoHookError)
+    except KnownFailureError as known:
+        verdict, detail = "known failure", str(known).partition(" known failure: ")[2]
+    return Result(promise, verdict, detail, time.perf_counter() - start, needs_hook=needs_hook)

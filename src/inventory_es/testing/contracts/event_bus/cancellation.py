@@ -1,0 +1,218 @@
+"""EB-31: a receive, an answer, a join or a redelivery that is cancelled at any await point."""
+
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+
+import anyio
+import attrs
+from anyio.lowlevel import checkpoint
+
+from inventory_es.ports import Delivery
+from inventory_es.testing.contracts.event_bus.acknowledgements import need_two_deliveries
+from inventory_es.testing.contracts.event_bus.harness import BusBench, TestedBus, TestedSubscription
+from inventory_es.testing.promise import promise
+
+_MOST_POINTS = 40
+_TURNS = 12
+_PUSHED = 1.0
+
+_RECEIVE = "A receive that is cancelled at any await point keeps no event: the next receive gets it, of this consumer or another."
+_OTHERS = (
+    "An answer, a join, a leave or a redelivery that is cancelled at any await point happens or not, can be repeated, and blocks nobody."
+)
+
+
+@attrs.define(eq=False)
+class _Cut:
+    """Cancels a call at its n-th suspension.
+
+    Attributes:
+        is_reached: whether the call had so many, and did not end before.
+    """
+
+    point: int
+    scope: anyio.CancelScope = attrs.field(factory=anyio.CancelScope)
+    suspensions: int = 0
+
+    def at_suspension(self) -> None:
+        """Count, and cancel where the point is reached."""
+        self.suspensions += 1
+        if self.suspensions == self.point:
+            self.scope.cancel()
+
+    @property
+    def is_reached(self) -> bool:
+        return self.suspensions >= self.point
+
+
+@contextmanager
+def _cut(point: int) -> Iterator[_Cut]:
+    cut = _Cut(point)
+    if point == 0:
+        cut.scope.cancel()
+    with cut.scope:
+        yield cut
+
+
+class CancellationCases:
+    """Callers that give up."""
+
+    @promise("EB-31", _RECEIVE, seeds=1)
+    async def test_eb_31_a_receive_of_the_same_consumer(self, bench: BusBench) -> None:
+        async with bench.open() as bus, bus.join("g") as consumer:
+            need_two_deliveries(bench, bus)
+            await _at_every_point(lambda point: _receive_cut_off(bus, consumer, consumer, point))
+            await consumer.drain()
+
+    @promise("EB-31", _RECEIVE, seeds=1)
+    async def test_eb_31_a_receive_of_another_consumer(self, bench: BusBench) -> None:
+        async with bench.open() as bus, bus.join("g") as cancelled, bus.join("g") as other:
+            need_two_deliveries(bench, bus)
+            await bus.publish("x before", "y before2")
+            with anyio.move_on_after(_PUSHED):
+                await other.finish()
+            if not other.model.is_drained:
+                return  # this bus hands events to consumers that do not receive: they wait for those
+            await _at_every_point(lambda point: _receive_cut_off(bus, cancelled, other, point))
+            await other.drain()
+
+    @promise("EB-31", _RECEIVE, seeds=1)
+    async def test_eb_31_a_receive_of_one_that_leaves(self, bench: BusBench) -> None:
+        async def run(point: int) -> bool:
+            async with bus.join("g") as cancelled:
+                is_reached = await _receive_cut_off(bus, cancelled, None, point)
+            async with bus.join("g") as consumer:
+                await consumer.finish()
+            return is_reached
+
+        async with bench.open() as bus:
+            need_two_deliveries(bench, bus)
+            async with bus.join("g"):
+                pass
+            await _at_every_point(run)
+
+    @promise("EB-31", _RECEIVE, seeds=3)
+    async def test_eb_31_a_receive_that_waits(self, bench: BusBench) -> None:
+        """Something is published while it waits, and it is cancelled some turns later."""
+        async with bench.open() as bus, bus.join("g") as consumer:
+            need_two_deliveries(bench, bus)
+            for turns in range(_TURNS):
+                await _cancelled_after(bus, consumer, turns)
+                await consumer.finish()
+            await consumer.drain()
+
+    @promise("EB-31", _OTHERS, seeds=1)
+    async def test_eb_31_an_answer(self, bench: BusBench) -> None:
+        async def run(point: int, answer: Callable[[Delivery, Callable[[], None]], Awaitable[None]]) -> bool:
+            await bus.publish(f"x a{len(points)} b{len(points)}")
+            points.append(point)
+            delivery = await consumer.receive()
+            with _cut(point) as cut:
+                await answer(delivery, cut.at_suspension)
+            await answer(delivery, _nothing)
+            await consumer.finish()
+            await bus.dead_letters("g")
+            return cut.is_reached
+
+        points: list[int] = []
+        async with bench.open() as bus, bus.join("g") as consumer:
+            need_two_deliveries(bench, bus)
+            await _at_every_point(lambda point: run(point, lambda one, at: consumer.ack(one, at_suspension=at)))
+            await _at_every_point(lambda point: run(point, lambda one, at: consumer.nack(one, "failed", at_suspension=at)))
+            await consumer.drain()
+
+    @promise("EB-31", _OTHERS, seeds=1)
+    async def test_eb_31_an_answer_of_one_that_leaves(self, bench: BusBench) -> None:
+        async def run(point: int) -> bool:
+            await bus.publish(f"x a{point} b{point}")
+            async with bus.join("g") as leaves:
+                delivery = await leaves.receive()
+                with _cut(point) as cut:
+                    await leaves.ack(delivery, at_suspension=cut.at_suspension)
+            async with bus.join("g") as consumer:
+                await consumer.finish()
+            return cut.is_reached
+
+        async with bench.open() as bus:
+            need_two_deliveries(bench, bus)
+            async with bus.join("g"):
+                pass
+            await _at_every_point(run)
+
+    @promise("EB-31", _OTHERS, seeds=1)
+    async def test_eb_31_a_join(self, bench: BusBench) -> None:
+        async def run(point: int) -> bool:
+            with _cut(point) as cut:
+                await bus.join_and_leave("g", cut.at_suspension)
+            await bus.publish(f"x a{point} b{point}", f"y p{point}")
+            await consumer.finish()
+            return cut.is_reached
+
+        async with bench.open() as bus, bus.join("g") as consumer:
+            await _at_every_point(run)
+            await consumer.drain()
+
+    @promise("EB-31", _OTHERS, seeds=1)
+    async def test_eb_31_a_redelivery(self, bench: BusBench) -> None:
+        async def run(point: int) -> bool:
+            await bus.publish(f"x a{point}")
+            (event,) = bench.events(f"x a{point}")
+            for _ in range(bus.capabilities.max_deliveries):
+                await consumer.nack(await consumer.receive(), "failed")
+            cut = await _redelivery_cut_off(bus, consumer, event.event_id, point)
+            await consumer.finish()
+            await bus.dead_letters("g")
+            return cut.is_reached
+
+        async with bench.open() as bus, bus.join("g") as consumer:
+            await _at_every_point(run)
+            await consumer.drain()
+
+
+async def _at_every_point(run: Callable[[int], Awaitable[bool]]) -> None:
+    for point in range(_MOST_POINTS):
+        if not await run(point):
+            break
+
+
+async def _receive_cut_off(bus: TestedBus, cancelled: TestedSubscription, other: TestedSubscription | None, point: int) -> bool:
+    await bus.publish(f"x a{point} b{point}")
+    with _cut(point) as cut:
+        delivery = await cancelled.next(at_suspension=cut.at_suspension)
+        with anyio.CancelScope(shield=True):
+            await cancelled.ack(delivery)
+    if other is not None:
+        await other.finish()
+    return cut.is_reached
+
+
+async def _cancelled_after(bus: TestedBus, consumer: TestedSubscription, turns: int) -> None:
+    async def receive(scope: anyio.CancelScope) -> None:
+        with scope:
+            delivery = await consumer.next()
+            with anyio.CancelScope(shield=True):
+                await consumer.ack(delivery)
+
+    async with anyio.create_task_group() as tasks:
+        scope = anyio.CancelScope()
+        tasks.start_soon(receive, scope)
+        for _ in range(_TURNS):
+            await checkpoint()
+        await bus.publish(f"x a{turns}")
+        for _ in range(turns):
+            await checkpoint()
+        scope.cancel()
+
+
+async def _redelivery_cut_off(bus: TestedBus, consumer: TestedSubscription, event_id: object, point: int) -> _Cut:
+    """Cancel a redelivery; the dead letter is one still, or it is delivered."""
+    events = [dead.due.event for dead in consumer.model.dead if dead.due.event.event_id == event_id]
+    with _cut(point) as cut:
+        await bus.redeliver("g", events, at_suspension=cut.at_suspension)
+    letters = await bus.letters_as_they_are("g")
+    consumer.model.withdraw([letter.event for letter in letters])
+    await bus.redeliver("g", events)
+    return cut
+
+
+def _nothing() -> None: ...

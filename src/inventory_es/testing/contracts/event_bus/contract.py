@@ -1,0 +1,71 @@
+"""The contract of the event bus."""
+
+from abc import ABC, abstractmethod
+from contextlib import AbstractAsyncContextManager
+from typing import ClassVar
+
+from inventory_es.ports import EventBus
+from inventory_es.testing.contracts.core.contract import Contract, Run
+from inventory_es.testing.contracts.event_bus.acknowledgements import AnswerCases
+from inventory_es.testing.contracts.event_bus.cancellation import CancellationCases
+from inventory_es.testing.contracts.event_bus.concurrency import CrowdCases
+from inventory_es.testing.contracts.event_bus.dead_letters import DeadLetterCases
+from inventory_es.testing.contracts.event_bus.delivery import DeliveryCases
+from inventory_es.testing.contracts.event_bus.durability import ReopeningCases
+from inventory_es.testing.contracts.event_bus.forks import ForkCases
+from inventory_es.testing.contracts.event_bus.harness import BusBench
+from inventory_es.testing.contracts.event_bus.interruption import InterruptionCases
+from inventory_es.testing.contracts.event_bus.names import NameCases
+from inventory_es.testing.contracts.event_bus.program import ProgramCases
+from inventory_es.testing.contracts.event_bus.redelivery import RedeliveryCases
+from inventory_es.testing.contracts.event_bus.subscribers import SubscriberCases
+from inventory_es.testing.contracts.event_bus.transparency import TransparencyCases
+from inventory_es.testing.site import Site
+
+
+class EventBusContract(
+    DeliveryCases,
+    RedeliveryCases,
+    AnswerCases,
+    DeadLetterCases,
+    NameCases,
+    SubscriberCases,
+    InterruptionCases,
+    CancellationCases,
+    CrowdCases,
+    ReopeningCases,
+    ProgramCases,
+    TransparencyCases,
+    ForkCases,
+    Contract,
+    ABC,
+):
+    """The promises of an event bus, EB-01 to EB-40.
+
+    A subclass says how to open the bus, and is its whole test::
+
+        class TestMyBus(EventBusContract):
+            @asynccontextmanager
+            async def open_bus(self, site):
+                async with MyBus(site.path, max_pending=16) as bus:
+                    yield bus
+
+    Open it with a small ``max_pending`` (16 or so, 8 at least) and a small ``max_deliveries``: both bounds are reached, and that should
+    not take long.
+
+    Every delivery, answer and dead letter of every case is compared with a model of what each group has still to get.
+
+    Attributes:
+        patience_for_delivery: how long to wait for a delivery that must come, in seconds.
+    """
+
+    kind: ClassVar[str] = "bus"
+    patience_for_delivery: float = 5.0
+
+    @abstractmethod
+    def open_bus(self, site: Site) -> AbstractAsyncContextManager[EventBus]:
+        """Open a bus whose data, if it keeps any, lives at ``site``."""
+
+    def bench(self, run: Run) -> BusBench:
+        """The workbench of one run."""
+        return BusBench(self, run)

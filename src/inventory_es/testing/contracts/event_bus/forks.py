@@ -1,0 +1,77 @@
+"""EB-40: a process forks, and parent and child both go on."""
+
+from collections.abc import Sequence
+
+import anyio
+
+from inventory_es.ports import BusSubscription
+from inventory_es.testing.contracts.core.event_labels import event_id
+from inventory_es.testing.contracts.event_bus.harness import BusBench
+from inventory_es.testing.contracts.event_bus.publisher import GROUP
+from inventory_es.testing.contracts.processes.forked import steps_of
+from inventory_es.testing.contracts.processes.other_process import Step
+from inventory_es.testing.failure import MismatchError
+from inventory_es.testing.promise import promise
+
+_FORKS = "After a fork, parent and child each publish, whichever closes first, and nothing is lost; an inherited handle is closed."
+
+
+class ForkCases:
+    """A handle is never carried over a fork; the site is."""
+
+    @promise("EB-40", _FORKS, seeds=0)
+    async def test_eb_40_the_parent_closes_first(self, bench: BusBench) -> None:
+        await _delivers_all(bench, "parent_closes_first")
+
+    @promise("EB-40", _FORKS, seeds=0)
+    async def test_eb_40_the_parent_goes_on(self, bench: BusBench) -> None:
+        await _delivers_all(bench, "parent_goes_on")
+
+
+async def _delivers_all(bench: BusBench, plan: str) -> None:
+    async with bench.open() as bus:
+        if not bus.capabilities.survives_fork:
+            bench.run.not_declared("survives_fork")
+        steps: list[Step] = []
+        ended = anyio.Event()
+
+        async def fork() -> None:
+            steps.extend(await steps_of(bench.run, plan))
+            ended.set()
+
+        async with bus.raw.subscribe(GROUP) as consumer, anyio.create_task_group() as tasks:
+            tasks.start_soon(fork)
+            delivered = await _until(consumer, steps, ended, patience=bench.contract.patience_for_delivery)
+    for writer in {step["writer"] for step in steps if "published" in step}:
+        published = [event_id(step["published"]) for step in steps if step.get("writer") == writer]
+        got = [one for one in dict.fromkeys(delivered) if one in published]
+        if got != published:
+            raise MismatchError(
+                expected=f"the {len(published)} events of {writer}, in order",
+                got=f"{len(got)} of them, in order" if set(got) < set(published) else "another order",
+                meaning="events that the parent or a child published are lost, or overtook each other",
+            )
+
+
+async def _until(consumer: BusSubscription, steps: Sequence[Step], ended: anyio.Event, *, patience: float) -> list[object]:
+    """Acknowledge what comes until the processes have ended and everything that they published came."""
+    delivered: list[object] = []
+
+    async def take() -> None:
+        async for delivery in consumer:
+            await delivery.ack()
+            delivered.append(delivery.event.event_id)
+
+    async def all_came() -> None:
+        await ended.wait()
+        wanted = {event_id(step["published"]) for step in steps if "published" in step}
+        with anyio.move_on_after(patience):
+            while not wanted <= set(delivered):  # noqa: ASYNC110  # another task takes them
+                await anyio.sleep(0.01)
+
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(take)
+            await all_came()
+            scope.cancel()
+    return delivered

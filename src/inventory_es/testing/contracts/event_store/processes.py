@@ -1,0 +1,147 @@
+"""ES-43, ES-45: a second process writes to the site; a process is killed while it writes."""
+
+import time
+from collections.abc import Sequence
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from inventory_es.testing.contracts.core.event_labels import stream_id
+from inventory_es.testing.contracts.event_store.harness import StoreBench, expect
+from inventory_es.testing.contracts.event_store.linearizability import find_violation
+from inventory_es.testing.contracts.event_store.races import describe_operation
+from inventory_es.testing.contracts.event_store.tested_store import TestedStore
+from inventory_es.testing.contracts.event_store.writer import STREAM, operations, write_rounds
+from inventory_es.testing.contracts.processes.other_process import OtherProcess, Step, other_process, task
+from inventory_es.testing.failure import MismatchError
+from inventory_es.testing.promise import promise
+
+_ROUNDS = 300
+"""Batches of each process: so many that a race which a store gets wrong once in fifty times is seen every time."""
+_BATCH = 3
+_KILLED = 500
+_STEPS_BEFORE_THE_KILL = 9
+_MOMENTS = (0.5, 0.75)
+"""How much of an append's time is over when its process is killed."""
+
+
+class ProcessCases:
+    """Several processes, and dead ones."""
+
+    @promise("ES-43", "Two processes on one site: no lost update, no double one, no half batch, the history is linearizable.", seeds=0)
+    async def test_es_43_two_processes(self, bench: StoreBench) -> None:
+        async with bench.open() as store:
+            bench.need(store, durable=True, multi_process=True)
+            size = min(_BATCH, store.capabilities.max_append_events)
+            steps: list[Step] = []
+            async with other_process(_command(bench, "there", size=size)) as other, anyio.create_task_group() as watcher:
+                watcher.start_soon(_watch, store, size)
+                await other.go()
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(other.hear_all)
+                    await write_rounds(store.raw, "here", _ROUNDS, steps.append, size=size)
+                watcher.cancel_scope.cancel()
+            await linearizable(store, [*steps, *other.steps])
+            version = (await store.whole(STREAM)).version
+            expect(
+                that=version == 2 * size * _ROUNDS,
+                expected=f"version {2 * size * _ROUNDS}",
+                got=version,
+                meaning="acknowledged events of one of the processes are lost, or doubled",
+            )
+
+    @promise(
+        "ES-45",
+        "Acknowledged appends survive reopening, and a killed process; what was not acknowledged is there whole or not at all.",
+        seeds=0,
+    )
+    async def test_es_45_what_was_acknowledged_survives(self, bench: StoreBench) -> None:
+        async with bench.open() as store:
+            bench.need(store, durable=True)
+            await store.append("y@0 p q")
+            await store.append("y@2 r")
+        async with bench.reopened() as store:
+            await bench.holds(store, "y", "p q r", meaning="what was acknowledged before reopening is not there")
+            await store.append("y@3 s", meaning="after reopening, the stream goes on where it was")
+            size = min(_KILLED, store.capabilities.max_append_events)
+        steps: list[Step] = []
+        for number, moment in enumerate(_MOMENTS):
+            async with other_process(_command(bench, f"there{number}", rounds=10_000, size=size)) as other:
+                await other.go()
+                await _hear_some(other)
+                await _until(other.steps, moment)
+                await other.kill()
+            steps += other.steps
+        async with bench.reopened() as store:
+            await linearizable(store, steps)
+            await bench.holds(store, "y", "p q r s", meaning="what was acknowledged before the other process was killed is not there")
+            version = (await store.whole(STREAM)).version
+            expect(
+                that=version % size == 0,
+                expected=f"batches of {size} events",
+                got=f"version {version}",
+                meaning="a batch that was under way when its process was killed is there half",
+            )
+            await store.append(f"{STREAM}@{version} after", meaning="a killed process keeps nobody from writing")
+
+
+def need_other_processes(bench: StoreBench) -> Sequence[str]:
+    """Return the command of another process over the site, or end the case: ``spawn`` says that there can be none."""
+    arguments = bench.contract.spawn(bench.run.site)
+    if arguments is None:
+        bench.run.not_declared("spawn: no other process can import this contract; put it at the top level of a module")
+    return arguments
+
+
+def _command(bench: StoreBench, writer: str, rounds: int = _ROUNDS, *, size: int) -> list[str]:
+    return [*need_other_processes(bench), task(bench.run, writer, rounds, size=size)]
+
+
+async def _watch(store: TestedStore, size: int) -> None:
+    """Read while others write: each batch is seen whole or not at all."""
+    last = 0
+    while True:
+        page = await store.raw.read_stream(stream_id(STREAM), after=last, limit=1)
+        expect(
+            that=page.version % size == 0 and page.version >= last,
+            expected=f"batches of {size} events, after version {last}",
+            got=f"version {page.version}",
+            meaning="a reader sees a part of a batch that another process appends, or sees it go",
+        )
+        last = page.version
+        await checkpoint()
+
+
+async def _hear_some(other: OtherProcess) -> None:
+    """Hear some steps, the last of which says that an append begins."""
+    while len(other.steps) < _STEPS_BEFORE_THE_KILL or "asked" not in other.steps[-1]:
+        if await other.hear() is None:
+            raise MismatchError(
+                expected="a second process that writes", got=f"it ended after {len(other.steps)} steps", meaning="the second process died"
+            )
+
+
+async def _until(steps: Sequence[Step], moment: float) -> None:
+    """Wait until so much of the last append's time is over as ``moment`` says, by the time that others took."""
+    asked = {step["asked"]: step["at"] for step in steps if "asked" in step}
+    took = sorted(step["at"] - asked[step["answered"]] for step in steps if "version" in step)
+    end = steps[-1]["at"] + moment * took[len(took) // 2]
+    while time.monotonic_ns() < end:
+        await checkpoint()
+
+
+async def linearizable(store: TestedStore, steps: Sequence[Step]) -> None:
+    """Expect the stream to bear out what writers told, with every acknowledged event."""
+    page = await store.whole(STREAM)
+    violation = find_violation(operations(steps), [event.event_id for event in page.events])
+    if violation is not None:
+        raise MismatchError(
+            expected="a linearizable history of both processes", got=describe_operation(violation.operation), meaning=violation.problem
+        )
+    acknowledged = max((step["version"] for step in steps if "version" in step), default=0)
+    expect(
+        that=page.version >= acknowledged,
+        expected=f"version {acknowledged} or more",
+        got=page.version,
+        meaning="an acknowledged append is lost",
+    )

@@ -1,0 +1,207 @@
+"""ES-22 … ES-27, ES-32: pages forward and backward, and what a read sees while others write."""
+
+import anyio
+
+from inventory_es.ports import RecordedEvent, StreamPage
+from inventory_es.testing.contracts.core.event_labels import event_id
+from inventory_es.testing.contracts.event_store.harness import StoreBench, expect
+from inventory_es.testing.contracts.event_store.tested_store import TestedStore
+from inventory_es.testing.failure import MismatchError
+from inventory_es.testing.promise import promise
+
+_TEN = "a b c d e f g h i j"
+
+
+class ReadingCases:
+    """Reading streams."""
+
+    @promise("ES-22", "A missing stream is empty with version 0, and reading does not create it.")
+    async def test_es_22_a_missing_stream(self, bench: StoreBench) -> None:
+        async with bench.open() as store:
+            for page in (await store.page("x"), await store.page("x", after=7), await store.page_backwards("x")):
+                expect(
+                    that=not page.events and page.version == 0 and page.is_end,
+                    expected="no events, version 0, is_end",
+                    got=page,
+                    meaning="a stream that is not there is empty",
+                )
+            expect(that=not await store.find("x", [event_id("a")]), expected="nothing", got="an event", meaning="nothing is there to find")
+            await store.append("x@0 a", meaning="reading a missing stream created it")
+            await bench.feed_holds(store, "a", meaning="reading a missing stream wrote something")
+
+    @promise("ES-23", "Forward reading starts after version v and respects the limit.")
+    async def test_es_23_forward_with_a_limit(self, bench: StoreBench) -> None:
+        async with bench.open() as store:
+            await store.append(f"x@0 {_TEN}")
+            for after, limit, labels in (
+                (0, 3, "a b c"),
+                (3, 3, "d e f"),
+                (8, 5, "i j"),
+                (9, 1, "j"),
+                (0, 10, _TEN),
+                (4, 6, "e f g h i j"),
+            ):
+                page = await store.page("x", after=after, limit=limit)
+                _is_page(bench, page, labels, limit)
+                _says_end_rightly(page, reached=bool(page.events) and page.events[-1].version == 10)
+                expect(that=page.version == 10, expected="version 10", got=page.version, meaning="a page says the version of the stream")
+
+    @promise("ES-24", "Backward reading starts before version v, or at the end, newest first.")
+    async def test_es_24_backward(self, bench: StoreBench) -> None:
+        async with bench.open() as store:
+            await store.append(f"x@0 {_TEN}")
+            for before, limit, labels in ((None, 3, "j i h"), (8, 3, "g f e"), (3, 5, "b a"), (2, 1, "a"), (11, 2, "j i"), (99, 2, "j i")):
+                page = await store.page_backwards("x", before=before, limit=limit)
+                _is_page(bench, page, labels, limit)
+                _says_end_rightly(page, reached=bool(page.events) and page.events[-1].version == 1)
+                expect(that=page.version == 10, expected="version 10", got=page.version, meaning="a page says the version of the stream")
+
+    @promise("ES-25", "Ranges past the end are empty; a limit below 1, after below 0 and before below 1 are ValueError.")
+    async def test_es_25_ranges_past_the_end(self, bench: StoreBench) -> None:
+        async with bench.open() as store:
+            await store.append("x@0 a b c")
+            for page in (await store.page("x", after=3), await store.page("x", after=1_000_000), await store.page_backwards("x", before=1)):
+                expect(
+                    that=not page.events and page.is_end and page.version == 3,
+                    expected="no events, is_end, version 3",
+                    got=page,
+                    meaning="nothing is there, and nothing more will come of it",
+                )
+            await _is_value_error(store, "limit 0", after=0, limit=0)
+            await _is_value_error(store, "limit -1", after=0, limit=-1)
+            await _is_value_error(store, "after -1", after=-1, limit=1)
+            await _is_value_error(store, "limit 0 backwards", before=None, limit=0)
+            await _is_value_error(store, "limit -1 backwards", before=3, limit=-1)
+            await _is_value_error(store, "before 0", before=0, limit=1)
+            await _is_value_error(store, "before -1", before=-1, limit=1)
+            await _is_value_error(store, "limit 0 of a missing stream", name="y", after=0, limit=0)
+            await _is_value_error(store, "after -1 of a missing stream", name="y", after=-1, limit=1)
+            await _is_value_error(store, "limit 0 of a missing stream backwards", name="y", before=None, limit=0)
+            await _is_value_error(store, "before 0 of a missing stream", name="y", before=0, limit=1)
+
+    @promise("ES-26", "Paging by any page size gives the same as one big read.")
+    async def test_es_26_paging(self, bench: StoreBench) -> None:
+        async with bench.open() as store:
+            await store.append("x@0 a b c")
+            await store.append("y@0 p q r")
+            await store.append("x@3 d e f g h i j")
+            for size in (1, 2, 3, 7, 9, 10, 11):
+                forward = await _forward(store, size)
+                backward = await _backward(store, size)
+                shown = bench.labels.show(forward), bench.labels.show(reversed(backward))
+                expected = f"[{_TEN}]"
+                meaning = f"pages of {size} do not join to the stream: forward {shown[0]}, backward {shown[1]}"
+                expect(that=shown == (expected, expected), expected=expected, got=shown, meaning=meaning)
+
+    @promise("ES-27", "A read during appends gives a consistent prefix, and its version belongs to its events.", seeds=8)
+    async def test_es_27_reads_during_appends(self, bench: StoreBench) -> None:
+        async with bench.open() as store, bench.another(store) as others:
+            bench.need(store, together=3)
+            writers = (store, *others)
+            await store.append("x@0 a b")
+            done = anyio.Event()
+
+            async def write() -> None:
+                for version in range(2, 14, 3):
+                    await writers[version % len(writers)].append(f"x@{version} e{version} f{version} g{version}")
+                done.set()
+
+            async def read() -> None:
+                while not done.is_set():
+                    _is_prefix(await store.page("x"))
+                    _is_tail(await store.page_backwards("x", limit=5))
+                    await anyio.lowlevel.checkpoint()
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(read)
+                tasks.start_soon(read)
+                tasks.start_soon(write)
+
+    @promise("ES-32", "find_events gives exactly the asked ids of that stream, by version.")
+    async def test_es_32_find_events(self, bench: StoreBench) -> None:
+        async with bench.open() as store:
+            await store.append("x@0 a b c d")
+            await store.append("y@0 p b")
+            for asked, labels in (("c a", "a c"), ("a b c d", "a b c d"), ("p", ""), ("d z", "d"), ("", ""), ("b b", "b")):
+                found = await store.find("x", [event_id(label) for label in asked.split()])
+                expected = bench.labels.show(bench.labels.events(labels))
+                expect(
+                    that=bench.labels.show(found) == expected,
+                    expected=expected,
+                    got=bench.labels.show(found),
+                    meaning=f"asked for [{asked}] in x, which holds [a b c d]",
+                )
+            await bench.holds(store, "x", [bench.labels.event(label) for label in "abcd"], meaning="looking events up changed the stream")
+
+
+async def _is_value_error(store: TestedStore, what: str, *, name: str = "x", limit: int, **place: int | None) -> None:
+    try:
+        page = await (store.page_backwards if "before" in place else store.page)(name, limit=limit, **place)  # type: ignore[arg-type]  # misuse
+    except ValueError:
+        return
+    raise MismatchError(expected="ValueError", got=str(page), meaning=f"{what} is a mistake of the caller, not a question")
+
+
+async def _forward(store: TestedStore, size: int) -> list[RecordedEvent]:
+    events: list[RecordedEvent] = []
+    while True:
+        last = events[-1].version if events else 0
+        page = await store.page("x", after=last, limit=size)
+        events += page.events
+        if page.is_end or not page.events or page.events[-1].version <= last:
+            return events
+        await anyio.lowlevel.checkpoint()
+
+
+async def _backward(store: TestedStore, size: int) -> list[RecordedEvent]:
+    events: list[RecordedEvent] = []
+    while True:
+        first = events[-1].version if events else None
+        page = await store.page_backwards("x", before=first, limit=size)
+        events += page.events
+        if page.is_end or not page.events or (first is not None and page.events[-1].version >= first):
+            return events
+        await anyio.lowlevel.checkpoint()
+
+
+def _is_page(bench: StoreBench, page: StreamPage, labels: str, limit: int) -> None:
+    """A page may be shorter than its limit, but not longer, and only the end may be empty."""
+    wanted = bench.labels.events(labels)
+    shown, expected = bench.labels.show(page.events), bench.labels.show(wanted[: max(1, len(page.events))])
+    expect(
+        that=shown == expected and len(page.events) <= limit,
+        expected=f"{bench.labels.show(wanted)}, or its beginning",
+        got=shown,
+        meaning="a page holds the events that follow the place it was asked for, in order, at most as many as the limit",
+    )
+
+
+def _says_end_rightly(page: StreamPage, *, reached: bool) -> None:
+    expect(
+        that=page.is_end == reached,
+        expected=f"is_end={reached}",
+        got=f"is_end={page.is_end}",
+        meaning="who pages through the stream stops too early" if page.is_end else "who pages through the stream asks once too often",
+    )
+
+
+def _is_prefix(page: StreamPage) -> None:
+    versions = [event.version for event in page.events]
+    consistent = versions == list(range(1, len(versions) + 1)) and (not page.is_end or len(versions) == page.version)
+    whole_batches = len(versions) % 3 == 2 or not page.is_end
+    expect(
+        that=consistent and whole_batches and page.version % 3 == 2,
+        expected="versions 1..n without a gap, n the version that the page says, and no part of an append",
+        got=f"versions {versions}, version {page.version}, is_end {page.is_end}",
+        meaning="who decides on this state expects a version that it did not see",
+    )
+
+
+def _is_tail(page: StreamPage) -> None:
+    versions = [event.version for event in page.events]
+    expect(
+        that=versions == list(range(page.version, page.version - len(versions), -1)) and page.version % 3 == 2,
+        expected=f"versions from {page.version} downwards",
+        got=f"versions {versions}",
+        meaning="the page's version and its events are from different moments",
+    )

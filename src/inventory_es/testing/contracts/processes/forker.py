@@ -1,0 +1,218 @@
+"""The process that forks in the cases about forks: ``python -m inventory_es.testing.contracts.processes.forker ADDRESS JSON``.
+
+It opens the contract's adapter in an event loop of a second thread, as a synchronous host does, and forks in its main thread: no
+thread of a test runner is carried over. Parent and child tell each step on a line of their own, as it happens.
+"""
+
+import json
+import os
+import select
+import sys
+import traceback
+import warnings
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import attrs
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from inventory_es.ports.errors import StoreClosedError
+from inventory_es.testing.clock import ManualClock
+from inventory_es.testing.contracts.cache import CacheContract
+from inventory_es.testing.contracts.cache import writer as entry_writer
+from inventory_es.testing.contracts.core.contract import Contract
+from inventory_es.testing.contracts.event_bus import EventBusContract, publisher
+from inventory_es.testing.contracts.event_store import EventStoreContract
+from inventory_es.testing.contracts.event_store import writer as event_writer
+from inventory_es.testing.contracts.factory import contract_at
+from inventory_es.testing.contracts.processes.other_process import Step
+from inventory_es.testing.contracts.read_model import ReadModelContract
+from inventory_es.testing.contracts.read_model import writer as row_writer
+from inventory_es.testing.contracts.snapshot_store import SnapshotStoreContract
+from inventory_es.testing.contracts.snapshot_store import writer as snapshot_writer
+from inventory_es.testing.site import Site
+
+_PATIENCE = 20.0
+_CHILDREN = 3
+_WRITERS = 4
+
+
+class Mark:
+    """What one process waits for and another one makes, in a pipe that both have."""
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+
+    def make(self) -> None:
+        """Let who waits go on."""
+        os.write(self._write, b".")
+
+    def wait(self) -> None:
+        """Wait for it; a process whose partner died or hangs ends."""
+        os.close(self._write)
+        if not select.select([self._read], [], [], _PATIENCE)[0] or not os.read(self._read, 1):
+            os._exit(1)
+
+
+@attrs.frozen
+class Subject:
+    """The adapter that is tried: how to open it, to write rounds with it, and every way to use it."""
+
+    backend: str
+    open: Callable[[], AbstractAsyncContextManager[Any]]
+    write_rounds: Callable[..., Any]
+    uses: Callable[[Any], Mapping[str, Callable[[], Awaitable[object]]]]
+
+    def work(self, name: str, rounds: int) -> None:
+        """Open the site in this thread, write, and close."""
+
+        async def write() -> None:
+            async with self.open() as adapter:
+                await self.write_rounds(adapter, name, rounds, _tell)
+
+        anyio.run(write, backend=self.backend)
+
+    def refuses(self, inherited: Any) -> None:
+        """Tell which use of an inherited adapter is not refused as closed; then close it, which must not touch the parent's."""
+
+        async def use() -> None:
+            for name, call in self.uses(inherited).items():
+                try:
+                    await call()
+                except StoreClosedError:
+                    continue
+                _tell({"inherited": name})
+            with suppress(StoreClosedError):
+                await inherited.aclose()
+
+        anyio.run(use, backend=self.backend)
+
+
+def parent_closes_first(subject: Subject, portal: BlockingPortal) -> None:
+    """Fork; the parent closes while the child has the site open; the child goes on."""
+    child_wrote, parent_closed = Mark(), Mark()
+    with portal.wrap_async_context_manager(subject.open()) as adapter:
+        _begin()
+        portal.call(subject.write_rounds, adapter, "parent", 2, _tell)
+
+        def child() -> None:
+            subject.refuses(adapter)
+
+            async def write() -> None:
+                async with subject.open() as own:
+                    await subject.write_rounds(own, "child", 1, _tell)
+                    child_wrote.make()
+                    await anyio.to_thread.run_sync(parent_closed.wait)
+                    await subject.write_rounds(own, "child-later", 3, _tell)
+
+            anyio.run(write, backend=subject.backend)
+
+        forked = _fork(child)
+        child_wrote.wait()
+    parent_closed.make()
+    os.waitpid(forked, 0)
+
+
+def parent_goes_on(subject: Subject, portal: BlockingPortal) -> None:
+    """Fork while the parent is idle, and again while it writes; the children open the site, write and end; the parent writes on."""
+    with portal.wrap_async_context_manager(subject.open()) as adapter:
+        _begin()
+        portal.call(subject.write_rounds, adapter, "parent", 2, _tell)
+        os.waitpid(_fork(lambda: subject.work("child", 2)), 0)
+        portal.call(subject.write_rounds, adapter, "parent-later", 2, _tell)
+        writers = [portal.start_task_soon(subject.write_rounds, adapter, f"task{n}", 10, _tell) for n in range(_WRITERS)]
+        children = [_fork(partial(subject.work, f"beside{n}", 2)) for n in range(_CHILDREN)]
+        for writer in writers:
+            writer.result()
+        for forked in children:
+            os.waitpid(forked, 0)
+        portal.call(subject.write_rounds, adapter, "parent-last", 2, _tell)
+
+
+def parent_ends(subject: Subject, portal: BlockingPortal) -> None:
+    """Become a daemon: fork twice, end the parent without closing, and write in the grandchild."""
+    alive, alive_end = os.pipe()
+    with portal.wrap_async_context_manager(subject.open()) as adapter:
+        _begin()
+        portal.call(subject.write_rounds, adapter, "parent", 2, _tell)
+
+        def daemon() -> None:
+            os.close(alive_end)
+            os.read(alive, 1)  # ends when parent and child have ended
+
+            async def write() -> None:
+                async with subject.open() as own:
+                    await subject.write_rounds(own, "daemon", 1, _tell)
+                    _tell({"written": True})
+                    await anyio.to_thread.run_sync(sys.stdin.readline)
+                    await subject.write_rounds(own, "daemon-later", 3, _tell)
+
+            anyio.run(write, backend=subject.backend)
+            _tell({"done": True})
+
+        def child() -> None:
+            os.setsid()
+            _fork(daemon)
+
+        os.waitpid(_fork(child), 0)
+        os._exit(0)
+
+
+_PLANS = {plan.__name__: plan for plan in (parent_closes_first, parent_goes_on, parent_ends)}
+
+
+def main(arguments: list[str]) -> None:
+    """Run the plan that the task names."""
+    # Python warns that threads and forks do not go together: that they do is what is tried here.
+    warnings.filterwarnings("ignore", message=".*use of fork", category=DeprecationWarning)
+    task = json.loads(arguments[1])
+    subject = _subject(contract_at(arguments[0]), Site(task["site"], Path(task["path"])), task["backend"])
+    with start_blocking_portal(task["backend"]) as portal:
+        _PLANS[task["plan"]](subject, portal)
+    _tell({"done": True})
+
+
+def _subject(contract: Contract, site: Site, backend: str) -> Subject:
+    if isinstance(contract, EventStoreContract):
+        return Subject(backend, lambda: contract.open_store(site), event_writer.write_rounds, event_writer.uses)
+    if isinstance(contract, ReadModelContract):
+        return Subject(backend, lambda: contract.open_read_model(site), row_writer.write_rounds, row_writer.uses)
+    if isinstance(contract, SnapshotStoreContract):
+        return Subject(backend, lambda: contract.open_snapshots(site), snapshot_writer.write_rounds, snapshot_writer.uses)
+    if isinstance(contract, CacheContract):
+        return Subject(backend, lambda: contract.open_cache(site, clock=ManualClock()), entry_writer.write_rounds, entry_writer.uses)
+    if isinstance(contract, EventBusContract):
+        return Subject(backend, lambda: contract.open_bus(site), publisher.write_rounds, publisher.uses)
+    msg = f"{contract.address} is a contract without cases about forks"
+    raise TypeError(msg)
+
+
+def _fork(work: Callable[[], None]) -> int:
+    """Run the work in a child, which ends with it, and return its id."""
+    forked = os.fork()
+    if forked:
+        return forked
+    try:
+        work()
+    except BaseException:  # noqa: BLE001  # it is told, and a child must never go on as if it were the parent
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
+    os._exit(0)
+
+
+def _begin() -> None:
+    _tell({"ready": True})
+    sys.stdin.readline()
+
+
+def _tell(step: Step) -> None:
+    os.write(1, json.dumps(step).encode() + b"\n")  # one write, so that lines of several processes never mix
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

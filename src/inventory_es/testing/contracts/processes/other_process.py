@@ -1,0 +1,122 @@
+"""The kit's side of a worker process: start it, let it write, hear its steps, kill it."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import attrs
+from anyio.abc import Process
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+from inventory_es.testing.contracts.core.contract import Contract, Run
+from inventory_es.testing.failure import MismatchError
+
+_LONGEST_LINE = 1 << 20
+
+Step = Mapping[str, Any]
+"""What a process tells on one line."""
+
+
+@attrs.define(eq=False)
+class OtherProcess:
+    """A running worker. Its steps, as heard so far, are in ``steps``."""
+
+    _process: Process
+    _lines: BufferedByteReceiveStream
+    steps: list[Step] = attrs.field(factory=list[Step])
+
+    async def go(self) -> None:
+        """Let it write."""
+        if self._process.stdin is not None:
+            await self._process.stdin.send(b"go\n")
+
+    async def hear(self) -> Step | None:
+        """The next thing that it says; ``None`` at its end."""
+        try:
+            line = await self._lines.receive_until(b"\n", _LONGEST_LINE)
+        except (anyio.IncompleteRead, anyio.EndOfStream):
+            return None
+        try:
+            step: dict[str, Any] = json.loads(line)
+        except ValueError:
+            raise MismatchError(
+                expected="the steps of a second process", got=await self._rest(line), meaning="the second process failed"
+            ) from None
+        if "at" in step:
+            self.steps.append(step)
+        return step
+
+    async def hear_all(self) -> None:
+        """Hear it to its end, which must be a good one."""
+        last: Step | None = None
+        while (step := await self.hear()) is not None:
+            last = step
+        if last is None or "done" not in last:
+            raise MismatchError(expected="a second process that ends", got=f"last heard: {last}", meaning="the second process died")
+
+    async def kill(self) -> None:
+        """Kill it, as a crash would, and hear what it had said before."""
+        self._process.kill()
+        await self._process.wait()
+        while await self.hear() is not None:
+            pass
+
+    async def _rest(self, line: bytes) -> str:
+        text = line + b"\n"
+        try:
+            while True:
+                text += await self._lines.receive(_LONGEST_LINE)
+        except anyio.EndOfStream:
+            lines = text.decode(errors="replace").strip().splitlines()
+            return f"its last words: {lines[-1]}"
+
+
+def worker_command(contract: Contract) -> Sequence[str] | None:
+    """The command line of a worker for this contract; ``None`` where no other process can import it."""
+    if "<locals>" in contract.address or "__main__" in contract.address:
+        return None
+    return (sys.executable, "-m", "inventory_es.testing.contracts.processes.worker", contract.address)
+
+
+def task(run: Run, writer: str, rounds: int, *, size: int = 2) -> str:
+    """What a worker is to do on this run's site: its last argument.
+
+    Args:
+        run: of the case.
+        writer: begins the labels of its events.
+        rounds: how many batches it writes.
+        size: the events of a batch.
+    """
+    of_run = {"site": run.site.name, "path": str(run.site.path), "backend": run.backend}
+    return json.dumps({**of_run, "writer": writer, "rounds": rounds, "size": size})
+
+
+@asynccontextmanager
+async def other_process(arguments: Sequence[str]) -> AsyncGenerator[OtherProcess, None]:
+    """Start a worker and wait until it has opened the site. It is dead when the block ends."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    process = await anyio.open_process(
+        list(arguments), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment
+    )
+    async with process:
+        try:
+            if process.stdout is None:
+                msg = "the worker's output is not piped"
+                raise RuntimeError(msg)
+            other = OtherProcess(process, BufferedByteReceiveStream(process.stdout))
+            first = await other.hear()
+            if first != {"ready": True}:
+                raise MismatchError(
+                    expected="a second process that opens the site",
+                    got=f"it said {first}",
+                    meaning="the site can't be opened by another process",
+                )
+            yield other
+        finally:
+            if process.returncode is None:
+                process.kill()

@@ -1,0 +1,176 @@
+"""CK-1 … CK-5: rows and checkpoint, together, compared and set, kept."""
+
+from datetime import timedelta
+from functools import partial
+from uuid import UUID
+
+import anyio
+import attrs
+from anyio.lowlevel import checkpoint as let_others_run
+
+from inventory_es.ports import Add, Checkpoint, EventMark
+from inventory_es.ports.errors import CheckpointConflictError, StoreClosedError
+from inventory_es.testing.contracts.core.await_points import MOST_POINTS, cancel_at
+from inventory_es.testing.contracts.read_model.harness import ID, START, ReadModelBench, ahead, level, same
+from inventory_es.testing.failure import MismatchError
+from inventory_es.testing.promise import promise
+
+_TOGETHER = "Rows and checkpoint move together or not at all: also when the commit is refused in the middle, or cancelled."
+_COMPARED = "A commit from any other checkpoint than the one that is there is refused, and says which that is."
+
+
+class CheckpointCases:
+    """How far the rows are."""
+
+    @promise("CK-1", "A checkpoint begins at 0 and never goes back: a lower position or epoch is ValueError, and changes nothing.")
+    async def test_ck_1_never_back(self, bench: ReadModelBench) -> None:
+        async with bench.open() as model:
+            await model.shows(at=Checkpoint(), meaning="a projection begins without rows, at position 0, and nobody's")
+            start = attrs.evolve(Checkpoint(), epoch=2)
+            first = await model.commit(level("a", "x", 1), before=Checkpoint(), after=attrs.evolve(ahead(start, 5)))
+            for back in (attrs.evolve(first, position=4), attrs.evolve(first, epoch=1), attrs.evolve(first, position=9, epoch=1)):
+                call = partial(model.commit, level("a", "x", 2), before=first, after=back)
+                await model.refused(
+                    ValueError, call, meaning="a checkpoint went back: events would be applied twice, or a dead owner lives on"
+                )
+            await model.shows(("a", "x", 1, None), at=first, meaning="a refused commit changed something")
+            await model.commit(before=first, after=first)
+            await model.shows(("a", "x", 1, None), at=first, meaning="a commit that moves nothing is fine")
+
+    @promise("CK-2", _TOGETHER)
+    async def test_ck_2_a_refused_commit(self, bench: ReadModelBench) -> None:
+        async with bench.open() as model:
+            first = await model.commit(level("a", "x", 2**63 - 1), before=Checkpoint())
+            for name in ("a", "b"):
+                changes = (level("b", "x", 2**63 - 1), level("c", "x", 1), Add("levels", (name, "x"), {"units": 1}))
+                meaning = "a number beyond 64 bits was taken"
+                await model.refused(ValueError, partial(model.commit, *changes, before=first), meaning=meaning)
+                await model.shows(("a", "x", 2**63 - 1, None), at=first, meaning="half of a refused commit is visible")
+            await model.commit(level("c", "x", 1), before=first)
+
+    @promise("CK-2", _TOGETHER, seeds=1)
+    async def test_ck_2_a_cancelled_commit(self, bench: ReadModelBench) -> None:
+        async with bench.open() as model:
+            before = Checkpoint()
+            for point in range(MOST_POINTS):
+                changes = [level(product, "x", point) for product in "abc"]
+                reached = await cancel_at(point, lambda at: model.commit(*changes, before=before, at_suspension=at))  # noqa: B023  # called at once
+                found = await model.checkpoint()
+                rows = {row["units"] for row in (await model.select()).rows}
+                done = found == ahead(before)
+                if not done:
+                    same(found, before, f"a commit cancelled at await point {point} left a checkpoint between the two")
+                same(
+                    rows, {point} if done else rows - {point}, f"a commit cancelled at await point {point} left rows without its checkpoint"
+                )
+                before = found if done else await model.commit(*changes, before=found)
+                if not reached:
+                    break
+
+    @promise("CK-2", _TOGETHER, seeds=4)
+    async def test_ck_2_reading_meanwhile(self, bench: ReadModelBench) -> None:
+        async with bench.open() as model:
+            is_over = False
+
+            async def write() -> None:
+                nonlocal is_over
+                at = Checkpoint()
+                for units in range(1, 13):
+                    at = await model.commit(*(level(product, "x", units) for product in "abc"), before=at)
+                is_over = True
+
+            async def read() -> None:
+                last = 0
+                while not is_over:
+                    await let_others_run()  # a read model may answer without doing so
+                    page = await model.select()
+                    shown, position = [row["units"] for row in page.rows], page.checkpoint.position
+                    same(shown, [position] * (3 if position else 0), "rows and checkpoint of one page are not from one snapshot")
+                    if position < last:
+                        raise MismatchError(expected=f"position {last} or more", got=str(position), meaning="a reader went back in time")
+                    last = position
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(read)
+                tasks.start_soon(write)
+
+    @promise("CK-3", _COMPARED)
+    async def test_ck_3_compared_and_set(self, bench: ReadModelBench) -> None:
+        async with bench.open() as model:
+            after = attrs.evolve(Checkpoint(), position=3, epoch=1, recorded_at=START, owner="one", owned_until=START)
+            await model.commit(level("a", "x", 1), before=Checkpoint(), after=after)
+            stale = [
+                Checkpoint(),
+                attrs.evolve(after, position=2),
+                attrs.evolve(after, epoch=0),
+                attrs.evolve(after, owner="two"),
+                attrs.evolve(after, error="e"),
+                attrs.evolve(after, owned_until=None),
+                attrs.evolve(after, recorded_at=START + timedelta(microseconds=1)),
+            ]
+            for before in stale:
+                call = partial(model.commit, level("a", "x", 2), before=before, after=attrs.evolve(before, position=9, epoch=9))
+                error = await model.refused(
+                    CheckpointConflictError, call, meaning="a runner that was fenced out, or slept, overwrote another's work"
+                )
+                facts = [getattr(error, name) for name in ("position", "epoch", "actual_position", "actual_epoch")]
+                same(facts, [before.position, before.epoch, 3, 1], "the conflict does not say where the checkpoint is")
+            await model.shows(("a", "x", 1, None), at=after, meaning="a refused commit changed something")
+
+    @promise("CK-3", _COMPARED, seeds=8)
+    async def test_ck_3_one_of_many_wins(self, bench: ReadModelBench) -> None:
+        async with bench.open() as model:
+            won: list[int] = []
+
+            async def attempt(number: int) -> None:
+                try:
+                    await model.commit(level("a", "x", number), before=Checkpoint(), after=Checkpoint(position=number, epoch=1))
+                except CheckpointConflictError:
+                    return
+                won.append(number)
+
+            async with anyio.create_task_group() as tasks:
+                for number in range(1, 9):
+                    tasks.start_soon(attempt, number)
+            same(len(won), 1, "of several commits from one checkpoint, exactly one may win")
+            await model.shows(("a", "x", won[0], None), at=Checkpoint(position=won[0], epoch=1), meaning="the rows are not the winner's")
+
+    @promise("CK-4", "Rows and checkpoints survive as declared; closing twice is fine; use after close is StoreClosedError.")
+    async def test_ck_4_closing_and_opening_again(self, bench: ReadModelBench) -> None:
+        until = START + timedelta(seconds=10)
+        kept = Checkpoint(position=7, recorded_at=START, epoch=3, owner="ö", owned_until=until, error="line\n'two'")
+        async with bench.open() as model:
+            await model.commit(level("a", "x", 1, "kept"), before=Checkpoint(), after=kept)
+            await model.shows(("a", "x", 1, "kept"), at=kept, meaning="a checkpoint has every field as it was set")
+            await model.close()
+            await model.close()
+            for use in model.every_use():
+                await model.refused(StoreClosedError, use, meaning="a closed read model must say that it is closed")
+        async with bench.open() as model:
+            if bench.contract.is_durable:
+                await model.shows(("a", "x", 1, "kept"), at=kept, meaning="declared: rows and checkpoint survive opening the site again")
+            else:
+                found = await model.checkpoint()
+                same(found, kept if found.position else Checkpoint(), "what is not kept begins at 0 again")
+            same([one.projection_id for one in await model.versions()], [ID], "opening the site again made or lost a version")
+
+    @promise(
+        "CK-5", "A checkpoint keeps the mark of the event that it has read up to, and gives it back in every answer; as declared, for good."
+    )
+    async def test_ck_5_the_mark(self, bench: ReadModelBench) -> None:
+        first, second = (EventMark(position, UUID(int=2**127 + position)) for position in (3, 2**53))
+        async with bench.open() as model:
+            marked = await model.commit(before=Checkpoint(), after=Checkpoint(position=7, recorded_at=START, mark=first))
+            await model.shows(at=marked, meaning="the mark of the last event is lost: a store that is replaced is taken for the same")
+            (version,) = await model.versions()
+            same(version.checkpoint, marked, "a version tells its checkpoint with the mark")
+            for other in (None, second, EventMark(first.position, second.event_id), EventMark(4, first.event_id)):
+                stale = attrs.evolve(marked, mark=other)
+                call = partial(model.commit, before=stale, after=attrs.evolve(stale, position=9))
+                await model.refused(CheckpointConflictError, call, meaning="a commit from a checkpoint with another mark was taken")
+            moved = await model.commit(level("a", "x", 1), before=marked, after=attrs.evolve(marked, position=2**53, mark=second))
+            await model.shows(("a", "x", 1, None), at=moved, meaning="the mark moves with the position")
+        async with bench.open() as model:
+            found = await model.checkpoint()
+            expected = moved if bench.contract.is_durable or found.position else Checkpoint()
+            same(found, expected, "the mark survives opening the site again as the rest of the checkpoint does")

@@ -1,0 +1,1 @@
+"""The report of a run: the matrix of capabilities, and the certificate."""

@@ -1,0 +1,54 @@
+"""The contract of the snapshot store."""
+
+from abc import ABC, abstractmethod
+from contextlib import AbstractAsyncContextManager
+from typing import ClassVar
+
+from inventory_es.domain.stream_id import StreamId
+from inventory_es.ports import SnapshotStore
+from inventory_es.testing.contracts.core.contract import Contract, Run
+from inventory_es.testing.contracts.snapshot_store.discards import ForgettingCases
+from inventory_es.testing.contracts.snapshot_store.forks import ForkCases
+from inventory_es.testing.contracts.snapshot_store.harness import SnapshotBench
+from inventory_es.testing.contracts.snapshot_store.interruption import InterruptionCases
+from inventory_es.testing.contracts.snapshot_store.programs import ProgramCases
+from inventory_es.testing.contracts.snapshot_store.retention import KeepingCases
+from inventory_es.testing.site import Site
+
+
+class SnapshotStoreContract(KeepingCases, ForgettingCases, ProgramCases, InterruptionCases, ForkCases, Contract, ABC):
+    """The promises of a snapshot store, SN-1 to SN-17.
+
+    A subclass says how to open the store, and what it declares::
+
+        class TestMySnapshots(SnapshotStoreContract):
+            is_durable = True
+
+            @asynccontextmanager
+            async def open_snapshots(self, site):
+                yield MySnapshots(site.path)
+
+    A store may forget for want of room, but the cases want to see that it keeps the snapshots of the last 16 streams.
+
+    Attributes:
+        is_durable: whether snapshots survive closing and opening the site again.
+        multi_process: whether several processes may open the same site.
+        survives_fork: whether a process that has it open may fork: both go on, and the handle that the child inherited is closed.
+    """
+
+    kind: ClassVar[str] = "snapshots"
+    is_durable: bool = False
+    multi_process: bool = False
+    survives_fork: bool = False
+
+    @abstractmethod
+    def open_snapshots(self, site: Site) -> AbstractAsyncContextManager[SnapshotStore]:
+        """Open a snapshot store whose data lives at ``site``."""
+
+    async def tear(self, site: Site, stream: StreamId) -> bool:  # noqa: ARG002  # what a host's hook needs
+        """Hook: cut short what is stored for ``stream``, as a crash in the middle of a write would; whether that is possible."""
+        return False
+
+    def bench(self, run: Run) -> SnapshotBench:
+        """The workbench of one run."""
+        return SnapshotBench(self, run)

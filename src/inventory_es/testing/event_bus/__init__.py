@@ -1,5 +1,0 @@
-"""The contract of the event bus."""
-
-from inventory_es.testing.event_bus.contract import EventBusContract
-
-__all__ = ["EventBusContract"]

@@ -1,5 +1,0 @@
-"""The contract of the event store, and what its cases are made of."""
-
-from inventory_es.testing.event_store.contract import EventStoreContract
-
-__all__ = ["EventStoreContract"]

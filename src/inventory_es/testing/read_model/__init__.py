@@ -1,5 +1,0 @@
-"""The contract of the read model."""
-
-from inventory_es.testing.read_model.contract import ReadModelContract
-
-__all__ = ["ReadModelContract"]
