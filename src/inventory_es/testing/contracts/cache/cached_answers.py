@@ -5,7 +5,7 @@ import attrs
 
 from inventory_es.application.queries.answer_cache import DEFAULT_TTL
 from inventory_es.application.queries.answer_form import AnswerForm
-from inventory_es.testing.contracts.cache.harness import CacheBench
+from inventory_es.testing.contracts.cache.harness import CacheHarness
 from inventory_es.testing.contracts.cache.stock_views import Shelf
 from inventory_es.testing.contracts.core.schedule import all_tasks_wait
 from inventory_es.testing.failure import MismatchError
@@ -39,9 +39,9 @@ class AnswerCases:
     """Answers in front of the cache."""
 
     @promise("CA-15", "Questions for one key that meet are computed once; a computation that fails is not kept.", seeds=4)
-    async def test_ca_15_one_flight(self, bench: CacheBench) -> None:
-        async with bench.open() as cache:
-            answers = bench.contract.answers(cache, bench.clock)
+    async def test_ca_15_one_flight(self, harness: CacheHarness) -> None:
+        async with harness.open() as cache:
+            answers = harness.contract.answers(cache, harness.clock)
             question, other = _Question(answer=ValueError("no answer")), _Question(answer="other")
             got: list[str] = []
 
@@ -69,9 +69,9 @@ class AnswerCases:
             _expect(question.began, 2, "the answer was not kept, or computed more than once")
 
     @promise("CA-16", "A caller who is cancelled while it computes strands nobody: another computes in its place.", seeds=4)
-    async def test_ca_16_the_leader_is_cancelled(self, bench: CacheBench) -> None:
-        async with bench.open() as cache:
-            answers = bench.contract.answers(cache, bench.clock)
+    async def test_ca_16_the_leader_is_cancelled(self, harness: CacheHarness) -> None:
+        async with harness.open() as cache:
+            answers = harness.contract.answers(cache, harness.clock)
             question = _Question()
             got: list[str] = []
 
@@ -95,19 +95,19 @@ class AnswerCases:
         "With the cache off, failing, forgetting, or stale, every answer is one that was true within its time to live, and none goes back.",
         seeds=8,
     )
-    async def test_ca_19_transparency(self, bench: CacheBench) -> None:
-        async with bench.open() as cache:
-            chance = bench.run.schedule.chance
+    async def test_ca_19_transparency(self, harness: CacheHarness) -> None:
+        async with harness.open() as cache:
+            chance = harness.run.schedule.chance
             kinds: tuple[FaultKind, ...] = ("fail_before", "fail_after", "drop")
             faulty = FaultyCache(cache, Faults.by_seed(chance.randrange(1 << 32), rate=chance.choice((0.0, 0.2, 1.0)), kinds=kinds))
-            answers = bench.contract.answers(faulty, bench.clock)
-            shelf = Shelf(bench.clock, answers)
+            answers = harness.contract.answers(faulty, harness.clock)
+            shelf = Shelf(harness.clock, answers)
             for _ in range(_STEPS):
                 match chance.randrange(6):
                     case 0 | 1:
                         await shelf.move(chance)
                     case 2:
-                        await bench.pass_time(DEFAULT_TTL * chance.random())
+                        await harness.pass_time(DEFAULT_TTL * chance.random())
                     case _:
                         await shelf.ask(chance)
 

@@ -12,7 +12,7 @@ from inventory_es.testing.contracts.cache.cached_answers import AnswerCases
 from inventory_es.testing.contracts.cache.expiry import ExpiryCases
 from inventory_es.testing.contracts.cache.failures import TroubleCases
 from inventory_es.testing.contracts.cache.forks import ForkCases
-from inventory_es.testing.contracts.cache.harness import CacheBench
+from inventory_es.testing.contracts.cache.harness import CacheHarness
 from inventory_es.testing.contracts.cache.interruption import InterruptionCases
 from inventory_es.testing.contracts.cache.keys import KeyCases
 from inventory_es.testing.contracts.cache.programs import ProgramCases
@@ -78,6 +78,6 @@ class CacheContract(
         """Hook: take the backend away from an opened cache; whether that is possible."""
         return False
 
-    def bench(self, run: Run) -> CacheBench:
-        """The workbench of one run."""
-        return CacheBench(self, run)
+    def harness(self, run: Run) -> CacheHarness:
+        """The harness of one run."""
+        return CacheHarness(self, run)

@@ -6,7 +6,7 @@ from functools import partial
 import anyio
 
 from inventory_es.domain.errors import InvalidTtlError
-from inventory_es.testing.contracts.cache.harness import CacheBench, TestedCache
+from inventory_es.testing.contracts.cache.harness import CacheHarness, TestedCache
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.promise import promise
 
@@ -24,21 +24,21 @@ class ExpiryCases:
     """Entries end."""
 
     @promise("CA-10", "An entry is there until its time is over, and a miss from then on; its version is forgotten with it.")
-    async def test_ca_10_expiry(self, bench: CacheBench) -> None:
-        async with bench.open() as cache:
+    async def test_ca_10_expiry(self, harness: CacheHarness) -> None:
+        async with harness.open() as cache:
             await cache.set("k", "short", version=5, ttl=_TEN)
             await cache.set("l", "long", ttl=_TEN * 2)
-            await bench.pass_time(_TEN - _SECOND)
+            await harness.pass_time(_TEN - _SECOND)
             await cache.holds("k", "short", version=5, meaning="an entry ended before its time")
-            await bench.pass_time(2 * _SECOND)
+            await harness.pass_time(2 * _SECOND)
             await cache.holds("k", None, meaning="an entry is given after its time: an answer older than promised")
             await cache.holds("l", "long", meaning="an entry ended with another's time")
             await cache.set("k", "old", version=2, ttl=_TEN)
             await cache.holds("k", "old", version=2, meaning="an expired entry is not newer than anything")
 
     @promise("CA-11", "A time to live of zero or below is InvalidTtlError, and changes nothing.")
-    async def test_ca_11_no_time_to_live(self, bench: CacheBench) -> None:
-        async with bench.open() as cache:
+    async def test_ca_11_no_time_to_live(self, harness: CacheHarness) -> None:
+        async with harness.open() as cache:
             await cache.set("k", "one")
             for ttl in (timedelta(0), -_SECOND, timedelta(microseconds=-1)):
                 await cache.refused(
@@ -47,19 +47,19 @@ class ExpiryCases:
             await cache.holds("k", "one", meaning="a refused set changed the entry")
 
     @promise("CA-12", "Overwriting gives the new time to live; getting does not.")
-    async def test_ca_12_overwriting_renews(self, bench: CacheBench) -> None:
-        async with bench.open() as cache:
+    async def test_ca_12_overwriting_renews(self, harness: CacheHarness) -> None:
+        async with harness.open() as cache:
             await cache.set("k", "one", version=1, ttl=_TEN)
             await cache.set("l", "one", version=1, ttl=_TEN)
             await cache.set("m", "one", version=1, ttl=_TEN * 9)
-            await bench.pass_time(_TEN - _SECOND)
+            await harness.pass_time(_TEN - _SECOND)
             await cache.set("k", "two", version=2, ttl=_TEN)
             await cache.set("m", "two", version=2, ttl=_TEN)
             await cache.holds("l", "one", meaning="an entry ended before its time")
-            await bench.pass_time(2 * _SECOND)
+            await harness.pass_time(2 * _SECOND)
             await cache.holds("k", "two", version=2, meaning="the old time to live stayed with the new value")
             await cache.holds("l", None, meaning="getting an entry made it live longer: a busy key would never be fresh")
-            await bench.pass_time(_TEN)
+            await harness.pass_time(_TEN)
             await cache.holds("m", None, meaning="the old, longer time to live stayed with the new value")
 
     @promise(
@@ -67,35 +67,35 @@ class ExpiryCases:
         "A time to live is kept to the millisecond, below a second as well as over years: there before its end, a miss from then on.",
         seeds=0,
     )
-    async def test_ca_24_lifetimes_of_every_length(self, bench: CacheBench) -> None:
-        is_exact = not bench.contract.keeps_own_time
+    async def test_ca_24_lifetimes_of_every_length(self, harness: CacheHarness) -> None:
+        is_exact = not harness.contract.keeps_own_time
         before = _MILLISECOND if is_exact else _SECOND * 0.4
-        async with bench.open() as cache:
+        async with harness.open() as cache:
             for ttl in _LIFETIMES:
                 if ttl < 2 * before:
                     continue
                 await cache.set("k", "v", version=3, ttl=ttl)
                 await cache.holds("k", "v", version=3, meaning=f"an entry that lives for {ttl} is not there at once")
-                await bench.pass_time(ttl - before)
+                await harness.pass_time(ttl - before)
                 await cache.holds("k", "v", version=3, meaning=f"an entry that lives for {ttl} ended {before} before its time, or earlier")
                 after = timedelta(0) if is_exact and not ttl.microseconds else before / 4 if not is_exact else _MILLISECOND
-                await bench.pass_time(before + after)
+                await harness.pass_time(before + after)
                 meaning = f"an entry that lives for {ttl} is given {after} after its end: the end is the first miss"
                 await cache.holds("k", None, meaning=meaning)
             await cache.set("k", "v", ttl=timedelta(microseconds=1))
-            await bench.pass_time(2 * _MILLISECOND if is_exact else _SECOND)
+            await harness.pass_time(2 * _MILLISECOND if is_exact else _SECOND)
             await cache.holds("k", None, meaning="a microsecond is above zero, and over soon")
             await cache.set("k", "v", ttl=20 * 365 * _DAY)
-            await bench.pass_time(_DAY)
+            await harness.pass_time(_DAY)
             await cache.holds("k", "v", meaning="an entry that lives for 20 years is gone after a day")
 
     @promise("CA-13", "Only a set of a key that is not there lets another entry go, and only where the cache is full.", seeds=0)
-    async def test_ca_13_only_a_full_cache_forgets(self, bench: CacheBench) -> None:
-        capacity = bench.contract.capacity
+    async def test_ca_13_only_a_full_cache_forgets(self, harness: CacheHarness) -> None:
+        capacity = harness.contract.capacity
         if capacity is None:
-            bench.run.not_declared("capacity")
+            harness.run.not_declared("capacity")
         keys = [f"k{number}" for number in range(capacity)]
-        async with bench.open() as cache:
+        async with harness.open() as cache:
             for key in keys:
                 await cache.set(key, "v", version=6)
             for gone in (keys[:2], keys[-2:], keys[:1]):
@@ -121,12 +121,12 @@ class ExpiryCases:
             await cache.holds(keys[0], "old", version=1, meaning="an entry that had to go is not newer than anything")
 
     @promise("CA-13", "A full cache holds no more than its bound, also where many set at once.")
-    async def test_ca_13_the_bound_under_many_callers(self, bench: CacheBench) -> None:
-        capacity = bench.contract.capacity
+    async def test_ca_13_the_bound_under_many_callers(self, harness: CacheHarness) -> None:
+        capacity = harness.contract.capacity
         if capacity is None:
-            bench.run.not_declared("capacity")
+            harness.run.not_declared("capacity")
         keys = [f"k{number}" for number in range(max(64, 2 * capacity))]
-        async with bench.open() as cache:
+        async with harness.open() as cache:
             async with anyio.create_task_group() as tasks:
                 for key in keys:
                     tasks.start_soon(cache.set, key, "v")
@@ -140,11 +140,11 @@ class ExpiryCases:
             await cache.holds(key, "v", version=6, meaning=f"the cache holds less than it declares: {meaning}")
 
     @promise("CA-13", "A full cache lets the least recently used entry go first, and holds no more than its bound.", seeds=0)
-    async def test_ca_13_least_recently_used_goes_first(self, bench: CacheBench) -> None:
-        capacity = bench.contract.capacity
+    async def test_ca_13_least_recently_used_goes_first(self, harness: CacheHarness) -> None:
+        capacity = harness.contract.capacity
         if capacity is None:
-            bench.run.not_declared("capacity")
-        async with bench.open() as cache:
+            harness.run.not_declared("capacity")
+        async with harness.open() as cache:
             for number in range(capacity):
                 await cache.set(f"k{number}", "v")
             await cache.holds("k0", "v", meaning="the cache holds less than it declares")

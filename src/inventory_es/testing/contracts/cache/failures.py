@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 
 from inventory_es.ports.errors import CacheUnavailableError, StoreClosedError
-from inventory_es.testing.contracts.cache.harness import CacheBench, TestedCache
+from inventory_es.testing.contracts.cache.harness import CacheHarness, TestedCache
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.promise import promise
 
@@ -30,14 +30,14 @@ class TroubleCases:
     """When something is wrong."""
 
     @promise("CA-17", "A foreign or broken entry is a miss, can be overwritten, and is never unpickled.")
-    async def test_ca_17_a_broken_entry_is_a_miss(self, bench: CacheBench) -> None:
-        site = bench.run.site
+    async def test_ca_17_a_broken_entry_is_a_miss(self, harness: CacheHarness) -> None:
+        site = harness.run.site
         junk = (b"", b"\x00" * 64, b"\xff" * 7, b"{}", b"not an entry", pickle.dumps("foreign"), pickle.dumps(_Hostile()), b"9" * 10_000)
-        async with bench.open() as cache:
+        async with harness.open() as cache:
             for number, planted in enumerate(junk):
                 await cache.set("k", "mine", version=number)
-                if not await bench.contract.raw(site, "k", planted):
-                    bench.run.not_declared("raw: the hook that plants a broken entry")
+                if not await harness.contract.raw(site, "k", planted):
+                    harness.run.not_declared("raw: the hook that plants a broken entry")
                 _ran.clear()
                 await self._is_miss(cache, planted)
                 await cache.set("k", "mine again", version=number)
@@ -50,12 +50,12 @@ class TroubleCases:
             raise MismatchError(expected="bytes that are only read", got="code in them ran", meaning="a cache must never unpickle")
 
     @promise("CA-18", "While the backend is away, the cache does what it declares: raise CacheUnavailableError, or miss.")
-    async def test_ca_18_the_backend_is_away(self, bench: CacheBench) -> None:
-        async with bench.open() as cache:
+    async def test_ca_18_the_backend_is_away(self, harness: CacheHarness) -> None:
+        async with harness.open() as cache:
             await cache.set("k", "one")
-            if not await bench.contract.kill(bench.run.site):
-                bench.run.not_declared("kill: the hook that takes the backend away")
-            if bench.contract.when_down == "miss":
+            if not await harness.contract.kill(harness.run.site):
+                harness.run.not_declared("kill: the hook that takes the backend away")
+            if harness.contract.when_down == "miss":
                 await cache.holds("k", None, meaning="declared: a miss while the backend is away")
                 await cache.set("k", "two", version=2)
                 await cache.invalidate("k")
@@ -64,58 +64,58 @@ class TroubleCases:
                 await cache.refused(CacheUnavailableError, call, meaning="declared: CacheUnavailableError while the backend is away")
 
     @promise("CA-20", "Closing twice is fine; use after close is StoreClosedError; entries survive as declared.")
-    async def test_ca_20_closing(self, bench: CacheBench) -> None:
-        async with bench.open() as cache:
+    async def test_ca_20_closing(self, harness: CacheHarness) -> None:
+        async with harness.open() as cache:
             await cache.set("k", "kept", version=3)
             await cache.aclose()
             await cache.aclose()
             for call in _every_use(cache):
                 await cache.refused(StoreClosedError, call, meaning="a closed cache must say that it is closed")
-        if bench.contract.is_durable:
-            async with bench.open() as cache:
+        if harness.contract.is_durable:
+            async with harness.open() as cache:
                 await cache.holds("k", "kept", version=3, meaning="declared: entries survive opening the site again")
                 await cache.set("k", "old", version=2)
                 await cache.holds("k", "kept", version=3, meaning="after reopening, an older version overwrote a newer one")
 
     @promise("CA-20", "Entries that survive are the same as before: value, version and the end of their time.")
-    async def test_ca_20_what_survives(self, bench: CacheBench) -> None:
-        if not bench.contract.is_durable:
-            bench.run.not_declared("is_durable")
+    async def test_ca_20_what_survives(self, harness: CacheHarness) -> None:
+        if not harness.contract.is_durable:
+            harness.run.not_declared("is_durable")
         ten = timedelta(seconds=10)
-        async with bench.open() as cache:
+        async with harness.open() as cache:
             await cache.set("long", bytes(range(256)), version=2**53 + 1)
             await cache.set("short", "v", version=1, ttl=ten)
             await cache.set("gone", "v", version=9)
             await cache.invalidate("gone")
-        async with bench.open() as cache:
+        async with harness.open() as cache:
             await cache.holds("gone", None, meaning="an invalidated entry came back when the cache was opened again")
             await cache.set("gone", "v")
-        async with bench.open() as cache:
+        async with harness.open() as cache:
             await cache.invalidate("gone")
             await cache.holds("gone", None, meaning="an entry from before the cache was opened can't be invalidated")
-        await bench.pass_time(ten / 2)
-        async with bench.open() as cache:
+        await harness.pass_time(ten / 2)
+        async with harness.open() as cache:
             await cache.holds("long", bytes(range(256)), version=2**53 + 1, meaning="an entry changed while the cache was closed")
             await cache.holds("short", "v", meaning="an entry ended before its time while the cache was closed")
             await cache.holds("gone", None, meaning="an invalidated entry came back when the cache was opened again")
-        await bench.pass_time(ten)
-        async with bench.open() as cache:
+        await harness.pass_time(ten)
+        async with harness.open() as cache:
             await cache.holds("short", None, meaning="an entry lives longer because the cache was closed meanwhile")
             await cache.clear()
-        async with bench.open() as cache:
+        async with harness.open() as cache:
             await cache.holds("long", None, meaning="an entry survived clear, and opening the site again")
 
     @promise("CA-20", "Entries that survive count towards the bound.")
-    async def test_ca_20_the_bound_survives(self, bench: CacheBench) -> None:
-        capacity = bench.contract.capacity
-        if not bench.contract.is_durable or capacity is None:
-            bench.run.not_declared("is_durable and capacity")
+    async def test_ca_20_the_bound_survives(self, harness: CacheHarness) -> None:
+        capacity = harness.contract.capacity
+        if not harness.contract.is_durable or capacity is None:
+            harness.run.not_declared("is_durable and capacity")
         keys = [f"k{number}" for number in range(3 * capacity)]
         for first in range(3):
-            async with bench.open() as cache:
+            async with harness.open() as cache:
                 for key in keys[first * capacity : (first + 1) * capacity]:
                     await cache.set(key, "v")
-        async with bench.open() as cache:
+        async with harness.open() as cache:
             await cache.set("last", "v")
             left = [key for key in keys if await cache.get(key) is not None]
         if len(left) >= capacity:
@@ -125,10 +125,10 @@ class TroubleCases:
     @promise(
         "CA-34", "Several instances of one site are one cache: what one sets or forgets the others see, and closing one closes no other."
     )
-    async def test_ca_34_two_instances(self, bench: CacheBench) -> None:
-        if not bench.contract.multi_process:
-            bench.run.not_declared("multi_process")
-        async with bench.open() as one, bench.open() as two:
+    async def test_ca_34_two_instances(self, harness: CacheHarness) -> None:
+        if not harness.contract.multi_process:
+            harness.run.not_declared("multi_process")
+        async with harness.open() as one, harness.open() as two:
             await one.set("k", "first", version=1)
             await two.holds("k", "first", version=1, meaning="an instance does not see what another one set")
             await two.set("k", "second", version=2)

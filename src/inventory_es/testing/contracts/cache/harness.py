@@ -1,4 +1,4 @@
-"""The workbench of the cache's cases."""
+"""The harness of the cache's cases."""
 
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
@@ -106,7 +106,7 @@ class TestedCache:
 
 
 @attrs.define(eq=False)
-class CacheBench:
+class CacheHarness:
     """One run of one case: opens caches on its site, with a clock that the case moves."""
 
     contract: "CacheContract"

@@ -9,7 +9,7 @@ from anyio.lowlevel import checkpoint
 
 from inventory_es.ports import CacheEntry
 from inventory_es.ports.errors import CacheUnavailableError, StoreClosedError
-from inventory_es.testing.contracts.cache.harness import CacheBench, TestedCache
+from inventory_es.testing.contracts.cache.harness import CacheHarness, TestedCache
 from inventory_es.testing.contracts.core.await_points import MOST_POINTS, Call, cancel_at, hold_at
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.promise import promise
@@ -30,8 +30,8 @@ class InterruptionCases:
         "A call that is cancelled at any await point, often, takes nothing from the next caller: no connection, no lock, no answer.",
         seeds=0,
     )
-    async def test_ca_26_cancelled_often(self, bench: CacheBench) -> None:
-        async with bench.open() as cache:
+    async def test_ca_26_cancelled_often(self, harness: CacheHarness) -> None:
+        async with harness.open() as cache:
             version = 0
             for name, call in _calls(cache, "a", "late").items():
                 for point in range(MOST_POINTS):
@@ -60,8 +60,8 @@ class InterruptionCases:
         "While some of many callers are cancelled, each of the others gets its own answer, and 64 callers at once all end.",
         seeds=2,
     )
-    async def test_ca_26_cancelled_among_others(self, bench: CacheBench) -> None:
-        async with bench.open() as cache:
+    async def test_ca_26_cancelled_among_others(self, harness: CacheHarness) -> None:
+        async with harness.open() as cache:
 
             async def hold(number: int) -> None:
                 key = _KEYS[number % 3]
@@ -86,8 +86,8 @@ class InterruptionCases:
         "A set cancelled at any await point leaves the entry before it, the new one or none, and what it leaves ends at its time.",
         seeds=1,
     )
-    async def test_ca_27_a_cancelled_set(self, bench: CacheBench) -> None:
-        async with bench.open() as cache:
+    async def test_ca_27_a_cancelled_set(self, harness: CacheHarness) -> None:
+        async with harness.open() as cache:
             for is_new in (True, False):
                 for point in range(MOST_POINTS):
                     old, new = CacheEntry(b"old", point), CacheEntry(b"new", point + 1)
@@ -98,7 +98,7 @@ class InterruptionCases:
                     where = f"a set cancelled at await point {point}"
                     allowed = (new, None) if is_new else (old, new, None)
                     cache.is_one_of(await cache.get("k"), *allowed, meaning=f"{where} left something else")
-                    await bench.pass_time(_TEN + timedelta(seconds=1))
+                    await harness.pass_time(_TEN + timedelta(seconds=1))
                     await cache.holds("k", None, meaning=f"{where} left an entry that does not end")
                     await cache.set("k", "oldest", version=0, ttl=_TEN)
                     await cache.holds("k", "oldest", version=0, meaning=f"{where} left a version that does not end")
@@ -115,9 +115,9 @@ class InterruptionCases:
         "Calls that meet at any await point leave what they leave one after the other: what was overwritten or forgotten stays so.",
         seeds=1,
     )
-    async def test_ca_28_calls_that_meet(self, bench: CacheBench) -> None:
+    async def test_ca_28_calls_that_meet(self, harness: CacheHarness) -> None:
         old, new, newer = CacheEntry(b"old", 4), CacheEntry(b"new", 5), CacheEntry(b"newer", 6)
-        async with bench.open() as cache:
+        async with harness.open() as cache:
             set_new, set_newer = partial(cache.set, "k", "new", version=5), partial(cache.set, "k", "newer", version=6)
             forget, get = partial(cache.invalidate, "k"), partial(cache.get, "k")
             meetings: list[tuple[str, Callable[..., Awaitable[object]], Callable[[], Awaitable[object]], tuple[CacheEntry | None, ...]]] = [
@@ -158,8 +158,8 @@ class InterruptionCases:
                         await cache.holds("l", "after", version=2, meaning=meaning)
 
     @promise("CA-28", "A caller never gets an older version after a newer one, whoever sets meanwhile.", seeds=6)
-    async def test_ca_28_answers_never_go_back(self, bench: CacheBench) -> None:
-        async with bench.open() as cache:
+    async def test_ca_28_answers_never_go_back(self, harness: CacheHarness) -> None:
+        async with harness.open() as cache:
             await cache.set("k", "v0", version=0)
             known, most, is_over = 0, 24, False
 
@@ -186,8 +186,8 @@ class InterruptionCases:
                 is_over = True
 
     @promise("CA-33", "Callers that invalidate the same keys in different orders all end, wherever they meet.", seeds=2)
-    async def test_ca_33_orders_of_keys(self, bench: CacheBench) -> None:
-        async with bench.open() as cache:
+    async def test_ca_33_orders_of_keys(self, harness: CacheHarness) -> None:
+        async with harness.open() as cache:
             forget = partial(cache.invalidate, *_KEYS)
             for point in range(1, MOST_POINTS):
                 met = await hold_at(point, lambda at: forget(at_suspension=at), partial(cache.invalidate, *reversed(_KEYS)))
@@ -206,12 +206,12 @@ class InterruptionCases:
         "Closing during a call ends it with an answer or with StoreClosedError; a close that was cancelled can be made again.",
         seeds=1,
     )
-    async def test_ca_29_closing_during_a_call(self, bench: CacheBench) -> None:
+    async def test_ca_29_closing_during_a_call(self, harness: CacheHarness) -> None:
         for name in ("get", "set", "invalidate", "clear"):
             for point in range(1, MOST_POINTS):
-                async with bench.open() as cache:
+                async with harness.open() as cache:
                     await cache.set("a", "there", version=1)
-                    call = partial(_ends_well, bench, cache, name)
+                    call = partial(_ends_well, harness, cache, name)
                     met = await hold_at(point, call, cache.aclose)
                     await cache.aclose()
                     await cache.refused(
@@ -221,9 +221,9 @@ class InterruptionCases:
                     break
 
     @promise("CA-29", "Closing that is cancelled at any await point, or begun twice at once, can be made again, and then is done.", seeds=1)
-    async def test_ca_29_closing_again(self, bench: CacheBench) -> None:
+    async def test_ca_29_closing_again(self, harness: CacheHarness) -> None:
         for point in range(MOST_POINTS):
-            async with bench.open() as cache:
+            async with harness.open() as cache:
                 await cache.set("a", "there", version=1)
                 reached = await cancel_at(point, lambda at: cache.aclose(at_suspension=at))  # called at once
                 async with anyio.create_task_group() as tasks:
@@ -244,10 +244,10 @@ def _calls(cache: TestedCache, key: str, value: str) -> dict[str, Call]:
     }
 
 
-async def _ends_well(bench: CacheBench, cache: TestedCache, name: str, at_suspension: Callable[[], int | None]) -> None:
+async def _ends_well(harness: CacheHarness, cache: TestedCache, name: str, at_suspension: Callable[[], int | None]) -> None:
     """Make a call, and expect that it answers, or says that the cache is closed."""
     allowed: tuple[type[Exception], ...] = (StoreClosedError,)
-    if bench.contract.when_down == "raise":
+    if harness.contract.when_down == "raise":
         allowed = (StoreClosedError, CacheUnavailableError)
     try:
         answer = await _calls(cache, "a", "new")[name](at_suspension)

@@ -1,7 +1,7 @@
 """CA-22, CA-23: a key is a text and nothing more, and many keys are forgotten at once."""
 
 from inventory_es.ports import CacheEntry
-from inventory_es.testing.contracts.cache.harness import CacheBench, TestedCache
+from inventory_es.testing.contracts.cache.harness import CacheHarness, TestedCache
 from inventory_es.testing.promise import promise
 
 _PATTERNS = (
@@ -31,16 +31,16 @@ class KeyCases:
         "A key is a text and nothing more: no pattern, no prefix, no name of the adapter's own; what is done to one is done to no other.",
         seeds=0,
     )
-    async def test_ca_22_a_key_is_no_pattern(self, bench: CacheBench) -> None:
-        async with bench.open() as cache:
+    async def test_ca_22_a_key_is_no_pattern(self, harness: CacheHarness) -> None:
+        async with harness.open() as cache:
             for key in (*_PATTERNS, *_OF_AN_ADAPTER):
                 await _is_independent(cache, key, ("k1", "k:2"))
             for key in _PATHS:
                 await _is_independent(cache, key, ("k/1", "k/1/2"))
 
     @promise("CA-31", "Keys of any length and script that differ in one character, at any place, are distinct.", seeds=0)
-    async def test_ca_31_long_keys(self, bench: CacheBench) -> None:
-        async with bench.open() as cache:
+    async def test_ca_31_long_keys(self, harness: CacheHarness) -> None:
+        async with harness.open() as cache:
             for length in _LENGTHS:
                 for letter in _SCRIPTS:
                     for place in (0, length // 2, length - 1):
@@ -57,8 +57,8 @@ class KeyCases:
                         await cache.invalidate(keys[1])
 
     @promise("CA-31", "However many keys there are, none is given what another one holds.", seeds=0)
-    async def test_ca_31_many_keys(self, bench: CacheBench) -> None:
-        async with bench.open() as cache:
+    async def test_ca_31_many_keys(self, harness: CacheHarness) -> None:
+        async with harness.open() as cache:
             for number in range(_MANY):
                 await cache.set(_spread(number), f"of {number}", version=number)
             for number in range(_MANY):
@@ -66,9 +66,9 @@ class KeyCases:
                 cache.is_one_of(await cache.get(_spread(number)), own, None, meaning=f"of {_MANY} keys, one is given what another holds")
 
     @promise("CA-23", "Any number of keys is invalidated at once, the same one twice too; the others stay.", seeds=0)
-    async def test_ca_23_many_keys_at_once(self, bench: CacheBench) -> None:
-        live = min(8, bench.contract.capacity or 8) - 1
-        async with bench.open() as cache:
+    async def test_ca_23_many_keys_at_once(self, harness: CacheHarness) -> None:
+        live = min(8, harness.contract.capacity or 8) - 1
+        async with harness.open() as cache:
             for count in _COUNTS:
                 names = [f"n{number}" for number in range(count)]
                 places = sorted({round(place * (count - 1) / max(1, live - 1)) for place in range(live)})

@@ -6,7 +6,7 @@ from random import Random
 import attrs
 
 from inventory_es.ports import CacheEntry
-from inventory_es.testing.contracts.cache.harness import CacheBench, TestedCache
+from inventory_es.testing.contracts.cache.harness import CacheHarness, TestedCache
 from inventory_es.testing.promise import promise
 
 _STEPS = 60
@@ -40,10 +40,10 @@ class ProgramCases:
         "In any program of sets, gets, invalidations and passing time, every answer is the newest live value, and else a miss.",
         seeds=8,
     )
-    async def test_ca_21_any_program(self, bench: CacheBench) -> None:
-        chance, model = bench.run.schedule.chance, _Model()
-        async with bench.open() as cache:
-            now = bench.clock.now()
+    async def test_ca_21_any_program(self, harness: CacheHarness) -> None:
+        chance, model = harness.run.schedule.chance, _Model()
+        async with harness.open() as cache:
+            now = harness.clock.now()
             for step in range(_STEPS):
                 match chance.randrange(12):
                     case 0:
@@ -56,7 +56,7 @@ class ProgramCases:
                         model.kept.clear()
                     case 2 | 3:
                         by = chance.randint(1, 2) * _PASSING
-                        await bench.pass_time(by)
+                        await harness.pass_time(by)
                         now += by
                     case _:
                         await _set(cache, model, step, now, chance)
@@ -65,20 +65,20 @@ class ProgramCases:
                     cache.is_one_of(await cache.get(key), model.entry(key, now), meaning=meaning)
 
     @promise("CA-21", "A value of the version that is there replaces it, with a time to live of its own.")
-    async def test_ca_21_the_same_version(self, bench: CacheBench) -> None:
-        async with bench.open() as cache:
+    async def test_ca_21_the_same_version(self, harness: CacheHarness) -> None:
+        async with harness.open() as cache:
             await cache.set("k", "one", version=4, ttl=_PASSING)
             await cache.set("k", "two", version=4, ttl=_PASSING * 3)
             await cache.holds("k", "two", version=4, meaning="an equal version is not older: the value that was set last counts")
-            await bench.pass_time(_PASSING * 2)
+            await harness.pass_time(_PASSING * 2)
             await cache.holds("k", "two", version=4, meaning="the time to live is that of the value that was set last")
             await cache.set("k", "three", version=4, ttl=_PASSING)
-            await bench.pass_time(_PASSING * 2)
+            await harness.pass_time(_PASSING * 2)
             await cache.holds("k", None, meaning="the longer time to live of the value before it stayed")
 
     @promise("CA-25", "A version is a whole number up to 2^63 - 1, given back exactly, and compared as a number.", seeds=0)
-    async def test_ca_25_versions_of_every_size(self, bench: CacheBench) -> None:
-        async with bench.open() as cache:
+    async def test_ca_25_versions_of_every_size(self, harness: CacheHarness) -> None:
+        async with harness.open() as cache:
             for older, version in zip((0, *_VERSIONS), _VERSIONS, strict=False):
                 await cache.set("k", f"v{version}", version=version)
                 await cache.holds("k", f"v{version}", version=version, meaning=f"version {version} is newer than {older}")

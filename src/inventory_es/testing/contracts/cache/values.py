@@ -8,7 +8,7 @@ import anyio
 
 from inventory_es.domain.errors import InvalidTtlError
 from inventory_es.ports import CacheEntry
-from inventory_es.testing.contracts.cache.harness import LONG, CacheBench, TestedCache
+from inventory_es.testing.contracts.cache.harness import LONG, CacheHarness, TestedCache
 from inventory_es.testing.contracts.core.hostile_bytes import HOSTILE_BYTES
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.promise import promise
@@ -27,29 +27,29 @@ class ValueCases:
     """What is set is what is got."""
 
     @promise("CA-01", "What was never set is a miss.")
-    async def test_ca_01_a_miss(self, bench: CacheBench) -> None:
-        async with bench.open() as cache:
+    async def test_ca_01_a_miss(self, harness: CacheHarness) -> None:
+        async with harness.open() as cache:
             await cache.holds("k", None, meaning="nothing was set")
             await cache.holds("k", None, meaning="asking for an entry made one")
 
     @promise("CA-02", "What is set can be got, with its version.")
-    async def test_ca_02_set_and_get(self, bench: CacheBench) -> None:
-        async with bench.open() as cache:
+    async def test_ca_02_set_and_get(self, harness: CacheHarness) -> None:
+        async with harness.open() as cache:
             await cache.set("k", "one", version=7)
             await cache.holds("k", "one", version=7, meaning="the entry is not what was set")
             await cache.holds("k", "one", version=7, meaning="getting an entry changed it")
 
     @promise("CA-03", "A newer version overwrites.")
-    async def test_ca_03_overwrite(self, bench: CacheBench) -> None:
-        async with bench.open() as cache:
+    async def test_ca_03_overwrite(self, harness: CacheHarness) -> None:
+        async with harness.open() as cache:
             await cache.set("k", "one", version=0)
             await cache.set("k", "two", version=1)
             await cache.set("k", "three", version=9)
             await cache.holds("k", "three", version=9, meaning="a newer value did not replace the old one")
 
     @promise("CA-04", "Invalidated keys are misses; a missing one is fine; the others stay.")
-    async def test_ca_04_invalidate(self, bench: CacheBench) -> None:
-        async with bench.open() as cache:
+    async def test_ca_04_invalidate(self, harness: CacheHarness) -> None:
+        async with harness.open() as cache:
             for key in ("k", "l", "m"):
                 await cache.set(key, key, version=5)
             await cache.invalidate("k", "not there", "l")
@@ -62,14 +62,14 @@ class ValueCases:
             await cache.holds("k", "again", version=5, meaning="after an invalidation, a value can be set again")
 
     @promise("CA-05", "Empty bytes are a value, not a miss.")
-    async def test_ca_05_empty_bytes(self, bench: CacheBench) -> None:
-        async with bench.open() as cache:
+    async def test_ca_05_empty_bytes(self, harness: CacheHarness) -> None:
+        async with harness.open() as cache:
             await cache.set("k", b"")
             await cache.holds("k", b"", meaning="an empty value was taken for a miss: it will be computed again for ever")
 
     @promise("CA-06", "Keys are independent of each other.")
-    async def test_ca_06_several_keys(self, bench: CacheBench) -> None:
-        async with bench.open() as cache:
+    async def test_ca_06_several_keys(self, harness: CacheHarness) -> None:
+        async with harness.open() as cache:
             await cache.set("k", "one", version=1)
             await cache.set("kk", "two", version=2)
             await cache.set("k1", "three", version=3)
@@ -78,8 +78,8 @@ class ValueCases:
                 await cache.holds(key, value, version=version, meaning="an entry was changed through another key")
 
     @promise("CA-07", "Bytes come back as they were; anything else is ValueError.")
-    async def test_ca_07_bytes_come_back(self, bench: CacheBench) -> None:
-        async with bench.open() as cache:
+    async def test_ca_07_bytes_come_back(self, harness: CacheHarness) -> None:
+        async with harness.open() as cache:
             for version, value in enumerate(HOSTILE_BYTES):
                 await cache.set("k", value, version=version)
                 await cache.holds("k", value, version=version, meaning="the value is not byte for byte what was set")
@@ -88,10 +88,10 @@ class ValueCases:
             await cache.refused(ValueError, call, meaning="a value that is no bytes was taken")
 
     @promise("CA-07", "A value of 1 MiB comes back whole, or is refused or not kept; a buffer is refused or copied.", seeds=0)
-    async def test_ca_07_large_values_and_buffers(self, bench: CacheBench) -> None:
+    async def test_ca_07_large_values_and_buffers(self, harness: CacheHarness) -> None:
         large = bytes(range(256)) * 4_096
         small, whole = CacheEntry(b"small", 1), CacheEntry(large, 2)
-        async with bench.open() as cache:
+        async with harness.open() as cache:
             await cache.set("k", "small", version=1)
             try:
                 await cache.set("k", large, version=2)
@@ -117,14 +117,14 @@ class ValueCases:
         "A set that is misuse is refused whatever is there, and changes nothing: value, version, time to live or key of a wrong kind.",
         seeds=0,
     )
-    async def test_ca_32_misuse_changes_nothing(self, bench: CacheBench) -> None:
+    async def test_ca_32_misuse_changes_nothing(self, harness: CacheHarness) -> None:
         wrong: dict[str, tuple[type[Exception], dict[str, Any]]] = {
             "value": (ValueError, {"value": "text"}),
             "version": (ValueError, {"version": -1}),
             "time to live": (InvalidTtlError, {"ttl": timedelta(0)}),
             "negative time to live": (InvalidTtlError, {"ttl": -LONG}),
         }
-        async with bench.open() as cache:
+        async with harness.open() as cache:
             for there in (None, 0, 5, 2**62):
                 await cache.clear()
                 await cache.set("l", "other", version=3)
@@ -143,9 +143,9 @@ class ValueCases:
                 await cache.holds("k", left, version=there or 0, meaning="a set of a key that can't be changed another entry")
 
     @promise("CA-08", "Hostile and long keys are distinct; a key of 0 or above 1,024 characters is ValueError.", seeds=0)
-    async def test_ca_08_hostile_keys(self, bench: CacheBench) -> None:
-        async with bench.open() as cache:
-            group = min(_MOST_AT_ONCE, bench.contract.capacity or _MOST_AT_ONCE)
+    async def test_ca_08_hostile_keys(self, harness: CacheHarness) -> None:
+        async with harness.open() as cache:
+            group = min(_MOST_AT_ONCE, harness.contract.capacity or _MOST_AT_ONCE)
             for start in range(0, len(_KEYS), group):
                 await self._distinct(cache, _KEYS[start : start + group])
             for first in _KEYS:
@@ -157,8 +157,8 @@ class ValueCases:
                 await cache.refused(ValueError, partial(cache.get, key), meaning="no such key can be: 1 to 1,024 characters")
 
     @promise("CA-09", "After clear, everything is a miss, and the cache works on.")
-    async def test_ca_09_clear(self, bench: CacheBench) -> None:
-        async with bench.open() as cache:
+    async def test_ca_09_clear(self, harness: CacheHarness) -> None:
+        async with harness.open() as cache:
             await cache.set("k", "one", version=8)
             await cache.set("l", "two", version=8)
             await cache.clear()
@@ -169,9 +169,9 @@ class ValueCases:
             await cache.holds("k", "three", version=1, meaning="after clear, a value of any version can be set")
 
     @promise("CA-09", "However many entries there are, clear forgets them all.", seeds=0)
-    async def test_ca_09_clearing_many(self, bench: CacheBench) -> None:
+    async def test_ca_09_clearing_many(self, harness: CacheHarness) -> None:
         keys = [f"k{number}" for number in range(_MANY)]
-        async with bench.open() as cache:
+        async with harness.open() as cache:
             for key in keys:
                 await cache.set(key, "v")
             await cache.clear()
@@ -179,14 +179,14 @@ class ValueCases:
                 await cache.holds(key, None, meaning=f"of {_MANY} entries that were set, one survived clear")
 
     @promise("CA-14", "An older version never overwrites a newer one, in any order of arrival; a version below 0 is ValueError.", seeds=8)
-    async def test_ca_14_an_older_version_never_wins(self, bench: CacheBench) -> None:
-        async with bench.open() as cache:
+    async def test_ca_14_an_older_version_never_wins(self, harness: CacheHarness) -> None:
+        async with harness.open() as cache:
             await cache.set("k", "new", version=5)
             await cache.set("k", "old", version=4)
             await cache.holds("k", "new", version=5, meaning="a slow writer put an old answer over a new one")
             await cache.refused(ValueError, partial(cache.set, "k", "odd", version=-1), meaning="a version is a count")
             versions = list(range(6, 18))
-            bench.run.schedule.chance.shuffle(versions)
+            harness.run.schedule.chance.shuffle(versions)
             async with anyio.create_task_group() as tasks:
                 for version in versions:
                     tasks.start_soon(_set, cache, version)

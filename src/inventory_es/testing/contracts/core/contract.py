@@ -178,8 +178,8 @@ class Contract:
         """The module that opens the adapter."""
         return type(self).__module__
 
-    def bench(self, run: Run) -> Any:
-        """The workbench that is handed to the cases of this contract."""
+    def harness(self, run: Run) -> Any:
+        """The harness that is handed to the cases of this contract."""
         return run
 
     def _run_once(self, promise: Promise, body: CaseBody, backend: str, seed: int) -> None:
@@ -202,7 +202,7 @@ class Contract:
     async def _play(self, body: CaseBody, run: Run) -> None:
         with anyio.move_on_after(self.patience) as scope:
             try:
-                await body(self, self.bench(run))
+                await body(self, self.harness(run))
             finally:
                 with anyio.CancelScope(shield=True):
                     await self.drop(run.site)

@@ -7,7 +7,7 @@ import anyio
 from inventory_es.ports import Delivery
 from inventory_es.ports.errors import StoreClosedError
 from inventory_es.testing.contracts.event_bus.consumers import Crew
-from inventory_es.testing.contracts.event_bus.harness import BusBench, TestedBus, TestedSubscription
+from inventory_es.testing.contracts.event_bus.harness import BusHarness, TestedBus, TestedSubscription
 from inventory_es.testing.promise import promise
 
 _MOST_STREAMS = 7
@@ -24,8 +24,8 @@ class AnswerCases:
     """Consumers that answer late, twice, in another order, or not."""
 
     @promise("EB-23", _ONE_AT_A_TIME)
-    async def test_eb_23_one_delivery_of_a_stream(self, bench: BusBench) -> None:
-        async with bench.open() as bus, anyio.create_task_group() as tasks:
+    async def test_eb_23_one_delivery_of_a_stream(self, harness: BusHarness) -> None:
+        async with harness.open() as bus, anyio.create_task_group() as tasks:
             crew = Crew(bus, tasks)
             for _ in range(2):
                 await crew.join("g")
@@ -43,8 +43,8 @@ class AnswerCases:
             await crew.leave_all()
 
     @promise("EB-25", _OWN_ANSWER)
-    async def test_eb_25_answers_after_the_first(self, bench: BusBench) -> None:
-        async with bench.open() as bus, bus.join("g") as consumer:
+    async def test_eb_25_answers_after_the_first(self, harness: BusHarness) -> None:
+        async with harness.open() as bus, bus.join("g") as consumer:
             for number, answers in enumerate(("ack ack", "ack nack", "nack nack", "nack ack", "ack nack ack", "nack ack nack")):
                 await bus.publish(f"x a{number} b{number}")
                 delivery = await consumer.receive()
@@ -57,9 +57,9 @@ class AnswerCases:
                 await bus.dead_letters("g")
 
     @promise("EB-25", _OWN_ANSWER)
-    async def test_eb_25_answers_to_an_earlier_delivery(self, bench: BusBench) -> None:
-        async with bench.open() as bus, bus.join("g") as consumer:
-            need_two_deliveries(bench, bus)
+    async def test_eb_25_answers_to_an_earlier_delivery(self, harness: BusHarness) -> None:
+        async with harness.open() as bus, bus.join("g") as consumer:
+            need_two_deliveries(harness, bus)
             for number, answer in enumerate(("ack", "nack")):
                 await bus.publish(f"x a{number} b{number}")
                 first = await consumer.receive()
@@ -71,9 +71,9 @@ class AnswerCases:
                 await bus.dead_letters("g")
 
     @promise("EB-25", _OWN_ANSWER)
-    async def test_eb_25_answers_after_leaving(self, bench: BusBench) -> None:
-        async with bench.open() as bus:
-            need_two_deliveries(bench, bus)
+    async def test_eb_25_answers_after_leaving(self, harness: BusHarness) -> None:
+        async with harness.open() as bus:
+            need_two_deliveries(harness, bus)
             for number, answer in enumerate(("ack", "nack", "ack ack")):
                 async with bus.join("g") as leaves:
                     await bus.publish(f"x a{number} b{number}")
@@ -90,9 +90,9 @@ class AnswerCases:
                 await bus.dead_letters("g")
 
     @promise("EB-25", _OWN_ANSWER)
-    async def test_eb_25_answers_in_another_order(self, bench: BusBench) -> None:
-        async with bench.open() as bus, anyio.create_task_group() as tasks:
-            need_two_deliveries(bench, bus)
+    async def test_eb_25_answers_in_another_order(self, harness: BusHarness) -> None:
+        async with harness.open() as bus, anyio.create_task_group() as tasks:
+            need_two_deliveries(harness, bus)
             crew = Crew(bus, tasks)
             streams = max(2, min(4, bus.capabilities.max_pending // 3))
             for turn in range(streams):
@@ -126,7 +126,7 @@ async def _answer(consumer: TestedSubscription, delivery: Delivery, answer: str)
     await (consumer.ack(delivery) if answer == "ack" else consumer.nack(delivery, "failed"))
 
 
-def need_two_deliveries(bench: BusBench, bus: TestedBus) -> None:
+def need_two_deliveries(harness: BusHarness, bus: TestedBus) -> None:
     """End the case where an event is never delivered again."""
     if bus.capabilities.max_deliveries < 2:  # a redelivery is the second one
-        bench.run.not_declared("max_deliveries of 2 or more")
+        harness.run.not_declared("max_deliveries of 2 or more")

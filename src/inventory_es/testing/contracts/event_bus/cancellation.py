@@ -9,7 +9,7 @@ from anyio.lowlevel import checkpoint
 
 from inventory_es.ports import Delivery
 from inventory_es.testing.contracts.event_bus.acknowledgements import need_two_deliveries
-from inventory_es.testing.contracts.event_bus.harness import BusBench, TestedBus, TestedSubscription
+from inventory_es.testing.contracts.event_bus.harness import BusHarness, TestedBus, TestedSubscription
 from inventory_es.testing.promise import promise
 
 _MOST_POINTS = 40
@@ -58,16 +58,16 @@ class CancellationCases:
     """Callers that give up."""
 
     @promise("EB-31", _RECEIVE, seeds=1)
-    async def test_eb_31_a_receive_of_the_same_consumer(self, bench: BusBench) -> None:
-        async with bench.open() as bus, bus.join("g") as consumer:
-            need_two_deliveries(bench, bus)
+    async def test_eb_31_a_receive_of_the_same_consumer(self, harness: BusHarness) -> None:
+        async with harness.open() as bus, bus.join("g") as consumer:
+            need_two_deliveries(harness, bus)
             await _at_every_point(lambda point: _receive_cut_off(bus, consumer, consumer, point))
             await consumer.drain()
 
     @promise("EB-31", _RECEIVE, seeds=1)
-    async def test_eb_31_a_receive_of_another_consumer(self, bench: BusBench) -> None:
-        async with bench.open() as bus, bus.join("g") as cancelled, bus.join("g") as other:
-            need_two_deliveries(bench, bus)
+    async def test_eb_31_a_receive_of_another_consumer(self, harness: BusHarness) -> None:
+        async with harness.open() as bus, bus.join("g") as cancelled, bus.join("g") as other:
+            need_two_deliveries(harness, bus)
             await bus.publish("x before", "y before2")
             with anyio.move_on_after(_PUSHED):
                 await other.finish()
@@ -77,7 +77,7 @@ class CancellationCases:
             await other.drain()
 
     @promise("EB-31", _RECEIVE, seeds=1)
-    async def test_eb_31_a_receive_of_one_that_leaves(self, bench: BusBench) -> None:
+    async def test_eb_31_a_receive_of_one_that_leaves(self, harness: BusHarness) -> None:
         async def run(point: int) -> bool:
             async with bus.join("g") as cancelled:
                 is_reached = await _receive_cut_off(bus, cancelled, None, point)
@@ -85,24 +85,24 @@ class CancellationCases:
                 await consumer.finish()
             return is_reached
 
-        async with bench.open() as bus:
-            need_two_deliveries(bench, bus)
+        async with harness.open() as bus:
+            need_two_deliveries(harness, bus)
             async with bus.join("g"):
                 pass
             await _at_every_point(run)
 
     @promise("EB-31", _RECEIVE, seeds=3)
-    async def test_eb_31_a_receive_that_waits(self, bench: BusBench) -> None:
+    async def test_eb_31_a_receive_that_waits(self, harness: BusHarness) -> None:
         """Something is published while it waits, and it is cancelled some turns later."""
-        async with bench.open() as bus, bus.join("g") as consumer:
-            need_two_deliveries(bench, bus)
+        async with harness.open() as bus, bus.join("g") as consumer:
+            need_two_deliveries(harness, bus)
             for turns in range(_TURNS):
                 await _cancelled_after(bus, consumer, turns)
                 await consumer.finish()
             await consumer.drain()
 
     @promise("EB-31", _OTHERS, seeds=1)
-    async def test_eb_31_an_answer(self, bench: BusBench) -> None:
+    async def test_eb_31_an_answer(self, harness: BusHarness) -> None:
         async def run(point: int, answer: Callable[[Delivery, Callable[[], None]], Awaitable[None]]) -> bool:
             await bus.publish(f"x a{len(points)} b{len(points)}")
             points.append(point)
@@ -115,14 +115,14 @@ class CancellationCases:
             return cut.is_reached
 
         points: list[int] = []
-        async with bench.open() as bus, bus.join("g") as consumer:
-            need_two_deliveries(bench, bus)
+        async with harness.open() as bus, bus.join("g") as consumer:
+            need_two_deliveries(harness, bus)
             await _at_every_point(lambda point: run(point, lambda one, at: consumer.ack(one, at_suspension=at)))
             await _at_every_point(lambda point: run(point, lambda one, at: consumer.nack(one, "failed", at_suspension=at)))
             await consumer.drain()
 
     @promise("EB-31", _OTHERS, seeds=1)
-    async def test_eb_31_an_answer_of_one_that_leaves(self, bench: BusBench) -> None:
+    async def test_eb_31_an_answer_of_one_that_leaves(self, harness: BusHarness) -> None:
         async def run(point: int) -> bool:
             await bus.publish(f"x a{point} b{point}")
             async with bus.join("g") as leaves:
@@ -133,14 +133,14 @@ class CancellationCases:
                 await consumer.finish()
             return cut.is_reached
 
-        async with bench.open() as bus:
-            need_two_deliveries(bench, bus)
+        async with harness.open() as bus:
+            need_two_deliveries(harness, bus)
             async with bus.join("g"):
                 pass
             await _at_every_point(run)
 
     @promise("EB-31", _OTHERS, seeds=1)
-    async def test_eb_31_a_join(self, bench: BusBench) -> None:
+    async def test_eb_31_a_join(self, harness: BusHarness) -> None:
         async def run(point: int) -> bool:
             with _cut(point) as cut:
                 await bus.join_and_leave("g", cut.at_suspension)
@@ -148,15 +148,15 @@ class CancellationCases:
             await consumer.finish()
             return cut.is_reached
 
-        async with bench.open() as bus, bus.join("g") as consumer:
+        async with harness.open() as bus, bus.join("g") as consumer:
             await _at_every_point(run)
             await consumer.drain()
 
     @promise("EB-31", _OTHERS, seeds=1)
-    async def test_eb_31_a_redelivery(self, bench: BusBench) -> None:
+    async def test_eb_31_a_redelivery(self, harness: BusHarness) -> None:
         async def run(point: int) -> bool:
             await bus.publish(f"x a{point}")
-            (event,) = bench.events(f"x a{point}")
+            (event,) = harness.events(f"x a{point}")
             for _ in range(bus.capabilities.max_deliveries):
                 await consumer.nack(await consumer.receive(), "failed")
             cut = await _redelivery_cut_off(bus, consumer, event.event_id, point)
@@ -164,7 +164,7 @@ class CancellationCases:
             await bus.dead_letters("g")
             return cut.is_reached
 
-        async with bench.open() as bus, bus.join("g") as consumer:
+        async with harness.open() as bus, bus.join("g") as consumer:
             await _at_every_point(run)
             await consumer.drain()
 

@@ -10,7 +10,7 @@ from inventory_es.ports import RecordedEvent
 from inventory_es.ports.errors import EventBusUnavailableError, StoreClosedError
 from inventory_es.testing.contracts.core.event_labels import stream_id
 from inventory_es.testing.contracts.event_bus.consumers import Crew
-from inventory_es.testing.contracts.event_bus.harness import BusBench, TestedBus
+from inventory_es.testing.contracts.event_bus.harness import BusHarness, TestedBus
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.promise import promise
 
@@ -31,7 +31,7 @@ class CrowdCases:
     """Publishers that wait, and many of them."""
 
     @promise("EB-32", _ROOM)
-    async def test_eb_32_closed_while_a_publish_waits(self, bench: BusBench) -> None:
+    async def test_eb_32_closed_while_a_publish_waits(self, harness: BusHarness) -> None:
         ended: list[str] = []
 
         async def publish(name: str, count: int) -> None:
@@ -41,27 +41,27 @@ class CrowdCases:
             except (StoreClosedError, EventBusUnavailableError) as error:
                 ended.append(type(error).__name__)
 
-        async with bench.open() as bus, bus.join("g"):
-            count = 2 * _need_small_bound(bench, bus) + 5
+        async with harness.open() as bus, bus.join("g"):
+            count = 2 * _need_small_bound(harness, bus) + 5
             async with anyio.create_task_group() as tasks:
                 for name in ("x", "y"):
                     tasks.start_soon(publish, name, count)
                 await _turns(count)
                 await bus.close()
-                await _ends(bench, lambda: len(ended) == 2, "both publishers that wait for room to end with StoreClosedError")
+                await _ends(harness, lambda: len(ended) == 2, "both publishers that wait for room to end with StoreClosedError")
                 tasks.cancel_scope.cancel()
         if set(ended) != {"StoreClosedError"}:
             got, meaning = ", ".join(ended), "a caller that is told another thing tries for ever"
             raise MismatchError(expected="StoreClosedError of both publishers", got=got, meaning=meaning)
 
     @promise("EB-32", _ROOM)
-    async def test_eb_32_cancelled_while_a_publish_waits(self, bench: BusBench) -> None:
+    async def test_eb_32_cancelled_while_a_publish_waits(self, harness: BusHarness) -> None:
         async def publish(name: str) -> None:
             for number in range(count):
                 await bus.publish(f"{name} {name}{number}")
 
-        async with bench.open() as bus, bus.join("g") as consumer:
-            count = 2 * _need_small_bound(bench, bus) + 5
+        async with harness.open() as bus, bus.join("g") as consumer:
+            count = 2 * _need_small_bound(harness, bus) + 5
             async with anyio.create_task_group() as tasks:
                 for name in ("x", "y", "z"):
                     tasks.start_soon(publish, name)
@@ -74,7 +74,7 @@ class CrowdCases:
             await consumer.drain()
 
     @promise("EB-32", _ROOM)
-    async def test_eb_32_room_by_every_answer(self, bench: BusBench) -> None:
+    async def test_eb_32_room_by_every_answer(self, harness: BusHarness) -> None:
         """An acknowledgement makes room, and so does an event that becomes a dead letter."""
         published = 0
 
@@ -84,8 +84,8 @@ class CrowdCases:
                 await bus.publish(f"x a{number}")
                 published += 1
 
-        async with bench.open() as bus, bus.join("g") as consumer:
-            count = 2 * _need_small_bound(bench, bus) + 5
+        async with harness.open() as bus, bus.join("g") as consumer:
+            count = 2 * _need_small_bound(harness, bus) + 5
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(publish)
                 await _turns(count)
@@ -95,10 +95,10 @@ class CrowdCases:
             await consumer.drain()
 
     @promise("EB-32", _ROOM)
-    async def test_eb_32_room_for_one(self, bench: BusBench) -> None:
+    async def test_eb_32_room_for_one(self, harness: BusHarness) -> None:
         """One event is acknowledged, or becomes a dead letter by an answer or by leaving: that alone wakes the publish that waits."""
-        async with bench.open() as bus:
-            most = _need_small_bound(bench, bus)
+        async with harness.open() as bus:
+            most = _need_small_bound(harness, bus)
             async with bus.join("g"):
                 pass
             for ending in ("ack", "nack", "leave"):
@@ -109,16 +109,16 @@ class CrowdCases:
                     if len(published) == most:  # else it holds something twice, and needs more room than for one
                         await _end_one(bus, ending)
                         what = "a publish that waits for room to end once there is room for one event"
-                        await _ends(bench, partial(_is_as_long, published, most + 1), what)
+                        await _ends(harness, partial(_is_as_long, published, most + 1), what)
                     tasks.cancel_scope.cancel()
                 async with bus.join("g") as consumer:
                     await consumer.drain()
                 await bus.dead_letters("g")
 
     @promise("EB-37", _OTHERS_GO_ON)
-    async def test_eb_37_calls_beside_a_publish_that_waits(self, bench: BusBench) -> None:
-        async with bench.open() as bus, bus.join("other", streams=["y"]) as other:
-            most = _need_small_bound(bench, bus)
+    async def test_eb_37_calls_beside_a_publish_that_waits(self, harness: BusHarness) -> None:
+        async with harness.open() as bus, bus.join("other", streams=["y"]) as other:
+            most = _need_small_bound(harness, bus)
             async with bus.join("full", streams=["x"]):
                 pass
             await bus.publish("y p q")
@@ -129,11 +129,11 @@ class CrowdCases:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(partial(bus.fill, "x", most + 1, published=published))
                 await _turns(2 * most)
-                with anyio.move_on_after(bench.contract.patience_for_delivery) as scope:
+                with anyio.move_on_after(harness.contract.patience_for_delivery) as scope:
                     await bus.dead_letters("full")
                     await bus.dead_letters("other")
-                    await bus.redeliver("full", bench.events("y p"))
-                    await bus.redeliver("other", bench.events("y p"))
+                    await bus.redeliver("full", harness.events("y p"))
+                    await bus.redeliver("other", harness.events("y p"))
                     await other.ack(held)
                     await other.ack(await other.receive())
                     async with bus.join("new", streams=["z"]), bus.join("other", streams=["y"]), bus.join("full", streams=["x"]) as full:
@@ -144,14 +144,14 @@ class CrowdCases:
             if scope.cancelled_caught:
                 raise MismatchError(
                     expected="every call but publish to end while a publish waits for room",
-                    got=f"one that waits, after {bench.contract.patience_for_delivery:g} s",
+                    got=f"one that waits, after {harness.contract.patience_for_delivery:g} s",
                     meaning="whoever could make room, or look what is wrong, waits for the publish",
                 )
             async with bus.join("full", streams=["x"]) as full:
                 await full.drain()
 
     @promise("EB-33", _MANY, seeds=1)
-    async def test_eb_33_many_publishers(self, bench: BusBench) -> None:
+    async def test_eb_33_many_publishers(self, harness: BusHarness) -> None:
         done: list[str] = []
 
         async def publish(number: int) -> None:
@@ -160,7 +160,7 @@ class CrowdCases:
             done.append(f"s{number}")
             crew.notify()
 
-        async with bench.open() as bus, anyio.create_task_group() as tasks:
+        async with harness.open() as bus, anyio.create_task_group() as tasks:
             crew = Crew(bus, tasks)
             for _ in range(_CONSUMERS):
                 await crew.join("g", most=4)
@@ -172,7 +172,7 @@ class CrowdCases:
             await crew.leave_all()
 
     @promise("EB-33", _MANY, seeds=1)
-    async def test_eb_33_a_batch_larger_than_the_bound(self, bench: BusBench) -> None:
+    async def test_eb_33_a_batch_larger_than_the_bound(self, harness: BusHarness) -> None:
         is_done = False
 
         async def publish() -> None:
@@ -181,11 +181,11 @@ class CrowdCases:
             is_done = True
             crew.notify()
 
-        async with bench.open() as bus, anyio.create_task_group() as tasks:
+        async with harness.open() as bus, anyio.create_task_group() as tasks:
             crew = Crew(bus, tasks)
             await crew.join("g")
             count = min(bus.capabilities.max_pending + 5, _MOST_AT_ONCE)
-            events = [bench.record(f"e{number}", stream_id("xy"[number % 2])) for number in range(count)]
+            events = [harness.record(f"e{number}", stream_id("xy"[number % 2])) for number in range(count)]
             async with anyio.create_task_group() as publishers:
                 publishers.start_soon(publish)
                 await _acknowledge_until(crew, lambda: is_done)
@@ -201,8 +201,8 @@ async def _acknowledge_until(crew: Crew, is_met: Callable[[], bool]) -> None:
             await crew.change()
 
 
-async def _ends(bench: BusBench, is_met: Callable[[], bool], what: str) -> None:
-    patience = bench.contract.patience_for_delivery
+async def _ends(harness: BusHarness, is_met: Callable[[], bool], what: str) -> None:
+    patience = harness.contract.patience_for_delivery
     with anyio.move_on_after(patience) as scope:
         while not is_met():
             await checkpoint()
@@ -233,8 +233,8 @@ async def _turns(count: int) -> None:
         await checkpoint()
 
 
-def _need_small_bound(bench: BusBench, bus: TestedBus) -> int:
+def _need_small_bound(harness: BusHarness, bus: TestedBus) -> int:
     most = bus.capabilities.max_pending
     if most > _MOST_PENDING_TRIED:
-        bench.run.not_declared(f"a max_pending of at most {_MOST_PENDING_TRIED}: open the bus with a small one")
+        harness.run.not_declared(f"a max_pending of at most {_MOST_PENDING_TRIED}: open the bus with a small one")
     return most

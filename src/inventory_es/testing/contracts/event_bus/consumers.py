@@ -97,7 +97,7 @@ class Crew:
 
     async def wait_until(self, is_met: Callable[[], bool], *, what: str) -> None:
         """Wait for what must come; an event that does not come is lost or held back."""
-        patience = self._bus.bench.contract.patience_for_delivery
+        patience = self._bus.harness.contract.patience_for_delivery
         if not await self.comes(is_met, within=patience):
             raise MismatchError(
                 expected=what,

@@ -13,7 +13,7 @@ from inventory_es.testing.contracts.event_bus.dead_letters import DeadLetterCase
 from inventory_es.testing.contracts.event_bus.delivery import DeliveryCases
 from inventory_es.testing.contracts.event_bus.durability import ReopeningCases
 from inventory_es.testing.contracts.event_bus.forks import ForkCases
-from inventory_es.testing.contracts.event_bus.harness import BusBench
+from inventory_es.testing.contracts.event_bus.harness import BusHarness
 from inventory_es.testing.contracts.event_bus.interruption import InterruptionCases
 from inventory_es.testing.contracts.event_bus.names import NameCases
 from inventory_es.testing.contracts.event_bus.program import ProgramCases
@@ -66,6 +66,6 @@ class EventBusContract(
     def open_bus(self, site: Site) -> AbstractAsyncContextManager[EventBus]:
         """Open a bus whose data, if it keeps any, lives at ``site``."""
 
-    def bench(self, run: Run) -> BusBench:
-        """The workbench of one run."""
-        return BusBench(self, run)
+    def harness(self, run: Run) -> BusHarness:
+        """The harness of one run."""
+        return BusHarness(self, run)

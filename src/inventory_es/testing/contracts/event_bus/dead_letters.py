@@ -11,7 +11,7 @@ from anyio.lowlevel import checkpoint
 from inventory_es.ports import RecordedEvent
 from inventory_es.testing.contracts.core.event_labels import stream_id
 from inventory_es.testing.contracts.event_bus.consumers import Crew
-from inventory_es.testing.contracts.event_bus.harness import BusBench, TestedBus, TestedSubscription
+from inventory_es.testing.contracts.event_bus.harness import BusHarness, TestedBus, TestedSubscription
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.promise import promise
 
@@ -39,9 +39,9 @@ class DeadLetterCases:
     """Events that nobody could handle."""
 
     @promise("EB-26", _UNANSWERED)
-    async def test_eb_26_left_unanswered(self, bench: BusBench) -> None:
-        async with bench.open() as bus:
-            _need_few_deliveries(bench, bus)
+    async def test_eb_26_left_unanswered(self, harness: BusHarness) -> None:
+        async with harness.open() as bus:
+            _need_few_deliveries(harness, bus)
             async with bus.join("g"):
                 pass
             for label, answers in (("a", "leave"), ("b", "leave nack"), ("c", "nack leave leave")):
@@ -56,10 +56,10 @@ class DeadLetterCases:
                 await bus.dead_letters("g")
 
     @promise("EB-27", _WHOLE)
-    async def test_eb_27_dead_letters_whole(self, bench: BusBench) -> None:
-        async with bench.open() as bus, bus.join("g") as consumer, bus.join("h") as other:
-            _need_few_deliveries(bench, bus)
-            events = _unlike_their_order(bench, len(_REASONS))
+    async def test_eb_27_dead_letters_whole(self, harness: BusHarness) -> None:
+        async with harness.open() as bus, bus.join("g") as consumer, bus.join("h") as other:
+            _need_few_deliveries(harness, bus)
+            events = _unlike_their_order(harness, len(_REASONS))
             for event, reason in zip(events, _REASONS, strict=True):
                 await bus.publish_events([event])
                 await _give_up(bus, consumer, reason)
@@ -80,10 +80,10 @@ class DeadLetterCases:
                 await bus.dead_letters("h", limit=limit)
 
     @promise("EB-28", _AGAIN)
-    async def test_eb_28_delivered_again(self, bench: BusBench) -> None:
-        async with bench.open() as bus, bus.join("g") as consumer, bus.join("h") as other, bus.join("i") as third:
-            _need_few_deliveries(bench, bus)
-            events = bench.events("x a b")
+    async def test_eb_28_delivered_again(self, harness: BusHarness) -> None:
+        async with harness.open() as bus, bus.join("g") as consumer, bus.join("h") as other, bus.join("i") as third:
+            _need_few_deliveries(harness, bus)
+            events = harness.events("x a b")
             await bus.publish("x a b")
             for _ in events:
                 await _give_up(bus, consumer, "first")
@@ -105,13 +105,13 @@ class DeadLetterCases:
                 await each.drain()
 
     @promise("EB-28", _AGAIN)
-    async def test_eb_28_what_is_no_dead_letter(self, bench: BusBench) -> None:
-        async with bench.open() as bus, bus.join("g") as consumer, bus.join("h") as other:
-            _need_few_deliveries(bench, bus)
+    async def test_eb_28_what_is_no_dead_letter(self, harness: BusHarness) -> None:
+        async with harness.open() as bus, bus.join("g") as consumer, bus.join("h") as other:
+            _need_few_deliveries(harness, bus)
             await bus.publish("x a", "y p", "z s")
             given_up = await _give_up(bus, consumer, "failed")
-            rest = [event for text in ("x a", "y p", "z s") for event in bench.events(text) if event.event_id != given_up.event_id]
-            nobody = bench.record("never published", stream_id("x"))
+            rest = [event for text in ("x a", "y p", "z s") for event in harness.events(text) if event.event_id != given_up.event_id]
+            nobody = harness.record("never published", stream_id("x"))
             for group, events in (("g", rest), ("g", []), ("g", [nobody]), ("h", [given_up, *rest]), ("no such group", [given_up])):
                 await bus.redeliver(group, events)
                 await bus.dead_letters("g")
@@ -125,10 +125,10 @@ class DeadLetterCases:
             await bus.dead_letters("g")
 
     @promise("EB-28", _AGAIN)
-    async def test_eb_28_while_consumers_wait(self, bench: BusBench) -> None:
+    async def test_eb_28_while_consumers_wait(self, harness: BusHarness) -> None:
         """They are told at once, but of no stream of which another event is out."""
-        async with bench.open() as bus, anyio.create_task_group() as tasks:
-            _need_few_deliveries(bench, bus)
+        async with harness.open() as bus, anyio.create_task_group() as tasks:
+            _need_few_deliveries(harness, bus)
             crew = Crew(bus, tasks)
             async with bus.join("g") as consumer:
                 await bus.publish("x a b")
@@ -150,14 +150,14 @@ class DeadLetterCases:
             await crew.leave_all()
 
     @promise("EB-28", _AGAIN, seeds=2)
-    async def test_eb_28_asked_for_twice_at_once(self, bench: BusBench) -> None:
+    async def test_eb_28_asked_for_twice_at_once(self, harness: BusHarness) -> None:
         counts: list[int] = []
 
         async def redeliver() -> None:
             counts.append(await bus.raw.redeliver("g", [event.event_id for event in given_up]))
 
-        async with bench.open() as bus, bus.join("g") as consumer:
-            _need_few_deliveries(bench, bus)
+        async with harness.open() as bus, bus.join("g") as consumer:
+            _need_few_deliveries(harness, bus)
             for number in range(3):
                 await bus.publish(f"x a{number} b{number}")
                 given_up = [await _give_up(bus, consumer, "failed") for _ in "ab"]
@@ -176,12 +176,12 @@ class DeadLetterCases:
                 await consumer.drain()
 
     @promise("EB-28", _AGAIN)
-    async def test_eb_28_into_a_full_group(self, bench: BusBench) -> None:
-        async with bench.open() as bus, anyio.create_task_group() as tasks:
-            _need_few_deliveries(bench, bus)
+    async def test_eb_28_into_a_full_group(self, harness: BusHarness) -> None:
+        async with harness.open() as bus, anyio.create_task_group() as tasks:
+            _need_few_deliveries(harness, bus)
             most = bus.capabilities.max_pending
             if most > _MOST_PENDING_TRIED:
-                bench.run.not_declared(f"a max_pending of at most {_MOST_PENDING_TRIED}: open the bus with a small one")
+                harness.run.not_declared(f"a max_pending of at most {_MOST_PENDING_TRIED}: open the bus with a small one")
             crew = Crew(bus, tasks)
             async with bus.join("g") as consumer:
                 await bus.publish("x a")
@@ -197,12 +197,12 @@ class DeadLetterCases:
                 await bus.dead_letters("g")
 
     @promise("EB-38", _MANY, seeds=0)
-    async def test_eb_38_hundreds(self, bench: BusBench) -> None:
-        async with bench.open() as bus, bus.join("g") as consumer, bus.join("h") as other:
-            _need_few_deliveries(bench, bus)
+    async def test_eb_38_hundreds(self, harness: BusHarness) -> None:
+        async with harness.open() as bus, bus.join("g") as consumer, bus.join("h") as other:
+            _need_few_deliveries(harness, bus)
             count = max(_MANY_LETTERS, _MANY_DELIVERIES // bus.capabilities.max_deliveries)
             part = max(1, bus.capabilities.max_pending // 4)
-            events = [bench.record(f"e{number}", stream_id(f"s{number % part}")) for number in range(count)]
+            events = [harness.record(f"e{number}", stream_id(f"s{number % part}")) for number in range(count)]
             for first in range(0, count, part):
                 await bus.publish_events(events[first : first + part])
                 while not consumer.model.is_drained:
@@ -215,10 +215,10 @@ class DeadLetterCases:
             await bus.dead_letters("g")
 
     @promise("EB-28", _AGAIN)
-    async def test_eb_28_while_nobody_is_there(self, bench: BusBench) -> None:
-        async with bench.open() as bus:
-            _need_few_deliveries(bench, bus)
-            events = bench.events("x a b c")
+    async def test_eb_28_while_nobody_is_there(self, harness: BusHarness) -> None:
+        async with harness.open() as bus:
+            _need_few_deliveries(harness, bus)
+            events = harness.events("x a b c")
             async with bus.join("g") as consumer:
                 await bus.publish("x a b c")
                 for _ in events:
@@ -234,9 +234,9 @@ class DeadLetterCases:
                 await consumer.drain()
 
 
-def _unlike_their_order(bench: BusBench, count: int) -> list[RecordedEvent]:
+def _unlike_their_order(harness: BusHarness, count: int) -> list[RecordedEvent]:
     """Events whose times, positions and versions run against the order of their publication; each of a stream of its own."""
-    events = [bench.record(f"d{number}", stream_id(f"s{count - number}")) for number in range(count)]
+    events = [harness.record(f"d{number}", stream_id(f"s{count - number}")) for number in range(count)]
     return [
         attrs.evolve(event, recorded_at=event.recorded_at - number * timedelta(days=2), position=1_000 - number, version=90 - number)
         for number, event in enumerate(events)
@@ -260,7 +260,7 @@ def _is_same(before: Sequence[object], after: Sequence[object]) -> None:
         raise MismatchError(expected=f"the same dead letters as before: {before}", got=str(after), meaning="reading changes nothing")
 
 
-def _need_few_deliveries(bench: BusBench, bus: TestedBus) -> None:
+def _need_few_deliveries(harness: BusHarness, bus: TestedBus) -> None:
     most = bus.capabilities.max_deliveries
     if most > _MOST_DELIVERIES_TRIED:
-        bench.run.not_declared(f"a max_deliveries of at most {_MOST_DELIVERIES_TRIED}: open the bus with a small one")
+        harness.run.not_declared(f"a max_deliveries of at most {_MOST_DELIVERIES_TRIED}: open the bus with a small one")

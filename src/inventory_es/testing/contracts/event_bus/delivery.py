@@ -11,7 +11,7 @@ from inventory_es.ports import Delivery, NewEvent, RecordedEvent
 from inventory_es.ports.errors import AppendTooLargeError
 from inventory_es.testing.contracts.core.difference import difference
 from inventory_es.testing.contracts.core.event_labels import EVENT_TYPE, recorded, stream_id
-from inventory_es.testing.contracts.event_bus.harness import BusBench, TestedBus, TestedSubscription
+from inventory_es.testing.contracts.event_bus.harness import BusHarness, TestedBus, TestedSubscription
 from inventory_es.testing.contracts.event_store.hostile_values import PAYLOADS
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.promise import promise
@@ -24,11 +24,11 @@ class DeliveryCases:
     """Publish and receive."""
 
     @promise("EB-01", "What is published is received, field by field, as attempt 1.")
-    async def test_eb_01_publish_and_receive(self, bench: BusBench) -> None:
-        async with bench.open() as bus, bus.join("g") as consumer:
+    async def test_eb_01_publish_and_receive(self, harness: BusHarness) -> None:
+        async with harness.open() as bus, bus.join("g") as consumer:
             await bus.publish("x a")
             delivery = await consumer.receive()
-            (published,) = bench.events("x a")
+            (published,) = harness.events("x a")
             unchanged(published, delivery)
             if delivery.attempt != 1:
                 raise MismatchError(expected="attempt 1", got=f"attempt {delivery.attempt}", meaning="attempts are counted from 1")
@@ -38,37 +38,37 @@ class DeliveryCases:
             await consumer.take("b", meaning="an acknowledged event came again")
 
     @promise("EB-02", "Nobody has to listen: publishing to no group is fine.")
-    async def test_eb_02_nobody_listens(self, bench: BusBench) -> None:
-        async with bench.open() as bus:
+    async def test_eb_02_nobody_listens(self, harness: BusHarness) -> None:
+        async with harness.open() as bus:
             await bus.publish("x a b", "y p")
             await bus.publish_events([])
             letters = await bus.dead_letters("nobody")
-            if letters or await bus.redeliver("nobody", bench.events("x a")):
+            if letters or await bus.redeliver("nobody", harness.events("x a")):
                 raise MismatchError(expected="no dead letters", got=str(letters), meaning="a group that never was has dead letters")
 
     @promise("EB-03", "Within a stream, events are delivered in the order of their publication.")
-    async def test_eb_03_order_within_a_stream(self, bench: BusBench) -> None:
-        async with bench.open() as bus, bus.join("g") as consumer:
+    async def test_eb_03_order_within_a_stream(self, harness: BusHarness) -> None:
+        async with harness.open() as bus, bus.join("g") as consumer:
             for text in ("x a", "y p", "x b", "x c", "y q", "x d"):
                 await bus.publish(text)
             deliveries = await _take(consumer, 6)
-            _in_order(bench, deliveries, "x", "a b c d")
-            _in_order(bench, deliveries, "y", "p q")
+            _in_order(harness, deliveries, "x", "a b c d")
+            _in_order(harness, deliveries, "y", "p q")
 
     @promise("EB-04", "A batch is delivered in its order, whole.")
-    async def test_eb_04_a_batch_in_order(self, bench: BusBench) -> None:
-        async with bench.open() as bus, bus.join("g") as consumer:
+    async def test_eb_04_a_batch_in_order(self, harness: BusHarness) -> None:
+        async with harness.open() as bus, bus.join("g") as consumer:
             await bus.publish("x a b c", "y p", "x d e")
             deliveries = await _take(consumer, 6)
-            _in_order(bench, deliveries, "x", "a b c d e")
-            _in_order(bench, deliveries, "y", "p")
+            _in_order(harness, deliveries, "x", "a b c d e")
+            _in_order(harness, deliveries, "y", "p")
 
     @promise("EB-22", "Other events at places that were published before are delivered: a store that was restored gives its places again.")
-    async def test_eb_22_places_given_again(self, bench: BusBench) -> None:
-        async with bench.open() as bus, bus.join("g") as consumer:
+    async def test_eb_22_places_given_again(self, harness: BusHarness) -> None:
+        async with harness.open() as bus, bus.join("g") as consumer:
             await bus.publish("x a b c")
             await consumer.take("a b c", meaning="what was published is not delivered")
-            again = [attrs.evolve(event, event_id=uuid5(event.event_id, "again")) for event in bench.events("x a b c")[:2]]
+            again = [attrs.evolve(event, event_id=uuid5(event.event_id, "again")) for event in harness.events("x a b c")[:2]]
             await bus.publish_events(again)
             for expected in again:
                 delivery = await consumer.receive()
@@ -79,8 +79,8 @@ class DeliveryCases:
                 await consumer.ack(delivery)
 
     @promise("EB-05", "Every group gets everything.")
-    async def test_eb_05_every_group_gets_everything(self, bench: BusBench) -> None:
-        async with bench.open() as bus, bus.join("g") as one, bus.join("h") as other:
+    async def test_eb_05_every_group_gets_everything(self, harness: BusHarness) -> None:
+        async with harness.open() as bus, bus.join("g") as one, bus.join("h") as other:
             await bus.publish("x a b")
             await one.take("a b", meaning="a group missed an event that another group gets too")
             await bus.publish("x c")
@@ -88,7 +88,7 @@ class DeliveryCases:
             await one.take("c", meaning="a group missed an event because another group had taken it")
 
     @promise("EB-06", "Within a group, each event goes to one consumer, and stays in order within its stream.", seeds=6)
-    async def test_eb_06_one_consumer_of_a_group(self, bench: BusBench) -> None:
+    async def test_eb_06_one_consumer_of_a_group(self, harness: BusHarness) -> None:
         streams = ("x", "y", "z")
         taken: list[str] = []
         total = 12
@@ -96,12 +96,12 @@ class DeliveryCases:
         async def consume(consumer: TestedSubscription, scope: anyio.CancelScope) -> None:
             while True:
                 delivery = await consumer.receive()
-                taken.append(bench.labels.label(delivery.event))
+                taken.append(harness.labels.label(delivery.event))
                 await consumer.ack(delivery)
                 if len(taken) >= total:
                     scope.cancel()
 
-        async with bench.open() as bus, AsyncExitStack() as stack, anyio.create_task_group() as tasks:
+        async with harness.open() as bus, AsyncExitStack() as stack, anyio.create_task_group() as tasks:
             for _ in range(_CONSUMERS):
                 tasks.start_soon(consume, await stack.enter_async_context(bus.join("g")), tasks.cancel_scope)
             for number in range(4):
@@ -114,11 +114,11 @@ class DeliveryCases:
                 raise MismatchError(expected=f"{stream} in order", got=str(mine), meaning="two consumers overtook each other in one stream")
 
     @promise("EB-07", "A group may take only some types, or only some streams.")
-    async def test_eb_07_filters(self, bench: BusBench) -> None:
-        other = bench.labels.event("other")
-        odd = bench.labels.add("odd", type(other)(other.event_id, "OtherEvent", 1, other.recorded_at, other.data))
+    async def test_eb_07_filters(self, harness: BusHarness) -> None:
+        other = harness.labels.event("other")
+        odd = harness.labels.add("odd", type(other)(other.event_id, "OtherEvent", 1, other.recorded_at, other.data))
         async with (
-            bench.open() as bus,
+            harness.open() as bus,
             bus.join("by type", types=[EVENT_TYPE]) as by_type,
             bus.join("by stream", streams=["y", "z"]) as by_stream,
             bus.join("by both", types=["OtherEvent"], streams=["y"]) as by_both,
@@ -138,23 +138,23 @@ class DeliveryCases:
         "Events come back byte for byte; one above max_event_bytes is AppendTooLargeError, and nothing of the call is published.",
         seeds=0,
     )
-    async def test_eb_19_bytes_and_size(self, bench: BusBench) -> None:
-        async with bench.open() as bus, bus.join("g") as consumer:
-            await self._payloads(bench, bus.publish_events, consumer)
+    async def test_eb_19_bytes_and_size(self, harness: BusHarness) -> None:
+        async with harness.open() as bus, bus.join("g") as consumer:
+            await self._payloads(harness, bus.publish_events, consumer)
             most = bus.capabilities.max_event_bytes
             if most > _MOST_BYTES_TRIED:
                 return
-            for number, over in enumerate(_of_size(bench, "over", most + 1), 1):
-                await _is_refused(bus, bench.events(f"x a{number} b{number} c{number}"), recorded(stream_id("y"), number, 900, over))
-            large = [recorded(stream_id("y"), number, 901, event) for number, event in enumerate(_of_size(bench, "large", most), 4)]
+            for number, over in enumerate(_of_size(harness, "over", most + 1), 1):
+                await _is_refused(bus, harness.events(f"x a{number} b{number} c{number}"), recorded(stream_id("y"), number, 900, over))
+            large = [recorded(stream_id("y"), number, 901, event) for number, event in enumerate(_of_size(harness, "large", most), 4)]
             await bus.publish_events(large)
             await consumer.take("large1 large2 large3", meaning="an event of a refused call was published, or a largest legal one was not")
 
     async def _payloads(
-        self, bench: BusBench, publish: Callable[[Sequence[RecordedEvent]], Awaitable[None]], consumer: TestedSubscription
+        self, harness: BusHarness, publish: Callable[[Sequence[RecordedEvent]], Awaitable[None]], consumer: TestedSubscription
     ) -> None:
         for number, text in enumerate(PAYLOADS, 1):
-            event = bench.labels.with_data(f"payload{number}", text.encode(), PAYLOADS[-number].encode())
+            event = harness.labels.with_data(f"payload{number}", text.encode(), PAYLOADS[-number].encode())
             published = recorded(stream_id("p"), number, 500 + number, event)
             await publish([published])
             delivery = await consumer.receive()
@@ -162,13 +162,13 @@ class DeliveryCases:
             unchanged(published, delivery)
 
 
-def _of_size(bench: BusBench, label: str, size: int) -> tuple[NewEvent, ...]:
+def _of_size(harness: BusHarness, label: str, size: int) -> tuple[NewEvent, ...]:
     """Three events of so many bytes: in the data, in characters of several bytes, and in the metadata."""
     two_bytes, rest = divmod(size - 12, 2)
     return (
-        bench.labels.sized(f"{label}1", size),
-        bench.labels.with_data(f"{label}2", b'{"pad":"' + "é".encode() * two_bytes + b"x" * rest + b'"}'),
-        bench.labels.with_data(f"{label}3", b"{}", b'{"pad":"' + b"x" * (size - 12) + b'"}'),
+        harness.labels.sized(f"{label}1", size),
+        harness.labels.with_data(f"{label}2", b'{"pad":"' + "é".encode() * two_bytes + b"x" * rest + b'"}'),
+        harness.labels.with_data(f"{label}3", b"{}", b'{"pad":"' + b"x" * (size - 12) + b'"}'),
     )
 
 
@@ -200,7 +200,7 @@ async def _take(consumer: TestedSubscription, count: int) -> list[Delivery]:
     return deliveries
 
 
-def _in_order(bench: BusBench, deliveries: list[Delivery], stream: str, labels: str) -> None:
-    shown = bench.labels.show(delivery.event for delivery in deliveries if delivery.event.stream == stream_id(stream))
+def _in_order(harness: BusHarness, deliveries: list[Delivery], stream: str, labels: str) -> None:
+    shown = harness.labels.show(delivery.event for delivery in deliveries if delivery.event.stream == stream_id(stream))
     if shown != f"[{labels}]":
         raise MismatchError(expected=f"[{labels}] of {stream}", got=shown, meaning="a stream's events came in another order than published")

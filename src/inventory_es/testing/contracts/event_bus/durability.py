@@ -1,7 +1,7 @@
 """EB-34: what a durable bus keeps over its closing."""
 
 from inventory_es.testing.contracts.event_bus.acknowledgements import need_two_deliveries
-from inventory_es.testing.contracts.event_bus.harness import BusBench, TestedBus
+from inventory_es.testing.contracts.event_bus.harness import BusHarness, TestedBus
 from inventory_es.testing.promise import promise
 
 _OPENINGS = 4
@@ -13,16 +13,16 @@ class ReopeningCases:
     """A bus that is closed and opened again."""
 
     @promise("EB-34", _KEEPS, seeds=0)
-    async def test_eb_34_answers_and_attempts(self, bench: BusBench) -> None:
-        async with bench.open() as bus:
+    async def test_eb_34_answers_and_attempts(self, harness: BusHarness) -> None:
+        async with harness.open() as bus:
             if not bus.capabilities.durable:
-                bench.run.not_declared("durable")
-            need_two_deliveries(bench, bus)
+                harness.run.not_declared("durable")
+            need_two_deliveries(harness, bus)
             for group in ("g", "G"):
                 async with bus.join(group):
                     pass
         for number in range(_OPENINGS):
-            async with bench.open() as bus:
+            async with harness.open() as bus:
                 for group in ("g", "G"):
                     await _make_room(bus, group, _PUBLISHED)
                 await bus.publish(f"x a{number} b{number}", f"y p{number}", f"z s{number}")
@@ -36,7 +36,7 @@ class ReopeningCases:
                         await consumer.ack(delivery)
                 await bus.publish(f"x c{number}")
                 await bus.dead_letters("g")
-        async with bench.open() as bus, bus.join("g") as consumer, bus.join("G") as other:
+        async with harness.open() as bus, bus.join("g") as consumer, bus.join("G") as other:
             for each in (consumer, other):
                 await each.finish()
             for each in (consumer, other):
@@ -44,12 +44,12 @@ class ReopeningCases:
                 await bus.dead_letters(each.group)
 
     @promise("EB-34", _KEEPS, seeds=0)
-    async def test_eb_34_dead_letters(self, bench: BusBench) -> None:
+    async def test_eb_34_dead_letters(self, harness: BusHarness) -> None:
         labels = ("a", "b", "c")
         for number, label in enumerate(labels):
-            async with bench.open() as bus:
+            async with harness.open() as bus:
                 if not bus.capabilities.durable:
-                    bench.run.not_declared("durable")
+                    harness.run.not_declared("durable")
                 async with bus.join("g") as consumer, bus.join("h") as other:
                     await bus.publish(f"s{number} {label}")
                     for attempt in range(bus.capabilities.max_deliveries):
@@ -57,17 +57,17 @@ class ReopeningCases:
                     await other.finish()
                 await bus.dead_letters("g")
         for label in labels:
-            async with bench.open() as bus:
+            async with harness.open() as bus:
                 await bus.dead_letters("g")
-                await bus.redeliver("g", bench.events(f"s {label}"))
+                await bus.redeliver("g", harness.events(f"s {label}"))
                 await bus.dead_letters("g")
         for _ in range(2):
-            async with bench.open() as bus:
+            async with harness.open() as bus:
                 await bus.dead_letters("g")
                 async with bus.join("g") as consumer, bus.join("h") as other:
                     await consumer.nack(await consumer.receive(), "again")
                     await other.finish()
-        async with bench.open() as bus, bus.join("g") as consumer:
+        async with harness.open() as bus, bus.join("g") as consumer:
             await consumer.drain()
             await bus.dead_letters("g")
 

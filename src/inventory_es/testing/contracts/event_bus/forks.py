@@ -6,7 +6,7 @@ import anyio
 
 from inventory_es.ports import BusSubscription
 from inventory_es.testing.contracts.core.event_labels import event_id
-from inventory_es.testing.contracts.event_bus.harness import BusBench
+from inventory_es.testing.contracts.event_bus.harness import BusHarness
 from inventory_es.testing.contracts.event_bus.publisher import GROUP
 from inventory_es.testing.contracts.processes.forked import steps_of
 from inventory_es.testing.contracts.processes.other_process import Step
@@ -20,28 +20,28 @@ class ForkCases:
     """A handle is never carried over a fork; the site is."""
 
     @promise("EB-40", _FORKS, seeds=0)
-    async def test_eb_40_the_parent_closes_first(self, bench: BusBench) -> None:
-        await _delivers_all(bench, "parent_closes_first")
+    async def test_eb_40_the_parent_closes_first(self, harness: BusHarness) -> None:
+        await _delivers_all(harness, "parent_closes_first")
 
     @promise("EB-40", _FORKS, seeds=0)
-    async def test_eb_40_the_parent_goes_on(self, bench: BusBench) -> None:
-        await _delivers_all(bench, "parent_goes_on")
+    async def test_eb_40_the_parent_goes_on(self, harness: BusHarness) -> None:
+        await _delivers_all(harness, "parent_goes_on")
 
 
-async def _delivers_all(bench: BusBench, plan: str) -> None:
-    async with bench.open() as bus:
+async def _delivers_all(harness: BusHarness, plan: str) -> None:
+    async with harness.open() as bus:
         if not bus.capabilities.survives_fork:
-            bench.run.not_declared("survives_fork")
+            harness.run.not_declared("survives_fork")
         steps: list[Step] = []
         ended = anyio.Event()
 
         async def fork() -> None:
-            steps.extend(await steps_of(bench.run, plan))
+            steps.extend(await steps_of(harness.run, plan))
             ended.set()
 
         async with bus.raw.subscribe(GROUP) as consumer, anyio.create_task_group() as tasks:
             tasks.start_soon(fork)
-            delivered = await _until(consumer, steps, ended, patience=bench.contract.patience_for_delivery)
+            delivered = await _until(consumer, steps, ended, patience=harness.contract.patience_for_delivery)
     for writer in {step["writer"] for step in steps if "published" in step}:
         published = [event_id(step["published"]) for step in steps if step.get("writer") == writer]
         got = [one for one in dict.fromkeys(delivered) if one in published]

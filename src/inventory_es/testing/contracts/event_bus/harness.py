@@ -1,4 +1,4 @@
-"""The workbench of the event bus's cases."""
+"""The harness of the event bus's cases."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Coroutine, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 @attrs.define(eq=False)
-class BusBench:
+class BusHarness:
     """One run of one case: opens buses on its site, and makes the events that are published on them."""
 
     contract: "EventBusContract"
@@ -101,7 +101,7 @@ class TestedBus:
     __test__ = False  # no test class, whatever its name begins with
 
     raw: EventBus
-    bench: BusBench
+    harness: BusHarness
     model: BusModel
     fences: int = 0
     _filled: int = 0
@@ -114,11 +114,11 @@ class TestedBus:
 
     async def publish(self, *texts: str, at_suspension: Callable[[], None] | None = None) -> None:
         """Publish in one call, each text ``x a b``."""
-        await self.publish_events([event for text in texts for event in self.bench.events(text)], at_suspension=at_suspension)
+        await self.publish_events([event for text in texts for event in self.harness.events(text)], at_suspension=at_suspension)
 
     async def publish_events(self, events: Sequence[RecordedEvent], *, at_suspension: Callable[[], None] | None = None) -> None:
         """Publish in one call."""
-        note = f"publish {self.bench.labels.show(events)}"
+        note = f"publish {self.harness.labels.show(events)}"
         publications = self.model.publishing(events)
         try:
             with _lent(list(events)) as given:
@@ -143,7 +143,7 @@ class TestedBus:
     ) -> AsyncGenerator["TestedSubscription", None]:
         """Join a group as one consumer."""
         ids = None if streams is None else [stream_id(name) if isinstance(name, str) else name for name in streams]
-        self.bench.run.history.begin(f"join {group}").outcome = "joined"
+        self.harness.run.history.begin(f"join {group}").outcome = "joined"
         model = self.model.joining(group, types, ids)
         given_types, given_streams = copy(types), copy(ids)
         async with self.raw.subscribe(group, types=given_types, streams=given_streams) as raw:
@@ -156,13 +156,13 @@ class TestedBus:
                 yield subscription
             finally:
                 self.model.left(model, subscription)
-        self.bench.run.history.begin(f"leave {group}").outcome = "left"
+        self.harness.run.history.begin(f"leave {group}").outcome = "left"
 
     async def fill(self, stream: str, count: int, *, published: list[RecordedEvent]) -> None:
         """Publish so many events, one call each; what is published goes to the list."""
         for _ in range(count):
             self._filled += 1
-            event = self.bench.record(f"{stream}{self._filled}", stream_id(stream))
+            event = self.harness.record(f"{stream}{self._filled}", stream_id(stream))
             await self.publish_events([event])
             published.append(event)
 
@@ -183,7 +183,7 @@ class TestedBus:
         """The dead letters of a group, which must be those of the model."""
 
         def show(letters: Sequence[DeadLetter]) -> str:
-            return self.bench.labels.show(letter.event for letter in letters)
+            return self.harness.labels.show(letter.event for letter in letters)
 
         call = self.raw.dead_letters(group) if limit is None else self.raw.dead_letters(group, limit=limit)
         letters = await self.call(f"dead letters of {group}", call, show)
@@ -195,7 +195,7 @@ class TestedBus:
         """Deliver dead letters again."""
         ids = [event.event_id for event in events]
         revived = self.model.redelivering(group, ids)
-        note = f"redeliver {self.bench.labels.show(events)} to {group}"
+        note = f"redeliver {self.harness.labels.show(events)} to {group}"
         with _lent(ids) as given:
             count = await self.call(note, self.raw.redeliver(group, given), str, at_suspension)
         least = len({due.event.event_id for due in revived})
@@ -223,9 +223,9 @@ class TestedBus:
         self, note: str, call: Coroutine[Any, Any, T], show: Callable[[T], str], at_suspension: Callable[[], None] | None = None
     ) -> T:
         """Drive one call of the adapter and note it."""
-        entry = self.bench.run.history.begin(note)
+        entry = self.harness.run.history.begin(note)
         try:
-            result = await self.bench.run.schedule.drive(call, at_suspension)
+            result = await self.harness.run.schedule.drive(call, at_suspension)
         except anyio.get_cancelled_exc_class():
             entry.outcome = "cancelled"
             raise
@@ -250,11 +250,11 @@ class TestedSubscription:
 
     async def receive(self) -> Delivery:
         """The next delivery, which must come."""
-        with anyio.move_on_after(self._bus.bench.contract.patience_for_delivery):
+        with anyio.move_on_after(self._bus.harness.contract.patience_for_delivery):
             return await self.next()
         raise MismatchError(
             expected=f"a delivery to {self.group}",
-            got=f"none within {self._bus.bench.contract.patience_for_delivery:g} s",
+            got=f"none within {self._bus.harness.contract.patience_for_delivery:g} s",
             meaning="an event was lost, or is held back behind one that nobody answers",
         )
 
@@ -268,16 +268,16 @@ class TestedSubscription:
                 await self.ack(delivery)
 
     async def _next(self, at_suspension: Callable[[], None] | None) -> Delivery:
-        bench = self._bus.bench
-        entry = bench.run.history.begin(f"{self.group} receives")
+        harness = self._bus.harness
+        entry = harness.run.history.begin(f"{self.group} receives")
         try:
-            delivery = await bench.run.schedule.drive(_next(self._deliveries), at_suspension)
+            delivery = await harness.run.schedule.drive(_next(self._deliveries), at_suspension)
         except anyio.get_cancelled_exc_class():
             entry.outcome = "nothing"
             self.model.cancelled()
             self._deliveries = aiter(self._raw)  # an iteration that is a generator ended with the cancellation
             raise
-        entry.outcome = f"{bench.labels.label(delivery.event)} (attempt {delivery.attempt})"
+        entry.outcome = f"{harness.labels.label(delivery.event)} (attempt {delivery.attempt})"
         self._bus.model.delivered(self.model, self, delivery)
         return delivery
 
@@ -298,7 +298,7 @@ class TestedSubscription:
             delivery = await self.receive()
             await self.ack(delivery)
             deliveries.append(delivery)
-        got = [self._bus.bench.labels.label(delivery.event) for delivery in deliveries]
+        got = [self._bus.harness.labels.label(delivery.event) for delivery in deliveries]
         if got != labels.split():
             raise MismatchError(expected=f"{show_labels(labels.split())} to {self.group}", got=show_labels(got), meaning=meaning)
         return deliveries
@@ -314,7 +314,7 @@ class TestedSubscription:
     async def _answer(
         self, delivery: Delivery, reason: str | None, call: Coroutine[Any, Any, None], at_suspension: Callable[[], None] | None
     ) -> None:
-        note = f"{'ack' if reason is None else 'nack'} {self._bus.bench.labels.label(delivery.event)}"
+        note = f"{'ack' if reason is None else 'nack'} {self._bus.harness.labels.label(delivery.event)}"
         counts = self._bus.model.answering(delivery, reason)
         try:
             await self._bus.call(note, call, lambda _: "done", at_suspension)
@@ -327,7 +327,7 @@ class TestedSubscription:
         """Receive and acknowledge until nothing is due any more, and an event published now comes next."""
         await self.finish()
         self._bus.fences += 1
-        fence = self._bus.bench.record(f"fence{self._bus.fences}", stream_id("fence"))
+        fence = self._bus.harness.record(f"fence{self._bus.fences}", stream_id("fence"))
         await self._bus.publish_events([fence])
         await self.finish()
 

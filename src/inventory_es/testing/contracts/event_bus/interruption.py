@@ -9,7 +9,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from inventory_es.ports.errors import StoreClosedError
-from inventory_es.testing.contracts.event_bus.harness import BusBench, TestedBus, TestedSubscription
+from inventory_es.testing.contracts.event_bus.harness import BusHarness, TestedBus, TestedSubscription
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.promise import promise
 
@@ -20,17 +20,17 @@ class InterruptionCases:
     """Calls that end early."""
 
     @promise("EB-18", "A publish that was cut off, and is sent again, arrives at least once, in order, and the bus works on.", seeds=1)
-    async def test_eb_18_published_again(self, bench: BusBench) -> None:
-        async with bench.open() as bus, bus.join("g") as consumer:
+    async def test_eb_18_published_again(self, harness: BusHarness) -> None:
+        async with harness.open() as bus, bus.join("g") as consumer:
             await bus.publish("x z")
             await bus.publish("x z")
-            await _arrives(bench, consumer, "z", fence=None)
+            await _arrives(harness, consumer, "z", fence=None)
             for point in range(_MOST_POINTS):
                 labels = f"a{point} b{point}"
                 reached = await _cut_off(bus, point, f"x {labels}")
                 await bus.publish(f"x {labels}")
                 await bus.publish(f"x fence{point}")
-                await _arrives(bench, consumer, labels, fence=f"fence{point}")
+                await _arrives(harness, consumer, labels, fence=f"fence{point}")
                 if not reached:
                     break
 
@@ -38,51 +38,51 @@ class InterruptionCases:
         "EB-20",
         "Closing twice is fine, ends every subscription, and drains or keeps what was published; use after close is StoreClosedError.",
     )
-    async def test_eb_20_closing(self, bench: BusBench) -> None:
-        async with bench.open() as bus:
+    async def test_eb_20_closing(self, harness: BusHarness) -> None:
+        async with harness.open() as bus:
             async with bus.join("g") as consumer, anyio.create_task_group() as tasks:
                 await bus.publish("x a")
                 await consumer.take("a", meaning="the first event comes first")
                 await bus.publish("x b")
-                tasks.start_soon(_ends, bus, bench.contract.patience_for_delivery)
+                tasks.start_soon(_ends, bus, harness.contract.patience_for_delivery)
                 for _ in range(5):
                     await checkpoint()
                 await bus.close()
                 await bus.close()
-            for use in _every_use(bench, bus):
+            for use in _every_use(harness, bus):
                 await _is_closed(use)
         if bus.capabilities.durable:
-            async with bench.open() as bus, bus.join("g") as consumer:
+            async with harness.open() as bus, bus.join("g") as consumer:
                 await consumer.take("b", meaning="declared: durable; what was published before closing is lost")
 
     @promise(
         "EB-20",
         "Closing twice is fine, ends every subscription, and drains or keeps what was published; use after close is StoreClosedError.",
     )
-    async def test_eb_20_closing_under_consumers(self, bench: BusBench) -> None:
+    async def test_eb_20_closing_under_consumers(self, harness: BusHarness) -> None:
         """One waits, one has an unanswered delivery that it answers after the close."""
-        async with bench.open() as bus, bus.join("g") as holds, bus.join("waits") as waits, anyio.create_task_group() as tasks:
+        async with harness.open() as bus, bus.join("g") as holds, bus.join("waits") as waits, anyio.create_task_group() as tasks:
             await bus.publish("x a b")
             delivery = await holds.receive()
             await waits.finish()
-            tasks.start_soon(_is_told, waits, bench.contract.patience_for_delivery)
+            tasks.start_soon(_is_told, waits, harness.contract.patience_for_delivery)
             for _ in range(5):
                 await checkpoint()
             await bus.close()
             for answer in (holds.ack, partial(holds.nack, reason="late"), holds.ack):
                 with suppress(StoreClosedError):
                     await answer(delivery)
-            await _is_told(holds, bench.contract.patience_for_delivery)
+            await _is_told(holds, harness.contract.patience_for_delivery)
 
 
-async def _arrives(bench: BusBench, consumer: TestedSubscription, labels: str, *, fence: str | None) -> None:
+async def _arrives(harness: BusHarness, consumer: TestedSubscription, labels: str, *, fence: str | None) -> None:
     """Receive up to the fence (or the last label): all labels came, first arrivals in order."""
     wanted = labels.split()
     came: list[str] = []
     while (fence or wanted[-1]) not in came:
         delivery = await consumer.receive()
         await consumer.ack(delivery)
-        label = bench.labels.label(delivery.event)
+        label = harness.labels.label(delivery.event)
         if label in wanted or label == fence:
             came.append(label)
     firsts = [label for label in dict.fromkeys(came) if label != fence]
@@ -135,12 +135,12 @@ async def _ends(bus: TestedBus, patience: float) -> None:
         raise MismatchError(expected="an end of the deliveries", got="none", meaning="a consumer of a closed bus waits for ever")
 
 
-def _every_use(bench: BusBench, bus: TestedBus) -> list[Callable[[], Coroutine[Any, Any, object]]]:
+def _every_use(harness: BusHarness, bus: TestedBus) -> list[Callable[[], Coroutine[Any, Any, object]]]:
     async def join() -> None:
         async with bus.join("g"):
             pass
 
-    return [partial(bus.publish, "x c"), partial(bus.dead_letters, "g"), partial(bus.redeliver, "g", bench.events("x a")), join]
+    return [partial(bus.publish, "x c"), partial(bus.dead_letters, "g"), partial(bus.redeliver, "g", harness.events("x a")), join]
 
 
 async def _is_closed(use: Callable[[], Coroutine[Any, Any, object]]) -> None:

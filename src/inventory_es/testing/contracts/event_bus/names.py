@@ -11,7 +11,7 @@ from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import RecordedEvent
 from inventory_es.testing.contracts.core.event_labels import EVENT_TYPE, event_id, stream_id
 from inventory_es.testing.contracts.event_bus.consumers import Crew
-from inventory_es.testing.contracts.event_bus.harness import BusBench, TestedBus
+from inventory_es.testing.contracts.event_bus.harness import BusHarness, TestedBus
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.promise import promise
 
@@ -63,18 +63,18 @@ class NameCases:
     """Names and fields."""
 
     @promise("EB-01", _FIELDS)
-    async def test_eb_01_every_field(self, bench: BusBench) -> None:
-        async with bench.open() as bus, bus.join("g") as consumer:
+    async def test_eb_01_every_field(self, harness: BusHarness) -> None:
+        async with harness.open() as bus, bus.join("g") as consumer:
             for number, stream in enumerate(_STREAMS):
                 time, large = _TIMES[number % len(_TIMES)], (number + 1, 2**31 + number, 2**53 + 1 + 2 * number)[number % 3]
-                event = bench.record(f"f{number}", stream, event_type=_TYPES[number % len(_TYPES)], recorded_at=time)
+                event = harness.record(f"f{number}", stream, event_type=_TYPES[number % len(_TYPES)], recorded_at=time)
                 event = attrs.evolve(event, version=large, position=(0, large)[number % 2], schema_version=number % 4 + 1)
                 await bus.publish_events([event])
                 await consumer.take(f"f{number}", meaning="every stream id and type can be published")
 
     @promise("EB-29", _NAMES, seeds=1)
-    async def test_eb_29_groups(self, bench: BusBench) -> None:
-        async with bench.open() as bus, AsyncExitStack() as stack:
+    async def test_eb_29_groups(self, harness: BusHarness) -> None:
+        async with harness.open() as bus, AsyncExitStack() as stack:
             consumers = [await stack.enter_async_context(bus.join(name)) for name in _GROUPS]
             await bus.publish("x a b")
             for number, consumer in enumerate(consumers):
@@ -87,19 +87,19 @@ class NameCases:
                 await consumer.finish()
                 await bus.dead_letters(consumer.group)
             for consumer in consumers[::3]:
-                await bus.redeliver(consumer.group, bench.events("x a b"))
+                await bus.redeliver(consumer.group, harness.events("x a b"))
             await bus.publish("x c")
             for consumer in reversed(consumers):
                 await bus.dead_letters(consumer.group)
                 await consumer.finish()
 
     @promise("EB-29", _NAMES, seeds=0)
-    async def test_eb_29_types(self, bench: BusBench) -> None:
+    async def test_eb_29_types(self, harness: BusHarness) -> None:
         filters: list[Collection[str]] = [[kind] for kind in _TYPES]
         filters += [[*(f"Type{number}" for number in range(_MOST_IN_FILTER)), *_TYPES[::2]]]
         filters += [[], (), set(_TYPES[:3]), frozenset(_TYPES[3:]), (_TYPES[0], _TYPES[0]), dict.fromkeys(_TYPES)]
-        events = [bench.record(f"t{number}", stream_id("x"), event_type=kind) for number, kind in enumerate((*_TYPES, *_TYPES[::-1]))]
-        async with bench.open() as bus, anyio.create_task_group() as tasks:
+        events = [harness.record(f"t{number}", stream_id("x"), event_type=kind) for number, kind in enumerate((*_TYPES, *_TYPES[::-1]))]
+        async with harness.open() as bus, anyio.create_task_group() as tasks:
             crew = Crew(bus, tasks)
             for number, kinds in enumerate(filters):
                 await crew.join(f"types {number}", types=kinds)
@@ -107,41 +107,41 @@ class NameCases:
             await _come_where_they_must(bus, crew, events)
 
     @promise("EB-29", _NAMES, seeds=0)
-    async def test_eb_29_streams(self, bench: BusBench) -> None:
+    async def test_eb_29_streams(self, harness: BusHarness) -> None:
         filters: list[Collection[StreamId]] = [[stream] for stream in _STREAMS]
         filters += [[*(stream_id(f"nobody {number}") for number in range(_MOST_IN_FILTER)), *_STREAMS[::2]]]
         filters += [[], set(_STREAMS[:5]), _STREAMS[5:], [stream_id("nobody publishes here")]]
-        events = [bench.record(f"s{number}", stream) for number, stream in enumerate((*_STREAMS, *_STREAMS[::-1]))]
-        async with bench.open() as bus, anyio.create_task_group() as tasks:
+        events = [harness.record(f"s{number}", stream) for number, stream in enumerate((*_STREAMS, *_STREAMS[::-1]))]
+        async with harness.open() as bus, anyio.create_task_group() as tasks:
             crew = Crew(bus, tasks)
             for number, streams in enumerate(filters):
                 await crew.join(f"streams {number}", streams=streams)
             await _come_where_they_must(bus, crew, events)
 
     @promise("EB-29", _NAMES, seeds=0)
-    async def test_eb_29_what_is_held_by_a_filter_fills_no_group(self, bench: BusBench) -> None:
-        async with bench.open() as bus, bus.join("g", types=["OtherEvent"]) as consumer:
+    async def test_eb_29_what_is_held_by_a_filter_fills_no_group(self, harness: BusHarness) -> None:
+        async with harness.open() as bus, bus.join("g", types=["OtherEvent"]) as consumer:
             most = bus.capabilities.max_pending
             if most > _MOST_PUBLISHED_TRIED:
-                bench.run.not_declared(f"a max_pending of at most {_MOST_PUBLISHED_TRIED}: open the bus with a small one")
-            with anyio.move_on_after(bench.contract.patience_for_delivery) as scope:
+                harness.run.not_declared(f"a max_pending of at most {_MOST_PUBLISHED_TRIED}: open the bus with a small one")
+            with anyio.move_on_after(harness.contract.patience_for_delivery) as scope:
                 for number in range(most + 3):
                     await bus.publish(f"x a{number}")
             if scope.cancelled_caught:
                 expected = f"{most + 3} publishes of a type that the only group does not take"
                 raise MismatchError(expected=expected, got="one waits", meaning="max_pending counts what a group has still to get")
-            await bus.publish_events([bench.record("odd", stream_id("x"), event_type="OtherEvent")])
+            await bus.publish_events([harness.record("odd", stream_id("x"), event_type="OtherEvent")])
             await consumer.take("odd", meaning="what the filter takes comes after what it does not")
 
     @promise("EB-30", _TWO_STREAMS)
-    async def test_eb_30_one_id_in_two_streams(self, bench: BusBench) -> None:
+    async def test_eb_30_one_id_in_two_streams(self, harness: BusHarness) -> None:
         streams = (stream_id("x"), stream_id("X"), StreamId("contract_2", "x"))
         events = [
-            bench.record(f"i{number}{place}", stream, event_id=event_id(f"shared {number}"))
+            harness.record(f"i{number}{place}", stream, event_id=event_id(f"shared {number}"))
             for number in range(3)
             for place, stream in enumerate(streams)
         ]
-        async with bench.open() as bus, bus.join("g") as consumer, bus.join("one", streams=streams[1:2]) as one:
+        async with harness.open() as bus, bus.join("g") as consumer, bus.join("one", streams=streams[1:2]) as one:
             for batch in (events[:2], events[2:3], events[3:6]):
                 await bus.publish_events(batch)
             await consumer.drain()
@@ -157,8 +157,8 @@ class NameCases:
             await bus.dead_letters("g")
 
     @promise("EB-39", "Two buses at two sites know nothing of each other, whatever has the same name.")
-    async def test_eb_39_another_site(self, bench: BusBench) -> None:
-        async with bench.open() as bus, bench.open_elsewhere() as elsewhere:
+    async def test_eb_39_another_site(self, harness: BusHarness) -> None:
+        async with harness.open() as bus, harness.open_elsewhere() as elsewhere:
             async with bus.join("g"), elsewhere.join("g"):
                 pass
             for each, text in ((bus, "x a b"), (elsewhere, "x c d")):
@@ -170,16 +170,16 @@ class NameCases:
                     await consumer.drain()
             for each in (bus, elsewhere):
                 await each.dead_letters("g")
-            await elsewhere.redeliver("g", bench.events("x a c"))
+            await elsewhere.redeliver("g", harness.events("x a c"))
             await elsewhere.close()
-            await bus.redeliver("g", bench.events("x a c"))
+            await bus.redeliver("g", harness.events("x a c"))
             async with bus.join("g") as consumer:
                 await consumer.drain()
 
     @promise("EB-36", _THE_CALLERS)
-    async def test_eb_36_arguments_and_answers(self, bench: BusBench) -> None:
+    async def test_eb_36_arguments_and_answers(self, harness: BusHarness) -> None:
         """Each call of every case gets lists that are emptied after it, and what it answers is compared once more at the end."""
-        async with bench.open() as bus, bus.join("g", types=[EVENT_TYPE], streams=["x", "y"]) as consumer, bus.join("h") as other:
+        async with harness.open() as bus, bus.join("g", types=[EVENT_TYPE], streams=["x", "y"]) as consumer, bus.join("h") as other:
             for number in range(3):
                 await bus.publish(f"x a{number} b{number}", f"y p{number}", f"z s{number}")
                 await bus.dead_letters("g")
@@ -188,7 +188,7 @@ class NameCases:
                 await consumer.finish()
                 await other.finish()
                 await bus.dead_letters("g")
-                await bus.redeliver("g", bench.events(f"x a{number} b{number}") + bench.events(f"y p{number}"))
+                await bus.redeliver("g", harness.events(f"x a{number} b{number}") + harness.events(f"y p{number}"))
                 await consumer.finish()
 
 

@@ -11,7 +11,7 @@ from inventory_es.ports import RecordedEvent
 from inventory_es.ports.errors import StoreClosedError
 from inventory_es.testing.contracts.core.event_labels import EVENT_TYPE, event_id
 from inventory_es.testing.contracts.event_bus.consumers import Crew
-from inventory_es.testing.contracts.event_bus.harness import BusBench, TestedBus
+from inventory_es.testing.contracts.event_bus.harness import BusHarness, TestedBus
 from inventory_es.testing.contracts.event_bus.model import GroupModel
 from inventory_es.testing.promise import promise
 
@@ -38,20 +38,20 @@ class ProgramCases:
         "Whatever consumers do, each group gets each event that its filter takes, per stream in order, one at a time.",
         seeds=3,
     )
-    async def test_eb_24_a_program(self, bench: BusBench) -> None:
-        program = _Program(bench)
+    async def test_eb_24_a_program(self, harness: BusHarness) -> None:
+        program = _Program(harness)
         is_durable = True
         for number in range(_OPENINGS):
             if is_durable:
-                async with bench.open() as bus, anyio.create_task_group() as tasks:
+                async with harness.open() as bus, anyio.create_task_group() as tasks:
                     await program.play(bus, Crew(bus, tasks), is_last=number == _OPENINGS - 1 or not bus.capabilities.durable)
                 is_durable = bus.capabilities.durable
 
 
 class _Program:
-    def __init__(self, bench: BusBench) -> None:
-        self._bench = bench
-        self._chance = bench.run.schedule.chance
+    def __init__(self, harness: BusHarness) -> None:
+        self._harness = harness
+        self._chance = harness.run.schedule.chance
         self._counts = dict.fromkeys(_STREAMS, 0)
 
     async def play(self, bus: TestedBus, crew: Crew, *, is_last: bool) -> None:
@@ -101,7 +101,7 @@ class _Program:
         number = self._counts[stream] = self._counts[stream] + 1
         kind = self._chance.choice((EVENT_TYPE, EVENT_TYPE, _OTHER_TYPE))
         label = f"{'abcd'[_STREAMS.index(stream)]}{number}"
-        return self._bench.record(label, stream, event_id=event_id(f"program {number}"), event_type=kind)
+        return self._harness.record(label, stream, event_id=event_id(f"program {number}"), event_type=kind)
 
     async def _ack(self) -> None:
         if held := list(self._crew.held()):

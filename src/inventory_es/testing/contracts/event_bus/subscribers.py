@@ -13,7 +13,7 @@ from anyio.lowlevel import checkpoint
 from inventory_es.ports import Delivery, RecordedEvent
 from inventory_es.testing.contracts.core.event_labels import recorded, stream_id
 from inventory_es.testing.contracts.event_bus.consumers import Crew
-from inventory_es.testing.contracts.event_bus.harness import BusBench, TestedBus, TestedSubscription
+from inventory_es.testing.contracts.event_bus.harness import BusHarness, TestedBus, TestedSubscription
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.promise import promise
 
@@ -34,15 +34,15 @@ class SubscriberCases:
         "A slow consumer is bounded: above max_pending, publish waits, or above max_in_memory, a disk keeps it; nothing is lost.",
         seeds=1,
     )
-    async def test_eb_12_a_slow_consumer_is_bounded(self, bench: BusBench) -> None:
-        async with bench.open() as bus, bus.join("slow") as slow:
+    async def test_eb_12_a_slow_consumer_is_bounded(self, harness: BusHarness) -> None:
+        async with harness.open() as bus, bus.join("slow") as slow:
             pending, in_memory = bus.capabilities.max_pending, bus.capabilities.max_in_memory
             if pending <= _MOST_PENDING_TRIED:
                 await _publish_waits(bus, slow, pending)
             elif in_memory is not None and in_memory <= _MOST_IN_MEMORY_TRIED:
-                await _backlog_is_on_a_disk(bench, bus, slow, in_memory)
+                await _backlog_is_on_a_disk(harness, bus, slow, in_memory)
             else:
-                bench.run.not_declared(
+                harness.run.not_declared(
                     f"a max_pending of at most {_MOST_PENDING_TRIED}, or a max_in_memory of at most {_MOST_IN_MEMORY_TRIED}: "
                     "open the bus with a small one"
                 )
@@ -52,12 +52,12 @@ class SubscriberCases:
         "A slow consumer is bounded: above max_pending, publish waits, or above max_in_memory, a disk keeps it; nothing is lost.",
         seeds=0,
     )
-    async def test_eb_12_what_is_out_counts(self, bench: BusBench) -> None:
+    async def test_eb_12_what_is_out_counts(self, harness: BusHarness) -> None:
         """A consumer holds a delivery; a durable bus is opened again when it is nearly full."""
-        async with bench.open() as bus:
+        async with harness.open() as bus:
             most = bus.capabilities.max_pending
             if most > _MOST_PENDING_TRIED:
-                bench.run.not_declared(f"a max_pending of at most {_MOST_PENDING_TRIED}: open the bus with a small one")
+                harness.run.not_declared(f"a max_pending of at most {_MOST_PENDING_TRIED}: open the bus with a small one")
             async with bus.join("slow") as slow:
                 await bus.publish("x a")
                 await bus.publish("y b")
@@ -72,14 +72,14 @@ class SubscriberCases:
             is_durable = bus.capabilities.durable
         if not is_durable:
             return
-        async with bench.open() as bus:
+        async with harness.open() as bus:
             await _is_bounded(bus, "s", before, "some of them from before the bus was opened again")
             async with bus.join("slow") as slow:
                 await slow.drain()
 
     @promise("EB-14", "A consumer cancelled inside its handler leaves the event for the next one, and nobody waits for it.", seeds=4)
-    async def test_eb_14_cancelled_inside_the_handler(self, bench: BusBench) -> None:
-        async with bench.open() as bus, bus.join("other") as other:
+    async def test_eb_14_cancelled_inside_the_handler(self, harness: BusHarness) -> None:
+        async with harness.open() as bus, bus.join("other") as other:
             joined, handling = anyio.Event(), anyio.Event()
 
             async def handle() -> None:
@@ -102,22 +102,22 @@ class SubscriberCases:
             await other.take("a b", meaning="another group's cancelled handler held this group back")
 
     @promise("EB-15", "Leaving stops promptly, also while waiting; nothing goes to a consumer that left.", seeds=4)
-    async def test_eb_15_leaving_stops_promptly(self, bench: BusBench) -> None:
-        async with bench.open() as bus, bus.join("g") as stays:
+    async def test_eb_15_leaving_stops_promptly(self, harness: BusHarness) -> None:
+        async with harness.open() as bus, bus.join("g") as stays:
             async with bus.join("g") as leaves, anyio.create_task_group() as tasks:
                 tasks.start_soon(_wait, leaves)
                 for _ in range(3):
                     await checkpoint()
                 tasks.cancel_scope.cancel()
             await bus.publish("x a b", "y p")
-            taken = {bench.labels.label((await _take(stays)).event) for _ in range(3)}
+            taken = {harness.labels.label((await _take(stays)).event) for _ in range(3)}
             if taken != {"a", "b", "p"}:
                 raise MismatchError(expected="a, b and p", got=str(taken), meaning="an event went to a consumer that had left")
 
     @promise("EB-15", "Leaving stops promptly, also while waiting; nothing goes to a consumer that left.")
-    async def test_eb_15_others_stay(self, bench: BusBench) -> None:
+    async def test_eb_15_others_stay(self, harness: BusHarness) -> None:
         """Consumers leave with an unanswered delivery, while another one of the group waits for it."""
-        async with bench.open() as bus, anyio.create_task_group() as tasks:
+        async with harness.open() as bus, anyio.create_task_group() as tasks:
             crew = Crew(bus, tasks)
             for number in range(_LEAVERS):
                 leaves = await crew.join("g", most=1)
@@ -130,8 +130,8 @@ class SubscriberCases:
             await crew.leave_all()
 
     @promise("EB-35", "A consumer that stops to iterate and begins again goes on where it was.")
-    async def test_eb_35_iterating_again(self, bench: BusBench) -> None:
-        async with bench.open() as bus, bus.join("g") as consumer:
+    async def test_eb_35_iterating_again(self, harness: BusHarness) -> None:
+        async with harness.open() as bus, bus.join("g") as consumer:
             await bus.publish("x a b c", "y p q")
             for _ in range(4):
                 delivery = await consumer.receive()
@@ -140,8 +140,8 @@ class SubscriberCases:
             await consumer.drain()
 
     @promise("EB-16", "A group that joins late sees what the bus declares: what comes from now on, or everything kept.")
-    async def test_eb_16_late_subscribers(self, bench: BusBench) -> None:
-        async with bench.open() as bus, bus.join("early") as early:
+    async def test_eb_16_late_subscribers(self, harness: BusHarness) -> None:
+        async with harness.open() as bus, bus.join("early") as early:
             await bus.publish("x a b")
             async with bus.join("late") as late:
                 await bus.publish("x c")
@@ -150,8 +150,8 @@ class SubscriberCases:
             await early.take("a b c", meaning="a late group changed what an early one gets")
 
     @promise("EB-16", "A group that joins late sees what the bus declares: what comes from now on, or everything kept.")
-    async def test_eb_16_late_subscribers_one_after_the_other(self, bench: BusBench) -> None:
-        async with bench.open() as bus, bus.join("early") as early:
+    async def test_eb_16_late_subscribers_one_after_the_other(self, harness: BusHarness) -> None:
+        async with harness.open() as bus, bus.join("early") as early:
             for number in range(3):
                 await bus.publish(f"x a{number}", f"y p{number}")
                 await early.finish()
@@ -166,11 +166,11 @@ class SubscriberCases:
                         await late.finish()
 
     @promise("EB-16", "A group that joins late sees what the bus declares: what comes from now on, or everything kept.", seeds=0)
-    async def test_eb_16_everything_kept(self, bench: BusBench) -> None:
-        async with bench.open() as bus, bus.join("early") as early:
+    async def test_eb_16_everything_kept(self, harness: BusHarness) -> None:
+        async with harness.open() as bus, bus.join("early") as early:
             part = max(1, min(10, bus.capabilities.max_pending // 2))
             for number in range(0, _KEPT if bus.capabilities.late_subscribers == "replay" else part, part):
-                events = [bench.record(f"e{number + each}", stream_id("xy"[each % 2])) for each in range(part)]
+                events = [harness.record(f"e{number + each}", stream_id("xy"[each % 2])) for each in range(part)]
                 await bus.publish_events([attrs.evolve(event, position=1_000 - event.position) for event in events])
                 await early.finish()
             for name in ("late", "too late"):
@@ -179,8 +179,8 @@ class SubscriberCases:
             await early.finish()
 
     @promise("EB-17", "A group that comes back gets what was published while it was away: no silent gap.")
-    async def test_eb_17_coming_back(self, bench: BusBench) -> None:
-        async with bench.open() as bus:
+    async def test_eb_17_coming_back(self, harness: BusHarness) -> None:
+        async with harness.open() as bus:
             async with bus.join("g") as consumer:
                 await bus.publish("x a b")
                 await consumer.take("a", meaning="the first event comes first")
@@ -191,7 +191,7 @@ class SubscriberCases:
             if not bus.capabilities.durable:
                 return
             await bus.publish("x e")
-        async with bench.open() as bus:
+        async with harness.open() as bus:
             await bus.publish("x f")
             async with bus.join("g") as consumer:
                 await consumer.take("e f", meaning="declared: durable; what was published before and after reopening must come")
@@ -245,16 +245,16 @@ async def _publish_waits(bus: TestedBus, slow: TestedSubscription, bound: int) -
         await slow.take(" ".join(labels), meaning="an event was dropped while the consumer was slow")
 
 
-async def _backlog_is_on_a_disk(bench: BusBench, bus: TestedBus, slow: TestedSubscription, most: int) -> None:
+async def _backlog_is_on_a_disk(harness: BusHarness, bus: TestedBus, slow: TestedSubscription, most: int) -> None:
     bus.model.is_off = True  # it would keep in memory what only a disk may keep
-    await bus.publish_events([_large(bench, 1)])
+    await bus.publish_events([_large(harness, 1)])
     first = await slow.receive()
     count = 6 * most + 32
     async with bus.join("slow") as waits, anyio.create_task_group() as tasks:
         tasks.start_soon(_wait, waits)
         with _traced() as grown:
             for number in range(2, count + 1):
-                await bus.publish_events([_large(bench, number)])
+                await bus.publish_events([_large(harness, number)])
             in_memory = grown()
         tasks.cancel_scope.cancel()
     if in_memory > count * _LARGE // 2:
@@ -267,15 +267,15 @@ async def _backlog_is_on_a_disk(bench: BusBench, bus: TestedBus, slow: TestedSub
     for number in range(2, count + 1):
         delivery = await slow.receive()
         await slow.ack(delivery)
-        if delivery.event != _large(bench, number):
+        if delivery.event != _large(harness, number):
             raise MismatchError(
                 expected=f"event {number}", got=f"event {delivery.event.version}", meaning="an event was dropped, or is in another place"
             )
 
 
-def _large(bench: BusBench, number: int) -> RecordedEvent:
+def _large(harness: BusHarness, number: int) -> RecordedEvent:
     """An event that is made anew whenever it is asked for, so that only the bus keeps it."""
-    event = attrs.evolve(bench.labels.event(f"e{number}"), data=b'{"pad":"' + b"x" * (_LARGE - 10) + b'"}')
+    event = attrs.evolve(harness.labels.event(f"e{number}"), data=b'{"pad":"' + b"x" * (_LARGE - 10) + b'"}')
     return recorded(stream_id("x"), number, number, event)
 
 

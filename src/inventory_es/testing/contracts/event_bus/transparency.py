@@ -10,7 +10,7 @@ from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import RecordedEvent, StreamWrite
 from inventory_es.ports.errors import EventBusUnavailableError
 from inventory_es.testing.contracts.core.event_labels import stream_id
-from inventory_es.testing.contracts.event_bus.harness import BusBench, TestedBus, TestedSubscription
+from inventory_es.testing.contracts.event_bus.harness import BusHarness, TestedBus, TestedSubscription
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.faults.event_bus import FaultyEventBus
 from inventory_es.testing.faults.faults import Faults
@@ -28,13 +28,13 @@ class TransparencyCases:
         "Projections fed by a bus that drops, duplicates and reorders, with catch-up from the store, equal those from the store alone.",
         seeds=6,
     )
-    async def test_eb_21_bus_transparency(self, bench: BusBench) -> None:
-        chance = bench.run.schedule.chance
+    async def test_eb_21_bus_transparency(self, harness: BusHarness) -> None:
+        chance = harness.run.schedule.chance
         faults = Faults.by_seed(chance.randrange(1 << 32), rate=0.6, kinds=("drop", "duplicate", "reorder", "fail_after"))
         store = MemoryEventStore()
-        async with bench.open() as bus, bus.join("projection") as consumer:
+        async with harness.open() as bus, bus.join("projection") as consumer:
             most = max(1, min(3, bus.capabilities.max_pending // 2))
-            line = _Line(bench, store, bus, consumer, faults)
+            line = _Line(harness, store, bus, consumer, faults)
             for _ in range(_ROUNDS):
                 await line.carry([chance.choice(_NAMES) for _ in range(chance.randint(1, most))])
             faults.stop()
@@ -46,8 +46,8 @@ class TransparencyCases:
             wanted, got = alone.rows[stream_id(name)], fed.rows[stream_id(name)]
             if got != wanted:
                 raise MismatchError(
-                    expected=f"{name}: {bench.labels.show(wanted)}",
-                    got=f"{bench.labels.show(got)}",
+                    expected=f"{name}: {harness.labels.show(wanted)}",
+                    got=f"{harness.labels.show(got)}",
                     meaning="what the bus delivered is not what the store holds, and a projection believed it",
                 )
 
@@ -76,9 +76,9 @@ class _Projection:
 class _Line:
     """From a store, by a relay and over a bus that fails, to a projection."""
 
-    def __init__(self, bench: BusBench, store: MemoryEventStore, bus: TestedBus, consumer: TestedSubscription, faults: Faults) -> None:
+    def __init__(self, harness: BusHarness, store: MemoryEventStore, bus: TestedBus, consumer: TestedSubscription, faults: Faults) -> None:
         self.projection = _Projection(store)
-        self._bench = bench
+        self._harness = harness
         self._store = store
         self._bus = bus
         self._consumer = consumer
@@ -90,7 +90,7 @@ class _Line:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._take)
             await self._bus.publish_events(events)
-            with anyio.move_on_after(self._bench.contract.patience_for_delivery):
+            with anyio.move_on_after(self._harness.contract.patience_for_delivery):
                 while not self._consumer.model.is_drained:
                     await self._taken.wait()
                     self._taken = anyio.Event()
@@ -103,7 +103,7 @@ class _Line:
         after = await self._store.head()
         for number, name in enumerate(names, after + 1):
             version = (await self._store.read_stream(stream_id(name), limit=1)).version
-            await self._store.append([StreamWrite(stream_id(name), version, self._bench.labels.events(f"{name}{number}"))])
+            await self._store.append([StreamWrite(stream_id(name), version, self._harness.labels.events(f"{name}{number}"))])
         events = (await self._store.read_all(after=after, limit=len(names))).events
         is_done = False
         while not is_done:

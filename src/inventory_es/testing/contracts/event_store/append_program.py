@@ -147,7 +147,7 @@ class AppendProgram:
         if any(event.event_id == stored.event.event_id for event in self._model.streams.get(stream, ())):
             return
         event = attrs.evolve(self._event(), event_id=stored.event.event_id)
-        self.comparison.bench.labels.add(f"e{self._drawn}", event)
+        self.comparison.harness.labels.add(f"e{self._drawn}", event)
         await self._send([StreamWrite(stream, self._model.version(stream), [event])])
 
     async def several_streams(self) -> None:
@@ -244,7 +244,7 @@ class AppendProgram:
         most = min(declared.max_event_bytes, declared.max_append_bytes // 2)
         if event.size > most:
             event = attrs.evolve(event, data=b"{}", metadata=b"{}")
-        return self.comparison.bench.labels.add(name, event)
+        return self.comparison.harness.labels.add(name, event)
 
     def _id(self) -> UUID:
         """Return an id; some differ from the one before in their last or first bits alone."""

@@ -11,7 +11,7 @@ from inventory_es.ports import AppendResult, NewEvent, RecordedEvent, StreamCata
 from inventory_es.ports.errors import AppendTooLargeError, ConcurrencyError, UnsupportedCapabilityError
 from inventory_es.testing.contracts.core.event_labels import stream_id, stream_name
 from inventory_es.testing.contracts.event_store.comparison import Comparison
-from inventory_es.testing.contracts.event_store.harness import StoreBench, expect
+from inventory_es.testing.contracts.event_store.harness import StoreHarness, expect
 from inventory_es.testing.contracts.event_store.interruption import cancelled_at
 from inventory_es.testing.contracts.event_store.reference_model import ReferenceModel
 from inventory_es.testing.contracts.event_store.tested_store import TestedStore, show_error, show_result
@@ -37,35 +37,35 @@ class AtomicityCases:
     """All or nothing."""
 
     @promise("ES-09", "A rejected append leaves the stream and the feed unchanged.")
-    async def test_es_09_a_rejected_append_leaves_no_trace(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+    async def test_es_09_a_rejected_append_leaves_no_trace(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
             await store.append("x@0 a b")
             head = await store.head() if store.has_feed else 0
             await store.refused(ConcurrencyError, "x@1 c", meaning="a wrong version was let through")
-            await bench.holds(store, "x", "a b", meaning="an event of the refused append is visible")
-            await bench.feed_holds(store, "a b", meaning="an event of the refused append is in the feed")
+            await harness.holds(store, "x", "a b", meaning="an event of the refused append is visible")
+            await harness.feed_holds(store, "a b", meaning="an event of the refused append is in the feed")
             if store.has_feed:
                 expect(that=await store.head() == head, expected=f"head {head}", got="another", meaning="a refused append moved the head")
-            found = await store.find("x", [event.event_id for event in bench.labels.events("c")])
+            found = await store.find("x", [event.event_id for event in harness.labels.events("c")])
             expect(that=not found, expected="nothing", got=found, meaning="the id of a refused event is found")
             await store.append("x@2 c", meaning="the ids of a refused append were never stored, so they may be used")
 
     @promise("ES-10", "A batch is all or nothing: a rejected append leaves the stream unchanged.")
-    async def test_es_10_a_refused_batch_leaves_the_stream_unchanged(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+    async def test_es_10_a_refused_batch_leaves_the_stream_unchanged(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
             await store.append("x@0 a b c")
             await store.refused(ConcurrencyError, "x@2 d1 d2", meaning="a wrong version was let through")
-            await bench.holds(store, "x", "a b c", meaning="an event of the refused batch is visible")
+            await harness.holds(store, "x", "a b c", meaning="an event of the refused batch is visible")
             await store.refused(ValueError, "x@3 d1 d2 d1", meaning="one id twice in an append was taken")
-            await bench.holds(store, "x", "a b c", meaning="the events before the one that was refused are visible")
+            await harness.holds(store, "x", "a b c", meaning="the events before the one that was refused are visible")
 
     @promise("ES-11", "A batch is all or nothing also when the append fails in the middle.")
-    async def test_es_11_a_batch_that_fails_in_the_middle(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
-            bench.need(store, together=3)
+    async def test_es_11_a_batch_that_fails_in_the_middle(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
+            harness.need(store, together=3)
             await store.append("x@0 a")
             for place in range(3):
-                events = _BreaksAt(bench.labels.events("b c d"), place)
+                events = _BreaksAt(harness.labels.events("b c d"), place)
                 outcome = await _outcome(store, StreamWrite(stream_id("x"), 1, events))
                 expect(
                     that=isinstance(outcome, _BreakError),
@@ -73,19 +73,19 @@ class AtomicityCases:
                     got=outcome if isinstance(outcome, BaseException) else show_result(outcome),
                     meaning=f"the events could not be read after the first {place}, so nothing can have been appended",
                 )
-                await bench.holds(store, "x", "a", meaning=f"the append failed after {place} of 3 events and left a part of them")
-                await bench.feed_holds(store, "a", meaning=f"the append failed after {place} of 3 events and left a part in the feed")
+                await harness.holds(store, "x", "a", meaning=f"the append failed after {place} of 3 events and left a part of them")
+                await harness.feed_holds(store, "a", meaning=f"the append failed after {place} of 3 events and left a part in the feed")
             await store.append("x@1 b c d", meaning="after an append that failed, the same events can be appended")
-            await bench.holds(store, "x", "a b c d", meaning="after an append that failed, the store goes on as if it had not been")
+            await harness.holds(store, "x", "a b c d", meaning="after an append that failed, the store goes on as if it had not been")
 
     @promise("ES-12", "The events of one append are adjacent, in stream and feed.")
-    async def test_es_12_a_batch_stays_together(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+    async def test_es_12_a_batch_stays_together(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
             await store.append("x@0 a b")
             await store.append("y@0 p q")
             result = await store.append("x@2 c d e")
-            await bench.holds(store, "x", "a b c d e", meaning="the events of a batch are not in their order")
-            await bench.feed_holds(store, "a b p q c d e", meaning="the events of a batch are not together in the feed")
+            await harness.holds(store, "x", "a b c d e", meaning="the events of a batch are not in their order")
+            await harness.feed_holds(store, "a b p q c d e", meaning="the events of a batch are not together in the feed")
             last = (await store.whole_feed())[-1].position if store.has_feed else 0
             expect(
                 that=result.position == last,
@@ -95,11 +95,11 @@ class AtomicityCases:
             )
 
     @promise("ES-13", "A failed append creates no stream.")
-    async def test_es_13_a_failed_append_creates_no_stream(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+    async def test_es_13_a_failed_append_creates_no_stream(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
             await store.refused(ConcurrencyError, "x@1 a", meaning="a wrong version was let through")
             await store.refused(ValueError, "x@0 a a", meaning="one id twice in an append was taken")
-            await bench.holds(store, "x", "", meaning="a refused append created the stream")
+            await harness.holds(store, "x", "", meaning="a refused append created the stream")
             result = await store.append("x@0 b", meaning="a stream that was never created is expected at 0")
             expect(that=result.versions[stream_id("x")] == 1, expected="version 1", got=result, meaning="a refused append counted")
 
@@ -108,13 +108,13 @@ class AtomicityCases:
         "A batch of 1,000 events works, or the declared maximum; above the maximum is AppendTooLargeError, nothing written.",
         seeds=0,
     )
-    async def test_es_14_large_batches(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+    async def test_es_14_large_batches(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
             most = store.capabilities.max_append_events
             size = min(_BATCH, most)
             labels = " ".join(f"e{number}" for number in range(size))
             await store.append(f"x@0 {labels}", meaning=f"{size} events are within what the store declares")
-            await bench.holds(store, "x", labels, meaning="a large batch did not come back whole")
+            await harness.holds(store, "x", labels, meaning="a large batch did not come back whole")
             if most <= _MOST_EVENTS_TRIED:
                 labels = " ".join(f"f{number}" for number in range(most + 1))
                 too_many = store.write(f"y@0 {labels}")
@@ -122,46 +122,46 @@ class AtomicityCases:
                 if error.limit != store.capabilities.max_append_bytes or sum(event.size for event in too_many.events) <= error.limit:
                     _names_limit(error, most, most + 1)
             if store.capabilities.max_append_bytes <= _MOST_BYTES_TRIED:
-                await self._too_many_bytes(bench, store)
-            await bench.holds(store, "y", "", meaning="an append over a declared maximum was written")
+                await self._too_many_bytes(harness, store)
+            await harness.holds(store, "y", "", meaning="an append over a declared maximum was written")
 
-    async def _too_many_bytes(self, bench: StoreBench, store: TestedStore) -> None:
+    async def _too_many_bytes(self, harness: StoreHarness, store: TestedStore) -> None:
         most = store.capabilities.max_append_bytes
         event_size = min(store.capabilities.max_event_bytes, most)
         count = most // event_size + 1
         if count > store.capabilities.max_append_events:
             return  # the other maximum comes first
-        events = [bench.labels.sized(f"g{number}", event_size) for number in range(count)]
+        events = [harness.labels.sized(f"g{number}", event_size) for number in range(count)]
         error = await store.refused(AppendTooLargeError, StreamWrite(stream_id("y"), 0, events), meaning=f"max_append_bytes is {most}")
         _names_limit(error, most, count * event_size)
 
     @promise("ES-15", "Several streams in one append: all or none, also when one of them conflicts. Without multi_stream: refused.")
-    async def test_es_15_several_streams_at_once(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+    async def test_es_15_several_streams_at_once(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
             await store.append("x@0 a")
             if not store.capabilities.multi_stream:
                 await store.refused(UnsupportedCapabilityError, "x@1 b", "y@0 p", meaning="multi_stream is not declared")
-                await bench.holds(store, "x", "a", meaning="the refused append wrote to its first stream")
-                await bench.holds(store, "y", "", meaning="the refused append wrote to its second stream")
+                await harness.holds(store, "x", "a", meaning="the refused append wrote to its first stream")
+                await harness.holds(store, "y", "", meaning="the refused append wrote to its second stream")
                 return
             result = await store.append("x@1 b", "y@0 p q", meaning="both streams have the expected versions")
             versions = {stream_id("x"): 2, stream_id("y"): 2}
             expect(that=dict(result.versions) == versions, expected=str(versions), got=result, meaning="one version for each stream")
-            await bench.feed_holds(store, "a b p q", meaning="the events of one append stand together, in the order of its writes")
+            await harness.feed_holds(store, "a b p q", meaning="the events of one append stand together, in the order of its writes")
             for first, second in (("x@2 c", "y@1 r"), ("x@1 c", "y@2 r"), ("z@0 s", "x@1 c"), ("x@2 c", "z@1 s")):
                 await store.refused(ConcurrencyError, first, second, meaning="one of the streams does not have its expected version")
-                await self._two_streams_hold(bench, store, "all or none: one stream conflicts, and another was written")
+                await self._two_streams_hold(harness, store, "all or none: one stream conflicts, and another was written")
             again = await store.append("x@1 b", "y@0 p q", meaning="the same append again is answered, not refused")
             expect(that=again.replayed, expected="replayed", got=again, meaning="the same append again was not recognised")
-            await self._two_streams_hold(bench, store, "the same append again was written twice")
+            await self._two_streams_hold(harness, store, "the same append again was written twice")
 
     @promise("ES-15", "Several streams in one append: all or none, also when the one that refuses it is any of many.", seeds=0)
-    async def test_es_15_one_of_many_streams(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+    async def test_es_15_one_of_many_streams(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
             many = min(_MANY_STREAMS, store.capabilities.max_append_events)
             if not store.capabilities.multi_stream or many < 2:  # several
-                bench.run.not_declared("multi_stream, and max_append_events of 2 or more")
-            comparison = Comparison(bench, store, ReferenceModel())
+                harness.run.not_declared("multi_stream, and max_append_events of 2 or more")
+            comparison = Comparison(harness, store, ReferenceModel())
             await comparison.append([store.write("x@0 a")])
             for place in sorted({0, 1, many // 2, many - 1}):
                 writes = [store.write(f"s{number}@0 s{number}") for number in range(many)]
@@ -181,13 +181,13 @@ class AtomicityCases:
             await comparison.everything()
 
     @promise("ES-61", _ALL_OR_NONE, seeds=1)
-    async def test_es_61_readers_see_all_or_none(self, bench: StoreBench) -> None:
-        async with bench.open() as store, bench.another(store) as others:
+    async def test_es_61_readers_see_all_or_none(self, harness: StoreHarness) -> None:
+        async with harness.open() as store, harness.another(store) as others:
             for number in range(_APPENDS):
                 writes = [f"a{number}@0 {' '.join(f'a{number}e{place}' for place in range(5))}"]
                 if store.capabilities.multi_stream:
                     writes = [f"b{number}@0 b{number}e0 b{number}e1", f"c{number}@0 c{number}e0 c{number}e1", f"d@{number} d{number}"]
-                await _seen_whole(bench, [store, *others], [store.write(write) for write in writes])
+                await _seen_whole(harness, [store, *others], [store.write(write) for write in writes])
             if store.has_feed and len(others):
                 expect(
                     that=await store.whole_feed() == await others[0].whole_feed(),
@@ -197,14 +197,14 @@ class AtomicityCases:
                 )
 
     @promise("ES-62", _LARGEST, seeds=0)
-    async def test_es_62_the_largest_append(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+    async def test_es_62_the_largest_append(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
             await store.append("x@0 a")
-            suspensions = await _seen_whole(bench, [store], _largest(bench, store, "seen"))
+            suspensions = await _seen_whole(harness, [store], _largest(harness, store, "seen"))
             for point in sorted({1, suspensions} - {0}):
-                writes = _largest(bench, store, f"cut{point}")
+                writes = _largest(harness, store, f"cut{point}")
                 await cancelled_at(lambda count: store.append(*writes, at_suspension=count), point)  # noqa: B023  # called now
-                await bench.contract.settle()
+                await harness.contract.settle()
                 versions = [(await store.page(write.stream, limit=1)).version for write in writes]
                 if versions and versions[0] == 0:
                     versions = [(await store.page(write.stream, limit=1)).version for write in writes]  # it came while it was looked for
@@ -227,23 +227,23 @@ class AtomicityCases:
                 expect(
                     that=last.event_id == writes[-1].events[-1].event_id,
                     expected="its last event",
-                    got=bench.labels.label(last),
+                    got=harness.labels.label(last),
                     meaning="a large append that was cancelled and sent again is not there whole",
                 )
 
-    async def _two_streams_hold(self, bench: StoreBench, store: TestedStore, meaning: str) -> None:
-        await bench.holds(store, "x", "a b", meaning=meaning)
-        await bench.holds(store, "y", "p q", meaning=meaning)
-        await bench.holds(store, "z", "", meaning=meaning)
-        await bench.feed_holds(store, "a b p q", meaning=meaning)
+    async def _two_streams_hold(self, harness: StoreHarness, store: TestedStore, meaning: str) -> None:
+        await harness.holds(store, "x", "a b", meaning=meaning)
+        await harness.holds(store, "y", "p q", meaning=meaning)
+        await harness.holds(store, "z", "", meaning=meaning)
+        await harness.feed_holds(store, "a b p q", meaning=meaning)
 
 
-async def _seen_whole(bench: StoreBench, readers: Sequence[TestedStore], writes: Sequence[StreamWrite]) -> int:
+async def _seen_whole(harness: StoreHarness, readers: Sequence[TestedStore], writes: Sequence[StreamWrite]) -> int:
     """Append, held back at each await point until each reader has looked everywhere; how often the append was suspended."""
     store = readers[0]
     suspensions = looks = 0
     is_done = anyio.Event()
-    watchers = [_Watcher(bench, reader, writes) for reader in readers]
+    watchers = [_Watcher(harness, reader, writes) for reader in readers]
     for watcher in watchers:
         await watcher.begin()
 
@@ -272,29 +272,29 @@ async def _seen_whole(bench: StoreBench, readers: Sequence[TestedStore], writes:
         await checkpoint()
         result = await store.append(*writes, at_suspension=count, held=held)
         is_done.set()
-    await bench.contract.settle()
+    await harness.contract.settle()
     for watcher in watchers:
         await watcher.end(result)
     return suspensions
 
 
-def _largest(bench: StoreBench, store: TestedStore, name: str) -> list[StreamWrite]:
+def _largest(harness: StoreHarness, store: TestedStore, name: str) -> list[StreamWrite]:
     """An append of as many events as the store declares, to two streams where it takes that."""
     declared = store.capabilities
-    size = bench.labels.event(f"{name}0").size + 16  # with the longest number in it
+    size = harness.labels.event(f"{name}0").size + 16  # with the longest number in it
     labels = [
         f"{name}{number}" for number in range(min(declared.max_append_events, _MOST_EVENTS_TRIED // 2, declared.max_append_bytes // size))
     ]
     half = len(labels) // 2 if declared.multi_stream and len(labels) > 1 else 0
     parts = {f"{name}two": labels[:half], f"{name}one": labels[half:]}
-    return [StreamWrite(stream_id(stream), 0, bench.labels.events(" ".join(part))) for stream, part in parts.items() if part]
+    return [StreamWrite(stream_id(stream), 0, harness.labels.events(" ".join(part))) for stream, part in parts.items() if part]
 
 
 @attrs.define
 class _Watcher:
     """Who looks for an append in every way that the store has, and remembers whether it was there."""
 
-    bench: StoreBench
+    harness: StoreHarness
     store: TestedStore
     writes: Sequence[StreamWrite]
     is_whole: bool = False
@@ -359,7 +359,7 @@ class _Watcher:
             after = f", as {self._seen} was seen before" if self._seen else ""
             raise MismatchError(
                 expected=f"{' or '.join(map(str, allowed))} events in {where}{after}",
-                got=f"{count} {self.bench.labels.show(events)}",
+                got=f"{count} {self.harness.labels.show(events)}",
                 meaning=f"{self.store.name or 'a task '}reads a part of an append that is under way",
             )
         if count and not self._seen:

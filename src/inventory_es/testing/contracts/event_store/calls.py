@@ -17,7 +17,7 @@ from inventory_es.ports.errors import (
 )
 from inventory_es.ports.toolkit.page_rules import check_feed_page, check_stream_page, check_stream_page_backwards, check_streams_page
 from inventory_es.testing.contracts.core.event_labels import event_id, stream_id
-from inventory_es.testing.contracts.event_store.harness import StoreBench
+from inventory_es.testing.contracts.event_store.harness import StoreHarness
 from inventory_es.testing.contracts.event_store.tested_store import TestedStore, show_error
 from inventory_es.testing.failure import MismatchError
 
@@ -68,12 +68,12 @@ class Calls:
     """Makes calls of every kind over a store, whose arguments differ from call to call.
 
     Args:
-        bench: of the run.
+        harness: of the run.
         store: what is called.
         name: begins the names of its streams, which no other has.
     """
 
-    bench: StoreBench
+    harness: StoreHarness
     store: TestedStore
     name: str
     _number: int = 0
@@ -86,7 +86,7 @@ class Calls:
         is_one = declared.multi_stream and declared.max_append_events >= _STREAMS * _LENGTH
         for part in [writes] if is_one else [[write] for write in writes]:
             await self.store.append(*part)
-        await self.bench.contract.settle()
+        await self.harness.contract.settle()
         if self.store.has_feed:
             self._fed = (await self.store.whole_feed())[-_STREAMS * _LENGTH :]
 
@@ -112,7 +112,7 @@ class Calls:
 
     async def bounded(self, ask: Callable[[], Coroutine[Any, Any, T]], meaning: str) -> T:
         """Return what ``ask`` answers, which must be soon and no error."""
-        seconds = self.bench.contract.patience / _PARTS_OF_PATIENCE
+        seconds = self.harness.contract.patience / _PARTS_OF_PATIENCE
         with anyio.move_on_after(seconds):
             try:
                 return await ask()
@@ -124,7 +124,7 @@ class Calls:
 
     def wait(self) -> Call:
         """Return a wait for a position that is far away; the store has a feed."""
-        position, seconds = (self._fed[-1].position if self._fed else 0) + _FAR, 10 * self.bench.contract.patience
+        position, seconds = (self._fed[-1].position if self._fed else 0) + _FAR, 10 * self.harness.contract.patience
         ask = partial(self.store.wait, position, timeout=seconds)
         return Call("wait_for_position of what never comes", ask, lambda answer: "" if isinstance(answer, bool) else f"{answer!r}")
 
@@ -156,7 +156,7 @@ class Calls:
         return " ".join(f"{self._stream(number)}e{place}" for place in range(_LENGTH))
 
     def _shows(self, found: Sequence[RecordedEvent], labels: Sequence[str]) -> str:
-        shown = [self.bench.labels.label(event) for event in found]
+        shown = [self.harness.labels.label(event) for event in found]
         return "" if shown == list(labels) else f"{shown} instead of {list(labels)}"
 
     def _read(self, number: int) -> Call:
@@ -233,7 +233,7 @@ class Calls:
             known = [event for event in page.events if event.position <= self._fed[-1].position]
             rest = self._fed[at + 1 :][:2]
             is_right = known == list(rest if page.is_end else rest[: len(known)])
-            return "" if is_right else f"{self.bench.labels.show(page.events)}, is_end={page.is_end}"
+            return "" if is_right else f"{self.harness.labels.show(page.events)}, is_end={page.is_end}"
 
         return Call("read_all", lambda: self.store.feed_page(after=after, limit=2), problem)
 
@@ -243,7 +243,7 @@ class Calls:
 
     def _wait(self, number: int) -> Call:
         position = self._fed[number % len(self._fed)].position
-        ask = partial(self.store.wait, position, timeout=10 * self.bench.contract.patience)
+        ask = partial(self.store.wait, position, timeout=10 * self.harness.contract.patience)
         return Call("wait_for_position", ask, lambda answer: "" if isinstance(answer, bool) else f"{answer!r}")
 
     def _streams(self, number: int) -> Call:
@@ -269,11 +269,11 @@ class Calls:
         self._number += 1
         name = f"{self.name}r{self._number}"
         result = await self.store.append(f"{name}@0 {name}a {name}b")
-        await self.bench.holds(self.store, name, f"{name}a {name}b", meaning=f"{meaning}: what was appended now is not read now")
+        await self.harness.holds(self.store, name, f"{name}a {name}b", meaning=f"{meaning}: what was appended now is not read now")
         if not self.store.has_feed:
             return
         head = await self.store.head()
-        shown = self.bench.labels.show((await self.store.whole_feed(after=result.position - 1))[:1])
+        shown = self.harness.labels.show((await self.store.whole_feed(after=result.position - 1))[:1])
         if head < result.position or shown != f"[{name}b]":
             raise MismatchError(
                 expected=f"[{name}b] at position {result.position} of the feed",

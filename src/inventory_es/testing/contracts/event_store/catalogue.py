@@ -10,7 +10,7 @@ from inventory_es.ports import StreamCatalogue, StreamWrite
 from inventory_es.ports.errors import ConcurrencyError
 from inventory_es.testing.contracts.core.event_labels import CATEGORY
 from inventory_es.testing.contracts.event_store.comparison import Comparison
-from inventory_es.testing.contracts.event_store.harness import StoreBench, expect
+from inventory_es.testing.contracts.event_store.harness import StoreHarness, expect
 from inventory_es.testing.contracts.event_store.hostile_values import STREAMS
 from inventory_es.testing.contracts.event_store.reference_model import ReferenceModel
 from inventory_es.testing.contracts.event_store.tested_store import ALL, TestedStore
@@ -34,10 +34,10 @@ class CatalogueCases:
     """The store as a StreamCatalogue, which it declares by having its method."""
 
     @promise("ES-51", "The catalogue lists every stream once, by its text, with its version, by any page size and from any place.")
-    async def test_es_51_every_stream_once(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+    async def test_es_51_every_stream_once(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
             if not isinstance(store.raw, StreamCatalogue):
-                bench.run.not_declared("StreamCatalogue")
+                harness.run.not_declared("StreamCatalogue")
             expect(
                 that=callable(store.raw.streams),
                 expected="streams, a method",
@@ -48,34 +48,34 @@ class CatalogueCases:
             await _refuses_nonsense(store)
             written: _Listed = []
             for stream, version in _VERSIONS.items():
-                events = bench.labels.events(" ".join(f"{stream.text}{number}" for number in range(version)))
+                events = harness.labels.events(" ".join(f"{stream.text}{number}" for number in range(version)))
                 await store.append(StreamWrite(stream, 0, events))
                 written.append((stream.text, version))
             await store.refused(ConcurrencyError, "none@3 no", meaning="a stream that is not there has version 0")
-            await _is_whole(bench, store, sorted(written))
+            await _is_whole(harness, store, sorted(written))
             await _refuses_nonsense(store)
             survives = store.capabilities.durability != "none"
         if survives:
-            async with bench.open() as store:
-                await _is_whole(bench, store, sorted(written))
+            async with harness.open() as store:
+                await _is_whole(harness, store, sorted(written))
 
     @promise(
         "ES-51", "The catalogue lists each legal stream id by its text, behind any prefix and any place, however they are cut.", seeds=0
     )
-    async def test_es_51_every_stream_id(self, bench: StoreBench) -> None:
+    async def test_es_51_every_stream_id(self, harness: StoreHarness) -> None:
         model = ReferenceModel()
-        async with bench.open() as store:
+        async with harness.open() as store:
             if not isinstance(store.raw, StreamCatalogue):
-                bench.run.not_declared("StreamCatalogue")
-            comparison = Comparison(bench, store, model)
+                harness.run.not_declared("StreamCatalogue")
+            comparison = Comparison(harness, store, model)
             for number, stream in enumerate(STREAMS):
-                await comparison.append([StreamWrite(stream, 0, [bench.labels.event(f"h{number}")])])
-                await comparison.append([StreamWrite(stream, 5, [bench.labels.event(f"r{number}")])])
+                await comparison.append([StreamWrite(stream, 0, [harness.labels.event(f"h{number}")])])
+                await comparison.append([StreamWrite(stream, 5, [harness.labels.event(f"r{number}")])])
             await _cut_everywhere(comparison)
             survives = store.capabilities.durability != "none"
         if survives:
-            async with bench.open() as store:
-                await _cut_everywhere(Comparison(bench, store, model))
+            async with harness.open() as store:
+                await _cut_everywhere(Comparison(harness, store, model))
 
 
 async def _cut_everywhere(comparison: Comparison) -> None:
@@ -89,8 +89,8 @@ async def _cut_everywhere(comparison: Comparison) -> None:
         await comparison.catalogue("", limit=limit)
 
 
-async def _is_whole(bench: StoreBench, store: TestedStore, written: _Listed) -> None:
-    await bench.contract.settle()
+async def _is_whole(harness: StoreHarness, store: TestedStore, written: _Listed) -> None:
+    await harness.contract.settle()
     for size in (1, 2, 3, ALL):
         for prefix in ("", CATEGORY, f"{CATEGORY}-", f"{CATEGORY}-x", f"{CATEGORY}-x-", f"{CATEGORY}-%_", "other-x", "none"):
             await _lists(store, [one for one in written if one[0].startswith(prefix)], prefix=prefix, size=size)

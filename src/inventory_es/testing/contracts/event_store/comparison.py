@@ -22,7 +22,7 @@ from inventory_es.ports import (
 )
 from inventory_es.ports.errors import AppendOutcomeUnknownError, ConcurrencyError, EventIdCollisionError, StoreUnavailableError
 from inventory_es.testing.contracts.core.event_labels import stream_name
-from inventory_es.testing.contracts.event_store.harness import StoreBench
+from inventory_es.testing.contracts.event_store.harness import StoreHarness
 from inventory_es.testing.contracts.event_store.reference_model import (
     Accepted,
     Answer,
@@ -44,7 +44,7 @@ _FURTHER = 1_000
 class Comparison:
     """A store beside the reference. Each method raises a mismatch where they differ."""
 
-    bench: StoreBench
+    harness: StoreHarness
     store: TestedStore
     model: ReferenceModel
 
@@ -115,7 +115,7 @@ class Comparison:
 
     async def stream(self, stream: StreamId, *, after: int = 0, before: int | None = None, limits: Sequence[int] = (ALL,)) -> None:
         """Compare a stream, forward behind ``after`` and backwards from ``before``, and its glance."""
-        await self.bench.contract.settle()
+        await self.harness.contract.settle()
         for limit in limits:
             await self.forward(stream, after=after, limit=limit)
             await self.backwards(stream, before=before, limit=limit)
@@ -174,7 +174,7 @@ class Comparison:
 
     async def ids(self, stream: StreamId, asked: Sequence[UUID] | None = None) -> Sequence[RecordedEvent]:
         """Compare what is found: by default of every id of the store, newest first, each twice, and one that nobody stored."""
-        await self.bench.contract.settle()
+        await self.harness.contract.settle()
         asked = [place.event.event_id for place in reversed(self.model.feed)] * 2 if asked is None else list(asked)
         found = await self.store.find(stream, [*asked, _STRANGER])
         ids = set(asked)
@@ -183,7 +183,7 @@ class Comparison:
         self._is_run(found, wanted, len(asked) + 1, way)
         if len(found) != len(wanted):
             raise MismatchError(
-                expected=f"{len(wanted)} events", got=f"{len(found)}: {self.bench.labels.show(found)}", meaning=f"{way} leaves events out"
+                expected=f"{len(wanted)} events", got=f"{len(found)}: {self.harness.labels.show(found)}", meaning=f"{way} leaves events out"
             )
         return found
 
@@ -191,7 +191,7 @@ class Comparison:
         """Compare the feed behind a position, and the head; return where to go on."""
         if not self.store.has_feed:
             return 0
-        await self.bench.contract.settle()
+        await self.harness.contract.settle()
         goes_on = after
         for limit in limits:
             goes_on = await self._feed(after, limit)
@@ -244,7 +244,7 @@ class Comparison:
         """Compare the catalogue behind a stream, if the store has one."""
         if not isinstance(self.store.raw, StreamCatalogue):
             return
-        await self.bench.contract.settle()
+        await self.harness.contract.settle()
         rest, is_end = self._listed(prefix, after), False
         while not is_end:
             page = await self.catalogue_page(prefix, after=after, limit=limit, rest=rest)
@@ -338,7 +338,7 @@ class Comparison:
         if count > min(limit, len(wanted)) or (wanted and not count):
             raise MismatchError(
                 expected=f"1 to {min(limit, len(wanted))} events" if wanted else "no events",
-                got=f"{count}: {self.bench.labels.show(events)}",
+                got=f"{count}: {self.harness.labels.show(events)}",
                 meaning=f"{way} gives {'more than there are, or than were asked for' if count else 'nothing, and there is more'}",
             )
         has_feed = self.store.has_feed

@@ -16,7 +16,7 @@ from inventory_es.testing.contracts.event_store.forks import ForkCases
 from inventory_es.testing.contracts.event_store.freshness import QuestionCases
 from inventory_es.testing.contracts.event_store.glances import GlanceCases
 from inventory_es.testing.contracts.event_store.groups import GroupCases
-from inventory_es.testing.contracts.event_store.harness import StoreBench
+from inventory_es.testing.contracts.event_store.harness import StoreHarness
 from inventory_es.testing.contracts.event_store.idempotency import IdentityCases
 from inventory_es.testing.contracts.event_store.interruption import InterruptionCases
 from inventory_es.testing.contracts.event_store.lifetime import ClosingCases
@@ -107,6 +107,6 @@ class EventStoreContract(
         """
         return False
 
-    def bench(self, run: Run) -> StoreBench:
-        """The workbench of one run."""
-        return StoreBench(self, run)
+    def harness(self, run: Run) -> StoreHarness:
+        """The harness of one run."""
+        return StoreHarness(self, run)

@@ -10,7 +10,7 @@ from inventory_es.ports.errors import ConcurrencyError
 from inventory_es.testing.contracts.core.event_labels import stream_id, stream_name
 from inventory_es.testing.contracts.event_store.append_program import of_another_schema_version
 from inventory_es.testing.contracts.event_store.comparison import Comparison
-from inventory_es.testing.contracts.event_store.harness import StoreBench, expect, wrong_positions
+from inventory_es.testing.contracts.event_store.harness import StoreHarness, expect, wrong_positions
 from inventory_es.testing.contracts.event_store.hostile_values import STREAMS, some_streams
 from inventory_es.testing.contracts.event_store.reference_model import ReferenceModel
 from inventory_es.testing.contracts.event_store.tested_store import ALL, TestedStore
@@ -28,8 +28,8 @@ class FeedCases:
     """The feed."""
 
     @promise("ES-33", "Positions strictly increase over the whole store, each event once, by any page size.")
-    async def test_es_33_positions_increase(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+    async def test_es_33_positions_increase(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
             if not store.has_feed:
                 result = await store.append("x@0 a")
                 position = (await store.page("x")).events[0].position
@@ -39,13 +39,13 @@ class FeedCases:
                     got=f"result {result.position}, event {position}",
                     meaning="a store without a feed has no positions to show",
                 )
-                bench.run.not_declared("feed='total'")
+                harness.run.not_declared("feed='total'")
             expect(that=await store.head() == 0, expected="head 0", got="another", meaning="0 is before everything")
             await _is_value_error(store)
             await store.append("x@0 a b")
             await store.append("y@0 p")
             await store.append("x@2 c d")
-            await bench.feed_holds(store, "a b p c d", meaning="the feed has every event once, in the order of the appends")
+            await harness.feed_holds(store, "a b p c d", meaning="the feed has every event once, in the order of the appends")
             whole = await store.whole_feed()
             expect(
                 that=await store.head() == whole[-1].position,
@@ -53,20 +53,20 @@ class FeedCases:
                 got=await store.head(),
                 meaning="the head is the position of the newest event",
             )
-            await _pages_join(bench, store, whole)
+            await _pages_join(harness, store, whole)
             await _streams_show_positions(store, whole)
             await _is_value_error(store)
-            seen = await store.feed.wait_for_position(whole[-1].position, timeout=bench.contract.patience)
+            seen = await store.feed.wait_for_position(whole[-1].position, timeout=harness.contract.patience)
             expect(that=seen, expected="True at once", got=seen, meaning="the position is there already")
 
     @promise("ES-34", "No skips under concurrent writers: whoever follows the feed gets exactly what was appended.", seeds=8)
-    async def test_es_34_a_reader_that_follows_skips_nothing(self, bench: StoreBench) -> None:
-        async with bench.open() as store, AsyncExitStack() as instances:
+    async def test_es_34_a_reader_that_follows_skips_nothing(self, harness: StoreHarness) -> None:
+        async with harness.open() as store, AsyncExitStack() as instances:
             if not store.has_feed:
-                bench.run.not_declared("feed='total'")
+                harness.run.not_declared("feed='total'")
             writers = [store]
             if store.capabilities.multi_process:
-                writers.append(await instances.enter_async_context(bench.open()))
+                writers.append(await instances.enter_async_context(harness.open()))
             written: list[str] = []
             followed: list[RecordedEvent] = []
             all_written = anyio.Event()
@@ -86,19 +86,19 @@ class FeedCases:
                     after = page.next_after
                     if page.is_end and last_round:
                         return
-                    await bench.run.schedule.pause()
+                    await harness.run.schedule.pause()
                     await anyio.lowlevel.checkpoint()
 
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(follow)
                 tasks.start_soon(write_all)
-            _followed_all(bench, followed, written)
+            _followed_all(harness, followed, written)
 
     @promise("ES-35", "Stream order agrees with feed order.", seeds=6)
-    async def test_es_35_stream_order_agrees_with_feed_order(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+    async def test_es_35_stream_order_agrees_with_feed_order(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
             if not store.has_feed:
-                bench.run.not_declared("feed='total'")
+                harness.run.not_declared("feed='total'")
             written: list[str] = []
             async with anyio.create_task_group() as tasks:
                 for number in range(4):
@@ -115,15 +115,15 @@ class FeedCases:
                 versions[name] = event.version
 
     @promise("ES-36", "Positions stay valid after reopening.")
-    async def test_es_36_positions_after_reopening(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+    async def test_es_36_positions_after_reopening(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
             if not store.has_feed:
-                bench.run.not_declared("feed='total'")
-            bench.need(store, durable=True)
+                harness.run.not_declared("feed='total'")
+            harness.need(store, durable=True)
             await store.append("x@0 a b")
             await store.append("y@0 p")
             before = await store.whole_feed()
-        async with bench.reopened() as store:
+        async with harness.reopened() as store:
             after = await store.whole_feed()
             expect(
                 that=after == before,
@@ -134,9 +134,9 @@ class FeedCases:
             await store.append("x@2 c")
             rest = await store.whole_feed(after=before[-1].position)
             expect(
-                that=bench.labels.show(rest) == "[c]",
+                that=harness.labels.show(rest) == "[c]",
                 expected="[c]",
-                got=bench.labels.show(rest),
+                got=harness.labels.show(rest),
                 meaning="who goes on from a checkpoint kept from before reopening misses or repeats an event",
             )
 
@@ -145,12 +145,12 @@ class FeedCases:
         "The feed goes on, page by page and from every position, after refused, replayed and cancelled appends and over gaps in positions.",
         seeds=0,
     )
-    async def test_es_73_over_refusals_and_gaps(self, bench: StoreBench) -> None:
+    async def test_es_73_over_refusals_and_gaps(self, harness: StoreHarness) -> None:
         model = ReferenceModel()
-        async with bench.open() as store:
+        async with harness.open() as store:
             if not store.has_feed:
-                bench.run.not_declared("feed='total'")
-            comparison = Comparison(bench, store, model)
+                harness.run.not_declared("feed='total'")
+            comparison = Comparison(harness, store, model)
             cursor = 0
             for number in range(2):
                 await _new(comparison, f"x{number}", f"a{number}")
@@ -159,68 +159,68 @@ class FeedCases:
                 cursor = await comparison.feed(after=cursor, limits=(1,))
             await _from_everywhere(comparison)
             if store.capabilities.durability != "none" and store.capabilities.multi_process:
-                async with bench.open() as other:
-                    await _new(Comparison(bench, other, model), "x0", "other")
+                async with harness.open() as other:
+                    await _new(Comparison(harness, other, model), "x0", "other")
                     await comparison.feed(after=cursor)
-                    await _from_everywhere(Comparison(bench, other, model))
+                    await _from_everywhere(Comparison(harness, other, model))
             survives = store.capabilities.durability != "none"
         if survives:
-            async with bench.open() as store:
-                comparison = Comparison(bench, store, model)
+            async with harness.open() as store:
+                comparison = Comparison(harness, store, model)
                 await _from_everywhere(comparison)
                 await _waste_positions(comparison, "again")
                 await _new(comparison, "y", "late")
                 await comparison.feed(after=cursor, limits=(1, 2))
 
     @promise("ES-74", "A wait for a position is over by its timeout if nothing comes, and before it if the position is reached.", seeds=0)
-    async def test_es_74_waiting(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+    async def test_es_74_waiting(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
             if not store.has_feed:
-                bench.run.not_declared("feed='total'")
-            await _waited(bench, store, 0, timeout=bench.contract.patience, meaning="0 is before everything, and the wait does not end")
+                harness.run.not_declared("feed='total'")
+            await _waited(harness, store, 0, timeout=harness.contract.patience, meaning="0 is before everything, and the wait does not end")
             for timeout in (0, 0.01, 0.1):
-                await _waited(bench, store, 1, timeout=timeout, meaning="nothing comes, and the wait outlasts its timeout")
+                await _waited(harness, store, 1, timeout=timeout, meaning="nothing comes, and the wait outlasts its timeout")
             await store.append("x@0 a")
             head = await store.head()
             for position in (head + 1, head + 1_000):
-                await _waited(bench, store, position, timeout=0.1, meaning="nothing comes, and the wait outlasts its timeout")
+                await _waited(harness, store, position, timeout=0.1, meaning="nothing comes, and the wait outlasts its timeout")
             writers = [store]
             async with AsyncExitStack() as instances:
                 if store.capabilities.durability != "none" and store.capabilities.multi_process:
-                    writers.append(await instances.enter_async_context(bench.open()))
+                    writers.append(await instances.enter_async_context(harness.open()))
                 version = 1
                 for writer in writers:
                     for ahead in (1, 3):
-                        version = await _reached_while_waiting(bench, store, writer, ahead, version)
+                        version = await _reached_while_waiting(harness, store, writer, ahead, version)
 
     @promise("ES-75", "The feed and every read hold each legal stream id and category, and an id that two streams hold twice.", seeds=0)
-    async def test_es_75_every_stream_id(self, bench: StoreBench) -> None:
+    async def test_es_75_every_stream_id(self, harness: StoreHarness) -> None:
         model = ReferenceModel()
         streams = [*STREAMS, *some_streams(random.Random("ES-75"), _SOME)]
-        async with bench.open() as store:
-            comparison = Comparison(bench, store, model)
-            shared = bench.labels.event("shared")
+        async with harness.open() as store:
+            comparison = Comparison(harness, store, model)
+            shared = harness.labels.event("shared")
             for number, stream in enumerate(streams):
-                event = shared if number % 3 == 0 else bench.labels.event(f"h{number}")
+                event = shared if number % 3 == 0 else harness.labels.event(f"h{number}")
                 await comparison.append([StreamWrite(stream, 0, [event])])
-            await comparison.append([StreamWrite(streams[-1], 1, bench.labels.events("more"))])
+            await comparison.append([StreamWrite(streams[-1], 1, harness.labels.events("more"))])
             await comparison.everything(limits=(7, ALL))
             survives = store.capabilities.durability != "none"
         if survives:
-            async with bench.open() as store:
-                await Comparison(bench, store, model).everything(limits=(ALL,))
+            async with harness.open() as store:
+                await Comparison(harness, store, model).everything(limits=(ALL,))
 
 
 async def _new(comparison: Comparison, name: str, label: str) -> None:
     """Append two events where an append may have two."""
     count = min(2, comparison.store.capabilities.max_append_events)
-    events = [comparison.bench.labels.event(f"{label}{letter}") for letter in "ab"[:count]]
+    events = [comparison.harness.labels.event(f"{label}{letter}") for letter in "ab"[:count]]
     await comparison.append([StreamWrite(stream_id(name), comparison.model.version(stream_id(name)), events)])
 
 
 async def _waste_positions(comparison: Comparison, name: str) -> None:
     """Send appends that end without new events, more than a small page has places: conflicts, collisions, replays, cancelled ones."""
-    store, model, labels, y = comparison.store, comparison.model, comparison.bench.labels, stream_id("y")
+    store, model, labels, y = comparison.store, comparison.model, comparison.harness.labels, stream_id("y")
     first = next(iter(model.streams))
     (stored,) = model.streams[first][:1]
     for number in range(_WASTED):
@@ -248,10 +248,10 @@ async def _from_everywhere(comparison: Comparison) -> None:
         await comparison.feed(after=after, limits=(100,))
 
 
-async def _waited(bench: StoreBench, store: TestedStore, position: int, *, timeout: float, meaning: str) -> bool:
+async def _waited(harness: StoreHarness, store: TestedStore, position: int, *, timeout: float, meaning: str) -> bool:
     """Wait for a position, and expect an end; either answer will do, as it is a hint."""
     seen: object = None
-    longest = min(_LONGEST_WAIT, bench.contract.patience / 2)
+    longest = min(_LONGEST_WAIT, harness.contract.patience / 2)
     with anyio.move_on_after(longest) as scope:
         call = store.feed.wait_for_position(position, timeout=timeout)
         seen = await store.call(f"wait for {position} at most {timeout} s", call, str)
@@ -261,14 +261,14 @@ async def _waited(bench: StoreBench, store: TestedStore, position: int, *, timeo
     return seen is True
 
 
-async def _reached_while_waiting(bench: StoreBench, store: TestedStore, writer: TestedStore, ahead: int, version: int) -> int:
+async def _reached_while_waiting(harness: StoreHarness, store: TestedStore, writer: TestedStore, ahead: int, version: int) -> int:
     """Wait for a position that another task's appends reach; return the version of x afterwards."""
     position = await store.head() + ahead
 
     async def follow() -> None:
         while await store.head() < position:
             await _waited(
-                bench, store, position, timeout=bench.contract.patience, meaning="the position is reached, and the wait does not notice"
+                harness, store, position, timeout=harness.contract.patience, meaning="the position is reached, and the wait does not notice"
             )
             await anyio.lowlevel.checkpoint()
 
@@ -297,8 +297,8 @@ async def _write(store: TestedStore, name: str, written: list[str], writer: str 
         written += labels.split()
 
 
-def _followed_all(bench: StoreBench, followed: list[RecordedEvent], written: list[str]) -> None:
-    seen = [bench.labels.label(event) for event in followed]
+def _followed_all(harness: StoreHarness, followed: list[RecordedEvent], written: list[str]) -> None:
+    seen = [harness.labels.label(event) for event in followed]
     missed = [label for label in written if label not in set(seen)]
     if missed:
         raise MismatchError(
@@ -317,21 +317,21 @@ def _followed_all(bench: StoreBench, followed: list[RecordedEvent], written: lis
         raise MismatchError(expected="increasing positions", got=difference, meaning="who follows the feed goes backwards")
 
 
-async def _pages_join(bench: StoreBench, store: TestedStore, whole: list[RecordedEvent]) -> None:
+async def _pages_join(harness: StoreHarness, store: TestedStore, whole: list[RecordedEvent]) -> None:
     for size in (1, 2, 3, 5, 7):
         joined = await store.whole_feed(limit=size)
         expect(
             that=joined == whole,
-            expected=bench.labels.show(whole),
-            got=bench.labels.show(joined),
+            expected=harness.labels.show(whole),
+            got=harness.labels.show(joined),
             meaning=f"pages of {size} do not join to the feed",
         )
     for number, event in enumerate(whole):
         rest = await store.whole_feed(after=event.position)
         expect(
             that=rest == whole[number + 1 :],
-            expected=bench.labels.show(whole[number + 1 :]),
-            got=bench.labels.show(rest),
+            expected=harness.labels.show(whole[number + 1 :]),
+            got=harness.labels.show(rest),
             meaning=f"reading on after position {event.position} starts elsewhere",
         )
     page = await store.feed_page(after=whole[-1].position + 1_000)

@@ -15,7 +15,7 @@ from inventory_es.ports.errors import AppendTooLargeError
 from inventory_es.testing.contracts.core.event_labels import event_id, stream_id
 from inventory_es.testing.contracts.event_store.append_program import AppendProgram, in_pieces
 from inventory_es.testing.contracts.event_store.comparison import Comparison
-from inventory_es.testing.contracts.event_store.harness import StoreBench, expect
+from inventory_es.testing.contracts.event_store.harness import StoreHarness, expect
 from inventory_es.testing.contracts.event_store.hostile_values import EVENT_TYPES, INSTANTS, OBJECTS, PAYLOADS, SCHEMA_VERSIONS, STREAMS
 from inventory_es.testing.contracts.event_store.reference_model import ReferenceModel
 from inventory_es.testing.contracts.event_store.tested_store import ALL, TestedStore
@@ -36,18 +36,18 @@ class FidelityCases:
     """Bytes and names."""
 
     @promise("ES-28", "Payload and metadata come back byte for byte: separators, NUL escaped, astral, empty, ±2^53, zoned times.")
-    async def test_es_28_payloads_come_back_byte_for_byte(self, bench: StoreBench) -> None:
+    async def test_es_28_payloads_come_back_byte_for_byte(self, harness: StoreHarness) -> None:
         events = [
-            bench.labels.with_data(f"payload{number}", text.encode(), PAYLOADS[-1 - number].encode())
+            harness.labels.with_data(f"payload{number}", text.encode(), PAYLOADS[-1 - number].encode())
             for number, text in enumerate(PAYLOADS)
         ]
-        async with bench.open() as store:
+        async with harness.open() as store:
             events = [event for event in events if event.size <= store.capabilities.max_event_bytes]
             await store.append(StreamWrite(stream_id("x"), 0, events), meaning="every JSON object is a payload")
-            await bench.holds(store, "x", events, meaning="a store keeps bytes: it does not read, normalise or print them again")
+            await harness.holds(store, "x", events, meaning="a store keeps bytes: it does not read, normalise or print them again")
             if store.has_feed:
-                labels = " ".join(bench.labels.label(event) for event in events)
-                await bench.feed_holds(store, labels, meaning="the feed gives other bytes than the stream")
+                labels = " ".join(harness.labels.label(event) for event in events)
+                await harness.feed_holds(store, labels, meaning="the feed gives other bytes than the stream")
             found = await store.find("x", [event.event_id for event in events])
             expect(
                 that=[event.data for event in found] == [event.data for event in events],
@@ -57,93 +57,93 @@ class FidelityCases:
             )
             survives = store.capabilities.durability != "none"
         if survives:
-            async with bench.open() as store:
-                await bench.holds(store, "x", events, meaning="after reopening, the bytes are others")
+            async with harness.open() as store:
+                await harness.holds(store, "x", events, meaning="after reopening, the bytes are others")
 
     @promise("ES-29", "An event of 1 MiB comes back, or of the declared maximum; above the maximum is AppendTooLargeError.", seeds=0)
-    async def test_es_29_a_large_event(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+    async def test_es_29_a_large_event(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
             most = store.capabilities.max_event_bytes
             fitting = min(most, _MEBIBYTE, store.capabilities.max_append_bytes)
-            large = bench.labels.sized("large", fitting)
+            large = harness.labels.sized("large", fitting)
             await store.append(StreamWrite(stream_id("x"), 0, [large]), meaning=f"{fitting} bytes are within what the store declares")
-            await bench.holds(store, "x", "large", meaning="a large event did not come back whole")
+            await harness.holds(store, "x", "large", meaning="a large event did not come back whole")
             if most <= _MOST_BYTES_TRIED:
-                over = StreamWrite(stream_id("x"), 1, [bench.labels.event("a"), bench.labels.sized("over", most + 1)])
+                over = StreamWrite(stream_id("x"), 1, [harness.labels.event("a"), harness.labels.sized("over", most + 1)])
                 error = await store.refused(AppendTooLargeError, over, meaning=f"max_event_bytes is {most}")
                 expect(that=error.actual > error.limit, expected="actual above limit", got=error, meaning="the refusal says what to change")
-                await bench.holds(store, "x", "large", meaning="an append with an event over the maximum was written")
+                await harness.holds(store, "x", "large", meaning="an append with an event over the maximum was written")
 
     @promise(
         "ES-30",
         "Hostile stream ids round-trip and stay distinct: case, normal form, dashes, percent, dots, slashes, reserved names.",
         seeds=0,
     )
-    async def test_es_30_hostile_stream_ids(self, bench: StoreBench) -> None:
+    async def test_es_30_hostile_stream_ids(self, harness: StoreHarness) -> None:
         streams = list(STREAMS)
-        async with bench.open() as store:
+        async with harness.open() as store:
             for number, stream in enumerate(streams):
-                event = bench.labels.event(f"h{number}")
+                event = harness.labels.event(f"h{number}")
                 await store.append(StreamWrite(stream, 0, [event]), meaning="another stream id, another stream, which is new")
-            await _all_distinct(bench, store, streams)
+            await _all_distinct(harness, store, streams)
             survives = store.capabilities.durability != "none"
         if survives:
-            async with bench.open() as store:
-                await _all_distinct(bench, store, streams)
+            async with harness.open() as store:
+                await _all_distinct(harness, store, streams)
 
     @promise(
         "ES-70",
         "After any program of appends, every way of reading shows the same records, field by field, type by type and flag by flag.",
         seeds=1,
     )
-    async def test_es_70_every_way_of_reading(self, bench: StoreBench) -> None:
+    async def test_es_70_every_way_of_reading(self, harness: StoreHarness) -> None:
         model = ReferenceModel()
-        async with bench.open() as store, AsyncExitStack() as others:
-            instances = [Comparison(bench, store, model)]
+        async with harness.open() as store, AsyncExitStack() as others:
+            instances = [Comparison(harness, store, model)]
             survives = store.capabilities.durability != "none"
             if survives and store.capabilities.multi_process:
-                instances.append(Comparison(bench, await others.enter_async_context(bench.open()), model))
-            await AppendProgram(instances, random.Random(f"ES-70:{bench.run.seed}")).run(_STEPS)
+                instances.append(Comparison(harness, await others.enter_async_context(harness.open()), model))
+            await AppendProgram(instances, random.Random(f"ES-70:{harness.run.seed}")).run(_STEPS)
             for comparison in instances:
                 await comparison.everything()
         if survives:
-            async with bench.open() as store:
-                await Comparison(bench, store, model).everything()
+            async with harness.open() as store:
+                await Comparison(harness, store, model).everything()
 
     @promise(
         "ES-70",
         "Each legal value of a field comes back as it was, in every way of reading: type, schema version, time, payload, metadata.",
         seeds=0,
     )
-    async def test_es_70_every_field(self, bench: StoreBench) -> None:
+    async def test_es_70_every_field(self, harness: StoreHarness) -> None:
         model = ReferenceModel()
-        async with bench.open() as store:
-            comparison = Comparison(bench, store, model)
-            events = [event for event in _events_of_every_field(bench) if event.size <= store.capabilities.max_event_bytes]
+        async with harness.open() as store:
+            comparison = Comparison(harness, store, model)
+            events = [event for event in _events_of_every_field(harness) if event.size <= store.capabilities.max_event_bytes]
             for write in in_pieces(stream_id("x"), 0, events, store.capabilities):
                 await comparison.append([write])
             await comparison.everything(limits=(7, ALL))
             survives = store.capabilities.durability != "none"
         if survives:
-            async with bench.open() as store:
-                await Comparison(bench, store, model).everything(limits=(ALL,))
+            async with harness.open() as store:
+                await Comparison(harness, store, model).everything(limits=(ALL,))
 
     @promise(
         "ES-76",
         "What a caller passed or got is the caller's: what it does with it later changes nothing stored, and a page does not change.",
     )
-    async def test_es_76_nothing_is_shared(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+    async def test_es_76_nothing_is_shared(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
             room = min(2, store.capabilities.max_append_events)
-            comparison = Comparison(bench, store, ReferenceModel())
-            passed = bench.labels.events("a b")[:room]
+            comparison = Comparison(harness, store, ReferenceModel())
+            passed = harness.labels.events("a b")[:room]
             writes = [StreamWrite(stream_id("x"), 0, passed)]
             await comparison.append([StreamWrite(stream_id("x"), 0, tuple(passed))])
             await comparison.append(writes)
-            passed[:] = bench.labels.events("p q r")
+            passed[:] = harness.labels.events("p q r")
             writes[:] = [StreamWrite(stream_id("y"), 0, passed)]
             await comparison.everything()
-            fresh = bench.labels.events("c d")[:room]
+            fresh = harness.labels.events("c d")[:room]
             result = await store.append(StreamWrite(stream_id("x"), room, fresh))
             comparison.model.append([StreamWrite(stream_id("x"), room, tuple(fresh))])
             fresh.clear()
@@ -152,8 +152,8 @@ class FidelityCases:
             found = await store.find("x", [event_id("a"), event_id("c")])
             fed = (await store.feed_page(limit=100)).events if store.has_feed else ()
             before = [*page.events], [*back.events], [*found], [*fed], dict(result.versions)
-            await comparison.append([StreamWrite(stream_id("x"), 2 * room, bench.labels.events("e"))])
-            await comparison.append([StreamWrite(stream_id("z"), 0, bench.labels.events("s"))])
+            await comparison.append([StreamWrite(stream_id("x"), 2 * room, harness.labels.events("e"))])
+            await comparison.append([StreamWrite(stream_id("z"), 0, harness.labels.events("s"))])
             after = [*page.events], [*back.events], [*found], [*fed], dict(result.versions)
             for name, one, other in zip(("page", "page backwards", "find", "feed page", "answer"), before, after, strict=True):
                 expect(that=one == other, expected=f"{len(one)} as before", got=len(other), meaning=f"a {name} changes under its reader")
@@ -169,13 +169,13 @@ class FidelityCases:
         "A size is bytes of data and metadata: an event and an append of exactly a declared maximum are taken, of one byte more refused.",
         seeds=0,
     )
-    async def test_es_78_sizes_are_bytes(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
-            declared, comparison = store.capabilities, Comparison(bench, store, ReferenceModel())
+    async def test_es_78_sizes_are_bytes(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
+            declared, comparison = store.capabilities, Comparison(harness, store, ReferenceModel())
             most = min(declared.max_event_bytes, declared.max_append_bytes)
             if most <= _MOST_BYTES_TRIED:
                 for number, shape in enumerate(_SHAPES):
-                    event = bench.labels.add(f"exact{number}", _of_size(shape, event_id(f"exact{number}"), most))
+                    event = harness.labels.add(f"exact{number}", _of_size(shape, event_id(f"exact{number}"), most))
                     await comparison.append([StreamWrite(stream_id("x"), number, [event])])
                     await comparison.append([StreamWrite(stream_id("x"), number, [event])])
                     for place in (3, len(event.data) // 2, len(event.data) - 3):
@@ -188,7 +188,7 @@ class FidelityCases:
                 await comparison.feed()
             if declared.max_append_bytes <= _MOST_BYTES_TRIED and declared.max_append_events > 1 and most < declared.max_append_bytes:
                 await self._whole_append(store, most)
-            await bench.holds(store, "y", "", meaning="an append over a declared maximum was written")
+            await harness.holds(store, "y", "", meaning="an append over a declared maximum was written")
 
     async def _whole_append(self, store: TestedStore, most: int) -> None:
         """Fill an append to its last byte, with events of one or of two streams."""
@@ -218,13 +218,13 @@ class FidelityCases:
         "Any limit, range and number of ids may be asked for: far above a page, far past the end, and thousands of ids at once.",
         seeds=0,
     )
-    async def test_es_77_large_questions(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
-            comparison = Comparison(bench, store, ReferenceModel())
-            events = [bench.labels.event(f"n{number}") for number in range(_LONG if store.capabilities.max_append_events > 5 else 200)]
+    async def test_es_77_large_questions(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
+            comparison = Comparison(harness, store, ReferenceModel())
+            events = [harness.labels.event(f"n{number}") for number in range(_LONG if store.capabilities.max_append_events > 5 else 200)]
             for write in in_pieces(stream_id("x"), 0, events, store.capabilities):
                 await comparison.append([write])
-            await comparison.append([StreamWrite(stream_id("y"), 0, bench.labels.events("n7"))])
+            await comparison.append([StreamWrite(stream_id("y"), 0, harness.labels.events("n7"))])
             for limit in (1_001, 2**32 + 1):
                 await comparison.stream(stream_id("x"), limits=(limit,))
             for limit in (2**31, _MOST):
@@ -252,7 +252,7 @@ class FidelityCases:
         declared = comparison.store.capabilities
         if not declared.multi_stream:
             return
-        events = [comparison.bench.labels.event(f"s{number}") for number in range(min(_LONG, declared.max_append_events))]
+        events = [comparison.harness.labels.event(f"s{number}") for number in range(min(_LONG, declared.max_append_events))]
         writes = [StreamWrite(stream_id(f"s{number}"), 0, [event]) for number, event in enumerate(events)]
         if comparison.store.fits(writes):
             await comparison.append(writes)
@@ -294,9 +294,9 @@ def _of_size(shape: str, event_id: UUID, size: int) -> NewEvent:
     return NewEvent(event_id, "ContractCheckedEvent", 1, INSTANTS[0], data, metadata)
 
 
-def _events_of_every_field(bench: StoreBench) -> Iterator[NewEvent]:
+def _events_of_every_field(harness: StoreHarness) -> Iterator[NewEvent]:
     """Yield events of which each has other values; the last ones have fields of subclasses, as hosts and their tests make them."""
-    base = bench.labels.event("base")
+    base = harness.labels.event("base")
     changes: list[dict[str, Any]] = [{"event_type": name} for name in EVENT_TYPES]
     changes += [{"schema_version": version} for version in dict.fromkeys(SCHEMA_VERSIONS)]
     changes += [{"recorded_at": at} for at in INSTANTS]
@@ -306,7 +306,7 @@ def _events_of_every_field(bench: StoreBench) -> Iterator[NewEvent]:
     changes += [{"recorded_at": _Instant(2026, 1, 5, 9, 0, 0, 123_456, tzinfo=UTC)}]
     for number, change in enumerate(changes):
         name = f"f{number}"
-        yield bench.labels.add(name, attrs.evolve(base, **({"event_id": event_id(name)} | change)))
+        yield harness.labels.add(name, attrs.evolve(base, **({"event_id": event_id(name)} | change)))
 
 
 class _Text(str):
@@ -320,6 +320,6 @@ class _Bytes(bytes):
 class _Instant(datetime): ...
 
 
-async def _all_distinct(bench: StoreBench, store: TestedStore, streams: list[StreamId]) -> None:
+async def _all_distinct(harness: StoreHarness, store: TestedStore, streams: list[StreamId]) -> None:
     for number, stream in enumerate(streams):
-        await bench.holds(store, stream, f"h{number}", meaning="two stream ids are one stream, or an id did not come back as it was")
+        await harness.holds(store, stream, f"h{number}", meaning="two stream ids are one stream, or an id did not come back as it was")

@@ -1,6 +1,6 @@
 """ES-54, ES-55: a process forks, and parent and child both go on."""
 
-from inventory_es.testing.contracts.event_store.harness import StoreBench, expect
+from inventory_es.testing.contracts.event_store.harness import StoreHarness, expect
 from inventory_es.testing.contracts.event_store.processes import linearizable, need_other_processes
 from inventory_es.testing.contracts.event_store.writer import STREAM
 from inventory_es.testing.contracts.processes.forked import steps_of
@@ -13,29 +13,29 @@ class ForkCases:
     """A handle is never carried over a fork; the site is."""
 
     @promise("ES-54", _CHILD, seeds=0)
-    async def test_es_54_the_parent_closes_first(self, bench: StoreBench) -> None:
-        await _holds_every_step(bench, "parent_closes_first")
+    async def test_es_54_the_parent_closes_first(self, harness: StoreHarness) -> None:
+        await _holds_every_step(harness, "parent_closes_first")
 
     @promise("ES-54", _CHILD, seeds=0)
-    async def test_es_54_a_daemon(self, bench: StoreBench) -> None:
-        await _holds_every_step(bench, "parent_ends")
+    async def test_es_54_a_daemon(self, harness: StoreHarness) -> None:
+        await _holds_every_step(harness, "parent_ends")
 
     @promise("ES-55", "A parent that forks, idle or in the middle of commits, goes on beside its children, and nothing is lost.", seeds=0)
-    async def test_es_55_the_parent_goes_on(self, bench: StoreBench) -> None:
-        await _holds_every_step(bench, "parent_goes_on")
+    async def test_es_55_the_parent_goes_on(self, harness: StoreHarness) -> None:
+        await _holds_every_step(harness, "parent_goes_on")
 
 
-async def _holds_every_step(bench: StoreBench, plan: str) -> None:
-    async with bench.open() as store:
-        bench.need(store, survives_fork=True, durable=True, multi_process=True)
-    need_other_processes(bench)
+async def _holds_every_step(harness: StoreHarness, plan: str) -> None:
+    async with harness.open() as store:
+        harness.need(store, survives_fork=True, durable=True, multi_process=True)
+    need_other_processes(harness)
 
     async def visit() -> None:
-        async with bench.open():
+        async with harness.open():
             pass
 
-    steps = await steps_of(bench.run, plan, visit=visit)
-    async with bench.open() as store:
+    steps = await steps_of(harness.run, plan, visit=visit)
+    async with harness.open() as store:
         await linearizable(store, steps)
         version = (await store.whole(STREAM)).version
         acknowledged = 2 * sum("version" in step and not step["replayed"] for step in steps)

@@ -15,7 +15,7 @@ from inventory_es.ports import StreamCatalogue, StreamWrite
 from inventory_es.testing.contracts.core.event_labels import event_id, stream_id
 from inventory_es.testing.contracts.event_store.calls import Calls
 from inventory_es.testing.contracts.event_store.comparison import Comparison
-from inventory_es.testing.contracts.event_store.harness import StoreBench, expect
+from inventory_es.testing.contracts.event_store.harness import StoreHarness, expect
 from inventory_es.testing.contracts.event_store.processes import need_other_processes
 from inventory_es.testing.contracts.event_store.reference_model import ReferenceModel
 from inventory_es.testing.contracts.event_store.tested_store import ALL, TestedStore
@@ -54,11 +54,11 @@ class QuestionCases:
         "with the answer that it got.",
         seeds=0,
     )
-    async def test_es_90_asked_again(self, bench: StoreBench) -> None:
-        async with bench.open() as store, bench.another(store) as others:
+    async def test_es_90_asked_again(self, harness: StoreHarness) -> None:
+        async with harness.open() as store, harness.another(store) as others:
             model = ReferenceModel()
-            chance = random.Random(f"ES-90:{bench.run.seed}")
-            readers = [_Reader(Comparison(bench, one, model)) for one in (store, *others)]
+            chance = random.Random(f"ES-90:{harness.run.seed}")
+            readers = [_Reader(Comparison(harness, one, model)) for one in (store, *others)]
             for step in range(_STEPS):
                 for reader in readers:
                     await reader.ask_everything(twice=step % 2 == 0)
@@ -69,19 +69,22 @@ class QuestionCases:
     @promise(
         "ES-91", "What another process appended is shown by every way of reading at once, also where it was asked for before.", seeds=0
     )
-    async def test_es_91_another_process(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
-            bench.need(store, durable=True)
+    async def test_es_91_another_process(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
+            harness.need(store, durable=True)
             if not store.capabilities.multi_process:
-                bench.run.not_declared("multi_process")
-            arguments = need_other_processes(bench)
+                harness.run.not_declared("multi_process")
+            arguments = need_other_processes(harness)
             await store.append(f"{STREAM}@0 first")
-            shown = _Shown(bench, store)
+            shown = _Shown(harness, store)
             await shown.at_least(1)
-            calls = Calls(bench, store, "w")
-            async with other_process([*arguments, task(bench.run, "there", _ROUNDS, size=1)]) as other, anyio.create_task_group() as tasks:
+            calls = Calls(harness, store, "w")
+            async with (
+                other_process([*arguments, task(harness.run, "there", _ROUNDS, size=1)]) as other,
+                anyio.create_task_group() as tasks,
+            ):
                 if store.has_feed:
-                    ask = partial(store.wait, await store.head() + 1, timeout=10 * bench.contract.patience)
+                    ask = partial(store.wait, await store.head() + 1, timeout=10 * harness.contract.patience)
                     tasks.start_soon(calls.bounded, ask, "a wait for a position that another process appends must end")
                 await shown.at_least(1)
                 await other.go()
@@ -91,9 +94,9 @@ class QuestionCases:
             await shown.at_least(1 + _ROUNDS)
 
     @promise("ES-92", _AT_ONCE, seeds=0)
-    async def test_es_92_beside_an_older_question(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
-            comparison = Comparison(bench, store, ReferenceModel())
+    async def test_es_92_beside_an_older_question(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
+            comparison = Comparison(harness, store, ReferenceModel())
             await _append(comparison, "x")
             for kind in _questions(comparison, 0):
                 for point in range(1, _POINTS):
@@ -101,9 +104,9 @@ class QuestionCases:
                         break
 
     @promise("ES-92", _AT_ONCE, seeds=1)
-    async def test_es_92_many_at_once(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
-            comparison = Comparison(bench, store, ReferenceModel())
+    async def test_es_92_many_at_once(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
+            comparison = Comparison(harness, store, ReferenceModel())
             for name in (*_NAMES, *_NAMES, *_NAMES):
                 await _append(comparison, name)
             for kind in _questions(comparison, 0):
@@ -120,13 +123,13 @@ class QuestionCases:
                         given_up.cancel_scope.cancel()
 
     @promise("ES-92", _AT_ONCE)
-    async def test_es_92_the_catalogue_during_appends(self, bench: StoreBench) -> None:
-        async with bench.open() as store, bench.another(store) as others:
+    async def test_es_92_the_catalogue_during_appends(self, harness: StoreHarness) -> None:
+        async with harness.open() as store, harness.another(store) as others:
             if not isinstance(store.raw, StreamCatalogue):
-                bench.run.not_declared("StreamCatalogue")
+                harness.run.not_declared("StreamCatalogue")
             if not store.capabilities.multi_stream:
-                bench.run.not_declared("multi_stream")
-            bench.need(store, together=2)
+                harness.run.not_declared("multi_stream")
+            harness.need(store, together=2)
             writer = others[0] if others else store
             is_written = False
 
@@ -148,14 +151,14 @@ class QuestionCases:
                 is_written = True
 
     @promise("ES-93", "An answer may be of many mebibytes, in every way of reading, by one page or by several.", seeds=0)
-    async def test_es_93_large_answers(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+    async def test_es_93_large_answers(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
             declared = store.capabilities
             size = min(declared.max_event_bytes, declared.max_append_bytes, _MEBIBYTE)
-            comparison = Comparison(bench, store, ReferenceModel())
+            comparison = Comparison(harness, store, ReferenceModel())
             for number in range(_LARGE_EVENTS):
-                await comparison.append([StreamWrite(_X, number, [bench.labels.sized(f"large{number}", size)])])
-            await comparison.append([StreamWrite(_X, _LARGE_EVENTS, [bench.labels.event("small")])])
+                await comparison.append([StreamWrite(_X, number, [harness.labels.sized(f"large{number}", size)])])
+            await comparison.append([StreamWrite(_X, _LARGE_EVENTS, [harness.labels.event("small")])])
             await comparison.everything(limits=(2, ALL))
 
     @promise(
@@ -164,11 +167,11 @@ class QuestionCases:
         "moment of its beginning, and however many wait.",
         seeds=1,
     )
-    async def test_es_94_waits(self, bench: StoreBench) -> None:
-        async with bench.open() as store, bench.another(store) as others:
+    async def test_es_94_waits(self, harness: StoreHarness) -> None:
+        async with harness.open() as store, harness.another(store) as others:
             if not store.has_feed:
-                bench.run.not_declared("feed='total'")
-            calls = Calls(bench, store, "w")
+                harness.run.not_declared("feed='total'")
+            calls = Calls(harness, store, "w")
             for number in range(_STEPS):
                 writer = (store, *others)[number % (1 + len(others))]
                 position = await store.head() + 1
@@ -214,7 +217,7 @@ class _Reader:
 
     async def ask_everything(self, *, twice: bool) -> None:
         """Ask what was asked before, spoil the answers, ask again, and read on by one page in each way."""
-        await self.comparison.bench.contract.settle()
+        await self.comparison.harness.contract.settle()
         for _ in range(1 + twice):
             for name in (*_NAMES, "never"):
                 for ask in _questions(self.comparison, 0, name).values():
@@ -241,12 +244,12 @@ class _Reader:
 class _Shown:
     """A stream that another process writes to, as an instance shows it."""
 
-    bench: StoreBench
+    harness: StoreHarness
     store: TestedStore
 
     async def at_least(self, version: int) -> None:
         """Expect every way of reading to show this version, or a newer one."""
-        await self.bench.contract.settle()
+        await self.harness.contract.settle()
         store, stream = self.store, stream_id(STREAM)
         back = await store.page_backwards(STREAM, limit=1)
         seen = {"read_stream": (await store.page(STREAM, after=version - 1, limit=1)).version, "read_stream_backwards": back.version}
@@ -301,7 +304,7 @@ async def _append(comparison: Comparison, name: str, count: int = 1) -> None:
     """Append the next events of a stream, whose labels are its name and their versions."""
     version = comparison.model.version(stream_id(name))
     labels = " ".join(f"{name}{version + 1 + place}" for place in range(count))
-    await comparison.append([StreamWrite(stream_id(name), version, comparison.bench.labels.events(labels))])
+    await comparison.append([StreamWrite(stream_id(name), version, comparison.harness.labels.events(labels))])
 
 
 async def _append_somewhere(comparison: Comparison, chance: random.Random) -> None:

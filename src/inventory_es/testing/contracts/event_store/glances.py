@@ -6,7 +6,7 @@ import anyio
 
 from inventory_es.ports import VersionGlance
 from inventory_es.ports.errors import ConcurrencyError
-from inventory_es.testing.contracts.event_store.harness import StoreBench, expect
+from inventory_es.testing.contracts.event_store.harness import StoreHarness, expect
 from inventory_es.testing.contracts.event_store.tested_store import TestedStore
 from inventory_es.testing.contracts.event_store.writer import STREAM
 from inventory_es.testing.contracts.processes.other_process import other_process, task
@@ -21,9 +21,9 @@ class GlanceCases:
     """The store as a VersionGlance, which it declares by having its method. What can't be told is ``None``, and never wrong."""
 
     @promise("ES-48", "A glance is unknown, or as new as every append that was acknowledged before it, through whatever instance.")
-    async def test_es_48_as_new_as_what_was_acknowledged(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
-            _need_glance(bench, store)
+    async def test_es_48_as_new_as_what_was_acknowledged(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
+            _need_glance(harness, store)
             _is_exact(store, "x", 0)
             await store.append("x@0 a b")
             _is_exact(store, "x", 2)
@@ -36,24 +36,24 @@ class GlanceCases:
                     tasks.start_soon(_append_and_glance, store, name)
             version = 2
             if store.capabilities.multi_process:
-                async with bench.open() as other:
+                async with harness.open() as other:
                     version = await _by_turns(store, other, version)
             await store.close()
             _is_exact(store, "x", version)
             survives = store.capabilities.durability != "none"
         if survives:
-            async with bench.open() as store:
+            async with harness.open() as store:
                 _is_exact(store, "x", version)
                 await store.append(f"x@{version} z")
                 _is_exact(store, "x", version + 1)
 
     @promise("ES-49", "A glance is never ahead: what it tells, a read begun after it shows, whatever is in flight, cancelled or refused.")
-    async def test_es_49_never_ahead(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
-            _need_glance(bench, store)
-            version = await _read_after_glances(bench, store)
+    async def test_es_49_never_ahead(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
+            _need_glance(harness, store)
+            version = await _read_after_glances(harness, store)
             for point in range(1, _MOST_POINTS):
-                reached = await _cancelled_under_glances(bench, store, point, version)
+                reached = await _cancelled_under_glances(harness, store, point, version)
                 version += 2
                 if not reached:
                     break
@@ -62,18 +62,18 @@ class GlanceCases:
                 await store.append(f"x@{version + 1} no no2", at_suspension=lambda: _note(store, seen))
             except ConcurrencyError:
                 _note(store, seen)
-            await _are_shown(bench, store, seen, "an append that was refused")
+            await _are_shown(harness, store, seen, "an append that was refused")
 
     @promise("ES-50", "A glance is as new as every append that was acknowledged in another process before it.", seeds=0)
-    async def test_es_50_another_process(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
-            _need_glance(bench, store)
-            bench.need(store, durable=True, multi_process=True)
-            arguments = bench.contract.spawn(bench.run.site)
+    async def test_es_50_another_process(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
+            _need_glance(harness, store)
+            harness.need(store, durable=True, multi_process=True)
+            arguments = harness.contract.spawn(harness.run.site)
             if arguments is None:
-                bench.run.not_declared("spawn: no other process can import this contract; put it at the top level of a module")
+                harness.run.not_declared("spawn: no other process can import this contract; put it at the top level of a module")
             await store.append(f"{STREAM}@0 first")
-            async with other_process([*arguments, task(bench.run, "there", _ROUNDS)]) as other:
+            async with other_process([*arguments, task(harness.run, "there", _ROUNDS)]) as other:
                 await other.go()
                 acknowledged = 1
                 while (step := await other.hear()) is not None:
@@ -94,9 +94,9 @@ class GlanceCases:
             )
 
 
-def _need_glance(bench: StoreBench, store: TestedStore) -> None:
+def _need_glance(harness: StoreHarness, store: TestedStore) -> None:
     if not isinstance(store.raw, VersionGlance):
-        bench.run.not_declared("VersionGlance")
+        harness.run.not_declared("VersionGlance")
 
 
 def _is_exact(store: TestedStore, stream: str, version: int) -> None:
@@ -110,9 +110,9 @@ def _is_exact(store: TestedStore, stream: str, version: int) -> None:
     )
 
 
-async def _are_shown(bench: StoreBench, store: TestedStore, seen: Sequence[int], during: str) -> None:
+async def _are_shown(harness: StoreHarness, store: TestedStore, seen: Sequence[int], during: str) -> None:
     """Read, and expect nothing less than what was seen before."""
-    await bench.contract.settle()
+    await harness.contract.settle()
     newest, version = max(seen, default=0), (await store.whole("x")).version
     expect(that=newest <= version, expected=f"{version} or less", got=newest, meaning=f"a glance saw what no reader finds: {during}")
 
@@ -141,7 +141,7 @@ async def _by_turns(store: TestedStore, other: TestedStore, version: int) -> int
     return version
 
 
-async def _read_after_glances(bench: StoreBench, store: TestedStore) -> int:
+async def _read_after_glances(harness: StoreHarness, store: TestedStore) -> int:
     """Append while another task glances, and reads after each glance; the version at the end."""
     is_written = False
 
@@ -149,7 +149,7 @@ async def _read_after_glances(bench: StoreBench, store: TestedStore) -> int:
         while not is_written:
             seen: list[int] = []
             _note(store, seen)
-            await _are_shown(bench, store, seen, "an append that was in flight")
+            await _are_shown(harness, store, seen, "an append that was in flight")
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(watch)
@@ -159,7 +159,7 @@ async def _read_after_glances(bench: StoreBench, store: TestedStore) -> int:
     return 2 * _APPENDS
 
 
-async def _cancelled_under_glances(bench: StoreBench, store: TestedStore, point: int, version: int) -> bool:
+async def _cancelled_under_glances(harness: StoreHarness, store: TestedStore, point: int, version: int) -> bool:
     """Append, glancing at every suspension, cancel at the ``point``-th, and append again; whether that point was reached."""
     seen: list[int] = []
     suspensions = 0
@@ -175,6 +175,6 @@ async def _cancelled_under_glances(bench: StoreBench, store: TestedStore, point:
 
         await store.append(write, at_suspension=look)
     _note(store, seen)
-    await _are_shown(bench, store, seen, f"an append that was cancelled at await point {point}")
+    await _are_shown(harness, store, seen, f"an append that was cancelled at await point {point}")
     await store.append(write, meaning="after a cancelled append, the same events again must be answered or written")
     return suspensions >= point

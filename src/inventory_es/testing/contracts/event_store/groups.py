@@ -9,7 +9,7 @@ from inventory_es.ports import AppendResult, StreamWrite
 from inventory_es.ports.errors import AppendTooLargeError, ConcurrencyError, UnsupportedCapabilityError
 from inventory_es.testing.contracts.core.event_labels import stream_id
 from inventory_es.testing.contracts.event_store.comparison import Comparison
-from inventory_es.testing.contracts.event_store.harness import StoreBench, expect
+from inventory_es.testing.contracts.event_store.harness import StoreHarness, expect
 from inventory_es.testing.contracts.event_store.reference_model import ReferenceModel
 from inventory_es.testing.contracts.event_store.tested_store import TestedStore, show_outcomes
 from inventory_es.testing.failure import MismatchError
@@ -35,16 +35,16 @@ class GroupCases:
         "one by one: the maxima are of each append, and a refusal is an outcome of its append alone.",
         seeds=0,
     )
-    async def test_es_69_as_if_sent_one_by_one(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
-            _need_group_commit(bench, store)
-            comparison = Comparison(bench, store, ReferenceModel())
+    async def test_es_69_as_if_sent_one_by_one(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
+            _need_group_commit(harness, store)
+            comparison = Comparison(harness, store, ReferenceModel())
             await comparison.append_group(_many_groups(comparison))
             if store.capabilities.multi_stream and store.capabilities.max_append_events > 1:
                 await comparison.append_group(_several_streams(comparison))
             await comparison.everything(limits=(1_000,))
             await _over_the_maxima_together(comparison)
-            await _refused_alone(bench, store)
+            await _refused_alone(harness, store)
 
     @promise(
         "ES-87",
@@ -52,10 +52,10 @@ class GroupCases:
         "through both methods is written once and answered to all; callers of groups each get their own outcomes.",
         seeds=1,
     )
-    async def test_es_87_groups_race_like_appends(self, bench: StoreBench) -> None:
-        async with bench.open() as store, bench.another(store) as others:
-            _need_group_commit(bench, store)
-            race = _GroupRace(bench, [store, *others])
+    async def test_es_87_groups_race_like_appends(self, harness: StoreHarness) -> None:
+        async with harness.open() as store, harness.another(store) as others:
+            _need_group_commit(harness, store)
+            race = _GroupRace(harness, [store, *others])
             for number in range(_ROUNDS):
                 await race.one_winner(f"x{number}", 0)
                 await race.one_winner(f"x{number}", 1)
@@ -67,7 +67,7 @@ class GroupCases:
 class _GroupRace:
     """Appends and groups that begin at once, over the instances of a site in turn."""
 
-    bench: StoreBench
+    harness: StoreHarness
     instances: Sequence[TestedStore]
 
     async def one_winner(self, name: str, version: int) -> None:
@@ -84,7 +84,7 @@ class _GroupRace:
         )
         for store in self.instances:
             page = await store.page(name, after=version)
-            shown = [self.bench.labels.label(event) for event in page.events]
+            shown = [self.harness.labels.label(event) for event in page.events]
             expect(that=shown == won, expected=f"{won}", got=shown, meaning="the stream does not hold what the winner of a race wrote")
 
     async def same_append(self, name: str) -> None:
@@ -98,7 +98,7 @@ class _GroupRace:
             got=show_outcomes(outcomes),
             meaning="callers sent the same append at once, some in a group: it is their own append that is stored",
         )
-        await self.bench.holds(self.instances[-1], name, f"{name}a", meaning="an append that was sent by several callers is stored twice")
+        await self.harness.holds(self.instances[-1], name, f"{name}a", meaning="an append that was sent by several callers is stored twice")
 
     async def own_outcomes(self) -> None:
         """Send groups at once, each to streams of its own: each caller gets the outcomes of its own group, in order."""
@@ -144,14 +144,14 @@ class _GroupRace:
         return outcomes
 
 
-def _need_group_commit(bench: StoreBench, store: TestedStore) -> None:
+def _need_group_commit(harness: StoreHarness, store: TestedStore) -> None:
     if not store.has_group_commit:
-        bench.run.not_declared("group_commit")
+        harness.run.not_declared("group_commit")
 
 
 def _many_groups(comparison: Comparison) -> list[list[StreamWrite]]:
     """Return appends of one event to few streams in turn, with conflicts and appends that were sent before."""
-    label = comparison.bench.labels.event
+    label = comparison.harness.labels.event
     groups: list[list[StreamWrite]] = []
     versions = dict.fromkeys((stream_id(f"m{number}") for number in range(_STREAMS)), 0)
     sent: list[StreamWrite] = []
@@ -189,7 +189,7 @@ def _several_streams(comparison: Comparison) -> list[list[StreamWrite]]:
 
 async def _over_the_maxima_together(comparison: Comparison) -> None:
     """Send groups of which each append is within the maxima, and all of them together are not."""
-    labels, declared = comparison.bench.labels, comparison.store.capabilities
+    labels, declared = comparison.harness.labels, comparison.store.capabilities
     most = declared.max_append_events
     if most <= _MOST_EVENTS_TRIED:
         size = most // 2 + 1
@@ -203,7 +203,7 @@ async def _over_the_maxima_together(comparison: Comparison) -> None:
         await comparison.append_group([[StreamWrite(stream_id(f"b{at}"), 0, [event])] for at, event in enumerate(big)])
 
 
-async def _refused_alone(bench: StoreBench, store: TestedStore) -> None:
+async def _refused_alone(harness: StoreHarness, store: TestedStore) -> None:
     """Send an append that no state could accept between two that are fine."""
     declared, write = store.capabilities, store.write
     refused: list[tuple[str, Sequence[StreamWrite], type[Exception]]] = [
@@ -214,7 +214,7 @@ async def _refused_alone(bench: StoreBench, store: TestedStore) -> None:
     size = min(declared.max_event_bytes, declared.max_append_bytes)
     if size <= _MOST_BYTES_TRIED:
         refused.append(
-            ("an event over a maximum", [StreamWrite(stream_id("k"), 1, [bench.labels.sized("over", size + 1)])], AppendTooLargeError)
+            ("an event over a maximum", [StreamWrite(stream_id("k"), 1, [harness.labels.sized("over", size + 1)])], AppendTooLargeError)
         )
     if not declared.multi_stream:
         refused.append(("several streams", [write("k@1 k2"), write("l@0 l1")], UnsupportedCapabilityError))
@@ -231,4 +231,4 @@ async def _refused_alone(bench: StoreBench, store: TestedStore) -> None:
             meaning=f"the second append of a group has {reason}, which is no concern of its neighbours",
         )
         kept += [f"before{number}", f"behind{number}"]
-        await bench.holds(store, "k", " ".join(kept), meaning=f"a group with an append that has {reason} did not write its neighbours")
+        await harness.holds(store, "k", " ".join(kept), meaning=f"a group with an append that has {reason} did not write its neighbours")

@@ -1,4 +1,4 @@
-"""The workbench of the event store's cases."""
+"""The harness of the event store's cases."""
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
@@ -22,7 +22,7 @@ _RACERS_EVENTS = 2
 
 
 @attrs.define(eq=False)
-class StoreBench:
+class StoreHarness:
     """One run of one case: opens stores on its site, and holds what they show against what was written."""
 
     contract: "EventStoreContract"

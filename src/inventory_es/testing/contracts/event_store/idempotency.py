@@ -18,7 +18,7 @@ from inventory_es.testing.contracts.event_store.append_program import (
     of_another_type,
 )
 from inventory_es.testing.contracts.event_store.comparison import Comparison
-from inventory_es.testing.contracts.event_store.harness import StoreBench, expect
+from inventory_es.testing.contracts.event_store.harness import StoreHarness, expect
 from inventory_es.testing.contracts.event_store.reference_model import ReferenceModel
 from inventory_es.testing.contracts.event_store.tested_store import TestedStore, show_error, show_result
 from inventory_es.testing.failure import MismatchError
@@ -35,81 +35,81 @@ class IdentityCases:
     """Idempotent appends."""
 
     @promise("ES-16", "The same append again, with the same ids, gives the original result with replayed=True, and no duplicate.")
-    async def test_es_16_the_same_append_again(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+    async def test_es_16_the_same_append_again(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
             await store.append("x@0 a")
             first = await store.append("x@1 b c")
             again = await store.append("x@1 b c", meaning="a caller that missed the answer asks again; it must get that answer")
             _is_replay(again, first)
-            await bench.holds(store, "x", "a b c", meaning="the append that was sent again is stored twice")
-            await bench.feed_holds(store, "a b c", meaning="the append that was sent again is in the feed twice")
+            await harness.holds(store, "x", "a b c", meaning="the append that was sent again is stored twice")
+            await harness.feed_holds(store, "a b c", meaning="the append that was sent again is in the feed twice")
             await store.append("x@3 d", meaning="the stream goes on where it was")
 
     @promise("ES-17", "The same append again is recognised also after later appends.", seeds=1)
-    async def test_es_17_the_same_append_after_later_ones(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+    async def test_es_17_the_same_append_after_later_ones(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
             first = await store.append("x@0 a b")
             second = await store.append("x@2 c")
             await store.append("x@3 d e")
             later = await _append_many(store)
             _is_replay(await store.append("x@0 a b", meaning="the events stand at the versions that the append expects"), first)
             _is_replay(await store.append("x@2 c", meaning="the events stand at the versions that the append expects"), second)
-            await bench.holds(store, "x", f"a b c d e {later}", meaning="an append that was sent again late is stored twice")
-            bench.need(store, unique_event_ids=True)
+            await harness.holds(store, "x", f"a b c d e {later}", meaning="an append that was sent again late is stored twice")
+            harness.need(store, unique_event_ids=True)
             for version in (1, 5, 9_999):
                 again = await store.append(f"x@{version} c", meaning="ids are known for ever, and checked before the expected version")
                 _is_replay(again, second)
-            await bench.holds(store, "x", f"a b c d e {later}", meaning="an append that was sent again late is stored twice")
+            await harness.holds(store, "x", f"a b c d e {later}", meaning="an append that was sent again late is stored twice")
 
     @promise("ES-18", "The same ids with another payload are EventIdCollisionError, nothing written.")
-    async def test_es_18_the_same_id_with_another_payload(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+    async def test_es_18_the_same_id_with_another_payload(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
             await store.append("x@0 a b")
             error = await store.refused(EventIdCollisionError, "x@0 a' b", meaning="an event is not what is stored under its id")
             expect(
-                that=error.event_id == bench.labels.event("a").event_id,
+                that=error.event_id == harness.labels.event("a").event_id,
                 expected="the id of a",
                 got=error.event_id,
                 meaning="the error names the event that collides",
             )
             await store.refused(EventIdCollisionError, "x@0 a b'", meaning="an event is not what is stored under its id")
-            await bench.holds(store, "x", "a b", meaning="a collision changed what is stored")
-            bench.need(store, unique_event_ids=True)
+            await harness.holds(store, "x", "a b", meaning="a collision changed what is stored")
+            harness.need(store, unique_event_ids=True)
             await store.refused(EventIdCollisionError, "x@2 b'", meaning="the id of a stored event was used for another")
-            await bench.holds(store, "x", "a b", meaning="a collision was written")
+            await harness.holds(store, "x", "a b", meaning="a collision was written")
 
     @promise("ES-19", "Ids that are stored half, in another order or with a gap are EventIdCollisionError, nothing written.")
-    async def test_es_19_half_an_append_again(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+    async def test_es_19_half_an_append_again(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
             await store.append("x@0 a b c d")
             unique = store.capabilities.unique_event_ids
             for write in ("x@2 c d e", "x@0 b a", "x@0 a c", "x@0 a e", "x@1 b c d e", "x@4 d e", "x@4 e a"):
                 outcome = await _outcome(store, write, collision_only=unique)
                 if outcome is None:
                     break
-                await bench.holds(store, "x", "a b c d", meaning=f"the append {write} has ids that are stored already, and was written")
-            bench.need(store, unique_event_ids=True)
+                await harness.holds(store, "x", "a b c d", meaning=f"the append {write} has ids that are stored already, and was written")
+            harness.need(store, unique_event_ids=True)
             await store.append("x@4 e", meaning="an id of a refused append may be used")
 
     @promise("ES-20", "One id twice in an append is ValueError, nothing written.")
-    async def test_es_20_one_id_twice(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+    async def test_es_20_one_id_twice(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
             await store.append("x@0 a")
             await store.refused(ValueError, "x@1 b b", meaning="one id twice in an append was taken")
             await store.refused(ValueError, "x@1 b c b'", meaning="one id twice in an append was taken")
-            await bench.holds(store, "x", "a", meaning="a refused append was written")
+            await harness.holds(store, "x", "a", meaning="a refused append was written")
 
     @promise("ES-21", "The same append again is recognised also after the store was opened again.")
-    async def test_es_21_the_same_append_after_reopening(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
-            bench.need(store, durable=True)
+    async def test_es_21_the_same_append_after_reopening(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
+            harness.need(store, durable=True)
             first = await store.append("x@0 a b")
             second = await store.append("x@2 c")
-        async with bench.reopened() as store:
+        async with harness.reopened() as store:
             _is_replay(await store.append("x@0 a b", meaning="what was stored before reopening is known"), first)
             _is_replay(await store.append("x@2 c", meaning="what was stored before reopening is known"), second)
             await store.refused(EventIdCollisionError, "x@2 c'", meaning="ids that were stored before reopening are taken")
-            await bench.holds(store, "x", "a b c", meaning="an append that was sent again after reopening is stored twice")
+            await harness.holds(store, "x", "a b c", meaning="an append that was sent again after reopening is stored twice")
 
     @promise(
         "ES-71",
@@ -117,26 +117,28 @@ class IdentityCases:
         "whatever their metadata, their times and the appends that they came in; otherwise its ids collide.",
         seeds=1,
     )
-    async def test_es_71_the_same_by_the_rule(self, bench: StoreBench) -> None:
+    async def test_es_71_the_same_by_the_rule(self, harness: StoreHarness) -> None:
         model = ReferenceModel()
-        async with bench.open() as store:
-            comparison = Comparison(bench, store, model)
+        async with harness.open() as store:
+            comparison = Comparison(harness, store, model)
             await _append_apart(comparison)
             await _sent_again(comparison)
             survives = store.capabilities.durability != "none"
         if survives:
-            async with bench.open() as store:
-                await _sent_again(Comparison(bench, store, model))
+            async with harness.open() as store:
+                await _sent_again(Comparison(harness, store, model))
 
     @promise(
         "ES-72",
         "An append of the declared maximum is recognised, and so is each event among 10,000 of its stream, reopened or not.",
         seeds=0,
     )
-    async def test_es_72_among_many(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+    async def test_es_72_among_many(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
             declared = store.capabilities
-            events = bench.labels.events(" ".join(f"m{number}" for number in range(min(_VERY_MANY, _APPENDS * declared.max_append_events))))
+            events = harness.labels.events(
+                " ".join(f"m{number}" for number in range(min(_VERY_MANY, _APPENDS * declared.max_append_events)))
+            )
             writes = list(in_pieces(_X, 0, events, declared, most=_VERY_MANY))
             for write in writes:
                 await store.append(write)
@@ -152,7 +154,7 @@ class IdentityCases:
                 changed = [*write.events[:-1], of_another_schema_version(write.events[-1])]
                 other = attrs.evolve(write, events=changed)
                 await store.refused(EventIdCollisionError, other, meaning="the last event has another schema version than what is stored")
-            bench.need(store, unique_event_ids=True)
+            harness.need(store, unique_event_ids=True)
             for place in (0, 1, len(events) // 2, len(events) - 1):
                 one = StreamWrite(_X, len(events), [events[place]])
                 again = await store.append(one, meaning=f"event {place + 1} of {len(events)} is stored as it is sent")
@@ -168,12 +170,12 @@ class IdentityCases:
                 expect(
                     that=[event.version for event in found] == [place + 1],
                     expected=f"version {place + 1}",
-                    got=bench.labels.show(found),
+                    got=harness.labels.show(found),
                     meaning=f"event {place + 1} of {len(events)} is not found by its id",
                 )
             survives = declared.durability != "none"
         if survives:
-            async with bench.reopened() as store:
+            async with harness.reopened() as store:
                 for place in (0, len(events) // 2):
                     one = StreamWrite(_X, len(events), [events[place]])
                     again = await store.append(
@@ -191,13 +193,13 @@ class IdentityCases:
         "The same append sent by many callers at once is written once and answered to all; another under its ids collides for all but one.",
         seeds=4,
     )
-    async def test_es_79_the_same_append_at_once(self, bench: StoreBench) -> None:
-        async with bench.open() as store, AsyncExitStack() as others:
+    async def test_es_79_the_same_append_at_once(self, harness: StoreHarness) -> None:
+        async with harness.open() as store, AsyncExitStack() as others:
             instances = [store]
             if store.capabilities.durability != "none" and store.capabilities.multi_process:
-                instances.append(await others.enter_async_context(bench.open()))
+                instances.append(await others.enter_async_context(harness.open()))
             room = store.capabilities.max_append_events
-            same = StreamWrite(_X, 0, bench.labels.events("a b c")[:room])
+            same = StreamWrite(_X, 0, harness.labels.events("a b c")[:room])
             answers = await _at_once([(instances[number % len(instances)], same) for number in range(_CALLERS)])
             for answer in answers:
                 if not isinstance(answer, AppendResult):
@@ -207,8 +209,8 @@ class IdentityCases:
                         meaning="callers that send the same append at once are told that another writer was there: it is their own append",
                     )
             _is_written_once([answer for answer in answers if isinstance(answer, AppendResult)])
-            await bench.holds(store, _X, same.events, meaning="an append that was sent several times at once is stored twice")
-            unlike = [attrs.evolve(same, stream=_Y, events=[_numbered(bench, number)]) for number in range(_CALLERS)]
+            await harness.holds(store, _X, same.events, meaning="an append that was sent several times at once is stored twice")
+            unlike = [attrs.evolve(same, stream=_Y, events=[_numbered(harness, number)]) for number in range(_CALLERS)]
             answers = await _at_once([(instances[number % len(instances)], write) for number, write in enumerate(unlike)])
             for answer in answers:
                 if not isinstance(answer, AppendResult | EventIdCollisionError):
@@ -254,15 +256,15 @@ def _is_written_once(answers: Sequence[AppendResult]) -> None:
     )
 
 
-def _numbered(bench: StoreBench, number: int) -> NewEvent:
+def _numbered(harness: StoreHarness, number: int) -> NewEvent:
     """Return an event with an id that is the same for all numbers, and a payload of its own."""
-    event = bench.labels.event("same")
-    return bench.labels.add(f"same{number}", attrs.evolve(event, data=b'{"number":%d}' % number))
+    event = harness.labels.event("same")
+    return harness.labels.add(f"same{number}", attrs.evolve(event, data=b'{"number":%d}' % number))
 
 
 async def _append_apart(comparison: Comparison) -> None:
     """Append eight events to x, some one by one and some together, two to y, and events of both at once."""
-    labels, most = comparison.bench.labels, comparison.store.capabilities.max_append_events
+    labels, most = comparison.harness.labels, comparison.store.capabilities.max_append_events
     for names in ("a", "b", "c d e", "f g h"):
         events = labels.events(names)
         size = min(most, 3)
@@ -279,7 +281,7 @@ async def _sent_again(comparison: Comparison) -> None:
 
     Where ids are not known for ever, only what was one append is sent again.
     """
-    labels, declared = comparison.bench.labels, comparison.store.capabilities
+    labels, declared = comparison.harness.labels, comparison.store.capabilities
     stored = labels.events("a b c d e f g h")
     as_sent = {(0, 1), (1, 2), (2, 5), (5, 8)} if declared.max_append_events > 2 else set[tuple[int, int]]()
     for change in _CHANGES:
@@ -308,7 +310,7 @@ async def _sent_again(comparison: Comparison) -> None:
 
 async def _several_sent_again(comparison: Comparison) -> None:
     """Send events of two streams together, of which all, some or none are stored, in the order in which they came."""
-    labels = comparison.bench.labels
+    labels = comparison.harness.labels
 
     def write(stream: StreamId, version: int, name: str) -> StreamWrite:
         return StreamWrite(stream, version, labels.events(name))

@@ -18,7 +18,7 @@ from inventory_es.ports.errors import (
 )
 from inventory_es.testing.contracts.core.event_labels import event_id, stream_name
 from inventory_es.testing.contracts.event_store.calls import UNKNOWN_OUTCOMES, Call, Calls
-from inventory_es.testing.contracts.event_store.harness import StoreBench, expect
+from inventory_es.testing.contracts.event_store.harness import StoreHarness, expect
 from inventory_es.testing.contracts.event_store.tested_store import TestedStore, show_error, show_outcomes, show_result
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.promise import promise
@@ -55,31 +55,31 @@ class InterruptionCases:
         "An append cancelled at any await point is there whole or not at all; locks are free; the same ids again converge.",
         seeds=1,
     )
-    async def test_es_44_cancelled_at_every_await_point(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+    async def test_es_44_cancelled_at_every_await_point(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
             await store.append("x@0 a")
             kept = ["a"]
             for point in range(_MOST_POINTS):
                 reached = await _cancelled(store, point, f"x@{len(kept)} b{point} c{point}", busy=False)
-                await _converges(bench, store, kept, f"b{point} c{point}", point)
+                await _converges(harness, store, kept, f"b{point} c{point}", point)
                 if not reached:
                     break
 
     @promise("ES-44", "An append cancelled while it waits for another is there whole or not at all; locks are free; the same ids converge.")
-    async def test_es_44_cancelled_while_another_append_runs(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+    async def test_es_44_cancelled_while_another_append_runs(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
             kept: list[str] = []
             for point in range(_MOST_POINTS):
                 reached = await _cancelled(store, point, f"x@{len(kept)} b{point} c{point}", busy=True)
-                await _converges(bench, store, kept, f"b{point} c{point}", point)
+                await _converges(harness, store, kept, f"b{point} c{point}", point)
                 if not reached:
                     break
 
     @promise("ES-57", _WHOLE, seeds=1)
-    async def test_es_57_several_streams(self, bench: StoreBench) -> None:
-        async with bench.open() as store, bench.another(store) as other:
-            _need_multi_stream(bench, store)
-            streams = _Streams(bench, [store, *other])
+    async def test_es_57_several_streams(self, harness: StoreHarness) -> None:
+        async with harness.open() as store, harness.another(store) as other:
+            _need_multi_stream(harness, store)
+            streams = _Streams(harness, [store, *other])
             await streams.begin()
             for busy in (False, True):
                 for point in range(_MOST_POINTS):
@@ -90,10 +90,10 @@ class InterruptionCases:
                         break
 
     @promise("ES-57", _WHOLE, seeds=0)
-    async def test_es_57_while_others_wait(self, bench: StoreBench) -> None:
-        async with bench.open() as store, bench.another(store) as other:
-            _need_multi_stream(bench, store)
-            streams = _Streams(bench, [store, *other])
+    async def test_es_57_while_others_wait(self, harness: StoreHarness) -> None:
+        async with harness.open() as store, harness.another(store) as other:
+            _need_multi_stream(harness, store)
+            streams = _Streams(harness, [store, *other])
             await streams.begin()
             for steps in range(_CROWD):
                 writes = streams.writes(f"c{steps}")
@@ -114,11 +114,11 @@ class InterruptionCases:
             await streams.converge(writes, "an append whose time was over before it began")
 
     @promise("ES-57", "Each append of a group that is cancelled is wholly there or wholly absent; the same ids again converge.")
-    async def test_es_57_a_group(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+    async def test_es_57_a_group(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
             if not store.has_group_commit:
-                bench.run.not_declared("group_commit")
-            streams = _Streams(bench, [store])
+                harness.run.not_declared("group_commit")
+            streams = _Streams(harness, [store])
             await streams.begin()
             for point in range(_MOST_POINTS):
                 writes = streams.writes(f"g{point}")
@@ -130,9 +130,9 @@ class InterruptionCases:
                     break
 
     @promise("ES-65", _NOTHING_LEFT, seeds=0)
-    async def test_es_65_cancelled_many_times(self, bench: StoreBench) -> None:
-        async with bench.open() as store, bench.another(store) as others:
-            calls = Calls(bench, store, "w")
+    async def test_es_65_cancelled_many_times(self, harness: StoreHarness) -> None:
+        async with harness.open() as store, harness.another(store) as others:
+            calls = Calls(harness, store, "w")
             await calls.prepare()
             for kind in calls.kinds():
                 for point in range(_POINTS):
@@ -140,16 +140,16 @@ class InterruptionCases:
                         break
                 await calls.all_answer(f"after calls of {kind} that were cancelled {_TIMES} times at each of their await points")
                 for other in others:
-                    elsewhere = Calls(bench, other, f"o{kind.replace(' ', '').replace('_', '')}")
+                    elsewhere = Calls(harness, other, f"o{kind.replace(' ', '').replace('_', '')}")
                     await elsewhere.bounded(elsewhere.prepare, f"calls of {kind} that were cancelled keep another instance from writing")
             if store.has_feed:
                 await _waits_cancelled_many_times(calls)
                 await calls.all_answer("after waits that were cancelled many times")
 
     @promise("ES-65", _NOTHING_LEFT, seeds=1)
-    async def test_es_65_cancelled_in_a_crowd(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
-            calls = Calls(bench, store, "w")
+    async def test_es_65_cancelled_in_a_crowd(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
+            calls = Calls(harness, store, "w")
             await calls.prepare()
             kinds = calls.kinds()
             meaning = "a call whose neighbours were cancelled must get its own answer"
@@ -167,23 +167,23 @@ class InterruptionCases:
                 await calls.all_answer(f"after calls of every kind that were cancelled together after {steps} steps")
 
     @promise("ES-66", _CLOSED, seeds=0)
-    async def test_es_66_closing_during_any_call(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
-            kinds = Calls(bench, store, "k").kinds()
+    async def test_es_66_closing_during_any_call(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
+            kinds = Calls(harness, store, "k").kinds()
         for kind in kinds:
             for point in range(1, _POINTS):
                 name = f"{kind.replace(' ', '').replace('_', '')}{point}"
-                async with bench.open() as store:
-                    calls = Calls(bench, store, name)
+                async with harness.open() as store:
+                    calls = Calls(harness, store, name)
                     await calls.prepare()
                     if not await _ends_when_closed(calls, calls.call(kind), point):
                         break
 
     @promise("ES-66", _CLOSED, seeds=0)
-    async def test_es_66_closing_during_waits(self, bench: StoreBench) -> None:
+    async def test_es_66_closing_during_waits(self, harness: StoreHarness) -> None:
         for number in range(_DELAYS):
-            async with bench.open() as store, bench.another(store) as others:
-                calls = Calls(bench, store, f"w{number}")
+            async with harness.open() as store, harness.another(store) as others:
+                calls = Calls(harness, store, f"w{number}")
                 await calls.prepare()
                 makers: list[Callable[[], Call]] = [calls.wait] * 3 if store.has_feed else []
                 makers += [partial(calls.call, kind) for kind in calls.kinds()]
@@ -196,13 +196,13 @@ class InterruptionCases:
                     tasks.start_soon(_closes, calls, "closing while calls of every kind are under way, twice at once, must end")
                 await is_closed("read_stream", lambda: store.page("x"))  # called now
                 for other in others:
-                    await Calls(bench, other, f"o{number}").prepare()
+                    await Calls(harness, other, f"o{number}").prepare()
 
     @promise("ES-66", _CLOSED, seeds=0)
-    async def test_es_66_a_cancelled_close(self, bench: StoreBench) -> None:
+    async def test_es_66_a_cancelled_close(self, harness: StoreHarness) -> None:
         for point in range(_POINTS):
-            async with bench.open() as store, bench.another(store) as others:
-                calls = Calls(bench, store, f"c{point}")
+            async with harness.open() as store, harness.another(store) as others:
+                calls = Calls(harness, store, f"c{point}")
                 await calls.prepare()
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(_ends, calls, calls.call("append"))
@@ -212,28 +212,28 @@ class InterruptionCases:
                     await _closes(calls, f"after a close that was cancelled at await point {point}, the next one must end")
                 await is_closed("read_stream", lambda: store.page("x"))  # called now
                 for other in others:
-                    await Calls(bench, other, f"o{point}").prepare()
+                    await Calls(harness, other, f"o{point}").prepare()
             if not reached:
                 break
 
     @promise("ES-46", "Closing during an append waits for it, or the append says that its outcome is unknown.", seeds=1)
-    async def test_es_46_closing_during_an_append(self, bench: StoreBench) -> None:
+    async def test_es_46_closing_during_an_append(self, harness: StoreHarness) -> None:
         kept: list[str] = []
         for point in range(1, _MOST_POINTS):
-            async with bench.open() as store:
+            async with harness.open() as store:
                 survives = store.capabilities.durability != "none"
                 outcome, reached = await _closed_during(store, point, f"x@{len(kept)} b{point}")
             if not reached or not survives:
                 break
-            async with bench.open() as store:
-                labels = await _as_answered(bench, store, kept, f"b{point}", outcome)
+            async with harness.open() as store:
+                labels = await _as_answered(harness, store, kept, f"b{point}", outcome)
                 kept[:] = labels.split()
 
     @promise("ES-47", "append_group: each append has its own outcome, one conflict sinks no neighbour, results stand in argument order.")
-    async def test_es_47_group_commit(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+    async def test_es_47_group_commit(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
             if not store.has_group_commit:
-                bench.run.not_declared("group_commit")
+                harness.run.not_declared("group_commit")
             await store.append("x@0 a")
             groups = (["y@0 p"], ["x@0 no"], ["x@1 b c"], ["x@1 no"], ["x@3 d"], ["x@0 a"], ["y@0 p'"], ["z@0"], ["y@1 q"])
             outcomes = await store.append_group(*groups)
@@ -244,9 +244,9 @@ class InterruptionCases:
                 got=show_outcomes(outcomes),
                 meaning="each append must end as if the others had been sent before it, one by one",
             )
-            await bench.holds(store, "x", "a b c d", meaning="a neighbour's failure sank an append, or a refused one was written")
-            await bench.holds(store, "y", "p q", meaning="a neighbour's failure sank an append, or a refused one was written")
-            await bench.feed_holds(store, "a p b c d q", meaning="the feed must show the appends in argument order")
+            await harness.holds(store, "x", "a b c d", meaning="a neighbour's failure sank an append, or a refused one was written")
+            await harness.holds(store, "y", "p q", meaning="a neighbour's failure sank an append, or a refused one was written")
+            await harness.feed_holds(store, "a p b c d q", meaning="the feed must show the appends in argument order")
             expect(
                 that=[error.actual for error in outcomes if isinstance(error, ConcurrencyError)] == [1, 3],
                 expected="conflicts with actual 1 and 3",
@@ -401,16 +401,16 @@ async def _ends_when_closed(calls: Calls, call: Call, point: int) -> bool:
     return suspensions >= point
 
 
-def _need_multi_stream(bench: StoreBench, store: TestedStore) -> None:
+def _need_multi_stream(harness: StoreHarness, store: TestedStore) -> None:
     if not store.capabilities.multi_stream:
-        bench.run.not_declared("multi_stream")
+        harness.run.not_declared("multi_stream")
 
 
 @attrs.define
 class _Streams:
     """Three streams that are written together, and what they hold. All instances over one site are asked."""
 
-    bench: StoreBench
+    harness: StoreHarness
     instances: Sequence[TestedStore]
     kept: dict[str, list[str]] = attrs.field(factory=lambda: {"x": [], "y": [], "z": []})
 
@@ -426,7 +426,7 @@ class _Streams:
 
     async def converge(self, writes: Sequence[str], after: str) -> None:
         """Expect the append to be there whole or not at all, everywhere, and once when it is sent again."""
-        await self.bench.contract.settle()
+        await self.harness.contract.settle()
         new = {write.partition("@")[0]: write.split()[1:] for write in writes}
         is_there = await self._is_there(new, after)
         if list(is_there) == [False, True]:
@@ -443,7 +443,7 @@ class _Streams:
             raise MismatchError(expected="replayed", got=show_result(result), meaning=f"{after} was there, and was written again")
         for name, labels in new.items():
             self.kept[name] = [*self.kept[name], *labels]
-            await self.bench.holds(store, name, " ".join(self.kept[name]), meaning=f"{after}: its streams do not hold it whole and once")
+            await self.harness.holds(store, name, " ".join(self.kept[name]), meaning=f"{after}: its streams do not hold it whole and once")
         await self._feed_holds(store, new, after)
         await self.instances[0].append(
             *(f"{name}@{len(self.kept[name])} {labels[0]}next" for name, labels in new.items()),
@@ -455,7 +455,7 @@ class _Streams:
     async def _is_there(self, new: Mapping[str, Sequence[str]], after: str) -> dict[bool, list[str]]:
         """Where the append is and where it is not, in the order of looking."""
         found: dict[bool, list[str]] = {}
-        label = self.bench.labels.label
+        label = self.harness.labels.label
         for store in self.instances:
             for name, labels in new.items():
                 sought = [label(event) for event in await store.find(name, [event_id(one) for one in labels])]
@@ -477,7 +477,7 @@ class _Streams:
         shown: dict[str, list[str]] = {name: [] for name in names}
         for event in await store.whole_feed():
             if (name := stream_name(event.stream)) in shown:
-                shown[name].append(self.bench.labels.label(event))
+                shown[name].append(self.harness.labels.label(event))
         for name, labels in shown.items():
             expect(
                 that=labels == self.kept[name],
@@ -487,14 +487,14 @@ class _Streams:
             )
 
 
-async def _converges(bench: StoreBench, store: TestedStore, kept: list[str], labels: str, point: int) -> None:
+async def _converges(harness: StoreHarness, store: TestedStore, kept: list[str], labels: str, point: int) -> None:
     """The append is there whole or not at all; sent again it is there once; and the stream goes on."""
     before = " ".join(kept)
-    await bench.contract.settle()
+    await harness.contract.settle()
     page = await store.whole("x")
-    shown = bench.labels.show(page.events)
-    whole = bench.labels.show(bench.labels.events(f"{before} {labels}"))
-    absent = bench.labels.show(bench.labels.events(before))
+    shown = harness.labels.show(page.events)
+    whole = harness.labels.show(harness.labels.events(f"{before} {labels}"))
+    absent = harness.labels.show(harness.labels.events(before))
     expect(
         that=shown in {whole, absent},
         expected=f"{whole} or {absent}",
@@ -504,7 +504,7 @@ async def _converges(bench: StoreBench, store: TestedStore, kept: list[str], lab
     write = f"x@{len(kept)} {labels}"
     await store.append(write, meaning="after a cancelled append, the same events again must be answered or written")
     kept += labels.split()
-    await bench.holds(store, "x", " ".join(kept), meaning="an append that was cancelled and sent again is not there exactly once")
+    await harness.holds(store, "x", " ".join(kept), meaning="an append that was cancelled and sent again is not there exactly once")
     await store.append(f"x@{len(kept)} next{point}", meaning="after a cancelled append, the next one must work")
     kept.append(f"next{point}")
 
@@ -553,7 +553,9 @@ async def _closed_during(store: TestedStore, point: int, write: str) -> tuple[Ap
     return outcome, suspensions >= point
 
 
-async def _as_answered(bench: StoreBench, store: TestedStore, kept: list[str], label: str, outcome: AppendResult | Exception | None) -> str:
+async def _as_answered(
+    harness: StoreHarness, store: TestedStore, kept: list[str], label: str, outcome: AppendResult | Exception | None
+) -> str:
     """What the stream holds, which must be what the append answered when the store was closed under it."""
     page = await store.whole("x")
     before, after = " ".join(kept), " ".join([*kept, label])
@@ -566,12 +568,12 @@ async def _as_answered(bench: StoreBench, store: TestedStore, kept: list[str], l
         case _:
             allowed = (before,)
     for labels in allowed:
-        if bench.labels.show(page.events) == bench.labels.show(bench.labels.events(labels)):
+        if harness.labels.show(page.events) == harness.labels.show(harness.labels.events(labels)):
             return labels
     answered = show_result(outcome) if isinstance(outcome, AppendResult) else type(outcome).__name__
     raise MismatchError(
         expected=f"[{' or '.join(allowed)}]",
-        got=bench.labels.show(page.events),
+        got=harness.labels.show(page.events),
         meaning=f"the append answered {answered} when the store was closed under it, and the stream says otherwise",
     )
 

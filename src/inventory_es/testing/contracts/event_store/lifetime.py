@@ -13,7 +13,7 @@ from inventory_es.ports.errors import AppendOutcomeUnknownError, StoreClosedErro
 from inventory_es.testing.contracts.core.event_labels import event_id, stream_id
 from inventory_es.testing.contracts.event_store.calls import Calls
 from inventory_es.testing.contracts.event_store.comparison import Comparison
-from inventory_es.testing.contracts.event_store.harness import StoreBench, expect
+from inventory_es.testing.contracts.event_store.harness import StoreHarness, expect
 from inventory_es.testing.contracts.event_store.interruption import is_closed
 from inventory_es.testing.contracts.event_store.reference_model import ReferenceModel
 from inventory_es.testing.contracts.event_store.tested_store import TestedStore, Way
@@ -33,8 +33,8 @@ class ClosingCases:
     """A closed store."""
 
     @promise("ES-46", "Closing twice is fine; use after close is StoreClosedError, whatever is asked.")
-    async def test_es_46_use_after_close(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+    async def test_es_46_use_after_close(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
             await store.append("x@0 a")
             await store.close()
             await store.close()
@@ -42,26 +42,26 @@ class ClosingCases:
                 await is_closed(name, use)
 
     @promise("ES-46", "When a close has ended, the first one or another at once, nothing is written any more.", seeds=0)
-    async def test_es_46_nothing_is_written_after_a_close(self, bench: StoreBench) -> None:
-        async with bench.open() as store, bench.another(store) as others:
+    async def test_es_46_nothing_is_written_after_a_close(self, harness: StoreHarness) -> None:
+        async with harness.open() as store, harness.another(store) as others:
             if not others:
-                bench.run.not_declared("durability above none and multi_process")
+                harness.run.not_declared("durability above none and multi_process")
             ways = store.ways
         for way in ways:
             for is_behind in (False, True):
                 for point in range(1, _POINTS):
-                    async with bench.open() as store, bench.another(store) as others:
+                    async with harness.open() as store, harness.another(store) as others:
                         name = f"{way}{'behind' if is_behind else ''}{point}"
-                        if not await _Closing(bench, store, others[0], way, name).run(point, is_behind=is_behind):
+                        if not await _Closing(harness, store, others[0], way, name).run(point, is_behind=is_behind):
                             break
 
     @promise("ES-95", _ANSWERS, seeds=0)
-    async def test_es_95_answers_outlive_the_store(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
-            comparison = Comparison(bench, store, ReferenceModel())
+    async def test_es_95_answers_outlive_the_store(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
+            comparison = Comparison(harness, store, ReferenceModel())
             for name in ("x", "y"):
                 for version in range(2):
-                    await comparison.append([StreamWrite(stream_id(name), version, bench.labels.events(f"{name}{version}"))])
+                    await comparison.append([StreamWrite(stream_id(name), version, harness.labels.events(f"{name}{version}"))])
             pages = [await store.page("x"), await store.page_backwards("x")]
             answers = [*(page.events for page in pages), await store.find("x", [event_id("x0"), event_id("x1")])]
             if store.has_feed:
@@ -81,23 +81,23 @@ class ClosingCases:
                 ) from error
             if kept != read or names != sorted(names):
                 raise MismatchError(
-                    expected=str([*map(bench.labels.show, read)]),
-                    got=str([*map(bench.labels.show, kept)]),
+                    expected=str([*map(harness.labels.show, read)]),
+                    got=str([*map(harness.labels.show, kept)]),
                     meaning="a page that was read before the close has changed",
                 )
 
     @promise("ES-95", _ANSWERS, seeds=1)
-    async def test_es_95_other_instances_go_on(self, bench: StoreBench) -> None:
-        async with bench.open() as survivor:
+    async def test_es_95_other_instances_go_on(self, harness: StoreHarness) -> None:
+        async with harness.open() as survivor:
             if not survivor.capabilities.multi_process or survivor.capabilities.durability == "none":
-                bench.run.not_declared("multi_process, and durability above none")
-            calls = Calls(bench, survivor, "w")
+                harness.run.not_declared("multi_process, and durability above none")
+            calls = Calls(harness, survivor, "w")
             await calls.prepare()
             for number in range(_CALLS):
-                async with bench.open() as store, anyio.create_task_group() as tasks:
+                async with harness.open() as store, anyio.create_task_group() as tasks:
                     await store.page("x")
                     if survivor.has_feed:
-                        wait = partial(survivor.wait, await survivor.head() + 1, timeout=10 * bench.contract.patience)
+                        wait = partial(survivor.wait, await survivor.head() + 1, timeout=10 * harness.contract.patience)
                         tasks.start_soon(calls.bounded, wait, "another instance was closed, and a wait of this one does not go on")
                     for kind in calls.kinds():
                         tasks.start_soon(calls.answers, kind, "another instance was closed meanwhile")
@@ -112,7 +112,7 @@ class ClosingCases:
 class _Closing:
     """One append that is held back while its store is closed twice, and what another instance reads after each close."""
 
-    bench: StoreBench
+    harness: StoreHarness
     store: TestedStore
     other: TestedStore
     way: Way
@@ -145,7 +145,7 @@ class _Closing:
             except AppendOutcomeUnknownError:
                 is_unknown = self.store.capabilities.settles_within != 0
             self._reached.set()
-        await self.bench.contract.settle()
+        await self.harness.contract.settle()
         if is_unknown:
             return True  # it may still be on its way to the backend
         version = (await self.other.page(self.name, limit=1)).version

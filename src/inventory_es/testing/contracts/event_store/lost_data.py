@@ -6,7 +6,7 @@ from anyio.lowlevel import checkpoint
 
 from inventory_es.ports.errors import CorruptStoreError, StoreClosedError
 from inventory_es.testing.contracts.core.event_labels import stream_id
-from inventory_es.testing.contracts.event_store.harness import StoreBench, expect
+from inventory_es.testing.contracts.event_store.harness import StoreHarness, expect
 from inventory_es.testing.contracts.event_store.tested_store import TestedStore, show_error
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.promise import promise
@@ -20,45 +20,45 @@ class PlaceCases:
     """What a store does after its data was moved away, with the hook ``take_away``, or is no longer whole, with ``lose``."""
 
     @promise("ES-58", _REFUSES, seeds=0)
-    async def test_es_58_moved_away(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+    async def test_es_58_moved_away(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
             await store.append("x@0 a b")
-            await _take_away(bench)
+            await _take_away(harness)
             for _ in range(2):
                 await _is_refused(store, "x@2 c", "what is written now is lost to everybody who opens the place")
                 await _is_refused(store, "y@0 p", "a new stream is lost likewise")
         if store.capabilities.durability != "none":
-            async with bench.open() as store:
-                await bench.holds(store, "x", "", meaning="the place is empty: what was there was moved away")
+            async with harness.open() as store:
+                await harness.holds(store, "x", "", meaning="the place is empty: what was there was moved away")
                 await store.append("x@0 d", meaning="the place can be used again")
 
     @promise("ES-58", _REFUSES, seeds=0)
-    async def test_es_58_replaced(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
-            bench.need(store, durable=True)
+    async def test_es_58_replaced(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
+            harness.need(store, durable=True)
             await store.append("x@0 a b")
-            await _take_away(bench)
-            async with bench.open() as other:
+            await _take_away(harness)
+            async with harness.open() as other:
                 await other.append("y@0 p", meaning="whoever opens the place gets a new store")
                 await _is_refused(store, "x@2 c", "the place has another store now, which does not get what this one writes")
                 await _is_refused(store, "y@0 q", "the place has another store now, whose streams this one does not know")
                 await other.append("y@1 r", meaning="the other store is untouched")
-        async with bench.open() as other:
-            await bench.holds(other, "y", "p r", meaning="the store that was replaced wrote into its successor")
-            await bench.holds(other, "x", "", meaning="the store that was replaced wrote into its successor")
-            await bench.feed_holds(other, "p r", meaning="the store that was replaced wrote into its successor")
+        async with harness.open() as other:
+            await harness.holds(other, "y", "p r", meaning="the store that was replaced wrote into its successor")
+            await harness.holds(other, "x", "", meaning="the store that was replaced wrote into its successor")
+            await harness.feed_holds(other, "p r", meaning="the store that was replaced wrote into its successor")
 
     @promise("ES-59", "A part of the history that is missing is not passed over: whatever would show it is CorruptStoreError.", seeds=0)
-    async def test_es_59_lost_in_the_middle(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
-            bench.need(store, durable=True)
+    async def test_es_59_lost_in_the_middle(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
+            harness.need(store, durable=True)
             for number in range(_APPENDS):
                 await store.append(f"x@{2 * number} a{number} b{number}")
                 await store.append(f"y@{number} c{number}")
-        if not await bench.contract.lose(bench.run.site, stream_id("x")):
-            bench.run.not_declared("lose: the hook that removes a part of a stored stream, but not its end")
+        if not await harness.contract.lose(harness.run.site, stream_id("x")):
+            harness.run.not_declared("lose: the hook that removes a part of a stored stream, but not its end")
         try:
-            async with bench.open() as store:
+            async with harness.open() as store:
                 await _is_corrupt("read_stream", store.whole("x"))
                 await _is_corrupt("read_stream_backwards", store.page_backwards("x"))
                 await _is_corrupt("read_stream, page by page,", _page_by_page(store))
@@ -103,9 +103,9 @@ async def _is_corrupt(name: str, read: Awaitable[object]) -> None:
     expect(that=False, expected="CorruptStoreError", got=got, meaning=meaning)
 
 
-async def _take_away(bench: StoreBench) -> None:
-    if not await bench.contract.take_away(bench.run.site):
-        bench.run.not_declared("take_away: the hook that moves what is stored to another place")
+async def _take_away(harness: StoreHarness) -> None:
+    if not await harness.contract.take_away(harness.run.site):
+        harness.run.not_declared("take_away: the hook that moves what is stored to another place")
 
 
 async def _is_refused(store: TestedStore, write: str, meaning: str) -> None:

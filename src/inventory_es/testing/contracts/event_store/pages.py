@@ -18,7 +18,7 @@ from inventory_es.ports.toolkit.page_rules import (
 )
 from inventory_es.testing.contracts.core.event_labels import stream_id
 from inventory_es.testing.contracts.event_store.calls import Calls
-from inventory_es.testing.contracts.event_store.harness import StoreBench, expect
+from inventory_es.testing.contracts.event_store.harness import StoreHarness, expect
 from inventory_es.testing.contracts.event_store.interruption import cancelled_at
 from inventory_es.testing.contracts.event_store.tested_store import TestedStore, going_on
 from inventory_es.testing.failure import MismatchError
@@ -40,24 +40,24 @@ class PageCases:
         "Each page goes on from the one before it, by any page size and with events of any size, and only the end is empty.",
         seeds=0,
     )
-    async def test_es_56_pages_go_on(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+    async def test_es_56_pages_go_on(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
             declared = store.capabilities
             large = min(declared.max_event_bytes, declared.max_append_bytes, _LARGE)
             names = [f"{stream}{number}" for stream in "xy" for number in range(4)]
             sizes = (100, large, 100, large) * 2
-            events = [bench.labels.sized(name, size) for name, size in zip(names, sizes, strict=True)]
+            events = [harness.labels.sized(name, size) for name, size in zip(names, sizes, strict=True)]
             for version in range(4):
                 await store.append(StreamWrite(_X, version, [events[version]]))
                 await store.append(StreamWrite(_Y, version, [events[4 + version]]))
-            await bench.contract.settle()
+            await harness.contract.settle()
             for size in (1, 2, 3, 5, 1_000):
                 for stream, written in ((_X, events[:4]), (_Y, events[4:])):
-                    _are_all(bench, await _forward(store, stream, size), bench.labels.show(written))
-                    _are_all(bench, await _backward(store, stream, size), bench.labels.show(reversed(written)))
+                    _are_all(harness, await _forward(store, stream, size), harness.labels.show(written))
+                    _are_all(harness, await _backward(store, stream, size), harness.labels.show(reversed(written)))
                 if store.has_feed:
                     fed = [events[place] for version in range(4) for place in (version, 4 + version)]
-                    _are_all(bench, await _feed(store, size), bench.labels.show(fed))
+                    _are_all(harness, await _feed(store, size), harness.labels.show(fed))
                 if isinstance(store.raw, StreamCatalogue):
                     await _streams(store, size)
 
@@ -67,10 +67,10 @@ class PageCases:
         "also after refused and cancelled appends, and a wait ends at its timeout, or when its position is there.",
         seeds=1,
     )
-    async def test_es_67_reading_to_the_head_ends(self, bench: StoreBench) -> None:
-        async with bench.open() as store, bench.another(store) as others:
+    async def test_es_67_reading_to_the_head_ends(self, harness: StoreHarness) -> None:
+        async with harness.open() as store, harness.another(store) as others:
             if not store.has_feed:
-                bench.run.not_declared("feed='total'")
+                harness.run.not_declared("feed='total'")
             await _head_is_read(store, others)
             await store.append("x@0 a b")
             await _head_is_read(store, others)
@@ -82,17 +82,17 @@ class PageCases:
             for point in range(_POINTS):
                 writes = [f"y{point}@0 y{point}a y{point}b"]
                 reached = await cancelled_at(lambda count: store.append(*writes, at_suspension=count), point)  # noqa: B023  # called now
-                await bench.contract.settle()
+                await harness.contract.settle()
                 await _head_is_read(store, others)
                 if not reached:
                     break
 
     @promise("ES-67", "A wait for a position ends at its timeout, or when the position is there, whoever appends it.", seeds=0)
-    async def test_es_67_waits_end(self, bench: StoreBench) -> None:
-        async with bench.open() as store, bench.another(store) as others:
+    async def test_es_67_waits_end(self, harness: StoreHarness) -> None:
+        async with harness.open() as store, harness.another(store) as others:
             if not store.has_feed:
-                bench.run.not_declared("feed='total'")
-            calls = Calls(bench, store, "w")
+                harness.run.not_declared("feed='total'")
+            calls = Calls(harness, store, "w")
             await store.append("x@0 a b")
             head = await store.head()
             for timeout in (0.0, _SHORT):
@@ -103,7 +103,7 @@ class PageCases:
                 last = await store.head()
                 async with anyio.create_task_group() as tasks:
                     for behind in (1, 1, 2):
-                        ask = partial(store.wait, last + behind, timeout=10 * bench.contract.patience)
+                        ask = partial(store.wait, last + behind, timeout=10 * harness.contract.patience)
                         tasks.start_soon(calls.bounded, ask, "a wait for a position that is there meanwhile must end")
                     for _ in range(_STEPS):
                         await checkpoint()
@@ -176,6 +176,6 @@ async def _streams(store: TestedStore, limit: int) -> None:
         await checkpoint()
 
 
-def _are_all(bench: StoreBench, found: list[RecordedEvent], expected: str) -> None:
-    if bench.labels.show(found) != expected:
-        raise MismatchError(expected=expected, got=bench.labels.show(found), meaning="the pages do not join to what was written")
+def _are_all(harness: StoreHarness, found: list[RecordedEvent], expected: str) -> None:
+    if harness.labels.show(found) != expected:
+        raise MismatchError(expected=expected, got=harness.labels.show(found), meaning="the pages do not join to what was written")

@@ -7,7 +7,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from inventory_es.testing.contracts.core.event_labels import stream_id
-from inventory_es.testing.contracts.event_store.harness import StoreBench, expect
+from inventory_es.testing.contracts.event_store.harness import StoreHarness, expect
 from inventory_es.testing.contracts.event_store.linearizability import find_violation
 from inventory_es.testing.contracts.event_store.races import describe_operation
 from inventory_es.testing.contracts.event_store.tested_store import TestedStore
@@ -29,12 +29,12 @@ class ProcessCases:
     """Several processes, and dead ones."""
 
     @promise("ES-43", "Two processes on one site: no lost update, no double one, no half batch, the history is linearizable.", seeds=0)
-    async def test_es_43_two_processes(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
-            bench.need(store, durable=True, multi_process=True)
+    async def test_es_43_two_processes(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
+            harness.need(store, durable=True, multi_process=True)
             size = min(_BATCH, store.capabilities.max_append_events)
             steps: list[Step] = []
-            async with other_process(_command(bench, "there", size=size)) as other, anyio.create_task_group() as watcher:
+            async with other_process(_command(harness, "there", size=size)) as other, anyio.create_task_group() as watcher:
                 watcher.start_soon(_watch, store, size)
                 await other.go()
                 async with anyio.create_task_group() as tasks:
@@ -55,26 +55,26 @@ class ProcessCases:
         "Acknowledged appends survive reopening, and a killed process; what was not acknowledged is there whole or not at all.",
         seeds=0,
     )
-    async def test_es_45_what_was_acknowledged_survives(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
-            bench.need(store, durable=True)
+    async def test_es_45_what_was_acknowledged_survives(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
+            harness.need(store, durable=True)
             await store.append("y@0 p q")
             await store.append("y@2 r")
-        async with bench.reopened() as store:
-            await bench.holds(store, "y", "p q r", meaning="what was acknowledged before reopening is not there")
+        async with harness.reopened() as store:
+            await harness.holds(store, "y", "p q r", meaning="what was acknowledged before reopening is not there")
             await store.append("y@3 s", meaning="after reopening, the stream goes on where it was")
             size = min(_KILLED, store.capabilities.max_append_events)
         steps: list[Step] = []
         for number, moment in enumerate(_MOMENTS):
-            async with other_process(_command(bench, f"there{number}", rounds=10_000, size=size)) as other:
+            async with other_process(_command(harness, f"there{number}", rounds=10_000, size=size)) as other:
                 await other.go()
                 await _hear_some(other)
                 await _until(other.steps, moment)
                 await other.kill()
             steps += other.steps
-        async with bench.reopened() as store:
+        async with harness.reopened() as store:
             await linearizable(store, steps)
-            await bench.holds(store, "y", "p q r s", meaning="what was acknowledged before the other process was killed is not there")
+            await harness.holds(store, "y", "p q r s", meaning="what was acknowledged before the other process was killed is not there")
             version = (await store.whole(STREAM)).version
             expect(
                 that=version % size == 0,
@@ -85,16 +85,16 @@ class ProcessCases:
             await store.append(f"{STREAM}@{version} after", meaning="a killed process keeps nobody from writing")
 
 
-def need_other_processes(bench: StoreBench) -> Sequence[str]:
+def need_other_processes(harness: StoreHarness) -> Sequence[str]:
     """Return the command of another process over the site, or end the case: ``spawn`` says that there can be none."""
-    arguments = bench.contract.spawn(bench.run.site)
+    arguments = harness.contract.spawn(harness.run.site)
     if arguments is None:
-        bench.run.not_declared("spawn: no other process can import this contract; put it at the top level of a module")
+        harness.run.not_declared("spawn: no other process can import this contract; put it at the top level of a module")
     return arguments
 
 
-def _command(bench: StoreBench, writer: str, rounds: int = _ROUNDS, *, size: int) -> list[str]:
-    return [*need_other_processes(bench), task(bench.run, writer, rounds, size=size)]
+def _command(harness: StoreHarness, writer: str, rounds: int = _ROUNDS, *, size: int) -> list[str]:
+    return [*need_other_processes(harness), task(harness.run, writer, rounds, size=size)]
 
 
 async def _watch(store: TestedStore, size: int) -> None:

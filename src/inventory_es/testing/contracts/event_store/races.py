@@ -11,7 +11,7 @@ from anyio.lowlevel import checkpoint
 from inventory_es.ports.errors import ConcurrencyError
 from inventory_es.testing.contracts.core.event_labels import stream_name
 from inventory_es.testing.contracts.event_store.calls import Calls
-from inventory_es.testing.contracts.event_store.harness import StoreBench, expect
+from inventory_es.testing.contracts.event_store.harness import StoreHarness, expect
 from inventory_es.testing.contracts.event_store.linearizability import Operation, find_violation
 from inventory_es.testing.contracts.event_store.tested_store import TestedStore, show_error
 from inventory_es.testing.failure import MismatchError
@@ -34,22 +34,22 @@ class RaceCases:
     @promise(
         "ES-41", "N tasks race for one version: exactly one wins, losers see the actual version, the history is linearizable.", seeds=5
     )
-    async def test_es_41_one_winner(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
-            bench.need(store, together=2)
+    async def test_es_41_one_winner(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
+            harness.need(store, together=2)
             await _one_winner([store] * _RACERS)
             await _race([store] * _RACERS)
             await _linearizable(store, store.operations)
 
     @promise("ES-42", "Two instances on one site: exactly one wins, losers see the actual version, the history is linearizable.", seeds=4)
-    async def test_es_42_two_instances(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
-            bench.need(store, durable=True, multi_process=True)
-            async with bench.open() as other:
+    async def test_es_42_two_instances(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
+            harness.need(store, durable=True, multi_process=True)
+            async with harness.open() as other:
                 await store.append("y@0 p")
-                await bench.holds(other, "y", "p", meaning="what one instance acknowledged, the other does not see")
+                await harness.holds(other, "y", "p", meaning="what one instance acknowledged, the other does not see")
                 await other.append("y@1 q", meaning="the version as the other instance left it")
-                await bench.holds(store, "y", "p q", meaning="what one instance acknowledged, the other does not see")
+                await harness.holds(store, "y", "p q", meaning="what one instance acknowledged, the other does not see")
                 await _one_winner([store, other] * (_RACERS // 2))
                 await _race([store, other] * (_RACERS // 2))
                 operations = [o for o in (*store.operations, *other.operations) if o.name == "x"]
@@ -59,28 +59,28 @@ class RaceCases:
                     expect(that=feeds[0] == feeds[1], expected="one feed", got="two", meaning="the instances don't agree on the order")
 
     @promise("ES-42", "Two instances on one site that begin at once, again and again: one wins, and leaves its whole batch.", seeds=0)
-    async def test_es_42_from_a_barrier(self, bench: StoreBench) -> None:
-        async with bench.open() as store, bench.another(store) as others:
-            bench.need(store, durable=True, multi_process=True)
-            race = _Race(bench, [store, *others])
+    async def test_es_42_from_a_barrier(self, harness: StoreHarness) -> None:
+        async with harness.open() as store, harness.another(store) as others:
+            harness.need(store, durable=True, multi_process=True)
+            race = _Race(harness, [store, *others])
             with _quick_switches():
                 for number in range(_MANY_BARRIERS):
                     await race.run([(f"x{number // _ROUNDS}",)] * (2 * len(race.instances)))
 
     @promise("ES-63", "Of appends that race and share any one of their streams, one wins; the others are conflicts and leave nothing.")
-    async def test_es_63_some_streams_are_shared(self, bench: StoreBench) -> None:
-        async with bench.open() as store, bench.another(store) as others:
+    async def test_es_63_some_streams_are_shared(self, harness: StoreHarness) -> None:
+        async with harness.open() as store, harness.another(store) as others:
             if not store.capabilities.multi_stream:
-                bench.run.not_declared("multi_stream")
-            bench.need(store, together=2)
-            race = _Race(bench, [store, *others])
+                harness.run.not_declared("multi_stream")
+            harness.need(store, together=2)
+            race = _Race(harness, [store, *others])
             for number in range(_BARRIERS):
                 await race.run(_SHARED[number % 3 :: number % 2 + 1])
 
     @promise("ES-64", "64 callers at once all end, each with its own answer; 64 that wait for a position hold nobody up.", seeds=0)
-    async def test_es_64_many_callers(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
-            calls = Calls(bench, store, "w")
+    async def test_es_64_many_callers(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
+            calls = Calls(harness, store, "w")
             await calls.prepare()
             kinds = calls.kinds()
 
@@ -120,7 +120,7 @@ def _quick_switches() -> Iterator[None]:
 class _Race:
     """Appends that begin at once, over the instances of a site in turn, and what the streams hold then."""
 
-    bench: StoreBench
+    harness: StoreHarness
     instances: Sequence[TestedStore]
     kept: dict[str, list[str]] = attrs.field(factory=dict[str, list[str]])
     _round: int = 0
@@ -187,13 +187,13 @@ class _Race:
         for name in sorted({name for streams in racers for name in streams}):
             for store in self.instances:
                 meaning = "after a race, a stream does not hold what its winner wrote, or holds something of a loser"
-                await self.bench.holds(store, name, " ".join(self.kept.get(name, ())), meaning=meaning)
+                await self.harness.holds(store, name, " ".join(self.kept.get(name, ())), meaning=meaning)
         await self._stands_together(won.values())
 
     async def _stands_together(self, won: Iterable[Mapping[str, list[str]]]) -> None:
         if not self.instances[0].has_feed:
             return
-        feed = [self.bench.labels.label(event) for event in await self.instances[0].whole_feed()]
+        feed = [self.harness.labels.label(event) for event in await self.instances[0].whole_feed()]
         for labels in won:
             wanted = [label for added in labels.values() for label in added]
             start = feed.index(wanted[0]) if wanted[0] in feed else 0

@@ -4,7 +4,7 @@ import anyio
 
 from inventory_es.ports import RecordedEvent, StreamPage
 from inventory_es.testing.contracts.core.event_labels import event_id
-from inventory_es.testing.contracts.event_store.harness import StoreBench, expect
+from inventory_es.testing.contracts.event_store.harness import StoreHarness, expect
 from inventory_es.testing.contracts.event_store.tested_store import TestedStore
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.promise import promise
@@ -16,8 +16,8 @@ class ReadingCases:
     """Reading streams."""
 
     @promise("ES-22", "A missing stream is empty with version 0, and reading does not create it.")
-    async def test_es_22_a_missing_stream(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+    async def test_es_22_a_missing_stream(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
             for page in (await store.page("x"), await store.page("x", after=7), await store.page_backwards("x")):
                 expect(
                     that=not page.events and page.version == 0 and page.is_end,
@@ -27,11 +27,11 @@ class ReadingCases:
                 )
             expect(that=not await store.find("x", [event_id("a")]), expected="nothing", got="an event", meaning="nothing is there to find")
             await store.append("x@0 a", meaning="reading a missing stream created it")
-            await bench.feed_holds(store, "a", meaning="reading a missing stream wrote something")
+            await harness.feed_holds(store, "a", meaning="reading a missing stream wrote something")
 
     @promise("ES-23", "Forward reading starts after version v and respects the limit.")
-    async def test_es_23_forward_with_a_limit(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+    async def test_es_23_forward_with_a_limit(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
             await store.append(f"x@0 {_TEN}")
             for after, limit, labels in (
                 (0, 3, "a b c"),
@@ -42,23 +42,23 @@ class ReadingCases:
                 (4, 6, "e f g h i j"),
             ):
                 page = await store.page("x", after=after, limit=limit)
-                _is_page(bench, page, labels, limit)
+                _is_page(harness, page, labels, limit)
                 _says_end_rightly(page, reached=bool(page.events) and page.events[-1].version == 10)
                 expect(that=page.version == 10, expected="version 10", got=page.version, meaning="a page says the version of the stream")
 
     @promise("ES-24", "Backward reading starts before version v, or at the end, newest first.")
-    async def test_es_24_backward(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+    async def test_es_24_backward(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
             await store.append(f"x@0 {_TEN}")
             for before, limit, labels in ((None, 3, "j i h"), (8, 3, "g f e"), (3, 5, "b a"), (2, 1, "a"), (11, 2, "j i"), (99, 2, "j i")):
                 page = await store.page_backwards("x", before=before, limit=limit)
-                _is_page(bench, page, labels, limit)
+                _is_page(harness, page, labels, limit)
                 _says_end_rightly(page, reached=bool(page.events) and page.events[-1].version == 1)
                 expect(that=page.version == 10, expected="version 10", got=page.version, meaning="a page says the version of the stream")
 
     @promise("ES-25", "Ranges past the end are empty; a limit below 1, after below 0 and before below 1 are ValueError.")
-    async def test_es_25_ranges_past_the_end(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+    async def test_es_25_ranges_past_the_end(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
             await store.append("x@0 a b c")
             for page in (await store.page("x", after=3), await store.page("x", after=1_000_000), await store.page_backwards("x", before=1)):
                 expect(
@@ -80,23 +80,23 @@ class ReadingCases:
             await _is_value_error(store, "before 0 of a missing stream", name="y", before=0, limit=1)
 
     @promise("ES-26", "Paging by any page size gives the same as one big read.")
-    async def test_es_26_paging(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+    async def test_es_26_paging(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
             await store.append("x@0 a b c")
             await store.append("y@0 p q r")
             await store.append("x@3 d e f g h i j")
             for size in (1, 2, 3, 7, 9, 10, 11):
                 forward = await _forward(store, size)
                 backward = await _backward(store, size)
-                shown = bench.labels.show(forward), bench.labels.show(reversed(backward))
+                shown = harness.labels.show(forward), harness.labels.show(reversed(backward))
                 expected = f"[{_TEN}]"
                 meaning = f"pages of {size} do not join to the stream: forward {shown[0]}, backward {shown[1]}"
                 expect(that=shown == (expected, expected), expected=expected, got=shown, meaning=meaning)
 
     @promise("ES-27", "A read during appends gives a consistent prefix, and its version belongs to its events.", seeds=8)
-    async def test_es_27_reads_during_appends(self, bench: StoreBench) -> None:
-        async with bench.open() as store, bench.another(store) as others:
-            bench.need(store, together=3)
+    async def test_es_27_reads_during_appends(self, harness: StoreHarness) -> None:
+        async with harness.open() as store, harness.another(store) as others:
+            harness.need(store, together=3)
             writers = (store, *others)
             await store.append("x@0 a b")
             done = anyio.Event()
@@ -118,20 +118,22 @@ class ReadingCases:
                 tasks.start_soon(write)
 
     @promise("ES-32", "find_events gives exactly the asked ids of that stream, by version.")
-    async def test_es_32_find_events(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+    async def test_es_32_find_events(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
             await store.append("x@0 a b c d")
             await store.append("y@0 p b")
             for asked, labels in (("c a", "a c"), ("a b c d", "a b c d"), ("p", ""), ("d z", "d"), ("", ""), ("b b", "b")):
                 found = await store.find("x", [event_id(label) for label in asked.split()])
-                expected = bench.labels.show(bench.labels.events(labels))
+                expected = harness.labels.show(harness.labels.events(labels))
                 expect(
-                    that=bench.labels.show(found) == expected,
+                    that=harness.labels.show(found) == expected,
                     expected=expected,
-                    got=bench.labels.show(found),
+                    got=harness.labels.show(found),
                     meaning=f"asked for [{asked}] in x, which holds [a b c d]",
                 )
-            await bench.holds(store, "x", [bench.labels.event(label) for label in "abcd"], meaning="looking events up changed the stream")
+            await harness.holds(
+                store, "x", [harness.labels.event(label) for label in "abcd"], meaning="looking events up changed the stream"
+            )
 
 
 async def _is_value_error(store: TestedStore, what: str, *, name: str = "x", limit: int, **place: int | None) -> None:
@@ -164,13 +166,13 @@ async def _backward(store: TestedStore, size: int) -> list[RecordedEvent]:
         await anyio.lowlevel.checkpoint()
 
 
-def _is_page(bench: StoreBench, page: StreamPage, labels: str, limit: int) -> None:
+def _is_page(harness: StoreHarness, page: StreamPage, labels: str, limit: int) -> None:
     """A page may be shorter than its limit, but not longer, and only the end may be empty."""
-    wanted = bench.labels.events(labels)
-    shown, expected = bench.labels.show(page.events), bench.labels.show(wanted[: max(1, len(page.events))])
+    wanted = harness.labels.events(labels)
+    shown, expected = harness.labels.show(page.events), harness.labels.show(wanted[: max(1, len(page.events))])
     expect(
         that=shown == expected and len(page.events) <= limit,
-        expected=f"{bench.labels.show(wanted)}, or its beginning",
+        expected=f"{harness.labels.show(wanted)}, or its beginning",
         got=shown,
         meaning="a page holds the events that follow the place it was asked for, in order, at most as many as the limit",
     )

@@ -14,7 +14,7 @@ from inventory_es.ports.errors import AppendTooLargeError, ConcurrencyError, Eve
 from inventory_es.testing.contracts.core.event_labels import stream_id
 from inventory_es.testing.contracts.event_store.append_answers import Asked, check_answer
 from inventory_es.testing.contracts.event_store.calls import Calls
-from inventory_es.testing.contracts.event_store.harness import StoreBench, expect
+from inventory_es.testing.contracts.event_store.harness import StoreHarness, expect
 from inventory_es.testing.contracts.event_store.tested_store import TestedStore, Way, show_error, show_result
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.promise import promise
@@ -47,11 +47,11 @@ class RefusalCases:
         "as the types that the port names.",
         seeds=0,
     )
-    async def test_es_68_facts(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+    async def test_es_68_facts(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
             await store.append("x@0 a")
             await store.append("x@0 a", meaning="the same append again is answered")
-            for refusal in _refusals(bench, store):
+            for refusal in _refusals(harness, store):
                 for way in store.ways:
                     error = await _refused(store, refusal, way)
                     check_answer(Asked.of(refusal.writes), error, store.capabilities)
@@ -67,12 +67,12 @@ class RefusalCases:
         "and no mark on its ids.",
         seeds=0,
     )
-    async def test_es_85_refused_many_times(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
-            calls = Calls(bench, store, "w")
+    async def test_es_85_refused_many_times(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
+            calls = Calls(harness, store, "w")
             await calls.prepare()
             await store.append("x@0 a")
-            refusals = list(_refusals(bench, store))
+            refusals = list(_refusals(harness, store))
             for refusal in refusals:
                 count = sum(len(write.events) for write in refusal.writes)
                 for way in store.ways:
@@ -80,9 +80,9 @@ class RefusalCases:
                         meaning = f"after {number} appends that were refused ({refusal.reason}) the next one must end"
                         await calls.bounded(partial(_refused, store, refusal, way), meaning)
                 await calls.all_answer(f"after many appends that were refused: {refusal.reason}")
-            await bench.holds(store, "x", "a", meaning="a refused append is there")
-            await bench.holds(store, "y", "", meaning="a refused append is there")
-            await _appends_what_was_refused(bench, store, refusals)
+            await harness.holds(store, "x", "a", meaning="a refused append is there")
+            await harness.holds(store, "y", "", meaning="a refused append is there")
+            await _appends_what_was_refused(harness, store, refusals)
 
     @promise(
         "ES-86",
@@ -90,21 +90,24 @@ class RefusalCases:
         "writes and events may be any sequence.",
         seeds=0,
     )
-    async def test_es_86_misuse_anywhere(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+    async def test_es_86_misuse_anywhere(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
             await store.append("x@0 a")
-            for refusal in _misuses(bench, store):
+            for refusal in _misuses(harness, store):
                 for way in store.ways:
                     await _refused(store, refusal, way)
             for version in _FAR:
-                for write in (StreamWrite(_X, version, bench.labels.events("far")), StreamWrite(_Y, version, bench.labels.events("far"))):
+                for write in (
+                    StreamWrite(_X, version, harness.labels.events("far")),
+                    StreamWrite(_Y, version, harness.labels.events("far")),
+                ):
                     for way in store.ways:
                         refusal = Refusal(f"the expected version {version}", [write], ConcurrencyError)
                         check_answer(Asked.of([write]), await _refused(store, refusal, way), store.capabilities)
-            await bench.holds(store, "x", "a", meaning="a refused append changed the stream")
+            await harness.holds(store, "x", "a", meaning="a refused append changed the stream")
             for name in "yz":
-                await bench.holds(store, name, "", meaning="a refused append created a stream")
-            await _takes_any_sequence(bench, store)
+                await harness.holds(store, name, "", meaning="a refused append created a stream")
+            await _takes_any_sequence(harness, store)
 
 
 async def _refused(store: TestedStore, refusal: Refusal, way: Way) -> Exception:
@@ -135,9 +138,9 @@ async def _refused(store: TestedStore, refusal: Refusal, way: Way) -> Exception:
     )
 
 
-def _refusals(bench: StoreBench, store: TestedStore) -> Iterator[Refusal]:
+def _refusals(harness: StoreHarness, store: TestedStore) -> Iterator[Refusal]:
     """Yield one append for each reason to refuse it, to a store whose stream x holds the event a. Each has ids of its own."""
-    declared, events = store.capabilities, bench.labels.events
+    declared, events = store.capabilities, harness.labels.events
     yield Refusal("no writes", [], ValueError)
     yield Refusal("a write without events", [StreamWrite(_X, 1, [])], ValueError)
     yield Refusal("one id twice", [StreamWrite(_X, 1, events("m1 m1"))], ValueError)
@@ -163,29 +166,29 @@ def _refusals(bench: StoreBench, store: TestedStore) -> Iterator[Refusal]:
     if declared.unique_event_ids and declared.max_append_events > 1:
         yield Refusal("ids that are stored in part", [StreamWrite(_X, 1, events("a i3"))], EventIdCollisionError)
         yield Refusal("ids that are stored in part, the last", [StreamWrite(_X, 1, events("i4 a"))], EventIdCollisionError)
-    yield from _too_large(bench, store)
+    yield from _too_large(harness, store)
 
 
-def _too_large(bench: StoreBench, store: TestedStore) -> Iterator[Refusal]:
+def _too_large(harness: StoreHarness, store: TestedStore) -> Iterator[Refusal]:
     declared = store.capabilities
     event_size = min(declared.max_event_bytes, declared.max_append_bytes)
     if event_size <= _MOST_BYTES_TRIED:
-        event = bench.labels.sized("l1", event_size + 1)
+        event = harness.labels.sized("l1", event_size + 1)
         yield Refusal("an event over a maximum", [StreamWrite(_X, 1, [event])], AppendTooLargeError)
         if declared.multi_stream and declared.max_append_events > 1:
-            writes = [StreamWrite(_X, 1, bench.labels.events("l2")), StreamWrite(_Y, 0, [event])]
+            writes = [StreamWrite(_X, 1, harness.labels.events("l2")), StreamWrite(_Y, 0, [event])]
             yield Refusal("an event over a maximum in the second of two streams", writes, AppendTooLargeError)
     if declared.max_append_events <= _MOST_EVENTS_TRIED:
-        many = bench.labels.events(" ".join(f"n{number}" for number in range(declared.max_append_events + 1)))
+        many = harness.labels.events(" ".join(f"n{number}" for number in range(declared.max_append_events + 1)))
         yield Refusal("more events than the maximum", [StreamWrite(_X, 1, many)], AppendTooLargeError)
         if declared.multi_stream:
             writes = [StreamWrite(_X, 1, many[:-1]), StreamWrite(_Y, 0, many[-1:])]
             yield Refusal("more events than the maximum in two streams", writes, AppendTooLargeError)
 
 
-def _misuses(bench: StoreBench, store: TestedStore) -> Iterator[Refusal]:
+def _misuses(harness: StoreHarness, store: TestedStore) -> Iterator[Refusal]:
     """Yield appends that no store takes, each with its misuse in another place."""
-    events = bench.labels.events
+    events = harness.labels.events
     room = min(store.capabilities.max_append_events, _LARGE)
     many = events(" ".join(f"q{number}" for number in range(room - 1)))
     if many:
@@ -214,9 +217,9 @@ def _misuses(bench: StoreBench, store: TestedStore) -> Iterator[Refusal]:
     yield Refusal("the second write has one id twice", [good[0], StreamWrite(_Y, 0, events("e e"))], ValueError)
 
 
-async def _appends_what_was_refused(bench: StoreBench, store: TestedStore, refusals: Sequence[Refusal]) -> None:
+async def _appends_what_was_refused(harness: StoreHarness, store: TestedStore, refusals: Sequence[Refusal]) -> None:
     """Append the events of each refused append that no stream holds: their ids are free."""
-    kept = bench.labels.events("a")
+    kept = harness.labels.events("a")
     most = min(store.capabilities.max_event_bytes, store.capabilities.max_append_bytes // 2)
     for refusal in refusals:
         known = {event.event_id for event in kept}
@@ -230,15 +233,15 @@ async def _appends_what_was_refused(bench: StoreBench, store: TestedStore, refus
         result = await store.append(write, meaning=meaning)
         expect(that=not result.replayed, expected="a new append", got=show_result(result), meaning=meaning)
         kept += events
-    await bench.holds(store, "x", kept, meaning="what was refused first and appended later is not what is read")
+    await harness.holds(store, "x", kept, meaning="what was refused first and appended later is not what is read")
 
 
-async def _takes_any_sequence(bench: StoreBench, store: TestedStore) -> None:
+async def _takes_any_sequence(harness: StoreHarness, store: TestedStore) -> None:
     """Append through sequences of other types than a list."""
     version = 1
     for kind in (tuple, UserList):
         for way in store.ways:
-            (event,) = bench.labels.events(f"{kind.__name__}{way}")
+            (event,) = harness.labels.events(f"{kind.__name__}{way}")
             writes: Sequence[StreamWrite] = kind([StreamWrite(_X, version, kind([event]))])
             note, meaning = f"{way} of a {kind.__name__}", f"writes and events are sequences, and a {kind.__name__} is one"
             try:

@@ -11,7 +11,7 @@ import attrs
 
 from inventory_es.application.following.subscription import EventBatch, Pace, Subscription
 from inventory_es.ports import FeedPage, RecordedEvent
-from inventory_es.testing.contracts.event_store.harness import StoreBench, expect
+from inventory_es.testing.contracts.event_store.harness import StoreHarness, expect
 from inventory_es.testing.contracts.event_store.tested_store import TestedStore
 from inventory_es.testing.promise import promise
 
@@ -24,10 +24,10 @@ class FollowingCases:
     """Subscriptions."""
 
     @promise("ES-37", "A subscription from the start, a position or the end gives history, then live: no gap, no duplicate.", seeds=4)
-    async def test_es_37_history_then_live(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+    async def test_es_37_history_then_live(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
             if not store.has_feed:
-                bench.run.not_declared("feed='total'")
+                harness.run.not_declared("feed='total'")
             await store.append("x@0 a b c d e")
             middle = (await store.whole_feed())[1].position
             starts = {0: "the start", middle: "a position", None: "the end"}
@@ -40,13 +40,13 @@ class FollowingCases:
             whole = await store.whole_feed()
             for start, name in starts.items():
                 after = whole[4].position if start is None else start
-                _is_exactly(bench, got[start], [event for event in whole if event.position > after], f"subscribed from {name}")
+                _is_exactly(harness, got[start], [event for event in whole if event.position > after], f"subscribed from {name}")
 
     @promise("ES-38", "A subscription that resumes after the position of its last batch skips nothing and repeats nothing.", seeds=4)
-    async def test_es_38_resuming_skips_nothing(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+    async def test_es_38_resuming_skips_nothing(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
             if not store.has_feed:
-                bench.run.not_declared("feed='total'")
+                harness.run.not_declared("feed='total'")
             got: list[RecordedEvent] = []
 
             async def follow_in_pieces() -> None:
@@ -60,13 +60,13 @@ class FollowingCases:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(follow_in_pieces)
                 tasks.start_soon(_write, store)
-            _is_exactly(bench, got, await store.whole_feed(), "resumed after every batch")
+            _is_exactly(harness, got, await store.whole_feed(), "resumed after every batch")
 
     @promise("ES-39", "A slow subscriber is bounded and holds up no writer.")
-    async def test_es_39_a_slow_subscriber_holds_up_no_writer(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+    async def test_es_39_a_slow_subscriber_holds_up_no_writer(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
             if not store.has_feed:
-                bench.run.not_declared("feed='total'")
+                harness.run.not_declared("feed='total'")
             await store.append("x@0 a b c d e")
             async with _subscribe(store, 0) as subscription:
                 batches: list[EventBatch] = [await anext(subscription)]
@@ -81,13 +81,13 @@ class FollowingCases:
                 meaning="a subscriber that falls behind is flooded",
             )
             got = [event for batch in batches for event in batch.events]
-            _is_exactly(bench, got, await store.whole_feed(), "a slow subscriber")
+            _is_exactly(harness, got, await store.whole_feed(), "a slow subscriber")
 
     @promise("ES-40", "One subscriber's failure or cancellation touches no other, and no writer.", seeds=4)
-    async def test_es_40_subscribers_are_apart(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+    async def test_es_40_subscribers_are_apart(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
             if not store.has_feed:
-                bench.run.not_declared("feed='total'")
+                harness.run.not_declared("feed='total'")
             got: list[RecordedEvent] = []
             async with anyio.create_task_group() as tasks:
                 await tasks.start(_follow, store, 0, 2 * _APPENDS, got)
@@ -96,7 +96,7 @@ class FollowingCases:
                     await anyio.lowlevel.checkpoint()
                     others.cancel_scope.cancel()
                 await _write(store, before_last=lambda: _fail(store))
-            _is_exactly(bench, got, await store.whole_feed(), "beside one that was cancelled and one that failed")
+            _is_exactly(harness, got, await store.whole_feed(), "beside one that was cancelled and one that failed")
 
 
 @attrs.frozen
@@ -154,10 +154,10 @@ def _refuse() -> NoReturn:
     raise LookupError
 
 
-def _is_exactly(bench: StoreBench, got: Sequence[RecordedEvent], wanted: Sequence[RecordedEvent], who: str) -> None:
+def _is_exactly(harness: StoreHarness, got: Sequence[RecordedEvent], wanted: Sequence[RecordedEvent], who: str) -> None:
     expect(
         that=list(got) == list(wanted),
-        expected=bench.labels.show(wanted),
-        got=bench.labels.show(got),
+        expected=harness.labels.show(wanted),
+        got=harness.labels.show(got),
         meaning=f"{who}: an event is missing, twice, or out of order",
     )

@@ -10,7 +10,7 @@ from inventory_es.ports import AppendResult, TurnTaking
 from inventory_es.ports.errors import AppendOutcomeUnknownError, ConcurrencyError, StoreClosedError, StoreUnavailableError
 from inventory_es.ports.toolkit.blocking_calls import finishing, was_withdrawn
 from inventory_es.testing.contracts.core.event_labels import stream_id
-from inventory_es.testing.contracts.event_store.harness import StoreBench, expect
+from inventory_es.testing.contracts.event_store.harness import StoreHarness, expect
 from inventory_es.testing.contracts.event_store.interruption import cancelled_at
 from inventory_es.testing.contracts.event_store.tested_store import TestedStore, Way, show_result
 from inventory_es.testing.failure import MismatchError
@@ -32,30 +32,30 @@ class TurnCases:
     """The store as a TurnTaking, which it declares by having its method. A turn may lapse on a slow machine: one try in five must hold."""
 
     @promise("ES-52", "What is read in a turn is what an append in it meets, while another instance wants to write.", seeds=1)
-    async def test_es_52_another_instance_waits(self, bench: StoreBench) -> None:
-        async with _instances(bench) as (store, *others):
-            bench.need(store, durable=True, multi_process=True)
+    async def test_es_52_another_instance_waits(self, harness: StoreHarness) -> None:
+        async with _instances(harness) as (store, *others):
+            harness.need(store, durable=True, multi_process=True)
             kept: list[str] = []
             for way in store.ways:
                 for number in range(_TRIES):
-                    if await _goes_first(bench, store, others[0], kept, f"{number}{way}", way):
+                    if await _goes_first(harness, store, others[0], kept, f"{number}{way}", way):
                         break
                 else:
                     _holds_nobody_off(f"another instance's {way} came before the owner's, or it was refused, each time")
 
     @promise("ES-52", "What is read in a turn is what an append in it meets, while other tasks of the instance take turns.")
-    async def test_es_52_other_tasks_wait(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
-            _need_turns(bench, store)
+    async def test_es_52_other_tasks_wait(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
+            _need_turns(harness, store)
             for number in range(_TRIES):
                 if await _all_take_turns(store, number):
                     return
         _holds_nobody_off("tasks of one instance met each other's appends in their turns, each time")
 
     @promise("ES-53", _NOBODY_HANGS, seeds=0)
-    async def test_es_53_one_that_is_not_left(self, bench: StoreBench) -> None:
-        async with _instances(bench) as (store, *others):
-            bench.need(store, durable=True, multi_process=True)
+    async def test_es_53_one_that_is_not_left(self, harness: StoreHarness) -> None:
+        async with _instances(harness) as (store, *others):
+            harness.need(store, durable=True, multi_process=True)
             async with store.turn():
                 await others[0].append("x@0 a", meaning="a turn is no lock: what it expects is what the stream has")
                 async with others[0].turn():
@@ -65,8 +65,8 @@ class TurnCases:
             await _goes_on([store, *others], "a turn that was over before it was left")
 
     @promise("ES-53", _NOBODY_HANGS, seeds=1)
-    async def test_es_53_cancelled(self, bench: StoreBench) -> None:
-        async with _instances(bench) as instances:
+    async def test_es_53_cancelled(self, harness: StoreHarness) -> None:
+        async with _instances(harness) as instances:
             for point in range(_MOST_POINTS):
                 reached = await _cancelled(instances[0], point)
                 await _goes_on(instances, f"one that was cancelled at await point {point}")
@@ -81,8 +81,8 @@ class TurnCases:
                 await _goes_on(instances, f"one that was cancelled when it had been waited for through {steps} steps")
 
     @promise("ES-53", _NOBODY_HANGS, seeds=0)
-    async def test_es_53_left(self, bench: StoreBench) -> None:
-        async with _instances(bench) as instances:
+    async def test_es_53_left(self, harness: StoreHarness) -> None:
+        async with _instances(harness) as instances:
             left = anyio.Event()
 
             async def follow(one: TestedStore) -> None:
@@ -100,8 +100,8 @@ class TurnCases:
             await _goes_on(instances, "one in which something was raised")
 
     @promise("ES-53", _NOBODY_HANGS, seeds=0)
-    async def test_es_53_closed(self, bench: StoreBench) -> None:
-        async with _instances(bench) as (store, *others):
+    async def test_es_53_closed(self, harness: StoreHarness) -> None:
+        async with _instances(harness) as (store, *others):
             async with anyio.create_task_group() as tasks, store.turn():
                 await store.append("x@0 a", meaning="an append in a turn of its own instance is let through")
                 tasks.start_soon(_try_to_enter, store)
@@ -117,20 +117,20 @@ class TurnCases:
             )
             survives = store.capabilities.durability != "none"
         if survives:
-            async with bench.open() as store:
+            async with harness.open() as store:
                 await _goes_on([store], "one in which the store was closed")
 
     @promise("ES-60", _GIVEN_BACK, seeds=0)
-    async def test_es_60_cancelled_while_another_instance_goes_first(self, bench: StoreBench) -> None:
-        async with _instances(bench) as (store, *others):
-            bench.need(store, durable=True, multi_process=True, withdraws=True)
+    async def test_es_60_cancelled_while_another_instance_goes_first(self, harness: StoreHarness) -> None:
+        async with _instances(harness) as (store, *others):
+            harness.need(store, durable=True, multi_process=True, withdraws=True)
             for way in store.ways:
-                await _given_back(bench, store, others[0], way)
+                await _given_back(harness, store, others[0], way)
 
     @promise("ES-89", "Of the tasks of an instance that want a turn, those who came before have it before.", seeds=0)
-    async def test_es_89_first_come_first_served(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
-            _need_turns(bench, store)
+    async def test_es_89_first_come_first_served(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
+            _need_turns(harness, store)
             order: list[int] = []
             for _ in range(_TRIES):
                 order = await _order_of_turns(store)
@@ -147,19 +147,19 @@ class TurnCases:
         "In finishing, an append whose caller is cancelled at any await point is answered, or given back with nothing written.",
         seeds=0,
     )
-    async def test_es_88_finishing(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
-            bench.need(store, withdraws=True)
+    async def test_es_88_finishing(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
+            harness.need(store, withdraws=True)
             for way in store.ways:
                 for is_busy in (False, True):
                     for point in range(_MOST_POINTS):
-                        if not await _is_finished(bench, store, way, f"{way}{'busy' if is_busy else ''}{point}", point, is_busy=is_busy):
+                        if not await _is_finished(harness, store, way, f"{way}{'busy' if is_busy else ''}{point}", point, is_busy=is_busy):
                             break
 
 
-def _need_turns(bench: StoreBench, store: TestedStore) -> None:
+def _need_turns(harness: StoreHarness, store: TestedStore) -> None:
     if not isinstance(store.raw, TurnTaking):
-        bench.run.not_declared("TurnTaking")
+        harness.run.not_declared("TurnTaking")
 
 
 def _holds_nobody_off(how: str) -> None:
@@ -171,12 +171,12 @@ def _holds_nobody_off(how: str) -> None:
 
 
 @asynccontextmanager
-async def _instances(bench: StoreBench) -> AsyncGenerator[list[TestedStore], None]:
+async def _instances(harness: StoreHarness) -> AsyncGenerator[list[TestedStore], None]:
     """One instance that gives turns, and a second one where there may be two."""
-    async with bench.open() as store, AsyncExitStack() as stack:
-        _need_turns(bench, store)
+    async with harness.open() as store, AsyncExitStack() as stack:
+        _need_turns(harness, store)
         may_be_two = store.capabilities.multi_process and store.capabilities.durability != "none"
-        yield [store, *[await stack.enter_async_context(bench.open()) for _ in range(may_be_two)]]
+        yield [store, *[await stack.enter_async_context(harness.open()) for _ in range(may_be_two)]]
 
 
 async def _step(times: int) -> None:
@@ -185,7 +185,7 @@ async def _step(times: int) -> None:
         await checkpoint()
 
 
-async def _goes_first(bench: StoreBench, store: TestedStore, other: TestedStore, kept: list[str], number: str, way: Way) -> bool:
+async def _goes_first(harness: StoreHarness, store: TestedStore, other: TestedStore, kept: list[str], number: str, way: Way) -> bool:
     """Whether an append in a turn met what was read in it, although another instance's was on its way before, and one came after."""
     answered: dict[int, str] = {}
     came = anyio.Event()
@@ -208,7 +208,7 @@ async def _goes_first(bench: StoreBench, store: TestedStore, other: TestedStore,
                 await came.wait()
             await add(store, version, f"own{number}")
     kept += [answered[version] for version in sorted(answered)]
-    await bench.holds(store, "x", " ".join(kept), meaning="what was answered around a turn is not what is stored")
+    await harness.holds(store, "x", " ".join(kept), meaning="what was answered around a turn is not what is stored")
     return answered.get(version + 1) == f"own{number}"
 
 
@@ -267,7 +267,7 @@ async def _cancelled(store: TestedStore, point: int) -> bool:
     return point == 0 or suspensions >= point
 
 
-async def _given_back(bench: StoreBench, store: TestedStore, other: TestedStore, way: Way) -> None:
+async def _given_back(harness: StoreHarness, store: TestedStore, other: TestedStore, way: Way) -> None:
     """Cancel an append of one instance that waits for the turn of another, and expect it to be given back."""
     for number in range(_TRIES):
         name = f"{number}{way}"
@@ -281,7 +281,7 @@ async def _given_back(bench: StoreBench, store: TestedStore, other: TestedStore,
             meaning="whoever sends the appends of others too must learn that nothing was written",
         )
         await store.append(f"y{name}@0 b{name}")
-        await bench.holds(store, f"x{name}", "", meaning="an append was written although its caller had gone before it began")
+        await harness.holds(store, f"x{name}", "", meaning="an append was written although its caller had gone before it began")
         await other.append_by(way, f"x{name}@0 c{name}", meaning="what was given back is no reason to refuse the next append")
         return
     raise MismatchError(
@@ -291,7 +291,7 @@ async def _given_back(bench: StoreBench, store: TestedStore, other: TestedStore,
     )
 
 
-async def _is_finished(bench: StoreBench, store: TestedStore, way: Way, name: str, point: int, *, is_busy: bool) -> bool:
+async def _is_finished(harness: StoreHarness, store: TestedStore, way: Way, name: str, point: int, *, is_busy: bool) -> bool:
     """Cancel an append in ``finishing`` at the ``point``-th suspension (0: before it begins); whether that was reached."""
     answer: AppendResult | None = None
     is_withdrawn = False
@@ -323,7 +323,7 @@ async def _is_finished(bench: StoreBench, store: TestedStore, way: Way, name: st
         got=show_result(again),
         meaning=f"what is stored is not what became of an {way} that was cancelled at await point {point} in finishing",
     )
-    await bench.holds(store, name, f"{name}a {name}b", meaning="an append that was cancelled in finishing is not there once")
+    await harness.holds(store, name, f"{name}a {name}b", meaning="an append that was cancelled in finishing is not there once")
     return is_reached
 
 

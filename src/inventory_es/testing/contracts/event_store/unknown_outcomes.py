@@ -10,7 +10,7 @@ from anyio.lowlevel import checkpoint, current_token
 from inventory_es.ports import AppendResult, StreamCatalogue
 from inventory_es.ports.errors import AppendOutcomeUnknownError, StoreUnavailableError
 from inventory_es.testing.contracts.core.event_labels import event_id, stream_id
-from inventory_es.testing.contracts.event_store.harness import StoreBench, expect
+from inventory_es.testing.contracts.event_store.harness import StoreHarness, expect
 from inventory_es.testing.contracts.event_store.tested_store import TestedStore, show_error, show_result
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.promise import promise
@@ -47,48 +47,48 @@ class OutcomeCases:
     """Answers that get lost, and appends that arrive late: with the hook ``interfere``, or by cancelling."""
 
     @promise("ES-80", _UNKNOWN, seeds=0)
-    async def test_es_80_an_answer_that_is_lost_after_the_commit(self, bench: StoreBench) -> None:
-        await _each(bench, _AFTER, _any)
+    async def test_es_80_an_answer_that_is_lost_after_the_commit(self, harness: StoreHarness) -> None:
+        await _each(harness, _AFTER, _any)
 
     @promise("ES-80", _UNKNOWN, seeds=0)
-    async def test_es_80_a_connection_that_is_lost_before_the_commit(self, bench: StoreBench) -> None:
-        await _each(bench, ("lose the connection before the commit",), _any)
+    async def test_es_80_a_connection_that_is_lost_before_the_commit(self, harness: StoreHarness) -> None:
+        await _each(harness, ("lose the connection before the commit",), _any)
 
     @promise("ES-80", _UNKNOWN, seeds=0)
-    async def test_es_80_a_commit_that_is_less_durable_than_declared(self, bench: StoreBench) -> None:
-        await _each(bench, ("warn that the replica was not waited for",), _is_unknown)
+    async def test_es_80_a_commit_that_is_less_durable_than_declared(self, harness: StoreHarness) -> None:
+        await _each(harness, ("warn that the replica was not waited for",), _is_unknown)
 
     @promise("ES-80", _UNKNOWN, seeds=0)
-    async def test_es_80_it_is_found_and_still_less_durable_than_declared(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+    async def test_es_80_it_is_found_and_still_less_durable_than_declared(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
             await store.append("x@0 a")
             for _ in range(2):
-                await _interfere(bench, "warn that the replica was not waited for")
+                await _interfere(harness, "warn that the replica was not waited for")
                 await store.refused(
                     AppendOutcomeUnknownError,
                     "x@1 b c",
                     meaning=f"what was found is not yet durable as declared: durability {store.capabilities.durability!r}",
                 )
-            await _converges(bench, store, ["a"], "b c", is_there=True)
+            await _converges(harness, store, ["a"], "b c", is_there=True)
 
     @promise("ES-80", _UNKNOWN, seeds=0)
-    async def test_es_80_several_streams(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+    async def test_es_80_several_streams(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
             if not store.capabilities.multi_stream or store.capabilities.max_append_events < 2:  # several
-                bench.run.not_declared("multi_stream, and max_append_events of 2 or more")
-            kinds = [kind for kind in INTERFERENCES[:4] if await _befalls_several_streams(bench, store, kind)]
+                harness.run.not_declared("multi_stream, and max_append_events of 2 or more")
+            kinds = [kind for kind in INTERFERENCES[:4] if await _befalls_several_streams(harness, store, kind)]
         if not kinds:
-            bench.run.no_hook(f"interfere: the hook that makes the backend {' or '.join(INTERFERENCES[:4])}")
+            harness.run.no_hook(f"interfere: the hook that makes the backend {' or '.join(INTERFERENCES[:4])}")
 
     @promise(
         "ES-84", "A read whose connection is lost is StoreUnavailableError, never an empty answer, and the next one is answered.", seeds=0
     )
-    async def test_es_84_reads_that_get_no_answer(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+    async def test_es_84_reads_that_get_no_answer(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
             await store.append("x@0 a b")
             reads = _reads(store)
             for name, read in reads.items():
-                await _interfere(bench, "lose the connection in the next read")
+                await _interfere(harness, "lose the connection in the next read")
                 answer = await _answer(name, read)
                 await _reachable(store)
                 later = _plain(await read())
@@ -100,69 +100,69 @@ class OutcomeCases:
                 )
 
     @promise("ES-81", _FINAL, seeds=0)
-    async def test_es_81_cancelled_at_every_await_point(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
-            within = _short_bound(bench, store)
+    async def test_es_81_cancelled_at_every_await_point(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
+            within = _short_bound(harness, store)
             version = 0
             for point in range(_MOST_POINTS):
                 reached = await _cancelled(store, point, f"x@{version} a{point} b{point}")
                 await anyio.sleep(within)
-                version = await _stays_as_found(bench, store, version, str(point))
+                version = await _stays_as_found(harness, store, version, str(point))
                 if not reached:
                     break
             await _nothing_comes_later(store, version)
 
     @promise("ES-81", _FINAL, seeds=0)
-    async def test_es_81_interrupted_by_asyncio_at_every_await_point(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
-            within = _short_bound(bench, store)
+    async def test_es_81_interrupted_by_asyncio_at_every_await_point(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
+            within = _short_bound(harness, store)
             version = 0
-            for point, delay in product(range(1, _MOST_POINTS), _DELAYS) if bench.run.backend == "asyncio" else ():
+            for point, delay in product(range(1, _MOST_POINTS), _DELAYS) if harness.run.backend == "asyncio" else ():
                 name = f"{point}d{delay}"
                 reached = await _interrupted(store, point, delay / 1e4, f"x@{version} a{name} b{name}")
                 await anyio.sleep(within)
-                version = await _stays_as_found(bench, store, version, name)
+                version = await _stays_as_found(harness, store, version, name)
                 if not reached:
                     break
             await _nothing_comes_later(store, version)
 
     @promise("ES-82", _HELD_BACK, seeds=0)
-    async def test_es_82_an_append_that_arrives_too_late(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+    async def test_es_82_an_append_that_arrives_too_late(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
             if store.capabilities.settles_within is None:
-                bench.run.not_declared("settles_within")
+                harness.run.not_declared("settles_within")
             kept: list[str] = []
             for number, in_group in enumerate(_ways(store)):
                 labels = f"b{number} c{number}"
                 ids = [event_id(label) for label in labels.split()]
-                await _hold_back(bench, store, f"x@{len(kept)} {labels}", in_group=in_group)
-                await _let_settle(bench, store)
-                found = bench.labels.show(await store.find("x", ids))
-                await _interfere(bench, "let the held append arrive")
+                await _hold_back(harness, store, f"x@{len(kept)} {labels}", in_group=in_group)
+                await _let_settle(harness, store)
+                found = harness.labels.show(await store.find("x", ids))
+                await _interfere(harness, "let the held append arrive")
                 await _work(store, f"y{number}")
                 expect(
-                    that=bench.labels.show(await store.find("x", ids)) == found,
+                    that=harness.labels.show(await store.find("x", ids)) == found,
                     expected=f"{found}, as it was found settles_within seconds after the call had ended",
-                    got=bench.labels.show((await store.whole("x")).events),
+                    got=harness.labels.show((await store.whole("x")).events),
                     meaning="an append took effect after its caller was told that nothing had been written",
                 )
-                await _converges(bench, store, kept, labels)
+                await _converges(harness, store, kept, labels)
                 kept += labels.split()
 
     @promise("ES-83", "A late append takes effect at the versions that it expects, or never: it is checked when it arrives.", seeds=0)
-    async def test_es_83_its_stream_has_moved_meanwhile(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+    async def test_es_83_its_stream_has_moved_meanwhile(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
             kept: list[str] = []
             for number, in_group in enumerate(_ways(store)):
-                await _hold_back(bench, store, f"x@{len(kept)} b{number} c{number}", in_group=in_group)
+                await _hold_back(harness, store, f"x@{len(kept)} b{number} c{number}", in_group=in_group)
                 await store.append(f"x@{len(kept)} d{number}", meaning="an append that nobody has heard of holds nobody up")
                 kept.append(f"d{number}")
-                await _interfere(bench, "let the held append arrive")
+                await _interfere(harness, "let the held append arrive")
                 await _work(store, f"y{number}")
-                await bench.holds(store, "x", " ".join(kept), meaning="a late append was written although its stream had moved")
+                await harness.holds(store, "x", " ".join(kept), meaning="a late append was written although its stream had moved")
                 if store.has_feed:
-                    shown = bench.labels.show(event for event in await store.whole_feed() if event.stream == stream_id("x"))
-                    expected = bench.labels.show(bench.labels.events(" ".join(kept)))
+                    shown = harness.labels.show(event for event in await store.whole_feed() if event.stream == stream_id("x"))
+                    expected = harness.labels.show(harness.labels.events(" ".join(kept)))
                     expect(
                         that=shown == expected,
                         expected=f"{expected} of x in the feed",
@@ -171,44 +171,44 @@ class OutcomeCases:
                     )
 
     @promise("ES-83", "A late append takes effect at the versions that it expects, or never: it is checked when it arrives.", seeds=0)
-    async def test_es_83_one_of_its_streams_has_moved(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+    async def test_es_83_one_of_its_streams_has_moved(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
             if not store.capabilities.multi_stream:
-                bench.run.not_declared("multi_stream")
-            await _interfere(bench, "hold the next append back")
+                harness.run.not_declared("multi_stream")
+            await _interfere(harness, "hold the next append back")
             meaning = "the append is under way and was not answered: it may still take effect"
             await store.refused(AppendOutcomeUnknownError, "x@0 a b", "z@0 p", "v@0 s", meaning=meaning)
             await store.append("z@0 q", meaning="an append that nobody has heard of holds nobody up")
-            await _interfere(bench, "let the held append arrive")
+            await _interfere(harness, "let the held append arrive")
             await _work(store, "y")
             for stream, labels in {"x": "", "z": "q", "v": ""}.items():
-                await bench.holds(store, stream, labels, meaning="a late append was written although one of its streams had moved")
+                await harness.holds(store, stream, labels, meaning="a late append was written although one of its streams had moved")
 
     @promise("ES-83", "A late append takes effect at the versions that it expects, or never: it is checked when it arrives.", seeds=0)
-    async def test_es_83_it_was_sent_again_meanwhile(self, bench: StoreBench) -> None:
-        async with bench.open() as store:
+    async def test_es_83_it_was_sent_again_meanwhile(self, harness: StoreHarness) -> None:
+        async with harness.open() as store:
             await store.append("x@0 a")
-            await _hold_back(bench, store, "x@1 b c", in_group=False)
+            await _hold_back(harness, store, "x@1 b c", in_group=False)
             await store.append("x@1 b c", meaning="the same events again must be answered or written")
-            await _interfere(bench, "let the held append arrive")
+            await _interfere(harness, "let the held append arrive")
             await _work(store, "y")
-            await bench.holds(store, "x", "a b c", meaning="an append that was sent again is there twice")
+            await harness.holds(store, "x", "a b c", meaning="an append that was sent again is there twice")
 
 
-def _short_bound(bench: StoreBench, store: TestedStore) -> float:
+def _short_bound(harness: StoreHarness, store: TestedStore) -> float:
     within = store.capabilities.settles_within
     if within is None:
-        bench.run.not_declared("settles_within")
+        harness.run.not_declared("settles_within")
     if within > _LONGEST_SETTLING:
-        bench.run.no_hook(f"settles_within of {within:g} s is too long to be waited for at every point; ES-82 tries it with interfere")
+        harness.run.no_hook(f"settles_within of {within:g} s is too long to be waited for at every point; ES-82 tries it with interfere")
     return within
 
 
-async def _let_settle(bench: StoreBench, store: TestedStore) -> None:
+async def _let_settle(harness: StoreHarness, store: TestedStore) -> None:
     within = store.capabilities.settles_within or 0.0
-    if not await _try(bench, "let settles_within pass"):
+    if not await _try(harness, "let settles_within pass"):
         if within > _LONGEST_WAIT:
-            bench.run.no_hook("interfere: the hook that makes the backend let settles_within pass")
+            harness.run.no_hook("interfere: the hook that makes the backend let settles_within pass")
         await anyio.sleep(within)
 
 
@@ -261,15 +261,15 @@ async def _interrupted(store: TestedStore, point: int, delay: float, write: str)
 Verdict: TypeAlias = Callable[[TestedStore, Interference, AppendResult | Exception], None]
 
 
-async def _each(bench: StoreBench, kinds: Sequence[Interference], verdict: Verdict) -> None:
+async def _each(harness: StoreHarness, kinds: Sequence[Interference], verdict: Verdict) -> None:
     """Append while each of these befalls the backend, alone and in a group; then the same again must end well."""
     tried = False
     numbers = count()
-    async with bench.open() as store:
+    async with harness.open() as store:
         kept: list[str] = []
         for kind in kinds:
             for in_group in _ways(store):
-                if not await _try(bench, kind):
+                if not await _try(harness, kind):
                     break
                 tried = True
                 number = next(numbers)
@@ -278,22 +278,22 @@ async def _each(bench: StoreBench, kinds: Sequence[Interference], verdict: Verdi
                     store, [f"x@{len(kept)} {labels}", *([f"y{number}@0 {other}"] if in_group else [])], in_group=in_group
                 )
                 await _reachable(store)
-                await bench.contract.settle()
+                await harness.contract.settle()
                 is_there = bool(await store.find("x", [event_id(f"a{number}")]))
                 _is_true(outcomes[0], is_there=is_there)
                 verdict(store, kind, outcomes[0])
-                await _converges(bench, store, kept, labels, is_there=is_there)
+                await _converges(harness, store, kept, labels, is_there=is_there)
                 kept += labels.split()
                 if in_group:
                     _is_true(outcomes[1], is_there=bool(await store.find(f"y{number}", [event_id(other)])))
-                    await _converges(bench, store, [], other, stream=f"y{number}")
+                    await _converges(harness, store, [], other, stream=f"y{number}")
     if not tried:
-        bench.run.no_hook(f"interfere: the hook that makes the backend {' or '.join(kinds)}")
+        harness.run.no_hook(f"interfere: the hook that makes the backend {' or '.join(kinds)}")
 
 
-async def _befalls_several_streams(bench: StoreBench, store: TestedStore, kind: Interference) -> bool:
+async def _befalls_several_streams(harness: StoreHarness, store: TestedStore, kind: Interference) -> bool:
     """Append to two streams while this befalls the backend, and send the same again; whether the backend can do it."""
-    if not await _try(bench, kind):
+    if not await _try(harness, kind):
         return False
     streams = [f"{name}{INTERFERENCES.index(kind)}" for name in "xy"]
     writes = [f"{stream}@0 {stream}a" for stream in streams]
@@ -305,7 +305,7 @@ async def _befalls_several_streams(bench: StoreBench, store: TestedStore, kind: 
     except Exception as error:  # noqa: BLE001  # it is judged
         outcome = error
     await _reachable(store)
-    await bench.contract.settle()
+    await harness.contract.settle()
     there = {stream: bool(await store.find(stream, [event_id(f"{stream}a")])) for stream in streams}
     is_there = all(there.values())
     expect(that=is_there or not any(there.values()), expected="all or nothing", got=there, meaning=f"the backend was made to {kind}")
@@ -316,7 +316,7 @@ async def _befalls_several_streams(bench: StoreBench, store: TestedStore, kind: 
     meaning = f"the backend was made to {kind}, and the append was sent again"
     expect(that=again.replayed is is_there, expected=f"replayed={is_there}", got=show_result(again), meaning=meaning)
     for stream in streams:
-        await bench.holds(store, stream, f"{stream}a", meaning=meaning)
+        await harness.holds(store, stream, f"{stream}a", meaning=meaning)
     return True
 
 
@@ -408,9 +408,9 @@ async def _answer(name: str, read: Callable[[], Awaitable[object]]) -> list[obje
         raise MismatchError(expected="StoreUnavailableError", got=show_error(error), meaning=meaning) from error
 
 
-async def _hold_back(bench: StoreBench, store: TestedStore, write: str, *, in_group: bool) -> None:
+async def _hold_back(harness: StoreHarness, store: TestedStore, write: str, *, in_group: bool) -> None:
     """Send an append that is held back; its caller must hear that the outcome is unknown."""
-    await _interfere(bench, "hold the next append back")
+    await _interfere(harness, "hold the next append back")
     (outcome,) = await _outcomes(store, [write], in_group=in_group)
     expect(
         that=isinstance(outcome, AppendOutcomeUnknownError),
@@ -420,16 +420,16 @@ async def _hold_back(bench: StoreBench, store: TestedStore, write: str, *, in_gr
     )
 
 
-async def _stays_as_found(bench: StoreBench, store: TestedStore, before: int, name: str) -> int:
+async def _stays_as_found(harness: StoreHarness, store: TestedStore, before: int, name: str) -> int:
     """Look a cancelled append up, in the order of a caller: what is found is what stays. The version after it."""
     ids = [event_id(f"a{name}"), event_id(f"b{name}")]
-    await bench.contract.settle()
+    await harness.contract.settle()
     found = await store.find("x", ids)
     await _work(store, f"y{name}")
-    await bench.contract.settle()
+    await harness.contract.settle()
     version = (await store.whole("x")).version
     later = await store.find("x", ids)
-    shown, told = bench.labels.show(found), bench.labels.show(later)
+    shown, told = harness.labels.show(found), harness.labels.show(later)
     expect(
         that=shown == told and version == before + len(found),
         expected=f"{shown} in x, as it was found, and version {before + len(found)}",
@@ -460,7 +460,7 @@ async def _work(store: TestedStore, stream: str) -> None:
 
 
 async def _converges(
-    bench: StoreBench, store: TestedStore, kept: Sequence[str], labels: str, *, stream: str = "x", is_there: bool | None = None
+    harness: StoreHarness, store: TestedStore, kept: Sequence[str], labels: str, *, stream: str = "x", is_there: bool | None = None
 ) -> None:
     """The same events again are stored once, in bounded time, and answered as what they are."""
     write = f"{stream}@{len(kept)} {labels}"
@@ -472,7 +472,7 @@ async def _converges(
             got=f"replayed={result.replayed}",
             meaning="sent again, an append is a replay if it was stored, and no replay if it was not",
         )
-    await bench.holds(
+    await harness.holds(
         store,
         stream,
         " ".join([*kept, *labels.split()]),
@@ -499,11 +499,11 @@ async def _in_time(call: Callable[[], Awaitable[object]], told: str) -> object:
     raise MismatchError(expected=f"{told} to succeed", got=repr(problem), meaning=meaning)
 
 
-async def _interfere(bench: StoreBench, what: Interference) -> None:
-    if not await _try(bench, what):
-        bench.run.no_hook(f"interfere: the hook that makes the backend {what}")
+async def _interfere(harness: StoreHarness, what: Interference) -> None:
+    if not await _try(harness, what):
+        harness.run.no_hook(f"interfere: the hook that makes the backend {what}")
 
 
-async def _try(bench: StoreBench, what: Interference) -> bool:
-    bench.run.history.begin(f"the backend is made to: {what}").outcome = ""
-    return await bench.contract.interfere(bench.run.site, what)
+async def _try(harness: StoreHarness, what: Interference) -> bool:
+    harness.run.history.begin(f"the backend is made to: {what}").outcome = ""
+    return await harness.contract.interfere(harness.run.site, what)

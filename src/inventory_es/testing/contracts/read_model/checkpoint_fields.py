@@ -12,7 +12,7 @@ from inventory_es.ports import Checkpoint, EventMark
 from inventory_es.ports.errors import CheckpointConflictError
 from inventory_es.testing.contracts.core.await_points import MOST_POINTS, hold_at
 from inventory_es.testing.contracts.core.schedule import AtSuspension
-from inventory_es.testing.contracts.read_model.harness import NEXT, START, ReadModelBench, TestedReadModel, ahead, level, same
+from inventory_es.testing.contracts.read_model.harness import NEXT, START, ReadModelHarness, TestedReadModel, ahead, level, same
 from inventory_es.testing.promise import promise
 
 _LARGE = 2**53 + 1
@@ -33,7 +33,7 @@ class CheckpointFieldCases:
         "Every field of a checkpoint comes back as it was set, in every answer: 5,000 characters, 2^53 + 1, microseconds, nothing.",
         seeds=0,
     )
-    async def test_ck_6_every_field_comes_back(self, bench: ReadModelBench) -> None:
+    async def test_ck_6_every_field_comes_back(self, harness: ReadModelHarness) -> None:
         empties: list[dict[str, Any]] = [{name: None} for name in ("recorded_at", "owner", "owned_until", "error", "mark")]
         steps = [
             Checkpoint(position=1, recorded_at=START),
@@ -46,13 +46,13 @@ class CheckpointFieldCases:
             *(attrs.evolve(_FULL, epoch=_LARGE, **empty) for empty in empties),
             attrs.evolve(_FULL, epoch=_LARGE),
         ]
-        async with bench.open() as model:
+        async with harness.open() as model:
             before = Checkpoint()
             for after in steps:
                 before = await model.commit(before=before, after=after)
                 await _is_everywhere(model, after)
-        async with bench.open() as model:
-            if bench.contract.is_durable:
+        async with harness.open() as model:
+            if harness.contract.is_durable:
                 await _is_everywhere(model, before)
 
     @promise(
@@ -60,8 +60,8 @@ class CheckpointFieldCases:
         "A commit or an activation compares every field of the checkpoint, also where nothing is changed, and a conflict changes nothing.",
         seeds=0,
     )
-    async def test_ck_7_every_field_is_compared(self, bench: ReadModelBench) -> None:
-        async with bench.open() as model:
+    async def test_ck_7_every_field_is_compared(self, harness: ReadModelHarness) -> None:
+        async with harness.open() as model:
             await model.prepare(NEXT)
             for at in (_FULL, attrs.evolve(Checkpoint(), position=_LARGE, epoch=8)):
                 await model.commit(level("a", "x", at.epoch), before=await model.checkpoint(), after=at)
@@ -82,8 +82,8 @@ class CheckpointFieldCases:
                 same((await model.select()).active.version, 1, "a refused activation changed something")
 
     @promise("CK-8", "Of two commits from one checkpoint that meet at any await point, exactly one is done, and the other is a conflict.")
-    async def test_ck_8_commits_that_meet(self, bench: ReadModelBench) -> None:
-        async with bench.open() as model:
+    async def test_ck_8_commits_that_meet(self, harness: ReadModelHarness) -> None:
+        async with harness.open() as model:
             for point in range(1, MOST_POINTS):
                 before = await model.checkpoint()
                 won: list[str] = []
@@ -106,8 +106,8 @@ class CheckpointFieldCases:
                     break
 
     @promise("CK-8", "Commits of two projections that meet at any await point are both done.")
-    async def test_ck_8_projections_that_meet(self, bench: ReadModelBench) -> None:
-        async with bench.open() as model:
+    async def test_ck_8_projections_that_meet(self, harness: ReadModelHarness) -> None:
+        async with harness.open() as model:
             await model.prepare(NEXT)
             for point in range(1, MOST_POINTS):
                 one, two = await model.checkpoint(), await model.checkpoint(NEXT)

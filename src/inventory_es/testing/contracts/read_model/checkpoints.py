@@ -11,7 +11,7 @@ from anyio.lowlevel import checkpoint as let_others_run
 from inventory_es.ports import Add, Checkpoint, EventMark
 from inventory_es.ports.errors import CheckpointConflictError, StoreClosedError
 from inventory_es.testing.contracts.core.await_points import MOST_POINTS, cancel_at
-from inventory_es.testing.contracts.read_model.harness import ID, START, ReadModelBench, ahead, level, same
+from inventory_es.testing.contracts.read_model.harness import ID, START, ReadModelHarness, ahead, level, same
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.promise import promise
 
@@ -23,8 +23,8 @@ class CheckpointCases:
     """How far the rows are."""
 
     @promise("CK-1", "A checkpoint begins at 0 and never goes back: a lower position or epoch is ValueError, and changes nothing.")
-    async def test_ck_1_never_back(self, bench: ReadModelBench) -> None:
-        async with bench.open() as model:
+    async def test_ck_1_never_back(self, harness: ReadModelHarness) -> None:
+        async with harness.open() as model:
             await model.shows(at=Checkpoint(), meaning="a projection begins without rows, at position 0, and nobody's")
             start = attrs.evolve(Checkpoint(), epoch=2)
             first = await model.commit(level("a", "x", 1), before=Checkpoint(), after=attrs.evolve(ahead(start, 5)))
@@ -38,8 +38,8 @@ class CheckpointCases:
             await model.shows(("a", "x", 1, None), at=first, meaning="a commit that moves nothing is fine")
 
     @promise("CK-2", _TOGETHER)
-    async def test_ck_2_a_refused_commit(self, bench: ReadModelBench) -> None:
-        async with bench.open() as model:
+    async def test_ck_2_a_refused_commit(self, harness: ReadModelHarness) -> None:
+        async with harness.open() as model:
             first = await model.commit(level("a", "x", 2**63 - 1), before=Checkpoint())
             for name in ("a", "b"):
                 changes = (level("b", "x", 2**63 - 1), level("c", "x", 1), Add("levels", (name, "x"), {"units": 1}))
@@ -49,8 +49,8 @@ class CheckpointCases:
             await model.commit(level("c", "x", 1), before=first)
 
     @promise("CK-2", _TOGETHER, seeds=1)
-    async def test_ck_2_a_cancelled_commit(self, bench: ReadModelBench) -> None:
-        async with bench.open() as model:
+    async def test_ck_2_a_cancelled_commit(self, harness: ReadModelHarness) -> None:
+        async with harness.open() as model:
             before = Checkpoint()
             for point in range(MOST_POINTS):
                 changes = [level(product, "x", point) for product in "abc"]
@@ -68,8 +68,8 @@ class CheckpointCases:
                     break
 
     @promise("CK-2", _TOGETHER, seeds=4)
-    async def test_ck_2_reading_meanwhile(self, bench: ReadModelBench) -> None:
-        async with bench.open() as model:
+    async def test_ck_2_reading_meanwhile(self, harness: ReadModelHarness) -> None:
+        async with harness.open() as model:
             is_over = False
 
             async def write() -> None:
@@ -95,8 +95,8 @@ class CheckpointCases:
                 tasks.start_soon(write)
 
     @promise("CK-3", _COMPARED)
-    async def test_ck_3_compared_and_set(self, bench: ReadModelBench) -> None:
-        async with bench.open() as model:
+    async def test_ck_3_compared_and_set(self, harness: ReadModelHarness) -> None:
+        async with harness.open() as model:
             after = attrs.evolve(Checkpoint(), position=3, epoch=1, recorded_at=START, owner="one", owned_until=START)
             await model.commit(level("a", "x", 1), before=Checkpoint(), after=after)
             stale = [
@@ -118,8 +118,8 @@ class CheckpointCases:
             await model.shows(("a", "x", 1, None), at=after, meaning="a refused commit changed something")
 
     @promise("CK-3", _COMPARED, seeds=8)
-    async def test_ck_3_one_of_many_wins(self, bench: ReadModelBench) -> None:
-        async with bench.open() as model:
+    async def test_ck_3_one_of_many_wins(self, harness: ReadModelHarness) -> None:
+        async with harness.open() as model:
             won: list[int] = []
 
             async def attempt(number: int) -> None:
@@ -136,18 +136,18 @@ class CheckpointCases:
             await model.shows(("a", "x", won[0], None), at=Checkpoint(position=won[0], epoch=1), meaning="the rows are not the winner's")
 
     @promise("CK-4", "Rows and checkpoints survive as declared; closing twice is fine; use after close is StoreClosedError.")
-    async def test_ck_4_closing_and_opening_again(self, bench: ReadModelBench) -> None:
+    async def test_ck_4_closing_and_opening_again(self, harness: ReadModelHarness) -> None:
         until = START + timedelta(seconds=10)
         kept = Checkpoint(position=7, recorded_at=START, epoch=3, owner="ö", owned_until=until, error="line\n'two'")
-        async with bench.open() as model:
+        async with harness.open() as model:
             await model.commit(level("a", "x", 1, "kept"), before=Checkpoint(), after=kept)
             await model.shows(("a", "x", 1, "kept"), at=kept, meaning="a checkpoint has every field as it was set")
             await model.close()
             await model.close()
             for use in model.every_use():
                 await model.refused(StoreClosedError, use, meaning="a closed read model must say that it is closed")
-        async with bench.open() as model:
-            if bench.contract.is_durable:
+        async with harness.open() as model:
+            if harness.contract.is_durable:
                 await model.shows(("a", "x", 1, "kept"), at=kept, meaning="declared: rows and checkpoint survive opening the site again")
             else:
                 found = await model.checkpoint()
@@ -157,9 +157,9 @@ class CheckpointCases:
     @promise(
         "CK-5", "A checkpoint keeps the mark of the event that it has read up to, and gives it back in every answer; as declared, for good."
     )
-    async def test_ck_5_the_mark(self, bench: ReadModelBench) -> None:
+    async def test_ck_5_the_mark(self, harness: ReadModelHarness) -> None:
         first, second = (EventMark(position, UUID(int=2**127 + position)) for position in (3, 2**53))
-        async with bench.open() as model:
+        async with harness.open() as model:
             marked = await model.commit(before=Checkpoint(), after=Checkpoint(position=7, recorded_at=START, mark=first))
             await model.shows(at=marked, meaning="the mark of the last event is lost: a store that is replaced is taken for the same")
             (version,) = await model.versions()
@@ -170,7 +170,7 @@ class CheckpointCases:
                 await model.refused(CheckpointConflictError, call, meaning="a commit from a checkpoint with another mark was taken")
             moved = await model.commit(level("a", "x", 1), before=marked, after=attrs.evolve(marked, position=2**53, mark=second))
             await model.shows(("a", "x", 1, None), at=moved, meaning="the mark moves with the position")
-        async with bench.open() as model:
+        async with harness.open() as model:
             found = await model.checkpoint()
-            expected = moved if bench.contract.is_durable or found.position else Checkpoint()
+            expected = moved if harness.contract.is_durable or found.position else Checkpoint()
             same(found, expected, "the mark survives opening the site again as the rest of the checkpoint does")

@@ -9,7 +9,7 @@ from inventory_es.testing.contracts.core.contract import Contract, Run
 from inventory_es.testing.contracts.read_model.checkpoint_fields import CheckpointFieldCases
 from inventory_es.testing.contracts.read_model.checkpoints import CheckpointCases
 from inventory_es.testing.contracts.read_model.forks import ForkCases
-from inventory_es.testing.contracts.read_model.harness import ReadModelBench
+from inventory_es.testing.contracts.read_model.harness import ReadModelHarness
 from inventory_es.testing.contracts.read_model.interruption import InterruptionCases
 from inventory_es.testing.contracts.read_model.programs import ProgramCases
 from inventory_es.testing.contracts.read_model.rebuilds import BuildingCases
@@ -61,6 +61,6 @@ class ReadModelContract(
         """Hook: take the backend away from an opened read model; whether that is possible."""
         return False
 
-    def bench(self, run: Run) -> ReadModelBench:
-        """The workbench of one run."""
-        return ReadModelBench(self, run)
+    def harness(self, run: Run) -> ReadModelHarness:
+        """The harness of one run."""
+        return ReadModelHarness(self, run)

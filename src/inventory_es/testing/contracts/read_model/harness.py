@@ -1,4 +1,4 @@
-"""The workbench of the read model's cases."""
+"""The harness of the read model's cases."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
@@ -148,7 +148,7 @@ class TestedReadModel:
 
 
 @attrs.define(eq=False)
-class ReadModelBench:
+class ReadModelHarness:
     """One run of one case: opens read models on its site."""
 
     contract: "ReadModelContract"

@@ -11,7 +11,7 @@ from inventory_es.ports.errors import CheckpointConflictError, ProjectionNotFoun
 from inventory_es.ports.read_model import Value
 from inventory_es.testing.contracts.core.await_points import MOST_POINTS, cancel_at, hold_at
 from inventory_es.testing.contracts.core.schedule import AtSuspension
-from inventory_es.testing.contracts.read_model.harness import ID, NEXT, TABLES, ReadModelBench, TestedReadModel, ahead, level, same
+from inventory_es.testing.contracts.read_model.harness import ID, NEXT, TABLES, ReadModelHarness, TestedReadModel, ahead, level, same
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.promise import promise
 
@@ -37,8 +37,8 @@ class InterruptionCases:
         "A call that is cancelled at any await point, often, is done or not, and takes nothing from the next caller.",
         seeds=0,
     )
-    async def test_rm_14_cancelled_often(self, bench: ReadModelBench) -> None:
-        async with bench.open() as model:
+    async def test_rm_14_cancelled_often(self, harness: ReadModelHarness) -> None:
+        async with harness.open() as model:
             await model.prepare(_OTHER)
             at = await model.commit(level("a", "x", 1), before=Checkpoint())
             mine = await model.commit(level("m", "x", 0), before=Checkpoint(), projection=_OTHER)
@@ -65,8 +65,8 @@ class InterruptionCases:
     @promise(
         "RM-14", "While some of many callers are cancelled, each other one gets its own answer, and 64 callers at once all end.", seeds=2
     )
-    async def test_rm_14_cancelled_among_others(self, bench: ReadModelBench) -> None:
-        async with bench.open() as model:
+    async def test_rm_14_cancelled_among_others(self, harness: ReadModelHarness) -> None:
+        async with harness.open() as model:
             await model.commit(*(level(name, "x", number) for number, name in enumerate("abcd")), before=Checkpoint())
 
             async def ask(number: int) -> None:
@@ -92,8 +92,8 @@ class InterruptionCases:
         "A commit of 1,000 changes of several tables is seen whole or not at all: by readers, after a cancellation, after a refusal.",
         seeds=0,
     )
-    async def test_rm_15_a_large_commit(self, bench: ReadModelBench) -> None:
-        async with bench.open() as model:
+    async def test_rm_15_a_large_commit(self, harness: ReadModelHarness) -> None:
+        async with harness.open() as model:
             at = await model.commit(*_many(1), before=Checkpoint())
             await _is_of_one_commit(model, (1,), "a commit of 1,000 changes is not there as a whole")
             last: Sequence[Change] = (level("z", "z", _BEYOND), Add("levels", ("z", "z"), {"units": 1}))
@@ -120,10 +120,10 @@ class InterruptionCases:
                 await _is_of_one_commit(model, (before.position, number), meaning)
 
     @promise("RM-16", "Several instances of one site are one read model: what one has done the others see, and of racing commits one wins.")
-    async def test_rm_16_two_instances(self, bench: ReadModelBench) -> None:
-        if not bench.contract.multi_process:
-            bench.run.not_declared("multi_process")
-        async with bench.open() as one, bench.open() as two:
+    async def test_rm_16_two_instances(self, harness: ReadModelHarness) -> None:
+        if not harness.contract.multi_process:
+            harness.run.not_declared("multi_process")
+        async with harness.open() as one, harness.open() as two:
             await one.commit(level("a", "x", 1), before=Checkpoint())
             for number in range(1, _ROUNDS):
                 before = await (one, two)[number % 2].checkpoint()
@@ -158,8 +158,8 @@ class InterruptionCases:
         "To prepare, activate or drop a version is one step: at every await point readers see it done or not begun, never a half.",
         seeds=0,
     )
-    async def test_rm_18_versions_in_one_step(self, bench: ReadModelBench) -> None:
-        async with bench.open() as model:
+    async def test_rm_18_versions_in_one_step(self, harness: ReadModelHarness) -> None:
+        async with harness.open() as model:
             at = await model.commit(level("a", "x", 1), before=Checkpoint())
             for name in ("prepare", "activate", "drop"):
                 use = _uses(at)[name]
@@ -192,11 +192,11 @@ class InterruptionCases:
         "Closing during a commit or a question ends it with an answer or StoreClosedError; what a commit was told done is there, whole.",
         seeds=0,
     )
-    async def test_ck_9_closing_during_a_call(self, bench: ReadModelBench) -> None:
+    async def test_ck_9_closing_during_a_call(self, harness: ReadModelHarness) -> None:
         reached, expected = Checkpoint(), 0
         for name in ("commit", "select"):
             for point in range(1, MOST_POINTS):
-                async with bench.open() as model:
+                async with harness.open() as model:
                     before = await model.checkpoint()
                     after = ahead(before)
                     changes = [level(product, "x", after.position) for product in "abc"]
@@ -214,8 +214,8 @@ class InterruptionCases:
                     met = await hold_at(point, use, model.close)
                     await model.close()
                     await model.refused(StoreClosedError, model.checkpoint, meaning="it works on after it was closed during a call")
-                if bench.contract.is_durable:
-                    async with bench.open() as model:
+                if harness.contract.is_durable:
+                    async with harness.open() as model:
                         reached = await model.checkpoint()
                         rows = {row["units"] for row in (await model.select()).rows}
                         allowed = [after] if name == "commit" and done == [True] else [before, *([after] if name == "commit" else [])]
@@ -227,9 +227,9 @@ class InterruptionCases:
                     break
 
     @promise("CK-9", "Closing that is cancelled at any await point, or begun twice at once, can be made again, and then is done.", seeds=0)
-    async def test_ck_9_closing_again(self, bench: ReadModelBench) -> None:
+    async def test_ck_9_closing_again(self, harness: ReadModelHarness) -> None:
         for point in range(MOST_POINTS):
-            async with bench.open() as model:
+            async with harness.open() as model:
                 reached = await cancel_at(point, lambda at: model.close(at_suspension=at))  # called at once
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(model.close)

@@ -12,7 +12,7 @@ import attrs
 from inventory_es.ports import Add, Change, Checkpoint, Delete, EventMark, Patch, ProjectionId, Put, Row, Table
 from inventory_es.ports.errors import CheckpointConflictError
 from inventory_es.ports.read_model import Value, order_of, place_of
-from inventory_es.testing.contracts.read_model.harness import NOTES, START, ReadModelBench, TestedReadModel, ahead, level, same
+from inventory_es.testing.contracts.read_model.harness import NOTES, START, ReadModelHarness, TestedReadModel, ahead, level, same
 from inventory_es.testing.contracts.read_model.model import Model, same_page
 from inventory_es.testing.promise import promise
 
@@ -48,9 +48,9 @@ class ProgramCases:
         "In any program, every version, checkpoint, row and page is what the changes make of it one after the other, type by type.",
         seeds=8,
     )
-    async def test_rm_11_any_program(self, bench: ReadModelBench) -> None:
-        chance, model = bench.run.schedule.chance, Model()
-        async with bench.open() as tested:
+    async def test_rm_11_any_program(self, harness: ReadModelHarness) -> None:
+        chance, model = harness.run.schedule.chance, Model()
+        async with harness.open() as tested:
             for step in range(_STEPS):
                 projection = chance.choice(_IDS)
                 if projection not in model.built:
@@ -73,13 +73,13 @@ class ProgramCases:
         "Projections, versions and tables are separate, whatever their names have in common; and so are keys of several columns.",
         seeds=0,
     )
-    async def test_rm_13_names(self, bench: ReadModelBench) -> None:
+    async def test_rm_13_names(self, harness: ReadModelHarness) -> None:
         model = Model()
         tables: dict[ProjectionId, list[Table]] = {}
         for name, version, table in _NAMES:
             shape = Table(table, {"key": str, "of": str, "units": int}, ("key",), (("of",),))
             tables.setdefault(ProjectionId(name, version), []).append(shape)
-        async with bench.open() as tested:
+        async with harness.open() as tested:
             for projection, shapes in tables.items():
                 await tested.prepare(projection, shapes)
                 model.prepare(projection, shapes)
@@ -97,10 +97,10 @@ class ProgramCases:
                     await model.is_in(tested, f"dropping {projection} changed another")
 
     @promise("RM-13", "Rows are separate, whatever the texts of their keys have in common.", seeds=0)
-    async def test_rm_13_keys_of_several_columns(self, bench: ReadModelBench) -> None:
+    async def test_rm_13_keys_of_several_columns(self, harness: ReadModelHarness) -> None:
         pairs = [pair for mark in _SEPARATORS for pair in ((f"a{mark}b", "c"), ("a", f"b{mark}c"), (f"a{mark}", "b"), ("a", f"{mark}b"))]
         pairs += [("", "ab"), ("a", "b"), ("ab", ""), ("abc", ""), ("", "abc"), ("a", "bc"), ("ab", "c")]
-        async with bench.open() as tested:
+        async with harness.open() as tested:
             at = await tested.commit(*(level(*pair, number) for number, pair in enumerate(pairs)), before=Checkpoint())
             rows = sorted((product, store, number, None) for number, (product, store) in enumerate(pairs))
             await tested.shows(*rows, at=at, meaning="rows of two keys are one")
@@ -113,8 +113,8 @@ class ProgramCases:
     @promise(
         "RM-17", "A sum beyond 64 bits is ValueError in either direction, wherever in a commit; the largest and the smallest are kept."
     )
-    async def test_rm_17_sums_of_64_bits(self, bench: ReadModelBench) -> None:
-        async with bench.open() as tested:
+    async def test_rm_17_sums_of_64_bits(self, harness: ReadModelHarness) -> None:
+        async with harness.open() as tested:
             at = await tested.commit(
                 Add("levels", ("a", "x"), {"units": _BEYOND - 1}),
                 Add("levels", ("b", "x"), {"units": -_BEYOND}),
@@ -145,8 +145,8 @@ class ProgramCases:
             await tested.shows(*rows, at=at, meaning="a sum of 64 bits is another one")
 
     @promise("RM-19", "Rows that are given or answered belong to the caller: what becomes of them later changes nothing.", seeds=0)
-    async def test_rm_19_rows_are_copies(self, bench: ReadModelBench) -> None:
-        async with bench.open() as tested:
+    async def test_rm_19_rows_are_copies(self, harness: ReadModelHarness) -> None:
+        async with harness.open() as tested:
             row: dict[str, Any] = {"product": "a", "store": "x", "units": 1, "note": "n"}
             patch: dict[str, Any] = {"note": "p"}
             at = await tested.commit(Put("levels", row), Patch("levels", ("a", "x"), patch), before=Checkpoint())

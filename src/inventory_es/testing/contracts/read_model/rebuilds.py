@@ -9,7 +9,7 @@ from anyio.lowlevel import checkpoint as let_others_run
 
 from inventory_es.ports import Add, Change, Checkpoint, Delete, Patch, ProjectionId, Put, Row
 from inventory_es.ports.errors import CheckpointConflictError, ProjectionNotFoundError
-from inventory_es.testing.contracts.read_model.harness import ID, LEVELS, NEXT, ReadModelBench, TestedReadModel, level, same
+from inventory_es.testing.contracts.read_model.harness import ID, LEVELS, NEXT, ReadModelHarness, TestedReadModel, level, same
 from inventory_es.testing.promise import promise
 
 _STEPS = 60
@@ -21,8 +21,8 @@ class BuildingCases:
     """How rows come to be."""
 
     @promise("RM-1", "An event applied twice counts once: the same commit again, or a later one from where it began, is a conflict.")
-    async def test_rm_1_applied_twice_counts_once(self, bench: ReadModelBench) -> None:
-        async with bench.open() as model:
+    async def test_rm_1_applied_twice_counts_once(self, harness: ReadModelHarness) -> None:
+        async with harness.open() as model:
             start = Checkpoint()
             more = Add("levels", ("a", "x"), {"units": 2}, {"note": "n"})
             at = await model.commit(more, before=start)
@@ -34,11 +34,11 @@ class BuildingCases:
             await model.shows(("a", "x", 6, "n"), ("a", "y", -1, None), at=at, meaning="each change of one commit counts")
 
     @promise("RM-2", _IN_PIECES, seeds=8)
-    async def test_rm_2_in_any_pieces(self, bench: ReadModelBench) -> None:
-        chance = bench.run.schedule.chance
+    async def test_rm_2_in_any_pieces(self, harness: ReadModelHarness) -> None:
+        chance = harness.run.schedule.chance
         changes = [_any_change(chance) for _ in range(_STEPS)]
         rows = _fold(changes)
-        async with bench.open() as model:
+        async with harness.open() as model:
             await model.prepare(NEXT)
             pieces, rest, at = [], list(changes), Checkpoint()
             while rest:
@@ -52,8 +52,8 @@ class BuildingCases:
                 await model.shows(*rows, projection=projection, at=at, meaning="the changes, one after the other, make other rows")
 
     @promise("RM-2", _IN_PIECES)
-    async def test_rm_2_what_changes_mean(self, bench: ReadModelBench) -> None:
-        async with bench.open() as model:
+    async def test_rm_2_what_changes_mean(self, harness: ReadModelHarness) -> None:
+        async with harness.open() as model:
             at = await model.commit(level("a", "x", 1, "n"), level("a", "x", 2), before=Checkpoint())
             await model.shows(("a", "x", 2, None), meaning="put writes the whole row, the last one stays")
             at = await model.commit(Patch("levels", ("a", "x"), {"note": "p"}), Patch("levels", ("z", "z"), {"note": "p"}), before=at)
@@ -82,8 +82,8 @@ class BuildingCases:
             await model.shows(("b", "x", 4, None), ("b", "y", 1, "r"), ("c", "x", 1, None), ("d", "y", None, None), at=at, meaning=meaning)
 
     @promise("RM-3", _BESIDE)
-    async def test_rm_3_changing_over(self, bench: ReadModelBench) -> None:
-        async with bench.open() as model:
+    async def test_rm_3_changing_over(self, harness: ReadModelHarness) -> None:
+        async with harness.open() as model:
             first = await model.commit(level("a", "x", 1), before=Checkpoint())
             await model.prepare(NEXT)
             await _versions_are(model, [(ID, True, first), (NEXT, False, Checkpoint())])
@@ -112,8 +112,8 @@ class BuildingCases:
             await _versions_are(model, [])
 
     @promise("RM-12", "A version that stands at an error holds nobody back: readers may change over to one that is behind it.")
-    async def test_rm_12_changing_over_from_an_error(self, bench: ReadModelBench) -> None:
-        async with bench.open() as model:
+    async def test_rm_12_changing_over_from_an_error(self, harness: ReadModelHarness) -> None:
+        async with harness.open() as model:
             ahead_of_it = await model.commit(level("a", "x", 1), before=Checkpoint(), after=Checkpoint(position=9, epoch=1))
             await model.prepare(NEXT)
             at = await model.commit(level("a", "x", 2), before=Checkpoint(), projection=NEXT)
@@ -126,8 +126,8 @@ class BuildingCases:
             await model.shows(("a", "x", 2, None), projection=NEXT, at=at, meaning="dropping one version took rows of another")
 
     @promise("RM-3", _BESIDE, seeds=6)
-    async def test_rm_3_while_events_arrive(self, bench: ReadModelBench) -> None:
-        async with bench.open() as model:
+    async def test_rm_3_while_events_arrive(self, harness: ReadModelHarness) -> None:
+        async with harness.open() as model:
             await model.prepare(NEXT)
             head, is_over = 12, False
 

@@ -7,7 +7,7 @@ import attrs
 
 from inventory_es.ports import Add, Change, Checkpoint, Delete, Patch, ProjectionId, Put, Table
 from inventory_es.ports.errors import IncompatibleStoreError, ProjectionNotFoundError, ReadModelUnavailableError
-from inventory_es.testing.contracts.read_model.harness import ID, LEVELS, NEXT, NOTES, TABLES, ReadModelBench, level, same
+from inventory_es.testing.contracts.read_model.harness import ID, LEVELS, NEXT, NOTES, TABLES, ReadModelHarness, level, same
 from inventory_es.testing.promise import promise
 
 _ROW: dict[str, Any] = {"product": "a", "store": "x", "units": 2, "note": None}
@@ -51,8 +51,8 @@ class RefusalCases:
     """What goes wrong."""
 
     @promise("RM-7", "Preparing twice changes nothing; other tables are IncompatibleStoreError; a version that is not there says so.")
-    async def test_rm_7_preparing(self, bench: ReadModelBench) -> None:
-        async with bench.open() as model:
+    async def test_rm_7_preparing(self, harness: ReadModelHarness) -> None:
+        async with harness.open() as model:
             at = await model.commit(level("a", "x", 1), before=Checkpoint())
             await model.prepare()
             backwards = dict(reversed([*LEVELS.columns.items()]))
@@ -89,9 +89,9 @@ class RefusalCases:
             same(list(await model.versions("missing")), [], "of a name that nobody prepared there are no versions")
 
     @promise("RM-7", "A version that was dropped may come again with other tables.")
-    async def test_rm_7_a_dropped_version_comes_again(self, bench: ReadModelBench) -> None:
+    async def test_rm_7_a_dropped_version_comes_again(self, harness: ReadModelHarness) -> None:
         other = Table("levels", {"store": str, "count": int}, ("store",))
-        async with bench.open() as model:
+        async with harness.open() as model:
             await model.prepare(NEXT)
             await model.commit(level("a", "x", 1), Put("notes", {"text": "t"}), before=Checkpoint(), projection=NEXT)
             await model.drop(NEXT)
@@ -106,8 +106,8 @@ class RefusalCases:
             await model.refused(ValueError, call_old, meaning="a row that fits the dropped version was taken")
 
     @promise("RM-8", "Changes and questions that fit no table are ValueError, and nothing of them is done.", seeds=0)
-    async def test_rm_8_misuse(self, bench: ReadModelBench) -> None:
-        async with bench.open() as model:
+    async def test_rm_8_misuse(self, harness: ReadModelHarness) -> None:
+        async with harness.open() as model:
             at = await model.commit(level("a", "x", 1), before=Checkpoint())
             for wrong in _WRONG_CHANGES:
                 call = partial(model.commit, level("a", "x", 2), wrong, level("b", "x", 2), before=at)
@@ -120,11 +120,11 @@ class RefusalCases:
             await model.commit(level("a", "x", 2), before=at)
 
     @promise("RM-9", "While the backend is away, every use is ReadModelUnavailableError.", seeds=0)
-    async def test_rm_9_the_backend_is_away(self, bench: ReadModelBench) -> None:
-        async with bench.open() as model:
+    async def test_rm_9_the_backend_is_away(self, harness: ReadModelHarness) -> None:
+        async with harness.open() as model:
             await model.commit(level("a", "x", 1), before=Checkpoint())
-            if not await bench.contract.kill(bench.run.site):
-                bench.run.not_declared("kill: the hook that takes the backend away")
+            if not await harness.contract.kill(harness.run.site):
+                harness.run.not_declared("kill: the hook that takes the backend away")
             for use in model.every_use():
                 await model.refused(
                     ReadModelUnavailableError, use, meaning="an error of the driver's own tells nobody that it may be tried again"

@@ -6,7 +6,7 @@ from math import ceil
 
 from inventory_es.ports import Add, Change, Checkpoint, Delete, Patch, ProjectionId, Put, Row, Table
 from inventory_es.ports.read_model import Value, order_of, place_of
-from inventory_es.testing.contracts.read_model.harness import LEVELS, NOTES, ReadModelBench, TestedReadModel, level, same
+from inventory_es.testing.contracts.read_model.harness import LEVELS, NOTES, ReadModelHarness, TestedReadModel, level, same
 from inventory_es.testing.promise import promise
 
 _ROWS = [
@@ -40,8 +40,8 @@ class ReadingCases:
     @promise(
         "RM-4", "A question gives exactly the rows with these values, in the order asked for and then by key; text orders by code point."
     )
-    async def test_rm_4_rows_in_order(self, bench: ReadModelBench) -> None:
-        async with bench.open() as model:
+    async def test_rm_4_rows_in_order(self, harness: ReadModelHarness) -> None:
+        async with harness.open() as model:
             await model.commit(*_ROWS, before=Checkpoint())
             for where, order, descending in product(_QUESTIONS, _ORDERS, (False, True)):
                 page = await model.select(where=where, order=order, descending=descending)
@@ -53,7 +53,7 @@ class ReadingCases:
             same(len((await model.select("notes")).rows), 0, "rows of one table are in another")
 
     @promise("RM-20", "A question finds a row by what it holds now, whichever change made it so, and no longer by what it held before.")
-    async def test_rm_20_rows_that_changed(self, bench: ReadModelBench) -> None:
+    async def test_rm_20_rows_that_changed(self, harness: ReadModelHarness) -> None:
         steps: Sequence[tuple[Change, tuple[int, str | None] | None]] = (
             (level("a", "x", 1, "n"), (1, "n")),
             (level("a", "x", 2, "m"), (2, "m")),
@@ -66,7 +66,7 @@ class ReadingCases:
             (Add("levels", ("a", "x"), {"units": 1}), (1, None)),
             (Delete("levels", ("a", "x")), None),
         )
-        async with bench.open() as model:
+        async with harness.open() as model:
             at = await model.commit(level("b", "x", 2, "m"), before=Checkpoint())
             for change, held in steps:
                 at = await model.commit(change, before=at)
@@ -80,8 +80,8 @@ class ReadingCases:
                 same(list(page.rows), in_order, f"after {change}, rows are in another order")
 
     @promise("RM-5", "Pages of any size join to the whole, in both directions, and the last one says that it is the last.")
-    async def test_rm_5_pages_join(self, bench: ReadModelBench) -> None:
-        async with bench.open() as model:
+    async def test_rm_5_pages_join(self, harness: ReadModelHarness) -> None:
+        async with harness.open() as model:
             await model.commit(*_ROWS, before=Checkpoint())
             for size, order, where, descending in product((1, 2, 7, 15), _ORDERS[:3], ({}, {"store": "x"}), (False, True)):
                 whole = _answer(where, order, descending=descending)
@@ -102,9 +102,9 @@ class ReadingCases:
             same((len(page.rows), page.is_end), (0, True), "behind the last row there is nothing")
 
     @promise("RM-5", "Pages of a table of more than a mebibyte join to the whole.", seeds=0)
-    async def test_rm_5_a_large_table(self, bench: ReadModelBench) -> None:
+    async def test_rm_5_a_large_table(self, harness: ReadModelHarness) -> None:
         rows = [level(f"p{number:05}", "x", number % 7, f"{number:1000}") for number in range(_MANY)]
-        async with bench.open() as model:
+        async with harness.open() as model:
             await model.commit(*rows, before=Checkpoint())
             for limit, descending in product((500, 1_000, 5_000), (False, True)):
                 joined: list[Row] = []
@@ -122,8 +122,8 @@ class ReadingCases:
     @promise(
         "RM-6", "Every text and every number of 64 bits comes back as it was, is found, and tables may be called like keywords.", seeds=0
     )
-    async def test_rm_6_values_and_names(self, bench: ReadModelBench) -> None:
-        async with bench.open() as model:
+    async def test_rm_6_values_and_names(self, harness: ReadModelHarness) -> None:
+        async with harness.open() as model:
             numbers = (0, 1, -1, 2**53, 2**53 + 1, -(2**53) - 1, 2**63 - 1, -(2**63))
             rows = [level(text, "x", None, text) for text in _TEXTS] + [level(str(number), "n", number) for number in numbers]
             at = await model.commit(*rows, *(Put("notes", {"text": text}) for text in _TEXTS), before=Checkpoint())

@@ -9,7 +9,7 @@ from inventory_es.ports import SnapshotStore
 from inventory_es.testing.contracts.core.contract import Contract, Run
 from inventory_es.testing.contracts.snapshot_store.discards import ForgettingCases
 from inventory_es.testing.contracts.snapshot_store.forks import ForkCases
-from inventory_es.testing.contracts.snapshot_store.harness import SnapshotBench
+from inventory_es.testing.contracts.snapshot_store.harness import SnapshotHarness
 from inventory_es.testing.contracts.snapshot_store.interruption import InterruptionCases
 from inventory_es.testing.contracts.snapshot_store.programs import ProgramCases
 from inventory_es.testing.contracts.snapshot_store.retention import KeepingCases
@@ -49,6 +49,6 @@ class SnapshotStoreContract(KeepingCases, ForgettingCases, ProgramCases, Interru
         """Hook: cut short what is stored for ``stream``, as a crash in the middle of a write would; whether that is possible."""
         return False
 
-    def bench(self, run: Run) -> SnapshotBench:
-        """The workbench of one run."""
-        return SnapshotBench(self, run)
+    def harness(self, run: Run) -> SnapshotHarness:
+        """The harness of one run."""
+        return SnapshotHarness(self, run)

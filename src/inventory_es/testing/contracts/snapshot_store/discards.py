@@ -9,7 +9,7 @@ import anyio
 
 from inventory_es.ports.errors import StoreClosedError
 from inventory_es.testing.contracts.core.await_points import MOST_POINTS, cancel_at
-from inventory_es.testing.contracts.snapshot_store.harness import OTHER, STREAM, SnapshotBench, show, snapshot
+from inventory_es.testing.contracts.snapshot_store.harness import OTHER, STREAM, SnapshotHarness, show, snapshot
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.promise import promise
 
@@ -20,8 +20,8 @@ class ForgettingCases:
     """Snapshots that come and go."""
 
     @promise("SN-4", "A save that is cancelled leaves the snapshot before it, or the new one, or none; never a part.", seeds=1)
-    async def test_sn_4_a_cancelled_save(self, bench: SnapshotBench) -> None:
-        async with bench.open() as store:
+    async def test_sn_4_a_cancelled_save(self, harness: SnapshotHarness) -> None:
+        async with harness.open() as store:
             before = snapshot(1, "state 1 " * 500)
             await store.save(before)
             for point in range(MOST_POINTS):
@@ -37,8 +37,8 @@ class ForgettingCases:
                     break
 
     @promise("SN-4", "Who loads while others save gets one of them whole.", seeds=4)
-    async def test_sn_4_loading_while_others_save(self, bench: SnapshotBench) -> None:
-        async with bench.open() as store:
+    async def test_sn_4_loading_while_others_save(self, harness: SnapshotHarness) -> None:
+        async with harness.open() as store:
             all_of_them = [snapshot(version, f"state {version} " * 500) for version in range(1, 9)]
             async with anyio.create_task_group() as tasks:
                 for one in all_of_them:
@@ -47,8 +47,8 @@ class ForgettingCases:
                     tasks.start_soon(partial(store.gives, *all_of_them, None, meaning="a mixture of two snapshots was given"))
 
     @promise("SN-5", "Forgetting snapshots changes nothing observable: what is given folds on to the same state, or nothing is given.")
-    async def test_sn_5_forgetting_changes_nothing(self, bench: SnapshotBench) -> None:
-        async with bench.open() as store:
+    async def test_sn_5_forgetting_changes_nothing(self, harness: SnapshotHarness) -> None:
+        async with harness.open() as store:
             for stream in (STREAM, OTHER):
                 await store.save(snapshot(7, "kept", stream=stream))
             await store.discard(STREAM)
@@ -68,10 +68,10 @@ class ForgettingCases:
             await store.gives(snapshot(2, "two"), meaning="after clear, a snapshot of any version can be saved")
 
     @promise("SN-5", "In any history of saves and losses, folding on from what is given equals folding every event.", seeds=8)
-    async def test_sn_5_any_history(self, bench: SnapshotBench) -> None:
-        chance = bench.run.schedule.chance
+    async def test_sn_5_any_history(self, harness: SnapshotHarness) -> None:
+        chance = harness.run.schedule.chance
         events: list[int] = []
-        async with bench.open() as store:
+        async with harness.open() as store:
             for _ in range(_STEPS):
                 events += [chance.randrange(1_000) for _ in range(chance.randrange(4))]
                 states = [0, *accumulate(events)]
@@ -94,8 +94,8 @@ class ForgettingCases:
                             )
 
     @promise("SN-6", "Closing twice is fine; use after close is StoreClosedError; snapshots survive as declared.")
-    async def test_sn_6_closing(self, bench: SnapshotBench) -> None:
-        async with bench.open() as store:
+    async def test_sn_6_closing(self, harness: SnapshotHarness) -> None:
+        async with harness.open() as store:
             await store.save(snapshot(6, "kept"))
             await store.close()
             await store.close()
@@ -107,8 +107,8 @@ class ForgettingCases:
             ]
             for use in uses:
                 await _is_closed(use)
-        async with bench.open() as store:
-            if bench.contract.is_durable:
+        async with harness.open() as store:
+            if harness.contract.is_durable:
                 await store.gives(snapshot(6, "kept"), meaning="declared: snapshots survive opening the site again")
                 await store.save(snapshot(5, "old"))
                 await store.gives(snapshot(6, "kept"), meaning="after reopening, an older snapshot replaced a newer one")

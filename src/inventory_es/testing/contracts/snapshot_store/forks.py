@@ -1,7 +1,7 @@
 """SN-7: a process forks, and parent and child both go on."""
 
 from inventory_es.testing.contracts.processes.forked import steps_of
-from inventory_es.testing.contracts.snapshot_store.harness import SnapshotBench, snapshot
+from inventory_es.testing.contracts.snapshot_store.harness import SnapshotHarness, snapshot
 from inventory_es.testing.contracts.snapshot_store.writer import stream_of
 from inventory_es.testing.promise import promise
 
@@ -12,31 +12,31 @@ class ForkCases:
     """A handle is never carried over a fork; the site is."""
 
     @promise("SN-7", _FORKS, seeds=0)
-    async def test_sn_7_the_parent_closes_first(self, bench: SnapshotBench) -> None:
-        await _holds_every_snapshot(bench, "parent_closes_first")
+    async def test_sn_7_the_parent_closes_first(self, harness: SnapshotHarness) -> None:
+        await _holds_every_snapshot(harness, "parent_closes_first")
 
     @promise("SN-7", _FORKS, seeds=0)
-    async def test_sn_7_a_daemon(self, bench: SnapshotBench) -> None:
-        await _holds_every_snapshot(bench, "parent_ends")
+    async def test_sn_7_a_daemon(self, harness: SnapshotHarness) -> None:
+        await _holds_every_snapshot(harness, "parent_ends")
 
     @promise("SN-7", _FORKS, seeds=0)
-    async def test_sn_7_the_parent_goes_on(self, bench: SnapshotBench) -> None:
-        await _holds_every_snapshot(bench, "parent_goes_on")
+    async def test_sn_7_the_parent_goes_on(self, harness: SnapshotHarness) -> None:
+        await _holds_every_snapshot(harness, "parent_goes_on")
 
 
-async def _holds_every_snapshot(bench: SnapshotBench, plan: str) -> None:
-    if not (bench.contract.is_durable and bench.contract.multi_process and bench.contract.survives_fork):
-        bench.run.not_declared("is_durable, multi_process and survives_fork")
+async def _holds_every_snapshot(harness: SnapshotHarness, plan: str) -> None:
+    if not (harness.contract.is_durable and harness.contract.multi_process and harness.contract.survives_fork):
+        harness.run.not_declared("is_durable, multi_process and survives_fork")
 
     async def visit() -> None:
-        async with bench.open():
+        async with harness.open():
             pass
 
     await visit()
     newest: dict[str, int] = {}
-    for step in await steps_of(bench.run, plan, visit=visit):
+    for step in await steps_of(harness.run, plan, visit=visit):
         newest[step["writer"]] = max(step["number"], newest.get(step["writer"], 0))
-    async with bench.open() as store:
+    async with harness.open() as store:
         for writer, number in newest.items():
             stream = stream_of(writer)
             await store.gives(

@@ -1,4 +1,4 @@
-"""The workbench of the snapshot store's cases."""
+"""The harness of the snapshot store's cases."""
 
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
@@ -88,7 +88,7 @@ class TestedSnapshots:
 
 
 @attrs.define(eq=False)
-class SnapshotBench:
+class SnapshotHarness:
     """One run of one case: opens snapshot stores on its site."""
 
     contract: "SnapshotStoreContract"

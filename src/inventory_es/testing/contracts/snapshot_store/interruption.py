@@ -11,7 +11,7 @@ from inventory_es.ports import Snapshot, SnapshotStore
 from inventory_es.ports.errors import StoreClosedError, StoreUnavailableError
 from inventory_es.testing.contracts.core.await_points import MOST_POINTS, cancel_at, hold_at
 from inventory_es.testing.contracts.core.schedule import AtSuspension
-from inventory_es.testing.contracts.snapshot_store.harness import OTHER, SCHEMA, STREAM, SnapshotBench, TestedSnapshots, snapshot
+from inventory_es.testing.contracts.snapshot_store.harness import OTHER, SCHEMA, STREAM, SnapshotHarness, TestedSnapshots, snapshot
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.promise import promise
 
@@ -57,9 +57,9 @@ class InterruptionCases:
     """When callers meet, give up, or the store is closed."""
 
     @promise("SN-11", "Calls that meet at any await point leave what they leave one after the other: what was discarded stays so.", seeds=1)
-    async def test_sn_11_calls_that_meet(self, bench: SnapshotBench) -> None:
+    async def test_sn_11_calls_that_meet(self, harness: SnapshotHarness) -> None:
         other = snapshot(3, "other", stream=OTHER)
-        async with bench.open() as store:
+        async with harness.open() as store:
             for name, meanwhile, allowed in _MEETINGS:
                 for point in range(1, MOST_POINTS):
                     await store.clear()
@@ -75,9 +75,9 @@ class InterruptionCases:
                         await store.gives(left, stream=OTHER, meaning=f"{where}: the snapshot of another stream is not what was left of it")
 
     @promise("SN-11", "64 callers at once all end, each with its own answer.")
-    async def test_sn_11_many_callers(self, bench: SnapshotBench) -> None:
+    async def test_sn_11_many_callers(self, harness: SnapshotHarness) -> None:
         streams = [StreamId("inventory", f"s{number}") for number in range(8)]
-        async with bench.open() as store:
+        async with harness.open() as store:
             for number, stream in enumerate(streams, 1):
                 await store.save(snapshot(number, stream=stream))
 
@@ -91,9 +91,9 @@ class InterruptionCases:
                     tasks.start_soon(ask, number)
 
     @promise("SN-17", "Callers that discard the same streams in different orders all end, wherever they meet.", seeds=2)
-    async def test_sn_17_orders_of_streams(self, bench: SnapshotBench) -> None:
+    async def test_sn_17_orders_of_streams(self, harness: SnapshotHarness) -> None:
         streams = [StreamId("inventory", f"s{number}") for number in range(3)]
-        async with bench.open() as store:
+        async with harness.open() as store:
             for point in range(1, MOST_POINTS):
                 first = store.raw.discard_snapshots(*streams)
                 call = partial(store.call, "discard three streams", first)
@@ -113,9 +113,9 @@ class InterruptionCases:
         "A call that is cancelled at any await point, often, takes nothing from the next caller: no connection, no answer.",
         seeds=0,
     )
-    async def test_sn_12_cancelled_often(self, bench: SnapshotBench) -> None:
+    async def test_sn_12_cancelled_often(self, harness: SnapshotHarness) -> None:
         version = 1
-        async with bench.open() as store:
+        async with harness.open() as store:
             for name in _CALLS:
                 for point in range(MOST_POINTS):
                     reached = True
@@ -142,26 +142,26 @@ class InterruptionCases:
         "Closing during a call ends it with an answer or StoreClosedError, and what was told done is done.",
         seeds=0,
     )
-    async def test_sn_13_closing_during_a_call(self, bench: SnapshotBench) -> None:
+    async def test_sn_13_closing_during_a_call(self, harness: SnapshotHarness) -> None:
         for name in _CALLS:
             for point in range(1, MOST_POINTS):
                 done: list[bool] = []
-                async with bench.open() as store:
+                async with harness.open() as store:
                     await store.discard(STREAM)
                     await store.save(_OLD)
                     met = await hold_at(point, partial(_ends_well, store, name, done), store.close)
                     await _is_closed(store, f"the store works on after it was closed in a {name}")
-                if bench.contract.is_durable:
-                    async with bench.open() as store:
+                if harness.contract.is_durable:
+                    async with harness.open() as store:
                         meaning = f"the store was closed under a {name}, at await point {point}: something else is left"
                         await store.gives(*_left(name, is_done=done == [True]), meaning=meaning)
                 if not met:
                     break
 
     @promise("SN-13", "Closing that is cancelled at any await point, or begun twice at once, can be made again, and then is done.", seeds=0)
-    async def test_sn_13_closing_again(self, bench: SnapshotBench) -> None:
+    async def test_sn_13_closing_again(self, harness: SnapshotHarness) -> None:
         for point in range(MOST_POINTS):
-            async with bench.open() as store:
+            async with harness.open() as store:
                 reached = await cancel_at(point, lambda at: store.close(at_suspension=at))  # called at once
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(store.close)
@@ -171,10 +171,10 @@ class InterruptionCases:
                 break
 
     @promise("SN-14", "Several instances of one site are one store: what one saves or discards the others see.")
-    async def test_sn_14_two_instances(self, bench: SnapshotBench) -> None:
-        if not bench.contract.multi_process:
-            bench.run.not_declared("multi_process")
-        async with bench.open() as one, bench.open() as two:
+    async def test_sn_14_two_instances(self, harness: SnapshotHarness) -> None:
+        if not harness.contract.multi_process:
+            harness.run.not_declared("multi_process")
+        async with harness.open() as one, harness.open() as two:
             await one.gives(None, meaning="nothing was saved")
             await two.save(_OLD)
             await one.gives(_OLD, meaning="an instance does not see what another one saved")
@@ -199,21 +199,21 @@ class InterruptionCases:
             await two.gives(_NEW, meaning="closing one instance keeps another from working")
 
     @promise("SN-14", "Snapshots that survive are the same as before, field by field, and what was discarded stays so.")
-    async def test_sn_14_what_survives(self, bench: SnapshotBench) -> None:
-        if not bench.contract.is_durable:
-            bench.run.not_declared("is_durable")
+    async def test_sn_14_what_survives(self, harness: SnapshotHarness) -> None:
+        if not harness.contract.is_durable:
+            harness.run.not_declared("is_durable")
         kept = snapshot(2**53 + 1, bytes(range(256)), schema_version=2)
-        async with bench.open() as store:
+        async with harness.open() as store:
             await store.save(kept)
             await store.save(snapshot(7, stream=OTHER))
             await store.save(snapshot(7, stream=OTHER, schema_version=2))
             await store.discard(OTHER)
-        async with bench.open() as store:
+        async with harness.open() as store:
             await store.gives(kept, schema_version=2, meaning="a snapshot changed while the store was closed")
             for schema_version in (2, SCHEMA):
                 await store.gives(None, stream=OTHER, schema_version=schema_version, meaning="a discarded snapshot came back")
             await store.clear()
-        async with bench.open() as store:
+        async with harness.open() as store:
             await store.gives(None, schema_version=2, meaning="a snapshot survived clear, and opening the site again")
 
 

@@ -10,7 +10,7 @@ import attrs
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import Snapshot
 from inventory_es.testing.contracts.core.hostile_bytes import HOSTILE_BYTES
-from inventory_es.testing.contracts.snapshot_store.harness import OTHER, SCHEMA, STREAM, SnapshotBench, TestedSnapshots, show, snapshot
+from inventory_es.testing.contracts.snapshot_store.harness import OTHER, SCHEMA, STREAM, SnapshotHarness, TestedSnapshots, show, snapshot
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.promise import promise
 
@@ -38,10 +38,10 @@ class ProgramCases:
         "In any program of saves, discards and clears, what is given was saved for that stream and schema, at or below the version.",
         seeds=8,
     )
-    async def test_sn_8_any_program(self, bench: SnapshotBench) -> None:
-        chance = bench.run.schedule.chance
+    async def test_sn_8_any_program(self, harness: SnapshotHarness) -> None:
+        chance = harness.run.schedule.chance
         saved: _Saved = {}
-        async with bench.open() as store:
+        async with harness.open() as store:
             for step in range(_STEPS):
                 await _step(store, saved, step, chance)
                 everything = [(stream, schema_version) for stream in _STREAMS for schema_version in _SCHEMAS]
@@ -49,8 +49,8 @@ class ProgramCases:
                     await _is_right(store, saved.get((stream, schema_version), {}), stream, schema_version, chance)
 
     @promise("SN-16", "Schema versions are separate, however large: each gives what was saved for it, or nothing.", seeds=0)
-    async def test_sn_16_schema_versions(self, bench: SnapshotBench) -> None:
-        async with bench.open() as store:
+    async def test_sn_16_schema_versions(self, harness: SnapshotHarness) -> None:
+        async with harness.open() as store:
             for first in range(2):
                 for number, schema_version in enumerate(_LARGE_SCHEMAS):
                     await store.save(snapshot(number + 1 + first, f"of {schema_version}, {first}", schema_version=schema_version))
@@ -58,7 +58,7 @@ class ProgramCases:
                     own = snapshot(number + 1 + first, f"of {schema_version}, {first}", schema_version=schema_version)
                     meaning = f"schema version {schema_version} gives the state of another one"
                     await store.gives(own, None, schema_version=schema_version, meaning=meaning)
-        async with bench.open() as store:
+        async with harness.open() as store:
             await store.discard(STREAM)
             for schema_version in _LARGE_SCHEMAS:
                 meaning = f"a snapshot of schema version {schema_version} is given after it was discarded by another instance"
@@ -69,8 +69,8 @@ class ProgramCases:
         "To discard forgets every snapshot of the streams that are named, of every schema and version, however many, and of no other.",
         seeds=0,
     )
-    async def test_sn_9_discarding_many(self, bench: SnapshotBench) -> None:
-        async with bench.open() as store:
+    async def test_sn_9_discarding_many(self, harness: SnapshotHarness) -> None:
+        async with harness.open() as store:
             for version in range(1, 151):
                 await store.save(snapshot(version))
             schemas = [*range(1, 121), 2**15, 2**16 + 1, 2**31 - 1]
@@ -89,8 +89,8 @@ class ProgramCases:
             await store.gives(kept, stream=OTHER, meaning="a stream that was not named was discarded")
 
     @promise("SN-9", "Any number of streams is discarded at once, the same one twice too; the others stay.", seeds=0)
-    async def test_sn_9_many_streams(self, bench: SnapshotBench) -> None:
-        async with bench.open() as store:
+    async def test_sn_9_many_streams(self, harness: SnapshotHarness) -> None:
+        async with harness.open() as store:
             kept = snapshot(9, "kept", stream=OTHER)
             await store.save(kept)
             for count in _COUNTS:
@@ -109,9 +109,9 @@ class ProgramCases:
             await store.gives(None, meaning="a stream that was named twice is still given")
 
     @promise("SN-9", "However many snapshots there are, clear forgets them all.", seeds=0)
-    async def test_sn_9_clearing_many(self, bench: SnapshotBench) -> None:
+    async def test_sn_9_clearing_many(self, harness: SnapshotHarness) -> None:
         streams = [StreamId("inventory", f"p{number}") for number in range(_MANY)]
-        async with bench.open() as store:
+        async with harness.open() as store:
             for stream in streams:
                 await store.save(snapshot(3, stream=stream))
             await store.clear()
@@ -119,8 +119,8 @@ class ProgramCases:
                 await store.gives(None, stream=stream, meaning=f"of {_MANY} snapshots that were saved, one survived clear")
 
     @promise("SN-9", "Discarding one stream leaves those whose names begin alike, match it as a pattern, or differ in case.", seeds=0)
-    async def test_sn_9_streams_that_are_alike(self, bench: SnapshotBench) -> None:
-        async with bench.open() as store:
+    async def test_sn_9_streams_that_are_alike(self, harness: SnapshotHarness) -> None:
+        async with harness.open() as store:
             for gone in _ALIKE:
                 for number, stream in enumerate(_ALIKE, 1):
                     await store.save(snapshot(number, str(stream), stream=stream))
@@ -135,7 +135,7 @@ class ProgramCases:
         "Every field of a snapshot comes back as it was saved, type by type: versions of 64 bits, any id, 10 MiB or nothing.",
         seeds=0,
     )
-    async def test_sn_10_every_field(self, bench: SnapshotBench) -> None:
+    async def test_sn_10_every_field(self, harness: SnapshotHarness) -> None:
         base: dict[str, Any] = {"stream": STREAM, "schema_version": SCHEMA, "version": 1, "event_id": UUID(int=7), "data": b"state"}
         changed: list[Mapping[str, Any]] = [
             *({"version": version} for version in (9, 10, 2**31 - 1, 2**31, 2**32 + 1, 2**53, 2**53 + 1, 2**63 - 1)),
@@ -144,7 +144,7 @@ class ProgramCases:
             *({"data": data} for data in HOSTILE_BYTES),
             *({"stream": stream} for stream in _ALIKE),
         ]
-        async with bench.open() as store:
+        async with harness.open() as store:
             for change in changed:
                 one = Snapshot(**{**base, **change})
                 await store.discard(one.stream)

@@ -6,7 +6,7 @@ import anyio
 
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.testing.contracts.core.hostile_bytes import HOSTILE_BYTES
-from inventory_es.testing.contracts.snapshot_store.harness import OTHER, SCHEMA, STREAM, SnapshotBench, TestedSnapshots, snapshot
+from inventory_es.testing.contracts.snapshot_store.harness import OTHER, SCHEMA, STREAM, SnapshotHarness, TestedSnapshots, snapshot
 from inventory_es.testing.promise import promise
 
 _STREAMS = (
@@ -23,8 +23,8 @@ class KeepingCases:
     """What is saved is what is given, or nothing."""
 
     @promise("SN-1", "The newest snapshot at or below a version is given, whole, and none above it.")
-    async def test_sn_1_the_newest_at_or_below_a_version(self, bench: SnapshotBench) -> None:
-        async with bench.open() as store:
+    async def test_sn_1_the_newest_at_or_below_a_version(self, harness: SnapshotHarness) -> None:
+        async with harness.open() as store:
             await store.gives(None, meaning="nothing was saved")
             old, new = snapshot(10, "old"), snapshot(25, "new")
             await store.save(old)
@@ -38,8 +38,8 @@ class KeepingCases:
             await store.gives(None, at_most=0, meaning="there is nothing at or below version 0")
 
     @promise("SN-1", "Streams are independent of each other, and bytes come back as they were.", seeds=0)
-    async def test_sn_1_streams_and_bytes(self, bench: SnapshotBench) -> None:
-        async with bench.open() as store:
+    async def test_sn_1_streams_and_bytes(self, harness: SnapshotHarness) -> None:
+        async with harness.open() as store:
             for number, stream in enumerate(_STREAMS):
                 await store.save(snapshot(number + 1, f"of {number}", stream=stream))
             for number, stream in enumerate(_STREAMS):
@@ -53,8 +53,8 @@ class KeepingCases:
             await store.gives(large, None, meaning="a large state is neither whole nor forgotten")
 
     @promise("SN-15", "Streams with names of any length that differ in one character or in their category are distinct.", seeds=0)
-    async def test_sn_15_long_names(self, bench: SnapshotBench) -> None:
-        async with bench.open() as store:
+    async def test_sn_15_long_names(self, harness: SnapshotHarness) -> None:
+        async with harness.open() as store:
             for letter in _SCRIPTS:
                 for count, length in _SHAPES:
                     for place in (0, length - 1):
@@ -66,8 +66,8 @@ class KeepingCases:
                         await _are_distinct(store, streams)
 
     @promise("SN-2", "An older snapshot never replaces a newer one, in any order of arrival.", seeds=8)
-    async def test_sn_2_an_older_one_never_replaces_a_newer(self, bench: SnapshotBench) -> None:
-        async with bench.open() as store:
+    async def test_sn_2_an_older_one_never_replaces_a_newer(self, harness: SnapshotHarness) -> None:
+        async with harness.open() as store:
             await store.save(snapshot(5, "newer"))
             await store.save(snapshot(4, "older"))
             await store.gives(snapshot(5, "newer"), meaning="a slow process put an old state over a new one")
@@ -75,7 +75,7 @@ class KeepingCases:
             await store.save(snapshot(9, "shorter"))
             await store.gives(snapshot(10, "longer"), meaning="versions are numbers: 9 is older than 10")
             versions = list(range(11, 23))
-            bench.run.schedule.chance.shuffle(versions)
+            harness.run.schedule.chance.shuffle(versions)
             async with anyio.create_task_group() as tasks:
                 for version in versions:
                     tasks.start_soon(store.save, snapshot(version, f"v{version}"))
@@ -84,8 +84,8 @@ class KeepingCases:
             await store.gives(snapshot(12, "elsewhere", stream=OTHER), stream=OTHER, meaning="another stream's versions are its own")
 
     @promise("SN-3", "A snapshot of another schema version is not given, and is in nobody's way.")
-    async def test_sn_3_another_schema_version(self, bench: SnapshotBench) -> None:
-        async with bench.open() as store:
+    async def test_sn_3_another_schema_version(self, harness: SnapshotHarness) -> None:
+        async with harness.open() as store:
             await store.save(snapshot(9, "next release", schema_version=SCHEMA + 1))
             await store.gives(None, meaning="a state of another schema version means something else")
             await store.save(snapshot(4, "ours"))
@@ -96,11 +96,11 @@ class KeepingCases:
             await store.gives(theirs, None, schema_version=SCHEMA + 1, meaning="it is another release's state, or forgotten")
 
     @promise("SN-3", "What can't be read is not given, and can be replaced.")
-    async def test_sn_3_a_broken_entry(self, bench: SnapshotBench) -> None:
-        async with bench.open() as store:
+    async def test_sn_3_a_broken_entry(self, harness: SnapshotHarness) -> None:
+        async with harness.open() as store:
             await store.save(snapshot(4, "whole" * 200))
-            if not await bench.contract.tear(bench.run.site, STREAM):
-                bench.run.not_declared("tear: the hook that cuts a stored snapshot short")
+            if not await harness.contract.tear(harness.run.site, STREAM):
+                harness.run.not_declared("tear: the hook that cuts a stored snapshot short")
             await store.gives(None, meaning="half a state was given as a whole one")
             await store.save(snapshot(5, "whole again"))
             await store.gives(snapshot(5, "whole again"), meaning="a broken entry can't be replaced")
