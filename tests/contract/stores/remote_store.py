@@ -17,7 +17,7 @@ from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import AppendResult, EventStore, FeedPage, RecordedEvent, StreamPage, StreamsPage, StreamWrite
 from inventory_es.ports.errors import AppendOutcomeUnknownError, ConcurrencyError, EventIdCollisionError, StoreUnavailableError
 from inventory_es.testing import EventStoreContract, Site
-from inventory_es.testing.contracts.event_store.unknown_outcomes import INTERFERENCES, Interference
+from inventory_es.testing.contracts.event_store.harness import INTERFERENCES, Interference
 from tests.contract.stores.plain_store import PlainStore, Shelf, shelf_of
 
 T = TypeVar("T")

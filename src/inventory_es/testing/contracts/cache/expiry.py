@@ -7,6 +7,7 @@ import anyio
 
 from inventory_es.domain.errors import InvalidTtlError
 from inventory_es.testing.contracts.cache.harness import CacheHarness, TestedCache
+from inventory_es.testing.contracts.core.tested_port import refused
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.promise import promise
 
@@ -41,7 +42,7 @@ class ExpiryCases:
         async with harness.open() as cache:
             await cache.set("k", "one")
             for ttl in (timedelta(0), -_SECOND, timedelta(microseconds=-1)):
-                await cache.refused(
+                await refused(
                     InvalidTtlError, partial(cache.set, "k", "two", version=2, ttl=ttl), meaning=f"a time to live of {ttl} was taken"
                 )
             await cache.holds("k", "one", meaning="a refused set changed the entry")
@@ -112,7 +113,7 @@ class ExpiryCases:
                 await cache.get("missing")
                 await cache.invalidate("missing")
                 call = partial(cache.set, "new", "v", version=6, ttl=timedelta(0))
-                await cache.refused(InvalidTtlError, call, meaning="a time to live of zero was taken")
+                await refused(InvalidTtlError, call, meaning="a time to live of zero was taken")
                 await cache.set(keys[1], "v", version=6)
             await self._all_there(cache, keys, "a set that changed nothing, or a get of a missing key, let an entry go")
             for number in range(capacity):

@@ -10,6 +10,7 @@ import anyio
 
 from inventory_es.ports.errors import CacheUnavailableError, StoreClosedError
 from inventory_es.testing.contracts.cache.harness import CacheHarness, TestedCache
+from inventory_es.testing.contracts.core.tested_port import refused
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.promise import promise
 
@@ -61,7 +62,7 @@ class TroubleCases:
                 await cache.invalidate("k")
                 return
             for call in _every_use(cache):
-                await cache.refused(CacheUnavailableError, call, meaning="declared: CacheUnavailableError while the backend is away")
+                await refused(CacheUnavailableError, call, meaning="declared: CacheUnavailableError while the backend is away")
 
     @promise("CA-20", "Closing twice is fine; use after close is StoreClosedError; entries survive as declared.")
     async def test_ca_20_closing(self, harness: CacheHarness) -> None:
@@ -70,7 +71,7 @@ class TroubleCases:
             await cache.aclose()
             await cache.aclose()
             for call in _every_use(cache):
-                await cache.refused(StoreClosedError, call, meaning="a closed cache must say that it is closed")
+                await refused(StoreClosedError, call, meaning="a closed cache must say that it is closed")
         if harness.contract.is_durable:
             async with harness.open() as cache:
                 await cache.holds("k", "kept", version=3, meaning="declared: entries survive opening the site again")

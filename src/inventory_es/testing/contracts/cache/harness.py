@@ -1,39 +1,32 @@
 """The harness of the cache's cases."""
 
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Literal, Protocol
 
-import anyio
 import attrs
 
-from inventory_es.ports import Cache, CacheEntry
+from inventory_es.application.queries.answer_cache import AnswerCache
+from inventory_es.ports import Cache, CacheEntry, Clock
 from inventory_es.testing.clock import ManualClock
 from inventory_es.testing.contracts.core.contract import Run
 from inventory_es.testing.contracts.core.difference import difference
 from inventory_es.testing.contracts.core.schedule import AtSuspension
+from inventory_es.testing.contracts.core.tested_port import TestedPort
 from inventory_es.testing.failure import MismatchError
+from inventory_es.testing.site import Site
 
-if TYPE_CHECKING:
-    from inventory_es.testing.contracts.cache.contract import CacheContract
-
-T = TypeVar("T")
 LONG = timedelta(hours=1)
 
 
 @attrs.define(eq=False)
-class TestedCache:
-    """A cache under test: every call is noted in the history and driven by the schedule."""
-
-    __test__ = False  # no test class, whatever its name begins with
-
-    raw: Cache
-    run: Run
+class TestedCache(TestedPort[Cache]):
+    """A cache under test."""
 
     async def get(self, key: str, /, *, at_suspension: AtSuspension | None = None) -> CacheEntry | None:
         """Ask for an entry."""
-        return await self.call(f"get {_short(key)}", self.raw.get(key), at_suspension)
+        return await self.call(f"get {_short(key)}", self.raw.get(key), _show, at_suspension)
 
     async def set(
         self,
@@ -48,19 +41,19 @@ class TestedCache:
         """Keep a value; a text stands for its UTF-8 bytes."""
         data = value.encode() if isinstance(value, str) else value
         note = f"set {_short(key)}={_short(value)} version {version} for {ttl}"
-        await self.call(note, self.raw.set(key, data, version=version, ttl=ttl), at_suspension)
+        await self.call(note, self.raw.set(key, data, version=version, ttl=ttl), at_suspension=at_suspension)
 
     async def invalidate(self, *keys: str, at_suspension: AtSuspension | None = None) -> None:
         """Forget keys."""
-        await self.call(f"invalidate {' '.join(map(_short, keys))}", self.raw.invalidate(*keys), at_suspension)
+        await self.call(f"invalidate {' '.join(map(_short, keys))}", self.raw.invalidate(*keys), at_suspension=at_suspension)
 
     async def clear(self, *, at_suspension: AtSuspension | None = None) -> None:
         """Forget everything."""
-        await self.call("clear", self.raw.clear(), at_suspension)
+        await self.call("clear", self.raw.clear(), at_suspension=at_suspension)
 
     async def aclose(self, *, at_suspension: AtSuspension | None = None) -> None:
         """Close the cache."""
-        await self.call("close", self.raw.aclose(), at_suspension)
+        await self.call("close", self.raw.aclose(), at_suspension=at_suspension)
 
     async def holds(self, key: str, value: bytes | str | None, *, version: int = 1, meaning: str) -> None:
         """Expect exactly this entry, or with ``None`` a miss."""
@@ -80,36 +73,30 @@ class TestedCache:
                 expected="bytes with a version that is an int", got=types, meaning="the answer has other types than what was set"
             )
 
-    async def refused(self, kind: type[Exception], call: Callable[[], Coroutine[Any, Any, object]], *, meaning: str) -> None:
-        """Expect exactly this kind of error."""
-        try:
-            await call()
-        except kind:
-            return
-        except Exception as error:
-            raise MismatchError(expected=kind.__name__, got=f"{type(error).__name__}({error})", meaning=meaning) from error
-        raise MismatchError(expected=kind.__name__, got="no error", meaning=meaning)
 
-    async def call(self, note: str, call: Coroutine[Any, Any, T], at_suspension: AtSuspension | None = None) -> T:
-        """Drive one call of the adapter and note it."""
-        entry = self.run.history.begin(note)
-        try:
-            result = await self.run.schedule.drive(call, at_suspension)
-        except anyio.get_cancelled_exc_class():
-            entry.outcome = "cancelled"
-            raise
-        except Exception as error:
-            entry.outcome = type(error).__name__
-            raise
-        entry.outcome = _show(result) if isinstance(result, CacheEntry) or note.startswith("get") else "done"
-        return result
+class CacheHooks(Protocol):
+    """What the cases ask of the contract: its declarations and hooks."""
+
+    capacity: int | None
+    is_durable: bool
+    multi_process: bool
+    survives_fork: bool
+    when_down: Literal["raise", "miss"]
+
+    @property
+    def keeps_own_time(self) -> bool: ...
+    def open_cache(self, site: Site, *, clock: ManualClock) -> AbstractAsyncContextManager[Cache]: ...
+    def answers(self, cache: Cache, clock: Clock) -> AnswerCache: ...
+    async def let_time_pass(self, clock: ManualClock, by: timedelta) -> None: ...
+    async def raw(self, site: Site, key: str, junk: bytes) -> bool: ...
+    async def kill(self, site: Site) -> bool: ...
 
 
 @attrs.define(eq=False)
 class CacheHarness:
     """One run of one case: opens caches on its site, with a clock that the case moves."""
 
-    contract: "CacheContract"
+    contract: CacheHooks
     run: Run
     clock: ManualClock = attrs.field(factory=ManualClock)
     _opened: int = 0

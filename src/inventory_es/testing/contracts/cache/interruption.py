@@ -11,7 +11,7 @@ from inventory_es.ports import CacheEntry
 from inventory_es.ports.errors import CacheUnavailableError, StoreClosedError
 from inventory_es.testing.contracts.cache.harness import CacheHarness, TestedCache
 from inventory_es.testing.contracts.core.await_points import MOST_POINTS, Call, cancel_at, hold_at
-from inventory_es.testing.failure import MismatchError
+from inventory_es.testing.contracts.core.tested_port import ends_well, refused
 from inventory_es.testing.promise import promise
 
 _TEN = timedelta(seconds=10)
@@ -214,9 +214,7 @@ class InterruptionCases:
                     call = partial(_ends_well, harness, cache, name)
                     met = await hold_at(point, call, cache.aclose)
                     await cache.aclose()
-                    await cache.refused(
-                        StoreClosedError, partial(cache.get, "a"), meaning=f"the cache works on after it was closed in a {name}"
-                    )
+                    await refused(StoreClosedError, partial(cache.get, "a"), meaning=f"the cache works on after it was closed in a {name}")
                 if not met:
                     break
 
@@ -230,7 +228,7 @@ class InterruptionCases:
                     tasks.start_soon(cache.aclose)
                     tasks.start_soon(cache.aclose)
                 meaning = f"after a close that was cancelled at await point {point}, and was made again, the cache works on"
-                await cache.refused(StoreClosedError, partial(cache.get, "a"), meaning=meaning)
+                await refused(StoreClosedError, partial(cache.get, "a"), meaning=meaning)
             if not reached:
                 break
 
@@ -249,19 +247,10 @@ async def _ends_well(harness: CacheHarness, cache: TestedCache, name: str, at_su
     allowed: tuple[type[Exception], ...] = (StoreClosedError,)
     if harness.contract.when_down == "raise":
         allowed = (StoreClosedError, CacheUnavailableError)
-    try:
-        answer = await _calls(cache, "a", "new")[name](at_suspension)
-    except allowed:
-        return
-    except Exception as error:
-        raise MismatchError(
-            expected=f"an answer of {name}, or StoreClosedError",
-            got=f"{type(error).__name__}({error})",
-            meaning="the cache was closed during the call, and an error of the driver's own reached the caller",
-        ) from error
-    if name == "get":
+    answer = await ends_well(_calls(cache, "a", "new")[name](at_suspension), "cache", *allowed, answer=f"an answer of {name}")
+    if name == "get" and answer is not None:
         cache.is_one_of(
-            answer if isinstance(answer, CacheEntry) else None,
+            answer[0] if isinstance(answer[0], CacheEntry) else None,
             CacheEntry(b"there", 1),
             None,
             meaning="a get that the cache was closed under has an answer that was never set",

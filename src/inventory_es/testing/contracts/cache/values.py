@@ -10,6 +10,7 @@ from inventory_es.domain.errors import InvalidTtlError
 from inventory_es.ports import CacheEntry
 from inventory_es.testing.contracts.cache.harness import LONG, CacheHarness, TestedCache
 from inventory_es.testing.contracts.core.hostile_bytes import HOSTILE_BYTES
+from inventory_es.testing.contracts.core.tested_port import refused
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.promise import promise
 
@@ -85,7 +86,7 @@ class ValueCases:
                 await cache.holds("k", value, version=version, meaning="the value is not byte for byte what was set")
             text: Any = "text"
             call = partial(cache.raw.set, "k", text, version=99, ttl=LONG)
-            await cache.refused(ValueError, call, meaning="a value that is no bytes was taken")
+            await refused(ValueError, call, meaning="a value that is no bytes was taken")
 
     @promise("CA-07", "A value of 1 MiB comes back whole, or is refused or not kept; a buffer is refused or copied.", seeds=0)
     async def test_ca_07_large_values_and_buffers(self, harness: CacheHarness) -> None:
@@ -135,11 +136,11 @@ class ValueCases:
                     given: dict[str, Any] = {"value": b"new", "version": 4, "ttl": LONG} | change
                     call = partial(cache.raw.set, "k", given["value"], version=given["version"], ttl=given["ttl"])
                     over = "where there is nothing" if there is None else f"over version {there}"
-                    await cache.refused(kind, call, meaning=f"a {name} that can't be was taken, {over}")
+                    await refused(kind, call, meaning=f"a {name} that can't be was taken, {over}")
                     await cache.holds("k", left, version=there or 0, meaning=f"a set with a {name} that can't be changed the entry")
                     await cache.holds("l", "other", version=3, meaning=f"a set with a {name} that can't be changed another entry")
                 for key in ("", "x" * 1_025):
-                    await cache.refused(ValueError, partial(cache.set, key, "v"), meaning="no such key can be: 1 to 1,024 characters")
+                    await refused(ValueError, partial(cache.set, key, "v"), meaning="no such key can be: 1 to 1,024 characters")
                 await cache.holds("k", left, version=there or 0, meaning="a set of a key that can't be changed another entry")
 
     @promise("CA-08", "Hostile and long keys are distinct; a key of 0 or above 1,024 characters is ValueError.", seeds=0)
@@ -153,8 +154,8 @@ class ValueCases:
                 await cache.set(first, "there")
                 await self._all_missing(cache, first)
             for key in ("", "x" * 1_025):
-                await cache.refused(ValueError, partial(cache.set, key, "v"), meaning="no such key can be: 1 to 1,024 characters")
-                await cache.refused(ValueError, partial(cache.get, key), meaning="no such key can be: 1 to 1,024 characters")
+                await refused(ValueError, partial(cache.set, key, "v"), meaning="no such key can be: 1 to 1,024 characters")
+                await refused(ValueError, partial(cache.get, key), meaning="no such key can be: 1 to 1,024 characters")
 
     @promise("CA-09", "After clear, everything is a miss, and the cache works on.")
     async def test_ca_09_clear(self, harness: CacheHarness) -> None:
@@ -184,7 +185,7 @@ class ValueCases:
             await cache.set("k", "new", version=5)
             await cache.set("k", "old", version=4)
             await cache.holds("k", "new", version=5, meaning="a slow writer put an old answer over a new one")
-            await cache.refused(ValueError, partial(cache.set, "k", "odd", version=-1), meaning="a version is a count")
+            await refused(ValueError, partial(cache.set, "k", "odd", version=-1), meaning="a version is a count")
             versions = list(range(6, 18))
             harness.run.schedule.chance.shuffle(versions)
             async with anyio.create_task_group() as tasks:

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 import anyio
+from anyio.lowlevel import checkpoint
 
 from inventory_es.testing.contracts.core.schedule import AtSuspension
 
@@ -14,20 +15,41 @@ Call: TypeAlias = Callable[[AtSuspension], Awaitable[object]]
 """A call of an adapter that tells where it is suspended."""
 
 
-async def cancel_at(point: int, call: Call) -> bool:
-    """Cancel a call at its ``point``-th suspension, 0 for before it begins, and return whether there is such a point."""
+async def cancel_at(point: int, call: Call, *, delay: int = 0) -> bool:
+    """Cancel a call at one of its suspensions, and return whether the call has so many.
+
+    Args:
+        point: the number of the suspension; 0 for before the call begins.
+        call: the call.
+        delay: the turns of the event loop between the suspension and the cancellation.
+    """
     suspensions = 0
+    reached = anyio.Event()
     with anyio.CancelScope() as scope:
 
         def count() -> None:
             nonlocal suspensions
             suspensions += 1
             if suspensions == point:
-                scope.cancel()
+                reached.set()
+                if not delay:
+                    scope.cancel()
+
+        async def cancel() -> None:
+            await reached.wait()
+            for _ in range(delay):
+                await checkpoint()
+            scope.cancel()
 
         if point == 0:
             scope.cancel()
-        await call(count)
+        if not delay:
+            await call(count)
+        else:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(cancel)
+                await call(count)
+                tasks.cancel_scope.cancel()
     return point == 0 or suspensions >= point
 
 

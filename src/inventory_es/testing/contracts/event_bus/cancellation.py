@@ -1,13 +1,14 @@
 """EB-31: a receive, an answer, a join or a redelivery that is cancelled at any await point."""
 
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 import anyio
-import attrs
 from anyio.lowlevel import checkpoint
 
 from inventory_es.ports import Delivery
+from inventory_es.testing.contracts.core.await_points import cancel_at
+from inventory_es.testing.contracts.core.schedule import AtSuspension
 from inventory_es.testing.contracts.event_bus.acknowledgements import need_two_deliveries
 from inventory_es.testing.contracts.event_bus.harness import BusHarness, TestedBus, TestedSubscription
 from inventory_es.testing.promise import promise
@@ -20,38 +21,6 @@ _RECEIVE = "A receive that is cancelled at any await point keeps no event: the n
 _OTHERS = (
     "An answer, a join, a leave or a redelivery that is cancelled at any await point happens or not, can be repeated, and blocks nobody."
 )
-
-
-@attrs.define(eq=False)
-class _Cut:
-    """Cancels a call at its n-th suspension.
-
-    Attributes:
-        is_reached: whether the call had so many, and did not end before.
-    """
-
-    point: int
-    scope: anyio.CancelScope = attrs.field(factory=anyio.CancelScope)
-    suspensions: int = 0
-
-    def at_suspension(self) -> None:
-        """Count, and cancel where the point is reached."""
-        self.suspensions += 1
-        if self.suspensions == self.point:
-            self.scope.cancel()
-
-    @property
-    def is_reached(self) -> bool:
-        return self.suspensions >= self.point
-
-
-@contextmanager
-def _cut(point: int) -> Iterator[_Cut]:
-    cut = _Cut(point)
-    if point == 0:
-        cut.scope.cancel()
-    with cut.scope:
-        yield cut
 
 
 class CancellationCases:
@@ -103,16 +72,15 @@ class CancellationCases:
 
     @promise("EB-31", _OTHERS, seeds=1)
     async def test_eb_31_an_answer(self, harness: BusHarness) -> None:
-        async def run(point: int, answer: Callable[[Delivery, Callable[[], None]], Awaitable[None]]) -> bool:
+        async def run(point: int, answer: Callable[[Delivery, AtSuspension], Awaitable[None]]) -> bool:
             await bus.publish(f"x a{len(points)} b{len(points)}")
             points.append(point)
             delivery = await consumer.receive()
-            with _cut(point) as cut:
-                await answer(delivery, cut.at_suspension)
+            is_reached = await cancel_at(point, partial(answer, delivery))
             await answer(delivery, _nothing)
             await consumer.finish()
             await bus.dead_letters("g")
-            return cut.is_reached
+            return is_reached
 
         points: list[int] = []
         async with harness.open() as bus, bus.join("g") as consumer:
@@ -127,11 +95,10 @@ class CancellationCases:
             await bus.publish(f"x a{point} b{point}")
             async with bus.join("g") as leaves:
                 delivery = await leaves.receive()
-                with _cut(point) as cut:
-                    await leaves.ack(delivery, at_suspension=cut.at_suspension)
+                is_reached = await cancel_at(point, lambda at: leaves.ack(delivery, at_suspension=at))
             async with bus.join("g") as consumer:
                 await consumer.finish()
-            return cut.is_reached
+            return is_reached
 
         async with harness.open() as bus:
             need_two_deliveries(harness, bus)
@@ -142,11 +109,10 @@ class CancellationCases:
     @promise("EB-31", _OTHERS, seeds=1)
     async def test_eb_31_a_join(self, harness: BusHarness) -> None:
         async def run(point: int) -> bool:
-            with _cut(point) as cut:
-                await bus.join_and_leave("g", cut.at_suspension)
+            is_reached = await cancel_at(point, partial(bus.join_and_leave, "g"))
             await bus.publish(f"x a{point} b{point}", f"y p{point}")
             await consumer.finish()
-            return cut.is_reached
+            return is_reached
 
         async with harness.open() as bus, bus.join("g") as consumer:
             await _at_every_point(run)
@@ -159,10 +125,10 @@ class CancellationCases:
             (event,) = harness.events(f"x a{point}")
             for _ in range(bus.capabilities.max_deliveries):
                 await consumer.nack(await consumer.receive(), "failed")
-            cut = await _redelivery_cut_off(bus, consumer, event.event_id, point)
+            is_reached = await _redelivery_cut_off(bus, consumer, event.event_id, point)
             await consumer.finish()
             await bus.dead_letters("g")
-            return cut.is_reached
+            return is_reached
 
         async with harness.open() as bus, bus.join("g") as consumer:
             await _at_every_point(run)
@@ -176,14 +142,16 @@ async def _at_every_point(run: Callable[[int], Awaitable[bool]]) -> None:
 
 
 async def _receive_cut_off(bus: TestedBus, cancelled: TestedSubscription, other: TestedSubscription | None, point: int) -> bool:
-    await bus.publish(f"x a{point} b{point}")
-    with _cut(point) as cut:
-        delivery = await cancelled.next(at_suspension=cut.at_suspension)
+    async def receive(at_suspension: AtSuspension) -> None:
+        delivery = await cancelled.next(at_suspension=at_suspension)
         with anyio.CancelScope(shield=True):
             await cancelled.ack(delivery)
+
+    await bus.publish(f"x a{point} b{point}")
+    is_reached = await cancel_at(point, receive)
     if other is not None:
         await other.finish()
-    return cut.is_reached
+    return is_reached
 
 
 async def _cancelled_after(bus: TestedBus, consumer: TestedSubscription, turns: int) -> None:
@@ -204,15 +172,14 @@ async def _cancelled_after(bus: TestedBus, consumer: TestedSubscription, turns: 
         scope.cancel()
 
 
-async def _redelivery_cut_off(bus: TestedBus, consumer: TestedSubscription, event_id: object, point: int) -> _Cut:
+async def _redelivery_cut_off(bus: TestedBus, consumer: TestedSubscription, event_id: object, point: int) -> bool:
     """Cancel a redelivery; the dead letter is one still, or it is delivered."""
     events = [dead.due.event for dead in consumer.model.dead if dead.due.event.event_id == event_id]
-    with _cut(point) as cut:
-        await bus.redeliver("g", events, at_suspension=cut.at_suspension)
+    is_reached = await cancel_at(point, lambda at: bus.redeliver("g", events, at_suspension=at))
     letters = await bus.letters_as_they_are("g")
     consumer.model.withdraw([letter.event for letter in letters])
     await bus.redeliver("g", events)
-    return cut
+    return is_reached
 
 
 def _nothing() -> None: ...

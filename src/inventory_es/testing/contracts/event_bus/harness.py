@@ -1,11 +1,11 @@
 """The harness of the event bus's cases."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Coroutine, Generator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Coroutine, Generator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from copy import copy
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 import anyio
@@ -18,22 +18,30 @@ from inventory_es.ports.records import MAX_SCHEMA_VERSION
 from inventory_es.testing.contracts.core.contract import Run
 from inventory_es.testing.contracts.core.difference import difference
 from inventory_es.testing.contracts.core.event_labels import EVENT_TYPE, Labels, recorded, show_labels, stream_id
+from inventory_es.testing.contracts.core.schedule import AtSuspension
+from inventory_es.testing.contracts.core.tested_port import TestedPort
 from inventory_es.testing.contracts.event_bus.model import BusModel, GroupModel
 from inventory_es.testing.contracts.event_store.harness import declared_beyond
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.site import Site
 
-if TYPE_CHECKING:
-    from inventory_es.testing.contracts.event_bus.contract import EventBusContract
-
 T = TypeVar("T")
+
+
+class BusHooks(Protocol):
+    """What the cases ask of the contract: its declarations and hooks."""
+
+    patience_for_delivery: float
+
+    def open_bus(self, site: Site) -> AbstractAsyncContextManager[EventBus]: ...
+    async def drop(self, site: Site) -> None: ...
 
 
 @attrs.define(eq=False)
 class BusHarness:
     """One run of one case: opens buses on its site, and makes the events that are published on them."""
 
-    contract: "EventBusContract"
+    contract: BusHooks
     run: Run
     labels: Labels = attrs.field(factory=Labels)
     _published: dict[str, RecordedEvent] = attrs.field(factory=dict[str, RecordedEvent])
@@ -47,7 +55,7 @@ class BusHarness:
             self.run.note_opened(raw, attrs.asdict(raw.capabilities), declared_beyond(raw.capabilities, BusCapabilities()))
             if self._model is None or not raw.capabilities.durable:
                 self._model = BusModel(raw.capabilities, self.labels)
-            bus = TestedBus(raw, self, self._model)
+            bus = TestedBus(raw, self.run, self, self._model)
             yield bus
             bus.model.check_steady()
             bus.check_answers()
@@ -59,7 +67,7 @@ class BusHarness:
             site = Site(f"{self.run.site.name}_b", Path(folder))
             try:
                 async with self.contract.open_bus(site) as raw:
-                    yield TestedBus(raw, self, BusModel(raw.capabilities, self.labels))
+                    yield TestedBus(raw, self.run, self, BusModel(raw.capabilities, self.labels))
             finally:
                 with anyio.CancelScope(shield=True):
                     await self.contract.drop(site)
@@ -95,12 +103,9 @@ class BusHarness:
 
 
 @attrs.define(eq=False)
-class TestedBus:
-    """A bus under test: every call is noted in the history and driven by the schedule."""
+class TestedBus(TestedPort[EventBus]):
+    """A bus under test."""
 
-    __test__ = False  # no test class, whatever its name begins with
-
-    raw: EventBus
     harness: BusHarness
     model: BusModel
     fences: int = 0
@@ -112,17 +117,17 @@ class TestedBus:
         """What the bus declares."""
         return self.raw.capabilities
 
-    async def publish(self, *texts: str, at_suspension: Callable[[], None] | None = None) -> None:
+    async def publish(self, *texts: str, at_suspension: AtSuspension | None = None) -> None:
         """Publish in one call, each text ``x a b``."""
         await self.publish_events([event for text in texts for event in self.harness.events(text)], at_suspension=at_suspension)
 
-    async def publish_events(self, events: Sequence[RecordedEvent], *, at_suspension: Callable[[], None] | None = None) -> None:
+    async def publish_events(self, events: Sequence[RecordedEvent], *, at_suspension: AtSuspension | None = None) -> None:
         """Publish in one call."""
         note = f"publish {self.harness.labels.show(events)}"
         publications = self.model.publishing(events)
         try:
             with _lent(list(events)) as given:
-                await self.call(note, self.raw.publish(given), lambda _: "done", at_suspension)
+                await self.call(note, self.raw.publish(given), at_suspension=at_suspension)
         except AppendTooLargeError as error:
             self.model.refused(publications)
             self._check_refusal(events, error)
@@ -143,7 +148,7 @@ class TestedBus:
     ) -> AsyncGenerator["TestedSubscription", None]:
         """Join a group as one consumer."""
         ids = None if streams is None else [stream_id(name) if isinstance(name, str) else name for name in streams]
-        self.harness.run.history.begin(f"join {group}").outcome = "joined"
+        self.run.history.begin(f"join {group}").outcome = "joined"
         model = self.model.joining(group, types, ids)
         given_types, given_streams = copy(types), copy(ids)
         async with self.raw.subscribe(group, types=given_types, streams=given_streams) as raw:
@@ -156,7 +161,7 @@ class TestedBus:
                 yield subscription
             finally:
                 self.model.left(model, subscription)
-        self.harness.run.history.begin(f"leave {group}").outcome = "left"
+        self.run.history.begin(f"leave {group}").outcome = "left"
 
     async def fill(self, stream: str, count: int, *, published: list[RecordedEvent]) -> None:
         """Publish so many events, one call each; what is published goes to the list."""
@@ -166,7 +171,7 @@ class TestedBus:
             await self.publish_events([event])
             published.append(event)
 
-    async def join_and_leave(self, group: str, at_suspension: Callable[[], None]) -> None:
+    async def join_and_leave(self, group: str, at_suspension: AtSuspension) -> None:
         """Join and leave at once; the way in and the way out are suspended as the schedule says."""
 
         async def call() -> None:
@@ -191,7 +196,7 @@ class TestedBus:
         self.model.check_letters(group, letters, 100 if limit is None else limit)
         return letters
 
-    async def redeliver(self, group: str, events: Sequence[RecordedEvent], *, at_suspension: Callable[[], None] | None = None) -> int:
+    async def redeliver(self, group: str, events: Sequence[RecordedEvent], *, at_suspension: AtSuspension | None = None) -> int:
         """Deliver dead letters again."""
         ids = [event.event_id for event in events]
         revived = self.model.redelivering(group, ids)
@@ -219,22 +224,6 @@ class TestedBus:
         """Close the bus."""
         await self.call("close", self.raw.aclose(), lambda _: "closed")
 
-    async def call(
-        self, note: str, call: Coroutine[Any, Any, T], show: Callable[[T], str], at_suspension: Callable[[], None] | None = None
-    ) -> T:
-        """Drive one call of the adapter and note it."""
-        entry = self.harness.run.history.begin(note)
-        try:
-            result = await self.harness.run.schedule.drive(call, at_suspension)
-        except anyio.get_cancelled_exc_class():
-            entry.outcome = "cancelled"
-            raise
-        except Exception as error:
-            entry.outcome = type(error).__name__
-            raise
-        entry.outcome = show(result)
-        return result
-
 
 class TestedSubscription:
     """One consumer of a group. The model of the bus sees every delivery and every answer."""
@@ -258,7 +247,7 @@ class TestedSubscription:
             meaning="an event was lost, or is held back behind one that nobody answers",
         )
 
-    async def next(self, *, at_suspension: Callable[[], None] | None = None) -> Delivery:
+    async def next(self, *, at_suspension: AtSuspension | None = None) -> Delivery:
         """The next delivery, however long it takes. A repeat of what was acknowledged is acknowledged again, and passed over."""
         while True:
             delivery = await self._next(at_suspension)
@@ -267,7 +256,7 @@ class TestedSubscription:
             with anyio.CancelScope(shield=True):
                 await self.ack(delivery)
 
-    async def _next(self, at_suspension: Callable[[], None] | None) -> Delivery:
+    async def _next(self, at_suspension: AtSuspension | None) -> Delivery:
         harness = self._bus.harness
         entry = harness.run.history.begin(f"{self.group} receives")
         try:
@@ -303,21 +292,21 @@ class TestedSubscription:
             raise MismatchError(expected=f"{show_labels(labels.split())} to {self.group}", got=show_labels(got), meaning=meaning)
         return deliveries
 
-    async def ack(self, delivery: Delivery, *, at_suspension: Callable[[], None] | None = None) -> None:
+    async def ack(self, delivery: Delivery, *, at_suspension: AtSuspension | None = None) -> None:
         """It is done."""
         await self._answer(delivery, None, delivery.ack(), at_suspension)
 
-    async def nack(self, delivery: Delivery, reason: str, *, at_suspension: Callable[[], None] | None = None) -> None:
+    async def nack(self, delivery: Delivery, reason: str, *, at_suspension: AtSuspension | None = None) -> None:
         """It failed."""
         await self._answer(delivery, reason, delivery.nack(reason), at_suspension)
 
     async def _answer(
-        self, delivery: Delivery, reason: str | None, call: Coroutine[Any, Any, None], at_suspension: Callable[[], None] | None
+        self, delivery: Delivery, reason: str | None, call: Coroutine[Any, Any, None], at_suspension: AtSuspension | None
     ) -> None:
         note = f"{'ack' if reason is None else 'nack'} {self._bus.harness.labels.label(delivery.event)}"
         counts = self._bus.model.answering(delivery, reason)
         try:
-            await self._bus.call(note, call, lambda _: "done", at_suspension)
+            await self._bus.call(note, call, at_suspension=at_suspension)
         except BaseException:
             if counts:
                 self._bus.model.cut_off(delivery)

@@ -9,6 +9,8 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from inventory_es.ports.errors import StoreClosedError
+from inventory_es.testing.contracts.core.await_points import cancel_at
+from inventory_es.testing.contracts.core.tested_port import refused
 from inventory_es.testing.contracts.event_bus.harness import BusHarness, TestedBus, TestedSubscription
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.promise import promise
@@ -27,7 +29,7 @@ class InterruptionCases:
             await _arrives(harness, consumer, "z", fence=None)
             for point in range(_MOST_POINTS):
                 labels = f"a{point} b{point}"
-                reached = await _cut_off(bus, point, f"x {labels}")
+                reached = await cancel_at(point, lambda at: bus.publish(f"x {labels}", at_suspension=at))  # noqa: B023  # called at once
                 await bus.publish(f"x {labels}")
                 await bus.publish(f"x fence{point}")
                 await _arrives(harness, consumer, labels, fence=f"fence{point}")
@@ -50,7 +52,7 @@ class InterruptionCases:
                 await bus.close()
                 await bus.close()
             for use in _every_use(harness, bus):
-                await _is_closed(use)
+                await refused(StoreClosedError, use, meaning="a closed bus must say that it is closed")
         if bus.capabilities.durable:
             async with harness.open() as bus, bus.join("g") as consumer:
                 await consumer.take("b", meaning="declared: durable; what was published before closing is lost")
@@ -92,22 +94,6 @@ async def _arrives(harness: BusHarness, consumer: TestedSubscription, labels: st
         )
 
 
-async def _cut_off(bus: TestedBus, point: int, text: str) -> bool:
-    suspensions = 0
-    with anyio.CancelScope() as scope:
-
-        def count() -> None:
-            nonlocal suspensions
-            suspensions += 1
-            if suspensions == point:
-                scope.cancel()
-
-        if point == 0:
-            scope.cancel()
-        await bus.publish(text, at_suspension=count)
-    return point == 0 or suspensions >= point
-
-
 async def _is_told(consumer: TestedSubscription, patience: float) -> None:
     with anyio.move_on_after(patience):
         try:
@@ -141,11 +127,3 @@ def _every_use(harness: BusHarness, bus: TestedBus) -> list[Callable[[], Corouti
             pass
 
     return [partial(bus.publish, "x c"), partial(bus.dead_letters, "g"), partial(bus.redeliver, "g", harness.events("x a")), join]
-
-
-async def _is_closed(use: Callable[[], Coroutine[Any, Any, object]]) -> None:
-    try:
-        await use()
-    except StoreClosedError:
-        return
-    raise MismatchError(expected="StoreClosedError", got="no error", meaning="a closed bus must say that it is closed")

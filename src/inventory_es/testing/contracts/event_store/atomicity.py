@@ -9,10 +9,11 @@ from anyio.lowlevel import checkpoint
 
 from inventory_es.ports import AppendResult, NewEvent, RecordedEvent, StreamCatalogue, StreamWrite, VersionGlance
 from inventory_es.ports.errors import AppendTooLargeError, ConcurrencyError, UnsupportedCapabilityError
+from inventory_es.testing.contracts.core.await_points import cancel_at
 from inventory_es.testing.contracts.core.event_labels import stream_id, stream_name
+from inventory_es.testing.contracts.core.tested_port import expect
 from inventory_es.testing.contracts.event_store.comparison import Comparison
-from inventory_es.testing.contracts.event_store.harness import StoreHarness, expect
-from inventory_es.testing.contracts.event_store.interruption import cancelled_at
+from inventory_es.testing.contracts.event_store.harness import StoreHarness
 from inventory_es.testing.contracts.event_store.reference_model import ReferenceModel
 from inventory_es.testing.contracts.event_store.tested_store import TestedStore, show_error, show_result
 from inventory_es.testing.failure import MismatchError
@@ -203,7 +204,7 @@ class AtomicityCases:
             suspensions = await _seen_whole(harness, [store], _largest(harness, store, "seen"))
             for point in sorted({1, suspensions} - {0}):
                 writes = _largest(harness, store, f"cut{point}")
-                await cancelled_at(lambda count: store.append(*writes, at_suspension=count), point)  # noqa: B023  # called now
+                await cancel_at(point, lambda count: store.append(*writes, at_suspension=count))  # noqa: B023  # called now
                 await harness.contract.settle()
                 versions = [(await store.page(write.stream, limit=1)).version for write in writes]
                 if versions and versions[0] == 0:

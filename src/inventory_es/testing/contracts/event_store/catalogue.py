@@ -9,8 +9,9 @@ from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import StreamCatalogue, StreamWrite
 from inventory_es.ports.errors import ConcurrencyError
 from inventory_es.testing.contracts.core.event_labels import CATEGORY
+from inventory_es.testing.contracts.core.tested_port import expect
 from inventory_es.testing.contracts.event_store.comparison import Comparison
-from inventory_es.testing.contracts.event_store.harness import StoreHarness, expect
+from inventory_es.testing.contracts.event_store.harness import StoreHarness
 from inventory_es.testing.contracts.event_store.hostile_values import STREAMS
 from inventory_es.testing.contracts.event_store.reference_model import ReferenceModel
 from inventory_es.testing.contracts.event_store.tested_store import ALL, TestedStore

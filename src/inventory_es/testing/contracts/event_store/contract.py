@@ -16,7 +16,7 @@ from inventory_es.testing.contracts.event_store.forks import ForkCases
 from inventory_es.testing.contracts.event_store.freshness import QuestionCases
 from inventory_es.testing.contracts.event_store.glances import GlanceCases
 from inventory_es.testing.contracts.event_store.groups import GroupCases
-from inventory_es.testing.contracts.event_store.harness import StoreHarness
+from inventory_es.testing.contracts.event_store.harness import Interference, StoreHarness
 from inventory_es.testing.contracts.event_store.idempotency import IdentityCases
 from inventory_es.testing.contracts.event_store.interruption import InterruptionCases
 from inventory_es.testing.contracts.event_store.lifetime import ClosingCases
@@ -28,7 +28,7 @@ from inventory_es.testing.contracts.event_store.reads import ReadingCases
 from inventory_es.testing.contracts.event_store.refusals import RefusalCases
 from inventory_es.testing.contracts.event_store.subscriptions import FollowingCases
 from inventory_es.testing.contracts.event_store.turns import TurnCases
-from inventory_es.testing.contracts.event_store.unknown_outcomes import Interference, OutcomeCases
+from inventory_es.testing.contracts.event_store.unknown_outcomes import OutcomeCases
 from inventory_es.testing.contracts.event_store.versions import VersionCases
 from inventory_es.testing.contracts.processes.other_process import worker_command
 from inventory_es.testing.site import Site

@@ -8,9 +8,10 @@ import anyio
 from inventory_es.ports import RecordedEvent, StreamWrite
 from inventory_es.ports.errors import ConcurrencyError
 from inventory_es.testing.contracts.core.event_labels import stream_id, stream_name
+from inventory_es.testing.contracts.core.tested_port import expect
 from inventory_es.testing.contracts.event_store.append_program import of_another_schema_version
 from inventory_es.testing.contracts.event_store.comparison import Comparison
-from inventory_es.testing.contracts.event_store.harness import StoreHarness, expect, wrong_positions
+from inventory_es.testing.contracts.event_store.harness import StoreHarness, wrong_positions
 from inventory_es.testing.contracts.event_store.hostile_values import STREAMS, some_streams
 from inventory_es.testing.contracts.event_store.reference_model import ReferenceModel
 from inventory_es.testing.contracts.event_store.tested_store import ALL, TestedStore

@@ -13,9 +13,10 @@ from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import NewEvent, StreamCatalogue, StreamWrite
 from inventory_es.ports.errors import AppendTooLargeError
 from inventory_es.testing.contracts.core.event_labels import event_id, stream_id
+from inventory_es.testing.contracts.core.tested_port import expect
 from inventory_es.testing.contracts.event_store.append_program import AppendProgram, in_pieces
 from inventory_es.testing.contracts.event_store.comparison import Comparison
-from inventory_es.testing.contracts.event_store.harness import StoreHarness, expect
+from inventory_es.testing.contracts.event_store.harness import StoreHarness
 from inventory_es.testing.contracts.event_store.hostile_values import EVENT_TYPES, INSTANTS, OBJECTS, PAYLOADS, SCHEMA_VERSIONS, STREAMS
 from inventory_es.testing.contracts.event_store.reference_model import ReferenceModel
 from inventory_es.testing.contracts.event_store.tested_store import ALL, TestedStore

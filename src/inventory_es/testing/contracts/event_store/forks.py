@@ -1,6 +1,7 @@
 """ES-54, ES-55: a process forks, and parent and child both go on."""
 
-from inventory_es.testing.contracts.event_store.harness import StoreHarness, expect
+from inventory_es.testing.contracts.core.tested_port import expect
+from inventory_es.testing.contracts.event_store.harness import StoreHarness
 from inventory_es.testing.contracts.event_store.processes import linearizable, need_other_processes
 from inventory_es.testing.contracts.event_store.writer import STREAM
 from inventory_es.testing.contracts.processes.forked import steps_of

@@ -6,7 +6,8 @@ import anyio
 
 from inventory_es.ports import VersionGlance
 from inventory_es.ports.errors import ConcurrencyError
-from inventory_es.testing.contracts.event_store.harness import StoreHarness, expect
+from inventory_es.testing.contracts.core.tested_port import expect
+from inventory_es.testing.contracts.event_store.harness import StoreHarness
 from inventory_es.testing.contracts.event_store.tested_store import TestedStore
 from inventory_es.testing.contracts.event_store.writer import STREAM
 from inventory_es.testing.contracts.processes.other_process import other_process, task

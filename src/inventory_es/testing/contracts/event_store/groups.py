@@ -8,8 +8,9 @@ import attrs
 from inventory_es.ports import AppendResult, StreamWrite
 from inventory_es.ports.errors import AppendTooLargeError, ConcurrencyError, UnsupportedCapabilityError
 from inventory_es.testing.contracts.core.event_labels import stream_id
+from inventory_es.testing.contracts.core.tested_port import expect
 from inventory_es.testing.contracts.event_store.comparison import Comparison
-from inventory_es.testing.contracts.event_store.harness import StoreHarness, expect
+from inventory_es.testing.contracts.event_store.harness import StoreHarness
 from inventory_es.testing.contracts.event_store.reference_model import ReferenceModel
 from inventory_es.testing.contracts.event_store.tested_store import TestedStore, show_outcomes
 from inventory_es.testing.failure import MismatchError

@@ -1,31 +1,56 @@
 """The harness of the event store's cases."""
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Literal, Protocol, TypeAlias, get_args
 
 import attrs
 
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports import NewEvent, RecordedEvent, StoreCapabilities
+from inventory_es.ports import EventStore, NewEvent, RecordedEvent, StoreCapabilities
 from inventory_es.testing.contracts.core.contract import Run
 from inventory_es.testing.contracts.core.event_labels import Labels, same_content, stream_id, stream_name
 from inventory_es.testing.contracts.event_store.tested_store import TestedStore
 from inventory_es.testing.failure import MismatchError
-
-if TYPE_CHECKING:
-    from inventory_es.testing.contracts.event_store.contract import EventStoreContract
+from inventory_es.testing.site import Site
 
 _DEFAULTS = StoreCapabilities()
 _RACERS_EVENTS = 2
 """What instances and processes that race append at once."""
+
+Interference: TypeAlias = Literal[
+    "lose the connection before the commit",
+    "lose the connection after the commit",
+    "shut down after the commit",
+    "warn that the replica was not waited for",
+    "lose the connection in the next read",
+    "hold the next append back",
+    "let the held append arrive",
+    "let settles_within pass",
+]
+"""What a backend is made to do. The first four befall the next append; a held append arrives when the kit says so."""
+
+INTERFERENCES: tuple[Interference, ...] = get_args(Interference)
+
+
+class StoreHooks(Protocol):
+    """What the cases ask of the contract: its hooks."""
+
+    patience: float
+
+    def open_store(self, site: Site) -> AbstractAsyncContextManager[EventStore]: ...
+    def spawn(self, site: Site) -> Sequence[str] | None: ...
+    async def settle(self) -> None: ...
+    async def take_away(self, site: Site) -> bool: ...
+    async def lose(self, site: Site, stream: StreamId) -> bool: ...
+    async def interfere(self, site: Site, what: Interference, /) -> bool: ...
 
 
 @attrs.define(eq=False)
 class StoreHarness:
     """One run of one case: opens stores on its site, and holds what they show against what was written."""
 
-    contract: "EventStoreContract"
+    contract: StoreHooks
     run: Run
     labels: Labels = attrs.field(factory=Labels)
     _opened: int = 0
@@ -36,7 +61,7 @@ class StoreHarness:
         async with self.contract.open_store(self.run.site) as raw:
             self._opened += 1
             self.run.note_opened(raw, attrs.asdict(raw.capabilities), declared_beyond(raw.capabilities, _DEFAULTS))
-            store = TestedStore(raw, self.labels, self.run, "" if self._opened == 1 else f"(instance {self._opened}) ")
+            store = TestedStore(raw, self.run, self.labels, name="" if self._opened == 1 else f"(instance {self._opened}) ")
             if self._opened == 1:
                 await self._refuse_leftovers(store)
             yield store
@@ -119,12 +144,6 @@ class StoreHarness:
                 got=f"stream x at version {page.version}, head {head}",
                 meaning=f"open_store does not keep sites apart: use site.path or site.name ({self.run.site.name})",
             )
-
-
-def expect(*, that: bool, expected: str, got: object, meaning: str) -> None:
-    """Raise a mismatch unless ``that`` holds."""
-    if not that:
-        raise MismatchError(expected=expected, got=str(got), meaning=meaning)
 
 
 def declared_beyond(capabilities: attrs.AttrsInstance, defaults: attrs.AttrsInstance) -> str:

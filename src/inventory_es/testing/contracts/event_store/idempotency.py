@@ -10,6 +10,7 @@ from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import AppendResult, NewEvent, StreamWrite
 from inventory_es.ports.errors import ConcurrencyError, EventIdCollisionError
 from inventory_es.testing.contracts.core.event_labels import stream_id
+from inventory_es.testing.contracts.core.tested_port import expect
 from inventory_es.testing.contracts.event_store.append_program import (
     in_pieces,
     of_a_padded_type,
@@ -18,7 +19,7 @@ from inventory_es.testing.contracts.event_store.append_program import (
     of_another_type,
 )
 from inventory_es.testing.contracts.event_store.comparison import Comparison
-from inventory_es.testing.contracts.event_store.harness import StoreHarness, expect
+from inventory_es.testing.contracts.event_store.harness import StoreHarness
 from inventory_es.testing.contracts.event_store.reference_model import ReferenceModel
 from inventory_es.testing.contracts.event_store.tested_store import TestedStore, show_error, show_result
 from inventory_es.testing.failure import MismatchError

@@ -16,9 +16,12 @@ from inventory_es.ports.errors import (
     StoreClosedError,
     StoreUnavailableError,
 )
+from inventory_es.testing.contracts.core.await_points import cancel_at
 from inventory_es.testing.contracts.core.event_labels import event_id, stream_name
+from inventory_es.testing.contracts.core.schedule import AtSuspension
+from inventory_es.testing.contracts.core.tested_port import expect
 from inventory_es.testing.contracts.event_store.calls import UNKNOWN_OUTCOMES, Call, Calls
-from inventory_es.testing.contracts.event_store.harness import StoreHarness, expect
+from inventory_es.testing.contracts.event_store.harness import StoreHarness
 from inventory_es.testing.contracts.event_store.tested_store import TestedStore, show_error, show_outcomes, show_result
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.promise import promise
@@ -123,7 +126,7 @@ class InterruptionCases:
             for point in range(_MOST_POINTS):
                 writes = streams.writes(f"g{point}")
                 groups = [[write] for write in writes]
-                reached = await cancelled_at(lambda count: _driven(store, store.append_group(*groups), count), point)  # noqa: B023  # called now
+                reached = await cancel_at(point, lambda count: _driven(store, store.append_group(*groups), count))  # noqa: B023  # called now
                 for write in writes:
                     await streams.converge([write], f"a group that was cancelled at await point {point}")
                 if not reached:
@@ -208,7 +211,7 @@ class InterruptionCases:
                     tasks.start_soon(_ends, calls, calls.call("append"))
                     tasks.start_soon(_ends, calls, calls.call("read_stream"))
                     await checkpoint()
-                    reached = await cancelled_at(lambda count: _driven(store, store.close(), count), point)
+                    reached = await cancel_at(point, lambda count: _driven(store, store.close(), count))
                     await _closes(calls, f"after a close that was cancelled at await point {point}, the next one must end")
                 await is_closed("read_stream", lambda: store.page("x"))  # called now
                 for other in others:
@@ -264,7 +267,7 @@ async def _cancelled(store: TestedStore, point: int, *writes: str | StreamWrite,
             tasks.start_soon(_keep_busy, store, f"before{point}")
             await checkpoint()
             tasks.start_soon(_keep_busy, store, f"behind{point}")
-        reached = await cancelled_at(lambda count: store.append(*writes, at_suspension=count), point, delay)
+        reached = await cancel_at(point, lambda count: store.append(*writes, at_suspension=count), delay=delay)
     return reached  # noqa: RET504  # a task group may swallow an error, so that its block returns nothing
 
 
@@ -273,45 +276,7 @@ async def _keep_busy(store: TestedStore, name: str) -> None:
         await store.append(f"{name}@{number} {name}k{number}")
 
 
-async def cancelled_at(begin: Callable[[Callable[[], None]], Coroutine[Any, Any, object]], point: int, delay: int = 0) -> bool:
-    """Run a call and cancel it.
-
-    Args:
-        begin: begins the call, and takes what is to be called at each suspension.
-        point: the suspension at which it is cancelled; 0: before it begins.
-        delay: the turns of the event loop that pass between the suspension and the cancellation.
-
-    Returns:
-        Whether the suspension was reached.
-    """
-    suspensions = 0
-    now = anyio.Event()
-    async with anyio.create_task_group() as tasks:
-        with anyio.CancelScope() as scope:
-
-            def count() -> None:
-                nonlocal suspensions
-                suspensions += 1
-                if suspensions == point:
-                    now.set()
-                    if not delay:
-                        scope.cancel()
-
-            async def cancel() -> None:
-                await now.wait()
-                for _ in range(delay):
-                    await checkpoint()
-                scope.cancel()
-
-            if point == 0:
-                scope.cancel()
-            tasks.start_soon(cancel)
-            await begin(count)
-        tasks.cancel_scope.cancel()
-    return point == 0 or suspensions >= point
-
-
-async def _driven(store: TestedStore, call: Coroutine[Any, Any, T], count: Callable[[], None]) -> T:
+async def _driven(store: TestedStore, call: Coroutine[Any, Any, T], count: AtSuspension) -> T:
     return await store.run.schedule.drive(call, count)
 
 
@@ -326,7 +291,7 @@ async def _cancelled_many_times(calls: Calls, kind: str, point: int) -> bool:
         answers: list[object] = []
 
         async def cancel(call: Call = call, number: int = number, answers: list[object] = answers) -> bool:
-            return await cancelled_at(lambda count: _kept(_driven(calls.store, call.ask(), count), answers), point, number % _DELAYS)
+            return await cancel_at(point, lambda count: _kept(_driven(calls.store, call.ask(), count), answers), delay=number % _DELAYS)
 
         if not await calls.bounded(cancel, f"after {number} calls of {kind} that were cancelled at await point {point}, one must end"):
             return False

@@ -6,7 +6,8 @@ from anyio.lowlevel import checkpoint
 
 from inventory_es.ports.errors import CorruptStoreError, StoreClosedError
 from inventory_es.testing.contracts.core.event_labels import stream_id
-from inventory_es.testing.contracts.event_store.harness import StoreHarness, expect
+from inventory_es.testing.contracts.core.tested_port import expect
+from inventory_es.testing.contracts.event_store.harness import StoreHarness
 from inventory_es.testing.contracts.event_store.tested_store import TestedStore, show_error
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.promise import promise

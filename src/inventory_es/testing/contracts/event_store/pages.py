@@ -16,10 +16,11 @@ from inventory_es.ports.toolkit.page_rules import (
     check_streams_page,
     count_empty_pages,
 )
+from inventory_es.testing.contracts.core.await_points import cancel_at
 from inventory_es.testing.contracts.core.event_labels import stream_id
+from inventory_es.testing.contracts.core.tested_port import expect
 from inventory_es.testing.contracts.event_store.calls import Calls
-from inventory_es.testing.contracts.event_store.harness import StoreHarness, expect
-from inventory_es.testing.contracts.event_store.interruption import cancelled_at
+from inventory_es.testing.contracts.event_store.harness import StoreHarness
 from inventory_es.testing.contracts.event_store.tested_store import TestedStore, going_on
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.promise import promise
@@ -81,7 +82,7 @@ class PageCases:
             await _head_is_read(store, others)
             for point in range(_POINTS):
                 writes = [f"y{point}@0 y{point}a y{point}b"]
-                reached = await cancelled_at(lambda count: store.append(*writes, at_suspension=count), point)  # noqa: B023  # called now
+                reached = await cancel_at(point, lambda count: store.append(*writes, at_suspension=count))  # noqa: B023  # called now
                 await harness.contract.settle()
                 await _head_is_read(store, others)
                 if not reached:

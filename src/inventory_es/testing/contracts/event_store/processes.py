@@ -7,7 +7,8 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from inventory_es.testing.contracts.core.event_labels import stream_id
-from inventory_es.testing.contracts.event_store.harness import StoreHarness, expect
+from inventory_es.testing.contracts.core.tested_port import expect
+from inventory_es.testing.contracts.event_store.harness import StoreHarness
 from inventory_es.testing.contracts.event_store.linearizability import find_violation
 from inventory_es.testing.contracts.event_store.races import describe_operation
 from inventory_es.testing.contracts.event_store.tested_store import TestedStore

@@ -10,8 +10,9 @@ from anyio.lowlevel import checkpoint
 
 from inventory_es.ports.errors import ConcurrencyError
 from inventory_es.testing.contracts.core.event_labels import stream_name
+from inventory_es.testing.contracts.core.tested_port import expect
 from inventory_es.testing.contracts.event_store.calls import Calls
-from inventory_es.testing.contracts.event_store.harness import StoreHarness, expect
+from inventory_es.testing.contracts.event_store.harness import StoreHarness
 from inventory_es.testing.contracts.event_store.linearizability import Operation, find_violation
 from inventory_es.testing.contracts.event_store.tested_store import TestedStore, show_error
 from inventory_es.testing.failure import MismatchError

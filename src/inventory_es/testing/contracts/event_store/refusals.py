@@ -12,9 +12,10 @@ from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import AppendResult, NewEvent, StreamWrite
 from inventory_es.ports.errors import AppendTooLargeError, ConcurrencyError, EventIdCollisionError, UnsupportedCapabilityError
 from inventory_es.testing.contracts.core.event_labels import stream_id
+from inventory_es.testing.contracts.core.tested_port import expect
 from inventory_es.testing.contracts.event_store.append_answers import Asked, check_answer
 from inventory_es.testing.contracts.event_store.calls import Calls
-from inventory_es.testing.contracts.event_store.harness import StoreHarness, expect
+from inventory_es.testing.contracts.event_store.harness import StoreHarness
 from inventory_es.testing.contracts.event_store.tested_store import TestedStore, Way, show_error, show_result
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.promise import promise

@@ -11,7 +11,8 @@ import attrs
 
 from inventory_es.application.following.subscription import EventBatch, Pace, Subscription
 from inventory_es.ports import FeedPage, RecordedEvent
-from inventory_es.testing.contracts.event_store.harness import StoreHarness, expect
+from inventory_es.testing.contracts.core.tested_port import expect
+from inventory_es.testing.contracts.event_store.harness import StoreHarness
 from inventory_es.testing.contracts.event_store.tested_store import TestedStore
 from inventory_es.testing.promise import promise
 

@@ -1,12 +1,11 @@
 """An event store under test: every call is noted in the history and driven by the schedule."""
 
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from inspect import iscoroutine
 from typing import Any, Literal, NoReturn, TypeVar, cast
 from uuid import UUID
 
-import anyio
 import attrs
 from anyio.lowlevel import checkpoint
 
@@ -30,8 +29,9 @@ from inventory_es.ports import (
 from inventory_es.ports.errors import AppendTooLargeError, ConcurrencyError, CorruptStoreError
 from inventory_es.ports.toolkit.adapter_name import adapter_name
 from inventory_es.ports.toolkit.page_rules import count_empty_pages
-from inventory_es.testing.contracts.core.contract import Run
 from inventory_es.testing.contracts.core.event_labels import Labels, stream_id, stream_name
+from inventory_es.testing.contracts.core.schedule import AtSuspension
+from inventory_es.testing.contracts.core.tested_port import TestedPort
 from inventory_es.testing.contracts.event_store.append_answers import Asked, check_answer
 from inventory_es.testing.contracts.event_store.linearizability import Appended, Conflicted, Observed, Operation, Unknown
 from inventory_es.testing.failure import MismatchError
@@ -43,20 +43,15 @@ ALL = 1 << 20
 
 
 @attrs.define(eq=False)
-class TestedStore:
+class TestedStore(TestedPort[EventStore]):
     """An opened store, asked in the words of the cases: streams by name, writes as ``x@2 b c``.
 
     Attributes:
-        raw: the adapter itself.
+        labels: the events of the run.
         operations: appends and whole reads, for the linearizability checker.
     """
 
-    __test__ = False  # no test class, whatever its name begins with
-
-    raw: EventStore
     labels: Labels
-    run: Run
-    name: str = ""
     operations: list[Operation] = attrs.field(factory=list[Operation])
 
     @property
@@ -95,7 +90,7 @@ class TestedStore:
     async def append(
         self,
         *writes: str | StreamWrite,
-        at_suspension: Callable[[], None] | None = None,
+        at_suspension: AtSuspension | None = None,
         held: Callable[[], Iterable[object]] | None = None,
         meaning: str | None = None,
     ) -> AppendResult:
@@ -123,7 +118,7 @@ class TestedStore:
     async def _append(
         self,
         records: Sequence[StreamWrite],
-        at_suspension: Callable[[], None] | None,
+        at_suspension: AtSuspension | None,
         meaning: str | None,
         held: Callable[[], Iterable[object]] | None = None,
     ) -> AppendResult:
@@ -152,7 +147,7 @@ class TestedStore:
         self,
         note: str,
         records: Sequence[StreamWrite],
-        at_suspension: Callable[[], None] | None,
+        at_suspension: AtSuspension | None,
         held: Callable[[], Iterable[object]] | None,
     ) -> AppendResult:
         """Return what the adapter answers, or raise what it raises, if that can be an answer to this append."""
@@ -325,26 +320,9 @@ class TestedStore:
             after = page.next_after
             await checkpoint()
 
-    async def call(
-        self,
-        note: str,
-        call: Coroutine[Any, Any, T],
-        show: Callable[[T], str],
-        at_suspension: Callable[[], None] | None = None,
-        held: Callable[[], Iterable[object]] | None = None,
-    ) -> T:
-        """Drive one call of the adapter and note it."""
-        entry = self.run.history.begin(self.name + note)
-        try:
-            result = await self.run.schedule.drive(call, at_suspension, held)
-        except anyio.get_cancelled_exc_class():
-            entry.outcome = "cancelled"
-            raise
-        except Exception as error:
-            entry.outcome = show_error(error)
-            raise
-        entry.outcome = show(result)
-        return result
+    def show_error(self, error: Exception) -> str:
+        """Return an error with what it says."""
+        return show_error(error)
 
     def fits(self, records: Sequence[StreamWrite]) -> bool:
         """Tell whether an append is within the declared maxima of an append. An event over its own maximum is the case's own doing."""

@@ -1,6 +1,6 @@
 """ES-52, ES-53, ES-60, ES-88, ES-89: one writer goes first for a moment."""
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import anyio
@@ -9,9 +9,11 @@ from anyio.lowlevel import checkpoint
 from inventory_es.ports import AppendResult, TurnTaking
 from inventory_es.ports.errors import AppendOutcomeUnknownError, ConcurrencyError, StoreClosedError, StoreUnavailableError
 from inventory_es.ports.toolkit.blocking_calls import finishing, was_withdrawn
+from inventory_es.testing.contracts.core.await_points import cancel_at
 from inventory_es.testing.contracts.core.event_labels import stream_id
-from inventory_es.testing.contracts.event_store.harness import StoreHarness, expect
-from inventory_es.testing.contracts.event_store.interruption import cancelled_at
+from inventory_es.testing.contracts.core.schedule import AtSuspension
+from inventory_es.testing.contracts.core.tested_port import expect
+from inventory_es.testing.contracts.event_store.harness import StoreHarness
 from inventory_es.testing.contracts.event_store.tested_store import TestedStore, Way, show_result
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.promise import promise
@@ -247,24 +249,13 @@ async def _goes_on(instances: Sequence[TestedStore], after: str) -> None:
 
 async def _cancelled(store: TestedStore, point: int) -> bool:
     """Enter a turn, read and append in it and leave it, and cancel at the ``point``-th suspension; whether that was reached."""
-    suspensions = 0
-    with anyio.CancelScope() as scope:
 
-        def count() -> None:
-            nonlocal suspensions
-            suspensions += 1
-            if suspensions == point:
-                scope.cancel()
+    async def take() -> None:
+        async with store.turn():
+            await store.whole("x")
+            await store.append(f"y{point}@0 c{point}")
 
-        async def take() -> None:
-            async with store.turn():
-                await store.whole("x")
-                await store.append(f"y{point}@0 c{point}")
-
-        if point == 0:
-            scope.cancel()
-        await store.run.schedule.drive(take(), count)
-    return point == 0 or suspensions >= point
+    return await cancel_at(point, lambda count: store.run.schedule.drive(take(), count))
 
 
 async def _given_back(harness: StoreHarness, store: TestedStore, other: TestedStore, way: Way) -> None:
@@ -296,7 +287,7 @@ async def _is_finished(harness: StoreHarness, store: TestedStore, way: Way, name
     answer: AppendResult | None = None
     is_withdrawn = False
 
-    async def append(count: Callable[[], None]) -> None:
+    async def append(count: AtSuspension) -> None:
         nonlocal answer, is_withdrawn
         try:
             with finishing():
@@ -309,7 +300,7 @@ async def _is_finished(harness: StoreHarness, store: TestedStore, way: Way, name
         for number in range(2 if is_busy else 0):
             tasks.start_soon(store.append, f"{name}busy{number}@0 {name}busy{number}")
         await _step(2 if is_busy else 0)
-        is_reached = await cancelled_at(append, point)
+        is_reached = await cancel_at(point, append)
     expect(
         that=answer is not None or is_withdrawn,
         expected="an answer, or a cancellation that was caused by WithdrawnError",

@@ -2,32 +2,20 @@
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import count, product
-from typing import Any, Literal, TypeAlias, cast, get_args
+from typing import Any, TypeAlias, cast
 
 import anyio
 from anyio.lowlevel import checkpoint, current_token
 
 from inventory_es.ports import AppendResult, StreamCatalogue
 from inventory_es.ports.errors import AppendOutcomeUnknownError, StoreUnavailableError
+from inventory_es.testing.contracts.core.await_points import cancel_at
 from inventory_es.testing.contracts.core.event_labels import event_id, stream_id
-from inventory_es.testing.contracts.event_store.harness import StoreHarness, expect
+from inventory_es.testing.contracts.core.tested_port import expect
+from inventory_es.testing.contracts.event_store.harness import INTERFERENCES, Interference, StoreHarness
 from inventory_es.testing.contracts.event_store.tested_store import TestedStore, show_error, show_result
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.promise import promise
-
-Interference: TypeAlias = Literal[
-    "lose the connection before the commit",
-    "lose the connection after the commit",
-    "shut down after the commit",
-    "warn that the replica was not waited for",
-    "lose the connection in the next read",
-    "hold the next append back",
-    "let the held append arrive",
-    "let settles_within pass",
-]
-"""What a backend is made to do. The first four befall the next append; a held append arrives when the kit says so."""
-
-INTERFERENCES: tuple[Interference, ...] = get_args(Interference)
 
 _MOST_POINTS = 40
 _LONGEST_SETTLING = 0.05
@@ -105,7 +93,7 @@ class OutcomeCases:
             within = _short_bound(harness, store)
             version = 0
             for point in range(_MOST_POINTS):
-                reached = await _cancelled(store, point, f"x@{version} a{point} b{point}")
+                reached = await cancel_at(point, lambda at: store.append(f"x@{version} a{point} b{point}", at_suspension=at))  # noqa: B023  # called at once
                 await anyio.sleep(within)
                 version = await _stays_as_found(harness, store, version, str(point))
                 if not reached:
@@ -210,23 +198,6 @@ async def _let_settle(harness: StoreHarness, store: TestedStore) -> None:
         if within > _LONGEST_WAIT:
             harness.run.no_hook("interfere: the hook that makes the backend let settles_within pass")
         await anyio.sleep(within)
-
-
-async def _cancelled(store: TestedStore, point: int, write: str) -> bool:
-    """Append and cancel at the ``point``-th suspension (0: before it begins); whether it was reached."""
-    suspensions = 0
-    with anyio.CancelScope() as scope:
-
-        def count() -> None:
-            nonlocal suspensions
-            suspensions += 1
-            if suspensions == point:
-                scope.cancel()
-
-        if point == 0:
-            scope.cancel()
-        await store.append(write, at_suspension=count)
-    return point == 0 or suspensions >= point
 
 
 async def _interrupted(store: TestedStore, point: int, delay: float, write: str) -> bool:

@@ -5,7 +5,8 @@ import attrs
 from inventory_es.ports import NewEvent, StreamWrite
 from inventory_es.ports.errors import ConcurrencyError
 from inventory_es.testing.contracts.core.event_labels import stream_id
-from inventory_es.testing.contracts.event_store.harness import StoreHarness, expect
+from inventory_es.testing.contracts.core.tested_port import expect
+from inventory_es.testing.contracts.event_store.harness import StoreHarness
 from inventory_es.testing.promise import promise
 
 

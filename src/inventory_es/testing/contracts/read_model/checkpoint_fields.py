@@ -12,6 +12,7 @@ from inventory_es.ports import Checkpoint, EventMark
 from inventory_es.ports.errors import CheckpointConflictError
 from inventory_es.testing.contracts.core.await_points import MOST_POINTS, hold_at
 from inventory_es.testing.contracts.core.schedule import AtSuspension
+from inventory_es.testing.contracts.core.tested_port import refused
 from inventory_es.testing.contracts.read_model.harness import NEXT, START, ReadModelHarness, TestedReadModel, ahead, level, same
 from inventory_es.testing.promise import promise
 
@@ -71,12 +72,10 @@ class CheckpointFieldCases:
                     for changes in ((), (level("a", "x", 99), level("b", "x", 99))):
                         call = partial(model.commit, *changes, before=stale, after=after)
                         meaning = f"a commit from a checkpoint of another {field} was taken"
-                        error = await model.refused(CheckpointConflictError, call, meaning=meaning)
+                        error = await refused(CheckpointConflictError, call, meaning=meaning)
                         same(_facts(error), [stale.position, stale.epoch, at.position, at.epoch], _WHERE)
                     activate = partial(model.activate, NEXT, before=stale)
-                    error = await model.refused(
-                        CheckpointConflictError, activate, meaning=f"activated from a checkpoint of another {field}"
-                    )
+                    error = await refused(CheckpointConflictError, activate, meaning=f"activated from a checkpoint of another {field}")
                     same(_facts(error), [stale.position, stale.epoch, at.position, at.epoch], _WHERE)
                 await model.shows(("a", "x", at.epoch, None), at=at, meaning="a refused commit changed something")
                 same((await model.select()).active.version, 1, "a refused activation changed something")

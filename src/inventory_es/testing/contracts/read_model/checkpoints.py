@@ -11,6 +11,7 @@ from anyio.lowlevel import checkpoint as let_others_run
 from inventory_es.ports import Add, Checkpoint, EventMark
 from inventory_es.ports.errors import CheckpointConflictError, StoreClosedError
 from inventory_es.testing.contracts.core.await_points import MOST_POINTS, cancel_at
+from inventory_es.testing.contracts.core.tested_port import refused
 from inventory_es.testing.contracts.read_model.harness import ID, START, ReadModelHarness, ahead, level, same
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.promise import promise
@@ -30,9 +31,7 @@ class CheckpointCases:
             first = await model.commit(level("a", "x", 1), before=Checkpoint(), after=attrs.evolve(ahead(start, 5)))
             for back in (attrs.evolve(first, position=4), attrs.evolve(first, epoch=1), attrs.evolve(first, position=9, epoch=1)):
                 call = partial(model.commit, level("a", "x", 2), before=first, after=back)
-                await model.refused(
-                    ValueError, call, meaning="a checkpoint went back: events would be applied twice, or a dead owner lives on"
-                )
+                await refused(ValueError, call, meaning="a checkpoint went back: events would be applied twice, or a dead owner lives on")
             await model.shows(("a", "x", 1, None), at=first, meaning="a refused commit changed something")
             await model.commit(before=first, after=first)
             await model.shows(("a", "x", 1, None), at=first, meaning="a commit that moves nothing is fine")
@@ -44,7 +43,7 @@ class CheckpointCases:
             for name in ("a", "b"):
                 changes = (level("b", "x", 2**63 - 1), level("c", "x", 1), Add("levels", (name, "x"), {"units": 1}))
                 meaning = "a number beyond 64 bits was taken"
-                await model.refused(ValueError, partial(model.commit, *changes, before=first), meaning=meaning)
+                await refused(ValueError, partial(model.commit, *changes, before=first), meaning=meaning)
                 await model.shows(("a", "x", 2**63 - 1, None), at=first, meaning="half of a refused commit is visible")
             await model.commit(level("c", "x", 1), before=first)
 
@@ -110,7 +109,7 @@ class CheckpointCases:
             ]
             for before in stale:
                 call = partial(model.commit, level("a", "x", 2), before=before, after=attrs.evolve(before, position=9, epoch=9))
-                error = await model.refused(
+                error = await refused(
                     CheckpointConflictError, call, meaning="a runner that was fenced out, or slept, overwrote another's work"
                 )
                 facts = [getattr(error, name) for name in ("position", "epoch", "actual_position", "actual_epoch")]
@@ -145,7 +144,7 @@ class CheckpointCases:
             await model.close()
             await model.close()
             for use in model.every_use():
-                await model.refused(StoreClosedError, use, meaning="a closed read model must say that it is closed")
+                await refused(StoreClosedError, use, meaning="a closed read model must say that it is closed")
         async with harness.open() as model:
             if harness.contract.is_durable:
                 await model.shows(("a", "x", 1, "kept"), at=kept, meaning="declared: rows and checkpoint survive opening the site again")
@@ -167,7 +166,7 @@ class CheckpointCases:
             for other in (None, second, EventMark(first.position, second.event_id), EventMark(4, first.event_id)):
                 stale = attrs.evolve(marked, mark=other)
                 call = partial(model.commit, before=stale, after=attrs.evolve(stale, position=9))
-                await model.refused(CheckpointConflictError, call, meaning="a commit from a checkpoint with another mark was taken")
+                await refused(CheckpointConflictError, call, meaning="a commit from a checkpoint with another mark was taken")
             moved = await model.commit(level("a", "x", 1), before=marked, after=attrs.evolve(marked, position=2**53, mark=second))
             await model.shows(("a", "x", 1, None), at=moved, meaning="the mark moves with the position")
         async with harness.open() as model:

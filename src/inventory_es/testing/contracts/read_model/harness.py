@@ -1,12 +1,11 @@
 """The harness of the read model's cases."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Protocol, TypeVar
 
-import anyio
 import attrs
 
 from inventory_es.ports import Change, Checkpoint, ProjectionId, ProjectionVersion, Put, ReadModel, Row, RowsPage, Table
@@ -14,10 +13,9 @@ from inventory_es.ports.read_model import Value, place_of
 from inventory_es.testing.contracts.core.contract import Run
 from inventory_es.testing.contracts.core.difference import difference
 from inventory_es.testing.contracts.core.schedule import AtSuspension
+from inventory_es.testing.contracts.core.tested_port import TestedPort, show_declared
 from inventory_es.testing.failure import MismatchError
-
-if TYPE_CHECKING:
-    from inventory_es.testing.contracts.read_model.contract import ReadModelContract
+from inventory_es.testing.site import Site
 
 T = TypeVar("T")
 ID = ProjectionId("stock", 1)
@@ -39,21 +37,16 @@ def ahead(before: Checkpoint, by: int = 1) -> Checkpoint:
 
 
 @attrs.define(eq=False)
-class TestedReadModel:
-    """A read model under test: every call is noted in the history and driven by the schedule."""
-
-    __test__ = False  # no test class, whatever its name begins with
-
-    raw: ReadModel
-    run: Run
+class TestedReadModel(TestedPort[ReadModel]):
+    """A read model under test."""
 
     async def prepare(self, projection: ProjectionId = ID, tables: Sequence[Table] = TABLES) -> None:
         """Make the tables."""
-        await self.call(f"prepare {projection}", self.raw.prepare(projection, tables))
+        await self.call(f"prepare {projection}", self.raw.prepare(projection, tables), show)
 
     async def checkpoint(self, projection: ProjectionId = ID) -> Checkpoint:
         """How far it is."""
-        return await self.call(f"checkpoint {projection}", self.raw.checkpoint(projection))
+        return await self.call(f"checkpoint {projection}", self.raw.checkpoint(projection), show)
 
     async def commit(
         self,
@@ -66,7 +59,7 @@ class TestedReadModel:
         """Commit changes; by default one position further. The checkpoint after it."""
         to = ahead(before) if after is None else after
         note = f"commit {projection} {len(changes)} changes {show(before)} -> {show(to)}"
-        await self.call(note, self.raw.commit(projection, changes, before=before, after=to), at_suspension)
+        await self.call(note, self.raw.commit(projection, changes, before=before, after=to), show, at_suspension)
         return to
 
     async def select(
@@ -83,11 +76,11 @@ class TestedReadModel:
         """Ask for rows; where pages are short, for as many as it takes, so long as they are of one checkpoint."""
         ask = partial(self.raw.select, projection, table, where=where, order=order, descending=descending)
         note = f"select {projection} {table} where {where} order {order}"
-        page = await self.call(f"{note} after {after} limit {limit}", ask(after=after, limit=limit))
+        page = await self.call(f"{note} after {after} limit {limit}", ask(after=after, limit=limit), show)
         while page.rows and len(page.rows) < limit and not page.is_end:
             shape = next(one.tables[table] for one in await self.versions(projection.name) if one.projection_id == projection)
             behind = place_of(shape, order, page.rows[-1])
-            more = await self.call(f"{note} after {behind}", ask(after=behind, limit=limit - len(page.rows)))
+            more = await self.call(f"{note} after {behind}", ask(after=behind, limit=limit - len(page.rows)), show)
             if not more.rows or more.checkpoint != page.checkpoint:
                 return page
             page = attrs.evolve(more, rows=[*page.rows, *more.rows])
@@ -95,19 +88,19 @@ class TestedReadModel:
 
     async def versions(self, name: str = ID.name) -> Sequence[ProjectionVersion]:
         """Every version of a name."""
-        return await self.call(f"versions {name}", self.raw.versions(name))
+        return await self.call(f"versions {name}", self.raw.versions(name), show)
 
     async def activate(self, projection: ProjectionId, *, before: Checkpoint) -> bool:
         """Let readers change over."""
-        return await self.call(f"activate {projection} at {show(before)}", self.raw.activate(projection, before=before))
+        return await self.call(f"activate {projection} at {show(before)}", self.raw.activate(projection, before=before), show)
 
     async def drop(self, projection: ProjectionId) -> None:
         """Take a version away."""
-        await self.call(f"drop {projection}", self.raw.drop(projection))
+        await self.call(f"drop {projection}", self.raw.drop(projection), show)
 
     async def close(self, *, at_suspension: AtSuspension | None = None) -> None:
         """Close the read model."""
-        await self.call("close", self.raw.aclose(), at_suspension)
+        await self.call("close", self.raw.aclose(), show, at_suspension)
 
     async def shows(self, *rows: tuple[Value, ...], projection: ProjectionId = ID, at: Checkpoint | None = None, meaning: str) -> None:
         """Expect exactly these rows of the levels, ordered by key, and perhaps this checkpoint."""
@@ -116,42 +109,29 @@ class TestedReadModel:
         if at is not None:
             same((page.checkpoint, await self.checkpoint(projection)), (at, at), meaning)
 
-    async def refused(self, kind: type[Exception], call: Callable[[], Awaitable[object]], *, meaning: str) -> Exception:
-        """Expect this kind of error; it."""
-        try:
-            await call()
-        except kind as error:
-            return error
-        except Exception as error:
-            raise MismatchError(expected=kind.__name__, got=f"{type(error).__name__}({error})", meaning=meaning) from error
-        raise MismatchError(expected=kind.__name__, got="no error", meaning=meaning)
-
     def every_use(self) -> list[Callable[[], Awaitable[object]]]:
         """One call of every method but the closing one."""
         uses: list[Callable[[], Awaitable[object]]] = [self.prepare, self.checkpoint, self.select, self.versions]
         start = Checkpoint()
         return [*uses, partial(self.commit, before=start), partial(self.activate, ID, before=start), partial(self.drop, ID)]
 
-    async def call(self, note: str, call: Coroutine[Any, Any, T], at_suspension: AtSuspension | None = None) -> T:
-        """Drive one call of the adapter and note it."""
-        entry = self.run.history.begin(note)
-        try:
-            result = await self.run.schedule.drive(call, at_suspension)
-        except anyio.get_cancelled_exc_class():
-            entry.outcome = "cancelled"
-            raise
-        except Exception as error:
-            entry.outcome = type(error).__name__
-            raise
-        entry.outcome = show(result)
-        return result
+
+class ReadModelHooks(Protocol):
+    """What the cases ask of the contract: its declarations and hooks."""
+
+    is_durable: bool
+    multi_process: bool
+    survives_fork: bool
+
+    def open_read_model(self, site: Site) -> AbstractAsyncContextManager[ReadModel]: ...
+    async def kill(self, site: Site) -> bool: ...
 
 
 @attrs.define(eq=False)
 class ReadModelHarness:
     """One run of one case: opens read models on its site."""
 
-    contract: "ReadModelContract"
+    contract: ReadModelHooks
     run: Run
     _opened: int = 0
 
@@ -161,7 +141,7 @@ class ReadModelHarness:
         async with self.contract.open_read_model(self.run.site) as raw:
             self._opened += 1
             declared = {"is_durable": self.contract.is_durable, "multi_process": self.contract.multi_process}
-            self.run.note_opened(raw, declared, ", ".join(name for name, value in declared.items() if value) or "nothing beyond the least")
+            self.run.note_opened(raw, declared, show_declared(declared))
             if self._opened == 1 and await raw.versions(ID.name):
                 raise MismatchError(
                     expected="no projection on a fresh site",

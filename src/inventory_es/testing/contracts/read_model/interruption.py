@@ -11,7 +11,8 @@ from inventory_es.ports.errors import CheckpointConflictError, ProjectionNotFoun
 from inventory_es.ports.read_model import Value
 from inventory_es.testing.contracts.core.await_points import MOST_POINTS, cancel_at, hold_at
 from inventory_es.testing.contracts.core.schedule import AtSuspension
-from inventory_es.testing.contracts.read_model.harness import ID, NEXT, TABLES, ReadModelHarness, TestedReadModel, ahead, level, same
+from inventory_es.testing.contracts.core.tested_port import ends_well, refused
+from inventory_es.testing.contracts.read_model.harness import ID, NEXT, TABLES, ReadModelHarness, TestedReadModel, ahead, level, same, show
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.promise import promise
 
@@ -76,7 +77,7 @@ class InterruptionCases:
 
             async def give_up(number: int, point: int) -> None:
                 select = partial(model.raw.select, ID, "levels", where={"product": "abcd"[number % 4]}, limit=9)
-                await cancel_at(point, lambda at: model.call("select, to be cancelled", select(), at))
+                await cancel_at(point, lambda at: model.call("select, to be cancelled", select(), show, at))
 
             for point in range(3):
                 async with anyio.create_task_group() as tasks:
@@ -98,10 +99,10 @@ class InterruptionCases:
             await _is_of_one_commit(model, (1,), "a commit of 1,000 changes is not there as a whole")
             last: Sequence[Change] = (level("z", "z", _BEYOND), Add("levels", ("z", "z"), {"units": 1}))
             call = partial(model.commit, *_many(2), *last, before=at)
-            await model.refused(ValueError, call, meaning="the last of 1,002 changes takes a number beyond 64 bits")
+            await refused(ValueError, call, meaning="the last of 1,002 changes takes a number beyond 64 bits")
             await _is_of_one_commit(model, (1,), "a part of a commit that was refused at its end is visible")
             call = partial(model.commit, *_many(2), before=Checkpoint())
-            await model.refused(CheckpointConflictError, call, meaning="a commit from an old checkpoint was taken")
+            await refused(CheckpointConflictError, call, meaning="a commit from an old checkpoint was taken")
             await _is_of_one_commit(model, (1,), "a part of a commit that was a conflict is visible")
             points = await _points(model, at)
             number = at.position + 1
@@ -144,7 +145,7 @@ class InterruptionCases:
             same((await one.select()).active, NEXT, "an instance does not see which version another one activated")
             await two.drop(ID)
             for use in (one.checkpoint, one.select, partial(one.commit, level("a", "x", 9), before=at)):
-                await one.refused(ProjectionNotFoundError, use, meaning="an instance goes on with a version that another one dropped")
+                await refused(ProjectionNotFoundError, use, meaning="an instance goes on with a version that another one dropped")
             await two.prepare(ID, TABLES[1:])
             at = await two.commit(Put("notes", {"text": "t"}), before=Checkpoint())
             page = await one.select("notes")
@@ -209,11 +210,13 @@ class InterruptionCases:
                             if name == "commit"  # noqa: B023  # called at once
                             else model.raw.select(ID, "levels", limit=9)  # called at once
                         )
-                        done.append(await _ends_well(model, note, call, at_suspension))  # noqa: B023  # called at once
+                        asked = model.call(note, call, show, at_suspension)
+                        answer = await ends_well(asked, "read model", StoreClosedError, ReadModelUnavailableError)
+                        done.append(answer is not None)  # noqa: B023  # called at once
 
                     met = await hold_at(point, use, model.close)
                     await model.close()
-                    await model.refused(StoreClosedError, model.checkpoint, meaning="it works on after it was closed during a call")
+                    await refused(StoreClosedError, model.checkpoint, meaning="it works on after it was closed during a call")
                 if harness.contract.is_durable:
                     async with harness.open() as model:
                         reached = await model.checkpoint()
@@ -234,9 +237,7 @@ class InterruptionCases:
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(model.close)
                     tasks.start_soon(model.close)
-                await model.refused(
-                    StoreClosedError, model.checkpoint, meaning="it works on after a close that was cancelled and made again"
-                )
+                await refused(StoreClosedError, model.checkpoint, meaning="it works on after a close that was cancelled and made again")
             if not reached:
                 break
 
@@ -257,7 +258,7 @@ def _uses(at: Checkpoint) -> dict[str, Use]:
 def _call(model: TestedReadModel, name: str, use: Use) -> Callable[[AtSuspension], Coroutine[Any, Any, object]]:
     async def call(at_suspension: AtSuspension) -> object:
         try:
-            return await model.call(f"{name}, at one await point", use(model.raw), at_suspension)
+            return await model.call(f"{name}, at one await point", use(model.raw), show, at_suspension)
         except (ProjectionNotFoundError, CheckpointConflictError, ValueError):
             return None  # one of the calls before it, which was cancelled, had been done
 
@@ -360,18 +361,3 @@ async def _race(one: TestedReadModel, two: TestedReadModel, before: Checkpoint) 
         tasks.start_soon(commit, 0, one)
         tasks.start_soon(commit, 1, two)
     return results
-
-
-async def _ends_well(model: TestedReadModel, note: str, call: Coroutine[Any, Any, object], at_suspension: AtSuspension) -> bool:
-    """Expect a call to be done, or to say that the read model is closed, and return whether it was done."""
-    try:
-        await model.call(note, call, at_suspension)
-    except (StoreClosedError, ReadModelUnavailableError):
-        return False
-    except Exception as error:
-        raise MismatchError(
-            expected="an answer, or StoreClosedError",
-            got=f"{type(error).__name__}({error})",
-            meaning="the read model was closed during the call, and an error of the driver's own reached the caller",
-        ) from error
-    return True

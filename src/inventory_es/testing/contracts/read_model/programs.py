@@ -12,6 +12,7 @@ import attrs
 from inventory_es.ports import Add, Change, Checkpoint, Delete, EventMark, Patch, ProjectionId, Put, Row, Table
 from inventory_es.ports.errors import CheckpointConflictError
 from inventory_es.ports.read_model import Value, order_of, place_of
+from inventory_es.testing.contracts.core.tested_port import refused
 from inventory_es.testing.contracts.read_model.harness import NOTES, START, ReadModelHarness, TestedReadModel, ahead, level, same
 from inventory_es.testing.contracts.read_model.model import Model, same_page
 from inventory_es.testing.promise import promise
@@ -137,7 +138,7 @@ class ProgramCases:
             ]
             for changes in beyond:
                 call = partial(tested.commit, level("z", "z", 1), *changes, level("y", "y", 1), before=at)
-                await tested.refused(ValueError, call, meaning=f"a number beyond 64 bits was taken: {changes[-1]}")
+                await refused(ValueError, call, meaning=f"a number beyond 64 bits was taken: {changes[-1]}")
                 await tested.shows(*rows, at=at, meaning="a part of a refused commit is visible")
             sums = {"a": -_BEYOND, "b": _BEYOND - 1, "d": 1}
             at = await tested.commit(*(Add("levels", (name, "x"), {"units": amount}) for name, amount in sums.items()), before=at)
@@ -169,7 +170,7 @@ async def _commit(tested: TestedReadModel, model: Model, projection: ProjectionI
             call = partial(
                 tested.commit, *changes, before=stale, after=attrs.evolve(stale, position=stale.position + 9), projection=projection
             )
-            await tested.refused(CheckpointConflictError, call, meaning="a commit from a checkpoint that is not there was taken")
+            await refused(CheckpointConflictError, call, meaning="a commit from a checkpoint that is not there was taken")
         case 1:
             wrong: list[Change] = [
                 Put("notes", {"text": "t"}),
@@ -177,7 +178,7 @@ async def _commit(tested: TestedReadModel, model: Model, projection: ProjectionI
                 Add("moves", ("o", 1), {"amount": 1}),
             ]
             call = partial(tested.commit, *changes, *wrong, before=before, after=after, projection=projection)
-            await tested.refused(ValueError, call, meaning="a number beyond 64 bits was taken")
+            await refused(ValueError, call, meaning="a number beyond 64 bits was taken")
         case _:
             await tested.commit(*changes, before=before, after=after, projection=projection)
             built.commit(changes, after)
@@ -196,7 +197,7 @@ async def _drop(tested: TestedReadModel, model: Model, projection: ProjectionId)
         await tested.drop(projection)
         model.drop(projection)
     else:
-        await tested.refused(ValueError, partial(tested.drop, projection), meaning="the version that readers ask was dropped under them")
+        await refused(ValueError, partial(tested.drop, projection), meaning="the version that readers ask was dropped under them")
 
 
 async def _ask(tested: TestedReadModel, model: Model, projection: ProjectionId, chance: Random) -> None:

@@ -9,6 +9,7 @@ from anyio.lowlevel import checkpoint as let_others_run
 
 from inventory_es.ports import Add, Change, Checkpoint, Delete, Patch, ProjectionId, Put, Row
 from inventory_es.ports.errors import CheckpointConflictError, ProjectionNotFoundError
+from inventory_es.testing.contracts.core.tested_port import refused
 from inventory_es.testing.contracts.read_model.harness import ID, LEVELS, NEXT, ReadModelHarness, TestedReadModel, level, same
 from inventory_es.testing.promise import promise
 
@@ -28,7 +29,7 @@ class BuildingCases:
             at = await model.commit(more, before=start)
             for changes in ([more], [more, more]):
                 call = partial(model.commit, *changes, before=start)
-                await model.refused(CheckpointConflictError, call, meaning="a commit was taken twice: its events count twice")
+                await refused(CheckpointConflictError, call, meaning="a commit was taken twice: its events count twice")
             await model.shows(("a", "x", 2, "n"), at=at, meaning="what was added once is there once")
             at = await model.commit(more, more, Add("levels", ("a", "y"), {"units": -1}), before=at)
             await model.shows(("a", "x", 6, "n"), ("a", "y", -1, None), at=at, meaning="each change of one commit counts")
@@ -90,8 +91,8 @@ class BuildingCases:
             is_taken = await model.activate(NEXT, before=Checkpoint())
             same([is_taken], [False], "readers changed over to a version that is behind the one they read")
             conflict = partial(model.activate, NEXT, before=first)
-            await model.refused(CheckpointConflictError, conflict, meaning="who does not know where a version is can't activate it")
-            await model.refused(ValueError, partial(model.drop, ID), meaning="the version that readers ask was dropped under them")
+            await refused(CheckpointConflictError, conflict, meaning="who does not know where a version is can't activate it")
+            await refused(ValueError, partial(model.drop, ID), meaning="the version that readers ask was dropped under them")
             at = await model.commit(level("a", "x", 2), before=Checkpoint(), after=first, projection=NEXT)
             same((await model.select(projection=NEXT)).active, ID, "a version became active by itself")
             for _ in range(2):
@@ -102,7 +103,7 @@ class BuildingCases:
             await _versions_are(model, [(NEXT, True, first)])
             uses = [use for use in model.every_use() if use not in {model.prepare, model.versions}]
             for use in uses:
-                await model.refused(ProjectionNotFoundError, use, meaning="a version that was dropped is no longer there")
+                await refused(ProjectionNotFoundError, use, meaning="a version that was dropped is no longer there")
             await model.shows(("a", "x", 2, None), projection=NEXT, at=at, meaning="dropping one version took rows of another")
             await model.prepare()
             await model.shows(at=Checkpoint(), meaning="a version that was dropped begins anew")

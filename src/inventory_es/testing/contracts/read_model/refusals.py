@@ -7,6 +7,7 @@ import attrs
 
 from inventory_es.ports import Add, Change, Checkpoint, Delete, Patch, ProjectionId, Put, Table
 from inventory_es.ports.errors import IncompatibleStoreError, ProjectionNotFoundError, ReadModelUnavailableError
+from inventory_es.testing.contracts.core.tested_port import refused
 from inventory_es.testing.contracts.read_model.harness import ID, LEVELS, NEXT, NOTES, TABLES, ReadModelHarness, level, same
 from inventory_es.testing.promise import promise
 
@@ -70,7 +71,7 @@ class RefusalCases:
             ]
             for tables in others:
                 call = partial(model.prepare, tables=tables)
-                await model.refused(IncompatibleStoreError, call, meaning="rows of one shape would be taken for rows of another")
+                await refused(IncompatibleStoreError, call, meaning="rows of one shape would be taken for rows of another")
             await model.shows(*rows, at=at, meaning="a refused preparation changed something")
             await model.prepare(NEXT, [attrs.evolve(LEVELS, indexes=())])
             await model.commit(level("z", "z", 9), before=Checkpoint(), projection=NEXT)
@@ -85,7 +86,7 @@ class RefusalCases:
                 partial(model.drop, missing),
                 partial(model.checkpoint, attrs.evolve(ID, version=3)),
             ):
-                await model.refused(ProjectionNotFoundError, use, meaning="a version that nobody prepared is not there")
+                await refused(ProjectionNotFoundError, use, meaning="a version that nobody prepared is not there")
             same(list(await model.versions("missing")), [], "of a name that nobody prepared there are no versions")
 
     @promise("RM-7", "A version that was dropped may come again with other tables.")
@@ -101,9 +102,9 @@ class RefusalCases:
             same([dict(row) for row in page.rows], [{"store": "x", "count": 5}], "the rows of a dropped version are those of the new one")
             same(page.checkpoint, at, "the checkpoint of a dropped version is that of the new one")
             call = partial(model.select, "notes", projection=NEXT)
-            await model.refused(ValueError, call, meaning="a table of the version that was dropped is still there")
+            await refused(ValueError, call, meaning="a table of the version that was dropped is still there")
             call_old = partial(model.commit, level("a", "x", 1), before=at, projection=NEXT)
-            await model.refused(ValueError, call_old, meaning="a row that fits the dropped version was taken")
+            await refused(ValueError, call_old, meaning="a row that fits the dropped version was taken")
 
     @promise("RM-8", "Changes and questions that fit no table are ValueError, and nothing of them is done.", seeds=0)
     async def test_rm_8_misuse(self, harness: ReadModelHarness) -> None:
@@ -111,12 +112,10 @@ class RefusalCases:
             at = await model.commit(level("a", "x", 1), before=Checkpoint())
             for wrong in _WRONG_CHANGES:
                 call = partial(model.commit, level("a", "x", 2), wrong, level("b", "x", 2), before=at)
-                await model.refused(ValueError, call, meaning=f"a change that does not fit was taken: {wrong}")
+                await refused(ValueError, call, meaning=f"a change that does not fit was taken: {wrong}")
                 await model.shows(("a", "x", 1, None), at=at, meaning="half of a refused commit is visible")
             for question in _WRONG_QUESTIONS:
-                await model.refused(
-                    ValueError, partial(model.select, **question), meaning=f"a question without sense was answered: {question}"
-                )
+                await refused(ValueError, partial(model.select, **question), meaning=f"a question without sense was answered: {question}")
             await model.commit(level("a", "x", 2), before=at)
 
     @promise("RM-9", "While the backend is away, every use is ReadModelUnavailableError.", seeds=0)
@@ -126,6 +125,6 @@ class RefusalCases:
             if not await harness.contract.kill(harness.run.site):
                 harness.run.not_declared("kill: the hook that takes the backend away")
             for use in model.every_use():
-                await model.refused(
+                await refused(
                     ReadModelUnavailableError, use, meaning="an error of the driver's own tells nobody that it may be tried again"
                 )

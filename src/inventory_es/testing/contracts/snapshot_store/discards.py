@@ -9,6 +9,7 @@ import anyio
 
 from inventory_es.ports.errors import StoreClosedError
 from inventory_es.testing.contracts.core.await_points import MOST_POINTS, cancel_at
+from inventory_es.testing.contracts.core.tested_port import refused
 from inventory_es.testing.contracts.snapshot_store.harness import OTHER, STREAM, SnapshotHarness, show, snapshot
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.promise import promise
@@ -106,7 +107,7 @@ class ForgettingCases:
                 store.clear,
             ]
             for use in uses:
-                await _is_closed(use)
+                await refused(StoreClosedError, use, meaning="a closed snapshot store must say that it is closed", answered=show)
         async with harness.open() as store:
             if harness.contract.is_durable:
                 await store.gives(snapshot(6, "kept"), meaning="declared: snapshots survive opening the site again")
@@ -114,14 +115,3 @@ class ForgettingCases:
                 await store.gives(snapshot(6, "kept"), meaning="after reopening, an older snapshot replaced a newer one")
             else:
                 await store.gives(snapshot(6, "kept"), None, meaning="what is given must be what was saved")
-
-
-async def _is_closed(use: Callable[[], Coroutine[Any, Any, object]]) -> None:
-    meaning = "a closed snapshot store must say that it is closed"
-    try:
-        result = await use()
-    except StoreClosedError:
-        return
-    except Exception as error:
-        raise MismatchError(expected="StoreClosedError", got=f"{type(error).__name__}({error})", meaning=meaning) from error
-    raise MismatchError(expected="StoreClosedError", got=show(result), meaning=meaning)

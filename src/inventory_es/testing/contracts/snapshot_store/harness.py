@@ -1,11 +1,10 @@
 """The harness of the snapshot store's cases."""
 
-from collections.abc import AsyncGenerator, Coroutine
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Protocol
 from uuid import UUID, uuid5
 
-import anyio
 import attrs
 
 from inventory_es.domain.stream_id import StreamId
@@ -13,12 +12,10 @@ from inventory_es.ports import Snapshot, SnapshotStore
 from inventory_es.testing.contracts.core.contract import Run
 from inventory_es.testing.contracts.core.difference import difference
 from inventory_es.testing.contracts.core.schedule import AtSuspension
+from inventory_es.testing.contracts.core.tested_port import TestedPort, show_declared
 from inventory_es.testing.failure import MismatchError
+from inventory_es.testing.site import Site
 
-if TYPE_CHECKING:
-    from inventory_es.testing.contracts.snapshot_store.contract import SnapshotStoreContract
-
-T = TypeVar("T")
 STREAM = StreamId("inventory", "espresso", "berlin")
 OTHER = StreamId("inventory", "tea", "berlin")
 SCHEMA = 3
@@ -33,22 +30,17 @@ def snapshot(version: int, data: bytes | str = "state", *, stream: StreamId = ST
 
 
 @attrs.define(eq=False)
-class TestedSnapshots:
-    """A snapshot store under test: every call is noted in the history and driven by the schedule."""
-
-    __test__ = False  # no test class, whatever its name begins with
-
-    raw: SnapshotStore
-    run: Run
+class TestedSnapshots(TestedPort[SnapshotStore]):
+    """A snapshot store under test."""
 
     async def load(self, stream: StreamId = STREAM, *, schema_version: int = SCHEMA, at_most: int | None = None) -> Snapshot | None:
         """Ask for the newest one."""
         note = f"load {stream} schema {schema_version}" + ("" if at_most is None else f" at most {at_most}")
-        return await self.call(note, self.raw.load_snapshot(stream, schema_version=schema_version, at_most=at_most))
+        return await self.call(note, self.raw.load_snapshot(stream, schema_version=schema_version, at_most=at_most), show)
 
     async def save(self, one: Snapshot, *, at_suspension: AtSuspension | None = None) -> None:
         """Keep one."""
-        await self.call(f"save {show(one)}", self.raw.save_snapshot(one), at_suspension)
+        await self.call(f"save {show(one)}", self.raw.save_snapshot(one), at_suspension=at_suspension)
 
     async def discard(self, *streams: StreamId) -> None:
         """Forget those of streams."""
@@ -60,7 +52,7 @@ class TestedSnapshots:
 
     async def close(self, *, at_suspension: AtSuspension | None = None) -> None:
         """Close the store."""
-        await self.call("close", self.raw.aclose(), at_suspension)
+        await self.call("close", self.raw.aclose(), at_suspension=at_suspension)
 
     async def gives(
         self, *allowed: Snapshot | None, stream: StreamId = STREAM, schema_version: int = SCHEMA, at_most: int | None = None, meaning: str
@@ -72,26 +64,23 @@ class TestedSnapshots:
             raise MismatchError(expected=" or ".join(map(show, allowed)), got=show(found), meaning=meaning, differs=differs)
         return found
 
-    async def call(self, note: str, call: Coroutine[Any, Any, T], at_suspension: AtSuspension | None = None) -> T:
-        """Drive one call of the adapter and note it."""
-        entry = self.run.history.begin(note)
-        try:
-            result = await self.run.schedule.drive(call, at_suspension)
-        except anyio.get_cancelled_exc_class():
-            entry.outcome = "cancelled"
-            raise
-        except Exception as error:
-            entry.outcome = type(error).__name__
-            raise
-        entry.outcome = show(result) if note.startswith("load") else "done"
-        return result
+
+class SnapshotHooks(Protocol):
+    """What the cases ask of the contract: its declarations and hooks."""
+
+    is_durable: bool
+    multi_process: bool
+    survives_fork: bool
+
+    def open_snapshots(self, site: Site) -> AbstractAsyncContextManager[SnapshotStore]: ...
+    async def tear(self, site: Site, stream: StreamId) -> bool: ...
 
 
 @attrs.define(eq=False)
 class SnapshotHarness:
     """One run of one case: opens snapshot stores on its site."""
 
-    contract: "SnapshotStoreContract"
+    contract: SnapshotHooks
     run: Run
     _opened: int = 0
 
@@ -101,7 +90,7 @@ class SnapshotHarness:
         async with self.contract.open_snapshots(self.run.site) as raw:
             self._opened += 1
             declared = {"is_durable": self.contract.is_durable, "multi_process": self.contract.multi_process}
-            self.run.note_opened(raw, declared, ", ".join(name for name, value in declared.items() if value) or "nothing beyond the least")
+            self.run.note_opened(raw, declared, show_declared(declared))
             if self._opened == 1 and await raw.load_snapshot(STREAM, schema_version=SCHEMA) is not None:
                 raise MismatchError(
                     expected="no snapshot on a fresh site",

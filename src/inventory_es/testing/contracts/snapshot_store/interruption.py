@@ -11,7 +11,8 @@ from inventory_es.ports import Snapshot, SnapshotStore
 from inventory_es.ports.errors import StoreClosedError, StoreUnavailableError
 from inventory_es.testing.contracts.core.await_points import MOST_POINTS, cancel_at, hold_at
 from inventory_es.testing.contracts.core.schedule import AtSuspension
-from inventory_es.testing.contracts.snapshot_store.harness import OTHER, SCHEMA, STREAM, SnapshotHarness, TestedSnapshots, snapshot
+from inventory_es.testing.contracts.core.tested_port import ends_well, refused, show_done
+from inventory_es.testing.contracts.snapshot_store.harness import OTHER, SCHEMA, STREAM, SnapshotHarness, TestedSnapshots, show, snapshot
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.promise import promise
 
@@ -96,7 +97,7 @@ class InterruptionCases:
         async with harness.open() as store:
             for point in range(1, MOST_POINTS):
                 first = store.raw.discard_snapshots(*streams)
-                call = partial(store.call, "discard three streams", first)
+                call = partial(store.call, "discard three streams", first, show_done)
                 met = await hold_at(point, call, partial(store.discard, *reversed(streams)))
                 if not met:
                     break
@@ -218,7 +219,7 @@ class InterruptionCases:
 
 
 def _call(store: TestedSnapshots, name: str) -> Callable[[AtSuspension | None], Awaitable[object]]:
-    return lambda at: store.call(f"{name} {STREAM}", _USES[name](store.raw), at)
+    return lambda at: store.call(f"{name} {STREAM}", _USES[name](store.raw), show if name == "load" else show_done, at)
 
 
 def _left(name: str, *, is_done: bool) -> Sequence[Snapshot | None]:
@@ -230,26 +231,14 @@ def _left(name: str, *, is_done: bool) -> Sequence[Snapshot | None]:
 
 
 async def _ends_well(store: TestedSnapshots, name: str, done: list[bool], at_suspension: AtSuspension) -> None:
-    try:
-        answer = await _call(store, name)(at_suspension)
-    except (StoreClosedError, StoreUnavailableError):
-        done.append(False)
-        return
-    except Exception as error:
-        raise MismatchError(
-            expected=f"an answer of {name}, or StoreClosedError",
-            got=f"{type(error).__name__}({error})",
-            meaning="the store was closed during the call, and an error of the driver's own reached the caller",
-        ) from error
-    done.append(True)
-    if name == "load" and answer not in {_OLD, None}:
-        raise MismatchError(expected="the snapshot that was saved, or none", got=str(answer), meaning="a load has another answer")
+    answer = await ends_well(
+        _call(store, name)(at_suspension), "store", StoreClosedError, StoreUnavailableError, answer=f"an answer of {name}"
+    )
+    done.append(answer is not None)
+    if name == "load" and answer is not None and answer[0] not in {_OLD, None}:
+        raise MismatchError(expected="the snapshot that was saved, or none", got=str(answer[0]), meaning="a load has another answer")
 
 
 async def _is_closed(store: TestedSnapshots, meaning: str) -> None:
     await store.close()
-    try:
-        await store.load()
-    except StoreClosedError:
-        return
-    raise MismatchError(expected="StoreClosedError", got="an answer", meaning=meaning)
+    await refused(StoreClosedError, store.load, meaning=meaning, answered=lambda _: "an answer")
