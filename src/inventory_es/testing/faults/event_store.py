@@ -1,36 +1,20 @@
 """An event store that fails as real ones do, and never otherwise: every fault is one that the port allows."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
-from functools import partial
-from typing import NoReturn, Protocol, TypeVar, cast
-from uuid import UUID
+from typing import Any, NoReturn, TypeVar, cast
 
 import attrs
 
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports import (
-    AppendResult,
-    EventFeed,
-    EventStore,
-    FeedPage,
-    GroupCommit,
-    RecordedEvent,
-    StoreCapabilities,
-    StreamCatalogue,
-    StreamPage,
-    StreamsPage,
-    StreamWrite,
-    TurnTaking,
-    VersionGlance,
-)
+from inventory_es.ports import EventFeed, EventStore, StoreCapabilities, TurnTaking, VersionGlance
 from inventory_es.ports.errors import AppendOutcomeUnknownError, StoreUnavailableError
+from inventory_es.ports.toolkit.forwarding import forward
 from inventory_es.testing.faults.faults import Faults
 
 T = TypeVar("T")
 
-_ANSWER_LOST = "the answer got lost"
-_REQUEST_LOST = "the request got lost"
+_APPENDS = ("append", "append_group")
 
 
 def faulty_event_store(store: EventStore, faults: Faults) -> EventStore:
@@ -42,142 +26,45 @@ def faulty_event_store(store: EventStore, faults: Faults) -> EventStore:
     ``wait_for_position`` says False too early. A ``glance_version`` that is hit tells nothing; a ``turn`` that is hit holds nobody
     off. Closing never fails.
     """
-    protocols = (
-        (EventFeed, _FaultyFeed),
-        (GroupCommit, _FaultyGroupCommit),
-        (StreamCatalogue, _FaultyCatalogue),
-        (VersionGlance, _FaultyGlance),
-        (TurnTaking, _FaultyTurns),
-    )
-    bases = [mixin for protocol, mixin in protocols if isinstance(store, protocol)]
-    kind = type("FaultyEventStore", (*bases, FaultyEventStore), {})
-    return cast("EventStore", kind(store, faults))
 
+    def around(operation: str, call: Callable[[], Awaitable[T]]) -> Awaitable[T]:
+        is_append = operation in _APPENDS
+        unknown, lost = (_unknown("the answer got lost"), _unknown("the request got lost")) if is_append else (_away(), _away())
+        return faults.run(operation, call, unavailable=_away(), unknown=unknown, lost=lambda: _throw(lost), may_be_late=is_append)
 
-class FaultyEventStore:
-    """The write side and the streams; see :func:`faulty_event_store`.
-
-    Attributes:
-        store: what is wrapped.
-        faults: which call fails how.
-    """
-
-    def __init__(self, store: EventStore, faults: Faults) -> None:
-        self.store: EventStore = store
-        self.__wrapped__ = store
-        self.faults = faults
-
-    @property
-    def capabilities(self) -> StoreCapabilities:
-        """Those of the wrapped store, but that nothing is withdrawn, and late appends are.
-
-        What is sent twice was perhaps written the first time, so it can't be given back.
-        """
-        own, late = self.store.capabilities, self.faults.settles_within
+    def capabilities(_self: object) -> StoreCapabilities:
+        own, late = store.capabilities, faults.settles_within
         settles_within = None if own.settles_within is None or late is None else max(own.settles_within, late)
+        # What is sent twice was perhaps written the first time, so it can't be given back.
         return attrs.evolve(own, withdraws=False, settles_within=settles_within)
 
-    async def append(self, writes: Sequence[StreamWrite], /) -> AppendResult:
-        """Append, or fail."""
-        return await self.faults.run(
-            "append",
-            partial(self.store.append, writes),
-            unavailable=_away(),
-            unknown=_unknown(_ANSWER_LOST),
-            lost=partial(_throw, _unknown(_REQUEST_LOST)),
-            may_be_late=True,
-        )
+    own: dict[str, Any] = {"capabilities": property(capabilities)}
+    if isinstance(store, EventFeed):
+        feed: EventFeed = store
 
-    async def read_stream(self, stream: StreamId, /, *, after: int = 0, limit: int) -> StreamPage:
-        """Read, or fail."""
-        return await _read(self.faults, "read_stream", partial(self.store.read_stream, stream, after=after, limit=limit))
+        async def wait_for_position(_self: object, position: int, /, *, timeout: float) -> bool:
+            def wait() -> Awaitable[bool]:
+                return feed.wait_for_position(position, timeout=timeout)
 
-    async def read_stream_backwards(self, stream: StreamId, /, *, before: int | None = None, limit: int) -> StreamPage:
-        """Read, or fail."""
-        call = partial(self.store.read_stream_backwards, stream, before=before, limit=limit)
-        return await _read(self.faults, "read_stream_backwards", call)
+            return await faults.run("wait_for_position", wait, unavailable=_away(), unknown=_away(), lost=lambda: False)
 
-    async def find_events(self, stream: StreamId, event_ids: Sequence[UUID], /) -> Sequence[RecordedEvent]:
-        """Find, or fail."""
-        return await _read(self.faults, "find_events", partial(self.store.find_events, stream, event_ids))
+        own["wait_for_position"] = wait_for_position
+    if isinstance(store, VersionGlance):
+        glances: VersionGlance = store
 
-    async def aclose(self) -> None:
-        """Close the wrapped store."""
-        await self.store.aclose()
+        def glance_version(_self: object, stream: StreamId, /) -> int | None:
+            version = glances.glance_version(stream)
+            return None if version is None or faults.next("glance_version") is not None else version
 
+        own["glance_version"] = glance_version
+    if isinstance(store, TurnTaking):
+        turns: TurnTaking = store
 
-class _OverFeed(Protocol):
-    store: EventFeed
-    faults: Faults
+        def turn(_self: object) -> AbstractAsyncContextManager[None]:
+            return turns.turn() if faults.next("turn") is None else nullcontext()
 
-
-class _OverGroupCommit(Protocol):
-    store: GroupCommit
-    faults: Faults
-
-
-class _OverCatalogue(Protocol):
-    store: StreamCatalogue
-    faults: Faults
-
-
-class _OverGlance(Protocol):
-    store: VersionGlance
-    faults: Faults
-
-
-class _OverTurns(Protocol):
-    store: TurnTaking
-    faults: Faults
-
-
-class _FaultyFeed:
-    async def read_all(self: _OverFeed, *, after: int, limit: int) -> FeedPage:
-        return await _read(self.faults, "read_all", partial(self.store.read_all, after=after, limit=limit))
-
-    async def head(self: _OverFeed) -> int:
-        return await _read(self.faults, "head", self.store.head)
-
-    async def wait_for_position(self: _OverFeed, position: int, /, *, timeout: float) -> bool:
-        return await self.faults.run(
-            "wait_for_position",
-            partial(self.store.wait_for_position, position, timeout=timeout),
-            unavailable=_away(),
-            unknown=_away(),
-            lost=lambda: False,
-        )
-
-
-class _FaultyGroupCommit:
-    async def append_group(self: _OverGroupCommit, groups: Sequence[Sequence[StreamWrite]], /) -> Sequence[AppendResult | Exception]:
-        return await self.faults.run(
-            "append_group",
-            partial(self.store.append_group, groups),
-            unavailable=_away(),
-            unknown=_unknown(_ANSWER_LOST),
-            lost=partial(_throw, _unknown(_REQUEST_LOST)),
-            may_be_late=True,
-        )
-
-
-class _FaultyCatalogue:
-    async def streams(self: _OverCatalogue, prefix: str = "", /, *, after: StreamId | None = None, limit: int) -> StreamsPage:
-        return await _read(self.faults, "streams", partial(self.store.streams, prefix, after=after, limit=limit))
-
-
-class _FaultyGlance:
-    def glance_version(self: _OverGlance, stream: StreamId, /) -> int | None:
-        version = self.store.glance_version(stream)
-        return None if version is None or self.faults.next("glance_version") is not None else version
-
-
-class _FaultyTurns:
-    def turn(self: _OverTurns) -> AbstractAsyncContextManager[None]:
-        return self.store.turn() if self.faults.next("turn") is None else nullcontext()
-
-
-async def _read(faults: Faults, operation: str, call: Callable[[], Awaitable[T]]) -> T:
-    return await faults.run(operation, call, unavailable=_away(), unknown=_away(), lost=partial(_throw, _away()))
+        own["turn"] = turn
+    return cast("EventStore", forward(store, around, name="FaultyEventStore", own=own))
 
 
 def _throw(error: Exception) -> NoReturn:
