@@ -14,7 +14,7 @@ from inventory_es import HandlerSettings, InventoryId, InventoryService, open_in
 from inventory_es.adapters.sqlite import append_batch, open_sqlite_event_store, rows
 from inventory_es.errors import ConcurrencyError, CorruptStoreError
 from inventory_es.ports import Snapshot, StreamWrite
-from inventory_es.testing.contracts.core.event_labels import Labels
+from inventory_es.testing.contracts.core.event_labels import EventLabels
 from tests.integration.flipped_bits import FINE, flip
 
 TEA, MILK = InventoryId("tea", "berlin").stream, InventoryId("milk", "berlin").stream
@@ -120,7 +120,7 @@ def test_an_append_that_was_not_read_for_is_refused(damage: str, path: Path, bac
         async with open_sqlite_event_store(path) as store:
             for expected in (0, 2, 3):
                 with pytest.raises((CorruptStoreError, ConcurrencyError)):
-                    await store.append([StreamWrite(TEA, expected, Labels().events("a"))])
+                    await store.append([StreamWrite(TEA, expected, EventLabels().events("a"))])
 
     anyio.run(body, backend=backend)
 

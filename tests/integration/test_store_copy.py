@@ -33,7 +33,7 @@ from inventory_es.ports.errors import (
     UnsupportedCapabilityError,
 )
 from inventory_es.testing import ManualClock
-from inventory_es.testing.contracts.core.event_labels import Labels, stream_id
+from inventory_es.testing.contracts.core.event_labels import EventLabels, stream_id
 from inventory_es.testing.faults import FaultKind, Faults, faulty_event_store
 from tests.contract.stores.plain_store import PlainStreams, Shelf
 from tests.contract.stores.sqlite_store import SqliteStore
@@ -41,7 +41,7 @@ from tests.integration.killed_copies import kill_again_and_again
 from tests.integration.read_side import trade
 
 KINDS = ("memory", "file", "sqlite", "threaded")
-LABELS = Labels()
+LABELS = EventLabels()
 
 
 @asynccontextmanager

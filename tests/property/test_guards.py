@@ -14,7 +14,7 @@ from inventory_es.application.guards import CircuitBreaker, Retry, guarded
 from inventory_es.ports import EventStore, GroupCommit
 from inventory_es.ports.errors import AppendOutcomeUnknownError, ConcurrencyError, StoreUnavailableError
 from inventory_es.testing import Faults, faulty_event_store
-from inventory_es.testing.contracts.core.event_labels import Labels, stream_id
+from inventory_es.testing.contracts.core.event_labels import EventLabels, stream_id
 from tests.unit.application.guards.scripted import AWAY, CONFLICT, PORT, UNKNOWN, Time
 
 BACKENDS = st.sampled_from(["asyncio", "trio"])
@@ -134,7 +134,7 @@ async def _append_through_faults(seed: int, together: bool) -> None:
     truth = MemoryEventStore()
     faults = Faults.by_seed(seed, rate=0.5, kinds=("fail_before", "fail_after", "drop", "duplicate"), operations={"append", "append_group"})
     store = guarded(faulty_event_store(truth, faults), Retry(sleep=lambda _: checkpoint()))
-    labels, version = Labels(), 0
+    labels, version = EventLabels(), 0
     for number in range(20):
         write = labels.write(f"x@{version} e{number}")
         try:
@@ -171,7 +171,7 @@ def test_the_faults_reach_every_outcome() -> None:
 
         async def once(store: EventStore = store) -> str:
             try:
-                return str((await store.append([Labels().write("x@0 a")])).replayed)
+                return str((await store.append([EventLabels().write("x@0 a")])).replayed)
             except (StoreUnavailableError, AppendOutcomeUnknownError) as problem:
                 return problem.code
 

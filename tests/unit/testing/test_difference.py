@@ -7,9 +7,9 @@ import pytest
 
 from inventory_es.ports import CacheEntry, Checkpoint, ProjectionId, RowsPage
 from inventory_es.testing.contracts.core.difference import difference
-from inventory_es.testing.contracts.core.event_labels import Labels, recorded, stream_id
+from inventory_es.testing.contracts.core.event_labels import EventLabels, recorded, stream_id
 
-EVENT = Labels().event("a")
+EVENT = EventLabels().event("a")
 RECORDED = recorded(stream_id("x"), 1, 7, EVENT)
 EMPTY = RowsPage([], Checkpoint(position=3), is_end=True, active=ProjectionId("stock", 1))
 

@@ -29,7 +29,7 @@ from inventory_es.testing import (
     faulty_event_store,
 )
 from inventory_es.testing.clock import ManualClock
-from inventory_es.testing.contracts.core.event_labels import Labels, recorded, stream_id
+from inventory_es.testing.contracts.core.event_labels import EventLabels, recorded, stream_id
 from inventory_es.testing.contracts.snapshot_store.harness import SCHEMA, STREAM, snapshot
 from tests.contract.stores.plain_bus import PlainBus
 from tests.contract.stores.plain_cache import PlainCache
@@ -88,7 +88,7 @@ def test_the_wrapper_implements_what_the_store_implements() -> None:
 )
 def test_an_append_fails_as_planned(backend: str, kind: FaultKind, error: type[Exception] | None, is_written: bool) -> None:
     async def body() -> None:
-        labels = Labels()
+        labels = EventLabels()
         faults = Faults.by_plan({"append": {2: kind}})
         store = faulty_event_store(PlainStore(Shelf()), faults)
         await store.append([labels.write("x@0 a")])
@@ -109,7 +109,7 @@ def test_an_append_fails_as_planned(backend: str, kind: FaultKind, error: type[E
 
 def test_a_late_append_is_done_after_its_caller_heard_that_nobody_knows(backend: str) -> None:
     async def body() -> None:
-        labels = Labels()
+        labels = EventLabels()
         faults = Faults.by_plan({"append": {2: "late", 4: "late"}, "read_stream": {2: "late"}}, turns=2)
         store = faulty_event_store(PlainStore(Shelf()), faults)
         assert store.capabilities.settles_within is None
@@ -171,7 +171,7 @@ def test_a_glance_that_is_hit_tells_nothing(backend: str, kind: FaultKind) -> No
         faults = Faults.by_plan({"glance_version": {2: kind}})
         store = faulty_event_store(MemoryEventStore(), faults)
         assert isinstance(store, VersionGlance)
-        await store.append([Labels().write("x@0 a")])
+        await store.append([EventLabels().write("x@0 a")])
         assert [store.glance_version(X) for _ in range(3)] == [1, None, 1]
         assert faults.injected == [Injected("glance_version", 2, kind)]
 
@@ -203,7 +203,7 @@ def test_reads_that_fail_are_unavailable(backend: str, kind: FaultKind) -> None:
 
 def test_a_group_commit_gets_its_faults_and_a_wake_up_gets_lost(backend: str) -> None:
     async def body() -> None:
-        labels = Labels()
+        labels = EventLabels()
         plan: dict[str, dict[int, FaultKind]] = {"append_group": {1: "drop", 2: "fail_after"}, "wait_for_position": {1: "drop"}}
         store = faulty_event_store(MemoryEventStore(), Faults.by_plan(plan))
         assert isinstance(store, GroupCommit)
@@ -220,7 +220,7 @@ def test_a_group_commit_gets_its_faults_and_a_wake_up_gets_lost(backend: str) ->
 
 def test_a_reordered_call_is_overtaken_by_the_next(backend: str) -> None:
     async def body() -> None:
-        labels = Labels()
+        labels = EventLabels()
         store = faulty_event_store(MemoryEventStore(), Faults.by_plan({"append": {1: "reorder"}}, turns=1_000))
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(store.append, [labels.write("x@0 a")])
@@ -304,7 +304,7 @@ async def value(cache: FaultyCache) -> bytes | None:
 
 def test_a_bus_drops_duplicates_and_reorders_as_planned(backend: str) -> None:
     async def body() -> None:
-        labels = Labels()
+        labels = EventLabels()
         events = [recorded(X, number, number, labels.event(label)) for number, label in enumerate("abcdef", 1)]
         plan: dict[str, dict[int, FaultKind]] = {
             "publish": {1: "drop", 2: "duplicate", 3: "reorder", 4: "fail_before", 5: "fail_after"},
@@ -338,7 +338,7 @@ def test_a_seed_gives_the_same_faults_and_they_can_be_stopped(backend: str) -> N
     async def injected(seed: int, stop_at: int) -> list[Injected]:
         faults = Faults.by_seed(seed, rate=0.5)
         store = faulty_event_store(MemoryEventStore(), faults)
-        labels = Labels()
+        labels = EventLabels()
         for number in range(40):
             if number == stop_at:
                 faults.stop()
@@ -363,6 +363,6 @@ def test_a_seed_holds_itself_to_the_operations_named(backend: str) -> None:
         store = faulty_event_store(MemoryEventStore(), faults)
         await store.read_stream(X, limit=1)
         with pytest.raises(StoreUnavailableError):
-            await store.append([Labels().write("x@0 a")])
+            await store.append([EventLabels().write("x@0 a")])
 
     in_loop(backend, body)

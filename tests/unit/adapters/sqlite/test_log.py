@@ -10,7 +10,7 @@ import pytest
 
 from inventory_es.adapters.sqlite import database, open_sqlite_event_store, open_sqlite_read_model
 from inventory_es.ports import Checkpoint, StreamWrite
-from inventory_es.testing.contracts.core.event_labels import Labels, stream_id
+from inventory_es.testing.contracts.core.event_labels import EventLabels, stream_id
 from inventory_es.testing.contracts.read_model.harness import ID, TABLES, ahead, level
 from inventory_es.testing.contracts.snapshot_store.harness import snapshot
 
@@ -39,7 +39,7 @@ def log_size(path: Path) -> int:
 
 def test_of_an_event_store(path: Path, backend: str) -> None:
     async def body() -> None:
-        labels = Labels()
+        labels = EventLabels()
         async with open_sqlite_event_store(path) as store:
             with pinned(path):
                 events = [labels.sized(f"e{number}", 500_000) for number in range(16)]

@@ -24,7 +24,7 @@ from inventory_es.errors import (
     StoreUnavailableError,
 )
 from inventory_es.ports import AppendResult, NewEvent
-from inventory_es.testing.contracts.core.event_labels import Labels
+from inventory_es.testing.contracts.core.event_labels import EventLabels
 
 STREAM = StreamId("inventory", "tea", "berlin")
 HUGE = 1 << 70
@@ -53,7 +53,7 @@ def append(engine: SqliteStore, version: int, events: list[NewEvent]) -> AppendR
 def filled(path: Path, count: int = 2_000) -> Path:
     """A store of some hundred pages, closed in order."""
     engine = opened(path)
-    assert isinstance(append(engine, 0, Labels().events(" ".join(f"e{number}" for number in range(count)))), AppendResult)
+    assert isinstance(append(engine, 0, EventLabels().events(" ".join(f"e{number}" for number in range(count)))), AppendResult)
     engine.close()
     return path
 
@@ -105,13 +105,13 @@ def test_what_is_not_its_own_is_refused_and_left_alone(make: Callable[[Path], No
 def test_an_empty_database_becomes_a_store(tmp_path: Path) -> None:
     path = tmp_path / "stock.db"
     path.touch()
-    assert isinstance(append(opened(path), 0, Labels().events("a")), AppendResult)
+    assert isinstance(append(opened(path), 0, EventLabels().events("a")), AppendResult)
     assert path.stat().st_mode & 0o777 == 0o644, "whoever made the file decides who reads it"
 
 
 def test_a_new_file_is_its_owners_alone(tmp_path: Path) -> None:
     engine = opened(tmp_path / "stock.db")
-    append(engine, 0, Labels().events("a"))
+    append(engine, 0, EventLabels().events("a"))
     assert {each.stat().st_mode & 0o777 for each in tmp_path.iterdir()} == {0o600}
     engine.close()
 
@@ -126,11 +126,11 @@ def test_a_place_that_can_not_be_opened_is_told(place: str, tmp_path: Path) -> N
 def test_a_link_is_followed_once(tmp_path: Path) -> None:
     (tmp_path / "link.db").symlink_to(tmp_path / "stock.db")
     engine = opened(tmp_path / "link.db")
-    append(engine, 0, Labels().events("a"))
+    append(engine, 0, EventLabels().events("a"))
     (tmp_path / "link.db").unlink()
     (tmp_path / "link.db").symlink_to(filled(tmp_path / "another.db"))
     with pytest.raises(StoreClosedError, match=r"link\.db was moved, removed or replaced"):
-        append(engine, 1, Labels().events("b"))
+        append(engine, 1, EventLabels().events("b"))
     engine.close()
     with closing(opened(tmp_path / "stock.db")) as there:
         assert there.read_stream(STREAM, after=0, limit=10).version == 1
@@ -158,7 +158,7 @@ def test_damage_is_found_by_who_reads_it(tmp_path: Path) -> None:
 def test_a_killed_writer_leaves_what_it_acknowledged(tmp_path: Path) -> None:
     path = filled(tmp_path / "stock.db", 3)
     engine = opened(path)
-    append(engine, 3, Labels().events("acknowledged"))
+    append(engine, 3, EventLabels().events("acknowledged"))
     for each in tmp_path.glob("stock.db*"):  # the files as a kill leaves them, with the log not yet in the database
         shutil.copy(each, tmp_path / f"copy{each.name.removeprefix('stock.db')}")
     engine.close()
@@ -181,7 +181,7 @@ def test_many_may_open_a_new_file_at_once(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as threads:
         for attempt in range(30):
             engines = list(threads.map(opened, [tmp_path / f"{attempt}.db"] * 8))
-            outcomes = list(threads.map(lambda engine: append(engine, 0, Labels().events(f"e{id(engine)}")), engines))
+            outcomes = list(threads.map(lambda engine: append(engine, 0, EventLabels().events(f"e{id(engine)}")), engines))
             assert sum(isinstance(outcome, AppendResult) for outcome in outcomes) == 1
             assert sum(isinstance(outcome, ConcurrencyError) for outcome in outcomes) == 7
             for engine in engines:
@@ -204,7 +204,7 @@ def test_a_store_made_meanwhile_stays_a_store(tmp_path: Path, monkeypatch: pytes
     path = tmp_path / "stock.db"
 
     def make_a_store(connection: sqlite3.Connection) -> None:
-        assert isinstance(append(opened(path), 0, Labels().events("a")), AppendResult)
+        assert isinstance(append(opened(path), 0, EventLabels().events("a")), AppendResult)
         database.use_write_ahead_log(connection)
 
     async def open_and_close() -> None:
@@ -235,7 +235,7 @@ def test_an_old_sqlite_is_told_by_its_version(tmp_path: Path, monkeypatch: pytes
 
 def test_a_full_disk_writes_nothing_and_is_survived(tmp_path: Path) -> None:
     engine = opened(tmp_path / "stock.db")
-    labels = Labels()
+    labels = EventLabels()
     append(engine, 0, labels.events("a"))
     (writer,) = engine._connections._writers
     (pages,) = writer.execute("PRAGMA page_count").fetchone()
@@ -254,11 +254,11 @@ def test_a_writer_that_holds_the_file_too_long_is_told(tmp_path: Path, monkeypat
     with sqlite3.connect(tmp_path / "stock.db", isolation_level=None) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreUnavailableError, match="SQLITE_BUSY"):
-            append(engine, 0, Labels().events("a"))
+            append(engine, 0, EventLabels().events("a"))
         assert engine.read_stream(STREAM, after=0, limit=9).version == 0, "readers do not wait for a writer"
         other.execute("ROLLBACK")
     other.close()
-    assert isinstance(append(engine, 0, Labels().events("a")), AppendResult)
+    assert isinstance(append(engine, 0, EventLabels().events("a")), AppendResult)
     engine.close()
 
 
@@ -277,7 +277,7 @@ def test_who_waits_for_long_looks_often(tmp_path: Path, monkeypatch: pytest.Monk
                 other.execute("ROLLBACK")
 
         monkeypatch.setattr(database, "check_wanted", look)
-        assert isinstance(append(engine, 0, Labels().events("a")), AppendResult)
+        assert isinstance(append(engine, 0, EventLabels().events("a")), AppendResult)
     assert (waits, rests) == ([100, 0, 0, 0], [database._REST] * 4), "longer rests lose each race with a writer that begins again at once"
     engine.close()
 
@@ -299,7 +299,7 @@ def test_numbers_that_no_column_holds_are_bounds_like_others(tmp_path: Path) -> 
     assert len(engine.read_all(after=0, limit=HUGE).events) == 3
     assert len(engine.streams("", after=None, limit=HUGE).heads) == 1
     assert engine.load_snapshot(STREAM, schema_version=1, at_most=HUGE) is None
-    assert isinstance(append(engine, HUGE, Labels().events("late")), ConcurrencyError)
+    assert isinstance(append(engine, HUGE, EventLabels().events("late")), ConcurrencyError)
     engine.close()
 
 
@@ -334,7 +334,7 @@ class FailingCommit:
 )
 def test_a_commit_that_fails_says_what_is_known(code: int, is_done: bool, error: type[Exception], version: int, tmp_path: Path) -> None:
     engine = opened(tmp_path / "stock.db")
-    (real,), events = engine._connections._writers, Labels().events("a")
+    (real,), events = engine._connections._writers, EventLabels().events("a")
     engine._connections._writers[0] = cast(sqlite3.Connection, FailingCommit(real, code, is_done=is_done))
     with pytest.raises(error):
         append(engine, 0, events)

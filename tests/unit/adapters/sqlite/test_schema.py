@@ -10,7 +10,7 @@ from inventory_es import StreamId, StreamWrite
 from inventory_es.adapters.sqlite import database, open_sqlite_event_store
 from inventory_es.adapters.sqlite.database import APPLICATION_ID, SCHEMA_VERSION
 from inventory_es.errors import IncompatibleStoreError
-from inventory_es.testing.contracts.core.event_labels import Labels
+from inventory_es.testing.contracts.core.event_labels import EventLabels
 
 STREAM = StreamId("inventory", "tea", "berlin")
 
@@ -47,7 +47,7 @@ def test_an_older_file_is_migrated_and_keeps_its_events(version: int, tmp_path: 
             page = await store.read_stream(STREAM, limit=10)
             assert [event.event_type for event in page.events] == ["Kept"]
             assert await store.load_snapshot(STREAM, schema_version=1) is None
-            await store.append([StreamWrite(STREAM, 1, Labels().events("b"))])
+            await store.append([StreamWrite(STREAM, 1, EventLabels().events("b"))])
         async with open_sqlite_event_store(tmp_path / "new.db"):
             pass
 

@@ -12,13 +12,13 @@ from inventory_es.adapters.sqlite.event_store import SqliteStore
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.errors import CorruptStoreError, IncompatibleStoreError
 from inventory_es.ports import AppendResult, RecordedEvent, Snapshot, StreamWrite
-from inventory_es.testing.contracts.core.event_labels import Labels
+from inventory_es.testing.contracts.core.event_labels import EventLabels
 
 A, B = StreamId("s", "a"), StreamId("s", "b")
 
 
 def filled(path: Path) -> Path:
-    engine, labels = SqliteStore(str(path), synchronous="FULL"), Labels()
+    engine, labels = SqliteStore(str(path), synchronous="FULL"), EventLabels()
     for version, (one, other) in enumerate([("a1", "b1"), ("a2", "b2"), ("a3", "b3")]):
         outcomes = engine.commit([[StreamWrite(A, version, labels.events(one))], [StreamWrite(B, version, labels.events(other))]])
         assert all(isinstance(outcome, AppendResult) for outcome in outcomes)
@@ -191,7 +191,7 @@ def test_a_file_of_an_older_schema_version_is_brought_to_the_newest_by_a_repair(
 
 
 def test_a_copy_is_made_while_others_write(path: Path, tmp_path: Path) -> None:
-    engine, labels = SqliteStore(str(path), synchronous="FULL"), Labels()
+    engine, labels = SqliteStore(str(path), synchronous="FULL"), EventLabels()
     engine.commit([[StreamWrite(A, 3, labels.events("a4"))]])
     assert back_up(path, tmp_path / "copy.db") == 7
     engine.commit([[StreamWrite(A, 4, labels.events("a5"))]])

@@ -10,10 +10,10 @@ from inventory_es.adapters.memory import MemoryEventStore
 from inventory_es.application.commands.stream_heads import stream_heads
 from inventory_es.errors import UnsupportedCapabilityError
 from inventory_es.ports import EventStore
-from inventory_es.testing.contracts.core.event_labels import Labels
+from inventory_es.testing.contracts.core.event_labels import EventLabels
 from tests.contract.stores.plain_store import PlainStreams, Shelf
 
-LABELS = Labels()
+LABELS = EventLabels()
 
 
 async def listed(store: EventStore, prefix: str = "") -> list[tuple[str, int]]:

@@ -11,9 +11,9 @@ from inventory_es.application.following.subscription import EventFilter, Pace, S
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import FeedPage, NewEvent, StreamWrite
 from inventory_es.ports.errors import StoreUnavailableError
-from inventory_es.testing.contracts.core.event_labels import Labels, event_id
+from inventory_es.testing.contracts.core.event_labels import EventLabels, event_id
 
-LABELS = Labels()
+LABELS = EventLabels()
 AWAY = StoreUnavailableError(store="memory", reason="away")
 
 

@@ -32,7 +32,7 @@ from inventory_es.ports.errors import (
     UnavailableError,
 )
 from inventory_es.testing import ManualClock
-from inventory_es.testing.contracts.core.event_labels import Labels, recorded, stream_id
+from inventory_es.testing.contracts.core.event_labels import EventLabels, recorded, stream_id
 from tests.contract.stores.plain_store import PlainStreams, Shelf
 
 T = TypeVar("T")
@@ -58,7 +58,7 @@ class Notes:
 
 def calls_of(port: Any) -> dict[str, Callable[[], Awaitable[Any]]]:
     """Every guarded call of a guarded port, ready to be made."""
-    write = (Labels().write("x@0 a"),)
+    write = (EventLabels().write("x@0 a"),)
     match port:
         case EventStore():
             return {
@@ -128,7 +128,7 @@ def test_every_call_of_an_event_bus(backend: str) -> None:
         notes = Notes()
         bus = guarded(MemoryEventBus(clock=ManualClock()), notes)
         async with bus.subscribe("g") as subscription:
-            await bus.publish([recorded(X, 1, 1, Labels().event("a"))])
+            await bus.publish([recorded(X, 1, 1, EventLabels().event("a"))])
             delivery = await anext(aiter(subscription))
             assert delivery.attempt == 1
             await delivery.nack("not yet")

@@ -17,10 +17,10 @@ from inventory_es.ports.toolkit.page_rules import (
     is_feed_read,
     read_feed_page,
 )
-from inventory_es.testing.contracts.core.event_labels import Labels, stream_id
+from inventory_es.testing.contracts.core.event_labels import EventLabels, stream_id
 
 X, Y = stream_id("x"), stream_id("y")
-LABELS = Labels()
+LABELS = EventLabels()
 TABLE = Table("levels", {"product": str, "units": int}, ("product",))
 
 

@@ -28,7 +28,7 @@ _END_LABELS = 5
 
 
 @attrs.define
-class Labels:
+class EventLabels:
     """The events of one run, by label."""
 
     _by_label: dict[str, NewEvent] = attrs.field(factory=dict[str, NewEvent])

@@ -17,7 +17,7 @@ from inventory_es.ports.errors import AppendTooLargeError
 from inventory_es.ports.records import MAX_SCHEMA_VERSION
 from inventory_es.testing.contracts.core.contract import Run
 from inventory_es.testing.contracts.core.difference import difference
-from inventory_es.testing.contracts.core.event_labels import EVENT_TYPE, Labels, recorded, show_labels, stream_id
+from inventory_es.testing.contracts.core.event_labels import EVENT_TYPE, EventLabels, recorded, show_labels, stream_id
 from inventory_es.testing.contracts.core.schedule import AtSuspension
 from inventory_es.testing.contracts.core.tested_port import TestedPort
 from inventory_es.testing.contracts.event_bus.model import BusModel, GroupModel
@@ -43,7 +43,7 @@ class BusHarness:
 
     contract: BusHooks
     run: Run
-    labels: Labels = attrs.field(factory=Labels)
+    labels: EventLabels = attrs.field(factory=EventLabels)
     _published: dict[str, RecordedEvent] = attrs.field(factory=dict[str, RecordedEvent])
     _versions: dict[str, int] = attrs.field(factory=dict[str, int])
     _model: BusModel | None = None

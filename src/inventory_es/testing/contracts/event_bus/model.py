@@ -15,7 +15,7 @@ import attrs
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import BusCapabilities, DeadLetter, Delivery, RecordedEvent
 from inventory_es.testing.contracts.core.difference import difference
-from inventory_es.testing.contracts.core.event_labels import Labels, stream_name
+from inventory_es.testing.contracts.core.event_labels import EventLabels, stream_name
 from inventory_es.testing.failure import MismatchError
 
 
@@ -230,7 +230,7 @@ class BusModel:
     """All groups of one bus, and everything that was published on it."""
 
     capabilities: BusCapabilities
-    labels: Labels
+    labels: EventLabels
     groups: dict[str, GroupModel] = attrs.field(factory=dict[str, GroupModel])
     is_off: bool = False
     _publications: list[Publication] = attrs.field(factory=list[Publication])

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 from inventory_es.ports import EventBus
-from inventory_es.testing.contracts.core.event_labels import Labels, recorded, stream_id
+from inventory_es.testing.contracts.core.event_labels import EventLabels, recorded, stream_id
 from inventory_es.testing.contracts.processes.other_process import Step
 
 GROUP = "fork"
@@ -11,7 +11,7 @@ GROUP = "fork"
 
 async def write_rounds(bus: EventBus, writer: str, rounds: int, tell: Callable[[Step], None]) -> None:
     """Publish ``rounds`` events of this writer's stream, one after the other, and tell each."""
-    labels = Labels()
+    labels = EventLabels()
     for number in range(1, rounds + 1):
         label = f"{writer}n{number}"
         await bus.publish([recorded(stream_id(writer), number, number, labels.event(label))])
@@ -21,6 +21,6 @@ async def write_rounds(bus: EventBus, writer: str, rounds: int, tell: Callable[[
 def uses(bus: EventBus) -> dict[str, Callable[[], Awaitable[object]]]:
     """Return every way of using a bus, by the name of the method."""
     return {
-        "publish": lambda: bus.publish([recorded(stream_id("inherited"), 1, 1, Labels().event("inherited"))]),
+        "publish": lambda: bus.publish([recorded(stream_id("inherited"), 1, 1, EventLabels().event("inherited"))]),
         "dead_letters": lambda: bus.dead_letters(GROUP),
     }

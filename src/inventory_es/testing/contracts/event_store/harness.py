@@ -9,7 +9,7 @@ import attrs
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import EventStore, NewEvent, RecordedEvent, StoreCapabilities
 from inventory_es.testing.contracts.core.contract import Run
-from inventory_es.testing.contracts.core.event_labels import Labels, same_content, stream_id, stream_name
+from inventory_es.testing.contracts.core.event_labels import EventLabels, same_content, stream_id, stream_name
 from inventory_es.testing.contracts.event_store.tested_store import TestedStore
 from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.site import Site
@@ -52,7 +52,7 @@ class StoreHarness:
 
     contract: StoreHooks
     run: Run
-    labels: Labels = attrs.field(factory=Labels)
+    labels: EventLabels = attrs.field(factory=EventLabels)
     _opened: int = 0
 
     @asynccontextmanager

@@ -29,7 +29,7 @@ from inventory_es.ports import (
 from inventory_es.ports.errors import AppendTooLargeError, ConcurrencyError, CorruptStoreError
 from inventory_es.ports.toolkit.adapter_name import adapter_name
 from inventory_es.ports.toolkit.page_rules import count_empty_pages
-from inventory_es.testing.contracts.core.event_labels import Labels, stream_id, stream_name
+from inventory_es.testing.contracts.core.event_labels import EventLabels, stream_id, stream_name
 from inventory_es.testing.contracts.core.schedule import AtSuspension
 from inventory_es.testing.contracts.core.tested_port import TestedPort
 from inventory_es.testing.contracts.event_store.append_answers import Asked, check_answer
@@ -51,7 +51,7 @@ class TestedStore(TestedPort[EventStore]):
         operations: appends and whole reads, for the linearizability checker.
     """
 
-    labels: Labels
+    labels: EventLabels
     operations: list[Operation] = attrs.field(factory=list[Operation])
 
     @property

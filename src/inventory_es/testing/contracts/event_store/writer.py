@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from inventory_es.ports import EventFeed, EventStore, GroupCommit, StreamWrite
 from inventory_es.ports.errors import ConcurrencyError, StoreUnavailableError
-from inventory_es.testing.contracts.core.event_labels import Labels, event_id, stream_id
+from inventory_es.testing.contracts.core.event_labels import EventLabels, event_id, stream_id
 from inventory_es.testing.contracts.event_store.linearizability import Appended, Conflicted, Operation, Unknown
 from inventory_es.testing.contracts.processes.other_process import Step
 
@@ -19,7 +19,7 @@ async def write_rounds(store: EventStore, writer: str, rounds: int, tell: Callab
 
     Steps are plain data; :func:`operations` reads them. Their times are of the monotonic clock that all processes share.
     """
-    labels = Labels()
+    labels = EventLabels()
     version = attempt = away = 0
     for number in range(rounds):
         batch = [f"{writer}n{number}e{place}" for place in range(size)]
@@ -63,7 +63,7 @@ def _operation(asked: Step, answer: Step | None) -> Operation:
 
 def uses(store: EventStore) -> dict[str, Callable[[], Awaitable[object]]]:
     """Return every way of using a store, by the name of the method."""
-    writes = [StreamWrite(stream_id("inherited"), 0, Labels().events("a"))]
+    writes = [StreamWrite(stream_id("inherited"), 0, EventLabels().events("a"))]
     ways: dict[str, Callable[[], Awaitable[object]]] = {
         "append": lambda: store.append(writes),
         "read_stream": lambda: store.read_stream(stream_id(STREAM), limit=1),
