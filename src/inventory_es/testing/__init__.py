@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from inventory_es.testing.contracts.event_store import EventStoreContract
     from inventory_es.testing.contracts.read_model import ReadModelContract
     from inventory_es.testing.contracts.snapshot_store import SnapshotStoreContract
-    from inventory_es.testing.failure import BrokenPromiseError
     from inventory_es.testing.faults import (
         FaultKind,
         Faults,
@@ -23,11 +22,12 @@ if TYPE_CHECKING:
         Injected,
         faulty_event_store,
     )
+    from inventory_es.testing.promise import BrokenPromiseError
     from inventory_es.testing.simulation import Simulation, simulate
     from inventory_es.testing.site import Site
 
 _HOMES = {
-    "BrokenPromiseError": "inventory_es.testing.failure",
+    "BrokenPromiseError": "inventory_es.testing.promise",
     "CacheContract": "inventory_es.testing.contracts.cache",
     "EventBusContract": "inventory_es.testing.contracts.event_bus",
     "EventStoreContract": "inventory_es.testing.contracts.event_store",

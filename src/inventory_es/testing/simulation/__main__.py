@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 import attrs
 
-from inventory_es.testing.failure import BrokenPromiseError
 from inventory_es.testing.optional import INSTALL, not_installed
 from inventory_es.testing.output import run_and_exit
+from inventory_es.testing.promise import BrokenPromiseError
 from inventory_es.testing.simulation.simulation import simulate
 
 

@@ -11,9 +11,8 @@ from inventory_es.domain.commands import Command
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.testing.domain.history import PropertyError
 from inventory_es.testing.domain.program import Program, other_payload
-from inventory_es.testing.failure import BrokenPromiseError, MismatchError, report
 from inventory_es.testing.optional import require_event_loop
-from inventory_es.testing.promise import Promise
+from inventory_es.testing.promise import BrokenPromiseError, MismatchError, Promise, report
 from inventory_es.testing.simulation.breach import ONCE, REACHED, REBUILT, BreachError
 from inventory_es.testing.simulation.clients import Answer, Clients
 from inventory_es.testing.simulation.plan import Plan

@@ -8,9 +8,8 @@ from inventory_es.application.queries.answer_form import AnswerForm
 from inventory_es.testing.contracts.cache.harness import CacheHarness
 from inventory_es.testing.contracts.cache.stock_views import Shelf
 from inventory_es.testing.contracts.core.schedule import all_tasks_wait
-from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.faults import FaultKind, Faults, FaultyCache
-from inventory_es.testing.promise import promise
+from inventory_es.testing.promise import MismatchError, promise
 
 _FORM: AnswerForm[str] = AnswerForm(str)
 _CALLERS = 12

@@ -8,8 +8,7 @@ import anyio
 from inventory_es.domain.errors import InvalidTtlError
 from inventory_es.testing.contracts.cache.harness import CacheHarness, TestedCache
 from inventory_es.testing.contracts.core.tested_port import refused
-from inventory_es.testing.failure import MismatchError
-from inventory_es.testing.promise import promise
+from inventory_es.testing.promise import MismatchError, promise
 
 _SECOND = timedelta(seconds=1)
 _TEN = timedelta(seconds=10)

@@ -11,8 +11,7 @@ import anyio
 from inventory_es.ports.errors import CacheUnavailableError, StoreClosedError
 from inventory_es.testing.contracts.cache.harness import CacheHarness, TestedCache
 from inventory_es.testing.contracts.core.tested_port import refused
-from inventory_es.testing.failure import MismatchError
-from inventory_es.testing.promise import promise
+from inventory_es.testing.promise import MismatchError, promise
 
 _ran: list[str] = []
 

@@ -2,8 +2,7 @@
 
 from inventory_es.testing.contracts.cache.harness import CacheHarness
 from inventory_es.testing.contracts.processes.forked import steps_of
-from inventory_es.testing.failure import MismatchError
-from inventory_es.testing.promise import promise
+from inventory_es.testing.promise import MismatchError, promise
 
 _FORKS = "After a fork, parent and child each set and find their own entries, whichever closes first; an inherited handle is closed."
 

@@ -16,7 +16,7 @@ from inventory_es.application.queries.questions import questions_to
 from inventory_es.application.queries.stock_queries import StockQueries
 from inventory_es.ports import Clock, ProjectionId, Put
 from inventory_es.ports.read_model import to_text
-from inventory_es.testing.failure import MismatchError
+from inventory_es.testing.promise import MismatchError
 
 _PRODUCTS = ("p", "p:1", "p%3a1")
 _STORES = ("s", "s:1")

@@ -11,8 +11,7 @@ from inventory_es.ports import CacheEntry
 from inventory_es.testing.contracts.cache.harness import LONG, CacheHarness, TestedCache
 from inventory_es.testing.contracts.core.hostile_bytes import HOSTILE_BYTES
 from inventory_es.testing.contracts.core.tested_port import refused
-from inventory_es.testing.failure import MismatchError
-from inventory_es.testing.promise import promise
+from inventory_es.testing.promise import MismatchError, promise
 
 _KEYS = (
     "a", "A", "ä", "a\u0308", "a b", " a", "a ", "a:b", "a%3ab", "%", "../a", "a/b", "a\\b", "con", "*", "?", "~", "🜁", "\u2028",

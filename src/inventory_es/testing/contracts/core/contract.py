@@ -16,9 +16,18 @@ from inventory_es.ports.toolkit.adapter_name import adapter_name, unwrapped
 from inventory_es.testing.contracts.core.history import History
 from inventory_es.testing.contracts.core.own_lines import own_lines
 from inventory_es.testing.contracts.core.schedule import PLAIN, Schedule
-from inventory_es.testing.failure import BrokenPromiseError, MismatchError, report
 from inventory_es.testing.optional import INSTALL, not_installed
-from inventory_es.testing.promise import CaseBody, KnownFailureError, NoHookError, NotDeclaredError, NotTriedError, Promise
+from inventory_es.testing.promise import (
+    BrokenPromiseError,
+    CaseBody,
+    KnownFailureError,
+    MismatchError,
+    NoHookError,
+    NotDeclaredError,
+    NotTriedError,
+    Promise,
+    report,
+)
 from inventory_es.testing.site import Site
 
 _site_numbers = count(1)

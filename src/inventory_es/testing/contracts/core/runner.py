@@ -8,8 +8,15 @@ from typing import Any, Literal
 import attrs
 
 from inventory_es.testing.contracts.core.contract import Contract
-from inventory_es.testing.failure import BrokenPromiseError
-from inventory_es.testing.promise import KnownFailureError, NoHookError, NotDeclaredError, NotTriedError, Promise, promise_of
+from inventory_es.testing.promise import (
+    BrokenPromiseError,
+    KnownFailureError,
+    NoHookError,
+    NotDeclaredError,
+    NotTriedError,
+    Promise,
+    promise_of,
+)
 
 Verdict = Literal["kept", "broken", "not declared", "not tried", "known failure"]
 

@@ -8,7 +8,7 @@ import attrs
 
 from inventory_es.testing.contracts.core.contract import Run
 from inventory_es.testing.contracts.core.schedule import AtSuspension
-from inventory_es.testing.failure import MismatchError
+from inventory_es.testing.promise import MismatchError
 
 T = TypeVar("T")
 E = TypeVar("E", bound=Exception)

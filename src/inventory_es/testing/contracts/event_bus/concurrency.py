@@ -11,8 +11,7 @@ from inventory_es.ports.errors import EventBusUnavailableError, StoreClosedError
 from inventory_es.testing.contracts.core.event_labels import stream_id
 from inventory_es.testing.contracts.event_bus.consumers import Crew
 from inventory_es.testing.contracts.event_bus.harness import BusHarness, TestedBus
-from inventory_es.testing.failure import MismatchError
-from inventory_es.testing.promise import promise
+from inventory_es.testing.promise import MismatchError, promise
 
 _MOST_PENDING_TRIED = 100
 _PUBLISHERS = 64

@@ -10,7 +10,7 @@ from anyio.lowlevel import checkpoint
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import Delivery
 from inventory_es.testing.contracts.event_bus.harness import TestedBus, TestedSubscription
-from inventory_es.testing.failure import MismatchError
+from inventory_es.testing.promise import MismatchError
 
 _TURNS = 30
 

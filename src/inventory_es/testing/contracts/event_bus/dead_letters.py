@@ -12,8 +12,7 @@ from inventory_es.ports import RecordedEvent
 from inventory_es.testing.contracts.core.event_labels import stream_id
 from inventory_es.testing.contracts.event_bus.consumers import Crew
 from inventory_es.testing.contracts.event_bus.harness import BusHarness, TestedBus, TestedSubscription
-from inventory_es.testing.failure import MismatchError
-from inventory_es.testing.promise import promise
+from inventory_es.testing.promise import MismatchError, promise
 
 _MOST_DELIVERIES_TRIED = 50
 _REASONS = ("", "no such product: ünïcode 𝄞", "line one\nline two\ttab", "x" * 2_000, '\'; DROP TABLE letters; -- "%s" {0} \\u0000')

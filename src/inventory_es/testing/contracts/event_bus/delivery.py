@@ -13,8 +13,7 @@ from inventory_es.testing.contracts.core.difference import difference
 from inventory_es.testing.contracts.core.event_labels import EVENT_TYPE, recorded, stream_id
 from inventory_es.testing.contracts.event_bus.harness import BusHarness, TestedBus, TestedSubscription
 from inventory_es.testing.contracts.event_store.hostile_values import PAYLOADS
-from inventory_es.testing.failure import MismatchError
-from inventory_es.testing.promise import promise
+from inventory_es.testing.promise import MismatchError, promise
 
 _CONSUMERS = 4
 _MOST_BYTES_TRIED = 16 << 20

@@ -10,8 +10,7 @@ from inventory_es.testing.contracts.event_bus.harness import BusHarness
 from inventory_es.testing.contracts.event_bus.publisher import GROUP
 from inventory_es.testing.contracts.processes.forked import steps_of
 from inventory_es.testing.contracts.processes.other_process import Step
-from inventory_es.testing.failure import MismatchError
-from inventory_es.testing.promise import promise
+from inventory_es.testing.promise import MismatchError, promise
 
 _FORKS = "After a fork, parent and child each publish, whichever closes first, and nothing is lost; an inherited handle is closed."
 

@@ -22,7 +22,7 @@ from inventory_es.testing.contracts.core.schedule import AtSuspension
 from inventory_es.testing.contracts.core.tested_port import TestedPort
 from inventory_es.testing.contracts.event_bus.model import BusModel, GroupModel
 from inventory_es.testing.contracts.event_store.harness import declared_beyond
-from inventory_es.testing.failure import MismatchError
+from inventory_es.testing.promise import MismatchError
 from inventory_es.testing.site import Site
 
 T = TypeVar("T")

@@ -12,8 +12,7 @@ from inventory_es.ports.errors import StoreClosedError
 from inventory_es.testing.contracts.core.await_points import cancel_at
 from inventory_es.testing.contracts.core.tested_port import refused
 from inventory_es.testing.contracts.event_bus.harness import BusHarness, TestedBus, TestedSubscription
-from inventory_es.testing.failure import MismatchError
-from inventory_es.testing.promise import promise
+from inventory_es.testing.promise import MismatchError, promise
 
 _MOST_POINTS = 40
 

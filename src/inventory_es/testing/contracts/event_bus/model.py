@@ -16,7 +16,7 @@ from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import BusCapabilities, DeadLetter, Delivery, RecordedEvent
 from inventory_es.testing.contracts.core.difference import difference
 from inventory_es.testing.contracts.core.event_labels import EventLabels, stream_name
-from inventory_es.testing.failure import MismatchError
+from inventory_es.testing.promise import MismatchError
 
 
 @attrs.define(eq=False)

@@ -12,8 +12,7 @@ from inventory_es.ports import RecordedEvent
 from inventory_es.testing.contracts.core.event_labels import EVENT_TYPE, event_id, stream_id
 from inventory_es.testing.contracts.event_bus.consumers import Crew
 from inventory_es.testing.contracts.event_bus.harness import BusHarness, TestedBus
-from inventory_es.testing.failure import MismatchError
-from inventory_es.testing.promise import promise
+from inventory_es.testing.promise import MismatchError, promise
 
 _GROUPS = (
     "g", "G", "g ", " g", "gg", "g.", "g:1", "g*", "*", ">", "g>", "#", "a/b", "a\\b", "../g", "%", "%67", "é", "e\u0301", "É",

@@ -5,8 +5,7 @@ from inventory_es.testing.contracts.core.event_labels import stream_id
 from inventory_es.testing.contracts.event_bus.acknowledgements import need_two_deliveries
 from inventory_es.testing.contracts.event_bus.delivery import unchanged
 from inventory_es.testing.contracts.event_bus.harness import BusHarness, TestedBus, TestedSubscription
-from inventory_es.testing.failure import MismatchError
-from inventory_es.testing.promise import promise
+from inventory_es.testing.promise import MismatchError, promise
 
 
 class RedeliveryCases:

@@ -14,8 +14,7 @@ from inventory_es.ports import Delivery, RecordedEvent
 from inventory_es.testing.contracts.core.event_labels import recorded, stream_id
 from inventory_es.testing.contracts.event_bus.consumers import Crew
 from inventory_es.testing.contracts.event_bus.harness import BusHarness, TestedBus, TestedSubscription
-from inventory_es.testing.failure import MismatchError
-from inventory_es.testing.promise import promise
+from inventory_es.testing.promise import MismatchError, promise
 
 _MOST_PENDING_TRIED = 2_000
 _MOST_IN_MEMORY_TRIED = 64

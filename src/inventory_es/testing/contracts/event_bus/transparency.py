@@ -11,10 +11,9 @@ from inventory_es.ports import RecordedEvent, StreamWrite
 from inventory_es.ports.errors import EventBusUnavailableError
 from inventory_es.testing.contracts.core.event_labels import stream_id
 from inventory_es.testing.contracts.event_bus.harness import BusHarness, TestedBus, TestedSubscription
-from inventory_es.testing.failure import MismatchError
 from inventory_es.testing.faults.event_bus import FaultyEventBus
 from inventory_es.testing.faults.faults import Faults
-from inventory_es.testing.promise import promise
+from inventory_es.testing.promise import MismatchError, promise
 
 _ROUNDS = 20
 _NAMES = ("x", "y", "z")

@@ -8,7 +8,7 @@ import attrs
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import AppendResult, StoreCapabilities, StreamWrite
 from inventory_es.ports.errors import AppendTooLargeError, ConcurrencyError, EventIdCollisionError
-from inventory_es.testing.failure import MismatchError
+from inventory_es.testing.promise import MismatchError
 
 
 @attrs.frozen

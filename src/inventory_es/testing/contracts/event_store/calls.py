@@ -19,7 +19,7 @@ from inventory_es.ports.toolkit.page_rules import check_feed_page, check_stream_
 from inventory_es.testing.contracts.core.event_labels import event_id, stream_id
 from inventory_es.testing.contracts.event_store.harness import StoreHarness
 from inventory_es.testing.contracts.event_store.tested_store import TestedStore, show_error
-from inventory_es.testing.failure import MismatchError
+from inventory_es.testing.promise import MismatchError
 
 T = TypeVar("T")
 _STREAMS = 3

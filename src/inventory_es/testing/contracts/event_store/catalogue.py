@@ -15,8 +15,7 @@ from inventory_es.testing.contracts.event_store.harness import StoreHarness
 from inventory_es.testing.contracts.event_store.hostile_values import STREAMS
 from inventory_es.testing.contracts.event_store.reference_model import ReferenceModel
 from inventory_es.testing.contracts.event_store.tested_store import ALL, TestedStore
-from inventory_es.testing.failure import MismatchError
-from inventory_es.testing.promise import promise
+from inventory_es.testing.promise import MismatchError, promise
 
 _VERSIONS = {
     StreamId(CATEGORY, "x"): 2,

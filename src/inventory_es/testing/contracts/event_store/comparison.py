@@ -34,7 +34,7 @@ from inventory_es.testing.contracts.event_store.reference_model import (
     shortened,
 )
 from inventory_es.testing.contracts.event_store.tested_store import ALL, TestedStore, show_error, show_result
-from inventory_es.testing.failure import MismatchError
+from inventory_es.testing.promise import MismatchError
 
 _STRANGER = UUID("6b9d62c1-9f0e-4dc5-93a7-2f6c8e1f0a11")
 _FURTHER = 1_000

@@ -22,8 +22,7 @@ from inventory_es.testing.contracts.event_store.reference_model import Reference
 from inventory_es.testing.contracts.event_store.tested_store import ALL, TestedStore
 from inventory_es.testing.contracts.event_store.writer import STREAM
 from inventory_es.testing.contracts.processes.other_process import other_process, task
-from inventory_es.testing.failure import MismatchError
-from inventory_es.testing.promise import promise
+from inventory_es.testing.promise import MismatchError, promise
 
 _STEPS = 10
 _POINTS = 6

@@ -11,7 +11,7 @@ from inventory_es.ports import EventStore, NewEvent, RecordedEvent, StoreCapabil
 from inventory_es.testing.contracts.core.contract import Run
 from inventory_es.testing.contracts.core.event_labels import EventLabels, same_content, stream_id, stream_name
 from inventory_es.testing.contracts.event_store.tested_store import TestedStore
-from inventory_es.testing.failure import MismatchError
+from inventory_es.testing.promise import MismatchError
 from inventory_es.testing.site import Site
 
 _DEFAULTS = StoreCapabilities()

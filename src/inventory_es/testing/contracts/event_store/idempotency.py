@@ -22,8 +22,7 @@ from inventory_es.testing.contracts.event_store.comparison import Comparison
 from inventory_es.testing.contracts.event_store.harness import StoreHarness
 from inventory_es.testing.contracts.event_store.reference_model import ReferenceModel
 from inventory_es.testing.contracts.event_store.tested_store import TestedStore, show_error, show_result
-from inventory_es.testing.failure import MismatchError
-from inventory_es.testing.promise import promise
+from inventory_es.testing.promise import MismatchError, promise
 
 _MANY = 1_200
 _VERY_MANY = 10_000

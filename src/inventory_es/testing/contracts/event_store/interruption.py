@@ -23,8 +23,7 @@ from inventory_es.testing.contracts.core.tested_port import expect
 from inventory_es.testing.contracts.event_store.calls import UNKNOWN_OUTCOMES, Call, Calls
 from inventory_es.testing.contracts.event_store.harness import StoreHarness
 from inventory_es.testing.contracts.event_store.tested_store import TestedStore, show_error, show_outcomes, show_result
-from inventory_es.testing.failure import MismatchError
-from inventory_es.testing.promise import promise
+from inventory_es.testing.promise import MismatchError, promise
 
 T = TypeVar("T")
 _MOST_POINTS = 60

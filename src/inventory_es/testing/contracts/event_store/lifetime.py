@@ -18,8 +18,7 @@ from inventory_es.testing.contracts.event_store.harness import StoreHarness
 from inventory_es.testing.contracts.event_store.interruption import is_closed
 from inventory_es.testing.contracts.event_store.reference_model import ReferenceModel
 from inventory_es.testing.contracts.event_store.tested_store import TestedStore, Way
-from inventory_es.testing.failure import MismatchError
-from inventory_es.testing.promise import promise
+from inventory_es.testing.promise import MismatchError, promise
 
 _ANSWERS = "An answer is its caller's for ever: what was read before the close is read after it; other instances go on with what they do."
 _POINTS = 6

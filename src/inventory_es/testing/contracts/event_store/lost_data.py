@@ -9,8 +9,7 @@ from inventory_es.testing.contracts.core.event_labels import stream_id
 from inventory_es.testing.contracts.core.tested_port import expect
 from inventory_es.testing.contracts.event_store.harness import StoreHarness
 from inventory_es.testing.contracts.event_store.tested_store import TestedStore, show_error
-from inventory_es.testing.failure import MismatchError
-from inventory_es.testing.promise import promise
+from inventory_es.testing.promise import MismatchError, promise
 
 _APPENDS = 8
 

@@ -22,8 +22,7 @@ from inventory_es.testing.contracts.core.tested_port import expect
 from inventory_es.testing.contracts.event_store.calls import Calls
 from inventory_es.testing.contracts.event_store.harness import StoreHarness
 from inventory_es.testing.contracts.event_store.tested_store import TestedStore, going_on
-from inventory_es.testing.failure import MismatchError
-from inventory_es.testing.promise import promise
+from inventory_es.testing.promise import MismatchError, promise
 
 _X, _Y = stream_id("x"), stream_id("y")
 _LARGE = 200_000

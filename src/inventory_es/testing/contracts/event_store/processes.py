@@ -14,8 +14,7 @@ from inventory_es.testing.contracts.event_store.races import describe_operation
 from inventory_es.testing.contracts.event_store.tested_store import TestedStore
 from inventory_es.testing.contracts.event_store.writer import STREAM, operations, write_rounds
 from inventory_es.testing.contracts.processes.other_process import OtherProcess, Step, other_process, task
-from inventory_es.testing.failure import MismatchError
-from inventory_es.testing.promise import promise
+from inventory_es.testing.promise import MismatchError, promise
 
 _ROUNDS = 300
 """Batches of each process: so many that a race which a store gets wrong once in fifty times is seen every time."""

@@ -15,8 +15,7 @@ from inventory_es.testing.contracts.event_store.calls import Calls
 from inventory_es.testing.contracts.event_store.harness import StoreHarness
 from inventory_es.testing.contracts.event_store.linearizability import Operation, find_violation
 from inventory_es.testing.contracts.event_store.tested_store import TestedStore, show_error
-from inventory_es.testing.failure import MismatchError
-from inventory_es.testing.promise import promise
+from inventory_es.testing.promise import MismatchError, promise
 
 _RACERS = 8
 _ROUNDS = 4

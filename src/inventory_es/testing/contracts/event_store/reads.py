@@ -7,8 +7,7 @@ from inventory_es.testing.contracts.core.event_labels import event_id
 from inventory_es.testing.contracts.core.tested_port import expect
 from inventory_es.testing.contracts.event_store.harness import StoreHarness
 from inventory_es.testing.contracts.event_store.tested_store import TestedStore
-from inventory_es.testing.failure import MismatchError
-from inventory_es.testing.promise import promise
+from inventory_es.testing.promise import MismatchError, promise
 
 _TEN = "a b c d e f g h i j"
 

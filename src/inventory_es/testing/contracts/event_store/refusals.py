@@ -17,8 +17,7 @@ from inventory_es.testing.contracts.event_store.append_answers import Asked, che
 from inventory_es.testing.contracts.event_store.calls import Calls
 from inventory_es.testing.contracts.event_store.harness import StoreHarness
 from inventory_es.testing.contracts.event_store.tested_store import TestedStore, Way, show_error, show_result
-from inventory_es.testing.failure import MismatchError
-from inventory_es.testing.promise import promise
+from inventory_es.testing.promise import MismatchError, promise
 
 _TIMES = 24
 _TIMES_OF_LARGE_ONES = 12

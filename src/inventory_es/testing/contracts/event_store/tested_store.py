@@ -34,7 +34,7 @@ from inventory_es.testing.contracts.core.schedule import AtSuspension
 from inventory_es.testing.contracts.core.tested_port import TestedPort
 from inventory_es.testing.contracts.event_store.append_answers import Asked, check_answer
 from inventory_es.testing.contracts.event_store.linearizability import Appended, Conflicted, Observed, Operation, Unknown
-from inventory_es.testing.failure import MismatchError
+from inventory_es.testing.promise import MismatchError
 
 T = TypeVar("T")
 E = TypeVar("E", bound=Exception)

@@ -15,8 +15,7 @@ from inventory_es.testing.contracts.core.schedule import AtSuspension
 from inventory_es.testing.contracts.core.tested_port import expect
 from inventory_es.testing.contracts.event_store.harness import StoreHarness
 from inventory_es.testing.contracts.event_store.tested_store import TestedStore, Way, show_result
-from inventory_es.testing.failure import MismatchError
-from inventory_es.testing.promise import promise
+from inventory_es.testing.promise import MismatchError, promise
 
 _NOBODY_HANGS = (
     "Nobody hangs on a turn: left, failed, cancelled at any await point, or not left at all, it is over; a closed store gives none."

@@ -14,8 +14,7 @@ from inventory_es.testing.contracts.core.event_labels import event_id, stream_id
 from inventory_es.testing.contracts.core.tested_port import expect
 from inventory_es.testing.contracts.event_store.harness import INTERFERENCES, Interference, StoreHarness
 from inventory_es.testing.contracts.event_store.tested_store import TestedStore, show_error, show_result
-from inventory_es.testing.failure import MismatchError
-from inventory_es.testing.promise import promise
+from inventory_es.testing.promise import MismatchError, promise
 
 _MOST_POINTS = 40
 _LONGEST_SETTLING = 0.05

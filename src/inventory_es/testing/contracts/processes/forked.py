@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from inventory_es.testing.contracts.core.contract import Run
 from inventory_es.testing.contracts.processes.other_process import Step, other_process, worker_command
-from inventory_es.testing.failure import MismatchError
+from inventory_es.testing.promise import MismatchError
 
 Visit: TypeAlias = Callable[[], Awaitable[object]]
 

@@ -14,7 +14,7 @@ from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from inventory_es.testing.contracts.core.contract import Contract, Run
-from inventory_es.testing.failure import MismatchError
+from inventory_es.testing.promise import MismatchError
 
 _LONGEST_LINE = 1 << 20
 

@@ -13,8 +13,7 @@ from inventory_es.ports.errors import CheckpointConflictError, StoreClosedError
 from inventory_es.testing.contracts.core.await_points import MOST_POINTS, cancel_at
 from inventory_es.testing.contracts.core.tested_port import refused
 from inventory_es.testing.contracts.read_model.harness import ID, START, ReadModelHarness, ahead, level, same
-from inventory_es.testing.failure import MismatchError
-from inventory_es.testing.promise import promise
+from inventory_es.testing.promise import MismatchError, promise
 
 _TOGETHER = "Rows and checkpoint move together or not at all: also when the commit is refused in the middle, or cancelled."
 _COMPARED = "A commit from any other checkpoint than the one that is there is refused, and says which that is."

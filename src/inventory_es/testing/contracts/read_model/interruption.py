@@ -13,8 +13,7 @@ from inventory_es.testing.contracts.core.await_points import MOST_POINTS, cancel
 from inventory_es.testing.contracts.core.schedule import AtSuspension
 from inventory_es.testing.contracts.core.tested_port import ends_well, refused
 from inventory_es.testing.contracts.read_model.harness import ID, NEXT, TABLES, ReadModelHarness, TestedReadModel, ahead, level, same, show
-from inventory_es.testing.failure import MismatchError
-from inventory_es.testing.promise import promise
+from inventory_es.testing.promise import MismatchError, promise
 
 _MANY = 1_000
 _LAST = f"p{_MANY // 2 - 1:04}"

@@ -8,7 +8,7 @@ import attrs
 from inventory_es.ports import Add, Change, Checkpoint, Delete, Patch, ProjectionId, ProjectionVersion, Put, Row, RowsPage, Table
 from inventory_es.ports.read_model import Value, order_of
 from inventory_es.testing.contracts.read_model.harness import TestedReadModel, same
-from inventory_es.testing.failure import MismatchError
+from inventory_es.testing.promise import MismatchError
 
 Rows = dict[tuple[Value, ...], dict[str, Value]]
 

@@ -11,8 +11,7 @@ from inventory_es.ports.errors import StoreClosedError
 from inventory_es.testing.contracts.core.await_points import MOST_POINTS, cancel_at
 from inventory_es.testing.contracts.core.tested_port import refused
 from inventory_es.testing.contracts.snapshot_store.harness import OTHER, STREAM, SnapshotHarness, show, snapshot
-from inventory_es.testing.failure import MismatchError
-from inventory_es.testing.promise import promise
+from inventory_es.testing.promise import MismatchError, promise
 
 _STEPS = 60
 

@@ -13,7 +13,7 @@ from inventory_es.testing.contracts.core.contract import Run
 from inventory_es.testing.contracts.core.difference import difference
 from inventory_es.testing.contracts.core.schedule import AtSuspension
 from inventory_es.testing.contracts.core.tested_port import TestedPort, show_declared
-from inventory_es.testing.failure import MismatchError
+from inventory_es.testing.promise import MismatchError
 from inventory_es.testing.site import Site
 
 STREAM = StreamId("inventory", "espresso", "berlin")

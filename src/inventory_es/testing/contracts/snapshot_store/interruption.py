@@ -13,8 +13,7 @@ from inventory_es.testing.contracts.core.await_points import MOST_POINTS, cancel
 from inventory_es.testing.contracts.core.schedule import AtSuspension
 from inventory_es.testing.contracts.core.tested_port import ends_well, refused, show_done
 from inventory_es.testing.contracts.snapshot_store.harness import OTHER, SCHEMA, STREAM, SnapshotHarness, TestedSnapshots, show, snapshot
-from inventory_es.testing.failure import MismatchError
-from inventory_es.testing.promise import promise
+from inventory_es.testing.promise import MismatchError, promise
 
 _CALLERS = 64
 _TIMES = 40

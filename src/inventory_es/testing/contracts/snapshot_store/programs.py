@@ -11,8 +11,7 @@ from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import Snapshot
 from inventory_es.testing.contracts.core.hostile_bytes import HOSTILE_BYTES
 from inventory_es.testing.contracts.snapshot_store.harness import OTHER, SCHEMA, STREAM, SnapshotHarness, TestedSnapshots, show, snapshot
-from inventory_es.testing.failure import MismatchError
-from inventory_es.testing.promise import promise
+from inventory_es.testing.promise import MismatchError, promise
 
 _STEPS = 50
 _STREAMS = (STREAM, StreamId("inventory", "espresso", "berlin2"), StreamId("inventory", "Espresso", "berlin"))
