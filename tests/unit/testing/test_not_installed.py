@@ -149,7 +149,7 @@ def test_a_platform_without_fork_has_cases_that_are_not_tried(tmp_path: Path) ->
     hidden = "import os\ndel os.fork\n"
     case = (
         "from inventory_es.testing.contracts.core.contract import Contract\n"
-        "from inventory_es.testing.contracts.processes.forked import steps_of\n"
+        "from inventory_es.testing.contracts.processes.other_process import steps_of\n"
         "from inventory_es.testing.promise import promise\n\n"
         "class Forks(Contract):\n    @promise('X-1', 'A child is a child.')\n"
         "    async def test_it(self, run):\n        await steps_of(run, 'plan')\n\n"

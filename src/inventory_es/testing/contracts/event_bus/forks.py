@@ -1,15 +1,13 @@
-"""EB-40: a process forks, and parent and child both go on."""
+"""EB-40: a process forks, and parent and child both use the bus; and the publisher that they run."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import anyio
 
-from inventory_es.ports import BusSubscription
-from inventory_es.testing.contracts.core.event_labels import event_id
+from inventory_es.ports import BusSubscription, EventBus
+from inventory_es.testing.contracts.core.event_labels import EventLabels, event_id, recorded, stream_id
 from inventory_es.testing.contracts.event_bus.harness import BusHarness
-from inventory_es.testing.contracts.event_bus.publisher import GROUP
-from inventory_es.testing.contracts.processes.forked import steps_of
-from inventory_es.testing.contracts.processes.other_process import Step
+from inventory_es.testing.contracts.processes.other_process import Step, steps_of
 from inventory_es.testing.promise import MismatchError, promise
 
 _FORKS = "After a fork, parent and child each publish, whichever closes first, and nothing is lost; an inherited handle is closed."
@@ -74,3 +72,23 @@ async def _until(consumer: BusSubscription, steps: Sequence[Step], ended: anyio.
             await all_came()
             scope.cancel()
     return delivered
+
+
+GROUP = "fork"
+
+
+async def write_rounds(bus: EventBus, writer: str, rounds: int, tell: Callable[[Step], None]) -> None:
+    """Publish ``rounds`` events of this writer's stream, one after the other, and tell each."""
+    labels = EventLabels()
+    for number in range(1, rounds + 1):
+        label = f"{writer}n{number}"
+        await bus.publish([recorded(stream_id(writer), number, number, labels.event(label))])
+        tell({"writer": writer, "published": label, "at": 0})
+
+
+def uses(bus: EventBus) -> dict[str, Callable[[], Awaitable[object]]]:
+    """Return every way of using a bus, by the name of the method."""
+    return {
+        "publish": lambda: bus.publish([recorded(stream_id("inherited"), 1, 1, EventLabels().event("inherited"))]),
+        "dead_letters": lambda: bus.dead_letters(GROUP),
+    }

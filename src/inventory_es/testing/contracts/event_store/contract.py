@@ -12,7 +12,6 @@ from inventory_es.testing.contracts.event_store.atomicity import AtomicityCases
 from inventory_es.testing.contracts.event_store.catalogue import CatalogueCases
 from inventory_es.testing.contracts.event_store.feed import FeedCases
 from inventory_es.testing.contracts.event_store.fidelity import FidelityCases
-from inventory_es.testing.contracts.event_store.forks import ForkCases
 from inventory_es.testing.contracts.event_store.freshness import QuestionCases
 from inventory_es.testing.contracts.event_store.glances import GlanceCases
 from inventory_es.testing.contracts.event_store.groups import GroupCases
@@ -22,7 +21,7 @@ from inventory_es.testing.contracts.event_store.interruption import Interruption
 from inventory_es.testing.contracts.event_store.lifetime import ClosingCases
 from inventory_es.testing.contracts.event_store.lost_data import PlaceCases
 from inventory_es.testing.contracts.event_store.pages import PageCases
-from inventory_es.testing.contracts.event_store.processes import ProcessCases
+from inventory_es.testing.contracts.event_store.processes import ForkCases, ProcessCases
 from inventory_es.testing.contracts.event_store.races import RaceCases
 from inventory_es.testing.contracts.event_store.reads import ReadingCases
 from inventory_es.testing.contracts.event_store.refusals import RefusalCases

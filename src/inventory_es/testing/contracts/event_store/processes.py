@@ -1,4 +1,4 @@
-"""ES-43, ES-45: a second process writes to the site; a process is killed while it writes."""
+"""ES-43, ES-45, ES-54, ES-55: a second process writes to the site; a process is killed while it writes; a process forks."""
 
 import time
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from inventory_es.testing.contracts.event_store.linearizability import find_viol
 from inventory_es.testing.contracts.event_store.races import describe_operation
 from inventory_es.testing.contracts.event_store.tested_store import TestedStore
 from inventory_es.testing.contracts.event_store.writer import STREAM, operations, write_rounds
-from inventory_es.testing.contracts.processes.other_process import OtherProcess, Step, other_process, task
+from inventory_es.testing.contracts.processes.other_process import OtherProcess, Step, other_process, steps_of, task
 from inventory_es.testing.promise import MismatchError, promise
 
 _ROUNDS = 300
@@ -145,3 +145,40 @@ async def linearizable(store: TestedStore, steps: Sequence[Step]) -> None:
         got=page.version,
         meaning="an acknowledged append is lost",
     )
+
+
+_CHILD = "A forked child that opens the site loses nothing when its parent closes first or ends; a handle that it inherited is closed."
+
+
+class ForkCases:
+    """A handle is never carried over a fork; the site is."""
+
+    @promise("ES-54", _CHILD, seeds=0)
+    async def test_es_54_the_parent_closes_first(self, harness: StoreHarness) -> None:
+        await _holds_every_step(harness, "parent_closes_first")
+
+    @promise("ES-54", _CHILD, seeds=0)
+    async def test_es_54_a_daemon(self, harness: StoreHarness) -> None:
+        await _holds_every_step(harness, "parent_ends")
+
+    @promise("ES-55", "A parent that forks, idle or in the middle of commits, goes on beside its children, and nothing is lost.", seeds=0)
+    async def test_es_55_the_parent_goes_on(self, harness: StoreHarness) -> None:
+        await _holds_every_step(harness, "parent_goes_on")
+
+
+async def _holds_every_step(harness: StoreHarness, plan: str) -> None:
+    async with harness.open() as store:
+        harness.need(store, survives_fork=True, durable=True, multi_process=True)
+    need_other_processes(harness)
+
+    steps = await steps_of(harness.run, plan, reopen=harness.open)
+    async with harness.open() as store:
+        await linearizable(store, steps)
+        version = (await store.whole(STREAM)).version
+        acknowledged = 2 * sum("version" in step and not step["replayed"] for step in steps)
+        expect(
+            that=version == acknowledged,
+            expected=f"version {acknowledged}",
+            got=version,
+            meaning="acknowledged events of the parent or of a child are lost",
+        )

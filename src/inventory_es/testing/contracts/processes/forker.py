@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import anyio
@@ -23,17 +24,18 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from inventory_es.ports.errors import StoreClosedError
 from inventory_es.testing.clock import ManualClock
 from inventory_es.testing.contracts.cache import CacheContract
-from inventory_es.testing.contracts.cache import writer as entry_writer
+from inventory_es.testing.contracts.cache import forks as cache_forks
 from inventory_es.testing.contracts.core.contract import Contract
-from inventory_es.testing.contracts.event_bus import EventBusContract, publisher
+from inventory_es.testing.contracts.event_bus import EventBusContract
+from inventory_es.testing.contracts.event_bus import forks as event_bus_forks
 from inventory_es.testing.contracts.event_store import EventStoreContract
-from inventory_es.testing.contracts.event_store import writer as event_writer
+from inventory_es.testing.contracts.event_store import writer as event_store_writer
 from inventory_es.testing.contracts.factory import contract_at
 from inventory_es.testing.contracts.processes.other_process import Step
 from inventory_es.testing.contracts.read_model import ReadModelContract
-from inventory_es.testing.contracts.read_model import writer as row_writer
+from inventory_es.testing.contracts.read_model import forks as read_model_forks
 from inventory_es.testing.contracts.snapshot_store import SnapshotStoreContract
-from inventory_es.testing.contracts.snapshot_store import writer as snapshot_writer
+from inventory_es.testing.contracts.snapshot_store import forks as snapshot_store_forks
 from inventory_es.testing.site import Site
 
 _PATIENCE = 20.0
@@ -177,18 +179,23 @@ def main(arguments: list[str]) -> None:
 
 
 def _subject(contract: Contract, site: Site, backend: str) -> Subject:
-    if isinstance(contract, EventStoreContract):
-        return Subject(backend, lambda: contract.open_store(site), event_writer.write_rounds, event_writer.uses)
-    if isinstance(contract, ReadModelContract):
-        return Subject(backend, lambda: contract.open_read_model(site), row_writer.write_rounds, row_writer.uses)
-    if isinstance(contract, SnapshotStoreContract):
-        return Subject(backend, lambda: contract.open_snapshots(site), snapshot_writer.write_rounds, snapshot_writer.uses)
-    if isinstance(contract, CacheContract):
-        return Subject(backend, lambda: contract.open_cache(site, clock=ManualClock()), entry_writer.write_rounds, entry_writer.uses)
-    if isinstance(contract, EventBusContract):
-        return Subject(backend, lambda: contract.open_bus(site), publisher.write_rounds, publisher.uses)
-    msg = f"{contract.address} is a contract without cases about forks"
-    raise TypeError(msg)
+    opened: Callable[[], AbstractAsyncContextManager[Any]]
+    room: ModuleType
+    match contract:
+        case EventStoreContract():
+            opened, room = partial(contract.open_store, site), event_store_writer
+        case ReadModelContract():
+            opened, room = partial(contract.open_read_model, site), read_model_forks
+        case SnapshotStoreContract():
+            opened, room = partial(contract.open_snapshots, site), snapshot_store_forks
+        case CacheContract():
+            opened, room = partial(contract.open_cache, site, clock=ManualClock()), cache_forks
+        case EventBusContract():
+            opened, room = partial(contract.open_bus, site), event_bus_forks
+        case _:
+            msg = f"{contract.address} is a contract without cases about forks"
+            raise TypeError(msg)
+    return Subject(backend, opened, room.write_rounds, room.uses)
 
 
 def _fork(work: Callable[[], None]) -> int:

@@ -1,11 +1,11 @@
-"""The kit's side of a worker process: start it, let it write, hear its steps, kill it."""
+"""The kit's side of other processes: a worker that writes and is killed, and one that forks."""
 
 import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import anyio
@@ -17,6 +17,7 @@ from inventory_es.testing.contracts.core.contract import Contract, Run
 from inventory_es.testing.promise import MismatchError
 
 _LONGEST_LINE = 1 << 20
+_ROOM = __name__.rpartition(".")[0]
 
 Step = Mapping[str, Any]
 """What a process tells on one line."""
@@ -80,7 +81,7 @@ def worker_command(contract: Contract) -> Sequence[str] | None:
     """The command line of a worker for this contract; ``None`` where no other process can import it."""
     if "<locals>" in contract.address or "__main__" in contract.address:
         return None
-    return (sys.executable, "-m", "inventory_es.testing.contracts.processes.worker", contract.address)
+    return (sys.executable, "-m", f"{_ROOM}.worker", contract.address)
 
 
 def task(run: Run, writer: str, rounds: int, *, size: int = 2) -> str:
@@ -92,8 +93,11 @@ def task(run: Run, writer: str, rounds: int, *, size: int = 2) -> str:
         rounds: how many batches it writes.
         size: the events of a batch.
     """
-    of_run = {"site": run.site.name, "path": str(run.site.path), "backend": run.backend}
-    return json.dumps({**of_run, "writer": writer, "rounds": rounds, "size": size})
+    return json.dumps({**_of_run(run), "writer": writer, "rounds": rounds, "size": size})
+
+
+def _of_run(run: Run) -> Step:
+    return {"site": run.site.name, "path": str(run.site.path), "backend": run.backend}
 
 
 @asynccontextmanager
@@ -120,3 +124,43 @@ async def other_process(arguments: Sequence[str]) -> AsyncGenerator[OtherProcess
         finally:
             if process.returncode is None:
                 process.kill()
+
+
+async def steps_of(run: Run, plan: str, *, reopen: Callable[[], AbstractAsyncContextManager[object]] | None = None) -> Sequence[Step]:
+    """Run a plan of the process that forks on a site that nobody has open, and return all steps that it tells.
+
+    Args:
+        run: the run of the case.
+        plan: the plan, by its name in :mod:`inventory_es.testing.contracts.processes.forker`.
+        reopen: opens the site before the plan, and between the first and the last step of a plan that waits for it.
+
+    Raises:
+        MismatchError: a process failed, did not end, or used what it had inherited.
+    """
+    if not hasattr(os, "fork"):
+        run.not_tried("os.fork: this platform has none")
+    worker = worker_command(run.contract)
+    if worker is None:
+        run.not_declared("a contract that another process can import; put it at the top level of a module")
+    of_plan = json.dumps({**_of_run(run), "plan": plan})
+    if reopen is not None:
+        async with reopen():
+            pass
+    async with other_process([sys.executable, "-m", f"{_ROOM}.forker", worker[-1], of_plan]) as forker:
+        await forker.go()
+        last: Step = {}
+        while (step := await forker.hear()) is not None:
+            last = step
+            if "inherited" in step:
+                raise MismatchError(
+                    expected=f"StoreClosedError from {step['inherited']}",
+                    got="an answer",
+                    meaning="a forked child used the adapter that belongs to its parent",
+                )
+            if "written" in step and reopen is not None:
+                async with reopen():
+                    pass
+                await forker.go()
+        if "done" not in last:
+            raise MismatchError(expected="parent and children that end", got=f"last heard: {last}", meaning="a forked process failed")
+        return forker.steps
