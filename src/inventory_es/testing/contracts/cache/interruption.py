@@ -10,12 +10,11 @@ from anyio.lowlevel import checkpoint
 from inventory_es.ports import CacheEntry
 from inventory_es.ports.errors import CacheUnavailableError, StoreClosedError
 from inventory_es.testing.contracts.cache.harness import CacheHarness, TestedCache
-from inventory_es.testing.contracts.core.await_points import MOST_POINTS, Call, cancel_at, hold_at
+from inventory_es.testing.contracts.core.await_points import CALLERS, MOST_POINTS, Call, cancel_at, cancel_some, close_again, hold_at
 from inventory_es.testing.contracts.core.tested_port import ends_well, refused
 from inventory_es.testing.promise import promise
 
 _TEN = timedelta(seconds=10)
-_CALLERS = 64
 _TIMES = 40
 _LOOKS = 3
 _POOL = 20  # a connection that a cancelled call spoiled may come up again after all others
@@ -72,14 +71,7 @@ class InterruptionCases:
 
             for key in _KEYS:
                 await cache.set(key, f"of {key}")
-            for point in range(4):
-                async with anyio.create_task_group() as tasks:
-                    for number in range(_CALLERS // 2):
-                        tasks.start_soon(give_up, number + 1, point)
-                        tasks.start_soon(hold, number)
-            async with anyio.create_task_group() as tasks:
-                for number in range(_CALLERS):
-                    tasks.start_soon(hold, number)
+            await cancel_some(hold, give_up, points=4)
 
     @promise(
         "CA-27",
@@ -196,7 +188,7 @@ class InterruptionCases:
             for key in _KEYS:
                 await cache.set(key, "v")
             async with anyio.create_task_group() as tasks:
-                for number in range(_CALLERS):
+                for number in range(CALLERS):
                     tasks.start_soon(cache.invalidate, *(_KEYS[number % 3 :] + _KEYS[: number % 3]))
             for key in _KEYS:
                 await cache.holds(key, None, meaning="many callers invalidated these keys at once, and one is still given")
@@ -223,10 +215,7 @@ class InterruptionCases:
         for point in range(MOST_POINTS):
             async with harness.open() as cache:
                 await cache.set("a", "there", version=1)
-                reached = await cancel_at(point, lambda at: cache.aclose(at_suspension=at))  # called at once
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(cache.aclose)
-                    tasks.start_soon(cache.aclose)
+                reached = await close_again(point, cache.aclose)
                 meaning = f"after a close that was cancelled at await point {point}, and was made again, the cache works on"
                 await refused(StoreClosedError, partial(cache.get, "a"), meaning=meaning)
             if not reached:

@@ -1,7 +1,7 @@
 """One await point of a call: cancel the call there, or hold it there while another one runs."""
 
-from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeAlias
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -9,6 +9,7 @@ from anyio.lowlevel import checkpoint
 from inventory_es.testing.contracts.core.schedule import AtSuspension
 
 MOST_POINTS = 60
+CALLERS = 64
 _TURNS_HELD = 60
 
 Call: TypeAlias = Callable[[AtSuspension], Awaitable[object]]
@@ -79,3 +80,32 @@ async def hold_at(point: int, call: Call, meanwhile: Callable[[], Awaitable[obje
         if not reached.is_set():
             tasks.cancel_scope.cancel()
     return reached.is_set()
+
+
+async def close_again(point: int, close: Callable[..., Coroutine[Any, Any, object]]) -> bool:
+    """Cancel a close at a suspension, close twice at once, and return whether the first close has so many suspensions."""
+    is_reached = await cancel_at(point, lambda at: close(at_suspension=at))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(close)
+        tasks.start_soon(close)
+    return is_reached
+
+
+async def cancel_some(
+    ask: Callable[[int], Coroutine[Any, Any, object]], give_up: Callable[[int, int], Coroutine[Any, Any, object]], *, points: int
+) -> None:
+    """Let many callers ask while others give up, then let 64 ask at once.
+
+    Args:
+        ask: asks as the caller of this number, and judges the answer.
+        give_up: asks as the caller of a number, and is cancelled at a suspension.
+        points: the suspensions at which callers give up: 0 to one less.
+    """
+    for point in range(points):
+        async with anyio.create_task_group() as tasks:
+            for number in range(CALLERS // 2):
+                tasks.start_soon(give_up, number + 1, point)
+                tasks.start_soon(ask, number)
+    async with anyio.create_task_group() as tasks:
+        for number in range(CALLERS):
+            tasks.start_soon(ask, number)

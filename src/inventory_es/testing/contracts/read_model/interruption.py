@@ -9,7 +9,7 @@ import anyio
 from inventory_es.ports import Add, Change, Checkpoint, ProjectionId, Put, ReadModel, RowsPage
 from inventory_es.ports.errors import CheckpointConflictError, ProjectionNotFoundError, ReadModelUnavailableError, StoreClosedError
 from inventory_es.ports.read_model import Value
-from inventory_es.testing.contracts.core.await_points import MOST_POINTS, cancel_at, hold_at
+from inventory_es.testing.contracts.core.await_points import MOST_POINTS, cancel_at, cancel_some, close_again, hold_at
 from inventory_es.testing.contracts.core.schedule import AtSuspension
 from inventory_es.testing.contracts.core.tested_port import ends_well, refused
 from inventory_es.testing.contracts.read_model.harness import ID, NEXT, TABLES, ReadModelHarness, TestedReadModel, ahead, level, same, show
@@ -21,7 +21,6 @@ _TIMES = 40
 _LOOKS = 3
 _POOL = 20  # a connection that a cancelled call spoiled may come up again after all others
 _ROUNDS = 30
-_CALLERS = 64
 _OTHER = ProjectionId("other", 1)
 _NEW = ProjectionId("stock", 3)
 _BEYOND = 2**63 - 1
@@ -78,14 +77,7 @@ class InterruptionCases:
                 select = partial(model.raw.select, ID, "levels", where={"product": "abcd"[number % 4]}, limit=9)
                 await cancel_at(point, lambda at: model.call("select, to be cancelled", select(), show, at))
 
-            for point in range(3):
-                async with anyio.create_task_group() as tasks:
-                    for number in range(_CALLERS // 2):
-                        tasks.start_soon(give_up, number + 1, point)
-                        tasks.start_soon(ask, number)
-            async with anyio.create_task_group() as tasks:
-                for number in range(_CALLERS):
-                    tasks.start_soon(ask, number)
+            await cancel_some(ask, give_up, points=3)
 
     @promise(
         "RM-15",
@@ -232,10 +224,7 @@ class InterruptionCases:
     async def test_ck_9_closing_again(self, harness: ReadModelHarness) -> None:
         for point in range(MOST_POINTS):
             async with harness.open() as model:
-                reached = await cancel_at(point, lambda at: model.close(at_suspension=at))  # called at once
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(model.close)
-                    tasks.start_soon(model.close)
+                reached = await close_again(point, model.close)
                 await refused(StoreClosedError, model.checkpoint, meaning="it works on after a close that was cancelled and made again")
             if not reached:
                 break

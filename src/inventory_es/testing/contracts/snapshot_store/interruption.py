@@ -9,13 +9,12 @@ import anyio
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import Snapshot, SnapshotStore
 from inventory_es.ports.errors import StoreClosedError, StoreUnavailableError
-from inventory_es.testing.contracts.core.await_points import MOST_POINTS, cancel_at, hold_at
+from inventory_es.testing.contracts.core.await_points import CALLERS, MOST_POINTS, cancel_at, close_again, hold_at
 from inventory_es.testing.contracts.core.schedule import AtSuspension
 from inventory_es.testing.contracts.core.tested_port import ends_well, refused, show_done
 from inventory_es.testing.contracts.snapshot_store.harness import OTHER, SCHEMA, STREAM, SnapshotHarness, TestedSnapshots, show, snapshot
 from inventory_es.testing.promise import MismatchError, promise
 
-_CALLERS = 64
 _TIMES = 40
 _LOOKS = 3
 _POOL = 20  # a connection that a cancelled call spoiled may come up again after all others
@@ -87,7 +86,7 @@ class InterruptionCases:
                 await store.save(snapshot(version, stream=stream))
 
             async with anyio.create_task_group() as tasks:
-                for number in range(_CALLERS):
+                for number in range(CALLERS):
                     tasks.start_soon(ask, number)
 
     @promise("SN-17", "Callers that discard the same streams in different orders all end, wherever they meet.", seeds=2)
@@ -103,7 +102,7 @@ class InterruptionCases:
             for stream in streams:
                 await store.save(snapshot(2, stream=stream))
             async with anyio.create_task_group() as tasks:
-                for number in range(_CALLERS):
+                for number in range(CALLERS):
                     tasks.start_soon(store.discard, *(streams[number % 3 :] + streams[: number % 3]))
             for stream in streams:
                 await store.gives(None, stream=stream, meaning="many callers discarded these streams at once, and one is still given")
@@ -162,10 +161,7 @@ class InterruptionCases:
     async def test_sn_13_closing_again(self, harness: SnapshotHarness) -> None:
         for point in range(MOST_POINTS):
             async with harness.open() as store:
-                reached = await cancel_at(point, lambda at: store.close(at_suspension=at))  # called at once
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(store.close)
-                    tasks.start_soon(store.close)
+                reached = await close_again(point, store.close)
                 await _is_closed(store, "the store works on after a close that was cancelled and made again")
             if not reached:
                 break
