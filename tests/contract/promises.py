@@ -1,4 +1,4 @@
-"""The page of the docs with every promise, and what each of our adapters makes of it: ``python -m tests.contract.promises``."""
+"""The page of the docs with every promise, and the verdict of each shipped adapter: ``python -m tests.contract.promises``."""
 
 import sys
 from collections.abc import Iterator, Mapping
@@ -50,7 +50,7 @@ These hold for every history of every inventory, whatever the store. Over a log 
 
 
 def page() -> str:
-    """The whole page. It runs each contract once, on one event loop."""
+    """Return the whole page. Each contract runs once, on one event loop."""
     lines = [_HEAD]
     for port, adapters in ADAPTERS.items():
         lines += [f"## {port}", "", *_declared(adapters), "", *_kept(adapters), ""]

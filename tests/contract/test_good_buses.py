@@ -25,7 +25,7 @@ class TestPlainBus(EventBusContract):
 
 
 class OneDelivery(PlainBus):
-    """An event that fails once is a dead letter."""
+    """A bus on which an event that fails once is a dead letter."""
 
     capabilities = BusCapabilities(max_deliveries=1, max_pending=16, max_event_bytes=200_000)
 
@@ -35,7 +35,7 @@ class TestBusOfOneDelivery(TestPlainBus):
 
 
 class Small(PlainBus):
-    """Holds eight events at most."""
+    """A bus that holds eight events at most."""
 
     capabilities = BusCapabilities(max_deliveries=2, max_pending=8, max_event_bytes=20_000)
 
@@ -45,7 +45,7 @@ class TestSmallBus(TestPlainBus):
 
 
 class PublishesTwice(PlainBus):
-    """Delivers every event twice, as a publisher does whose first answer was lost."""
+    """A bus that delivers every event twice, as after a publisher that lost its first answer."""
 
     async def enqueue(self, group: Group, event: RecordedEvent) -> None:
         await super().enqueue(group, event)
@@ -57,7 +57,7 @@ class TestBusThatPublishesTwice(TestPlainBus):
 
 
 class BatchesTwice(PlainBus):
-    """Delivers every second batch twice."""
+    """A bus that delivers every second batch twice."""
 
     count = 0
 
@@ -73,7 +73,7 @@ class TestBusThatPublishesBatchesTwice(TestPlainBus):
 
 
 class LosesAnswers(PlainBus):
-    """Delivers an event once more after its first acknowledgement, as a broker does that lost it in a failover."""
+    """A bus that delivers an event once more after its first acknowledgement, as a broker that lost it in a failover."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class TestBusThatLosesAnswers(TestPlainBus):
 
 
 class LeavesOutDuplicates(PlainBus):
-    """Leaves out an event that it has published before, once it was published whole."""
+    """A bus that skips an event that it has published as a whole before."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -111,7 +111,7 @@ class TestBusThatLeavesOutDuplicates(TestPlainBus):
 
 
 class Serial(PlainBus):
-    """Has one delivery of a group out at a time."""
+    """A bus with one unanswered delivery per group."""
 
     def next_item(self, group: Group) -> Item | None:
         return None if group.handled_now else super().next_item(group)
@@ -122,7 +122,7 @@ class TestSerialBus(TestPlainBus):
 
 
 class FailuresLast(PlainBus):
-    """Takes a stream that fails behind everything that waits, and what is delivered again behind its own stream."""
+    """A bus that puts a failing stream behind all waiting events, and a redelivery behind its own stream."""
 
     def put_back(self, group: Group, item: Item) -> None:
         super().put_back(group, item)
@@ -151,7 +151,7 @@ class _Generated(PlainSubscription):
 
 
 class Generates(PlainBus):
-    """Iterates by an asynchronous generator, which ends when it is cancelled."""
+    """A bus that iterates by an asynchronous generator, which ends when it is cancelled."""
 
     @asynccontextmanager
     async def subscribe(self, *args: Any, **kwargs: Any) -> AsyncIterator[PlainSubscription]:
@@ -166,7 +166,7 @@ class TestBusThatGenerates(TestPlainBus):
 
 
 class Replays(PlainBus):
-    """Gives a late group everything."""
+    """A bus that gives a late group all events."""
 
     capabilities = BusCapabilities(max_deliveries=3, max_pending=16, max_event_bytes=200_000, late_subscribers="replay")
 

@@ -56,7 +56,7 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 
 class WholeMilliseconds(PlainCache):
-    """Keeps ends to the millisecond, rounded down, and never a life of none: as a server does that takes milliseconds."""
+    """A cache with ends in milliseconds, rounded down to one at least, as of a server that takes milliseconds."""
 
     def until(self, kept: Kept | None, ttl: timedelta) -> datetime:
         now = self.clock.now()
@@ -64,7 +64,7 @@ class WholeMilliseconds(PlainCache):
 
 
 class TakesLittle(PlainCache):
-    """Refuses what is larger than 200,000 bytes, and copies a buffer."""
+    """A cache that refuses values above 200,000 bytes, and copies a buffer."""
 
     async def set(self, key: str, value: bytes, /, *, version: int, ttl: timedelta) -> None:
         if len(value) > 200_000:
@@ -75,7 +75,7 @@ class TakesLittle(PlainCache):
 
 
 class NeverYields(PlainCache):
-    """Answers without letting other tasks run."""
+    """A cache that answers without letting other tasks run."""
 
     async def begin(self) -> None:
         if self.closed:
@@ -83,7 +83,7 @@ class NeverYields(PlainCache):
 
 
 class YieldsOften(PlainCache):
-    """Lets other tasks run many times in each call."""
+    """A cache that lets other tasks run many times in each call."""
 
     async def begin(self) -> None:
         for _ in range(12):
@@ -91,7 +91,7 @@ class YieldsOften(PlainCache):
 
 
 class DropsLarge(PlainCache):
-    """Does not keep what is larger than 200,000 bytes, nor what was there before."""
+    """A cache that drops values above 200,000 bytes, with the entry before them."""
 
     def put(self, name: str, kept: Kept) -> None:
         if len(kept.value) > 200_000:
@@ -101,7 +101,7 @@ class DropsLarge(PlainCache):
 
 
 class OneCallAtATime(PlainCache):
-    """Has one connection, under a lock; a call that meets the close finds the connection gone, and closing waits for the lock."""
+    """A cache with one connection under a lock. A call that meets the close finds the connection gone; closing waits for the lock."""
 
     def __init__(self, clock: Clock, *, capacity: int) -> None:
         super().__init__(clock, capacity=capacity)
@@ -126,7 +126,7 @@ class OneCallAtATime(PlainCache):
 
 
 class OfItsOwnTime(PlainCache):
-    """Ages entries by a time of its own."""
+    """A cache that ages entries by a time of its own."""
 
     class _Time:
         def __init__(self, clock: Clock) -> None:

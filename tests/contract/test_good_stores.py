@@ -1,6 +1,6 @@
-"""A kit that rejects a good adapter is broken: stores that are built differently keep every promise without a known failure.
+"""Correct stores that are built differently keep every promise without a known failure: the kit rejects nothing good.
 
-Beside these: the memory and the file store, and a synchronous store over SQLite behind ``in_threads``, each in a file of its own.
+The memory store, the file store, and a synchronous store over SQLite behind ``in_threads`` have files of their own.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -27,7 +27,7 @@ class TestPlainStore(EventStoreContract):
             yield PlainStore(shelf)
 
     def spawn(self, *_: object) -> None:
-        """Its data lives in this process."""
+        """Return nothing, because the data lives in this process."""
 
 
 class TestStoreWithoutFeed(TestPlainStore):
@@ -59,37 +59,37 @@ class TestLoneStoreWithTurns(TestPlainStore):
 
 
 class SmallAppends(PlainStore):
-    """Takes five events at once, and 16 KiB."""
+    """A store that takes five events per append, and 16 KiB."""
 
     capabilities = attrs.evolve(PlainStore.capabilities, max_append_events=5, max_append_bytes=16 << 10)
 
 
 class OneAtATime(PlainStore):
-    """Takes one event at once, as a store without transactions does."""
+    """A store that takes one event per append, as without transactions."""
 
     capabilities = attrs.evolve(PlainStore.capabilities, max_append_events=1, multi_stream=False)
 
 
 class SmallBytes(PlainStore):
-    """Takes 16 KiB at once, in any number of events."""
+    """A store that takes 16 KiB per append, in any number of events."""
 
     capabilities = attrs.evolve(PlainStore.capabilities, max_append_bytes=16 << 10)
 
     def check_sizes(self, writes: Sequence[StreamWrite]) -> None:
-        """Look at the bytes first."""
+        """Check the bytes first."""
         events = [event for write in writes for event in write.events]
         self.check_size("bytes", sum(event.size for event in events), self.capabilities.max_append_bytes)
         super().check_sizes(writes)
 
 
 class SmallEvents(PlainStore):
-    """Takes events of 256 bytes."""
+    """A store that takes events of 256 bytes."""
 
     capabilities = attrs.evolve(PlainStore.capabilities, max_event_bytes=256)
 
 
 class SparsePositions(PlainStore):
-    """Leaves gaps between positions, and wider ones where an append is refused, as a sequence of a database does."""
+    """A store with gaps between positions, wider after a refused append, as of a database sequence."""
 
     def position(self, behind: int) -> int:
         return (self.head_now() // 1_000 + 1) * 1_000 + 7 * (behind + len(_refusals(self)))
@@ -103,7 +103,7 @@ class SparsePositions(PlainStore):
 
 
 class ShortPages(PlainStore):
-    """Gives pages that are shorter than their limit, of one or two events, or of one stream."""
+    """A store with pages shorter than their limit: one or two events, or one stream."""
 
     async def read_stream(self, stream: StreamId, /, *, after: int = 0, limit: int) -> StreamPage:
         self.check_page(limit=limit, after=after)
@@ -123,7 +123,7 @@ class ShortPages(PlainStore):
 
 
 class EagerlyFalse(PlainStore):
-    """Wakes its waiters by whatever happens, and says what it sees then."""
+    """A store that wakes its waiters at any event, and answers by the state at that time."""
 
     async def wait_for_position(self, position: int, /, *, timeout: float) -> bool:
         await checkpoint()
@@ -131,7 +131,7 @@ class EagerlyFalse(PlainStore):
 
 
 class EagerlyTrue(PlainStore):
-    """Wakes its waiters by whatever happens, and leaves it to them to look."""
+    """A store that wakes its waiters at any event, and lets them look."""
 
     async def wait_for_position(self, position: int, /, *, timeout: float) -> bool:
         self.check_open()
@@ -140,7 +140,7 @@ class EagerlyTrue(PlainStore):
 
 
 class LeastStore(WindowStore):
-    """Has no optional protocol, finds no ids for ever, and survives nothing."""
+    """A store without optional protocols, which forgets ids, and survives nothing."""
 
     capabilities = attrs.evolve(WindowStore.capabilities, durability="none", multi_process=False)
 

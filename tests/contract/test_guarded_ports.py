@@ -48,7 +48,7 @@ class TestGuardedStoreWithoutOptionalProtocols(EventStoreContract):
             yield guarded(PlainStreams(shelf), Retry(), CircuitBreaker("plain"))
 
     def spawn(self, *_: object) -> None:
-        """Its data lives in this process."""
+        """Return nothing, because the data lives in this process."""
 
 
 class TestGuardedCache(CacheContract):

@@ -50,11 +50,11 @@ class TestSqliteReadModelInTheStoresFile(TestSqliteReadModel):
 
 
 class TestPlainReadModel(ReadModelMutants):
-    """The one that the mutants break keeps every promise: the kit rejects nothing good."""
+    """The store that the mutants break keeps every promise: the kit rejects nothing good."""
 
 
 class FinishesCommits(PlainReadModel):
-    """Makes a commit under a lock and to its end, although its caller is cancelled; one that meets the close finds its backend away."""
+    """A read model that finishes a commit under a lock after a cancellation. A commit that meets the close finds the backend away."""
 
     def __init__(self, disk: Disk) -> None:
         super().__init__(disk)
@@ -73,7 +73,7 @@ class FinishesCommits(PlainReadModel):
 
 
 class ShortPages(PlainReadModel):
-    """Gives half of the rows that it may, 200 at most, and answers without letting other tasks run."""
+    """A read model that gives half of the rows that it may, 200 at most, without letting other tasks run."""
 
     async def begin(self) -> None:
         if self.is_closed:

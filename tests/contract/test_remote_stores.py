@@ -6,13 +6,13 @@ from tests.contract.stores.remote_store import LookingStore, RemoteStore, Remote
 
 
 class UnboundedStore(RemoteStore):
-    """Gives no time after which an append is settled."""
+    """A store without a time after which an append is settled."""
 
     capabilities = attrs.evolve(RemoteStore.capabilities, settles_within=None, group_commit=True)
 
 
 class TestRemoteStore(RemoteStores):
-    """It gives up what it could not send in time."""
+    """A store that gives up the requests that it could not send in time."""
 
 
 class TestLookingStore(RemoteStores):

@@ -31,11 +31,11 @@ class TestSqliteSnapshotStore(SnapshotStoreContract):
 
 
 class TestPlainSnapshots(SnapshotMutants):
-    """The one that the mutants break keeps every promise: the kit rejects nothing good."""
+    """The store that the mutants break keeps every promise: the kit rejects nothing good."""
 
 
 class KeepsEveryVersion(PlainSnapshots):
-    """Keeps each version that was saved, and gives the newest at or below the one that is asked for."""
+    """A store that keeps each saved version, and gives the newest at or below the requested one."""
 
     def name(self, stream: StreamId, schema_version: int) -> tuple[str, int]:
         return f"{stream.text}\0{schema_version}", schema_version
@@ -57,7 +57,7 @@ class KeepsEveryVersion(PlainSnapshots):
 
 
 class ForgetsALot(PlainSnapshots):
-    """Keeps the first of several states of one version, forgets large ones, and forgets them when it is closed."""
+    """A store that keeps the first of several states of one version, and forgets large ones, and all when it is closed."""
 
     def may_replace(self, kept: Snapshot, new: Snapshot) -> bool:
         return new.version > kept.version
@@ -74,7 +74,7 @@ class ForgetsALot(PlainSnapshots):
 
 
 class HasLittleRoom(PlainSnapshots):
-    """Keeps the sixteen snapshots that were saved last, none above 100,000 bytes, and answers without letting other tasks run."""
+    """A store of the last sixteen snapshots, none above 100,000 bytes, which answers without letting other tasks run."""
 
     async def begin(self) -> None:
         if self.closed:

@@ -1,6 +1,6 @@
-"""The test kit: prove any adapter, prove any invariant.
+"""The test kit: contracts for adapters, properties of the domain, a simulator, and faults to inject.
 
-Importing it imports neither a test runner nor hypothesis; names that need hypothesis are loaded when they are asked for.
+Importing it imports neither a test runner nor hypothesis. Names that need hypothesis are loaded on first use.
 """
 
 from importlib import import_module
@@ -45,7 +45,7 @@ _HOMES = {
     "faulty_event_store": "inventory_es.testing.faults",
     "simulate": "inventory_es.testing.simulation",
 }
-"""Where each public name lives. Loaded on first use, so that a name's dependencies are needed only by who uses it."""
+"""The module of each public name. Names are loaded on first use, so that each needs only its own dependencies."""
 
 __all__ = [
     "BrokenPromiseError",

@@ -1,7 +1,11 @@
 """The command line of the kit: ``python -m inventory_es.testing check my_package:open_store``.
 
-Exit codes: 0 every promise is kept, 1 a promise is broken, 2 the command can't be run, 3 what was tried is kept, and something was not
-tried because it is not installed, or not there on this platform.
+Exit codes:
+
+- 0: every promise is kept.
+- 1: a promise is broken.
+- 2: the command can't be run.
+- 3: everything tried is kept, and something was not tried, because it is not installed or not available on this platform.
 """
 
 import argparse
@@ -37,7 +41,7 @@ _MARKS: dict[Verdict, tuple[str, str]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; the exit code comes back."""
+    """Run the command, and return its exit code."""
     options = _parser().parse_args(arguments)
     sys.path.insert(0, str(Path.cwd()))
     if options.list and options.address is None:

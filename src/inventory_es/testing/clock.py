@@ -1,4 +1,4 @@
-"""A clock that stands still until it is moved."""
+"""A clock that moves only when it is told to."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -9,16 +9,16 @@ _START = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 
 @attrs.define(eq=False)
 class ManualClock:
-    """The ``Clock`` of cases and tests: time passes only when the test says so.
+    """A ``Clock`` for tests: time passes only when the test says so.
 
     Args:
-        at: where it starts: aware, in UTC.
+        at: the time at which it starts; aware, in UTC.
     """
 
     at: datetime = _START
 
     def now(self) -> datetime:
-        """The time now."""
+        """Return the current time."""
         return self.at
 
     def advance(self, by: timedelta) -> None:

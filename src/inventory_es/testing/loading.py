@@ -1,4 +1,4 @@
-"""From the text of a command line to what it names: ``package.module:Name`` or ``path/to/file.py:Name``."""
+"""Objects by address: ``package.module:Name`` or ``path/to/file.py:Name``."""
 
 import importlib
 import importlib.util
@@ -9,10 +9,10 @@ from types import ModuleType
 
 
 def load(address: str) -> object:
-    """Import the module or file and get the name out of it.
+    """Import the module or file, and return the object of that name.
 
     Raises:
-        ValueError: no such form, no such module, no such name; the message says which.
+        ValueError: the address has another form, or there is no such module, file or name; the message says which.
     """
     place, _, name = address.rpartition(":")
     if not place or not name:

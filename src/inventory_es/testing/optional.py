@@ -1,4 +1,4 @@
-"""What the kit uses where it is installed, and asks for by name where it is not."""
+"""Optional dependencies of the kit, and errors that say how to install them."""
 
 from collections.abc import Iterable
 from importlib.util import find_spec
@@ -8,7 +8,7 @@ INSTALL = "pip install 'inventory_es[testing]' brings it"
 
 
 def is_installed(module: str) -> bool:
-    """Tell whether a module can be imported, without importing it."""
+    """Return True if a module can be imported, without importing it."""
     return find_spec(module) is not None
 
 
@@ -21,14 +21,14 @@ def require_event_loop(backend: str) -> None:
     """Refuse an event loop that is not installed.
 
     Raises:
-        ImportError: it is not; the message says what brings it.
+        ImportError: the event loop is not installed; the message says what brings it.
     """
     if not is_installed(backend):
         refuse(f"the event loop {backend}", backend)
 
 
 def refuse(what: str, module: str) -> NoReturn:
-    """Tell that something needs a module that is not installed.
+    """Raise the error of something that needs a module which is not installed.
 
     Raises:
         ImportError: always.

@@ -1,4 +1,4 @@
-"""Standard output of the kit's own commands: in any encoding, and whether or not somebody reads it."""
+"""Standard output of the kit's own commands: safe for any encoding and for a reader that leaves early."""
 
 import os
 import sys
@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import NoReturn
 
 UNREAD = 2
-"""The exit code of a command whose reader has gone before its end: nothing is known then."""
+"""The exit code of a command whose reader left before its end: the result is unknown then."""
 
 
 def run_and_exit(main: Callable[[], int]) -> NoReturn:
     """Run a command of the kit, and end the process with its exit code.
 
-    An escape is written for each character that the encoding of a stream lacks, instead of failing. A stream that was closed before
-    the program began is opened on the null device. A command whose reader leaves ends quietly.
+    A character that the encoding of a stream lacks is written as an escape. A stream that was closed before the program began is opened on
+    the null device. A command whose reader leaves ends without a traceback.
 
     Args:
         main: the command; returns the exit code.

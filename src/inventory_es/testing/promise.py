@@ -1,4 +1,4 @@
-"""A promise of a port: its id and its sentence, the case that checks it, and the report when it is broken."""
+"""A promise of a port: its id and sentence, the case that checks it, and the report when it is broken."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import starmap
@@ -14,12 +14,12 @@ _WIDTH = 118
 
 @attrs.frozen
 class Promise:
-    """What an adapter promises.
+    """A promise of an adapter.
 
     Attributes:
         id: short and stable (``ES-10``).
-        sentence: what is promised, in one sentence.
-        seeds: how many seeded schedules its case runs under, beside the plain one.
+        sentence: the promise in one sentence.
+        seeds: the number of seeded schedules under which its case runs, besides the plain one.
     """
 
     id: str
@@ -28,28 +28,28 @@ class Promise:
 
 
 class NotDeclaredError(SkipTest):
-    """The adapter does not declare what the case needs. Test runners show it with its reason, never as passed."""
+    """The adapter does not declare what the case needs. Test runners show the case as skipped, with the reason."""
 
 
 class NotTriedError(SkipTest):
-    """What the case needs is not installed, or not there on this platform. Test runners show it with its reason, never as passed."""
+    """A requirement of the case is not installed, or not available on this platform. Test runners show the case as skipped."""
 
 
 class NoHookError(NotTriedError):
-    """The case needs an optional hook that the contract does not have. What is tried without it stands for itself."""
+    """The case needs an optional hook that the contract does not have. Promises without that hook are not affected."""
 
 
 class KnownFailureError(SkipTest):
-    """The case fails, and ``known_failures`` says so. Test runners show it with its reason, never as passed."""
+    """The case fails, and ``known_failures`` says so. Test runners show the case as skipped, with the reason."""
 
 
 def promise(promise_id: str, sentence: str, /, *, seeds: int = 2) -> Callable[[CaseBody], Callable[[Any], None]]:
     """Make a synchronous test method of an asynchronous case.
 
     Args:
-        promise_id: which promise the case checks; several cases may check one.
-        sentence: the promise, in one sentence.
-        seeds: how many seeded schedules to run beside the plain one.
+        promise_id: the promise that the case checks; several cases may check one promise.
+        sentence: the promise in one sentence.
+        seeds: the number of seeded schedules to run besides the plain one.
     """
     bound = Promise(promise_id, sentence, seeds)
 
@@ -68,18 +68,18 @@ def promise(promise_id: str, sentence: str, /, *, seeds: int = 2) -> Callable[[C
 
 
 def promise_of(case: object) -> Promise | None:
-    """The promise that a test method checks; ``None`` for any other object."""
+    """Return the promise that a test method checks; ``None`` for any other object."""
     found = getattr(case, "promise", None)
     return found if isinstance(found, Promise) else None
 
 
 @attrs.define(eq=False, slots=False, kw_only=True)
 class MismatchError(Exception):
-    """Inside a case: what was expected, what came, what it means. The contract makes a :class:`BrokenPromiseError` of it.
+    """A mismatch inside a case. The contract turns it into a :class:`BrokenPromiseError`.
 
     Attributes:
-        expected: what the promise asks for.
-        got: what the adapter did.
+        expected: the behaviour that the promise asks for.
+        got: the behaviour of the adapter.
         meaning: why that breaks the promise, in words of the adapter's author.
         differs: the first field that differs, where both are records.
     """
@@ -94,10 +94,10 @@ class MismatchError(Exception):
 
 
 class BrokenPromiseError(AssertionError):
-    """An adapter does not keep a promise. The text is the whole report.
+    """An adapter breaks a promise. The text of the error is the whole report.
 
     Attributes:
-        promise: which one.
+        promise: the promise that is broken.
         report: the text.
     """
 
@@ -121,16 +121,16 @@ def report(
     repeat: str,
     raised: Sequence[tuple[str, str]] = (),
 ) -> str:
-    """The text of a broken promise.
+    """Return the text of a broken promise.
 
     Args:
-        promise: what was promised.
-        mismatch: what came instead.
-        kind: what the adapter is: ``store``, ``cache``, ``bus``.
-        adapter: its name and what it declares.
-        circumstances: event loop and schedule.
+        promise: the promise.
+        mismatch: the behaviour that breaks it.
+        kind: the port of the adapter: ``store``, ``cache``, ``bus``.
+        adapter: its name and its declarations.
+        circumstances: the event loop and the schedule.
         history: the operations of the run.
-        repeat: a command line that runs this again.
+        repeat: a command line that repeats the run.
         raised: the adapter's own lines that raised an error, each with its name.
     """
     return "\n".join((

@@ -1,4 +1,4 @@
-"""A place where an adapter under test keeps its data."""
+"""The place where an adapter under test keeps its data."""
 
 from pathlib import Path
 
@@ -7,12 +7,12 @@ import attrs
 
 @attrs.frozen(eq=False)
 class Site:
-    """A fresh, empty place, made by the kit for one run of one case. Opening the same site again must show the same data.
+    """A fresh, empty place for the data of one run of one case. Opening the same site again must show the same data.
 
     Attributes:
-        name: unique among all runs and processes: lower-case ASCII letters, digits and ``_``, at most 40 characters. Good as the
-            name of a schema, a database, a key prefix.
-        path: an empty folder that exists; removed, with all that is in it, after the run.
+        name: unique among all runs and processes: lower-case ASCII letters, digits and ``_``, at most 40 characters. Fit for the
+            name of a schema or a database, or for a key prefix.
+        path: an empty folder that exists; the kit removes it with its content after the run.
     """
 
     name: str

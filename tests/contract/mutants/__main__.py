@@ -1,4 +1,4 @@
-"""Writes the table of the docs: ``python -m tests.contract.mutants``."""
+"""The command that writes the table of the docs: ``python -m tests.contract.mutants``."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What stands between queries and their cache, wrong in one thing."""
+"""Layers between queries and their cache with one mistake each."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager

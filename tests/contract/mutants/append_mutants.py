@@ -96,7 +96,7 @@ class ReplayedIsACount(PlainStore):
 
 
 class _Pooled(PlainStore):
-    """Takes a connection of few for each append, and gives it back unless it ends in a way that was forgotten."""
+    """A store that takes one of few connections per append, and returns it unless the append ends in a forgotten way."""
 
     forgotten: type[Exception] = Exception
 
@@ -167,7 +167,7 @@ class MarksIdsOfSeveralStreams(PlainStreams):
 
 
 class _Narrow(PlainStore):
-    """Hands the expected version to a driver that has numbers of so many bits."""
+    """A store that passes the expected version to a driver with numbers of so many bits."""
 
     bits: int = 0
 
@@ -415,7 +415,7 @@ class LastComeFirstServed(TurnStore):
 
 
 class _Unshielded(TurnStore):
-    """Appends in a way that a cancellation reaches."""
+    """A store whose appends a cancellation reaches."""
 
     async def append(self, writes: Sequence[StreamWrite], /) -> AppendResult:
         self.check_open()

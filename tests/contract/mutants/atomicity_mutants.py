@@ -1,4 +1,4 @@
-"""Event stores in which an append is seen, or stays, in part."""
+"""Event stores in which a part of an append is visible, or stays."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -16,7 +16,7 @@ from tests.contract.stores.plain_store import PlainStore, Shelf, shelf_of
 
 
 class SmallMutants(StoreMutants):
-    """Of stores that declare small appends."""
+    """The contract of stores that declare small appends."""
 
     @asynccontextmanager
     async def open_store(self, site: Site) -> AsyncIterator[EventStore]:
@@ -138,7 +138,7 @@ class HeadRunsAhead(PlainStore):
 
 
 class _Stages(PlainStore):
-    """Keeps new events for one step, in which some of its methods show them already, or do not show them yet."""
+    """A store that keeps new events for one step, in which some of its methods show them already, or not yet."""
 
     staged: list[RecordedEvent]
 

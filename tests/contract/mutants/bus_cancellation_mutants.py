@@ -1,4 +1,4 @@
-"""Event buses that lose their way in one thing when a call is cancelled, or the bus is closed or opened again."""
+"""Event buses with one mistake when a call is cancelled, or the bus is closed or opened again."""
 
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager

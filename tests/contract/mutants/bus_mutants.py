@@ -1,4 +1,4 @@
-"""Event buses that are wrong in one thing."""
+"""Event buses with one mistake each."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Sequence
@@ -284,7 +284,7 @@ class BusWorksAfterClose(PlainBus):
 
 
 def moved(event: RecordedEvent, version: int) -> RecordedEvent:
-    """The same event at another place of its stream."""
+    """Return the same event at another version of its stream."""
     return attrs.evolve(event, version=version)
 
 

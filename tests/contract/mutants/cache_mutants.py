@@ -1,4 +1,4 @@
-"""Caches that are wrong in one thing."""
+"""Caches with one mistake each."""
 
 import pickle
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""Event stores that are left in disorder by calls that were cancelled, or by a close under them; and that are slow to end."""
+"""Event stores that cancelled calls, or a close during a call, leave in disorder, and stores that are slow to end."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -16,7 +16,7 @@ from tests.contract.stores.turn_store import TurnStore
 
 
 class _Pooled(PlainStore):
-    """Takes a connection of a pool for each call of some kinds."""
+    """A store that takes a connection of a pool for each call of some kinds."""
 
     size = 20
 
@@ -26,7 +26,7 @@ class _Pooled(PlainStore):
 
     @asynccontextmanager
     async def connection(self) -> AsyncGenerator[None, None]:
-        """Give it back, unless the caller is cancelled."""
+        """Yield a connection, and return it unless the caller is cancelled."""
         await self.free.acquire()
         try:
             yield
@@ -117,7 +117,7 @@ class CountsTheCancelled(PlainStore):
 
 
 class _Pipelined(PlainStore):
-    """Answers come over one connection, in the order of the questions."""
+    """A store whose answers come over one connection, in the order of the requests."""
 
     def __init__(self, shelf: Shelf) -> None:
         super().__init__(shelf)

@@ -1,4 +1,4 @@
-"""Event buses that are wrong about dead letters in one thing."""
+"""Event buses with one mistake about dead letters."""
 
 from collections.abc import Collection, Sequence
 from datetime import timedelta

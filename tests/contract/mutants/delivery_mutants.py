@@ -1,4 +1,4 @@
-"""Event buses that deliver, answer or name wrongly in one thing."""
+"""Event buses with one mistake about deliveries, answers or names."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Sequence

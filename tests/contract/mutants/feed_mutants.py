@@ -16,7 +16,7 @@ from tests.contract.stores.plain_store import PlainStore, Shelf
 
 
 class _Sequence(PlainStore):
-    """Good: takes positions from a sequence, which appends that fail use up too."""
+    """A correct store that takes positions from a sequence, which failed appends use up too."""
 
     used: ClassVar[dict[int, int]] = {}
 

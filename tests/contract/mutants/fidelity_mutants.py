@@ -17,7 +17,7 @@ from tests.contract.stores.plain_store import PlainStore, PlainStreams, Shelf, W
 
 
 class _Changes(PlainStore):
-    """Changes what it stores."""
+    """A store that changes the events that it stores."""
 
     def change(self, event: NewEvent) -> dict[str, Any]:
         raise NotImplementedError
@@ -119,7 +119,7 @@ class _ByHalf(dict[UUID, RecordedEvent]):
 
 
 class _ChangesOnTheWay(PlainStore):
-    """Changes the events of one way of reading."""
+    """A store that changes the events of one way of reading."""
 
     way = "read_stream_backwards"
 
@@ -200,7 +200,7 @@ class VersionsOfAnotherType(_ChangesOnTheWay):
 
 
 class _Number(int):
-    """A number as drivers and array libraries have."""
+    """A number like those of drivers and array libraries."""
 
 
 @breaks("ES-70", "A page says 1 and 0 where it should say True and False.")
@@ -249,7 +249,7 @@ class CollisionNamesNothing(PlainStore):
 
 
 class _Stale(PlainStore):
-    """Keeps what it read, until it writes to that stream itself."""
+    """A store that keeps its readings until it writes to that stream itself."""
 
     def __init__(self, shelf: Shelf) -> None:
         super().__init__(shelf)

@@ -1,4 +1,4 @@
-"""File stores that leave out one step of what makes them survive a crash. The production store runs, with that step broken."""
+"""File stores without one step of their crash safety: the production store runs with that step broken."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -23,7 +23,7 @@ Patches = Callable[[], AbstractContextManager[Any]]
 
 
 class Altered:
-    """A file system, or a file of it, of which some calls do something else."""
+    """A file system, or a file of it, with some calls replaced."""
 
     def __init__(self, inner: Any, changes: dict[str, Callable[..., Any]], *, only: str = "") -> None:
         self._inner = inner
@@ -41,11 +41,11 @@ class Altered:
 
 
 def nothing(*_: object) -> None:
-    """A call that is left out."""
+    """Skip a call."""
 
 
 def twice(call: Callable[..., Any], *args: object) -> None:
-    """A call that is tried again when it fails."""
+    """Repeat a call when it fails."""
     try:
         call(*args)
     except OSError:
@@ -53,7 +53,7 @@ def twice(call: Callable[..., Any], *args: object) -> None:
 
 
 def unheard(call: Callable[..., Any], *args: object) -> None:
-    """A call whose failure nobody hears of."""
+    """Make a call, and hide its failure."""
     try:
         call(*args)
     except OSError:
@@ -73,13 +73,13 @@ class FileMutant:
     """One broken file store.
 
     Attributes:
-        name: of the mutant.
+        name: the name of the mutant.
         promise_id: the kind of crash that must reject it: ``power cut``, ``kill+power`` or ``failed sync``.
-        fault: what is wrong with it, in one sentence.
+        fault: the mistake, in one sentence.
         program: the operations under which it shows.
         patches: breaks the production code while open.
         changes: breaks calls to the file system, by name.
-        only: of files, those whose path has this in it.
+        only: a part of the paths of the files that are concerned.
     """
 
     name: str
@@ -92,7 +92,7 @@ class FileMutant:
     port: str = "File recovery"
 
     def subject(self) -> Subject:
-        """The broken store, to be crashed."""
+        """Return the broken store, to be crashed."""
         return Subject(self._open)
 
     def _open(self, file_system: FileSystem) -> FileStoreEngine:
@@ -102,7 +102,7 @@ class FileMutant:
 
 @contextmanager
 def recovery_with(changes: dict[str, Callable[..., Any]]) -> Iterator[None]:
-    """Recovery, and nothing else, makes these calls differently."""
+    """Make these calls differently during recovery alone."""
     run = JournalRecovery.run
 
     def run_altered(self: JournalRecovery, state: JournalState | None) -> Any:
@@ -116,7 +116,7 @@ def recovery_with(changes: dict[str, Callable[..., Any]]) -> Iterator[None]:
 
 
 def publishes_early() -> AbstractContextManager[Any]:
-    """The synced place is moved before the sync."""
+    """Move the synced place before the sync."""
 
     def append(self: Any, tail: JournalTail, body: bytes, *, position: int) -> JournalTail:
         line, checksum = journal_line.seal(body, previous=tail.checksum, seed=self._seed)
@@ -139,7 +139,7 @@ def publishes_early() -> AbstractContextManager[Any]:
 
 
 def believes_every_line() -> AbstractContextManager[Any]:
-    """The checksum of a line is not compared."""
+    """Compare no checksums of lines."""
 
     def check(line: bytes, *, seed: int) -> tuple[int, int] | None:
         return journal_line.read_trailer(line[-journal_line.TRAILER_SIZE :])
@@ -148,7 +148,7 @@ def believes_every_line() -> AbstractContextManager[Any]:
 
 
 def never_dirty() -> AbstractContextManager[Any]:
-    """Nobody marks the lock file before writing, and nobody compares the length."""
+    """Leave the lock file unmarked before writing, and compare no lengths."""
 
     def settled(self: Any, state: JournalState, *, check_all: bool) -> bool:
         return not state.dirty
@@ -160,7 +160,7 @@ def never_dirty() -> AbstractContextManager[Any]:
 
 
 def reads_to_the_end() -> AbstractContextManager[Any]:
-    """Readers take every whole line that the file has."""
+    """Let readers take every whole line of the file."""
     tail = Journal.tail
 
     def tail_of_file(self: Any) -> JournalTail:

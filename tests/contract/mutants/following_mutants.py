@@ -1,4 +1,4 @@
-"""Event stores over which a subscription goes wrong."""
+"""Event stores over which a subscription fails."""
 
 import anyio
 import attrs

@@ -1,4 +1,4 @@
-"""Event stores whose glance at a version is wrong."""
+"""Event stores that glance at a wrong version."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -15,7 +15,7 @@ from tests.contract.stores.plain_store import PlainStore, Shelf
 
 
 class Remembering(PlainStore):
-    """Knows versions by heart."""
+    """A store that keeps versions in memory."""
 
     def __init__(self, shelf: Shelf) -> None:
         super().__init__(shelf)

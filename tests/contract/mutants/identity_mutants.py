@@ -1,4 +1,4 @@
-"""Event stores that take another append for the same, or the same append for another."""
+"""Event stores that confuse one append with another."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Stores that carry an append out after it was looked for in vain, or after its stream had moved: ES-81, ES-82, ES-83."""
+"""Stores that make an append after a caller looked for it in vain, or after its stream had moved: ES-81, ES-82, ES-83."""
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -21,7 +21,7 @@ from tests.contract.stores.remote_store import RemoteStore, RemoteStores
 
 
 class BackgroundStores(EventStoreContract):
-    """Opens stores with tasks of their own."""
+    """The contract of stores with background tasks."""
 
     adapter: "type[GoesOnInTheBackground]"
 
@@ -32,7 +32,7 @@ class BackgroundStores(EventStoreContract):
                 yield self.adapter(shelf, tasks)
 
     def spawn(self, *_: object) -> None:
-        """Its data lives in this process."""
+        """Return nothing, because the data lives in this process."""
 
 
 @breaks("ES-81", "Appends in a task of its own, which goes on when the caller is cancelled.", contract=BackgroundStores, patience=10)
@@ -99,7 +99,7 @@ class IndexesLater(PlainStore):
 
 
 class LateStores(RemoteStores):
-    """The contract with which late appends are tried."""
+    """The contract of stores with late appends."""
 
 
 @breaks("ES-82", "Declares a bound, and its server carries out whatever arrives whenever.", contract=LateStores)

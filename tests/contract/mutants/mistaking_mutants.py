@@ -1,4 +1,4 @@
-"""Caches, read models and snapshot stores that take one thing for another: a name, a value, misuse, an instance, an order."""
+"""Caches, read models and snapshot stores that confuse a name, a value, misuse, an instance, or an order with another."""
 
 import gzip
 from ast import literal_eval
@@ -31,7 +31,7 @@ from tests.contract.test_good_caches import TestCellCache as CellContract
 
 
 class Roomy(CacheMutants):
-    """Opens a cache that declares no bound."""
+    """The contract of a cache that declares no bound."""
 
     capacity: int | None = None
 
@@ -192,7 +192,7 @@ class ClosesForAll(CellCache):
 
 
 class NamedOtherwise(PlainSnapshots):
-    """Discards by the names that it gives."""
+    """A snapshot store that discards by the names that it makes."""
 
     async def discard_snapshots(self, *streams: StreamId) -> None:
         await self.begin()
@@ -284,7 +284,7 @@ class KeepsNothing(PlainSnapshots):
 
 
 class ChangesTexts(PlainReadModel):
-    """Keeps other texts than it was given."""
+    """A read model that keeps changed texts."""
 
     def text(self, value: str) -> str:
         return value
@@ -350,7 +350,7 @@ class KeysOfDigits(PlainReadModel):
 
 
 class Indexed(PlainReadModel):
-    """Looks rows up by what an index holds of them."""
+    """A read model that looks rows up by their values in an index."""
 
     not_indexed: type[Any]
 
@@ -430,7 +430,7 @@ def _unpacked(value: bytes) -> bytes:
 
 
 async def _with_locks(locks: dict[str, anyio.Lock], names: tuple[str, ...]) -> None:
-    """Take all locks and give them back."""
+    """Take all locks, and release them."""
     taken: list[anyio.Lock] = []
     try:
         for name in dict.fromkeys(names):

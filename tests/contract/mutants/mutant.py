@@ -35,10 +35,10 @@ class Mutant:
     """One broken adapter.
 
     Attributes:
-        name: of its class.
-        port: what it pretends to be.
+        name: the name of its class.
+        port: the port that it implements.
         promise_id: the promise that must reject it.
-        fault: what is wrong with it, in one sentence.
+        fault: the mistake, in one sentence.
         contract: the contract that opens it.
     """
 
@@ -58,7 +58,7 @@ class StoreMutants(EventStoreContract):
             yield self.adapter(shelf)
 
     def spawn(self, *_: object) -> None:
-        """Its data lives in this process."""
+        """Return nothing, because the data lives in this process."""
 
 
 class CacheMutants(CacheContract):
@@ -112,9 +112,9 @@ def breaks(promise_id: str, fault: str, *, contract: type[Contract] | None = Non
 
     Args:
         promise_id: the promise that must reject it.
-        fault: what is wrong with it, in one sentence.
-        contract: how to open it; by default by its kind.
-        patience: how long one run of a case may take; more than a fault of this kind lets the case last.
+        fault: the mistake, in one sentence.
+        contract: the contract that opens it; by default by its kind.
+        patience: seconds that one run of a case may take; more than a case with this fault takes.
     """
 
     def register(adapter: A) -> A:

@@ -1,4 +1,4 @@
-"""Stores that are right while their backend answers, and wrong about what it says otherwise: ES-80, ES-84."""
+"""Stores that are right while their backend answers, and report a wrong outcome otherwise: ES-80, ES-84."""
 
 from collections.abc import Sequence
 from typing import Any, NoReturn

@@ -1,4 +1,4 @@
-"""Event stores that keep answers, rows or questions for too long, and give the wrong ones."""
+"""Event stores that keep answers, rows or requests for too long, and give wrong ones."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -21,7 +21,7 @@ from tests.contract.stores.sqlite_store import SqliteStore
 
 
 class KeepingStore(PlainStore):
-    """Keeps answers by their questions, and forgets them when it appends itself."""
+    """A store that keeps answers by their requests, and forgets them when it appends itself."""
 
     def __init__(self, shelf: Shelf) -> None:
         super().__init__(shelf)
@@ -120,7 +120,7 @@ class BackwardsCursorIsOpen(PlainStore):
 
 
 class ProcessStore(SqliteStore):
-    """Keeps answers for the whole process, and forgets them when one of its instances appends."""
+    """A store that keeps answers for the whole process, and forgets them when one of its instances appends."""
 
     kept: ClassVar[dict[str, dict[object, Any]]] = {}
 
@@ -183,7 +183,7 @@ class FoundOfProcess(ProcessStore):
 
 
 class SharingStore(PlainStore):
-    """Lets callers that ask the same at once share one answer."""
+    """A store that lets simultaneous equal requests share one answer."""
 
     def __init__(self, shelf: Shelf) -> None:
         super().__init__(shelf)

@@ -1,4 +1,4 @@
-"""Stores that don't notice that their place was taken away, or that a part of what they stored is missing: ES-58, ES-59."""
+"""Stores that don't notice that their data was moved away, or that a part of it is missing: ES-58, ES-59."""
 
 import sqlite3
 from collections.abc import AsyncIterator
@@ -36,9 +36,9 @@ class PlaceMutants(EventStoreContract):
 
 @breaks("ES-58", "Writes through the handle that it has open, wherever its file is now.", contract=PlaceMutants)
 class WritesThroughItsHandle(SqliteStore):
-    """As good as any, while nobody touches its file."""
+    """A store that is right as long as nobody touches its file."""
 
 
 @breaks("ES-59", "Gives the events that it finds, whether or not one of them is missing.", contract=PlaceMutants)
 class CountsNothing(SqliteStore):
-    """It looks no further than the rows of a page."""
+    """A store that reads no further than the rows of a page."""

@@ -1,4 +1,4 @@
-"""Event buses that are wrong about whose a list is, about room, about numbers, or about places, in one thing."""
+"""Event buses with one mistake about the owner of a list, room, numbers, or sites."""
 
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
@@ -37,7 +37,7 @@ class HandsOutItsList(PlainBus):
 
 
 class _Locked(PlainBus):
-    """Publishes under a lock."""
+    """A bus that publishes under a lock."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Read models that are wrong in one thing."""
+"""Read models with one mistake each."""
 
 from collections.abc import Mapping, Sequence
 
@@ -51,7 +51,7 @@ class TwoSnapshots(PlainReadModel):
 @breaks("CK-3", "Takes a commit from any checkpoint.")
 class ComparesNothing(PlainReadModel):
     def check_before(self, projection: ProjectionId, before: Checkpoint, actual: Checkpoint) -> None:
-        """Whatever."""
+        """Accept any checkpoint."""
 
 
 @breaks("CK-3", "Compares positions, and lets a runner go on that was fenced out.")
@@ -70,7 +70,7 @@ class ComparesThenCommits(PlainReadModel):
 @breaks("CK-4", "Works on after it was closed.")
 class ReadModelWorksAfterClose(PlainReadModel):
     async def aclose(self) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
 
 @breaks("CK-4", "Loses its rows when it is closed, although it declares that they survive.")
@@ -171,7 +171,7 @@ class TellsNobody(PlainReadModel):
 @breaks("RM-3", "Drops the version that readers ask.")
 class DropsTheActive(PlainReadModel):
     def check_drop(self, projection: ProjectionId, others: int) -> None:
-        """Whatever."""
+        """Accept any version."""
 
 
 @breaks("RM-3", "Drops the rows of a version and keeps its checkpoint: it is never built anew.")

@@ -236,7 +236,7 @@ _BYTES_AN_EVENT = 4_096
 
 
 def _within_budget(events: Sequence[RecordedEvent], limit: int) -> list[RecordedEvent]:
-    """As many as have room in a page, where an event may be larger than all of it."""
+    """Return as many events as fit into a page; the first one may be larger than the page."""
     room = limit * _BYTES_AN_EVENT
     return [event for event, size in zip(events, accumulate(event.size for event in events), strict=True) if size <= room]
 

@@ -1,4 +1,4 @@
-"""Read models that are wrong in one thing of what SQL, DynamoDB, MongoDB and LMDB make easy to get wrong."""
+"""Read models with one mistake that SQL, DynamoDB, MongoDB and LMDB make likely."""
 
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -19,7 +19,7 @@ from tests.contract.stores.plain_read_model import Built, Disk, Key, PlainReadMo
 
 
 class ReadModelsOfOneSite(ReadModelMutants):
-    """Opens several instances over one disk."""
+    """The contract of several instances over one disk."""
 
     multi_process = True
 
@@ -29,7 +29,7 @@ class ReadModelsOfOneSite(ReadModelMutants):
 
 
 class KeepsCheckpoints(PlainReadModel):
-    """Stores a checkpoint in columns of its own."""
+    """A read model that stores a checkpoint in columns of its own."""
 
     def stored(self, after: Checkpoint) -> Checkpoint:
         return after
@@ -287,7 +287,7 @@ class VersionsByPattern(PlainReadModel):
 
 
 class JoinsNames(PlainReadModel):
-    """Has one space of names for the tables of all projections."""
+    """A read model with one namespace for the tables of all projections."""
 
     def table_name(self, projection: ProjectionId, table: str) -> str:
         return f"{projection.name}_v{projection.version}_{table}"
@@ -456,7 +456,7 @@ class RemembersVersions(PlainReadModel):
 
 
 class OtherSums(PlainReadModel):
-    """Adds numbers in its own way."""
+    """A read model with arithmetic of its own."""
 
     def sum(self, value: int) -> int:
         return value

@@ -1,4 +1,4 @@
-"""Caches that are wrong in one thing of what Redis, memcached, DynamoDB, SQL and tiers make easy to get wrong."""
+"""Caches with one mistake that Redis, memcached, DynamoDB, SQL and tiers make likely."""
 
 from collections import deque
 from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ _DAY = timedelta(days=1)
 
 
 class Roomy(CacheMutants):
-    """Opens a cache that declares no bound."""
+    """The contract of a cache that declares no bound."""
 
     capacity: int | None = None
 
@@ -343,7 +343,7 @@ class GivesFractions(PlainCache):
 
 
 class OneConnection(PlainCache):
-    """Sends a question, and takes the next answer that comes."""
+    """A cache that sends a request, and takes the next answer that comes."""
 
     def __init__(self, clock: Clock, *, capacity: int) -> None:
         super().__init__(clock, capacity=capacity)
@@ -445,7 +445,7 @@ class LeavesTheVersion(PlainCache):
 
 
 class NearCopies(PlainCache):
-    """Keeps what it got near: what was got before, from then on, comes from there."""
+    """A cache that keeps entries near after the first get, and reads them there from then on."""
 
     def __init__(self, clock: Clock, *, capacity: int) -> None:
         super().__init__(clock, capacity=capacity)

@@ -1,4 +1,4 @@
-"""Snapshot stores that are wrong in one thing."""
+"""Snapshot stores with one mistake each."""
 
 from anyio.lowlevel import checkpoint
 

@@ -1,4 +1,4 @@
-"""Snapshot stores that are wrong in one thing of what SQL, DynamoDB, Redis and S3 make easy to get wrong."""
+"""Snapshot stores with one mistake that SQL, DynamoDB, Redis and S3 make likely."""
 
 from collections import deque
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ from tests.contract.stores.plain_snapshots import Cells, PlainSnapshots
 
 
 class SnapshotsOfOneSite(SnapshotMutants):
-    """Opens several instances over the same cells."""
+    """The contract of several instances over the same cells."""
 
     multi_process = True
 
@@ -125,7 +125,7 @@ class GivesTextIds(PlainSnapshots):
 
 
 class StrId(str):
-    """A text that is equal to the id that it tells."""
+    """A text that equals the id that it shows."""
 
     __slots__ = ()
 

@@ -20,7 +20,7 @@ A test runs every one of them; another holds that this page is current. It is wr
 
 
 def table() -> str:
-    """The whole page."""
+    """Return the whole page."""
     mutants: list[Mutant | FileMutant] = [*MUTANTS, *FILE_MUTANTS]
     sections = {
         port: [(mutant.promise_id, mutant.name, mutant.fault) for mutant in mutants if mutant.port == port]

@@ -1,4 +1,4 @@
-"""Every broken adapter is rejected, by the promise meant for it. This is the honest figure of how good the kit is."""
+"""Every broken adapter is rejected by the promise meant for it. This figure says how good the kit is."""
 
 import pytest
 
@@ -26,7 +26,7 @@ def test_a_mutant_is_rejected_by_the_promise_meant_for_it(mutant: Mutant) -> Non
 
 
 def explore(mutant: FileMutant) -> int:
-    """Crash it in the way meant for it, and in no other; how many crash states it stood."""
+    """Crash the store in the way meant for it, and in no other, and return the number of crash states that it survived."""
     explorer = Explorer(Aftermath(mutant.subject(), most=40), models=CRASHES[mutant.promise_id])
     if mutant.promise_id == "failed sync":
         explorer.explore_failed_syncs(mutant.program)

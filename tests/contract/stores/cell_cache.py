@@ -1,4 +1,4 @@
-"""A correct cache whose entries stand as bytes in cells, which a back door may write to, and which may be taken away."""
+"""A correct cache whose entries are bytes in cells. A back door may write to the cells, and they may be taken away."""
 
 import json
 from datetime import datetime, timedelta
@@ -19,7 +19,7 @@ class Cells:
 
 
 class CellCache(PlainCache):
-    """See above."""
+    """The cache over the cells."""
 
     def __init__(self, clock: Clock, *, capacity: int, cells: Cells) -> None:
         super().__init__(clock, capacity=capacity)
@@ -70,7 +70,7 @@ class CellCache(PlainCache):
 
 
 class MissingWhenAway(CellCache):
-    """The same, with the other policy: while its cells are away, everything is a miss and nothing is kept."""
+    """The same cache with the other policy: while its cells are away, every get is a miss and nothing is kept."""
 
     async def get(self, key: str, /) -> CacheEntry | None:
         return await super().get(key) if not self.cells.is_away else None

@@ -26,7 +26,7 @@ class Item:
 
 @attrs.define(eq=False)
 class Group:
-    """What one group still has to do."""
+    """The deliveries that one group still has to get."""
 
     types: Collection[str] | None
     streams: Collection[StreamId] | None
@@ -36,7 +36,7 @@ class Group:
 
 
 class PlainBus:
-    """See above."""
+    """The bus itself."""
 
     capabilities = BusCapabilities(max_deliveries=3, max_pending=16, max_event_bytes=200_000)
 
@@ -175,7 +175,7 @@ class PlainSubscription:
 
 @attrs.define(eq=False)
 class PlainDelivery:
-    """One event, handed out."""
+    """One event that is out at a consumer."""
 
     consumer: PlainSubscription
     item: Item

@@ -20,7 +20,7 @@ class Kept:
 
 
 class PlainCache:
-    """See above."""
+    """The cache itself."""
 
     def __init__(self, clock: Clock, *, capacity: int) -> None:
         self.clock = clock

@@ -1,4 +1,4 @@
-"""A read model of the tests' own: lists of rows, looked through from end to end."""
+"""A read model of the tests' own: lists of rows that are searched from first to last."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,14 +26,14 @@ class Built:
 
 @attrs.define
 class Disk:
-    """What stays when the read model is closed."""
+    """The state that survives closing the read model."""
 
     built: dict[ProjectionId, Built] = attrs.field(factory=dict[ProjectionId, Built])
     active: dict[str, ProjectionId] = attrs.field(factory=dict[str, ProjectionId])
 
 
 class PlainReadModel(ReadModel):
-    """Every decision is a method of its own, for the mutants to get wrong."""
+    """The read model itself. Every decision is a method of its own, which a mutant can get wrong."""
 
     def __init__(self, disk: Disk) -> None:
         self.disk = disk

@@ -1,4 +1,4 @@
-"""A correct snapshot store of the tests' own, whose snapshots stand as bytes in cells, built in steps that can be broken one at a time."""
+"""A correct snapshot store of the tests' own, built in steps that can be broken one at a time. Snapshots are bytes in cells."""
 
 from hashlib import blake2b
 from uuid import UUID
@@ -14,7 +14,7 @@ _DIGEST = 16
 
 
 class PlainSnapshots:
-    """See above."""
+    """The snapshot store itself."""
 
     def __init__(self, cells: Cells) -> None:
         self.cells = cells

@@ -1,7 +1,7 @@
 """A correct store of the tests' own, built in steps that can be broken one at a time.
 
-It is built differently from the reference on purpose: a lock, awaits between its steps, a write that is prepared and then made
-visible in one assignment, ids in one table per stream. Mutants override one step each.
+The store is built differently from the reference on purpose. It has a lock, and awaits between its steps. A write is prepared, then made
+visible in one assignment. Ids are in one table per stream. Mutants override one step each.
 """
 
 from collections import Counter
@@ -40,14 +40,14 @@ _PAGE = 100
 
 @attrs.define(eq=False, slots=False)
 class Shelf:
-    """The data of one site: everything that was ever appended, in order, and the lock over it. Mutants keep more on it."""
+    """The data of one site: every append in order, and the lock over it. Mutants keep more on it."""
 
     feed: list[RecordedEvent] = attrs.field(factory=list[RecordedEvent])
     lock: anyio.Lock = attrs.field(factory=anyio.Lock)
 
 
 class PlainStreams:
-    """The write side alone: no feed, no group commit, one stream at a time, ids known for ever."""
+    """The write side alone: no feed, no group commit, one stream at a time, and ids that are never forgotten."""
 
     capabilities = attrs.evolve(LEAST, unique_event_ids=True)
 
@@ -120,7 +120,7 @@ class PlainStreams:
         return AppendResult(last.position, versions, replayed=True)
 
     def place(self, write: StreamWrite) -> int | None:
-        """The version before the stored events of ``write``; ``None`` if none of them is stored."""
+        """Return the version before the stored events of ``write``; ``None`` if none of them is stored."""
         stored = self.known(write.stream)
         found = [stored[event.event_id] for event in write.events if event.event_id in stored]
         if not found:
@@ -133,7 +133,7 @@ class PlainStreams:
         return found[0].version - 1
 
     def known(self, stream: StreamId) -> dict[UUID, RecordedEvent]:
-        """What is known by id."""
+        """Return the stored events by id."""
         return {event.event_id: event for event in self.of(stream)}
 
     def same(self, stored: RecordedEvent, event: NewEvent, stream: StreamId) -> bool:
@@ -219,7 +219,7 @@ class PlainStreams:
         return len(self.of(stream))
 
     def position(self, behind: int) -> int:
-        """Of a new event that has so many new ones before it."""
+        """Return the position of a new event that has so many new ones before it."""
         return 0
 
     def check_open(self) -> None:
@@ -232,7 +232,7 @@ class PlainStreams:
 
 
 class PlainStore(PlainStreams):
-    """Everything that the port knows."""
+    """A store with everything that the port knows."""
 
     capabilities = attrs.evolve(LEAST, unique_event_ids=True, feed="total", multi_stream=True, group_commit=True)
 
@@ -285,7 +285,7 @@ class PlainStore(PlainStreams):
 
 
 class WindowStore(PlainStreams):
-    """Knows the ids of the last five events of a stream, and those at the versions that an append expects; no others."""
+    """A store that knows the ids of the last five events of a stream, and those at the expected versions of an append."""
 
     capabilities = LEAST
 
@@ -311,5 +311,5 @@ _shelves: dict[str, Shelf] = {}
 
 @contextmanager
 def shelf_of(name: str) -> Iterator[Shelf]:
-    """The data of a site, for as long as the process lives."""
+    """Return the data of a site, which lasts as long as the process."""
     yield _shelves.setdefault(name, Shelf())

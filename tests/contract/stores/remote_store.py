@@ -26,10 +26,10 @@ _GIVE_UP_AFTER = 4.0
 
 @attrs.define(eq=False)
 class Network:
-    """The way from the clients of one site to their server.
+    """The network between the clients of one site and their server.
 
     Attributes:
-        next: what befalls the next append.
+        next: the interference with the next append.
         now: the server's clock, in seconds.
         held: a request that is on its way.
     """
@@ -52,7 +52,7 @@ class Network:
 
 
 class RemoteStore(PlainStore):
-    """An append carries the time at which the server is to give it up, one second before its client does."""
+    """A store whose appends carry the time at which the server gives them up, one second before the client does."""
 
     capabilities = attrs.evolve(PlainStore.capabilities, settles_within=5.0)
 
@@ -113,11 +113,11 @@ class RemoteStore(PlainStore):
         return await self.read(partial(super().streams, prefix, after=after, limit=limit))
 
     def request(self, writes: Sequence[StreamWrite]) -> Callable[[], Awaitable[AppendResult]]:
-        """What is sent to the server."""
+        """Return the request to the server."""
         return partial(self.arrive, writes, give_up_at=self.network.now + _GIVE_UP_AFTER)
 
     async def arrive(self, writes: Sequence[StreamWrite], *, give_up_at: float) -> AppendResult:
-        """What the server does with it."""
+        """Handle a request on the server."""
         await self.shelf.lock.acquire()
         try:
             if self.network.now > give_up_at:
@@ -147,7 +147,7 @@ class RemoteStore(PlainStore):
 
 
 class LookingStore(RemoteStore):
-    """Connects again after a lost answer, and looks its events up before it answers; knows when nothing was sent."""
+    """A store that connects again after a lost answer, and looks its events up before it answers. It knows when nothing was sent."""
 
     def lost(self, writes: Sequence[StreamWrite]) -> AppendResult:
         raise StoreUnavailableError(store="RemoteStore", reason="the connection broke before the request was sent")
@@ -170,7 +170,7 @@ class RemoteStores(EventStoreContract):
             yield self.adapter(shelf, self.networks.setdefault(site, Network()))
 
     def spawn(self, *_: object) -> None:
-        """Its data lives in this process."""
+        """Return nothing, because the data lives in this process."""
 
     async def interfere(self, site: Site, what: Interference, /) -> bool:
         network = self.networks[site]

@@ -1,7 +1,7 @@
 """A correct store of the tests' own that gives turns, in steps that can be broken one at a time.
 
-Built differently from the store in files on purpose: all of it happens in the event loop, those who want to write look for a turn,
-and whoever has waited for one politely ends it.
+The store is built differently from the file store on purpose: all of it happens in the event loop. Writers look for a turn before they
+write. A writer that has waited for a turn long enough ends it.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -19,14 +19,14 @@ from tests.contract.stores.plain_store import PlainStore, Shelf
 
 @attrs.define(eq=False)
 class Turn:
-    """Whose it is, and whether it is over."""
+    """A turn: its owner, and whether it is over."""
 
     owner: "TurnStore"
     over: anyio.Event = attrs.field(factory=anyio.Event)
 
 
 class TurnStore(PlainStore):
-    """Its instances let one another go first."""
+    """A store whose instances let one another go first."""
 
     capabilities = attrs.evolve(PlainStore.capabilities, withdraws=True)
     polite: float = 0.1
@@ -84,6 +84,6 @@ class TurnStore(PlainStore):
 
 
 class LoneTurnStore(TurnStore):
-    """The only instance of its data, which is gone with it: turns are for its tasks."""
+    """A store with the only instance of its data, which is gone with it: turns are for its tasks."""
 
     capabilities = attrs.evolve(TurnStore.capabilities, durability="none", multi_process=False)

@@ -1,4 +1,4 @@
-"""The core of the contracts: what a case is, how it runs, how a broken promise is told."""
+"""The base of the contracts: cases, their runs, and the report of a broken promise."""
 
 import inspect
 import subprocess

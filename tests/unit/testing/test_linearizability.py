@@ -23,7 +23,7 @@ def read(start: int, end: int, version: int) -> Operation:
 
 
 def referee(operations: Sequence[Operation], log: Log) -> bool:
-    """Whether some order of the operations explains every answer and the log. Exponential, and obviously right."""
+    """Return True if some order of the operations explains every answer and the log. Exponential, and obviously right."""
     for taken in subsets([o for o in operations if isinstance(o.outcome, Unknown)]):
         happened = [o for o in operations if not isinstance(o.outcome, Unknown)] + taken
         if any(in_time(order) and explains(order, log) for order in permutations(happened)):
@@ -37,7 +37,7 @@ def subsets(operations: list[Operation]) -> Iterator[list[Operation]]:
 
 
 def in_time(order: Sequence[Operation]) -> bool:
-    """Nothing stands before what had ended before it began."""
+    """Return True if no operation precedes one that had ended before it began."""
     for number, later in enumerate(order):
         if any(later.end is not None and later.end < earlier.start for earlier in order[:number]):
             return False
@@ -45,7 +45,7 @@ def in_time(order: Sequence[Operation]) -> bool:
 
 
 def explains(order: Sequence[Operation], log: Log) -> bool:
-    """Run a store of one stream in this order: every answer is the one that was given, and the log is what is left."""
+    """Return True if a store of one stream, run in this order, gives the same answers and the same log."""
     stored: list[str] = []
     for operation in order:
         events = list(map(str, operation.events))
@@ -138,7 +138,7 @@ def test_a_bad_history_is_told(name: str) -> None:
 
 
 def true_history(chance: random.Random) -> tuple[list[Operation], list[str]]:
-    """What a right store answers to random calls that overlap."""
+    """Return the answers of a correct store to random calls that overlap."""
     log: list[str] = []
     operations: list[Operation] = []
     sent: list[tuple[str, ...]] = []
@@ -168,7 +168,7 @@ def true_history(chance: random.Random) -> tuple[list[Operation], list[str]]:
 
 
 def bend(chance: random.Random, operations: list[Operation], log: list[str]) -> None:
-    """Make one thing untrue, perhaps."""
+    """Falsify one thing, perhaps."""
     at = chance.randrange(len(operations))
     old = operations[at]
     match chance.randint(0, 4):

@@ -1,4 +1,4 @@
-"""The kit where something optional is not installed: it is not tried, that is said once, and nothing is called broken for it."""
+"""The kit without an optional dependency: cases are not tried, the kit says so once, and nothing is called broken for it."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What pytest shows where an assertion of the kit fails: the line of the test, and the report."""
+"""The output of pytest where an assertion of the kit fails: the line of the test, and the report."""
 
 import os
 import subprocess

@@ -1,1 +1,1 @@
-"""The contracts: one room for each port, and what all of them share."""
+"""The contracts of the ports: one package per port, and the packages that they share."""

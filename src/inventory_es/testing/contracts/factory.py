@@ -1,4 +1,4 @@
-"""From the address of a command line to the contract that it names."""
+"""Contracts by address: the argument of the command line."""
 
 from importlib import import_module
 
@@ -9,12 +9,12 @@ from inventory_es.testing.loading import load
 def contract_at(address: str, *, backend: str = "asyncio") -> Contract:
     """Return the contract that an address names: a contract class, or a factory of adapters.
 
-    A factory takes a site (a cache's factory a site and ``clock=``) and gives an adapter, an async context manager of one, or an
-    awaitable of either. Which port it serves is seen by opening it once.
+    A factory takes a site, and a cache's factory also ``clock=``. It returns an adapter, an async context manager of one, or an awaitable
+    of either. The kit opens it once to see which port it serves.
 
     Args:
         address: ``package.module:Name`` or ``path/to/file.py:Name``.
-        backend: the event loop for that look.
+        backend: the event loop on which the factory is opened for that.
 
     Raises:
         ValueError: the address names nothing, or nothing of this kind.

@@ -1,4 +1,4 @@
-"""The contract of a mere factory: ``my_package:open_store`` without a class around it."""
+"""The contract of a factory without a class around it: ``my_package:open_store``."""
 
 import inspect
 from collections.abc import AsyncGenerator, Callable
@@ -25,12 +25,12 @@ def contract_of(address: str, factory: Callable[..., Any], *, backend: str) -> C
     """Return a contract whose adapters come from a factory.
 
     Args:
-        address: of the factory.
-        factory: takes a site (a cache's factory a site and ``clock=``), and is called once to see which port it serves.
-        backend: the event loop for that look.
+        address: the address of the factory.
+        factory: takes a site, and a cache's factory also ``clock=``; it is called once to see which port it serves.
+        backend: the event loop for that call.
 
     Raises:
-        ValueError: what it gives serves no port, or it raises; then the message has the line of its code.
+        ValueError: the factory raises, or returns nothing that serves a port; the message has the line of its code.
     """
     if "clock" in inspect.signature(factory).parameters:
         return _FactoryCache(address, factory)
@@ -75,7 +75,7 @@ async def _look(factory: Callable[..., Any]) -> object:
 
 
 class _Addressed:
-    """A contract made for an address keeps it, so that other processes and the reader can make it again."""
+    """A contract that keeps the address it was made for, so that other processes and the reader can make it again."""
 
     def __init__(self, address: str, factory: Callable[..., Any]) -> None:
         self._address = address

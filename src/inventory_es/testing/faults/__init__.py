@@ -1,4 +1,4 @@
-"""Ports that fail, by plan and by seed, so that a host can test its own retry and compensation."""
+"""Ports that fail by plan or by seed, so that a host can test its own retry and compensation."""
 
 from inventory_es.testing.faults.cache import FaultyCache
 from inventory_es.testing.faults.event_bus import FaultyEventBus

@@ -1,4 +1,4 @@
-"""A cache that fails, forgets and lags, as real ones do."""
+"""A cache that fails, forgets and lags, as real caches do."""
 
 from datetime import timedelta
 from functools import partial
@@ -9,14 +9,14 @@ from inventory_es.testing.faults.faults import Faults
 
 
 class FaultyCache:
-    """Wraps a cache so that its calls fail as ``faults`` says.
+    """A cache whose calls fail as ``faults`` says.
 
-    ``fail_before`` and ``fail_after`` are ``CacheUnavailableError``. A lost ``get`` is a miss; a lost ``set``, ``invalidate`` or
-    ``clear`` is not done and says nothing, so the cache is stale until its entries expire.
+    ``fail_before`` and ``fail_after`` are ``CacheUnavailableError``. A lost ``get`` is a miss. A lost ``set``, ``invalidate`` or ``clear``
+    has no effect and raises nothing, so the cache is stale until its entries expire.
 
     Args:
-        cache: what to wrap.
-        faults: which call fails how.
+        cache: the cache to wrap.
+        faults: decides which call fails, and how.
     """
 
     def __init__(self, cache: Cache, faults: Faults) -> None:
@@ -24,7 +24,7 @@ class FaultyCache:
         self._faults = faults
 
     async def get(self, key: str, /) -> CacheEntry | None:
-        """Ask for an entry, or fail."""
+        """Return an entry, or fail."""
         return await self._faults.run("get", partial(self._cache.get, key), unavailable=_away(), unknown=_away(), lost=lambda: None)
 
     async def set(self, key: str, value: bytes, /, *, version: int, ttl: timedelta) -> None:

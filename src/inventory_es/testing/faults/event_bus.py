@@ -1,4 +1,4 @@
-"""An event bus that fails, drops, duplicates and reorders: worse than its port allows, as projections must survive it."""
+"""An event bus that fails, drops, duplicates and reorders: worse than its port allows, because projections must survive that too."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
@@ -14,14 +14,14 @@ from inventory_es.testing.faults.faults import Faults
 
 
 class FaultyEventBus:
-    """Wraps a bus so that its calls fail as ``faults`` says.
+    """An event bus whose calls fail as ``faults`` says.
 
-    ``publish``: a lost call is lost in silence, a duplicate publishes twice, a reordered one publishes its events back to front.
+    ``publish``: a lost call has no effect and raises nothing, a duplicate publishes twice, a reordered call publishes in reverse.
     ``ack`` and ``nack``: a lost answer is not given, so the event comes again. Other calls fail with ``EventBusUnavailableError``.
 
     Args:
-        bus: what to wrap.
-        faults: which call fails how.
+        bus: the bus to wrap.
+        faults: decides which call fails, and how.
     """
 
     def __init__(self, bus: EventBus, faults: Faults) -> None:
@@ -30,7 +30,7 @@ class FaultyEventBus:
 
     @property
     def capabilities(self) -> BusCapabilities:
-        """Those of the wrapped bus."""
+        """The capabilities of the wrapped bus."""
         return self._bus.capabilities
 
     async def publish(self, events: Sequence[RecordedEvent], /) -> None:
@@ -48,7 +48,7 @@ class FaultyEventBus:
     async def subscribe(
         self, group: str, /, *, types: Collection[str] | None = None, streams: Collection[StreamId] | None = None
     ) -> AsyncGenerator[BusSubscription, None]:
-        """Join a group; what it receives and answers may fail."""
+        """Join a group; its deliveries and answers may fail."""
         async with self._bus.subscribe(group, types=types, streams=streams) as subscription:
             yield _FaultySubscription(subscription, self._faults)
 

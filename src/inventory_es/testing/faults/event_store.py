@@ -1,4 +1,4 @@
-"""An event store that fails as real ones do, and never otherwise: every fault is one that the port allows."""
+"""An event store that fails as real ones do: every fault is one that the port allows."""
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
@@ -18,13 +18,18 @@ _APPENDS = ("append", "append_group")
 
 
 def faulty_event_store(store: EventStore, faults: Faults) -> EventStore:
-    """Wrap a store so that its calls fail as ``faults`` says. It implements the optional protocols that the store implements.
+    """Return a store whose calls fail as ``faults`` says, with the optional protocols that ``store`` implements.
 
-    Appends: ``fail_before`` is ``StoreUnavailableError``, nothing written; ``fail_after`` is ``AppendOutcomeUnknownError``, written;
-    ``drop`` is ``AppendOutcomeUnknownError``, not written; ``late`` is the same, and written later if it still fits; ``duplicate``
-    sends it twice, so the answer is a replay. Reads that fail or get lost are ``StoreUnavailableError``. A lost
-    ``wait_for_position`` says False too early. A ``glance_version`` that is hit tells nothing; a ``turn`` that is hit holds nobody
-    off. Closing never fails.
+    - ``fail_before`` of an append is ``StoreUnavailableError``; nothing is written.
+    - ``fail_after`` of an append is ``AppendOutcomeUnknownError``; the events are written.
+    - ``drop`` of an append is ``AppendOutcomeUnknownError``; nothing is written.
+    - ``late`` of an append is ``AppendOutcomeUnknownError``; the events are written later, if they still fit.
+    - ``duplicate`` of an append sends it twice, so the answer is a replay.
+    - A read that fails or gets lost is ``StoreUnavailableError``.
+    - A lost ``wait_for_position`` returns False too early.
+    - A ``glance_version`` that is hit returns ``None``, and a ``turn`` that is hit keeps nobody waiting.
+
+    Closing never fails.
     """
 
     def around(operation: str, call: Callable[[], Awaitable[T]]) -> Awaitable[T]:
@@ -35,7 +40,7 @@ def faulty_event_store(store: EventStore, faults: Faults) -> EventStore:
     def capabilities(_self: object) -> StoreCapabilities:
         own, late = store.capabilities, faults.settles_within
         settles_within = None if own.settles_within is None or late is None else max(own.settles_within, late)
-        # What is sent twice was perhaps written the first time, so it can't be given back.
+        # A duplicate may have been written the first time, so it can't be withdrawn.
         return attrs.evolve(own, withdraws=False, settles_within=settles_within)
 
     own: dict[str, Any] = {"capabilities": property(capabilities)}

@@ -1,4 +1,4 @@
-"""Which call fails how: by a plan, or by a seed."""
+"""Decisions which call fails, and how: by a plan, or by a seed."""
 
 import random
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -15,7 +15,7 @@ T = TypeVar("T")
 FaultKind = Literal["fail_before", "fail_after", "delay", "drop", "duplicate", "reorder", "late"]
 """``fail_before``: nothing is done, an error comes. ``fail_after``: it is done, and an error comes. ``delay``: it is done later.
 ``drop``: it gets lost without being done. ``duplicate``: it is done twice. ``reorder``: a later call overtakes it.
-``late``: an error comes, and an append is done after some later calls; whatever is no append gets lost."""
+``late``: an error comes, and an append is done after some later calls; any other call gets lost."""
 
 ALL_KINDS: tuple[FaultKind, ...] = get_args(FaultKind)
 PUNCTUAL: tuple[FaultKind, ...] = tuple(kind for kind in ALL_KINDS if kind != "late")
@@ -29,8 +29,8 @@ class Injected:
 
     Attributes:
         operation: the method that was called (``append``).
-        number: which call of this operation it was, starting at 1.
-        kind: what was done to it.
+        number: the number of the call among those of this operation, starting at 1.
+        kind: the fault.
     """
 
     operation: str
@@ -39,21 +39,21 @@ class Injected:
 
 
 class Faults:
-    """Decides for each call of a wrapped port whether and how it fails. One of these may serve several wrappers.
+    """Decisions, for each call of a wrapped port, whether and how it fails. One object may serve several wrappers.
 
     Make one with :meth:`by_plan`, :meth:`by_seed` or :meth:`none`.
 
     Attributes:
-        injected: what happened, in order: with it a seeded run can be told, and turned into a plan.
-        turns: how many turns of the event loop a delay takes, for how many at most an overtaken call waits, and after how many further
-            calls a late one is done.
-        settles_within: seconds within which late appends are done, which the wrapper declares; ``None`` where nobody knows.
+        injected: the faults that happened, in order. With them, a seeded run can be reported and turned into a plan.
+        turns: the length of a delay, in turns of the event loop. An overtaken call waits for at most so many turns, and a late call is
+            made after so many further calls.
+        settles_within: seconds within which late appends are made, as the wrapper declares; ``None`` where nobody knows.
 
     Args:
-        choose: says what happens to a call, by its operation and its number.
+        choose: returns the fault of a call, by its operation and its number.
         turns: see above.
-        later: takes a late append, and does it within ``settles_within``; by default it is done before a later call.
-        settles_within: see above; 0 where ``choose`` never says ``late``.
+        later: takes a late append, and makes it within ``settles_within``; by default it is made before a later call.
+        settles_within: see above; 0 where ``choose`` never returns ``late``.
     """
 
     def __init__(
@@ -77,15 +77,15 @@ class Faults:
 
     @classmethod
     def none(cls) -> "Faults":
-        """No faults at all."""
+        """Return an object that injects no faults."""
         return cls(lambda _operation, _number: None)
 
     @classmethod
     def by_plan(cls, plan: Mapping[str, Mapping[int, FaultKind]], *, turns: int = 10) -> "Faults":
-        """Faults at named calls: ``{"append": {2: "fail_after"}}`` is the second append.
+        """Return faults at named calls: ``{"append": {2: "fail_after"}}`` is the second append.
 
         Args:
-            plan: by operation, by number of its call (starting at 1), what happens.
+            plan: the fault of each call, by operation and by number, starting at 1.
             turns: see the class.
         """
         is_late = any("late" in kinds.values() for kinds in plan.values())
@@ -101,13 +101,13 @@ class Faults:
         operations: Collection[str] | None = None,
         turns: int = 10,
     ) -> "Faults":
-        """Faults by chance; the same seed gives the same faults for the same calls.
+        """Return faults by chance; the same seed gives the same faults for the same calls.
 
         Args:
-            seed: of the chance.
-            rate: which share of the calls is hit, 0 to 1.
-            kinds: what may happen; by default all but ``late``, which a store must declare.
-            operations: only these methods; ``None`` for all.
+            seed: the seed.
+            rate: the share of the calls that is hit, 0 to 1.
+            kinds: the faults to choose from; by default all but ``late``, which a store must declare.
+            operations: the methods that may fail; ``None`` for all.
             turns: see the class.
         """
         chance = random.Random(seed)
@@ -119,11 +119,11 @@ class Faults:
         return cls(choose, turns=turns, settles_within=None if "late" in kinds else 0.0)
 
     def stop(self) -> None:
-        """No more faults from now on: the time in which everything must come right. What is late is done before the next call."""
+        """Inject no more faults, so that everything can come right. Late appends are made before the next call."""
         self._is_stopped = True
 
     def next(self, operation: str) -> FaultKind | None:
-        """What happens to the call that begins now."""
+        """Return the fault of the call that begins now; ``None`` for no fault."""
         number = self._calls[operation] = self._calls.get(operation, 0) + 1
         kind = None if self._is_stopped else self._choose(operation, number)
         if kind is not None and kind not in ALL_KINDS:
@@ -144,15 +144,15 @@ class Faults:
         reordered: Callable[[], Awaitable[T]] | None = None,
         may_be_late: bool = False,
     ) -> T:
-        """Make one call, with what happens to it. An error of the call itself passes through.
+        """Make one call, with its fault. An error of the call itself passes through.
 
         Args:
             operation: the method that is called.
-            call: makes the call; made twice for a duplicate.
+            call: makes the call; called twice for a duplicate.
             unavailable: raised instead of the call.
             unknown: raised after the call.
-            lost: gives, or raises, what the caller sees of a call that got lost.
-            may_be_late: whether the call is an append.
+            lost: returns, or raises, what the caller sees of a lost call.
+            may_be_late: True for an append.
             reordered: makes the call in another order, where one call has parts; else the call waits to be overtaken.
         """
         kind = self.next(operation)
@@ -189,7 +189,7 @@ class Faults:
         due = [call for at, call in self._late if at < self._begun or self._is_stopped]
         self._late = [(at, call) for at, call in self._late if call not in due]
         for call in due:
-            with suppress(InventoryError):  # nobody hears what comes of it
+            with suppress(InventoryError):  # nobody waits for its result
                 await call()
 
     async def _wait(self, operation: str, *, is_overtaken: bool) -> None:

@@ -1,4 +1,4 @@
-"""A snapshot store that fails, forgets and loses what it was given: nothing that depends on one may notice but by the time it takes."""
+"""A snapshot store that fails, forgets and loses snapshots: its callers may get slower, and nothing else."""
 
 from functools import partial
 
@@ -9,14 +9,14 @@ from inventory_es.testing.faults.faults import Faults
 
 
 class FaultySnapshotStore:
-    """Wraps a snapshot store so that its calls fail as ``faults`` says.
+    """A snapshot store whose calls fail as ``faults`` says.
 
-    ``fail_before`` and ``fail_after`` are ``StoreUnavailableError``. A lost ``load_snapshot`` finds nothing; any other lost call is not
-    done and says nothing.
+    ``fail_before`` and ``fail_after`` are ``StoreUnavailableError``. A lost ``load_snapshot`` finds nothing. Any other lost call has no
+    effect and raises nothing.
 
     Args:
-        store: what to wrap.
-        faults: which call fails how.
+        store: the store to wrap.
+        faults: decides which call fails, and how.
     """
 
     def __init__(self, store: SnapshotStore, faults: Faults) -> None:
@@ -24,7 +24,7 @@ class FaultySnapshotStore:
         self._faults = faults
 
     async def load_snapshot(self, stream: StreamId, /, *, schema_version: int, at_most: int | None = None) -> Snapshot | None:
-        """Ask for a snapshot, or fail."""
+        """Return a snapshot, or fail."""
         call = partial(self._store.load_snapshot, stream, schema_version=schema_version, at_most=at_most)
         return await self._faults.run("load_snapshot", call, unavailable=_away(), unknown=_away(), lost=lambda: None)
 
@@ -34,7 +34,7 @@ class FaultySnapshotStore:
         await self._faults.run("save_snapshot", call, unavailable=_away(), unknown=_away(), lost=lambda: None)
 
     async def discard_snapshots(self, *streams: StreamId) -> None:
-        """Forget those of streams, or fail."""
+        """Forget the snapshots of streams, or fail."""
         call = partial(self._store.discard_snapshots, *streams)
         await self._faults.run("discard_snapshots", call, unavailable=_away(), unknown=_away(), lost=lambda: None)
 

@@ -1,4 +1,4 @@
-"""CA-15, CA-16, CA-19: what a query answers through the cache."""
+"""CA-15, CA-16, CA-19: answers of queries through the cache."""
 
 import anyio
 import attrs
@@ -18,7 +18,7 @@ _STEPS = 60
 
 @attrs.define
 class _Question:
-    """A computation that a case holds up and lets go on, fail, or be counted."""
+    """A computation that a case delays, lets fail, and counts."""
 
     began: int = 0
     started: anyio.Event = attrs.field(factory=anyio.Event)
@@ -35,7 +35,7 @@ class _Question:
 
 
 class AnswerCases:
-    """Answers in front of the cache."""
+    """Cases of the answers in front of the cache."""
 
     @promise("CA-15", "Questions for one key that meet are computed once; a computation that fails is not kept.", seeds=4)
     async def test_ca_15_one_flight(self, harness: CacheHarness) -> None:

@@ -26,7 +26,7 @@ class CacheContract(
 ):
     """The promises of a cache, CA-01 to CA-34.
 
-    A subclass says how to open the cache, and what it declares::
+    A subclass opens the cache, and declares its properties::
 
         class TestMyCache(CacheContract):
             capacity = 4
@@ -35,15 +35,15 @@ class CacheContract(
             async def open_cache(self, site, *, clock):
                 yield MyCache(site.path, clock=clock, max_entries=4)
 
-    One flight per key (CA-15, CA-16) and cache transparency (CA-19) are kept together with what stands above the port.
+    One flight per key (CA-15, CA-16) and cache transparency (CA-19) are promises of the cache together with the layer above the port.
 
     Attributes:
-        capacity: how many entries the cache that ``open_cache`` opens holds, 3 to 1,000; ``None`` where it has no such bound.
-        is_durable: whether entries survive closing and opening the site again.
-        multi_process: whether several instances may have one site open at once, as the caches of several processes do.
-        survives_fork: whether a process that has it open may fork: both go on, the child through a cache that it opens itself, and the
-            handle that it inherited is closed.
-        when_down: what ``get`` does while the backend is away: ``raise`` CacheUnavailableError, or a ``miss``.
+        capacity: the number of entries that the cache of ``open_cache`` holds, 3 to 1,000; ``None`` where it has no such bound.
+        is_durable: True if entries survive closing and opening the site again.
+        multi_process: True if several instances may have one site open at once, as the caches of several processes do.
+        survives_fork: True if a process that has the cache open may fork. Both processes go on, the child through a cache that it opens
+            itself. The handle that the child inherited is closed.
+        when_down: the answer of ``get`` while the backend is away: ``raise`` CacheUnavailableError, or a ``miss``.
     """
 
     kind: ClassVar[str] = "cache"
@@ -58,26 +58,26 @@ class CacheContract(
         """Open a cache whose data lives at ``site`` and whose time comes from ``clock``."""
 
     def answers(self, cache: Cache, clock: Clock) -> AnswerCache:
-        """Hook: what stands between the queries and the cache. For who replaces it."""
+        """Return the layer between the queries and the cache. Hook, for a host that replaces it."""
         return AnswerCache(cache, clock=clock)
 
     async def let_time_pass(self, clock: ManualClock, by: timedelta) -> None:
-        """Hook: make entries older. For a backend with a time of its own that can't be injected."""
+        """Make entries older. Hook, for a backend whose own time can't be injected."""
         clock.advance(by)
 
     @property
     def keeps_own_time(self) -> bool:
-        """True if entries grow older by the backend's own time, so that no case may depend on less than half a second."""
+        """True if entries age by the backend's own time. No case may then depend on less than half a second."""
         return type(self).let_time_pass is not CacheContract.let_time_pass
 
     async def raw(self, site: Site, key: str, junk: bytes) -> bool:  # noqa: ARG002  # what a host's hook needs
-        """Hook: put bytes that no cache wrote where the entry of ``key`` is stored; whether that is possible."""
+        """Put bytes that no cache wrote where the entry of ``key`` is stored. Hook; returns False where that is not possible."""
         return False
 
     async def kill(self, site: Site) -> bool:  # noqa: ARG002  # what a host's hook needs
-        """Hook: take the backend away from an opened cache; whether that is possible."""
+        """Take the backend away from an opened cache. Hook; returns False where that is not possible."""
         return False
 
     def harness(self, run: Run) -> CacheHarness:
-        """The harness of one run."""
+        """Return the harness of one run."""
         return CacheHarness(self, run)

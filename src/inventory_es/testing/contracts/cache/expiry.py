@@ -1,4 +1,4 @@
-"""CA-10 … CA-13, CA-24: time to live, and who goes first when it is full."""
+"""CA-10 … CA-13, CA-24: time to live, and the eviction order of a full cache."""
 
 from datetime import timedelta
 from functools import partial
@@ -17,11 +17,11 @@ _MILLISECOND = timedelta(milliseconds=1)
 _LIFETIMES = (
     *(_SECOND, 60 * _SECOND, _DAY + _SECOND, 25 * _DAY, 30 * _DAY + _SECOND, 31 * _DAY, 50 * _DAY, 400 * _DAY),
     *(number * _MILLISECOND for number in (2, 3, 250, 900, 999, 1_001, 1_500, 59_999, 60_001)),
-)  # whole seconds first: as long as the clock has no fraction either, their end is exact in every arithmetic
+)  # whole seconds first: while the clock has no fraction either, their end is exact in every arithmetic
 
 
 class ExpiryCases:
-    """Entries end."""
+    """Cases of the end of entries."""
 
     @promise("CA-10", "An entry is there until its time is over, and a miss from then on; its version is forgotten with it.")
     async def test_ca_10_expiry(self, harness: CacheHarness) -> None:

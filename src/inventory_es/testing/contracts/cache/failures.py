@@ -17,7 +17,7 @@ _ran: list[str] = []
 
 
 def mark(reason: str) -> None:
-    """What a hostile pickle would run."""
+    """Leave the mark of a pickle that was executed."""
     _ran.append(reason)
 
 
@@ -27,7 +27,7 @@ class _Hostile:
 
 
 class TroubleCases:
-    """When something is wrong."""
+    """Cases of broken entries, an absent backend, and closing."""
 
     @promise("CA-17", "A foreign or broken entry is a miss, can be overwritten, and is never unpickled.")
     async def test_ca_17_a_broken_entry_is_a_miss(self, harness: CacheHarness) -> None:

@@ -1,4 +1,4 @@
-"""CA-30: a process forks, and parent and child both use the cache; and the writer that they run."""
+"""CA-30: a process forks, and parent and child both use the cache. The writer that both run stands here too."""
 
 from collections.abc import Awaitable, Callable
 
@@ -11,7 +11,7 @@ _FORKS = "After a fork, parent and child each set and find their own entries, wh
 
 
 class ForkCases:
-    """A handle is never carried over a fork; the site is."""
+    """Cases of forks: a handle never survives a fork, and the site does."""
 
     @promise("CA-30", _FORKS, seeds=0)
     async def test_ca_30_the_parent_closes_first(self, harness: CacheHarness) -> None:
@@ -37,7 +37,7 @@ async def _finds_its_own(harness: CacheHarness, plan: str) -> None:
 async def write_rounds(cache: Cache, writer: str, rounds: int, tell: Callable[[Step], None]) -> None:
     """Set this writer's entry ``rounds`` times, each version newer than the one before, and tell whether each is found again.
 
-    An entry that is neither missing nor what was set is told as ``wrong``.
+    An entry that is neither missing nor the one that was set is reported as ``wrong``.
     """
     for number in range(1, rounds + 1):
         kept = CacheEntry(f"{writer} {number}".encode(), number)
@@ -48,7 +48,7 @@ async def write_rounds(cache: Cache, writer: str, rounds: int, tell: Callable[[S
 
 
 def uses(cache: Cache) -> dict[str, Callable[[], Awaitable[object]]]:
-    """Return every way of using a cache, by the name of the method."""
+    """Return a call of each method of a cache, by its name."""
     return {
         "get": lambda: cache.get("k"),
         "set": lambda: cache.set("k", b"v", version=1, ttl=LONG),

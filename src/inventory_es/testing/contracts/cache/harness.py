@@ -25,7 +25,7 @@ class TestedCache(TestedPort[Cache]):
     """A cache under test."""
 
     async def get(self, key: str, /, *, at_suspension: AtSuspension | None = None) -> CacheEntry | None:
-        """Ask for an entry."""
+        """Return an entry."""
         return await self.call(f"get {_short(key)}", self.raw.get(key), _show, at_suspension)
 
     async def set(
@@ -56,14 +56,14 @@ class TestedCache(TestedPort[Cache]):
         await self.call("close", self.raw.aclose(), at_suspension=at_suspension)
 
     async def holds(self, key: str, value: bytes | str | None, *, version: int = 1, meaning: str) -> None:
-        """Expect exactly this entry, or with ``None`` a miss."""
+        """Expect exactly this entry; with ``None``, a miss."""
         entry = await self.get(key)
         data = value.encode() if isinstance(value, str) else value
         wanted = None if data is None else CacheEntry(data, version)
         self.is_one_of(entry, wanted, meaning=meaning)
 
     def is_one_of(self, entry: CacheEntry | None, *allowed: CacheEntry | None, meaning: str) -> None:
-        """Expect an answer to be one of these, type by type; ``None`` is a miss."""
+        """Expect an answer to be one of these, with equal types; ``None`` is a miss."""
         if entry not in allowed:
             differs = _differs(allowed[0], entry) if len(allowed) == 1 else None
             raise MismatchError(expected=_show_any(allowed), got=_show(entry), meaning=meaning, differs=differs)
@@ -74,8 +74,8 @@ class TestedCache(TestedPort[Cache]):
             )
 
 
-class CacheHooks(Protocol):
-    """What the cases ask of the contract: its declarations and hooks."""
+class _Hooks(Protocol):
+    """The declarations and hooks of the contract that the cases use."""
 
     capacity: int | None
     is_durable: bool
@@ -94,9 +94,9 @@ class CacheHooks(Protocol):
 
 @attrs.define(eq=False)
 class CacheHarness:
-    """One run of one case: opens caches on its site, with a clock that the case moves."""
+    """The harness of one run: it opens caches on the run's site, with a clock that the case moves."""
 
-    contract: CacheHooks
+    contract: _Hooks
     run: Run
     clock: ManualClock = attrs.field(factory=ManualClock)
     _opened: int = 0

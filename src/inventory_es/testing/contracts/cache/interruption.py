@@ -1,4 +1,4 @@
-"""CA-26 … CA-29: calls that are cancelled, that meet at an await point, and that the cache is closed under."""
+"""CA-26 … CA-29: calls that are cancelled, that meet at an await point, and during which the cache is closed."""
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -22,7 +22,7 @@ _KEYS = ("a", "b", "c")
 
 
 class InterruptionCases:
-    """When callers give up, meet, or the cache is closed."""
+    """Cases of callers that give up or meet, and of closing during a call."""
 
     @promise(
         "CA-26",
@@ -232,7 +232,7 @@ def _calls(cache: TestedCache, key: str, value: str) -> dict[str, Call]:
 
 
 async def _ends_well(harness: CacheHarness, cache: TestedCache, name: str, at_suspension: Callable[[], int | None]) -> None:
-    """Make a call, and expect that it answers, or says that the cache is closed."""
+    """Expect a call to answer, or to say that the cache is closed."""
     allowed: tuple[type[Exception], ...] = (StoreClosedError,)
     if harness.contract.when_down == "raise":
         allowed = (StoreClosedError, CacheUnavailableError)

@@ -1,4 +1,4 @@
-"""CA-22, CA-23: a key is a text and nothing more, and many keys are forgotten at once."""
+"""CA-22, CA-23: keys are plain texts, and many keys are invalidated at once."""
 
 from inventory_es.ports import CacheEntry
 from inventory_es.testing.contracts.cache.harness import CacheHarness, TestedCache
@@ -24,7 +24,7 @@ _COUNTS = (2, 10, 11, 25, 26, 100, 101, 150, 256, 257, 500, 501, 999, 1_000, 1_0
 
 
 class KeyCases:
-    """Names of entries."""
+    """Cases of keys."""
 
     @promise(
         "CA-22",

@@ -1,4 +1,4 @@
-"""CA-21, CA-25: every answer of a program is the one that the rules of the port give; versions of every size."""
+"""CA-21, CA-25: every answer of a program follows the rules of the port; versions of every size."""
 
 from datetime import datetime, timedelta
 from random import Random
@@ -12,13 +12,13 @@ from inventory_es.testing.promise import promise
 _STEPS = 60
 _KEYS = ("k", "k:1", "K")
 _LIFETIMES = tuple(timedelta(seconds=seconds) for seconds in (5, 15, 25, 86_405))
-_PASSING = timedelta(seconds=10)  # ends stand between two looks at the clock, so that no answer depends on a fraction of a second
+_PASSING = timedelta(seconds=10)  # entries end between two readings of the clock, so that no answer depends on a fraction of a second
 _VERSIONS = (0, 1, 9, 10, 99, 100, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**53 - 1, 2**53, 2**53 + 1, 2**62, 2**63 - 2, 2**63 - 1)
 
 
 @attrs.define
 class _Model:
-    """What a cache holds, by the plainest reading of its port."""
+    """The content of a cache, by the plainest reading of its port."""
 
     kept: dict[str, tuple[CacheEntry, datetime]] = attrs.field(factory=dict[str, tuple[CacheEntry, datetime]])
 
@@ -33,7 +33,7 @@ class _Model:
 
 
 class ProgramCases:
-    """What a cache answers, compared with a model."""
+    """Cases that compare a cache with a model."""
 
     @promise(
         "CA-21",

@@ -1,4 +1,4 @@
-"""Rows of stock in a read model, queries through a cache, and everything that was ever true."""
+"""Rows of stock in a read model, queries through a cache, and every answer that was ever true."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -25,7 +25,7 @@ _Rows = dict[tuple[str, str], StockRow]
 
 @attrs.define
 class _Truth:
-    """What was true from one instant on, as of one position."""
+    """The rows that were true from one instant on, as of one position."""
 
     position: int
     since: datetime
@@ -33,11 +33,11 @@ class _Truth:
 
 
 class Shelf:
-    """Stock that a case moves and asks for.
+    """Stock that a case changes and asks for.
 
     Args:
-        clock: of the case.
-        answers: what is between the queries and the cache.
+        clock: the clock of the case.
+        answers: the layer between the queries and the cache.
     """
 
     def __init__(self, clock: Clock, answers: AnswerCache) -> None:
@@ -51,7 +51,7 @@ class Shelf:
         self._given: dict[str, int] = {}
 
     async def move(self, chance: Random) -> None:
-        """Something happens to one inventory; whether the cache hears of it is chance."""
+        """Change one inventory; chance decides whether the cache hears of it."""
         before = self._truths[-1]
         product_id, store_id = where = chance.choice(_PRODUCTS), chance.choice(_STORES)
         position, at, on_hand = before.position + 1, self._clock.now(), chance.randrange(100)
@@ -77,7 +77,7 @@ class Shelf:
             self._given |= {stock_key(*where): position, product_inventory_key(product_id): position}
 
     async def ask(self, chance: Random) -> None:
-        """Ask for one inventory or one product, sometimes for no less than the newest position.
+        """Ask for one inventory or one product, sometimes for at least the newest position.
 
         Raises:
             MismatchError: the answer was not true within its time to live, is older than one before, or not as new as asked.
@@ -94,7 +94,7 @@ class Shelf:
             self._judge(product_inventory_key(product_id), least, page.rows, of_it)
 
     def _judge(self, key: str, least: int, got: object, truths: Sequence[object]) -> None:
-        """Which of the truths it is: the newest that it can be."""
+        """Return the newest of the true answers that this one can be."""
         oldest = self._clock.now() - DEFAULT_TTL
         ends = [one.since for one in self._truths[1:]]
         floor = max(least, self._given.get(key, 0))

@@ -20,11 +20,11 @@ _KEYS = (
     "1.0", "\uff11",
 )  # fmt: skip
 _MANY = 1_100
-_MOST_AT_ONCE = 26  # what a cache that declares no capacity holds is not known
+_MOST_AT_ONCE = 26  # the capacity of a cache that declares none is unknown
 
 
 class ValueCases:
-    """What is set is what is got."""
+    """Cases of values: the cache returns the value that was set."""
 
     @promise("CA-01", "What was never set is a miss.")
     async def test_ca_01_a_miss(self, harness: CacheHarness) -> None:

@@ -1,4 +1,4 @@
-"""One await point of a call: cancel the call there, or hold it there while another one runs."""
+"""The await points of a call: cancel a call at one of them, or hold it there while another call runs."""
 
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeAlias
@@ -13,7 +13,7 @@ CALLERS = 64
 _TURNS_HELD = 60
 
 Call: TypeAlias = Callable[[AtSuspension], Awaitable[object]]
-"""A call of an adapter that tells where it is suspended."""
+"""A call of an adapter, which takes a callback for its suspensions."""
 
 
 async def cancel_at(point: int, call: Call, *, delay: int = 0) -> bool:
@@ -55,9 +55,14 @@ async def cancel_at(point: int, call: Call, *, delay: int = 0) -> bool:
 
 
 async def hold_at(point: int, call: Call, meanwhile: Callable[[], Awaitable[object]]) -> bool:
-    """Hold a call at its ``point``-th suspension while another one runs, wait for both, and return whether there is such a point.
+    """Hold a call at a suspension while another one runs, wait for both, and return whether the call has so many suspensions.
 
-    The other call has a bounded number of turns of the event loop to end before the first goes on, because it may wait for the first.
+    The other call may wait for the first one. So the first one goes on after a bounded number of turns of the event loop.
+
+    Args:
+        point: the number of the suspension, starting at 1.
+        call: the call that is held.
+        meanwhile: makes the other call.
     """
     reached = anyio.Event()
     suspensions = 0

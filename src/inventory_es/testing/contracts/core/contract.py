@@ -1,4 +1,4 @@
-"""The core of every contract: runs each case on each event loop, under the plain and the seeded schedules, and tells what broke."""
+"""The base of every contract: it runs each case on each event loop, under the plain and the seeded schedules, and reports."""
 
 import os
 import sys
@@ -35,12 +35,12 @@ _site_numbers = count(1)
 
 @attrs.define(eq=False)
 class Run:
-    """One run of one case: where, on which event loop, under which schedule, and what happened.
+    """One run of one case: its site, event loop and schedule, and what happened.
 
     Attributes:
-        adapter: its name and what it declares beyond the least, for the report.
-        declared: everything that it declares, by name.
-        opened: the adapter itself, without what wraps it; ``None`` before it was opened.
+        adapter: the name of the adapter, and its declarations beyond the defaults, for the report.
+        declared: all declarations of the adapter, by name.
+        opened: the adapter itself, without its wrappers; ``None`` before it was opened.
     """
 
     contract: "Contract"
@@ -55,29 +55,29 @@ class Run:
     opened: object = None
 
     def note_opened(self, adapter: object, declared: Mapping[str, object], beyond: str) -> None:
-        """Note for the report which adapter was opened, under its own name where it is wrapped.
+        """Note for the report which adapter was opened, without its wrappers.
 
         Args:
-            adapter: what the contract's hook opened.
-            declared: everything that it declares, by name.
-            beyond: what it declares beyond the least, as a text.
+            adapter: the adapter that the contract's hook opened.
+            declared: all its declarations, by name.
+            beyond: its declarations beyond the defaults, as a text.
         """
         self.opened = unwrapped(adapter)
         self.adapter = f"{adapter_name(adapter)} (declared: {beyond})"
         self.declared = declared
 
     def not_declared(self, what: str) -> NoReturn:
-        """End the case: it needs ``what``, which the adapter does not declare."""
+        """End the case, because the adapter does not declare ``what``."""
         msg = f"{self.promise.id} not declared: {what}"
         raise NotDeclaredError(msg)
 
     def not_tried(self, what: str) -> NoReturn:
-        """End the case: it needs ``what``, which is not there to try it with."""
+        """End the case, because ``what`` is not available to try it with."""
         msg = f"{self.promise.id} not tried: {what}"
         raise NotTriedError(msg)
 
     def no_hook(self, what: str) -> NoReturn:
-        """End the case: it needs an optional hook of the contract, or an answer of it that it does not give."""
+        """End the case, because it needs an optional hook of the contract, or an answer that the hook does not give."""
         msg = f"{self.promise.id} not tried: {what}"
         raise NoHookError(msg)
 
@@ -85,16 +85,16 @@ class Run:
 class Contract:
     """Base of the contracts. A subclass in a host's tests opens the adapter; every inherited ``test_…`` method is one case.
 
-    Cases are synchronous and run their own event loop, so any test runner can call them; importing a contract collects nothing.
-    Everything below may be set in the subclass.
+    Cases are synchronous and run their own event loop, so any test runner can call them. Importing a contract collects no tests.
+    A subclass may set every attribute below.
 
     Attributes:
-        backends: event loops to run on; shorten it where a driver knows only one. One that is not installed is not tried, which
-            ``test_every_event_loop_is_tried`` says once.
-        known_failures: promise ids and why they fail. Strict: a case that passes although it stands here fails.
-        patience: how long one run of a case may take, in seconds, before it is taken for hanging.
+        backends: event loops to run on; shorten it where a driver supports only one. An event loop that is not installed is not tried, and
+            ``test_every_event_loop_is_tried`` says so once.
+        known_failures: reasons of failures, by promise id. Strict: a listed case that passes is reported as broken.
+        patience: seconds that one run of a case may take before it counts as hanging.
         seeds: schedules to run instead of each case's own choice; 0 is the plain one.
-        last_run: what was run last, for who shows it.
+        last_run: the last run, for reports.
     """
 
     kind: ClassVar[str] = "adapter"
@@ -107,14 +107,14 @@ class Contract:
 
     @classmethod
     def lifespan(cls) -> AbstractContextManager[None]:
-        """Hook: what all cases of this class need around them, such as a server; entered before the first case."""
+        """Return the context of all cases of this class, such as a server. Hook; entered before the first case."""
         return _no_lifespan()
 
     async def drop(self, site: Site) -> None:
-        """Hook: remove what the adapter keeps outside ``site.path``; called after each run, with the adapter closed."""
+        """Remove what the adapter keeps outside ``site.path``. Hook; called after each run, with the adapter closed."""
 
     async def settle(self) -> None:
-        """Hook: wait until what was written can be read, for a backend that answers before it shows."""
+        """Wait until written events can be read. Hook, for a backend that answers before it shows them."""
 
     @classmethod
     def setup_class(cls) -> None:
@@ -156,7 +156,7 @@ class Contract:
         """Skip, with the reason, where an event loop of :attr:`backends` is not installed.
 
         Raises:
-            NotTriedError: one is not.
+            NotTriedError: an event loop is not installed.
         """
         __tracebackhide__ = True
         if len(self.tried) < len(self.backends):
@@ -175,7 +175,10 @@ class Contract:
 
     @property
     def address(self) -> str:
-        """How a command line names this contract: ``tests/test_store.py:TestStore`` below the current folder, else ``module:TestStore``."""
+        """The name of this contract on a command line.
+
+        It is ``tests/test_store.py:TestStore`` below the current folder, else ``module:TestStore``.
+        """
         kind = type(self)
         source = getattr(sys.modules.get(kind.__module__), "__file__", None)
         if source is not None and Path(source).is_relative_to(Path.cwd()):
@@ -188,7 +191,7 @@ class Contract:
         return type(self).__module__
 
     def harness(self, run: Run) -> Any:
-        """The harness that is handed to the cases of this contract."""
+        """Return the harness that the cases of this contract get."""
         return run
 
     def _run_once(self, promise: Promise, body: CaseBody, backend: str, seed: int) -> None:
@@ -200,7 +203,7 @@ class Contract:
             self.last_run = run
             try:
                 anyio.run(self._play, body, run, backend=backend)
-            except Exception as error:  # noqa: BLE001  # whatever the adapter raises is what the report is about
+            except Exception as error:  # noqa: BLE001  # the report is about any error of the adapter
                 leaf = _single_leaf(error)
                 if isinstance(leaf, NotDeclaredError | NotTriedError):
                     raise leaf from None
@@ -238,12 +241,12 @@ class Contract:
         )
 
     def _modules(self, run: Run) -> set[str]:
-        """Return the modules whose code is the adapter's, or the author's who opens it."""
+        """Return the modules whose code is the adapter's, or that of the author who opens it."""
         return {self.module} if run.opened is None else {self.module, type(run.opened).__module__}
 
 
 def _single_leaf(error: BaseException) -> BaseException:
-    """What a group of errors is about: a verdict of the case, where there is one."""
+    """Return the error that a group of errors is about: a verdict of the case, where there is one."""
     leaves = list(_leaves(error))
     return next((leaf for leaf in leaves if isinstance(leaf, (MismatchError, NotDeclaredError, NotTriedError))), leaves[0])
 

@@ -1,4 +1,4 @@
-"""The first field in which two records differ: the one comparison of the contracts of all ports."""
+"""The first field in which two records differ: one comparison for the contracts of all ports."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -12,14 +12,14 @@ _MISSING = object()
 
 
 def difference(before: object, after: object) -> str | None:
-    """Return the first field of ``before`` that ``after`` has otherwise, with both values and their types where those differ.
+    """Return the first field in which two values differ, with both values, and with their types where those differ.
 
-    Records are compared field by field, mappings by key, sequences by place, all of them into their depth: ``rows[3].units was 4 and is
-    5``. An equal value of another type differs, as 1 and True do.
+    Records are compared by field, mappings by key, sequences by index, each recursively: ``rows[3].units was 4 and is 5``. Equal values of
+    different types differ, as 1 and True do.
 
     Args:
-        before: what was written, or is expected. Its fields are those that are compared, if the two are records of different types.
-        after: what was read.
+        before: the written or expected value. Of two records of different types, its fields are compared.
+        after: the value that was read.
 
     Returns:
         ``None`` where nothing differs.
@@ -49,7 +49,7 @@ def _is_sequence(value: object) -> bool:
 
 
 def _both(before: object, after: object) -> str:
-    """Tell both values; of two long texts, what each has from where they differ on."""
+    """Return both values. Two long texts are shown from the place where they differ."""
     if isinstance(before, str | bytes) and type(before) is type(after) and max(len(before), len(after)) > _LONGEST:
         one, other = before, after
         place = next((at for at, (own, its) in enumerate(zip(one, other, strict=False)) if own != its), min(len(one), len(other)))

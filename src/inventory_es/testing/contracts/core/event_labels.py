@@ -1,7 +1,7 @@
 """Events of the cases, made and shown by short labels, so that a report reads like the case.
 
-A label is a letter or word (``a``). The same label is the same event, id and all. With a prime (``a'``) it has the same id and
-other data. Streams are named by words too; ``x@2 b c`` is a write of two events to the stream ``x`` expected at version 2.
+A label is a letter or word (``a``). Equal labels are the same event with the same id. With a prime (``a'``) the event has the same id
+and other data. Streams are named by words too: ``x@2 b c`` is a write of two events to the stream ``x``, expected at version 2.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -35,7 +35,7 @@ class EventLabels:
     _labels: dict[tuple[UUID, bytes], str] = attrs.field(factory=dict[tuple[UUID, bytes], str])
 
     def event(self, label: str) -> NewEvent:
-        """The event of this label, made on first use."""
+        """Return the event of this label, made on first use."""
         if label not in self._by_label:
             data = msgspec.json.encode({"label": label})
             time = _FIRST_TIME + len(self._by_label) * _STEP
@@ -44,42 +44,42 @@ class EventLabels:
         return self._by_label[label]
 
     def events(self, labels: str) -> list[NewEvent]:
-        """The events of labels divided by blanks."""
+        """Return the events of labels separated by blanks."""
         return [self.event(label) for label in labels.split()]
 
     def add(self, label: str, event: NewEvent) -> NewEvent:
-        """Give a self-made event a label."""
+        """Give a label to an event that the case made itself."""
         self._by_label[label] = event
         self._labels[event.event_id, event.data] = label
         return event
 
     def with_data(self, label: str, data: bytes, metadata: bytes = b"{}") -> NewEvent:
-        """An event with a payload of its own."""
+        """Return an event with a payload of its own."""
         return self.add(label, NewEvent(event_id(label), EVENT_TYPE, 1, _FIRST_TIME, data, metadata))
 
     def sized(self, label: str, size: int) -> NewEvent:
-        """An event of exactly ``size`` bytes, payload and metadata together (20 or more)."""
+        """Return an event of exactly ``size`` bytes, payload and metadata together (20 or more)."""
         return self.with_data(label, b'{"pad":"' + b"x" * (size - 12) + b'"}')
 
     def write(self, text: str) -> StreamWrite:
-        """Read ``x@2 b c``."""
+        """Return the write of a text such as ``x@2 b c``."""
         place, _, labels = text.partition(" ")
         name, _, version = place.rpartition("@")
         return StreamWrite(stream_id(name), int(version), self.events(labels))
 
     def label(self, event: NewEvent | RecordedEvent) -> str:
-        """The label of an event; marked where its data is not what was written, and its id where it has no label."""
+        """Return the label of an event; the label is marked where the data differs, and replaced by the id of an unknown event."""
         known = self._labels.get((event.event_id, event.data))
         if known is None:
             known = next((f"{label}(changed)" for (id_, _), label in self._labels.items() if id_ == event.event_id), f"?{event.event_id}")
         return known
 
     def show(self, events: Iterable[NewEvent | RecordedEvent]) -> str:
-        """Return ``[a b c]``, shortened where it is long. Only the events that are shown are looked at."""
+        """Return ``[a b c]``, shortened where it is long. Only the events that are shown are read."""
         return _show(events if isinstance(events, Sequence) else [*events], self.label)
 
     def show_write(self, write: StreamWrite) -> str:
-        """``x@2 [b c]``."""
+        """Return ``x@2 [b c]``."""
         return f"{stream_name(write.stream)}@{write.expected_version} {self.show(write.events)}"
 
 
@@ -103,19 +103,19 @@ def event_id(label: str) -> UUID:
 
 
 def stream_id(name: str) -> StreamId:
-    """The stream of a name."""
+    """Return the stream of a name."""
     return StreamId(CATEGORY, name)
 
 
 def stream_name(stream: StreamId) -> str:
-    """The name of a stream: as given to :func:`stream_id`, or its text."""
+    """Return the name of a stream: as given to :func:`stream_id`, or its text."""
     if stream.category == CATEGORY and len(stream.parts) == 1:
         return stream.parts[0]
     return str(stream)
 
 
 def recorded(stream: StreamId, version: int, position: int, event: NewEvent) -> RecordedEvent:
-    """How ``event`` reads back."""
+    """Return ``event`` as it is read from a store."""
     return RecordedEvent(
         stream,
         version,
@@ -130,7 +130,7 @@ def recorded(stream: StreamId, version: int, position: int, event: NewEvent) -> 
 
 
 def same_content(events: Sequence[NewEvent], read: Sequence[RecordedEvent]) -> str | None:
-    """What differs between events as written and as read; ``None`` where nothing does."""
+    """Return the difference between events as written and as read; ``None`` where they are equal."""
     for written, found in zip(events, read, strict=False):
         problem = difference(written, found)
         if problem is not None:

@@ -1,4 +1,4 @@
-"""What a case did to an adapter, in order, in the words of the failure report."""
+"""The operations of a case, in order, in the words of the failure report."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -19,9 +19,9 @@ class Entry:
     """One operation.
 
     Attributes:
-        number: its place among the operations of the run, starting at 1.
-        operation: what was asked (``append x@0 [a b c]``).
-        outcome: what came back (``3``, ``ConcurrencyError(actual=3)``); ``None`` while it runs.
+        number: its number among the operations of the run, starting at 1.
+        operation: the call (``append x@0 [a b c]``).
+        outcome: the answer (``3``, ``ConcurrencyError(actual=3)``); ``None`` while it runs.
     """
 
     number: int
@@ -30,7 +30,7 @@ class Entry:
 
     @property
     def text(self) -> str:
-        """The operation and what came back, without the number."""
+        """The operation and its answer, without the number."""
         outcome = f" -> {_cut(self.outcome)}" if self.outcome is not None else " (never ended)"
         return f"{_cut(self.operation)}{outcome}"
 
@@ -40,7 +40,7 @@ class Entry:
 
 @attrs.define
 class History:
-    """The operations of one run, as they began. Only the first and the last of them are kept."""
+    """The operations of one run, in the order in which they began. Only the first and the last ones are kept."""
 
     _first: list[Entry] = attrs.field(factory=list[Entry])
     _last: deque[Entry] = attrs.field(factory=lambda: deque[Entry](maxlen=_KEPT_LAST))
@@ -63,7 +63,7 @@ class History:
         return entry
 
     def tick(self) -> int:
-        """Return a time within the run: every call gives a later one."""
+        """Return a time within the run, later than at every call before."""
         self._now += 1
         return self._now
 
@@ -86,7 +86,7 @@ class History:
 
 @attrs.frozen
 class _Run:
-    """Operations that are shown as one: a round of some, that came so many times."""
+    """Equal rounds of operations that are shown as one."""
 
     entries: Sequence[Entry]
     times: int
@@ -108,7 +108,7 @@ class _Run:
 
 
 def _runs(entries: Sequence[Entry]) -> Iterator[_Run]:
-    """Fold equal operations, and short rounds of them, as a polling loop makes them."""
+    """Fold equal operations, and short equal rounds of them, as a polling loop makes them."""
     known = [*entries]
     keys = [(entry.operation, entry.outcome if entry.outcome is not None else entry.number) for entry in known]
     at = 0
@@ -119,7 +119,7 @@ def _runs(entries: Sequence[Entry]) -> Iterator[_Run]:
 
 
 def _rounds(keys: Sequence[object], at: int, length: int) -> tuple[int, int]:
-    """Return a length, and how many equal rounds of it follow each other; one operation, once, where they are too few."""
+    """Return the length of a round and the number of equal rounds that follow each other; (1, 1) where they are too few."""
     times = 1
     while keys[at : at + length] == keys[at + times * length : at + (times + 1) * length]:
         times += 1

@@ -1,4 +1,4 @@
-"""Bytes that an adapter may take for something else: an end, a number, nothing, or what it encodes itself."""
+"""Bytes that an adapter may mistake for an end, a number, nothing, or its own encoding."""
 
 import bz2
 import gzip

@@ -1,4 +1,4 @@
-"""Where in an adapter's own code an error was raised, for the failure report."""
+"""The lines of an adapter's own code that raised an error, for the failure report."""
 
 import linecache
 import sys
@@ -14,14 +14,14 @@ _LOOPS = ("anyio", "trio", "outcome")
 
 
 def own_lines(error: BaseException, owners: Collection[str]) -> list[tuple[str, str]]:
-    """Return the adapter's line that raised an error, and those that raised its causes, each with the name of its line in the report.
+    """Return the adapter's line that raised an error, and those that raised its causes, each with its name in the report.
 
-    The line is that of the innermost frame in the adapter's own package. Where there is none, it is that of the innermost frame that
-    belongs neither to the kit, nor to Python, nor to an event loop.
+    The line is that of the innermost frame in the adapter's own package. Without such a frame, it is that of the innermost frame outside
+    the kit, Python and the event loops.
 
     Args:
-        error: what the adapter raised.
-        owners: names of the modules that the adapter and its contract come from.
+        error: the error that the adapter raised.
+        owners: names of the modules of the adapter and of its contract.
     """
     packages = {owner.partition(".")[0] for owner in owners}
     found: list[tuple[str, str]] = []
@@ -35,7 +35,7 @@ def own_lines(error: BaseException, owners: Collection[str]) -> list[tuple[str, 
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Give the error and what caused it, the causes that Python would show."""
+    """Yield the error and its causes, as Python would show them."""
     one: BaseException | None = error
     for _ in range(_MOST_CAUSES):
         if one is None:
@@ -71,7 +71,7 @@ def _is_of_python_or_a_loop(frame: FrameType) -> bool:
 
 
 def _shown(file: str) -> str:
-    """Return a file as below the current folder, or as below the folder that it was imported from."""
+    """Return the path of a file, relative to the current folder or to the folder that it was imported from."""
     path = Path(file)
     folders = [Path.cwd(), *sorted((Path(folder) for folder in sys.path if folder), key=lambda folder: -len(folder.parts))]
     return next((str(path.relative_to(folder)) for folder in folders if path.is_relative_to(folder)), file)

@@ -1,4 +1,4 @@
-"""Runs the cases of a contract without any test runner."""
+"""The runner of the cases of a contract, for use without a test runner."""
 
 import inspect
 import time
@@ -23,14 +23,14 @@ Verdict = Literal["kept", "broken", "not declared", "not tried", "known failure"
 
 @attrs.frozen
 class Result:
-    """What came of one case.
+    """The result of one case.
 
     Attributes:
-        promise: what it checks.
+        promise: the promise that the case checks.
         verdict: kept, broken, not declared, not tried, or a known failure.
-        detail: the report of a broken promise, or what is not declared or not installed, or why the failure is known.
-        seconds: how long it took.
-        needs_hook: it was not tried for want of an optional hook.
+        detail: the report of a broken promise, the missing declaration or requirement, or the reason of a known failure.
+        seconds: the time that the case took.
+        needs_hook: True if the case was not tried because the contract lacks an optional hook.
     """
 
     promise: Promise
@@ -41,11 +41,11 @@ class Result:
 
 
 def cases_of(kind: type[Contract], only: Collection[str] = ()) -> list[tuple[Promise, str]]:
-    """The promises of a contract with the names of the methods that check them, by promise.
+    """Return the promises of a contract with the names of the methods that check them, ordered by promise.
 
     Args:
         kind: the contract.
-        only: promise ids; none for all.
+        only: promise ids; empty for all.
     """
     members = [(promise_of(member), name) for name, member in inspect.getmembers(kind)]
     found = [(promise, name) for promise, name in members if promise is not None and (not only or promise.id in only)]
@@ -53,7 +53,7 @@ def cases_of(kind: type[Contract], only: Collection[str] = ()) -> list[tuple[Pro
 
 
 def run(contract: Contract, only: Collection[str] = ()) -> Iterator[Result]:
-    """Run the cases, giving each result as it comes, within the contract's lifespan."""
+    """Run the cases within the contract's lifespan, and yield each result as it comes."""
     type(contract).setup_class()
     try:
         for promise, name in cases_of(type(contract), only):

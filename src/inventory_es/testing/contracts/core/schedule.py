@@ -1,7 +1,7 @@
-"""Where a case's tasks pause: nowhere extra, or where a seed says, the same on asyncio and on trio.
+"""Schedules: where the tasks of a case pause. The plain one never pauses; a seeded one is the same on asyncio and on trio.
 
-An adapter's coroutine is driven by hand. Whenever it was suspended and is about to go on, the schedule may hold it back for some
-turns of the event loop, in which other tasks run. The same door lets a case act at the n-th suspension: cancel there, close there.
+An adapter's coroutine is driven by hand. After a suspension, the schedule may hold it back for some turns of the event loop, in which
+other tasks run. A case can act at the n-th suspension too: cancel there, or close there.
 """
 
 import random
@@ -17,7 +17,7 @@ from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint
 T = TypeVar("T")
 
 AtSuspension: TypeAlias = Callable[[], int | None]
-"""Called where a call is suspended; it may return for how many turns of the event loop the call is held there."""
+"""Called at each suspension of a call. It may return the number of turns of the event loop to hold the call there."""
 
 PLAIN = 0
 _PAUSES = (0, 0, 0, 1, 1, 2, 3, 8)
@@ -25,13 +25,13 @@ _TURNS = 64
 
 
 class Schedule:
-    """Decides how many turns of the event loop a task waits at each await point.
+    """The number of turns of the event loop that a task waits at each await point.
 
-    A call that drives further calls (a case that acts somewhere within several of them) meets each suspension once: it is paused by the
-    inner call alone, and the turns of a pause are no suspensions.
+    A driven call may drive further calls. Each suspension then counts once: the inner call alone is paused, and the turns of a pause are no
+    suspensions.
 
     Args:
-        seed: 0 for the plain schedule, which never waits; any other number for one of its own.
+        seed: 0 for the plain schedule, which never waits; any other number for a schedule of its own.
         salt: makes two cases with one seed differ.
     """
 
@@ -41,11 +41,11 @@ class Schedule:
         self._on_its_way: _Trap | None = None
 
     def pauses(self) -> int:
-        """Return the turns to wait at this await point: 0 to 8."""
+        """Return the number of turns to wait at this await point: 0 to 8."""
         return 0 if self.seed == PLAIN else self.chance.choice(_PAUSES)
 
     def turns(self) -> Iterable[object]:
-        """The turns to wait at this await point, each an item."""
+        """Return the turns to wait at this await point, one item per turn."""
         return range(self.pauses())
 
     async def drive(
@@ -54,13 +54,12 @@ class Schedule:
         at_suspension: AtSuspension | None = None,
         held: Callable[[], Iterable[object]] | None = None,
     ) -> T:
-        """Await ``call``, pausing where it was suspended.
+        """Await ``call``, and pause after each suspension.
 
         Args:
-            call: what to run.
-            at_suspension: called each time that it is suspended, before the event loop goes on. The turns that it returns are added to
-                the pauses.
-            held: the turns to wait at each await point, in place of the schedule's own.
+            call: the call to run.
+            at_suspension: called at each suspension, before the event loop goes on. It may return turns to add to the pause.
+            held: returns the turns to wait at each await point, in place of the schedule's own.
         """
         await self.pause()
         result = await self._drive(call, at_suspension or _nothing, held)
@@ -87,7 +86,7 @@ class Schedule:
             except StopIteration as end:
                 result: T = end.value
                 return result
-            inner = self._on_its_way  # set by a call that is driven within this one, in the same turn
+            inner = self._on_its_way  # set by a call that is driven within this one
             stay = at_suspension() if inner is not _Trap.PAUSE else None
             try:
                 self._on_its_way = inner or _Trap.SUSPENSION
@@ -97,12 +96,12 @@ class Schedule:
                 for _ in chain(range(stay or 0), pauses):
                     self._on_its_way = _Trap.PAUSE
                     yield from cancel_shielded_checkpoint().__await__()
-            except BaseException as error:  # noqa: BLE001  # whatever arrives belongs to the driven call: it decides
+            except BaseException as error:  # noqa: BLE001  # every error belongs to the driven call: the call decides
                 go_on, argument = call.throw, error
 
 
 class _Trap(Enum):
-    """What a driven call hands to whoever drives it, on its way to the event loop."""
+    """A mark of a driven call for the calls around it, on its way to the event loop."""
 
     SUSPENSION = auto()
     PAUSE = auto()
@@ -111,7 +110,7 @@ class _Trap(Enum):
 async def all_tasks_wait() -> None:
     """Return when every other task of the event loop waits for something.
 
-    On asyncio the look itself sleeps for 0.1 seconds when it finds a task that could go on, so tasks get turns before it.
+    On asyncio the check itself sleeps for 0.1 seconds when a task could go on. So the tasks get turns before it.
     """
     for _ in range(_TURNS):
         await checkpoint()

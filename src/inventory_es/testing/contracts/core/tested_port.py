@@ -1,4 +1,4 @@
-"""An adapter under test, and the harness that opens it: shared by the contracts of all ports."""
+"""An adapter under test, and the expectations that the cases of all ports share."""
 
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, Generic, TypeVar
@@ -27,7 +27,7 @@ class TestedPort(Generic[PortT]):
     Attributes:
         raw: the adapter itself.
         run: the run of the case.
-        name: of this instance, where several have the site open; begins its notes.
+        name: the name of this instance, where several have the site open; its notes begin with it.
     """
 
     __test__ = False  # no test class, although its name begins with Test
@@ -84,7 +84,7 @@ async def refused(
     Args:
         kind: the class of the error.
         call: makes the call.
-        meaning: what another end of the call means.
+        meaning: why any other answer breaks the promise.
         answered: returns an answer as the report shows it.
     """
     try:
@@ -97,11 +97,11 @@ async def refused(
 
 
 async def ends_well(call: Awaitable[T], port: str, *allowed: type[Exception], answer: str = "an answer") -> tuple[T] | None:
-    """Expect a call, under which the adapter was closed, to be answered or to say so.
+    """Expect an answer, or an allowed error, from a call during which the adapter was closed.
 
     Args:
         call: the call.
-        port: what was closed, for the report: ``cache``.
+        port: the name of the adapter's kind in the report: ``cache``.
         allowed: errors that are as good as an answer.
         answer: the answer, as the report names it.
 
@@ -121,5 +121,5 @@ async def ends_well(call: Awaitable[T], port: str, *allowed: type[Exception], an
 
 
 def show_declared(declared: dict[str, bool]) -> str:
-    """Return the names of what is declared, as the report shows them."""
+    """Return the names of the declarations that are set, as the report shows them."""
     return ", ".join(name for name, value in declared.items() if value) or "nothing beyond the least"

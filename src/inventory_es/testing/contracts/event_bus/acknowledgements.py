@@ -1,4 +1,4 @@
-"""EB-23, EB-25: one delivery of a stream at a time, and an answer that counts once, for its own delivery."""
+"""EB-23, EB-25: one delivery per stream at a time, and an answer that counts once, for its own delivery."""
 
 from contextlib import suppress
 
@@ -21,7 +21,7 @@ _OWN_ANSWER = "An answer counts for its own delivery only, and only the first on
 
 
 class AnswerCases:
-    """Consumers that answer late, twice, in another order, or not."""
+    """Cases of consumers that answer late, twice, in another order, or never."""
 
     @promise("EB-23", _ONE_AT_A_TIME)
     async def test_eb_23_one_delivery_of_a_stream(self, harness: BusHarness) -> None:

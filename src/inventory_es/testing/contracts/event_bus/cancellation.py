@@ -24,7 +24,7 @@ _OTHERS = (
 
 
 class CancellationCases:
-    """Callers that give up."""
+    """Cases of callers that give up."""
 
     @promise("EB-31", _RECEIVE, seeds=1)
     async def test_eb_31_a_receive_of_the_same_consumer(self, harness: BusHarness) -> None:
@@ -41,7 +41,7 @@ class CancellationCases:
             with anyio.move_on_after(_PUSHED):
                 await other.finish()
             if not other.model.is_drained:
-                return  # this bus hands events to consumers that do not receive: they wait for those
+                return  # this bus delivers to consumers that do not receive: events wait for those
             await _at_every_point(lambda point: _receive_cut_off(bus, cancelled, other, point))
             await other.drain()
 
@@ -62,7 +62,7 @@ class CancellationCases:
 
     @promise("EB-31", _RECEIVE, seeds=3)
     async def test_eb_31_a_receive_that_waits(self, harness: BusHarness) -> None:
-        """Something is published while it waits, and it is cancelled some turns later."""
+        """Publish while a receive waits, and cancel the receive some turns later."""
         async with harness.open() as bus, bus.join("g") as consumer:
             need_two_deliveries(harness, bus)
             for turns in range(_TURNS):
@@ -173,7 +173,7 @@ async def _cancelled_after(bus: TestedBus, consumer: TestedSubscription, turns: 
 
 
 async def _redelivery_cut_off(bus: TestedBus, consumer: TestedSubscription, event_id: object, point: int) -> bool:
-    """Cancel a redelivery; the dead letter is one still, or it is delivered."""
+    """Cancel a redelivery. The letter is then still dead, or it is delivered."""
     events = [dead.due.event for dead in consumer.model.dead if dead.due.event.event_id == event_id]
     is_reached = await cancel_at(point, lambda at: bus.redeliver("g", events, at_suspension=at))
     letters = await bus.letters_as_they_are("g")

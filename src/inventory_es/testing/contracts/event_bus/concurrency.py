@@ -27,7 +27,7 @@ _MANY = "64 publishers at once all finish, and so does a batch larger than max_p
 
 
 class CrowdCases:
-    """Publishers that wait, and many of them."""
+    """Cases of publishers that wait, and of many of them."""
 
     @promise("EB-32", _ROOM)
     async def test_eb_32_closed_while_a_publish_waits(self, harness: BusHarness) -> None:
@@ -74,7 +74,7 @@ class CrowdCases:
 
     @promise("EB-32", _ROOM)
     async def test_eb_32_room_by_every_answer(self, harness: BusHarness) -> None:
-        """An acknowledgement makes room, and so does an event that becomes a dead letter."""
+        """Expect room after an acknowledgement, and after an event has become a dead letter."""
         published = 0
 
         async def publish() -> None:
@@ -95,7 +95,7 @@ class CrowdCases:
 
     @promise("EB-32", _ROOM)
     async def test_eb_32_room_for_one(self, harness: BusHarness) -> None:
-        """One event is acknowledged, or becomes a dead letter by an answer or by leaving: that alone wakes the publish that waits."""
+        """Expect one acknowledgement, or one dead letter after an answer or a leave, to wake the waiting publish."""
         async with harness.open() as bus:
             most = _need_small_bound(harness, bus)
             async with bus.join("g"):
@@ -105,7 +105,7 @@ class CrowdCases:
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(partial(bus.fill, ending, most + 1, published=published))
                     await _turns(2 * most)
-                    if len(published) == most:  # else it holds something twice, and needs more room than for one
+                    if len(published) == most:  # otherwise an event is held twice, and needs more room than one
                         await _end_one(bus, ending)
                         what = "a publish that waits for room to end once there is room for one event"
                         await _ends(harness, partial(_is_as_long, published, most + 1), what)
@@ -214,7 +214,7 @@ def _is_as_long(published: list[RecordedEvent], count: int) -> bool:
 
 
 async def _end_one(bus: TestedBus, ending: str) -> None:
-    """End the first event of a full group as a dead letter, or acknowledge two: an acknowledgement may be lost once."""
+    """Turn the first event of a full group into a dead letter, or acknowledge two: one acknowledgement may be lost."""
     if ending == "ack":
         async with bus.join("g") as consumer:
             for _ in range(2):

@@ -1,4 +1,4 @@
-"""Consumers that receive all the time, and keep what came until the case answers it."""
+"""Consumers that receive all the time, and keep their deliveries until the case answers them."""
 
 from collections.abc import Callable, Collection, Iterator
 
@@ -20,10 +20,10 @@ class Worker:
     """One consumer.
 
     Attributes:
-        group: that it joins.
-        most: how many unanswered deliveries it takes.
-        held: what is unanswered.
-        gone: deliveries that it left unanswered.
+        group: the group that it joins.
+        most: the number of unanswered deliveries that it takes.
+        held: its unanswered deliveries.
+        gone: the deliveries that it left unanswered.
     """
 
     group: str
@@ -44,7 +44,7 @@ class Worker:
 
 
 class Crew:
-    """Consumers of one bus, in the tasks of one group of tasks."""
+    """The consumers of one bus, in the tasks of one task group."""
 
     def __init__(self, bus: TestedBus, tasks: TaskGroup) -> None:
         self.workers: list[Worker] = []
@@ -62,7 +62,7 @@ class Crew:
         return worker
 
     async def leave(self, worker: Worker) -> None:
-        """Leave, with everything that is unanswered."""
+        """Leave, with all deliveries unanswered."""
         worker.scope.cancel()
         self.workers.remove(worker)
         await self.wait_until(lambda: worker.has_left, what="a consumer to leave")
@@ -73,30 +73,30 @@ class Crew:
             await self.leave(worker)
 
     def held(self) -> Iterator[tuple[Worker, Delivery]]:
-        """Everything that is unanswered."""
+        """Return all unanswered deliveries."""
         for worker in self.workers:
             for delivery in worker.held:
                 yield worker, delivery
 
     async def ack(self, worker: Worker, delivery: Delivery) -> None:
-        """Acknowledge."""
+        """Acknowledge a delivery."""
         worker.held.remove(delivery)
         await worker.subscription.ack(delivery)
         self.notify()
 
     async def nack(self, worker: Worker, delivery: Delivery, reason: str) -> None:
-        """Refuse."""
+        """Refuse a delivery."""
         worker.held.remove(delivery)
         await worker.subscription.nack(delivery, reason)
         self.notify()
 
     async def settle(self) -> None:
-        """Let the event loop turn, so that what can come without a wait comes."""
+        """Let the event loop turn, so that deliveries that need no wait arrive."""
         for _ in range(_TURNS):
             await checkpoint()
 
     async def wait_until(self, is_met: Callable[[], bool], *, what: str) -> None:
-        """Wait for what must come; an event that does not come is lost or held back."""
+        """Wait until a condition holds; an event that does not come is lost or held back."""
         patience = self._bus.harness.contract.patience_for_delivery
         if not await self.comes(is_met, within=patience):
             raise MismatchError(
@@ -106,7 +106,7 @@ class Crew:
             )
 
     async def comes(self, is_met: Callable[[], bool], *, within: float) -> bool:
-        """Whether it comes within so many seconds."""
+        """Return True if the condition holds within so many seconds."""
         with anyio.move_on_after(within):
             while not is_met():
                 await self._change.wait()
@@ -152,10 +152,10 @@ class Crew:
             self.notify()
 
     async def change(self) -> None:
-        """Wait until something comes, is answered, or is told of by :meth:`notify`."""
+        """Wait until a delivery comes or is answered, or until :meth:`notify`."""
         await self._change.wait()
 
     def notify(self) -> None:
-        """Wake those who wait for a change."""
+        """Wake the tasks that wait for a change."""
         changed, self._change = self._change, anyio.Event()
         changed.set()

@@ -42,7 +42,7 @@ class EventBusContract(
 ):
     """The promises of an event bus, EB-01 to EB-40.
 
-    A subclass says how to open the bus, and is its whole test::
+    A subclass opens the bus, and is its whole test::
 
         class TestMyBus(EventBusContract):
             @asynccontextmanager
@@ -50,13 +50,13 @@ class EventBusContract(
                 async with MyBus(site.path, max_pending=16) as bus:
                     yield bus
 
-    Open it with a small ``max_pending`` (16 or so, 8 at least) and a small ``max_deliveries``: both bounds are reached, and that should
-    not take long.
+    Open the bus with a small ``max_pending`` (8 at least, 16 for example) and a small ``max_deliveries``. The cases reach both bounds, and
+    should not take long.
 
-    Every delivery, answer and dead letter of every case is compared with a model of what each group has still to get.
+    Every delivery, answer and dead letter of every case is compared with a model of the events that each group still has to get.
 
     Attributes:
-        patience_for_delivery: how long to wait for a delivery that must come, in seconds.
+        patience_for_delivery: seconds to wait for a delivery that must come.
     """
 
     kind: ClassVar[str] = "bus"
@@ -67,5 +67,5 @@ class EventBusContract(
         """Open a bus whose data, if it keeps any, lives at ``site``."""
 
     def harness(self, run: Run) -> BusHarness:
-        """The harness of one run."""
+        """Return the harness of one run."""
         return BusHarness(self, run)

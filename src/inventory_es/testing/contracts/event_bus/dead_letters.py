@@ -1,4 +1,4 @@
-"""EB-26 … EB-28: what is given up, how it is read, and how it is delivered again."""
+"""EB-26 … EB-28: dead letters: which events become one, how they are read, and how they are delivered again."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -35,7 +35,7 @@ _TURNS = 200
 
 
 class DeadLetterCases:
-    """Events that nobody could handle."""
+    """Cases of dead letters."""
 
     @promise("EB-26", _UNANSWERED)
     async def test_eb_26_left_unanswered(self, harness: BusHarness) -> None:
@@ -125,7 +125,7 @@ class DeadLetterCases:
 
     @promise("EB-28", _AGAIN)
     async def test_eb_28_while_consumers_wait(self, harness: BusHarness) -> None:
-        """They are told at once, but of no stream of which another event is out."""
+        """Expect waiting consumers to get revived events at once, except of a stream with an unanswered delivery."""
         async with harness.open() as bus, anyio.create_task_group() as tasks:
             _need_few_deliveries(harness, bus)
             crew = Crew(bus, tasks)
@@ -234,7 +234,7 @@ class DeadLetterCases:
 
 
 def _unlike_their_order(harness: BusHarness, count: int) -> list[RecordedEvent]:
-    """Events whose times, positions and versions run against the order of their publication; each of a stream of its own."""
+    """Return events, each of its own stream, whose times, positions and versions run against the order of publication."""
     events = [harness.record(f"d{number}", stream_id(f"s{count - number}")) for number in range(count)]
     return [
         attrs.evolve(event, recorded_at=event.recorded_at - number * timedelta(days=2), position=1_000 - number, version=90 - number)
@@ -243,7 +243,7 @@ def _unlike_their_order(harness: BusHarness, count: int) -> list[RecordedEvent]:
 
 
 async def _give_up(bus: TestedBus, consumer: TestedSubscription, reason: str) -> RecordedEvent:
-    """Refuse one event until it is a dead letter; others that come meanwhile are refused no further than they must."""
+    """Refuse one event until it is a dead letter. Other events that come meanwhile are refused no further than necessary."""
     dead = len(consumer.model.dead)
     for number in range(1, 1_000):
         delivery = await consumer.receive()

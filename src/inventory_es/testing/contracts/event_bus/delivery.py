@@ -1,4 +1,4 @@
-"""EB-01 … EB-07, EB-19, EB-22: who gets what, in which order, byte for byte."""
+"""EB-01 … EB-07, EB-19, EB-22: recipients, order, and content byte for byte."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
@@ -20,7 +20,7 @@ _MOST_BYTES_TRIED = 16 << 20
 
 
 class DeliveryCases:
-    """Publish and receive."""
+    """Cases of publishing and receiving."""
 
     @promise("EB-01", "What is published is received, field by field, as attempt 1.")
     async def test_eb_01_publish_and_receive(self, harness: BusHarness) -> None:
@@ -162,7 +162,7 @@ class DeliveryCases:
 
 
 def _of_size(harness: BusHarness, label: str, size: int) -> tuple[NewEvent, ...]:
-    """Three events of so many bytes: in the data, in characters of several bytes, and in the metadata."""
+    """Return three events of so many bytes: in the data, in characters of several bytes, and in the metadata."""
     two_bytes, rest = divmod(size - 12, 2)
     return (
         harness.labels.sized(f"{label}1", size),
@@ -172,7 +172,7 @@ def _of_size(harness: BusHarness, label: str, size: int) -> tuple[NewEvent, ...]
 
 
 async def _is_refused(bus: TestedBus, others: Sequence[RecordedEvent], over: RecordedEvent) -> None:
-    """Publish an event that is too large, at every place of a call."""
+    """Publish an event that is too large, at every position within a call."""
     for place in range(len(others) + 1):
         try:
             await bus.publish_events([*others[:place], over, *others[place:]])
@@ -184,7 +184,7 @@ async def _is_refused(bus: TestedBus, others: Sequence[RecordedEvent], over: Rec
 
 
 def unchanged(published: RecordedEvent, delivery: Delivery) -> None:
-    """Expect a delivery to hold what was published, field by field."""
+    """Expect a delivery to equal the published event, field by field."""
     problem = difference(published, delivery.event)
     if problem is not None:
         raise MismatchError(expected="every field as published", got=problem, meaning="a bus carries events: it changes nothing in them")

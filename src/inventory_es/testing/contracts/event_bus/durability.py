@@ -1,4 +1,4 @@
-"""EB-34: what a durable bus keeps over its closing."""
+"""EB-34: the state that a durable bus keeps while it is closed."""
 
 from inventory_es.testing.contracts.event_bus.acknowledgements import need_two_deliveries
 from inventory_es.testing.contracts.event_bus.harness import BusHarness, TestedBus
@@ -10,7 +10,7 @@ _KEEPS = "A durable bus keeps over its closing what was published, acknowledged 
 
 
 class ReopeningCases:
-    """A bus that is closed and opened again."""
+    """Cases of a bus that is closed and opened again."""
 
     @promise("EB-34", _KEEPS, seeds=0)
     async def test_eb_34_answers_and_attempts(self, harness: BusHarness) -> None:
@@ -75,7 +75,7 @@ class ReopeningCases:
 async def _make_room(bus: TestedBus, group: str, count: int) -> None:
     """Acknowledge the oldest events until so many more fit."""
     if bus.model.groups[group].size + count <= bus.capabilities.max_pending:
-        return  # nobody joins: whether the group is still there shows later
+        return  # nobody joins: a later case shows if the group still exists
     async with bus.join(group) as consumer:
         while not consumer.model.is_drained and consumer.model.size + count > bus.capabilities.max_pending:
             await consumer.ack(await consumer.receive())

@@ -1,4 +1,4 @@
-"""EB-40: a process forks, and parent and child both use the bus; and the publisher that they run."""
+"""EB-40: a process forks, and parent and child both use the bus. The publisher that both run stands here too."""
 
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -14,7 +14,7 @@ _FORKS = "After a fork, parent and child each publish, whichever closes first, a
 
 
 class ForkCases:
-    """A handle is never carried over a fork; the site is."""
+    """Cases of forks: a handle never survives a fork, and the site does."""
 
     @promise("EB-40", _FORKS, seeds=0)
     async def test_eb_40_the_parent_closes_first(self, harness: BusHarness) -> None:
@@ -51,7 +51,7 @@ async def _delivers_all(harness: BusHarness, plan: str) -> None:
 
 
 async def _until(consumer: BusSubscription, steps: Sequence[Step], ended: anyio.Event, *, patience: float) -> list[object]:
-    """Acknowledge what comes until the processes have ended and everything that they published came."""
+    """Acknowledge deliveries until the processes have ended and everything that they published has come."""
     delivered: list[object] = []
 
     async def take() -> None:
@@ -87,7 +87,7 @@ async def write_rounds(bus: EventBus, writer: str, rounds: int, tell: Callable[[
 
 
 def uses(bus: EventBus) -> dict[str, Callable[[], Awaitable[object]]]:
-    """Return every way of using a bus, by the name of the method."""
+    """Return a call of each method of a bus, by its name."""
     return {
         "publish": lambda: bus.publish([recorded(stream_id("inherited"), 1, 1, EventLabels().event("inherited"))]),
         "dead_letters": lambda: bus.dead_letters(GROUP),

@@ -28,8 +28,8 @@ from inventory_es.testing.site import Site
 T = TypeVar("T")
 
 
-class BusHooks(Protocol):
-    """What the cases ask of the contract: its declarations and hooks."""
+class _Hooks(Protocol):
+    """The declarations and hooks of the contract that the cases use."""
 
     patience_for_delivery: float
 
@@ -39,9 +39,9 @@ class BusHooks(Protocol):
 
 @attrs.define(eq=False)
 class BusHarness:
-    """One run of one case: opens buses on its site, and makes the events that are published on them."""
+    """The harness of one run: it opens buses on the run's site, and makes the events that are published on them."""
 
-    contract: BusHooks
+    contract: _Hooks
     run: Run
     labels: EventLabels = attrs.field(factory=EventLabels)
     _published: dict[str, RecordedEvent] = attrs.field(factory=dict[str, RecordedEvent])
@@ -50,7 +50,7 @@ class BusHarness:
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator["TestedBus", None]:
-        """Open an instance on the run's site. A durable bus is held to what was published, answered and given up before."""
+        """Open an instance on the run's site. A durable bus must remember earlier publications, answers and dead letters."""
         async with self.contract.open_bus(self.run.site) as raw:
             self.run.note_opened(raw, attrs.asdict(raw.capabilities), declared_beyond(raw.capabilities, BusCapabilities()))
             if self._model is None or not raw.capabilities.durable:
@@ -62,7 +62,7 @@ class BusHarness:
 
     @asynccontextmanager
     async def open_elsewhere(self) -> AsyncGenerator["TestedBus", None]:
-        """Open a bus at another site, which knows nothing of this one's."""
+        """Open a bus at another site, which shares nothing with the run's site."""
         with TemporaryDirectory(prefix="inventory-es-", ignore_cleanup_errors=True) as folder:
             site = Site(f"{self.run.site.name}_b", Path(folder))
             try:
@@ -73,14 +73,14 @@ class BusHarness:
                     await self.contract.drop(site)
 
     def events(self, text: str) -> list[RecordedEvent]:
-        """``x a b``: the next events of the stream x. The same label is the same event again."""
+        """Return the next events of a stream: ``x a b`` are two of the stream x. An equal label is the same event again."""
         name, _, labels = text.partition(" ")
         return [self._event(name, label) for label in labels.split()]
 
     def record(
         self, label: str, stream: StreamId, *, event_id: UUID | None = None, event_type: str = EVENT_TYPE, **fields: Any
     ) -> RecordedEvent:
-        """The next event of a stream, with an id or fields of its own."""
+        """Return the next event of a stream, with an id or fields of its own."""
         version = self._versions[str(stream)] = self._versions.get(str(stream), 0) + 1
         new = attrs.evolve(self._new(label), event_type=event_type)
         new = self.labels.add(label, new if event_id is None else attrs.evolve(new, event_id=event_id))
@@ -96,7 +96,7 @@ class BusHarness:
         return self._published[label]
 
     def _new(self, label: str) -> NewEvent:
-        """An event whose fields show what a bus changes in them: no two have one schema version, and no encoder writes such data."""
+        """Return an event in which a change by the bus shows: its schema version is unique, and no encoder writes such data."""
         event = self.labels.event(label)
         data = event.data[:-1] + b' , "n":1.0, "\\u00e9": "\xc3\xa9"}'
         return self.labels.add(label, attrs.evolve(event, schema_version=MAX_SCHEMA_VERSION - len(self._published), data=data))
@@ -114,7 +114,7 @@ class TestedBus(TestedPort[EventBus]):
 
     @property
     def capabilities(self) -> BusCapabilities:
-        """What the bus declares."""
+        """The declared capabilities."""
         return self.raw.capabilities
 
     async def publish(self, *texts: str, at_suspension: AtSuspension | None = None) -> None:
@@ -154,7 +154,7 @@ class TestedBus(TestedPort[EventBus]):
         async with self.raw.subscribe(group, types=given_types, streams=given_streams) as raw:
             for given in (given_types, given_streams):
                 if isinstance(given, list | set | dict):
-                    given.clear()  # it is the caller's again
+                    given.clear()  # after the call, the list is the caller's again
             model.is_joined = True
             subscription = TestedSubscription(raw, self, model)
             try:
@@ -164,7 +164,7 @@ class TestedBus(TestedPort[EventBus]):
         self.run.history.begin(f"leave {group}").outcome = "left"
 
     async def fill(self, stream: str, count: int, *, published: list[RecordedEvent]) -> None:
-        """Publish so many events, one call each; what is published goes to the list."""
+        """Publish so many events, one call each, and append them to the list."""
         for _ in range(count):
             self._filled += 1
             event = self.harness.record(f"{stream}{self._filled}", stream_id(stream))
@@ -172,7 +172,7 @@ class TestedBus(TestedPort[EventBus]):
             published.append(event)
 
     async def join_and_leave(self, group: str, at_suspension: AtSuspension) -> None:
-        """Join and leave at once; the way in and the way out are suspended as the schedule says."""
+        """Join and leave at once. The schedule decides where both are suspended."""
 
         async def call() -> None:
             async with self.raw.subscribe(group):
@@ -181,11 +181,11 @@ class TestedBus(TestedPort[EventBus]):
         await self.call(f"join and leave {group}", call(), lambda _: "left", at_suspension)
 
     async def letters_as_they_are(self, group: str) -> Sequence[DeadLetter]:
-        """The dead letters of a group, whatever the model knows."""
+        """Return the dead letters of a group, without comparing them with the model."""
         return await self.raw.dead_letters(group)
 
     async def dead_letters(self, group: str, *, limit: int | None = None) -> Sequence[DeadLetter]:
-        """The dead letters of a group, which must be those of the model."""
+        """Return the dead letters of a group, which must be those of the model."""
 
         def show(letters: Sequence[DeadLetter]) -> str:
             return self.harness.labels.show(letter.event for letter in letters)
@@ -213,7 +213,7 @@ class TestedBus(TestedPort[EventBus]):
         return count
 
     def check_answers(self) -> None:
-        """Compare the dead letters that were read with what they were."""
+        """Expect the dead letters that were read earlier to be unchanged."""
         for group, letters, before in self._answers:
             differs = difference(before, tuple(letters))
             if differs is not None:
@@ -228,7 +228,7 @@ class TestedBus(TestedPort[EventBus]):
 class TestedSubscription:
     """One consumer of a group. The model of the bus sees every delivery and every answer."""
 
-    __test__ = False  # no test class, whatever its name begins with
+    __test__ = False  # no test class, although its name begins with Test
 
     def __init__(self, raw: BusSubscription, bus: TestedBus, model: GroupModel) -> None:
         self._raw = raw
@@ -238,7 +238,7 @@ class TestedSubscription:
         self.group: str = model.name
 
     async def receive(self) -> Delivery:
-        """The next delivery, which must come."""
+        """Return the next delivery, which must come within the patience of the contract."""
         with anyio.move_on_after(self._bus.harness.contract.patience_for_delivery):
             return await self.next()
         raise MismatchError(
@@ -248,7 +248,7 @@ class TestedSubscription:
         )
 
     async def next(self, *, at_suspension: AtSuspension | None = None) -> Delivery:
-        """The next delivery, however long it takes. A repeat of what was acknowledged is acknowledged again, and passed over."""
+        """Wait for the next delivery, however long it takes. A repeat of an acknowledged event is acknowledged again and skipped."""
         while True:
             delivery = await self._next(at_suspension)
             if self._bus.model.is_off or self._bus.model.handed(delivery).due is not None:
@@ -271,17 +271,17 @@ class TestedSubscription:
         return delivery
 
     async def iterate_again(self) -> None:
-        """Begin another iteration of the same consumer. A generator is closed first, as whoever leaves one early has to."""
+        """Begin another iteration of the same consumer. A generator is closed first, as its caller has to do when leaving it early."""
         if isinstance(self._deliveries, AsyncGenerator):
             await self._deliveries.aclose()
         self._deliveries = aiter(self._raw)
 
     async def ends(self) -> None:
-        """Wait for the end of the deliveries: an end of the iteration or ``StoreClosedError``, whatever the bus does."""
+        """Wait for the end of the deliveries: the end of the iteration, or ``StoreClosedError``."""
         await _next(self._deliveries)
 
     async def take(self, labels: str, *, meaning: str) -> list[Delivery]:
-        """Receive and acknowledge so many events, which must be these, in this order."""
+        """Receive and acknowledge so many events, and expect these, in this order."""
         deliveries: list[Delivery] = []
         for _ in labels.split():
             delivery = await self.receive()
@@ -293,11 +293,11 @@ class TestedSubscription:
         return deliveries
 
     async def ack(self, delivery: Delivery, *, at_suspension: AtSuspension | None = None) -> None:
-        """It is done."""
+        """Acknowledge a delivery."""
         await self._answer(delivery, None, delivery.ack(), at_suspension)
 
     async def nack(self, delivery: Delivery, reason: str, *, at_suspension: AtSuspension | None = None) -> None:
-        """It failed."""
+        """Refuse a delivery."""
         await self._answer(delivery, reason, delivery.nack(reason), at_suspension)
 
     async def _answer(
@@ -313,7 +313,7 @@ class TestedSubscription:
             raise
 
     async def drain(self) -> None:
-        """Receive and acknowledge until nothing is due any more, and an event published now comes next."""
+        """Receive and acknowledge until no event is due, and expect an event that is published now to come next."""
         await self.finish()
         self._bus.fences += 1
         fence = self._bus.harness.record(f"fence{self._bus.fences}", stream_id("fence"))
@@ -321,14 +321,14 @@ class TestedSubscription:
         await self.finish()
 
     async def finish(self) -> None:
-        """Receive and acknowledge until nothing is due any more."""
+        """Receive and acknowledge until no event is due."""
         while not self.model.is_drained:
             await self.ack(await self.receive())
 
 
 @contextmanager
 def _lent(given: list[T]) -> Generator[list[T], None, None]:
-    """Lend a list to a call, which must leave it as it is; then the caller empties it."""
+    """Lend a list to a call, which must not change it; empty the list afterwards."""
     before = tuple(given)
     try:
         yield given

@@ -18,7 +18,7 @@ _MOST_POINTS = 40
 
 
 class InterruptionCases:
-    """Calls that end early."""
+    """Cases of calls that end early."""
 
     @promise("EB-18", "A publish that was cut off, and is sent again, arrives at least once, in order, and the bus works on.", seeds=1)
     async def test_eb_18_published_again(self, harness: BusHarness) -> None:
@@ -61,7 +61,7 @@ class InterruptionCases:
         "Closing twice is fine, ends every subscription, and drains or keeps what was published; use after close is StoreClosedError.",
     )
     async def test_eb_20_closing_under_consumers(self, harness: BusHarness) -> None:
-        """One waits, one has an unanswered delivery that it answers after the close."""
+        """Close while one consumer waits, and another one has a delivery that it answers after the close."""
         async with harness.open() as bus, bus.join("g") as holds, bus.join("waits") as waits, anyio.create_task_group() as tasks:
             await bus.publish("x a b")
             delivery = await holds.receive()
@@ -77,7 +77,7 @@ class InterruptionCases:
 
 
 async def _arrives(harness: BusHarness, consumer: TestedSubscription, labels: str, *, fence: str | None) -> None:
-    """Receive up to the fence (or the last label): all labels came, first arrivals in order."""
+    """Receive up to the fence, or the last label, and expect all labels, their first arrivals in order."""
     wanted = labels.split()
     came: list[str] = []
     while (fence or wanted[-1]) not in came:
@@ -108,7 +108,7 @@ async def _is_told(consumer: TestedSubscription, patience: float) -> None:
 
 
 async def _ends(bus: TestedBus, patience: float) -> None:
-    """A consumer that waits for ever is told when the bus is closed: its iteration ends, or raises StoreClosedError."""
+    """Expect a waiting consumer to be told of the close: its iteration ends, or raises StoreClosedError."""
     with anyio.move_on_after(patience) as scope:
         try:
             async with bus.join("waits") as consumer:

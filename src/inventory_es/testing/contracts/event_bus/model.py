@@ -1,8 +1,8 @@
-"""A model of what every group still has to get. Each delivery of the bus under test must be one that the model allows.
+"""A model of the events that each group still has to get. Each delivery of the bus under test must be allowed by the model.
 
-A group has one queue per stream. The first unanswered event of a stream is due. Nothing of the stream may come while it is out, and no
-later event before it was acknowledged or given up. What nobody can know is allowed: a publish that was cut off, an event that was published
-twice, one repeat of an event that was acknowledged.
+A group has one queue per stream. The first unanswered event of a stream is due. While it is out, no event of the stream may come. No
+later event may come before it was acknowledged or given up. The model allows what cannot be known: a publish that was cut off, an event
+that was published twice, one repeat of an acknowledged event.
 """
 
 from collections.abc import Collection, Sequence
@@ -24,10 +24,10 @@ class Due:
     """One publication of an event, for one group.
 
     Attributes:
-        is_certain: whether the group must get it.
+        is_certain: True if the group must get it.
         letter: the dead letter that it was, where it is delivered again.
-        deliveries: how often it came.
-        untold: how many cancelled receives may have taken it, each of which may count as a delivery.
+        deliveries: the number of its deliveries.
+        untold: the number of cancelled receives that may have taken it, each of which may count as a delivery.
     """
 
     event: RecordedEvent
@@ -42,10 +42,10 @@ class Handed:
     """A delivery as the model saw it.
 
     Attributes:
-        group: that got it.
-        consumer: whoever has it, by identity.
-        due: ``None`` for a repeat of an event that was acknowledged.
-        is_open: whether its answer still counts.
+        group: the group that got it.
+        consumer: the consumer that has it, by identity.
+        due: its publication; ``None`` for a repeat of an acknowledged event.
+        is_open: True if its answer still counts.
     """
 
     delivery: Delivery
@@ -68,11 +68,11 @@ class _Lane:
     """One stream of one group.
 
     Attributes:
-        waiting: what is unanswered, in order.
+        waiting: the unanswered events, in order.
         revived: dead letters that are delivered again.
-        out: the delivery that is unanswered.
-        repeats: how often each event may still come again, of those that are done.
-        missed: events of a publish that was cut off, which has not published them: a later one came.
+        out: the unanswered delivery.
+        repeats: by event that is done, how often it may still come again.
+        missed: events of a publish that was cut off and has not published them, because a later event came.
     """
 
     waiting: list[Due] = attrs.field(factory=list[Due])
@@ -82,7 +82,7 @@ class _Lane:
     missed: set[UUID] = attrs.field(factory=set[UUID])
 
     def candidates(self) -> list[Due]:
-        """What may come next: up to the first event that must come, and dead letters that are delivered again."""
+        """Return the events that may come next: up to the first certain one, and dead letters that are delivered again."""
         found: list[Due] = []
         for due in self.waiting:
             found.append(due)
@@ -91,7 +91,7 @@ class _Lane:
         return found + self.revived
 
     def must_come(self, due: Due) -> bool:
-        """Whether the group must get it: an event that was published twice may come once."""
+        """Return True if the group must get the event. Of an event that was published twice, one publication is enough."""
         if due.letter is not None or not due.is_certain:
             return due.is_certain
         if due.event.event_id in self.repeats:
@@ -100,12 +100,12 @@ class _Lane:
         return not any(each.is_certain and each.event.event_id == due.event.event_id for each in before)
 
     def is_repeat(self, delivery: Delivery) -> bool:
-        """Whether it can only be a repeat: of an event that was published again, with another attempt."""
+        """Return True if the delivery can only be a repeat: of an event that was published again, with another attempt."""
         due = next((each for each in self.candidates() if each.event.event_id == delivery.event.event_id), None)
         return due is not None and not due.deliveries and delivery.attempt > 1 and self.repeats.get(delivery.event.event_id, 0) > 0
 
     def pick(self, event_id: UUID) -> Due | None:
-        """Take the event out of what waits; what might have come before it is left out."""
+        """Remove the event from those that wait, with the uncertain ones before it."""
         due = next((each for each in self.candidates() if each.event.event_id == event_id), None)
         if due in self.revived:
             self.revived.remove(due)
@@ -120,17 +120,17 @@ class _Lane:
         return due
 
     def done(self, due: Due, *, repeats: int = 1) -> None:
-        """It was acknowledged or given up: it may come once more."""
+        """Note that an event was acknowledged or given up; it may come once more."""
         self.repeats[due.event.event_id] = self.repeats.get(due.event.event_id, 0) + repeats
 
     def undo(self, due: Due) -> None:
-        """Nobody knows whether it was acknowledged."""
+        """Note that nobody knows whether an event was acknowledged."""
         left = self.repeats.pop(due.event.event_id) - 1
         if left > 0:
             self.repeats[due.event.event_id] = left
 
     def is_due(self) -> bool:
-        """Whether an event has to come now."""
+        """Return True if an event has to come now."""
         return self.out is None and any(self.must_come(due) for due in (*self.waiting, *self.revived))
 
 
@@ -139,10 +139,10 @@ class GroupModel:
     """One group.
 
     Attributes:
-        name: of the group.
-        types: that it takes; ``None`` for all.
-        streams: that it takes; ``None`` for all.
-        is_joined: whether its first subscription has begun for sure.
+        name: the name of the group.
+        types: the event types that it takes; ``None`` for all.
+        streams: the streams that it takes; ``None`` for all.
+        is_joined: True if its first subscription has begun for certain.
     """
 
     name: str
@@ -154,15 +154,15 @@ class GroupModel:
     _ranks: int = 0
 
     def takes(self, event: RecordedEvent) -> bool:
-        """Whether its filter takes an event."""
+        """Return True if the filter of the group takes an event."""
         return (self.types is None or event.event_type in self.types) and (self.streams is None or event.stream in self.streams)
 
     def lane(self, stream: StreamId) -> _Lane:
-        """What is unanswered of a stream."""
+        """Return the lane of a stream."""
         return self.lanes.setdefault(stream, _Lane())
 
     def add(self, event: RecordedEvent, *, is_certain: bool) -> list[Due]:
-        """Add a publication; the result is empty where the filter does not take it."""
+        """Add a publication, and return its entries; none where the filter does not take it."""
         if not self.takes(event):
             return []
         due = Due(event, is_certain)
@@ -170,33 +170,33 @@ class GroupModel:
         return [due]
 
     def cancelled(self) -> None:
-        """Note that a receive was cancelled: whatever was due, it may have taken."""
+        """Note that a receive was cancelled, which may have taken any event that was due."""
         for lane in self.lanes.values():
             for due in lane.candidates() if lane.out is None else ():
                 due.untold += 1
 
     @property
     def is_quiet(self) -> bool:
-        """Whether nobody of the group has an unanswered delivery."""
+        """True if no consumer of the group has an unanswered delivery."""
         return all(lane.out is None for lane in self.lanes.values())
 
     @property
     def is_due(self) -> bool:
-        """Whether an event has to come to a consumer that waits."""
+        """True if an event has to come to a waiting consumer."""
         return any(lane.is_due() for lane in self.lanes.values())
 
     @property
     def is_drained(self) -> bool:
-        """Whether all that must come has come and was answered."""
+        """True if every certain event has come and was answered."""
         return self.is_quiet and not self.is_due
 
     @property
     def size(self) -> int:
-        """How many events are unanswered at most."""
+        """The number of unanswered events, at most."""
         return sum(len(lane.waiting) + len(lane.revived) + (lane.out is not None) for lane in self.lanes.values())
 
     def withdraw(self, events: Collection[RecordedEvent]) -> None:
-        """Note that a redelivery was cut off which has not taken these dead letters: they are dead letters still."""
+        """Note that a cancelled redelivery has not taken these dead letters, so that they are dead letters still."""
         for event in events:
             lane = self.lane(event.stream)
             due = next((due for due in lane.revived if _is_same(due.event, event)), None)
@@ -206,7 +206,7 @@ class GroupModel:
                 self.dead.sort(key=lambda dead: dead.rank)
 
     def next_rank(self) -> int:
-        """A place in the order of the dead letters."""
+        """Return the next number in the order of the dead letters."""
         self._ranks += 1
         return self._ranks
 
@@ -216,8 +216,8 @@ class Publication:
     """One event of one publish.
 
     Attributes:
-        dues: of the groups that must get it.
-        is_certain: whether the publish has returned.
+        dues: its entries in the groups that must get it.
+        is_certain: True if the publish has returned.
     """
 
     event: RecordedEvent
@@ -246,7 +246,7 @@ class BusModel:
         return group
 
     def publishing(self, events: Sequence[RecordedEvent]) -> list[Publication]:
-        """Note that events are about to be published. The result goes to :meth:`published` or :meth:`refused`."""
+        """Note that events are about to be published. Pass the result to :meth:`published` or :meth:`refused`."""
         if self.is_off:
             return []
         added = [self._publication(event) for event in events]
@@ -254,7 +254,7 @@ class BusModel:
         return added
 
     def published(self, publications: Collection[Publication]) -> None:
-        """Note that the publish has returned: every group that was there gets its events."""
+        """Note that the publish has returned: every group that existed gets its events."""
         for publication in publications:
             publication.is_certain = True
             for due in publication.dues:
@@ -273,7 +273,7 @@ class BusModel:
         return Publication(event, [due for name, dues in added.items() for due in dues if self.groups[name].is_joined])
 
     def delivered(self, group: GroupModel, consumer: object, delivery: Delivery) -> Handed:
-        """Note a delivery, which must be one that is due, or a repeat."""
+        """Note a delivery, which must be due, or a repeat."""
         event, lane = delivery.event, group.lane(delivery.event.stream)
         if self.is_off:
             return self._hand(lane, Handed(delivery, group, consumer, None, delivery.attempt))
@@ -303,11 +303,11 @@ class BusModel:
         return handed
 
     def handed(self, delivery: Delivery) -> Handed:
-        """What was noted of a delivery."""
+        """Return the note of a delivery."""
         return self._handed[id(delivery)]
 
     def answering(self, delivery: Delivery, reason: str | None) -> bool:
-        """Note an answer that is about to be given, ``None`` for an acknowledgement; whether it is the one that counts."""
+        """Note an answer that is about to be given, ``None`` for an acknowledgement, and return True if it is the one that counts."""
         handed = self.handed(delivery)
         if not handed.is_open:
             return False
@@ -330,7 +330,7 @@ class BusModel:
         return True
 
     def cut_off(self, delivery: Delivery) -> None:
-        """Note that an answer was cut off: it counts or not, and may be given again."""
+        """Note that an answer was cut off: it may count or not, and may be given again."""
         handed = self.handed(delivery)
         if handed.due is None:
             return
@@ -372,7 +372,7 @@ class BusModel:
         return revived
 
     def check_letters(self, name: str, letters: Sequence[DeadLetter], limit: int) -> None:
-        """Compare the dead letters of a group with those that must be there."""
+        """Expect the dead letters of a group to be those of the model."""
         if self.is_off:
             return
         group = self.groups.get(name)
@@ -391,7 +391,7 @@ class BusModel:
             _wrong(f"the dead letters {expected}", got, f"a dead letter of {name} is missing")
 
     def check_steady(self) -> None:
-        """Compare every delivery with what it was when it came."""
+        """Expect every delivery to be as it was when it came."""
         for handed in self._handed.values():
             if handed.delivery.attempt != handed.attempt:
                 got = f"attempt {handed.delivery.attempt} of {self.labels.label(handed.delivery.event)}"

@@ -1,4 +1,4 @@
-"""EB-29, EB-30, EB-36, EB-39, and EB-01 again: groups, filters, streams, ids and fields are told apart exactly."""
+"""EB-29, EB-30, EB-36, EB-39, EB-01: groups, filters, streams, ids and fields are distinguished exactly."""
 
 from collections.abc import Collection
 from contextlib import AsyncExitStack
@@ -59,7 +59,7 @@ _TWO_STREAMS = (
 
 
 class NameCases:
-    """Names and fields."""
+    """Cases of names and fields."""
 
     @promise("EB-01", _FIELDS)
     async def test_eb_01_every_field(self, harness: BusHarness) -> None:
@@ -177,7 +177,7 @@ class NameCases:
 
     @promise("EB-36", _THE_CALLERS)
     async def test_eb_36_arguments_and_answers(self, harness: BusHarness) -> None:
-        """Each call of every case gets lists that are emptied after it, and what it answers is compared once more at the end."""
+        """Empty the lists of each call after it, and compare each answer once more at the end."""
         async with harness.open() as bus, bus.join("g", types=[EVENT_TYPE], streams=["x", "y"]) as consumer, bus.join("h") as other:
             for number in range(3):
                 await bus.publish(f"x a{number} b{number}", f"y p{number}", f"z s{number}")

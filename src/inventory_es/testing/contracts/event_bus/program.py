@@ -1,4 +1,4 @@
-"""EB-24: whatever publishers and consumers do, every delivery and every dead letter is one that the model allows."""
+"""EB-24: in any program of publishers and consumers, the model allows every delivery and every dead letter."""
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -31,7 +31,7 @@ _WEIGHTS = {"publish": 9, "ack": 9, "nack": 6, "leave": 2, "join": 2, "answer la
 
 
 class ProgramCases:
-    """Programs by seed."""
+    """Cases of seeded programs."""
 
     @promise(
         "EB-24",
@@ -55,7 +55,7 @@ class _Program:
         self._counts = dict.fromkeys(_STREAMS, 0)
 
     async def play(self, bus: TestedBus, crew: Crew, *, is_last: bool) -> None:
-        """Some steps; at last, everything that is due is received."""
+        """Take some steps, then receive everything that is due."""
         self._bus, self._crew = bus, crew
         for group in ("g", "G", "h"):
             await self._join(group)
@@ -83,7 +83,7 @@ class _Program:
         await crew.leave_all()
 
     async def _what_must_come(self) -> None:
-        """Whatever has to come to a group in which nobody has anything comes to a consumer that waits."""
+        """Expect every due event of a group without unanswered deliveries to come to a waiting consumer."""
         for worker in self._crew.workers:
             group = worker.subscription.model
             await self._crew.wait_until(partial(_is_served, group), what=f"a delivery to {group.name}")
@@ -96,7 +96,7 @@ class _Program:
             await self._bus.publish_events([self._event() for _ in range(count)])
 
     def _event(self) -> RecordedEvent:
-        """The n-th events of all streams have one id."""
+        """Return the next event of a stream. The n-th events of all streams have one id."""
         stream = self._chance.choice(_STREAMS)
         number = self._counts[stream] = self._counts[stream] + 1
         kind = self._chance.choice((EVENT_TYPE, EVENT_TYPE, _OTHER_TYPE))
@@ -116,7 +116,7 @@ class _Program:
             worker.gone.append(delivery)
 
     async def _answer_late(self) -> None:
-        """Answer once more what was answered, or left unanswered, before."""
+        """Answer a delivery once more that was answered, or left unanswered, before."""
         gone = [(worker, delivery) for worker in self._crew.workers for delivery in worker.gone]
         if gone:
             worker, delivery = self._chance.choice(gone)

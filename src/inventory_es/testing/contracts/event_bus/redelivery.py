@@ -1,4 +1,4 @@
-"""EB-08 … EB-11, EB-13: what was not done comes again, up to a bound, and then is kept as a dead letter."""
+"""EB-08 … EB-11, EB-13: failed deliveries come again, up to a bound, and then become dead letters."""
 
 from inventory_es.ports import Delivery
 from inventory_es.testing.contracts.core.event_labels import stream_id
@@ -9,7 +9,7 @@ from inventory_es.testing.promise import MismatchError, promise
 
 
 class RedeliveryCases:
-    """Failures of consumers."""
+    """Cases of consumers that fail."""
 
     @promise("EB-08", "A delivery that failed comes again, before later events of its stream, with the next attempt number.")
     async def test_eb_08_a_failed_delivery_comes_again(self, harness: BusHarness) -> None:

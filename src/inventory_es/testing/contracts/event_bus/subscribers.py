@@ -26,7 +26,7 @@ _KEPT = 60
 
 
 class SubscriberCases:
-    """Consumers come and go."""
+    """Cases of consumers that come and go."""
 
     @promise(
         "EB-12",
@@ -52,7 +52,7 @@ class SubscriberCases:
         seeds=0,
     )
     async def test_eb_12_what_is_out_counts(self, harness: BusHarness) -> None:
-        """A consumer holds a delivery; a durable bus is opened again when it is nearly full."""
+        """Hold a delivery, and open a durable bus again when it is nearly full."""
         async with harness.open() as bus:
             most = bus.capabilities.max_pending
             if most > _MOST_PENDING_TRIED:
@@ -115,7 +115,7 @@ class SubscriberCases:
 
     @promise("EB-15", "Leaving stops promptly, also while waiting; nothing goes to a consumer that left.")
     async def test_eb_15_others_stay(self, harness: BusHarness) -> None:
-        """Consumers leave with an unanswered delivery, while another one of the group waits for it."""
+        """Leave with an unanswered delivery while another consumer of the group waits for it."""
         async with harness.open() as bus, anyio.create_task_group() as tasks:
             crew = Crew(bus, tasks)
             for number in range(_LEAVERS):
@@ -197,7 +197,7 @@ class SubscriberCases:
 
 
 async def _is_bounded(bus: TestedBus, stream: str, before: int, which: str) -> int:
-    """Publish until it waits; how many events the group holds then, which may not be more than declared."""
+    """Publish until the call waits, and return the number of events that the group holds, within the declared bound."""
     published: list[RecordedEvent] = []
     most = bus.capabilities.max_pending
     async with anyio.create_task_group() as tasks:
@@ -245,7 +245,7 @@ async def _publish_waits(bus: TestedBus, slow: TestedSubscription, bound: int) -
 
 
 async def _backlog_is_on_a_disk(harness: BusHarness, bus: TestedBus, slow: TestedSubscription, most: int) -> None:
-    bus.model.is_off = True  # it would keep in memory what only a disk may keep
+    bus.model.is_off = True  # it would keep in memory the events that belong on a disk
     await bus.publish_events([_large(harness, 1)])
     first = await slow.receive()
     count = 6 * most + 32
@@ -273,14 +273,14 @@ async def _backlog_is_on_a_disk(harness: BusHarness, bus: TestedBus, slow: Teste
 
 
 def _large(harness: BusHarness, number: int) -> RecordedEvent:
-    """An event that is made anew whenever it is asked for, so that only the bus keeps it."""
+    """Return an event that is built at each call, so that only the bus keeps it."""
     event = attrs.evolve(harness.labels.event(f"e{number}"), data=b'{"pad":"' + b"x" * (_LARGE - 10) + b'"}')
     return recorded(stream_id("x"), number, number, event)
 
 
 @contextmanager
 def _traced() -> Generator[Callable[[], int], None, None]:
-    """How many bytes more there are in memory since it began."""
+    """Return how many more bytes of memory are in use since the measurement began."""
     was_tracing = tracemalloc.is_tracing()
     tracemalloc.start()
     gc.collect()

@@ -1,4 +1,4 @@
-"""EB-21: what is derived through the bus is what is derived from the store alone."""
+"""EB-21: a projection through the bus equals one from the store alone."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ _NAMES = ("x", "y", "z")
 
 
 class TransparencyCases:
-    """A bus brings news; the store is the truth."""
+    """Cases of a bus that is only a faster way to the events of the store."""
 
     @promise(
         "EB-21",
@@ -53,13 +53,13 @@ class TransparencyCases:
 
 @attrs.define
 class _Projection:
-    """Every event of every stream, once and in order: by what it is told, and what is missing before that, by the store."""
+    """A projection that sees every event of every stream once and in order: from the bus, and, where one is missing, from the store."""
 
     store: MemoryEventStore
     rows: dict[StreamId, list[RecordedEvent]] = attrs.field(factory=dict[StreamId, list[RecordedEvent]])
 
     async def take(self, event: RecordedEvent) -> None:
-        """Take it if it is the next one of its stream, leave it out if it was there before, catch up if one before it is missing."""
+        """Apply the next event of its stream, skip an old one, and catch up if one before it is missing."""
         rows = self.rows.setdefault(event.stream, [])
         if event.version == len(rows) + 1:
             rows.append(event)
@@ -67,13 +67,13 @@ class _Projection:
             await self.catch_up(event.stream)
 
     async def catch_up(self, stream: StreamId) -> None:
-        """Take what the store has."""
+        """Apply the events of the store."""
         rows = self.rows.setdefault(stream, [])
         rows += (await self.store.read_stream(stream, after=len(rows), limit=1_000)).events
 
 
 class _Line:
-    """From a store, by a relay and over a bus that fails, to a projection."""
+    """A line from a store, by a relay and a bus that fails, to a projection."""
 
     def __init__(self, harness: BusHarness, store: MemoryEventStore, bus: TestedBus, consumer: TestedSubscription, faults: Faults) -> None:
         self.projection = _Projection(store)
@@ -82,10 +82,10 @@ class _Line:
         self._bus = bus
         self._consumer = consumer
         self._taken = anyio.Event()
-        self._faulty = FaultyEventBus(self, faults)  # type: ignore[arg-type]  # of a bus, it has what is called here
+        self._faulty = FaultyEventBus(self, faults)  # type: ignore[arg-type]  # it has the methods of a bus that are called here
 
     async def publish(self, events: Sequence[RecordedEvent], /) -> None:
-        """What the faults let through: on the bus under test, which is read meanwhile."""
+        """Publish the events that the faults let through on the bus under test, and read it meanwhile."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._take)
             await self._bus.publish_events(events)
@@ -98,7 +98,7 @@ class _Line:
             await self._consumer.receive()
 
     async def carry(self, names: Sequence[str]) -> None:
-        """Append an event to each of these streams, and publish them at least once, as a relay does; take what comes of it."""
+        """Append an event to each of these streams, publish them at least once, as a relay does, and apply what arrives."""
         after = await self._store.head()
         for number, name in enumerate(names, after + 1):
             version = (await self._store.read_stream(stream_id(name), limit=1)).version
@@ -110,7 +110,7 @@ class _Line:
                 await self._faulty.publish(events)
                 is_done = True
             except EventBusUnavailableError:
-                is_done = False  # nobody knows whether it was published
+                is_done = False  # the outcome of the publish is unknown
 
     async def _take(self) -> None:
         while True:

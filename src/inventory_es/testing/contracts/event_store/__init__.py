@@ -1,4 +1,4 @@
-"""The contract of the event store, and what its cases are made of."""
+"""The contract of the event store."""
 
 from inventory_es.testing.contracts.event_store.contract import EventStoreContract
 

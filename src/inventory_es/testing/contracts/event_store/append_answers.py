@@ -1,4 +1,4 @@
-"""Judge an answer or a refusal of an append by the append alone: no state of the store is needed for it."""
+"""Checks of an append's answer or refusal by the append alone, without any state of the store."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
@@ -16,8 +16,8 @@ class Asked:
     """An append as it was sent, for judging its answer after the caller's sequences have changed.
 
     Attributes:
-        writes: as they were sent.
-        counts: how many events each had then.
+        writes: the writes as they were sent.
+        counts: the number of events of each write at that time.
     """
 
     writes: Sequence[StreamWrite]
@@ -30,7 +30,7 @@ class Asked:
 
 
 def check_answer(asked: Asked, answer: object, declared: StoreCapabilities) -> None:
-    """Refuse an answer that can't be one to this append, whatever is stored.
+    """Refuse an answer that can't belong to this append, whatever is stored.
 
     Raises:
         MismatchError: naming the fact that is wrong.

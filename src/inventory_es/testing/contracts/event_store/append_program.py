@@ -30,13 +30,13 @@ _ID_PAIRS = 6
 
 @attrs.define(eq=False)
 class AppendProgram:
-    """Appends that are drawn one by one, each sent to the store and to the reference and compared.
+    """Random appends, each sent to the store and to the reference, and compared.
 
     Attributes:
         instances: each open instance of the store, compared with one reference; each step writes through one and reads through another.
         chance: draws the program.
         earlier: the appends that were written so far.
-        comparison: the instance of the step that is taken.
+        comparison: the instance of the current step.
     """
 
     instances: Sequence[Comparison]
@@ -47,7 +47,7 @@ class AppendProgram:
     _cursor: int = 0
 
     async def run(self, steps: int) -> None:
-        """Draw and send appends, and compare what they touch in every way of reading."""
+        """Draw and send appends, and compare everything that they touch in every way of reading."""
         self.comparison = self.instances[0]
         shapes = [self.new, self.conflict, self.replay, self.new, self.collision, self.cancelled, self.other_envelope]
         if self.comparison.store.capabilities.multi_stream and self._most > 1:
@@ -76,7 +76,7 @@ class AppendProgram:
         await self._send([attrs.evolve(write, expected_version=max(0, wrong))])
 
     async def replay(self) -> None:
-        """Send an earlier append again; where ids are known for ever, with whatever expected version."""
+        """Send an earlier append again. Where the store knows ids forever, the expected version is any."""
         writes = self.chance.choice(self.earlier)
         if self._is_unique and self.chance.random() < 0.5:
             writes = [attrs.evolve(write, expected_version=self.chance.choice((0, 1, 7))) for write in writes]
@@ -110,14 +110,14 @@ class AppendProgram:
         await self._send(writes)
 
     async def part(self) -> None:
-        """Send a part of what a stream holds again: of one append, or of several."""
+        """Send a part of a stream's events again: of one append, or of several."""
         stream = self._stored_stream()
         events = self._model.streams[stream]
         start = self.chance.randrange(len(events))
         await self._send([StreamWrite(stream, start, self._few(events[start:]))])
 
     async def joined(self) -> None:
-        """Send the ends of several streams again as one append, or of one where an append is to one stream."""
+        """Send the last events of several streams again as one append; of one stream, where an append is to one stream."""
         streams = self.chance.sample(list(self._model.streams), min(len(self._model.streams), self._most, 2))
         if not self.comparison.store.capabilities.multi_stream:
             streams = streams[:1]
@@ -168,13 +168,13 @@ class AppendProgram:
         await self._send(writes)
 
     async def cancelled(self) -> None:
-        """Cancel an append somewhere, and send it again, as the port asks for."""
+        """Cancel an append somewhere, and send it again, as the port requires."""
         writes = [self._write(self._stream())]
         await self.comparison.cancel(writes, self.chance.randrange(6))
         self.earlier.append(writes)
 
     async def group(self) -> None:
-        """Append a group: new events, the same again, a conflict, and a collision."""
+        """Append a group: new events, a repeat, a conflict, and a collision."""
         first, second = self.chance.sample(_STREAMS, 2)
         new = self._write(first)
         last = new.events[-1]
@@ -193,7 +193,7 @@ class AppendProgram:
         events = [event for write in writes for event in write.events]
         store = self.comparison.store
         if len({event.event_id for event in events}) < len(events):
-            return  # streams may hold the same id, and one append may not
+            return  # two streams may hold one id, and one append may not
         if not store.fits(writes) or max(event.size for event in events) > store.capabilities.max_event_bytes:
             return
         before = len(self._model.feed)
@@ -247,7 +247,7 @@ class AppendProgram:
         return self.comparison.harness.labels.add(name, event)
 
     def _id(self) -> UUID:
-        """Return an id; some differ from the one before in their last or first bits alone."""
+        """Return an id; some differ from the one before only in their last or first bits."""
         number = self._drawn
         if number <= _ID_PAIRS:
             return UUID(int=(number % 2) | (number // 2) << 120)
@@ -281,7 +281,7 @@ class AppendProgram:
 def in_pieces(
     stream: StreamId, version: int, events: Sequence[NewEvent], declared: StoreCapabilities, *, most: int = 1_000
 ) -> Iterator[StreamWrite]:
-    """Yield the writes, one behind the other, that append ``events`` in as few appends as the declared maxima allow."""
+    """Yield consecutive writes that append ``events`` in as few appends as the declared maxima allow."""
     while events:
         piece = _within(events[: min(most, declared.max_append_events)], declared.max_append_bytes)
         yield StreamWrite(stream, version, piece)
@@ -295,7 +295,7 @@ def of_another_type(event: NewEvent) -> NewEvent:
 
 
 def of_a_padded_type(event: NewEvent) -> NewEvent:
-    """Return the event with a type that differs by a blank at its end."""
+    """Return the event with a type that has a blank at its end."""
     return attrs.evolve(event, event_type=f"{event.event_type[:127]} ")
 
 
@@ -305,12 +305,12 @@ def of_another_schema_version(event: NewEvent) -> NewEvent:
 
 
 def of_another_payload(event: NewEvent) -> NewEvent:
-    """Return the event with a payload that is the same JSON, printed with one blank more."""
+    """Return the event with an equal JSON payload that is printed with one more blank."""
     return attrs.evolve(event, data=b"{ " + event.data[1:])
 
 
 def _within(events: Sequence[NewEvent], most: int) -> Sequence[NewEvent]:
-    """Return the first events that are ``most`` bytes together, at least one."""
+    """Return the first events that have ``most`` bytes together, at least one event."""
     kept, size = list(events[:1]), events[0].size
     for event in events[1:]:
         size += event.size
@@ -321,5 +321,5 @@ def _within(events: Sequence[NewEvent], most: int) -> Sequence[NewEvent]:
 
 
 def some_instant(chance: random.Random) -> datetime:
-    """Return a time to the microsecond, in the years from 2026 on."""
+    """Return a time with microseconds, in 2026 or later."""
     return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(microseconds=chance.randrange(10**15))

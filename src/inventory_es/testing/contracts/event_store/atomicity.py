@@ -1,4 +1,4 @@
-"""ES-09 … ES-15, ES-61, ES-62: an append is there as a whole or not at all."""
+"""ES-09 … ES-15, ES-61, ES-62: an append is written as a whole or not at all."""
 
 from collections.abc import Iterator, Sequence
 from typing import overload
@@ -34,7 +34,7 @@ _APPENDS = 3
 
 
 class AtomicityCases:
-    """All or nothing."""
+    """Cases of atomic appends."""
 
     @promise("ES-09", "A rejected append leaves the stream and the feed unchanged.")
     async def test_es_09_a_rejected_append_leaves_no_trace(self, harness: StoreHarness) -> None:
@@ -207,7 +207,7 @@ class AtomicityCases:
                 await harness.contract.settle()
                 versions = [(await store.page(write.stream, limit=1)).version for write in writes]
                 if versions and versions[0] == 0:
-                    versions = [(await store.page(write.stream, limit=1)).version for write in writes]  # it came while it was looked for
+                    versions = [(await store.page(write.stream, limit=1)).version for write in writes]  # it was written during the search
                 sizes = [len(write.events) for write in writes]
                 expect(
                     that=versions in (sizes, [0] * len(sizes)),
@@ -239,7 +239,7 @@ class AtomicityCases:
 
 
 async def _seen_whole(harness: StoreHarness, readers: Sequence[TestedStore], writes: Sequence[StreamWrite]) -> int:
-    """Append, held back at each await point until each reader has looked everywhere; how often the append was suspended."""
+    """Append, held at each await point until each reader has looked everywhere, and return the number of suspensions."""
     store = readers[0]
     suspensions = looks = 0
     is_done = anyio.Event()
@@ -279,7 +279,7 @@ async def _seen_whole(harness: StoreHarness, readers: Sequence[TestedStore], wri
 
 
 def _largest(harness: StoreHarness, store: TestedStore, name: str) -> list[StreamWrite]:
-    """An append of as many events as the store declares, to two streams where it takes that."""
+    """Return an append of the declared maximum of events, to two streams where the store allows that."""
     declared = store.capabilities
     size = harness.labels.event(f"{name}0").size + 16  # with the longest number in it
     labels = [
@@ -292,7 +292,7 @@ def _largest(harness: StoreHarness, store: TestedStore, name: str) -> list[Strea
 
 @attrs.define
 class _Watcher:
-    """Who looks for an append in every way that the store has, and remembers whether it was there."""
+    """A reader that looks for an append in every way of the store, and remembers whether it was there."""
 
     harness: StoreHarness
     store: TestedStore
@@ -303,12 +303,12 @@ class _Watcher:
     _heads: list[int] = attrs.field(factory=list[int])
 
     async def begin(self) -> None:
-        """Remember where the feed ends."""
+        """Remember the end of the feed."""
         if self.store.has_feed:
             self._head = await self.store.head()
 
     async def look(self) -> None:
-        """Look once in every way. All ways that come after the first that shows the append must show it too."""
+        """Look once in every way. After the first way that shows the append, all later ways must show it too."""
         for write in self.writes:
             before, size, stream = write.expected_version, len(write.events), write.stream
             page = await self.store.page(stream, after=before, limit=size)
@@ -341,7 +341,7 @@ class _Watcher:
             self._is(len(events), size, "the feed", events)
 
     async def end(self, result: AppendResult) -> None:
-        """Look once more, now that the append is acknowledged."""
+        """Look once more, after the append was acknowledged."""
         self._seen = self._seen or "its acknowledgement"
         await self.look()
         wrong = [head for head in self._heads if head != result.position]
@@ -353,7 +353,7 @@ class _Watcher:
         )
 
     def _is(self, count: int, size: int, where: str, events: Sequence[RecordedEvent]) -> None:
-        """Take note of how many of ``size`` are seen there."""
+        """Note how many of ``size`` events are seen there."""
         allowed = (size,) if self._seen else (0, size)
         if count not in allowed:
             after = f", as {self._seen} was seen before" if self._seen else ""
@@ -367,11 +367,11 @@ class _Watcher:
 
 
 class _BreakError(Exception):
-    """Raised by a caller's sequence of events."""
+    """The error of a caller's sequence of events."""
 
 
 class _BreaksAt(Sequence[NewEvent]):
-    """Events that can be read up to a place, such as a sequence that builds them one by one and fails."""
+    """Events that can be read up to an index, as of a sequence that builds them one by one and fails."""
 
     def __init__(self, events: Sequence[NewEvent], place: int) -> None:
         self._events = events
@@ -401,7 +401,7 @@ async def _outcome(store: TestedStore, write: StreamWrite) -> AppendResult | Exc
     entry = store.run.history.begin("append x@1 [b c d], whose events can't all be read")
     try:
         result = await store.run.schedule.drive(store.raw.append([write]))
-    except Exception as error:  # noqa: BLE001  # any answer is an answer: the case judges it
+    except Exception as error:  # noqa: BLE001  # the case judges every error
         entry.outcome = show_error(error)
         return error
     entry.outcome = show_result(result)

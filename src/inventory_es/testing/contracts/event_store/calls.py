@@ -1,4 +1,4 @@
-"""Every kind of call of an event store, each with arguments of its own and the answer that is right, for cases that end calls early."""
+"""Every kind of call of an event store, for cases that end calls early. Each call has its own arguments and one right answer."""
 
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
@@ -28,7 +28,7 @@ _FAR = 1 << 60
 _PARTS_OF_PATIENCE = 3
 
 UNKNOWN_OUTCOMES = (AppendOutcomeUnknownError, StoreUnavailableError)
-"""What an append may raise, besides, where the store is closed under it."""
+"""Further errors that an append may raise when the store is closed during it."""
 
 
 @attrs.frozen
@@ -36,10 +36,10 @@ class Call:
     """One call that can be begun once.
 
     Attributes:
-        kind: the method and what is special about this call.
-        ask: begins it.
-        problem: what is wrong with an answer; empty where it is right.
-        writes: True if it writes, so that its outcome may be unknown.
+        kind: the method, and the variant of the call.
+        ask: begins the call.
+        problem: the mistake of an answer; empty where the answer is right.
+        writes: True if the call writes, so that its outcome may be unknown.
     """
 
     kind: str
@@ -48,10 +48,10 @@ class Call:
     writes: bool = False
 
     def judge(self, answer: object, meaning: str) -> None:
-        """Hold an answer against what is stored.
+        """Compare an answer with the stored events.
 
         Raises:
-            MismatchError: it is wrong.
+            MismatchError: the answer is wrong.
         """
         try:
             problem = self.problem(answer)
@@ -65,12 +65,12 @@ class Call:
 
 @attrs.define
 class Calls:
-    """Makes calls of every kind over a store, whose arguments differ from call to call.
+    """A source of calls of every kind over a store, whose arguments differ from call to call.
 
     Args:
-        harness: of the run.
-        store: what is called.
-        name: begins the names of its streams, which no other has.
+        harness: the harness of the run.
+        store: the store that is called.
+        name: the beginning of the names of its streams, which is unique.
     """
 
     harness: StoreHarness
@@ -80,7 +80,7 @@ class Calls:
     _fed: Sequence[RecordedEvent] = ()
 
     async def prepare(self) -> None:
-        """Write what the calls ask for."""
+        """Write the events that the calls ask for."""
         writes = [f"{self._stream(number)}@0 {self._labels(number)}" for number in range(_STREAMS)]
         declared = self.store.capabilities
         is_one = declared.multi_stream and declared.max_append_events >= _STREAMS * _LENGTH
@@ -91,11 +91,11 @@ class Calls:
             self._fed = (await self.store.whole_feed())[-_STREAMS * _LENGTH :]
 
     def kinds(self) -> list[str]:
-        """The kinds of calls that the store has."""
+        """Return the kinds of calls that the store supports."""
         return list(self._makers())
 
     def call(self, kind: str) -> Call:
-        """Return a new call of this kind, with arguments and an answer that the one before it did not have."""
+        """Return a new call of this kind, with arguments and an answer that differ from those of the call before."""
         self._number += 1
         return self._makers()[kind](self._number)
 
@@ -105,13 +105,13 @@ class Calls:
         call.judge(await self.bounded(call.ask, f"{kind}: {meaning}"), meaning)
 
     async def all_answer(self, meaning: str) -> None:
-        """Expect the right answers of calls of every kind, and that what is appended now is read now."""
+        """Expect the right answers of calls of every kind, and a new append to be readable at once."""
         for kind in self.kinds():
             await self.answers(kind, meaning)
         await self.bounded(partial(self._reads_its_writes, meaning), meaning)
 
     async def bounded(self, ask: Callable[[], Coroutine[Any, Any, T]], meaning: str) -> T:
-        """Return what ``ask`` answers, which must be soon and no error."""
+        """Return the answer of ``ask``, which must come in bounded time and without an error."""
         seconds = self.harness.contract.patience / _PARTS_OF_PATIENCE
         with anyio.move_on_after(seconds):
             try:
@@ -123,7 +123,7 @@ class Calls:
         raise MismatchError(expected="an answer", got=f"none within {seconds:g} s", meaning=meaning)
 
     def wait(self) -> Call:
-        """Return a wait for a position that is far away; the store has a feed."""
+        """Return a wait for a distant position; the store must have a feed."""
         position, seconds = (self._fed[-1].position if self._fed else 0) + _FAR, 10 * self.harness.contract.patience
         ask = partial(self.store.wait, position, timeout=seconds)
         return Call("wait_for_position of what never comes", ask, lambda answer: "" if isinstance(answer, bool) else f"{answer!r}")

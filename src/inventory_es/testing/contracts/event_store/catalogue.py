@@ -1,4 +1,4 @@
-"""ES-51: the streams of a store, listed."""
+"""ES-51: the list of the streams of a store."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -31,7 +31,7 @@ _Listed = list[tuple[str, int]]
 
 
 class CatalogueCases:
-    """The store as a StreamCatalogue, which it declares by having its method."""
+    """Cases of a StreamCatalogue, which a store declares by having its method."""
 
     @promise("ES-51", "The catalogue lists every stream once, by its text, with its version, by any page size and from any place.")
     async def test_es_51_every_stream_once(self, harness: StoreHarness) -> None:
@@ -115,7 +115,7 @@ async def _lists(store: TestedStore, expected: _Listed, *, prefix: str, size: in
             )
         found += [(head.stream.text, head.version) for head in page.heads]
         if not page.is_end and last is not None and page.heads[-1].stream.text <= last.text:
-            break  # what follows would never end
+            break  # the loop below would never end
         await checkpoint()
         last, is_end = (page.heads[-1].stream if page.heads else last), page.is_end
     expect(

@@ -1,4 +1,4 @@
-"""Every way of reading a store, compared with the reference, field by field and flag by flag."""
+"""The comparison of a store with the reference, in every way of reading, by field and by flag."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -42,7 +42,7 @@ _FURTHER = 1_000
 
 @attrs.frozen
 class Comparison:
-    """A store beside the reference. Each method raises a mismatch where they differ."""
+    """A store and the reference. Each method raises a mismatch where they differ."""
 
     harness: StoreHarness
     store: TestedStore
@@ -56,12 +56,12 @@ class Comparison:
             answer = await self.store.append(*writes)
         except MismatchError:
             raise
-        except Exception as error:  # noqa: BLE001  # any answer is an answer: it is compared
+        except Exception as error:  # noqa: BLE001  # every error is compared
             answer = error
         self.has_answered(answer, expected)
 
     async def cancel(self, writes: Sequence[StreamWrite], point: int) -> None:
-        """Cancel an append at its ``point``-th suspension (0: before it begins), and send it again: it is written now, or was then."""
+        """Cancel an append at its ``point``-th suspension (0: before it begins), and send it again. It is written by one of the two."""
         suspensions = 0
         with anyio.CancelScope() as scope:
 
@@ -80,7 +80,7 @@ class Comparison:
         self.has_answered(answer, attrs.evolve(expected, replayed=answer.replayed) if isinstance(expected, Accepted) else expected)
 
     async def append_group(self, groups: Sequence[Sequence[StreamWrite]]) -> None:
-        """Hand independent appends to a group commit, and compare each outcome as if they had been sent one by one."""
+        """Pass independent appends to a group commit, and compare each outcome as if they had been sent one by one."""
         outcomes = await self.store.outcomes(f"append_group of {len(groups)} appends", groups)
         for writes, outcome in zip(groups, outcomes, strict=True):
             self.has_answered(outcome, self.model.append(writes))
@@ -122,7 +122,7 @@ class Comparison:
         self.glance(stream)
 
     def glance(self, stream: StreamId) -> None:
-        """Compare a glance, if the store has one."""
+        """Compare a glance, if the store supports it."""
         if not isinstance(self.store.raw, VersionGlance):
             return
         seen, version = self.store.raw.glance_version(stream), self.model.version(stream)
@@ -140,7 +140,7 @@ class Comparison:
             await checkpoint()
 
     async def page(self, stream: StreamId, *, after: int, limit: int, places: Sequence[Place] | None = None) -> StreamPage:
-        """Compare one page forward, with the stream's events where the caller has them."""
+        """Compare one page forward, with the stream's events if the caller has them."""
         places = self.model.places(stream) if places is None else places
         page = await self.store.page(stream, after=after, limit=limit)
         rest = places[after:]
@@ -151,7 +151,7 @@ class Comparison:
         return page
 
     async def backwards(self, stream: StreamId, *, before: int | None, limit: int, pages: int = ALL) -> None:
-        """Compare the pages backwards, so many of them."""
+        """Compare so many pages backwards."""
         places, is_end = self.model.places(stream), False
         while not is_end and pages > 0:
             page = await self.page_backwards(stream, before=before, limit=limit, places=places)
@@ -162,7 +162,7 @@ class Comparison:
     async def page_backwards(
         self, stream: StreamId, *, before: int | None, limit: int, places: Sequence[Place] | None = None
     ) -> StreamPage:
-        """Compare one page backwards, with the stream's events where the caller has them."""
+        """Compare one page backwards, with the stream's events if the caller has them."""
         places = self.model.places(stream) if places is None else places
         page = await self.store.page_backwards(stream, before=before, limit=limit)
         rest = (places if before is None else places[: before - 1])[::-1]
@@ -173,7 +173,7 @@ class Comparison:
         return page
 
     async def ids(self, stream: StreamId, asked: Sequence[UUID] | None = None) -> Sequence[RecordedEvent]:
-        """Compare what is found: by default of every id of the store, newest first, each twice, and one that nobody stored."""
+        """Compare the events found by id. By default every id of the store, newest first, each twice, and an unknown one."""
         await self.harness.contract.settle()
         asked = [place.event.event_id for place in reversed(self.model.feed)] * 2 if asked is None else list(asked)
         found = await self.store.find(stream, [*asked, _STRANGER])
@@ -188,7 +188,7 @@ class Comparison:
         return found
 
     async def feed(self, *, after: int = 0, limits: Sequence[int] = (ALL,)) -> int:
-        """Compare the feed behind a position, and the head; return where to go on."""
+        """Compare the feed behind a position, and the head, and return the position to go on from."""
         if not self.store.has_feed:
             return 0
         await self.harness.contract.settle()
@@ -218,7 +218,7 @@ class Comparison:
         return [place for place in self.model.feed if self.model.positions.get(_key(place), after + 1) > after]
 
     async def feed_page(self, *, after: int, limit: int, rest: Sequence[Place] | None = None) -> FeedPage:
-        """Compare one page of the feed, with the events behind the position where the caller has them."""
+        """Compare one page of the feed, with the events behind the position if the caller has them."""
         rest = self._rest(after) if rest is None else rest
         page = await self.store.feed_page(after=after, limit=limit)
         way = f"read_all after {after} with limit {limit}"
@@ -241,7 +241,7 @@ class Comparison:
         return page
 
     async def catalogue(self, prefix: str, *, after: StreamId | None = None, limit: int = ALL) -> None:
-        """Compare the catalogue behind a stream, if the store has one."""
+        """Compare the catalogue behind a stream, if the store supports it."""
         if not isinstance(self.store.raw, StreamCatalogue):
             return
         await self.harness.contract.settle()
@@ -262,7 +262,7 @@ class Comparison:
     async def catalogue_page(
         self, prefix: str, *, after: StreamId | None, limit: int, rest: Sequence[tuple[str, int]] | None = None
     ) -> StreamsPage:
-        """Compare one page of the catalogue, with the streams behind the place where the caller has them; the store has a catalogue."""
+        """Compare one page of the catalogue, which the store must support, with the streams behind the place if the caller has them."""
         wanted = self._listed(prefix, after) if rest is None else rest
         page = await self.store.streams(prefix, after=after, limit=limit)
         way = f"streams({prefix!r}) after {after} with limit {limit}"
@@ -333,7 +333,7 @@ class Comparison:
             )
 
     def _is_run(self, events: Sequence[RecordedEvent], wanted: Sequence[Place], limit: int, way: str) -> None:
-        """Expect ``wanted`` or its beginning, at least one event, and at most ``limit``."""
+        """Expect ``wanted`` or its beginning: at least one event, and at most ``limit``."""
         count = len(events)
         if count > min(limit, len(wanted)) or (wanted and not count):
             raise MismatchError(
@@ -390,6 +390,6 @@ def _versions(versions: object) -> str:
 
 
 def _show_listed(listed: Sequence[tuple[str, int]], at: int) -> str:
-    """Show the stream of this place, and how many there are."""
+    """Return the stream at this place, and the number of streams."""
     shown = f"stream {shortened(listed[at][0])} at version {listed[at][1]}" if at < len(listed) else "no stream"
     return f"{shown} at place {at + 1} of {len(listed)}"

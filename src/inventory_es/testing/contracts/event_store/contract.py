@@ -58,9 +58,9 @@ class EventStoreContract(
     Contract,
     ABC,
 ):
-    """Every promise of an event store, ES-01 to ES-95, over its protocols and its declared capabilities.
+    """The promises of an event store, ES-01 to ES-95, over its protocols and its declared capabilities.
 
-    A subclass says how to open the store, and is its whole test::
+    A subclass opens the store, and is its whole test::
 
         class TestMyStore(EventStoreContract):
             @asynccontextmanager
@@ -68,8 +68,9 @@ class EventStoreContract(
                 async with MyStore(site.path) as store:
                     yield store
 
-    Cases run where the store declares what they need. A declared absence is held to it: several streams without ``multi_stream``
-    are refused, too much is refused, an optional protocol that is not declared is not there.
+    Cases run where the store declares what they need. A store is held to a declared absence too. Without ``multi_stream`` it refuses
+    appends to several streams. It refuses appends above a declared maximum, and lacks the methods of an optional protocol that it does not
+    declare.
     """
 
     kind: ClassVar[str] = "store"
@@ -79,33 +80,36 @@ class EventStoreContract(
         """Open a store whose data lives at ``site``; the same site opened again has the same data."""
 
     def spawn(self, site: Site) -> Sequence[str] | None:  # noqa: ARG002  # what a host's hook needs
-        """Hook: the command line of a second process that opens ``site`` and writes; ``None`` where there can be none.
+        """Return the command line of a second process that opens ``site`` and writes. Hook; ``None`` where there can be none.
 
-        The kit adds what to do as one more argument, in JSON. Its own worker imports this class and calls :meth:`open_store`, so
-        nothing is needed as long as the class stands at the top level of a module or a file.
+        The kit adds the task in JSON as one more argument. Its own worker imports this class and calls :meth:`open_store`. So a class at
+        the top level of a module or a file needs no hook.
         """
         return worker_command(self)
 
     async def take_away(self, site: Site) -> bool:  # noqa: ARG002  # what a host's hook needs
-        """Hook: move what is stored at ``site`` to another place, behind the back of an open store; whether that is possible."""
+        """Move the data at ``site`` to another place, behind the back of an open store. Hook; returns False where that is not possible."""
         return False
 
     async def lose(self, site: Site, stream: StreamId) -> bool:  # noqa: ARG002  # what a host's hook needs
-        """Hook: remove a part of what is stored of ``stream``, but not its end, with the store closed; whether that is possible."""
+        """Remove a part of the data of ``stream``, not its end, with the store closed. Hook; returns False where that is not possible."""
         return False
 
     async def interfere(self, site: Site, what: Interference, /) -> bool:  # noqa: ARG002  # what a host's hook needs
-        """Hook: make the backend of an open store misbehave, and tell whether that is possible; False tries the case with nothing.
+        """Make the backend of an open store misbehave. Hook; returns False where that is not possible, and the case runs without it.
 
-        Called before the append that it is about. ``lose the connection before the commit`` and ``… after the commit`` cut the
-        connection of the next append at that moment; ``shut down after the commit`` ends the backend there, and starts it again.
-        ``warn that the replica was not waited for`` has the next append answered by such a warning, also one that finds its events stored.
-        ``lose the connection in the next read`` cuts it before the answer. ``hold the next append back`` keeps
-        the request from the backend, and ``let the held append arrive`` gives it to the backend at last. ``let settles_within pass``
-        moves the backend's clock on, or waits; where it can't, the kit waits, for up to 5 seconds.
+        The kit calls it before the append that it is about, with one of these texts:
+
+        - ``lose the connection before the commit``, ``lose the connection after the commit``: cut the connection of the next append then.
+        - ``shut down after the commit``: end the backend at that moment, and start it again.
+        - ``warn that the replica was not waited for``: answer the next append with that warning, even if its events are stored already.
+        - ``lose the connection in the next read``: cut the connection before the answer.
+        - ``hold the next append back``: keep the request from the backend.
+        - ``let the held append arrive``: pass that request to the backend.
+        - ``let settles_within pass``: move the backend's clock on, or wait. Without it the kit waits, up to 5 seconds.
         """
         return False
 
     def harness(self, run: Run) -> StoreHarness:
-        """The harness of one run."""
+        """Return the harness of one run."""
         return StoreHarness(self, run)

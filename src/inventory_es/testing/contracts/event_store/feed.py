@@ -1,4 +1,4 @@
-"""ES-33 … ES-36, ES-73 … ES-75: the order of everything. Subscriptions over it have their own cases (ES-37 …)."""
+"""ES-33 … ES-36, ES-73 … ES-75: the order of the feed. Subscriptions over it have their own cases (ES-37 …)."""
 
 import random
 from contextlib import AsyncExitStack
@@ -25,7 +25,7 @@ _SOME = 40
 
 
 class FeedCases:
-    """The feed."""
+    """Cases of the feed."""
 
     @promise("ES-33", "Positions strictly increase over the whole store, each event once, by any page size.")
     async def test_es_33_positions_increase(self, harness: StoreHarness) -> None:
@@ -219,7 +219,7 @@ async def _new(comparison: Comparison, name: str, label: str) -> None:
 
 
 async def _waste_positions(comparison: Comparison, name: str) -> None:
-    """Send appends that end without new events, more than a small page has places: conflicts, collisions, replays, cancelled ones."""
+    """Send more appends without new events than a small page has places: conflicts, collisions, replays, cancelled ones."""
     store, model, labels, y = comparison.store, comparison.model, comparison.harness.labels, stream_id("y")
     first = next(iter(model.streams))
     (stored,) = model.streams[first][:1]
@@ -240,7 +240,7 @@ async def _waste_positions(comparison: Comparison, name: str) -> None:
 
 
 async def _from_everywhere(comparison: Comparison) -> None:
-    """Compare the feed by several page sizes, from each position, and from within each gap."""
+    """Compare the feed with several page sizes, from each position, and from within each gap."""
     await comparison.feed(limits=(1, 2, 3, 5, 100))
     positions = sorted(comparison.model.positions.values())
     within_gaps = {place for one in positions for place in (one - 1, one + 1)} - set(positions)
@@ -249,7 +249,7 @@ async def _from_everywhere(comparison: Comparison) -> None:
 
 
 async def _waited(harness: StoreHarness, store: TestedStore, position: int, *, timeout: float, meaning: str) -> bool:
-    """Wait for a position, and expect an end; either answer will do, as it is a hint."""
+    """Wait for a position, and expect an end. Both answers are right, because a wait is a hint."""
     seen: object = None
     longest = min(_LONGEST_WAIT, harness.contract.patience / 2)
     with anyio.move_on_after(longest) as scope:
@@ -262,7 +262,7 @@ async def _waited(harness: StoreHarness, store: TestedStore, position: int, *, t
 
 
 async def _reached_while_waiting(harness: StoreHarness, store: TestedStore, writer: TestedStore, ahead: int, version: int) -> int:
-    """Wait for a position that another task's appends reach; return the version of x afterwards."""
+    """Wait for a position that another task's appends reach, and return the version of x afterwards."""
     position = await store.head() + ahead
 
     async def follow() -> None:

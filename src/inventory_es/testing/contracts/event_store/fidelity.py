@@ -1,4 +1,4 @@
-"""ES-28 … ES-30, ES-70, ES-76 … ES-78: what is written comes back byte for byte, and every stream id is a stream of its own."""
+"""ES-28 … ES-30, ES-70, ES-76 … ES-78: events come back byte for byte, and every stream id is a stream of its own."""
 
 import random
 from collections.abc import Iterator
@@ -27,14 +27,14 @@ _MOST_BYTES_TRIED = 16 << 20
 _STEPS = 40
 _LONG = 1_050
 _MOST = 2**63 - 1
-"""The largest limit and place that may be asked for."""
+"""The largest limit and place of a request."""
 _ROUND = (10, 16, 20, 25, 32, 50, 64, 100, 128, 200, 250, 256, 500, 512, 1_000, 1_024)
-"""Lengths of pages that backends and their authors like."""
+"""Page lengths that backends and their authors like to use."""
 _SHAPES = ("data", "metadata", "letters")
 
 
 class FidelityCases:
-    """Bytes and names."""
+    """Cases of bytes and names."""
 
     @promise("ES-28", "Payload and metadata come back byte for byte: separators, NUL escaped, astral, empty, ±2^53, zoned times.")
     async def test_es_28_payloads_come_back_byte_for_byte(self, harness: StoreHarness) -> None:
@@ -262,7 +262,7 @@ class FidelityCases:
 
 
 async def _round_numbers(comparison: Comparison) -> None:
-    """Ask for so many of the last events and streams as a backend's page may have: a full page that is the end says so."""
+    """Ask for as many of the last events and streams as a backend's page may hold. A full page at the end says that it is the end."""
     model, x = comparison.model, stream_id("x")
     await comparison.feed()
     names = sorted(model.streams)
@@ -277,14 +277,14 @@ async def _round_numbers(comparison: Comparison) -> None:
 
 
 def _with_another_letter(data: bytes, place: int) -> bytes:
-    """Return the payload with the last ASCII letter up to a place changed, so that it has the same size."""
+    """Return the payload with one ASCII letter changed, the last one up to an index, so that it has the same size."""
     while not data[place : place + 1].isalpha():
         place -= 1
     return data[:place] + (b"y" if data[place : place + 1] != b"y" else b"z") + data[place + 1 :]
 
 
 def _of_size(shape: str, event_id: UUID, size: int) -> NewEvent:
-    """Return an event of exactly ``size`` bytes, which are in its data, in its metadata, or in letters of four bytes."""
+    """Return an event of exactly ``size`` bytes: in its data, in its metadata, or in letters of four bytes."""
     data, metadata = b'{"pad":""}', b'{"pad":""}'
     room = size - len(data) - len(metadata)
     if shape == "metadata":
@@ -296,7 +296,7 @@ def _of_size(shape: str, event_id: UUID, size: int) -> NewEvent:
 
 
 def _events_of_every_field(harness: StoreHarness) -> Iterator[NewEvent]:
-    """Yield events of which each has other values; the last ones have fields of subclasses, as hosts and their tests make them."""
+    """Yield events with different values in every field. The last ones have fields of subclasses, as hosts and their tests make them."""
     base = harness.labels.event("base")
     changes: list[dict[str, Any]] = [{"event_type": name} for name in EVENT_TYPES]
     changes += [{"schema_version": version} for version in dict.fromkeys(SCHEMA_VERSIONS)]

@@ -1,4 +1,4 @@
-"""ES-90 … ES-94: whatever is asked, again and again, by many at once and from several processes, is answered as of now."""
+"""ES-90 … ES-94: every answer is current, also when many callers and several processes ask again and again."""
 
 import random
 from collections.abc import Callable, Coroutine, Mapping
@@ -27,7 +27,7 @@ from inventory_es.testing.promise import MismatchError, promise
 _STEPS = 10
 _POINTS = 6
 _HELD = 60
-"""Turns of the event loop for which an older question is held back, so that an append and a younger question go by it."""
+"""Turns of the event loop for which an older request is held, so that an append and a younger request overtake it."""
 _CALLERS = 64
 _CROWD = 6
 _ROUNDS = 5
@@ -46,7 +46,7 @@ _AT_ONCE = (
 
 
 class QuestionCases:
-    """Answers, rows and questions that an adapter keeps for too long."""
+    """Cases of answers, rows and requests that an adapter keeps for too long."""
 
     @promise(
         "ES-90",
@@ -202,11 +202,11 @@ class QuestionCases:
 
 @attrs.define(eq=False)
 class _Reader:
-    """One instance, what it is asked again and again, and how far it has read.
+    """One instance, the requests that are repeated on it, and how far it has read.
 
     Attributes:
         comparison: the instance, compared with the reference of all instances.
-        after, before, position, stream: where the next page goes on, by one event or stream at a time.
+        after, before, position, stream: where the next page begins, one event or stream further each time.
     """
 
     comparison: Comparison
@@ -216,7 +216,7 @@ class _Reader:
     stream: StreamId | None = None
 
     async def ask_everything(self, *, twice: bool) -> None:
-        """Ask what was asked before, spoil the answers, ask again, and read on by one page in each way."""
+        """Repeat the earlier requests, spoil the answers, ask again, and read on by one page in each way."""
         await self.comparison.harness.contract.settle()
         for _ in range(1 + twice):
             for name in (*_NAMES, "never"):
@@ -282,7 +282,7 @@ def spoil(answer: Any) -> None:
 
 
 def _questions(comparison: Comparison, number: int, name: str = "x") -> Mapping[str, Ask]:
-    """Return a question of each way of reading, which differ by their number."""
+    """Return a request for each way of reading, which depends on its number."""
     stream, limit = stream_id(name), (ALL, 1, 2, 3)[number % 4]
     ids = [event_id(f"{name}{version}") for version in range(1 + number % 3, _STEPS + 3)]
     asks: dict[str, Ask] = {
@@ -312,7 +312,7 @@ async def _append_somewhere(comparison: Comparison, chance: random.Random) -> No
 
 
 async def _overtaken(comparison: Comparison, kind: str, point: int) -> bool:
-    """Hold a question at its ``point``-th suspension, append, and ask it again; whether that was reached."""
+    """Hold a request at its ``point``-th suspension, append, and ask again; return True if the suspension was reached."""
     suspensions = 0
     is_held = anyio.Event()
 

@@ -1,4 +1,4 @@
-"""ES-48 … ES-50: the version of a stream, told at once."""
+"""ES-48 … ES-50: the version of a stream, without an await."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ _ROUNDS = 10
 
 
 class GlanceCases:
-    """The store as a VersionGlance, which it declares by having its method. What can't be told is ``None``, and never wrong."""
+    """Cases of a VersionGlance, which a store declares by having its method. A glance may be ``None``, and never wrong."""
 
     @promise("ES-48", "A glance is unknown, or as new as every append that was acknowledged before it, through whatever instance.")
     async def test_es_48_as_new_as_what_was_acknowledged(self, harness: StoreHarness) -> None:
@@ -101,7 +101,7 @@ def _need_glance(harness: StoreHarness, store: TestedStore) -> None:
 
 
 def _is_exact(store: TestedStore, stream: str, version: int) -> None:
-    """Where nothing is in flight there is one right answer beside not knowing."""
+    """Expect the right version or ``None`` while no append runs."""
     seen = store.glance(stream)
     expect(
         that=seen in {None, version},
@@ -112,7 +112,7 @@ def _is_exact(store: TestedStore, stream: str, version: int) -> None:
 
 
 async def _are_shown(harness: StoreHarness, store: TestedStore, seen: Sequence[int], during: str) -> None:
-    """Read, and expect nothing less than what was seen before."""
+    """Read, and expect at least what was seen before."""
     await harness.contract.settle()
     newest, version = max(seen, default=0), (await store.whole("x")).version
     expect(that=newest <= version, expected=f"{version} or less", got=newest, meaning=f"a glance saw what no reader finds: {during}")
@@ -125,14 +125,14 @@ def _note(store: TestedStore, seen: list[int]) -> None:
 
 
 async def _append_and_glance(store: TestedStore, name: str) -> None:
-    """Appends of one task to a stream of its own, beside those of others."""
+    """Append to a stream of this task, while others append to theirs, and glance after each append."""
     for number in range(_APPENDS):
         await store.append(f"{name}@{number} {name}{number}")
         _is_exact(store, name, number + 1)
 
 
 async def _by_turns(store: TestedStore, other: TestedStore, version: int) -> int:
-    """Two instances append by turns, and each glances after each append; the version at the end."""
+    """Append by two instances in turn, glance on both after each append, and return the version at the end."""
     for number in range(_APPENDS):
         writer = (store, other)[number % 2]
         await writer.append(f"x@{version} t{number}")
@@ -143,7 +143,7 @@ async def _by_turns(store: TestedStore, other: TestedStore, version: int) -> int
 
 
 async def _read_after_glances(harness: StoreHarness, store: TestedStore) -> int:
-    """Append while another task glances, and reads after each glance; the version at the end."""
+    """Append while another task glances and reads after each glance, and return the version at the end."""
     is_written = False
 
     async def watch() -> None:
@@ -161,7 +161,7 @@ async def _read_after_glances(harness: StoreHarness, store: TestedStore) -> int:
 
 
 async def _cancelled_under_glances(harness: StoreHarness, store: TestedStore, point: int, version: int) -> bool:
-    """Append, glancing at every suspension, cancel at the ``point``-th, and append again; whether that point was reached."""
+    """Append, glance at every suspension, cancel at the ``point``-th, and append again; return True if the point was reached."""
     seen: list[int] = []
     suspensions = 0
     write = f"x@{version} c{point} d{point}"

@@ -1,4 +1,4 @@
-"""ES-69, ES-87: a group of appends ends as if they had been sent one by one, however many, however large, and whoever else writes."""
+"""ES-69, ES-87: the appends of a group end as if sent one by one, however many, however large, and with other writers."""
 
 from collections.abc import Sequence
 
@@ -27,7 +27,7 @@ _GROUPS = 4
 
 
 class GroupCases:
-    """Many appends in one commit."""
+    """Cases of many appends in one commit."""
 
     @promise(
         "ES-69",
@@ -65,13 +65,13 @@ class GroupCases:
 
 @attrs.define
 class _GroupRace:
-    """Appends and groups that begin at once, over the instances of a site in turn."""
+    """Appends and groups that begin at once, distributed over the instances of a site."""
 
     harness: StoreHarness
     instances: Sequence[TestedStore]
 
     async def one_winner(self, name: str, version: int) -> None:
-        """Race for one version of a stream: one wins, and the others are told the version that the winner left."""
+        """Race for one version of a stream: one append wins, and the others get the version that the winner left."""
         labels = [f"{name}v{version}n{number}" for number in range(_CALLERS)]
         outcomes = await self._at_once([[self.instances[0].write(f"{name}@{version} {label}")] for label in labels])
         won = [label for label, outcome in zip(labels, outcomes, strict=True) if isinstance(outcome, AppendResult)]
@@ -88,7 +88,7 @@ class _GroupRace:
             expect(that=shown == won, expected=f"{won}", got=shown, meaning="the stream does not hold what the winner of a race wrote")
 
     async def same_append(self, name: str) -> None:
-        """Send one append at once: one caller wrote it, and the others are answered that it is stored."""
+        """Send one append many times at once: one caller writes it, and the others get the answer that it is stored."""
         write = self.instances[0].write(f"{name}@0 {name}a")
         outcomes = await self._at_once([[write]] * _CALLERS)
         answers = [outcome for outcome in outcomes if isinstance(outcome, AppendResult)]
@@ -101,7 +101,7 @@ class _GroupRace:
         await self.harness.holds(self.instances[-1], name, f"{name}a", meaning="an append that was sent by several callers is stored twice")
 
     async def own_outcomes(self) -> None:
-        """Send groups at once, each to streams of its own: each caller gets the outcomes of its own group, in order."""
+        """Send groups at once, each to its own streams: each caller gets the outcomes of its own group, in order."""
         outcomes: dict[int, Sequence[AppendResult | Exception]] = {}
 
         async def call(caller: int, store: TestedStore) -> None:
@@ -134,7 +134,7 @@ class _GroupRace:
                     outcomes[number] = await store.append(*writes)
             except MismatchError:
                 raise
-            except Exception as error:  # noqa: BLE001  # any answer is an answer: it is judged
+            except Exception as error:  # noqa: BLE001  # every error is judged
                 outcomes[number] = error
 
         async with anyio.create_task_group() as tasks:
@@ -150,7 +150,7 @@ def _need_group_commit(harness: StoreHarness, store: TestedStore) -> None:
 
 
 def _many_groups(comparison: Comparison) -> list[list[StreamWrite]]:
-    """Return appends of one event to few streams in turn, with conflicts and appends that were sent before."""
+    """Return appends of one event each to a few streams, with conflicts and repeats."""
     label = comparison.harness.labels.event
     groups: list[list[StreamWrite]] = []
     versions = dict.fromkeys((stream_id(f"m{number}") for number in range(_STREAMS)), 0)
@@ -170,7 +170,7 @@ def _many_groups(comparison: Comparison) -> list[list[StreamWrite]]:
 
 
 def _several_streams(comparison: Comparison) -> list[list[StreamWrite]]:
-    """Return appends to two streams each, of which one conflicts, or was sent before, and appends that build on them."""
+    """Return appends to two streams each. One conflicts, one is a repeat, and others build on them."""
 
     def writes(*texts: str) -> list[StreamWrite]:
         return [comparison.store.write(text) for text in texts]
@@ -188,7 +188,7 @@ def _several_streams(comparison: Comparison) -> list[list[StreamWrite]]:
 
 
 async def _over_the_maxima_together(comparison: Comparison) -> None:
-    """Send groups of which each append is within the maxima, and all of them together are not."""
+    """Send groups whose appends are each within the maxima, while their sum is not."""
     labels, declared = comparison.harness.labels, comparison.store.capabilities
     most = declared.max_append_events
     if most <= _MOST_EVENTS_TRIED:
@@ -204,7 +204,7 @@ async def _over_the_maxima_together(comparison: Comparison) -> None:
 
 
 async def _refused_alone(harness: StoreHarness, store: TestedStore) -> None:
-    """Send an append that no state could accept between two that are fine."""
+    """Send an append that every state refuses between two valid ones."""
     declared, write = store.capabilities, store.write
     refused: list[tuple[str, Sequence[StreamWrite], type[Exception]]] = [
         ("no writes", [], ValueError),

@@ -16,7 +16,7 @@ from inventory_es.testing.site import Site
 
 _DEFAULTS = StoreCapabilities()
 _RACERS_EVENTS = 2
-"""What instances and processes that race append at once."""
+"""The number of events that racing instances and processes append at once."""
 
 Interference: TypeAlias = Literal[
     "lose the connection before the commit",
@@ -28,13 +28,13 @@ Interference: TypeAlias = Literal[
     "let the held append arrive",
     "let settles_within pass",
 ]
-"""What a backend is made to do. The first four befall the next append; a held append arrives when the kit says so."""
+"""Misbehaviour of a backend. The first four concern the next append; a held append arrives when the kit says so."""
 
 INTERFERENCES: tuple[Interference, ...] = get_args(Interference)
 
 
-class StoreHooks(Protocol):
-    """What the cases ask of the contract: its hooks."""
+class _Hooks(Protocol):
+    """The hooks of the contract that the cases use."""
 
     patience: float
 
@@ -48,9 +48,9 @@ class StoreHooks(Protocol):
 
 @attrs.define(eq=False)
 class StoreHarness:
-    """One run of one case: opens stores on its site, and holds what they show against what was written."""
+    """The harness of one run: it opens stores on the run's site, and compares them with the written events."""
 
-    contract: StoreHooks
+    contract: _Hooks
     run: Run
     labels: EventLabels = attrs.field(factory=EventLabels)
     _opened: int = 0
@@ -68,14 +68,14 @@ class StoreHarness:
 
     @asynccontextmanager
     async def reopened(self) -> AsyncGenerator[TestedStore, None]:
-        """Open the site again, for a store that declares that its data survives; else the case is not declared."""
+        """Open the site again, for a store that declares durable data; otherwise end the case as not declared."""
         async with self.open() as store:
             self.need(store, durable=True)
             yield store
 
     @asynccontextmanager
     async def another(self, store: TestedStore) -> AsyncGenerator[list[TestedStore], None]:
-        """Open a second instance where there may be two over one site; none where not."""
+        """Open a second instance if the store allows two over one site; otherwise yield none."""
         if not store.capabilities.multi_process or store.capabilities.durability == "none":
             yield []
             return
@@ -93,7 +93,7 @@ class StoreHarness:
         together: int = 1,
         survives_fork: bool = False,
     ) -> None:
-        """Stop here, as not declared, where the store does not declare what is asked for."""
+        """End the case as not declared where the store does not declare a requirement."""
         declared = store.capabilities
         if durable and declared.durability == "none":
             self.run.not_declared("durability above none")
@@ -123,7 +123,7 @@ class StoreHarness:
             raise MismatchError(expected="every field as written", got=difference, meaning=meaning)
 
     async def feed_holds(self, store: TestedStore, labels: str, *, meaning: str) -> None:
-        """Expect the feed to hold exactly these events, in this order, at increasing positions. Without a feed: nothing to expect."""
+        """Expect the feed to hold exactly these events, in this order, at increasing positions. Do nothing without a feed."""
         if not store.has_feed:
             return
         await self.contract.settle()
@@ -147,7 +147,7 @@ class StoreHarness:
 
 
 def declared_beyond(capabilities: attrs.AttrsInstance, defaults: attrs.AttrsInstance) -> str:
-    """``durability=os, multi_process``: the fields that differ from the defaults."""
+    """Return the fields that differ from the defaults: ``durability=os, multi_process``."""
     shown: list[str] = []
     for field in attrs.fields(type(capabilities)):
         value = getattr(capabilities, field.name)

@@ -43,7 +43,7 @@ OBJECTS = tuple(
         "{ }",
     )
 )
-"""Payloads and metadata: every one is one JSON object, and the same JSON printed again would be other bytes for most of them."""
+"""Payloads and metadata, each one JSON object. Most of them change their bytes when the JSON is printed again."""
 
 EVENT_TYPES = (
     "ContractCheckedEvent", "contractcheckedevent", "CONTRACTCHECKEDEVENT", "ContractCheckedEvent ", " ContractCheckedEvent",
@@ -101,14 +101,14 @@ STREAMS = tuple(
         StreamId("contract", "0f8fad5b", "d9cb", "469f", "a165", "70867728950e"),
     ))
 )  # fmt: skip
-"""Legal stream ids, each another stream: they differ by case, normal form, escapes, blanks, beginnings and categories."""
+"""Legal ids of different streams, which differ by case, normal form, escapes, blanks, beginnings and categories."""
 
 _CATEGORY_LETTERS = "abcxyz0189_"
 _PART_LETTERS = "aAzZ09-%._/ \\'\"~:*?\x00\x1f\x7f\x85\u00a0\u00df\u0130\u0301\u200d\u2028\ufeff\ufffd\U0001f469\U0010fffd"
 
 
 def some_streams(chance: random.Random, count: int) -> list[StreamId]:
-    """Return legal stream ids of letters that backends are known to change, none of them twice."""
+    """Return legal stream ids, all different, of letters that backends are known to change."""
     streams: dict[StreamId, None] = {}
     while len(streams) < count:
         category = "c" + "".join(chance.choices(_CATEGORY_LETTERS, k=chance.randrange(64)))

@@ -1,4 +1,4 @@
-"""ES-16 … ES-21, ES-71, ES-72, ES-79: the same append again is answered, never stored twice."""
+"""ES-16 … ES-21, ES-71, ES-72, ES-79: a repeated append is answered again, and never stored twice."""
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -32,7 +32,7 @@ _X, _Y, _Z = stream_id("x"), stream_id("y"), stream_id("z")
 
 
 class IdentityCases:
-    """Idempotent appends."""
+    """Cases of idempotent appends."""
 
     @promise("ES-16", "The same append again, with the same ids, gives the original result with replayed=True, and no duplicate.")
     async def test_es_16_the_same_append_again(self, harness: StoreHarness) -> None:
@@ -237,7 +237,7 @@ async def _at_once(calls: Sequence[tuple[TestedStore, StreamWrite]]) -> list[App
     async def call(number: int, store: TestedStore, write: StreamWrite) -> None:
         try:
             answers[number] = await store.append(write)
-        except Exception as error:  # noqa: BLE001  # any answer is an answer: the case judges it
+        except Exception as error:  # noqa: BLE001  # the case judges every error
             answers[number] = error
 
     async with anyio.create_task_group() as tasks:
@@ -257,13 +257,13 @@ def _is_written_once(answers: Sequence[AppendResult]) -> None:
 
 
 def _numbered(harness: StoreHarness, number: int) -> NewEvent:
-    """Return an event with an id that is the same for all numbers, and a payload of its own."""
+    """Return an event with a payload of its own, and the same id for all numbers."""
     event = harness.labels.event("same")
     return harness.labels.add(f"same{number}", attrs.evolve(event, data=b'{"number":%d}' % number))
 
 
 async def _append_apart(comparison: Comparison) -> None:
-    """Append eight events to x, some one by one and some together, two to y, and events of both at once."""
+    """Append eight events to x, one by one and together, two to y, and events to both at once."""
     labels, most = comparison.harness.labels, comparison.store.capabilities.max_append_events
     for names in ("a", "b", "c d e", "f g h"):
         events = labels.events(names)
@@ -277,9 +277,9 @@ async def _append_apart(comparison: Comparison) -> None:
 
 
 async def _sent_again(comparison: Comparison) -> None:
-    """Send what is stored again in other pieces, and changed in one thing each, and expect the answers of the reference.
+    """Send stored events again in other pieces, and with one change each, and expect the answers of the reference.
 
-    Where ids are not known for ever, only what was one append is sent again.
+    Where the store does not know ids forever, only whole appends are sent again.
     """
     labels, declared = comparison.harness.labels, comparison.store.capabilities
     stored = labels.events("a b c d e f g h")
@@ -309,7 +309,7 @@ async def _sent_again(comparison: Comparison) -> None:
 
 
 async def _several_sent_again(comparison: Comparison) -> None:
-    """Send events of two streams together, of which all, some or none are stored, in the order in which they came."""
+    """Send events of two streams together, in the order in which they came. All, some or none of them are stored."""
     labels = comparison.harness.labels
 
     def write(stream: StreamId, version: int, name: str) -> StreamWrite:
@@ -363,7 +363,7 @@ _CHANGES = (
 
 
 async def _append_many(store: TestedStore) -> str:
-    """More events than any window of ids that is meant to be small; their labels."""
+    """Append more events than any small window of ids, and return their labels."""
     labels = [f"m{number}" for number in range(_MANY)]
     batch = min(400, store.capabilities.max_append_events)
     for start in range(0, _MANY, batch):
@@ -383,7 +383,7 @@ def _is_replay(again: AppendResult, first: AppendResult) -> None:
 
 
 async def _outcome(store: TestedStore, write: str, *, collision_only: bool) -> Exception | None:
-    """The refusal, or ``None`` where a store without ids for ever took the append."""
+    """Return the refusal; ``None`` where a store that forgets ids accepted the append."""
     meaning = "some of its ids are stored already, yet not as this append"
     store.need_room([store.write(write)])
     try:

@@ -33,7 +33,7 @@ _POINTS = 6
 _CROWD = 8
 _EVERY = 20
 _TURNS = 10
-"""Turns of the event loop for which a call is held back, so that a close that began can go on."""
+"""Turns of the event loop for which a call is held, so that a close in progress can go on."""
 
 
 _WHOLE = (
@@ -50,7 +50,7 @@ _CLOSED = (
 
 
 class InterruptionCases:
-    """What happens when a caller gives up, or the store is closed under it."""
+    """Cases of callers that give up, and of closing during a call."""
 
     @promise(
         "ES-44",
@@ -259,7 +259,7 @@ class InterruptionCases:
 
 
 async def _cancelled(store: TestedStore, point: int, *writes: str | StreamWrite, busy: bool, delay: int = 0) -> bool:
-    """Append and cancel at the ``point``-th suspension (0: before it begins); whether it was reached."""
+    """Append, cancel at the ``point``-th suspension (0: before it begins), and return True if it was reached."""
     reached = False
     async with anyio.create_task_group() as tasks:
         if busy:
@@ -284,7 +284,7 @@ async def _kept(call: Coroutine[Any, Any, object], answers: list[object]) -> Non
 
 
 async def _cancelled_many_times(calls: Calls, kind: str, point: int) -> bool:
-    """Cancel calls at one await point, again and again; whether that was reached."""
+    """Cancel calls at one await point, again and again; return True if it was reached."""
     for number in range(_TIMES):
         call = calls.call(kind)
         answers: list[object] = []
@@ -302,7 +302,7 @@ async def _cancelled_many_times(calls: Calls, kind: str, point: int) -> bool:
 
 
 async def _waits_cancelled_many_times(calls: Calls) -> None:
-    """Cancel waits for what never comes, each after some turns of the event loop."""
+    """Cancel waits for a position that never comes, each after some turns of the event loop."""
 
     async def give_up(steps: int) -> None:
         async with anyio.create_task_group() as tasks:
@@ -316,7 +316,7 @@ async def _waits_cancelled_many_times(calls: Calls) -> None:
 
 
 async def _ends(calls: Calls, call: Call) -> None:
-    """Expect the right answer of a call under which the store is closed, or the error that says so."""
+    """Expect the right answer of a call during which the store is closed, or the error that says so."""
 
     async def ask() -> None:
         allowed = (StoreClosedError, *UNKNOWN_OUTCOMES) if call.writes else (StoreClosedError,)
@@ -340,7 +340,7 @@ async def _closes(calls: Calls, meaning: str) -> None:
 
 
 async def _ends_when_closed(calls: Calls, call: Call, point: int) -> bool:
-    """Close from another task at the ``point``-th suspension of a call; whether that was reached."""
+    """Close from another task at the ``point``-th suspension of a call; return True if it was reached."""
     suspensions = 0
     now = anyio.Event()
 
@@ -372,29 +372,29 @@ def _need_multi_stream(harness: StoreHarness, store: TestedStore) -> None:
 
 @attrs.define
 class _Streams:
-    """Three streams that are written together, and what they hold. All instances over one site are asked."""
+    """Three streams that are written together, and their events. All instances over one site are asked."""
 
     harness: StoreHarness
     instances: Sequence[TestedStore]
     kept: dict[str, list[str]] = attrs.field(factory=lambda: {"x": [], "y": [], "z": []})
 
     async def begin(self) -> None:
-        """Write the first of them, so that it is there and the others are not."""
+        """Write to the first stream, so that it exists and the others do not."""
         await self.instances[0].append("x@0 a")
         self.kept["x"] = ["a"]
 
     def writes(self, label: str) -> list[str]:
-        """Return an append to all of them."""
+        """Return an append to all three streams."""
         parts = {"x": f"{label}x1 {label}x2", "y": f"{label}y1 {label}y2", "z": f"{label}z"}
         return [f"{name}@{len(self.kept[name])} {parts[name]}" for name in parts]
 
     async def converge(self, writes: Sequence[str], after: str) -> None:
-        """Expect the append to be there whole or not at all, everywhere, and once when it is sent again."""
+        """Expect the append to be there whole or not at all, everywhere, and once after it was sent again."""
         await self.harness.contract.settle()
         new = {write.partition("@")[0]: write.split()[1:] for write in writes}
         is_there = await self._is_there(new, after)
         if list(is_there) == [False, True]:
-            is_there = await self._is_there(new, after)  # it came while it was looked for
+            is_there = await self._is_there(new, after)  # the append was written during the search
         if len(is_there) > 1:
             raise MismatchError(
                 expected="all of it or nothing, in every stream and instance",
@@ -417,7 +417,7 @@ class _Streams:
             self.kept[name] = [*self.kept[name], f"{labels[0]}next"]
 
     async def _is_there(self, new: Mapping[str, Sequence[str]], after: str) -> dict[bool, list[str]]:
-        """Where the append is and where it is not, in the order of looking."""
+        """Return the places where the append is, and where it is not, in the order of looking."""
         found: dict[bool, list[str]] = {}
         label = self.harness.labels.label
         for store in self.instances:
@@ -435,7 +435,7 @@ class _Streams:
         return found
 
     async def _feed_holds(self, store: TestedStore, names: Iterable[str], after: str) -> None:
-        """Expect the feed to show of each stream what the stream holds."""
+        """Expect the feed to show the same events as each stream."""
         if not store.has_feed:
             return
         shown: dict[str, list[str]] = {name: [] for name in names}
@@ -452,7 +452,7 @@ class _Streams:
 
 
 async def _converges(harness: StoreHarness, store: TestedStore, kept: list[str], labels: str, point: int) -> None:
-    """The append is there whole or not at all; sent again it is there once; and the stream goes on."""
+    """Expect the append to be there whole or not at all, once after it was sent again, and the stream to go on."""
     before = " ".join(kept)
     await harness.contract.settle()
     page = await store.whole("x")
@@ -474,7 +474,7 @@ async def _converges(harness: StoreHarness, store: TestedStore, kept: list[str],
 
 
 async def is_closed(name: str, use: Callable[[], Awaitable[object]]) -> None:
-    """Expect StoreClosedError of a use."""
+    """Expect StoreClosedError of a call."""
     try:
         result = await use()
     except StoreClosedError:
@@ -487,7 +487,7 @@ async def is_closed(name: str, use: Callable[[], Awaitable[object]]) -> None:
 
 
 async def _closed_during(store: TestedStore, point: int, write: str) -> tuple[AppendResult | Exception | None, bool]:
-    """Append, and close from another task at the ``point``-th suspension; what the append answered, and whether it was reached."""
+    """Append, close from another task at the ``point``-th suspension, and return the answer, and True if it was reached."""
     suspensions = 0
     now = anyio.Event()
     outcome: AppendResult | Exception | None = None
@@ -520,7 +520,7 @@ async def _closed_during(store: TestedStore, point: int, write: str) -> tuple[Ap
 async def _as_answered(
     harness: StoreHarness, store: TestedStore, kept: list[str], label: str, outcome: AppendResult | Exception | None
 ) -> str:
-    """What the stream holds, which must be what the append answered when the store was closed under it."""
+    """Return the labels in the stream, which must agree with the answer of the append during which the store was closed."""
     page = await store.whole("x")
     before, after = " ".join(kept), " ".join([*kept, label])
     allowed: tuple[str, ...]

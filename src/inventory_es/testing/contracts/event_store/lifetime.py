@@ -1,4 +1,4 @@
-"""ES-46, ES-95: what a close has finished when it ends, what is left after it, and what other instances go on with."""
+"""ES-46, ES-95: closing: the work that it waits for, the answers that outlive it, and the instances that go on."""
 
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
@@ -23,14 +23,14 @@ from inventory_es.testing.promise import MismatchError, promise
 _ANSWERS = "An answer is its caller's for ever: what was read before the close is read after it; other instances go on with what they do."
 _POINTS = 6
 _TURNS = 10
-"""Turns of the event loop for which an append is held back, so that a close that does not wait for it ends first."""
+"""Turns of the event loop for which an append is held, so that a close that does not wait for it ends first."""
 
 _CALLS = 3
 _STEPS = 4
 
 
 class ClosingCases:
-    """A closed store."""
+    """Cases of a closed store."""
 
     @promise("ES-46", "Closing twice is fine; use after close is StoreClosedError, whatever is asked.")
     async def test_es_46_use_after_close(self, harness: StoreHarness) -> None:
@@ -110,7 +110,7 @@ class ClosingCases:
 
 @attrs.define
 class _Closing:
-    """One append that is held back while its store is closed twice, and what another instance reads after each close."""
+    """One append that is held while its store is closed twice, and the readings of another instance after each close."""
 
     harness: StoreHarness
     store: TestedStore
@@ -122,7 +122,7 @@ class _Closing:
     _seen: list[int] = attrs.field(factory=list[int])
 
     async def run(self, point: int, *, is_behind: bool) -> bool:
-        """Close at the ``point``-th suspension of the append; whether that was reached."""
+        """Close at the ``point``-th suspension of the append; return True if it was reached."""
 
         def count() -> None:
             self._suspensions += 1
@@ -170,7 +170,7 @@ class _Closing:
 
 
 def _uses(store: TestedStore) -> dict[str, Callable[[], Awaitable[object]]]:
-    """Return uses of every method, also those that could be answered without the backend."""
+    """Return calls of every method, including those that need no backend to answer."""
     uses: dict[str, Callable[[], Awaitable[object]]] = {
         "append": lambda: store.append("x@1 b"),
         "append again": lambda: store.append("x@0 a"),

@@ -1,12 +1,12 @@
-"""Is a history of appends and reads of one stream linearizable? The stream's final log is the witness, so the check is one sweep.
+"""The linearizability of a history of appends and reads of one stream, checked in one sweep: the final log is the witness.
 
-In general the question is NP-complete (Gibbons and Korach, 1997). Here it is not, since the final log fixes the order of the
-appends that took effect, and a conflict or a read says which version it saw. So every operation has its place in one sequence:
+In general the problem is NP-complete (Gibbons and Korach, 1997). Here it is not. The final log fixes the order of the appends that took
+effect, and a conflict or a read names the version that it saw. So every operation has its place in one sequence:
 
     reads and conflicts at version 0, the append 0 -> a, reads and conflicts at version a, the append a -> b, …
 
-What is left is time: each operation needs an instant between its start and its end, and the instants must follow the sequence.
-The sweep gives each the earliest instant that is left; if that is after its end, no choice of instants exists.
+Only time remains: each operation needs an instant between its start and its end, and the instants must follow the sequence.
+The sweep gives each operation the earliest instant that is left. If that is after its end, no choice of instants exists.
 
 A history of several streams is linearizable if that of each stream is (Herlihy and Wing, 1990: locality).
 """
@@ -24,7 +24,7 @@ class Appended:
 
     Attributes:
         version: the answered version of the stream after the append's own events.
-        replayed: whether the events were answered as stored by an earlier append.
+        replayed: True if the answer says that an earlier append stored the events.
     """
 
     version: int
@@ -55,20 +55,20 @@ class Observed:
 
 @attrs.frozen
 class Unknown:
-    """Nobody knows: the append was cancelled, or its process died. It took effect at some time after its start, or never."""
+    """The outcome is not known: the append was cancelled, or its process died. It took effect at some time after its start, or never."""
 
 
 @attrs.frozen
 class Operation:
-    """One operation on a stream, from outside.
+    """One operation on a stream, as its caller sees it.
 
     Attributes:
-        name: of the stream, or of who asked; for the report.
-        start: when it was asked; any clock that all operations of the history share.
-        end: when it was answered; ``None`` where it never was.
+        name: the name of the stream, or of the caller; for the report.
+        start: the time of the call, by a clock that all operations of the history share.
+        end: the time of the answer; ``None`` where none came.
         expected: the version that an append expected.
         events: the ids of an append's events; empty for a read.
-        outcome: what was answered.
+        outcome: the answer.
     """
 
     name: str
@@ -81,11 +81,11 @@ class Operation:
 
 @attrs.frozen
 class Violation:
-    """Why a history is not linearizable.
+    """The reason why a history is not linearizable.
 
     Attributes:
-        operation: the one that can't have happened; ``None`` where the log itself is wrong.
-        problem: why, in words.
+        operation: the operation that can't have happened; ``None`` where the log itself is wrong.
+        problem: the reason, in words.
     """
 
     operation: Operation | None
@@ -102,12 +102,12 @@ def find_violation(operations: Iterable[Operation], log: Sequence[Hashable]) -> 
     """Check a history of one stream against the log that it left.
 
     Args:
-        operations: every append that was ever sent to the stream (more reads only sharpen the check). Each append's event ids are
-            its own; an append that was sent again has the same ids.
+        operations: every append that was ever sent to the stream. Reads are optional, and make the check stricter. Each append's event ids
+            are its own; an append that was sent again has the same ids.
         log: the event ids of the stream after all operations ended, by version.
 
     Returns:
-        ``None`` for a linearizable history, else what can't be.
+        ``None`` for a linearizable history, else the violation.
     """
     everything = list(operations)
     slots, violation = _slots(everything, log)
@@ -139,7 +139,7 @@ def find_violation(operations: Iterable[Operation], log: Sequence[Hashable]) -> 
 
 
 def _slots(operations: Sequence[Operation], log: Sequence[Hashable]) -> tuple[list[_Slot], Violation | None]:
-    """Which append wrote which part of the log, in its order."""
+    """Return the append that wrote each part of the log, in its order."""
     if len(set(log)) != len(log):
         return [], Violation(None, "the log has an event twice")
     writers = _writers(operations)
@@ -163,7 +163,7 @@ def _slots(operations: Sequence[Operation], log: Sequence[Hashable]) -> tuple[li
 
 
 def _writers(operations: Sequence[Operation]) -> Mapping[Hashable, Sequence[Operation]]:
-    """By first event id, the attempts that may have written it: the one that says so, then those that nobody knows about, by time."""
+    """Return by first event id the appends that may have written it: the acknowledged one, then those of unknown outcome, by time."""
     writers: dict[Hashable, list[Operation]] = {}
     for operation in sorted(operations, key=lambda o: (isinstance(o.outcome, Unknown), o.start)):
         match operation.outcome:

@@ -1,4 +1,4 @@
-"""ES-58, ES-59: the place of a store is taken away while it is open; a part of what was stored is lost."""
+"""ES-58, ES-59: data that is moved away while the store is open, and data of which a part is lost."""
 
 from collections.abc import Awaitable
 
@@ -17,7 +17,7 @@ _REFUSES = "A store whose place was taken away refuses to write, with StoreClose
 
 
 class PlaceCases:
-    """What a store does after its data was moved away, with the hook ``take_away``, or is no longer whole, with ``lose``."""
+    """Cases of a store whose data was moved away, with the hook ``take_away``, or is incomplete, with ``lose``."""
 
     @promise("ES-58", _REFUSES, seeds=0)
     async def test_es_58_moved_away(self, harness: StoreHarness) -> None:
@@ -71,7 +71,7 @@ class PlaceCases:
 
 
 async def _page_by_page(store: TestedStore) -> int:
-    """Read the stream x by one event at a time; return how many came."""
+    """Read the stream x by one event at a time, and return the number of events."""
     after, is_end = 0, False
     while not is_end:
         page = await store.page("x", after=after, limit=1)
@@ -81,7 +81,7 @@ async def _page_by_page(store: TestedStore) -> int:
 
 
 async def _page_by_page_backwards(store: TestedStore) -> int:
-    """Read the stream x backwards by one event at a time; return where that ended."""
+    """Read the stream x backwards by one event at a time, and return the version at which that ended."""
     before: int | None = None
     is_end = False
     while not is_end:

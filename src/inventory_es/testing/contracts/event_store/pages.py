@@ -1,4 +1,4 @@
-"""ES-56, ES-67: whoever goes through pages, reads up to the head or waits comes to the end."""
+"""ES-56, ES-67: paging, reading up to the head, and waiting all come to an end."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -33,7 +33,7 @@ _FAR = 1 << 60
 
 
 class PageCases:
-    """Pages, one behind the other."""
+    """Cases of consecutive pages."""
 
     @promise(
         "ES-56",
@@ -111,7 +111,7 @@ class PageCases:
 
 
 async def _head_is_read(store: TestedStore, others: Sequence[TestedStore]) -> None:
-    """Expect of each instance that the feed, read to its end, ends with the event that the head is the position of."""
+    """Expect each instance's feed, read to its end, to end with the event at the head."""
     for one in (store, *others):
         head = await one.head()
         events = await one.whole_feed()

@@ -17,16 +17,16 @@ from inventory_es.testing.contracts.processes.other_process import OtherProcess,
 from inventory_es.testing.promise import MismatchError, promise
 
 _ROUNDS = 300
-"""Batches of each process: so many that a race which a store gets wrong once in fifty times is seen every time."""
+"""Batches per process: enough to see in every run a race that a store gets wrong once in fifty times."""
 _BATCH = 3
 _KILLED = 500
 _STEPS_BEFORE_THE_KILL = 9
 _MOMENTS = (0.5, 0.75)
-"""How much of an append's time is over when its process is killed."""
+"""The shares of an append's time after which its process is killed."""
 
 
 class ProcessCases:
-    """Several processes, and dead ones."""
+    """Cases of several processes, and of killed ones."""
 
     @promise("ES-43", "Two processes on one site: no lost update, no double one, no half batch, the history is linearizable.", seeds=0)
     async def test_es_43_two_processes(self, harness: StoreHarness) -> None:
@@ -86,7 +86,7 @@ class ProcessCases:
 
 
 def need_other_processes(harness: StoreHarness) -> Sequence[str]:
-    """Return the command of another process over the site, or end the case: ``spawn`` says that there can be none."""
+    """Return the command of another process over the site; end the case where ``spawn`` returns none."""
     arguments = harness.contract.spawn(harness.run.site)
     if arguments is None:
         harness.run.not_declared("spawn: no other process can import this contract; put it at the top level of a module")
@@ -113,7 +113,7 @@ async def _watch(store: TestedStore, size: int) -> None:
 
 
 async def _hear_some(other: OtherProcess) -> None:
-    """Hear some steps, the last of which says that an append begins."""
+    """Hear some steps, and stop after one that begins an append."""
     while len(other.steps) < _STEPS_BEFORE_THE_KILL or "asked" not in other.steps[-1]:
         if await other.hear() is None:
             raise MismatchError(
@@ -122,7 +122,7 @@ async def _hear_some(other: OtherProcess) -> None:
 
 
 async def _until(steps: Sequence[Step], moment: float) -> None:
-    """Wait until so much of the last append's time is over as ``moment`` says, by the time that others took."""
+    """Wait until a share ``moment`` of the last append's expected time has passed."""
     asked = {step["asked"]: step["at"] for step in steps if "asked" in step}
     took = sorted(step["at"] - asked[step["answered"]] for step in steps if "version" in step)
     end = steps[-1]["at"] + moment * took[len(took) // 2]
@@ -131,7 +131,7 @@ async def _until(steps: Sequence[Step], moment: float) -> None:
 
 
 async def linearizable(store: TestedStore, steps: Sequence[Step]) -> None:
-    """Expect the stream to bear out what writers told, with every acknowledged event."""
+    """Expect the stream to agree with the steps of the writers, and to hold every acknowledged event."""
     page = await store.whole(STREAM)
     violation = find_violation(operations(steps), [event.event_id for event in page.events])
     if violation is not None:
@@ -151,7 +151,7 @@ _CHILD = "A forked child that opens the site loses nothing when its parent close
 
 
 class ForkCases:
-    """A handle is never carried over a fork; the site is."""
+    """Cases of forks: a handle never survives a fork, and the site does."""
 
     @promise("ES-54", _CHILD, seeds=0)
     async def test_es_54_the_parent_closes_first(self, harness: StoreHarness) -> None:

@@ -29,7 +29,7 @@ _SHARED = (("x", "y"), ("y", "x"), ("z", "y"), ("x",), ("x", "z"), ("y",), ("w",
 
 
 class RaceCases:
-    """Optimistic locking under load."""
+    """Cases of optimistic concurrency under load."""
 
     @promise(
         "ES-41", "N tasks race for one version: exactly one wins, losers see the actual version, the history is linearizable.", seeds=5
@@ -107,7 +107,7 @@ class RaceCases:
 
 @contextmanager
 def _quick_switches() -> Iterator[None]:
-    """Let threads take turns after 10 microseconds instead of 5 milliseconds, so that those of two instances meet in every step."""
+    """Let threads switch after 10 microseconds instead of 5 milliseconds, so that those of two instances meet in every step."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(_SWITCH)
     try:
@@ -118,7 +118,7 @@ def _quick_switches() -> Iterator[None]:
 
 @attrs.define
 class _Race:
-    """Appends that begin at once, over the instances of a site in turn, and what the streams hold then."""
+    """Appends that begin at once, distributed over the instances of a site, and the content of the streams afterwards."""
 
     harness: StoreHarness
     instances: Sequence[TestedStore]
@@ -126,7 +126,7 @@ class _Race:
     _round: int = 0
 
     async def run(self, racers: Sequence[Sequence[str]]) -> None:
-        """Race once: each racer appends to some streams, at the versions that they have now."""
+        """Race once: each racer appends to some streams at their current versions."""
         self._round += 1
         barrier = anyio.Event()
         won: dict[int, Mapping[str, list[str]]] = {}
@@ -206,7 +206,7 @@ class _Race:
 
 
 async def _one_winner(racers: Sequence[TestedStore]) -> None:
-    """All racers expect a new stream at 0, at once."""
+    """Expect one winner of racers that all append to a new stream at version 0."""
     won: list[str] = []
 
     async def run(store: TestedStore, name: str) -> None:
@@ -231,7 +231,7 @@ async def _one_winner(racers: Sequence[TestedStore]) -> None:
 
 
 async def _race(racers: Sequence[TestedStore]) -> None:
-    """Each racer appends some batches after whatever it read last, and reads."""
+    """Race: each racer appends some batches after its last read, and reads."""
 
     async def run(store: TestedStore, name: str) -> None:
         version = 2
@@ -266,7 +266,7 @@ async def _linearizable(store: TestedStore, operations: Sequence[Operation]) -> 
 
 
 def describe_operation(operation: Operation | None) -> str:
-    """An operation of a history in the words of the report."""
+    """Return an operation of a history in the words of the report."""
     if operation is None:
         return "an impossible log"
     if not operation.events:

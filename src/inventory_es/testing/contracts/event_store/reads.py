@@ -1,4 +1,4 @@
-"""ES-22 … ES-27, ES-32: pages forward and backward, and what a read sees while others write."""
+"""ES-22 … ES-27, ES-32: pages forward and backward, and reads while others write."""
 
 import anyio
 
@@ -13,7 +13,7 @@ _TEN = "a b c d e f g h i j"
 
 
 class ReadingCases:
-    """Reading streams."""
+    """Cases of reading streams."""
 
     @promise("ES-22", "A missing stream is empty with version 0, and reading does not create it.")
     async def test_es_22_a_missing_stream(self, harness: StoreHarness) -> None:
@@ -167,7 +167,7 @@ async def _backward(store: TestedStore, size: int) -> list[RecordedEvent]:
 
 
 def _is_page(harness: StoreHarness, page: StreamPage, labels: str, limit: int) -> None:
-    """A page may be shorter than its limit, but not longer, and only the end may be empty."""
+    """Expect a page within its limit, and an empty page only at the end."""
     wanted = harness.labels.events(labels)
     shown, expected = harness.labels.show(page.events), harness.labels.show(wanted[: max(1, len(page.events))])
     expect(

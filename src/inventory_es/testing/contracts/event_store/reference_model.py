@@ -1,6 +1,6 @@
-"""The reference that a store is compared with: a dictionary of streams, a list of all events, and the rules of an append.
+"""The reference for a store: a dictionary of streams, a list of all events, and the rules of an append.
 
-It is written from the port's docstrings alone and shares no code with an adapter, nor with the rules that adapters share.
+It follows the port's docstrings alone. It shares no code with an adapter, nor with the rules that adapters share.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,8 +36,8 @@ class Accepted:
     """An append that has to succeed.
 
     Attributes:
-        last: its last event, whose position is the answer's. Where streams that were written apart are sent again together, the newest
-            event and the last one of the last write may both be meant.
+        last: its last event, whose position is the answer's. Streams that were written apart may be sent again together. Then both the
+            newest event and the last event of the last write are right.
     """
 
     versions: Mapping[StreamId, int]
@@ -47,14 +47,14 @@ class Accepted:
 
 @attrs.frozen
 class Conflict:
-    """An append that has to be a ConcurrencyError, which names one of these streams with its expected and actual version."""
+    """An append that has to raise ConcurrencyError, which names one of these streams with its expected and actual version."""
 
     wrong: Sequence[tuple[StreamId, int, int]]
 
 
 @attrs.frozen
 class Collision:
-    """An append that has to be an EventIdCollisionError, which names one of its ids."""
+    """An append that has to raise EventIdCollisionError, which names one of its ids."""
 
     ids: Sequence[UUID]
 
@@ -64,12 +64,12 @@ Answer = Accepted | Conflict | Collision
 
 @attrs.define
 class ReferenceModel:
-    """What a store has to hold.
+    """The content that a store must have.
 
     Attributes:
         streams: the events of each stream, by version.
         feed: every event, in the order of the appends.
-        positions: by stream and version, the position under which the event was seen first; the store chooses it, and keeps it.
+        positions: the position of each event, by stream and version, as it was seen first; the store chooses it, and keeps it.
     """
 
     streams: dict[StreamId, list[NewEvent]] = attrs.field(factory=dict[StreamId, list[NewEvent]])
@@ -86,7 +86,7 @@ class ReferenceModel:
         return [Place(stream, number, event) for number, event in enumerate(self.streams.get(stream, ()), 1)]
 
     def append(self, writes: Sequence[StreamWrite]) -> Answer:
-        """Return how an append has to be answered, and keep its events where they are new."""
+        """Return the required answer of an append, and keep its events if they are new."""
         stored = [[self._by_id.get((write.stream, event.event_id)) for event in write.events] for write in writes]
         if all(version is None for versions in stored for version in versions):
             return self._write(writes)
@@ -124,12 +124,12 @@ class ReferenceModel:
 
 
 def record_difference(place: Place, found: object, *, position: int | None) -> str | None:
-    """Return which field of a record differs from the reference, with both values; ``None`` if the record is right.
+    """Return the field of a record that differs from the reference, with both values; ``None`` if the record is right.
 
     Args:
-        place: the event as it was appended, and where it belongs.
-        found: what the store gave for it.
-        position: the position that the event has; ``None`` if it is not known yet.
+        place: the event as it was appended, and its place.
+        found: the record of the store.
+        position: the position of the event; ``None`` if it is not known yet.
     """
     if not isinstance(found, RecordedEvent):
         return f"a {type(found).__name__} where a RecordedEvent belongs"
@@ -170,6 +170,6 @@ def _same_identity(one: NewEvent, other: NewEvent) -> bool:
 
 
 def shortened(value: object) -> str:
-    """Return a value as it is shown in a message: the beginning and the end of a long one."""
+    """Return a value as a message shows it: of a long one, the beginning and the end."""
     text = value.isoformat() if isinstance(value, datetime) else repr(value)
     return text if len(text) <= 160 else f"{text[:100]}…{text[-40:]} ({len(text)} characters)"

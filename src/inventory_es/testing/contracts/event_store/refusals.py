@@ -1,4 +1,4 @@
-"""ES-68, ES-85, ES-86: what a refused append says, leaves and takes; and that misuse is seen wherever it stands."""
+"""ES-68, ES-85, ES-86: refused appends: their errors, their effects, and misuse in every place."""
 
 from collections import UserList
 from collections.abc import Iterator, Sequence
@@ -25,13 +25,13 @@ _LARGE = 500
 _MOST_EVENTS_TRIED = 20_000
 _MOST_BYTES_TRIED = 32 << 20
 _FAR = (2**31 - 1, 2**31, 2**32 + 1, 2**53 + 1, 2**63 - 1, 2**63, 2**64 + 1, 10**30)
-"""Versions that a column or a number of a backend may not hold; some of them are 1 in 32 or in 64 bits."""
+"""Versions that a column or a number of a backend may not hold. Cut to 32 or 64 bits, some of them are 1."""
 _X, _Y, _Z = stream_id("x"), stream_id("y"), stream_id("z")
 
 
 @attrs.frozen
 class Refusal:
-    """An append that has to be refused while x holds the event a, and what it raises."""
+    """An append that has to be refused while x holds the event a, and its error."""
 
     reason: str
     writes: Sequence[StreamWrite]
@@ -39,7 +39,7 @@ class Refusal:
 
 
 class RefusalCases:
-    """Appends that the store does not take."""
+    """Cases of appends that the store refuses."""
 
     @promise(
         "ES-68",
@@ -111,7 +111,7 @@ class RefusalCases:
 
 
 async def _refused(store: TestedStore, refusal: Refusal, way: Way) -> Exception:
-    """Send an append that has to be refused, and return its refusal."""
+    """Send an append that has to be refused, and return the error."""
     outcome: AppendResult | Exception
     note = f"{way} of what has to be refused: {refusal.reason}"
     try:
@@ -139,7 +139,7 @@ async def _refused(store: TestedStore, refusal: Refusal, way: Way) -> Exception:
 
 
 def _refusals(harness: StoreHarness, store: TestedStore) -> Iterator[Refusal]:
-    """Yield one append for each reason to refuse it, to a store whose stream x holds the event a. Each has ids of its own."""
+    """Yield one append per reason to refuse it, for a store whose stream x holds the event a. Each has its own ids."""
     declared, events = store.capabilities, harness.labels.events
     yield Refusal("no writes", [], ValueError)
     yield Refusal("a write without events", [StreamWrite(_X, 1, [])], ValueError)
@@ -187,7 +187,7 @@ def _too_large(harness: StoreHarness, store: TestedStore) -> Iterator[Refusal]:
 
 
 def _misuses(harness: StoreHarness, store: TestedStore) -> Iterator[Refusal]:
-    """Yield appends that no store takes, each with its misuse in another place."""
+    """Yield appends that every store refuses, each with its misuse in another place."""
     events = harness.labels.events
     room = min(store.capabilities.max_append_events, _LARGE)
     many = events(" ".join(f"q{number}" for number in range(room - 1)))
@@ -251,7 +251,7 @@ async def _takes_any_sequence(harness: StoreHarness, store: TestedStore) -> None
                     groups: Sequence[Sequence[StreamWrite]] = kind([writes])
                     (outcome,) = await store.outcomes(note, groups)
                     if isinstance(outcome, Exception):
-                        raise outcome  # noqa: TRY301  # it is judged like one that was raised
+                        raise outcome  # noqa: TRY301  # an outcome is judged like a raised error
             except Exception as error:
                 raise MismatchError(expected="an answer", got=show_error(error), meaning=meaning) from error
             version += 1

@@ -1,4 +1,4 @@
-"""ES-37 … ES-40: subscriptions over the feed. The subscription is ours; what it relies on is the store's."""
+"""ES-37 … ES-40: subscriptions over the feed. The subscription is the library's; the feed below it is the store's."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -22,7 +22,7 @@ _WAIT = 0.2
 
 
 class FollowingCases:
-    """Subscriptions."""
+    """Cases of subscriptions."""
 
     @promise("ES-37", "A subscription from the start, a position or the end gives history, then live: no gap, no duplicate.", seeds=4)
     async def test_es_37_history_then_live(self, harness: StoreHarness) -> None:
@@ -102,7 +102,7 @@ class FollowingCases:
 
 @attrs.frozen
 class _DrivenFeed:
-    """The feed of a tested store, its reads noted and driven by the schedule."""
+    """The feed of a tested store, whose reads are noted and driven by the schedule."""
 
     store: TestedStore
 

@@ -1,4 +1,4 @@
-"""An event store under test: every call is noted in the history and driven by the schedule."""
+"""An event store under test, in the words of the cases."""
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -44,7 +44,7 @@ ALL = 1 << 20
 
 @attrs.define(eq=False)
 class TestedStore(TestedPort[EventStore]):
-    """An opened store, asked in the words of the cases: streams by name, writes as ``x@2 b c``.
+    """An opened store: streams are named by words, and writes read ``x@2 b c``.
 
     Attributes:
         labels: the events of the run.
@@ -66,7 +66,7 @@ class TestedStore(TestedPort[EventStore]):
 
     @property
     def feed(self) -> EventFeed:
-        """The store as a feed; :meth:`has_feed` first."""
+        """The store as a feed; check :attr:`has_feed` first."""
         return cast("EventFeed", self.raw)
 
     @property
@@ -84,7 +84,7 @@ class TestedStore(TestedPort[EventStore]):
         return declared
 
     def write(self, text: str) -> StreamWrite:
-        """Read ``x@2 b c``."""
+        """Return the write of a text such as ``x@2 b c``."""
         return self.labels.write(text)
 
     async def append(
@@ -94,13 +94,13 @@ class TestedStore(TestedPort[EventStore]):
         held: Callable[[], Iterable[object]] | None = None,
         meaning: str | None = None,
     ) -> AppendResult:
-        """Append all writes at once; a single write that is over a declared maximum goes in pieces that are not.
+        """Append all writes at once. A single write above a declared maximum is sent in smaller pieces.
 
         Args:
-            writes: each ``x@2 b c`` or a record.
-            at_suspension: called whenever the store's append is suspended; such an append does not go in pieces.
-            held: the turns of the event loop for which it is held back at each await point; such an append does not go in pieces.
-            meaning: what it means if the store refuses; without it, what the store raises passes through.
+            writes: texts such as ``x@2 b c``, or records.
+            at_suspension: called at each suspension of the append; such an append is not split.
+            held: returns the turns of the event loop to wait at each await point; such an append is not split.
+            meaning: the meaning of a refusal, for the report; without it, the store's error passes through.
         """
         records = [self.write(write) if isinstance(write, str) else write for write in writes]
         if at_suspension is not None or held is not None or len(records) != 1 or self.fits(records):
@@ -150,7 +150,7 @@ class TestedStore(TestedPort[EventStore]):
         at_suspension: AtSuspension | None,
         held: Callable[[], Iterable[object]] | None,
     ) -> AppendResult:
-        """Return what the adapter answers, or raise what it raises, if that can be an answer to this append."""
+        """Return the answer of the adapter, or raise its error, if that can belong to this append."""
         asked = Asked.of(records)
         try:
             result = await self.call(note, self.raw.append(records), show_result, at_suspension, held)
@@ -161,7 +161,7 @@ class TestedStore(TestedPort[EventStore]):
         return result
 
     async def refused(self, kind: type[E], *writes: str | StreamWrite, meaning: str) -> E:
-        """Append, and expect exactly this kind of error. What conflicts may have fewer events where the store takes no more at once."""
+        """Append, and expect exactly this kind of error. A conflicting append is cut to the store's maximum of events."""
         records = [self.write(write) if isinstance(write, str) else write for write in writes]
         if kind is ConcurrencyError and len(records) == 1 and not self.fits(records):
             records = [next(self._pieces(records[0]))]
@@ -183,7 +183,7 @@ class TestedStore(TestedPort[EventStore]):
         return ("append", "append_group") if self.has_group_commit else ("append",)
 
     async def append_by(self, way: Way, write: str, *, meaning: str | None = None) -> AppendResult:
-        """Append one write by this method; a refusal that is an outcome of its group is raised."""
+        """Append one write by this method; raise a refusal that is an outcome of its group."""
         if way == "append":
             return await self.append(write, meaning=meaning)
         (outcome,) = await self.append_group([write])
@@ -194,7 +194,7 @@ class TestedStore(TestedPort[EventStore]):
         raise MismatchError(expected="the append to succeed", got=show_error(outcome), meaning=meaning) from outcome
 
     async def append_group(self, *groups: Sequence[str]) -> Sequence[AppendResult | Exception]:
-        """Hand independent appends to a group commit, each a list of writes."""
+        """Pass independent appends to a group commit, each a list of writes."""
         records = [[self.write(write) for write in group] for group in groups]
         for group in records:
             self.need_room(group)
@@ -202,7 +202,7 @@ class TestedStore(TestedPort[EventStore]):
         return await self.outcomes(note, records)
 
     async def outcomes(self, note: str, groups: Sequence[Sequence[StreamWrite]]) -> Sequence[AppendResult | Exception]:
-        """Hand independent appends to a group commit, whatever is declared, and expect an outcome of each."""
+        """Pass independent appends to a group commit, whatever is declared, and expect one outcome each."""
         asked = [Asked.of(group) for group in groups]
         found: Any = await self.call(note, cast("GroupCommit", self.raw).append_group(groups), show_outcomes)
         if not isinstance(found, Sequence) or len(found) != len(groups):
@@ -216,26 +216,26 @@ class TestedStore(TestedPort[EventStore]):
         return found
 
     async def page(self, stream: str | StreamId, *, after: int = 0, limit: int = ALL) -> StreamPage:
-        """One page forward."""
+        """Return one page forward."""
         note = f"read {_name(stream)}" + (f" after {after}" if after else "") + (f" limit {limit}" if limit != ALL else "")
         return await self.call(note, self.raw.read_stream(_id(stream), after=after, limit=limit), self._show_page)
 
     async def page_backwards(self, stream: str | StreamId, *, before: int | None = None, limit: int = ALL) -> StreamPage:
-        """One page backwards."""
+        """Return one page backwards."""
         note = f"read backwards {_name(stream)}" + (f" before {before}" if before is not None else "")
         return await self.call(note, self.raw.read_stream_backwards(_id(stream), before=before, limit=limit), self._show_page)
 
     async def find(self, stream: str | StreamId, ids: Sequence[UUID]) -> Sequence[RecordedEvent]:
-        """Look ids up."""
+        """Return the events of these ids."""
         return await self.call(f"find {len(ids)} ids in {_name(stream)}", self.raw.find_events(_id(stream), ids), self.labels.show)
 
     async def feed_page(self, *, after: int = 0, limit: int = ALL) -> FeedPage:
-        """One page of the feed."""
+        """Return one page of the feed."""
         note = f"read all after {after}" + (f" limit {limit}" if limit != ALL else "")
         return await self.call(note, self.feed.read_all(after=after, limit=limit), lambda page: self.labels.show(page.events))
 
     async def head(self) -> int:
-        """The head of the feed."""
+        """Return the head of the feed."""
         return await self.call("head", self.feed.head(), str)
 
     async def wait(self, position: int, *, timeout: float) -> bool:
@@ -243,13 +243,13 @@ class TestedStore(TestedPort[EventStore]):
         return await self.call(f"wait for {position}", self.feed.wait_for_position(position, timeout=timeout), str)
 
     async def streams(self, prefix: str = "", *, after: StreamId | None = None, limit: int = ALL) -> StreamsPage:
-        """One page of the catalogue; the store is a StreamCatalogue."""
+        """Return one page of the catalogue; the store must be a StreamCatalogue."""
         note = f"streams {prefix!r} after {after} limit {limit}"
         call = cast("StreamCatalogue", self.raw).streams(prefix, after=after, limit=limit)
         return await self.call(note, call, lambda page: f"{len(page.heads)} streams")
 
     def glance(self, stream: str) -> int | None:
-        """The version of a stream, told at once; the store is a VersionGlance."""
+        """Return the version of a stream without an await; the store must be a VersionGlance."""
         entry = self.run.history.begin(f"{self.name}glance at {stream}")
         try:
             version: object = cast("VersionGlance", self.raw).glance_version(_id(stream))
@@ -265,7 +265,7 @@ class TestedStore(TestedPort[EventStore]):
 
     @asynccontextmanager
     async def turn(self) -> AsyncGenerator[None, None]:
-        """A turn of this instance; the store is a TurnTaking."""
+        """Take a turn of this instance; the store must be a TurnTaking."""
         turn = cast("TurnTaking", self.raw).turn()
         await self.call("turn", turn.__aenter__(), lambda _: "begun")
         try:
@@ -281,7 +281,7 @@ class TestedStore(TestedPort[EventStore]):
         await self.call("close", self.raw.aclose(), lambda _: "closed")
 
     async def whole(self, stream: str | StreamId) -> StreamPage:
-        """Everything in a stream, page by page, as one page of the last page's version."""
+        """Return all events of a stream, read page by page, as one page with the version of the last page."""
         start = self.run.history.tick()
         events: list[RecordedEvent] = []
         page = await self.page(stream)
@@ -303,7 +303,7 @@ class TestedStore(TestedPort[EventStore]):
         return StreamPage(events, page.version, is_end=True)
 
     async def whole_feed(self, *, after: int = 0, limit: int = ALL) -> list[RecordedEvent]:
-        """Everything in the feed, page by page."""
+        """Return all events of the feed, read page by page."""
         events: list[RecordedEvent] = []
         empty = 0
         while True:
@@ -321,16 +321,16 @@ class TestedStore(TestedPort[EventStore]):
             await checkpoint()
 
     def show_error(self, error: Exception) -> str:
-        """Return an error with what it says."""
+        """Return an error with its message."""
         return show_error(error)
 
     def fits(self, records: Sequence[StreamWrite]) -> bool:
-        """Tell whether an append is within the declared maxima of an append. An event over its own maximum is the case's own doing."""
+        """Return True if an append is within the declared maxima of an append. The size of a single event is the case's concern."""
         declared, sizes = self.capabilities, [event.size for record in records for event in record.events]
         return len(sizes) <= declared.max_append_events and (sum(sizes) <= declared.max_append_bytes or len(sizes) == 1)
 
     def need_room(self, records: Sequence[StreamWrite]) -> None:
-        """Stop here, as not declared, where an append is over a declared maximum."""
+        """End the case as not declared, where an append is above a declared maximum."""
         if not self.fits(records):
             self._not_in_pieces(records)
 
@@ -339,7 +339,7 @@ class TestedStore(TestedPort[EventStore]):
         self.run.not_declared(f"max_append_events of {len(sizes)} and max_append_bytes of {sum(sizes)}, or more")
 
     def _pieces(self, write: StreamWrite) -> Iterator[StreamWrite]:
-        """Yield the writes, one behind the other, that append the same events, each within the declared maxima."""
+        """Yield consecutive writes that append the same events, each within the declared maxima."""
         piece: list[NewEvent] = []
         version = write.expected_version
         for event in write.events:
@@ -354,7 +354,7 @@ class TestedStore(TestedPort[EventStore]):
 
     def _operation(self, records: Sequence[StreamWrite], start: int, outcome: Appended | Conflicted | Unknown) -> None:
         if len(records) != 1:
-            return  # the checker's histories are of one stream
+            return  # the checker takes histories of one stream
         write = records[0]
         end = None if isinstance(outcome, Unknown) else self.run.history.tick()
         ids = tuple(event.event_id for event in write.events)
@@ -387,25 +387,25 @@ def going_on() -> Iterator[None]:
 
 
 def show_result(result: AppendResult) -> str:
-    """``3``, ``3 replayed``, ``{x: 3, y: 1}``."""
+    """Return ``3``, ``3 replayed``, ``{x: 3, y: 1}``."""
     versions = {stream_name(stream): version for stream, version in result.versions.items()}
     shown = str(next(iter(versions.values()))) if len(versions) == 1 else str(versions)
     return f"{shown} replayed" if result.replayed else shown
 
 
 def show_error(error: BaseException) -> str:
-    """``ConcurrencyError(actual=3)``, else the type and what it says."""
+    """Return ``ConcurrencyError(actual=3)``, or the type of another error with its message."""
     if isinstance(error, ConcurrencyError):
         return f"ConcurrencyError(actual={error.actual})"
     return f"{type(error).__name__}({error})"
 
 
-def _show_leaving(is_swallowed: bool | None) -> str:  # noqa: FBT001  # what leaving a block answers
+def _show_leaving(is_swallowed: bool | None) -> str:  # noqa: FBT001  # the result of __aexit__
     return "left, and what was raised in it is swallowed" if is_swallowed else "left"
 
 
 def show_outcomes(outcomes: object) -> str:
-    """The outcomes of a group, in order."""
+    """Return the outcomes of a group, in order."""
     if not isinstance(outcomes, Sequence):
         return f"a {type(outcomes).__name__}"
     return ", ".join(show_result(outcome) if isinstance(outcome, AppendResult) else show_error(outcome) for outcome in outcomes)

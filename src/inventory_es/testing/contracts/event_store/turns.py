@@ -1,4 +1,4 @@
-"""ES-52, ES-53, ES-60, ES-88, ES-89: one writer goes first for a moment."""
+"""ES-52, ES-53, ES-60, ES-88, ES-89: one writer goes first for one append."""
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -23,14 +23,14 @@ _NOBODY_HANGS = (
 _GIVEN_BACK = "An append that waits for another instance while its caller is cancelled is given back: nothing is written, then or later."
 _TRIES = 5
 _HEAD_START = 0.02
-"""Seconds that the owner of a turn leaves to others before it appends: those that nothing holds off are through by then."""
+"""Seconds that the owner of a turn leaves to others before it appends. Writers that nothing holds off have finished by then."""
 _TASKS = 4
 _MOST_POINTS = 60
 _STEPS = 6
 
 
 class TurnCases:
-    """The store as a TurnTaking, which it declares by having its method. A turn may lapse on a slow machine: one try in five must hold."""
+    """Cases of a TurnTaking, which a store declares by having its method. A turn may lapse on a slow machine: one try in five must hold."""
 
     @promise("ES-52", "What is read in a turn is what an append in it meets, while another instance wants to write.", seeds=1)
     async def test_es_52_another_instance_waits(self, harness: StoreHarness) -> None:
@@ -173,7 +173,7 @@ def _holds_nobody_off(how: str) -> None:
 
 @asynccontextmanager
 async def _instances(harness: StoreHarness) -> AsyncGenerator[list[TestedStore], None]:
-    """One instance that gives turns, and a second one where there may be two."""
+    """Yield one instance that gives turns, and a second one if the store allows two."""
     async with harness.open() as store, AsyncExitStack() as stack:
         _need_turns(harness, store)
         may_be_two = store.capabilities.multi_process and store.capabilities.durability != "none"
@@ -187,7 +187,7 @@ async def _step(times: int) -> None:
 
 
 async def _goes_first(harness: StoreHarness, store: TestedStore, other: TestedStore, kept: list[str], number: str, way: Way) -> bool:
-    """Whether an append in a turn met what was read in it, although another instance's was on its way before, and one came after."""
+    """Return True if an append in a turn met the version read in it, although other appends began before the turn and in it."""
     answered: dict[int, str] = {}
     came = anyio.Event()
 
@@ -214,7 +214,7 @@ async def _goes_first(harness: StoreHarness, store: TestedStore, other: TestedSt
 
 
 async def _all_take_turns(store: TestedStore, number: int) -> bool:
-    """Whether each of some tasks appended what it had read for, in its first turn. All of them are served, however often they try."""
+    """Return True if each task appended in its first turn after its read. All tasks are served, however often they try."""
     lost = 0
 
     async def add(label: str) -> None:
@@ -236,7 +236,7 @@ async def _all_take_turns(store: TestedStore, number: int) -> bool:
 
 
 async def _goes_on(instances: Sequence[TestedStore], after: str) -> None:
-    """Everybody appends, and has a turn, and appends in it."""
+    """Expect every instance to append, to take a turn, and to append in it."""
     meaning = f"after {after}, everybody must be able to append"
     for one in instances:
         version = (await one.whole("x")).version
@@ -247,7 +247,7 @@ async def _goes_on(instances: Sequence[TestedStore], after: str) -> None:
 
 
 async def _cancelled(store: TestedStore, point: int) -> bool:
-    """Enter a turn, read and append in it and leave it, and cancel at the ``point``-th suspension; whether that was reached."""
+    """Enter a turn, read and append in it, leave it, and cancel at the ``point``-th suspension; return True if that was reached."""
 
     async def take() -> None:
         async with store.turn():
@@ -258,7 +258,7 @@ async def _cancelled(store: TestedStore, point: int) -> bool:
 
 
 async def _given_back(harness: StoreHarness, store: TestedStore, other: TestedStore, way: Way) -> None:
-    """Cancel an append of one instance that waits for the turn of another, and expect it to be given back."""
+    """Cancel an append of one instance that waits for the turn of another, and expect it to be withdrawn."""
     for number in range(_TRIES):
         name = f"{number}{way}"
         cancelled = await _cancelled_in_its_wait(store, other, f"x{name}@0 a{name}", way)
@@ -282,7 +282,7 @@ async def _given_back(harness: StoreHarness, store: TestedStore, other: TestedSt
 
 
 async def _is_finished(harness: StoreHarness, store: TestedStore, way: Way, name: str, point: int, *, is_busy: bool) -> bool:
-    """Cancel an append in ``finishing`` at the ``point``-th suspension (0: before it begins); whether that was reached."""
+    """Cancel an append in ``finishing`` at the ``point``-th suspension (0: before it begins); return True if that was reached."""
     answer: AppendResult | None = None
     is_withdrawn = False
 
@@ -318,7 +318,7 @@ async def _is_finished(harness: StoreHarness, store: TestedStore, way: Way, name
 
 
 async def _cancelled_in_its_wait(store: TestedStore, other: TestedStore, write: str, way: Way) -> BaseException | None:
-    """The cancellation of an append that waits for the turn of another instance; ``None`` where the append was answered."""
+    """Return the cancellation of an append that waits for another instance's turn; ``None`` where the append was answered."""
     cancelled: BaseException | None = None
     async with store.turn():
         with anyio.move_on_after(_HEAD_START):
@@ -331,7 +331,7 @@ async def _cancelled_in_its_wait(store: TestedStore, other: TestedStore, write: 
 
 
 async def _order_of_turns(store: TestedStore) -> list[int]:
-    """Who had a turn, one after the other, of tasks that came in the order of their numbers while one was taken."""
+    """Return the order of the turns of tasks that asked, in the order of their numbers, while one turn was taken."""
     order: list[int] = []
 
     async def take(number: int) -> None:
@@ -347,7 +347,7 @@ async def _order_of_turns(store: TestedStore) -> list[int]:
 
 
 async def _fails(store: TestedStore) -> None:
-    """Raise errors in turns: what a store raises there too, and another one."""
+    """Raise errors in turns: errors that a store raises there too, and another one."""
     stream = stream_id("x")
     for problem in (
         ConcurrencyError(stream=stream, expected=0, actual=1),
@@ -367,7 +367,7 @@ async def _fails(store: TestedStore) -> None:
 
 
 async def _try_to_enter(store: TestedStore) -> bool:
-    """Whether a turn was given; ``False``: the store is closed."""
+    """Return True if a turn was given; False if the store is closed."""
     try:
         async with store.turn():
             return True

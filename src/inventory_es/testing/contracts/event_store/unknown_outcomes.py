@@ -1,4 +1,4 @@
-"""ES-80 to ES-84: what an append answers when its backend does not, and until when it may still take effect."""
+"""ES-80 to ES-84: appends whose backend does not answer: their outcome, and until when they may still take effect."""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import count, product
@@ -21,7 +21,7 @@ _LONGEST_SETTLING = 0.05
 _LONGEST_WAIT = 5.0
 _A_MOMENT = 0.1
 _DELAYS = (0, 2, 10, 40)
-"""When asyncio's own cancellation comes, in tenths of a millisecond after a suspension: threads begin at once, and end when they like."""
+"""Delays of asyncio's own cancellation after a suspension, in tenths of a millisecond: a thread begins at once and ends at any time."""
 _SOME_STEPS = 30
 _TRIES = 200
 _AFTER: tuple[Interference, ...] = ("lose the connection after the commit", "shut down after the commit")
@@ -31,7 +31,7 @@ _FINAL = "An append without an answer takes effect within settles_within seconds
 
 
 class OutcomeCases:
-    """Answers that get lost, and appends that arrive late: with the hook ``interfere``, or by cancelling."""
+    """Cases of lost answers and late appends: with the hook ``interfere``, or by cancelling."""
 
     @promise("ES-80", _UNKNOWN, seeds=0)
     async def test_es_80_an_answer_that_is_lost_after_the_commit(self, harness: StoreHarness) -> None:
@@ -200,13 +200,13 @@ async def _let_settle(harness: StoreHarness, store: TestedStore) -> None:
 
 
 async def _interrupted(store: TestedStore, point: int, delay: float, write: str) -> bool:
-    """Append in a task that asyncio itself cancels, which no shield stops; whether the suspension was reached.
+    """Append in a task that asyncio itself cancels, which no shield stops; return True if the suspension was reached.
 
     Args:
-        store: where to.
-        point: at which suspension.
-        delay: how many seconds after it: a thread may have begun by then.
-        write: what to append.
+        store: the store.
+        point: the number of the suspension.
+        delay: seconds between the suspension and the cancellation, in which a thread may begin.
+        write: the append.
     """
     suspensions, ended = 0, anyio.Event()
     loop: Any = current_token().native_token
@@ -219,7 +219,7 @@ async def _interrupted(store: TestedStore, point: int, delay: float, write: str)
 
     def end(task: Any) -> None:
         if not task.cancelled():
-            task.exception()  # what it raised is of no interest: the stream tells
+            task.exception()  # its error does not matter: the stream shows the result
         ended.set()
 
     task = loop.create_task(store.append(write, at_suspension=count))
@@ -232,7 +232,7 @@ Verdict: TypeAlias = Callable[[TestedStore, Interference, AppendResult | Excepti
 
 
 async def _each(harness: StoreHarness, kinds: Sequence[Interference], verdict: Verdict) -> None:
-    """Append while each of these befalls the backend, alone and in a group; then the same again must end well."""
+    """Append under each of these interferences, alone and in a group, and expect the same append again to end well."""
     tried = False
     numbers = count()
     async with harness.open() as store:
@@ -262,7 +262,7 @@ async def _each(harness: StoreHarness, kinds: Sequence[Interference], verdict: V
 
 
 async def _befalls_several_streams(harness: StoreHarness, store: TestedStore, kind: Interference) -> bool:
-    """Append to two streams while this befalls the backend, and send the same again; whether the backend can do it."""
+    """Append to two streams under this interference, and send the same again; return False if the backend can't do it."""
     if not await _try(harness, kind):
         return False
     streams = [f"{name}{INTERFERENCES.index(kind)}" for name in "xy"]
@@ -291,7 +291,7 @@ async def _befalls_several_streams(harness: StoreHarness, store: TestedStore, ki
 
 
 def _is_true(outcome: AppendResult | Exception, *, is_there: bool) -> None:
-    """The answer of an append agrees with what is stored."""
+    """Expect the answer of an append to agree with the stored events."""
     if isinstance(outcome, AppendResult):
         expect(
             that=is_there,
@@ -310,11 +310,11 @@ def _is_true(outcome: AppendResult | Exception, *, is_there: bool) -> None:
 
 
 def _any(_store: TestedStore, _kind: Interference, _outcome: AppendResult | Exception) -> None:
-    """Whatever is true: an adapter may have found out what became of its append."""
+    """Accept any true answer: an adapter may have looked for its append."""
 
 
 def _is_unknown(store: TestedStore, kind: Interference, outcome: AppendResult | Exception) -> None:
-    """It is stored, and less durable than declared."""
+    """Expect AppendOutcomeUnknownError, because the events are stored less durably than declared."""
     expect(
         that=isinstance(outcome, AppendOutcomeUnknownError),
         expected="AppendOutcomeUnknownError",
@@ -331,12 +331,12 @@ async def _outcomes(store: TestedStore, writes: Sequence[str], *, in_group: bool
         return [await store.append(writes[0])]
     except MismatchError:
         raise
-    except Exception as error:  # noqa: BLE001  # it is judged with the other outcomes
+    except Exception as error:  # noqa: BLE001  # the error is judged with the other outcomes
         return [error] * len(writes)
 
 
 def _ways(store: TestedStore) -> tuple[bool, ...]:
-    """Return each way of appending that the store has: True for in a group."""
+    """Return each way of appending that the store has; True is for a group."""
     return (False, True) if store.has_group_commit else (False,)
 
 
@@ -355,13 +355,13 @@ def _reads(store: TestedStore) -> dict[str, Callable[[], Awaitable[object]]]:
 
 
 def _plain(answer: object) -> list[object]:
-    """Return the answer of a read, to be compared by value."""
+    """Return the answer of a read in a form that is compared by value."""
     parts: object = getattr(answer, "events", getattr(answer, "heads", answer))
     return list(cast("Iterable[object]", parts)) if isinstance(parts, Iterable) else [parts]
 
 
 def _short(parts: Sequence[object] | None) -> str:
-    """One number, or how many events or streams."""
+    """Return a number, or the count of events or streams, as a text."""
     if parts is None or len(parts) != 1 or not isinstance(parts[0], int):
         return "nothing" if not parts else f"{len(parts)} events or streams"
     return str(parts[0])
@@ -379,7 +379,7 @@ async def _answer(name: str, read: Callable[[], Awaitable[object]]) -> list[obje
 
 
 async def _hold_back(harness: StoreHarness, store: TestedStore, write: str, *, in_group: bool) -> None:
-    """Send an append that is held back; its caller must hear that the outcome is unknown."""
+    """Send an append that is held back, and expect its outcome to be unknown."""
     await _interfere(harness, "hold the next append back")
     (outcome,) = await _outcomes(store, [write], in_group=in_group)
     expect(
@@ -391,7 +391,7 @@ async def _hold_back(harness: StoreHarness, store: TestedStore, write: str, *, i
 
 
 async def _stays_as_found(harness: StoreHarness, store: TestedStore, before: int, name: str) -> int:
-    """Look a cancelled append up, in the order of a caller: what is found is what stays. The version after it."""
+    """Look a cancelled append up as a caller does, expect the finding to stay, and return the version after it."""
     ids = [event_id(f"a{name}"), event_id(f"b{name}")]
     await harness.contract.settle()
     found = await store.find("x", ids)
@@ -410,7 +410,7 @@ async def _stays_as_found(harness: StoreHarness, store: TestedStore, before: int
 
 
 async def _nothing_comes_later(store: TestedStore, version: int) -> None:
-    """Wait a moment for what a thread or a task that was left behind may still write."""
+    """Wait briefly for a write of a thread or a task that was left behind."""
     await anyio.sleep(_A_MOMENT)
     later = (await store.whole("x")).version
     expect(
@@ -422,7 +422,7 @@ async def _nothing_comes_later(store: TestedStore, version: int) -> None:
 
 
 async def _work(store: TestedStore, stream: str) -> None:
-    """Give what may still be under way the time of some other work."""
+    """Give running work the time of some other work."""
     await store.append(f"{stream}@0 w{stream}", meaning="another stream is appended to")
     for _ in range(_SOME_STEPS):
         await checkpoint()
@@ -432,7 +432,7 @@ async def _work(store: TestedStore, stream: str) -> None:
 async def _converges(
     harness: StoreHarness, store: TestedStore, kept: Sequence[str], labels: str, *, stream: str = "x", is_there: bool | None = None
 ) -> None:
-    """The same events again are stored once, in bounded time, and answered as what they are."""
+    """Expect the same events again to be stored once, in bounded time, and to be answered truly."""
     write = f"{stream}@{len(kept)} {labels}"
     result = await _in_time(lambda: store.append(write), write)
     if is_there is not None and isinstance(result, AppendResult):
@@ -451,7 +451,7 @@ async def _converges(
 
 
 async def _reachable(store: TestedStore) -> None:
-    """Wait until the backend is back."""
+    """Wait until the backend answers again."""
     await _in_time(lambda: store.page("x", limit=1), "a read")
 
 

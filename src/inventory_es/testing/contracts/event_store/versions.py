@@ -11,7 +11,7 @@ from inventory_es.testing.promise import promise
 
 
 class VersionCases:
-    """Versions and expectations."""
+    """Cases of versions and expected versions."""
 
     @promise("ES-01", "An append to a new stream expecting 0 gives version n, and reading gives the same events.")
     async def test_es_01_an_append_to_a_new_stream_reads_back(self, harness: StoreHarness) -> None:

@@ -1,4 +1,4 @@
-"""A writer whose every step is told before and after it is taken, so that what it did is known even if it is killed."""
+"""A writer that reports every step before and after it is taken, so that its work is known even if it is killed."""
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -11,11 +11,11 @@ from inventory_es.testing.contracts.processes.other_process import Step
 
 STREAM = "x"
 _AWAY = 10
-"""Of all appends of a writer, those at most that may end with StoreUnavailableError."""
+"""The most appends of a writer that may end with StoreUnavailableError."""
 
 
 async def write_rounds(store: EventStore, writer: str, rounds: int, tell: Callable[[Step], None], *, size: int = 2) -> None:
-    """Append ``rounds`` batches to the stream ``x``, each after what the last conflict or answer said, telling every step.
+    """Append ``rounds`` batches to the stream ``x``, each after the version of the last conflict or answer, and report every step.
 
     Steps are plain data; :func:`operations` reads them. Their times are of the monotonic clock that all processes share.
     """
@@ -29,7 +29,7 @@ async def write_rounds(store: EventStore, writer: str, rounds: int, tell: Callab
             write = StreamWrite(stream_id(STREAM), version, labels.events(" ".join(batch)))
             try:
                 result = await store.append([write])
-            except StoreUnavailableError:  # it waited too long for the others, and nothing was written; what answers is tried elsewhere
+            except StoreUnavailableError:  # the append waited too long for others, and nothing was written; other cases try the answer
                 away += 1
                 if away > _AWAY:
                     raise
@@ -44,7 +44,7 @@ async def write_rounds(store: EventStore, writer: str, rounds: int, tell: Callab
 
 
 def operations(steps: Sequence[Step]) -> list[Operation]:
-    """The history that steps tell: what was asked and never answered is unknown."""
+    """Return the history in the steps; an append without an answer has an unknown outcome."""
     answers = {(step["writer"], step["answered"]): step for step in steps if "answered" in step}
     return [_operation(step, answers.get((step["writer"], step["asked"]))) for step in steps if "asked" in step]
 
@@ -62,7 +62,7 @@ def _operation(asked: Step, answer: Step | None) -> Operation:
 
 
 def uses(store: EventStore) -> dict[str, Callable[[], Awaitable[object]]]:
-    """Return every way of using a store, by the name of the method."""
+    """Return a call of each method of a store, by its name."""
     writes = [StreamWrite(stream_id("inherited"), 0, EventLabels().events("a"))]
     ways: dict[str, Callable[[], Awaitable[object]]] = {
         "append": lambda: store.append(writes),

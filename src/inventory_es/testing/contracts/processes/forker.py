@@ -1,7 +1,7 @@
-"""The process that forks in the cases about forks: ``python -m inventory_es.testing.contracts.processes.forker ADDRESS JSON``.
+"""The process that forks: ``python -m inventory_es.testing.contracts.processes.forker ADDRESS JSON``.
 
-It opens the contract's adapter in an event loop of a second thread, as a synchronous host does, and forks in its main thread: no
-thread of a test runner is carried over. Parent and child tell each step on a line of their own, as it happens.
+The adapter is opened in the event loop of a second thread, as in a synchronous host, and the main thread forks. No thread of a test
+runner is carried over. Parent and child print each step on a line of its own, as it happens.
 """
 
 import json
@@ -44,17 +44,17 @@ _WRITERS = 4
 
 
 class Mark:
-    """What one process waits for and another one makes, in a pipe that both have."""
+    """A signal from one process to another, through a pipe that both have."""
 
     def __init__(self) -> None:
         self._read, self._write = os.pipe()
 
     def make(self) -> None:
-        """Let who waits go on."""
+        """Send the signal."""
         os.write(self._write, b".")
 
     def wait(self) -> None:
-        """Wait for it; a process whose partner died or hangs ends."""
+        """Wait for the signal; end the process if its partner died or hangs."""
         os.close(self._write)
         if not select.select([self._read], [], [], _PATIENCE)[0] or not os.read(self._read, 1):
             os._exit(1)
@@ -62,7 +62,7 @@ class Mark:
 
 @attrs.frozen
 class Subject:
-    """The adapter that is tried: how to open it, to write rounds with it, and every way to use it."""
+    """The adapter under test: functions that open it, write rounds with it, and use it in every way."""
 
     backend: str
     open: Callable[[], AbstractAsyncContextManager[Any]]
@@ -79,7 +79,7 @@ class Subject:
         anyio.run(write, backend=self.backend)
 
     def refuses(self, inherited: Any) -> None:
-        """Tell which use of an inherited adapter is not refused as closed; then close it, which must not touch the parent's."""
+        """Print each use of an inherited adapter that is not refused as closed; then close it, which must not touch the parent's."""
 
         async def use() -> None:
             for name, call in self.uses(inherited).items():
@@ -95,7 +95,7 @@ class Subject:
 
 
 def parent_closes_first(subject: Subject, portal: BlockingPortal) -> None:
-    """Fork; the parent closes while the child has the site open; the child goes on."""
+    """Fork, close in the parent while the child has the site open, and go on in the child."""
     child_wrote, parent_closed = Mark(), Mark()
     with portal.wrap_async_context_manager(subject.open()) as adapter:
         _begin()
@@ -120,7 +120,7 @@ def parent_closes_first(subject: Subject, portal: BlockingPortal) -> None:
 
 
 def parent_goes_on(subject: Subject, portal: BlockingPortal) -> None:
-    """Fork while the parent is idle, and again while it writes; the children open the site, write and end; the parent writes on."""
+    """Fork while the parent is idle, and again while it writes. The children open the site, write and end; the parent writes on."""
     with portal.wrap_async_context_manager(subject.open()) as adapter:
         _begin()
         portal.call(subject.write_rounds, adapter, "parent", 2, _tell)
@@ -169,7 +169,7 @@ _PLANS = {plan.__name__: plan for plan in (parent_closes_first, parent_goes_on, 
 
 def main(arguments: list[str]) -> None:
     """Run the plan that the task names."""
-    # Python warns that threads and forks do not go together: that they do is what is tried here.
+    # Python warns about forks in processes with threads, which this program tries on purpose.
     warnings.filterwarnings("ignore", message=".*use of fork", category=DeprecationWarning)
     task = json.loads(arguments[1])
     subject = _subject(contract_at(arguments[0]), Site(task["site"], Path(task["path"])), task["backend"])
@@ -199,13 +199,13 @@ def _subject(contract: Contract, site: Site, backend: str) -> Subject:
 
 
 def _fork(work: Callable[[], None]) -> int:
-    """Run the work in a child, which ends with it, and return its id."""
+    """Run the work in a child process, which ends with it, and return the id of the child."""
     forked = os.fork()
     if forked:
         return forked
     try:
         work()
-    except BaseException:  # noqa: BLE001  # it is told, and a child must never go on as if it were the parent
+    except BaseException:  # noqa: BLE001  # the error is printed, and a child must never go on as the parent
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(1)

@@ -1,4 +1,4 @@
-"""The kit's side of other processes: a worker that writes and is killed, and one that forks."""
+"""The kit's side of other processes: a worker that writes and may be killed, and a process that forks."""
 
 import json
 import os
@@ -20,24 +20,28 @@ _LONGEST_LINE = 1 << 20
 _ROOM = __name__.rpartition(".")[0]
 
 Step = Mapping[str, Any]
-"""What a process tells on one line."""
+"""One line of a process."""
 
 
 @attrs.define(eq=False)
 class OtherProcess:
-    """A running worker. Its steps, as heard so far, are in ``steps``."""
+    """A running worker.
+
+    Attributes:
+        steps: the steps that were heard so far.
+    """
 
     _process: Process
     _lines: BufferedByteReceiveStream
     steps: list[Step] = attrs.field(factory=list[Step])
 
     async def go(self) -> None:
-        """Let it write."""
+        """Let the process write."""
         if self._process.stdin is not None:
             await self._process.stdin.send(b"go\n")
 
     async def hear(self) -> Step | None:
-        """The next thing that it says; ``None`` at its end."""
+        """Return the next step that the process prints; ``None`` at its end."""
         try:
             line = await self._lines.receive_until(b"\n", _LONGEST_LINE)
         except (anyio.IncompleteRead, anyio.EndOfStream):
@@ -53,7 +57,7 @@ class OtherProcess:
         return step
 
     async def hear_all(self) -> None:
-        """Hear it to its end, which must be a good one."""
+        """Hear the process to its end, which must be a regular one."""
         last: Step | None = None
         while (step := await self.hear()) is not None:
             last = step
@@ -61,7 +65,7 @@ class OtherProcess:
             raise MismatchError(expected="a second process that ends", got=f"last heard: {last}", meaning="the second process died")
 
     async def kill(self) -> None:
-        """Kill it, as a crash would, and hear what it had said before."""
+        """Kill the process, as a crash would, and hear the steps that it had printed."""
         self._process.kill()
         await self._process.wait()
         while await self.hear() is not None:
@@ -78,20 +82,20 @@ class OtherProcess:
 
 
 def worker_command(contract: Contract) -> Sequence[str] | None:
-    """The command line of a worker for this contract; ``None`` where no other process can import it."""
+    """Return the command line of a worker for this contract; ``None`` where no other process can import the contract."""
     if "<locals>" in contract.address or "__main__" in contract.address:
         return None
     return (sys.executable, "-m", f"{_ROOM}.worker", contract.address)
 
 
 def task(run: Run, writer: str, rounds: int, *, size: int = 2) -> str:
-    """What a worker is to do on this run's site: its last argument.
+    """Return the task of a worker on this run's site: its last argument.
 
     Args:
-        run: of the case.
-        writer: begins the labels of its events.
-        rounds: how many batches it writes.
-        size: the events of a batch.
+        run: the run of the case.
+        writer: the beginning of the labels of its events.
+        rounds: the number of batches that it writes.
+        size: the events per batch.
     """
     return json.dumps({**_of_run(run), "writer": writer, "rounds": rounds, "size": size})
 
@@ -102,7 +106,7 @@ def _of_run(run: Run) -> Step:
 
 @asynccontextmanager
 async def other_process(arguments: Sequence[str]) -> AsyncGenerator[OtherProcess, None]:
-    """Start a worker and wait until it has opened the site. It is dead when the block ends."""
+    """Start a worker and wait until it has opened the site. The process is dead when the block ends."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     process = await anyio.open_process(
         list(arguments), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment
@@ -127,7 +131,7 @@ async def other_process(arguments: Sequence[str]) -> AsyncGenerator[OtherProcess
 
 
 async def steps_of(run: Run, plan: str, *, reopen: Callable[[], AbstractAsyncContextManager[object]] | None = None) -> Sequence[Step]:
-    """Run a plan of the process that forks on a site that nobody has open, and return all steps that it tells.
+    """Run a plan of the process that forks, and return all steps that it prints. Nobody has the site open before.
 
     Args:
         run: the run of the case.

@@ -1,7 +1,7 @@
-"""The other process of the cases that need one: ``python -m inventory_es.testing.contracts.processes.worker ADDRESS JSON``.
+"""The worker process of the cases: ``python -m inventory_es.testing.contracts.processes.worker ADDRESS JSON``.
 
-It opens the contract's store on the given site, says ``{"ready": true}``, waits for a line, and writes, telling each step on a
-line of its own as it happens. It is made to be killed at any moment.
+The worker opens the contract's store on the given site, prints ``{"ready": true}`` and waits for a line. Then it writes, and prints each
+step on a line of its own, as it happens. It may be killed at any moment.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""CK-6 … CK-8: every field of a checkpoint comes back, and is compared; of two commits that meet, one wins."""
+"""CK-6 … CK-8: every field of a checkpoint is kept and compared; of two commits that meet, one wins."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -27,7 +27,7 @@ _LATE = datetime(2099, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
 
 
 class CheckpointFieldCases:
-    """The fields of a checkpoint."""
+    """Cases of the fields of a checkpoint."""
 
     @promise(
         "CK-6",
@@ -139,7 +139,7 @@ def _facts(error: Exception) -> list[Any]:
 
 
 def _neighbours(at: Checkpoint) -> Sequence[tuple[str, Checkpoint]]:
-    """Return checkpoints that differ from this one in one field, as little as they may, each with the name of the field."""
+    """Return checkpoints that differ from this one in one field, by the least possible amount, each with the name of the field."""
     fields: dict[str, list[Any]] = {
         "position": [at.position - 1, at.position + 1, 0],
         "recorded_at": [None, START + timedelta(microseconds=1), START - timedelta(hours=1)],

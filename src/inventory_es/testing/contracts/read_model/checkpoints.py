@@ -1,4 +1,4 @@
-"""CK-1 … CK-5: rows and checkpoint, together, compared and set, kept."""
+"""CK-1 … CK-5: rows and checkpoint are committed together, compared and set, and durable."""
 
 from datetime import timedelta
 from functools import partial
@@ -20,7 +20,7 @@ _COMPARED = "A commit from any other checkpoint than the one that is there is re
 
 
 class CheckpointCases:
-    """How far the rows are."""
+    """Cases of checkpoints."""
 
     @promise("CK-1", "A checkpoint begins at 0 and never goes back: a lower position or epoch is ValueError, and changes nothing.")
     async def test_ck_1_never_back(self, harness: ReadModelHarness) -> None:
@@ -80,7 +80,7 @@ class CheckpointCases:
             async def read() -> None:
                 last = 0
                 while not is_over:
-                    await let_others_run()  # a read model may answer without doing so
+                    await let_others_run()  # a read model may answer without suspending
                     page = await model.select()
                     shown, position = [row["units"] for row in page.rows], page.checkpoint.position
                     same(shown, [position] * (3 if position else 0), "rows and checkpoint of one page are not from one snapshot")

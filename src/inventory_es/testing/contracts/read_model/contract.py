@@ -32,7 +32,7 @@ class ReadModelContract(
 ):
     """The promises of a read model, CK-1 to CK-9 and RM-1 to RM-19.
 
-    A subclass says how to open it, and what it declares::
+    A subclass opens the read model, and declares its properties::
 
         class TestMyReadModel(ReadModelContract):
             is_durable = True
@@ -43,9 +43,10 @@ class ReadModelContract(
                     yield read_model
 
     Attributes:
-        is_durable: whether rows and checkpoints survive closing and opening the site again.
-        multi_process: whether several processes may open the same site.
-        survives_fork: whether a process that has it open may fork: both go on, and the handle that the child inherited is closed.
+        is_durable: True if rows and checkpoints survive closing and opening the site again.
+        multi_process: True if several processes may open the same site.
+        survives_fork: True if a process that has the read model open may fork. Both processes go on. The handle that the child inherited
+            is closed.
     """
 
     kind: ClassVar[str] = "read model"
@@ -58,9 +59,9 @@ class ReadModelContract(
         """Open a read model whose data lives at ``site``."""
 
     async def kill(self, site: Site) -> bool:  # noqa: ARG002  # what a host's hook needs
-        """Hook: take the backend away from an opened read model; whether that is possible."""
+        """Take the backend away from an opened read model. Hook; returns False where that is not possible."""
         return False
 
     def harness(self, run: Run) -> ReadModelHarness:
-        """The harness of one run."""
+        """Return the harness of one run."""
         return ReadModelHarness(self, run)

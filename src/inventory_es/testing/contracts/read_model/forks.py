@@ -1,4 +1,4 @@
-"""RM-10: a process forks, and parent and child both use the read model; and the writer that they run."""
+"""RM-10: a process forks, and parent and child both use the read model. The writer that both run stands here too."""
 
 from collections.abc import Awaitable, Callable
 
@@ -12,7 +12,7 @@ _FORKS = "After a fork, parent and child each commit, whichever closes first or 
 
 
 class ForkCases:
-    """A handle is never carried over a fork; the site is."""
+    """Cases of forks: a handle never survives a fork, and the site does."""
 
     @promise("RM-10", _FORKS, seeds=0)
     async def test_rm_10_the_parent_closes_first(self, harness: ReadModelHarness) -> None:
@@ -40,7 +40,7 @@ async def _holds_every_row(harness: ReadModelHarness, plan: str) -> None:
 
 
 async def write_rounds(model: ReadModel, writer: str, rounds: int, tell: Callable[[Step], None]) -> None:
-    """Commit ``rounds`` rows of this writer, each from the checkpoint that is there, and tell each."""
+    """Commit ``rounds`` rows of this writer, each from the current checkpoint, and tell each."""
     await model.prepare(ID, TABLES)
     for number in range(rounds):
         name = f"{writer} {number}"
@@ -55,7 +55,7 @@ async def write_rounds(model: ReadModel, writer: str, rounds: int, tell: Callabl
 
 
 def uses(model: ReadModel) -> dict[str, Callable[[], Awaitable[object]]]:
-    """Return every way of using a read model, by the name of the method."""
+    """Return a call of each method of a read model, by its name."""
     before = Checkpoint()
     return {
         "checkpoint": lambda: model.checkpoint(ID),

@@ -27,12 +27,12 @@ START = datetime(2026, 1, 5, 9, 0, 0, 7, tzinfo=UTC)
 
 
 def level(product: str, store: str, units: int | None, note: str | None = None) -> Put:
-    """A whole row."""
+    """Return a change that puts a whole row."""
     return Put("levels", {"product": product, "store": store, "units": units, "note": note})
 
 
 def ahead(before: Checkpoint, by: int = 1) -> Checkpoint:
-    """The checkpoint after ``by`` more events."""
+    """Return the checkpoint after ``by`` more events."""
     return attrs.evolve(before, position=before.position + by, recorded_at=START)
 
 
@@ -41,11 +41,11 @@ class TestedReadModel(TestedPort[ReadModel]):
     """A read model under test."""
 
     async def prepare(self, projection: ProjectionId = ID, tables: Sequence[Table] = TABLES) -> None:
-        """Make the tables."""
+        """Create the tables."""
         await self.call(f"prepare {projection}", self.raw.prepare(projection, tables), show)
 
     async def checkpoint(self, projection: ProjectionId = ID) -> Checkpoint:
-        """How far it is."""
+        """Return the checkpoint."""
         return await self.call(f"checkpoint {projection}", self.raw.checkpoint(projection), show)
 
     async def commit(
@@ -56,7 +56,7 @@ class TestedReadModel(TestedPort[ReadModel]):
         projection: ProjectionId = ID,
         at_suspension: AtSuspension | None = None,
     ) -> Checkpoint:
-        """Commit changes; by default one position further. The checkpoint after it."""
+        """Commit changes, by default one position further, and return the checkpoint after them."""
         to = ahead(before) if after is None else after
         note = f"commit {projection} {len(changes)} changes {show(before)} -> {show(to)}"
         await self.call(note, self.raw.commit(projection, changes, before=before, after=to), show, at_suspension)
@@ -73,7 +73,7 @@ class TestedReadModel(TestedPort[ReadModel]):
         descending: bool = False,
         limit: int = 1_000,
     ) -> RowsPage:
-        """Ask for rows; where pages are short, for as many as it takes, so long as they are of one checkpoint."""
+        """Return rows. Where pages are short, read on until the limit, as long as the pages have one checkpoint."""
         ask = partial(self.raw.select, projection, table, where=where, order=order, descending=descending)
         note = f"select {projection} {table} where {where} order {order}"
         page = await self.call(f"{note} after {after} limit {limit}", ask(after=after, limit=limit), show)
@@ -87,15 +87,15 @@ class TestedReadModel(TestedPort[ReadModel]):
         return page
 
     async def versions(self, name: str = ID.name) -> Sequence[ProjectionVersion]:
-        """Every version of a name."""
+        """Return every version of a name."""
         return await self.call(f"versions {name}", self.raw.versions(name), show)
 
     async def activate(self, projection: ProjectionId, *, before: Checkpoint) -> bool:
-        """Let readers change over."""
+        """Activate a version for readers."""
         return await self.call(f"activate {projection} at {show(before)}", self.raw.activate(projection, before=before), show)
 
     async def drop(self, projection: ProjectionId) -> None:
-        """Take a version away."""
+        """Drop a version."""
         await self.call(f"drop {projection}", self.raw.drop(projection), show)
 
     async def close(self, *, at_suspension: AtSuspension | None = None) -> None:
@@ -103,21 +103,21 @@ class TestedReadModel(TestedPort[ReadModel]):
         await self.call("close", self.raw.aclose(), show, at_suspension)
 
     async def shows(self, *rows: tuple[Value, ...], projection: ProjectionId = ID, at: Checkpoint | None = None, meaning: str) -> None:
-        """Expect exactly these rows of the levels, ordered by key, and perhaps this checkpoint."""
+        """Expect exactly these rows of the levels, ordered by key, and this checkpoint where one is given."""
         page = await self.select(projection=projection)
         same([tuple(row[name] for name in LEVELS.columns) for row in page.rows], list(rows), meaning)
         if at is not None:
             same((page.checkpoint, await self.checkpoint(projection)), (at, at), meaning)
 
     def every_use(self) -> list[Callable[[], Awaitable[object]]]:
-        """One call of every method but the closing one."""
+        """Return one call of every method except the closing one."""
         uses: list[Callable[[], Awaitable[object]]] = [self.prepare, self.checkpoint, self.select, self.versions]
         start = Checkpoint()
         return [*uses, partial(self.commit, before=start), partial(self.activate, ID, before=start), partial(self.drop, ID)]
 
 
-class ReadModelHooks(Protocol):
-    """What the cases ask of the contract: its declarations and hooks."""
+class _Hooks(Protocol):
+    """The declarations and hooks of the contract that the cases use."""
 
     is_durable: bool
     multi_process: bool
@@ -129,15 +129,15 @@ class ReadModelHooks(Protocol):
 
 @attrs.define(eq=False)
 class ReadModelHarness:
-    """One run of one case: opens read models on its site."""
+    """The harness of one run: it opens read models on the run's site."""
 
-    contract: ReadModelHooks
+    contract: _Hooks
     run: Run
     _opened: int = 0
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[TestedReadModel, None]:
-        """Open an instance on the run's site, prepared; the first one must find it empty."""
+        """Open an instance on the run's site, and create its tables; the first instance must find the site empty."""
         async with self.contract.open_read_model(self.run.site) as raw:
             self._opened += 1
             declared = {"is_durable": self.contract.is_durable, "multi_process": self.contract.multi_process}
@@ -153,13 +153,13 @@ class ReadModelHarness:
 
 
 def same(got: object, expected: object, meaning: str) -> None:
-    """Expect two things to be equal. A field in which they differ is named."""
+    """Expect two values to be equal. The mismatch names the first field in which they differ."""
     if got != expected:
         raise MismatchError(expected=show(expected), got=show(got), meaning=meaning, differs=difference(expected, got))
 
 
 def show(one: object) -> str:
-    """What was answered, short."""
+    """Return a short text of an answer."""
     if isinstance(one, Checkpoint):
         return f"@{one.position} epoch {one.epoch}"
     if isinstance(one, RowsPage):

@@ -1,4 +1,4 @@
-"""RM-14 … RM-16, RM-18, CK-9: calls that are cancelled, that meet, that are large, or that the read model is closed under."""
+"""RM-14 … RM-16, RM-18, CK-9: calls that are cancelled, meet, are large, or during which the read model is closed."""
 
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
@@ -29,7 +29,7 @@ Use: TypeAlias = Callable[[ReadModel], Coroutine[Any, Any, object]]
 
 
 class InterruptionCases:
-    """When callers give up, meet, or the read model is closed."""
+    """Cases of callers that give up or meet, and of closing during a call."""
 
     @promise(
         "RM-14",
@@ -231,7 +231,7 @@ class InterruptionCases:
 
 
 def _uses(at: Checkpoint) -> dict[str, Use]:
-    """One call of every method, on versions that :func:`_again` brings back."""
+    """Return one call of every method, on versions that :func:`_again` restores."""
     return {
         "checkpoint": lambda raw: raw.checkpoint(ID),
         "select": lambda raw: raw.select(ID, "levels", limit=9),
@@ -248,13 +248,13 @@ def _call(model: TestedReadModel, name: str, use: Use) -> Callable[[AtSuspension
         try:
             return await model.call(f"{name}, at one await point", use(model.raw), show, at_suspension)
         except (ProjectionNotFoundError, CheckpointConflictError, ValueError):
-            return None  # one of the calls before it, which was cancelled, had been done
+            return None  # an earlier call, which was cancelled, had been done
 
     return call
 
 
 async def _again(model: TestedReadModel, at: Checkpoint) -> None:
-    """Bring the versions back: the first is active, the second as far as it, and the third is not there."""
+    """Restore the versions: the first is active, the second has the same checkpoint, and the third does not exist."""
     await model.activate(ID, before=at)
     there = {one.projection_id: one for one in await model.versions()}
     if _NEW in there:
@@ -267,7 +267,7 @@ async def _again(model: TestedReadModel, at: Checkpoint) -> None:
 
 
 async def _is_whole(model: TestedReadModel, at: Checkpoint, where: str) -> None:
-    """Expect of each version all that belongs to it, whichever of the calls was done."""
+    """Expect each version to be complete, whichever of the calls was done."""
     versions = await model.versions()
     same(sum(one.is_active for one in versions), 1, f"{where}, this many versions are active")
     await model.shows(("a", "x", 1, None), at=at, meaning=f"{where}, another version changed")
@@ -294,7 +294,7 @@ async def _is_whole(model: TestedReadModel, at: Checkpoint, where: str) -> None:
 
 
 def _many(number: int) -> list[Change]:
-    """Nearly 1,000 changes of two tables, which tell the number of their commit."""
+    """Return nearly 1,000 changes of two tables, each with the number of their commit."""
     rows = [level(f"p{row:04}", "x", number) for row in range(_MANY // 2)]
     sums = [Add("levels", (f"p{row:04}", "x"), {"units": 0}, {"note": str(number)}) for row in range(_MANY // 2 - 1)]
     return [*rows, *sums, Put("notes", {"text": str(number)})]
@@ -335,7 +335,7 @@ async def _points(model: TestedReadModel, at: Checkpoint) -> Sequence[int]:
 
 
 async def _race(one: TestedReadModel, two: TestedReadModel, before: Checkpoint) -> list[bool]:
-    """Let two instances commit from one checkpoint at once, and return which was told that it is done."""
+    """Let two instances commit from one checkpoint at once, and return which of them succeeded."""
     results = [False, False]
 
     async def commit(number: int, model: TestedReadModel) -> None:

@@ -1,4 +1,4 @@
-"""A read model by the plainest reading of its port: dictionaries, and rules that are looked through from end to end."""
+"""A read model by the plainest reading of its port: dictionaries, and rules that are checked from first to last."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -44,7 +44,7 @@ class Built:
     def select(
         self, table: str, where: Row, order: Sequence[str], after: Sequence[Value] | None = None, *, descending: bool = False
     ) -> list[dict[str, Value]]:
-        """Return every row that is asked for, in order."""
+        """Return every matching row, in order."""
         columns = order_of(self.tables[table], order)
 
         def place(row: Row) -> tuple[Any, ...]:
@@ -58,28 +58,28 @@ class Built:
 
 @attrs.define
 class Model:
-    """Every version of every projection, and which of each name is active."""
+    """Every version of every projection, and the active version of each name."""
 
     built: dict[ProjectionId, Built] = attrs.field(factory=dict[ProjectionId, Built])
     active: dict[str, ProjectionId] = attrs.field(factory=dict[str, ProjectionId])
 
     def prepare(self, projection: ProjectionId, tables: Sequence[Table]) -> None:
-        """Make a version where it is not there yet."""
+        """Create a version if it does not exist."""
         if projection not in self.built:
             self.built[projection] = Built({table.name: table for table in tables}, {table.name: {} for table in tables})
         self.active.setdefault(projection.name, projection)
 
     def may_activate(self, projection: ProjectionId) -> bool:
-        """Return whether readers may change over to a version."""
+        """Return True if readers may change over to a version."""
         now = self.built[self.active[projection.name]].checkpoint
         return self.built[projection].checkpoint.position >= now.position or now.error is not None
 
     def may_drop(self, projection: ProjectionId) -> bool:
-        """Return whether a version may be dropped: it is not active, or the only one."""
+        """Return True if a version may be dropped: it is not active, or it is the only one."""
         return self.active[projection.name] != projection or len(self.versions(projection.name)) == 1
 
     def drop(self, projection: ProjectionId) -> None:
-        """Take a version away."""
+        """Drop a version."""
         del self.built[projection]
         if self.active[projection.name] == projection:
             del self.active[projection.name]
@@ -103,7 +103,7 @@ class Model:
 
 
 def same_page(page: RowsPage, whole: Sequence[Row], limit: int, meaning: str) -> None:
-    """Expect a page to be the beginning of these rows, type by type, and to tell whether there are more."""
+    """Expect a page to be the beginning of these rows, with equal types, and to say whether there are more."""
     for got, expected in zip(page.rows, whole, strict=False):
         if _typed(got) != _typed(expected):
             raise MismatchError(expected=_typed(expected), got=_typed(got), meaning=meaning)

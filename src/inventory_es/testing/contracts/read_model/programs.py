@@ -1,4 +1,4 @@
-"""RM-11, RM-13, RM-17, RM-19: every answer of a program is the model's; names, sums, and rows that are the caller's own."""
+"""RM-11, RM-13, RM-17, RM-19: every answer of a program is the model's; names, sums, and rows that belong to the caller."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -42,7 +42,7 @@ _SEPARATORS = ("|", ":", "-", "_", "/", ",", ";", "\x00", "\x1f", "\t", "\n", '"
 
 
 class ProgramCases:
-    """What a read model answers, compared with a model."""
+    """Cases that compare a read model with a model."""
 
     @promise(
         "RM-11",

@@ -1,4 +1,4 @@
-"""RM-1 … RM-3, RM-12: rows that are built once, in pieces, and anew beside those that are read."""
+"""RM-1 … RM-3, RM-12: rows that are built once, in pieces, and rebuilt while others are read."""
 
 from collections.abc import Iterable
 from functools import partial
@@ -19,7 +19,7 @@ _BESIDE = "A version is built beside the active one; readers change over in one 
 
 
 class BuildingCases:
-    """How rows come to be."""
+    """Cases of building rows."""
 
     @promise("RM-1", "An event applied twice counts once: the same commit again, or a later one from where it began, is a conflict.")
     async def test_rm_1_applied_twice_counts_once(self, harness: ReadModelHarness) -> None:
@@ -144,7 +144,7 @@ class BuildingCases:
             async def read() -> None:
                 asked, last = ID, 0
                 while not is_over:
-                    await let_others_run()  # a read model may answer without doing so
+                    await let_others_run()  # a read model may answer without suspending
                     page = await model.select(projection=asked)
                     units = sum(int(row["units"] or 0) for row in page.rows)
                     same(units, page.checkpoint.position, "an event was lost, or counts twice")
@@ -176,7 +176,7 @@ def _any_change(chance: Random) -> Change:
 
 
 def _fold(changes: Iterable[Change]) -> list[tuple[str | int | None, ...]]:
-    """The rows, by the plainest reading of what changes mean."""
+    """Return the rows, by the plainest reading of the changes."""
     rows: dict[tuple[object, ...], dict[str, str | int | None]] = {}
     for change in changes:
         if isinstance(change, Put):

@@ -1,4 +1,4 @@
-"""RM-7 … RM-9: what is refused, and what happens when the backend is away."""
+"""RM-7 … RM-9: refused calls, and calls while the backend is away."""
 
 from functools import partial
 from typing import Any
@@ -49,7 +49,7 @@ _WRONG_QUESTIONS: list[dict[str, Any]] = [
 
 
 class RefusalCases:
-    """What goes wrong."""
+    """Cases of refusals and of an absent backend."""
 
     @promise("RM-7", "Preparing twice changes nothing; other tables are IncompatibleStoreError; a version that is not there says so.")
     async def test_rm_7_preparing(self, harness: ReadModelHarness) -> None:

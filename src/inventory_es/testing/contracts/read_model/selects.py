@@ -1,4 +1,4 @@
-"""RM-4 … RM-6: which rows, in which order, page by page, and every value as it was."""
+"""RM-4 … RM-6: filters, order, pages, and values that come back unchanged."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -35,7 +35,7 @@ _TEXTS = (
 
 
 class ReadingCases:
-    """What a question is answered."""
+    """Cases of selecting rows."""
 
     @promise(
         "RM-4", "A question gives exactly the rows with these values, in the order asked for and then by key; text orders by code point."

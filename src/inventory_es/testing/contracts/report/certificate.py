@@ -1,6 +1,6 @@
-"""One page that tells what a contract found about an adapter, for its author to publish: ``check --html FILE``.
+"""The certificate: one page with the results of a contract, for the adapter's author to publish: ``check --html FILE``.
 
-The page stands alone: no script, no font, no image and no style from elsewhere. Every text that comes from the adapter is escaped.
+The page is self-contained: no script, font, image or style from elsewhere. Every text that comes from the adapter is escaped.
 """
 
 import html
@@ -27,7 +27,7 @@ _ORDER: Mapping[Verdict, tuple[str, str, str]] = {
     "kept": ("kept", "✓", "Kept"),
     "not declared": ("undeclared", "–", "Not declared"),
 }
-"""By verdict, the worst first: its class in the style, its mark and the heading of its section. A promise has the first of its cases'."""
+"""By verdict, the worst first: its CSS class, its mark and the heading of its section. A promise has the worst verdict of its cases."""
 
 _ABOUT: Mapping[Verdict, str] = {
     "broken": "The adapter does what its port forbids. Each report can be repeated by its last line.",
@@ -40,11 +40,11 @@ _ABOUT: Mapping[Verdict, str] = {
 
 @attrs.frozen
 class _Kept:
-    """One promise with what came of its cases.
+    """One promise with the results of its cases.
 
     Attributes:
-        id: of the promise.
-        results: of its cases, in their order.
+        id: the id of the promise.
+        results: the results of its cases, in their order.
         verdict: the worst of them.
     """
 
@@ -64,10 +64,10 @@ def certificate(contract: Contract, results: Sequence[Result], *, at: datetime, 
     """Return the page.
 
     Args:
-        contract: as it was run.
-        results: of all its cases.
-        at: when it was run: aware.
-        is_whole: whether every promise of the port was asked for.
+        contract: the contract, after its run.
+        results: the results of all its cases.
+        at: the time of the run; aware.
+        is_whole: True if every promise of the port was asked for.
     """
     promises = _by_promise(results)
     run = contract.last_run
@@ -109,7 +109,7 @@ def certificate(contract: Contract, results: Sequence[Result], *, at: datetime, 
 
 
 def port_of(contract: Contract) -> str:
-    """Return the name of the port that a contract is of."""
+    """Return the name of the port of a contract."""
     kinds = (kind.__name__ for kind in type(contract).__mro__ if kind.__module__.endswith(".contract") and kind is not Contract)
     return next(name.removesuffix("Contract") for name in kinds if name.endswith("Contract"))
 
@@ -122,7 +122,7 @@ def _by_promise(results: Iterable[Result]) -> list[_Kept]:
 
 
 def _outcome(contract: Contract, promises: Sequence[_Kept], *, is_whole: bool) -> tuple[str, str]:
-    """Return the class of the page's head, and what the page says, in a sentence or two."""
+    """Return the class of the page's head, and its summary in a sentence or two."""
     counts = Counter(promise.verdict for promise in promises)
     broken, known = counts["broken"], counts["known failure"]
     hookless = sum(promise.verdict == "not tried" and promise.needs_hook for promise in promises)
@@ -202,7 +202,7 @@ def _section(contract: Contract, verdict: Verdict, promises: Sequence[_Kept]) ->
 
 
 def _notes(promise: _Kept) -> Iterator[str]:
-    """Give what the cases say that are not kept: reasons, and reports without the promise that stands above them."""
+    """Yield the notes of cases that are not kept: reasons, and reports without the promise that stands above them."""
     others = dict.fromkeys((result.verdict, result.detail) for result in promise.results if result.verdict != "kept")
     for verdict, detail in others:
         if verdict == "broken":
@@ -232,7 +232,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def _version_of(module: str) -> str | None:
-    """Return the version that a module's package tells: its own, or that of its distribution; ``None`` where it tells none."""
+    """Return the version of a module's package: its own, or that of its distribution; ``None`` where there is none."""
     package = module.partition(".")[0]
     told = getattr(sys.modules.get(package), "__version__", None)
     if isinstance(told, str):

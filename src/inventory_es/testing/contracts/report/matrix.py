@@ -1,4 +1,4 @@
-"""What an adapter declares beside what its cases observed."""
+"""The declarations of an adapter next to the observations of its cases."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -26,18 +26,18 @@ PROVED_BY: Mapping[str, Sequence[str]] = {
     "max_pending": ("EB-12",),
     "max_in_memory": ("EB-12",),
 }
-"""By capability, the promises that hold a declaration, and its absence, to what is observed."""
+"""By capability, the promises that compare its declaration, or its absence, with the behaviour."""
 
 
 def rows(declared: Mapping[str, object], results: Sequence[Result]) -> Iterator[tuple[str, str, str]]:
-    """One row per capability: its name, what is declared, what its cases observed."""
+    """Yield one row per capability: its name, its declaration, and the observation of its cases."""
     for name, value in declared.items():
         proved_by = PROVED_BY.get(name, ())
         yield name, str(value), " · ".join(_verdicts(results, proved_by)) or "not run"
 
 
 def loops(tried: Sequence[str], missing: Sequence[str]) -> str:
-    """What was observed on which event loop."""
+    """Return the event loops that were tried and not tried."""
     return " · ".join([*(f"{backend} tried" for backend in tried), *(f"{backend} not tried" for backend in missing)])
 
 

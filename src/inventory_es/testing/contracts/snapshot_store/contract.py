@@ -19,7 +19,7 @@ from inventory_es.testing.site import Site
 class SnapshotStoreContract(KeepingCases, ForgettingCases, ProgramCases, InterruptionCases, ForkCases, Contract, ABC):
     """The promises of a snapshot store, SN-1 to SN-17.
 
-    A subclass says how to open the store, and what it declares::
+    A subclass opens the store, and declares its properties::
 
         class TestMySnapshots(SnapshotStoreContract):
             is_durable = True
@@ -28,12 +28,13 @@ class SnapshotStoreContract(KeepingCases, ForgettingCases, ProgramCases, Interru
             async def open_snapshots(self, site):
                 yield MySnapshots(site.path)
 
-    A store may forget for want of room, but the cases want to see that it keeps the snapshots of the last 16 streams.
+    A store may forget snapshots for lack of room. The cases expect it to keep those of the last 16 streams.
 
     Attributes:
-        is_durable: whether snapshots survive closing and opening the site again.
-        multi_process: whether several processes may open the same site.
-        survives_fork: whether a process that has it open may fork: both go on, and the handle that the child inherited is closed.
+        is_durable: True if snapshots survive closing and opening the site again.
+        multi_process: True if several processes may open the same site.
+        survives_fork: True if a process that has the store open may fork. Both processes go on. The handle that the child inherited is
+            closed.
     """
 
     kind: ClassVar[str] = "snapshots"
@@ -46,9 +47,9 @@ class SnapshotStoreContract(KeepingCases, ForgettingCases, ProgramCases, Interru
         """Open a snapshot store whose data lives at ``site``."""
 
     async def tear(self, site: Site, stream: StreamId) -> bool:  # noqa: ARG002  # what a host's hook needs
-        """Hook: cut short what is stored for ``stream``, as a crash in the middle of a write would; whether that is possible."""
+        """Cut short the stored snapshot of ``stream``, as a crash during a write would. Hook; returns False where that is not possible."""
         return False
 
     def harness(self, run: Run) -> SnapshotHarness:
-        """The harness of one run."""
+        """Return the harness of one run."""
         return SnapshotHarness(self, run)

@@ -1,4 +1,4 @@
-"""SN-4 … SN-6: cancelled saves, forgetting, closing."""
+"""SN-4 … SN-6: cancelled saves, discarding, closing."""
 
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -17,7 +17,7 @@ _STEPS = 60
 
 
 class ForgettingCases:
-    """Snapshots that come and go."""
+    """Cases of discarded snapshots."""
 
     @promise("SN-4", "A save that is cancelled leaves the snapshot before it, or the new one, or none; never a part.", seeds=1)
     async def test_sn_4_a_cancelled_save(self, harness: SnapshotHarness) -> None:

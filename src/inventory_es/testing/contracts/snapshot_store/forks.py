@@ -1,4 +1,4 @@
-"""SN-7: a process forks, and parent and child both use the snapshot store; and the writer that they run."""
+"""SN-7: a process forks, and parent and child both use the snapshot store. The writer that both run stands here too."""
 
 from collections.abc import Awaitable, Callable
 
@@ -12,7 +12,7 @@ _FORKS = "After a fork, parent and child each save, whichever closes first or en
 
 
 class ForkCases:
-    """A handle is never carried over a fork; the site is."""
+    """Cases of forks: a handle never survives a fork, and the site does."""
 
     @promise("SN-7", _FORKS, seeds=0)
     async def test_sn_7_the_parent_closes_first(self, harness: SnapshotHarness) -> None:
@@ -55,7 +55,7 @@ async def write_rounds(store: SnapshotStore, writer: str, rounds: int, tell: Cal
 
 
 def uses(store: SnapshotStore) -> dict[str, Callable[[], Awaitable[object]]]:
-    """Return every way of using a snapshot store, by the name of the method."""
+    """Return a call of each method of a snapshot store, by its name."""
     return {
         "load_snapshot": lambda: store.load_snapshot(STREAM, schema_version=SCHEMA),
         "save_snapshot": lambda: store.save_snapshot(snapshot(1, "inherited", stream=stream_of("inherited"))),

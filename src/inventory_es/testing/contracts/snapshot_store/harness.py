@@ -23,7 +23,7 @@ _IDS = UUID(int=0x5E)
 
 
 def snapshot(version: int, data: bytes | str = "state", *, stream: StreamId = STREAM, schema_version: int = SCHEMA) -> Snapshot:
-    """A snapshot; a text stands for its UTF-8 bytes."""
+    """Return a snapshot; a text stands for its UTF-8 bytes."""
     event_id = uuid5(_IDS, f"{stream} {version}")
     content = data.encode() if isinstance(data, str) else data
     return Snapshot(stream=stream, schema_version=schema_version, version=version, event_id=event_id, data=content)
@@ -34,20 +34,20 @@ class TestedSnapshots(TestedPort[SnapshotStore]):
     """A snapshot store under test."""
 
     async def load(self, stream: StreamId = STREAM, *, schema_version: int = SCHEMA, at_most: int | None = None) -> Snapshot | None:
-        """Ask for the newest one."""
+        """Return the newest snapshot."""
         note = f"load {stream} schema {schema_version}" + ("" if at_most is None else f" at most {at_most}")
         return await self.call(note, self.raw.load_snapshot(stream, schema_version=schema_version, at_most=at_most), show)
 
     async def save(self, one: Snapshot, *, at_suspension: AtSuspension | None = None) -> None:
-        """Keep one."""
+        """Save a snapshot."""
         await self.call(f"save {show(one)}", self.raw.save_snapshot(one), at_suspension=at_suspension)
 
     async def discard(self, *streams: StreamId) -> None:
-        """Forget those of streams."""
+        """Discard the snapshots of streams."""
         await self.call(f"discard {' '.join(map(str, streams))}", self.raw.discard_snapshots(*streams))
 
     async def clear(self) -> None:
-        """Forget all."""
+        """Discard all snapshots."""
         await self.call("clear", self.raw.clear_snapshots())
 
     async def close(self, *, at_suspension: AtSuspension | None = None) -> None:
@@ -57,7 +57,7 @@ class TestedSnapshots(TestedPort[SnapshotStore]):
     async def gives(
         self, *allowed: Snapshot | None, stream: StreamId = STREAM, schema_version: int = SCHEMA, at_most: int | None = None, meaning: str
     ) -> Snapshot | None:
-        """Expect one of these, or with ``None`` nothing."""
+        """Expect one of these snapshots; with ``None``, no snapshot."""
         found = await self.load(stream, schema_version=schema_version, at_most=at_most)
         if found not in allowed or (found is not None and type(found.data) is not bytes):
             differs = difference(allowed[0], found) if allowed[0] is not None and found is not None else None
@@ -65,8 +65,8 @@ class TestedSnapshots(TestedPort[SnapshotStore]):
         return found
 
 
-class SnapshotHooks(Protocol):
-    """What the cases ask of the contract: its declarations and hooks."""
+class _Hooks(Protocol):
+    """The declarations and hooks of the contract that the cases use."""
 
     is_durable: bool
     multi_process: bool
@@ -78,9 +78,9 @@ class SnapshotHooks(Protocol):
 
 @attrs.define(eq=False)
 class SnapshotHarness:
-    """One run of one case: opens snapshot stores on its site."""
+    """The harness of one run: it opens snapshot stores on the run's site."""
 
-    contract: SnapshotHooks
+    contract: _Hooks
     run: Run
     _opened: int = 0
 
@@ -101,7 +101,7 @@ class SnapshotHarness:
 
 
 def show(one: object) -> str:
-    """A snapshot, short."""
+    """Return a short text of a snapshot."""
     if not isinstance(one, Snapshot):
         return "nothing" if one is None else repr(one)
     text = one.data.decode(errors="replace")

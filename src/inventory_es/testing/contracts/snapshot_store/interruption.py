@@ -1,4 +1,4 @@
-"""SN-11 … SN-14: calls that meet, that are cancelled, that the store is closed under; several instances of one site."""
+"""SN-11 … SN-14: calls that meet, are cancelled, or during which the store is closed; several instances of one site."""
 
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
@@ -53,7 +53,7 @@ _MEETINGS: Sequence[tuple[str, str, tuple[Snapshot | None, ...]]] = (
 
 
 class InterruptionCases:
-    """When callers meet, give up, or the store is closed."""
+    """Cases of callers that meet or give up, and of closing during a call."""
 
     @promise("SN-11", "Calls that meet at any await point leave what they leave one after the other: what was discarded stays so.", seeds=1)
     async def test_sn_11_calls_that_meet(self, harness: SnapshotHarness) -> None:
@@ -218,7 +218,7 @@ def _call(store: TestedSnapshots, name: str) -> Callable[[AtSuspension | None], 
 
 
 def _left(name: str, *, is_done: bool) -> Sequence[Snapshot | None]:
-    """What a call that the store was closed under may leave."""
+    """Return the snapshots that a call may leave when the store was closed during it."""
     new = {"save": _NEW, "discard": None, "clear": None}
     if name not in new:
         return (_OLD,)

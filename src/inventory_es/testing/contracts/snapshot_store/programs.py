@@ -1,4 +1,4 @@
-"""SN-8 … SN-10: every answer of a program is one that was saved; discarding; the fields of a snapshot."""
+"""SN-8 … SN-10: every answer of a program was saved before; discarding; the fields of a snapshot."""
 
 from collections.abc import Mapping
 from random import Random
@@ -30,7 +30,7 @@ _Saved = dict[tuple[StreamId, int], dict[int, list[Snapshot]]]
 
 
 class ProgramCases:
-    """What a snapshot store gives, compared with what it was given."""
+    """Cases that compare a snapshot store with the snapshots that it was given."""
 
     @promise(
         "SN-8",

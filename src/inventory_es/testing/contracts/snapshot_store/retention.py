@@ -1,4 +1,4 @@
-"""SN-1 … SN-3: what is kept, and which one is given."""
+"""SN-1 … SN-3: the snapshots that are kept, and the one that is returned."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ _SHAPES = ((1, 1), (1, 64), (1, 128), (2, 120), (4, 64), (8, 128), (16, 128))
 
 
 class KeepingCases:
-    """What is saved is what is given, or nothing."""
+    """Cases of retention: the store returns a saved snapshot, or none."""
 
     @promise("SN-1", "The newest snapshot at or below a version is given, whole, and none above it.")
     async def test_sn_1_the_newest_at_or_below_a_version(self, harness: SnapshotHarness) -> None:
