@@ -14,9 +14,8 @@ from inventory_es.testing.contracts.cache.failures import TroubleCases
 from inventory_es.testing.contracts.cache.forks import ForkCases
 from inventory_es.testing.contracts.cache.harness import CacheHarness
 from inventory_es.testing.contracts.cache.interruption import InterruptionCases
-from inventory_es.testing.contracts.cache.keys import KeyCases
 from inventory_es.testing.contracts.cache.programs import ProgramCases
-from inventory_es.testing.contracts.cache.values import ValueCases
+from inventory_es.testing.contracts.cache.values import KeyCases, ValueCases
 from inventory_es.testing.contracts.core.contract import Contract, Run
 from inventory_es.testing.site import Site
 

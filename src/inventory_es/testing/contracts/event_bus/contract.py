@@ -6,19 +6,15 @@ from typing import ClassVar
 
 from inventory_es.ports import EventBus
 from inventory_es.testing.contracts.core.contract import Contract, Run
-from inventory_es.testing.contracts.event_bus.acknowledgements import AnswerCases
-from inventory_es.testing.contracts.event_bus.cancellation import CancellationCases
 from inventory_es.testing.contracts.event_bus.concurrency import CrowdCases
-from inventory_es.testing.contracts.event_bus.dead_letters import DeadLetterCases
-from inventory_es.testing.contracts.event_bus.delivery import DeliveryCases
-from inventory_es.testing.contracts.event_bus.durability import ReopeningCases
+from inventory_es.testing.contracts.event_bus.delivery import AnswerCases, DeliveryCases
 from inventory_es.testing.contracts.event_bus.forks import ForkCases
 from inventory_es.testing.contracts.event_bus.harness import BusHarness
-from inventory_es.testing.contracts.event_bus.interruption import InterruptionCases
+from inventory_es.testing.contracts.event_bus.interruption import CancellationCases, InterruptionCases
 from inventory_es.testing.contracts.event_bus.names import NameCases
 from inventory_es.testing.contracts.event_bus.program import ProgramCases
-from inventory_es.testing.contracts.event_bus.redelivery import RedeliveryCases
-from inventory_es.testing.contracts.event_bus.subscribers import SubscriberCases
+from inventory_es.testing.contracts.event_bus.redelivery import DeadLetterCases, RedeliveryCases
+from inventory_es.testing.contracts.event_bus.subscribers import ReopeningCases, SubscriberCases
 from inventory_es.testing.contracts.event_bus.transparency import TransparencyCases
 from inventory_es.testing.site import Site
 

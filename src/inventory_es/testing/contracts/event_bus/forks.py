@@ -11,6 +11,7 @@ from inventory_es.testing.contracts.processes.other_process import Step, steps_o
 from inventory_es.testing.promise import MismatchError, promise
 
 _FORKS = "After a fork, parent and child each publish, whichever closes first, and nothing is lost; an inherited handle is closed."
+GROUP = "fork"
 
 
 class ForkCases:
@@ -72,9 +73,6 @@ async def _until(consumer: BusSubscription, steps: Sequence[Step], ended: anyio.
             await all_came()
             scope.cancel()
     return delivered
-
-
-GROUP = "fork"
 
 
 async def write_rounds(bus: EventBus, writer: str, rounds: int, tell: Callable[[Step], None]) -> None:

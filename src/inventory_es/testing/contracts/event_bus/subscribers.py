@@ -1,4 +1,4 @@
-"""EB-12, EB-14 … EB-17, EB-35: consumers that are slow, cancelled, late, or come back."""
+"""EB-12, EB-14 … EB-17, EB-34, EB-35: consumers that are slow, cancelled, late, or come back, also to a reopened bus."""
 
 import gc
 import tracemalloc
@@ -13,6 +13,7 @@ from anyio.lowlevel import checkpoint
 from inventory_es.ports import Delivery, RecordedEvent
 from inventory_es.testing.contracts.core.event_labels import recorded, stream_id
 from inventory_es.testing.contracts.event_bus.consumers import Crew
+from inventory_es.testing.contracts.event_bus.delivery import need_two_deliveries
 from inventory_es.testing.contracts.event_bus.harness import BusHarness, TestedBus, TestedSubscription
 from inventory_es.testing.promise import MismatchError, promise
 
@@ -23,6 +24,9 @@ _TURNS = 200
 _LEAVERS = 4
 _SERIAL = 0.1
 _KEPT = 60
+_OPENINGS = 4
+_PUBLISHED = 5
+_KEEPS = "A durable bus keeps over its closing what was published, acknowledged and given up, the attempts, and its groups."
 
 
 class SubscriberCases:
@@ -196,6 +200,69 @@ class SubscriberCases:
                 await consumer.take("e f", meaning="declared: durable; what was published before and after reopening must come")
 
 
+class ReopeningCases:
+    """Cases of a bus that is closed and opened again."""
+
+    @promise("EB-34", _KEEPS, seeds=0)
+    async def test_eb_34_answers_and_attempts(self, harness: BusHarness) -> None:
+        async with harness.open() as bus:
+            if not bus.capabilities.durable:
+                harness.run.not_declared("durable")
+            need_two_deliveries(harness, bus)
+            for group in ("g", "G"):
+                async with bus.join(group):
+                    pass
+        for number in range(_OPENINGS):
+            async with harness.open() as bus:
+                for group in ("g", "G"):
+                    await _make_room(bus, group, _PUBLISHED)
+                await bus.publish(f"x a{number} b{number}", f"y p{number}", f"z s{number}")
+                async with bus.join("g") as consumer:
+                    failed = await consumer.receive()
+                    await consumer.nack(failed, f"failure {number}")
+                    while not consumer.model.is_drained:
+                        delivery = await consumer.receive()
+                        if delivery.event.stream == failed.event.stream:
+                            break
+                        await consumer.ack(delivery)
+                await bus.publish(f"x c{number}")
+                await bus.dead_letters("g")
+        async with harness.open() as bus, bus.join("g") as consumer, bus.join("G") as other:
+            for each in (consumer, other):
+                await each.finish()
+            for each in (consumer, other):
+                await each.drain()
+                await bus.dead_letters(each.group)
+
+    @promise("EB-34", _KEEPS, seeds=0)
+    async def test_eb_34_dead_letters(self, harness: BusHarness) -> None:
+        labels = ("a", "b", "c")
+        for number, label in enumerate(labels):
+            async with harness.open() as bus:
+                if not bus.capabilities.durable:
+                    harness.run.not_declared("durable")
+                async with bus.join("g") as consumer, bus.join("h") as other:
+                    await bus.publish(f"s{number} {label}")
+                    for attempt in range(bus.capabilities.max_deliveries):
+                        await consumer.nack(await consumer.receive(), f"failure {attempt}")
+                    await other.finish()
+                await bus.dead_letters("g")
+        for label in labels:
+            async with harness.open() as bus:
+                await bus.dead_letters("g")
+                await bus.redeliver("g", harness.events(f"s {label}"))
+                await bus.dead_letters("g")
+        for _ in range(2):
+            async with harness.open() as bus:
+                await bus.dead_letters("g")
+                async with bus.join("g") as consumer, bus.join("h") as other:
+                    await consumer.nack(await consumer.receive(), "again")
+                    await other.finish()
+        async with harness.open() as bus, bus.join("g") as consumer:
+            await consumer.drain()
+            await bus.dead_letters("g")
+
+
 async def _is_bounded(bus: TestedBus, stream: str, before: int, which: str) -> int:
     """Publish until the call waits, and return the number of events that the group holds, within the declared bound."""
     published: list[RecordedEvent] = []
@@ -295,3 +362,12 @@ def _traced() -> Generator[Callable[[], int], None, None]:
     finally:
         if not was_tracing:
             tracemalloc.stop()
+
+
+async def _make_room(bus: TestedBus, group: str, count: int) -> None:
+    """Acknowledge the oldest events until so many more fit."""
+    if bus.model.groups[group].size + count <= bus.capabilities.max_pending:
+        return  # nobody joins: a later case shows if the group still exists
+    async with bus.join(group) as consumer:
+        while not consumer.model.is_drained and consumer.model.size + count > bus.capabilities.max_pending:
+            await consumer.ack(await consumer.receive())

@@ -18,12 +18,10 @@ from inventory_es.testing.contracts.event_store.groups import GroupCases
 from inventory_es.testing.contracts.event_store.harness import Interference, StoreHarness
 from inventory_es.testing.contracts.event_store.idempotency import IdentityCases
 from inventory_es.testing.contracts.event_store.interruption import InterruptionCases
-from inventory_es.testing.contracts.event_store.lifetime import ClosingCases
-from inventory_es.testing.contracts.event_store.lost_data import PlaceCases
-from inventory_es.testing.contracts.event_store.pages import PageCases
+from inventory_es.testing.contracts.event_store.lifetime import ClosingCases, PlaceCases
 from inventory_es.testing.contracts.event_store.processes import ForkCases, ProcessCases
 from inventory_es.testing.contracts.event_store.races import RaceCases
-from inventory_es.testing.contracts.event_store.reads import ReadingCases
+from inventory_es.testing.contracts.event_store.reads import PageCases, ReadingCases
 from inventory_es.testing.contracts.event_store.refusals import RefusalCases
 from inventory_es.testing.contracts.event_store.subscriptions import FollowingCases
 from inventory_es.testing.contracts.event_store.turns import TurnCases

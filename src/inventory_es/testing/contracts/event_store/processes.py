@@ -23,6 +23,7 @@ _KILLED = 500
 _STEPS_BEFORE_THE_KILL = 9
 _MOMENTS = (0.5, 0.75)
 """The shares of an append's time after which its process is killed."""
+_CHILD = "A forked child that opens the site loses nothing when its parent closes first or ends; a handle that it inherited is closed."
 
 
 class ProcessCases:
@@ -85,6 +86,22 @@ class ProcessCases:
             await store.append(f"{STREAM}@{version} after", meaning="a killed process keeps nobody from writing")
 
 
+class ForkCases:
+    """Cases of forks: a handle never survives a fork, and the site does."""
+
+    @promise("ES-54", _CHILD, seeds=0)
+    async def test_es_54_the_parent_closes_first(self, harness: StoreHarness) -> None:
+        await _holds_every_step(harness, "parent_closes_first")
+
+    @promise("ES-54", _CHILD, seeds=0)
+    async def test_es_54_a_daemon(self, harness: StoreHarness) -> None:
+        await _holds_every_step(harness, "parent_ends")
+
+    @promise("ES-55", "A parent that forks, idle or in the middle of commits, goes on beside its children, and nothing is lost.", seeds=0)
+    async def test_es_55_the_parent_goes_on(self, harness: StoreHarness) -> None:
+        await _holds_every_step(harness, "parent_goes_on")
+
+
 def need_other_processes(harness: StoreHarness) -> Sequence[str]:
     """Return the command of another process over the site; end the case where ``spawn`` returns none."""
     arguments = harness.contract.spawn(harness.run.site)
@@ -145,25 +162,6 @@ async def linearizable(store: TestedStore, steps: Sequence[Step]) -> None:
         got=page.version,
         meaning="an acknowledged append is lost",
     )
-
-
-_CHILD = "A forked child that opens the site loses nothing when its parent closes first or ends; a handle that it inherited is closed."
-
-
-class ForkCases:
-    """Cases of forks: a handle never survives a fork, and the site does."""
-
-    @promise("ES-54", _CHILD, seeds=0)
-    async def test_es_54_the_parent_closes_first(self, harness: StoreHarness) -> None:
-        await _holds_every_step(harness, "parent_closes_first")
-
-    @promise("ES-54", _CHILD, seeds=0)
-    async def test_es_54_a_daemon(self, harness: StoreHarness) -> None:
-        await _holds_every_step(harness, "parent_ends")
-
-    @promise("ES-55", "A parent that forks, idle or in the middle of commits, goes on beside its children, and nothing is lost.", seeds=0)
-    async def test_es_55_the_parent_goes_on(self, harness: StoreHarness) -> None:
-        await _holds_every_step(harness, "parent_goes_on")
 
 
 async def _holds_every_step(harness: StoreHarness, plan: str) -> None:

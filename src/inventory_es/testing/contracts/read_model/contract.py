@@ -6,8 +6,7 @@ from typing import ClassVar
 
 from inventory_es.ports import ReadModel
 from inventory_es.testing.contracts.core.contract import Contract, Run
-from inventory_es.testing.contracts.read_model.checkpoint_fields import CheckpointFieldCases
-from inventory_es.testing.contracts.read_model.checkpoints import CheckpointCases
+from inventory_es.testing.contracts.read_model.checkpoints import CheckpointCases, CheckpointFieldCases
 from inventory_es.testing.contracts.read_model.forks import ForkCases
 from inventory_es.testing.contracts.read_model.harness import ReadModelHarness
 from inventory_es.testing.contracts.read_model.interruption import InterruptionCases

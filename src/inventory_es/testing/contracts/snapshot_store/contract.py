@@ -7,12 +7,11 @@ from typing import ClassVar
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import SnapshotStore
 from inventory_es.testing.contracts.core.contract import Contract, Run
-from inventory_es.testing.contracts.snapshot_store.discards import ForgettingCases
 from inventory_es.testing.contracts.snapshot_store.forks import ForkCases
 from inventory_es.testing.contracts.snapshot_store.harness import SnapshotHarness
 from inventory_es.testing.contracts.snapshot_store.interruption import InterruptionCases
 from inventory_es.testing.contracts.snapshot_store.programs import ProgramCases
-from inventory_es.testing.contracts.snapshot_store.retention import KeepingCases
+from inventory_es.testing.contracts.snapshot_store.retention import ForgettingCases, KeepingCases
 from inventory_es.testing.site import Site
 
 
