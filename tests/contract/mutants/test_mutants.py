@@ -5,9 +5,6 @@ import pytest
 from inventory_es.testing.contracts.core.runner import Result, run
 from inventory_es.testing.crash.aftermath import Aftermath
 from inventory_es.testing.crash.explorer import CrashViolationError, Explorer
-from inventory_es.testing.runner import Result, run
-from inventory_es.testing.crash.explorer import Explorer
-from inventory_es.testing.crash.violation import CrashViolationError
 from tests.contract.mutants.all_mutants import MUTANTS
 from tests.contract.mutants.file_mutants import CRASHES, FILE_MUTANTS, FileMutant
 from tests.contract.mutants.mutant import Mutant
