@@ -2,9 +2,10 @@
 
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from functools import partial
+from typing import TypeVar
 
 from inventory_es.adapters.sqlite import projections
 from inventory_es.adapters.sqlite.connections import READ_ONLY, READ_ONLY_REMEDY, Connections, ReadOnlyConnections, may_only_be_read
@@ -39,6 +40,8 @@ from inventory_es.ports.toolkit.blocking_calls import BlockingCalls, run_in_thre
 from inventory_es.ports.toolkit.paths import AnyPath, absolute_path
 from inventory_es.ports.toolkit.row_rules import check_before, check_commit, check_select, table_of
 
+T = TypeVar("T")
+
 READ_MODEL_ID = 0x49455332
 """The application id of a file that holds read models alone: ``IES2`` in ASCII."""
 
@@ -62,17 +65,25 @@ class SqliteReadModel(ReadModel):
 
     async def prepare(self, projection: ProjectionId, tables: Sequence[Table], /) -> None:
         known = ProjectionTables(projection, {table.name: table for table in tables})
-        await self._writes.run(self._prepare, known)
+        is_there = partial(projections.is_there, known=known, place=self._path)
+        if not (isinstance(self._connections, ReadOnlyConnections) and await self._read(known, is_there)):
+            await self._write(known, partial(projections.create, known=known, place=self._path))
         self._known[projection] = known
 
     async def checkpoint(self, projection: ProjectionId, /) -> Checkpoint:
         known = await self._of(projection)
-        return await self._reads.run(self._checkpoint, known)
+        return (await self._read(known, partial(projections.state, known=known))).checkpoint
 
     async def commit(self, projection: ProjectionId, changes: Sequence[Change], /, *, before: Checkpoint, after: Checkpoint) -> None:
         known = await self._of(projection)
         check_commit(known.tables, changes, before, after)
-        await self._writes.run(self._commit, known, changes, before, after)
+
+        def commit(connection: sqlite3.Connection) -> None:
+            check_before(known.projection, before, projections.state(connection, known).checkpoint)
+            known.change(connection, changes)
+            projections.move(connection, known.projection, after)
+
+        await self._write(known, commit)
 
     async def select(
         self,
@@ -90,24 +101,24 @@ class SqliteReadModel(ReadModel):
         shape = table_of(known.tables, table)
         check_select(shape, where or {}, order, after, limit)
 
-        def in_one_transaction() -> RowsPage:
-            with self._transaction(known, read_only=True) as connection:
-                seen = projections.state(connection, known)
-                rows = known.select(connection, shape, where or {}, order, after, descending=descending, limit=limit + 1)
-                return RowsPage(rows[:limit], seen.checkpoint, seen.active, is_end=len(rows) <= limit)
+        def select(connection: sqlite3.Connection) -> RowsPage:
+            seen = projections.state(connection, known)
+            rows = known.select(connection, shape, where or {}, order, after, descending=descending, limit=limit + 1)
+            return RowsPage(rows[:limit], seen.checkpoint, seen.active, is_end=len(rows) <= limit)
 
-        return await self._reads.run(in_one_transaction)
+        return await self._read(known, select)
 
     async def versions(self, name: str, /) -> Sequence[ProjectionVersion]:
-        return await self._reads.run(self._versions, name)
+        return await self._read(None, partial(projections.versions, name=name))
 
     async def activate(self, projection: ProjectionId, /, *, before: Checkpoint) -> bool:
         known = await self._of(projection)
-        return await self._writes.run(self._activate, known, before)
+        return await self._write(known, partial(projections.activate, known=known, before=before))
 
     async def drop(self, projection: ProjectionId, /) -> None:
         known = await self._of(projection)
-        await self._writes.run(self._drop, known)
+        await self._write(known, partial(projections.drop, known=known))
+        self._known.pop(projection, None)
 
     async def aclose(self) -> None:
         """Finish the calls in flight and release every connection. Idempotent."""
@@ -118,54 +129,24 @@ class SqliteReadModel(ReadModel):
     async def _of(self, projection: ProjectionId) -> ProjectionTables:
         known = self._known.get(projection)
         if known is None:
-            known = self._known[projection] = await self._reads.run(self._load, projection)
+            known = self._known[projection] = await self._read(None, partial(projections.load, projection=projection))
         return known
 
-    def _load(self, projection: ProjectionId) -> ProjectionTables:
-        with _translated(self._path), self._connections.lend(read_only=True) as connection:
-            return projections.load(connection, projection)
+    async def _read(self, known: ProjectionTables | None, function: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._reads.run(self._run, known, function, read_only=True)
 
-    def _prepare(self, known: ProjectionTables) -> None:
-        if isinstance(self._connections, ReadOnlyConnections):
-            with self._transaction(known, read_only=True) as connection:
-                if projections.is_there(connection, known, self._path):
-                    return
-        with self._transaction(known, read_only=False) as connection:
-            projections.create(connection, known, self._path)
+    async def _write(self, known: ProjectionTables, function: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._writes.run(self._run, known, function, read_only=False)
 
-    def _checkpoint(self, known: ProjectionTables) -> Checkpoint:
-        with self._transaction(known, read_only=True) as connection:
-            return projections.state(connection, known).checkpoint
-
-    def _versions(self, name: str) -> Sequence[ProjectionVersion]:
-        with self._transaction(None, read_only=True) as connection:
-            return projections.versions(connection, name)
-
-    def _commit(self, known: ProjectionTables, changes: Sequence[Change], before: Checkpoint, after: Checkpoint) -> None:
-        with self._transaction(known, read_only=False) as connection:
-            check_before(known.projection, before, projections.state(connection, known).checkpoint)
-            known.change(connection, changes)
-            projections.move(connection, known.projection, after)
-
-    def _activate(self, known: ProjectionTables, before: Checkpoint) -> bool:
-        with self._transaction(known, read_only=False) as connection:
-            return projections.activate(connection, known, before)
-
-    def _drop(self, known: ProjectionTables) -> None:
-        with self._transaction(known, read_only=False) as connection:
-            projections.drop(connection, known)
-        self._known.pop(known.projection, None)
-
-    @contextmanager
-    def _transaction(self, known: ProjectionTables | None, *, read_only: bool) -> Iterator[sqlite3.Connection]:
-        """Lend a connection in a transaction. A version that another process dropped is forgotten: it may return with other tables."""
+    def _run(self, known: ProjectionTables | None, function: Callable[[sqlite3.Connection], T], *, read_only: bool) -> T:
+        """Run a function in a transaction. A version that another process dropped is forgotten: it may return with other tables."""
         with _translated(self._path), self._connections.lend(read_only=read_only) as connection:
             if read_only:
                 connection.execute("BEGIN")
             else:
                 begin_writing(connection)
             try:
-                yield connection
+                result = function(connection)
                 connection.execute("ROLLBACK" if read_only else "COMMIT")
             except ProjectionNotFoundError:
                 if known is not None:
@@ -174,6 +155,7 @@ class SqliteReadModel(ReadModel):
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
+        return result
 
 
 def open_sqlite_read_model(path: AnyPath, *, synchronous: Synchronous = "NORMAL") -> AbstractAsyncContextManager[SqliteReadModel]:
