@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from inventory_es.adapters.memory import MemoryReadModel
-from inventory_es.adapters.sqlite.projections import ProjectionTables
+from inventory_es.adapters.sqlite.projections import StoredProjection
 from inventory_es.ports import Add, Change, Checkpoint, Delete, Patch, ProjectionId, Put, Row, Table
 
 ID = ProjectionId("stock", 1)
@@ -56,8 +56,8 @@ def test_rows_written_once_are_those_of_one_change_after_the_other(first: list[C
         return [list((await model.select(ID, table.name, limit=99)).rows) for table in TABLES]
 
     connection = sqlite3.connect(":memory:")
-    known = ProjectionTables(ID, {table.name: table for table in TABLES})
-    known.create(connection)
+    known = StoredProjection(ID, {table.name: table for table in TABLES})
+    known._create_tables(connection)
     known.change(connection, first)
     known.change(connection, second)
     folded = [known.select(connection, table, {}, (), None, descending=False, limit=99) for table in TABLES]

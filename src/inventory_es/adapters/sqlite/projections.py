@@ -110,18 +110,65 @@ _TYPES = {str: "TEXT", int: "INTEGER"}
 _KINDS: Mapping[str, type[str] | type[int]] = {"str": str, "int": int}
 
 
-@attrs.frozen
-class ProjectionTables:
-    """The tables of one projection version. Their names are validated identifiers, so they can stand in statements.
+CATALOGUE = (
+    """
+CREATE TABLE IF NOT EXISTS projections (
+    name TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    shape TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    recorded_at TEXT,
+    epoch INTEGER NOT NULL,
+    owner TEXT,
+    owned_until TEXT,
+    error TEXT,
+    mark_position INTEGER,
+    mark_event_id TEXT,
+    PRIMARY KEY (name, version)
+) STRICT
+""",
+    "CREATE TABLE IF NOT EXISTS active_projections (name TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT",
+)
+
+_STATE = """
+SELECT shape, position, recorded_at, epoch, owner, owned_until, error, mark_position, mark_event_id,
+    (SELECT version FROM active_projections WHERE name = ?)
+FROM projections WHERE name = ? AND version = ?
+"""
+_MOVE = """
+UPDATE projections SET (position, recorded_at, epoch, owner, owned_until, error, mark_position, mark_event_id) = (?, ?, ?, ?, ?, ?, ?, ?)
+WHERE name = ? AND version = ?
+"""
+
+
+class State(NamedTuple):
+    """The state of one version.
 
     Attributes:
-        projection: the owner of the tables.
+        checkpoint: its progress and its lease.
+        active: the version that readers use.
+    """
+
+    checkpoint: Checkpoint
+    active: ProjectionId
+
+
+@attrs.frozen
+class StoredProjection:
+    """One version of a projection: its entry in the catalogue, and its tables.
+
+    Every method runs in the caller's transaction. Names of tables are validated identifiers, so they can stand in statements.
+
+    Attributes:
+        projection: its name and version.
         tables: by name.
+        path: of the file, for errors.
         shape: the JSON text of the tables in the catalogue.
     """
 
     projection: ProjectionId
     tables: Mapping[str, Table]
+    path: str = ""
     shape: str = attrs.field(init=False)
 
     @shape.default
@@ -132,23 +179,70 @@ class ProjectionTables:
         }
         return json.dumps(shapes, sort_keys=True)
 
-    def create(self, connection: sqlite3.Connection) -> None:
-        """Create the tables and their indexes, in the caller's transaction."""
-        for table in self.tables.values():
-            columns = [f"[{name}] {_TYPES[kind]}{' NOT NULL' if name in table.key else ''}" for name, kind in table.columns.items()]
-            key = f"PRIMARY KEY ({_list(table.key)})"
-            connection.execute(f"CREATE TABLE {self._name(table.name)} ({', '.join(columns)}, {key}) STRICT, WITHOUT ROWID")
-            for number, index in enumerate(table.indexes):
-                name = self._name(f"{table.name}__{number}")
-                connection.execute(f"CREATE INDEX {name} ON {self._name(table.name)} ({_list(order_of(table, index))})")
+    def exists(self, connection: sqlite3.Connection) -> bool:
+        """Return True if this version was prepared.
+
+        Raises:
+            IncompatibleStoreError: this version has other tables.
+        """
+        row = connection.execute("SELECT shape FROM projections WHERE name = ? AND version = ?", self._key).fetchone()
+        if row is not None and row[0] != self.shape:
+            problem = f"{self.projection} was built with other tables: give it a new version"
+            raise IncompatibleStoreError(store="read model", place=self.path, problem=problem)
+        return row is not None
+
+    def prepare(self, connection: sqlite3.Connection) -> None:
+        """Create this version if it is missing.
+
+        Raises:
+            IncompatibleStoreError: this version has other tables.
+        """
+        if not self.exists(connection):
+            values = (*self._key, self.shape)
+            connection.execute("INSERT INTO projections (name, version, shape, position, epoch) VALUES (?, ?, ?, 0, 0)", values)
+            self._create_tables(connection)
+        connection.execute("INSERT INTO active_projections (name, version) VALUES (?, ?) ON CONFLICT (name) DO NOTHING", self._key)
+
+    def state(self, connection: sqlite3.Connection) -> State:
+        """Return the state of this version.
+
+        Raises:
+            ProjectionNotFoundError: the version was dropped, and perhaps prepared again with other tables.
+        """
+        row = connection.execute(_STATE, (self.projection.name, *self._key)).fetchone()
+        if row is None or row[0] != self.shape:
+            raise ProjectionNotFoundError(projection=str(self.projection))
+        return State(_checkpoint(row[1:9]), ProjectionId(self.projection.name, _active(row[9])))
+
+    def commit(self, connection: sqlite3.Connection, changes: Iterable[Change], before: Checkpoint, after: Checkpoint) -> None:
+        """Apply changes, and move the checkpoint. See ``ReadModel.commit``."""
+        check_before(self.projection, before, self.state(connection).checkpoint)
+        self.change(connection, changes)
+        mark = (None, None) if after.mark is None else (after.mark.position, str(after.mark.event_id))
+        times = _text_of(after.recorded_at), _text_of(after.owned_until)
+        values = (after.position, times[0], after.epoch, after.owner, times[1], after.error, *mark)
+        connection.execute(_MOVE, (*values, *self._key))
+
+    def activate(self, connection: sqlite3.Connection, before: Checkpoint) -> bool:
+        """Switch readers to this version. See ``ReadModel.activate``."""
+        check_before(self.projection, before, self.state(connection).checkpoint)
+        if any(one.is_active and not may_take_over(before, one.checkpoint) for one in find_versions(connection, self.projection.name)):
+            return False
+        connection.execute("UPDATE active_projections SET version = ? WHERE name = ?", self._key[::-1])
+        return True
 
     def drop(self, connection: sqlite3.Connection) -> None:
-        """Drop the tables and their indexes, in the caller's transaction."""
+        """Delete this version and its tables. See ``ReadModel.drop``."""
+        others = len(find_versions(connection, self.projection.name)) - 1
+        check_drop(self.projection, self.state(connection).active, others)
         for table in self.tables.values():
             connection.execute(f"DROP TABLE {self._name(table.name)}")
+        connection.execute("DELETE FROM projections WHERE name = ? AND version = ?", self._key)
+        if not others:
+            connection.execute("DELETE FROM active_projections WHERE name = ?", (self.projection.name,))
 
     def change(self, connection: sqlite3.Connection, changes: Iterable[Change]) -> None:
-        """Apply the changes in order, in the caller's transaction.
+        """Apply the changes in order.
 
         Raises:
             ValueError: a number would exceed 64 bits; the caller must roll back.
@@ -160,6 +254,15 @@ class ProjectionTables:
                 except sqlite3.IntegrityError as problem:  # a sum beyond 64 bits becomes a fraction, which a strict table refuses
                     msg = f"a number of table {rows.table.name} would be beyond 64 bits"
                     raise ValueError(msg) from problem
+
+    def _create_tables(self, connection: sqlite3.Connection) -> None:
+        for table in self.tables.values():
+            columns = [f"[{name}] {_TYPES[kind]}{' NOT NULL' if name in table.key else ''}" for name, kind in table.columns.items()]
+            key = f"PRIMARY KEY ({_list(table.key)})"
+            connection.execute(f"CREATE TABLE {self._name(table.name)} ({', '.join(columns)}, {key}) STRICT, WITHOUT ROWID")
+            for number, index in enumerate(table.indexes):
+                name = self._name(f"{table.name}__{number}")
+                connection.execute(f"CREATE INDEX {name} ON {self._name(table.name)} ({_list(order_of(table, index))})")
 
     def _write(self, connection: sqlite3.Connection, rows: RowChanges) -> None:
         table, name = rows.table, self._name(rows.table.name)
@@ -224,8 +327,64 @@ class ProjectionTables:
                 problem = f"a row holds what is no {kind.__name__}"
                 raise CorruptStoreError(store="read model", place=f"column {name} of table {self._name(table.name)}", problem=problem)
 
+    @property
+    def _key(self) -> tuple[str, int]:
+        return self.projection.name, self.projection.version
+
     def _name(self, table: str) -> str:
         return f"{self.projection.name}__v{self.projection.version}__{table}"
+
+
+def load(connection: sqlite3.Connection, projection: ProjectionId) -> StoredProjection:
+    """Return a prepared version.
+
+    Raises:
+        ProjectionNotFoundError: the version was not prepared.
+    """
+    key = (projection.name, projection.version)
+    row = connection.execute("SELECT shape FROM projections WHERE name = ? AND version = ?", key).fetchone()
+    if row is None:
+        raise ProjectionNotFoundError(projection=str(projection))
+    return StoredProjection(projection, tables_of(row[0]))
+
+
+def find_versions(connection: sqlite3.Connection, name: str) -> Sequence[ProjectionVersion]:
+    """Return every version of a name, lowest first, in the caller's transaction."""
+    columns = "version, shape, position, recorded_at, epoch, owner, owned_until, error, mark_position, mark_event_id"
+    statement = f"SELECT {columns} FROM projections WHERE name = ? ORDER BY version"  # noqa: S608  # names of our own
+    rows = connection.execute(statement, (name,)).fetchall()
+    if not rows:
+        return []
+    (active,) = connection.execute("SELECT max(version) FROM active_projections WHERE name = ?", (name,)).fetchone()
+    active = _active(active)
+    return [
+        ProjectionVersion(
+            ProjectionId(name, _number(version, "version", least=1)), tables_of(shape), _checkpoint(rest), is_active=version == active
+        )
+        for version, shape, *rest in rows
+    ]
+
+
+def make_catalogue(connection: sqlite3.Connection) -> None:
+    """Create the catalogue if it is missing, and add the columns that an older version of this package did not have."""
+    if has_catalogue(connection):
+        return
+    with writing(connection):
+        for statement in CATALOGUE:
+            connection.execute(statement)
+        for name in ("mark_position INTEGER", "mark_event_id TEXT"):
+            if name.split()[0] not in _columns(connection):
+                connection.execute(f"ALTER TABLE projections ADD COLUMN {name}")
+
+
+def has_catalogue(connection: sqlite3.Connection) -> bool:
+    """Return True if the catalogue exists, with all its columns."""
+    (there,) = connection.execute("SELECT count(*) FROM sqlite_master WHERE name IN ('projections', 'active_projections')").fetchone()
+    return there == len(CATALOGUE) and {"mark_position", "mark_event_id"} <= _columns(connection)
+
+
+def _columns(connection: sqlite3.Connection) -> set[str]:
+    return {name for _, name, *_ in connection.execute("PRAGMA table_info(projections)")}
 
 
 def tables_of(shape: str) -> Mapping[str, Table]:
@@ -257,171 +416,6 @@ def _over(table: Table, columns: Iterable[str], added: Collection[str] = ()) -> 
 def _list(columns: Iterable[str]) -> str:
     """Return columns as SQL names them. A name may be a keyword, and double quotes may mean a text, so each name is in brackets."""
     return ", ".join(f"[{column}]" for column in columns)
-
-
-CATALOGUE = (
-    """
-CREATE TABLE IF NOT EXISTS projections (
-    name TEXT NOT NULL,
-    version INTEGER NOT NULL,
-    shape TEXT NOT NULL,
-    position INTEGER NOT NULL,
-    recorded_at TEXT,
-    epoch INTEGER NOT NULL,
-    owner TEXT,
-    owned_until TEXT,
-    error TEXT,
-    mark_position INTEGER,
-    mark_event_id TEXT,
-    PRIMARY KEY (name, version)
-) STRICT
-""",
-    "CREATE TABLE IF NOT EXISTS active_projections (name TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT",
-)
-
-_STATE = """
-SELECT shape, position, recorded_at, epoch, owner, owned_until, error, mark_position, mark_event_id,
-    (SELECT version FROM active_projections WHERE name = ?)
-FROM projections WHERE name = ? AND version = ?
-"""
-_MOVE = """
-UPDATE projections SET (position, recorded_at, epoch, owner, owned_until, error, mark_position, mark_event_id) = (?, ?, ?, ?, ?, ?, ?, ?)
-WHERE name = ? AND version = ?
-"""
-
-
-def make(connection: sqlite3.Connection) -> None:
-    """Create the catalogue if it is missing, and add the columns that an older version of this package did not have."""
-    if is_made(connection):
-        return
-    with writing(connection):
-        for statement in CATALOGUE:
-            connection.execute(statement)
-        for name in ("mark_position INTEGER", "mark_event_id TEXT"):
-            if name.split()[0] not in _columns(connection):
-                connection.execute(f"ALTER TABLE projections ADD COLUMN {name}")
-
-
-def is_made(connection: sqlite3.Connection) -> bool:
-    """Return True if the catalogue exists, with all its columns."""
-    (there,) = connection.execute("SELECT count(*) FROM sqlite_master WHERE name IN ('projections', 'active_projections')").fetchone()
-    return there == len(CATALOGUE) and {"mark_position", "mark_event_id"} <= _columns(connection)
-
-
-def _columns(connection: sqlite3.Connection) -> set[str]:
-    return {name for _, name, *_ in connection.execute("PRAGMA table_info(projections)")}
-
-
-class State(NamedTuple):
-    """The state of one version.
-
-    Attributes:
-        checkpoint: its progress and its lease.
-        active: the version that readers use.
-    """
-
-    checkpoint: Checkpoint
-    active: ProjectionId
-
-
-def is_there(connection: sqlite3.Connection, known: ProjectionTables, place: str) -> bool:
-    """Return True if this version exists, in the caller's transaction.
-
-    Raises:
-        IncompatibleStoreError: this version has other tables.
-    """
-    projection = known.projection
-    key = (projection.name, projection.version)
-    row = connection.execute("SELECT shape FROM projections WHERE name = ? AND version = ?", key).fetchone()
-    if row is not None and row[0] != known.shape:
-        problem = f"{projection} was built with other tables: give it a new version"
-        raise IncompatibleStoreError(store="read model", place=place, problem=problem)
-    return row is not None
-
-
-def create(connection: sqlite3.Connection, known: ProjectionTables, place: str) -> None:
-    """Create the version if it is missing, in the caller's transaction.
-
-    Raises:
-        IncompatibleStoreError: this version has other tables.
-    """
-    key = (known.projection.name, known.projection.version)
-    if not is_there(connection, known, place):
-        connection.execute("INSERT INTO projections (name, version, shape, position, epoch) VALUES (?, ?, ?, 0, 0)", (*key, known.shape))
-        known.create(connection)
-    connection.execute("INSERT INTO active_projections (name, version) VALUES (?, ?) ON CONFLICT (name) DO NOTHING", key)
-
-
-def load(connection: sqlite3.Connection, projection: ProjectionId) -> ProjectionTables:
-    """Return the tables of a prepared version.
-
-    Raises:
-        ProjectionNotFoundError: the version was not prepared.
-    """
-    key = (projection.name, projection.version)
-    row = connection.execute("SELECT shape FROM projections WHERE name = ? AND version = ?", key).fetchone()
-    if row is None:
-        raise ProjectionNotFoundError(projection=str(projection))
-    return ProjectionTables(projection, tables_of(row[0]))
-
-
-def state(connection: sqlite3.Connection, known: ProjectionTables) -> State:
-    """Return the state of a version, in the caller's transaction.
-
-    Raises:
-        ProjectionNotFoundError: the version was dropped, and perhaps prepared again with other tables.
-    """
-    projection = known.projection
-    row = connection.execute(_STATE, (projection.name, projection.name, projection.version)).fetchone()
-    if row is None or row[0] != known.shape:
-        raise ProjectionNotFoundError(projection=str(projection))
-    return State(_checkpoint(row[1:9]), ProjectionId(projection.name, _active(row[9])))
-
-
-def move(connection: sqlite3.Connection, projection: ProjectionId, to: Checkpoint) -> None:
-    """Set the checkpoint, in the caller's transaction."""
-    mark = (None, None) if to.mark is None else (to.mark.position, str(to.mark.event_id))
-    values = (to.position, _text_of(to.recorded_at), to.epoch, to.owner, _text_of(to.owned_until), to.error, *mark)
-    connection.execute(_MOVE, (*values, projection.name, projection.version))
-
-
-def versions(connection: sqlite3.Connection, name: str) -> Sequence[ProjectionVersion]:
-    """Return every version of a name, lowest first, in the caller's transaction."""
-    columns = "version, shape, position, recorded_at, epoch, owner, owned_until, error, mark_position, mark_event_id"
-    statement = f"SELECT {columns} FROM projections WHERE name = ? ORDER BY version"  # noqa: S608  # names of our own
-    rows = connection.execute(statement, (name,)).fetchall()
-    if not rows:
-        return []
-    (active,) = connection.execute("SELECT max(version) FROM active_projections WHERE name = ?", (name,)).fetchone()
-    active = _active(active)
-    return [
-        ProjectionVersion(
-            ProjectionId(name, _number(version, "version", least=1)), tables_of(shape), _checkpoint(rest), is_active=version == active
-        )
-        for version, shape, *rest in rows
-    ]
-
-
-def activate(connection: sqlite3.Connection, known: ProjectionTables, before: Checkpoint) -> bool:
-    """Switch readers to a version, in the caller's transaction; see ``ReadModel.activate``."""
-    projection = known.projection
-    seen = state(connection, known)
-    check_before(projection, before, seen.checkpoint)
-    if any(one.is_active and not may_take_over(before, one.checkpoint) for one in versions(connection, projection.name)):
-        return False
-    connection.execute("UPDATE active_projections SET version = ? WHERE name = ?", (projection.version, projection.name))
-    return True
-
-
-def drop(connection: sqlite3.Connection, known: ProjectionTables) -> None:
-    """Delete a version, in the caller's transaction; see ``ReadModel.drop``."""
-    projection = known.projection
-    others = len(versions(connection, projection.name)) - 1
-    check_drop(projection, state(connection, known).active, others)
-    known.drop(connection)
-    connection.execute("DELETE FROM projections WHERE name = ? AND version = ?", (projection.name, projection.version))
-    if not others:
-        connection.execute("DELETE FROM active_projections WHERE name = ?", (projection.name,))
 
 
 def _checkpoint(row: Sequence[Any]) -> Checkpoint:

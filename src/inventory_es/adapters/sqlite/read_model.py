@@ -7,7 +7,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from functools import partial
 from typing import TypeVar
 
-from inventory_es.adapters.sqlite import projections
 from inventory_es.adapters.sqlite.connections import READ_ONLY, READ_ONLY_REMEDY, Connections, ReadOnlyConnections, may_only_be_read
 from inventory_es.adapters.sqlite.database import (
     APPLICATION_ID,
@@ -23,7 +22,7 @@ from inventory_es.adapters.sqlite.database import (
     use_write_ahead_log,
     writing,
 )
-from inventory_es.adapters.sqlite.projections import ProjectionTables
+from inventory_es.adapters.sqlite.projections import StoredProjection, find_versions, has_catalogue, load, make_catalogue
 from inventory_es.ports.errors import CorruptStoreError, IncompatibleStoreError, ProjectionNotFoundError, ReadModelUnavailableError
 from inventory_es.ports.read_model import (
     Change,
@@ -38,7 +37,7 @@ from inventory_es.ports.read_model import (
 )
 from inventory_es.ports.toolkit.blocking_calls import BlockingCalls, run_in_thread
 from inventory_es.ports.toolkit.paths import AnyPath, absolute_path
-from inventory_es.ports.toolkit.row_rules import check_before, check_commit, check_select, table_of
+from inventory_es.ports.toolkit.row_rules import check_commit, check_select, table_of
 
 T = TypeVar("T")
 
@@ -61,29 +60,22 @@ class SqliteReadModel(ReadModel):
         self._connections = connections
         self._writes = BlockingCalls(None, name=f"sqlite read model {path}")
         self._reads = BlockingCalls(None, name=f"sqlite read model {path}")
-        self._known: dict[ProjectionId, ProjectionTables] = {}
+        self._known: dict[ProjectionId, StoredProjection] = {}
 
     async def prepare(self, projection: ProjectionId, tables: Sequence[Table], /) -> None:
-        known = ProjectionTables(projection, {table.name: table for table in tables})
-        is_there = partial(projections.is_there, known=known, place=self._path)
-        if not (isinstance(self._connections, ReadOnlyConnections) and await self._read(known, is_there)):
-            await self._write(known, partial(projections.create, known=known, place=self._path))
+        known = StoredProjection(projection, {table.name: table for table in tables}, self._path)
+        if not (isinstance(self._connections, ReadOnlyConnections) and await self._read(known, known.exists)):
+            await self._write(known, known.prepare)
         self._known[projection] = known
 
     async def checkpoint(self, projection: ProjectionId, /) -> Checkpoint:
         known = await self._of(projection)
-        return (await self._read(known, partial(projections.state, known=known))).checkpoint
+        return (await self._read(known, known.state)).checkpoint
 
     async def commit(self, projection: ProjectionId, changes: Sequence[Change], /, *, before: Checkpoint, after: Checkpoint) -> None:
         known = await self._of(projection)
         check_commit(known.tables, changes, before, after)
-
-        def commit(connection: sqlite3.Connection) -> None:
-            check_before(known.projection, before, projections.state(connection, known).checkpoint)
-            known.change(connection, changes)
-            projections.move(connection, known.projection, after)
-
-        await self._write(known, commit)
+        await self._write(known, partial(known.commit, changes=changes, before=before, after=after))
 
     async def select(
         self,
@@ -102,22 +94,22 @@ class SqliteReadModel(ReadModel):
         check_select(shape, where or {}, order, after, limit)
 
         def select(connection: sqlite3.Connection) -> RowsPage:
-            seen = projections.state(connection, known)
+            seen = known.state(connection)
             rows = known.select(connection, shape, where or {}, order, after, descending=descending, limit=limit + 1)
             return RowsPage(rows[:limit], seen.checkpoint, seen.active, is_end=len(rows) <= limit)
 
         return await self._read(known, select)
 
     async def versions(self, name: str, /) -> Sequence[ProjectionVersion]:
-        return await self._read(None, partial(projections.versions, name=name))
+        return await self._read(None, partial(find_versions, name=name))
 
     async def activate(self, projection: ProjectionId, /, *, before: Checkpoint) -> bool:
         known = await self._of(projection)
-        return await self._write(known, partial(projections.activate, known=known, before=before))
+        return await self._write(known, partial(known.activate, before=before))
 
     async def drop(self, projection: ProjectionId, /) -> None:
         known = await self._of(projection)
-        await self._write(known, partial(projections.drop, known=known))
+        await self._write(known, known.drop)
         self._known.pop(projection, None)
 
     async def aclose(self) -> None:
@@ -126,19 +118,19 @@ class SqliteReadModel(ReadModel):
         await self._reads.close(lambda: None)
         await self._writes.close(self._connections.close)
 
-    async def _of(self, projection: ProjectionId) -> ProjectionTables:
+    async def _of(self, projection: ProjectionId) -> StoredProjection:
         known = self._known.get(projection)
         if known is None:
-            known = self._known[projection] = await self._read(None, partial(projections.load, projection=projection))
+            known = self._known[projection] = await self._read(None, partial(load, projection=projection))
         return known
 
-    async def _read(self, known: ProjectionTables | None, function: Callable[[sqlite3.Connection], T]) -> T:
+    async def _read(self, known: StoredProjection | None, function: Callable[[sqlite3.Connection], T]) -> T:
         return await self._reads.run(self._run, known, function, read_only=True)
 
-    async def _write(self, known: ProjectionTables, function: Callable[[sqlite3.Connection], T]) -> T:
+    async def _write(self, known: StoredProjection, function: Callable[[sqlite3.Connection], T]) -> T:
         return await self._writes.run(self._run, known, function, read_only=False)
 
-    def _run(self, known: ProjectionTables | None, function: Callable[[sqlite3.Connection], T], *, read_only: bool) -> T:
+    def _run(self, known: StoredProjection | None, function: Callable[[sqlite3.Connection], T], *, read_only: bool) -> T:
         """Run a function in a transaction. A version that another process dropped is forgotten: it may return with other tables."""
         with _translated(self._path), self._connections.lend(read_only=read_only) as connection:
             if read_only:
@@ -207,7 +199,7 @@ def _connect(path: str, synchronous: Synchronous) -> Connections | ReadOnlyConne
     name = f"sqlite read model {path}"
     connections = ReadOnlyConnections(path, ReadModelUnavailableError(read_model=name, reason=READ_ONLY, remedy=READ_ONLY_REMEDY))
     with _translated(path), connections.lend(read_only=True) as connection:
-        if not _known_mark(connection, path) or not projections.is_made(connection):
+        if not _known_mark(connection, path) or not has_catalogue(connection):
             problem = "its tables have to be made or brought up to date: open it once with permission to write"
             raise IncompatibleStoreError(store="read model", place=path, problem=problem)
     return connections
@@ -240,7 +232,7 @@ def _mark(writer: sqlite3.Connection, path: str) -> None:
         with writing(writer):
             if not _known_mark(writer, path):
                 writer.execute(f"PRAGMA application_id = {READ_MODEL_ID}")
-    projections.make(writer)
+    make_catalogue(writer)
 
 
 def _known_mark(writer: sqlite3.Connection, path: str) -> int:
