@@ -14,6 +14,8 @@ from inventory_es.domain.stream_id import StreamId
 
 _check_syntax = msgspec.json.Decoder(msgspec.Raw).decode
 _ZERO = timedelta(0)
+_TEXTS = {str, NoneType}
+_BOOLEANS = {bool}
 
 MAX_SCHEMA_VERSION = 2_147_483_647
 """The largest schema version of a payload, so that it fits into a column of 32 bits."""
@@ -216,34 +218,6 @@ class StreamsPage:
     is_end: bool
 
 
-def _plain_time(at: datetime) -> datetime:
-    return datetime(at.year, at.month, at.day, at.hour, at.minute, at.second, at.microsecond, tzinfo=at.tzinfo, fold=at.fold)
-
-
-def _check_object(name: str, value: object) -> None:
-    if not isinstance(value, bytes) or not _is_one_line_object(value):
-        _refuse(name, "must be UTF-8 bytes of one JSON object, from brace to brace, without line breaks")
-
-
-def _is_one_line_object(value: bytes) -> bool:
-    if value[:1] != b"{" or value[-1:] != b"}" or b"\n" in value or b"\r" in value:
-        return False
-    try:
-        _check_syntax(value)
-        return value.isascii() or bool(value.decode("utf-8"))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False
-
-
-def _refuse(name: str, rule: str) -> NoReturn:
-    msg = f"{name} of a new event {rule}"
-    raise ValueError(msg)
-
-
-_TEXTS = {str, NoneType}
-_BOOLEANS = {bool}
-
-
 @attrs.frozen(kw_only=True)
 class EventMetadata:
     """The context of an event: its command, its sender and its causes.
@@ -301,3 +275,27 @@ OWN_FIELDS = tuple(field.name for field in attrs.fields(EventMetadata) if field.
 def is_own(key: str, value: object) -> bool:
     """Return True if the key has a meaning in this package. ``more`` has one only with the value True."""
     return key in OWN_FIELDS or (key == "more" and value is True)
+
+
+def _plain_time(at: datetime) -> datetime:
+    return datetime(at.year, at.month, at.day, at.hour, at.minute, at.second, at.microsecond, tzinfo=at.tzinfo, fold=at.fold)
+
+
+def _check_object(name: str, value: object) -> None:
+    if not isinstance(value, bytes) or not _is_one_line_object(value):
+        _refuse(name, "must be UTF-8 bytes of one JSON object, from brace to brace, without line breaks")
+
+
+def _is_one_line_object(value: bytes) -> bool:
+    if value[:1] != b"{" or value[-1:] != b"}" or b"\n" in value or b"\r" in value:
+        return False
+    try:
+        _check_syntax(value)
+        return value.isascii() or bool(value.decode("utf-8"))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+
+
+def _refuse(name: str, rule: str) -> NoReturn:
+    msg = f"{name} of a new event {rule}"
+    raise ValueError(msg)

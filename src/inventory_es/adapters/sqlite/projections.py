@@ -32,6 +32,39 @@ from inventory_es.ports.toolkit.row_rules import add_up, check_before, check_dro
 
 Key = tuple[Any, ...]
 
+_TYPES = {str: "TEXT", int: "INTEGER"}
+_KINDS: Mapping[str, type[str] | type[int]] = {"str": str, "int": int}
+
+CATALOGUE = (
+    """
+CREATE TABLE IF NOT EXISTS projections (
+    name TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    shape TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    recorded_at TEXT,
+    epoch INTEGER NOT NULL,
+    owner TEXT,
+    owned_until TEXT,
+    error TEXT,
+    mark_position INTEGER,
+    mark_event_id TEXT,
+    PRIMARY KEY (name, version)
+) STRICT
+""",
+    "CREATE TABLE IF NOT EXISTS active_projections (name TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT",
+)
+
+_STATE = """
+SELECT shape, position, recorded_at, epoch, owner, owned_until, error, mark_position, mark_event_id,
+    (SELECT version FROM active_projections WHERE name = ?)
+FROM projections WHERE name = ? AND version = ?
+"""
+_MOVE = """
+UPDATE projections SET (position, recorded_at, epoch, owner, owned_until, error, mark_position, mark_event_id) = (?, ?, ?, ?, ?, ?, ?, ?)
+WHERE name = ? AND version = ?
+"""
+
 
 @attrs.define
 class RowChanges:
@@ -104,41 +137,6 @@ def fold(tables: Mapping[str, Table], changes: Iterable[Change]) -> Iterator[Map
             step = {change.table: RowChanges(tables[change.table])}
             step[change.table].take(change)
     yield step
-
-
-_TYPES = {str: "TEXT", int: "INTEGER"}
-_KINDS: Mapping[str, type[str] | type[int]] = {"str": str, "int": int}
-
-
-CATALOGUE = (
-    """
-CREATE TABLE IF NOT EXISTS projections (
-    name TEXT NOT NULL,
-    version INTEGER NOT NULL,
-    shape TEXT NOT NULL,
-    position INTEGER NOT NULL,
-    recorded_at TEXT,
-    epoch INTEGER NOT NULL,
-    owner TEXT,
-    owned_until TEXT,
-    error TEXT,
-    mark_position INTEGER,
-    mark_event_id TEXT,
-    PRIMARY KEY (name, version)
-) STRICT
-""",
-    "CREATE TABLE IF NOT EXISTS active_projections (name TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT",
-)
-
-_STATE = """
-SELECT shape, position, recorded_at, epoch, owner, owned_until, error, mark_position, mark_event_id,
-    (SELECT version FROM active_projections WHERE name = ?)
-FROM projections WHERE name = ? AND version = ?
-"""
-_MOVE = """
-UPDATE projections SET (position, recorded_at, epoch, owner, owned_until, error, mark_position, mark_event_id) = (?, ?, ?, ?, ?, ?, ?, ?)
-WHERE name = ? AND version = ?
-"""
 
 
 class State(NamedTuple):

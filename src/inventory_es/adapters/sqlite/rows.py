@@ -49,6 +49,8 @@ EventRow = tuple[int, int, bytes, bytes, int, int, bytes, bytes]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_PAGE_BYTES = 4 << 20
+_ROWS_AT_ONCE = 64
 
 
 @lru_cache(maxsize=8_192)
@@ -466,10 +468,6 @@ def _good_row(connection: sqlite3.Connection, stream: bytes, schema_version: int
 
 def _snapshot_checksum(stream: bytes, schema_version: int, version: int, event_id: bytes, data: bytes) -> bytes:
     return crc32(b"%b %d %d %b %b" % (stream, schema_version, version, event_id, data)).to_bytes(4, "little")
-
-
-_PAGE_BYTES = 4 << 20
-_ROWS_AT_ONCE = 64
 
 
 def fetch_page(found: sqlite3.Cursor) -> list[Any]:
