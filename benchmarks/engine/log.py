@@ -12,7 +12,7 @@ from benchmarks.sizes import Sizes
 from inventory_es import InventoryId, InventoryService, open_inventory
 from inventory_es.adapters.memory import MemoryEventLog, MemoryEventStore, MemoryReadModel
 from inventory_es.adapters.system import SystemClock
-from inventory_es.application.following.projection_runner import ProjectionRunner
+from inventory_es.application.following.runner import ProjectionRunner
 from inventory_es.application.projections import stock_levels
 from inventory_es.domain.events import StockAddedEvent
 from inventory_es.ports import EventFeed, EventStore

@@ -11,8 +11,8 @@ from typing import cast
 
 from inventory_es.adapters.serialization import JsonEventCodec
 from inventory_es.adapters.system import SystemClock, Uuid7Generator, chance
-from inventory_es.application.assembly import EngineParts
 from inventory_es.application.commands.handler_settings import HandlerSettings
+from inventory_es.application.engine import EngineParts
 from inventory_es.application.following.projection import Projection
 from inventory_es.application.observers import Observers
 from inventory_es.application.service import InventoryService

@@ -26,8 +26,8 @@ from inventory_es import InventoryId, InventoryService, Reservation, open_invent
 from inventory_es.adapters.file import FileEventBus, FileEventStore, open_file_event_bus, open_file_event_store
 from inventory_es.adapters.sqlite import SqliteReadModel, open_sqlite_read_model
 from inventory_es.adapters.system import SystemClock
-from inventory_es.application.following.projection_runner import ProjectionRunner
 from inventory_es.application.following.relay import Relay
+from inventory_es.application.following.runner import ProjectionRunner
 from inventory_es.application.following.subscription import Pace
 from inventory_es.application.following.sweeper import ReservationSweeper
 from inventory_es.application.projections import ledger, open_reservations, stock_levels

@@ -9,7 +9,7 @@ from typing import Any
 from inventory_es import open_inventory
 from inventory_es.adapters.serialization import JsonEventCodec
 from inventory_es.application.following.projection import Projection
-from inventory_es.application.following.projection_runner import ProjectionRunner
+from inventory_es.application.following.runner import ProjectionRunner
 from inventory_es.application.following.subscription import Pace
 from inventory_es.errors import RejectionError
 from inventory_es.ports import EventFeed, EventStore, ReadModel, RecordedEvent, Row

@@ -16,7 +16,7 @@ from inventory_es.adapters.serialization import JsonEventCodec
 from inventory_es.adapters.sqlite import open_sqlite_event_store, open_sqlite_read_model
 from inventory_es.adapters.system import SystemClock
 from inventory_es.application.following.projection import Projection
-from inventory_es.application.following.projection_runner import ProjectionRunner
+from inventory_es.application.following.runner import ProjectionRunner
 from inventory_es.application.projections import daily_summary, ledger, low_stock, open_reservations, stock_levels, stock_totals
 from inventory_es.application.queries.query_results import StockRow
 from inventory_es.application.queries.stock_queries import open_queries

@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from inventory_es.adapters.memory import MemoryEventStore, MemoryReadModel
-from inventory_es.application.following.ownership import Ownership, is_held
+from inventory_es.application.following.lease import Ownership, is_held
 from inventory_es.application.following.sweeper import ReservationSweeper
 from inventory_es.application.projections import open_reservations
 from inventory_es.application.service import InventoryService

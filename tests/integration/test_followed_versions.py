@@ -14,8 +14,8 @@ import pytest
 import inventory_es.sync
 from inventory_es import InventoryService, open_inventory
 from inventory_es.adapters.memory import MemoryEventStore, MemoryReadModel
+from inventory_es.application.following.follower import ProjectionFollower
 from inventory_es.application.following.projection import PARKED, Projection, ProjectionStatus
-from inventory_es.application.following.projection_follower import ProjectionFollower
 from inventory_es.application.projections import low_stock, orders, stock_levels, transfers
 from inventory_es.application.queries.stock_queries import open_queries
 from inventory_es.errors import IncompatibleStoreError

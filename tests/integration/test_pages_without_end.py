@@ -15,7 +15,7 @@ from inventory_es.application.commands.stream_heads import stream_heads
 from inventory_es.application.following.subscription import Subscription
 from inventory_es.application.processes.orders import OrderHandler
 from inventory_es.application.projections import stock_levels
-from inventory_es.application.queries.history_pages import HistoryPages
+from inventory_es.application.queries.history import HistoryPages
 from inventory_es.application.queries.stock_queries import open_queries
 from inventory_es.application.service import InventoryService
 from inventory_es.application.store_copy import copy_store

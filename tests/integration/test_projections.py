@@ -15,7 +15,7 @@ import pytest
 
 from inventory_es.adapters.memory import MemoryEventStore, MemoryReadModel
 from inventory_es.adapters.sqlite import open_sqlite_event_store, open_sqlite_read_model
-from inventory_es.application.following.ownership import Ownership
+from inventory_es.application.following.lease import Ownership
 from inventory_es.application.following.projection import Envelope, Projection
 from inventory_es.application.following.subscription import Pace
 from inventory_es.application.observers import ProjectionAdvanced

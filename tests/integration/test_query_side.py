@@ -17,7 +17,7 @@ from inventory_es.adapters.serialization import JsonEventCodec
 from inventory_es.application.commands.states import StreamReader
 from inventory_es.application.following.projection import Projection
 from inventory_es.application.projections import low_stock, stock_levels
-from inventory_es.application.queries.history_pages import HistoryPages
+from inventory_es.application.queries.history import HistoryPages
 from inventory_es.application.queries.stock_queries import open_queries
 from inventory_es.errors import (
     CorruptStoreError,

@@ -16,8 +16,8 @@ from inventory_es import open_inventory
 from inventory_es.adapters.memory import MemoryCache, MemoryEventBus, MemoryEventStore, MemoryReadModel
 from inventory_es.adapters.sqlite import open_sqlite_read_model
 from inventory_es.application.following.feed_head import check_feed, mark_of
+from inventory_es.application.following.follower import ProjectionFollower
 from inventory_es.application.following.projection import PARKED
-from inventory_es.application.following.projection_follower import ProjectionFollower
 from inventory_es.application.following.relay import Relay
 from inventory_es.application.following.subscription import EventFilter, Pace, Subscription
 from inventory_es.application.projections import stock_levels

@@ -14,7 +14,7 @@ import pytest
 
 from inventory_es import CommandResult, InventoryService, PolicyRejectedError, Reservation, open_inventory
 from inventory_es.adapters.memory import MemoryEventStore, MemoryReadModel
-from inventory_es.application.following.ownership import Ownership
+from inventory_es.application.following.lease import Ownership
 from inventory_es.application.following.subscription import Pace
 from inventory_es.application.following.sweeper import ReservationSweeper
 from inventory_es.application.projections import open_reservations

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from inventory_es import InventoryService, open_inventory
 from inventory_es.adapters.memory import MemoryCache, MemoryReadModel
-from inventory_es.application.queries.answer_cache import DEFAULT_TTL
+from inventory_es.application.queries.cached_answers import DEFAULT_TTL
 from inventory_es.application.queries.tiered_cache import TieredCache
 from inventory_es.errors import CacheUnavailableError, StoreClosedError
 from inventory_es.ports import Cache, CacheEntry

@@ -15,7 +15,7 @@ import attrs
 
 from inventory_es.adapters.memory import MemoryEventLog, MemoryEventStore
 from inventory_es.adapters.serialization import JsonEventCodec
-from inventory_es.application.assembly import EngineParts
+from inventory_es.application.engine import EngineParts
 from inventory_es.application.service import InventoryService
 from inventory_es.domain.commands import AddStock, AdjustStock, Command, ReserveStock
 from inventory_es.domain.errors import InventoryError, RejectionError

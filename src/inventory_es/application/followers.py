@@ -7,12 +7,12 @@ import anyio
 import attrs
 
 from inventory_es.application.following.feeds import feed_of
+from inventory_es.application.following.follower import ProjectionFollower
 from inventory_es.application.following.projection import OnFailure, Projection, ProjectionStatus, check_on_failure
-from inventory_es.application.following.projection_follower import ProjectionFollower
-from inventory_es.application.following.projection_runner import ProjectionRunner
 from inventory_es.application.following.relay import Relay
-from inventory_es.application.queries.answer_cache import AnswerCache
+from inventory_es.application.following.runner import ProjectionRunner
 from inventory_es.application.queries.answer_invalidation import AnswerInvalidation
+from inventory_es.application.queries.cached_answers import AnswerCache
 from inventory_es.ports import Clock, EventBus, EventCodec, EventStore, IdGenerator, ReadModel
 
 RELAY = "relay"
@@ -36,7 +36,7 @@ class Followers:
 
     Nothing of it runs by itself: the host runs :meth:`run` in a task of its own, or calls :meth:`catch_up` when it likes. Any number of
     processes may do so at once: each projection has one runner that works, the others stand by. After a rebuild, also by another process,
-    the version that readers ask is followed: see :class:`~inventory_es.application.following.projection_follower.ProjectionFollower`.
+    the version that readers ask is followed: see :class:`~inventory_es.application.following.follower.ProjectionFollower`.
 
     Args:
         store: the event store; it has a feed.

@@ -6,7 +6,7 @@ from sys import get_asyncgen_hooks
 import anyio
 from anyio.lowlevel import current_token
 
-from inventory_es.application.assembly import Engine, EngineParts, open_engine
+from inventory_es.application.engine import Engine, EngineParts, open_engine
 from inventory_es.ports import EventStore
 from inventory_es.ports.errors import StoreClosedError
 

@@ -9,9 +9,9 @@ from inventory_es.application.followers import Followers
 from inventory_es.application.following.projection import Projection
 from inventory_es.application.observers import Observers
 from inventory_es.application.projections.shipped import with_shipped
-from inventory_es.application.queries.answer_cache import AnswerCache
-from inventory_es.application.queries.history_pages import HistoryPages
-from inventory_es.application.queries.questions import questions_to
+from inventory_es.application.queries.cached_answers import AnswerCache
+from inventory_es.application.queries.history import HistoryPages
+from inventory_es.application.queries.projection_reader import questions_to
 from inventory_es.application.queries.stock_queries import StockQueries
 from inventory_es.ports import Cache, Clock, EventBus, EventCodec, EventFeed, EventStore, IdGenerator, ReadModel
 

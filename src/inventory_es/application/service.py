@@ -8,6 +8,8 @@ from typing import Self, cast, get_args
 
 from inventory_es.application.assembly import EngineParts
 from inventory_es.application.commands.decision import CommandOutcome
+from inventory_es.application.commands.outcomes import Outcome
+from inventory_es.application.engine import EngineParts
 from inventory_es.application.followers import Followers
 from inventory_es.application.opening import Opening
 from inventory_es.application.queries.stock_queries import StockQueries

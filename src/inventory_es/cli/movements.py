@@ -6,8 +6,8 @@ from typing import Any
 
 from inventory_es.application.following.projection import EventEnvelope
 from inventory_es.application.projections import ledger
+from inventory_es.application.queries.projection_reader import Questions
 from inventory_es.application.queries.query_results import MovementRow
-from inventory_es.application.queries.questions import Questions
 from inventory_es.application.queries.stock_queries import StockQueries
 from inventory_es.cli.reading import open_rows_to_read, open_to_read
 from inventory_es.domain.identifiers import InventoryId

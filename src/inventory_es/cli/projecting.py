@@ -9,12 +9,12 @@ import attrs
 
 from inventory_es.adapters.serialization import JsonEventCodec
 from inventory_es.adapters.system import SystemClock, Uuid7Generator
-from inventory_es.application.following.ownership import Ownership
-from inventory_es.application.following.parked_events import ParkedEvents
-from inventory_es.application.following.projecting import Projector
+from inventory_es.application.following.dead_letters import ParkedEvents
+from inventory_es.application.following.follower import ProjectionFollower
+from inventory_es.application.following.lease import Ownership
 from inventory_es.application.following.projection import PARKED, OnFailure, ProjectionStatus
-from inventory_es.application.following.projection_follower import ProjectionFollower
-from inventory_es.application.following.projection_runner import ProjectionRunner
+from inventory_es.application.following.projector import Projector
+from inventory_es.application.following.runner import ProjectionRunner
 from inventory_es.application.following.subscription import Pace
 from inventory_es.cli.shipped_projections import SHIPPED, active_projection
 from inventory_es.ports import EventFeed, ProjectionId, ReadModel

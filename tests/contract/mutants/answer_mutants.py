@@ -7,7 +7,7 @@ from typing import Any
 
 import anyio
 
-from inventory_es.application.queries.answer_cache import AnswerCache
+from inventory_es.application.queries.cached_answers import AnswerCache
 from inventory_es.application.queries.single_flight import SingleFlight, _Flight
 from inventory_es.ports import Cache, Clock
 from inventory_es.testing import CacheContract, ManualClock, Site

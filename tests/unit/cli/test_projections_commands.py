@@ -393,7 +393,7 @@ def test_a_look_that_fails_shows_what_was_seen_before(error: Exception, monkeypa
             async def fail(_runner: object) -> None:
                 raise error
 
-            monkeypatch.setattr("inventory_es.application.following.projection_runner.ProjectionRunner.status", fail)
+            monkeypatch.setattr("inventory_es.application.following.runner.ProjectionRunner.status", fail)
             assert await projecting.look() == seen != []
 
     anyio.run(body)

@@ -6,7 +6,7 @@ import anyio
 import attrs
 
 from inventory_es.application.following.feed_head import check_feed
-from inventory_es.application.following.ownership import Ownership
+from inventory_es.application.following.lease import Ownership
 from inventory_es.application.following.subscription import EventFilter, Pace, Subscription
 from inventory_es.ports import Checkpoint, Clock, EventBus, EventFeed, ProjectionId, ReadModel
 from inventory_es.ports.errors import (

@@ -12,8 +12,8 @@ from typing import Literal
 import anyio
 import attrs
 
-from inventory_es.application.following.ownership import Ownership
-from inventory_es.application.following.projecting import describe
+from inventory_es.application.following.lease import Ownership
+from inventory_es.application.following.projector import describe
 from inventory_es.application.following.subscription import Pace
 from inventory_es.application.projections.open_reservations import DEADLINES, open_reservations
 from inventory_es.application.queries.active_version import ActiveVersion

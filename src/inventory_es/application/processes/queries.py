@@ -6,8 +6,8 @@ import attrs
 
 from inventory_es.application.projections.orders import ORDERS, SHORTAGES, orders
 from inventory_es.application.projections.transfers import INCOMING, NEVER, TRANSFERS, transfers
+from inventory_es.application.queries.projection_reader import Questions, open_questions
 from inventory_es.application.queries.query_results import Place, QueryPage
-from inventory_es.application.queries.questions import Questions, open_questions
 from inventory_es.domain.processes.order.events import OrderStatus
 from inventory_es.domain.processes.transfer.events import TransferStatus
 from inventory_es.ports import ReadModel

@@ -15,8 +15,8 @@ import anyio
 import attrs
 
 from inventory_es.application.following.feed_head import check_feed
-from inventory_es.application.following.ownership import Ownership
-from inventory_es.application.following.projecting import describe
+from inventory_es.application.following.lease import Ownership
+from inventory_es.application.following.projector import describe
 from inventory_es.application.following.subscription import EventBatch, EventFilter, Pace, Subscription
 from inventory_es.domain.errors import ClockJumpError
 from inventory_es.ports import Change, Checkpoint, Clock, Delete, EventFeed, ProjectionId, Put, ReadModel, RecordedEvent, Row, Table

@@ -1,8 +1,8 @@
 """Answers in the cache give way to the events that change them."""
 
 from inventory_es.application.following.subscription import EventFilter, Subscription
-from inventory_es.application.queries.answer_cache import AnswerCache
 from inventory_es.application.queries.answer_keys import keys_changed_by
+from inventory_es.application.queries.cached_answers import AnswerCache
 from inventory_es.domain.identifiers import INVENTORY_CATEGORY
 from inventory_es.ports import EventFeed
 

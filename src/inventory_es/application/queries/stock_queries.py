@@ -10,13 +10,13 @@ from inventory_es.application.projections.low_stock import LOW
 from inventory_es.application.projections.open_reservations import RESERVATIONS
 from inventory_es.application.projections.shipped import with_shipped
 from inventory_es.application.projections.stock_levels import LEVELS
-from inventory_es.application.queries.answer_cache import AnswerCache
 from inventory_es.application.queries.answer_form import AnswerForm
 from inventory_es.application.queries.answer_keys import product_inventory_key, stock_key
-from inventory_es.application.queries.history_pages import HistoryPages
+from inventory_es.application.queries.cached_answers import AnswerCache
+from inventory_es.application.queries.history import HistoryPages
 from inventory_es.application.queries.moment import check_moment
+from inventory_es.application.queries.projection_reader import Questions, open_questions
 from inventory_es.application.queries.query_results import LowStockRow, MovementRow, Place, QueryPage, ReservationRow, StockRow
-from inventory_es.application.queries.questions import Questions, open_questions
 from inventory_es.application.results import HistoryEntry
 from inventory_es.domain.identifiers import Id, InventoryId, identifier, inventory_id
 from inventory_es.domain.quantity import whole_number

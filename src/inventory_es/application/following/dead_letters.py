@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import attrs
 
 from inventory_es.application.following.feed_head import check_feed
-from inventory_es.application.following.ownership import Ownership
-from inventory_es.application.following.projecting import Projector
+from inventory_es.application.following.lease import Ownership
 from inventory_es.application.following.projection import PARKED
+from inventory_es.application.following.projector import Projector
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import Change, Checkpoint, Delete, EventFeed, RecordedEvent, Row
 from inventory_es.ports.errors import CheckpointConflictError, FeedRewoundError

@@ -8,9 +8,9 @@ import pytest
 
 from inventory_es.adapters.memory import MemoryCache
 from inventory_es.application.observers import CacheFailed, Observers
-from inventory_es.application.queries.answer_cache import AnswerCache
 from inventory_es.application.queries.answer_form import AnswerForm
 from inventory_es.application.queries.answer_keys import keys_changed_by, product_inventory_key, stock_key
+from inventory_es.application.queries.cached_answers import AnswerCache
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.errors import StoreUnavailableError
 from inventory_es.testing import Faults, FaultyCache, ManualClock

@@ -6,9 +6,9 @@ from contextlib import suppress
 import anyio
 import attrs
 
-from inventory_es.application.following.ownership import is_held
+from inventory_es.application.following.lease import is_held
 from inventory_es.application.following.projection import Projection, ProjectionStatus
-from inventory_es.application.following.projection_runner import ProjectionRunner, status_of
+from inventory_es.application.following.runner import ProjectionRunner, status_of
 from inventory_es.application.queries.active_version import active_of, tables_of
 from inventory_es.ports import Clock, EventFeed, ProjectionId, ProjectionVersion, ReadModel
 from inventory_es.ports.errors import FeedRewoundError, ProjectionNotFoundError, UnavailableError

@@ -7,11 +7,11 @@ from datetime import timedelta
 import anyio
 import attrs
 
+from inventory_es.application.following.dead_letters import ParkedEvents
 from inventory_es.application.following.feed_head import check_feed, mark_of
-from inventory_es.application.following.ownership import Ownership, is_held
-from inventory_es.application.following.parked_events import ParkedEvents
-from inventory_es.application.following.projecting import Projector, describe
+from inventory_es.application.following.lease import Ownership, is_held
 from inventory_es.application.following.projection import PARKED, OnFailure, Projection, ProjectionStatus, check_on_failure
+from inventory_es.application.following.projector import Projector, describe
 from inventory_es.application.following.subscription import EventBatch, Pace, Subscription
 from inventory_es.application.observers import Observers, ProjectionAdvanced
 from inventory_es.application.queries.active_version import active_of
