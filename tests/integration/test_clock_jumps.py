@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from inventory_es.adapters.memory import MemoryEventStore, MemoryReadModel
-from inventory_es.application.following.lease import Ownership, is_held
+from inventory_es.application.following.lease import Lease, is_held
 from inventory_es.application.following.sweeper import ReservationSweeper
 from inventory_es.application.projections import open_reservations
 from inventory_es.application.service import InventoryService
@@ -129,17 +129,17 @@ def test_a_lease_that_a_clock_ahead_wrote_keeps_nobody_waiting(backend: str) -> 
         clock, lease = ManualClock(), seconds(10)
         model = MemoryReadModel()
         await model.prepare(ProjectionId("it", 1), ())
-        one, another = (Ownership(model, ProjectionId("it", 1), owner, clock, lease) for owner in ("one", "another"))
+        one, another = (Lease(model, ProjectionId("it", 1), owner, clock, lease) for owner in ("one", "another"))
         clock.advance(YEARS)
-        held = await one.claim()
-        assert held is not None
-        assert not one.is_ageing(held)
-        assert await another.claim() is None
+        assert await one.acquire()
+        held = one.held_checkpoint
+        assert not one.is_ageing
+        assert not await another.acquire()
         assert is_held(held, clock.now())
         clock.advance(-YEARS)
         assert not is_held(held, clock.now())
-        assert one.is_ageing(held)
-        assert await another.claim() is not None
+        assert one.is_ageing
+        assert await another.acquire()
 
     anyio.run(case, backend=backend)
 
@@ -150,8 +150,8 @@ def test_a_longer_lease_of_somebody_else_is_respected(mine: timedelta, backend: 
         clock, theirs = ManualClock(), max(mine, timedelta(hours=1))
         model = MemoryReadModel()
         await model.prepare(ProjectionId("it", 1), ())
-        assert await Ownership(model, ProjectionId("it", 1), "one", clock, theirs).claim() is not None
-        assert await Ownership(model, ProjectionId("it", 1), "another", clock, mine).claim() is None
+        assert await Lease(model, ProjectionId("it", 1), "one", clock, theirs).acquire()
+        assert not await Lease(model, ProjectionId("it", 1), "another", clock, mine).acquire()
 
     anyio.run(case, backend=backend)
 

@@ -15,7 +15,7 @@ import inventory_es.sync
 from inventory_es import InventoryService, open_inventory
 from inventory_es.adapters.memory import MemoryEventStore, MemoryReadModel
 from inventory_es.application.following.follower import ProjectionFollower
-from inventory_es.application.following.projection import PARKED, Projection, ProjectionStatus
+from inventory_es.application.following.projection import DEAD_LETTERS, Projection, ProjectionStatus
 from inventory_es.application.projections import low_stock, orders, stock_levels, transfers
 from inventory_es.application.queries.stock_queries import open_queries
 from inventory_es.errors import IncompatibleStoreError
@@ -205,7 +205,7 @@ def test_a_rebuild_that_was_given_up_half_way_is_told_and_harms_nobody(backend: 
         async with stores(kind, tmp_path) as (store, model), open_inventory(store, read_models=model) as inventory:
             await inventory.add_stock("tea", "berlin", 5)
             await inventory.followers.catch_up(on_failure="stop")
-            await model.prepare(ProjectionId("stock_levels", 2), (*stock_levels().tables, PARKED))
+            await model.prepare(ProjectionId("stock_levels", 2), (*stock_levels().tables, DEAD_LETTERS))
             done = await inventory.add_stock("tea", "berlin", 7)
             await inventory.followers.catch_up(on_failure="stop")
             row = await inventory.queries.stock("tea", "berlin", wait_for_position=done.position)

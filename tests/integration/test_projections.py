@@ -15,7 +15,7 @@ import pytest
 
 from inventory_es.adapters.memory import MemoryEventStore, MemoryReadModel
 from inventory_es.adapters.sqlite import open_sqlite_event_store, open_sqlite_read_model
-from inventory_es.application.following.lease import Ownership
+from inventory_es.application.following.lease import Lease
 from inventory_es.application.following.projection import Envelope, Projection
 from inventory_es.application.following.subscription import Pace
 from inventory_es.application.observers import ProjectionAdvanced
@@ -300,11 +300,10 @@ def test_one_runner_works_the_others_stand_by_and_a_fenced_one_changes_nothing(b
         async with stores(kind, tmp_path) as (store, model):
             await trade(store, clock, steps=10)
             levels = SHIPPED[0]
-            dead, person = (Ownership(model, levels.projection_id, owner, clock, LEASE) for owner in ("dead", "person"))
+            dead, person = (Lease(model, levels.projection_id, owner, clock, LEASE) for owner in ("dead", "person"))
             second, third = (runner(levels, store, model, clock, owner=owner) for owner in ("second", "third"))
             await second.resume()
-            held = await dead.claim()
-            assert held is not None
+            assert await dead.acquire()
             with anyio.fail_after(20):
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(second.run)
@@ -314,16 +313,15 @@ def test_one_runner_works_the_others_stand_by_and_a_fenced_one_changes_nothing(b
                     clock.advance(LEASE)
                     await _until(second, "second")
                     with pytest.raises(CheckpointConflictError):
-                        await model.commit(levels.projection_id, (), before=held, after=dead.renewed(held))
+                        await dead.commit()
                     tasks.start_soon(third.run)
                     await trade(store, clock, seed=2, steps=20)
                     second.stop()
                     await _until(third, "third")
-                    taken = await person.claim(by_force=True)
-                    while taken is None:
-                        taken = await person.claim(by_force=True)
+                    while not await person.acquire(by_force=True):
+                        pass
                     await trade(store, clock, seed=3, steps=20)
-                    await person.release(taken.epoch)
+                    await person.release()
                     while (await third.status()).lag_events:
                         await anyio.lowlevel.checkpoint()
                     third.stop()

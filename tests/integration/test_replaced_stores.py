@@ -15,11 +15,10 @@ import pytest
 from inventory_es import open_inventory
 from inventory_es.adapters.memory import MemoryCache, MemoryEventBus, MemoryEventStore, MemoryReadModel
 from inventory_es.adapters.sqlite import open_sqlite_read_model
-from inventory_es.application.following.feed_head import check_feed, mark_of
 from inventory_es.application.following.follower import ProjectionFollower
-from inventory_es.application.following.projection import PARKED
+from inventory_es.application.following.projection import DEAD_LETTERS
 from inventory_es.application.following.relay import Relay
-from inventory_es.application.following.subscription import EventFilter, Pace, Subscription
+from inventory_es.application.following.subscription import EventFilter, Pace, Subscription, check_feed, mark_of
 from inventory_es.application.projections import stock_levels
 from inventory_es.application.queries.stock_queries import open_queries
 from inventory_es.cli.app import run
@@ -105,7 +104,7 @@ def test_a_host_rebuilds_by_raising_the_version(version: int, backend: str) -> N
 
         async with await filled("a", "b", "c") as lost, await filled("a", "d") as store:
             await follower(LEVELS, lost).catch_up()
-            await model.prepare(ProjectionId("stock_levels", 2), (*LEVELS.tables, PARKED))
+            await model.prepare(ProjectionId("stock_levels", 2), (*LEVELS.tables, DEAD_LETTERS))
             with anyio.fail_after(30), pytest.raises(FeedRewoundError, match="stock_levels v1"):
                 await follower(LEVELS, store).run()
             with anyio.fail_after(30):

@@ -14,7 +14,7 @@ import pytest
 
 from inventory_es import CommandResult, InventoryService, PolicyRejectedError, Reservation, open_inventory
 from inventory_es.adapters.memory import MemoryEventStore, MemoryReadModel
-from inventory_es.application.following.lease import Ownership
+from inventory_es.application.following.lease import Lease
 from inventory_es.application.following.subscription import Pace
 from inventory_es.application.following.sweeper import ReservationSweeper
 from inventory_es.application.projections import open_reservations
@@ -254,7 +254,7 @@ def test_one_that_died_is_replaced_when_its_lease_is_over(backend: str) -> None:
         async with shop(time) as (store, inventory), following(store, model, time), anyio.create_task_group() as tasks:
             identity = ProjectionId("reservation_sweeper", 1)
             await model.prepare(identity, ())
-            assert await Ownership(model, identity, "died in the middle", time.clock, LEASE).claim() is not None
+            assert await Lease(model, identity, "died in the middle", time.clock, LEASE).acquire()
             await hold(inventory, "short", 1, "p0")
             sweeps = sweeper(inventory, model, time)
             tasks.start_soon(sweeps.run)
@@ -275,12 +275,11 @@ def test_one_that_was_fenced_out_stands_by(backend: str) -> None:
             sweeps = sweeper(inventory, model, time)
             tasks.start_soon(sweeps.run)
             await time.pass_time(1)
-            other = Ownership(model, ProjectionId("reservation_sweeper", 1), "other", time.clock, LEASE)
-            taken = await other.claim(by_force=True)
-            assert taken is not None
+            other = Lease(model, ProjectionId("reservation_sweeper", 1), "other", time.clock, LEASE)
+            assert await other.acquire(by_force=True)
             await time.pass_time(LEASE.total_seconds() / 2)
             assert state_of(sweeps) == "standing by"
-            await other.release(taken.epoch)
+            await other.release()
             await time.pass_time(LEASE.total_seconds() / 2)
             assert state_of(sweeps) == "sweeping"
             sweeps.stop()
@@ -441,7 +440,7 @@ def test_cancelled_at_every_await_each_reservation_is_released_once(backend: str
                 is_over = await _cancelled_at(nth, sweeper(inventory, model, time, owner=f"s{nth}", pace=Pace(batch_size=2)))
                 time.clock.advance(LEASE)
                 second = sweeper(inventory, model, time, owner="second")
-                second._sleep = _stopping(second)
+                second._leader._sleep = _stopping(second)
                 await second.run()
                 expired = [name for name, _ in await releases(inventory)]
                 assert sorted(expired[-3:]) == sorted(one.reservation_id for one in held)
@@ -470,7 +469,7 @@ async def _cancelled_at(nth: int, sweeps: ReservationSweeper) -> bool:
         sweeps.stop()
         await anyio.lowlevel.checkpoint()
 
-    sweeps._sleep = over
+    sweeps._leader._sleep = over
     with anyio.CancelScope() as scope:
         await Schedule(PLAIN, "").drive(sweeps.run(), count)
     return is_over

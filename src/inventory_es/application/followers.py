@@ -6,11 +6,11 @@ from typing import Protocol
 import anyio
 import attrs
 
-from inventory_es.application.following.feeds import feed_of
 from inventory_es.application.following.follower import ProjectionFollower
 from inventory_es.application.following.projection import OnFailure, Projection, ProjectionStatus, check_on_failure
 from inventory_es.application.following.relay import Relay
 from inventory_es.application.following.runner import ProjectionRunner
+from inventory_es.application.following.subscription import feed_of
 from inventory_es.application.queries.answer_invalidation import AnswerInvalidation
 from inventory_es.application.queries.cached_answers import AnswerCache
 from inventory_es.ports import Clock, EventBus, EventCodec, EventStore, IdGenerator, ReadModel

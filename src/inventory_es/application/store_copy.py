@@ -14,7 +14,7 @@ import attrs
 
 from inventory_es.application.commands.stream_heads import stream_heads
 from inventory_es.application.copy_batches import Append, copy_batches
-from inventory_es.application.following.feeds import feed_of
+from inventory_es.application.following.subscription import feed_of
 from inventory_es.application.retiming import Retiming
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import EventFeed, EventStore, GroupCommit, RecordedEvent, StreamCatalogue

@@ -9,10 +9,10 @@ import attrs
 
 from inventory_es.adapters.serialization import JsonEventCodec
 from inventory_es.adapters.system import SystemClock, Uuid7Generator
-from inventory_es.application.following.dead_letters import ParkedEvents
+from inventory_es.application.following.dead_letters import DeadLetters
 from inventory_es.application.following.follower import ProjectionFollower
-from inventory_es.application.following.lease import Ownership
-from inventory_es.application.following.projection import PARKED, OnFailure, ProjectionStatus
+from inventory_es.application.following.lease import Lease
+from inventory_es.application.following.projection import OnFailure, ProjectionStatus
 from inventory_es.application.following.projector import Projector
 from inventory_es.application.following.runner import ProjectionRunner
 from inventory_es.application.following.subscription import Pace
@@ -61,12 +61,12 @@ class Workshop:
             first, lambda one: self.runner(one.projection_id), feed=self.feed, read_model=self.read_model, clock=clock
         )
 
-    async def parked(self, name: str) -> ParkedEvents:
+    async def parked(self, name: str) -> DeadLetters:
         """What the active version has set aside; takes the projection over only to deal with it."""
         projection = SHIPPED[name]((await self.active(name)).version)
-        await self.read_model.prepare(projection.projection_id, (*projection.tables, PARKED))
-        ownership = Ownership(self.read_model, projection.projection_id, Uuid7Generator().new_id(), SystemClock(), _LEASE)
-        return ParkedEvents(Projector(projection, JsonEventCodec(), self.on_failure), self.feed, ownership)
+        await self.read_model.prepare(projection.projection_id, tuple(projection.all_tables.values()))
+        lease = Lease(self.read_model, projection.projection_id, Uuid7Generator().new_id(), SystemClock(), _LEASE)
+        return DeadLetters(Projector(projection, JsonEventCodec(), self.on_failure), self.feed, lease)
 
     def is_done_elsewhere(self, status: ProjectionStatus) -> bool:
         """Whether another process has brought this to the end of the feed, and holds it."""

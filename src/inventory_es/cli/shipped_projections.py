@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from inventory_es.application.following.projection import PARKED, Projection
+from inventory_es.application.following.projection import Projection
 from inventory_es.application.projections import daily_summary, ledger, open_reservations, orders, stock_levels, stock_totals
 from inventory_es.ports import ReadModel
 from inventory_es.ports.errors import IncompatibleStoreError
@@ -27,7 +27,7 @@ async def active_projection(read_model: ReadModel, name: str) -> Projection | No
     for one in await read_model.versions(name):
         if one.is_active:
             projection = SHIPPED[name](one.projection_id.version)
-            if one.tables != {table.name: table for table in (*projection.tables, PARKED)}:
+            if one.tables != projection.all_tables:
                 problem = f"this package shapes its rows in another way: 'inventory-es rebuild {name}' builds them anew"
                 raise IncompatibleStoreError(store="projection", place=str(one.projection_id), problem=problem)
             return projection

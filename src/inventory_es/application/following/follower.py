@@ -7,9 +7,8 @@ import anyio
 import attrs
 
 from inventory_es.application.following.lease import is_held
-from inventory_es.application.following.projection import Projection, ProjectionStatus
+from inventory_es.application.following.projection import Projection, ProjectionStatus, active_of
 from inventory_es.application.following.runner import ProjectionRunner, status_of
-from inventory_es.application.queries.active_version import active_of, tables_of
 from inventory_es.ports import Clock, EventFeed, ProjectionId, ProjectionVersion, ReadModel
 from inventory_es.ports.errors import FeedRewoundError, ProjectionNotFoundError, UnavailableError
 
@@ -103,7 +102,7 @@ class ProjectionFollower:
         statuses: list[ProjectionStatus] = []
         for projection_id in dict.fromkeys((*active, *self._choose(versions))):
             if projection_id not in there:
-                await self._read_model.prepare(projection_id, tuple(tables_of(self._projection).values()))
+                await self._read_model.prepare(projection_id, tuple(self._projection.all_tables.values()))
             statuses.append(await status_of(projection_id, feed=self._feed, read_model=self._read_model, clock=self._clock))
         now = self._clock.now()
         idle = [one.projection_id for one in versions if not is_held(one.checkpoint, now)]
@@ -161,7 +160,7 @@ class ProjectionFollower:
     def _choose(self, versions: Sequence[ProjectionVersion]) -> Mapping[ProjectionId, Projection]:
         own, active = self._projection.projection_id, active_of(versions)
         is_there = own in {one.projection_id for one in versions}
-        has_own_tables = active is not None and active.tables == tables_of(self._projection)
+        has_own_tables = active is not None and active.tables == self._projection.all_tables
         chosen: dict[ProjectionId, Projection] = {}
         if active is not None and has_own_tables and self._projection.same_in_every_version:
             chosen[active.projection_id] = attrs.evolve(self._projection, projection_id=active.projection_id)

@@ -1,6 +1,6 @@
-"""What a projection is: a name, tables, and a pure function from an event to changes of rows."""
+"""Projections: a name, tables, and a pure function from an event to changes of rows."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, Protocol, get_args
 
@@ -8,66 +8,69 @@ import attrs
 
 from inventory_es.application.following.subscription import EventFilter
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports.read_model import Change, ProjectionId, Table
+from inventory_es.ports.read_model import Change, ProjectionId, ProjectionVersion, Table
 
 OnFailure = Literal["stop", "retry", "park"]
-"""What becomes of an event that can't be projected. ``stop``: the projection stands still until somebody resumes it. ``retry``: it tries
-this event again and again, with growing pauses. ``park``: the event, and those behind it in its stream, wait aside; the rest goes on."""
+"""Policy for an event that can't be projected.
+
+- ``stop``: the projection stands still until somebody resumes it.
+- ``retry``: the runner tries this event again, with growing pauses.
+- ``park``: the event and later events of its stream become dead letters; other streams go on.
+"""
+
+DEAD_LETTERS = Table(
+    "parked",
+    {"position": int, "stream": str, "version": int, "event_type": str, "error": str, "parked_at": str},
+    ("position",),
+    (("stream",),),
+)
+"""Table of a projection's dead letters, created beside its own tables."""
 
 
 def check_on_failure(on_failure: object) -> None:
-    """Refuse what is no policy.
+    """Refuse an unknown policy.
 
     Raises:
-        ValueError: it is none of :data:`OnFailure`.
+        ValueError: the policy is not one of :data:`OnFailure`.
     """
     if on_failure not in get_args(OnFailure):
         msg = f"on_failure must be one of {', '.join(get_args(OnFailure))}"
         raise ValueError(msg)
 
 
-PARKED = Table(
-    "parked",
-    {"position": int, "stream": str, "version": int, "event_type": str, "error": str, "parked_at": str},
-    ("position",),
-    (("stream",),),
-)
-"""The dead letters of a projection: one more table, made by whoever runs it."""
-
-
 class Envelope(Protocol):
-    """What a projection may know of an event besides the event: its place. Every recorded event is one."""
+    """The place of an event, as a projection sees it. Every recorded event is an envelope."""
 
     @property
     def stream(self) -> StreamId:
-        """The event's stream."""
+        """Stream of the event."""
         ...
 
     @property
     def version(self) -> int:
-        """Its place there, starting at 1."""
+        """Version of the stream at the event, starting at 1."""
         ...
 
     @property
     def position(self) -> int:
-        """Its place in the store."""
+        """Position of the event in the store."""
         ...
 
     @property
     def recorded_at(self) -> datetime:
-        """When it happened, UTC."""
+        """Time of the event, UTC."""
         ...
 
 
 @attrs.frozen
 class EventEnvelope:
-    """An :class:`Envelope` without its event, to ask a projection by hand.
+    """An :class:`Envelope` apart from its event, to call a projection directly.
 
     Attributes:
-        stream: the event's stream.
-        version: its place there, starting at 1.
-        position: its place in the store.
-        recorded_at: when it happened, UTC.
+        stream: stream of the event.
+        version: version of the stream at the event, starting at 1.
+        position: position of the event in the store.
+        recorded_at: time of the event, UTC.
     """
 
     stream: StreamId
@@ -78,25 +81,27 @@ class EventEnvelope:
 
 @attrs.frozen(kw_only=True)
 class Projection:
-    """How events become rows.
+    """A function from events to changes of rows, with the tables that it fills.
 
     Attributes:
-        projection_id: name and version. Whenever ``apply`` or the tables change, the version rises, and the rows are built anew.
+        projection_id: name and version. Raise the version when ``apply`` or the tables change; rows of a new version are built from the
+            first event.
         tables: its tables; none is called ``parked``.
-        apply: from a decoded event and its envelope to changes. Pure: the same arguments give the same changes, and nothing else happens.
-            With ``by_instant``: from the decoded events of one instant of one stream, oldest first, and the envelope of the last one.
-        wanted: which events it is asked about.
-        newest_only: whether rows depend on the newest event of a stream alone, as they may where events carry balances: of several
-            events of a stream in one batch it is then asked about the last.
+        apply: takes a decoded event and its envelope, and returns changes. It must be pure: the same arguments give the same changes,
+            without side effects. With ``by_instant`` it takes the decoded events of one instant of one stream, oldest first, and the
+            envelope of the last one.
+        wanted: the events that it is called with.
+        newest_only: True if rows depend on the newest event of a stream alone, as they may where events carry balances. Of several
+            events of a stream in one batch, ``apply`` gets the last.
         by_instant: True if ``apply`` takes the events of an instant together: those of one command, or of one ``execute_all`` and time.
-            For what must not see the states in between, such as a threshold. Rows and checkpoint then stand between instants, wherever
-            the pages of the feed end. Events that were stored before instants were marked are instants alone.
+            Use it where states in between must not be seen, for instance with a threshold. Rows and checkpoint then stand between
+            instants, wherever the pages of the feed end. Events that were stored before instants were marked are instants of their own.
         same_in_every_version: True if ``apply`` and the tables are the same in every version, so that versions only count rebuilds.
-            Followers then keep up the version that readers ask, whichever it is. False if the code of a version is its own.
+            Followers then keep up whichever version readers ask. False if the code of a version is its own.
 
     Raises:
-        ValueError: a table called ``parked``; ``by_instant`` together with ``newest_only``, or with a filter by type, which would cut
-            instants.
+        ValueError: a table is called ``parked``; or ``by_instant`` is combined with ``newest_only`` or with a filter by type, which would
+            cut instants.
     """
 
     projection_id: ProjectionId
@@ -109,8 +114,8 @@ class Projection:
 
     @tables.validator
     def _check_tables(self, _field: object, tables: tuple[Table, ...]) -> None:
-        if any(table.name == PARKED.name for table in tables):
-            msg = f"a table called {PARKED.name} holds the dead letters: choose another name"
+        if any(table.name == DEAD_LETTERS.name for table in tables):
+            msg = f"a table called {DEAD_LETTERS.name} holds the dead letters: choose another name"
             raise ValueError(msg)
 
     def __attrs_post_init__(self) -> None:
@@ -118,23 +123,28 @@ class Projection:
             msg = "a projection by instant takes every event of a stream: neither newest_only nor a filter by type goes with it"
             raise ValueError(msg)
 
+    @property
+    def all_tables(self) -> Mapping[str, Table]:
+        """Every table by name, that of the dead letters included."""
+        return {table.name: table for table in (*self.tables, DEAD_LETTERS)}
+
 
 @attrs.frozen(kw_only=True)
 class ProjectionStatus:
-    """How one version of a projection stands.
+    """The state of one version of a projection.
 
     Attributes:
-        projection_id: which.
-        state: ``running`` (somebody runs it), ``idle`` (nobody does), ``retrying`` (at an event that fails), ``stopped`` (at an event that
+        projection_id: name and version.
+        state: ``running`` (a runner has it), ``idle`` (none has), ``retrying`` (at an event that fails), ``stopped`` (at an event that
             failed, until it is resumed).
-        position: everything up to it is in the rows.
-        error: where and why it fails; ``None`` while it does not.
-        owner: who runs it.
-        lag_events: how many positions the feed is ahead: at most as many events.
-        lag_seconds: how long the oldest event that is not in the rows has waited.
+        position: every event up to it is in the rows.
+        error: place and reason of a failure; ``None`` while there is none.
+        owner: the runner that has it.
+        lag_events: number of positions that the feed is ahead: an upper bound for events.
+        lag_seconds: age of the oldest event that is not in the rows.
         active: the version that readers ask, this one or another.
-        unfollowed: other versions that are there and that nobody follows: what an interrupted rebuild left, or rows that may be dropped.
-            Known to followers; empty in the status that a runner gives.
+        unfollowed: other existing versions that nobody follows: remains of an interrupted rebuild, or rows that may be dropped. Followers
+            fill it in; a runner leaves it empty.
     """
 
     projection_id: ProjectionId
@@ -151,3 +161,8 @@ class ProjectionStatus:
     def is_active(self) -> bool:
         """True if this is the version that readers ask."""
         return self.projection_id == self.active
+
+
+def active_of(versions: Sequence[ProjectionVersion]) -> ProjectionVersion | None:
+    """Return the version that readers ask; ``None`` where there is no version."""
+    return next((one for one in versions if one.is_active), None)

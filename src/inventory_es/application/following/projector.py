@@ -1,4 +1,4 @@
-"""From a batch of the feed to one commit: the changes of its events, what is parked, and where a failure is."""
+"""The projector: from a batch of the feed to one commit, with its changes, its dead letters and the place of a failure."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -6,9 +6,8 @@ from datetime import datetime
 
 import attrs
 
-from inventory_es.application.following.feed_head import mark_of
-from inventory_es.application.following.projection import PARKED, OnFailure, Projection
-from inventory_es.application.following.subscription import EventBatch
+from inventory_es.application.following.projection import DEAD_LETTERS, OnFailure, Projection
+from inventory_es.application.following.subscription import EventBatch, mark_of
 from inventory_es.domain.errors import HostFunctionError, InventoryError
 from inventory_es.ports import Change, EventCodec, EventMark, Put, RecordedEvent
 from inventory_es.ports.errors import EventDecodeError
@@ -19,22 +18,22 @@ _BEHIND = "waits behind an earlier event of its stream"
 
 @attrs.frozen
 class Step:
-    """What one commit does.
+    """The content of one commit.
 
     Attributes:
-        changes: of rows, those of parked events included.
-        position: everything up to it is dealt with.
-        recorded_at: of the last event dealt with; ``None`` where there was none.
-        error: what stands at the next event; ``None`` where nothing does.
-        parked: streams that have parked events from now on.
-        mark: the last event that was read up to ``position``; ``None`` where none was.
+        changes: changes of rows, dead letters included.
+        position: every event up to it was applied, or is a dead letter.
+        recorded_at: time of the last of these events; ``None`` where there is none.
+        error: the failure of the next event; ``None`` without a failure.
+        blocked: streams that have dead letters after the commit.
+        mark: the last event that was read up to ``position``; ``None`` where there is none.
     """
 
     changes: Sequence[Change]
     position: int
     recorded_at: datetime | None
     error: str | None
-    parked: frozenset[str]
+    blocked: frozenset[str]
     mark: EventMark | None
 
 
@@ -43,9 +42,9 @@ class Projector:
     """Applies a projection to events.
 
     Attributes:
-        projection: what to apply.
-        codec: how events are read.
-        on_failure: what becomes of an event that can't be decoded or applied.
+        projection: the projection.
+        codec: decodes events.
+        on_failure: policy for an event that can't be decoded or applied.
     """
 
     projection: Projection
@@ -53,7 +52,7 @@ class Projector:
     on_failure: OnFailure
 
     def changes_of(self, recorded: Sequence[RecordedEvent]) -> list[Change]:
-        """The changes of some events of one stream, those of an instant together where the projection wants them so.
+        """Return the changes of some events of one stream; events of an instant apply together where the projection wants it.
 
         Raises:
             Exception: whatever the projection raises; ``EventDecodeError``.
@@ -61,16 +60,16 @@ class Projector:
         return [change for instant in self.instants(recorded) for change in self._apply(instant)]
 
     def instants(self, events: Sequence[RecordedEvent]) -> Iterable[Sequence[RecordedEvent]]:
-        """The events in the portions in which they are applied: one by one, or those of an instant together."""
+        """Return the events in the portions in which they apply: one by one, or those of an instant together."""
         if not self.projection.by_instant:
             return zip(events)
         return self._instants(events)
 
     def whole(self, batch: EventBatch) -> tuple[EventBatch, Sequence[RecordedEvent]]:
-        """Cut a batch where its last whole instant ends.
+        """Cut a batch at the end of its last whole instant.
 
         Returns:
-            The batch up to there, and the events of the instant that goes on behind the batch; none where no instant does.
+            The batch up to the cut, and the events of an instant that continues behind the batch.
         """
         events = batch.events
         if not (self.projection.by_instant and events and self._goes_on(events[-1])):
@@ -81,33 +80,33 @@ class Projector:
         mark = mark_of(events[first - 1]) if first else None
         return EventBatch(events[:first], events[first].position - 1, batch.is_end, mark), events[first:]
 
-    def step(self, batch: EventBatch, after: int, parked: frozenset[str], now: datetime, *, refused: Exception | None = None) -> Step:
-        """What to commit for a batch that begins after this position.
+    def step(self, batch: EventBatch, after: int, blocked: frozenset[str], now: datetime, *, refused: Exception | None = None) -> Step:
+        """Return the content of the commit for a batch.
 
         Args:
-            batch: what to deal with.
-            after: where the rows are.
-            parked: streams that have parked events.
-            now: the time, for events that are parked.
-            refused: why the read model did not take the changes of the only portion of the batch.
+            batch: events that begin behind ``after``.
+            after: position of the rows.
+            blocked: streams that have dead letters.
+            now: the time, for new dead letters.
+            refused: reason why the read model refused the changes of the only portion of the batch.
         """
         changes: list[Change] = []
-        if self.projection.newest_only and batch.events and not parked and refused is None:
+        if self.projection.newest_only and batch.events and not blocked and refused is None:
             newest = {recorded.stream.text: recorded for recorded in batch.events}
-            with suppress(Exception):  # whose it is comes out below, event by event
+            with suppress(Exception):  # the loop below finds the event that fails
                 for recorded in newest.values():
                     changes += self._apply((recorded,))
-                return Step(changes, batch.position, batch.events[-1].recorded_at, None, parked, batch.mark)
+                return Step(changes, batch.position, batch.events[-1].recorded_at, None, blocked, batch.mark)
             changes.clear()
         done: RecordedEvent | None = None
         for instant in self.instants(batch.events):
             first = instant[0]
-            problem = _BEHIND if parked and first.stream.text in parked else None
+            problem = _BEHIND if blocked and first.stream.text in blocked else None
             if problem is None:
                 count = len(changes)
                 try:
                     changes += self._apply(instant)
-                except Exception as failure:  # noqa: BLE001  # what a host's function raises is what the policy is about
+                except Exception as failure:  # noqa: BLE001  # the policy is about whatever a host's function raises
                     refused = failure
                 if refused is not None:
                     del changes[count:]
@@ -116,13 +115,13 @@ class Projector:
                 place = f"event {first.version} of stream {first.stream} at position {first.position}"
                 error = f"{place} ({first.event_type}): {problem}"
                 if done is None:
-                    return Step(changes, after, None, error, parked, None)
-                return Step(changes, done.position, done.recorded_at, error, parked, mark_of(done))
+                    return Step(changes, after, None, error, blocked, None)
+                return Step(changes, done.position, done.recorded_at, error, blocked, mark_of(done))
             if problem is not None:
-                parked |= {first.stream.text}
-                changes += [_park(recorded, problem if recorded is first else _BEHIND, now) for recorded in instant]
+                blocked |= {first.stream.text}
+                changes += [_dead_letter(recorded, problem if recorded is first else _BEHIND, now) for recorded in instant]
             done = instant[-1]
-        return Step(changes, batch.position, None if done is None else done.recorded_at, None, parked, batch.mark)
+        return Step(changes, batch.position, None if done is None else done.recorded_at, None, blocked, batch.mark)
 
     def _apply(self, instant: Sequence[RecordedEvent]) -> Iterable[Change]:
         last = instant[-1]
@@ -145,7 +144,7 @@ class Projector:
     def _goes_on(self, recorded: RecordedEvent) -> bool:
         try:
             return self.codec.decode_metadata(recorded).more
-        except EventDecodeError:  # nothing says that it does: it is applied alone, as an event without a mark
+        except EventDecodeError:  # applied alone, as an event without a mark
             return False
 
 
@@ -157,13 +156,13 @@ def _iterable(projection: Projection, answer: Iterable[Change]) -> Iterable[Chan
 
 
 def describe(error: Exception) -> str:
-    """The error's type, and what it says where it is known to hold no payload."""
+    """Return the type of an error, with its message if that is known to hold no payload."""
     return f"{type(error).__name__}: {error.message}" if isinstance(error, InventoryError) else type(error).__name__
 
 
-def _park(recorded: RecordedEvent, problem: str, now: datetime) -> Put:
+def _dead_letter(recorded: RecordedEvent, problem: str, now: datetime) -> Put:
     return Put(
-        PARKED.name,
+        DEAD_LETTERS.name,
         {
             "position": recorded.position,
             "stream": recorded.stream.text,

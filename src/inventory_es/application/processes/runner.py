@@ -14,13 +14,11 @@ from typing import Protocol
 import anyio
 import attrs
 
-from inventory_es.application.following.feed_head import check_feed
-from inventory_es.application.following.lease import Ownership
+from inventory_es.application.following.lease import Leader, Lease
 from inventory_es.application.following.projector import describe
-from inventory_es.application.following.subscription import EventBatch, EventFilter, Pace, Subscription
+from inventory_es.application.following.subscription import EventFilter, Pace
 from inventory_es.domain.errors import ClockJumpError
-from inventory_es.ports import Change, Checkpoint, Clock, Delete, EventFeed, ProjectionId, Put, ReadModel, RecordedEvent, Row, Table
-from inventory_es.ports.errors import CheckpointConflictError, ReadModelUnavailableError, StoreUnavailableError
+from inventory_es.ports import Change, Clock, Delete, EventFeed, ProjectionId, Put, ReadModel, RecordedEvent, Row, Table
 from inventory_es.ports.read_model import from_text, to_text
 from inventory_es.ports.toolkit.page_rules import is_feed_read, read_rows_page
 
@@ -107,10 +105,8 @@ class ProcessRunner:
         self._concurrency = concurrency
         self._pace = Pace() if pace is None else pace
         self._id = ProjectionId(processes.name, 1)
-        self._ownership = Ownership(read_model, self._id, owner, clock, lease)
-        self._renew_after = lease.total_seconds() / 3
-        self._stopping = anyio.Event()
-        self._subscription: Subscription | None = None
+        self._lease = Lease(read_model, self._id, owner, clock, lease)
+        self._leader = Leader(self._lease, self._pace)
 
     async def run(self) -> None:
         """Work or stand by until :meth:`stop`.
@@ -132,9 +128,7 @@ class ProcessRunner:
 
     def stop(self) -> None:
         """End :meth:`run` after the looks in flight. Idempotent; for any task of the same event loop."""
-        self._stopping.set()
-        if self._subscription is not None:
-            self._subscription.stop()
+        self._leader.stop()
 
     async def waiting(self, *, after: Sequence[str] | None = None, limit: int = 100) -> Sequence[Row]:
         """Return the processes that need a look, earliest first: process id, due time, failures so far, last error.
@@ -148,45 +142,35 @@ class ProcessRunner:
 
     async def _run(self, *, to_end: bool) -> None:
         await self._read_model.prepare(self._id, (LOOKS,))
-        pauses = self._pace.pauses()
-        epoch = 0
-        try:
-            while not self._stopping.is_set():
-                pause = self._renew_after
-                try:
-                    held = await self._ownership.claim()
-                    if held is not None:
-                        epoch = held.epoch
-                        pauses = self._pace.pauses()
-                        await self._work(held, to_end=to_end)
-                        break
-                except (CheckpointConflictError, ReadModelUnavailableError, StoreUnavailableError):
-                    pause = min(next(pauses), self._renew_after)  # what the checkpoint says, holds
-                except ClockJumpError:  # no time of a next look can be told: the rows stay as they are
-                    if to_end:
-                        raise
-                with anyio.move_on_after(pause):
-                    await self._stopping.wait()
-        finally:
-            await self._ownership.release(epoch)
 
-    async def _work(self, held: Checkpoint, *, to_end: bool) -> None:
-        await check_feed(self._feed, str(self._id), held.position, held.mark)
-        async with Subscription(
-            self._feed, after=held.position, wanted=self._processes.watched, pace=self._pace, mark=held.mark, name=str(self._id)
-        ) as subscription:
-            self._subscription = subscription
-            while not self._stopping.is_set():
+        async def term() -> float | None:
+            if not await self._lease.acquire():
+                return self._lease.renew_after
+            try:
+                await self._follow(to_end=to_end)
+            except ClockJumpError:  # no time of a next look can be told: the rows stay as they are
+                if to_end:
+                    raise
+                return self._lease.renew_after
+            return None
+
+        await self._leader.run(term)
+
+    async def _follow(self, *, to_end: bool) -> None:
+        lease = self._lease
+        async with self._leader.subscription(self._feed, self._processes.watched) as subscription:
+            while not self._leader.is_stopping:
                 due, wait = await self._due()
                 if due:
-                    held = await self._move(held, await self._look_at_all(due))
-                elif to_end and await is_feed_read(self._feed, held.position):
+                    await lease.commit(await self._look_at_all(due))
+                elif to_end and await is_feed_read(self._feed, lease.held_checkpoint.position):
                     return
                 batch = await subscription.next_within(0 if due else wait)
                 if batch is not None:
-                    held = await self._move(held, self._touched(batch.events), batch)
-                elif self._ownership.is_ageing(held):
-                    held = await self._move(held, ())
+                    mark = batch.mark or lease.held_checkpoint.mark
+                    await lease.commit(self._touched(batch.events), position=batch.position, mark=mark)
+                else:
+                    await lease.renew()
 
     async def _due(self) -> tuple[list[Row], float]:
         """Return what is due now, up to one round of looks, and the longest time to wait for the next, in seconds."""
@@ -194,8 +178,8 @@ class ProcessRunner:
         page = await read_rows_page(self._read_model, self._id, LOOKS, order=("due_at",), limit=4 * self._concurrency)
         times = [from_text(row["due_at"], column="due_at") for row in page.rows]
         due = [row for row, at in zip(page.rows, times, strict=True) if at <= now]
-        soonest = min((at for at in times if at > now), default=now + timedelta(seconds=self._renew_after))
-        return due, min(self._renew_after, max((soonest - now).total_seconds(), _SHORTEST_WAIT))
+        soonest = min((at for at in times if at > now), default=now + timedelta(seconds=self._lease.renew_after))
+        return due, min(self._lease.renew_after, max((soonest - now).total_seconds(), _SHORTEST_WAIT))
 
     def _touched(self, events: Sequence[RecordedEvent]) -> list[Change]:
         changes: dict[str, Change] = {}
@@ -236,13 +220,6 @@ class ProcessRunner:
             pause = timedelta(seconds=min(self._pace.first_pause * 2.0 ** min(failures, 30), self._pace.longest_pause))
             return _row(process_id, self._clock.now() + pause, failures=failures + 1, error=describe(problem))
         return Delete(LOOKS.name, (process_id,)) if due_at is None else _row(process_id, due_at)
-
-    async def _move(self, held: Checkpoint, changes: Sequence[Change], batch: EventBatch | None = None) -> Checkpoint:
-        after = self._ownership.renewed(held)
-        if batch is not None:
-            after = attrs.evolve(after, position=batch.position, mark=batch.mark or held.mark)
-        await self._read_model.commit(self._id, changes, before=held, after=after)
-        return after
 
 
 def _row(process_id: str, due_at: datetime, *, failures: int = 0, error: str | None = None) -> Put:

@@ -1,9 +1,9 @@
 """The version of a projection that readers ask: the one that is active, followed when they change over."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from inventory_es.application.following.projection import PARKED, Projection
-from inventory_es.ports import Checkpoint, ProjectionVersion, ReadModel, Row, RowsPage, Table
+from inventory_es.application.following.projection import DEAD_LETTERS, Projection, active_of
+from inventory_es.ports import Checkpoint, ProjectionVersion, ReadModel, Row, RowsPage
 from inventory_es.ports.errors import IncompatibleStoreError, ProjectionNotFoundError
 from inventory_es.ports.read_model import Value
 from inventory_es.ports.toolkit.page_rules import read_rows_page
@@ -31,7 +31,7 @@ class ActiveVersion:
     def __init__(self, read_model: ReadModel, projection: Projection) -> None:
         self._read_model = read_model
         self._known = projection.projection_id
-        self._tables = tables_of(projection)
+        self._tables = projection.all_tables
         self._asked = self._known
         self._passed_over = self._known
 
@@ -72,7 +72,7 @@ class ActiveVersion:
 
     async def checkpoint(self) -> Checkpoint:
         """How far the active version is."""
-        return (await self.select(PARKED.name, limit=1)).checkpoint
+        return (await self.select(DEAD_LETTERS.name, limit=1)).checkpoint
 
     async def _look(self) -> None:
         active = await self._active()
@@ -89,13 +89,3 @@ class ActiveVersion:
 
     async def _active(self) -> ProjectionVersion | None:
         return active_of(await self._read_model.versions(self._known.name))
-
-
-def active_of(versions: Sequence[ProjectionVersion]) -> ProjectionVersion | None:
-    """Return the version that readers ask; ``None`` where there is no version."""
-    return next((one for one in versions if one.is_active), None)
-
-
-def tables_of(projection: Projection) -> Mapping[str, Table]:
-    """Return the tables of a projection by name, the one of its dead letters included."""
-    return {table.name: table for table in (*projection.tables, PARKED)}

@@ -5,6 +5,8 @@ from anyio.lowlevel import checkpoint
 
 from inventory_es.application.commands.states import StreamReader
 from inventory_es.application.following.feeds import feed_of
+from inventory_es.application.commands.stream_reader import StreamReader
+from inventory_es.application.following.subscription import feed_of
 from inventory_es.application.queries.query_results import Place, QueryPage
 from inventory_es.application.results import HistoryEntry
 from inventory_es.domain.identifiers import InventoryId

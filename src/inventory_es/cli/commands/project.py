@@ -7,8 +7,8 @@ import anyio
 import click
 
 from inventory_es.adapters.sqlite import open_sqlite_read_model
-from inventory_es.application.following.feeds import feed_of
 from inventory_es.application.following.projection import OnFailure, ProjectionStatus
+from inventory_es.application.following.subscription import feed_of
 from inventory_es.cli.failures import WRONG
 from inventory_es.cli.options import json_option, names_argument, read_model_option, url_option
 from inventory_es.cli.projecting import Projecting, Workshop

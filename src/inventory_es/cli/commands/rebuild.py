@@ -11,10 +11,9 @@ import click
 from rich.markup import escape
 
 from inventory_es.adapters.sqlite import open_sqlite_read_model
-from inventory_es.application.following.feed_head import check_feed
-from inventory_es.application.following.feeds import feed_of
 from inventory_es.application.following.projection import ProjectionStatus
 from inventory_es.application.following.runner import ProjectionRunner
+from inventory_es.application.following.subscription import check_feed, feed_of
 from inventory_es.cli.failures import WRONG
 from inventory_es.cli.options import ProjectionName, json_option, read_model_option, url_option
 from inventory_es.cli.progress_bar import rebuild_bar
