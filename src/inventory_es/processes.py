@@ -1,18 +1,11 @@
 """Processes over many inventories: orders that are held, paid, shipped and taken back as a whole; transfers between stores."""
 
 from inventory_es.application.processes.orders import OrderOutcome, Orders
-from inventory_es.application.processes.queries import (
-    IncomingRow,
-    OrderQueries,
-    OrderRow,
-    ShortageRow,
-    TransferQueries,
-    TransferRow,
-    open_order_queries,
-    open_transfer_queries,
-)
+from inventory_es.application.processes.queries import OrderQueries, TransferQueries, open_order_queries, open_transfer_queries
 from inventory_es.application.processes.runner import Processes, ProcessRunner, Touch
 from inventory_es.application.processes.transfers import Transfers
+from inventory_es.application.projections.orders import OrderRow, ShortageRow
+from inventory_es.application.projections.transfers import IncomingRow, TransferRow
 from inventory_es.domain.processes.allocation import Allocation, Availability, Demand, Strategy, allocate, fewest_stores, in_order
 from inventory_es.domain.processes.lines import (
     LineMovement,

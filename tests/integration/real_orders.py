@@ -18,7 +18,7 @@ from inventory_es.adapters.system import SystemClock
 from inventory_es.application.following.projection import Projection
 from inventory_es.application.following.runner import ProjectionRunner
 from inventory_es.application.projections import daily_summary, ledger, low_stock, open_reservations, stock_levels, stock_totals
-from inventory_es.application.queries.query_results import StockRow
+from inventory_es.application.projections.stock_levels import StockRow
 from inventory_es.application.queries.stock_queries import open_queries
 from inventory_es.application.results import HistoryEntry
 from inventory_es.domain.events import StockAddedEvent, StockAdjustedEvent, StockCommittedEvent, StockReleasedEvent, StockReservedEvent

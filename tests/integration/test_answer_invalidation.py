@@ -7,7 +7,7 @@ import pytest
 
 from inventory_es import InventoryService, open_inventory
 from inventory_es.adapters.memory import MemoryCache, MemoryEventStore, MemoryReadModel
-from inventory_es.application.queries.answer_keys import product_inventory_key, stock_key
+from inventory_es.application.queries.cached_answers import product_inventory_key, stock_key
 from inventory_es.errors import StoreUnavailableError
 from inventory_es.testing import ManualClock
 from tests.integration.test_query_side import followed

@@ -15,7 +15,7 @@ import inventory_es
 from inventory_es.application.context import command_context
 from inventory_es.application.processes.orders import Orders
 from inventory_es.application.processes.transfers import Transfers
-from inventory_es.application.queries.query_results import QueryPage
+from inventory_es.application.queries.projection_reader import QueryPage
 from inventory_es.application.results import Result
 from inventory_es.application.service import InventoryService
 from inventory_es.testing.clock import ManualClock

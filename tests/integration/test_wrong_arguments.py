@@ -80,7 +80,8 @@ def test_nonsense_of_each_type_is_refused_by_name(backend: str) -> None:
         async with open_inventory("memory:", read_models="memory:") as service:
             await service.add_stock(P, S, 100)
             await service.reserve(P, S, 1, ttl=None, reservation_id="R1")
-            service.queries._questions.patience = 0
+            for reader in service.queries._readers.values():
+                reader.patience = 0
             owners = [(service, GOOD), (service.queries, GOOD), (Orders(service), OF_PROCESSES), (Transfers(service), OF_PROCESSES)]
             for owner, good in owners:
                 for told, parameter, call in calls(owner, good):
@@ -172,7 +173,8 @@ def test_an_answer_about_a_reservation_is_none(backend: str) -> None:
 def test_a_position_that_is_far_ahead_is_not_waited_for_without_bound(backend: str) -> None:
     async def case() -> None:
         async with open_inventory("memory:", read_models="memory:") as service:
-            service.queries._questions.patience = 0
+            for reader in service.queries._readers.values():
+                reader.patience = 0
             with pytest.raises(ReadModelBehindError):
                 await service.queries.stock(P, S, wait_for_position=3)
 

@@ -24,7 +24,11 @@ from inventory_es.adapters.system import SystemClock
 from inventory_es.application.following.projection import ProjectionStatus
 from inventory_es.application.guards import BreakerState, CircuitBreaker, Retry, guarded
 from inventory_es.application.projections import stock_levels
-from inventory_es.application.queries.query_results import LowStockRow, MovementRow, QueryPage, ReservationRow, StockRow
+from inventory_es.application.projections.ledger import MovementRow
+from inventory_es.application.projections.low_stock import LowStockRow
+from inventory_es.application.projections.open_reservations import ReservationRow
+from inventory_es.application.projections.stock_levels import StockRow
+from inventory_es.application.queries.projection_reader import QueryPage
 from inventory_es.commands import Command
 from inventory_es.ports import Cache, EventStore
 

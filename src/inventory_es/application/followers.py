@@ -11,8 +11,7 @@ from inventory_es.application.following.projection import OnFailure, Projection,
 from inventory_es.application.following.relay import Relay
 from inventory_es.application.following.runner import ProjectionRunner
 from inventory_es.application.following.subscription import feed_of
-from inventory_es.application.queries.answer_invalidation import AnswerInvalidation
-from inventory_es.application.queries.cached_answers import AnswerCache
+from inventory_es.application.queries.cached_answers import AnswerInvalidation, CachedAnswers
 from inventory_es.ports import Clock, EventBus, EventCodec, EventStore, IdGenerator, ReadModel
 
 RELAY = "relay"
@@ -58,7 +57,7 @@ class Followers:
         codec: EventCodec,
         clock: Clock,
         ids: IdGenerator,
-        answers: AnswerCache | None,
+        answers: CachedAnswers | None,
         bus: EventBus | None,
     ) -> None:
         self._store = store

@@ -9,9 +9,9 @@ from inventory_es.application.followers import Followers
 from inventory_es.application.following.projection import Projection
 from inventory_es.application.observers import Observers
 from inventory_es.application.projections.shipped import with_shipped
-from inventory_es.application.queries.cached_answers import AnswerCache
+from inventory_es.application.queries.cached_answers import CachedAnswers
 from inventory_es.application.queries.history import HistoryPages
-from inventory_es.application.queries.projection_reader import questions_to
+from inventory_es.application.queries.projection_reader import readers_of
 from inventory_es.application.queries.stock_queries import StockQueries
 from inventory_es.ports import Cache, Clock, EventBus, EventCodec, EventFeed, EventStore, IdGenerator, ReadModel
 
@@ -59,11 +59,11 @@ def assemble_query_side(
 ) -> QuerySide:
     """Build the query side over ``store`` and ``read_model``."""
     head = store.head if isinstance(store, EventFeed) and store.capabilities.feed != "none" else None
-    answers = None if parts.cache is None else AnswerCache(parts.cache, clock=clock, observers=observers, head=head)
+    answers = None if parts.cache is None else CachedAnswers(parts.cache, clock=clock, observers=observers, head=head)
     history = HistoryPages(store, StreamReader(store, codec))
     projections = tuple(with_shipped(parts.projections).values())
     return QuerySide(
-        StockQueries(questions_to(read_model, projections), history=history, answers=answers),
+        StockQueries(readers_of(read_model, projections), history=history, answers=answers),
         Followers(
             store,
             read_model,

@@ -2,17 +2,14 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
 
 from inventory_es.adapters.serialization import JsonEventCodec
 from inventory_es.application.commands.stream_heads import stream_heads
-from inventory_es.application.projections.stock_levels import LEVELS
-from inventory_es.application.queries.query_results import StockRow
+from inventory_es.application.projections.stock_levels import LEVELS, StockRow
 from inventory_es.cli.reading import open_rows_to_read, open_to_read
 from inventory_es.domain.events import Event
 from inventory_es.domain.identifiers import INVENTORY_CATEGORY
 from inventory_es.ports import RecordedEvent, Row
-from inventory_es.ports.read_model import Value, from_text, place_of
 from inventory_es.ports.toolkit.page_rules import read_stream_page_backwards
 
 _PAGE = 1_000
@@ -41,16 +38,14 @@ async def levels_in_rows(path: str, store_id: str | None) -> AsyncGenerator[Stoc
         store_id: in this store alone; ``None``: in all.
     """
     where: Row = {} if store_id is None else {"store_id": store_id}
-    async with open_rows_to_read(path, "stock_levels") as version:
-        after: tuple[Value, ...] | None = None
-        is_end = False
-        while not is_end:
-            page = await version.select(LEVELS.name, where=where, after=after, limit=_PAGE)
+    async with open_rows_to_read(path, "stock_levels") as reader:
+        page = await reader.select(LEVELS, where=where, limit=_PAGE)
+        while True:
             for row in page.rows:
-                values: dict[str, Any] = dict(row)
-                yield StockRow(**values | {"recorded_at": from_text(values["recorded_at"], column="recorded_at")})
-                after = place_of(LEVELS, (), row)
-            is_end = page.is_end
+                yield row
+            if page.next_after is None:
+                return
+            page = await reader.select(LEVELS, where=where, after=page.next_after, limit=_PAGE)
 
 
 def _level(event: Event, recorded: RecordedEvent) -> StockRow:

@@ -1,13 +1,9 @@
 """Movements of an inventory, from its stream or from the rows of the projection ``ledger``: the same either way."""
 
 from collections.abc import AsyncGenerator
-from datetime import datetime
-from typing import Any
 
 from inventory_es.application.following.projection import EventEnvelope
-from inventory_es.application.projections import ledger
-from inventory_es.application.queries.projection_reader import Questions
-from inventory_es.application.queries.query_results import MovementRow
+from inventory_es.application.projections.ledger import MOVEMENTS, MovementRow, ledger
 from inventory_es.application.queries.stock_queries import StockQueries
 from inventory_es.cli.reading import open_rows_to_read, open_to_read
 from inventory_es.domain.identifiers import InventoryId
@@ -33,8 +29,8 @@ async def movements_in_stream(url: str, inventory_id: InventoryId, last: int | N
         async for entry in inventory.history(inventory_id.product_id, inventory_id.store_id, after=after):
             for change in apply(entry.event, EventEnvelope(stream, entry.version, entry.position, entry.recorded_at)):
                 if isinstance(change, Put):
-                    row: dict[str, Any] = dict(change.row)
-                    yield MovementRow(**row | {"recorded_at": datetime.fromisoformat(row["recorded_at"])})
+                    (row,) = MOVEMENTS.read([change.row])
+                    yield row
 
 
 async def movements_in_rows(path: str, inventory_id: InventoryId, last: int | None) -> AsyncGenerator[MovementRow, None]:
@@ -45,8 +41,8 @@ async def movements_in_rows(path: str, inventory_id: InventoryId, last: int | No
         inventory_id: whose.
         last: how many at most, those at the end; ``None`` for all.
     """
-    async with open_rows_to_read(path, "ledger") as version:
-        queries = StockQueries(Questions({"ledger": version}, patience=0, interval=1))
+    async with open_rows_to_read(path, "ledger") as reader:
+        queries = StockQueries({"ledger": reader})
         named = (inventory_id.product_id, inventory_id.store_id)
         if last is not None:
             page = await queries.ledger(*named, newest_first=True, limit=last)

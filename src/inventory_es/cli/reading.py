@@ -9,7 +9,7 @@ import click
 from inventory_es.adapters.file.operating_system import OperatingSystem
 from inventory_es.adapters.file.store_folder import find_folder
 from inventory_es.adapters.sqlite import open_sqlite_read_model
-from inventory_es.application.queries.active_version import ActiveVersion
+from inventory_es.application.queries.projection_reader import ProjectionReader, open_reader
 from inventory_es.application.service import InventoryService
 from inventory_es.cli.shipped_projections import active_projection
 from inventory_es.domain.identifiers import InventoryId
@@ -62,7 +62,7 @@ def check_read_model(path: str) -> None:
 
 
 @asynccontextmanager
-async def open_rows_to_read(path: str, name: str) -> AsyncGenerator[ActiveVersion, None]:
+async def open_rows_to_read(path: str, name: str) -> AsyncGenerator[ProjectionReader, None]:
     """The rows of one projection in a read model that is there, while the block runs.
 
     Raises:
@@ -74,6 +74,4 @@ async def open_rows_to_read(path: str, name: str) -> AsyncGenerator[ActiveVersio
         if active is None:
             problem = f"it has no {name}: 'inventory-es project' fills it"
             raise IncompatibleStoreError(store="read model", place=path, problem=problem)
-        version = ActiveVersion(model, active)
-        await version.prepare()
-        yield version
+        yield await open_reader(model, active, patience=0, interval=1)

@@ -5,7 +5,7 @@ from datetime import datetime
 
 import attrs
 
-from inventory_es.application.queries.query_results import MovementRow
+from inventory_es.application.projections.ledger import MovementRow
 
 
 @attrs.frozen

@@ -4,7 +4,11 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Concatenate, ParamSpec, TypeVar
 
-from inventory_es.application.queries.query_results import LowStockRow, MovementRow, Place, QueryPage, ReservationRow, StockRow
+from inventory_es.application.projections.ledger import MovementRow
+from inventory_es.application.projections.low_stock import LowStockRow
+from inventory_es.application.projections.open_reservations import ReservationRow
+from inventory_es.application.projections.stock_levels import StockRow
+from inventory_es.application.queries.projection_reader import Place, QueryPage
 from inventory_es.application.queries.stock_queries import StockQueries as _Async
 from inventory_es.application.results import HistoryEntry
 from inventory_es.application.service import InventoryService

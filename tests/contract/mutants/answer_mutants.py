@@ -7,8 +7,7 @@ from typing import Any
 
 import anyio
 
-from inventory_es.application.queries.cached_answers import AnswerCache
-from inventory_es.application.queries.single_flight import SingleFlight, _Flight
+from inventory_es.application.queries.cached_answers import CachedAnswers, SingleFlight, _Flight
 from inventory_es.ports import Cache, Clock
 from inventory_es.testing import CacheContract, ManualClock, Site
 from tests.contract.mutants.mutant import breaks
@@ -17,17 +16,17 @@ from tests.contract.stores.plain_cache import PlainCache
 
 class AnswersMutants(CacheContract):
     capacity: int | None = 100
-    adapter: type[AnswerCache]
+    adapter: type[CachedAnswers]
 
     @asynccontextmanager
     async def open_cache(self, site: Site, *, clock: ManualClock) -> AsyncIterator[Cache]:
         yield PlainCache(clock, capacity=100)
 
-    def answers(self, cache: Cache, clock: Clock) -> AnswerCache:
+    def answers(self, cache: Cache, clock: Clock) -> CachedAnswers:
         return self.adapter(cache, clock=clock)
 
 
-class Answers(AnswerCache):
+class Answers(CachedAnswers):
     """An answer cache whose flights can be replaced."""
 
     flights: type[SingleFlight[Any]] = SingleFlight

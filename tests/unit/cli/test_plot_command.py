@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inventory_es.application.queries.query_results import MovementRow
+from inventory_es.application.projections.ledger import MovementRow
 from inventory_es.cli.app import run
 from inventory_es.cli.stock_chart import stock_chart
 from inventory_es.cli.stock_picture import stock_picture

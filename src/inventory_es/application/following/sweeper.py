@@ -15,17 +15,16 @@ import attrs
 from inventory_es.application.following.lease import Leader, Lease
 from inventory_es.application.following.projector import describe
 from inventory_es.application.following.subscription import Pace
-from inventory_es.application.projections.open_reservations import DEADLINES, open_reservations
-from inventory_es.application.queries.active_version import ActiveVersion
+from inventory_es.application.projections.open_reservations import DEADLINES, DeadlineRow, open_reservations
+from inventory_es.application.queries.projection_reader import Place, ProjectionReader
 from inventory_es.application.service import InventoryService
 from inventory_es.domain.errors import ClockJumpError
 from inventory_es.domain.identifiers import InventoryId
-from inventory_es.ports import Clock, ProjectionId, ReadModel, Row
+from inventory_es.ports import Clock, ProjectionId, ReadModel
 from inventory_es.ports.errors import AppendOutcomeUnknownError, CheckpointConflictError, StoreClosedError, UnavailableError
-from inventory_es.ports.read_model import Value, from_text, place_of
+from inventory_es.ports.read_model import to_text
 
 _ID = ProjectionId("reservation_sweeper", 1)
-_ORDER = ("expires_at",)
 _AT_ONCE = 16
 _log = logging.getLogger("inventory_es")
 
@@ -93,9 +92,9 @@ class ReservationSweeper:
             failed=self._failed,
             sleep=sleep,
         )
-        self._rows = ActiveVersion(read_model, open_reservations())
+        self._rows = ProjectionReader(read_model, open_reservations())
         self._is_prepared = False
-        self._swept_to: tuple[Value, ...] | None = None
+        self._swept_to: Place | None = None
         self._awaited = 0
         self._failing: dict[InventoryId, _Failing] = {}
         self.status: SweeperStatus = SweeperStatus()
@@ -138,22 +137,23 @@ class ReservationSweeper:
             self._swept_to, self._awaited = None, 0
         failed: set[InventoryId] = set()
         while not self._leader.is_stopping and await self._lease.keep():
-            page = await self._rows.select(DEADLINES.name, order=_ORDER, after=self._swept_to, limit=self._pace.batch_size)
+            page = await self._rows.select(DEADLINES, order=("expires_at",), after=self._swept_to, limit=self._pace.batch_size)
             now = self._clock.now()
-            due = [row for row in page.rows if _expires_at(row) <= now]
+            due = [row for row in page.rows if row.expires_at <= now]
             position, failing = await self._sweep(due)
             failed |= failing
             if is_first_sweep:
                 self._awaited = max(self._awaited, position)
             if due:
-                self._swept_to = place_of(DEADLINES, _ORDER, due[-1])
-            if page.is_end or len(due) < len(page.rows):
+                last = due[-1]
+                self._swept_to = (to_text(last.expires_at), last.product_id, last.store_id, last.reservation_id)
+            if page.next_after is None or len(due) < len(page.rows):
                 if is_first_sweep:
                     self._failing = {one: known for one, known in self._failing.items() if one in failed}
-                return None if len(due) == len(page.rows) else _expires_at(page.rows[len(due)])
+                return None if len(due) == len(page.rows) else page.rows[len(due)].expires_at
         return None
 
-    async def _sweep(self, due: Sequence[Row]) -> tuple[int, set[InventoryId]]:
+    async def _sweep(self, due: Sequence[DeadlineRow]) -> tuple[int, set[InventoryId]]:
         """Expire what is due in the inventories of these rows; return the newest position seen, and the inventories that fail."""
         position = 0
         failing: set[InventoryId] = set()
@@ -177,7 +177,7 @@ class ReservationSweeper:
                     self.status = attrs.evolve(self.status, expirations=self.status.expirations + result.changed)
 
         async with anyio.create_task_group() as tasks:
-            for one in dict.fromkeys(InventoryId(str(row["product_id"]), str(row["store_id"])) for row in due):
+            for one in dict.fromkeys(InventoryId(row.product_id, row.store_id) for row in due):
                 if one in self._failing and self._failing[one].until > self._clock.now():
                     failing.add(one)
                 else:
@@ -206,7 +206,3 @@ class ReservationSweeper:
 class _Failing:
     until: datetime
     pause: float
-
-
-def _expires_at(row: Row) -> datetime:
-    return from_text(row["expires_at"], column="expires_at")

@@ -1,9 +1,8 @@
 """Projections that ship."""
 
 from inventory_es.application.projections.daily_summary import daily_summary
-from inventory_es.application.projections.ledger import ledger
+from inventory_es.application.projections.ledger import Movement, ledger, movement_of
 from inventory_es.application.projections.low_stock import low_stock
-from inventory_es.application.projections.movement import Movement, movement_of
 from inventory_es.application.projections.open_reservations import open_reservations
 from inventory_es.application.projections.orders import orders
 from inventory_es.application.projections.stock_levels import stock_levels

@@ -1,32 +1,56 @@
-"""Low stock: what is low now, and every crossing of a threshold, once each, however often stock moves below it."""
+"""Low stock: the inventories that are low now, and every crossing of a threshold, once each."""
 
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+import attrs
 
 from inventory_es.application.following.projection import Envelope, Projection
 from inventory_es.application.following.subscription import EventFilter
-from inventory_es.application.projections.movement import movement_of
+from inventory_es.application.projections.ledger import movement_of
+from inventory_es.application.projections.rows import AsOf, RowTable, stamp
 from inventory_es.domain.errors import HostFunctionError
 from inventory_es.domain.events import Event
 from inventory_es.domain.identifiers import INVENTORY_CATEGORY
-from inventory_es.ports.read_model import Change, Delete, Patch, ProjectionId, Put, Table, Value, to_text
+from inventory_es.ports.read_model import Change, ProjectionId
 
-_LEVEL = {"product_id": str, "store_id": str, "available": int, "threshold": int, "version": int, "position": int, "recorded_at": str}
 
-LOW = Table("low", _LEVEL | {"since": str}, ("product_id", "store_id"), (("store_id",), ("since",)))
-"""What is low now, and since when."""
+@attrs.frozen(kw_only=True)
+class LowStockRow(AsOf):
+    """An inventory with no more available than the threshold of its product; ``since`` is when it became low."""
 
-CROSSINGS = Table("crossings", _LEVEL | {"direction": str}, ("position",), (("product_id", "store_id"),))
-"""Every crossing: ``low`` or ``recovered``."""
+    available: int
+    threshold: int
+    since: datetime
+
+
+@attrs.frozen(kw_only=True)
+class CrossingRow:
+    """A crossing of a threshold; ``direction`` is ``low`` or ``recovered``."""
+
+    product_id: str
+    store_id: str
+    available: int
+    threshold: int
+    version: int
+    position: int
+    recorded_at: datetime
+    direction: str
+
+
+LOW = RowTable("low", LowStockRow, key=("product_id", "store_id"), indexes=(("store_id",), ("since",)))
+CROSSINGS = RowTable("crossings", CrossingRow, key=("position",), indexes=(("product_id", "store_id"),))
 
 
 def low_stock(threshold: Callable[[str], int], *, version: int = 1) -> Projection:
-    """Inventories with no more available than the threshold of their product, and the moments at which they became so, or recovered.
+    """Return the projection of inventories with no more available than the threshold of their product, and of every crossing.
 
-    A crossing is between two instants: what a command, or an ``execute_all``, passes through on its way is none.
-    An inventory that never had stock is not low; its first event may leave it so.
+    A crossing is between two instants: states in between, inside a command or an ``execute_all``, are no crossings.
+    An inventory that never had stock is not low; its first event may make it so.
 
     Args:
-        threshold: by product id, 0 or more; pure. When it gives other numbers, raise the version.
+        threshold: by product id, 0 or more; pure. Raise the version when it gives other numbers.
         version: of the rows.
     """
 
@@ -41,19 +65,18 @@ def low_stock(threshold: Callable[[str], int], *, version: int = 1) -> Projectio
         is_new = envelope.version == len(events)
         was_low = not is_new and first.on_hand - moved.on_hand - first.reserved + moved.reserved <= limit
         key = (event.product_id, event.store_id)
-        at = to_text(envelope.recorded_at)
-        seen: dict[str, Value] = {"available": available, "version": envelope.version, "position": envelope.position, "recorded_at": at}
-        row: dict[str, Value] = {"product_id": event.product_id, "store_id": event.store_id, "threshold": limit, **seen}
+        seen = {"available": available, **stamp(envelope)}
+        row: dict[str, Any] = {"product_id": event.product_id, "store_id": event.store_id, "threshold": limit, **seen}
         if available <= limit:
-            yield Patch("low", key, seen) if was_low else Put("low", row | {"since": at})
+            yield LOW.patch(key, **seen) if was_low else LOW.put(**row, since=envelope.recorded_at)
         elif was_low:
-            yield Delete("low", key)
+            yield LOW.delete(key)
         if (available <= limit) != was_low:
-            yield Put("crossings", row | {"direction": "recovered" if was_low else "low"})
+            yield CROSSINGS.put(**row, direction="recovered" if was_low else "low")
 
     return Projection(
         projection_id=ProjectionId("low_stock", version),
-        tables=(LOW, CROSSINGS),
+        tables=(LOW.shape, CROSSINGS.shape),
         apply=apply,
         wanted=EventFilter(categories={INVENTORY_CATEGORY}),
         by_instant=True,

@@ -1,48 +1,51 @@
-"""Open reservations: one row for each that still holds units, read by inventory, by store, or oldest first; deadlines by time."""
+"""Open reservations: one row per reservation that still holds units, and the deadlines by time."""
 
 from collections.abc import Iterator
+from datetime import datetime
+
+import attrs
 
 from inventory_es.application.following.projection import Envelope, Projection
 from inventory_es.application.following.subscription import EventFilter
+from inventory_es.application.projections.rows import AsOf, RowTable, stamp
 from inventory_es.domain.events import Event, ReservationExtendedEvent, StockCommittedEvent, StockReleasedEvent, StockReservedEvent
 from inventory_es.domain.identifiers import INVENTORY_CATEGORY
-from inventory_es.ports.read_model import Change, Delete, Patch, ProjectionId, Put, Table, Value, to_text
+from inventory_es.ports.read_model import Change, ProjectionId
 
-RESERVATIONS = Table(
-    "reservations",
-    {
-        "product_id": str,
-        "store_id": str,
-        "reservation_id": str,
-        "quantity": int,
-        "remaining": int,
-        "purpose": str,
-        "owner_id": str,
-        "reserved_at": str,
-        "expires_at": str,
-        "version": int,
-        "position": int,
-        "recorded_at": str,
-    },
-    ("product_id", "store_id", "reservation_id"),
-    (("reserved_at",), ("store_id", "reserved_at")),
-)
-"""``version``, ``position`` and ``recorded_at`` are of the last event that touched the reservation."""
 
-DEADLINES = Table(
-    "deadlines",
-    {"product_id": str, "store_id": str, "reservation_id": str, "expires_at": str},
-    ("product_id", "store_id", "reservation_id"),
-    (("expires_at",),),
-)
-"""When each of them is due; firm ones are not there."""
+@attrs.frozen(kw_only=True)
+class ReservationRow(AsOf):
+    """A reservation that still holds units, as of the last event of it; ``expires_at`` is ``None`` for a firm one."""
+
+    reservation_id: str
+    quantity: int
+    remaining: int
+    purpose: str
+    owner_id: str | None
+    reserved_at: datetime
+    expires_at: datetime | None
+
+
+@attrs.frozen(kw_only=True)
+class DeadlineRow:
+    """The time when an open reservation is due. Firm reservations have none."""
+
+    product_id: str
+    store_id: str
+    reservation_id: str
+    expires_at: datetime
+
+
+_KEY = ("product_id", "store_id", "reservation_id")
+RESERVATIONS = RowTable("reservations", ReservationRow, key=_KEY, indexes=(("reserved_at",), ("store_id", "reserved_at")))
+DEADLINES = RowTable("deadlines", DeadlineRow, key=_KEY, indexes=(("expires_at",),))
 
 
 def open_reservations(*, version: int = 1) -> Projection:
-    """Every reservation that is neither released nor committed in full."""
+    """Return the projection of every reservation that is neither released nor committed in full."""
     return Projection(
         projection_id=ProjectionId("open_reservations", version),
-        tables=(RESERVATIONS, DEADLINES),
+        tables=(RESERVATIONS.shape, DEADLINES.shape),
         apply=_apply,
         wanted=EventFilter(categories={INVENTORY_CATEGORY}),
         same_in_every_version=True,
@@ -50,41 +53,38 @@ def open_reservations(*, version: int = 1) -> Projection:
 
 
 def _apply(event: Event, envelope: Envelope) -> Iterator[Change]:
-    seen: dict[str, Value] = {"version": envelope.version, "position": envelope.position, "recorded_at": to_text(envelope.recorded_at)}
     match event:
         case StockReservedEvent():
-            row: dict[str, Value] = {
-                "product_id": event.product_id,
-                "store_id": event.store_id,
-                "reservation_id": event.reservation_id,
-                "quantity": event.quantity,
-                "remaining": event.quantity,
-                "purpose": event.purpose.value,
-                "owner_id": event.owner_id,
-                "reserved_at": to_text(envelope.recorded_at),
-                "expires_at": None if event.expires_at is None else to_text(event.expires_at),
-            }
-            yield Put("reservations", row | seen)
+            yield RESERVATIONS.put(
+                product_id=event.product_id,
+                store_id=event.store_id,
+                reservation_id=event.reservation_id,
+                quantity=event.quantity,
+                remaining=event.quantity,
+                purpose=event.purpose.value,
+                owner_id=event.owner_id,
+                reserved_at=envelope.recorded_at,
+                expires_at=event.expires_at,
+                **stamp(envelope),
+            )
             yield from _deadline(event)
         case ReservationExtendedEvent():
-            until = None if event.expires_at is None else to_text(event.expires_at)
-            yield Patch("reservations", _key(event), {"expires_at": until} | seen)
+            yield RESERVATIONS.patch(_key(event), expires_at=event.expires_at, **stamp(envelope))
             yield from _deadline(event)
         case StockReleasedEvent() | StockCommittedEvent() if event.remaining:
-            yield Patch("reservations", _key(event), {"remaining": event.remaining} | seen)
+            yield RESERVATIONS.patch(_key(event), remaining=event.remaining, **stamp(envelope))
         case StockReleasedEvent() | StockCommittedEvent():
-            yield Delete("reservations", _key(event))
-            yield Delete("deadlines", _key(event))
+            yield RESERVATIONS.delete(_key(event))
+            yield DEADLINES.delete(_key(event))
         case _:
             return
 
 
 def _deadline(event: StockReservedEvent | ReservationExtendedEvent) -> Iterator[Change]:
     if event.expires_at is not None:
-        names = dict(zip(DEADLINES.key, _key(event), strict=True))
-        yield Put("deadlines", {**names, "expires_at": to_text(event.expires_at)})
+        yield DEADLINES.put(**dict(zip(_KEY, _key(event), strict=True)), expires_at=event.expires_at)
     elif isinstance(event, ReservationExtendedEvent):
-        yield Delete("deadlines", _key(event))
+        yield DEADLINES.delete(_key(event))
 
 
 def _key(event: StockReservedEvent | ReservationExtendedEvent | StockReleasedEvent | StockCommittedEvent) -> tuple[str, str, str]:

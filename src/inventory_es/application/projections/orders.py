@@ -1,9 +1,14 @@
-"""Orders: one row for each, read by state and how long it has been in it, and a row for every line that could not be had."""
+"""Orders: one row per order, read by state and time in it, and one row per line that could not be had."""
 
 from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import attrs
 
 from inventory_es.application.following.projection import Envelope, Projection
 from inventory_es.application.following.subscription import EventFilter
+from inventory_es.application.projections.rows import RowTable, stamp
 from inventory_es.domain.processes.order.events import (
     ORDER_CATEGORY,
     ORDER_EVENT_TYPES,
@@ -18,42 +23,64 @@ from inventory_es.domain.processes.order.events import (
     OrderStatus,
     OrderWithdrawnEvent,
 )
-from inventory_es.ports.read_model import Change, Patch, ProjectionId, Put, Table, Value, to_text
+from inventory_es.ports.read_model import Change, ProjectionId
 
-ORDERS = Table(
-    "orders",
-    {
-        "order_id": str,
-        "status": str,
-        "since": str,
-        "owner_id": str,
-        "lines": int,
-        "units": int,
-        "placed_at": str,
-        "expires_at": str,
-        "payment_id": str,
-        "version": int,
-        "position": int,
-        "recorded_at": str,
-    },
-    ("order_id",),
-    (("status", "since"),),
-)
-"""``since`` is when the order came into its state; ``expires_at`` when the first of its holds ends, or ended."""
 
-SHORTAGES = Table(
-    "shortages",
-    {"order_id": str, "line": int, "product_id": str, "store_id": str, "requested": int, "available": int, "code": str},
-    ("order_id", "line"),
-)
-"""Lines that could not be had. ``available`` is ``None`` where the line was refused for another reason than too few units."""
+@attrs.frozen(kw_only=True)
+class OrderRow:
+    """The state of an order.
+
+    Attributes:
+        order_id: the order.
+        status: its status.
+        since: time when it came into this status.
+        owner_id: an opaque id of the customer.
+        lines: number of inventories that it takes units from.
+        units: number of units, of all lines.
+        placed_at: time when it was placed.
+        expires_at: time when the first of its holds ends, or ended; ``None`` where not all were held.
+        payment_id: its payment; ``None`` while there is none.
+        version: of the order's stream, at the event that the row shows.
+        position: of that event in the store.
+        recorded_at: time of that event, UTC.
+    """
+
+    order_id: str
+    status: OrderStatus = attrs.field(converter=OrderStatus)
+    since: datetime
+    owner_id: str | None
+    lines: int
+    units: int
+    placed_at: datetime
+    expires_at: datetime | None
+    payment_id: str | None
+    version: int
+    position: int
+    recorded_at: datetime
+
+
+@attrs.frozen(kw_only=True)
+class ShortageRow:
+    """A line that could not be had. ``available`` is ``None`` where ``code`` names another reason than too few units."""
+
+    order_id: str
+    line: int
+    product_id: str
+    store_id: str
+    requested: int
+    available: int | None
+    code: str
+
+
+ORDERS = RowTable("orders", OrderRow, key=("order_id",), indexes=(("status", "since"),))
+SHORTAGES = RowTable("shortages", ShortageRow, key=("order_id", "line"))
 
 
 def orders(*, version: int = 1) -> Projection:
-    """Every order with its state, and the shortages of those that were refused."""
+    """Return the projection of every order with its state, and of the shortages of refused orders."""
     return Projection(
         projection_id=ProjectionId("orders", version),
-        tables=(ORDERS, SHORTAGES),
+        tables=(ORDERS.shape, SHORTAGES.shape),
         apply=_apply,
         wanted=EventFilter(categories={ORDER_CATEGORY}, types={kind.__name__ for kind in ORDER_EVENT_TYPES}),
         same_in_every_version=True,
@@ -61,32 +88,45 @@ def orders(*, version: int = 1) -> Projection:
 
 
 def _apply(event: OrderEvent, envelope: Envelope) -> Iterator[Change]:
-    at = to_text(envelope.recorded_at)
-    changed: dict[str, Value] = {"version": envelope.version, "position": envelope.position, "recorded_at": at}
+    changed: dict[str, Any] = stamp(envelope)
     status = _status_after(event)
     if status is not None:
-        changed |= {"status": status.value, "since": at}
+        changed |= {"status": status.value, "since": envelope.recorded_at}
     match event:
         case OrderPlacedEvent():
-            row: dict[str, Value] = {"order_id": event.order_id, "owner_id": event.owner_id, "placed_at": at}
-            row |= {"lines": len(event.lines), "units": sum(line.quantity for line in event.lines)}
-            yield Put("orders", row | {"expires_at": None, "payment_id": None} | changed)
+            yield ORDERS.put(
+                order_id=event.order_id,
+                owner_id=event.owner_id,
+                lines=len(event.lines),
+                units=sum(line.quantity for line in event.lines),
+                placed_at=envelope.recorded_at,
+                expires_at=None,
+                payment_id=None,
+                **changed,
+            )
             return
         case OrderHeldEvent():
-            changed["expires_at"] = to_text(event.expires_at)
+            changed["expires_at"] = event.expires_at
         case OrderPaymentAuthorisedEvent():
             changed["payment_id"] = event.payment_id
         case OrderWithdrawnEvent():
             for short in event.shortages:
-                row = {"order_id": event.order_id, "line": short.line, "product_id": short.product_id, "store_id": short.store_id}
-                yield Put("shortages", row | {"requested": short.requested, "available": short.available, "code": short.code})
+                yield SHORTAGES.put(
+                    order_id=event.order_id,
+                    line=short.line,
+                    product_id=short.product_id,
+                    store_id=short.store_id,
+                    requested=short.requested,
+                    available=short.available,
+                    code=short.code,
+                )
         case _:
             pass
-    yield Patch("orders", (event.order_id,), changed)
+    yield ORDERS.patch((event.order_id,), **changed)
 
 
 def _status_after(event: OrderEvent) -> OrderStatus | None:
-    """The state that the event leads to; ``None`` where it leaves the order in the one that it was in."""
+    """Return the state that the event leads to; ``None`` where the state stays."""
     match event:
         case OrderPlacedEvent():
             return OrderStatus.PENDING

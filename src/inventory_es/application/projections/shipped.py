@@ -1,4 +1,4 @@
-"""The projections that ship, and those of a host beside them or in their place."""
+"""The projections that every query side has, and those of a host."""
 
 from collections.abc import Iterable
 
@@ -10,13 +10,9 @@ from inventory_es.application.projections.stock_levels import stock_levels
 
 
 def with_shipped(projections: Iterable[Projection]) -> dict[str, Projection]:
-    """The shipped projections and these, by name; one of these replaces the shipped one of its name.
+    """Return the shipped projections and these, by name; one of these replaces the shipped one of its name.
 
     Without thresholds of the host's own, an inventory is low when nothing is available.
     """
-    shipped = (stock_levels(), open_reservations(), ledger(), low_stock(_nothing_left))
+    shipped = (stock_levels(), open_reservations(), ledger(), low_stock(lambda _product_id: 0))
     return {projection.projection_id.name: projection for projection in (*shipped, *projections)}
-
-
-def _nothing_left(_product_id: str) -> int:
-    return 0

@@ -2,35 +2,33 @@
 
 from collections.abc import Iterator
 
+import attrs
+
 from inventory_es.application.following.projection import Envelope, Projection
 from inventory_es.application.following.subscription import EventFilter
+from inventory_es.application.projections.rows import AsOf, RowTable, stamp
 from inventory_es.domain.events import Event
 from inventory_es.domain.identifiers import INVENTORY_CATEGORY
-from inventory_es.ports.read_model import Change, ProjectionId, Put, Table, to_text
+from inventory_es.ports.read_model import Change, ProjectionId
 
-LEVELS = Table(
-    "levels",
-    {
-        "product_id": str,
-        "store_id": str,
-        "on_hand": int,
-        "reserved": int,
-        "available": int,
-        "version": int,
-        "position": int,
-        "recorded_at": str,
-    },
-    ("product_id", "store_id"),
-    (("store_id",),),
-)
-"""``available`` is on hand less reserved: what is due for expiry counts as reserved until it is expired."""
+
+@attrs.frozen(kw_only=True)
+class StockRow(AsOf):
+    """The balance of one inventory. ``available`` is on hand less reserved; a due reservation counts until it is expired."""
+
+    on_hand: int
+    reserved: int
+    available: int
+
+
+LEVELS = RowTable("levels", StockRow, key=("product_id", "store_id"), indexes=(("store_id",),))
 
 
 def stock_levels(*, version: int = 1) -> Projection:
-    """The newest balance of every inventory."""
+    """Return the projection of the newest balance of every inventory."""
     return Projection(
         projection_id=ProjectionId("stock_levels", version),
-        tables=(LEVELS,),
+        tables=(LEVELS.shape,),
         apply=_apply,
         wanted=EventFilter(categories={INVENTORY_CATEGORY}),
         newest_only=True,
@@ -39,16 +37,11 @@ def stock_levels(*, version: int = 1) -> Projection:
 
 
 def _apply(event: Event, envelope: Envelope) -> Iterator[Change]:
-    yield Put(
-        "levels",
-        {
-            "product_id": event.product_id,
-            "store_id": event.store_id,
-            "on_hand": event.on_hand,
-            "reserved": event.reserved,
-            "available": event.on_hand - event.reserved,
-            "version": envelope.version,
-            "position": envelope.position,
-            "recorded_at": to_text(envelope.recorded_at),
-        },
+    yield LEVELS.put(
+        product_id=event.product_id,
+        store_id=event.store_id,
+        on_hand=event.on_hand,
+        reserved=event.reserved,
+        available=event.on_hand - event.reserved,
+        **stamp(envelope),
     )

@@ -1,28 +1,62 @@
 """Stock totals: the sums of all balances, one row per product and one per store."""
 
 from collections.abc import Iterator
+from datetime import datetime
+
+import attrs
 
 from inventory_es.application.following.projection import Envelope, Projection
 from inventory_es.application.following.subscription import EventFilter
-from inventory_es.application.projections.movement import movement_of
+from inventory_es.application.projections.ledger import movement_of
+from inventory_es.application.projections.rows import RowTable
 from inventory_es.domain.events import Event
 from inventory_es.domain.identifiers import INVENTORY_CATEGORY
-from inventory_es.ports.read_model import Add, Change, ProjectionId, Table, Value, to_text
+from inventory_es.ports.read_model import Change, ProjectionId
 
-_SUMS = {"inventories": int, "on_hand": int, "reserved": int, "available": int, "position": int, "recorded_at": str}
 
-PRODUCTS = Table("products", {"product_id": str, **_SUMS}, ("product_id",))
-"""Over all stores. ``inventories`` is how many have ever moved; ``position`` and ``recorded_at`` are of the newest event in the sum."""
+@attrs.frozen(kw_only=True)
+class _Sums:
+    inventories: int
+    on_hand: int
+    reserved: int
+    available: int
+    position: int
+    recorded_at: datetime
 
-STORES = Table("stores", {"store_id": str, **_SUMS}, ("store_id",))
-"""Over all products; the columns as those of :data:`PRODUCTS`."""
+
+@attrs.frozen(kw_only=True)
+class ProductTotalRow(_Sums):
+    """The stock of a product, in all stores.
+
+    Attributes:
+        product_id: the product.
+        inventories: number of inventories in the sum: those that have ever moved.
+        on_hand: units on hand.
+        reserved: units reserved.
+        available: on hand less reserved.
+        position: of the newest event in the sum.
+        recorded_at: time of that event, UTC.
+    """
+
+    product_id: str
+
+
+@attrs.frozen(kw_only=True)
+class StoreTotalRow(_Sums):
+    """The stock of a store, over all products. Attributes as those of :class:`ProductTotalRow`, per ``store_id``."""
+
+    store_id: str
+
+
+PRODUCTS = RowTable("products", ProductTotalRow, key=("product_id",))
+STORES = RowTable("stores", StoreTotalRow, key=("store_id",))
 
 
 def stock_totals(*, version: int = 1) -> Projection:
-    """How much there is of every product, and in every store."""
+    """Return the projection of the stock of every product, and of every store."""
     return Projection(
         projection_id=ProjectionId("stock_totals", version),
-        tables=(PRODUCTS, STORES),
+        tables=(PRODUCTS.shape, STORES.shape),
         apply=_apply,
         wanted=EventFilter(categories={INVENTORY_CATEGORY}),
         same_in_every_version=True,
@@ -37,6 +71,5 @@ def _apply(event: Event, envelope: Envelope) -> Iterator[Change]:
         "reserved": moved.reserved,
         "available": moved.on_hand - moved.reserved,
     }
-    newest: dict[str, Value] = {"position": envelope.position, "recorded_at": to_text(envelope.recorded_at)}
-    yield Add("products", (event.product_id,), amounts, newest)
-    yield Add("stores", (event.store_id,), amounts, newest)
+    for table, key in ((PRODUCTS, event.product_id), (STORES, event.store_id)):
+        yield table.add((key,), amounts, position=envelope.position, recorded_at=envelope.recorded_at)

@@ -1,10 +1,13 @@
-"""Transfers: one row for each, read by state or by when it is due, and a row for every line that is under way."""
+"""Transfers: one row per transfer, read by state or by due time, and one row per line in transit."""
 
 from collections.abc import Iterator
 from datetime import datetime
 
+import attrs
+
 from inventory_es.application.following.projection import Envelope, Projection
 from inventory_es.application.following.subscription import EventFilter
+from inventory_es.application.projections.rows import RowTable, stamp
 from inventory_es.domain.processes.transfer.events import (
     TRANSFER_CATEGORY,
     TRANSFER_EVENT_TYPES,
@@ -20,59 +23,98 @@ from inventory_es.domain.processes.transfer.events import (
     TransferReturnedEvent,
     TransferStatus,
 )
-from inventory_es.ports.read_model import Add, Change, Delete, Patch, ProjectionId, Put, Table, Value, to_text
+from inventory_es.ports.read_model import Change, ProjectionId
 
 NEVER = "9999-12-31T23:59:59.999999+00:00"
-"""When goods are due of which nobody said when they arrive: behind all others."""
+"""Due time, as stored, of goods whose arrival nobody knows: behind all others."""
 
-TRANSFERS = Table(
-    "transfers",
-    {
-        "transfer_id": str,
-        "status": str,
-        "since": str,
-        "source_store_id": str,
-        "destination_store_id": str,
-        "lines": int,
-        "units": int,
-        "in_transit": int,
-        "lost": int,
-        "drafted_at": str,
-        "dispatched_at": str,
-        "due_at": str,
-        "version": int,
-        "position": int,
-        "recorded_at": str,
-    },
-    ("transfer_id",),
-    (("status", "since"), ("status", "due_at")),
-)
-"""``since`` is when the transfer came into its state; ``due_at`` when its goods should arrive, or :data:`NEVER`."""
+_NEVER = datetime.fromisoformat(NEVER)
 
-INCOMING = Table(
+
+def _known(due_at: datetime) -> datetime | None:
+    return None if due_at == _NEVER else due_at
+
+
+@attrs.frozen(kw_only=True)
+class TransferRow:
+    """The state of a transfer.
+
+    Attributes:
+        transfer_id: the transfer.
+        status: its status.
+        since: time when it came into this status.
+        source_store_id: the store that the goods leave.
+        destination_store_id: the store that they are for.
+        lines: number of products.
+        units: number of units, of all lines.
+        in_transit: units in transit.
+        lost: units that were written off.
+        drafted_at: time when it was drafted.
+        dispatched_at: time when its goods left; ``None`` before.
+        due_at: time when they should arrive; ``None`` where nobody knows.
+        version: of the transfer's stream, at the event that the row shows.
+        position: of that event in the store.
+        recorded_at: time of that event, UTC.
+    """
+
+    transfer_id: str
+    status: TransferStatus = attrs.field(converter=TransferStatus)
+    since: datetime
+    source_store_id: str
+    destination_store_id: str
+    lines: int
+    units: int
+    in_transit: int
+    lost: int
+    drafted_at: datetime
+    dispatched_at: datetime | None
+    due_at: datetime | None = attrs.field(converter=_known)
+    version: int
+    position: int
+    recorded_at: datetime
+
+
+@attrs.frozen(kw_only=True)
+class IncomingRow:
+    """Units of a product that are in transit to a store.
+
+    Attributes:
+        transfer_id: the transfer.
+        line: number of the line in the transfer.
+        product_id: the product.
+        source_store_id: the store that they left.
+        destination_store_id: the store that they are for.
+        in_transit: number of units.
+        due_at: time when they should arrive; ``None`` where nobody knows.
+        position: of the event that last moved the line.
+        recorded_at: time of that event, UTC.
+    """
+
+    transfer_id: str
+    line: int
+    product_id: str
+    source_store_id: str
+    destination_store_id: str
+    in_transit: int
+    due_at: datetime | None = attrs.field(converter=_known)
+    position: int
+    recorded_at: datetime
+
+
+TRANSFERS = RowTable("transfers", TransferRow, key=("transfer_id",), indexes=(("status", "since"), ("status", "due_at")))
+INCOMING = RowTable(
     "incoming",
-    {
-        "transfer_id": str,
-        "line": int,
-        "product_id": str,
-        "source_store_id": str,
-        "destination_store_id": str,
-        "in_transit": int,
-        "due_at": str,
-        "position": int,
-        "recorded_at": str,
-    },
-    ("transfer_id", "line"),
-    (("destination_store_id", "due_at"), ("destination_store_id", "product_id", "due_at")),
+    IncomingRow,
+    key=("transfer_id", "line"),
+    indexes=(("destination_store_id", "due_at"), ("destination_store_id", "product_id", "due_at")),
 )
-"""Lines of which units are under way. ``position`` and ``recorded_at`` are of the event that last moved the line."""
 
 
 def transfers(*, version: int = 1) -> Projection:
-    """Every transfer with its state, and what is incoming where."""
+    """Return the projection of every transfer with its state, and of the lines in transit to each store."""
     return Projection(
         projection_id=ProjectionId("transfers", version),
-        tables=(TRANSFERS, INCOMING),
+        tables=(TRANSFERS.shape, INCOMING.shape),
         apply=_apply,
         wanted=EventFilter(categories={TRANSFER_CATEGORY}, types={kind.__name__ for kind in TRANSFER_EVENT_TYPES}),
         same_in_every_version=True,
@@ -80,62 +122,55 @@ def transfers(*, version: int = 1) -> Projection:
 
 
 def _apply(event: TransferEvent, envelope: Envelope) -> Iterator[Change]:
-    at = to_text(envelope.recorded_at)
-    seen: dict[str, Value] = {"position": envelope.position, "recorded_at": at}
-    changed = seen | {"version": envelope.version}
+    key, changed = (event.transfer_id,), stamp(envelope)
+    seen = {"position": envelope.position, "recorded_at": envelope.recorded_at}
     status = _status_after(event)
     if status is not None:
-        changed |= {"status": status.value, "since": at}
+        changed |= {"status": status.value, "since": envelope.recorded_at}
     match event:
         case TransferDraftedEvent():
-            yield Put("transfers", _row(event) | changed | {"drafted_at": at})
+            yield TRANSFERS.put(
+                transfer_id=event.transfer_id,
+                source_store_id=event.source_store_id,
+                destination_store_id=event.destination_store_id,
+                lines=len(event.lines),
+                units=sum(line.quantity for line in event.lines),
+                in_transit=0,
+                lost=0,
+                drafted_at=envelope.recorded_at,
+                dispatched_at=None,
+                due_at=NEVER,
+                **changed,
+            )
         case TransferDispatchedEvent():
-            yield Patch("transfers", (event.transfer_id,), changed | {"due_at": _due(event.expected_at)})
+            yield TRANSFERS.patch(key, **changed, due_at=event.expected_at or NEVER)
         case TransferDispatchCommittedEvent():
             units = sum(line.quantity for line in event.lines)
-            yield Patch("transfers", (event.transfer_id,), changed | {"dispatched_at": at, "in_transit": units})
+            yield TRANSFERS.patch(key, **changed, dispatched_at=envelope.recorded_at, in_transit=units)
             for line in event.lines:
-                under_way: dict[str, Value] = {
-                    "transfer_id": event.transfer_id,
-                    "line": line.line,
-                    "product_id": line.product_id,
-                    "source_store_id": event.source_store_id,
-                    "destination_store_id": event.destination_store_id,
-                    "in_transit": line.quantity,
-                    "due_at": _due(event.expected_at),
-                }
-                yield Put("incoming", under_way | seen)
+                yield INCOMING.put(
+                    transfer_id=event.transfer_id,
+                    line=line.line,
+                    product_id=line.product_id,
+                    source_store_id=event.source_store_id,
+                    destination_store_id=event.destination_store_id,
+                    in_transit=line.quantity,
+                    due_at=event.expected_at or NEVER,
+                    **seen,
+                )
         case TransferReceivedEvent() | TransferReturnedEvent() | TransferLostEvent():
             units = sum(one.quantity for one in event.lines)
             amounts = {"in_transit": -units} | ({"lost": units} if isinstance(event, TransferLostEvent) else {})
-            yield Add("transfers", (event.transfer_id,), amounts, changed)
+            yield TRANSFERS.add(key, amounts, **changed)
             for one in event.lines:
-                key = (event.transfer_id, one.line)
-                yield Patch("incoming", key, seen | {"in_transit": one.in_transit}) if one.in_transit else Delete("incoming", key)
+                line_key = (event.transfer_id, one.line)
+                yield INCOMING.patch(line_key, in_transit=one.in_transit, **seen) if one.in_transit else INCOMING.delete(line_key)
         case _:
-            yield Patch("transfers", (event.transfer_id,), changed)
-
-
-def _row(event: TransferDraftedEvent) -> dict[str, Value]:
-    return {
-        "transfer_id": event.transfer_id,
-        "source_store_id": event.source_store_id,
-        "destination_store_id": event.destination_store_id,
-        "lines": len(event.lines),
-        "units": sum(line.quantity for line in event.lines),
-        "in_transit": 0,
-        "lost": 0,
-        "dispatched_at": None,
-        "due_at": NEVER,
-    }
-
-
-def _due(expected_at: datetime | None) -> str:
-    return NEVER if expected_at is None else to_text(expected_at)
+            yield TRANSFERS.patch(key, **changed)
 
 
 def _status_after(event: TransferEvent) -> TransferStatus | None:
-    """The state that the event leads to; ``None`` where it leaves the transfer in the one that it was in."""
+    """Return the state that the event leads to; ``None`` where the state stays."""
     match event:
         case TransferDraftedEvent():
             return TransferStatus.DRAFT

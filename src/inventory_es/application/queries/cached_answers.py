@@ -1,37 +1,95 @@
-"""Answers kept in a cache: computed once at a time, never older than their time to live, never going back."""
+"""Answers kept in a cache: computed once at a time, never older than their time to live, never going back.
 
+An answer lies in the cache sealed, so that bytes from the cache are known to be that answer, of that key, and not too old::
+
+    checksum (4) | computed at, seconds since 1970 (8) | position (8) | length of the key (2) | key | the answer as JSON
+
+A cache may lose, delay and mix up its entries, and releases that know other fields may share it. Bytes that do not read back as the
+answer of the key are a miss.
+"""
+
+import struct
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import timedelta
-from functools import partial
-from typing import Any, Literal, TypeVar, cast
+from copy import copy
+from datetime import datetime, timedelta
+from functools import lru_cache, partial
+from typing import Any, Generic, Literal, TypeVar, cast
+from zlib import crc32
 
+import anyio
+import msgspec
+
+from inventory_es.application.following.subscription import EventFilter, Subscription
 from inventory_es.application.observers import CacheFailed, Observers
-from inventory_es.application.queries.answer_form import AnswerForm
-from inventory_es.application.queries.single_flight import SingleFlight
 from inventory_es.domain.errors import FaultError, InventoryError
-from inventory_es.ports import Cache, Clock
+from inventory_es.domain.identifiers import INVENTORY_CATEGORY
+from inventory_es.domain.stream_id import StreamId
+from inventory_es.ports import Cache, Clock, EventFeed
 
 T = TypeVar("T")
 
 DEFAULT_TTL = timedelta(seconds=30)
 
+_CHECKSUM = struct.Struct("<I")
+_HEAD = struct.Struct("<dQH")
+_BEGIN = _CHECKSUM.size + _HEAD.size
 
-class AnswerCache:
-    """Stands between queries and a cache that may fail, forget and lag, in one process or shared by many.
 
-    An answer is as of a position. Per key, what was given here is a floor: an older answer from the cache is a miss, so that nobody in
-    this process sees time run backwards. An event raises the floor too. A cache that fails is as good as none: the answer is computed,
-    and observers are told. An answer as of a position that the store does not have is one of a store that was replaced: it is taken away,
-    so that it does not win over newer ones.
+class AnswerForm(Generic[T]):
+    """The stored form of answers of one type.
 
     Args:
-        cache: where answers are kept.
-        clock: what they grow older by.
-        ttl: after how long they are no longer given, above 0.
-        max_floors: how many floors are kept by key; beyond it, the one that was not touched for longest becomes one for all.
+        kind: the type.
+    """
+
+    def __init__(self, kind: Any) -> None:
+        self._encode = msgspec.json.Encoder().encode
+        self._decode = msgspec.json.Decoder(kind).decode
+
+    def seal(self, key: str, answer: T, position: int, at: datetime) -> bytes:
+        """Return the bytes to cache.
+
+        Args:
+            key: of the entry.
+            answer: the computed answer.
+            position: the position that it is as of.
+            at: time of the computation, UTC.
+        """
+        name = key.encode()
+        body = _HEAD.pack(at.timestamp(), position, len(name)) + name + self._encode(answer)
+        return _CHECKSUM.pack(crc32(body)) + body
+
+    def unseal(self, key: str, sealed: bytes, *, now: datetime, ttl: timedelta) -> tuple[T, int] | None:
+        """Return the answer and its position; ``None`` where the bytes are no answer of this key from within ``ttl`` before now."""
+        try:
+            (checksum,) = _CHECKSUM.unpack_from(sealed)
+            computed_at, position, length = _HEAD.unpack_from(sealed, _CHECKSUM.size)
+            body = memoryview(sealed)
+            if checksum != crc32(body[_CHECKSUM.size :]) or body[_BEGIN : _BEGIN + length] != key.encode():
+                return None
+            if not 0 <= now.timestamp() - computed_at < ttl.total_seconds():
+                return None
+            return self._decode(body[_BEGIN + length :]), position
+        except (struct.error, msgspec.MsgspecError, ValueError, OverflowError, RecursionError):
+            return None
+
+
+class CachedAnswers:
+    """Answers of queries in a cache that may fail, forget and lag, in one process or shared by many.
+
+    An answer is as of a position. The newest position given for a key is its floor: an older answer from the cache is a miss, so that
+    no reader in this process sees time run backwards. An event raises the floor too. Without a working cache the answer is computed, and
+    observers are notified. An answer as of a position that the store does not have is from a store that was replaced. It is removed, so
+    that it does not win over newer ones.
+
+    Args:
+        cache: keeps the answers.
+        clock: measures their age.
+        ttl: age at which they are no longer given, above 0.
+        max_floors: the most floors kept by key. Beyond it, the one that was not touched for longest becomes a floor of every key.
         observers: objects with ``cache_failed(record)``.
-        head: tells where the feed of the store ends; asked for answers from beyond what is known of it. ``None``: nobody can tell.
+        head: returns the end of the store's feed, to check answers from beyond the known end. ``None`` without a feed.
 
     Raises:
         ValueError: ``ttl`` or ``max_floors`` out of range.
@@ -70,17 +128,17 @@ class AnswerCache:
         least: int = 0,
         arrive: Callable[[], Awaitable[object]] | None = None,
     ) -> T:
-        """The answer of this key, from the cache or computed.
+        """Return the answer of this key, from the cache or computed.
 
         Args:
             key: of the answer.
-            form: how it is kept.
-            compute: gives the answer and its position.
-            least: only an answer as of this position or later.
-            arrive: waits until ``compute`` can give such an answer; not called where the cache has one.
+            form: its stored form.
+            compute: returns the answer and its position.
+            least: lower bound of the answer's position.
+            arrive: waits until ``compute`` can return such an answer; not called where the cache has one.
 
         Raises:
-            Exception: what ``arrive`` and ``compute`` raise.
+            Exception: whatever ``arrive`` and ``compute`` raise.
         """
         find = partial(self._find, key, form, compute)
         answer, position = await self._flights.run(key, find)
@@ -97,12 +155,12 @@ class AnswerCache:
         """Give no answer from before these events.
 
         Args:
-            positions: by key, where the event is that changes its answer.
+            positions: by key, the position of the event that changes its answer.
         """
         for key, position in positions.items():
             self._raise(key, position)
             self._flights.forget(key)
-        await self._take_away(*positions)
+        await self._remove(*positions)
 
     def forget(self, position: int) -> None:
         """Give no answer from before this position, of any key."""
@@ -117,7 +175,7 @@ class AnswerCache:
         if position >= self._floor_of(key):
             try:
                 await self._cache.set(key, form.seal(key, answer, position, began), version=position, ttl=self._ttl)
-            except Exception as problem:  # noqa: BLE001  # whatever ails a cache, a query goes on without it
+            except Exception as problem:  # noqa: BLE001  # a query goes on without a cache, whatever it raises
                 self._failed("set", problem)
         return answer, position
 
@@ -126,22 +184,22 @@ class AnswerCache:
             return True
         try:
             self._known_head = await self._head()
-        except FaultError:  # it can't be told now: the answer is computed, and whoever can't compute it says why
+        except FaultError:  # unknown now: the answer is computed
             return False
         if position > self._known_head:
-            await self._take_away(key)
+            await self._remove(key)
         return position <= self._known_head
 
-    async def _take_away(self, *keys: str) -> None:
+    async def _remove(self, *keys: str) -> None:
         try:
             await self._cache.invalidate(*keys)
-        except Exception as problem:  # noqa: BLE001  # what is older than a floor or beyond the store is not given anyway
+        except Exception as problem:  # noqa: BLE001  # an answer below its floor or beyond the store is not given anyway
             self._failed("invalidate", problem)
 
     async def _look(self, key: str, form: AnswerForm[T]) -> tuple[T, int] | None:
         try:
             entry = await self._cache.get(key)
-        except Exception as problem:  # noqa: BLE001  # whatever ails a cache, a query goes on without it
+        except Exception as problem:  # noqa: BLE001  # a query goes on without a cache, whatever it raises
             self._failed("get", problem)
             return None
         return None if entry is None else form.unseal(key, entry.value, now=self._clock.now(), ttl=self._ttl)
@@ -159,3 +217,122 @@ class AnswerCache:
     def _failed(self, operation: Literal["get", "set", "invalidate"], problem: Exception) -> None:
         error = problem.code if isinstance(problem, InventoryError) else type(problem).__name__
         self._observers.cache_failed(CacheFailed(cache=type(self._cache).__name__, operation=operation, error=error))
+
+
+class AnswerInvalidation:
+    """Invalidation of cached answers by the events of the feed, from its end. Every process with a cache runs one.
+
+    Without it an answer is given until its time to live is over.
+
+    Args:
+        feed: of the event store.
+        answers: the answers to invalidate.
+    """
+
+    def __init__(self, feed: EventFeed, answers: CachedAnswers) -> None:
+        self._answers = answers
+        self._subscription = Subscription(feed, after=None, wanted=EventFilter(categories={INVENTORY_CATEGORY}))
+
+    async def run(self) -> None:
+        """Follow until :meth:`stop`.
+
+        Raises:
+            CorruptStoreError, StoreClosedError: as the store.
+        """
+        async with self._subscription as batches:
+            self._answers.forget(batches.position)
+            async for batch in batches:
+                await self._answers.invalidate({key: event.position for event in batch.events for key in keys_changed_by(event.stream)})
+
+    def stop(self) -> None:
+        """End :meth:`run`. Idempotent."""
+        self._subscription.stop()
+
+
+class _Flight(Generic[T]):
+    __slots__ = ("landed", "problem", "result")
+
+    def __init__(self) -> None:
+        self.landed: anyio.Event | None = None  # made by the first that waits: most computations have one caller
+        self.result: tuple[T] | None = None
+        self.problem: Exception | None = None
+
+
+class SingleFlight(Generic[T]):
+    """At most one computation per key at a time. Any number of tasks of one event loop may call at once.
+
+    The first caller computes, in its own task; the others wait. If it fails, they fail alike, and the next caller computes again. If it
+    is cancelled, one of the waiting callers computes in its place. No background task runs.
+    """
+
+    def __init__(self) -> None:
+        self._flights: dict[str, _Flight[T]] = {}
+
+    async def run(self, key: str, compute: Callable[[], Awaitable[T]]) -> T:
+        """Return the result of this key's computation.
+
+        Raises:
+            Exception: whatever ``compute`` raises.
+        """
+        while (flight := self._flights.get(key)) is not None:
+            if flight.landed is None:
+                flight.landed = anyio.Event()
+            await flight.landed.wait()
+            if flight.result is not None:
+                return flight.result[0]
+            if flight.problem is not None:
+                raise _own_copy(flight.problem)
+        return await self._lead(key, compute)
+
+    def forget(self, key: str) -> None:
+        """Let later callers compute again, also while a computation is in flight."""
+        self._flights.pop(key, None)
+
+    async def _lead(self, key: str, compute: Callable[[], Awaitable[T]]) -> T:
+        flight = self._flights[key] = _Flight[T]()
+        try:
+            result = await compute()
+        except Exception as problem:
+            flight.problem = problem
+            raise
+        else:
+            flight.result = (result,)
+            return result
+        finally:
+            if self._flights.get(key) is flight:
+                del self._flights[key]
+            if flight.landed is not None:
+                flight.landed.set()
+
+
+def _own_copy(problem: Exception) -> Exception:
+    """Return a copy, since an error raised in many tasks must not collect all their tracebacks."""
+    if not isinstance(problem, InventoryError):
+        return problem
+    own = copy(problem)
+    own.__cause__ = problem
+    return own
+
+
+@lru_cache(maxsize=8_192)
+def stock_key(product_id: str, store_id: str) -> str:
+    """Return ``stock:{product_id}:{store_id}``, with ``%`` and ``:`` inside the ids percent-encoded."""
+    return f"stock:{_quoted(product_id)}:{_quoted(store_id)}"
+
+
+@lru_cache(maxsize=8_192)
+def product_inventory_key(product_id: str) -> str:
+    """Return ``product_inventory:{product_id}``, with ``%`` and ``:`` inside the id percent-encoded."""
+    return f"product_inventory:{_quoted(product_id)}"
+
+
+def keys_changed_by(stream: StreamId) -> tuple[str, ...]:
+    """Return the keys of the answers that an event of this stream changes."""
+    if stream.category != INVENTORY_CATEGORY:
+        return ()
+    product_id, store_id = stream.parts
+    return stock_key(product_id, store_id), product_inventory_key(product_id)
+
+
+def _quoted(part: str) -> str:
+    return part.replace("%", "%25").replace(":", "%3a")

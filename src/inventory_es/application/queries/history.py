@@ -1,5 +1,7 @@
 """The history of an inventory, page by page, from its stream."""
 
+from datetime import datetime
+
 import anyio
 from anyio.lowlevel import checkpoint
 
@@ -7,20 +9,21 @@ from inventory_es.application.commands.states import StreamReader
 from inventory_es.application.following.feeds import feed_of
 from inventory_es.application.commands.stream_reader import StreamReader
 from inventory_es.application.following.subscription import feed_of
-from inventory_es.application.queries.query_results import Place, QueryPage
+from inventory_es.application.queries.projection_reader import Place, QueryPage
 from inventory_es.application.results import HistoryEntry
 from inventory_es.domain.identifiers import InventoryId
+from inventory_es.domain.quantity import whole_number
 from inventory_es.ports import Checkpoint, EventStore
 from inventory_es.ports.errors import ReadModelBehindError
 from inventory_es.ports.toolkit.page_rules import read_stream_page, read_stream_page_backwards
 
 
 class HistoryPages:
-    """Reads histories for a query side that has the event store at hand.
+    """Pages of histories, for a query side that has the event store.
 
     Args:
-        store: where the streams are.
-        reader: decodes.
+        store: has the streams.
+        reader: decodes events.
     """
 
     def __init__(self, store: EventStore, reader: StreamReader) -> None:
@@ -28,7 +31,7 @@ class HistoryPages:
         self._reader = reader
 
     async def page(self, inventory_id: InventoryId, *, newest_first: bool, after: Place | None, limit: int) -> QueryPage[HistoryEntry]:
-        """One page, behind the version in ``after``."""
+        """Return the page behind the version in ``after``."""
         place = None if after is None else _version(after)
         if newest_first:
             found = await read_stream_page_backwards(self._store, inventory_id.stream, before=place, limit=limit)
@@ -40,10 +43,10 @@ class HistoryPages:
         return QueryPage(entries, seen, None if found.is_end else (entries[-1].version,))
 
     async def wait_for(self, position: int, *, patience: float) -> None:
-        """Wait until the store shows this position, which one that answers from one place does at once.
+        """Wait until the store shows this position. A store without replicas shows it at once.
 
         Raises:
-            ReadModelBehindError: not within ``patience`` seconds.
+            ReadModelBehindError: the store did not show it within ``patience`` seconds.
             UnsupportedCapabilityError: the store has no feed, and so no order to wait in.
         """
         feed = feed_of(self._store)
@@ -51,7 +54,7 @@ class HistoryPages:
         with anyio.move_on_after(patience):
             while head < position:
                 await feed.wait_for_position(position, timeout=patience)
-                await checkpoint()  # for a store that does not wait
+                await checkpoint()  # a store may return at once
                 head = await feed.head()
         if head < position:
             raise ReadModelBehindError(projection="history", position=position, actual_position=head, error=None)
@@ -64,3 +67,27 @@ def _version(place: Place) -> int:
         case _:
             msg = "after is what a page of the same query gave as next_after"
             raise ValueError(msg)
+
+
+def check_as_of(time: datetime | None, version: int | None) -> None:
+    """Refuse arguments that name no state of the past.
+
+    Raises:
+        ValueError: none or both are given, the time has no time zone, or the version is not 1 or more.
+        TypeError: the time is not a datetime.
+    """
+    if (time is None) == (version is None):
+        msg = "give either a time or a version"
+        raise ValueError(msg)
+    if version is not None and type(version) is not int:
+        whole_number("version", version, at_least=1)
+    given: object = time
+    if given is not None and not isinstance(given, datetime):
+        msg = f"time must be an aware datetime, not a {type(given).__name__}"
+        raise TypeError(msg)
+    if version is not None and version < 1:
+        msg = "the first version is 1: ask for it or a later one, or for a time"
+        raise ValueError(msg)
+    if time is not None and time.utcoffset() is None:
+        msg = "time must be an aware datetime: give it a time zone"
+        raise ValueError(msg)

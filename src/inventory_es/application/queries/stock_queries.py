@@ -1,22 +1,18 @@
-"""Questions to the read models of the shipped projections: typed, paged, and as fresh as the asker wants."""
+"""Queries of the shipped projections: typed, paged, and as fresh as the caller wants."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
 
 from inventory_es.application.following.projection import Projection
-from inventory_es.application.projections.ledger import MOVEMENTS
-from inventory_es.application.projections.low_stock import LOW
-from inventory_es.application.projections.open_reservations import RESERVATIONS
+from inventory_es.application.projections.ledger import MOVEMENTS, MovementRow
+from inventory_es.application.projections.low_stock import LOW, LowStockRow
+from inventory_es.application.projections.open_reservations import RESERVATIONS, ReservationRow
 from inventory_es.application.projections.shipped import with_shipped
-from inventory_es.application.projections.stock_levels import LEVELS
-from inventory_es.application.queries.answer_form import AnswerForm
-from inventory_es.application.queries.answer_keys import product_inventory_key, stock_key
-from inventory_es.application.queries.cached_answers import AnswerCache
-from inventory_es.application.queries.history import HistoryPages
-from inventory_es.application.queries.moment import check_moment
-from inventory_es.application.queries.projection_reader import Questions, open_questions
-from inventory_es.application.queries.query_results import LowStockRow, MovementRow, Place, QueryPage, ReservationRow, StockRow
+from inventory_es.application.projections.stock_levels import LEVELS, StockRow
+from inventory_es.application.queries.cached_answers import AnswerForm, CachedAnswers, product_inventory_key, stock_key
+from inventory_es.application.queries.history import HistoryPages, check_as_of
+from inventory_es.application.queries.projection_reader import Place, ProjectionReader, QueryPage, readers_of
 from inventory_es.application.results import HistoryEntry
 from inventory_es.domain.identifiers import Id, InventoryId, identifier, inventory_id
 from inventory_es.domain.quantity import whole_number
@@ -31,33 +27,35 @@ _PRODUCT: AnswerForm[QueryPage[StockRow]] = AnswerForm(QueryPage[StockRow])
 class StockQueries:
     """Eventual reads. Part of a service as ``inventory.queries``, or opened alone by :func:`open_queries`.
 
-    Rows are as old as the runner of their projection is behind; every row says as of which version, position and time it is. To read
-    one's own write, pass the ``position`` that the command answered as ``wait_for_position``. Every method may raise:
+    Rows lag behind the store as the runner of their projection does; every row says as of which version, position and time it is. To read
+    your own write, pass the ``position`` of the command's result as ``wait_for_position``. Every method may raise:
 
-    - ``ReadModelBehindError``: the position did not arrive in time.
+    - ``ReadModelBehindError``: the projection did not reach the position in time.
     - ``ReadModelUnavailableError``: the read model is away.
     - ``CorruptStoreError``: the read model is damaged.
-    - ``IncompatibleStoreError``: a version of a projection has other tables, or the active one is older and has.
-    - ``InvalidIdentifierError``: a product or a store that can't be one.
-    - ``ValueError``: a limit below 1, or a place that no page of this query gave.
+    - ``IncompatibleStoreError``: this version of a projection has other tables, or an older active version has.
+    - ``InvalidIdentifierError``: an invalid product id or store id.
+    - ``ValueError``: a limit below 1, or an ``after`` that no page of this query gave.
 
     With a cache, ``stock`` and the first page of ``product_inventory`` may be older by as much as its time to live.
 
     Args:
-        questions: to the shipped projections.
+        readers: of the shipped projections, by name.
         history: reads the streams; without it there is no ``history``.
         answers: keeps answers; without it nothing is cached.
     """
 
-    def __init__(self, questions: Questions, *, history: HistoryPages | None = None, answers: AnswerCache | None = None) -> None:
-        self._questions = questions
+    def __init__(
+        self, readers: Mapping[str, ProjectionReader], *, history: HistoryPages | None = None, answers: CachedAnswers | None = None
+    ) -> None:
+        self._readers = readers
         self._history = history
         self._answers = answers
 
     async def stock(self, product_id: Id, store_id: Id, *, wait_for_position: int = 0) -> StockRow | None:
-        """The balance of one inventory; ``None`` where nothing has happened yet."""
+        """Return the balance of one inventory; ``None`` where nothing has happened yet."""
         asked = inventory_id(product_id, store_id)
-        arrive = partial(self._questions.wait_for, "stock_levels", wait_for_position)
+        arrive = partial(self._readers["stock_levels"].wait_for, wait_for_position)
         compute = partial(self._stock, asked)
         if self._answers is None:
             await arrive()
@@ -68,9 +66,9 @@ class StockQueries:
     async def product_inventory(
         self, product_id: Id, *, after: Place | None = None, limit: int = _PAGE, wait_for_position: int = 0
     ) -> QueryPage[StockRow]:
-        """The balances of a product, by store."""
+        """Return the balances of a product, by store."""
         product_id = identifier("product_id", product_id)
-        arrive = partial(self._questions.wait_for, "stock_levels", wait_for_position)
+        arrive = partial(self._readers["stock_levels"].wait_for, wait_for_position)
         compute = partial(self._product_inventory, product_id, after, limit)
         if self._answers is None or after is not None or limit != _PAGE:
             await arrive()
@@ -81,16 +79,18 @@ class StockQueries:
     async def store_inventory(
         self, store_id: Id, *, after: Place | None = None, limit: int = _PAGE, wait_for_position: int = 0
     ) -> QueryPage[StockRow]:
-        """The balances in a store, by product."""
+        """Return the balances in a store, by product."""
         where: Row = {"store_id": identifier("store_id", store_id)}
-        return await self._questions.ask("stock_levels", LEVELS, StockRow, where, limit, wait_for_position, after=after)
+        reader = self._readers["stock_levels"]
+        return await reader.select(LEVELS, where=where, after=after, limit=limit, wait_for_position=wait_for_position)
 
     async def low_stock(
         self, *, store_id: Id | None = None, after: Place | None = None, limit: int = _PAGE, wait_for_position: int = 0
     ) -> QueryPage[LowStockRow]:
-        """What is low now, everywhere or in one store, by product."""
+        """Return the inventories that are low now, everywhere or in one store, by product."""
         where = _in_store(store_id)
-        return await self._questions.ask("low_stock", LOW, LowStockRow, where, limit, wait_for_position, after=after)
+        reader = self._readers["low_stock"]
+        return await reader.select(LOW, where=where, after=after, limit=limit, wait_for_position=wait_for_position)
 
     async def ledger(
         self,
@@ -102,20 +102,20 @@ class StockQueries:
         limit: int = _PAGE,
         wait_for_position: int = 0,
     ) -> QueryPage[MovementRow]:
-        """The movements of one inventory with the running balance."""
+        """Return the movements of one inventory with the running balance."""
         where = _of(inventory_id(product_id, store_id))
-        return await self._questions.ask(
-            "ledger", MOVEMENTS, MovementRow, where, limit, wait_for_position, after=after, descending=bool(newest_first)
+        descending, reader = bool(newest_first), self._readers["ledger"]
+        return await reader.select(
+            MOVEMENTS, where=where, after=after, descending=descending, limit=limit, wait_for_position=wait_for_position
         )
 
     async def open_reservations(
         self, *, store_id: Id | None = None, after: Place | None = None, limit: int = _PAGE, wait_for_position: int = 0
     ) -> QueryPage[ReservationRow]:
-        """Reservations that still hold units, everywhere or in one store, oldest first."""
+        """Return the reservations that still hold units, everywhere or in one store, oldest first."""
         where = _in_store(store_id)
-        return await self._questions.ask(
-            "open_reservations", RESERVATIONS, ReservationRow, where, limit, wait_for_position, order=("reserved_at",), after=after
-        )
+        order, reader = ("reserved_at",), self._readers["open_reservations"]
+        return await reader.select(RESERVATIONS, where=where, order=order, after=after, limit=limit, wait_for_position=wait_for_position)
 
     async def history(
         self,
@@ -127,7 +127,7 @@ class StockQueries:
         limit: int = _PAGE,
         wait_for_position: int = 0,
     ) -> QueryPage[HistoryEntry]:
-        """The events of one inventory, decoded, with who caused them and why: from its stream, and so never behind it.
+        """Return the decoded events of one inventory with their metadata. They are read from the stream, and so never behind it.
 
         Raises:
             UnsupportedCapabilityError: these queries know no event store, or ``wait_for_position`` is given and it has no feed.
@@ -137,7 +137,8 @@ class StockQueries:
             raise UnsupportedCapabilityError(store="this query side", capability="event store", way_out=way_out)
         asked = inventory_id(product_id, store_id)
         if whole_number("wait_for_position", wait_for_position):
-            await self._history.wait_for(wait_for_position, patience=self._questions.patience)
+            patience = max(reader.patience for reader in self._readers.values())
+            await self._history.wait_for(wait_for_position, patience=patience)
         return await self._history.page(asked, newest_first=newest_first, after=after, limit=limit)
 
     async def as_of(
@@ -149,7 +150,7 @@ class StockQueries:
         version: int | None = None,
         wait_for_position: int = 0,
     ) -> StockRow | None:
-        """The balance at an instant of the past, or right after a version: give one of the two.
+        """Return the balance at an instant of the past, or right after a version: give one of the two.
 
         Returns:
             ``None`` where nothing had happened by then, or the version is not in the read model.
@@ -158,8 +159,8 @@ class StockQueries:
             ValueError: none or both are given, the time has no time zone, or the version is below 1.
         """
         asked = inventory_id(product_id, store_id)
-        check_moment(time, version)
-        await self._questions.wait_for("ledger", wait_for_position)
+        check_as_of(time, version)
+        await self._readers["ledger"].wait_for(wait_for_position)
         found = await (self._at_time(asked, time) if time is not None else self._from_version(asked, version or 0))
         if found is None or (version is not None and found.version != version):
             return None
@@ -175,20 +176,21 @@ class StockQueries:
         )
 
     async def prepare(self) -> None:
-        """Make the tables that are not there yet. Otherwise each is made when it is asked for the first time."""
-        await self._questions.prepare()
+        """Create missing tables. Otherwise each is created at its first query."""
+        for reader in self._readers.values():
+            await reader.prepare()
 
     async def _stock(self, asked: InventoryId) -> tuple[StockRow | None, int]:
-        page = await self._questions.ask("stock_levels", LEVELS, StockRow, _of(asked), 1, 0)
+        page = await self._readers["stock_levels"].select(LEVELS, where=_of(asked), limit=1)
         return page.rows[0] if page.rows else None, page.checkpoint.position
 
     async def _product_inventory(self, product_id: str, after: Place | None, limit: int) -> tuple[QueryPage[StockRow], int]:
-        page = await self._questions.ask("stock_levels", LEVELS, StockRow, {"product_id": product_id}, limit, 0, after=after)
+        page = await self._readers["stock_levels"].select(LEVELS, where={"product_id": product_id}, limit=limit, after=after)
         return page, page.checkpoint.position
 
     async def _at_time(self, asked: InventoryId, time: datetime) -> MovementRow | None:
-        """The last movement up to ``time``: versions and times rise together, so halving finds it."""
-        newest = await self._questions.ask("ledger", MOVEMENTS, MovementRow, _of(asked), 1, 0, descending=True)
+        """Return the last movement up to ``time`` by bisection: versions and times rise together."""
+        newest = await self._readers["ledger"].select(MOVEMENTS, where=_of(asked), limit=1, descending=True)
         found: MovementRow | None = None
         before, behind = 0, newest.rows[0].version + 1 if newest.rows else 1
         while behind - before > 1:
@@ -201,9 +203,9 @@ class StockQueries:
         return found
 
     async def _from_version(self, asked: InventoryId, version: int) -> MovementRow | None:
-        """The first movement of this version or a later one."""
+        """Return the first movement of this version or a later one."""
         after = (asked.product_id, asked.store_id, version - 1)
-        page = await self._questions.ask("ledger", MOVEMENTS, MovementRow, _of(asked), 1, 0, after=after)
+        page = await self._readers["ledger"].select(MOVEMENTS, where=_of(asked), limit=1, after=after)
         return page.rows[0] if page.rows else None
 
 
@@ -212,31 +214,32 @@ async def open_queries(
     *,
     projections: Sequence[Projection] = (),
     history: HistoryPages | None = None,
-    answers: AnswerCache | None = None,
+    answers: CachedAnswers | None = None,
     patience: float = 5.0,
     interval: float = 0.01,
 ) -> StockQueries:
-    """Ask the read models of the shipped projections. They are filled by their runners, here or in another process.
+    """Open queries of the shipped projections. Their runners fill the read model, here or in another process.
 
-    Of each projection the active version is asked, also when another one becomes active later.
+    Queries read the active version of each projection, also when another one becomes active later.
 
     Args:
-        read_model: where the rows are; it stays the caller's to close.
-        projections: those whose tables are known here in another version than the first; each replaces the one of its name.
+        read_model: has the rows; it stays the caller's to close.
+        projections: those that are known here in another version than the first; each replaces the shipped one of its name.
         history: reads the streams; without it there is no ``history``.
         answers: keeps answers; without it nothing is cached.
         patience: the longest wait for a position, in seconds, 0 or more.
-        interval: between two looks at the checkpoint while waiting, in seconds, above 0.
+        interval: seconds between two reads of the checkpoint while waiting, above 0.
 
     Raises:
-        IncompatibleStoreError: a version of a projection has other tables, or the active one is older and has.
+        IncompatibleStoreError: this version of a projection has other tables, or an older active version has.
         ReadModelUnavailableError: the read model is away.
         CorruptStoreError: the read model is damaged.
         ValueError: ``patience`` or ``interval`` out of range.
     """
     asked = with_shipped(projections).values()
-    questions = await open_questions(read_model, asked, patience=patience, interval=interval)
-    return StockQueries(questions, history=history, answers=answers)
+    queries = StockQueries(readers_of(read_model, asked, patience=patience, interval=interval), history=history, answers=answers)
+    await queries.prepare()
+    return queries
 
 
 def _of(asked: InventoryId) -> Row:

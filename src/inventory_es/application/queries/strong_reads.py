@@ -12,7 +12,7 @@ from inventory_es.application.following.feeds import feed_of
 from inventory_es.application.commands.stream_reader import PAGE, StreamReader
 from inventory_es.application.commands.warm_states import WarmState
 from inventory_es.application.following.subscription import feed_of
-from inventory_es.application.queries.moment import check_moment
+from inventory_es.application.queries.history import check_as_of
 from inventory_es.application.results import Explanation, HistoryEntry, Hold, ReservationState, StockLevel
 from inventory_es.domain.errors import ReservationNotFoundError
 from inventory_es.domain.events import Recorded
@@ -56,7 +56,7 @@ class StrongReads:
 
     async def as_of(self, inventory_id: InventoryId, *, time: datetime | None, version: int | None) -> StockLevel:
         """The stock at an instant of the past, or right after a version."""
-        check_moment(time, version)
+        check_as_of(time, version)
         state = await self._reader.begin(inventory_id, at_most=0 if version is None else version)
         inventory = state.inventory
         async with aclosing(self._reader.events(inventory_id.stream, after=inventory.version)) as events:

@@ -8,7 +8,7 @@ import anyio
 import attrs
 import click
 
-from inventory_es.application.queries.query_results import MovementRow
+from inventory_es.application.projections.ledger import MovementRow
 from inventory_es.cli.events_table import instant
 from inventory_es.cli.movements import movements_in_rows, movements_in_stream
 from inventory_es.cli.options import Source, inventory_arguments, json_option, source_options

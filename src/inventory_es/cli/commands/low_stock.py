@@ -9,7 +9,7 @@ import attrs
 import click
 from rich.markup import escape
 
-from inventory_es.application.queries.query_results import StockRow
+from inventory_es.application.projections.stock_levels import StockRow
 from inventory_es.cli.events_table import instant
 from inventory_es.cli.levels import levels_in_rows, levels_in_streams
 from inventory_es.cli.options import FilePath, Source, json_option, source_options

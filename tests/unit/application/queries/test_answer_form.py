@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inventory_es.application.queries.answer_form import AnswerForm
-from inventory_es.application.queries.query_results import QueryPage, StockRow
+from inventory_es.application.projections.stock_levels import StockRow
+from inventory_es.application.queries.cached_answers import AnswerForm
+from inventory_es.application.queries.projection_reader import QueryPage
 from inventory_es.ports import Checkpoint
 
 T0 = datetime(2026, 1, 5, 9, tzinfo=UTC)

@@ -8,9 +8,7 @@ import pytest
 
 from inventory_es.adapters.memory import MemoryCache
 from inventory_es.application.observers import CacheFailed, Observers
-from inventory_es.application.queries.answer_form import AnswerForm
-from inventory_es.application.queries.answer_keys import keys_changed_by, product_inventory_key, stock_key
-from inventory_es.application.queries.cached_answers import AnswerCache
+from inventory_es.application.queries.cached_answers import AnswerForm, CachedAnswers, keys_changed_by, product_inventory_key, stock_key
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.errors import StoreUnavailableError
 from inventory_es.testing import Faults, FaultyCache, ManualClock
@@ -33,7 +31,7 @@ class Source:
 def test_an_answer_is_kept_until_an_event_takes_it_away(backend: str) -> None:
     async def body() -> None:
         clock, source = ManualClock(), Source(3)
-        answers = AnswerCache(MemoryCache(clock=clock), clock=clock)
+        answers = CachedAnswers(MemoryCache(clock=clock), clock=clock)
         for _ in range(3):
             assert await answers.answer("k", FORM, source) == "as of 3"
         assert source.asked == 1
@@ -55,7 +53,7 @@ def test_what_is_older_than_an_event_is_given_and_not_kept(backend: str) -> None
     async def body() -> None:
         clock, source = ManualClock(), Source(3)
         cache = MemoryCache(clock=clock)
-        answers = AnswerCache(cache, clock=clock)
+        answers = CachedAnswers(cache, clock=clock)
         await answers.invalidate({"k": 5})
         for _ in range(2):
             assert await answers.answer("k", FORM, source) == "as of 3"
@@ -68,7 +66,7 @@ def test_a_shared_cache_does_not_take_a_reader_back(backend: str) -> None:
     async def body() -> None:
         clock = ManualClock()
         shared = MemoryCache(clock=clock)
-        ours, theirs = AnswerCache(shared, clock=clock), AnswerCache(shared, clock=clock)
+        ours, theirs = CachedAnswers(shared, clock=clock), CachedAnswers(shared, clock=clock)
         assert await ours.answer("k", FORM, Source(7)) == "as of 7"
         await shared.invalidate("k")
         assert await theirs.answer("k", FORM, Source(6)) == "as of 6"
@@ -90,10 +88,10 @@ def test_an_answer_from_beyond_the_store_is_taken_away_and_does_not_win(backend:
                 raise StoreUnavailableError(store="s", reason="away")
             return end
 
-        assert await AnswerCache(cache, clock=clock).answer("k", FORM, Source(9)) == "as of 9"
-        assert await AnswerCache(cache, clock=clock, head=head).answer("k", FORM, Source(99)) == "as of 9"
+        assert await CachedAnswers(cache, clock=clock).answer("k", FORM, Source(9)) == "as of 9"
+        assert await CachedAnswers(cache, clock=clock, head=head).answer("k", FORM, Source(99)) == "as of 9"
         end = 3  # a backup was restored
-        restarted = AnswerCache(cache, clock=clock, head=head)
+        restarted = CachedAnswers(cache, clock=clock, head=head)
         source = Source(3)
         for _ in range(3):
             assert await restarted.answer("k", FORM, source) == "as of 3"
@@ -102,7 +100,7 @@ def test_an_answer_from_beyond_the_store_is_taken_away_and_does_not_win(backend:
         assert entry is not None
         assert entry.version == 3
         end = -1
-        assert await AnswerCache(cache, clock=clock, head=head).answer("k", FORM, Source(4)) == "as of 4"
+        assert await CachedAnswers(cache, clock=clock, head=head).answer("k", FORM, Source(4)) == "as of 4"
 
     anyio.run(body, backend=backend)
 
@@ -111,7 +109,7 @@ def test_floors_are_bounded_and_the_oldest_becomes_one_for_all(backend: str) -> 
     async def body() -> None:
         clock = ManualClock()
         cache = MemoryCache(clock=clock)
-        answers = AnswerCache(cache, clock=clock, max_floors=2)
+        answers = CachedAnswers(cache, clock=clock, max_floors=2)
         await answers.answer("old", FORM, Source(1))
         await answers.invalidate({"a": 4, "b": 5, "c": 6})
         assert len(answers._floors) == 2
@@ -126,7 +124,7 @@ def test_floors_are_bounded_and_the_oldest_becomes_one_for_all(backend: str) -> 
 def test_forgetting_up_to_a_position_takes_every_older_answer_away(backend: str) -> None:
     async def body() -> None:
         clock = ManualClock()
-        answers = AnswerCache(MemoryCache(clock=clock), clock=clock)
+        answers = CachedAnswers(MemoryCache(clock=clock), clock=clock)
         await answers.answer("old", FORM, Source(3))
         await answers.answer("new", FORM, Source(5))
         answers.forget(5)
@@ -140,7 +138,7 @@ def test_forgetting_up_to_a_position_takes_every_older_answer_away(backend: str)
 def test_who_asks_for_a_position_waits_for_it_unless_the_cache_has_it(backend: str) -> None:
     async def body() -> None:
         clock, source = ManualClock(), Source(3)
-        answers = AnswerCache(MemoryCache(clock=clock), clock=clock)
+        answers = CachedAnswers(MemoryCache(clock=clock), clock=clock)
         waited: list[str] = []
 
         async def arrive() -> None:
@@ -175,7 +173,7 @@ def test_a_failing_cache_fails_no_question_and_is_told(backend: str) -> None:
     async def body() -> None:
         clock, told = ManualClock(), Told()
         broken = FaultyCache(Leaky(clock=clock), Faults.by_seed(1, rate=1, kinds=("fail_before",), operations={"get", "set"}))
-        answers = AnswerCache(broken, clock=clock, observers=Observers([told]))
+        answers = CachedAnswers(broken, clock=clock, observers=Observers([told]))
         assert await answers.answer("k", FORM, Source(3)) == "as of 3"
         await answers.invalidate({"k": 4})
         assert [(one.cache, one.operation, one.error) for one in told.records] == [
@@ -191,7 +189,7 @@ def test_bounds_out_of_range_are_refused() -> None:
     clock = ManualClock()
     for bounds in ({"ttl": timedelta(0)}, {"max_floors": 0}):
         with pytest.raises(ValueError, match="ttl must be above zero"):
-            AnswerCache(MemoryCache(clock=clock), clock=clock, **bounds)
+            CachedAnswers(MemoryCache(clock=clock), clock=clock, **bounds)
 
 
 def test_keys_stay_apart_whatever_is_in_the_ids() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import anyio
 import pytest
 
-from inventory_es.application.queries.single_flight import SingleFlight
+from inventory_es.application.queries.cached_answers import SingleFlight
 from inventory_es.errors import ReadModelUnavailableError
 
 
