@@ -21,7 +21,6 @@ from inventory_es.domain.inventory import Policy
 from inventory_es.ports import Cache, Clock, EventBus, EventStore, IdGenerator, ReadModel, SnapshotStore
 from inventory_es.ports.codec import EventCodec
 from inventory_es.ports.toolkit.paths import absolute_path
-from inventory_es.read_model_urls import query_side_of
 
 ENTRY_POINT_GROUP = "inventory_es.event_stores"
 """Where other packages register ``scheme = "module:function"``; the function is ``async (place: str) -> EventStore``."""
@@ -48,6 +47,22 @@ async def _open_sqlite(place: str) -> EventStore:
 
 _BUILT_IN: Mapping[str, Callable[[str], Awaitable[EventStore]]] = {"file": _open_file, "memory": _open_memory, "sqlite": _open_sqlite}
 """The schemes that ship. They need no metadata of an installed package, and no other package can take their place."""
+
+
+async def _open_memory_rows(place: str) -> ReadModel:
+    from inventory_es.adapters.memory import open_read_model  # noqa: PLC0415  # see above
+
+    return await open_read_model(place)
+
+
+async def _open_sqlite_rows(place: str) -> ReadModel:
+    from inventory_es.adapters.sqlite import open_read_model  # noqa: PLC0415  # see above
+
+    return await open_read_model(place)
+
+
+_READ_MODELS: Mapping[str, Callable[[str], Awaitable[ReadModel]]] = {"memory": _open_memory_rows, "sqlite": _open_sqlite_rows}
+_KNOWN_READ_MODELS = "'memory:', 'sqlite:queries.db', or an object with the methods of ReadModel"
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(.*)", re.DOTALL)
 
@@ -112,9 +127,12 @@ def open_inventory(
         chance=chance,
         policies=policies,
         observers=_checked_observers(observers),
-        query_side=query_side_of(read_models, projections=projections, cache=cache, bus=bus),
         settings=HandlerSettings() if settings is None else settings,
         snapshots=_snapshots(snapshots),
+        read_model=_read_model(read_models, projections=projections, cache=cache, bus=bus),
+        projections=projections,
+        cache=cache,
+        bus=bus,
     )
     if isinstance(store, str | os.PathLike):
         return InventoryService(_opener(store), parts, owns_store=True)
@@ -184,6 +202,40 @@ def _snapshots(snapshots: "str | SnapshotStore | None") -> "SnapshotStore | Call
         raise ValueError(msg)
 
     return open_snapshots
+
+
+def _read_model(
+    read_models: str | ReadModel | None, *, projections: Sequence[Projection], cache: Cache | None, bus: EventBus | None
+) -> ReadModel | Callable[[], Awaitable[ReadModel]] | None:
+    """Check the parts of the query side, and return the read model or what opens one; ``None`` for no query side."""
+    given: object = read_models
+    if given is None:
+        if cache is not None or bus is not None or projections:
+            msg = f"cache, bus and projections are of the query side, which needs read models: give read_models={_KNOWN_READ_MODELS}"
+            raise ValueError(msg)
+        return None
+    for name, port, kind in (("cache", cache, Cache), ("bus", bus, EventBus)):
+        if port is not None and not isinstance(port, kind):
+            msg = f"{name} must have the methods of {kind.__name__}, which a {type(port).__name__} lacks"
+            raise TypeError(msg)
+    if not isinstance(projections, Sequence) or not all(isinstance(one, Projection) for one in projections):
+        msg = "projections must be a sequence of Projection"
+        raise TypeError(msg)
+    if isinstance(given, str):
+        return _read_model_opener(given)
+    if not isinstance(given, ReadModel):
+        msg = f"a {type(given).__name__} is no read model: give {_KNOWN_READ_MODELS}"
+        raise TypeError(msg)
+    return given
+
+
+def _read_model_opener(url: str) -> Callable[[], Awaitable[ReadModel]]:
+    scheme, colon, place = url.partition(":")
+    is_place = place == "" if scheme == "memory" else place != "" and not place.startswith("//") and not {"?", "#"} & set(place)
+    if not colon or scheme not in _READ_MODELS or not is_place:
+        msg = f"{url!r} is no read model: give {_KNOWN_READ_MODELS}"
+        raise ValueError(msg)
+    return partial(_READ_MODELS[scheme], absolute_path(place) if place else place)
 
 
 def _opener(store: "str | os.PathLike[str]") -> Callable[[], Awaitable[EventStore]]:

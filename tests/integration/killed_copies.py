@@ -12,7 +12,7 @@ from random import Random
 
 import anyio
 
-from inventory_es.application import copy_batches, store_copy
+from inventory_es.application import store_copy
 from inventory_es.testing import ManualClock
 from inventory_es.wiring import open_inventory
 from tests.integration.killed_replays import MOMENTS, ROOT, Deadly
@@ -22,7 +22,7 @@ MODULE = "tests.integration.killed_copies"
 
 
 async def _child(source: str, target: str, appends: int, moment: str) -> None:
-    copy_batches.MOST_BYTES = 4_000
+    store_copy.MOST_BYTES = 4_000
     async with open_inventory(source) as original, open_inventory(target) as copy:
         await store_copy.copy_store(original.store, Deadly(copy.store, appends, moment))
 

@@ -1,12 +1,14 @@
-"""How the parts of the engine fit together."""
+"""The engine of a service: its configuration, its assembly, opening and closing."""
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from sys import get_asyncgen_hooks
 from typing import Protocol
 
 import anyio
 import attrs
+from anyio.lowlevel import current_token
 
 from inventory_es.application.commands.decision import Decider
 from inventory_es.application.commands.group_commit import Committer, Fairness
@@ -16,32 +18,43 @@ from inventory_es.application.commands.idempotency import Idempotency, Unsettled
 from inventory_es.application.commands.repository import Repository
 from inventory_es.application.commands.states import SnapshotReader, StateCache, StreamReader
 from inventory_es.application.commands.waiting import TaskWaiting
+from inventory_es.application.followers import Followers
+from inventory_es.application.following.projection import Projection
 from inventory_es.application.observers import Observers
+from inventory_es.application.projections.shipped import with_shipped
+from inventory_es.application.queries.cached_answers import CachedAnswers
+from inventory_es.application.queries.history import HistoryPages
+from inventory_es.application.queries.projection_reader import readers_of
+from inventory_es.application.queries.stock_queries import StockQueries
 from inventory_es.application.queries.strong_reads import StrongReads
-from inventory_es.application.query_side import QuerySide, QuerySideParts, assemble_query_side
 from inventory_es.domain.errors import FaultError
 from inventory_es.domain.inventory import Policy
-from inventory_es.ports import Clock, EventStore, IdGenerator, ReadModel, SnapshotCodec, SnapshotStore
+from inventory_es.ports import Cache, Clock, EventBus, EventFeed, EventStore, IdGenerator, ReadModel, SnapshotCodec, SnapshotStore
 from inventory_es.ports.codec import EventCodec
+from inventory_es.ports.errors import StoreClosedError
 
 _logger = logging.getLogger("inventory_es")
 
 
 @attrs.frozen(kw_only=True)
 class EngineParts:
-    """What a host may choose.
+    """The configuration of an engine.
 
     Attributes:
-        codec: events to bytes and back.
+        codec: encodes and decodes events.
         clock: the time.
         ids: ids that callers don't give.
         chance: a number from 0 up to, not including, 1, for the jitter between attempts.
-        policies: the host's rules.
+        policies: rules of the host.
         observers: objects with any of the methods of :class:`~inventory_es.application.observers.Observers`.
-        query_side: read models, cache and bus; ``None`` for none.
         settings: bounds.
-        snapshots: where snapshots are kept: an open store, which stays the host's to close, or what opens one, which is closed with
-            the engine; ``None`` keeps none.
+        snapshots: keeps snapshots: an open store, which stays the host's to close, or a function that opens one, which is closed with the
+            engine; ``None`` keeps none.
+        read_model: has the rows of queries: an open read model, which stays the host's to close, or a function that opens one, which is
+            closed with the engine; ``None`` for no queries.
+        projections: besides the shipped ones, or in the place of those of the same name. Needs a read model, as cache and bus do.
+        cache: keeps answers; ``None`` for none.
+        bus: receives the events; ``None`` for none.
         sleep: waits for seconds.
         monotonic: seconds that never go back.
     """
@@ -52,15 +65,18 @@ class EngineParts:
     chance: Callable[[], float]
     policies: Sequence[Policy] = ()
     observers: Sequence[object] = ()
-    query_side: QuerySideParts | None = None
     settings: HandlerSettings = attrs.field(factory=HandlerSettings)
     snapshots: SnapshotStore | Callable[[], Awaitable[SnapshotStore]] | None = None
+    read_model: ReadModel | Callable[[], Awaitable[ReadModel]] | None = None
+    projections: Sequence[Projection] = ()
+    cache: Cache | None = None
+    bus: EventBus | None = None
     sleep: Callable[[float], Awaitable[object]] = anyio.sleep
     monotonic: Callable[[], float] = anyio.current_time
 
 
 class Closable(Protocol):
-    """What an engine may own."""
+    """A resource that an engine may own."""
 
     async def aclose(self) -> None:
         """Release every resource."""
@@ -68,31 +84,95 @@ class Closable(Protocol):
 
 @attrs.frozen
 class Engine:
-    """The assembled command side, strong reads and, where there is a read model, the query side, over one store.
+    """The assembled command side, strong reads and, with a read model, queries and followers, over one store.
 
     Attributes:
         store: the event store.
         handler: executes commands.
-        reads: answers from the stream.
-        query_side: answers from read models, and keeps them up.
-        owned: what closes with it.
+        reads: strong reads, from the stream.
+        queries: eventual reads, from the read model.
+        followers: keep the read model up with the events.
+        owned: resources that are closed with the engine.
     """
 
     store: EventStore
     handler: CommandHandler
     reads: StrongReads
-    query_side: QuerySide | None = None
+    queries: StockQueries | None = None
+    followers: Followers | None = None
     owned: Sequence[Closable] = ()
 
     async def aclose(self) -> None:
-        """Close what it owns, the last first."""
+        """Close the owned resources, the last first."""
         async with AsyncExitStack() as stack:
             for one in self.owned:
                 stack.push_async_callback(one.aclose)
 
 
+class Opening:
+    """The life of a service's engine: opened once, used in one event loop, closed.
+
+    Args:
+        open_store: returns the event store.
+        parts: the configuration of the engine.
+        owns_store: True if closing the engine closes the store.
+    """
+
+    def __init__(self, open_store: Callable[[], Awaitable[EventStore]], parts: EngineParts, *, owns_store: bool) -> None:
+        self._open_store = open_store
+        self._parts = parts
+        self._owns_store = owns_store
+        self._engine: Engine | None = None
+        self._token: object = None
+        self._hooks: object = None
+
+    async def open(self) -> None:
+        """Open the engine.
+
+        Raises:
+            RuntimeError: the engine is open already.
+        """
+        if self._engine is not None:
+            msg = "the service is open already: use one 'async with' for it"
+            raise RuntimeError(msg)
+        self._engine = await open_engine(self._open_store, self._parts, owns_store=self._owns_store)
+        # A plain tuple: the collector sees no cycle through the other one, and the hooks know the loop, which may know the service.
+        self._token, self._hooks = current_token(), tuple(get_asyncgen_hooks())
+
+    async def close(self) -> None:
+        """Stop the followers, and close the resources that the engine owns. Idempotent."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            with anyio.CancelScope(shield=True):
+                await engine.aclose()
+
+    @property
+    def engine(self) -> Engine:
+        """The open engine.
+
+        Raises:
+            StoreClosedError: the engine is not open.
+        """
+        if self._engine is None:
+            raise StoreClosedError(store="the inventory service", reason="it is not open: use 'async with'")
+        return self._engine
+
+    def here(self) -> Engine:
+        """Return the open engine to a task of the event loop that opened it.
+
+        Raises:
+            StoreClosedError: the engine is not open.
+            RuntimeError: the task is of another event loop.
+        """
+        engine = self._engine or self.engine
+        if get_asyncgen_hooks() != self._hooks and current_token() != self._token:  # every running loop has hooks of its own
+            msg = "the inventory service was opened in another event loop: open one in each loop, or use inventory_es.sync"
+            raise RuntimeError(msg)
+        return engine
+
+
 async def open_engine(open_store: Callable[[], Awaitable[EventStore]], parts: EngineParts, *, owns_store: bool) -> Engine:
-    """Open the store, and snapshots and read models where they are kept, and build the engine. Where that fails, nothing stays open.
+    """Open the event store, and the stores of snapshots and rows, and build the engine. Where that fails, nothing stays open.
 
     Raises:
         ValueError: as :func:`assemble`.
@@ -109,22 +189,22 @@ async def open_engine(open_store: Callable[[], Awaitable[EventStore]], parts: En
             if snapshots is not None:
                 owned.append(snapshots)
                 opened.push_async_callback(snapshots.aclose)
-        read_model = None if parts.query_side is None else parts.query_side.read_model
+        read_model = parts.read_model
         if read_model is not None and not isinstance(read_model, ReadModel):
             read_model = await read_model()
             owned.append(read_model)
             opened.push_async_callback(read_model.aclose)
         engine = assemble(store, parts, snapshots, read_model)
-        if engine.query_side is not None:
-            owned.append(engine.query_side.followers)
+        if engine.followers is not None:
+            owned.append(engine.followers)
         opened.pop_all()
     return attrs.evolve(engine, owned=owned)
 
 
 async def _open_snapshots(open_store: Callable[[], Awaitable[SnapshotStore]]) -> SnapshotStore | None:
-    """Open the snapshot store, or return None with a warning: snapshots save time, and no command waits for them to be mended.
+    """Open the snapshot store, or return ``None`` with a warning: commands work without snapshots.
 
-    What is at the place is left as it is, because the same kind of file may hold events.
+    A damaged file is left as it is, because the same kind of file may hold events.
     """
     try:
         return await open_store()
@@ -134,10 +214,10 @@ async def _open_snapshots(open_store: Callable[[], Awaitable[SnapshotStore]]) ->
 
 
 def assemble(store: EventStore, parts: EngineParts, snapshots: SnapshotStore | None = None, read_model: ReadModel | None = None) -> Engine:
-    """Build the engine over ``store``, and its query side over ``read_model`` where ``parts`` have one.
+    """Build the engine over an open store, with queries and followers if there is an open read model.
 
     Raises:
-        ValueError: snapshots, and a codec that can't write them.
+        ValueError: the codec can't write snapshots.
     """
     observers, waiting, settings = Observers(parts.observers), TaskWaiting(), parts.settings
     reader = StreamReader(store, parts.codec) if snapshots is None else _snapshot_reader(store, parts, snapshots)
@@ -165,12 +245,18 @@ def assemble(store: EventStore, parts: EngineParts, snapshots: SnapshotStore | N
         committer=repository.committer,
     )
     handler = CommandHandler(repository, decider, observers, parts.monotonic, waiting)
-    query_side = None
-    if read_model is not None and parts.query_side is not None:
-        query_side = assemble_query_side(
-            store, read_model, parts.query_side, codec=parts.codec, clock=parts.clock, ids=parts.ids, observers=observers
-        )
-    return Engine(store, handler, StrongReads(store, handler, reader), query_side)
+    reads = StrongReads(store, handler, reader)
+    if read_model is None:
+        return Engine(store, handler, reads)
+    head = store.head if isinstance(store, EventFeed) and store.capabilities.feed != "none" else None
+    answers = None if parts.cache is None else CachedAnswers(parts.cache, clock=parts.clock, observers=observers, head=head)
+    history = HistoryPages(store, StreamReader(store, parts.codec))
+    projections = tuple(with_shipped(parts.projections).values())
+    queries = StockQueries(readers_of(read_model, projections), history=history, answers=answers)
+    followers = Followers(
+        store, read_model, projections, codec=parts.codec, clock=parts.clock, ids=parts.ids, answers=answers, bus=parts.bus
+    )
+    return Engine(store, handler, reads, queries, followers)
 
 
 def _snapshot_reader(store: EventStore, parts: EngineParts, snapshots: SnapshotStore) -> SnapshotReader:

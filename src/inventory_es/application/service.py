@@ -4,16 +4,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from types import TracebackType
-from typing import Self, cast, get_args
+from typing import Self, TypeVar, cast, get_args
 
 from inventory_es.application.assembly import EngineParts
 from inventory_es.application.commands.decision import CommandOutcome
 from inventory_es.application.commands.outcomes import Outcome
-from inventory_es.application.engine import EngineParts
+from inventory_es.application.engine import EngineParts, Opening
 from inventory_es.application.followers import Followers
-from inventory_es.application.opening import Opening
 from inventory_es.application.queries.stock_queries import StockQueries
-from inventory_es.application.query_side import QuerySide
 from inventory_es.application.results import CommandResult, Explanation, HistoryEntry, Reservation, ReservationState, StockLevel
 from inventory_es.domain import commands as c
 from inventory_es.domain.errors import InvalidIdentifierError
@@ -22,6 +20,8 @@ from inventory_es.domain.quantity import whole_number
 from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, Purpose, ReleaseReason, Remainder, Shortfall
 from inventory_es.ports import EventStore, RecordedEvent, StoreCapabilities, StreamWrite
 from inventory_es.ports.errors import UnsupportedCapabilityError
+
+T = TypeVar("T")
 
 Held = Reservation | ReservationRef | str
 """What addresses a reservation: what ``reserve`` returned, its ``ref``, or the text ``str(ref)`` that a host kept."""
@@ -362,7 +362,7 @@ class InventoryService:
         Raises:
             UnsupportedCapabilityError: the service was opened without ``read_models``.
         """
-        return self._query_side().queries
+        return _with_read_model(self._opening.here().queries)
 
     @property
     def followers(self) -> Followers:
@@ -371,7 +371,7 @@ class InventoryService:
         Raises:
             UnsupportedCapabilityError: the service was opened without ``read_models``.
         """
-        return self._query_side().followers
+        return _with_read_model(self._opening.here().followers)
 
     @property
     def store(self) -> EventStore:
@@ -391,18 +391,18 @@ class InventoryService:
         """
         return self._opening.engine.store.capabilities
 
-    def _query_side(self) -> QuerySide:
-        side = self._opening.here().query_side
-        if side is None:
-            way_out = "give open_inventory a read model: read_models=MemoryReadModel(), or read_models='sqlite:queries.db'"
-            raise UnsupportedCapabilityError(store="this inventory service", capability="query side", way_out=way_out)
-        return side
-
     def _id(self, given: Id | None) -> Id:
         return self.parts.ids.new_id() if given is None else given
 
     def _execute(self, command: c.Command, *, named: bool) -> Awaitable[CommandOutcome]:
         return self._opening.here().handler.execute(command, named=named)
+
+
+def _with_read_model(part: T | None) -> T:
+    if part is None:
+        way_out = "give open_inventory a read model: read_models=MemoryReadModel(), or read_models='sqlite:queries.db'"
+        raise UnsupportedCapabilityError(store="this inventory service", capability="query side", way_out=way_out)
+    return part
 
 
 def _address(held: object) -> Reservation | ReservationRef:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inventory_es.application import copy_batches as batches
-from inventory_es.application.copy_batches import copy_batches
+from inventory_es.application import store_copy as batches
+from inventory_es.application.store_copy import copy_batches
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import RecordedEvent, StoreCapabilities
 from inventory_es.ports.errors import AppendTooLargeError, CorruptStoreError
