@@ -1,4 +1,4 @@
-"""What follows the feed in this process, as long as the host wants it to: projections, the relay to a bus, the cache's invalidation."""
+"""The followers of the feed in this process: projections, the relay to a bus, and the invalidation of cached answers."""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Protocol
@@ -15,7 +15,7 @@ from inventory_es.application.queries.cached_answers import AnswerInvalidation, 
 from inventory_es.ports import Clock, EventBus, EventCodec, EventStore, IdGenerator, ReadModel
 
 RELAY = "relay"
-"""The name of the checkpoint of the relay to the bus."""
+"""Name of the relay's checkpoint."""
 
 _PATIENCE_AT_THE_END = 5.0
 
@@ -31,21 +31,21 @@ class _Run:
 
 
 class Followers:
-    """Keeps what is derived from the events up with them. Part of a service as ``inventory.followers``.
+    """Followers of the feed, which keep up whatever is derived from it. Part of a service as ``inventory.followers``.
 
-    Nothing of it runs by itself: the host runs :meth:`run` in a task of its own, or calls :meth:`catch_up` when it likes. Any number of
-    processes may do so at once: each projection has one runner that works, the others stand by. After a rebuild, also by another process,
-    the version that readers ask is followed: see :class:`~inventory_es.application.following.follower.ProjectionFollower`.
+    They run only while the host calls :meth:`run`, in a task of its own, or :meth:`catch_up`. Any number of processes may do so at once:
+    each projection has one runner that works, and the others stand by. After a rebuild, also by another process, they follow the version
+    that readers ask: see :class:`~inventory_es.application.following.follower.ProjectionFollower`.
 
     Args:
         store: the event store; it has a feed.
-        read_model: where the rows and the checkpoints are.
-        projections: which to keep up.
-        codec: how events are read.
+        read_model: has the rows and the checkpoints.
+        projections: the projections to keep up.
+        codec: decodes events.
         clock: for leases and lag.
-        ids: names this process's runners.
-        answers: what is cached here; ``None`` for no cache.
-        bus: where events are published to; ``None`` for no bus.
+        ids: names the runners of this process.
+        answers: answers that are cached here; ``None`` for no cache.
+        bus: receives the events; ``None`` for no bus.
     """
 
     def __init__(
@@ -72,19 +72,18 @@ class Followers:
         self._is_stopped = False
 
     async def run(self, *, on_failure: OnFailure) -> None:
-        """Follow the feed until :meth:`stop`, until the service is closed, or until nothing is left to do: every projection stopped by
-        an event that fails.
+        """Follow the feed until :meth:`stop`, until the service is closed, or until failing events have stopped every projection.
 
         Args:
-            on_failure: what becomes of an event that a projection can't take: see
+            on_failure: policy for an event that can't be projected: see
                 :data:`~inventory_es.application.following.projection.OnFailure`.
 
         Raises:
             UnsupportedCapabilityError: the store has no feed.
-            FeedRewoundError: the store was replaced, and has other events than those that were read. Everything is stopped then.
-            IncompatibleStoreError, CorruptStoreError, StoreClosedError: of the stores. Everything is stopped then.
+            FeedRewoundError: the store was replaced, and has other events than those that were read. Every follower is stopped then.
+            IncompatibleStoreError, CorruptStoreError, StoreClosedError: of the stores. Every follower is stopped then.
             AppendTooLargeError: the bus can't take an event.
-            ReadModelUnavailableError: at the beginning; later on, what is away is waited for.
+            ReadModelUnavailableError: at the start; later followers wait for backends that are away.
         """
         check_on_failure(on_failure)
         feed = feed_of(self._store)
@@ -114,27 +113,27 @@ class Followers:
             self._answers.forget(await feed_of(self._store).head())
 
     async def status(self) -> tuple[ProjectionStatus, ...]:
-        """Return how each projection stands, whoever runs it, here or elsewhere.
+        """Return the state of each projection, whichever runner has it, here or elsewhere.
 
-        The lag is that of the version that readers ask. A version that is built here beside it has a status of its own, behind it; other
-        versions that nobody follows are ``unfollowed``.
+        The lag is that of the version that readers ask. The status of a version that is built here beside it comes next; other versions
+        that nobody follows are ``unfollowed``.
         """
         return tuple([status for follower in self._projection_followers("stop") for status in await follower.status()])
 
     async def resume(self) -> None:
-        """Take the projections that are stopped out of that state; the next run tries the failing event again."""
+        """Resume the projections that are stopped; the next run tries the failing event again."""
         for follower in self._projection_followers("stop"):
             await follower.resume()
 
     def stop(self) -> None:
-        """End every :meth:`run`, also one that begins later. What is in flight is finished first. Twice is fine."""
+        """End every :meth:`run`, also one that begins later, after the commits in flight. Idempotent."""
         self._is_stopped = True
         for run in self._runs:
             for follower in run.followers:
                 follower.stop()
 
     async def aclose(self) -> None:
-        """Stop, and wait until everything has ended. Twice is fine."""
+        """Stop, and wait until every run has ended. Idempotent."""
         self.stop()
         with anyio.move_on_after(_PATIENCE_AT_THE_END):
             for run in tuple(self._runs):

@@ -1,9 +1,9 @@
-"""What the engine tells a host about itself: typed records, given to observers."""
+"""Records of what the engine does, for the observers of a host."""
 
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from inspect import iscoroutinefunction
-from typing import Any, Literal
+from typing import Literal
 
 import attrs
 
@@ -16,17 +16,17 @@ _METHODS = ("command_finished", "append_finished", "call_retried", "breaker_chan
 
 @attrs.frozen(kw_only=True)
 class CommandFinished:
-    """One command has its outcome.
+    """A command has its outcome.
 
     Attributes:
         command: the command's class name.
         command_id: its id.
-        stream: which inventory.
+        stream: of the inventory.
         outcome: ``accepted``, ``replayed``, ``no_op``, ``rejected``, or ``failed`` (a conflict or a fault).
         error: the error's ``code`` where it was rejected or failed.
-        seconds: from sending to answering.
-        attempts: how often it was decided; 0 where it was answered, or failed, before.
-        batch_size: how many commands were decided together with it, itself included.
+        seconds: from call to result.
+        attempts: number of times it was decided; 0 where it was answered, or failed, before.
+        batch_size: number of commands decided together with it, itself included.
         version: of the stream after it; 0 where it failed.
     """
 
@@ -43,12 +43,12 @@ class CommandFinished:
 
 @attrs.frozen(kw_only=True)
 class AppendFinished:
-    """One call to the store has ended.
+    """A call to the store has ended.
 
     Attributes:
-        groups: how many independent appends it carried.
-        events: how many events.
-        seconds: how long it took.
+        groups: number of independent appends in it.
+        events: number of events.
+        seconds: duration of the call.
         error: the error's ``code`` where the call failed as a whole.
     """
 
@@ -65,7 +65,7 @@ class CallRetried:
     Attributes:
         port: the adapter's class name.
         operation: the method.
-        attempt: which attempt failed, from 1.
+        attempt: number of the failed attempt, from 1.
         error: its error's ``code``.
         wait: seconds until the next attempt.
     """
@@ -85,7 +85,7 @@ class BreakerChanged:
         breaker: its name.
         before: the phase that it left.
         after: the phase that it is in.
-        failures: in a row, up to now.
+        failures: number of failures in a row.
         error: the ``code`` of the failure that opened it; ``None`` otherwise.
     """
 
@@ -117,11 +117,11 @@ class ProjectionAdvanced:
 
     Attributes:
         projection: name and version.
-        position: everything up to it is in the rows now.
-        events: how many wanted events the batch had.
-        changes: how many changes of rows were committed.
-        seconds: from having read the batch to the end of the commit.
-        error: where and why it fails; ``None`` while it does not.
+        position: every event up to it is in the rows now.
+        events: number of wanted events in the batch.
+        changes: number of changes of rows in the commit.
+        seconds: from the end of reading the batch to the end of the commit.
+        error: place and reason of a failure; ``None`` while there is none.
     """
 
     projection: str
@@ -133,82 +133,68 @@ class ProjectionAdvanced:
 
 
 class Observers:
-    """Hands each record to the observers that have a method of its name. An observer's own failure is logged, never the caller's.
+    """The observers of a host. Each record goes to those with a method of its name; an observer's failure is logged, and never raised.
+
+    Attributes:
+        of_commands: True if any observer takes :class:`CommandFinished`.
+        of_appends: True if any observer takes :class:`AppendFinished`.
 
     Args:
         observers: objects with any of ``command_finished(record)``, ``append_finished(record)``, ``call_retried(record)``,
             ``breaker_changed(record)``, ``cache_failed(record)``, ``projection_advanced(record)``; called synchronously.
 
     Raises:
-        TypeError: an observer that has none of them, or that would have to be awaited.
+        TypeError: an observer has none of these methods, or one that would have to be awaited.
     """
 
     def __init__(self, observers: Sequence[object] = ()) -> None:
-        _check(observers)
-        self._command_finished = _methods(observers, "command_finished")
-        self._append_finished = _methods(observers, "append_finished")
-        self._call_retried = _methods(observers, "call_retried")
-        self._breaker_changed = _methods(observers, "breaker_changed")
-        self._cache_failed = _methods(observers, "cache_failed")
-        self._projection_advanced = _methods(observers, "projection_advanced")
-
-    @property
-    def of_commands(self) -> bool:
-        """Whether anybody wants :class:`CommandFinished`."""
-        return bool(self._command_finished)
-
-    @property
-    def of_appends(self) -> bool:
-        """Whether anybody wants :class:`AppendFinished`."""
-        return bool(self._append_finished)
+        for one in observers:
+            _check(one)
+        self._methods = {name: [getattr(one, name) for one in observers if hasattr(one, name)] for name in _METHODS}
+        self.of_commands: bool = bool(self._methods["command_finished"])
+        self.of_appends: bool = bool(self._methods["append_finished"])
 
     def command_finished(self, record: CommandFinished) -> None:
-        """Tell everybody."""
-        _tell(self._command_finished, record)
+        """Notify every observer of commands."""
+        self._notify("command_finished", record)
 
     def append_finished(self, record: AppendFinished) -> None:
-        """Tell everybody."""
-        _tell(self._append_finished, record)
+        """Notify every observer of appends."""
+        self._notify("append_finished", record)
 
     def call_retried(self, record: CallRetried) -> None:
-        """Tell everybody."""
-        _tell(self._call_retried, record)
+        """Notify every observer of repeated calls."""
+        self._notify("call_retried", record)
 
     def breaker_changed(self, record: BreakerChanged) -> None:
-        """Tell everybody."""
-        _tell(self._breaker_changed, record)
+        """Notify every observer of circuit breakers."""
+        self._notify("breaker_changed", record)
 
     def cache_failed(self, record: CacheFailed) -> None:
-        """Tell everybody."""
-        _tell(self._cache_failed, record)
+        """Notify every observer of caches."""
+        self._notify("cache_failed", record)
 
     def projection_advanced(self, record: ProjectionAdvanced) -> None:
-        """Tell everybody."""
-        _tell(self._projection_advanced, record)
+        """Notify every observer of projections."""
+        self._notify("projection_advanced", record)
+
+    def _notify(self, name: str, record: object) -> None:
+        for method in self._methods[name]:
+            try:
+                answer = method(record)
+                if isinstance(answer, Coroutine):
+                    raise HostFunctionError.about(role="observer", function=method, answer=answer, expected="it is called without await")  # noqa: TRY301  # logged as any
+            except Exception:  # noqa: BLE001  # an observer must not change the outcome of what it observes
+                _log.exception("observer_failed", extra={"record": type(record).__name__})
 
 
-def _check(observers: Sequence[object]) -> None:
-    """Refuse what would never be told anything, or never run."""
-    for one in observers:
-        methods = [name for name in _METHODS if callable(getattr(one, name, None))]
-        if not methods:
-            msg = f"an observer has any of the methods {', '.join(_METHODS)}; a {type(one).__name__} has none"
+def _check(observer: object) -> None:
+    """Refuse an observer that would never be notified, or whose methods would never run."""
+    methods = [name for name in _METHODS if callable(getattr(observer, name, None))]
+    if not methods:
+        msg = f"an observer has any of the methods {', '.join(_METHODS)}; a {type(observer).__name__} has none"
+        raise TypeError(msg)
+    for name in methods:
+        if iscoroutinefunction(getattr(observer, name)):
+            msg = f"{type(observer).__name__}.{name} must be no coroutine function: observers are called without await"
             raise TypeError(msg)
-        for name in methods:
-            if iscoroutinefunction(getattr(one, name)):
-                msg = f"{type(one).__name__}.{name} must be no coroutine function: observers are called without await"
-                raise TypeError(msg)
-
-
-def _methods(observers: Sequence[object], name: str) -> tuple[Callable[[Any], object], ...]:
-    return tuple(getattr(one, name) for one in observers if hasattr(one, name))
-
-
-def _tell(told: Sequence[Callable[[Any], object]], record: object) -> None:
-    for tell in told:
-        try:
-            answer = tell(record)
-            if isinstance(answer, Coroutine):
-                raise HostFunctionError.about(role="observer", function=tell, answer=answer, expected="it is called without await")  # noqa: TRY301  # logged as any
-        except Exception:  # noqa: BLE001  # an observer must not change the outcome of what it observes
-            _log.exception("observer_failed", extra={"record": type(record).__name__})

@@ -1,4 +1,4 @@
-"""Following one projection: the version that readers ask, also when they change over, and a newer one that is built beside it."""
+"""The follower of a projection: it runs the version that readers ask, and a newer one that is built beside it."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -12,7 +12,7 @@ from inventory_es.application.following.runner import ProjectionRunner, status_o
 from inventory_es.ports import Clock, EventFeed, ProjectionId, ProjectionVersion, ReadModel
 from inventory_es.ports.errors import FeedRewoundError, ProjectionNotFoundError, UnavailableError
 
-_LOOKS_AT_STATUS = 2
+_STATUS_READS = 2
 _Work = Callable[[ProjectionRunner], Awaitable[None]]
 
 
@@ -20,19 +20,19 @@ class ProjectionFollower:
     """Runs the versions of one projection that this code can keep up, as long as somebody needs them.
 
     - The version of the code, unless readers ask a newer one with the same tables and this one was dropped.
-    - The version that readers ask, where it has the tables of the code and the projection is the same in every version. Where that is
-      newer than the version of the code, the latter is not run at all: nobody would read it.
+    - The version that readers ask, if it has the tables of the code and the projection is the same in every version. If that version is
+      newer than the version of the code, the latter is not run: nobody would read it.
 
-    Which versions those are is looked up at the beginning, whenever a runner ends, and every ``interval`` seconds. So a changeover made by
-    another process is followed, and a version that was dropped does not come back.
+    The follower reads the versions at the start, whenever a runner ends, and every ``interval`` seconds. So it follows a changeover that
+    another process makes, and does not bring back a version that was dropped.
 
     Args:
-        projection: what the code knows.
-        runner: makes what runs one version; the projection that it is given has that version.
+        projection: the projection in the version of the code.
+        runner: makes the runner of one version; its argument is the projection in that version.
         feed: of the event store.
-        read_model: where the rows are.
+        read_model: has the rows.
         clock: for the lag.
-        interval: between two looks at the versions, in seconds, above 0.
+        interval: seconds between two reads of the versions, above 0.
     """
 
     def __init__(
@@ -60,10 +60,10 @@ class ProjectionFollower:
         self._news = anyio.Event()
 
     async def run(self) -> None:
-        """Work or stand by until :meth:`stop`, or until every version that is to be run was stopped by an event that fails.
+        """Work or stand by until :meth:`stop`, or until failing events have stopped every version that is to be run.
 
         Raises:
-            FeedRewoundError: of every version that is to be run. Where one is built anew beside another, the other's is no hindrance.
+            FeedRewoundError: the feed was replaced, for every version that is to be run. A version that is rebuilt beside another goes on.
             IncompatibleStoreError, CorruptStoreError, StoreClosedError, ReadModelUnavailableError: as :meth:`ProjectionRunner.run`.
         """
         await self._run(ProjectionRunner.run, is_over=lambda wanted: bool(wanted) and self._ended >= set(wanted))
@@ -84,13 +84,13 @@ class ProjectionFollower:
         self._news.set()
 
     async def resume(self) -> None:
-        """Take the versions that are stopped out of that state; the next run tries their failing event again."""
+        """Resume the versions that are stopped; the next run tries their failing event again."""
         for projection in (await self._wanted()).values():
             await self._runner(projection).resume()
 
     async def status(self) -> Sequence[ProjectionStatus]:
-        """Return how the version that readers ask stands, whoever runs it, and how a version stands that is to be run beside it."""
-        for _ in range(_LOOKS_AT_STATUS):  # a version that is dropped meanwhile is not looked for again
+        """Return the state of the version that readers ask, and of a version that is to be run beside it."""
+        for _ in range(_STATUS_READS):  # a version may be dropped meanwhile
             with suppress(ProjectionNotFoundError):
                 return await self._status()
         return await self._status()
@@ -121,7 +121,7 @@ class ProjectionFollower:
                     await self._news.wait()
                 self._news = anyio.Event()
                 wanted = await self._wanted_now(wanted)
-                if self._rewound and self._rewound.keys() >= set(wanted):  # no version is left that could take over
+                if self._rewound and self._rewound.keys() >= set(wanted):  # no version can take over
                     self._problem = self._problem or next(iter(self._rewound.values()))
                     break
             self._leave(())
@@ -143,7 +143,7 @@ class ProjectionFollower:
             self._news.set()
 
     def _leave(self, wanted: Collection[ProjectionId]) -> None:
-        """Stop what nobody needs any more; where it is needed again later, it is run again."""
+        """Stop the runners of versions that nobody needs; a version that is needed again later is run again."""
         self._ended &= set(wanted)
         for projection_id in self._runners.keys() - set(wanted):
             self._runners.pop(projection_id).stop()
@@ -154,7 +154,7 @@ class ProjectionFollower:
     async def _wanted_now(self, before: Mapping[ProjectionId, Projection]) -> Mapping[ProjectionId, Projection]:
         try:
             return await self._wanted()
-        except UnavailableError:  # its runners wait for it, too
+        except UnavailableError:  # the runners wait for it too
             return before
 
     def _choose(self, versions: Sequence[ProjectionVersion]) -> Mapping[ProjectionId, Projection]:

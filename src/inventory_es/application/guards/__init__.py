@@ -1,4 +1,4 @@
-"""Retry and circuit breaker: decorators of any port, with the same protocol out as in."""
+"""Guards of ports: retry and circuit breaker. A guarded port has the same protocol."""
 
 from inventory_es.application.guards.circuit_breaker import BreakerState, CircuitBreaker
 from inventory_es.application.guards.guard import Guard, GuardedPort

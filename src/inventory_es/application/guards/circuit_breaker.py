@@ -1,4 +1,4 @@
-"""Leaving a backend alone that keeps failing, and finding out with one call whether it is back.
+"""The circuit breaker: it refuses calls to a backend that keeps failing, and tries with one call if the backend is back.
 
 ::
 
@@ -8,9 +8,9 @@
       │                          └──────────── the trial fails ────────────────┘  │
       └─────────────────────────────────── the trial succeeds ────────────────────┘
 
-A trial that ends without a verdict (cancelled, or misuse) frees its place: the next call is the trial. One that does not end within
-the pause has lost it. Calls carry the era in which they began, and a verdict counts in its own era alone: what comes back late, from
-before the breaker opened, opens or closes nothing.
+A trial that ends without a verdict (cancelled, or misuse) frees its place: the next call is the trial. A trial that does not end within
+the pause has lost its place. Calls carry the era in which they began, and a verdict counts in its own era alone. So a late result from
+before the breaker opened does not open or close it.
 
 M. Nygard, "Release It!", 2nd edition, Pragmatic Bookshelf 2018, chapter 5, names the pattern and its states.
 """
@@ -32,12 +32,12 @@ Phase = Literal["closed", "open", "half_open"]
 
 @attrs.frozen(kw_only=True)
 class BreakerState:
-    """How a circuit breaker stands.
+    """The state of a circuit breaker.
 
     Attributes:
         phase: ``closed`` (calls go through), ``open`` (calls are refused), ``half_open`` (one call, the trial, goes through).
-        failures: in a row, up to now.
-        retry_after: in how many seconds a call may go through; 0 where it may now.
+        failures: number of failures in a row.
+        retry_after: seconds until a call may go through; 0 if it may now.
     """
 
     phase: Phase
@@ -46,9 +46,9 @@ class BreakerState:
 
 
 class CircuitBreaker:
-    """A guard that refuses calls while its backend keeps failing. Give one breaker to all ports of one backend.
+    """A guard that refuses calls while its backend keeps failing. All ports of one backend share one breaker.
 
-    Failures are ``UnavailableError`` and ``AppendOutcomeUnknownError``. An answer or a conflict shows that the backend is well;
+    Failures are ``UnavailableError`` and ``AppendOutcomeUnknownError``. An answer or a conflict shows that the backend works;
     misuse, corruption and cancellation show nothing. A refused call gets the port's own unavailable error, with ``retry_after``.
 
     Args:
@@ -86,15 +86,15 @@ class CircuitBreaker:
 
     @property
     def state(self) -> BreakerState:
-        """How it stands now."""
+        """The state now."""
         left = 0.0 if self._phase == "closed" else max(0.0, self._refuses_until - self._monotonic())
         return BreakerState(phase=self._phase, failures=self._failures, retry_after=left)
 
-    async def run(self, call: Callable[[], Awaitable[T]], /, port: GuardedPort, operation: str, *, is_repeatable: bool = True) -> T:  # noqa: ARG002  # a guard is told
+    async def run(self, call: Callable[[], Awaitable[T]], /, port: GuardedPort, operation: str, *, is_repeatable: bool = True) -> T:  # noqa: ARG002  # part of the protocol
         """Make one call, or refuse it. See :meth:`Guard.run`.
 
         Raises:
-            UnavailableError: the port's own: refused.
+            UnavailableError: the port's own; the call was refused.
         """
         era = self._admit(port)
         try:

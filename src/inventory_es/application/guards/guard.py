@@ -1,7 +1,6 @@
-"""What may stand between a caller and a port: it makes a call, makes it again, or refuses to make it."""
+"""A guard: it stands between a caller and a port, and makes a call, makes it again, or refuses to make it."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
 import attrs
@@ -11,16 +10,16 @@ from inventory_es.ports.errors import AppendOutcomeUnknownError, UnavailableErro
 T = TypeVar("T")
 
 FAILURES = (UnavailableError, AppendOutcomeUnknownError)
-"""What says that a backend fails. A rejection, a conflict, misuse and corruption say nothing of the kind."""
+"""Errors that say that a backend fails. A rejection, a conflict, misuse and corruption say nothing of the kind."""
 
 
 @attrs.frozen
 class GuardedPort:
-    """What a guard knows of the port behind it.
+    """A port, as its guards see it.
 
     Attributes:
         name: of the adapter.
-        refusal: the port's own error for a call that is not made: why, and in how many seconds it may be.
+        refusal: makes the port's own error for a call that is not made, from the reason and the seconds until it may be made.
     """
 
     name: str
@@ -28,34 +27,15 @@ class GuardedPort:
 
 
 class Guard(Protocol):
-    """Makes the calls of a port, each in its own way. Any number of tasks of one event loop may call at once."""
+    """A guard of ports. Any number of tasks of one event loop may call at once."""
 
     async def run(self, call: Callable[[], Awaitable[T]], /, port: GuardedPort, operation: str, *, is_repeatable: bool = True) -> T:
         """Make one call.
 
         Args:
             call: makes it; making it again is the same call with the same arguments.
-            port: whose.
+            port: the port.
             operation: the name of the method.
-            is_repeatable: whether it may be made again after a failure.
+            is_repeatable: True if the call may be made again after a failure.
         """
         ...
-
-
-@attrs.frozen
-class GuardChain:
-    """Guards of one port, the outermost first.
-
-    Attributes:
-        port: whose.
-        guards: who guards it.
-    """
-
-    port: GuardedPort
-    guards: Sequence[Guard]
-
-    async def run(self, operation: str, call: Callable[[], Awaitable[T]], *, is_repeatable: bool = True) -> T:
-        """Make one call through all of them."""
-        for guard in reversed(self.guards):
-            call = partial(guard.run, call, self.port, operation, is_repeatable=is_repeatable)
-        return await call()

@@ -1,4 +1,4 @@
-"""Making a call again after a failure that may pass."""
+"""The retry guard: it makes a call again after a failure that may pass."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
@@ -15,16 +15,16 @@ T = TypeVar("T")
 class Retry:
     """A guard that makes a call again, with the same arguments, while its backend is away.
 
-    Repeated are calls that failed with an ``UnavailableError`` and, since an append is idempotent by the ids of its events, with
-    ``AppendOutcomeUnknownError``. Everything else goes to the caller at once. After the last attempt the caller gets the last error,
-    but never less than the truth: once the outcome of an attempt is unknown, only an answer of the store makes it known, so a later
-    "nothing was written" stays ``AppendOutcomeUnknownError``. An error that is not retryable, such as a full disk's, goes to the caller at
-    once. An error that says ``retry_after`` is not waited for longer than planned:
-    where the next attempt would come too early, there is none.
+    It repeats calls that failed with an ``UnavailableError``. It also repeats calls that failed with ``AppendOutcomeUnknownError``, since
+    an append is idempotent by the ids of its events. Every other error, and one that is not retryable, such as a full disk's, goes to the
+    caller at once. So does an error whose ``retry_after`` is longer than the planned wait.
+
+    After the last attempt the caller gets the last error, with one exception. Once the outcome of an attempt is unknown, only an answer of
+    the store makes it known. A later "nothing was written" then stays ``AppendOutcomeUnknownError``.
 
     Args:
         waits: seconds before each attempt, the first included: as many attempts as there are numbers.
-        chance: a number from 0 up to, not including, 1: cuts each wait by up to a half, so that callers that failed together don't
+        chance: a number from 0 up to, not including, 1. It cuts each wait by up to a half, so that callers that failed together don't
             come back together; ``None`` for no jitter.
         observers: objects with ``call_retried(record)``.
         sleep: waits for seconds.
@@ -50,7 +50,7 @@ class Retry:
         self._sleep = sleep
 
     async def run(self, call: Callable[[], Awaitable[T]], /, port: GuardedPort, operation: str, *, is_repeatable: bool = True) -> T:
-        """Make one call, as often as it takes. See :meth:`Guard.run`."""
+        """Make one call, with several attempts. See :meth:`Guard.run`."""
         attempts = len(self._waits) if is_repeatable else 1
         unknown: AppendOutcomeUnknownError | None = None
         attempt, wait = 1, self._wait_before(1)
@@ -71,7 +71,7 @@ class Retry:
                 self._observers.call_retried(record)
                 attempt += 1
             except BaseException as interrupted:
-                if unknown is not None:  # whatever befell this attempt: an earlier one was perhaps written
+                if unknown is not None:  # an earlier attempt was perhaps written
                     raise interrupted from unknown
                 raise
 
@@ -81,5 +81,5 @@ class Retry:
 
 
 def _earliest(problem: UnavailableError | AppendOutcomeUnknownError) -> float:
-    """In how many seconds the call may succeed."""
+    """Return the seconds after which the call may succeed."""
     return (problem.retry_after or 0.0) if isinstance(problem, UnavailableError) else 0.0

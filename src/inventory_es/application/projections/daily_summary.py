@@ -6,8 +6,7 @@ from datetime import datetime
 import attrs
 
 from inventory_es.application.following.projection import Envelope, Projection
-from inventory_es.application.following.subscription import EventFilter
-from inventory_es.application.projections.rows import RowTable, stamp
+from inventory_es.application.projections.rows import RowTable, inventory_projection, stamp
 from inventory_es.domain.events import (
     Event,
     StockAddedEvent,
@@ -16,33 +15,16 @@ from inventory_es.domain.events import (
     StockReleasedEvent,
     StockReservedEvent,
 )
-from inventory_es.domain.identifiers import INVENTORY_CATEGORY
 from inventory_es.domain.reasons import CommitReason
-from inventory_es.ports.read_model import Change, ProjectionId, to_text
+from inventory_es.ports.read_model import Change, to_text
 
 
 @attrs.frozen(kw_only=True)
 class DayRow:
-    """The movements of an inventory on a day. A day without movements has no row.
+    """The movements of an inventory on a day in UTC, such as ``2026-01-05``, and its balance at the end of the day.
 
-    On hand at the start of the day is ``on_hand − added + sold + withdrawn − adjusted``.
-
-    Attributes:
-        product_id: the product.
-        store_id: the store.
-        day: in UTC, as ``2026-01-05``.
-        added: units that came in.
-        sold: units sold out of reservations.
-        withdrawn: units that left out of reservations for other reasons.
-        adjusted: units of corrections; negative where units were missing.
-        promised: units promised to reservations.
-        released: units released from reservations.
-        movements: number of events.
-        on_hand: units on hand at the end of the day.
-        reserved: units reserved at the end of the day.
-        version: of the inventory's stream, at the last event of the day.
-        position: of that event in the store.
-        recorded_at: time of that event, UTC.
+    Units left reservations as ``sold``, or as ``withdrawn`` for other reasons; ``adjusted`` is negative where units were missing. On hand
+    at the start of the day is ``on_hand − added + sold + withdrawn − adjusted``. A day without movements has no row.
     """
 
     product_id: str
@@ -68,13 +50,7 @@ _MOVED = ("added", "sold", "withdrawn", "adjusted", "promised", "released")
 
 def daily_summary(*, version: int = 1) -> Projection:
     """Return the projection of the movements of every inventory, per day."""
-    return Projection(
-        projection_id=ProjectionId("daily_summary", version),
-        tables=(DAYS.shape,),
-        apply=_apply,
-        wanted=EventFilter(categories={INVENTORY_CATEGORY}),
-        same_in_every_version=True,
-    )
+    return inventory_projection("daily_summary", version, _apply, DAYS, same_in_every_version=True)
 
 
 def _apply(event: Event, envelope: Envelope) -> Iterator[Change]:

@@ -6,8 +6,7 @@ from typing import NamedTuple
 import attrs
 
 from inventory_es.application.following.projection import Envelope, Projection
-from inventory_es.application.following.subscription import EventFilter
-from inventory_es.application.projections.rows import AsOf, RowTable, stamp
+from inventory_es.application.projections.rows import AsOf, RowTable, inventory_projection, stamp
 from inventory_es.domain.events import (
     Event,
     StockAddedEvent,
@@ -16,8 +15,7 @@ from inventory_es.domain.events import (
     StockReleasedEvent,
     StockReservedEvent,
 )
-from inventory_es.domain.identifiers import INVENTORY_CATEGORY
-from inventory_es.ports.read_model import Change, ProjectionId
+from inventory_es.ports.read_model import Change
 
 
 @attrs.frozen(kw_only=True)
@@ -67,13 +65,7 @@ def movement_of(event: Event) -> Movement:
 
 def ledger(*, version: int = 1) -> Projection:
     """Return the projection of every movement of every inventory."""
-    return Projection(
-        projection_id=ProjectionId("ledger", version),
-        tables=(MOVEMENTS.shape,),
-        apply=_apply,
-        wanted=EventFilter(categories={INVENTORY_CATEGORY}),
-        same_in_every_version=True,
-    )
+    return inventory_projection("ledger", version, _apply, MOVEMENTS, same_in_every_version=True)
 
 
 def _apply(event: Event, envelope: Envelope) -> Iterator[Change]:

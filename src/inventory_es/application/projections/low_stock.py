@@ -7,13 +7,11 @@ from typing import Any
 import attrs
 
 from inventory_es.application.following.projection import Envelope, Projection
-from inventory_es.application.following.subscription import EventFilter
 from inventory_es.application.projections.ledger import movement_of
-from inventory_es.application.projections.rows import AsOf, RowTable, stamp
+from inventory_es.application.projections.rows import AsOf, RowTable, inventory_projection, stamp
 from inventory_es.domain.errors import HostFunctionError
 from inventory_es.domain.events import Event
-from inventory_es.domain.identifiers import INVENTORY_CATEGORY
-from inventory_es.ports.read_model import Change, ProjectionId
+from inventory_es.ports.read_model import Change
 
 
 @attrs.frozen(kw_only=True)
@@ -74,10 +72,4 @@ def low_stock(threshold: Callable[[str], int], *, version: int = 1) -> Projectio
         if (available <= limit) != was_low:
             yield CROSSINGS.put(**row, direction="recovered" if was_low else "low")
 
-    return Projection(
-        projection_id=ProjectionId("low_stock", version),
-        tables=(LOW.shape, CROSSINGS.shape),
-        apply=apply,
-        wanted=EventFilter(categories={INVENTORY_CATEGORY}),
-        by_instant=True,
-    )
+    return inventory_projection("low_stock", version, apply, LOW, CROSSINGS, by_instant=True)

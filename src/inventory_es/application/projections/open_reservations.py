@@ -6,11 +6,9 @@ from datetime import datetime
 import attrs
 
 from inventory_es.application.following.projection import Envelope, Projection
-from inventory_es.application.following.subscription import EventFilter
-from inventory_es.application.projections.rows import AsOf, RowTable, stamp
+from inventory_es.application.projections.rows import AsOf, RowTable, inventory_projection, stamp
 from inventory_es.domain.events import Event, ReservationExtendedEvent, StockCommittedEvent, StockReleasedEvent, StockReservedEvent
-from inventory_es.domain.identifiers import INVENTORY_CATEGORY
-from inventory_es.ports.read_model import Change, ProjectionId
+from inventory_es.ports.read_model import Change
 
 
 @attrs.frozen(kw_only=True)
@@ -43,13 +41,7 @@ DEADLINES = RowTable("deadlines", DeadlineRow, key=_KEY, indexes=(("expires_at",
 
 def open_reservations(*, version: int = 1) -> Projection:
     """Return the projection of every reservation that is neither released nor committed in full."""
-    return Projection(
-        projection_id=ProjectionId("open_reservations", version),
-        tables=(RESERVATIONS.shape, DEADLINES.shape),
-        apply=_apply,
-        wanted=EventFilter(categories={INVENTORY_CATEGORY}),
-        same_in_every_version=True,
-    )
+    return inventory_projection("open_reservations", version, _apply, RESERVATIONS, DEADLINES, same_in_every_version=True)
 
 
 def _apply(event: Event, envelope: Envelope) -> Iterator[Change]:

@@ -1,14 +1,16 @@
 """Rows of projections: one class declares the columns of a table, the changes of its rows, and the answer to a query."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Generic, TypeVar, cast, get_args
 
 import attrs
 
-from inventory_es.application.following.projection import Envelope
+from inventory_es.application.following.projection import Envelope, Projection
+from inventory_es.application.following.subscription import EventFilter
 from inventory_es.application.results import Result
-from inventory_es.ports.read_model import Add, Delete, Patch, Put, Row, Table, Value, from_text, to_text
+from inventory_es.domain.identifiers import INVENTORY_CATEGORY
+from inventory_es.ports.read_model import Add, Change, Delete, Patch, ProjectionId, Put, Row, Table, Value, from_text, to_text
 
 T = TypeVar("T")
 
@@ -101,3 +103,13 @@ class RowTable(Generic[T]):
 def stamp(envelope: Envelope) -> dict[str, Any]:
     """Return the columns that say as of which event a row is."""
     return {"version": envelope.version, "position": envelope.position, "recorded_at": envelope.recorded_at}
+
+
+def inventory_projection(
+    name: str, version: int, apply: Callable[[Any, Envelope], Iterable[Change]], *tables: RowTable[Any], **options: bool
+) -> Projection:
+    """Return a projection of the events of every inventory; ``options`` are those of :class:`Projection`."""
+    wanted = EventFilter(categories={INVENTORY_CATEGORY})
+    return Projection(
+        projection_id=ProjectionId(name, version), tables=tuple(one.shape for one in tables), apply=apply, wanted=wanted, **options
+    )

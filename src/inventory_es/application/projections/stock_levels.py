@@ -5,11 +5,9 @@ from collections.abc import Iterator
 import attrs
 
 from inventory_es.application.following.projection import Envelope, Projection
-from inventory_es.application.following.subscription import EventFilter
-from inventory_es.application.projections.rows import AsOf, RowTable, stamp
+from inventory_es.application.projections.rows import AsOf, RowTable, inventory_projection, stamp
 from inventory_es.domain.events import Event
-from inventory_es.domain.identifiers import INVENTORY_CATEGORY
-from inventory_es.ports.read_model import Change, ProjectionId
+from inventory_es.ports.read_model import Change
 
 
 @attrs.frozen(kw_only=True)
@@ -26,14 +24,7 @@ LEVELS = RowTable("levels", StockRow, key=("product_id", "store_id"), indexes=((
 
 def stock_levels(*, version: int = 1) -> Projection:
     """Return the projection of the newest balance of every inventory."""
-    return Projection(
-        projection_id=ProjectionId("stock_levels", version),
-        tables=(LEVELS.shape,),
-        apply=_apply,
-        wanted=EventFilter(categories={INVENTORY_CATEGORY}),
-        newest_only=True,
-        same_in_every_version=True,
-    )
+    return inventory_projection("stock_levels", version, _apply, LEVELS, newest_only=True, same_in_every_version=True)
 
 
 def _apply(event: Event, envelope: Envelope) -> Iterator[Change]:

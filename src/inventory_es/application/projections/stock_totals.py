@@ -6,12 +6,10 @@ from datetime import datetime
 import attrs
 
 from inventory_es.application.following.projection import Envelope, Projection
-from inventory_es.application.following.subscription import EventFilter
 from inventory_es.application.projections.ledger import movement_of
-from inventory_es.application.projections.rows import RowTable
+from inventory_es.application.projections.rows import RowTable, inventory_projection
 from inventory_es.domain.events import Event
-from inventory_es.domain.identifiers import INVENTORY_CATEGORY
-from inventory_es.ports.read_model import Change, ProjectionId
+from inventory_es.ports.read_model import Change
 
 
 @attrs.frozen(kw_only=True)
@@ -26,24 +24,14 @@ class _Sums:
 
 @attrs.frozen(kw_only=True)
 class ProductTotalRow(_Sums):
-    """The stock of a product, in all stores.
-
-    Attributes:
-        product_id: the product.
-        inventories: number of inventories in the sum: those that have ever moved.
-        on_hand: units on hand.
-        reserved: units reserved.
-        available: on hand less reserved.
-        position: of the newest event in the sum.
-        recorded_at: time of that event, UTC.
-    """
+    """The stock of a product, in all stores, as of the newest event in the sums. ``inventories`` are those that have ever moved."""
 
     product_id: str
 
 
 @attrs.frozen(kw_only=True)
 class StoreTotalRow(_Sums):
-    """The stock of a store, over all products. Attributes as those of :class:`ProductTotalRow`, per ``store_id``."""
+    """The stock of a store, of all products, as of the newest event in the sums."""
 
     store_id: str
 
@@ -54,13 +42,7 @@ STORES = RowTable("stores", StoreTotalRow, key=("store_id",))
 
 def stock_totals(*, version: int = 1) -> Projection:
     """Return the projection of the stock of every product, and of every store."""
-    return Projection(
-        projection_id=ProjectionId("stock_totals", version),
-        tables=(PRODUCTS.shape, STORES.shape),
-        apply=_apply,
-        wanted=EventFilter(categories={INVENTORY_CATEGORY}),
-        same_in_every_version=True,
-    )
+    return inventory_projection("stock_totals", version, _apply, PRODUCTS, STORES, same_in_every_version=True)
 
 
 def _apply(event: Event, envelope: Envelope) -> Iterator[Change]:

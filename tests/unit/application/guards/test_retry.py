@@ -1,12 +1,12 @@
 """Retry: what is made again, when, how often, and what the caller is told in the end."""
 
+from functools import partial
 from typing import Any
 
 import anyio
 import pytest
 
 from inventory_es.application.guards import CircuitBreaker, Retry
-from inventory_es.application.guards.guard import GuardChain
 from inventory_es.application.observers import CallRetried
 from inventory_es.domain.errors import InvalidTtlError, InventoryError
 from inventory_es.ports.errors import (
@@ -114,13 +114,14 @@ def test_over_a_breaker_every_attempt_counts_and_an_open_one_is_told_at_once(bac
 
     async def body() -> None:
         breaker = CircuitBreaker("backend", threshold=2, pause=30, monotonic=time)
-        chain = GuardChain(PORT, (Retry(sleep=time.sleep), breaker))
+        through_breaker = partial(breaker.run, call, PORT, "append")
+        retry = Retry(sleep=time.sleep)
         with pytest.raises(AppendOutcomeUnknownError) as unknown:
-            await chain.run("append", call)
+            await retry.run(through_breaker, PORT, "append")
         assert unknown.value == UNKNOWN
         assert (call.calls, time.slept, breaker.state.phase) == (2, [1.0, 2.0], "open")
         with pytest.raises(StoreUnavailableError) as refused:
-            await chain.run("append", call)
+            await retry.run(through_breaker, PORT, "append")
         assert (call.calls, time.slept, refused.value.retry_after) == (2, [1.0, 2.0], 28.0)
 
     anyio.run(body, backend=backend)
