@@ -1,4 +1,4 @@
-"""Who asks, and on whose behalf: carried from the caller's task into the metadata of the events it causes."""
+"""The context of a command: ids that go from the caller's task into the metadata of the events that it causes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,10 +9,10 @@ import attrs
 
 @attrs.frozen(kw_only=True)
 class CommandContext:
-    """What the host knows about a request.
+    """Ids that the host knows about a request.
 
     Attributes:
-        actor_id: who acts, an opaque id, never a name or an address.
+        actor_id: an opaque id of the actor, never a name or an address.
         correlation_id: of the whole business transaction.
         causation_id: of the message that caused this one.
     """
@@ -32,7 +32,7 @@ def command_context(
 ) -> Iterator[CommandContext]:
     """Put these ids into the metadata of every event that commands sent inside the block cause.
 
-    Blocks nest: what the inner one leaves out comes from the outer one. The context is captured in the caller's task, when
+    Blocks nest: an id that the inner one leaves out comes from the outer one. The context is captured in the caller's task, when
     the command is sent.
     """
     outer = _current.get()

@@ -48,10 +48,9 @@ class EngineParts:
         policies: rules of the host.
         observers: objects with any of the methods of :class:`~inventory_es.application.observers.Observers`.
         settings: bounds.
-        snapshots: keeps snapshots: an open store, which stays the host's to close, or a function that opens one, which is closed with the
-            engine; ``None`` keeps none.
-        read_model: has the rows of queries: an open read model, which stays the host's to close, or a function that opens one, which is
-            closed with the engine; ``None`` for no queries.
+        snapshots: a store of snapshots, or a function that opens one; ``None`` for no snapshots. An open store stays the host's to close;
+            one that is opened here is closed with the engine.
+        read_model: the rows of queries, likewise; ``None`` for no queries.
         projections: besides the shipped ones, or in the place of those of the same name. Needs a read model, as cache and bus do.
         cache: keeps answers; ``None`` for none.
         bus: receives the events; ``None`` for none.

@@ -1,4 +1,4 @@
-"""What the service answers: frozen values of plain ints, texts and datetimes, each with ``to_dict()``."""
+"""Results of the service: frozen values of plain ints, texts and datetimes, each with ``to_dict()``."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -13,16 +13,16 @@ from inventory_es.domain.reasons import Purpose
 from inventory_es.ports.records import EventMetadata
 
 HoldState = Literal["OPEN", "COMMITTED", "RELEASED", "EXPIRED", "CLOSED"]
-"""How a reservation stands: ``OPEN`` holds units, and its time is not up; ``CLOSED`` ended so long ago that nobody remembers how."""
+"""State of a reservation: ``OPEN`` holds units, and its time is not up; ``CLOSED`` ended so long ago that its end is unknown."""
 
 
 class Result:
-    """An answer of the service."""
+    """A result of the service."""
 
     __slots__ = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready form: datetimes in ISO 8601, identities as text."""
+        """Return a JSON-ready form: datetimes in ISO 8601, identities as text."""
         values = plain(self)
         return dict(values)
 
@@ -32,16 +32,16 @@ class CommandResult(Result):
     """A command was accepted, or had nothing to do.
 
     Attributes:
-        inventory_id: where.
-        command_id: of the command, minted if the caller gave none.
-        changed: whether it has events; ``False`` for a no-op.
+        inventory_id: the inventory.
+        command_id: id of the command, minted if the caller gave none.
+        changed: True if it has events; False for a no-op.
         version: of the stream after the command; for a no-op, the version that it read.
-        position: of the append that carried it, or of the last event read: a reader at or past it has seen the command.
-        at: the time of the command.
-        on_hand: units there after it.
+        position: of the append that carried it, or of the last event read. A reader at or past it has seen the command.
+        at: time of the command.
+        on_hand: units on hand after it.
         reserved: units promised after it.
-        replayed: whether it had been accepted earlier: this is the first outcome again, nothing was appended now.
-        state: how the reservation of a replayed command stands now; ``None`` for a command decided now, or about no reservation.
+        replayed: True if it had been accepted earlier: this is the first outcome again, and nothing was appended now.
+        state: state of a replayed command's reservation now; ``None`` for a command decided now, or about no reservation.
     """
 
     inventory_id: InventoryId
@@ -60,22 +60,22 @@ class CommandResult(Result):
 class Reservation(Result):
     """A promise, as it was given. Pass it, or its ``ref``, to extend, confirm, release or commit.
 
-    A replayed one may have ended since, and others may have its units: ``state`` and ``remaining`` say how it stands now.
+    The reservation of a replayed command may have ended since, and others may have its units: see ``state`` and ``remaining``.
 
     Attributes:
-        product_id: what.
-        store_id: where.
-        reservation_id: its identity.
+        product_id: the product.
+        store_id: the store.
+        reservation_id: id of the reservation.
         quantity: units promised.
-        purpose: what for.
-        owner_id: for whom, opaque.
-        reserved_at: since when.
+        purpose: purpose of the reservation.
+        owner_id: an opaque id of the owner.
+        reserved_at: time of the reservation.
         expires_at: valid before this instant; ``None``: firm.
         version: of the stream after it.
-        position: of the append that carried it: a reader at or past it has seen the reservation.
-        replayed: whether it had been made earlier, by the same command; nothing was appended now.
-        state: how it stands now: ``OPEN``, or ended as ``COMMITTED``, ``RELEASED``, ``EXPIRED`` (its time is up, swept or not), or
-            ``CLOSED`` where more than 10,000 others of its inventory ended after it.
+        position: of the append that carried it. A reader at or past it has seen the reservation.
+        replayed: True if the same command had made it earlier; nothing was appended now.
+        state: the state now. An ended one is ``COMMITTED``, ``RELEASED`` or ``EXPIRED`` (its time is up, swept or not). It is ``CLOSED``
+            where more than 10,000 others of its inventory ended after it.
         remaining: units that it holds now; fewer than ``quantity`` after a partial commit or release, 0 unless ``OPEN``.
     """
 
@@ -99,7 +99,7 @@ class Reservation(Result):
 
     @property
     def ref(self) -> ReservationRef:
-        """Its address, which round-trips through one text."""
+        """The address of the reservation, which round-trips through one text."""
         return ReservationRef(self.product_id, self.store_id, self.reservation_id)
 
     @property
@@ -113,12 +113,12 @@ class StockLevel(Result):
     """The stock of one inventory at one instant.
 
     Attributes:
-        product_id: what.
-        store_id: where.
-        on_hand: units there.
+        product_id: the product.
+        store_id: the store.
+        on_hand: units on hand.
         reserved: units promised by open reservations, due ones included.
-        due: units of those that are due for expiry: free for whoever asks now.
-        available: on_hand − reserved + due: what a reserve now could get.
+        due: units of reservations that are due for expiry: free for the next caller.
+        available: on_hand − reserved + due: the most that a reserve could get now.
         version: of the stream; 0 if nothing ever happened.
         position: a reader of the feed at or past it has seen this version.
         at: the instant.
@@ -140,19 +140,19 @@ class StockLevel(Result):
 
 @attrs.frozen(kw_only=True)
 class ReservationState(Result):
-    """A reservation as it stands.
+    """The state of a reservation.
 
     Attributes:
-        product_id: what.
-        store_id: where.
-        reservation_id: its identity.
-        status: ``OPEN``, ``DUE`` (open, its time is up, nobody closed it yet), ``COMMITTED``, ``RELEASED`` or ``EXPIRED``.
+        product_id: the product.
+        store_id: the store.
+        reservation_id: id of the reservation.
+        status: ``OPEN``, ``DUE`` (open, its time is up, not closed yet), ``COMMITTED``, ``RELEASED`` or ``EXPIRED``.
         remaining: units still promised.
         committed: units that have left.
         released: units given back.
-        expires_at: ``None``: firm.
-        purpose: what for; ``None`` once closed.
-        owner_id: for whom; ``None`` once closed.
+        expires_at: time when it is due; ``None``: firm.
+        purpose: purpose of the reservation; ``None`` once closed.
+        owner_id: an opaque id of the owner; ``None`` once closed.
         version: of the stream that was read.
         position: a reader of the feed at or past it has seen this version.
         at: the instant.
@@ -180,9 +180,9 @@ class HistoryEntry(Result):
     Attributes:
         event: the decoded event.
         event_id: its id, as text.
-        version: its place in the stream, from 1.
-        position: its place in the store.
-        recorded_at: when it happened.
+        version: version of the stream at the event, from 1.
+        position: position of the event in the store.
+        recorded_at: time of the event.
         metadata: command id, actor, correlation and the like.
     """
 
@@ -199,13 +199,13 @@ class Hold(Result):
     """An open reservation in an explanation.
 
     Attributes:
-        reservation_id: its identity.
+        reservation_id: id of the reservation.
         remaining: units promised.
-        purpose: what for.
-        owner_id: for whom.
-        reserved_at: since when.
-        expires_at: ``None``: firm.
-        waits_for: what frees its units, in words.
+        purpose: purpose of the reservation.
+        owner_id: an opaque id of the owner.
+        reserved_at: time of the reservation.
+        expires_at: time when it is due; ``None``: firm.
+        waits_for: the command or event that frees its units, in words.
     """
 
     reservation_id: str
@@ -219,14 +219,14 @@ class Hold(Result):
 
 @attrs.frozen(kw_only=True)
 class Explanation(Result):
-    """Why the available figure is what it is.
+    """The reasons of the available figure.
 
     Attributes:
         level: the figures.
-        holds: the open reservations, oldest first, up to the asked limit.
-        holds_left_out: how many more there are.
+        holds: open reservations, oldest first, up to the limit.
+        holds_left_out: number of further open reservations.
         movements: the last events, newest first.
-        last_count: the event of the last count, one that confirmed the books included; ``None``: never counted.
+        last_count: event of the last count, also of one that confirmed the books; ``None``: never counted.
     """
 
     level: StockLevel
@@ -237,7 +237,7 @@ class Explanation(Result):
 
 
 def plain(value: object) -> Any:
-    """``value`` as JSON-ready plain data."""
+    """Return ``value`` as JSON-ready plain data."""
     match value:
         case Enum():
             return value.value

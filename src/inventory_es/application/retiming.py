@@ -1,4 +1,4 @@
-"""Setting back the times of events that a clock in the future recorded."""
+"""Retiming: sets back the times of events that a clock in the future recorded."""
 
 from copy import copy
 from datetime import datetime, timedelta
@@ -13,18 +13,18 @@ from inventory_es.ports import EventCodec, RecordedEvent
 _LEAST = timedelta(microseconds=1)
 
 _TYPES = {kind.__name__: kind for kind in (*EVENT_TYPES, *PROCESS_EVENT_TYPES) if "expires_at" in attrs.fields_dict(kind)}
-"""By wire name, the events that hold an instant which was reckoned from the time of the event."""
+"""By wire name, the events that hold an instant computed from the time of the event."""
 
 
 class Retiming:
-    """Sets back the events of a feed that were recorded by a clock that stood ahead, and the ends of reservations that follow from them.
+    """Sets back the times of events that a clock ahead recorded, and the ends of reservations that follow from them.
 
-    Give it every event once, in the order of the feed.
+    Apply it to every event once, in the order of the feed.
 
     Args:
         codec: reads and writes the payloads of reservations and orders.
-        after: events that were recorded later than this instant are set back: choose one that no right clock has reached.
-        by: how far the clock stood ahead; above zero.
+        after: events that were recorded later than this instant are set back. Choose an instant that no right clock has reached.
+        by: time by which the clock was ahead; above zero.
 
     Raises:
         ValueError: ``after`` is not an aware datetime in UTC, or ``by`` is not above zero.
@@ -44,7 +44,7 @@ class Retiming:
         self._ends: dict[tuple[str, str], datetime] = {}
 
     def fork(self) -> Self:
-        """Return one that goes on from here for itself, to read a part of the feed twice."""
+        """Return a copy that goes on from here independently, to read a part of the feed twice."""
         other = copy(self)
         vars(other).update(_last=dict(self._last), _ends=dict(self._ends))
         return other
@@ -54,7 +54,7 @@ class Retiming:
 
         Raises:
             ValueError: its time would come before that of the event before it, or is still later than ``after``.
-            EventDecodeError: its payload can't be read.
+            EventDecodeError: its payload can't be decoded.
         """
         name, at, data = recorded.stream.text, recorded.recorded_at, recorded.data
         if at > self._after:
@@ -90,8 +90,8 @@ class Retiming:
     def _with_ends(self, stream: str, event: Any) -> Any:
         """Return ``event`` with the ends that a right clock would have given it.
 
-        An end that is not after ``after`` was reckoned by a right clock. An extension that would come to nothing still moves the end
-        later, by the least, since no event of a stream can be left out.
+        An end that is not later than ``after`` is from a right clock. An extension without effect still moves the end by a microsecond,
+        since no event of a stream can be left out.
         """
         changes: dict[str, datetime] = {}
         end = event.expires_at

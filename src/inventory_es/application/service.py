@@ -1,4 +1,4 @@
-"""The ready service: writes, strong reads, and the feed, over any event store."""
+"""The service: writes, strong reads, queries and the feed, over any event store."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
@@ -8,7 +8,7 @@ from typing import Self, TypeVar, cast, get_args
 
 from inventory_es.application.assembly import EngineParts
 from inventory_es.application.commands.decision import CommandOutcome
-from inventory_es.application.commands.outcomes import Outcome
+from inventory_es.application.commands.outcomes import CommandOutcome
 from inventory_es.application.engine import EngineParts, Opening
 from inventory_es.application.followers import Followers
 from inventory_es.application.queries.stock_queries import StockQueries
@@ -24,7 +24,7 @@ from inventory_es.ports.errors import UnsupportedCapabilityError
 T = TypeVar("T")
 
 Held = Reservation | ReservationRef | str
-"""What addresses a reservation: what ``reserve`` returned, its ``ref``, or the text ``str(ref)`` that a host kept."""
+"""Address of a reservation: the result of ``reserve``, its ``ref``, or the text ``str(ref)`` that a host kept."""
 
 _COMMANDS = frozenset(get_args(c.Command))
 
@@ -32,22 +32,22 @@ _COMMANDS = frozenset(get_args(c.Command))
 class InventoryService:
     """Stock of any number of products in any number of stores. Open it with ``async with``.
 
-    Any number of tasks of the event loop that opened it may call at once. Every write is repeatable: the same id with the
-    same payload has the same outcome, for ever, flagged ``replayed``. Every write may raise, besides what it names:
+    Any number of tasks of the event loop that opened it may call at once. Every write is idempotent, without a time limit: the same id
+    with the same payload has the same outcome, flagged ``replayed``. Every write may raise, besides the errors that it names:
 
-    - ``InvalidIdentifierError``, ``InvalidQuantityError``, ``InvalidTtlError``: the arguments; nothing was sent.
+    - ``InvalidIdentifierError``, ``InvalidQuantityError``, ``InvalidTtlError``: an invalid argument; nothing was sent.
     - ``CommandIdReusedError``: the command id was used before, with another payload.
-    - ``PolicyRejectedError``: a policy of the host said no.
-    - ``ConcurrencyError``: others kept winning. ``StoreUnavailableError``: the store is away. Nothing was appended.
-    - ``AppendOutcomeUnknownError``: perhaps appended; it carries the command, which is safe to send again.
+    - ``PolicyRejectedError``: a policy of the host rejected it.
+    - ``ConcurrencyError``: other writers won every attempt. ``StoreUnavailableError``: the store is away. Nothing was appended.
+    - ``AppendOutcomeUnknownError``: perhaps appended. It carries the command, which is safe to send again.
     - ``LaneFullError``: too many commands wait for this inventory already; this one was not sent.
-    - ``ClockSkewError``: this machine's clock stands too far behind. ``ClockJumpError``: it was set by too much meanwhile.
+    - ``ClockSkewError``: this machine's clock is too far behind. ``ClockJumpError``: it was set by too much meanwhile.
     - ``StoreClosedError``: closed, or not opened yet.
 
     Args:
-        open_store: gives the event store when the service is opened.
-        parts: what the engine is assembled from; also an attribute.
-        owns_store: whether closing the service closes the store.
+        open_store: returns the event store when the service is opened.
+        parts: configuration of the engine; also an attribute.
+        owns_store: True if closing the service closes the store.
     """
 
     def __init__(self, open_store: Callable[[], Awaitable[EventStore]], parts: EngineParts, *, owns_store: bool) -> None:
@@ -63,7 +63,7 @@ class InventoryService:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Refuse new calls, end what follows the feed, and close what the service opened. Closing twice is fine."""
+        """Refuse new calls, stop the followers, and close the resources that the service opened. Idempotent."""
         await self._opening.close()
 
     async def add_stock(
@@ -76,7 +76,7 @@ class InventoryService:
         command_id: Id | None = None,
         reference: str | None = None,
     ) -> CommandResult:
-        """Units came in.
+        """Add units that came in.
 
         Raises:
             QuantityOverflowError: more than 2^53−1 units would be on hand.
@@ -104,19 +104,19 @@ class InventoryService:
         not_after: datetime | None = None,
         reference: str | None = None,
     ) -> Reservation:
-        """Promise units to somebody.
+        """Promise units to an owner.
 
         Args:
-            product_id: what.
-            store_id: where.
+            product_id: the product.
+            store_id: the store.
             quantity: 1 or more.
-            ttl: how long the promise holds; ``None`` for a firm hold.
-            reservation_id: used once in this inventory, for ever; minted if not given.
-            purpose: what for.
-            owner_id: for whom: an opaque id.
+            ttl: time for which the promise holds; ``None`` for a firm hold.
+            reservation_id: unique in this inventory, and never used again; minted if not given.
+            purpose: purpose of the reservation.
+            owner_id: an opaque id of the owner.
             keep_available: units that must stay free after it.
             not_after: refuse at or after this instant.
-            reference: why: URI-like text.
+            reference: reason, as a URI-like text.
 
         Raises:
             InsufficientStockError: fewer are available.
@@ -202,7 +202,7 @@ class InventoryService:
         command_id: Id | None = None,
         reference: str | None = None,
     ) -> CommandResult:
-        """Reserved units have left: ``quantity``, or all that the reservation still holds.
+        """Commit reserved units that have left: ``quantity``, or all that the reservation still holds.
 
         Raises:
             ReservationNotFoundError, ReservationExpiredError, ReservationAlreadyReleasedError,
@@ -235,7 +235,7 @@ class InventoryService:
         """Correct the books by a difference.
 
         Raises:
-            NegativeStockError: it takes away more than is there.
+            NegativeStockError: it takes away more than is on hand.
             WouldBreakReservationsError: fewer would be left than are promised, and ``shortfall`` is REJECT.
         """
         command = c.AdjustStock(
@@ -259,14 +259,14 @@ class InventoryService:
         command_id: Id | None = None,
         reference: str | None = None,
     ) -> CommandResult:
-        """Somebody counted the shelf, looking at the stock of ``observed_version``; what moved since is taken into account.
+        """Record a count of the shelf, taken against the stock of ``observed_version``; later movements are taken into account.
 
         A count that confirms the books is recorded too, as an event that changes nothing; :meth:`explain` names the last count.
 
         Raises:
             CountSupersededError: a later count was recorded first.
             WouldBreakReservationsError: fewer would be left than are promised, and ``shortfall`` is REJECT.
-            ValueError: ``observed_version`` is not there yet.
+            ValueError: the stream has no ``observed_version`` yet.
         """
         command = c.RecordCount(
             inventory_id=inventory_id(product_id, store_id),
@@ -279,16 +279,16 @@ class InventoryService:
         return cast(CommandResult, await self._execute(command, named=command_id is not None))
 
     async def expire(self, product_id: Id, store_id: Id, *, limit: int = 500, command_id: Id | None = None) -> CommandResult:
-        """Release what is due, oldest first, up to ``limit`` reservations. Every other write closes what is due anyway."""
+        """Release reservations that are due, oldest first, up to ``limit``. Every other write closes due reservations anyway."""
         command = c.ExpireReservations(inventory_id=inventory_id(product_id, store_id), command_id=self._id(command_id), limit=limit)
         return cast(CommandResult, await self._execute(command, named=command_id is not None))
 
     async def execute(self, command: c.Command, *, expected_version: int | None = None) -> CommandOutcome:
-        """Execute a command that the caller has made, under the id that it carries; a :class:`ReserveStock` gives a reservation.
+        """Execute a command of the caller, under the id that it carries; a :class:`ReserveStock` returns a reservation.
 
         Args:
             command: any of :mod:`inventory_es.commands`.
-            expected_version: insist on this stream version; ``ConcurrencyError`` if it is another, without a silent retry.
+            expected_version: required stream version; ``ConcurrencyError`` if it is another, without a retry.
         """
         if type(command) not in _COMMANDS:
             msg = f"command must be one of inventory_es.commands, not a {type(command).__name__}"
@@ -300,8 +300,12 @@ class InventoryService:
     async def execute_all(
         self, commands: Sequence[c.Command], *, writes: Sequence[StreamWrite] = (), times: Sequence[datetime] | None = None
     ) -> list[CommandOutcome]:
-        """Execute all commands or none, together with ``writes`` to streams of the host's own, in one atomic append. For a host
-        that brings in its past, ``times`` says when each command happened, in UTC.
+        """Execute all commands or none, in one atomic append.
+
+        Args:
+            commands: any of :mod:`inventory_es.commands`.
+            writes: to streams of the host's own, in the same append.
+            times: the time of each command, in UTC, for a host that imports its past.
 
         Raises:
             CommandsRejectedError: names every command that is refused; nothing was appended.
@@ -310,11 +314,11 @@ class InventoryService:
         return await self._opening.here().handler.execute_all(commands, writes=writes, times=times)
 
     async def stock(self, product_id: Id, store_id: Id) -> StockLevel:
-        """The stock now, from the stream."""
+        """Return the stock now, from the stream."""
         return await self._opening.here().reads.stock(InventoryId(product_id, store_id))
 
     async def reservation(self, held: Held) -> ReservationState:
-        """How a reservation stands now, from the stream.
+        """Return the state of a reservation now, from the stream.
 
         Raises:
             ReservationNotFoundError: neither open nor among the last 10,000 closed ones of its inventory.
@@ -323,32 +327,32 @@ class InventoryService:
         return await self._opening.here().reads.reservation(ReservationRef(held.product_id, held.store_id, held.reservation_id))
 
     def history(self, product_id: Id, store_id: Id, *, after: int = 0) -> AsyncIterator[HistoryEntry]:
-        """Every event after version ``after``, oldest first, decoded, up to the stream's end."""
+        """Yield every event after version ``after``, oldest first, decoded, up to the stream's end."""
         return self._opening.here().reads.history(InventoryId(product_id, store_id), after=whole_number("after", after))
 
     async def as_of(self, product_id: Id, store_id: Id, *, time: datetime | None = None, version: int | None = None) -> StockLevel:
-        """The stock at an instant of the past, or right after a version: give one of the two.
+        """Return the stock at an instant of the past, or right after a version: give one of the two.
 
         Raises:
-            ValueError: none or both are given, the time has no time zone, or the version is not there.
+            ValueError: none or both are given, the time has no time zone, or the stream has no such version.
         """
         return await self._opening.here().reads.as_of(InventoryId(product_id, store_id), time=time, version=version)
 
     async def explain(self, product_id: Id, store_id: Id, *, holds: int = 50, movements: int = 10) -> Explanation:
-        """Why the available figure is what it is: open reservations, what each waits for, the last movements, the last count.
+        """Explain the available figure by the open reservations, the last movements and the last count.
 
         Args:
-            product_id: what.
-            store_id: where.
-            holds: reservations to list at most, oldest first.
-            movements: events to list at most, newest first.
+            product_id: the product.
+            store_id: the store.
+            holds: the most reservations to list, oldest first.
+            movements: the most events to list, newest first.
         """
         asked = InventoryId(product_id, store_id)
         holds, movements = whole_number("holds", holds), whole_number("movements", movements)
         return await self._opening.here().reads.explain(asked, holds=holds, movements=movements)
 
     def feed(self, *, after: int = 0) -> AsyncIterator[RecordedEvent]:
-        """Every event of the store with a position after ``after``, in order, up to the end as of now.
+        """Yield every event of the store with a position after ``after``, in order, up to the end as of now.
 
         Raises:
             UnsupportedCapabilityError: the store has no feed.
@@ -366,7 +370,7 @@ class InventoryService:
 
     @property
     def followers(self) -> Followers:
-        """What keeps the read models up with the events: run it in a task of yours, here or in another process.
+        """Followers, which keep the read models up with the events: run them in a task of the host, here or in another process.
 
         Raises:
             UnsupportedCapabilityError: the service was opened without ``read_models``.
@@ -384,7 +388,7 @@ class InventoryService:
 
     @property
     def store_capabilities(self) -> StoreCapabilities:
-        """What the open store promises.
+        """Capabilities of the open store.
 
         Raises:
             StoreClosedError: the service is not open.
@@ -406,10 +410,10 @@ def _with_read_model(part: T | None) -> T:
 
 
 def _address(held: object) -> Reservation | ReservationRef:
-    """The reservation that a caller addresses, whichever way it is given.
+    """Return the reservation that a caller addresses, in any of its forms.
 
     Raises:
-        InvalidIdentifierError: a text that no ``ref`` wrote, or something else.
+        InvalidIdentifierError: a text that no ``ref`` wrote, or a value of another type.
     """
     if isinstance(held, Reservation | ReservationRef):
         return held

@@ -1,8 +1,8 @@
-"""Copying one event store into another: the whole history, with its ids, its times and the order of its positions.
+"""Copies of an event store in another one: the whole history, with its ids, its times and the order of its positions.
 
-The copy keeps no notes. What is in the target says how far it is: at every instant that is a beginning of the source's feed, since
-each append carries a run of it. So a run begins by comparing what is there with the source, event by event, and goes on behind it;
-and it ends by reading back what it wrote. Wherever it is killed, the next run does the same.
+A copy has no state besides the target. The target always holds a beginning of the source's feed, since each append carries a part of it.
+So a run compares the events of the target with the source, one by one, and goes on behind them. At its end it reads back the events that
+it wrote. Wherever it is killed, the next run does the same.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -42,10 +42,10 @@ Phase = Literal["comparing", "copying", "verifying"]
 
 @attrs.frozen
 class CopyProgress:
-    """How far a copy has come.
+    """The progress of a copy.
 
     Attributes:
-        phase: ``comparing`` what the target has already, ``copying``, ``verifying`` what this run wrote.
+        phase: ``comparing`` the events that the target has already, ``copying``, or ``verifying`` the events that this run wrote.
         position: in the source, up to which this phase is done.
         end: the position in the source at which the copy will end.
     """
@@ -57,14 +57,14 @@ class CopyProgress:
 
 @attrs.frozen(kw_only=True)
 class CopyOutcome:
-    """What the target holds when a copy has ended, every event of it compared with the source by this run.
+    """The content of the target after a copy. This run has compared every event of it with the source.
 
     Attributes:
-        events: in the target.
-        events_now: those that this run appended.
-        streams: in the target; ``None`` where one of the stores can't list its streams, and the lists were not compared.
+        events: number of events in the target.
+        events_now: number of events that this run appended.
+        streams: number of streams in the target; ``None`` where one of the stores can't list its streams, and lists were not compared.
         position: in the source, up to which it was copied: its head when the run began.
-        keeps_positions: whether every event has the position in the target that it has in the source, so that checkpoints hold there too.
+        keeps_positions: True if every event has the same position in both stores, so that checkpoints hold in the target too.
     """
 
     events: int
@@ -81,31 +81,31 @@ async def copy_store(
     advanced: Callable[[CopyProgress], object] = lambda _: None,
     retiming: Retiming | None = None,
 ) -> CopyOutcome:
-    """Copy everything that the source holds now, in its order, into an empty target or behind an earlier copy of it.
+    """Copy the source as it is now, in its order, into an empty target or behind an earlier copy of it.
 
-    Events keep stream, version, id, type, time, payload and metadata byte for byte; positions keep their order. The source may be written
-    to meanwhile: the copy ends at the position where the source was when it began, and the next run goes on from there. While it runs,
-    the target may hold one part of what was one append in the source; nobody else may write to it.
+    Events keep stream, version, id, type, time, payload and metadata byte for byte; positions keep their order. Others may write to the
+    source meanwhile. The copy ends at the head that the source had at the start, and the next run goes on from there. While it runs, the
+    target may hold a part of an append of the source; nobody else may write to the target.
 
     Args:
-        source: has a feed.
-        target: has a feed.
-        advanced: told how far it is.
-        retiming: sets back the times that a clock in the future recorded. The target is held against the events as they are then, so
-            every run of one copy takes the same.
+        source: a store with a feed.
+        target: a store with a feed.
+        advanced: called with the progress.
+        retiming: sets back the times that a clock in the future recorded. The target is compared with the changed events, so every run of
+            one copy takes the same retiming.
 
     Raises:
         ValueError: the retiming does not fit the events. Those before are copied.
-        NotACopyError: the target holds something else. What was there before is untouched.
-        UnsupportedCapabilityError: one of them has no feed.
-        AppendTooLargeError: an event is larger than what the target takes. Those before it are copied.
+        NotACopyError: the target holds other events. They are untouched.
+        UnsupportedCapabilityError: one of the stores has no feed.
+        AppendTooLargeError: an event is larger than the target allows. Those before it are copied.
         StoreUnavailableError, AppendOutcomeUnknownError: as the stores. Run it again.
     """
     return await _Copy(_Side(source, retiming), _Side(target), advanced).run()
 
 
 class _Side:
-    """One of the two stores, and how far in it the two are known to be the same."""
+    """One of the two stores, and the position up to which both are known to be the same."""
 
     def __init__(self, store: EventStore, retiming: Retiming | None = None) -> None:
         self.store = store
@@ -114,7 +114,7 @@ class _Side:
         self.position = 0
 
     async def next(self, limit: int) -> Sequence[RecordedEvent]:
-        """The next events, none at the end."""
+        """Return the next events; none at the end."""
         after, is_end = self.position, False
         while not is_end:
             page = await read_feed_page(self.feed, after=after, limit=limit)
@@ -150,7 +150,7 @@ class _Copy:
         )
 
     async def _compare(self, phase: Phase) -> None:
-        """Hold the rest of the target against the source."""
+        """Compare the rest of the target with the source."""
         source, target = self._source, self._target
         self._advanced(CopyProgress(phase, source.position, self._end))
         while copies := await target.next(_PAGE):
@@ -166,7 +166,7 @@ class _Copy:
             self._advanced(CopyProgress(phase, source.position, self._end))
 
     async def _write(self, after: int) -> None:
-        """Append what the source has behind this position."""
+        """Append the events that the source has behind this position."""
         retiming = self._source.retiming
         reading = _Side(self._source.store, None if retiming is None else retiming.fork())
         reading.position = after
@@ -194,7 +194,7 @@ class _Copy:
             _refuse(f"stream {conflict.stream}", "was written by somebody else meanwhile")
 
     async def _compare_streams(self) -> int | None:
-        """Hold the target's list of streams against its events and against the source's list, and count it."""
+        """Compare the target's list of streams with its events and with the source's list, and return their number."""
         if not (isinstance(self._source.store, StreamCatalogue) and isinstance(self._target.store, StreamCatalogue)):
             return None
         streams = events = 0
@@ -213,7 +213,7 @@ class _Copy:
         return streams
 
     async def _is_newer(self, stream: StreamId, version: int) -> bool:
-        """Whether the source's events behind this version came after what was copied."""
+        """Return whether the source's events behind this version came after the copied ones."""
         page = await read_stream_page(self._source.store, stream, after=version, limit=1)
         return page.events[0].position > self._source.position
 
@@ -228,17 +228,17 @@ def _refuse(place: str, problem: str) -> NoReturn:
 
 
 def copy_batches(events: Sequence[RecordedEvent], capabilities: StoreCapabilities) -> Iterator[list[Append]]:
-    """Commits of appends of writes that leave the events in the order in which they come.
+    """Yield commits of as few appends as keep the events in their order.
 
     A store numbers an append write by write. So a stream that comes back after others begins another append.
 
     Args:
-        events: a run of the feed.
-        capabilities: of the store that is to take them.
+        events: a part of the feed.
+        capabilities: of the target.
 
     Raises:
-        AppendTooLargeError: an event is larger than what that store takes.
-        CorruptStoreError: an event is none that any store takes.
+        AppendTooLargeError: an event is larger than the target allows.
+        CorruptStoreError: an event is invalid for every store.
     """
     most_bytes = min(MOST_BYTES, capabilities.max_append_bytes)
     commit: list[Append] = []

@@ -1,8 +1,8 @@
 """The lease on a projection's checkpoint, and the loop of a leader: one of many candidates works, the others stand by.
 
 A lease has an end, and clocks differ. So the end only decides how early a candidate tries; the epoch decides who may write. Acquiring
-raises the epoch, and each commit names the checkpoint that it follows: the commit of a leader that was replaced meets another one and
-changes nothing. In the literature the epoch is a fencing token (M. Kleppmann, "How to do distributed locking", 2016).
+raises the epoch, and each commit names the checkpoint that it follows. So the commit of a leader that was replaced meets another
+checkpoint and changes nothing. In the literature the epoch is a fencing token (M. Kleppmann, "How to do distributed locking", 2016).
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence

@@ -1,4 +1,4 @@
-"""Following the feed of a store: what was there already, then what comes, as one sequence of batches."""
+"""Subscriptions to the feed of a store: history first, then new events, as one sequence of batches."""
 
 import math
 from collections.abc import Awaitable, Callable, Collection, Iterator
@@ -16,7 +16,7 @@ from inventory_es.ports.toolkit.page_rules import read_feed_page
 
 @attrs.frozen(kw_only=True)
 class EventFilter:
-    """Which events of the feed are wanted; everything by default.
+    """A choice of events of the feed; every event by default.
 
     Attributes:
         categories: of their streams; ``None`` for all.
@@ -27,7 +27,7 @@ class EventFilter:
     types: Collection[str] | None = None
 
     def takes(self, event: RecordedEvent) -> bool:
-        """Whether this event is wanted."""
+        """Return whether the filter takes this event."""
         return (self.categories is None or event.stream.category in self.categories) and (
             self.types is None or event.event_type in self.types
         )
@@ -35,12 +35,12 @@ class EventFilter:
 
 @attrs.frozen
 class EventBatch:
-    """A run of the feed.
+    """A part of the feed.
 
     Attributes:
-        events: the wanted ones, in position order; perhaps none, where the filter took none of what was read.
-        position: everything up to it was read: go on after it.
-        is_end: whether the feed ended there when it was read.
+        events: those that the filter takes, in position order; possibly none.
+        position: every event up to it was read: go on after it.
+        is_end: True if the feed ended there when it was read.
         mark: the last event that was read, wanted or not; ``None`` where none was.
     """
 
@@ -52,13 +52,13 @@ class EventBatch:
 
 @attrs.frozen(kw_only=True)
 class Pace:
-    """How fast a follower reads, and how it waits. All times in seconds.
+    """Batch size and waits of a follower. All times in seconds.
 
     Attributes:
         batch_size: the most events in one batch, 1 or more.
-        longest_wait: how long to rely on the store's wake-up hint before reading anyway, above 0.
-        first_pause: before the first new attempt after the store was away, above 0; doubled with every further one.
-        longest_pause: what the pauses grow to.
+        longest_wait: time to rely on the store's wake-up hint before reading anyway, above 0.
+        first_pause: pause before the first new attempt after a failure, above 0; it doubles with every further one.
+        longest_pause: upper bound of the pauses.
     """
 
     batch_size: int = attrs.field(default=1_000, validator=attrs.validators.ge(1))
@@ -67,7 +67,7 @@ class Pace:
     longest_pause: float = attrs.field(default=30.0, validator=attrs.validators.gt(0))
 
     def pauses(self) -> Iterator[float]:
-        """The pauses between attempts, without end."""
+        """Return the pauses between attempts, without end."""
         pause = self.first_pause
         while True:
             yield min(pause, self.longest_pause)
@@ -75,21 +75,23 @@ class Pace:
 
 
 class Subscription:
-    """Every wanted event after a position, once and in order: history first, then live, without a seam between the two.
+    """Every wanted event after a position, once and in order: history first, then new events, without a gap between the two.
 
-    Iterate it inside ``async with``; it ends only when :meth:`stop` is called or the block is left. It reads when it is asked for
-    the next batch and at no other time: no task runs behind it, nothing is buffered, and a slow reader holds nobody up. While the
-    store is away it waits and asks again; ``trouble`` says so. Whoever keeps ``position`` of the batches that were dealt with goes
-    on from there, in another process too. Whoever keeps ``mark`` with it is told where the store was replaced meanwhile: the feed is
-    held against it at the beginning, after the store was away, and whenever nothing comes.
+    Iterate it inside ``async with``; it ends only when :meth:`stop` is called or the block is left. It reads only when the next batch is
+    requested. No task runs in the background, nothing is buffered, and a slow reader delays nobody. While the store is away, it waits and
+    reads again; ``trouble`` says so.
+
+    Keep the ``position`` of each batch that was processed, to go on from there, in another process too. Keep ``mark`` with it, to find
+    out if the store was replaced meanwhile. The subscription checks the mark at the start, after the store was away, and whenever no event
+    arrives.
 
     One task iterates it; :meth:`stop` may be called by any task of the same event loop.
 
     Args:
         feed: of the store.
         after: the position to begin after, 0 or more; ``None`` for the end of the feed as of entering the block.
-        wanted: which events.
-        pace: how much at once, how long between.
+        wanted: the events to read.
+        pace: batch size and waits.
         sleep: waits for seconds.
         mark: the last event that was read before, with ``after``.
         name: of the reader, for errors.
@@ -129,12 +131,12 @@ class Subscription:
 
     @property
     def position(self) -> int:
-        """Everything up to it was given; of a subscription from the end, where that was, from the ``async with`` on."""
+        """Position up to which every event was returned; of a subscription from the end, that end, inside ``async with``."""
         return self._after or 0
 
     @property
     def trouble(self) -> StoreUnavailableError | None:
-        """Why the store could not be read just now; ``None`` while all is well."""
+        """Reason why the last read of the store failed; ``None`` after a read that succeeded."""
         return self._trouble
 
     async def __aenter__(self) -> Self:
@@ -152,10 +154,10 @@ class Subscription:
         return self
 
     async def __anext__(self) -> EventBatch:
-        """The next batch; waits for one at the end of the feed.
+        """Return the next batch; wait for one at the end of the feed.
 
         Raises:
-            FeedRewoundError: the feed ends before what was read, or has another event there.
+            FeedRewoundError: the feed ends before the last event that was read, or has another event there.
             CorruptStoreError, StoreClosedError: as the store.
             RuntimeError: outside the ``async with`` of a subscription from the end.
         """
@@ -165,12 +167,12 @@ class Subscription:
         return batch
 
     async def next_within(self, seconds: float) -> EventBatch | None:
-        """The next batch; ``None`` where none comes within so many seconds, or after :meth:`stop`.
+        """Return the next batch; ``None`` where none arrives within so many seconds, or after :meth:`stop`.
 
-        It looks at least once, and what ends is the waiting: a read that was begun is finished, however long it takes.
+        It reads at least once. The time bounds the waiting alone: a read in flight is finished, however long it takes.
 
         Raises:
-            FeedRewoundError: the feed ends before what was read, or has another event there.
+            FeedRewoundError: the feed ends before the last event that was read, or has another event there.
             CorruptStoreError, StoreClosedError: as the store.
             RuntimeError: outside the ``async with`` of a subscription from the end.
         """
@@ -189,7 +191,7 @@ class Subscription:
         return None
 
     def stop(self) -> None:
-        """End the iteration: a wait ends now, a read in flight is finished first and its batch still given. Twice is fine."""
+        """End the iteration: a wait ends now; a read in flight is finished, and its batch returned. Idempotent."""
         self._is_stopped = True
         if self._idling is not None:
             self._idling.cancel()
@@ -213,7 +215,7 @@ class Subscription:
             self._mark = mark_of(page.events[-1])
         if page.next_after > after:
             return EventBatch(tuple(filter(self._wanted.takes, page.events)), page.next_after, page.is_end, self._mark)
-        if was_woken:  # for nothing: a hint that keeps saying so must not keep this task busy
+        if was_woken:  # without an event: a hint that is wrong again and again must not keep this task busy
             await self._idle(lambda: self._sleep(self._pace.first_pause))
         return None
 
@@ -224,11 +226,11 @@ class Subscription:
         await self._idle(lambda: self._sleep(pause))
 
     async def _idle(self, wait: Callable[[], Awaitable[object]], *, at_most: float = math.inf) -> bool:
-        """Wait until it ends, until :meth:`stop`, or for as long as the batch may be waited for; whether it ended with something true.
+        """Wait until ``wait`` ends, until :meth:`stop`, or until a time is over. Return whether ``wait`` ended with something true.
 
         Args:
-            wait: what is waited for.
-            at_most: so many seconds, also where ``wait`` itself does not end then.
+            wait: returns after the wait.
+            at_most: upper bound in seconds, besides that of the next batch.
         """
         if self._is_stopped:
             return False
@@ -242,7 +244,7 @@ class Subscription:
 
 
 def feed_of(store: EventStore) -> EventFeed:
-    """The store as a feed.
+    """Return the store as a feed.
 
     Raises:
         UnsupportedCapabilityError: the store has no feed.
@@ -260,12 +262,12 @@ def mark_of(recorded: RecordedEvent) -> EventMark:
 
 
 async def check_feed(feed: EventFeed, name: str, position: int, mark: EventMark | None) -> None:
-    """Hold the feed against a checkpoint.
+    """Compare the feed with a checkpoint: a store that was replaced has another feed.
 
     Args:
         feed: of the event store.
-        name: whose checkpoint it is.
-        position: everything up to it was read.
+        name: of the reader.
+        position: every event up to it was read.
         mark: the last event that was read; ``None`` where only the position is known.
 
     Raises:

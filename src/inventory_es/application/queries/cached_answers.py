@@ -1,6 +1,6 @@
 """Answers kept in a cache: computed once at a time, never older than their time to live, never going back.
 
-An answer lies in the cache sealed, so that bytes from the cache are known to be that answer, of that key, and not too old::
+The stored form proves that bytes from the cache are the answer of that key, and not too old::
 
     checksum (4) | computed at, seconds since 1970 (8) | position (8) | length of the key (2) | key | the answer as JSON
 
@@ -78,7 +78,7 @@ class AnswerForm(Generic[T]):
 class CachedAnswers:
     """Answers of queries in a cache that may fail, forget and lag, in one process or shared by many.
 
-    An answer is as of a position. The newest position given for a key is its floor: an older answer from the cache is a miss, so that
+    An answer is as of a position. The newest position given for a key is its floor. An older answer from the cache is a miss, so that
     no reader in this process sees time run backwards. An event raises the floor too. Without a working cache the answer is computed, and
     observers are notified. An answer as of a position that the store does not have is from a store that was replaced. It is removed, so
     that it does not win over newer ones.

@@ -1,4 +1,4 @@
-"""Strong reads: from the stream, as the store has it now."""
+"""Strong reads: answers from the stream, as the store has it now."""
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -26,8 +26,8 @@ class StrongReads:
     """Answers from the events themselves.
 
     Args:
-        store: where they are.
-        handler: knows the current states.
+        store: the event store.
+        handler: has the current states.
         reader: reads streams.
     """
 
@@ -37,11 +37,11 @@ class StrongReads:
         self._reader = reader
 
     async def stock(self, inventory_id: InventoryId) -> StockLevel:
-        """The stock now."""
+        """Return the stock now."""
         return await self._handler.read(inventory_id, _level)
 
     async def reservation(self, ref: ReservationRef) -> ReservationState:
-        """How a reservation stands now.
+        """Return the state of a reservation now.
 
         Raises:
             ReservationNotFoundError: neither open nor among the last 10,000 closed ones.
@@ -49,13 +49,13 @@ class StrongReads:
         return await self._handler.read(ref.inventory_id, lambda state, at: _reservation(state, at, ref.reservation_id))
 
     async def history(self, inventory_id: InventoryId, *, after: int = 0) -> AsyncIterator[HistoryEntry]:
-        """Every event after version ``after``, oldest first, up to the stream's end."""
+        """Yield every event after version ``after``, oldest first, up to the stream's end."""
         async with aclosing(self._reader.events(inventory_id.stream, after=after)) as events:
             async for recorded in events:
                 yield self._reader.entry(recorded)
 
     async def as_of(self, inventory_id: InventoryId, *, time: datetime | None, version: int | None) -> StockLevel:
-        """The stock at an instant of the past, or right after a version."""
+        """Return the stock at an instant of the past, or right after a version."""
         check_as_of(time, version)
         state = await self._reader.begin(inventory_id, at_most=0 if version is None else version)
         inventory = state.inventory
@@ -68,10 +68,10 @@ class StrongReads:
         if version is not None and inventory.version < version:
             msg = f"{inventory_id} has no version {version} yet: its version is {inventory.version}"
             raise ValueError(msg)
-        return _level(state, cast(datetime, time or inventory.last_time))  # a version that is there has a time
+        return _level(state, cast(datetime, time or inventory.last_time))  # a version has a time
 
     async def explain(self, inventory_id: InventoryId, *, holds: int, movements: int) -> Explanation:
-        """Why the available figure is what it is."""
+        """Explain the available figure: its reservations, its last movements, its last count."""
         level, listed, left_out, counted_at = await self._handler.read(inventory_id, lambda state, at: _explained(state, at, holds))
         newest: tuple[HistoryEntry, ...] = ()
         if movements and level.version:
@@ -82,7 +82,7 @@ class StrongReads:
         return Explanation(level=level, holds=listed, holds_left_out=left_out, movements=newest, last_count=last_count)
 
     async def feed(self, *, after: int) -> AsyncIterator[RecordedEvent]:
-        """Every event of the store with a position after ``after``, in order, up to the feed's end.
+        """Yield every event of the store with a position after ``after``, in order, up to the feed's end.
 
         Raises:
             UnsupportedCapabilityError: the store has no feed.

@@ -1,4 +1,4 @@
-"""A cache over another: a near one, small and fast, in front of a far one that is shared."""
+"""A tiered cache: a near one, small and fast, in front of a far one that is shared."""
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -17,19 +17,19 @@ _ZERO = timedelta(0)
 
 
 class TieredCache:
-    """A :class:`~inventory_es.ports.Cache` made of two; either may be one of these again.
+    """A :class:`~inventory_es.ports.Cache` made of two. Either may be a tiered cache too.
 
-    What the near one has is given; what it lacks comes from the far one, and is kept near for as long as it still lives. The far one
-    decides: where it has a newer version, that is what is kept near. What another process changes in the far one is seen here when the
-    near entry has ended, or is invalidated.
+    A hit in the near cache is returned. After a miss, the entry comes from the far cache, and is kept near for the rest of its lifetime.
+    The far cache decides: its newer version replaces the near one. A change that another process makes in the far cache is seen here when
+    the near entry ends or is invalidated.
 
-    An error of either reaches the caller, except that a near hit needs no far one. Values are kept with the end of their life before them,
-    so the two are this cache's alone: entries that it did not write are misses, and a value has at most 1 MiB less eight bytes.
+    An error of either cache reaches the caller; a near hit needs no far cache. Each value is stored behind the end of its lifetime, so
+    both caches belong to this one alone. Entries that it did not write are misses, and a value has at most 1 MiB less eight bytes.
 
     Args:
-        near: asked first.
-        far: asked for what the near one lacks. Closing closes both.
-        clock: what entries grow older by.
+        near: read first.
+        far: read after a near miss. Closing closes both.
+        clock: measures the age of entries.
     """
 
     def __init__(self, near: Cache, far: Cache, *, clock: Clock) -> None:
@@ -73,7 +73,7 @@ class TieredCache:
                 await self._far.aclose()
 
     async def _fetch(self, key: str) -> CacheEntry | None:
-        """What the far one has, kept near, unless something was forgotten while it was asked."""
+        """Return the far entry, and keep it near, unless an invalidation came in between."""
         forgotten = self._forgotten
         entry = await self._far.get(key)
         if entry is None or forgotten != self._forgotten:
@@ -96,7 +96,7 @@ class TieredCache:
         return CacheEntry(entry.value[_END.size :], entry.version)
 
     def _left(self, entry: CacheEntry) -> timedelta:
-        """How long an entry lives on; one that has no end before its value is none of ours, and does not."""
+        """Return the rest of an entry's lifetime; zero if this cache did not write the entry."""
         if len(entry.value) < _END.size:
             return _ZERO
         end: int = _END.unpack_from(entry.value)[0]
