@@ -1,4 +1,4 @@
-"""``open_inventory``: the ready assembly, over a store found by its URL's scheme or given as an object."""
+"""``open_inventory``: the assembled service, over a store and a read model by URL or as objects."""
 
 import os
 import re
@@ -23,7 +23,7 @@ from inventory_es.ports.codec import EventCodec
 from inventory_es.ports.toolkit.paths import absolute_path
 
 ENTRY_POINT_GROUP = "inventory_es.event_stores"
-"""Where other packages register ``scheme = "module:function"``; the function is ``async (place: str) -> EventStore``."""
+"""Entry points of other packages: ``scheme = "module:function"``, where the function is ``async (place: str) -> EventStore``."""
 
 
 # Import statements, so that tools that freeze an application find these modules; inside, so that one adapter's needs bind no other.
@@ -46,7 +46,7 @@ async def _open_sqlite(place: str) -> EventStore:
 
 
 _BUILT_IN: Mapping[str, Callable[[str], Awaitable[EventStore]]] = {"file": _open_file, "memory": _open_memory, "sqlite": _open_sqlite}
-"""The schemes that ship. They need no metadata of an installed package, and no other package can take their place."""
+"""The shipped schemes. They need no metadata of an installed package, and no other package can replace them."""
 
 
 async def _open_memory_rows(place: str) -> ReadModel:
@@ -88,29 +88,29 @@ def open_inventory(
     Args:
         store: ``memory:``, ``file:DIR``, ``sqlite:FILE``, the URL of an installed adapter, a path (the same as ``file:PATH``), or a
             store object, which stays the caller's to close. A relative path is resolved by this call, and ``~`` is the home folder.
-        clock: gives the time; the system's by default.
-        ids: gives the ids that callers don't give; UUID version 7 by default.
-        policies: the host's rules, asked inside every decision.
+            clock: the source of time; the system's by default.
+        ids: the source of ids that callers don't give; UUID version 7 by default.
+        policies: rules of the host, applied in every decision.
         cache: keeps answers of ``inventory.queries``; it stays the caller's to close. Needs ``read_models``.
-        bus: gets the events while ``inventory.followers`` run; it stays the caller's to close. Needs ``read_models``.
-        codec: writes and reads stored events; strict JSON of the closed registry by default.
-        read_models: has the rows of ``inventory.queries``: ``memory:``, ``sqlite:FILE``, or a read model object, which stays the
-            caller's to close. Without it there are no queries.
-        projections: rows besides the shipped ones, or in the place of those of the same name:
-            ``low_stock(thresholds)``, a host's own.
+        bus: receives the events while ``inventory.followers`` run; it stays the caller's to close. Needs ``read_models``.
+        codec: encodes and decodes events; strict JSON of the closed registry by default.
+        read_models: has the rows of ``inventory.queries``: ``memory:``, ``sqlite:FILE``, or a read model object, which stays the caller's
+            to close. Without it there are no queries.
+        projections: besides the shipped ones, or in the place of those of the same name, such as ``low_stock(thresholds)``.
         observers: objects with any of ``command_finished(record)``, ``append_finished(record)``, ``cache_failed(record)``.
         settings: bounds of the command side.
-        snapshots: keeps states of long streams, so that a first command does not replay a whole history. Give the URL of a store that
-            can, such as ``sqlite:FILE`` (the event store's own file, or another). Or give a snapshot store object, which stays the
-            caller's to close. None are kept by default. A snapshot is a cache: deleting all of them changes no answer.
-
+        snapshots: a store for states of long streams, so that a first command does not replay a whole history; none by default. Give the
+            URL of a store that keeps snapshots, such as ``sqlite:FILE`` (the event store's own file, or another). Or give a snapshot
+            store object, which stays the caller's to close. A snapshot is a cache: deleting all of them changes no answer.
+    
     Raises:
         ValueError: an unknown scheme or a look-alike; the message has the right spelling. A relative path while the working directory
             is gone. A cache, a bus or projections without read models. On opening: snapshots at a URL whose store keeps none, or of a
             codec that writes none.
-        TypeError: an argument without the methods of its role. A policy or an observer that can't be called, or would have to be awaited.
-        HostFunctionError: a clock that gives something else than an aware datetime in UTC.
-    """
+            TypeError: an argument is no store, no read model, no clock and the like. Or a policy or an observer can't be called, or would
+            have to be awaited.
+        HostFunctionError: a clock that returns another value than an aware datetime in UTC.
+        """
     _check_methods("clock", clock, "now")
     _check_time(clock)
     _check_methods("ids", ids, "new_id")

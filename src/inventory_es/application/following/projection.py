@@ -86,7 +86,7 @@ class Projection:
     Attributes:
         projection_id: name and version. Raise the version when ``apply`` or the tables change; rows of a new version are built from the
             first event.
-        tables: its tables; none has the name of :data:`DEAD_LETTERS`.
+        tables: its tables; none has the name of :data:`~inventory_es.application.following.projection.DEAD_LETTERS`.
         apply: takes a decoded event and its envelope, and returns changes. It must be pure: the same arguments give the same changes,
             without side effects. With ``by_instant`` it takes the decoded events of one instant of one stream, oldest first, and the
             envelope of the last one.
@@ -100,8 +100,8 @@ class Projection:
             Followers then keep up whichever version readers ask. False if the code of a version is its own.
 
     Raises:
-        ValueError: a table has the name of :data:`DEAD_LETTERS`; or ``by_instant`` is combined with ``newest_only``, or with a filter by
-            type, which would cut instants.
+        ValueError: a table has the name of the table of dead letters. Or ``by_instant`` is combined with ``newest_only``, or with a filter
+            by type, which would cut instants.
     """
 
     projection_id: ProjectionId
