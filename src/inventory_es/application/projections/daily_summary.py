@@ -16,7 +16,7 @@ from inventory_es.domain.events import (
     StockReservedEvent,
 )
 from inventory_es.domain.reasons import CommitReason
-from inventory_es.ports.read_model import Change, to_text
+from inventory_es.ports.read_model import Change
 
 
 @attrs.frozen(kw_only=True)
@@ -68,5 +68,6 @@ def _apply(event: Event, envelope: Envelope) -> Iterator[Change]:
             amounts["sold" if event.reason is CommitReason.SOLD else "withdrawn"] = event.quantity
         case _:
             pass
-    key = (event.product_id, event.store_id, to_text(envelope.recorded_at)[:10])
-    yield DAYS.add(key, amounts, on_hand=event.on_hand, reserved=event.reserved, **stamp(envelope))
+    seen = stamp(envelope)
+    key = (event.product_id, event.store_id, str(seen["recorded_at"])[:10])
+    yield DAYS.add(key, amounts, {"on_hand": event.on_hand, "reserved": event.reserved, **seen})

@@ -72,14 +72,16 @@ def _apply(event: Event, envelope: Envelope) -> Iterator[Change]:
     moved = movement_of(event)
     reason = getattr(event, "reason", None)
     yield MOVEMENTS.put(
-        product_id=event.product_id,
-        store_id=event.store_id,
-        event_type=type(event).__name__,
-        on_hand_change=moved.on_hand,
-        reserved_change=moved.reserved,
-        on_hand=event.on_hand,
-        reserved=event.reserved,
-        reservation_id=getattr(event, "reservation_id", None),
-        reason=None if reason is None else reason.value,
-        **stamp(envelope),
+        {
+            "product_id": event.product_id,
+            "store_id": event.store_id,
+            "event_type": type(event).__name__,
+            "on_hand_change": moved.on_hand,
+            "reserved_change": moved.reserved,
+            "on_hand": event.on_hand,
+            "reserved": event.reserved,
+            "reservation_id": getattr(event, "reservation_id", None),
+            "reason": None if reason is None else reason.value,
+            **stamp(envelope),
+        }
     )

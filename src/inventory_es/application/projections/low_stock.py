@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from typing import Any
 
 import attrs
 
@@ -11,7 +10,7 @@ from inventory_es.application.projections.ledger import movement_of
 from inventory_es.application.projections.rows import AsOf, RowTable, inventory_projection, stamp
 from inventory_es.domain.errors import HostFunctionError
 from inventory_es.domain.events import Event
-from inventory_es.ports.read_model import Change
+from inventory_es.ports.read_model import Change, Value
 
 
 @attrs.frozen(kw_only=True)
@@ -63,13 +62,13 @@ def low_stock(threshold: Callable[[str], int], *, version: int = 1) -> Projectio
         is_new = envelope.version == len(events)
         was_low = not is_new and first.on_hand - moved.on_hand - first.reserved + moved.reserved <= limit
         key = (event.product_id, event.store_id)
-        seen = {"available": available, **stamp(envelope)}
-        row: dict[str, Any] = {"product_id": event.product_id, "store_id": event.store_id, "threshold": limit, **seen}
+        seen: dict[str, Value] = {"available": available, **stamp(envelope)}
+        row: dict[str, Value] = {"product_id": event.product_id, "store_id": event.store_id, "threshold": limit, **seen}
         if available <= limit:
-            yield LOW.patch(key, **seen) if was_low else LOW.put(**row, since=envelope.recorded_at)
+            yield LOW.patch(key, seen) if was_low else LOW.put(row | {"since": seen["recorded_at"]})
         elif was_low:
             yield LOW.delete(key)
         if (available <= limit) != was_low:
-            yield CROSSINGS.put(**row, direction="recovered" if was_low else "low")
+            yield CROSSINGS.put(row | {"direction": "recovered" if was_low else "low"})
 
     return inventory_projection("low_stock", version, apply, LOW, CROSSINGS, by_instant=True)

@@ -8,7 +8,7 @@ import attrs
 from inventory_es.application.following.projection import Envelope, Projection
 from inventory_es.application.projections.rows import AsOf, RowTable, inventory_projection, stamp
 from inventory_es.domain.events import Event, ReservationExtendedEvent, StockCommittedEvent, StockReleasedEvent, StockReservedEvent
-from inventory_es.ports.read_model import Change
+from inventory_es.ports.read_model import Change, Value, to_text
 
 
 @attrs.frozen(kw_only=True)
@@ -45,26 +45,29 @@ def open_reservations(*, version: int = 1) -> Projection:
 
 
 def _apply(event: Event, envelope: Envelope) -> Iterator[Change]:
+    seen = stamp(envelope)
     match event:
         case StockReservedEvent():
             yield RESERVATIONS.put(
-                product_id=event.product_id,
-                store_id=event.store_id,
-                reservation_id=event.reservation_id,
-                quantity=event.quantity,
-                remaining=event.quantity,
-                purpose=event.purpose.value,
-                owner_id=event.owner_id,
-                reserved_at=envelope.recorded_at,
-                expires_at=event.expires_at,
-                **stamp(envelope),
+                {
+                    "product_id": event.product_id,
+                    "store_id": event.store_id,
+                    "reservation_id": event.reservation_id,
+                    "quantity": event.quantity,
+                    "remaining": event.quantity,
+                    "purpose": event.purpose.value,
+                    "owner_id": event.owner_id,
+                    "reserved_at": seen["recorded_at"],
+                    "expires_at": _until(event),
+                    **seen,
+                }
             )
             yield from _deadline(event)
         case ReservationExtendedEvent():
-            yield RESERVATIONS.patch(_key(event), expires_at=event.expires_at, **stamp(envelope))
+            yield RESERVATIONS.patch(_key(event), {"expires_at": _until(event)} | seen)
             yield from _deadline(event)
         case StockReleasedEvent() | StockCommittedEvent() if event.remaining:
-            yield RESERVATIONS.patch(_key(event), remaining=event.remaining, **stamp(envelope))
+            yield RESERVATIONS.patch(_key(event), {"remaining": event.remaining} | seen)
         case StockReleasedEvent() | StockCommittedEvent():
             yield RESERVATIONS.delete(_key(event))
             yield DEADLINES.delete(_key(event))
@@ -74,9 +77,13 @@ def _apply(event: Event, envelope: Envelope) -> Iterator[Change]:
 
 def _deadline(event: StockReservedEvent | ReservationExtendedEvent) -> Iterator[Change]:
     if event.expires_at is not None:
-        yield DEADLINES.put(**dict(zip(_KEY, _key(event), strict=True)), expires_at=event.expires_at)
+        yield DEADLINES.put({**dict(zip(_KEY, _key(event), strict=True)), "expires_at": to_text(event.expires_at)})
     elif isinstance(event, ReservationExtendedEvent):
         yield DEADLINES.delete(_key(event))
+
+
+def _until(event: StockReservedEvent | ReservationExtendedEvent) -> Value:
+    return None if event.expires_at is None else to_text(event.expires_at)
 
 
 def _key(event: StockReservedEvent | ReservationExtendedEvent | StockReleasedEvent | StockCommittedEvent) -> tuple[str, str, str]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
 
 import attrs
 
@@ -23,7 +22,7 @@ from inventory_es.domain.processes.order.events import (
     OrderStatus,
     OrderWithdrawnEvent,
 )
-from inventory_es.ports.read_model import Change, ProjectionId
+from inventory_es.ports.read_model import Change, ProjectionId, to_text
 
 
 @attrs.frozen(kw_only=True)
@@ -88,41 +87,46 @@ def orders(*, version: int = 1) -> Projection:
 
 
 def _apply(event: OrderEvent, envelope: Envelope) -> Iterator[Change]:
-    changed: dict[str, Any] = stamp(envelope)
+    changed = stamp(envelope)
+    at = changed["recorded_at"]
     status = _status_after(event)
     if status is not None:
-        changed |= {"status": status.value, "since": envelope.recorded_at}
+        changed |= {"status": status.value, "since": at}
     match event:
         case OrderPlacedEvent():
             yield ORDERS.put(
-                order_id=event.order_id,
-                owner_id=event.owner_id,
-                lines=len(event.lines),
-                units=sum(line.quantity for line in event.lines),
-                placed_at=envelope.recorded_at,
-                expires_at=None,
-                payment_id=None,
-                **changed,
+                {
+                    "order_id": event.order_id,
+                    "owner_id": event.owner_id,
+                    "lines": len(event.lines),
+                    "units": sum(line.quantity for line in event.lines),
+                    "placed_at": at,
+                    "expires_at": None,
+                    "payment_id": None,
+                    **changed,
+                }
             )
             return
         case OrderHeldEvent():
-            changed["expires_at"] = event.expires_at
+            changed["expires_at"] = to_text(event.expires_at)
         case OrderPaymentAuthorisedEvent():
             changed["payment_id"] = event.payment_id
         case OrderWithdrawnEvent():
             for short in event.shortages:
                 yield SHORTAGES.put(
-                    order_id=event.order_id,
-                    line=short.line,
-                    product_id=short.product_id,
-                    store_id=short.store_id,
-                    requested=short.requested,
-                    available=short.available,
-                    code=short.code,
+                    {
+                        "order_id": event.order_id,
+                        "line": short.line,
+                        "product_id": short.product_id,
+                        "store_id": short.store_id,
+                        "requested": short.requested,
+                        "available": short.available,
+                        "code": short.code,
+                    }
                 )
         case _:
             pass
-    yield ORDERS.patch((event.order_id,), **changed)
+    yield ORDERS.patch((event.order_id,), changed)
 
 
 def _status_after(event: OrderEvent) -> OrderStatus | None:

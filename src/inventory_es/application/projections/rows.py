@@ -38,7 +38,7 @@ class AsOf(Result):
 
 
 class RowTable(Generic[T]):
-    """A table whose columns are the attributes of a class. Instants are stored as text, and read as datetimes.
+    """A table whose columns are the attributes of a class. Instants are stored as text and read as datetimes.
 
     Args:
         name: unique within the projection.
@@ -61,21 +61,21 @@ class RowTable(Generic[T]):
         self._kind = kind
         self._instants = tuple(column for column, types in kinds.items() if datetime in types)
 
-    def put(self, **row: Any) -> Put:
-        """Return the change that writes a whole row."""
-        return Put(self.name, self._stored(row))
+    def put(self, row: Row) -> Put:
+        """Return the change that writes a whole row, with instants as text (``to_text``)."""
+        return Put(self.name, row)
 
-    def patch(self, key: Key, **columns: Any) -> Patch:
+    def patch(self, key: Key, columns: Row) -> Patch:
         """Return the change that sets some columns of the row with this key."""
-        return Patch(self.name, key, self._stored(columns))
+        return Patch(self.name, key, columns)
 
     def delete(self, key: Key) -> Delete:
         """Return the change that deletes the row with this key."""
         return Delete(self.name, key)
 
-    def add(self, key: Key, amounts: Mapping[str, int], **columns: Any) -> Add:
+    def add(self, key: Key, amounts: Mapping[str, int], columns: Row) -> Add:
         """Return the change that adds amounts to some columns, and sets others."""
-        return Add(self.name, key, amounts, self._stored(columns))
+        return Add(self.name, key, amounts, columns)
 
     def read(self, rows: Sequence[Row]) -> tuple[T, ...]:
         """Return rows of the table as objects.
@@ -92,17 +92,10 @@ class RowTable(Generic[T]):
                 values[column] = from_text(values[column], column=column)
         return self._kind(**values)
 
-    def _stored(self, values: dict[str, Any]) -> Row:
-        for column in self._instants:
-            at = values.get(column)
-            if isinstance(at, datetime):
-                values[column] = to_text(at)
-        return values
 
-
-def stamp(envelope: Envelope) -> dict[str, Any]:
+def stamp(envelope: Envelope) -> dict[str, Value]:
     """Return the columns that say as of which event a row is."""
-    return {"version": envelope.version, "position": envelope.position, "recorded_at": envelope.recorded_at}
+    return {"version": envelope.version, "position": envelope.position, "recorded_at": to_text(envelope.recorded_at)}
 
 
 def inventory_projection(

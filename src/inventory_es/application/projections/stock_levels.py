@@ -29,10 +29,12 @@ def stock_levels(*, version: int = 1) -> Projection:
 
 def _apply(event: Event, envelope: Envelope) -> Iterator[Change]:
     yield LEVELS.put(
-        product_id=event.product_id,
-        store_id=event.store_id,
-        on_hand=event.on_hand,
-        reserved=event.reserved,
-        available=event.on_hand - event.reserved,
-        **stamp(envelope),
+        {
+            "product_id": event.product_id,
+            "store_id": event.store_id,
+            "on_hand": event.on_hand,
+            "reserved": event.reserved,
+            "available": event.on_hand - event.reserved,
+            **stamp(envelope),
+        }
     )

@@ -9,7 +9,7 @@ from inventory_es.application.following.projection import Envelope, Projection
 from inventory_es.application.projections.ledger import movement_of
 from inventory_es.application.projections.rows import RowTable, inventory_projection
 from inventory_es.domain.events import Event
-from inventory_es.ports.read_model import Change
+from inventory_es.ports.read_model import Change, Value, to_text
 
 
 @attrs.frozen(kw_only=True)
@@ -53,5 +53,6 @@ def _apply(event: Event, envelope: Envelope) -> Iterator[Change]:
         "reserved": moved.reserved,
         "available": moved.on_hand - moved.reserved,
     }
-    for table, key in ((PRODUCTS, event.product_id), (STORES, event.store_id)):
-        yield table.add((key,), amounts, position=envelope.position, recorded_at=envelope.recorded_at)
+    newest: dict[str, Value] = {"position": envelope.position, "recorded_at": to_text(envelope.recorded_at)}
+    yield PRODUCTS.add((event.product_id,), amounts, newest)
+    yield STORES.add((event.store_id,), amounts, newest)

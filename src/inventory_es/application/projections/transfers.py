@@ -23,7 +23,7 @@ from inventory_es.domain.processes.transfer.events import (
     TransferReturnedEvent,
     TransferStatus,
 )
-from inventory_es.ports.read_model import Change, ProjectionId
+from inventory_es.ports.read_model import Change, ProjectionId, Value, to_text
 
 NEVER = "9999-12-31T23:59:59.999999+00:00"
 """Due time, as stored, of goods whose arrival nobody knows: behind all others."""
@@ -123,50 +123,59 @@ def transfers(*, version: int = 1) -> Projection:
 
 def _apply(event: TransferEvent, envelope: Envelope) -> Iterator[Change]:
     key, changed = (event.transfer_id,), stamp(envelope)
-    seen = {"position": envelope.position, "recorded_at": envelope.recorded_at}
+    at = changed["recorded_at"]
+    seen: dict[str, Value] = {"position": envelope.position, "recorded_at": at}
     status = _status_after(event)
     if status is not None:
-        changed |= {"status": status.value, "since": envelope.recorded_at}
+        changed |= {"status": status.value, "since": at}
     match event:
         case TransferDraftedEvent():
             yield TRANSFERS.put(
-                transfer_id=event.transfer_id,
-                source_store_id=event.source_store_id,
-                destination_store_id=event.destination_store_id,
-                lines=len(event.lines),
-                units=sum(line.quantity for line in event.lines),
-                in_transit=0,
-                lost=0,
-                drafted_at=envelope.recorded_at,
-                dispatched_at=None,
-                due_at=NEVER,
-                **changed,
+                {
+                    "transfer_id": event.transfer_id,
+                    "source_store_id": event.source_store_id,
+                    "destination_store_id": event.destination_store_id,
+                    "lines": len(event.lines),
+                    "units": sum(line.quantity for line in event.lines),
+                    "in_transit": 0,
+                    "lost": 0,
+                    "drafted_at": at,
+                    "dispatched_at": None,
+                    "due_at": NEVER,
+                    **changed,
+                }
             )
         case TransferDispatchedEvent():
-            yield TRANSFERS.patch(key, **changed, due_at=event.expected_at or NEVER)
+            yield TRANSFERS.patch(key, changed | {"due_at": _due(event.expected_at)})
         case TransferDispatchCommittedEvent():
             units = sum(line.quantity for line in event.lines)
-            yield TRANSFERS.patch(key, **changed, dispatched_at=envelope.recorded_at, in_transit=units)
+            yield TRANSFERS.patch(key, changed | {"dispatched_at": at, "in_transit": units})
             for line in event.lines:
                 yield INCOMING.put(
-                    transfer_id=event.transfer_id,
-                    line=line.line,
-                    product_id=line.product_id,
-                    source_store_id=event.source_store_id,
-                    destination_store_id=event.destination_store_id,
-                    in_transit=line.quantity,
-                    due_at=event.expected_at or NEVER,
-                    **seen,
+                    {
+                        "transfer_id": event.transfer_id,
+                        "line": line.line,
+                        "product_id": line.product_id,
+                        "source_store_id": event.source_store_id,
+                        "destination_store_id": event.destination_store_id,
+                        "in_transit": line.quantity,
+                        "due_at": _due(event.expected_at),
+                        **seen,
+                    }
                 )
         case TransferReceivedEvent() | TransferReturnedEvent() | TransferLostEvent():
             units = sum(one.quantity for one in event.lines)
             amounts = {"in_transit": -units} | ({"lost": units} if isinstance(event, TransferLostEvent) else {})
-            yield TRANSFERS.add(key, amounts, **changed)
+            yield TRANSFERS.add(key, amounts, changed)
             for one in event.lines:
                 line_key = (event.transfer_id, one.line)
-                yield INCOMING.patch(line_key, in_transit=one.in_transit, **seen) if one.in_transit else INCOMING.delete(line_key)
+                yield INCOMING.patch(line_key, seen | {"in_transit": one.in_transit}) if one.in_transit else INCOMING.delete(line_key)
         case _:
-            yield TRANSFERS.patch(key, **changed)
+            yield TRANSFERS.patch(key, changed)
+
+
+def _due(expected_at: datetime | None) -> str:
+    return NEVER if expected_at is None else to_text(expected_at)
 
 
 def _status_after(event: TransferEvent) -> TransferStatus | None:
