@@ -102,7 +102,7 @@ def open_inventory(
         snapshots: a store for states of long streams, so that a first command does not replay a whole history; none by default. Give the
             URL of a store that keeps snapshots, such as ``sqlite:FILE`` (the event store's own file, or another). Or give a snapshot
             store object, which stays the caller's to close. A snapshot is a cache: deleting all of them changes no answer.
-    
+
     Raises:
         ValueError: an unknown scheme or a look-alike; the message has the right spelling. A relative path while the working directory
             is gone. A cache, a bus or projections without read models. On opening: snapshots at a URL whose store keeps none, or of a
@@ -110,7 +110,7 @@ def open_inventory(
             TypeError: an argument is no store, no read model, no clock and the like. Or a policy or an observer can't be called, or would
             have to be awaited.
         HostFunctionError: a clock that returns another value than an aware datetime in UTC.
-        """
+    """
     _check_methods("clock", clock, "now")
     _check_time(clock)
     _check_methods("ids", ids, "new_id")

@@ -37,14 +37,16 @@ FIGURES: Mapping[str, tuple[int, int]] = {
 """By what is counted: the most there may be now, and the bar."""
 
 BUDGETS: Mapping[str, int] = {
-    ".": 1_020,
-    "adapters": 285,
+    ".": 1_000,
+    "adapters": 1,
     "adapters/file": 6_400,
     "adapters/memory": 1_140,
     "adapters/serialization": 1_300,
     "adapters/sqlite": 3_215,
-    "application": 8_630,
-    "application/processes": 1_360,
+    "adapters/system": 115,
+    "adapters/threads": 190,
+    "application": 8_610,
+    "application/processes": 1_215,
     "cli": 6_540,
     "domain": 2_900,
     "domain/processes": 2_100,

@@ -3,9 +3,7 @@
 import attrs
 import pytest
 
-from inventory_es.application.assembly import Engine, EngineParts, assemble
 from inventory_es.application.commands.idempotency import UnsettledAppends
-from inventory_es.application.commands.unsettled import UnsettledAppends
 from inventory_es.application.engine import Engine, EngineParts, assemble
 from inventory_es.ports import EventStore
 from inventory_es.testing import BrokenPromiseError, simulate

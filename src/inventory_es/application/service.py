@@ -6,9 +6,7 @@ from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar, cast, get_args
 
-from inventory_es.application.assembly import EngineParts
 from inventory_es.application.commands.decision import CommandOutcome
-from inventory_es.application.commands.outcomes import CommandOutcome
 from inventory_es.application.engine import EngineParts, Opening
 from inventory_es.application.followers import Followers
 from inventory_es.application.queries.stock_queries import StockQueries

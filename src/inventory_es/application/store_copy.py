@@ -16,16 +16,7 @@ from inventory_es.application.commands.stream_heads import stream_heads
 from inventory_es.application.following.subscription import feed_of
 from inventory_es.application.retiming import Retiming
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports import (
-    EventFeed,
-    EventStore,
-    GroupCommit,
-    NewEvent,
-    RecordedEvent,
-    StoreCapabilities,
-    StreamCatalogue,
-    StreamWrite,
-)
+from inventory_es.ports import EventFeed, EventStore, GroupCommit, NewEvent, RecordedEvent, StoreCapabilities, StreamCatalogue, StreamWrite
 from inventory_es.ports.errors import AppendTooLargeError, ConcurrencyError, CorruptStoreError, EventIdCollisionError, NotACopyError
 from inventory_es.ports.toolkit.page_rules import read_feed_page, read_stream_page
 
@@ -75,11 +66,7 @@ class CopyOutcome:
 
 
 async def copy_store(
-    source: EventStore,
-    target: EventStore,
-    *,
-    advanced: Callable[[CopyProgress], object] = lambda _: None,
-    retiming: Retiming | None = None,
+    source: EventStore, target: EventStore, *, advanced: Callable[[CopyProgress], object] = lambda _: None, retiming: Retiming | None = None
 ) -> CopyOutcome:
     """Copy the source as it is now, in its order, into an empty target or behind an earlier copy of it.
 

@@ -44,22 +44,18 @@ class Envelope(Protocol):
     @property
     def stream(self) -> StreamId:
         """Stream of the event."""
-        ...
 
     @property
     def version(self) -> int:
         """Version of the stream at the event, starting at 1."""
-        ...
 
     @property
     def position(self) -> int:
         """Position of the event in the store."""
-        ...
 
     @property
     def recorded_at(self) -> datetime:
         """Time of the event, UTC."""
-        ...
 
 
 @attrs.frozen

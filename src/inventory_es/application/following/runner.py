@@ -9,14 +9,7 @@ import attrs
 
 from inventory_es.application.following.dead_letters import DeadLetters
 from inventory_es.application.following.lease import Leader, Lease, is_held
-from inventory_es.application.following.projection import (
-    DEAD_LETTERS,
-    OnFailure,
-    Projection,
-    ProjectionStatus,
-    active_of,
-    check_on_failure,
-)
+from inventory_es.application.following.projection import DEAD_LETTERS, OnFailure, Projection, ProjectionStatus, active_of, check_on_failure
 from inventory_es.application.following.projector import Projector, describe
 from inventory_es.application.following.subscription import EventBatch, Pace, check_feed, mark_of
 from inventory_es.application.observers import Observers, ProjectionAdvanced

@@ -154,13 +154,7 @@ class Subscription:
         return self
 
     async def __anext__(self) -> EventBatch:
-        """Return the next batch; wait for one at the end of the feed.
-
-        Raises:
-            FeedRewoundError: the feed ends before the last event that was read, or has another event there.
-            CorruptStoreError, StoreClosedError: as the store.
-            RuntimeError: outside the ``async with`` of a subscription from the end.
-        """
+        """Return the next batch; wait for one at the end of the feed. Errors are those of :meth:`next_within`."""
         batch = await self.next_within(math.inf)
         if batch is None:
             raise StopAsyncIteration

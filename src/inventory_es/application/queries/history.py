@@ -6,8 +6,6 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from inventory_es.application.commands.states import StreamReader
-from inventory_es.application.following.feeds import feed_of
-from inventory_es.application.commands.stream_reader import StreamReader
 from inventory_es.application.following.subscription import feed_of
 from inventory_es.application.queries.projection_reader import Place, QueryPage
 from inventory_es.application.results import HistoryEntry

@@ -8,9 +8,6 @@ from typing import cast
 
 from inventory_es.application.commands.handler import CommandHandler
 from inventory_es.application.commands.states import PAGE, InventoryState, StreamReader
-from inventory_es.application.following.feeds import feed_of
-from inventory_es.application.commands.stream_reader import PAGE, StreamReader
-from inventory_es.application.commands.warm_states import WarmState
 from inventory_es.application.following.subscription import feed_of
 from inventory_es.application.queries.history import check_as_of
 from inventory_es.application.results import Explanation, HistoryEntry, Hold, ReservationState, StockLevel

@@ -7,11 +7,8 @@ from typing import Any, Protocol
 import attrs
 
 from inventory_es.adapters.memory import MemoryEventStore
-from inventory_es.application.assembly import Engine
-from inventory_es.ports import Clock, EventFeed
 from inventory_es.application.engine import Engine
-from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports import AppendResult, Clock, EventFeed, FeedPage, RecordedEvent, StoreCapabilities, StreamPage, StreamWrite
+from inventory_es.ports import Clock, EventFeed
 from inventory_es.ports.errors import ConcurrencyError
 from inventory_es.ports.toolkit.forwarding import forward
 from inventory_es.testing.simulation.scheduler import Scheduler, StoppedError

@@ -8,10 +8,8 @@ from typing import cast
 import attrs
 
 from inventory_es.adapters.memory.event_store import MemoryEventLog
-from inventory_es.application.assembly import EngineParts
-from inventory_es.domain.stream_id import StreamId
-from inventory_es.adapters.memory.event_log import MemoryEventLog
 from inventory_es.application.engine import EngineParts
+from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import Cache, EventBus, EventFeed, RecordedEvent
 from inventory_es.ports.errors import EventBusUnavailableError, StoreClosedError, StoreUnavailableError, UnavailableError
 from inventory_es.ports.toolkit.page_rules import read_feed_page

@@ -8,9 +8,7 @@ from uuid import UUID
 import attrs
 
 from inventory_es.adapters.memory import MemoryCache, MemoryEventStore
-from inventory_es.application.assembly import Engine, EngineParts, assemble
 from inventory_es.application.commands.group_commit import Append
-from inventory_es.application.commands.committer import Append
 from inventory_es.application.engine import Engine, EngineParts, assemble
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import AppendResult, EventFeed, EventStore, RecordedEvent, StreamWrite

@@ -10,11 +10,6 @@ import attrs
 from inventory_es.adapters.memory import MemoryReadModel
 from inventory_es.application.projections.shipped import with_shipped
 from inventory_es.application.projections.stock_levels import LEVELS
-from inventory_es.application.queries.answer_cache import DEFAULT_TTL, AnswerCache
-from inventory_es.application.queries.answer_form import AnswerForm
-from inventory_es.application.queries.answer_keys import product_inventory_key, stock_key
-from inventory_es.application.queries.query_results import StockRow
-from inventory_es.application.queries.questions import questions_to
 from inventory_es.application.queries.stock_queries import StockQueries
 from inventory_es.ports import Clock, ProjectionId, Put
 from inventory_es.ports.read_model import to_text

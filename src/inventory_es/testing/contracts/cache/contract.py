@@ -5,7 +5,6 @@ from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import ClassVar, Literal
 
-from inventory_es.application.queries.answer_cache import AnswerCache
 from inventory_es.ports import Cache, Clock
 from inventory_es.testing.clock import ManualClock
 from inventory_es.testing.contracts.cache.cached_answers import AnswerCases

@@ -7,7 +7,6 @@ from typing import Literal, Protocol
 
 import attrs
 
-from inventory_es.application.queries.answer_cache import AnswerCache
 from inventory_es.ports import Cache, CacheEntry, Clock
 from inventory_es.testing.clock import ManualClock
 from inventory_es.testing.contracts.core.contract import Run
