@@ -88,7 +88,7 @@ def open_inventory(
     Args:
         store: ``memory:``, ``file:DIR``, ``sqlite:FILE``, the URL of an installed adapter, a path (the same as ``file:PATH``), or a
             store object, which stays the caller's to close. A relative path is resolved by this call, and ``~`` is the home folder.
-            clock: the source of time; the system's by default.
+        clock: the source of time; the system's by default.
         ids: the source of ids that callers don't give; UUID version 7 by default.
         policies: rules of the host, applied in every decision.
         cache: keeps answers of ``inventory.queries``; it stays the caller's to close. Needs ``read_models``.

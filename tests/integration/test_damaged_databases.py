@@ -11,7 +11,6 @@ import anyio
 import pytest
 
 from inventory_es import HandlerSettings, InventoryId, InventoryService, open_inventory
-from inventory_es.adapters.sqlite import append_batch, open_sqlite_event_store, rows
 from inventory_es.adapters.sqlite import open_sqlite_event_store, rows
 from inventory_es.errors import ConcurrencyError, CorruptStoreError
 from inventory_es.ports import Snapshot, StreamWrite

@@ -9,7 +9,9 @@ import attrs
 
 from inventory_es.adapters.memory import MemoryReadModel
 from inventory_es.application.projections.shipped import with_shipped
-from inventory_es.application.projections.stock_levels import LEVELS
+from inventory_es.application.projections.stock_levels import LEVELS, StockRow
+from inventory_es.application.queries.cached_answers import DEFAULT_TTL, AnswerForm, CachedAnswers, product_inventory_key, stock_key
+from inventory_es.application.queries.projection_reader import readers_of
 from inventory_es.application.queries.stock_queries import StockQueries
 from inventory_es.ports import Clock, ProjectionId, Put
 from inventory_es.ports.read_model import to_text
@@ -138,12 +140,12 @@ class Shelf:
         answers: the layer between the queries and the cache.
     """
 
-    def __init__(self, clock: Clock, answers: AnswerCache) -> None:
+    def __init__(self, clock: Clock, answers: CachedAnswers) -> None:
         self._clock = clock
         self._answers = answers
         self._model = MemoryReadModel()
         projections = with_shipped(()).values()
-        self._queries = StockQueries(questions_to(self._model, projections, patience=0), answers=answers)
+        self._queries = StockQueries(readers_of(self._model, projections, patience=0), answers=answers)
         self._levels: ProjectionId = next(one.projection_id for one in projections if one.projection_id.name == "stock_levels")
         self._truths = [_Truth(0, clock.now(), {})]
         self._given: dict[str, int] = {}

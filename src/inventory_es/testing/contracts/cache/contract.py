@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import ClassVar, Literal
 
+from inventory_es.application.queries.cached_answers import CachedAnswers
 from inventory_es.ports import Cache, Clock
 from inventory_es.testing.clock import ManualClock
 from inventory_es.testing.contracts.cache.cached_answers import AnswerCases
@@ -55,9 +56,9 @@ class CacheContract(
     def open_cache(self, site: Site, *, clock: ManualClock) -> AbstractAsyncContextManager[Cache]:
         """Open a cache whose data lives at ``site`` and whose time comes from ``clock``."""
 
-    def answers(self, cache: Cache, clock: Clock) -> AnswerCache:
+    def answers(self, cache: Cache, clock: Clock) -> CachedAnswers:
         """Return the layer between the queries and the cache. Hook, for a host that replaces it."""
-        return AnswerCache(cache, clock=clock)
+        return CachedAnswers(cache, clock=clock)
 
     async def let_time_pass(self, clock: ManualClock, by: timedelta) -> None:
         """Make entries older. Hook, for a backend whose own time can't be injected."""
