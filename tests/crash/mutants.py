@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from inventory_es.adapters.file.engine import FileStoreEngine
+from inventory_es.adapters.file.store.file_store import FileStoreEngine
 from inventory_es.ports.errors import StoreUnavailableError
 from inventory_es.ports.file_system import File, FileSystem
 from inventory_es.testing.crash.simfs import SimFS

@@ -8,8 +8,8 @@ from uuid import UUID
 import attrs
 import pytest
 
-from inventory_es.adapters.file.bus_engine import FileBusEngine
-from inventory_es.adapters.file.bus_group import BusConsumer, FileBusGroup, GroupLimits
+from inventory_es.adapters.file.bus.file_bus import FileBusEngine
+from inventory_es.adapters.file.bus.group import BusConsumer, FileBusGroup, GroupLimits
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import RecordedEvent
 from inventory_es.ports.errors import EventBusUnavailableError

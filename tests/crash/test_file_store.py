@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inventory_es.adapters.file import index
+from inventory_es.adapters.file.index import store_index as index
 from inventory_es.testing.crash.aftermath import Aftermath, Counts
 from inventory_es.testing.crash.explorer import FAILURES, Explorer, sweep
 from inventory_es.testing.crash.shipped import file_store

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inventory_es.adapters.file.engine import FileStoreEngine
-from inventory_es.adapters.file.journal_line import seal
-from inventory_es.adapters.file.journal_state import JournalTail, encode_state
-from inventory_es.adapters.file.verify import verify
+from inventory_es.adapters.file.journal.line import seal
+from inventory_es.adapters.file.journal.state import JournalTail, encode_state
+from inventory_es.adapters.file.store.file_store import FileStoreEngine
+from inventory_es.adapters.file.upkeep.verify import verify
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import ConcurrencyError, CorruptStoreError, IncompatibleStoreError
 from inventory_es.ports.records import NewEvent, StreamWrite

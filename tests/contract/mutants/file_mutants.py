@@ -7,12 +7,13 @@ from unittest.mock import patch
 
 import attrs
 
-from inventory_es.adapters.file import journal, journal_line
-from inventory_es.adapters.file.engine import FileStoreEngine
-from inventory_es.adapters.file.journal import Journal, UncertainWriteError
-from inventory_es.adapters.file.journal_recovery import JournalRecovery
-from inventory_es.adapters.file.journal_segments import JournalSegments
-from inventory_es.adapters.file.journal_state import JournalState, JournalTail, encode_state, write_state
+from inventory_es.adapters.file.journal import journal
+from inventory_es.adapters.file.journal import line as journal_line
+from inventory_es.adapters.file.journal.journal import Journal, UncertainWriteError
+from inventory_es.adapters.file.journal.recovery import JournalRecovery
+from inventory_es.adapters.file.journal.segments import JournalSegments
+from inventory_es.adapters.file.journal.state import JournalState, JournalTail, encode_state, write_state
+from inventory_es.adapters.file.store.file_store import FileStoreEngine
 from inventory_es.ports.errors import CorruptStoreError
 from inventory_es.ports.file_system import FileSystem
 from inventory_es.testing.crash.explorer import CrashModel

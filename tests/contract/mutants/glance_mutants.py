@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from typing import ClassVar
 
 from inventory_es.adapters.file import FileEventStore
-from inventory_es.adapters.file.engine import FileStoreEngine
+from inventory_es.adapters.file.store.file_store import FileStoreEngine
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import AppendResult, EventStore, RecordedEvent, StreamWrite
 from inventory_es.ports.errors import StoreClosedError

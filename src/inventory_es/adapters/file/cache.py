@@ -8,7 +8,7 @@ from functools import partial
 import anyio
 
 from inventory_es.adapters.file.cache_engine import FileCacheEngine
-from inventory_es.adapters.file.lock_wait import LOCK_TIMEOUT, check_lock_timeout
+from inventory_es.adapters.file.locks import LOCK_TIMEOUT, check_lock_timeout
 from inventory_es.adapters.file.operating_system import OperatingSystem, new_creation_id
 from inventory_es.ports.cache import Cache, CacheEntry
 from inventory_es.ports.clock import Clock

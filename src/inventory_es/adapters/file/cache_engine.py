@@ -23,7 +23,7 @@ from inventory_es.adapters.file.cache_entry import (
 )
 from inventory_es.adapters.file.cache_total import CacheTotal, read_total, write_total
 from inventory_es.adapters.file.folder_format import FolderFormat
-from inventory_es.adapters.file.lock_wait import LOCK_TIMEOUT, LockWait
+from inventory_es.adapters.file.locks import LOCK_TIMEOUT, LockWait
 from inventory_es.ports.cache import CacheEntry
 from inventory_es.ports.errors import CacheUnavailableError, StoreClosedError
 from inventory_es.ports.file_system import FileSystem, is_foreign

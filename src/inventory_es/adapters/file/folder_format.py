@@ -5,8 +5,8 @@ from typing import NoReturn
 import attrs
 import msgspec
 
-from inventory_es.adapters.file.lock_wait import LOCK_TIMEOUT, LockWait
-from inventory_es.adapters.file.store_folder import make_folder
+from inventory_es.adapters.file.folder import make_folder
+from inventory_es.adapters.file.locks import LOCK_TIMEOUT, LockWait
 from inventory_es.ports.errors import IncompatibleStoreError
 from inventory_es.ports.file_system import FileSystem
 

@@ -16,9 +16,9 @@ def file_store() -> Subject:
     The store is looked up by name, because the kit depends on no adapter but memory. After a clean stop, verification must find nothing.
     After a power cut, it may find readable copies that lost what was never synced, and repair must restore them.
     """
-    engine: Any = load("inventory_es.adapters.file.engine:FileStoreEngine")
-    verify: Any = load("inventory_es.adapters.file.verify:verify")
-    repair: Any = load("inventory_es.adapters.file.repair:repair")
+    engine: Any = load("inventory_es.adapters.file.store.file_store:FileStoreEngine")
+    verify: Any = load("inventory_es.adapters.file.upkeep.verify:verify")
+    repair: Any = load("inventory_es.adapters.file.upkeep.repair:repair")
 
     def open_store(file_system: FileSystem) -> SteppedStore:
         store: SteppedStore = engine.open(_FOLDER, creation_id="1", file_system=file_system, segment_bytes=SEGMENT_BYTES)

@@ -5,8 +5,8 @@ from zlib import crc32
 
 import pytest
 
-from inventory_es.adapters.file.bus_cursor import BusCursor, CursorState
-from inventory_es.adapters.file.journal_state import JournalTail
+from inventory_es.adapters.file.bus.cursor import BusCursor, CursorState
+from inventory_es.adapters.file.journal.state import JournalTail
 from inventory_es.testing.crash.simfs import SimFS
 
 WRITES = 700

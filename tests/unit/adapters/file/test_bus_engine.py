@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inventory_es.adapters.file.bus_engine import FileBusEngine
-from inventory_es.adapters.file.bus_group import BusConsumer, FileBusGroup, GroupLimits
+from inventory_es.adapters.file.bus.file_bus import FileBusEngine
+from inventory_es.adapters.file.bus.group import BusConsumer, FileBusGroup, GroupLimits
 from inventory_es.adapters.file.operating_system import OperatingSystem
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import FileSystem, RecordedEvent
@@ -29,8 +29,8 @@ HELPER = """
 import os, sys
 from datetime import UTC, datetime
 from uuid import UUID
-from inventory_es.adapters.file.bus_engine import FileBusEngine
-from inventory_es.adapters.file.bus_group import GroupLimits
+from inventory_es.adapters.file.bus.file_bus import FileBusEngine
+from inventory_es.adapters.file.bus.group import GroupLimits
 from inventory_es.adapters.file.operating_system import OperatingSystem
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import RecordedEvent

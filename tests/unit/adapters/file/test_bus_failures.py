@@ -7,7 +7,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from inventory_es.adapters.file.bus_engine import FileBusEngine
+from inventory_es.adapters.file.bus.file_bus import FileBusEngine
 from inventory_es.ports.errors import EventBusUnavailableError
 from inventory_es.testing.crash.simfs import Failure, FaultPlan, SimFS
 from tests.unit.adapters.file.test_bus_engine import ALL, T0, drain, event, name_of, open_engine, take

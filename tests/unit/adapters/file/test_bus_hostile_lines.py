@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from inventory_es.adapters.file.bus_engine import FileBusEngine
-from inventory_es.adapters.file.journal import Journal
+from inventory_es.adapters.file.bus.file_bus import FileBusEngine
+from inventory_es.adapters.file.journal.journal import Journal
 from inventory_es.ports.errors import CorruptStoreError
 from inventory_es.testing.crash.simfs import SimFS
 from tests.unit.adapters.file.test_bus_engine import ALL, T0, crash, drain, event, open_engine

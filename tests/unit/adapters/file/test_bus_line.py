@@ -2,8 +2,8 @@
 
 import pytest
 
-from inventory_es.adapters.file import bus_line
-from inventory_es.adapters.file.bus_line import encode_lines
+from inventory_es.adapters.file.bus import line as bus_line
+from inventory_es.adapters.file.bus.line import encode_lines
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from uuid import UUID
 
-from inventory_es.adapters.file.engine import FileStoreEngine
+from inventory_es.adapters.file.store.file_store import FileStoreEngine
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.records import NewEvent, StreamWrite
 from inventory_es.testing.crash.simfs import SimFS

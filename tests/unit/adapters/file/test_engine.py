@@ -9,8 +9,8 @@ from uuid import UUID
 import attrs
 import pytest
 
-from inventory_es.adapters.file import event_reading
-from inventory_es.adapters.file.engine import FileStoreEngine
+from inventory_es.adapters.file.store import event_reader as event_reading
+from inventory_es.adapters.file.store.file_store import FileStoreEngine
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import (
     AppendOutcomeUnknownError,

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inventory_es.adapters.file.event_reading import _MAX_GAP, MAX_PAGE_BYTES, _neighbours
-from inventory_es.adapters.file.index_table import LENGTH_BITS, unpack_place
+from inventory_es.adapters.file.index.table import LENGTH_BITS, unpack_place
+from inventory_es.adapters.file.store.event_reader import _MAX_GAP, MAX_PAGE_BYTES, _neighbours
 
 GAPS = st.sampled_from([0, 1, 500, _MAX_GAP, _MAX_GAP + 1, 50 * _MAX_GAP])
 LENGTHS = st.sampled_from([1, 400, 5_000, MAX_PAGE_BYTES // 2])

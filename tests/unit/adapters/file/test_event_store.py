@@ -12,11 +12,12 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from inventory_es.adapters.file import FileEventStore, FileStoreEngine, commit_writer, open_file, open_file_event_store
-from inventory_es.adapters.file.append_batch import CAPABILITIES
-from inventory_es.adapters.file.commit_writer import CommitWriter
-from inventory_es.adapters.file.engine import SEGMENT_BYTES
+from inventory_es.adapters.file import FileEventStore, FileStoreEngine, open_file, open_file_event_store
 from inventory_es.adapters.file.operating_system import _FLAGS, OperatingSystem, OperatingSystemFile
+from inventory_es.adapters.file.store import writer as commit_writer
+from inventory_es.adapters.file.store.append_batch import CAPABILITIES
+from inventory_es.adapters.file.store.file_store import SEGMENT_BYTES
+from inventory_es.adapters.file.store.writer import CommitWriter
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import AppendResult, File, NewEvent, OpenMode, StoreCapabilities, StreamWrite
 from inventory_es.ports.errors import AppendOutcomeUnknownError, ConcurrencyError, CorruptStoreError, StoreClosedError

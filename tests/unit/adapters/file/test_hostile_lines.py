@@ -6,9 +6,9 @@ from zlib import crc32
 
 import pytest
 
-from inventory_es.adapters.file.engine import FileStoreEngine
-from inventory_es.adapters.file.journal_line import seal
-from inventory_es.adapters.file.journal_state import JournalTail, encode_state
+from inventory_es.adapters.file.journal.line import seal
+from inventory_es.adapters.file.journal.state import JournalTail, encode_state
+from inventory_es.adapters.file.store.file_store import FileStoreEngine
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import CorruptStoreError
 from inventory_es.ports.records import NewEvent, StreamWrite

@@ -7,14 +7,17 @@ from zlib import crc32
 
 import pytest
 
-from inventory_es.adapters.file import FileStoreEngine, hash_slots, index_file, index_table, verify
-from inventory_es.adapters.file.index_file import SealedTable, pack_table
-from inventory_es.adapters.file.index_table import GrowingTable, IndexedEvent
-from inventory_es.adapters.file.journal import Journal
-from inventory_es.adapters.file.journal_state import JournalTail
+from inventory_es.adapters.file import FileStoreEngine, verify
+from inventory_es.adapters.file.folder import find_folder
+from inventory_es.adapters.file.index import hash_slots
+from inventory_es.adapters.file.index import table as index_table
+from inventory_es.adapters.file.index import table_file as index_file
+from inventory_es.adapters.file.index.table import GrowingTable, IndexedEvent
+from inventory_es.adapters.file.index.table_file import SealedTable, pack_table
+from inventory_es.adapters.file.journal.journal import Journal
+from inventory_es.adapters.file.journal.state import JournalTail
 from inventory_es.adapters.file.operating_system import OperatingSystem
-from inventory_es.adapters.file.store_folder import find_folder
-from inventory_es.adapters.file.stored_form import last_position
+from inventory_es.adapters.file.stored_event import last_position
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import CorruptStoreError
 from inventory_es.ports.records import NewEvent, StreamWrite

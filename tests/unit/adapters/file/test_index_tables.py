@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inventory_es.adapters.file.hash_slots import build_slots, event_key, find_rows, stream_key
-from inventory_es.adapters.file.index_file import SealedTable, load_table, pack_table
-from inventory_es.adapters.file.index_table import GrowingTable, IndexedEvent, StreamRun, unpack_place
-from inventory_es.adapters.file.journal_state import JournalTail
+from inventory_es.adapters.file.index.hash_slots import build_slots, event_key, find_rows, stream_key
+from inventory_es.adapters.file.index.table import GrowingTable, IndexedEvent, StreamRun, unpack_place
+from inventory_es.adapters.file.index.table_file import SealedTable, load_table, pack_table
+from inventory_es.adapters.file.journal.state import JournalTail
 from inventory_es.adapters.file.operating_system import OperatingSystem
 
 SEED = 5

@@ -8,10 +8,10 @@ from pathlib import Path
 import attrs
 import pytest
 
-from inventory_es.adapters.file.journal import Journal, UncertainWriteError
-from inventory_es.adapters.file.journal_line import seal
-from inventory_es.adapters.file.journal_segments import MAX_OPEN
-from inventory_es.adapters.file.journal_state import JournalTail, read_state, write_state
+from inventory_es.adapters.file.journal.journal import Journal, UncertainWriteError
+from inventory_es.adapters.file.journal.line import seal
+from inventory_es.adapters.file.journal.segments import MAX_OPEN
+from inventory_es.adapters.file.journal.state import JournalTail, read_state, write_state
 from inventory_es.adapters.file.operating_system import OperatingSystem
 from inventory_es.ports.errors import CorruptStoreError
 from inventory_es.ports.file_system import FileSystem

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from inventory_es.adapters.file import journal_line
-from inventory_es.adapters.file.journal_line import TRAILER_SIZE, check, read_lines, read_trailer, seal
+from inventory_es.adapters.file.journal import line as journal_line
+from inventory_es.adapters.file.journal.line import TRAILER_SIZE, check, read_lines, read_trailer, seal
 from inventory_es.adapters.file.operating_system import OperatingSystem
 
 SEED = 0xC0FFEE

@@ -10,10 +10,10 @@ from zlib import crc32
 
 import pytest
 
-from inventory_es.adapters.file import maintenance
-from inventory_es.adapters.file.engine import FileStoreEngine
-from inventory_es.adapters.file.file_names import file_name
 from inventory_es.adapters.file.operating_system import OperatingSystem, OperatingSystemLockFile
+from inventory_es.adapters.file.store import tidy as maintenance
+from inventory_es.adapters.file.store.file_names import file_name
+from inventory_es.adapters.file.store.file_store import FileStoreEngine
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import StoreClosedError
 from inventory_es.ports.file_system import FileSystem, LockFile

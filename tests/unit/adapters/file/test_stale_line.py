@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from inventory_es.adapters.file.engine import FileStoreEngine
+from inventory_es.adapters.file.store.file_store import FileStoreEngine
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import CorruptStoreError
 from inventory_es.ports.records import NewEvent, StreamWrite

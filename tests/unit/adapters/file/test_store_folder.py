@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from inventory_es.adapters.file.folder import find_folder, open_folder
 from inventory_es.adapters.file.operating_system import OperatingSystem
-from inventory_es.adapters.file.store_folder import find_folder, open_folder
 from inventory_es.ports.errors import CorruptStoreError, IncompatibleStoreError
 
 FS = OperatingSystem()

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from inventory_es.adapters.file.stored_form import (
+from inventory_es.adapters.file.stored_event import (
     StoredEvent,
     StoredRun,
     decode_events,

@@ -11,7 +11,7 @@ import anyio.to_thread
 import pytest
 
 from inventory_es.adapters.file import FileEventStore, FileStoreEngine
-from inventory_es.adapters.file.index_table import GrowingTable, IndexedEvent
+from inventory_es.adapters.file.index.table import GrowingTable, IndexedEvent
 from inventory_es.adapters.file.operating_system import OperatingSystem, OperatingSystemFile
 from inventory_es.ports import File, OpenMode, StreamWrite
 from inventory_es.ports.errors import ConcurrencyError, StoreClosedError

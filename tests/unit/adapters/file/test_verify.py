@@ -9,9 +9,9 @@ from uuid import UUID
 import pytest
 
 from inventory_es.adapters.file import FileStoreEngine, Finding, back_up, repair, verify
-from inventory_es.adapters.file.findings import Concern
-from inventory_es.adapters.file.journal_state import read_state, write_state
+from inventory_es.adapters.file.journal.state import read_state, write_state
 from inventory_es.adapters.file.operating_system import OperatingSystem
+from inventory_es.adapters.file.upkeep.findings import Concern
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import CorruptStoreError, IncompatibleStoreError, StoreUnavailableError
 from inventory_es.ports.records import NewEvent, RecordedEvent, StreamWrite

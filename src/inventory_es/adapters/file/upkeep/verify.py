@@ -9,18 +9,18 @@ from itertools import groupby, islice
 
 import attrs
 
-from inventory_es.adapters.file.event_reading import EventReader, pages
-from inventory_es.adapters.file.file_names import SUFFIX, file_name
-from inventory_es.adapters.file.findings import Finding, StreamCheck
-from inventory_es.adapters.file.index import EventPlaces, places_of
-from inventory_es.adapters.file.index_table import IndexTable, unpack_place
-from inventory_es.adapters.file.journal_check import JournalCheck
-from inventory_es.adapters.file.journal_recovery import empty_tail
-from inventory_es.adapters.file.journal_segments import JournalSegments
-from inventory_es.adapters.file.journal_state import JournalState, read_state
+from inventory_es.adapters.file.folder import StoreFolder, find_folder
+from inventory_es.adapters.file.index.store_index import EventPlaces, places_of
+from inventory_es.adapters.file.index.table import IndexTable, unpack_place
+from inventory_es.adapters.file.journal.recovery import empty_tail
+from inventory_es.adapters.file.journal.segments import JournalSegments
+from inventory_es.adapters.file.journal.state import JournalState, read_state
 from inventory_es.adapters.file.operating_system import OperatingSystem
-from inventory_es.adapters.file.store_folder import StoreFolder, find_folder
-from inventory_es.adapters.file.stored_form import StoredEvent, parse_stream
+from inventory_es.adapters.file.store.event_reader import EventReader, pages
+from inventory_es.adapters.file.store.file_names import SUFFIX, file_name
+from inventory_es.adapters.file.stored_event import StoredEvent, parse_stream
+from inventory_es.adapters.file.upkeep.findings import Finding, StreamCheck
+from inventory_es.adapters.file.upkeep.journal_check import JournalCheck
 from inventory_es.ports.file_system import File, FileSystem, is_missing
 from inventory_es.ports.toolkit.paths import AnyPath, absolute_path
 

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from contextlib import suppress
 
-from inventory_es.adapters.file.engine import FileStoreEngine
-from inventory_es.adapters.file.findings import Finding
+from inventory_es.adapters.file.folder import find_folder
 from inventory_es.adapters.file.operating_system import OperatingSystem
-from inventory_es.adapters.file.store_folder import find_folder
-from inventory_es.adapters.file.verify import verify
+from inventory_es.adapters.file.store.file_store import FileStoreEngine
+from inventory_es.adapters.file.upkeep.findings import Finding
+from inventory_es.adapters.file.upkeep.verify import verify
 from inventory_es.ports.errors import CorruptStoreError
 from inventory_es.ports.file_system import FileSystem
 from inventory_es.ports.toolkit.paths import AnyPath, absolute_path

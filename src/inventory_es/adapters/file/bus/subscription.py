@@ -7,8 +7,8 @@ from typing import Self
 import anyio
 import attrs
 
-from inventory_es.adapters.file.bus_engine import FileBusEngine
-from inventory_es.adapters.file.bus_group import BusConsumer, FileBusGroup
+from inventory_es.adapters.file.bus.file_bus import FileBusEngine
+from inventory_es.adapters.file.bus.group import BusConsumer, FileBusGroup
 from inventory_es.ports.clock import Clock
 from inventory_es.ports.errors import StoreClosedError
 from inventory_es.ports.records import RecordedEvent

@@ -1,4 +1,4 @@
-"""The file event bus for an event loop: a thin layer over :class:`~inventory_es.adapters.file.bus_engine.FileBusEngine`."""
+"""The file event bus for an event loop: a thin layer over :class:`~inventory_es.adapters.file.bus.file_bus.FileBusEngine`."""
 
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
@@ -7,10 +7,10 @@ from uuid import UUID
 
 import anyio
 
-from inventory_es.adapters.file.bus_engine import FileBusEngine
-from inventory_es.adapters.file.bus_group import GroupLimits
-from inventory_es.adapters.file.bus_subscription import BusChanges, FileSubscription
-from inventory_es.adapters.file.lock_wait import LOCK_TIMEOUT, check_lock_timeout
+from inventory_es.adapters.file.bus.file_bus import FileBusEngine
+from inventory_es.adapters.file.bus.group import GroupLimits
+from inventory_es.adapters.file.bus.subscription import BusChanges, FileSubscription
+from inventory_es.adapters.file.locks import LOCK_TIMEOUT, check_lock_timeout
 from inventory_es.adapters.file.operating_system import OperatingSystem, new_creation_id
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.clock import Clock

@@ -13,14 +13,14 @@ from uuid import UUID
 
 import attrs
 
-from inventory_es.adapters.file.bus_cursor import BusCursor, CursorState
-from inventory_es.adapters.file.bus_dead_letters import BusDeadLetters
-from inventory_es.adapters.file.bus_line import decode_line
-from inventory_es.adapters.file.journal import Journal, UncertainWriteError
-from inventory_es.adapters.file.journal_line import Line
-from inventory_es.adapters.file.journal_state import JournalTail
-from inventory_es.adapters.file.lock_wait import LockWait
-from inventory_es.adapters.file.stored_form import StoredEvent
+from inventory_es.adapters.file.bus.cursor import BusCursor, CursorState
+from inventory_es.adapters.file.bus.dead_letters import BusDeadLetters
+from inventory_es.adapters.file.bus.line import decode_line
+from inventory_es.adapters.file.journal.journal import Journal, UncertainWriteError
+from inventory_es.adapters.file.journal.line import Line
+from inventory_es.adapters.file.journal.state import JournalTail
+from inventory_es.adapters.file.locks import LockWait
+from inventory_es.adapters.file.stored_event import StoredEvent
 from inventory_es.ports.event_bus import DeadLetter
 from inventory_es.ports.records import RecordedEvent
 from inventory_es.ports.toolkit.delivery_rules import DeliveryQueue, GroupFilter, QueuedEvent

@@ -6,10 +6,10 @@ from zlib import crc32
 
 import attrs
 
-from inventory_es.adapters.file.hash_slots import event_key, stream_key
-from inventory_es.adapters.file.index import EventPlaces, StoreIndex
-from inventory_es.adapters.file.index_table import IndexedEvent
-from inventory_es.adapters.file.stored_form import StoredEvent, encode_event, encode_name
+from inventory_es.adapters.file.index.hash_slots import event_key, stream_key
+from inventory_es.adapters.file.index.store_index import EventPlaces, StoreIndex
+from inventory_es.adapters.file.index.table import IndexedEvent
+from inventory_es.adapters.file.stored_event import StoredEvent, encode_event, encode_name
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import AppendTooLargeError, ConcurrencyError, EventIdCollisionError
 from inventory_es.ports.event_store import StoreCapabilities

@@ -5,10 +5,10 @@ from itertools import accumulate
 from typing import NoReturn
 from zlib import crc32
 
-from inventory_es.adapters.file.index import EventPlaces
-from inventory_es.adapters.file.index_table import LENGTH_BITS, LENGTHS, unpack_place
-from inventory_es.adapters.file.journal_segments import JournalSegments
-from inventory_es.adapters.file.stored_form import StoredFields, decode_events
+from inventory_es.adapters.file.index.store_index import EventPlaces
+from inventory_es.adapters.file.index.table import LENGTH_BITS, LENGTHS, unpack_place
+from inventory_es.adapters.file.journal.segments import JournalSegments
+from inventory_es.adapters.file.stored_event import StoredFields, decode_events
 from inventory_es.ports.errors import CorruptStoreError
 
 MAX_PAGE_BYTES = 4 << 20

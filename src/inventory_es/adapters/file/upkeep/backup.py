@@ -1,11 +1,11 @@
 """Copying a store while it is in use."""
 
-from inventory_es.adapters.file.journal_recovery import JournalRecovery
-from inventory_es.adapters.file.journal_segments import SUFFIX, JournalSegments
-from inventory_es.adapters.file.journal_state import JournalTail, read_state, write_state
+from inventory_es.adapters.file.folder import find_folder, write_format
+from inventory_es.adapters.file.journal.recovery import JournalRecovery
+from inventory_es.adapters.file.journal.segments import SUFFIX, JournalSegments
+from inventory_es.adapters.file.journal.state import JournalTail, read_state, write_state
 from inventory_es.adapters.file.operating_system import OperatingSystem
-from inventory_es.adapters.file.store_folder import find_folder, write_format
-from inventory_es.adapters.file.stored_form import last_position
+from inventory_es.adapters.file.stored_event import last_position
 from inventory_es.ports.errors import IncompatibleStoreError, StoreUnavailableError
 from inventory_es.ports.file_system import FileSystem
 from inventory_es.ports.toolkit.paths import AnyPath, absolute_path

@@ -1,4 +1,4 @@
-"""The file event store for an event loop: a thin layer over :class:`~inventory_es.adapters.file.engine.FileStoreEngine`."""
+"""The file event store for an event loop: a thin layer over :class:`~inventory_es.adapters.file.store.file_store.FileStoreEngine`."""
 
 import warnings
 import weakref
@@ -10,11 +10,11 @@ from uuid import UUID
 
 import anyio
 
-from inventory_es.adapters.file.append_batch import CAPABILITIES
-from inventory_es.adapters.file.commit_writer import CommitWriter
-from inventory_es.adapters.file.engine import SEGMENT_BYTES, FileStoreEngine
-from inventory_es.adapters.file.lock_wait import LOCK_TIMEOUT, check_lock_timeout
+from inventory_es.adapters.file.locks import LOCK_TIMEOUT, check_lock_timeout
 from inventory_es.adapters.file.operating_system import new_creation_id
+from inventory_es.adapters.file.store.append_batch import CAPABILITIES
+from inventory_es.adapters.file.store.file_store import SEGMENT_BYTES, FileStoreEngine
+from inventory_es.adapters.file.store.writer import CommitWriter
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import StoreClosedError
 from inventory_es.ports.event_store import EventFeed, EventStore, GroupCommit, StoreCapabilities, StreamCatalogue, TurnTaking, VersionGlance

@@ -14,9 +14,9 @@ from itertools import accumulate
 from typing import Literal
 from zlib import crc32
 
-from inventory_es.adapters.file.hash_slots import build_slots, find_rows, stream_key
-from inventory_es.adapters.file.index_table import IndexTable, StreamRun
-from inventory_es.adapters.file.journal_state import JournalTail
+from inventory_es.adapters.file.index.hash_slots import build_slots, find_rows, stream_key
+from inventory_es.adapters.file.index.table import IndexTable, StreamRun
+from inventory_es.adapters.file.journal.state import JournalTail
 from inventory_es.ports.file_system import File
 
 _MAGIC = b"inv-idx1"

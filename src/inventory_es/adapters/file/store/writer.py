@@ -14,7 +14,7 @@ import anyio
 import anyio.lowlevel
 import attrs
 
-from inventory_es.adapters.file.engine import FileStoreEngine
+from inventory_es.adapters.file.store.file_store import FileStoreEngine
 from inventory_es.domain.errors import InventoryError
 from inventory_es.ports.errors import StoreClosedError
 from inventory_es.ports.records import AppendResult, StreamWrite

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import msgspec
 
-from inventory_es.adapters.file.stored_form import StoredEvent, check_events, encode_event, encode_name
+from inventory_es.adapters.file.stored_event import StoredEvent, check_events, encode_event, encode_name
 from inventory_es.ports.records import RecordedEvent
 
 MAX_LINE_EVENTS = 1_000

@@ -10,7 +10,7 @@ from zlib import crc32
 import attrs
 import msgspec
 
-from inventory_es.adapters.file.lock_wait import LOCK_TIMEOUT, LockWait
+from inventory_es.adapters.file.locks import LOCK_TIMEOUT, LockWait
 from inventory_es.ports.errors import CorruptStoreError, IncompatibleStoreError, StoreClosedError
 from inventory_es.ports.file_system import File, FileSystem
 from inventory_es.ports.toolkit.remedy import no_folder

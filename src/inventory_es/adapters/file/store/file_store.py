@@ -21,18 +21,26 @@ from types import TracebackType
 from typing import Self
 from uuid import UUID
 
-from inventory_es.adapters.file.append_batch import AppendBatch
-from inventory_es.adapters.file.event_reading import EventReader, first_on_a_page, last_on_a_page, pages
-from inventory_es.adapters.file.hash_slots import event_key, stream_key
-from inventory_es.adapters.file.index import EventPlaces, StoreIndex
-from inventory_es.adapters.file.journal import READ_ONLY, Journal, UncertainWriteError
-from inventory_es.adapters.file.journal_state import JournalTail
-from inventory_es.adapters.file.lock_wait import LOCK_TIMEOUT
-from inventory_es.adapters.file.maintenance import Maintenance, derived_ends
+from inventory_es.adapters.file.folder import FormatFile, StoreFolder, find_folder, open_folder
+from inventory_es.adapters.file.index.hash_slots import event_key, stream_key
+from inventory_es.adapters.file.index.store_index import EventPlaces, StoreIndex
+from inventory_es.adapters.file.journal.journal import READ_ONLY, Journal, UncertainWriteError
+from inventory_es.adapters.file.journal.state import JournalTail
+from inventory_es.adapters.file.locks import LOCK_TIMEOUT
 from inventory_es.adapters.file.operating_system import OperatingSystem
-from inventory_es.adapters.file.people_files import PeopleFiles
-from inventory_es.adapters.file.store_folder import FormatFile, StoreFolder, find_folder, open_folder
-from inventory_es.adapters.file.stored_form import StoredEvent, StoredFields, StoredRun, StreamRun, encode_line, last_position, parse_stream
+from inventory_es.adapters.file.store.append_batch import AppendBatch
+from inventory_es.adapters.file.store.event_reader import EventReader, first_on_a_page, last_on_a_page, pages
+from inventory_es.adapters.file.store.stream_files import PeopleFiles
+from inventory_es.adapters.file.store.tidy import Maintenance, derived_ends
+from inventory_es.adapters.file.stored_event import (
+    StoredEvent,
+    StoredFields,
+    StoredRun,
+    StreamRun,
+    encode_line,
+    last_position,
+    parse_stream,
+)
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import AppendOutcomeUnknownError, StoreClosedError, StoreUnavailableError
 from inventory_es.ports.file_system import FileSystem

@@ -25,7 +25,7 @@ Why this is safe
     *At most one line is not durable.* A writer starts the next line only after the sync of the one before. So after a crash, what
     follows the tail is: nothing; whole lines, of which only the last may not be durable; or in the end a torn one. A bad line with a
     good and newer one anywhere after it cannot come from a crash. It is damage, and is refused. Each line proves itself (see
-    :mod:`.journal_line`), so this is known even if the lock file is lost. (A good line that is not newer may be what an old file
+    :mod:`.line`), so this is known even if the lock file is lost. (A good line that is not newer may be what an old file
     left on the disk.)
 
     *A failed sync is never tried again.* After one, the system may have dropped the data and yet serve it from its cache, and would
@@ -62,11 +62,11 @@ from typing import NoReturn
 
 import attrs
 
-from inventory_es.adapters.file.journal_line import TRAILER_SIZE, Line, read_lines, read_trailer, seal
-from inventory_es.adapters.file.journal_recovery import JournalRecovery, empty_tail
-from inventory_es.adapters.file.journal_segments import JournalSegments
-from inventory_es.adapters.file.journal_state import STATE_SIZE, JournalState, JournalTail, decode_state, encode_state, write_state
-from inventory_es.adapters.file.lock_wait import LOCK_TIMEOUT, LockWait
+from inventory_es.adapters.file.journal.line import TRAILER_SIZE, Line, read_lines, read_trailer, seal
+from inventory_es.adapters.file.journal.recovery import JournalRecovery, empty_tail
+from inventory_es.adapters.file.journal.segments import JournalSegments
+from inventory_es.adapters.file.journal.state import STATE_SIZE, JournalState, JournalTail, decode_state, encode_state, write_state
+from inventory_es.adapters.file.locks import LOCK_TIMEOUT, LockWait
 from inventory_es.ports.errors import CorruptStoreError, StoreClosedError
 from inventory_es.ports.file_system import File, FileSystem, LockFile
 from inventory_es.ports.toolkit.remedy import NOT_WRITTEN

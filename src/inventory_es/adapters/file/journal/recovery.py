@@ -11,9 +11,9 @@ from zlib import crc32
 
 import attrs
 
-from inventory_es.adapters.file.journal_line import TRAILER_SIZE, Line, read_first_line, read_last_line, read_lines, read_trailer
-from inventory_es.adapters.file.journal_segments import SUFFIX, JournalSegments
-from inventory_es.adapters.file.journal_state import JournalState, JournalTail
+from inventory_es.adapters.file.journal.line import TRAILER_SIZE, Line, read_first_line, read_last_line, read_lines, read_trailer
+from inventory_es.adapters.file.journal.segments import SUFFIX, JournalSegments
+from inventory_es.adapters.file.journal.state import JournalState, JournalTail
 from inventory_es.ports.errors import CorruptStoreError
 from inventory_es.ports.file_system import File, FileSystem
 

@@ -1,8 +1,8 @@
 """The file bus without threads and without an event loop.
 
 How it is laid out
-    ``journal/``                published events, in the journal that the file store has too (see :mod:`.journal`)
-    ``groups/<hash>/``          one group: ``cursor.a`` and ``cursor.b`` (see :mod:`.bus_cursor`), ``dead/`` (its dead letters), ``owner``
+    ``journal/``                published events, in the journal that the file store has too (see :mod:`.journal.journal`)
+    ``groups/<hash>/``          one group: ``cursor.a`` and ``cursor.b`` (see :mod:`.cursor`), ``dead/`` (its dead letters), ``owner``
 
 A group is consumed by one process at a time: the one that holds the lock on ``owner``. Everything else any process may do at any time.
 """
@@ -19,13 +19,13 @@ from zlib import crc32
 
 import attrs
 
-from inventory_es.adapters.file.bus_cursor import BusCursor
-from inventory_es.adapters.file.bus_dead_letters import BusDeadLetters
-from inventory_es.adapters.file.bus_group import BusConsumer, FileBusGroup, GroupLimits
-from inventory_es.adapters.file.bus_line import encode_lines, encode_published, last_number
+from inventory_es.adapters.file.bus.cursor import BusCursor
+from inventory_es.adapters.file.bus.dead_letters import BusDeadLetters
+from inventory_es.adapters.file.bus.group import BusConsumer, FileBusGroup, GroupLimits
+from inventory_es.adapters.file.bus.line import encode_lines, encode_published, last_number
 from inventory_es.adapters.file.folder_format import FolderFormat
-from inventory_es.adapters.file.journal import Journal, UncertainWriteError
-from inventory_es.adapters.file.lock_wait import LOCK_TIMEOUT, LockWait
+from inventory_es.adapters.file.journal.journal import Journal, UncertainWriteError
+from inventory_es.adapters.file.locks import LOCK_TIMEOUT, LockWait
 from inventory_es.ports.errors import EventBusUnavailableError, StoreClosedError
 from inventory_es.ports.event_bus import DeadLetter
 from inventory_es.ports.file_system import File, FileSystem, LockFile

@@ -11,11 +11,11 @@ from contextlib import contextmanager, suppress
 
 import msgspec
 
-from inventory_es.adapters.file.file_names import file_name
-from inventory_es.adapters.file.journal import Journal
-from inventory_es.adapters.file.journal_state import JournalTail, read_state, write_state
-from inventory_es.adapters.file.lock_wait import LOCK_TIMEOUT, LockWait
-from inventory_es.adapters.file.stored_form import LINE_START, parse_stream, split_line
+from inventory_es.adapters.file.journal.journal import Journal
+from inventory_es.adapters.file.journal.state import JournalTail, read_state, write_state
+from inventory_es.adapters.file.locks import LOCK_TIMEOUT, LockWait
+from inventory_es.adapters.file.store.file_names import file_name
+from inventory_es.adapters.file.stored_event import LINE_START, parse_stream, split_line
 from inventory_es.ports.file_system import File, FileSystem, LockFile, is_foreign, is_missing
 
 _FIRST_REACH = 64 << 10

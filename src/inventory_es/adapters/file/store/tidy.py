@@ -6,15 +6,15 @@ from functools import partial
 from threading import Lock
 from typing import TypeVar
 
-from inventory_es.adapters.file.index import SUFFIX as INDEX_SUFFIX
-from inventory_es.adapters.file.index import StoreIndex
-from inventory_es.adapters.file.index_file import read_end
-from inventory_es.adapters.file.index_table import IndexTable
-from inventory_es.adapters.file.journal import Journal
-from inventory_es.adapters.file.journal_segments import JournalSegments
-from inventory_es.adapters.file.journal_state import JournalTail, read_state
-from inventory_es.adapters.file.people_files import PeopleFiles
-from inventory_es.adapters.file.store_folder import StoreFolder
+from inventory_es.adapters.file.folder import StoreFolder
+from inventory_es.adapters.file.index.store_index import SUFFIX as INDEX_SUFFIX
+from inventory_es.adapters.file.index.store_index import StoreIndex
+from inventory_es.adapters.file.index.table import IndexTable
+from inventory_es.adapters.file.index.table_file import read_end
+from inventory_es.adapters.file.journal.journal import Journal
+from inventory_es.adapters.file.journal.segments import JournalSegments
+from inventory_es.adapters.file.journal.state import JournalTail, read_state
+from inventory_es.adapters.file.store.stream_files import PeopleFiles
 from inventory_es.ports.errors import CorruptStoreError, StoreClosedError
 from inventory_es.ports.file_system import File, FileSystem
 

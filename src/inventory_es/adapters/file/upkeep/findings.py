@@ -34,7 +34,7 @@ class Finding:
 
     @property
     def is_derived(self) -> bool:
-        """Whether :func:`~inventory_es.adapters.file.repair.repair` can make it good."""
+        """Whether :func:`~inventory_es.adapters.file.upkeep.repair.repair` can make it good."""
         return self.concern in {"lock", "index", "people"}
 
     def __str__(self) -> str:

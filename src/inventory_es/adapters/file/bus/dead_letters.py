@@ -14,11 +14,11 @@ from uuid import UUID
 
 import msgspec
 
-from inventory_es.adapters.file.bus_line import encode_published
-from inventory_es.adapters.file.journal import Journal
-from inventory_es.adapters.file.journal_state import JournalTail
-from inventory_es.adapters.file.lock_wait import LOCK_TIMEOUT
-from inventory_es.adapters.file.stored_form import StoredEvent, check_events
+from inventory_es.adapters.file.bus.line import encode_published
+from inventory_es.adapters.file.journal.journal import Journal
+from inventory_es.adapters.file.journal.state import JournalTail
+from inventory_es.adapters.file.locks import LOCK_TIMEOUT
+from inventory_es.adapters.file.stored_event import StoredEvent, check_events
 from inventory_es.ports.event_bus import DeadLetter
 from inventory_es.ports.file_system import FileSystem
 from inventory_es.ports.records import RecordedEvent

@@ -13,13 +13,13 @@ from heapq import merge
 from itertools import groupby
 from typing import NamedTuple
 
-from inventory_es.adapters.file.hash_slots import stream_key
-from inventory_es.adapters.file.index_file import SealedTable, load_table, pack_table
-from inventory_es.adapters.file.index_table import GrowingTable, IndexedEvent, IndexTable
-from inventory_es.adapters.file.journal import Journal
-from inventory_es.adapters.file.journal_line import TRAILER_SIZE, Line, read_first_line, read_trailer
-from inventory_es.adapters.file.journal_state import JournalTail
-from inventory_es.adapters.file.stored_form import LINE_START, split_line
+from inventory_es.adapters.file.index.hash_slots import stream_key
+from inventory_es.adapters.file.index.table import GrowingTable, IndexedEvent, IndexTable
+from inventory_es.adapters.file.index.table_file import SealedTable, load_table, pack_table
+from inventory_es.adapters.file.journal.journal import Journal
+from inventory_es.adapters.file.journal.line import TRAILER_SIZE, Line, read_first_line, read_trailer
+from inventory_es.adapters.file.journal.state import JournalTail
+from inventory_es.adapters.file.stored_event import LINE_START, split_line
 from inventory_es.ports.errors import CorruptStoreError, StoreClosedError
 from inventory_es.ports.file_system import FileSystem
 
@@ -33,7 +33,7 @@ class EventPlaces(NamedTuple):
 
     Attributes:
         segment: of the journal.
-        places: of the stored forms in it, see :func:`~inventory_es.adapters.file.index_table.unpack_place`.
+        places: of the stored forms in it, see :func:`~inventory_es.adapters.file.index.table.unpack_place`.
         checksums: their CRC-32, so that damage does not go unseen.
     """
 

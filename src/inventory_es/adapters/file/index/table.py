@@ -1,7 +1,7 @@
 """Tables of an index: where the events of one segment stand, by position, by stream and version, and by event id.
 
 A segment that still grows has a :class:`GrowingTable` in memory; one that was written out has a
-:class:`~inventory_es.adapters.file.index_file.SealedTable`. Both answer alike. Inside a table an event is its *row*: 0 for its first.
+:class:`~inventory_es.adapters.file.index.table_file.SealedTable`. Both answer alike. Inside a table an event is its *row*: 0 for its first.
 """
 
 from array import array
@@ -12,10 +12,10 @@ from zlib import crc32
 
 import attrs
 
-from inventory_es.adapters.file.hash_slots import event_key, stream_key
-from inventory_es.adapters.file.journal_line import Line
-from inventory_es.adapters.file.journal_state import JournalTail
-from inventory_es.adapters.file.stored_form import LINE_START, StoredFields, read_id
+from inventory_es.adapters.file.index.hash_slots import event_key, stream_key
+from inventory_es.adapters.file.journal.line import Line
+from inventory_es.adapters.file.journal.state import JournalTail
+from inventory_es.adapters.file.stored_event import LINE_START, StoredFields, read_id
 
 LENGTH_BITS = 24
 LENGTHS = (1 << LENGTH_BITS) - 1

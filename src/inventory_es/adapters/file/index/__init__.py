@@ -1,0 +1,1 @@
+"""The index of the event store, derived from the journal."""

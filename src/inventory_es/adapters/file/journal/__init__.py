@@ -1,0 +1,1 @@
+"""A journal: lines that are appended, each durable before it counts."""

@@ -1,0 +1,1 @@
+"""Verification, repair and backup of a store."""
