@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from inventory_es.adapters.file.store.file_store import FileStoreEngine
+from inventory_es.adapters.file.store.file_store import FileStore
 from inventory_es.ports.errors import StoreUnavailableError
 from inventory_es.ports.file_system import File, FileSystem
 from inventory_es.testing.crash.simfs import SimFS
@@ -221,7 +221,7 @@ class NoDirectorySyncs(LyingDisk):
 
 def file_store(file_system: FileSystem, *, segment_bytes: int = 600) -> SteppedStore:
     """Open the shipped file event store."""
-    return FileStoreEngine.open("/stock", creation_id="1", file_system=file_system, segment_bytes=segment_bytes)
+    return FileStore.open("/stock", creation_id="1", file_system=file_system, segment_bytes=segment_bytes)
 
 
 MUTANTS = [

@@ -8,7 +8,7 @@ from uuid import UUID
 import attrs
 import pytest
 
-from inventory_es.adapters.file.bus.file_bus import FileBusEngine
+from inventory_es.adapters.file.bus.file_bus import FileBus
 from inventory_es.adapters.file.bus.group import BusConsumer, FileBusGroup, GroupLimits
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import RecordedEvent
@@ -38,8 +38,8 @@ class Ledger:
     acking: tuple[str, ...] = ()
 
 
-def open_engine(disk: SimFS) -> FileBusEngine:
-    return FileBusEngine.open("/bus", file_system=disk, creation_id="1", limits=GroupLimits(2, 10, 3), segment_bytes=700)
+def open_engine(disk: SimFS) -> FileBus:
+    return FileBus.open("/bus", file_system=disk, creation_id="1", limits=GroupLimits(2, 10, 3), segment_bytes=700)
 
 
 def event(name: str) -> RecordedEvent:
@@ -90,13 +90,13 @@ class Host:
             self.ack(engine, group, consumer)
         engine.close()
 
-    def publish(self, engine: FileBusEngine, *names: str) -> None:
+    def publish(self, engine: FileBus, *names: str) -> None:
         self.ledger.publishing = names
         engine.publish([event(name) for name in names])
         self.ledger.publishing = ()
         self.ledger.published += names
 
-    def ack(self, engine: FileBusEngine, group: FileBusGroup, consumer: BusConsumer) -> None:
+    def ack(self, engine: FileBus, group: FileBusGroup, consumer: BusConsumer) -> None:
         engine.run(group.take, consumer, T0)
         ticket, queued = consumer.ready.popleft()
         self.ledger.acking = (name_of(queued.event),)
@@ -104,7 +104,7 @@ class Host:
         self.ledger.acked += self.ledger.acking
         self.ledger.acking = ()
 
-    def refuse(self, engine: FileBusEngine, group: FileBusGroup, consumer: BusConsumer) -> None:
+    def refuse(self, engine: FileBus, group: FileBusGroup, consumer: BusConsumer) -> None:
         engine.run(group.take, consumer, T0)
         ticket, _ = consumer.ready.popleft()
         engine.run(group.fail, consumer, ticket, "no", T0)

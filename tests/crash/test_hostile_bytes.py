@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from inventory_es.adapters.file.journal.line import seal
 from inventory_es.adapters.file.journal.state import JournalTail, encode_state
-from inventory_es.adapters.file.store.file_store import FileStoreEngine
+from inventory_es.adapters.file.store.file_store import FileStore
 from inventory_es.adapters.file.upkeep.verify import verify
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import ConcurrencyError, CorruptStoreError, IncompatibleStoreError
@@ -47,8 +47,8 @@ def event(number: int) -> NewEvent:
     return NewEvent(UUID(int=number), "Happened", 1, datetime(2026, 1, 5, tzinfo=UTC), b'{"n":%d}' % number)
 
 
-def open_store(file_system: SimFS) -> FileStoreEngine:
-    return FileStoreEngine.open("/stock", creation_id="1", file_system=file_system, segment_bytes=600)
+def open_store(file_system: SimFS) -> FileStore:
+    return FileStore.open("/stock", creation_id="1", file_system=file_system, segment_bytes=600)
 
 
 def made() -> tuple[Files, Log]:
@@ -235,7 +235,7 @@ def test_format_files_of_others(content: bytes) -> None:
 
 
 def test_the_checks_themselves_see_an_undocumented_error() -> None:
-    def broken(_: SimFS) -> FileStoreEngine:
+    def broken(_: SimFS) -> FileStore:
         raise RuntimeError
 
     original: Callable[[SimFS], Any] = open_store

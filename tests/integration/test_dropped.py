@@ -115,7 +115,7 @@ def test_a_service_may_be_dropped_by_its_own_thread(tmp_path: Path) -> None:
 
 AT_EXIT = """
 import logging
-from inventory_es.adapters.file import FileStoreEngine
+from inventory_es.adapters.file import FileStore
 from inventory_es.adapters.sqlite import SqliteReadModel
 
 
@@ -123,8 +123,8 @@ def tell(*words):
     os.write(1, (" ".join(map(str, words)) + "\\n").encode())
 
 logging.basicConfig(format="%(message)s")
-close = FileStoreEngine.close
-FileStoreEngine.close = lambda engine: (close(engine), tell("closed", os.getpid() == parent, engine.name.rpartition("/")[2]))
+close = FileStore.close
+FileStore.close = lambda engine: (close(engine), tell("closed", os.getpid() == parent, engine.name.rpartition("/")[2]))
 parent = os.getpid()
 services = [open_inventory(f"file:stock{number}") for number in range(3)]
 for service in services[:2]:

@@ -12,7 +12,7 @@ from uuid import UUID
 import anyio
 import pytest
 
-from inventory_es.adapters.file import FileStoreEngine, open_file_event_store, verify
+from inventory_es.adapters.file import FileStore, open_file_event_store, verify
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import AppendResult, NewEvent, StreamWrite
 from inventory_es.ports.errors import StoreClosedError
@@ -22,7 +22,7 @@ WRITER = """
 import resource, sys
 from datetime import UTC, datetime
 from uuid import UUID
-from inventory_es.adapters.file import FileStoreEngine
+from inventory_es.adapters.file import FileStore
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import AppendResult, NewEvent, StreamWrite
 from inventory_es.ports.errors import AppendOutcomeUnknownError, ConcurrencyError, StoreUnavailableError
@@ -30,7 +30,7 @@ from inventory_es.ports.errors import AppendOutcomeUnknownError, ConcurrencyErro
 path, first, count, limit = sys.argv[1], *map(int, sys.argv[2:])
 if limit:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-engine = FileStoreEngine.open(path, creation_id="1", segment_bytes=20_000)
+engine = FileStore.open(path, creation_id="1", segment_bytes=20_000)
 streams = [StreamId("inventory", "hot", "x"), StreamId("inventory", f"own-{first}", "x")]
 for number in range(first, first + count):
     data = b'{"text":"%b"}' % (b"x" * 200)
@@ -70,7 +70,7 @@ def lines(process: subprocess.Popen[str]) -> Iterator[str]:
 
 def everything(path: Path) -> list[tuple[str, int, int]]:
     """Stream, version and number of each event, in the order of the feed, each stream without a gap."""
-    engine = FileStoreEngine.open(str(path), creation_id="1")
+    engine = FileStore.open(str(path), creation_id="1")
     events, after, is_end = [], 0, False
     while not is_end:
         page = engine.read_all(after=after, limit=500)
@@ -141,7 +141,7 @@ def exit_code(child: int) -> int:
 
 
 def test_a_handle_that_a_fork_inherited_refuses(tmp_path: Path) -> None:
-    engine = FileStoreEngine.open(str(tmp_path / "stock"), creation_id="1")
+    engine = FileStore.open(str(tmp_path / "stock"), creation_id="1")
     engine.commit([write(1, 0)])
     child = os.fork()
     if child == 0:
@@ -152,7 +152,7 @@ def test_a_handle_that_a_fork_inherited_refuses(tmp_path: Path) -> None:
             except StoreClosedError as refusal:
                 refusals += "inherited by fork" in str(refusal)
         engine.close()
-        fresh = FileStoreEngine.open(str(tmp_path / "stock"), creation_id="1")
+        fresh = FileStore.open(str(tmp_path / "stock"), creation_id="1")
         (outcome,) = fresh.commit([write(2, 1)])
         fresh.close()
         os._exit(0 if refusals == 3 and isinstance(outcome, AppendResult) else 1)

@@ -21,7 +21,7 @@ from inventory_es.ports import EventFeed, EventStore, ProjectionId, Table
 from inventory_es.ports.errors import CacheUnavailableError, EventBusUnavailableError, StoreUnavailableError
 from inventory_es.ports.toolkit.blocking_calls import WithdrawnError
 from tests.integration.held_lock import held
-from tests.unit.adapters.file.test_bus_engine import event as published
+from tests.unit.adapters.file.test_file_bus import event as published
 
 LONG = 600.0
 SHORT = 0.01

@@ -13,7 +13,7 @@ from inventory_es.adapters.file.journal.journal import Journal, UncertainWriteEr
 from inventory_es.adapters.file.journal.recovery import JournalRecovery
 from inventory_es.adapters.file.journal.segments import JournalSegments
 from inventory_es.adapters.file.journal.state import JournalState, JournalTail, encode_state, write_state
-from inventory_es.adapters.file.store.file_store import FileStoreEngine
+from inventory_es.adapters.file.store.file_store import FileStore
 from inventory_es.ports.errors import CorruptStoreError
 from inventory_es.ports.file_system import FileSystem
 from inventory_es.testing.crash.explorer import CrashModel
@@ -96,9 +96,9 @@ class FileMutant:
         """Return the broken store, to be crashed."""
         return Subject(self._open)
 
-    def _open(self, file_system: FileSystem) -> FileStoreEngine:
+    def _open(self, file_system: FileSystem) -> FileStore:
         altered: Any = Altered(file_system, self.changes, only=self.only) if self.changes else file_system
-        return FileStoreEngine.open("/stock", creation_id="1", file_system=altered, segment_bytes=SEGMENT_BYTES)
+        return FileStore.open("/stock", creation_id="1", file_system=altered, segment_bytes=SEGMENT_BYTES)
 
 
 @contextmanager

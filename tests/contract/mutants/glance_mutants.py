@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from typing import ClassVar
 
 from inventory_es.adapters.file import FileEventStore
-from inventory_es.adapters.file.store.file_store import FileStoreEngine
+from inventory_es.adapters.file.store.file_store import FileStore
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import AppendResult, EventStore, RecordedEvent, StreamWrite
 from inventory_es.ports.errors import StoreClosedError
@@ -97,7 +97,7 @@ class FileGlanceMutants(EventStoreContract):
 
     @asynccontextmanager
     async def open_store(self, site: Site) -> AsyncIterator[EventStore]:
-        store = self.adapter(FileStoreEngine.open(str(site.path / "stock"), creation_id="1"))
+        store = self.adapter(FileStore.open(str(site.path / "stock"), creation_id="1"))
         try:
             yield store
         finally:

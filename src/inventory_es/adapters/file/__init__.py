@@ -3,7 +3,7 @@
 from inventory_es.adapters.file.bus.event_bus import FileEventBus, open_file_event_bus
 from inventory_es.adapters.file.cache import FileCache, open_file_cache
 from inventory_es.adapters.file.store.event_store import FileEventStore, open_file, open_file_event_store
-from inventory_es.adapters.file.store.file_store import FileStoreEngine
+from inventory_es.adapters.file.store.file_store import FileStore
 from inventory_es.adapters.file.upkeep.backup import back_up
 from inventory_es.adapters.file.upkeep.findings import Finding, StreamCheck
 from inventory_es.adapters.file.upkeep.repair import repair
@@ -13,7 +13,7 @@ __all__ = [
     "FileCache",
     "FileEventBus",
     "FileEventStore",
-    "FileStoreEngine",
+    "FileStore",
     "Finding",
     "StreamCheck",
     "back_up",

@@ -1,4 +1,4 @@
-"""The file cache for an event loop: a thin layer over :class:`~inventory_es.adapters.file.cache_engine.FileCacheEngine`."""
+"""The file cache for an event loop: a thin layer over :class:`~inventory_es.adapters.file.cache_engine.CacheFolder`."""
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -7,7 +7,7 @@ from functools import partial
 
 import anyio
 
-from inventory_es.adapters.file.cache_engine import FileCacheEngine
+from inventory_es.adapters.file.cache_engine import CacheFolder
 from inventory_es.adapters.file.locks import LOCK_TIMEOUT, check_lock_timeout
 from inventory_es.adapters.file.operating_system import OperatingSystem, new_creation_id
 from inventory_es.ports.cache import Cache, CacheEntry
@@ -28,7 +28,7 @@ class FileCache(Cache):
     set back leaves behind, is a miss. While the file system refuses, every call is ``CacheUnavailableError``.
     """
 
-    def __init__(self, engine: FileCacheEngine, *, clock: Clock, max_value_bytes: int) -> None:
+    def __init__(self, engine: CacheFolder, *, clock: Clock, max_value_bytes: int) -> None:
         self._engine = engine
         self._clock = clock
         self._max_value_bytes = max_value_bytes
@@ -98,7 +98,7 @@ def open_file_cache(
         msg = "max_entries and max_value_bytes must be 1 or more, and max_bytes at least twice max_value_bytes"
         raise ValueError(msg)
     open_engine = partial(
-        FileCacheEngine.open,
+        CacheFolder.open,
         absolute_path(path),
         file_system=OperatingSystem() if file_system is None else file_system,
         creation_id=new_creation_id(),
@@ -111,9 +111,7 @@ def open_file_cache(
 
 
 @asynccontextmanager
-async def _opened(
-    open_engine: Callable[[], FileCacheEngine], make: Callable[[FileCacheEngine], FileCache]
-) -> AsyncGenerator[FileCache, None]:
+async def _opened(open_engine: Callable[[], CacheFolder], make: Callable[[CacheFolder], FileCache]) -> AsyncGenerator[FileCache, None]:
     cache = make(await run_in_thread(open_engine))
     try:
         yield cache

@@ -33,7 +33,7 @@ from inventory_es.ports.toolkit.remedy import reason_of, remedy_of
 FORMAT = FolderFormat("inventory_es.file_cache", 1, "file cache", ("entries",))
 
 
-class FileCacheEngine:
+class CacheFolder:
     """One open handle on a cache folder. Any number of threads may call at once, but for :meth:`close`.
 
     Every method may raise ``CacheUnavailableError`` and ``StoreClosedError``.

@@ -16,7 +16,7 @@ def file_store() -> Subject:
     The store is looked up by name, because the kit depends on no adapter but memory. After a clean stop, verification must find nothing.
     After a power cut, it may find readable copies that lost what was never synced, and repair must restore them.
     """
-    engine: Any = load("inventory_es.adapters.file.store.file_store:FileStoreEngine")
+    engine: Any = load("inventory_es.adapters.file.store.file_store:FileStore")
     verify: Any = load("inventory_es.adapters.file.upkeep.verify:verify")
     repair: Any = load("inventory_es.adapters.file.upkeep.repair:repair")
 

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from inventory_es.adapters.file import FileStoreEngine, back_up
+from inventory_es.adapters.file import FileStore, back_up
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.file_system import FileSystem
 from inventory_es.ports.records import NewEvent, StreamWrite
@@ -16,8 +16,8 @@ SHELF = StreamId("inventory", "a", "x")
 COUNT = 11
 
 
-def open_engine(path: str, disk: FileSystem, creation_id: str = "1") -> FileStoreEngine:
-    return FileStoreEngine.open(path, creation_id=creation_id, segment_bytes=800, file_system=disk)
+def open_engine(path: str, disk: FileSystem, creation_id: str = "1") -> FileStore:
+    return FileStore.open(path, creation_id=creation_id, segment_bytes=800, file_system=disk)
 
 
 @pytest.fixture

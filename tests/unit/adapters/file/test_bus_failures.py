@@ -7,10 +7,13 @@ from pathlib import Path
 import attrs
 import pytest
 
-from inventory_es.adapters.file.bus.file_bus import FileBusEngine
+from inventory_es.adapters.file.bus.file_bus import FileBus
 from inventory_es.ports.errors import EventBusUnavailableError
 from inventory_es.testing.crash.simfs import Failure, FaultPlan, SimFS
 from tests.unit.adapters.file.test_bus_engine import ALL, T0, drain, event, name_of, open_engine, take
+from inventory_es.testing.crash.faults import Failure, FaultPlan
+from inventory_es.testing.crash.simfs import SimFS
+from tests.unit.adapters.file.test_file_bus import ALL, T0, drain, event, name_of, open_engine, take
 from tests.unit.adapters.file.watched_disk import WatchedDisk
 
 BUS = Path("/bus")
@@ -36,12 +39,12 @@ def broken() -> Broken:
 
 
 @pytest.fixture
-def engine(broken: Broken) -> Iterator[FileBusEngine]:
+def engine(broken: Broken) -> Iterator[FileBus]:
     with closing(open_engine(BUS, disk=SimFS(faults=broken), max_deliveries=1)) as opened:
         yield opened
 
 
-def test_an_event_that_could_not_be_taken_is_not_counted_as_delivered(engine: FileBusEngine, broken: Broken) -> None:
+def test_an_event_that_could_not_be_taken_is_not_counted_as_delivered(engine: FileBus, broken: Broken) -> None:
     engine.publish([event("x", 1), event("x", 2)])
     group, consumer = engine.join("g", ALL)
     broken.kind, broken.place = "write", "cursor"
@@ -66,7 +69,7 @@ def test_a_group_that_could_not_be_taken_over_leaves_no_file_open(broken: Broken
     disk.assert_all_closed()
 
 
-def test_a_publish_that_was_perhaps_written_says_so_and_is_safe_to_repeat(engine: FileBusEngine, broken: Broken) -> None:
+def test_a_publish_that_was_perhaps_written_says_so_and_is_safe_to_repeat(engine: FileBus, broken: Broken) -> None:
     broken.kind, broken.place = "sync", "journal"
     with pytest.raises(EventBusUnavailableError, match="perhaps after it had written"):
         engine.publish([event("x", 1)])
@@ -75,7 +78,7 @@ def test_a_publish_that_was_perhaps_written_says_so_and_is_safe_to_repeat(engine
     assert set(drain(*engine.join("g", ALL))) == {"x1"}
 
 
-def test_an_answer_that_was_refused_is_given_again(engine: FileBusEngine, broken: Broken) -> None:
+def test_an_answer_that_was_refused_is_given_again(engine: FileBus, broken: Broken) -> None:
     engine.publish([event("x", 1), event("x", 2)])
     group, consumer = engine.join("g", ALL)
     first = take(group, consumer)
@@ -90,7 +93,7 @@ def test_an_answer_that_was_refused_is_given_again(engine: FileBusEngine, broken
     assert drain(group, consumer) == ["x2"]
 
 
-def test_what_a_leaving_consumer_can_not_give_up_goes_to_the_others(engine: FileBusEngine, broken: Broken) -> None:
+def test_what_a_leaving_consumer_can_not_give_up_goes_to_the_others(engine: FileBus, broken: Broken) -> None:
     engine.publish([event("x", 1), event("y", 1), event("z", 1)])
     group, leaving = engine.join("g", ALL)
     _, staying = engine.join("g", ALL)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from inventory_es.adapters.file.bus.file_bus import FileBusEngine
+from inventory_es.adapters.file.bus.file_bus import FileBus
 from inventory_es.adapters.file.journal.journal import Journal
 from inventory_es.ports.errors import CorruptStoreError
 from inventory_es.testing.crash.simfs import SimFS
-from tests.unit.adapters.file.test_bus_engine import ALL, T0, crash, drain, event, open_engine
+from tests.unit.adapters.file.test_file_bus import ALL, T0, crash, drain, event, open_engine
 
 BUS = Path("/bus")
 
@@ -48,11 +48,11 @@ def test_a_forged_line_of_published_events_is_damage(body: bytes, problem: str) 
     crash(engine)
 
 
-def dead(engine: FileBusEngine) -> object:
+def dead(engine: FileBus) -> object:
     return engine.dead_letters("g", limit=9)
 
 
-def redelivered(engine: FileBusEngine) -> object:
+def redelivered(engine: FileBus) -> object:
     return engine.redeliver("g", [])
 
 
@@ -67,7 +67,7 @@ def redelivered(engine: FileBusEngine) -> object:
         b'{"entry":1,"kind":"dead","number":1,"reason":"x","deliveries":1,"since":"2026-01-05T09:00:00Z","event":{}',
     ],
 )
-def test_a_forged_line_of_dead_letters_is_damage(body: bytes, ask: Callable[[FileBusEngine], object]) -> None:
+def test_a_forged_line_of_dead_letters_is_damage(body: bytes, ask: Callable[[FileBus], object]) -> None:
     with closing(open_engine(BUS, disk=SimFS())) as engine:
         engine.publish([event("x", 1)])
         group, _ = engine.join("g", ALL)

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inventory_es.adapters.file.cache_engine import FileCacheEngine
+from inventory_es.adapters.file.cache_engine import CacheFolder
 from inventory_es.adapters.file.cache_entry import entry_name
 from inventory_es.adapters.file.operating_system import OperatingSystem
 from inventory_es.ports import CacheEntry, FileSystem, LockFile
@@ -27,12 +27,12 @@ HOUR = timedelta(hours=1)
 WRITER = """
 import sys
 from datetime import UTC, datetime, timedelta
-from inventory_es.adapters.file.cache_engine import FileCacheEngine
+from inventory_es.adapters.file.cache_engine import CacheFolder
 from inventory_es.adapters.file.operating_system import OperatingSystem
 path, start, keys = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 now = datetime(2026, 1, 5, 9, tzinfo=UTC)
 bounds = {"max_entries": 8, "max_bytes": 1 << 20, "max_value_bytes": 1 << 10}
-engine = FileCacheEngine.open(path, file_system=OperatingSystem(), creation_id="1", **bounds)
+engine = CacheFolder.open(path, file_system=OperatingSystem(), creation_id="1", **bounds)
 for version in range(start, 300, 3):
     engine.set("shared", b"%d" % version, version=version, since=now, until=now + timedelta(hours=1))
     engine.set(f"own-{version % keys}", b"x", version=1, since=now, until=now + timedelta(hours=1))
@@ -55,8 +55,8 @@ class DyingDisk(OperatingSystem):
         super().remove(path)
 
 
-def open_engine(folder: Path, *, disk: FileSystem | None = None, max_entries: int = 4, max_bytes: int = 1 << 20) -> FileCacheEngine:
-    return FileCacheEngine.open(
+def open_engine(folder: Path, *, disk: FileSystem | None = None, max_entries: int = 4, max_bytes: int = 1 << 20) -> CacheFolder:
+    return CacheFolder.open(
         folder,
         file_system=OperatingSystem() if disk is None else disk,
         creation_id="1",
@@ -72,16 +72,16 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def engine(folder: Path) -> Iterator[FileCacheEngine]:
+def engine(folder: Path) -> Iterator[CacheFolder]:
     with closing(open_engine(folder)) as opened:
         yield opened
 
 
-def put(engine: FileCacheEngine, key: str, value: bytes = b"v", *, version: int = 1, since: datetime = T0) -> None:
+def put(engine: CacheFolder, key: str, value: bytes = b"v", *, version: int = 1, since: datetime = T0) -> None:
     engine.set(key, value, version=version, since=since, until=since + HOUR)
 
 
-def value(engine: FileCacheEngine, key: str) -> bytes | None:
+def value(engine: CacheFolder, key: str) -> bytes | None:
     found = engine.get(key)
     return None if found is None else found[1].value
 
@@ -96,7 +96,7 @@ def written_total(folder: Path) -> tuple[int, int]:
     return int(words[0]), int(words[2])
 
 
-def test_two_handles_share_entries_versions_and_bounds(folder: Path, engine: FileCacheEngine) -> None:
+def test_two_handles_share_entries_versions_and_bounds(folder: Path, engine: CacheFolder) -> None:
     with closing(open_engine(folder)) as other:
         for number in range(4):
             put(engine, f"k{number}", version=5)
@@ -112,7 +112,7 @@ def test_two_handles_share_entries_versions_and_bounds(folder: Path, engine: Fil
         assert written_total(folder) == on_disk(folder)
 
 
-def test_an_entry_of_the_same_version_replaces_the_one_that_is_there(engine: FileCacheEngine) -> None:
+def test_an_entry_of_the_same_version_replaces_the_one_that_is_there(engine: CacheFolder) -> None:
     for value in (b"one", b"two"):
         engine.set("k", value, version=7, since=T0, until=T0 + HOUR)
     found = engine.get("k")
@@ -140,7 +140,7 @@ def test_bytes_are_bounded_too(folder: Path) -> None:
         assert written_total(folder) == on_disk(folder)
 
 
-def test_files_that_somebody_takes_away_cost_no_room(folder: Path, engine: FileCacheEngine) -> None:
+def test_files_that_somebody_takes_away_cost_no_room(folder: Path, engine: CacheFolder) -> None:
     for name in "abcd":
         put(engine, name)
     for path in (folder / "entries").glob("*.entry"):
@@ -211,7 +211,7 @@ def test_a_writer_that_fails_after_the_change_leaves_no_wrong_total(folder: Path
 
 
 @pytest.mark.parametrize("content", [b"", b"uncertain", b"uncertain0000 entries", b"\xff" * 60, b"9" * 20 + b" entries"], ids=range(5))
-def test_an_unreadable_total_is_counted(folder: Path, engine: FileCacheEngine, content: bytes) -> None:
+def test_an_unreadable_total_is_counted(folder: Path, engine: CacheFolder, content: bytes) -> None:
     put(engine, "k")
     (folder / ".lock").write_bytes(content)
     put(engine, "l")
@@ -220,7 +220,7 @@ def test_an_unreadable_total_is_counted(folder: Path, engine: FileCacheEngine, c
 
 
 @pytest.mark.parametrize("what", ["link", "directory", "pickle"])
-def test_something_foreign_in_an_entrys_place_is_a_miss_and_never_followed(folder: Path, engine: FileCacheEngine, what: str) -> None:
+def test_something_foreign_in_an_entrys_place_is_a_miss_and_never_followed(folder: Path, engine: CacheFolder, what: str) -> None:
     place = folder / "entries" / entry_name("k")
     secret = folder.parent / "secret"
     secret.write_bytes(b"secret")
@@ -242,7 +242,7 @@ def test_something_foreign_in_an_entrys_place_is_a_miss_and_never_followed(folde
     assert secret.read_bytes() == b"secret"
 
 
-def test_an_entry_under_another_name_is_a_miss(folder: Path, engine: FileCacheEngine) -> None:
+def test_an_entry_under_another_name_is_a_miss(folder: Path, engine: CacheFolder) -> None:
     put(engine, "k", b"of k")
     entries = folder / "entries"
     (entries / entry_name("l")).write_bytes((entries / entry_name("k")).read_bytes())
@@ -252,7 +252,7 @@ def test_an_entry_under_another_name_is_a_miss(folder: Path, engine: FileCacheEn
 
 
 @pytest.mark.parametrize("at", range(0, 160, 7))
-def test_an_entry_with_a_changed_byte_is_a_miss(folder: Path, engine: FileCacheEngine, at: int) -> None:
+def test_an_entry_with_a_changed_byte_is_a_miss(folder: Path, engine: CacheFolder, at: int) -> None:
     put(engine, "k", b"value" * 10)
     place = folder / "entries" / entry_name("k")
     data = bytearray(place.read_bytes())
@@ -262,7 +262,7 @@ def test_an_entry_with_a_changed_byte_is_a_miss(folder: Path, engine: FileCacheE
     assert engine.get("k") is None
 
 
-def test_clear_leaves_what_is_no_entry(folder: Path, engine: FileCacheEngine) -> None:
+def test_clear_leaves_what_is_no_entry(folder: Path, engine: CacheFolder) -> None:
     put(engine, "k")
     note = folder / "entries" / "note.txt"
     note.write_text("mine")
@@ -272,7 +272,7 @@ def test_clear_leaves_what_is_no_entry(folder: Path, engine: FileCacheEngine) ->
     assert on_disk(folder) == written_total(folder) == (0, 0)
 
 
-def test_files_and_folders_are_private(folder: Path, engine: FileCacheEngine) -> None:
+def test_files_and_folders_are_private(folder: Path, engine: CacheFolder) -> None:
     put(engine, "k")
     modes = {path.relative_to(folder.parent).parts[-1]: stat.S_IMODE(path.stat().st_mode) for path in (folder, *folder.rglob("*"))}
 
@@ -313,7 +313,7 @@ def test_a_folder_whose_making_was_cut_short_is_finished(folder: Path) -> None:
 
 def test_a_folder_that_another_process_makes_first_is_shared(folder: Path) -> None:
     class Overtaken(OperatingSystem):
-        others: ClassVar[list[FileCacheEngine]] = []
+        others: ClassVar[list[CacheFolder]] = []
 
         def open_lock(self, path: str) -> LockFile:
             if not self.others:
@@ -326,7 +326,7 @@ def test_a_folder_that_another_process_makes_first_is_shared(folder: Path) -> No
     Overtaken.others[0].close()
 
 
-def test_entries_without_a_format_are_refused_and_stay_as_they_are(folder: Path, engine: FileCacheEngine) -> None:
+def test_entries_without_a_format_are_refused_and_stay_as_they_are(folder: Path, engine: CacheFolder) -> None:
     put(engine, "k")
     (folder / "format.json").unlink()
     with pytest.raises(IncompatibleStoreError, match=r"entries is not empty: bring format\.json back"):
@@ -335,7 +335,7 @@ def test_entries_without_a_format_are_refused_and_stay_as_they_are(folder: Path,
     assert not (folder / "format.json").exists()
 
 
-def test_threads_never_bring_an_older_version_back(engine: FileCacheEngine) -> None:
+def test_threads_never_bring_an_older_version_back(engine: CacheFolder) -> None:
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda version: put(engine, "k", b"%d" % version, version=version), [*range(0, 200, 2), *range(199, 0, -2)]))
 
@@ -354,7 +354,7 @@ def test_processes_share_a_folder(folder: Path, keys: int, entries: int) -> None
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")  # of a test runner's own threads
-def test_a_handle_that_a_fork_inherited_is_refused(engine: FileCacheEngine) -> None:
+def test_a_handle_that_a_fork_inherited_is_refused(engine: CacheFolder) -> None:
     child = os.fork()
     if child == 0:
         try:

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from uuid import UUID
 
-from inventory_es.adapters.file.store.file_store import FileStoreEngine
+from inventory_es.adapters.file.store.file_store import FileStore
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.records import NewEvent, StreamWrite
 from inventory_es.testing.crash.simfs import SimFS
@@ -17,7 +17,7 @@ def colliding_events(count: int) -> list[NewEvent]:
 
 def test_each_is_found_once() -> None:
     events = colliding_events(3)
-    engine = FileStoreEngine.open("/stock", creation_id="1", file_system=SimFS())
+    engine = FileStore.open("/stock", creation_id="1", file_system=SimFS())
     engine.commit([[StreamWrite(STREAM, 0, events)]])
     found = engine.find_events(STREAM, [event.event_id for event in events])
     assert [event.event_id for event in found] == [event.event_id for event in events]
@@ -25,7 +25,7 @@ def test_each_is_found_once() -> None:
 
 
 def test_each_is_an_append_of_its_own() -> None:
-    engine = FileStoreEngine.open("/stock", creation_id="1", file_system=SimFS())
+    engine = FileStore.open("/stock", creation_id="1", file_system=SimFS())
     for version, event in enumerate(colliding_events(3)):
         first, again = (engine.commit([[StreamWrite(STREAM, version, [event])]])[0] for _ in range(2))
         assert getattr(first, "replayed", None) is False

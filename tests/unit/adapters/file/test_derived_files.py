@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from inventory_es.adapters.file import FileStoreEngine, repair, verify
+from inventory_es.adapters.file import FileStore, repair, verify
 from inventory_es.ports.errors import CorruptStoreError, IncompatibleStoreError
 from inventory_es.ports.records import AppendResult
-from tests.unit.adapters.file.test_engine import A, B, versions, write
+from tests.unit.adapters.file.test_file_store import A, B, versions, write
 
 Make = Callable[[Path], object]
 
 
-def open_store(path: Path) -> FileStoreEngine:
-    return FileStoreEngine.open(str(path), creation_id="1", segment_bytes=700)
+def open_store(path: Path) -> FileStore:
+    return FileStore.open(str(path), creation_id="1", segment_bytes=700)
 
 
 def fill(path: Path) -> None:

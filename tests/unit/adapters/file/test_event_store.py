@@ -12,7 +12,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from inventory_es.adapters.file import FileEventStore, FileStoreEngine, open_file, open_file_event_store
+from inventory_es.adapters.file import FileEventStore, FileStore, open_file, open_file_event_store
 from inventory_es.adapters.file.operating_system import _FLAGS, OperatingSystem, OperatingSystemFile
 from inventory_es.adapters.file.store import writer as commit_writer
 from inventory_es.adapters.file.store.append_batch import CAPABILITIES
@@ -116,16 +116,16 @@ def test_appends_that_meet_share_the_next_commit_and_each_has_its_own_outcome(tm
 
 def test_whoever_closes_second_waits_for_the_first(tmp_path: Path, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     entered, gate, closed = Event(), Event(), list[str]()
-    close = FileStoreEngine.close
+    close = FileStore.close
 
-    def slow(engine: FileStoreEngine) -> None:
+    def slow(engine: FileStore) -> None:
         if not entered.is_set():
             entered.set()
             assert gate.wait(60)
             close(engine)
             closed.append("engine")
 
-    monkeypatch.setattr(FileStoreEngine, "close", slow)
+    monkeypatch.setattr(FileStore, "close", slow)
 
     async def main() -> None:
         async def close_second() -> None:
@@ -285,7 +285,7 @@ def test_a_caller_cancelled_in_flight_keeps_nobody_waiting(backend: str) -> None
         heard.extend(await writer.commit(cast(Any, [name])))
 
     async def main() -> None:
-        writer = CommitWriter(cast(FileStoreEngine, engine), lambda: None)
+        writer = CommitWriter(cast(FileStore, engine), lambda: None)
         with anyio.fail_after(30):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(commit, writer, "first")
@@ -446,11 +446,11 @@ def test_a_store_that_can_t_tidy_says_so_and_serves(
 ) -> None:
     tried = Event()
 
-    def tidy(_engine: FileStoreEngine) -> bool:
+    def tidy(_engine: FileStore) -> bool:
         tried.set()
         raise CorruptStoreError(store="stock", place="x", problem="y")
 
-    monkeypatch.setattr(FileStoreEngine, "tidy", tidy)
+    monkeypatch.setattr(FileStore, "tidy", tidy)
 
     async def main() -> None:
         async with open_file_event_store(tmp_path / "stock") as store:

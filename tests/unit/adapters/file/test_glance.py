@@ -7,7 +7,7 @@ from inventory_es.adapters.file import open_file_event_store
 from inventory_es.ports.errors import AppendOutcomeUnknownError
 from inventory_es.testing.crash.disk import Disk
 from inventory_es.testing.crash.simfs import SimFS
-from tests.unit.adapters.file.test_engine import A, B, Bench, is_journal, write
+from tests.unit.adapters.file.test_file_store import A, B, Bench, is_journal, write
 
 
 def test_a_glance_tells_what_a_read_tells() -> None:

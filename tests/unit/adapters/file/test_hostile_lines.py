@@ -8,7 +8,7 @@ import pytest
 
 from inventory_es.adapters.file.journal.line import seal
 from inventory_es.adapters.file.journal.state import JournalTail, encode_state
-from inventory_es.adapters.file.store.file_store import FileStoreEngine
+from inventory_es.adapters.file.store.file_store import FileStore
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import CorruptStoreError
 from inventory_es.ports.records import NewEvent, StreamWrite
@@ -18,8 +18,8 @@ STREAM = StreamId("s", "x")
 SEED = crc32(b"1")
 
 
-def open_store(file_system: SimFS) -> FileStoreEngine:
-    return FileStoreEngine.open("/stock", creation_id="1", file_system=file_system, segment_bytes=300)
+def open_store(file_system: SimFS) -> FileStore:
+    return FileStore.open("/stock", creation_id="1", file_system=file_system, segment_bytes=300)
 
 
 def made(count: int) -> SimFS:

@@ -7,7 +7,7 @@ from zlib import crc32
 
 import pytest
 
-from inventory_es.adapters.file import FileStoreEngine, verify
+from inventory_es.adapters.file import FileStore, verify
 from inventory_es.adapters.file.folder import find_folder
 from inventory_es.adapters.file.index import hash_slots
 from inventory_es.adapters.file.index import table as index_table
@@ -27,11 +27,11 @@ END = JournalTail(1, 100, 7, 3)
 FIRST = "00000000000000000001"
 
 
-def open_engine(path: Path, segment_bytes: int = 1 << 30) -> FileStoreEngine:
-    return FileStoreEngine.open(str(path), creation_id="1", segment_bytes=segment_bytes)
+def open_engine(path: Path, segment_bytes: int = 1 << 30) -> FileStore:
+    return FileStore.open(str(path), creation_id="1", segment_bytes=segment_bytes)
 
 
-def append(engine: FileStoreEngine, first: int, last: int, *, size: int = 2, ids: int = 0) -> None:
+def append(engine: FileStore, first: int, last: int, *, size: int = 2, ids: int = 0) -> None:
     for number in range(first, last + 1):
         data = b'{"text":"%b"}' % (b"x" * size)
         engine.commit(
@@ -39,7 +39,7 @@ def append(engine: FileStoreEngine, first: int, last: int, *, size: int = 2, ids
         )
 
 
-def ids(engine: FileStoreEngine) -> list[int]:
+def ids(engine: FileStore) -> list[int]:
     found, is_end = list[int](), False
     while not is_end:
         page = engine.read_stream(A, after=len(found), limit=500)

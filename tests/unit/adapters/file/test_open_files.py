@@ -6,21 +6,21 @@ from pathlib import Path
 import anyio
 import anyio.lowlevel
 
-from inventory_es.adapters.file import FileStoreEngine, open_file_cache, open_file_event_bus, open_file_event_store, verify
+from inventory_es.adapters.file import FileStore, open_file_cache, open_file_event_bus, open_file_event_store, verify
 from inventory_es.testing import ManualClock
-from tests.unit.adapters.file.test_bus_engine import ALL, T0, drain, refuse
-from tests.unit.adapters.file.test_bus_engine import event as published
-from tests.unit.adapters.file.test_bus_engine import open_engine as open_bus
 from tests.unit.adapters.file.test_cache_engine import HOUR
 from tests.unit.adapters.file.test_cache_engine import open_engine as open_cache
-from tests.unit.adapters.file.test_engine import A, B, write
+from tests.unit.adapters.file.test_file_bus import ALL, T0, drain, refuse
+from tests.unit.adapters.file.test_file_bus import event as published
+from tests.unit.adapters.file.test_file_bus import open_engine as open_bus
+from tests.unit.adapters.file.test_file_store import A, B, write
 from tests.unit.adapters.file.watched_disk import WatchedDisk
 
 
 def test_a_store_leaves_no_file_open() -> None:
     disk = WatchedDisk()
     for opening in range(2):
-        engine = FileStoreEngine.open("/stock", creation_id="1", file_system=disk, segment_bytes=600)
+        engine = FileStore.open("/stock", creation_id="1", file_system=disk, segment_bytes=600)
         for number in range(opening * 8, opening * 8 + 8):
             engine.commit([write(A, number, 2 * number), write(B, number, 2 * number + 1)])
         assert not engine.tidy(max_events=3)
@@ -34,7 +34,7 @@ def test_a_store_leaves_no_file_open() -> None:
 
 def test_an_index_file_is_written_once() -> None:
     disk = WatchedDisk()
-    engine = FileStoreEngine.open("/stock", creation_id="1", file_system=disk, segment_bytes=1)
+    engine = FileStore.open("/stock", creation_id="1", file_system=disk, segment_bytes=1)
     for number in range(4):
         engine.commit([write(A, number, number)])
     assert engine.tidy()

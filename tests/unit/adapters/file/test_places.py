@@ -8,21 +8,21 @@ from pathlib import Path
 import anyio
 import pytest
 
-from inventory_es.adapters.file import FileStoreEngine, open_file_event_store
+from inventory_es.adapters.file import FileStore, open_file_event_store
 from inventory_es.ports.errors import CacheUnavailableError, CorruptStoreError, IncompatibleStoreError, StoreClosedError
 from inventory_es.ports.records import AppendResult
-from tests.unit.adapters.file.test_bus_engine import ALL, T0
-from tests.unit.adapters.file.test_bus_engine import event as published
-from tests.unit.adapters.file.test_bus_engine import open_engine as open_bus
 from tests.unit.adapters.file.test_cache_engine import HOUR
 from tests.unit.adapters.file.test_cache_engine import open_engine as open_cache
-from tests.unit.adapters.file.test_engine import A, B, versions, write
+from tests.unit.adapters.file.test_file_bus import ALL, T0
+from tests.unit.adapters.file.test_file_bus import event as published
+from tests.unit.adapters.file.test_file_bus import open_engine as open_bus
+from tests.unit.adapters.file.test_file_store import A, B, versions, write
 
 FIRST = "journal/00000000000000000001.jsonl"
 
 
-def open_store(path: Path, segment_bytes: int = 1 << 20) -> FileStoreEngine:
-    return FileStoreEngine.open(str(path), creation_id="1", segment_bytes=segment_bytes)
+def open_store(path: Path, segment_bytes: int = 1 << 20) -> FileStore:
+    return FileStore.open(str(path), creation_id="1", segment_bytes=segment_bytes)
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def stock(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def engine(stock: Path) -> Iterator[FileStoreEngine]:
+def engine(stock: Path) -> Iterator[FileStore]:
     with closing(open_store(stock)) as engine:
         engine.commit([write(A, 0, 1)])
         yield engine
@@ -71,7 +71,7 @@ GONE = [move, shutil.rmtree, replace_by_copy, remove_lock, copy_lock, link_lock,
 
 
 @pytest.mark.parametrize("take_away", GONE)
-def test_a_store_whose_place_was_taken_away_serves_nobody(engine: FileStoreEngine, stock: Path, take_away: Callable[[Path], None]) -> None:
+def test_a_store_whose_place_was_taken_away_serves_nobody(engine: FileStore, stock: Path, take_away: Callable[[Path], None]) -> None:
     take_away(stock)
     for use in (
         lambda: engine.commit([write(A, 1, 2)]),
@@ -87,7 +87,7 @@ def test_a_store_whose_place_was_taken_away_serves_nobody(engine: FileStoreEngin
     assert engine.glance_version(A) is None
 
 
-def test_what_was_put_in_the_place_of_a_store_is_not_touched(engine: FileStoreEngine, stock: Path) -> None:
+def test_what_was_put_in_the_place_of_a_store_is_not_touched(engine: FileStore, stock: Path) -> None:
     move(stock)
     with closing(open_store(stock)) as other:
         other.commit([write(B, 0, 7)])
@@ -99,7 +99,7 @@ def test_what_was_put_in_the_place_of_a_store_is_not_touched(engine: FileStoreEn
     assert {path: path.read_bytes() for path in stock.rglob("*") if path.is_file()} == before
 
 
-def test_a_store_that_came_back_works_on(engine: FileStoreEngine, stock: Path) -> None:
+def test_a_store_that_came_back_works_on(engine: FileStore, stock: Path) -> None:
     move(stock)
     with pytest.raises(StoreClosedError):
         engine.commit([write(A, 1, 2)])
@@ -107,7 +107,7 @@ def test_a_store_that_came_back_works_on(engine: FileStoreEngine, stock: Path) -
     assert engine.commit([write(A, 1, 2)]) == [AppendResult(2, {A: 2})]
 
 
-def test_nothing_is_written_into_a_folder_without_its_format(engine: FileStoreEngine, stock: Path) -> None:
+def test_nothing_is_written_into_a_folder_without_its_format(engine: FileStore, stock: Path) -> None:
     content = (stock / "format.json").read_bytes()
     (stock / "format.json").unlink()
     for _ in range(2):
@@ -125,7 +125,7 @@ def test_nothing_is_written_into_a_folder_without_its_format(engine: FileStoreEn
     assert engine.commit([write(A, 1, 2)]) == [AppendResult(2, {A: 2})]
 
 
-def test_a_segment_that_is_taken_away_is_noticed(engine: FileStoreEngine, stock: Path) -> None:
+def test_a_segment_that_is_taken_away_is_noticed(engine: FileStore, stock: Path) -> None:
     move(stock / FIRST)
     for use in (lambda: engine.commit([write(A, 1, 2)]), lambda: engine.read_stream(A, limit=9)):
         with pytest.raises(CorruptStoreError, match="the segment is missing"):
@@ -142,7 +142,7 @@ def test_a_finished_segment_that_is_taken_away_is_noticed_by_who_reads_it(stock:
             engine.read_stream(A, limit=9)
 
 
-def test_an_equal_copy_of_a_segment_is_as_good(engine: FileStoreEngine, stock: Path) -> None:
+def test_an_equal_copy_of_a_segment_is_as_good(engine: FileStore, stock: Path) -> None:
     content = (stock / FIRST).read_bytes()
     (stock / FIRST).unlink()
     (stock / FIRST).write_bytes(content)
@@ -152,7 +152,7 @@ def test_an_equal_copy_of_a_segment_is_as_good(engine: FileStoreEngine, stock: P
         assert versions(again, A) == [1, 2]
 
 
-def test_an_older_copy_of_a_segment_is_refused(engine: FileStoreEngine, stock: Path) -> None:
+def test_an_older_copy_of_a_segment_is_refused(engine: FileStore, stock: Path) -> None:
     older = (stock / FIRST).read_bytes()
     engine.commit([write(A, 1, 2)])
     (stock / FIRST).unlink()

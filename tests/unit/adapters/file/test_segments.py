@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from inventory_es.adapters.file import FileStoreEngine, back_up
+from inventory_es.adapters.file import FileStore, back_up
 from inventory_es.ports.errors import CorruptStoreError
-from tests.unit.adapters.file.test_bus_engine import event as published
-from tests.unit.adapters.file.test_bus_engine import open_engine as open_bus
-from tests.unit.adapters.file.test_engine import A, B, versions, write
+from tests.unit.adapters.file.test_file_bus import event as published
+from tests.unit.adapters.file.test_file_bus import open_engine as open_bus
+from tests.unit.adapters.file.test_file_store import A, B, versions, write
 
 Damage = Callable[[Path], object]
 
 
-def open_store(path: Path) -> FileStoreEngine:
-    return FileStoreEngine.open(str(path), creation_id="1", segment_bytes=700)
+def open_store(path: Path) -> FileStore:
+    return FileStore.open(str(path), creation_id="1", segment_bytes=700)
 
 
 def fill(path: Path, *, events: int = 11) -> None:
@@ -86,7 +86,7 @@ def doubled(number: int, position: int) -> Damage:
 def of_another_store(number: int) -> Damage:
     def damage(path: Path) -> None:
         other = path.with_name("other")
-        with closing(FileStoreEngine.open(str(other), creation_id="2", segment_bytes=700)) as engine:
+        with closing(FileStore.open(str(other), creation_id="2", segment_bytes=700)) as engine:
             for event in range(1, 12):
                 engine.commit([write(A, event - 1, event)])
         shutil.copy(segment(other, number), segment(path, number))

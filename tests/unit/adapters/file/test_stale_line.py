@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from inventory_es.adapters.file.store.file_store import FileStoreEngine
+from inventory_es.adapters.file.store.file_store import FileStore
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import CorruptStoreError
 from inventory_es.ports.records import NewEvent, StreamWrite
@@ -15,8 +15,8 @@ STREAM = StreamId("s", "x")
 LINES = "/stock/journal/00000000000000000001.jsonl"
 
 
-def append(file_system: SimFS, number: int) -> FileStoreEngine:
-    engine = FileStoreEngine.open("/stock", creation_id="1", file_system=file_system)
+def append(file_system: SimFS, number: int) -> FileStore:
+    engine = FileStore.open("/stock", creation_id="1", file_system=file_system)
     event = NewEvent(UUID(int=number), "Happened", 1, datetime(2026, 1, 5, tzinfo=UTC), b"{}")
     engine.commit([[StreamWrite(STREAM, number - 1, [event])]])
     return engine

@@ -10,13 +10,13 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from inventory_es.adapters.file import FileEventStore, FileStoreEngine
+from inventory_es.adapters.file import FileEventStore, FileStore
 from inventory_es.adapters.file.index.table import GrowingTable, IndexedEvent
 from inventory_es.adapters.file.operating_system import OperatingSystem, OperatingSystemFile
 from inventory_es.ports import File, OpenMode, StreamWrite
 from inventory_es.ports.errors import ConcurrencyError, StoreClosedError
 from inventory_es.ports.records import AppendResult
-from tests.unit.adapters.file.test_engine import A, B, versions, write
+from tests.unit.adapters.file.test_file_store import A, B, versions, write
 
 UNEXPECTED = [MemoryError, RecursionError, AssertionError, SystemExit]
 
@@ -56,11 +56,11 @@ class TrappedFile(OperatingSystemFile):
         super().sync()
 
 
-def open_engine(path: Path, trap: Trap | None = None) -> FileStoreEngine:
-    return FileStoreEngine.open(str(path / "stock"), creation_id="1", file_system=trap)
+def open_engine(path: Path, trap: Trap | None = None) -> FileStore:
+    return FileStore.open(str(path / "stock"), creation_id="1", file_system=trap)
 
 
-def with_store(engine: FileStoreEngine, backend: str, case: Callable[[FileEventStore], Awaitable[None]]) -> None:
+def with_store(engine: FileStore, backend: str, case: Callable[[FileEventStore], Awaitable[None]]) -> None:
     async def run() -> None:
         store = FileEventStore(engine)
         try:
@@ -164,7 +164,7 @@ def test_a_reader_that_ran_out_of_memory_is_told_nothing_wrong(tmp_path: Path, m
         assert versions(engine, A) == [1]
 
 
-class Failing(FileStoreEngine):
+class Failing(FileStore):
     """Raises what it is told to in a call that the writer makes."""
 
     where = ""

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from inventory_es.adapters.file import FileStoreEngine, Finding, back_up, repair, verify
+from inventory_es.adapters.file import FileStore, Finding, back_up, repair, verify
 from inventory_es.adapters.file.journal.state import read_state, write_state
 from inventory_es.adapters.file.operating_system import OperatingSystem
 from inventory_es.adapters.file.upkeep.findings import Concern
@@ -20,14 +20,14 @@ from tests.unit.adapters.file.watched_disk import WatchedDisk
 A, B = StreamId("inventory", "a", "x"), StreamId("inventory", "b", "x")
 
 
-def fill(engine: FileStoreEngine, first: int, last: int) -> None:
+def fill(engine: FileStore, first: int, last: int) -> None:
     for number in range(first, last + 1):
         events = [NewEvent(UUID(int=number * 2 + n), "Happened", 1, datetime(2026, 1, 5, tzinfo=UTC), b"{}") for n in (0, 1)]
         engine.commit([[StreamWrite(A, number - 1, [events[0]]), StreamWrite(B, number - 1, [events[1]])]])
 
 
-def open_engine(path: Path) -> FileStoreEngine:
-    return FileStoreEngine.open(str(path), creation_id="1", segment_bytes=800)
+def open_engine(path: Path) -> FileStore:
+    return FileStore.open(str(path), creation_id="1", segment_bytes=800)
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_a_writer_that_died_is_told(store: Path) -> None:
 
 def test_a_store_on_another_file_system_is_repaired_there() -> None:
     disk = WatchedDisk()
-    engine = FileStoreEngine.open("/stock", creation_id="1", segment_bytes=800, file_system=disk)
+    engine = FileStore.open("/stock", creation_id="1", segment_bytes=800, file_system=disk)
     fill(engine, 1, 10)
     engine.close()
     disk.remove("/stock/events/inventory-a-x.jsonl")
@@ -122,7 +122,7 @@ def test_missing_parts_of_the_journal_are_found(store: Path) -> None:
 
 def test_a_segment_of_another_store_is_found(store: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
-    engine = FileStoreEngine.open(str(other), creation_id="2", segment_bytes=800)
+    engine = FileStore.open(str(other), creation_id="2", segment_bytes=800)
     fill(engine, 1, 10)
     engine.close()
     shutil.copy(segments(other)[0], segments(store)[0])

@@ -1,4 +1,4 @@
-"""The file event bus for an event loop: a thin layer over :class:`~inventory_es.adapters.file.bus.file_bus.FileBusEngine`."""
+"""The file event bus for an event loop: a thin layer over :class:`~inventory_es.adapters.file.bus.file_bus.FileBus`."""
 
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
@@ -7,7 +7,7 @@ from uuid import UUID
 
 import anyio
 
-from inventory_es.adapters.file.bus.file_bus import FileBusEngine
+from inventory_es.adapters.file.bus.file_bus import FileBus
 from inventory_es.adapters.file.bus.group import GroupLimits
 from inventory_es.adapters.file.bus.subscription import BusChanges, FileSubscription
 from inventory_es.adapters.file.locks import LOCK_TIMEOUT, check_lock_timeout
@@ -40,7 +40,7 @@ class FileEventBus(EventBus):
     events are delivered again. An event whose consumers die with it is given up like one that they refuse.
     """
 
-    def __init__(self, engine: FileBusEngine, *, clock: Clock, capabilities: BusCapabilities, poll_interval: float) -> None:
+    def __init__(self, engine: FileBus, *, clock: Clock, capabilities: BusCapabilities, poll_interval: float) -> None:
         self._engine = engine
         self._clock = clock
         self._capabilities = capabilities
@@ -173,7 +173,7 @@ def open_file_event_bus(
         survives_fork=True,
     )
     open_engine = partial(
-        FileBusEngine.open,
+        FileBus.open,
         absolute_path(path),
         file_system=OperatingSystem() if file_system is None else file_system,
         creation_id=new_creation_id(),
@@ -185,9 +185,7 @@ def open_file_event_bus(
 
 
 @asynccontextmanager
-async def _opened(
-    open_engine: Callable[[], FileBusEngine], make: Callable[[FileBusEngine], FileEventBus]
-) -> AsyncGenerator[FileEventBus, None]:
+async def _opened(open_engine: Callable[[], FileBus], make: Callable[[FileBus], FileEventBus]) -> AsyncGenerator[FileEventBus, None]:
     bus = make(await run_in_thread(open_engine))
     try:
         yield bus

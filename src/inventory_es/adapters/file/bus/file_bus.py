@@ -45,7 +45,7 @@ class _Owned:
     owner: LockFile
 
 
-class FileBusEngine:
+class FileBus:
     """One open handle on a bus folder. Any number of threads may call at once, but for :meth:`close`.
 
     Every method but :meth:`close` may raise ``EventBusUnavailableError``, ``StoreClosedError`` and ``CorruptStoreError``.

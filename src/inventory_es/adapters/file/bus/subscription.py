@@ -7,7 +7,7 @@ from typing import Self
 import anyio
 import attrs
 
-from inventory_es.adapters.file.bus.file_bus import FileBusEngine
+from inventory_es.adapters.file.bus.file_bus import FileBus
 from inventory_es.adapters.file.bus.group import BusConsumer, FileBusGroup
 from inventory_es.ports.clock import Clock
 from inventory_es.ports.errors import StoreClosedError
@@ -36,7 +36,7 @@ class BusChanges:
 class FileSubscription:
     """A :class:`~inventory_es.ports.BusSubscription`. Once the bus is closed, or the block has ended, it raises ``StoreClosedError``."""
 
-    _engine: FileBusEngine
+    _engine: FileBus
     _calls: BlockingCalls
     _changes: BusChanges
     _clock: Clock

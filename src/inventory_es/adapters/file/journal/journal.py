@@ -160,7 +160,7 @@ class Journal:
         """
         if self._lock is None:
             raise PermissionError(EACCES, READ_ONLY)
-        return _Turn(self._hold, self._lock, self._wait, partial(self._settle, check_all=check_all))
+        return ExclusiveLock(self._hold, self._lock, self._wait, partial(self._settle, check_all=check_all))
 
     def append(self, tail: JournalTail, body: bytes, *, position: int) -> JournalTail:
         """Write one line and make it durable, while :meth:`exclusive`.
@@ -378,7 +378,7 @@ class _Hold:
         self.depth = 0
 
 
-class _Turn(AbstractContextManager[JournalTail]):
+class ExclusiveLock(AbstractContextManager[JournalTail]):
     """A block in which no other thread and no other process writes. A generator would cost a commit several microseconds more."""
 
     __slots__ = ("_hold", "_lock", "_settle", "_wait")

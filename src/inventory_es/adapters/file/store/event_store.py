@@ -1,4 +1,4 @@
-"""The file event store for an event loop: a thin layer over :class:`~inventory_es.adapters.file.store.file_store.FileStoreEngine`."""
+"""The file event store for an event loop: a thin layer over :class:`~inventory_es.adapters.file.store.file_store.FileStore`."""
 
 import warnings
 import weakref
@@ -13,7 +13,7 @@ import anyio
 from inventory_es.adapters.file.locks import LOCK_TIMEOUT, check_lock_timeout
 from inventory_es.adapters.file.operating_system import new_creation_id
 from inventory_es.adapters.file.store.append_batch import CAPABILITIES
-from inventory_es.adapters.file.store.file_store import SEGMENT_BYTES, FileStoreEngine
+from inventory_es.adapters.file.store.file_store import SEGMENT_BYTES, FileStore
 from inventory_es.adapters.file.store.writer import CommitWriter
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import StoreClosedError
@@ -41,7 +41,7 @@ class FileEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, TurnTa
 
     _is_closing = True
 
-    def __init__(self, engine: FileStoreEngine) -> None:
+    def __init__(self, engine: FileStore) -> None:
         self._engine = engine
         self._writer = CommitWriter(engine, _unless_gone(self._wake))
         self._limiter = anyio.CapacityLimiter(_MAX_READS)
@@ -202,7 +202,7 @@ def _unless_gone(method: Callable[[], None]) -> Callable[[], None]:
 
 
 @asynccontextmanager
-async def _opened(open_engine: Callable[[], FileStoreEngine]) -> AsyncGenerator[FileEventStore, None]:
+async def _opened(open_engine: Callable[[], FileStore]) -> AsyncGenerator[FileEventStore, None]:
     store = FileEventStore(await run_in_thread(open_engine))
     try:
         yield store
@@ -222,7 +222,7 @@ async def open_file(place: str, /) -> FileEventStore:
     return FileEventStore(await run_in_thread(partial(_open_engine, absolute_path(place), None, SEGMENT_BYTES, LOCK_TIMEOUT)))
 
 
-def _open_engine(path: str, file_system: FileSystem | None, segment_bytes: int, lock_timeout: float) -> FileStoreEngine:
-    return FileStoreEngine.open(
+def _open_engine(path: str, file_system: FileSystem | None, segment_bytes: int, lock_timeout: float) -> FileStore:
+    return FileStore.open(
         path, creation_id=new_creation_id(), file_system=file_system, segment_bytes=segment_bytes, lock_timeout=lock_timeout
     )

@@ -2,7 +2,7 @@
 
 To drive it step by step, as a crash simulator does::
 
-    engine = FileStoreEngine.open("/stock", file_system=simulated, creation_id="1")
+    engine = FileStore.open("/stock", file_system=simulated, creation_id="1")
     outcomes = engine.commit([[StreamWrite(stream, 0, [event])], [another append]])   # one line, one sync
     page = engine.read_stream(stream, after=0, limit=100)
     engine.tidy()                                 # index files of finished segments, people's files: whenever there is time
@@ -30,7 +30,7 @@ from inventory_es.adapters.file.locks import LOCK_TIMEOUT
 from inventory_es.adapters.file.operating_system import OperatingSystem
 from inventory_es.adapters.file.store.append_batch import AppendBatch
 from inventory_es.adapters.file.store.event_reader import EventReader, first_on_a_page, last_on_a_page, pages
-from inventory_es.adapters.file.store.stream_files import PeopleFiles
+from inventory_es.adapters.file.store.stream_files import StreamFiles
 from inventory_es.adapters.file.store.tidy import Maintenance, derived_ends
 from inventory_es.adapters.file.stored_event import (
     StoredEvent,
@@ -51,7 +51,7 @@ from inventory_es.ports.toolkit.remedy import FORBIDDEN, reason_of, remedy_of
 SEGMENT_BYTES = 64 << 20
 
 
-class FileStoreEngine:
+class FileStore:
     """One open handle on a file store. Made by :meth:`open`.
 
     Any number of threads may read; one at a time commits, tidies and closes. Every method but :meth:`close` may raise
@@ -73,7 +73,7 @@ class FileStoreEngine:
         self._reader = EventReader(journal.segments, name=folder.name)
         self._maintenance: Maintenance | None = None
         if not read_only:
-            people = PeopleFiles(file_system, folder.events, journal, self._stored_after, lock_timeout=lock_timeout)
+            people = StreamFiles(file_system, folder.events, journal, self._stored_after, lock_timeout=lock_timeout)
             self._maintenance = Maintenance(journal, self._index, people, self._mutex, store=folder.name)
 
     @classmethod

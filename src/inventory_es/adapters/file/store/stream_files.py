@@ -30,7 +30,7 @@ class _LastLine(msgspec.Struct):
     version: int
 
 
-class PeopleFiles:
+class StreamFiles:
     """The files of one store. Synchronous; one thread at a time.
 
     Args:

@@ -14,7 +14,7 @@ from inventory_es.adapters.file.index.table_file import read_end
 from inventory_es.adapters.file.journal.journal import Journal
 from inventory_es.adapters.file.journal.segments import JournalSegments
 from inventory_es.adapters.file.journal.state import JournalTail, read_state
-from inventory_es.adapters.file.store.stream_files import PeopleFiles
+from inventory_es.adapters.file.store.stream_files import StreamFiles
 from inventory_es.ports.errors import CorruptStoreError, StoreClosedError
 from inventory_es.ports.file_system import File, FileSystem
 
@@ -37,7 +37,7 @@ class Maintenance:
         store: its name, for the log.
     """
 
-    def __init__(self, journal: Journal, index: StoreIndex, people: PeopleFiles, mutex: Lock, *, store: str) -> None:
+    def __init__(self, journal: Journal, index: StoreIndex, people: StreamFiles, mutex: Lock, *, store: str) -> None:
         self._journal = journal
         self._index = index
         self._people = people
@@ -64,7 +64,7 @@ class Maintenance:
         self._people.distrust(self._journal.start)
 
     def tidy(self, *, max_events: int) -> bool:
-        """Write what is due; see :meth:`FileStoreEngine.tidy`."""
+        """Write what is due; see :meth:`FileStore.tidy`."""
         self._lock_was_kept = False
         return self._tidy(max_events)
 

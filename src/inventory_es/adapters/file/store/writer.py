@@ -14,7 +14,7 @@ import anyio
 import anyio.lowlevel
 import attrs
 
-from inventory_es.adapters.file.store.file_store import FileStoreEngine
+from inventory_es.adapters.file.store.file_store import FileStore
 from inventory_es.domain.errors import InventoryError
 from inventory_es.ports.errors import StoreClosedError
 from inventory_es.ports.records import AppendResult, StreamWrite
@@ -52,14 +52,14 @@ class _Request:
 
 
 @attrs.define(eq=False)
-class _Turn:
+class PriorityRequest:
     """The wish to write before others do. Put into the queue when it is asked for, and again when it is over."""
 
     has_begun: anyio.Event
     is_over: bool = False
 
 
-_Waiting = deque[_Request | _Turn | None]
+_Waiting = deque[_Request | PriorityRequest | None]
 
 
 class CommitWriter:
@@ -73,10 +73,10 @@ class CommitWriter:
         after_commit: called in the event loop after each commit. The thread holds it, so it must not hold who drops the writer.
     """
 
-    def __init__(self, engine: FileStoreEngine, after_commit: Callable[[], None]) -> None:
+    def __init__(self, engine: FileStore, after_commit: Callable[[], None]) -> None:
         self._engine = engine
         self._after_commit = after_commit
-        self._queue: SimpleQueue[_Request | _Turn | None] = SimpleQueue()
+        self._queue: SimpleQueue[_Request | PriorityRequest | None] = SimpleQueue()
         self._call_soon = _thread_safe_call()
         self._future = futures()
         self._finished = anyio.Event()
@@ -90,7 +90,7 @@ class CommitWriter:
         self._thread.start()
 
     async def commit(self, groups: Groups) -> Sequence[AppendResult | Exception]:
-        """Run these appends in the next commit; see :meth:`FileStoreEngine.commit`.
+        """Run these appends in the next commit; see :meth:`FileStore.commit`.
 
         Cancelled before the commit begins, nothing of it runs, and ``WithdrawnError`` is the cause of the cancellation. After that its
         outcome is unknown to the caller; in :func:`finishing` it is finished and answered, unless asyncio's own cancellation ends the wait.
@@ -132,7 +132,7 @@ class CommitWriter:
     @asynccontextmanager
     async def turn(self) -> AsyncGenerator[None, None]:
         """Keep other handles from committing, but for no longer than the event loop goes on; one at a time."""
-        turn = _Turn(anyio.Event())
+        turn = PriorityRequest(anyio.Event())
         self._queue.put(turn)
         try:
             if self._failure is not None:
@@ -173,7 +173,7 @@ class CommitWriter:
                 item = self._waiting.popleft() if self._waiting else self._queue.get_nowait()
                 if isinstance(item, _Request) and item.take():
                     waiting.append(item)
-                elif isinstance(item, _Turn):  # what it wants to append is refused
+                elif isinstance(item, PriorityRequest):  # what it wants to append is refused
                     self._call_soon(item.has_begun.set)
         for request in waiting:
             request.error = failure
@@ -195,7 +195,7 @@ class CommitWriter:
         if self._is_let_go:
             self._engine.close()
 
-    def _serve(self, item: _Request | _Turn | None) -> bool:
+    def _serve(self, item: _Request | PriorityRequest | None) -> bool:
         """Do what was asked for, and what was asked for meanwhile; ``False``: that was to stop."""
         waiting = self._waiting
         waiting.append(item)
@@ -209,7 +209,7 @@ class CommitWriter:
                 return False
         return True
 
-    def _take_turn(self, turn: _Turn) -> bool:
+    def _take_turn(self, turn: PriorityRequest) -> bool:
         """Serve this process alone until its turn is over, or nothing is heard of it; ``False``: stop."""
         try:
             with wanted_while(lambda: not turn.is_over), self._engine.turn():

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 from inventory_es.adapters.file.folder import find_folder
 from inventory_es.adapters.file.operating_system import OperatingSystem
-from inventory_es.adapters.file.store.file_store import FileStoreEngine
+from inventory_es.adapters.file.store.file_store import FileStore
 from inventory_es.adapters.file.upkeep.findings import Finding
 from inventory_es.adapters.file.upkeep.verify import verify
 from inventory_es.ports.errors import CorruptStoreError
@@ -40,7 +40,7 @@ def repair(path: AnyPath, *, file_system: FileSystem | None = None) -> Sequence[
         if finding.concern in {"index", "people"} and fs.exists(finding.path):
             with suppress(OSError):  # a folder, perhaps, which is left for its owner to remove
                 fs.remove(finding.path)
-    engine = FileStoreEngine.open(folder.given, creation_id=folder.creation_id, file_system=fs)
+    engine = FileStore.open(folder.given, creation_id=folder.creation_id, file_system=fs)
     try:
         engine.rebuild()
     finally:

@@ -96,7 +96,7 @@ class _Verification:
             places = [part for _, part in parts]
             file = file_name(parse_stream(name))
             names.add(file)
-            yield from self._check_people_file(f"{self.folder.events}/{file}", reader, places, written)
+            yield from self._check_stream_file(f"{self.folder.events}/{file}", reader, places, written)
             yield from self._check_meaning(name, check, reader, places)
         for name in self._names():
             if name not in names:
@@ -132,7 +132,7 @@ class _Verification:
                 return ()
             raise
 
-    def _check_people_file(self, path: str, reader: EventReader, places: list[EventPlaces], written: int) -> Iterator[Finding]:
+    def _check_stream_file(self, path: str, reader: EventReader, places: list[EventPlaces], written: int) -> Iterator[Finding]:
         """Every line up to the marked position is there and equals the journal's bytes; lines after it may be there."""
         try:
             file = self.file_system.open(path, "read")

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inventory_es.adapters.file.bus.file_bus import FileBusEngine
+from inventory_es.adapters.file.bus.file_bus import FileBus
 from inventory_es.adapters.file.bus.group import BusConsumer, FileBusGroup, GroupLimits
 from inventory_es.adapters.file.operating_system import OperatingSystem
 from inventory_es.domain.stream_id import StreamId
@@ -29,14 +29,14 @@ HELPER = """
 import os, sys
 from datetime import UTC, datetime
 from uuid import UUID
-from inventory_es.adapters.file.bus.file_bus import FileBusEngine
+from inventory_es.adapters.file.bus.file_bus import FileBus
 from inventory_es.adapters.file.bus.group import GroupLimits
 from inventory_es.adapters.file.operating_system import OperatingSystem
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import RecordedEvent
 from inventory_es.ports.toolkit.delivery_rules import GroupFilter
 now = datetime(2026, 1, 5, 9, tzinfo=UTC)
-engine = FileBusEngine.open(
+engine = FileBus.open(
     sys.argv[1], file_system=OperatingSystem(), creation_id="2", limits=GroupLimits(2, 10, 100), segment_bytes=4_000
 )
 """
@@ -60,8 +60,8 @@ def event(stream: str, version: int, *, data: bytes = b"{}", at: datetime = T0, 
 
 def open_engine(
     folder: Path, *, disk: FileSystem | None = None, max_deliveries: int = 2, max_dead_letters: int = 10, window: int = 100
-) -> FileBusEngine:
-    return FileBusEngine.open(
+) -> FileBus:
+    return FileBus.open(
         folder,
         file_system=OperatingSystem() if disk is None else disk,
         creation_id="1",
@@ -76,7 +76,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def engine(folder: Path) -> Iterator[FileBusEngine]:
+def engine(folder: Path) -> Iterator[FileBus]:
     with closing(open_engine(folder)) as opened:
         yield opened
 
@@ -105,7 +105,7 @@ def refuse(group: FileBusGroup, consumer: BusConsumer, reason: str = "no") -> st
     return name_of(taken[1])
 
 
-def crash(engine: FileBusEngine) -> None:
+def crash(engine: FileBus) -> None:
     """What the operating system does for a process that dies: free the locks, keep the files as they are."""
     for owned in engine._owned.values():
         owned.owner.close()
@@ -138,7 +138,7 @@ def test_dead_letters_survive_the_loss_of_their_lock_file(folder: Path) -> None:
         lock.write_bytes(b"")
 
 
-def test_what_stands_ready_for_a_consumer_is_all_that_it_has(engine: FileBusEngine) -> None:
+def test_what_stands_ready_for_a_consumer_is_all_that_it_has(engine: FileBus) -> None:
     engine.publish([event("x", 1), event("y", 1)])
     group, slow = engine.join("g", ALL)
     _, other = engine.join("g", ALL)
@@ -208,7 +208,7 @@ def test_a_torn_cursor_costs_redeliveries_and_no_event(folder: Path, torn: str, 
     assert rest in (published[2:], published[3:])
 
 
-def test_one_handle_has_the_consumers_of_a_group(folder: Path, engine: FileBusEngine) -> None:
+def test_one_handle_has_the_consumers_of_a_group(folder: Path, engine: FileBus) -> None:
     with closing(open_engine(folder)) as other:
         _, consumer = engine.join("g", ALL)
         with pytest.raises(EventBusUnavailableError, match="'g'"):
@@ -221,7 +221,7 @@ def test_one_handle_has_the_consumers_of_a_group(folder: Path, engine: FileBusEn
         assert drain(group, consumer) == ["x1"]
 
 
-def test_consumers_of_a_group_share_one_filter(engine: FileBusEngine) -> None:
+def test_consumers_of_a_group_share_one_filter(engine: FileBus) -> None:
     only_x = GroupFilter.of(None, [StreamId("t", "x")])
     _, consumer = engine.join("g", only_x)
     with pytest.raises(ValueError, match="another filter"):
@@ -232,7 +232,7 @@ def test_consumers_of_a_group_share_one_filter(engine: FileBusEngine) -> None:
     assert drain(*engine.join("g", ALL)) == ["x1", "y1"]
 
 
-def test_dead_letters_are_kept_and_come_back_from_any_handle(folder: Path, engine: FileBusEngine) -> None:
+def test_dead_letters_are_kept_and_come_back_from_any_handle(folder: Path, engine: FileBus) -> None:
     engine.publish([event("x", 1), event("x", 2), event("x", 3)])
     group, consumer = engine.join("g", ALL)
     assert [refuse(group, consumer, "first"), refuse(group, consumer, "last \ud800")] == ["x1", "x1"]
@@ -256,7 +256,7 @@ def test_dead_letters_are_kept_and_come_back_from_any_handle(folder: Path, engin
         assert drain(*last.join("g", ALL)) == []
 
 
-def test_a_dead_letter_that_fails_again_is_one_again(engine: FileBusEngine) -> None:
+def test_a_dead_letter_that_fails_again_is_one_again(engine: FileBus) -> None:
     engine.publish([event("x", 1)])
     group, consumer = engine.join("g", ALL)
     for _ in range(2):
@@ -277,7 +277,7 @@ def test_while_the_dead_letters_are_full_nothing_more_is_given_up(folder: Path) 
         assert len(engine.dead_letters("g", limit=9)) == 1
 
 
-def test_only_the_first_answer_counts(engine: FileBusEngine) -> None:
+def test_only_the_first_answer_counts(engine: FileBus) -> None:
     engine.publish([event("x", 1), event("x", 2)])
     group, consumer = engine.join("g", ALL)
     taken = take(group, consumer)
@@ -316,7 +316,7 @@ def test_what_a_filter_passes_over_is_not_read_again_for_ever(folder: Path) -> N
         assert group._scanned.position == 2_000
 
 
-def test_a_large_publish_is_several_lines_in_order(engine: FileBusEngine) -> None:
+def test_a_large_publish_is_several_lines_in_order(engine: FileBus) -> None:
     engine.publish([event("x", version) for version in range(1, 2_502)])
     engine.publish([])
 
@@ -336,14 +336,14 @@ def test_a_large_publish_is_several_lines_in_order(engine: FileBusEngine) -> Non
     ],
     ids=["line break", "cut", "two objects", "another field", "empty", "another zone", "lone surrogate"],
 )
-def test_what_would_not_come_back_the_same_is_refused(engine: FileBusEngine, bad: RecordedEvent) -> None:
+def test_what_would_not_come_back_the_same_is_refused(engine: FileBus, bad: RecordedEvent) -> None:
     with pytest.raises(ValueError, match=r"published|surrogates"):
         engine.publish([event("y", 1), bad])
 
     assert drain(*engine.join("g", ALL)) == []
 
 
-def test_processes_publish_side_by_side(folder: Path, engine: FileBusEngine) -> None:
+def test_processes_publish_side_by_side(folder: Path, engine: FileBus) -> None:
     publishers = [subprocess.Popen([sys.executable, "-c", PUBLISHES, folder, name]) for name in "xyz"]
     group, consumer = engine.join("g", ALL)
     seen: list[str] = []
@@ -356,7 +356,7 @@ def test_processes_publish_side_by_side(folder: Path, engine: FileBusEngine) -> 
         assert [each for each in seen if each.startswith(name)] == [f"{name}{version}" for version in range(1, 101)]
 
 
-def test_a_damaged_journal_is_refused(folder: Path, engine: FileBusEngine) -> None:
+def test_a_damaged_journal_is_refused(folder: Path, engine: FileBus) -> None:
     for version in range(1, 4):
         engine.publish([event("x", version)])
     (segment,) = folder.glob("journal/*.jsonl")
@@ -375,7 +375,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")  # of a test runner's own threads
-def test_a_handle_that_a_fork_inherited_is_refused(engine: FileBusEngine) -> None:
+def test_a_handle_that_a_fork_inherited_is_refused(engine: FileBus) -> None:
     group, consumer = engine.join("g", ALL)
     child = os.fork()
     if child == 0:

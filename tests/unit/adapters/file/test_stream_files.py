@@ -13,7 +13,7 @@ import pytest
 from inventory_es.adapters.file.operating_system import OperatingSystem, OperatingSystemLockFile
 from inventory_es.adapters.file.store import tidy as maintenance
 from inventory_es.adapters.file.store.file_names import file_name
-from inventory_es.adapters.file.store.file_store import FileStoreEngine
+from inventory_es.adapters.file.store.file_store import FileStore
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import StoreClosedError
 from inventory_es.ports.file_system import FileSystem, LockFile
@@ -27,15 +27,15 @@ class Bench:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.engines: list[FileStoreEngine] = []
+        self.engines: list[FileStore] = []
         self.count = 0
 
-    def open(self, file_system: FileSystem | None = None) -> FileStoreEngine:
-        engine = FileStoreEngine.open(str(self.path), creation_id="1", segment_bytes=2_000, file_system=file_system)
+    def open(self, file_system: FileSystem | None = None) -> FileStore:
+        engine = FileStore.open(str(self.path), creation_id="1", segment_bytes=2_000, file_system=file_system)
         self.engines.append(engine)
         return engine
 
-    def append(self, engine: FileStoreEngine, count: int) -> None:
+    def append(self, engine: FileStore, count: int) -> None:
         for _ in range(count):
             stream, version = STREAMS[self.count % 2], self.count // 2
             event = NewEvent(UUID(int=self.count), "Happened", 1, datetime(2026, 1, 5, tzinfo=UTC), b'{"n": %d}' % self.count)

@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from inventory_es.adapters.file.store import event_reader as event_reading
-from inventory_es.adapters.file.store.file_store import FileStoreEngine
+from inventory_es.adapters.file.store.file_store import FileStore
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import (
     AppendOutcomeUnknownError,
@@ -53,16 +53,16 @@ class Bench:
         self.disk = Disk()
         self.plan = Broken(breaks, failure)
 
-    def open(self, segment_bytes: int = 1 << 20) -> FileStoreEngine:
+    def open(self, segment_bytes: int = 1 << 20) -> FileStore:
         file_system = SimFS(self.disk, faults=self.plan)
-        return FileStoreEngine.open("/stock", creation_id="1", file_system=file_system, segment_bytes=segment_bytes)
+        return FileStore.open("/stock", creation_id="1", file_system=file_system, segment_bytes=segment_bytes)
 
 
 def is_journal(path: str) -> bool:
     return "/journal/" in path and path.endswith(".jsonl")
 
 
-def versions(engine: FileStoreEngine, stream: StreamId) -> list[int]:
+def versions(engine: FileStore, stream: StreamId) -> list[int]:
     return [event.event_id.int for event in engine.read_stream(stream, limit=100).events]
 
 
@@ -84,7 +84,7 @@ def test_appends_of_one_commit_run_in_order_each_with_its_outcome() -> None:
 def test_a_commit_is_one_line_and_one_sync() -> None:
     bench = Bench()
     kinds: list[str] = []
-    engine = FileStoreEngine.open(
+    engine = FileStore.open(
         "/stock", creation_id="1", file_system=SimFS(bench.disk, observer=lambda done: kinds.append(f"{done.kind} {done.path}"))
     )
     engine.commit([write(A, 0, 1)])
@@ -105,7 +105,7 @@ def test_refusals_alone_write_nothing() -> None:
     engine = bench.open()
     engine.commit([write(A, 0, 1)])
     kinds: list[str] = []
-    other = FileStoreEngine.open("/stock", creation_id="1", file_system=SimFS(bench.disk, observer=lambda done: kinds.append(done.kind)))
+    other = FileStore.open("/stock", creation_id="1", file_system=SimFS(bench.disk, observer=lambda done: kinds.append(done.kind)))
     kinds.clear()
     other.commit([write(A, 0, 1), write(A, 5, 9)])
     assert kinds == ["release"]
@@ -302,8 +302,8 @@ def test_a_reader_may_see_a_line_before_its_writer_has_indexed_it() -> None:
         if done.write is not None and done.path == "/stock/.lock" and b'"dirty":0' in done.write.data and engines:
             seen.append(len(engines[0].read_all(after=0, limit=9).events))
 
-    engines: list[FileStoreEngine] = []
-    engines.append(FileStoreEngine.open("/stock", creation_id="1", file_system=SimFS(bench.disk, observer=look)))
+    engines: list[FileStore] = []
+    engines.append(FileStore.open("/stock", creation_id="1", file_system=SimFS(bench.disk, observer=look)))
     for number in (1, 2, 3):
         engines[0].commit([write(A, number - 1, number)])
     assert seen == [1, 2, 3]
