@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inventory_es.adapters.file.journal.line import seal
-from inventory_es.adapters.file.journal.state import JournalTail, encode_state
+from inventory_es.adapters.file.journal.stored_form import JournalTail, encode_state, seal
 from inventory_es.adapters.file.store.file_store import FileStore
 from inventory_es.adapters.file.upkeep.verify import verify
 from inventory_es.domain.stream_id import StreamId

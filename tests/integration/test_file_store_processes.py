@@ -193,7 +193,7 @@ def test_a_store_and_its_inherited_copy_close_apart(tmp_path: Path, backend: str
                 except StoreClosedError:
                     code = 0
                 if is_closed_first:
-                    store._engine.close()
+                    store._store.close()
                 os._exit(code)
             assert exit_code(child) == 0
             assert (await store.append(write(2, 1))).versions == {HOT: 2}

@@ -7,12 +7,11 @@ from unittest.mock import patch
 
 import attrs
 
-from inventory_es.adapters.file.journal import journal
-from inventory_es.adapters.file.journal import line as journal_line
+from inventory_es.adapters.file.journal import journal, stored_form
 from inventory_es.adapters.file.journal.journal import Journal, UncertainWriteError
 from inventory_es.adapters.file.journal.recovery import JournalRecovery
 from inventory_es.adapters.file.journal.segments import JournalSegments
-from inventory_es.adapters.file.journal.state import JournalState, JournalTail, encode_state, write_state
+from inventory_es.adapters.file.journal.stored_form import JournalState, JournalTail, encode_state, write_state
 from inventory_es.adapters.file.store.file_store import FileStore
 from inventory_es.ports.errors import CorruptStoreError
 from inventory_es.ports.file_system import FileSystem
@@ -120,12 +119,12 @@ def publishes_early() -> AbstractContextManager[Any]:
     """Move the synced place before the sync."""
 
     def append(self: Any, tail: JournalTail, body: bytes, *, position: int) -> JournalTail:
-        line, checksum = journal_line.seal(body, previous=tail.checksum, seed=self._seed)
+        line, checksum = stored_form.seal(body, previous=tail.checksum, seed=self._seed)
         segment, offset = tail.segment, tail.offset
         if offset >= self._segment_bytes:
             segment, offset = tail.position + 1, 0
         write_state(self._lock, tail, dirty=True)
-        file = self._begin(segment) if offset == 0 else self._writable(segment)
+        file = self._begin(segment) if offset == 0 else self._opened(segment)
         written = JournalTail(segment, offset + len(line), checksum, position)
         try:
             file.write(line, offset)
@@ -143,9 +142,9 @@ def believes_every_line() -> AbstractContextManager[Any]:
     """Compare no checksums of lines."""
 
     def check(line: bytes, *, seed: int) -> tuple[int, int] | None:
-        return journal_line.read_trailer(line[-journal_line.TRAILER_SIZE :])
+        return stored_form.read_trailer(line[-stored_form.TRAILER_SIZE :])
 
-    return patch.object(journal_line, "check", check)
+    return patch.object(stored_form, "check", check)
 
 
 def never_dirty() -> AbstractContextManager[Any]:
@@ -155,7 +154,7 @@ def never_dirty() -> AbstractContextManager[Any]:
         return not state.dirty
 
     stack = ExitStack()
-    stack.enter_context(patch.object(journal, "write_state", lambda file, tail, *, dirty: write_state(file, tail, dirty=False)))
+    stack.enter_context(patch.object(journal, "encode_state", lambda tail, *, dirty: encode_state(tail, dirty=False)))
     stack.enter_context(patch.object(Journal, "_is_settled", settled))
     return stack
 
@@ -170,7 +169,7 @@ def reads_to_the_end() -> AbstractContextManager[Any]:
             file = self.segments.open(known.segment)
         except CorruptStoreError:
             return known
-        for line in journal_line.read_lines(file, start=known.offset, end=file.size(), seed=self._seed):
+        for line in stored_form.read_lines(file, start=known.offset, end=file.size(), seed=self._seed):
             if line.chain is not None:
                 known = JournalTail(known.segment, line.end, line.chain[1], self._last_position(line.data))
         return known

@@ -102,7 +102,7 @@ class ForkedFileStores(EventStoreContract):
 @breaks("ES-54", "Takes appends in a forked child, to write them when the parent comes by.", contract=ForkedFileStores, patience=_PATIENCE)
 class QueuesForItsParent(FileEventStore):
     async def append(self, writes: Sequence[StreamWrite], /) -> AppendResult:
-        if self._engine.is_inherited:
+        if self._store.is_inherited:
             return AppendResult(0, {write.stream: write.expected_version + len(write.events) for write in writes})
         return await super().append(writes)
 
@@ -110,14 +110,14 @@ class QueuesForItsParent(FileEventStore):
 @breaks("ES-54", "Answers a forked child from the index that it inherited.", contract=ForkedFileStores, patience=_PATIENCE)
 class AnswersFromItsMemory(FileEventStore):
     async def find_events(self, stream: StreamId, event_ids: Sequence[UUID], /) -> Sequence[RecordedEvent]:
-        return [] if self._engine.is_inherited else await super().find_events(stream, event_ids)
+        return [] if self._store.is_inherited else await super().find_events(stream, event_ids)
 
 
 @breaks("ES-54", "Says goodbye to the backend when a forked child closes what it inherited.", contract=ForkedFileStores, patience=_PATIENCE)
 class SaysGoodbyeForItsParent(FileEventStore):
     async def aclose(self) -> None:
-        if self._engine.is_inherited:
-            _end(Path(self._engine.name.removeprefix("file store ")))
+        if self._store.is_inherited:
+            _end(Path(self._store.name.removeprefix("file store ")))
         await super().aclose()
 
 

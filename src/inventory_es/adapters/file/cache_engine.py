@@ -22,7 +22,7 @@ from inventory_es.adapters.file.cache_entry import (
     since_of,
 )
 from inventory_es.adapters.file.cache_total import CacheTotal, read_total, write_total
-from inventory_es.adapters.file.folder_format import FolderFormat
+from inventory_es.adapters.file.folder import FolderFormat
 from inventory_es.adapters.file.locks import LOCK_TIMEOUT, LockWait
 from inventory_es.ports.cache import CacheEntry
 from inventory_es.ports.errors import CacheUnavailableError, StoreClosedError

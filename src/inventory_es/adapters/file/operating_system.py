@@ -67,7 +67,10 @@ class OperatingSystemFile(File):
 
     def sync(self) -> None:
         """Make content and size durable."""
-        _sync(self._descriptor)
+        if sys.platform == "darwin":
+            _full_sync(self._descriptor)
+        else:
+            os.fdatasync(self._descriptor)
 
     def truncate(self, size: int) -> None:
         """Cut or extend to ``size`` bytes."""
@@ -164,7 +167,7 @@ class OperatingSystem(FileSystem):
 
     def sync_directory(self, path: str) -> None:
         """Make the directory's entries durable."""
-        _in_directory(path, _sync if sys.platform == "darwin" else os.fsync)
+        _in_directory(path, _full_sync if sys.platform == "darwin" else os.fsync)
 
     def list_directory(self, path: str) -> Sequence[str]:
         """Names in the directory, sorted."""
@@ -204,8 +207,6 @@ def _in_directory(path: str, work: Callable[[int], _T]) -> _T:
         os.close(descriptor)
 
 
-def _sync(descriptor: int) -> None:
-    if sys.platform == "darwin":
+def _full_sync(descriptor: int) -> None:
+    if sys.platform == "darwin":  # the constant exists there alone
         fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
-    else:
-        os.fdatasync(descriptor)

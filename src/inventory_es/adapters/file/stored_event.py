@@ -1,4 +1,4 @@
-"""The stored form of an event: one JSON object, the same bytes in the journal and in the people's file.
+"""The stored form of an event: one JSON object, the same bytes in the journal and in the readable copy of its stream.
 
     {"event_id":…,"event_type":…,"schema_version":…,"stream":…,"version":…,"position":…,"recorded_at":…,"data":{…},"metadata":{…}}
 
@@ -27,7 +27,7 @@ _encode = msgspec.json.encode
 
 
 class StoredFields(msgspec.Struct, gc=False):
-    """The fields of one stored event; id, data and metadata are as they stand there, see :func:`read_id`."""
+    """The fields of one stored event. Id, data and metadata are raw JSON; see :func:`read_id`."""
 
     event_id: msgspec.Raw
     event_type: str
@@ -40,28 +40,21 @@ class StoredFields(msgspec.Struct, gc=False):
     metadata: msgspec.Raw
 
 
-class StoredRun(EventRun[StoredFields]):
-    """Events of a page, over their decoded fields."""
+class StoredPage(EventRun[StoredFields]):
+    """A page of events over their decoded fields."""
 
     __slots__ = ()
 
     def streams(self) -> list[StreamId]:
-        """Of each event, the stream that it belongs to."""
-        return [parse_stream(one.stream_name) for one in self._read]
+        """Return the stream of each event. A page of one stream costs one look-up, not one per event."""
+        names = [one.stream_name for one in self._read]
+        if names and names.count(names[0]) == len(names):
+            return [parse_stream(names[0])] * len(names)
+        return list(map(parse_stream, names))
 
     def payloads(self) -> list[bytes]:
-        """Of each event, the payload."""
+        """Return the payload of each event."""
         return [b"" + one.payload for one in self._read]
-
-
-class StreamRun(StoredRun):
-    """Those of one stream."""
-
-    __slots__ = ()
-
-    def streams(self) -> list[StreamId]:
-        """Of each event, the stream that it belongs to."""
-        return [event.stream for event in self[:1]] * len(self)
 
 
 class _StoredLine(msgspec.Struct, gc=False):
@@ -84,7 +77,7 @@ parse_stream: Callable[[str], StreamId] = lru_cache(maxsize=8_192)(StreamId.pars
 
 
 class StoredEvent(RecordedEvent):
-    """A recorded event over its decoded fields. Stream id, event id, data and metadata are made when they are asked for."""
+    """A recorded event over its decoded fields. Stream id, event id, data and metadata are built on access."""
 
     __slots__ = ("_stored",)
 
@@ -95,22 +88,22 @@ class StoredEvent(RecordedEvent):
 
     @property
     def stream(self) -> StreamId:
-        """The stream that it belongs to."""
+        """The stream of the event."""
         return parse_stream(self._stored.stream_name)
 
     @property
     def version(self) -> int:
-        """Its place in the stream."""
+        """The place in the stream."""
         return self._stored.version
 
     @property
     def position(self) -> int:
-        """Its place in the store."""
+        """The place in the store."""
         return self._stored.position
 
     @property
     def event_id(self) -> UUID:
-        """Unique within its stream."""
+        """The id, unique within its stream."""
         return read_id(self._stored.event_id)
 
     @property
@@ -120,12 +113,12 @@ class StoredEvent(RecordedEvent):
 
     @property
     def schema_version(self) -> int:
-        """Of the payload."""
+        """The schema version of the payload."""
         return self._stored.schema_version
 
     @property
     def recorded_at(self) -> datetime:
-        """When it happened."""
+        """The time at which it happened."""
         return self._stored.recorded_at
 
     @property
@@ -146,12 +139,12 @@ _keep = StoredEvent.__dict__["_stored"].__set__
 
 
 def encode_name(stream: StreamId) -> bytes:
-    """The stream's text as it stands in the stored form, quotes included."""
+    """Return the stream's text as it stands in the stored form, quotes included."""
     return _encode(stream.text)
 
 
 def encode_event(event: NewEvent | RecordedEvent, name: bytes, version: int, position: int) -> bytes:
-    """The stored form.
+    """Return the stored form of an event.
 
     Args:
         event: its fields as the writer gave them.
@@ -176,21 +169,21 @@ def encode_event(event: NewEvent | RecordedEvent, name: bytes, version: int, pos
 
 
 def _encode_time(time: datetime) -> bytes:
-    """UTC, with microseconds and a ``Z``, in quotes. The engine leaves six zeros out, and refuses subclasses."""
+    """Return UTC with microseconds and a ``Z``, in quotes. msgspec would leave six zeros out, and refuses subclasses."""
     if time.microsecond and type(time) is datetime:
         return _encode(time)
     return b'"%bZ"' % time.isoformat(timespec="microseconds")[:26].encode()
 
 
 def encode_line(stored: Iterable[bytes]) -> bytes:
-    """The journal's line of these events, but for its trailer."""
+    """Return the journal's line of these events, without its trailer."""
     return b"%b%b%b" % (LINE_START, b",".join(stored), LINE_END)
 
 
 def split_line(line: bytes) -> list[tuple[int, StoredFields]]:
-    """The events of a good line, each with its length in bytes.
+    """Return the events of a good line, each with its length in bytes.
 
-    They stand one after the other from ``len(LINE_START)``, with one comma between two.
+    The stored forms stand one after the other from ``len(LINE_START)``, with one comma between two.
 
     Raises:
         ValueError: not a line of events.
@@ -200,7 +193,7 @@ def split_line(line: bytes) -> list[tuple[int, StoredFields]]:
 
 
 def last_position(line: bytes) -> int:
-    """The position of a good line's last event.
+    """Return the position of a good line's last event.
 
     Raises:
         ValueError: not a line of events.
@@ -213,7 +206,7 @@ def last_position(line: bytes) -> int:
 
 
 def decode_events(stored: Sequence[bytes]) -> list[StoredFields]:
-    """The fields of each stored form, which is known to be good.
+    """Return the fields of each stored form, which is known to be good.
 
     Raises:
         ValueError: one of them is none.
@@ -222,7 +215,7 @@ def decode_events(stored: Sequence[bytes]) -> list[StoredFields]:
 
 
 def check_events(stored: Sequence[bytes]) -> list[StoredFields]:
-    """The fields of each stored form, of which nothing is known; what :func:`decode_events` leaves as it stands is checked too.
+    """Return the fields of each stored form, of which nothing is known: stream and id, which :func:`decode_events` leaves raw, are checked.
 
     Raises:
         ValueError: one of them is none.

@@ -256,8 +256,6 @@ def test_a_caller_cancelled_in_flight_finds_out_by_sending_the_same_again(tmp_pa
 class _SlowEngine:
     """Commits that last until they are let go, one after the other; each group is its own outcome."""
 
-    backlog = 0
-
     def __init__(self) -> None:
         self.begun = [Event(), Event()]
         self.go = [Event(), Event()]
@@ -270,8 +268,8 @@ class _SlowEngine:
         self.go[number].wait()
         return list(groups)
 
-    def settle(self) -> None:
-        pass
+    def settle(self) -> int:
+        return 0
 
     def tidy(self) -> bool:
         return True
@@ -285,7 +283,7 @@ def test_a_caller_cancelled_in_flight_keeps_nobody_waiting(backend: str) -> None
         heard.extend(await writer.commit(cast(Any, [name])))
 
     async def main() -> None:
-        writer = CommitWriter(cast(FileStore, engine), lambda: None)
+        writer = CommitWriter(cast(FileStore, engine))
         with anyio.fail_after(30):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(commit, writer, "first")
@@ -480,7 +478,7 @@ def test_a_handle_that_a_fork_inherited_closes_without_its_writer(tmp_path: Path
     async def main() -> None:
         async with open_file_event_store(tmp_path / "stock") as store:
             assert store.capabilities.durability == "power"
-            store._engine._process -= 1
+            store._store._process -= 1
             with pytest.raises(StoreClosedError, match="inherited by fork"):
                 await store.append(write(A, 0, 1))
             with pytest.raises(StoreClosedError, match="inherited by fork"):

@@ -2,7 +2,7 @@ import unicodedata
 
 import pytest
 
-from inventory_es.adapters.file.store.file_names import file_name
+from inventory_es.adapters.file.store.stream_files import file_name
 from inventory_es.domain.stream_id import StreamId
 
 TABLE = [

@@ -6,8 +6,7 @@ from zlib import crc32
 
 import pytest
 
-from inventory_es.adapters.file.journal.line import seal
-from inventory_es.adapters.file.journal.state import JournalTail, encode_state
+from inventory_es.adapters.file.journal.stored_form import JournalTail, encode_state, seal
 from inventory_es.adapters.file.store.file_store import FileStore
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import CorruptStoreError

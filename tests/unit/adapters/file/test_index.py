@@ -9,13 +9,11 @@ import pytest
 
 from inventory_es.adapters.file import FileStore, verify
 from inventory_es.adapters.file.folder import find_folder
-from inventory_es.adapters.file.index import hash_slots
-from inventory_es.adapters.file.index import table as index_table
-from inventory_es.adapters.file.index import table_file as index_file
-from inventory_es.adapters.file.index.table import GrowingTable, IndexedEvent
-from inventory_es.adapters.file.index.table_file import SealedTable, pack_table
+from inventory_es.adapters.file.index import store_index
+from inventory_es.adapters.file.index import table as tables
+from inventory_es.adapters.file.index.table import GrowingTable, IndexedEvent, SealedTable, pack_table
 from inventory_es.adapters.file.journal.journal import Journal
-from inventory_es.adapters.file.journal.state import JournalTail
+from inventory_es.adapters.file.journal.stored_form import JournalTail
 from inventory_es.adapters.file.operating_system import OperatingSystem
 from inventory_es.adapters.file.stored_event import last_position
 from inventory_es.domain.stream_id import StreamId
@@ -138,7 +136,7 @@ def test_an_index_that_names_the_wrong_event_is_found_out(tmp_path: Path, read: 
     swapped = GrowingTable(1, 1, good.end)
     rows = [1, 0, *range(2, len(good.places))]
     for version, row in enumerate(rows, 1):
-        place, length = index_table.unpack_place(good.places[row])
+        place, length = tables.unpack_place(good.places[row])
         swapped.add([IndexedEvent("s-a", version, good.keys[row], good.checksums[row], length)], place)
     seed = find_folder(OperatingSystem(), str(tmp_path)).seed
     (tmp_path / "journal" / f"{FIRST}.idx").write_bytes(pack_table(swapped, seed=seed))
@@ -154,7 +152,7 @@ def test_an_index_that_takes_one_stream_for_another_is_found_out(tmp_path: Path)
     engine.close()
     good = find_table(tmp_path)
     renamed = GrowingTable(1, 1, good.end)
-    place, length = index_table.unpack_place(good.places[0])
+    place, length = tables.unpack_place(good.places[0])
     renamed.add([IndexedEvent("s-b", 1, good.keys[0], good.checksums[0], length)], place)
     seed = find_folder(OperatingSystem(), str(tmp_path)).seed
     (tmp_path / "journal" / f"{FIRST}.idx").write_bytes(pack_table(renamed, seed=seed))
@@ -165,14 +163,14 @@ def test_an_index_that_takes_one_stream_for_another_is_found_out(tmp_path: Path)
 
 
 def test_streams_whose_keys_collide_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (hash_slots, index_file, index_table):
+    for module in (tables, store_index):
         monkeypatch.setattr(module, "stream_key", lambda _name: 5)
     table = GrowingTable(1, 1, END)
     for row, name in enumerate(("s-a", "s-b", "s-c")):
         table.add([IndexedEvent(name, 1, row, 0, 1)], row)
     sealed = SealedTable(memoryview(pack_table(table, seed=1)))
-    assert [list(run.rows) for name in ("s-a", "s-b", "s-c") if (run := sealed.run(name, 5)) is not None] == [[0], [1], [2]]
-    assert sealed.run("s-d", 5) is None
+    assert [list(run.rows) for name in ("s-a", "s-b", "s-c") if (run := sealed.stream(name, 5)) is not None] == [[0], [1], [2]]
+    assert sealed.stream("s-d", 5) is None
 
 
 @pytest.mark.parametrize("change", [1, -1, 8, 1 << 20])
@@ -180,12 +178,12 @@ def test_a_header_that_does_not_fit_is_refused(tmp_path: Path, change: int) -> N
     table = GrowingTable(1, 1, END)
     table.add([IndexedEvent("s-a", 1, 2, 3, 5)], 4)
     content = pack_table(table, seed=1)
-    fields = list(index_file._HEADER.unpack_from(content))
+    fields = list(tables._HEADER.unpack_from(content))
     fields[7] += change
-    header = index_file._HEADER.pack(*fields)[:-4]
-    (tmp_path / "idx").write_bytes(header + crc32(header).to_bytes(4, "little") + content[index_file._HEADER.size :])
+    header = tables._HEADER.pack(*fields)[:-4]
+    (tmp_path / "idx").write_bytes(header + crc32(header).to_bytes(4, "little") + content[tables._HEADER.size :])
     file = OperatingSystem().open(str(tmp_path / "idx"), "read")
-    assert index_file.load_table(file, segment=1, seed=1) is None
+    assert tables.load_table(file, segment=1, seed=1) is None
     file.close()
 
 

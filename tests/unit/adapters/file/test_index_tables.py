@@ -7,10 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inventory_es.adapters.file.index.hash_slots import build_slots, event_key, find_rows, stream_key
-from inventory_es.adapters.file.index.table import GrowingTable, IndexedEvent, StreamRun, unpack_place
-from inventory_es.adapters.file.index.table_file import SealedTable, load_table, pack_table
-from inventory_es.adapters.file.journal.state import JournalTail
+from inventory_es.adapters.file.index.table import (
+    GrowingTable,
+    IndexedEvent,
+    SealedTable,
+    StreamRows,
+    build_slots,
+    event_key,
+    find_rows,
+    load_table,
+    pack_table,
+    stream_key,
+    unpack_place,
+)
+from inventory_es.adapters.file.journal.stored_form import JournalTail
 from inventory_es.adapters.file.operating_system import OperatingSystem
 
 SEED = 5
@@ -36,7 +46,7 @@ def sealed(table: GrowingTable) -> SealedTable:
 
 
 def facts(table: GrowingTable | SealedTable) -> object:
-    runs = [(name, run.first_version, list(run.rows)) for name, run in table.runs()]
+    runs = [(name, run.first_version, list(run.rows)) for name, run in table.streams()]
     return list(table.places), list(table.checksums), list(table.keys), runs, table.segment, table.first, table.end
 
 
@@ -46,15 +56,15 @@ def test_a_sealed_table_answers_like_the_growing_one(streams: list[str]) -> None
     written = sealed(growing)
     assert facts(written) == facts(growing)
     for name in NAMES:
-        one, other = growing.run(name, stream_key(name)), written.run(name, stream_key(name))
+        one, other = growing.stream(name, stream_key(name)), written.stream(name, stream_key(name))
         assert (one is None) == (other is None) == (name not in streams)
         if one is not None and other is not None:
             assert (one.version, list(one.rows)) == (other.version, list(other.rows))
         for number in range(len(streams) + 1):
             key = event_key(UUID(int=number), stream_key(name))
             assert sorted(growing.rows(key)) == sorted(written.rows(key))
-        assert [found for found, _ in written.runs(name)] == sorted(found for found in set(streams) if found >= name)
-        assert [found for found, _ in growing.runs(name)] == sorted(found for found in set(streams) if found >= name)
+        assert [found for found, _ in written.streams(name)] == sorted(found for found in set(streams) if found >= name)
+        assert [found for found, _ in growing.streams(name)] == sorted(found for found in set(streams) if found >= name)
 
 
 @given(st.lists(st.sampled_from(NAMES), min_size=1, max_size=40), st.data())
@@ -68,7 +78,7 @@ def test_tables_that_follow_each_other_join(streams: list[str], data: st.DataObj
         add(rest, name, versions[name], event_key(UUID(int=number), stream_key(name)), 7 * number, 100 * number, 50 + number)
     joined = GrowingTable(1, 1, head.end)
     for part in (sealed(head), rest):
-        joined.take_in(part)
+        joined.extend(part)
     assert facts(joined) == facts(whole)
     assert pack_table(joined, seed=SEED) == pack_table(whole, seed=SEED)
 
@@ -85,11 +95,11 @@ def test_the_events_of_a_line_stand_one_byte_apart() -> None:
     table.add([IndexedEvent("s", 3, 4, 8, 70)], 500)
     assert [unpack_place(place) for place in table.places] == [(11, 40), (52, 50), (103, 60), (500, 70)]
     assert list(table.checksums) == [5, 6, 7, 8]
-    assert [(name, run.first_version, list(run.rows)) for name, run in table.runs()] == [("s", 1, [0, 2, 3]), ("t", 1, [1])]
+    assert [(name, run.first_version, list(run.rows)) for name, run in table.streams()] == [("s", 1, [0, 2, 3]), ("t", 1, [1])]
 
 
 def test_a_run_knows_its_last_version() -> None:
-    assert StreamRun(4, [7, 8, 9]).version == 6
+    assert StreamRows(4, [7, 8, 9]).version == 6
 
 
 @pytest.mark.parametrize("keys", [[], [0], [0, 0, 0], [(1 << 64) - 1, 0, 1], list(range(1000)), [n << 32 for n in range(1000)]])
@@ -105,7 +115,7 @@ def test_colliding_keys_are_all_given_by_a_growing_table() -> None:
     for version, key in enumerate([9, 9, 10, 9, (1 << 64) - 1, (1 << 64) - 1], 1):
         add(table, "s", version, key, 0, 0, 1)
     joined = GrowingTable(1, 1, JournalTail(1, 0, 0, 0))
-    joined.take_in(sealed(table))
+    joined.extend(sealed(table))
     for whole in (table, joined, sealed(joined)):
         assert [sorted(whole.rows(key)) for key in (9, 10, (1 << 64) - 1, 8)] == [[0, 1, 3], [2], [4, 5], []]
 

@@ -9,9 +9,8 @@ import attrs
 import pytest
 
 from inventory_es.adapters.file.journal.journal import Journal, UncertainWriteError
-from inventory_es.adapters.file.journal.line import seal
 from inventory_es.adapters.file.journal.segments import MAX_OPEN
-from inventory_es.adapters.file.journal.state import JournalTail, read_state, write_state
+from inventory_es.adapters.file.journal.stored_form import JournalTail, read_state, seal, write_state
 from inventory_es.adapters.file.operating_system import OperatingSystem
 from inventory_es.ports.errors import CorruptStoreError
 from inventory_es.ports.file_system import FileSystem
@@ -379,7 +378,7 @@ def test_a_failed_write_leaves_the_mark_and_nothing_else_is_lost(bench: Bench) -
     tail = write(journal, 2)
     with journal.exclusive() as held:
         bench.segment().chmod(0o600)
-        file = journal._writable(held.segment)
+        file = journal._opened(held.segment)
         file.close()
         with pytest.raises(UncertainWriteError):
             journal.append(held, b'{"n":3', position=3)

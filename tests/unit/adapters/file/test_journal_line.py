@@ -2,14 +2,14 @@ from pathlib import Path
 
 import pytest
 
-from inventory_es.adapters.file.journal import line as journal_line
-from inventory_es.adapters.file.journal.line import TRAILER_SIZE, check, read_lines, read_trailer, seal
+from inventory_es.adapters.file.journal import stored_form
+from inventory_es.adapters.file.journal.stored_form import TRAILER_SIZE, check, read_lines, read_trailer, seal
 from inventory_es.adapters.file.operating_system import OperatingSystem
 
 SEED = 0xC0FFEE
 
 
-def lines_of(path: Path, content: bytes) -> list[journal_line.Line]:
+def lines_of(path: Path, content: bytes) -> list[stored_form.Line]:
     path.write_bytes(content)
     file = OperatingSystem().open(str(path), "read")
     try:
@@ -53,7 +53,7 @@ def test_a_trailer_takes_only_hexadecimal_digits() -> None:
 
 @pytest.mark.parametrize("chunk", [1, 7, 64, 1 << 20])
 def test_lines_are_found_whatever_the_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
-    monkeypatch.setattr(journal_line, "CHUNK", chunk)
+    monkeypatch.setattr(stored_form, "CHUNK", chunk)
     first, checksum = seal(b'{"n":1', previous=0, seed=SEED)
     second, last = seal(b'{"n":22', previous=checksum, seed=SEED)
     found = lines_of(tmp_path / "journal", first + b"\n" + second + b"torn")

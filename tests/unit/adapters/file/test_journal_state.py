@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from inventory_es.adapters.file.journal.state import JournalState, JournalTail, read_state, write_state
+from inventory_es.adapters.file.journal.stored_form import JournalState, JournalTail, read_state, write_state
 from inventory_es.adapters.file.operating_system import OperatingSystem
 
 TAIL = JournalTail(segment=41, offset=1 << 40, checksum=0xDEADBEEF, position=10**19)

@@ -8,7 +8,7 @@ import pytest
 
 from inventory_es.adapters.file.stored_event import (
     StoredEvent,
-    StoredRun,
+    StoredPage,
     decode_events,
     encode_event,
     encode_line,
@@ -92,7 +92,7 @@ def test_anything_else_is_no_line_of_events(line: bytes) -> None:
 
 
 def test_field_by_field_a_page_says_what_its_events_say() -> None:
-    run = StoredRun(StoredEvent, decode_events([stored(2, 17), stored(3, 18)]))
+    run = StoredPage(StoredEvent, decode_events([stored(2, 17), stored(3, 18)]))
     assert run.kinds() == [(event.event_type, event.schema_version) for event in run]
     assert run.streams() == [event.stream for event in run]
     assert run.payloads() == [EVENT.data] * 2

@@ -11,9 +11,9 @@ from zlib import crc32
 import pytest
 
 from inventory_es.adapters.file.operating_system import OperatingSystem, OperatingSystemLockFile
-from inventory_es.adapters.file.store import tidy as maintenance
-from inventory_es.adapters.file.store.file_names import file_name
+from inventory_es.adapters.file.store import derived_files
 from inventory_es.adapters.file.store.file_store import FileStore
+from inventory_es.adapters.file.store.stream_files import file_name
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import StoreClosedError
 from inventory_es.ports.file_system import FileSystem, LockFile
@@ -80,12 +80,12 @@ def test_they_follow_in_pieces_and_are_complete_after_closing(bench: Bench) -> N
     bench.append(engine, 21)
     assert not engine.tidy(max_events=5)
     assert [bench.versions(stream) for stream in STREAMS] == [[1, 2, 3], [1, 2]]
-    assert engine.backlog == 16
+    assert engine.settle() == 16
     bench.append(engine, 4)
     while not engine.tidy(max_events=5):
         pass
     bench.assert_complete()
-    assert engine.backlog == 0
+    assert engine.settle() == 0
     bench.append(engine, 3)
     engine.close()
     bench.assert_complete()
@@ -213,7 +213,7 @@ def test_while_another_handle_is_at_it_there_is_nothing_to_do(bench: Bench) -> N
 
 
 def test_much_is_written_in_pieces_at_the_end(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(maintenance, "_CHUNK", 3)
+    monkeypatch.setattr(derived_files, "_CHUNK", 3)
     engine = bench.open()
     bench.append(engine, 10)
     engine.close()

@@ -10,7 +10,7 @@ from zlib import crc32
 import attrs
 import msgspec
 
-from inventory_es.adapters.file.journal.state import JournalTail
+from inventory_es.adapters.file.journal.stored_form import JournalTail
 from inventory_es.ports.file_system import File, FileSystem
 
 _WRITES_BETWEEN_SYNCS = 256

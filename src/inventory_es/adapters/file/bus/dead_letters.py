@@ -16,7 +16,7 @@ import msgspec
 
 from inventory_es.adapters.file.bus.line import encode_published
 from inventory_es.adapters.file.journal.journal import Journal
-from inventory_es.adapters.file.journal.state import JournalTail
+from inventory_es.adapters.file.journal.stored_form import JournalTail
 from inventory_es.adapters.file.locks import LOCK_TIMEOUT
 from inventory_es.adapters.file.stored_event import StoredEvent, check_events
 from inventory_es.ports.event_bus import DeadLetter

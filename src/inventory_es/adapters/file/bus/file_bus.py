@@ -23,7 +23,7 @@ from inventory_es.adapters.file.bus.cursor import BusCursor
 from inventory_es.adapters.file.bus.dead_letters import BusDeadLetters
 from inventory_es.adapters.file.bus.group import BusConsumer, FileBusGroup, GroupLimits
 from inventory_es.adapters.file.bus.line import encode_lines, encode_published, last_number
-from inventory_es.adapters.file.folder_format import FolderFormat
+from inventory_es.adapters.file.folder import FolderFormat
 from inventory_es.adapters.file.journal.journal import Journal, UncertainWriteError
 from inventory_es.adapters.file.locks import LOCK_TIMEOUT, LockWait
 from inventory_es.ports.errors import EventBusUnavailableError, StoreClosedError

@@ -17,8 +17,7 @@ from inventory_es.adapters.file.bus.cursor import BusCursor, CursorState
 from inventory_es.adapters.file.bus.dead_letters import BusDeadLetters
 from inventory_es.adapters.file.bus.line import decode_line
 from inventory_es.adapters.file.journal.journal import Journal, UncertainWriteError
-from inventory_es.adapters.file.journal.line import Line
-from inventory_es.adapters.file.journal.state import JournalTail
+from inventory_es.adapters.file.journal.stored_form import JournalTail, Line
 from inventory_es.adapters.file.locks import LockWait
 from inventory_es.adapters.file.stored_event import StoredEvent
 from inventory_es.ports.event_bus import DeadLetter

@@ -10,15 +10,23 @@ Not safe for several threads: the engine holds its mutex.
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from heapq import merge
-from itertools import groupby
+from itertools import groupby, repeat
+from operator import attrgetter, itemgetter
 from typing import NamedTuple
+from uuid import UUID
 
-from inventory_es.adapters.file.index.hash_slots import stream_key
-from inventory_es.adapters.file.index.table import GrowingTable, IndexedEvent, IndexTable
-from inventory_es.adapters.file.index.table_file import SealedTable, load_table, pack_table
+from inventory_es.adapters.file.index.table import (
+    GrowingTable,
+    IndexedEvent,
+    IndexTable,
+    SealedTable,
+    event_key,
+    load_table,
+    pack_table,
+    stream_key,
+)
 from inventory_es.adapters.file.journal.journal import Journal
-from inventory_es.adapters.file.journal.line import TRAILER_SIZE, Line, read_first_line, read_trailer
-from inventory_es.adapters.file.journal.state import JournalTail
+from inventory_es.adapters.file.journal.stored_form import JournalTail, Line, checksum_before, read_first_line
 from inventory_es.adapters.file.stored_event import LINE_START, split_line
 from inventory_es.ports.errors import CorruptStoreError, StoreClosedError
 from inventory_es.ports.file_system import FileSystem
@@ -111,7 +119,7 @@ class StoreIndex:
         for segment, line in self._journal.lines(self.end, tail):
             if segment != self._growing.segment:
                 self._grow_from(JournalTail(segment, 0, self.end.checksum, self.end.position))
-            self._take_in(self._growing, line)
+            self._add_line(self._growing, line)
             self.end = self._growing.end
         if self.end != tail:
             self._journal.refuse(tail.segment, tail.offset, "the journal is not the one that was read before")
@@ -140,19 +148,25 @@ class StoreIndex:
         """The version of a stream; 0 if it is not there."""
         try:
             for table in self._newest_first():
-                run = table.run(name, key)
-                if run is not None:
-                    return run.version
+                stream = table.stream(name, key)
+                if stream is not None:
+                    return stream.version
         except _CHANGED as problem:
             raise self._changed() from problem
         return 0
 
-    def candidates(self, keys: Sequence[int]) -> list[EventPlaces]:
-        """Where events stand whose id has one of these keys within its stream: nearly always those asked for, so look closer."""
+    def candidates(self, event_ids: Iterable[UUID], stream: int) -> list[EventPlaces]:
+        """Return where events stand whose id has the key of one of these in the stream with this key.
+
+        The caller compares ids and streams: a collision is rare, and possible.
+        """
         found: list[EventPlaces] = []
+        keys = list(map(event_key, event_ids, repeat(stream)))
         try:
             for table in self._newest_first():
-                rows = [row for key in keys for row in table.rows(key)]
+                rows: list[int] = []
+                for key in keys:
+                    rows += table.rows(key)
                 if rows:
                     found.append(places_of(table, sorted(set(rows))))
         except _CHANGED as problem:
@@ -169,12 +183,12 @@ class StoreIndex:
         parts: list[EventPlaces] = []
         try:
             for table in self._newest_first():
-                run = table.run(name, key)
-                if run is not None:
-                    rows = run.rows[max(0, after + 1 - run.first_version) : max(0, end - run.first_version)]
+                stream = table.stream(name, key)
+                if stream is not None:
+                    rows = stream.rows[max(0, after + 1 - stream.first_version) : max(0, end - stream.first_version)]
                     if len(rows):
                         parts.append(places_of(table, rows))
-                    end = min(end, run.first_version)
+                    end = min(end, stream.first_version)
                 if end <= after + 1:
                     break
         except _CHANGED as problem:
@@ -197,9 +211,9 @@ class StoreIndex:
     def streams(self, start: str) -> Iterator[tuple[str, int]]:
         """Every stream from this text on, in order, with its version."""
         try:
-            runs = merge(*(table.runs(start) for table in self._newest_first()), key=_first)
-            for name, same in groupby(runs, key=_first):
-                yield name, max(run.version for _, run in same)
+            streams = merge(*(table.streams(start) for table in self._newest_first()), key=itemgetter(0))
+            for name, same in groupby(streams, key=itemgetter(0)):
+                yield name, max(stream.version for _, stream in same)
         except _CHANGED as problem:
             raise self._changed() from problem
 
@@ -248,7 +262,7 @@ class StoreIndex:
     def replace(self, segment: int, table: SealedTable) -> None:
         """Use this table in place of the others of a finished segment."""
         others = [other for other in self._tables if other.segment != segment or other is self._growing]
-        self._tables = sorted([*others, table], key=_first_position, reverse=True)
+        self._tables = sorted([*others, table], key=attrgetter("first"), reverse=True)
 
     def _of(self, segment: int) -> list[IndexTable]:
         """The tables of a segment, oldest first."""
@@ -302,18 +316,17 @@ class StoreIndex:
         lines = segments.open(segment)
         if table is None or not (table.end.offset <= limit if limit is not None else table.end.offset == lines.size()):
             return None
-        trailer = read_trailer(lines.read(TRAILER_SIZE, table.end.offset - TRAILER_SIZE))
-        return table if trailer is not None and trailer[1] == table.end.checksum else None
+        return table if checksum_before(lines, table.end.offset) == table.end.checksum else None
 
     def _rebuild(self, segment: int) -> GrowingTable:
         _logger.warning("index_rebuilt", extra={"store": self._name, "segment": segment})
         table = GrowingTable(segment, segment, self._start(segment))
         end = JournalTail(segment, self._journal.segments.open(segment).size(), 0, 0)
         for _, line in self._journal.lines(table.end, end):
-            self._take_in(table, line)
+            self._add_line(table, line)
         return table
 
-    def _take_in(self, table: GrowingTable, line: Line) -> None:
+    def _add_line(self, table: GrowingTable, line: Line) -> None:
         position = table.end.position
         try:
             events = split_line(line.data)
@@ -332,11 +345,11 @@ class StoreIndex:
         if not before:
             return self._journal.start
         file = segments.open(before[-1])
-        trailer = read_trailer(file.read(TRAILER_SIZE, max(0, file.size() - TRAILER_SIZE)))
-        if trailer is None:
+        checksum = checksum_before(file, file.size())
+        if checksum is None:
             place = f"{segments.path(before[-1])}, byte {file.size()}"
             raise CorruptStoreError(store=self._name, place=place, problem="a sealed segment does not end in a whole line")
-        return JournalTail(segment, 0, trailer[1], segment - 1)
+        return JournalTail(segment, 0, checksum, segment - 1)
 
 
 def _joined(tables: Sequence[IndexTable]) -> IndexTable:
@@ -345,13 +358,5 @@ def _joined(tables: Sequence[IndexTable]) -> IndexTable:
         return tables[0]
     joined = GrowingTable(tables[0].segment, tables[0].first, tables[0].end)
     for table in tables:
-        joined.take_in(table)
+        joined.extend(table)
     return joined
-
-
-def _first_position(table: IndexTable) -> int:
-    return table.first
-
-
-def _first(run: tuple[str, object]) -> str:
-    return run[0]

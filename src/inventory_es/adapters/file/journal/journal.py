@@ -57,15 +57,25 @@ from contextlib import AbstractContextManager
 from errno import EACCES
 from functools import partial
 from threading import RLock
-from types import TracebackType
 from typing import NoReturn
 
 import attrs
 
-from inventory_es.adapters.file.journal.line import TRAILER_SIZE, Line, read_lines, read_trailer, seal
-from inventory_es.adapters.file.journal.recovery import JournalRecovery, empty_tail
+from inventory_es.adapters.file.journal.recovery import JournalRecovery
 from inventory_es.adapters.file.journal.segments import JournalSegments
-from inventory_es.adapters.file.journal.state import STATE_SIZE, JournalState, JournalTail, decode_state, encode_state, write_state
+from inventory_es.adapters.file.journal.stored_form import (
+    STATE_SIZE,
+    JournalState,
+    JournalTail,
+    Line,
+    checksum_before,
+    decode_state,
+    empty_tail,
+    encode_state,
+    read_lines,
+    seal,
+    write_state,
+)
 from inventory_es.adapters.file.locks import LOCK_TIMEOUT, LockWait
 from inventory_es.ports.errors import CorruptStoreError, StoreClosedError
 from inventory_es.ports.file_system import File, FileSystem, LockFile
@@ -129,7 +139,7 @@ class Journal:
         self._name = name
         self._witnesses = witnesses
         self._hold = _Hold()
-        self._writer: tuple[int, File] | None = None
+        self._writer: tuple[int, str, File] | None = None
         self._seen: tuple[bytes, JournalState | None] = b"", None
         self._lock_path = lock_path
         self.was_recovered: bool = False
@@ -181,8 +191,8 @@ class Journal:
         segment, offset = tail.segment, tail.offset
         if offset >= self._segment_bytes:
             segment, offset = tail.position + 1, 0
-        write_state(self._state_file, tail, dirty=True)
-        file = self._begin(segment) if offset == 0 else self._known_or_opened(segment)
+        self._state_file.write(encode_state(tail, dirty=True), 0)
+        file = self._begin(segment) if offset == 0 else self._opened(segment)
         written = JournalTail(segment, offset + len(line), checksum, position)
         try:
             file.write(line, offset)
@@ -238,11 +248,9 @@ class Journal:
         if place.offset == 0:
             return place == self.start
         try:
-            trailer = self.segments.open(place.segment).read(TRAILER_SIZE, max(0, place.offset - TRAILER_SIZE))
+            return checksum_before(self.segments.open(place.segment), place.offset) == place.checksum
         except CorruptStoreError:
             return False
-        chain = read_trailer(trailer)
-        return chain is not None and chain[1] == place.checksum
 
     def lines(self, start: JournalTail, end: JournalTail) -> Iterator[tuple[int, Line]]:
         """Every line between two tails, with its segment, checked.
@@ -320,82 +328,76 @@ class Journal:
         return JournalRecovery(self._fs, self.segments, self._seed, self._last_position, self._name, witnesses)
 
     def _is_settled(self, state: JournalState, *, check_all: bool) -> bool:
-        """Whether nothing stands after the tail."""
+        """Return True if nothing stands after the tail."""
         tail = state.tail
         if state.dirty or (check_all and self.segments.names()[-1:] != ([tail.segment] if tail.offset else [])):
             return False
         if tail.offset == 0:
             return True
+        if self._writer is not None and not self._writer[2].is_at(self._writer[1]):
+            self._forget_writer()
         known = self._writer
-        file = self._writable(tail.segment)
+        file = self._opened(tail.segment)
         if file.size() != tail.offset:
             return False
-        if self._writer is not known:
-            trailer = read_trailer(file.read(TRAILER_SIZE, max(0, tail.offset - TRAILER_SIZE)))
-            if trailer is None or trailer[1] != tail.checksum:
-                self._forget_writer()
-                self.refuse(tail.segment, tail.offset, "the last line is not the one that the lock file names")
+        if self._writer is not known and checksum_before(file, tail.offset) != tail.checksum:
+            self._forget_writer()
+            self.refuse(tail.segment, tail.offset, "the last line is not the one that the lock file names")
         return True
 
-    def _writable(self, segment: int) -> File:
-        """The segment's file, opened again if its path leads elsewhere now."""
-        if self._writer is not None and not self._writer[1].is_at(self.segments.path(self._writer[0])):
-            self._forget_writer()
-        return self._known_or_opened(segment)
-
-    def _known_or_opened(self, segment: int) -> File:
+    def _opened(self, segment: int) -> File:
+        """Return the segment's file, opened for writing."""
         if self._writer is not None and self._writer[0] == segment:
-            return self._writer[1]
+            return self._writer[2]
         self._forget_writer()
         file = self.segments.open_file(segment, "write")
-        self._writer = segment, file
+        self._writer = segment, self.segments.path(segment), file
         return file
 
     def _begin(self, segment: int) -> File:
+        """Create a segment, and make its entry in the directory durable."""
         self._forget_writer()
-        file = self._fs.open(self.segments.path(segment), "create")
+        path = self.segments.path(segment)
+        file = self._fs.open(path, "create")
         try:
             self._fs.sync_directory(self.segments.directory)
         except OSError:
             file.close()
             raise
-        self._writer = segment, file
+        self._writer = segment, path, file
         return file
 
     def _forget_writer(self) -> None:
         writer, self._writer = self._writer, None
         if writer is not None:
-            writer[1].close()
+            writer[2].close()
 
 
+@attrs.define(eq=False)
 class _Hold:
-    """Which thread of this process holds the lock, and how often."""
+    """The lock of this process, and how often the thread that holds it has entered."""
 
-    __slots__ = ("depth", "mutex")
-
-    def __init__(self) -> None:
-        self.mutex = RLock()
-        self.depth = 0
+    mutex: RLock = attrs.field(factory=RLock)
+    depth: int = 0
 
 
+@attrs.define(eq=False)
 class ExclusiveLock(AbstractContextManager[JournalTail]):
     """A block in which no other thread and no other process writes. A generator would cost a commit several microseconds more."""
 
-    __slots__ = ("_hold", "_lock", "_settle", "_wait")
-
-    def __init__(self, hold: _Hold, lock: LockFile, wait: LockWait, settle: Callable[[], JournalTail]) -> None:
-        self._hold = hold
-        self._lock = lock
-        self._wait = wait
-        self._settle = settle
+    _hold: _Hold
+    _lock: LockFile
+    _wait: LockWait
+    _settle: Callable[[], JournalTail]
 
     def __enter__(self) -> JournalTail:
-        hold, deadline = self._hold, self._wait.deadline
+        hold, deadline = self._hold, None
         if not hold.mutex.acquire(blocking=False):
+            deadline = self._wait.deadline
             self._wait.until(hold.mutex.acquire, deadline)
         try:
             if not hold.depth and not self._lock.acquire(timeout=0):
-                self._wait.until(self._lock.acquire, deadline)
+                self._wait.until(self._lock.acquire, self._wait.deadline if deadline is None else deadline)
             hold.depth += 1
         except BaseException:
             hold.mutex.release()
@@ -403,13 +405,10 @@ class ExclusiveLock(AbstractContextManager[JournalTail]):
         try:
             return self._settle()
         except BaseException:
-            self._leave()
+            self.__exit__()
             raise
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._leave()
-
-    def _leave(self) -> None:
+    def __exit__(self, *_: object) -> None:
         hold = self._hold
         hold.depth -= 1
         try:

@@ -7,13 +7,20 @@ inside it leaves the same question, and the next recovery answers it the same wa
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain as joined
 from typing import NoReturn
-from zlib import crc32
 
 import attrs
 
-from inventory_es.adapters.file.journal.line import TRAILER_SIZE, Line, read_first_line, read_last_line, read_lines, read_trailer
 from inventory_es.adapters.file.journal.segments import SUFFIX, JournalSegments
-from inventory_es.adapters.file.journal.state import JournalState, JournalTail
+from inventory_es.adapters.file.journal.stored_form import (
+    JournalState,
+    JournalTail,
+    Line,
+    checksum_before,
+    empty_tail,
+    read_first_line,
+    read_last_line,
+    read_lines,
+)
 from inventory_es.ports.errors import CorruptStoreError
 from inventory_es.ports.file_system import File, FileSystem
 
@@ -31,11 +38,6 @@ class Recovery:
     tail: JournalTail
     kept: int
     quarantined: str | None
-
-
-def empty_tail(seed: int) -> JournalTail:
-    """The end of a journal without a line."""
-    return JournalTail(segment=1, offset=0, checksum=crc32(b"", seed), position=0)
 
 
 @attrs.define
@@ -129,10 +131,10 @@ class JournalRecovery:
         first, before = names[-2], names[-3]
         file = self.segments.open(before)
         size = file.size()
-        chain = read_trailer(file.read(TRAILER_SIZE, max(0, size - TRAILER_SIZE)))
-        if chain is None:
+        checksum = checksum_before(file, size)
+        if checksum is None:
             self._refuse(f"{self.segments.path(before)}, byte {size}", "a sealed segment does not end in a whole line")
-        return JournalTail(segment=first, offset=0, checksum=chain[1], position=first - 1)
+        return JournalTail(segment=first, offset=0, checksum=checksum, position=first - 1)
 
     def _finish_segment(self, start: JournalTail, *, is_last: bool) -> JournalTail:
         path = self.segments.path(start.segment)

@@ -1,14 +1,14 @@
-"""Deciding appends that share one commit, each on what the ones before it left, as if they ran in order."""
+"""Decide appends that share one commit, each on the state that the ones before it left, as if they ran in order."""
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from uuid import UUID
 from zlib import crc32
 
 import attrs
 
-from inventory_es.adapters.file.index.hash_slots import event_key, stream_key
 from inventory_es.adapters.file.index.store_index import EventPlaces, StoreIndex
-from inventory_es.adapters.file.index.table import IndexedEvent
+from inventory_es.adapters.file.index.table import IndexedEvent, event_key, stream_key
 from inventory_es.adapters.file.stored_event import StoredEvent, encode_event, encode_name
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import AppendTooLargeError, ConcurrencyError, EventIdCollisionError
@@ -47,13 +47,13 @@ class _Stream:
 
 
 class AppendBatch:
-    """Appends that one line of the journal will hold.
+    """The appends of one line of the journal.
 
     The caller holds the journal's lock and the index's mutex, and has the index at the journal's end.
 
     Args:
         index: of everything that is durable.
-        read: the events at some places.
+        read: returns the events at some places.
         store: its name, for errors.
 
     Attributes:
@@ -72,7 +72,7 @@ class AppendBatch:
         self.indexed: list[IndexedEvent] = []
 
     def decide(self, writes: Sequence[StreamWrite]) -> AppendResult | Exception:
-        """The outcome of one append, if the commit succeeds. What it writes is added to the batch."""
+        """Return the outcome of one append, if the commit succeeds. Its events are added to the batch."""
         try:
             check_append(writes, CAPABILITIES, store=self._store)
             earlier = find_earlier_append(writes, self.find)
@@ -81,37 +81,36 @@ class AppendBatch:
             check_versions(writes, self._version)
         except (ValueError, AppendTooLargeError, EventIdCollisionError, ConcurrencyError) as refusal:
             return refusal
-        versions = {write.stream: self._take_in(write) for write in writes}
+        versions: dict[StreamId, int] = {}
+        for write in writes:
+            versions[write.stream] = self._add(write)
         return AppendResult(self.position, versions)
 
     def find(self, stream: StreamId, event_ids: Sequence[UUID]) -> Sequence[RecordedEvent]:
-        """Those of these ids that the stream holds, by version; of this batch too."""
-        known = self._streams.get(stream.text) or self._look_up(stream.text)
+        """Return the events with these ids that the stream holds, those of this batch included, by version."""
+        known = self._streams.get(stream.text)
+        if known is None:
+            key = stream_key(stream.text)
+            known = self._streams[stream.text] = _Stream(self._index.version(stream.text, key), key)
         if known.version == 0:
             return ()
         own = known.own
         found = [_recorded(stream, *own[event_id.int]) for event_id in event_ids if event_id.int in own] if own else []
-        places = self._index.candidates([event_key(event_id, known.key) for event_id in event_ids])
+        places = self._index.candidates(event_ids, known.key)
         if places:
             wanted = set(event_ids)
             found += [event for event in self._read(places) if event.event_id in wanted and event.stream == stream]
-        return sorted(found, key=_version_of) if len(found) > 1 else found
+        return sorted(found, key=attrgetter("version")) if len(found) > 1 else found
 
     def _version(self, stream: StreamId) -> int:
-        """Of a stream that :meth:`find` was asked for."""
+        """Return the version of a stream that :meth:`find` was called for."""
         return self._streams[stream.text].version
 
-    def _look_up(self, name: str) -> _Stream:
-        key = stream_key(name)
-        stream = self._streams[name] = _Stream(self._index.version(name, key), key)
-        return stream
-
-    def _take_in(self, write: StreamWrite) -> int:
-        """Gives the stream's version after it."""
+    def _add(self, write: StreamWrite) -> int:
+        """Add a write, and return the stream's version after it."""
         text = write.stream.text
         stream = self._streams[text]
-        key, version, position = stream.key, stream.version, self.position
-        name = encode_name(write.stream)
+        key, version, position, name = stream.key, stream.version, self.position, encode_name(write.stream)
         for event in write.events:
             version += 1
             position += 1
@@ -127,7 +126,3 @@ def _recorded(stream: StreamId, event: NewEvent, version: int, position: int) ->
     return RecordedEvent(
         stream, version, position, event.event_id, event.event_type, event.schema_version, event.recorded_at, event.data, event.metadata
     )
-
-
-def _version_of(event: RecordedEvent) -> int:
-    return event.version

@@ -1,7 +1,6 @@
 """The file event store for an event loop: a thin layer over :class:`~inventory_es.adapters.file.store.file_store.FileStore`."""
 
 import warnings
-import weakref
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
@@ -10,6 +9,7 @@ from uuid import UUID
 
 import anyio
 
+from inventory_es.adapters.file.folder import opened
 from inventory_es.adapters.file.locks import LOCK_TIMEOUT, check_lock_timeout
 from inventory_es.adapters.file.operating_system import new_creation_id
 from inventory_es.adapters.file.store.append_batch import CAPABILITIES
@@ -41,25 +41,24 @@ class FileEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, TurnTa
 
     _is_closing = True
 
-    def __init__(self, engine: FileStore) -> None:
-        self._engine = engine
-        self._writer = CommitWriter(engine, _unless_gone(self._wake))
+    def __init__(self, store: FileStore) -> None:
+        self._store = store
+        self._writer = CommitWriter(store)
         self._limiter = anyio.CapacityLimiter(_MAX_READS)
         self._reads = 0
         self._turns = anyio.Lock()
         self._is_closing = False
         self._read_ended = anyio.Event()
         self._closed = anyio.Event()
-        self._committed: anyio.Event | None = None
 
     def __del__(self) -> None:
-        if not (self._is_closing or self._engine.is_inherited):
+        if not (self._is_closing or self._store.is_inherited):
             self._writer.let_go()
-            warnings.warn(f"{self._engine.name} was dropped and not closed", ResourceWarning, stacklevel=2, source=self)
+            warnings.warn(f"{self._store.name} was dropped and not closed", ResourceWarning, stacklevel=2, source=self)
 
     @property
     def capabilities(self) -> StoreCapabilities:
-        """What this store promises."""
+        """The promises of this store."""
         return CAPABILITIES
 
     async def append(self, writes: Sequence[StreamWrite], /) -> AppendResult:
@@ -78,25 +77,25 @@ class FileEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, TurnTa
     async def read_stream(self, stream: StreamId, /, *, after: int = 0, limit: int) -> StreamPage:
         """See :meth:`EventStore.read_stream`."""
         await self._writer.settle()
-        return await self._read(self._engine.read_stream, stream, after=after, limit=limit)
+        return await self._read(self._store.read_stream, stream, after=after, limit=limit)
 
     async def read_stream_backwards(self, stream: StreamId, /, *, before: int | None = None, limit: int) -> StreamPage:
         """See :meth:`EventStore.read_stream_backwards`."""
         await self._writer.settle()
-        return await self._read(self._engine.read_stream_backwards, stream, before=before, limit=limit)
+        return await self._read(self._store.read_stream_backwards, stream, before=before, limit=limit)
 
     async def find_events(self, stream: StreamId, event_ids: Sequence[UUID], /) -> Sequence[RecordedEvent]:
         """See :meth:`EventStore.find_events`."""
         await self._writer.settle()
-        return await self._read(self._engine.find_events, stream, event_ids)
+        return await self._read(self._store.find_events, stream, event_ids)
 
     async def read_all(self, *, after: int, limit: int) -> FeedPage:
         """See :meth:`EventFeed.read_all`."""
-        return await self._read(self._engine.read_all, after=after, limit=limit)
+        return await self._read(self._store.read_all, after=after, limit=limit)
 
     async def head(self) -> int:
         """See :meth:`EventFeed.head`."""
-        return await self._read(self._engine.head)
+        return await self._read(self._store.head)
 
     async def wait_for_position(self, position: int, /, *, timeout: float) -> bool:
         """See :meth:`EventFeed.wait_for_position`. Commits of this handle wake at once, those of others within 50 ms."""
@@ -104,7 +103,7 @@ class FileEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, TurnTa
             return True
         with anyio.move_on_after(timeout):
             while True:
-                committed = self._committed = self._committed or anyio.Event()
+                committed = self._writer.next_delivery()
                 if await self.head() >= position:
                     return True
                 with anyio.move_on_after(_POLL):
@@ -113,11 +112,11 @@ class FileEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, TurnTa
 
     async def streams(self, prefix: str = "", /, *, after: StreamId | None = None, limit: int) -> StreamsPage:
         """See :meth:`StreamCatalogue.streams`."""
-        return await self._read(self._engine.streams, prefix, after=after, limit=limit)
+        return await self._read(self._store.streams, prefix, after=after, limit=limit)
 
     def glance_version(self, stream: StreamId, /) -> int | None:
         """See :meth:`VersionGlance.glance_version`."""
-        return None if self._is_closing else self._engine.glance_version(stream)
+        return None if self._is_closing else self._store.glance_version(stream)
 
     @asynccontextmanager
     async def turn(self) -> AsyncGenerator[None, None]:
@@ -128,19 +127,19 @@ class FileEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, TurnTa
                 yield
 
     async def aclose(self) -> None:
-        """Finish what is in flight, write the people's files to the end, and release every resource. Closing twice is fine."""
+        """Finish the calls in flight, write the readable copies to the end, and release every resource. Idempotent."""
         if self._is_closing:
             await self._closed.wait()
             return
         self._is_closing = True
         with anyio.CancelScope(shield=True):
-            if not self._engine.is_inherited:
+            if not self._store.is_inherited:
                 await self._writer.stop()
             while self._reads:
                 await self._read_ended.wait()
                 self._read_ended = anyio.Event()
             try:
-                await run_in_thread(self._engine.close)
+                await run_in_thread(self._store.close)
             finally:
                 self._closed.set()
 
@@ -156,13 +155,8 @@ class FileEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, TurnTa
 
     def _check_open(self) -> None:
         if self._is_closing:
-            raise StoreClosedError(store=self._engine.name)
-        self._engine.check_usable()
-
-    def _wake(self) -> None:
-        if self._committed is not None:
-            self._committed.set()
-            self._committed = None
+            raise StoreClosedError(store=self._store.name)
+        self._store.check_usable()
 
 
 def open_file_event_store(
@@ -184,34 +178,22 @@ def open_file_event_store(
         ValueError: ``lock_timeout`` out of range.
         IncompatibleStoreError: the folder holds something else, or a newer format. Nothing was changed.
         StoreUnavailableError: the file system refused something, or another process kept a lock.
-        CorruptStoreError: what is stored contradicts itself.
+        CorruptStoreError: the stored data contradicts itself.
     """
     check_lock_timeout(lock_timeout)
-    return _opened(partial(_open_engine, absolute_path(path), file_system, segment_bytes, lock_timeout))
-
-
-def _unless_gone(method: Callable[[], None]) -> Callable[[], None]:
-    """Return what calls a method while its object is there, and does not keep it there."""
-    alive = weakref.WeakMethod(method)
-
-    def call() -> None:
-        if (found := alive()) is not None:
-            found()
-
-    return call
-
-
-@asynccontextmanager
-async def _opened(open_engine: Callable[[], FileStore]) -> AsyncGenerator[FileEventStore, None]:
-    store = FileEventStore(await run_in_thread(open_engine))
-    try:
-        yield store
-    finally:
-        await store.aclose()
+    open_store = partial(
+        FileStore.open,
+        absolute_path(path),
+        creation_id=new_creation_id(),
+        file_system=file_system,
+        segment_bytes=segment_bytes,
+        lock_timeout=lock_timeout,
+    )
+    return opened(open_store, FileEventStore)
 
 
 async def open_file(place: str, /) -> FileEventStore:
-    """Open what the URL ``file:PLACE`` means. The caller closes the store.
+    """Open the store that the URL ``file:PLACE`` names. The caller closes it.
 
     Args:
         place: path of the folder, relative to the working directory or absolute.
@@ -219,10 +201,4 @@ async def open_file(place: str, /) -> FileEventStore:
     Raises:
         IncompatibleStoreError, StoreUnavailableError, CorruptStoreError: as :func:`open_file_event_store`.
     """
-    return FileEventStore(await run_in_thread(partial(_open_engine, absolute_path(place), None, SEGMENT_BYTES, LOCK_TIMEOUT)))
-
-
-def _open_engine(path: str, file_system: FileSystem | None, segment_bytes: int, lock_timeout: float) -> FileStore:
-    return FileStore.open(
-        path, creation_id=new_creation_id(), file_system=file_system, segment_bytes=segment_bytes, lock_timeout=lock_timeout
-    )
+    return FileEventStore(await run_in_thread(partial(FileStore.open, absolute_path(place), creation_id=new_creation_id())))

@@ -1,15 +1,15 @@
-"""The file event store without threads and without an event loop: what the asynchronous adapter puts behind its writer thread.
+"""The file event store without threads and without an event loop: the asynchronous adapter runs it behind its writer thread.
 
 To drive it step by step, as a crash simulator does::
 
-    engine = FileStore.open("/stock", file_system=simulated, creation_id="1")
-    outcomes = engine.commit([[StreamWrite(stream, 0, [event])], [another append]])   # one line, one sync
-    page = engine.read_stream(stream, after=0, limit=100)
-    engine.tidy()                                 # index files of finished segments, people's files: whenever there is time
-    engine.close()                                # people's files to the end, an index file for the current segment
+    store = FileStore.open("/stock", file_system=simulated, creation_id="1")
+    outcomes = store.commit([[StreamWrite(stream, 0, [event])], [another append]])   # one line, one sync
+    page = store.read_stream(stream, after=0, limit=100)
+    store.tidy()                                  # index files of finished segments, readable copies: whenever there is time
+    store.close()                                 # readable copies to the end, an index file for the current segment
 
 Every call goes to the given file system and nowhere else, in the order of the program, and makes no use of time or chance. To
-crash it, forget the engine and open another one on what is left.
+crash it, forget the store and open another one on the same files.
 """
 
 import os
@@ -22,25 +22,17 @@ from typing import Self
 from uuid import UUID
 
 from inventory_es.adapters.file.folder import FormatFile, StoreFolder, find_folder, open_folder
-from inventory_es.adapters.file.index.hash_slots import event_key, stream_key
 from inventory_es.adapters.file.index.store_index import EventPlaces, StoreIndex
+from inventory_es.adapters.file.index.table import stream_key
 from inventory_es.adapters.file.journal.journal import READ_ONLY, Journal, UncertainWriteError
-from inventory_es.adapters.file.journal.state import JournalTail
+from inventory_es.adapters.file.journal.stored_form import JournalTail
 from inventory_es.adapters.file.locks import LOCK_TIMEOUT
 from inventory_es.adapters.file.operating_system import OperatingSystem
 from inventory_es.adapters.file.store.append_batch import AppendBatch
+from inventory_es.adapters.file.store.derived_files import DerivedFiles, derived_ends
 from inventory_es.adapters.file.store.event_reader import EventReader, first_on_a_page, last_on_a_page, pages
 from inventory_es.adapters.file.store.stream_files import StreamFiles
-from inventory_es.adapters.file.store.tidy import Maintenance, derived_ends
-from inventory_es.adapters.file.stored_event import (
-    StoredEvent,
-    StoredFields,
-    StoredRun,
-    StreamRun,
-    encode_line,
-    last_position,
-    parse_stream,
-)
+from inventory_es.adapters.file.stored_event import StoredEvent, StoredFields, StoredPage, encode_line, last_position, parse_stream
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import AppendOutcomeUnknownError, StoreClosedError, StoreUnavailableError
 from inventory_es.ports.file_system import FileSystem
@@ -56,12 +48,15 @@ class FileStore:
 
     Any number of threads may read; one at a time commits, tidies and closes. Every method but :meth:`close` may raise
     ``StoreUnavailableError``, ``StoreClosedError`` and ``CorruptStoreError``.
+
+    Attributes:
+        name: for errors.
     """
 
     def __init__(
         self, folder: StoreFolder, file_system: FileSystem, journal: Journal, *, lock_timeout: float = LOCK_TIMEOUT, read_only: bool = False
     ) -> None:
-        self._folder = folder
+        self.name: str = folder.name
         self._journal = journal
         self._mutex = Lock()
         self._process = os.getpid()
@@ -71,10 +66,10 @@ class FileStore:
         self._format = FormatFile(file_system, folder)
         self._index = StoreIndex(file_system, journal, seed=folder.seed, name=folder.name)
         self._reader = EventReader(journal.segments, name=folder.name)
-        self._maintenance: Maintenance | None = None
+        self._derived: DerivedFiles | None = None
         if not read_only:
-            people = StreamFiles(file_system, folder.events, journal, self._stored_after, lock_timeout=lock_timeout)
-            self._maintenance = Maintenance(journal, self._index, people, self._mutex, store=folder.name)
+            copies = StreamFiles(file_system, folder.events, journal, self._stored_after, lock_timeout=lock_timeout)
+            self._derived = DerivedFiles(journal, self._index, copies, self._mutex, store=folder.name)
 
     @classmethod
     def open(
@@ -100,7 +95,7 @@ class FileStore:
         Raises:
             IncompatibleStoreError: the folder holds something else, or a newer format. Nothing was changed.
             StoreUnavailableError: the file system refused something, or another process kept a lock.
-            CorruptStoreError: what is stored contradicts itself.
+            CorruptStoreError: the stored data contradicts itself.
         """
         fs = OperatingSystem() if file_system is None else file_system
         try:
@@ -126,16 +121,16 @@ class FileStore:
                 lock_timeout=lock_timeout,
                 witnesses=partial(derived_ends, fs, folder),
             )
-            engine = cls(folder, fs, journal, lock_timeout=lock_timeout)
+            store = cls(folder, fs, journal, lock_timeout=lock_timeout)
             with journal.exclusive(check_all=True) as tail:
-                engine._index.open(tail)
-            if engine._maintenance is not None:
-                engine._maintenance.begin()
-            return engine
+                store._index.open(tail)
+            if store._derived is not None:
+                store._derived.begin()
+            return store
 
     @classmethod
     def _open_to_read(cls, path: str, file_system: FileSystem) -> Self:
-        """Open a store that this user may not write to. Nothing of it is changed, and nothing beyond the durable place is read."""
+        """Open a store that this user may not write to. Nothing of it is changed, and nothing beyond the durable end is read."""
         with _Unavailable(f"file store {path}"):
             folder = find_folder(file_system, path)
             journal = Journal(
@@ -148,43 +143,59 @@ class FileStore:
                 name=folder.name,
                 read_only=True,
             )
-            engine = cls(folder, file_system, journal, read_only=True)
-            engine._index.open(journal.tail())
-            return engine
+            store = cls(folder, file_system, journal, read_only=True)
+            store._index.open(journal.tail())
+            return store
 
     def commit(self, groups: Sequence[Sequence[StreamWrite]]) -> list[AppendResult | Exception]:
         """Run appends in order, and make them durable with one line and one sync.
 
         Returns:
-            One outcome for each: what ``EventStore.append`` returns or raises.
+            One outcome for each: the result or the error of ``EventStore.append``.
 
         Raises:
-            AppendOutcomeUnknownError: perhaps all that have no refusal are written, perhaps none.
+            AppendOutcomeUnknownError: all appends that were not refused are written, or none.
         """
         return self.commit_taken(lambda: groups) if groups else []
 
     def commit_taken(self, take: Callable[[], Sequence[Sequence[StreamWrite]]]) -> list[AppendResult | Exception]:
-        """Commit what ``take`` gives; it is called once nobody else writes, so that what is withdrawn before is not begun."""
+        """Commit the appends that ``take`` returns: it is called under the lock, so an append withdrawn before is not begun."""
         with self._serving(), self._journal.exclusive() as tail:
             self._format.check_place()
             groups = take()
             with self._mutex:
                 self._index.follow(tail)
-                batch = AppendBatch(self._index, self._events, store=self._folder.name)
-                outcomes = [batch.decide(writes) for writes in groups]
-            if batch.stored:
-                self._write(tail, batch)
+                batch = AppendBatch(self._index, self._events, store=self.name)
+                outcomes = list(map(batch.decide, groups))
+            if not batch.stored:
+                return outcomes
+            try:
+                written = self._journal.append(tail, encode_line(batch.stored), position=batch.position)
+            except UncertainWriteError as problem:
+                cause = problem.__cause__
+                raise AppendOutcomeUnknownError(store=self.name, reason=reason_of(cause), remedy=remedy_of(cause)) from problem
+            with self._mutex:
+                if self._index.end == tail:
+                    start = tail.offset if written.segment == tail.segment else 0
+                    self._index.added(written, start, batch.indexed)
+                else:  # a reader saw the line first
+                    self._index.follow(written)
             return outcomes
 
     def turn(self) -> AbstractContextManager[object]:
-        """Keep every other handle from committing until it is left; what this thread commits meanwhile is done in it."""
+        """Keep every other handle from committing until the block is left. Commits of this thread are part of the turn."""
         self.check_usable()
         return self._journal.exclusive()
 
-    def settle(self) -> None:
-        """Do what the last commit put off; call it once its callers are told. Whatever is called next does it otherwise."""
+    def settle(self) -> int:
+        """Index the last commit, once its callers have their outcomes; any later call does it otherwise.
+
+        Returns:
+            How many events the readable copies are behind.
+        """
         with self._mutex:
             self._index.settle()
+        return 0 if self._derived is None else self._index.end.position - self._derived.copies.end.position
 
     def read_stream(self, stream: StreamId, *, after: int = 0, limit: int) -> StreamPage:
         """See ``EventStore``."""
@@ -196,7 +207,7 @@ class FileStore:
                 if after >= version:
                     return StreamPage((), version, is_end=True)
                 places = index.stream(stream.text, after=after, before=min(version, after + limit) + 1)
-            events = self._run(stream, after + 1, first_on_a_page(places))
+            events = self._page(stream, after + 1, first_on_a_page(places))
         return StreamPage(events, version, is_end=after + len(events) >= version)
 
     def read_stream_backwards(self, stream: StreamId, *, before: int | None = None, limit: int) -> StreamPage:
@@ -211,17 +222,16 @@ class FileStore:
                     return StreamPage((), version, is_end=True)
                 places = index.stream(stream.text, after=max(0, last - limit), before=last + 1)
             places = last_on_a_page(places)
-            events = self._run(stream, last + 1 - sum(len(part.places) for part in places), places)
+            events = self._page(stream, last + 1 - sum(len(part.places) for part in places), places)
         return StreamPage(events[::-1], version, is_end=last - len(events) <= 0)
 
     def find_events(self, stream: StreamId, event_ids: Sequence[UUID]) -> Sequence[StoredEvent]:
         """See ``EventStore``."""
         check_stream(stream)
-        key = stream_key(stream.text)
         wanted = set(event_ids)
         with self._serving():
             with self._current() as index:
-                places = index.candidates([event_key(event_id, key) for event_id in wanted])
+                places = index.candidates(wanted, stream_key(stream.text))
             found = [event for event in self._events(places) if event.event_id in wanted and event.stream == stream]
         return sorted(found, key=lambda event: event.version)
 
@@ -239,7 +249,7 @@ class FileStore:
             if [event.position for event in fields] != list(range(after + 1, next_after + 1)):
                 at, wrong = next((at, event) for at, event in enumerate(fields) if event.position != after + 1 + at)
                 self._reader.refuse(places, at, f"event {after + 1 + at} belongs there, not {wrong.position}")
-        return FeedPage(StoredRun(StoredEvent, fields), next_after, is_end=next_after >= head)
+        return FeedPage(StoredPage(StoredEvent, fields), next_after, is_end=next_after >= head)
 
     def head(self) -> int:
         """See ``EventFeed``."""
@@ -262,24 +272,19 @@ class FileStore:
         return StreamsPage(heads, is_end=True)
 
     @property
-    def name(self) -> str:
-        """For errors."""
-        return self._folder.name
-
-    @property
     def is_inherited(self) -> bool:
-        """Whether a fork brought this handle into another process."""
+        """True if a fork brought this handle into another process."""
         return os.getpid() != self._process
 
     def check_usable(self) -> None:
         """Raise ``StoreClosedError`` if this handle was closed or inherited by fork."""
-        if self.is_inherited:
-            raise StoreClosedError(store=self._folder.name, reason="it was inherited by fork")
+        if os.getpid() != self._process:
+            raise StoreClosedError(store=self.name, reason="it was inherited by fork")
         if self._is_closed:
-            raise StoreClosedError(store=self._folder.name)
+            raise StoreClosedError(store=self.name)
 
     def glance_version(self, stream: StreamId) -> int | None:
-        """See ``VersionGlance``: where the lock file names no end beyond the index, and nobody holds the index."""
+        """See ``VersionGlance``: known if the lock file names no end beyond the index, and no thread holds the index."""
         tail = None if self._is_closed else self._journal.glance()
         if tail is None:
             return None
@@ -300,57 +305,39 @@ class FileStore:
         self._glanced = tail, stream.text, version
         return version
 
-    @property
-    def backlog(self) -> int:
-        """How many events the people's files are behind."""
-        return 0 if self._maintenance is None else self._maintenance.backlog
-
     def tidy(self, *, max_events: int = 1_000) -> bool:
-        """Write index files of finished segments, and some of what the people's files miss.
+        """Write index files of finished segments, and about ``max_events`` of the events that the readable copies miss.
 
-        Failures are logged and made good another time: nothing depends on these files.
+        Failures are logged, and the next call tries again: no promise depends on these files.
 
         Returns:
-            Whether nothing is left to do.
+            True if nothing is left to do.
         """
         with self._serving():
-            return self._maintenance is None or self._maintenance.tidy(max_events=max_events)
+            return self._derived is None or self._derived.tidy(max_events=max_events)
 
     def rebuild(self) -> None:
-        """Load every table of the index, make those anew that have no good file, and doubt all people's files; closing writes them."""
+        """Load every table of the index, rebuild those without a good file, and doubt all readable copies; closing writes them."""
         with self._serving():
             with self._mutex:
                 self._index.load()
-            if self._maintenance is not None:
-                self._maintenance.doubt_all()
+            if self._derived is not None:
+                self._derived.doubt_all()
 
     def close(self) -> None:
-        """Tidy to the end and release every handle. Closing twice is fine. After a fork only the handles of this process are dropped."""
+        """Tidy to the end and release every handle. Idempotent. After a fork, only this process's handles are dropped."""
         if not self._is_closed:
             self._is_closed = True
             if not self.is_inherited:
                 try:
-                    if self._maintenance is not None:
-                        self._maintenance.finish()
+                    if self._derived is not None:
+                        self._derived.finish()
                 finally:
                     self._format.close()
                     self._journal.close()
 
-    def _write(self, tail: JournalTail, batch: AppendBatch) -> None:
-        try:
-            written = self._journal.append(tail, encode_line(batch.stored), position=batch.position)
-        except UncertainWriteError as problem:
-            cause = problem.__cause__
-            raise AppendOutcomeUnknownError(store=self._folder.name, reason=reason_of(cause), remedy=remedy_of(cause)) from problem
-        with self._mutex:
-            if self._index.end == tail:
-                start = tail.offset if written.segment == tail.segment else 0
-                self._index.added(written, start, batch.indexed)
-            else:  # a reader saw the line first
-                self._index.follow(written)
-
-    def _run(self, stream: StreamId, version: int, places: Sequence[EventPlaces]) -> StreamRun:
-        """The events at these places, which must be the stream's from this version on."""
+    def _page(self, stream: StreamId, version: int, places: Sequence[EventPlaces]) -> StoredPage:
+        """Return the events at these places, which must be the stream's from this version on."""
         events: list[StoredFields] = []
         name = stream.text
         for part in places:
@@ -361,13 +348,13 @@ class FileStore:
                 self._reader.refuse(part, at, f"event {version + at} of {stream} belongs there")
             version = end
             events += fields
-        return StreamRun(StoredEvent, events)
+        return StoredPage(StoredEvent, events)
 
     def _events(self, places: Sequence[EventPlaces]) -> list[StoredEvent]:
         return [StoredEvent(fields) for page in pages(places) for fields in self._reader.read(page)]
 
     def _stored_after(self, name: str, version: int, position: int) -> Iterator[bytes]:
-        """The stored forms of a stream after a version, up to a position."""
+        """Yield the stored forms of a stream after a version, up to a position."""
         with self._current() as index:
             last = index.version(name, stream_key(name))
             places = index.stream(name, after=version, before=last + 1) if version < last else []
@@ -378,10 +365,10 @@ class FileStore:
 
     @contextmanager
     def _current(self) -> Generator[StoreIndex, None, None]:
-        """The index, at least as new as what any process acknowledged before this call; hold it shortly."""
+        """Hold the index, at least as new as every append acknowledged before this call; keep the block short."""
         tail = self._journal.tail()
         with self._mutex:
-            if tail.position < self._index.end.position:  # somebody has written since; under the mutex it is no longer behind
+            if tail.position < self._index.end.position:  # another thread has written since; under the mutex the tail is not behind
                 tail = self._journal.tail()
             self._index.follow(tail)
             yield self._index
@@ -392,7 +379,7 @@ class FileStore:
 
 
 class _Unavailable(AbstractContextManager[None]):
-    """Turns what the file system refuses in a block into the port's error."""
+    """Turns a refusal of the file system in the block into the port's error."""
 
     __slots__ = ("_store",)
 

@@ -1,28 +1,49 @@
-"""The people's files: for each stream, its events as lines, to be read with an editor and ``grep``. The store never reads them.
+"""Readable copies: for each stream, its events as lines, to be read with an editor and ``grep``. The store never reads them.
 
-They follow the journal: a lock file of their own says up to which tail they are written, and whether somebody is at it. They are
-written when the store has time, never synced, and made good after a crash: whoever finds the mark dirty compares each
-file's last line before it goes on.
+The copies follow the journal: a lock file of their own says up to which tail they are written, and if a process is writing. They are
+written when the store has time, and never synced. After a crash the next writer finds the mark dirty, and compares each file's
+last line before it goes on.
 """
 
 import logging
+import re
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
+from hashlib import blake2b
+from operator import attrgetter
 
 import msgspec
 
 from inventory_es.adapters.file.journal.journal import Journal
-from inventory_es.adapters.file.journal.state import JournalTail, read_state, write_state
+from inventory_es.adapters.file.journal.stored_form import JournalTail, read_state, write_state
 from inventory_es.adapters.file.locks import LOCK_TIMEOUT, LockWait
-from inventory_es.adapters.file.store.file_names import file_name
 from inventory_es.adapters.file.stored_event import LINE_START, parse_stream, split_line
+from inventory_es.domain.stream_id import StreamId, encode_parts
 from inventory_es.ports.file_system import File, FileSystem, LockFile, is_foreign, is_missing
 
+SUFFIX = ".jsonl"
 _FIRST_REACH = 64 << 10
 _LAST_REACH = 64 << 20
-"""No line of a stream is longer: what has none in so many bytes is no file of ours, and is written anew."""
+"""The longest line of a stream is shorter: a file without a line in so many bytes is foreign, and is written again from the start."""
+
+_ENCODED_IN_NAME = re.compile(r"[^a-z0-9_.]")
+_MAX_NAME = 255 - len(SUFFIX)
+_KEPT = 180
 
 _logger = logging.getLogger(__name__)
+
+
+def file_name(stream: StreamId) -> str:
+    """Return the name of a stream's file, at most 255 bytes of ASCII.
+
+    No two streams share a name, on case-folding and normalising file systems either. Every character but lower-case ASCII letters,
+    digits, ``_`` and ``.`` is percent-encoded; a canonical UUID stays. A longer name is cut and ends in ``+`` and a hash of the
+    stream id; no other name has a ``+``.
+    """
+    name = "-".join((stream.category, *encode_parts(stream.parts, _ENCODED_IN_NAME)))
+    if len(name) > _MAX_NAME:
+        name = f"{name[:_KEPT]}+{blake2b(stream.text.encode(), digest_size=16).hexdigest()}"
+    return name + SUFFIX
 
 
 class _LastLine(msgspec.Struct):
@@ -31,13 +52,13 @@ class _LastLine(msgspec.Struct):
 
 
 class StreamFiles:
-    """The files of one store. Synchronous; one thread at a time.
+    """The readable copies of one store. Synchronous; one thread at a time.
 
     Args:
-        file_system: where they live.
-        directory: theirs.
-        journal: what they follow.
-        stored_after: the stored forms of a stream (by its text) after a version and up to a position, from the journal.
+        file_system: the file system of the store.
+        directory: of the copies.
+        journal: the journal that they follow.
+        stored_after: yields the stored forms of a stream (by its text) after a version and up to a position, from the journal.
         lock_timeout: the longest wait for their lock, in seconds.
     """
 
@@ -62,19 +83,19 @@ class StreamFiles:
             self.end = self._written(lock)[0]
 
     def path(self, name: str) -> str:
-        """The file of the stream with this text."""
+        """Return the path of the file of the stream with this text."""
         return f"{self._directory}/{file_name(parse_stream(name))}"
 
     def trust_empty(self) -> None:
-        """Take it that nothing was ever written, unless the lock file says otherwise: the journal was empty."""
+        """Mark the copies as empty, unless the lock file says otherwise: the journal was empty."""
         with suppress(OSError), self._opened() as lock:
             self._wait.take(lock)
             if read_state(lock) is None:
                 write_state(lock, self._journal.start, dirty=False)
 
     def distrust(self, tail: JournalTail) -> None:
-        """Have the files compared from this tail on, because a crash may have taken what was written after it."""
-        self._doubted, self.end = tail, min(self.end, tail, key=_position)
+        """Have the files compared from this tail on, because a crash may have taken the lines after it."""
+        self._doubted, self.end = tail, min(self.end, tail, key=attrgetter("position"))
         with suppress(OSError), self._opened() as lock:
             self._wait.take(lock)
             written, _ = self._written(lock)
@@ -82,23 +103,23 @@ class StreamFiles:
             self._doubted = None
 
     def catch_up(self, *, max_events: int) -> bool:
-        """Write what is missing.
+        """Write the missing lines.
 
         Args:
             max_events: stop after about so many.
 
         Returns:
-            Whether nothing is left to do, for now: also when another process is at it.
+            True if nothing is left to do for now, or another process is writing.
 
         Raises:
-            OSError: a file could not be written; go on another time.
+            OSError: a file could not be written; the next call goes on.
         """
         if self.end.position >= self._journal.tail().position and not self._skipped:
             return True
         with self._opened() as lock:
             if not lock.acquire(timeout=0):
                 return True
-            end = self._journal.tail()  # under the lock: whoever died here had written no further
+            end = self._journal.tail()  # under the lock: a process that died here had written no further
             written, is_sure = self._written(lock)
             for name in tuple(self._skipped):
                 self._write(name, None, up_to=written.position)
@@ -114,7 +135,7 @@ class StreamFiles:
 
     @contextmanager
     def _opened(self) -> Generator[LockFile, None, None]:
-        """The lock file, made anew, with its folder, where it is missing or something else is in its place."""
+        """Open the lock file; create it, and its folder, where it is missing or something else is in its place."""
         if not self._fs.exists(self._directory):
             self._fs.make_directory(self._directory)
         path = f"{self._directory}/.lock"
@@ -131,12 +152,12 @@ class StreamFiles:
             lock.close()
 
     def _written(self, lock: LockFile) -> tuple[JournalTail, bool]:
-        """Up to where the files are written, and whether they are surely no further: from the beginning, if that can't be told."""
+        """Return up to where the files are written, and True if they are surely no further. Unknown means from the beginning."""
         state = read_state(lock)
         if state is None or not self._journal.ends_line(state.tail):
             return self._journal.start, False
         if self._doubted is not None:
-            return min(state.tail, self._doubted, key=_position), False
+            return min(state.tail, self._doubted, key=attrgetter("position")), False
         return state.tail, not state.dirty
 
     def _read(self, start: JournalTail, end: JournalTail, max_events: int) -> tuple[dict[str, list[bytes]], JournalTail]:
@@ -153,7 +174,7 @@ class StreamFiles:
         return waiting, end
 
     def _write(self, name: str, stored: Sequence[bytes] | None, *, up_to: int) -> None:
-        """Add lines to a file, or with ``None`` all that follow its last good line."""
+        """Append lines to a file; with ``None``, all that follow its last good line."""
         path = self.path(name)
         try:
             file = self._open(path)
@@ -178,7 +199,7 @@ class StreamFiles:
         self._skipped.discard(name)
 
     def _open(self, path: str) -> File:
-        """Open a file, and put a new one in the place of what is none, or can't be opened."""
+        """Open a file. Something else in its place, or a file that can't be opened, is replaced by a new one."""
         try:
             return self._fs.open(path, "write")
         except FileNotFoundError:
@@ -191,7 +212,7 @@ class StreamFiles:
 
 
 def _last_whole_line(file: File, size: int, name: str) -> tuple[int, int]:
-    """Where the last good line of a people's file ends, and its version; 0 and 0 if there is none."""
+    """Return where the last good line of a copy ends, and its version; 0 and 0 if there is none."""
     reach = _FIRST_REACH
     while True:
         start = max(0, size - reach)
@@ -214,7 +235,3 @@ def _version(line: bytes, name: str) -> int:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return 0
     return last.version if last.stream == name else 0
-
-
-def _position(tail: JournalTail) -> int:
-    return tail.position

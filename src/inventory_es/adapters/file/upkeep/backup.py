@@ -1,9 +1,9 @@
 """Copying a store while it is in use."""
 
-from inventory_es.adapters.file.folder import find_folder, write_format
+from inventory_es.adapters.file.folder import STORE, find_folder
 from inventory_es.adapters.file.journal.recovery import JournalRecovery
 from inventory_es.adapters.file.journal.segments import SUFFIX, JournalSegments
-from inventory_es.adapters.file.journal.state import JournalTail, read_state, write_state
+from inventory_es.adapters.file.journal.stored_form import JournalTail, read_state, write_state
 from inventory_es.adapters.file.operating_system import OperatingSystem
 from inventory_es.adapters.file.stored_event import last_position
 from inventory_es.ports.errors import IncompatibleStoreError, StoreUnavailableError
@@ -57,7 +57,7 @@ def back_up(path: AnyPath, target: AnyPath, *, file_system: FileSystem | None = 
         write_state(lock_copy, state.tail, dirty=False)
     finally:
         lock_copy.close()
-    write_format(fs, copy, folder.creation_id)
+    STORE.write(fs, copy, folder.creation_id)
     return state.tail.position
 
 

@@ -8,11 +8,9 @@ from typing import NamedTuple, Self
 import attrs
 
 from inventory_es.adapters.file.index.store_index import SUFFIX
-from inventory_es.adapters.file.index.table import GrowingTable
-from inventory_es.adapters.file.index.table_file import SealedTable, load_table, pack_table
-from inventory_es.adapters.file.journal.line import Line, read_lines
+from inventory_es.adapters.file.index.table import GrowingTable, SealedTable, load_table, pack_table
 from inventory_es.adapters.file.journal.segments import JournalSegments
-from inventory_es.adapters.file.journal.state import JournalTail
+from inventory_es.adapters.file.journal.stored_form import JournalTail, Line, read_lines
 from inventory_es.adapters.file.stored_event import split_line
 from inventory_es.adapters.file.upkeep.findings import Finding
 from inventory_es.ports.errors import CorruptStoreError

@@ -12,12 +12,11 @@ import attrs
 from inventory_es.adapters.file.folder import StoreFolder, find_folder
 from inventory_es.adapters.file.index.store_index import EventPlaces, places_of
 from inventory_es.adapters.file.index.table import IndexTable, unpack_place
-from inventory_es.adapters.file.journal.recovery import empty_tail
 from inventory_es.adapters.file.journal.segments import JournalSegments
-from inventory_es.adapters.file.journal.state import JournalState, read_state
+from inventory_es.adapters.file.journal.stored_form import JournalState, empty_tail, read_state
 from inventory_es.adapters.file.operating_system import OperatingSystem
 from inventory_es.adapters.file.store.event_reader import EventReader, pages
-from inventory_es.adapters.file.store.file_names import SUFFIX, file_name
+from inventory_es.adapters.file.store.stream_files import SUFFIX, file_name
 from inventory_es.adapters.file.stored_event import StoredEvent, parse_stream
 from inventory_es.adapters.file.upkeep.findings import Finding, StreamCheck
 from inventory_es.adapters.file.upkeep.journal_check import JournalCheck
@@ -181,8 +180,8 @@ class _Verification:
 
 
 def _placed(table: IndexTable) -> Iterator[tuple[str, EventPlaces]]:
-    for name, run in table.runs():
-        yield name, places_of(table, run.rows)
+    for name, stream in table.streams():
+        yield name, places_of(table, stream.rows)
 
 
 def _place_of(version: int, places: Iterable[EventPlaces]) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""What a store does when it has time: index files of finished segments, and the people's files. Nothing depends on either."""
+"""Derived files: index files of finished segments, and readable copies. Written when the store has time; no promise depends on them."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -9,11 +9,10 @@ from typing import TypeVar
 from inventory_es.adapters.file.folder import StoreFolder
 from inventory_es.adapters.file.index.store_index import SUFFIX as INDEX_SUFFIX
 from inventory_es.adapters.file.index.store_index import StoreIndex
-from inventory_es.adapters.file.index.table import IndexTable
-from inventory_es.adapters.file.index.table_file import read_end
+from inventory_es.adapters.file.index.table import IndexTable, read_end
 from inventory_es.adapters.file.journal.journal import Journal
 from inventory_es.adapters.file.journal.segments import JournalSegments
-from inventory_es.adapters.file.journal.state import JournalTail, read_state
+from inventory_es.adapters.file.journal.stored_form import JournalTail, read_state
 from inventory_es.adapters.file.store.stream_files import StreamFiles
 from inventory_es.ports.errors import CorruptStoreError, StoreClosedError
 from inventory_es.ports.file_system import File, FileSystem
@@ -24,65 +23,44 @@ _logger = logging.getLogger(__name__)
 _CHUNK = 10_000
 
 
-class Maintenance:
-    """Keeps what is derived in step with the journal. One thread at a time.
+class DerivedFiles:
+    """Keeps the derived files in step with the journal. One thread at a time.
 
-    A failure is logged once, and made good when it is tried again: people's files on the next call, index files by whoever opens the store.
+    A failure is logged once. Readable copies are tried again on the next call, index files when the store is opened.
 
     Args:
         journal: the truth.
         index: whose tables are written out.
-        people: the people's files.
+        copies: the readable copies.
         mutex: the index's.
         store: its name, for the log.
     """
 
-    def __init__(self, journal: Journal, index: StoreIndex, people: StreamFiles, mutex: Lock, *, store: str) -> None:
+    def __init__(self, journal: Journal, index: StoreIndex, copies: StreamFiles, mutex: Lock, *, store: str) -> None:
+        self.copies: StreamFiles = copies
         self._journal = journal
         self._index = index
-        self._people = people
         self._mutex = mutex
         self._store = store
         self._not_written: set[int] = set()
         self._lock_was_kept = False
-        self._people_failed = False
-
-    @property
-    def backlog(self) -> int:
-        """How many events the people's files are behind."""
-        return self._index.end.position - self._people.end.position
+        self._copies_failed = False
 
     def begin(self) -> None:
-        """After opening: doubt the people's files if the journal had to be recovered, unless nothing was ever stored."""
+        """Doubt the readable copies if opening had to recover the journal, unless no event was ever stored."""
         if self._index.end.position == 0:
-            self._people.trust_empty()
+            self.copies.trust_empty()
         elif self._journal.was_recovered:
-            self._people.distrust(self._index.segment_start)
+            self.copies.distrust(self._index.segment_start)
 
     def doubt_all(self) -> None:
-        """Have all people's files compared."""
-        self._people.distrust(self._journal.start)
+        """Have all readable copies compared."""
+        self.copies.distrust(self._journal.start)
 
     def tidy(self, *, max_events: int) -> bool:
         """Write what is due; see :meth:`FileStore.tidy`."""
         self._lock_was_kept = False
         return self._tidy(max_events)
-
-    def _tidy(self, max_events: int) -> bool:
-        with self._mutex:
-            finished = self._index.finished()
-        for segment, tables in finished:
-            if segment not in self._not_written and not self._lock_was_kept:
-                self._write(segment, tables)
-        try:
-            is_done = self._people.catch_up(max_events=max_events)
-        except (OSError, CorruptStoreError, StoreClosedError) as problem:
-            if not self._people_failed:
-                _logger.warning("people_files_not_written", extra={"store": self._store, "reason": str(problem)})
-            self._people_failed = True
-            return True
-        self._people_failed = False
-        return is_done
 
     def finish(self) -> None:
         """Write all that is due, and the index file of the current segment, for a quick opening."""
@@ -97,6 +75,22 @@ class Maintenance:
         except StoreClosedError as problem:
             _logger.warning("store_not_tidied", extra={"store": self._store, "reason": str(problem)})
 
+    def _tidy(self, max_events: int) -> bool:
+        with self._mutex:
+            finished = self._index.finished()
+        for segment, tables in finished:
+            if segment not in self._not_written and not self._lock_was_kept:
+                self._write(segment, tables)
+        try:
+            is_done = self.copies.catch_up(max_events=max_events)
+        except (OSError, CorruptStoreError, StoreClosedError) as problem:
+            if not self._copies_failed:
+                _logger.warning("people_files_not_written", extra={"store": self._store, "reason": str(problem)})
+            self._copies_failed = True
+            return True
+        self._copies_failed = False
+        return is_done
+
     def _write(self, segment: int, tables: Sequence[IndexTable]) -> None:
         try:
             with self._journal.exclusive():
@@ -104,14 +98,14 @@ class Maintenance:
         except (OSError, CorruptStoreError, StoreClosedError) as problem:
             self._not_written.add(segment)
             _logger.warning("index_not_written", extra={"store": self._store, "segment": segment, "reason": str(problem)})
-            self._lock_was_kept = isinstance(problem, TimeoutError)  # it is waited for once, not once for each segment
+            self._lock_was_kept = isinstance(problem, TimeoutError)  # wait once, not once per segment
             return
         with self._mutex:
             self._index.replace(segment, table)
 
 
 def derived_ends(file_system: FileSystem, folder: StoreFolder) -> Iterator[tuple[str, JournalTail]]:
-    """How far the journal was when the newest index file and the people's files were made: durable places, each with its file."""
+    """Yield how far the journal was when the newest index file and the readable copies were made, each with its file."""
     segments = JournalSegments(file_system, folder.journal, name=folder.name)
     for segment in segments.names(INDEX_SUFFIX)[-1:]:
         path = segments.path(segment, INDEX_SUFFIX)
@@ -125,7 +119,7 @@ def derived_ends(file_system: FileSystem, folder: StoreFolder) -> Iterator[tuple
 
 
 def _read(file_system: FileSystem, path: str, read: Callable[[File], _T | None]) -> _T | None:
-    """What a derived file says; ``None`` where it can't be read, whatever the reason."""
+    """Return the content of a derived file; ``None`` if it can't be read, whatever the reason."""
     try:
         file = file_system.open(path, "read")
     except OSError:
