@@ -8,8 +8,7 @@ from uuid import UUID
 import attrs
 import pytest
 
-from inventory_es.adapters.file.bus.file_bus import FileBus
-from inventory_es.adapters.file.bus.group import BusConsumer, FileBusGroup, GroupLimits
+from inventory_es.adapters.file.bus.file_bus import BusConsumer, FileBus, FileBusGroup, GroupLimits
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import RecordedEvent
 from inventory_es.ports.errors import EventBusUnavailableError
@@ -39,7 +38,7 @@ class Ledger:
 
 
 def open_engine(disk: SimFS) -> FileBus:
-    return FileBus.open("/bus", file_system=disk, creation_id="1", limits=GroupLimits(2, 10, 3), segment_bytes=700)
+    return FileBus("/bus", file_system=disk, creation_id="1", limits=GroupLimits(2, 10, 3), segment_bytes=700)
 
 
 def event(name: str) -> RecordedEvent:
@@ -97,17 +96,17 @@ class Host:
         self.ledger.published += names
 
     def ack(self, engine: FileBus, group: FileBusGroup, consumer: BusConsumer) -> None:
-        engine.run(group.take, consumer, T0)
+        group.take(consumer, T0)
         ticket, queued = consumer.ready.popleft()
         self.ledger.acking = (name_of(queued.event),)
-        engine.run(group.settle, consumer, ticket)
+        group.settle(consumer, ticket)
         self.ledger.acked += self.ledger.acking
         self.ledger.acking = ()
 
     def refuse(self, engine: FileBus, group: FileBusGroup, consumer: BusConsumer) -> None:
-        engine.run(group.take, consumer, T0)
+        group.take(consumer, T0)
         ticket, _ = consumer.ready.popleft()
-        engine.run(group.fail, consumer, ticket, "no", T0)
+        group.fail(consumer, ticket, "no", T0)
 
 
 def after(disk: Disk) -> tuple[list[str], list[str]]:

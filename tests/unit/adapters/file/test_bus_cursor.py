@@ -5,7 +5,7 @@ from zlib import crc32
 
 import pytest
 
-from inventory_es.adapters.file.bus.cursor import BusCursor, CursorState
+from inventory_es.adapters.file.bus.stored_form import BusCursor, CursorState
 from inventory_es.adapters.file.journal.stored_form import JournalTail
 from inventory_es.testing.crash.simfs import SimFS
 

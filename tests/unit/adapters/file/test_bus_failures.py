@@ -50,7 +50,7 @@ def test_an_event_that_could_not_be_taken_is_not_counted_as_delivered(engine: Fi
     broken.kind, broken.place = "write", "cursor"
     for _ in range(3):
         with pytest.raises(EventBusUnavailableError, match="Input/output error"):
-            engine.run(group.take, consumer, T0)
+            group.take(consumer, T0)
     broken.mend()
     taken = take(group, consumer)
     assert taken is not None
@@ -85,10 +85,10 @@ def test_an_answer_that_was_refused_is_given_again(engine: FileBus, broken: Brok
     assert first is not None
     broken.kind, broken.place = "write", "dead"
     with pytest.raises(EventBusUnavailableError):
-        engine.run(group.fail, consumer, first[0], "no", T0)
+        group.fail(consumer, first[0], "no", T0)
     assert engine.dead_letters("g", limit=9) == []
     broken.mend()
-    engine.run(group.fail, consumer, first[0], "no", T0)
+    group.fail(consumer, first[0], "no", T0)
     assert [letter.reason for letter in engine.dead_letters("g", limit=9)] == ["no"]
     assert drain(group, consumer) == ["x2"]
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from inventory_es.adapters.file.bus import line as bus_line
-from inventory_es.adapters.file.bus.line import encode_lines
+from inventory_es.adapters.file.bus import stored_form
+from inventory_es.adapters.file.bus.stored_form import encode_lines
 
 
 @pytest.mark.parametrize(
@@ -19,8 +19,8 @@ from inventory_es.adapters.file.bus.line import encode_lines
     ids=["nothing", "three events", "ten bytes", "a full one", "just full", "too large for any"],
 )
 def test_a_line_is_as_full_as_its_bounds_allow(monkeypatch: pytest.MonkeyPatch, sizes: list[int], lines: list[int]) -> None:
-    monkeypatch.setattr(bus_line, "MAX_LINE_EVENTS", 3)
-    monkeypatch.setattr(bus_line, "MAX_LINE_BYTES", 10)
+    monkeypatch.setattr(stored_form, "MAX_LINE_EVENTS", 3)
+    monkeypatch.setattr(stored_form, "MAX_LINE_BYTES", 10)
     stored = [bytes([97 + number]) * size for number, size in enumerate(sizes)]
     expected, place = [], 0
     for count in lines:

@@ -13,8 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inventory_es.adapters.file.bus.file_bus import FileBus
-from inventory_es.adapters.file.bus.group import BusConsumer, FileBusGroup, GroupLimits
+from inventory_es.adapters.file.bus.file_bus import BusConsumer, FileBus, FileBusGroup, GroupLimits
 from inventory_es.adapters.file.operating_system import OperatingSystem
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import FileSystem, RecordedEvent
@@ -30,13 +29,13 @@ import os, sys
 from datetime import UTC, datetime
 from uuid import UUID
 from inventory_es.adapters.file.bus.file_bus import FileBus
-from inventory_es.adapters.file.bus.group import GroupLimits
+from inventory_es.adapters.file.bus.file_bus import GroupLimits
 from inventory_es.adapters.file.operating_system import OperatingSystem
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import RecordedEvent
 from inventory_es.ports.toolkit.delivery_rules import GroupFilter
 now = datetime(2026, 1, 5, 9, tzinfo=UTC)
-engine = FileBus.open(
+engine = FileBus(
     sys.argv[1], file_system=OperatingSystem(), creation_id="2", limits=GroupLimits(2, 10, 100), segment_bytes=4_000
 )
 """
@@ -61,7 +60,7 @@ def event(stream: str, version: int, *, data: bytes = b"{}", at: datetime = T0, 
 def open_engine(
     folder: Path, *, disk: FileSystem | None = None, max_deliveries: int = 2, max_dead_letters: int = 10, window: int = 100
 ) -> FileBus:
-    return FileBus.open(
+    return FileBus(
         folder,
         file_system=OperatingSystem() if disk is None else disk,
         creation_id="1",
@@ -107,8 +106,8 @@ def refuse(group: FileBusGroup, consumer: BusConsumer, reason: str = "no") -> st
 
 def crash(engine: FileBus) -> None:
     """What the operating system does for a process that dies: free the locks, keep the files as they are."""
-    for owned in engine._owned.values():
-        owned.owner.close()
+    for group in engine._groups.values():
+        group.owner.close()
     engine._journal._state_file.close()
 
 

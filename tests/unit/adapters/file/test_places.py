@@ -11,8 +11,8 @@ import pytest
 from inventory_es.adapters.file import FileStore, open_file_event_store
 from inventory_es.ports.errors import CacheUnavailableError, CorruptStoreError, IncompatibleStoreError, StoreClosedError
 from inventory_es.ports.records import AppendResult
-from tests.unit.adapters.file.test_cache_engine import HOUR
-from tests.unit.adapters.file.test_cache_engine import open_engine as open_cache
+from tests.unit.adapters.file.test_cache_folder import HOUR
+from tests.unit.adapters.file.test_cache_folder import open_engine as open_cache
 from tests.unit.adapters.file.test_file_bus import ALL, T0
 from tests.unit.adapters.file.test_file_bus import event as published
 from tests.unit.adapters.file.test_file_bus import open_engine as open_bus
@@ -194,12 +194,12 @@ def test_a_bus_whose_place_was_taken_away_serves_nobody(stock: Path, take_away: 
     with closing(open_bus(stock)) as bus:
         bus.publish([published("a", 1)])
         group, consumer = bus.join("g", ALL)
-        bus.run(group.take, consumer, T0)
+        group.take(consumer, T0)
         take_away(stock)
         for use in (
             lambda: bus.publish([published("a", 2)]),
-            lambda: bus.run(group.take, consumer, T0),
-            lambda: bus.run(group.settle, consumer, consumer.ready[0][0]),
+            lambda: group.take(consumer, T0),
+            lambda: group.settle(consumer, consumer.ready[0][0]),
             lambda: bus.join("h", ALL),
             lambda: bus.dead_letters("g", limit=1),
         ):

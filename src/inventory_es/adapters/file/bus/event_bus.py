@@ -3,13 +3,14 @@
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
+from typing import Self
 from uuid import UUID
 
 import anyio
+import attrs
 
-from inventory_es.adapters.file.bus.file_bus import FileBus
-from inventory_es.adapters.file.bus.group import GroupLimits
-from inventory_es.adapters.file.bus.subscription import BusChanges, FileSubscription
+from inventory_es.adapters.file.bus.file_bus import BusConsumer, FileBus, FileBusGroup, GroupLimits
+from inventory_es.adapters.file.folder import opened
 from inventory_es.adapters.file.locks import LOCK_TIMEOUT, check_lock_timeout
 from inventory_es.adapters.file.operating_system import OperatingSystem, new_creation_id
 from inventory_es.domain.stream_id import StreamId
@@ -19,7 +20,7 @@ from inventory_es.ports.event_bus import BusCapabilities, DeadLetter, EventBus
 from inventory_es.ports.file_system import FileSystem
 from inventory_es.ports.records import RecordedEvent
 from inventory_es.ports.toolkit.append_rules import check_page
-from inventory_es.ports.toolkit.blocking_calls import BlockingCalls, run_in_thread
+from inventory_es.ports.toolkit.blocking_calls import BlockingCalls
 from inventory_es.ports.toolkit.delivery_rules import GroupFilter, check_events, check_group
 from inventory_es.ports.toolkit.paths import AnyPath, absolute_path
 
@@ -28,31 +29,43 @@ _SEGMENT_BYTES = 64 << 20
 _NO_BOUND = (1 << 63) - 1
 
 
+class _Changes:
+    """Wakes the consumers that wait for a delivery. Take ``next`` before looking: it is set with the next change."""
+
+    def __init__(self) -> None:
+        self.next = anyio.Event()
+
+    def notify(self) -> None:
+        """Set ``next``, and put a new event in its place."""
+        changed, self.next = self.next, anyio.Event()
+        changed.set()
+
+
 class FileEventBus(EventBus):
     """An event bus in a folder, for Linux and macOS. Opened by :func:`open_file_event_bus`.
 
-    What was published survives a power cut, in a journal that is kept: a new group gets everything from the beginning, and a group that
-    comes back goes on where it answered last. So ``publish`` never waits for a slow group (its backlog stands on the disk); what is in
-    memory of each group is bounded by a window.
+    Published events survive a power cut, in a journal that is kept: a new group gets everything from the beginning, and a group that
+    comes back continues after its last answer. So ``publish`` never waits for a slow group (its backlog stands on the disk); a window
+    bounds how many events of each group are in memory.
 
-    Any number of processes on one machine may publish; each group is consumed by one of them at a time, and the others are told so by
+    Any number of processes on one machine may publish. Each group is consumed by one of them at a time; the others get
     ``EventBusUnavailableError``. An acknowledgement survives the process; a power cut may take the last of them back, and then the
     events are delivered again. An event whose consumers die with it is given up like one that they refuse.
     """
 
-    def __init__(self, engine: FileBus, *, clock: Clock, capabilities: BusCapabilities, poll_interval: float) -> None:
-        self._engine = engine
+    def __init__(self, bus: FileBus, *, clock: Clock, capabilities: BusCapabilities, poll_interval: float) -> None:
+        self._bus = bus
         self._clock = clock
         self._capabilities = capabilities
         self._poll_interval = poll_interval
-        self._changes = BusChanges()
-        self._calls = BlockingCalls(anyio.CapacityLimiter(_MAX_CALLS), name=engine.name)
+        self._changes = _Changes()
+        self._calls = BlockingCalls(anyio.CapacityLimiter(_MAX_CALLS), name=bus.name)
         self._publishing = anyio.Lock()
         self._kept_out = 0
 
     @property
     def capabilities(self) -> BusCapabilities:
-        """What this bus promises, constant for its lifetime."""
+        """The promises of this bus, constant for its lifetime."""
         return self._capabilities
 
     async def publish(self, events: Sequence[RecordedEvent], /) -> None:
@@ -67,10 +80,10 @@ class FileEventBus(EventBus):
         check_events(given, max_event_bytes=self._capabilities.max_event_bytes)
         kept_out = self._kept_out
         async with self._publishing:
-            if self._kept_out != kept_out:  # the lock was waited for in vain meanwhile: once is enough
-                raise EventBusUnavailableError(bus=self._engine.name, reason="another process kept its lock")
+            if self._kept_out != kept_out:  # another call waited for the lock in vain meanwhile: once is enough
+                raise EventBusUnavailableError(bus=self._bus.name, reason="another process kept its lock")
             try:
-                await self._calls.run(self._engine.publish, given)
+                await self._calls.run(self._bus.publish, given)
             except EventBusUnavailableError as problem:
                 self._kept_out += isinstance(problem.__cause__, TimeoutError)
                 raise
@@ -84,45 +97,131 @@ class FileEventBus(EventBus):
         *,
         types: Collection[str] | None = None,
         streams: Collection[StreamId] | None = None,
-    ) -> AsyncGenerator[FileSubscription, None]:
+    ) -> AsyncGenerator["FileSubscription", None]:
         """Join ``group`` as one consumer. See :meth:`inventory_es.ports.EventBus.subscribe`.
 
         The filter is the group's: all its consumers name the same one. A group that has no consumer may come back with another; it
-        holds for what was not delivered before.
+        holds for the events that were not delivered before.
 
         Raises:
             ValueError: a name that is none, or the group has consumers with another filter.
             EventBusUnavailableError: another process has the consumers of this group.
         """
         check_group(group)
-        joined, consumer = await self._calls.run(self._engine.join, group, GroupFilter.of(types, streams))
-        subscription = FileSubscription(self._engine, self._calls, self._changes, self._clock, self._poll_interval, joined, consumer)
+        joined, consumer = await self._calls.run(self._bus.join, group, GroupFilter.of(types, streams))
+        subscription = FileSubscription(self._bus.name, self._calls, self._changes, self._clock, self._poll_interval, joined, consumer)
         try:
             yield subscription
         finally:
             subscription.leave()
-            with anyio.CancelScope(shield=True), suppress(StoreClosedError):  # a bus that was closed let go of everything
-                await self._calls.run(self._engine.leave, group, consumer, self._clock.now())
+            with anyio.CancelScope(shield=True), suppress(StoreClosedError):  # closing the bus released everything
+                await self._calls.run(self._bus.leave, group, consumer, self._clock.now())
             self._changes.notify()
 
     async def dead_letters(self, group: str, /, *, limit: int = 100) -> Sequence[DeadLetter]:
-        """The oldest ``limit`` dead letters of a group, 1 or more."""
+        """Return the oldest ``limit`` dead letters of a group, 1 or more."""
         check_group(group)
         check_page(limit=limit)
-        return await self._calls.run(self._engine.dead_letters, group, limit=limit)
+        return await self._calls.run(self._bus.dead_letters, group, limit=limit)
 
     async def redeliver(self, group: str, event_ids: Collection[UUID], /) -> int:
-        """Deliver dead letters again, with fresh attempts; how many there were. Whatever process has the group's consumers."""
+        """Deliver dead letters again, with fresh attempts; return how many there were. Any process may have the group's consumers."""
         check_group(group)
-        count = await self._calls.run(self._engine.redeliver, group, frozenset(event_ids))
+        count = await self._calls.run(self._bus.redeliver, group, frozenset(event_ids))
         self._changes.notify()
         return count
 
     async def aclose(self) -> None:
-        """End every subscription, finish what is in flight, release the folder. Closing twice is fine."""
+        """End every subscription, finish the calls in flight, release the folder. Idempotent."""
         self._calls.refuse()
         self._changes.notify()
-        await self._calls.close(self._engine.close)
+        await self._calls.close(self._bus.close)
+
+
+@attrs.define(eq=False)
+class FileSubscription:
+    """A :class:`~inventory_es.ports.BusSubscription`. Once the bus is closed, or the block has ended, it raises ``StoreClosedError``."""
+
+    _bus: str
+    _calls: BlockingCalls
+    _changes: _Changes
+    _clock: Clock
+    _poll_interval: float
+    _group: FileBusGroup
+    _consumer: BusConsumer
+    _has_left: bool = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> "FileDelivery":
+        self._consumer.is_cancelled = False
+        try:
+            while True:
+                change = self._changes.next
+                await self._run(partial(self._group.take, self._consumer, self._clock.now()))
+                if self._consumer.ready:
+                    number, queued = self._consumer.ready.popleft()
+                    return FileDelivery(self, number, queued.event, queued.deliveries)
+                with anyio.move_on_after(self._poll_interval):
+                    await change.wait()
+        except BaseException:
+            self._consumer.is_cancelled = True
+            self._changes.notify()  # the deliveries taken for this consumer go to others
+            raise
+
+    async def ack(self, number: int) -> None:
+        """Settle a delivery of this consumer."""
+        await self._run(partial(self._group.settle, self._consumer, number))
+        self._changes.notify()
+
+    async def nack(self, number: int, reason: str) -> None:
+        """Refuse a delivery of this consumer."""
+        await self._run(partial(self._group.fail, self._consumer, number, reason, self._clock.now()))
+        self._changes.notify()
+
+    def leave(self) -> None:
+        """Deliver nothing any more."""
+        self._has_left = True
+        self._changes.notify()
+
+    async def _run(self, function: Callable[[], None]) -> None:
+        if self._has_left:
+            raise StoreClosedError(store=self._bus, reason="this consumer has left its group, which gets again what it did not answer")
+        await self._calls.run(function)
+
+
+@attrs.frozen(eq=False)
+class FileDelivery:
+    """A :class:`~inventory_es.ports.Delivery`.
+
+    Attributes:
+        event: the published event.
+        attempt: the number of this delivery of the event to this group, starting at 1.
+    """
+
+    _subscription: FileSubscription
+    _number: int
+    event: RecordedEvent
+    attempt: int
+
+    async def ack(self) -> None:
+        """Acknowledge the delivery. Idempotent: the first answer counts.
+
+        Raises:
+            StoreClosedError: the bus was closed, or the consumer has left; the event is delivered again.
+            EventBusUnavailableError: the file system refused; after a crash the event is perhaps delivered again.
+        """
+        await self._subscription.ack(self._number)
+
+    async def nack(self, reason: str, /) -> None:
+        """Refuse the delivery: the event is delivered again, or becomes a dead letter.
+
+        Raises:
+            StoreClosedError: the bus was closed, or the consumer has left; the event is delivered again.
+            EventBusUnavailableError: the file system refused; answer again, or leave the group.
+        """
+        await self._subscription.nack(self._number, reason)
 
 
 def open_file_event_bus(
@@ -142,22 +241,22 @@ def open_file_event_bus(
 
     Args:
         path: of the folder; its parent exists. A relative path is resolved by this call.
-        clock: when a dead letter became one.
+        clock: the time at which an event becomes a dead letter.
         max_deliveries: after so many an event is a dead letter, 1 or more.
         max_dead_letters: while a group has so many, no further event of it is given up: it is delivered until it is handled.
         window: how many unanswered events of a group are in memory, 1 or more, and the events of one ``publish`` more. A stream that
             has as many waiting behind one event that is out holds the group back.
         max_event_bytes: the largest event that it takes, in bytes.
-        poll_interval: how soon what another process published is seen, in seconds, above 0.
+        poll_interval: the longest delay until events of another process are seen, in seconds, above 0.
         file_system: the operating system's, unless given.
         segment_bytes: a new segment of the journal is begun when the current one has reached this size.
         lock_timeout: the longest wait for a lock that another process holds, in seconds, 0 or more.
 
     Raises:
-        ValueError: a bound that can't be.
+        ValueError: a bound out of range.
         IncompatibleStoreError: the folder holds something else. Nothing was changed.
         EventBusUnavailableError: the file system refused something, or another process kept a lock.
-        CorruptStoreError: what is stored contradicts itself.
+        CorruptStoreError: the stored data contradicts itself.
     """
     if min(max_deliveries, max_dead_letters, window, max_event_bytes) < 1 or not poll_interval > 0:
         msg = "every bound of a bus must be 1 or more, and poll_interval above 0"
@@ -172,8 +271,8 @@ def open_file_event_bus(
         max_event_bytes=max_event_bytes,
         survives_fork=True,
     )
-    open_engine = partial(
-        FileBus.open,
+    open_bus = partial(
+        FileBus,
         absolute_path(path),
         file_system=OperatingSystem() if file_system is None else file_system,
         creation_id=new_creation_id(),
@@ -181,13 +280,4 @@ def open_file_event_bus(
         segment_bytes=segment_bytes,
         lock_timeout=lock_timeout,
     )
-    return _opened(open_engine, partial(FileEventBus, clock=clock, capabilities=capabilities, poll_interval=poll_interval))
-
-
-@asynccontextmanager
-async def _opened(open_engine: Callable[[], FileBus], make: Callable[[FileBus], FileEventBus]) -> AsyncGenerator[FileEventBus, None]:
-    bus = make(await run_in_thread(open_engine))
-    try:
-        yield bus
-    finally:
-        await bus.aclose()
+    return opened(open_bus, partial(FileEventBus, clock=clock, capabilities=capabilities, poll_interval=poll_interval))
