@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from inventory_es.adapters.file import FileCache, open_file_cache
-from inventory_es.adapters.file.cache_entry import entry_name
+from inventory_es.adapters.file.cache import entry_name
 from inventory_es.adapters.file.operating_system import OperatingSystem
 from inventory_es.testing import CacheContract, ManualClock, Site
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from inventory_es.adapters.file.cache_entry import decode_entry, encode_entry, entry_name, is_entry_name
+from inventory_es.adapters.file.cache import _NAME, decode_entry, encode_entry, entry_name
 
 T0 = datetime(2026, 1, 5, 9, tzinfo=UTC)
 HERE = timezone(timedelta(hours=1))
@@ -35,6 +35,6 @@ def test_one_that_was_changed_is_none(change: tuple[bytes, bytes]) -> None:
 
 def test_a_name_is_an_entrys_by_its_form() -> None:
     name = entry_name("k")
-    assert is_entry_name(name)
+    assert _NAME.fullmatch(name)
     for other in (name[1:], f"x{name}", "x.entry", name.replace(".entry", ".draft"), "draft"):
-        assert not is_entry_name(other)
+        assert not _NAME.fullmatch(other)

@@ -8,8 +8,8 @@ import anyio.lowlevel
 
 from inventory_es.adapters.file import FileStore, open_file_cache, open_file_event_bus, open_file_event_store, verify
 from inventory_es.testing import ManualClock
-from tests.unit.adapters.file.test_cache_engine import HOUR
-from tests.unit.adapters.file.test_cache_engine import open_engine as open_cache
+from tests.unit.adapters.file.test_cache_folder import HOUR
+from tests.unit.adapters.file.test_cache_folder import open_engine as open_cache
 from tests.unit.adapters.file.test_file_bus import ALL, T0, drain, refuse
 from tests.unit.adapters.file.test_file_bus import event as published
 from tests.unit.adapters.file.test_file_bus import open_engine as open_bus

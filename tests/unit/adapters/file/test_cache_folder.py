@@ -15,8 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inventory_es.adapters.file.cache_engine import CacheFolder
-from inventory_es.adapters.file.cache_entry import entry_name
+from inventory_es.adapters.file.cache import CacheFolder, entry_name
 from inventory_es.adapters.file.operating_system import OperatingSystem
 from inventory_es.ports import CacheEntry, FileSystem, LockFile
 from inventory_es.ports.errors import CacheUnavailableError, IncompatibleStoreError, StoreClosedError
@@ -27,12 +26,12 @@ HOUR = timedelta(hours=1)
 WRITER = """
 import sys
 from datetime import UTC, datetime, timedelta
-from inventory_es.adapters.file.cache_engine import CacheFolder
+from inventory_es.adapters.file.cache import CacheFolder
 from inventory_es.adapters.file.operating_system import OperatingSystem
 path, start, keys = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 now = datetime(2026, 1, 5, 9, tzinfo=UTC)
 bounds = {"max_entries": 8, "max_bytes": 1 << 20, "max_value_bytes": 1 << 10}
-engine = CacheFolder.open(path, file_system=OperatingSystem(), creation_id="1", **bounds)
+engine = CacheFolder(path, file_system=OperatingSystem(), creation_id="1", **bounds)
 for version in range(start, 300, 3):
     engine.set("shared", b"%d" % version, version=version, since=now, until=now + timedelta(hours=1))
     engine.set(f"own-{version % keys}", b"x", version=1, since=now, until=now + timedelta(hours=1))
@@ -56,7 +55,7 @@ class DyingDisk(OperatingSystem):
 
 
 def open_engine(folder: Path, *, disk: FileSystem | None = None, max_entries: int = 4, max_bytes: int = 1 << 20) -> CacheFolder:
-    return CacheFolder.open(
+    return CacheFolder(
         folder,
         file_system=OperatingSystem() if disk is None else disk,
         creation_id="1",
