@@ -5,9 +5,7 @@ from inventory_es.adapters.file.cache import FileCache, open_file_cache
 from inventory_es.adapters.file.store.event_store import FileEventStore, open_file, open_file_event_store
 from inventory_es.adapters.file.store.file_store import FileStore
 from inventory_es.adapters.file.upkeep.backup import back_up
-from inventory_es.adapters.file.upkeep.findings import Finding, StreamCheck
-from inventory_es.adapters.file.upkeep.repair import repair
-from inventory_es.adapters.file.upkeep.verify import verify
+from inventory_es.adapters.file.upkeep.verify import Finding, StreamCheck, repair, verify
 
 __all__ = [
     "FileCache",

@@ -18,7 +18,7 @@ def file_store() -> Subject:
     """
     engine: Any = load("inventory_es.adapters.file.store.file_store:FileStore")
     verify: Any = load("inventory_es.adapters.file.upkeep.verify:verify")
-    repair: Any = load("inventory_es.adapters.file.upkeep.repair:repair")
+    repair: Any = load("inventory_es.adapters.file.upkeep.verify:repair")
 
     def open_store(file_system: FileSystem) -> SteppedStore:
         store: SteppedStore = engine.open(_FOLDER, creation_id="1", file_system=file_system, segment_bytes=SEGMENT_BYTES)

@@ -11,7 +11,7 @@ import pytest
 from inventory_es.adapters.file import FileStore, Finding, back_up, repair, verify
 from inventory_es.adapters.file.journal.stored_form import read_state, write_state
 from inventory_es.adapters.file.operating_system import OperatingSystem
-from inventory_es.adapters.file.upkeep.findings import Concern
+from inventory_es.adapters.file.upkeep.verify import Concern
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import CorruptStoreError, IncompatibleStoreError, StoreUnavailableError
 from inventory_es.ports.records import NewEvent, RecordedEvent, StreamWrite
