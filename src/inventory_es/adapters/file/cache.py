@@ -1,7 +1,7 @@
 """The file cache: a folder with one file per entry. :class:`CacheFolder` is synchronous; :class:`FileCache` runs it for an event loop.
 
-Readers take no lock: an entry is replaced by renaming a whole file over it. A writer holds the lock file. Nothing is synced: after a
-power cut an entry may be gone, broken (then it is a miss) or an older one, each at most until its time is over.
+Readers take no lock: an entry is replaced by renaming a whole file over it. A writer holds the lock file. Nothing is synced. After a
+power cut an entry may be gone, broken (then it is a miss) or an older one, until its time is over.
 
 An entry is a line of JSON, then the value. The checksum is the CRC-32 of everything else in it; nothing is ever executed or unpickled::
 
@@ -276,9 +276,9 @@ class CacheFolder:
 class FileCache(Cache):
     """A cache in a folder, for Linux and macOS. Opened by :func:`open_file_cache`.
 
-    Entries survive a restart, and several processes may open one folder: an entry set by one is there for the others, and the bounds
-    hold over all of them. The least recently used entry is known from this process's uses alone. An entry from the future, which a
-    clock that was set back leaves behind, is a miss. While the file system refuses, every call is ``CacheUnavailableError``.
+    Entries survive a restart. Several processes may open one folder: they share its entries, and the bounds hold over all of them.
+    The least recently used entry is known from this process's uses alone. An entry from the future, which a clock that was set back
+    leaves behind, is a miss. While the file system refuses, every call is ``CacheUnavailableError``.
     """
 
     def __init__(self, folder: CacheFolder, *, clock: Clock, max_value_bytes: int) -> None:

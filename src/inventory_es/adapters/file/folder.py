@@ -1,7 +1,7 @@
 """The folders of the file adapters: what stands where, and how an empty folder becomes a store, a bus or a cache.
 
-``format.json`` is written last, so that no foreign file is ever touched: a folder without it is foreign, or its creation was cut
-short, and then it holds no event.
+``format.json`` is written last, so that no foreign file is ever touched. A folder without it is foreign, or its creation was cut
+short before it held any event.
 """
 
 from collections.abc import AsyncGenerator, Callable

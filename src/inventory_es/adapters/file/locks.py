@@ -1,4 +1,4 @@
-"""Waiting for the locks of a folder: never longer than the host allows, and not after the caller has gone."""
+"""Wait for the locks of a folder: never longer than the host allows, and not after the caller was cancelled."""
 
 import errno
 from collections.abc import Callable, Generator
@@ -13,7 +13,7 @@ from inventory_es.ports.file_system import LockFile
 from inventory_es.ports.toolkit.blocking_calls import check_wanted
 
 LOCK_TIMEOUT = 5.0
-"""Seconds to wait for a lock that another process holds, unless the host gives others."""
+"""The default wait for a lock that another process holds, in seconds."""
 
 _SLICE = 0.05
 
@@ -34,8 +34,8 @@ class LockWait:
         """Take the lock, until ``deadline`` if the wait began before.
 
         Raises:
-            TimeoutError: somebody else held it all the time.
-            WithdrawnError, or the caller's cancellation: nobody waits for it any more.
+            TimeoutError: another holder kept it all the time.
+            WithdrawnError, or the caller's cancellation: no caller waits for it any more.
         """
         if not lock.acquire(timeout=0):
             self.until(lock.acquire, self.deadline if deadline is None else deadline)
@@ -44,7 +44,7 @@ class LockWait:
     def in_turn(self, mutex: Lock) -> Generator[float, None, None]:
         """Hold a mutex of this process, whose holders take the lock; gives the deadline for that. Raises as :meth:`take`.
 
-        However short the wait for other processes is to be, callers of one process do not refuse each other for it.
+        A short timeout is meant for other processes: callers of one process do not refuse each other for it.
         """
         started = monotonic()
         if not mutex.acquire(blocking=False):
@@ -56,7 +56,7 @@ class LockWait:
 
     @property
     def deadline(self) -> float:
-        """When a wait that begins now is over, in seconds of the monotonic clock."""
+        """The end of a wait that begins now, in seconds of the monotonic clock."""
         return monotonic() + self.timeout
 
     def until(self, acquire: Callable[..., bool], deadline: float) -> None:
@@ -69,7 +69,7 @@ class LockWait:
 
 
 def check_lock_timeout(timeout: float) -> None:
-    """Refuse a bound that is none.
+    """Refuse a timeout out of range.
 
     Raises:
         ValueError: ``timeout`` is negative, infinite or not a number.

@@ -25,9 +25,7 @@ else:
 
 _T = TypeVar("_T")
 _FIRST_PAUSE = 0.000_05
-_COMMON = (
-    0 if _MISSING else os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-)  # not blocking on a pipe that somebody put there; no matter to regular files
+_COMMON = 0 if _MISSING else os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # not blocking on a pipe in its place; no effect on regular files
 _FLAGS: dict[OpenMode, int] = {
     "read": os.O_RDONLY | _COMMON,
     "write": os.O_RDWR | _COMMON,
@@ -36,7 +34,7 @@ _FLAGS: dict[OpenMode, int] = {
 
 
 class OperatingSystemFile(File):
-    """An open regular file. Any number of threads may read it at once. One that nobody holds any more closes itself."""
+    """An open regular file. Any number of threads may read it at once. A file without a reference closes itself."""
 
     _descriptor: int = -1
 
@@ -50,7 +48,7 @@ class OperatingSystemFile(File):
             raise OSError(msg)
 
     def read(self, size: int, offset: int) -> bytes:
-        """Up to ``size`` bytes from ``offset``; fewer only at the end of the file."""
+        """Return up to ``size`` bytes from ``offset``; fewer only at the end of the file."""
         data = os.pread(self._descriptor, size, offset)
         while 0 < len(data) < size:
             more = os.pread(self._descriptor, size - len(data), offset + len(data))
@@ -77,11 +75,11 @@ class OperatingSystemFile(File):
         os.ftruncate(self._descriptor, size)
 
     def size(self) -> int:
-        """Length in bytes."""
+        """Return the length in bytes."""
         return os.lseek(self._descriptor, 0, os.SEEK_END)  # a fifth of an fstat; nothing reads at the offset that it moves
 
     def is_at(self, path: str) -> bool:
-        """True if ``path`` leads to this very file; see the port."""
+        """Return True if ``path`` leads to this very file; see the port."""
         try:
             found = os.lstat(path)
         except (FileNotFoundError, NotADirectoryError):
@@ -89,7 +87,7 @@ class OperatingSystemFile(File):
         return (found.st_dev, found.st_ino) == self._identity
 
     def map(self) -> memoryview:
-        """The whole content as read-only memory; it stays readable after :meth:`close`."""
+        """Return the whole content as read-only memory; it stays readable after :meth:`close`."""
         if self.size() == 0:
             return memoryview(b"")
         return memoryview(mmap.mmap(self._descriptor, 0, prot=mmap.PROT_READ, flags=mmap.MAP_SHARED))
@@ -107,7 +105,7 @@ class OperatingSystemFile(File):
 class OperatingSystemLockFile(OperatingSystemFile, LockFile):
     """A file with a ``flock``.
 
-    A child made by ``fork`` shares the lock of its parent; so its copies are closed at once, or a lock would outlive a parent that died.
+    A child made by ``fork`` shares the lock of its parent. Its copies are closed at once, or a lock would outlive a parent that died.
     """
 
     _open: ClassVar[WeakSet["OperatingSystemLockFile"] | None] = None
@@ -127,7 +125,7 @@ class OperatingSystemLockFile(OperatingSystemFile, LockFile):
             file.close()
 
     def acquire(self, *, timeout: float) -> bool:
-        """Take the lock; see the port. ``flock`` knows no timeout, so it is asked again and again, the longer it lasts the less often."""
+        """Take the lock; see the port. ``flock`` has no timeout, so it is called repeatedly, at growing intervals."""
         started = time.monotonic() if timeout else 0.0
         while True:
             try:
@@ -146,10 +144,10 @@ class OperatingSystemLockFile(OperatingSystemFile, LockFile):
 
 
 class OperatingSystem(FileSystem):
-    """The operating system behind the :class:`~inventory_es.ports.FileSystem` port. It has no state.
+    """The operating system behind the :class:`~inventory_es.ports.FileSystem` port. Stateless.
 
     Raises:
-        UnsupportedCapabilityError: this platform, such as Windows, lacks a call that the file adapters stand on.
+        UnsupportedCapabilityError: this platform, such as Windows, lacks a call that the file adapters need.
     """
 
     def __init__(self) -> None:
@@ -170,11 +168,11 @@ class OperatingSystem(FileSystem):
         _in_directory(path, _full_sync if sys.platform == "darwin" else os.fsync)
 
     def list_directory(self, path: str) -> Sequence[str]:
-        """Names in the directory, sorted."""
+        """Return the names in the directory, sorted."""
         return sorted(_in_directory(path, os.listdir))
 
     def exists(self, path: str) -> bool:
-        """Whether there is anything at ``path``, a broken link included."""
+        """Return True if there is anything at ``path``, a broken link included."""
         return os.path.lexists(path)
 
     def resolve(self, path: str) -> str:
@@ -195,7 +193,7 @@ class OperatingSystem(FileSystem):
 
 
 def new_creation_id() -> str:
-    """128 bits of the operating system's chance: what tells one store from every other."""
+    """Return 128 random bits of the operating system, which tell one store from every other."""
     return os.urandom(16).hex()  # noqa: TID251 - an argument in the engine; this is where it comes from
 
 

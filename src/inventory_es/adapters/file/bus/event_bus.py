@@ -44,9 +44,9 @@ class _Changes:
 class FileEventBus(EventBus):
     """An event bus in a folder, for Linux and macOS. Opened by :func:`open_file_event_bus`.
 
-    Published events survive a power cut, in a journal that is kept: a new group gets everything from the beginning, and a group that
-    comes back continues after its last answer. So ``publish`` never waits for a slow group (its backlog stands on the disk); a window
-    bounds how many events of each group are in memory.
+    Published events survive a power cut, in a journal that is kept. A new group gets everything from the beginning; a group that
+    comes back continues after its last answer. So ``publish`` never waits for a slow group, whose backlog stands on the disk. A window
+    bounds the events of each group in memory.
 
     Any number of processes on one machine may publish. Each group is consumed by one of them at a time; the others get
     ``EventBusUnavailableError``. An acknowledgement survives the process; a power cut may take the last of them back, and then the

@@ -1,8 +1,9 @@
 """The file bus without threads and without an event loop.
 
-Layout of the folder
-    ``journal/``                published events, in the journal that the file store has too (see :mod:`.journal.journal`)
-    ``groups/<hash>/``          one group: ``cursor.a`` and ``cursor.b``, ``dead/`` (its dead letters; see :mod:`.stored_form`), ``owner``
+The folder holds:
+
+- ``journal/``: published events, in the same journal as that of the file store
+- ``groups/<hash>/``: one group, with ``cursor.a`` and ``cursor.b``, its dead letters in ``dead/``, and the lock file ``owner``
 
 A group is consumed by one process at a time: the one that holds the lock on ``owner``. Everything else any process may do at any time.
 """

@@ -1,10 +1,10 @@
 """The index of the event store: derived from the journal, kept beside it, made again when missing or wrong.
 
-It is a list of tables, oldest first: one sealed file for each finished segment, and for the current one perhaps a file from the last
-clean stop, then a table in memory for what came after. Opening costs what the current segment holds beyond its file, whatever
-the history; the other files are mapped when they are first needed. A look-up asks each table, newest first.
+The index is a list of tables. Each finished segment has one sealed file. The current one may have a file from the last clean stop, and
+has a table in memory for the events after it. Opening reads the part of the current segment beyond its file, however long the
+history; the other files are mapped when they are first needed. A look-up asks each table, newest first.
 
-Not safe for several threads: the engine holds its mutex.
+Not safe for several threads: the store holds the index's mutex.
 """
 
 import logging
@@ -37,7 +37,7 @@ _logger = logging.getLogger(__name__)
 
 
 class EventPlaces(NamedTuple):
-    """Where events of one segment stand.
+    """The places of events in one segment.
 
     Attributes:
         segment: of the journal.
@@ -50,16 +50,16 @@ class EventPlaces(NamedTuple):
     checksums: Sequence[int]
 
     def part(self, first: int, end: int | None = None) -> "EventPlaces":
-        """Some of them, as a slice."""
+        """Return some of them, as a slice."""
         return EventPlaces(self.segment, self.places[first:end], self.checksums[first:end])
 
     def backwards(self) -> "EventPlaces":
-        """The same in reverse order."""
+        """Return them in reverse order."""
         return EventPlaces(self.segment, self.places[::-1], self.checksums[::-1])
 
 
 def places_of(table: IndexTable, rows: Sequence[int]) -> EventPlaces:
-    """Where the events in these rows of a table stand; one row at least."""
+    """Return the places of the events in these rows of a table; one row at least."""
     places, checksums, first, last = table.places, table.checksums, rows[0], rows[-1]
     if last - first == len(rows) - 1:
         return EventPlaces(table.segment, places[first : last + 1], checksums[first : last + 1])
@@ -71,11 +71,11 @@ _CHANGED = (IndexError, UnicodeDecodeError)
 
 
 class StoreIndex:
-    """Where everything is, up to :attr:`end`.
+    """The places of all events, up to :attr:`end`.
 
     Args:
-        file_system: where the index files live.
-        journal: what is indexed.
+        file_system: the file system of the index files.
+        journal: the journal that is indexed.
         seed: of the journal.
         name: of the store, for errors.
     """
@@ -103,12 +103,12 @@ class StoreIndex:
         self.follow(tail)
 
     def load(self) -> None:
-        """Have every table at hand, made anew from its segment where its file is missing or wrong."""
+        """Load every table, and rebuild those whose file is missing or wrong."""
         for _ in self._newest_first():
             pass
 
     def follow(self, tail: JournalTail) -> None:
-        """Take in what was written up to ``tail``, by whomever.
+        """Index the lines up to ``tail``, of every process.
 
         Raises:
             CorruptStoreError: a line is damaged, or the journal was replaced by one with another history.
@@ -125,7 +125,7 @@ class StoreIndex:
             self._journal.refuse(tail.segment, tail.offset, "the journal is not the one that was read before")
 
     def added(self, tail: JournalTail, line_offset: int, events: Sequence[IndexedEvent]) -> None:
-        """Take in a line that this process wrote, now or with the next question; ``tail`` is the end after it."""
+        """Index a line that this process wrote, at the latest with the next look-up; ``tail`` is the end after it."""
         self.settle()
         if tail.segment != self._growing.segment:
             self._grow_from(JournalTail(tail.segment, 0, self.end.checksum, self.end.position))
@@ -133,10 +133,10 @@ class StoreIndex:
         self._growing.end = self.end = tail
 
     def settle(self) -> None:
-        """Do what :meth:`added` put off, so that nobody waits for it who waits for the commit.
+        """Do the work that :meth:`added` put off, so that callers do not wait for it.
 
         Raises:
-            StoreClosedError: an addition was interrupted before; what the index says may be wrong.
+            StoreClosedError: an addition was interrupted before; the index may be wrong.
         """
         if not self._growing.is_whole:
             raise StoreClosedError(store=self._name, reason="an unexpected error left its index half changed")
@@ -145,7 +145,7 @@ class StoreIndex:
             self._written = None
 
     def version(self, name: str, key: int) -> int:
-        """The version of a stream; 0 if it is not there."""
+        """Return the version of a stream; 0 if it is not there."""
         try:
             for table in self._newest_first():
                 stream = table.stream(name, key)
@@ -156,7 +156,7 @@ class StoreIndex:
         return 0
 
     def candidates(self, event_ids: Iterable[UUID], stream: int) -> list[EventPlaces]:
-        """Return where events stand whose id has the key of one of these in the stream with this key.
+        """Return the places of events whose id has the key of one of these in the stream with this key.
 
         The caller compares ids and streams: a collision is rare, and possible.
         """
@@ -174,7 +174,7 @@ class StoreIndex:
         return found
 
     def stream(self, name: str, *, after: int, before: int) -> list[EventPlaces]:
-        """Where the events of a stream stand with versions between these two, of which there are some.
+        """Return the places of a stream's events with versions between these two; there is one at least.
 
         Raises:
             CorruptStoreError: the index has none of them.
@@ -198,7 +198,7 @@ class StoreIndex:
         return parts[::-1]
 
     def positions(self, *, after: int, limit: int) -> EventPlaces:
-        """Where the events after a position stand, of which there are some; perhaps fewer than there are."""
+        """Return the places of events after a position, of which there is one at least; perhaps fewer than ``limit``."""
         table = next((table for table in self._newest_first() if table.first <= after + 1 <= table.end.position), None)
         if table is None:
             raise CorruptStoreError(store=self._name, place=f"position {after + 1}", problem="the index has no place for it")
@@ -209,7 +209,7 @@ class StoreIndex:
             raise self._changed() from problem
 
     def streams(self, start: str) -> Iterator[tuple[str, int]]:
-        """Every stream from this text on, in order, with its version."""
+        """Yield every stream from this text on, in order, with its version."""
         try:
             streams = merge(*(table.streams(start) for table in self._newest_first()), key=itemgetter(0))
             for name, same in groupby(streams, key=itemgetter(0)):
@@ -223,24 +223,24 @@ class StoreIndex:
 
     @property
     def segment_start(self) -> JournalTail:
-        """Where the current segment begins."""
+        """The beginning of the current segment."""
         return self._start(self._growing.segment)
 
     def finished(self) -> list[tuple[int, list[IndexTable]]]:
-        """The segments that don't grow any more and have no file yet, with their tables."""
+        """Return the finished segments that have no file yet, with their tables."""
         self.settle()
         waiting = {table.segment for table in self._tables[1:] if isinstance(table, GrowingTable)} - {self._growing.segment}
         return [(segment, self._of(segment)) for segment in sorted(waiting)]
 
     def current(self) -> list[IndexTable]:
-        """The tables of the segment that grows, if its file is worth writing now; otherwise nothing."""
+        """Return the tables of the current segment, if its file is worth writing now; otherwise none."""
         self.settle()
         tables = self._of(self._growing.segment)
         covered = tables[0].end.offset if isinstance(tables[0], SealedTable) else 0
         return tables if self.end.offset - covered > _CHECKPOINT_BYTES else []
 
     def write(self, segment: int, tables: Sequence[IndexTable]) -> SealedTable:
-        """Write the file of a segment. The caller holds the journal's lock, so that one process writes it, and need not hold the mutex.
+        """Write the file of a segment. The caller holds the journal's lock, so that one process writes it; the mutex is not needed.
 
         Raises:
             OSError: it could not be written; the tables in memory serve on.
@@ -265,7 +265,7 @@ class StoreIndex:
         self._tables = sorted([*others, table], key=attrgetter("first"), reverse=True)
 
     def _of(self, segment: int) -> list[IndexTable]:
-        """The tables of a segment, oldest first."""
+        """Return the tables of a segment, oldest first."""
         return [table for table in reversed(self._tables) if table.segment == segment]
 
     def _newest_first(self) -> Iterable[IndexTable]:
@@ -274,7 +274,7 @@ class StoreIndex:
         return self._and_older() if self._older else self._tables
 
     def _and_older(self) -> Iterator[IndexTable]:
-        """Every table; older ones are loaded when the others were asked in vain."""
+        """Yield every table; older ones are loaded after the others were asked in vain."""
         yield from self._tables
         older: list[IndexTable] = []
         following = self._tables[-1].first
@@ -298,9 +298,11 @@ class StoreIndex:
         self.end = start
 
     def _load(self, segment: int, limit: int | None) -> SealedTable | None:
-        """The file of a segment, if it fits the journal: all of a finished segment, or no more than ``limit`` bytes of the current one.
+        """Return the table in a segment's file, if it fits the journal.
 
-        A file that can't be read, for whatever reason, is like one that is missing.
+        The file covers all of a finished segment, or no more than ``limit`` bytes of the current one.
+
+        A file that can't be read, for whatever reason, counts as missing.
         """
         segments = self._journal.segments
         try:
@@ -339,7 +341,7 @@ class StoreIndex:
         table.add_line(line, events)
 
     def _start(self, segment: int) -> JournalTail:
-        """Where a segment begins."""
+        """Return the beginning of a segment."""
         segments = self._journal.segments
         before = [name for name in segments.names() if name < segment]
         if not before:
@@ -353,7 +355,7 @@ class StoreIndex:
 
 
 def _joined(tables: Sequence[IndexTable]) -> IndexTable:
-    """One table of several that follow each other."""
+    """Return one table of several that follow each other."""
     if len(tables) == 1:
         return tables[0]
     joined = GrowingTable(tables[0].segment, tables[0].first, tables[0].end)

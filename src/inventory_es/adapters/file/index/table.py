@@ -3,11 +3,18 @@
 A segment that still grows has a :class:`GrowingTable` in memory; one that was written out has a :class:`SealedTable` over its index
 file. Both have the same methods. Inside a table an event is its *row*: 0 for the table's first event.
 
-An index file is made once and never changed: a header, then flat arrays that are mapped into memory, in this order: places and event
-keys by row; keys and first versions of the streams, sorted by text; their row ranges and name ranges; rows by stream; checksums by
-row; hash slots of events and of streams; the streams' texts. The whole file is checked when it is opened, which happens when it is
-first needed; it is read in pieces for that, because pages touched through the map would stay in memory. A missing or wrong file
-is no error: it is made again from its segment.
+An index file is made once and never changed. After a header it has flat arrays, which are mapped into memory, in this order:
+
+- places and event keys, by row
+- keys and first versions of the streams, sorted by text
+- the streams' row ranges and name ranges
+- rows, by stream
+- checksums, by row
+- hash slots of events, then of streams
+- the streams' texts
+
+The whole file is checked when it is first needed. The check reads the file in pieces, because pages touched through the map would
+stay in memory. A missing or wrong file is no error: it is made again from its segment.
 
 Hash slots are an open-addressing table over 64-bit keys. A slot is 0, or one more than the row of the key that stands there. Two rows
 may have one key (a collision): a look-up returns both, and its caller compares the events.

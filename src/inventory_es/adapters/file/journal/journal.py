@@ -1,6 +1,6 @@
 """A journal: lines that are appended, each durable before it counts, by any number of processes, through crashes.
 
-It knows nothing of streams or events. An entry is whatever its user numbers: a line carries one or more entries, whose
+A journal knows nothing of streams or events. An entry is whatever its user numbers: a line carries one or more entries, whose
 positions go up by one. The event store and the event bus both stand on it.
 
 How it is laid out
@@ -15,26 +15,27 @@ How a line is written, by one process at a time, under the lock
     4. Advance the tail in the lock file, which clears the mark. Only now does the caller hear of success.
 
 Why this is safe
+
     *What was acknowledged stays.* Step 4 follows a successful sync, and nobody writes before the tail, except that recovery
     writes the very same bytes again.
 
     *Nobody sees what could be taken back.* Readers stop at the tail, and the tail only ever advances over what was synced. The lock
     file itself is never synced: after a power cut it may be older than the journal, never newer. An older one says "the
-    journal is longer than the tail", which makes whoever comes next check what follows.
+    journal is longer than the tail", which makes the next process check what follows.
 
     *At most one line is not durable.* A writer starts the next line only after the sync of the one before. So after a crash, what
     follows the tail is: nothing; whole lines, of which only the last may not be durable; or in the end a torn one. A bad line with a
     good and newer one anywhere after it cannot come from a crash. It is damage, and is refused. Each line proves itself (see
-    :mod:`.line`), so this is known even if the lock file is lost. (A good line that is not newer may be what an old file
+    :mod:`.stored_form`), so this is known even if the lock file is lost. (A good line that is not newer may be what an old file
     left on the disk.)
 
-    *A failed sync is never tried again.* After one, the system may have dropped the data and yet serve it from its cache, and would
-    report the next sync as a success. The writer forgets its handle and leaves the mark. Recovery, under the lock, writes the last
-    whole line again, in place, so that there is something to sync; cuts a torn tail off after copying it to a file beside the
-    segment; syncs; and only then advances the tail. If that fails, the mark stays, and the next one starts over.
+    *A failed sync is never tried again.* After one, the system may have dropped the data and yet serve it from its cache. The next
+    sync would report success. The writer forgets its handle and leaves the mark. Recovery, under the lock, writes the last whole
+    line again, in place, so that there is something to sync. It copies a torn tail to a file beside the segment and cuts it off. Then
+    it syncs, and only then advances the tail. If that fails, the mark stays, and the next one starts over.
 
     *A new segment is durable before it has a line.* Recovery removes a segment without a whole line: then its entry in the
-    directory is made, and synced, anew. It never relies on an entry whose sync had failed.
+    directory is made, and synced, again. It never relies on an entry whose sync had failed.
 
     *The mark and the length find every unfinished write.* A process that dies leaves the mark, since the system outlives it. A power
     cut may lose the mark; then the journal is longer than the tail, or nothing was written.
@@ -44,11 +45,12 @@ Why this is safe
     what was made of the journal tells how far it went.
 
     *What is acknowledged can be found.* Each commit and each read compares the lock file's path with the open lock file. A folder that
-    was moved, removed or replaced by a copy is refused, since whoever opens its path would not see what is written here.
+    was moved, removed or replaced by a copy is refused: a process that opens its path would not see the lines written here.
 
-What it does not protect from
-    A file system or drive that reports a sync and forgets; somebody who edits the files (damage is found when it is read, or by
-    ``verify``); two machines on a network file system whose locks don't work.
+Limits of the protection
+    - A file system or drive that reports a sync and forgets.
+    - Somebody who edits the files: damage is found when it is read, or by ``verify``.
+    - Two machines on a network file system whose locks don't work.
 """
 
 import logging
@@ -101,7 +103,7 @@ class Journal:
     through as ``OSError``: then nothing was written.
 
     Args:
-        file_system: where it lives.
+        file_system: the file system that it is on.
         directory: of the segments; it exists.
         lock_path: the lock file, made if missing.
         seed: of the checksums, 32 bits, the journal's own.
@@ -109,13 +111,13 @@ class Journal:
         last_position: the position of the last entry of a line, needed to recover.
         name: of the journal, for errors.
         lock_timeout: the longest wait for the lock, in seconds.
-        read_only: never lock, write or recover: readers are served up to the place that the lock file knows to be durable.
+        read_only: never lock, write or recover: readers are served up to the end that the lock file says is durable.
         witnesses: gives places that the journal once reached, each with the file that was made of it. A journal that recovers must
             not end before one of them.
 
     Attributes:
         segments: its files.
-        was_recovered: whether this handle had to recover the journal, for whatever reason.
+        was_recovered: True if this handle had to recover the journal, for whatever reason.
     """
 
     def __init__(
@@ -153,18 +155,18 @@ class Journal:
 
     @property
     def start(self) -> JournalTail:
-        """The beginning: what :meth:`lines` takes to read all."""
+        """The beginning, where :meth:`lines` starts to read all."""
         return empty_tail(self._seed)
 
     def exclusive(self, *, check_all: bool = False) -> AbstractContextManager[JournalTail]:
-        """Hold the lock of all processes, after recovery if it is due; gives the tail. Whoever holds it may do so again.
+        """Hold the lock of all processes, after recovery if it is due; gives the tail. Reentrant within a thread.
 
         Args:
             check_all: compare all segments with each other, and look for some that the lock file does not know of, as on opening.
 
         Raises:
             StoreClosedError: the journal was moved, removed or replaced while it was open; see :meth:`check_place`.
-            CorruptStoreError: what is stored contradicts itself.
+            CorruptStoreError: the stored data contradicts itself.
             PermissionError: it is read only.
             OSError: the journal can't be read or recovered now, or others kept the lock (``TimeoutError``).
         """
@@ -212,7 +214,7 @@ class Journal:
         return written
 
     def tail(self) -> JournalTail:
-        """The end that readers may see now, over all processes; cheap.
+        """Return the end that readers may see now, over all processes; cheap.
 
         Raises:
             StoreClosedError, CorruptStoreError, OSError: as :meth:`exclusive`.
@@ -228,7 +230,7 @@ class Journal:
             return tail
 
     def glance(self) -> JournalTail | None:
-        """The end that readers may see now, without waiting: ``None`` where the lock file does not tell."""
+        """Return the end that readers may see now, without waiting; ``None`` if the lock file does not tell."""
         try:
             state = self._state() if self._state_file.is_at(self._lock_path) else None
         except OSError:
@@ -238,13 +240,13 @@ class Journal:
     def check_place(self) -> None:
         """Raise ``StoreClosedError`` if the lock file's path no longer leads to the file that this handle has open.
 
-        Whoever opens the path then finds nothing, or another journal: what this handle wrote would be lost to all of them.
+        A process that opens the path then finds nothing, or another journal: it would never see the lines of this handle.
         """
         if not self._state_file.is_at(self._lock_path):
             raise StoreClosedError(store=self._name, reason=f"{self._lock_path} was moved, removed or replaced while it was open")
 
     def ends_line(self, place: JournalTail) -> bool:
-        """True if a line of this journal ends at the place, or it is the beginning."""
+        """Return True if a line of this journal ends at the place, or it is the beginning."""
         if place.offset == 0:
             return place == self.start
         try:
@@ -253,7 +255,7 @@ class Journal:
             return False
 
     def lines(self, start: JournalTail, end: JournalTail) -> Iterator[tuple[int, Line]]:
-        """Every line between two tails, with its segment, checked.
+        """Yield every line between two tails, with its segment, checked.
 
         Raises:
             CorruptStoreError: a line is bad or does not follow the one before.
@@ -276,12 +278,12 @@ class Journal:
             yield start.segment, line
 
     def refuse(self, segment: int, offset: int, problem: str) -> NoReturn:
-        """Tell that what stands in a segment, at a byte, is damage."""
+        """Raise ``CorruptStoreError`` for a byte of a segment."""
         place = f"{self.segments.path(segment)}, byte {offset}"
         raise CorruptStoreError(store=self._name, place=place, problem=problem)
 
     def close(self) -> None:
-        """Release every handle. Nothing is in flight any more."""
+        """Release every handle. No call is in flight any more."""
         self._forget_writer()
         self.segments.close()
         self._state_file.close()
@@ -300,7 +302,7 @@ class Journal:
             self.refuse(start.segment, offset, f"{end - offset} durable bytes are missing")
 
     def _state(self) -> JournalState | None:
-        """What the lock file says, decoded only if it changed."""
+        """Return the state in the lock file, decoded only if it changed."""
         content = self._state_file.read(STATE_SIZE, 0)
         if content != self._seen[0]:
             state = decode_state(content)

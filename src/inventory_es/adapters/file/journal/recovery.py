@@ -1,7 +1,7 @@
 """Bringing a journal back to a state in which everything is durable and every line is good.
 
-Runs under the journal's lock, when somebody died or failed while writing. See the top of :mod:`.journal` for why it is safe. A crash
-inside it leaves the same question, and the next recovery answers it the same way.
+Recovery runs under the journal's lock, when a process died or failed while writing. See the top of :mod:`.journal` for why it is
+safe. A crash inside recovery leaves the same question, and the next recovery answers it the same way.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -27,12 +27,12 @@ from inventory_es.ports.file_system import File, FileSystem
 
 @attrs.frozen
 class Recovery:
-    """What was found and done.
+    """The result of a recovery.
 
     Attributes:
         tail: the journal's end now.
         kept: whole lines after the place known to be durable.
-        quarantined: where the bytes of a torn tail were put; ``None`` if there was none.
+        quarantined: the file of the bytes of a torn tail; ``None`` if there was none.
     """
 
     tail: JournalTail
@@ -45,7 +45,7 @@ class JournalRecovery:
     """One recovery of one journal.
 
     Attributes:
-        file_system: what the journal lives on.
+        file_system: the file system of the journal.
         segments: its files.
         seed: of its checksums.
         last_position: the position of the last entry of a line.
@@ -68,7 +68,7 @@ class JournalRecovery:
         The last segment is left to :meth:`run` as long as nothing says that it holds a durable line.
 
         Args:
-            state: what the lock file says; ``None`` when it can't be read.
+            state: the state in the lock file; ``None`` if it can't be read.
 
         Raises:
             CorruptStoreError: a segment is missing, cut, foreign or doubled. Nothing was changed.
@@ -97,10 +97,10 @@ class JournalRecovery:
                 file.close()
 
     def run(self, state: JournalState | None) -> Recovery:
-        """Check what stands after the durable place, keep whole lines, quarantine a torn tail, and make the result durable.
+        """Check the lines after the durable end, keep whole ones, quarantine a torn tail, and make the result durable.
 
         Args:
-            state: what the lock file says; ``None`` when it can't be read.
+            state: the state in the lock file; ``None`` if it can't be read.
 
         Raises:
             CorruptStoreError: a bad line has good ones after it, or something is missing. Nothing was changed.
@@ -125,7 +125,7 @@ class JournalRecovery:
         return Recovery(tail, self._kept, self._quarantined)
 
     def _start(self, names: Sequence[int]) -> JournalTail:
-        """The beginning of the last segment but one, chained to what precedes it."""
+        """Return the beginning of the last segment but one, chained to the line before it."""
         if len(names) <= 2:
             return empty_tail(self.seed)
         first, before = names[-2], names[-3]
@@ -159,7 +159,7 @@ class JournalRecovery:
             file.close()
 
     def _check(self, file: File, start: JournalTail, size: int, *, is_last: bool) -> tuple[Line | None, Line | None]:
-        """The last good line after ``start``, and where a torn tail begins."""
+        """Return the last good line after ``start``, and the bad line that begins a torn tail."""
         last: Line | None = None
         checksum = start.checksum
         lines = read_lines(file, start=start.offset, end=size, seed=self.seed)
@@ -179,7 +179,7 @@ class JournalRecovery:
         return last, None
 
     def _ask_witnesses(self, end: JournalTail) -> None:
-        """Refuse a journal that ends before a place up to which something was made of it: durable lines are missing."""
+        """Refuse a journal that ends before a place that a derived file has reached: durable lines are missing."""
         for path, reached in self.witnesses:
             if reached.position > end.position:
                 problem = f"{path} was made of position {reached.position}, and the journal ends at {end.position}"
@@ -208,7 +208,7 @@ class JournalRecovery:
         self._quarantined = path
 
     def _remove(self, segment: int) -> None:
-        """Take away a segment that holds no line: its entry in the directory may not be durable, and is made anew with the next line."""
+        """Remove a segment that holds no line. Its entry in the directory may not be durable, and is made again with the next line."""
         self.segments.forget(segment)
         self.file_system.remove(self.segments.path(segment))
         self.file_system.sync_directory(self.segments.directory)

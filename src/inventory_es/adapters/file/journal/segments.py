@@ -15,7 +15,7 @@ _NUMBERED = re.compile(r"[0-9]{20}\..*")
 class JournalSegments:
     """The files of one journal's directory.
 
-    At most 64 are open to be read. The one that is least recently used is dropped, and closes when its last reader is done.
+    At most 64 are open for reading. The least recently used one is dropped, and closes when its last reader is done.
     """
 
     def __init__(self, file_system: FileSystem, directory: str, *, name: str) -> None:
@@ -26,11 +26,11 @@ class JournalSegments:
         self._open: OrderedDict[int, File] = OrderedDict()
 
     def path(self, segment: int, suffix: str = SUFFIX) -> str:
-        """Where a segment is, or with another suffix a file beside it."""
+        """Return the path of a segment, or with another suffix that of a file beside it."""
         return f"{self.directory}/{segment:020d}{suffix}"
 
     def names(self, suffix: str = SUFFIX) -> list[int]:
-        """Every segment that there is, in order.
+        """Return every existing segment, in order.
 
         Raises:
             CorruptStoreError: the folder is missing, or something else is in its place.
@@ -44,7 +44,7 @@ class JournalSegments:
         return [int(name[:20]) for name in names if _NUMBERED.fullmatch(name) and name[20:] == suffix]
 
     def open(self, segment: int) -> File:
-        """A handle to read what the segment's path leads to now; it stays this object's.
+        """Return a handle to read the file at the segment's path; this object keeps and closes it.
 
         Raises:
             CorruptStoreError: the segment is missing.
@@ -60,7 +60,7 @@ class JournalSegments:
             return file
 
     def open_file(self, segment: int, mode: OpenMode) -> File:
-        """Open a segment; the handle is the caller's.
+        """Open a segment; the caller closes the handle.
 
         Raises:
             CorruptStoreError: the segment is missing, or something else is in its place.
@@ -82,7 +82,7 @@ class JournalSegments:
             self._open.pop(segment, None)
 
     def close(self) -> None:
-        """Close every handle; nobody reads any more."""
+        """Close every handle; no reader is left."""
         with self._mutex:
             while self._open:
                 self._open.popitem()[1].close()

@@ -1,4 +1,4 @@
-"""Reading events out of the journal's segments, given their places: few reads, each of many neighbours."""
+"""Read events out of the journal's segments, given their places: few reads, each of many neighbours."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
@@ -17,7 +17,7 @@ _MAX_GAP = 16 << 10
 
 
 class EventReader:
-    """Reads stored events. Any number of threads may use it at once.
+    """Reads stored events. Any number of threads may call at once.
 
     Args:
         segments: of the journal.
@@ -29,7 +29,7 @@ class EventReader:
         self._name = name
 
     def read_stored(self, events: EventPlaces) -> list[bytes]:
-        """The stored form at each place, in this order.
+        """Return the stored form at each place, in this order.
 
         Raises:
             CorruptStoreError: something else stands there now, or nothing.
@@ -49,7 +49,7 @@ class EventReader:
         return stored
 
     def read(self, events: EventPlaces) -> list[StoredFields]:
-        """The event at each place.
+        """Return the event at each place.
 
         Raises:
             CorruptStoreError: something else stands at one of them now, or nothing.
@@ -57,13 +57,13 @@ class EventReader:
         return decode_events(self.read_stored(events))
 
     def refuse(self, events: EventPlaces, at: int, problem: str) -> NoReturn:
-        """Report that what stands at one of the places is not what the index says."""
+        """Raise ``CorruptStoreError``: the bytes at one of the places are not those of the index."""
         where = f"{self._segments.path(events.segment)}, byte {events.places[at] >> LENGTH_BITS}"
         raise CorruptStoreError(store=self._name, place=where, problem=problem)
 
 
 def first_on_a_page(places: Sequence[EventPlaces]) -> list[EventPlaces]:
-    """The first of these, one at least, that make up no more than a page's bytes."""
+    """Return the first of these, one at least, that make up no more than a page's bytes."""
     page: list[EventPlaces] = []
     room = MAX_PAGE_BYTES
     for part in places:
@@ -77,13 +77,13 @@ def first_on_a_page(places: Sequence[EventPlaces]) -> list[EventPlaces]:
 
 
 def last_on_a_page(places: Sequence[EventPlaces]) -> list[EventPlaces]:
-    """The last of these, one at least, that make up no more than a page's bytes."""
+    """Return the last of these, one at least, that make up no more than a page's bytes."""
     page = first_on_a_page([part.backwards() for part in reversed(places)])
     return [part.backwards() for part in reversed(page)]
 
 
 def pages(places: Iterable[EventPlaces]) -> Iterator[EventPlaces]:
-    """All of these, page by page."""
+    """Yield all of these, page by page."""
     for part in places:
         left = part
         while left.places:
@@ -93,7 +93,7 @@ def pages(places: Iterable[EventPlaces]) -> Iterator[EventPlaces]:
 
 
 def _neighbours(places: list[int]) -> Iterator[list[int]]:
-    """Runs of places that are read at once, since little stands between them."""
+    """Yield groups of places that are read at once, because little stands between them."""
     first, start, end = 0, places[0] >> LENGTH_BITS, sum(unpack_place(places[-1]))
     if end - start <= min(MAX_PAGE_BYTES, _MAX_GAP * (len(places) - 1)) and places == sorted(places):
         yield places

@@ -32,8 +32,8 @@ _POLL = 0.05
 class FileEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, TurnTaking, VersionGlance):
     """An event store in a folder, for Linux and macOS. Opened by :func:`open_file_event_store`.
 
-    Every acknowledged append survives a power cut: its line was synced before (with ``fdatasync`` on Linux, ``F_FULLFSYNC`` on
-    macOS), as far as the drive tells the truth. Any number of processes on one machine may open one folder. Appends that meet
+    Every acknowledged append survives a power cut, as far as the drive tells the truth: its line was synced before. Linux syncs with
+    ``fdatasync``, macOS with ``F_FULLFSYNC``. Any number of processes on one machine may open one folder. Appends that meet
     while a commit is in flight share the next one.
 
     Belongs to the event loop in which it was opened. A handle that a fork inherited raises ``StoreClosedError``.

@@ -3,10 +3,12 @@
 To drive it step by step, as a crash simulator does::
 
     store = FileStore.open("/stock", file_system=simulated, creation_id="1")
+
     outcomes = store.commit([[StreamWrite(stream, 0, [event])], [another append]])   # one line, one sync
     page = store.read_stream(stream, after=0, limit=100)
-    store.tidy()                                  # index files of finished segments, readable copies: whenever there is time
-    store.close()                                 # readable copies to the end, an index file for the current segment
+
+    store.tidy()                        # write some of the derived files, whenever there is time
+    store.close()                       # write the rest of them
 
 Every call goes to the given file system and nowhere else, in the order of the program, and makes no use of time or chance. To
 crash it, forget the store and open another one on the same files.

@@ -1,4 +1,4 @@
-"""Copying a store while it is in use."""
+"""Copy a store while it is in use."""
 
 from inventory_es.adapters.file.folder import STORE, find_folder
 from inventory_es.adapters.file.journal.recovery import JournalRecovery
@@ -14,9 +14,9 @@ _CHUNK = 4 << 20
 
 
 def back_up(path: AnyPath, target: AnyPath, *, file_system: FileSystem | None = None) -> int:
-    """Copy the journal up to its durable end into an empty or missing folder, durably. Others may go on writing.
+    """Copy the journal up to its durable end into an empty or missing folder, durably. Other processes may go on writing.
 
-    The copy opens as a store; what is derived is made anew then. It is a store with the same identity as the original: don't write to both.
+    The copy opens as a store, which rebuilds the derived files. It has the same identity as the original: don't write to both.
 
     Args:
         path: of the store's folder.
@@ -29,7 +29,7 @@ def back_up(path: AnyPath, target: AnyPath, *, file_system: FileSystem | None = 
     Raises:
         IncompatibleStoreError: there is no store, or the target is not empty.
         CorruptStoreError: a segment of the journal is missing, cut or foreign. Nothing was copied.
-        StoreUnavailableError: somebody died while writing: open the store first, which recovers it.
+        StoreUnavailableError: a process died while writing: open the store first, which recovers it.
         OSError: something can't be read or written.
     """
     fs = OperatingSystem() if file_system is None else file_system

@@ -42,8 +42,8 @@ class Finding:
     """A fault in a store.
 
     Attributes:
-        concern: ``journal`` (the truth itself); ``stream`` (the meaning of its events); ``lock``, ``index`` or ``people`` (derived:
-            lock file, index, readable copies); ``foreign`` (no file of the store).
+        concern: ``journal`` (the truth itself); ``stream`` (the meaning of its events); ``foreign`` (no file of the store). Derived are
+            ``lock`` (the lock file), ``index`` and ``people`` (the readable copies).
         path: of the file.
         line: in it, starting at 1; ``None`` for the whole file.
         offset: of the line, in bytes; ``None`` for the whole file.
