@@ -152,6 +152,11 @@ def encode_event(event: NewEvent | RecordedEvent, name: bytes, version: int, pos
         version: in the stream.
         position: in the store.
     """
+    time = event.recorded_at
+    if time.microsecond and type(time) is datetime:
+        recorded_at = _encode(time)
+    else:  # msgspec would leave six zeros out, and refuses subclasses
+        recorded_at = b'"%bZ"' % time.isoformat(timespec="microseconds")[:26].encode()
     return (
         b'{"event_id":%b,"event_type":%b,"schema_version":%d,"stream":%b,"version":%d,"position":%d,"recorded_at":%b,"data":%b,"metadata":%b}'
         % (
@@ -161,18 +166,11 @@ def encode_event(event: NewEvent | RecordedEvent, name: bytes, version: int, pos
             name,
             version,
             position,
-            _encode_time(event.recorded_at),
+            recorded_at,
             event.data,
             event.metadata,
         )
     )
-
-
-def _encode_time(time: datetime) -> bytes:
-    """Return UTC with microseconds and a ``Z``, in quotes. msgspec would leave six zeros out, and refuses subclasses."""
-    if time.microsecond and type(time) is datetime:
-        return _encode(time)
-    return b'"%bZ"' % time.isoformat(timespec="microseconds")[:26].encode()
 
 
 def encode_line(stored: Iterable[bytes]) -> bytes:

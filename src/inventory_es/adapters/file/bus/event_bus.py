@@ -170,14 +170,12 @@ class FileSubscription:
             self._changes.notify()  # the deliveries taken for this consumer go to others
             raise
 
-    async def ack(self, number: int) -> None:
-        """Settle a delivery of this consumer."""
-        await self._run(partial(self._group.settle, self._consumer, number))
-        self._changes.notify()
-
-    async def nack(self, number: int, reason: str) -> None:
-        """Refuse a delivery of this consumer."""
-        await self._run(partial(self._group.fail, self._consumer, number, reason, self._clock.now()))
+    async def answer(self, number: int, refused: str | None) -> None:
+        """Settle a delivery of this consumer, or refuse it for a reason."""
+        if refused is None:
+            await self._run(partial(self._group.settle, self._consumer, number))
+        else:
+            await self._run(partial(self._group.fail, self._consumer, number, refused, self._clock.now()))
         self._changes.notify()
 
     def leave(self) -> None:
@@ -212,7 +210,7 @@ class FileDelivery:
             StoreClosedError: the bus was closed, or the consumer has left; the event is delivered again.
             EventBusUnavailableError: the file system refused; after a crash the event is perhaps delivered again.
         """
-        await self._subscription.ack(self._number)
+        await self._subscription.answer(self._number, None)
 
     async def nack(self, reason: str, /) -> None:
         """Refuse the delivery: the event is delivered again, or becomes a dead letter.
@@ -221,7 +219,7 @@ class FileDelivery:
             StoreClosedError: the bus was closed, or the consumer has left; the event is delivered again.
             EventBusUnavailableError: the file system refused; answer again, or leave the group.
         """
-        await self._subscription.nack(self._number, reason)
+        await self._subscription.answer(self._number, reason)
 
 
 def open_file_event_bus(
