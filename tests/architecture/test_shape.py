@@ -23,10 +23,10 @@ from tests.architecture.test_front_door import DOORS
 
 FIGURES: Mapping[str, tuple[int, int]] = {
     "files that a reserve crosses: memory": (37, 24),
-    "files that a reserve crosses: file": (51, 36),
+    "files that a reserve crosses: file": (46, 36),
     "files that a reserve crosses: sqlite": (46, 29),
     "functions that a reserve crosses: memory": (122, 75),
-    "functions that a reserve crosses: file": (184, 115),
+    "functions that a reserve crosses: file": (166, 115),
     "functions that a reserve crosses: sqlite": (157, 90),
     "modules behind the command handler": (49, 35),
     "import circles": (5, 0),
@@ -39,7 +39,7 @@ FIGURES: Mapping[str, tuple[int, int]] = {
 BUDGETS: Mapping[str, int] = {
     ".": 1_000,
     "adapters": 1,
-    "adapters/file": 6_400,
+    "adapters/file": 5_890,
     "adapters/memory": 1_140,
     "adapters/serialization": 1_300,
     "adapters/sqlite": 3_215,

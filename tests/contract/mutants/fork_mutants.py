@@ -156,7 +156,7 @@ class MissesInAChild(FileCache):
 class SharesAnswers(FileCache):
     async def get(self, key: str, /) -> CacheEntry | None:
         found = await super().get(key)
-        shared = Path(self._engine._entries).parent.with_name("answer")
+        shared = Path(self._folder._entries).parent.with_name("answer")
         before = shared.read_bytes() if shared.exists() else b""
         if found is not None:
             shared.write_bytes(found.value)

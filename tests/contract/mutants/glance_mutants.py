@@ -110,8 +110,8 @@ class GlancesAtItsProcess(FileEventStore):
 
     async def append(self, writes: Sequence[StreamWrite], /) -> AppendResult:
         result = await super().append(writes)
-        self.appended.update({(self._engine.name, stream): version for stream, version in result.versions.items()})
+        self.appended.update({(self._store.name, stream): version for stream, version in result.versions.items()})
         return result
 
     def glance_version(self, stream: StreamId, /) -> int | None:
-        return self.appended.get((self._engine.name, stream))
+        return self.appended.get((self._store.name, stream))

@@ -384,7 +384,7 @@ def test_closing_finishes_what_is_in_flight(tmp_path: Path, backend: str) -> Non
             assert await numbers(again) == [1, 2]
 
     anyio.run(main, backend=backend)
-    assert [result.versions for result in results] == [{A: 1}, {A: 2}]
+    assert [result.versions for result in sorted(results, key=lambda result: result.position)] == [{A: 1}, {A: 2}]
 
 
 def test_closing_waits_for_reads(tmp_path: Path, backend: str) -> None:

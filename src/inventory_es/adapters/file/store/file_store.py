@@ -100,18 +100,20 @@ class FileStore:
             CorruptStoreError: the stored data contradicts itself.
         """
         fs = OperatingSystem() if file_system is None else file_system
+        open_store = partial(cls._open, path, fs, creation_id=creation_id, segment_bytes=segment_bytes, lock_timeout=lock_timeout)
         try:
-            return cls._open(path, fs, creation_id=creation_id, segment_bytes=segment_bytes, lock_timeout=lock_timeout)
+            return open_store(read_only=False)
         except StoreUnavailableError as refused:
             cause = refused.__cause__
             if not isinstance(cause, OSError) or cause.errno not in FORBIDDEN or not fs.exists(f"{path}/format.json"):
                 raise
-        return cls._open_to_read(path, fs)
+        return open_store(read_only=True)
 
     @classmethod
-    def _open(cls, path: str, fs: FileSystem, *, creation_id: str, segment_bytes: int, lock_timeout: float) -> Self:
+    def _open(cls, path: str, fs: FileSystem, *, creation_id: str, segment_bytes: int, lock_timeout: float, read_only: bool) -> Self:
+        """Open a store. Read only, nothing of it is changed, and nothing beyond the durable end is read."""
         with _Unavailable(f"file store {path}"):
-            folder = open_folder(fs, path, creation_id=creation_id, lock_timeout=lock_timeout)
+            folder = find_folder(fs, path) if read_only else open_folder(fs, path, creation_id=creation_id, lock_timeout=lock_timeout)
             journal = Journal(
                 fs,
                 folder.journal,
@@ -121,32 +123,16 @@ class FileStore:
                 last_position=last_position,
                 name=folder.name,
                 lock_timeout=lock_timeout,
+                read_only=read_only,
                 witnesses=partial(derived_ends, fs, folder),
             )
-            store = cls(folder, fs, journal, lock_timeout=lock_timeout)
+            store = cls(folder, fs, journal, lock_timeout=lock_timeout, read_only=read_only)
+            if store._derived is None:
+                store._index.open(journal.tail())
+                return store
             with journal.exclusive(check_all=True) as tail:
                 store._index.open(tail)
-            if store._derived is not None:
-                store._derived.begin()
-            return store
-
-    @classmethod
-    def _open_to_read(cls, path: str, file_system: FileSystem) -> Self:
-        """Open a store that this user may not write to. Nothing of it is changed, and nothing beyond the durable end is read."""
-        with _Unavailable(f"file store {path}"):
-            folder = find_folder(file_system, path)
-            journal = Journal(
-                file_system,
-                folder.journal,
-                folder.lock,
-                seed=folder.seed,
-                segment_bytes=SEGMENT_BYTES,
-                last_position=last_position,
-                name=folder.name,
-                read_only=True,
-            )
-            store = cls(folder, file_system, journal, read_only=True)
-            store._index.open(journal.tail())
+            store._derived.begin()
             return store
 
     def commit(self, groups: Sequence[Sequence[StreamWrite]]) -> list[AppendResult | Exception]:
