@@ -46,7 +46,7 @@ class FolderFormat:
         name: stands in ``format.json``.
         version: of the layout, likewise.
         noun: for messages, such as ``file cache``.
-        directories: the directories in it. As long as the first one is empty, the folder holds nothing.
+        directories: the directories in it. As long as ``journal``, the first one, is empty, the folder holds nothing.
         foreign: the problem of a ``format.json`` of another kind, if it has one sentence.
         lost: the advice for a folder that lost its ``format.json``.
     """
@@ -89,9 +89,12 @@ class FolderFormat:
             if directory not in names:
                 with suppress(OSError):  # derived: made when it is written
                     file_system.make_directory(f"{path}/{directory}")
-        if file_system.list_directory(f"{path}/{self.directories[0]}"):
-            return found
-        return self._create(file_system, path, found, lock_timeout)
+        if self.directories[0] == "journal":
+            is_used = file_system.list_directory(f"{path}/journal")
+            return found if is_used else self._create(file_system, path, found, lock_timeout)
+        file_system.sync_directory(path)  # a cache takes no lock to open: its holder keeps no reader out
+        file_system.sync_directory(path.rpartition("/")[0] or "/")
+        return found
 
     def read(self, file_system: FileSystem, path: str) -> str:
         """Return the creation id in the folder's ``format.json``.
@@ -138,7 +141,7 @@ class FolderFormat:
         raise IncompatibleStoreError(store=self.noun, place=path, problem=problem)
 
     def _create(self, file_system: FileSystem, path: str, creation_id: str, lock_timeout: float) -> str:
-        """Write ``format.json``, again as long as the folder holds nothing: an earlier creation may have died before it was durable."""
+        """Write ``format.json``, again as long as the journal is empty: an earlier creation may have died before it was durable."""
         file_system.sync_directory(path.rpartition("/")[0] or "/")
         lock = file_system.open_lock(f"{path}/{_LOCK}")
         try:
