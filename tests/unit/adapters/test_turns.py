@@ -8,11 +8,8 @@ from typing import Any
 import anyio
 import pytest
 
-from inventory_es.adapters.file import commit_writer, open_file, open_file_event_store
-from inventory_es.adapters.sqlite import connections, open_sqlite, open_sqlite_event_store
-from inventory_es.adapters.file import open_file, open_file_event_store
 from inventory_es.adapters.file.store import writer as commit_writer
-from inventory_es.adapters.sqlite import open_sqlite, open_sqlite_event_store, write_turn
+from inventory_es.adapters.sqlite import connections, open_sqlite, open_sqlite_event_store
 from inventory_es.ports import AppendResult, TurnTaking
 from inventory_es.ports.errors import ConcurrencyError, StoreClosedError
 from tests.unit.adapters.file.test_event_store import A, write

@@ -10,9 +10,6 @@ import pytest
 from inventory_es.adapters.file.bus.file_bus import FileBus
 from inventory_es.ports.errors import EventBusUnavailableError
 from inventory_es.testing.crash.simfs import Failure, FaultPlan, SimFS
-from tests.unit.adapters.file.test_bus_engine import ALL, T0, drain, event, name_of, open_engine, take
-from inventory_es.testing.crash.faults import Failure, FaultPlan
-from inventory_es.testing.crash.simfs import SimFS
 from tests.unit.adapters.file.test_file_bus import ALL, T0, drain, event, name_of, open_engine, take
 from tests.unit.adapters.file.watched_disk import WatchedDisk
 
