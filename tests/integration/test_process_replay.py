@@ -1,6 +1,6 @@
 """Orders of a file go through order processes exactly once, every one ends, and what was ordered is what was sold, expired and refused."""
 
-from collections.abc import Callable
+import json
 from functools import partial
 from pathlib import Path
 from uuid import uuid4
@@ -35,6 +35,7 @@ from inventory_es.processes import OrderHeldEvent, Orders, OrderStatus
 from inventory_es.wiring import open_inventory
 from tests.integration.independent_count import count
 from tests.integration.made_up_orders import SAMPLES, made_up_rows, on, write_orders
+from tests.integration.process_replay import replay, run
 from tests.integration.test_replay import Meddled, Slow, StoppedError, StopsAfter
 
 DAY = [path for path in SAMPLES if path.suffix == ".csv"]
@@ -44,25 +45,6 @@ BOTH = ("rows", "orders", "returns", "adjustments", "units_returned")
 @pytest.fixture(autouse=True)
 def one_in_four_is_abandoned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(order_fates, "_ABANDONED_ONE_IN", 4)
-
-
-async def replay(
-    path: Path,
-    store: str | EventStore,
-    *,
-    opening: int | None = None,
-    most_commands: int = 4_000,
-    advanced: Callable[[ProcessReplayAdvancedEvent], object] = lambda _: None,
-    more: ProcessTotals | None = None,
-) -> tuple[ReplayOutcome, Audit]:
-    """Replay a file to its end, and audit the store, with more in the totals than it came to."""
-    source, clock = OrdersFile(path), ReplayClock()
-    found = survey(source, skip_bad=False)
-    async with open_inventory(store, clock=clock) as inventory:
-        replayer = ProcessReplayer(inventory, clock, source, found, opening=opening, advanced=advanced, most_commands=most_commands)
-        outcome = await replayer.run()
-        assert isinstance(outcome.totals, ProcessTotals)
-        return outcome, await audit_processes(inventory, found, replayer.stream, outcome.totals + (more or ProcessTotals()))
 
 
 def check(outcome: ReplayOutcome, found: Audit, path: Path) -> None:
@@ -96,6 +78,16 @@ def test_a_real_day_reconciles(path: Path | None, scheme: str, opening: int | No
     check(outcome, found, path)
     if scheme == "file":
         assert list(verify(tmp_path / "stock", check_stream=check_stream)) == []
+
+
+def test_the_script_prints_the_totals_of_both_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_orders(tmp_path / "orders.csv", made_up_rows(3, invoices=40))
+    assert run([str(path), "--url", f"file:{tmp_path / 'stock'}"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["units_ordered"] == told["units_sold"] + told["units_expired"] + told["units_refused"] > 0
+    assert (told["orders_expired"] > 0, told["resumed_at_row"]) == (True, 0)
+    assert run([str(path), "--url", f"file:{tmp_path / 'stock'}"]) == 0
+    assert json.loads(capsys.readouterr().out) == told | {"resumed_at_row": told["rows"]}
 
 
 @pytest.mark.parametrize("opening", [None, 20])
@@ -186,7 +178,7 @@ def test_somebody_else_takes_all_meanwhile(opening: int | None, tmp_path: Path, 
 def test_an_order_that_somebody_else_moved_is_told_as_that(tmp_path: Path) -> None:
     path = write_orders(tmp_path / "orders.csv", [("1", "mug", 5, on("2010-12-01 09:00"))])
 
-    async def run() -> None:
+    async def look() -> None:
         store, clock = MemoryEventStore(), ReplayClock()
         clock.time = on("2010-12-01 08:00")
         async with open_inventory(store, clock=clock) as other:
@@ -195,7 +187,7 @@ def test_an_order_that_somebody_else_moved_is_told_as_that(tmp_path: Path) -> No
         with pytest.raises(OrdersError, match="order-1 is there already, and was moved by somebody else"):
             await replay(path, store)
 
-    anyio.run(run)
+    anyio.run(look)
 
 
 @pytest.mark.parametrize(
@@ -213,7 +205,7 @@ def test_every_total_that_streams_can_show_is_compared(name: str, tmp_path: Path
 def test_streams_that_do_not_fold_are_found(tmp_path: Path) -> None:
     path = write_orders(tmp_path / "orders.csv", [("1", "mug", 5, on("2010-12-01 09:00")), ("2", "jug", 1, on("2010-12-01 09:00"))])
 
-    async def run() -> Audit:
+    async def look() -> Audit:
         store = MemoryEventStore()
         await replay(path, store)
         wrong = (StockAddedEvent("mug", "main", 1, AddReason.FOUND, 99, 0), InventoryId("mug", "main").stream)
@@ -231,7 +223,7 @@ def test_streams_that_do_not_fold_are_found(tmp_path: Path) -> None:
         _, found = await replay(path, store)
         return found
 
-    found = anyio.run(run)
+    found = anyio.run(look)
     assert any("inventory-mug-main does not fold at version 6" in violation for violation in found.violations), found.violations
     assert any("order-1 does not fold" in violation for violation in found.violations)
     assert not any("jug" in violation for violation in found.violations), found.violations
@@ -240,7 +232,7 @@ def test_streams_that_do_not_fold_are_found(tmp_path: Path) -> None:
 def test_what_an_order_still_holds_is_found(tmp_path: Path) -> None:
     path = write_orders(tmp_path / "orders.csv", [("1", "mug", 5, on("2010-12-01 09:00"))])
 
-    async def run() -> Audit:
+    async def look() -> Audit:
         store, clock, source = MemoryEventStore(), ReplayClock(), OrdersFile(path)
         await replay(path, store)
         found = survey(source, skip_bad=False)
@@ -255,7 +247,7 @@ def test_what_an_order_still_holds_is_found(tmp_path: Path) -> None:
                 await inventory.commit(hold, 1)
             return await audit_processes(inventory, found, replayer.stream, totals)
 
-    violations = anyio.run(run).violations
+    violations = anyio.run(look).violations
     assert "stream inventory-mug-main has 2 units reserved by orders and neither sold nor given back" in violations
     assert "6 units left inventory-mug-main, its orders say 5" in violations
 
@@ -263,7 +255,7 @@ def test_what_an_order_still_holds_is_found(tmp_path: Path) -> None:
 def test_what_was_done_behind_the_replay_is_found(tmp_path: Path) -> None:
     path = write_orders(tmp_path / "orders.csv", [("1", "mug", 5, on("2010-12-01 09:00")), ("2", "mug", 1, on("2010-12-01 09:00"))])
 
-    async def run() -> Audit:
+    async def look() -> Audit:
         store, clock = MemoryEventStore(), ReplayClock()
         source = OrdersFile(path)
         found = survey(source, skip_bad=False)
@@ -275,7 +267,7 @@ def test_what_was_done_behind_the_replay_is_found(tmp_path: Path) -> None:
             stream = ProcessReplayer(inventory, clock, source, found).stream
             return await audit_processes(inventory, found, stream, outcome.totals)
 
-    found = anyio.run(run)
+    found = anyio.run(look)
     assert any("order 3 has not ended: it is NEW" in violation for violation in found.violations)
 
 

@@ -3,7 +3,7 @@
 import csv
 import gzip
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from inventory_es.cli.replay.sources import OrdersError, OrdersFile
 from inventory_es.ports import AppendResult, NewEvent, StreamWrite
 from inventory_es.ports.errors import ConcurrencyError
 from inventory_es.sync import open_inventory
-from tests.integration import replaying, test_process_replay
+from tests.integration import process_replay, replaying
 from tests.integration.made_up_orders import Row, made_up_rows, on, write_orders
 from tests.integration.test_replay import DAY, Delegating, Slow, StoppedError, StopsAfter
 
@@ -36,12 +36,21 @@ ORDERS: list[Row] = [
     ("C1001", "jug", -1, TEN),
     ("1002", "tea", -1, TEN),
 ]
-KINDS = pytest.mark.parametrize("process", [[], ["--process"]], ids=["plain", "process"])
+Program = Callable[[Sequence[str]], int]
+"""Brings a file in, prints its totals as JSON, and returns the exit code."""
 
 
-def bring_in(folder: Path, rows: Sequence[Row], *options: str) -> int:
+def sell(arguments: Sequence[str]) -> int:
+    """Run the command replay, with its totals as JSON."""
+    return run(["replay", *arguments, "--json"])
+
+
+PROGRAMS = pytest.mark.parametrize("program", [sell, process_replay.run], ids=["plain", "process"])
+
+
+def bring_in(folder: Path, rows: Sequence[Row], *options: str, program: Program = sell) -> int:
     """Replay a file of these rows into the store of this folder."""
-    return run(["replay", str(write_orders(folder / "orders.csv", list(rows))), "--url", f"file:{folder / 'stock'}", *options])
+    return program([str(write_orders(folder / "orders.csv", list(rows))), "--url", f"file:{folder / 'stock'}", *options])
 
 
 def left(folder: Path) -> dict[str, tuple[int, int]]:
@@ -57,12 +66,12 @@ def skipped(text: str) -> int:
     return found
 
 
-@KINDS
+@PROGRAMS
 @pytest.mark.parametrize("options", [[], ["--opening", "9"]], ids=["received", "opened"])
 def test_rows_in_another_order_are_the_same_invoices(
-    options: list[str], process: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    options: list[str], program: Program, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert bring_in(tmp_path, ORDERS, *options, *process) == 0
+    assert bring_in(tmp_path, ORDERS, *options, program=program) == 0
     before = left(tmp_path)
     for again in (
         [ORDERS[1], ORDERS[0], *ORDERS[2:]],
@@ -70,32 +79,39 @@ def test_rows_in_another_order_are_the_same_invoices(
         [ORDERS[0], ORDERS[3], *ORDERS[1:3], *ORDERS[4:]],
     ):
         capsys.readouterr()
-        assert bring_in(tmp_path, again, *options, *process, "--json") == 0
+        assert bring_in(tmp_path, again, *options, program=program) == 0
         assert skipped(capsys.readouterr().out) == 3
         assert left(tmp_path) == before
-    assert bring_in(tmp_path, [*ORDERS[:1], *ORDERS[2:0:-1], *ORDERS[3:]], *options, *process) == 0
+    assert bring_in(tmp_path, [*ORDERS[:1], *ORDERS[2:0:-1], *ORDERS[3:]], *options, program=program) == 0
+    assert skipped(capsys.readouterr().out) == 3
+
+
+def test_a_person_is_told_how_many_invoices_were_skipped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bring_in(tmp_path, ORDERS) == 0
+    path = write_orders(tmp_path / "orders.csv", [*ORDERS[:1], *ORDERS[2:0:-1], *ORDERS[3:]])
+    assert run(["replay", str(path), "--url", f"file:{tmp_path / 'stock'}"]) == 0
     assert "3  invoices skipped, in already" in capsys.readouterr().out
 
 
-@KINDS
-def test_with_another_opening_or_as_processes_it_is_the_same_invoice(process: list[str], tmp_path: Path) -> None:
+@PROGRAMS
+def test_with_another_opening_or_as_processes_it_is_the_same_invoice(program: Program, tmp_path: Path) -> None:
     assert bring_in(tmp_path, ORDERS) == 0
     before = left(tmp_path)
-    assert bring_in(tmp_path, ORDERS, "--opening", "50", *process) == 0
+    assert bring_in(tmp_path, ORDERS, "--opening", "50", program=program) == 0
     assert left(tmp_path) == before
 
 
-@KINDS
-def test_an_order_that_was_refused_is_not_tried_again(process: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert bring_in(tmp_path, ORDERS, "--opening", "4", *process) == 0
+@PROGRAMS
+def test_an_order_that_was_refused_is_not_tried_again(program: Program, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bring_in(tmp_path, ORDERS, "--opening", "4", program=program) == 0
     before = left(tmp_path)
     capsys.readouterr()
-    assert bring_in(tmp_path, [ORDERS[1], ORDERS[0], *ORDERS[2:]], "--opening", "4", *process, "--json") == 0
+    assert bring_in(tmp_path, [ORDERS[1], ORDERS[0], *ORDERS[2:]], "--opening", "4", program=program) == 0
     assert skipped(capsys.readouterr().out) == 3
     assert left(tmp_path) == before
 
 
-@KINDS
+@PROGRAMS
 @pytest.mark.parametrize(
     "changed",
     [
@@ -110,12 +126,12 @@ def test_an_order_that_was_refused_is_not_tried_again(process: list[str], tmp_pa
     ids=["units", "time", "product", "a line more", "a line less", "a return", "behind a new one"],
 )
 def test_the_same_number_with_other_content_is_refused_before_anything_is_written(
-    changed: list[Row], process: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    changed: list[Row], program: Program, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert bring_in(tmp_path, ORDERS, *process) == 0
+    assert bring_in(tmp_path, ORDERS, program=program) == 0
     before = (tmp_path / "stock").stat().st_mtime_ns, left(tmp_path)
     capsys.readouterr()
-    assert bring_in(tmp_path, changed, *process) == 1
+    assert bring_in(tmp_path, changed, program=program) == 1
     out, err = capsys.readouterr()
     assert out == ""
     assert "orders.csv:" in err
@@ -151,21 +167,21 @@ def test_a_line_that_was_left_out_can_not_be_sold_by_bringing_the_corrected_file
     assert left(tmp_path) == before
 
 
-@KINDS
-def test_numbers_may_restart_more_than_a_day_later_in_the_same_file_or_another(process: list[str], tmp_path: Path) -> None:
-    next_day = "2026-01-12 09:00" if process else "2026-01-06 09:01"
+@PROGRAMS
+def test_numbers_may_restart_more_than_a_day_later_in_the_same_file_or_another(program: Program, tmp_path: Path) -> None:
+    next_day = "2026-01-12 09:00" if program is process_replay.run else "2026-01-06 09:01"
     rows: list[Row] = [("1", "mug", 2, on(day)) for day in ("2026-01-05 09:00", next_day, "2026-02-05 09:00")]
     for name, files in (("one", [rows]), ("each", [[row] for row in rows])):
         folder = tmp_path / name
         folder.mkdir()
         for file in files:
-            assert bring_in(folder, file, "--opening", "100", *process) == 0
+            assert bring_in(folder, file, "--opening", "100", program=program) == 0
         with open_inventory(f"file:{folder / 'stock'}") as inventory:
             left_then = [inventory.as_of("mug", "main", time=at + timedelta(minutes=1)).available for *_, at in rows]
         assert left_then == [98, 96, 94]
 
 
-@KINDS
+@PROGRAMS
 @pytest.mark.parametrize(
     "rows, balance",
     [
@@ -178,10 +194,10 @@ def test_numbers_may_restart_more_than_a_day_later_in_the_same_file_or_another(p
 )
 @pytest.mark.parametrize("together", [True, False], ids=["one-file", "file-by-file"])
 def test_numbers_that_look_like_the_id_of_another_invoice_are_numbers_of_their_own(
-    rows: list[Row], balance: int, process: list[str], together: bool, tmp_path: Path
+    rows: list[Row], balance: int, program: Program, together: bool, tmp_path: Path
 ) -> None:
     for file in [rows] if together else [[row] for row in rows]:
-        assert bring_in(tmp_path, file, "--opening", "9", *process) == 0
+        assert bring_in(tmp_path, file, "--opening", "9", program=program) == 0
     assert left(tmp_path)["mug"][0] == balance
 
 
@@ -192,25 +208,25 @@ def test_what_a_write_off_lacks_has_an_id_of_its_own(tmp_path: Path) -> None:
 
 
 def test_an_order_process_of_a_number_with_a_store_behind_it_is_its_own(tmp_path: Path) -> None:
-    assert bring_in(tmp_path, [("1001@berlin", "mug", 2, NINE)], "--process") == 0
-    assert bring_in(tmp_path, [("1001", "mug", 2, NINE)], "--process", "--store", "berlin") == 0
+    assert bring_in(tmp_path, [("1001@berlin", "mug", 2, NINE)], program=process_replay.run) == 0
+    assert bring_in(tmp_path, [("1001", "mug", 2, NINE)], "--store", "berlin", program=process_replay.run) == 0
 
 
 def test_lines_of_one_number_up_to_a_day_apart_are_one_order(tmp_path: Path) -> None:
-    assert bring_in(tmp_path, [("1", "mug", 2, NINE), ("1", "mug", 3, NINE + timedelta(days=1))], "--json") == 0
+    assert bring_in(tmp_path, [("1", "mug", 2, NINE), ("1", "mug", 3, NINE + timedelta(days=1))]) == 0
     with open_inventory(f"file:{tmp_path / 'stock'}") as inventory:
         assert [entry.recorded_at for entry in inventory.history("mug", "main")] == [NINE] * 5
 
 
-@KINDS
-def test_files_that_overlap_bring_each_invoice_in_once(process: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@PROGRAMS
+def test_files_that_overlap_bring_each_invoice_in_once(program: Program, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     later: list[Row] = [("1003", "mug", 4, FRIDAY), ("1004", "jug", 1, FRIDAY)]
-    assert bring_in(tmp_path, ORDERS, *process) == 0
+    assert bring_in(tmp_path, ORDERS, program=program) == 0
     capsys.readouterr()
-    assert bring_in(tmp_path, [*ORDERS[3:], *later], *process, "--json") == 0
+    assert bring_in(tmp_path, [*ORDERS[3:], *later], program=program) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["rows"], found["orders"], found["invoices_in_before"]) == (5, 2, 2)
-    assert run(["replay", str(tmp_path / "orders.csv"), "--url", f"file:{tmp_path / 'stock'}", *process, "--json"]) == 0
+    assert program([str(tmp_path / "orders.csv"), "--url", f"file:{tmp_path / 'stock'}"]) == 0
     assert json.loads(capsys.readouterr().out)["invoices_in_before"] == 2
     with open_inventory(f"file:{tmp_path / 'stock'}") as inventory:
         assert inventory.stock("mug", "main").on_hand == 0
@@ -249,13 +265,13 @@ def test_an_order_that_is_half_way_in_another_file_is_refused(tmp_path: Path) ->
     async def stop_and_go_on() -> None:
         store = MemoryEventStore()
         with pytest.raises(StoppedError):
-            await test_process_replay.replay(path, StopsAfter(store, 2), most_commands=9)
+            await process_replay.replay(path, StopsAfter(store, 2), most_commands=9)
         head = await store.head()
         with pytest.raises(OrdersError, match=r"anew\.csv:2: invoice 1001 was begun from another file.*bring in that one first"):
-            await test_process_replay.replay(anew, store)
+            await process_replay.replay(anew, store)
         assert await store.head() == head
-        await test_process_replay.replay(path, store)
-        outcome, _ = await test_process_replay.replay(anew, store)
+        await process_replay.replay(path, store)
+        outcome, _ = await process_replay.replay(anew, store)
         assert outcome.totals.invoices_in_before == 3
 
     anyio.run(stop_and_go_on)
@@ -444,13 +460,13 @@ def test_without_a_word_about_its_dates_such_a_file_is_refused(tmp_path: Path, c
     assert not (tmp_path / "stock").exists()
 
 
-@KINDS
-def test_each_store_has_invoices_of_its_own(process: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert bring_in(tmp_path, ORDERS, "--opening", "9", *process) == 0
+@PROGRAMS
+def test_each_store_has_invoices_of_its_own(program: Program, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bring_in(tmp_path, ORDERS, "--opening", "9", program=program) == 0
     other: list[Row] = [("1001", "mug", 1, NINE), *ORDERS[3:]]
-    assert bring_in(tmp_path, other, "--opening", "9", "--store", "berlin", *process) == 0
+    assert bring_in(tmp_path, other, "--opening", "9", "--store", "berlin", program=program) == 0
     capsys.readouterr()
-    assert bring_in(tmp_path, [*other, ("2", "mug", 1, FRIDAY)], "--opening", "9", "--store", "berlin", *process, "--json") == 0
+    assert bring_in(tmp_path, [*other, ("2", "mug", 1, FRIDAY)], "--opening", "9", "--store", "berlin", program=program) == 0
     assert skipped(capsys.readouterr().out) == 3
     with open_inventory(f"file:{tmp_path / 'stock'}") as inventory:
         assert [inventory.as_of("mug", store, time=FRIDAY - timedelta(hours=1)).on_hand for store in ("main", "berlin")] == [2, 5]

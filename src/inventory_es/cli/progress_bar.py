@@ -9,18 +9,17 @@ from rich.text import Text
 
 from inventory_es.application.following.projection import ProjectionStatus
 from inventory_es.application.store_copy import CopyProgress
-from inventory_es.cli.replay.process_progress import ProcessReplayAdvancedEvent
 from inventory_es.cli.replay.progress import ReplayAdvancedEvent
 from inventory_es.cli.terminal import error_console, number
 
 
 @contextmanager
-def replay_bar(rows: int) -> Generator[Callable[[ReplayAdvancedEvent | ProcessReplayAdvancedEvent], None], None, None]:
+def replay_bar(rows: int) -> Generator[Callable[[ReplayAdvancedEvent], None], None, None]:
     """A bar of so many rows, while the block runs; gives what moves it."""
     with _progress() as progress:
         task = progress.add_task("selling", total=rows, what="rows · 0 events")
 
-        def advance(advanced: ReplayAdvancedEvent | ProcessReplayAdvancedEvent) -> None:
+        def advance(advanced: ReplayAdvancedEvent) -> None:
             description = "checking" if advanced.is_finished else "selling"
             progress.update(task, description=description, completed=advanced.row, what=f"rows · {number(advanced.totals.events)} events")
 

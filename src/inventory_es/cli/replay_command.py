@@ -11,11 +11,9 @@ from inventory_es.cli.replay_run import run_replay
 from inventory_es.cli.terminal import console, print_json
 
 
-def run_and_tell(
-    ctx: click.Context, source: OrderSource, url: str, *, opening: int | None, skip_bad: bool, is_process: bool, as_json: bool
-) -> None:
+def run_and_tell(ctx: click.Context, source: OrderSource, url: str, *, opening: int | None, skip_bad: bool, as_json: bool) -> None:
     """Bring the orders in and tell how it went, with the exit code of a refusal if something does not add up."""
-    run = run_replay(source, url, opening=opening, skip_bad=skip_bad, is_process=is_process, bar=replay_bar, warn=_warn)
+    run = run_replay(source, url, opening=opening, skip_bad=skip_bad, bar=replay_bar, warn=_warn)
     if as_json:
         print_json(run.to_dict())
         for violation in run.audit.violations:

@@ -7,7 +7,6 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
-from inventory_es.cli.replay.process_totals import ProcessTotals
 from inventory_es.cli.replay_run import ReplayRun
 from inventory_es.cli.terminal import number
 from inventory_es.domain.identifiers import InventoryId
@@ -67,10 +66,7 @@ def _figures(run: ReplayRun) -> Table:
         line(None, "", "in stock at the opening", totals.units_opening)
     if totals.units_received:
         line(None, "", "received, for what lacked", totals.units_received)
-    sold = totals.orders_done if isinstance(totals, ProcessTotals) else totals.orders - totals.orders_refused
-    line(sold, "order sold, as a whole", "orders sold, each as a whole", -totals.units_sold)
-    if isinstance(totals, ProcessTotals):
-        line(totals.orders_expired, "order held and never paid", "orders held and never paid", None)
+    line(totals.orders - totals.orders_refused, "order sold, as a whole", "orders sold, each as a whole", -totals.units_sold)
     if totals.orders_refused:
         line(totals.orders_refused, "order refused, as a whole", "orders refused, each as a whole", None, style="bad")
     line(totals.returns, "return", "returns", totals.units_returned)

@@ -13,10 +13,6 @@ import attrs
 from inventory_es.cli.replay.audit import Audit, audit
 from inventory_es.cli.replay.clock import ReplayClock
 from inventory_es.cli.replay.ledger import LEDGER
-from inventory_es.cli.replay.process_audit import audit_processes
-from inventory_es.cli.replay.process_progress import ProcessReplayAdvancedEvent
-from inventory_es.cli.replay.process_replayer import ProcessReplayer
-from inventory_es.cli.replay.process_totals import ProcessTotals
 from inventory_es.cli.replay.progress import ReplayAdvancedEvent
 from inventory_es.cli.replay.replayer import Replayer, ReplayOutcome
 from inventory_es.cli.replay.sources import OrdersError, OrderSource
@@ -24,7 +20,7 @@ from inventory_es.cli.replay.survey import Survey, survey
 from inventory_es.ports.errors import ConcurrencyError
 from inventory_es.wiring import open_inventory
 
-Bar = Callable[[int], AbstractContextManager[Callable[[ReplayAdvancedEvent | ProcessReplayAdvancedEvent], None]]]
+Bar = Callable[[int], AbstractContextManager[Callable[[ReplayAdvancedEvent], None]]]
 
 
 @attrs.frozen(kw_only=True)
@@ -62,9 +58,7 @@ class ReplayRun:
         }
 
 
-def run_replay(
-    source: OrderSource, url: str, *, opening: int | None, skip_bad: bool, is_process: bool, bar: Bar, warn: Callable[[str], None]
-) -> ReplayRun:
+def run_replay(source: OrderSource, url: str, *, opening: int | None, skip_bad: bool, bar: Bar, warn: Callable[[str], None]) -> ReplayRun:
     """Bring the orders in, and check all that they moved.
 
     Args:
@@ -72,7 +66,6 @@ def run_replay(
         url: of the store.
         opening: units that each inventory is opened with; ``None``: what lacks is received.
         skip_bad: whether to leave out lines that make no sense.
-        is_process: whether each order goes through an order process, is paid later, and leaves in parcels.
         bar: shows progress.
         warn: told about each line that is left out.
 
@@ -80,12 +73,10 @@ def run_replay(
         OrdersError: the orders can't be taken as they are.
     """
     with _rare_collections():
-        return anyio.run(partial(_run, source, url, opening=opening, skip_bad=skip_bad, is_process=is_process, bar=bar, warn=warn))
+        return anyio.run(partial(_run, source, url, opening=opening, skip_bad=skip_bad, bar=bar, warn=warn))
 
 
-async def _run(
-    source: OrderSource, url: str, *, opening: int | None, skip_bad: bool, is_process: bool, bar: Bar, warn: Callable[[str], None]
-) -> ReplayRun:
+async def _run(source: OrderSource, url: str, *, opening: int | None, skip_bad: bool, bar: Bar, warn: Callable[[str], None]) -> ReplayRun:
     started = perf_counter()
     found = survey(source, skip_bad=skip_bad)
     for line in found.bad_lines:
@@ -93,8 +84,7 @@ async def _run(
     clock = ReplayClock()
     async with open_inventory(url, clock=clock) as inventory:
         with bar(found.rows) as advanced:
-            kind = ProcessReplayer if is_process else Replayer
-            replayer = kind(inventory, clock, source, found, opening=opening, advanced=advanced)
+            replayer = Replayer(inventory, clock, source, found, opening=opening, advanced=advanced)
             try:
                 outcome = await replayer.run()
             except ConcurrencyError as conflict:
@@ -105,11 +95,7 @@ async def _run(
                     msg = f"{url} takes orders from another process too, which was faster: start again when that one has ended"
                 raise OrdersError(msg) from None
             replayed = perf_counter()
-            totals = outcome.totals
-            if isinstance(totals, ProcessTotals):
-                audited = await audit_processes(inventory, found, replayer.stream, totals)
-            else:
-                audited = await audit(inventory.store, found, replayer.stream, totals)
+            audited = await audit(inventory.store, found, replayer.stream, outcome.totals)
             return ReplayRun(
                 survey=found, outcome=outcome, audit=audited, seconds=replayed - started, audit_seconds=perf_counter() - replayed
             )

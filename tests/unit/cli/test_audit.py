@@ -86,4 +86,4 @@ def test_a_replay_that_another_process_runs_too_is_told_as_that(stream: str, ord
     from inventory_es.cli.progress_bar import replay_bar
 
     with pytest.raises(OrdersError if stream == "replay" else ConcurrencyError):
-        run_replay(OrdersFile(orders), "memory:", opening=None, skip_bad=False, is_process=False, bar=replay_bar, warn=print)
+        run_replay(OrdersFile(orders), "memory:", opening=None, skip_bad=False, bar=replay_bar, warn=print)

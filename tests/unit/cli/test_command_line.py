@@ -92,14 +92,6 @@ def test_replay_prints_one_object_with_these_keys(orders: Path, capsys: pytest.C
     assert found["events_per_second"] > 0
 
 
-def test_replay_through_processes_has_more_keys_and_tells_a_person(orders: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["replay", str(orders), "--url", "memory:", "--json", "--process"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["units_ordered"] == told["units_sold"] + told["units_expired"] + told["units_refused"] > 0
-    assert run(["replay", str(orders), "--url", "memory:", "--process"]) == 0
-    assert "held and never paid" in capsys.readouterr().out
-
-
 def test_replay_tells_a_person_what_happened(orders: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["replay", str(orders), "--url", "memory:", "--opening", "3"]) == 0
     out = capsys.readouterr().out

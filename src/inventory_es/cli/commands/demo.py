@@ -15,4 +15,4 @@ from inventory_es.cli.replay_command import run_and_tell
 @click.pass_context
 def command(ctx: click.Context, /, *, url: str, invoices: int, seed: int, as_json: bool) -> None:
     """Sell a made-up day of a gift shop, and show what happened. Needs no file, and writes none unless --url says so."""
-    run_and_tell(ctx, DemoDay(invoices=invoices, seed=seed), url, opening=OPENING, skip_bad=False, is_process=False, as_json=as_json)
+    run_and_tell(ctx, DemoDay(invoices=invoices, seed=seed), url, opening=OPENING, skip_bad=False, as_json=as_json)

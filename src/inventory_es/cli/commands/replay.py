@@ -36,7 +36,6 @@ def _columns(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ..
 @url_option
 @click.option("--opening", metavar="N", type=click.IntRange(0, 10**9), help="Open each inventory with N units, and refuse what lacks.")
 @click.option("--skip-bad", is_flag=True, help="Leave out lines that make no sense, and say which, instead of stopping.")
-@click.option("--process", "is_process", is_flag=True, help="Hold each order, pay it later, ship it in parcels; leave one in fifty unpaid.")
 @click.option("--store", "store_id", metavar="STORE", default=STORE, show_default=True, help="The store that all lines belong to.")
 @click.option(
     "--dates",
@@ -70,7 +69,6 @@ def command(
     url: str,
     opening: int | None,
     skip_bad: bool,
-    is_process: bool,
     as_json: bool,
     store_id: str,
     dates: DateOrder | None,
@@ -87,4 +85,4 @@ def command(
     file is skipped; the same number with another content is refused, before anything is written.
     """
     reading = Reading(store_id=store_id, dates=dates, columns=columns, encoding=encoding)
-    run_and_tell(ctx, OrdersFile(orders, reading), url, opening=opening, skip_bad=skip_bad, is_process=is_process, as_json=as_json)
+    run_and_tell(ctx, OrdersFile(orders, reading), url, opening=opening, skip_bad=skip_bad, as_json=as_json)
