@@ -17,15 +17,15 @@ import attrs
 from inventory_es.cli.replay.audit import Audit
 from inventory_es.cli.replay.clock import ReplayClock
 from inventory_es.cli.replay.order_lines import STORE, Reading
-from inventory_es.cli.replay.process_audit import audit_processes
-from inventory_es.cli.replay.process_progress import ProcessReplayAdvancedEvent
-from inventory_es.cli.replay.process_replayer import ProcessReplayer
-from inventory_es.cli.replay.process_totals import ProcessTotals
 from inventory_es.cli.replay.replayer import ReplayOutcome
 from inventory_es.cli.replay.sources import OrdersError, OrdersFile, OrderSource
 from inventory_es.cli.replay.survey import survey
 from inventory_es.ports import EventStore
 from inventory_es.wiring import open_inventory
+from tests.integration.process_audit import audit_processes
+from tests.integration.process_progress import ProcessReplayAdvancedEvent
+from tests.integration.process_replayer import ProcessReplayer
+from tests.integration.process_totals import ProcessTotals
 
 
 async def replay(

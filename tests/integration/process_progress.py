@@ -5,11 +5,11 @@ from uuid import UUID, uuid5
 import attrs
 
 from inventory_es.adapters.serialization import EventRegistry, JsonEventCodec
-from inventory_es.cli.replay.process_totals import ProcessTotals
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import EventStore, NewEvent, StreamWrite
 from inventory_es.ports.clock import Clock
 from inventory_es.ports.toolkit.page_rules import read_stream_page_backwards
+from tests.integration.process_totals import ProcessTotals
 
 _EVENT_IDS = UUID("8e0b6a52-2f0c-5d5e-8f43-9f0a3f4c1b0e")
 

@@ -6,10 +6,10 @@ from heapq import heappop, heappush
 
 import attrs
 
-from inventory_es.cli.replay.order_fates import TTL, fate_of
 from inventory_es.cli.replay.steps import Step, StepKind
 from inventory_es.domain.processes.lines import OrderItem
 from inventory_es.domain.processes.order.commands import AuthorisePayment, LapseOrder, OrderCommand, PlaceOrder, ShipOrder
+from tests.integration.order_fates import TTL, fate_of
 
 
 @attrs.frozen

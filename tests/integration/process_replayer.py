@@ -15,11 +15,7 @@ from inventory_es.application.service import InventoryService
 from inventory_es.cli.replay.clock import ReplayClock
 from inventory_es.cli.replay.ledger import Ledger
 from inventory_es.cli.replay.not_ahead import check_not_ahead, is_empty
-from inventory_es.cli.replay.order_actions import Action, actions
 from inventory_es.cli.replay.planning import plan_opening, plan_receipts, plan_step, refusal
-from inventory_es.cli.replay.process_batch import ProcessBatch
-from inventory_es.cli.replay.process_progress import ProcessProgress, ProcessReplayAdvancedEvent
-from inventory_es.cli.replay.process_totals import ProcessTotals
 from inventory_es.cli.replay.replayer import MOST_COMMANDS, ReplayOutcome, replay_stream
 from inventory_es.cli.replay.shelf import Shelf
 from inventory_es.cli.replay.sources import OrdersError, OrderSource
@@ -39,6 +35,10 @@ from inventory_es.domain.processes.order.events import OrderStatus
 from inventory_es.domain.processes.order.order import OrderReservation
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import ConcurrencyError, EventIdCollisionError
+from tests.integration.order_actions import Action, actions
+from tests.integration.process_batch import ProcessBatch
+from tests.integration.process_progress import ProcessProgress, ProcessReplayAdvancedEvent
+from tests.integration.process_totals import ProcessTotals
 
 _MOST_ATTEMPTS = 10
 _COMMANDS_A_LINE = 4

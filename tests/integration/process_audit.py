@@ -6,7 +6,6 @@ from inventory_es.adapters.serialization import JsonEventCodec
 from inventory_es.application.processes.orders import OrderHandler
 from inventory_es.application.service import InventoryService
 from inventory_es.cli.replay.audit import Audit
-from inventory_es.cli.replay.process_totals import ProcessTotals
 from inventory_es.cli.replay.survey import Survey
 from inventory_es.domain.errors import CorruptStreamError
 from inventory_es.domain.events import (
@@ -25,6 +24,7 @@ from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import EventStore
 from inventory_es.ports.errors import EventDecodeError
 from inventory_es.ports.toolkit.page_rules import read_stream_page
+from tests.integration.process_totals import ProcessTotals
 
 _PAGE = 10_000
 _CODEC = JsonEventCodec()

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
-from random import Random  # noqa: TID251  # seeded: the same fate every time
+from random import Random
 
 import attrs
 
@@ -49,7 +49,7 @@ def fate_of(invoice: str, lines: Sequence[OrderLine]) -> Fate:
         invoice: its number.
         lines: its lines, one for each inventory.
     """
-    chance = Random(f"fate of {invoice}")  # noqa: S311  # it guards no secret
+    chance = Random(f"fate of {invoice}")
     if chance.randrange(_ABANDONED_ONE_IN) == 0:
         return Fate(None, ())
     after = paid_after = timedelta(seconds=chance.randint(1, int(TTL.total_seconds()) - 1))

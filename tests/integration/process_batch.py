@@ -5,11 +5,11 @@ from datetime import datetime
 
 from inventory_es.application.processes.orders import OrderSession, PlannedOrderStep
 from inventory_es.cli.replay.invoices import Invoice
-from inventory_es.cli.replay.order_actions import Action
 from inventory_es.cli.replay.planning import Plan
-from inventory_es.cli.replay.process_totals import ProcessTotals
 from inventory_es.cli.replay.totals import Totals
 from inventory_es.domain.commands import Command
+from tests.integration.order_actions import Action
+from tests.integration.process_totals import ProcessTotals
 
 
 class ProcessBatch:
