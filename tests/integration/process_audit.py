@@ -6,7 +6,7 @@ from inventory_es.adapters.serialization import JsonEventCodec
 from inventory_es.application.processes.orders import OrderHandler
 from inventory_es.application.service import InventoryService
 from inventory_es.cli.replay.audit import Audit
-from inventory_es.cli.replay.survey import Survey
+from inventory_es.cli.replay.steps import Survey
 from inventory_es.domain.errors import CorruptStreamError
 from inventory_es.domain.events import (
     Recorded,
@@ -24,7 +24,8 @@ from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import EventStore
 from inventory_es.ports.errors import EventDecodeError
 from inventory_es.ports.toolkit.page_rules import read_stream_page
-from tests.integration.process_totals import ProcessTotals
+from tests.integration.order_fates import order_id_of
+from tests.integration.process_replayer import ProcessTotals
 
 _PAGE = 10_000
 _CODEC = JsonEventCodec()
@@ -80,14 +81,14 @@ async def _count_orders(inventory: InventoryService, survey: Survey, found: Coun
         if invoice.is_in or invoice.ordered_at is None:
             continue
         try:
-            order = (await handler.load(invoice.order_id)).state
+            order = (await handler.load(order_id_of(invoice))).state
         except (CorruptStreamError, EventDecodeError) as problem:
             violations.append(str(problem))
             continue
         units = sum(line.quantity for line in order.lines)
         found.update({"orders": 1, "units_ordered": units, _ORDERS.get(order.status, ""): 1, _UNITS.get(order.status, ""): units})
         if order.status not in _UNITS or order.step is not None:
-            violations.append(f"order {invoice.order_id} has not ended: it is {order.status}")
+            violations.append(f"order {order_id_of(invoice)} has not ended: it is {order.status}")
         if order.status is OrderStatus.DONE:
             left.update({line.inventory_id: line.quantity for line in order.lines})
     return left

@@ -15,17 +15,14 @@ import anyio
 import attrs
 
 from inventory_es.cli.replay.audit import Audit
-from inventory_es.cli.replay.clock import ReplayClock
 from inventory_es.cli.replay.order_lines import STORE, Reading
-from inventory_es.cli.replay.replayer import ReplayOutcome
-from inventory_es.cli.replay.sources import OrdersError, OrdersFile, OrderSource
-from inventory_es.cli.replay.survey import survey
+from inventory_es.cli.replay.orders_file import OrdersError, OrdersFile, OrderSource
+from inventory_es.cli.replay.replayer import ReplayClock, ReplayOutcome
+from inventory_es.cli.replay.steps import survey
 from inventory_es.ports import EventStore
 from inventory_es.wiring import open_inventory
 from tests.integration.process_audit import audit_processes
-from tests.integration.process_progress import ProcessReplayAdvancedEvent
-from tests.integration.process_replayer import ProcessReplayer
-from tests.integration.process_totals import ProcessTotals
+from tests.integration.process_replayer import ProcessReplayAdvancedEvent, ProcessReplayer, ProcessTotals
 
 
 async def replay(

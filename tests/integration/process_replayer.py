@@ -1,26 +1,30 @@
-"""Driving whole orders with a file of them: placed, paid later, shipped in parcels or never paid, exactly once.
+"""Replay of orders through order processes: placed, paid later, shipped in parcels or never paid, exactly once.
 
-Each order is an :class:`~inventory_es.processes.OrderReservation`: its own decider, its own steps, its own stream. Many of them
-share one append, with how far the replay has come, as in :mod:`inventory_es.cli.replay.replayer`. What happens when is the
-same in every run, so the number of the last action says where to go on.
+Each order is an :class:`~inventory_es.processes.OrderReservation` with its own stream. Many of them share one append, together with the
+progress of the replay, as in :mod:`inventory_es.cli.replay.replayer`. The sequence is the same in every run, so the number of the last
+action says where to go on.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from itertools import dropwhile
+from typing import Self
+from uuid import UUID, uuid5
 
+import attrs
+
+from inventory_es.adapters.serialization import EventRegistry, JsonEventCodec
 from inventory_es.application.context import command_context
 from inventory_es.application.processes.handler import ProcessSession
-from inventory_es.application.processes.orders import OrderHandler, OrderSession
+from inventory_es.application.processes.orders import OrderHandler, OrderSession, PlannedOrderStep
 from inventory_es.application.service import InventoryService
-from inventory_es.cli.replay.clock import ReplayClock
-from inventory_es.cli.replay.ledger import Ledger
-from inventory_es.cli.replay.not_ahead import check_not_ahead, is_empty
-from inventory_es.cli.replay.planning import plan_opening, plan_receipts, plan_step, refusal
-from inventory_es.cli.replay.replayer import MOST_COMMANDS, ReplayOutcome, replay_stream
-from inventory_es.cli.replay.shelf import Shelf
-from inventory_es.cli.replay.sources import OrdersError, OrderSource
-from inventory_es.cli.replay.steps import StepKind, steps
-from inventory_es.cli.replay.survey import Survey
+from inventory_es.cli.replay.ledger import Ledger, check_not_ahead, is_empty
+from inventory_es.cli.replay.orders_file import OrdersError, OrderSource
+from inventory_es.cli.replay.planning import Plan, Shelf, plan_opening, plan_receipts, plan_step, refusal
+from inventory_es.cli.replay.progress import Totals
+from inventory_es.cli.replay.replayer import MOST_COMMANDS, ReplayClock, ReplayOutcome, replay_stream
+from inventory_es.cli.replay.steps import Invoice, StepKind, Survey, steps
+from inventory_es.domain.commands import Command
 from inventory_es.domain.errors import (
     ClockSkewError,
     CommandsRejectedError,
@@ -34,11 +38,145 @@ from inventory_es.domain.processes.order.decisions import ORDERS
 from inventory_es.domain.processes.order.events import OrderStatus
 from inventory_es.domain.processes.order.order import OrderReservation
 from inventory_es.domain.stream_id import StreamId
+from inventory_es.ports import EventStore, NewEvent, StreamWrite
+from inventory_es.ports.clock import Clock
 from inventory_es.ports.errors import ConcurrencyError, EventIdCollisionError
-from tests.integration.order_actions import Action, actions
-from tests.integration.process_batch import ProcessBatch
-from tests.integration.process_progress import ProcessProgress, ProcessReplayAdvancedEvent
-from tests.integration.process_totals import ProcessTotals
+from inventory_es.ports.toolkit.page_rules import read_stream_page_backwards
+from tests.integration.order_fates import Action, actions, order_id_of
+
+
+@attrs.frozen(kw_only=True)
+class ProcessTotals(Totals):
+    """As :class:`~inventory_es.cli.replay.progress.Totals`, and what became of what was ordered.
+
+    Attributes:
+        orders_expired: orders that nobody paid in time.
+        orders_done: orders of which everything has left.
+        units_ordered: units of all orders.
+        units_expired: units that were given back since nobody paid in time.
+        units_refused: units of orders that could not be covered.
+    """
+
+    orders_expired: int = 0
+    orders_done: int = 0
+    units_ordered: int = 0
+    units_expired: int = 0
+    units_refused: int = 0
+
+    def __add__(self, other: Totals) -> Self:
+        """Both together."""
+        more = attrs.asdict(other)
+        return type(self)(**{name: value + more.get(name, 0) for name, value in attrs.asdict(self).items()})
+
+
+_EVENT_IDS = UUID("8e0b6a52-2f0c-5d5e-8f43-9f0a3f4c1b0e")
+
+
+@attrs.frozen
+class ProcessReplayAdvancedEvent:
+    """A replay came this far.
+
+    Attributes:
+        action: the last one that is done.
+        row: of the first line of the last step of the file that is begun; at the end, the last row of the file.
+        is_finished: whether nothing is left to do.
+        totals: of all that is done.
+    """
+
+    action: int
+    row: int
+    is_finished: bool
+    totals: ProcessTotals
+
+
+_START = ProcessReplayAdvancedEvent(0, 0, is_finished=False, totals=ProcessTotals())
+_REGISTRY = EventRegistry().with_event(ProcessReplayAdvancedEvent, name="ProcessReplayAdvancedEvent", schema_version=1)
+_CODEC = JsonEventCodec(registry=_REGISTRY)
+
+
+class ProcessProgress:
+    """The progress of one replay in one store.
+
+    Args:
+        store: where it is kept.
+        stream: the replay's own.
+        clock: the replay's.
+
+    Attributes:
+        last: how far it has come.
+        version: of its stream.
+    """
+
+    def __init__(self, store: EventStore, stream: StreamId, clock: Clock) -> None:
+        self._store = store
+        self._stream = stream
+        self._clock = clock
+        self.version: int = 0
+        self.last: ProcessReplayAdvancedEvent = _START
+
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing was done yet."""
+        return self.version == 0
+
+    async def load(self) -> None:
+        """Read the last event of the replay's stream, and no other."""
+        page = await read_stream_page_backwards(self._store, self._stream, limit=1)
+        self.version = page.version
+        self.last = _CODEC.decode(page.events[0]) if page.events else _START
+
+    def write(self, advanced: ProcessReplayAdvancedEvent) -> StreamWrite:
+        """What to append together with what ``advanced`` describes."""
+        event_type, schema_version, data = _CODEC.encode(advanced)
+        event_id = uuid5(_EVENT_IDS, f"{self._stream}/{self.version + 1}/{data.decode()}")
+        return StreamWrite(self._stream, self.version, [NewEvent(event_id, event_type, schema_version, self._clock.now(), data)])
+
+    def written(self, advanced: ProcessReplayAdvancedEvent) -> None:
+        """It was appended."""
+        self.version += 1
+        self.last = advanced
+
+
+class ProcessBatch:
+    """Whole actions, planned one after the other.
+
+    Attributes:
+        actions: the actions.
+        commands: to inventories, in order.
+        times: of each command.
+        sessions: the orders that are moved, as they will be.
+        tally: what is counted when it is stored.
+        invoices: those of its actions, each with whether all of it is in then.
+    """
+
+    def __init__(self) -> None:
+        self.actions: list[Action] = []
+        self.commands: list[Command] = []
+        self.times: list[datetime] = []
+        self.sessions: dict[str, OrderSession] = {}
+        self.tally: ProcessTotals = ProcessTotals()
+        self.invoices: dict[Invoice, bool] = {}
+
+    @property
+    def size(self) -> int:
+        """Events at least."""
+        return len(self.commands) + sum(len(session.new_events) for session in self.sessions.values())
+
+    def add(self, at: datetime, plan: Plan) -> None:
+        """Do this too, at its time."""
+        self._add(plan.commands, [at] * len(plan.commands))
+        self.tally += plan.tally
+
+    def take(self, step: PlannedOrderStep, tally: Totals) -> None:
+        """Take this step of an order too."""
+        self._add(step.commands, [step.at] * len(step.commands))
+        self.sessions[step.session.state.order_id] = step.session
+        self.tally += tally
+
+    def _add(self, commands: Sequence[Command], times: Sequence[datetime]) -> None:
+        self.commands.extend(commands)
+        self.times.extend(times)
+
 
 _MOST_ATTEMPTS = 10
 _COMMANDS_A_LINE = 4
@@ -86,6 +224,7 @@ class ProcessReplayer:
         self._most = min(most_commands, inventory.store.capabilities.max_append_events - 2)
         self._batch = ProcessBatch()
         self._live: dict[str, OrderSession] = {}
+        self._last_below: dict[Invoice, int] = {}
 
     async def run(self) -> ReplayOutcome:
         """Do everything that was not done yet.
@@ -109,6 +248,9 @@ class ProcessReplayer:
                 if self._progress.is_new:
                     await check_not_ahead(self._inventory.store, self._source, self._survey)
             self._check_names()
+            for step in steps(self._source, self._survey.invoices):
+                if step.invoice is not None and step.kind is not StepKind.ORDER:
+                    self._last_below[step.invoice] = step.row
             with command_context(correlation_id=self.stream.text):
                 everything = actions(steps(self._source, self._survey.invoices))
                 for action in dropwhile(lambda one: one.number <= before.action, everything):
@@ -120,7 +262,7 @@ class ProcessReplayer:
 
     def _check_names(self) -> None:
         for invoice in self._survey.invoices:
-            if invoice.ordered_at is not None and len(invoice.order_id) > _LONGEST_ORDER_ID:
+            if invoice.ordered_at is not None and len(order_id_of(invoice)) > _LONGEST_ORDER_ID:
                 msg = (
                     f"{self._source.name}:{invoice.line}: invoice {invoice.number} has too long a number for an order process: "
                     f"with its day and its store it may have {_LONGEST_ORDER_ID} characters; nothing was written"
@@ -169,11 +311,11 @@ class ProcessReplayer:
         if invoice is None or step.is_in:
             return
         if step.kind is not StepKind.ORDER:
-            batch.invoices[invoice] = step.is_last and (invoice.ordered_at is None or await self._has_ended(batch, invoice.order_id))
+            batch.invoices[invoice] = step.is_last and (invoice.ordered_at is None or await self._has_ended(batch, order_id_of(invoice)))
         else:
-            has_ended = invoice.order_id in batch.sessions and await self._has_ended(batch, invoice.order_id)
+            has_ended = order_id_of(invoice) in batch.sessions and await self._has_ended(batch, order_id_of(invoice))
             if is_placed or has_ended:
-                batch.invoices[invoice] = has_ended and invoice.last_below <= self._row
+                batch.invoices[invoice] = has_ended and self._last_below.get(invoice, 0) <= self._row
 
     async def _has_ended(self, batch: ProcessBatch, order_id: str) -> bool:
         session = batch.sessions.get(order_id) or self._live.get(order_id) or await self._handler.load(order_id)
@@ -203,8 +345,7 @@ class ProcessReplayer:
             self._shelf.take(action.step)
         elif isinstance(action.command, LapseOrder):
             for line in order.lines:
-                if self._shelf.knows(line.inventory_id):
-                    self._shelf.move(line.inventory_id, line.quantity)
+                self._shelf.move(line.inventory_id, line.quantity)
 
     async def _flush(self) -> None:
         """Append what is planned. If the inventory disagrees, somebody else moved it: one by one then, on what is there now."""

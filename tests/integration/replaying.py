@@ -6,11 +6,10 @@ from pathlib import Path
 import attrs
 
 from inventory_es.cli.replay.audit import audit
-from inventory_es.cli.replay.clock import ReplayClock
+from inventory_es.cli.replay.orders_file import OrdersFile, OrderSource
 from inventory_es.cli.replay.progress import ReplayAdvancedEvent
-from inventory_es.cli.replay.replayer import Replayer, ReplayOutcome
-from inventory_es.cli.replay.sources import OrdersFile, OrderSource
-from inventory_es.cli.replay.survey import survey
+from inventory_es.cli.replay.replayer import ReplayClock, Replayer, ReplayOutcome
+from inventory_es.cli.replay.steps import survey
 from inventory_es.ports import EventStore
 from inventory_es.wiring import open_inventory
 from tests.integration.independent_count import count

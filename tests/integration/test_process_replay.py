@@ -13,12 +13,10 @@ from inventory_es import AddReason, InventoryId, StreamId, command_context
 from inventory_es.adapters.file import verify
 from inventory_es.adapters.memory import MemoryEventStore
 from inventory_es.cli.replay.audit import Audit
-from inventory_es.cli.replay.clock import ReplayClock
 from inventory_es.cli.replay.order_lines import OrderLine as FileLine
-from inventory_es.cli.replay.replayer import ReplayOutcome
-from inventory_es.cli.replay.sources import OrdersError, OrdersFile
-from inventory_es.cli.replay.steps import steps
-from inventory_es.cli.replay.survey import survey
+from inventory_es.cli.replay.orders_file import OrdersError, OrdersFile
+from inventory_es.cli.replay.replayer import ReplayClock, ReplayOutcome
+from inventory_es.cli.replay.steps import steps, survey
 from inventory_es.cli.stream_check import check_stream
 from inventory_es.domain.events import StockAddedEvent
 from inventory_es.domain.processes.lines import OrderLine
@@ -29,13 +27,10 @@ from inventory_es.wiring import open_inventory
 from tests.integration import order_fates
 from tests.integration.independent_count import count
 from tests.integration.made_up_orders import SAMPLES, made_up_rows, on, write_orders
-from tests.integration.order_actions import actions
-from tests.integration.order_fates import TTL, fate_of
+from tests.integration.order_fates import TTL, actions, fate_of
 from tests.integration.process_audit import audit_processes
-from tests.integration.process_progress import ProcessReplayAdvancedEvent
 from tests.integration.process_replay import replay, run
-from tests.integration.process_replayer import ProcessReplayer
-from tests.integration.process_totals import ProcessTotals
+from tests.integration.process_replayer import ProcessReplayAdvancedEvent, ProcessReplayer, ProcessTotals
 from tests.integration.test_replay import Meddled, Slow, StoppedError, StopsAfter
 
 DAY = [path for path in SAMPLES if path.suffix == ".csv"]

@@ -17,8 +17,8 @@ from inventory_es import StreamId
 from inventory_es.adapters.memory import MemoryEventStore
 from inventory_es.cli.app import run
 from inventory_es.cli.replay.ledger import LEDGER
+from inventory_es.cli.replay.orders_file import OrdersError, OrdersFile
 from inventory_es.cli.replay.replayer import replay_stream
-from inventory_es.cli.replay.sources import OrdersError, OrdersFile
 from inventory_es.ports import AppendResult, NewEvent, StreamWrite
 from inventory_es.ports.errors import ConcurrencyError
 from inventory_es.sync import open_inventory

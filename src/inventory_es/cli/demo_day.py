@@ -19,7 +19,7 @@ _WEIGHTS = [1 / (6 + rank) for rank in range(len(_THINGS) * len(_LOOKS))]
 
 
 class DemoDay:
-    """An :class:`~inventory_es.cli.replay.sources.OrderSource` that needs no file.
+    """An :class:`~inventory_es.cli.replay.orders_file.OrderSource` that needs no file.
 
     Args:
         invoices: how many, 1 or more.

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import click
 
 from inventory_es.cli.interruptions import CODE, message_after
-from inventory_es.cli.replay.sources import OrdersError
+from inventory_es.cli.replay.orders_file import OrdersError
 from inventory_es.domain.errors import FaultError, InventoryError
 
 DONE = 0

@@ -5,7 +5,7 @@ import click
 from inventory_es.cli.failures import WRONG
 from inventory_es.cli.output import tell
 from inventory_es.cli.progress_bar import replay_bar
-from inventory_es.cli.replay.sources import OrderSource
+from inventory_es.cli.replay.orders_file import OrderSource
 from inventory_es.cli.replay_report import print_report
 from inventory_es.cli.replay_run import run_replay
 from inventory_es.cli.terminal import console, print_json

@@ -11,12 +11,11 @@ import anyio
 import attrs
 
 from inventory_es.cli.replay.audit import Audit, audit
-from inventory_es.cli.replay.clock import ReplayClock
 from inventory_es.cli.replay.ledger import LEDGER
+from inventory_es.cli.replay.orders_file import OrdersError, OrderSource
 from inventory_es.cli.replay.progress import ReplayAdvancedEvent
-from inventory_es.cli.replay.replayer import Replayer, ReplayOutcome
-from inventory_es.cli.replay.sources import OrdersError, OrderSource
-from inventory_es.cli.replay.survey import Survey, survey
+from inventory_es.cli.replay.replayer import ReplayClock, Replayer, ReplayOutcome
+from inventory_es.cli.replay.steps import Survey, survey
 from inventory_es.ports.errors import ConcurrencyError
 from inventory_es.wiring import open_inventory
 

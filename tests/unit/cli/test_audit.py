@@ -11,10 +11,10 @@ from inventory_es import InventoryId, NewEvent, StreamWrite
 from inventory_es.adapters.memory import MemoryEventStore
 from inventory_es.adapters.serialization import JsonEventCodec
 from inventory_es.cli.replay.audit import Audit, audit
+from inventory_es.cli.replay.orders_file import OrdersError, OrdersFile
+from inventory_es.cli.replay.progress import Totals
 from inventory_es.cli.replay.replayer import replay_stream
-from inventory_es.cli.replay.sources import OrdersError, OrdersFile
-from inventory_es.cli.replay.survey import survey
-from inventory_es.cli.replay.totals import Totals
+from inventory_es.cli.replay.steps import survey
 from inventory_es.cli.replay_run import run_replay
 from inventory_es.cli.stream_check import check_stream
 from inventory_es.domain.command_identity import EventIds

@@ -14,7 +14,7 @@ import pytest
 
 from inventory_es.cli.app import COMMANDS, run
 from inventory_es.cli.failures import failure
-from inventory_es.cli.replay.sources import OrdersError
+from inventory_es.cli.replay.orders_file import OrdersError
 from inventory_es.errors import InsufficientStockError, InvalidQuantityError, StoreUnavailableError
 from inventory_es.sync import open_inventory
 from tests.integration.made_up_orders import on, write_orders

@@ -5,8 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from inventory_es import InventoryId
-from inventory_es.cli.replay.cells import NotUnderstoodError
-from inventory_es.cli.replay.order_lines import LineReader, OrderLine, Reading
+from inventory_es.cli.replay.order_lines import LineReader, NotUnderstoodError, OrderLine, Reading
 
 HEADER = ["InvoiceNo", "StockCode", "Quantity", "InvoiceDate"]
 GOOD = {"InvoiceNo": "536365", "StockCode": "85123A", "Quantity": "6", "InvoiceDate": "2010-12-01 08:26:00"}

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from inventory_es.cli.replay.order_lines import BadLine, OrderLine, Reading
-from inventory_es.cli.replay.sources import OrdersError, OrdersFile
+from inventory_es.cli.replay.orders_file import OrdersError, OrdersFile
 
 OPEN = "a quotation mark opens a cell here and is not closed in this line"
 HEADER = b"InvoiceNo,StockCode,Description,Quantity,InvoiceDate\n"

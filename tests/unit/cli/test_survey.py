@@ -8,9 +8,8 @@ import pytest
 
 from inventory_es import InventoryId
 from inventory_es.cli.replay.order_lines import BadLine, OrderLine
-from inventory_es.cli.replay.sources import OrdersError
-from inventory_es.cli.replay.steps import StepKind, steps
-from inventory_es.cli.replay.survey import survey
+from inventory_es.cli.replay.orders_file import OrdersError
+from inventory_es.cli.replay.steps import StepKind, steps, survey
 from tests.integration.made_up_orders import on
 
 START = on("2010-12-01 08:26")

@@ -5,9 +5,8 @@ from pathlib import Path
 import click
 
 from inventory_es.cli.options import FilePath, json_option, url_option
-from inventory_es.cli.replay.cells import DateOrder
-from inventory_es.cli.replay.order_lines import COLUMNS, DESCRIPTION, STORE, Reading
-from inventory_es.cli.replay.sources import OrdersFile
+from inventory_es.cli.replay.order_lines import COLUMNS, DESCRIPTION, STORE, DateOrder, Reading
+from inventory_es.cli.replay.orders_file import OrdersFile
 from inventory_es.cli.replay_command import run_and_tell
 
 

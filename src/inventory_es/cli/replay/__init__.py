@@ -1,1 +1,1 @@
-"""Bringing a file of orders into an inventory, exactly once. Needs neither a terminal nor the extra ``cli``."""
+"""Replay of an orders file into an inventory, exactly once. Needs neither a terminal nor the extra ``cli``."""

@@ -1,4 +1,4 @@
-"""The check at the end: every stream that the orders moved is folded from its first event, and counted independently of the replay."""
+"""Audit at the end of a replay: every stream that the orders moved is folded from its first event, and counted independently."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from inventory_es.adapters.serialization import JsonEventCodec
-from inventory_es.cli.replay.survey import Survey
-from inventory_es.cli.replay.totals import Totals
+from inventory_es.cli.replay.progress import Totals
+from inventory_es.cli.replay.steps import Survey
 from inventory_es.domain.errors import CorruptStreamError
 from inventory_es.domain.events import Event, Recorded, StockAddedEvent, StockAdjustedEvent, StockCommittedEvent, StockReservedEvent
 from inventory_es.domain.identifiers import InventoryId
@@ -23,13 +23,13 @@ _PAGE = 10_000
 
 @attrs.frozen
 class Audit:
-    """What the streams themselves say.
+    """Result of an audit.
 
     Attributes:
-        inventories: streams in which the replay has events.
-        violations: a sentence for everything that does not add up.
-        sold: units that the replay sold, by inventory.
-        on_hand: units there at the end, by inventory.
+        inventories: the number of streams in which the replay has events.
+        violations: one sentence per contradiction.
+        sold: the units that the replay sold, by inventory.
+        on_hand: the units at the end, by inventory.
     """
 
     inventories: int
@@ -39,16 +39,16 @@ class Audit:
 
 
 async def audit(store: EventStore, survey: Survey, replay: StreamId, totals: Totals) -> Audit:
-    """Fold every stream that the orders move, and hold what stands there against the totals.
+    """Fold every stream that the orders move, and compare it with the totals.
 
-    The fold itself refuses a version, a time or a balance that can't be. Beyond it: on hand is what was added less what left,
-    nothing that the replay reserved is still reserved, and the sums over its events are its totals.
+    The fold itself refuses an impossible version, time or balance. The audit adds three checks. On hand is what was added less what left.
+    No unit that the replay reserved is still reserved. The sums over its events are its totals.
 
     Args:
-        store: where the streams are.
-        survey: which streams.
-        replay: the replay's own stream, whose name its events carry as correlation id.
-        totals: what it says to have done.
+        store: the store with the streams.
+        survey: the survey, which names the inventories.
+        replay: the replay's own stream; its name is the correlation id of the replay's events.
+        totals: the totals that the replay counted.
     """
     violations: list[str] = []
     sold: dict[InventoryId, int] = {}
@@ -85,7 +85,7 @@ async def audit(store: EventStore, survey: Survey, replay: StreamId, totals: Tot
 
 
 class _StreamFold:
-    """One stream, folded and counted."""
+    """Fold and count of one stream."""
 
     _codec = JsonEventCodec()
 

@@ -1,7 +1,7 @@
-"""The invoices that a store has, of whatever file: one stream for all replays, in the same atomic append as what it lists.
+"""Ledger of invoices: one stream for all replays of a store, appended atomically with what the invoices move.
 
-A file that was written anew has other bytes and may have its rows in another order; what its invoices say is the same. So the
-ledger knows an invoice by its number, its time, and its products and units.
+A file that was written again has other bytes, and perhaps its rows in another order, but the same invoices. So the ledger identifies an
+invoice by its number, its time, and its products and units.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -11,17 +11,17 @@ from uuid import UUID, uuid5
 import attrs
 
 from inventory_es.adapters.serialization import EventRegistry, JsonEventCodec
-from inventory_es.cli.replay.invoices import ONE_DAY, Invoice
-from inventory_es.cli.replay.sources import OrdersError, OrderSource
-from inventory_es.cli.replay.survey import Survey
+from inventory_es.cli.replay.orders_file import OrdersError, OrderSource
+from inventory_es.cli.replay.steps import ONE_DAY, Invoice, Survey, steps
+from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports import EventStore, NewEvent, StreamCatalogue, StreamWrite
+from inventory_es.ports import EventFeed, EventStore, NewEvent, StreamCatalogue, StreamWrite
 from inventory_es.ports.clock import Clock
 from inventory_es.ports.errors import ConcurrencyError
 from inventory_es.ports.toolkit.page_rules import read_stream_page, read_stream_page_backwards, read_streams_page
 
 LEDGER = StreamId("replay", "invoices")
-"""The ledger's stream. An append to it conflicts when two files are brought into one store at the same time."""
+"""The ledger's stream. Two replays into one store at the same time conflict here."""
 
 _EVENT_IDS = UUID("5b7d9a0e-3d55-5f0c-8f0e-6a0f4a3a7c21")
 _PAGE = 20
@@ -31,16 +31,16 @@ _MOST_ENTRIES = 500
 
 @attrs.frozen
 class LedgerEntry:
-    """One invoice that is in, or begun.
+    """One invoice that the store has, as a whole or in part.
 
     Attributes:
-        number: of the invoice.
-        store_id: the store that it moves units in.
+        number: the number of the invoice.
+        store_id: the store of its lines.
         at: the earliest time of its lines.
-        content: digest of its products and units.
+        content: the digest of its products and units.
         summary: a few of its lines, for people.
-        has_day: whether its name has its day.
-        is_whole: whether all of it is in; it is begun otherwise.
+        has_day: True if its name has its day.
+        is_whole: True if the store has all of it.
     """
 
     number: str
@@ -54,10 +54,10 @@ class LedgerEntry:
 
 @attrs.frozen
 class InvoicesReplayedEvent:
-    """Invoices came in.
+    """A replay has brought invoices in.
 
     Attributes:
-        replay: the stream of the replay that brought them in.
+        replay: the stream of the replay.
         entries: the invoices, perhaps none.
     """
 
@@ -72,12 +72,12 @@ class Ledger:
     """The ledger, as one replay uses it.
 
     Args:
-        store: where it is kept.
+        store: the store that the orders go into.
         replay: the replay's own stream.
-        clock: the replay's.
+        clock: the replay's clock.
 
     Attributes:
-        most: invoices in one append at most, so that their event is no larger than the store takes.
+        most: the most invoices in one append, so that the store accepts their event.
     """
 
     def __init__(self, store: EventStore, replay: StreamId, clock: Clock) -> None:
@@ -91,15 +91,15 @@ class Ledger:
 
     @property
     def has_this(self) -> bool:
-        """True if this replay has appended to it; known after :meth:`compare`."""
+        """True if this replay has appended to the ledger; known after :meth:`compare`."""
         return self._replay.text in self._replays
 
     async def compare(self, source: OrderSource, survey: Survey) -> None:
-        """Mark the invoices that are in already, from another file.
+        """Mark the invoices that the store has already, from another file.
 
         Args:
-            source: of the invoices.
-            survey: of the source.
+            source: the source of the invoices.
+            survey: the survey of the source.
 
         Raises:
             OrdersError: the store has another invoice of the same number and day, or a part of one; nothing was written.
@@ -129,12 +129,12 @@ class Ledger:
         """Check that no replay of an earlier version, which kept no ledger, can have brought these invoices in.
 
         Args:
-            source: of the invoices.
-            survey: of the source.
-            is_begun: whether this replay has stored something before.
+            source: the source of the invoices.
+            survey: the survey of the source.
+            is_begun: True if this replay has stored something before.
 
         Raises:
-            OrdersError: one can have; nothing was written.
+            OrdersError: such a replay is possible; nothing was written.
         """
         if is_begun and not self.has_this:
             msg = (
@@ -171,7 +171,7 @@ class Ledger:
         """Return the write that lists invoices, to be appended together with what they move.
 
         Args:
-            invoices: those that are touched, each with whether all of it is in then.
+            invoices: the invoices, each with True if the append completes it.
         """
         entries = [
             LedgerEntry(one.number, one.store_id, one.earliest, one.content, one.summary, one.has_day, is_whole)
@@ -182,14 +182,14 @@ class Ledger:
         return StreamWrite(LEDGER, self._version, [NewEvent(event_id, event_type, schema_version, self._clock.now(), data)])
 
     def written(self) -> None:
-        """Count the last write as appended."""
+        """Record that the last write was appended."""
         self._version += 1
 
     async def check_alone(self, problem: Exception) -> None:
-        """Raise what lies behind a problem of an append: another replay has appended meanwhile.
+        """Check that no other replay has appended meanwhile.
 
         Raises:
-            ConcurrencyError: one has.
+            ConcurrencyError: another replay has, which explains the problem.
         """
         actual = (await read_stream_page_backwards(self._store, LEDGER, limit=1)).version
         if actual != self._version:
@@ -224,3 +224,36 @@ def _half_way(source: OrderSource, invoice: Invoice) -> OrdersError:
         f"{source.name}:{invoice.line}: invoice {invoice.number} was begun from another file, which was not brought in to its end: "
         "bring in that one first; nothing was written"
     )
+
+
+async def is_empty(store: EventStore) -> bool:
+    """Return True if nothing was ever stored; False if the store can't tell quickly."""
+    return isinstance(store, EventFeed) and await store.head() == 0
+
+
+async def check_not_ahead(store: EventStore, source: OrderSource, survey: Survey) -> None:
+    """Check that no inventory has events later than the first move of these orders.
+
+    Time never runs backwards in a stream. Orders that the store has already move nothing.
+
+    Raises:
+        OrdersError: an inventory has later events; the text names it, and the way out.
+    """
+    for inventory_id, at in _first_moves(source, survey).items():
+        page = await read_stream_page_backwards(store, inventory_id.stream, limit=1)
+        if page.events and page.events[0].recorded_at > at:
+            msg = (
+                f"{source.name} moves {inventory_id} at {at:%Y-%m-%d %H:%M:%S}, and the store has events of it up to "
+                f"{page.events[0].recorded_at:%Y-%m-%d %H:%M:%S}: bring files in by date, or use a store of its own; nothing was written"
+            )
+            raise OrdersError(msg)
+
+
+def _first_moves(source: OrderSource, survey: Survey) -> Mapping[InventoryId, datetime]:
+    if not any(invoice.is_in for invoice in survey.invoices):
+        return survey.first_moved
+    moves: dict[InventoryId, datetime] = {}
+    for step in steps(source, survey.invoices):
+        for inventory_id in step.inventory_ids():
+            moves.setdefault(inventory_id, step.at)
+    return moves

@@ -1,25 +1,163 @@
-"""One line of an orders file: read strictly, or refused with its reason."""
+"""Order lines: the cells of one line, read strictly or refused with a reason.
+
+A cell is read in every form that can mean one thing alone; each other form is refused.
+"""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta, timezone
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import attrs
 
-from inventory_es.cli.replay.cells import DateOrder, NotUnderstoodError, instant, units
 from inventory_es.domain.errors import InvalidIdentifierError
 from inventory_es.domain.identifiers import InventoryId
+from inventory_es.domain.quantity import MAX_QUANTITY
+
+DateOrder = Literal["day-first", "month-first"]
+"""The order of the two numbers in front of a year."""
+
+_WHOLE = re.compile(r"[+-]?[0-9]{1,16}")
+_DECIMALS = re.compile(r"([+-]?[0-9]{1,16})[.,]([0-9]+)")
+_GROUPED = re.compile(r"([+-]?[0-9]{1,3}(?:([,.' \u00a0\u2019\u202f])[0-9]{3})(?:\2[0-9]{3})*)(?:([.,])0+)?")
+_MONTHS = 12
+_NOON = 12
+_TIME = r"(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,](?P<fraction>\d{1,9}))?)?\s*(?P<half>[AaPp][Mm])?"
+_ZONE = r"\s*(?P<zone>Z|UTC|GMT|[+-]\d{2}:?\d{2})?"
+_YEAR_FIRST = re.compile(
+    rf"(?P<year>\d{{4}})(?P<mark>[-/.])(?P<month>\d{{1,2}})(?P=mark)(?P<day>\d{{1,2}})(?:,?\s+|T){_TIME}{_ZONE}", re.ASCII
+)
+_YEAR_LAST = re.compile(rf"(?P<one>\d{{1,2}})(?P<mark>[-/.])(?P<two>\d{{1,2}})(?P=mark)(?P<year>\d+)(?:,?\s+|T){_TIME}{_ZONE}", re.ASCII)
+_DATE_ALONE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}", re.ASCII)
+_LONG_ENOUGH = len("2010-12-01 08:26:00")
+_YEAR_DIGITS = 4
+
+
+class NotUnderstoodError(ValueError):
+    """A line can't be an order line. The text gives the reason."""
+
+
+def units(text: str) -> int:
+    """Return the whole number that a cell gives.
+
+    Raises:
+        NotUnderstoodError: the cell is no whole number, or may mean two numbers.
+    """
+    if _WHOLE.fullmatch(text) is None:
+        return _unusual(text.strip().replace("\u2212", "-"))
+    return _checked(int(text))
+
+
+def _unusual(text: str) -> int:
+    if _WHOLE.fullmatch(text) is not None:
+        return _checked(int(text))
+    grouped = _GROUPED.fullmatch(text)
+    if grouped is not None:
+        whole, mark, point = grouped.groups()
+        if mark in ",." and point is None and whole.count(mark) == 1:
+            msg = "Quantity may be thousands or have decimals: write 1000 or 1, and no mark between its digits"
+            raise NotUnderstoodError(msg)
+        if mark != point:
+            return _checked(int(whole.replace(mark, "")))
+    decimals = _DECIMALS.fullmatch(text)
+    if decimals is not None:
+        if set(decimals[2]) == {"0"}:
+            return _checked(int(decimals[1]))
+        msg = "Quantity must be a whole number, and has a fraction"
+        raise NotUnderstoodError(msg)
+    raise _no_quantity()
+
+
+def _checked(number: int) -> int:
+    if abs(number) > MAX_QUANTITY:
+        raise _no_quantity()
+    return number
+
+
+def _no_quantity() -> NotUnderstoodError:
+    return NotUnderstoodError(f"Quantity must be a whole number of at most {MAX_QUANTITY}, such as 6 or -1")
+
+
+def instant(text: str, order: DateOrder | None) -> datetime:
+    """Return the time that a cell gives, in UTC. A cell without a zone is UTC.
+
+    Args:
+        text: the cell.
+        order: the order of day and month where the year comes last; ``None``: not known.
+
+    Raises:
+        NotUnderstoodError: the cell is no time, or may mean two times.
+    """
+    text = text.strip()
+    at = _iso(text)
+    if at is not None:
+        return at
+    found = _YEAR_FIRST.fullmatch(text)
+    if found is not None:
+        return _made(found, int(found["month"]), int(found["day"]))
+    found = _YEAR_LAST.fullmatch(text)
+    if found is not None:
+        return _year_last(found, order)
+    if _DATE_ALONE.fullmatch(text):
+        msg = "InvoiceDate has no time of day: it must look like 2010-12-01 08:26:00"
+        raise NotUnderstoodError(msg)
+    raise _no_time()
+
+
+def _iso(text: str) -> datetime | None:
+    try:
+        at = datetime.fromisoformat(text) if len(text) >= _LONG_ENOUGH else None
+    except ValueError:
+        return None
+    return None if at is None or at.tzinfo is not None else at.replace(tzinfo=UTC)
+
+
+def _year_last(found: re.Match[str], order: DateOrder | None) -> datetime:
+    one, two = int(found["one"]), int(found["two"])
+    if len(found["year"]) != _YEAR_DIGITS:
+        msg = "InvoiceDate needs a year of four digits"
+        raise NotUnderstoodError(msg)
+    if order is None and one != two and max(one, two) <= _MONTHS:
+        msg = "InvoiceDate may have its day or its month first: say which, by --dates day-first or --dates month-first"
+        raise NotUnderstoodError(msg)
+    is_day_first = one > _MONTHS if order is None else order == "day-first"
+    return _made(found, *((two, one) if is_day_first else (one, two)))
+
+
+def _made(found: re.Match[str], month: int, day: int) -> datetime:
+    hour, half = int(found["hour"]), found["half"]
+    if half is not None:
+        if not 1 <= hour <= _NOON:
+            raise _no_time()
+        hour = hour % _NOON + (_NOON if half in {"PM", "pm", "Pm", "pM"} else 0)
+    fraction = int((found["fraction"] or "").ljust(6, "0")[:6])
+    try:
+        at = datetime(int(found["year"]), month, day, hour, int(found["minute"]), int(found["second"] or 0), fraction, _zone(found["zone"]))
+        return at.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise _no_time() from None
+
+
+def _zone(text: str | None) -> timezone:
+    if text is None or text in {"Z", "UTC", "GMT"}:
+        return UTC
+    away = timedelta(hours=int(text[1:3]), minutes=int(text[-2:]))
+    return timezone(away if text.startswith("+") else -away)
+
+
+def _no_time() -> NotUnderstoodError:
+    return NotUnderstoodError("InvoiceDate must look like 2010-12-01 08:26:00")
+
 
 STORE = "main"
-"""The store that the lines of an orders file belong to, unless another one is named."""
+"""The default store of the lines of an orders file."""
 
 COLUMNS = ("InvoiceNo", "StockCode", "Quantity", "InvoiceDate")
-"""The columns that must be there."""
+"""The required columns."""
 
 DESCRIPTION = "Description"
-"""The column that may be there, for people."""
+"""The optional column with the product's name for people."""
 
 _OTHER_NAMES: Mapping[str, frozenset[str]] = {
     "InvoiceNo": frozenset({"invoiceno", "invoice", "invoicenumber", "invoiceid", "order", "orderno", "ordernumber", "orderid"}),
@@ -34,12 +172,12 @@ _MAX_INVOICE_LENGTH = 96
 
 
 class OrderLine(NamedTuple):
-    """A line that was understood.
+    """An order line.
 
     Attributes:
-        number: of the line in the file, from 1; the header is line 1.
-        row: counts the understood lines of the file, from 1.
-        nth: counts those of its invoice, from 1.
+        number: the number of the line in the file; the header is line 1.
+        row: the number of the line among the order lines of the file, from 1.
+        nth: the number of the line among those of its invoice, from 1.
         invoice: the invoice's number.
         inventory_id: the product and the store.
         quantity: units; above zero a sale, below zero a return or a write-off.
@@ -58,16 +196,16 @@ class OrderLine(NamedTuple):
 
     @property
     def is_return(self) -> bool:
-        """Whether the invoice is a cancellation, so that units came back."""
+        """True if the invoice is a cancellation, so that units came back."""
         return self.invoice.startswith("C")
 
 
 class BadLine(NamedTuple):
-    """A line that was not understood.
+    """A line that is no order line.
 
     Attributes:
-        number: of the line in the file, from 1; the header is line 1.
-        reason: what is wrong with it.
+        number: the number of the line in the file; the header is line 1.
+        reason: what is wrong with the line.
     """
 
     number: int
@@ -76,13 +214,13 @@ class BadLine(NamedTuple):
 
 @attrs.frozen(kw_only=True)
 class Reading:
-    """The settings with which a file is read.
+    """Settings for reading a file.
 
     Attributes:
-        store_id: the store that its lines belong to.
+        store_id: the store of all lines.
         dates: the order of day and month where the year comes last; ``None``: not known.
-        columns: names in the file, by the name of the column that they stand for.
-        encoding: of a file that has no mark of its own.
+        columns: the name of each renamed column in the file, by its standard name.
+        encoding: the encoding of a file without a byte order mark.
     """
 
     store_id: str = STORE
@@ -92,14 +230,14 @@ class Reading:
 
 
 class LineReader:
-    """Makes order lines of cells, counting as it goes.
+    """A reader of order lines from cells, which counts rows and lines per invoice.
 
     Args:
         header: the names of the columns, in order.
         reading: the settings.
 
     Raises:
-        NotUnderstoodError: a needed column is missing, or may be two.
+        NotUnderstoodError: a required column is missing, or two columns may be meant.
     """
 
     def __init__(self, header: Sequence[str], reading: Reading | None = None) -> None:
@@ -115,10 +253,10 @@ class LineReader:
         self._nth: dict[str, int] = {}
 
     def read(self, number: int, cells: Sequence[str]) -> OrderLine:
-        """Return the line that these cells are, at line ``number`` of the file.
+        """Return the order line that these cells make, at line ``number`` of the file.
 
         Raises:
-            NotUnderstoodError: they are none.
+            NotUnderstoodError: the cells make no order line.
         """
         invoice, inventory_id, quantity, at = self._understand(cells)
         self._row += 1
@@ -127,11 +265,11 @@ class LineReader:
         return OrderLine(number, self._row, nth, invoice, inventory_id, quantity, at, description)
 
     def has_width(self, cells: Sequence[str]) -> bool:
-        """Return whether there are as many cells as columns. Empty ones behind them don't count."""
+        """Return True if there are as many cells as columns. Empty cells after the last column don't count."""
         return len(cells) == self._width or (len(cells) > self._width and not any(cell.strip() for cell in cells[self._width :]))
 
     def resembles(self, cells: Sequence[str]) -> bool:
-        """Return whether these cells are as many as those of an order line, with a quantity or a time where it has one."""
+        """Return True if the cells are as many as those of an order line, with a quantity or a time in its place."""
         return self.has_width(cells) and (_is_read(units, cells[self._places[2]]) or _is_read(self._instant, cells[self._places[3]]))
 
     def _understand(self, cells: Sequence[str]) -> tuple[str, InventoryId, int, datetime]:
@@ -170,7 +308,7 @@ def _needed(names: Sequence[str], column: str, given: str | None) -> int:
 
 
 def _place(names: Sequence[str], column: str, given: str | None) -> int | None:
-    """Return the place of a column: by its name, or else by one that means the same."""
+    """Return the place of a column, found by its name or by a synonym."""
     exact = [place for place, name in enumerate(names) if name == (given or column)]
     other = [place for place, name in enumerate(names) if _NO_PART_OF_A_NAME.sub("", name).casefold() in _OTHER_NAMES[column]]
     places = exact or ([] if given is not None else other)

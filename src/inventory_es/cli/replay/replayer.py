@@ -1,34 +1,44 @@
-"""Driving the write side with orders, exactly once.
+"""Replayer: the main path from the steps of a source to appends, exactly once.
 
-Progress and totals are appended atomically with the events that they count. So wherever the process is killed, what is stored
-says exactly what is done, and the next run goes on behind it. Many steps share one append: what is stored is always whole steps,
-in the order of the file, and one sync of the disk serves all of them.
+Progress and totals are appended atomically with the events that they count. So wherever the process is killed, the store says exactly
+which steps are done, and the next run continues after them. Many steps share one append and one sync of the disk. An append has whole
+steps only, in the order of the file.
 """
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import attrs
 
 from inventory_es.application.context import command_context
 from inventory_es.application.service import InventoryService
-from inventory_es.cli.replay.batch import Batch
-from inventory_es.cli.replay.clock import ReplayClock
-from inventory_es.cli.replay.invoices import Invoice
-from inventory_es.cli.replay.ledger import Ledger
-from inventory_es.cli.replay.not_ahead import check_not_ahead, is_empty
-from inventory_es.cli.replay.planning import plan_opening, plan_receipts, plan_step, refusal
-from inventory_es.cli.replay.progress import Progress, ReplayAdvancedEvent
-from inventory_es.cli.replay.shelf import Shelf
-from inventory_es.cli.replay.sources import OrdersError, OrderSource
-from inventory_es.cli.replay.steps import Step, steps
-from inventory_es.cli.replay.survey import Survey
-from inventory_es.cli.replay.totals import Totals
+from inventory_es.cli.replay.ledger import Ledger, check_not_ahead, is_empty
+from inventory_es.cli.replay.orders_file import OrdersError, OrderSource
+from inventory_es.cli.replay.planning import Batch, Shelf, plan_opening, plan_receipts, plan_step, refusal
+from inventory_es.cli.replay.progress import Progress, ReplayAdvancedEvent, Totals
+from inventory_es.cli.replay.steps import Invoice, Step, Survey, steps
 from inventory_es.domain.errors import ClockSkewError, CommandsRejectedError, InsufficientStockError, NegativeStockError, RejectionError
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import EventIdCollisionError
 
+
+class ReplayClock:
+    """A :class:`~inventory_es.ports.Clock` that the replay sets.
+
+    Attributes:
+        time: the time that it shows.
+    """
+
+    def __init__(self) -> None:
+        self.time: datetime = datetime(1970, 1, 1, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        """Return the time that was set."""
+        return self.time
+
+
 MOST_COMMANDS = 4_000
-"""In one append. More would share one sync of the disk, and less would be shown on the way."""
+"""The most commands in one append. More would show progress less often; fewer would need more syncs of the disk."""
 
 _MOST_ATTEMPTS = 10
 _COMMANDS_A_LINE = 3
@@ -36,12 +46,12 @@ _COMMANDS_A_LINE = 3
 
 @attrs.frozen
 class ReplayOutcome:
-    """What one run came to.
+    """Result of one run.
 
     Attributes:
-        totals: over the whole file.
-        resumed_at_row: rows up to this one were done before this run; 0 for a fresh start.
-        events_now: events that this run appended to inventories.
+        totals: the totals of the whole source.
+        resumed_at_row: the last row that was done before this run; 0 for a fresh start.
+        events_now: the events that this run appended to inventories.
     """
 
     totals: Totals
@@ -50,7 +60,7 @@ class ReplayOutcome:
 
 
 def replay_stream(source: OrderSource, opening: int | None) -> StreamId:
-    """The stream of the replay of these orders with these options."""
+    """Return the stream of the replay of these orders with these options."""
     return StreamId("replay", source.digest(), "received" if opening is None else f"opening{opening}")
 
 
@@ -58,13 +68,13 @@ class Replayer:
     """One replay of one source into one inventory.
 
     Args:
-        inventory: open, with ``clock``.
-        clock: the inventory's; set to the time of each step.
+        inventory: the open service, with ``clock``.
+        clock: the clock of the inventory; set to the time of each step.
         source: the orders.
-        survey: what the first pass over them found.
-        opening: units that each inventory is opened with; ``None``: what lacks is received.
-        advanced: told after each append.
-        most_commands: commands in one append at most, as far as orders are shorter.
+        survey: the result of the first pass over the source.
+        opening: the units that each inventory is opened with; ``None``: missing units are received.
+        advanced: called after each append.
+        most_commands: the most commands in one append; a longer order is one append by itself.
     """
 
     def __init__(
@@ -96,11 +106,11 @@ class Replayer:
         self._totals = Totals()
 
     async def run(self) -> ReplayOutcome:
-        """Take every step that was not taken yet.
+        """Take every step that is left.
 
         Raises:
-            OrdersError: an order can't be taken, or the inventory has moved on since the time of the orders.
-            ConcurrencyError: another replay runs elsewhere, perhaps of the same source, and was faster.
+            OrdersError: an order can't be taken, or an inventory has later events than the orders.
+            ConcurrencyError: another replay into the same store, perhaps of the same source, was faster.
         """
         await self._progress.load()
         before = self._progress.last
@@ -139,7 +149,7 @@ class Replayer:
         self._shelf.take(step)
 
     def _is_full(self, step: Step) -> bool:
-        """Return True if the step begins a new append. Adjacent steps of one invoice share an append, where there is room."""
+        """Return True if the step begins a new append. Adjacent steps of one invoice share an append if they fit."""
         batch = self._batch
         goes_on = bool(batch.steps) and step.invoice is not None and batch.steps[-1].invoice is step.invoice
         commands = len(batch.commands) + _COMMANDS_A_LINE * len(step.lines)
@@ -148,7 +158,7 @@ class Replayer:
         return max(commands, len(batch.steps)) > self._most or len(batch.invoices) + len(self._refused) >= self._ledger.most
 
     async def _flush(self) -> None:
-        """Append what is planned. If the inventory disagrees, somebody else moved it: step by step then, on what is there now."""
+        """Append the planned batch. If an inventory rejects it, since somebody else moved units, append step by step."""
         batch, self._batch = self._batch, Batch()
         if batch.is_empty:
             return
@@ -160,7 +170,7 @@ class Replayer:
                 await self._take_alone(step)
 
     async def _take_alone(self, step: Step) -> None:
-        """Append one step for itself, and let the inventory say whether it can be covered."""
+        """Append one step alone, and let the inventory decide if the step can be covered."""
         rejections: list[RejectionError] = []
         for _ in range(_MOST_ATTEMPTS):
             self._clock.time = step.at
@@ -192,7 +202,7 @@ class Replayer:
         raise OrdersError(msg)
 
     async def _remember_refused(self, batch: Batch) -> None:
-        """Have the invoice of a refused step listed with the next append: it was dealt with."""
+        """List the invoice of a refused step with the next append, since it needs no further work."""
         self._refused |= batch.invoices
         if len(self._refused) >= self._ledger.most:
             await self._append(Batch(), row=self._row)
