@@ -19,7 +19,7 @@ from typing import Any, cast
 import anyio
 
 from inventory_es.adapters.file import open_file_event_store, verify
-from inventory_es.cli.stream_check import check_stream
+from inventory_es.cli.checks import check_stream
 from inventory_es.ports import AppendResult, StreamWrite
 from tests.integration.independent_count import count
 from tests.integration.made_up_orders import made_up_rows, write_orders

@@ -12,12 +12,12 @@ import pytest
 from inventory_es import AddReason, InventoryId, StreamId, command_context
 from inventory_es.adapters.file import verify
 from inventory_es.adapters.memory import MemoryEventStore
+from inventory_es.cli.checks import check_stream
 from inventory_es.cli.replay.audit import Audit
 from inventory_es.cli.replay.order_lines import OrderLine as FileLine
 from inventory_es.cli.replay.orders_file import OrdersError, OrdersFile
 from inventory_es.cli.replay.replayer import ReplayClock, ReplayOutcome
 from inventory_es.cli.replay.steps import steps, survey
-from inventory_es.cli.stream_check import check_stream
 from inventory_es.domain.events import StockAddedEvent
 from inventory_es.domain.processes.lines import OrderLine
 from inventory_es.ports import NewEvent, StreamWrite

@@ -12,12 +12,12 @@ import pytest
 from inventory_es import InventoryService, StreamId
 from inventory_es.adapters.file import verify
 from inventory_es.adapters.memory import MemoryEventStore
+from inventory_es.cli.checks import check_stream
 from inventory_es.cli.replay.ledger import LEDGER
 from inventory_es.cli.replay.orders_file import OrdersError, OrdersFile
 from inventory_es.cli.replay.progress import Progress, ReplayAdvancedEvent
 from inventory_es.cli.replay.replayer import ReplayClock, Replayer, replay_stream
 from inventory_es.cli.replay.steps import survey
-from inventory_es.cli.stream_check import check_stream
 from inventory_es.ports import AppendResult, StreamPage, StreamWrite
 from inventory_es.ports.errors import ConcurrencyError
 from inventory_es.wiring import open_inventory

@@ -1,1 +1,1 @@
-"""The command line ``inventory-es``: the main job, and a look at what is stored. It needs the extra ``cli``."""
+"""The command line ``inventory-es``. It needs the extra ``cli``."""

@@ -1,4 +1,4 @@
-"""Where the command line starts."""
+"""Entry point of the command line."""
 
 import sys
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""The commands, each loaded when it is called, and what becomes of errors."""
+"""The program: a group of commands, each loaded when it is called, and the exit code of errors."""
 
 import typing
 from collections.abc import Sequence
@@ -14,50 +14,43 @@ from inventory_es.cli.interruptions import raise_as_usual
 from inventory_es.cli.output import finish_output, prepare_output, tell
 
 if typing.TYPE_CHECKING:  # the tools that freeze an application follow import statements, and find no other sign of these
-    from inventory_es.cli.commands import (  # noqa: F401  # loaded by name
-        backup,
-        copy,
-        demo,
-        explain,
-        history,
-        ledger,
-        low_stock,
-        parked,
-        plot,
-        project,
-        rebuild,
-        replay,
-        stock,
-        streams,
-        verify,
-        watch,
-    )
+    from inventory_es.cli.commands import projections, replay, rows, stock, stores, watch  # noqa: F401  # loaded by name
 
 PROGRAM = "inventory-es"
 
 COMMANDS = {
-    "demo": "Sell a made-up day of a gift shop, and show what happened.",
-    "replay": "Bring a file of orders into an inventory, exactly once.",
-    "stock": "Tell the stock of a product in a store, now or at a time.",
-    "history": "List what happened to a product in a store.",
-    "explain": "Tell why the available figure is what it is.",
+    "demo": "Simulate a day of a gift shop, and show the results.",
+    "replay": "Replay a file of orders into an inventory, exactly once.",
+    "stock": "Show the stock of a product in a store, now or at a time.",
+    "history": "List the events of a product in a store.",
+    "explain": "Explain the available figure of a product in a store.",
     "streams": "List the streams of a store.",
-    "verify": "Check a store, and repair what is derived.",
-    "backup": "Copy a store while it is in use.",
-    "copy": "Copy a store into another one, of any kind.",
-    "project": "Keep a read model up with a store.",
-    "rebuild": "Build the rows of a projection anew beside the old ones, and change over to them.",
-    "parked": "List the events that projections have set aside, or deal with those of one stream.",
+    "verify": "Verify a store, and repair derived data.",
+    "backup": "Back up a store while it is in use.",
+    "copy": "Copy a store to another store of any kind.",
+    "project": "Keep a read model up to date with a store.",
+    "rebuild": "Rebuild the rows of a projection, and switch readers to the new rows.",
+    "parked": "List the dead letters of projections, or apply or drop those of one stream.",
     "watch": "Watch a store live.",
     "plot": "Draw the stock of a product in a store over time: on hand, reserved, available.",
-    "low-stock": "List what is at or below its threshold.",
+    "low-stock": "List products at or below their threshold.",
     "ledger": "List the movements of a product in a store with the running balance.",
 }
-"""Every command with its one sentence, so that help needs to load none."""
+"""Every command with its summary, so that help needs to load none."""
+
+_MODULES = {
+    "replay": ("demo", "replay"),
+    "stock": ("stock", "history", "explain"),
+    "stores": ("streams", "verify", "backup", "copy"),
+    "projections": ("project", "rebuild", "parked"),
+    "watch": ("watch",),
+    "rows": ("plot", "low-stock", "ledger"),
+}
+"""The commands of each module."""
 
 EXIT_CODES = """\
-Exit codes: 0 done; 1 refused, or something wrong was found; 2 called in a wrong way;
-3 the store can't serve; 70 a defect of this program; 130 interrupted."""
+Exit codes: 0 done; 1 refused, or a problem was found; 2 wrong usage; 3 the store can't serve;
+70 a defect of this program; 130 interrupted."""
 
 
 class _Commands(click.Group):
@@ -68,8 +61,8 @@ class _Commands(click.Group):
         if cmd_name not in COMMANDS:
             like = get_close_matches(cmd_name, COMMANDS, n=1)
             ctx.fail(f"No such command {cmd_name!r}." + (f" Did you mean {like[0]!r}?" if like else " --help lists them."))
-        command: click.Command = import_module(f"{__package__}.commands.{cmd_name.replace('-', '_')}").command
-        command.help = command.help or COMMANDS[cmd_name]
+        (module,) = [name for name, commands in _MODULES.items() if cmd_name in commands]
+        command: click.Command = getattr(import_module(f"{__package__}.commands.{module}"), cmd_name.replace("-", "_"))
         raise_as_usual()
         return command
 
@@ -85,11 +78,11 @@ class _Commands(click.Group):
     epilog=EXIT_CODES,
 )
 @click.version_option(__version__, prog_name=PROGRAM, message="%(prog)s %(version)s")
-@click.option("--traceback", is_flag=True, help="On an error, show where in the program it came from.")
+@click.option("--traceback", is_flag=True, help="On an error, show the traceback.")
 def _program(*, traceback: bool) -> None:  # `run` reads it
     """Stock that never oversells, from the command line.
 
-    A store is given by its URL: file:DIR for a folder, sqlite:FILE for one file, memory: for one that ends with the command.
+    The URL of a store is file:DIR for a folder, sqlite:FILE for one file, or memory: for a store that ends with the command.
     """
 
 
@@ -97,7 +90,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command.
 
     Args:
-        arguments: of the command line, without the program's name.
+        arguments: the arguments of the command line, without the program's name.
 
     Returns:
         The exit code.

@@ -1,4 +1,4 @@
-"""From errors to one line and an exit code."""
+"""The message and the exit code of each error."""
 
 from typing import NamedTuple
 
@@ -16,11 +16,11 @@ DEFECT = 70
 
 
 class Failure(NamedTuple):
-    """What the command line says about an error.
+    """The end of the program after an error.
 
     Attributes:
-        exit_code: of the process.
-        message: one line, or empty for nothing.
+        exit_code: the exit code of the process.
+        message: one line; empty for none.
     """
 
     exit_code: int
@@ -28,11 +28,11 @@ class Failure(NamedTuple):
 
 
 def failure(error: BaseException, *, command: str | None = None) -> Failure | None:
-    """Return how to end on ``error``; ``None``: let it pass.
+    """Return the message and the exit code of an error; ``None`` to raise it further.
 
     Args:
-        error: what ended a command.
-        command: its name, if it came to that.
+        error: the error that ended a command.
+        command: the name of the command, if known.
     """
     match error:
         case BaseExceptionGroup():  # of tasks that ran side by side: the first one brought the others down

@@ -1,4 +1,4 @@
-"""Options that several commands have."""
+"""Types of arguments, and options that several commands share."""
 
 import os
 import re
@@ -6,10 +6,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import wraps
 from importlib import import_module
-from typing import Any, NamedTuple, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import click
 
+from inventory_es.cli.reading import SHIPPED, Source
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.toolkit.paths import absolute_path
 from inventory_es.wiring import open_inventory
@@ -18,10 +19,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Option(Protocol):
-    """What gives a command an option."""
+    """A decorator that adds an option to a command."""
 
     def __call__(self, function: F, /) -> F:
-        """The command with it."""
+        """Return the command with the option."""
         ...
 
 
@@ -30,15 +31,15 @@ _MOST_DIGITS = 15
 
 
 class Time(click.ParamType[datetime]):
-    """A time as ISO 8601 and ``--json`` write it; without an offset it is UTC, and a date alone is its first instant."""
+    """A time in ISO 8601, as ``--json`` prints it. Without an offset it is UTC; a date alone is its first instant."""
 
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """The instant, in UTC.
+        """Return the instant, in UTC.
 
         Raises:
-            click.BadParameter: it is no time.
+            click.BadParameter: the text is no time.
         """
         if isinstance(value, datetime):
             return value
@@ -54,10 +55,10 @@ class Moment(Time):
     """A time, or the version of a stream."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The instant, in UTC, or the version.
+        """Return the instant, in UTC, or the version.
 
         Raises:
-            click.BadParameter: it is neither.
+            click.BadParameter: the text is neither.
         """
         if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _MOST_DIGITS:
             return int(value)
@@ -65,15 +66,15 @@ class Moment(Time):
 
 
 class StoreUrl(click.ParamType[str]):
-    """The URL of a store, checked before anything is opened."""
+    """The URL of a store, checked before the store is opened."""
 
     name = "url"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The URL as given.
+        """Return the URL unchanged.
 
         Raises:
-            click.BadParameter: no store can have it.
+            click.BadParameter: no store can have this URL.
         """
         try:
             open_inventory(value)
@@ -83,15 +84,15 @@ class StoreUrl(click.ParamType[str]):
 
 
 class Span(click.ParamType[timedelta]):
-    """A length of time: a whole number of days, hours, minutes or seconds, such as ``3650d``."""
+    """A time span: a whole number of days, hours, minutes or seconds, such as ``3650d``."""
 
     name = "span"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        """The span, above zero.
+        """Return the span, above zero.
 
         Raises:
-            click.BadParameter: it is none.
+            click.BadParameter: the text is no span.
         """
         if isinstance(value, timedelta):
             return value
@@ -108,13 +109,13 @@ _UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 
 
 class FilePath(click.Path):
-    """A path, in which ``~`` is the home folder also where the shell left it alone, as in ``--out=~/stock.png``."""
+    """A path. A ``~`` that the shell did not expand, as in ``--out=~/stock.png``, is the home folder."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The path as given, but for ``~``.
+        """Return the path with ``~`` expanded.
 
         Raises:
-            click.BadParameter: no such path can be, or what is there is something else.
+            click.BadParameter: the path is invalid, or is of another kind.
         """
         try:
             place = absolute_path(value)
@@ -124,13 +125,13 @@ class FilePath(click.Path):
 
 
 class StoredUrl(StoreUrl):
-    """The URL of a store of this package on a disk; no other can be verified or copied as it lies there."""
+    """The URL of a store in a folder or in a SQLite file. Other stores can't be verified or backed up."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The URL as given.
+        """Return the URL unchanged.
 
         Raises:
-            click.BadParameter: it is another store's.
+            click.BadParameter: the URL is of another store.
         """
         url = super().convert(value, param, ctx)
         if url.partition(":")[0] not in {"file", "sqlite"}:
@@ -139,42 +140,30 @@ class StoredUrl(StoreUrl):
 
 
 url_option: Option = click.option(
-    "--url", type=StoreUrl(), required=True, envvar="INVENTORY_ES_URL", show_envvar=True, help="The store, such as file:stock."
+    "--url", type=StoreUrl(), required=True, envvar="INVENTORY_ES_URL", show_envvar=True, help="URL of the store, such as file:stock."
 )
 stored_option: Option = click.option(
-    "--url", type=StoredUrl(), required=True, envvar="INVENTORY_ES_URL", show_envvar=True, help="The store, such as file:stock."
+    "--url", type=StoredUrl(), required=True, envvar="INVENTORY_ES_URL", show_envvar=True, help="URL of the store, such as file:stock."
 )
 read_model_option: Option = click.option(
-    "--read-model", metavar="FILE", type=FilePath(dir_okay=False), required=True, help="The SQLite file with the rows of projections."
+    "--read-model", metavar="FILE", type=FilePath(dir_okay=False), required=True, help="SQLite file with the rows of projections."
 )
 json_option: Option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs instead of text for people.")
 
 
 def adapter_of(url: str) -> tuple[Any, str]:
-    """Return the adapter that a :class:`StoredUrl` names, with its ``verify``, ``repair`` and ``back_up``, and the path of the store."""
+    """Return the adapter of a :class:`StoredUrl`, with its ``verify``, ``repair`` and ``back_up``, and the path of the store."""
     scheme, _, place = url.partition(":")
     return import_module(f"inventory_es.adapters.{scheme}"), place
 
 
 def inventory_arguments(function: F) -> F:
-    """The arguments PRODUCT and STORE."""
+    """Add the arguments PRODUCT and STORE."""
     return click.argument("product", metavar="PRODUCT")(click.argument("store", metavar="STORE")(function))
 
 
-class Source(NamedTuple):
-    """Where a question is answered from.
-
-    Attributes:
-        place: URL of a store, or path of a read model.
-        is_read_model: which of the two.
-    """
-
-    place: str
-    is_read_model: bool
-
-
 def source_options(function: F) -> F:
-    """The options ``--url`` and ``--read-model``, of which one is needed: the argument ``source`` of the command."""
+    """Add the options ``--url`` and ``--read-model``, and pass one of them as the argument ``source``."""
 
     @wraps(function)
     def with_source(*args: Any, url: str | None, read_model: str | None, **others: Any) -> Any:
@@ -185,40 +174,40 @@ def source_options(function: F) -> F:
         return function(*args, source=source, **others)
 
     url = click.option(
-        "--url", type=StoreUrl(), envvar="INVENTORY_ES_URL", show_envvar=True, help="Ask the streams of this store, such as file:stock."
+        "--url", type=StoreUrl(), envvar="INVENTORY_ES_URL", show_envvar=True, help="Read the streams of this store, such as file:stock."
     )
-    rows = click.option("--read-model", metavar="FILE", type=FilePath(dir_okay=False), help="Ask the rows of projections in this file.")
+    rows = click.option(
+        "--read-model", metavar="FILE", type=FilePath(dir_okay=False), help="Read the rows of projections in this SQLite file."
+    )
     return cast("F", url(rows(with_source)))
 
 
 class ProjectionName(click.ParamType[str]):
-    """The name of a projection that ships."""
+    """The name of a shipped projection."""
 
     name = "name"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The name as given.
+        """Return the name unchanged.
 
         Raises:
-            click.BadParameter: there is none of this name.
+            click.BadParameter: there is no projection of this name.
         """
-        from inventory_es.cli.shipped_projections import SHIPPED  # noqa: PLC0415  # only for the commands that need it
-
         if value not in SHIPPED:
             self.fail(f"there is no projection {value!r}; there are {', '.join(SHIPPED)}", param, ctx)
         return str(value)
 
 
 class StreamName(click.ParamType[StreamId]):
-    """The text of a stream id."""
+    """A stream id as text."""
 
     name = "stream"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> StreamId:
-        """The stream id.
+        """Return the stream id.
 
         Raises:
-            click.BadParameter: no stream has this text.
+            click.BadParameter: the text is no stream id.
         """
         try:
             return StreamId.parse(value)
@@ -227,5 +216,5 @@ class StreamName(click.ParamType[StreamId]):
 
 
 def names_argument(function: F) -> F:
-    """The argument NAME, any number of times; none is all of them."""
+    """Add the argument NAME, any number of times; none means all."""
     return click.argument("names", metavar="[NAME]...", nargs=-1, type=ProjectionName())(function)

@@ -1,4 +1,4 @@
-"""Standard output and standard error, whatever their encoding, and whether or not somebody reads them."""
+"""Standard output and standard error output: any encoding, and readers that leave early."""
 
 import codecs
 import os
@@ -9,15 +9,15 @@ from pathlib import Path
 
 _ERRORS = "inventory_es.plain"
 _PLAIN: dict[str, str] = dict("✓+ ✗x █# ■# ▒: ▲^ ▁. ▂. ▃- ▄- ▅= ▆= ▇# ─- ━- ╸- ╺- │| ┃| ·. ×x ±+ −- –- —- …~ →> ←< “\" ”\" ‘' ’'".split())  # type: ignore[arg-type]  # noqa: SIM905  # pairs of two characters
-"""What stands in ASCII for a character that draws, or that type-setters like. Each takes one column, too."""
+"""The ASCII character in place of a drawing or typographic one, of the same width."""
 _BRAILLE = range(0x2800, 0x2900)
 
 
 def prepare_output() -> None:
-    """Make both streams print every text: what their encoding lacks is drawn in ASCII, or written as a numbered escape.
+    """Make both streams accept every text: characters that their encoding lacks become ASCII, or numbered escapes.
 
-    A stream that was closed before the program began is opened on the null device. So nothing fails for want of it, and no file
-    of a store gets its descriptor.
+    A stream that was closed before the program began is opened on the null device. So writing to it never fails, and no file of a store
+    gets its descriptor.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # in the order of their descriptors
         if getattr(sys, name) is None:
@@ -29,14 +29,14 @@ def prepare_output() -> None:
 
 
 def tell(text: str) -> None:
-    """Write one line to standard error. Nothing ends because nobody reads it."""
+    """Write one line to the standard error output. A reader that has left is no error."""
     with suppress(BrokenPipeError):
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
 
 
 def finish_output() -> None:
-    """Flush standard output; where that fails, keep the interpreter from trying it again when it ends."""
+    """Flush the standard output. If that fails, keep the interpreter from flushing again when it ends."""
     try:
         sys.stdout.flush()
     except OSError:

@@ -1,56 +1,28 @@
-"""Progress bars, on standard error, where that is a terminal."""
+"""Progress bar on the standard error output, if that is a terminal."""
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Column
 from rich.text import Text
 
-from inventory_es.application.following.projection import ProjectionStatus
-from inventory_es.application.store_copy import CopyProgress
-from inventory_es.cli.replay.progress import ReplayAdvancedEvent
-from inventory_es.cli.terminal import error_console, number
+from inventory_es.cli.tables import error_console, number
 
 
 @contextmanager
-def replay_bar(rows: int) -> Generator[Callable[[ReplayAdvancedEvent], None], None, None]:
-    """A bar of so many rows, while the block runs; gives what moves it."""
-    with _progress() as progress:
-        task = progress.add_task("selling", total=rows, what="rows · 0 events")
+def progress_bar(description: str, *, total: int | None = None, unit: str = "events") -> Generator[Callable[..., None], None, None]:
+    """Show a bar while the block runs.
 
-        def advance(advanced: ReplayAdvancedEvent) -> None:
-            description = "checking" if advanced.is_finished else "selling"
-            progress.update(task, description=description, completed=advanced.row, what=f"rows · {number(advanced.totals.events)} events")
+    Args:
+        description: the work in one word.
+        total: the units in all; ``None``: not known yet.
+        unit: the name of the units.
 
-        yield advance
-
-
-@contextmanager
-def copy_bar() -> Generator[Callable[[CopyProgress], None], None, None]:
-    """A bar of a copy, while the block runs; gives what moves it."""
-    with _progress() as progress:
-        task = progress.add_task("opening", total=None, what="events")
-
-        def advance(advanced: CopyProgress) -> None:
-            progress.update(task, description=advanced.phase, completed=advanced.position, total=advanced.end)
-
-        yield advance
-
-
-@contextmanager
-def rebuild_bar() -> Generator[Callable[[ProjectionStatus], None], None, None]:
-    """A bar of a rebuild, while the block runs; gives what moves it."""
-    with _progress() as progress:
-        task = progress.add_task("rebuilding", total=None, what="events")
-
-        def advance(status: ProjectionStatus) -> None:
-            progress.update(task, completed=status.position, total=status.position + status.lag_events)
-
-        yield advance
-
-
-def _progress() -> Progress:
+    Yields:
+        A function that updates ``description``, ``completed``, ``total`` and ``unit`` by keyword.
+    """
     console = error_console()
     columns = (
         TextColumn("{task.description}"),
@@ -58,10 +30,11 @@ def _progress() -> Progress:
         _Count(Column(no_wrap=True)),
         TimeRemainingColumn(compact=True),
     )
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal, refresh_per_second=8)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal, refresh_per_second=8) as progress:
+        yield partial(progress.update, progress.add_task(description, total=total, unit=unit))
 
 
 class _Count(ProgressColumn):
     def render(self, task: Task) -> Text:
         total = number(task.total or 0)
-        return Text(f"{number(task.completed):>{len(total)}}/{total} {task.fields['what']}", style="bright_black")
+        return Text(f"{number(task.completed):>{len(total)}}/{total} {task.fields['unit']}", style="bright_black")

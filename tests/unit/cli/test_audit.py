@@ -10,13 +10,13 @@ import pytest
 from inventory_es import InventoryId, NewEvent, StreamWrite
 from inventory_es.adapters.memory import MemoryEventStore
 from inventory_es.adapters.serialization import JsonEventCodec
+from inventory_es.cli.checks import check_stream
+from inventory_es.cli.commands.replay import run_replay
 from inventory_es.cli.replay.audit import Audit, audit
 from inventory_es.cli.replay.orders_file import OrdersError, OrdersFile
 from inventory_es.cli.replay.progress import Totals
 from inventory_es.cli.replay.replayer import replay_stream
 from inventory_es.cli.replay.steps import survey
-from inventory_es.cli.replay_run import run_replay
-from inventory_es.cli.stream_check import check_stream
 from inventory_es.domain.command_identity import EventIds
 from inventory_es.domain.events import StockAddedEvent
 from inventory_es.domain.reasons import AddReason
@@ -83,7 +83,5 @@ def test_a_replay_that_another_process_runs_too_is_told_as_that(stream: str, ord
         raise ConcurrencyError(stream=moved, expected=1, actual=2)
 
     monkeypatch.setattr("inventory_es.cli.replay.replayer.Replayer.run", beaten)
-    from inventory_es.cli.progress_bar import replay_bar
-
     with pytest.raises(OrdersError if stream == "replay" else ConcurrencyError):
-        run_replay(OrdersFile(orders), "memory:", opening=None, skip_bad=False, bar=replay_bar, warn=print)
+        run_replay(OrdersFile(orders), "memory:", opening=None, skip_bad=False)

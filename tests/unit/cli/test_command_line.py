@@ -379,7 +379,7 @@ def failing(error: BaseException) -> Callable[..., object]:
 
 
 def test_a_defect_is_told_in_one_line_and_shown_on_request(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("inventory_es.cli.replay_command.run_replay", failing(ZeroDivisionError("oh")))
+    monkeypatch.setattr("inventory_es.cli.commands.replay.run_replay", failing(ZeroDivisionError("oh")))
     assert run(["demo"]) == 70
     assert capsys.readouterr().err.startswith("inventory-es: a defect of this program, please report it: ZeroDivisionError: oh")
     with pytest.raises(ZeroDivisionError):

@@ -8,7 +8,7 @@ import pytest
 
 from inventory_es import StreamId, StreamWrite, open_inventory
 from inventory_es.cli.app import run
-from inventory_es.cli.commands import parked
+from inventory_es.cli.commands import projections
 from tests.unit.cli.test_projections_commands import UNKNOWN, append_unknown, place
 
 __all__ = ["place"]
@@ -36,7 +36,7 @@ def set_aside(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.usefixtures("set_aside")
 def test_what_is_parked_is_listed_by_stream_with_its_cause(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parked, "_PAGE", 1)
+    monkeypatch.setattr(projections, "_PAGE", 1)
     assert run(PARKED) == 1
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if line.startswith("✗")] == [

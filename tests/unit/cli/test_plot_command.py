@@ -16,9 +16,7 @@ from hypothesis import strategies as st
 
 from inventory_es.application.projections.ledger import MovementRow
 from inventory_es.cli.app import run
-from inventory_es.cli.stock_chart import stock_chart
-from inventory_es.cli.stock_picture import stock_picture
-from inventory_es.cli.stock_series import StockPoint, stock_series
+from inventory_es.cli.charts import StockPoint, stock_chart, stock_picture, stock_series
 from inventory_es.sync import open_inventory
 from inventory_es.testing import ManualClock
 

@@ -23,11 +23,10 @@ from inventory_es.adapters.sqlite import open_sqlite_read_model
 from inventory_es.application.following.projection import ProjectionStatus
 from inventory_es.application.projections import stock_levels
 from inventory_es.cli.app import run
-from inventory_es.cli.commands.rebuild import _watch
+from inventory_es.cli.commands.projections import ProjectionReport, _watch
+from inventory_es.cli.interruptions import stop_when_told
 from inventory_es.cli.projecting import Projecting, Workshop
-from inventory_es.cli.projection_report import ProjectionReport
-from inventory_es.cli.shipped_projections import SHIPPED
-from inventory_es.cli.stopping import stop_when_told
+from inventory_es.cli.reading import SHIPPED
 from inventory_es.errors import ProjectionNotFoundError, StoreUnavailableError
 from inventory_es.ports import ProjectionId
 from inventory_es.sync import open_inventory
@@ -124,7 +123,7 @@ def test_project_runs_until_it_is_told_to_stop(told: signal.Signals) -> None:
 
 def test_a_terminal_shows_how_far_it_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.setattr("inventory_es.cli.projection_report._PAUSE", 0)
+    monkeypatch.setattr("inventory_es.cli.commands.projections._PAUSE", 0)
     assert run([*PROJECT, "--once"]) == 0
     out = capsys.readouterr().out
     assert "events/s" in out
@@ -140,12 +139,12 @@ def test_events_a_second_are_those_between_two_looks(monkeypatch: pytest.MonkeyP
         time, position = next(looks, (0.0, 0))
         if position == 0:
             raise click.Abort
-        monkeypatch.setattr("inventory_es.cli.projection_report.current_time", lambda: time)
+        monkeypatch.setattr("inventory_es.cli.commands.projections.current_time", lambda: time)
         told = {"state": "running", "position": position, "error": None, "owner": "o", "lag_events": 7, "lag_seconds": 3.0}
         return [ProjectionStatus(projection_id=ledger, active=ledger, **told)]  # type: ignore[arg-type]  # of as many types as fields
 
     monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.setattr("inventory_es.cli.projection_report._PAUSE", 0)
+    monkeypatch.setattr("inventory_es.cli.commands.projections._PAUSE", 0)
     with pytest.raises(click.Abort):
         anyio.run(ProjectionReport(as_json=False).follow, look)
     frames = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line).split() for line in capsys.readouterr().out.splitlines() if "ledger" in line]
@@ -236,7 +235,7 @@ def test_what_another_process_has_rebuilt_meanwhile_is_left_to_it(backend: str) 
                     return (await other.status()).state == "running"
 
                 await until(is_running)
-                tasks.start_soon(_watch, workshops[1], runner, lambda _: None)
+                tasks.start_soon(_watch, workshops[1], runner, lambda **_: None)
                 with anyio.fail_after(30):
                     await runner.catch_up()
                 assert await is_running()

@@ -23,11 +23,9 @@ from inventory_es import StreamId, StreamWrite
 from inventory_es import open_inventory as open_async
 from inventory_es.adapters.memory import MemoryEventStore, MemoryReadModel
 from inventory_es.cli.app import run
-from inventory_es.cli.event_rate import EventRate
-from inventory_es.cli.hot_products import HotProducts
 from inventory_es.cli.projecting import Workshop
-from inventory_es.cli.terminal import THEME, duration
-from inventory_es.cli.watching import Watching
+from inventory_es.cli.tables import THEME, duration
+from inventory_es.cli.watching import EventRate, HotProducts, Watching
 from inventory_es.ports import EventFeed, ProjectionId
 from inventory_es.sync import open_inventory
 from inventory_es.testing.faults import Faults, faulty_event_store

@@ -1,1 +1,1 @@
-"""The commands, one a module; each has its ``command``."""
+"""The commands, grouped by what they work on. Each is a function of its name."""

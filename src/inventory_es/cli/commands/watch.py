@@ -1,4 +1,4 @@
-"""``inventory-es watch``."""
+"""The command ``watch``."""
 
 from contextlib import AsyncExitStack
 from functools import partial
@@ -9,10 +9,11 @@ from rich.live import Live
 
 from inventory_es.adapters.sqlite import open_sqlite_read_model
 from inventory_es.application.following.subscription import feed_of
+from inventory_es.application.following.feeds import feed_of
+from inventory_es.cli.interruptions import stop_when_told
 from inventory_es.cli.options import FilePath, json_option, url_option
-from inventory_es.cli.reading import check_read_model, open_to_read
-from inventory_es.cli.stopping import stop_when_told
-from inventory_es.cli.terminal import console, print_json
+from inventory_es.cli.reading import open_rows_to_read, open_to_read
+from inventory_es.cli.tables import console, print_json
 from inventory_es.cli.watching import Watching
 
 _PAUSE = 0.25
@@ -20,17 +21,17 @@ _PAUSE = 0.25
 
 @click.command()
 @url_option
-@click.option("--read-model", metavar="FILE", type=FilePath(dir_okay=False), help="Show how far behind its projections are, too.")
+@click.option("--read-model", metavar="FILE", type=FilePath(dir_okay=False), help="Show the lag of its projections, too.")
 @click.option(
     "--window", metavar="N", type=click.IntRange(1, 1_000_000), default=10_000, show_default=True, help="Look back over the last N events."
 )
-@click.option("--once", is_flag=True, help="Print one frame and end.")
+@click.option("--once", is_flag=True, help="Print one frame, and end.")
 @click.option("--rows", metavar="N", type=click.IntRange(min=1), help="Show at most N products, instead of as many as have room.")
 @json_option
-def command(*, url: str, read_model: str | None, window: int, once: bool, rows: int | None, as_json: bool) -> None:
-    """Watch a store live: what sells most, what is left of it, how many events arrive, and who is behind.
+def watch(*, url: str, read_model: str | None, window: int, once: bool, rows: int | None, as_json: bool) -> None:
+    """Watch a store live: its best sellers, their stock, the rate of events, and the lag of projections.
 
-    Runs until it is told to stop (Ctrl-C). With --json, one frame as an object; with --once, one for people.
+    The command runs until it is told to stop (Ctrl-C). With --once, print one frame for people; with --json, one frame as an object.
     """
     if not (once or as_json or console().is_terminal):
         msg = "watching needs a terminal: --once prints one frame, --json one for programs"
@@ -38,34 +39,33 @@ def command(*, url: str, read_model: str | None, window: int, once: bool, rows: 
     anyio.run(partial(_watch, url, read_model, window, rows, is_live=not (once or as_json), as_json=as_json))
 
 
-async def _watch(url: str, read_model: str | None, window: int, rows: int | None, *, is_live: bool, as_json: bool) -> None:
+async def _watch(url: str, read_model: str | None, window: int, most: int | None, *, is_live: bool, as_json: bool) -> None:
     async with AsyncExitStack() as stack:
-        if read_model is not None:
-            check_read_model(read_model)
+        rows = None if read_model is None else open_rows_to_read(read_model)
         inventory = await stack.enter_async_context(open_to_read(url))
-        model = None if read_model is None else await stack.enter_async_context(open_sqlite_read_model(read_model))
+        model = None if rows is None else await stack.enter_async_context(rows)
         watching = Watching(url, feed_of(inventory.store), model, window=window)
         await watching.catch_up()
         if is_live:
-            await _run(watching, rows)
+            await _run(watching, most)
         elif as_json:
-            print_json((await watching.frame()).to_dict(rows))
+            print_json((await watching.frame()).to_dict(most))
         else:
             out = console()
-            out.print((await watching.frame()).render(out, rows=rows))
+            out.print((await watching.frame()).render(out, rows=most))
 
 
-async def _run(watching: Watching, rows: int | None) -> None:
+async def _run(watching: Watching, most: int | None) -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(stop_when_told, watching.stop)
-        tasks.start_soon(_draw, watching, rows)
+        tasks.start_soon(_draw, watching, most)
         await watching.follow()
         tasks.cancel_scope.cancel()
 
 
-async def _draw(watching: Watching, rows: int | None) -> None:
+async def _draw(watching: Watching, most: int | None) -> None:
     out = console()
     with Live(console=out, screen=True, auto_refresh=False) as live:
         while True:
-            live.update((await watching.frame()).render(out, rows=rows), refresh=True)
+            live.update((await watching.frame()).render(out, rows=most), refresh=True)
             await anyio.sleep(_PAUSE)

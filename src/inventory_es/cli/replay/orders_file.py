@@ -3,7 +3,7 @@
 Each line of the text is in exactly one record, is blank, or is reported as bad.
 
 A quotation mark at the start of a cell takes in all lines up to the next one. So a stray mark would swallow orders silently. A cell over
-several lines is accepted on two conditions: its record has as many cells as the header, and no further line looks like an order line.
+several lines is accepted if its record has as many cells as the header and no further line looks like an order.
 Otherwise the line with the quotation mark is bad, and reading goes on with the next line.
 """
 

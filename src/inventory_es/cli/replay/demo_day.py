@@ -1,4 +1,4 @@
-"""A made-up day of a gift shop, the same for the same seed: orders, returns and breakages, and one thing that everybody wants."""
+"""Simulated day of a gift shop, the same for the same seed: orders, returns, breakages, and a few products that everybody wants."""
 
 import hashlib
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from inventory_es.cli.replay.order_lines import STORE, OrderLine
 from inventory_es.domain.identifiers import InventoryId
 
 OPENING = 300
-"""Units that each product is opened with."""
+"""The units that each product is opened with."""
 
 _MORNING = datetime(2025, 11, 28, 8, 0, tzinfo=UTC)
 _DAY = timedelta(hours=10)
@@ -22,8 +22,8 @@ class DemoDay:
     """An :class:`~inventory_es.cli.replay.orders_file.OrderSource` that needs no file.
 
     Args:
-        invoices: how many, 1 or more.
-        seed: which day.
+        invoices: the number of invoices, 1 or more.
+        seed: the seed of the day.
     """
 
     def __init__(self, *, invoices: int, seed: int) -> None:
@@ -32,18 +32,18 @@ class DemoDay:
 
     @property
     def name(self) -> str:
-        """What to call it."""
+        """The name of the source in messages."""
         return "the demo day"
 
     def digest(self) -> str:
-        """Of all its lines."""
+        """Return the digest of all lines."""
         digest = hashlib.sha256()
         for line in self.lines():
             digest.update(repr(line).encode())
         return digest.hexdigest()[:20]
 
     def lines(self) -> Iterator[OrderLine]:
-        """Every line of the day."""
+        """Yield every line of the day."""
         chance = Random(self._seed)  # noqa: S311  # it guards no secret
         shelf = [(InventoryId(f"{21_000 + 7 * at}", STORE), f"{look} {thing}") for at, (look, thing) in enumerate(_products())]
         row = 0
@@ -57,7 +57,7 @@ class DemoDay:
                 yield OrderLine(row, row, nth, invoice, inventory_id, quantity, at.replace(microsecond=0), description)
 
     def _invoice(self, chance: Random, shelf: list[tuple[InventoryId, str]]) -> list[tuple[tuple[InventoryId, str], int]]:
-        """One invoice: mostly an order of a few lines, now and then something that comes back or breaks."""
+        """Return the lines of one invoice: mostly an order, sometimes a return or a breakage."""
         if chance.random() < 0.06:
             return [(chance.choice(shelf), -chance.randint(1, 4))]
         count = 1 + int(chance.expovariate(1 / 3))
@@ -66,5 +66,5 @@ class DemoDay:
 
 
 def _products() -> list[tuple[str, str]]:
-    """What the shop sells, what is wanted most first."""
+    """Return the products of the shop, in descending order of demand."""
     return [(_LOOKS[at % len(_LOOKS)], _THINGS[(at + at // 30) % len(_THINGS)]) for at in range(len(_WEIGHTS))]

@@ -1,5 +1,6 @@
-"""Rows of projections, held against what their events come to."""
+"""Checks of a store by its meaning: streams fold, and rows of projections equal a projection of the events."""
 
+from collections.abc import Iterator
 from itertools import zip_longest
 
 import anyio
@@ -7,27 +8,48 @@ import attrs
 
 from inventory_es.adapters.memory import MemoryReadModel
 from inventory_es.adapters.sqlite import open_sqlite_read_model
+from inventory_es.adapters.serialization import JsonEventCodec
+from inventory_es.application.following.feed_head import check_feed
+from inventory_es.application.following.feeds import feed_of
 from inventory_es.application.following.projection import Projection
 from inventory_es.application.following.subscription import check_feed, feed_of
 from inventory_es.cli.projecting import Workshop
-from inventory_es.cli.reading import check_read_model, open_to_read
-from inventory_es.cli.shipped_projections import SHIPPED, active_projection
-from inventory_es.ports import Checkpoint, EventFeed, FeedPage, ReadModel, Table
-from inventory_es.ports.errors import FeedRewoundError, IncompatibleStoreError
+from inventory_es.cli.reading import SHIPPED, active_projection, open_rows_to_read, open_to_read
+from inventory_es.domain.errors import CorruptStreamError
+from inventory_es.domain.events import Recorded
+from inventory_es.domain.identifiers import INVENTORY_CATEGORY, InventoryId
+from inventory_es.domain.inventory import Inventory
+from inventory_es.domain.stream_id import StreamId
+from inventory_es.ports import Checkpoint, EventFeed, FeedPage, ReadModel, RecordedEvent, Table
+from inventory_es.ports.errors import EventDecodeError, FeedRewoundError, IncompatibleStoreError
 from inventory_es.ports.read_model import Value, place_of
 from inventory_es.ports.toolkit.page_rules import read_feed_page, read_rows_page
 
+_CODEC = JsonEventCodec()
 _PAGE = 1_000
+
+
+def check_stream(stream: StreamId, events: Iterator[RecordedEvent]) -> Iterator[tuple[int, str]]:
+    """Fold an inventory's stream, and yield the version at which it contradicts itself. A host checks its own streams."""
+    if stream.category != INVENTORY_CATEGORY:
+        return
+    inventory = Inventory(InventoryId(*stream.parts))
+    for recorded in events:
+        try:
+            inventory.apply(Recorded(_CODEC.decode(recorded), recorded.version, recorded.recorded_at))
+        except (CorruptStreamError, EventDecodeError) as problem:
+            yield recorded.version, problem.problem
+            return
 
 
 @attrs.frozen
 class RowFinding:
-    """Rows of a table that are not what the events come to.
+    """A table with rows that differ from a projection of the events.
 
     Attributes:
-        path: of the read model.
+        path: the path of the read model.
         place: the table, and the key of the first row that differs.
-        problem: what is wrong, without payload.
+        problem: the problem, without payload.
         concern: ``rows``.
     """
 
@@ -38,7 +60,7 @@ class RowFinding:
 
     @property
     def is_derived(self) -> bool:
-        """False: ``--repair`` does not make it good."""
+        """False: ``--repair`` does not repair rows."""
         return False
 
     def __str__(self) -> str:
@@ -46,19 +68,19 @@ class RowFinding:
 
 
 async def check_rows(url: str, path: str) -> list[RowFinding]:
-    """Project every shipped projection that a read model has into memory, as far as its rows are, and compare.
+    """Project the events into memory, up to the position of the rows, and compare every shipped projection of a read model.
 
     Args:
-        url: of the store.
-        path: of the read model.
+        url: the URL of the store.
+        path: the path of the read model.
 
     Raises:
-        IncompatibleStoreError: there is no such file, no projection is in it, or its rows moved on meanwhile.
+        IncompatibleStoreError: there is no such file, it has no projection, or its rows changed meanwhile.
     """
-    check_read_model(path)
+    rows = open_rows_to_read(path)
     findings: list[RowFinding] = []
     is_empty = True
-    async with open_to_read(url) as inventory, open_sqlite_read_model(path) as model:
+    async with open_to_read(url) as inventory, rows as model:
         for name in SHIPPED:
             projection = await active_projection(model, name)
             if projection is not None:
@@ -108,7 +130,7 @@ async def _difference(
 
 @attrs.frozen
 class _FeedUpTo(EventFeed):
-    """A feed as it was when it ended at a position."""
+    """A feed that ends at a position."""
 
     feed: EventFeed
     end: int
