@@ -14,7 +14,8 @@ from inventory_es.application.following.feeds import feed_of
 from inventory_es.application.following.projection import Projection
 from inventory_es.application.following.subscription import check_feed, feed_of
 from inventory_es.cli.projecting import Workshop
-from inventory_es.cli.reading import SHIPPED, active_projection, open_rows_to_read, open_to_read
+from inventory_es.cli.reading import open_to_read
+from inventory_es.cli.rows import SHIPPED, active_projection, open_rows_to_read
 from inventory_es.domain.errors import CorruptStreamError
 from inventory_es.domain.events import Recorded
 from inventory_es.domain.identifiers import INVENTORY_CATEGORY, InventoryId

@@ -10,7 +10,6 @@ from typing import Any, Protocol, TypeVar, cast
 
 import click
 
-from inventory_es.cli.reading import SHIPPED, Source
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.toolkit.paths import absolute_path
 from inventory_es.wiring import open_inventory
@@ -164,6 +163,7 @@ def inventory_arguments(function: F) -> F:
 
 def source_options(function: F) -> F:
     """Add the options ``--url`` and ``--read-model``, and pass one of them as the argument ``source``."""
+    from inventory_es.cli.rows import Source  # noqa: PLC0415  # only for the commands that read rows
 
     @wraps(function)
     def with_source(*args: Any, url: str | None, read_model: str | None, **others: Any) -> Any:
@@ -193,6 +193,8 @@ class ProjectionName(click.ParamType[str]):
         Raises:
             click.BadParameter: there is no projection of this name.
         """
+        from inventory_es.cli.rows import SHIPPED  # noqa: PLC0415  # the same
+
         if value not in SHIPPED:
             self.fail(f"there is no projection {value!r}; there are {', '.join(SHIPPED)}", param, ctx)
         return str(value)

@@ -24,7 +24,8 @@ from inventory_es.application.following.projection import PARKED, OnFailure, Pro
 from inventory_es.application.following.projection_follower import ProjectionFollower
 from inventory_es.application.following.projection_runner import ProjectionRunner
 from inventory_es.application.following.subscription import Pace
-from inventory_es.cli.reading import SHIPPED, active_projection, open_rows_to_read, open_to_read
+from inventory_es.cli.reading import open_to_read
+from inventory_es.cli.rows import SHIPPED, active_projection, open_rows_to_read
 from inventory_es.ports import EventFeed, ProjectionId, ReadModel
 from inventory_es.ports.errors import ProjectionNotFoundError, UnavailableError
 

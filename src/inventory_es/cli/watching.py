@@ -16,7 +16,7 @@ from inventory_es.adapters.system import SystemClock
 from inventory_es.application.following.projection import ProjectionStatus
 from inventory_es.application.following.subscription import Pace, Subscription
 from inventory_es.cli.projecting import Workshop
-from inventory_es.cli.reading import SHIPPED
+from inventory_es.cli.rows import SHIPPED
 from inventory_es.cli.tables import Column, duration, fitted, instant, number, what_happened
 from inventory_es.domain.events import Event, StockCommittedEvent
 from inventory_es.domain.identifiers import INVENTORY_CATEGORY

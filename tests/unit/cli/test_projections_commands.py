@@ -26,7 +26,7 @@ from inventory_es.cli.app import run
 from inventory_es.cli.commands.projections import ProjectionReport, _watch
 from inventory_es.cli.interruptions import stop_when_told
 from inventory_es.cli.projecting import Projecting, Workshop
-from inventory_es.cli.reading import SHIPPED
+from inventory_es.cli.rows import SHIPPED
 from inventory_es.errors import ProjectionNotFoundError, StoreUnavailableError
 from inventory_es.ports import ProjectionId
 from inventory_es.sync import open_inventory

@@ -63,7 +63,7 @@ def test_a_ledger_has_the_running_balance_in_80_columns(capsys: pytest.CaptureFi
 
 @pytest.mark.parametrize("source", [URL, ROWS])
 def test_a_long_ledger_comes_in_pages(source: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("inventory_es.cli.reading._PAGE", 2)
+    monkeypatch.setattr("inventory_es.cli.rows._PAGE", 2)
     monkeypatch.setattr("inventory_es.cli.tables._BLOCK", 2)
     lines = told(["ledger", "mug", "main", *source], capsys).splitlines()
     assert [line.split()[0] for line in lines] == ["version", "1", "2", "3", "4", "5"]
@@ -72,7 +72,7 @@ def test_a_long_ledger_comes_in_pages(source: list[str], capsys: pytest.CaptureF
 
 
 def test_low_stock_lists_the_lowest_first(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("inventory_es.cli.reading._PAGE", 1)
+    monkeypatch.setattr("inventory_es.cli.rows._PAGE", 1)
     lines = told(["low-stock", *ROWS, "--threshold", "9"], capsys).splitlines()
     assert [line.split()[:6] for line in lines[1:]] == [["cup", "harbour", "0", "9", "5", "5"], ["[bold]", "main", "3", "9", "3", "0"]]
     assert told(["low-stock", *ROWS, "--threshold", "9", "--limit", "1"], capsys).splitlines()[-1] == "… and 1 more: --limit lists them"

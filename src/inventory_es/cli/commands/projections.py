@@ -22,7 +22,7 @@ from inventory_es.cli.interruptions import stop_when_told
 from inventory_es.cli.options import ProjectionName, StreamName, json_option, names_argument, read_model_option, url_option
 from inventory_es.cli.progress_bar import progress_bar
 from inventory_es.cli.projecting import Projecting, Workshop, open_workshop
-from inventory_es.cli.reading import SHIPPED
+from inventory_es.cli.rows import SHIPPED
 from inventory_es.cli.tables import Column, console, duration, fitted, number, print_json
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import EventFeed, ProjectionId, ReadModel, Row

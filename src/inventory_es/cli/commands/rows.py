@@ -16,7 +16,8 @@ from rich.markup import escape
 from inventory_es.application.queries.query_results import MovementRow, StockRow
 from inventory_es.cli.charts import StockPoint, stock_chart, stock_picture, stock_series
 from inventory_es.cli.options import FilePath, Time, inventory_arguments, json_option, source_options
-from inventory_es.cli.reading import Source, UnknownProductError
+from inventory_es.cli.reading import UnknownProductError
+from inventory_es.cli.rows import Source
 from inventory_es.cli.tables import Column, LongTable, console, instant, number, print_json, print_table
 from inventory_es.domain.identifiers import InventoryId
 

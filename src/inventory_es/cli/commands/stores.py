@@ -119,11 +119,11 @@ def copy(*, source: str, target: str, recorded_after: datetime | None, set_back:
     """Copy a store to another store of any kind: every event with its id, its time and its place in the order.
 
     TO is empty, or an earlier copy of FROM. Events that TO has are compared, missing ones are copied, and every copied event is read
-    back and compared. So a copy that was killed goes on when it is started again. FROM may be in use: the copy ends at the end that FROM
-    had at the start, and another run copies later events. Nobody else may write to TO.
+    back and compared. So a copy that was killed goes on when it is started again. FROM may be in use: the copy has the events that
+    FROM had at the start, and another run copies later ones. Nobody else may write to TO.
 
-    Use --recorded-after and --set-back after the clock was ahead. Events of that time get the time of a right clock, and so do the ends
-    of reservations. Rebuild the read models afterwards.
+    Use --recorded-after and --set-back if the clock was ahead. Events recorded then get the time of a right clock, and so do the ends of
+    reservations. Rebuild the read models afterwards.
     """
     if _place(source) == _place(target):
         msg = "FROM and TO are the same store"

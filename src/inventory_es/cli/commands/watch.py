@@ -12,7 +12,8 @@ from inventory_es.application.following.subscription import feed_of
 from inventory_es.application.following.feeds import feed_of
 from inventory_es.cli.interruptions import stop_when_told
 from inventory_es.cli.options import FilePath, json_option, url_option
-from inventory_es.cli.reading import open_rows_to_read, open_to_read
+from inventory_es.cli.reading import open_to_read
+from inventory_es.cli.rows import open_rows_to_read
 from inventory_es.cli.tables import console, print_json
 from inventory_es.cli.watching import Watching
 
