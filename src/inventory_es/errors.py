@@ -20,6 +20,10 @@ from inventory_es.domain.errors import (
     NegativeStockError,
     NotFoundError,
     PolicyRejectedError,
+    ProcessIdReusedError,
+    ProcessNotFoundError,
+    ProcessStateError,
+    QuantityExceedsProcessError,
     QuantityExceedsReservationError,
     QuantityOverflowError,
     RefusedError,
@@ -30,12 +34,6 @@ from inventory_es.domain.errors import (
     ReservationIdTakenError,
     ReservationNotFoundError,
     WouldBreakReservationsError,
-)
-from inventory_es.domain.processes.rejections import (
-    ProcessIdReusedError,
-    ProcessNotFoundError,
-    ProcessStateError,
-    QuantityExceedsProcessError,
 )
 from inventory_es.ports.errors import (
     AppendOutcomeUnknownError,

@@ -1,7 +1,7 @@
-"""The identity of a command: ids of its events, so that it can be sent again, and a fingerprint that tells whether it is the same.
+"""The identity of a command: ids of its events, which make it idempotent, and a fingerprint of its payload.
 
 Event ids are name-based UUIDs, version 5 (RFC 9562 §5.5): SHA-1 over a namespace and a name. The namespace is fixed and the name starts
-with the stream, so the hash of that prefix is made once per stream. Frozen by test vectors: stored events depend on it.
+with the stream, so the hash of that prefix is made once per stream. Test vectors freeze the ids, because stored events depend on them.
 
 A fingerprint covers the caller's payload alone: the inventory and the fields of the command that change what it does. It leaves out the
 id, reference, ``not_after``, time, actor and tracing. It leaves out defaults too, so a field added later with a default does not turn old
@@ -25,7 +25,7 @@ from inventory_es.domain.reasons import ReleaseReason
 from inventory_es.domain.stream_id import StreamId
 
 NAMESPACE: Final = UUID("6f6f1b5c-5a0e-5d0b-9a3e-3a8f5f1f7c11")
-"""Of every event id of this package."""
+"""The namespace of every event id of this package."""
 
 _VERSION_5_OF_RFC_9562: Final = 5 << 76 | 0x8000 << 48
 _CLEAR: Final = ~((0xF000 << 64) | (0xC000 << 48))
@@ -35,7 +35,7 @@ class EventIds:
     """Ids of the events of one stream.
 
     Attributes:
-        stream: whose events.
+        stream: the stream.
     """
 
     __slots__ = ("_prefix", "stream")
@@ -45,23 +45,23 @@ class EventIds:
         self._prefix = hashlib.sha1(NAMESPACE.bytes + str(stream).encode("utf-8") + b"\x00", usedforsecurity=False)
 
     def own(self, command_id: str, index: int) -> UUID:
-        """Of a command's own event number ``index``, counted from 0 without those that close what is due."""
+        """Return the id of a command's own event number ``index``, from 0. Events that close due reservations are not counted."""
         return self._name(f"own\x00{index}\x00{command_id}")
 
     def reserve(self, reservation_id: str) -> UUID:
-        """Of the event that reserves under this id."""
+        """Return the id of the event that makes this reservation."""
         return self._name("reserve\x00" + reservation_id)
 
     def due(self, command_id: str, reservation_id: str) -> UUID:
-        """Of the event that closes a due reservation on the way of a command."""
+        """Return the id of the event that closes a due reservation before a command."""
         return self._name(f"due\x00{len(command_id)}\x00{command_id}\x00{reservation_id}")
 
     def first_own(self, command: Command) -> UUID:
-        """Of the command's first own event: if it is stored, the command was accepted."""
+        """Return the id of the command's first own event. If that event is stored, the command was accepted."""
         return self.reserve(command.reservation_id) if type(command) is ReserveStock else self.own(command.command_id, 0)
 
     def of(self, command: Command, events: Sequence[Event]) -> list[UUID]:
-        """Of each event that ``command`` was decided to."""
+        """Return the ids of the events of ``command``."""
         if len(events) == 1 and type(command) is not ExpireReservations:
             return [self.first_own(command)]
         ids: list[UUID] = []
@@ -98,9 +98,9 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def fingerprint(command: Command) -> str:
-    """The command's fingerprint: ``1:`` and 32 hexadecimal digits (128 bits of SHA-256 over canonical JSON).
+    """Return the command's fingerprint: ``1:`` and 32 hexadecimal digits (128 bits of SHA-256 over canonical JSON).
 
-    Canonical: keys in order, no blanks, text unescaped as far as JSON allows, a time to live in microseconds.
+    Canonical JSON has sorted keys, no blanks, text unescaped as far as JSON allows, and a time to live in microseconds.
     """
     kind = command.__class__
     values = _VALUES_OF[kind](command)
@@ -118,7 +118,7 @@ def _of(kind: type[Any], values: Sequence[Any]) -> str:
 
 @lru_cache(maxsize=1_024)
 def _of_reserve(values: Sequence[Any]) -> str:
-    """Kept, since many customers ask for the same: a reserve's id, which tells them apart, is no part of its fingerprint."""
+    """Return a fingerprint that is cached, since many reserves differ by their id alone, which is no part of it."""
     return _of(ReserveStock, values)
 
 
@@ -129,9 +129,9 @@ def _write(value: int | timedelta | None) -> str:
 
 
 def _members(kind: type[Any]) -> list[tuple[str, object]]:
-    """Key as written and default of everything that a fingerprint of this kind may hold, by key.
+    """Return the written key and the default of every member of a fingerprint, sorted by key.
 
-    The name of the command is not among them: it stands first, as its key is the first of all.
+    The name of the command is left out: its key sorts first.
     """
     left_out = _LEFT_OUT | ({"reservation_id"} if kind is ReserveStock else frozenset())
     defaults = {field.name: field.default for field in attrs.fields(kind) if field.name not in left_out}

@@ -1,55 +1,185 @@
-"""Commands: what a caller asks of one inventory. Frozen, checked when made.
+"""Commands to one inventory: frozen, checked when made, and idempotent.
 
-Every command names its inventory and itself. The command id makes it repeatable for ever: the same id with the same payload
-has the same outcome, whenever it is sent. The id of :class:`ReserveStock` is its reservation id.
+Every command has the id of its inventory and an id of its own. The same command id with the same payload always has the same outcome.
+The id of :class:`ReserveStock` is its reservation id.
 
-The two of every sale, :class:`ReserveStock` and :class:`CommitStock`, take what is good at first sight as it is; a check is called
-for the rest alone, to convert it or to say what is wrong with it. Every other command has each field checked by its converter.
+Every field is checked by a converter, which raises the error that names the field. :class:`ReserveStock` and :class:`CommitStock`, which
+every sale needs, accept common values without calling a converter.
 """
 
 from datetime import datetime, timedelta
+from typing import Any, NoReturn, TypeVar
+from uuid import UUID
 
 import attrs
 
-from inventory_es.domain import command_fields as check
+from inventory_es.domain.errors import InvalidQuantityError, InvalidTtlError, QuantityOverflowError
 from inventory_es.domain.identifiers import Id, InventoryId, identifier
 from inventory_es.domain.identifiers import reference as check_reference
-from inventory_es.domain.quantity import MAX_QUANTITY, StockQuantity
+from inventory_es.domain.quantity import MAX_QUANTITY, StockQuantity, whole_units
 from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, Purpose, ReleaseReason, Remainder, Shortfall
+
+Reason = TypeVar("Reason", AddReason, AdjustReason, CommitReason, Purpose, ReleaseReason, Remainder, Shortfall)
+
+MAX_TTL = timedelta(days=36_525)
+"""The longest time to live, a hundred years. A longer hold is meant to be firm (``ttl=None``)."""
+
+_OWN_RELEASES = frozenset({ReleaseReason.EXPIRED, ReleaseReason.REMAINDER, ReleaseReason.SHORTFALL})
+"""The release reasons that only the aggregate gives."""
+
+_OWN_ADJUSTMENTS = frozenset({AdjustReason.COUNT})
+"""The adjustment reasons that only a recorded count gives."""
+
+_ZERO = timedelta(0)
+
+
+def _inventory_id(value: InventoryId) -> InventoryId:
+    if not isinstance(value, InventoryId):
+        _no_inventory_id(value)
+    return value
+
+
+def _command_id(value: str | UUID) -> str:
+    return identifier("command_id", value)
+
+
+def _reservation_id(value: str | UUID) -> str:
+    return identifier("reservation_id", value)
+
+
+def check_owner_id(value: str | UUID | None) -> str | None:
+    """Check an identifier of an owner, or ``None``."""
+    return None if value is None else identifier("owner_id", value)
+
+
+def _quantity(value: int | StockQuantity) -> int:
+    return whole_units("quantity", value)
+
+
+def _some_or_all(value: int | StockQuantity | None) -> int | None:
+    return None if value is None else whole_units("quantity", value)
+
+
+def _keep_available(value: int | StockQuantity) -> int:
+    return whole_units("keep_available", value, at_least=0)
+
+
+def _counted(value: int | StockQuantity) -> int:
+    return whole_units("counted", value, at_least=0)
+
+
+def _observed_version(value: int) -> int:
+    return whole_units("observed_version", value, at_least=0)
+
+
+def _limit(value: int) -> int:
+    return whole_units("limit", value)
+
+
+def _delta(value: int) -> int:
+    if type(value) is not int:
+        raise InvalidQuantityError(name="delta", problem=f"must be a whole number of units, not a {type(value).__name__}")
+    if value == 0:
+        raise InvalidQuantityError(name="delta", problem="must not be 0")
+    if abs(value) > MAX_QUANTITY:
+        raise QuantityOverflowError(name="delta", limit=MAX_QUANTITY)
+    return value
+
+
+def check_ttl(value: timedelta) -> timedelta:
+    """Check a time to live: above zero and at most a hundred years."""
+    if type(value) is timedelta and _ZERO < value <= MAX_TTL:
+        return value
+    if not isinstance(value, timedelta):
+        raise InvalidTtlError(problem=f"must be a timedelta, not a {type(value).__name__}")
+    if not _ZERO < value <= MAX_TTL:
+        raise InvalidTtlError(problem=f"must be above zero and at most {MAX_TTL.days} days, not {value}")
+    return value
+
+
+def _not_after(value: datetime) -> datetime:
+    if not isinstance(value, datetime) or value.utcoffset() is None:
+        msg = "not_after must be an aware datetime: give it a time zone"
+        raise ValueError(msg)
+    return value
+
+
+def _add_reason(value: AddReason | str) -> AddReason:
+    return _one_of(AddReason, value)
+
+
+def _adjust_reason(value: AdjustReason | str) -> AdjustReason:
+    return _one_of(AdjustReason, value, refused=_OWN_ADJUSTMENTS)
+
+
+def _commit_reason(value: CommitReason | str) -> CommitReason:
+    return _one_of(CommitReason, value)
+
+
+def _release_reason(value: ReleaseReason | str) -> ReleaseReason:
+    return _one_of(ReleaseReason, value, refused=_OWN_RELEASES)
+
+
+def _purpose(value: Purpose | str) -> Purpose:
+    return _one_of(Purpose, value)
+
+
+def _remainder(value: Remainder | str) -> Remainder:
+    return _one_of(Remainder, value)
+
+
+def _shortfall(value: Shortfall | str) -> Shortfall:
+    return _one_of(Shortfall, value)
+
+
+def _no_inventory_id(value: object) -> NoReturn:
+    msg = f"inventory_id must be an InventoryId, not a {type(value).__name__}"
+    raise TypeError(msg)
+
+
+def _one_of(kind: type[Reason], value: object, *, refused: frozenset[Any] = frozenset()) -> Reason:
+    if type(value) is kind and not (refused and value in refused):
+        return value
+    for member in kind:
+        if member.value == value and member not in refused:
+            return member
+    legal = ", ".join(member.value for member in kind if member not in refused)
+    msg = f"{kind.__name__} must be one of {legal}"
+    raise ValueError(msg)
 
 
 @attrs.frozen(kw_only=True)
 class _InventoryCommand:
-    inventory_id: InventoryId = attrs.field(converter=check.inventory_id)
-    command_id: str = attrs.field(converter=check.command_id)
+    inventory_id: InventoryId = attrs.field(converter=_inventory_id)
+    command_id: str = attrs.field(converter=_command_id)
     reference: str | None = attrs.field(default=None, converter=check_reference)
 
 
 @attrs.frozen(kw_only=True)
 class AddStock(_InventoryCommand):
-    """Units came in.
+    """Add units that came in.
 
     Args:
         quantity: 1 to 2^53−1.
-        reason: why; RECEIVED by default.
+        reason: the reason; RECEIVED by default.
     """
 
-    quantity: int = attrs.field(converter=check.quantity)
-    reason: AddReason = attrs.field(default=AddReason.RECEIVED, converter=check.add_reason)
+    quantity: int = attrs.field(converter=_quantity)
+    reason: AddReason = attrs.field(default=AddReason.RECEIVED, converter=_add_reason)
 
 
 @attrs.frozen(init=False, kw_only=True)
 class ReserveStock:
-    """Promise units to somebody. The reservation id is the command's id.
+    """Reserve units. The reservation id is the command's id.
 
     Args:
-        reservation_id: chosen by the caller, used once in this inventory, for ever.
+        reservation_id: chosen by the caller; never used again in this inventory.
         quantity: 1 to 2^53−1.
-        ttl: how long the promise holds; ``None`` for a firm hold that never expires.
-        purpose: what for; ORDER by default.
-        owner_id: for whom, an opaque id, never a name or an address.
-        keep_available: units that must stay free after it, 0 or more: safety stock.
-        not_after: refuse the command at or after this instant, so that a delayed duplicate holds nothing.
+        ttl: the time to live; ``None`` for a firm hold, which never expires.
+        purpose: the purpose; ORDER by default.
+        owner_id: an opaque id of the owner, never a name or an address.
+        keep_available: the safety stock: units that must stay available, 0 or more.
+        not_after: the instant from which the command is refused, so that a delayed duplicate holds nothing.
     """
 
     inventory_id: InventoryId
@@ -76,64 +206,64 @@ class ReserveStock:
         reference: str | None = None,
     ) -> None:
         self.__attrs_init__(
-            inventory_id=inventory_id if type(inventory_id) is InventoryId else check.inventory_id(inventory_id),
+            inventory_id=inventory_id if type(inventory_id) is InventoryId else _inventory_id(inventory_id),
             reservation_id=identifier("reservation_id", reservation_id),
-            quantity=quantity if type(quantity) is int and 0 < quantity <= MAX_QUANTITY else check.quantity(quantity),
-            ttl=None if ttl is None else check.ttl(ttl),
-            purpose=purpose if type(purpose) is Purpose else check.purpose(purpose),
+            quantity=quantity if type(quantity) is int and 0 < quantity <= MAX_QUANTITY else _quantity(quantity),
+            ttl=None if ttl is None else check_ttl(ttl),
+            purpose=purpose if type(purpose) is Purpose else _purpose(purpose),
             owner_id=None if owner_id is None else identifier("owner_id", owner_id),
             keep_available=keep_available
             if type(keep_available) is int and 0 <= keep_available <= MAX_QUANTITY
-            else check.keep_available(keep_available),
-            not_after=None if not_after is None else check.not_after(not_after),
+            else _keep_available(keep_available),
+            not_after=None if not_after is None else _not_after(not_after),
             reference=None if reference is None else check_reference(reference),
         )
 
     @property
     def command_id(self) -> str:
-        """The reservation id: it names the command too."""
+        """The reservation id, which is the command id too."""
         return self.reservation_id
 
 
 @attrs.frozen(kw_only=True)
 class ExtendReservation(_InventoryCommand):
-    """Hold a reservation until ``ttl`` from now, if that is later than before. A firm one stays firm."""
+    """Extend a reservation until ``ttl`` from now, if that is later than before. A firm one stays firm."""
 
-    reservation_id: str = attrs.field(converter=check.reservation_id)
-    ttl: timedelta = attrs.field(converter=check.ttl)
+    reservation_id: str = attrs.field(converter=_reservation_id)
+    ttl: timedelta = attrs.field(converter=check_ttl)
 
 
 @attrs.frozen(kw_only=True)
 class ConfirmReservation(_InventoryCommand):
-    """Make a reservation firm: it never expires from now on."""
+    """Make a reservation firm, so that it never expires."""
 
-    reservation_id: str = attrs.field(converter=check.reservation_id)
+    reservation_id: str = attrs.field(converter=_reservation_id)
 
 
 @attrs.frozen(kw_only=True)
 class ReleaseStock(_InventoryCommand):
-    """Give reserved units back.
+    """Release reserved units.
 
     Args:
-        reservation_id: of which reservation.
-        quantity: 1 up to what it still holds; ``None`` for all of that.
+        reservation_id: the reservation.
+        quantity: 1 up to its remaining units; ``None`` for all of them.
         reason: CANCELLED (default) or COMPENSATION.
     """
 
-    reservation_id: str = attrs.field(converter=check.reservation_id)
-    quantity: int | None = attrs.field(default=None, converter=check.some_or_all)
-    reason: ReleaseReason = attrs.field(default=ReleaseReason.CANCELLED, converter=check.release_reason)
+    reservation_id: str = attrs.field(converter=_reservation_id)
+    quantity: int | None = attrs.field(default=None, converter=_some_or_all)
+    reason: ReleaseReason = attrs.field(default=ReleaseReason.CANCELLED, converter=_release_reason)
 
 
 @attrs.frozen(init=False, kw_only=True)
 class CommitStock(_InventoryCommand):
-    """Reserved units have left.
+    """Commit reserved units that have left.
 
     Args:
-        reservation_id: of which reservation.
-        quantity: 1 up to what it still holds; ``None`` for all of that.
-        remainder: whether the rest stays reserved (KEEP, default) or is released.
-        reason: why; SOLD by default.
+        reservation_id: the reservation.
+        quantity: 1 up to its remaining units; ``None`` for all of them.
+        remainder: KEEP (default) to keep the rest reserved, RELEASE to release it.
+        reason: the reason; SOLD by default.
     """
 
     inventory_id: InventoryId
@@ -156,57 +286,57 @@ class CommitStock(_InventoryCommand):
         reason: CommitReason | str = CommitReason.SOLD,
     ) -> None:
         self.__attrs_init__(
-            inventory_id=inventory_id if type(inventory_id) is InventoryId else check.inventory_id(inventory_id),
+            inventory_id=inventory_id if type(inventory_id) is InventoryId else _inventory_id(inventory_id),
             command_id=identifier("command_id", command_id),
             reference=None if reference is None else check_reference(reference),
             reservation_id=identifier("reservation_id", reservation_id),
-            quantity=None if quantity is None else check.quantity(quantity),
-            remainder=remainder if type(remainder) is Remainder else check.remainder(remainder),
-            reason=reason if type(reason) is CommitReason else check.commit_reason(reason),
+            quantity=None if quantity is None else _quantity(quantity),
+            remainder=remainder if type(remainder) is Remainder else _remainder(remainder),
+            reason=reason if type(reason) is CommitReason else _commit_reason(reason),
         )
 
 
 @attrs.frozen(kw_only=True)
 class AdjustStock(_InventoryCommand):
-    """Correct the books by a difference.
+    """Adjust the units on hand by a difference.
 
     Args:
         delta: units more (positive) or fewer (negative); not 0.
-        reason: why, any but COUNT.
-        shortfall: what to do when fewer are left than are promised.
+        reason: any reason but COUNT.
+        shortfall: the rule if fewer units are left than are reserved.
     """
 
-    delta: int = attrs.field(converter=check.delta)
-    reason: AdjustReason = attrs.field(converter=check.adjust_reason)
-    shortfall: Shortfall = attrs.field(default=Shortfall.REJECT, converter=check.shortfall)
+    delta: int = attrs.field(converter=_delta)
+    reason: AdjustReason = attrs.field(converter=_adjust_reason)
+    shortfall: Shortfall = attrs.field(default=Shortfall.REJECT, converter=_shortfall)
 
 
 @attrs.frozen(kw_only=True)
 class RecordCount(_InventoryCommand):
-    """Somebody counted the shelf. What moved since the counter looked is taken into account.
+    """Record a count of the shelf. Movements since the counted version are taken into account.
 
-    A count that confirms the books is recorded too, as an adjustment by 0: it supersedes older counts.
+    A count that confirms the books is recorded too, as an adjustment by 0, and supersedes older counts.
 
     Args:
-        counted: units on the shelf, 0 or more.
-        observed_version: the stream version that the counter's sheet was printed from.
-        shortfall: what to do when fewer are left than are promised.
+        counted: the units on the shelf, 0 or more.
+        observed_version: the stream version at the time of the count.
+        shortfall: the rule if fewer units are left than are reserved.
     """
 
-    counted: int = attrs.field(converter=check.counted)
-    observed_version: int = attrs.field(converter=check.observed_version)
-    shortfall: Shortfall = attrs.field(default=Shortfall.REJECT, converter=check.shortfall)
+    counted: int = attrs.field(converter=_counted)
+    observed_version: int = attrs.field(converter=_observed_version)
+    shortfall: Shortfall = attrs.field(default=Shortfall.REJECT, converter=_shortfall)
 
 
 @attrs.frozen(kw_only=True)
 class ExpireReservations(_InventoryCommand):
-    """Release what is due, oldest first. A sweeper sends this; every other command closes what is due anyway.
+    """Release due reservations, oldest first. A sweeper sends this command; every other command closes due reservations too.
 
     Args:
         limit: the most reservations to release, 1 or more.
     """
 
-    limit: int = attrs.field(default=500, converter=check.limit)
+    limit: int = attrs.field(default=500, converter=_limit)
 
 
 Command = (

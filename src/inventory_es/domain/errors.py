@@ -1,14 +1,14 @@
-"""The error tree.
+"""The error tree. Indented errors are kinds of the one above::
 
     InventoryError
-    ├── RejectionError            not accepted: correct the request, nothing was changed
-    │   ├── InvalidInputError     the caller's input breaks a rule, whatever the stock
-    │   ├── NotFoundError         the named reservation or process is not known
-    │   └── RefusedError          the business said no
-    ├── ConflictError             someone else won: read again and decide again                    (ports.errors)
-    └── FaultError                broken or misused: configuration, storage, corrupt data          (here and ports.errors)
+        RejectionError: not accepted; correct the request, nothing was changed
+            InvalidInputError: the input breaks a rule, whatever the stock
+            NotFoundError: the named reservation or process is not known
+            RefusedError: the present state does not allow the request
+        ConflictError: another writer was first; read again and decide again (ports.errors)
+        FaultError: broken or misused: configuration, storage, corrupt data (here and in ports.errors)
 
-Every error carries its facts as typed attributes. The message is derived from them, says what to do, and holds no payload.
+Every error has its facts as typed attributes. The message is derived from them, says what to do, and has no payload.
 """
 
 from collections.abc import Callable, Coroutine, Mapping
@@ -24,7 +24,7 @@ from inventory_es.domain.stream_id import StreamId
 
 @dataclass_transform(kw_only_default=True)
 class InventoryError(Exception):
-    """Base of everything that this package raises on purpose.
+    """Base of all errors that this package raises on purpose.
 
     The annotated attributes of an error are its facts, given by keyword when it is raised.
 
@@ -49,12 +49,12 @@ class InventoryError(Exception):
         return self.sentence.format_map(_Named(self))
 
     def facts(self) -> dict[str, Any]:
-        """The typed attributes by name, as Python values."""
+        """Return the typed attributes by name, as Python values."""
         kind = type(self)
         return {field.name: getattr(self, field.name) for field in attrs.fields(kind)} if attrs.has(kind) else {}
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready form: ``code``, ``message``, ``retryable`` and the facts as plain values."""
+        """Return a JSON-ready form: ``code``, ``message``, ``retryable`` and the facts as plain values."""
         condition = {"code": self.code, "message": self.message, "retryable": self.retryable}
         return condition | {name: _plain(value) for name, value in self.facts().items()} | condition
 
@@ -72,7 +72,7 @@ class InventoryError(Exception):
 
 
 class RejectionError(InventoryError):
-    """The business said no. Nothing was appended; another request may succeed."""
+    """The request was not accepted. Nothing was appended; another request may succeed."""
 
     code = "rejected"
 
@@ -90,7 +90,7 @@ class NotFoundError(RejectionError):
 
 
 class RefusedError(RejectionError):
-    """The input is sound, and the business says no as things stand."""
+    """The input is valid, but the present state does not allow the request."""
 
     code = "refused"
 
@@ -109,7 +109,7 @@ class FaultError(InventoryError):
 
 
 class InvalidQuantityError(InvalidInputError):
-    """A count of units that is no whole number, or out of its range."""
+    """A quantity is no whole number, or out of range."""
 
     name: str
     problem: str
@@ -119,7 +119,7 @@ class InvalidQuantityError(InvalidInputError):
 
 
 class QuantityOverflowError(InvalidInputError):
-    """A count above the largest that is kept exactly."""
+    """A quantity is above the largest exact one."""
 
     name: str
     limit: int
@@ -129,7 +129,7 @@ class QuantityOverflowError(InvalidInputError):
 
 
 class InvalidIdentifierError(InvalidInputError):
-    """An identifier that breaks the rules: 1 to 128 characters, no control characters, no lone surrogates."""
+    """An identifier breaks the rules: 1 to 128 characters, no control characters, no lone surrogates."""
 
     name: str
     problem: str
@@ -139,7 +139,7 @@ class InvalidIdentifierError(InvalidInputError):
 
 
 class InvalidTtlError(InvalidInputError):
-    """A time to live that is not above zero, or beyond the calendar."""
+    """A time to live is not above zero, or ends beyond the calendar."""
 
     problem: str
 
@@ -148,12 +148,12 @@ class InvalidTtlError(InvalidInputError):
 
 
 class InsufficientStockError(RefusedError):
-    """Fewer units are free than were asked for.
+    """Fewer units are available than were requested.
 
     Attributes:
-        requested: units asked for.
-        available: units that were free at that instant, what was due for expiry included.
-        keep_available: units that were to stay free.
+        requested: the units requested.
+        available: the units available at that instant, including those of reservations due for expiry.
+        keep_available: the units that had to stay available.
     """
 
     inventory: StreamId
@@ -165,11 +165,11 @@ class InsufficientStockError(RefusedError):
 
     @property
     def shortfall(self) -> int:
-        """Units that lack: requested + keep_available − available."""
+        """The missing units: requested + keep_available − available."""
         return self.requested + self.keep_available - self.available
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready form, with ``shortfall``."""
+        """Return a JSON-ready form, with ``shortfall``."""
         return {**super().to_dict(), "shortfall": self.shortfall}
 
     @property
@@ -180,7 +180,7 @@ class InsufficientStockError(RefusedError):
 
 
 class ReservationNotFoundError(NotFoundError):
-    """No reservation of this id is open, nor among the most recent closed ones."""
+    """No reservation of this id is open, or among the most recent closed ones."""
 
     inventory: StreamId
     reservation_id: str
@@ -190,7 +190,7 @@ class ReservationNotFoundError(NotFoundError):
 
 
 class ReservationIdTakenError(RefusedError):
-    """The reservation id was used before, with another payload. An id is used once, for ever."""
+    """The reservation id was used before, with another payload. An id is never used again."""
 
     inventory: StreamId
     reservation_id: str
@@ -200,10 +200,10 @@ class ReservationIdTakenError(RefusedError):
 
 
 class ReservationExpiredError(RefusedError):
-    """The reservation ended by time.
+    """The reservation has expired.
 
     Attributes:
-        expired_at: its ``expires_at``; from that instant on it was due.
+        expired_at: the instant from which it was due.
     """
 
     inventory: StreamId
@@ -237,7 +237,7 @@ class ReservationAlreadyCommittedError(RefusedError):
 
 
 class QuantityExceedsReservationError(RefusedError):
-    """More units than the reservation still holds."""
+    """More units were requested than the reservation still holds."""
 
     inventory: StreamId
     reservation_id: str
@@ -249,10 +249,10 @@ class QuantityExceedsReservationError(RefusedError):
 
 
 class WouldBreakReservationsError(RefusedError):
-    """The adjustment would leave fewer units than are promised.
+    """The adjustment would leave fewer units than are reserved.
 
     Attributes:
-        shortfall: promised units that would lack.
+        shortfall: the reserved units that would be missing.
     """
 
     inventory: StreamId
@@ -265,7 +265,7 @@ class WouldBreakReservationsError(RefusedError):
 
 
 class NegativeStockError(RefusedError):
-    """The adjustment takes away more than is there."""
+    """The adjustment takes away more units than are on hand."""
 
     inventory: StreamId
     on_hand: int
@@ -303,7 +303,7 @@ class CountSupersededError(RefusedError):
 
 
 class CommandIdReusedError(RefusedError):
-    """The command id was used before, with another payload. An id names one command, for ever."""
+    """The command id was used before, with another payload. An id names one command only."""
 
     inventory: StreamId
     command_id: str
@@ -313,11 +313,11 @@ class CommandIdReusedError(RefusedError):
 
 
 class PolicyRejectedError(RefusedError):
-    """A host's own policy said no.
+    """A policy of the host refused the command.
 
     Args:
-        reason: the host's name of the condition, stable, such as ``one_per_customer``. It becomes ``code``.
-        details: whatever explains it: plain values, no personal data.
+        reason: the host's stable name of the condition, such as ``one_per_customer``; it becomes ``code``.
+        details: plain values that explain the refusal, without personal data.
     """
 
     reason: str
@@ -338,7 +338,7 @@ class PolicyRejectedError(RefusedError):
         return f"a policy of the host refused this: {self.reason}" + (f" ({told})" if told else "")
 
     def facts(self) -> dict[str, Any]:
-        """The details that the policy gave."""
+        """Return the details that the policy gave."""
         return dict(self.details)
 
     def __hash__(self) -> int:
@@ -356,13 +356,13 @@ def _policy_rejected(reason: str, details: dict[str, Any]) -> PolicyRejectedErro
 
 
 class CommandsRejectedError(RefusedError):
-    """Some of the commands that were to be accepted together were refused, so none was.
+    """Some commands of an all-or-nothing set were refused, so none was accepted.
 
-    A refusal whatever its parts are: the set as a whole was refused. ``rejections`` has the class of each part.
+    The error is a refusal of the whole set; ``rejections`` has the error of each refused command.
 
     Attributes:
-        rejections: why, one for every refused command.
-        indexes: the places of those commands in the order given, starting at 0.
+        rejections: one per refused command.
+        indexes: the places of the refused commands in the order given, from 0.
     """
 
     rejections: tuple[RejectionError, ...]
@@ -376,10 +376,63 @@ class CommandsRejectedError(RefusedError):
         return f"nothing was accepted, {len(self.rejections)} of the commands were refused: {'; '.join(map(str, self.rejections))}"
 
 
+class ProcessNotFoundError(NotFoundError):
+    """There is no process of this id."""
+
+    process: StreamId
+
+    code = "process_not_found"
+    sentence = "{process} was never begun: check the id"
+
+
+class ProcessStateError(RefusedError):
+    """The present status of the process does not allow the command.
+
+    Attributes:
+        status: the name of the status.
+        command: the name of the command.
+    """
+
+    process: StreamId
+    status: str
+    command: str
+
+    code = "process_state"
+    sentence = "{process} is {status}, which leaves no room for {command}: read its state, and decide again"
+
+
+class ProcessIdReusedError(RefusedError):
+    """The id of a process, shipment or receipt was used before for something else. An id is never used again."""
+
+    process: StreamId
+    reused_id: str
+
+    code = "process_id_reused"
+    sentence = "id {reused_id!r} was used before in {process} for something else: choose a new id"
+
+
+class QuantityExceedsProcessError(RefusedError):
+    """More units were requested than the process still has to move.
+
+    Attributes:
+        inventory: the inventory of the line.
+        requested: the units requested.
+        remaining: the units left; 0 also for an inventory that the process does not have.
+    """
+
+    process: StreamId
+    inventory: StreamId
+    requested: int
+    remaining: int
+
+    code = "quantity_exceeds_process"
+    sentence = "{process} has {remaining} of {inventory} left, not {requested}: ask for less"
+
+
 class CorruptStreamError(FaultError):
     """A stream's events contradict each other: a gap, time running backwards, or a balance that does not fold.
 
-    Raised while folding. Nothing was appended; the stream needs a person (``inventory-es verify``).
+    The fold raises it. Nothing was appended, and a person must look at the stream (``inventory-es verify``).
     """
 
     stream: StreamId
@@ -391,7 +444,7 @@ class CorruptStreamError(FaultError):
 
 
 class ClockSkewError(FaultError):
-    """This machine's clock stands too far behind the last event of the stream. Nothing was appended."""
+    """This machine's clock is too far behind the last event of the stream. Nothing was appended."""
 
     stream: StreamId
     now: datetime
@@ -416,8 +469,8 @@ class ClockJumpError(FaultError):
     """This machine's clock was set while the inventory was open, by more than is allowed. Nothing was appended.
 
     Attributes:
-        jump: by how much, ahead above zero, back below.
-        max_clock_jump: the most that is allowed, either way.
+        jump: the time by which it was set, ahead above zero, back below.
+        max_clock_jump: the longest jump that is allowed, either way.
     """
 
     jump: timedelta
@@ -438,13 +491,13 @@ class ClockJumpError(FaultError):
 
 
 class HostFunctionError(FaultError):
-    """A function of the host's gave something that its role does not know. Nothing was appended.
+    """A function of the host returned a value that its role does not allow. Nothing was appended.
 
     Attributes:
-        role: of the function, such as ``policy``.
-        function: its name.
-        returned: the type of what it gave.
-        expected: what it is to do.
+        role: the role of the function, such as ``policy``.
+        function: the name of the function.
+        returned: the type of the value.
+        expected: the rule for the function.
     """
 
     role: str
@@ -456,7 +509,7 @@ class HostFunctionError(FaultError):
 
     @classmethod
     def about(cls, *, role: str, function: object, answer: object, expected: str) -> Self:
-        """The error about ``answer``, which ``function`` gave. A coroutine is closed, since nobody will await it."""
+        """Return the error about the answer of a host's function. A coroutine is closed, since nobody will await it."""
         if isinstance(answer, Coroutine):
             answer.close()
         return cls(role=role, function=name_of_function(function), returned=type(answer).__name__, expected=expected)
@@ -465,7 +518,7 @@ class HostFunctionError(FaultError):
 
 
 def name_of_function(function: object) -> str:
-    """The name under which a host finds a function of its own."""
+    """Return the qualified name of a host's function."""
     return str(getattr(function, "__qualname__", type(function).__qualname__))
 
 

@@ -1,6 +1,6 @@
-"""Events: what happened to one inventory. Class name = wire name; the fields are the storage format and never change meaning.
+"""Events of one inventory. The class name is the stored name; the fields are the stored form and never change meaning.
 
-Every event carries the balance after it (``on_hand``, ``reserved``), so a read model needs only the newest one, and a fold
+Every event carries the balance after it (``on_hand``, ``reserved``). So a read model needs only the newest event, and a fold
 can verify each.
 """
 
@@ -34,7 +34,7 @@ class StockAddedEvent:
 
 @attrs.frozen
 class StockReservedEvent:
-    """Units were promised: reserved rises by ``quantity`` (1 or more) until ``expires_at`` (``None``: firm)."""
+    """Units were reserved: reserved rises by ``quantity`` (1 or more) until ``expires_at`` (``None``: firm)."""
 
     product_id: str
     store_id: str
@@ -56,7 +56,7 @@ class StockReservedEvent:
 
 @attrs.frozen
 class ReservationExtendedEvent:
-    """A reservation holds longer: until ``expires_at``, later than before, or for good (``None``)."""
+    """A reservation was extended until ``expires_at``, later than before, or made firm (``None``)."""
 
     product_id: str
     store_id: str
@@ -75,7 +75,7 @@ class ReservationExtendedEvent:
 
 @attrs.frozen
 class StockReleasedEvent:
-    """Promised units became free: reserved falls by ``quantity`` (1 or more), and the reservation still holds ``remaining``."""
+    """Reserved units were released: reserved falls by ``quantity`` (1 or more), and the reservation still holds ``remaining``."""
 
     product_id: str
     store_id: str
@@ -94,7 +94,7 @@ class StockReleasedEvent:
 
 @attrs.frozen
 class StockCommittedEvent:
-    """Promised units left: on hand and reserved fall by ``quantity`` (1 or more), and the reservation still holds ``remaining``."""
+    """Reserved units left: on hand and reserved fall by ``quantity`` (1 or more), and the reservation still holds ``remaining``."""
 
     product_id: str
     store_id: str
@@ -113,9 +113,9 @@ class StockCommittedEvent:
 
 @attrs.frozen
 class StockAdjustedEvent:
-    """The books were corrected, or a count confirmed them: on hand changes by ``delta``, which is 0 for the reason COUNT alone.
+    """Units on hand were adjusted by ``delta``. A count that confirmed the books has a ``delta`` of 0 and the reason COUNT.
 
-    After a count, ``counted`` and ``observed_version`` say how.
+    An adjustment after a count has ``counted`` and ``observed_version``.
     """
 
     product_id: str
@@ -175,7 +175,7 @@ def _refuse(name: str, rule: str) -> None:
 
 
 class Recorded(NamedTuple):
-    """A domain event, the version that it made, and when it happened."""
+    """A domain event with its version and its time."""
 
     event: Event
     version: int

@@ -1,4 +1,4 @@
-"""The moves of each event: of the balance, and of its reservation. Each is checked against the state, and changes nothing."""
+"""The moves of each event: of the balance, and of its reservation. Each move is checked; the state stays unchanged."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -12,14 +12,14 @@ from inventory_es.domain.events import (
     StockReleasedEvent,
     StockReservedEvent,
 )
-from inventory_es.domain.reasons import Outcome, ReleaseReason
+from inventory_es.domain.reasons import Ending, ReleaseReason
 from inventory_es.domain.reservation_book import ClosedReservation, OpenReservation, ReservationBook
 
 _NOT_OPEN = "it moves a reservation that is not open"
 
 
 class ContradictionError(Exception):
-    """An event that can't follow; its text says why."""
+    """An event can't follow. The text gives the reason."""
 
 
 def _refuse(problem: str) -> NoReturn:
@@ -27,8 +27,7 @@ def _refuse(problem: str) -> NoReturn:
 
 
 Moves = tuple[int, int, OpenReservation | None, ClosedReservation | None]
-"""Units that come in and units that are promised, both below zero for the contrary; the event's reservation if it stays open, and how
-it ended if it does not."""
+"""The changes of on hand and of reserved; the event's reservation if it stays open, and its ending if it does not."""
 
 
 def _added(_book: ReservationBook, event: StockAddedEvent, _hold: None, _version: int, _at: datetime) -> Moves:
@@ -59,7 +58,7 @@ def _released(_book: ReservationBook, event: StockReleasedEvent, hold: OpenReser
     hold = _less(event, hold)
     if event.remaining:
         return 0, -event.quantity, _with(hold, event.remaining, hold.committed, hold.expires_at), None
-    outcome = Outcome.EXPIRED if event.reason is ReleaseReason.EXPIRED else Outcome.RELEASED
+    outcome = Ending.EXPIRED if event.reason is ReleaseReason.EXPIRED else Ending.RELEASED
     return 0, -event.quantity, None, ClosedReservation(outcome, hold.committed, hold.original - hold.committed, hold.expires_at)
 
 
@@ -72,7 +71,7 @@ def _committed(_book: ReservationBook, event: StockCommittedEvent, hold: OpenRes
         -event.quantity,
         -event.quantity,
         None,
-        ClosedReservation(Outcome.COMMITTED, committed, hold.original - committed, hold.expires_at),
+        ClosedReservation(Ending.COMMITTED, committed, hold.original - committed, hold.expires_at),
     )
 
 
@@ -98,8 +97,8 @@ FOLDS: Mapping[type[Any], Callable[[ReservationBook, Any, Any, int, datetime], M
     StockCommittedEvent: _committed,
     StockAdjustedEvent: _adjusted,
 }
-"""What each event moves.
+"""The function that returns the moves of each kind of event.
 
-Each is given the reservations, the next event, the open reservation that the event names (``None``: it names none, or none is open),
-the version that the event makes and its time, and raises :class:`ContradictionError` if the event can't follow.
+The arguments are the reservations, the next event, the open reservation that it names (``None``: it names none, or none is open), its
+version and its time. The function raises :class:`ContradictionError` if the event can't follow.
 """

@@ -1,4 +1,4 @@
-"""Identities: of an inventory, of reservations and commands."""
+"""Identifiers of inventories, reservations and commands."""
 
 import re
 from functools import cached_property, lru_cache
@@ -24,7 +24,7 @@ def identifier(name: str, value: object) -> str:
     """Check an identifier that a caller gave.
 
     Args:
-        name: what it identifies, for the error.
+        name: the name of the argument, for the error.
         value: a text of 1 to 128 characters without control characters and lone surrogates, or a ``uuid.UUID``.
 
     Returns:
@@ -43,7 +43,7 @@ def identifier(name: str, value: object) -> str:
 
 
 def reference(value: str | None) -> str | None:
-    """Check a reference: why something was done (an order, a count sheet), URI-like text of 1 to 512 characters, or ``None``.
+    """Check a reference to the cause of a movement, such as an order: URI-like text of 1 to 512 characters, or ``None``.
 
     Raises:
         InvalidIdentifierError: anything else.
@@ -77,7 +77,7 @@ class InventoryId:
 
     @classmethod
     def from_stream(cls, stream: StreamId) -> Self:
-        """The inventory whose events are in ``stream``.
+        """Return the inventory whose events are in ``stream``.
 
         Raises:
             ValueError: the stream is of another category, or not of a product and a store.
@@ -107,7 +107,7 @@ class InventoryId:
 
 
 def inventory_id(product_id: Id, store_id: Id) -> InventoryId:
-    """The inventory of a product in a store: for the same texts the same object, where that is recent, with the stream id that it keeps.
+    """Return the inventory of a product in a store. Recent ones are cached, together with their stream ids.
 
     Raises:
         InvalidIdentifierError: see :class:`InventoryId`.
@@ -158,7 +158,7 @@ class ReservationRef:
 
     @property
     def inventory_id(self) -> InventoryId:
-        """The inventory that holds it."""
+        """The inventory of the reservation."""
         return inventory_id(self.product_id, self.store_id)
 
     def __str__(self) -> str:

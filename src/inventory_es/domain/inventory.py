@@ -1,4 +1,4 @@
-"""The aggregate: one product in one store. State changes by applying events; the rules decide which events a command becomes."""
+"""The aggregate: one product in one store. The rules decide the events of a command; applying events changes the state."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -46,7 +46,7 @@ from inventory_es.domain.events import (
 from inventory_es.domain.fold import FOLDS, ContradictionError
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.quantity import MAX_QUANTITY, StockQuantity
-from inventory_es.domain.reasons import AdjustReason, Outcome, ReleaseReason, Remainder, Shortfall
+from inventory_es.domain.reasons import AdjustReason, Ending, ReleaseReason, Remainder, Shortfall
 from inventory_es.domain.reservation_book import ClosedReservation, InventorySnapshot, OpenReservation, ReservationBook
 
 _ZERO = timedelta(0)
@@ -55,14 +55,14 @@ _OF_POLICY = "to refuse, raise PolicyRejectedError; to agree, return None. It is
 
 
 class StockView:
-    """Read-only figures for a host's policies, after what is due at ``at`` was closed.
+    """Read-only figures for a host's policies. Reservations due at ``at`` count as closed.
 
     Attributes:
         inventory_id: the inventory.
         at: the instant of the decision.
-        version: of the stream, before the command.
-        on_hand: units there.
-        reserved: units promised, without what is due.
+        version: the version of the stream before the command.
+        on_hand: the units on hand.
+        reserved: the units reserved, without due reservations.
         due: the reservations that the command will close as expired, by (expires_at, reservation_id).
     """
 
@@ -81,7 +81,7 @@ class StockView:
 
     @property
     def unreserved(self) -> int:
-        """Units free to promise now."""
+        """On hand minus reserved."""
         return self.on_hand - self.reserved
 
     def reservation(self, reservation_id: str) -> OpenReservation | None:
@@ -90,17 +90,17 @@ class StockView:
         return None if hold is None or hold.is_due(self.at) else hold
 
     def reservations(self) -> Iterator[OpenReservation]:
-        """Return every reservation that is open and not due. The cost is in proportion to their number."""
+        """Return every reservation that is open and not due. The cost is proportional to their number."""
         return (hold for hold in self._inventory.reservations() if not hold.is_due(self.at))
 
     def reserved_for(self, owner_id: str) -> int:
-        """Return the units that open reservations hold for one owner, without what is due."""
+        """Return the units that open reservations hold for one owner, without due ones."""
         return self._inventory.reserved_for(owner_id) - sum(hold.remaining for hold in self.due if hold.owner_id == owner_id)
 
 
 Policy = Callable[[StockView, Command, datetime], None]
-"""A host's own rule. It is asked, after what is due was closed, about a command that the aggregate would accept with at least
-one event, and raises :class:`~inventory_es.errors.PolicyRejectedError` to refuse it. It must be pure. Anything that it returns but
+"""A host's own rule, called for each command that the aggregate would accept with at least one event, after due reservations were
+closed. The policy raises :class:`~inventory_es.errors.PolicyRejectedError` to refuse the command. It must be pure. Any return value but
 ``None`` is a :class:`~inventory_es.errors.HostFunctionError`."""
 
 _Undo = tuple[int, int, int, datetime | None, int, str | None, OpenReservation | None, bool, tuple[str, ClosedReservation] | None]
@@ -111,10 +111,10 @@ closed, and the closed one that was forgotten for it. A plain tuple: one is made
 class Inventory:
     """State of one inventory, changed by :meth:`apply` alone.
 
-    Always: on hand ≥ reserved ≥ 0, and reserved is the sum of what the open reservations still hold.
+    Invariants: on hand ≥ reserved ≥ 0, and reserved is the sum of the remaining units of open reservations.
 
-    Speculation: after :meth:`savepoint`, applied events can be taken back with :meth:`rollback` until :meth:`settle`.
-    Undoing costs what applying cost, however many reservations are open.
+    After :meth:`savepoint`, applied events can be undone with :meth:`rollback` until :meth:`settle`. Undoing an event costs as much as
+    applying it, however many reservations are open.
     """
 
     __slots__ = ("_book", "_last_count_version", "_last_time", "_on_hand", "_reserved", "_undo", "_version", "inventory_id")
@@ -143,7 +143,7 @@ class Inventory:
 
     @classmethod
     def from_snapshot(cls, snapshot: InventorySnapshot) -> Self:
-        """The state that ``snapshot`` holds, ready for the events after its version."""
+        """Return the state of a snapshot, ready for the events after its version."""
         inventory = cls(snapshot.inventory_id)
         for hold in snapshot.open:
             inventory._book.put(hold.reservation_id, None, hold)
@@ -156,7 +156,7 @@ class Inventory:
         return inventory
 
     def snapshot(self) -> InventorySnapshot:
-        """The whole state as one value. Costs in proportion to what is remembered."""
+        """Return the whole state as one value. The cost is proportional to the number of reservations that it has."""
         return InventorySnapshot(
             inventory_id=self.inventory_id,
             version=self._version,
@@ -176,18 +176,18 @@ class Inventory:
         observed_on_hand: int | None = None,
         policies: Sequence[Policy] = (),
     ) -> tuple[Event, ...]:
-        """What ``command`` does at ``at``: events to append, none for a no-op. Changes nothing.
+        """Return the events of ``command`` at ``at``, none for a no-op. The state stays unchanged.
 
         Args:
-            command: addressed to this inventory.
-            at: the time, not before the last event's.
-            observed_on_hand: for a :class:`RecordCount`: units on hand at its ``observed_version``; not needed if that is the
+            command: a command to this inventory.
+            at: the time, not before the time of the last event.
+            observed_on_hand: for a :class:`RecordCount`, the units on hand at its ``observed_version``; not needed if that is the
                 present version.
-            policies: the host's rules, asked about commands that would otherwise be accepted.
+            policies: the host's rules, called for commands that would otherwise be accepted.
 
         Raises:
-            RejectionError: the business says no.
-            ValueError: a command for another inventory, a time before the last event, a count of a version that is not there.
+            RejectionError: the command is not accepted.
+            ValueError: a command for another inventory, a time before the last event, or a count of a later version.
         """
         if command.inventory_id is not self.inventory_id and command.inventory_id != self.inventory_id:
             msg = f"the command is for {command.inventory_id}, this is {self.inventory_id}"
@@ -213,13 +213,13 @@ class Inventory:
         return (*_expired(self, decision.due), *decision.own) if decision.due else tuple(decision.own)
 
     def apply(self, recorded: tuple[Event, int, datetime]) -> None:
-        """Take the next event of the stream: the only way that state changes.
+        """Apply the next event of the stream. No other method changes the state.
 
         Args:
             recorded: a :class:`Recorded`, or a plain tuple of the same.
 
         Raises:
-            CorruptStreamError: it can't be the next event; the state is as before.
+            CorruptStreamError: the event can't be the next one; the state is as before.
         """
         event, version, at = recorded
         if version != self._version + 1:
@@ -269,13 +269,13 @@ class Inventory:
             self._last_count_version = version
 
     def savepoint(self) -> int:
-        """A place to come back to with :meth:`rollback`. Applied events are undoable from here on."""
+        """Return a savepoint for :meth:`rollback`. Events that are applied from now on can be undone."""
         if self._undo is None:
             self._undo = []
         return len(self._undo)
 
     def rollback(self, savepoint: int) -> None:
-        """Take back every event applied since ``savepoint``."""
+        """Undo every event applied since ``savepoint``."""
         undo, book = self._undo, self._book
         if undo is None or not 0 <= savepoint <= len(undo):
             msg = "no such savepoint: it was settled or rolled back"
@@ -293,22 +293,22 @@ class Inventory:
             self._last_count_version = last_count_version
 
     def settle(self) -> None:
-        """Forget all savepoints: what was applied stands."""
+        """Drop all savepoints, so that the applied events stand."""
         self._undo = None
 
     @property
     def version(self) -> int:
-        """Events folded so far; 0 for none."""
+        """The number of events folded; 0 for none."""
         return self._version
 
     @property
     def on_hand(self) -> StockQuantity:
-        """Units physically there."""
+        """The units on hand."""
         return StockQuantity(self._on_hand)
 
     @property
     def reserved(self) -> StockQuantity:
-        """Units promised by open reservations."""
+        """The units that open reservations hold."""
         return StockQuantity(self._reserved)
 
     @property
@@ -328,12 +328,12 @@ class Inventory:
 
     @property
     def last_time(self) -> datetime | None:
-        """Time of the last event; ``None`` before the first."""
+        """The time of the last event; ``None`` before the first."""
         return self._last_time
 
     @property
     def last_count_version(self) -> int:
-        """Version of the last count's StockAdjustedEvent; 0 for none."""
+        """The version of the last count's StockAdjustedEvent; 0 for none."""
         return self._last_count_version
 
     def reservation(self, reservation_id: str) -> OpenReservation | None:
@@ -341,11 +341,11 @@ class Inventory:
         return self._book.get(reservation_id)
 
     def closed(self, reservation_id: str) -> ClosedReservation | None:
-        """Return how the reservation of this id ended, if it is among the last 10,000."""
+        """Return the ending of this reservation, if it is among the last 10,000 endings."""
         return self._book.closed.get(reservation_id)
 
     def knows(self, reservation_id: str) -> bool:
-        """Return whether this id was used: its reservation is open, or among the last 10,000 that ended."""
+        """Return True if this id was used: its reservation is open, or among the last 10,000 that ended."""
         return self._book.knows(reservation_id)
 
     def reservations(self) -> Iterator[OpenReservation]:
@@ -375,7 +375,7 @@ class Inventory:
         return self._book.bump_candidates()
 
     def available_at(self, at: datetime) -> StockQuantity:
-        """What a reserve at ``at`` could get: unreserved plus what is due."""
+        """Return the units that a reserve at ``at`` could get: unreserved units plus those of due reservations."""
         return StockQuantity(self._on_hand - self._reserved + sum(hold.remaining for hold in self.due(at)))
 
     def __eq__(self, other: object) -> bool:
@@ -391,12 +391,12 @@ class Inventory:
 
 
 class _Decision:
-    """The events of one command, in order, and the balance after those decided so far.
+    """The events of one command, in order, and the balance after the events decided so far.
 
     Attributes:
-        on_hand: units there.
+        on_hand: the units on hand.
         due: the reservations that are closed as expired before the command.
-        reserved: units promised, without what is due.
+        reserved: the units reserved, without due reservations.
         own: the command's own events.
     """
 
@@ -543,9 +543,9 @@ class _Decision:
         closed = self._book.closed.get(reservation_id)
         if closed is None:
             raise ReservationNotFoundError(inventory=self._stream, reservation_id=reservation_id)
-        if closed.outcome is Outcome.COMMITTED:
+        if closed.outcome is Ending.COMMITTED:
             raise ReservationAlreadyCommittedError(inventory=self._stream, reservation_id=reservation_id)
-        if closed.outcome is Outcome.EXPIRED and closed.expires_at is not None:
+        if closed.outcome is Ending.EXPIRED and closed.expires_at is not None:
             raise ReservationExpiredError(inventory=self._stream, reservation_id=reservation_id, expired_at=closed.expires_at)
         raise ReservationAlreadyReleasedError(inventory=self._stream, reservation_id=reservation_id)
 
@@ -559,12 +559,12 @@ class _Decision:
         return quantity
 
     def _give_back(self, hold: OpenReservation, quantity: int, reason: ReleaseReason, *, remaining: int) -> None:
-        """Give ``quantity`` of ``hold`` back, after which it still has ``remaining``."""
+        """Release ``quantity`` of ``hold``, so that ``remaining`` units are left."""
         self.reserved -= quantity
         self.own.append(StockReleasedEvent(*self._place, quantity, hold.reservation_id, remaining, reason, self.on_hand, self.reserved))
 
     def _bump(self, lacking: int) -> None:
-        """Release ``lacking`` units of those who are bumped first, the last one partially if that is enough."""
+        """Release ``lacking`` units in the bump order, the last reservation partially if that is enough."""
         candidates = (hold for hold in self._book.bump_candidates() if not hold.is_due(self._at))
         while lacking > 0:
             hold = next(candidates)
@@ -574,7 +574,7 @@ class _Decision:
 
 
 def _expired(inventory: Inventory, holds: Iterable[OpenReservation]) -> tuple[Event, ...]:
-    """Return the events that end ``holds``, the first of those due, by time."""
+    """Return the events that close ``holds``, which are the first due ones, as expired."""
     place = (inventory.inventory_id.product_id, inventory.inventory_id.store_id)
     on_hand, reserved = inventory.units_on_hand, inventory.units_reserved
     events: list[Event] = []

@@ -1,4 +1,4 @@
-"""Whole counts of units. The host chooses the smallest unit: pieces, grams."""
+"""Quantities: whole numbers of units. The host chooses the smallest unit, such as pieces or grams."""
 
 from functools import total_ordering
 
@@ -19,7 +19,7 @@ def _units(value: object) -> int:
 class StockQuantity:
     """An immutable whole number of units, 0 ≤ q ≤ 2^53−1.
 
-    Adds, subtracts, orders, hashes; ``int(q)`` gives the count. Subtraction below zero raises, it never clamps.
+    Quantities can be added, subtracted, ordered and hashed; ``int(q)`` is the count. Subtraction below zero raises an error.
 
     Raises:
         InvalidQuantityError: not a whole number (``bool``, ``float`` and ``str`` are refused), or below zero.
@@ -67,7 +67,7 @@ def whole_units(name: str, value: object, *, at_least: int = 1) -> int:
     """Check a count of units that a caller gave.
 
     Args:
-        name: what the count is, for the error.
+        name: the name of the argument, for the error.
         value: an ``int`` or a :class:`StockQuantity`.
         at_least: the smallest legal count.
 
@@ -90,10 +90,10 @@ def whole_units(name: str, value: object, *, at_least: int = 1) -> int:
 
 
 def whole_number(name: str, value: object, *, at_least: int = 0) -> int:
-    """Check a number that a caller gave and that counts no units: a version, a position, how many to list.
+    """Check a number that counts no units, such as a version, a position or a limit.
 
     Args:
-        name: the argument, for the error.
+        name: the name of the argument, for the error.
         value: an ``int``.
         at_least: the smallest legal number.
 

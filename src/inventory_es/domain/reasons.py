@@ -1,10 +1,10 @@
-"""Why stock moved: closed lists, stored by name."""
+"""Reasons of movements: closed lists, stored by name."""
 
 from enum import StrEnum
 
 
 class AddReason(StrEnum):
-    """Why units came in."""
+    """Reasons for units that come in."""
 
     OPENING = "OPENING"
     RECEIVED = "RECEIVED"
@@ -15,7 +15,7 @@ class AddReason(StrEnum):
 
 
 class Purpose(StrEnum):
-    """What a reservation is for."""
+    """Purposes of a reservation."""
 
     ORDER = "ORDER"
     TRANSFER = "TRANSFER"
@@ -24,7 +24,7 @@ class Purpose(StrEnum):
 
 
 class ReleaseReason(StrEnum):
-    """Why reserved units became free again. EXPIRED, REMAINDER and SHORTFALL are the aggregate's own: callers can't give them."""
+    """Reasons for releasing reserved units. EXPIRED, REMAINDER and SHORTFALL are the aggregate's own: callers can't give them."""
 
     CANCELLED = "CANCELLED"
     EXPIRED = "EXPIRED"
@@ -34,7 +34,7 @@ class ReleaseReason(StrEnum):
 
 
 class CommitReason(StrEnum):
-    """Why reserved units left."""
+    """Reasons for reserved units that leave."""
 
     SOLD = "SOLD"
     TRANSFER_OUT = "TRANSFER_OUT"
@@ -43,7 +43,7 @@ class CommitReason(StrEnum):
 
 
 class AdjustReason(StrEnum):
-    """Why the count on the shelf differs from the books. COUNT is that of a recorded count: callers can't give it to an adjustment."""
+    """Reasons for a difference between shelf and books. COUNT is that of a recorded count: callers can't give it to an adjustment."""
 
     COUNT = "COUNT"
     DAMAGE = "DAMAGE"
@@ -55,21 +55,21 @@ class AdjustReason(StrEnum):
 
 
 class Remainder(StrEnum):
-    """What happens to the rest of a reservation after a partial commit."""
+    """Rules for the rest of a reservation after a partial commit: keep it reserved, or release it."""
 
     KEEP = "KEEP"
     RELEASE = "RELEASE"
 
 
 class Shortfall(StrEnum):
-    """What happens when an adjustment leaves fewer units than are promised: refuse it, or bump reservations."""
+    """Rules for an adjustment that leaves fewer units than are reserved: reject it, or bump reservations."""
 
     REJECT = "REJECT"
     BUMP = "BUMP"
 
 
-class Outcome(StrEnum):
-    """How a reservation ended: by the event that brought its remaining units to 0."""
+class Ending(StrEnum):
+    """Endings of a reservation, by the event that brought its remaining units to 0."""
 
     COMMITTED = "COMMITTED"
     RELEASED = "RELEASED"

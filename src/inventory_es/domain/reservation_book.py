@@ -1,11 +1,11 @@
-"""The reservations of one inventory: those that are open, in their orders, and how the last ones ended.
+"""The reservations of one inventory: open ones, ordered by expiry and by bump order, and the endings of the last closed ones.
 
-Two orders are kept beside the open ones: by expiry, and by who is bumped first. Each is a heap of keys with lazy deletion. A reservation
-that ends or changes leaves its key behind as dead; dead keys are dropped when they reach the top or a reading meets them, and all at
-once when they outnumber the live ones. Each key is dropped once, so the cost stays O(log n) amortised.
+Each order is a heap of keys with lazy deletion. A reservation that ends or changes leaves a dead key behind. Dead keys are dropped when
+they reach the top or are read, and all at once when they outnumber the live keys. Each key is dropped once, so the amortised cost is
+O(log n).
 
-An open reservation as an object, with its owner's text, its instants and its keys, takes some 500 bytes. Beyond the first tens of
-thousands of one inventory they are packed: 270 bytes.
+An open reservation as an object, with its owner's text, its instants and its keys, takes about 500 bytes. Beyond the first tens of
+thousands of one inventory, reservations are packed into 270 bytes each.
 """
 
 import heapq
@@ -20,16 +20,16 @@ from typing import Any
 import attrs
 
 from inventory_es.domain.identifiers import InventoryId
-from inventory_es.domain.reasons import Outcome, Purpose
+from inventory_es.domain.reasons import Ending, Purpose
 
 STATE_SCHEMA_VERSION = 1
-"""Raised whenever a fold of the same events gives another state: older snapshots are then ignored."""
+"""The version of the state. It rises whenever a fold of the same events gives another state; older snapshots are then ignored."""
 
 CLOSED_KEPT = 10_000
-"""How many closed reservations are remembered, by count, so that every replay gives the same answer."""
+"""The number of closed reservations that are remembered. A count makes every replay give the same answer."""
 
 OBJECTS_KEPT = 32_768
-"""How many open reservations are kept as objects, and how many keys of the order by expiry as tuples."""
+"""The most open reservations that are kept as objects, and the most keys of the order by expiry that are kept as tuples."""
 
 Key = tuple[Any, ...]
 
@@ -45,18 +45,18 @@ _PURPOSE_NUMBERS = {purpose: number for number, purpose in enumerate(_PURPOSES)}
 
 @attrs.frozen
 class OpenReservation:
-    """A promise that still holds units: original = remaining + committed + released, remaining ≥ 1.
+    """A reservation that still holds units: original = remaining + committed + released, remaining ≥ 1.
 
     Attributes:
-        reservation_id: chosen by the caller.
-        original: units promised at first.
-        remaining: units still promised, 1 or more.
-        committed: units that have left.
-        purpose: what for.
-        owner_id: for whom, opaque.
-        reserved_at: since when.
-        expires_at: valid before this instant, due from it on; ``None``: firm.
-        version: of its StockReservedEvent in the stream.
+        reservation_id: the id chosen by the caller.
+        original: the units reserved at first.
+        remaining: the units still reserved, 1 or more.
+        committed: the units that have left.
+        purpose: the purpose.
+        owner_id: an opaque id of the owner.
+        reserved_at: the time of the reservation.
+        expires_at: the instant from which it is due; ``None``: firm.
+        version: the version of its StockReservedEvent in the stream.
     """
 
     reservation_id: str
@@ -71,31 +71,31 @@ class OpenReservation:
 
     @property
     def released(self) -> int:
-        """Units given back so far."""
+        """The units released so far."""
         return self.original - self.remaining - self.committed
 
     @property
     def is_firm(self) -> bool:
-        """Whether it never expires."""
+        """True if it never expires."""
         return self.expires_at is None
 
     def is_due(self, at: datetime) -> bool:
-        """Whether it is due for expiry at ``at``: valid on [reserved_at, expires_at)."""
+        """Return True if it is due for expiry at ``at``: it is valid on [reserved_at, expires_at)."""
         return self.expires_at is not None and self.expires_at <= at
 
 
 @attrs.frozen
 class ClosedReservation:
-    """How a reservation ended.
+    """A reservation that ended.
 
     Attributes:
-        outcome: of the event that brought its remaining units to 0.
-        committed: units that have left.
-        released: units given back, by whatever reason.
+        outcome: the ending, by the event that brought its remaining units to 0.
+        committed: the units that have left.
+        released: the units that were released, for any reason.
         expires_at: its last ``expires_at``; ``None`` if it was firm.
     """
 
-    outcome: Outcome
+    outcome: Ending
     committed: int
     released: int
     expires_at: datetime | None
@@ -103,17 +103,17 @@ class ClosedReservation:
 
 @attrs.frozen(kw_only=True)
 class InventorySnapshot:
-    """State after ``version`` events.
+    """State of an inventory after ``version`` events.
 
     Attributes:
-        inventory_id: of which inventory.
-        version: events folded; 0 for none yet.
-        on_hand: units there.
-        reserved: units promised by open reservations.
-        last_time: time of the last event, ``None`` before the first.
-        last_count_version: version of the last count's StockAdjustedEvent; 0 for none.
-        open: open reservations, by the version of their StockReservedEvent.
-        closed: the most recent closed ones with their ids, oldest first.
+        inventory_id: the inventory.
+        version: the number of events folded; 0 for none.
+        on_hand: the units on hand.
+        reserved: the units that open reservations hold.
+        last_time: the time of the last event; ``None`` before the first.
+        last_count_version: the version of the last count's StockAdjustedEvent; 0 for none.
+        open: the open reservations, by the version of their StockReservedEvent.
+        closed: the most recent closed reservations with their ids, oldest first.
     """
 
     inventory_id: InventoryId
@@ -130,8 +130,8 @@ class ReservationBook:
     """The reservations of one inventory.
 
     Attributes:
-        objects: open ones by id, but for those that are packed; to be read alone.
-        closed: how the last ones ended, by id, oldest first; to be read alone.
+        objects: the open reservations that are not packed, by id; read-only.
+        closed: the last closed reservations by id, oldest first; read-only.
     """
 
     __slots__ = ("_bump_order", "_by_owner", "_due", "_packed", "_unordered", "closed", "objects")
@@ -151,7 +151,7 @@ class ReservationBook:
         return self._packed.get(reservation_id) if hold is None and self._packed is not None else hold
 
     def knows(self, reservation_id: str) -> bool:
-        """Return whether this id was used: its reservation is open, or among those whose end is remembered."""
+        """Return True if this id was used: its reservation is open, or among the remembered closed ones."""
         if self._packed is not None and reservation_id in self._packed:
             return True
         return reservation_id in self.objects or reservation_id in self.closed
@@ -163,7 +163,7 @@ class ReservationBook:
         return len(self.objects) + (0 if self._packed is None else len(self._packed))
 
     def put(self, reservation_id: str, before: OpenReservation | None, hold: OpenReservation | None) -> None:
-        """Have ``hold`` open under this id in place of ``before``; ``None``: none is."""
+        """Replace the open reservation ``before`` by ``hold``. ``None`` means that none is open before or after."""
         if hold is None:
             self.objects.pop(reservation_id, None)
             if self._packed is not None:
@@ -186,12 +186,12 @@ class ReservationBook:
                 self._by_owner[holder.owner_id] = units
 
     def close(self, reservation_id: str, ending: ClosedReservation) -> tuple[str, ClosedReservation] | None:
-        """Remember how a reservation ended. Return the oldest one, with its id, if it is forgotten for it."""
+        """Remember the ending of a reservation, and return the oldest one with its id if it is forgotten in exchange."""
         self.closed[reservation_id] = ending
         return self.closed.popitem(last=False) if len(self.closed) > CLOSED_KEPT else None
 
     def reopen(self, reservation_id: str, forgotten: tuple[str, ClosedReservation] | None) -> None:
-        """Undo :meth:`close`, given what it returned."""
+        """Undo :meth:`close`, given its result."""
         del self.closed[reservation_id]
         if forgotten is not None:
             self.closed[forgotten[0]] = forgotten[1]
@@ -200,7 +200,7 @@ class ReservationBook:
     def reserved_for(self, owner_id: str) -> int:
         """Return the units that open reservations hold for one owner, due ones included.
 
-        The first question adds up all open reservations; from then on the sums are kept.
+        The first call adds up all open reservations; from then on the sums are kept.
         """
         if self._by_owner is None:
             self._by_owner = {}
@@ -217,7 +217,7 @@ class ReservationBook:
     def bump_candidates(self) -> Iterator[OpenReservation]:
         """Return open reservations in the order in which a shortfall bumps them: dated before firm, newest first.
 
-        Those that opened or changed since the last time are put in order now: each once, so what it costs was earned by opening them.
+        Reservations that opened or changed since the last call are put in order now, each once.
         """
         unordered, self._unordered = self._unordered, []
         for reservation_id in unordered:
@@ -237,7 +237,7 @@ class ReservationBook:
             packed.put(hold)
 
     def _trim(self) -> None:
-        """Drop keys of reservations that are closed or changed, before they are more than the open ones."""
+        """Drop the keys of closed or changed reservations once they outnumber the open ones."""
         live = len(self.objects) if self._packed is None else len(self)
         self._due.trim(live)
         self._bump_order.trim(live)
@@ -256,10 +256,10 @@ class ReservationBook:
 
 
 class HoldQueue:
-    """An ordered bag of keys, smallest first.
+    """A priority queue of keys, smallest first.
 
     Args:
-        is_live: whether a key still stands for an open reservation.
+        is_live: returns True if a key still belongs to an open reservation.
     """
 
     __slots__ = ("_heap", "_is_live")
@@ -272,7 +272,7 @@ class HoldQueue:
         return len(self._heap)
 
     def push(self, key: Key) -> None:
-        """Add a live key. Adding one that is there already is fine."""
+        """Add a live key. A key that is added twice is read once."""
         heapq.heappush(self._heap, key)
 
     def trim(self, live: int) -> None:
@@ -284,9 +284,9 @@ class HoldQueue:
             self._heap = sorted({key for key in heap if self._is_live(key)})
 
     def up_to(self, first: Any, limit: int | None = None) -> Sequence[Key]:
-        """Live keys whose first element is at most ``first``, in order, each once, at most ``limit`` of them.
+        """Return the live keys whose first element is at most ``first``, in order, each once, at most ``limit`` keys.
 
-        Costs O(k log n) for k keys given.
+        The cost is O(k log n) for k keys.
         """
         heap = self._heap
         if not heap or heap[0][0] > first:
@@ -301,7 +301,7 @@ class HoldQueue:
         return found
 
     def walk(self) -> Iterator[Key]:
-        """Live keys in order, each once. Costs O(k log k) for the k keys taken. The queue must not change meanwhile."""
+        """Yield the live keys in order, each once. The cost is O(k log k) for k keys. The queue must not change meanwhile."""
         heap = self._heap
         frontier: list[tuple[Key, int]] = [(heap[0], 0)] if heap else []
         last: Key | None = None
@@ -316,9 +316,9 @@ class HoldQueue:
 
 
 class DueQueue(HoldQueue):
-    """A queue of (instant, reservation id) that keeps all but the first tens of thousands in two arrays, as a heap of its own.
+    """A queue of (instant, reservation id). All keys but the first tens of thousands are in a second heap of two arrays.
 
-    A key takes 16 bytes there, in place of 120 for a tuple and its instant. The smallest key of all is the smaller of the two heaps' first.
+    A key takes 16 bytes there, instead of 120 for a tuple and its instant. The smallest key is the first of one of the two heaps.
     """
 
     __slots__ = ("_ids", "_instants")
@@ -332,7 +332,7 @@ class DueQueue(HoldQueue):
         return len(self._heap) + len(self._ids)
 
     def push(self, key: Key) -> None:
-        """Add a live key. Adding one that is there already is fine."""
+        """Add a live key. A key that is added twice is read once."""
         heap = self._heap
         if len(heap) < OBJECTS_KEPT or (key < heap[0] and len(heap) < 2 * OBJECTS_KEPT):
             heapq.heappush(heap, key)
@@ -346,21 +346,21 @@ class DueQueue(HoldQueue):
             self._trim_far(live)
 
     def up_to(self, first: datetime, limit: int | None = None) -> Sequence[Key]:
-        """Live keys whose instant is at most ``first``, in order, each once, at most ``limit`` of them.
+        """Return the live keys whose instant is at most ``first``, in order, each once, at most ``limit`` keys.
 
-        Costs O(k log n) for k keys given. They stay among the tuples, since whoever asks is about to expire them.
+        The cost is O(k log n) for k keys. They become tuples, since the caller is about to expire them.
         """
         if self._ids:
             self._fetch(first, limit)
         return HoldQueue.up_to(self, first, limit)
 
     def walk(self) -> Iterator[Key]:
-        """Live keys in order, each once. Costs O(n log n), since all become tuples. The queue must not change meanwhile."""
+        """Yield the live keys in order, each once. The cost is O(n log n), since all become tuples. The queue must not change meanwhile."""
         self._fetch(datetime.max.replace(tzinfo=UTC), None)
         return super().walk()
 
     def _fetch(self, first: datetime, limit: int | None) -> None:
-        """Make tuples of the first ``limit`` far keys that are live and not after ``first``."""
+        """Move the first ``limit`` live keys up to ``first`` from the arrays to the tuples."""
         most = (first - _EPOCH) // _MICROSECOND
         moved, last = 0, None
         while self._ids and self._instants[0] <= most and moved != limit:
@@ -395,7 +395,7 @@ class DueQueue(HoldQueue):
         instants[at], ids[at] = instant, name
 
     def _pop_far(self) -> Key:
-        """Take the smallest key: the hole sinks to the bottom along the smaller children, and the last key rises from there."""
+        """Remove the smallest key: the hole sinks along the smaller children, and the last key rises from there."""
         key = self._far_key(0)
         instants, ids = self._instants, self._ids
         instant, name = instants.pop(), ids.pop()
@@ -420,7 +420,7 @@ class DueQueue(HoldQueue):
 
 
 class PackedReservations:
-    """Open reservations by id, in no particular order; each is made anew when it is asked for."""
+    """Open reservations by id, packed as bytes and unpacked on each read, in no particular order."""
 
     __slots__ = ("_packed",)
 
@@ -433,7 +433,7 @@ class PackedReservations:
         return None if packed is None else _unpack(reservation_id, packed)
 
     def is_due_from(self, reservation_id: str, instant: datetime) -> bool:
-        """Return whether the reservation of this id is here, and due from ``instant`` on."""
+        """Return True if the reservation of this id is here, and due from ``instant`` on."""
         packed = self._packed.get(reservation_id)
         return packed is not None and _instant(_EXPIRES_AT.unpack_from(packed)[0]) == instant
 

@@ -1,8 +1,8 @@
-"""Stream ids: a category and parts, written as one text so that no two streams share it.
+"""Stream ids: a category and parts, written as one unambiguous text.
 
 The text joins the parts with ``-``. Inside a part, ``-``, ``%`` and control characters are percent-encoded (lower-case hex of
-the UTF-8 bytes), except that a part which is a canonical lower-case UUID stays literal. The reader takes five adjacent
-pieces that form a UUID as one part; so where five real parts would read as one, the first character of the first is encoded.
+the UTF-8 bytes). A part that is a canonical lower-case UUID stays literal. The reader takes five adjacent pieces that form a UUID
+as one part. If five real parts would read as a UUID, the first character of the first part is encoded.
 """
 
 import re
@@ -53,7 +53,7 @@ class StreamId:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read back what ``str(stream)`` wrote.
+        """Parse the text of a stream id, the inverse of ``str(stream)``.
 
         Raises:
             ValueError: not the canonical text of a stream id.
@@ -94,7 +94,7 @@ class StreamId:
 
 
 def encode_parts(parts: tuple[str, ...], encoded: re.Pattern[str]) -> list[str]:
-    """Percent-encode what ``encoded`` matches in each part, keeping UUIDs literal and the joined text unambiguous.
+    """Percent-encode the matches of ``encoded`` in each part. UUIDs stay literal, and the joined text stays unambiguous.
 
     Args:
         parts: the parts of a stream id, as the caller wrote them.

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inventory_es.domain.command_fields import MAX_TTL
 from inventory_es.domain.commands import (
+    MAX_TTL,
     AddStock,
     AdjustStock,
     Command,
@@ -41,7 +41,7 @@ from inventory_es.domain.events import (
     StockReservedEvent,
 )
 from inventory_es.domain.quantity import MAX_QUANTITY, StockQuantity
-from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, Outcome, Purpose, ReleaseReason, Remainder, Shortfall
+from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, Ending, Purpose, ReleaseReason, Remainder, Shortfall
 from inventory_es.testing.domain.scenarios import SHELF, START
 from inventory_es.testing.domain.strategies import commands, events
 
@@ -317,7 +317,7 @@ FROZEN_REASONS = {
     AddReason: "OPENING RECEIVED RETURNED TRANSFER_IN TRANSFER_RETURN FOUND",
     AdjustReason: "COUNT DAMAGE LOSS THEFT FOUND SPOILED CORRECTION",
     CommitReason: "SOLD TRANSFER_OUT CONSUMED SCRAPPED",
-    Outcome: "COMMITTED RELEASED EXPIRED",
+    Ending: "COMMITTED RELEASED EXPIRED",
     Purpose: "ORDER TRANSFER QUARANTINE INTERNAL",
     ReleaseReason: "CANCELLED EXPIRED REMAINDER SHORTFALL COMPENSATION",
     Remainder: "KEEP RELEASE",

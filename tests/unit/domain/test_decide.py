@@ -46,7 +46,7 @@ from inventory_es.domain.events import (
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.inventory import Inventory, StockView
 from inventory_es.domain.quantity import MAX_QUANTITY
-from inventory_es.domain.reasons import AdjustReason, Outcome, Purpose, ReleaseReason, Remainder, Shortfall
+from inventory_es.domain.reasons import AdjustReason, Ending, Purpose, ReleaseReason, Remainder, Shortfall
 from inventory_es.domain.reservation_book import ClosedReservation, OpenReservation
 from inventory_es.testing.domain.scenarios import SHELF, START, Scenario, Step, like, scenario
 
@@ -246,9 +246,9 @@ def test_how_a_hold_ended_is_remembered() -> None:
     so_far = accepted(so_far, ReleaseStock(inventory_id=SHELF, command_id="r", reservation_id="free"))
     so_far = accepted(so_far, ExpireReservations(inventory_id=SHELF, command_id="s"), at=5)
     ended = START + 5 * SECOND
-    assert so_far.inventory.closed("sold") == ClosedReservation(Outcome.COMMITTED, 2, 1, ended)
-    assert so_far.inventory.closed("free") == ClosedReservation(Outcome.RELEASED, 1, 2, None)
-    assert so_far.inventory.closed("due") == ClosedReservation(Outcome.EXPIRED, 1, 2, ended)
+    assert so_far.inventory.closed("sold") == ClosedReservation(Ending.COMMITTED, 2, 1, ended)
+    assert so_far.inventory.closed("free") == ClosedReservation(Ending.RELEASED, 1, 2, None)
+    assert so_far.inventory.closed("due") == ClosedReservation(Ending.EXPIRED, 1, 2, ended)
 
 
 def test_units_held_for_an_owner_follow_the_holds() -> None:

@@ -26,6 +26,10 @@ from inventory_es.domain.errors import (
     InventoryError,
     NegativeStockError,
     PolicyRejectedError,
+    ProcessIdReusedError,
+    ProcessNotFoundError,
+    ProcessStateError,
+    QuantityExceedsProcessError,
     QuantityExceedsReservationError,
     QuantityOverflowError,
     RejectionError,
@@ -35,12 +39,6 @@ from inventory_es.domain.errors import (
     ReservationIdTakenError,
     ReservationNotFoundError,
     WouldBreakReservationsError,
-)
-from inventory_es.domain.processes.rejections import (
-    ProcessIdReusedError,
-    ProcessNotFoundError,
-    ProcessStateError,
-    QuantityExceedsProcessError,
 )
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.testing.domain.scenarios import START

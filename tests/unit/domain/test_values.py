@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inventory_es.domain.command_fields import MAX_TTL, ttl
+from inventory_es.domain.commands import MAX_TTL, check_ttl
 from inventory_es.domain.errors import InvalidIdentifierError, InvalidQuantityError, InvalidTtlError, QuantityOverflowError
 from inventory_es.domain.identifiers import MAX_REFERENCE_LENGTH, InventoryId, ReservationRef, identifier, inventory_id, reference
 from inventory_es.domain.quantity import MAX_QUANTITY, StockQuantity, whole_units
@@ -190,7 +190,7 @@ def test_a_subclass_of_timedelta_is_a_time_to_live_within_the_same_bounds() -> N
     class Hold(timedelta):
         pass
 
-    assert ttl(Hold(minutes=15)) == timedelta(minutes=15)
+    assert check_ttl(Hold(minutes=15)) == timedelta(minutes=15)
     for seconds in (0, MAX_TTL.total_seconds() + 1):
         with pytest.raises(InvalidTtlError):
-            ttl(Hold(seconds=seconds))
+            check_ttl(Hold(seconds=seconds))

@@ -38,8 +38,8 @@ class DecidedEvent(NamedTuple):
 
     Attributes:
         event: the event.
-        command_id: of the command or step that it was decided for.
-        at: time of the decision.
+        command_id: the id of the command or step.
+        at: the time of the decision.
     """
 
     event: object
@@ -48,14 +48,14 @@ class DecidedEvent(NamedTuple):
 
 
 class ProcessSession(Generic[State, Event]):
-    """One process in the hands of one task.
+    """One process as one task works on it.
 
     Attributes:
-        stream: its own.
-        state: the state, with the new events.
-        version: of the stream, without the new events.
-        last_time: of the last event; ``None`` before the first.
-        new_events: events that are not stored yet.
+        stream: the stream of the process.
+        state: the state after the new events.
+        version: the version of the stream, without the new events.
+        last_time: the time of the last event; ``None`` before the first.
+        new_events: the events that are not stored yet.
     """
 
     def __init__(self, decider: Decider[State, Event], process_id: str) -> None:
@@ -89,8 +89,8 @@ class PlannedStep(NamedTuple, Generic[State, Event]):
     """A step that can be taken at once.
 
     Attributes:
-        commands: to the inventories.
-        at: the time of all of them.
+        commands: the commands to the inventories.
+        at: the time of all commands.
         session: the process after the step, with the events to append together with the commands.
     """
 
@@ -100,11 +100,11 @@ class PlannedStep(NamedTuple, Generic[State, Event]):
 
 
 class ProcessHandler(ABC, Generic[State, Event]):
-    """Keeps the streams of one kind of process, next to the inventories that it drives.
+    """Handler of one kind of process, whose streams are in the store of its inventories.
 
     Args:
-        decider: of the kind.
-        inventory: open; its store has the streams.
+        decider: the decider of the kind.
+        inventory: the open service; its store has the streams.
     """
 
     def __init__(self, decider: Decider[State, Event], inventory: InventoryService) -> None:

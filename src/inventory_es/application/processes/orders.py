@@ -19,6 +19,7 @@ from inventory_es.domain.errors import (
     CommandExpiredError,
     CommandsRejectedError,
     InventoryError,
+    ProcessNotFoundError,
     RejectionError,
     ReservationAlreadyCommittedError,
     ReservationAlreadyReleasedError,
@@ -33,7 +34,6 @@ from inventory_es.domain.processes.order.commands import OrderCommand, PlaceOrde
 from inventory_es.domain.processes.order.decisions import ORDERS
 from inventory_es.domain.processes.order.events import ORDER_CATEGORY, ORDER_EVENT_TYPES, OrderEvent, OrderStatus
 from inventory_es.domain.processes.order.order import OrderReservation, OrderStep
-from inventory_es.domain.processes.rejections import ProcessNotFoundError
 from inventory_es.domain.processes.step_ids import process_id
 from inventory_es.domain.quantity import whole_number
 from inventory_es.ports import RecordedEvent
@@ -53,10 +53,10 @@ _WATCHED = EventFilter(categories={ORDER_CATEGORY, INVENTORY_CATEGORY}, types=_E
 
 
 class OrderHandler(ProcessHandler[OrderReservation, OrderEvent]):
-    """Keeps the streams of orders, and takes their steps.
+    """Handler of orders, which takes their steps.
 
     Args:
-        inventory: open; its store has the streams.
+        inventory: the open service; its store has the streams.
     """
 
     def __init__(self, inventory: InventoryService) -> None:
@@ -193,7 +193,7 @@ class Orders:
     - ``ProcessIdReusedError``: the order, payment or shipment id was used for something else.
 
     Args:
-        inventory: open; it stays the caller's to close.
+        inventory: the open service; the caller closes it.
     """
 
     def __init__(self, inventory: InventoryService) -> None:

@@ -10,11 +10,16 @@ from inventory_es.application.following.subscription import EventFilter
 from inventory_es.application.processes.handler import ProcessHandler, ProcessSession, check_command
 from inventory_es.application.processes.runner import Touch
 from inventory_es.application.service import InventoryService
-from inventory_es.domain.errors import CommandsRejectedError, RejectionError, ReservationAlreadyCommittedError, ReservationNotFoundError
+from inventory_es.domain.errors import (
+    CommandsRejectedError,
+    ProcessNotFoundError,
+    RejectionError,
+    ReservationAlreadyCommittedError,
+    ReservationNotFoundError,
+)
 from inventory_es.domain.events import StockReservedEvent
 from inventory_es.domain.identifiers import INVENTORY_CATEGORY
 from inventory_es.domain.processes.lines import LineRefusal, TransferItem
-from inventory_es.domain.processes.rejections import ProcessNotFoundError
 from inventory_es.domain.processes.step_ids import process_id
 from inventory_es.domain.processes.transfer import commands, events, steps
 from inventory_es.domain.processes.transfer.commands import TransferCommand
@@ -36,10 +41,10 @@ _OF_TRANSFERS_AND_RESERVATIONS = EventFilter(
 
 
 class TransferHandler(ProcessHandler[Transfer, TransferEvent]):
-    """Keeps the streams of transfers, and takes their steps.
+    """Handler of transfers, which takes their steps.
 
     Args:
-        inventory: open; its store has the streams.
+        inventory: the open service; its store has the streams.
     """
 
     def __init__(self, inventory: InventoryService) -> None:
@@ -110,7 +115,7 @@ class Transfers:
     - ``ProcessIdReusedError``: the transfer, receipt, return or loss id was used for something else.
 
     Args:
-        inventory: open; it stays the caller's to close.
+        inventory: the open service; the caller closes it.
     """
 
     def __init__(self, inventory: InventoryService) -> None:

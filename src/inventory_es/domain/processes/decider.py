@@ -1,4 +1,4 @@
-"""A process as values and pure functions."""
+"""Deciders of processes: values and pure functions."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -19,52 +19,52 @@ Event = TypeVar("Event")
 
 
 class ProcessState(Protocol):
-    """The state of a process, as far as every kind has it. Immutable."""
+    """The state that every kind of process has. Immutable."""
 
     @property
     def stream(self) -> StreamId:
-        """Its own stream."""
+        """The stream of the process."""
         ...
 
     @property
     def status(self) -> StrEnum:
-        """The state's name."""
+        """The name of the status."""
         ...
 
     @property
     def version(self) -> int:
-        """Events folded; 0 before the first."""
+        """The number of events folded; 0 before the first."""
         ...
 
     @property
     def lines(self) -> Sequence[Any]:
-        """Numbered lines, in their order."""
+        """The numbered lines, in their order."""
         ...
 
     @property
     def step(self) -> StrEnum | None:
-        """The next thing to do to the inventories; ``None`` while the process waits for its host, or has ended."""
+        """The step that is due; ``None`` while the process waits for its host, or has ended."""
         ...
 
 
 @attrs.frozen(kw_only=True)
 class Decider(Generic[State, Event]):
-    """A process as values and functions. Its stream is ``StreamId(category, process_id)``.
+    """A kind of process as values and functions. The stream of a process is ``StreamId(category, process_id)``.
 
     A step is what a process does to inventories before it can go on. Its commands are either appended at once, together with the
     events of the process, or executed one by one. Either way it ends with one event.
 
     Attributes:
-        category: of its streams.
-        start: the state of a process of this id before its first event.
-        decide: the events of a command at a time; none for a no-op. Raises a rejection, changes nothing.
-        evolve: the state after an event that happened at a time. Raises ``CorruptStreamError`` for one that can't follow.
-        plan: the commands of the step that is due, and the event that ends it if all are accepted; ``None`` where a command depends on the
-            result of another.
-        refuse: the event that ends the first step where lines could not be had.
-        release: the event that ends the last step, once everything is given back.
-        close: the event of a process that has nothing left to do, if it has one.
-        source: the inventory that a line takes units from.
+        category: the category of its streams.
+        start: returns the state of a process before its first event.
+        decide: returns the events of a command at a time, none for a no-op, or raises a rejection.
+        evolve: returns the state after an event that happened at a time. Raises ``CorruptStreamError`` if the event can't follow.
+        plan: returns the commands of the due step, and the event that ends it if all are accepted. ``None`` where a command depends on
+            the result of another.
+        refuse: returns the event that ends the first step where lines could not be had.
+        release: returns the event that ends the last step, once everything is released.
+        close: returns the event of a process that has nothing left to do, if it has one.
+        source: returns the inventory that a line takes units from.
     """
 
     category: str
@@ -82,10 +82,10 @@ def next_status(leads_to: Sequence[Status], state: ProcessState, event: object, 
     """Return the status that an event leads to.
 
     Args:
-        leads_to: the statuses that it may lead to from here.
-        state: before the event.
-        event: the next one.
-        ends_as: the status that the event itself names, if it names one.
+        leads_to: the statuses that the event may lead to.
+        state: the state before the event.
+        event: the next event.
+        ends_as: the status that the event names, if it names one.
 
     Raises:
         CorruptStreamError: the event can't follow.

@@ -22,7 +22,7 @@ from inventory_es.domain.events import Event
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.inventory import Inventory, Policy, StockView
 from inventory_es.domain.quantity import MAX_QUANTITY
-from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, Outcome, ReleaseReason, Remainder, Shortfall
+from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, Ending, ReleaseReason, Remainder, Shortfall
 from inventory_es.domain.reservation_book import ClosedReservation, InventorySnapshot
 from inventory_es.testing.domain.formatting import describe, describe_facts, describe_value, fact_differences
 from inventory_es.testing.domain.history import PropertyError
@@ -323,7 +323,7 @@ def _memory_problems(inventory_id: InventoryId, at: datetime) -> Iterator[str]:
                 yield f"of {ended + 1} reservations that ended, number {number + 1} is {'still' if is_known else 'no longer'} known"
 
 
-_ENDED = tuple([(f"E{number}", ClosedReservation(Outcome.RELEASED, 0, 1, None)) for number in range(REMEMBERED)])
+_ENDED = tuple([(f"E{number}", ClosedReservation(Ending.RELEASED, 0, 1, None)) for number in range(REMEMBERED)])
 
 
 def check_memory(inventory_id: InventoryId, *, start: datetime, closings: int = 10_001) -> None:

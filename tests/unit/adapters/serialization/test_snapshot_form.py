@@ -16,7 +16,7 @@ from inventory_es.domain.events import Recorded
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.inventory import Inventory
 from inventory_es.domain.quantity import MAX_QUANTITY
-from inventory_es.domain.reasons import Outcome, Purpose
+from inventory_es.domain.reasons import Ending, Purpose
 from inventory_es.domain.reservation_book import CLOSED_KEPT, STATE_SCHEMA_VERSION, ClosedReservation, InventorySnapshot, OpenReservation
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import Snapshot, SnapshotCodec
@@ -28,7 +28,7 @@ CODEC = JsonEventCodec()
 AT = datetime(2026, 1, 5, 9, 15, 0, 123456, tzinfo=UTC)
 HOLD = OpenReservation("R1", 5, 3, 1, Purpose.ORDER, "customer-7", AT, AT + timedelta(minutes=5), 4)
 FIRM = OpenReservation("R2", 2, 2, 0, Purpose.QUARANTINE, None, AT, None, 6)
-CLOSED = (("R0", ClosedReservation(Outcome.COMMITTED, 4, 1, AT)), ("r\u2028é", ClosedReservation(Outcome.EXPIRED, 0, 2, None)))
+CLOSED = (("R0", ClosedReservation(Ending.COMMITTED, 4, 1, AT)), ("r\u2028é", ClosedReservation(Ending.EXPIRED, 0, 2, None)))
 STATE = InventorySnapshot(
     inventory_id=SHELF, version=9, on_hand=7, reserved=5, last_time=AT, last_count_version=3, open=(HOLD, FIRM), closed=CLOSED
 )

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import attrs
 
-from inventory_es.domain import command_fields as check
+from inventory_es.domain.commands import check_owner_id, check_ttl
 from inventory_es.domain.identifiers import identifier
 from inventory_es.domain.processes.lines import OrderItem, OrderLine, order_lines
 from inventory_es.domain.processes.step_ids import part_id, process_id
@@ -42,10 +42,10 @@ class PlaceOrder:
 
     order_id: str = attrs.field(converter=_order_id)
     lines: tuple[OrderLine, ...] = attrs.field(converter=order_lines)
-    ttl: timedelta = attrs.field(converter=check.ttl)
-    owner_id: str | None = attrs.field(default=None, converter=check.owner_id)
+    ttl: timedelta = attrs.field(converter=check_ttl)
+    owner_id: str | None = attrs.field(default=None, converter=check_owner_id)
     command_id: ClassVar[str] = "place"
-    """The command\'s name within the order."""
+    """The command's name within the order."""
 
 
 @attrs.frozen(kw_only=True)
@@ -66,7 +66,7 @@ class ShipOrder:
     """Let goods leave.
 
     Args:
-        order_id: of a firm order.
+        order_id: the id of a firm order.
         shipment_id: 1 to 40 characters; used once in the order.
         lines: the goods; ``None`` for everything that has not left yet.
     """
@@ -87,7 +87,7 @@ class CancelOrder:
 
     order_id: str = attrs.field(converter=_order_id)
     command_id: ClassVar[str] = "cancel"
-    """The command\'s name within the order."""
+    """The command's name within the order."""
 
 
 @attrs.frozen(kw_only=True)
@@ -96,7 +96,7 @@ class LapseOrder:
 
     order_id: str = attrs.field(converter=_order_id)
     command_id: ClassVar[str] = "lapse"
-    """The command\'s name within the order."""
+    """The command's name within the order."""
 
 
 @attrs.frozen(kw_only=True)
@@ -105,7 +105,7 @@ class ResolveOrder:
 
     order_id: str = attrs.field(converter=_order_id)
     command_id: ClassVar[str] = "resolve"
-    """The command\'s name within the order."""
+    """The command's name within the order."""
 
 
 OrderCommand = PlaceOrder | AuthorisePayment | ShipOrder | CancelOrder | LapseOrder | ResolveOrder

@@ -3,18 +3,13 @@
 from datetime import datetime, timedelta
 from typing import NoReturn, assert_never
 
+from inventory_es.domain.errors import ProcessIdReusedError, ProcessNotFoundError, ProcessStateError, QuantityExceedsProcessError
 from inventory_es.domain.processes.decider import Decider
 from inventory_es.domain.processes.lines import LineQuantity, OrderLine
 from inventory_es.domain.processes.order import commands, events, steps
 from inventory_es.domain.processes.order.commands import OrderCommand
 from inventory_es.domain.processes.order.events import ORDER_CATEGORY, OrderEvent, OrderStatus
 from inventory_es.domain.processes.order.order import OrderReservation, evolve
-from inventory_es.domain.processes.rejections import (
-    ProcessIdReusedError,
-    ProcessNotFoundError,
-    ProcessStateError,
-    QuantityExceedsProcessError,
-)
 
 _MICROSECOND = timedelta(microseconds=1)
 _PAYABLE = {OrderStatus.PENDING, OrderStatus.HELD, OrderStatus.EXPIRED, OrderStatus.REJECTED, OrderStatus.CANCELLED}

@@ -71,7 +71,7 @@ class DraftTransfer:
             raise InvalidIdentifierError(name="destination_store_id", problem="must be another store than source_store_id")
 
     command_id: ClassVar[str] = "draft"
-    """The command\'s name within the transfer."""
+    """The command's name within the transfer."""
 
 
 @attrs.frozen(kw_only=True)
@@ -79,14 +79,14 @@ class DispatchTransfer:
     """Let the goods leave the source.
 
     Args:
-        transfer_id: of a reserved transfer.
+        transfer_id: the id of a reserved transfer.
         expected_at: time when they should arrive, in UTC; ``None`` where nobody knows. After it the transfer is overdue.
     """
 
     transfer_id: str = attrs.field(converter=_transfer_id)
     expected_at: datetime | None = attrs.field(default=None, converter=_expected_at)
     command_id: ClassVar[str] = "dispatch"
-    """The command\'s name within the transfer."""
+    """The command's name within the transfer."""
 
 
 @attrs.frozen(kw_only=True)
@@ -94,7 +94,7 @@ class ReceiveTransfer:
     """Receive units at the destination.
 
     Args:
-        transfer_id: of a dispatched transfer.
+        transfer_id: the id of a dispatched transfer.
         receipt_id: 1 to 40 characters; used once in the transfer.
         lines: the units; ``None`` for everything that is still in transit.
     """
@@ -143,7 +143,7 @@ class CancelTransfer:
 
     transfer_id: str = attrs.field(converter=_transfer_id)
     command_id: ClassVar[str] = "cancel"
-    """The command\'s name within the transfer."""
+    """The command's name within the transfer."""
 
 
 TransferCommand = DraftTransfer | DispatchTransfer | ReceiveTransfer | ReturnTransfer | WriteOffTransfer | CancelTransfer

@@ -3,14 +3,9 @@
 from datetime import datetime
 from typing import NoReturn, assert_never
 
+from inventory_es.domain.errors import ProcessIdReusedError, ProcessNotFoundError, ProcessStateError, QuantityExceedsProcessError
 from inventory_es.domain.processes.decider import Decider
 from inventory_es.domain.processes.lines import LineMovement, TransferLine
-from inventory_es.domain.processes.rejections import (
-    ProcessIdReusedError,
-    ProcessNotFoundError,
-    ProcessStateError,
-    QuantityExceedsProcessError,
-)
 from inventory_es.domain.processes.transfer import commands, events, steps
 from inventory_es.domain.processes.transfer.commands import TransferCommand
 from inventory_es.domain.processes.transfer.events import TRANSFER_CATEGORY, Movement, TransferEvent, TransferStatus
