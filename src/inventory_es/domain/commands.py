@@ -60,10 +60,6 @@ def _some_or_all(value: int | StockQuantity | None) -> int | None:
     return None if value is None else whole_units("quantity", value)
 
 
-def _keep_available(value: int | StockQuantity) -> int:
-    return whole_units("keep_available", value, at_least=0)
-
-
 def _counted(value: int | StockQuantity) -> int:
     return whole_units("counted", value, at_least=0)
 
@@ -112,20 +108,8 @@ def _adjust_reason(value: AdjustReason | str) -> AdjustReason:
     return _one_of(AdjustReason, value, refused=_OWN_ADJUSTMENTS)
 
 
-def _commit_reason(value: CommitReason | str) -> CommitReason:
-    return _one_of(CommitReason, value)
-
-
 def _release_reason(value: ReleaseReason | str) -> ReleaseReason:
     return _one_of(ReleaseReason, value, refused=_OWN_RELEASES)
-
-
-def _purpose(value: Purpose | str) -> Purpose:
-    return _one_of(Purpose, value)
-
-
-def _remainder(value: Remainder | str) -> Remainder:
-    return _one_of(Remainder, value)
 
 
 def _shortfall(value: Shortfall | str) -> Shortfall:
@@ -210,11 +194,11 @@ class ReserveStock:
             reservation_id=identifier("reservation_id", reservation_id),
             quantity=quantity if type(quantity) is int and 0 < quantity <= MAX_QUANTITY else _quantity(quantity),
             ttl=None if ttl is None else check_ttl(ttl),
-            purpose=purpose if type(purpose) is Purpose else _purpose(purpose),
+            purpose=purpose if type(purpose) is Purpose else _one_of(Purpose, purpose),
             owner_id=None if owner_id is None else identifier("owner_id", owner_id),
             keep_available=keep_available
             if type(keep_available) is int and 0 <= keep_available <= MAX_QUANTITY
-            else _keep_available(keep_available),
+            else whole_units("keep_available", keep_available, at_least=0),
             not_after=None if not_after is None else _not_after(not_after),
             reference=None if reference is None else check_reference(reference),
         )
@@ -291,8 +275,8 @@ class CommitStock(_InventoryCommand):
             reference=None if reference is None else check_reference(reference),
             reservation_id=identifier("reservation_id", reservation_id),
             quantity=None if quantity is None else _quantity(quantity),
-            remainder=remainder if type(remainder) is Remainder else _remainder(remainder),
-            reason=reason if type(reason) is CommitReason else _commit_reason(reason),
+            remainder=remainder if type(remainder) is Remainder else _one_of(Remainder, remainder),
+            reason=reason if type(reason) is CommitReason else _one_of(CommitReason, reason),
         )
 
 

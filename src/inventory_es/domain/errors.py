@@ -1,4 +1,6 @@
-"""The error tree. Indented errors are kinds of the one above::
+"""The error tree.
+
+An indented error is a kind of the error above it::
 
     InventoryError
         RejectionError: not accepted; correct the request, nothing was changed
@@ -14,6 +16,7 @@ Every error has its facts as typed attributes. The message is derived from them,
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime, timedelta
 from enum import Enum
+from functools import partial
 from typing import Any, ClassVar, Self, dataclass_transform
 from uuid import UUID
 
@@ -67,8 +70,8 @@ class InventoryError(Exception):
     def __hash__(self) -> int:
         return hash((type(self), *self.facts().items()))
 
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[type[Any], dict[str, Any]]]:
-        return _rebuild, (type(self), self.facts())
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[()]]:
+        return partial(type(self), **self.facts()), ()
 
 
 class RejectionError(InventoryError):
@@ -348,11 +351,7 @@ class PolicyRejectedError(RefusedError):
         return isinstance(other, PolicyRejectedError) and (self.reason, self.details) == (other.reason, other.details)
 
     def __reduce__(self) -> Any:
-        return _policy_rejected, (self.reason, self.details)
-
-
-def _policy_rejected(reason: str, details: dict[str, Any]) -> PolicyRejectedError:
-    return PolicyRejectedError(reason, **details)
+        return partial(PolicyRejectedError, self.reason, **self.details), ()
 
 
 class CommandsRejectedError(RefusedError):
@@ -532,10 +531,6 @@ class _Named(dict[str, Any]):
     def __missing__(self, name: str) -> Any:
         value = getattr(self._error, name)
         return value.isoformat() if isinstance(value, datetime) else value
-
-
-def _rebuild(kind: type[Any], facts: dict[str, Any]) -> Any:
-    return kind(**facts)
 
 
 def _plain(value: object) -> Any:

@@ -5,7 +5,7 @@ can verify each.
 """
 
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import attrs
 
@@ -142,14 +142,7 @@ class StockAdjustedEvent:
 Event = StockAddedEvent | StockReservedEvent | ReservationExtendedEvent | StockReleasedEvent | StockCommittedEvent | StockAdjustedEvent
 """Any event of an inventory."""
 
-EVENT_TYPES: tuple[type[Any], ...] = (
-    StockAddedEvent,
-    StockReservedEvent,
-    ReservationExtendedEvent,
-    StockReleasedEvent,
-    StockCommittedEvent,
-    StockAdjustedEvent,
-)
+EVENT_TYPES: tuple[type[Any], ...] = get_args(Event)
 """Every event class, in the order of the documentation."""
 
 

@@ -148,13 +148,11 @@ class ReservationRef:
         Raises:
             InvalidIdentifierError: something else.
         """
-        parts = text.split("/") if isinstance(text, str) else []
-        if len(parts) != 3:
-            raise InvalidIdentifierError(name="reservation reference", problem="must be what str(reservation.ref) gave")
         try:
-            return cls(*(unquote(part, errors="strict") for part in parts))
-        except UnicodeDecodeError:
+            product_id, store_id, reservation_id = (unquote(part, errors="strict") for part in text.split("/"))
+        except (AttributeError, TypeError, ValueError):  # no text, another number of parts, or no UTF-8
             raise InvalidIdentifierError(name="reservation reference", problem="must be what str(reservation.ref) gave") from None
+        return cls(product_id, store_id, reservation_id)
 
     @property
     def inventory_id(self) -> InventoryId:

@@ -35,9 +35,7 @@ TransferSession = ProcessSession[Transfer, TransferEvent]
 
 _EVENT_NAMES = frozenset(kind.__name__ for kind in TRANSFER_EVENT_TYPES)
 _OF_TRANSFERS = EventFilter(categories={TRANSFER_CATEGORY}, types=_EVENT_NAMES)
-_OF_TRANSFERS_AND_RESERVATIONS = EventFilter(
-    categories={TRANSFER_CATEGORY, INVENTORY_CATEGORY}, types=_EVENT_NAMES | {StockReservedEvent.__name__}
-)
+_WITH_RESERVATIONS = EventFilter(categories={TRANSFER_CATEGORY, INVENTORY_CATEGORY}, types=_EVENT_NAMES | {StockReservedEvent.__name__})
 
 
 class TransferHandler(ProcessHandler[Transfer, TransferEvent]):
@@ -219,7 +217,7 @@ class Transfers:
     @property
     def watched(self) -> EventFilter:
         """The events of transfers, and reservations where these are made one by one."""
-        return _OF_TRANSFERS if self._handler.is_atomic else _OF_TRANSFERS_AND_RESERVATIONS
+        return _OF_TRANSFERS if self._handler.is_atomic else _WITH_RESERVATIONS
 
     def touch(self, recorded: RecordedEvent) -> Touch | None:
         """Return the transfer of an event, or of a reservation, whose maker may have been too late and killed since."""
