@@ -29,17 +29,12 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\d([Tt ]\d\d(:\d\d(:\d\d([.,]\d+)?)?)?([Zz]|[+
 _MOST_DIGITS = 15
 
 
-class Time(click.ParamType[datetime]):
+class _Time(click.ParamType[datetime]):
     """A time in ISO 8601, as ``--json`` prints it. Without an offset it is UTC; a date alone is its first instant."""
 
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """Return the instant, in UTC.
-
-        Raises:
-            click.BadParameter: the text is no time.
-        """
         if isinstance(value, datetime):
             return value
         text = value.upper().replace(",", ".") if _TIME.fullmatch(value) else ""
@@ -50,31 +45,21 @@ class Time(click.ParamType[datetime]):
             self.fail(f"{value!r} is no time: write 2010-12-01T17:00:00 (UTC), 2010-12-01T18:00:00+01:00 or 2010-12-01", param, ctx)
 
 
-class Moment(Time):
+class _Moment(_Time):
     """A time, or the version of a stream."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the instant, in UTC, or the version.
-
-        Raises:
-            click.BadParameter: the text is neither.
-        """
         if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _MOST_DIGITS:
             return int(value)
         return super().convert(value, param, ctx)
 
 
-class StoreUrl(click.ParamType[str]):
+class _StoreUrl(click.ParamType[str]):
     """The URL of a store, checked before the store is opened."""
 
     name = "url"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the URL unchanged.
-
-        Raises:
-            click.BadParameter: no store can have this URL.
-        """
         try:
             open_inventory(value)
         except (ValueError, TypeError) as problem:
@@ -82,17 +67,12 @@ class StoreUrl(click.ParamType[str]):
         return str(value)
 
 
-class Span(click.ParamType[timedelta]):
+class _Span(click.ParamType[timedelta]):
     """A time span: a whole number of days, hours, minutes or seconds, such as ``3650d``."""
 
     name = "span"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        """Return the span, above zero.
-
-        Raises:
-            click.BadParameter: the text is no span.
-        """
         if isinstance(value, timedelta):
             return value
         number, unit = value[:-1], value[-1:]
@@ -123,26 +103,23 @@ class FilePath(click.Path):
         return super().convert(place if os.fsdecode(value).startswith("~") else value, param, ctx)
 
 
-class StoredUrl(StoreUrl):
+class _StoredUrl(_StoreUrl):
     """The URL of a store in a folder or in a SQLite file. Other stores can't be verified or backed up."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the URL unchanged.
-
-        Raises:
-            click.BadParameter: the URL is of another store.
-        """
         url = super().convert(value, param, ctx)
         if url.partition(":")[0] not in {"file", "sqlite"}:
             self.fail("this command is for a store in a folder or in a SQLite file: file:DIR or sqlite:FILE", param, ctx)
         return url
 
 
+TIME, MOMENT, STORE_URL, STORED_URL, SPAN = _Time(), _Moment(), _StoreUrl(), _StoredUrl(), _Span()
+
 url_option: Option = click.option(
-    "--url", type=StoreUrl(), required=True, envvar="INVENTORY_ES_URL", show_envvar=True, help="URL of the store, such as file:stock."
+    "--url", type=STORE_URL, required=True, envvar="INVENTORY_ES_URL", show_envvar=True, help="URL of the store, such as file:stock."
 )
 stored_option: Option = click.option(
-    "--url", type=StoredUrl(), required=True, envvar="INVENTORY_ES_URL", show_envvar=True, help="URL of the store, such as file:stock."
+    "--url", type=STORED_URL, required=True, envvar="INVENTORY_ES_URL", show_envvar=True, help="URL of the store, such as file:stock."
 )
 read_model_option: Option = click.option(
     "--read-model", metavar="FILE", type=FilePath(dir_okay=False), required=True, help="SQLite file with the rows of projections."
@@ -151,7 +128,7 @@ json_option: Option = click.option("--json", "as_json", is_flag=True, help="Prin
 
 
 def adapter_of(url: str) -> tuple[Any, str]:
-    """Return the adapter of a :class:`StoredUrl`, with its ``verify``, ``repair`` and ``back_up``, and the path of the store."""
+    """Return the adapter of a ``STORED_URL``, with its ``verify``, ``repair`` and ``back_up``, and the path of the store."""
     scheme, _, place = url.partition(":")
     return import_module(f"inventory_es.adapters.{scheme}"), place
 
@@ -174,7 +151,7 @@ def source_options(function: F) -> F:
         return function(*args, source=source, **others)
 
     url = click.option(
-        "--url", type=StoreUrl(), envvar="INVENTORY_ES_URL", show_envvar=True, help="Read the streams of this store, such as file:stock."
+        "--url", type=STORE_URL, envvar="INVENTORY_ES_URL", show_envvar=True, help="Read the streams of this store, such as file:stock."
     )
     rows = click.option(
         "--read-model", metavar="FILE", type=FilePath(dir_okay=False), help="Read the rows of projections in this SQLite file."
@@ -182,17 +159,12 @@ def source_options(function: F) -> F:
     return cast("F", url(rows(with_source)))
 
 
-class ProjectionName(click.ParamType[str]):
+class _ProjectionName(click.ParamType[str]):
     """The name of a shipped projection."""
 
     name = "name"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the name unchanged.
-
-        Raises:
-            click.BadParameter: there is no projection of this name.
-        """
         from inventory_es.cli.rows import SHIPPED  # noqa: PLC0415  # the same
 
         if value not in SHIPPED:
@@ -200,23 +172,21 @@ class ProjectionName(click.ParamType[str]):
         return str(value)
 
 
-class StreamName(click.ParamType[StreamId]):
+class _StreamName(click.ParamType[StreamId]):
     """A stream id as text."""
 
     name = "stream"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> StreamId:
-        """Return the stream id.
-
-        Raises:
-            click.BadParameter: the text is no stream id.
-        """
         try:
             return StreamId.parse(value)
         except ValueError as problem:
             self.fail(f"{value!r} is {problem}", param, ctx)
 
 
+PROJECTION_NAME, STREAM_NAME = _ProjectionName(), _StreamName()
+
+
 def names_argument(function: F) -> F:
     """Add the argument NAME, any number of times; none means all."""
-    return click.argument("names", metavar="[NAME]...", nargs=-1, type=ProjectionName())(function)
+    return click.argument("names", metavar="[NAME]...", nargs=-1, type=PROJECTION_NAME)(function)

@@ -19,7 +19,7 @@ from inventory_es.application.following.projection import OnFailure, ProjectionS
 from inventory_es.application.following.projection_runner import ProjectionRunner
 from inventory_es.cli.failures import WRONG
 from inventory_es.cli.interruptions import stop_when_told
-from inventory_es.cli.options import ProjectionName, StreamName, json_option, names_argument, read_model_option, url_option
+from inventory_es.cli.options import PROJECTION_NAME, STREAM_NAME, json_option, names_argument, read_model_option, url_option
 from inventory_es.cli.progress_bar import progress_bar
 from inventory_es.cli.projecting import Projecting, Workshop, open_workshop
 from inventory_es.cli.rows import SHIPPED
@@ -203,7 +203,7 @@ class _Rebuilt:
 
 
 @click.command()
-@click.argument("name", metavar="NAME", type=ProjectionName())
+@click.argument("name", metavar="NAME", type=PROJECTION_NAME)
 @url_option
 @read_model_option
 @json_option
@@ -303,8 +303,8 @@ def _show_rebuilt(rebuilt: _Rebuilt) -> None:
 @names_argument
 @url_option
 @read_model_option
-@click.option("--retry", "retried", metavar="STREAM", type=StreamName(), help="Apply the dead letters of this stream, all or none.")
-@click.option("--drop", "dropped", metavar="STREAM", type=StreamName(), help="Drop the dead letters of this stream without applying them.")
+@click.option("--retry", "retried", metavar="STREAM", type=STREAM_NAME, help="Apply the dead letters of this stream, all or none.")
+@click.option("--drop", "dropped", metavar="STREAM", type=STREAM_NAME, help="Drop the dead letters of this stream without applying them.")
 @json_option
 @click.pass_context
 def parked(

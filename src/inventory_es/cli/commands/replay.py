@@ -18,7 +18,7 @@ from rich.padding import Padding
 from rich.table import Table
 
 from inventory_es.cli.failures import WRONG
-from inventory_es.cli.options import FilePath, StoreUrl, json_option, url_option
+from inventory_es.cli.options import STORE_URL, FilePath, json_option, url_option
 from inventory_es.cli.output import tell
 from inventory_es.cli.progress_bar import progress_bar
 from inventory_es.cli.replay.audit import Audit, audit
@@ -41,7 +41,7 @@ _MOST_VIOLATIONS = 20
 
 
 @click.command()
-@click.option("--url", type=StoreUrl(), default="memory:", show_default=True, help="The store, such as file:stock.")
+@click.option("--url", type=STORE_URL, default="memory:", show_default=True, help="URL of the store, such as file:stock.")
 @click.option("--invoices", metavar="N", type=click.IntRange(1, 36_000), default=1_000, show_default=True, help="Number of invoices.")
 @click.option("--seed", metavar="N", type=int, default=1, show_default=True, help="Seed of the day: the same seed makes the same day.")
 @json_option

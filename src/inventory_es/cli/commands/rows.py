@@ -15,7 +15,7 @@ from rich.markup import escape
 
 from inventory_es.application.queries.query_results import MovementRow, StockRow
 from inventory_es.cli.charts import StockPoint, stock_chart, stock_picture, stock_series
-from inventory_es.cli.options import FilePath, Time, inventory_arguments, json_option, source_options
+from inventory_es.cli.options import TIME, FilePath, inventory_arguments, json_option, source_options
 from inventory_es.cli.reading import UnknownProductError
 from inventory_es.cli.rows import Source
 from inventory_es.cli.tables import Column, LongTable, console, instant, number, print_json, print_table
@@ -50,8 +50,8 @@ _MOVEMENTS = (
 @source_options
 @click.option("--out", metavar="FILE.png", type=FilePath(dir_okay=False, path_type=Path), help="Write a picture: .png, .svg or .pdf.")
 @click.option("--threshold", metavar="N", type=click.IntRange(min=0), help="Mark the times at which at most N units were available.")
-@click.option("--since", metavar="TIME", type=Time(), help="Time of the first point, such as 2010-12-01T17:00 (UTC).")
-@click.option("--until", metavar="TIME", type=Time(), help="Time of the last point.")
+@click.option("--since", metavar="TIME", type=TIME, help="Time of the first point, such as 2010-12-01T17:00 (UTC).")
+@click.option("--until", metavar="TIME", type=TIME, help="Time of the last point.")
 @json_option
 def plot(
     *,

@@ -8,7 +8,7 @@ import click
 from rich.markup import escape
 
 from inventory_es.application.results import Explanation, Hold, StockLevel
-from inventory_es.cli.options import Moment, inventory_arguments, json_option, url_option
+from inventory_es.cli.options import MOMENT, inventory_arguments, json_option, url_option
 from inventory_es.cli.reading import UnknownProductError, is_known, open_to_read
 from inventory_es.cli.tables import EVENT_COLUMNS, Column, LongTable, console, event_cells, instant, number, print_json, print_table
 
@@ -24,7 +24,7 @@ _HOLDS = (
 @click.command()
 @inventory_arguments
 @url_option
-@click.option("--as-of", metavar="TIME", type=Moment(), help="Time of the figures, such as 2010-12-01T17:00 (UTC), or a version.")
+@click.option("--as-of", metavar="TIME", type=MOMENT, help="Time of the figures, such as 2010-12-01T17:00 (UTC), or a version.")
 @json_option
 def stock(*, product: str, store: str, url: str, as_of: datetime | int | None, as_json: bool) -> None:
     """Show the stock of a product in a store, now or at a time."""

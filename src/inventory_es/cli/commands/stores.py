@@ -18,7 +18,7 @@ from inventory_es.application.retiming import Retiming
 from inventory_es.application.store_copy import CopyOutcome, CopyProgress, copy_store
 from inventory_es.cli.checks import check_rows, check_stream
 from inventory_es.cli.failures import WRONG
-from inventory_es.cli.options import FilePath, Span, StoreUrl, Time, adapter_of, json_option, stored_option, url_option
+from inventory_es.cli.options import SPAN, STORE_URL, TIME, FilePath, adapter_of, json_option, stored_option, url_option
 from inventory_es.cli.progress_bar import progress_bar
 from inventory_es.cli.reading import open_to_read
 from inventory_es.cli.tables import console, error_console, number, print_json, print_line
@@ -110,10 +110,10 @@ def backup(*, target: str, url: str, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("source", metavar="FROM", type=StoreUrl())
-@click.argument("target", metavar="TO", type=StoreUrl())
-@click.option("--recorded-after", metavar="TIME", type=Time(), help="Set back the times of events that were recorded after this time.")
-@click.option("--set-back", metavar="SPAN", type=Span(), help="Time span to set them back, such as 3650d: the error of the clock.")
+@click.argument("source", metavar="FROM", type=STORE_URL)
+@click.argument("target", metavar="TO", type=STORE_URL)
+@click.option("--recorded-after", metavar="TIME", type=TIME, help="Set back the times of events that were recorded after this time.")
+@click.option("--set-back", metavar="SPAN", type=SPAN, help="Time span to set them back, such as 3650d: the error of the clock.")
 @json_option
 def copy(*, source: str, target: str, recorded_after: datetime | None, set_back: timedelta | None, as_json: bool) -> None:
     """Copy a store to another store of any kind: every event with its id, its time and its place in the order.
