@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 from rich.text import Text
 
-from inventory_es.application.queries.query_results import MovementRow
+from inventory_es.application.projections.ledger import MovementRow
 from inventory_es.cli.tables import number
 
 _EIGHTHS = " ▁▂▃▄▅▆▇█"

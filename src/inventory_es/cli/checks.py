@@ -7,10 +7,7 @@ import anyio
 import attrs
 
 from inventory_es.adapters.memory import MemoryReadModel
-from inventory_es.adapters.sqlite import open_sqlite_read_model
 from inventory_es.adapters.serialization import JsonEventCodec
-from inventory_es.application.following.feed_head import check_feed
-from inventory_es.application.following.feeds import feed_of
 from inventory_es.application.following.projection import Projection
 from inventory_es.application.following.subscription import check_feed, feed_of
 from inventory_es.cli.projecting import Workshop

@@ -16,14 +16,7 @@ from inventory_es.application.following.lease import Lease
 from inventory_es.application.following.projection import OnFailure, ProjectionStatus
 from inventory_es.application.following.projector import Projector
 from inventory_es.application.following.runner import ProjectionRunner
-from inventory_es.application.following.feeds import feed_of
-from inventory_es.application.following.ownership import Ownership
-from inventory_es.application.following.parked_events import ParkedEvents
-from inventory_es.application.following.projecting import Projector
-from inventory_es.application.following.projection import PARKED, OnFailure, ProjectionStatus
-from inventory_es.application.following.projection_follower import ProjectionFollower
-from inventory_es.application.following.projection_runner import ProjectionRunner
-from inventory_es.application.following.subscription import Pace
+from inventory_es.application.following.subscription import Pace, feed_of
 from inventory_es.cli.reading import open_to_read
 from inventory_es.cli.rows import SHIPPED, active_projection, open_rows_to_read
 from inventory_es.ports import EventFeed, ProjectionId, ReadModel
@@ -70,7 +63,7 @@ class Workshop:
             first, lambda one: self.runner(one.projection_id), feed=self.feed, read_model=self.read_model, clock=clock
         )
 
-    async def parked(self, name: str) -> ParkedEvents:
+    async def parked(self, name: str) -> DeadLetters:
         """Return the dead letters of the active version. The projection is taken over only to apply or drop them."""
         projection = SHIPPED[name]((await self.active(name)).version)
         await self.read_model.prepare(projection.projection_id, tuple(projection.all_tables.values()))

@@ -6,9 +6,6 @@ import click
 
 from inventory_es.adapters.file.folder import find_folder
 from inventory_es.adapters.file.operating_system import OperatingSystem
-from inventory_es.adapters.sqlite import open_sqlite_read_model
-from inventory_es.application.queries.projection_reader import ProjectionReader, open_reader
-from inventory_es.adapters.file.store_folder import find_folder
 from inventory_es.application.service import InventoryService
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.ports.errors import IncompatibleStoreError

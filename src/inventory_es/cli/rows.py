@@ -2,23 +2,21 @@
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing
-from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from inventory_es.adapters.serialization import JsonEventCodec
 from inventory_es.adapters.sqlite import open_sqlite_read_model
 from inventory_es.application.commands.stream_heads import stream_heads
-from inventory_es.application.following.projection import PARKED, EventEnvelope, Projection
+from inventory_es.application.following.projection import EventEnvelope, Projection
 from inventory_es.application.projections import daily_summary, ledger, open_reservations, orders, stock_levels, stock_totals
-from inventory_es.application.projections.ledger import MOVEMENTS
-from inventory_es.application.projections.stock_levels import LEVELS
-from inventory_es.application.queries.active_version import ActiveVersion
-from inventory_es.application.queries.query_results import MovementRow, StockRow
-from inventory_es.application.queries.questions import Questions
+from inventory_es.application.projections.ledger import MOVEMENTS, MovementRow
+from inventory_es.application.projections.rows import RowTable
+from inventory_es.application.projections.stock_levels import LEVELS, StockRow
+from inventory_es.application.queries.projection_reader import open_reader
 from inventory_es.cli.reading import open_to_read
 from inventory_es.domain.identifiers import INVENTORY_CATEGORY, InventoryId
-from inventory_es.ports import Change, Put, ReadModel, Row, Table
+from inventory_es.ports import Change, Put, ReadModel, Row
 from inventory_es.ports.errors import IncompatibleStoreError
 from inventory_es.ports.toolkit.page_rules import read_stream_page_backwards
 from inventory_es.ports.toolkit.paths import absolute_path
@@ -59,7 +57,7 @@ async def active_projection(read_model: ReadModel, name: str) -> Projection | No
     for one in await read_model.versions(name):
         if one.is_active:
             projection = SHIPPED[name](one.projection_id.version)
-            if one.tables != {table.name: table for table in (*projection.tables, PARKED)}:
+            if one.tables != projection.all_tables:
                 problem = f"this package shapes its rows in another way: 'inventory-es rebuild {name}' builds them anew"
                 raise IncompatibleStoreError(store="projection", place=str(one.projection_id), problem=problem)
             return projection
@@ -84,7 +82,7 @@ class Source(NamedTuple):
         """Yield the balance of every inventory, in one store or in all."""
         if self.is_read_model:
             where: Row = {} if store_id is None else {"store_id": store_id}
-            async for row in _select(self.place, "stock_levels", LEVELS, StockRow, where):
+            async for row in _select(self.place, "stock_levels", LEVELS, where):
                 yield row
             return
         codec, apply = JsonEventCodec(), stock_levels().apply
@@ -93,14 +91,14 @@ class Source(NamedTuple):
                 if store_id in {None, head.stream.parts[1]}:
                     (last,) = (await read_stream_page_backwards(inventory.store, head.stream, limit=1)).events
                     envelope = EventEnvelope(last.stream, last.version, last.position, last.recorded_at)
-                    for row in _rows(StockRow, apply(codec.decode(last), envelope)):
+                    for row in _rows(LEVELS, apply(codec.decode(last), envelope)):
                         yield row
 
     async def movements(self, inventory_id: InventoryId, last: int | None) -> AsyncGenerator[MovementRow, None]:
         """Yield the movements of an inventory, oldest first: the last ones, or all."""
         if self.is_read_model:
             where: Row = {"product_id": inventory_id.product_id, "store_id": inventory_id.store_id}
-            async for row in _select(self.place, "ledger", MOVEMENTS, MovementRow, where, last=last):
+            async for row in _select(self.place, "ledger", MOVEMENTS, where, last=last):
                 yield row
             return
         apply, stream = ledger().apply, inventory_id.stream
@@ -108,34 +106,31 @@ class Source(NamedTuple):
             version = (await read_stream_page_backwards(inventory.store, stream, limit=1)).version
             after = 0 if last is None else max(0, version - last)
             async for entry in inventory.history(inventory_id.product_id, inventory_id.store_id, after=after):
-                for row in _rows(MovementRow, apply(entry.event, EventEnvelope(stream, entry.version, entry.position, entry.recorded_at))):
+                for row in _rows(MOVEMENTS, apply(entry.event, EventEnvelope(stream, entry.version, entry.position, entry.recorded_at))):
                     yield row
 
 
-async def _select(path: str, name: str, table: Table, kind: type[T], where: Row, *, last: int | None = None) -> AsyncGenerator[T, None]:
+async def _select(path: str, name: str, table: RowTable[T], where: Row, *, last: int | None = None) -> AsyncGenerator[T, None]:
     """Yield the rows of the active version of a projection, in the order of their keys: the last ones, or all."""
     async with open_rows_to_read(path) as model:
         projection = await active_projection(model, name)
         if projection is None:
             problem = f"it has no {name}: 'inventory-es project' fills it"
             raise IncompatibleStoreError(store="read model", place=path, problem=problem)
-        questions = Questions({name: ActiveVersion(model, projection)}, patience=0, interval=1)
+        reader = await open_reader(model, projection, patience=0, interval=1)
         if last is not None:
-            for row in reversed((await questions.ask(name, table, kind, where, last, 0, descending=True)).rows):
+            for row in reversed((await reader.select(table, where=where, limit=last, descending=True)).rows):
                 yield row
             return
-        page = await questions.ask(name, table, kind, where, _PAGE, 0)
+        page = await reader.select(table, where=where, limit=_PAGE)
         while True:
             for row in page.rows:
                 yield row
             if page.next_after is None:
                 return
-            page = await questions.ask(name, table, kind, where, _PAGE, 0, after=page.next_after)
+            page = await reader.select(table, where=where, limit=_PAGE, after=page.next_after)
 
 
-def _rows(kind: type[T], changes: Iterable[Change]) -> Iterable[T]:
-    """Yield the rows that a projection puts, as a read model would return them."""
-    for change in changes:
-        if isinstance(change, Put):
-            values: Mapping[str, Any] = change.row
-            yield kind(**{**values, "recorded_at": datetime.fromisoformat(values["recorded_at"])})
+def _rows(table: RowTable[T], changes: Iterable[Change]) -> Iterable[T]:
+    """Return the rows that a projection puts, as a read model would return them."""
+    return table.read([change.row for change in changes if isinstance(change, Put)])

@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
+from inventory_es.adapters.file import open_file, open_file_event_store
 from inventory_es.adapters.file.store import writer as commit_writer
 from inventory_es.adapters.sqlite import connections, open_sqlite, open_sqlite_event_store
 from inventory_es.ports import AppendResult, TurnTaking

@@ -14,9 +14,9 @@ from rich.console import RenderableType
 from rich.live import Live
 from rich.markup import escape
 
-from inventory_es.application.following.feed_head import check_feed
 from inventory_es.application.following.projection import OnFailure, ProjectionStatus
-from inventory_es.application.following.projection_runner import ProjectionRunner
+from inventory_es.application.following.runner import ProjectionRunner
+from inventory_es.application.following.subscription import check_feed
 from inventory_es.cli.failures import WRONG
 from inventory_es.cli.interruptions import stop_when_told
 from inventory_es.cli.options import PROJECTION_NAME, STREAM_NAME, json_option, names_argument, read_model_option, url_option

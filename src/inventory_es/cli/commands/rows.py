@@ -13,7 +13,8 @@ import attrs
 import click
 from rich.markup import escape
 
-from inventory_es.application.queries.query_results import MovementRow, StockRow
+from inventory_es.application.projections.ledger import MovementRow
+from inventory_es.application.projections.stock_levels import StockRow
 from inventory_es.cli.charts import StockPoint, stock_chart, stock_picture, stock_series
 from inventory_es.cli.options import TIME, FilePath, inventory_arguments, json_option, source_options
 from inventory_es.cli.reading import UnknownProductError

@@ -7,9 +7,7 @@ import anyio
 import click
 from rich.live import Live
 
-from inventory_es.adapters.sqlite import open_sqlite_read_model
 from inventory_es.application.following.subscription import feed_of
-from inventory_es.application.following.feeds import feed_of
 from inventory_es.cli.interruptions import stop_when_told
 from inventory_es.cli.options import FilePath, json_option, url_option
 from inventory_es.cli.reading import open_to_read
