@@ -1,24 +1,15 @@
-"""How the plots look: the documentation's paper and ink, one colour a store."""
+"""The style of the plots: the documentation's colours, light and dark, and one colour per store."""
 
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-INK = "#3b352e"
-FAINT = "#b9b1a6"
-PAPER = "#fffdfa"
-STORES = {"file": "#b3541e", "SQLite": "#2f6f8f", "memory": "#7a8a3a"}
-LIBRARIES = {"eventsourcing": "#8d8377", "eventsource-py": "#a98fb0", "umadb": "#6f9a8d"}
+FAINT = "#a89f93"
+STORES = {"file": "#c2622a", "SQLite": "#3c86ab", "memory": "#86973f"}
+LIBRARIES = {"eventsourcing": "#92887c", "eventsource-py": "#a98fb0", "umadb": "#6f9a8d"}
 
 STYLE: dict[Any, Any] = {
-    "figure.facecolor": PAPER,
-    "axes.facecolor": PAPER,
-    "savefig.facecolor": PAPER,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
     "axes.edgecolor": FAINT,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -26,15 +17,28 @@ STYLE: dict[Any, Any] = {
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "font.size": 9.5,
-    "grid.color": "#ece5da",
     "grid.linewidth": 0.8,
     "axes.axisbelow": True,
     "svg.fonttype": "none",
 }
 
 
+def style(*, ink: str, paper: str, grid: str) -> dict[Any, Any]:
+    """Return the style for a page of these colours."""
+    inked = dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), ink)
+    papered = dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), paper)
+    return STYLE | inked | papered | {"grid.color": grid}
+
+
+VARIANTS = {
+    "": style(ink="#3b352e", paper="#ffffff", grid="#ece5da"),
+    "-dark": style(ink="#d5cfc6", paper="#131416", grid="#2c2e33"),
+}
+"""The style by the end of the file's name: the backgrounds are those of the documentation's theme."""
+
+
 def thousands(axes: Axes, *, of: str = "y") -> None:
-    """A logarithmic axis with plain numbers at the powers of ten."""
+    """Give an axis a logarithmic scale with plain numbers at the powers of ten."""
     axis = axes.yaxis if of == "y" else axes.xaxis
     axis.set_major_locator(LogLocator(10))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}"))

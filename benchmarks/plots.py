@@ -1,4 +1,4 @@
-"""The plots of a run: ``python -m benchmarks.plots results.json FOLDER``, in the environment that has matplotlib."""
+"""The plots of a run, light and dark: ``python -m benchmarks.plots results.json FOLDER``, in the environment that has matplotlib."""
 
 import argparse
 import json
@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from benchmarks.figures import Found, figure, growth, names, slope
-from benchmarks.plot_style import FAINT, LIBRARIES, STORES, STYLE, thousands
+from benchmarks.plot_style import FAINT, LIBRARIES, STORES, VARIANTS, thousands
 from benchmarks.plots_processes import joining, processes
 
 
@@ -23,16 +23,17 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     options = parser.parse_args()
     found: Found = json.loads(options.results.read_text(encoding="utf-8"))
-    with plt.rc_context(STYLE):
-        for name, draw in DRAWN.items():
-            draw(found)
-            if plt.get_fignums():
-                plt.savefig(options.folder / f"{name}.png", dpi=150, bbox_inches="tight", pad_inches=0.25)
-                plt.close("all")
+    for variant, style in VARIANTS.items():
+        with plt.rc_context(style):
+            for name, draw in DRAWN.items():
+                draw(found)
+                if plt.get_fignums():
+                    plt.savefig(options.folder / f"{name}{variant}.png", dpi=150, bbox_inches="tight", pad_inches=0.25)
+                    plt.close("all")
 
 
 def hot_product(found: Found) -> None:
-    """Reservations a second of one product, as ever more callers want it."""
+    """Draw the reservations per second of one product over the number of callers."""
     shown = [name for ours in (True, False) for name in names(found, ours=ours, durable=True) if figure(found, name, "W3 64")]
     if not shown:
         return
@@ -52,23 +53,23 @@ def hot_product(found: Found) -> None:
             markersize=4.5 if is_ours else 3.5,
             linewidth=2.4 if is_ours else 1.4,
         )
-        ends.append((*points[-1], name if not is_ours else f"inventory_es, {name}", colour))
+        ends.append((*points[-1], _spelt(name) if not is_ours else f"inventory_es, {name}", colour))
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.set_xticks(found["about"]["sizes"]["callers"], [f"{one:,}" for one in found["about"]["sizes"]["callers"]])
-    axes.set_xlabel("callers who want the same product at once")
-    axes.set_title("One product: durable reservations a second", pad=12)
+    axes.set_xlabel("concurrent callers of one product")
+    axes.set_title("One product: durable reservations per second", pad=12)
     thousands(axes)
     axes.grid(visible=True, axis="y")
     _label_ends(axes, ends)
 
 
 def beside_peers(found: Found) -> None:
-    """The durable contenders, one panel a workload."""
+    """Draw the durable contenders, one panel per workload."""
     titles = {
-        "W1": "W1: one caller",
-        "W1c": "W1c: 64 callers, 1,000 products",
-        "W3 64": "W3: 64 callers, one product",
+        "W1": "W1: one caller, reservations",
+        "W1c": "W1c: 64 callers, 1,000 products, reservations",
+        "W3 64": "W3: 64 callers, one product, reservations",
         "W3 sold out": "W3: sold out, answers",
         "W2": "W2: load one long stream, events",
         "W4": "W4: the feed, events",
@@ -97,13 +98,13 @@ def beside_peers(found: Found) -> None:
         axes.set_xticks([])
         axes.spines[["bottom", "left"]].set_visible(False)
         axes.tick_params(axis="y", length=0)
-        axes.set_title(f"{titles[case]}, a second")
+        axes.set_title(f"{titles[case]} per second")
     for axes in grid.flat[len(cases) :]:
         axes.set_visible(False)
 
 
 def waits(found: Found) -> None:
-    """How long a caller waits: the median and the 99th percentile."""
+    """Draw the waiting time of a caller: the median and the 99th percentile."""
     panels = [
         (case, title)
         for case, title in (("W1", "One caller"), ("W3 64", "64 callers, one product"))
@@ -140,15 +141,15 @@ def waits(found: Found) -> None:
         axes.invert_yaxis()
         axes.set_xscale("log")
         thousands(axes, of="x")
-        axes.set_xlabel("milliseconds: ● half of the calls, | 99 in 100")
+        axes.set_xlabel("milliseconds: ● median, | 99th percentile")
         axes.grid(visible=True, axis="x")
         axes.set_title(title)
 
 
 def grown(found: Found) -> None:
-    """What things cost as everything grows: flat is good."""
+    """Draw the costs as everything grows: flat is good."""
     costs = {
-        "command_busy_us": "one command: processor, µs",
+        "command_busy_us": "one command: processor time, µs",
         "feed_page_us": "newest 100 of the feed, µs",
         "opening_us": "opening, ms",
         "first_command_us": "first command, cold, ms",
@@ -178,7 +179,7 @@ def grown(found: Found) -> None:
         room = max(1.0, (30 / (high / low)) ** 0.5)
         row[0].set_ylim(low / room, high * room)
     for axes, grows in zip(grid[-1], what, strict=True):
-        axes.set_xlabel(f"{grows}; beside a store, its slope: 0 is flat")
+        axes.set_xlabel(f"{grows}; the legend shows slopes: 0 is flat")
 
 
 def _is_ours(found: Found, name: str) -> bool:
@@ -187,6 +188,10 @@ def _is_ours(found: Found, name: str) -> bool:
 
 def _colour(name: str) -> str:
     return next(colour for start, colour in {**STORES, **LIBRARIES}.items() if name.startswith(start))
+
+
+def _spelt(name: str) -> str:
+    return name.replace("a lock a product", "a lock per product")
 
 
 def _narrow(name: str) -> str:
@@ -206,15 +211,15 @@ def _short(value: float) -> str:
 
 
 def _label_ends(axes: Axes, ends: list[tuple[float, float, str, str]]) -> None:
-    """Names beside the ends of the lines, pushed apart where they would overlap."""
+    """Write the names next to the ends of the lines, without overlaps."""
     low, high = axes.get_ylim()
     right = max(x for x, _, _, _ in ends)
     step = (high / low) ** 0.042
     last: dict[bool, float] = {}
     for x, y, name, colour in sorted(ends, key=lambda end: -end[1]):
-        beside = x == right
-        place = min(y, last.get(beside, float("inf")) / step)
-        last[beside] = place
+        is_last = x == right
+        place = min(y, last.get(is_last, float("inf")) / step)
+        last[is_last] = place
         axes.annotate(
             name,
             (x, y),

@@ -3,19 +3,19 @@
 import matplotlib.pyplot as plt
 
 from benchmarks.figures import Found
-from benchmarks.plot_style import FAINT, INK, STORES, thousands
+from benchmarks.plot_style import FAINT, STORES, thousands
 
 WAYS = {
     "free": ("each command for itself", FAINT),
     "lanes": ("lanes in every process", STORES["SQLite"]),
     "routed": ("lanes, streams routed", STORES["file"]),
-    "parted": ("lanes, routed, a store each", STORES["memory"]),
+    "parted": ("lanes, routed, one store each", STORES["memory"]),
 }
 SHARES = {"spread": "spread over 10,000 products", "a fifth hot": "a fifth wants one product", "one product": "all want one product"}
 
 
 def processes(found: Found) -> None:
-    """Commands a second over the number of processes, simulated; open circles where one process starves."""
+    """Draw the simulated commands per second over the number of processes; an open circle marks a starving process."""
     measures = found["alone"].get("processes")
     if not measures:
         return
@@ -23,14 +23,12 @@ def processes(found: Found) -> None:
     _, grid = plt.subplots(1, len(SHARES), figsize=(11.5, 4.2), sharey=True, layout="constrained")
     for axes, (share, title) in zip(grid, SHARES.items(), strict=True):
         for way, (label, colour) in WAYS.items():
-            told = [measures[f"{way}, {share}, {number}"] for number in numbers]
-            rates = [one["per_second"] for one in told]
+            measured = [measures[f"{way}, {share}, {number}"] for number in numbers]
+            rates = [one["per_second"] for one in measured]
             axes.plot(numbers, rates, "--" if way == "parted" else "-", color=colour, linewidth=2, label=label)
-            for number, rate, one in zip(numbers, rates, told, strict=True):
+            for number, rate, one in zip(numbers, rates, measured, strict=True):
                 is_fair = one["least_share"] >= 0.1
-                axes.plot(
-                    number, rate, "o", markersize=5, color=colour, markerfacecolor=colour if is_fair else "white", markeredgewidth=1.4
-                )
+                axes.plot(number, rate, "o", markersize=5, color=colour, markerfacecolor=colour if is_fair else "none", markeredgewidth=1.4)
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
         axes.set_xticks(numbers, [str(number) for number in numbers])
@@ -38,12 +36,12 @@ def processes(found: Found) -> None:
         axes.grid(visible=True, axis="y")
         axes.set_title(title)
         thousands(axes)
-    grid[0].set_ylabel("commands a second, simulated")
+    grid[0].set_ylabel("commands per second, simulated")
     grid[0].legend(frameon=False, fontsize=8.5, loc="lower left")
 
 
 def joining(found: Found) -> None:
-    """What happens while processes disagree about who is there."""
+    """Draw the accepted commands while processes disagree about their number."""
     measures = found["alone"].get("processes", {})
     lags = sorted({case.split(", ")[1] for case in measures if case.startswith("joining, ")})
     if not lags:
@@ -52,14 +50,19 @@ def joining(found: Found) -> None:
     for axes, lag in zip(grid, lags, strict=True):
         rows = [(int(case.rpartition(" ")[2]) / 10, one) for case, one in measures.items() if case.startswith(f"joining, {lag}, ")]
         times = [at for at, _ in rows]
-        axes.step(times, [one["accepted"] for _, one in rows], where="post", color=STORES["file"], linewidth=2, label="accepted a second")
+        axes.step(times, [one["accepted"] for _, one in rows], where="post", color=STORES["file"], linewidth=2, label="accepted per second")
         axes.step(
-            times, [one["in_vain"] for _, one in rows], where="post", color=STORES["SQLite"], linewidth=2, label="decided in vain a second"
+            times,
+            [one["in_vain"] for _, one in rows],
+            where="post",
+            color=STORES["SQLite"],
+            linewidth=2,
+            label="decided in vain per second",
         )
-        axes.axvline(1.0, color=INK, linewidth=0.8, linestyle=":")
+        axes.axvline(1.0, color=FAINT, linewidth=0.8, linestyle=":")
         seconds = float(lag.removeprefix("lag "))
-        axes.set_title("all hear of it at once" if seconds == 0 else f"each hears of it within {seconds:g} s")
-        axes.set_xlabel("seconds; a fifth process joins four at 1")
+        axes.set_title("all processes know at once" if seconds == 0 else f"each process knows within {seconds:g} s")
+        axes.set_xlabel("seconds; a fifth process joins four at 1 s")
         axes.grid(visible=True, axis="y")
         axes.set_ylim(bottom=0)
     grid[0].legend(frameon=False, fontsize=8.5, loc="center left")
