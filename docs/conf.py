@@ -1,4 +1,4 @@
-"""How the documentation is built: offline, and a warning is an error."""
+"""The configuration of the documentation: built offline, and a warning is an error."""
 
 import sys
 from pathlib import Path
@@ -21,8 +21,11 @@ extensions = [
     "door_table",
     "error_table",
     "own_names",
+    "package_tree",
     "plain_properties",
     "plain_signatures",
+    "promise_ids",
+    "source_links",
     "state_diagram",
 ]
 source_suffix = {".md": "markdown"}

@@ -1,4 +1,4 @@
-"""The directive ``{door-table}``: the names behind one door, each with a sentence and a link."""
+"""The directive ``{door-table}``: the public names of a module, each with a sentence and a link."""
 
 import importlib
 import inspect
@@ -19,7 +19,7 @@ class DoorTable(SphinxDirective):
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        """The table as nodes."""
+        """Return the table as nodes."""
         module = importlib.import_module(self.arguments[0])
         names = [name for name in module.__all__ if not name.startswith("__")]
         rows = [

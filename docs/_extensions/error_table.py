@@ -19,7 +19,7 @@ class ErrorTable(SphinxDirective):
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        """The table as nodes."""
+        """Return the table as nodes."""
         branch = getattr(inventory_es.errors, self.arguments[0])
         lines = ["| Code and class | When, and with which facts |", "|---|---|", *sorted(_rows(branch))]
         parent = nodes.Element()

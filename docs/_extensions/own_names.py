@@ -1,4 +1,4 @@
-"""Links to our own names, wherever a name is defined and through whichever door a page documents it."""
+"""Links to the package's own names, wherever a name is defined or documented."""
 
 from docutils import nodes
 from sphinx.addnodes import pending_xref
@@ -11,7 +11,7 @@ from sphinx.util.nodes import make_refnode
 def resolve(
     app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.TextElement
 ) -> nodes.reference | None:
-    """Find the one documented object whose last name is the one that is looked for."""
+    """Return a link to the one documented object with this last name."""
     if node.get("refdomain") != "py" or not isinstance(env.domains["py"], PythonDomain):
         return None
     target = node["reftarget"]

@@ -1,4 +1,4 @@
-"""The docstring of a property is prose: napoleon would take what its first colon follows for a type."""
+"""Docstrings of properties as prose: napoleon would take the text before a colon for a type."""
 
 from sphinx.application import Sphinx
 
@@ -6,7 +6,7 @@ from sphinx.application import Sphinx
 def keep_as_prose(
     _app: Sphinx, what: str, _name: str, _obj: object, _options: object, lines: list[str]
 ) -> None:
-    """Put an escaped line end first, where napoleon looks for a type: it prints nothing."""
+    """Put an escaped line end first, where napoleon expects a type. It prints nothing."""
     if what in {"property", "attribute"} and lines:
         lines.insert(0, "\\")
 

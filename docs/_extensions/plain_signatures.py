@@ -1,4 +1,4 @@
-"""Signatures as a caller would write them: ``Purpose.ORDER``, and no ``-> None`` after a class."""
+"""Signatures as a caller writes them: ``Purpose.ORDER``, and no ``-> None`` after a class."""
 
 import re
 from typing import get_args

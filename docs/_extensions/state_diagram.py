@@ -1,4 +1,4 @@
-"""The directive ``{state-diagram}``: the states of a process, drawn from the table that it is folded by."""
+"""The directive ``{state-diagram}``: the states of a process, drawn from the table that folds it."""
 
 import importlib
 import re
@@ -25,16 +25,16 @@ class Point(NamedTuple):
 
 
 class StateDiagram(SphinxDirective):
-    """``{state-diagram} package.transitions``, with a grid of the states in it; ``.`` leaves a place free.
+    """``{state-diagram} package.transitions``, with a grid of its states; ``.`` leaves a place free.
 
-    An arrow is an event that leads from one state to another. What happens within a state stands in it.
+    An arrow is an event that leads from one state to another. A box lists the events within its state.
     """
 
     required_arguments = 1
     has_content = True
 
     def run(self) -> list[nodes.Node]:
-        """The drawing as a node.
+        """Return the drawing as a node.
 
         Raises:
             ValueError: the grid and the table name different states.
@@ -113,11 +113,11 @@ def _arrow(
     top = Point((begin.x + 2 * middle.x + stop.x) / 4, (begin.y + 2 * middle.y + stop.y) / 4)
     curve = f"M{begin.x:g} {begin.y:g}Q{middle.x:g} {middle.y:g} {stop.x:g} {stop.y:g}"
     path = f'<path d="{curve}" marker-end="url(#tip)"/>'
-    told = [line for label in labels for line in (label.split() if len(label) > LONGEST else [label])]
-    first = top.y - 6.5 * (len(told) - 1) + 4
+    words = [line for label in labels for line in (label.split() if len(label) > LONGEST else [label])]
+    first = top.y - 6.5 * (len(words) - 1) + 4
     lines = [
         f'<text class="event" x="{top.x:g}" y="{first + 13 * row:g}">{escape(line)}</text>'
-        for row, line in enumerate(told)
+        for row, line in enumerate(words)
     ]
     return path + "".join(lines)
 
@@ -125,7 +125,7 @@ def _arrow(
 def _bend(
     places: Mapping[str, Point], arrow: tuple[str, str], arrows: Mapping[tuple[str, str], list[str]]
 ) -> float:
-    """How far the arrow swings out: around a state in between, and beside an arrow that comes back."""
+    """Return the swing of an arrow: around a state in between, or next to an arrow in the other direction."""
     start, end = places[arrow[0]], places[arrow[1]]
     for other in places.values():
         steps = [
@@ -139,7 +139,7 @@ def _bend(
 
 
 def _edge(place: Point, height: float, towards: Point) -> Point:
-    """Where a line from the middle of a state's box leaves it."""
+    """Return the point at which a line from the middle of a box leaves it."""
     top, bottom = place.y - HEIGHT / 2, place.y - HEIGHT / 2 + height
     dx, dy = towards.x - place.x, towards.y - place.y
     limits = [(WIDTH / 2 + 3) / abs(dx)] if dx else []
