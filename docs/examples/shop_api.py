@@ -22,7 +22,7 @@ Answer = tuple[HTTPStatus, dict[str, Any]]
 
 
 class ShopApi:
-    """Routes requests to an inventory, and its errors to statuses. The package itself knows no HTTP."""
+    """A router from requests to an inventory, and from its errors to statuses. The package knows no HTTP."""
 
     def __init__(self, inventory: InventoryService) -> None:
         self._inventory = inventory
@@ -47,9 +47,9 @@ class ShopApi:
             return HTTPStatus.UNPROCESSABLE_ENTITY, error.to_dict()
         except NotFoundError as error:
             return HTTPStatus.NOT_FOUND, error.to_dict()
-        except RefusedError as error:  # the business said no: the caller can act on it
+        except RefusedError as error:  # the domain said no: the caller can act on it
             return HTTPStatus.CONFLICT, error.to_dict()
-        except ConflictError as error:  # others kept winning: try again
+        except ConflictError as error:  # other writers were faster: try again
             return HTTPStatus.SERVICE_UNAVAILABLE, error.to_dict()
         except FaultError as error:
             status = HTTPStatus.SERVICE_UNAVAILABLE if error.retryable else HTTPStatus.INTERNAL_SERVER_ERROR
@@ -60,7 +60,7 @@ class ShopApi:
         hold = self._inventory.reserve(
             asked["product"], STORE, asked["quantity"], ttl=HOLD, reservation_id=asked["order"]
         )
-        if hold.state != "OPEN":  # made earlier, and ended since: perhaps somebody else has the units
+        if hold.state != "OPEN":  # made earlier, and closed since: another buyer may have the units
             status = HTTPStatus.CONFLICT
         else:
             status = HTTPStatus.OK if hold.replayed else HTTPStatus.CREATED

@@ -1,4 +1,4 @@
-"""An event bus in a SQLite file, for the consumers of one process: what was published survives a restart."""
+"""An event bus in a SQLite file, for the consumers of one process. Published events survive a restart."""
 
 import json
 import sqlite3
@@ -38,7 +38,7 @@ CREATE TABLE IF NOT EXISTS dead ({PLACE}, {EVENT}, reason TEXT, since TEXT);
 
 
 class Group:
-    """What a group has not answered. The order of the queue is in memory; its events are also in the file."""
+    """The unanswered events of a group. The queue is in memory; its events are also in the file."""
 
     def __init__(self, name: str, wanted: GroupFilter) -> None:
         self.name = name
@@ -123,7 +123,7 @@ class ShopBus:
             raise StoreClosedError(store="ShopBus")
 
     def notify(self) -> None:
-        """Wake everybody who waits for room or for an event."""
+        """Wake every caller that waits for room or for an event."""
         self._change.set()
         self._change = anyio.Event()
 
@@ -134,7 +134,7 @@ class ShopBus:
 
     async def transact(self, work: Callable[[], Answer]) -> Answer:
         def run() -> Answer:
-            with self._db:  # commits at the end, rolls back when something is raised
+            with self._db:  # commits at the end, rolls back after an error
                 self._db.execute("BEGIN IMMEDIATE")
                 return work()
 
@@ -148,7 +148,7 @@ class ShopBus:
         await self.transact(lambda: self._db.execute(update, (queued.deliveries, queued.number)).close())
 
     async def _publish(self, events: Sequence[RecordedEvent]) -> int:
-        """Publish the first events: as many as every group that may take them has room for."""
+        """Publish the first events, as many as every interested group has room for."""
         while (room := self._room(events[0])) < 1:
             await self.wait()
         groups, first = list(self.groups.values()), events[:room]
@@ -184,7 +184,7 @@ class ShopBus:
         ]
 
     def _revive(self, name: str, event_ids: Collection[str]) -> list[QueuedEvent]:
-        """Put dead letters before all that waits, the newest first: then the oldest is in front of them."""
+        """Put dead letters before the waiting events, the newest first, so that the oldest comes out first."""
         rows = self._db.execute("SELECT * FROM dead WHERE name = ? ORDER BY number DESC", (name,)).fetchall()
         revived = []
         for number, _, _, *event, _, _ in rows:
@@ -226,7 +226,7 @@ class Consumer:
                 continue
             delivery = ShopDelivery(self, queued)
             try:
-                # counted before it is handed out, so that an event that kills its consumer has an end
+                # counted before the delivery, so that an event that kills its consumer has an end
                 await self.bus.count(queued)
             except BaseException:
                 queued.deliveries -= 1
@@ -242,7 +242,7 @@ class Consumer:
             raise StoreClosedError(store="ShopBus", reason="this consumer has left its group")
 
     async def leave(self) -> None:
-        """Give back what is out: it was delivered, and counts."""
+        """Return an unanswered delivery to the queue. It counts as delivered."""
         self.has_left = True
         for delivery in list(self.out):
             try:

@@ -1,4 +1,4 @@
-"""A cache in a table of a SQLite file: all processes of a machine share it, and a restart leaves it warm."""
+"""A cache in a table of a SQLite file: all processes of a machine share it, and it survives a restart."""
 
 import sqlite3
 from collections.abc import Callable
@@ -26,7 +26,7 @@ class ShopCache:
         self._max_entries = max_entries
         self._calls = BlockingCalls(None, name="ShopCache")
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF")  # what is lost is a miss
+        self._db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF")  # a lost entry is a miss
         self._db.execute(f"CREATE TABLE IF NOT EXISTS answers ({COLUMNS})")
         self._db.execute("CREATE INDEX IF NOT EXISTS by_use ON answers (used)")
 
@@ -53,7 +53,7 @@ class ShopCache:
 
     async def _transact(self, work: Callable[[], Answer]) -> Answer:
         def transact() -> Answer:
-            with self._db:  # commits at the end, rolls back when something is raised
+            with self._db:  # commits at the end, rolls back after an error
                 self._db.execute("BEGIN IMMEDIATE")
                 return work()
 

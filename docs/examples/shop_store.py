@@ -1,4 +1,4 @@
-"""An event store in a table of the SQLite database that a shop has already."""
+"""An event store in a table of the SQLite database of a shop."""
 
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -56,7 +56,7 @@ class ShopStore:
         self, work: Callable[[], Answer], failure: Callable[..., Exception] = StoreUnavailableError
     ) -> Answer:
         try:
-            with self._db:  # commits at the end, rolls back when something is raised
+            with self._db:  # commits at the end, rolls back after an error
                 self._db.execute("BEGIN IMMEDIATE")
                 return work()
         except sqlite3.Error as error:
