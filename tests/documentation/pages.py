@@ -1,10 +1,10 @@
-"""How a page of the documentation is run.
+"""The runner of a documentation page.
 
-Every ``python`` block of a page runs, from the top of the page down, in one namespace and in an empty folder. One that begins with
-the comment ``# name.py`` is saved under that name instead. An ``output``
-block must be what was printed since the one before it. A ``console`` block is a session: each line after ``$`` is run by a
-shell, and what follows must be what it prints; a line ``...`` stands for any lines, ``…`` for anything within a line. A ``sh``
-block is for the reader alone.
+Every ``python`` block of a page runs, from the top of the page down, in one namespace and in an empty folder. A block that begins with
+the comment ``# name.py`` is saved under that name instead. An ``output`` block must equal the output since the previous one.
+
+A ``console`` block is a session. A shell runs each line after ``$``, and the lines after it must be its output. A line ``...`` stands
+for any lines, and ``…`` for anything within a line. A ``sh`` block is for the reader alone.
 """
 
 import io
@@ -32,18 +32,18 @@ _run_block = PythonEvaluator()
 
 
 def run_page(path: Path) -> int:
-    """Run every example of a page in the current folder; say how many there are."""
+    """Run every example of a page in the current folder, and return their number."""
     parsers = (CodeBlockParser("python", run_python), CodeBlockParser("output", compare_output), CodeBlockParser("console", run_session))
     return run_examples(Document.parse(str(path), *parsers))
 
 
 def run_docstrings(path: Path) -> int:
-    """Run every example in the docstrings of a source file; say how many there are."""
+    """Run every example in the docstrings of a source file, and return their number."""
     return run_examples(PythonDocStringDocument.parse(str(path), DocTestParser(), RestCodeBlockParser("python", run_python)))
 
 
 def run_examples(document: Document) -> int:
-    """Run them in order, in one namespace."""
+    """Run the examples of a document in order, in one namespace."""
     document.namespace |= {"__name__": "page", TRANSCRIPT: io.StringIO()}
     examples = list(document.examples())
     try:
@@ -55,7 +55,7 @@ def run_examples(document: Document) -> int:
 
 
 def run_python(example: Example) -> None:
-    """Run a ``python`` block and keep what it prints, or save it if it begins with the name of a file."""
+    """Run a ``python`` block and keep its output, or save it if it begins with the name of a file."""
     if named := FILE_NAME.match(str(example.parsed)):
         Path(named[1]).write_text(str(example.parsed), encoding="utf-8")
         return
@@ -64,7 +64,7 @@ def run_python(example: Example) -> None:
 
 
 def compare_output(example: Example) -> None:
-    """Compare an ``output`` block with what was printed since the last one."""
+    """Compare an ``output`` block with the output since the previous one."""
     transcript = example.document.namespace[TRANSCRIPT]
     check_output(example, str(example.parsed), transcript.getvalue())
     transcript.seek(0)
@@ -72,7 +72,7 @@ def compare_output(example: Example) -> None:
 
 
 def run_session(example: Example) -> None:
-    """Run the commands of a ``console`` block, one after the other, and compare what each prints."""
+    """Run the commands of a ``console`` block, one after the other, and compare their outputs."""
     for command, expected in sessions(str(example.parsed)):
         run = subprocess.run(
             ["bash", "-c", command],
@@ -87,7 +87,7 @@ def run_session(example: Example) -> None:
 
 
 def sessions(block: str) -> list[tuple[str, str]]:
-    """The commands of a session, each with the output that the page shows."""
+    """Return the commands of a session, each with the output that the page shows."""
     found: list[tuple[str, str]] = []
     for line in block.splitlines():
         if line.startswith("$ "):
@@ -101,7 +101,7 @@ def sessions(block: str) -> list[tuple[str, str]]:
 
 
 def check_output(example: Example, expected: str, printed: str) -> None:
-    """Compare, where a line ``...`` stands for any lines, and ``…`` for anything within one.
+    """Compare two texts, where a line ``...`` stands for any lines, and ``…`` for anything within one.
 
     Raises:
         AssertionError: they differ; it says where on which page.
@@ -113,11 +113,11 @@ def check_output(example: Example, expected: str, printed: str) -> None:
 
 
 def tidy(text: str) -> str:
-    """Without blanks around it and at line ends."""
+    """Return a text without blanks around it and at line ends."""
     return "\n".join(line.rstrip() for line in text.strip().splitlines())
 
 
 def shell_environment() -> dict[str, str]:
-    """The environment of a reader who has installed the package, with a plain terminal of 100 columns."""
+    """Return the environment of a reader who has installed the package, with a plain terminal of 100 columns."""
     scripts = str(Path(sys.executable).parent)
     return {"PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}", "HOME": os.environ.get("HOME", "/"), "COLUMNS": "100", "NO_COLOR": "1"}

@@ -1,4 +1,4 @@
-"""What the pages and the error texts tell people to type, to install the package."""
+"""The commands in the pages and the error texts that install the package."""
 
 import re
 import shlex
@@ -22,7 +22,7 @@ PLACES = {".", "./", "../inventory_es", f"dist/inventory_es-{__version__}-py3-no
 
 
 def targets_in(path: Path) -> list[str]:
-    """What pip is told to install, without what belongs to its options."""
+    """Return the targets of ``pip install`` lines, without the values of options."""
     found: list[str] = []
     for match in INSTALL.finditer(path.read_text(encoding="utf-8")):
         words = shlex.split(match[1])
@@ -52,10 +52,10 @@ def test_an_install_line_is_one_that_works_while_nothing_is_published(path: Path
 
 
 def test_lines_are_found_where_they_are() -> None:
-    told = {name(path): targets_in(path) for path in FILES if targets_in(path)}
-    assert told["docs/how-to/install.md"] == [
+    targets = {name(path): targets_in(path) for path in FILES if targets_in(path)}
+    assert targets["docs/how-to/install.md"] == [
         *("../inventory_es[cli]", f"dist/inventory_es-{__version__}-py3-none-any.whl[cli]"),
         *("inventory_es[plot]", ".[cli]"),
     ]
-    assert ".[cli]" in told["README.md"]
-    assert told["src/inventory_es/cli/__main__.py"] == ["inventory_es[cli]"]
+    assert ".[cli]" in targets["README.md"]
+    assert targets["src/inventory_es/cli/__main__.py"] == ["inventory_es[cli]"]

@@ -1,4 +1,4 @@
-"""The cache that the how-to shows keeps every promise of the port, and the page shows the very file that is tested here."""
+"""The cache of the how-to keeps every promise of the port, and the page shows the file that is tested here."""
 
 import sqlite3
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""The store that the how-to shows keeps every promise of the port, and the page shows the very file that is tested here."""
+"""The store of the how-to keeps every promise of the port, and the page shows the file that is tested here."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""Every example that a reader may copy runs, and prints what the page says."""
+"""Every example of a page runs, and prints the output that the page shows."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The runner of pages itself: an example that does not hold is a red test."""
+"""The runner of pages itself: a wrong example fails the test."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The drawings of states are those of the tables: every state is there, every event that leads somewhere has its arrow."""
+"""The state diagrams match the tables: every state and every event with another state is drawn."""
 
 import re
 from pathlib import Path
