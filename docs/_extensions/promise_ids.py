@@ -1,7 +1,7 @@
 """Promise ids such as ``ES-41`` in a span of their own, so that a style keeps each on one line."""
 
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -13,7 +13,7 @@ ID = re.compile(r"\b((?:ES|CA|EB|RM|CK|SN|SIM)-\d+)\b")
 class PromiseIds(SphinxPostTransform):
     """Wrap each promise id of a page in an inline node with the class ``promise``."""
 
-    default_priority = 900
+    default_priority: ClassVar[int | None] = 900
 
     def run(self, **_options: Any) -> None:
         """Replace the texts with promise ids, code and titles apart."""
