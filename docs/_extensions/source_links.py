@@ -82,7 +82,7 @@ def source_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
         start, _, code = html.partition("<pre>")
         lines = [f'<span id="L{number}"></span>{line}' for number, line in enumerate(code.splitlines(), 1)]
         name = path.relative_to(ROOT).as_posix()
-        body = f"<h1>{name}</h1>\n{start}<pre>" + "\n".join(lines)
+        body = f"<h1 class='source'>{name}</h1>\n{start}<pre>" + "\n".join(lines)
         yield page_of(path), {"title": name, "body": body}, "page.html"
 
 
