@@ -25,10 +25,11 @@ class PackageTree(SphinxDirective):
 
 
 def rooms() -> list[Path]:
-    """Return the modules at the top of the package, then every package, parents before their children."""
+    """Return the modules at the top of the package, then every package and adapter, parents before children."""
     modules = sorted(path for path in SOURCE.glob("*.py") if path.stem not in NOT_SHOWN)
-    packages = sorted(path.parent for path in SOURCE.glob("*/**/__init__.py"))
-    return [*modules, *packages]
+    packages = [path.parent for path in SOURCE.glob("*/**/__init__.py")]
+    adapters = [path for path in SOURCE.glob("adapters/*.py") if path.stem != "__init__"]
+    return [*modules, *sorted([*packages, *adapters], key=lambda path: path.with_suffix("").parts)]
 
 
 def _row(path: Path) -> nodes.row:
