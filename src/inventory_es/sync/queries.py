@@ -8,7 +8,7 @@ from inventory_es.application.projections.ledger import MovementRow
 from inventory_es.application.projections.low_stock import LowStockRow
 from inventory_es.application.projections.open_reservations import ReservationRow
 from inventory_es.application.projections.stock_levels import StockRow
-from inventory_es.application.queries.projection_reader import Place, QueryPage
+from inventory_es.application.queries.projection_reader import Cursor, QueryPage
 from inventory_es.application.queries.stock_queries import StockQueries as _Async
 from inventory_es.application.results import HistoryEntry
 from inventory_es.application.service import InventoryService
@@ -34,19 +34,19 @@ class StockQueries:
         return self._ask(_Async.stock, product_id, store_id, wait_for_position=wait_for_position)
 
     def product_inventory(
-        self, product_id: Id, *, after: Place | None = None, limit: int = 100, wait_for_position: int = 0
+        self, product_id: Id, *, after: Cursor | None = None, limit: int = 100, wait_for_position: int = 0
     ) -> QueryPage[StockRow]:
         """The balances of a product, by store."""
         return self._ask(_Async.product_inventory, product_id, after=after, limit=limit, wait_for_position=wait_for_position)
 
     def store_inventory(
-        self, store_id: Id, *, after: Place | None = None, limit: int = 100, wait_for_position: int = 0
+        self, store_id: Id, *, after: Cursor | None = None, limit: int = 100, wait_for_position: int = 0
     ) -> QueryPage[StockRow]:
         """The balances in a store, by product."""
         return self._ask(_Async.store_inventory, store_id, after=after, limit=limit, wait_for_position=wait_for_position)
 
     def low_stock(
-        self, *, store_id: Id | None = None, after: Place | None = None, limit: int = 100, wait_for_position: int = 0
+        self, *, store_id: Id | None = None, after: Cursor | None = None, limit: int = 100, wait_for_position: int = 0
     ) -> QueryPage[LowStockRow]:
         """What is low now, everywhere or in one store, by product."""
         return self._ask(_Async.low_stock, store_id=store_id, after=after, limit=limit, wait_for_position=wait_for_position)
@@ -57,7 +57,7 @@ class StockQueries:
         store_id: Id,
         *,
         newest_first: bool = False,
-        after: Place | None = None,
+        after: Cursor | None = None,
         limit: int = 100,
         wait_for_position: int = 0,
     ) -> QueryPage[MovementRow]:
@@ -73,7 +73,7 @@ class StockQueries:
         )
 
     def open_reservations(
-        self, *, store_id: Id | None = None, after: Place | None = None, limit: int = 100, wait_for_position: int = 0
+        self, *, store_id: Id | None = None, after: Cursor | None = None, limit: int = 100, wait_for_position: int = 0
     ) -> QueryPage[ReservationRow]:
         """Reservations that still hold units, everywhere or in one store, oldest first."""
         return self._ask(_Async.open_reservations, store_id=store_id, after=after, limit=limit, wait_for_position=wait_for_position)
@@ -84,7 +84,7 @@ class StockQueries:
         store_id: Id,
         *,
         newest_first: bool = False,
-        after: Place | None = None,
+        after: Cursor | None = None,
         limit: int = 100,
         wait_for_position: int = 0,
     ) -> QueryPage[HistoryEntry]:

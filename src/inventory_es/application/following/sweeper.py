@@ -16,7 +16,7 @@ from inventory_es.application.following.lease import Leader, Lease
 from inventory_es.application.following.projector import describe
 from inventory_es.application.following.subscription import Pace
 from inventory_es.application.projections.open_reservations import DEADLINES, DeadlineRow, open_reservations
-from inventory_es.application.queries.projection_reader import Place, ProjectionReader
+from inventory_es.application.queries.projection_reader import Cursor, ProjectionReader
 from inventory_es.application.service import InventoryService
 from inventory_es.domain.errors import ClockJumpError
 from inventory_es.domain.identifiers import InventoryId
@@ -94,7 +94,7 @@ class ReservationSweeper:
         )
         self._rows = ProjectionReader(read_model, open_reservations())
         self._is_prepared = False
-        self._swept_to: Place | None = None
+        self._swept_to: Cursor | None = None
         self._awaited = 0
         self._failing: dict[InventoryId, _Failing] = {}
         self.status: SweeperStatus = SweeperStatus()

@@ -6,7 +6,7 @@ import attrs
 
 from inventory_es.application.projections.orders import ORDERS, SHORTAGES, OrderRow, ShortageRow, orders
 from inventory_es.application.projections.transfers import INCOMING, TRANSFERS, IncomingRow, TransferRow, transfers
-from inventory_es.application.queries.projection_reader import Place, ProjectionReader, QueryPage, open_reader
+from inventory_es.application.queries.projection_reader import Cursor, ProjectionReader, QueryPage, open_reader
 from inventory_es.domain.processes.order.events import OrderStatus
 from inventory_es.domain.processes.transfer.events import TransferStatus
 from inventory_es.ports import ReadModel
@@ -31,14 +31,14 @@ class OrderQueries:
         return page.rows[0] if page.rows else None
 
     async def orders(
-        self, status: OrderStatus | str, *, after: Place | None = None, limit: int = 100, wait_for_position: int = 0
+        self, status: OrderStatus | str, *, after: Cursor | None = None, limit: int = 100, wait_for_position: int = 0
     ) -> QueryPage[OrderRow]:
         """Return the orders in a status, the longest in it first."""
         where = {"status": OrderStatus(status).value}
         return await self._select(ORDERS, where=where, limit=limit, wait_for_position=wait_for_position, order=("since",), after=after)
 
     async def shortages(
-        self, order_id: str, *, after: Place | None = None, limit: int = 100, wait_for_position: int = 0
+        self, order_id: str, *, after: Cursor | None = None, limit: int = 100, wait_for_position: int = 0
     ) -> QueryPage[ShortageRow]:
         """Return the lines of an order that could not be had, by number."""
         return await self._select(SHORTAGES, where={"order_id": order_id}, limit=limit, wait_for_position=wait_for_position, after=after)
@@ -63,14 +63,14 @@ class TransferQueries:
         return page.rows[0] if page.rows else None
 
     async def transfers(
-        self, status: TransferStatus | str, *, after: Place | None = None, limit: int = 100, wait_for_position: int = 0
+        self, status: TransferStatus | str, *, after: Cursor | None = None, limit: int = 100, wait_for_position: int = 0
     ) -> QueryPage[TransferRow]:
         """Return the transfers in a status, the longest in it first. Goods in transit are ``DISPATCHED``."""
         where = {"status": TransferStatus(status).value}
         return await self._select(TRANSFERS, where=where, limit=limit, wait_for_position=wait_for_position, order=("since",), after=after)
 
     async def overdue(
-        self, at: datetime, *, after: Place | None = None, limit: int = 100, wait_for_position: int = 0
+        self, at: datetime, *, after: Cursor | None = None, limit: int = 100, wait_for_position: int = 0
     ) -> QueryPage[TransferRow]:
         """Return the transfers in transit that should have arrived by ``at``, in UTC, the latest first.
 
@@ -90,7 +90,7 @@ class TransferQueries:
         destination_store_id: str,
         product_id: str | None = None,
         *,
-        after: Place | None = None,
+        after: Cursor | None = None,
         limit: int = 100,
         wait_for_position: int = 0,
     ) -> QueryPage[IncomingRow]:

@@ -7,7 +7,7 @@ from anyio.lowlevel import checkpoint
 
 from inventory_es.application.commands.states import StreamReader
 from inventory_es.application.following.subscription import feed_of
-from inventory_es.application.queries.projection_reader import Place, QueryPage
+from inventory_es.application.queries.projection_reader import Cursor, QueryPage
 from inventory_es.application.results import HistoryEntry
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.quantity import whole_number
@@ -28,13 +28,13 @@ class HistoryPages:
         self._store = store
         self._reader = reader
 
-    async def page(self, inventory_id: InventoryId, *, newest_first: bool, after: Place | None, limit: int) -> QueryPage[HistoryEntry]:
+    async def page(self, inventory_id: InventoryId, *, newest_first: bool, after: Cursor | None, limit: int) -> QueryPage[HistoryEntry]:
         """Return the page behind the version in ``after``."""
-        place = None if after is None else _version(after)
+        cursor = None if after is None else _version(after)
         if newest_first:
-            found = await read_stream_page_backwards(self._store, inventory_id.stream, before=place, limit=limit)
+            found = await read_stream_page_backwards(self._store, inventory_id.stream, before=cursor, limit=limit)
         else:
-            found = await read_stream_page(self._store, inventory_id.stream, after=place or 0, limit=limit)
+            found = await read_stream_page(self._store, inventory_id.stream, after=cursor or 0, limit=limit)
         entries = tuple(map(self._reader.entry, found.events))
         newest = max(entries, key=lambda entry: entry.position, default=None)
         seen = Checkpoint() if newest is None else Checkpoint(position=newest.position, recorded_at=newest.recorded_at)
@@ -58,8 +58,8 @@ class HistoryPages:
             raise ReadModelBehindError(projection="history", position=position, actual_position=head, error=None)
 
 
-def _version(place: Place) -> int:
-    match place:
+def _version(cursor: Cursor) -> int:
+    match cursor:
         case (int(version),) if version >= 1:
             return version
         case _:

@@ -18,8 +18,8 @@ from inventory_es.ports.toolkit.row_rules import table_of
 
 T = TypeVar("T")
 
-Place = tuple[str | int | None, ...]
-"""The end of a page; opaque."""
+Cursor = tuple[str | int | None, ...]
+"""Cursor behind the last row of a page; opaque."""
 
 
 @attrs.frozen
@@ -34,7 +34,7 @@ class QueryPage(Result, Generic[T]):
 
     rows: tuple[T, ...]
     checkpoint: Checkpoint
-    next_after: Place | None
+    next_after: Cursor | None
 
 
 class ProjectionReader:
@@ -89,7 +89,7 @@ class ProjectionReader:
         *,
         where: Row | None = None,
         order: Sequence[str] = (),
-        after: Place | None = None,
+        after: Cursor | None = None,
         descending: bool = False,
         limit: int,
         wait_for_position: int = 0,

@@ -12,7 +12,7 @@ from inventory_es.application.projections.shipped import with_shipped
 from inventory_es.application.projections.stock_levels import LEVELS, StockRow
 from inventory_es.application.queries.cached_answers import AnswerForm, CachedAnswers, product_inventory_key, stock_key
 from inventory_es.application.queries.history import HistoryPages, check_as_of
-from inventory_es.application.queries.projection_reader import Place, ProjectionReader, QueryPage, readers_of
+from inventory_es.application.queries.projection_reader import Cursor, ProjectionReader, QueryPage, readers_of
 from inventory_es.application.results import HistoryEntry
 from inventory_es.domain.identifiers import Id, InventoryId, identifier, inventory_id
 from inventory_es.domain.quantity import whole_number
@@ -64,7 +64,7 @@ class StockQueries:
         return await self._answers.answer(key, _STOCK, compute, least=wait_for_position, arrive=arrive)
 
     async def product_inventory(
-        self, product_id: Id, *, after: Place | None = None, limit: int = _PAGE, wait_for_position: int = 0
+        self, product_id: Id, *, after: Cursor | None = None, limit: int = _PAGE, wait_for_position: int = 0
     ) -> QueryPage[StockRow]:
         """Return the balances of a product, by store."""
         product_id = identifier("product_id", product_id)
@@ -77,7 +77,7 @@ class StockQueries:
         return await self._answers.answer(key, _PRODUCT, compute, least=wait_for_position, arrive=arrive)
 
     async def store_inventory(
-        self, store_id: Id, *, after: Place | None = None, limit: int = _PAGE, wait_for_position: int = 0
+        self, store_id: Id, *, after: Cursor | None = None, limit: int = _PAGE, wait_for_position: int = 0
     ) -> QueryPage[StockRow]:
         """Return the balances in a store, by product."""
         where: Row = {"store_id": identifier("store_id", store_id)}
@@ -85,7 +85,7 @@ class StockQueries:
         return await reader.select(LEVELS, where=where, after=after, limit=limit, wait_for_position=wait_for_position)
 
     async def low_stock(
-        self, *, store_id: Id | None = None, after: Place | None = None, limit: int = _PAGE, wait_for_position: int = 0
+        self, *, store_id: Id | None = None, after: Cursor | None = None, limit: int = _PAGE, wait_for_position: int = 0
     ) -> QueryPage[LowStockRow]:
         """Return the inventories that are low now, everywhere or in one store, by product."""
         where = _in_store(store_id)
@@ -98,7 +98,7 @@ class StockQueries:
         store_id: Id,
         *,
         newest_first: bool = False,
-        after: Place | None = None,
+        after: Cursor | None = None,
         limit: int = _PAGE,
         wait_for_position: int = 0,
     ) -> QueryPage[MovementRow]:
@@ -110,7 +110,7 @@ class StockQueries:
         )
 
     async def open_reservations(
-        self, *, store_id: Id | None = None, after: Place | None = None, limit: int = _PAGE, wait_for_position: int = 0
+        self, *, store_id: Id | None = None, after: Cursor | None = None, limit: int = _PAGE, wait_for_position: int = 0
     ) -> QueryPage[ReservationRow]:
         """Return the reservations that still hold units, everywhere or in one store, oldest first."""
         where = _in_store(store_id)
@@ -123,7 +123,7 @@ class StockQueries:
         store_id: Id,
         *,
         newest_first: bool = False,
-        after: Place | None = None,
+        after: Cursor | None = None,
         limit: int = _PAGE,
         wait_for_position: int = 0,
     ) -> QueryPage[HistoryEntry]:
@@ -184,7 +184,7 @@ class StockQueries:
         page = await self._readers["stock_levels"].select(LEVELS, where=_of(asked), limit=1)
         return page.rows[0] if page.rows else None, page.checkpoint.position
 
-    async def _product_inventory(self, product_id: str, after: Place | None, limit: int) -> tuple[QueryPage[StockRow], int]:
+    async def _product_inventory(self, product_id: str, after: Cursor | None, limit: int) -> tuple[QueryPage[StockRow], int]:
         page = await self._readers["stock_levels"].select(LEVELS, where={"product_id": product_id}, limit=limit, after=after)
         return page, page.checkpoint.position
 
