@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Protocol
 
 import anyio
-import attrs
 
 from inventory_es.application.following.follower import ProjectionFollower
 from inventory_es.application.following.projection import OnFailure, Projection, ProjectionStatus, check_on_failure
@@ -22,12 +21,6 @@ _PATIENCE_AT_THE_END = 5.0
 
 class _Follower(Protocol):
     def stop(self) -> None: ...
-
-
-@attrs.frozen(eq=False)
-class _Run:
-    followers: Sequence[_Follower]
-    ended: anyio.Event = attrs.field(factory=anyio.Event)
 
 
 class Followers:
@@ -68,7 +61,7 @@ class Followers:
         self._ids = ids
         self._answers = answers
         self._bus = bus
-        self._runs: set[_Run] = set()
+        self._runs: dict[anyio.Event, Sequence[_Follower]] = {}  # by the event that ends the run
         self._is_stopped = False
 
     async def run(self, *, on_failure: OnFailure) -> None:
@@ -128,16 +121,16 @@ class Followers:
     def stop(self) -> None:
         """End every :meth:`run`, also one that begins later, after the commits in flight. Idempotent."""
         self._is_stopped = True
-        for run in self._runs:
-            for follower in run.followers:
+        for followers in self._runs.values():
+            for follower in followers:
                 follower.stop()
 
     async def aclose(self) -> None:
         """Stop, and wait until every run has ended. Idempotent."""
         self.stop()
         with anyio.move_on_after(_PATIENCE_AT_THE_END):
-            for run in tuple(self._runs):
-                await run.ended.wait()
+            for ended in tuple(self._runs):
+                await ended.wait()
 
     def _projection_followers(self, on_failure: OnFailure) -> list[ProjectionFollower]:
         feed = feed_of(self._store)
@@ -159,7 +152,7 @@ class Followers:
         ]
 
     async def _follow(self, followers: Sequence[_Follower], works: Sequence[Callable[[], Awaitable[None]]]) -> None:
-        run = _Run(followers)
+        ended = anyio.Event()
         problems: list[Exception] = []
 
         async def work_on(work: Callable[[], Awaitable[None]]) -> None:
@@ -170,13 +163,13 @@ class Followers:
                 for follower in followers:
                     follower.stop()
 
-        self._runs.add(run)
+        self._runs[ended] = followers
         try:
             async with anyio.create_task_group() as tasks:
                 for work in works:
                     tasks.start_soon(work_on, work)
         finally:
-            self._runs.discard(run)
-            run.ended.set()
+            del self._runs[ended]
+            ended.set()
         if problems:
             raise problems[0]

@@ -23,8 +23,7 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready form: datetimes in ISO 8601, identities as text."""
-        values = plain(self)
-        return dict(values)
+        return dict(plain(self))
 
 
 @attrs.frozen(kw_only=True)

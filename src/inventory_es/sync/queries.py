@@ -4,10 +4,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Concatenate, ParamSpec, TypeVar
 
-from inventory_es.application.projections.ledger import MovementRow
-from inventory_es.application.projections.low_stock import LowStockRow
-from inventory_es.application.projections.open_reservations import ReservationRow
-from inventory_es.application.projections.stock_levels import StockRow
+from inventory_es.application.projections import LowStockRow, MovementRow, ReservationRow, StockRow
 from inventory_es.application.queries.projection_reader import Cursor, QueryPage
 from inventory_es.application.queries.stock_queries import StockQueries as _Async
 from inventory_es.application.results import HistoryEntry
