@@ -8,7 +8,8 @@ LONGEST = 25
 NOT_USED = re.compile(
     r"\b(anew|afresh|for ever|forever|(?:what )?becomes of|what came of|people's files|who(?:so)?ever|whomever|parked|sets? aside|put aside"
     r"|combiner|crowds?|tickets?|warm states?|replay check|walkers?|telling|told|tells?|hands? over|handed over|beside|befalls?"
-    r"|(?:takes?|gets?|gives?|its|their) turns?|in turn|glances?|shall|ownership|desks?|bench|stands? in|held against|hold against|ready made)\b",
+    r"|(?:takes?|gets?|gives?|its|their) turns?|in turn|glances?|shall|ownership|desks?|bench|stands? in"
+    r"|held against|hold against|ready made)\b",
     re.IGNORECASE,
 )
 FRONT_MATTER = re.compile(r"(?s)\A---\n.*?\n---\n")

@@ -1,8 +1,8 @@
 """The same service without ``await``: for Django, Flask, scripts and notebooks.
 
-Every method of :class:`inventory_es.InventoryService` stands here under the same name, with the same parameters, results and
-errors. One event loop in one background thread serves any number of threads, so commands of different threads on one product
-meet in its lane and share commits. It starts with the first call (nothing happens at import or when a process is preloaded),
+Every method of :class:`inventory_es.InventoryService` is here under the same name, with the same parameters, results and
+errors. One event loop in one background thread serves any number of threads. So commands of different threads on one product
+meet in its lane and share commits. The thread starts with the first call (nothing happens at import or when a process is preloaded),
 and a forked child starts its own. It also works where an event loop is running already, as in a notebook.
 """
 
@@ -65,8 +65,8 @@ def open_inventory(
     """Assemble the service over a store; see :func:`inventory_es.open_inventory`.
 
     Make one for the whole process, at module level if you like: nothing is opened before the first call. Close it with
-    :meth:`InventoryService.close` or ``with``. One that is open when the interpreter ends is closed then, within ten seconds; one that
-    is dropped before is closed in the background, with a ``ResourceWarning``.
+    :meth:`InventoryService.close` or ``with``. A service that is open when the interpreter ends is closed then, within ten seconds.
+    A service that is dropped before is closed in the background, with a ``ResourceWarning``.
 
     Raises:
         ValueError: an unknown scheme or a look-alike; the message has the right spelling. A cache, a bus or projections without read
@@ -130,7 +130,7 @@ class InventoryService:
         command_id: Id | None = None,
         reference: str | None = None,
     ) -> CommandResult:
-        """Units came in.
+        """Add units that came in.
 
         As :meth:`inventory_es.InventoryService.add_stock`.
         """
@@ -150,7 +150,7 @@ class InventoryService:
         not_after: datetime | None = None,
         reference: str | None = None,
     ) -> Reservation:
-        """Promise units to somebody.
+        """Promise units to an owner.
 
         As :meth:`inventory_es.InventoryService.reserve`.
         """
@@ -169,7 +169,7 @@ class InventoryService:
         )
 
     def extend(self, held: Held, *, ttl: timedelta, command_id: Id | None = None, reference: str | None = None) -> CommandResult:
-        """Hold a reservation until ``ttl`` from now, if that is later than before.
+        """Hold a reservation until ``ttl`` from now, if that is later than before; a firm one stays firm.
 
         As :meth:`inventory_es.InventoryService.extend`.
         """
@@ -191,7 +191,7 @@ class InventoryService:
         command_id: Id | None = None,
         reference: str | None = None,
     ) -> CommandResult:
-        """Give reserved units back.
+        """Give reserved units back: ``quantity``, or all that the reservation still holds. Released or expired already: a no-op.
 
         As :meth:`inventory_es.InventoryService.release`.
         """
@@ -207,7 +207,7 @@ class InventoryService:
         command_id: Id | None = None,
         reference: str | None = None,
     ) -> CommandResult:
-        """Reserved units have left.
+        """Commit reserved units that have left: ``quantity``, or all that the reservation still holds.
 
         As :meth:`inventory_es.InventoryService.commit`.
         """
@@ -243,7 +243,7 @@ class InventoryService:
         command_id: Id | None = None,
         reference: str | None = None,
     ) -> CommandResult:
-        """Somebody counted the shelf, looking at the stock of ``observed_version``.
+        """Record a count of the shelf, taken against the stock of ``observed_version``; later movements are taken into account.
 
         As :meth:`inventory_es.InventoryService.record_count`.
         """
@@ -259,14 +259,14 @@ class InventoryService:
         )
 
     def expire(self, product_id: Id, store_id: Id, *, limit: int = 500, command_id: Id | None = None) -> CommandResult:
-        """Release what is due, oldest first, up to ``limit`` reservations. Every other write closes what is due anyway.
+        """Release reservations that are due, oldest first, up to ``limit``. Every other write closes due reservations anyway.
 
         As :meth:`inventory_es.InventoryService.expire`.
         """
         return self._call(_Async.expire, product_id, store_id, limit=limit, command_id=command_id)
 
     def execute(self, command: c.Command, *, expected_version: int | None = None) -> CommandOutcome:
-        """Execute a command that the caller has made, under the id that it carries.
+        """Execute a command of the caller, under the id that it carries; a :class:`ReserveStock` returns a reservation.
 
         As :meth:`inventory_es.InventoryService.execute`.
         """
@@ -275,49 +275,49 @@ class InventoryService:
     def execute_all(
         self, commands: Sequence[c.Command], *, writes: Sequence[StreamWrite] = (), times: Sequence[datetime] | None = None
     ) -> list[CommandOutcome]:
-        """Execute all commands or none, together with ``writes`` to streams of the host's own, in one atomic append.
+        """Execute all commands or none, in one atomic append.
 
         As :meth:`inventory_es.InventoryService.execute_all`.
         """
         return self._call(_Async.execute_all, commands, writes=writes, times=times)
 
     def stock(self, product_id: Id, store_id: Id) -> StockLevel:
-        """The stock now, from the stream.
+        """Return the stock now, from the stream.
 
         As :meth:`inventory_es.InventoryService.stock`.
         """
         return self._call(_Async.stock, product_id, store_id)
 
     def reservation(self, held: Held) -> ReservationState:
-        """How a reservation stands now, from the stream.
+        """Return the state of a reservation now, from the stream.
 
         As :meth:`inventory_es.InventoryService.reservation`.
         """
         return self._call(_Async.reservation, held)
 
     def history(self, product_id: Id, store_id: Id, *, after: int = 0) -> Iterator[HistoryEntry]:
-        """Every event after version ``after``, oldest first, decoded, up to the stream's end.
+        """Yield every event after version ``after``, oldest first, decoded, up to the stream's end.
 
         As :meth:`inventory_es.InventoryService.history`.
         """
         return self._each(_Async.history, product_id, store_id, after=after)
 
     def as_of(self, product_id: Id, store_id: Id, *, time: datetime | None = None, version: int | None = None) -> StockLevel:
-        """The stock at an instant of the past, or right after a version.
+        """Return the stock at an instant of the past, or right after a version: give one of the two.
 
         As :meth:`inventory_es.InventoryService.as_of`.
         """
         return self._call(_Async.as_of, product_id, store_id, time=time, version=version)
 
     def explain(self, product_id: Id, store_id: Id, *, holds: int = 50, movements: int = 10) -> Explanation:
-        """Why the available figure is what it is.
+        """Explain the available figure by the open reservations, the last movements and the last count.
 
         As :meth:`inventory_es.InventoryService.explain`.
         """
         return self._call(_Async.explain, product_id, store_id, holds=holds, movements=movements)
 
     def feed(self, *, after: int = 0) -> Iterator[RecordedEvent]:
-        """Every event of the store with a position after ``after``, in order, up to the end as of now.
+        """Yield every event of the store with a position after ``after``, in order, up to the end as of now.
 
         As :meth:`inventory_es.InventoryService.feed`.
         """
@@ -325,12 +325,12 @@ class InventoryService:
 
     @property
     def queries(self) -> StockQueries:
-        """Eventual reads, over many inventories, from read models. As ``queries`` of :class:`inventory_es.InventoryService`."""
+        """Eventual reads, over many inventories, from read models; cached where the service has a cache."""
         return StockQueries(self._running)
 
     @property
     def followers(self) -> Followers:
-        """What keeps the read models up with the events: run it in a thread of yours, or in another process."""
+        """Followers, which keep the read models up with the events: run them in a thread of the host, here or in another process."""
         return Followers(self._running)
 
     def _call(self, method: Callable[Concatenate[_Async, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -1,4 +1,4 @@
-"""What follows the feed, without ``await``."""
+"""The followers of the feed, without ``await``."""
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -25,8 +25,9 @@ class Followers:
         self._running = running
 
     def run(self, *, on_failure: OnFailure) -> None:
-        """Follow the feed until :meth:`stop`, until the service is closed, or until the main thread has ended: in a thread of the host's
-        own, daemon or not.
+        """Follow the feed until :meth:`stop`, until the service is closed, or until failing events have stopped every projection.
+
+        It also ends with the main thread. Run it in a thread of the host, daemon or not.
         """
         with END.stopping(self._stop_at_the_end):
             self._do(lambda followers: followers.run(on_failure=on_failure))
@@ -37,15 +38,15 @@ class Followers:
             self._do(lambda followers: followers.catch_up(on_failure=on_failure))
 
     def status(self) -> tuple[ProjectionStatus, ...]:
-        """How each projection stands, whoever runs it, here or elsewhere."""
+        """Return the state of each projection, whichever runner has it, here or elsewhere."""
         return self._do(_Async.status)
 
     def resume(self) -> None:
-        """Take the projections that are stopped out of that state; the next run tries the failing event again."""
+        """Resume the projections that are stopped; the next run tries the failing event again."""
         self._do(_Async.resume)
 
     def stop(self) -> None:
-        """End every :meth:`run`, also one that begins later. What is in flight is finished first. Twice is fine."""
+        """End every :meth:`run`, also one that begins later, after the commits in flight. Idempotent."""
 
         async def stop(followers: _Async) -> None:
             followers.stop()

@@ -27,25 +27,25 @@ class StockQueries:
         self._running = running
 
     def stock(self, product_id: Id, store_id: Id, *, wait_for_position: int = 0) -> StockRow | None:
-        """The balance of one inventory; ``None`` where nothing has happened yet."""
+        """Return the balance of one inventory; ``None`` where nothing has happened yet."""
         return self._ask(_Async.stock, product_id, store_id, wait_for_position=wait_for_position)
 
     def product_inventory(
         self, product_id: Id, *, after: Cursor | None = None, limit: int = 100, wait_for_position: int = 0
     ) -> QueryPage[StockRow]:
-        """The balances of a product, by store."""
+        """Return the balances of a product, by store."""
         return self._ask(_Async.product_inventory, product_id, after=after, limit=limit, wait_for_position=wait_for_position)
 
     def store_inventory(
         self, store_id: Id, *, after: Cursor | None = None, limit: int = 100, wait_for_position: int = 0
     ) -> QueryPage[StockRow]:
-        """The balances in a store, by product."""
+        """Return the balances in a store, by product."""
         return self._ask(_Async.store_inventory, store_id, after=after, limit=limit, wait_for_position=wait_for_position)
 
     def low_stock(
         self, *, store_id: Id | None = None, after: Cursor | None = None, limit: int = 100, wait_for_position: int = 0
     ) -> QueryPage[LowStockRow]:
-        """What is low now, everywhere or in one store, by product."""
+        """Return the inventories that are low now, everywhere or in one store, by product."""
         return self._ask(_Async.low_stock, store_id=store_id, after=after, limit=limit, wait_for_position=wait_for_position)
 
     def ledger(
@@ -58,7 +58,7 @@ class StockQueries:
         limit: int = 100,
         wait_for_position: int = 0,
     ) -> QueryPage[MovementRow]:
-        """The movements of one inventory with the running balance."""
+        """Return the movements of one inventory with the running balance."""
         return self._ask(
             _Async.ledger,
             product_id,
@@ -72,7 +72,7 @@ class StockQueries:
     def open_reservations(
         self, *, store_id: Id | None = None, after: Cursor | None = None, limit: int = 100, wait_for_position: int = 0
     ) -> QueryPage[ReservationRow]:
-        """Reservations that still hold units, everywhere or in one store, oldest first."""
+        """Return the reservations that still hold units, everywhere or in one store, oldest first."""
         return self._ask(_Async.open_reservations, store_id=store_id, after=after, limit=limit, wait_for_position=wait_for_position)
 
     def history(
@@ -85,7 +85,7 @@ class StockQueries:
         limit: int = 100,
         wait_for_position: int = 0,
     ) -> QueryPage[HistoryEntry]:
-        """The events of one inventory, decoded, with who caused them and why."""
+        """Return the decoded events of one inventory with their metadata. They are read from the stream, and so never behind it."""
         return self._ask(
             _Async.history,
             product_id,
@@ -105,11 +105,11 @@ class StockQueries:
         version: int | None = None,
         wait_for_position: int = 0,
     ) -> StockRow | None:
-        """The balance at an instant of the past, or right after a version: give one of the two."""
+        """Return the balance at an instant of the past, or right after a version: give one of the two."""
         return self._ask(_Async.as_of, product_id, store_id, time=time, version=version, wait_for_position=wait_for_position)
 
     def prepare(self) -> None:
-        """Make the tables that are not there yet. Otherwise each is made when it is asked for the first time."""
+        """Create missing tables. Otherwise each is created at its first query."""
         self._ask(_Async.prepare)
 
     def _ask(self, method: Callable[Concatenate[_Async, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
