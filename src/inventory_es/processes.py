@@ -1,26 +1,20 @@
 """Processes over many inventories: orders that are held, paid, shipped and taken back as a whole; transfers between stores."""
 
-from inventory_es.application.processes.orders import OrderOutcome, Orders
+from inventory_es.application.processes.orders import Orders
 from inventory_es.application.processes.queries import OrderQueries, TransferQueries, open_order_queries, open_transfer_queries
-from inventory_es.application.processes.runner import Processes, ProcessRunner, Touch
+from inventory_es.application.processes.runner import Processes, ProcessRunner
 from inventory_es.application.processes.transfers import Transfers
 from inventory_es.application.projections.orders import OrderRow, ShortageRow
 from inventory_es.application.projections.transfers import IncomingRow, TransferRow
-from inventory_es.domain.processes.allocation import Allocation, Availability, Demand, Strategy, allocate, fewest_stores, in_order
+from inventory_es.domain.processes.allocation import Allocation, allocate, fewest_stores, in_order
 from inventory_es.domain.processes.lines import (
-    LineMovement,
     LineQuantity,
-    LineRefusal,
-    LineShortage,
     OrderItem,
-    OrderLine,
     TransferItem,
-    TransferLine,
 )
 from inventory_es.domain.processes.order.commands import (
     AuthorisePayment,
     CancelOrder,
-    LapseOrder,
     OrderCommand,
     PlaceOrder,
     ResolveOrder,
@@ -41,7 +35,7 @@ from inventory_es.domain.processes.order.events import (
     OrderStatus,
     OrderWithdrawnEvent,
 )
-from inventory_es.domain.processes.order.order import OrderReservation, OrderStep, Shipment
+from inventory_es.domain.processes.order.order import OrderReservation
 from inventory_es.domain.processes.transfer.commands import (
     CancelTransfer,
     DispatchTransfer,
@@ -52,7 +46,6 @@ from inventory_es.domain.processes.transfer.commands import (
     WriteOffTransfer,
 )
 from inventory_es.domain.processes.transfer.events import (
-    Movement,
     TransferBookedEvent,
     TransferClosedEvent,
     TransferDispatchCommittedEvent,
@@ -67,34 +60,24 @@ from inventory_es.domain.processes.transfer.events import (
     TransferStatus,
     TransferWithdrawnEvent,
 )
-from inventory_es.domain.processes.transfer.transfer import Arrival, Transfer, TransferStep
+from inventory_es.domain.processes.transfer.transfer import Transfer
 
 __all__ = [
     "Allocation",
-    "Arrival",
     "AuthorisePayment",
-    "Availability",
     "CancelOrder",
     "CancelTransfer",
-    "Demand",
     "DispatchTransfer",
     "DraftTransfer",
     "IncomingRow",
-    "LapseOrder",
-    "LineMovement",
     "LineQuantity",
-    "LineRefusal",
-    "LineShortage",
-    "Movement",
     "OrderCommand",
     "OrderCompletedEvent",
     "OrderConfirmedEvent",
     "OrderEvent",
     "OrderHeldEvent",
     "OrderItem",
-    "OrderLine",
     "OrderNeedsAttentionEvent",
-    "OrderOutcome",
     "OrderPaymentAuthorisedEvent",
     "OrderPlacedEvent",
     "OrderQueries",
@@ -105,7 +88,6 @@ __all__ = [
     "OrderShipmentCommittedEvent",
     "OrderShippedEvent",
     "OrderStatus",
-    "OrderStep",
     "OrderWithdrawnEvent",
     "Orders",
     "PlaceOrder",
@@ -115,10 +97,7 @@ __all__ = [
     "ResolveOrder",
     "ReturnTransfer",
     "ShipOrder",
-    "Shipment",
     "ShortageRow",
-    "Strategy",
-    "Touch",
     "Transfer",
     "TransferBookedEvent",
     "TransferClosedEvent",
@@ -128,7 +107,6 @@ __all__ = [
     "TransferDraftedEvent",
     "TransferEvent",
     "TransferItem",
-    "TransferLine",
     "TransferLostEvent",
     "TransferQueries",
     "TransferReceivedEvent",
@@ -137,7 +115,6 @@ __all__ = [
     "TransferReturnedEvent",
     "TransferRow",
     "TransferStatus",
-    "TransferStep",
     "TransferWithdrawnEvent",
     "Transfers",
     "WriteOffTransfer",

@@ -331,7 +331,7 @@ def test_a_lead_that_was_handed_to_a_cancelled_caller_goes_on(backend: str) -> N
             await turns(2)
             first_may_end.set()
         assert last.outcome == "served"
-        assert len(batcher) == 0
+        assert len(batcher.queue) == 0
         again = Item()
         await submit(again)
         assert again.outcome == "served"

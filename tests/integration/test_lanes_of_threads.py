@@ -69,6 +69,7 @@ class Threads:
             settings=settings,
             sleep=sleep,
             chance=lambda: 0.5,
+            waiting=waiting,
         )
         decider = Decider(
             codec=codec,
@@ -190,13 +191,13 @@ def test_a_leader_that_is_interrupted_hands_over_and_leaves_nobody_waiting() -> 
     for thread in followers:
         thread.start()
     until = time.monotonic() + 30
-    while len(batcher) < 9 and time.monotonic() < until:
+    while len(batcher.queue) < 9 and time.monotonic() < until:
         threading.Event().wait(0.001)
     many_wait.set()
     for thread in (leader, *followers):
         thread.join(30)
     assert len(served) == 9
-    assert len(batcher) == 0
+    assert len(batcher.queue) == 0
 
 
 def test_a_coroutine_that_waits_for_an_event_loop_is_refused() -> None:

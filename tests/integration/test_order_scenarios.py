@@ -8,7 +8,8 @@ import anyio
 import pytest
 
 from inventory_es import InventoryService
-from inventory_es.processes import LineShortage, Orders, OrderStatus
+from inventory_es.domain.processes.lines import LineShortage
+from inventory_es.processes import Orders, OrderStatus
 from tests.integration.command_side import Heap, figures, opened
 from tests.integration.orders_side import ITEMS, TTL, A, B, C, PowerCutError, balances, dying, told
 

@@ -11,8 +11,9 @@ import pytest
 
 from inventory_es import open_inventory
 from inventory_es.application.projections import transfers
+from inventory_es.domain.processes.transfer.events import Movement
 from inventory_es.errors import ReadModelBehindError, RejectionError
-from inventory_es.processes import Movement, Transfer, TransferRow, Transfers, TransferStatus, open_transfer_queries
+from inventory_es.processes import Transfer, TransferRow, Transfers, TransferStatus, open_transfer_queries
 from inventory_es.testing import ManualClock
 from tests.integration.read_side import runner
 from tests.integration.test_projections import kind, stores

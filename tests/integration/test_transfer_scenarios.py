@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from inventory_es import InventoryId, InventoryService, Purpose, open_inventory
 from inventory_es.adapters.memory import MemoryEventStore, MemoryReadModel
 from inventory_es.application.following.subscription import Pace
+from inventory_es.domain.processes.lines import LineShortage
+from inventory_es.domain.processes.transfer.events import Movement
 from inventory_es.errors import InventoryError, ProcessStateError, QuantityExceedsProcessError, QuantityOverflowError
-from inventory_es.processes import LineShortage, Movement, ProcessRunner, Transfer, Transfers, TransferStatus
+from inventory_es.processes import ProcessRunner, Transfer, Transfers, TransferStatus
 from inventory_es.testing import ManualClock
 from tests.integration.command_side import Gate, Heap, figures, history, opened, outcome_of, together, turns
 from tests.integration.orders_side import PowerCutError, dying

@@ -17,9 +17,10 @@ from inventory_es.domain.command_identity import fingerprint
 from inventory_es.domain.commands import Command, ReserveStock
 from inventory_es.domain.events import Recorded, StockCommittedEvent, StockReleasedEvent, StockReservedEvent
 from inventory_es.domain.inventory import Inventory
+from inventory_es.domain.processes.lines import OrderLine
 from inventory_es.domain.reasons import ReleaseReason
 from inventory_es.errors import RejectionError
-from inventory_es.processes import OrderLine, OrderReservation, Orders, OrderStatus
+from inventory_es.processes import OrderReservation, Orders, OrderStatus
 from inventory_es.testing.domain.history import check_history
 from inventory_es.testing.simulation.referee import StreamReferee
 from tests.simulation.order_world import CODEC, OrderWorld

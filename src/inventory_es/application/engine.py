@@ -232,6 +232,7 @@ def assemble(store: EventStore, parts: EngineParts, snapshots: SnapshotStore | N
         settings=settings,
         sleep=parts.sleep,
         chance=parts.chance,
+        waiting=waiting,
     )
     decider = Decider(
         codec=parts.codec,

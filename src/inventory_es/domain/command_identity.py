@@ -111,7 +111,8 @@ def _of(kind: type[Any], values: Sequence[Any]) -> str:
     texts = [f'"command":"{kind.__name__}"']
     for (key, default), value in zip(_MEMBERS[kind], values, strict=True):
         if value is not default and value != default:
-            texts.append(key + (encode_basestring(value) if isinstance(value, str) else _write(value)))
+            written = value // _MICROSECOND if isinstance(value, timedelta) else value
+            texts.append(key + (encode_basestring(written) if isinstance(written, str) else "null" if written is None else str(written)))
     canonical = "{" + ",".join(texts) + "}"
     return f"{FINGERPRINT_VERSION}:{hashlib.sha256(canonical.encode('utf-8')).hexdigest()[:32]}"
 
@@ -120,12 +121,6 @@ def _of(kind: type[Any], values: Sequence[Any]) -> str:
 def _of_reserve(values: Sequence[Any]) -> str:
     """Return a fingerprint that is cached, since many reserves differ by their id alone, which is no part of it."""
     return _of(ReserveStock, values)
-
-
-def _write(value: int | timedelta | None) -> str:
-    if isinstance(value, timedelta):
-        value = value // _MICROSECOND
-    return "null" if value is None else str(value)
 
 
 def _members(kind: type[Any]) -> list[tuple[str, object]]:

@@ -15,7 +15,6 @@ from inventory_es.ports.event_store import (
     TurnTaking,
     VersionGlance,
 )
-from inventory_es.ports.file_system import File, FileSystem, LockFile, OpenMode
 from inventory_es.ports.read_model import (
     Add,
     Change,
@@ -68,14 +67,10 @@ __all__ = [
     "EventStore",
     "FeedKind",
     "FeedPage",
-    "File",
-    "FileSystem",
     "GroupCommit",
     "IdGenerator",
     "KnownGoodCodec",
-    "LockFile",
     "NewEvent",
-    "OpenMode",
     "Patch",
     "ProjectionId",
     "ProjectionVersion",

@@ -144,7 +144,7 @@ class OperatingSystemLockFile(OperatingSystemFile, LockFile):
 
 
 class OperatingSystem(FileSystem):
-    """The operating system behind the :class:`~inventory_es.ports.FileSystem` port. Stateless.
+    """The operating system behind the :class:`~inventory_es.ports.file_system.FileSystem` port. Stateless.
 
     Raises:
         UnsupportedCapabilityError: this platform, such as Windows, lacks a call that the file adapters need.

@@ -253,7 +253,9 @@ class Basket:
         position = max((line.state.position for line in self._lines), default=0)
         if writes or self._writes:
             append = Append((*writes, *self._writes))
-            await self._repository.append(append, [one for _, one in decided])
+            cancelled = await self._repository.append(append, [one for _, one in decided])
+            if cancelled is not None:
+                raise cancelled
             result = append.result()
             if result.replayed and writes:
                 raise EventIdCollisionError(

@@ -79,20 +79,19 @@ class Batcher(Generic[T]):
 
     Args:
         callers: its callers, counted with those of other batchers.
-        when_idle: called with the batcher when nobody leads and nobody waits, under the lock of the callers.
+
+    Attributes:
+        is_led: True while a caller leads; False once nobody leads and nobody waits.
+        queue: the items that wait.
     """
 
-    __slots__ = ("_callers", "_is_led", "_lock", "_queue", "_when_idle")
+    __slots__ = ("_callers", "_lock", "is_led", "queue")
 
-    def __init__(self, callers: Callers, when_idle: "Callable[[Batcher[T]], object] | None" = None) -> None:
+    def __init__(self, callers: Callers) -> None:
         self._callers = callers
         self._lock = callers.lock
-        self._is_led = False
-        self._queue: deque[T] = deque()
-        self._when_idle = when_idle
-
-    def __len__(self) -> int:
-        return len(self._queue)
+        self.is_led: bool = False
+        self.queue: deque[T] = deque()
 
     async def submit(self, item: T, serve: Callable[[Sequence[T]], Awaitable[None]], limit: int) -> None:
         """Have ``item`` served, by this caller or by another one.
@@ -104,9 +103,9 @@ class Batcher(Generic[T]):
             limit: the most items of one batch.
         """
         with self._lock:
-            is_free = not (self._is_led or self._callers.waking or item.is_taken)
+            is_free = not (self.is_led or self._callers.waking or item.is_taken)
             if is_free:  # the usual case, in short: nobody to meet
-                self._is_led = item.leads = item.is_taken = True
+                self.is_led = item.leads = item.is_taken = True
         if not is_free and not await self._wait_to_lead(item):
             return
         batch = [item] if is_free else self._take(limit)
@@ -137,11 +136,11 @@ class Batcher(Generic[T]):
         with self._lock:
             item.is_gone = False
             if not item.is_taken:
-                self._queue.append(item)
-            if self._is_led:
+                self.queue.append(item)
+            if self.is_led:
                 wakeup = item.wakeup = self._callers.waiting.wakeup()
             else:
-                self._is_led = item.leads = True
+                self.is_led = item.leads = True
         if wakeup is not None:
             try:
                 await wakeup
@@ -166,7 +165,7 @@ class Batcher(Generic[T]):
     def _take(self, limit: int, first: T | None = None) -> list[T]:
         """Return the next batch: ``first``, or the first of the queue, and those that come with it."""
         with self._lock:
-            queue = self._queue
+            queue = self.queue
             batch = [queue.popleft() if first is None else first]
             while queue and len(batch) < limit and not queue[0].alone:
                 batch.append(queue.popleft())
@@ -180,7 +179,7 @@ class Batcher(Generic[T]):
             unserved = [item for item in batch[1:] if not item.is_settled]
             for item in unserved:
                 item.is_taken = False
-            self._queue.extendleft(reversed([item for item in unserved if not item.is_gone]))
+            self.queue.extendleft(reversed([item for item in unserved if not item.is_gone]))
             for item in batch[1:]:
                 if item.is_settled:
                     self._wake(item)
@@ -188,13 +187,11 @@ class Batcher(Generic[T]):
     def _hand_over(self) -> None:
         """Give up the lead, to the first that waits."""
         with self._lock:
-            if self._queue:
-                self._queue[0].leads = True
-                self._wake(self._queue[0])
+            if self.queue:
+                self.queue[0].leads = True
+                self._wake(self.queue[0])
             else:
-                self._is_led = False
-                if self._when_idle is not None:
-                    self._when_idle(self)
+                self.is_led = False
 
     def _wake(self, item: T) -> None:
         wakeup = item.wakeup
@@ -206,8 +203,8 @@ class Batcher(Generic[T]):
     def _leave(self, item: T) -> None:
         with self._lock:
             item.is_gone = True
-            if item in self._queue:
-                self._queue.remove(item)
+            if item in self.queue:
+                self.queue.remove(item)
             if item.leads:
                 item.leads = False
                 self._hand_over()

@@ -16,7 +16,6 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from copy import copy
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 import attrs
@@ -32,7 +31,7 @@ from inventory_es.domain.commands import RecordCount
 from inventory_es.domain.errors import InventoryError
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports import StreamWrite
+from inventory_es.ports import AppendResult, StreamWrite
 from inventory_es.ports.errors import (
     AppendOutcomeUnknownError,
     ConcurrencyError,
@@ -93,6 +92,7 @@ class Lanes:
         self._waiting = waiting
         self._settings = repository.settings
         self._cache = repository.cache
+        self._looks_up = not repository.store.capabilities.unique_event_ids
         self._callers = Callers(waiting)
         self._answered_at_once = 0
         self._open: dict[str, Batcher[Any]] = {}
@@ -116,7 +116,13 @@ class Lanes:
             if self._answered_at_once % _ANSWERED_AT_ONCE == 0:  # a caller that asks again and again lets the others run
                 await self._waiting.pass_by()
             return
-        await self._lane(stream).submit(request, self._serve, self._settings.max_batch)
+        lane = self._lane(stream)
+        try:
+            await lane.submit(request, self._serve, self._settings.max_batch)
+        finally:
+            with self._callers.lock:
+                if not lane.is_led and self._open.get(stream.text) is lane:
+                    del self._open[stream.text]
 
     @asynccontextmanager
     async def hold(self, inventories: Sequence[InventoryId]) -> AsyncGenerator[None, None]:
@@ -127,23 +133,27 @@ class Lanes:
         Raises:
             LaneFullError: too many requests wait in one of them already.
         """
-        async with AsyncExitStack() as held:
-            for stream in sorted(one.stream for one in inventories):
-                await held.enter_async_context(self._lane(stream).hold(_Holder()))
-            yield
+        lanes: dict[StreamId, Batcher[Any]] = {}
+        try:
+            async with AsyncExitStack() as held:
+                for stream in sorted(one.stream for one in inventories):
+                    lane = lanes[stream] = self._lane(stream)
+                    await held.enter_async_context(lane.hold(_Holder()))
+                yield
+        finally:
+            with self._callers.lock:
+                for stream, lane in lanes.items():
+                    if not lane.is_led and self._open.get(stream.text) is lane:
+                        del self._open[stream.text]
 
     def _lane(self, stream: StreamId) -> Batcher[Any]:
         with self._callers.lock:
             lane = self._open.get(stream.text)
             if lane is None:
-                lane = self._open[stream.text] = Batcher(self._callers, partial(self._close, stream.text))
-        if len(lane) >= self._settings.max_waiting:
-            raise LaneFullError(stream=stream, waiting=len(lane))
+                lane = self._open[stream.text] = Batcher(self._callers)
+        if len(lane.queue) >= self._settings.max_waiting:
+            raise LaneFullError(stream=stream, waiting=len(lane.queue))
         return lane
-
-    def _close(self, text: str, lane: Batcher[Any]) -> None:
-        if self._open.get(text) is lane:  # among threads, one may have left and another begun
-            del self._open[text]
 
     def __len__(self) -> int:
         return len(self._open)
@@ -180,7 +190,7 @@ class Lanes:
         may be served again then, and are looked up first.
         """
         repository, fairness = self._repository, self._repository.fairness
-        batch = _Batch(requests, look_up=not repository.store.capabilities.unique_event_ids)
+        batch = _Batch(requests, look_up=self._looks_up)
         try:
             state = self._cache.checkout(batch.stream) or await self._load(batch)
             while batch.commands or batch.reads:
@@ -220,11 +230,15 @@ class Lanes:
             for read in batch.reads:
                 read.answer_from(state, at)
             version, position, savepoint = inventory.version, state.position, inventory.savepoint()
-            decisions = await self._decide(batch, state, now, at)
+            if len(batch.commands) == 1:
+                decisions = [self._decider.decide(state, batch.commands[0], now=now, at=at)]
+            else:
+                decisions = await self._decide(batch, state, now, at)
             new_events = decisions[0].new_events if len(decisions) == 1 else [event for one in decisions for event in one.new_events]
             if new_events:
                 append = Append((StreamWrite(batch.stream, version, new_events),))
-                position = await self._append(batch, append, decisions)
+                batch.cancelled = await repository.append(append, decisions)
+                position = batch.position_of(append.outcome)
             elif not (batch.is_fresh or repository.reader.is_surely_current(state)):
                 with self._waiting.scope(shield=True):
                     is_behind = await repository.reader.refresh(state)
@@ -271,8 +285,6 @@ class Lanes:
     async def _decide(self, batch: "_Batch", state: InventoryState, now: datetime, at: datetime) -> list[Decision]:
         """Decide the commands of a batch in their order, as many as one append holds. A command id that comes twice is looked up later."""
         decider, inventory = self._decider, state.inventory
-        if len(batch.commands) == 1:
-            return [decider.decide(state, batch.commands[0], now=now, at=at)]
         limits = self._repository.store.capabilities
         decisions: list[Decision] = []
         names: set[str] = set()
@@ -294,27 +306,6 @@ class Lanes:
             decisions.append(one)
             names.add(command_id)
         return decisions
-
-    async def _append(self, batch: "_Batch", append: Append, decisions: Sequence[Decision]) -> int:
-        """Append what was decided and return the position of the last event.
-
-        A cancellation that comes with an outcome is kept until the batch has ended.
-
-        Raises:
-            EventIdCollisionError: it was stored earlier, so there was no new commit: the state must be read again and the commands
-                looked up.
-        """
-        try:
-            await self._repository.append(append, decisions)
-        except self._waiting.cancellation() as cancelled:
-            if append.outcome is None:
-                raise
-            batch.cancelled = cancelled
-        result = append.result()
-        if result.replayed:
-            first = EventIds(batch.stream).first_own(batch.commands[0].command)
-            raise EventIdCollisionError(stream=batch.stream, event_id=first, problem="was stored earlier")
-        return result.position
 
     async def _answer(self, batch: "_Batch", state: InventoryState, decisions: Sequence[Decision], position: int) -> None:
         """Give the requests of an attempt that stood their outcomes: ``state`` is what the store has."""
@@ -407,6 +398,20 @@ class _Batch:
         for command in self.commands:
             command.batch_size = len(self.commands)
             command.look_up = command.look_up or (look_up and command.named)
+
+    def position_of(self, outcome: Any) -> int:
+        """Return the position of the last event of an append, or raise the error that is its outcome.
+
+        Raises:
+            EventIdCollisionError: it was stored earlier, so there was no new commit: the state must be read again and the commands
+                looked up.
+        """
+        if not isinstance(outcome, AppendResult):
+            raise outcome
+        if outcome.replayed:
+            first = EventIds(self.stream).first_own(self.commands[0].command)
+            raise EventIdCollisionError(stream=self.stream, event_id=first, problem="was stored earlier")
+        return outcome.position
 
     def prune(self) -> None:
         """Leave out the requests that have their outcome."""

@@ -9,6 +9,7 @@ from inventory_es.application.commands.group_commit import Append, Committer, Fa
 from inventory_es.application.commands.handler_settings import HandlerSettings
 from inventory_es.application.commands.idempotency import Idempotency, UnsettledAppends
 from inventory_es.application.commands.states import InventoryState, StateCache, StreamReader
+from inventory_es.application.commands.waiting import Waiting
 from inventory_es.domain.errors import RejectionError
 from inventory_es.ports import Clock, EventStore
 from inventory_es.ports.errors import AppendOutcomeUnknownError, ConcurrencyError, EventIdCollisionError, StoreUnavailableError
@@ -33,6 +34,7 @@ class Repository:
         settings: bounds.
         sleep: waits for seconds; cancellable.
         chance: a number from 0 up to, not including, 1: jitter.
+        waiting: how callers wait.
     """
 
     store: EventStore
@@ -46,16 +48,26 @@ class Repository:
     settings: HandlerSettings
     sleep: Callable[[float], Awaitable[object]]
     chance: Callable[[], float]
+    waiting: Waiting
 
     @property
     def store_name(self) -> str:
         """The name of the store in errors."""
         return type(self.store).__name__
 
-    async def append(self, append: Append, decisions: Iterable[Decision]) -> None:
-        """Give an append its outcome, and remember it where the outcome is unknown; see :meth:`Committer.append`."""
+    async def append(self, append: Append, decisions: Iterable[Decision]) -> BaseException | None:
+        """Give an append its outcome, and remember it where the outcome is unknown; see :meth:`Committer.append`.
+
+        Returns:
+            The cancellation of the caller that came with an outcome; ``None`` if there was none.
+        """
+        cancelled: BaseException | None = None
         try:
             await self.committer.append(append)
+        except self.waiting.cancellation() as cancellation:
+            if append.outcome is None:
+                raise
+            cancelled = cancellation
         finally:
             problem = interrupted(self.store_name) if append.outcome is None and not append.is_withdrawn else append.outcome
             if isinstance(problem, AppendOutcomeUnknownError):
@@ -63,6 +75,7 @@ class Repository:
                 problem = self.unsettled.add(append.writes, commands, problem)
                 if append.outcome is not None:
                     append.outcome = problem
+        return cancelled
 
     async def find(
         self, state: InventoryState, requests: Sequence[CommandRequest]

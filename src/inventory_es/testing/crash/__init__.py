@@ -1,6 +1,6 @@
 """A simulated file system that loses power, and the explorer that drives a store on it through every crash.
 
-For stores that do their work on the :class:`~inventory_es.ports.FileSystem` port. From the command line:
+For stores that do their work on the :class:`~inventory_es.ports.file_system.FileSystem` port. From the command line:
 ``python -m inventory_es.testing.crash --store my_package.crash:subject``.
 """
 

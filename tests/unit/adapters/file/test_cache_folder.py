@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from inventory_es.adapters.file.cache import CacheFolder, entry_name
 from inventory_es.adapters.file.operating_system import OperatingSystem
-from inventory_es.ports import CacheEntry, FileSystem, LockFile
+from inventory_es.ports import CacheEntry
 from inventory_es.ports.errors import CacheUnavailableError, IncompatibleStoreError, StoreClosedError
+from inventory_es.ports.file_system import FileSystem, LockFile
 
 T0 = datetime(2026, 1, 5, 9, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -19,8 +19,9 @@ from inventory_es.adapters.file.store.append_batch import CAPABILITIES
 from inventory_es.adapters.file.store.file_store import SEGMENT_BYTES
 from inventory_es.adapters.file.store.writer import CommitWriter
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports import AppendResult, File, NewEvent, OpenMode, StoreCapabilities, StreamWrite
+from inventory_es.ports import AppendResult, NewEvent, StoreCapabilities, StreamWrite
 from inventory_es.ports.errors import AppendOutcomeUnknownError, ConcurrencyError, CorruptStoreError, StoreClosedError
+from inventory_es.ports.file_system import File, OpenMode
 
 A, B = StreamId("s", "a"), StreamId("s", "b")
 

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from inventory_es.adapters.file.bus.file_bus import BusConsumer, FileBus, FileBusGroup, GroupLimits
 from inventory_es.adapters.file.operating_system import OperatingSystem
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports import FileSystem, RecordedEvent
+from inventory_es.ports import RecordedEvent
 from inventory_es.ports.errors import CorruptStoreError, EventBusUnavailableError, IncompatibleStoreError, StoreClosedError
+from inventory_es.ports.file_system import FileSystem
 from inventory_es.ports.toolkit.delivery_rules import GroupFilter, QueuedEvent
 from inventory_es.testing.crash.simfs import SimFS
 

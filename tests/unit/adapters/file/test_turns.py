@@ -8,8 +8,9 @@ import pytest
 from inventory_es.adapters.file import FileEventStore, open_file_event_store
 from inventory_es.adapters.file.operating_system import OperatingSystem, OperatingSystemLockFile
 from inventory_es.adapters.file.store import writer as commit_writer
-from inventory_es.ports import AppendResult, LockFile, TurnTaking
+from inventory_es.ports import AppendResult, TurnTaking
 from inventory_es.ports.errors import ConcurrencyError, StoreUnavailableError
+from inventory_es.ports.file_system import LockFile
 from tests.unit.adapters.file.test_event_store import A, B, write
 
 pytestmark = pytest.mark.usefixtures("patient")

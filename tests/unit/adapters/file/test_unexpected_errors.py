@@ -13,8 +13,9 @@ import pytest
 from inventory_es.adapters.file import FileEventStore, FileStore
 from inventory_es.adapters.file.index.table import GrowingTable, IndexedEvent
 from inventory_es.adapters.file.operating_system import OperatingSystem, OperatingSystemFile
-from inventory_es.ports import File, OpenMode, StreamWrite
+from inventory_es.ports import StreamWrite
 from inventory_es.ports.errors import ConcurrencyError, StoreClosedError
+from inventory_es.ports.file_system import File, OpenMode
 from inventory_es.ports.records import AppendResult
 from tests.unit.adapters.file.test_file_store import A, B, versions, write
 

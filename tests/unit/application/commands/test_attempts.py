@@ -15,7 +15,7 @@ def _waits(settings: HandlerSettings, chance: float, attempts: int) -> list[floa
     async def sleep(seconds: float) -> None:
         waited.append(seconds)
 
-    names = ("store", "reader", "cache", "committer", "fairness", "idempotency", "unsettled", "clock")
+    names = ("store", "reader", "cache", "committer", "fairness", "idempotency", "unsettled", "clock", "waiting")
     parts: Any = dict.fromkeys(names)
     repository = Repository(**parts, settings=settings, sleep=sleep, chance=lambda: chance)
 

@@ -27,13 +27,9 @@ class _Desk:
     """Serves letters, and records each batch as one word."""
 
     def __init__(self) -> None:
-        self.idle = 0
         self.batches: list[str] = []
         self.callers = Callers(TaskWaiting())
-        self.batcher: Batcher[_Letter] = Batcher(self.callers, self._rest)
-
-    def _rest(self, _batcher: object) -> None:
-        self.idle += 1
+        self.batcher: Batcher[_Letter] = Batcher(self.callers)
 
     async def come(self, name: str, *, limit: int = 9) -> None:
         if name.isupper():
@@ -60,7 +56,7 @@ def test_a_single_caller_is_served_at_once(backend: str) -> None:
         await desk.come("a")
         await desk.come("b")
         assert desk.batches == ["a", "b"]
-        assert desk.idle == 2
+        assert not desk.batcher.is_led
 
     anyio.run(case, backend=backend)
 
@@ -73,7 +69,7 @@ def test_callers_that_come_meanwhile_are_served_together_in_order(limit: int, ba
             for name in "abcdef":
                 tasks.start_soon(partial(desk.come, name, limit=limit))
         assert desk.batches == batches
-        assert desk.idle == 1
+        assert not desk.batcher.is_led
 
     anyio.run(case)
 
@@ -113,8 +109,8 @@ def test_a_holder_is_a_barrier(backend: str) -> None:
                 tasks.start_soon(desk.come, name)
                 await anyio.wait_all_tasks_blocked()
         assert desk.batches == ["abc", "D", "ef", "G", "H"]
-        assert len(desk.batcher) == 0
-        assert desk.idle == 1
+        assert len(desk.batcher.queue) == 0
+        assert not desk.batcher.is_led
 
     anyio.run(case)
 
@@ -175,6 +171,6 @@ def test_an_item_that_its_leader_leaves_without_an_outcome_is_served_again(backe
                 tasks.start_soon(batcher.submit, _Letter(name), serve, 9)
                 await checkpoint()
         assert seen == ["a", "abc"]
-        assert len(batcher) == 0
+        assert len(batcher.queue) == 0
 
     anyio.run(case, backend=backend)

@@ -6,10 +6,10 @@ from uuid import UUID
 
 import pytest
 
-from inventory_es.domain.processes.lines import order_lines, transfer_lines
+from inventory_es.domain.processes.lines import LineMovement, OrderLine, TransferLine, order_lines, transfer_lines
 from inventory_es.domain.quantity import StockQuantity
 from inventory_es.errors import InvalidIdentifierError, InvalidQuantityError
-from inventory_es.processes import LineMovement, LineQuantity, OrderItem, OrderLine, TransferItem, TransferLine
+from inventory_es.processes import LineQuantity, OrderItem, TransferItem
 
 SOME_ID: Any = UUID(int=7)
 TWO: Any = StockQuantity(2)

@@ -4,10 +4,11 @@ import pytest
 
 from inventory_es.commands import ReleaseReason
 from inventory_es.domain.errors import InsufficientStockError, RejectionError, ReservationNotFoundError
+from inventory_es.domain.processes.lines import LineShortage
 from inventory_es.domain.processes.order import steps
+from inventory_es.domain.processes.order.order import OrderStep
 from inventory_es.processes import (
     LineQuantity,
-    LineShortage,
     OrderCompletedEvent,
     OrderConfirmedEvent,
     OrderEvent,
@@ -17,7 +18,6 @@ from inventory_es.processes import (
     OrderShipmentCommittedEvent,
     OrderShippedEvent,
     OrderStatus,
-    OrderStep,
     OrderWithdrawnEvent,
 )
 from tests.unit.domain.processes.test_orders import FIRM, HELD, LINES, OID, PAID, PLACED, SHORT, STORIES, T0, TTL, after, told

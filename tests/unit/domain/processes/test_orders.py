@@ -8,10 +8,11 @@ from uuid import UUID
 import pytest
 
 from inventory_es.commands import CommitStock, ConfirmReservation, ExpireReservations, ReleaseReason, ReleaseStock, ReserveStock
-from inventory_es.domain.processes.lines import MOST_LINES
+from inventory_es.domain.processes.lines import MOST_LINES, LineShortage, OrderLine
 from inventory_es.domain.processes.order import steps
+from inventory_es.domain.processes.order.commands import LapseOrder
 from inventory_es.domain.processes.order.decisions import ORDERS, decide
-from inventory_es.domain.processes.order.order import TRANSITIONS, evolve
+from inventory_es.domain.processes.order.order import TRANSITIONS, OrderStep, Shipment, evolve
 from inventory_es.domain.stream_id import MAX_PART_LENGTH
 from inventory_es.errors import (
     CorruptStreamError,
@@ -26,16 +27,13 @@ from inventory_es.errors import (
 from inventory_es.processes import (
     AuthorisePayment,
     CancelOrder,
-    LapseOrder,
     LineQuantity,
-    LineShortage,
     OrderCommand,
     OrderCompletedEvent,
     OrderConfirmedEvent,
     OrderEvent,
     OrderHeldEvent,
     OrderItem,
-    OrderLine,
     OrderNeedsAttentionEvent,
     OrderPaymentAuthorisedEvent,
     OrderPlacedEvent,
@@ -45,11 +43,9 @@ from inventory_es.processes import (
     OrderShipmentCommittedEvent,
     OrderShippedEvent,
     OrderStatus,
-    OrderStep,
     OrderWithdrawnEvent,
     PlaceOrder,
     ResolveOrder,
-    Shipment,
     ShipOrder,
 )
 

@@ -2,11 +2,12 @@
 
 import pytest
 
+from inventory_es.domain.processes.lines import LineMovement
 from inventory_es.domain.processes.transfer.decisions import decide
 from inventory_es.domain.processes.transfer.steps import closed
 from inventory_es.domain.processes.transfer.transfer import evolve
 from inventory_es.errors import CorruptStreamError, ProcessStateError, QuantityExceedsProcessError
-from inventory_es.processes import LineMovement, ReceiveTransfer, TransferItem, TransferReceivedEvent, TransferReturnedEvent
+from inventory_es.processes import ReceiveTransfer, TransferItem, TransferReceivedEvent, TransferReturnedEvent
 from tests.unit.domain.processes.test_transfers import BOOKED, DRAFTED, REFUSED, RETURN, SHORT, SIX, STORIES, T0, TID, after, told
 
 

@@ -4,11 +4,10 @@ from typing import Any
 
 import pytest
 
+from inventory_es.domain.processes.lines import LineMovement, LineRefusal
 from inventory_es.domain.processes.transfer import steps
+from inventory_es.domain.processes.transfer.events import Movement
 from inventory_es.processes import (
-    LineMovement,
-    LineRefusal,
-    Movement,
     TransferBookedEvent,
     TransferDispatchCommittedEvent,
     TransferReceivedEvent,

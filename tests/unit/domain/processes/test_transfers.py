@@ -7,11 +7,12 @@ from typing import Any, get_args
 import pytest
 
 from inventory_es.commands import AddReason, AddStock, CommitReason, CommitStock, Purpose, ReleaseReason, ReleaseStock, ReserveStock
-from inventory_es.domain.processes.lines import MOST_LINES, LineShortage
+from inventory_es.domain.processes.lines import MOST_LINES, LineMovement, LineRefusal, LineShortage, TransferLine
 from inventory_es.domain.processes.transfer import steps
 from inventory_es.domain.processes.transfer.decisions import decide
+from inventory_es.domain.processes.transfer.events import Movement
 from inventory_es.domain.processes.transfer.steps import closed
-from inventory_es.domain.processes.transfer.transfer import TRANSITIONS, evolve
+from inventory_es.domain.processes.transfer.transfer import TRANSITIONS, Arrival, TransferStep, evolve
 from inventory_es.errors import (
     CorruptStreamError,
     InvalidIdentifierError,
@@ -22,13 +23,9 @@ from inventory_es.errors import (
     QuantityExceedsProcessError,
 )
 from inventory_es.processes import (
-    Arrival,
     CancelTransfer,
     DispatchTransfer,
     DraftTransfer,
-    LineMovement,
-    LineRefusal,
-    Movement,
     ReceiveTransfer,
     ReturnTransfer,
     Transfer,
@@ -40,14 +37,12 @@ from inventory_es.processes import (
     TransferDraftedEvent,
     TransferEvent,
     TransferItem,
-    TransferLine,
     TransferLostEvent,
     TransferReceivedEvent,
     TransferReleasedEvent,
     TransferReservedEvent,
     TransferReturnedEvent,
     TransferStatus,
-    TransferStep,
     TransferWithdrawnEvent,
     WriteOffTransfer,
 )
