@@ -12,13 +12,13 @@ from inventory_es.domain.commands import RecordCount
 from inventory_es.domain.errors import CommandsRejectedError, RejectionError
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports import NewEvent, StreamWrite
 from inventory_es.ports.errors import (
     AppendOutcomeUnknownError,
     ConcurrencyError,
     EventIdCollisionError,
     StoreUnavailableError,
 )
+from inventory_es.ports.records import NewEvent, StreamWrite
 
 
 class _Line:

@@ -17,10 +17,11 @@ from inventory_es.domain.commands import Command, ExpireReservations, RecordCoun
 from inventory_es.domain.errors import ClockSkewError, RejectionError
 from inventory_es.domain.events import Event, StockReservedEvent
 from inventory_es.domain.inventory import Inventory, Policy
-from inventory_es.ports import Clock, IdGenerator, NewEvent, SteadyClock, StoreCapabilities, StreamWrite
+from inventory_es.ports.clock import Clock, IdGenerator, SteadyClock
 from inventory_es.ports.codec import EventCodec, KnownGoodCodec
 from inventory_es.ports.errors import AppendOutcomeUnknownError, AppendTooLargeError, ConcurrencyError
-from inventory_es.ports.records import OWN_FIELDS, EventMetadata
+from inventory_es.ports.event_store import StoreCapabilities
+from inventory_es.ports.records import OWN_FIELDS, EventMetadata, NewEvent, StreamWrite
 
 CommandOutcome = CommandResult | Reservation
 

@@ -10,8 +10,9 @@ from inventory_es.application.commands.batching import Batcher, Callers, Item
 from inventory_es.application.commands.waiting import Scope, Waiting
 from inventory_es.application.observers import AppendFinished, Observers
 from inventory_es.domain.errors import InventoryError
-from inventory_es.ports import AppendResult, EventStore, GroupCommit, StreamWrite, TurnTaking
 from inventory_es.ports.errors import AppendOutcomeUnknownError
+from inventory_es.ports.event_store import EventStore, GroupCommit, TurnTaking
+from inventory_es.ports.records import AppendResult, StreamWrite
 from inventory_es.ports.toolkit.blocking_calls import WithdrawnError, finishing, was_withdrawn
 
 MAX_GROUPS = 512

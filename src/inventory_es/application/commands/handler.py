@@ -16,8 +16,8 @@ from inventory_es.application.results import CommandResult, Reservation
 from inventory_es.domain.commands import Command
 from inventory_es.domain.errors import InventoryError, RejectionError
 from inventory_es.domain.identifiers import InventoryId
-from inventory_es.ports import StreamWrite
 from inventory_es.ports.errors import UnsupportedCapabilityError
+from inventory_es.ports.records import StreamWrite
 
 T = TypeVar("T")
 

@@ -35,9 +35,9 @@ from inventory_es.domain.errors import CommandIdReusedError, RejectionError, Res
 from inventory_es.domain.inventory import Inventory
 from inventory_es.domain.reasons import Remainder, Shortfall
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports import RecordedEvent, StreamWrite
 from inventory_es.ports.codec import EventCodec
 from inventory_es.ports.errors import AppendOutcomeUnknownError
+from inventory_es.ports.records import RecordedEvent, StreamWrite
 
 _FOLLOWERS = 100
 _ABOUT_RESERVATION = (ReserveStock, ExtendReservation, ConfirmReservation, ReleaseStock, CommitStock)

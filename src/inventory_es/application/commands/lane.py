@@ -31,7 +31,6 @@ from inventory_es.domain.commands import RecordCount
 from inventory_es.domain.errors import InventoryError
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports import AppendResult, StreamWrite
 from inventory_es.ports.errors import (
     AppendOutcomeUnknownError,
     ConcurrencyError,
@@ -39,6 +38,7 @@ from inventory_es.ports.errors import (
     LaneFullError,
     StoreUnavailableError,
 )
+from inventory_es.ports.records import AppendResult, StreamWrite
 
 _ANSWERED_AT_ONCE = 4
 _DECIDED_AT_ONCE = 64

@@ -11,8 +11,9 @@ from inventory_es.application.commands.idempotency import Idempotency, Unsettled
 from inventory_es.application.commands.states import InventoryState, StateCache, StreamReader
 from inventory_es.application.commands.waiting import Waiting
 from inventory_es.domain.errors import RejectionError
-from inventory_es.ports import Clock, EventStore
+from inventory_es.ports.clock import Clock
 from inventory_es.ports.errors import AppendOutcomeUnknownError, ConcurrencyError, EventIdCollisionError, StoreUnavailableError
+from inventory_es.ports.event_store import EventStore
 
 RETRIED = (ConcurrencyError, EventIdCollisionError, AppendOutcomeUnknownError, StoreUnavailableError)
 """The errors of an attempt that the next attempt may not meet."""

@@ -20,9 +20,11 @@ from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.inventory import Inventory
 from inventory_es.domain.reservation_book import OBJECTS_KEPT, STATE_SCHEMA_VERSION, InventorySnapshot
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports import EventStore, RecordedEvent, Snapshot, SnapshotCodec, SnapshotStore, VersionGlance
-from inventory_es.ports.codec import BatchCodec, EventCodec
+from inventory_es.ports.codec import BatchCodec, EventCodec, SnapshotCodec
 from inventory_es.ports.errors import CorruptStoreError
+from inventory_es.ports.event_store import EventStore, VersionGlance
+from inventory_es.ports.records import RecordedEvent
+from inventory_es.ports.snapshot_store import Snapshot, SnapshotStore
 from inventory_es.ports.toolkit.event_run import run_of
 from inventory_es.ports.toolkit.page_rules import read_stream_page
 

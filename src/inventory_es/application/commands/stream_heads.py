@@ -2,9 +2,9 @@
 
 from collections.abc import AsyncGenerator
 
-from inventory_es.ports import EventStore, StreamHead
 from inventory_es.ports.errors import UnsupportedCapabilityError
-from inventory_es.ports.event_store import StreamCatalogue
+from inventory_es.ports.event_store import EventStore, StreamCatalogue
+from inventory_es.ports.records import StreamHead
 from inventory_es.ports.toolkit.adapter_name import adapter_name
 from inventory_es.ports.toolkit.page_rules import read_streams_page
 
