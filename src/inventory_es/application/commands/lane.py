@@ -237,7 +237,7 @@ class Lanes:
             new_events = decisions[0].new_events if len(decisions) == 1 else [event for one in decisions for event in one.new_events]
             if new_events:
                 append = Append((StreamWrite(batch.stream, version, new_events),))
-                batch.cancelled = await repository.append(append, decisions)
+                batch.cancelled = await repository.append(append, decisions) or batch.cancelled
                 position = batch.position_of(append.outcome)
             elif not (batch.is_fresh or repository.reader.is_surely_current(state)):
                 with self._waiting.scope(shield=True):
