@@ -36,18 +36,18 @@ FIGURES: Mapping[str, tuple[int, int]] = {
 """By figure: the most that it may be now, and the bar."""
 
 BUDGETS: Mapping[str, int] = {
-    ".": 997,
+    ".": 974,
     "adapters": 257,
     "adapters/file": 5_886,
     "adapters/memory": 1_025,
     "adapters/serialization": 1_259,
     "adapters/sqlite": 3_031,
-    "application": 8_572,
+    "application": 8_595,
     "application/processes": 1_218,
     "cli": 5_350,
-    "domain": 2_896,
+    "domain": 2_891,
     "domain/processes": 2_031,
-    "ports": 3_253,
+    "ports": 3_248,
     "sync": 694,
     "testing": 26_760,
 }

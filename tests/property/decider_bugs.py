@@ -244,11 +244,11 @@ _OF_DECISIONS = {
         "reservation_id=reservation_id, expired_at=hold.expires_at)",
         "reservation_id=reservation_id, expired_at=self._at)",
     ),
-    "an expired hold is refused as released": ("if closed.outcome is Outcome.EXPIRED and closed.expires_at is not None:", "if False:"),
-    "a released hold is refused as committed": ("if closed.outcome is Outcome.COMMITTED:", "if closed.outcome is not Outcome.EXPIRED:"),
-    "a hold that was committed in part ended as committed": ("if closed.outcome is Outcome.COMMITTED:", "if closed.committed:"),
+    "an expired hold is refused as released": ("if closed.outcome is Ending.EXPIRED and closed.expires_at is not None:", "if False:"),
+    "a released hold is refused as committed": ("if closed.outcome is Ending.COMMITTED:", "if closed.outcome is not Ending.EXPIRED:"),
+    "a hold that was committed in part ended as committed": ("if closed.outcome is Ending.COMMITTED:", "if closed.committed:"),
     "a hold that was dated ended as expired": (
-        "if closed.outcome is Outcome.EXPIRED and closed.expires_at is not None:",
+        "if closed.outcome is Ending.EXPIRED and closed.expires_at is not None:",
         "if closed.expires_at is not None:",
     ),
     "an unknown hold is refused as released": (
@@ -376,16 +376,16 @@ _OF_FOLDS = {
         "_with(hold, event.remaining, committed, hold.expires_at or _at), None",
     ),
     "a fold closes an expired hold as released": (
-        "outcome = Outcome.EXPIRED if event.reason is ReleaseReason.EXPIRED else Outcome.RELEASED",
-        "outcome = Outcome.RELEASED",
+        "outcome = Ending.EXPIRED if event.reason is ReleaseReason.EXPIRED else Ending.RELEASED",
+        "outcome = Ending.RELEASED",
     ),
     "a fold closes a bumped hold as expired": (
         "if event.reason is ReleaseReason.EXPIRED else",
         "if event.reason in {ReleaseReason.EXPIRED, ReleaseReason.SHORTFALL} else",
     ),
     "a fold closes a hold committed in part as committed": (
-        "    outcome = Outcome.EXPIRED",
-        "    outcome = Outcome.COMMITTED if hold.committed else Outcome.EXPIRED",
+        "    outcome = Ending.EXPIRED",
+        "    outcome = Ending.COMMITTED if hold.committed else Ending.EXPIRED",
     ),
     "a fold forgets what a closed hold released": ("hold.original - hold.committed, hold.expires_at)", "event.quantity, hold.expires_at)"),
     "a fold forgets when a closed hold ended": (
