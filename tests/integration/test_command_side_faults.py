@@ -1,12 +1,16 @@
 """A store that fails: outcomes nobody knows, a store that is away, and who hears of it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import anyio
 import pytest
 
+from inventory_es import InventoryService, open_inventory
+from inventory_es.adapters.memory import MemoryEventStore
 from inventory_es.domain.commands import AddStock, ReserveStock
 from inventory_es.domain.errors import InsufficientStockError, ReservationIdTakenError
+from inventory_es.ports import AppendResult, StreamWrite
 from inventory_es.ports.errors import AppendOutcomeUnknownError, EventIdCollisionError, StoreUnavailableError
 from inventory_es.testing.faults import FaultKind, Faults, faulty_event_store
 from tests.integration.command_side import (
@@ -335,3 +339,27 @@ def test_a_writer_that_is_always_faster_starves_a_basket_into_an_error(backend: 
             assert await figures(b) == (3, 0, 3)
 
     anyio.run(case, backend=backend)
+
+
+def test_a_store_that_gives_no_outcome_is_told_so_at_once(backend: str) -> None:
+    class Silent(MemoryEventStore):
+        async def append(self, writes: Sequence[StreamWrite], /) -> AppendResult:
+            return None  # type: ignore[return-value]  # this is the fault
+
+        async def append_group(self, groups: Sequence[Sequence[StreamWrite]], /) -> Sequence[AppendResult | Exception]:
+            return [None for _ in groups]  # type: ignore[misc]  # this is the fault
+
+    async def case() -> None:
+        async with open_inventory(Silent()) as service:
+            with anyio.fail_after(30), pytest.raises(AssertionError, match="no outcome"):
+                await service.add_stock(P, S, 1)
+            async with anyio.create_task_group() as tasks:
+                for _ in range(3):
+                    tasks.start_soon(_expect_no_outcome, service)
+
+    anyio.run(case, backend=backend)
+
+
+async def _expect_no_outcome(service: InventoryService) -> None:
+    with anyio.fail_after(30), pytest.raises(AssertionError, match="no outcome"):
+        await service.add_stock(P, S, 1)

@@ -102,23 +102,28 @@ class Batcher(Generic[T]):
                 outcome is served again.
             limit: the most items of one batch.
         """
-        with self._lock:
-            is_free = not (self.is_led or self._callers.waking or item.is_taken)
-            if is_free:  # the usual case, in short: nobody to meet
-                self.is_led = item.leads = item.is_taken = True
-        if not is_free and not await self._wait_to_lead(item):
-            return
-        batch = [item] if is_free else self._take(limit)
+        batch: list[T] = []
         try:
+            with self._lock:
+                if not (self.is_led or self._callers.waking or item.is_taken):  # the usual case, in short: nobody to meet
+                    self.is_led = item.leads = item.is_taken = True
+                    batch = [item]
+            if not batch:
+                if not await self._wait_to_lead(item):
+                    return
+                batch = self._take(limit)
             await serve(batch)
             while item.outcome is None and not item.is_settled:
                 self._settle(batch)
                 batch = self._take(limit, first=item)
                 await serve(batch)
         finally:
-            if len(batch) > 1:
-                self._settle(batch)
-            self._hand_over()
+            if item.leads:
+                if not batch and item in self.queue:  # interrupted before it was taken
+                    self.queue.remove(item)
+                if len(batch) > 1:
+                    self._settle(batch)
+                self._hand_over()
 
     @asynccontextmanager
     async def hold(self, item: T) -> AsyncGenerator[None, None]:

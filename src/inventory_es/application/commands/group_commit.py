@@ -147,7 +147,7 @@ class Committer:
             error = problem.code if isinstance(problem, InventoryError) else type(problem).__name__
             outcomes = [problem] * len(batch)
         for one, outcome in zip(batch, outcomes, strict=True):
-            one.outcome = outcome
+            one.outcome = AssertionError("the store gave no outcome") if outcome is None else outcome
         if self._is_watched:
             events = sum(len(write.events) for one in batch for write in one.writes)
             seconds = self._monotonic() - started

@@ -151,8 +151,8 @@ class Lanes:
             lane = self._open.get(stream.text)
             if lane is None:
                 lane = self._open[stream.text] = Batcher(self._callers)
-        if len(lane.queue) >= self._settings.max_waiting:
-            raise LaneFullError(stream=stream, waiting=len(lane.queue))
+            if len(lane.queue) >= self._settings.max_waiting:
+                raise LaneFullError(stream=stream, waiting=len(lane.queue))
         return lane
 
     def __len__(self) -> int:
