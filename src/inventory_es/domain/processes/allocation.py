@@ -22,7 +22,7 @@ Availability = Mapping[str, Mapping[str, int]]
 """Units available, by store and product. Stores are in the order of preference, for instance the nearest first."""
 
 Strategy = Callable[[Demand, Availability], Iterable[OrderItem]]
-"""Chooses the items: a pure function of the demand and the available units."""
+"""A pure function that chooses the items by the demand and the available units."""
 
 MOST_TRIED = 20_000
 """Combinations of one size that :func:`fewest_stores` tries. Above, it takes the best store, then the best for the rest."""
