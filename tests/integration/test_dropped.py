@@ -16,6 +16,11 @@ def threads():
 def descriptors():
     return sorted(os.listdir("/proc/self/fd" if os.path.exists("/proc/self/fd") else "/dev/fd"))
 
+def settle_workers():
+    for one in threads():
+        if one.name.startswith("AnyIO worker"):  # until it has ended, it refers to the task of the loop, which has the result
+            one.join(60)
+
 def settle():
     gc.collect()
     for one in threads():
@@ -179,7 +184,7 @@ def test_a_service_that_does_not_close_delays_the_end_for_a_bounded_time(tmp_pat
 
 
 ADAPTERS = """
-import anyio.to_thread
+import anyio
 from datetime import timedelta
 from inventory_es import open_inventory as open_async
 from inventory_es.adapters.file import open_file, open_file_cache, open_file_event_bus, open_file_event_store
@@ -219,13 +224,13 @@ async def main():
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         opened = await WAYS[name]()
-        await anyio.to_thread.run_sync(gc.collect)  # the worker thread lets go of the call before
         if in_time:
             del opened
             gc.collect()
     return before, told, None if in_time else opened
 
 before, told, opened = anyio.run(main, backend=backend)
+settle_workers()
 with warnings.catch_warnings(record=True) as later:
     warnings.simplefilter("always")
     del opened
