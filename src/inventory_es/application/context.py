@@ -1,6 +1,6 @@
 """The context of a command: ids that go from the caller's task into the metadata of the events that it causes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -48,5 +48,5 @@ def command_context(
         _current.reset(token)
 
 
-current_context = _current.get
+current_context: Callable[[], CommandContext] = _current.get
 """Return the context of the calling task."""

@@ -19,7 +19,7 @@ that it interrupts puts back the items that it left unserved, for the next leade
 
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from threading import RLock
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -69,7 +69,7 @@ class Callers:
     __slots__ = ("lock", "waiting", "waking")
 
     def __init__(self, waiting: Waiting) -> None:
-        self.lock = RLock()
+        self.lock: AbstractContextManager[object] = RLock()
         self.waiting: Waiting = waiting
         self.waking: int = 0
 

@@ -3,9 +3,9 @@
 Callers are tasks of one event loop, or threads; nothing else in this package knows which.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import anyio
 from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_cancelled
@@ -71,7 +71,7 @@ class TaskWaiting:
         """Return the cancellation class of the running event loop."""
         return anyio.get_cancelled_exc_class()
 
-    scope = staticmethod(anyio.CancelScope)
-    give_way = staticmethod(cancel_shielded_checkpoint)
-    pass_by = staticmethod(checkpoint)
-    check_cancelled = staticmethod(checkpoint_if_cancelled)
+    scope: "staticmethod[..., anyio.CancelScope]" = staticmethod(anyio.CancelScope)
+    give_way: "staticmethod[[], Coroutine[Any, Any, None]]" = staticmethod(cancel_shielded_checkpoint)
+    pass_by: "staticmethod[[], Coroutine[Any, Any, None]]" = staticmethod(checkpoint)
+    check_cancelled: "staticmethod[[], Coroutine[Any, Any, None]]" = staticmethod(checkpoint_if_cancelled)

@@ -45,9 +45,9 @@ class Lease:
     def __init__(self, read_model: ReadModel, projection_id: ProjectionId, owner: str, clock: Clock, duration: timedelta) -> None:
         self.read_model = read_model
         self.projection_id = projection_id
-        self.held_checkpoint = Checkpoint()
-        self.is_held = False
-        self.renew_after = duration.total_seconds() / 3
+        self.held_checkpoint: Checkpoint = Checkpoint()
+        self.is_held: bool = False
+        self.renew_after: float = duration.total_seconds() / 3
         self._owner = owner
         self._clock = clock
         self._duration = duration
@@ -148,7 +148,7 @@ class Leader:
         failed: Callable[[Exception], None] = lambda _: None,
         sleep: Callable[[float], Awaitable[object]] = anyio.sleep,
     ) -> None:
-        self.is_stopping = False
+        self.is_stopping: bool = False
         self._is_running = False
         self._lease = lease
         self._pace = pace

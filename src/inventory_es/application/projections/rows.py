@@ -56,8 +56,8 @@ class RowTable(Generic[T]):
             one.name: get_args(one.type) or (one.type,) for one in sorted(fields, key=lambda one: one.name not in kind.__annotations__)
         }
         columns = {column: int if int in kinds[column] else str for column in dict.fromkeys((*key, *kinds))}
-        self.name = name
-        self.shape = Table(name, columns, key, indexes)
+        self.name: str = name
+        self.shape: Table = Table(name, columns, key, indexes)
         self._kind = kind
         self._instants = tuple(column for column, types in kinds.items() if datetime in types)
 
