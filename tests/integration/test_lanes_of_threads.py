@@ -3,8 +3,9 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -13,7 +14,7 @@ from inventory_es.adapters.serialization import JsonEventCodec
 from inventory_es.adapters.system import SystemClock, Uuid7Generator
 from inventory_es.application.commands.batching import Batcher, Callers, Item
 from inventory_es.application.commands.decision import CommandOutcome, Decider
-from inventory_es.application.commands.group_commit import Committer, Fairness
+from inventory_es.application.commands.group_commit import Append, Committer, Fairness
 from inventory_es.application.commands.handler import CommandHandler
 from inventory_es.application.commands.handler_settings import HandlerSettings
 from inventory_es.application.commands.idempotency import Idempotency, UnsettledAppends
@@ -24,7 +25,9 @@ from inventory_es.application.results import Reservation
 from inventory_es.domain.commands import AddStock, Command, ReserveStock
 from inventory_es.domain.errors import InsufficientStockError
 from inventory_es.domain.identifiers import InventoryId
-from inventory_es.ports import AppendResult, StreamWrite
+from inventory_es.domain.stream_id import StreamId
+from inventory_es.ports import AppendResult, NewEvent, StreamWrite
+from inventory_es.ports.toolkit.waiting import Wakeup
 from inventory_es.sync.waiting import ThreadWaiting, run_to_end
 
 SHELF = InventoryId("espresso-1kg", "berlin")
@@ -198,6 +201,45 @@ def test_a_leader_that_is_interrupted_hands_over_and_leaves_nobody_waiting() -> 
         thread.join(30)
     assert len(served) == 9
     assert len(batcher.queue) == 0
+
+
+def test_an_interrupted_thread_waits_for_the_outcome_of_its_append() -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Gated(DirectStore):
+        async def append(self, writes: Sequence[StreamWrite], /) -> AppendResult:
+            begun.set()
+            go_on.wait(30)
+            return self._log.append(writes)
+
+    class Interrupted(Wakeup):
+        def __init__(self) -> None: ...
+
+        def done(self) -> bool:
+            return False
+
+        def __await__(self) -> Any:
+            go_on.set()
+            raise KeyboardInterrupt
+
+    class Waiting(ThreadWaiting):
+        wakeups = 0
+
+        def wakeup(self) -> Wakeup:
+            self.wakeups += 1
+            return Interrupted() if self.wakeups == 1 else super().wakeup()
+
+    committer = Committer(Gated(), Observers([]), time.monotonic, Waiting())
+    event = NewEvent(UUID(int=1), "Noted", 1, datetime(2026, 1, 5, tzinfo=UTC), b"{}", b"{}")
+    first, second = (Append((StreamWrite(StreamId("s", name), 0, (event,)),)) for name in "ab")
+    leader = threading.Thread(target=lambda: run_to_end(committer.append(first)), daemon=True)
+    leader.start()
+    assert begun.wait(30)
+    with pytest.raises(KeyboardInterrupt):
+        run_to_end(committer.append(second))
+    leader.join(30)
+    assert isinstance(first.outcome, AppendResult)
+    assert isinstance(second.outcome, AppendResult), "it is known when the interruption is raised"
 
 
 def test_a_coroutine_that_waits_for_an_event_loop_is_refused() -> None:

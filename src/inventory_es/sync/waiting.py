@@ -41,10 +41,6 @@ class _Scope(nullcontext["_Scope"]):
         """Do nothing: a thread finishes what it began."""
 
 
-class _NeverRaised(BaseException):
-    """The cancellation of a thread."""
-
-
 class ThreadWaiting:
     """The waiting of threads. An interruption, such as ``KeyboardInterrupt``, ends a wait as a cancellation does."""
 
@@ -59,8 +55,8 @@ class ThreadWaiting:
         return _Scope()
 
     def cancellation(self) -> type[BaseException]:
-        """Return a class that is never raised."""
-        return _NeverRaised
+        """Return the class of all interruptions: ``KeyboardInterrupt``, and those of a host."""
+        return BaseException
 
     async def give_way(self) -> None:
         """Let other threads run."""
