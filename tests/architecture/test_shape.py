@@ -1,7 +1,4 @@
-"""The load on a reader: figures that only fall, each with the bar that it falls to.
-
-A figure above its bar stands in ``FIGURES`` as it is; a change may lower it, and then lowers it here too.
-"""
+"""The load on a reader: figures, each with its bar, and the lines of each package."""
 
 import ast
 import sys
@@ -21,34 +18,34 @@ from inventory_es import open_inventory
 from tests.architecture.sources import PACKAGE, name_of, source_files
 from tests.architecture.test_front_door import DOORS
 
-FIGURES: Mapping[str, tuple[int, int]] = {
-    "files that a reserve crosses: memory": (24, 24),
-    "files that a reserve crosses: file": (34, 36),
-    "files that a reserve crosses: sqlite": (28, 29),
-    "functions that a reserve crosses: memory": (87, 75),
-    "functions that a reserve crosses: file": (132, 115),
-    "functions that a reserve crosses: sqlite": (108, 90),
-    "modules behind the command handler": (35, 35),
-    "import circles": (0, 0),
-    "core modules with one importer": (17, 20),
-    "public names behind the front door": (180, 180),
+BARS: Mapping[str, int] = {
+    "files that a reserve crosses: memory": 24,
+    "files that a reserve crosses: file": 36,
+    "files that a reserve crosses: sqlite": 29,
+    "functions that a reserve crosses: memory": 75,
+    "functions that a reserve crosses: file": 115,
+    "functions that a reserve crosses: sqlite": 90,
+    "modules behind the command handler": 35,
+    "import circles": 0,
+    "core modules with one importer": 20,
+    "public names behind the front door": 180,
 }
-"""By figure: the most that it may be now, and the bar."""
+"""By figure, the most that it may be."""
 
 BUDGETS: Mapping[str, int] = {
     ".": 974,
-    "adapters": 257,
-    "adapters/file": 5_886,
+    "adapters": 252,
+    "adapters/file": 5_884,
     "adapters/memory": 1_025,
     "adapters/serialization": 1_259,
-    "adapters/sqlite": 3_031,
-    "application": 8_600,
+    "adapters/sqlite": 3_027,
+    "application": 8_597,
     "application/processes": 1_218,
     "cli": 5_350,
-    "domain": 2_891,
+    "domain": 2_866,
     "domain/processes": 2_031,
     "ports": 3_248,
-    "sync": 694,
+    "sync": 690,
     "testing": 26_760,
 }
 """By package, the most lines. Raising one needs a line in the changelog that names what was removed for it."""
@@ -165,8 +162,7 @@ def urls(tmp_path: Path) -> Mapping[str, str]:
 
 
 def held(figure: str, found: int, shown: object = "") -> None:
-    most, bar = FIGURES[figure]
-    assert found <= max(most, bar), f"{figure}: {found}, and there may be {max(most, bar)}\n{shown}"
+    assert found <= BARS[figure], f"{figure}: {found}, and there may be {BARS[figure]}\n{shown}"
 
 
 @pytest.mark.parametrize("store", ["memory", "file", "sqlite"])

@@ -415,7 +415,10 @@ _OF_STATES = {
     ),
     "a snapshot forgets the last count": ("        inventory._last_count_version = snapshot.last_count_version\n", ""),
     "a snapshot forgets the time": ("        inventory._last_time = snapshot.last_time\n", ""),
-    "a snapshot forgets what is closed": ("        inventory._book.closed.update(snapshot.closed)\n", ""),
+    "a snapshot forgets what is closed": (
+        "            inventory._book.close(reservation_id, ending)\n",
+        "            pass\n",
+    ),
     "a snapshot counts what is promised at first": (
         "        inventory._reserved = snapshot.reserved\n",
         "        inventory._reserved = sum(hold.original for hold in snapshot.open)\n",
@@ -523,14 +526,14 @@ _ELSEWHERE = [
     Bug(
         "another reference is another command",
         command_identity,
-        "    return _of_reserve(values) if kind is ReserveStock else _of(kind, values)",
-        "    return (_of_reserve(values) if kind is ReserveStock else _of(kind, values)) + str(command.reference or '')",
+        "    return _of_reserve(kind, values) if kind is ReserveStock else _of(kind, values)",
+        "    return (_of_reserve(kind, values) if kind is ReserveStock else _of(kind, values)) + str(command.reference or '')",
     ),
     Bug(
         "another deadline is another command",
         command_identity,
-        "    return _of_reserve(values) if kind is ReserveStock else _of(kind, values)",
-        "    return _of_reserve(values) + str(command.not_after or '') if kind is ReserveStock else _of(kind, values)",
+        "    return _of_reserve(kind, values) if kind is ReserveStock else _of(kind, values)",
+        "    return _of_reserve(kind, values) + str(command.not_after or '') if kind is ReserveStock else _of(kind, values)",
     ),
 ]
 

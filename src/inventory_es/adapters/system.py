@@ -65,29 +65,24 @@ class Uuid7Generator:
     def new_id(self) -> str:
         """Return a canonical lower-case UUID text of 36 characters."""
         with self._lock:
-            milliseconds = time.time_ns() // _NANOSECONDS
-            if milliseconds > self._milliseconds:
-                self._begin(milliseconds)
-            else:
+            milliseconds = max(time.time_ns() // _NANOSECONDS, self._milliseconds)
+            if self._head and milliseconds == self._milliseconds:
                 if not self._steps:  # drawn together: asking the system for a few bytes costs as much as for many
                     self._steps = array("I", os.urandom(_STEPS_BYTES)).tolist()
                 self._chance += 1 + self._steps.pop()
-                if self._chance >> _CHANCE_BITS:
-                    self._begin(self._milliseconds + 1)
+                milliseconds += self._chance >> _CHANCE_BITS
+            if not self._head or milliseconds > self._milliseconds:  # all ids of one millisecond share 12 bits of chance; the other 62 are counted up
+                chance = int.from_bytes(os.urandom(_CHANCE_BYTES))
+                self._milliseconds = milliseconds
+                self._head = f"{milliseconds >> 16:08x}-{milliseconds & 0xFFFF:04x}-7{chance >> 68:03x}"
+                self._chance = chance & _CHANCE_MASK
             tail = (_VARIANT | self._chance).to_bytes(8).hex()
             return f"{self._head}-{tail[:4]}-{tail[4:]}"
-
-    def _begin(self, milliseconds: int) -> None:
-        """Draw the chance of a millisecond. All its ids share 12 bits, which are written once; the other 62 are counted up."""
-        chance = int.from_bytes(os.urandom(_CHANCE_BYTES))
-        self._milliseconds = milliseconds
-        self._head = f"{milliseconds >> 16:08x}-{milliseconds & 0xFFFF:04x}-7{chance >> 68:03x}"
-        self._chance = chance & _CHANCE_MASK
 
     def _renew(self) -> None:
         self._lock = Lock()
         self._steps = []
-        self._begin(self._milliseconds)
+        self._head = ""  # the next id draws new chance
 
 
 def chance() -> float:

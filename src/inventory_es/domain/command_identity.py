@@ -63,7 +63,7 @@ class EventIds:
     def of(self, command: Command, events: Sequence[Event]) -> list[UUID]:
         """Return the ids of the events of ``command``."""
         if len(events) == 1 and type(command) is not ExpireReservations:
-            return [self.first_own(command)]
+            return [self.reserve(command.reservation_id) if type(command) is ReserveStock else self.own(command.command_id, 0)]
         ids: list[UUID] = []
         own = 0
         sweeping = isinstance(command, ExpireReservations)
@@ -104,7 +104,7 @@ def fingerprint(command: Command) -> str:
     """
     kind = command.__class__
     values = _VALUES_OF[kind](command)
-    return _of_reserve(values) if kind is ReserveStock else _of(kind, values)
+    return _of_reserve(kind, values) if kind is ReserveStock else _of(kind, values)
 
 
 def _of(kind: type[Any], values: Sequence[Any]) -> str:
@@ -117,10 +117,8 @@ def _of(kind: type[Any], values: Sequence[Any]) -> str:
     return f"{FINGERPRINT_VERSION}:{hashlib.sha256(canonical.encode('utf-8')).hexdigest()[:32]}"
 
 
-@lru_cache(maxsize=1_024)
-def _of_reserve(values: Sequence[Any]) -> str:
-    """Return a fingerprint that is cached, since many reserves differ by their id alone, which is no part of it."""
-    return _of(ReserveStock, values)
+_of_reserve: Callable[[Any, Any], str] = lru_cache(maxsize=1_024)(_of)
+"""Cached, since many reserves differ by their id alone, which is no part of the fingerprint."""
 
 
 def _members(kind: type[Any]) -> list[tuple[str, object]]:

@@ -8,7 +8,8 @@ every sale needs, accept common values without calling a converter.
 """
 
 from datetime import datetime, timedelta
-from typing import Any, NoReturn, TypeVar
+from operator import attrgetter
+from typing import Any, ClassVar, NoReturn, TypeVar, cast
 from uuid import UUID
 
 import attrs
@@ -175,6 +176,7 @@ class ReserveStock:
     keep_available: int = 0
     not_after: datetime | None = None
     reference: str | None = None
+    command_id: ClassVar[str] = cast(str, property(attrgetter("reservation_id"), doc="The reservation id, which is the command id too."))
 
     def __init__(
         self,
@@ -202,11 +204,6 @@ class ReserveStock:
             not_after=None if not_after is None else _not_after(not_after),
             reference=None if reference is None else check_reference(reference),
         )
-
-    @property
-    def command_id(self) -> str:
-        """The reservation id, which is the command id too."""
-        return self.reservation_id
 
 
 @attrs.frozen(kw_only=True)

@@ -28,8 +28,7 @@ class StockAddedEvent:
     reserved: int
 
     def __attrs_post_init__(self) -> None:
-        _check(self.quantity, 1, "quantity")
-        _check_balance(self)
+        _check_figures(self, self.quantity)
 
 
 @attrs.frozen
@@ -47,11 +46,10 @@ class StockReservedEvent:
     reserved: int
 
     def __attrs_post_init__(self) -> None:
-        _check(self.quantity, 1, "quantity")
         expires_at = self.expires_at
         if expires_at is not None and (type(expires_at) is not datetime or expires_at.tzinfo is not UTC):
             _check_instant(expires_at, "expires_at")
-        _check_balance(self)
+        _check_figures(self, self.quantity)
 
 
 @attrs.frozen
@@ -70,7 +68,7 @@ class ReservationExtendedEvent:
         _check_instant(self.previous_expires_at, "previous_expires_at")
         if self.expires_at is not None:
             _check_instant(self.expires_at, "expires_at")
-        _check_balance(self)
+        _check_figures(self)
 
 
 @attrs.frozen
@@ -87,9 +85,8 @@ class StockReleasedEvent:
     reserved: int
 
     def __attrs_post_init__(self) -> None:
-        _check(self.quantity, 1, "quantity")
-        _check(self.remaining, 0, "remaining")
-        _check_balance(self)
+        _check(self.remaining, "remaining")
+        _check_figures(self, self.quantity)
 
 
 @attrs.frozen
@@ -106,9 +103,8 @@ class StockCommittedEvent:
     reserved: int
 
     def __attrs_post_init__(self) -> None:
-        _check(self.quantity, 1, "quantity")
-        _check(self.remaining, 0, "remaining")
-        _check_balance(self)
+        _check(self.remaining, "remaining")
+        _check_figures(self, self.quantity)
 
 
 @attrs.frozen
@@ -133,10 +129,10 @@ class StockAdjustedEvent:
         if self.delta == 0 and self.reason is not AdjustReason.COUNT:
             _refuse("delta", _DELTA_RULE)
         if self.counted is not None:
-            _check(self.counted, 0, "counted")
+            _check(self.counted, "counted")
         if self.observed_version is not None:
-            _check(self.observed_version, 0, "observed_version")
-        _check_balance(self)
+            _check(self.observed_version, "observed_version")
+        _check_figures(self)
 
 
 Event = StockAddedEvent | StockReservedEvent | ReservationExtendedEvent | StockReleasedEvent | StockCommittedEvent | StockAdjustedEvent
@@ -146,13 +142,15 @@ EVENT_TYPES: tuple[type[Any], ...] = get_args(Event)
 """Every event class, in the order of the documentation."""
 
 
-def _check(value: int, least: int, name: str) -> None:
-    if type(value) is not int or not least <= value <= MAX_QUANTITY:
-        _refuse(name, f"a whole number from {least} to 2^53−1")
+def _check(value: int, name: str) -> None:
+    if type(value) is not int or not 0 <= value <= MAX_QUANTITY:
+        _refuse(name, "a whole number from 0 to 2^53−1")
 
 
-def _check_balance(event: Any) -> None:
+def _check_figures(event: Any, quantity: int = 1) -> None:
     on_hand, reserved = event.on_hand, event.reserved
+    if type(quantity) is not int or not 1 <= quantity <= MAX_QUANTITY:
+        _refuse("quantity", "a whole number from 1 to 2^53−1")
     if type(on_hand) is not int or type(reserved) is not int or not 0 <= reserved <= on_hand <= MAX_QUANTITY:
         _refuse("the balance", "on_hand ≥ reserved ≥ 0, whole numbers up to 2^53−1")
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import ClassVar, NoReturn, Self, assert_never
+from operator import attrgetter
+from typing import ClassVar, Final, NoReturn, Self, assert_never, cast
 
 from inventory_es.domain.commands import (
     AddStock,
@@ -119,6 +120,18 @@ class Inventory:
 
     __slots__ = ("_book", "_last_count_version", "_last_time", "_on_hand", "_reserved", "_undo", "_version", "inventory_id")
 
+    # Each is read several times per command, so its getter is without a frame. Final makes it read-only to a type checker too.
+    version: Final[int] = cast(int, property(attrgetter("_version"), doc="The number of events folded; 0 for none."))
+    units_on_hand: Final[int] = cast(int, property(attrgetter("_on_hand"), doc="``on_hand`` as a plain int."))
+    units_reserved: Final[int] = cast(int, property(attrgetter("_reserved"), doc="``reserved`` as a plain int."))
+    open_count: Final[int] = cast(int, property(attrgetter("_book.open_count"), doc="The number of open reservations."))
+    closed_count: Final[int] = cast(
+        int, property(attrgetter("_book.closed_count"), doc="The number of closed reservations that are remembered, at most 10,000.")
+    )
+    last_time: Final[datetime | None] = cast(
+        datetime, property(attrgetter("_last_time"), doc="The time of the last event; ``None`` before the first.")
+    )
+
     def __init__(self, inventory_id: InventoryId) -> None:
         self.inventory_id: InventoryId = inventory_id
         self._version = 0
@@ -147,7 +160,8 @@ class Inventory:
         inventory = cls(snapshot.inventory_id)
         for hold in snapshot.open:
             inventory._book.put(hold.reservation_id, None, hold)
-        inventory._book.closed.update(snapshot.closed)
+        for reservation_id, ending in snapshot.closed:
+            inventory._book.close(reservation_id, ending)
         inventory._version = snapshot.version
         inventory._on_hand = snapshot.on_hand
         inventory._reserved = snapshot.reserved
@@ -297,11 +311,6 @@ class Inventory:
         self._undo = None
 
     @property
-    def version(self) -> int:
-        """The number of events folded; 0 for none."""
-        return self._version
-
-    @property
     def on_hand(self) -> StockQuantity:
         """The units on hand."""
         return StockQuantity(self._on_hand)
@@ -315,21 +324,6 @@ class Inventory:
     def unreserved(self) -> StockQuantity:
         """On hand minus reserved."""
         return StockQuantity(self._on_hand - self._reserved)
-
-    @property
-    def units_on_hand(self) -> int:
-        """``on_hand`` as a plain int."""
-        return self._on_hand
-
-    @property
-    def units_reserved(self) -> int:
-        """``reserved`` as a plain int."""
-        return self._reserved
-
-    @property
-    def last_time(self) -> datetime | None:
-        """The time of the last event; ``None`` before the first."""
-        return self._last_time
 
     @property
     def last_count_version(self) -> int:
@@ -351,16 +345,6 @@ class Inventory:
     def reservations(self) -> Iterator[OpenReservation]:
         """Return every open reservation, in no particular order."""
         return iter(self._book)
-
-    @property
-    def open_count(self) -> int:
-        """The number of open reservations."""
-        return len(self._book)
-
-    @property
-    def closed_count(self) -> int:
-        """The number of closed reservations that are remembered, at most 10,000."""
-        return len(self._book.closed)
 
     def reserved_for(self, owner_id: str) -> int:
         """Return the units that open reservations hold for one owner, due ones included."""

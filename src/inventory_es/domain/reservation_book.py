@@ -132,11 +132,15 @@ class ReservationBook:
     Attributes:
         objects: the open reservations that are not packed, by id; read-only.
         closed: the last closed reservations by id, oldest first; read-only.
+        closed_count: the number of closed reservations that are remembered; read-only.
+        open_count: the number of open reservations; read-only.
     """
 
-    __slots__ = ("_bump_order", "_by_owner", "_due", "_packed", "_unordered", "closed", "objects")
+    __slots__ = ("_bump_order", "_by_owner", "_due", "_packed", "_unordered", "closed", "closed_count", "objects", "open_count")
 
     def __init__(self) -> None:
+        self.open_count: int = 0
+        self.closed_count: int = 0
         self.objects: dict[str, OpenReservation] = {}
         self.closed: OrderedDict[str, ClosedReservation] = OrderedDict()
         self._packed: PackedReservations | None = None
@@ -159,11 +163,9 @@ class ReservationBook:
     def __iter__(self) -> Iterator[OpenReservation]:
         return iter(self.objects.values()) if self._packed is None else chain(self._packed, self.objects.values())
 
-    def __len__(self) -> int:
-        return len(self.objects) + (0 if self._packed is None else len(self._packed))
-
     def put(self, reservation_id: str, before: OpenReservation | None, hold: OpenReservation | None) -> None:
         """Replace the open reservation ``before`` by ``hold``. ``None`` means that none is open before or after."""
+        self.open_count += (hold is not None) - (before is not None)
         if hold is None:
             self.objects.pop(reservation_id, None)
             if self._packed is not None:
@@ -188,7 +190,9 @@ class ReservationBook:
     def close(self, reservation_id: str, ending: ClosedReservation) -> tuple[str, ClosedReservation] | None:
         """Remember the ending of a reservation, and return the oldest one with its id if it is forgotten in exchange."""
         self.closed[reservation_id] = ending
-        return self.closed.popitem(last=False) if len(self.closed) > CLOSED_KEPT else None
+        forgotten = self.closed.popitem(last=False) if len(self.closed) > CLOSED_KEPT else None
+        self.closed_count = len(self.closed)
+        return forgotten
 
     def reopen(self, reservation_id: str, forgotten: tuple[str, ClosedReservation] | None) -> None:
         """Undo :meth:`close`, given its result."""
@@ -196,6 +200,7 @@ class ReservationBook:
         if forgotten is not None:
             self.closed[forgotten[0]] = forgotten[1]
             self.closed.move_to_end(forgotten[0], last=False)
+        self.closed_count = len(self.closed)
 
     def reserved_for(self, owner_id: str) -> int:
         """Return the units that open reservations hold for one owner, due ones included.
@@ -238,7 +243,7 @@ class ReservationBook:
 
     def _trim(self) -> None:
         """Drop the keys of closed or changed reservations once they outnumber the open ones."""
-        live = len(self.objects) if self._packed is None else len(self)
+        live = self.open_count
         self._due.trim(live)
         self._bump_order.trim(live)
         if len(self._unordered) > 2 * live + _SLACK:
@@ -282,23 +287,6 @@ class HoldQueue:
             heapq.heappop(heap)
         if len(heap) > 2 * live + _SLACK:
             self._heap = sorted({key for key in heap if self._is_live(key)})
-
-    def up_to(self, first: Any, limit: int | None = None) -> Sequence[Key]:
-        """Return the live keys whose first element is at most ``first``, in order, each once, at most ``limit`` keys.
-
-        The cost is O(k log n) for k keys.
-        """
-        heap = self._heap
-        if not heap or heap[0][0] > first:
-            return ()
-        found: list[Key] = []
-        while heap and heap[0][0] <= first and len(found) != limit:
-            key = heapq.heappop(heap)
-            if self._is_live(key) and not (found and found[-1] == key):
-                found.append(key)
-        for key in found:
-            heapq.heappush(heap, key)
-        return found
 
     def walk(self) -> Iterator[Key]:
         """Yield the live keys in order, each once. The cost is O(k log k) for k keys. The queue must not change meanwhile."""
@@ -352,7 +340,17 @@ class DueQueue(HoldQueue):
         """
         if self._ids:
             self._fetch(first, limit)
-        return HoldQueue.up_to(self, first, limit)
+        heap = self._heap
+        if not heap or heap[0][0] > first:
+            return ()
+        found: list[Key] = []
+        while heap and heap[0][0] <= first and len(found) != limit:
+            key = heapq.heappop(heap)
+            if self._is_live(key) and not (found and found[-1] == key):
+                found.append(key)
+        for key in found:
+            heapq.heappush(heap, key)
+        return found
 
     def walk(self) -> Iterator[Key]:
         """Yield the live keys in order, each once. The cost is O(n log n), since all become tuples. The queue must not change meanwhile."""

@@ -320,5 +320,3 @@ def test_a_key_is_dropped_once() -> None:
     assert 0 < largest <= 66, "dead keys beyond the live ones are dropped in bulk, soon but not at once"
     assert len(list(queue.walk())) == len(live) < pushed // 2, "dead keys were the most, so they were dropped in bulk at times"
     assert list(queue.walk()) == sorted(live)
-    assert list(queue.up_to(9_000)) == sorted(live)
-    assert list(queue.up_to(2_000, 7)) == sorted(live)[:7]

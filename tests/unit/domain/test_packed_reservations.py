@@ -85,7 +85,7 @@ def test_a_packed_one_that_changes_is_there_once(monkeypatch: pytest.MonkeyPatch
     changed = attrs.evolve(second, remaining=3, committed=2)
     book.put("second", second, changed)
     assert list(book) == [changed]
-    assert len(book) == 1
+    assert book.open_count == 1
     assert book.get("second") == changed
     book.put("second", changed, None)
     assert list(book) == []

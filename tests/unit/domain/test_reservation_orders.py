@@ -23,8 +23,8 @@ def few_are_near() -> Iterator[None]:
         yield
 
 
-@given(STEPS, st.integers(-1, 6), st.none() | st.integers(0, 8))
-def test_every_reading_gives_the_live_keys_in_order_each_once(steps: list[tuple[str, Key]], first: int, limit: int | None) -> None:
+@given(STEPS)
+def test_every_reading_gives_the_live_keys_in_order_each_once(steps: list[tuple[str, Key]]) -> None:
     live: set[Key] = set()
     queue = HoldQueue(live.__contains__)
     for step, key in steps:
@@ -38,8 +38,6 @@ def test_every_reading_gives_the_live_keys_in_order_each_once(steps: list[tuple[
     expected = sorted(live)
     for _ in range(2):
         assert list(queue.walk()) == expected
-        assert list(queue.up_to(first, limit)) == [key for key in expected if key[0] <= first][:limit]
-        assert list(queue.up_to(6)) == expected
 
 
 def instant(number: int) -> datetime:

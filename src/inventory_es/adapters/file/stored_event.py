@@ -23,7 +23,8 @@ from inventory_es.ports.toolkit.event_run import EventRun
 LINE_START = b'{"events":['
 LINE_END = b"]"
 
-_encode = msgspec.json.encode
+encode_text = msgspec.json.encode
+"""Return a text, an id or a time as it stands in the stored form, quotes included."""
 
 
 class StoredFields(msgspec.Struct, gc=False):
@@ -138,30 +139,25 @@ class StoredEvent(RecordedEvent):
 _keep = StoredEvent.__dict__["_stored"].__set__
 
 
-def encode_name(stream: StreamId) -> bytes:
-    """Return the stream's text as it stands in the stored form, quotes included."""
-    return _encode(stream.text)
-
-
 def encode_event(event: NewEvent | RecordedEvent, name: bytes, version: int, position: int) -> bytes:
     """Return the stored form of an event.
 
     Args:
         event: its fields as the writer gave them.
-        name: of its stream, from :func:`encode_name`.
+        name: the text of its stream, from ``encode_text``.
         version: in the stream.
         position: in the store.
     """
     time = event.recorded_at
     if time.microsecond and type(time) is datetime:
-        recorded_at = _encode(time)
+        recorded_at = encode_text(time)
     else:  # msgspec would leave six zeros out, and refuses subclasses
         recorded_at = b'"%bZ"' % time.isoformat(timespec="microseconds")[:26].encode()
     return (
         b'{"event_id":%b,"event_type":%b,"schema_version":%d,"stream":%b,"version":%d,"position":%d,"recorded_at":%b,"data":%b,"metadata":%b}'
         % (
-            _encode(event.event_id),
-            _encode(event.event_type),
+            encode_text(event.event_id),
+            encode_text(event.event_type),
             event.schema_version,
             name,
             version,

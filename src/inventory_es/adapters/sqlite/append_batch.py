@@ -9,7 +9,9 @@ from uuid import UUID
 import attrs
 
 from inventory_es.adapters.sqlite.rows import (
+    EPOCH,
     FEED_COLUMNS,
+    MICROSECOND,
     STREAM_COLUMNS,
     RowEvent,
     check_absent,
@@ -19,7 +21,6 @@ from inventory_es.adapters.sqlite.rows import (
     event_checksum,
     find_head,
     name_checksum,
-    to_microseconds,
 )
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import ConcurrencyError, EventIdCollisionError
@@ -208,7 +209,7 @@ class AppendBatch:
         for event in write.events:
             version += 1
             position += 1
-            event_id, time = event.event_id, to_microseconds(event.recorded_at)
+            event_id, time = event.event_id, (event.recorded_at - EPOCH) // MICROSECOND
             kind, schema_version, data, metadata = event.event_type, event.schema_version, event.data, event.metadata
             checksum = event_checksum(version, position, event_id.bytes, kind.encode(), schema_version, time, data, metadata, name)
             texts = data.decode(), metadata.decode()

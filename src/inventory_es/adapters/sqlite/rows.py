@@ -47,8 +47,8 @@ FEED_COLUMNS = f"{_COLUMNS}, name, events.checksum"
 EventRow = tuple[int, int, bytes, bytes, int, int, bytes, bytes]
 """The row of an event. Further columns may follow."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
 _PAGE_BYTES = 4 << 20
 _ROWS_AT_ONCE = 64
 
@@ -137,7 +137,7 @@ class StreamRows(EventRun[Any]):
     def instants(self) -> list[datetime]:
         first = self._read[0][5] if self._read else 0
         start = from_microseconds(first)
-        return [start + _MICROSECOND * (row[5] - first) for row in self._read]
+        return [start + MICROSECOND * (row[5] - first) for row in self._read]
 
     def payloads(self) -> list[bytes]:
         return [row[6] for row in self._read]
@@ -161,14 +161,9 @@ _keep_row = RowEvent.__dict__["_row"].__set__
 _keep_stream = RecordedEvent.__dict__["stream"].__set__
 
 
-def to_microseconds(time: datetime) -> int:
-    """Return the microseconds since 1970 in UTC."""
-    return (time - _EPOCH) // _MICROSECOND
-
-
 def from_microseconds(microseconds: int) -> datetime:
     """Return the instant in UTC."""
-    return _EPOCH + _MICROSECOND * microseconds
+    return EPOCH + MICROSECOND * microseconds
 
 
 Row = tuple[Any, ...]

@@ -78,7 +78,11 @@ class Committer:
         not withdrawn was interrupted, as asyncio's own cancellation can.
         """
         if self._withdraws:
-            await self._check_wanted(append)
+            try:
+                await self._waiting.check_cancelled()
+            except BaseException as cancelled:
+                append.is_withdrawn = True
+                raise cancelled from WithdrawnError()
         if self._group_store is None:
             await self._send((append,))
             return
@@ -95,13 +99,6 @@ class Committer:
                     await self._batcher.submit(append, self._send, MAX_GROUPS)
                 if not append.is_withdrawn:
                     raise
-            append.is_withdrawn = True
-            raise cancelled from WithdrawnError()
-
-    async def _check_wanted(self, append: Append) -> None:
-        try:
-            await self._waiting.check_cancelled()
-        except BaseException as cancelled:
             append.is_withdrawn = True
             raise cancelled from WithdrawnError()
 

@@ -99,7 +99,7 @@ def test_the_events_of_a_line_stand_one_byte_apart() -> None:
 
 
 def test_a_run_knows_its_last_version() -> None:
-    assert StreamRows(4, [7, 8, 9]).version == 6
+    assert StreamRows(6, [7, 8, 9]).first_version == 4
 
 
 @pytest.mark.parametrize("keys", [[], [0], [0, 0, 0], [(1 << 64) - 1, 0, 1], list(range(1000)), [n << 32 for n in range(1000)]])

@@ -12,7 +12,7 @@ from inventory_es.adapters.file.stored_event import (
     decode_events,
     encode_event,
     encode_line,
-    encode_name,
+    encode_text,
     last_position,
     split_line,
 )
@@ -31,7 +31,7 @@ EVENT = NewEvent(
 
 
 def stored(version: int = 2, position: int = 17) -> bytes:
-    return encode_event(EVENT, encode_name(STREAM), version, position)
+    return encode_event(EVENT, encode_text(STREAM.text), version, position)
 
 
 def test_the_form_is_the_documented_one() -> None:

@@ -30,7 +30,7 @@ import msgspec
 
 from inventory_es.adapters.file.journal.journal import Journal
 from inventory_es.adapters.file.journal.stored_form import JournalTail
-from inventory_es.adapters.file.stored_event import StoredEvent, check_events, encode_event, encode_name
+from inventory_es.adapters.file.stored_event import StoredEvent, check_events, encode_event, encode_text
 from inventory_es.ports.event_bus import DeadLetter
 from inventory_es.ports.file_system import File, FileSystem
 from inventory_es.ports.records import RecordedEvent
@@ -56,7 +56,7 @@ def encode_published(event: RecordedEvent) -> bytes:
     Raises:
         ValueError: it would come back as another one; above all, data or metadata is not one JSON object without line breaks.
     """
-    stored = encode_event(event, encode_name(event.stream), event.version, event.position)
+    stored = encode_event(event, encode_text(event.stream.text), event.version, event.position)
     if b"\n" not in stored:
         with suppress(msgspec.DecodeError, UnicodeDecodeError):
             (fields,) = check_events([stored])

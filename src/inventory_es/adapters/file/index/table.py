@@ -52,17 +52,17 @@ class StreamRows(NamedTuple):
     """The events of one stream that a table holds.
 
     Attributes:
-        first_version: of the first of them.
+        version: of the last of them.
         rows: of each, in order.
     """
 
-    first_version: int
+    version: int
     rows: Sequence[int]
 
     @property
-    def version(self) -> int:
-        """The version of the last of them."""
-        return self.first_version + len(self.rows) - 1
+    def first_version(self) -> int:
+        """The version of the first of them."""
+        return self.version - len(self.rows) + 1
 
 
 class IndexedEvent(NamedTuple):
@@ -196,7 +196,7 @@ class GrowingTable:
     def stream(self, name: str, key: int) -> StreamRows | None:  # noqa: ARG002 - a sealed table needs the key, this one the text
         """Return the events of a stream, given its text and key."""
         stream = self._streams.get(name)
-        return None if stream is None else StreamRows(stream.first_version, stream.rows)
+        return None if stream is None else StreamRows(stream.first_version + len(stream.rows) - 1, stream.rows)
 
     def rows(self, key: int) -> Sequence[int]:
         """Return the rows of events whose id has this key. The caller compares the ids: a collision is rare, and possible."""
@@ -216,7 +216,7 @@ class GrowingTable:
         names = self._sorted
         for at in range(bisect_left(names, start), len(names)):
             stream = self._streams[names[at]]
-            yield names[at], StreamRows(stream.first_version, stream.rows)
+            yield names[at], StreamRows(stream.first_version + len(stream.rows) - 1, stream.rows)
 
 
 class SealedTable:
@@ -294,7 +294,8 @@ class SealedTable:
         return str(self._names[self._name_ends[row] : self._name_ends[row + 1]], "utf-8")
 
     def _stream(self, row: int) -> StreamRows:
-        return StreamRows(self._first_versions[row], self._rows[self._row_ends[row] : self._row_ends[row + 1]])
+        rows = self._rows[self._row_ends[row] : self._row_ends[row + 1]]
+        return StreamRows(self._first_versions[row] + len(rows) - 1, rows)
 
 
 IndexTable = GrowingTable | SealedTable

@@ -9,7 +9,7 @@ import attrs
 
 from inventory_es.adapters.file.index.store_index import EventPlaces, StoreIndex
 from inventory_es.adapters.file.index.table import IndexedEvent, event_key, stream_key
-from inventory_es.adapters.file.stored_event import StoredEvent, encode_event, encode_name
+from inventory_es.adapters.file.stored_event import StoredEvent, encode_event, encode_text
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import AppendTooLargeError, ConcurrencyError, EventIdCollisionError
 from inventory_es.ports.event_store import StoreCapabilities
@@ -110,7 +110,7 @@ class AppendBatch:
         """Add a write, and return the stream's version after it."""
         text = write.stream.text
         stream = self._streams[text]
-        key, version, position, name = stream.key, stream.version, self.position, encode_name(write.stream)
+        key, version, position, name = stream.key, stream.version, self.position, encode_text(text)
         for event in write.events:
             version += 1
             position += 1

@@ -148,7 +148,8 @@ class FileStore:
 
     def commit_taken(self, take: Callable[[], Sequence[Sequence[StreamWrite]]]) -> list[AppendResult | Exception]:
         """Commit the appends that ``take`` returns: it is called under the lock, so an append withdrawn before is not begun."""
-        with self._serving(), self._journal.exclusive() as tail:
+        self.check_usable()
+        with self._unavailable, self._journal.exclusive() as tail:
             self._format.check_place()
             groups = take()
             with self._mutex:
