@@ -80,6 +80,14 @@ class EngineThread:
         iterator: AsyncIterator[T] = self._run(_begin, method, self._service, args, kwargs)
         return self._items(iterator)
 
+    def tell(self, function: Callable[[InventoryService], None]) -> None:
+        """Call a function of the service that waits for nothing, in the loop."""
+
+        async def do(service: InventoryService) -> None:
+            function(service)
+
+        self.call(do)
+
     def close(self) -> None:
         """Close the service and end the thread. Closing twice is allowed, and so is closing after the thread has ended."""
         try:

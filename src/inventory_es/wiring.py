@@ -238,6 +238,11 @@ def _read_model_opener(url: str) -> Callable[[], Awaitable[ReadModel]]:
     return partial(_READ_MODELS[scheme], absolute_path(place) if place else place)
 
 
+def is_built_in(store: object) -> bool:
+    """Return True if the URL or path names a shipped store."""
+    return isinstance(store, os.PathLike) or str(store).partition(":")[0] in _BUILT_IN
+
+
 def _opener(store: "str | os.PathLike[str]") -> Callable[[], Awaitable[EventStore]]:
     if isinstance(store, os.PathLike):
         return partial(_BUILT_IN["file"], absolute_path(store))

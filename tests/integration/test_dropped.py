@@ -89,6 +89,10 @@ def test_what_is_still_in_use_is_not_dropped(tmp_path: Path) -> None:
 OWN_THREAD = """
 import weakref
 from datetime import timedelta
+from inventory_es.adapters.memory import MemoryEventStore
+
+class Foreign(MemoryEventStore):
+    pass
 
 class Observer:
     def command_finished(self, record):
@@ -98,7 +102,7 @@ class Observer:
 class Holder(list):
     pass
 
-service = Holder([open_inventory("file:stock", observers=[Observer()])])
+service = Holder([open_inventory(Foreign(), observers=[Observer()])])
 held = service[0]
 call = held.add_stock
 thread = held._running()._thread
@@ -164,23 +168,34 @@ def test_a_forked_child_closes_its_own_services_when_it_ends_and_not_those_of_it
 STUCK = """
 import logging
 from inventory_es import engine_thread
+from inventory_es.adapters.memory import MemoryEventStore
+from inventory_es.adapters.sqlite.event_store import SqliteStore
+from inventory_es.sync import engine
 
 logging.basicConfig(format="%(message)s")
-engine_thread._SECONDS_AT_EXIT = 0.1
+engine_thread._SECONDS_AT_EXIT = engine._SECONDS_AT_EXIT = 0.1
 entered = threading.Event()
 
 def wait(*_args):
     entered.set()
     threading.Event().wait()
 
-service = open_inventory("memory:", policies=[wait])
+class Foreign(MemoryEventStore):
+    pass
+
+if sys.argv[1] == "direct":
+    SqliteStore.commit = wait
+    service = open_inventory("sqlite:stock")
+else:
+    service = open_inventory(Foreign(), policies=[wait])
 threading.Thread(target=service.add_stock, args=("tea", "berlin", 1), daemon=True).start()
 entered.wait(60)
 """
 
 
-def test_a_service_that_does_not_close_delays_the_end_for_a_bounded_time(tmp_path: Path) -> None:
-    assert run(STUCK, tmp_path).stderr == "service_not_closed_at_exit\n"
+@pytest.mark.parametrize("engine", ["direct", "thread"])
+def test_a_service_that_does_not_close_delays_the_end_for_a_bounded_time(engine: str, tmp_path: Path) -> None:
+    assert run(STUCK, tmp_path, engine).stderr == "service_not_closed_at_exit\n"
 
 
 ADAPTERS = """

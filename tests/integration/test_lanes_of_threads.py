@@ -20,6 +20,7 @@ from inventory_es.application.commands.handler_settings import HandlerSettings
 from inventory_es.application.commands.idempotency import Idempotency, UnsettledAppends
 from inventory_es.application.commands.repository import Repository
 from inventory_es.application.commands.states import StateCache, StreamReader
+from inventory_es.application.commands.waiting import ThreadWaiting
 from inventory_es.application.observers import AppendFinished, Observers
 from inventory_es.application.results import Reservation
 from inventory_es.domain.commands import AddStock, Command, ReserveStock
@@ -27,8 +28,7 @@ from inventory_es.domain.errors import InsufficientStockError
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import AppendResult, NewEvent, StreamWrite
-from inventory_es.ports.toolkit.waiting import Wakeup
-from inventory_es.sync.waiting import ThreadWaiting, run_to_end
+from inventory_es.ports.toolkit.waiting import Wakeup, run_to_end
 
 SHELF = InventoryId("espresso-1kg", "berlin")
 IDS = Uuid7Generator()

@@ -1,12 +1,18 @@
-"""The thread of the synchronous service survives what its host's code raises, or says that it ended."""
+"""The engines of the synchronous service survive what their host's code raises; a thread that can't says that it ended."""
 
 from contextlib import closing
 from typing import Any
 
 import pytest
 
+from inventory_es.adapters.memory import MemoryEventStore
+from inventory_es.engine_thread import EngineThread
 from inventory_es.errors import StoreClosedError
 from inventory_es.sync import open_inventory
+
+
+class Foreign(MemoryEventStore):
+    """An asynchronous store that does not say whether it needs its event loop: it gets one, in a thread."""
 
 
 class Raising:
@@ -20,10 +26,11 @@ class Raising:
             raise problem
 
 
+@pytest.mark.parametrize("has_thread", [False, True], ids=["direct", "thread"])
 @pytest.mark.parametrize("problem", [MemoryError, RecursionError, KeyboardInterrupt, SystemExit])
-def test_an_exception_of_any_kind_in_a_policy_reaches_its_caller_and_ends_nothing(problem: type[BaseException]) -> None:
+def test_an_exception_of_any_kind_in_a_policy_reaches_its_caller_and_ends_nothing(problem: type[BaseException], has_thread: bool) -> None:
     policy = Raising()
-    with closing(open_inventory("memory:", policies=[policy])) as inventory:
+    with closing(open_inventory(Foreign() if has_thread else "memory:", policies=[policy])) as inventory:
         inventory.add_stock("p", "s", 1)
         policy.problem = problem
         with pytest.raises(problem):
@@ -37,9 +44,9 @@ def test_an_exception_of_any_kind_in_a_policy_reaches_its_caller_and_ends_nothin
 
 def test_a_service_whose_thread_has_ended_says_so_at_once() -> None:
     policy = Raising()
-    with closing(open_inventory("memory:", policies=[policy])) as inventory:
+    with closing(open_inventory(Foreign(), policies=[policy])) as inventory:
         inventory.add_stock("p", "s", 1)
-        assert inventory._engine is not None
+        assert isinstance(inventory._engine, EngineThread)
         policy.problem = GeneratorExit
         with pytest.raises(GeneratorExit):
             inventory.add_stock("p", "s", 1)

@@ -1,6 +1,6 @@
 """Event stores over synchronous drivers, whose calls run in worker threads: :func:`in_threads`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Protocol, cast, runtime_checkable
 from uuid import UUID
@@ -17,6 +17,7 @@ from inventory_es.ports.toolkit.waiting import poll_for_position
 __all__ = ["SyncEventFeed", "SyncEventStore", "SyncGroupCommit", "SyncStreamCatalogue", "ThreadedEventStore", "in_threads"]
 
 
+@runtime_checkable
 class SyncEventStore(Protocol):
     """:class:`~inventory_es.ports.EventStore` for a driver that blocks. Every method has the promises and errors of its namesake."""
 
@@ -80,8 +81,13 @@ class SyncStreamCatalogue(Protocol):
 class ThreadedEventStore(EventStore, AsyncResource):
     """An EventStore over a :class:`SyncEventStore`. :func:`in_threads` makes it, and adds the optional ports."""
 
-    def __init__(self, store: SyncEventStore, *, limiter: anyio.CapacityLimiter | None, poll_interval: float) -> None:
+    serves_threads: bool = True
+
+    def __init__(
+        self, store: SyncEventStore, *, limiter: anyio.CapacityLimiter | None, poll_interval: float, close: Callable[[], None]
+    ) -> None:
         self.__wrapped__ = self._store = store
+        self._close = close
         self._calls = BlockingCalls(limiter, name=type(store).__name__)
         self._poll_interval = poll_interval
 
@@ -106,7 +112,7 @@ class ThreadedEventStore(EventStore, AsyncResource):
 
     async def aclose(self) -> None:
         """Wait for the running calls, refuse further calls, and close the synchronous store. Idempotent."""
-        await self._calls.close(self._store.close)
+        await self._calls.close(self._close)
 
 
 class _Feed(ThreadedEventStore, EventFeed):
@@ -130,6 +136,7 @@ class _StreamCatalogue(ThreadedEventStore, StreamCatalogue):
         return await self._calls.run(cast("SyncStreamCatalogue", self._store).streams, prefix, after=after, limit=limit)
 
 
+_POLL = 0.1
 _PARTS: dict[type, type[ThreadedEventStore]] = {
     SyncEventFeed: _Feed,
     SyncGroupCommit: _GroupCommit,
@@ -137,7 +144,7 @@ _PARTS: dict[type, type[ThreadedEventStore]] = {
 }
 
 
-def in_threads(store: SyncEventStore, /, *, limiter: anyio.CapacityLimiter | None = None, poll_interval: float = 0.1) -> EventStore:
+def in_threads(store: SyncEventStore, /, *, limiter: anyio.CapacityLimiter | None = None, poll_interval: float = _POLL) -> EventStore:
     """Make an event store of a synchronous one. The result has the optional ports whose synchronous twins ``store`` has.
 
     A call that began is always finished, also when its caller is cancelled.
@@ -147,10 +154,19 @@ def in_threads(store: SyncEventStore, /, *, limiter: anyio.CapacityLimiter | Non
         limiter: how many calls run at once, for a ``store`` that allows several; by default one at a time, from any thread.
         poll_interval: between two reads of the head while waiting for a position, in seconds, above 0.
     """
-    parts = tuple(part for protocol, part in _PARTS.items() if isinstance(store, protocol))
-    return _class_of(parts)(store, limiter=limiter, poll_interval=poll_interval)
+    return _class_of(_parts_of(store))(store, limiter=limiter, poll_interval=poll_interval, close=store.close)
+
+
+def borrowed(store: SyncEventStore, /) -> EventStore:
+    """Make an event store of a synchronous one, which stays open when the result is closed."""
+    return _class_of(_parts_of(store))(store, limiter=None, poll_interval=_POLL, close=lambda: None)
+
+
+def _parts_of(store: SyncEventStore) -> tuple[type[ThreadedEventStore], ...]:
+    return tuple(part for protocol, part in _PARTS.items() if isinstance(store, protocol))
 
 
 @cache
 def _class_of(parts: tuple[type[ThreadedEventStore], ...]) -> type[ThreadedEventStore]:
-    return type("ThreadedEventStore", parts, {"__doc__": ThreadedEventStore.__doc__}) if parts else ThreadedEventStore
+    own = {"__doc__": ThreadedEventStore.__doc__, "serves_threads": True}
+    return type("ThreadedEventStore", parts, own) if parts else ThreadedEventStore

@@ -6,7 +6,6 @@ from contextlib import AsyncExitStack
 from sys import get_asyncgen_hooks
 from typing import Protocol
 
-import anyio
 import attrs
 from anyio.lowlevel import current_token
 
@@ -17,7 +16,7 @@ from inventory_es.application.commands.handler_settings import HandlerSettings
 from inventory_es.application.commands.idempotency import Idempotency, UnsettledAppends
 from inventory_es.application.commands.repository import Repository
 from inventory_es.application.commands.states import SnapshotReader, StateCache, StreamReader
-from inventory_es.application.commands.waiting import TaskWaiting
+from inventory_es.application.commands.waiting import waiting_here
 from inventory_es.application.followers import Followers
 from inventory_es.application.following.projection import Projection
 from inventory_es.application.observers import Observers
@@ -32,6 +31,7 @@ from inventory_es.domain.inventory import Policy
 from inventory_es.ports import Cache, Clock, EventBus, EventFeed, EventStore, IdGenerator, ReadModel, SnapshotCodec, SnapshotStore
 from inventory_es.ports.codec import EventCodec
 from inventory_es.ports.errors import StoreClosedError
+from inventory_es.ports.toolkit.waiting import blocks, now, pause, scope
 
 _logger = logging.getLogger("inventory_es")
 
@@ -70,8 +70,8 @@ class EngineParts:
     projections: Sequence[Projection] = ()
     cache: Cache | None = None
     bus: EventBus | None = None
-    sleep: Callable[[float], Awaitable[object]] = anyio.sleep
-    monotonic: Callable[[], float] = anyio.current_time
+    sleep: Callable[[float], Awaitable[object]] = pause
+    monotonic: Callable[[], float] = now
 
 
 class Closable(Protocol):
@@ -109,7 +109,7 @@ class Engine:
 
 
 class Opening:
-    """The life of a service's engine: opened once, used in one event loop, closed.
+    """The life of a service's engine: opened once, used in one event loop or by threads without one, closed.
 
     Args:
         open_store: returns the event store.
@@ -136,13 +136,13 @@ class Opening:
             raise RuntimeError(msg)
         self._engine = await open_engine(self._open_store, self._parts, owns_store=self._owns_store)
         # A plain tuple: the collector sees no cycle through the other one, and the hooks know the loop, which may know the service.
-        self._token, self._hooks = current_token(), tuple(get_asyncgen_hooks())
+        self._token, self._hooks = None if blocks() else current_token(), tuple(get_asyncgen_hooks())
 
     async def close(self) -> None:
         """Stop the followers, and close the resources that the engine owns. Idempotent."""
         engine, self._engine = self._engine, None
         if engine is not None:
-            with anyio.CancelScope(shield=True):
+            with scope(shield=True):
                 await engine.aclose()
 
     @property
@@ -218,7 +218,7 @@ def assemble(store: EventStore, parts: EngineParts, snapshots: SnapshotStore | N
     Raises:
         ValueError: the codec can't write snapshots.
     """
-    observers, waiting, settings = Observers(parts.observers), TaskWaiting(), parts.settings
+    observers, waiting, settings = Observers(parts.observers), waiting_here(), parts.settings
     reader = StreamReader(store, parts.codec) if snapshots is None else _snapshot_reader(store, parts, snapshots)
     repository = Repository(
         store=store,

@@ -3,8 +3,6 @@
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Protocol
 
-import anyio
-
 from inventory_es.application.following.follower import ProjectionFollower
 from inventory_es.application.following.projection import OnFailure, Projection, ProjectionStatus, check_on_failure
 from inventory_es.application.following.relay import Relay
@@ -12,6 +10,7 @@ from inventory_es.application.following.runner import ProjectionRunner
 from inventory_es.application.following.subscription import feed_of
 from inventory_es.application.queries.cached_answers import AnswerInvalidation, CachedAnswers
 from inventory_es.ports import Clock, EventBus, EventCodec, EventStore, IdGenerator, ReadModel
+from inventory_es.ports.toolkit.waiting import Event, new_event, scope, together
 
 RELAY = "relay"
 """Name of the relay's checkpoint."""
@@ -61,7 +60,7 @@ class Followers:
         self._ids = ids
         self._answers = answers
         self._bus = bus
-        self._runs: dict[anyio.Event, Sequence[_Follower]] = {}  # by the event that ends the run
+        self._runs: dict[Event, Sequence[_Follower]] = {}  # by the event that ends the run
         self._is_stopped = False
 
     async def run(self, *, on_failure: OnFailure) -> None:
@@ -121,14 +120,14 @@ class Followers:
     def stop(self) -> None:
         """End every :meth:`run`, also one that begins later, after the commits in flight. Idempotent."""
         self._is_stopped = True
-        for followers in self._runs.values():
+        for followers in tuple(self._runs.values()):
             for follower in followers:
                 follower.stop()
 
     async def aclose(self) -> None:
         """Stop, and wait until every run has ended. Idempotent."""
         self.stop()
-        with anyio.move_on_after(_PATIENCE_AT_THE_END):
+        with scope(_PATIENCE_AT_THE_END):
             for ended in tuple(self._runs):
                 await ended.wait()
 
@@ -152,7 +151,7 @@ class Followers:
         ]
 
     async def _follow(self, followers: Sequence[_Follower], works: Sequence[Callable[[], Awaitable[None]]]) -> None:
-        ended = anyio.Event()
+        ended = new_event()
         problems: list[Exception] = []
 
         async def work_on(work: Callable[[], Awaitable[None]]) -> None:
@@ -165,7 +164,7 @@ class Followers:
 
         self._runs[ended] = followers
         try:
-            async with anyio.create_task_group() as tasks:
+            async with together() as tasks:
                 for work in works:
                     tasks.start_soon(work_on, work)
         finally:

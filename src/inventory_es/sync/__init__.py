@@ -1,9 +1,12 @@
 """The same service without ``await``: for Django, Flask, scripts and notebooks.
 
 Every method of :class:`inventory_es.InventoryService` is here under the same name, with the same parameters, results and
-errors. One event loop in one background thread serves any number of threads. So commands of different threads on one product
-meet in its lane and share commits. The thread starts with the first call (nothing happens at import or when a process is preloaded),
-and a forked child starts its own. It also works where an event loop is running already, as in a notebook.
+errors. The threads of the host do the work themselves: there is no event loop and no thread behind it. Commands of different threads on
+one product meet in its lane and share commits. Nothing is opened before the first call, and a forked child opens its own. It also works
+where an event loop is running already, as in a notebook; that loop stands still during a call.
+
+An asynchronous store of another package gets an event loop in one background thread, which serves any number of threads. A synchronous
+one, with the methods of :class:`inventory_es.adapters.threads.SyncEventStore`, is taken as it is.
 """
 
 import os
@@ -11,9 +14,11 @@ import threading
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from types import TracebackType
-from typing import Concatenate, ParamSpec, Self, TypeVar
+from typing import Concatenate, ParamSpec, Self, TypeVar, cast
 
+from inventory_es.adapters.threads import SyncEventStore, borrowed
 from inventory_es.application.commands.decision import CommandOutcome
 from inventory_es.application.commands.handler_settings import HandlerSettings
 from inventory_es.application.following.projection import Projection
@@ -24,7 +29,6 @@ from inventory_es.domain import commands as c
 from inventory_es.domain.identifiers import Id
 from inventory_es.domain.inventory import Policy
 from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, Purpose, ReleaseReason, Remainder, Shortfall
-from inventory_es.engine_thread import EngineThread
 from inventory_es.ports import (
     Cache,
     Clock,
@@ -38,8 +42,11 @@ from inventory_es.ports import (
 )
 from inventory_es.ports.codec import EventCodec
 from inventory_es.ports.errors import StoreClosedError
+from inventory_es.ports.toolkit.waiting import serves_threads
+from inventory_es.sync.engine import DirectEngine, Engine
 from inventory_es.sync.followers import Followers
 from inventory_es.sync.queries import StockQueries
+from inventory_es.wiring import is_built_in
 from inventory_es.wiring import open_inventory as _open_async
 
 P = ParamSpec("P")
@@ -47,7 +54,7 @@ T = TypeVar("T")
 
 
 def open_inventory(
-    store: "str | os.PathLike[str] | EventStore",
+    store: "str | os.PathLike[str] | EventStore | SyncEventStore",
     /,
     *,
     clock: Clock | None = None,
@@ -73,8 +80,17 @@ def open_inventory(
             models.
         TypeError: something that is no store, or no read model.
     """
+    given: object = store
+    if isinstance(given, str | os.PathLike):
+        serves = is_built_in(given)
+    elif not isinstance(given, EventStore) and isinstance(given, SyncEventStore):
+        given, serves = borrowed(given), True
+    else:
+        serves = serves_threads(given)
+    parts = (cache, bus, *(one for one in (read_models, snapshots) if not isinstance(one, str)))
+    needs_loop = not (serves and all(one is None or serves_threads(one) for one in parts))
     service = _open_async(
-        store,
+        cast(EventStore, given),
         clock=clock,
         ids=ids,
         policies=policies,
@@ -87,23 +103,32 @@ def open_inventory(
         settings=settings,
         snapshots=snapshots,
     )
-    return InventoryService(service._unopened, survives_fork=isinstance(store, str | os.PathLike))  # noqa: SLF001  # its twin
+    unopened = service._unopened  # noqa: SLF001  # its twin
+    return InventoryService(partial(_open, unopened, needs_loop=needs_loop), survives_fork=isinstance(store, str | os.PathLike))
+
+
+def _open(unopened: Callable[[], _Async], *, needs_loop: bool) -> Engine:
+    if not needs_loop:
+        return DirectEngine(unopened())
+    from inventory_es.engine_thread import EngineThread  # noqa: PLC0415  # most services need neither it nor its portal
+
+    return EngineThread(unopened())
 
 
 class InventoryService:
     """Stock of any number of products in any number of stores, for any number of threads.
 
     Args:
-        assemble: makes the asynchronous service, not yet opened.
+        open_engine: opens the engine.
         survives_fork: whether a forked child may open the store again, if it is durable.
     """
 
-    def __init__(self, assemble: Callable[[], _Async], *, survives_fork: bool) -> None:
-        self._assemble = assemble
+    def __init__(self, open_engine: Callable[[], Engine], *, survives_fork: bool) -> None:
+        self._open_engine = open_engine
         self._survives_fork = survives_fork
         self._lock = threading.Lock()
-        self._engine: EngineThread | None = None
-        self._inherited: list[EngineThread] = []
+        self._engine: Engine | None = None
+        self._inherited: list[Engine] = []
         self._refusal: str | None = None
         _forget_at_fork(self)
 
@@ -114,7 +139,7 @@ class InventoryService:
         self.close()
 
     def close(self) -> None:
-        """Finish what is in flight, close the store if the service opened it, end the thread. Closing twice is fine."""
+        """Finish what is in flight, close the store if the service opened it. Idempotent."""
         with self._lock:
             engine, self._engine, self._refusal = self._engine, None, "it was closed"
         if engine is not None:
@@ -334,12 +359,12 @@ class InventoryService:
         return Followers(self._running)
 
     def _call(self, method: Callable[Concatenate[_Async, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._running().call(method, *args, **kwargs)
+        return (self._engine or self._running()).call(method, *args, **kwargs)
 
     def _each(self, method: Callable[Concatenate[_Async, P], AsyncIterator[T]], *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
         return self._running().each(method, *args, **kwargs)
 
-    def _running(self) -> EngineThread:
+    def _running(self) -> Engine:
         engine = self._engine
         if engine is not None:
             return engine
@@ -347,11 +372,11 @@ class InventoryService:
             if self._refusal is not None:
                 raise StoreClosedError(store="the inventory service", reason=self._refusal)
             if self._engine is None:
-                self._engine = EngineThread(self._assemble())
+                self._engine = self._open_engine()
             return self._engine
 
     def _forget(self) -> None:
-        """In a forked child: the parent's thread does not exist here."""
+        """In a forked child: the parent's engine is not to be used here."""
         self._lock = threading.Lock()
         if self._engine is not None:
             self._inherited.append(self._engine)

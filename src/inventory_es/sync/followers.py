@@ -7,9 +7,9 @@ from typing import TypeVar
 from inventory_es.application.followers import Followers as _Async
 from inventory_es.application.following.projection import OnFailure, ProjectionStatus
 from inventory_es.application.service import InventoryService
-from inventory_es.engine_thread import EngineThread
 from inventory_es.ports.errors import StoreClosedError
 from inventory_es.sync.ending import END
+from inventory_es.sync.engine import Engine
 
 T = TypeVar("T")
 
@@ -18,10 +18,10 @@ class Followers:
     """Keeps what is derived from the events up with them. See :class:`inventory_es.application.followers.Followers`.
 
     Args:
-        running: gives the engine's thread.
+        running: gives the open engine.
     """
 
-    def __init__(self, running: Callable[[], EngineThread]) -> None:
+    def __init__(self, running: Callable[[], Engine]) -> None:
         self._running = running
 
     def run(self, *, on_failure: OnFailure) -> None:
@@ -47,11 +47,7 @@ class Followers:
 
     def stop(self) -> None:
         """End every :meth:`run`, also one that begins later, after the commits in flight. Idempotent."""
-
-        async def stop(followers: _Async) -> None:
-            followers.stop()
-
-        self._do(stop)
+        self._running().tell(lambda service: service.followers.stop())
 
     def _stop_at_the_end(self) -> None:
         with suppress(StoreClosedError, RuntimeError):  # the service was closed meanwhile, or its loop: that has ended it

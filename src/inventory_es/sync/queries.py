@@ -10,7 +10,7 @@ from inventory_es.application.queries.stock_queries import StockQueries as _Asyn
 from inventory_es.application.results import HistoryEntry
 from inventory_es.application.service import InventoryService
 from inventory_es.domain.identifiers import Id
-from inventory_es.engine_thread import EngineThread
+from inventory_es.sync.engine import Engine
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -20,10 +20,10 @@ class StockQueries:
     """Eventual reads, for any number of threads. See :class:`inventory_es.application.queries.stock_queries.StockQueries`.
 
     Args:
-        running: gives the engine's thread.
+        running: gives the open engine.
     """
 
-    def __init__(self, running: Callable[[], EngineThread]) -> None:
+    def __init__(self, running: Callable[[], Engine]) -> None:
         self._running = running
 
     def stock(self, product_id: Id, store_id: Id, *, wait_for_position: int = 0) -> StockRow | None:

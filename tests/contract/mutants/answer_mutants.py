@@ -62,8 +62,7 @@ class _OneForAll(SingleFlight[Any]):
 
 
 class _WakesNobody(SingleFlight[Any]):
-    async def _lead(self, key: str, compute: Callable[[], Awaitable[Any]]) -> Any:
-        flight = self._flights[key] = _Flight()
+    async def _lead(self, key: str, flight: _Flight[Any], compute: Callable[[], Awaitable[Any]]) -> Any:
         result = await compute()
         flight.result = (result,)
         del self._flights[key]
@@ -73,7 +72,7 @@ class _WakesNobody(SingleFlight[Any]):
 
 
 class _FailsEverybody(SingleFlight[Any]):
-    async def _lead(self, key: str, compute: Callable[[], Awaitable[Any]]) -> Any:
+    async def _lead(self, key: str, flight: _Flight[Any], compute: Callable[[], Awaitable[Any]]) -> Any:
         async def fail() -> Any:
             try:
                 return await compute()
@@ -81,7 +80,7 @@ class _FailsEverybody(SingleFlight[Any]):
                 self._flights[key].problem = ValueError("cancelled")
                 raise
 
-        return await super()._lead(key, fail)
+        return await super()._lead(key, flight, fail)
 
 
 @breaks("CA-15", "Everybody computes.", contract=AnswersMutants)

@@ -281,6 +281,8 @@ class FileCache(Cache):
     leaves behind, is a miss. While the file system refuses, every call is ``CacheUnavailableError``.
     """
 
+    serves_threads: bool = True
+
     def __init__(self, folder: CacheFolder, *, clock: Clock, max_value_bytes: int) -> None:
         self._folder = folder
         self._clock = clock

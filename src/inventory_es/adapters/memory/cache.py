@@ -5,12 +5,12 @@ from datetime import datetime, timedelta
 
 import attrs
 from anyio.abc import AsyncResource
-from anyio.lowlevel import checkpoint
 
 from inventory_es.ports.cache import Cache, CacheEntry
 from inventory_es.ports.clock import Clock
 from inventory_es.ports.errors import StoreClosedError
 from inventory_es.ports.toolkit.cache_rules import MAX_VALUE_BYTES, check_entry, check_key, end_of_life
+from inventory_es.ports.toolkit.waiting import STATE_LOCK, give_way
 
 
 @attrs.frozen
@@ -35,6 +35,8 @@ class MemoryCache(Cache, AsyncResource):
         ValueError: a bound below 1.
     """
 
+    serves_threads: bool = True
+
     def __init__(self, *, clock: Clock, max_entries: int = 1_000, max_value_bytes: int = MAX_VALUE_BYTES) -> None:
         if max_entries < 1 or max_value_bytes < 1:
             msg = "max_entries and max_value_bytes must be 1 or more"
@@ -48,34 +50,35 @@ class MemoryCache(Cache, AsyncResource):
     async def get(self, key: str, /) -> CacheEntry | None:
         await self._begin()
         check_key(key)
-        kept = self._kept.get(key)
-        if kept is None:
-            return None
         now = self._clock.now()
-        if not kept.since <= now < kept.until:
-            return None
-        self._kept.move_to_end(key)
-        return kept.entry
+        with STATE_LOCK:
+            kept = self._kept.get(key)
+            if kept is None or not kept.since <= now < kept.until:
+                return None
+            self._kept.move_to_end(key)
+            return kept.entry
 
     async def set(self, key: str, value: bytes, /, *, version: int, ttl: timedelta) -> None:
         await self._begin()
         check_entry(key, value, version, max_value_bytes=self._max_value_bytes)
         now = self._clock.now()
         until = end_of_life(now, ttl)
-        kept = self._kept.get(key)
-        if kept is not None and kept.entry.version > version and now < kept.until:
-            return
-        self._kept[key] = _Kept(CacheEntry(value, version), now, until)
-        self._kept.move_to_end(key)
-        if len(self._kept) > self._max_entries:
-            self._kept.popitem(last=False)
+        with STATE_LOCK:
+            kept = self._kept.get(key)
+            if kept is not None and kept.entry.version > version and now < kept.until:
+                return
+            self._kept[key] = _Kept(CacheEntry(value, version), now, until)
+            self._kept.move_to_end(key)
+            if len(self._kept) > self._max_entries:
+                self._kept.popitem(last=False)
 
     async def invalidate(self, *keys: str) -> None:
         await self._begin()
         for key in keys:
             check_key(key)
-        for key in keys:
-            self._kept.pop(key, None)
+        with STATE_LOCK:
+            for key in keys:
+                self._kept.pop(key, None)
 
     async def clear(self) -> None:
         await self._begin()
@@ -85,11 +88,11 @@ class MemoryCache(Cache, AsyncResource):
         """Forget everything and refuse every further call. Idempotent."""
         self._is_closed = True
         self._kept.clear()
-        await checkpoint()
+        await give_way()
 
     async def _begin(self) -> None:
         self._check_open()
-        await checkpoint()
+        await give_way()
         self._check_open()
 
     def _check_open(self) -> None:

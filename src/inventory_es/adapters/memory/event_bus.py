@@ -6,10 +6,8 @@ from datetime import datetime
 from typing import Self
 from uuid import UUID
 
-import anyio
 import attrs
 from anyio.abc import AsyncResource
-from anyio.lowlevel import checkpoint
 
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.clock import Clock
@@ -18,6 +16,7 @@ from inventory_es.ports.event_bus import BusCapabilities, DeadLetter, EventBus
 from inventory_es.ports.records import RecordedEvent
 from inventory_es.ports.toolkit.append_rules import check_page
 from inventory_es.ports.toolkit.delivery_rules import DeliveryQueue, GroupFilter, QueuedEvent, check_events, check_group
+from inventory_es.ports.toolkit.waiting import STATE_LOCK, Event, Exclusive, give_way, new_event, scope
 
 _NAME = "MemoryEventBus"
 
@@ -31,6 +30,7 @@ class _Group:
         filter: the events that the group takes.
         max_deliveries: the deliveries after which an event becomes a dead letter.
         max_dead_letters: the most dead letters. A group that has so many gives up no further event.
+        change: is set with the next change of the group.
     """
 
     name: str
@@ -40,7 +40,7 @@ class _Group:
     consumers: int = 0
     letters: list[DeadLetter] = attrs.field(factory=list[DeadLetter])
     _queue: DeliveryQueue = attrs.field(factory=DeliveryQueue)
-    _change: anyio.Event = attrs.field(factory=anyio.Event)
+    change: Event = attrs.field(factory=new_event)
 
     def __len__(self) -> int:
         """Return the number of unanswered events, without the dead letters."""
@@ -90,12 +90,9 @@ class _Group:
         self.notify()
         return len(chosen)
 
-    async def wait(self) -> None:
-        await self._change.wait()
-
     def notify(self) -> None:
         """Wake every task that waits for a change of the group."""
-        changed, self._change = self._change, anyio.Event()
+        changed, self.change = self.change, new_event()
         changed.set()
 
     def _give_up(self, event: QueuedEvent, reason: str, now: datetime) -> bool:
@@ -127,7 +124,7 @@ class MemorySubscription:
                 delivery = MemoryDelivery(self, queued.event, queued.deliveries)
                 self._out[delivery] = queued
                 return delivery
-            await self._group.wait()
+            await self._group.change.wait()
             self._check_open()
 
     async def answer(self, delivery: "MemoryDelivery", reason: str | None) -> None:
@@ -153,7 +150,7 @@ class MemorySubscription:
 
     async def _begin(self) -> None:
         self._check_open()
-        await checkpoint()
+        await give_way()
         self._check_open()
 
     def _check_open(self) -> None:
@@ -215,7 +212,7 @@ class MemoryEventBus(EventBus, AsyncResource):
         self._max_dead_letters = max_dead_letters
         self._publish_timeout = publish_timeout
         self._groups: dict[str, _Group] = {}
-        self._publishing = anyio.Lock()
+        self._publishing = Exclusive()
         self._is_closed = False
 
     @property
@@ -232,12 +229,12 @@ class MemoryEventBus(EventBus, AsyncResource):
         """
         await self._begin()
         check_events(events, max_event_bytes=self._capabilities.max_event_bytes)
-        waiting = tuple(events)
-        with anyio.move_on_after(self._publish_timeout) as scope:
+        given = tuple(events)
+        with scope(self._publish_timeout) as waiting_for_room:
             async with self._publishing:
-                for event in waiting:
+                for event in given:
                     await self._publish(event)
-        if scope.cancelled_caught:
+        if waiting_for_room.cancelled_caught:
             raise EventBusUnavailableError(bus=_NAME, reason=f"no room within {self._publish_timeout:g} s in the groups {self._full()}")
 
     @asynccontextmanager
@@ -304,17 +301,19 @@ class MemoryEventBus(EventBus, AsyncResource):
         self._is_closed = True
         for group in self._groups.values():
             group.notify()
-        await checkpoint()
+        await give_way()
 
     async def _publish(self, event: RecordedEvent) -> None:
         while True:
             self._check_open()
-            full = next((each for each in self._groups.values() if each.filter.takes(event) and self._is_full(each)), None)
-            if full is None:
-                break
-            await full.wait()
-        for group in self._groups.values():
-            group.offer(event)
+            with STATE_LOCK:
+                full = next((each for each in self._groups.values() if each.filter.takes(event) and self._is_full(each)), None)
+                if full is None:
+                    for group in self._groups.values():
+                        group.offer(event)
+                    return
+                change = full.change
+            await change.wait()
 
     def _is_full(self, group: _Group) -> bool:
         return len(group) >= self._capabilities.max_pending
@@ -324,7 +323,7 @@ class MemoryEventBus(EventBus, AsyncResource):
 
     async def _begin(self) -> None:
         self._check_open()
-        await checkpoint()
+        await give_way()
         self._check_open()
 
     def _check_open(self) -> None:

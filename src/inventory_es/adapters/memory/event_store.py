@@ -5,17 +5,15 @@ from collections.abc import Sequence
 from operator import attrgetter
 from uuid import UUID
 
-import anyio
 import attrs
 from anyio.abc import AsyncResource
-from anyio.lowlevel import checkpoint
 
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import StoreClosedError
 from inventory_es.ports.event_store import EventFeed, EventStore, GroupCommit, StoreCapabilities, StreamCatalogue, VersionGlance
 from inventory_es.ports.records import AppendResult, FeedPage, NewEvent, RecordedEvent, StreamHead, StreamPage, StreamsPage, StreamWrite
 from inventory_es.ports.toolkit.append_rules import check_append, check_page, check_stream, check_versions, find_earlier_append
-from inventory_es.ports.toolkit.waiting import check_timeout
+from inventory_es.ports.toolkit.waiting import STATE_LOCK, Event, check_timeout, give_way, new_event, pause, scope
 
 _NAME = "MemoryEventStore"
 _text = attrgetter("text")
@@ -30,7 +28,8 @@ class _Stream:
 class MemoryEventLog:
     """The data that several :class:`MemoryEventStore` instances share, as several handles share one folder or one database.
 
-    A log is synchronous, so each call is atomic. It outlives the stores that were opened over it. Use it from one event loop at a time.
+    A log is synchronous, and each call is atomic, also among threads. It outlives the stores that were opened over it. Use it from one
+    event loop at a time, or from the threads of synchronous services.
     """
 
     def __init__(self) -> None:
@@ -38,7 +37,7 @@ class MemoryEventLog:
         self._streams: dict[StreamId, _Stream] = {}
         self._sorted_streams: list[StreamId] = []
         self._new_streams: list[StreamId] = []
-        self._waiters: dict[anyio.Event, int] = {}
+        self._waiters: dict[Event, int] = {}
 
     @property
     def head(self) -> int:
@@ -47,16 +46,17 @@ class MemoryEventLog:
 
     def append(self, writes: Sequence[StreamWrite]) -> AppendResult:
         """Write an append that :func:`~inventory_es.ports.toolkit.append_rules.check_append` accepts, or raise and write nothing."""
-        earlier = find_earlier_append(writes, self.find)
-        if earlier is not None:
-            return earlier
-        check_versions(writes, self.version_of)
-        versions: dict[StreamId, int] = {}
-        for write in writes:
-            versions[write.stream] = self._extend(write.stream, write.events)
-        if self._waiters:
-            self._wake()
-        return AppendResult(len(self._feed), versions)
+        with STATE_LOCK:
+            earlier = find_earlier_append(writes, self.find)
+            if earlier is not None:
+                return earlier
+            check_versions(writes, self.version_of)
+            versions: dict[StreamId, int] = {}
+            for write in writes:
+                versions[write.stream] = self._extend(write.stream, write.events)
+            if self._waiters:
+                self._wake()
+            return AppendResult(len(self._feed), versions)
 
     def version_of(self, stream: StreamId) -> int:
         """Return the stream's version, 0 for a missing stream."""
@@ -82,10 +82,11 @@ class MemoryEventLog:
 
     def list_streams(self, prefix: str, after: StreamId | None, limit: int) -> StreamsPage:
         """Return a page of the catalogue, as :meth:`~inventory_es.ports.StreamCatalogue.streams` promises it."""
-        if self._new_streams:
-            self._sorted_streams = sorted(self._sorted_streams + self._new_streams, key=_text)
-            self._new_streams = []
-        streams = self._sorted_streams
+        with STATE_LOCK:
+            if self._new_streams:
+                self._sorted_streams = sorted(self._sorted_streams + self._new_streams, key=_text)
+                self._new_streams = []
+            streams = self._sorted_streams
         start = bisect_left(streams, prefix, key=_text)
         if after is not None:
             start = max(start, bisect_right(streams, after.text, key=_text))
@@ -93,15 +94,20 @@ class MemoryEventLog:
         heads = [StreamHead(stream, self.version_of(stream)) for stream in matching[:limit]]
         return StreamsPage(heads, is_end=len(matching) <= limit)
 
-    def expect(self, position: int) -> anyio.Event:
+    def expect(self, position: int) -> Event:
         """Return an event that is set once the head is at ``position``. Give it back with :meth:`forget`."""
-        arrival = anyio.Event()
-        self._waiters[arrival] = position
+        arrival = new_event()
+        with STATE_LOCK:
+            if position <= self.head:
+                arrival.set()
+            else:
+                self._waiters[arrival] = position
         return arrival
 
-    def forget(self, arrival: anyio.Event) -> None:
+    def forget(self, arrival: Event) -> None:
         """Stop expecting a position."""
-        self._waiters.pop(arrival, None)
+        with STATE_LOCK:
+            self._waiters.pop(arrival, None)
 
     def _extend(self, stream: StreamId, events: Sequence[NewEvent]) -> int:
         known = self._streams.get(stream)
@@ -141,6 +147,8 @@ class MemoryEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, Vers
         max_append_bytes: the most bytes in one append.
     """
 
+    serves_threads: bool = True
+
     def __init__(
         self,
         log: MemoryEventLog | None = None,
@@ -165,8 +173,8 @@ class MemoryEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, Vers
             max_append_bytes=max_append_bytes,
         )
         self._is_closed = False
-        self._appends_in_flight = 0
-        self._waiters: set[anyio.Event] = set()
+        self._appends_in_flight: list[None] = []
+        self._waiters: set[Event] = set()
 
     @property
     def capabilities(self) -> StoreCapabilities:
@@ -174,51 +182,55 @@ class MemoryEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, Vers
 
     async def append(self, writes: Sequence[StreamWrite], /) -> AppendResult:
         self._check_open()
-        self._appends_in_flight += 1
+        self._appends_in_flight.append(None)
         try:
-            await checkpoint()
+            await give_way()
             check_append(writes, self._capabilities, store=_NAME)
             return self._log.append(writes)
         finally:
-            self._appends_in_flight -= 1
+            self._appends_in_flight.pop()
 
     async def append_group(self, groups: Sequence[Sequence[StreamWrite]], /) -> Sequence[AppendResult | Exception]:
         self._check_open()
-        self._appends_in_flight += 1
+        self._appends_in_flight.append(None)
         try:
-            await checkpoint()
+            await give_way()
             return [self._attempt(writes) for writes in groups]
         finally:
-            self._appends_in_flight -= 1
+            self._appends_in_flight.pop()
 
     async def read_stream(self, stream: StreamId, /, *, after: int = 0, limit: int) -> StreamPage:
         await self._begin_read()
         check_stream(stream)
         check_page(after=after, limit=limit)
-        version = self._log.version_of(stream)
-        events = self._log.read(stream, after, after + min(limit, self._page_size))
+        with STATE_LOCK:
+            version = self._log.version_of(stream)
+            events = self._log.read(stream, after, after + min(limit, self._page_size))
         return StreamPage(events, version, is_end=after + len(events) >= version)
 
     async def read_stream_backwards(self, stream: StreamId, /, *, before: int | None = None, limit: int) -> StreamPage:
         await self._begin_read()
         check_stream(stream)
         check_page(before=before, limit=limit)
-        version = self._log.version_of(stream)
-        stop = version if before is None else min(version, before - 1)
-        start = max(0, stop - min(limit, self._page_size))
-        return StreamPage(self._log.read(stream, start, stop)[::-1], version, is_end=start == 0)
+        with STATE_LOCK:
+            version = self._log.version_of(stream)
+            stop = version if before is None else min(version, before - 1)
+            start = max(0, stop - min(limit, self._page_size))
+            return StreamPage(self._log.read(stream, start, stop)[::-1], version, is_end=start == 0)
 
     async def find_events(self, stream: StreamId, event_ids: Sequence[UUID], /) -> Sequence[RecordedEvent]:
         await self._begin_read()
         check_stream(stream)
-        return self._log.find(stream, event_ids)
+        with STATE_LOCK:
+            return self._log.find(stream, event_ids)
 
     async def read_all(self, *, after: int, limit: int) -> FeedPage:
         await self._begin_read()
         check_page(after=after, limit=limit)
-        events = self._log.read_feed(after, after + min(limit, self._page_size))
-        next_after = after + len(events)
-        return FeedPage(events, next_after, is_end=next_after >= self._log.head)
+        with STATE_LOCK:
+            events = self._log.read_feed(after, after + min(limit, self._page_size))
+            next_after = after + len(events)
+            return FeedPage(events, next_after, is_end=next_after >= self._log.head)
 
     async def head(self) -> int:
         await self._begin_read()
@@ -243,11 +255,11 @@ class MemoryEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, Vers
     async def aclose(self) -> None:
         """Finish the appends in flight, then refuse every call. Idempotent. The log stays as it is."""
         self._is_closed = True
-        for arrival in self._waiters:
+        for arrival in tuple(self._waiters):
             arrival.set()
-        await checkpoint()
-        while self._appends_in_flight:  # each is one step of the event loop from its end
-            await checkpoint()
+        await give_way()
+        while self._appends_in_flight:  # each is one step of the event loop, or of its thread, from its end
+            await pause(0)
 
     def _attempt(self, writes: Sequence[StreamWrite]) -> AppendResult | Exception:
         try:
@@ -258,14 +270,14 @@ class MemoryEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, Vers
 
     async def _begin_read(self) -> None:
         self._check_open()
-        await checkpoint()
+        await give_way()
 
     async def _wait(self, position: int, timeout: float) -> None:
         self._check_open()  # a close since the caller's checkpoint has woken those who waited then, and wakes nobody later
         arrival = self._log.expect(position)
         self._waiters.add(arrival)
         try:
-            with anyio.move_on_after(timeout):
+            with scope(timeout):
                 await arrival.wait()
         finally:
             self._log.forget(arrival)

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
-from anyio.lowlevel import checkpoint as let_others_run
 
 from inventory_es.ports.errors import IncompatibleStoreError, ProjectionNotFoundError, StoreClosedError
 from inventory_es.ports.read_model import (
@@ -32,6 +31,7 @@ from inventory_es.ports.toolkit.row_rules import (
     picker,
     table_of,
 )
+from inventory_es.ports.toolkit.waiting import STATE_LOCK, give_way
 
 _NAME = "MemoryReadModel"
 _Key = tuple[Any, ...]
@@ -122,6 +122,8 @@ class MemoryReadModel(ReadModel):
     the key nor that of an index looks at every row. Nothing survives the process.
     """
 
+    serves_threads: bool = True
+
     def __init__(self) -> None:
         self._projections: dict[ProjectionId, _Projection] = {}
         self._active: dict[str, ProjectionId] = {}
@@ -129,24 +131,27 @@ class MemoryReadModel(ReadModel):
 
     async def prepare(self, projection: ProjectionId, tables: Sequence[Table], /) -> None:
         await self._begin()
-        shapes = {table.name: table for table in tables}
-        known = self._projections.setdefault(projection, _Projection(shapes, {name: _Rows(table) for name, table in shapes.items()}))
-        if known.tables != shapes:
-            problem = "it was built with other tables: give it a new version"
-            raise IncompatibleStoreError(store="projection", place=str(projection), problem=problem)
-        self._active.setdefault(projection.name, projection)
+        with STATE_LOCK:
+            shapes = {table.name: table for table in tables}
+            known = self._projections.setdefault(projection, _Projection(shapes, {name: _Rows(table) for name, table in shapes.items()}))
+            if known.tables != shapes:
+                problem = "it was built with other tables: give it a new version"
+                raise IncompatibleStoreError(store="projection", place=str(projection), problem=problem)
+            self._active.setdefault(projection.name, projection)
 
     async def checkpoint(self, projection: ProjectionId, /) -> Checkpoint:
         await self._begin()
-        return self._known(projection).checkpoint
+        with STATE_LOCK:
+            return self._known(projection).checkpoint
 
     async def commit(self, projection: ProjectionId, changes: Sequence[Change], /, *, before: Checkpoint, after: Checkpoint) -> None:
         await self._begin()
-        known = self._known(projection)
-        check_commit(known.tables, changes, before, after)
-        check_before(projection, before, known.checkpoint)
-        known.change(changes)
-        known.checkpoint = after
+        with STATE_LOCK:
+            known = self._known(projection)
+            check_commit(known.tables, changes, before, after)
+            check_before(projection, before, known.checkpoint)
+            known.change(changes)
+            known.checkpoint = after
 
     async def select(
         self,
@@ -161,47 +166,51 @@ class MemoryReadModel(ReadModel):
         limit: int,
     ) -> RowsPage:
         await self._begin()
-        known = self._known(projection)
-        shape = table_of(known.tables, table)
-        check_select(shape, where or {}, order, after, limit)
-        rows = known.rows[table].select(where or {}, order_of(shape, order), after, descending=descending)
-        return RowsPage(tuple(map(dict, rows[:limit])), known.checkpoint, self._active[projection.name], is_end=len(rows) <= limit)
+        with STATE_LOCK:
+            known = self._known(projection)
+            shape = table_of(known.tables, table)
+            check_select(shape, where or {}, order, after, limit)
+            rows = known.rows[table].select(where or {}, order_of(shape, order), after, descending=descending)
+            return RowsPage(tuple(map(dict, rows[:limit])), known.checkpoint, self._active[projection.name], is_end=len(rows) <= limit)
 
     async def versions(self, name: str, /) -> Sequence[ProjectionVersion]:
         await self._begin()
-        found = sorted((one for one in self._projections if one.name == name), key=lambda one: one.version)
-        return [
-            ProjectionVersion(one, known.tables, known.checkpoint, is_active=self._active[name] == one)
-            for one, known in ((one, self._projections[one]) for one in found)
-        ]
+        with STATE_LOCK:
+            found = sorted((one for one in self._projections if one.name == name), key=lambda one: one.version)
+            return [
+                ProjectionVersion(one, known.tables, known.checkpoint, is_active=self._active[name] == one)
+                for one, known in ((one, self._projections[one]) for one in found)
+            ]
 
     async def activate(self, projection: ProjectionId, /, *, before: Checkpoint) -> bool:
         await self._begin()
-        known = self._known(projection)
-        check_before(projection, before, known.checkpoint)
-        if not may_take_over(before, self._known(self._active[projection.name]).checkpoint):
-            return False
-        self._active[projection.name] = projection
-        return True
+        with STATE_LOCK:
+            known = self._known(projection)
+            check_before(projection, before, known.checkpoint)
+            if not may_take_over(before, self._known(self._active[projection.name]).checkpoint):
+                return False
+            self._active[projection.name] = projection
+            return True
 
     async def drop(self, projection: ProjectionId, /) -> None:
         await self._begin()
-        self._known(projection)
-        others = sum(one.name == projection.name for one in self._projections) - 1
-        check_drop(projection, self._active[projection.name], others)
-        del self._projections[projection]
-        if not others:
-            del self._active[projection.name]
+        with STATE_LOCK:
+            self._known(projection)
+            others = sum(one.name == projection.name for one in self._projections) - 1
+            check_drop(projection, self._active[projection.name], others)
+            del self._projections[projection]
+            if not others:
+                del self._active[projection.name]
 
     async def aclose(self) -> None:
         """Refuse every further call. Idempotent."""
         self._is_closed = True
-        await let_others_run()
+        await give_way()
 
     async def _begin(self) -> None:
         if self._is_closed:
             raise StoreClosedError(store=_NAME)
-        await let_others_run()
+        await give_way()
 
     def _known(self, projection: ProjectionId) -> _Projection:
         known = self._projections.get(projection)

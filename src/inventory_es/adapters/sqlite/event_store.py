@@ -53,6 +53,7 @@ from inventory_es.ports.toolkit.append_rules import check_append, check_page, ch
 from inventory_es.ports.toolkit.blocking_calls import BlockingCalls, run_in_thread
 from inventory_es.ports.toolkit.page_rules import check_stream_page, check_stream_page_backwards
 from inventory_es.ports.toolkit.paths import AnyPath, absolute_path
+from inventory_es.ports.toolkit.waiting import Event, Exclusive, new_event, scope
 
 _AFTER_ANY_TEXT = "\U0010ffff" * (MAX_PART_LENGTH + 1)
 """A text that sorts after every continuation of a prefix: a part may consist of the last code point alone."""
@@ -310,12 +311,14 @@ class SqliteEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, Snap
     removed or replaced while it is open, each use raises ``StoreClosedError``, and nothing is written.
     """
 
+    serves_threads: bool = True
+
     def __init__(self, store: SqliteStore) -> None:
         self._store = store
         self._writes = BlockingCalls(None, name=store.name)
         self._reads = BlockingCalls(anyio.CapacityLimiter(_MAX_READS), name=store.name)
-        self._turns = anyio.Lock()
-        self._committed = anyio.Event()
+        self._turns = Exclusive()
+        self._committed: Event | None = None  # made by whoever waits for it
 
     @property
     def capabilities(self) -> StoreCapabilities:
@@ -329,8 +332,9 @@ class SqliteEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, Snap
 
     async def append_group(self, groups: Sequence[Sequence[StreamWrite]], /) -> Sequence[AppendResult | Exception]:
         outcomes = await self._writes.run(self._store.commit, groups)
-        self._committed.set()
-        self._committed = anyio.Event()
+        if self._committed is not None:
+            self._committed.set()
+            self._committed = None
         return outcomes
 
     async def read_stream(self, stream: StreamId, /, *, after: int = 0, limit: int) -> StreamPage:
@@ -355,12 +359,12 @@ class SqliteEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, Snap
         """Wait for the head. Commits of this handle wake at once, those of other handles within 50 ms."""
         if await self.head() >= position:  # beyond the timeout, which may be 0
             return True
-        with anyio.move_on_after(timeout):
+        with scope(timeout):
             while True:
-                committed = self._committed
+                committed = self._committed = self._committed or new_event()
                 if await self.head() >= position:
                     return True
-                with anyio.move_on_after(_POLL):
+                with scope(_POLL):
                     await committed.wait()
         return False
 
@@ -382,7 +386,7 @@ class SqliteEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, Snap
             try:
                 yield
             finally:
-                with anyio.CancelScope(shield=True), suppress(StoreClosedError):
+                with scope(shield=True), suppress(StoreClosedError):
                     await self._writes.run(self._store.give_turn_back)
 
     async def load_snapshot(self, stream: StreamId, /, *, schema_version: int, at_most: int | None = None) -> Snapshot | None:

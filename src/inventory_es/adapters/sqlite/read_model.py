@@ -55,6 +55,8 @@ class SqliteReadModel(ReadModel):
     it is open, each use raises ``StoreClosedError``.
     """
 
+    serves_threads: bool = True
+
     def __init__(self, path: str, connections: Connections) -> None:
         self._path = path
         self._connections = connections

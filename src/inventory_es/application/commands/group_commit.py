@@ -13,7 +13,8 @@ from inventory_es.domain.errors import InventoryError
 from inventory_es.ports.errors import AppendOutcomeUnknownError
 from inventory_es.ports.event_store import EventStore, GroupCommit, TurnTaking
 from inventory_es.ports.records import AppendResult, StreamWrite
-from inventory_es.ports.toolkit.blocking_calls import WithdrawnError, finishing, was_withdrawn
+from inventory_es.ports.toolkit.blocking_calls import WithdrawnError, was_withdrawn
+from inventory_es.ports.toolkit.waiting import finishing
 
 MAX_GROUPS = 512
 """The most independent appends in one commit, so that the time of one commit stays bounded."""

@@ -3,14 +3,16 @@
 Callers are tasks of one event loop, or threads; nothing else in this package knows which.
 """
 
-from collections.abc import Callable, Coroutine
-from contextlib import AbstractContextManager
-from typing import Any, Protocol, Self
+import time
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import AbstractContextManager, nullcontext
+from threading import Lock
+from typing import Any, Protocol, Self, cast
 
 import anyio
 from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_cancelled
 
-from inventory_es.ports.toolkit.waiting import Wakeup, futures
+from inventory_es.ports.toolkit.waiting import Wakeup, blocks, futures
 
 
 class Scope(AbstractContextManager["Scope"], Protocol):
@@ -75,3 +77,69 @@ class TaskWaiting:
     give_way: "staticmethod[[], Coroutine[Any, Any, None]]" = staticmethod(cancel_shielded_checkpoint)
     pass_by: "staticmethod[[], Coroutine[Any, Any, None]]" = staticmethod(checkpoint)
     check_cancelled: "staticmethod[[], Coroutine[Any, Any, None]]" = staticmethod(checkpoint_if_cancelled)
+
+
+class _ThreadWakeup(Wakeup):
+    """An awaitable that blocks its thread until it is set. A lock is what a thread waits for at the least cost."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._lock.acquire()
+        self._is_set = False
+
+    def set_result(self, _result: None, /) -> None:
+        self._is_set = True
+        self._lock.release()
+
+    def __await__(self) -> Generator[Any, Any, object]:
+        self._lock.acquire()
+        return cast("Generator[Any, Any, object]", iter(()))
+
+
+class _Block(nullcontext["_Block"]):
+    """A block of a thread, which nobody cancels."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def cancel(self) -> None:
+        """Do nothing: a thread finishes what it began."""
+
+
+_BLOCK = _Block()
+
+
+class ThreadWaiting:
+    """The waiting of threads. An interruption, such as ``KeyboardInterrupt``, ends a wait as a cancellation does."""
+
+    is_one_thread = False
+
+    def wakeup(self) -> Wakeup:
+        """Return an awaitable that blocks its thread."""
+        return _ThreadWakeup()
+
+    def scope(self, *, shield: bool) -> Scope:  # noqa: ARG002  # nothing is to be shielded
+        """Return a block that nobody cancels."""
+        return _BLOCK
+
+    def cancellation(self) -> type[BaseException]:
+        """Return the class of all interruptions: ``KeyboardInterrupt``, and those of a host."""
+        return BaseException
+
+    async def give_way(self) -> None:
+        """Let other threads run."""
+        time.sleep(0)  # noqa: ASYNC251, TID251  # among threads, each wait blocks
+
+    async def pass_by(self) -> None:
+        """Let other threads run."""
+        time.sleep(0)  # noqa: ASYNC251, TID251  # among threads, each wait blocks
+
+    async def check_cancelled(self) -> None:
+        """Do nothing."""
+
+
+def waiting_here() -> Waiting:
+    """Return the waiting of the caller's kind."""
+    return ThreadWaiting() if blocks() else TaskWaiting()

@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 
-import anyio
 import attrs
 
 from inventory_es.application.following.lease import is_held
@@ -11,6 +10,7 @@ from inventory_es.application.following.projection import Projection, Projection
 from inventory_es.application.following.runner import ProjectionRunner, status_of
 from inventory_es.ports import Clock, EventFeed, ProjectionId, ProjectionVersion, ReadModel
 from inventory_es.ports.errors import FeedRewoundError, ProjectionNotFoundError, UnavailableError
+from inventory_es.ports.toolkit.waiting import Event, new_event, scope, together
 
 _STATUS_READS = 2
 _Work = Callable[[ProjectionRunner], Awaitable[None]]
@@ -57,7 +57,7 @@ class ProjectionFollower:
         self._is_known = False
         self._problem: Exception | None = None
         self._rewound: dict[ProjectionId, FeedRewoundError] = {}
-        self._news = anyio.Event()
+        self._news: Event | None = None
 
     async def run(self) -> None:
         """Work or stand by until :meth:`stop`, or until failing events have stopped every version that is to be run.
@@ -79,9 +79,9 @@ class ProjectionFollower:
     def stop(self) -> None:
         """End :meth:`run` after the commits in flight. For any task of the same event loop. Idempotent."""
         self._is_stopped = True
-        for runner in self._runners.values():
+        for runner in tuple(self._runners.values()):
             runner.stop()
-        self._news.set()
+        self._tell()
 
     async def resume(self) -> None:
         """Resume the versions that are stopped; the next run tries their failing event again."""
@@ -110,16 +110,17 @@ class ProjectionFollower:
 
     async def _run(self, work: _Work, *, is_over: Callable[[Collection[ProjectionId]], bool]) -> None:
         wanted = await self._wanted()
-        async with anyio.create_task_group() as tasks:
+        self._news = new_event()
+        async with together() as tasks:
             while not (self._is_stopped or is_over(wanted)):
                 self._leave(wanted)
                 for projection_id, projection in wanted.items():
                     if projection_id not in self._runners and projection_id not in self._ended:
                         self._runners[projection_id] = runner = self._runner(projection)
                         tasks.start_soon(self._keep, projection_id, runner, work)
-                with anyio.move_on_after(self._interval):
+                with scope(self._interval):
                     await self._news.wait()
-                self._news = anyio.Event()
+                self._news = new_event()
                 wanted = await self._wanted_now(wanted)
                 if self._rewound and self._rewound.keys() >= set(wanted):  # no version can take over
                     self._problem = self._problem or next(iter(self._rewound.values()))
@@ -140,6 +141,10 @@ class ProjectionFollower:
             if self._runners.get(projection_id) is runner:
                 del self._runners[projection_id]
                 self._ended.add(projection_id)
+            self._tell()
+
+    def _tell(self) -> None:
+        if self._news is not None:
             self._news.set()
 
     def _leave(self, wanted: Collection[ProjectionId]) -> None:

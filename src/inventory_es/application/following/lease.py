@@ -10,12 +10,12 @@ from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Any
 
-import anyio
 import attrs
 
 from inventory_es.application.following.subscription import EventFilter, Pace, Subscription, check_feed
 from inventory_es.ports import Change, Checkpoint, Clock, EventFeed, ProjectionId, ReadModel
 from inventory_es.ports.errors import CheckpointConflictError, ProjectionNotFoundError, ReadModelUnavailableError, StoreUnavailableError
+from inventory_es.ports.toolkit.waiting import Scope, pause, scope
 
 _RELEASE_SECONDS = 2.0
 _ZERO = timedelta(0)
@@ -119,7 +119,7 @@ class Lease:
         self.is_held = False
         if not self._epoch:
             return
-        with anyio.move_on_after(_RELEASE_SECONDS, shield=True), suppress(*_LOST):
+        with scope(_RELEASE_SECONDS, shield=True), suppress(*_LOST):
             seen = await self.read_model.checkpoint(self.projection_id)
             if (seen.owner, seen.epoch) == (self._owner, self._epoch):
                 free = attrs.evolve(seen, owner=None, owned_until=None)
@@ -146,7 +146,7 @@ class Leader:
         waited_for: tuple[type[Exception], ...] = WAITED_FOR,
         longest_pause: float | None = None,
         failed: Callable[[Exception], None] = lambda _: None,
-        sleep: Callable[[float], Awaitable[object]] = anyio.sleep,
+        sleep: Callable[[float], Awaitable[object]] = pause,
     ) -> None:
         self.is_stopping: bool = False
         self._is_running = False
@@ -158,7 +158,7 @@ class Leader:
         self._sleep = sleep
         self._pauses = pace.pauses()
         self._failed_at = 0
-        self._pausing: anyio.CancelScope | None = None
+        self._pausing: Scope | None = None
         self._subscription: Subscription | None = None
 
     async def run(self, term: Callable[[], Awaitable[float | None]]) -> None:
@@ -224,8 +224,9 @@ class Leader:
 
     async def _wait(self, seconds: float) -> None:
         if not self.is_stopping:
-            with anyio.CancelScope() as self._pausing:
-                await self._sleep(seconds)
+            with scope() as self._pausing:
+                if not self.is_stopping:  # another thread may have stopped it just now
+                    await self._sleep(seconds)
             self._pausing = None
 
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
 
-import anyio
 import attrs
 
 from inventory_es.application.following.dead_letters import DeadLetters
@@ -16,6 +15,7 @@ from inventory_es.application.observers import Observers, ProjectionAdvanced
 from inventory_es.ports import Clock, EventCodec, EventFeed, ProjectionId, ReadModel, RecordedEvent
 from inventory_es.ports.errors import CheckpointConflictError, FeedRewoundError, ProjectionNotFoundError, ReadModelUnavailableError
 from inventory_es.ports.toolkit.page_rules import is_feed_read, read_feed_page, read_rows_page
+from inventory_es.ports.toolkit.waiting import now
 
 _PAGE = 1_000
 
@@ -222,7 +222,7 @@ class ProjectionRunner:
         await self._apply(attrs.evolve(batch, events=()))
 
     async def _apply(self, batch: EventBatch, *, refused: Exception | None = None) -> None:
-        begun, held = anyio.current_time(), self._lease.held_checkpoint
+        begun, held = now(), self._lease.held_checkpoint
         step = self._projector.step(batch, held.position, self._blocked, self._clock.now(), refused=refused)
         stopped = {"owner": None, "owned_until": None} if step.error is not None and self._on_failure == "stop" else {}
         await self._lease.commit(
@@ -240,7 +240,7 @@ class ProjectionRunner:
                 position=step.position,
                 events=len(batch.events),
                 changes=len(step.changes),
-                seconds=anyio.current_time() - begun,
+                seconds=now() - begun,
                 error=step.error,
             )
         )

@@ -5,13 +5,13 @@ from collections.abc import Awaitable, Callable, Collection, Iterator
 from types import TracebackType
 from typing import Self
 
-import anyio
 import attrs
 
 from inventory_es.ports import EventFeed, EventMark, EventStore, RecordedEvent
 from inventory_es.ports.errors import FeedRewoundError, StoreUnavailableError, UnsupportedCapabilityError
 from inventory_es.ports.toolkit.adapter_name import adapter_name
 from inventory_es.ports.toolkit.page_rules import read_feed_page
+from inventory_es.ports.toolkit.waiting import Scope, now, pause, scope
 
 
 @attrs.frozen(kw_only=True)
@@ -107,7 +107,7 @@ class Subscription:
         after: int | None = 0,
         wanted: EventFilter | None = None,
         pace: Pace | None = None,
-        sleep: Callable[[float], Awaitable[object]] = anyio.sleep,
+        sleep: Callable[[float], Awaitable[object]] = pause,
         mark: EventMark | None = None,
         name: str = "a subscription",
     ) -> None:
@@ -123,7 +123,7 @@ class Subscription:
         self._until = math.inf
         self._is_stopped = False
         self._is_at_end = False
-        self._idling: anyio.CancelScope | None = None
+        self._idling: Scope | None = None
         self._trouble: StoreUnavailableError | None = None
         self._mark = mark
         self._name = name
@@ -170,7 +170,7 @@ class Subscription:
             CorruptStoreError, StoreClosedError: as the store.
             RuntimeError: outside the ``async with`` of a subscription from the end.
         """
-        self._until = anyio.current_time() + seconds
+        self._until = now() + seconds
         while not self._is_stopped:
             if self._after is None:
                 msg = "a subscription from the end begins with 'async with'"
@@ -180,7 +180,7 @@ class Subscription:
                 batch = await self._read(self._after)
             except StoreUnavailableError as problem:
                 await self._pause_after(problem)
-            if batch is not None or anyio.current_time() >= self._until:
+            if batch is not None or now() >= self._until:
                 return batch
         return None
 
@@ -228,10 +228,10 @@ class Subscription:
         """
         if self._is_stopped:
             return False
-        self._idling = scope = anyio.CancelScope(deadline=min(self._until, anyio.current_time() + at_most))
+        self._idling = idling = scope(min(self._until - now(), at_most))
         try:
-            with scope:
-                return bool(await wait())
+            with idling:
+                return not self._is_stopped and bool(await wait())  # another thread may have stopped it just now
             return False
         finally:
             self._idling = None

@@ -7,9 +7,9 @@ answer differs by it.
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Literal
 
-import anyio
 import attrs
 
 from inventory_es.application.following.lease import Leader, Lease
@@ -23,6 +23,7 @@ from inventory_es.domain.identifiers import InventoryId
 from inventory_es.ports import Clock, ProjectionId, ReadModel
 from inventory_es.ports.errors import AppendOutcomeUnknownError, CheckpointConflictError, StoreClosedError, UnavailableError
 from inventory_es.ports.read_model import to_text
+from inventory_es.ports.toolkit.waiting import do_all, pause
 
 _ID = ProjectionId("reservation_sweeper", 1)
 _AT_ONCE = 16
@@ -77,7 +78,7 @@ class ReservationSweeper:
         owner: str,
         pace: Pace | None = None,
         lease: timedelta = timedelta(seconds=10),
-        sleep: Callable[[float], Awaitable[object]] = anyio.sleep,
+        sleep: Callable[[float], Awaitable[object]] = pause,
     ) -> None:
         self._inventory = inventory
         self._read_model = read_model
@@ -158,30 +159,29 @@ class ReservationSweeper:
         position = 0
         failing: set[InventoryId] = set()
         away: list[Exception] = []
-        limiter = anyio.CapacityLimiter(_AT_ONCE)
 
         async def expire(one: InventoryId) -> None:
             nonlocal position
-            async with limiter:
-                if away:
-                    return
-                try:
-                    result = await self._inventory.expire(one.product_id, one.store_id, limit=self._pace.batch_size)
-                except (UnavailableError, AppendOutcomeUnknownError, StoreClosedError, ClockJumpError) as problem:
-                    away.append(problem)
-                except Exception as problem:  # noqa: BLE001  # a failure of one inventory, or of a host's policy, must not stop the others
-                    failing.add(one)
-                    self._postpone(one, problem)
-                else:
-                    position = max(position, result.position)
-                    self.status = attrs.evolve(self.status, expirations=self.status.expirations + result.changed)
+            if away:
+                return
+            try:
+                result = await self._inventory.expire(one.product_id, one.store_id, limit=self._pace.batch_size)
+            except (UnavailableError, AppendOutcomeUnknownError, StoreClosedError, ClockJumpError) as problem:
+                away.append(problem)
+            except Exception as problem:  # noqa: BLE001  # a failure of one inventory, or of a host's policy, must not stop the others
+                failing.add(one)
+                self._postpone(one, problem)
+            else:
+                position = max(position, result.position)
+                self.status = attrs.evolve(self.status, expirations=self.status.expirations + result.changed)
 
-        async with anyio.create_task_group() as tasks:
-            for one in dict.fromkeys(InventoryId(row.product_id, row.store_id) for row in due):
-                if one in self._failing and self._failing[one].until > self._clock.now():
-                    failing.add(one)
-                else:
-                    tasks.start_soon(expire, one)
+        works: list[Callable[[], Awaitable[None]]] = []
+        for one in dict.fromkeys(InventoryId(row.product_id, row.store_id) for row in due):
+            if one in self._failing and self._failing[one].until > self._clock.now():
+                failing.add(one)
+            else:
+                works.append(partial(expire, one))
+        await do_all(works, at_once=_AT_ONCE)
         if away:
             raise away[0]
         return position, failing

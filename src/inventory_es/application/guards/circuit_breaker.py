@@ -18,12 +18,12 @@ M. Nygard, "Release It!", 2nd edition, Pragmatic Bookshelf 2018, chapter 5, name
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal, TypeVar
 
-import anyio
 import attrs
 
 from inventory_es.application.guards.guard import FAILURES, GuardedPort
 from inventory_es.application.observers import BreakerChanged, Observers
 from inventory_es.domain.errors import ConflictError
+from inventory_es.ports.toolkit.waiting import now
 
 T = TypeVar("T")
 
@@ -69,7 +69,7 @@ class CircuitBreaker:
         threshold: int = 5,
         pause: float = 30.0,
         observers: Sequence[object] = (),
-        monotonic: Callable[[], float] = anyio.current_time,
+        monotonic: Callable[[], float] = now,
     ) -> None:
         if threshold < 1 or not pause > 0:
             msg = "threshold must be 1 or more failures, pause above 0 seconds"

@@ -19,6 +19,7 @@ from inventory_es.ports.errors import (
 )
 from inventory_es.ports.toolkit.adapter_name import adapter_name
 from inventory_es.ports.toolkit.forwarding import forward
+from inventory_es.ports.toolkit.waiting import serves_threads
 
 T = TypeVar("T")
 PortT = TypeVar("PortT", EventStore, SnapshotStore, Cache, EventBus, ReadModel)
@@ -54,7 +55,9 @@ def guarded(port: PortT, /, *guards: Guard) -> PortT:
             call = partial(guard.run, call, guarded_port, operation, is_repeatable=operation not in _ONCE)
         return call()
 
-    own = {"subscribe": _joining(given, around)} if isinstance(given, EventBus) else {}
+    own: dict[str, Any] = {"serves_threads": serves_threads(given)}
+    if isinstance(given, EventBus):
+        own["subscribe"] = _joining(given, around)
     return cast("PortT", forward(given, around, name=f"Guarded{name}", own=own))
 
 

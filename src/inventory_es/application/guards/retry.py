@@ -3,11 +3,10 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-import anyio
-
 from inventory_es.application.guards.guard import FAILURES, GuardedPort
 from inventory_es.application.observers import CallRetried, Observers
 from inventory_es.ports.errors import AppendOutcomeUnknownError, UnavailableError
+from inventory_es.ports.toolkit.waiting import pause
 
 T = TypeVar("T")
 
@@ -39,7 +38,7 @@ class Retry:
         waits: Sequence[float] = (0.0, 1.0, 2.0),
         chance: Callable[[], float] | None = None,
         observers: Sequence[object] = (),
-        sleep: Callable[[float], Awaitable[object]] = anyio.sleep,
+        sleep: Callable[[float], Awaitable[object]] = pause,
     ) -> None:
         if not waits or not all(wait >= 0 for wait in waits):
             msg = "waits has one number of seconds, 0 or more, for each attempt"

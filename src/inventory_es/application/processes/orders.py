@@ -3,11 +3,11 @@
 from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import islice
 from typing import assert_never
 from uuid import UUID
 
-import anyio
 import attrs
 
 from inventory_es.application.following.subscription import EventFilter
@@ -37,6 +37,7 @@ from inventory_es.domain.processes.order.order import OrderReservation, OrderSte
 from inventory_es.domain.processes.step_ids import process_id
 from inventory_es.domain.quantity import whole_number
 from inventory_es.ports import RecordedEvent
+from inventory_es.ports.toolkit.waiting import do_all
 
 Items = Iterable[OrderItem | tuple[str, str, int]]
 """Items that are ordered or shipped: product, store and quantity of each."""
@@ -286,9 +287,7 @@ class Orders:
                 except InventoryError as error:
                     outcomes[at] = OrderOutcome(command.order_id, None, error)
 
-            async with anyio.create_task_group() as tasks:
-                for at, command in enumerate(chunk):
-                    tasks.start_soon(place, at, command)
+            await do_all([partial(place, at, command) for at, command in enumerate(chunk)], at_once=concurrency)
             for at in range(len(chunk)):
                 yield outcomes[at]
 

@@ -9,9 +9,9 @@ so a runner that was killed, or fenced out during a look, leaves nothing to repa
 import logging
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Protocol
 
-import anyio
 import attrs
 
 from inventory_es.application.following.lease import Leader, Lease
@@ -21,6 +21,7 @@ from inventory_es.domain.errors import ClockJumpError
 from inventory_es.ports import Change, Clock, Delete, EventFeed, ProjectionId, Put, ReadModel, RecordedEvent, Row, Table
 from inventory_es.ports.read_model import from_text, to_text
 from inventory_es.ports.toolkit.page_rules import is_feed_read, read_rows_page
+from inventory_es.ports.toolkit.waiting import do_all
 
 _log = logging.getLogger("inventory_es")
 
@@ -194,18 +195,14 @@ class ProcessRunner:
     async def _look_at_all(self, rows: Sequence[Row]) -> list[Change]:
         changes: list[Change] = []
         jumps: list[ClockJumpError] = []
-        limiter = anyio.CapacityLimiter(self._concurrency)
 
         async def look(row: Row) -> None:
-            async with limiter:
-                try:
-                    changes.append(await self._look(str(row["process_id"]), int(row["failures"] or 0)))
-                except ClockJumpError as problem:
-                    jumps.append(problem)
+            try:
+                changes.append(await self._look(str(row["process_id"]), int(row["failures"] or 0)))
+            except ClockJumpError as problem:
+                jumps.append(problem)
 
-        async with anyio.create_task_group() as tasks:
-            for row in rows:
-                tasks.start_soon(look, row)
+        await do_all([partial(look, row) for row in rows], at_once=self._concurrency)
         if jumps:
             raise jumps[0]
         return changes

@@ -17,7 +17,6 @@ from functools import lru_cache, partial
 from typing import Any, Generic, Literal, TypeVar, cast
 from zlib import crc32
 
-import anyio
 import msgspec
 
 from inventory_es.application.following.subscription import EventFilter, Subscription
@@ -26,6 +25,7 @@ from inventory_es.domain.errors import FaultError, InventoryError
 from inventory_es.domain.identifiers import INVENTORY_CATEGORY
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import Cache, Clock, EventFeed
+from inventory_es.ports.toolkit.waiting import STATE_LOCK, Event, new_event
 
 T = TypeVar("T")
 
@@ -164,7 +164,8 @@ class CachedAnswers:
 
     def forget(self, position: int) -> None:
         """Give no answer from before this position, of any key."""
-        self._floor = max(self._floor, position)
+        with STATE_LOCK:
+            self._floor = max(self._floor, position)
 
     async def _find(self, key: str, form: AnswerForm[T], compute: Callable[[], Awaitable[tuple[T, int]]]) -> tuple[T, int]:
         found = await self._look(key, form)
@@ -205,14 +206,16 @@ class CachedAnswers:
         return None if entry is None else form.unseal(key, entry.value, now=self._clock.now(), ttl=self._ttl)
 
     def _floor_of(self, key: str) -> int:
-        return max(self._floors.get(key, 0), self._floor)
+        with STATE_LOCK:
+            return max(self._floors.get(key, 0), self._floor)
 
     def _raise(self, key: str, position: int) -> None:
         floors = self._floors
-        floors[key] = max(position, floors.pop(key, 0))
-        self._known_head = max(self._known_head, position)
-        if len(floors) > self._max_floors:
-            self._floor = max(self._floor, floors.popitem(last=False)[1])
+        with STATE_LOCK:
+            floors[key] = max(position, floors.pop(key, 0))
+            self._known_head = max(self._known_head, position)
+            if len(floors) > self._max_floors:
+                self._floor = max(self._floor, floors.popitem(last=False)[1])
 
     def _failed(self, operation: Literal["get", "set", "invalidate"], problem: Exception) -> None:
         error = problem.code if isinstance(problem, InventoryError) else type(problem).__name__
@@ -253,7 +256,7 @@ class _Flight(Generic[T]):
     __slots__ = ("landed", "problem", "result")
 
     def __init__(self) -> None:
-        self.landed: anyio.Event | None = None  # made by the first that waits: most computations have one caller
+        self.landed: Event | None = None  # made by the first that waits: most computations have one caller
         self.result: tuple[T] | None = None
         self.problem: Exception | None = None
 
@@ -274,22 +277,31 @@ class SingleFlight(Generic[T]):
         Raises:
             Exception: whatever ``compute`` raises.
         """
-        while (flight := self._flights.get(key)) is not None:
-            if flight.landed is None:
-                flight.landed = anyio.Event()
-            await flight.landed.wait()
+        while True:
+            flight, landed = self._join(key)
+            if landed is None:
+                return await self._lead(key, flight, compute)
+            await landed.wait()
             if flight.result is not None:
                 return flight.result[0]
             if flight.problem is not None:
                 raise _own_copy(flight.problem)
-        return await self._lead(key, compute)
 
     def forget(self, key: str) -> None:
         """Let later callers compute again, also while a computation is in flight."""
         self._flights.pop(key, None)
 
-    async def _lead(self, key: str, compute: Callable[[], Awaitable[T]]) -> T:
-        flight = self._flights[key] = _Flight[T]()
+    def _join(self, key: str) -> tuple[_Flight[T], Event | None]:
+        """Return the flight of this key and an event to wait for; or a new one and ``None``, where the caller leads."""
+        with STATE_LOCK:
+            flight = self._flights.get(key)
+            if flight is None:
+                flight = self._flights[key] = _Flight[T]()
+                return flight, None
+            flight.landed = flight.landed or new_event()
+            return flight, flight.landed
+
+    async def _lead(self, key: str, flight: _Flight[T], compute: Callable[[], Awaitable[T]]) -> T:
         try:
             result = await compute()
         except Exception as problem:
@@ -299,10 +311,11 @@ class SingleFlight(Generic[T]):
             flight.result = (result,)
             return result
         finally:
-            if self._flights.get(key) is flight:
-                del self._flights[key]
-            if flight.landed is not None:
-                flight.landed.set()
+            with STATE_LOCK:
+                if self._flights.get(key) is flight:
+                    del self._flights[key]
+                if flight.landed is not None:
+                    flight.landed.set()
 
 
 def _own_copy(problem: Exception) -> Exception:

@@ -2,9 +2,6 @@
 
 from datetime import datetime
 
-import anyio
-from anyio.lowlevel import checkpoint
-
 from inventory_es.application.commands.states import StreamReader
 from inventory_es.application.following.subscription import feed_of
 from inventory_es.application.queries.projection_reader import Cursor, QueryPage
@@ -14,6 +11,7 @@ from inventory_es.domain.quantity import whole_number
 from inventory_es.ports import Checkpoint, EventStore
 from inventory_es.ports.errors import ReadModelBehindError
 from inventory_es.ports.toolkit.page_rules import read_stream_page, read_stream_page_backwards
+from inventory_es.ports.toolkit.waiting import pause, scope
 
 
 class HistoryPages:
@@ -49,10 +47,10 @@ class HistoryPages:
         """
         feed = feed_of(self._store)
         head = await feed.head()
-        with anyio.move_on_after(patience):
+        with scope(patience):
             while head < position:
                 await feed.wait_for_position(position, timeout=patience)
-                await checkpoint()  # a store may return at once
+                await pause(0)  # a store may return at once
                 head = await feed.head()
         if head < position:
             raise ReadModelBehindError(projection="history", position=position, actual_position=head, error=None)

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Generic, TypeVar
 
-import anyio
 import attrs
 
 from inventory_es.application.following.projection import DEAD_LETTERS, Projection, active_of
@@ -15,6 +14,7 @@ from inventory_es.ports.errors import IncompatibleStoreError, ProjectionNotFound
 from inventory_es.ports.read_model import Value, place_of
 from inventory_es.ports.toolkit.page_rules import read_rows_page
 from inventory_es.ports.toolkit.row_rules import table_of
+from inventory_es.ports.toolkit.waiting import pause, scope
 
 T = TypeVar("T")
 
@@ -118,9 +118,9 @@ class ProjectionReader:
         if not whole_number("wait_for_position", position):
             return
         seen = await self.checkpoint()
-        with anyio.move_on_after(self.patience):
+        with scope(self.patience):
             while seen.position < position:
-                await anyio.sleep(self._interval)
+                await pause(self._interval)
                 seen = await self.checkpoint()
         if seen.position < position:
             raise ReadModelBehindError(projection=self._known.name, position=position, actual_position=seen.position, error=seen.error)

@@ -5,10 +5,9 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from struct import Struct
 
-import anyio
-
 from inventory_es.ports import Cache, CacheEntry, Clock
 from inventory_es.ports.toolkit.cache_rules import MAX_VALUE_BYTES, check_entry, end_of_life
+from inventory_es.ports.toolkit.waiting import STATE_LOCK, scope, serves_threads
 
 _END = Struct("<q")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -32,11 +31,14 @@ class TieredCache:
         clock: measures the age of entries.
     """
 
+    serves_threads: bool = False
+
     def __init__(self, near: Cache, far: Cache, *, clock: Clock) -> None:
         self._near = near
         self._far = far
         self._clock = clock
         self._forgotten = 0
+        self.serves_threads = serves_threads(near) and serves_threads(far)
 
     async def get(self, key: str, /) -> CacheEntry | None:
         """See :meth:`Cache.get`."""
@@ -69,7 +71,7 @@ class TieredCache:
         try:
             await self._near.aclose()
         finally:
-            with anyio.CancelScope(shield=True):
+            with scope(shield=True):
                 await self._far.aclose()
 
     async def _fetch(self, key: str) -> CacheEntry | None:
@@ -86,8 +88,9 @@ class TieredCache:
         return entry
 
     async def _forget(self, forget: Callable[[], Awaitable[None]]) -> None:
-        self._forgotten += 1
-        with anyio.CancelScope(shield=True):
+        with STATE_LOCK:
+            self._forgotten += 1
+        with scope(shield=True):
             await forget()
 
     def _live(self, entry: CacheEntry | None) -> CacheEntry | None:

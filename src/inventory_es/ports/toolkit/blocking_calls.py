@@ -1,4 +1,4 @@
-"""Blocking calls in worker threads, and a close that waits for the last of them.
+"""Blocking calls in worker threads, and a close that waits for the last of them. A thread without an event loop makes them itself.
 
 A function that waits for another process calls :func:`check_wanted` from time to time, so that its wait ends with its caller.
 """
@@ -18,12 +18,12 @@ import anyio.to_thread
 import attrs
 
 from inventory_es.ports.errors import StoreClosedError
+from inventory_es.ports.toolkit.waiting import blocks, time_left
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 _is_wanted: ContextVar[Callable[[], bool] | None] = ContextVar("inventory_es_is_wanted", default=None)
-_must_finish: ContextVar[bool] = ContextVar("inventory_es_must_finish", default=False)
 
 
 class WithdrawnError(Exception):
@@ -36,21 +36,6 @@ class WithdrawnError(Exception):
 def was_withdrawn(problem: BaseException) -> bool:
     """Return True if the call that ended in this cancellation had no effect."""
     return isinstance(problem.__cause__, WithdrawnError)
-
-
-@contextmanager
-def finishing() -> Generator[None, None, None]:
-    """Let calls that begin in the block be answered even if their caller is cancelled, because others wait for the answer too."""
-    token = _must_finish.set(True)
-    try:
-        yield
-    finally:
-        _must_finish.reset(token)
-
-
-def must_finish() -> bool:
-    """Return True inside :func:`finishing`."""
-    return _must_finish.get()
 
 
 @contextmanager
@@ -116,6 +101,8 @@ async def run_in_thread(function: Callable[[], T], *, limiter: anyio.CapacityLim
 
     A native cancellation of asyncio interrupts this call while the function goes on. Then the function's waits end too.
     """
+    if blocks():
+        return function()
     call = _Call(function)
     try:
         return await anyio.to_thread.run_sync(call.run, limiter=limiter)
@@ -142,7 +129,7 @@ class BlockingCalls:
     _is_closing = True
 
     def __init__(self, limiter: anyio.CapacityLimiter | None, *, name: str) -> None:
-        self._limiter = anyio.CapacityLimiter(1) if limiter is None else limiter
+        self._limiter = limiter
         self._exclusive: AbstractContextManager[object] = Lock() if limiter is None else nullcontext()
         self._name = name
         self._process = os.getpid()
@@ -162,11 +149,14 @@ class BlockingCalls:
         Raises:
             StoreClosedError: closing began before the call did, or a fork inherited this object.
         """
+        if blocks():
+            return self._run(partial(function, *args, **kwargs))
         if self._is_closing or os.getpid() != self._process:
             raise self._closed()
+        self._limiter = self._limiter or anyio.CapacityLimiter(1)
         call = _Call(partial(function, *args, **kwargs))
         try:
-            return await anyio.to_thread.run_sync(self._run, call, limiter=self._limiter)
+            return await anyio.to_thread.run_sync(self._run, call.run, call, limiter=self._limiter)
         except Exception:
             raise
         except BaseException as cancelled:
@@ -198,25 +188,29 @@ class BlockingCalls:
         if os.getpid() != self._process:
             return
         self.refuse()
+        if blocks():
+            self._close(function)
+            return
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(self._close, function, limiter=anyio.CapacityLimiter(1))
 
-    def _run(self, call: _Call[T]) -> T:
+    def _run(self, function: Callable[[], T], call: _Call[T] | None = None) -> T:
+        is_refused = True
         try:
             with self._change:
                 if self._is_closing or os.getpid() != self._process:
                     raise self._closed()
                 self._running += 1
-            try:
-                with self._exclusive:
-                    return call.run()
-            finally:
-                with self._change:
-                    self._running -= 1
+                is_refused = False
+            with self._exclusive:
+                return function()
         finally:
             with self._change:
-                call.has_ended = True
-                self._change.notify_all()
+                self._running -= not is_refused
+                if call is not None:
+                    call.has_ended = True
+                if call is not None or self._is_closing:
+                    self._change.notify_all()
 
     def _wait_for_left(self) -> None:
         with self._change:
@@ -225,7 +219,8 @@ class BlockingCalls:
 
     def _close(self, function: Callable[[], None]) -> None:
         with self._change:
-            self._change.wait_for(lambda: self._running == 0)
+            if not self._change.wait_for(lambda: self._running == 0, time_left()):
+                time_left()  # it is over, and says so
             if not self._is_closed:
                 self._is_closed = True
                 function()

@@ -11,14 +11,13 @@ from itertools import pairwise
 from operator import lt
 from typing import NoReturn
 
-from anyio.lowlevel import checkpoint
-
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import CorruptStoreError
 from inventory_es.ports.event_store import EventFeed, EventStore, StreamCatalogue
 from inventory_es.ports.read_model import ProjectionId, ReadModel, Row, RowsPage, Table, Value, order_of, place_of
 from inventory_es.ports.records import FeedPage, StreamPage, StreamsPage
 from inventory_es.ports.toolkit.event_run import run_of
+from inventory_es.ports.toolkit.waiting import give_way
 
 MOST_EMPTY_PAGES = 1_000
 """The most pages of a feed in a row that have no events and are not the end."""
@@ -33,7 +32,7 @@ async def read_stream_page(store: EventStore, stream: StreamId, *, after: int = 
     page = await store.read_stream(stream, after=after, limit=limit)
     check_stream_page(page, stream, after=after, limit=limit, store=_name(store))
     if not page.is_end:
-        await checkpoint()
+        await give_way()
     return page
 
 
@@ -46,7 +45,7 @@ async def read_stream_page_backwards(store: EventStore, stream: StreamId, *, bef
     page = await store.read_stream_backwards(stream, before=before, limit=limit)
     check_stream_page_backwards(page, stream, before=before, limit=limit, store=_name(store))
     if not page.is_end:
-        await checkpoint()
+        await give_way()
     return page
 
 
@@ -62,7 +61,7 @@ async def read_feed_page(feed: EventFeed, *, after: int, limit: int) -> FeedPage
         check_feed_page(page, after=after, limit=limit, store=_name(feed))
         if page.is_end:
             return page
-        await checkpoint()
+        await give_way()
         if page.events:
             return page
         empty = count_empty_pages(empty, page, store=_name(feed))
@@ -93,7 +92,7 @@ async def read_streams_page(store: StreamCatalogue, prefix: str, *, after: Strea
     page = await store.streams(prefix, after=after, limit=limit)
     check_streams_page(page, prefix, after=after, limit=limit, store=_name(store))
     if not page.is_end:
-        await checkpoint()
+        await give_way()
     return page
 
 
@@ -116,7 +115,7 @@ async def read_rows_page(
     page = await read_model.select(projection, table.name, where=where, order=order, after=after, descending=descending, limit=limit)
     check_rows_page(page, table, order=order, after=after, descending=descending, limit=limit, store=_name(read_model))
     if not page.is_end:
-        await checkpoint()
+        await give_way()
     return page
 
 

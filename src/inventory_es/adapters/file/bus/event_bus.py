@@ -23,6 +23,7 @@ from inventory_es.ports.toolkit.append_rules import check_page
 from inventory_es.ports.toolkit.blocking_calls import BlockingCalls
 from inventory_es.ports.toolkit.delivery_rules import GroupFilter, check_events, check_group
 from inventory_es.ports.toolkit.paths import AnyPath, absolute_path
+from inventory_es.ports.toolkit.waiting import Event, Exclusive, new_event, scope
 
 _MAX_CALLS = 8
 _SEGMENT_BYTES = 64 << 20
@@ -33,11 +34,11 @@ class _Changes:
     """Wakes the consumers that wait for a delivery. Take ``next`` before looking: it is set with the next change."""
 
     def __init__(self) -> None:
-        self.next = anyio.Event()
+        self.next: Event = new_event()
 
     def notify(self) -> None:
         """Set ``next``, and put a new event in its place."""
-        changed, self.next = self.next, anyio.Event()
+        changed, self.next = self.next, new_event()
         changed.set()
 
 
@@ -53,6 +54,8 @@ class FileEventBus(EventBus):
     events are delivered again. An event whose consumers die with it is given up like one that they refuse.
     """
 
+    serves_threads: bool = True
+
     def __init__(self, bus: FileBus, *, clock: Clock, capabilities: BusCapabilities, poll_interval: float) -> None:
         self._bus = bus
         self._clock = clock
@@ -60,7 +63,7 @@ class FileEventBus(EventBus):
         self._poll_interval = poll_interval
         self._changes = _Changes()
         self._calls = BlockingCalls(anyio.CapacityLimiter(_MAX_CALLS), name=bus.name)
-        self._publishing = anyio.Lock()
+        self._publishing = Exclusive()
         self._kept_out = 0
 
     @property
@@ -114,7 +117,7 @@ class FileEventBus(EventBus):
             yield subscription
         finally:
             subscription.leave()
-            with anyio.CancelScope(shield=True), suppress(StoreClosedError):  # closing the bus released everything
+            with scope(shield=True), suppress(StoreClosedError):  # closing the bus released everything
                 await self._calls.run(self._bus.leave, group, consumer, self._clock.now())
             self._changes.notify()
 
@@ -163,7 +166,7 @@ class FileSubscription:
                 if self._consumer.ready:
                     number, queued = self._consumer.ready.popleft()
                     return FileDelivery(self, number, queued.event, queued.deliveries)
-                with anyio.move_on_after(self._poll_interval):
+                with scope(self._poll_interval):
                     await change.wait()
         except BaseException:
             self._consumer.is_cancelled = True

@@ -158,7 +158,7 @@ class Journal:
         """The beginning, where :meth:`lines` starts to read all."""
         return empty_tail(self._seed)
 
-    def exclusive(self, *, check_all: bool = False) -> AbstractContextManager[JournalTail]:
+    def exclusive(self, *, check_all: bool = False) -> "ExclusiveLock":
         """Hold the lock of all processes, after recovery if it is due; gives the tail. Reentrant within a thread.
 
         Args:
@@ -409,6 +409,14 @@ class ExclusiveLock(AbstractContextManager[JournalTail]):
         except BaseException:
             self.__exit__()
             raise
+
+    def share(self) -> None:
+        """Let the other threads of this process write too, until :meth:`take_back`; no other process does."""
+        self._hold.mutex.release()
+
+    def take_back(self) -> None:
+        """Wait for the thread that writes, and let no other one begin. Before the block is left, by any thread."""
+        self._hold.mutex.acquire()
 
     def __exit__(self, *_: object) -> None:
         hold = self._hold

@@ -14,7 +14,7 @@ from inventory_es.adapters.file.locks import LOCK_TIMEOUT, check_lock_timeout
 from inventory_es.adapters.file.operating_system import new_creation_id
 from inventory_es.adapters.file.store.append_batch import CAPABILITIES
 from inventory_es.adapters.file.store.file_store import SEGMENT_BYTES, FileStore
-from inventory_es.adapters.file.store.writer import CommitWriter
+from inventory_es.adapters.file.store.writer import CallersCommits, CommitWriter
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import StoreClosedError
 from inventory_es.ports.event_store import EventFeed, EventStore, GroupCommit, StoreCapabilities, StreamCatalogue, TurnTaking, VersionGlance
@@ -22,6 +22,7 @@ from inventory_es.ports.file_system import FileSystem
 from inventory_es.ports.records import AppendResult, FeedPage, RecordedEvent, StreamPage, StreamsPage, StreamWrite
 from inventory_es.ports.toolkit.blocking_calls import run_in_thread
 from inventory_es.ports.toolkit.paths import AnyPath, absolute_path
+from inventory_es.ports.toolkit.waiting import Exclusive, blocks, new_event, scope
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -36,20 +37,26 @@ class FileEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, TurnTa
     ``fdatasync``, macOS with ``F_FULLFSYNC``. Any number of processes on one machine may open one folder. Appends that meet
     while a commit is in flight share the next one.
 
-    Belongs to the event loop in which it was opened. A handle that a fork inherited raises ``StoreClosedError``.
+    Belongs to the event loop in which it was opened, or to threads without one. A handle that a fork inherited raises
+    ``StoreClosedError``.
+
+    Attributes:
+        serves_threads: True if it was opened outside an event loop, by a synchronous service: then its callers commit themselves.
     """
 
+    serves_threads: bool = False
     _is_closing = True
 
     def __init__(self, store: FileStore) -> None:
         self._store = store
-        self._writer = CommitWriter(store)
-        self._limiter = anyio.CapacityLimiter(_MAX_READS)
-        self._reads = 0
-        self._turns = anyio.Lock()
+        self.serves_threads = blocks()
+        self._writer = CallersCommits(store) if self.serves_threads else CommitWriter(store)
+        self._limiter = None if self.serves_threads else anyio.CapacityLimiter(_MAX_READS)
+        self._reads: list[None] = []
+        self._turns = Exclusive()
         self._is_closing = False
-        self._read_ended = anyio.Event()
-        self._closed = anyio.Event()
+        self._read_ended = new_event()
+        self._closed = new_event()
 
     def __del__(self) -> None:
         if not (self._is_closing or self._store.is_inherited):
@@ -101,12 +108,12 @@ class FileEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, TurnTa
         """See :meth:`EventFeed.wait_for_position`. Commits of this handle wake at once, those of others within 50 ms."""
         if await self.head() >= position:  # beyond the timeout, which may be 0
             return True
-        with anyio.move_on_after(timeout):
+        with scope(timeout):
             while True:
                 committed = self._writer.next_delivery()
                 if await self.head() >= position:
                     return True
-                with anyio.move_on_after(_POLL):
+                with scope(_POLL):
                     await committed.wait()
         return False
 
@@ -132,12 +139,13 @@ class FileEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, TurnTa
             await self._closed.wait()
             return
         self._is_closing = True
-        with anyio.CancelScope(shield=True):
+        with scope(shield=True):
             if not self._store.is_inherited:
                 await self._writer.stop()
             while self._reads:
-                await self._read_ended.wait()
-                self._read_ended = anyio.Event()
+                self._read_ended = new_event()
+                if self._reads:  # the last one may have ended before
+                    await self._read_ended.wait()
             try:
                 await run_in_thread(self._store.close)
             finally:
@@ -145,13 +153,14 @@ class FileEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, TurnTa
 
     async def _read(self, read: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
         """Run a whole read in one hop to a worker thread."""
-        self._check_open()
-        self._reads += 1
+        self._reads.append(None)  # before the check: whoever closes counts it, or it is refused
         try:
+            self._check_open()
             return await run_in_thread(partial(read, *args, **kwargs), limiter=self._limiter)
         finally:
-            self._reads -= 1
-            self._read_ended.set()
+            self._reads.pop()
+            if self._is_closing:
+                self._read_ended.set()
 
     def _check_open(self) -> None:
         if self._is_closing:

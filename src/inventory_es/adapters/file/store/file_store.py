@@ -26,7 +26,7 @@ from uuid import UUID
 from inventory_es.adapters.file.folder import FormatFile, StoreFolder, find_folder, open_folder
 from inventory_es.adapters.file.index.store_index import EventPlaces, StoreIndex
 from inventory_es.adapters.file.index.table import stream_key
-from inventory_es.adapters.file.journal.journal import READ_ONLY, Journal, UncertainWriteError
+from inventory_es.adapters.file.journal.journal import READ_ONLY, ExclusiveLock, Journal, UncertainWriteError
 from inventory_es.adapters.file.journal.stored_form import JournalTail
 from inventory_es.adapters.file.locks import LOCK_TIMEOUT
 from inventory_es.adapters.file.operating_system import OperatingSystem
@@ -171,7 +171,7 @@ class FileStore:
                     self._index.follow(written)
             return outcomes
 
-    def turn(self) -> AbstractContextManager[object]:
+    def turn(self) -> ExclusiveLock:
         """Keep every other handle from committing until the block is left. Commits of this thread are part of the turn."""
         self.check_usable()
         return self._journal.exclusive()

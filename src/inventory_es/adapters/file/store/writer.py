@@ -1,25 +1,30 @@
-"""The one thread that writes: all appends that arrive while a commit is in flight share the next one."""
+"""The writers of a file store: one thread for an event loop, or the callers themselves.
+
+All appends that arrive while the thread commits share its next commit.
+"""
 
 import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from copy import copy
+from functools import partial
 from math import inf
 from queue import Empty, SimpleQueue
-from threading import Lock, Thread
+from threading import Lock, Thread, Timer
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 import attrs
 
+from inventory_es.adapters.file.journal.journal import ExclusiveLock
 from inventory_es.adapters.file.store.file_store import FileStore
 from inventory_es.domain.errors import InventoryError
 from inventory_es.ports.errors import StoreClosedError
 from inventory_es.ports.records import AppendResult, StreamWrite
-from inventory_es.ports.toolkit.blocking_calls import WithdrawnError, must_finish, wanted_while
-from inventory_es.ports.toolkit.waiting import Wakeup, futures
+from inventory_es.ports.toolkit.blocking_calls import WithdrawnError, wanted_while
+from inventory_es.ports.toolkit.waiting import Event, Wakeup, futures, must_finish, new_event, time_left
 
 Groups = Sequence[Sequence[StreamWrite]]
 
@@ -73,7 +78,7 @@ class CommitWriter:
         self._is_let_go = False
         self._taken: list[_Request] = []
         self._left: list[_Request] = []
-        self._delivered: anyio.Event | None = None
+        self._delivered: Event | None = None
         self._waiting: deque[_Item] = deque()
         self._failure: StoreClosedError | None = None
         self._thread = Thread(target=self._run, name="inventory_es file store writer", daemon=True)
@@ -108,9 +113,9 @@ class CommitWriter:
             raise request.error
         return request.outcomes
 
-    def next_delivery(self) -> anyio.Event:
+    def next_delivery(self) -> Event:
         """Return the event that is set when the next commit has been answered."""
-        self._delivered = self._delivered or anyio.Event()
+        self._delivered = self._delivered or new_event()
         return self._delivered
 
     async def settle(self) -> None:
@@ -279,6 +284,88 @@ class CommitWriter:
             said = str(problem) if isinstance(problem, InventoryError) else type(problem).__name__
             _logger.warning("store_not_tidied", extra={"problem": said})
             return True
+
+
+class CallersCommits:
+    """Commits by the callers themselves, which are threads: one at a time, without a helper thread.
+
+    Callers write readable copies once these are 100,000 events behind. Closing the store writes the rest.
+
+    Args:
+        store: the store that it drives.
+    """
+
+    def __init__(self, store: FileStore) -> None:
+        self._store = store
+        self._mutex = Lock()
+        self._is_stopped = False
+        self._delivered: Event | None = None
+
+    async def commit(self, groups: Groups) -> Sequence[AppendResult | Exception]:
+        """Run these appends in one commit; see :meth:`FileStore.commit`."""
+        store = self._store
+        with self._mutex:
+            if self._is_stopped:
+                raise StoreClosedError(store=store.name)
+            outcomes = store.commit(groups)
+            if store.settle() > _MAX_BACKLOG:
+                store.tidy()
+        if self._delivered is not None:
+            self._delivered.set()
+            self._delivered = None
+        return outcomes
+
+    def next_delivery(self) -> Event:
+        """Return the event that is set after the next commit."""
+        delivered = self._delivered = self._delivered or new_event()
+        return delivered
+
+    async def settle(self) -> None:
+        """Do nothing: a commit ends before its caller does."""
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncGenerator[None, None]:
+        """Keep other handles from committing, for 200 ms at most. Any thread of this process may commit meanwhile."""
+        ends: list[Callable[[], object]] = []
+
+        def end() -> None:
+            with suppress(IndexError):
+                ends.pop()()
+
+        lapse = Timer(_LONGEST_PAUSE, end)
+        lapse.daemon = True
+        try:
+            try:
+                with ExitStack() as entered:
+                    lock = self._store.turn()
+                    entered.enter_context(lock)
+                    lock.share()
+                    ends.append(partial(_leave, lock, entered.pop_all()))
+                lapse.start()
+            except Exception as problem:  # noqa: BLE001  # without a turn, the caller races on
+                _logger.debug("store_turn_not_given", extra={"problem": type(problem).__name__})
+            yield
+        finally:
+            lapse.cancel()
+            end()
+
+    async def stop(self) -> None:
+        """Wait for the commit in flight, and let no other one begin."""
+        self._is_stopped = True
+        left = time_left()
+        if self._mutex.acquire(timeout=-1 if left is None else left):
+            self._mutex.release()
+        else:
+            time_left()  # it is over, and says so
+
+    def let_go(self) -> None:
+        """Close the store: no call will come. For a finalizer."""
+        self._store.close()
+
+
+def _leave(lock: ExclusiveLock, entered: ExitStack) -> None:
+    lock.take_back()
+    entered.close()
 
 
 def _copy(problem: Exception) -> Exception:

@@ -8,7 +8,8 @@ from anyio.lowlevel import checkpoint
 
 from inventory_es.ports import AppendResult, TurnTaking
 from inventory_es.ports.errors import AppendOutcomeUnknownError, ConcurrencyError, StoreClosedError, StoreUnavailableError
-from inventory_es.ports.toolkit.blocking_calls import finishing, was_withdrawn
+from inventory_es.ports.toolkit.blocking_calls import was_withdrawn
+from inventory_es.ports.toolkit.waiting import finishing
 from inventory_es.testing.contracts.core.await_points import cancel_at
 from inventory_es.testing.contracts.core.event_labels import stream_id
 from inventory_es.testing.contracts.core.schedule import AtSuspension
