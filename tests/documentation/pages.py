@@ -22,7 +22,8 @@ from sybil.parsers.myst import CodeBlockParser
 from sybil.parsers.rest import CodeBlockParser as RestCodeBlockParser
 from sybil.parsers.rest import DocTestParser
 
-from inventory_es.engine_thread import close_all
+from inventory_es import engine_thread
+from inventory_es.sync import engine as direct_engine
 
 PATIENCE = 120
 TRANSCRIPT = "_transcript"
@@ -50,7 +51,8 @@ def run_examples(document: Document) -> int:
         for example in examples:
             example.evaluate()
     finally:
-        close_all()  # as the end of an interpreter does: a page may leave a service open
+        for engines in (direct_engine, engine_thread):
+            engines.close_all()  # as the end of an interpreter does: a page may leave a service open
     return len(examples)
 
 
