@@ -9,23 +9,30 @@ import pytest
 import inventory_es
 import inventory_es.application.followers
 import inventory_es.application.queries.stock_queries
+import inventory_es.processes
 import inventory_es.sync
 import inventory_es.sync.followers
+import inventory_es.sync.processes
 import inventory_es.sync.queries
 from inventory_es import InventoryService
 from inventory_es.sync import InventoryService as SyncInventoryService
 
-OPENING_AND_CLOSING = {"aclose", "close", "store", "store_capabilities"}
+OPENING_AND_CLOSING = {"aclose", "close", "read_model", "store", "store_capabilities"}
+FOR_A_RUNNER = {"look", "name", "touch", "watched"}
 PARTS = {"queries", "followers"}
 TWINS = [
     (InventoryService, SyncInventoryService),
     (inventory_es.application.queries.stock_queries.StockQueries, inventory_es.sync.queries.StockQueries),
     (inventory_es.application.followers.Followers, inventory_es.sync.followers.Followers),
+    (inventory_es.processes.Orders, inventory_es.sync.processes.Orders),
+    (inventory_es.processes.Transfers, inventory_es.sync.processes.Transfers),
 ]
 
 
 def public_methods(kind: type) -> dict[str, object]:
-    return {name: member for name, member in vars(kind).items() if not name.startswith("_") and name not in OPENING_AND_CLOSING}
+    return {
+        name: member for name, member in vars(kind).items() if not name.startswith("_") and name not in OPENING_AND_CLOSING | FOR_A_RUNNER
+    }
 
 
 def plain_parameters(method: object) -> list[tuple[str, object, object, object]]:

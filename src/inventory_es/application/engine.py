@@ -91,6 +91,7 @@ class Engine:
         reads: strong reads, from the stream.
         queries: eventual reads, from the read model.
         followers: keep the read model up with the events.
+        read_model: has the rows of queries.
         owned: resources that are closed with the engine.
     """
 
@@ -99,6 +100,7 @@ class Engine:
     reads: StrongReads
     queries: StockQueries | None = None
     followers: Followers | None = None
+    read_model: ReadModel | None = None
     owned: Sequence[Closable] = ()
 
     async def aclose(self) -> None:
@@ -256,7 +258,7 @@ def assemble(store: EventStore, parts: EngineParts, snapshots: SnapshotStore | N
     followers = Followers(
         store, read_model, projections, codec=parts.codec, clock=parts.clock, ids=parts.ids, answers=answers, bus=parts.bus
     )
-    return Engine(store, handler, reads, queries, followers)
+    return Engine(store, handler, reads, queries, followers, read_model)
 
 
 def _snapshot_reader(store: EventStore, parts: EngineParts, snapshots: SnapshotStore) -> SnapshotReader:

@@ -16,7 +16,7 @@ from inventory_es.domain.errors import InvalidIdentifierError
 from inventory_es.domain.identifiers import Id, InventoryId, ReservationRef, inventory_id
 from inventory_es.domain.quantity import whole_number
 from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, Purpose, ReleaseReason, Remainder, Shortfall
-from inventory_es.ports import EventStore, RecordedEvent, StoreCapabilities, StreamWrite
+from inventory_es.ports import EventStore, ReadModel, RecordedEvent, StoreCapabilities, StreamWrite
 from inventory_es.ports.errors import UnsupportedCapabilityError
 
 T = TypeVar("T")
@@ -383,6 +383,16 @@ class InventoryService:
             StoreClosedError: the service is not open.
         """
         return self._opening.here().store
+
+    @property
+    def read_model(self) -> ReadModel:
+        """The read model, for a sweeper or a process runner beside the followers.
+
+        Raises:
+            StoreClosedError: the service is not open.
+            UnsupportedCapabilityError: it has no read model.
+        """
+        return _with_read_model(self._opening.here().read_model)
 
     @property
     def store_capabilities(self) -> StoreCapabilities:

@@ -194,6 +194,8 @@ class MemoryEventBus(EventBus, AsyncResource):
         ValueError: a bound below 1.
     """
 
+    serves_threads: bool = True
+
     def __init__(
         self,
         *,

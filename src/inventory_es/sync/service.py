@@ -1,0 +1,387 @@
+"""The service and its opening, without ``await``."""
+
+import os
+import threading
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from types import TracebackType
+from typing import Concatenate, ParamSpec, Self, TypeVar, cast
+
+from inventory_es.adapters.threads import SyncEventStore, borrowed
+from inventory_es.application.commands.decision import CommandOutcome
+from inventory_es.application.commands.handler_settings import HandlerSettings
+from inventory_es.application.following.projection import Projection
+from inventory_es.application.results import CommandResult, Explanation, HistoryEntry, Reservation, ReservationState, StockLevel
+from inventory_es.application.service import Held
+from inventory_es.application.service import InventoryService as _Async
+from inventory_es.domain import commands as c
+from inventory_es.domain.identifiers import Id
+from inventory_es.domain.inventory import Policy
+from inventory_es.domain.reasons import AddReason, AdjustReason, CommitReason, Purpose, ReleaseReason, Remainder, Shortfall
+from inventory_es.ports import (
+    Cache,
+    Clock,
+    EventBus,
+    EventStore,
+    IdGenerator,
+    ReadModel,
+    RecordedEvent,
+    SnapshotStore,
+    StreamWrite,
+)
+from inventory_es.ports.codec import EventCodec
+from inventory_es.ports.errors import StoreClosedError
+from inventory_es.ports.toolkit.waiting import serves_threads
+from inventory_es.sync.engine import DirectEngine, Engine
+from inventory_es.sync.followers import Followers
+from inventory_es.sync.queries import StockQueries
+from inventory_es.wiring import is_built_in
+from inventory_es.wiring import open_inventory as _open_async
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def open_inventory(
+    store: "str | os.PathLike[str] | EventStore | SyncEventStore",
+    /,
+    *,
+    clock: Clock | None = None,
+    ids: IdGenerator | None = None,
+    policies: Sequence[Policy] = (),
+    cache: Cache | None = None,
+    bus: EventBus | None = None,
+    codec: EventCodec | None = None,
+    read_models: str | ReadModel | None = None,
+    projections: Sequence[Projection] = (),
+    observers: Sequence[object] = (),
+    settings: HandlerSettings | None = None,
+    snapshots: "str | SnapshotStore | None" = None,
+) -> "InventoryService":
+    """Assemble the service over a store; see :func:`inventory_es.open_inventory`.
+
+    Make one for the whole process, at module level if you like: nothing is opened before the first call. Close it with
+    :meth:`InventoryService.close` or ``with``. A service that is open when the interpreter ends is closed then, within ten seconds.
+    A service that is dropped before is closed in the background, with a ``ResourceWarning``.
+
+    Raises:
+        ValueError: an unknown scheme or a look-alike; the message has the right spelling. A cache, a bus or projections without read
+            models.
+        TypeError: something that is no store, or no read model.
+    """
+    given: object = store
+    if isinstance(given, str | os.PathLike):
+        serves = is_built_in(given)
+    elif not isinstance(given, EventStore) and isinstance(given, SyncEventStore):
+        given, serves = borrowed(given), True
+    else:
+        serves = serves_threads(given)
+    parts = (cache, bus, *(one for one in (read_models, snapshots) if not isinstance(one, str)))
+    needs_loop = not (serves and all(one is None or serves_threads(one) for one in parts))
+    service = _open_async(
+        cast(EventStore, given),
+        clock=clock,
+        ids=ids,
+        policies=policies,
+        cache=cache,
+        bus=bus,
+        codec=codec,
+        read_models=read_models,
+        projections=projections,
+        observers=observers,
+        settings=settings,
+        snapshots=snapshots,
+    )
+    unopened = service._unopened  # noqa: SLF001  # its twin
+    return InventoryService(partial(_open, unopened, needs_loop=needs_loop), survives_fork=isinstance(store, str | os.PathLike))
+
+
+def _open(unopened: Callable[[], _Async], *, needs_loop: bool) -> Engine:
+    if not needs_loop:
+        return DirectEngine(unopened())
+    from inventory_es.engine_thread import EngineThread  # noqa: PLC0415  # most services need neither it nor its portal
+
+    return EngineThread(unopened())
+
+
+class InventoryService:
+    """Stock of any number of products in any number of stores, for any number of threads.
+
+    Args:
+        open_engine: opens the engine.
+        survives_fork: whether a forked child may open the store again, if it is durable.
+    """
+
+    def __init__(self, open_engine: Callable[[], Engine], *, survives_fork: bool) -> None:
+        self._open_engine = open_engine
+        self._survives_fork = survives_fork
+        self._lock = threading.Lock()
+        self._engine: Engine | None = None
+        self._inherited: list[Engine] = []
+        self._refusal: str | None = None
+        _forget_at_fork(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Finish what is in flight, close the store if the service opened it. Idempotent."""
+        with self._lock:
+            engine, self._engine, self._refusal = self._engine, None, "it was closed"
+        if engine is not None:
+            engine.close()
+
+    def add_stock(
+        self,
+        product_id: Id,
+        store_id: Id,
+        quantity: int,
+        *,
+        reason: AddReason | str = AddReason.RECEIVED,
+        command_id: Id | None = None,
+        reference: str | None = None,
+    ) -> CommandResult:
+        """Add units that came in.
+
+        As :meth:`inventory_es.InventoryService.add_stock`.
+        """
+        return self._call(_Async.add_stock, product_id, store_id, quantity, reason=reason, command_id=command_id, reference=reference)
+
+    def reserve(
+        self,
+        product_id: Id,
+        store_id: Id,
+        quantity: int,
+        *,
+        ttl: timedelta | None,
+        reservation_id: Id | None = None,
+        purpose: Purpose | str = Purpose.ORDER,
+        owner_id: Id | None = None,
+        keep_available: int = 0,
+        not_after: datetime | None = None,
+        reference: str | None = None,
+    ) -> Reservation:
+        """Promise units to an owner.
+
+        As :meth:`inventory_es.InventoryService.reserve`.
+        """
+        return self._call(
+            _Async.reserve,
+            product_id,
+            store_id,
+            quantity,
+            ttl=ttl,
+            reservation_id=reservation_id,
+            purpose=purpose,
+            owner_id=owner_id,
+            keep_available=keep_available,
+            not_after=not_after,
+            reference=reference,
+        )
+
+    def extend(self, held: Held, *, ttl: timedelta, command_id: Id | None = None, reference: str | None = None) -> CommandResult:
+        """Hold a reservation until ``ttl`` from now, if that is later than before; a firm one stays firm.
+
+        As :meth:`inventory_es.InventoryService.extend`.
+        """
+        return self._call(_Async.extend, held, ttl=ttl, command_id=command_id, reference=reference)
+
+    def confirm(self, held: Held, *, command_id: Id | None = None, reference: str | None = None) -> CommandResult:
+        """Make a reservation firm.
+
+        As :meth:`inventory_es.InventoryService.confirm`.
+        """
+        return self._call(_Async.confirm, held, command_id=command_id, reference=reference)
+
+    def release(
+        self,
+        held: Held,
+        quantity: int | None = None,
+        *,
+        reason: ReleaseReason | str = ReleaseReason.CANCELLED,
+        command_id: Id | None = None,
+        reference: str | None = None,
+    ) -> CommandResult:
+        """Give reserved units back: ``quantity``, or all that the reservation still holds. Released or expired already: a no-op.
+
+        As :meth:`inventory_es.InventoryService.release`.
+        """
+        return self._call(_Async.release, held, quantity, reason=reason, command_id=command_id, reference=reference)
+
+    def commit(
+        self,
+        held: Held,
+        quantity: int | None = None,
+        *,
+        remainder: Remainder | str = Remainder.KEEP,
+        reason: CommitReason | str = CommitReason.SOLD,
+        command_id: Id | None = None,
+        reference: str | None = None,
+    ) -> CommandResult:
+        """Commit reserved units that have left: ``quantity``, or all that the reservation still holds.
+
+        As :meth:`inventory_es.InventoryService.commit`.
+        """
+        return self._call(_Async.commit, held, quantity, remainder=remainder, reason=reason, command_id=command_id, reference=reference)
+
+    def adjust(
+        self,
+        product_id: Id,
+        store_id: Id,
+        delta: int,
+        *,
+        reason: AdjustReason | str,
+        shortfall: Shortfall | str = Shortfall.REJECT,
+        command_id: Id | None = None,
+        reference: str | None = None,
+    ) -> CommandResult:
+        """Correct the books by a difference.
+
+        As :meth:`inventory_es.InventoryService.adjust`.
+        """
+        return self._call(
+            _Async.adjust, product_id, store_id, delta, reason=reason, shortfall=shortfall, command_id=command_id, reference=reference
+        )
+
+    def record_count(
+        self,
+        product_id: Id,
+        store_id: Id,
+        counted: int,
+        *,
+        observed_version: int,
+        shortfall: Shortfall | str = Shortfall.REJECT,
+        command_id: Id | None = None,
+        reference: str | None = None,
+    ) -> CommandResult:
+        """Record a count of the shelf, taken against the stock of ``observed_version``; later movements are taken into account.
+
+        As :meth:`inventory_es.InventoryService.record_count`.
+        """
+        return self._call(
+            _Async.record_count,
+            product_id,
+            store_id,
+            counted,
+            observed_version=observed_version,
+            shortfall=shortfall,
+            command_id=command_id,
+            reference=reference,
+        )
+
+    def expire(self, product_id: Id, store_id: Id, *, limit: int = 500, command_id: Id | None = None) -> CommandResult:
+        """Release reservations that are due, oldest first, up to ``limit``. Every other write closes due reservations anyway.
+
+        As :meth:`inventory_es.InventoryService.expire`.
+        """
+        return self._call(_Async.expire, product_id, store_id, limit=limit, command_id=command_id)
+
+    def execute(self, command: c.Command, *, expected_version: int | None = None) -> CommandOutcome:
+        """Execute a command of the caller, under the id that it carries; a :class:`ReserveStock` returns a reservation.
+
+        As :meth:`inventory_es.InventoryService.execute`.
+        """
+        return self._call(_Async.execute, command, expected_version=expected_version)
+
+    def execute_all(
+        self, commands: Sequence[c.Command], *, writes: Sequence[StreamWrite] = (), times: Sequence[datetime] | None = None
+    ) -> list[CommandOutcome]:
+        """Execute all commands or none, in one atomic append.
+
+        As :meth:`inventory_es.InventoryService.execute_all`.
+        """
+        return self._call(_Async.execute_all, commands, writes=writes, times=times)
+
+    def stock(self, product_id: Id, store_id: Id) -> StockLevel:
+        """Return the stock now, from the stream.
+
+        As :meth:`inventory_es.InventoryService.stock`.
+        """
+        return self._call(_Async.stock, product_id, store_id)
+
+    def reservation(self, held: Held) -> ReservationState:
+        """Return the state of a reservation now, from the stream.
+
+        As :meth:`inventory_es.InventoryService.reservation`.
+        """
+        return self._call(_Async.reservation, held)
+
+    def history(self, product_id: Id, store_id: Id, *, after: int = 0) -> Iterator[HistoryEntry]:
+        """Yield every event after version ``after``, oldest first, decoded, up to the stream's end.
+
+        As :meth:`inventory_es.InventoryService.history`.
+        """
+        return self._each(_Async.history, product_id, store_id, after=after)
+
+    def as_of(self, product_id: Id, store_id: Id, *, time: datetime | None = None, version: int | None = None) -> StockLevel:
+        """Return the stock at an instant of the past, or right after a version: give one of the two.
+
+        As :meth:`inventory_es.InventoryService.as_of`.
+        """
+        return self._call(_Async.as_of, product_id, store_id, time=time, version=version)
+
+    def explain(self, product_id: Id, store_id: Id, *, holds: int = 50, movements: int = 10) -> Explanation:
+        """Explain the available figure by the open reservations, the last movements and the last count.
+
+        As :meth:`inventory_es.InventoryService.explain`.
+        """
+        return self._call(_Async.explain, product_id, store_id, holds=holds, movements=movements)
+
+    def feed(self, *, after: int = 0) -> Iterator[RecordedEvent]:
+        """Yield every event of the store with a position after ``after``, in order, up to the end as of now.
+
+        As :meth:`inventory_es.InventoryService.feed`.
+        """
+        return self._each(_Async.feed, after=after)
+
+    @property
+    def queries(self) -> StockQueries:
+        """Eventual reads, over many inventories, from read models; cached where the service has a cache."""
+        return StockQueries(self._running)
+
+    @property
+    def followers(self) -> Followers:
+        """Followers, which keep the read models up with the events: run them in a thread of the host, here or in another process."""
+        return Followers(self._running)
+
+    def _call(self, method: Callable[Concatenate[_Async, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        return (self._engine or self._running()).call(method, *args, **kwargs)
+
+    def _each(self, method: Callable[Concatenate[_Async, P], AsyncIterator[T]], *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
+        return self._running().each(method, *args, **kwargs)
+
+    def _running(self) -> Engine:
+        engine = self._engine
+        if engine is not None:
+            return engine
+        with self._lock:
+            if self._refusal is not None:
+                raise StoreClosedError(store="the inventory service", reason=self._refusal)
+            if self._engine is None:
+                self._engine = self._open_engine()
+            return self._engine
+
+    def _forget(self) -> None:
+        """In a forked child: the parent's engine is not to be used here."""
+        self._lock = threading.Lock()
+        if self._engine is not None:
+            self._inherited.append(self._engine)
+            if not (self._survives_fork and self._engine.is_durable):
+                self._refusal = "its store was opened before the fork, and can't be opened again here"
+            self._engine = None
+
+
+def _forget_at_fork(service: InventoryService) -> None:
+    if hasattr(os, "register_at_fork"):
+        alive = weakref.ref(service)
+
+        def forget() -> None:
+            if (one := alive()) is not None:
+                one._forget()  # noqa: SLF001  # a hook of the same module
+
+        os.register_at_fork(after_in_child=forget)
