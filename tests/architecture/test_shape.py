@@ -33,20 +33,20 @@ BARS: Mapping[str, int] = {
 """By figure, the most that it may be."""
 
 BUDGETS: Mapping[str, int] = {
-    ".": 974,
-    "adapters": 252,
-    "adapters/file": 5_884,
-    "adapters/memory": 1_025,
+    ".": 987,
+    "adapters": 268,
+    "adapters/file": 5_993,
+    "adapters/memory": 1_054,
     "adapters/serialization": 1_259,
-    "adapters/sqlite": 3_027,
-    "application": 8_597,
-    "application/processes": 1_218,
+    "adapters/sqlite": 3_033,
+    "application": 8_699,
+    "application/processes": 1_214,
     "cli": 5_350,
     "domain": 2_866,
     "domain/processes": 2_031,
-    "ports": 3_248,
-    "sync": 690,
-    "testing": 26_760,
+    "ports": 3_599,
+    "sync": 1_055,
+    "testing": 26_761,
 }
 """By package, the most lines. Raising one needs a line in the changelog that names what was removed for it."""
 
