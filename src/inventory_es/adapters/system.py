@@ -71,7 +71,9 @@ class Uuid7Generator:
                     self._steps = array("I", os.urandom(_STEPS_BYTES)).tolist()
                 self._chance += 1 + self._steps.pop()
                 milliseconds += self._chance >> _CHANCE_BITS
-            if not self._head or milliseconds > self._milliseconds:  # all ids of one millisecond share 12 bits of chance; the other 62 are counted up
+            if (
+                not self._head or milliseconds > self._milliseconds
+            ):  # all ids of one millisecond share 12 bits of chance; the other 62 are counted up
                 chance = int.from_bytes(os.urandom(_CHANCE_BYTES))
                 self._milliseconds = milliseconds
                 self._head = f"{milliseconds >> 16:08x}-{milliseconds & 0xFFFF:04x}-7{chance >> 68:03x}"

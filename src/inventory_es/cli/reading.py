@@ -1,7 +1,10 @@
-"""Opening a store that exists, to read it."""
+"""Opening a store that exists, to read it, and running what reads it."""
 
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any, TypeVar
 
+import anyio
 import click
 
 from inventory_es.adapters.file.folder import find_folder
@@ -10,7 +13,10 @@ from inventory_es.application.service import InventoryService
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.ports.errors import IncompatibleStoreError
 from inventory_es.ports.toolkit.paths import absolute_path
-from inventory_es.wiring import open_inventory
+from inventory_es.ports.toolkit.waiting import run_to_end
+from inventory_es.wiring import is_built_in, open_inventory
+
+T = TypeVar("T")
 
 
 class UnknownProductError(click.ClickException):
@@ -43,3 +49,8 @@ def open_to_read(url: str) -> InventoryService:
     elif scheme == "sqlite" and not Path(absolute_path(place)).exists():
         raise IncompatibleStoreError(store="sqlite store", place=place, problem="there is no such file")
     return open_inventory(url)
+
+
+def run(main: Callable[[], Coroutine[Any, Any, T]], *urls: str) -> T:
+    """Run a command to its end: in this thread, or in an event loop if one of its stores is of another package and may need one."""
+    return run_to_end(main()) if all(map(is_built_in, urls)) else anyio.run(main)

@@ -78,6 +78,11 @@ class Source(NamedTuple):
     place: str
     is_read_model: bool
 
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The URL of the store, if it is read."""
+        return () if self.is_read_model else (self.place,)
+
     async def levels(self, store_id: str | None) -> AsyncGenerator[StockRow, None]:
         """Yield the balance of every inventory, in one store or in all."""
         if self.is_read_model:

@@ -69,7 +69,7 @@ def test_an_interruption_that_the_making_of_a_class_has_wrapped_is_one_too() -> 
 
 IMPORTED = (
     *("click", "rich", "difflib", "inventory_es.cli.app", "inventory_es.cli.commands.stock"),
-    *("inventory_es.wiring", "anyio", "anyio._backends._asyncio"),
+    *("inventory_es.wiring", "anyio", "inventory_es.adapters.file"),
 )
 
 

@@ -22,6 +22,7 @@ from inventory_es.cli.interruptions import stop_when_told
 from inventory_es.cli.options import PROJECTION_NAME, STREAM_NAME, json_option, names_argument, read_model_option, url_option
 from inventory_es.cli.progress_bar import progress_bar
 from inventory_es.cli.projecting import Projecting, Workshop, open_workshop
+from inventory_es.cli.reading import run
 from inventory_es.cli.rows import SHIPPED
 from inventory_es.cli.tables import Column, console, duration, fitted, number, print_json
 from inventory_es.domain.stream_id import StreamId
@@ -326,7 +327,7 @@ def parked(
     """
     stream = retried or dropped
     if stream is None:
-        events = anyio.run(partial(_list, names or tuple(SHIPPED), url, read_model))
+        events = run(partial(_list, names or tuple(SHIPPED), url, read_model), url)
         _show_parked(events, as_json=as_json)
         if events:
             ctx.exit(WRONG)
@@ -334,7 +335,7 @@ def parked(
     if len(names) != 1 or (retried is not None and dropped is not None):
         msg = "--retry or --drop, one of them, goes with the NAME of one projection"
         raise click.UsageError(msg)
-    count = anyio.run(partial(_settle, names[0], url, read_model, stream, is_retried=retried is not None))
+    count = run(partial(_settle, names[0], url, read_model, stream, is_retried=retried is not None), url)
     _show_settled(names[0], stream, count, is_retried=retried is not None, as_json=as_json)
     if not count:
         ctx.exit(WRONG)

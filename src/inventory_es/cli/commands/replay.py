@@ -9,7 +9,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import anyio
 import attrs
 import click
 from rich.console import Console
@@ -21,6 +20,7 @@ from inventory_es.cli.failures import WRONG
 from inventory_es.cli.options import STORE_URL, FilePath, json_option, url_option
 from inventory_es.cli.output import tell
 from inventory_es.cli.progress_bar import progress_bar
+from inventory_es.cli.reading import run
 from inventory_es.cli.replay.audit import Audit, audit
 from inventory_es.cli.replay.demo_day import OPENING, DemoDay
 from inventory_es.cli.replay.ledger import LEDGER
@@ -198,7 +198,7 @@ def run_replay(source: OrderSource, url: str, *, opening: int | None, skip_bad: 
         OrdersError: the orders can't be taken as they are.
     """
     with _rare_collections():
-        return anyio.run(partial(_replay, source, url, opening=opening, skip_bad=skip_bad))
+        return run(partial(_replay, source, url, opening=opening, skip_bad=skip_bad), url)
 
 
 async def _replay(source: OrderSource, url: str, *, opening: int | None, skip_bad: bool) -> ReplayRun:

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-import anyio
 import attrs
 import click
 from rich.markup import escape
@@ -17,7 +16,7 @@ from inventory_es.application.projections.ledger import MovementRow
 from inventory_es.application.projections.stock_levels import StockRow
 from inventory_es.cli.charts import StockPoint, stock_chart, stock_picture, stock_series
 from inventory_es.cli.options import TIME, FilePath, inventory_arguments, json_option, source_options
-from inventory_es.cli.reading import UnknownProductError
+from inventory_es.cli.reading import UnknownProductError, run
 from inventory_es.cli.rows import Source
 from inventory_es.cli.tables import Column, LongTable, console, instant, number, print_json, print_table
 from inventory_es.domain.identifiers import InventoryId
@@ -74,7 +73,7 @@ def plot(
     if out is not None:
         _check_form(out)
     inventory_id = InventoryId(product, store)
-    points = anyio.run(partial(_points, inventory_id, source, since=since, until=until))
+    points = run(partial(_points, inventory_id, source, since=since, until=until), *source.urls)
     if not points:
         if since is None and until is None:
             raise UnknownProductError(product, store)
@@ -212,7 +211,7 @@ def low_stock(*, source: Source, threshold: int, thresholds: Path | None, store:
     With --json, print one object per line.
     """
     limits = Thresholds(threshold, {} if thresholds is None else read_thresholds(thresholds))
-    low = anyio.run(partial(_low, source, limits, store))
+    low = run(partial(_low, source, limits, store), *source.urls)
     if as_json:
         for row in low[:limit]:
             print_json({**row.to_dict(), "threshold": limits.of(row.product_id)})
@@ -252,7 +251,7 @@ def ledger(*, product: str, store: str, source: Source, last: int | None, as_jso
     The movements come from the stream (--url), or from the rows of the projection 'ledger' (--read-model) as far as it is.
     With --json, print one object per line.
     """
-    anyio.run(partial(_list, InventoryId(product, store), source, last=last, as_json=as_json))
+    run(partial(_list, InventoryId(product, store), source, last=last, as_json=as_json), *source.urls)
 
 
 async def _list(inventory_id: InventoryId, source: Source, *, last: int | None, as_json: bool) -> None:

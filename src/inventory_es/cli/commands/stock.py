@@ -3,13 +3,12 @@
 from datetime import datetime
 from functools import partial
 
-import anyio
 import click
 from rich.markup import escape
 
 from inventory_es.application.results import Explanation, Hold, StockLevel
 from inventory_es.cli.options import MOMENT, inventory_arguments, json_option, url_option
-from inventory_es.cli.reading import UnknownProductError, is_known, open_to_read
+from inventory_es.cli.reading import UnknownProductError, is_known, open_to_read, run
 from inventory_es.cli.tables import EVENT_COLUMNS, Column, LongTable, console, event_cells, instant, number, print_json, print_table
 
 _HOLDS = (
@@ -28,7 +27,7 @@ _HOLDS = (
 @json_option
 def stock(*, product: str, store: str, url: str, as_of: datetime | int | None, as_json: bool) -> None:
     """Show the stock of a product in a store, now or at a time."""
-    level, known = anyio.run(_level, url, product, store, as_of)
+    level, known = run(partial(_level, url, product, store, as_of), url)
     if as_json:
         print_json(level.to_dict())
     else:
@@ -70,7 +69,7 @@ def _show_level(level: StockLevel) -> None:
 @json_option
 def history(*, product: str, store: str, url: str, after: int, as_json: bool) -> None:
     """List the events of a product in a store, oldest first. With --json, print one object per line."""
-    anyio.run(partial(_list, url, product, store, after=after, as_json=as_json))
+    run(partial(_list, url, product, store, after=after, as_json=as_json), url)
 
 
 async def _list(url: str, product: str, store: str, *, after: int, as_json: bool) -> None:
@@ -95,7 +94,7 @@ async def _list(url: str, product: str, store: str, *, after: int, as_json: bool
 @json_option
 def explain(*, product: str, store: str, url: str, holds: int, movements: int, as_json: bool) -> None:
     """Explain the available figure of a product in a store: its open reservations, and its last events."""
-    explanation = anyio.run(partial(_explain, url, product, store, holds=holds, movements=movements))
+    explanation = run(partial(_explain, url, product, store, holds=holds, movements=movements), url)
     if as_json:
         print_json(explanation.to_dict())
     else:

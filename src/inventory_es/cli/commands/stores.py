@@ -7,7 +7,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import anyio
 import attrs
 import click
 from rich.markup import escape
@@ -20,7 +19,7 @@ from inventory_es.cli.checks import check_rows, check_stream
 from inventory_es.cli.failures import WRONG
 from inventory_es.cli.options import SPAN, STORE_URL, TIME, FilePath, adapter_of, json_option, stored_option, url_option
 from inventory_es.cli.progress_bar import progress_bar
-from inventory_es.cli.reading import open_to_read
+from inventory_es.cli.reading import open_to_read, run
 from inventory_es.cli.tables import console, error_console, number, print_json, print_line
 from inventory_es.ports.toolkit.paths import absolute_path
 from inventory_es.wiring import open_inventory
@@ -37,7 +36,7 @@ def streams(*, prefix: str, url: str, as_json: bool) -> None:
 
     The stream of a product in a store is inventory-PRODUCT-STORE. With --json, print one object per line.
     """
-    anyio.run(partial(_list, url, prefix, as_json=as_json))
+    run(partial(_list, url, prefix, as_json=as_json), url)
 
 
 async def _list(url: str, prefix: str, *, as_json: bool) -> None:
@@ -70,7 +69,7 @@ def verify(ctx: click.Context, /, *, url: str, repairs: bool, read_model: str | 
             adapter.repair(place)
         findings = list(adapter.verify(place, check_stream=check_stream))
         if read_model is not None and not findings:
-            findings += anyio.run(check_rows, url, read_model)
+            findings += run(partial(check_rows, url, read_model), url)
     if as_json:
         for finding in findings:
             print_json({**attrs.asdict(finding), "is_derived": finding.is_derived})
@@ -136,7 +135,7 @@ def copy(*, source: str, target: str, recorded_after: datetime | None, set_back:
         retiming = Retiming(JsonEventCodec(), after=recorded_after, by=set_back)
     started = perf_counter()
     try:
-        outcome = anyio.run(_copy, source, target, retiming)
+        outcome = run(partial(_copy, source, target, retiming), source, target)
     except ValueError as problem:
         raise click.UsageError(str(problem)) from problem
     seconds = perf_counter() - started
