@@ -8,7 +8,6 @@ from uuid import UUID
 
 import anyio
 import attrs
-from anyio.lowlevel import checkpoint
 
 from inventory_es.adapters.memory import MemoryEventLog, MemoryEventStore
 from inventory_es.application.commands.handler_settings import HandlerSettings
@@ -18,6 +17,7 @@ from inventory_es.domain.identifiers import InventoryId, ReservationRef
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import AppendResult, EventStore, NewEvent, RecordedEvent, StoreCapabilities, StreamPage, StreamWrite
 from inventory_es.ports.toolkit.append_rules import check_append, check_versions
+from inventory_es.ports.toolkit.waiting import STATE_LOCK, give_way
 from inventory_es.testing.clock import ManualClock
 from inventory_es.testing.domain.history import check_history
 from inventory_es.wiring import open_inventory
@@ -104,8 +104,12 @@ class PlainStore:
         self.capabilities = StoreCapabilities(multi_stream=multi_stream, settles_within=0.0)
 
     async def append(self, writes: Sequence[StreamWrite], /) -> AppendResult:
-        await checkpoint()
+        await give_way()
         check_append(writes, self.capabilities, store="PlainStore")
+        with STATE_LOCK:
+            return self._append(writes)
+
+    def _append(self, writes: Sequence[StreamWrite]) -> AppendResult:
         head = sum(map(len, self.streams.values()))
         earlier = [self.streams.get(one.stream, [])[one.expected_version :][: len(one.events)] for one in writes]
         if all([had.event_id for had in there] == [new.event_id for new in one.events] for one, there in zip(writes, earlier, strict=True)):
@@ -119,18 +123,18 @@ class PlainStore:
         return AppendResult(head, {one.stream: len(self.streams[one.stream]) for one in writes})
 
     async def read_stream(self, stream: StreamId, /, *, after: int = 0, limit: int) -> StreamPage:
-        await checkpoint()
+        await give_way()
         events = self.streams.get(stream, [])
         page = events[after : after + limit]
         return StreamPage(page, len(events), is_end=after + len(page) >= len(events))
 
     async def read_stream_backwards(self, stream: StreamId, /, *, before: int | None = None, limit: int) -> StreamPage:
-        await checkpoint()
+        await give_way()
         events = self.streams.get(stream, [])[: None if before is None else before - 1]
         return StreamPage(events[::-1][:limit], len(self.streams.get(stream, [])), is_end=len(events) <= limit)
 
     async def find_events(self, stream: StreamId, event_ids: Sequence[UUID], /) -> Sequence[RecordedEvent]:
-        await checkpoint()
+        await give_way()
         return [one for one in self.streams.get(stream, []) if one.event_id in event_ids]
 
     async def aclose(self) -> None: ...
@@ -256,4 +260,4 @@ async def behind(gate: Gate, first: Awaitable[Any], *others: Awaitable[Any]) -> 
 async def turns(number: int) -> None:
     """Let the others run."""
     for _ in range(number):
-        await checkpoint()
+        await give_way()

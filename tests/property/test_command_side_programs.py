@@ -6,7 +6,9 @@ domain decides on some state between the call and its answer.
 """
 
 import random
+import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -36,6 +38,7 @@ from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.inventory import Inventory
 from inventory_es.domain.reasons import AdjustReason, Remainder, Shortfall
 from inventory_es.ports.errors import AppendOutcomeUnknownError, ConcurrencyError, StoreUnavailableError
+from inventory_es.ports.toolkit.waiting import STATE_LOCK, run_to_end
 from inventory_es.testing.faults import Faults, faulty_event_store
 from tests.integration.command_side import (
     OTHER,
@@ -50,6 +53,7 @@ from tests.integration.command_side import (
     seconds,
     turns,
 )
+from tests.integration.test_lanes_of_threads import together
 
 SHELVES = (SHELF, OTHER)
 KINDS = 10
@@ -114,6 +118,7 @@ class _World:
         self.poor = poor
         self.settings = quick(lanes=lanes, max_attempts=6, expiry_chunk=2, max_batch=3)
         self.times = [self.heap.clock.now()]
+        self.interrupted_in = 0
         self.sent: list[Sent] = []
         self.looks: list[tuple[int, int, int, int, int]] = []
 
@@ -130,13 +135,18 @@ class _World:
 
     async def _wander(self, _operation: str) -> None:
         await turns(self.chance.randrange(3))
+        if self.interrupted_in:
+            self.interrupted_in -= 1
+            if not self.interrupted_in:
+                raise KeyboardInterrupt
 
-    async def task(self, service: Any, steps: list[Any], scope: anyio.CancelScope) -> None:
+    async def task(self, service: Any, steps: list[Any], scope: AbstractContextManager[object]) -> None:
         with scope:
             for step in steps:
                 if isinstance(step, float):
-                    self.heap.clock.advance(seconds(step))
-                    self.times.append(self.heap.clock.now())
+                    with STATE_LOCK:
+                        self.times.append(self.heap.clock.now() + seconds(step))
+                        self.heap.clock.advance(seconds(step))
                 elif step == "look":
                     await self.look(service)
                 else:
@@ -150,7 +160,8 @@ class _World:
 
     async def send(self, service: Any, commands: tuple[Command, ...]) -> None:
         is_basket = len({(one.inventory_id, one.command_id) for one in commands}) == len(commands) > 1
-        before, first = self.versions(), len(self.times) - 1
+        with STATE_LOCK:
+            before, first = self.versions(), len(self.times) - 1
         outcome: Any = None
         try:
             if is_basket:
@@ -177,6 +188,31 @@ class _World:
         self.faults.stop()
         assert [open_lanes(service) for service in services] == [0, 0]
         await self.check(services[1])
+
+    def play_in_threads(self, tasks: list[list[Any]], interrupted: int | None) -> None:
+        """Play as :meth:`play`, in a thread for each task. An interruption ends the thread that meets it in the store."""
+        services = [self.heap.open(self.store(), settings=self.settings) for _ in range(2)]
+        for service in services:
+            run_to_end(service.__aenter__())
+        for shelf in SHELVES:
+            run_to_end(self.send(_Calm(services[0], self.faults), (AddStock(inventory_id=shelf, command_id="opening", quantity=4),)))
+        self.interrupted_in = interrupted or 0
+
+        def work(number: int) -> None:
+            with suppress(KeyboardInterrupt):
+                run_to_end(self.task(services[number % 2], tasks[number], nullcontext()))
+
+        switching = sys.getswitchinterval()
+        sys.setswitchinterval(1e-5)
+        try:
+            together(len(tasks), work)
+        finally:
+            sys.setswitchinterval(switching)
+        event("interrupted" if interrupted and not self.interrupted_in else "not interrupted")
+        self.interrupted_in = 0
+        self.faults.stop()
+        assert [open_lanes(service) for service in services] == [0, 0]
+        run_to_end(self.check(services[1]))
 
     async def check(self, service: Any) -> None:
         logs = {shelf: await history(service, shelf) for shelf in SHELVES}
@@ -331,6 +367,15 @@ def test_every_outcome_is_that_of_some_serial_order(
 ) -> None:
     world = _World(seed, rate=rate, lanes=lanes, poor=poor)
     anyio.run(world.play, tasks, cancelled, backend="asyncio" if seed % 4 else "trio")
+
+
+@pytest.mark.parametrize("lanes, poor", [(True, False), (False, False), (True, True), (False, True)])
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+@given(tasks=_TASKS, seed=st.integers(0, 2**16), rate=st.sampled_from((0.0, 0.1, 0.3)), interrupted=st.none() | st.integers(1, 40))
+def test_every_outcome_of_threads_is_that_of_some_serial_order(
+    lanes: bool, poor: bool, tasks: list[list[Any]], seed: int, rate: float, interrupted: int | None
+) -> None:
+    _World(seed, rate=rate, lanes=lanes, poor=poor).play_in_threads(tasks, interrupted)
 
 
 @pytest.mark.parametrize("lanes", [True, False])

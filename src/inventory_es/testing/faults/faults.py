@@ -6,9 +6,9 @@ from contextlib import suppress
 from typing import Literal, TypeVar, get_args
 
 import attrs
-from anyio.lowlevel import checkpoint
 
 from inventory_es.domain.errors import InventoryError
+from inventory_es.ports.toolkit.waiting import give_way
 
 T = TypeVar("T")
 
@@ -195,6 +195,6 @@ class Faults:
     async def _wait(self, operation: str, *, is_overtaken: bool) -> None:
         ended = self._ended.get(operation, 0)
         for _ in range(self.turns):
-            await checkpoint()
+            await give_way()
             if is_overtaken and self._ended.get(operation, 0) > ended:
                 return
