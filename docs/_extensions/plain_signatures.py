@@ -10,7 +10,7 @@ from inventory_es.events import Event
 
 ENUM_MEMBER = re.compile(r"<(\w+\.\w+): [^>]+>")
 ALIASES = {
-    " | ".join(kind.__name__ for kind in get_args(alias)): name
+    " | ".join(f"~{kind.__module__}.{kind.__name__}" for kind in get_args(alias)): name
     for name, alias in {"Command": Command, "Event": Event}.items()
 }
 
