@@ -1,4 +1,4 @@
-"""The asynchronous service in an event loop of its own thread: what the synchronous one calls into."""
+"""The background thread whose event loop runs the asynchronous service for the synchronous one."""
 
 import atexit
 import logging

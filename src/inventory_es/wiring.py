@@ -87,29 +87,29 @@ def open_inventory(
 
     Args:
         store: ``memory:``, ``file:DIR``, ``sqlite:FILE``, the URL of an installed adapter, a path (the same as ``file:PATH``), or a
-            store object, which stays the caller's to close. A relative path is resolved by this call, and ``~`` is the home folder.
+            store object, which the caller closes. A relative path is resolved by this call, and ``~`` is the home folder.
         clock: the source of time; the system's by default.
-        ids: the source of ids that callers don't give; UUID version 7 by default.
-        policies: rules of the host, applied in every decision.
-        cache: keeps answers of ``inventory.queries``; it stays the caller's to close. Needs ``read_models``.
-        bus: receives the events while ``inventory.followers`` run; it stays the caller's to close. Needs ``read_models``.
+        ids: the generator of ids that callers don't give; UUID version 7 by default.
+        policies: functions of the host, each of which may reject a command.
+        cache: a cache for answers of ``inventory.queries``, which the caller closes. Needs ``read_models``.
+        bus: receives the events while ``inventory.followers`` run. The caller closes it. Needs ``read_models``.
         codec: encodes and decodes events; strict JSON of the closed registry by default.
-        read_models: has the rows of ``inventory.queries``: ``memory:``, ``sqlite:FILE``, or a read model object, which stays the caller's
-            to close. Without it there are no queries.
-        projections: besides the shipped ones, or in the place of those of the same name, such as ``low_stock(thresholds)``.
+        read_models: the store of the rows of ``inventory.queries``: ``memory:``, ``sqlite:FILE``, or a read model object, which the
+            caller closes. Without read models there are no queries.
+        projections: further projections, such as ``low_stock(thresholds)``. One with the name of a shipped projection replaces it.
         observers: objects with any of ``command_finished(record)``, ``append_finished(record)``, ``cache_failed(record)``.
-        settings: bounds of the command side.
+        settings: limits of the command side; see :class:`HandlerSettings`.
         snapshots: a store for states of long streams, so that a first command does not replay a whole history; none by default. Give the
             URL of a store that keeps snapshots, such as ``sqlite:FILE`` (the event store's own file, or another). Or give a snapshot
-            store object, which stays the caller's to close. A snapshot is a cache: deleting all of them changes no answer.
+            store object, which the caller closes. A snapshot is a cache: deleting all snapshots changes no answer.
 
     Raises:
-        ValueError: an unknown scheme or a look-alike; the message has the right spelling. A relative path while the working directory
-            is gone. A cache, a bus or projections without read models. On opening: snapshots at a URL whose store keeps none, or of a
-            codec that writes none.
-            TypeError: an argument is no store, no read model, no clock and the like. Or a policy or an observer can't be called, or would
-            have to be awaited.
-        HostFunctionError: a clock that returns another value than an aware datetime in UTC.
+        ValueError: an unknown or misspelt scheme; the message has the right spelling. A relative path when the working directory no
+            longer exists. A cache, a bus or projections without read models. On opening: snapshots at a URL whose store keeps none, or
+            with a codec that writes none.
+        TypeError: an argument of the wrong kind, such as a store that is not an event store. Or a policy or an observer that can't be
+            called, or that is an asynchronous function.
+        HostFunctionError: a clock that returns anything but an aware datetime in UTC.
     """
     _check_methods("clock", clock, "now")
     _check_time(clock)

@@ -13,8 +13,8 @@ class CommandContext:
 
     Attributes:
         actor_id: an opaque id of the actor, never a name or an address.
-        correlation_id: of the whole business transaction.
-        causation_id: of the message that caused this one.
+        correlation_id: the id of the whole business transaction.
+        causation_id: the id of the message that caused the command.
     """
 
     actor_id: str | None = None
@@ -30,9 +30,9 @@ _current: ContextVar[CommandContext] = ContextVar("inventory_es_command_context"
 def command_context(
     *, actor_id: str | None = None, correlation_id: str | None = None, causation_id: str | None = None
 ) -> Iterator[CommandContext]:
-    """Put these ids into the metadata of every event that commands sent inside the block cause.
+    """Record these ids in the metadata of every event that is caused by a command sent within the block.
 
-    Blocks nest: an id that the inner one leaves out comes from the outer one. The context is captured in the caller's task, when
+    Blocks nest: an id that the inner block omits comes from the outer block. The context is captured in the caller's task, when
     the command is sent.
     """
     outer = _current.get()

@@ -28,19 +28,19 @@ class Result:
 
 @attrs.frozen(kw_only=True)
 class CommandResult(Result):
-    """A command was accepted, or had nothing to do.
+    """The result of a command that was accepted, or had nothing to do.
 
     Attributes:
         inventory_id: the inventory.
-        command_id: id of the command, minted if the caller gave none.
-        changed: True if it has events; False for a no-op.
-        version: of the stream after the command; for a no-op, the version that it read.
-        position: of the append that carried it, or of the last event read. A reader at or past it has seen the command.
-        at: time of the command.
-        on_hand: units on hand after it.
-        reserved: units promised after it.
-        replayed: True if it had been accepted earlier: this is the first outcome again, and nothing was appended now.
-        state: state of a replayed command's reservation now; ``None`` for a command decided now, or about no reservation.
+        command_id: the id of the command, generated if the caller gave none.
+        changed: True if the command has events; False for a no-op.
+        version: the stream's version after the command; for a no-op, the version that the command read.
+        position: the position of its append, or of the last event read. A reader at this position or later has seen the command.
+        at: the time of the command.
+        on_hand: the units on hand after the command.
+        reserved: the units reserved after the command.
+        replayed: True if the command was accepted earlier. This is its first outcome again, and nothing was appended now.
+        state: the state of a replayed command's reservation now; ``None`` for a command decided now, or without a reservation.
     """
 
     inventory_id: InventoryId
@@ -57,25 +57,25 @@ class CommandResult(Result):
 
 @attrs.frozen(kw_only=True)
 class Reservation(Result):
-    """A promise, as it was given. Pass it, or its ``ref``, to extend, confirm, release or commit.
+    """A reservation, as it was made. Pass it, or its ``ref``, to extend, confirm, release or commit.
 
-    The reservation of a replayed command may have ended since, and others may have its units: see ``state`` and ``remaining``.
+    The reservation of a replayed command may have ended since then: see ``state`` and ``remaining``.
 
     Attributes:
         product_id: the product.
         store_id: the store.
         reservation_id: id of the reservation.
-        quantity: units promised.
+        quantity: the units reserved at first.
         purpose: purpose of the reservation.
         owner_id: an opaque id of the owner.
-        reserved_at: time of the reservation.
-        expires_at: valid before this instant; ``None``: firm.
-        version: of the stream after it.
-        position: of the append that carried it. A reader at or past it has seen the reservation.
-        replayed: True if the same command had made it earlier; nothing was appended now.
-        state: the state now. An ended one is ``COMMITTED``, ``RELEASED`` or ``EXPIRED`` (its time is up, swept or not). It is ``CLOSED``
-            where more than 10,000 others of its inventory ended after it.
-        remaining: units that it holds now; fewer than ``quantity`` after a partial commit or release, 0 unless ``OPEN``.
+        reserved_at: the time of the reservation.
+        expires_at: the instant from which it is due; ``None`` if it is firm.
+        version: the stream's version after the reservation.
+        position: the position of its append. A reader at this position or later has seen the reservation.
+        replayed: True if the same command made the reservation earlier; nothing was appended now.
+        state: ``OPEN``, ``COMMITTED``, ``RELEASED`` or ``EXPIRED`` (its time is up, even if no event recorded that). ``CLOSED`` means that
+            it ended, and that more than 10,000 others of its inventory ended after it.
+        remaining: the units that it holds now: fewer than ``quantity`` after a partial commit or release, 0 unless ``OPEN``.
     """
 
     product_id: str
@@ -98,12 +98,12 @@ class Reservation(Result):
 
     @property
     def ref(self) -> ReservationRef:
-        """The address of the reservation, which round-trips through one text."""
+        """The address of the reservation; ``str(ref)`` is one text that can be parsed again."""
         return ReservationRef(self.product_id, self.store_id, self.reservation_id)
 
     @property
     def inventory_id(self) -> InventoryId:
-        """The inventory that holds it."""
+        """The inventory of the reservation."""
         return inventory_id(self.product_id, self.store_id)
 
 
@@ -115,11 +115,11 @@ class StockLevel(Result):
         product_id: the product.
         store_id: the store.
         on_hand: units on hand.
-        reserved: units promised by open reservations, due ones included.
-        due: units of reservations that are due for expiry: free for the next caller.
-        available: on_hand − reserved + due: the most that a reserve could get now.
-        version: of the stream; 0 if nothing ever happened.
-        position: a reader of the feed at or past it has seen this version.
+        reserved: the units that open reservations hold, due ones included.
+        due: the units of due reservations, which the next reserve can get.
+        available: the most units that a reserve could get now: on_hand − reserved + due.
+        version: the stream's version; 0 if it has no events.
+        position: a position of the feed. A reader at this position or later has seen this version.
         at: the instant.
     """
 
@@ -145,15 +145,15 @@ class ReservationState(Result):
         product_id: the product.
         store_id: the store.
         reservation_id: id of the reservation.
-        status: ``OPEN``, ``DUE`` (open, its time is up, not closed yet), ``COMMITTED``, ``RELEASED`` or ``EXPIRED``.
-        remaining: units still promised.
-        committed: units that have left.
-        released: units given back.
+        status: ``OPEN``, ``DUE`` (its time is up, but no event closed it yet), ``COMMITTED``, ``RELEASED`` or ``EXPIRED``.
+        remaining: the units that it still holds.
+        committed: the units that have left.
+        released: the units that were released.
         expires_at: time when it is due; ``None``: firm.
         purpose: purpose of the reservation; ``None`` once closed.
         owner_id: an opaque id of the owner; ``None`` once closed.
-        version: of the stream that was read.
-        position: a reader of the feed at or past it has seen this version.
+        version: the version of the stream that was read.
+        position: a position of the feed. A reader at this position or later has seen this version.
         at: the instant.
     """
 
@@ -174,15 +174,15 @@ class ReservationState(Result):
 
 @attrs.frozen(kw_only=True)
 class HistoryEntry(Result):
-    """One event of an inventory with its envelope.
+    """One event of an inventory, with its place and its metadata.
 
     Attributes:
         event: the decoded event.
         event_id: its id, as text.
-        version: version of the stream at the event, from 1.
+        version: the version of the stream at the event, from 1.
         position: position of the event in the store.
         recorded_at: time of the event.
-        metadata: command id, actor, correlation and the like.
+        metadata: the ids of the command, the actor and the business transaction, and further keys.
     """
 
     event: Event
@@ -199,12 +199,12 @@ class Hold(Result):
 
     Attributes:
         reservation_id: id of the reservation.
-        remaining: units promised.
+        remaining: the units that it still holds.
         purpose: purpose of the reservation.
         owner_id: an opaque id of the owner.
         reserved_at: time of the reservation.
         expires_at: time when it is due; ``None``: firm.
-        waits_for: the command or event that frees its units, in words.
+        waits_for: a text that names the command or event that will free its units.
     """
 
     reservation_id: str
@@ -218,14 +218,14 @@ class Hold(Result):
 
 @attrs.frozen(kw_only=True)
 class Explanation(Result):
-    """The reasons of the available figure.
+    """The reasons for the available figure.
 
     Attributes:
         level: the figures.
         holds: open reservations, oldest first, up to the limit.
-        holds_left_out: number of further open reservations.
+        holds_left_out: the number of open reservations beyond the limit.
         movements: the last events, newest first.
-        last_count: event of the last count, also of one that confirmed the books; ``None``: never counted.
+        last_count: the event of the last count, even if it confirmed the books; ``None`` if there was no count.
     """
 
     level: StockLevel

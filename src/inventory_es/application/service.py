@@ -35,16 +35,16 @@ class InventoryService:
 
     - ``InvalidIdentifierError``, ``InvalidQuantityError``, ``InvalidTtlError``: an invalid argument; nothing was sent.
     - ``CommandIdReusedError``: the command id was used before, with another payload.
-    - ``PolicyRejectedError``: a policy of the host rejected it.
-    - ``ConcurrencyError``: other writers won every attempt. ``StoreUnavailableError``: the store is away. Nothing was appended.
-    - ``AppendOutcomeUnknownError``: perhaps appended. It carries the command, which is safe to send again.
+    - ``PolicyRejectedError``: a policy of the host rejected the command.
+    - ``ConcurrencyError``: other writers won every attempt. ``StoreUnavailableError``: the store can't serve now. Nothing was appended.
+    - ``AppendOutcomeUnknownError``: the events may have been appended. The error carries the command, which is safe to send again.
     - ``LaneFullError``: too many commands wait for this inventory already; this one was not sent.
-    - ``ClockSkewError``: this machine's clock is too far behind. ``ClockJumpError``: it was set by too much meanwhile.
-    - ``StoreClosedError``: closed, or not opened yet.
+    - ``ClockSkewError``: this machine's clock is too far behind. ``ClockJumpError``: it was changed by too much since the opening.
+    - ``StoreClosedError``: the service is closed, or not opened yet.
 
     Args:
         open_store: returns the event store when the service is opened.
-        parts: configuration of the engine; also an attribute.
+        parts: the configuration of the engine; also an attribute.
         owns_store: True if closing the service closes the store.
     """
 
@@ -102,22 +102,22 @@ class InventoryService:
         not_after: datetime | None = None,
         reference: str | None = None,
     ) -> Reservation:
-        """Promise units to an owner.
+        """Reserve units for an owner.
 
         Args:
             product_id: the product.
             store_id: the store.
-            quantity: 1 or more.
-            ttl: time for which the promise holds; ``None`` for a firm hold.
-            reservation_id: unique in this inventory, and never used again; minted if not given.
-            purpose: purpose of the reservation.
+            quantity: the units, 1 or more.
+            ttl: the time for which the units are held; ``None`` for a firm hold.
+            reservation_id: an id that is unique in this inventory, and never used again; generated if not given.
+            purpose: the purpose of the reservation.
             owner_id: an opaque id of the owner.
-            keep_available: units that must stay free after it.
-            not_after: refuse at or after this instant.
-            reference: reason, as a URI-like text.
+            keep_available: the units that must stay available after the reservation.
+            not_after: the instant from which the command is refused.
+            reference: the reason, as a URI-like text.
 
         Raises:
-            InsufficientStockError: fewer are available.
+            InsufficientStockError: fewer units are available.
             ReservationIdTakenError: the id was used before for something else.
             CommandExpiredError: ``not_after`` has passed.
         """
@@ -135,7 +135,7 @@ class InventoryService:
         return cast(Reservation, await self._execute(command, named=reservation_id is not None))
 
     async def extend(self, held: Held, *, ttl: timedelta, command_id: Id | None = None, reference: str | None = None) -> CommandResult:
-        """Hold a reservation until ``ttl`` from now, if that is later than before; a firm one stays firm.
+        """Extend a reservation until ``ttl`` from now, if that is later than before; a firm one stays firm.
 
         Raises:
             ReservationNotFoundError, ReservationExpiredError, ReservationAlreadyReleasedError,
@@ -152,7 +152,7 @@ class InventoryService:
         return cast(CommandResult, await self._execute(command, named=command_id is not None))
 
     async def confirm(self, held: Held, *, command_id: Id | None = None, reference: str | None = None) -> CommandResult:
-        """Make a reservation firm.
+        """Make a reservation firm, so that it never expires.
 
         Raises:
             ReservationNotFoundError, ReservationExpiredError, ReservationAlreadyReleasedError,
@@ -173,11 +173,11 @@ class InventoryService:
         command_id: Id | None = None,
         reference: str | None = None,
     ) -> CommandResult:
-        """Give reserved units back: ``quantity``, or all that the reservation still holds. Released or expired already: a no-op.
+        """Release ``quantity`` units, or all that the reservation still holds. A no-op if it is released or expired already.
 
         Raises:
             ReservationNotFoundError, ReservationAlreadyCommittedError: there is nothing to release.
-            QuantityExceedsReservationError: it holds fewer.
+            QuantityExceedsReservationError: the reservation holds fewer units.
         """
         held = _address(held)
         command = c.ReleaseStock(
@@ -200,12 +200,12 @@ class InventoryService:
         command_id: Id | None = None,
         reference: str | None = None,
     ) -> CommandResult:
-        """Commit reserved units that have left: ``quantity``, or all that the reservation still holds.
+        """Commit ``quantity`` reserved units that have left, or all that the reservation still holds.
 
         Raises:
             ReservationNotFoundError, ReservationExpiredError, ReservationAlreadyReleasedError,
             ReservationAlreadyCommittedError: it is not open.
-            QuantityExceedsReservationError: it holds fewer.
+            QuantityExceedsReservationError: the reservation holds fewer units.
         """
         held = _address(held)
         command = c.CommitStock(
@@ -230,10 +230,10 @@ class InventoryService:
         command_id: Id | None = None,
         reference: str | None = None,
     ) -> CommandResult:
-        """Correct the books by a difference.
+        """Adjust the units on hand by a difference.
 
         Raises:
-            NegativeStockError: it takes away more than is on hand.
+            NegativeStockError: the difference removes more units than are on hand.
             WouldBreakReservationsError: fewer would be left than are promised, and ``shortfall`` is REJECT.
         """
         command = c.AdjustStock(
@@ -257,9 +257,9 @@ class InventoryService:
         command_id: Id | None = None,
         reference: str | None = None,
     ) -> CommandResult:
-        """Record a count of the shelf, taken against the stock of ``observed_version``; later movements are taken into account.
+        """Record a count of the shelf, made when the stream had ``observed_version``. Later movements are taken into account.
 
-        A count that confirms the books is recorded too, as an event that changes nothing; :meth:`explain` names the last count.
+        A count that confirms the books is recorded too, as an event that changes nothing. :meth:`explain` shows the last count.
 
         Raises:
             CountSupersededError: a later count was recorded first.
@@ -277,16 +277,16 @@ class InventoryService:
         return cast(CommandResult, await self._execute(command, named=command_id is not None))
 
     async def expire(self, product_id: Id, store_id: Id, *, limit: int = 500, command_id: Id | None = None) -> CommandResult:
-        """Release reservations that are due, oldest first, up to ``limit``. Every other write closes due reservations anyway."""
+        """Expire due reservations, oldest first, up to ``limit``. Every other write closes due reservations too."""
         command = c.ExpireReservations(inventory_id=inventory_id(product_id, store_id), command_id=self._id(command_id), limit=limit)
         return cast(CommandResult, await self._execute(command, named=command_id is not None))
 
     async def execute(self, command: c.Command, *, expected_version: int | None = None) -> CommandOutcome:
-        """Execute a command of the caller, under the id that it carries; a :class:`ReserveStock` returns a reservation.
+        """Execute a command under the id that it carries. A :class:`ReserveStock` returns a reservation.
 
         Args:
             command: any of :mod:`inventory_es.commands`.
-            expected_version: required stream version; ``ConcurrencyError`` if it is another, without a retry.
+            expected_version: the required stream version. If the stream has another, raise ``ConcurrencyError`` without a retry.
         """
         if type(command) not in _COMMANDS:
             msg = f"command must be one of inventory_es.commands, not a {type(command).__name__}"
@@ -302,12 +302,12 @@ class InventoryService:
 
         Args:
             commands: any of :mod:`inventory_es.commands`.
-            writes: to streams of the host's own, in the same append.
+            writes: writes to the host's own streams, in the same append.
             times: the time of each command, in UTC, for a host that imports its past.
 
         Raises:
-            CommandsRejectedError: names every command that is refused; nothing was appended.
-            UnsupportedCapabilityError: several streams, and the store can't append to several at once.
+            CommandsRejectedError: some commands were refused; the error lists them. Nothing was appended.
+            UnsupportedCapabilityError: there are several streams, and the store can't append to several at once.
         """
         return await self._opening.here().handler.execute_all(commands, writes=writes, times=times)
 
@@ -319,20 +319,20 @@ class InventoryService:
         """Return the state of a reservation now, from the stream.
 
         Raises:
-            ReservationNotFoundError: neither open nor among the last 10,000 closed ones of its inventory.
+            ReservationNotFoundError: the reservation is neither open nor among the last 10,000 closed ones of its inventory.
         """
         held = _address(held)
         return await self._opening.here().reads.reservation(ReservationRef(held.product_id, held.store_id, held.reservation_id))
 
     def history(self, product_id: Id, store_id: Id, *, after: int = 0) -> AsyncIterator[HistoryEntry]:
-        """Yield every event after version ``after``, oldest first, decoded, up to the stream's end."""
+        """Yield every event after version ``after``, decoded, oldest first, up to the stream's end."""
         return self._opening.here().reads.history(InventoryId(product_id, store_id), after=whole_number("after", after))
 
     async def as_of(self, product_id: Id, store_id: Id, *, time: datetime | None = None, version: int | None = None) -> StockLevel:
-        """Return the stock at an instant of the past, or right after a version: give one of the two.
+        """Return the stock at a past ``time``, or right after a ``version``. Give exactly one of the two.
 
         Raises:
-            ValueError: none or both are given, the time has no time zone, or the stream has no such version.
+            ValueError: neither or both are given, the time has no time zone, or the stream has no such version.
         """
         return await self._opening.here().reads.as_of(InventoryId(product_id, store_id), time=time, version=version)
 
@@ -350,7 +350,7 @@ class InventoryService:
         return await self._opening.here().reads.explain(asked, holds=holds, movements=movements)
 
     def feed(self, *, after: int = 0) -> AsyncIterator[RecordedEvent]:
-        """Yield every event of the store with a position after ``after``, in order, up to the end as of now.
+        """Yield every event of the store with a position after ``after``, in order, up to the present end.
 
         Raises:
             UnsupportedCapabilityError: the store has no feed.
@@ -359,7 +359,7 @@ class InventoryService:
 
     @property
     def queries(self) -> StockQueries:
-        """Eventual reads, over many inventories, from read models; cached where the service has a cache.
+        """Queries over many inventories, from read models, eventually consistent; cached if the service has a cache.
 
         Raises:
             UnsupportedCapabilityError: the service was opened without ``read_models``.
@@ -368,7 +368,7 @@ class InventoryService:
 
     @property
     def followers(self) -> Followers:
-        """Followers, which keep the read models up with the events: run them in a task of the host, here or in another process.
+        """The followers, which keep the read models up to date. Run them in a task of the host, here or in another process.
 
         Raises:
             UnsupportedCapabilityError: the service was opened without ``read_models``.
@@ -396,7 +396,7 @@ class InventoryService:
 
     @property
     def store_capabilities(self) -> StoreCapabilities:
-        """Capabilities of the open store.
+        """The capabilities of the open store.
 
         Raises:
             StoreClosedError: the service is not open.

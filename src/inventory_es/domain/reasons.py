@@ -24,7 +24,7 @@ class Purpose(StrEnum):
 
 
 class ReleaseReason(StrEnum):
-    """Reasons for releasing reserved units. EXPIRED, REMAINDER and SHORTFALL are the aggregate's own: callers can't give them."""
+    """Reasons for releasing reserved units. EXPIRED, REMAINDER and SHORTFALL are set by the aggregate: callers can't give them."""
 
     CANCELLED = "CANCELLED"
     EXPIRED = "EXPIRED"
@@ -43,7 +43,7 @@ class CommitReason(StrEnum):
 
 
 class AdjustReason(StrEnum):
-    """Reasons for a difference between shelf and books. COUNT is that of a recorded count: callers can't give it to an adjustment."""
+    """Reasons for a difference between shelf and books. COUNT marks a recorded count: callers can't give it to an adjustment."""
 
     COUNT = "COUNT"
     DAMAGE = "DAMAGE"

@@ -164,15 +164,15 @@ class CheckpointConflictError(ConflictError):
 
 
 class AppendOutcomeUnknownError(FaultError):
-    """An append was perhaps written. Sending the same events (or ``command``) again is safe, and finds out.
+    """An append may have been written. Sending the same events (or ``command``) again is safe, and resolves the outcome.
 
     Attributes:
         store: the name of the store.
         reason: the cause, without payload.
-        command: the command with its generated id, if a command handler raises this error; ``None`` from a store.
-        remedy: the action that a person must take first, such as freeing space; then ``retryable`` is false.
+        command: the command with its generated id, if a command handler raises this error; ``None`` if a store raises it.
+        remedy: the action that a person must take first, such as freeing space. If there is one, ``retryable`` is false.
         retry_after: the seconds after which a repetition gets a final answer through any process. Before that, another process may refuse
-            a command that is stored later. ``None``: at once, or the store declares no time.
+            a command that is stored later. ``None`` if that is at once, or if the store declares no time.
     """
 
     store: str

@@ -62,14 +62,14 @@ def open_inventory(
 ) -> "InventoryService":
     """Assemble the service over a store; see :func:`inventory_es.open_inventory`.
 
-    Make one for the whole process, at module level if you like: nothing is opened before the first call. Close it with
-    :meth:`InventoryService.close` or ``with``. A service that is open when the interpreter ends is closed then, within ten seconds.
-    A service that is dropped before is closed in the background, with a ``ResourceWarning``.
+    Create one service per process, for example at module level: nothing is opened before the first call. Close it with
+    :meth:`InventoryService.close` or ``with``. A service that is still open when the interpreter ends is closed then, within ten seconds.
+    A service that is garbage-collected while it is open is closed in the background, with a ``ResourceWarning``.
 
     Raises:
-        ValueError: an unknown scheme or a look-alike; the message has the right spelling. A cache, a bus or projections without read
+        ValueError: an unknown or misspelt scheme; the message has the right spelling. A cache, a bus or projections without read
             models.
-        TypeError: something that is no store, or no read model.
+        TypeError: an argument that is not a store, or not a read model.
     """
     given: object = store
     if isinstance(given, str | os.PathLike):
@@ -111,7 +111,7 @@ class InventoryService:
 
     Args:
         open_engine: opens the engine.
-        survives_fork: whether a forked child may open the store again, if it is durable.
+        survives_fork: True if a forked child may open the store again, if it is durable.
     """
 
     def __init__(self, open_engine: Callable[[], Engine], *, survives_fork: bool) -> None:
@@ -166,7 +166,7 @@ class InventoryService:
         not_after: datetime | None = None,
         reference: str | None = None,
     ) -> Reservation:
-        """Promise units to an owner.
+        """Reserve units for an owner.
 
         As :meth:`inventory_es.InventoryService.reserve`.
         """
@@ -185,14 +185,14 @@ class InventoryService:
         )
 
     def extend(self, held: Held, *, ttl: timedelta, command_id: Id | None = None, reference: str | None = None) -> CommandResult:
-        """Hold a reservation until ``ttl`` from now, if that is later than before; a firm one stays firm.
+        """Extend a reservation until ``ttl`` from now, if that is later than before; a firm one stays firm.
 
         As :meth:`inventory_es.InventoryService.extend`.
         """
         return self._call(_Async.extend, held, ttl=ttl, command_id=command_id, reference=reference)
 
     def confirm(self, held: Held, *, command_id: Id | None = None, reference: str | None = None) -> CommandResult:
-        """Make a reservation firm.
+        """Make a reservation firm, so that it never expires.
 
         As :meth:`inventory_es.InventoryService.confirm`.
         """
@@ -207,7 +207,7 @@ class InventoryService:
         command_id: Id | None = None,
         reference: str | None = None,
     ) -> CommandResult:
-        """Give reserved units back: ``quantity``, or all that the reservation still holds. Released or expired already: a no-op.
+        """Release ``quantity`` units, or all that the reservation still holds. A no-op if it is released or expired already.
 
         As :meth:`inventory_es.InventoryService.release`.
         """
@@ -223,7 +223,7 @@ class InventoryService:
         command_id: Id | None = None,
         reference: str | None = None,
     ) -> CommandResult:
-        """Commit reserved units that have left: ``quantity``, or all that the reservation still holds.
+        """Commit ``quantity`` reserved units that have left, or all that the reservation still holds.
 
         As :meth:`inventory_es.InventoryService.commit`.
         """
@@ -240,7 +240,7 @@ class InventoryService:
         command_id: Id | None = None,
         reference: str | None = None,
     ) -> CommandResult:
-        """Correct the books by a difference.
+        """Adjust the units on hand by a difference.
 
         As :meth:`inventory_es.InventoryService.adjust`.
         """
@@ -259,7 +259,7 @@ class InventoryService:
         command_id: Id | None = None,
         reference: str | None = None,
     ) -> CommandResult:
-        """Record a count of the shelf, taken against the stock of ``observed_version``; later movements are taken into account.
+        """Record a count of the shelf, made when the stream had ``observed_version``. Later movements are taken into account.
 
         As :meth:`inventory_es.InventoryService.record_count`.
         """
@@ -275,14 +275,14 @@ class InventoryService:
         )
 
     def expire(self, product_id: Id, store_id: Id, *, limit: int = 500, command_id: Id | None = None) -> CommandResult:
-        """Release reservations that are due, oldest first, up to ``limit``. Every other write closes due reservations anyway.
+        """Expire due reservations, oldest first, up to ``limit``. Every other write closes due reservations too.
 
         As :meth:`inventory_es.InventoryService.expire`.
         """
         return self._call(_Async.expire, product_id, store_id, limit=limit, command_id=command_id)
 
     def execute(self, command: c.Command, *, expected_version: int | None = None) -> CommandOutcome:
-        """Execute a command of the caller, under the id that it carries; a :class:`ReserveStock` returns a reservation.
+        """Execute a command under the id that it carries. A :class:`ReserveStock` returns a reservation.
 
         As :meth:`inventory_es.InventoryService.execute`.
         """
@@ -312,14 +312,14 @@ class InventoryService:
         return self._call(_Async.reservation, held)
 
     def history(self, product_id: Id, store_id: Id, *, after: int = 0) -> Iterator[HistoryEntry]:
-        """Yield every event after version ``after``, oldest first, decoded, up to the stream's end.
+        """Yield every event after version ``after``, decoded, oldest first, up to the stream's end.
 
         As :meth:`inventory_es.InventoryService.history`.
         """
         return self._each(_Async.history, product_id, store_id, after=after)
 
     def as_of(self, product_id: Id, store_id: Id, *, time: datetime | None = None, version: int | None = None) -> StockLevel:
-        """Return the stock at an instant of the past, or right after a version: give one of the two.
+        """Return the stock at a past ``time``, or right after a ``version``. Give exactly one of the two.
 
         As :meth:`inventory_es.InventoryService.as_of`.
         """
@@ -333,7 +333,7 @@ class InventoryService:
         return self._call(_Async.explain, product_id, store_id, holds=holds, movements=movements)
 
     def feed(self, *, after: int = 0) -> Iterator[RecordedEvent]:
-        """Yield every event of the store with a position after ``after``, in order, up to the end as of now.
+        """Yield every event of the store with a position after ``after``, in order, up to the present end.
 
         As :meth:`inventory_es.InventoryService.feed`.
         """
@@ -341,12 +341,12 @@ class InventoryService:
 
     @property
     def queries(self) -> StockQueries:
-        """Eventual reads, over many inventories, from read models; cached where the service has a cache."""
+        """Queries over many inventories, from read models, eventually consistent; cached if the service has a cache."""
         return StockQueries(self._running)
 
     @property
     def followers(self) -> Followers:
-        """Followers, which keep the read models up with the events: run them in a thread of the host, here or in another process."""
+        """The followers, which keep the read models up to date. Run them in a thread of the host, here or in another process."""
         return Followers(self._running)
 
     def _call(self, method: Callable[Concatenate[_Async, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:

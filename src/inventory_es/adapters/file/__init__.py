@@ -1,4 +1,4 @@
-"""Storage in a folder, for a person with an editor and for a machine that loses power. Linux and macOS."""
+"""Storage in a folder: readable in an editor, and safe when the machine loses power. Linux and macOS."""
 
 from inventory_es.adapters.file.bus.event_bus import FileEventBus, open_file_event_bus
 from inventory_es.adapters.file.cache import FileCache, open_file_cache

@@ -1,4 +1,4 @@
-"""Memory adapters: the references of their ports, and the stores of tests and demonstrations."""
+"""Adapters in memory: the reference implementation of each port, for tests and demonstrations."""
 
 from inventory_es.adapters.memory.cache import MemoryCache
 from inventory_es.adapters.memory.event_bus import MemoryEventBus

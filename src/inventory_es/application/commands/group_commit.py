@@ -153,10 +153,10 @@ class Committer:
 
 
 class Fairness:
-    """Fairness between processes: after three lost races a writer asks the store to go first for one append.
+    """Fairness between processes: after three lost races, a writer asks the store for a priority append.
 
     Args:
-        store: the store that gives turns, if it can.
+        store: the store, whose turns are used if it is :class:`~inventory_es.ports.TurnTaking`.
         max_attempts: the number of attempts of one batch; the last attempt has a turn, however few races were lost.
         waiting: how callers wait.
 
@@ -171,7 +171,7 @@ class Fairness:
 
     @asynccontextmanager
     async def turn(self, lost: int) -> AsyncGenerator[None, None]:
-        """Hold a turn if it is due after so many lost races; what was read before is to be read again in it.
+        """Hold a turn if the number of lost races requires one. The caller reads the stream again within the turn.
 
         Waiting for a turn is shielded, because the caller serves others.
         """

@@ -37,24 +37,24 @@ class HandlerSettings:
     """Bounds of the command side.
 
     Attributes:
-        lanes: whether commands for one stream that meet in this process are decided together. Off, each is loaded, decided
-            and appended for itself: the same outcomes, slower.
-        max_attempts: how often a command is decided before a conflict, or an unknown outcome, reaches the caller.
-        max_batch: commands decided together at most.
-        max_waiting: commands that wait for one inventory at most, beside those that are being decided; one more is refused at once.
-        max_clock_skew: how far this machine's clock may stand behind the last event of a stream.
-        max_clock_jump: by how much this machine's clock may be set while the inventory is open, ahead or back, before commands are refused.
-            The default is where the NTP daemon stops to ask a person (ntpd's panic threshold, 1,000 s). A machine that is set right
-            after it was paused for longer needs more, or the inventory opened again.
-        expiry_chunk: reservations that are closed with one append at most, before a command's own.
-        warm_inventories: folded inventories that are kept between commands; 0 keeps none.
-        warm_bytes: memory that they take together, about: 520 bytes per open reservation, 270 beyond 32,768 of one inventory, 280 per
-            closed one that is remembered. The inventory used last is kept even if it is larger.
-        snapshot_after: where snapshots are kept: a load that folded more events than this takes one.
-        first_wait: seconds before the second attempt, doubled for each further one, each cut by a random share.
-        longest_wait: seconds between attempts at most.
-        longest_settling: seconds to wait at most until a store has settled an append with an unknown outcome, where its command would be
-            refused now. Where the store declares more, or no time at all, the caller is told that the outcome is unknown.
+        lanes: True if commands that wait for one stream in this process are decided together. If False, each command is loaded,
+            decided and appended separately, with the same outcome but slower.
+        max_attempts: the most attempts to decide a command before the caller gets a conflict or an unknown outcome.
+        max_batch: the most commands that are decided together.
+        max_waiting: the most commands that wait for one inventory, without those being decided. One more is refused at once.
+        max_clock_skew: the longest time by which this machine's clock may be behind the last event of a stream.
+        max_clock_jump: the largest step of this machine's clock while the inventory is open. After a larger one, commands are refused.
+            The default is the step that the NTP daemon refuses without a person (ntpd's panic threshold, 1,000 s). If a machine was
+            paused for longer and its clock is then corrected, raise this bound or open the inventory again.
+        expiry_chunk: the most due reservations that one append closes before a command.
+        warm_inventories: the most folded inventories that are kept between commands; 0 keeps none.
+        warm_bytes: the most memory of the kept inventories. An open reservation takes about 520 bytes (270 beyond 32,768 in one
+            inventory), a remembered closed one 280. The inventory used last is kept even if it is larger.
+        snapshot_after: with a snapshot store, a load that folded more events than this takes a snapshot.
+        first_wait: the seconds before the third attempt, doubled for each further one; each wait is shortened by a random share.
+        longest_wait: the most seconds between attempts.
+        longest_settling: the most seconds to wait until a store has settled an append with an unknown outcome, if its command would be
+            refused now. If the store declares a longer time, or none, the caller gets the unknown outcome.
     """
 
     lanes: bool = True
@@ -75,15 +75,15 @@ class HandlerSettings:
         """Raise ``ClockJumpError`` for a clock that was set by more than ``max_clock_jump``, either way.
 
         Args:
-            jump: tells by how many seconds; the method of a :class:`~inventory_es.ports.SteadyClock`.
+            jump: returns the seconds of the change; the method of a :class:`~inventory_es.ports.SteadyClock`.
 
         Raises:
-            HostFunctionError: it gives no seconds.
+            HostFunctionError: ``jump`` returned no finite number.
         """
         self.check_seconds(jump, jump())
 
     def check_seconds(self, jump: Callable[[], float], seconds: float) -> None:
-        """Raise as :meth:`check_jump` does, where ``jump`` has given ``seconds``."""
+        """Raise as :meth:`check_jump` does, if ``jump`` returned ``seconds``."""
         try:
             if abs(seconds) <= self.max_clock_jump.total_seconds():
                 return
@@ -95,7 +95,7 @@ class HandlerSettings:
         raise ClockJumpError(jump=jumped, max_clock_jump=self.max_clock_jump)
 
     def pause(self, attempt: int, chance: float) -> float:
-        """Seconds to wait before attempt number ``attempt``: none before the first two, then longer and longer, less a random share.
+        """Return the seconds to wait before attempt number ``attempt``: 0 before the first two, then longer and longer.
 
         Args:
             attempt: from 1.

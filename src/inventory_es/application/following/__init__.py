@@ -1,1 +1,1 @@
-"""The followers of the feed: projections, relay, sweeper, and who leads them."""
+"""The followers of the feed: projections, relay, sweeper, and the lease that decides which process runs them."""

@@ -1,4 +1,4 @@
-"""Guards of ports: retry and circuit breaker. A guarded port has the same protocol."""
+"""Guards around a port: retry and circuit breaker. A guarded port has the same protocol."""
 
 from inventory_es.application.guards.circuit_breaker import BreakerState, CircuitBreaker
 from inventory_es.application.guards.guard import Guard, GuardedPort

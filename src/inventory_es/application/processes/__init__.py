@@ -1,1 +1,1 @@
-"""Process managers: they drive inventories step by step, or all at once where the store can."""
+"""Process managers, which drive inventories step by step, or in one append if the store can."""

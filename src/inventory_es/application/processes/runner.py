@@ -70,16 +70,16 @@ class ProcessRunner:
     """Drives processes of one kind to their end.
 
     Any number of runners of one kind may run, in any number of operating system processes. One works and the others stand by; one of
-    them takes over when it stops or its lease ends. The runner waits for stores that are away, and for a clock that was set. A process
-    that fails is tried again after longer and longer pauses; its row has the error.
+    them takes over when it stops or its lease ends. The runner waits while a store is unavailable or the clock was changed. A process
+    that fails is tried again after growing pauses, and its row has the error.
 
     Args:
         processes: the processes to drive, for instance :class:`~inventory_es.processes.Orders`.
-        feed: of the event store.
-        read_model: has the rows and the checkpoint.
-        clock: for leases and due times.
+        feed: the feed of the event store.
+        read_model: the read model for the rows and the checkpoint.
+        clock: the clock for leases and due times.
         owner: an opaque text, unique to this runner.
-        patience: time for which a process is left to its caller. Zero where callers leave all steps to the runner.
+        patience: the time for which the runner leaves a process to its caller. Zero if callers leave all steps to the runner.
         concurrency: concurrent looks, 1 or more.
         pace: batch size and pauses.
         lease: the longest time for which a runner that died keeps others waiting.

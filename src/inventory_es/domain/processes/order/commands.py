@@ -1,4 +1,4 @@
-"""Commands to an order: frozen, checked when made, and idempotent."""
+"""Commands to an order: frozen, checked when created, and idempotent."""
 
 from collections.abc import Iterable
 from datetime import timedelta
@@ -31,12 +31,12 @@ def _all_or_grouped(items: Iterable[OrderItem | tuple[str, str, int]] | None) ->
 
 @attrs.frozen(kw_only=True)
 class PlaceOrder:
-    """Hold every line, or none.
+    """Place an order: hold every line, or none.
 
     Args:
         order_id: 1 to 64 characters; never used again.
         lines: the items. Items of one inventory become one line.
-        ttl: time for which each line is held for a payment.
+        ttl: the time for which each line is held until the payment.
         owner_id: an opaque id of the customer.
     """
 
@@ -50,7 +50,7 @@ class PlaceOrder:
 
 @attrs.frozen(kw_only=True)
 class AuthorisePayment:
-    """Make every line firm, since the money is there."""
+    """Record that the payment is authorised, and make every line firm."""
 
     order_id: str = attrs.field(converter=_order_id)
     payment_id: str = attrs.field(converter=_payment_id)
@@ -63,7 +63,7 @@ class AuthorisePayment:
 
 @attrs.frozen(kw_only=True)
 class ShipOrder:
-    """Let goods leave.
+    """Ship goods of a firm order.
 
     Args:
         order_id: the id of a firm order.
@@ -83,7 +83,7 @@ class ShipOrder:
 
 @attrs.frozen(kw_only=True)
 class CancelOrder:
-    """Release everything. An order that holds nothing any more stays as it ended."""
+    """Cancel the order and release everything. A no-op if the order has ended with nothing held."""
 
     order_id: str = attrs.field(converter=_order_id)
     command_id: ClassVar[str] = "cancel"

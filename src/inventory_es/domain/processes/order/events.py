@@ -18,9 +18,9 @@ _ZERO = timedelta(0)
 class OrderStatus(StrEnum):
     """States of an order.
 
-    NEW: nothing was placed. PENDING: its lines are being reserved. HELD: every line is held, until a time. FIRM: the order is paid,
-    and every line is held for good. DONE: everything has left. REJECTED: a line was short; nothing is held. CANCELLED: taken back;
-    nothing is held. EXPIRED: nobody paid in time; nothing is held, and a late payment reserves again. NEEDS_REFUND: money came, the
+    NEW: no order was placed. PENDING: its lines are being reserved. HELD: every line is held until a time. FIRM: the order is paid,
+    and every line is firm. DONE: all goods have left. REJECTED: a line was short; nothing is held. CANCELLED: the host cancelled it;
+    nothing is held. EXPIRED: nobody paid in time; nothing is held, and a late payment reserves again. NEEDS_REFUND: it is paid, but the
     goods can't be had; nothing is held. NEEDS_ATTENTION: a person must look: the goods of a line have left, or can't leave.
     """
 
@@ -43,7 +43,7 @@ class OrderStatus(StrEnum):
 
 @attrs.frozen
 class OrderPlacedEvent:
-    """The order came in. Each line will be held for ``ttl_microseconds``."""
+    """The order was placed. Each line will be held for ``ttl_microseconds``."""
 
     order_id: str
     lines: tuple[OrderLine, ...]
@@ -82,7 +82,7 @@ class OrderRenewedEvent:
 
 @attrs.frozen
 class OrderConfirmedEvent:
-    """Every line is held for good, each under its generation in ``generations``."""
+    """Every line is firm, each under its generation in ``generations``."""
 
     order_id: str
     generations: tuple[int, ...]
@@ -107,7 +107,7 @@ class OrderShipmentCommittedEvent:
 
 @attrs.frozen
 class OrderCompletedEvent:
-    """Everything that was ordered has left."""
+    """All goods of the order have left."""
 
     order_id: str
 
@@ -135,7 +135,7 @@ class OrderReleasedEvent:
 
 @attrs.frozen
 class OrderNeedsAttentionEvent:
-    """A line stopped the order, since its goods have left or can't leave. ``code`` is the code of the error."""
+    """A person must decide, because the goods of a line have left or can't leave. ``code`` is the code of the error."""
 
     order_id: str
     line: int

@@ -1,4 +1,4 @@
-"""Commands to a transfer: frozen, checked when made, and idempotent."""
+"""Commands to a transfer: frozen, checked when created, and idempotent."""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -52,7 +52,7 @@ def _expected_at(value: datetime | None) -> datetime | None:
 
 @attrs.frozen(kw_only=True)
 class DraftTransfer:
-    """Hold every line at the source, or none.
+    """Draft a transfer: hold every line at the source, or none.
 
     Args:
         transfer_id: 1 to 64 characters; never used again.
@@ -76,11 +76,11 @@ class DraftTransfer:
 
 @attrs.frozen(kw_only=True)
 class DispatchTransfer:
-    """Let the goods leave the source.
+    """Dispatch the goods of a reserved transfer from the source.
 
     Args:
         transfer_id: the id of a reserved transfer.
-        expected_at: time when they should arrive, in UTC; ``None`` where nobody knows. After it the transfer is overdue.
+        expected_at: the time when they should arrive, in UTC, after which the transfer is overdue; ``None`` if unknown.
     """
 
     transfer_id: str = attrs.field(converter=_transfer_id)
@@ -125,7 +125,7 @@ class ReturnTransfer:
 
 @attrs.frozen(kw_only=True)
 class WriteOffTransfer:
-    """Write off units that will arrive nowhere; see :class:`ReceiveTransfer`."""
+    """Write off units that will never arrive; see :class:`ReceiveTransfer`."""
 
     transfer_id: str = attrs.field(converter=_transfer_id)
     loss_id: str = attrs.field(converter=_loss_id)
@@ -139,7 +139,7 @@ class WriteOffTransfer:
 
 @attrs.frozen(kw_only=True)
 class CancelTransfer:
-    """Release everything at the source. Refused once the goods have left: return them, or write them off."""
+    """Cancel the transfer and release everything at the source. Refused once the goods have left: return or write them off."""
 
     transfer_id: str = attrs.field(converter=_transfer_id)
     command_id: ClassVar[str] = "cancel"

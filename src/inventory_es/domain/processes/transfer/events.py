@@ -17,9 +17,9 @@ _ZERO = timedelta(0)
 class TransferStatus(StrEnum):
     """States of a transfer.
 
-    NEW: nothing was drafted. DRAFT: its lines are being reserved at the source. RESERVED: every line is held there for good.
+    NEW: no transfer was drafted. DRAFT: its lines are being reserved at the source. RESERVED: every line is firm there.
     DISPATCHED: the goods have left the source and belong to the transfer. CLOSED: every unit that left was received, returned or
-    lost. CANCELLED: taken back before it left; nothing is held. REJECTED: a line was short; nothing is held.
+    lost. CANCELLED: cancelled before the goods left; nothing is held. REJECTED: a line was short; nothing is held.
     """
 
     NEW = "NEW"
@@ -47,7 +47,7 @@ def _instant_or_none(_instance: object, attribute: "attrs.Attribute[datetime | N
 
 @attrs.frozen
 class TransferDraftedEvent:
-    """The transfer was asked for. Each line will be held at the source."""
+    """The transfer was drafted. Each line will be held at the source."""
 
     transfer_id: str
     source_store_id: str
@@ -57,14 +57,14 @@ class TransferDraftedEvent:
 
 @attrs.frozen
 class TransferReservedEvent:
-    """Every line is held at the source, for good."""
+    """Every line is held at the source, without an end."""
 
     transfer_id: str
 
 
 @attrs.frozen
 class TransferDispatchedEvent:
-    """The goods leave, and should arrive at ``expected_at``; ``None`` where nobody knows."""
+    """The goods leave, and should arrive at ``expected_at``; ``None`` if that is unknown."""
 
     transfer_id: str
     expected_at: datetime | None = attrs.field(validator=_instant_or_none)
@@ -107,7 +107,7 @@ class TransferReturnedEvent:
 
 @attrs.frozen
 class TransferLostEvent:
-    """These units will arrive nowhere."""
+    """These units will never arrive."""
 
     transfer_id: str
     loss_id: str

@@ -1,1 +1,1 @@
-"""Second processes of the cases: workers that write and are killed, and processes that fork."""
+"""Second operating system processes for the cases: workers that write and are killed, and processes that fork."""
