@@ -52,5 +52,5 @@ def open_to_read(url: str) -> InventoryService:
 
 
 def run(main: Callable[[], Coroutine[Any, Any, T]], *urls: str) -> T:
-    """Run a command to its end: in this thread, or in an event loop if one of its stores is of another package and may need one."""
+    """Run a command to its end in this thread. The store of another package gets an event loop, because it may need one."""
     return run_to_end(main()) if all(map(is_built_in, urls)) else anyio.run(main)
