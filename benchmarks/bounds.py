@@ -29,7 +29,7 @@ class Bound:
 
 def bounds(found: Found) -> list[Bound]:
     """Yield the bounds for which the run has figures."""
-    return [*_rates(found), *_ratios(found), *_peers(found), *_startup(found), *_flat(found)]
+    return [*_rates(found), *_ratios(found), *_threads(found), *_peers(found), *_startup(found), *_flat(found)]
 
 
 def _rates(found: Found) -> Iterator[Bound]:
@@ -67,6 +67,23 @@ def _ratios(found: Found) -> Iterator[Bound]:
     share = ratio(found, "file, asyncio", "W2", "limit codec alone", "per_second")
     if share is not None:
         yield Bound("W2, file, asyncio", "half of what decoding alone does", f"{share:.2f}", share >= 0.5)
+
+
+def _threads(found: Found) -> Iterator[Bound]:
+    """Yield the bounds of the synchronous service, whose callers are threads."""
+    for ours, case, least, other, its_case in (
+        ("memory, threads", "W1", 1.8, "eventsourcing, memory, its cache", "W1"),
+        ("SQLite, threads", "W1", 1.5, "eventsourcing, SQLite, its cache", "W1"),
+        ("file, threads", "W3 32", 0.5, "file, asyncio", "W3 64"),
+        ("file, threads", "W1c 32", 0.6, "file, asyncio", "W1c"),
+    ):
+        rate, its_rate = figure(found, ours, case), figure(found, other, its_case)
+        if rate is not None and its_rate is not None:
+            times = rate / its_rate
+            yield Bound(f"{case}, {ours}", f"at least {least} times {other}, {its_case}", f"{times:.2f}", times >= least)
+    times_raw = ratio(found, "file, threads", "W1", "limit write + fdatasync")
+    if times_raw is not None:
+        yield Bound("W1, file, threads, p50", "at most 1.7 of one write + fdatasync", f"{times_raw:.2f}", times_raw <= 1.7)
 
 
 def _peers(found: Found) -> Iterator[Bound]:

@@ -31,9 +31,14 @@ class Contender:
 
 
 OURS = tuple(
-    Contender(f"{title}, {backend}", ("benchmarks.engine", store, backend), is_durable=store != "memory")
+    Contender(
+        f"{title}, {backend}",
+        ("benchmarks.engine", store, backend),
+        is_durable=store != "memory",
+        tasks=("commands", "hot") if backend == "threads" else TASKS,
+    )
     for store, title in (("file", "file"), ("sqlite", "SQLite"), ("memory", "memory"))
-    for backend in ("asyncio", "trio")
+    for backend in ("asyncio", "trio", "threads")
 )
 
 _EVENTSOURCING = "benchmarks.peers.library_eventsourcing"

@@ -34,7 +34,12 @@ def main() -> None:
 
 def hot_product(found: Found) -> None:
     """Draw the reservations per second of one product over the number of callers."""
-    shown = [name for ours in (True, False) for name in names(found, ours=ours, durable=True) if figure(found, name, "W3 64")]
+    shown = [
+        name
+        for ours in (True, False)
+        for name in names(found, ours=ours, durable=True)
+        if figure(found, name, "W3 64") and not name.endswith("threads")
+    ]
     if not shown:
         return
     _, axes = plt.subplots(figsize=(9, 5))
@@ -59,6 +64,32 @@ def hot_product(found: Found) -> None:
     axes.set_xticks(found["about"]["sizes"]["callers"], [f"{one:,}" for one in found["about"]["sizes"]["callers"]])
     axes.set_xlabel("concurrent callers of one product")
     axes.set_title("One product: durable reservations per second", pad=12)
+    thousands(axes)
+    axes.grid(visible=True, axis="y")
+    _label_ends(axes, ends)
+
+
+def threads(found: Found) -> None:
+    """Draw the reservations per second through the synchronous service, over the number of threads."""
+    shown = [f"{store}, threads" for store in STORES if figure(found, f"{store}, threads", "W3 1")]
+    if not shown:
+        return
+    shown += [name for durable in (True, False) for name in names(found, ours=False, durable=durable) if name.startswith("eventsourcing")]
+    counts = found["about"]["sizes"]["threads"]
+    _, axes = plt.subplots(figsize=(9, 5))
+    ends: list[tuple[float, float, str, str]] = []
+    for name in shown:
+        points = [(number, rate) for number in counts if (rate := figure(found, name, f"W3 {number}")) is not None]
+        if points:
+            is_ours = _is_ours(found, name)
+            line = "--" if "memory" in name else "-"
+            axes.plot(*zip(*points, strict=True), line, color=_colour(name), marker="o", markersize=4, linewidth=2.4 if is_ours else 1.4)
+            ends.append((*points[-1], _spelt(name) if not is_ours else f"inventory_es, {name.removesuffix(', threads')}", _colour(name)))
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_xticks(counts, [str(one) for one in counts])
+    axes.set_xlabel("threads that reserve one product; the dashed lines are stores in memory")
+    axes.set_title("Without an event loop: reservations per second", pad=12)
     thousands(axes)
     axes.grid(visible=True, axis="y")
     _label_ends(axes, ends)
@@ -233,6 +264,7 @@ def _label_ends(axes: Axes, ends: list[tuple[float, float, str, str]]) -> None:
 
 DRAWN = {
     "hot-product": hot_product,
+    "threads": threads,
     "beside-peers": beside_peers,
     "waits": waits,
     "growth": grown,

@@ -23,6 +23,7 @@ def report(found: Found) -> str:
         *_header(found),
         *_section("All contenders", _all(found)),
         *_section("The hot product (W3)", _hot(found)),
+        *_section("Threads of the synchronous service (W3)", _threads(found)),
         *_section("One caller, beside the limits of the machine (W1)", _one_caller(found)),
         *_section("Beside the best durable peer", _beside(found)),
         *_section("What we hold ourselves to", _held(found)),
@@ -107,6 +108,17 @@ def _hot(found: Found) -> list[Cells]:
                 last = (short(figure(found, name, case)) for case in ("W3 pairs", "W3 sold out"))
                 if middle is not None:
                     rows.append((_named(name, ours=ours), *rates, waits, *last))
+    return rows
+
+
+def _threads(found: Found) -> list[Cells]:
+    counts = found["about"]["sizes"].get("threads", ())
+    rows: list[Cells] = [("", *(f"{number} threads" for number in counts), "p50 / p99 of 32, ms")]
+    for name in (f"{store}, threads" for store in ("file", "SQLite", "memory")):
+        middle, worst = figure(found, name, "W3 32", "p50_us"), figure(found, name, "W3 32", "p99_us")
+        if middle is not None and worst is not None:
+            rates = (short(figure(found, name, f"W3 {number}")) for number in counts)
+            rows.append((_named(name, ours=True), *rates, f"{short(middle / 1e3)} / {short(worst / 1e3)}"))
     return rows
 
 

@@ -14,6 +14,7 @@ class Sizes(TypedDict):
         hot: commands of each case of W3.
         history: open reservations of the hot product before a case of W3 begins; the sale has none.
         callers: numbers of callers of W3, one case each.
+        threads: the same for the synchronous service, whose callers are threads.
         sale: units of the sold-out sale; ten times as many commands are sent.
         patience: seconds after which a case of W1, W1c or W3 ends, done or not.
         growth: events, streams and open reservations of W6.
@@ -33,6 +34,7 @@ class Sizes(TypedDict):
     hot: int
     history: int
     callers: list[int]
+    threads: list[int]
     sale: int
     patience: float
     growth: list[int]
@@ -53,6 +55,7 @@ FULL: Sizes = {
     "hot": 15_000,
     "history": 1_000,
     "callers": [1, 8, 64, 512, 1_000],
+    "threads": [1, 2, 4, 8, 16, 32, 64],
     "sale": 1_000,
     "patience": 0.8,
     "growth": [1_000, 10_000, 100_000, 1_000_000],
@@ -73,6 +76,7 @@ QUICK: Sizes = {
     "hot": 2_000,
     "history": 200,
     "callers": [1, 64, 512],
+    "threads": [1, 8, 32, 64],
     "sale": 200,
     "patience": 0.4,
     "growth": [1_000, 10_000, 50_000],
@@ -93,6 +97,7 @@ TINY: Sizes = {
     "hot": 64,
     "history": 5,
     "callers": [1, 64],
+    "threads": [1, 32, 64],
     "sale": 4,
     "patience": 5.0,
     "growth": [10, 30],

@@ -1,12 +1,14 @@
-"""Our contender's process: ``python -m benchmarks.engine {memory,file,sqlite} {asyncio,trio}``."""
+"""Our contender's process: ``python -m benchmarks.engine {memory,file,sqlite} {asyncio,trio,threads}``."""
 
 import argparse
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import anyio
 
 from benchmarks.contender_process import Task, serve
+from benchmarks.engine import threads
 from benchmarks.engine.codec import codec
 from benchmarks.engine.commands import commands
 from benchmarks.engine.growth import growth
@@ -22,8 +24,11 @@ from benchmarks.sizes import Sizes
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("store", choices=["memory", "file", "sqlite"])
-    parser.add_argument("backend", choices=["asyncio", "trio"])
+    parser.add_argument("backend", choices=["asyncio", "trio", "threads"])
     options = parser.parse_args()
+    if options.backend == "threads":
+        serve({name: partial(work, options.store) for name, work in (("commands", threads.commands), ("hot", threads.hot))})
+        return
     logs = Logs(options.store)
 
     def of_store(work: Callable[[str, Path, Sizes], Awaitable[Measures]]) -> Task:

@@ -9,6 +9,7 @@ import attrs
 import pytest
 
 from benchmarks.contenders import OURS, Contender
+from benchmarks.engine import threads
 from benchmarks.engine.codec import codec
 from benchmarks.engine.commands import commands
 from benchmarks.engine.growth import growth
@@ -39,6 +40,26 @@ def test_commands(store: str, backend: str, tmp_path: Path) -> None:
 def test_hot_product(store: str, backend: str, tmp_path: Path) -> None:
     measures = anyio.run(hot, store, tmp_path, TINY, backend=backend)
     assert {case: measure["calls"] for case, measure in measures.items()} == {"W3 1": 64, "W3 64": 64, "W3 pairs": 32, "W3 sold out": 40}
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_threads(store: str, tmp_path: Path) -> None:
+    (tmp_path / "commands").mkdir()
+    (tmp_path / "hot").mkdir()
+    measures = threads.commands(store, tmp_path / "commands", TINY) | threads.hot(store, tmp_path / "hot", TINY)
+    assert {case: measure["calls"] for case, measure in measures.items() if case.startswith("W")} == {
+        "W1": 5,
+        "W1c": 20,
+        "W1c 32": 20,
+        **dict.fromkeys(("W3 1", "W3 32", "W3 64"), 64),
+        "W3 pairs": 32,
+        "W3 sold out": 40,
+    }
+    assert [case for case in measures if case.startswith("limit ")] == {
+        "memory": [],
+        "file": ["limit write + fdatasync"],
+        "sqlite": ["limit BEGIN IMMEDIATE … COMMIT"],
+    }[store]
 
 
 @pytest.mark.parametrize("store", STORES[1:])

@@ -7,13 +7,19 @@ from benchmarks.figures import Found, best_durable_peer, figure, growth, names, 
 from benchmarks.measure import of_calls
 from benchmarks.report import report, short
 
-KINDS = (("file, asyncio", True, True), ("memory, asyncio", True, False), ("one", False, True), ("one, its cache", False, True))
+KINDS = (
+    ("file, asyncio", True, True),
+    ("file, threads", True, True),
+    ("memory, asyncio", True, False),
+    ("one", False, True),
+    ("one, its cache", False, True),
+)
 
 
 def found(**rounds: dict[str, list[dict[str, float]]]) -> Found:
     contenders = [{"name": name, "is_ours": ours, "is_durable": durable} for name, ours, durable in KINDS]
     about = {
-        "sizes": {"callers": [64], "growth": [10, 100]},
+        "sizes": {"callers": [64], "threads": [1, 32], "growth": [10, 100]},
         "is_small": True,
         "rounds": 3,
         "machine": {"processor": "p", "cores": "2", "system": "s", "file system": "f", "load before": "0.1"},
@@ -90,3 +96,14 @@ def test_a_report_shows_what_there_is_and_no_more() -> None:
 )
 def test_three_digits_are_shown(value: float | None, shown: str) -> None:
     assert short(value) == shown
+
+
+def test_threads_are_compared_with_tasks_of_the_same_run() -> None:
+    run = found(
+        file__asyncio={"W3 64": rates(100)},
+        file__threads={"W3 1": rates(9), "W3 32": rates(49), "W1": rates(3), "limit write + fdatasync": rates(2)},
+    )
+    told = {one.what: (one.told, one.is_held) for one in bounds(run)}
+    assert told["W3 32, file, threads"] == ("0.49", False)
+    assert told["W1, file, threads, p50"] == ("1.50", True)
+    assert "| **inventory_es, file, threads** | 9 | 49 | 0.049 / 0.049 |" in report(run)
