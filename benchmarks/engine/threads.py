@@ -40,12 +40,11 @@ def hot(store: str, folder: Path, sizes: Sizes) -> Measures:
         for threads in sizes["threads"]:
             product = f"hot-{threads}"
             _reserved_before(inventory, product, sizes)
-            measures[f"W3 {threads}"] = in_threads(
-                threads,
-                sizes["hot"],
-                lambda _, product=product: inventory.reserve(product, "main", 1, ttl=TTL),
-                patience=sizes["patience"],
-            )
+
+            def reserve(_: int, product: str = product) -> None:
+                inventory.reserve(product, "main", 1, ttl=TTL)
+
+            measures[f"W3 {threads}"] = in_threads(threads, sizes["hot"], reserve, patience=sizes["patience"])
         _reserved_before(inventory, "pairs", sizes)
         measures["W3 pairs"] = in_threads(
             64,
