@@ -43,8 +43,8 @@ class HandlerSettings:
         max_batch: the most commands that are decided together.
         max_waiting: the most commands that wait for one inventory, without those being decided. One more is refused at once.
         max_clock_skew: the longest time by which this machine's clock may be behind the last event of a stream.
-        max_clock_jump: the largest step of this machine's clock while the inventory is open. After a larger one, commands are refused.
-            The default is the step that the NTP daemon refuses without a person (ntpd's panic threshold, 1,000 s). If a machine was
+        max_clock_jump: the largest step of this machine's clock, ahead or back, since the opening. After a larger one, commands fail.
+            The default is the step at which the NTP daemon stops and asks a person (ntpd's panic threshold, 1,000 s). If a machine was
             paused for longer and its clock is then corrected, raise this bound or open the inventory again.
         expiry_chunk: the most due reservations that one append closes before a command.
         warm_inventories: the most folded inventories that are kept between commands; 0 keeps none.
