@@ -22,9 +22,10 @@ def tidy(
     if not signature:
         return None
     signature = ENUM_MEMBER.sub(r"\1", signature)
+    answer = "" if what in {"class", "exception"} else answer or ""
     for spelled_out, name in ALIASES.items():
-        signature = signature.replace(spelled_out, name)
-    return signature, "" if what in {"class", "exception"} else answer
+        signature, answer = signature.replace(spelled_out, name), answer.replace(spelled_out, name)
+    return signature, answer
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

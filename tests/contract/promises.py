@@ -32,20 +32,20 @@ ADAPTERS: Mapping[str, Mapping[str, type[Contract]]] = {
 
 _HEAD = """# Every promise
 
-What a port promises, by its id, and what each adapter that ships makes of it. ✓ stands for a promise that its test tries and finds
-kept. *Needs* names what this adapter does not declare; then its test holds it to the absence. The same tests run
-[your adapter](testing.md).
+This page lists the promises of each port by id, with the results of this package's adapters. ✓ marks a promise that a test has tried
+and found kept. *Needs* names a capability that the adapter does not declare. The test then checks that the capability is missing. The
+same tests run [your adapter](testing.md).
 
-`python -m inventory_es.testing check tests/contract/test_file_event_store.py:TestFileEventStore --only ES-34` runs one of them.
-This page is written by `python -m tests.contract.promises`, and a test holds that it is current.
+To run one test: `python -m inventory_es.testing check tests/contract/test_file_event_store.py:TestFileEventStore --only ES-34`.
+`python -m tests.contract.promises` generates this page, and a test fails if it is out of date.
 """
 
 _DOMAIN = """## The domain
 
-These hold for every history of every inventory, whatever the store. Over a log that you have,
-{py:func}`~inventory_es.testing.domain.check_history` tries those that a log alone shows;
-{py:func}`~inventory_es.testing.domain.check_program` tries those that need the commands;
-{py:func}`~inventory_es.testing.simulate` tries those of several nodes.
+These promises hold for every history of every inventory, in any store.
+{py:func}`~inventory_es.testing.domain.check_history` tests those that a log alone can show, over any log of yours.
+{py:func}`~inventory_es.testing.domain.check_program` tests those that also need the commands.
+{py:func}`~inventory_es.testing.simulate` tests those of several nodes.
 """
 
 
