@@ -1,6 +1,6 @@
 """Event stores over synchronous drivers, whose calls run in worker threads: :func:`in_threads`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Protocol, cast, runtime_checkable
 from uuid import UUID
@@ -83,12 +83,9 @@ class ThreadedEventStore(EventStore, AsyncResource):
 
     serves_threads: bool = True
 
-    def __init__(
-        self, store: SyncEventStore, *, limiter: anyio.CapacityLimiter | None, poll_interval: float, close: Callable[[], None]
-    ) -> None:
+    def __init__(self, store: SyncEventStore, calls: BlockingCalls, *, poll_interval: float) -> None:
         self.__wrapped__ = self._store = store
-        self._close = close
-        self._calls = BlockingCalls(limiter, name=type(store).__name__)
+        self._calls = calls
         self._poll_interval = poll_interval
 
     @property
@@ -112,7 +109,7 @@ class ThreadedEventStore(EventStore, AsyncResource):
 
     async def aclose(self) -> None:
         """Wait for the running calls, refuse further calls, and close the synchronous store. Idempotent."""
-        await self._calls.close(self._close)
+        await self._calls.close(self._store.close)
 
 
 class _Feed(ThreadedEventStore, EventFeed):
@@ -154,12 +151,18 @@ def in_threads(store: SyncEventStore, /, *, limiter: anyio.CapacityLimiter | Non
         limiter: how many calls run at once, for a ``store`` that allows several; by default one at a time, from any thread.
         poll_interval: between two reads of the head while waiting for a position, in seconds, above 0.
     """
-    return _class_of(_parts_of(store))(store, limiter=limiter, poll_interval=poll_interval, close=store.close)
+    return _class_of(_parts_of(store))(store, BlockingCalls(limiter, name=type(store).__name__), poll_interval=poll_interval)
+
+
+class _BorrowedCalls(BlockingCalls):
+    """Calls on a resource of somebody else, who closes it."""
+
+    def __del__(self) -> None: ...
 
 
 def borrowed(store: SyncEventStore, /) -> EventStore:
-    """Make an event store of a synchronous one, which stays open when the result is closed."""
-    return _class_of(_parts_of(store))(store, limiter=None, poll_interval=_POLL, close=lambda: None)
+    """Make an event store of a synchronous one, which stays its owner's to close. The result needs no closing."""
+    return _class_of(_parts_of(store))(store, _BorrowedCalls(None, name=type(store).__name__), poll_interval=_POLL)
 
 
 def _parts_of(store: SyncEventStore) -> tuple[type[ThreadedEventStore], ...]:

@@ -3,10 +3,10 @@
 import atexit
 import logging
 import os
-import threading
 import warnings
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextvars import ContextVar
 from time import monotonic
 from typing import Any, Protocol, TypeVar, cast
 
@@ -19,6 +19,7 @@ T = TypeVar("T")
 _logger = logging.getLogger(__name__)
 _NAME = "the inventory service"
 _SECONDS_AT_EXIT = 10.0
+_calling: ContextVar[tuple[int, ...]] = ContextVar("inventory_es_calling", default=())
 
 
 class Engine(Protocol):
@@ -60,7 +61,6 @@ class DirectEngine:
     def __init__(self, service: InventoryService) -> None:
         self._service = service
         self._process = os.getpid()
-        self._calling = _Calling()
         run_to_end(service.__aenter__())
         self.is_durable: bool = service.store_capabilities.durability != "none"
         # The service is held there too: the collector must not finalize its store before this object.
@@ -80,16 +80,16 @@ class DirectEngine:
             RuntimeError: called by a policy or an observer of the same service, which would wait for itself.
             StoreClosedError: the service was closed.
         """
-        calling = self._calling
-        if calling.here:
+        calling = _calling.get()
+        if id(self) in calling:
             raise _waits_for_itself()
         if not self._is_open:
             raise StoreClosedError(store=_NAME, reason="it was closed")
         try:
-            calling.here = True
+            _calling.set((*calling, id(self)))
             return run_to_end(cast("Coroutine[Any, Any, T]", method(self._service, *args, **kwargs)))
         finally:
-            calling.here = False
+            _calling.set(calling)
 
     def each(self, method: Callable[..., AsyncIterator[T]], /, *args: Any, **kwargs: Any) -> Iterator[T]:
         """Iterate over what a method of the service yields, in the threads that ask for the items."""
@@ -108,24 +108,20 @@ class DirectEngine:
             run_to_end(self._service.aclose())
 
     def _each(self, items: Iterator[T]) -> Iterator[T]:
-        calling = self._calling
         while True:
             if os.getpid() != self._process:
                 raise StoreClosedError(store=_NAME, reason="it was inherited by fork")
-            if calling.here:
+            calling = _calling.get()
+            if id(self) in calling:
                 raise _waits_for_itself()
             try:
-                calling.here = True
+                _calling.set((*calling, id(self)))
                 item = next(items)
             except StopIteration:
                 return
             finally:
-                calling.here = False
+                _calling.set(calling)
             yield item
-
-
-class _Calling(threading.local):
-    here: bool = False
 
 
 def _waits_for_itself() -> RuntimeError:

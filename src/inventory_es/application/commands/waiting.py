@@ -3,10 +3,10 @@
 Callers are tasks of one event loop, or threads; nothing else in this package knows which.
 """
 
-import time
+import threading
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import AbstractContextManager, nullcontext
-from threading import Lock
+from time import sleep  # noqa: TID251  # among threads, each wait blocks
 from typing import Any, Protocol, Self, cast
 
 import anyio
@@ -80,12 +80,15 @@ class TaskWaiting:
 
 
 class _ThreadWakeup(Wakeup):
-    """An awaitable that blocks its thread until it is set. A lock is what a thread waits for at the least cost."""
+    """An awaitable that blocks its thread until it is set. A lock is what a thread waits for at the least cost.
+
+    The class of the lock is looked up here, because gevent may have patched it since this module was imported.
+    """
 
     __slots__ = ("_lock",)
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        self._lock = threading.Lock()
         self._lock.acquire()
         self._is_set = False
 
@@ -130,11 +133,11 @@ class ThreadWaiting:
 
     async def give_way(self) -> None:
         """Let other threads run."""
-        time.sleep(0)  # noqa: ASYNC251, TID251  # among threads, each wait blocks
+        sleep(0)  # noqa: ASYNC251  # see above
 
     async def pass_by(self) -> None:
         """Let other threads run."""
-        time.sleep(0)  # noqa: ASYNC251, TID251  # among threads, each wait blocks
+        sleep(0)  # noqa: ASYNC251  # see above
 
     async def check_cancelled(self) -> None:
         """Do nothing."""

@@ -6,13 +6,13 @@ thread, so the coroutine ends without being suspended. Whatever waits, in the en
 
 import math
 import os
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from contextvars import ContextVar, copy_context
 from functools import partial
 from sys import get_asyncgen_hooks, set_asyncgen_hooks
-from threading import TIMEOUT_MAX, Condition, RLock, Thread, local
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
@@ -22,21 +22,40 @@ from anyio.lowlevel import checkpoint, current_token
 T = TypeVar("T")
 
 
-class _ThisThread(local):
-    is_driven: bool = False
-    scope: "_ThreadScope | None" = None
-
-
-_this_thread = _ThisThread()
+# Not of threads: greenlets have contexts of their own, also where a host patched threading after this import.
+_is_driven: ContextVar[bool] = ContextVar("inventory_es_is_driven", default=False)
+_scopes: ContextVar["_ThreadScope | None"] = ContextVar("inventory_es_scopes", default=None)
 _must_finish: ContextVar[bool] = ContextVar("inventory_es_must_finish", default=False)
 
-STATE_LOCK = RLock()
+STATE_LOCK = threading.RLock()
 """Guards short changes of objects in memory that threads share. One lock for all of them: a fork can wait for it."""
 
-_change = Condition(STATE_LOCK)
+
+class _Change:
+    """The condition on which waits of threads block: one for all of them, since few threads wait.
+
+    It is made when the first thread waits, because gevent may have patched threading by then.
+    """
+
+    def __init__(self) -> None:
+        self._made: threading.Condition | None = None
+
+    def __call__(self) -> threading.Condition:
+        if self._made is None:
+            with STATE_LOCK:
+                self._made = self._made or threading.Condition()
+        return self._made
+
+    def forget(self) -> None:
+        """Forget the threads of a parent process."""
+        self._made = None
+
+
+_change = _Change()
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=STATE_LOCK.acquire, after_in_parent=STATE_LOCK.release, after_in_child=STATE_LOCK.release)
+    os.register_at_fork(after_in_child=_change.forget)
 
 
 def run_to_end(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -48,10 +67,9 @@ def run_to_end(coroutine: Coroutine[Any, Any, T]) -> T:
     Raises:
         RuntimeError: it was suspended, so something in it waits for an event loop.
     """
-    this_thread, hooks = _this_thread, get_asyncgen_hooks()
-    was_driven = this_thread.is_driven
+    hooks, was_driven = get_asyncgen_hooks(), _is_driven.get()
     try:
-        this_thread.is_driven = True
+        _is_driven.set(True)
         if hooks.firstiter is not None:  # of the loop around it, which must not take the generators in here for its own
             set_asyncgen_hooks(None, None)
         coroutine.send(None)
@@ -59,7 +77,7 @@ def run_to_end(coroutine: Coroutine[Any, Any, T]) -> T:
         result: T = end.value
         return result
     finally:
-        this_thread.is_driven = was_driven
+        _is_driven.set(was_driven)
         if hooks.firstiter is not None:
             set_asyncgen_hooks(*hooks)
     coroutine.close()
@@ -69,26 +87,34 @@ def run_to_end(coroutine: Coroutine[Any, Any, T]) -> T:
 
 def blocks() -> bool:
     """Return True if a wait of the caller blocks its thread: inside :func:`run_to_end`, and in no task of an event loop in there."""
-    return _this_thread.is_driven and get_asyncgen_hooks().firstiter is None  # a running loop has hooks
+    return _is_driven.get() and get_asyncgen_hooks().firstiter is None  # a running loop has hooks
 
 
 def each_to_end(iterator: AsyncIterator[T]) -> Iterator[T]:
     """Iterate in this thread over an asynchronous generator, which is closed with the iteration."""
-    closing: Any = iterator
+    generator: Any = iterator
+
+    async def step() -> T:  # a call of a method of the generator would tell the hooks of a loop around this
+        item: T = await generator.__anext__()
+        return item
+
+    async def close() -> None:
+        await generator.aclose()
+
     try:
         while True:
             try:
-                item: T = run_to_end(closing.__anext__())
+                item = run_to_end(step())
             except StopAsyncIteration:
                 return
             yield item
     finally:
-        run_to_end(closing.aclose())
+        run_to_end(close())
 
 
 async def give_way() -> None:
     """Let other tasks run for one step, or deliver a cancellation. Threads take turns without it."""
-    if not (_this_thread.is_driven and get_asyncgen_hooks().firstiter is None):
+    if not (_is_driven.get() and get_asyncgen_hooks().firstiter is None):
         await checkpoint()
 
 
@@ -164,7 +190,7 @@ class Exclusive:
 
     async def __aenter__(self) -> None:
         if blocks():
-            with _change:
+            with _change():
                 _block(lambda: not self._is_held)
                 self._is_held = True
         else:
@@ -173,9 +199,10 @@ class Exclusive:
 
     async def __aexit__(self, *_: object) -> None:
         if self._is_held:
-            with _change:
+            change = _change()
+            with change:
                 self._is_held = False
-                _change.notify_all()
+                change.notify_all()
         elif self._tasks is not None:
             self._tasks.release()
 
@@ -228,18 +255,20 @@ class _ThreadScope:
         self.cancelled_caught: bool = False
 
     def __enter__(self) -> Self:
-        self.outer, _this_thread.scope = _this_thread.scope, self
+        self.outer = _scopes.get()
+        _scopes.set(self)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
-        _this_thread.scope = self.outer
+        _scopes.set(self.outer)
         self.cancelled_caught = isinstance(error, _ScopeEnded) and error.scope is self
         return self.cancelled_caught
 
     def cancel(self) -> None:
-        with _change:
+        change = _change()
+        with change:
             self.is_cancelled = True
-            _change.notify_all()
+            change.notify_all()
 
 
 class _ThreadEvent:
@@ -249,9 +278,10 @@ class _ThreadEvent:
         self._is_set = False
 
     def set(self) -> None:
-        with _change:
+        change = _change()
+        with change:
             self._is_set = True
-            _change.notify_all()
+            change.notify_all()
 
     def is_set(self) -> bool:
         return self._is_set
@@ -265,7 +295,7 @@ class _Threads(AbstractAsyncContextManager["_Threads"]):
 
     def __init__(self) -> None:
         self._scope = _ThreadScope(math.inf)
-        self._threads: list[Thread] = []
+        self._threads: list[threading.Thread] = []
         self._problems: list[BaseException] = []
 
     async def __aenter__(self) -> Self:
@@ -274,7 +304,7 @@ class _Threads(AbstractAsyncContextManager["_Threads"]):
 
     def start_soon(self, function: Callable[..., Awaitable[Any]], /, *args: Any) -> None:
         work = partial(copy_context().run, self._work, function, args)
-        thread = Thread(target=work, name=f"inventory_es {getattr(function, '__qualname__', 'work')}", daemon=True)
+        thread = threading.Thread(target=work, name=f"inventory_es {getattr(function, '__qualname__', 'work')}", daemon=True)
         self._threads.append(thread)
         thread.start()
 
@@ -297,7 +327,7 @@ class _Threads(AbstractAsyncContextManager["_Threads"]):
         return is_ours
 
     def _work(self, function: Callable[..., Awaitable[Any]], args: tuple[Any, ...]) -> None:
-        _this_thread.scope = self._scope
+        _scopes.set(self._scope)
 
         async def work() -> None:
             await function(*args)
@@ -314,17 +344,18 @@ class _Threads(AbstractAsyncContextManager["_Threads"]):
 def _block(is_over: Callable[[], bool], seconds: float = math.inf) -> None:
     """Block this thread until ``is_over()``, for at most so many seconds, or until a scope around it ends."""
     until = time.monotonic() + seconds
-    with _change:
+    change = _change()
+    with change:
         while not is_over():
             left = min(until, _deadline()) - time.monotonic()
             if left <= 0:
                 return
-            _change.wait(min(left, TIMEOUT_MAX))
+            change.wait(min(left, threading.TIMEOUT_MAX))
 
 
 def _deadline() -> float:
     """Return the earliest deadline of the scopes around this thread, or raise if one of them has ended: the outermost of these."""
-    at, ended, one = math.inf, None, _this_thread.scope
+    at, ended, one = math.inf, None, _scopes.get()
     while one is not None:
         if one.is_cancelled or one.deadline <= time.monotonic():
             ended = one
