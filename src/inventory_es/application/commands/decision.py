@@ -263,14 +263,17 @@ class Decider:
         All events but the last are marked: more of their instant follow.
         """
         command, context, encode, make = request.command, request.context, self._encode, self._new_event
-        metadata = self._encode_fields(
-            command.command_id,
-            fingerprint(command),
-            context.correlation_id,
-            context.causation_id,
-            context.actor_id,
-            command.reference,
-        )
+        if context.traceparent is None:
+            metadata = self._encode_fields(
+                command.command_id,
+                fingerprint(command),
+                context.correlation_id,
+                context.causation_id,
+                context.actor_id,
+                command.reference,
+            )
+        else:
+            metadata = self._encode_metadata(_metadata(request, more=False))
         made: list[NewEvent] = []
         total = 0
         for event_id, event in zip(ids.of(command, events), events, strict=True):
@@ -298,18 +301,7 @@ class Decider:
         return total
 
     def _with_more(self, request: CommandRequest, events: Sequence[NewEvent]) -> list[NewEvent]:
-        command, context, make = request.command, request.context, self._new_event
-        metadata = self._encode_metadata(
-            EventMetadata(
-                command_id=command.command_id,
-                fingerprint=fingerprint(command),
-                correlation_id=context.correlation_id,
-                causation_id=context.causation_id,
-                actor_id=context.actor_id,
-                reference=command.reference,
-                more=True,
-            )
-        )
+        make, metadata = self._new_event, self._encode_metadata(_metadata(request, more=True))
         return [make(one.event_id, one.event_type, one.schema_version, one.recorded_at, one.data, metadata) for one in events]
 
     def _encode_by_name(self, *fields: str | None) -> bytes:
@@ -328,6 +320,20 @@ class Decider:
         expected = request.expected_version
         if expected is not None and expected != inventory.version:
             raise ConcurrencyError(stream=inventory.inventory_id.stream, expected=expected, actual=inventory.version)
+
+
+def _metadata(request: CommandRequest, *, more: bool) -> EventMetadata:
+    command, context = request.command, request.context
+    return EventMetadata(
+        command_id=command.command_id,
+        fingerprint=fingerprint(command),
+        correlation_id=context.correlation_id,
+        causation_id=context.causation_id,
+        actor_id=context.actor_id,
+        reference=command.reference,
+        more=more,
+        extra=context.extra,
+    )
 
 
 def time_for(inventory: Inventory, now: datetime) -> datetime:

@@ -264,6 +264,7 @@ class ProcessHandler(ABC, Generic[State, Event]):
                 correlation_id=context.correlation_id,
                 causation_id=context.causation_id,
                 actor_id=context.actor_id,
+                extra=context.extra,
             )
             event_type, schema_version, data = self._parts.codec.encode(event)
             metadata_bytes = self._parts.codec.encode_metadata(metadata)
