@@ -97,7 +97,7 @@ def open_inventory(
         read_models: the store of the rows of ``inventory.queries``: ``memory:``, ``sqlite:FILE``, or a read model object, which the
             caller closes. Without read models there are no queries.
         projections: further projections, such as ``low_stock(thresholds)``. One with the name of a shipped projection replaces it.
-        observers: objects with any of ``command_finished(record)``, ``append_finished(record)``, ``cache_failed(record)``.
+        observers: objects with any of the methods of :class:`~inventory_es.application.observers.Observers`.
         settings: limits of the command side; see :class:`HandlerSettings`.
         snapshots: a store for states of long streams, so that a first command does not replay a whole history; none by default. Give the
             URL of a store that keeps snapshots, such as ``sqlite:FILE`` (the event store's own file, or another). Or give a snapshot

@@ -31,6 +31,7 @@ from inventory_es.domain.inventory import Policy
 from inventory_es.ports import Cache, Clock, EventBus, EventFeed, EventStore, IdGenerator, ReadModel, SnapshotCodec, SnapshotStore
 from inventory_es.ports.codec import EventCodec
 from inventory_es.ports.errors import StoreClosedError
+from inventory_es.ports.toolkit.adapter_name import adapter_name
 from inventory_es.ports.toolkit.waiting import blocks, now, pause, scope
 
 _logger = logging.getLogger("inventory_es")
@@ -226,7 +227,7 @@ def assemble(store: EventStore, parts: EngineParts, snapshots: SnapshotStore | N
         store=store,
         reader=reader,
         cache=StateCache(settings.warm_inventories, settings.warm_bytes),
-        committer=Committer(store, observers, parts.monotonic, waiting),
+        committer=Committer(store, observers, parts.monotonic, waiting, name=adapter_name(store)),
         fairness=Fairness(store, settings.max_attempts, waiting),
         idempotency=Idempotency(reader, parts.codec),
         unsettled=UnsettledAppends(store.capabilities.settles_within, parts.monotonic),
@@ -256,7 +257,15 @@ def assemble(store: EventStore, parts: EngineParts, snapshots: SnapshotStore | N
     projections = tuple(with_shipped(parts.projections).values())
     queries = StockQueries(readers_of(read_model, projections), history=history, answers=answers)
     followers = Followers(
-        store, read_model, projections, codec=parts.codec, clock=parts.clock, ids=parts.ids, answers=answers, bus=parts.bus
+        store,
+        read_model,
+        projections,
+        codec=parts.codec,
+        clock=parts.clock,
+        ids=parts.ids,
+        answers=answers,
+        bus=parts.bus,
+        observers=parts.observers,
     )
     return Engine(store, handler, reads, queries, followers, read_model)
 

@@ -38,6 +38,7 @@ class Followers:
         ids: names the runners of this process.
         answers: answers that are cached here; ``None`` for no cache.
         bus: receives the events; ``None`` for no bus.
+        observers: are notified of steps of projections and of the relay.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Followers:
         ids: IdGenerator,
         answers: CachedAnswers | None,
         bus: EventBus | None,
+        observers: Sequence[object] = (),
     ) -> None:
         self._store = store
         self._read_model = read_model
@@ -60,6 +62,7 @@ class Followers:
         self._ids = ids
         self._answers = answers
         self._bus = bus
+        self._observers = observers
         self._runs: dict[Event, Sequence[_Follower]] = {}  # by the event that ends the run
         self._is_stopped = False
 
@@ -82,7 +85,17 @@ class Followers:
         followers: list[ProjectionFollower | Relay | AnswerInvalidation] = list(self._projection_followers(on_failure))
         if self._bus is not None:
             owner = self._ids.new_id()
-            followers.append(Relay(RELAY, feed=feed, bus=self._bus, read_model=self._read_model, clock=self._clock, owner=owner))
+            followers.append(
+                Relay(
+                    RELAY,
+                    feed=feed,
+                    bus=self._bus,
+                    read_model=self._read_model,
+                    clock=self._clock,
+                    owner=owner,
+                    observers=self._observers,
+                )
+            )
         if self._answers is not None:
             followers.append(AnswerInvalidation(feed, self._answers))
         if not self._is_stopped:
@@ -143,6 +156,7 @@ class Followers:
                 clock=self._clock,
                 owner=self._ids.new_id(),
                 on_failure=on_failure,
+                observers=self._observers,
             )
 
         return [

@@ -1,17 +1,44 @@
 """Records of what the engine does, for the observers of a host."""
 
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from inspect import iscoroutinefunction
-from typing import Literal
+from typing import Any, Literal
 
 import attrs
 
+from inventory_es.application.context import CommandContext
+from inventory_es.domain.commands import Command
 from inventory_es.domain.errors import HostFunctionError
 from inventory_es.domain.stream_id import StreamId
+from inventory_es.ports.clock import Clock
+from inventory_es.ports.records import NewEvent, RecordedEvent
 
 _log = logging.getLogger("inventory_es")
-_METHODS = ("command_finished", "append_finished", "call_retried", "breaker_changed", "cache_failed", "projection_advanced")
+_METHODS = (
+    "command_finished",
+    "append_finished",
+    "call_retried",
+    "breaker_changed",
+    "cache_failed",
+    "projection_advanced",
+    "command_started",
+    "cache_read",
+    "publish_finished",
+)
+
+
+@attrs.frozen(kw_only=True)
+class CommandStarted:
+    """A command is about to be executed. An observer may return the context that it gets in the place of ``context``.
+
+    Attributes:
+        command: the command.
+        context: what its events record, so far.
+    """
+
+    command: Command
+    context: CommandContext
 
 
 @attrs.frozen(kw_only=True)
@@ -28,6 +55,9 @@ class CommandFinished:
         attempts: number of times it was decided; 0 where it was answered, or failed, before.
         batch_size: number of commands decided together with it, itself included.
         version: of the stream after it; 0 where it failed.
+        quantity: the units that it names; ``None`` where it names none.
+        waiting: number of commands that waited in its lane when it came.
+        context: what its events record.
     """
 
     command: str
@@ -39,6 +69,9 @@ class CommandFinished:
     attempts: int
     batch_size: int
     version: int
+    quantity: int | None
+    waiting: int
+    context: CommandContext
 
 
 @attrs.frozen(kw_only=True)
@@ -46,16 +79,22 @@ class AppendFinished:
     """A call to the store has ended.
 
     Attributes:
+        store: the adapter's class name.
         groups: number of independent appends in it.
         events: number of events.
         seconds: duration of the call.
         error: the error's ``code`` where the call failed as a whole.
+        conflicts: number of its appends that met another writer.
+        new_events: the events of the call.
     """
 
+    store: str
     groups: int
     events: int
     seconds: float
     error: str | None
+    conflicts: int
+    new_events: Sequence[NewEvent]
 
 
 @attrs.frozen(kw_only=True)
@@ -97,6 +136,19 @@ class BreakerChanged:
 
 
 @attrs.frozen(kw_only=True)
+class CacheRead:
+    """A query has looked for its answer in the cache.
+
+    Attributes:
+        cache: the adapter's class name.
+        result: ``hit``, or ``miss`` where the answer was absent, or older than what is known.
+    """
+
+    cache: str
+    result: Literal["hit", "miss"]
+
+
+@attrs.frozen(kw_only=True)
 class CacheFailed:
     """The cache of the queries failed, and the query went on without it.
 
@@ -122,6 +174,8 @@ class ProjectionAdvanced:
         changes: number of changes of rows in the commit.
         seconds: from the end of reading the batch to the end of the commit.
         error: place and reason of a failure; ``None`` while there is none.
+        recorded: the wanted events.
+        lag: seconds from the time of the last of them to the commit; 0 where there is none.
     """
 
     projection: str
@@ -130,18 +184,43 @@ class ProjectionAdvanced:
     changes: int
     seconds: float
     error: str | None
+    recorded: Sequence[RecordedEvent]
+    lag: float
+
+
+@attrs.frozen(kw_only=True)
+class PublishFinished:
+    """A relay's call to the bus has ended.
+
+    Attributes:
+        relay: its name.
+        bus: the adapter's class name.
+        recorded: the events.
+        seconds: duration of the call.
+        lag: seconds from the time of the last event to the end of the call.
+        error: the error's ``code``, or its class where it has none; ``None`` where the bus took the events.
+    """
+
+    relay: str
+    bus: str
+    recorded: Sequence[RecordedEvent]
+    seconds: float
+    lag: float
+    error: str | None
 
 
 class Observers:
     """The observers of a host. Each record goes to those with a method of its name; an observer's failure is logged, and never raised.
 
     Attributes:
-        of_commands: True if any observer takes :class:`CommandFinished`.
+        of_commands: True if any observer takes :class:`CommandStarted` or :class:`CommandFinished`.
         of_appends: True if any observer takes :class:`AppendFinished`.
+        of_cache_reads: True if any observer takes :class:`CacheRead`.
 
     Args:
-        observers: objects with any of ``command_finished(record)``, ``append_finished(record)``, ``call_retried(record)``,
-            ``breaker_changed(record)``, ``cache_failed(record)``, ``projection_advanced(record)``; called synchronously.
+        observers: objects with any of ``command_started(record)``, ``command_finished(record)``, ``append_finished(record)``,
+            ``call_retried(record)``, ``breaker_changed(record)``, ``cache_read(record)``, ``cache_failed(record)``,
+            ``projection_advanced(record)``, ``publish_finished(record)``; called synchronously.
 
     Raises:
         TypeError: an observer has none of these methods, or one that would have to be awaited.
@@ -151,8 +230,16 @@ class Observers:
         for one in observers:
             _check(one)
         self._methods = {name: [getattr(one, name) for one in observers if hasattr(one, name)] for name in _METHODS}
-        self.of_commands: bool = bool(self._methods["command_finished"])
+        self.of_commands: bool = bool(self._methods["command_started"] or self._methods["command_finished"])
         self.of_appends: bool = bool(self._methods["append_finished"])
+        self.of_cache_reads: bool = bool(self._methods["cache_read"])
+
+    def command_started(self, command: Command, context: CommandContext) -> CommandContext:
+        """Notify every observer of commands that begin, and return the context of the command."""
+        for method in self._methods["command_started"]:
+            answer = self._call(method, CommandStarted(command=command, context=context))
+            context = answer if isinstance(answer, CommandContext) else context
+        return context
 
     def command_finished(self, record: CommandFinished) -> None:
         """Notify every observer of commands."""
@@ -170,6 +257,10 @@ class Observers:
         """Notify every observer of circuit breakers."""
         self._notify("breaker_changed", record)
 
+    def cache_read(self, record: CacheRead) -> None:
+        """Notify every observer of reads of caches."""
+        self._notify("cache_read", record)
+
     def cache_failed(self, record: CacheFailed) -> None:
         """Notify every observer of caches."""
         self._notify("cache_failed", record)
@@ -178,14 +269,28 @@ class Observers:
         """Notify every observer of projections."""
         self._notify("projection_advanced", record)
 
+    def publish_finished(self, record: PublishFinished) -> None:
+        """Notify every observer of relays."""
+        self._notify("publish_finished", record)
+
     def _notify(self, name: str, record: object) -> None:
         for method in self._methods[name]:
-            try:
-                answer = method(record)
-                if isinstance(answer, Coroutine):
-                    raise HostFunctionError.about(role="observer", function=method, answer=answer, expected="it is called without await")  # noqa: TRY301  # logged as any
-            except Exception:  # noqa: BLE001  # an observer must not change the outcome of what it observes
-                _log.exception("observer_failed", extra={"record": type(record).__name__})
+            self._call(method, record)
+
+    def _call(self, method: Callable[[Any], object], record: object) -> object:
+        try:
+            answer = method(record)
+            if isinstance(answer, Coroutine):
+                raise HostFunctionError.about(role="observer", function=method, answer=answer, expected="it is called without await")  # noqa: TRY301  # logged as any
+        except Exception:  # noqa: BLE001  # an observer must not change the outcome of what it observes
+            _log.exception("observer_failed", extra={"record": type(record).__name__})
+            return None
+        return answer
+
+
+def lag_of(events: Sequence[RecordedEvent], clock: Clock) -> float:
+    """Return the seconds since the time of the last of these events; 0 where there is none."""
+    return (clock.now() - events[-1].recorded_at).total_seconds() if events else 0.0
 
 
 def _check(observer: object) -> None:

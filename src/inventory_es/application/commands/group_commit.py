@@ -10,7 +10,7 @@ from inventory_es.application.commands.batching import Batcher, Callers, Item
 from inventory_es.application.commands.waiting import Scope, Waiting
 from inventory_es.application.observers import AppendFinished, Observers
 from inventory_es.domain.errors import InventoryError
-from inventory_es.ports.errors import AppendOutcomeUnknownError
+from inventory_es.ports.errors import AppendOutcomeUnknownError, ConcurrencyError
 from inventory_es.ports.event_store import EventStore, GroupCommit, TurnTaking
 from inventory_es.ports.records import AppendResult, StreamWrite
 from inventory_es.ports.toolkit.blocking_calls import WithdrawnError, was_withdrawn
@@ -58,10 +58,14 @@ class Committer:
         observers: are told about each call to the store.
         monotonic: seconds that never go back, for durations.
         waiting: how callers wait for each other.
+        name: of the store, for observers; its class name by default.
     """
 
-    def __init__(self, store: EventStore, observers: Observers, monotonic: Callable[[], float], waiting: Waiting) -> None:
+    def __init__(
+        self, store: EventStore, observers: Observers, monotonic: Callable[[], float], waiting: Waiting, *, name: str | None = None
+    ) -> None:
         self._store = store
+        self._name = type(store).__name__ if name is None else name
         self._observers = observers
         self._is_watched = observers.of_appends
         self._monotonic = monotonic
@@ -147,9 +151,18 @@ class Committer:
         for one, outcome in zip(batch, outcomes, strict=True):
             one.outcome = AssertionError("the store gave no outcome") if outcome is None else outcome
         if self._is_watched:
-            events = sum(len(write.events) for one in batch for write in one.writes)
-            seconds = self._monotonic() - started
-            self._observers.append_finished(AppendFinished(groups=len(batch), events=events, seconds=seconds, error=error))
+            new_events = [event for one in batch for write in one.writes for event in write.events]
+            self._observers.append_finished(
+                AppendFinished(
+                    store=self._name,
+                    groups=len(batch),
+                    events=len(new_events),
+                    seconds=self._monotonic() - started,
+                    error=error,
+                    conflicts=sum(isinstance(outcome, ConcurrencyError) for outcome in outcomes),
+                    new_events=new_events,
+                )
+            )
 
 
 class Fairness:

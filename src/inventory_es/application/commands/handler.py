@@ -64,11 +64,12 @@ class CommandHandler:
         if not self._is_watched:
             await self._lanes.submit(command.inventory_id, request)
         else:
-            started = self._monotonic()
+            started, waiting = self._monotonic(), self._lanes.waiting(command.inventory_id)
+            request.context = self._observers.command_started(command, request.context)
             try:
                 await self._lanes.submit(command.inventory_id, request)
             finally:
-                self._observers.command_finished(self._record(request, started))
+                self._observers.command_finished(self._record(request, started, waiting))
         if isinstance(request.outcome, CommandResult | Reservation):
             return request.outcome
         try:
@@ -112,7 +113,10 @@ class CommandHandler:
                 capability="multi_stream",
                 way_out="execute the commands one by one under reservation ids of your own, and release what was held when one is refused",
             )
-        started = self._monotonic() if self._observers.of_commands else 0.0
+        started = self._monotonic() if self._is_watched else 0.0
+        if self._is_watched:
+            for request in requests:
+                request.context = self._observers.command_started(request.command, request.context)
         try:
             async with self._lanes.hold(inventories):
                 await Basket(self._repository, self._decider, requests, writes).execute()
@@ -121,9 +125,9 @@ class CommandHandler:
                 request.outcome = problem
             raise
         finally:
-            if self._observers.of_commands:
+            if self._is_watched:
                 for request in requests:
-                    self._observers.command_finished(self._record(request, started))
+                    self._observers.command_finished(self._record(request, started, 0))
         return [cast(CommandOutcome, request.outcome) for request in requests]
 
     async def read(self, inventory_id: InventoryId, read: Callable[[InventoryState, datetime], T]) -> T:
@@ -140,7 +144,7 @@ class CommandHandler:
         finally:
             del request
 
-    def _record(self, request: CommandRequest, started: float) -> CommandFinished:
+    def _record(self, request: CommandRequest, started: float, waiting: int) -> CommandFinished:
         outcome, error, version = _verdict(request.outcome)
         return CommandFinished(
             command=type(request.command).__name__,
@@ -152,6 +156,9 @@ class CommandHandler:
             attempts=request.attempts,
             batch_size=request.batch_size,
             version=version,
+            quantity=getattr(request.command, "quantity", None),
+            waiting=waiting,
+            context=request.context,
         )
 
 

@@ -155,6 +155,11 @@ class Lanes:
                 raise LaneFullError(stream=stream, waiting=len(lane.queue))
         return lane
 
+    def waiting(self, inventory_id: InventoryId) -> int:
+        """Return the number of requests that wait in the lane of an inventory."""
+        lane = self._open.get(inventory_id.stream.text)
+        return 0 if lane is None else len(lane.queue)
+
     def __len__(self) -> int:
         return len(self._open)
 

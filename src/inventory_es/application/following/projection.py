@@ -141,6 +141,7 @@ class ProjectionStatus:
         active: the version that readers ask, this one or another.
         unfollowed: other existing versions that nobody follows: remains of an interrupted rebuild, or rows that may be dropped. Followers
             fill it in; a runner leaves it empty.
+        dead_letters: number of its dead letters, counted up to 1,000.
     """
 
     projection_id: ProjectionId
@@ -152,6 +153,7 @@ class ProjectionStatus:
     lag_seconds: float
     active: ProjectionId
     unfollowed: tuple[ProjectionId, ...] = ()
+    dead_letters: int = 0
 
     @property
     def is_active(self) -> bool:

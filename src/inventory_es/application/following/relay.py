@@ -1,11 +1,17 @@
 """The relay: it publishes the feed to an event bus, with a checkpoint of its own, at least once."""
 
+from collections.abc import Sequence
 from datetime import timedelta
+
+import anyio
 
 from inventory_es.application.following.lease import WAITED_FOR, Leader, Lease
 from inventory_es.application.following.subscription import EventFilter, Pace
-from inventory_es.ports import Checkpoint, Clock, EventBus, EventFeed, ProjectionId, ReadModel
+from inventory_es.application.observers import Observers, PublishFinished, lag_of
+from inventory_es.domain.errors import InventoryError
+from inventory_es.ports import Checkpoint, Clock, EventBus, EventFeed, ProjectionId, ReadModel, RecordedEvent
 from inventory_es.ports.errors import EventBusUnavailableError
+from inventory_es.ports.toolkit.adapter_name import adapter_name
 
 
 class Relay:
@@ -25,6 +31,7 @@ class Relay:
         wanted: the events to publish.
         pace: batch size and pauses.
         lease: the longest time for which a relay that died keeps others waiting.
+        observers: objects with ``publish_finished(record)``; called synchronously.
     """
 
     def __init__(
@@ -39,12 +46,15 @@ class Relay:
         wanted: EventFilter | None = None,
         pace: Pace | None = None,
         lease: timedelta = timedelta(seconds=10),
+        observers: Sequence[object] = (),
     ) -> None:
         self._id = ProjectionId(name, 1)
         self._feed = feed
         self._bus = bus
         self._read_model = read_model
         self._wanted = wanted
+        self._clock = clock
+        self._observers = Observers(observers)
         self._lease = Lease(read_model, self._id, owner, clock, lease)
         self._leader = Leader(self._lease, Pace() if pace is None else pace, waited_for=(*WAITED_FOR, EventBusUnavailableError))
 
@@ -80,7 +90,28 @@ class Relay:
                         continue
                     held = lease.held_checkpoint
                     if batch.events:
-                        await self._bus.publish(batch.events)
+                        await self._call_bus(batch.events)
                     recorded_at = batch.events[-1].recorded_at if batch.events else held.recorded_at
                     await lease.commit(position=batch.position, mark=batch.mark or held.mark, recorded_at=recorded_at)
         return lease.renew_after
+
+    async def _call_bus(self, events: Sequence[RecordedEvent]) -> None:
+        begun, error = anyio.current_time(), "cancelled"
+        try:
+            await self._bus.publish(events)
+        except Exception as problem:
+            error = problem.code if isinstance(problem, InventoryError) else type(problem).__name__
+            raise
+        else:
+            error = ""
+        finally:
+            self._observers.publish_finished(
+                PublishFinished(
+                    relay=self._id.name,
+                    bus=adapter_name(self._bus),
+                    recorded=events,
+                    seconds=anyio.current_time() - begun,
+                    lag=lag_of(events, self._clock),
+                    error=error or None,
+                )
+            )

@@ -11,7 +11,7 @@ from inventory_es.application.following.lease import Leader, Lease, is_held
 from inventory_es.application.following.projection import DEAD_LETTERS, OnFailure, Projection, ProjectionStatus, active_of, check_on_failure
 from inventory_es.application.following.projector import Projector, describe
 from inventory_es.application.following.subscription import EventBatch, Pace, check_feed, mark_of
-from inventory_es.application.observers import Observers, ProjectionAdvanced
+from inventory_es.application.observers import Observers, ProjectionAdvanced, lag_of
 from inventory_es.ports import Clock, EventCodec, EventFeed, ProjectionId, ReadModel, RecordedEvent
 from inventory_es.ports.errors import CheckpointConflictError, FeedRewoundError, ProjectionNotFoundError, ReadModelUnavailableError
 from inventory_es.ports.toolkit.page_rules import is_feed_read, read_feed_page, read_rows_page
@@ -242,6 +242,8 @@ class ProjectionRunner:
                 changes=len(step.changes),
                 seconds=now() - begun,
                 error=step.error,
+                recorded=batch.events,
+                lag=lag_of(batch.events, self._clock),
             )
         )
 
@@ -264,7 +266,7 @@ async def status_of(projection_id: ProjectionId, *, feed: EventFeed, read_model:
     Raises:
         ProjectionNotFoundError: the version does not exist.
     """
-    page = await read_model.select(projection_id, DEAD_LETTERS.name, limit=1)
+    page = await read_model.select(projection_id, DEAD_LETTERS.name, limit=_PAGE)
     seen = page.checkpoint
     waiting = await read_feed_page(feed, after=seen.position, limit=1)
     now = clock.now()
@@ -284,6 +286,7 @@ async def status_of(projection_id: ProjectionId, *, feed: EventFeed, read_model:
         lag_events=max(0, await feed.head() - seen.position),
         lag_seconds=lag,
         active=page.active,
+        dead_letters=len(page.rows),
     )
 
 

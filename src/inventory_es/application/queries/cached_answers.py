@@ -20,11 +20,12 @@ from zlib import crc32
 import msgspec
 
 from inventory_es.application.following.subscription import EventFilter, Subscription
-from inventory_es.application.observers import CacheFailed, Observers
+from inventory_es.application.observers import CacheFailed, CacheRead, Observers
 from inventory_es.domain.errors import FaultError, InventoryError
 from inventory_es.domain.identifiers import INVENTORY_CATEGORY
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import Cache, Clock, EventFeed
+from inventory_es.ports.toolkit.adapter_name import adapter_name
 from inventory_es.ports.toolkit.waiting import STATE_LOCK, Event, new_event
 
 T = TypeVar("T")
@@ -169,7 +170,10 @@ class CachedAnswers:
 
     async def _find(self, key: str, form: AnswerForm[T], compute: Callable[[], Awaitable[tuple[T, int]]]) -> tuple[T, int]:
         found = await self._look(key, form)
-        if found is not None and found[1] >= self._floor_of(key) and await self._is_in_the_store(key, found[1]):
+        is_hit = found is not None and found[1] >= self._floor_of(key) and await self._is_in_the_store(key, found[1])
+        if self._observers.of_cache_reads:
+            self._observers.cache_read(CacheRead(cache=adapter_name(self._cache), result="hit" if is_hit else "miss"))
+        if found is not None and is_hit:
             return found
         began = self._clock.now()
         answer, position = await compute()
