@@ -6,6 +6,9 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+LOCKED = {"opentelemetry-sdk": "opentelemetry-api", "opentelemetry-semantic-conventions": None}
+"""By name, the library whose version it has too; ``None`` for one whose version another library fixes."""
+
 FLOOR = re.compile(r"([A-Za-z0-9._-]+)>=([0-9.]+)$")
 
 
@@ -21,7 +24,9 @@ def main() -> None:
     oldest = floors()
     for line in (ROOT / "tests" / "constraints.txt").read_text(encoding="utf-8").splitlines():
         name, _, version = line.partition("==")
-        sys.stdout.write(f"{name}=={oldest.get(name, version)}\n" if version else f"{line}\n")
+        like = LOCKED.get(name, name)
+        if like is not None:
+            sys.stdout.write(f"{name}=={oldest.get(like, version)}\n" if version else f"{line}\n")
 
 
 if __name__ == "__main__":

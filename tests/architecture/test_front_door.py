@@ -31,7 +31,8 @@ DOORS = (
     "inventory_es.processes",
     "inventory_es.testing",
 )
-NEVER_AT_IMPORT = {"click", "rich", "hypothesis", "pytest", "trio", "asyncio", "sqlite3", "multiprocessing"}
+OPTIONAL = {"click", "rich", "hypothesis", "pytest", "trio", "opentelemetry", "prometheus_client", "structlog"}
+NEVER_AT_IMPORT = OPTIONAL | {"asyncio", "sqlite3", "multiprocessing"}
 
 
 @pytest.mark.parametrize("door", DOORS)
@@ -90,7 +91,7 @@ def test_the_door_alone_imports_no_dependency_and_shows_every_name() -> None:
     assert run.stdout.splitlines() == ["", "True", "inventory_es.domain.stream_id"]
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("door", [*DOORS, "inventory_es.sync", "inventory_es.telemetry", "inventory_es.telemetry.logs"])
 def test_opening_it_imports_nothing_optional(door: str) -> None:
     script = f"import sys, {door}; print(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -1,0 +1,190 @@
+"""Metrics from the records of observers, for whichever library keeps them."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Protocol
+
+import anyio
+
+from inventory_es.adapters.system import SystemClock
+from inventory_es.application.following.projection import ProjectionStatus
+from inventory_es.application.observers import (
+    AppendFinished,
+    BreakerChanged,
+    CacheFailed,
+    CacheRead,
+    CallRetried,
+    CommandFinished,
+    ProjectionAdvanced,
+    PublishFinished,
+    lag_of,
+)
+from inventory_es.application.service import InventoryService
+from inventory_es.ports import Clock
+from inventory_es.ports.event_bus import Delivery
+from inventory_es.telemetry.catalogue import METRICS, Metric
+
+_PHASES = ("closed", "half_open", "open")
+_SYSTEMS = {
+    **dict.fromkeys(("FileEventStore", "FileEventBus"), "inventory_es.file"),
+    **dict.fromkeys(("MemoryEventStore", "MemoryEventBus"), "inventory_es.memory"),
+    "SqliteEventStore": "sqlite",
+}
+_PAGE = 1_000
+
+
+class Instruments(Protocol):
+    """Instruments of a metrics library."""
+
+    def bind(self, metric: Metric, values: Sequence[str], /) -> Callable[[float], object]:
+        """Return the function that adds to a counter, sets a gauge, or observes with a histogram, for these values of the attributes."""
+
+
+def system_of(adapter: str) -> str:
+    """Return the name of a database or a messaging system, as the semantic conventions have it, of an adapter's class name."""
+    return _SYSTEMS.get(adapter, adapter)
+
+
+def error_of(problem: BaseException | None) -> str:
+    """Return the ``error.type`` of an exception: its code, or its class where it has none; empty where there is none."""
+    return "" if problem is None else str(getattr(problem, "code", type(problem).__name__))
+
+
+class Metrics:
+    """An observer that counts and measures. One of them serves any number of inventories of a process.
+
+    Args:
+        instruments: of the metrics library.
+        clock: for the lag of deliveries and due reservations.
+    """
+
+    def __init__(self, instruments: Instruments, *, clock: Clock | None = None) -> None:
+        self._instruments = instruments
+        self._clock = SystemClock() if clock is None else clock
+        self._bound: dict[tuple[str, ...], Callable[[float], object]] = {}
+
+    def command_finished(self, record: CommandFinished) -> None:
+        """Measure a command."""
+        self._add(record.seconds, "inventory_es.command.duration", record.command, record.outcome)
+        self._add(record.batch_size, "inventory_es.command.batch.size")
+        self._add(record.waiting, "inventory_es.lane.depth")
+        if record.error is not None:
+            self._add(1, "inventory_es.command.errors", record.command, record.error)
+        if record.attempts > 1:
+            self._add(record.attempts - 1, "inventory_es.command.retries", record.command)
+
+    def append_finished(self, record: AppendFinished) -> None:
+        """Measure a call to the store."""
+        self._add(record.seconds, "db.client.operation.duration", system_of(record.store), "append", record.error or "")
+        self._add(record.groups, "inventory_es.append.groups")
+        self._add(record.events, "inventory_es.append.events")
+        self._add(record.conflicts, "inventory_es.append.conflicts")
+
+    def call_retried(self, record: CallRetried) -> None:
+        """Count a repeated call."""
+        self._add(1, "inventory_es.call.retries", record.port, record.operation, record.error)
+
+    def breaker_changed(self, record: BreakerChanged) -> None:
+        """Show the phase of a breaker."""
+        for phase in _PHASES:
+            self._add(phase == record.after, "inventory_es.breaker.state", record.breaker, phase)
+
+    def cache_read(self, record: CacheRead) -> None:
+        """Count a hit or a miss."""
+        self._add(1, "inventory_es.cache.reads", record.cache, record.result)
+
+    def cache_failed(self, record: CacheFailed) -> None:
+        """Count a failed call of the cache."""
+        self._add(1, "inventory_es.cache.errors", record.cache, record.operation, record.error)
+
+    def projection_advanced(self, record: ProjectionAdvanced) -> None:
+        """Measure a step of a projection."""
+        self._add(record.seconds, "inventory_es.projection.duration", record.projection)
+        self._add(record.events, "inventory_es.projection.events", record.projection)
+        if record.events:
+            self._add(record.lag, "inventory_es.event.lag", record.projection)
+        if record.error is not None:
+            self._add(1, "inventory_es.projection.errors", record.projection)
+
+    def publish_finished(self, record: PublishFinished) -> None:
+        """Measure a relay's call to the bus."""
+        values = (system_of(record.bus), "publish", record.relay, record.error or "")
+        self._add(record.seconds, "messaging.client.operation.duration", *values)
+        self._add(len(record.recorded), "messaging.client.sent.messages", *values)
+        if record.error is None:
+            self._add(record.lag, "inventory_es.event.lag", record.relay)
+
+    @contextmanager
+    def delivery(self, delivery: Delivery, *, group: str, bus: str) -> Iterator[None]:
+        """Measure the handling of a delivery by the block.
+
+        Args:
+            delivery: what is handled.
+            group: of the consumer.
+            bus: the messaging system, such as ``inventory_es.file``.
+        """
+        begun, problem = self._clock.now(), None
+        try:
+            yield
+        except BaseException as raised:
+            problem = raised
+            raise
+        finally:
+            seconds = (self._clock.now() - begun).total_seconds()
+            self._add(seconds, "messaging.process.duration", bus, "process", group, error_of(problem))
+            self._add(lag_of((delivery.event,), self._clock), "inventory_es.event.lag", group)
+
+    async def watch(self, inventory: InventoryService, *, every: float = 15.0, most: int = 10_000) -> None:
+        """Show the state of an inventory with queries, until cancelled: lag, dead letters, reservations.
+
+        A failure is raised, so that a host learns that the figures stand still.
+
+        Args:
+            inventory: an open service.
+            every: seconds between two looks, above 0.
+            most: the most open reservations that are counted.
+
+        Raises:
+            ReadModelUnavailableError, StoreUnavailableError, StoreClosedError: as the backends.
+        """
+        while True:
+            self.show_projections(await inventory.followers.status())
+            await self.show_reservations(inventory, most=most)
+            await anyio.sleep(every)
+
+    def show_projections(self, statuses: Sequence[ProjectionStatus]) -> None:
+        """Show lag and dead letters of projections."""
+        for one in statuses:
+            name = str(one.projection_id)
+            self._add(one.lag_seconds, "inventory_es.projection.lag", name)
+            self._add(one.lag_events, "inventory_es.projection.backlog", name)
+            self._add(one.state in {"stopped", "retrying"}, "inventory_es.projection.stopped", name)
+            self._add(one.dead_letters, "inventory_es.dead_letters", name)
+
+    async def show_reservations(self, inventory: InventoryService, *, most: int = 10_000) -> None:
+        """Count open and due reservations, from the oldest one on.
+
+        Args:
+            inventory: an open service with queries.
+            most: the most that are counted.
+        """
+        open_count = due = 0
+        now: datetime = self._clock.now()
+        after = None
+        while open_count < most:
+            page = await inventory.queries.open_reservations(after=after, limit=min(_PAGE, most - open_count))
+            open_count += len(page.rows)
+            due += sum(row.expires_at is not None and row.expires_at <= now for row in page.rows)
+            after = page.next_after
+            if after is None:
+                break
+        self._add(open_count, "inventory_es.reservations.open")
+        self._add(due, "inventory_es.reservations.due")
+
+    def _add(self, value: float, *key: str) -> None:
+        """Add to the metric ``key[0]`` with the values ``key[1:]`` of its attributes."""
+        add = self._bound.get(key)
+        if add is None:
+            add = self._bound[key] = self._instruments.bind(METRICS[key[0]], key[1:])
+        add(value)
