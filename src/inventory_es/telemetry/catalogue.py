@@ -9,7 +9,6 @@ _LATENCY = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0
 _CALLS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)  # the boundaries of the semantic conventions
 _LAG = (0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
 _COUNTS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
-_DEPTHS = (0.0, *_COUNTS)
 
 
 @attrs.frozen
@@ -70,47 +69,26 @@ class Log:
 
 
 ERROR_TYPE = "error.type"
-DB_SYSTEM = "db.system.name"
-DB_OPERATION = "db.operation.name"
-DB_BATCH_SIZE = "db.operation.batch.size"
-MESSAGING_SYSTEM = "messaging.system"
-MESSAGING_OPERATION = "messaging.operation.name"
-MESSAGING_TYPE = "messaging.operation.type"
-MESSAGING_DESTINATION = "messaging.destination.name"
-MESSAGING_GROUP = "messaging.consumer.group.name"
-MESSAGING_BATCH_SIZE = "messaging.batch.message_count"
-MESSAGING_ID = "messaging.message.id"
-COMMAND = "inventory_es.command"
-COMMAND_ID = "inventory_es.command.id"
-OUTCOME = "inventory_es.outcome"
-PRODUCT = "inventory_es.product.id"
-STORE = "inventory_es.store.id"
-STREAM = "inventory_es.stream"
-QUANTITY = "inventory_es.quantity"
-VERSION = "inventory_es.version"
-POSITION = "inventory_es.position"
-ATTEMPTS = "inventory_es.attempts"
-BATCH_SIZE = "inventory_es.batch.size"
-CORRELATION = "inventory_es.correlation.id"
-EVENTS = "inventory_es.events"
-PROJECTION = "inventory_es.projection"
-CONSUMER = "inventory_es.consumer"
-BREAKER = "inventory_es.breaker"
-STATE = "inventory_es.state"
-CACHE = "inventory_es.cache"
-RESULT = "inventory_es.result"
-PORT = "inventory_es.port"
-OPERATION = "inventory_es.operation"
+DB_SYSTEM, DB_OPERATION, DB_BATCH_SIZE = "db.system.name", "db.operation.name", "db.operation.batch.size"
+MESSAGING_SYSTEM, MESSAGING_OPERATION, MESSAGING_TYPE = "messaging.system", "messaging.operation.name", "messaging.operation.type"
+MESSAGING_DESTINATION, MESSAGING_GROUP = "messaging.destination.name", "messaging.consumer.group.name"
+MESSAGING_BATCH_SIZE, MESSAGING_ID = "messaging.batch.message_count", "messaging.message.id"
+COMMAND, COMMAND_ID, OUTCOME = "inventory_es.command", "inventory_es.command.id", "inventory_es.outcome"
+PRODUCT, STORE, STREAM = "inventory_es.product.id", "inventory_es.store.id", "inventory_es.stream"
+QUANTITY, VERSION, POSITION = "inventory_es.quantity", "inventory_es.version", "inventory_es.position"
+ATTEMPTS, BATCH_SIZE, CORRELATION = "inventory_es.attempts", "inventory_es.batch.size", "inventory_es.correlation.id"
+EVENTS, PROJECTION, CONSUMER = "inventory_es.events", "inventory_es.projection", "inventory_es.consumer"
+BREAKER, STATE, CACHE, RESULT = "inventory_es.breaker", "inventory_es.state", "inventory_es.cache", "inventory_es.result"
+PORT, OPERATION = "inventory_es.port", "inventory_es.operation"
 
 _METRICS = (
     Metric("inventory_es.command.duration", "histogram", "s", "Time from call to result.", (COMMAND, OUTCOME), _LATENCY),
     Metric("inventory_es.command.errors", "counter", "{command}", "Commands that were rejected or failed.", (COMMAND, ERROR_TYPE)),
     Metric("inventory_es.command.retries", "counter", "{attempt}", "Decisions after the first one of a command.", (COMMAND,)),
-    Metric("inventory_es.command.batch.size", "histogram", "{command}", "Commands decided together, as each sees it.", (), _COUNTS),
-    Metric("inventory_es.lane.depth", "histogram", "{command}", "Commands that waited in the lane when one came.", (), _DEPTHS),
+    Metric("inventory_es.lane.waiting", "counter", "{command}", "Commands that waited in a lane when one came, summed up."),
     Metric("db.client.operation.duration", "histogram", "s", "Time of calls to the store.", (DB_SYSTEM, DB_OPERATION, ERROR_TYPE), _CALLS),
     Metric("inventory_es.append.groups", "histogram", "{append}", "Independent appends in one commit.", (), _COUNTS),
-    Metric("inventory_es.append.events", "counter", "{event}", "Events that appends carried, accepted or not."),
+    Metric("inventory_es.append.batch.size", "histogram", "{event}", "Events in one commit: its size.", (), _COUNTS),
     Metric("inventory_es.append.conflicts", "counter", "{append}", "Appends that met another writer."),
     Metric("inventory_es.call.retries", "counter", "{call}", "Calls that failed and were made again.", (PORT, OPERATION, ERROR_TYPE)),
     Metric("inventory_es.breaker.state", "gauge", "{breaker}", "One for the phase of a breaker.", (BREAKER, STATE), several="livemax"),

@@ -2,24 +2,13 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from typing import Protocol
 
 import anyio
 
 from inventory_es.adapters.system import SystemClock
+from inventory_es.application import observers as o
 from inventory_es.application.following.projection import ProjectionStatus
-from inventory_es.application.observers import (
-    AppendFinished,
-    BreakerChanged,
-    CacheFailed,
-    CacheRead,
-    CallRetried,
-    CommandFinished,
-    ProjectionAdvanced,
-    PublishFinished,
-    lag_of,
-)
 from inventory_es.application.service import InventoryService
 from inventory_es.ports import Clock
 from inventory_es.ports.event_bus import Delivery
@@ -64,41 +53,41 @@ class Metrics:
         self._clock = SystemClock() if clock is None else clock
         self._bound: dict[tuple[str, ...], Callable[[float], object]] = {}
 
-    def command_finished(self, record: CommandFinished) -> None:
+    def command_finished(self, record: o.CommandFinished) -> None:
         """Measure a command."""
         self._add(record.seconds, "inventory_es.command.duration", record.command, record.outcome)
-        self._add(record.batch_size, "inventory_es.command.batch.size")
-        self._add(record.waiting, "inventory_es.lane.depth")
+        if record.waiting:
+            self._add(record.waiting, "inventory_es.lane.waiting")
         if record.error is not None:
             self._add(1, "inventory_es.command.errors", record.command, record.error)
         if record.attempts > 1:
             self._add(record.attempts - 1, "inventory_es.command.retries", record.command)
 
-    def append_finished(self, record: AppendFinished) -> None:
+    def append_finished(self, record: o.AppendFinished) -> None:
         """Measure a call to the store."""
         self._add(record.seconds, "db.client.operation.duration", system_of(record.store), "append", record.error or "")
         self._add(record.groups, "inventory_es.append.groups")
-        self._add(record.events, "inventory_es.append.events")
+        self._add(record.events, "inventory_es.append.batch.size")
         self._add(record.conflicts, "inventory_es.append.conflicts")
 
-    def call_retried(self, record: CallRetried) -> None:
+    def call_retried(self, record: o.CallRetried) -> None:
         """Count a repeated call."""
         self._add(1, "inventory_es.call.retries", record.port, record.operation, record.error)
 
-    def breaker_changed(self, record: BreakerChanged) -> None:
+    def breaker_changed(self, record: o.BreakerChanged) -> None:
         """Show the phase of a breaker."""
         for phase in _PHASES:
             self._add(phase == record.after, "inventory_es.breaker.state", record.breaker, phase)
 
-    def cache_read(self, record: CacheRead) -> None:
+    def cache_read(self, record: o.CacheRead) -> None:
         """Count a hit or a miss."""
         self._add(1, "inventory_es.cache.reads", record.cache, record.result)
 
-    def cache_failed(self, record: CacheFailed) -> None:
+    def cache_failed(self, record: o.CacheFailed) -> None:
         """Count a failed call of the cache."""
         self._add(1, "inventory_es.cache.errors", record.cache, record.operation, record.error)
 
-    def projection_advanced(self, record: ProjectionAdvanced) -> None:
+    def projection_advanced(self, record: o.ProjectionAdvanced) -> None:
         """Measure a step of a projection."""
         self._add(record.seconds, "inventory_es.projection.duration", record.projection)
         self._add(record.events, "inventory_es.projection.events", record.projection)
@@ -107,7 +96,7 @@ class Metrics:
         if record.error is not None:
             self._add(1, "inventory_es.projection.errors", record.projection)
 
-    def publish_finished(self, record: PublishFinished) -> None:
+    def publish_finished(self, record: o.PublishFinished) -> None:
         """Measure a relay's call to the bus."""
         values = (system_of(record.bus), "publish", record.relay, record.error or "")
         self._add(record.seconds, "messaging.client.operation.duration", *values)
@@ -133,7 +122,7 @@ class Metrics:
         finally:
             seconds = (self._clock.now() - begun).total_seconds()
             self._add(seconds, "messaging.process.duration", bus, "process", group, error_of(problem))
-            self._add(lag_of((delivery.event,), self._clock), "inventory_es.event.lag", group)
+            self._add(o.lag_of((delivery.event,), self._clock), "inventory_es.event.lag", group)
 
     async def watch(self, inventory: InventoryService, *, every: float = 15.0, most: int = 10_000) -> None:
         """Show the state of an inventory with queries, until cancelled: lag, dead letters, reservations.
@@ -170,8 +159,7 @@ class Metrics:
             most: the most that are counted.
         """
         open_count = due = 0
-        now: datetime = self._clock.now()
-        after = None
+        now, after = self._clock.now(), None
         while open_count < most:
             page = await inventory.queries.open_reservations(after=after, limit=min(_PAGE, most - open_count))
             open_count += len(page.rows)

@@ -9,11 +9,12 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from random import random  # noqa: TID251  # the default of a parameter; a sample guards no secret, and is drawn for every command
 from typing import Any
 
 import attrs
 
-from inventory_es.adapters.system import SystemClock, chance
+from inventory_es.adapters.system import SystemClock
 from inventory_es.application.context import CommandContext, command_context
 from inventory_es.application.observers import AppendFinished, CommandFinished, CommandStarted, ProjectionAdvanced, PublishFinished
 from inventory_es.ports import Clock, NewEvent, RecordedEvent
@@ -59,7 +60,7 @@ class Tracing:
         provider: trace.TracerProvider | None = None,
         *,
         sample: float = 1.0,
-        chance: Callable[[], float] = chance,
+        chance: Callable[[], float] = random,
         clock: Clock | None = None,
     ) -> None:
         if not 0 <= sample <= 1:
@@ -73,12 +74,12 @@ class Tracing:
 
     def command_started(self, record: CommandStarted) -> CommandContext | None:
         """Begin the span of a command, if it is traced, and put it into the context of the command."""
+        command, context = record
         parent = trace.get_current_span().get_span_context()
-        if not parent.is_valid and record.context.traceparent is not None:
-            parent = _parse(record.context.traceparent)
+        if not parent.is_valid and context.traceparent is not None:
+            parent = _parse(context.traceparent)
         if not (parent.trace_flags.sampled if parent.is_valid else self._chance() < self._sample):
             return None
-        command = record.command
         span = self._tracer.start_span(
             type(command).__name__,
             _within(parent),
@@ -94,11 +95,12 @@ class Tracing:
             return None
         text = _format(span.get_span_context())
         self._commands[text] = span
-        return attrs.evolve(record.context, traceparent=text)
+        return attrs.evolve(context, traceparent=text)
 
     def command_finished(self, record: CommandFinished) -> None:
         """End the span of a command."""
-        span = self._commands.pop(record.context.traceparent or "", None)
+        traceparent = record.context.traceparent
+        span = None if traceparent is None else self._commands.pop(traceparent, None)
         if span is None:
             return
         known = {
@@ -200,7 +202,7 @@ def _traces(events: Sequence[NewEvent | RecordedEvent]) -> list[SpanContext]:
     """Return the sampled trace contexts of events, each once, in their order."""
     found: dict[bytes, None] = {}
     for event in events:
-        if (match := _TRACEPARENT.search(event.metadata)) is not None:
+        if b'"traceparent"' in event.metadata and (match := _TRACEPARENT.search(event.metadata)) is not None:
             found[match[1]] = None
     parsed = [_parse(one.decode()) for one in found]
     return [one for one in parsed if one.is_valid and one.trace_flags.sampled]
@@ -226,7 +228,6 @@ class _Instruments:
         self._instrument = lru_cache(maxsize=None)(self._make)
 
     def bind(self, metric: Metric, values: Sequence[str], /) -> Callable[[float], object]:
-        """Return the function that takes a value. An attribute without a value is left out."""
         attributes = {key: value for key, value in zip(metric.attributes, values, strict=True) if value}
         take = self._instrument(metric.name)
         return lambda value: take(value, attributes)

@@ -4,7 +4,12 @@ With several worker processes, set ``PROMETHEUS_MULTIPROC_DIR`` to an empty fold
 collect with its ``MultiProcessCollector``, as its documentation says. The metrics need nothing more.
 """
 
-from collections.abc import Callable, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate
+from math import inf
+from os import environ
+from threading import Lock
 
 from inventory_es.ports import Clock
 from inventory_es.telemetry.catalogue import METRICS, Metric
@@ -12,6 +17,9 @@ from inventory_es.telemetry.metrics import Metrics
 
 try:
     from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+    from prometheus_client.core import HistogramMetricFamily
+    from prometheus_client.registry import Collector
+    from prometheus_client.utils import floatToGoString
 except ImportError as missing:
     msg = "prometheus_client is not installed: pip install 'inventory_es[prometheus]'"
     raise ImportError(msg, name=missing.name) from missing
@@ -24,24 +32,61 @@ def prometheus_name(metric: Metric) -> str:
     return metric.name.replace(".", "_") + ("_seconds" if metric.unit == "s" else "")
 
 
+class _Buckets:
+    """The observations of a histogram with certain labels, in plain numbers."""
+
+    __slots__ = ("_bounds", "_lock", "counts", "total")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds, self._lock = bounds, Lock()
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        with self._lock:
+            self.counts[bisect_left(self._bounds, value)] += 1
+            self.total += value
+
+
+class _Histogram(Collector):
+    """A histogram that a scrape reads from plain numbers: an observation costs a fourth of that of the library."""
+
+    def __init__(self, metric: Metric, labels: Sequence[str]) -> None:
+        self._metric, self._labels = metric, labels
+        self._les = [floatToGoString(bound) for bound in (*metric.bounds, inf)]  # type: ignore[no-untyped-call]  # as the library has it
+        self._children: dict[tuple[str, ...], _Buckets] = {}
+
+    def labels(self, *values: str) -> _Buckets:
+        return self._children.setdefault(values, _Buckets(self._metric.bounds))
+
+    def describe(self) -> Iterable[HistogramMetricFamily]:
+        yield HistogramMetricFamily(prometheus_name(self._metric), self._metric.description, labels=self._labels)
+
+    def collect(self) -> Iterable[HistogramMetricFamily]:
+        for family in self.describe():
+            for values, child in tuple(self._children.items()):
+                buckets = list(zip(self._les, map(float, accumulate(child.counts)), strict=True))
+                family.add_metric(values, buckets, child.total)
+            yield family
+
+
 class _Instruments:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._families = {one.name: _family(one, registry) for one in METRICS.values()}
 
     def bind(self, metric: Metric, values: Sequence[str], /) -> Callable[[float], object]:
-        """Return the function that takes a value."""
         family = self._families[metric.name]
-        child = family.labels(*values) if values else family
+        child = family.labels(*values) if values or isinstance(family, _Histogram) else family
         match child:
             case Counter():
                 return child.inc
             case Gauge():
                 return child.set
-            case Histogram():
+            case _:
                 return child.observe
 
 
-def _family(metric: Metric, registry: CollectorRegistry) -> Counter | Gauge | Histogram:
+def _family(metric: Metric, registry: CollectorRegistry) -> Counter | Gauge | Histogram | _Histogram:
     name = prometheus_name(metric)
     labels = [one.removeprefix("inventory_es.").replace(".", "_") for one in metric.attributes]
     match metric.kind:
@@ -49,8 +94,12 @@ def _family(metric: Metric, registry: CollectorRegistry) -> Counter | Gauge | Hi
             return Counter(name, metric.description, labels, registry=registry)
         case "gauge":
             return Gauge(name, metric.description, labels, registry=registry, multiprocess_mode=metric.several)
-        case "histogram":
+        case "histogram" if "PROMETHEUS_MULTIPROC_DIR" in environ:
             return Histogram(name, metric.description, labels, registry=registry, buckets=metric.bounds)
+        case "histogram":
+            histogram = _Histogram(metric, labels)
+            registry.register(histogram)
+            return histogram
 
 
 def prometheus_metrics(registry: CollectorRegistry | None = None, *, clock: Clock | None = None) -> Metrics:

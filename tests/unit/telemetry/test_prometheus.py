@@ -62,10 +62,25 @@ def test_commands_and_appends_are_measured(backend: str) -> None:
     assert found[f"{duration}_bucket{{command=AddStock,le=+Inf,outcome=accepted}}"] == 1
     assert 0 < found[f"{duration}_sum{{command=ReserveStock,outcome=accepted}}"] < 10
     assert found["inventory_es_command_errors_total{command=ReserveStock,error_type=insufficient_stock}"] == 3
-    assert found["inventory_es_command_batch_size_count"] == found["inventory_es_lane_depth_bucket{le=0.0}"] == 6
     assert found["db_client_operation_duration_seconds_count{db_operation_name=append,db_system_name=inventory_es.memory,error_type=}"] == 3
-    assert (found["inventory_es_append_events_total"], found["inventory_es_append_conflicts_total"]) == (3, 0)
+    assert (found["inventory_es_append_batch_size_sum"], found["inventory_es_append_conflicts_total"]) == (3, 0)
     assert (found["inventory_es_append_groups_count"], found["inventory_es_append_groups_sum"]) == (3, 3)
+
+
+def test_batches_and_waiting_commands_are_counted(backend: str) -> None:
+    async def body() -> Mapping[str, float]:
+        registry = CollectorRegistry()
+        async with open_inventory("memory:", observers=[prometheus_metrics(registry)]) as inventory:
+            await inventory.add_stock("espresso", "berlin", 9)
+            async with anyio.create_task_group() as tasks:
+                for _ in range(4):
+                    tasks.start_soon(sell, inventory, 1)
+        return samples(registry)
+
+    found = anyio.run(body, backend=backend)
+    assert found["inventory_es_lane_waiting_total"] == 0 + 1 + 2
+    batches = {bound: found[f"inventory_es_append_batch_size_bucket{{le={bound}}}"] for bound in ("1.0", "2.0", "4.0")}
+    assert batches == {"1.0": 2, "2.0": 2, "4.0": 3}
 
 
 def test_a_conflict_and_its_retry_are_counted(backend: str) -> None:

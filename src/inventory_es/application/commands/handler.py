@@ -65,7 +65,8 @@ class CommandHandler:
             await self._lanes.submit(command.inventory_id, request)
         else:
             started, waiting = self._monotonic(), self._lanes.waiting(command.inventory_id)
-            request.context = self._observers.command_started(command, request.context)
+            if self._observers.of_starts:
+                request.context = self._observers.command_started(command, request.context)
             try:
                 await self._lanes.submit(command.inventory_id, request)
             finally:
@@ -146,19 +147,20 @@ class CommandHandler:
 
     def _record(self, request: CommandRequest, started: float, waiting: int) -> CommandFinished:
         outcome, error, version = _verdict(request.outcome)
+        command = request.command
         return CommandFinished(
-            command=type(request.command).__name__,
-            command_id=request.command.command_id,
-            stream=request.command.inventory_id.stream,
-            outcome=outcome,
-            error=error,
-            seconds=self._monotonic() - started,
-            attempts=request.attempts,
-            batch_size=request.batch_size,
-            version=version,
-            quantity=getattr(request.command, "quantity", None),
-            waiting=waiting,
-            context=request.context,
+            type(command).__name__,
+            command.command_id,
+            command.inventory_id.stream,
+            outcome,
+            error,
+            self._monotonic() - started,
+            request.attempts,
+            request.batch_size,
+            version,
+            getattr(command, "quantity", None),
+            waiting,
+            request.context,
         )
 
 
