@@ -9,14 +9,18 @@ ROOT = Path(__file__).parents[1]
 LOCKED = {"opentelemetry-sdk": "opentelemetry-api", "opentelemetry-semantic-conventions": None}
 """By name, the library whose version it has too; ``None`` for one whose version another library fixes."""
 
-FLOOR = re.compile(r"([A-Za-z0-9._-]+)>=([0-9.]+)$")
+FLOOR = re.compile(r"([A-Za-z0-9._-]+)(?:\[([a-z]+)\])?>=([0-9.]+)$")
 
 
 def floors() -> dict[str, str]:
-    """Return the oldest declared version of each library that the package or one of its extras needs."""
+    """Return the oldest declared version of each library that the package or one of its extras needs.
+
+    An extra of a library, such as ``psycopg[binary]``, is a library of the same version: ``psycopg-binary``.
+    """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     needed = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
-    return {match[1]: match[2] for match in map(FLOOR.match, needed) if match}
+    found = [match.groups() for match in map(FLOOR.match, needed) if match]
+    return {library: version for name, extra, version in found for library in (name, f"{name}-{extra}" if extra else name)}
 
 
 def main() -> None:

