@@ -13,7 +13,6 @@ from inventory_es.adapters.sqlite.rows import (
     FEED_COLUMNS,
     MICROSECOND,
     STREAM_COLUMNS,
-    RowEvent,
     check_absent,
     check_feed_rows,
     check_new_events,
@@ -26,6 +25,7 @@ from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import ConcurrencyError, EventIdCollisionError
 from inventory_es.ports.records import AppendResult, NewEvent, RecordedEvent, StreamWrite
 from inventory_es.ports.toolkit.append_rules import check_versions, find_earlier_append
+from inventory_es.ports.toolkit.event_rows import RowEvent
 
 _LAST = f"SELECT {FEED_COLUMNS} FROM events LEFT JOIN streams ON id = stream_id ORDER BY position DESC LIMIT 1"  # noqa: S608  # a constant
 _MOST = 10_000

@@ -23,9 +23,6 @@ from inventory_es.adapters.sqlite.database import Synchronous, check_readable, o
 from inventory_es.adapters.sqlite.rows import (
     FEED_COLUMNS,
     STREAM_COLUMNS,
-    FeedRows,
-    RowEvent,
-    StreamRows,
     check_feed_rows,
     check_stream_rows,
     clear_snapshots,
@@ -34,7 +31,6 @@ from inventory_es.adapters.sqlite.rows import (
     find_head,
     list_heads,
     load_snapshot,
-    named_event,
     save_snapshot,
 )
 from inventory_es.domain.stream_id import MAX_PART_LENGTH, StreamId
@@ -51,6 +47,7 @@ from inventory_es.ports.records import AppendResult, FeedPage, RecordedEvent, St
 from inventory_es.ports.snapshot_store import Snapshot, SnapshotStore
 from inventory_es.ports.toolkit.append_rules import check_append, check_page, check_stream
 from inventory_es.ports.toolkit.blocking_calls import BlockingCalls, run_in_thread
+from inventory_es.ports.toolkit.event_rows import FeedRows, RowEvent, StreamRows
 from inventory_es.ports.toolkit.page_rules import check_stream_page, check_stream_page_backwards
 from inventory_es.ports.toolkit.paths import AnyPath, absolute_path
 from inventory_es.ports.toolkit.waiting import Event, Exclusive, new_event, scope
@@ -196,7 +193,7 @@ class SqliteStore:
         if [row[1] for row in rows] != list(range(after + 1, next_after + 1)) or (not rows and after < head):
             missing = next((number for number, row in enumerate(rows, after + 1) if row[1] != number), next_after + 1)
             raise CorruptStoreError(store=self.name, place=f"position {missing} of its feed", problem="the event is missing")
-        return FeedPage(FeedRows(named_event, rows), next_after, is_end=next_after >= head)
+        return FeedPage(FeedRows(RowEvent.named, rows), next_after, is_end=next_after >= head)
 
     def head(self) -> int:
         """See ``EventFeed``."""

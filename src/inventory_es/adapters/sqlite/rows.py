@@ -18,7 +18,7 @@ key. So a stream whose row was renamed or lost is not mistaken for one that neve
 """
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from struct import Struct
@@ -29,14 +29,13 @@ from zlib import crc32
 
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import CorruptStoreError
-from inventory_es.ports.records import RecordedEvent, StreamHead
+from inventory_es.ports.records import StreamHead
 from inventory_es.ports.snapshot_store import Snapshot
-from inventory_es.ports.toolkit.event_run import EventRun
 
 _COLUMNS = "events.version, position, event_id, event_type, schema_version, recorded_at, data, metadata"
 
 STREAM_COLUMNS = f"{_COLUMNS}, events.checksum"
-"""The columns of an event of a known stream, in the order of :data:`EventRow`.
+"""The columns of an event of a known stream, in the order of ``EventRow``.
 
 The connection returns texts as bytes (``text_factory``), because a damaged text can't be decoded.
 """
@@ -44,126 +43,12 @@ The connection returns texts as bytes (``text_factory``), because a damaged text
 FEED_COLUMNS = f"{_COLUMNS}, name, events.checksum"
 """The columns of an event of any stream."""
 
-EventRow = tuple[int, int, bytes, bytes, int, int, bytes, bytes]
-"""The row of an event. Further columns may follow."""
-
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 _PAGE_BYTES = 4 << 20
 _ROWS_AT_ONCE = 64
 
 
-@lru_cache(maxsize=8_192)
-def parse_stream(name: bytes) -> StreamId:
-    """Return the stream with a name that is known to be valid."""
-    return StreamId.parse(name.decode())
-
-
-_text: Callable[[bytes], str] = lru_cache(maxsize=1_024)(bytes.decode)
-
-
-class RowEvent(RecordedEvent):
-    """A :class:`RecordedEvent` over its row, whose costly fields are built on first use. Equal to any event with the same values."""
-
-    __slots__ = ("_row",)
-
-    _row: EventRow
-
-    def __init__(self, stream: StreamId, row: EventRow) -> None:
-        _keep_stream(self, stream)
-        _keep_row(self, row)
-
-    @property
-    def version(self) -> int:
-        """The place in the stream."""
-        return self._row[0]
-
-    @property
-    def position(self) -> int:
-        """The place in the store."""
-        return self._row[1]
-
-    @property
-    def event_id(self) -> UUID:
-        """The event id."""
-        return UUID(bytes=self._row[2])
-
-    @property
-    def event_type(self) -> str:
-        """The wire name."""
-        return _text(self._row[3])
-
-    @property
-    def schema_version(self) -> int:
-        """The schema version of the payload."""
-        return self._row[4]
-
-    @property
-    def recorded_at(self) -> datetime:
-        """The time of the event."""
-        return from_microseconds(self._row[5])
-
-    @property
-    def data(self) -> bytes:
-        """The payload."""
-        return self._row[6]
-
-    @property
-    def metadata(self) -> bytes:
-        """The envelope's open part."""
-        return self._row[7]
-
-    def __reduce__(self) -> tuple[type[RecordedEvent], tuple[Any, ...]]:
-        return RecordedEvent, self._values()
-
-
-class StreamRows(EventRun[Any]):
-    """The events of one stream, over their rows."""
-
-    __slots__ = ()
-
-    def kinds(self) -> list[tuple[str, int]]:
-        return [(_text(row[3]), row[4]) for row in self._read]
-
-    def streams(self) -> list[StreamId]:
-        return [event.stream for event in self[:1]] * len(self)
-
-    def versions(self) -> list[int]:
-        return [row[0] for row in self._read]
-
-    def positions(self) -> list[int]:
-        return [row[1] for row in self._read]
-
-    def instants(self) -> list[datetime]:
-        first = self._read[0][5] if self._read else 0
-        start = from_microseconds(first)
-        return [start + MICROSECOND * (row[5] - first) for row in self._read]
-
-    def payloads(self) -> list[bytes]:
-        return [row[6] for row in self._read]
-
-
-class FeedRows(StreamRows):
-    """The events of any streams, over rows with the stream's name after the columns of the event."""
-
-    __slots__ = ()
-
-    def streams(self) -> list[StreamId]:
-        return [parse_stream(row[8]) for row in self._read]
-
-
-def named_event(row: Any) -> RowEvent:
-    """Return the event of a row with :data:`FEED_COLUMNS`."""
-    return RowEvent(parse_stream(row[8]), row)
-
-
-_keep_row = RowEvent.__dict__["_row"].__set__
-_keep_stream = RecordedEvent.__dict__["stream"].__set__
-
-
-def from_microseconds(microseconds: int) -> datetime:
-    """Return the instant in UTC."""
-    return EPOCH + MICROSECOND * microseconds
 
 
 Row = tuple[Any, ...]

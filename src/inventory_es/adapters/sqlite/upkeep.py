@@ -30,7 +30,6 @@ from inventory_es.adapters.sqlite.rows import (
     FEED_COLUMNS,
     STREAM_COLUMNS,
     Row,
-    RowEvent,
     are_good,
     are_unchecked,
     damage_of,
@@ -45,6 +44,7 @@ from inventory_es.adapters.sqlite.rows import (
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import CorruptStoreError, IncompatibleStoreError
 from inventory_es.ports.records import RecordedEvent
+from inventory_es.ports.toolkit.event_rows import RowEvent
 
 Concern = Literal["database", "event", "stream", "meaning", "checksum", "snapshot"]
 StreamCheck = Callable[[StreamId, Iterator[RecordedEvent]], Iterable[tuple[int, str]]]
