@@ -10,7 +10,7 @@ import attrs
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.records import AppendResult, FeedPage, RecordedEvent, StreamPage, StreamsPage, StreamWrite
 
-Durability = Literal["none", "process", "os", "power"]
+Durability = Literal["none", "process", "os", "power", "machine"]
 FeedKind = Literal["none", "total"]
 
 
@@ -20,6 +20,7 @@ class StoreCapabilities:
 
     Attributes:
         durability: the crash that an acknowledged append survives: none, of this process, of the operating system, or a power cut.
+            ``machine`` is the loss of the machine with its disks.
         feed: ``total`` if the store is an :class:`~inventory_es.ports.EventFeed` too.
         multi_process: True if several processes, and several instances in one process, may open the same data.
         multi_stream: True if one append may write to several streams, all or none.
