@@ -49,6 +49,20 @@ _BUILT_IN: Mapping[str, Callable[[str], Awaitable[EventStore]]] = {"file": _open
 """The shipped schemes. They need no metadata of an installed package, and no other package can replace them."""
 
 
+def _postgresql_opener(url: str) -> Callable[[], Awaitable[EventStore]]:
+    from inventory_es.adapters.postgresql import open_postgresql, parse_place  # noqa: PLC0415  # see above
+
+    parse_place(url)
+    return partial(open_postgresql, url)
+
+
+_SERVERS: Mapping[str, Callable[[str], Callable[[], Awaitable[EventStore]]]] = {
+    "postgres": _postgresql_opener,
+    "postgresql": _postgresql_opener,
+}
+"""The shipped schemes whose URL names a server. Each function checks the URL, and returns what opens the store."""
+
+
 async def _open_memory_rows(place: str) -> ReadModel:
     from inventory_es.adapters.memory import open_read_model  # noqa: PLC0415  # see above
 
@@ -86,8 +100,9 @@ def open_inventory(
     """Assemble the inventory service over a store. Nothing is opened before ``async with``.
 
     Args:
-        store: ``memory:``, ``file:DIR``, ``sqlite:FILE``, the URL of an installed adapter, a path (the same as ``file:PATH``), or a
-            store object, which the caller closes. A relative path is resolved by this call, and ``~`` is the home folder.
+        store: ``memory:``, ``file:DIR``, ``sqlite:FILE``, ``postgresql://USER@HOST/DATABASE``, or the URL of an installed adapter.
+            A path is the same as ``file:PATH``. The caller closes a store object. A relative path is resolved by this call, and ``~`` is
+            the home folder.
         clock: the source of time; the system's by default.
         ids: the generator of ids that callers don't give; UUID version 7 by default.
         policies: functions of the host, each of which may reject a command.
@@ -265,10 +280,12 @@ def _found(scheme: str, place: str) -> Callable[[], Awaitable[EventStore]]:
     if scheme in _BUILT_IN:
         _check_place(scheme, place)
         return partial(_BUILT_IN[scheme], absolute_path(place) if place else place)
+    if scheme in _SERVERS:
+        return _SERVERS[scheme](f"{scheme}:{place}")
     found = tuple(entry_points(group=ENTRY_POINT_GROUP, name=scheme))
     if not found:
         others = {point.name for point in entry_points(group=ENTRY_POINT_GROUP)}
-        known = ", ".join(f"{name}:" for name in sorted({*_BUILT_IN, *others}))
+        known = ", ".join(f"{name}:" for name in sorted({*_BUILT_IN, *_SERVERS, *others}))
         msg = f"no event store is installed for {scheme + ':'!r}; known are {known}"
         raise ValueError(msg)
     if len(found) > 1:

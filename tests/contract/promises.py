@@ -14,6 +14,7 @@ from tests.contract.test_file_event_store import TestFileEventStore
 from tests.contract.test_memory_cache import TestMemoryCache
 from tests.contract.test_memory_event_bus import TestMemoryEventBus
 from tests.contract.test_memory_event_store import TestMemoryEventStore
+from tests.contract.test_postgresql_event_store import TestPostgresqlEventStore
 from tests.contract.test_read_models import TestMemoryReadModel, TestSqliteReadModel
 from tests.contract.test_snapshot_stores import TestMemorySnapshotStore, TestSqliteSnapshotStore
 from tests.contract.test_sqlite_event_store import TestSqliteEventStore
@@ -22,7 +23,12 @@ from tests.contract.test_tiered_cache import TestTieredCache
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "promises.md"
 
 ADAPTERS: Mapping[str, Mapping[str, type[Contract]]] = {
-    "Event store": {"memory": TestMemoryEventStore, "file": TestFileEventStore, "SQLite": TestSqliteEventStore},
+    "Event store": {
+        "memory": TestMemoryEventStore,
+        "file": TestFileEventStore,
+        "SQLite": TestSqliteEventStore,
+        "PostgreSQL": TestPostgresqlEventStore,
+    },
     "Snapshot store": {"memory": TestMemorySnapshotStore, "SQLite": TestSqliteSnapshotStore},
     "Read model": {"memory": TestMemoryReadModel, "SQLite": TestSqliteReadModel},
     "Cache": {"memory": TestMemoryCache, "file": TestFileCache, "tiers": TestTieredCache},

@@ -20,10 +20,12 @@ from pathlib import Path
 from typing import Self
 
 import psycopg
+from psycopg import sql
 
 PATIENCE = 30.0
 """Seconds for a server to start or to stop."""
 
+_VARIABLE = "INVENTORY_ES_TEST_POSTGRESQL"
 _IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 _USER = "nobody" if _IS_ROOT else None
 _FAST: Mapping[str, str] = {
@@ -117,6 +119,34 @@ def server(settings: Mapping[str, str] = {}) -> Iterator[Server]:
             running.stop()
     finally:
         shutil.rmtree(root, ignore_errors=True)
+
+
+@contextmanager
+def own_server(settings: Mapping[str, str] = {}) -> Iterator[None]:
+    """Run a server for the cases of one class, whose second processes find it by their environment."""
+    with server(settings) as running:
+        os.environ[_VARIABLE] = running.url
+        try:
+            yield
+        finally:
+            del os.environ[_VARIABLE]
+
+
+def url_of(schema: str, options: str = "") -> str:
+    """Return the URL of a store on the server of :func:`own_server`."""
+    return f"{os.environ[_VARIABLE]}?schema={schema}{options}"
+
+
+def drop_schema(schema: str) -> None:
+    """Drop a schema of that server, and what is in it."""
+    with psycopg.connect(os.environ[_VARIABLE], autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema)))
+
+
+def rename_schema(schema: str, name: str) -> None:
+    """Give a schema of that server another name."""
+    with psycopg.connect(os.environ[_VARIABLE], autocommit=True) as connection:
+        connection.execute(sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(sql.Identifier(schema), sql.Identifier(name)))
 
 
 @cache

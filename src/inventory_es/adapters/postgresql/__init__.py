@@ -1,0 +1,12 @@
+"""Storage in a PostgreSQL database, with psycopg 3. Its license is the LGPL 3.0."""
+
+try:
+    import psycopg as _driver  # noqa: F401  # what is missing without the extra
+except ImportError as _problem:
+    _msg = "PostgreSQL needs the driver psycopg 3: pip install 'inventory_es[postgres]'"
+    raise ImportError(_msg) from _problem
+
+from inventory_es.adapters.postgresql.event_store import PostgresqlEventStore, open_postgresql, open_postgresql_event_store
+from inventory_es.adapters.postgresql.place import Place, parse_place
+
+__all__ = ["Place", "PostgresqlEventStore", "open_postgresql", "open_postgresql_event_store", "parse_place"]

@@ -1,0 +1,250 @@
+"""Connections to one server, each used by one thread at a time, and every wait on them with a deadline.
+
+No state of a session is ever set, because a pooler in transaction mode gives each statement to another session. (See the PgBouncer
+documentation, "SQL feature map for pooling modes".) So the settings that matter are read, every name is written with its schema, and each
+statement is a transaction of its own.
+
+A connection that was lost is made again when it is needed, by one attempt at a time. After a failure the next attempts are refused for a
+random time that grows. So many processes do not fall on a server that has just come back.
+"""
+
+import selectors
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from threading import Lock
+from time import monotonic, monotonic_ns
+from typing import Any, TypeVar
+
+import attrs
+import psycopg
+from psycopg.conninfo import make_conninfo
+from psycopg.types.numeric import Int8BinaryLoader
+from psycopg.types.string import ByteaBinaryLoader
+
+from inventory_es.adapters.postgresql.append_batch import register_columns
+from inventory_es.adapters.postgresql.failures import Failures, NoAnswerError
+from inventory_es.adapters.postgresql.place import Place
+from inventory_es.ports.errors import StoreClosedError
+from inventory_es.ports.event_store import Durability
+
+T = TypeVar("T")
+
+_Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
+_EVENTS = {1: selectors.EVENT_READ, 2: selectors.EVENT_WRITE, 3: selectors.EVENT_READ | selectors.EVENT_WRITE}
+_FIRST_PAUSE = 0.05
+_LONGEST_PAUSE = 5.0
+_GREETING = """
+SELECT current_setting('transaction_isolation'), current_setting('server_encoding'), current_setting('fsync'),
+    current_setting('synchronous_commit'), current_setting('synchronous_standby_names'), pg_is_in_recovery(),
+    current_setting('server_version_num')::int, clock_timestamp()
+"""
+_LEAST_VERSION = 150_000
+_RAW: Mapping[str, type[Any]] = {"text": ByteaBinaryLoader, "uuid": ByteaBinaryLoader, "timestamptz": Int8BinaryLoader}
+"""What the server sends stays as it is until a field is asked for: texts and UUIDs bytes, instants microseconds since 2000."""
+
+
+class Link(psycopg.Connection[tuple[Any, ...]]):
+    """A connection whose waits end at a time.
+
+    Attributes:
+        give_up: the time by the monotonic clock at which every wait ends, and the connection with it.
+        warnings: the codes of the server's warnings and farewells since they were cleared.
+    """
+
+    give_up: float = 0.0
+    warnings: list[str]
+
+    def __del__(self, *_: object) -> None:
+        """Do nothing: a store that was dropped warns by itself, and one that a fork inherited must not."""
+
+    def wait(self, gen: Generator[Any, Any, T], interval: float = 0.0, timeout: float | None = None) -> T:  # noqa: ARG002  # the driver's own
+        """Run a generator of the driver to its end.
+
+        Raises:
+            NoAnswerError: the server did not answer in time.
+        """
+        try:
+            with _Selector() as selector:
+                wanted = next(gen)
+                selector.register(self.pgconn.socket, _EVENTS[wanted])
+                while True:
+                    wanted = gen.send(self._ready(selector))
+                    selector.modify(self.pgconn.socket, _EVENTS[wanted])
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        except psycopg.Error as problem:
+            if isinstance(problem, NoAnswerError):
+                self.pgconn.finish()
+            raise
+        except BaseException:  # an interrupt: the answer would meet the next statement
+            self.pgconn.finish()
+            raise
+
+    def _ready(self, selector: selectors.BaseSelector) -> int:
+        left = self.give_up - monotonic()
+        ready = selector.select(left) if left > 0 else []
+        if not ready:
+            raise NoAnswerError("the server did not answer in time")
+        return ready[0][1]
+
+    def is_fit(self) -> bool:
+        """Return True if the connection is idle and the server has not ended it."""
+        if self.closed or self.pgconn.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+            return False
+        with _Selector() as selector:
+            selector.register(self.pgconn.socket, selectors.EVENT_READ)
+            if selector.select(0):
+                with suppress(psycopg.Error):
+                    self.pgconn.consume_input()
+        return self.pgconn.status == psycopg.pq.ConnStatus.OK
+
+
+@attrs.frozen(kw_only=True)
+class Greeting:
+    """The facts about a server that a new connection reads.
+
+    Attributes:
+        durability: the crash that a commit survives.
+        clock: the server's time, in microseconds since 2000.
+        clock_at: the time of that answer by the monotonic clock.
+    """
+
+    durability: Durability
+    clock: int
+    clock_at: float
+
+
+class Connections:
+    """Idle connections for one kind of use.
+
+    Args:
+        gate: makes the connections, shared by the kinds of use.
+    """
+
+    def __init__(self, gate: "Gate") -> None:
+        self._gate = gate
+        self._idle: list[Link] = []
+
+    @contextmanager
+    def lend(self, give_up: float) -> Iterator[Link]:
+        """Lend a connection, whose waits end at a time by the monotonic clock.
+
+        Raises:
+            StoreUnavailableError, IncompatibleStoreError: there is none, and none can be made.
+        """
+        link = self._take() or self._gate.connect()
+        link.give_up = give_up
+        try:
+            yield link
+        finally:
+            if link.is_fit():
+                self._idle.append(link)
+            else:
+                link.close()
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        while self._idle:
+            self._idle.pop().close()
+
+    def _take(self) -> Link | None:
+        while self._idle:
+            link = self._idle.pop()
+            if link.is_fit():
+                return link
+            link.close()
+        return None
+
+
+class Gate:
+    """Makes connections to one server, one attempt at a time.
+
+    Args:
+        place: where to.
+        failures: the errors of the store.
+        check: refuses a server whose new connection is not as it should be.
+
+    Attributes:
+        greeting: of the newest connection.
+    """
+
+    greeting: Greeting
+
+    def __init__(self, place: Place, failures: Failures, check: Callable[[Link, Greeting], None]) -> None:
+        self._place = place
+        self._failures = failures
+        self._check = check
+        self._attempt = Lock()
+        self._pause = 0.0
+        self._not_before = 0.0
+
+    def connect(self) -> Link:
+        """Return a new connection.
+
+        Raises:
+            StoreUnavailableError: the server can't be reached, or an attempt failed a moment ago.
+            IncompatibleStoreError: the server or its database can't be used.
+        """
+        with self._attempt:
+            left = self._not_before - monotonic()
+            if left > 0:
+                raise self._failures.unavailable("no connection a moment ago", None)
+            try:
+                link = self._connect()
+            except BaseException:
+                self._pause = min(_LONGEST_PAUSE, max(_FIRST_PAUSE, 2 * self._pause))
+                self._not_before = monotonic() + self._pause * (monotonic_ns() // 1_000 % 1_000) / 1_000
+                raise
+            self._pause = self._not_before = 0.0
+            return link
+
+    def _connect(self) -> Link:
+        try:
+            link = Link.connect(
+                make_conninfo(**self._place.parameters), autocommit=True, prepare_threshold=None if self._place.is_pooled else 2
+            )
+        except psycopg.Error as problem:
+            raise self._failures.at_the_door(problem) from None  # its text may tell more than a log should have
+        try:
+            link.give_up = monotonic() + self._place.timeout
+            link.warnings = []
+            link.add_notice_handler(lambda told: link.warnings.append(told.sqlstate or ""))
+            for name, loader in _RAW.items():
+                link.adapters.register_loader(name, loader)
+            register_columns(link)
+            with self._failures.translated():
+                greeting = self._greet(link)
+                self._check(link, greeting)
+            self.greeting = greeting
+        except BaseException:
+            link.close()
+            raise
+        return link
+
+    def _greet(self, link: Link) -> Greeting:
+        row = link.execute(_GREETING, binary=True).fetchone()
+        assert row is not None  # noqa: S101  # a SELECT without FROM has one row
+        isolation, encoding, fsync, commit, standbys, is_replica, version, clock = row
+        if version < _LEAST_VERSION:
+            problem = f"it needs PostgreSQL 15 or newer, and the server has {version // 10_000}"
+            raise self._failures.incompatible(problem)
+        if encoding != b"UTF8":
+            problem = f"the encoding of the database is {encoding.decode()}: create one with ENCODING 'UTF8'"
+            raise self._failures.incompatible(problem)
+        if isolation != b"read committed":
+            problem = f"transactions of this role are {isolation.decode()}"
+            raise self._failures.incompatible(f"{problem}: ALTER ROLE … SET default_transaction_isolation = 'read committed'")
+        if is_replica:
+            raise self._failures.unavailable("the server takes no writes: it is a replica", None)
+        durability: Durability = "power"
+        if fsync == b"off" or commit == b"off":
+            durability = "process"
+        elif standbys and commit in {b"on", b"remote_apply"}:
+            durability = "machine"
+        return Greeting(durability=durability, clock=clock, clock_at=monotonic())
+
+
+def moved(failures: Failures, problem: str) -> StoreClosedError:
+    """Return the error for a store that is no longer in its place."""
+    return StoreClosedError(store=failures.name, reason=problem)

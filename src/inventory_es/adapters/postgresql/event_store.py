@@ -1,0 +1,440 @@
+"""The PostgreSQL event store: a synchronous core, and the event loop's handle on it."""
+
+import math
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from time import monotonic, sleep  # noqa: TID251  # in a thread, until the server's clock has passed a time
+from typing import Any, LiteralString, TypeVar
+from uuid import UUID
+
+import anyio
+from psycopg import sql
+
+from inventory_es.adapters.postgresql import rows
+from inventory_es.adapters.postgresql.append_batch import AppendBatch, Instant, batches, uuids
+from inventory_es.adapters.postgresql.connections import Connections, Gate, Greeting, Link, moved
+from inventory_es.adapters.postgresql.failures import MIGRATE, store_failures
+from inventory_es.adapters.postgresql.place import Place, parse_place
+from inventory_es.adapters.postgresql.schema import FORMAT, find_format, make_tables
+from inventory_es.domain.stream_id import MAX_PART_LENGTH, StreamId
+from inventory_es.ports.errors import AppendOutcomeUnknownError, AppendTooLargeError, ConcurrencyError, EventIdCollisionError
+from inventory_es.ports.event_store import EventFeed, EventStore, GroupCommit, StoreCapabilities, StreamCatalogue
+from inventory_es.ports.records import AppendResult, FeedPage, RecordedEvent, StreamHead, StreamPage, StreamsPage, StreamWrite
+from inventory_es.ports.snapshot_store import Snapshot, SnapshotStore
+from inventory_es.ports.toolkit.append_rules import check_append, check_page, check_stream, find_earlier_append
+from inventory_es.ports.toolkit.blocking_calls import BlockingCalls, run_in_thread
+from inventory_es.ports.toolkit.event_rows import FeedRows, StreamRows, parse_stream
+from inventory_es.ports.toolkit.page_rules import check_stream_page, check_stream_page_backwards
+from inventory_es.ports.toolkit.waiting import check_timeout
+
+T = TypeVar("T")
+
+_AFTER_ANY_TEXT = "\U0010ffff" * (MAX_PART_LENGTH + 1)
+"""A text that sorts after every continuation of a prefix: a part may consist of the last code point alone."""
+_APPEND: LiteralString = "SELECT * FROM {schema}.append_v1(%s, 0::smallint, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+_SETTLE: LiteralString = "SELECT {schema}.settle_v1(0::smallint)"
+_STRENGTH = ("none", "process", "os", "power", "machine")
+_GIVE_UP = 0.8
+"""The share of the timeout after which the server refuses an append, so that it is over when its caller stops waiting."""
+_RETRIES = 2
+_MAX_READS = 2
+"""Connections for reading. With one for writing and one for turns, a process takes four of the server's hundred."""
+_POLLS = (0.005, 0.05, 0.2)
+"""Seconds between two looks at the head: soon after news, later, and at rest."""
+
+
+class PostgresqlStore:
+    """The synchronous core: connections to one schema. Any number of threads may read; one at a time commits.
+
+    Args:
+        place: the schema in its database. A missing store is made there if the role may.
+
+    Raises:
+        IncompatibleStoreError, StoreUnavailableError: the server, its database or the tables can't be used.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self.place: Place = place
+        self._failures = store_failures(place)
+        self.name: str = self._failures.name
+        self._schema = sql.Identifier(place.schema)
+        self._store_id: UUID | None = None
+        self._statements: dict[LiteralString, sql.Composed] = {}
+        self._gate = Gate(place, self._failures, self._check)
+        self._writers, self._readers = Connections(self._gate), Connections(self._gate)
+        self._unsettled: tuple[float, int] | None = None
+        with self._writers.lend(self._deadline()):
+            pass
+        self.capabilities: StoreCapabilities = StoreCapabilities(
+            durability=self._gate.greeting.durability,
+            feed="total",
+            multi_process=True,
+            multi_stream=True,
+            group_commit=True,
+            unique_event_ids=True,
+            settles_within=place.timeout,
+            survives_fork=True,
+            max_append_events=10_000,
+            max_append_bytes=32 << 20,
+        )
+
+    def commit(self, groups: Sequence[Sequence[StreamWrite]]) -> list[AppendResult | Exception]:
+        """Run appends in order, in as few transactions as possible, each with its own outcome."""
+        outcomes: dict[int, AppendResult | Exception] = {}
+        for number, writes in enumerate(groups):
+            try:
+                check_append(writes, self.capabilities, store=self.name)
+            except (ValueError, AppendTooLargeError) as refusal:
+                outcomes[number] = refusal
+        sendable = [(number, writes) for number, writes in enumerate(groups) if number not in outcomes]
+        for batch in batches(sendable):
+            try:
+                found = self._send([writes for _, writes in batch])
+            except Exception as problem:  # an outcome of each of these appends, and not of those before
+                if len(batch) == len(groups):
+                    raise
+                found = [problem] * len(batch)
+            outcomes |= {number: outcome for (number, _), outcome in zip(batch, found, strict=True)}
+        return [outcomes[number] for number in range(len(groups))]
+
+    def read_stream(self, stream: StreamId, *, after: int, limit: int) -> StreamPage:
+        """See ``EventStore``."""
+        check_stream(stream)
+        check_page(limit=limit, after=after)
+        events, version = self._stream_page(rows.FORWARD, stream, min(after, rows.LARGEST), limit)
+        page = StreamPage(events, version, is_end=after + len(events) >= version)
+        check_stream_page(page, stream, after=after, limit=limit, store=self.name)
+        return page
+
+    def read_stream_backwards(self, stream: StreamId, *, before: int | None, limit: int) -> StreamPage:
+        """See ``EventStore``."""
+        check_stream(stream)
+        check_page(limit=limit, before=before)
+        events, version = self._stream_page(rows.BACKWARD, stream, min(before or rows.LARGEST, rows.LARGEST), limit)
+        last = version if before is None else min(version, before - 1)
+        page = StreamPage(events, version, is_end=last - len(events) <= 0)
+        check_stream_page_backwards(page, stream, before=before, limit=limit, store=self.name)
+        return page
+
+    def find_events(self, stream: StreamId, event_ids: Sequence[UUID]) -> Sequence[RecordedEvent]:
+        """See ``EventStore``."""
+        check_stream(stream)
+        self._settle()
+        return self._read(partial(self._find, stream=stream, event_ids=event_ids))
+
+    def read_all(self, *, after: int, limit: int) -> FeedPage:
+        """See ``EventFeed``."""
+        check_page(limit=limit, after=after)
+        found = self._select(rows.FEED, (min(after, rows.LARGEST), min(limit, rows.PAGE_EVENTS)))
+        if not found:
+            return FeedPage((), after, is_end=True)
+        next_after, head = after + len(found), found[-1][9]
+        if [row[1] for row in found] != list(range(after + 1, next_after + 1)):
+            missing = next(number for number, row in enumerate(found, after + 1) if row[1] != number)
+            raise self._failures.corrupt(f"the event at position {missing} of its feed is missing")
+        return FeedPage(FeedRows(rows.ServerEvent.named, found), next_after, is_end=next_after >= head)
+
+    def head(self) -> int:
+        """See ``EventFeed``."""
+        ((position,),) = self._select(rows.HEAD, ())
+        return int(position)
+
+    def streams(self, prefix: str, *, after: StreamId | None, limit: int) -> StreamsPage:
+        """See ``StreamCatalogue``."""
+        check_page(limit=limit)
+        last = "" if after is None else after.text
+        most = min(limit, rows.PAGE_EVENTS)
+        found = self._select(rows.STREAMS, (max(prefix, last), last, prefix, prefix + _AFTER_ANY_TEXT, most + 1))
+        return StreamsPage([StreamHead(parse_stream(name), version) for name, version in found[:most]], is_end=len(found) <= most)
+
+    def load_snapshot(self, stream: StreamId, *, schema_version: int, at_most: int | None) -> Snapshot | None:
+        """See ``SnapshotStore``."""
+        bound = rows.LARGEST if at_most is None else min(at_most, rows.LARGEST)
+        found = self._select(rows.LOAD_SNAPSHOT, (rows.name_key(stream), schema_version, bound))
+        return rows.snapshot_of(stream, schema_version, found[0] if found else None)
+
+    def save_snapshot(self, snapshot: Snapshot) -> None:
+        """See ``SnapshotStore``."""
+        key = rows.name_key(snapshot.stream)
+        self._change(rows.SAVE_SNAPSHOT, (key, snapshot.schema_version, snapshot.version, snapshot.event_id, snapshot.data))
+
+    def discard_snapshots(self, streams: Sequence[StreamId]) -> None:
+        """See ``SnapshotStore``."""
+        self._change(rows.DISCARD_SNAPSHOTS, ([rows.name_key(stream) for stream in streams],))
+
+    def clear_snapshots(self) -> None:
+        """See ``SnapshotStore``."""
+        self._change(rows.CLEAR_SNAPSHOTS, ())
+
+    def close(self) -> None:
+        """Close every connection. Idempotent."""
+        self._writers.close()
+        self._readers.close()
+
+    def _send(self, groups: Sequence[Sequence[StreamWrite]]) -> list[AppendResult | Exception]:
+        """Append in one transaction, and tell replays and collisions from conflicts after it."""
+        batch = AppendBatch(groups)
+        with self._writers.lend(self._deadline()) as link:
+            base, actual, written, *_ = self._append(link, batch)
+            outcomes = list(batch.outcomes(base, actual, written))
+            return [self._judged(link, writes, outcome) for writes, outcome in zip(groups, outcomes, strict=True)]
+
+    def _append(self, link: Link, batch: AppendBatch) -> Any:
+        seen = self._gate.greeting
+        give_up_after = _GIVE_UP * self.place.timeout
+        give_up_at = seen.clock + int(1e6 * (monotonic() - seen.clock_at + give_up_after))
+        arguments = (self._store_id, Instant.at(give_up_at), *batch.arguments())
+        link.warnings.clear()
+        is_sent = False
+        try:
+            with self._failures.translated(is_sent=lambda: is_sent):
+                is_sent = True
+                answer = link.execute(self._statement(_APPEND), arguments, binary=True).fetchone()
+        except AppendOutcomeUnknownError:
+            self._unsettled = monotonic() + give_up_after, give_up_at
+            raise
+        if any(code.startswith("01") or code == "57P01" for code in link.warnings):
+            raise self._failures.unknown("the server committed without waiting for its replica")
+        return answer
+
+    def _judged(
+        self, link: Link, writes: Sequence[StreamWrite], outcome: AppendResult | ConcurrencyError | None
+    ) -> AppendResult | Exception:
+        if isinstance(outcome, AppendResult):
+            return outcome
+        try:
+            with self._failures.translated():
+                earlier = find_earlier_append(writes, lambda stream, ids: self._find(link, stream, ids))
+        except EventIdCollisionError as collision:
+            return collision
+        if earlier is not None and self.capabilities.durability == "machine":
+            self._confirm(link)
+        return earlier or outcome or self._failures.unavailable("an event that was there is gone", None)
+
+    def _confirm(self, link: Link) -> None:
+        """Wait until the replica has everything that this connection has seen: an earlier commit may not have waited for it."""
+        link.warnings.clear()
+        with self._failures.translated(is_sent=lambda: True):
+            link.execute("SELECT pg_logical_emit_message(true, 'inventory_es', '')")
+        if link.warnings:
+            raise self._failures.unknown("the server does not wait for its replica")
+
+    def _stream_page(self, query: LiteralString, stream: StreamId, bound: int, limit: int) -> tuple[StreamRows, int]:
+        self._settle()
+        found = self._select(query, (rows.name_key(stream), bound, min(limit, rows.PAGE_EVENTS)))
+        version = found[0][8] if found else 0
+        if found and found[0][0] is None:
+            found = []
+        return StreamRows(partial(rows.ServerEvent, stream), found), version
+
+    def _find(self, link: Link, stream: StreamId, event_ids: Sequence[UUID]) -> Sequence[RecordedEvent]:
+        parameters = rows.name_key(stream), uuids(set(event_ids))
+        found = self._rows(link, rows.FIND, parameters)
+        return [rows.ServerEvent(stream, row) for row in found]
+
+    def _settle(self) -> None:
+        """Wait until an append with an unknown outcome has taken effect or never will: until the lock is free after its time."""
+        unsettled = self._unsettled
+        if unsettled is None or monotonic() < unsettled[0]:
+            return
+        deadline = self._deadline()
+        with self._failures.translated(), self._readers.lend(deadline) as link:
+            while True:
+                ((clock,),) = self._rows(link, _SETTLE, ())
+                if clock > unsettled[1]:
+                    break
+                if monotonic() > deadline:
+                    raise self._failures.unavailable("its clock went back", None)
+                sleep(_POLLS[1])
+        self._unsettled = None
+
+    def _select(self, query: LiteralString, parameters: tuple[Any, ...]) -> list[Any]:
+        return self._read(lambda link: self._rows(link, query, parameters))
+
+    def _rows(self, link: Link, query: LiteralString, parameters: tuple[Any, ...]) -> list[Any]:
+        return link.execute(self._statement(query), parameters, binary=True).fetchall()
+
+    def _read(self, function: Callable[[Link], T]) -> T:
+        with self._failures.translated(), self._readers.lend(self._deadline()) as link:
+            return function(link)
+
+    def _change(self, query: LiteralString, parameters: tuple[Any, ...]) -> None:
+        with self._failures.translated(), self._writers.lend(self._deadline()) as link:
+            link.execute(self._statement(query), parameters)
+
+    def _statement(self, query: LiteralString) -> sql.Composed:
+        known = self._statements.get(query)
+        if known is None:
+            known = self._statements[query] = sql.SQL(query).format(schema=self._schema)
+        return known
+
+    def _deadline(self) -> float:
+        return monotonic() + self.place.timeout
+
+    def _check(self, link: Link, greeting: Greeting) -> None:
+        """Refuse a new connection to another store, or to a server that gives less than it gave before."""
+        least = self.place.durability if self._store_id is None else self.capabilities.durability
+        if least is not None and _STRENGTH.index(greeting.durability) < _STRENGTH.index(least):
+            problem = f"the server's commits survive the loss of {greeting.durability}, not {least}: see synchronous_commit"
+            raise self._failures.incompatible(f"{problem}, synchronous_standby_names and fsync")
+        found = find_format(link, self.place.schema)
+        if found is None and self._store_id is None:
+            make_tables(link, self.place.schema)
+            found = find_format(link, self.place.schema)
+        if found is None:
+            raise moved(self._failures, "its tables were moved or removed while it was open")
+        number, store_id = found
+        if number > FORMAT:
+            raise self._failures.incompatible(f"its format is {number}, this package knows up to {FORMAT}: update the package")
+        if number < FORMAT:
+            raise self._failures.incompatible(f"its format is {number}: {MIGRATE}")
+        if self._store_id not in {None, store_id}:
+            raise moved(self._failures, "its tables were replaced while it was open")
+        self._store_id = store_id
+
+
+class PostgresqlEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, SnapshotStore):
+    """An event store and a snapshot store in one schema of a PostgreSQL database. Opened by :func:`open_postgresql_event_store`.
+
+    Any number of processes on any number of machines may open one schema. An acknowledged append survives what the server's settings make
+    a commit survive: the declared durability is read from them. A store belongs to the event loop in which it was opened. It needs
+    PostgreSQL 15 or newer, and the extra ``postgres``.
+    """
+
+    def __init__(self, store: PostgresqlStore) -> None:
+        self._store = store
+        self._writes = BlockingCalls(None, name=store.name)
+        self._reads = BlockingCalls(anyio.CapacityLimiter(_MAX_READS), name=store.name)
+        self._looks = anyio.Lock()
+        self._committed = anyio.Event()
+        self._seen = 0
+        self._seen_at = -math.inf
+        self._looked_at = -math.inf
+
+    @property
+    def capabilities(self) -> StoreCapabilities:
+        return self._store.capabilities
+
+    async def append(self, writes: Sequence[StreamWrite], /) -> AppendResult:
+        (outcome,) = await self.append_group([writes])
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    async def append_group(self, groups: Sequence[Sequence[StreamWrite]], /) -> Sequence[AppendResult | Exception]:
+        outcomes = await self._writes.run(self._store.commit, groups)
+        self._looked_at = -math.inf
+        self._committed.set()
+        self._committed = anyio.Event()
+        return outcomes
+
+    async def read_stream(self, stream: StreamId, /, *, after: int = 0, limit: int) -> StreamPage:
+        await self._writes.settle()
+        return await self._reads.run(self._store.read_stream, stream, after=after, limit=limit)
+
+    async def read_stream_backwards(self, stream: StreamId, /, *, before: int | None = None, limit: int) -> StreamPage:
+        await self._writes.settle()
+        return await self._reads.run(self._store.read_stream_backwards, stream, before=before, limit=limit)
+
+    async def find_events(self, stream: StreamId, event_ids: Sequence[UUID], /) -> Sequence[RecordedEvent]:
+        await self._writes.settle()
+        return await self._reads.run(self._store.find_events, stream, event_ids)
+
+    async def read_all(self, *, after: int, limit: int) -> FeedPage:
+        return await self._reads.run(self._store.read_all, after=after, limit=limit)
+
+    async def head(self) -> int:
+        return await self._reads.run(self._store.head)
+
+    async def wait_for_position(self, position: int, /, *, timeout: float) -> bool:
+        """Wait for the head. Commits of this handle wake at once, those of others within 5 to 200 ms, sooner after news."""
+        check_timeout(timeout)
+        if await self.head() >= position:  # beyond the timeout, which may be 0
+            return True
+        with anyio.move_on_after(timeout):
+            while True:
+                committed = self._committed
+                if await self._look() >= position:
+                    return True
+                with anyio.move_on_after(self._pause()):
+                    await committed.wait()
+        return False
+
+    async def streams(self, prefix: str = "", /, *, after: StreamId | None = None, limit: int) -> StreamsPage:
+        return await self._reads.run(self._store.streams, prefix, after=after, limit=limit)
+
+    async def load_snapshot(self, stream: StreamId, /, *, schema_version: int, at_most: int | None = None) -> Snapshot | None:
+        return await self._reads.run(self._store.load_snapshot, stream, schema_version=schema_version, at_most=at_most)
+
+    async def save_snapshot(self, snapshot: Snapshot, /) -> None:
+        await self._writes.run(self._store.save_snapshot, snapshot)
+
+    async def discard_snapshots(self, *streams: StreamId) -> None:
+        await self._writes.run(self._store.discard_snapshots, streams)
+
+    async def clear_snapshots(self) -> None:
+        """Forget every snapshot. The events stay."""
+        await self._writes.run(self._store.clear_snapshots)
+
+    async def aclose(self) -> None:
+        """Finish the calls in flight and release every connection. Idempotent."""
+        self._writes.refuse()
+        await self._reads.close(lambda: None)
+        await self._writes.close(self._store.close)
+
+    async def _look(self) -> int:
+        """Return the head, as it was found for any waiter not longer ago than the pause."""
+        async with self._looks:
+            if monotonic() - self._looked_at >= self._pause():
+                head = await self.head()
+                self._looked_at = monotonic()
+                if head != self._seen:
+                    self._seen, self._seen_at = head, self._looked_at
+            return self._seen
+
+    def _pause(self) -> float:
+        rest = monotonic() - self._seen_at
+        soon, later, at_rest = _POLLS
+        return soon if rest < 1 else later if rest < 10 else at_rest  # seconds
+
+
+def open_postgresql_event_store(url: str) -> AbstractAsyncContextManager[PostgresqlEventStore]:
+    """Open the store of a URL, or make its tables if there are none and the role may. The store closes with the block.
+
+    Args:
+        url: ``postgresql://USER@HOST:PORT/DATABASE`` with the parameters of libpq, and these. ``schema`` is ``inventory_es`` by default.
+            ``durability=machine`` refuses a server without a synchronous replica. ``pooler=transaction`` is needed behind such a pooler.
+            ``timeout`` is the number of seconds for each answer, 5 by default.
+
+    Raises:
+        ValueError: the URL can't be read. The message never has the password.
+        IncompatibleStoreError: the server, its database or the tables can't be used. Nothing was changed.
+        StoreUnavailableError: the server can't be reached now.
+    """
+    return _opened(parse_place(url))
+
+
+@asynccontextmanager
+async def _opened(place: Place) -> AsyncIterator[PostgresqlEventStore]:
+    store = await _open(place)
+    try:
+        yield store
+    finally:
+        await store.aclose()
+
+
+async def open_postgresql(url: str, /) -> PostgresqlEventStore:
+    """Open the store of a URL. The caller closes it.
+
+    Args:
+        url: as for :func:`open_postgresql_event_store`.
+
+    Raises:
+        ValueError, IncompatibleStoreError, StoreUnavailableError: as :func:`open_postgresql_event_store`.
+    """
+    return await _open(parse_place(url))
+
+
+async def _open(place: Place) -> PostgresqlEventStore:
+    return PostgresqlEventStore(await run_in_thread(partial(PostgresqlStore, place)))

@@ -1,0 +1,131 @@
+"""The URL of a store or read model: libpq's own form, and the options of this package."""
+
+import re
+from collections.abc import Mapping
+from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
+
+import attrs
+from psycopg import ProgrammingError, pq
+from psycopg.conninfo import conninfo_to_dict
+
+DEFAULT_SCHEMA = "inventory_es"
+_SCHEMA = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}")
+_LOCAL = re.compile(r"|localhost|127(\.\d+){3}|::1|/.*|@.*")
+_CHOICES: Mapping[str, tuple[str, ...]] = {"pooler": ("transaction",), "notify": ("on", "off"), "durability": ("power", "machine")}
+_DEFAULTS: Mapping[str, str] = {
+    "application_name": "inventory-es",
+    "client_encoding": "UTF8",
+    "connect_timeout": "5",
+    "keepalives_idle": "5",
+    "target_session_attrs": "read-write",
+    "tcp_user_timeout": "5000",
+}
+_LIBPQ_WITH_SYSTEM_ROOTS = 160_000
+
+
+@attrs.frozen(kw_only=True)
+class Place:
+    """A schema in a database, and the way to it. Its text and its representation have no password.
+
+    Attributes:
+        schema: of the tables and functions.
+        shown: host, port, database and schema, for errors.
+        parameters: of libpq.
+        is_pooled: True behind a pooler that gives a connection to one transaction.
+        notify: True to listen for commits of other processes besides polling.
+        durability: the least that the server must give; ``None`` for any.
+        timeout: seconds in which the server must answer each call.
+    """
+
+    schema: str
+    shown: str
+    parameters: Mapping[str, str] = attrs.field(repr=False)
+    is_pooled: bool = False
+    notify: bool = False
+    durability: str | None = None
+    timeout: float = 5.0
+
+    def __str__(self) -> str:
+        return self.shown
+
+
+def parse_place(url: str) -> Place:
+    """Return the place of a URL such as ``postgresql://stock@localhost/shop?schema=berlin``.
+
+    Raises:
+        ValueError: an unknown option or value, or no URL of libpq. The message never has the password.
+    """
+    try:
+        parts = urlsplit(url)
+        pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+    except ValueError:
+        raise _no_url() from None
+    own: dict[str, str] = {}
+    others: list[str] = []
+    for name, value in pairs:
+        if name in own:
+            msg = f"the option {name} of the URL is given twice"
+            raise ValueError(msg)
+        if name in {"schema", "timeout", *_CHOICES}:
+            own[name] = value
+        else:
+            others.append(f"{quote(name)}={quote(value)}")
+    try:
+        given = {name: str(value) for name, value in conninfo_to_dict(urlunsplit(parts._replace(query="&".join(others)))).items()}
+    except ProgrammingError as problem:
+        unknown = re.search(r"invalid URI query parameter: \"([a-z_]*)\"", str(problem))
+        raise _no_url(unknown[1] if unknown else "") from None
+    if not re.fullmatch(r"[0-9,]*", given.get("port", "")):
+        raise _no_url()
+    schema = own.get("schema", DEFAULT_SCHEMA)
+    if not _SCHEMA.fullmatch(schema):
+        msg = f"the schema {schema!r} must be lower-case ASCII letters, digits and '_', at most 63, not beginning with a digit or 'pg_'"
+        raise ValueError(msg)
+    for name, values in _CHOICES.items():
+        if name in own and own[name] not in values:
+            msg = f"the option {name} of the URL must be {' or '.join(values)}, not {own[name]!r}"
+            raise ValueError(msg)
+    if own.get("pooler") and own.get("notify") == "on":
+        msg = "notify=on needs a connection of its own, which pooler=transaction does not give: leave one of them out"
+        raise ValueError(msg)
+    return Place(
+        schema=schema,
+        shown=_shown(given, unquote(parts.path[1:]), schema),
+        parameters={**_DEFAULTS, **_tls(given), **given},
+        is_pooled="pooler" in own,
+        notify=own.get("notify") == "on",
+        durability=own.get("durability"),
+        timeout=_seconds(own.get("timeout", "5")),
+    )
+
+
+def _shown(given: Mapping[str, str], database: str, schema: str) -> str:
+    host, port = given.get("host", "localhost"), given.get("port", "5432")
+    return f"{host}:{port}/{given.get('dbname', database)}, schema {schema}"
+
+
+def _tls(given: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the settings that encrypt a connection to another machine, and check who answers, where the URL says nothing else."""
+    hosts = given.get("hostaddr") or given.get("host", "")
+    if "sslmode" in given or all(_LOCAL.fullmatch(host) for host in hosts.split(",")):
+        return {}
+    roots = {"sslrootcert": "system"} if pq.version() >= _LIBPQ_WITH_SYSTEM_ROOTS else {}
+    return {"sslmode": "verify-full", **roots}
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0.1 <= seconds <= 60:  # the message names both
+        msg = f"the option timeout of the URL must be 0.1 to 60 seconds, not {text!r}"
+        raise ValueError(msg)
+    return seconds
+
+
+def _no_url(unknown: str = "") -> ValueError:
+    known = "schema, pooler, notify, durability, timeout, and the parameters of libpq"
+    if unknown:
+        return ValueError(f"the URL has the unknown option {unknown}; known are {known}")
+    return ValueError("the URL of the store can't be read: write postgresql://USER@HOST:PORT/DATABASE, with special characters as %XX")

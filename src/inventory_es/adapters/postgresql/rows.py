@@ -1,0 +1,88 @@
+"""The statements that read events, streams and snapshots. Each is one snapshot, in one round trip."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from hashlib import sha256
+from typing import Any, ClassVar, LiteralString
+from uuid import UUID
+
+from inventory_es.adapters.postgresql.append_batch import EPOCH
+from inventory_es.domain.stream_id import StreamId
+from inventory_es.ports.snapshot_store import Snapshot
+from inventory_es.ports.toolkit.event_rows import RowEvent
+
+PAGE_EVENTS = 1_000
+"""The most events of a page."""
+
+PAGE_BYTES = 4 << 20
+"""The bytes after which a page ends."""
+
+LARGEST = (1 << 63) - 1
+"""The largest number in a column. Nothing stored is larger, so a bound above it means the same."""
+
+_EVENT: LiteralString = "version, position, event_id, event_type, schema_version, recorded_at, data, metadata"
+_SIZE: LiteralString = "octet_length(data) + octet_length(metadata)"
+_NEWEST: LiteralString = (
+    "(SELECT e.version FROM {schema}.events e WHERE e.part = s.part AND e.stream_id = s.id ORDER BY e.version DESC LIMIT 1) AS head"
+)
+
+
+def _stream_page(condition: LiteralString, order: LiteralString) -> LiteralString:
+    return (
+        "SELECT e.version, e.position, e.event_id, e.event_type, e.schema_version, e.recorded_at, e.data, e.metadata, s.head FROM ("
+        "SELECT s.part, s.id, " + _NEWEST + " FROM {schema}.streams s WHERE s.part = 0 AND s.name_key = %s) s LEFT JOIN LATERAL ("
+        "SELECT " + _EVENT + ", sum(" + _SIZE + ") OVER (ORDER BY version " + order + ") - (" + _SIZE + ") AS before "
+        "FROM {schema}.events e WHERE e.part = s.part AND e.stream_id = s.id AND e.version " + condition + " %s "
+        "ORDER BY version " + order + " LIMIT %s) e ON e.before < 4194304 ORDER BY e.version " + order
+    )
+
+
+FORWARD: LiteralString = _stream_page(">", "ASC")
+BACKWARD: LiteralString = _stream_page("<", "DESC")
+FIND: LiteralString = (
+    "SELECT e.version, e.position, e.event_id, e.event_type, e.schema_version, e.recorded_at, "
+    "e.data, e.metadata FROM {schema}.streams s JOIN {schema}.events e ON e.part = s.part AND e.stream_id = s.id "
+    "WHERE s.part = 0 AND s.name_key = %s AND e.event_id = ANY(%s) ORDER BY e.version"
+)
+FEED: LiteralString = (
+    "SELECT e.version, e.position, e.event_id, e.event_type, e.schema_version, e.recorded_at, e.data, e.metadata, s.name, "
+    "(SELECT max(position) FROM {schema}.events WHERE part = 0) FROM ("
+    "SELECT stream_id, " + _EVENT + ", sum(" + _SIZE + ") OVER (ORDER BY position) - (" + _SIZE + ") AS before "
+    "FROM {schema}.events WHERE part = 0 AND position > %s ORDER BY position LIMIT %s) e "
+    "JOIN {schema}.streams s ON s.part = 0 AND s.id = e.stream_id WHERE e.before < 4194304 ORDER BY e.position"
+)
+HEAD: LiteralString = "SELECT coalesce(max(position), 0) FROM {schema}.events WHERE part = 0"
+STREAMS: LiteralString = (
+    "SELECT s.name, " + _NEWEST + " FROM {schema}.streams s WHERE s.part = 0 AND left(s.name, 200) >= left(%s, 200) "
+    "AND s.name > %s AND s.name >= %s AND s.name < %s ORDER BY left(s.name, 200), s.name LIMIT %s"
+)
+LOAD_SNAPSHOT: LiteralString = (
+    "SELECT version, event_id, data FROM {schema}.snapshots WHERE part = 0 AND name_key = %s AND schema_version = %s AND version <= %s"
+)
+SAVE_SNAPSHOT: LiteralString = (
+    "INSERT INTO {schema}.snapshots AS kept VALUES (0, %s, %s, %s, %s, %s) ON CONFLICT (part, name_key, schema_version) DO UPDATE "
+    "SET version = excluded.version, event_id = excluded.event_id, data = excluded.data WHERE kept.version <= excluded.version"
+)
+DISCARD_SNAPSHOTS: LiteralString = "DELETE FROM {schema}.snapshots WHERE part = 0 AND name_key = ANY(%s)"
+CLEAR_SNAPSHOTS: LiteralString = "DELETE FROM {schema}.snapshots"
+
+
+class ServerEvent(RowEvent):
+    """An event over the row that the server sent."""
+
+    epoch: ClassVar[datetime] = EPOCH
+
+    __slots__ = ()
+
+
+def name_key(stream: StreamId) -> bytes:
+    """Return the key of a stream's name. A name has up to 8 kB, and a row of an index 2.7."""
+    return sha256(stream.text.encode()).digest()
+
+
+def snapshot_of(stream: StreamId, schema_version: int, row: Sequence[Any] | None) -> Snapshot | None:
+    """Return the snapshot of a row."""
+    if row is None:
+        return None
+    version, event_id, data = row
+    return Snapshot(stream=stream, schema_version=schema_version, version=version, event_id=UUID(bytes=event_id), data=data)

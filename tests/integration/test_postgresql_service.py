@@ -1,0 +1,79 @@
+"""The inventory service over PostgreSQL, by URL."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import anyio
+import pytest
+
+from inventory_es import open_inventory
+from inventory_es.errors import IncompatibleStoreError, StoreUnavailableError
+from tests.servers.postgresql import free_port, own_server, url_of
+
+
+@pytest.fixture(scope="module", autouse=True)
+def on_a_server() -> Iterator[None]:
+    with own_server():
+        yield
+
+
+def test_two_services_share_one_schema(backend: str) -> None:
+    async def main() -> None:
+        url = url_of(f"shared_{backend}")
+        async with open_inventory(url) as one, open_inventory(url.replace("postgresql:", "postgres:")) as other:
+            await one.add_stock("tea", "berlin", 3)
+            await other.reserve("tea", "berlin", 2, ttl=timedelta(minutes=1))
+            assert (await one.stock("tea", "berlin")).available == 1
+
+    anyio.run(main, backend=backend)
+
+
+def test_schemas_are_stores_of_their_own(backend: str) -> None:
+    async def main() -> None:
+        async with open_inventory(url_of(f"one_{backend}")) as one, open_inventory(url_of(f"other_{backend}")) as other:
+            await one.add_stock("tea", "berlin", 3)
+            assert (await other.stock("tea", "berlin")).on_hand == 0
+
+    anyio.run(main, backend=backend)
+
+
+@pytest.mark.parametrize(
+    "wrong,told",
+    [
+        ("postgresql://localhost/shop?schema=Berlin", "the schema 'Berlin' must be lower-case"),
+        ("postgresql://localhost/shop?schema=pg_shop", "the schema 'pg_shop' must be lower-case"),
+        ("postgresql://localhost/shop?pooler=session", "pooler of the URL must be transaction"),
+        ("postgresql://localhost/shop?timeout=soon", "timeout of the URL must be 0.1 to 60 seconds"),
+        ("postgresql://localhost/shop?colour=red", "the unknown option colour"),
+        ("postgresql://localhost/shop?schema=a&schema=b", "the option schema of the URL is given twice"),
+        ("postgresql://localhost:port/shop", "can't be read"),
+    ],
+)
+def test_a_wrong_url_is_told(wrong: str, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        open_inventory(wrong)
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["stock:hunter2@localhost:port/shop", "stock:hunter2%@localhost/shop", "stock:hunter2@localhost/shop?colour=red"],
+)
+def test_a_refused_url_keeps_its_password(place: str) -> None:
+    with pytest.raises(ValueError) as refused:  # noqa: PT011  # the text is what is looked at
+        open_inventory(f"postgresql://{place}")
+    assert "hunter2" not in f"{refused.value!r} {refused.value.__cause__!r}"
+
+
+def test_what_is_not_there_is_told(backend: str) -> None:
+    async def opened(url: str) -> None:
+        async with open_inventory(url):
+            raise AssertionError
+
+    no_server = f"postgresql://stock:hunter2@127.0.0.1:{free_port()}/shop"
+    with pytest.raises(StoreUnavailableError, match="connection refused") as away:
+        anyio.run(opened, no_server, backend=backend)
+    assert "hunter2" not in f"{away.value!r} {away.value}"
+    with pytest.raises(IncompatibleStoreError, match="no such database"):
+        anyio.run(opened, url_of("x").replace("/postgres?", "/nowhere?"), backend=backend)
+    with pytest.raises(IncompatibleStoreError, match="no such user"):
+        anyio.run(opened, url_of("x").replace("postgres@", "nobody@"), backend=backend)
