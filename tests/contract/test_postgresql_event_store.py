@@ -1,25 +1,42 @@
 """The PostgreSQL event store under the contract of its port, on a server of its own."""
 
-from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, asynccontextmanager
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import ClassVar
 
 from psycopg import connect, sql
 
 from inventory_es.adapters.postgresql import PostgresqlEventStore, open_postgresql_event_store
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.testing import EventStoreContract, Site
+from inventory_es.testing.contracts.event_store.harness import Interference
 from tests.servers.postgresql import drop_schema, own_server, rename_schema, url_of
+from tests.servers.proxy import Proxy
+
+_BEHIND_THE_PROXY = ("es_80_", "es_82_", "es_83_", "es_84_")
+"""The beginnings of the names of sites whose cases make the backend misbehave. A proxy in Python would slow the others down."""
 
 
 class TestPostgresqlEventStore(EventStoreContract):
+    proxy: ClassVar[Proxy]
+
     @classmethod
-    def lifespan(cls) -> AbstractContextManager[None]:
-        return own_server()
+    @contextmanager
+    def lifespan(cls) -> Iterator[None]:
+        with own_server() as running, Proxy(running.port, running.restart) as cls.proxy:
+            yield
 
     @asynccontextmanager
     async def open_store(self, site: Site) -> AsyncIterator[PostgresqlEventStore]:
-        async with open_postgresql_event_store(url_of(site.name)) as store:
+        url = url_of(site.name)
+        if site.name.startswith(_BEHIND_THE_PROXY):
+            url = re.sub(r":\d+/", f":{self.proxy.port}/", url) + "&timeout=1"
+        async with open_postgresql_event_store(url) as store:
             yield store
+
+    async def interfere(self, site: Site, what: Interference, /) -> bool:
+        return self.proxy.interfere(what)
 
     async def take_away(self, site: Site) -> bool:
         rename_schema(site.name, f"{site.name}_elsewhere")

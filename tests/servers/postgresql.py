@@ -93,6 +93,11 @@ class Server:
                 os.kill(process, signal.SIGKILL)
         self._process.wait()
 
+    def restart(self) -> None:
+        """Kill the server, and start it again."""
+        self.kill()
+        self.start()
+
     def log(self) -> str:
         """Return the end of the server's log."""
         return (self.root / "log").read_text(errors="replace")[-4_000:]
@@ -122,12 +127,12 @@ def server(settings: Mapping[str, str] = {}) -> Iterator[Server]:
 
 
 @contextmanager
-def own_server(settings: Mapping[str, str] = {}) -> Iterator[None]:
+def own_server(settings: Mapping[str, str] = {}) -> Iterator[Server]:
     """Run a server for the cases of one class, whose second processes find it by their environment."""
     with server(settings) as running:
         os.environ[_VARIABLE] = running.url
         try:
-            yield
+            yield running
         finally:
             del os.environ[_VARIABLE]
 
