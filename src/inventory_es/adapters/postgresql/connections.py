@@ -10,7 +10,7 @@ random time that grows. So many processes do not fall on a server that has just 
 
 import selectors
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from threading import Lock
 from time import monotonic, monotonic_ns
 from typing import Any, TypeVar
@@ -89,15 +89,12 @@ class Link(psycopg.Connection[tuple[Any, ...]]):
         return ready[0][1]
 
     def is_fit(self) -> bool:
-        """Return True if the connection is idle and the server has not ended it."""
+        """Return True if the connection is idle, and the server has sent nothing by itself: a farewell, or other settings."""
         if self.closed or self.pgconn.transaction_status != psycopg.pq.TransactionStatus.IDLE:
             return False
         with _Selector() as selector:
             selector.register(self.pgconn.socket, selectors.EVENT_READ)
-            if selector.select(0):
-                with suppress(psycopg.Error):
-                    self.pgconn.consume_input()
-        return self.pgconn.status == psycopg.pq.ConnStatus.OK
+            return not selector.select(0)
 
 
 @attrs.frozen(kw_only=True)
@@ -167,6 +164,7 @@ class Gate:
 
     Attributes:
         greeting: of the newest connection.
+        attempts: the number of connections that were tried to make.
     """
 
     greeting: Greeting
@@ -178,6 +176,7 @@ class Gate:
         self._attempt = Lock()
         self._pause = 0.0
         self._not_before = 0.0
+        self.attempts: int = 0
 
     def connect(self) -> Link:
         """Return a new connection.
@@ -190,6 +189,7 @@ class Gate:
             left = self._not_before - monotonic()
             if left > 0:
                 raise self._failures.unavailable("no connection a moment ago", None)
+            self.attempts += 1
             try:
                 link = self._connect()
             except BaseException:

@@ -111,7 +111,7 @@ class Failures:
 
     def of(self, problem: psycopg.Error, *, is_sent: bool) -> InventoryError:
         """Return the error of the port."""
-        code = problem.sqlstate
+        code = problem.sqlstate or problem.diag.sqlstate  # the driver knows no class for the codes of our functions
         if code is None or code in _BROKEN:
             reason = str(problem) if isinstance(problem, NoAnswerError) else "the connection was lost"
             return self.unknown(reason) if is_sent else self.unavailable(reason, None)
