@@ -1,12 +1,9 @@
 """Projections in a SQLite file: a catalogue of their versions, their tables, and the changes of a commit."""
 
-import json
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import NoneType
-from typing import Any, NamedTuple
-from uuid import UUID
+from typing import NamedTuple
 
 import attrs
 
@@ -16,24 +13,17 @@ from inventory_es.ports.read_model import (
     Add,
     Change,
     Checkpoint,
-    EventMark,
-    Patch,
     ProjectionId,
     ProjectionVersion,
-    Put,
     Row,
     Table,
     Value,
-    from_text,
     order_of,
-    to_text,
 )
-from inventory_es.ports.toolkit.row_rules import add_up, check_before, check_drop, may_take_over, picker
-
-Key = tuple[Any, ...]
+from inventory_es.ports.toolkit.row_rules import check_before, check_drop, may_take_over, picker
+from inventory_es.ports.toolkit.stored_rows import Key, RowChanges, active_of, checkpoint_of, checkpoint_values, fold, shape_of, tables_of
 
 _TYPES = {str: "TEXT", int: "INTEGER"}
-_KINDS: Mapping[str, type[str] | type[int]] = {"str": str, "int": int}
 
 CATALOGUE = (
     """
@@ -64,79 +54,6 @@ _MOVE = """
 UPDATE projections SET (position, recorded_at, epoch, owner, owned_until, error, mark_position, mark_event_id) = (?, ?, ?, ?, ?, ?, ?, ?)
 WHERE name = ? AND version = ?
 """
-
-
-@attrs.define
-class RowChanges:
-    """The changes of one commit to one table, folded so that each row is written once, in any order.
-
-    Attributes:
-        table: the table of the rows.
-        whole: the rows to write, and ``None`` for rows to delete, by key.
-        partial: changes of rows whose other columns stay, by key. No key is in ``whole`` too.
-    """
-
-    table: Table
-    whole: dict[Key, Row | None] = attrs.field(factory=dict[Key, Row | None])
-    partial: dict[Key, Patch | Add] = attrs.field(factory=dict[Key, Patch | Add])
-    _key_of: Callable[[Row], Key] = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._key_of = picker(self.table.key)
-
-    def take(self, change: Change) -> bool:
-        """Fold in one more change. Return ``False`` if the change must be a step of its own, after the present ones."""
-        if not isinstance(change, Patch | Add):
-            key = self._key_of(change.row) if isinstance(change, Put) else change.key
-            self.whole[key] = change.row if isinstance(change, Put) else None
-            self.partial.pop(key, None)
-            return True
-        key = change.key
-        earlier = self.partial.get(key)
-        if key in self.whole:
-            self.whole[key] = self._changed(self.whole[key], change)
-        elif earlier is None:
-            self.partial[key] = change
-        elif isinstance(earlier, Patch) and isinstance(change, Add):  # a row that is not there is made by the one, not by the other
-            return False
-        else:
-            self.partial[key] = self._joined(earlier, change)
-        return True
-
-    def _changed(self, row: Row | None, change: Patch | Add) -> Row | None:
-        if isinstance(change, Patch):
-            return None if row is None else {**row, **change.row}
-        base = dict(zip(self.table.key, change.key, strict=True)) if row is None else row
-        return {**dict.fromkeys(self.table.columns), **base, **change.row, **self._sums(base, change.amounts)}
-
-    def _joined(self, earlier: Patch | Add, change: Patch | Add) -> Patch | Add:
-        if isinstance(earlier, Patch):
-            return Patch(change.table, change.key, {**earlier.row, **change.row})
-        if isinstance(change, Add) and earlier.amounts.keys() == change.amounts.keys() and earlier.row.keys() == change.row.keys():
-            return Add(change.table, change.key, self._sums(earlier.amounts, change.amounts), change.row)
-        amounts = {name: amount for name, amount in earlier.amounts.items() if name not in change.row}
-        row = {**earlier.row, **change.row}
-        if isinstance(change, Add):
-            row |= self._sums(row, {name: amount for name, amount in change.amounts.items() if name in row})
-            amounts |= self._sums(amounts, {name: amount for name, amount in change.amounts.items() if name not in row})
-        return Add(change.table, change.key, amounts, row)
-
-    def _sums(self, base: Mapping[str, Value], amounts: Mapping[str, int]) -> dict[str, int]:
-        return {name: add_up(self.table.name, base.get(name), amount) for name, amount in amounts.items()}
-
-
-def fold(tables: Mapping[str, Table], changes: Iterable[Change]) -> Iterator[Mapping[str, RowChanges]]:
-    """Fold changes into as few steps as possible, nearly always one. The steps must be written in order."""
-    step: dict[str, RowChanges] = {}
-    for change in changes:
-        into = step.get(change.table)
-        if into is None:
-            into = step[change.table] = RowChanges(tables[change.table])
-        if not into.take(change):
-            yield step
-            step = {change.table: RowChanges(tables[change.table])}
-            step[change.table].take(change)
-    yield step
 
 
 class State(NamedTuple):
@@ -171,11 +88,7 @@ class StoredProjection:
 
     @shape.default
     def _shape(self) -> str:
-        shapes = {
-            table.name: [{name: kind.__name__ for name, kind in table.columns.items()}, table.key, table.indexes]
-            for table in self.tables.values()
-        }
-        return json.dumps(shapes, sort_keys=True)
+        return shape_of(self.tables)
 
     def exists(self, connection: sqlite3.Connection) -> bool:
         """Return True if this version was prepared.
@@ -210,16 +123,13 @@ class StoredProjection:
         row = connection.execute(_STATE, (self.projection.name, *self._key)).fetchone()
         if row is None or row[0] != self.shape:
             raise ProjectionNotFoundError(projection=str(self.projection))
-        return State(_checkpoint(row[1:9]), ProjectionId(self.projection.name, _active(row[9])))
+        return State(checkpoint_of(row[1:9]), ProjectionId(self.projection.name, active_of(row[9])))
 
     def commit(self, connection: sqlite3.Connection, changes: Iterable[Change], before: Checkpoint, after: Checkpoint) -> None:
         """Apply changes, and move the checkpoint. See ``ReadModel.commit``."""
         check_before(self.projection, before, self.state(connection).checkpoint)
         self.change(connection, changes)
-        mark = (None, None) if after.mark is None else (after.mark.position, str(after.mark.event_id))
-        times = _text_of(after.recorded_at), _text_of(after.owned_until)
-        values = (after.position, times[0], after.epoch, after.owner, times[1], after.error, *mark)
-        connection.execute(_MOVE, (*values, *self._key))
+        connection.execute(_MOVE, (*checkpoint_values(after), *self._key))
 
     def activate(self, connection: sqlite3.Connection, before: Checkpoint) -> bool:
         """Switch readers to this version. See ``ReadModel.activate``."""
@@ -354,11 +264,9 @@ def find_versions(connection: sqlite3.Connection, name: str) -> Sequence[Project
     if not rows:
         return []
     (active,) = connection.execute("SELECT max(version) FROM active_projections WHERE name = ?", (name,)).fetchone()
-    active = _active(active)
+    active = active_of(active)
     return [
-        ProjectionVersion(
-            ProjectionId(name, _number(version, "version", least=1)), tables_of(shape), _checkpoint(rest), is_active=version == active
-        )
+        ProjectionVersion(ProjectionId(name, active_of(version)), tables_of(shape), checkpoint_of(rest), is_active=version == active)
         for version, shape, *rest in rows
     ]
 
@@ -385,21 +293,6 @@ def _columns(connection: sqlite3.Connection) -> set[str]:
     return {name for _, name, *_ in connection.execute("PRAGMA table_info(projections)")}
 
 
-def tables_of(shape: str) -> Mapping[str, Table]:
-    """Return the tables of a shape in the catalogue.
-
-    Raises:
-        CorruptStoreError: the shape is damaged.
-    """
-    try:
-        return {
-            name: Table(name, {column: _KINDS[kind] for column, kind in columns.items()}, tuple(key), tuple(map(tuple, indexes)))
-            for name, (columns, key, indexes) in json.loads(shape).items()
-        }
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as problem:
-        raise CorruptStoreError(store="read model", place="column shape of projections", problem="what it holds are no tables") from problem
-
-
 def _over(table: Table, columns: Iterable[str], added: Collection[str] = ()) -> str:
     """Return the clause of an insert for an existing row."""
     sets = [
@@ -414,53 +307,3 @@ def _over(table: Table, columns: Iterable[str], added: Collection[str] = ()) -> 
 def _list(columns: Iterable[str]) -> str:
     """Return columns as SQL names them. A name may be a keyword, and double quotes may mean a text, so each name is in brackets."""
     return ", ".join(f"[{column}]" for column in columns)
-
-
-def _checkpoint(row: Sequence[Any]) -> Checkpoint:
-    position, recorded_at, epoch, owner, owned_until, error, mark_position, mark_event_id = row
-    return Checkpoint(
-        position=_number(position, "position", least=0),
-        recorded_at=_time(recorded_at),
-        epoch=_number(epoch, "epoch", least=0),
-        owner=_words(owner, "owner"),
-        owned_until=_time(owned_until),
-        error=_words(error, "error"),
-        mark=None if mark_event_id is None else _mark(mark_position, mark_event_id),
-    )
-
-
-def _active(version: object) -> int:
-    return _number(version, "version", least=1, table="active_projections")
-
-
-def _mark(position: object, event_id: object) -> EventMark:
-    column, number = "mark_event_id", _number(position, "mark_position", least=1)
-    try:
-        return EventMark(number, UUID(str(event_id)))
-    except ValueError:
-        raise _damaged(column, "projections") from None
-
-
-def _number(value: object, column: str, *, least: int, table: str = "projections") -> int:
-    if type(value) is not int or value < least:
-        raise _damaged(column, table)
-    return value
-
-
-def _words(value: object, column: str) -> str | None:
-    if not isinstance(value, str | None):
-        raise _damaged(column, "projections")
-    return value
-
-
-def _time(text: str | None) -> datetime | None:
-    return None if text is None else from_text(text, column="recorded_at or owned_until of projections")
-
-
-def _damaged(column: str, table: str) -> CorruptStoreError:
-    problem = "it holds what no projection has (remove the file: what follows the events makes it again)"
-    return CorruptStoreError(store="read model", place=f"column {column} of {table}", problem=problem)
-
-
-def _text_of(at: datetime | None) -> str | None:
-    return None if at is None else to_text(at)
