@@ -33,19 +33,21 @@ BARS: Mapping[str, int] = {
 """By figure, the most that it may be."""
 
 BUDGETS: Mapping[str, int] = {
-    ".": 987,
-    "adapters": 270,
+    ".": 1_004,
+    "adapters": 273,
     "adapters/file": 5_993,
     "adapters/memory": 1_054,
+    "adapters/postgresql": 2_500,
     "adapters/serialization": 1_259,
-    "adapters/sqlite": 3_033,
-    "application": 8_699,
-    "application/processes": 1_214,
+    "adapters/sqlite": 2_758,
+    "application": 8_926,
+    "application/processes": 1_215,
     "cli": 5_364,
     "domain": 2_866,
     "domain/processes": 2_031,
-    "ports": 3_599,
-    "sync": 1_055,
+    "ports": 3_940,
+    "sync": 1_051,
+    "telemetry": 800,
     "testing": 26_761,
 }
 """By package, the most lines. Raising one needs a line in the changelog that names what was removed for it."""

@@ -49,8 +49,6 @@ _PAGE_BYTES = 4 << 20
 _ROWS_AT_ONCE = 64
 
 
-
-
 Row = tuple[Any, ...]
 
 _STATE = 0x2144DF1C
