@@ -13,7 +13,7 @@ from inventory_es.ports.errors import StoreClosedError
 from inventory_es.ports.event_store import EventFeed, EventStore, GroupCommit, StoreCapabilities, StreamCatalogue, VersionGlance
 from inventory_es.ports.records import AppendResult, FeedPage, NewEvent, RecordedEvent, StreamHead, StreamPage, StreamsPage, StreamWrite
 from inventory_es.ports.toolkit.append_rules import check_append, check_page, check_stream, check_versions, find_earlier_append
-from inventory_es.ports.toolkit.waiting import STATE_LOCK, Event, check_timeout, give_way, new_event, pause, scope
+from inventory_es.ports.toolkit.waiting import STATE_LOCK, Event, blocks, check_timeout, give_way, new_event, scope
 
 _NAME = "MemoryEventStore"
 _text = attrgetter("text")
@@ -258,8 +258,8 @@ class MemoryEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, Vers
         for arrival in tuple(self._waiters):
             arrival.set()
         await give_way()
-        while self._appends_in_flight:  # each is one step of the event loop, or of its thread, from its end
-            await pause(0)
+        while self._appends_in_flight and not blocks():  # each is one step of the event loop from its end; threads append under a lock
+            await give_way()
 
     def _attempt(self, writes: Sequence[StreamWrite]) -> AppendResult | Exception:
         try:
