@@ -106,7 +106,7 @@ _METRICS = (
         MESSAGING_SYSTEM, MESSAGING_OPERATION, MESSAGING_GROUP, ERROR_TYPE), _CALLS),
     Metric("inventory_es.projection.lag", "gauge", "s", "Age of the oldest event that is not in the rows.", (PROJECTION,)),
     Metric("inventory_es.projection.backlog", "gauge", "{position}", "Positions that the feed is ahead.", (PROJECTION,)),
-    Metric("inventory_es.projection.stopped", "gauge", "{projection}", "One where a failing event has stopped it.", (PROJECTION,)),
+    Metric("inventory_es.projection.stopped", "gauge", "{projection}", "One where it stands at an event that fails.", (PROJECTION,)),
     Metric("inventory_es.dead_letters", "gauge", "{event}", "Dead letters, counted up to 1,000.", (CONSUMER,)),
     Metric("inventory_es.reservations.open", "gauge", "{reservation}", "Open reservations, counted up to a limit."),
     Metric("inventory_es.reservations.due", "gauge", "{reservation}", "Those of them that are due."),

@@ -20,6 +20,7 @@ _SYSTEMS = {
     **dict.fromkeys(("MemoryEventStore", "MemoryEventBus"), "inventory_es.memory"),
     "SqliteEventStore": "sqlite",
 }
+_OF_PROJECTIONS = [f"inventory_es.{one}" for one in ("projection.lag", "projection.backlog", "projection.stopped", "dead_letters")]
 _PAGE = 1_000
 
 
@@ -52,6 +53,7 @@ class Metrics:
         self._instruments = instruments
         self._clock = SystemClock() if clock is None else clock
         self._bound: dict[tuple[str, ...], Callable[[float], object]] = {}
+        self._shown: Sequence[str] = ()
 
     def command_finished(self, record: o.CommandFinished) -> None:
         """Measure a command."""
@@ -143,13 +145,12 @@ class Metrics:
             await anyio.sleep(every)
 
     def show_projections(self, statuses: Sequence[ProjectionStatus]) -> None:
-        """Show lag and dead letters of projections."""
-        for one in statuses:
-            name = str(one.projection_id)
-            self._add(one.lag_seconds, "inventory_es.projection.lag", name)
-            self._add(one.lag_events, "inventory_es.projection.backlog", name)
-            self._add(one.state in {"stopped", "retrying"}, "inventory_es.projection.stopped", name)
-            self._add(one.dead_letters, "inventory_es.dead_letters", name)
+        """Show lag and dead letters of projections. Versions that were shown before, and are gone, have 0."""
+        shown = {str(one.projection_id): (one.lag_seconds, one.lag_events, one.error is not None, one.dead_letters) for one in statuses}
+        for name, values in (dict.fromkeys(self._shown, (0.0, 0, False, 0)) | shown).items():
+            for metric, value in zip(_OF_PROJECTIONS, values, strict=True):
+                self._add(value, metric, name)
+        self._shown = tuple(shown)
 
     async def show_reservations(self, inventory: InventoryService, *, most: int = 10_000) -> None:
         """Count open and due reservations, from the oldest one on.

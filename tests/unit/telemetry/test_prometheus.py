@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import anyio
+import attrs
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -18,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from inventory_es import InsufficientStockError, open_inventory
 from inventory_es.adapters.memory import MemoryCache, MemoryEventBus, MemoryEventStore
-from inventory_es.application.following.projection import Projection
+from inventory_es.application.following.projection import Projection, ProjectionStatus
 from inventory_es.application.guards import CircuitBreaker, Retry, guarded
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.stream_id import StreamId
@@ -163,6 +164,23 @@ def test_followers_cache_and_bus_are_measured(backend: str) -> None:
     assert found["inventory_es_cache_reads_total{cache=MemoryCache,result=hit}"] >= 1
     assert found["inventory_es_cache_reads_total{cache=MemoryCache,result=miss}"] >= 1
     assert (found["inventory_es_reservations_open"], found["inventory_es_reservations_due"]) == (2, 2)
+
+
+def test_a_version_that_is_gone_has_no_lag_any_more() -> None:
+    registry = CollectorRegistry()
+    metrics = prometheus_metrics(registry)
+    old, new = ProjectionId("ledger", 1), ProjectionId("ledger", 2)
+    behind = ProjectionStatus(
+        projection_id=old, state="stopped", position=3, error="x", owner=None, lag_events=4, lag_seconds=9.5, active=old, dead_letters=2
+    )
+    metrics.show_projections([behind])
+    names = ("projection_lag_seconds{projection", "projection_backlog{projection", "projection_stopped{projection", "dead_letters{consumer")
+    found = samples(registry)
+    assert [found[f"inventory_es_{name}=ledger v1}}"] for name in names] == [9.5, 4, 1, 2]
+    metrics.show_projections([attrs.evolve(behind, projection_id=new, active=new)])
+    found = samples(registry)
+    assert [found[f"inventory_es_{name}=ledger v1}}"] for name in names] == [0, 0, 0, 0]
+    assert [found[f"inventory_es_{name}=ledger v2}}"] for name in names] == [9.5, 4, 1, 2]
 
 
 def test_open_reservations_are_counted_up_to_a_limit(backend: str) -> None:
