@@ -200,10 +200,8 @@ def _messaging(bus: str, operation: str, kind: str) -> dict[str, Any]:
 
 def _traces(events: Sequence[NewEvent | RecordedEvent]) -> list[SpanContext]:
     """Return the sampled trace contexts of events, each once, in their order."""
-    found: dict[bytes, None] = {}
-    for event in events:
-        if b'"traceparent"' in event.metadata and (match := _TRACEPARENT.search(event.metadata)) is not None:
-            found[match[1]] = None
+    traced = [event.metadata for event in events if b'"traceparent"' in event.metadata]
+    found = dict.fromkeys(match[1] for metadata in traced if (match := _TRACEPARENT.search(metadata)) is not None)
     parsed = [_parse(one.decode()) for one in found]
     return [one for one in parsed if one.is_valid and one.trace_flags.sampled]
 
