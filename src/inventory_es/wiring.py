@@ -75,8 +75,15 @@ async def _open_sqlite_rows(place: str) -> ReadModel:
     return await open_read_model(place)
 
 
+def _postgresql_rows_opener(url: str) -> Callable[[], Awaitable[ReadModel]]:
+    from inventory_es.adapters.postgresql import open_read_model, parse_place  # noqa: PLC0415  # see above
+
+    parse_place(url)
+    return partial(open_read_model, url)
+
+
 _READ_MODELS: Mapping[str, Callable[[str], Awaitable[ReadModel]]] = {"memory": _open_memory_rows, "sqlite": _open_sqlite_rows}
-_KNOWN_READ_MODELS = "'memory:', 'sqlite:queries.db', or an object with the methods of ReadModel"
+_KNOWN_READ_MODELS = "'memory:', 'sqlite:queries.db', 'postgresql://USER@HOST/DATABASE', or an object with the methods of ReadModel"
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(.*)", re.DOTALL)
 
@@ -109,14 +116,14 @@ def open_inventory(
         cache: a cache for answers of ``inventory.queries``, which the caller closes. Needs ``read_models``.
         bus: receives the events while ``inventory.followers`` run. The caller closes it. Needs ``read_models``.
         codec: encodes and decodes events; strict JSON of the closed registry by default.
-        read_models: the store of the rows of ``inventory.queries``: ``memory:``, ``sqlite:FILE``, or a read model object, which the
-            caller closes. Without read models there are no queries.
+        read_models: the store of the rows of ``inventory.queries``: ``memory:``, ``sqlite:FILE``, ``postgresql://USER@HOST/DATABASE``, or
+            a read model object, which the caller closes. Without read models there are no queries.
         projections: further projections, such as ``low_stock(thresholds)``. One with the name of a shipped projection replaces it.
         observers: objects with any of the methods of :class:`~inventory_es.application.observers.Observers`.
         settings: limits of the command side; see :class:`HandlerSettings`.
         snapshots: a store for states of long streams, so that a first command does not replay a whole history; none by default. Give the
-            URL of a store that keeps snapshots, such as ``sqlite:FILE`` (the event store's own file, or another). Or give a snapshot
-            store object, which the caller closes. A snapshot is a cache: deleting all snapshots changes no answer.
+            URL of a store that keeps snapshots, such as ``sqlite:FILE`` or ``postgresql://…``: the event store's own, or another. Or give
+            a snapshot store object, which the caller closes. A snapshot is a cache: deleting all snapshots changes no answer.
 
     Raises:
         ValueError: an unknown or misspelt scheme; the message has the right spelling. A relative path when the working directory no
@@ -246,6 +253,8 @@ def _read_model(
 
 def _read_model_opener(url: str) -> Callable[[], Awaitable[ReadModel]]:
     scheme, colon, place = url.partition(":")
+    if colon and scheme in _SERVERS:
+        return _postgresql_rows_opener(url)
     is_place = place == "" if scheme == "memory" else place != "" and not place.startswith("//") and not {"?", "#"} & set(place)
     if not colon or scheme not in _READ_MODELS or not is_place:
         msg = f"{url!r} is no read model: give {_KNOWN_READ_MODELS}"

@@ -15,6 +15,7 @@ from tests.contract.test_memory_cache import TestMemoryCache
 from tests.contract.test_memory_event_bus import TestMemoryEventBus
 from tests.contract.test_memory_event_store import TestMemoryEventStore
 from tests.contract.test_postgresql_event_store import TestPostgresqlEventStore
+from tests.contract.test_postgresql_rows import TestPostgresqlReadModel, TestPostgresqlSnapshotStore
 from tests.contract.test_read_models import TestMemoryReadModel, TestSqliteReadModel
 from tests.contract.test_snapshot_stores import TestMemorySnapshotStore, TestSqliteSnapshotStore
 from tests.contract.test_sqlite_event_store import TestSqliteEventStore
@@ -29,8 +30,8 @@ ADAPTERS: Mapping[str, Mapping[str, type[Contract]]] = {
         "SQLite": TestSqliteEventStore,
         "PostgreSQL": TestPostgresqlEventStore,
     },
-    "Snapshot store": {"memory": TestMemorySnapshotStore, "SQLite": TestSqliteSnapshotStore},
-    "Read model": {"memory": TestMemoryReadModel, "SQLite": TestSqliteReadModel},
+    "Snapshot store": {"memory": TestMemorySnapshotStore, "SQLite": TestSqliteSnapshotStore, "PostgreSQL": TestPostgresqlSnapshotStore},
+    "Read model": {"memory": TestMemoryReadModel, "SQLite": TestSqliteReadModel, "PostgreSQL": TestPostgresqlReadModel},
     "Cache": {"memory": TestMemoryCache, "file": TestFileCache, "tiers": TestTieredCache},
     "Event bus": {"memory": TestMemoryEventBus, "file": TestFileEventBus},
 }

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 
 import anyio
 import pytest
@@ -33,6 +34,21 @@ def test_schemas_are_stores_of_their_own(backend: str) -> None:
         async with open_inventory(url_of(f"one_{backend}")) as one, open_inventory(url_of(f"other_{backend}")) as other:
             await one.add_stock("tea", "berlin", 3)
             assert (await other.stock("tea", "berlin")).on_hand == 0
+
+    anyio.run(main, backend=backend)
+
+
+def test_queries_and_snapshots_live_in_the_same_schema(backend: str) -> None:
+    async def main() -> None:
+        url = url_of(f"whole_{backend}")
+        async with open_inventory(url, read_models=url, snapshots=url) as inventory:
+            stored = await inventory.add_stock("tea", "berlin", 3)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(partial(inventory.followers.run, on_failure="stop"))
+                row = await inventory.queries.stock("tea", "berlin", wait_for_position=stored.position)
+                tasks.cancel_scope.cancel()
+            assert row is not None
+            assert row.on_hand == 3
 
     anyio.run(main, backend=backend)
 

@@ -8,5 +8,15 @@ except ImportError as _problem:
 
 from inventory_es.adapters.postgresql.event_store import PostgresqlEventStore, open_postgresql, open_postgresql_event_store
 from inventory_es.adapters.postgresql.place import Place, parse_place
+from inventory_es.adapters.postgresql.read_model import PostgresqlReadModel, open_postgresql_read_model, open_read_model
 
-__all__ = ["Place", "PostgresqlEventStore", "open_postgresql", "open_postgresql_event_store", "parse_place"]
+__all__ = [
+    "Place",
+    "PostgresqlEventStore",
+    "PostgresqlReadModel",
+    "open_postgresql",
+    "open_postgresql_event_store",
+    "open_postgresql_read_model",
+    "open_read_model",
+    "parse_place",
+]

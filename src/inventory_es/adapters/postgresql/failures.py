@@ -16,6 +16,7 @@ from inventory_es.ports.errors import (
     AppendOutcomeUnknownError,
     CorruptStoreError,
     IncompatibleStoreError,
+    ReadModelUnavailableError,
     StoreClosedError,
     StoreUnavailableError,
 )
@@ -79,6 +80,8 @@ _UNREACHED = (
     "invalid sslmode value",
 )
 """Reasons for no connection that an error may show. The rest of the driver's text may have more than a log should."""
+_NEVER_SENT = (psycopg.DataError, psycopg.NotSupportedError, psycopg.ProgrammingError)
+"""Errors of the driver that come from no server, unless they have a code."""
 
 
 @attrs.frozen
@@ -89,13 +92,13 @@ class Failures:
         place: the store's place.
         name: of the store, for errors.
         unavailable: makes the error for a backend that is away, from a reason and a remedy.
-        made_again: a remark on damage, for a read model.
+        is_derived: True for a read model, which can be made again, and whose tables another process may be making again now.
     """
 
     place: Place
     name: str
     unavailable: Callable[[str, str | None], InventoryError]
-    made_again: str = ""
+    is_derived: bool = False
 
     @contextmanager
     def translated(self, *, is_sent: Callable[[], bool] = lambda: False) -> Iterator[None]:
@@ -112,15 +115,20 @@ class Failures:
     def of(self, problem: psycopg.Error, *, is_sent: bool) -> InventoryError:
         """Return the error of the port."""
         code = problem.sqlstate or problem.diag.sqlstate  # the driver knows no class for the codes of our functions
+        if code is None and isinstance(problem, _NEVER_SENT):
+            return self.unavailable(f"the driver refused the statement ({type(problem).__name__})", None)
         if code is None or code in _BROKEN:
             reason = str(problem) if isinstance(problem, NoAnswerError) else "the connection was lost"
             return self.unknown(reason) if is_sent else self.unavailable(reason, None)
         if code in _AWAY:
             return self.unavailable(f"{_AWAY[code]} ({code})", _REMEDIES.get(code))
+        if code in _GONE and self.is_derived:
+            return self.unavailable(f"a table is gone for now ({code})", None)
         if code in _GONE:
             return StoreClosedError(store=self.name, reason="its tables were moved, removed or replaced while it was open")
         if code in _DAMAGED:
-            return self.corrupt(f"the server reports damage ({code}){self.made_again}")
+            way_out = ": drop its schema, and run what follows the events, which makes it again" if self.is_derived else ""
+            return self.corrupt(f"the server reports damage ({code}){way_out}")
         if code == "23505":
             return self.corrupt("a row is there twice: somebody wrote to the tables without the functions; see who may INSERT")
         problem_text = _INCOMPATIBLE.get(code) or (MIGRATE if code[:2] == "42" else None)
@@ -162,3 +170,13 @@ def store_failures(place: Place) -> Failures:
     """Return the errors of an event store."""
     name = f"postgresql store {place}"
     return Failures(place, name, lambda reason, remedy: StoreUnavailableError(store=name, reason=reason, remedy=remedy))
+
+
+def read_model_failures(place: Place) -> Failures:
+    """Return the errors of a read model."""
+    name = f"postgresql read model {place}"
+
+    def away(reason: str, remedy: str | None) -> ReadModelUnavailableError:
+        return ReadModelUnavailableError(read_model=name, reason=reason, remedy=remedy)
+
+    return Failures(place, name, away, is_derived=True)

@@ -28,7 +28,7 @@ FORMAT = 1
 LOCK_SECONDS = 2
 """The longest wait for other appends."""
 
-_MIGRATION_LOCK = 0x4945_5331
+MIGRATION_LOCK = 0x4945_5331
 """The key of the lock that one migration at a time holds: ``IES1`` in ASCII."""
 
 _TABLES: LiteralString = """
@@ -134,7 +134,7 @@ def make_tables(link: psycopg.Connection[Any], schema: str) -> None:
     """Make the tables and functions of a store in a schema, unless another process has made them meanwhile."""
     name = sql.Identifier(schema)
     with link.transaction():
-        link.execute("SELECT pg_advisory_xact_lock(%s)", (_MIGRATION_LOCK,))
+        link.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
         if find_format(link, schema) is None:
             link.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(name))
             link.execute(sql.SQL("SET LOCAL search_path = {}").format(name))
