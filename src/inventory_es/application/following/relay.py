@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-import anyio
-
 from inventory_es.application.following.lease import WAITED_FOR, Leader, Lease
 from inventory_es.application.following.subscription import EventFilter, Pace
 from inventory_es.application.observers import Observers, PublishFinished, lag_of
@@ -12,6 +10,7 @@ from inventory_es.domain.errors import InventoryError
 from inventory_es.ports import Checkpoint, Clock, EventBus, EventFeed, ProjectionId, ReadModel, RecordedEvent
 from inventory_es.ports.errors import EventBusUnavailableError
 from inventory_es.ports.toolkit.adapter_name import adapter_name
+from inventory_es.ports.toolkit.waiting import now
 
 
 class Relay:
@@ -96,7 +95,7 @@ class Relay:
         return lease.renew_after
 
     async def _call_bus(self, events: Sequence[RecordedEvent]) -> None:
-        begun, error = anyio.current_time(), "cancelled"
+        begun, error = now(), "cancelled"
         try:
             await self._bus.publish(events)
         except Exception as problem:
@@ -110,7 +109,7 @@ class Relay:
                     relay=self._id.name,
                     bus=adapter_name(self._bus),
                     recorded=events,
-                    seconds=anyio.current_time() - begun,
+                    seconds=now() - begun,
                     lag=lag_of(events, self._clock),
                     error=error or None,
                 )
