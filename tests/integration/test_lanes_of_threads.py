@@ -1,9 +1,12 @@
 """The lanes serve threads as they serve tasks: no loop, no helper thread, each caller its own outcome."""
 
+import dis
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from types import FrameType
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +15,7 @@ import pytest
 from inventory_es.adapters.memory import MemoryEventStore
 from inventory_es.adapters.serialization import JsonEventCodec
 from inventory_es.adapters.system import SystemClock, Uuid7Generator
+from inventory_es.application.commands import batching
 from inventory_es.application.commands.batching import Batcher, Callers, Item
 from inventory_es.application.commands.decision import CommandOutcome, Decider
 from inventory_es.application.commands.group_commit import Append, Committer, Fairness
@@ -166,6 +170,82 @@ def test_baskets_and_single_commands_of_threads_never_wait_in_a_ring() -> None:
     last = [side.execute(AddStock(inventory_id=shelf, command_id="last", quantity=1)) for shelf in shelves]
     assert sum(one.version for one in last) == 8 * 10 * 4 + 8 * 10 + 4
     assert len(side.handler._lanes) == 0
+
+
+class InterruptedAt:
+    """A trace that raises ``KeyboardInterrupt`` in the batcher, at one of the places where the interpreter looks for signals.
+
+    It looks when a function begins, after each call, and at each jump back.
+    """
+
+    def __init__(self, place: int) -> None:
+        self.left = place
+        self._looks: dict[FrameType, bool] = {}
+
+    def __call__(self, frame: FrameType, what: str, _: object) -> "InterruptedAt | None":
+        if frame.f_code.co_filename != batching.__file__:
+            return None
+        frame.f_trace_opcodes = True
+        if what == "opcode":
+            is_place = self._looks.get(frame, True)
+            opcode = dis.opname[frame.f_code.co_code[frame.f_lasti]]
+            self._looks[frame] = opcode.startswith(("CALL", "JUMP_BACKWARD", "POP_JUMP_BACKWARD", "RESUME"))
+            if is_place:
+                self.left -= 1
+                if self.left == 0:
+                    raise KeyboardInterrupt
+        return self
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["the first leads", "the first waits"])
+def test_a_signal_at_any_time_leaves_nobody_waiting(*, first: bool) -> None:
+    place = 1
+    while interrupt_at(place, is_first=first):
+        place += 1
+    assert place > 10, "a whole submit was tried"
+
+
+def interrupt_at(place: int, *, is_first: bool) -> bool:
+    """Submit by five threads, and interrupt one at a place. Return False if it ended before."""
+    batcher: Batcher[Item] = Batcher(Callers(ThreadWaiting()))
+    go_on, began = threading.Event(), threading.Event()
+
+    async def serve(batch: Sequence[Item]) -> None:
+        began.set()
+        go_on.wait(30)
+        for one in batch:
+            one.outcome = "served"
+
+    trace = InterruptedAt(place)
+
+    def interrupted() -> None:
+        sys.settrace(trace)
+        try:
+            run_to_end(batcher.submit(Item(), serve, 3))
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(None)
+
+    items = [Item() for _ in range(4)]
+    victim = threading.Thread(target=interrupted, daemon=True)
+    others = [threading.Thread(target=lambda item=item: run_to_end(batcher.submit(item, serve, 3)), daemon=True) for item in items]
+    order = [victim, *others] if is_first else [others[0], victim, *others[1:]]
+    for at, thread in enumerate(order):
+        thread.start()
+        if at == 0:
+            began.wait(0.05)
+    until = time.monotonic() + 30
+    while len(batcher.queue) < 3 and victim.is_alive() and time.monotonic() < until:
+        threading.Event().wait(0.0005)
+    go_on.set()
+    for thread in order:
+        thread.join(30)
+    assert not any(thread.is_alive() for thread in order), f"somebody waits for ever after an interruption at place {place}"
+    assert all(item.outcome == "served" for item in items)
+    assert batcher.leader is None
+    assert not batcher.queue
+    return trace.left <= 0
 
 
 def test_a_leader_that_is_interrupted_hands_over_and_leaves_nobody_waiting() -> None:

@@ -77,20 +77,23 @@ class Callers:
 class Batcher(Generic[T]):
     """A queue whose callers serve one another, one batch at a time.
 
+    An exception of a signal, such as ``KeyboardInterrupt``, may come between any two steps of a thread. So whatever ends a lead can be
+    done again from any step on, and is done again if it was interrupted.
+
     Args:
         callers: its callers, counted with those of other batchers.
 
     Attributes:
-        is_led: True while a caller leads; False once nobody leads and nobody waits.
+        leader: the item whose caller leads, or leads once it has been woken; ``None`` once nobody leads and nobody waits.
         queue: the items that wait.
     """
 
-    __slots__ = ("_callers", "_lock", "is_led", "queue")
+    __slots__ = ("_callers", "_lock", "leader", "queue")
 
     def __init__(self, callers: Callers) -> None:
         self._callers = callers
         self._lock = callers.lock
-        self.is_led: bool = False
+        self.leader: T | None = None
         self.queue: deque[T] = deque()
 
     async def submit(self, item: T, serve: Callable[[Sequence[T]], Awaitable[None]], limit: int) -> None:
@@ -103,54 +106,64 @@ class Batcher(Generic[T]):
             limit: the most items of one batch.
         """
         batch: list[T] = []
+        item.is_gone = False
         try:
             with self._lock:
-                if not (self.is_led or self._callers.waking or item.is_taken):  # the usual case, in short: nobody to meet
-                    self.is_led = item.leads = item.is_taken = True
+                if self.leader is None and not (self._callers.waking or item.is_taken):  # the usual case, in short: nobody to meet
+                    self.leader = item
+                    item.leads = item.is_taken = True
                     batch = [item]
             if not batch:
                 if not await self._wait_to_lead(item):
                     return
-                batch = self._take(limit)
+                self._take(batch, limit)
             await serve(batch)
             while item.outcome is None and not item.is_settled:
                 self._settle(batch)
-                batch = self._take(limit, first=item)
+                del batch[1:]
+                self._take(batch, limit)
                 await serve(batch)
+        except BaseException:
+            item.is_gone = True
+            raise
         finally:
-            if item.leads:
-                if not batch and item in self.queue:  # interrupted before it was taken
-                    self.queue.remove(item)
-                if len(batch) > 1:
-                    self._settle(batch)
-                self._hand_over()
+            if item.leads or item.is_gone:
+                try:
+                    self._finish(item, batch)
+                except BaseException:  # of a signal, in the middle of it
+                    self._finish(item, batch)
+                    raise
 
     @asynccontextmanager
     async def hold(self, item: T) -> AsyncGenerator[None, None]:
         """Lead without serving anybody until the block ends. ``item``, which is ``alone``, queues like any other."""
-        await self._wait_to_lead(item)
-        self._take(1)
         try:
+            await self._wait_to_lead(item)
+            self._take([], 1)
             yield
         finally:
-            self._hand_over()
+            try:
+                self._finish(item, [])
+            except BaseException:  # of a signal, in the middle of it
+                self._finish(item, [])
+                raise
 
     async def _wait_to_lead(self, item: T) -> bool:
         """Queue an item, unless it is taken, and wait. Return True if its caller leads now: then it is first in the queue."""
         wakeup: Wakeup | None = None
         with self._lock:
-            item.is_gone = False
             if not item.is_taken:
                 self.queue.append(item)
-            if self.is_led:
-                wakeup = item.wakeup = self._callers.waiting.wakeup()
+            if self.leader is None:
+                self.leader = item
+                item.leads = True
             else:
-                self.is_led = item.leads = True
+                wakeup = item.wakeup = self._callers.waiting.wakeup()
         if wakeup is not None:
             try:
                 await wakeup
             except BaseException:
-                self._leave(item)
+                item.is_gone, item.leads = True, False
                 raise
             finally:
                 with self._lock:
@@ -163,53 +176,48 @@ class Batcher(Generic[T]):
             try:
                 await self._callers.waiting.give_way()
             except BaseException:  # asyncio's own cancellation
-                self._leave(item)
+                item.is_gone, item.leads = True, False
                 raise
         return True
 
-    def _take(self, limit: int, first: T | None = None) -> list[T]:
-        """Return the next batch: ``first``, or the first of the queue, and those that come with it."""
+    def _take(self, batch: list[T], limit: int) -> None:
+        """Fill a batch from the queue, with the first item and those that come with it. What is in both is in the queue."""
         with self._lock:
             queue = self.queue
-            batch = [queue.popleft() if first is None else first]
-            while queue and len(batch) < limit and not queue[0].alone:
-                batch.append(queue.popleft())
-            for item in batch:
+            while queue and len(batch) < limit and not (batch and queue[0].alone):
+                item = queue[0]
                 item.is_taken = True
-        return batch
+                batch.append(item)
+                queue.popleft()
 
     def _settle(self, batch: Sequence[T]) -> None:
         """Wake the followers of a batch that are served, and queue the others again, before all that came later."""
         with self._lock:
-            unserved = [item for item in batch[1:] if not item.is_settled]
-            for item in unserved:
-                item.is_taken = False
-            self.queue.extendleft(reversed([item for item in unserved if not item.is_gone]))
-            for item in batch[1:]:
+            for item in reversed(batch[1:]):
                 if item.is_settled:
                     self._wake(item)
+                else:
+                    if not (item.is_gone or item in self.queue):
+                        self.queue.appendleft(item)
+                    item.is_taken = False
 
-    def _hand_over(self) -> None:
-        """Give up the lead, to the first that waits."""
+    def _finish(self, item: T, batch: Sequence[T]) -> None:
+        """End a caller's lead, or its wait: settle its batch, and let the first that waits lead. Idempotent."""
         with self._lock:
-            if self.queue:
-                self.queue[0].leads = True
-                self._wake(self.queue[0])
-            else:
-                self.is_led = False
+            if item in self.queue:  # interrupted before it was taken
+                self.queue.remove(item)
+            if len(batch) > 1:
+                self._settle(batch)
+            if self.leader is item:
+                self.leader = self.queue[0] if self.queue else None
+            leader = self.leader
+            if leader is not None and self.queue and self.queue[0] is leader:
+                leader.leads = True
+                self._wake(leader)
 
     def _wake(self, item: T) -> None:
         wakeup = item.wakeup
         if wakeup is not None and not wakeup.done():
-            item.wakeup = None
-            self._callers.waking += 1
             wakeup.set_result(None)
-
-    def _leave(self, item: T) -> None:
-        with self._lock:
-            item.is_gone = True
-            if item in self.queue:
-                self.queue.remove(item)
-            if item.leads:
-                item.leads = False
-                self._hand_over()
+            self._callers.waking += 1
+            item.wakeup = None

@@ -121,7 +121,7 @@ class Lanes:
             await lane.submit(request, self._serve, self._settings.max_batch)
         finally:
             with self._callers.lock:
-                if not lane.is_led and self._open.get(stream.text) is lane:
+                if lane.leader is None and self._open.get(stream.text) is lane:
                     del self._open[stream.text]
 
     @asynccontextmanager
@@ -143,7 +143,7 @@ class Lanes:
         finally:
             with self._callers.lock:
                 for stream, lane in lanes.items():
-                    if not lane.is_led and self._open.get(stream.text) is lane:
+                    if lane.leader is None and self._open.get(stream.text) is lane:
                         del self._open[stream.text]
 
     def _lane(self, stream: StreamId) -> Batcher[Any]:

@@ -56,7 +56,7 @@ def test_a_single_caller_is_served_at_once(backend: str) -> None:
         await desk.come("a")
         await desk.come("b")
         assert desk.batches == ["a", "b"]
-        assert not desk.batcher.is_led
+        assert desk.batcher.leader is None
 
     anyio.run(case, backend=backend)
 
@@ -69,7 +69,7 @@ def test_callers_that_come_meanwhile_are_served_together_in_order(limit: int, ba
             for name in "abcdef":
                 tasks.start_soon(partial(desk.come, name, limit=limit))
         assert desk.batches == batches
-        assert not desk.batcher.is_led
+        assert desk.batcher.leader is None
 
     anyio.run(case)
 
@@ -110,7 +110,7 @@ def test_a_holder_is_a_barrier(backend: str) -> None:
                 await anyio.wait_all_tasks_blocked()
         assert desk.batches == ["abc", "D", "ef", "G", "H"]
         assert len(desk.batcher.queue) == 0
-        assert not desk.batcher.is_led
+        assert desk.batcher.leader is None
 
     anyio.run(case)
 
