@@ -27,9 +27,9 @@ try:
     from opentelemetry import metrics, trace
     from opentelemetry.context import Context
     from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
-except ImportError as missing:
-    msg = "opentelemetry-api is not installed: pip install 'inventory_es[otel]'"
-    raise ImportError(msg, name=missing.name) from missing
+except ImportError as _missing:
+    _msg = "opentelemetry-api is not installed: pip install 'inventory_es[otel]'"
+    raise ImportError(_msg, name=_missing.name) from _missing
 
 __all__ = ["Tracing", "otel_metrics"]
 

@@ -20,9 +20,9 @@ try:
     from prometheus_client.core import HistogramMetricFamily
     from prometheus_client.registry import Collector
     from prometheus_client.utils import floatToGoString
-except ImportError as missing:
-    msg = "prometheus_client is not installed: pip install 'inventory_es[prometheus]'"
-    raise ImportError(msg, name=missing.name) from missing
+except ImportError as _missing:
+    _msg = "prometheus_client is not installed: pip install 'inventory_es[prometheus]'"
+    raise ImportError(_msg, name=_missing.name) from _missing
 
 __all__ = ["prometheus_metrics", "prometheus_name"]
 
