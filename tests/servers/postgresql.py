@@ -13,7 +13,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -88,10 +88,15 @@ class Server:
     def kill(self) -> None:
         """Kill the server and every one of its processes, as a crash of the machine would. A backend is in no group of the server."""
         assert self._process is not None
-        for process in tree_of(self._process.pid):
+        processes = tree_of(self._process.pid)
+        for process in processes:
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
         self._process.wait()
+        give_up = time.monotonic() + PATIENCE
+        while running(processes):  # while one holds the shared memory, no server starts over these data
+            assert time.monotonic() < give_up, "a killed process goes on"
+            time.sleep(0.005)
 
     def restart(self) -> None:
         """Kill the server, and start it again."""
@@ -117,11 +122,11 @@ def server(settings: Mapping[str, str] = {}) -> Iterator[Server]:
     try:
         shutil.copytree(template(), root / "data", copy_function=_copy)
         give_to_server(root)
-        running = Server(root, {**_FAST, **settings})
+        one = Server(root, {**_FAST, **settings})
         try:
-            yield running.start()
+            yield one.start()
         finally:
-            running.stop()
+            one.stop()
     finally:
         shutil.rmtree(root, ignore_errors=True)
 
@@ -129,10 +134,10 @@ def server(settings: Mapping[str, str] = {}) -> Iterator[Server]:
 @contextmanager
 def own_server(settings: Mapping[str, str] = {}) -> Iterator[Server]:
     """Run a server for the cases of one class, whose second processes find it by their environment."""
-    with server(settings) as running:
-        os.environ[_VARIABLE] = running.url
+    with server(settings) as one:
+        os.environ[_VARIABLE] = one.url
         try:
-            yield running
+            yield one
         finally:
             del os.environ[_VARIABLE]
 
@@ -220,6 +225,13 @@ def tree_of(process: int) -> list[int]:
     for parent in found:
         found += children.get(parent, [])
     return found
+
+
+def running(processes: Sequence[int]) -> list[str]:
+    """Return the state of each of these processes that runs. A killed one that nobody has waited for yet is a zombie."""
+    names = ",".join(map(str, processes))
+    states = subprocess.run(["ps", "-o", "state=", "-p", names], check=False, capture_output=True, text=True).stdout.split()
+    return [state for state in states if state[0] != "Z"]
 
 
 def free_port() -> int:
