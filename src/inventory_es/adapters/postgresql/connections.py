@@ -32,7 +32,7 @@ T = TypeVar("T")
 _Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 _EVENTS = {1: selectors.EVENT_READ, 2: selectors.EVENT_WRITE, 3: selectors.EVENT_READ | selectors.EVENT_WRITE}
 _FIRST_PAUSE = 0.05
-_LONGEST_PAUSE = 5.0
+_LONGEST_PAUSE = 2.0
 _GREETING = """
 SELECT current_setting('transaction_isolation'), current_setting('server_encoding'), current_setting('fsync'),
     current_setting('synchronous_commit'), current_setting('synchronous_standby_names'), pg_is_in_recovery(),

@@ -13,7 +13,7 @@ from inventory_es.adapters.postgresql.connections import Connections, Gate, Gree
 from inventory_es.adapters.postgresql.failures import read_model_failures
 from inventory_es.adapters.postgresql.place import Place, parse_place
 from inventory_es.adapters.postgresql.projections import CATALOGUE, StoredProjection, find_versions, load
-from inventory_es.adapters.postgresql.schema import MIGRATION_LOCK
+from inventory_es.adapters.postgresql.schema import MIGRATION_LOCK, has_table
 from inventory_es.ports.errors import ProjectionNotFoundError
 from inventory_es.ports.read_model import Change, Checkpoint, ProjectionId, ProjectionVersion, ReadModel, Row, RowsPage, Table, Value
 from inventory_es.ports.toolkit.blocking_calls import BlockingCalls, run_in_thread
@@ -104,10 +104,11 @@ class PostgresqlReadModel(ReadModel):
     def _check(self, link: Link, _greeting: Greeting) -> None:
         link.adapters.register_loader("text", TextBinaryLoader)
         schema = self._place.schema
-        (there,) = link.execute("SELECT to_regclass(%s)", (f"{schema}.active_projections",)).fetchone() or (None,)
-        if there is None:
-            with link.transaction():
-                link.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
+        if has_table(link, schema, "active_projections"):
+            return
+        with link.transaction():
+            link.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
+            if not has_table(link, schema, "active_projections"):
                 link.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema)))
                 link.execute(sql.SQL(CATALOGUE).format(schema=sql.Identifier(schema)))
 

@@ -123,11 +123,16 @@ STEPS: tuple[LiteralString, ...] = (_TABLES + _APPEND + _SETTLE,)
 
 def find_format(link: psycopg.Connection[Any], schema: str) -> tuple[int, UUID] | None:
     """Return the format of the store in a schema, and its id; ``None`` where there is none."""
-    (there,) = link.execute("SELECT to_regclass(%s)", (f"{schema}.meta",)).fetchone() or (None,)
-    if there is None:
+    if not has_table(link, schema, "meta"):
         return None
     row = link.execute(sql.SQL("SELECT format, store_id FROM {}.meta").format(sql.Identifier(schema)), binary=True).fetchone()
     return None if row is None else (row[0], UUID(bytes=row[1]))
+
+
+def has_table(link: psycopg.Connection[Any], schema: str, name: str) -> bool:
+    """Return True if a schema has a table. Unlike ``to_regclass``, this sees what was committed while a lock was waited for."""
+    found = "SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = relnamespace WHERE nspname = %s AND relname = %s"
+    return link.execute(found, (schema, name)).rowcount > 0
 
 
 def make_tables(link: psycopg.Connection[Any], schema: str) -> None:
