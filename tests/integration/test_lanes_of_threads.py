@@ -197,6 +197,7 @@ class InterruptedAt:
         return self
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of a coroutine that is interrupted before it begins
 @pytest.mark.parametrize("first", [True, False], ids=["the first leads", "the first waits"])
 def test_a_signal_at_any_time_leaves_nobody_waiting(*, first: bool) -> None:
     place = 1
