@@ -4,6 +4,7 @@ The wheel's own helper is not used: it offers neither a frozen nor a restarted s
 """
 
 import importlib.util
+import os
 import shutil
 import signal
 import socket
@@ -21,6 +22,9 @@ PATIENCE = 20.0
 
 DURABLE: Mapping[str, str] = {"appendonly": "yes", "appendfsync": "always"}
 """Settings under which an answered write survives a power cut."""
+
+
+_URL = "INVENTORY_ES_TEST_VALKEY"
 
 
 class Server:
@@ -42,6 +46,11 @@ class Server:
         """The URL of the server's database 0."""
         return f"redis://127.0.0.1:{self.port}/0"
 
+    @property
+    def is_running(self) -> bool:
+        """True from the start of the server to its end."""
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> Self:
         """Start the server, and wait until it has loaded its data and serves."""
         options = [part for name, value in self.settings.items() for part in (f"--{name}", value)]
@@ -58,7 +67,7 @@ class Server:
 
     def stop(self) -> None:
         """Stop the server."""
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None and self.is_running:
             self.thaw()
             self._process.terminate()
             try:
@@ -111,6 +120,22 @@ def running_valkey(settings: Mapping[str, str] = {}) -> Iterator[Server]:
             server.stop()
     finally:
         shutil.rmtree(root, ignore_errors=True)
+
+
+@contextmanager
+def own_valkey(settings: Mapping[str, str] = {}) -> Iterator[Server]:
+    """Run a server whose URL this process and those that it starts find by :func:`url_of`."""
+    with running_valkey(settings) as server:
+        os.environ[_URL] = server.url
+        try:
+            yield server
+        finally:
+            del os.environ[_URL]
+
+
+def url_of(prefix: str) -> str:
+    """Return the URL of :func:`own_valkey` for keys of a prefix."""
+    return f"{os.environ[_URL]}?prefix={prefix}"
 
 
 @cache

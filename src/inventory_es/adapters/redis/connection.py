@@ -1,0 +1,235 @@
+"""The place of a Redis or Valkey server, and connections to it."""
+
+import re
+import ssl
+from collections.abc import Callable, Collection, Mapping
+from hashlib import sha1
+from threading import Lock
+from typing import Any, Protocol, Self
+from urllib.parse import unquote, urlsplit
+
+import attrs
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from inventory_es.ports.toolkit.urls import masked, options_of
+
+_OPTIONS = frozenset({"ca", "cluster", "prefix", "timeout"})
+_PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_PREFIX_RULE = "a prefix has 1 to 64 letters, digits, '_', '-' or '.'"
+_DEFAULT_PORT = 6379
+
+LOST = (redis.ConnectionError, redis.TimeoutError, OSError)
+"""The errors after which the answer to a call, if there was one, is lost."""
+
+FAILURES = (redis.RedisError, redis.exceptions.RedisClusterException, OSError)
+"""Every error that the driver raises for a server that refuses or is away."""
+
+
+class Client(Protocol):
+    """The calls of a driver's client that the adapters make, of one server or of a cluster."""
+
+    def execute_command(self, *words: Any) -> Any:
+        """Send one command and return its answer."""
+        ...
+
+    def pipeline(self, transaction: bool = ...) -> Any:  # noqa: FBT001  # the driver's signature
+        """Return an object that collects commands and sends them together."""
+        ...
+
+    def scan_iter(self, match: str, count: int) -> Any:
+        """Iterate over the keys of a pattern, page by page, on every primary."""
+        ...
+
+    def close(self) -> None:
+        """Close every connection."""
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class RedisPlace:
+    """The place of a server: what a URL says.
+
+    Attributes:
+        host: name or address.
+        port: of the server.
+        database: its number; 0 for a cluster.
+        username: for the server; ``None`` for its default user.
+        password: for the server; ``None`` for none. No text shows it.
+        is_encrypted: True for TLS with a verified certificate (``rediss://``).
+        ca: the file of the certificate authority; ``None`` for the system's.
+        is_cluster: True for a cluster, of which the server is one node.
+        prefix: of every key, so that several stores share a server.
+        timeout: the longest wait for one answer, in seconds.
+        options: those of the adapter, as texts.
+    """
+
+    host: str
+    port: int
+    database: int
+    username: str | None = attrs.field(repr=False)
+    password: str | None = attrs.field(repr=False)
+    is_encrypted: bool
+    ca: str | None
+    is_cluster: bool
+    prefix: str
+    timeout: float
+    options: Mapping[str, str]
+
+    @classmethod
+    def parse(cls, url: str, *, timeout: float, own: Collection[str] = ()) -> Self:
+        """Read a URL ``redis://[user:password@]host[:port][/database][?option=value&…]``, or ``rediss://…`` for TLS.
+
+        Args:
+            url: to read. Its options are ``prefix``, ``timeout`` in seconds, ``cluster=yes`` and ``ca=FILE``.
+            timeout: the default of that option.
+            own: further options, of the adapter.
+
+        Raises:
+            ValueError: the URL is no such URL. The message has no password.
+        """
+        given = options_of(url, _OPTIONS | set(own))
+        parts = urlsplit(url)
+        if parts.scheme not in {"redis", "rediss"} or not parts.hostname:
+            msg = f"{masked(url)!r} names no server: write redis://host:6379/0, or rediss://host:6379/0 for TLS"
+            raise ValueError(msg)
+        database = parts.path.strip("/") or "0"
+        is_cluster = given.get("cluster", "no")
+        if not database.isascii() or not database.isdigit() or is_cluster not in {"yes", "no"} or (is_cluster == "yes" and database != "0"):
+            msg = f"{masked(url)!r}: the path is the number of a database, and a cluster (cluster=yes) has database 0 alone"
+            raise ValueError(msg)
+        prefix = given.get("prefix", "inventory_es")
+        if not _PREFIX.fullmatch(prefix):
+            msg = f"{masked(url)!r}: {_PREFIX_RULE}"
+            raise ValueError(msg)
+        return cls(
+            host=parts.hostname,
+            port=_port_of(url),
+            database=int(database),
+            username=_decoded(parts.username),
+            password=_decoded(parts.password),
+            is_encrypted=parts.scheme == "rediss",
+            ca=given.get("ca"),
+            is_cluster=is_cluster == "yes",
+            prefix=prefix,
+            timeout=_seconds(url, given, timeout),
+            options={name: value for name, value in given.items() if name in own},
+        )
+
+    def __str__(self) -> str:
+        """Return the place without user and password."""
+        return f"{self.host}:{self.port}/{self.database}, prefix {self.prefix}"
+
+    def connect(self) -> Client:
+        """Return a client, for any number of threads. It connects when it is used, but for a cluster's, which connects now."""
+        settings: dict[str, Any] = {
+            "host": self.host,
+            "port": self.port,
+            "username": self.username,
+            "password": self.password,
+            "socket_timeout": self.timeout,
+            "socket_connect_timeout": self.timeout,
+            "retry": Retry(NoBackoff(), 0),  # whoever is above knows better if a second try is worth its time
+            "protocol": 2,  # with 3 the driver asks for notices of maintenance, which lengthen its timeouts
+        }
+        if self.is_encrypted:
+            settings |= {"ssl": True, "ssl_cert_reqs": "required", "ssl_ca_certs": self.ca, "ssl_min_version": ssl.TLSVersion.TLSv1_2}
+        client: Any = redis.RedisCluster(**settings) if self.is_cluster else redis.Redis(db=self.database, **settings)
+        found: Client = client
+        return found
+
+
+class Connection:
+    """A client that connects with its first use, and runs scripts. For any number of threads.
+
+    Args:
+        connect: returns the client.
+    """
+
+    def __init__(self, connect: Callable[[], Client]) -> None:
+        self._connect = connect
+        self._lock = Lock()
+        self._client: Client | None = None
+
+    @property
+    def client(self) -> Client:
+        """The client, connected now if it was not before."""
+        if self._client is None:
+            with self._lock:
+                if self._client is None:
+                    self._client = self._connect()
+        return self._client
+
+    def run(self, script: "Script", keys: list[str], *arguments: Any) -> Any:
+        """Run a script in one round trip; in three, where the server does not know it yet."""
+        words = (len(keys), *keys, *arguments)
+        try:
+            return self.client.execute_command("EVALSHA", script.digest, *words)
+        except redis.exceptions.NoScriptError:
+            return self.client.execute_command("EVAL", script.text, *words)
+
+    def close(self) -> None:
+        """Close every connection."""
+        if self._client is not None:
+            self._client.close()
+
+
+@attrs.frozen
+class Script:
+    """A script that the server runs as one step.
+
+    Attributes:
+        text: of the script, in Lua.
+        digest: by which a server names it.
+    """
+
+    text: str
+    digest: str = attrs.field(init=False)
+
+    @digest.default
+    def _digest_of_text(self) -> str:
+        return sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+
+def remedy_of(problem: BaseException) -> str | None:
+    """Return the action that a person must take before a call can succeed; ``None`` if the error may pass by itself."""
+    text = str(problem)
+    if isinstance(problem, redis.exceptions.OutOfMemoryError) or text.startswith("OOM "):
+        return "raise the server's maxmemory, or remove keys from it"
+    if isinstance(problem, redis.AuthenticationError) or text.startswith(("WRONGPASS", "NOAUTH")):
+        return "correct the user and the password in the URL"
+    if isinstance(problem, redis.exceptions.NoPermissionError):
+        return "give this user permission for the keys of its prefix and the commands of the adapter"
+    if isinstance(problem, redis.ReadOnlyError):
+        return "name the primary in the URL"
+    return None
+
+
+def reason_of(problem: BaseException) -> str:
+    """Return the server's or the driver's text for an error."""
+    return str(problem) or type(problem).__name__
+
+
+def _port_of(url: str) -> int:
+    try:
+        return urlsplit(url).port or _DEFAULT_PORT
+    except ValueError:
+        msg = f"{masked(url)!r}: a port is a number up to 65535"
+        raise ValueError(msg) from None
+
+
+def _seconds(url: str, given: Mapping[str, str], default: float) -> float:
+    text = given.get("timeout")
+    try:
+        seconds = default if text is None else float(text)
+    except ValueError:
+        seconds = 0
+    if not 0 < seconds <= 600:
+        msg = f"{masked(url)!r}: timeout is a number of seconds above 0, up to 600"
+        raise ValueError(msg)
+    return seconds
+
+
+def _decoded(text: str | None) -> str | None:
+    return None if text is None or not text else unquote(text)
