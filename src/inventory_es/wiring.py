@@ -6,14 +6,16 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from inspect import iscoroutinefunction
-from typing import cast
+from typing import TypeVar, cast
 
 from inventory_es.adapters.serialization import JsonEventCodec
 from inventory_es.adapters.system import SystemClock, Uuid7Generator, chance
 from inventory_es.application.commands.handler_settings import HandlerSettings
 from inventory_es.application.engine import EngineParts
 from inventory_es.application.following.projection import Projection
+from inventory_es.application.guards import CircuitBreaker, guarded
 from inventory_es.application.observers import Observers
 from inventory_es.application.service import InventoryService
 from inventory_es.domain.errors import HostFunctionError, name_of_function
@@ -21,6 +23,9 @@ from inventory_es.domain.inventory import Policy
 from inventory_es.ports import Cache, Clock, EventBus, EventStore, IdGenerator, ReadModel, SnapshotStore
 from inventory_es.ports.codec import EventCodec
 from inventory_es.ports.toolkit.paths import absolute_path
+from inventory_es.ports.toolkit.urls import masked
+
+T = TypeVar("T")
 
 ENTRY_POINT_GROUP = "inventory_es.event_stores"
 """Entry points of other packages: ``scheme = "module:function"``, where the function is ``async (place: str) -> EventStore``."""
@@ -85,6 +90,47 @@ def _postgresql_rows_opener(url: str) -> Callable[[], Awaitable[ReadModel]]:
 _READ_MODELS: Mapping[str, Callable[[str], Awaitable[ReadModel]]] = {"memory": _open_memory_rows, "sqlite": _open_sqlite_rows}
 _KNOWN_READ_MODELS = "'memory:', 'sqlite:queries.db', 'postgresql://USER@HOST/DATABASE', or an object with the methods of ReadModel"
 
+
+def _memory_cache(url: str, clock: Clock) -> Callable[[], Awaitable[Cache]]:
+    from inventory_es.adapters.memory import MemoryCache  # noqa: PLC0415  # see above
+
+    _check_place("memory", url.removeprefix("memory:"))
+
+    async def open_cache() -> Cache:
+        return MemoryCache(clock=clock)
+
+    return open_cache
+
+
+def _redis_cache(url: str, _clock: Clock) -> Callable[[], Awaitable[Cache]]:
+    _check_extra("redis", url)
+    from inventory_es.adapters.redis import cache_at  # noqa: PLC0415  # see above
+
+    return cache_at(url)
+
+
+def _memory_bus(url: str, clock: Clock) -> Callable[[], Awaitable[EventBus]]:
+    from inventory_es.adapters.memory import MemoryEventBus  # noqa: PLC0415  # see above
+
+    _check_place("memory", url.removeprefix("memory:"))
+
+    async def open_bus() -> EventBus:
+        return MemoryEventBus(clock=clock)
+
+    return open_bus
+
+
+_CACHES: Mapping[str, Callable[[str, Clock], Callable[[], Awaitable[Cache]]]] = {
+    "memory": _memory_cache,
+    "redis": _redis_cache,
+    "rediss": _redis_cache,
+}
+_BUSES: Mapping[str, Callable[[str, Clock], Callable[[], Awaitable[EventBus]]]] = {"memory": _memory_bus}
+CACHE_GROUP = "inventory_es.caches"
+BUS_GROUP = "inventory_es.event_buses"
+"""Entry points of other packages: ``scheme = "module:function"``, where the function is ``async (url: str, *, clock: Clock)``."""
+_BREAKER_PAUSE = 5.0
+
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(.*)", re.DOTALL)
 
 
@@ -95,8 +141,8 @@ def open_inventory(
     clock: Clock | None = None,
     ids: IdGenerator | None = None,
     policies: Sequence[Policy] = (),
-    cache: Cache | None = None,
-    bus: EventBus | None = None,
+    cache: str | Cache | None = None,
+    bus: str | EventBus | None = None,
     codec: EventCodec | None = None,
     read_models: str | ReadModel | None = None,
     projections: Sequence[Projection] = (),
@@ -113,8 +159,10 @@ def open_inventory(
         clock: the source of time; the system's by default.
         ids: the generator of ids that callers don't give; UUID version 7 by default.
         policies: functions of the host, each of which may reject a command.
-        cache: a cache for answers of ``inventory.queries``, which the caller closes. Needs ``read_models``.
-        bus: receives the events while ``inventory.followers`` run. The caller closes it. Needs ``read_models``.
+        cache: a cache for answers of ``inventory.queries``: a URL such as ``memory:`` or ``redis://HOST:6379/0``, or a cache object, which
+            the caller closes. A cache by URL is behind a circuit breaker. Needs ``read_models``.
+        bus: receives the events while ``inventory.followers`` run: a URL such as ``memory:``, or a bus object, which the caller closes.
+            Needs ``read_models``.
         codec: encodes and decodes events; strict JSON of the closed registry by default.
         read_models: the store of the rows of ``inventory.queries``: ``memory:``, ``sqlite:FILE``, ``postgresql://USER@HOST/DATABASE``, or
             a read model object, which the caller closes. Without read models there are no queries.
@@ -131,6 +179,7 @@ def open_inventory(
             with a codec that writes none.
         TypeError: an argument of the wrong kind, such as a store that is not an event store. Or a policy or an observer that can't be
             called, or that is an asynchronous function.
+        ModuleNotFoundError: a URL whose adapter needs an extra that is not installed; the message has the ``pip install``.
         HostFunctionError: a clock that returns anything but an aware datetime in UTC.
     """
     _check_methods("clock", clock, "now")
@@ -142,9 +191,10 @@ def open_inventory(
     if bounds is not None and not isinstance(bounds, HandlerSettings):
         msg = f"settings must be HandlerSettings, not a {type(bounds).__name__}"
         raise TypeError(msg)
+    used_clock = SystemClock() if clock is None else clock
     parts = EngineParts(
         codec=JsonEventCodec() if codec is None else codec,
-        clock=SystemClock() if clock is None else clock,
+        clock=used_clock,
         ids=Uuid7Generator() if ids is None else ids,
         chance=chance,
         policies=policies,
@@ -153,8 +203,8 @@ def open_inventory(
         snapshots=_snapshots(snapshots),
         read_model=_read_model(read_models, projections=projections, cache=cache, bus=bus),
         projections=projections,
-        cache=cache,
-        bus=bus,
+        cache=_cache_opener(cache, used_clock, observers) if isinstance(cache, str) else cache,
+        bus=_found_port("event bus", bus, _BUSES, BUS_GROUP, used_clock) if isinstance(bus, str) else bus,
     )
     if isinstance(store, str | os.PathLike):
         return InventoryService(_opener(store), parts, owns_store=True)
@@ -227,7 +277,7 @@ def _snapshots(snapshots: "str | SnapshotStore | None") -> "SnapshotStore | Call
 
 
 def _read_model(
-    read_models: str | ReadModel | None, *, projections: Sequence[Projection], cache: Cache | None, bus: EventBus | None
+    read_models: str | ReadModel | None, *, projections: Sequence[Projection], cache: str | Cache | None, bus: str | EventBus | None
 ) -> ReadModel | Callable[[], Awaitable[ReadModel]] | None:
     """Check the parts of the query side, and return the read model or what opens one; ``None`` for no query side."""
     given: object = read_models
@@ -237,8 +287,8 @@ def _read_model(
             raise ValueError(msg)
         return None
     for name, port, kind in (("cache", cache, Cache), ("bus", bus, EventBus)):
-        if port is not None and not isinstance(port, kind):
-            msg = f"{name} must have the methods of {kind.__name__}, which a {type(port).__name__} lacks"
+        if port is not None and not isinstance(port, str | kind):
+            msg = f"{name} must be a URL, or have the methods of {kind.__name__}, which a {type(port).__name__} lacks"
             raise TypeError(msg)
     if not isinstance(projections, Sequence) or not all(isinstance(one, Projection) for one in projections):
         msg = "projections must be a sequence of Projection"
@@ -249,6 +299,43 @@ def _read_model(
         msg = f"a {type(given).__name__} is no read model: give {_KNOWN_READ_MODELS}"
         raise TypeError(msg)
     return given
+
+
+def _cache_opener(url: str, clock: Clock, observers: Sequence[object]) -> Callable[[], Awaitable[Cache]]:
+    """Return a function that opens the cache of a URL behind a circuit breaker, so that queries don't wait for an absent one."""
+    open_bare = _found_port("cache", url, _CACHES, CACHE_GROUP, clock)
+
+    async def open_cache() -> Cache:
+        return guarded(await open_bare(), CircuitBreaker(masked(url), pause=_BREAKER_PAUSE, observers=observers))
+
+    return open_cache
+
+
+def _found_port(
+    kind: str, url: str, built_in: Mapping[str, Callable[[str, Clock], Callable[[], Awaitable[T]]]], group: str, clock: Clock
+) -> Callable[[], Awaitable[T]]:
+    """Return a function that opens the cache or the bus of a URL: a shipped one, or that of an installed package."""
+    scheme, colon, _ = url.partition(":")
+    if colon and scheme in built_in:
+        return built_in[scheme](url, clock)
+    found = tuple(entry_points(group=group, name=scheme)) if colon else ()
+    if len(found) != 1:
+        others = {point.name for point in entry_points(group=group)}
+        known = ", ".join(f"{name}:" for name in sorted({*built_in, *others}))
+        several = f"several packages offer one for {scheme + ':'!r}: uninstall all but one"
+        msg = f"{masked(url)!r} is no {kind}: {several if found else f'known are {known} and objects'}"
+        raise ValueError(msg)
+
+    async def open_it() -> T:
+        return await cast(Callable[..., Awaitable[T]], found[0].load())(url, clock=clock)
+
+    return open_it
+
+
+def _check_extra(extra: str, url: str) -> None:
+    if find_spec(extra) is None:
+        msg = f"{masked(url)!r} needs the driver {extra}: pip install {f'inventory_es[{extra}]'!r}"
+        raise ModuleNotFoundError(msg, name=extra)
 
 
 def _read_model_opener(url: str) -> Callable[[], Awaitable[ReadModel]]:

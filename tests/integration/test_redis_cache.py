@@ -13,8 +13,9 @@ import redis
 
 from inventory_es import open_inventory
 from inventory_es.adapters.memory import MemoryEventStore, MemoryReadModel
-from inventory_es.adapters.redis import RedisCache, open_cache, open_redis_cache
+from inventory_es.adapters.redis import RedisCache, open_redis_cache
 from inventory_es.application.guards import CircuitBreaker, guarded
+from inventory_es.application.observers import BreakerChanged
 from inventory_es.ports import CacheEntry
 from inventory_es.ports.errors import CacheUnavailableError
 from tests.servers.valkey import Server, free_port, running_valkey
@@ -92,14 +93,13 @@ def test_callers_of_a_late_server_wait_for_one_answer_and_not_in_rows(server: Se
 
 def test_a_breaker_above_refuses_at_once(server: Server, backend: str) -> None:
     async def play() -> None:
-        cache = guarded(open_cache(server.url, timeout=0.05), CircuitBreaker("cache", threshold=2, pause=600))
-        async with late_server(server):
+        async with open_redis_cache(server.url, timeout=0.05) as bare, late_server(server):
+            cache = guarded(bare, CircuitBreaker("cache", threshold=2, pause=600))
             for _ in range(2):
                 with pytest.raises(CacheUnavailableError):
                     await cache.get("k")
             with pytest.raises(CacheUnavailableError, match="circuit breaker"):
                 await cache.get("k")
-        await cache.aclose()
 
     anyio.run(play, backend=backend)
 
@@ -218,5 +218,28 @@ def test_two_services_that_share_it_answer_right_whatever_the_server_does(server
                     assert row is not None
                     assert row.available == number
             assert await other.get("stock:espresso-1kg:berlin") is not None
+
+    anyio.run(play, backend=backend)
+
+
+def test_a_service_with_its_url_answers_with_and_without_the_server(server: Server, backend: str) -> None:
+    changes: list[str] = []
+
+    class Operations:
+        def breaker_changed(self, record: BreakerChanged) -> None:
+            changes.append(record.after)
+
+    async def play() -> None:
+        url = f"{server.url}?timeout=5"
+        async with open_inventory("memory:", read_models="memory:", cache=url, observers=[Operations()]) as inventory:
+            for number in range(1, 7):
+                if number == 3:
+                    server.kill()
+                done = await inventory.add_stock("tea", "berlin", 1)
+                await inventory.followers.catch_up(on_failure="stop")
+                row = await inventory.queries.stock("tea", "berlin", wait_for_position=done.position)
+                assert row is not None
+                assert row.available == number
+        assert changes == ["open"]
 
     anyio.run(play, backend=backend)

@@ -6,9 +6,11 @@ import anyio
 import pytest
 
 from inventory_es import HandlerSettings, StreamId, open_inventory
-from inventory_es.adapters.memory import MemoryEventStore, MemorySnapshotStore
+from inventory_es.adapters.memory import MemoryCache, MemoryEventStore, MemorySnapshotStore
 from inventory_es.adapters.sqlite import open_sqlite_event_store
+from inventory_es.adapters.system import SystemClock
 from inventory_es.errors import StoreClosedError
+from inventory_es.ports import Cache, Clock
 
 
 @pytest.mark.parametrize(
@@ -141,3 +143,74 @@ def test_what_keeps_no_snapshots_is_refused() -> None:
         open_inventory("memory:", snapshots={})  # type: ignore[arg-type]  # the point of the test
     with pytest.raises(ValueError, match="write 'file:snapshots'"):
         open_inventory("memory:", snapshots="snapshots")
+
+
+@pytest.mark.parametrize(
+    "name,url,right",
+    [
+        ("cache", "redis:s3cret@host", "names no server"),
+        ("cache", "redis://u:s3cret@host?prefx=a", "unknown option 'prefx'"),
+        ("cache", "memcached://u:s3cret@host", "is no cache: known are memory:, redis:, rediss: and objects"),
+        ("cache", "redis", "is no cache"),
+        ("cache", "memory:x", "'memory:'"),
+        ("bus", "carrier-pigeon://u:s3cret@host", "is no event bus: known are memory:"),
+        ("bus", "memory:x", "'memory:'"),
+    ],
+)
+def test_a_wrong_url_of_a_cache_or_a_bus_is_told_the_right_one(name: str, url: str, right: str) -> None:
+    with pytest.raises(ValueError, match=right) as refused:
+        open_inventory("memory:", read_models="memory:", **{name: url})  # type: ignore[arg-type]  # one of the two
+    assert "s3cret" not in str(refused.value).replace("redis:s3cret@host", "")
+
+
+def test_a_missing_extra_names_its_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inventory_es.wiring.find_spec", lambda _name: None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'inventory_es\[redis\]'") as refused:
+        open_inventory("memory:", read_models="memory:", cache="redis://u:s3cret@host")
+    assert "s3cret" not in str(refused.value)
+
+
+def test_a_cache_and_a_bus_by_url_are_used_and_closed(backend: str) -> None:
+    async def main() -> None:
+        async with open_inventory("memory:", read_models="memory:", cache="memory:", bus="memory:") as inventory:
+            done = await inventory.add_stock("tea", "berlin", 3)
+            await inventory.followers.catch_up(on_failure="stop")
+            row = await inventory.queries.stock("tea", "berlin", wait_for_position=done.position)
+            assert row is not None
+            assert row.available == 3
+
+    anyio.run(main, backend=backend)
+
+
+class OneEntryPoint:
+    """An installed package with a cache."""
+
+    def __init__(self, opening: object) -> None:
+        self.name = "shop"
+        self._opening = opening
+
+    def load(self) -> object:
+        return self._opening
+
+
+def test_a_strangers_cache_gets_its_whole_url_and_the_clock(monkeypatch: pytest.MonkeyPatch, backend: str) -> None:
+    opened: list[tuple[str, Clock]] = []
+    cache = MemoryCache(clock=SystemClock())
+
+    async def open_it(url: str, *, clock: Clock) -> Cache:
+        opened.append((url, clock))
+        return cache
+
+    monkeypatch.setattr(
+        "inventory_es.wiring.entry_points", lambda group, name="": [OneEntryPoint(open_it)] if group.endswith("caches") else []
+    )
+    clock = SystemClock()
+
+    async def main() -> None:
+        async with open_inventory("memory:", read_models="memory:", cache="shop://u:p@host", clock=clock) as inventory:
+            await inventory.add_stock("tea", "berlin", 3)
+        assert opened == [("shop://u:p@host", clock)]
+        with pytest.raises(StoreClosedError):
+            await cache.get("k")
+
+    anyio.run(main, backend=backend)

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from sys import get_asyncgen_hooks
 from time import perf_counter
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import attrs
 from anyio.lowlevel import current_token
@@ -54,8 +54,8 @@ class EngineParts:
             one that is opened here is closed with the engine.
         read_model: the rows of queries, likewise; ``None`` for no queries.
         projections: besides the shipped ones, or in the place of those of the same name. Needs a read model, as cache and bus do.
-        cache: keeps answers; ``None`` for none.
-        bus: receives the events; ``None`` for none.
+        cache: keeps answers, likewise; ``None`` for none.
+        bus: receives the events, likewise; ``None`` for none.
         sleep: waits for seconds.
         monotonic: seconds that never go back.
     """
@@ -70,8 +70,8 @@ class EngineParts:
     snapshots: SnapshotStore | Callable[[], Awaitable[SnapshotStore]] | None = None
     read_model: ReadModel | Callable[[], Awaitable[ReadModel]] | None = None
     projections: Sequence[Projection] = ()
-    cache: Cache | None = None
-    bus: EventBus | None = None
+    cache: Cache | Callable[[], Awaitable[Cache]] | None = None
+    bus: EventBus | Callable[[], Awaitable[EventBus]] | None = None
     sleep: Callable[[float], Awaitable[object]] = pause
     monotonic: Callable[[], float] = now
 
@@ -81,6 +81,9 @@ class Closable(Protocol):
 
     async def aclose(self) -> None:
         """Release every resource."""
+
+
+T = TypeVar("T", bound=Closable)
 
 
 @attrs.frozen
@@ -192,12 +195,20 @@ async def open_engine(open_store: Callable[[], Awaitable[EventStore]], parts: En
             if snapshots is not None:
                 owned.append(snapshots)
                 opened.push_async_callback(snapshots.aclose)
-        read_model = parts.read_model
+
+        async def own(part: T) -> T:
+            owned.append(part)
+            opened.push_async_callback(part.aclose)
+            return part
+
+        read_model, cache, bus = parts.read_model, parts.cache, parts.bus
         if read_model is not None and not isinstance(read_model, ReadModel):
-            read_model = await read_model()
-            owned.append(read_model)
-            opened.push_async_callback(read_model.aclose)
-        engine = assemble(store, parts, snapshots, read_model)
+            read_model = await own(await read_model())
+        if cache is not None and not isinstance(cache, Cache):
+            cache = await own(await cache())
+        if bus is not None and not isinstance(bus, EventBus):
+            bus = await own(await bus())
+        engine = assemble(store, attrs.evolve(parts, cache=cache, bus=bus), snapshots, read_model)
         if engine.followers is not None:
             owned.append(engine.followers)
         opened.pop_all()
@@ -217,7 +228,7 @@ async def _open_snapshots(open_store: Callable[[], Awaitable[SnapshotStore]]) ->
 
 
 def assemble(store: EventStore, parts: EngineParts, snapshots: SnapshotStore | None = None, read_model: ReadModel | None = None) -> Engine:
-    """Build the engine over an open store, with queries and followers if there is an open read model.
+    """Build the engine over an open store, with queries and followers if there is an open read model. Cache and bus are open.
 
     Raises:
         ValueError: the codec can't write snapshots.
@@ -254,7 +265,7 @@ def assemble(store: EventStore, parts: EngineParts, snapshots: SnapshotStore | N
     if read_model is None:
         return Engine(store, handler, reads)
     head = store.head if isinstance(store, EventFeed) and store.capabilities.feed != "none" else None
-    answers = None if parts.cache is None else CachedAnswers(parts.cache, clock=parts.clock, observers=observers, head=head)
+    answers = CachedAnswers(parts.cache, clock=parts.clock, observers=observers, head=head) if isinstance(parts.cache, Cache) else None
     history = HistoryPages(store, StreamReader(store, parts.codec))
     projections = tuple(with_shipped(parts.projections).values())
     queries = StockQueries(readers_of(read_model, projections), history=history, answers=answers)
@@ -266,7 +277,7 @@ def assemble(store: EventStore, parts: EngineParts, snapshots: SnapshotStore | N
         clock=parts.clock,
         ids=parts.ids,
         answers=answers,
-        bus=parts.bus,
+        bus=parts.bus if isinstance(parts.bus, EventBus) else None,
         observers=parts.observers,
     )
     return Engine(store, handler, reads, queries, followers, read_model)

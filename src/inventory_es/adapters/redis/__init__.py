@@ -1,5 +1,5 @@
 """A cache on Redis or Valkey. Needs the extra ``redis``."""
 
-from inventory_es.adapters.redis.cache import RedisCache, open_cache, open_redis_cache
+from inventory_es.adapters.redis.cache import RedisCache, cache_at, open_redis_cache
 
-__all__ = ["RedisCache", "open_cache", "open_redis_cache"]
+__all__ = ["RedisCache", "cache_at", "open_redis_cache"]

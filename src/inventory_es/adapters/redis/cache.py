@@ -9,7 +9,7 @@ The keys of a cache are ``PREFIX:c:k:KEY``, and ``PREFIX:c:h:SHA-256`` for a key
 """
 
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -57,7 +57,10 @@ class RedisCache(Cache):
     an answer may arrive later, behind an ``invalidate``.
     """
 
-    def __init__(self, place: RedisPlace, *, max_value_bytes: int) -> None:
+    def __init__(self, place: RedisPlace, *, max_value_bytes: int = MAX_VALUE_BYTES) -> None:
+        if max_value_bytes < 1:
+            msg = "max_value_bytes must be 1 or more"
+            raise ValueError(msg)
         self._name = f"Redis cache {place}"
         self._prefix = f"{place.prefix}:c:"
         self._max_value_bytes = max_value_bytes
@@ -156,20 +159,22 @@ async def open_redis_cache(url: str, /, *, timeout: float = _TIMEOUT, max_value_
     Raises:
         ValueError: no such URL, an unknown option, or a bound out of range. The message has no password.
     """
-    cache = open_cache(url, timeout=timeout, max_value_bytes=max_value_bytes)
+    cache = RedisCache(RedisPlace.parse(url, timeout=timeout), max_value_bytes=max_value_bytes)
     try:
         yield cache
     finally:
         await cache.aclose()
 
 
-def open_cache(url: str, /, *, timeout: float = _TIMEOUT, max_value_bytes: int = MAX_VALUE_BYTES) -> RedisCache:
-    """Return the cache of a URL, as :func:`open_redis_cache`. The caller closes it.
+def cache_at(url: str, /) -> Callable[[], Awaitable[RedisCache]]:
+    """Return a function that opens the cache of a URL, as :func:`open_redis_cache`; the caller closes it.
 
     Raises:
-        ValueError: as :func:`open_redis_cache`.
+        ValueError: no such URL, or an unknown option. The message has no password.
     """
-    if max_value_bytes < 1:
-        msg = "max_value_bytes must be 1 or more"
-        raise ValueError(msg)
-    return RedisCache(RedisPlace.parse(url, timeout=timeout), max_value_bytes=max_value_bytes)
+    place = RedisPlace.parse(url, timeout=_TIMEOUT)
+
+    async def open_cache() -> RedisCache:
+        return RedisCache(place)
+
+    return open_cache
