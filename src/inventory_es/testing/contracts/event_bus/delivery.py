@@ -135,10 +135,10 @@ class DeliveryCases:
             await bus.publish("y p")
             await bus.publish_events([recorded(stream_id("y"), 2, 99, odd)])
             await bus.publish("x b", "z s")
-            await by_type.take("a p b s", meaning="a filter by type let another type through, or held its own back")
-            await by_stream.take("p odd s", meaning="a filter by stream let another stream through, or held its own back")
+            await by_type.take("a p b s", in_order=False, meaning="a filter by type let another type through, or held its own back")
+            await by_stream.take("p odd s", in_order=False, meaning="a filter by stream let another stream through, or held its own back")
             await by_both.take("odd", meaning="a filter by type and stream must hold both")
-            await everything.take("a p odd b s", meaning="a group without a filter gets everything")
+            await everything.take("a p odd b s", in_order=False, meaning="a group without a filter gets everything")
 
     @promise(
         "EB-19",

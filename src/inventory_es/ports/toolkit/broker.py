@@ -1,0 +1,107 @@
+"""The port of a broker: logs of shards, exclusive ownership, and dead letters. :class:`ShardedBus` makes an event bus of it."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
+
+import attrs
+
+
+class OwnershipLostError(Exception):
+    """A claim is no longer held: another process may own the shard. Nothing was changed. Never reaches a host."""
+
+
+@attrs.frozen(eq=False)
+class Claim:
+    """The exclusive ownership of a shard for a group, from :meth:`Broker.claim` until it is released or lost.
+
+    Attributes:
+        group: of the consumers.
+        shard: the number of the shard.
+        token: names this claim and no other one.
+        low: the place up to which the group has settled everything; 0 for nothing.
+        settled: places above ``low`` that are settled too.
+        deliveries: the recorded deliveries of places that are not settled; a missing one has none.
+    """
+
+    group: str
+    shard: int
+    token: str
+    low: int
+    settled: frozenset[int]
+    deliveries: Mapping[int, int]
+
+
+@attrs.frozen
+class Entry:
+    """An entry of a shard.
+
+    Attributes:
+        place: in the shard's log, 1 or more, in the order of publication. Negative for an entry that was a dead letter.
+        data: as published.
+    """
+
+    place: int
+    data: bytes
+
+
+class Broker(Protocol):
+    """A durable log of each shard, and what each group has done with it.
+
+    Every method may raise ``EventBusUnavailableError``, after which its effect is unknown, and it can be repeated. A method that takes a
+    claim raises :class:`OwnershipLostError` without an effect once another claim of that group and shard may exist. The broker keeps a
+    claim alive by itself until it is released. The claim of a process that died ends within the broker's lease.
+    """
+
+    @property
+    def name(self) -> str:
+        """The name for errors, without a password."""
+        ...
+
+    @property
+    def shards(self) -> int:
+        """The number of shards, 1 or more, constant for the broker's place."""
+        ...
+
+    async def publish(self, batches: Mapping[int, Sequence[bytes]], /) -> None:
+        """Append entries to shards, in order within each, durably before returning."""
+        ...
+
+    async def join(self, group: str, /) -> None:
+        """Make a group exist, from the beginning of the kept logs. Idempotent."""
+        ...
+
+    async def claim(self, group: str, shards: Collection[int], /) -> Sequence[Claim]:
+        """Own those of these shards that nobody owns, for a group."""
+        ...
+
+    async def release(self, claims: Collection[Claim], /) -> None:
+        """Give up claims. A lost one is a no-op."""
+        ...
+
+    async def read(self, claim: Claim, /, *, after: int, limit: int) -> Sequence[Entry]:
+        """Return at most ``limit`` entries with places after ``after``, in order, then all that were dead letters and wait again."""
+        ...
+
+    async def record(self, claim: Claim, place: int, deliveries: int, /) -> None:
+        """Keep the number of deliveries of an entry, before it is delivered."""
+        ...
+
+    async def settle(self, claim: Claim, places: Collection[int], /, *, low: int) -> None:
+        """Settle entries. Everything up to ``low`` is settled with them. Idempotent."""
+        ...
+
+    async def bury(self, claim: Claim, place: int, event_id: str, letter: bytes, /, *, low: int) -> None:
+        """Settle an entry as :meth:`settle`, and keep it as a dead letter, in one step. Repeated, it keeps one letter."""
+        ...
+
+    async def dead_letters(self, group: str, /, *, limit: int) -> Sequence[bytes]:
+        """Return the oldest ``limit`` dead letters of a group, oldest first."""
+        ...
+
+    async def revive(self, group: str, event_ids: Collection[str], /) -> int:
+        """Let dead letters be read again, in one step each; return their number. What is read is the letter."""
+        ...
+
+    async def aclose(self) -> None:
+        """Release every claim and every resource. Idempotent."""
+        ...
