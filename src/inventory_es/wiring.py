@@ -120,12 +120,23 @@ def _memory_bus(url: str, clock: Clock) -> Callable[[], Awaitable[EventBus]]:
     return open_bus
 
 
+def _redis_bus(url: str, clock: Clock) -> Callable[[], Awaitable[EventBus]]:
+    _check_extra("redis", url)
+    from inventory_es.adapters.redis import bus_at  # noqa: PLC0415  # see above
+
+    return bus_at(url, clock)
+
+
 _CACHES: Mapping[str, Callable[[str, Clock], Callable[[], Awaitable[Cache]]]] = {
     "memory": _memory_cache,
     "redis": _redis_cache,
     "rediss": _redis_cache,
 }
-_BUSES: Mapping[str, Callable[[str, Clock], Callable[[], Awaitable[EventBus]]]] = {"memory": _memory_bus}
+_BUSES: Mapping[str, Callable[[str, Clock], Callable[[], Awaitable[EventBus]]]] = {
+    "memory": _memory_bus,
+    "redis": _redis_bus,
+    "rediss": _redis_bus,
+}
 CACHE_GROUP = "inventory_es.caches"
 BUS_GROUP = "inventory_es.event_buses"
 """Entry points of other packages: ``scheme = "module:function"``, where the function is ``async (url: str, *, clock: Clock)``."""
@@ -161,8 +172,8 @@ def open_inventory(
         policies: functions of the host, each of which may reject a command.
         cache: a cache for answers of ``inventory.queries``: a URL such as ``memory:`` or ``redis://HOST:6379/0``, or a cache object, which
             the caller closes. A cache by URL is behind a circuit breaker. Needs ``read_models``.
-        bus: receives the events while ``inventory.followers`` run: a URL such as ``memory:``, or a bus object, which the caller closes.
-            Needs ``read_models``.
+        bus: receives the events while ``inventory.followers`` run: a URL such as ``memory:`` or ``redis://HOST:6379/0``, or a bus object,
+            which the caller closes. Needs ``read_models``.
         codec: encodes and decodes events; strict JSON of the closed registry by default.
         read_models: the store of the rows of ``inventory.queries``: ``memory:``, ``sqlite:FILE``, ``postgresql://USER@HOST/DATABASE``, or
             a read model object, which the caller closes. Without read models there are no queries.

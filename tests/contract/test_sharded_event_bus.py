@@ -19,7 +19,7 @@ from tests.contract.stores.memory_broker import BrokerState, MemoryBroker
 
 class TestShardedBus(EventBusContract):
     shards: ClassVar[int] = 4
-    window: ClassVar[int] = 16
+    window: ClassVar[int] = 4
     states: ClassVar[WeakKeyDictionary[Site, BrokerState]] = WeakKeyDictionary()
 
     @asynccontextmanager

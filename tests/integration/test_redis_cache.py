@@ -1,6 +1,5 @@
 """The cache on Valkey in trouble: a killed server, a frozen one, a full one, a cluster, a wrong password."""
 
-import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -18,7 +17,7 @@ from inventory_es.application.guards import CircuitBreaker, guarded
 from inventory_es.application.observers import BreakerChanged
 from inventory_es.ports import CacheEntry
 from inventory_es.ports.errors import CacheUnavailableError
-from tests.servers.valkey import Server, free_port, running_valkey
+from tests.servers.valkey import Server, running_cluster, running_valkey
 
 HOUR = timedelta(hours=1)
 
@@ -149,12 +148,7 @@ def test_a_cluster_serves_it(option: str, backend: str) -> None:
             await cache.clear()
             assert [await cache.get(key) for key in keys] == [None] * 40
 
-    with running_valkey({"cluster-enabled": "yes", "cluster-port": str(free_port())}) as server:
-        with redis.Redis.from_url(server.url) as node:
-            node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-            give_up = time.monotonic() + 20
-            while node.execute_command("CLUSTER INFO")["cluster_state"] != "ok":
-                assert time.monotonic() < give_up, server.log()
+    with running_cluster() as server:
         anyio.run(play, server, backend=backend)
 
 

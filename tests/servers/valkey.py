@@ -17,6 +17,8 @@ from functools import cache
 from pathlib import Path
 from typing import Self
 
+import redis
+
 PATIENCE = 20.0
 """Seconds for a server to start or to stop."""
 
@@ -24,6 +26,7 @@ DURABLE: Mapping[str, str] = {"appendonly": "yes", "appendfsync": "always"}
 """Settings under which an answered write survives a power cut."""
 
 
+_MEMORY = Path("/dev/shm")  # where a sync costs nothing, and a killed process loses nothing
 _URL = "INVENTORY_ES_TEST_VALKEY"
 
 
@@ -111,7 +114,7 @@ class Server:
 @contextmanager
 def running_valkey(settings: Mapping[str, str] = {}) -> Iterator[Server]:
     """Run a server, which keeps its data in memory unless the settings say otherwise. Its folder goes with it."""
-    root = Path(tempfile.mkdtemp(prefix="inventory-es-valkey-"))
+    root = Path(tempfile.mkdtemp(prefix="inventory-es-valkey-", dir=_MEMORY if _MEMORY.is_dir() else None))
     try:
         server = Server(root, settings)
         try:
@@ -120,6 +123,17 @@ def running_valkey(settings: Mapping[str, str] = {}) -> Iterator[Server]:
             server.stop()
     finally:
         shutil.rmtree(root, ignore_errors=True)
+
+
+@contextmanager
+def running_cluster() -> Iterator[Server]:
+    """Run a cluster of one server, which refuses a command over two slots as every cluster does."""
+    with running_valkey({"cluster-enabled": "yes", "cluster-port": str(free_port())}) as server, redis.Redis.from_url(server.url) as node:
+        node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        give_up = time.monotonic() + PATIENCE
+        while node.execute_command("CLUSTER INFO")["cluster_state"] != "ok":
+            assert time.monotonic() < give_up, server.log()
+        yield server
 
 
 @contextmanager

@@ -103,10 +103,18 @@ class MemoryBroker(Broker):
         for claim in claims:
             self._release(claim)
 
-    async def read(self, claim: Claim, /, *, after: int, limit: int) -> Sequence[Entry]:
-        of = await self._owned(claim)
-        start = after - 1 if after and self._goes_wrong() else after  # an entry that was read already
-        return [*self.state.entries(claim.shard, start, limit), *(Entry(-number, data) for number, data in of.again.items())]
+    async def read(self, wanted: Sequence[tuple[Claim, int, int]], /) -> Sequence[Sequence[Entry] | None]:
+        found: list[Sequence[Entry] | None] = []
+        for claim, after, limit in wanted:
+            try:
+                of = await self._owned(claim)
+            except OwnershipLostError:
+                found.append(None)
+                continue
+            start = after - 1 if after and self._goes_wrong() else after  # an entry that was read already
+            again = [Entry(-number, data) for number, data in of.again.items()]
+            found.append([*self.state.entries(claim.shard, start, limit), *again])
+        return found
 
     async def record(self, claim: Claim, place: int, deliveries: int, /) -> None:
         of = await self._owned(claim)

@@ -78,8 +78,15 @@ class Broker(Protocol):
         """Give up claims. A lost one is a no-op."""
         ...
 
-    async def read(self, claim: Claim, /, *, after: int, limit: int) -> Sequence[Entry]:
-        """Return at most ``limit`` entries with places after ``after``, in order, then all that were dead letters and wait again."""
+    async def read(self, wanted: Sequence[tuple[Claim, int, int]], /) -> Sequence[Sequence[Entry] | None]:
+        """Read shards. Nothing is raised for a lost claim.
+
+        Args:
+            wanted: claims, each with the place after which to read and the most entries, 1 or more.
+
+        Returns:
+            For each claim, the entries in order, then all that were dead letters and wait again; ``None`` for a lost claim.
+        """
         ...
 
     async def record(self, claim: Claim, place: int, deliveries: int, /) -> None:

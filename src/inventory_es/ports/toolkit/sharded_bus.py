@@ -192,17 +192,17 @@ class _Group:
 
     async def _load(self) -> None:
         """Read entries of every shard whose window has room."""
-        for shard in tuple(self._shards.values()):
-            room = self._window - len(shard.queue)
-            if room > 0:
-                try:
-                    self._offer(shard, await self._broker.read(shard.claim, after=shard.read_through, limit=room))
-                    if shard.passed:
-                        await self._broker.settle(shard.claim, shard.passed, low=shard.low_without(frozenset(shard.passed)))
-                        shard.settled(shard.passed)
-                        shard.passed = []
-                except OwnershipLostError:
-                    self._lose(shard)
+        roomy = [shard for shard in self._shards.values() if len(shard.queue) < self._window]
+        wanted = [(shard.claim, shard.read_through, self._window - len(shard.queue)) for shard in roomy]
+        for shard, entries in zip(roomy, await self._broker.read(wanted) if wanted else (), strict=True):
+            if entries is None:
+                self._lose(shard)
+                continue
+            self._offer(shard, entries)
+            passed = frozenset(shard.passed)
+            if passed and await self._holds(shard, self._broker.settle(shard.claim, passed, low=shard.low_without(passed))):
+                shard.settled(passed)
+                shard.passed = []
 
     def _offer(self, shard: _Shard, entries: Sequence[Entry]) -> None:
         """Put entries into the queue. Those that were settled, or are not wanted, have passed."""
