@@ -1,11 +1,13 @@
 """Every example of a page runs, and prints the output that the page shows."""
 
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from tests.documentation.pages import run_docstrings, run_page
+from tests.servers.valkey import DURABLE, running_valkey
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted(path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts)]
@@ -24,7 +26,11 @@ def name(path: Path) -> str:
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_page_holds_what_it_shows(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert run_page(page) == len(EXAMPLES.findall(page.read_text(encoding="utf-8")))
+    text = page.read_text(encoding="utf-8")
+    with running_valkey(DURABLE) if "REDIS_URL" in text else nullcontext() as server:
+        if server is not None:
+            monkeypatch.setenv("REDIS_URL", server.url)
+        assert run_page(page) == len(EXAMPLES.findall(text))
 
 
 def test_docstrings_hold_what_they_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
