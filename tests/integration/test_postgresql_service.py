@@ -1,13 +1,15 @@
 """The inventory service over PostgreSQL, by URL."""
 
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 
 import anyio
 import pytest
 
-from inventory_es import open_inventory
+from inventory_es import InsufficientStockError, open_inventory, sync
 from inventory_es.errors import IncompatibleStoreError, StoreUnavailableError
 from tests.servers.postgresql import free_port, own_server, url_of
 
@@ -51,6 +53,35 @@ def test_queries_and_snapshots_live_in_the_same_schema(backend: str) -> None:
             assert row.on_hand == 3
 
     anyio.run(main, backend=backend)
+
+
+def test_threads_sell_without_an_event_loop_and_followers_keep_up() -> None:
+    url = url_of("threads")
+    before = {thread.name for thread in threading.enumerate()}
+    with sync.open_inventory(url, read_models=url) as inventory:
+        inventory.add_stock("tea", "berlin", 10)
+        sold: list[int] = []
+
+        def buy(number: int) -> None:
+            with suppress(InsufficientStockError):
+                inventory.reserve("tea", "berlin", 1, ttl=timedelta(minutes=1))
+                sold.append(number)
+
+        buyers = [threading.Thread(target=buy, args=(number,)) for number in range(30)]
+        following = threading.Thread(target=inventory.followers.run, kwargs={"on_failure": "stop"}, daemon=True)
+        for thread in (following, *buyers):
+            thread.start()
+        for thread in buyers:
+            thread.join(60)
+        level = inventory.stock("tea", "berlin")
+        assert (len(sold), level.available) == (10, 0)
+        row = inventory.queries.stock("tea", "berlin", wait_for_position=level.position)
+        assert row is not None
+        assert row.reserved == 10
+        inventory.followers.stop()
+        following.join(60)
+        assert not following.is_alive()
+        assert "inventory_es" not in {thread.name for thread in threading.enumerate()} - before, "no event loop"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from inventory_es.adapters.memory import MemoryReadModel
-from inventory_es.adapters.sqlite.projections import StoredProjection
+from inventory_es.adapters.sqlite.read_model import StoredProjection
 from inventory_es.ports import Add, Change, Checkpoint, Delete, Patch, ProjectionId, Put, Row, Table
 
 ID = ProjectionId("stock", 1)

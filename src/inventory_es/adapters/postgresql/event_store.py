@@ -26,7 +26,7 @@ from inventory_es.ports.toolkit.append_rules import check_append, check_page, ch
 from inventory_es.ports.toolkit.blocking_calls import BlockingCalls, run_in_thread
 from inventory_es.ports.toolkit.event_rows import FeedRows, StreamRows, parse_stream
 from inventory_es.ports.toolkit.page_rules import check_stream_page, check_stream_page_backwards
-from inventory_es.ports.toolkit.waiting import check_timeout
+from inventory_es.ports.toolkit.waiting import Exclusive, check_timeout, new_event, scope
 
 T = TypeVar("T")
 
@@ -37,7 +37,6 @@ _SETTLE: LiteralString = "SELECT {schema}.settle_v1(0::smallint)"
 _STRENGTH = ("none", "process", "os", "power", "machine")
 _GIVE_UP = 0.8
 """The share of the timeout after which the server refuses an append, so that it is over when its caller stops waiting."""
-_RETRIES = 2
 _MAX_READS = 2
 """Connections for reading. With one for writing and one for turns, a process takes four of the server's hundred."""
 _POLLS = (0.005, 0.05, 0.2)
@@ -298,16 +297,21 @@ class PostgresqlEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, 
     """An event store and a snapshot store in one schema of a PostgreSQL database. Opened by :func:`open_postgresql_event_store`.
 
     Any number of processes on any number of machines may open one schema. An acknowledged append survives what the server's settings make
-    a commit survive: the declared durability is read from them. A store belongs to the event loop in which it was opened. It needs
-    PostgreSQL 15 or newer, and the extra ``postgres``.
+    a commit survive: the declared durability is read from them. A store belongs to the event loop in which it was opened, or to threads
+    without one. It needs PostgreSQL 15 or newer, and the extra ``postgres``.
+
+    Attributes:
+        serves_threads: True, because its coroutines run to their end in any thread.
     """
+
+    serves_threads: bool = True
 
     def __init__(self, store: PostgresqlStore) -> None:
         self._store = store
         self._writes = BlockingCalls(None, name=store.name)
         self._reads = BlockingCalls(anyio.CapacityLimiter(_MAX_READS), name=store.name)
-        self._looks = anyio.Lock()
-        self._committed = anyio.Event()
+        self._looks = Exclusive()
+        self._committed = new_event()
         self._seen = 0
         self._seen_at = -math.inf
         self._looked_at = -math.inf
@@ -326,7 +330,7 @@ class PostgresqlEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, 
         outcomes = await self._writes.run(self._store.commit, groups)
         self._looked_at = -math.inf
         self._committed.set()
-        self._committed = anyio.Event()
+        self._committed = new_event()
         return outcomes
 
     async def read_stream(self, stream: StreamId, /, *, after: int = 0, limit: int) -> StreamPage:
@@ -352,12 +356,12 @@ class PostgresqlEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, 
         check_timeout(timeout)
         if await self.head() >= position:  # beyond the timeout, which may be 0
             return True
-        with anyio.move_on_after(timeout):
+        with scope(timeout):
             while True:
                 committed = self._committed
                 if await self._look() >= position:
                     return True
-                with anyio.move_on_after(self._pause()):
+                with scope(self._pause()):
                     await committed.wait()
         return False
 
