@@ -23,7 +23,7 @@ from inventory_es.ports.toolkit.event_run import EventRun
 LINE_START = b'{"events":['
 LINE_END = b"]"
 
-encode_text = msgspec.json.encode
+encode_text: Callable[[object], bytes] = msgspec.json.encode
 """Return a text, an id or a time as it stands in the stored form, quotes included."""
 
 
