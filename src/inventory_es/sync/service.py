@@ -1,9 +1,9 @@
 """The service and its opening, without ``await``."""
 
 import os
-import threading
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from types import TracebackType
@@ -33,7 +33,7 @@ from inventory_es.ports import (
 )
 from inventory_es.ports.codec import EventCodec
 from inventory_es.ports.errors import StoreClosedError
-from inventory_es.ports.toolkit.waiting import serves_threads
+from inventory_es.ports.toolkit.waiting import Exclusive, run_to_end, serves_threads
 from inventory_es.sync.engine import DirectEngine, Engine
 from inventory_es.sync.followers import Followers
 from inventory_es.sync.queries import StockQueries
@@ -117,7 +117,7 @@ class InventoryService:
     def __init__(self, open_engine: Callable[[], Engine], *, survives_fork: bool) -> None:
         self._open_engine = open_engine
         self._survives_fork = survives_fork
-        self._lock = threading.Lock()
+        self._changing = Exclusive()
         self._engine: Engine | None = None
         self._inherited: list[Engine] = []
         self._refusal: str | None = None
@@ -131,7 +131,7 @@ class InventoryService:
 
     def close(self) -> None:
         """Finish what is in flight, close the store if the service opened it. Idempotent."""
-        with self._lock:
+        with self._change():
             engine, self._engine, self._refusal = self._engine, None, "it was closed"
         if engine is not None:
             engine.close()
@@ -359,16 +359,25 @@ class InventoryService:
         engine = self._engine
         if engine is not None:
             return engine
-        with self._lock:
+        with self._change():
             if self._refusal is not None:
                 raise StoreClosedError(store="the inventory service", reason=self._refusal)
             if self._engine is None:
                 self._engine = self._open_engine()
             return self._engine
 
+    @contextmanager
+    def _change(self) -> Iterator[None]:
+        """Hold the engine. Opening it may wait, so a lock of threads would stop all greenlets where it was made before gevent patched it."""
+        run_to_end(self._changing.__aenter__())
+        try:
+            yield
+        finally:
+            run_to_end(self._changing.__aexit__())
+
     def _forget(self) -> None:
         """In a forked child: the parent's engine is not to be used here."""
-        self._lock = threading.Lock()
+        self._changing = Exclusive()
         if self._engine is not None:
             self._inherited.append(self._engine)
             if not (self._survives_fork and self._engine.is_durable):

@@ -14,13 +14,13 @@ changes an entry, and writes the new total after. A writer that finds the mark o
 
 import os
 import re
+import threading
 from collections import OrderedDict
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from hashlib import sha256
-from threading import Lock
 from zlib import crc32
 
 import anyio
@@ -110,8 +110,8 @@ class CacheFolder:
         self._max_bytes = max_bytes
         self._max_file_bytes = max_value_bytes + _MAX_HEADER_BYTES
         self._process = os.getpid()
-        self._mutex = Lock()
-        self._order = Lock()
+        self._mutex = threading.Lock()
+        self._order = threading.Lock()
         self._wait = LockWait(f"{path}/.lock", lock_timeout)
         with _unavailable(self.name):
             place = file_system.resolve(path)

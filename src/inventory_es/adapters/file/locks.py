@@ -1,10 +1,10 @@
 """Wait for the locks of a folder: never longer than the host allows, and not after the caller was cancelled."""
 
 import errno
+import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from math import inf
-from threading import Lock
 from time import monotonic
 
 import attrs
@@ -41,7 +41,7 @@ class LockWait:
             self.until(lock.acquire, self.deadline if deadline is None else deadline)
 
     @contextmanager
-    def in_turn(self, mutex: Lock) -> Generator[float, None, None]:
+    def in_turn(self, mutex: threading.Lock) -> Generator[float, None, None]:
         """Hold a mutex of this process, whose holders take the lock; gives the deadline for that. Raises as :meth:`take`.
 
         A short timeout is meant for other processes: callers of one process do not refuse each other for it.

@@ -9,9 +9,9 @@ random time that grows. So many processes do not fall on a server that has just 
 """
 
 import selectors
+import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
-from threading import Lock
 from time import monotonic, monotonic_ns
 from typing import Any, TypeVar
 
@@ -173,7 +173,7 @@ class Gate:
         self._place = place
         self._failures = failures
         self._check = check
-        self._attempt = Lock()
+        self._attempt = threading.Lock()
         self._pause = 0.0
         self._not_before = 0.0
         self.attempts: int = 0

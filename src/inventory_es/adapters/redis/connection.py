@@ -2,9 +2,9 @@
 
 import re
 import ssl
+import threading
 from collections.abc import Callable, Collection, Mapping
 from hashlib import sha1
-from threading import Lock
 from typing import Any, Protocol, Self
 from urllib.parse import unquote, urlsplit
 
@@ -149,7 +149,7 @@ class Connection:
 
     def __init__(self, connect: Callable[[], Client]) -> None:
         self._connect = connect
-        self._lock = Lock()
+        self._lock = threading.Lock()
         self._client: Client | None = None
 
     @property

@@ -11,11 +11,11 @@ pages, and are lost with their consumer or with a trimmed entry. The keys:
 """
 
 import os
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from threading import Event, Thread
 from typing import Any, TypeVar
 
 import anyio
@@ -136,8 +136,8 @@ class RedisBroker(Broker):
         self._calls = BlockingCalls(anyio.CapacityLimiter(_MAX_CALLS), name=name)
         self._held: dict[str, set[int]] = {}
         self._claims: dict[str, Claim] = {}
-        self._is_over = Event()
-        self._renewal: Thread | None = None
+        self._is_over = threading.Event()
+        self._renewal: threading.Thread | None = None
 
     @property
     def name(self) -> str:
@@ -239,7 +239,7 @@ class RedisBroker(Broker):
             self._held[self._key("lease", claim)] = set(claim.settled)
             self._claims[self._key("lease", claim)] = claim
         if claims and self._renewal is None:
-            self._renewal = Thread(target=self._renew, name=f"leases of {self._name}", daemon=True)
+            self._renewal = threading.Thread(target=self._renew, name=f"leases of {self._name}", daemon=True)
             self._renewal.start()
         return claims
 

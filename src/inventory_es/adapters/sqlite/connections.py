@@ -15,13 +15,13 @@ itself holds everything. It may then be opened as immutable while nobody changes
 
 import os
 import sqlite3
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from copy import copy
 from pathlib import Path
 from stat import S_ISREG
-from threading import Condition, Lock, RLock, Timer
 from weakref import WeakSet
 
 from inventory_es.adapters.sqlite.database import Synchronous, begin_writing, connect
@@ -50,8 +50,8 @@ class ForkGate:
     """Keeps uses of connections and forks of this process apart. Uses do not nest."""
 
     def __init__(self) -> None:
-        self._mutex = RLock()
-        self._change = Condition(self._mutex)
+        self._mutex = threading.RLock()
+        self._change = threading.Condition(self._mutex)
         self._uses = 0
         self._forks = 0
         self._guarded: WeakSet[Connections] = WeakSet()
@@ -114,8 +114,8 @@ class ForkGate:
             self._change.notify_all()
 
     def _after_in_child(self) -> None:
-        self._mutex = RLock()
-        self._change = Condition(self._mutex)
+        self._mutex = threading.RLock()
+        self._change = threading.Condition(self._mutex)
         self._uses = self._forks = 0
         self._inherited |= frozenset(_open_databases())
         for connections in tuple(self._guarded):
@@ -278,9 +278,9 @@ class WriteTurn:
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
-        self._mutex = Lock()
+        self._mutex = threading.Lock()
         self._turn: object = None
-        self._timer: Timer | None = None
+        self._timer: threading.Timer | None = None
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -311,7 +311,7 @@ class WriteTurn:
         with self._mutex, self._connections.lend(read_only=False) as connection:
             begin_writing(connection)
             self._turn = object()
-            self._timer = Timer(LONGEST_TURN, self._lapse, [self._turn])
+            self._timer = threading.Timer(LONGEST_TURN, self._lapse, [self._turn])
             self._timer.daemon = True
             try:
                 self._timer.start()

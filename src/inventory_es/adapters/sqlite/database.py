@@ -7,10 +7,10 @@ the writer (SQLite documentation, "Write-Ahead Logging" and "PRAGMA synchronous"
 import errno
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Lock
 from time import monotonic, sleep  # noqa: TID251  # in a thread, between two looks whether anybody still waits
 from typing import Literal
 
@@ -105,7 +105,7 @@ _REMEDIES = {
     sqlite3.SQLITE_AUTH: "give this user permission",
 }
 
-_creating = Lock()
+_creating = threading.Lock()
 """Held from the creation of a file until its descriptor is closed, so that no thread connects to it in between."""
 
 

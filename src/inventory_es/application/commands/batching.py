@@ -17,10 +17,10 @@ learn the outcome. No shield holds against asyncio's own ``Task.cancel``, which 
 that it interrupts puts back the items that it left unserved, for the next leader.
 """
 
+import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
-from threading import RLock
 from typing import Any, ClassVar, Generic, TypeVar
 
 import attrs
@@ -69,7 +69,7 @@ class Callers:
     __slots__ = ("lock", "waiting", "waking")
 
     def __init__(self, waiting: Waiting) -> None:
-        self.lock: AbstractContextManager[object] = RLock()
+        self.lock: AbstractContextManager[object] = threading.RLock()
         self.waiting: Waiting = waiting
         self.waking: int = 0
 

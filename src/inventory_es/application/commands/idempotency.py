@@ -5,12 +5,12 @@ append's streams was read beyond the expected version. It can't either once the 
 Until then no command of the append is refused.
 """
 
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from copy import copy
 from datetime import datetime
 from math import inf
-from threading import RLock
 from typing import cast
 from uuid import UUID
 
@@ -145,7 +145,7 @@ class UnsettledAppends:
         self._settles_within = settles_within
         self._monotonic = monotonic
         self.appends: dict[StreamId, dict[str, UnsettledAppend]] = {}
-        self._lock = RLock()
+        self._lock = threading.RLock()
 
     def now(self) -> float:
         """Return the time by which appends are settled."""

@@ -5,10 +5,10 @@ and whenever the snapshot store fails, the fold begins before the first event, a
 """
 
 import logging
+import threading
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Sequence
 from functools import partial
-from threading import RLock
 from typing import NoReturn
 from uuid import UUID
 
@@ -72,7 +72,7 @@ class StateCache:
         self._capacity = capacity
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._lock = RLock()
+        self._lock = threading.RLock()
         self._states: OrderedDict[str, InventoryState] = OrderedDict()
 
     def checkout(self, stream: StreamId) -> InventoryState | None:

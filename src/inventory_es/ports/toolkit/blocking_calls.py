@@ -4,12 +4,12 @@ A function that waits for another process calls :func:`check_wanted` from time t
 """
 
 import os
+import threading
 import warnings
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import partial
-from threading import Condition, Lock
 from typing import Any, Generic, ParamSpec, TypeVar
 
 import anyio
@@ -130,10 +130,10 @@ class BlockingCalls:
 
     def __init__(self, limiter: anyio.CapacityLimiter | None, *, name: str) -> None:
         self._limiter = limiter
-        self._exclusive: AbstractContextManager[object] = Lock() if limiter is None else nullcontext()
+        self._exclusive: AbstractContextManager[object] = threading.Lock() if limiter is None else nullcontext()
         self._name = name
         self._process = os.getpid()
-        self._change = Condition()
+        self._change = threading.Condition()
         self._running = 0
         self._left: list[_Call[Any]] = []
         self._is_closing = False

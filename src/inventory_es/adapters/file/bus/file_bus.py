@@ -9,6 +9,7 @@ A group is consumed by one process at a time: the one that holds the lock on ``o
 """
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
@@ -16,7 +17,6 @@ from datetime import datetime
 from functools import partial
 from hashlib import blake2b
 from itertools import count, takewhile
-from threading import Lock
 from uuid import UUID
 from zlib import crc32
 
@@ -107,7 +107,7 @@ class FileBus:
         self._limits = limits
         self._lock_timeout = lock_timeout
         self._process = os.getpid()
-        self._mutexes: dict[str, Lock] = {}
+        self._mutexes: dict[str, threading.Lock] = {}
         self._groups: dict[str, FileBusGroup] = {}
         with _unavailable(self.name):
             place = file_system.resolve(path)
@@ -180,9 +180,9 @@ class FileBus:
                 while self._groups:
                     left.callback(self._groups.popitem()[1].close)
 
-    def _mutex(self, name: str) -> Lock:
+    def _mutex(self, name: str) -> threading.Lock:
         """Return the mutex of a group. Its holder may wait for the group's lock: no other group waits with it."""
-        return self._mutexes.setdefault(name, Lock())
+        return self._mutexes.setdefault(name, threading.Lock())
 
     def _wait(self, name: str) -> LockWait:
         return LockWait(f"{self._path(name)}/dead/.lock", self._lock_timeout)

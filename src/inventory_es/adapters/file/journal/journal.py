@@ -54,11 +54,11 @@ Limits of the protection
 """
 
 import logging
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from errno import EACCES
 from functools import partial
-from threading import RLock
 from typing import NoReturn
 
 import attrs
@@ -379,7 +379,7 @@ class Journal:
 class _Hold:
     """The lock of this process, and how often the thread that holds it has entered."""
 
-    mutex: RLock = attrs.field(factory=RLock)
+    mutex: threading.RLock = attrs.field(factory=lambda: threading.RLock())  # noqa: PLW0108  # gevent may have patched it since
     depth: int = 0
 
 

@@ -1,8 +1,8 @@
 """The segments of a journal: files named by the position of their first entry, and handles to read them."""
 
 import re
+import threading
 from collections import OrderedDict
-from threading import Lock
 
 from inventory_es.ports.errors import CorruptStoreError
 from inventory_es.ports.file_system import File, FileSystem, OpenMode, is_foreign
@@ -22,7 +22,7 @@ class JournalSegments:
         self._fs = file_system
         self._name = name
         self.directory = directory
-        self._mutex = Lock()
+        self._mutex = threading.Lock()
         self._open: OrderedDict[int, File] = OrderedDict()
 
     def path(self, segment: int, suffix: str = SUFFIX) -> str:

@@ -1,9 +1,9 @@
 """Derived files: index files of finished segments, and readable copies. Written when the store has time; no promise depends on them."""
 
 import logging
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from threading import Lock
 from typing import TypeVar
 
 from inventory_es.adapters.file.folder import StoreFolder
@@ -36,7 +36,7 @@ class DerivedFiles:
         store: its name, for the log.
     """
 
-    def __init__(self, journal: Journal, index: StoreIndex, copies: StreamFiles, mutex: Lock, *, store: str) -> None:
+    def __init__(self, journal: Journal, index: StoreIndex, copies: StreamFiles, mutex: threading.Lock, *, store: str) -> None:
         self.copies: StreamFiles = copies
         self._journal = journal
         self._index = index

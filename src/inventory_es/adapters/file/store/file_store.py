@@ -15,10 +15,10 @@ crash it, forget the store and open another one on the same files.
 """
 
 import os
+import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from threading import Lock
 from types import TracebackType
 from typing import Self
 from uuid import UUID
@@ -60,7 +60,7 @@ class FileStore:
     ) -> None:
         self.name: str = folder.name
         self._journal = journal
-        self._mutex = Lock()
+        self._mutex = threading.Lock()
         self._process = os.getpid()
         self._is_closed = False
         self._glanced: tuple[JournalTail | None, str, int] = None, "", 0

@@ -4,6 +4,7 @@ All appends that arrive while the thread commits share its next commit.
 """
 
 import logging
+import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
@@ -11,7 +12,6 @@ from copy import copy
 from functools import partial
 from math import inf
 from queue import Empty, SimpleQueue
-from threading import Lock, Thread, Timer
 from typing import Any
 
 import anyio
@@ -42,7 +42,7 @@ class _Request:
 
     groups: Groups
     done: Wakeup
-    claim: Lock = attrs.field(factory=Lock)
+    claim: threading.Lock = attrs.field(factory=lambda: threading.Lock())  # noqa: PLW0108  # gevent may have patched it since
     is_answered: bool = False
     outcomes: Sequence[AppendResult | Exception] = ()
     error: Exception | None = None
@@ -81,7 +81,7 @@ class CommitWriter:
         self._delivered: Event | None = None
         self._waiting: deque[_Item] = deque()
         self._failure: StoreClosedError | None = None
-        self._thread = Thread(target=self._run, name="inventory_es file store writer", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="inventory_es file store writer", daemon=True)
         self._thread.start()
 
     async def commit(self, groups: Groups) -> Sequence[AppendResult | Exception]:
@@ -297,7 +297,7 @@ class CallersCommits:
 
     def __init__(self, store: FileStore) -> None:
         self._store = store
-        self._mutex = Lock()
+        self._mutex = threading.Lock()
         self._is_stopped = False
         self._delivered: Event | None = None
 
@@ -332,7 +332,7 @@ class CallersCommits:
             with suppress(IndexError):
                 ends.pop()()
 
-        lapse = Timer(_LONGEST_PAUSE, end)
+        lapse = threading.Timer(_LONGEST_PAUSE, end)
         lapse.daemon = True
         try:
             try:
