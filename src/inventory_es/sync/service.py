@@ -368,7 +368,7 @@ class InventoryService:
 
     @contextmanager
     def _change(self) -> Iterator[None]:
-        """Hold the engine. Opening it may wait, so a lock of threads would stop all greenlets where it was made before gevent patched it."""
+        """Hold the engine. Opening it may wait, so a lock from before gevent patched its class would stop all greenlets."""
         run_to_end(self._changing.__aenter__())
         try:
             yield
