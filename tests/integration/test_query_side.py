@@ -168,7 +168,7 @@ def test_without_a_read_model_it_says_what_to_give(backend: str) -> None:
     anyio.run(body, backend=backend)
 
 
-@pytest.mark.parametrize("wrong", ["", "sqlite", "sqlite:", "memory:here", "postgres:x", "sqlite://x", "sqlite:x?y", "SQLITE:x"])
+@pytest.mark.parametrize("wrong", ["", "sqlite", "sqlite:", "memory:here", "mysql:x", "sqlite://x", "sqlite:x?y", "SQLITE:x"])
 def test_a_wrong_url_is_told_the_right_ones(wrong: str) -> None:
     with pytest.raises(ValueError, match=r"'sqlite:queries\.db'"):
         open_inventory("memory:", read_models=wrong)

@@ -88,7 +88,7 @@ def test_the_library_opens_every_store_and_read_model_that_ships(application: Ru
         *("file:stock 1", "file:stock 2"),
         *("sqlite:stock.db 1", "sqlite:stock.db 2"),
         "sync 2",
-        "no event store is installed for 'mongodb:'; known are file:, memory:, sqlite:",
+        "no event store is installed for 'mongodb:'; known are file:, memory:, postgres:, postgresql:, sqlite:",
     ]
 
 
