@@ -11,7 +11,7 @@ from psycopg.conninfo import conninfo_to_dict
 DEFAULT_SCHEMA = "inventory_es"
 _SCHEMA = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}")
 _LOCAL = re.compile(r"|localhost|127(\.\d+){3}|::1|/.*|@.*")
-_CHOICES: Mapping[str, tuple[str, ...]] = {"pooler": ("transaction",), "notify": ("on", "off"), "durability": ("power", "machine")}
+_CHOICES: Mapping[str, tuple[str, ...]] = {"pooler": ("transaction",), "durability": ("power", "machine")}
 _DEFAULTS: Mapping[str, str] = {
     "application_name": "inventory-es",
     "client_encoding": "UTF8",
@@ -32,7 +32,6 @@ class Place:
         shown: host, port, database and schema, for errors.
         parameters: of libpq.
         is_pooled: True behind a pooler that gives a connection to one transaction.
-        notify: True to listen for commits of other processes besides polling.
         durability: the least that the server must give; ``None`` for any.
         timeout: seconds in which the server must answer each call.
     """
@@ -41,7 +40,6 @@ class Place:
     shown: str
     parameters: Mapping[str, str] = attrs.field(repr=False)
     is_pooled: bool = False
-    notify: bool = False
     durability: str | None = None
     timeout: float = 5.0
 
@@ -85,15 +83,11 @@ def parse_place(url: str) -> Place:
         if name in own and own[name] not in values:
             msg = f"the option {name} of the URL must be {' or '.join(values)}, not {own[name]!r}"
             raise ValueError(msg)
-    if own.get("pooler") and own.get("notify") == "on":
-        msg = "notify=on needs a connection of its own, which pooler=transaction does not give: leave one of them out"
-        raise ValueError(msg)
     return Place(
         schema=schema,
         shown=_shown(given, unquote(parts.path[1:]), schema),
         parameters={**_DEFAULTS, **_tls(given), **given},
         is_pooled="pooler" in own,
-        notify=own.get("notify") == "on",
         durability=own.get("durability"),
         timeout=_seconds(own.get("timeout", "5")),
     )
@@ -125,7 +119,7 @@ def _seconds(text: str) -> float:
 
 
 def _no_url(unknown: str = "") -> ValueError:
-    known = "schema, pooler, notify, durability, timeout, and the parameters of libpq"
+    known = "schema, pooler, durability, timeout, and the parameters of libpq"
     if unknown:
         return ValueError(f"the URL has the unknown option {unknown}; known are {known}")
     return ValueError("the URL of the store can't be read: write postgresql://USER@HOST:PORT/DATABASE, with special characters as %XX")
