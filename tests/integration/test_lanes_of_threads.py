@@ -198,16 +198,23 @@ class InterruptedAt:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of a coroutine that is interrupted before it begins
+@pytest.mark.parametrize("holds", [False, True], ids=["submits", "holds"])
 @pytest.mark.parametrize("first", [True, False], ids=["the first leads", "the first waits"])
-def test_a_signal_at_any_time_leaves_nobody_waiting(*, first: bool) -> None:
+def test_a_signal_at_any_time_leaves_nobody_waiting(*, first: bool, holds: bool) -> None:
     place = 1
-    while interrupt_at(place, is_first=first):
+    while interrupt_at(place, is_first=first, holds=holds):
         place += 1
-    assert place > 10, "a whole submit was tried"
+    assert place > 10, "the whole way was tried"
 
 
-def interrupt_at(place: int, *, is_first: bool) -> bool:
-    """Submit by five threads, and interrupt one at a place. Return False if it ended before."""
+class Alone(Item):
+    """The item of a caller that holds a lane."""
+
+    alone = True
+
+
+def interrupt_at(place: int, *, is_first: bool, holds: bool) -> bool:
+    """Let five threads meet, and interrupt one at a place. Return False if it ended before."""
     batcher: Batcher[Item] = Batcher(Callers(ThreadWaiting()))
     go_on, began = threading.Event(), threading.Event()
 
@@ -217,12 +224,17 @@ def interrupt_at(place: int, *, is_first: bool) -> bool:
         for one in batch:
             one.outcome = "served"
 
+    async def hold() -> None:
+        async with batcher.hold(Alone()):
+            began.set()
+            go_on.wait(30)
+
     trace = InterruptedAt(place)
 
     def interrupted() -> None:
         sys.settrace(trace)
         try:
-            run_to_end(batcher.submit(Item(), serve, 3))
+            run_to_end(hold() if holds else batcher.submit(Item(), serve, 3))
         except KeyboardInterrupt:
             pass
         finally:

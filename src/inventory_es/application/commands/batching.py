@@ -141,6 +141,9 @@ class Batcher(Generic[T]):
             await self._wait_to_lead(item)
             self._take([], 1)
             yield
+        except BaseException:
+            item.is_gone = True
+            raise
         finally:
             try:
                 self._finish(item, [])
@@ -194,17 +197,18 @@ class Batcher(Generic[T]):
         """Wake the followers of a batch that are served, and queue the others again, before all that came later."""
         with self._lock:
             for item in reversed(batch[1:]):
-                if item.is_settled:
-                    self._wake(item)
-                else:
+                if not item.is_settled:
                     if not (item.is_gone or item in self.queue):
                         self.queue.appendleft(item)
                     item.is_taken = False
+            for item in batch[1:]:
+                if item.is_settled:
+                    self._wake(item)
 
     def _finish(self, item: T, batch: Sequence[T]) -> None:
         """End a caller's lead, or its wait: settle its batch, and let the first that waits lead. Idempotent."""
         with self._lock:
-            if item in self.queue:  # interrupted before it was taken
+            if item.is_gone and item in self.queue:  # interrupted before it was taken
                 self.queue.remove(item)
             if len(batch) > 1:
                 self._settle(batch)
