@@ -81,9 +81,9 @@ async def _open_sqlite_rows(place: str) -> ReadModel:
 
 
 def _postgresql_rows_opener(url: str) -> Callable[[], Awaitable[ReadModel]]:
-    from inventory_es.adapters.postgresql import open_read_model, parse_place  # noqa: PLC0415  # see above
+    from inventory_es.adapters.postgresql import open_read_model, rows_place  # noqa: PLC0415  # see above
 
-    parse_place(url)
+    rows_place(url)
     return partial(open_read_model, url)
 
 
@@ -281,7 +281,7 @@ def _snapshots(snapshots: "str | SnapshotStore | None") -> "SnapshotStore | Call
         if isinstance(opened, SnapshotStore):
             return opened
         await opened.aclose()
-        msg = f"{given!r} keeps no snapshots: write 'sqlite:snapshots.db', or give a snapshot store object"
+        msg = f"{masked(given)!r} keeps no snapshots: write 'sqlite:snapshots.db', or give a snapshot store object"
         raise ValueError(msg)
 
     return open_snapshots
@@ -355,7 +355,7 @@ def _read_model_opener(url: str) -> Callable[[], Awaitable[ReadModel]]:
         return _postgresql_rows_opener(url)
     is_place = place == "" if scheme == "memory" else place != "" and not place.startswith("//") and not {"?", "#"} & set(place)
     if not colon or scheme not in _READ_MODELS or not is_place:
-        msg = f"{url!r} is no read model: give {_KNOWN_READ_MODELS}"
+        msg = f"{masked(url)!r} is no read model: give {_KNOWN_READ_MODELS}"
         raise ValueError(msg)
     return partial(_READ_MODELS[scheme], absolute_path(place) if place else place)
 
@@ -371,14 +371,14 @@ def _opener(store: "str | os.PathLike[str]") -> Callable[[], Awaitable[EventStor
     match = _SCHEME.fullmatch(store)
     if match is None:
         msg = (
-            f"{store!r} has no scheme: write {'file:' + store!r} for a folder, or 'memory:'"
+            f"{masked(store)!r} has no scheme: write {'file:' + masked(store)!r} for a folder, or 'memory:'"
             if store
             else "the store's URL is empty: write 'file:stock' or 'memory:'"
         )
         raise ValueError(msg)
     scheme, place = match.groups()
     if scheme != scheme.lower():
-        msg = f"the scheme of a store is lower-case: write {scheme.lower() + ':' + place!r}"
+        msg = f"the scheme of a store is lower-case: write {scheme.lower() + ':' + masked(place)!r}"
         raise ValueError(msg)
     return _found(scheme, place)
 
@@ -410,11 +410,11 @@ def _found(scheme: str, place: str) -> Callable[[], Awaitable[EventStore]]:
 def _check_place(scheme: str, place: str) -> None:
     if scheme == "memory":
         if place:
-            msg = f"a memory store has no place: write 'memory:', not {scheme + ':' + place!r}"
+            msg = f"a memory store has no place: write 'memory:', not {scheme + ':' + masked(place)!r}"
             raise ValueError(msg)
         return
     if place.startswith("//"):
-        path = place.lstrip("/")
+        path = masked(place).lstrip("/")
         msg = f"the path follows the colon directly: write {scheme + ':' + path!r}, or {scheme + ':/' + path!r} for one from the root"
         raise ValueError(msg)
     if not place:

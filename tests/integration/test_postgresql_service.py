@@ -5,12 +5,17 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import anyio
+import attrs
 import pytest
+from psycopg import connect
 
 from inventory_es import InsufficientStockError, open_inventory, sync
-from inventory_es.errors import IncompatibleStoreError, StoreUnavailableError
+from inventory_es.adapters.postgresql import open_postgresql_read_model
+from inventory_es.errors import IncompatibleStoreError, ReadModelUnavailableError, StoreUnavailableError
+from inventory_es.ports import ProjectionId
 from tests.servers.postgresql import free_port, own_server, url_of
 
 
@@ -99,6 +104,48 @@ def test_threads_sell_without_an_event_loop_and_followers_keep_up() -> None:
 def test_a_wrong_url_is_told(wrong: str, told: str) -> None:
     with pytest.raises(ValueError, match=told):
         open_inventory(wrong)
+
+
+def test_a_projection_that_another_session_holds_is_waited_for_no_longer_than_two_seconds(backend: str) -> None:
+    async def main() -> None:
+        url = url_of(f"held_{backend}")
+        async with open_inventory(url, read_models=url) as inventory:
+            await inventory.add_stock("tea", "berlin", 1)
+            await inventory.followers.catch_up(on_failure="stop")
+            await inventory.add_stock("tea", "berlin", 1)
+            async with open_postgresql_read_model(url) as rows:
+                projection = ProjectionId("stock_levels", 1)
+                seen = await rows.checkpoint(projection)
+                with connect(url.partition("?")[0]) as other:
+                    other.execute(f"SELECT FROM held_{backend}.projections FOR UPDATE")
+                    with pytest.raises(ReadModelUnavailableError, match="another writer holds the lock"):
+                        await rows.commit(projection, (), before=seen, after=attrs.evolve(seen, position=seen.position + 1))
+            await inventory.followers.catch_up(on_failure="stop")
+
+    anyio.run(main, backend=backend)
+
+
+def test_durability_is_no_option_of_read_models() -> None:
+    with pytest.raises(ValueError, match="durability of the URL is for an event store"):
+        open_inventory("memory:", read_models="postgresql://localhost/shop?durability=machine")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"store": "Postgresql://stock:hunter2@localhost/shop"},
+        {"store": "//stock:hunter2@localhost/shop"},
+        {"store": "sqlite://stock:hunter2@localhost/shop"},
+        {"store": "memory:", "read_models": "Postgres://stock:hunter2@localhost/shop"},
+        {"store": "memory:", "read_models": "mysql://stock:hunter2@localhost/shop"},
+        {"store": "memory:", "snapshots": "Postgres://stock:hunter2@localhost/shop"},
+    ],
+    ids=str,
+)
+def test_a_url_of_a_wrong_form_keeps_its_password(arguments: dict[str, Any]) -> None:
+    with pytest.raises(ValueError) as refused:  # noqa: PT011  # the text is what is looked at
+        open_inventory(arguments.pop("store"), **arguments)
+    assert "hunter2" not in f"{refused.value!r} {refused.value.__cause__!r}"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, LiteralString
+from typing import Any, LiteralString, NoReturn
 from uuid import NAMESPACE_URL, uuid5
 
 import pytest
@@ -16,7 +16,13 @@ from psycopg.errors import InsufficientPrivilege
 from inventory_es.adapters.postgresql.event_store import PostgresqlStore
 from inventory_es.adapters.postgresql.place import parse_place
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.errors import AppendOutcomeUnknownError, IncompatibleStoreError, StoreClosedError, StoreUnavailableError
+from inventory_es.errors import (
+    AppendOutcomeUnknownError,
+    EventIdCollisionError,
+    IncompatibleStoreError,
+    StoreClosedError,
+    StoreUnavailableError,
+)
 from inventory_es.ports import AppendResult, NewEvent, Snapshot, StreamWrite
 from tests.servers.postgresql import Server, server
 
@@ -95,10 +101,64 @@ def test_a_stream_id_of_8_kilobytes_of_incompressible_text(running: Server) -> N
 
 def test_an_append_that_comes_too_late_is_refused(running: Server) -> None:
     with opened(running, "late") as store:
-        store._gate.greeting = type(store._gate.greeting)(durability="power", clock=0, clock_at=0.0)
+        store._clock = 0, time.monotonic()  # as if the server's clock had been set since
         with pytest.raises(StoreUnavailableError, match="came too late"):
             store.commit([write("x", 0, "a")])
         assert list(events(store, "x")) == []
+        assert isinstance(answer(store, *write("x", 0, "a")), AppendResult), "the clock was read again"
+
+
+def test_a_failure_to_look_up_lost_appends_is_their_outcome_alone(running: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    with opened(running, "looked_up") as store:
+        answer(store, *write("lost", 0, "a"))
+
+        def fail(*_: object) -> NoReturn:
+            raise StoreUnavailableError(store="s", reason="away")
+
+        with monkeypatch.context() as broken:
+            broken.setattr(store, "_find_confirmed", fail)
+            won, lost = store.commit([write("won", 0, "b"), write("lost", 0, "c")])
+        assert isinstance(won, AppendResult)
+        assert isinstance(lost, StoreUnavailableError)
+        replayed, collided = store.commit([write("won", 0, "b"), write("lost", 0, "a", "d")])
+        assert isinstance(replayed, AppendResult)
+        assert (replayed.replayed, replayed.position) == (True, won.position)
+        assert isinstance(collided, EventIdCollisionError)
+
+
+def test_another_server_that_took_over_closes_the_store() -> None:
+    with server({"fsync": "on"}) as running, opened(running, "taken_over") as store:
+        answer(store, *write("x", 0, "a"))
+        running.stop()
+        running.take_over()
+        problem = _raised(store.head)
+        while isinstance(problem, StoreUnavailableError):
+            problem = _raised(store.head)
+        assert isinstance(problem, StoreClosedError)
+        assert "open the store again" in problem.message
+        with opened(running, "taken_over") as again:
+            assert again.head() == 1
+
+
+def test_threads_share_a_bounded_number_of_connections(running: Server) -> None:
+    with opened(running, "bounded") as store:
+        answer(store, *write("x", 0, "a"))
+        found = _at_once([lambda: _raised(lambda: len(events(store, "x")))] * 40)
+        assert found == [1] * 40
+        sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'inventory-es' AND query LIKE '%bounded%'"
+        assert 1 <= execute(running, sessions)[0][0] <= 3
+
+
+def test_a_setting_that_changes_while_a_connection_is_open_is_noticed(running: Server) -> None:
+    with opened(running, "reloaded") as store:
+        answer(store, *write("x", 0, "a"))
+        with _set(running, "synchronous_commit = 'off'"):
+            problem = _raised(lambda: answer(store, *write("x", 1, "b")))
+            while isinstance(problem, AppendResult):  # until this session has read the setting
+                problem = _raised(lambda: answer(store, *write("x", len(events(store, "x")), "b", str(len(events(store, "x"))))))
+            assert isinstance(problem, AppendOutcomeUnknownError)
+            with pytest.raises(IncompatibleStoreError, match="process, not power"):
+                store.commit([write("y", 0, "c")])
 
 
 def test_a_lock_that_is_held_is_waited_for_no_longer_than_two_seconds(running: Server) -> None:
@@ -161,7 +221,24 @@ def test_what_is_found_is_confirmed_by_the_replica(running: Server) -> None:
         writer.start()
         _end_the_wait(running, "cancel")
         writer.join()
-        assert isinstance(outcome[0], AppendOutcomeUnknownError)
+        assert isinstance(outcome[0], list)
+        assert [type(one) for one in outcome[0]] == [AppendOutcomeUnknownError]
+
+
+def test_events_are_found_once_a_replica_has_them(running: Server) -> None:
+    sent = write("x", 0, "a")
+    with opened(running, "told") as first:
+        answer(first, *sent)
+    with _waiting_for_a_replica(running), opened(running, "told", "&durability=machine") as store:
+        outcome: list[object] = []
+        ids = [event.event_id for event in sent[0].events]
+        reader = threading.Thread(target=lambda: outcome.append(_raised(lambda: store.find_events(StreamId("test", "x"), ids))))
+        reader.start()
+        _end_the_wait(running, "cancel")
+        reader.join()
+        assert isinstance(outcome[0], StoreUnavailableError)
+    with opened(running, "told") as store:
+        assert [event.event_id for event in store.find_events(StreamId("test", "x"), ids)] == ids
 
 
 def test_a_server_that_syncs_nothing_survives_no_power_cut() -> None:

@@ -103,6 +103,13 @@ class Server:
         self.kill()
         self.start()
 
+    def take_over(self) -> None:
+        """Start a stopped server as a replica that is promoted does: it recovers to the end of its log, and begins another timeline."""
+        (self.root / "data" / "recovery.signal").touch()
+        give_to_server(self.root)
+        self.settings = {**self.settings, "restore_command": "false", "recovery_target_timeline": "latest"}
+        self.start()
+
     def log(self) -> str:
         """Return the end of the server's log."""
         return (self.root / "log").read_text(errors="replace")[-4_000:]

@@ -1,5 +1,7 @@
 """What each failure of the server becomes: a row of the table is a test."""
 
+from types import SimpleNamespace
+
 import pytest
 from psycopg import Error, InterfaceError, OperationalError
 from psycopg.errors import lookup
@@ -27,6 +29,27 @@ def test_a_connection_that_breaks_under_way_leaves_the_outcome_unknown() -> None
     problems += [type("Farewell", (OperationalError,), {"sqlstate": code})("farewell") for code in BROKEN]  # an old driver knows not all
     assert {type(FAILURES.of(problem, is_sent=True)) for problem in problems} == {AppendOutcomeUnknownError}
     assert {type(FAILURES.of(problem, is_sent=False)) for problem in problems} == {StoreUnavailableError}
+
+
+@pytest.mark.parametrize("severity", ["FATAL", "PANIC"])
+@pytest.mark.parametrize("code", ["53100", "53200", "58030", "XX000"])
+def test_an_end_of_the_session_under_way_leaves_the_outcome_unknown(code: str, severity: str) -> None:
+    diag = SimpleNamespace(sqlstate=code, severity_nonlocalized=severity)
+    ended: Error = type("Ended", (OperationalError,), {"sqlstate": code, "diag": diag})("ended")
+    assert isinstance(FAILURES.of(ended, is_sent=True), AppendOutcomeUnknownError)
+    assert not isinstance(FAILURES.of(ended, is_sent=False), AppendOutcomeUnknownError)
+
+
+@pytest.mark.parametrize(
+    "text,kind",
+    [
+        ("connection failed: SSL SYSCALL error: EOF detected", StoreUnavailableError),
+        ("connection failed: server does not support SSL, but SSL was required", IncompatibleStoreError),
+        ('connection failed: FATAL:  permission denied for database "shop"', IncompatibleStoreError),
+    ],
+)
+def test_a_refusal_at_the_door_is_lasting_or_may_pass(text: str, kind: type[InventoryError]) -> None:
+    assert isinstance(FAILURES.at_the_door(OperationalError(text)), kind)
 
 
 @pytest.mark.parametrize("code", AWAY)
@@ -97,3 +120,41 @@ def test_another_machine_is_asked_for_its_certificate() -> None:
     assert far["sslmode"] == "verify-full"
     assert "sslmode" not in parse_place("postgresql://stock@127.0.0.1/shop").parameters
     assert parse_place("postgresql://stock@db.example/shop?sslmode=require").parameters["sslmode"] == "require"
+
+
+@pytest.mark.parametrize(
+    "url,host",
+    [
+        ("postgresql:///shop", "localhost"),
+        ("postgresql:///shop?host=/var/run/postgresql", "/var/run/postgresql"),
+        ("postgresql://db/shop", "db"),
+    ],
+)
+def test_a_url_may_leave_the_host_to_libpq(url: str, host: str) -> None:
+    place = parse_place(url)
+    assert place.shown == f"{host}:5432/shop, schema inventory_es"
+    assert ("sslmode" in place.parameters) == (host == "db")
+
+
+def test_the_environment_names_the_host_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGHOST", "db.example")
+    place = parse_place("postgresql://stock@/shop")
+    assert (place.parameters["sslmode"], place.shown.partition(":")[0]) == ("verify-full", "db.example")
+    monkeypatch.setenv("PGSSLMODE", "require")
+    assert "sslmode" not in parse_place("postgresql://stock@/shop").parameters
+
+
+def test_a_service_of_libpq_is_taken_for_another_machine() -> None:
+    assert parse_place("postgresql:///?service=shop").parameters["sslmode"] == "verify-full"
+
+
+def test_a_plus_is_a_plus_and_the_time_to_connect_follows_the_timeout() -> None:
+    place = parse_place("postgresql://localhost/shop?password=a+b&timeout=9.5")
+    assert (place.parameters["password"], place.parameters["connect_timeout"]) == ("a+b", "10")
+    assert parse_place("postgresql://localhost/shop?timeout=0.5").parameters["connect_timeout"] == "2"
+
+
+@pytest.mark.parametrize("options", ["client_encoding=latin1", "schema=information_schema"])
+def test_an_option_that_would_spoil_the_tables_is_refused(options: str) -> None:
+    with pytest.raises(ValueError, match=options.split("=", maxsplit=1)[0]):
+        parse_place(f"postgresql://localhost/shop?{options}")

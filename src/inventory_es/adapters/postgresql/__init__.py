@@ -4,11 +4,11 @@ try:
     import psycopg as _driver  # noqa: F401  # what is missing without the extra
 except ImportError as _problem:
     _msg = "PostgreSQL needs the driver psycopg 3: pip install 'inventory_es[postgres]'"
-    raise ImportError(_msg) from _problem
+    raise ModuleNotFoundError(_msg, name="psycopg") from _problem
 
 from inventory_es.adapters.postgresql.event_store import PostgresqlEventStore, open_postgresql, open_postgresql_event_store
 from inventory_es.adapters.postgresql.place import Place, parse_place
-from inventory_es.adapters.postgresql.read_model import PostgresqlReadModel, open_postgresql_read_model, open_read_model
+from inventory_es.adapters.postgresql.read_model import PostgresqlReadModel, open_postgresql_read_model, open_read_model, rows_place
 
 __all__ = [
     "Place",
@@ -19,4 +19,5 @@ __all__ = [
     "open_postgresql_read_model",
     "open_read_model",
     "parse_place",
+    "rows_place",
 ]

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from time import monotonic, monotonic_ns
-from typing import Any, TypeVar
+from typing import Any, LiteralString, TypeVar
 
 import attrs
 import psycopg
@@ -24,7 +24,9 @@ from psycopg.types.string import ByteaBinaryLoader
 from inventory_es.adapters.postgresql.append_batch import register_columns
 from inventory_es.adapters.postgresql.failures import Failures, NoAnswerError
 from inventory_es.adapters.postgresql.place import Place
-from inventory_es.ports.errors import StoreClosedError
+from inventory_es.adapters.postgresql.schema import DURABILITY
+from inventory_es.domain.errors import InventoryError
+from inventory_es.ports.errors import StoreClosedError, UnavailableError
 from inventory_es.ports.event_store import Durability
 
 T = TypeVar("T")
@@ -33,11 +35,12 @@ _Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 _EVENTS = {1: selectors.EVENT_READ, 2: selectors.EVENT_WRITE, 3: selectors.EVENT_READ | selectors.EVENT_WRITE}
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 2.0
-_GREETING = """
-SELECT current_setting('transaction_isolation'), current_setting('server_encoding'), current_setting('fsync'),
-    current_setting('synchronous_commit'), current_setting('synchronous_standby_names'), pg_is_in_recovery(),
-    current_setting('server_version_num')::int, clock_timestamp()
-"""
+_GREETING: LiteralString = (
+    "SELECT current_setting('transaction_isolation'), current_setting('server_encoding'), current_setting('server_version_num')::int, "
+    "pg_is_in_recovery(), CASE WHEN NOT pg_is_in_recovery() THEN substring(pg_walfile_name(pg_current_wal_lsn()) for 8) END, "
+    + DURABILITY
+    + ", clock_timestamp()"
+)
 _LEAST_VERSION = 150_000
 _RAW: Mapping[str, type[Any]] = {"text": ByteaBinaryLoader, "uuid": ByteaBinaryLoader, "timestamptz": Int8BinaryLoader}
 """What the server sends stays as it is until a field is asked for: texts and UUIDs bytes, instants microseconds since 2000."""
@@ -82,8 +85,7 @@ class Link(psycopg.Connection[tuple[Any, ...]]):
             raise
 
     def _ready(self, selector: selectors.BaseSelector) -> int:
-        left = self.give_up - monotonic()
-        ready = selector.select(left) if left > 0 else []
+        ready = selector.select(max(0.0, self.give_up - monotonic()))
         if not ready:
             raise NoAnswerError("the server did not answer in time")
         return ready[0][1]
@@ -103,24 +105,28 @@ class Greeting:
 
     Attributes:
         durability: the crash that a commit survives.
+        timeline: of the server's log. A server has another one after it took over from another server.
         clock: the server's time, in microseconds since 2000.
         clock_at: the time of that answer by the monotonic clock.
     """
 
     durability: Durability
+    timeline: bytes
     clock: int
     clock_at: float
 
 
 class Connections:
-    """Idle connections for one kind of use.
+    """Connections for one kind of use.
 
     Args:
         gate: makes the connections, shared by the kinds of use.
+        most: the most connections at a time. Further threads wait for one of them.
     """
 
-    def __init__(self, gate: "Gate") -> None:
+    def __init__(self, gate: "Gate", most: int) -> None:
         self._gate = gate
+        self._free = threading.BoundedSemaphore(most)
         self._idle: list[Link] = []
 
     @contextmanager
@@ -130,15 +136,24 @@ class Connections:
         Raises:
             StoreUnavailableError, IncompatibleStoreError: there is none, and none can be made.
         """
-        link = self._take() or self._gate.connect()
-        link.give_up = give_up
+        if not self._free.acquire(timeout=max(0.0, give_up - monotonic())):
+            raise self._gate.all_busy()
         try:
-            yield link
-        finally:
-            if link.is_fit():
-                self._idle.append(link)
+            link = self._take()
+            if link is None:
+                link = self._gate.connect()
+                link.give_up = max(give_up, link.give_up)
             else:
-                link.close()
+                link.give_up = give_up
+            try:
+                yield link
+            finally:
+                if link.is_fit():
+                    self._idle.append(link)
+                else:
+                    link.close()
+        finally:
+            self._free.release()
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -192,12 +207,17 @@ class Gate:
             self.attempts += 1
             try:
                 link = self._connect()
-            except BaseException:
+            except UnavailableError:
                 self._pause = min(_LONGEST_PAUSE, max(_FIRST_PAUSE, 2 * self._pause))
                 self._not_before = monotonic() + self._pause * (monotonic_ns() // 1_000 % 1_000) / 1_000
                 raise
             self._pause = self._not_before = 0.0
+            link.give_up = monotonic() + self._place.timeout
             return link
+
+    def all_busy(self) -> InventoryError:
+        """Return the error of a caller for whom no connection became free in time."""
+        return self._failures.unavailable("every connection is in use", None)
 
     def _connect(self) -> Link:
         try:
@@ -225,7 +245,7 @@ class Gate:
     def _greet(self, link: Link) -> Greeting:
         row = link.execute(_GREETING, binary=True).fetchone()
         assert row is not None  # noqa: S101  # a SELECT without FROM has one row
-        isolation, encoding, fsync, commit, standbys, is_replica, version, clock = row
+        isolation, encoding, version, is_replica, timeline, durability, clock = row
         if version < _LEAST_VERSION:
             problem = f"it needs PostgreSQL 15 or newer, and the server has {version // 10_000}"
             raise self._failures.incompatible(problem)
@@ -237,12 +257,7 @@ class Gate:
             raise self._failures.incompatible(f"{problem}: ALTER ROLE … SET default_transaction_isolation = 'read committed'")
         if is_replica:
             raise self._failures.unavailable("the server takes no writes: it is a replica", None)
-        durability: Durability = "power"
-        if fsync == b"off" or commit == b"off":
-            durability = "process"
-        elif standbys and commit in {b"on", b"remote_apply"}:
-            durability = "machine"
-        return Greeting(durability=durability, clock=clock, clock_at=monotonic())
+        return Greeting(durability=durability.decode(), timeline=timeline, clock=clock, clock_at=monotonic())
 
 
 def moved(failures: Failures, problem: str) -> StoreClosedError:

@@ -1,7 +1,8 @@
 """The PostgreSQL event store: a synchronous core, and the event loop's handle on it."""
 
 import math
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from time import monotonic, sleep  # noqa: TID251  # in a thread, until the server's clock has passed a time
@@ -14,11 +15,12 @@ from psycopg import sql
 from inventory_es.adapters.postgresql import rows
 from inventory_es.adapters.postgresql.append_batch import AppendBatch, Instant, batches, uuids
 from inventory_es.adapters.postgresql.connections import Connections, Gate, Greeting, Link, moved
-from inventory_es.adapters.postgresql.failures import MIGRATE, store_failures
+from inventory_es.adapters.postgresql.failures import TOO_LATE, store_failures
 from inventory_es.adapters.postgresql.place import Place, parse_place
 from inventory_es.adapters.postgresql.schema import FORMAT, find_format, make_tables
+from inventory_es.domain.errors import InventoryError
 from inventory_es.domain.stream_id import MAX_PART_LENGTH, StreamId
-from inventory_es.ports.errors import AppendOutcomeUnknownError, AppendTooLargeError, ConcurrencyError, EventIdCollisionError
+from inventory_es.ports.errors import AppendOutcomeUnknownError, AppendTooLargeError, EventIdCollisionError, StoreUnavailableError
 from inventory_es.ports.event_store import EventFeed, EventStore, GroupCommit, StoreCapabilities, StreamCatalogue
 from inventory_es.ports.records import AppendResult, FeedPage, RecordedEvent, StreamHead, StreamPage, StreamsPage, StreamWrite
 from inventory_es.ports.snapshot_store import Snapshot, SnapshotStore
@@ -38,7 +40,7 @@ _STRENGTH = ("none", "process", "os", "power", "machine")
 _GIVE_UP = 0.8
 """The share of the timeout after which the server refuses an append, so that it is over when its caller stops waiting."""
 _MAX_READS = 2
-"""Connections for reading. With one for writing and one for turns, a process takes four of the server's hundred."""
+"""Connections for reading. With the one for writing, a process takes three of the server's hundred."""
 _POLLS = (0.005, 0.05, 0.2)
 """Seconds between two looks at the head: soon after news, later, and at rest."""
 
@@ -61,7 +63,9 @@ class PostgresqlStore:
         self._store_id: UUID | None = None
         self._statements: dict[LiteralString, sql.Composed] = {}
         self._gate = Gate(place, self._failures, self._check)
-        self._writers, self._readers = Connections(self._gate), Connections(self._gate)
+        self._writers, self._readers = Connections(self._gate, 1), Connections(self._gate, _MAX_READS)
+        self._timeline = b""
+        self._clock: tuple[int, float] | None = None
         self._unsettled: tuple[float, int] | None = None
         with self._writers.lend(self._deadline()):
             pass
@@ -120,7 +124,10 @@ class PostgresqlStore:
         """See ``EventStore``."""
         check_stream(stream)
         self._settle()
-        return self._read(partial(self._find, stream=stream, event_ids=event_ids))
+        try:
+            return self._read(partial(self._find_confirmed, wanted=[(stream, event_ids)]))
+        except AppendOutcomeUnknownError as problem:  # nothing was to be appended: the events may be told once a replica has them
+            raise self._failures.unavailable(problem.reason, None) from problem
 
     def read_all(self, *, after: int, limit: int) -> FeedPage:
         """See ``EventFeed``."""
@@ -175,41 +182,64 @@ class PostgresqlStore:
         """Append in one transaction, and tell replays and collisions from conflicts after it."""
         batch = AppendBatch(groups)
         with self._writers.lend(self._deadline()) as link:
-            base, actual, written, *_ = self._append(link, batch)
-            outcomes = list(batch.outcomes(base, actual, written))
-            return [self._judged(link, writes, outcome) for writes, outcome in zip(groups, outcomes, strict=True)]
+            base, actual, written = self._append(link, batch)
+            outcomes: list[AppendResult | Exception | None] = list(batch.outcomes(base, actual, written))
+            lost = [number for number, outcome in enumerate(outcomes) if not isinstance(outcome, AppendResult)]
+            for number, earlier in zip(lost, self._earlier(link, [groups[number] for number in lost]), strict=True):
+                outcomes[number] = earlier or outcomes[number]
+        gone = self._failures.unavailable("an event that was there is gone", None)
+        return [outcome or gone for outcome in outcomes]
 
     def _append(self, link: Link, batch: AppendBatch) -> Any:
         seen = self._gate.greeting
+        clock, clock_at = self._clock or (seen.clock, seen.clock_at)
         give_up_after = _GIVE_UP * self.place.timeout
-        give_up_at = seen.clock + int(1e6 * (monotonic() - seen.clock_at + give_up_after))
+        give_up_at = clock + int(1e6 * (monotonic() - clock_at + give_up_after))
         arguments = (self._store_id, Instant.at(give_up_at), *batch.arguments())
         link.warnings.clear()
         is_sent = False
         try:
             with self._failures.translated(is_sent=lambda: is_sent):
                 is_sent = True
-                answer = link.execute(self._statement(_APPEND), arguments, binary=True).fetchone()
-        except AppendOutcomeUnknownError:
-            self._unsettled = monotonic() + give_up_after, give_up_at
+                ((base, actual, written, clock, durability),) = link.execute(self._statement(_APPEND), arguments, binary=True)
+        except BaseException as problem:
+            self._clock = None
+            if isinstance(problem, StoreUnavailableError) and TOO_LATE in problem.reason:
+                link.close()  # perhaps the server's clock was set: a new connection reads it
+            elif not isinstance(problem, InventoryError) or isinstance(problem, AppendOutcomeUnknownError):
+                self._unsettled = monotonic() + give_up_after, give_up_at
             raise
+        self._clock = clock, monotonic()
         if any(code.startswith("01") or code == "57P01" for code in link.warnings):
             raise self._failures.unknown("the server committed without waiting for its replica")
-        return answer
+        if _STRENGTH.index(durability.decode()) < _STRENGTH.index(self.capabilities.durability):
+            link.close()  # a new connection tells what the server gives now
+            raise self._failures.unknown(f"the server's settings have changed: a commit survives the loss of {durability.decode()} alone")
+        return base, actual, written
 
-    def _judged(
-        self, link: Link, writes: Sequence[StreamWrite], outcome: AppendResult | ConcurrencyError | None
-    ) -> AppendResult | Exception:
-        if isinstance(outcome, AppendResult):
-            return outcome
+    def _earlier(self, link: Link, groups: Sequence[Sequence[StreamWrite]]) -> Sequence[AppendResult | Exception | None]:
+        """Return what was stored of each append before; ``None`` for nothing. A failure is an outcome of these appends alone."""
+        if not groups:
+            return ()
         try:
             with self._failures.translated():
-                earlier = find_earlier_append(writes, lambda stream, ids: self._find(link, stream, ids))
-        except EventIdCollisionError as collision:
-            return collision
-        if earlier is not None and self.capabilities.durability == "machine":
+                found = self._find_confirmed(
+                    link, [(write.stream, [one.event_id for one in write.events]) for group in groups for write in group]
+                )
+        except InventoryError as problem:
+            return [problem] * len(groups)
+        by_stream: dict[StreamId, list[RecordedEvent]] = defaultdict(list)
+        for event in found:
+            by_stream[event.stream].append(event)
+        return [_earlier_of(group, by_stream) for group in groups]
+
+    def _find_confirmed(self, link: Link, wanted: Sequence[tuple[StreamId, Sequence[UUID]]]) -> Sequence[RecordedEvent]:
+        """Return the events with these ids, by stream and version, once a replica has them if the store promises one."""
+        pairs = {(rows.name_key(stream), event_id) for stream, ids in wanted for event_id in ids}
+        found = self._rows(link, rows.FIND, ([key for key, _ in pairs], uuids([event_id for _, event_id in pairs])))
+        if found and self.capabilities.durability == "machine":
             self._confirm(link)
-        return earlier or outcome or self._failures.unavailable("an event that was there is gone", None)
+        return [rows.ServerEvent.named(row) for row in found]
 
     def _confirm(self, link: Link) -> None:
         """Wait until the replica has everything that this connection has seen: an earlier commit may not have waited for it."""
@@ -223,14 +253,11 @@ class PostgresqlStore:
         self._settle()
         found = self._select(query, (rows.name_key(stream), bound, min(limit, rows.PAGE_EVENTS)))
         version = found[0][8] if found else 0
+        if version is None:
+            raise self._failures.corrupt(f"stream {stream} has no events")
         if found and found[0][0] is None:
             found = []
         return StreamRows(partial(rows.ServerEvent, stream), found), version
-
-    def _find(self, link: Link, stream: StreamId, event_ids: Sequence[UUID]) -> Sequence[RecordedEvent]:
-        parameters = rows.name_key(stream), uuids(set(event_ids))
-        found = self._rows(link, rows.FIND, parameters)
-        return [rows.ServerEvent(stream, row) for row in found]
 
     def _settle(self) -> None:
         """Wait until an append with an unknown outcome has taken effect or never will: until the lock is free after its time."""
@@ -246,7 +273,8 @@ class PostgresqlStore:
                 if monotonic() > deadline:
                     raise self._failures.unavailable("its clock went back", None)
                 sleep(_POLLS[1])
-        self._unsettled = None
+        if self._unsettled is unsettled:  # none came meanwhile
+            self._unsettled = None
 
     def _select(self, query: LiteralString, parameters: tuple[Any, ...]) -> list[Any]:
         return self._read(lambda link: self._rows(link, query, parameters))
@@ -287,10 +315,24 @@ class PostgresqlStore:
         if number > FORMAT:
             raise self._failures.incompatible(f"its format is {number}, this package knows up to {FORMAT}: update the package")
         if number < FORMAT:
-            raise self._failures.incompatible(f"its format is {number}: {MIGRATE}")
+            raise self._failures.incompatible(f"its format is {number}, this package needs {FORMAT}")
         if self._store_id not in {None, store_id}:
             raise moved(self._failures, "its tables were replaced while it was open")
-        self._store_id = store_id
+        is_other = self._store_id is not None and greeting.timeline != self._timeline
+        if is_other and self.capabilities.durability != "machine":
+            raise moved(self._failures, "another server took over, perhaps without the newest events: open the store again")
+        self._store_id, self._timeline = store_id, greeting.timeline
+
+
+def _earlier_of(writes: Sequence[StreamWrite], stored: Mapping[StreamId, Sequence[RecordedEvent]]) -> AppendResult | Exception | None:
+    def find(stream: StreamId, event_ids: Sequence[UUID]) -> Sequence[RecordedEvent]:
+        wanted = set(event_ids)
+        return [event for event in stored.get(stream, ()) if event.event_id in wanted]
+
+    try:
+        return find_earlier_append(writes, find)
+    except EventIdCollisionError as collision:
+        return collision
 
 
 class PostgresqlEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, SnapshotStore):

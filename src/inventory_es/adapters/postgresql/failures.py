@@ -25,7 +25,7 @@ TOO_LATE = "IE001"
 WRONG_ISOLATION = "IE002"
 REPLACED = "IE003"
 
-MIGRATE = "the owner of the schema must run: inventory-es store migrate URL"
+_OTHER_TABLES = "the tables are not those of this version of the package"
 
 _BROKEN = {"08000", "08003", "08006", "08P01", "57P01", "57P02", "57P04", "57P05", "25P03", "25P04"}
 """Codes with which a connection ends. What was under way on it may have been committed."""
@@ -54,19 +54,21 @@ _INCOMPATIBLE = {
     "22P05": "the database is not UTF-8",
     "26000": "a prepared statement is gone, as behind a pooler: write ?pooler=transaction",
     "3D000": "there is no such database",
-    "42501": f"this role may not do that; {MIGRATE}, which prints the grants with --sql",
-    "42703": f"a column is missing; {MIGRATE}",
+    "42501": "this role may not do that: see the grants in the guide 'Use PostgreSQL'",
+    "42703": f"a column is missing: {_OTHER_TABLES}",
     "42P05": "a prepared statement is of another session, as behind a pooler: write ?pooler=transaction",
     WRONG_ISOLATION: "transactions of this role are not read committed: set default_transaction_isolation of the role to 'read committed'",
 }
+_NO_SSL = "server does not support SSL"
 _REFUSED_AT_THE_DOOR = (
     ("password authentication failed", "the server refused the password: give it in the URL, in PGPASSWORD or in a password file"),
     ("no password supplied", "the server asks for a password: give it in the URL, in PGPASSWORD or in a password file"),
     ("pg_hba.conf", "the server lets no such user in from here: see its pg_hba.conf"),
     ("role", "there is no such user on the server"),
+    ("permission denied for database", "this user may not connect to the database: GRANT CONNECT"),
     ("database", "there is no such database on the server"),
     ("certificate", "the certificate of the server can't be checked: see sslmode and sslrootcert"),
-    ("SSL", "the server does not encrypt: see sslmode"),
+    (_NO_SSL, "the server does not encrypt: see sslmode"),
 )
 _UNREACHED = (
     "connection refused",
@@ -80,6 +82,8 @@ _UNREACHED = (
     "invalid sslmode value",
 )
 """Reasons for no connection that an error may show. The rest of the driver's text may have more than a log should."""
+_ENDS_THE_SESSION = {"FATAL", "PANIC"}
+"""Severities after which nobody knows what became of a statement: a panic may follow the record of its commit."""
 _NEVER_SENT = (psycopg.DataError, psycopg.NotSupportedError, psycopg.ProgrammingError)
 """Errors of the driver that come from no server, unless they have a code."""
 
@@ -120,6 +124,8 @@ class Failures:
         if code is None or code in _BROKEN:
             reason = str(problem) if isinstance(problem, NoAnswerError) else "the connection was lost"
             return self.unknown(reason) if is_sent else self.unavailable(reason, None)
+        if is_sent and problem.diag.severity_nonlocalized in _ENDS_THE_SESSION:
+            return self.unknown(f"the server ended the session ({code})")
         if code in _AWAY:
             return self.unavailable(f"{_AWAY[code]} ({code})", _REMEDIES.get(code))
         if code in _GONE and self.is_derived:
@@ -131,7 +137,7 @@ class Failures:
             return self.corrupt(f"the server reports damage ({code}){way_out}")
         if code == "23505":
             return self.corrupt("a row is there twice: somebody wrote to the tables without the functions; see who may INSERT")
-        problem_text = _INCOMPATIBLE.get(code) or (MIGRATE if code[:2] == "42" else None)
+        problem_text = _INCOMPATIBLE.get(code) or (_OTHER_TABLES if code[:2] == "42" else None)
         if problem_text is not None:
             return self.incompatible(f"{problem_text} ({code})")
         return self.unavailable(f"the server answered with {type(problem).__name__} ({code}), and nothing was written", None)
@@ -142,7 +148,7 @@ class Failures:
         if problem.sqlstate is not None:
             return self.of(problem, is_sent=False)
         for words, meaning in _REFUSED_AT_THE_DOOR:
-            if words in text and ("FATAL" in text or words in {"certificate", "SSL"}) and "starting up" not in text:
+            if words in text and ("FATAL" in text or words in {"certificate", _NO_SSL}) and "starting up" not in text:
                 if words in {"role", "database"} and "does not exist" not in text:
                     continue
                 return self.incompatible(meaning)
@@ -159,7 +165,8 @@ class Failures:
 
     def incompatible(self, problem: str) -> IncompatibleStoreError:
         """Return the error of a place that this version can't use."""
-        return IncompatibleStoreError(store="postgresql store", place=str(self.place), problem=problem)
+        kind = "read model" if self.is_derived else "store"
+        return IncompatibleStoreError(store=f"postgresql {kind}", place=str(self.place), problem=problem)
 
 
 class NoAnswerError(psycopg.OperationalError):

@@ -1,26 +1,29 @@
 """The URL of a store or read model: libpq's own form, and the options of this package."""
 
+import os
 import re
 from collections.abc import Mapping
-from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
+from math import ceil
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import attrs
 from psycopg import ProgrammingError, pq
 from psycopg.conninfo import conninfo_to_dict
 
 DEFAULT_SCHEMA = "inventory_es"
-_SCHEMA = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}")
+_SCHEMA = re.compile(r"(?!pg_|information_schema$)[a-z_][a-z0-9_]{0,62}")
 _LOCAL = re.compile(r"|localhost|127(\.\d+){3}|::1|/.*|@.*")
 _CHOICES: Mapping[str, tuple[str, ...]] = {"pooler": ("transaction",), "durability": ("power", "machine")}
 _DEFAULTS: Mapping[str, str] = {
     "application_name": "inventory-es",
     "client_encoding": "UTF8",
-    "connect_timeout": "5",
     "keepalives_idle": "5",
     "target_session_attrs": "read-write",
     "tcp_user_timeout": "5000",
 }
 _LIBPQ_WITH_SYSTEM_ROOTS = 160_000
+_LEAST_CONNECT_TIMEOUT = 2
+"""Seconds. libpq takes a smaller number for this one."""
 
 
 @attrs.frozen(kw_only=True)
@@ -55,7 +58,7 @@ def parse_place(url: str) -> Place:
     """
     try:
         parts = urlsplit(url)
-        pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+        pairs = parse_qsl(parts.query.replace("+", "%2B"), keep_blank_values=True, strict_parsing=bool(parts.query))
     except ValueError:
         raise _no_url() from None
     own: dict[str, str] = {}
@@ -68,13 +71,17 @@ def parse_place(url: str) -> Place:
             own[name] = value
         else:
             others.append(f"{quote(name)}={quote(value)}")
+    others_text = ["&".join(others)] if others else []
     try:
-        given = {name: str(value) for name, value in conninfo_to_dict(urlunsplit(parts._replace(query="&".join(others)))).items()}
+        given = {name: str(value) for name, value in conninfo_to_dict("?".join([url.partition("?")[0], *others_text])).items()}
     except ProgrammingError as problem:
         unknown = re.search(r"invalid URI query parameter: \"([a-z_]*)\"", str(problem))
         raise _no_url(unknown[1] if unknown else "") from None
     if not re.fullmatch(r"[0-9,]*", given.get("port", "")):
         raise _no_url()
+    if given.get("client_encoding", "UTF8").upper().replace("-", "") != "UTF8":
+        msg = "the option client_encoding of the URL must be UTF8, or left out"
+        raise ValueError(msg)
     schema = own.get("schema", DEFAULT_SCHEMA)
     if not _SCHEMA.fullmatch(schema):
         msg = f"the schema {schema!r} must be lower-case ASCII letters, digits and '_', at most 63, not beginning with a digit or 'pg_'"
@@ -83,25 +90,33 @@ def parse_place(url: str) -> Place:
         if name in own and own[name] not in values:
             msg = f"the option {name} of the URL must be {' or '.join(values)}, not {own[name]!r}"
             raise ValueError(msg)
+    timeout = _seconds(own.get("timeout", "5"))
+    connecting = {"connect_timeout": str(max(_LEAST_CONNECT_TIMEOUT, ceil(timeout)))}
     return Place(
         schema=schema,
         shown=_shown(given, unquote(parts.path[1:]), schema),
-        parameters={**_DEFAULTS, **_tls(given), **given},
+        parameters={**_DEFAULTS, **connecting, **_tls(given), **given},
         is_pooled="pooler" in own,
         durability=own.get("durability"),
-        timeout=_seconds(own.get("timeout", "5")),
+        timeout=timeout,
     )
 
 
 def _shown(given: Mapping[str, str], database: str, schema: str) -> str:
-    host, port = given.get("host", "localhost"), given.get("port", "5432")
+    host, port = _hosts(given) or "localhost", given.get("port") or os.environ.get("PGPORT", "5432")
     return f"{host}:{port}/{given.get('dbname', database)}, schema {schema}"
+
+
+def _hosts(given: Mapping[str, str]) -> str:
+    """Return the hosts that libpq connects to, from the URL or the environment, with commas between them."""
+    return given.get("hostaddr") or given.get("host") or os.environ.get("PGHOSTADDR") or os.environ.get("PGHOST", "")
 
 
 def _tls(given: Mapping[str, str]) -> Mapping[str, str]:
     """Return the settings that encrypt a connection to another machine, and check who answers, where the URL says nothing else."""
-    hosts = given.get("hostaddr") or given.get("host", "")
-    if "sslmode" in given or all(_LOCAL.fullmatch(host) for host in hosts.split(",")):
+    is_set = "sslmode" in given or "PGSSLMODE" in os.environ
+    is_service = "service" in given or "PGSERVICE" in os.environ  # nobody but libpq knows its host
+    if is_set or (not is_service and all(_LOCAL.fullmatch(host) for host in _hosts(given).split(","))):
         return {}
     roots = {"sslrootcert": "system"} if pq.version() >= _LIBPQ_WITH_SYSTEM_ROOTS else {}
     return {"sslmode": "verify-full", **roots}

@@ -15,7 +15,7 @@ from psycopg.types.string import TextBinaryLoader
 from inventory_es.adapters.postgresql.connections import Connections, Gate, Greeting, Link
 from inventory_es.adapters.postgresql.failures import read_model_failures
 from inventory_es.adapters.postgresql.place import Place, parse_place
-from inventory_es.adapters.postgresql.schema import MIGRATION_LOCK, has_table
+from inventory_es.adapters.postgresql.schema import MIGRATION_LOCK, bound_waits, has_table
 from inventory_es.ports.errors import IncompatibleStoreError, ProjectionNotFoundError
 from inventory_es.ports.read_model import (
     Add,
@@ -337,7 +337,7 @@ class PostgresqlReadModel(ReadModel):
         self._place = place
         self._failures = read_model_failures(place)
         self._gate = Gate(place, self._failures, self._check)
-        self._writers, self._readers = Connections(self._gate), Connections(self._gate)
+        self._writers, self._readers = Connections(self._gate, 1), Connections(self._gate, 1)
         self._writes = BlockingCalls(None, name=self._failures.name)
         self._reads = BlockingCalls(None, name=self._failures.name)
         self._known: dict[ProjectionId, StoredProjection] = {}
@@ -411,6 +411,7 @@ class PostgresqlReadModel(ReadModel):
         if has_table(link, schema, "active_projections"):
             return
         with link.transaction():
+            bound_waits(link)
             link.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
             if not has_table(link, schema, "active_projections"):
                 link.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema)))
@@ -436,6 +437,7 @@ class PostgresqlReadModel(ReadModel):
                 if not in_transaction:
                     return function(link)
                 with link.transaction():
+                    bound_waits(link)
                     return function(link)
         except ProjectionNotFoundError:
             if known is not None:
@@ -454,7 +456,7 @@ def open_postgresql_read_model(url: str) -> AbstractAsyncContextManager[Postgres
         IncompatibleStoreError: the server or its database can't be used. Nothing was changed.
         ReadModelUnavailableError: the server can't be reached now.
     """
-    return _opened(parse_place(url))
+    return _opened(rows_place(url))
 
 
 @asynccontextmanager
@@ -475,7 +477,20 @@ async def open_read_model(url: str, /) -> PostgresqlReadModel:
     Raises:
         ValueError, IncompatibleStoreError, ReadModelUnavailableError: as :func:`open_postgresql_read_model`.
     """
-    return await _open(parse_place(url))
+    return await _open(rows_place(url))
+
+
+def rows_place(url: str) -> Place:
+    """Return the place of read models.
+
+    Raises:
+        ValueError: as :func:`parse_place`, or an option of event stores.
+    """
+    place = parse_place(url)
+    if place.durability is not None:
+        msg = "the option durability of the URL is for an event store: rows are made again from its events"
+        raise ValueError(msg)
+    return place
 
 
 async def _open(place: Place) -> PostgresqlReadModel:

@@ -41,9 +41,12 @@ FORWARD: LiteralString = _stream_page(">", "ASC")
 BACKWARD: LiteralString = _stream_page("<", "DESC")
 FIND: LiteralString = (
     "SELECT e.version, e.position, e.event_id, e.event_type, e.schema_version, e.recorded_at, "
-    "e.data, e.metadata FROM {schema}.streams s JOIN {schema}.events e ON e.part = s.part AND e.stream_id = s.id "
-    "WHERE s.part = 0 AND s.name_key = %s AND e.event_id = ANY(%s) ORDER BY e.version"
+    "e.data, e.metadata, s.name FROM unnest(%s::bytea[], %s::uuid[]) asked (name_key, event_id) "
+    "JOIN {schema}.streams s ON s.part = 0 AND s.name_key = asked.name_key "
+    "JOIN {schema}.events e ON e.part = 0 AND e.stream_id = s.id AND e.event_id = asked.event_id ORDER BY s.id, e.version"
 )
+"""The events of streams that have one of the ids asked for: two arrays of the same length."""
+
 FEED: LiteralString = (
     "SELECT e.version, e.position, e.event_id, e.event_type, e.schema_version, e.recorded_at, e.data, e.metadata, s.name, "
     "(SELECT max(position) FROM {schema}.events WHERE part = 0) FROM ("

@@ -12,6 +12,8 @@ counter and no column with the version of a stream. So an old snapshot, such as 
 4. It inserts every group whose streams have their expected versions and of whose ids none is stored. Positions have no gaps, so that a
    missing event shows.
 
+It also tells the server's clock and the durability that holds now, because a setting may change while a connection is open.
+
 The name of a function carries its version, so that processes before and after a migration run side by side. ``pg_temp`` comes last in the
 search path; otherwise a temporary table named ``events`` would take the rows.
 """
@@ -55,11 +57,18 @@ CREATE VIEW readable_events AS
     FROM events JOIN streams ON streams.part = events.part AND id = stream_id;
 """
 
-_APPEND: LiteralString = """
+DURABILITY: LiteralString = """CASE
+        WHEN current_setting('fsync') = 'off' OR current_setting('synchronous_commit') = 'off' THEN 'process'
+        WHEN current_setting('synchronous_standby_names') <> '' AND current_setting('synchronous_commit') IN ('on', 'remote_apply')
+        THEN 'machine' ELSE 'power' END"""
+"""The crash that a commit survives by the settings of the session, which may change at any reload."""
+
+_APPEND: LiteralString = (
+    """
 CREATE FUNCTION append_v1(
     store uuid, p smallint, give_up_at timestamptz, names text[], groups integer[], expected bigint[],
     writes integer[], versions bigint[], ids uuid[], types text[], schemas integer[], times timestamptz[], datas text[], metas text[],
-    OUT base bigint, OUT actual bigint[], OUT written boolean[], OUT clock timestamptz
+    OUT base bigint, OUT actual bigint[], OUT written boolean[], OUT clock timestamptz, OUT durability text
 ) LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = {schema}, pg_temp SET lock_timeout = '2s' SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off
 AS $$
@@ -75,6 +84,9 @@ BEGIN
     IF NOT EXISTS (SELECT FROM meta WHERE store_id = store) THEN
         RAISE EXCEPTION 'this is another store' USING ERRCODE = 'IE003';
     END IF;
+    durability := """
+    + DURABILITY
+    + """;
     base := coalesce((SELECT max(e.position) FROM events e WHERE e.part = p), 0);
     WITH known AS MATERIALIZED (
         SELECT u.n, u.name, u.grp, u.expected, named.key, s.id,
@@ -105,6 +117,7 @@ BEGIN
     FROM w LEFT JOIN fits USING (grp);
 END $$;
 """
+)
 
 _SETTLE: LiteralString = """
 CREATE FUNCTION settle_v1(p smallint) RETURNS timestamptz LANGUAGE plpgsql SECURITY DEFINER
@@ -139,9 +152,15 @@ def make_tables(link: psycopg.Connection[Any], schema: str) -> None:
     """Make the tables and functions of a store in a schema, unless another process has made them meanwhile."""
     name = sql.Identifier(schema)
     with link.transaction():
+        bound_waits(link)
         link.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
         if find_format(link, schema) is None:
             link.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(name))
             link.execute(sql.SQL("SET LOCAL search_path = {}").format(name))
             for step in STEPS:
                 link.execute(sql.SQL(step).format(schema=name))
+
+
+def bound_waits(link: psycopg.Connection[Any]) -> None:
+    """Bound the waits of a transaction for other sessions, and of others for it where its client has vanished."""
+    link.execute("SET LOCAL lock_timeout = '2s'; SET LOCAL idle_in_transaction_session_timeout = '5s'")
