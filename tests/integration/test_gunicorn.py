@@ -46,12 +46,13 @@ def test_two_workers_sell_exactly_the_stock(kind: str, master: str, scheme: str,
     options = ["--workers", "2", "--worker-class", kind, *KINDS[kind], *(["--preload"] if master != "does not load it" else [])]
     environment = {**os.environ, "STOCK": url, **({"USED": "1"} if master == "uses it" else {})}
     with socket.create_server(("127.0.0.1", 0), backlog=BUYERS) as listening:
+        port = listening.getsockname()[1]
         command = [sys.executable, "-m", "gunicorn", "--bind", f"fd://{listening.fileno()}", *options, "app:application"]
         server = subprocess.Popen(command, cwd=tmp_path, env=environment, pass_fds=[listening.fileno()], stderr=subprocess.PIPE, text=True)
 
         def buy(_: int) -> int:
             try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{listening.getsockname()[1]}/", timeout=60) as answer:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60) as answer:
                     return int(answer.status)
             except urllib.error.HTTPError as refusal:
                 return refusal.code

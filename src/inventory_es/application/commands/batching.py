@@ -141,10 +141,8 @@ class Batcher(Generic[T]):
             await self._wait_to_lead(item)
             self._take([], 1)
             yield
-        except BaseException:
-            item.is_gone = True
-            raise
         finally:
+            item.is_gone = True
             try:
                 self._finish(item, [])
             except BaseException:  # of a signal, in the middle of it
@@ -197,10 +195,9 @@ class Batcher(Generic[T]):
         """Wake the followers of a batch that are served, and queue the others again, before all that came later."""
         with self._lock:
             for item in reversed(batch[1:]):
-                if not item.is_settled:
-                    if not (item.is_gone or item in self.queue):
-                        self.queue.appendleft(item)
-                    item.is_taken = False
+                if not (item.is_settled or item.is_gone or item in self.queue):
+                    self.queue.appendleft(item)
+                item.is_taken = item.is_settled
             for item in batch[1:]:
                 if item.is_settled:
                     self._wake(item)
@@ -220,8 +217,7 @@ class Batcher(Generic[T]):
                 self._wake(leader)
 
     def _wake(self, item: T) -> None:
-        wakeup = item.wakeup
-        if wakeup is not None and not wakeup.done():
+        if (wakeup := item.wakeup) is not None and not wakeup.done():
             wakeup.set_result(None)
             self._callers.waking += 1
             item.wakeup = None
