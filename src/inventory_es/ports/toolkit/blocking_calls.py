@@ -7,7 +7,7 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
 from typing import Any, Generic, ParamSpec, TypeVar
@@ -18,10 +18,12 @@ import anyio.to_thread
 import attrs
 
 from inventory_es.ports.errors import StoreClosedError
-from inventory_es.ports.toolkit.waiting import blocks, time_left
+from inventory_es.ports.toolkit.waiting import blocks, look_again, wait_until
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_MOST_SLOTS = 1_000
 
 _is_wanted: ContextVar[Callable[[], bool] | None] = ContextVar("inventory_es_is_wanted", default=None)
 
@@ -122,7 +124,7 @@ class BlockingCalls:
     An object that is dropped before it was closed warns, because its owner has forgotten to close the resource.
 
     Args:
-        limiter: how many calls run at once; ``None`` for one at a time.
+        limiter: how many calls run at once, 1,000 at most; ``None`` for one at a time.
         name: of the resource, for errors.
     """
 
@@ -130,10 +132,12 @@ class BlockingCalls:
 
     def __init__(self, limiter: anyio.CapacityLimiter | None, *, name: str) -> None:
         self._limiter = limiter
-        self._exclusive: AbstractContextManager[object] = threading.Lock() if limiter is None else nullcontext()
+        at_once = 1 if limiter is None else limiter.total_tokens
+        # Locks, and no semaphore: that is Python code, which a signal can leave half done.
+        self._slots = tuple(threading.Lock() for _ in range(int(min(max(at_once, 1), _MOST_SLOTS))))
         self._name = name
         self._process = os.getpid()
-        self._change = threading.Condition()
+        self._lock = threading.RLock()
         self._running = 0
         self._left: list[_Call[Any]] = []
         self._is_closing = False
@@ -162,7 +166,7 @@ class BlockingCalls:
         except BaseException as cancelled:
             call.leave(cancelled)
             if not was_withdrawn(cancelled):
-                with self._change:
+                with self._lock:
                     self._left.append(call)
             raise
 
@@ -197,30 +201,35 @@ class BlockingCalls:
     def _run(self, function: Callable[[], T], call: _Call[T] | None = None) -> T:
         is_refused = True
         try:
-            with self._change:
+            with self._lock:
                 if self._is_closing or os.getpid() != self._process:
                     raise self._closed()
                 self._running += 1
                 is_refused = False
-            with self._exclusive:
+            slot = self._slots[0]
+            if slot.locked():
+                slot = next((one for one in self._slots if not one.locked()), self._slots[self._running % len(self._slots)])
+            with slot:
                 return function()
         finally:
-            with self._change:
+            with self._lock:
                 self._running -= not is_refused
-                if call is not None:
-                    call.has_ended = True
-                if call is not None or self._is_closing:
-                    self._change.notify_all()
+            if call is not None:
+                call.has_ended = True
+            if call is not None or self._is_closing:
+                look_again()
 
     def _wait_for_left(self) -> None:
-        with self._change:
-            self._change.wait_for(lambda: all(call.has_ended for call in self._left))
-            self._left = []
+        wait_until(lambda: all(call.has_ended for call in self._left))
+        self._left = []
 
     def _close(self, function: Callable[[], None]) -> None:
-        with self._change:
-            if not self._change.wait_for(lambda: self._running == 0, time_left()):
-                time_left()  # it is over, and says so
+        def is_idle() -> bool:
+            with self._lock:
+                return self._running == 0
+
+        wait_until(is_idle)
+        with self._lock:
             if not self._is_closed:
                 self._is_closed = True
                 function()

@@ -6,13 +6,15 @@ thread, so the coroutine ends without being suspended. Whatever waits, in the en
 
 import math
 import os
+import queue
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from contextvars import ContextVar, copy_context
 from functools import partial
 from sys import get_asyncgen_hooks, set_asyncgen_hooks
+from traceback import clear_frames
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
@@ -30,32 +32,16 @@ _must_finish: ContextVar[bool] = ContextVar("inventory_es_must_finish", default=
 STATE_LOCK = threading.RLock()
 """Guards short changes of objects in memory that threads share. One lock for all of them: a fork can wait for it."""
 
-
-class _Change:
-    """The condition on which waits of threads block: one for all of them, since few threads wait.
-
-    It is made when the first thread waits, because gevent may have patched threading by then.
-    """
-
-    def __init__(self) -> None:
-        self._made: threading.Condition | None = None
-
-    def __call__(self) -> threading.Condition:
-        if self._made is None:
-            with STATE_LOCK:
-                self._made = self._made or threading.Condition()
-        return self._made
-
-    def forget(self) -> None:
-        """Forget the threads of a parent process."""
-        self._made = None
+_LONGEST_WAIT = 1.0
+"""Seconds after which a thread that waits looks by itself: a signal may end the change that it waits for before it is woken."""
 
 
-_change = _Change()
+_waiting: set[queue.SimpleQueue[None]] = set()
+"""One queue per thread that waits. There is no condition: that is Python code, which a signal can leave half done."""
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=STATE_LOCK.acquire, after_in_parent=STATE_LOCK.release, after_in_child=STATE_LOCK.release)
-    os.register_at_fork(after_in_child=_change.forget)
+    os.register_at_fork(after_in_child=_waiting.clear)
 
 
 def run_to_end(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -76,6 +62,10 @@ def run_to_end(coroutine: Coroutine[Any, Any, T]) -> T:
     except StopIteration as end:
         result: T = end.value
         return result
+    except BaseException as interrupted:
+        if not isinstance(interrupted, Exception):  # its traceback may live on, and with it blocks that were left and hold locks
+            clear_frames(interrupted.__traceback__)
+        raise
     finally:
         _is_driven.set(was_driven)
         if hooks.firstiter is not None:
@@ -121,7 +111,7 @@ async def give_way() -> None:
 async def pause(seconds: float) -> None:
     """Wait for so many seconds."""
     if blocks():
-        _block(lambda: False, seconds)
+        wait_until(lambda: False, seconds)
     else:
         await anyio.sleep(seconds)
 
@@ -186,23 +176,31 @@ class Exclusive:
 
     def __init__(self) -> None:
         self._tasks: anyio.Lock | None = None
-        self._is_held = False
+        self._holder: object = None
 
     async def __aenter__(self) -> None:
         if blocks():
-            with _change():
-                _block(lambda: not self._is_held)
-                self._is_held = True
+            caller = object()
+
+            def take() -> bool:
+                with STATE_LOCK:
+                    self._holder = self._holder or caller
+                return self._holder is caller
+
+            try:
+                wait_until(take)
+            except BaseException:
+                if self._holder is caller:
+                    await self.__aexit__()
+                raise
         else:
             self._tasks = self._tasks or anyio.Lock()
             await self._tasks.acquire()
 
     async def __aexit__(self, *_: object) -> None:
-        if self._is_held:
-            change = _change()
-            with change:
-                self._is_held = False
-                change.notify_all()
+        if self._holder is not None:
+            self._holder = None
+            look_again()
         elif self._tasks is not None:
             self._tasks.release()
 
@@ -265,10 +263,8 @@ class _ThreadScope:
         return self.cancelled_caught
 
     def cancel(self) -> None:
-        change = _change()
-        with change:
-            self.is_cancelled = True
-            change.notify_all()
+        self.is_cancelled = True
+        look_again()
 
 
 class _ThreadEvent:
@@ -278,16 +274,14 @@ class _ThreadEvent:
         self._is_set = False
 
     def set(self) -> None:
-        change = _change()
-        with change:
-            self._is_set = True
-            change.notify_all()
+        self._is_set = True
+        look_again()
 
     def is_set(self) -> bool:
         return self._is_set
 
     async def wait(self) -> None:
-        _block(self.is_set)
+        wait_until(self.is_set)
 
 
 class _Threads(AbstractAsyncContextManager["_Threads"]):
@@ -341,16 +335,28 @@ class _Threads(AbstractAsyncContextManager["_Threads"]):
             self._scope.cancel()
 
 
-def _block(is_over: Callable[[], bool], seconds: float = math.inf) -> None:
+def wait_until(is_over: Callable[[], bool], seconds: float = math.inf) -> None:
     """Block this thread until ``is_over()``, for at most so many seconds, or until a scope around it ends."""
+    if is_over():
+        return
     until = time.monotonic() + seconds
-    change = _change()
-    with change:
+    news: queue.SimpleQueue[None] = queue.SimpleQueue()  # of the class that gevent may have put there since the import
+    try:
+        _waiting.add(news)
         while not is_over():
             left = min(until, _deadline()) - time.monotonic()
             if left <= 0:
                 return
-            change.wait(min(left, threading.TIMEOUT_MAX))
+            with suppress(queue.Empty):
+                news.get(timeout=min(left, _LONGEST_WAIT))
+    finally:
+        _waiting.discard(news)
+
+
+def look_again() -> None:
+    """Wake every thread in :func:`wait_until`, after a change that it may wait for."""
+    for news in tuple(_waiting):
+        news.put(None)
 
 
 def _deadline() -> float:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from threading import Event, Lock, get_ident
+from typing import Any, cast
 
 import anyio
 import anyio.from_thread
@@ -9,6 +10,7 @@ import anyio.lowlevel
 import pytest
 
 from inventory_es.ports.errors import StoreClosedError
+from inventory_es.ports.toolkit import waiting
 from inventory_es.ports.toolkit.blocking_calls import BlockingCalls
 
 PATIENCE = 30
@@ -40,6 +42,9 @@ class CountingLock:
     def __init__(self) -> None:
         self.lock = Lock()
         self.came = 0
+
+    def locked(self) -> bool:
+        return self.lock.locked()
 
     def __enter__(self) -> None:
         self.came += 1
@@ -124,7 +129,8 @@ def test_a_task_that_asyncio_cancels_leaves_its_call_running_and_the_next_one_do
 
     async def scenario() -> None:
         calls, meeting = BlockingCalls(None, name="driver"), Meeting()
-        calls._exclusive = lock = CountingLock()
+        lock = CountingLock()
+        calls._slots = (cast("Any", lock),)
         abandoned = asyncio.create_task(calls.run(meeting, "abandoned"))
         await until(meeting.began.is_set)
         abandoned.cancel()
@@ -192,7 +198,7 @@ def test_close_waits_for_what_runs_refuses_what_comes_and_closes_once(backend: s
             await until(meeting.began.is_set)
             tasks.start_soon(refused)
             tasks.start_soon(calls.close, close)
-            await until(lambda: bool(calls._change._waiters or closed()))  # type: ignore[attr-defined]  # threads that wait in it
+            await until(lambda: bool(waiting._waiting or closed()))
             with pytest.raises(StoreClosedError):
                 await calls.run(len, "late")
             assert not closed()
