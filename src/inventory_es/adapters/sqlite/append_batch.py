@@ -92,7 +92,7 @@ class KnownHeads:
 
     def forget(self) -> None:
         """Forget everything, because a commit may have failed."""
-        self._data_version = None
+        self._known_by = self._data_version = None
 
 
 @attrs.define

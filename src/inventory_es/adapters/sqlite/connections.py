@@ -47,38 +47,42 @@ _abandoned: list[sqlite3.Connection] = []
 
 
 class ForkGate:
-    """Keeps uses of connections and forks of this process apart. Uses do not nest."""
+    """Keeps uses of connections and forks of this process apart. Uses do not nest.
+
+    Attributes:
+        uses: the running ones. Whoever ends one discards it, and then calls :meth:`tell` if a fork waits. Not a count: a signal may come
+            between a step and the next, and each step can be undone without knowing if it was made.
+        forks: the threads that fork.
+    """
 
     def __init__(self) -> None:
         self._mutex = threading.RLock()
         self._change = threading.Condition(self._mutex)
-        self._uses = 0
-        self._forks = 0
+        self.uses: set[object] = set()
+        self.forks: set[int] = set()
         self._guarded: WeakSet[Connections] = WeakSet()
         self._inherited: frozenset[Identity] = frozenset()
         self._has_hooks = False
 
-    def enter(self, *, wait: bool = True) -> bool:
-        """Begin a use, which :meth:`leave` ends, and return True. While a thread forks, wait for its end, or return False.
+    def enter(self, use: object, *, wait: bool = True) -> bool:
+        """Begin a use, and return True. While a thread forks, wait for its end, or return False.
 
         Raises:
             StoreUnavailableError: the fork does not end.
         """
         with self._mutex:
-            if self._forks:
+            if self.forks:
                 if not wait:
                     return False
-                if not self._change.wait_for(lambda: self._forks == 0, FORK_SECONDS):
+                if not self._change.wait_for(lambda: not self.forks, FORK_SECONDS):
                     raise StoreUnavailableError(store="SQLite", reason="a fork of this process does not end")
-            self._uses += 1
+            self.uses.add(use)
             return True
 
-    def leave(self) -> None:
-        """End a use."""
+    def tell(self) -> None:
+        """Let the threads that fork look again."""
         with self._mutex:
-            self._uses -= 1
-            if self._forks:
-                self._change.notify_all()
+            self._change.notify_all()
 
     def guard(self, connections: "Connections") -> None:
         """Close these connections before each fork from now on. Called in a use."""
@@ -103,20 +107,20 @@ class ForkGate:
 
     def _before(self) -> None:
         with self._mutex:
-            self._forks += 1
-            self._change.wait_for(lambda: self._uses == 0, FORK_SECONDS)
+            self.forks.add(threading.get_ident())
+            self._change.wait_for(lambda: not self.uses, FORK_SECONDS)
         for connections in tuple(self._guarded):
             connections.close_idle()
 
     def _after_in_parent(self) -> None:
         with self._mutex:
-            self._forks -= 1
+            self.forks.discard(threading.get_ident())
             self._change.notify_all()
 
     def _after_in_child(self) -> None:
         self._mutex = threading.RLock()
         self._change = threading.Condition(self._mutex)
-        self._uses = self._forks = 0
+        self.uses, self.forks = set(), set()
         self._inherited |= frozenset(_open_databases())
         for connections in tuple(self._guarded):
             connections.abandon()
@@ -152,10 +156,11 @@ class Connections:
         self._synchronous = synchronous
         self._writers: deque[sqlite3.Connection] = deque()
         self._readers: deque[sqlite3.Connection] = deque()
-        self._lent: set[sqlite3.Connection] = set()
+        self._lent: set[sqlite3.Connection | None] = set()
         self._log_identity: Identity | None = None
-        gate.enter()
+        use = object()
         try:
+            gate.enter(use)
             gate.check(path, name=name)
             self._writers.append(open_writer())
             try:
@@ -166,7 +171,9 @@ class Connections:
                 raise
             gate.guard(self)
         finally:
-            gate.leave()
+            gate.uses.discard(use)
+            if gate.forks:
+                gate.tell()
 
     @contextmanager
     def lend(self, *, read_only: bool) -> Iterator[sqlite3.Connection]:
@@ -176,47 +183,60 @@ class Connections:
             sqlite3.Error: a connection can't be opened.
         """
         idle = self._readers if read_only else self._writers
-        gate.enter()
+        use, connection = object(), None
         try:
+            gate.enter(use)
             try:
                 connection = idle.pop()
             except IndexError:
                 connection = self._connect(read_only=read_only)
             self._lent.add(connection)
+            if not self._is_in_place():
+                raise self._moved()
+            yield connection
+        finally:  # a signal may come after each of these steps, and must not keep the others from being made
             try:
-                if not self._is_in_place():
-                    raise self._moved()
-                yield connection
-            finally:
                 self._lent.discard(connection)
-                idle.append(connection)
-        finally:
-            gate.leave()
+            finally:
+                try:
+                    if connection is not None:
+                        idle.append(connection)
+                finally:
+                    gate.uses.discard(use)
+            if gate.forks:
+                gate.tell()
 
     @contextmanager
     def lend_idle(self) -> Iterator[sqlite3.Connection | None]:
         """Lend the writing connection, or ``None`` if that takes waiting or opening it."""
-        connection: sqlite3.Connection | None = None
-        is_in_use = gate.enter(wait=False)
+        use, connection = object(), None
         try:
-            if is_in_use and self._writers and self._is_in_place():
+            if gate.enter(use, wait=False) and self._writers and self._is_in_place():
                 connection = self._writers.pop()
                 self._lent.add(connection)
             yield connection
-        finally:
-            if connection is not None:
+        finally:  # as in :meth:`lend`
+            try:
                 self._lent.discard(connection)
-                self._writers.append(connection)
-            if is_in_use:
-                gate.leave()
+            finally:
+                try:
+                    if connection is not None:
+                        self._writers.append(connection)
+                finally:
+                    gate.uses.discard(use)
+            if gate.forks:
+                gate.tell()
 
     def close(self) -> None:
         """Close every connection. Called when none is in use."""
-        gate.enter()
+        use = object()
         try:
+            gate.enter(use)
             self.close_idle()
         finally:
-            gate.leave()
+            gate.uses.discard(use)
+            if gate.forks:
+                gate.tell()
 
     def close_idle(self) -> None:
         """Close the connections that no thread uses now. The writing one is the last: it empties the log and removes it.
@@ -231,7 +251,7 @@ class Connections:
 
     def abandon(self) -> None:
         """Drop all connections without closing them, because they belong to another process."""
-        _abandoned.extend([*self._readers, *self._writers, *self._lent])
+        _abandoned.extend([*self._readers, *self._writers, *filter(None, self._lent)])
         self._readers.clear()
         self._writers.clear()
 
@@ -286,34 +306,33 @@ class WriteTurn:
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Lend the writing connection in a transaction that holds the write lock, in that of a taken turn if there is one."""
         with self._mutex, self._connections.lend(read_only=False) as connection:
-            if not connection.in_transaction:
-                begin_writing(connection)
             try:
+                if not connection.in_transaction:
+                    begin_writing(connection)
                 yield connection
             finally:
-                if self._turn is not None or connection.in_transaction:
-                    self._end(connection)
+                if self._turn is not None:
+                    self._end(connection)  # if a signal keeps it from that, the turn lapses
+                elif connection.in_transaction:
+                    connection.execute("ROLLBACK")
 
     @contextmanager
     def idle(self) -> Iterator[sqlite3.Connection | None]:
         """Lend the writing connection without waiting, or ``None`` while another thread has it, or after a fork closed it."""
-        if not self._mutex.acquire(blocking=False):
+        if self._mutex.locked():  # and not acquire() before a try: a signal may come between the two
             yield None
             return
-        try:
-            with self._connections.lend_idle() as connection:
-                yield connection
-        finally:
-            self._mutex.release()
+        with self._mutex, self._connections.lend_idle() as connection:
+            yield connection
 
     def take(self) -> None:
         """Wait for the write lock, and hold it for the next transaction."""
         with self._mutex, self._connections.lend(read_only=False) as connection:
-            begin_writing(connection)
-            self._turn = object()
-            self._timer = threading.Timer(LONGEST_TURN, self._lapse, [self._turn])
-            self._timer.daemon = True
             try:
+                begin_writing(connection)
+                self._turn = object()
+                self._timer = threading.Timer(LONGEST_TURN, self._lapse, [self._turn])
+                self._timer.daemon = True
                 self._timer.start()
             except BaseException:  # no thread, no end of the turn: others would wait for it
                 self._end(connection)
@@ -331,11 +350,11 @@ class WriteTurn:
                     self._end(connection)
 
     def _end(self, connection: sqlite3.Connection | None) -> None:
+        if connection is not None and connection.in_transaction:
+            connection.execute("ROLLBACK")
         self._turn = None
         if self._timer is not None:
             self._timer.cancel()
-        if connection is not None and connection.in_transaction:
-            connection.execute("ROLLBACK")
 
 
 class ChangedWhileReadError(OSError):

@@ -239,28 +239,25 @@ class SqliteStore:
         self, groups: Sequence[Sequence[StreamWrite]], refused: Sequence[Exception | None], *, look_up: bool
     ) -> list[AppendResult | Exception]:
         outcomes: list[AppendResult | Exception] = []
-        with self._turn.transaction() as connection:
-            try:
+        try:
+            with self._turn.transaction() as connection:
                 connection.text_factory = bytes
                 self._heads.refresh(connection)
                 batch = AppendBatch(connection, self._heads, look_up=look_up)
                 for writes, refusal in zip(groups, refused, strict=True):
                     outcomes.append(batch.decide(writes) if refusal is None else refusal)  # decided in order, in one frame
-                has_news = batch.write()
-            except BaseException:
-                self._heads.forget()
-                raise
-            if not has_news:
-                return outcomes
-            try:
-                connection.execute("COMMIT")
-            except sqlite3.Error as problem:
-                self._heads.forget()
-                if getattr(problem, "sqlite_errorcode", 0) & 0xFF in _NOT_COMMITTED:
-                    raise
-                reason = getattr(problem, "sqlite_errorname", "") or "the commit failed"
-                raise AppendOutcomeUnknownError(store=self.name, reason=reason) from problem
-            batch.settle()
+                if batch.write():
+                    try:
+                        connection.execute("COMMIT")
+                    except sqlite3.Error as problem:
+                        if getattr(problem, "sqlite_errorcode", 0) & 0xFF in _NOT_COMMITTED:
+                            raise
+                        reason = getattr(problem, "sqlite_errorname", "") or "the commit failed"
+                        raise AppendOutcomeUnknownError(store=self.name, reason=reason) from problem
+                    batch.settle()
+        except BaseException:  # of a signal too, which may come after the commit
+            self._heads.forget()
+            raise
         return outcomes
 
     def _events(self, connection: sqlite3.Connection, stream: StreamId, query: str, parameters: tuple[int, ...]) -> StreamRows:
@@ -329,9 +326,9 @@ class SqliteEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, Snap
 
     async def append_group(self, groups: Sequence[Sequence[StreamWrite]], /) -> Sequence[AppendResult | Exception]:
         outcomes = await self._writes.run(self._store.commit, groups)
-        if self._committed is not None:
-            self._committed.set()
-            self._committed = None
+        committed, self._committed = self._committed, None
+        if committed is not None:
+            committed.set()
         return outcomes
 
     async def read_stream(self, stream: StreamId, /, *, after: int = 0, limit: int) -> StreamPage:

@@ -67,7 +67,7 @@ def test_a_fork_ends_a_turn(engine: SqliteStore, tmp_path: Path) -> None:
 def test_a_fork_waits_for_the_use_of_a_connection_and_a_use_for_the_fork(tmp_path: Path) -> None:
     order: list[str] = []
     tested = ForkGate()
-    tested.enter()
+    tested.enter("first")
 
     def fork() -> None:
         tested._before()
@@ -76,15 +76,15 @@ def test_a_fork_waits_for_the_use_of_a_connection_and_a_use_for_the_fork(tmp_pat
 
     forking = Thread(target=fork)
     forking.start()
-    while not tested._forks:
+    while not tested.forks:
         pass
-    assert not tested.enter(wait=False)
+    assert not tested.enter("second", wait=False)
     order.append("used")
-    tested.leave()
+    tested.uses.discard("first")
+    tested.tell()
     forking.join()
-    tested.enter()
+    tested.enter("third")
     order.append("used again")
-    tested.leave()
     assert order == ["used", "forks", "used again"]
 
 
@@ -93,7 +93,7 @@ def test_a_use_does_not_wait_for_ever_for_a_fork(monkeypatch: pytest.MonkeyPatch
     tested = ForkGate()
     tested._before()
     with pytest.raises(UnavailableError, match="fork"):
-        tested.enter()
+        tested.enter("use")
 
 
 _VISIT = """
