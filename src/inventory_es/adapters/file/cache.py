@@ -110,7 +110,7 @@ class CacheFolder:
         self._max_bytes = max_bytes
         self._max_file_bytes = max_value_bytes + _MAX_HEADER_BYTES
         self._process = os.getpid()
-        self._mutex = threading.Lock()
+        self._mutex = threading.RLock()
         self._order = threading.Lock()
         self._wait = LockWait(f"{path}/.lock", lock_timeout)
         with _unavailable(self.name):

@@ -41,18 +41,21 @@ class LockWait:
             self.until(lock.acquire, self.deadline if deadline is None else deadline)
 
     @contextmanager
-    def in_turn(self, mutex: threading.Lock) -> Generator[float, None, None]:
+    def in_turn(self, mutex: "threading.RLock") -> Generator[float, None, None]:
         """Hold a mutex of this process, whose holders take the lock; gives the deadline for that. Raises as :meth:`take`.
 
         A short timeout is meant for other processes: callers of one process do not refuse each other for it.
         """
         started = monotonic()
-        if not mutex.acquire(blocking=False):
-            self.until(mutex.acquire, started + max(self.timeout, LOCK_TIMEOUT))
         try:
+            if not mutex.acquire(blocking=False):
+                self.until(mutex.acquire, started + max(self.timeout, LOCK_TIMEOUT))
             yield started + self.timeout
         finally:
-            mutex.release()
+            try:  # noqa: SIM105  # suppress is Python code, which a signal can keep from beginning
+                mutex.release()
+            except RuntimeError:  # it was not acquired
+                pass
 
     @property
     def deadline(self) -> float:

@@ -107,7 +107,7 @@ class FileBus:
         self._limits = limits
         self._lock_timeout = lock_timeout
         self._process = os.getpid()
-        self._mutexes: dict[str, threading.Lock] = {}
+        self._mutexes: dict[str, threading.RLock] = {}
         self._groups: dict[str, FileBusGroup] = {}
         with _unavailable(self.name):
             place = file_system.resolve(path)
@@ -180,9 +180,9 @@ class FileBus:
                 while self._groups:
                     left.callback(self._groups.popitem()[1].close)
 
-    def _mutex(self, name: str) -> threading.Lock:
+    def _mutex(self, name: str) -> threading.RLock:
         """Return the mutex of a group. Its holder may wait for the group's lock: no other group waits with it."""
-        return self._mutexes.setdefault(name, threading.Lock())
+        return self._mutexes.setdefault(name, threading.RLock())
 
     def _wait(self, name: str) -> LockWait:
         return LockWait(f"{self._path(name)}/dead/.lock", self._lock_timeout)

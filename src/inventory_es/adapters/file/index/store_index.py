@@ -27,8 +27,8 @@ from inventory_es.adapters.file.index.table import (
 )
 from inventory_es.adapters.file.journal.journal import Journal
 from inventory_es.adapters.file.journal.stored_form import JournalTail, Line, checksum_before, read_first_line
-from inventory_es.adapters.file.stored_event import LINE_START, split_line
-from inventory_es.ports.errors import CorruptStoreError, StoreClosedError
+from inventory_es.adapters.file.stored_event import LINE_START, StoredFields, split_line
+from inventory_es.ports.errors import CorruptStoreError
 from inventory_es.ports.file_system import FileSystem
 
 SUFFIX = ".idx"
@@ -78,6 +78,10 @@ class StoreIndex:
         journal: the journal that is indexed.
         seed: of the journal.
         name: of the store, for errors.
+
+    Attributes:
+        end: the end of the journal when it was indexed.
+        is_whole: False after a signal or an unexpected error interrupted a change: the next one begins the current segment again.
     """
 
     def __init__(self, file_system: FileSystem, journal: Journal, *, seed: int, name: str) -> None:
@@ -90,6 +94,7 @@ class StoreIndex:
         self._growing = GrowingTable(1, 1, self.end)
         self._tables: list[IndexTable] = [self._growing]
         self._written: tuple[Sequence[IndexedEvent], int] | None = None
+        self.is_whole: bool = True
 
     def open(self, tail: JournalTail) -> None:
         """Begin with a journal that ends at ``tail``."""
@@ -119,30 +124,36 @@ class StoreIndex:
         for segment, line in self._journal.lines(self.end, tail):
             if segment != self._growing.segment:
                 self._grow_from(JournalTail(segment, 0, self.end.checksum, self.end.position))
-            self._add_line(self._growing, line)
+            events = self._events_of(self._growing, line)
+            self.is_whole = False
+            self._growing.add_line(line, events)
             self.end = self._growing.end
+            self.is_whole = True
         if self.end != tail:
             self._journal.refuse(tail.segment, tail.offset, "the journal is not the one that was read before")
 
     def added(self, tail: JournalTail, line_offset: int, events: Sequence[IndexedEvent]) -> None:
         """Index a line that this process wrote, at the latest with the next look-up; ``tail`` is the end after it."""
-        self.settle()
         if tail.segment != self._growing.segment:
             self._grow_from(JournalTail(tail.segment, 0, self.end.checksum, self.end.position))
-        self._written = events, line_offset + len(LINE_START)
+        written = events, line_offset + len(LINE_START)
+        self._written = written  # from here on without a call, so that no signal comes between
         self._growing.end = self.end = tail
 
     def settle(self) -> None:
-        """Do the work that :meth:`added` put off, so that callers do not wait for it.
-
-        Raises:
-            StoreClosedError: an addition was interrupted before; the index may be wrong.
-        """
-        if not self._growing.is_whole:
-            raise StoreClosedError(store=self._name, reason="an unexpected error left its index half changed")
+        """Do the work that :meth:`added` put off, so that callers do not wait for it, or undo a change that was interrupted."""
+        if not self.is_whole:
+            kept = [table for table in self._tables if table is not self._growing]
+            segment = self._growing.segment
+            start = kept[0].end if kept and kept[0].segment == segment else self._start(segment)
+            growing = GrowingTable(segment, start.position + 1, start)
+            self._tables, self._growing, self._written, self.end = [growing, *kept], growing, None, start
+            self.is_whole = True
         if self._written is not None:
+            self.is_whole = False
             self._growing.add(*self._written)
             self._written = None
+            self.is_whole = True
 
     def version(self, name: str, key: int) -> int:
         """Return the version of a stream; 0 if it is not there."""
@@ -269,7 +280,7 @@ class StoreIndex:
         return [table for table in reversed(self._tables) if table.segment == segment]
 
     def _newest_first(self) -> Iterable[IndexTable]:
-        if self._written is not None or not self._growing.is_whole:
+        if self._written is not None:
             self.settle()
         return self._and_older() if self._older else self._tables
 
@@ -291,11 +302,9 @@ class StoreIndex:
         yield from older
 
     def _grow_from(self, start: JournalTail) -> None:
-        if not self._growing.places:
-            del self._tables[0]
-        self._growing = GrowingTable(start.segment, start.position + 1, start)
-        self._tables.insert(0, self._growing)
-        self.end = start
+        kept = self._tables if self._growing.places else self._tables[1:]
+        growing = GrowingTable(start.segment, start.position + 1, start)
+        self._tables, self._growing, self.end = [growing, *kept], growing, start
 
     def _load(self, segment: int, limit: int | None) -> SealedTable | None:
         """Return the table in a segment's file, if it fits the journal.
@@ -325,10 +334,10 @@ class StoreIndex:
         table = GrowingTable(segment, segment, self._start(segment))
         end = JournalTail(segment, self._journal.segments.open(segment).size(), 0, 0)
         for _, line in self._journal.lines(table.end, end):
-            self._add_line(table, line)
+            table.add_line(line, self._events_of(table, line))
         return table
 
-    def _add_line(self, table: GrowingTable, line: Line) -> None:
+    def _events_of(self, table: GrowingTable, line: Line) -> Sequence[tuple[int, StoredFields]]:
         position = table.end.position
         try:
             events = split_line(line.data)
@@ -338,7 +347,7 @@ class StoreIndex:
             position += 1
             if event.position != position:
                 self._journal.refuse(table.segment, line.offset, f"position {event.position} stands where {position} belongs")
-        table.add_line(line, events)
+        return events
 
     def _start(self, segment: int) -> JournalTail:
         """Return the beginning of a segment."""

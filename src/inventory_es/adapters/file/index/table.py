@@ -115,7 +115,6 @@ class GrowingTable:
         segment: the segment of its events.
         first: the position of the first event.
         end: how far the journal is covered.
-        is_whole: False after an error interrupted an addition: the table may be wrong then.
         places: by row, the place of an event in its segment; see :func:`unpack_place`.
         checksums: by row, the CRC-32 of an event's stored form.
         keys: by row, the key of an event's id.
@@ -124,7 +123,6 @@ class GrowingTable:
     segment: int
     first: int
     end: JournalTail
-    is_whole: bool = attrs.field(default=True, init=False)
     places: "array[int]" = attrs.field(factory=lambda: array("Q"), init=False)
     checksums: "array[int]" = attrs.field(factory=lambda: array("I"), init=False)
     keys: "array[int]" = attrs.field(factory=lambda: array("Q"), init=False)
@@ -150,7 +148,6 @@ class GrowingTable:
             events: in order; there is one byte between two of them.
             offset: where the stored form of the first begins in the segment.
         """
-        self.is_whole = False
         places, streams, by_key = self.places, self._streams, self._rows
         for row, (name, version, key, checksum, length) in enumerate(events, len(places)):
             places.append(offset << LENGTH_BITS | length)
@@ -166,7 +163,6 @@ class GrowingTable:
             while free in by_key:
                 free = (free + 1) & _MASK
             by_key[free] = row
-        self.is_whole = True
 
     def extend(self, other: "IndexTable") -> None:
         """Add a table that begins where this one ends."""

@@ -56,7 +56,7 @@ Limits of the protection
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from errno import EACCES
 from functools import partial
 from typing import NoReturn
@@ -174,6 +174,30 @@ class Journal:
             raise PermissionError(EACCES, READ_ONLY)
         return ExclusiveLock(self._hold, self._lock, self._wait, partial(self._settle, check_all=check_all))
 
+    def begin_turn(self, turn: object) -> None:
+        """Keep other handles from writing until :meth:`end_turn`. Any thread of this handle may write meanwhile. Raises as above."""
+        with self.exclusive():
+            self._hold.turn = turn
+
+    def end_turn(self, turn: object) -> None:
+        """Let other handles write, once no thread writes here. Idempotent; for any thread."""
+        with self._hold.mutex:
+            if self._hold.turn is turn:
+                self._hold.turn = None
+                if self._lock is not None and not self._hold.depth:
+                    self._lock.release()
+
+    def let_go(self) -> None:
+        """Undo what a signal left of :meth:`exclusive` in this thread, which is in no such block any more."""
+        if not self._hold.mutex.acquire(blocking=False):
+            return  # another thread's, so this one left nothing
+        self._hold.depth = 0
+        if self._lock is not None and self._hold.turn is None:
+            self._lock.release()
+        with suppress(RuntimeError):  # of the last one, which is one too many
+            while True:
+                self._hold.mutex.release()
+
     def append(self, tail: JournalTail, body: bytes, *, position: int) -> JournalTail:
         """Write one line and make it durable, while :meth:`exclusive`.
 
@@ -283,7 +307,8 @@ class Journal:
         raise CorruptStoreError(store=self._name, place=place, problem=problem)
 
     def close(self) -> None:
-        """Release every handle. No call is in flight any more."""
+        """Release every handle. No call is in flight any more, but perhaps a turn."""
+        self._hold.turn = None
         self._forget_writer()
         self.segments.close()
         self._state_file.close()
@@ -377,15 +402,19 @@ class Journal:
 
 @attrs.define(eq=False)
 class _Hold:
-    """The lock of this process, and how often the thread that holds it has entered."""
+    """The lock of this process, how often the thread that holds it has entered, and the turn of all its threads."""
 
     mutex: threading.RLock = attrs.field(factory=lambda: threading.RLock())  # noqa: PLW0108  # gevent may have patched it since
     depth: int = 0
+    turn: object = None
 
 
 @attrs.define(eq=False)
 class ExclusiveLock(AbstractContextManager[JournalTail]):
-    """A block in which no other thread and no other process writes. A generator would cost a commit several microseconds more."""
+    """A block in which no other thread and no other process writes. A generator would cost a commit several microseconds more.
+
+    A signal between two steps can leave it half entered or left; see :meth:`Journal.let_go`.
+    """
 
     _hold: _Hold
     _lock: LockFile
@@ -398,7 +427,7 @@ class ExclusiveLock(AbstractContextManager[JournalTail]):
             deadline = self._wait.deadline
             self._wait.until(hold.mutex.acquire, deadline)
         try:
-            if not hold.depth and not self._lock.acquire(timeout=0):
+            if not hold.depth and hold.turn is None and not self._lock.acquire(timeout=0):
                 self._wait.until(self._lock.acquire, self._wait.deadline if deadline is None else deadline)
             hold.depth += 1
         except BaseException:
@@ -410,19 +439,11 @@ class ExclusiveLock(AbstractContextManager[JournalTail]):
             self.__exit__()
             raise
 
-    def share(self) -> None:
-        """Let the other threads of this process write too, until :meth:`take_back`; no other process does."""
-        self._hold.mutex.release()
-
-    def take_back(self) -> None:
-        """Wait for the thread that writes, and let no other one begin. Before the block is left, by any thread."""
-        self._hold.mutex.acquire()
-
     def __exit__(self, *_: object) -> None:
         hold = self._hold
         hold.depth -= 1
         try:
-            if not hold.depth:
+            if not hold.depth and hold.turn is None:
                 self._lock.release()
         finally:
             hold.mutex.release()

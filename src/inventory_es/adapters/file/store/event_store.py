@@ -52,7 +52,7 @@ class FileEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, TurnTa
         self.serves_threads = blocks()
         self._writer = CallersCommits(store) if self.serves_threads else CommitWriter(store)
         self._limiter = None if self.serves_threads else anyio.CapacityLimiter(_MAX_READS)
-        self._reads: list[None] = []
+        self._reads: set[object] = set()
         self._turns = Exclusive()
         self._is_closing = False
         self._read_ended = new_event()
@@ -138,27 +138,32 @@ class FileEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, TurnTa
         if self._is_closing:
             await self._closed.wait()
             return
-        self._is_closing = True
-        with scope(shield=True):
-            if not self._store.is_inherited:
-                await self._writer.stop()
-            while self._reads:
-                self._read_ended = new_event()
-                if self._reads:  # the last one may have ended before
-                    await self._read_ended.wait()
-            try:
+        try:
+            self._is_closing = True
+            with scope(shield=True):
+                if not self._store.is_inherited:
+                    await self._writer.stop()
+                while self._reads:
+                    self._read_ended = new_event()
+                    if self._reads:  # the last one may have ended before
+                        await self._read_ended.wait()
                 await run_in_thread(self._store.close)
-            finally:
-                self._closed.set()
+        finally:
+            self._closed.set()
 
     async def _read(self, read: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
         """Run a whole read in one hop to a worker thread."""
-        self._reads.append(None)  # before the check: whoever closes counts it, or it is refused
+        this = object()
         try:
+            self._reads.add(this)  # before the check: whoever closes counts it, or it is refused
             self._check_open()
             return await run_in_thread(partial(read, *args, **kwargs), limiter=self._limiter)
+        except BaseException:
+            if self.serves_threads:
+                self._store.repair()
+            raise
         finally:
-            self._reads.pop()
+            self._reads.discard(this)
             if self._is_closing:
                 self._read_ended.set()
 

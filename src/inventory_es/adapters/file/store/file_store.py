@@ -164,6 +164,7 @@ class FileStore:
                 cause = problem.__cause__
                 raise AppendOutcomeUnknownError(store=self.name, reason=reason_of(cause), remedy=remedy_of(cause)) from problem
             with self._mutex:
+                self._index.settle()
                 if self._index.end == tail:
                     start = tail.offset if written.segment == tail.segment else 0
                     self._index.added(written, start, batch.indexed)
@@ -175,6 +176,21 @@ class FileStore:
         """Keep every other handle from committing until the block is left. Commits of this thread are part of the turn."""
         self.check_usable()
         return self._journal.exclusive()
+
+    def begin_turn(self, turn: object) -> None:
+        """Keep every other handle from committing until :meth:`end_turn`, while all threads of this one may."""
+        self.check_usable()
+        self._journal.begin_turn(turn)
+
+    def end_turn(self, turn: object) -> None:
+        """End a turn. Idempotent."""
+        if not self.is_inherited:
+            self._journal.end_turn(turn)
+
+    def repair(self) -> None:
+        """Undo what a signal left of a call in this thread. The index repairs itself."""
+        if not (self._is_closed or self.is_inherited):
+            self._journal.let_go()
 
     def settle(self) -> int:
         """Index the last commit, once its callers have their outcomes; any later call does it otherwise.
@@ -280,17 +296,16 @@ class FileStore:
         glanced = self._glanced
         if tail is glanced[0] and stream.text == glanced[1]:
             return glanced[2]
-        if not self._mutex.acquire(blocking=False):
+        if self._mutex.locked():  # and not acquire() before a try: a signal may come between the two
             return None
         try:
-            end = self._index.end
-            if tail.position != end.position or tail.checksum != end.checksum:
-                return None
-            version = self._index.version(stream.text, stream_key(stream.text))
+            with self._mutex:
+                end = self._index.end
+                if not self._index.is_whole or tail.position != end.position or tail.checksum != end.checksum:
+                    return None
+                version = self._index.version(stream.text, stream_key(stream.text))
         except StoreClosedError:
             return None
-        finally:
-            self._mutex.release()
         self._glanced = tail, stream.text, version
         return version
 

@@ -7,9 +7,8 @@ import logging
 import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from copy import copy
-from functools import partial
 from math import inf
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -18,13 +17,12 @@ import anyio
 import anyio.lowlevel
 import attrs
 
-from inventory_es.adapters.file.journal.journal import ExclusiveLock
 from inventory_es.adapters.file.store.file_store import FileStore
 from inventory_es.domain.errors import InventoryError
 from inventory_es.ports.errors import StoreClosedError
 from inventory_es.ports.records import AppendResult, StreamWrite
 from inventory_es.ports.toolkit.blocking_calls import WithdrawnError, wanted_while
-from inventory_es.ports.toolkit.waiting import Event, Wakeup, futures, must_finish, new_event, time_left
+from inventory_es.ports.toolkit.waiting import Event, Wakeup, futures, look_again, must_finish, new_event, wait_until
 
 Groups = Sequence[Sequence[StreamWrite]]
 
@@ -307,12 +305,18 @@ class CallersCommits:
         with self._mutex:
             if self._is_stopped:
                 raise StoreClosedError(store=store.name)
-            outcomes = store.commit(groups)
-            if store.settle() > _MAX_BACKLOG:
-                store.tidy()
-        if self._delivered is not None:
-            self._delivered.set()
-            self._delivered = None
+            try:
+                outcomes = store.commit(groups)
+                if store.settle() > _MAX_BACKLOG:
+                    store.tidy()
+            except BaseException:  # of a signal too
+                store.repair()
+                raise
+        if self._is_stopped:  # by another thread
+            look_again()  # type: ignore[unreachable]
+        delivered, self._delivered = self._delivered, None
+        if delivered is not None:
+            delivered.set()
         return outcomes
 
     def next_delivery(self) -> Event:
@@ -326,46 +330,31 @@ class CallersCommits:
     @asynccontextmanager
     async def turn(self) -> AsyncGenerator[None, None]:
         """Keep other handles from committing, for 200 ms at most. Any thread of this process may commit meanwhile."""
-        ends: list[Callable[[], object]] = []
-
-        def end() -> None:
-            with suppress(IndexError):
-                ends.pop()()
-
-        lapse = threading.Timer(_LONGEST_PAUSE, end)
+        turn, store = object(), self._store
+        lapse = threading.Timer(_LONGEST_PAUSE, store.end_turn, [turn])
         lapse.daemon = True
         try:
             try:
-                with ExitStack() as entered:
-                    lock = self._store.turn()
-                    entered.enter_context(lock)
-                    lock.share()
-                    ends.append(partial(_leave, lock, entered.pop_all()))
+                store.begin_turn(turn)
                 lapse.start()
             except Exception as problem:  # noqa: BLE001  # without a turn, the caller races on
                 _logger.debug("store_turn_not_given", extra={"problem": type(problem).__name__})
             yield
+        except BaseException:
+            store.repair()
+            raise
         finally:
+            store.end_turn(turn)
             lapse.cancel()
-            end()
 
     async def stop(self) -> None:
         """Wait for the commit in flight, and let no other one begin."""
         self._is_stopped = True
-        left = time_left()
-        if self._mutex.acquire(timeout=-1 if left is None else left):
-            self._mutex.release()
-        else:
-            time_left()  # it is over, and says so
+        wait_until(lambda: not self._mutex.locked())
 
     def let_go(self) -> None:
         """Close the store: no call will come. For a finalizer."""
         self._store.close()
-
-
-def _leave(lock: ExclusiveLock, entered: ExitStack) -> None:
-    lock.take_back()
-    entered.close()
 
 
 def _copy(problem: Exception) -> Exception:
