@@ -1,12 +1,9 @@
 """The lanes serve threads as they serve tasks: no loop, no helper thread, each caller its own outcome."""
 
-import dis
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from types import FrameType
 from typing import Any
 from uuid import UUID
 
@@ -33,6 +30,7 @@ from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import AppendResult, NewEvent, StreamWrite
 from inventory_es.ports.toolkit.waiting import Wakeup, run_to_end
+from tests.integration.interrupted import InterruptedAt
 
 SHELF = InventoryId("espresso-1kg", "berlin")
 IDS = Uuid7Generator()
@@ -172,31 +170,6 @@ def test_baskets_and_single_commands_of_threads_never_wait_in_a_ring() -> None:
     assert len(side.handler._lanes) == 0
 
 
-class InterruptedAt:
-    """A trace that raises ``KeyboardInterrupt`` in the batcher, at one of the places where the interpreter looks for signals.
-
-    It looks when a function begins, after each call, and at each jump back.
-    """
-
-    def __init__(self, place: int) -> None:
-        self.left = place
-        self._looks: dict[FrameType, bool] = {}
-
-    def __call__(self, frame: FrameType, what: str, _: object) -> "InterruptedAt | None":
-        if frame.f_code.co_filename != batching.__file__:
-            return None
-        frame.f_trace_opcodes = True
-        if what == "opcode":
-            is_place = self._looks.get(frame, True)
-            opcode = dis.opname[frame.f_code.co_code[frame.f_lasti]]
-            self._looks[frame] = opcode.startswith(("CALL", "JUMP_BACKWARD", "POP_JUMP_BACKWARD", "RESUME"))
-            if is_place:
-                self.left -= 1
-                if self.left == 0:
-                    raise KeyboardInterrupt
-        return self
-
-
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of a coroutine that is interrupted before it begins
 @pytest.mark.parametrize("holds", [False, True], ids=["submits", "holds"])
 @pytest.mark.parametrize("first", [True, False], ids=["the first leads", "the first waits"])
@@ -229,16 +202,10 @@ def interrupt_at(place: int, *, is_first: bool, holds: bool) -> bool:
             began.set()
             go_on.wait(30)
 
-    trace = InterruptedAt(place)
+    trace = InterruptedAt(place, [batching.__file__])
 
     def interrupted() -> None:
-        sys.settrace(trace)
-        try:
-            run_to_end(hold() if holds else batcher.submit(Item(), serve, 3))
-        except KeyboardInterrupt:
-            pass
-        finally:
-            sys.settrace(None)
+        trace.run(lambda: run_to_end(hold() if holds else batcher.submit(Item(), serve, 3)))
 
     items = [Item() for _ in range(4)]
     victim = threading.Thread(target=interrupted, daemon=True)

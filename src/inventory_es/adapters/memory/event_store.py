@@ -52,8 +52,13 @@ class MemoryEventLog:
                 return earlier
             check_versions(writes, self.version_of)
             versions: dict[StreamId, int] = {}
-            for write in writes:
-                versions[write.stream] = self._extend(write.stream, write.events)
+            head = len(self._feed)
+            try:
+                for write in writes:
+                    versions[write.stream] = self._extend(write.stream, write.events)
+            except BaseException:  # of a signal: all or nothing
+                self._undo(head)
+                raise
             if self._waiters:
                 self._wake()
             return AppendResult(len(self._feed), versions)
@@ -112,25 +117,40 @@ class MemoryEventLog:
     def _extend(self, stream: StreamId, events: Sequence[NewEvent]) -> int:
         known = self._streams.get(stream)
         if known is None:
-            known = self._streams[stream] = _Stream()
-            self._new_streams.append(stream)
+            added = _Stream()
+            self._streams[stream] = known = added
+            self._new_streams += [stream]
         version, position = len(known.events), len(self._feed)
+        recorded: list[RecordedEvent] = []
+        versions: dict[UUID, int] = {}
         for new in events:
             version += 1
             position += 1
-            recorded = RecordedEvent(
-                stream, version, position, new.event_id, new.event_type, new.schema_version, new.recorded_at, new.data, new.metadata
+            versions[new.event_id] = version
+            recorded.append(
+                RecordedEvent(
+                    stream, version, position, new.event_id, new.event_type, new.schema_version, new.recorded_at, new.data, new.metadata
+                )
             )
-            known.events.append(recorded)
-            known.versions[new.event_id] = version
-            self._feed.append(recorded)
+        known.events += recorded  # from here on without a call, so that no signal comes between
+        known.versions |= versions
+        self._feed += recorded
         return version
+
+    def _undo(self, head: int) -> None:
+        for event in self._feed[head:]:
+            known = self._streams[event.stream]
+            del known.versions[event.event_id], known.events[-1]
+        del self._feed[head:]
+        for stream in [stream for stream in self._new_streams if not self._streams[stream].events]:
+            self._new_streams.remove(stream)
+            del self._streams[stream]
 
     def _wake(self) -> None:
         head = self.head
         for arrival in [waiter for waiter, position in self._waiters.items() if position <= head]:
-            del self._waiters[arrival]
             arrival.set()
+            del self._waiters[arrival]
 
 
 class MemoryEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, VersionGlance, AsyncResource):
