@@ -6,14 +6,14 @@ import threading
 from collections.abc import Callable, Collection, Mapping
 from hashlib import sha1
 from typing import Any, Protocol, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import attrs
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from inventory_es.ports.toolkit.urls import masked, options_of
+from inventory_es.ports.toolkit.urls import masked, options_of, split_url
 
 _OPTIONS = frozenset({"ca", "cluster", "prefix", "timeout"})
 _PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -89,8 +89,7 @@ class RedisPlace:
         Raises:
             ValueError: the URL is no such URL. The message has no password.
         """
-        given = options_of(url, _OPTIONS | set(own))
-        parts = urlsplit(url)
+        given, parts = options_of(url, _OPTIONS | set(own)), split_url(url)
         if parts.scheme not in {"redis", "rediss"} or not parts.hostname:
             msg = f"{masked(url)!r} names no server: write redis://host:6379/0, or rediss://host:6379/0 for TLS"
             raise ValueError(msg)
@@ -102,6 +101,9 @@ class RedisPlace:
         prefix = given.get("prefix", "inventory_es")
         if not _PREFIX.fullmatch(prefix):
             msg = f"{masked(url)!r}: {_PREFIX_RULE}"
+            raise ValueError(msg)
+        if "ca" in given and parts.scheme != "rediss":
+            msg = f"{masked(url)!r} is without TLS, which the option 'ca' is for: write rediss://"
             raise ValueError(msg)
         return cls(
             host=parts.hostname,
@@ -213,7 +215,7 @@ def reason_of(problem: BaseException) -> str:
 
 def _port_of(url: str) -> int:
     try:
-        return urlsplit(url).port or _DEFAULT_PORT
+        return split_url(url).port or _DEFAULT_PORT
     except ValueError:
         msg = f"{masked(url)!r}: a port is a number up to 65535"
         raise ValueError(msg) from None

@@ -2,31 +2,51 @@
 
 import re
 from collections.abc import Collection, Mapping
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
-_SECRET = re.compile(r"(?<=//).*@", re.DOTALL)  # a password that was not encoded has any character
-_SECRET_OPTION = re.compile(r"(?i)(?<=[?&])([^=&#]*(?:pass|secret|token)[^=&#]*)=[^&#]*")
+_USER = re.compile(r"((?:[A-Za-z][A-Za-z0-9+.-]*:)?/*).*@", re.DOTALL)  # a password that was not encoded has any character
+_PORT = re.compile(r"(//[^/?#@\[\]:]*:)(?!\d*(?:[/?#]|$))[^/?#]*")  # a password whose host was forgotten
+_NAME_OF_OPTION = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,31}=")
 
 
 def masked(url: str) -> str:
-    """Return the URL without its user and password, for messages and logs."""
-    return _SECRET_OPTION.sub(r"\1=***", _SECRET.sub("***@", url))
+    """Return the URL without its user, its password and the values of its options, for messages and logs."""
+    place, mark, options = _PORT.sub(r"\1***", _USER.sub(r"\1***@", url, count=1)).partition("?")
+    names = [_NAME_OF_OPTION.match(option) for option in options.split("&") if mark]
+    return re.sub(r"#.*", "#***", place, flags=re.DOTALL) + mark + "&".join(f"{name[0] if name else ''}***" for name in names)
+
+
+def split_url(url: str) -> SplitResult:
+    """Split a URL into its parts.
+
+    Raises:
+        ValueError: the text is no URL. The message has no password.
+    """
+    try:
+        return urlsplit(url)
+    except ValueError:  # its text may have the password
+        msg = f"{masked(url)!r} can't be read: write scheme://HOST:PORT, with special characters as %XX"
+        raise ValueError(msg) from None
 
 
 def options_of(url: str, known: Collection[str]) -> Mapping[str, str]:
     """Return the options behind the ``?`` of a URL, by name.
 
     Raises:
-        ValueError: an unknown option, one without a value, one given twice, or a fragment.
+        ValueError: an unknown option, one without a value, one given twice, a ``@`` among them, or a fragment. The message has no value.
     """
-    parts = urlsplit(url)
-    if parts.fragment or "#" in url:
+    parts = split_url(url)
+    if "#" in url:
         msg = f"{masked(url)!r} has a '#': write %23 for it in a password, and options behind '?'"
+        raise ValueError(msg)
+    if "@" in parts.query:
+        msg = f"{masked(url)!r} has a '@' behind its '?': write %3F for a '?' in a password, and %40 for a '@' in an option"
         raise ValueError(msg)
     found: dict[str, str] = {}
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         if name not in known:
-            msg = f"{masked(url)!r} has the unknown option {name!r}; known are {', '.join(sorted(known))}"
+            shown = repr(name) if _NAME_OF_OPTION.fullmatch(f"{name}=") and value else "text"  # a text without '=' may be anything
+            msg = f"{masked(url)!r} has the unknown option {shown}; known are {', '.join(sorted(known))}"
             raise ValueError(msg)
         if name in found or not value:
             msg = f"the option {name!r} of {masked(url)!r} needs one value"

@@ -49,6 +49,11 @@ def test_no_text_of_a_place_has_its_password() -> None:
         "redis://u:s3cret@host?timeout=soon",
         "redis://u:s3cret@host?timeout=nan",
         "redis://u:s3cret@host?socket_timeout=1",
+        "redis://u:s3cret@host?ca=/etc/ca.pem",
+        "redis://u:s3cret@[host",
+        "redis://u:s3cret@ho\u2100st",
+        "redis:u:s3cret@host",
+        "redis://host:s3cret",
     ],
 )
 def test_a_wrong_url_is_refused_without_its_password(url: str) -> None:
