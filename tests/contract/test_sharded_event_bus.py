@@ -1,6 +1,7 @@
 """The sharded bus over a broker in memory under the contract of its port."""
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from random import Random
 from typing import ClassVar
@@ -8,13 +9,17 @@ from weakref import WeakKeyDictionary
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
-from inventory_es.ports import RecordedEvent
-from inventory_es.ports.errors import EventBusUnavailableError
-from inventory_es.ports.toolkit.sharded_bus import ShardedBus
+from inventory_es.ports import BusSubscription, RecordedEvent
+from inventory_es.ports.errors import CorruptStoreError, EventBusUnavailableError
+from inventory_es.ports.toolkit.broker import Claim, Entry
+from inventory_es.ports.toolkit.sharded_bus import ShardedBus, encode_event
 from inventory_es.testing import EventBusContract, ManualClock, Site
 from inventory_es.testing.contracts.core.event_labels import EventLabels, recorded, stream_id
 from tests.contract.stores.memory_broker import BrokerState, MemoryBroker
+
+EVENT = recorded(stream_id("a"), 1, 1, EventLabels().event("e"))
 
 
 class TestShardedBus(EventBusContract):
@@ -148,6 +153,174 @@ def test_an_event_whose_consumers_die_with_it_becomes_a_dead_letter(backend: str
             await delivery.ack()
         (letter,) = await bus.dead_letters("g")
         assert (letter.event, letter.deliveries) == (poison, 3)
+        await bus.aclose()
+
+    anyio.run(play, backend=backend)
+
+
+class Watched(MemoryBroker):
+    """A broker that notes the most entries of a group's shard that were read and are not settled, and its reads."""
+
+    most_apart = 0
+    reads = 0
+
+    async def read(self, wanted: Sequence[tuple[Claim, int, int]], /) -> Sequence[Sequence[Entry] | None]:
+        self.reads += 1
+        return await super().read(wanted)
+
+    async def settle(self, claim: Claim, places: Collection[int], /, *, low: int) -> None:
+        await super().settle(claim, places, low=low)
+        self.most_apart = max(self.most_apart, len(self.state.groups[claim.group, claim.shard].settled))
+
+
+def test_few_events_are_handled_before_one_that_has_no_answer(backend: str) -> None:
+    """The places of those that were handled are kept one by one, until the unanswered one is settled too."""
+    labels = EventLabels()
+    stuck = recorded(stream_id("stuck"), 1, 1, labels.event("stuck"))
+    others = [recorded(stream_id("other"), n + 1, n + 2, labels.event(f"e{n}")) for n in range(450)]
+
+    async def play() -> None:
+        broker = Watched(BrokerState(shards=1))
+        bus = ShardedBus(broker, clock=ManualClock(), durable=True, window=2, poll_interval=0.001)
+        async with bus.subscribe("g") as deliveries:
+            iterator = aiter(deliveries)
+            await bus.publish([stuck, *others])
+            unanswered = await anext(iterator)
+            for expected in others[:199]:
+                delivery = await anext(iterator)
+                assert (unanswered.event, delivery.event) == (stuck, expected)
+                await delivery.ack()
+            with anyio.move_on_after(0.05):
+                pytest.fail(
+                    f"{(await anext(iterator)).event} is too far from the unanswered one"
+                )  # the list of settled places would grow without a bound
+            await unanswered.ack()
+            for expected in others[199:]:
+                delivery = await anext(iterator)
+                assert delivery.event == expected
+                await delivery.ack()
+        assert broker.most_apart == 199
+        assert broker.state.groups["g", 0].settled == set()
+        await bus.aclose()
+
+    anyio.run(play, backend=backend)
+
+
+@pytest.mark.parametrize("streams", [2, 9])
+def test_dead_letters_that_come_again_fill_no_more_than_the_window(streams: int, backend: str) -> None:
+    """Those of a stream keep their order, and all of them come."""
+    state = BrokerState(shards=1)
+    labels = EventLabels()
+    published = [recorded(stream_id(f"s{n % streams}"), n // streams + 1, n + 1, labels.event(f"e{n}")) for n in range(9)]
+
+    async def play() -> None:
+        bus = ShardedBus(MemoryBroker(state), clock=ManualClock(), durable=True, window=3, max_deliveries=1, poll_interval=0.001)
+        async with bus.subscribe("g") as deliveries:
+            iterator = aiter(deliveries)
+            await bus.publish(published)
+            for _ in published:
+                await (await anext(iterator)).nack("no")
+            assert await bus.redeliver("g", [event.event_id for event in published]) == 9
+            held = [await anext(iterator) for _ in range(min(streams, 3))]
+            with anyio.move_on_after(0.02):
+                pytest.fail(f"{(await anext(iterator)).event} is one more than the window, or overtakes its stream")
+            for one in held:
+                await one.ack()
+            got = [one.event for one in held] + await take_all(deliveries, 9 - len(held))
+            assert got == published
+        assert state.groups["g", 0].again == {}
+        await bus.aclose()
+
+    anyio.run(play, backend=backend)
+
+
+def test_a_group_with_a_filter_does_not_sleep_after_each_page(backend: str) -> None:
+    labels = EventLabels()
+    streams = [stream_id(name) for name in ("noise", "wanted")]
+    noise = [recorded(streams[0], n + 1, n + 1, labels.event(f"e{n}")) for n in range(40)]
+    wanted = recorded(streams[1], 1, 99, labels.event("wanted"))
+
+    async def play() -> None:
+        broker = Watched(BrokerState(shards=1))
+        bus = ShardedBus(broker, clock=ManualClock(), durable=True, window=4, poll_interval=600)
+        await bus.publish([*noise, wanted])
+        async with bus.subscribe("g", streams=[streams[1]]) as deliveries:
+            with anyio.fail_after(20):
+                delivery = await anext(aiter(deliveries))
+            assert delivery.event == wanted
+            assert broker.reads == 11
+            await delivery.ack()
+        assert broker.state.groups["g", 0].low == 41
+        await bus.aclose()
+
+    anyio.run(play, backend=backend)
+
+
+@pytest.mark.parametrize("at", range(12))
+def test_a_consumer_that_is_interrupted_twice_keeps_nothing(at: int) -> None:
+    """asyncio interrupts the leaving too: the other consumer of the process, and another process, still get everything."""
+    state = BrokerState(shards=1)
+    labels = EventLabels()
+    published = [recorded(stream_id("a"), n, n, labels.event(f"e{n}")) for n in (1, 2)]
+
+    async def consume(bus: ShardedBus) -> None:
+        async with bus.subscribe("g") as deliveries:
+            await anext(aiter(deliveries))
+            await anyio.sleep_forever()
+
+    async def play() -> None:
+        bus = ShardedBus(MemoryBroker(state), clock=ManualClock(), durable=True, poll_interval=0.001, max_deliveries=99)
+        await bus.publish(published)
+        async with bus.subscribe("g") as others:
+            task = asyncio.create_task(consume(bus))
+            for _ in range(at):
+                await checkpoint()
+            task.cancel()
+            for _ in range(at % 3):
+                await checkpoint()
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+            with anyio.fail_after(20):
+                assert await take_all(others, 1) == published[:1]
+        other = ShardedBus(MemoryBroker(state), clock=ManualClock(), durable=True, poll_interval=0.001)
+        async with other.subscribe("g") as deliveries:
+            with anyio.fail_after(20):
+                assert await take_all(deliveries, 1) == published[1:]
+        await other.aclose()
+        await bus.aclose()
+
+    anyio.run(play, backend="asyncio")
+
+
+async def take_all(deliveries: BusSubscription, count: int) -> list[RecordedEvent]:
+    """Receive and acknowledge so many events."""
+    taken = []
+    async for delivery in deliveries:
+        await delivery.ack()
+        taken.append(delivery.event)
+        if len(taken) == count:
+            break
+    return taken
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\xc1", b"no event", encode_event(EVENT).replace(b"contract-a", b"contract a"), encode_event(EVENT, since=None)]
+)
+def test_damaged_entries_and_letters_are_named(data: bytes, backend: str) -> None:
+    state = BrokerState(shards=1)
+
+    async def play() -> None:
+        bus = ShardedBus(MemoryBroker(state), clock=ManualClock(), durable=True)
+        state.dead["g"][0, 1] = ("id", data)
+        with pytest.raises(CorruptStoreError, match="a dead letter of group 'g'"):
+            await bus.dead_letters("g")
+        if data == encode_event(EVENT):
+            return  # an event, which has no time as a letter
+        state.append(0, data)
+        async with bus.subscribe("g") as deliveries:
+            with pytest.raises(CorruptStoreError, match="entry 1 of shard 0"):
+                await anext(aiter(deliveries))
         await bus.aclose()
 
     anyio.run(play, backend=backend)

@@ -112,8 +112,8 @@ class MemoryBroker(Broker):
                 found.append(None)
                 continue
             start = after - 1 if after and self._goes_wrong() else after  # an entry that was read already
-            again = [Entry(-number, data) for number, data in of.again.items()]
-            found.append([*self.state.entries(claim.shard, start, limit), *again])
+            again = [Entry(-number, data) for number, data in sorted(of.again.items())]
+            found.append([*self.state.entries(claim.shard, start, limit), *again[:limit]])
         return found
 
     async def record(self, claim: Claim, place: int, deliveries: int, /) -> None:

@@ -15,7 +15,7 @@ from inventory_es.ports.errors import EventBusUnavailableError, StoreClosedError
 from inventory_es.ports.event_bus import BusCapabilities, DeadLetter, EventBus
 from inventory_es.ports.records import RecordedEvent
 from inventory_es.ports.toolkit.append_rules import check_page
-from inventory_es.ports.toolkit.delivery_rules import DeliveryQueue, GroupFilter, QueuedEvent, check_events, check_group
+from inventory_es.ports.toolkit.delivery_rules import DeliveryQueue, GroupFilter, QueuedDelivery, QueuedEvent, check_events, check_group
 from inventory_es.ports.toolkit.waiting import STATE_LOCK, Event, Exclusive, give_way, new_event, scope
 
 _NAME = "MemoryEventBus"
@@ -110,24 +110,24 @@ class MemorySubscription:
         self._group = group
         self._clock = clock
         self._check_bus = check_bus
-        self._out: dict[MemoryDelivery, QueuedEvent] = {}
+        self._out: dict[QueuedDelivery, QueuedEvent] = {}
         self._has_left = False
 
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> "MemoryDelivery":
+    async def __anext__(self) -> QueuedDelivery:
         await self._begin()
         while True:
             queued = self._group.take()
             if queued is not None:
-                delivery = MemoryDelivery(self, queued.event, queued.deliveries)
+                delivery = QueuedDelivery(self.answer, queued.event, queued.deliveries)
                 self._out[delivery] = queued
                 return delivery
             await self._group.change.wait()
             self._check_open()
 
-    async def answer(self, delivery: "MemoryDelivery", reason: str | None) -> None:
+    async def answer(self, delivery: QueuedDelivery, reason: str | None) -> None:
         """Acknowledge a delivery, or refuse it with a reason. Only the first answer counts."""
         await self._begin()
         queued = self._out.pop(delivery, None)
@@ -157,23 +157,6 @@ class MemorySubscription:
         self._check_bus()
         if self._has_left:
             raise StoreClosedError(store=_NAME, reason="this consumer has left its group, which gets again what it did not answer")
-
-
-@attrs.frozen(eq=False)
-class MemoryDelivery:
-    """A :class:`~inventory_es.ports.Delivery`. An answer after the close, or after the consumer left, raises ``StoreClosedError``."""
-
-    _subscription: MemorySubscription
-    event: RecordedEvent
-    attempt: int
-
-    async def ack(self) -> None:
-        """Acknowledge the event. See :meth:`inventory_es.ports.Delivery.ack`."""
-        await self._subscription.answer(self, None)
-
-    async def nack(self, reason: str, /) -> None:
-        """Refuse the event. See :meth:`inventory_es.ports.Delivery.nack`."""
-        await self._subscription.answer(self, reason)
 
 
 class MemoryEventBus(EventBus, AsyncResource):

@@ -71,7 +71,10 @@ class Broker(Protocol):
         ...
 
     async def claim(self, group: str, shards: Collection[int], /) -> Sequence[Claim]:
-        """Own those of these shards that nobody owns, for a group."""
+        """Own those of these shards that nobody owns, for a group.
+
+        What an interrupted call claimed is given up with the next call of this method or of :meth:`release`, which every group makes.
+        """
         ...
 
     async def release(self, claims: Collection[Claim], /) -> None:
@@ -85,7 +88,8 @@ class Broker(Protocol):
             wanted: claims, each with the place after which to read and the most entries, 1 or more.
 
         Returns:
-            For each claim, the entries in order, then all that were dead letters and wait again; ``None`` for a lost claim.
+            For each claim, the entries in order, then those that were dead letters and wait again. Of these, the oldest are enough, as
+            many as the most entries. ``None`` for a lost claim.
         """
         ...
 

@@ -1,7 +1,7 @@
 """Rules of delivery that every event bus shares: the order of events, and redelivery. Synchronous, without I/O."""
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from heapq import heappop, heappush
 from itertools import chain, count
 
@@ -60,6 +60,23 @@ class QueuedEvent:
     turn: int = 0
 
 
+@attrs.frozen(eq=False)
+class QueuedDelivery:
+    """A :class:`~inventory_es.ports.Delivery`. An answer after the close, or after the consumer left, raises ``StoreClosedError``."""
+
+    _answer: Callable[["QueuedDelivery", str | None], Awaitable[None]]
+    event: RecordedEvent
+    attempt: int
+
+    async def ack(self) -> None:
+        """Acknowledge the event. After ``EventBusUnavailableError`` it can be repeated. See :meth:`inventory_es.ports.Delivery.ack`."""
+        await self._answer(self, None)
+
+    async def nack(self, reason: str, /) -> None:
+        """Refuse the event. See :meth:`inventory_es.ports.Delivery.nack`."""
+        await self._answer(self, reason)
+
+
 @attrs.define(eq=False)
 class _Lane:
     """The unanswered events of one stream. While the lane is busy, a consumer has the first one."""
@@ -95,9 +112,15 @@ class DeliveryQueue:
         self._make_ready(event.event.stream)
 
     def offer_again(self, event: QueuedEvent) -> None:
-        """Add an event that had left the queue: in front of its stream, or behind all others if its stream does not wait."""
+        """Add an event that had left the queue: in front of its stream, or behind all others if its stream does not wait.
+
+        Of such events with negative numbers, the lower one comes later.
+        """
         lane = self._enter(event)
-        lane.insert(1 if self._lanes[event.event.stream].is_busy else 0, event)
+        place = 1 if self._lanes[event.event.stream].is_busy else 0
+        while place < len(lane) and 0 > lane[place].number > event.number:
+            place += 1
+        lane.insert(place, event)
         self._make_ready(event.event.stream)
 
     def take(self) -> QueuedEvent | None:

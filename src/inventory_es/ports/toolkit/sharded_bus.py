@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Ite
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from hashlib import blake2b
-from typing import Self
+from typing import Self, TypeVar
 from uuid import UUID
 
 import anyio
@@ -24,9 +24,12 @@ from inventory_es.ports.event_bus import BusCapabilities, DeadLetter, EventBus
 from inventory_es.ports.records import RecordedEvent
 from inventory_es.ports.toolkit.append_rules import check_page
 from inventory_es.ports.toolkit.broker import Broker, Claim, Entry, OwnershipLostError
-from inventory_es.ports.toolkit.delivery_rules import DeliveryQueue, GroupFilter, QueuedEvent, check_events, check_group
+from inventory_es.ports.toolkit.delivery_rules import DeliveryQueue, GroupFilter, QueuedDelivery, QueuedEvent, check_events, check_group
+
+T = TypeVar("T")
 
 _NO_ANSWER = "its consumer left without an answer"
+_AHEAD = 100
 NO_BOUND = sys.maxsize
 
 
@@ -59,6 +62,9 @@ class _StoredEvent(msgspec.Struct, frozen=True, array_like=True):
             self.metadata,
         )
 
+    def letter(self) -> DeadLetter:
+        return DeadLetter(self.event(), self.reason, self.deliveries, datetime.fromisoformat(self.since))
+
 
 _encode = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(_StoredEvent)
@@ -71,6 +77,13 @@ def encode_event(event: RecordedEvent, *, reason: str = "", deliveries: int = 0,
     return _encode(_StoredEvent(event.stream.text, event.version, event.position, *of_event, reason, deliveries, time))
 
 
+def _decoded(data: bytes, make: Callable[[_StoredEvent], T], store: str, place: str) -> T:
+    try:
+        return make(_decoder.decode(data))
+    except (msgspec.MsgspecError, ValueError) as problem:
+        raise CorruptStoreError(store=store, place=place, problem="it is no event") from problem
+
+
 @attrs.define(eq=False)
 class _Shard:
     """The unanswered events of a shard that this process owns.
@@ -78,8 +91,8 @@ class _Shard:
     Attributes:
         claim: the ownership.
         read_through: the place up to which entries are in the queue or settled.
-        low: the place up to which everything is settled.
-        open: places above ``low`` that were read and are not settled, in order.
+        entries: the number of entries that were read.
+        open: places that were read and are not settled, in order, each with the number of entries before it.
         again: places of entries that were dead letters and are in the queue.
         passed: places that the group does not need, to be settled with the next read.
         is_lost: True once the claim is no longer held. Answers to its deliveries change nothing.
@@ -87,12 +100,16 @@ class _Shard:
 
     claim: Claim
     read_through: int
-    low: int
+    entries: int = 0
     queue: DeliveryQueue = attrs.field(factory=DeliveryQueue)
-    open: dict[int, None] = attrs.field(factory=dict[int, None])
+    open: dict[int, int] = attrs.field(factory=dict[int, int])
     again: set[int] = attrs.field(factory=set[int])
     passed: list[int] = attrs.field(factory=list[int])
     is_lost: bool = False
+
+    def room(self, window: int) -> int:
+        """Return the most entries that may be read now: few are unanswered, and few of the settled ones are behind an unanswered one."""
+        return min(window - len(self.queue), _AHEAD * window - (self.entries - next(iter(self.open.values()), self.entries)))
 
     def low_without(self, places: Collection[int]) -> int:
         """Return the low-water mark after these places are settled."""
@@ -104,7 +121,6 @@ class _Shard:
         for place in places:
             self.open.pop(place, None)
             self.again.discard(place)
-        self.low = self.low_without(())
 
 
 class _Group:
@@ -125,6 +141,7 @@ class _Group:
         self.consumers: int = 0
         self.lock: anyio.Lock = anyio.Lock()
         self.change: anyio.Event = anyio.Event()
+        self.has_more: bool = False
         self._broker = broker
         self._window = window
         self._max_deliveries = max_deliveries
@@ -137,7 +154,7 @@ class _Group:
         changed.set()
 
     async def take(self) -> tuple[_Shard, QueuedEvent] | None:
-        """Take the next event, and record its delivery; ``None`` if there is none now."""
+        """Take the next event, and record its delivery; ``None`` if there is none now. Then ``has_more`` is True if another look is due."""
         for loads in (False, True):
             if loads:
                 await self._claim()
@@ -188,45 +205,45 @@ class _Group:
     async def _claim(self) -> None:
         missing = [number for number in range(self._broker.shards) if number not in self._shards]
         for claim in await self._broker.claim(self.name, missing) if missing else ():
-            self._shards[claim.shard] = _Shard(claim, read_through=claim.low, low=claim.low)
+            self._shards[claim.shard] = _Shard(claim, claim.low)
 
     async def _load(self) -> None:
-        """Read entries of every shard whose window has room."""
-        roomy = [shard for shard in self._shards.values() if len(shard.queue) < self._window]
-        wanted = [(shard.claim, shard.read_through, self._window - len(shard.queue)) for shard in roomy]
+        """Read entries of every shard that has room."""
+        self.has_more = False
+        roomy = [shard for shard in self._shards.values() if shard.room(self._window) > 0]
+        wanted = [(shard.claim, shard.read_through, shard.room(self._window)) for shard in roomy]
         for shard, entries in zip(roomy, await self._broker.read(wanted) if wanted else (), strict=True):
             if entries is None:
                 self._lose(shard)
                 continue
+            before = shard.read_through
             self._offer(shard, entries)
+            self.has_more |= shard.read_through > before
             passed = frozenset(shard.passed)
             if passed and await self._holds(shard, self._broker.settle(shard.claim, passed, low=shard.low_without(passed))):
                 shard.settled(passed)
                 shard.passed = []
 
     def _offer(self, shard: _Shard, entries: Sequence[Entry]) -> None:
-        """Put entries into the queue. Those that were settled, or are not wanted, have passed."""
+        """Put entries into the queue, at most as many as it has room for. Those that were settled, or are not wanted, have passed."""
+        again = [entry for entry in entries if entry.place < 0 and entry.place not in shard.again]
+        for entry in again[: shard.room(self._window)]:  # before others, which would fill the queue again and again
+            event = self._event_of(entry, shard)
+            shard.again.add(entry.place)
+            shard.queue.offer_again(QueuedEvent(event, shard.claim.deliveries.get(entry.place, 0), entry.place))
         for entry in entries:
-            if entry.place > shard.read_through:
-                event = self._decode(entry, shard).event()
+            if entry.place > shard.read_through and shard.room(self._window) > 0:
+                event = self._event_of(entry, shard)
                 shard.read_through = entry.place
-                shard.open[entry.place] = None
+                shard.open[entry.place] = shard.entries
+                shard.entries += 1
                 if entry.place in shard.claim.settled or not self.filter.takes(event):
                     shard.passed.append(entry.place)
                 else:
                     shard.queue.offer(QueuedEvent(event, shard.claim.deliveries.get(entry.place, 0), entry.place))
-        for entry in reversed(entries):
-            if entry.place < 0 and entry.place not in shard.again:
-                event = self._decode(entry, shard).event()
-                shard.again.add(entry.place)
-                shard.queue.offer_again(QueuedEvent(event, shard.claim.deliveries.get(entry.place, 0), entry.place))
 
-    def _decode(self, entry: Entry, shard: _Shard) -> _StoredEvent:
-        try:
-            return _decoder.decode(entry.data)
-        except (msgspec.MsgspecError, ValueError) as problem:
-            place = f"entry {entry.place} of shard {shard.claim.shard}"
-            raise CorruptStoreError(store=self._broker.name, place=place, problem="it is no event") from problem
+    def _event_of(self, entry: Entry, shard: _Shard) -> RecordedEvent:
+        return _decoded(entry.data, _StoredEvent.event, self._broker.name, f"entry {entry.place} of shard {shard.claim.shard}")
 
     async def _bury(self, shard: _Shard, queued: QueuedEvent, reason: str) -> bool:
         """Make an event that a consumer has a dead letter. Return False if the shard is lost."""
@@ -268,13 +285,13 @@ class ShardedSubscription:
         self._check_bus = check_bus
         self._name = name
         self._poll_interval = poll_interval
-        self._out: dict[ShardedDelivery, tuple[_Shard, QueuedEvent]] = {}
+        self._out: dict[QueuedDelivery, tuple[_Shard, QueuedEvent]] = {}
         self._has_left = False
 
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> "ShardedDelivery":
+    async def __anext__(self) -> QueuedDelivery:
         self._check_open()
         while True:
             change = self._group.change
@@ -282,14 +299,16 @@ class ShardedSubscription:
                 self._check_open()
                 taken = await self._group.take()
                 if taken is not None:
-                    delivery = ShardedDelivery(self, taken[1].event, taken[1].deliveries)
+                    delivery = QueuedDelivery(self.answer, taken[1].event, taken[1].deliveries)
                     self._out[delivery] = taken
                     return delivery
-            with anyio.move_on_after(self._poll_interval):
-                await change.wait()
+                has_more = self._group.has_more
+            if not has_more:
+                with anyio.move_on_after(self._poll_interval):
+                    await change.wait()
             self._check_open()
 
-    async def answer(self, delivery: "ShardedDelivery", reason: str | None) -> None:
+    async def answer(self, delivery: QueuedDelivery, reason: str | None) -> None:
         """Acknowledge a delivery, or refuse it with a reason. Only the first answer counts."""
         self._check_open()
         async with self._group.lock:
@@ -309,17 +328,21 @@ class ShardedSubscription:
         """Leave the group, and give back the unanswered deliveries. The last consumer of this process gives up the shards."""
         self._has_left = True
         self._group.notify()
-        async with self._group.lock:
-            try:
-                for shard, queued in self._out.values():
+        try:
+            async with self._group.lock:
+                while self._out:
+                    delivery, (shard, queued) = next(iter(self._out.items()))
                     if not shard.is_lost:
                         await self._give_back(shard, queued)
-            finally:
-                self._out.clear()
-                self._group.consumers -= 1
-                if not self._group.consumers:
-                    await self._group.leave()
-        self._group.notify()
+                    del self._out[delivery]
+        finally:
+            for shard, queued in self._out.values():  # asyncio interrupts even this: whoever takes it next gives it up
+                shard.queue.put_back(queued)
+            self._out.clear()
+            self._group.consumers -= 1
+            self._group.notify()
+            if not self._group.consumers:
+                await self._group.leave()
 
     async def _give_back(self, shard: _Shard, queued: QueuedEvent) -> None:
         try:
@@ -333,23 +356,6 @@ class ShardedSubscription:
             raise StoreClosedError(store=self._name, reason="this consumer has left its group, which gets again what it did not answer")
 
 
-@attrs.frozen(eq=False)
-class ShardedDelivery:
-    """A :class:`~inventory_es.ports.Delivery`. An answer after the close, or after the consumer left, raises ``StoreClosedError``."""
-
-    _subscription: ShardedSubscription
-    event: RecordedEvent
-    attempt: int
-
-    async def ack(self) -> None:
-        """Acknowledge the event. After ``EventBusUnavailableError`` it can be repeated."""
-        await self._subscription.answer(self, None)
-
-    async def nack(self, reason: str, /) -> None:
-        """Refuse the event: it is delivered again, or becomes a dead letter."""
-        await self._subscription.answer(self, reason)
-
-
 class ShardedBus(EventBus):
     """An :class:`~inventory_es.ports.EventBus` over a :class:`~inventory_es.ports.toolkit.broker.Broker`.
 
@@ -361,7 +367,8 @@ class ShardedBus(EventBus):
         clock: gives a dead letter its time.
         durable: True if the broker's logs survive a restart.
         max_deliveries: the deliveries after which an event becomes a dead letter, 1 or more.
-        window: the most unanswered events of a shard in memory, 1 or more.
+        window: the most unanswered events of a shard in memory, 1 or more. At most 100 times as many events of a shard are handled before
+            one that has no answer; then the shard waits for it.
         max_event_bytes: the largest event that the bus takes, in bytes.
         poll_interval: the longest delay until events of another process are seen, in seconds, above 0.
         survives_fork: True if the broker refuses a handle that a fork inherited.
@@ -464,8 +471,8 @@ class ShardedBus(EventBus):
         check_group(group)
         check_page(limit=limit)
         self._check_open()
-        stored = [_decoder.decode(letter) for letter in await self._broker.dead_letters(group, limit=limit)]
-        return [DeadLetter(one.event(), one.reason, one.deliveries, datetime.fromisoformat(one.since)) for one in stored]
+        letters = await self._broker.dead_letters(group, limit=limit)
+        return [_decoded(one, _StoredEvent.letter, self._broker.name, f"a dead letter of group {group!r}") for one in letters]
 
     async def redeliver(self, group: str, event_ids: Collection[UUID], /) -> int:
         """Deliver dead letters again, with fresh attempts; return how many there were. Any process may have the group's consumers."""
