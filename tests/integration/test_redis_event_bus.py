@@ -1,5 +1,6 @@
 """The event bus on Valkey in trouble: dead processes, killed, full and evicting servers, trimming, the relay over it."""
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -13,6 +14,8 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 
 from inventory_es import open_inventory
 from inventory_es.adapters.redis import RedisEventBus, open_redis_event_bus
+from inventory_es.adapters.redis.connection import Connection, RedisPlace
+from inventory_es.adapters.redis.event_bus import RedisBroker
 from inventory_es.adapters.system import SystemClock
 from inventory_es.ports import BusSubscription, RecordedEvent
 from inventory_es.ports.errors import EventBusUnavailableError, IncompatibleStoreError
@@ -225,3 +228,87 @@ def test_the_relay_feeds_it_by_url(server: Server, backend: str) -> None:
             assert [(str(event.stream), event.version) for event in got] == [("inventory-tea-berlin", 1), ("inventory-tea-berlin", 2)]
 
     anyio.run(play, backend=backend)
+
+
+@asynccontextmanager
+async def broker_on(server: Server) -> AsyncIterator[RedisBroker]:
+    place = RedisPlace.parse(server.url, timeout=5)
+    broker = RedisBroker(place, "bus", Connection(place.connect), shards=2, lease=600)
+    try:
+        yield broker
+    finally:
+        await broker.aclose()
+
+
+@pytest.mark.parametrize("steps", range(0, 40, 2))
+@pytest.mark.parametrize("is_same", [True, False])
+def test_a_receive_that_asyncio_interrupts_keeps_no_shard(server: Server, steps: int, *, is_same: bool) -> None:
+    async def consume(bus: RedisEventBus) -> None:
+        async with bus.subscribe("g") as deliveries:
+            await anext(aiter(deliveries))
+
+    async def play() -> None:
+        async with bus_on(server, "shards=2&lease=600") as bus, bus_on(server, "lease=600") as other:
+            await bus.publish(events("a", 1))
+            task = asyncio.create_task(consume(bus))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task])
+            async with (bus if is_same else other).subscribe("g") as deliveries:
+                assert len(await take(deliveries, 1)) == 1
+
+    anyio.run(play, backend="asyncio")
+
+
+def test_a_claim_counts_a_token_and_names_its_group_only_if_a_lease_is_free(server: Server, backend: str) -> None:
+    async def play() -> None:
+        async with broker_on(server) as broker, broker_on(server) as other:
+            with redis.Redis.from_url(server.url) as raw:
+                assert len(await broker.claim("g", [0])) == 1
+                raw.delete("{inventory_es:b}:groups")  # as a failover may, after which trimming would pass the group over
+                assert await other.claim("g", [0]) == []
+                assert raw.smembers("{inventory_es:b}:groups") == set()
+                assert len(await other.claim("g", [0, 1])) == 1
+                assert raw.smembers("{inventory_es:b}:groups") == {b"g"}
+                assert raw.hget("{inventory_es:b}:meta", "tokens") == b"2"
+
+    anyio.run(play, backend=backend)
+
+
+def test_a_bus_that_is_refused_leaves_no_connection(backend: str) -> None:
+    async def play(server: Server) -> None:
+        with pytest.raises(IncompatibleStoreError):
+            async with bus_on(server):
+                pytest.fail("it evicts")
+        with redis.Redis.from_url(server.url) as raw:
+            with anyio.fail_after(20):
+                while len(raw.client_list()) > 1:
+                    await anyio.lowlevel.checkpoint()
+
+    with running_valkey({"maxmemory": "10mb", "maxmemory-policy": "allkeys-lru"}) as server:
+        anyio.run(play, server, backend=backend)
+
+
+def test_leases_are_renewed_soon_after_a_failure(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that restarts must not cost every lease."""
+    pauses: list[float] = []
+
+    class Over:
+        def wait(self, pause: float) -> bool:
+            pauses.append(pause)
+            if len(pauses) == 2:
+                server.kill()
+            if len(pauses) == 3:
+                server.start()
+            return len(pauses) == 5
+
+    async def play() -> None:
+        async with broker_on(server) as broker:
+            await broker.claim("g", [0])
+            with monkeypatch.context() as patch:
+                patch.setattr(broker, "_is_over", Over())
+                await anyio.to_thread.run_sync(broker._renew)
+
+    anyio.run(play)
+    assert pauses == [200.0, 200.0, 20.0, 200.0, 200.0]

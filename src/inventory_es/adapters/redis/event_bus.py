@@ -13,9 +13,10 @@ pages, and are lost with their consumer or with a trimmed entry. The keys:
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from itertools import chain
 from typing import Any, TypeVar
 
 import anyio
@@ -41,13 +42,16 @@ _OPTIONS = ("lease", "shards")
 _FENCE = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return redis.error_reply('LOST the lease') end\n"
 _PUBLISH = Script("for i = 1, #ARGV, 2 do redis.call('XADD', KEYS[tonumber(ARGV[i])], '*', 'e', ARGV[i + 1]) end")
 _CLAIM = Script("""\
-local found = {}
-for i = 1, #KEYS, 2 do
-  if redis.call('SET', KEYS[i], ARGV[1], 'NX', 'PX', ARGV[2]) then
-    found[#found + 1] = {(i - 1) / 2, redis.call('HGETALL', KEYS[i + 1])}
+local found, token = {}, false
+for i = 3, #KEYS, 2 do
+  if redis.call('EXISTS', KEYS[i]) == 0 then
+    token = token or redis.call('HINCRBY', KEYS[1], 'tokens', 1) .. ARGV[1]
+    redis.call('SET', KEYS[i], token, 'PX', ARGV[2])
+    found[#found + 1] = {(i - 3) / 2, redis.call('HGETALL', KEYS[i + 1])}
   end
 end
-return found
+if token then redis.call('SADD', KEYS[2], ARGV[3]) end
+return {token or '', found}
 """)
 _RENEW = Script("""\
 for i = 1, #KEYS do
@@ -59,8 +63,11 @@ _READ = Script("""\
 local found = {}
 for i = 1, #KEYS, 3 do
   if redis.call('GET', KEYS[i]) == ARGV[i] then
-    local entries = redis.call('XRANGE', KEYS[i + 1], '(' .. ARGV[i + 1], '+', 'COUNT', ARGV[i + 2])
-    found[#found + 1] = {entries, redis.call('HGETALL', KEYS[i + 2])}
+    local entries, again = redis.call('XRANGE', KEYS[i + 1], '(' .. ARGV[i + 1], '+', 'COUNT', ARGV[i + 2]), {}
+    local numbers = redis.call('HKEYS', KEYS[i + 2])
+    table.sort(numbers, function(one, other) return tonumber(one) < tonumber(other) end)
+    for j = 1, math.min(#numbers, ARGV[i + 2]) do again[j] = {numbers[j], redis.call('HGET', KEYS[i + 2], numbers[j])} end
+    found[#found + 1] = {entries, again}
   else
     found[#found + 1] = false
   end
@@ -136,6 +143,7 @@ class RedisBroker(Broker):
         self._calls = BlockingCalls(anyio.CapacityLimiter(_MAX_CALLS), name=name)
         self._held: dict[str, set[int]] = {}
         self._claims: dict[str, Claim] = {}
+        self._interrupted: list[list[Claim]] = []
         self._is_over = threading.Event()
         self._renewal: threading.Thread | None = None
 
@@ -171,13 +179,18 @@ class RedisBroker(Broker):
 
     async def claim(self, group: str, shards: Collection[int], /) -> Sequence[Claim]:
         """Own free shards, and keep them owned by a thread that renews the leases."""
-        return await self._run(partial(self._claim, group, tuple(shards)))
+        made: list[Claim] = []
+        try:
+            return await self._run(partial(self._claim, group, tuple(shards), made))
+        except BaseException:
+            self._interrupted.append(made)  # a thread may still fill it
+            raise
 
     async def release(self, claims: Collection[Claim], /) -> None:
         """Give up claims."""
         for claim in claims:
             self._forget(claim)
-        await self._run(partial(self._release, tuple(claims)))
+        await self._run(partial(self._release, claims))
 
     async def read(self, wanted: Sequence[tuple[Claim, int, int]], /) -> Sequence[Sequence[Entry] | None]:
         """Read shards in one round trip."""
@@ -230,34 +243,44 @@ class RedisBroker(Broker):
     def _command(self, *words: Any) -> Any:
         return self._connection.client.execute_command(*words)
 
-    def _claim(self, group: str, shards: Sequence[int]) -> list[Claim]:
-        number = self._command("HINCRBY", f"{self._tag}:meta", "tokens", 1)
-        token = f"{number}-{os.getpid()}-{time.monotonic_ns()}"  # a failover may give the number again
+    def _claim(self, group: str, shards: Sequence[int], made: list[Claim]) -> list[Claim]:
+        self._release(())
         keys = [f"{self._tag}:{kind}:{shard}:{group}" for shard in shards for kind in ("lease", "of")]
-        claims = [_claim_of(group, shards[int(index)], token, of) for index, of in self._connection.run(_CLAIM, keys, token, self._lease)]
-        for claim in claims:
+        keys = [f"{self._tag}:meta", f"{self._tag}:groups", *keys]
+        unique = f"-{os.getpid()}-{time.monotonic_ns()}"  # a failover may give the number of a token again
+        token, found = self._connection.run(_CLAIM, keys, unique, self._lease, group)
+        made += (_claim_of(group, shards[int(index)], token.decode(), of) for index, of in found)
+        for claim in made:
             self._held[self._key("lease", claim)] = set(claim.settled)
             self._claims[self._key("lease", claim)] = claim
-        if claims and self._renewal is None:
+        if made and self._renewal is None:
             self._renewal = threading.Thread(target=self._renew, name=f"leases of {self._name}", daemon=True)
             self._renewal.start()
-        return claims
+        return made
 
     def _forget(self, claim: Claim) -> None:
         if self._claims.get(self._key("lease", claim)) is claim:
             del self._claims[self._key("lease", claim)], self._held[self._key("lease", claim)]
 
-    def _release(self, claims: Sequence[Claim]) -> None:
-        if claims:
-            self._connection.run(_RELEASE, [self._key("lease", claim) for claim in claims], *(claim.token for claim in claims))
+    def _release(self, claims: Iterable[Claim]) -> None:
+        """Give up claims, and those of interrupted calls."""
+        interrupted, self._interrupted = self._interrupted, []
+        given_up = [*claims, *chain.from_iterable(interrupted)]
+        for claim in given_up:
+            self._forget(claim)
+        if given_up:
+            self._connection.run(_RELEASE, [self._key("lease", claim) for claim in given_up], *(claim.token for claim in given_up))
 
     def _renew(self) -> None:
-        """Renew the leases at a third of their time, in a thread of its own. A server that is away lets them end."""
-        while not self._is_over.wait(self._lease / 3_000):
+        """Renew the leases at a third of their time, or soon after a failure, in a thread. A server that is away lets them end."""
+        pause = self._lease / 3_000
+        while not self._is_over.wait(pause):
             held = dict(self._claims)
+            pause = self._lease / 30_000
             with suppress(*FAILURES):
                 if held:
                     self._connection.run(_RENEW, list(held), self._lease, *(claim.token for claim in held.values()))
+                pause = self._lease / 3_000
 
     def _close(self) -> None:
         self._is_over.set()
@@ -333,7 +356,11 @@ def bus_at(url: str, clock: Clock, /, *, max_deliveries: int = 5, window: int = 
         name = f"Redis event bus {place}"
         connection = Connection(place.connect)
         wanted = None if shards is None else int(shards)
-        count, is_durable = await anyio.to_thread.run_sync(_translated, name, partial(_open, place, name, connection, wanted))
+        try:
+            count, is_durable = await anyio.to_thread.run_sync(_translated, name, partial(_open, place, name, connection, wanted))
+        except BaseException:
+            connection.close()
+            raise
         broker = RedisBroker(place, name, connection, shards=count, lease=float(lease))
         return RedisEventBus(broker, clock=clock, durable=is_durable, max_deliveries=max_deliveries, window=window)
 
@@ -401,9 +428,9 @@ def _claim_of(group: str, shard: int, token: str, of: Sequence[bytes]) -> Claim:
     return Claim(group, shard, token, _place_of(state.get(b"low", b"0-0")), settled, deliveries)
 
 
-def _entries_of(log: Sequence[Any], again: Sequence[bytes]) -> list[Entry]:
-    waiting = sorted((int(number), data) for number, data in _fields(again).items())
-    return [*(Entry(_place_of(place), _fields(fields)[b"e"]) for place, fields in log), *(Entry(-number, data) for number, data in waiting)]
+def _entries_of(log: Sequence[Any], again: Sequence[Any]) -> list[Entry]:
+    entries = [Entry(_place_of(place), _fields(fields)[b"e"]) for place, fields in log]
+    return [*entries, *(Entry(-int(number), data) for number, data in again)]
 
 
 def _fields(words: Sequence[bytes]) -> dict[bytes, bytes]:
