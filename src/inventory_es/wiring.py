@@ -5,7 +5,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from inspect import iscoroutinefunction
 from typing import TypeVar, cast
@@ -58,7 +58,7 @@ def _postgresql_opener(url: str) -> Callable[[], Awaitable[EventStore]]:
     from inventory_es.adapters.postgresql import open_postgresql, parse_place  # noqa: PLC0415  # see above
 
     parse_place(url)
-    return partial(open_postgresql, url)
+    return lambda: open_postgresql(url)  # a partial would show the password in the text of the parts
 
 
 _SERVERS: Mapping[str, Callable[[str], Callable[[], Awaitable[EventStore]]]] = {
@@ -84,7 +84,7 @@ def _postgresql_rows_opener(url: str) -> Callable[[], Awaitable[ReadModel]]:
     from inventory_es.adapters.postgresql import open_read_model, rows_place  # noqa: PLC0415  # see above
 
     rows_place(url)
-    return partial(open_read_model, url)
+    return lambda: open_read_model(url)
 
 
 _READ_MODELS: Mapping[str, Callable[[str], Awaitable[ReadModel]]] = {"memory": _open_memory_rows, "sqlite": _open_sqlite_rows}
@@ -215,7 +215,7 @@ def open_inventory(
         read_model=_read_model(read_models, projections=projections, cache=cache, bus=bus),
         projections=projections,
         cache=_cache_opener(cache, used_clock, observers) if isinstance(cache, str) else cache,
-        bus=_found_port("event bus", bus, _BUSES, BUS_GROUP, used_clock) if isinstance(bus, str) else bus,
+        bus=_found_port("event bus", EventBus, bus, _BUSES, BUS_GROUP, used_clock) if isinstance(bus, str) else bus,
     )
     if isinstance(store, str | os.PathLike):
         return InventoryService(_opener(store), parts, owns_store=True)
@@ -314,7 +314,7 @@ def _read_model(
 
 def _cache_opener(url: str, clock: Clock, observers: Sequence[object]) -> Callable[[], Awaitable[Cache]]:
     """Return a function that opens the cache of a URL behind a circuit breaker, so that queries don't wait for an absent one."""
-    open_bare = _found_port("cache", url, _CACHES, CACHE_GROUP, clock)
+    open_bare = _found_port("cache", Cache, url, _CACHES, CACHE_GROUP, clock)
 
     async def open_cache() -> Cache:
         return guarded(await open_bare(), CircuitBreaker(masked(url), pause=_BREAKER_PAUSE, observers=observers))
@@ -323,7 +323,12 @@ def _cache_opener(url: str, clock: Clock, observers: Sequence[object]) -> Callab
 
 
 def _found_port(
-    kind: str, url: str, built_in: Mapping[str, Callable[[str, Clock], Callable[[], Awaitable[T]]]], group: str, clock: Clock
+    kind: str,
+    port: type,
+    url: str,
+    built_in: Mapping[str, Callable[[str, Clock], Callable[[], Awaitable[T]]]],
+    group: str,
+    clock: Clock,
 ) -> Callable[[], Awaitable[T]]:
     """Return a function that opens the cache or the bus of a URL: a shipped one, or that of an installed package."""
     scheme, colon, _ = url.partition(":")
@@ -338,9 +343,16 @@ def _found_port(
         raise ValueError(msg)
 
     async def open_it() -> T:
-        return await cast(Callable[..., Awaitable[T]], found[0].load())(url, clock=clock)
+        return cast(T, _checked(await found[0].load()(url, clock=clock), kind, port, found[0]))
 
     return open_it
+
+
+def _checked(opened: object, kind: str, port: type, point: EntryPoint) -> object:
+    if not isinstance(opened, port):
+        msg = f"the entry point {point.value!r} opened no {kind}: {type(opened).__name__} lacks methods of {port.__name__}"
+        raise TypeError(msg)
+    return opened
 
 
 def _check_extra(extra: str, url: str) -> None:
@@ -401,8 +413,7 @@ def _found(scheme: str, place: str) -> Callable[[], Awaitable[EventStore]]:
     point = found[0]
 
     async def open_store() -> EventStore:
-        opening = cast(Callable[[str], Awaitable[EventStore]], point.load())
-        return await opening(place)
+        return cast(EventStore, _checked(await point.load()(place), "event store", EventStore, point))
 
     return open_store
 
