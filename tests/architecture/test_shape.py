@@ -35,12 +35,12 @@ BARS: Mapping[str, int] = {
 """By figure, the most that it may be."""
 
 BUDGETS: Mapping[str, int] = {
-    ".": 1_111,
+    ".": 1_122,
     "adapters": 273,
     "adapters/file": 5_993,
-    "adapters/memory": 1_054,
+    "adapters/memory": 1_037,
     "adapters/postgresql": 2_500,
-    "adapters/redis": 852,
+    "adapters/redis": 881,
     "adapters/serialization": 1_259,
     "adapters/sqlite": 2_738,
     "application": 8_944,
@@ -48,9 +48,9 @@ BUDGETS: Mapping[str, int] = {
     "cli": 5_364,
     "domain": 2_866,
     "domain/processes": 2_031,
-    "ports": 4_580,
+    "ports": 4_634,
     "sync": 1_060,
-    "telemetry": 800,
+    "telemetry": 813,
     "testing": 26_761,
 }
 """By package, the most lines. Raising one needs a line in the changelog that names what was removed for it."""

@@ -6,12 +6,15 @@ from typing import Any
 
 import anyio
 import attrs
+import pytest
 
 from inventory_es import CommandContext, command_context, open_inventory
 from inventory_es.adapters.memory import MemoryCache, MemoryEventBus, MemoryEventStore
 from inventory_es.application.following.projection import Projection
+from inventory_es.application.guards import CircuitBreaker, guarded
 from inventory_es.application.observers import (
     AppendFinished,
+    CacheFailed,
     CacheRead,
     CommandFinished,
     CommandStarted,
@@ -21,6 +24,7 @@ from inventory_es.application.observers import (
 from inventory_es.commands import AddStock
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.ports import Change, ProjectionId, Table
+from inventory_es.ports.errors import CacheUnavailableError
 from inventory_es.testing import ManualClock
 
 HOUR = timedelta(hours=1)
@@ -152,3 +156,40 @@ def test_a_status_counts_dead_letters(backend: str) -> None:
             return {one.projection_id.name: one.dead_letters for one in await inventory.followers.status()}
 
     assert anyio.run(body, backend=backend) == {"stock_levels": 0, "open_reservations": 0, "ledger": 0, "low_stock": 0, "picky": 3}
+
+
+def test_a_method_that_an_observer_switches_off_is_not_called(backend: str, caplog: pytest.LogCaptureFixture) -> None:
+    class Half(Notes):
+        append_finished = None  # type: ignore[assignment]  # what a host may do
+
+    async def body() -> Half:
+        notes = Half()
+        async with open_inventory("memory:", observers=[notes]) as inventory:
+            await inventory.add_stock("espresso", "berlin", 3)
+        return notes
+
+    assert [type(one) for one in anyio.run(body, backend=backend).records] == [CommandFinished]
+    assert caplog.records == []
+
+
+def test_a_failing_cache_has_the_name_of_its_adapter_within_guards(backend: str) -> None:
+    class Away(MemoryCache):
+        async def get(self, key: str, /) -> Any:
+            raise CacheUnavailableError(cache="shop", reason="it is away")
+
+    failures: list[CacheFailed] = []
+
+    class Failures:
+        def cache_failed(self, record: CacheFailed) -> None:
+            failures.append(record)
+
+    async def body() -> None:
+        clock = ManualClock()
+        cache = guarded(Away(clock=clock), CircuitBreaker("cache"))
+        async with open_inventory("memory:", read_models="memory:", clock=clock, cache=cache, observers=[Failures()]) as inventory:
+            await inventory.add_stock("espresso", "berlin", 3)
+            await inventory.followers.catch_up(on_failure="stop")
+            await inventory.queries.stock("espresso", "berlin")
+
+    anyio.run(body, backend=backend)
+    assert {(one.cache, one.operation, one.error) for one in failures} == {("Away", "get", "cache_unavailable")}

@@ -48,7 +48,7 @@ class CommandFinished(NamedTuple):
         command_id: its id.
         stream: of the inventory.
         outcome: ``accepted``, ``replayed``, ``no_op``, ``rejected``, or ``failed`` (a conflict or a fault).
-        error: the error's ``code`` where it was rejected or failed.
+        error: the error's ``code`` where it was rejected or failed; ``commands_rejected`` for each command of a refused ``execute_all``.
         seconds: from call to result.
         attempts: number of times it was decided; 0 where it was answered, or failed, before.
         batch_size: number of commands decided together with it, itself included.
@@ -228,7 +228,7 @@ class Observers:
     def __init__(self, observers: Sequence[object] = ()) -> None:
         for one in observers:
             _check(one)
-        self._methods = {name: [getattr(one, name) for one in observers if hasattr(one, name)] for name in _METHODS}
+        self._methods = {name: [getattr(one, name) for one in observers if callable(getattr(one, name, None))] for name in _METHODS}
         self.of_starts: bool = bool(self._methods["command_started"])
         self.of_commands: bool = self.of_starts or bool(self._methods["command_finished"])
         self.of_appends: bool = bool(self._methods["append_finished"])
@@ -290,8 +290,8 @@ class Observers:
 
 
 def lag_of(events: Sequence[RecordedEvent], clock: Clock) -> float:
-    """Return the seconds since the time of the last of these events; 0 where there is none."""
-    return (clock.now() - events[-1].recorded_at).total_seconds() if events else 0.0
+    """Return the seconds since the time of the last of these events; 0 where there is none, or where another clock is ahead."""
+    return max(0.0, (clock.now() - events[-1].recorded_at).total_seconds()) if events else 0.0
 
 
 def _check(observer: object) -> None:

@@ -45,10 +45,14 @@ class CommandLog:
     """An observer that logs each command at INFO, as ``command_finished``.
 
     Args:
-        logger: of the standard library, or one of structlog; ``inventory_es.commands`` of the standard library by default.
+        logger: of the standard library, or one of structlog; ``inventory_es.commands`` of the standard library by default. Of a
+            ``LoggerAdapter``, its logger and its fields are used.
     """
 
-    def __init__(self, logger: logging.Logger | StructuredLogger | None = None) -> None:
+    def __init__(self, logger: "logging.Logger | logging.LoggerAdapter[Any] | StructuredLogger | None" = None) -> None:
+        self._bound: Mapping[str, Any] = {}
+        while isinstance(logger, logging.LoggerAdapter):  # its own method would drop the fields of the command
+            self._bound, logger = {**(logger.extra or {}), **self._bound}, logger.logger
         self._logger = logging.getLogger("inventory_es.commands") if logger is None else logger
 
     def command_finished(self, record: CommandFinished) -> None:
@@ -56,7 +60,7 @@ class CommandLog:
         if not isinstance(self._logger, logging.Logger):
             self._logger.info("command_finished", **_fields_of(record))
         elif self._logger.isEnabledFor(logging.INFO):
-            self._logger.info("command_finished", extra=_fields_of(record))
+            self._logger.info("command_finished", extra={**self._bound, **_fields_of(record)})
 
 
 def _fields_of(record: CommandFinished) -> Mapping[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from time import perf_counter
 from typing import Protocol
 
 import anyio
@@ -10,6 +11,7 @@ from inventory_es.adapters.system import SystemClock
 from inventory_es.application import observers as o
 from inventory_es.application.following.projection import ProjectionStatus
 from inventory_es.application.service import InventoryService
+from inventory_es.domain.errors import InventoryError
 from inventory_es.ports import Clock
 from inventory_es.ports.event_bus import Delivery
 from inventory_es.telemetry.catalogue import METRICS, Metric
@@ -19,6 +21,8 @@ _SYSTEMS = {
     **dict.fromkeys(("FileEventStore", "FileEventBus"), "inventory_es.file"),
     **dict.fromkeys(("MemoryEventStore", "MemoryEventBus"), "inventory_es.memory"),
     "SqliteEventStore": "sqlite",
+    "PostgresqlEventStore": "postgresql",
+    "RedisEventBus": "redis",
 }
 _OF_PROJECTIONS = [f"inventory_es.{one}" for one in ("projection.lag", "projection.backlog", "projection.stopped", "dead_letters")]
 _PAGE = 1_000
@@ -37,12 +41,14 @@ def system_of(adapter: str) -> str:
 
 
 def error_of(problem: BaseException | None) -> str:
-    """Return the ``error.type`` of an exception: its code, or its class where it has none; empty where there is none."""
-    return "" if problem is None else str(getattr(problem, "code", type(problem).__name__))
+    """Return the ``error.type`` of an exception: the code of one of this package, else its class; empty where there is none."""
+    if problem is None:
+        return ""
+    return problem.code if isinstance(problem, InventoryError) else type(problem).__name__  # other codes may have any value
 
 
 class Metrics:
-    """An observer that counts and measures. One of them serves any number of inventories of a process.
+    """An observer that counts and measures. One of them serves any number of inventories of a process, and shows the state of one.
 
     Args:
         instruments: of the metrics library.
@@ -115,19 +121,19 @@ class Metrics:
             group: of the consumer.
             bus: the messaging system, such as ``inventory_es.file``.
         """
-        begun, problem = self._clock.now(), None
+        begun, problem = perf_counter(), None
         try:
             yield
         except BaseException as raised:
             problem = raised
             raise
         finally:
-            seconds = (self._clock.now() - begun).total_seconds()
-            self._add(seconds, "messaging.process.duration", bus, "process", group, error_of(problem))
+            self._add(perf_counter() - begun, "messaging.process.duration", bus, "process", group, error_of(problem))
             self._add(o.lag_of((delivery.event,), self._clock), "inventory_es.event.lag", group)
 
     async def watch(self, inventory: InventoryService, *, every: float = 15.0, most: int = 10_000) -> None:
-        """Show the state of an inventory with queries, until cancelled: lag, dead letters, reservations.
+        """Show the state of an inventory with queries, until cancelled: lag, dead letters, reservations. Watch one inventory per process,
+        because the gauges have no attribute that keeps two apart.
 
         A failure is raised, so that a host learns that the figures stand still.
 

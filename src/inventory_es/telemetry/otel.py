@@ -6,6 +6,7 @@ part of the trace of the first one, and linked to the others.
 """
 
 import re
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -37,10 +38,12 @@ _NAME = "inventory_es"
 _TRACEPARENT = re.compile(rb'"traceparent"\s*:\s*"([0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2})"')
 _LINKS = 128
 """The most links of a span, as the SDK has it by default."""
+_OPEN = 10_000
+"""The most commands with an open span. A second observer that replaces the context lets those of the first one never end."""
 
 
 class Tracing:
-    """An observer that makes spans. Give it to ``open_inventory``, and to runners and relays that you make yourself.
+    """An observer that makes spans. Give one to ``open_inventory``, and the same one to runners and relays that you make yourself.
 
     A command is traced if the current span is, or else the ``traceparent`` of its context. Without either, ``sample`` draws before the SDK
     is called, because a span that the SDK draws costs many times more. Leave the SDK's sampler as it is, based on the parent.
@@ -70,7 +73,7 @@ class Tracing:
         self._sample = sample
         self._chance = chance
         self._clock = SystemClock() if clock is None else clock
-        self._commands: dict[str, Span] = {}
+        self._commands: OrderedDict[str, Span] = OrderedDict()
 
     def command_started(self, record: CommandStarted) -> CommandContext | None:
         """Begin the span of a command, if it is traced, and put it into the context of the command."""
@@ -95,6 +98,8 @@ class Tracing:
             return None
         text = _format(span.get_span_context())
         self._commands[text] = span
+        if len(self._commands) > _OPEN:
+            self._commands.popitem(last=False)
         return attrs.evolve(context, traceparent=text)
 
     def command_finished(self, record: CommandFinished) -> None:

@@ -116,3 +116,11 @@ def test_an_exception_and_a_value_without_a_json_form_are_texts(stream: io.Strin
     assert (line["level"], line["event"], line["when"]) == ("error", "broken", "2026-01-02 00:00:00+00:00")
     assert line["exception"].endswith("ZeroDivisionError")
     assert line["stack"].startswith("Stack (most recent call last)")
+
+
+def test_an_adapter_of_the_standard_library_keeps_its_fields_and_those_of_the_command(backend: str, stream: io.StringIO) -> None:
+    inner = logging.LoggerAdapter(logging.getLogger("inventory_es.commands"), {"service": "shop", "region": "eu"})
+    anyio.run(sell, CommandLog(logging.LoggerAdapter(inner, {"region": "us"})), backend=backend)
+    assert [(line["service"], line["region"], line["product_id"]) for line in lines(stream.getvalue())] == [
+        ("shop", "us", "espresso-é")
+    ] * 2

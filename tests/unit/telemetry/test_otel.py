@@ -292,3 +292,18 @@ def test_a_missing_extra_is_named() -> None:
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert run.returncode == 1
     assert "ImportError: opentelemetry-api is not installed: pip install 'inventory_es[otel]'" in run.stderr
+
+
+def test_a_second_observer_leaves_a_bounded_number_of_open_spans(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inventory_es.telemetry.otel._OPEN", 3)
+    first, second = Spans(), Spans()
+    tracing = Tracing(first.provider)
+
+    async def body() -> None:
+        async with open_inventory("memory:", observers=[tracing, Tracing(second.provider)]) as inventory:
+            for _ in range(5):
+                await inventory.add_stock("espresso", "berlin", 1)
+
+    anyio.run(body, backend=backend)
+    assert len(second.named("AddStock")) == 5
+    assert len(tracing._commands) == 3

@@ -223,7 +223,7 @@ class CachedAnswers:
 
     def _failed(self, operation: Literal["get", "set", "invalidate"], problem: Exception) -> None:
         error = problem.code if isinstance(problem, InventoryError) else type(problem).__name__
-        self._observers.cache_failed(CacheFailed(cache=type(self._cache).__name__, operation=operation, error=error))
+        self._observers.cache_failed(CacheFailed(cache=adapter_name(self._cache), operation=operation, error=error))
 
 
 class AnswerInvalidation:
