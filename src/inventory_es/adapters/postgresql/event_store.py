@@ -11,13 +11,14 @@ from uuid import UUID
 
 import anyio
 from psycopg import sql
+from psycopg.errors import InsufficientPrivilege
 
 from inventory_es.adapters.postgresql import rows
 from inventory_es.adapters.postgresql.append_batch import AppendBatch, Instant, batches, uuids
 from inventory_es.adapters.postgresql.connections import Connections, Gate, Greeting, Link, moved
 from inventory_es.adapters.postgresql.failures import TOO_LATE, store_failures
 from inventory_es.adapters.postgresql.place import Place, parse_place
-from inventory_es.adapters.postgresql.schema import FORMAT, find_format, make_tables
+from inventory_es.adapters.postgresql.schema import find_mark, make_tables
 from inventory_es.domain.errors import InventoryError
 from inventory_es.domain.stream_id import MAX_PART_LENGTH, StreamId
 from inventory_es.ports.errors import AppendOutcomeUnknownError, AppendTooLargeError, EventIdCollisionError, StoreUnavailableError
@@ -152,6 +153,9 @@ class PostgresqlStore:
         last = "" if after is None else after.text
         most = min(limit, rows.PAGE_EVENTS)
         found = self._select(rows.STREAMS, (max(prefix, last), last, prefix, prefix + _AFTER_ANY_TEXT, most + 1))
+        empty = next((name for name, version in found if version is None), None)
+        if empty is not None:
+            raise self._failures.corrupt(f"stream {empty.decode()} has no events")
         return StreamsPage([StreamHead(parse_stream(name), version) for name, version in found[:most]], is_end=len(found) <= most)
 
     def load_snapshot(self, stream: StreamId, *, schema_version: int, at_most: int | None) -> Snapshot | None:
@@ -303,25 +307,31 @@ class PostgresqlStore:
         """Refuse a new connection to another store, or to a server that gives less than it gave before."""
         least = self.place.durability if self._store_id is None else self.capabilities.durability
         if least is not None and _STRENGTH.index(greeting.durability) < _STRENGTH.index(least):
-            problem = f"the server's commits survive the loss of {greeting.durability}, not {least}: see synchronous_commit"
-            raise self._failures.incompatible(f"{problem}, synchronous_standby_names and fsync")
-        found = find_format(link, self.place.schema)
+            less = f"the server's commits survive the loss of {greeting.durability}, not {least}: see synchronous_commit"
+            raise self._failures.incompatible(f"{less}, synchronous_standby_names and fsync")
+        found = find_mark(link, self.place.schema)
         if found is None and self._store_id is None:
-            make_tables(link, self.place.schema)
-            found = find_format(link, self.place.schema)
+            self._make_tables(link)
+            found = find_mark(link, self.place.schema)
         if found is None:
             raise moved(self._failures, "its tables were moved or removed while it was open")
-        number, store_id = found
-        if number > FORMAT:
-            raise self._failures.incompatible(f"its format is {number}, this package knows up to {FORMAT}: update the package")
-        if number < FORMAT:
-            raise self._failures.incompatible(f"its format is {number}, this package needs {FORMAT}")
+        problem = found.problem()
+        if problem is not None:
+            raise self._failures.incompatible(problem)
+        store_id = found.store_id
         if self._store_id not in {None, store_id}:
             raise moved(self._failures, "its tables were replaced while it was open")
         is_other = self._store_id is not None and greeting.timeline != self._timeline
         if is_other and self.capabilities.durability != "machine":
             raise moved(self._failures, "another server took over, perhaps without the newest events: open the store again")
         self._store_id, self._timeline = store_id, greeting.timeline
+
+    def _make_tables(self, link: Link) -> None:
+        try:
+            make_tables(link, self.place.schema)
+        except InsufficientPrivilege as problem:
+            missing = "there is no store, and this role may not make one: run 'inventory-es store migrate URL' as its owner"
+            raise self._failures.incompatible(missing) from problem
 
 
 def _earlier_of(writes: Sequence[StreamWrite], stored: Mapping[StreamId, Sequence[RecordedEvent]]) -> AppendResult | Exception | None:

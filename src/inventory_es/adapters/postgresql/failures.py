@@ -55,6 +55,7 @@ _INCOMPATIBLE = {
     "26000": "a prepared statement is gone, as behind a pooler: write ?pooler=transaction",
     "3D000": "there is no such database",
     "42501": "this role may not do that: see the grants in the guide 'Use PostgreSQL'",
+    "42704": "there is no such role: CREATE ROLE makes one",
     "42703": f"a column is missing: {_OTHER_TABLES}",
     "42P05": "a prepared statement is of another session, as behind a pooler: write ?pooler=transaction",
     WRONG_ISOLATION: "transactions of this role are not read committed: set default_transaction_isolation of the role to 'read committed'",

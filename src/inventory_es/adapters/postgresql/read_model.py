@@ -15,7 +15,7 @@ from psycopg.types.string import TextBinaryLoader
 from inventory_es.adapters.postgresql.connections import Connections, Gate, Greeting, Link
 from inventory_es.adapters.postgresql.failures import read_model_failures
 from inventory_es.adapters.postgresql.place import Place, parse_place
-from inventory_es.adapters.postgresql.schema import MIGRATION_LOCK, bound_waits, has_table
+from inventory_es.adapters.postgresql.schema import LOCK, bound_waits, has_schema, has_table
 from inventory_es.ports.errors import IncompatibleStoreError, ProjectionNotFoundError
 from inventory_es.ports.read_model import (
     Add,
@@ -346,7 +346,7 @@ class PostgresqlReadModel(ReadModel):
         known = StoredProjection(projection, {table.name: table for table in tables}, self._place.schema)
 
         def prepare(link: Link) -> None:
-            link.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
+            link.execute(LOCK)
             known.prepare(link)
 
         await self._write(known, prepare)
@@ -412,9 +412,10 @@ class PostgresqlReadModel(ReadModel):
             return
         with link.transaction():
             bound_waits(link)
-            link.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
+            link.execute(LOCK)
             if not has_table(link, schema, "active_projections"):
-                link.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema)))
+                if not has_schema(link, schema):
+                    link.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
                 link.execute(sql.SQL(CATALOGUE).format(schema=sql.Identifier(schema)))
 
     async def _of(self, projection: ProjectionId) -> StoredProjection:

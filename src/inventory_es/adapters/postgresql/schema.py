@@ -16,26 +16,25 @@ It also tells the server's clock and the durability that holds now, because a se
 
 The name of a function carries its version, so that processes before and after a migration run side by side. ``pg_temp`` comes last in the
 search path; otherwise a temporary table named ``events`` would take the rows.
+
+No role but the owner may write to the tables of events: a writer may execute the functions, which run as the owner.
 """
 
-from typing import Any, LiteralString
+from collections.abc import Iterator, Mapping
+from typing import Any, LiteralString, NamedTuple
 from uuid import UUID
 
 import psycopg
 from psycopg import sql
 
-FORMAT = 1
-"""The format of the tables. A newer one is refused."""
+LOCK = sql.SQL("SELECT pg_advisory_xact_lock({})").format(0x4945_5331)
+"""Waits for the lock that one migration at a time holds. Its key is ``IES1`` in ASCII."""
 
-LOCK_SECONDS = 2
-"""The longest wait for other appends."""
-
-MIGRATION_LOCK = 0x4945_5331
-"""The key of the lock that one migration at a time holds: ``IES1`` in ASCII."""
+BOUNDS = sql.SQL("SET LOCAL lock_timeout = '2s'; SET LOCAL idle_in_transaction_session_timeout = '5s'")
 
 _TABLES: LiteralString = """
-CREATE TABLE meta (store_id uuid NOT NULL, format integer NOT NULL, partitions smallint NOT NULL, history integer NOT NULL);
-INSERT INTO meta VALUES (gen_random_uuid(), 1, 1, 1);
+CREATE TABLE meta (store_id uuid NOT NULL, format integer NOT NULL, least_format integer NOT NULL);
+INSERT INTO meta VALUES (gen_random_uuid(), 1, 1);
 CREATE TABLE streams (
     part smallint NOT NULL, id bigint NOT NULL, name text COLLATE "C" NOT NULL, name_key bytea NOT NULL,
     PRIMARY KEY (part, id), UNIQUE (part, name_key)
@@ -130,16 +129,66 @@ END $$;
 REVOKE ALL ON FUNCTION append_v1, settle_v1 FROM PUBLIC;
 """
 
-STEPS: tuple[LiteralString, ...] = (_TABLES + _APPEND + _SETTLE,)
-"""The steps from each format to the next. They are added and never edited."""
+
+class Migration(NamedTuple):
+    """A step to the next format.
+
+    Attributes:
+        statements: run with the schema first in the search path.
+        least_format: the oldest format whose packages may go on using the tables after the step.
+    """
+
+    statements: LiteralString
+    least_format: int
 
 
-def find_format(link: psycopg.Connection[Any], schema: str) -> tuple[int, UUID] | None:
-    """Return the format of the store in a schema, and its id; ``None`` where there is none."""
+MIGRATIONS: tuple[Migration, ...] = (Migration(_TABLES + _APPEND + _SETTLE, 1),)
+"""The steps from each format to the next. Their number is the format that this package needs. They are added and never edited."""
+
+_READ: LiteralString = """
+GRANT USAGE ON SCHEMA {schema} TO {role};
+GRANT SELECT ON {schema}.meta, {schema}.streams, {schema}.events, {schema}.snapshots, {schema}.readable_events TO {role};
+"""
+GRANTS: Mapping[str, LiteralString] = {
+    "reader": _READ,
+    "writer": _READ
+    + """GRANT INSERT, UPDATE, DELETE ON {schema}.snapshots TO {role};
+GRANT EXECUTE ON FUNCTION {schema}.append_v1, {schema}.settle_v1 TO {role};
+""",
+}
+"""By kind of role, the statements that let it do its work and no more."""
+
+
+class Mark(NamedTuple):
+    """The row of ``meta``.
+
+    Attributes:
+        format: of the tables.
+        least_format: the oldest format whose packages may use the tables.
+        store_id: of the store.
+    """
+
+    format: int
+    least_format: int
+    store_id: UUID
+
+    def problem(self) -> str | None:
+        """Return the reason why this package can't use the tables, and the remedy; ``None`` if it can."""
+        needed = len(MIGRATIONS)
+        if self.least_format > needed:
+            return f"its format is {self.format}, this package knows up to {needed}: update the package"
+        if self.format < needed:
+            return f"its format is {self.format}, this package needs {needed}: run 'inventory-es store migrate URL' as its owner"
+        return None
+
+
+def find_mark(link: psycopg.Connection[Any], schema: str) -> Mark | None:
+    """Return the mark of the store in a schema; ``None`` where there is no store."""
     if not has_table(link, schema, "meta"):
         return None
-    row = link.execute(sql.SQL("SELECT format, store_id FROM {}.meta").format(sql.Identifier(schema)), binary=True).fetchone()
-    return None if row is None else (row[0], UUID(bytes=row[1]))
+    statement = sql.SQL("SELECT format, least_format, store_id FROM {}.meta").format(sql.Identifier(schema))
+    row = link.execute(statement, binary=True).fetchone()
+    return None if row is None else Mark(row[0], row[1], UUID(bytes=row[2]))
 
 
 def has_table(link: psycopg.Connection[Any], schema: str, name: str) -> bool:
@@ -148,19 +197,41 @@ def has_table(link: psycopg.Connection[Any], schema: str, name: str) -> bool:
     return link.execute(found, (schema, name)).rowcount > 0
 
 
+def has_schema(link: psycopg.Connection[Any], schema: str) -> bool:
+    """Return True if there is a schema. ``CREATE SCHEMA IF NOT EXISTS`` would need the right to create one where it exists too."""
+    return link.execute("SELECT FROM pg_catalog.pg_namespace WHERE nspname = %s", (schema,)).rowcount > 0
+
+
+def migration(link: psycopg.Connection[Any], schema: str) -> Iterator[sql.SQL | sql.Composed]:
+    """Yield the statements that bring a schema to the newest format, for one transaction.
+
+    They wait for a lock first. What is left to do is read after that, since another process may have done it meanwhile.
+    """
+    yield BOUNDS
+    yield LOCK
+    mark = find_mark(link, schema)
+    if mark is None and not has_schema(link, schema):
+        yield sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema))
+    done = 0 if mark is None else mark.format
+    for number, step in enumerate(MIGRATIONS[done:], done + 1):
+        yield sql.SQL("SET LOCAL search_path = {}").format(sql.Identifier(schema))
+        yield sql.SQL(step.statements).format(schema=sql.Identifier(schema))
+        if number > 1:  # the first step inserts the row
+            yield sql.SQL("UPDATE meta SET format = {}, least_format = {}").format(number, step.least_format)
+
+
+def grants(kind: str, schema: str, role: str) -> sql.Composed:
+    """Return the statements that make a role a ``writer`` or a ``reader`` of a store."""
+    return sql.SQL(GRANTS[kind]).format(schema=sql.Identifier(schema), role=sql.Identifier(role))
+
+
 def make_tables(link: psycopg.Connection[Any], schema: str) -> None:
-    """Make the tables and functions of a store in a schema, unless another process has made them meanwhile."""
-    name = sql.Identifier(schema)
+    """Bring the tables and functions of a store to the newest format, or make them. Idempotent, and safe while others do the same."""
     with link.transaction():
-        bound_waits(link)
-        link.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
-        if find_format(link, schema) is None:
-            link.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(name))
-            link.execute(sql.SQL("SET LOCAL search_path = {}").format(name))
-            for step in STEPS:
-                link.execute(sql.SQL(step).format(schema=name))
+        for statement in migration(link, schema):
+            link.execute(statement)
 
 
 def bound_waits(link: psycopg.Connection[Any]) -> None:
     """Bound the waits of a transaction for other sessions, and of others for it where its client has vanished."""
-    link.execute("SET LOCAL lock_timeout = '2s'; SET LOCAL idle_in_transaction_session_timeout = '5s'")
+    link.execute(BOUNDS)
