@@ -1,7 +1,8 @@
 """A copy is the same history in any store, resumed from wherever it was left, and nothing else is ever taken for one."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from hashlib import sha256
 from itertools import product
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +13,7 @@ import pytest
 
 from inventory_es.adapters.file import open_file_event_store
 from inventory_es.adapters.memory import MemoryEventLog, MemoryEventStore
+from inventory_es.adapters.postgresql import open_postgresql_event_store
 from inventory_es.adapters.sqlite import open_sqlite_event_store
 from inventory_es.adapters.threads import in_threads
 from inventory_es.application.store_copy import CopyOutcome, CopyProgress, copy_store
@@ -39,9 +41,16 @@ from tests.contract.stores.plain_store import PlainStreams, Shelf
 from tests.contract.stores.sqlite_store import SqliteStore
 from tests.integration.killed_copies import kill_again_and_again
 from tests.integration.read_side import trade
+from tests.servers.postgresql import own_server, url_of
 
-KINDS = ("memory", "file", "sqlite", "threaded")
+KINDS = ("memory", "file", "sqlite", "threaded", "postgresql")
 LABELS = EventLabels()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def on_a_server() -> Iterator[None]:
+    with own_server():
+        yield
 
 
 @asynccontextmanager
@@ -57,6 +66,9 @@ async def opened(kind: str, place: Path) -> AsyncIterator[EventStore]:
     elif kind == "sqlite":
         async with open_sqlite_event_store(place) as sqlite:
             yield sqlite
+    elif kind == "postgresql":
+        async with open_postgresql_event_store(url_of(f"s_{sha256(str(place).encode()).hexdigest()[:20]}")) as postgresql:
+            yield postgresql
     else:
         threaded = in_threads(SqliteStore(str(place)))
         yield threaded

@@ -27,7 +27,7 @@ PATIENCE = 30.0
 
 _VARIABLE = "INVENTORY_ES_TEST_POSTGRESQL"
 _IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
-_USER = "nobody" if _IS_ROOT else None
+USER = "nobody" if _IS_ROOT else None
 _FAST: Mapping[str, str] = {
     "fsync": "off",
     "shared_buffers": "64MB",
@@ -68,7 +68,7 @@ class Server:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                user=_USER,
+                user=USER,
             )
         give_up = time.monotonic() + PATIENCE
         while not self._serves():
@@ -154,6 +154,11 @@ def url_of(schema: str, options: str = "") -> str:
     return f"{os.environ[_VARIABLE]}?schema={schema}{options}"
 
 
+def as_role(url: str, role: str) -> str:
+    """Return the URL for another role."""
+    return url.replace("postgres@", f"{role}@")
+
+
 def drop_schema(schema: str) -> None:
     """Drop a schema of that server, and what is in it."""
     with psycopg.connect(os.environ[_VARIABLE], autocommit=True) as connection:
@@ -185,7 +190,7 @@ def template() -> Path:
         "--no-locale",
         "--no-sync",
     ]
-    subprocess.run(command, user=_USER, cwd=root, check=True, capture_output=True)
+    subprocess.run(command, user=USER, cwd=root, check=True, capture_output=True)
     return root / "data"
 
 
@@ -216,9 +221,9 @@ def make_folder() -> Path:
 
 def give_to_server(root: Path) -> None:
     """Give a folder and its content to the server's user."""
-    if _USER is not None:
+    if USER is not None:
         for path in (root, *root.rglob("*")):
-            shutil.chown(path, _USER)
+            shutil.chown(path, USER)
 
 
 def tree_of(process: int) -> list[int]:
@@ -251,7 +256,7 @@ def free_port() -> int:
 
 def _can_run(package: Path) -> bool:
     try:
-        subprocess.run([package / "pginstall" / "bin" / "postgres", "-V"], user=_USER, check=True, capture_output=True)
+        subprocess.run([package / "pginstall" / "bin" / "postgres", "-V"], user=USER, check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
         return False
     return True

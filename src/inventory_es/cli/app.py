@@ -14,7 +14,7 @@ from inventory_es.cli.interruptions import raise_as_usual
 from inventory_es.cli.output import finish_output, prepare_output, tell
 
 if typing.TYPE_CHECKING:  # the tools that freeze an application follow import statements, and find no other sign of these
-    from inventory_es.cli.commands import projections, replay, rows, stock, stores, watch  # noqa: F401  # loaded by name
+    from inventory_es.cli.commands import projections, replay, rows, servers, stock, stores, watch  # noqa: F401  # loaded by name
 
 PROGRAM = "inventory-es"
 
@@ -28,6 +28,8 @@ COMMANDS = {
     "verify": "Verify a store, and repair derived data.",
     "backup": "Back up a store while it is in use.",
     "copy": "Copy a store to another store of any kind.",
+    "store": "Migrate the tables of a store on a server.",
+    "doctor": "Examine a store in PostgreSQL and its server, and say what to do.",
     "project": "Keep a read model up to date with a store.",
     "rebuild": "Rebuild the rows of a projection, and switch readers to the new rows.",
     "parked": "List the dead letters of projections, or apply or drop those of one stream.",
@@ -41,6 +43,7 @@ COMMANDS = {
 _MODULES = {
     "replay": ("demo", "replay"),
     "stock": ("stock", "history", "explain"),
+    "servers": ("store", "doctor"),
     "stores": ("streams", "verify", "backup", "copy"),
     "projections": ("project", "rebuild", "parked"),
     "watch": ("watch",),
@@ -82,7 +85,8 @@ class _Commands(click.Group):
 def _program(*, traceback: bool) -> None:  # `run` reads it
     """Stock that never oversells, from the command line.
 
-    The URL of a store is file:DIR for a folder, sqlite:FILE for one file, or memory: for a store that ends with the command.
+    The URL of a store is file:DIR for a folder, sqlite:FILE for one file, postgresql://USER@HOST/DATABASE for a server, or memory: for a
+    store that ends with the command.
     """
 
 

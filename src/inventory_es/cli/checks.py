@@ -1,6 +1,11 @@
-"""Checks of a store by its meaning: streams fold, and rows of projections equal a projection of the events."""
+"""Checks of a store by its meaning: streams fold, and rows of projections equal a projection of the events.
 
-from collections.abc import Iterator
+A store on a server is checked through its ports alone: its feed, its streams and its list of streams are compared with each other.
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing
+from functools import partial
 from itertools import zip_longest
 
 import anyio
@@ -8,6 +13,7 @@ import attrs
 
 from inventory_es.adapters.memory import MemoryReadModel
 from inventory_es.adapters.serialization import JsonEventCodec
+from inventory_es.application.commands.stream_heads import stream_heads
 from inventory_es.application.following.projection import Projection
 from inventory_es.application.following.subscription import check_feed, feed_of
 from inventory_es.cli.projecting import Workshop
@@ -18,37 +24,51 @@ from inventory_es.domain.events import Recorded
 from inventory_es.domain.identifiers import INVENTORY_CATEGORY, InventoryId
 from inventory_es.domain.inventory import Inventory
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports import Checkpoint, EventFeed, FeedPage, ReadModel, RecordedEvent, Table
-from inventory_es.ports.errors import EventDecodeError, FeedRewoundError, IncompatibleStoreError
+from inventory_es.ports import Checkpoint, EventFeed, EventStore, FeedPage, ReadModel, RecordedEvent, Table
+from inventory_es.ports.errors import CorruptStoreError, EventDecodeError, FeedRewoundError, IncompatibleStoreError
 from inventory_es.ports.read_model import Value, place_of
-from inventory_es.ports.toolkit.page_rules import read_feed_page, read_rows_page
+from inventory_es.ports.toolkit.page_rules import is_feed_read, read_feed_page, read_rows_page, read_stream_page
+from inventory_es.ports.toolkit.urls import masked
 
 _CODEC = JsonEventCodec()
 _PAGE = 1_000
 
 
+class _Fold:
+    """The balances of a stream, as far as its events were applied. A host checks its own streams."""
+
+    def __init__(self, stream: StreamId) -> None:
+        self._inventory = Inventory(InventoryId(*stream.parts)) if stream.category == INVENTORY_CATEGORY else None
+
+    def problem_of(self, recorded: RecordedEvent) -> str | None:
+        """Apply the next event. Return the problem if it contradicts those before."""
+        if self._inventory is not None:
+            try:
+                self._inventory.apply(Recorded(_CODEC.decode(recorded), recorded.version, recorded.recorded_at))
+            except (CorruptStreamError, EventDecodeError) as problem:
+                return problem.problem
+        return None
+
+
 def check_stream(stream: StreamId, events: Iterator[RecordedEvent]) -> Iterator[tuple[int, str]]:
-    """Fold an inventory's stream, and yield the version at which it contradicts itself. A host checks its own streams."""
-    if stream.category != INVENTORY_CATEGORY:
-        return
-    inventory = Inventory(InventoryId(*stream.parts))
+    """Fold an inventory's stream, and yield the version at which it contradicts itself."""
+    fold = _Fold(stream)
     for recorded in events:
-        try:
-            inventory.apply(Recorded(_CODEC.decode(recorded), recorded.version, recorded.recorded_at))
-        except (CorruptStreamError, EventDecodeError) as problem:
-            yield recorded.version, problem.problem
+        problem = fold.problem_of(recorded)
+        if problem is not None:
+            yield recorded.version, problem
             return
 
 
 @attrs.frozen
-class RowFinding:
-    """A table with rows that differ from a projection of the events.
+class Finding:
+    """A problem of a store on a server, or a table with rows that differ from a projection of the events.
 
     Attributes:
-        path: the path of the read model.
-        place: the table, and the key of the first row that differs.
+        path: the URL of the store without its password, or the path of the read model.
+        place: in the store; or the table, and the key of the first row that differs.
         problem: the problem, without payload.
-        concern: ``rows``.
+        concern: ``event``, ``stream``, ``meaning`` or ``rows``.
     """
 
     path: str
@@ -58,14 +78,82 @@ class RowFinding:
 
     @property
     def is_derived(self) -> bool:
-        """False: ``--repair`` does not repair rows."""
+        """False: ``--repair`` repairs neither rows nor a store on a server."""
         return False
 
     def __str__(self) -> str:
         return f"{self.path}: {self.place}: {self.problem}"
 
 
-async def check_rows(url: str, path: str) -> list[RowFinding]:
+async def check_store(url: str) -> list[Finding]:
+    """Compare the feed of a store with its streams and with its list of streams, and fold the balances of every stream.
+
+    The version of each stream is held in memory. Others may go on writing.
+
+    Args:
+        url: the URL of the store.
+
+    Raises:
+        IncompatibleStoreError: there is no store.
+        StoreUnavailableError: the store can't be read now.
+    """
+    async with open_to_read(url) as inventory:
+        found = partial(Finding, masked(url))
+        versions: dict[StreamId, int] = {}
+        try:
+            async for event in _feed(feed_of(inventory.store)):
+                expected = versions.get(event.stream, 0) + 1
+                if event.version != expected:
+                    place = f"position {event.position}, version {event.version} of stream {event.stream}"
+                    return [found(place, f"version {expected} should be there", concern="event")]
+                versions[event.stream] = expected
+        except CorruptStoreError as damage:
+            return [found(damage.place, damage.problem, concern="event")]
+        findings: list[Finding] = []
+        for stream, version in versions.items():
+            findings += await _check_one(inventory.store, stream, version, found)
+        try:
+            async with aclosing(stream_heads(inventory.store)) as heads:
+                async for head in heads:
+                    known = versions.pop(head.stream, 0)
+                    if head.version < known:
+                        problem = f"its version is {head.version} in the list of streams, and {known} in the feed"
+                        findings.append(found(f"stream {head.stream}", problem, concern="stream"))
+            findings += [found(f"stream {stream}", "it is not in the list of streams", concern="stream") for stream in versions]
+        except CorruptStoreError as damage:
+            findings.append(found(damage.place, damage.problem, concern="stream"))
+        return findings
+
+
+async def _feed(feed: EventFeed) -> AsyncIterator[RecordedEvent]:
+    position, is_end = 0, False
+    while not is_end:
+        page = await read_feed_page(feed, after=position, limit=_PAGE)
+        for event in page.events:
+            yield event
+        position, is_end = page.next_after, page.is_end
+    await is_feed_read(feed, position)
+
+
+async def _check_one(store: EventStore, stream: StreamId, version: int, found: Callable[..., Finding]) -> list[Finding]:
+    fold, after = _Fold(stream), 0
+    try:
+        while after < version:
+            page = await read_stream_page(store, stream, after=after, limit=_PAGE)
+            if page.version < version:
+                problem = f"its version is {page.version} by its name, and {version} in the feed"
+                return [found(f"stream {stream}", problem, concern="stream")]
+            for event in page.events:
+                contradiction = fold.problem_of(event)
+                if contradiction is not None:
+                    return [found(f"version {event.version} of stream {stream}", contradiction, concern="meaning")]
+            after += len(page.events)
+    except CorruptStoreError as damage:
+        return [found(damage.place, damage.problem, concern="stream")]
+    return []
+
+
+async def check_rows(url: str, path: str) -> list[Finding]:
     """Project the events into memory, up to the position of the rows, and compare every shipped projection of a read model.
 
     Args:
@@ -76,7 +164,7 @@ async def check_rows(url: str, path: str) -> list[RowFinding]:
         IncompatibleStoreError: there is no such file, it has no projection, or its rows changed meanwhile.
     """
     rows = open_rows_to_read(path)
-    findings: list[RowFinding] = []
+    findings: list[Finding] = []
     is_empty = True
     async with open_to_read(url) as inventory, rows as model:
         for name in SHIPPED:
@@ -89,7 +177,7 @@ async def check_rows(url: str, path: str) -> list[RowFinding]:
                     await check_feed(feed, name, seen.position, seen.mark)
                 except FeedRewoundError:
                     problem = f"its checkpoint is of other events than the store has: 'inventory-es rebuild {name}' makes the rows anew"
-                    findings.append(RowFinding(path, str(projection.projection_id), problem))
+                    findings.append(Finding(path, str(projection.projection_id), problem))
                     continue
                 rebuilt = MemoryReadModel()
                 feed = _FeedUpTo(feed, seen.position)
@@ -98,7 +186,7 @@ async def check_rows(url: str, path: str) -> list[RowFinding]:
                     place = await _difference(model, rebuilt, projection, table, seen, path)
                     if place is not None:
                         problem = f"a row is not what the events come to: 'inventory-es rebuild {name}' makes the rows anew"
-                        findings.append(RowFinding(path, place, problem))
+                        findings.append(Finding(path, place, problem))
     if is_empty:
         problem = "no projection is in it; 'inventory-es project' fills it"
         raise IncompatibleStoreError(store="read model", place=path, problem=problem)

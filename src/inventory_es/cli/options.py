@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 from functools import wraps
 from importlib import import_module
@@ -62,7 +62,7 @@ class _StoreUrl(click.ParamType[str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         try:
             open_inventory(value)
-        except (ValueError, TypeError) as problem:
+        except (ValueError, TypeError, ModuleNotFoundError) as problem:
             self.fail(str(problem), param, ctx)
         return str(value)
 
@@ -103,23 +103,49 @@ class FilePath(click.Path):
         return super().convert(place if os.fsdecode(value).startswith("~") else value, param, ctx)
 
 
-class _StoredUrl(_StoreUrl):
-    """The URL of a store in a folder or in a SQLite file. Other stores can't be verified or backed up."""
+class _UrlOf(_StoreUrl):
+    """The URL of a store of some schemes.
+
+    Args:
+        schemes: the schemes.
+        others: tells what to use for stores of other schemes.
+    """
+
+    def __init__(self, schemes: Collection[str], others: str) -> None:
+        self._schemes = schemes
+        self._others = others
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         url = super().convert(value, param, ctx)
-        if url.partition(":")[0] not in {"file", "sqlite"}:
-            self.fail("this command is for a store in a folder or in a SQLite file: file:DIR or sqlite:FILE", param, ctx)
+        if url.partition(":")[0] not in self._schemes:
+            self.fail(self._others, param, ctx)
         return url
 
 
-TIME, MOMENT, STORE_URL, STORED_URL, SPAN = _Time(), _Moment(), _StoreUrl(), _StoredUrl(), _Span()
+SERVERS = frozenset({"postgres", "postgresql"})
+TIME, MOMENT, STORE_URL, SPAN = _Time(), _Moment(), _StoreUrl(), _Span()
+STORED_URL = _UrlOf(
+    {"file", "sqlite"},
+    "this command is for a store in a folder or in a SQLite file: file:DIR or sqlite:FILE. A PostgreSQL database is backed up by its own "
+    "tools, pg_basebackup or pg_dump; 'inventory-es copy' copies the events",
+)
+LASTING_URL = _UrlOf(
+    {"file", "sqlite", *SERVERS},
+    "this command is for a store in a folder, in a SQLite file or in PostgreSQL: file:DIR, sqlite:FILE or postgresql://USER@HOST/DATABASE",
+)
+SERVER_URL = _UrlOf(
+    SERVERS,
+    "this command is for a store in PostgreSQL: postgresql://USER@HOST/DATABASE. 'inventory-es verify' is for a folder or a SQLite file",
+)
 
 url_option: Option = click.option(
     "--url", type=STORE_URL, required=True, envvar="INVENTORY_ES_URL", show_envvar=True, help="URL of the store, such as file:stock."
 )
 stored_option: Option = click.option(
     "--url", type=STORED_URL, required=True, envvar="INVENTORY_ES_URL", show_envvar=True, help="URL of the store, such as file:stock."
+)
+lasting_option: Option = click.option(
+    "--url", type=LASTING_URL, required=True, envvar="INVENTORY_ES_URL", show_envvar=True, help="URL of the store, such as file:stock."
 )
 read_model_option: Option = click.option(
     "--read-model", metavar="FILE", type=FilePath(dir_okay=False), required=True, help="SQLite file with the rows of projections."

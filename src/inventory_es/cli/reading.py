@@ -10,6 +10,7 @@ import click
 from inventory_es.adapters.file.folder import find_folder
 from inventory_es.adapters.file.operating_system import OperatingSystem
 from inventory_es.application.service import InventoryService
+from inventory_es.cli.options import SERVERS
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.ports.errors import IncompatibleStoreError
 from inventory_es.ports.toolkit.paths import absolute_path
@@ -48,6 +49,10 @@ def open_to_read(url: str) -> InventoryService:
         find_folder(OperatingSystem(), absolute_path(place))
     elif scheme == "sqlite" and not Path(absolute_path(place)).exists():
         raise IncompatibleStoreError(store="sqlite store", place=place, problem="there is no such file")
+    elif scheme in SERVERS:
+        from inventory_es.adapters.postgresql import find_store  # noqa: PLC0415  # its driver comes with an extra
+
+        find_store(url)
     return open_inventory(url)
 
 

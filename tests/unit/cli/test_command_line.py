@@ -53,8 +53,11 @@ def test_every_command_has_help_that_begins_with_its_sentence_and_takes_json(nam
     assert run([name, "--help"]) == 0
     out = capsys.readouterr().out
     assert COMMANDS[name].rstrip(".") in " ".join(out.split())
+    if name == "store":
+        assert run([name, "migrate", "--help"]) == 0
+        out = capsys.readouterr().out
     assert "--json" in out
-    assert "--url" in out or name == "copy"
+    assert "--url" in out or name in {"copy", "store", "doctor"}
 
 
 @pytest.mark.parametrize("argument", ["--version", "--help"])
@@ -316,6 +319,9 @@ def test_a_file_without_a_projection_is_not_called_right(tmp_path: Path, capsys:
         (["stock", "x" * 129, "main", "--url", "memory:"], 2, "1 to 128 characters"),
         (["stock", "mug", "main", "--url", "file:nowhere"], 3, "nowhere"),
         (["verify", "--url", "memory:"], 2, "for a store in a folder"),
+        (["doctor", "sqlite:stock.db"], 2, "for a store in PostgreSQL"),
+        (["store", "migrate", "file:stock"], 2, "for a store in PostgreSQL"),
+        (["backup", "copy", "--url", "postgresql://localhost/shop"], 2, "pg_basebackup or pg_dump"),
         (["verify", "--url", "file:nowhere"], 3, "nowhere"),
         (["backup", "copy", "--url", "file:nowhere"], 3, "nowhere"),
         (["replay", "nowhere.csv", "--url", "memory:"], 2, "'nowhere.csv' does not exist"),

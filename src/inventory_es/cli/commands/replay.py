@@ -32,6 +32,7 @@ from inventory_es.cli.replay.steps import Survey, survey
 from inventory_es.cli.tables import console, number, print_json
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.ports.errors import ConcurrencyError
+from inventory_es.ports.toolkit.urls import masked
 from inventory_es.wiring import open_inventory
 
 _HOTTEST = 8
@@ -220,9 +221,9 @@ async def _replay(source: OrderSource, url: str, *, opening: int | None, skip_ba
             except ConcurrencyError as conflict:
                 if conflict.stream not in {replayer.stream, LEDGER}:
                     raise
-                msg = f"{source.name} is being brought into {url} by another process too, which was faster: leave it to that one"
+                msg = f"{source.name} is being brought into {masked(url)} by another process too, which was faster: leave it to that one"
                 if conflict.stream == LEDGER:
-                    msg = f"{url} takes orders from another process too, which was faster: start again when that one has ended"
+                    msg = f"{masked(url)} takes orders from another process too, which was faster: start again when that one has ended"
                 raise OrdersError(msg) from None
             replayed = perf_counter()
             audited = await audit(inventory.store, found, replayer.stream, outcome.totals)
@@ -248,7 +249,7 @@ def _print_report(out: Console, run: ReplayRun, *, name: str, url: str) -> None:
     """Print the totals, the hottest products, the verdict of the audit, the speed, and commands to go on with."""
     hottest = sorted(run.audit.sold, key=lambda one: (-run.audit.sold[one], one.product_id))[:_HOTTEST]
     out.print()
-    out.print(f"[title]{escape(name)}[/] → [title]{escape(url)}[/]  [quiet]{_how(run)}[/]", soft_wrap=True)
+    out.print(f"[title]{escape(name)}[/] → [title]{escape(masked(url))}[/]  [quiet]{_how(run)}[/]", soft_wrap=True)
     out.print()
     out.print(Padding(_figures(run), (0, 2)))
     out.print()
@@ -349,7 +350,7 @@ def _print_next(out: Console, hottest: InventoryId, url: str) -> None:
     if url.startswith("memory:"):
         out.print("  [quiet]memory: ended with this command. To keep what happened:[/] [command]--url file:stock[/]", soft_wrap=True)
         return
-    where = f"{shlex.quote(hottest.product_id)} {shlex.quote(hottest.store_id)} --url {shlex.quote(url)}"
+    where = f"{shlex.quote(hottest.product_id)} {shlex.quote(hottest.store_id)} --url {shlex.quote(masked(url))}"
     out.print("  [quiet]Look into it:[/]")
     for command in (f"explain {where}", f"history {where}"):
         out.print(f"    [command]inventory-es {escape(command)}[/]", soft_wrap=True)

@@ -14,6 +14,7 @@ from inventory_es.cli.reading import open_to_read
 from inventory_es.cli.rows import open_rows_to_read
 from inventory_es.cli.tables import console, print_json
 from inventory_es.cli.watching import Watching
+from inventory_es.ports.toolkit.urls import masked
 
 _PAUSE = 0.25
 
@@ -43,7 +44,7 @@ async def _watch(url: str, read_model: str | None, window: int, most: int | None
         rows = None if read_model is None else open_rows_to_read(read_model)
         inventory = await stack.enter_async_context(open_to_read(url))
         model = None if rows is None else await stack.enter_async_context(rows)
-        watching = Watching(url, feed_of(inventory.store), model, window=window)
+        watching = Watching(masked(url), feed_of(inventory.store), model, window=window)
         await watching.catch_up()
         if is_live:
             await _run(watching, most)
