@@ -122,4 +122,6 @@ def tidy(text: str) -> str:
 def shell_environment() -> dict[str, str]:
     """Return the environment of a reader who has installed the package, with a plain terminal of 100 columns."""
     scripts = str(Path(sys.executable).parent)
-    return {"PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}", "HOME": os.environ.get("HOME", "/"), "COLUMNS": "100", "NO_COLOR": "1"}
+    database = {name: os.environ[name] for name in ("DATABASE_URL",) if name in os.environ}
+    plain = {"HOME": os.environ.get("HOME", "/"), "COLUMNS": "100", "NO_COLOR": "1"}
+    return {"PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}", **plain, **database}

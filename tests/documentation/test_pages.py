@@ -1,12 +1,13 @@
 """Every example of a page runs, and prints the output that the page shows."""
 
 import re
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.documentation.pages import run_docstrings, run_page
+from tests.servers.postgresql import server
 from tests.servers.valkey import DURABLE, running_valkey
 
 ROOT = Path(__file__).parents[2]
@@ -27,9 +28,11 @@ def name(path: Path) -> str:
 def test_page_holds_what_it_shows(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     text = page.read_text(encoding="utf-8")
-    with running_valkey(DURABLE) if "REDIS_URL" in text else nullcontext() as server:
-        if server is not None:
-            monkeypatch.setenv("REDIS_URL", server.url)
+    with ExitStack() as servers:
+        if "REDIS_URL" in text:
+            monkeypatch.setenv("REDIS_URL", servers.enter_context(running_valkey(DURABLE)).url)
+        if "DATABASE_URL" in text:
+            monkeypatch.setenv("DATABASE_URL", servers.enter_context(server()).url)
         assert run_page(page) == len(EXAMPLES.findall(text))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import anyio
+import anyio.lowlevel
 import attrs
 import pytest
 
@@ -173,6 +174,31 @@ class Sparse(MemoryEventStore):
 
     async def head(self) -> int:
         return 10 * await super().head()
+
+
+def test_a_copy_that_follows_has_every_event_when_it_is_told_to_stop(backend: str, tmp_path: Path) -> None:
+    async def body() -> None:
+        async with opened("memory", tmp_path / "x") as original, opened("postgresql", tmp_path / backend) as copy:
+            told: list[CopyProgress] = []
+            outcomes: list[CopyOutcome] = []
+            stop = anyio.Event()
+
+            async def follow() -> None:
+                outcomes.append(await copy_store(original, copy, advanced=told.append, stop=stop))
+
+            await write(original, "x@0 a b")
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(follow)
+                for number in range(2, 40):
+                    while number in {5, 20} and (not told or told[-1].position < number):  # it has caught up in between
+                        await anyio.lowlevel.checkpoint()
+                    await write(original, f"x@{number} e{number}")
+                stop.set()
+            assert await feed_of(copy) == await feed_of(original)
+            assert [(one.events, one.events_now, one.position) for one in outcomes] == [(40, 40, 40)]
+            assert [one.position for one in told if one.phase == "comparing"] == [0], "what was compared once is not compared again"
+
+    anyio.run(body, backend=backend)
 
 
 def test_positions_with_gaps_keep_their_order_and_the_outcome_says_that_they_differ(backend: str) -> None:

@@ -10,6 +10,7 @@ from contextlib import aclosing
 from operator import attrgetter
 from typing import Literal, NoReturn
 
+import anyio
 import attrs
 
 from inventory_es.application.commands.stream_heads import stream_heads
@@ -21,6 +22,8 @@ from inventory_es.ports.errors import AppendTooLargeError, ConcurrencyError, Cor
 from inventory_es.ports.toolkit.page_rules import read_feed_page, read_stream_page
 
 _PAGE = 2_000
+_LOOK = 0.2
+"""Seconds between two looks at the source's head."""
 MOST_BYTES = 8 << 20
 """The most bytes in one commit, unless a single event is larger."""
 
@@ -66,7 +69,12 @@ class CopyOutcome:
 
 
 async def copy_store(
-    source: EventStore, target: EventStore, *, advanced: Callable[[CopyProgress], object] = lambda _: None, retiming: Retiming | None = None
+    source: EventStore,
+    target: EventStore,
+    *,
+    advanced: Callable[[CopyProgress], object] = lambda _: None,
+    retiming: Retiming | None = None,
+    stop: anyio.Event | None = None,
 ) -> CopyOutcome:
     """Copy the source as it is now, in its order, into an empty target or behind an earlier copy of it.
 
@@ -80,6 +88,7 @@ async def copy_store(
         advanced: called with the progress.
         retiming: sets back the times that a clock in the future recorded. The target is compared with the changed events, so every run of
             one copy takes the same retiming.
+        stop: if given, the copy goes on with later events until this is set. It ends at the head that the source has then.
 
     Raises:
         ValueError: the retiming does not fit the events. Those before are copied.
@@ -88,7 +97,7 @@ async def copy_store(
         AppendTooLargeError: an event is larger than the target allows. Those before it are copied.
         StoreUnavailableError, AppendOutcomeUnknownError: as the stores. Run it again.
     """
-    return await _Copy(_Side(source, retiming), _Side(target), advanced).run()
+    return await _Copy(_Side(source, retiming), _Side(target), advanced).run(stop)
 
 
 class _Side:
@@ -120,14 +129,17 @@ class _Copy:
         self._same = 0
         self._keeps_positions = True
 
-    async def run(self) -> CopyOutcome:
+    async def run(self, stop: anyio.Event | None) -> CopyOutcome:
         self._end = await self._source.feed.head()
         await self._compare("comparing")
         before = self._same
-        await self._write(self._source.position)
-        await self._compare("verifying")
-        if self._source.position < self._end:
-            _refuse(f"event {self._same + 1} of its feed", "is missing")
+        await self._go_on()
+        while stop is not None and not stop.is_set():
+            with anyio.move_on_after(_LOOK):
+                await stop.wait()
+            self._end = await self._source.feed.head()
+            if self._end > self._source.position:
+                await self._go_on()
         return CopyOutcome(
             events=self._same,
             events_now=self._same - before,
@@ -135,6 +147,13 @@ class _Copy:
             position=self._source.position,
             keeps_positions=self._keeps_positions,
         )
+
+    async def _go_on(self) -> None:
+        """Copy up to the end, and read back the copied events."""
+        await self._write(self._source.position)
+        await self._compare("verifying")
+        if self._source.position < self._end:
+            _refuse(f"event {self._same + 1} of its feed", "is missing")
 
     async def _compare(self, phase: Phase) -> None:
         """Compare the rest of the target with the source."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import anyio
 import attrs
 import click
 from rich.markup import escape
@@ -17,6 +18,7 @@ from inventory_es.application.retiming import Retiming
 from inventory_es.application.store_copy import CopyOutcome, CopyProgress, copy_store
 from inventory_es.cli.checks import check_rows, check_store, check_stream
 from inventory_es.cli.failures import WRONG
+from inventory_es.cli.interruptions import stop_when_told
 from inventory_es.cli.options import (
     SERVERS,
     SPAN,
@@ -29,6 +31,7 @@ from inventory_es.cli.options import (
     stored_option,
     url_option,
 )
+from inventory_es.cli.output import tell
 from inventory_es.cli.progress_bar import progress_bar
 from inventory_es.cli.reading import open_to_read, run
 from inventory_es.cli.tables import console, error_console, number, print_json, print_line
@@ -139,13 +142,14 @@ def backup(*, target: str, url: str, as_json: bool) -> None:
 @click.argument("target", metavar="TO", type=STORE_URL)
 @click.option("--recorded-after", metavar="TIME", type=TIME, help="Set back the times of events that were recorded after this time.")
 @click.option("--set-back", metavar="SPAN", type=SPAN, help="Time span to set them back, such as 3650d: the error of the clock.")
+@click.option("--follow", "follows", is_flag=True, help="Go on with later events until told to stop (Ctrl-C, SIGTERM).")
 @json_option
-def copy(*, source: str, target: str, recorded_after: datetime | None, set_back: timedelta | None, as_json: bool) -> None:
+def copy(*, source: str, target: str, recorded_after: datetime | None, set_back: timedelta | None, follows: bool, as_json: bool) -> None:
     """Copy a store to another store of any kind: every event with its id, its time and its place in the order.
 
     TO is empty, or an earlier copy of FROM. Events that TO has are compared, missing ones are copied, and every copied event is read
     back and compared. So a copy that was killed goes on when it is started again. FROM may be in use: the copy has the events that
-    FROM had at the start, and another run copies later ones. Nobody else may write to TO.
+    FROM had at the start, and another run copies later ones, or --follow. Nobody else may write to TO.
 
     Use --recorded-after and --set-back if the clock was ahead. Events recorded then get the time of a right clock, and so do the ends of
     reservations. Rebuild the read models afterwards.
@@ -160,10 +164,7 @@ def copy(*, source: str, target: str, recorded_after: datetime | None, set_back:
     if recorded_after is not None and set_back is not None:
         retiming = Retiming(JsonEventCodec(), after=recorded_after, by=set_back)
     started = perf_counter()
-    try:
-        outcome = run(partial(_copy, source, target, retiming), source, target)
-    except ValueError as problem:
-        raise click.UsageError(str(problem)) from problem
+    outcome = anyio.run(_follow, source, target, retiming) if follows else run(partial(_copy, source, target, retiming), source, target)
     seconds = perf_counter() - started
     if as_json:
         print_json({"source": masked(source), "target": masked(target), **attrs.asdict(outcome), "seconds": round(seconds, 3)})
@@ -180,14 +181,31 @@ def _place(url: str) -> tuple[str, str]:
     return scheme, str(Path(absolute_path(place)).resolve()) if scheme in {"file", "sqlite"} else place
 
 
-async def _copy(source: str, target: str, retiming: Retiming | None) -> CopyOutcome:
+async def _follow(source: str, target: str, retiming: Retiming | None) -> CopyOutcome:
+    stop = anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(stop_when_told, stop.set)
+        outcome = await _copy(source, target, retiming, stop)
+        tasks.cancel_scope.cancel()
+    return outcome
+
+
+async def _copy(source: str, target: str, retiming: Retiming | None, stop: anyio.Event | None = None) -> CopyOutcome:
     async with open_to_read(source) as original, open_inventory(target) as copy:
         with progress_bar("opening") as update:
+            is_told = stop is None
 
             def advanced(progress: CopyProgress) -> None:
+                nonlocal is_told
+                if not is_told and (progress.phase, progress.position) == ("verifying", progress.end):
+                    is_told = True
+                    tell(f"inventory-es: copied up to position {progress.end}, and following")
                 update(description=progress.phase, completed=progress.position, total=progress.end)
 
-            return await copy_store(original.store, copy.store, advanced=advanced, retiming=retiming)
+            try:
+                return await copy_store(original.store, copy.store, advanced=advanced, retiming=retiming, stop=stop)
+            except ValueError as problem:
+                raise click.UsageError(str(problem)) from problem
 
 
 def _show_copy(source: str, target: str, outcome: CopyOutcome, seconds: float, *, is_retimed: bool) -> None:
