@@ -127,6 +127,13 @@ def _redis_bus(url: str, clock: Clock) -> Callable[[], Awaitable[EventBus]]:
     return bus_at(url, clock)
 
 
+def _nats_bus(url: str, clock: Clock) -> Callable[[], Awaitable[EventBus]]:
+    _check_extra("nats", url)
+    from inventory_es.adapters.nats import bus_at  # noqa: PLC0415  # see above
+
+    return bus_at(url, clock)
+
+
 _CACHES: Mapping[str, Callable[[str, Clock], Callable[[], Awaitable[Cache]]]] = {
     "memory": _memory_cache,
     "redis": _redis_cache,
@@ -134,6 +141,7 @@ _CACHES: Mapping[str, Callable[[str, Clock], Callable[[], Awaitable[Cache]]]] = 
 }
 _BUSES: Mapping[str, Callable[[str, Clock], Callable[[], Awaitable[EventBus]]]] = {
     "memory": _memory_bus,
+    "nats": _nats_bus,
     "redis": _redis_bus,
     "rediss": _redis_bus,
 }
@@ -172,8 +180,8 @@ def open_inventory(
         policies: functions of the host, each of which may reject a command.
         cache: a cache for answers of ``inventory.queries``: a URL such as ``memory:`` or ``redis://HOST:6379/0``, or a cache object, which
             the caller closes. A cache by URL is behind a circuit breaker. Needs ``read_models``.
-        bus: receives the events while ``inventory.followers`` run: a URL such as ``memory:`` or ``redis://HOST:6379/0``, or a bus object,
-            which the caller closes. Needs ``read_models``.
+        bus: receives the events while ``inventory.followers`` run: a URL such as ``memory:``, ``redis://HOST:6379/0`` or
+            ``nats://HOST:4222``, or a bus object, which the caller closes. Needs ``read_models``.
         codec: encodes and decodes events; strict JSON of the closed registry by default.
         read_models: the store of the rows of ``inventory.queries``: ``memory:``, ``sqlite:FILE``, ``postgresql://USER@HOST/DATABASE``, or
             a read model object, which the caller closes. Without read models there are no queries.

@@ -35,10 +35,11 @@ BARS: Mapping[str, int] = {
 """By figure, the most that it may be."""
 
 BUDGETS: Mapping[str, int] = {
-    ".": 1_122,
+    ".": 1_130,
     "adapters": 273,
     "adapters/file": 5_993,
     "adapters/memory": 1_037,
+    "adapters/nats": 1_095,
     "adapters/postgresql": 2_500,
     "adapters/redis": 881,
     "adapters/serialization": 1_259,

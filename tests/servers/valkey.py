@@ -11,7 +11,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -56,17 +56,20 @@ class Server:
 
     def start(self) -> Self:
         """Start the server, and wait until it has loaded its data and serves."""
-        options = [part for name, value in self.settings.items() for part in (f"--{name}", value)]
-        place = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.root), "--save", ""]
         with (self.root / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [program(), *place, *options], cwd=self.root, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                self.command(), cwd=self.root, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
         give_up = time.monotonic() + PATIENCE
         while not self._serves():
             if self._process.poll() is not None or time.monotonic() > give_up:
                 raise AssertionError(self.log())
         return self
+
+    def command(self) -> Sequence[str | Path]:
+        """Return the program with its arguments."""
+        options = [part for name, value in self.settings.items() for part in (f"--{name}", value)]
+        return [program(), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.root), "--save", "", *options]
 
     def stop(self) -> None:
         """Stop the server."""
