@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.documentation.pages import run_docstrings, run_page
+from tests.servers.nats import running_nats
 from tests.servers.postgresql import server
 from tests.servers.valkey import DURABLE, running_valkey
 
@@ -31,6 +32,8 @@ def test_page_holds_what_it_shows(page: Path, tmp_path: Path, monkeypatch: pytes
     with ExitStack() as servers:
         if "REDIS_URL" in text:
             monkeypatch.setenv("REDIS_URL", servers.enter_context(running_valkey(DURABLE)).url)
+        if "NATS_URL" in text:
+            monkeypatch.setenv("NATS_URL", servers.enter_context(running_nats()).url)
         if "DATABASE_URL" in text:
             monkeypatch.setenv("DATABASE_URL", servers.enter_context(server()).url)
         assert run_page(page) == len(EXAMPLES.findall(text))
