@@ -61,9 +61,9 @@ class Server(valkey.Server):
 
 
 @contextmanager
-def running_nats(settings: Mapping[str, str] = DURABLE, general: Sequence[str] = ()) -> Iterator[Server]:
+def running_nats(settings: Mapping[str, str] = DURABLE, general: Sequence[str] = (), *, in_memory: bool = True) -> Iterator[Server]:
     """Run a server with JetStream. Its folder goes with it."""
-    with _folder() as root:
+    with _folder(in_memory=in_memory) as root:
         server = Server(root, settings, general)
         try:
             yield server.start()
@@ -103,8 +103,8 @@ def running_cluster(nodes: int = 3) -> Iterator[Sequence[Server]]:
 
 
 @contextmanager
-def _folder() -> Iterator[Path]:
-    root = Path(tempfile.mkdtemp(prefix="inventory-es-nats-", dir=_MEMORY if _MEMORY.is_dir() else None))
+def _folder(*, in_memory: bool = True) -> Iterator[Path]:
+    root = Path(tempfile.mkdtemp(prefix="inventory-es-nats-", dir=_MEMORY if in_memory and _MEMORY.is_dir() else None))
     try:
         yield root
     finally:

@@ -115,9 +115,9 @@ class Server:
 
 
 @contextmanager
-def running_valkey(settings: Mapping[str, str] = {}) -> Iterator[Server]:
+def running_valkey(settings: Mapping[str, str] = {}, *, in_memory: bool = True) -> Iterator[Server]:
     """Run a server, which keeps its data in memory unless the settings say otherwise. Its folder goes with it."""
-    root = Path(tempfile.mkdtemp(prefix="inventory-es-valkey-", dir=_MEMORY if _MEMORY.is_dir() else None))
+    root = Path(tempfile.mkdtemp(prefix="inventory-es-valkey-", dir=_MEMORY if in_memory and _MEMORY.is_dir() else None))
     try:
         server = Server(root, settings)
         try:
