@@ -127,6 +127,25 @@ class NatsPlace:
         }
 
 
+class _EncryptedClient(Client):
+    """A client that sends nothing, its password least of all, to a server without TLS. The driver itself would go on in plain text."""
+
+    _is_checked = False
+
+    def _connect_command(self) -> bytes:
+        if not self._server_info.get("tls_required"):
+            msg = "the server offers no TLS"
+            raise Error(msg)
+        self._is_checked = True
+        return super()._connect_command()
+
+    def check(self) -> None:
+        """Refuse a version of the driver that connects in another way."""
+        if not self._is_checked:
+            msg = "this version of nats-py can't be kept from plain text"
+            raise Error(msg)
+
+
 @attrs.define(eq=False)
 class _Question:
     """A call that waits for its answers. The last one has a status where there may be several."""
@@ -218,7 +237,8 @@ class Connection:
                 await question.done.wait()
         except TimeoutError as problem:
             await self._close()  # it may hang for ever, and the next call may find another server
-            raise NatsError(self._problem or f"no answer in {self._place.timeout:g} s") from problem
+            reason = f"no answer in {self._place.timeout:g} s"
+            raise NatsError(f"{reason} ({self._problem})" if self._problem else reason, remedy=_remedy_of(self._problem)) from problem
         except MaxPayloadError as problem:
             raise NatsError(str(problem), remedy="raise the server's max_payload") from problem
         except (Error, OSError) as problem:
@@ -240,13 +260,13 @@ class Connection:
         return self._client
 
     async def _connect(self) -> Client:
-        client = Client()
+        client = _EncryptedClient() if self._place.is_encrypted else Client()
         self._problem = ""
 
         async def note(problem: Exception) -> None:
             self._problem = str(problem) or type(problem).__name__
             if "permissions violation" in self._problem.lower():
-                self._fail(self._problem, remedy="give this user permission for JetStream and the subjects of its prefix")
+                self._fail(self._problem, remedy=_remedy_of(self._problem))
 
         async def lost() -> None:
             if self._client is client:
@@ -254,15 +274,20 @@ class Connection:
                 self._fail(f"the connection was lost ({self._problem or 'closed by the server'})")
 
         try:
-            await client.connect(**self._place.settings(), error_cb=note, disconnected_cb=lost, closed_cb=lost)
+            settings = self._place.settings()
+        except OSError as problem:
+            reason = f"{self._place.ca}: {problem.strerror}"
+            raise NatsError(reason, remedy="correct the option ca in the URL") from problem
+        try:
+            await client.connect(**settings, error_cb=note, disconnected_cb=lost, closed_cb=lost)
+            if isinstance(client, _EncryptedClient):
+                client.check()
             inbox = client.new_inbox()
             await client.subscribe(f"{inbox}.*", cb=self._take, pending_msgs_limit=0, pending_bytes_limit=0)
         except (Error, OSError) as problem:
             reason = self._problem or str(problem) or type(problem).__name__
-            is_refused = "authorization" in reason.lower() or "authentication" in reason.lower()
-            remedy = "correct the user and the password, or the token, in the URL" if is_refused else None
             await client.close()
-            raise NatsError(reason, remedy=remedy) from problem
+            raise NatsError(reason, remedy=_remedy_of(reason)) from problem
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await client.close()
@@ -286,6 +311,18 @@ class Connection:
         for question in self._questions.values():
             question.problem = question.problem or NatsError(reason, remedy=remedy)
             question.done.set()
+
+
+def _remedy_of(reason: str) -> str | None:
+    """Return the action that a person must take after an error of the driver; ``None`` if it may pass by itself."""
+    remedies = {
+        "authorization": "correct the user and the password, or the token, in the URL",
+        "authentication": "correct the user and the password, or the token, in the URL",
+        "certificate": "give the file of the server's certificate authority in the URL: ca=FILE",
+        "no tls": "leave tls=yes out, or let the server demand TLS",
+        "permissions violation": "give this user permission for JetStream and the subjects of its prefix",
+    }
+    return next((remedy for word, remedy in remedies.items() if word in reason.lower()), None)
 
 
 def _address(url: str, host: str) -> str:

@@ -128,7 +128,7 @@ def _problem_of(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     name = wanted["name"]
     needed = [flag for flag in ("allow_atomic", "allow_direct", "allow_msg_ttl") if wanted.get(flag)]
     if not all(found.get(flag) for flag in needed):
-        return f"its stream {name} lacks {', '.join(needed)}: its server must be 2.12 or newer"
+        return f"its stream {name} lacks {', '.join(needed)}, which a server of 2.12 or newer has: edit it, or choose another prefix"
     if found.get("storage") != "file" or found.get("persist_mode", "default") not in {"", "default"}:
         return f"its stream {name} is not written to a file before it is acknowledged: choose another prefix"
     if found.get("retention") != "limits" or found.get("max_age") or _SHARDS_KEY not in found.get("metadata", {}):
