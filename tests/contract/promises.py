@@ -14,6 +14,7 @@ from tests.contract.test_file_event_store import TestFileEventStore
 from tests.contract.test_memory_cache import TestMemoryCache
 from tests.contract.test_memory_event_bus import TestMemoryEventBus
 from tests.contract.test_memory_event_store import TestMemoryEventStore
+from tests.contract.test_nats_event_bus import TestNatsEventBus
 from tests.contract.test_postgresql_event_store import TestPostgresqlEventStore
 from tests.contract.test_postgresql_rows import TestPostgresqlReadModel, TestPostgresqlSnapshotStore
 from tests.contract.test_read_models import TestMemoryReadModel, TestSqliteReadModel
@@ -33,7 +34,7 @@ ADAPTERS: Mapping[str, Mapping[str, type[Contract]]] = {
     "Snapshot store": {"memory": TestMemorySnapshotStore, "SQLite": TestSqliteSnapshotStore, "PostgreSQL": TestPostgresqlSnapshotStore},
     "Read model": {"memory": TestMemoryReadModel, "SQLite": TestSqliteReadModel, "PostgreSQL": TestPostgresqlReadModel},
     "Cache": {"memory": TestMemoryCache, "file": TestFileCache, "tiers": TestTieredCache},
-    "Event bus": {"memory": TestMemoryEventBus, "file": TestFileEventBus},
+    "Event bus": {"memory": TestMemoryEventBus, "file": TestFileEventBus, "NATS": TestNatsEventBus},
 }
 """By port, the contract under which each adapter that we ship is tested."""
 
