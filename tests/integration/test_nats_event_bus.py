@@ -1,8 +1,10 @@
 """The event bus on NATS in trouble: dead processes, killed, frozen and full servers, lost answers, trimming, a cluster, the relay."""
 
+import socket
 import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -20,7 +22,7 @@ from inventory_es.ports import BusSubscription, RecordedEvent
 from inventory_es.ports.errors import EventBusUnavailableError, IncompatibleStoreError
 from inventory_es.ports.toolkit.broker import OwnershipLostError
 from inventory_es.testing.contracts.core.event_labels import EventLabels, recorded, stream_id
-from tests.servers.nats import Server, ask, running_nats
+from tests.servers.nats import Server, ask, running_cluster, running_nats
 
 LABELS = EventLabels()
 
@@ -526,16 +528,56 @@ def test_credentials_are_of_the_url_and_in_no_message(general: str, right: str, 
         anyio.run(play, server, backend=backend)
 
 
-def test_a_user_without_permission_is_told_so(backend: str) -> None:
-    users = 'authorization { users: [ { user: "u", password: "p", permissions: { publish: ["x"], subscribe: ["_INBOX.>"] } } ] }'
+@pytest.mark.parametrize("publish,is_right", [('"shop.>", "$JS.API.>"', True), ('"shop.>"', False), ('"$JS.API.>"', False)])
+def test_a_user_needs_permission_for_the_prefix_and_for_jetstream(publish: str, is_right: bool, backend: str) -> None:
+    rights = f'permissions: {{ publish: [{publish}], subscribe: ["_INBOX.>"] }}'
 
     async def play(server: Server) -> None:
-        with pytest.raises(EventBusUnavailableError, match="give this user permission"):
-            async with open_nats_event_bus(f"nats://u:p@127.0.0.1:{server.port}", clock=SystemClock()):
-                pytest.fail("it has no right")
+        async with (
+            open_nats_event_bus(f"nats://u:p@127.0.0.1:{server.port}?prefix=shop&shards=1", clock=SystemClock()) as bus,
+            bus.subscribe("g") as deliveries,
+        ):
+            await bus.publish(events("a", 1))
+            assert await take(deliveries, 1) == events("a", 1)
+            assert await bus.trim() == 1
 
-    with running_nats(general=[users]) as server:
-        anyio.run(play, server, backend=backend)
+    with running_nats(general=[f'authorization {{ users: [ {{ user: "u", password: "p", {rights} }} ] }}']) as server:
+        if is_right:
+            anyio.run(play, server, backend=backend)
+        else:
+            with pytest.raises(EventBusUnavailableError, match="give this user permission"):
+                anyio.run(play, server, backend=backend)
+
+
+def test_a_server_without_tls_gets_no_password_where_tls_is_demanded(backend: str) -> None:
+    got: list[bytes] = []
+
+    def pretend(listener: socket.socket) -> None:
+        with listener.accept()[0] as client:
+            client.sendall(b'INFO {"server_id":"x","version":"2.12.0","headers":true,"max_payload":1048576,"auth_required":true}\r\n')
+            got.append(client.recv(1_000))
+
+    async def play(port: int) -> None:
+        with pytest.raises(EventBusUnavailableError, match="no TLS; leave tls=yes out") as refused:
+            async with open_nats_event_bus(f"nats://u:s3cret@127.0.0.1:{port}?tls=yes", clock=SystemClock()):
+                pytest.fail("it is not encrypted")
+        assert not refused.value.retryable
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=pretend, args=(listener,))
+        thread.start()
+        anyio.run(play, listener.getsockname()[1], backend=backend)
+        thread.join()
+    assert got == [b""]
+
+
+def test_a_missing_file_of_an_authority_is_named(server: Server, backend: str) -> None:
+    async def play() -> None:
+        with pytest.raises(EventBusUnavailableError, match=r"/nowhere\.pem: No such file or directory; correct the option ca"):
+            async with bus_on(server, "ca=/nowhere.pem"):
+                pytest.fail("it can't be verified")
+
+    anyio.run(play, backend=backend)
 
 
 def test_a_server_without_jetstream_is_told_so(backend: str) -> None:
@@ -573,3 +615,62 @@ def test_the_relay_feeds_it_by_url(server: Server, backend: str) -> None:
             assert [(str(event.stream), event.version) for event in got] == [("inventory-tea-berlin", 1), ("inventory-tea-berlin", 2)]
 
     anyio.run(play, backend=backend)
+
+
+def test_three_replicas_lose_nothing_when_a_node_is_killed_under_load(backend: str) -> None:
+    """Each of the three nodes is killed once, and comes back, while events are published, consumed and refused over the other two."""
+    published: list[RecordedEvent] = []
+    taken: list[RecordedEvent] = []
+
+    def restart(node: Server) -> None:
+        node.kill()
+        node.start()
+
+    async def publish(bus: NatsEventBus, nodes: Sequence[Server]) -> None:
+        async with anyio.create_task_group() as tasks:
+            for number in range(31):
+                if number % 10 == 5:
+                    tasks.start_soon(anyio.to_thread.run_sync, restart, nodes[number // 10])
+                batch = events("a", 10, first=number * 10 + 1)
+                while True:
+                    with suppress(EventBusUnavailableError):
+                        await bus.publish(batch)
+                        break
+                published.extend(batch)
+
+    async def consume(bus: NatsEventBus) -> None:
+        while len(set(taken)) < 310:
+            with suppress(EventBusUnavailableError):
+                async with bus.subscribe("g") as deliveries:
+                    async for delivery in deliveries:
+                        taken.append(delivery.event)  # an answer that fails may have settled it all the same
+                        if delivery.event.version % 100:
+                            await delivery.ack()
+                        else:
+                            await delivery.nack("no")
+                        if len(set(taken)) == 310:
+                            break
+
+    async def play(nodes: Sequence[Server]) -> None:
+        hosts = ",".join(node.url.removeprefix("nats://") for node in nodes)
+        async with open_nats_event_bus(
+            f"nats://{hosts}?shards=2&replicas=3&timeout=2&lease=1", clock=SystemClock(), max_deliveries=1
+        ) as bus:
+            assert bus.capabilities.durable, "three replicas are"
+            with anyio.fail_after(120):
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(publish, bus, nodes)
+                    tasks.start_soon(consume, bus)
+            letters = await bus.dead_letters("g")
+            assert {letter.event.version for letter in letters} == {100, 200, 300}
+            assert await bus.redeliver("g", [letter.event.event_id for letter in letters]) == len(letters)
+            async with bus.subscribe("g") as deliveries:
+                again = await take(deliveries, len(letters))
+            assert {event.version for event in again} == {100, 200, 300}
+            assert await bus.dead_letters("g") == []
+        assert set(taken) == set(published)
+        firsts = list(dict.fromkeys(event.version for event in taken))
+        assert firsts == list(range(1, 311))
+
+    with running_cluster() as nodes:
+        anyio.run(play, nodes, backend=backend)

@@ -9,11 +9,13 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
 from nats import connect
+from nats.errors import Error
 
 from tests.servers import valkey
 from tests.servers.valkey import PATIENCE
@@ -99,6 +101,9 @@ def running_cluster(nodes: int = 3) -> Iterator[Sequence[Server]]:
             server = Server(stack.enter_context(_folder()), {}, [f'server_name: "n{number}"', cluster])
             stack.callback(server.stop)
             servers.append(server.start())
+        give_up = time.monotonic() + PATIENCE
+        while not _replicates(servers[0], nodes):
+            assert time.monotonic() < give_up, servers[0].log()
         yield servers
 
 
@@ -113,15 +118,29 @@ def _folder(*, in_memory: bool = True) -> Iterator[Path]:
 
 async def ask(url: str, call: str, **arguments: Any) -> dict[str, Any]:
     """Call JetStream beside the bus, and return its answer."""
+    return await anyio.to_thread.run_sync(anyio.run, partial(_ask, url, call, arguments))  # the driver is of asyncio alone
 
-    async def run() -> dict[str, Any]:
-        client = await connect(url)
-        answer = await client.request(f"$JS.API.{call}", json.dumps(arguments).encode(), timeout=PATIENCE)
+
+async def _ask(url: str, call: str, arguments: Mapping[str, Any], timeout: float = PATIENCE) -> dict[str, Any]:
+    client = await connect(url)
+    try:
+        answer = await client.request(f"$JS.API.{call}", json.dumps(arguments).encode(), timeout=timeout)
+    finally:
         await client.close()
-        found: dict[str, Any] = json.loads(answer.data)
-        return found
+    found: dict[str, Any] = json.loads(answer.data)
+    return found
 
-    return await anyio.to_thread.run_sync(anyio.run, run)  # the driver is of asyncio alone
+
+def _replicates(server: Server, nodes: int) -> bool:
+    """Return True if the cluster has elected a leader, and makes streams with a replica on each node."""
+    for call, arguments in (("CREATE", {"name": "probe", "num_replicas": nodes}), ("DELETE", {})):
+        try:
+            answer = anyio.run(_ask, server.url, f"STREAM.{call}.probe", arguments, 2.0)
+        except Error:
+            return False
+        if "error" in answer:
+            return False
+    return True
 
 
 def program() -> Path:
