@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 import inventory_es.sync
@@ -281,6 +282,29 @@ def test_a_projection_that_fails_stops_alone_and_resumes(backend: str) -> None:
             await inventory.followers.resume()
             await inventory.followers.catch_up(on_failure="stop")
             assert await inventory.queries.stock("tea", "berlin") is not None
+
+    anyio.run(body, backend=backend)
+
+
+def test_the_status_of_the_relay_is_told_with_those_of_the_projections(backend: str) -> None:
+    async def relay(inventory: InventoryService) -> tuple[str, bool, int, int, float]:
+        found = (await inventory.followers.status())[-1]
+        return (str(found.projection_id), found.owner is not None, found.position, found.lag_events, found.lag_seconds)
+
+    async def body() -> None:
+        clock = ManualClock()
+        async with open_inventory("memory:", read_models="memory:", bus=MemoryEventBus(clock=clock), clock=clock) as inventory:
+            first = await inventory.add_stock("tea", "berlin", 3)
+            clock.advance(MINUTE)
+            assert await relay(inventory) == ("relay v1", False, 0, 1, 60.0)
+            async with followed(inventory):
+                await inventory.queries.stock("tea", "berlin", wait_for_position=first.position)
+                with anyio.fail_after(10):
+                    while await relay(inventory) != ("relay v1", True, first.position, 0, 0.0):
+                        await anyio.lowlevel.checkpoint()
+            await inventory.followers.aclose()
+            assert await relay(inventory) == ("relay v1", False, first.position, 0, 0.0)
+            assert {one.state for one in await inventory.followers.status()} == {"idle"}
 
     anyio.run(body, backend=backend)
 

@@ -1,6 +1,7 @@
 """The followers of the feed in this process: projections, the relay to a bus, and the invalidation of cached answers."""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from typing import Protocol
 
 from inventory_es.application.following.follower import ProjectionFollower
@@ -84,18 +85,7 @@ class Followers:
         feed = feed_of(self._store)
         followers: list[ProjectionFollower | Relay | AnswerInvalidation] = list(self._projection_followers(on_failure))
         if self._bus is not None:
-            owner = self._ids.new_id()
-            followers.append(
-                Relay(
-                    RELAY,
-                    feed=feed,
-                    bus=self._bus,
-                    read_model=self._read_model,
-                    clock=self._clock,
-                    owner=owner,
-                    observers=self._observers,
-                )
-            )
+            followers.append(self._relay(self._bus))
         if self._answers is not None:
             followers.append(AnswerInvalidation(feed, self._answers))
         if not self._is_stopped:
@@ -118,12 +108,13 @@ class Followers:
             self._answers.forget(await feed_of(self._store).head())
 
     async def status(self) -> tuple[ProjectionStatus, ...]:
-        """Return the state of each projection, whichever runner has it, here or elsewhere.
+        """Return the state of each projection, and of the relay if there is a bus, whichever process runs it.
 
         The lag is that of the version that readers ask. The status of a version that is built here beside it comes next; other versions
-        that nobody follows are ``unfollowed``.
+        that nobody follows are ``unfollowed``. The relay comes last, with its checkpoint as projection id.
         """
-        return tuple([status for follower in self._projection_followers("stop") for status in await follower.status()])
+        statuses = [status for follower in self._projection_followers("stop") for status in await follower.status()]
+        return (*statuses, *([] if self._bus is None else [await self._relay(self._bus).status()]))
 
     async def resume(self) -> None:
         """Resume the projections that are stopped; the next run tries the failing event again."""
@@ -144,25 +135,18 @@ class Followers:
             for ended in tuple(self._runs):
                 await ended.wait()
 
+    def _relay(self, bus: EventBus) -> Relay:
+        feed, model, owner, observers = feed_of(self._store), self._read_model, self._ids.new_id(), self._observers
+        return Relay(RELAY, feed=feed, bus=bus, read_model=model, clock=self._clock, owner=owner, observers=observers)
+
     def _projection_followers(self, on_failure: OnFailure) -> list[ProjectionFollower]:
-        feed = feed_of(self._store)
+        feed, model, clock, observers = feed_of(self._store), self._read_model, self._clock, self._observers
+        make = partial(ProjectionRunner, feed=feed, read_model=model, codec=self._codec, clock=clock, observers=observers)
 
         def runner(projection: Projection) -> ProjectionRunner:
-            return ProjectionRunner(
-                projection,
-                feed=feed,
-                read_model=self._read_model,
-                codec=self._codec,
-                clock=self._clock,
-                owner=self._ids.new_id(),
-                on_failure=on_failure,
-                observers=self._observers,
-            )
+            return make(projection, owner=self._ids.new_id(), on_failure=on_failure)
 
-        return [
-            ProjectionFollower(projection, runner, feed=feed, read_model=self._read_model, clock=self._clock)
-            for projection in self._projections
-        ]
+        return [ProjectionFollower(projection, runner, feed=feed, read_model=model, clock=clock) for projection in self._projections]
 
     async def _follow(self, followers: Sequence[_Follower], works: Sequence[Callable[[], Awaitable[None]]]) -> None:
         ended = new_event()

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from inventory_es.application.following.lease import WAITED_FOR, Leader, Lease
+from inventory_es.application.following.projection import ProjectionStatus
+from inventory_es.application.following.runner import reader_status
 from inventory_es.application.following.subscription import EventFilter, Pace
 from inventory_es.application.observers import Observers, PublishFinished, lag_of
 from inventory_es.domain.errors import InventoryError
@@ -77,6 +79,10 @@ class Relay:
         """Return the checkpoint: every event up to its position was published."""
         await self._read_model.prepare(self._id, ())
         return await self._read_model.checkpoint(self._id)
+
+    async def status(self) -> ProjectionStatus:
+        """Return the state of the relay of this name now, whichever process has it."""
+        return await reader_status(self._id, await self.checkpoint(), feed=self._feed, clock=self._clock)
 
     async def _publish(self) -> float:
         lease = self._lease

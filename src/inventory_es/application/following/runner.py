@@ -12,7 +12,7 @@ from inventory_es.application.following.projection import DEAD_LETTERS, OnFailur
 from inventory_es.application.following.projector import Projector, describe
 from inventory_es.application.following.subscription import EventBatch, Pace, check_feed, mark_of
 from inventory_es.application.observers import Observers, ProjectionAdvanced, lag_of
-from inventory_es.ports import Clock, EventCodec, EventFeed, ProjectionId, ReadModel, RecordedEvent
+from inventory_es.ports import Checkpoint, Clock, EventCodec, EventFeed, ProjectionId, ReadModel, RecordedEvent
 from inventory_es.ports.errors import CheckpointConflictError, FeedRewoundError, ProjectionNotFoundError, ReadModelUnavailableError
 from inventory_es.ports.toolkit.page_rules import is_feed_read, read_feed_page, read_rows_page
 from inventory_es.ports.toolkit.waiting import now
@@ -267,7 +267,12 @@ async def status_of(projection_id: ProjectionId, *, feed: EventFeed, read_model:
         ProjectionNotFoundError: the version does not exist.
     """
     page = await read_model.select(projection_id, DEAD_LETTERS.name, limit=_PAGE)
-    seen = page.checkpoint
+    status = await reader_status(projection_id, page.checkpoint, feed=feed, clock=clock)
+    return attrs.evolve(status, active=page.active, dead_letters=len(page.rows))
+
+
+async def reader_status(projection_id: ProjectionId, seen: Checkpoint, *, feed: EventFeed, clock: Clock) -> ProjectionStatus:
+    """Return the state of a reader of the feed that keeps no rows, whichever process has it."""
     waiting = await read_feed_page(feed, after=seen.position, limit=1)
     now = clock.now()
     is_owned = is_held(seen, now)
@@ -285,8 +290,7 @@ async def status_of(projection_id: ProjectionId, *, feed: EventFeed, read_model:
         owner=seen.owner if is_owned else None,
         lag_events=max(0, await feed.head() - seen.position),
         lag_seconds=lag,
-        active=page.active,
-        dead_letters=len(page.rows),
+        active=projection_id,
     )
 
 
