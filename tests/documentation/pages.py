@@ -53,6 +53,10 @@ def run_examples(document: Document) -> int:
     finally:
         for engines in (direct_engine, engine_thread):
             engines.close_all()  # as the end of an interpreter does: a page may leave a service open
+        for left in document.namespace.values():
+            if isinstance(left, subprocess.Popen):  # a page that failed leaves its server
+                left.kill()
+                left.wait()
     return len(examples)
 
 

@@ -1,0 +1,97 @@
+"""A sale over HTTP: ``python -m tests.hosts.sale --buyers 1000``.
+
+More buyers than there are units meet two workers of the shop service, on each kind of store. Exactly the units are sold, and every other
+buyer is told that nothing is left. Buyers are plain sockets, since a client library is slower than the server.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import anyio
+import httpx
+
+from tests.hosts.shop_server import shop_server
+from tests.servers.postgresql import server
+
+STORES = ("file", "sqlite", "postgresql")
+SHELF = "/products/espresso-1kg/stores/berlin"
+_AT_ONCE = 200
+"""Connections at once: the others wait for one, as they do behind a proxy."""
+
+
+@contextmanager
+def open_store(kind: str, folder: Path) -> Iterator[str]:
+    """Give the URL of an empty store, on a server of its own where it needs one."""
+    if kind == "postgresql":
+        with server() as one:
+            yield one.url
+    else:
+        yield f"{kind}:{folder / 'stock'}"
+
+
+async def buy(url: str, buyer: int, answers: Counter[tuple[int, str]], limit: anyio.CapacityLimiter) -> None:
+    """Reserve a unit over a connection of its own, and count the answer."""
+    body = b'{"quantity":1}'
+    head = (
+        f"POST {SHELF}/reservations HTTP/1.1\r\nHost: shop\r\nConnection: close\r\nIdempotency-Key: buyer-{buyer}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    async with limit, await anyio.connect_tcp("127.0.0.1", urlsplit(url).port or 0) as stream:
+        await stream.send(head.encode() + body)
+        received = b""
+        try:
+            while True:
+                received += await stream.receive()
+        except anyio.EndOfStream:
+            pass
+    told = json.loads(received.partition(b"\r\n\r\n")[2])
+    answers[int(received.split(b" ")[1]), told.get("code", told.get("state"))] += 1
+
+
+def sell(url: str, units: int, buyers: int) -> Counter[tuple[int, str]]:
+    """Put units on the shelf, send all buyers at once, and return how often each answer came."""
+    stocked = httpx.post(f"{url}{SHELF}/receipts", json={"quantity": units}, headers={"Idempotency-Key": "delivery-1"})
+    assert stocked.status_code == 200, stocked.text
+    answers: Counter[tuple[int, str]] = Counter()
+
+    async def rush() -> None:
+        limit = anyio.CapacityLimiter(_AT_ONCE)
+        async with anyio.create_task_group() as tasks:
+            for buyer in range(buyers):
+                tasks.start_soon(buy, url, buyer, answers, limit)
+
+    anyio.run(rush)
+    return answers
+
+
+def expected(units: int, buyers: int) -> dict[tuple[int, str], int]:
+    """Return the only answers that may come."""
+    return {(201, "OPEN"): units, (409, "insufficient_stock"): buyers - units}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.hosts.sale")
+    parser.add_argument("--buyers", type=int, default=1_000)
+    parser.add_argument("--units", type=int, default=100)
+    given = parser.parse_args()
+    for kind in STORES:
+        with tempfile.TemporaryDirectory() as made, open_store(kind, Path(made)) as store:
+            with shop_server(Path(made), "api", "--workers", "2", environment={"SHOP_STORE": store}) as url:
+                begun = time.perf_counter()
+                answers = sell(url, given.units, given.buyers)
+                seconds = time.perf_counter() - begun
+                level = httpx.get(f"{url}{SHELF}").json()
+            print(f"{kind}: {dict(answers)} in {seconds:.1f} s, {level['available']} available", flush=True)
+            assert answers == expected(given.units, given.buyers)
+            assert (level["reserved"], level["available"]) == (given.units, 0)
+
+
+if __name__ == "__main__":
+    main()
