@@ -381,8 +381,8 @@ def _read_model_opener(url: str) -> Callable[[], Awaitable[ReadModel]]:
 
 
 def is_built_in(store: object) -> bool:
-    """Return True if the URL or path names a shipped store."""
-    return isinstance(store, os.PathLike) or str(store).partition(":")[0] in {*_BUILT_IN, *_SERVERS}
+    """Return True for the URL or path of a shipped store."""
+    return isinstance(store, os.PathLike) or (isinstance(store, str) and store.partition(":")[0] in {*_BUILT_IN, *_SERVERS})
 
 
 def _opener(store: "str | os.PathLike[str]") -> Callable[[], Awaitable[EventStore]]:

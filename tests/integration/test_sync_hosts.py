@@ -23,7 +23,9 @@ from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import AppendResult, RecordedEvent, StoreCapabilities, StreamPage, StreamWrite
 from inventory_es.ports.toolkit.append_rules import check_append
 from inventory_es.sync import open_inventory
+from inventory_es.sync.engine import close_all
 from tests.integration.test_lanes_of_threads import together
+from tests.integration.test_sync import in_a_child
 
 TTL = timedelta(minutes=15)
 
@@ -99,6 +101,46 @@ def test_no_thread_stands_behind_a_service(tmp_path: Path) -> None:
             inventory.followers.catch_up(on_failure="stop")
             assert inventory.queries.stock("tea", "berlin") is not None
             assert set(threading.enumerate()) - before <= {one for one in threading.enumerate() if "end of main thread" in one.name}
+
+
+def test_caches_and_buses_in_memory_need_no_thread() -> None:
+    before = set(threading.enumerate())
+    with open_inventory("memory:", read_models="memory:", cache="memory:", bus="memory:") as inventory:
+        inventory.add_stock("tea", "berlin", 1)
+        inventory.followers.catch_up(on_failure="stop")
+        for _ in range(2):
+            row = inventory.queries.stock("tea", "berlin")
+            assert row is not None
+            assert row.on_hand == 1
+        assert {one.name for one in set(threading.enumerate()) - before} <= {"inventory_es end of main thread"}
+
+
+def test_a_store_of_a_host_may_be_given_before_the_fork() -> None:
+    inventory = open_inventory(Shelf())
+
+    def sell() -> None:
+        inventory.add_stock("tea", "berlin", 5)
+        assert inventory.stock("tea", "berlin").on_hand == 5
+        inventory.close()
+
+    in_a_child(sell)
+    assert inventory.stock("tea", "berlin").on_hand == 0
+    inventory.close()
+
+
+def test_a_service_that_does_not_close_keeps_no_other_one_from_closing(caplog: pytest.LogCaptureFixture) -> None:
+    services = [open_inventory("memory:") for _ in range(3)]
+    for one in services:
+        one.add_stock("tea", "berlin", 1)
+    engines: list[Any] = [one._engine for one in services]
+
+    async def fail() -> None:
+        raise OSError(5, "the disk is gone")
+
+    engines[1]._service.aclose = fail
+    close_all()
+    assert [engine._service._opening._engine is None for engine in engines] == [True, False, True]
+    assert [record.getMessage() for record in caplog.records] == ["service_not_closed_at_exit"]
 
 
 def test_an_iteration_outlives_the_event_loop_in_which_it_began(backend: str) -> None:

@@ -49,8 +49,8 @@ class Engine(Protocol):
 class DirectEngine:
     """The service, run by the threads that call it: no event loop, and no thread of its own.
 
-    One that nobody holds any more warns, and closes the service. Those that are open when the interpreter ends are closed then, within
-    ten seconds in all.
+    One that nobody holds any more warns, and closes the service. Those that are open when the interpreter ends are closed then. They wait
+    for calls in flight for ten seconds in all, besides the time for readable copies of a file store.
 
     Args:
         service: not yet opened, over adapters that serve threads.
@@ -145,4 +145,7 @@ def close_all() -> None:
 
     for engine in closing:
         engine._is_open = False  # noqa: SLF001  # same module
-        run_to_end(close(engine))
+        try:
+            run_to_end(close(engine))
+        except Exception:
+            _logger.warning("service_not_closed_at_exit", exc_info=True, extra={"seconds": _SECONDS_AT_EXIT})  # and the others are closed

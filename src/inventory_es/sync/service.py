@@ -1,9 +1,9 @@
 """The service and its opening, without ``await``."""
 
 import os
+import threading
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from types import TracebackType
@@ -33,7 +33,7 @@ from inventory_es.ports import (
 )
 from inventory_es.ports.codec import EventCodec
 from inventory_es.ports.errors import StoreClosedError
-from inventory_es.ports.toolkit.waiting import Exclusive, run_to_end, serves_threads
+from inventory_es.ports.toolkit.waiting import STATE_LOCK, serves_threads
 from inventory_es.sync.engine import DirectEngine, Engine
 from inventory_es.sync.followers import Followers
 from inventory_es.sync.queries import StockQueries
@@ -64,7 +64,7 @@ def open_inventory(
 
     Create one service per process, for example at module level: nothing is opened before the first call. Close it with
     :meth:`InventoryService.close` or ``with``. A service that is still open when the interpreter ends is closed then, within ten seconds.
-    A service that is garbage-collected while it is open is closed in the background, with a ``ResourceWarning``.
+    A service that is garbage-collected while it is open is closed then, with a ``ResourceWarning``.
 
     Raises:
         ValueError: an unknown or misspelt scheme; the message has the right spelling. A cache, a bus or projections without read
@@ -72,16 +72,12 @@ def open_inventory(
         TypeError: an argument that is not a store, or not a read model.
     """
     given: object = store
-    if isinstance(given, str | os.PathLike):
-        serves = is_built_in(given)
-    elif not isinstance(given, EventStore) and isinstance(given, SyncEventStore):
-        given, serves = borrowed(given), True
-    else:
-        serves = serves_threads(given)
-    parts = (cache, bus, *(one for one in (read_models, snapshots) if not isinstance(one, str)))
-    needs_loop = not (serves and all(one is None or serves_threads(one) for one in parts))
-    service = _open_async(
-        cast(EventStore, given),
+    is_borrowed = not isinstance(given, str | os.PathLike | EventStore) and isinstance(given, SyncEventStore)
+    parts = None if is_borrowed else store, read_models, snapshots
+    serve = all(one is None or is_built_in(one) or serves_threads(one) for one in parts)
+    needs_loop = not (serve and all(one is None or one == "memory:" or serves_threads(one) for one in (cache, bus)))
+    assemble = partial(
+        _open_async,
         clock=clock,
         ids=ids,
         policies=policies,
@@ -94,8 +90,13 @@ def open_inventory(
         settings=settings,
         snapshots=snapshots,
     )
-    unopened = service._unopened  # noqa: SLF001  # its twin
-    return InventoryService(partial(_open, unopened, needs_loop=needs_loop), survives_fork=isinstance(store, str | os.PathLike))
+
+    def unopened() -> _Async:  # what wraps a store of the host belongs to the process that opens it, which may be a forked one
+        return assemble(borrowed(cast(SyncEventStore, store)) if is_borrowed else cast(EventStore, store))
+
+    service = unopened()
+    again = unopened if is_borrowed else service._unopened  # noqa: SLF001  # its twin
+    return InventoryService(partial(_open, again, needs_loop=needs_loop), survives_fork=isinstance(store, str | os.PathLike))
 
 
 def _open(unopened: Callable[[], _Async], *, needs_loop: bool) -> Engine:
@@ -117,7 +118,7 @@ class InventoryService:
     def __init__(self, open_engine: Callable[[], Engine], *, survives_fork: bool) -> None:
         self._open_engine = open_engine
         self._survives_fork = survives_fork
-        self._changing = Exclusive()
+        self._changing: threading.Lock | None = None
         self._engine: Engine | None = None
         self._inherited: list[Engine] = []
         self._refusal: str | None = None
@@ -366,18 +367,15 @@ class InventoryService:
                 self._engine = self._open_engine()
             return self._engine
 
-    @contextmanager
-    def _change(self) -> Iterator[None]:
-        """Hold the engine. Opening it may wait, so a lock from before gevent patched its class would stop all greenlets."""
-        run_to_end(self._changing.__aenter__())
-        try:
-            yield
-        finally:
-            run_to_end(self._changing.__aexit__())
+    def _change(self) -> threading.Lock:
+        """Return the lock of the engine. It is made when it is used: one from before gevent patched its class would stop all greenlets."""
+        with STATE_LOCK:
+            self._changing = self._changing or threading.Lock()
+        return self._changing
 
     def _forget(self) -> None:
         """In a forked child: the parent's engine is not to be used here."""
-        self._changing = Exclusive()
+        self._changing = None
         if self._engine is not None:
             self._inherited.append(self._engine)
             if not (self._survives_fork and self._engine.is_durable):
