@@ -62,25 +62,23 @@ class _OneForAll(SingleFlight[Any]):
 
 
 class _WakesNobody(SingleFlight[Any]):
-    async def _lead(self, key: str, flight: _Flight[Any], compute: Callable[[], Awaitable[Any]]) -> Any:
-        result = await compute()
-        flight.result = (result,)
-        del self._flights[key]
-        if flight.landed is not None:
-            flight.landed.set()
-        return result
+    def _land(self, key: str, own: _Flight[Any]) -> None:
+        if own.result is not None:
+            super()._land(key, own)
+        elif self._flights.get(key) is own:
+            del self._flights[key]
 
 
 class _FailsEverybody(SingleFlight[Any]):
-    async def _lead(self, key: str, flight: _Flight[Any], compute: Callable[[], Awaitable[Any]]) -> Any:
+    async def _lead(self, own: _Flight[Any], compute: Callable[[], Awaitable[Any]]) -> Any:
         async def fail() -> Any:
             try:
                 return await compute()
             except anyio.get_cancelled_exc_class():
-                self._flights[key].problem = ValueError("cancelled")
+                own.problem = ValueError("cancelled")
                 raise
 
-        return await super()._lead(key, flight, fail)
+        return await super()._lead(own, fail)
 
 
 @breaks("CA-15", "Everybody computes.", contract=AnswersMutants)

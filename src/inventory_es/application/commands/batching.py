@@ -6,9 +6,9 @@ the lead to the first caller that came meanwhile. So nothing waits for company (
 arrived while the last one was in flight.
 
 Callers that were just woken often come back at once. So a leader lets callers run first that were woken and had no step yet.
-That is one step of the event loop, which they take in any case, and they share one batch instead of two.
+That is one step of the event loop, or a turn of threads, which they take in any case, and they share one batch instead of two.
 
-The technique is known from concurrent data structures; here the "processors" are tasks of one event loop.
+The technique is known from concurrent data structures; here the "processors" are tasks of one event loop, or threads.
 (Hendler, Incze, Shavit, Tzafrir: Flat Combining and the Synchronization-Parallelism Tradeoff, SPAA 2010.)
 
 The leader serves others, so it must not be cancelled half way: its own cancellation is delivered when its batch is done. A follower
@@ -205,8 +205,10 @@ class Batcher(Generic[T]):
     def _finish(self, item: T, batch: Sequence[T]) -> None:
         """End a caller's lead, or its wait: settle its batch, and let the first that waits lead. Idempotent."""
         with self._lock:
-            if item.is_gone and item in self.queue:  # interrupted before it was taken
-                self.queue.remove(item)
+            if item.is_gone:
+                item.wakeup = None  # whoever wakes it would count a caller that takes no step any more
+                if item in self.queue:  # interrupted before it was taken
+                    self.queue.remove(item)
             if len(batch) > 1:
                 self._settle(batch)
             if self.leader is item:

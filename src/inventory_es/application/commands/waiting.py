@@ -4,9 +4,9 @@ Callers are tasks of one event loop, or threads; nothing else in this package kn
 """
 
 import threading
+import time
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import AbstractContextManager, nullcontext
-from time import sleep  # noqa: TID251  # among threads, each wait blocks
 from typing import Any, Protocol, Self, cast
 
 import anyio
@@ -133,11 +133,11 @@ class ThreadWaiting:
 
     async def give_way(self) -> None:
         """Let other threads run."""
-        sleep(0)  # noqa: ASYNC251  # see above
+        time.sleep(0)  # noqa: ASYNC251, TID251  # among threads, each wait blocks; gevent may have patched it since the import
 
     async def pass_by(self) -> None:
         """Let other threads run."""
-        sleep(0)  # noqa: ASYNC251  # see above
+        time.sleep(0)  # noqa: ASYNC251, TID251  # among threads, each wait blocks; gevent may have patched it since the import
 
     async def check_cancelled(self) -> None:
         """Do nothing."""

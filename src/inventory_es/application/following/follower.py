@@ -77,7 +77,7 @@ class ProjectionFollower:
         await self._run(ProjectionRunner.catch_up, is_over=lambda wanted: self._ended >= set(wanted))
 
     def stop(self) -> None:
-        """End :meth:`run` after the commits in flight. For any task of the same event loop. Idempotent."""
+        """End :meth:`run` after the commits in flight. Idempotent; for any task of its event loop, or any thread without one."""
         self._is_stopped = True
         for runner in tuple(self._runners.values()):
             runner.stop()

@@ -193,10 +193,10 @@ class Leader:
     def stop(self) -> None:
         """End :meth:`run`: a pause ends now, and work in flight is finished first. Idempotent."""
         self.is_stopping = True
-        if self._subscription is not None:
-            self._subscription.stop()
-        if self._pausing is not None:
-            self._pausing.cancel()
+        if (subscription := self._subscription) is not None:
+            subscription.stop()
+        if (pausing := self._pausing) is not None:  # another thread may end the pause meanwhile
+            pausing.cancel()
 
     def longer_pause(self) -> float:
         """Return the pause after a failure, in seconds: longer each time, from the start again once the checkpoint has moved."""

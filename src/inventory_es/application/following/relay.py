@@ -72,7 +72,7 @@ class Relay:
         await self._leader.run(self._publish)
 
     def stop(self) -> None:
-        """End :meth:`run` after the batch in flight. Idempotent; for any task of the same event loop."""
+        """End :meth:`run` after the batch in flight. Idempotent; for any task of its event loop, or any thread without one."""
         self._leader.stop()
 
     async def checkpoint(self) -> Checkpoint:

@@ -95,7 +95,7 @@ class ProjectionRunner:
         await self._run(to_end=True)
 
     def stop(self) -> None:
-        """End :meth:`run` after the commit in flight. Idempotent; for any task of the same event loop."""
+        """End :meth:`run` after the commit in flight. Idempotent; for any task of its event loop, or any thread without one."""
         self._leader.stop()
 
     @property

@@ -85,7 +85,7 @@ class Subscription:
     out if the store was replaced meanwhile. The subscription checks the mark at the start, after the store was away, and whenever no event
     arrives.
 
-    One task iterates it; :meth:`stop` may be called by any task of the same event loop.
+    One task or thread iterates it; :meth:`stop` is for any task of its event loop, or any thread without one.
 
     Args:
         feed: of the store.
@@ -187,8 +187,8 @@ class Subscription:
     def stop(self) -> None:
         """End the iteration: a wait ends now; a read in flight is finished, and its batch returned. Idempotent."""
         self._is_stopped = True
-        if self._idling is not None:
-            self._idling.cancel()
+        if (idling := self._idling) is not None:  # another thread may end the wait meanwhile
+            idling.cancel()
 
     async def _read(self, after: int) -> EventBatch | None:
         longest = self._pace.longest_wait

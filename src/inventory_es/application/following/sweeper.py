@@ -108,7 +108,7 @@ class ReservationSweeper:
             self.status = attrs.evolve(self.status, state="stopped")
 
     def stop(self) -> None:
-        """End :meth:`run` after the commands in flight. Idempotent; for any task of the same event loop."""
+        """End :meth:`run` after the commands in flight. Idempotent; for any task of its event loop, or any thread without one."""
         self._leader.stop()
 
     async def _term(self) -> float:

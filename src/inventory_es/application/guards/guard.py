@@ -27,7 +27,7 @@ class GuardedPort:
 
 
 class Guard(Protocol):
-    """A guard of ports. Any number of tasks of one event loop may call at once."""
+    """A guard of ports. Any number of tasks of one event loop, or of threads, may call at once."""
 
     async def run(self, call: Callable[[], Awaitable[T]], /, port: GuardedPort, operation: str, *, is_repeatable: bool = True) -> T:
         """Make one call.

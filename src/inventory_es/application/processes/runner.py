@@ -128,7 +128,7 @@ class ProcessRunner:
         await self._run(to_end=True)
 
     def stop(self) -> None:
-        """End :meth:`run` after the looks in flight. Idempotent; for any task of the same event loop."""
+        """End :meth:`run` after the looks in flight. Idempotent; for any task of its event loop, or any thread without one."""
         self._leader.stop()
 
     async def waiting(self, *, after: Sequence[str] | None = None, limit: int = 100) -> Sequence[Row]:

@@ -266,7 +266,7 @@ class _Flight(Generic[T]):
 
 
 class SingleFlight(Generic[T]):
-    """At most one computation per key at a time. Any number of tasks of one event loop may call at once.
+    """At most one computation per key at a time. Any number of tasks of one event loop, or of threads, may call at once.
 
     The first caller computes, in its own task; the others wait. If it fails, they fail alike, and the next caller computes again. If it
     is cancelled, one of the waiting callers computes in its place. No background task runs.
@@ -282,9 +282,17 @@ class SingleFlight(Generic[T]):
             Exception: whatever ``compute`` raises.
         """
         while True:
-            flight, landed = self._join(key)
-            if landed is None:
-                return await self._lead(key, flight, compute)
+            own = _Flight[T]()
+            try:
+                flight, landed = self._join(key, own)
+                if landed is None:
+                    return await self._lead(own, compute)
+            finally:
+                try:
+                    self._land(key, own)
+                except BaseException:  # of a signal, in the middle of it
+                    self._land(key, own)
+                    raise
             await landed.wait()
             if flight.result is not None:
                 return flight.result[0]
@@ -295,31 +303,30 @@ class SingleFlight(Generic[T]):
         """Let later callers compute again, also while a computation is in flight."""
         self._flights.pop(key, None)
 
-    def _join(self, key: str) -> tuple[_Flight[T], Event | None]:
-        """Return the flight of this key and an event to wait for; or a new one and ``None``, where the caller leads."""
+    def _join(self, key: str, own: _Flight[T]) -> tuple[_Flight[T], Event | None]:
+        """Return the flight of this key and an event to wait for; or the own one and ``None``, where the caller leads."""
         with STATE_LOCK:
-            flight = self._flights.get(key)
-            if flight is None:
-                flight = self._flights[key] = _Flight[T]()
-                return flight, None
+            flight = self._flights.setdefault(key, own)
+            if flight is own:
+                return own, None
             flight.landed = flight.landed or new_event()
             return flight, flight.landed
 
-    async def _lead(self, key: str, flight: _Flight[T], compute: Callable[[], Awaitable[T]]) -> T:
+    async def _lead(self, own: _Flight[T], compute: Callable[[], Awaitable[T]]) -> T:
         try:
             result = await compute()
         except Exception as problem:
-            flight.problem = problem
+            own.problem = problem
             raise
-        else:
-            flight.result = (result,)
-            return result
-        finally:
-            with STATE_LOCK:
-                if self._flights.get(key) is flight:
-                    del self._flights[key]
-                if flight.landed is not None:
-                    flight.landed.set()
+        own.result = (result,)
+        return result
+
+    def _land(self, key: str, own: _Flight[T]) -> None:
+        with STATE_LOCK:
+            if self._flights.get(key) is own:
+                del self._flights[key]
+            if own.landed is not None:
+                own.landed.set()
 
 
 def _own_copy(problem: Exception) -> Exception:

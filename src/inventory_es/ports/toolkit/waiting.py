@@ -300,7 +300,11 @@ class _Threads(AbstractAsyncContextManager["_Threads"]):
         work = partial(copy_context().run, self._work, function, args)
         thread = threading.Thread(target=work, name=f"inventory_es {getattr(function, '__qualname__', 'work')}", daemon=True)
         self._threads.append(thread)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no more of them
+            self._threads.remove(thread)
+            raise
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
         try:
@@ -316,7 +320,7 @@ class _Threads(AbstractAsyncContextManager["_Threads"]):
             raise
         finally:
             is_ours = self._scope.__exit__(kind, error, trace)
-        if self._problems:
+        if self._problems and (error is None or is_ours):
             raise self._problems[0]
         return is_ours
 
