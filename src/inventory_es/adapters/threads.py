@@ -23,7 +23,7 @@ class SyncEventStore(Protocol):
 
     @property
     def capabilities(self) -> StoreCapabilities:
-        """The promises of this store, constant for its lifetime. Read in the event loop, so it must not block."""
+        """The promises of this store, constant for its lifetime. It may be read in an event loop, so it must not block."""
         ...
 
     def append(self, writes: Sequence[StreamWrite], /) -> AppendResult:

@@ -49,8 +49,8 @@ class Engine(Protocol):
 class DirectEngine:
     """The service, run by the threads that call it: no event loop, and no thread of its own.
 
-    One that nobody holds any more warns, and closes the service. Those that are open when the interpreter ends are closed then. They wait
-    for calls in flight for ten seconds in all, besides the time for readable copies of a file store.
+    One that nobody holds any more warns, and closes the service. Those that are open when the interpreter ends are closed then, and wait
+    for calls in flight within ten seconds in all. Derived files are finished after that.
 
     Args:
         service: not yet opened, over adapters that serve threads.

@@ -63,8 +63,8 @@ def open_inventory(
     """Assemble the service over a store; see :func:`inventory_es.open_inventory`.
 
     Create one service per process, for example at module level: nothing is opened before the first call. Close it with
-    :meth:`InventoryService.close` or ``with``. A service that is still open when the interpreter ends is closed then, within ten seconds.
-    A service that is garbage-collected while it is open is closed then, with a ``ResourceWarning``.
+    :meth:`InventoryService.close` or ``with``. A service that is still open when the interpreter ends is closed then, after ten seconds at
+    most for calls in flight. A service that is garbage-collected while it is open is closed then, with a ``ResourceWarning``.
 
     Raises:
         ValueError: an unknown or misspelt scheme; the message has the right spelling. A cache, a bus or projections without read
@@ -73,8 +73,7 @@ def open_inventory(
     """
     given: object = store
     is_borrowed = not isinstance(given, str | os.PathLike | EventStore) and isinstance(given, SyncEventStore)
-    parts = None if is_borrowed else store, read_models, snapshots
-    serve = all(one is None or is_built_in(one) or serves_threads(one) for one in parts)
+    serve = all(one is None or is_built_in(one) or serves_threads(one) for one in (None if is_borrowed else store, read_models, snapshots))
     needs_loop = not (serve and all(one is None or one == "memory:" or serves_threads(one) for one in (cache, bus)))
     assemble = partial(
         _open_async,

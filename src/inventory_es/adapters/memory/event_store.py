@@ -156,8 +156,8 @@ class MemoryEventLog:
 class MemoryEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, VersionGlance, AsyncResource):
     """An event store in memory: **the reference** of its port. Where another adapter differs, one of the two is wrong.
 
-    Every call lets other tasks run once and then does its work in one synchronous step. So an append whose caller is cancelled was never
-    begun, and no reader sees half of one. Nothing survives the process.
+    In an event loop, every call lets other tasks run once. Then it does its work in one synchronous step. So an append whose caller is
+    cancelled was never begun, and no reader sees half of one. Nothing survives the process.
 
     Args:
         log: the data to open, shared with other instances over the same log; a fresh one by default.

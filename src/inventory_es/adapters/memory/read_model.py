@@ -118,8 +118,8 @@ class _Projection:
 class MemoryReadModel(ReadModel):
     """Rows and checkpoints in memory: **the reference** of the port.
 
-    Every call lets other tasks run once and then does its work in one synchronous step. A selection that gives neither the first column of
-    the key nor that of an index looks at every row. Nothing survives the process.
+    In an event loop, every call lets other tasks run once. Then it does its work in one synchronous step. A selection that gives neither
+    the first column of the key nor that of an index looks at every row. Nothing survives the process.
     """
 
     serves_threads: bool = True

@@ -1,4 +1,4 @@
-"""The SQLite event store: a synchronous core, and the event loop's handle on it."""
+"""The SQLite event store: a synchronous core, and the handle on it of an event loop, or of threads."""
 
 import logging
 import os
@@ -299,7 +299,7 @@ class SqliteEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, Snap
     """An event store in one SQLite file, and a snapshot store. Opened by :func:`open_sqlite_event_store`.
 
     Every acknowledged append survives a power cut if the drive honours a sync. Several processes on one machine may open one file; they
-    write one after the other. A store belongs to the event loop in which it was opened. It needs SQLite 3.37 or newer.
+    write one after the other. A store belongs to the event loop in which it was opened, or to threads. It needs SQLite 3.37 or newer.
 
     A fork closes the connections, and each process opens its own again. The child needs a store of its own. When the file is moved,
     removed or replaced while it is open, each use raises ``StoreClosedError``, and nothing is written.

@@ -198,7 +198,7 @@ def test_close_waits_for_what_runs_refuses_what_comes_and_closes_once(backend: s
             await until(meeting.began.is_set)
             tasks.start_soon(refused)
             tasks.start_soon(calls.close, close)
-            await until(lambda: bool(waiting._waiting or closed()))
+            await until(lambda: not calls.is_open and bool(waiting._waiting or closed()))
             with pytest.raises(StoreClosedError):
                 await calls.run(len, "late")
             assert not closed()

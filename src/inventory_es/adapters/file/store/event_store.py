@@ -34,7 +34,7 @@ class FileEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, TurnTa
     """An event store in a folder, for Linux and macOS. Opened by :func:`open_file_event_store`.
 
     Every acknowledged append survives a power cut, as far as the drive tells the truth: its line was synced before. Linux syncs with
-    ``fdatasync``, macOS with ``F_FULLFSYNC``. Any number of processes on one machine may open one folder. Appends that meet
+    ``fdatasync``, macOS with ``F_FULLFSYNC``. Any number of processes on one machine may open one folder. Tasks whose appends meet
     while a commit is in flight share the next one.
 
     Belongs to the event loop in which it was opened, or to threads without one. A handle that a fork inherited raises
