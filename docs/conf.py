@@ -36,7 +36,7 @@ nitpicky = True
 nitpick_ignore_regex = [
     (
         r"py:.*",
-        r"(anyio|attrs?|cattrs|click|collections|contextlib|datetime|enum|hypothesis|msgspec|os|pathlib|random|sqlite3|types|typing|uuid)(\..*)?",
+        r"(anyio|attrs?|cattrs|click|collections|contextlib|datetime|enum|hypothesis|msgspec|os|pathlib|random|sqlite3|types|typing|urllib|uuid)(\..*)?",
     ),
     (r"py:.*", r"(logging|opentelemetry|prometheus_client)(\..*)?"),
     (r"py:.*", r"inventory_es\.(adapters|application|telemetry|testing)\.\w+\..*"),
