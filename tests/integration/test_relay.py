@@ -8,10 +8,11 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from inventory_es import open_inventory
 from inventory_es.adapters.memory import MemoryEventBus, MemoryEventStore, MemoryReadModel
-from inventory_es.application.following.relay import Relay
+from inventory_es.application.following.relay import Relay, rewind_relay
 from inventory_es.application.following.subscription import EventFilter, Pace
-from inventory_es.ports import RecordedEvent
+from inventory_es.ports import EventFeed, ProjectionId, RecordedEvent
 from inventory_es.ports.errors import AppendTooLargeError, EventBusUnavailableError, FeedRewoundError
 from inventory_es.testing import ManualClock
 from inventory_es.testing.contracts.core.schedule import PLAIN, Schedule
@@ -137,5 +138,123 @@ def test_an_event_that_the_bus_can_never_take_is_not_skipped(backend: str) -> No
                 await relay(store, Small(clock), model, clock).run()
             seen = await relay(store, Notes(clock), model, clock).checkpoint()
             assert (seen.position, seen.owner) == (0, None)
+
+    anyio.run(body, backend=backend)
+
+
+async def publish_all(store: Any, model: Any, clock: ManualClock, owner: str) -> list[RecordedEvent]:
+    """Run a relay to the end of the feed, and return what it published."""
+    bus = Notes(clock)
+    one = relay(store, bus, model, clock, owner=owner)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(one.run)
+        await until_at(one, len(await whole_feed(store)))
+    return bus.taken
+
+
+@pytest.mark.parametrize("to", [0, 1, 7])
+def test_a_rewound_relay_publishes_the_events_after_a_position_again(to: int, backend: str, kind: str, tmp_path: Path) -> None:
+    async def body() -> None:
+        clock = ManualClock()
+        async with stores(kind, tmp_path) as (store, model):
+            await trade(store, clock, steps=20)
+            events = await whole_feed(store)
+            assert isinstance(store, EventFeed)
+            assert await publish_all(store, model, clock, "one") == events
+            before = await model.checkpoint(ProjectionId("to_bus", 1))
+            await rewind_relay("to_bus", feed=store, read_model=model, to=to)
+            after = await model.checkpoint(ProjectionId("to_bus", 1))
+            assert (after.position, after.epoch, after.mark is None) == (to, before.epoch + 1, to == 0)
+            assert await publish_all(store, model, clock, "two") == events[to:]
+
+    anyio.run(body, backend=backend)
+
+
+def test_a_relay_that_runs_goes_on_from_where_it_is_rewound_to(backend: str) -> None:
+    async def body() -> None:
+        clock, model = ManualClock(), MemoryReadModel()
+        async with MemoryEventStore() as store:
+            await trade(store, clock, steps=20)
+            events = await whole_feed(store)
+            bus = Notes(clock)
+            one = relay(store, bus, model, clock)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(one.run)
+                with anyio.fail_after(10):
+                    while len(bus.taken) < len(events):
+                        await anyio.lowlevel.checkpoint()
+                    await rewind_relay("to_bus", feed=store, read_model=model, to=3)
+                    await trade(store, clock, seed=2, steps=5)
+                    everything = await whole_feed(store)
+                    while len(set(bus.taken[len(events) :])) < len(everything) - 3:
+                        await anyio.lowlevel.checkpoint()
+                one.stop()
+            assert set(bus.taken[len(events) :]) >= set(everything[3:])
+
+    anyio.run(body, backend=backend)
+
+
+def test_a_rewind_interrupted_anywhere_skips_nothing(backend: str) -> None:
+    async def body() -> None:
+        clock = ManualClock()
+        async with MemoryEventStore() as store:
+            await trade(store, clock, steps=10)
+            events = await whole_feed(store)
+            for nth in range(1, 12):
+                model = MemoryReadModel()
+                await publish_all(store, model, clock, "one")
+                left = nth
+
+                def count() -> None:
+                    nonlocal left
+                    left -= 1
+                    if left == 0:
+                        scope.cancel()
+
+                with anyio.CancelScope() as scope:
+                    await Schedule(PLAIN, "").drive(rewind_relay("to_bus", feed=store, read_model=model, to=4), count)
+                done = await publish_all(store, model, clock, "two")
+                assert done in ([], events[4:], events)
+
+    anyio.run(body, backend=backend)
+
+
+def test_a_relay_is_not_rewound_beyond_its_checkpoint_or_the_feed(backend: str) -> None:
+    async def body() -> None:
+        clock, model = ManualClock(), MemoryReadModel()
+        async with MemoryEventStore() as store, MemoryEventStore() as restored:
+            await trade(store, clock, steps=10)
+            events = await publish_all(store, model, clock, "one")
+            for to in (-1, len(events) + 1):
+                with pytest.raises(ValueError, match=f"to_bus is at position {len(events)}: rewind it to a position from 0"):
+                    await rewind_relay("to_bus", feed=store, read_model=model, to=to)
+            with pytest.raises(FeedRewoundError, match="the feed ends at 0"):
+                await rewind_relay("to_bus", feed=restored, read_model=model, to=1)
+            assert (await model.checkpoint(ProjectionId("to_bus", 1))).position == len(events), "a refused call changes nothing"
+            with pytest.raises(FeedRewoundError):
+                await relay(restored, Notes(clock), model, clock).run()
+            await trade(restored, clock, seed=9, steps=5)
+            await rewind_relay("to_bus", feed=restored, read_model=model, to=0)
+            assert await publish_all(restored, model, clock, "two") == await whole_feed(restored)
+
+    anyio.run(body, backend=backend)
+
+
+def test_the_relay_of_a_service_is_rewound(backend: str) -> None:
+    async def body() -> None:
+        clock = ManualClock()
+        bus = Notes(clock)
+        async with open_inventory("memory:", read_models="memory:", clock=clock, bus=bus) as inventory:
+            await inventory.add_stock("tea", "berlin", 3)
+            with anyio.fail_after(10):
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(lambda: inventory.followers.run(on_failure="stop"))
+                    while len(bus.taken) < 1:
+                        await anyio.lowlevel.checkpoint()
+                    await inventory.followers.rewind_relay(to=0)
+                    await inventory.add_stock("tea", "berlin", 4)
+                    while [event.version for event in bus.taken].count(1) < 2:
+                        await anyio.lowlevel.checkpoint()
+                    inventory.followers.stop()
 
     anyio.run(body, backend=backend)

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from inventory_es.application.following.follower import ProjectionFollower
 from inventory_es.application.following.projection import OnFailure, Projection, ProjectionStatus, check_on_failure
-from inventory_es.application.following.relay import Relay
+from inventory_es.application.following.relay import Relay, rewind_relay
 from inventory_es.application.following.runner import ProjectionRunner
 from inventory_es.application.following.subscription import feed_of
 from inventory_es.application.queries.cached_answers import AnswerInvalidation, CachedAnswers
@@ -120,6 +120,21 @@ class Followers:
         """Resume the projections that are stopped; the next run tries the failing event again."""
         for follower in self._projection_followers("stop"):
             await follower.resume()
+
+    async def rewind_relay(self, *, to: int) -> None:
+        """Set the checkpoint of the relay back, so that the events after a position are published again.
+
+        See :func:`~inventory_es.application.following.relay.rewind_relay`. The relay may run meanwhile, here or in another process.
+
+        Args:
+            to: the position of the last event that is not published again; 0 for all events.
+
+        Raises:
+            ValueError: ``to`` is below 0, or above the checkpoint.
+            UnsupportedCapabilityError: the store has no feed.
+            FeedRewoundError: the feed ends before ``to``.
+        """
+        await rewind_relay(RELAY, feed=feed_of(self._store), read_model=self._read_model, to=to)
 
     def stop(self) -> None:
         """End every :meth:`run`, also one that begins later, after the commits in flight. Idempotent."""

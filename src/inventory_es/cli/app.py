@@ -33,6 +33,7 @@ COMMANDS = {
     "project": "Keep a read model up to date with a store.",
     "rebuild": "Rebuild the rows of a projection, and switch readers to the new rows.",
     "parked": "List the dead letters of projections, or apply or drop those of one stream.",
+    "relay": "Publish events to a bus again, from a position on.",
     "watch": "Watch a store live.",
     "plot": "Draw the stock of a product in a store over time: on hand, reserved, available.",
     "low-stock": "List products at or below their threshold.",
@@ -45,7 +46,7 @@ _MODULES = {
     "stock": ("stock", "history", "explain"),
     "servers": ("store", "doctor"),
     "stores": ("streams", "verify", "backup", "copy"),
-    "projections": ("project", "rebuild", "parked"),
+    "projections": ("project", "rebuild", "parked", "relay"),
     "watch": ("watch",),
     "rows": ("plot", "low-stock", "ledger"),
 }

@@ -45,6 +45,10 @@ class Followers:
         """Resume the projections that are stopped; the next run tries the failing event again."""
         self._do(_Async.resume)
 
+    def rewind_relay(self, *, to: int) -> None:
+        """Set the checkpoint of the relay back, so that the events after a position are published again."""
+        self._do(lambda followers: followers.rewind_relay(to=to))
+
     def stop(self) -> None:
         """End every :meth:`run`, also one that begins later, after the commits in flight. Idempotent."""
         self._running().tell(lambda service: service.followers.stop())

@@ -1,16 +1,19 @@
 """The relay: it publishes the feed to an event bus, with a checkpoint of its own, at least once."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
+
+from attrs import evolve
 
 from inventory_es.application.following.lease import WAITED_FOR, Leader, Lease
 from inventory_es.application.following.projection import ProjectionStatus
 from inventory_es.application.following.runner import reader_status
-from inventory_es.application.following.subscription import EventFilter, Pace
+from inventory_es.application.following.subscription import EventFilter, Pace, event_at, mark_of
 from inventory_es.application.observers import Observers, PublishFinished, lag_of
 from inventory_es.domain.errors import InventoryError
 from inventory_es.ports import Checkpoint, Clock, EventBus, EventFeed, ProjectionId, ReadModel, RecordedEvent
-from inventory_es.ports.errors import EventBusUnavailableError
+from inventory_es.ports.errors import CheckpointConflictError, EventBusUnavailableError, FeedRewoundError, ProjectionNotFoundError
 from inventory_es.ports.toolkit.adapter_name import adapter_name
 from inventory_es.ports.toolkit.waiting import now
 
@@ -57,7 +60,8 @@ class Relay:
         self._clock = clock
         self._observers = Observers(observers)
         self._lease = Lease(read_model, self._id, owner, clock, lease)
-        self._leader = Leader(self._lease, Pace() if pace is None else pace, waited_for=(*WAITED_FOR, EventBusUnavailableError))
+        waited_for = (*WAITED_FOR, EventBusUnavailableError, ProjectionNotFoundError)  # the last one while it is rewound
+        self._leader = Leader(self._lease, Pace() if pace is None else pace, waited_for=waited_for)
 
     async def run(self) -> None:
         """Publish or stand by until :meth:`stop`.
@@ -65,7 +69,7 @@ class Relay:
         Raises:
             AppendTooLargeError: an event that the bus can't take: filter it out, or choose another bus. Nothing is skipped.
             CorruptStoreError, StoreClosedError: as the backends.
-            FeedRewoundError: the event store was replaced by a backup or another one. Drop the checkpoint to publish from its beginning.
+            FeedRewoundError: the event store was replaced by a backup or another one. See :func:`rewind_relay`.
             ReadModelUnavailableError: at the start; later the relay waits for backends that are away.
         """
         await self._read_model.prepare(self._id, ())
@@ -86,6 +90,7 @@ class Relay:
 
     async def _publish(self) -> float:
         lease = self._lease
+        await self._read_model.prepare(self._id, ())  # it was dropped, if somebody rewinds
         if await lease.acquire():
             async with self._leader.subscription(self._feed, self._wanted) as subscription:
                 while not self._leader.is_stopping:
@@ -120,3 +125,38 @@ class Relay:
                     error=error or None,
                 )
             )
+
+
+async def rewind_relay(name: str, *, feed: EventFeed, read_model: ReadModel, to: int) -> None:
+    """Set the checkpoint of a relay back, so that it publishes the events after a position again.
+
+    Do this after the bus has lost events, or after ``FeedRewoundError``. Consumers recognise an event by stream and version. A relay that
+    runs, here or elsewhere, goes on from there. If this call is interrupted, a relay may go on from the beginning of the feed.
+
+    Args:
+        name: of the checkpoint; the relay of a service is ``relay``.
+        feed: of the event store.
+        read_model: has the checkpoint.
+        to: the position of the last event that is not published again; 0 for all events.
+
+    Raises:
+        ValueError: ``to`` is below 0, or above the checkpoint.
+        FeedRewoundError: the feed ends before ``to``.
+        ReadModelUnavailableError, StoreUnavailableError, CorruptStoreError, StoreClosedError: as the backends.
+    """
+    relay = ProjectionId(name, 1)
+    await read_model.prepare(relay, ())
+    seen = await read_model.checkpoint(relay)
+    if not 0 <= to <= seen.position:
+        msg = f"{name} is at position {seen.position}: rewind it to a position from 0 to that one, not to {to}"
+        raise ValueError(msg)
+    head = await feed.head()
+    if head < to:
+        raise FeedRewoundError(projection=name, position=to, event_id=None, head=head, found_id=None)
+    after = Checkpoint(position=to, epoch=seen.epoch + 1)
+    if to and (last := await event_at(feed, to)) is not None:
+        after = evolve(after, recorded_at=last.recorded_at, mark=mark_of(last))
+    await read_model.drop(relay)  # a commit never moves a checkpoint back
+    await read_model.prepare(relay, ())
+    with suppress(CheckpointConflictError):  # a relay was faster, and publishes from the beginning
+        await read_model.commit(relay, (), before=Checkpoint(), after=after)

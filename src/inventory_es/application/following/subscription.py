@@ -270,7 +270,7 @@ async def check_feed(feed: EventFeed, name: str, position: int, mark: EventMark 
     if mark is None:
         found, is_known = None, not position
     else:
-        found = await _event_at(feed, mark.position)
+        found = await event_at(feed, mark.position)
         is_known = found is not None and found.event_id == mark.event_id
     if is_known:
         return
@@ -286,7 +286,8 @@ async def check_feed(feed: EventFeed, name: str, position: int, mark: EventMark 
     )
 
 
-async def _event_at(feed: EventFeed, position: int) -> RecordedEvent | None:
+async def event_at(feed: EventFeed, position: int) -> RecordedEvent | None:
+    """Return the event at a position of the feed; ``None`` if there is none."""
     after = position - 1
     while True:
         page = await read_feed_page(feed, after=after, limit=1)

@@ -14,7 +14,9 @@ from rich.console import RenderableType
 from rich.live import Live
 from rich.markup import escape
 
+from inventory_es.application.followers import RELAY
 from inventory_es.application.following.projection import OnFailure, ProjectionStatus
+from inventory_es.application.following.relay import rewind_relay
 from inventory_es.application.following.runner import ProjectionRunner
 from inventory_es.application.following.subscription import check_feed
 from inventory_es.cli.failures import WRONG
@@ -385,3 +387,31 @@ def _show_settled(name: str, stream: StreamId, count: int, *, is_retried: bool, 
         console().print(f"[good]✓[/] {name}: {what} {'applied' if is_retried else 'dropped'}", soft_wrap=True)
     else:
         console().print(f"[bad]✗[/] {name}: nothing of {escape(stream.text)} is parked", soft_wrap=True)
+
+
+@click.command()
+@click.argument("action", type=click.Choice(["rewind"]))
+@url_option
+@read_model_option
+@click.option("--to", metavar="N", type=click.IntRange(min=0), required=True, help="Last position that is not published again; 0 for all.")
+@click.option("--name", default=RELAY, show_default=True, help="Name of the relay's checkpoint.")
+@json_option
+def relay(*, action: str, url: str, read_model: str, to: int, name: str, as_json: bool) -> None:  # noqa: ARG001  # the only action
+    """Publish events to a bus again, from a position on.
+
+    'rewind' sets the relay back, after the bus has lost events. A relay may run meanwhile, and goes on from there. Consumers get events
+    twice, and recognise them by stream and version.
+    """
+    run(partial(_rewind, name, url, read_model, to), url)
+    if as_json:
+        print_json({"name": name, "position": to})
+    else:
+        console().print(f"[good]✓[/] {escape(name)} publishes the events after position {number(to)} again", soft_wrap=True)
+
+
+async def _rewind(name: str, url: str, read_model: str, to: int) -> None:
+    async with open_workshop(url, read_model) as workshop:
+        try:
+            await rewind_relay(name, feed=workshop.feed, read_model=workshop.read_model, to=to)
+        except ValueError as problem:  # a position or a name that does not go
+            raise click.UsageError(str(problem)) from problem
