@@ -375,11 +375,11 @@ def test_a_log_that_lost_its_end_keeps_no_place_settled(server: Server, backend:
 
 
 @asynccontextmanager
-async def broker_on(server: Server, *, lease: float = 600) -> AsyncIterator[NatsBroker]:
-    place = NatsPlace.parse(f"{server.url}?shards=1", timeout=5, own={"shards"})
+async def broker_on(server: Server, *, shards: int = 1, lease: float = 600) -> AsyncIterator[NatsBroker]:
+    place = NatsPlace.parse(f"{server.url}?shards={shards}", timeout=5, own={"shards"})
     connection = Connection(place, "test")
     found = await anyio.to_thread.run_sync(connection.run, prepare, place, "bus", connection)
-    broker = NatsBroker("bus", connection, found.streams, shards=1, lease=lease)
+    broker = NatsBroker("bus", connection, found.streams, shards=found.shards, lease=lease)
     try:
         yield broker
     finally:
@@ -402,6 +402,7 @@ def test_a_former_owner_changes_nothing(server: Server, backend: str, monkeypatc
             await anyio.sleep(0.2)
             (claim,) = await later.claim("g", [0])
             assert (claim.low, claim.deliveries) == (0, {1: 2})
+            assert await former.claim("g", [0]) == [], "a living owner is not robbed"
             with pytest.raises(OwnershipLostError):
                 await former.settle(lost, [1], low=1)
             with pytest.raises(OwnershipLostError):
@@ -473,6 +474,37 @@ def test_shards_that_a_cancelled_call_owned_are_given_to_the_next_one(server: Se
             await broker.record(claim, 1, 1)
             with pytest.raises(OwnershipLostError):
                 await broker.record(former, 1, 9)
+
+    anyio.run(play, backend=backend)
+
+
+def test_a_letter_is_settled_once_whatever_is_claimed_meanwhile(server: Server, backend: str) -> None:
+    async def play() -> None:
+        async with broker_on(server, shards=2) as broker:
+            await broker.publish({0: [b"a"]})
+            await broker.join("g")
+            (claim,) = await broker.claim("g", [0])
+            await broker.record(claim, 1, 1)
+            await broker.bury(claim, 1, "id", b"letter", low=1)
+            assert await broker.revive("g", ["id"]) == 1
+            ((again,),) = [found for found in await broker.read([(claim, 1, 10)]) if found]
+            (other,) = await broker.claim("g", [1])
+            await broker.settle(claim, [again.place], low=1)
+            assert await broker.read([(claim, 1, 10), (other, 0, 10)]) == [[], []]
+        async with broker_on(server, shards=2) as broker:
+            claims = await broker.claim("g", [0, 1])
+            assert await broker.read([(one, one.low, 10) for one in claims]) == [[], []]
+
+    anyio.run(play, backend=backend)
+
+
+def test_the_most_shards_are_owned_and_read(server: Server, backend: str) -> None:
+    async def play() -> None:
+        async with bus_on(server, "shards=1024") as bus, bus.subscribe("g") as deliveries:
+            published = [event for n in range(100) for event in events(f"s{n}", 1)]
+            await bus.publish(published)
+            taken = await take(deliveries, 100)
+            assert sorted(str(event.stream) for event in taken) == sorted(str(event.stream) for event in published)
 
     anyio.run(play, backend=backend)
 

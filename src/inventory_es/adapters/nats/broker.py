@@ -34,6 +34,7 @@ T = TypeVar("T")
 _MAX_CALLS = 8
 _BATCH_BYTES = 1 << 20
 _BATCH_MESSAGES = 1_000
+_STATES_BYTES = 32 << 20
 _PAGE = 256
 _FRESH = 0.5
 
@@ -45,7 +46,7 @@ _TOMBSTONE: Mapping[str, str] = {"Nats-TTL": "60s"}
 
 
 class _State(msgspec.Struct, frozen=True, array_like=True):
-    """What a group has done with a shard, in MessagePack: with the owner's lease in seconds, and the time when the log was made."""
+    """The answers of a group about a shard, in MessagePack, with the owner's lease in seconds and the time when the log was made."""
 
     owner: str = ""
     lease: float = 0.0
@@ -88,7 +89,7 @@ class _Letters:
     """The letters of a group that wait again.
 
     Attributes:
-        through: the sequence up to which they were read.
+        through: the sequence up to which they were read; 0 for all of them to be read.
         waiting: by subject, the sequence and the letter.
     """
 
@@ -116,6 +117,7 @@ class NatsBroker(Broker):
         self._lease = lease
         self._calls = BlockingCalls(anyio.CapacityLimiter(_MAX_CALLS), name=name)
         self._held: dict[tuple[str, int], _Held] = {}
+        self._tokens: set[str] = set()  # those that the server may have
         self._letters: dict[str, _Letters] = {}
         self._seen: dict[str, tuple[int, float]] = {}
         connection.start(self._renew)
@@ -199,14 +201,13 @@ class NatsBroker(Broker):
                 raise
 
     async def _claim(self, group: str, shards: Sequence[int]) -> list[Claim]:
-        """Own what is free, what this process held without the bus's knowledge, and what was not written for the time of its lease."""
-        found, _ = await self._streams.read(self._streams.groups, multi_last=[f"{self._prefix}.of.{_token(group)}.*"], batch=self._shards)
-        states = {subject_of(message): (sequence, _decode(message.data)) for sequence, message in found}
+        """Own what is free, what this broker owns without the bus's knowledge, and what was not written for the time of its lease."""
+        states = await self._states(_token(group))
         free = []
         for shard in shards:
             subject = f"{self._prefix}.of.{_token(group)}.{shard}"
-            sequence, state = states.get(subject, (0, _State()))
-            if not state.owner or (group, shard) in self._held or self._has_ended(subject, sequence, state.lease):
+            sequence, state = states.get(shard, (0, _State()))
+            if not state.owner or state.owner in self._tokens or self._has_ended(subject, sequence, state.lease):
                 free.append((shard, subject, sequence, state))
         if not free:
             return []
@@ -219,10 +220,13 @@ class NatsBroker(Broker):
                 state = _State()  # the log was made again, or lost its end in a power cut: its places are those of other entries
             state = _with(state, owner=self._streams.new_token(), lease=self._lease, log=log["created"])
             written_at = time.monotonic()
+            self._tokens.add(state.owner)
             try:
                 written = await self._streams.publish([(subject, _encode(state), {_EXPECTED: f"{sequence}"})])
             except NatsError as problem:
-                if problem.code not in _WRONG_SEQUENCE:  # else another process was faster
+                if problem.code in _WRONG_SEQUENCE:  # another process was faster
+                    self._tokens.discard(state.owner)
+                else:
                     problems.append(problem)
                 return
             claim = Claim(group, shard, state.owner, state.low, state.settled, state.deliveries)
@@ -234,8 +238,14 @@ class NatsBroker(Broker):
         await _together(partial(own, *each) for each in free)
         if problems and not claims:
             raise problems[0]
-        self._letters[group] = _Letters()  # those of the former owners may be settled now
+        self._letters.setdefault(group, _Letters()).through = 0  # those of the former owners may be settled now
         return sorted(claims, key=lambda claim: claim.shard)
+
+    async def _states(self, token: str) -> dict[int, tuple[int, _State]]:
+        """Return the state of each shard of a group, with its sequence."""
+        wanted = [f"{self._prefix}.of.{token}.*"]
+        found, _ = await self._streams.read(self._streams.groups, multi_last=wanted, batch=self._shards, max_bytes=_STATES_BYTES)
+        return {int(subject_of(message).rpartition(".")[2]): (sequence, _decode(message.data)) for sequence, message in found}
 
     def _has_ended(self, subject: str, sequence: int, lease: float) -> bool:
         """Return True if this process has seen the same state for the time of its lease. So no clocks are compared."""
@@ -255,6 +265,7 @@ class NatsBroker(Broker):
             try:
                 with suppress(OwnershipLostError):
                     await self._change(one, lambda state: _with(state, owner=""))
+                self._tokens.discard(one.claim.token)
             finally:
                 one.is_lost = True
 
@@ -300,12 +311,14 @@ class NatsBroker(Broker):
     async def _read_letters(self, group: str) -> None:
         """Take note of the letters of a group that wait again, and of those that don't any more."""
         letters = self._letters[group]
-        async for sequence, message in self._each_letter(group, letters.through):
+        through, waiting = letters.through, dict(letters.waiting) if letters.through else {}
+        async for sequence, message in self._each_letter(group, through):
+            through = sequence
             if header_of(message, _LETTER) == "again":
-                letters.waiting[subject_of(message)] = sequence, message.data
+                waiting[subject_of(message)] = sequence, message.data
             else:
-                letters.waiting.pop(subject_of(message), None)
-            letters.through = sequence
+                waiting.pop(subject_of(message), None)
+        letters.through, letters.waiting = through, waiting
 
     async def _each_letter(self, group: str, after: int = 0) -> AsyncIterator[tuple[int, Msg]]:
         subject = f"{self._prefix}.letter.{_token(group)}.*.*"
@@ -379,6 +392,7 @@ class NatsBroker(Broker):
         state = _State() if found is None else _decode(found[1])
         if found is None or state.owner != held.claim.token:
             held.is_lost = True
+            self._tokens.discard(held.claim.token)
             if self._of(held.claim) is held:
                 del self._held[held.claim.group, held.claim.shard]
         else:
@@ -416,11 +430,9 @@ class NatsBroker(Broker):
         joined = await self._streams.api(f"STREAM.INFO.{self._streams.groups}", subjects_filter=f"{self._prefix}.joined.*")
         lows: dict[int, list[int]] = {shard: [] for shard in range(self._shards)}
         for subject in joined["state"].get("subjects") or {}:
-            wanted = f"{self._prefix}.of.{subject.rpartition('.')[2]}.*"
-            found, _ = await self._streams.read(self._streams.groups, multi_last=[wanted], batch=self._shards)
-            states = {int(subject_of(message).rpartition(".")[2]): _decode(message.data) for _, message in found}
+            states = await self._states(subject.rpartition(".")[2])
             for shard, of_shard in lows.items():
-                of_shard.append(states[shard].low if shard in states else 0)
+                of_shard.append(states[shard][1].low if shard in states else 0)
         count = 0
         for shard, of_shard in lows.items():
             if low := min(of_shard, default=0):

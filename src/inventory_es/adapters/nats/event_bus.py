@@ -24,10 +24,10 @@ class NatsEventBus(ShardedBus):
     Events are kept until :meth:`trim`, and a new group gets all of them. ``publish`` never waits for a slow group, whose backlog stands on
     the server. A publish of up to a thousand events and a megabyte happens whole or not at all.
 
-    JetStream acknowledges an event before it syncs it, two minutes before by default. So the bus is durable with 3 replicas or more, or if
-    the host declares by ``sync=always`` that the server has ``sync_interval: always``, which no client can read. The feed has all events:
-    let the relay publish those again that a power cut took. A list of dead letters may lack those of the last moment where there are
-    replicas.
+    JetStream acknowledges an event before it syncs it, up to two minutes before by default. So the bus is durable with 3 replicas or more,
+    or if the host declares by ``sync=always`` that the server has ``sync_interval: always``. No client can read that setting. The feed has
+    all events: let the relay publish those again that a power cut took. With replicas, a list of dead letters may lack those of the last
+    moment.
     """
 
     def __init__(
