@@ -4,9 +4,9 @@ from typing import Literal
 
 import attrs
 
-Way = Literal["free", "lanes", "routed", "parted"]
-"""How commands are served: each for itself; in lanes, one per stream and process; in lanes of the one process that owns the stream; the
-same, and each process has a store of its own."""
+Way = Literal["free", "lanes", "racing", "routed", "parted"]
+"""How commands are served: each for itself; in lanes, one per stream and process; in such lanes, without turns; in lanes of the one
+process that owns the stream; the same, and each process has a store of its own."""
 
 
 @attrs.frozen(kw_only=True)

@@ -6,16 +6,19 @@ python -m benchmarks.processes.writer URL '{"callers": 8, "products": 1000, "hot
 import json
 import sys
 import time
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from random import Random
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import anyio
 
 from benchmarks.measure import quantile
 from benchmarks.processes.routing import owner_of
 from inventory_es import ConcurrencyError, HandlerSettings, InventoryService, open_inventory
+from inventory_es.adapters.postgresql import open_postgresql_event_store
 from inventory_es.application.observers import CommandFinished
+from inventory_es.ports.toolkit.forwarding import forward
 
 TTL = timedelta(minutes=5)
 
@@ -26,7 +29,7 @@ class Plan(TypedDict):
     Keys:
         process: number of the process, starting at 0.
         processes: number of processes.
-        way: ``free``, ``lanes`` or ``routed``. A routed process sends only commands for its own products.
+        way: ``free``, ``lanes``, ``racing`` or ``routed``; see ``Way``. A routed process sends only commands for its own products.
         callers: number of callers of this process.
         products: number of products.
         hot: share of the commands for the first product.
@@ -57,12 +60,23 @@ async def write(url: str, plan: Plan) -> None:
     """Open the store, wait for the start, write, and print the figures."""
     watch = Watch()
     settings = HandlerSettings(lanes=plan["way"] != "free")
-    async with open_inventory(url, observers=[watch], settings=settings) as inventory:
+    async with AsyncExitStack() as opened:
+        place: Any = url
+        if plan["way"] == "racing":
+            place = without_turns(await opened.enter_async_context(open_postgresql_event_store(url)))
+        inventory = await opened.enter_async_context(open_inventory(place, observers=[watch], settings=settings))
         print("ready", flush=True)
         sys.stdin.readline()
         waits, failed, busy = await _reserve(inventory, plan)
     told = {"accepted": len(waits), "failed": failed, "decided": watch.decided, "busy": busy}
     print(json.dumps(told | {"p50_us": quantile(waits, 50), "p99_us": quantile(waits, 99)}), flush=True)
+
+
+def without_turns(store: object) -> Any:
+    """Return the store without its turns."""
+    racing = forward(store, lambda _, call: call(), name="RacingStore")
+    del type(racing).turn
+    return racing
 
 
 async def _reserve(inventory: InventoryService, plan: Plan) -> tuple[list[float], int, float]:

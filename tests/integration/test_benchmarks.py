@@ -20,11 +20,13 @@ from benchmarks.engine.queries import queries
 from benchmarks.engine.snapshots import snapshots
 from benchmarks.engine.store_url import url_of
 from benchmarks.processes.study import checked, paper
+from benchmarks.processes.turns import table, turns
 from benchmarks.report import report
 from benchmarks.report_processes import report_processes
 from benchmarks.sizes import TINY
 from benchmarks.suite import run
 from inventory_es import open_inventory
+from tests.servers.postgresql import server
 
 STORES = ("memory", "file", "sqlite")
 
@@ -34,6 +36,14 @@ def test_commands(store: str, backend: str, tmp_path: Path) -> None:
     measures = anyio.run(commands, store, tmp_path, TINY, backend=backend)
     assert {case: measure["calls"] for case, measure in measures.items() if case.startswith("W")} == {"W1": 5, "W1c": 20}
     assert len(measures) == {"memory": 2, "file": 4, "sqlite": 4}[store]
+
+
+def test_turns_on_postgresql() -> None:
+    with server() as running:
+        measures = turns(running.url, (("turns", "lanes", 2, 1), ("race", "racing", 2, 2)), seconds=0.5, rounds=1)
+    assert list(measures) == ["turns", "race"]
+    assert all(measure["per_second"] > 0 and measure["decided_a_command"] >= 1 for measure in measures.values())
+    assert re.findall(r"^\| (\w+) \|", table(measures), re.MULTILINE) == ["Case", "turns", "race"]
 
 
 @pytest.mark.parametrize("store", STORES)
