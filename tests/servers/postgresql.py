@@ -123,13 +123,30 @@ class Server:
 
 
 @contextmanager
-def server(settings: Mapping[str, str] = {}) -> Iterator[Server]:
+def server(settings: Mapping[str, str] = {}, *, port: int | None = None) -> Iterator[Server]:
     """Run a server of its own, whose data folder is a copy of the template. Without other settings a power cut loses data."""
     root = make_folder()
     try:
         shutil.copytree(template(), root / "data", copy_function=_copy)
         give_to_server(root)
-        one = Server(root, {**_FAST, **settings})
+        one = Server(root, {**_FAST, **settings}, port=port)
+        try:
+            yield one.start()
+        finally:
+            one.stop()
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+@contextmanager
+def replica(primary: Server, *, port: int | None = None) -> Iterator[Server]:
+    """Run a streaming replica of a server, with the settings of that one."""
+    root = make_folder()
+    give_to_server(root)
+    try:
+        command: list[str | Path] = [programs() / "pg_basebackup", "-d", primary.url, "-D", root / "data", "-R", "-c", "fast", "--no-sync"]
+        subprocess.run(command, user=_USER, cwd=root, check=True, capture_output=True)
+        one = Server(root, primary.settings, port=port)
         try:
             yield one.start()
         finally:

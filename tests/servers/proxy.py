@@ -19,6 +19,7 @@ class Passage:
         self.client = client
         self.server = server
         self.appends = False
+        self.is_frozen = False
         self.before_the_answer: Callable[[bytes], bytes | None] | None = None
 
     def cut(self) -> None:
@@ -90,6 +91,13 @@ class Proxy:
         def hold(passage: Passage, request: bytes) -> None:
             self._held.append((passage, request))
 
+        def freeze(passage: Passage, _request: bytes) -> None:
+            passage.is_frozen = True
+
+        def freeze_the_answer(passage: Passage, request: bytes) -> bytes:
+            passage.before_the_answer = lambda answer: freeze(passage, answer)
+            return request
+
         return {
             "lose the connection before the commit": lose,
             "lose the connection after the commit": lose_the_answer,
@@ -97,6 +105,9 @@ class Proxy:
             "warn that the replica was not waited for": warn,
             "lose the connection in the next read": lose,
             "hold the next append back": hold,
+            "freeze the connection before the commit": freeze,
+            "freeze the connection after the commit": freeze_the_answer,
+            "freeze the connection in the next read": freeze,
         }
 
     def _accept(self) -> None:
@@ -120,6 +131,8 @@ class Proxy:
     def _requests(self, passage: Passage) -> None:
         with suppress(OSError):
             while data := passage.client.recv(_CHUNK):
+                if passage.is_frozen:
+                    continue
                 passage.appends = passage.appends or b"append_v1" in data
                 armed = self._armed
                 passed: bytes | None = data
@@ -141,6 +154,8 @@ class Proxy:
             while data := passage.server.recv(_CHUNK):
                 change, passage.before_the_answer = passage.before_the_answer, None
                 passed = data if change is None else change(data)
+                if passage.is_frozen:
+                    continue
                 if passed is not None:
                     passage.client.sendall(passed)
         passage.cut()
