@@ -15,7 +15,7 @@ from inventory_es.ports import EventStore, FeedPage, StreamPage, StreamsPage, St
 from inventory_es.ports.errors import ConcurrencyError
 from inventory_es.testing import EventStoreContract, Site
 from tests.contract.stores.plain_store import PlainStore, PlainStreams, Shelf, WindowStore, shelf_of
-from tests.contract.stores.turn_store import LoneTurnStore, TurnStore
+from tests.contract.stores.turn_store import LoneTurnStore, StreamTurnStore, TurnStore
 
 
 class TestPlainStore(EventStoreContract):
@@ -49,6 +49,13 @@ class TestStoreWithTurns(TestPlainStore):
     async def open_store(self, site: Site) -> AsyncIterator[EventStore]:
         with shelf_of(site.name) as shelf:
             yield TurnStore(shelf)
+
+
+class TestStoreWithTurnsByStream(TestPlainStore):
+    @asynccontextmanager
+    async def open_store(self, site: Site) -> AsyncIterator[EventStore]:
+        with shelf_of(site.name) as shelf:
+            yield StreamTurnStore(shelf)
 
 
 class TestLoneStoreWithTurns(TestPlainStore):

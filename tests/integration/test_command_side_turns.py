@@ -10,7 +10,9 @@ import attrs
 import pytest
 
 from inventory_es.adapters.memory import MemoryEventStore
+from inventory_es.application.commands.group_commit import QUIET_TURNS
 from inventory_es.domain.commands import AddStock
+from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import ConcurrencyError, StoreUnavailableError
 from tests.integration.command_side import OTHER, SHELF, Gate, Heap, P, S, WatchedStore, figures, nothing, opened, outcome_of, quick
 
@@ -19,7 +21,7 @@ class TurnStore(WatchedStore):
     """Gives turns, and lists them."""
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
+    async def turn(self, *_: StreamId) -> AsyncIterator[None]:
         self.calls.append(("turn", None))
         await self.before("turn")
         try:
@@ -208,3 +210,88 @@ def test_a_task_that_is_cancelled_the_hard_way_leaves_its_turn() -> None:
             assert (await a.execute(_add("one"))).version == 3
 
     asyncio.run(case())
+
+
+class StreamTurnStore(TurnStore):
+    """Gives turns over streams, and lists those."""
+
+    @asynccontextmanager
+    async def turn(self, *streams: StreamId) -> AsyncIterator[None]:
+        self.calls.append(("over", [stream.text for stream in streams]))
+        async with super().turn():
+            yield
+
+
+def stream_turn_store(heap: Heap) -> StreamTurnStore:
+    return StreamTurnStore(MemoryEventStore(heap.log), turns_by_stream=True)
+
+
+@pytest.mark.parametrize("lanes", [True, False])
+def test_who_lost_one_race_takes_turns_over_the_stream_until_nobody_contests_it(backend: str, lanes: bool) -> None:
+    async def case() -> None:
+        heap = Heap()
+        store = stream_turn_store(heap)
+        a, b = heap.open(store, settings=quick(lanes=lanes)), heap.open()
+        in_turn = ["over", "turn", "read_stream", "append", "left"]
+        async with opened(a, b):
+            await a.add_stock(P, S, 1)
+            await b.add_stock(P, S, 1)
+            store.calls.clear()
+            await a.add_stock(P, S, 1)
+            assert store.names == ["append", *in_turn]
+            assert ("over", [SHELF.stream.text]) in store.calls
+            for _ in range(QUIET_TURNS - 1):
+                store.calls.clear()
+                await a.add_stock(P, S, 1)
+                assert store.names == in_turn
+            await b.add_stock(P, S, 1)
+            for _ in range(QUIET_TURNS + 1):
+                store.calls.clear()
+                await a.add_stock(P, S, 1)
+                assert store.names == in_turn
+            store.calls.clear()
+            await a.add_stock(P, S, 1)
+            assert store.names == ["append"]
+            assert (await figures(a))[0] == 3 + 1 + (QUIET_TURNS - 1) + (QUIET_TURNS + 1) + 1
+
+    anyio.run(case, backend=backend)
+
+
+def test_a_question_takes_no_turn(backend: str) -> None:
+    async def case() -> None:
+        heap = Heap()
+        store = stream_turn_store(heap)
+        a, b = heap.open(store), heap.open()
+        async with opened(a, b):
+            await a.add_stock(P, S, 1)
+            await b.add_stock(P, S, 1)
+            await a.add_stock(P, S, 1)
+            store.calls.clear()
+            assert await figures(a) == (3, 0, 3)
+            assert store.names == ["read_stream"]
+
+    anyio.run(case, backend=backend)
+
+
+def test_a_basket_takes_a_turn_over_all_its_streams(backend: str) -> None:
+    async def case() -> None:
+        heap = Heap()
+        store = stream_turn_store(heap)
+        a, b = heap.open(store), heap.open()
+        other = AddStock(inventory_id=OTHER, command_id="other", quantity=1)
+        async with opened(a, b):
+            await a.execute_all([_add("one"), attrs.evolve(other, command_id="two")])
+            await b.add_stock(P, S, 1)
+            store.calls.clear()
+            await a.execute_all([_add("three"), other])
+            assert [name for name in store.names if name not in {"read_stream", "find_events"}] == [
+                "append",
+                "over",
+                "turn",
+                "append",
+                "left",
+            ]
+            assert ("over", sorted([SHELF.stream.text, OTHER.stream.text])) in store.calls
+            assert await figures(a) == (3, 0, 3)
+
+    anyio.run(case, backend=backend)

@@ -33,6 +33,8 @@ class StoreCapabilities:
             count from the end of the call. The answer is missing after :class:`~inventory_es.ports.errors.AppendOutcomeUnknownError`, or if
             the caller was cancelled. 0: the append has taken effect when the call ends, or reads wait for it. ``None``: no such time is
             known.
+        turns_by_stream: True if a turn of the store, a :class:`~inventory_es.ports.TurnTaking`, holds off nothing but other turns over
+            one of its streams.
         survives_fork: True if a process may fork or become a daemon while it has the store open. The process continues, and a child that
             opens the place too loses nothing. The handle that the child inherited raises ``StoreClosedError``. Needs ``multi_process``.
         max_event_bytes: the largest event (data and metadata), in bytes.
@@ -49,6 +51,7 @@ class StoreCapabilities:
     unique_event_ids: bool = False
     withdraws: bool = False
     settles_within: float | None = None
+    turns_by_stream: bool = False
     survives_fork: bool = False
     max_event_bytes: int = 1 << 20
     max_append_events: int = 1_000
@@ -238,11 +241,18 @@ class TurnTaking(Protocol):
     processes that want one stream is served in its time.
     """
 
-    def turn(self) -> AbstractAsyncContextManager[None]:
-        """Make appends through other handles wait for the block, so that its appends meet the state that it has read.
+    def turn(self, *streams: StreamId) -> AbstractAsyncContextManager[None]:
+        """Make others wait for the block, so that its appends meet the state that it has read.
+
+        Appends through other handles wait. With ``turns_by_stream``, nothing waits but turns over one of the same streams. So every writer
+        of a contested stream must take turns, from the first race that it loses until nobody contests the stream. Tasks of one handle that
+        want different streams may share a turn, which then ends for others when all have left.
 
         Entering waits for earlier turns; leaving waits for nothing. A turn is a courtesy, not a lock. A long turn ends before it is left.
         A store that can't give a turn now lets every writer pass. An append still checks its expected version.
+
+        Args:
+            streams: those that the block reads and appends to. Given only to a store that declares ``turns_by_stream``.
 
         Raises:
             StoreClosedError: called after close.

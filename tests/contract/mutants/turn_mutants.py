@@ -4,13 +4,15 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import anyio
+import attrs
 from anyio.lowlevel import checkpoint
 
+from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import AppendResult, StreamWrite
 from inventory_es.ports.errors import StoreUnavailableError
 from tests.contract.mutants.mutant import breaks
 from tests.contract.stores.plain_store import PlainStore
-from tests.contract.stores.turn_store import Turn, TurnStore
+from tests.contract.stores.turn_store import StreamTurnStore, Turn, TurnStore
 
 
 @breaks("ES-52", "A turn holds off nobody.")
@@ -163,6 +165,39 @@ class SwallowsWhatIsRaised(TurnStore):
         async with super().turn():
             with suppress(Exception):
                 yield
+
+
+@breaks("ES-52", "A turn over a stream holds off nobody.")
+class HoldsOffNobodyFromAStream(StreamTurnStore):
+    def in_order(self, streams: Sequence[StreamId]) -> Sequence[StreamId]:
+        return ()
+
+
+@breaks("ES-53", "A turn over a stream that is not left is never over.")
+class NeverLapsesOverAStream(StreamTurnStore):
+    polite = 60.0
+
+
+@breaks("ES-96", "A turn over a stream is a turn over all of them.")
+class TakesTurnsOverAll(StreamTurnStore):
+    def in_order(self, streams: Sequence[StreamId]) -> Sequence[StreamId]:
+        return [StreamId("all", "streams")]
+
+
+@breaks("ES-96", "A turn over a stream holds up the appends of other instances.")
+class HoldsUpAppends(TurnStore):
+    capabilities = attrs.evolve(TurnStore.capabilities, turns_by_stream=True)
+
+    @asynccontextmanager
+    async def turn(self, *_: StreamId) -> AsyncIterator[None]:
+        async with super().turn():
+            yield
+
+
+@breaks("ES-97", "Takes streams in the order in which they are named.")
+class TakesInTheOrderNamed(StreamTurnStore):
+    def in_order(self, streams: Sequence[StreamId]) -> Sequence[StreamId]:
+        return streams
 
 
 @breaks("ES-60", "An append waits on for a caller who has gone, and is written then.")

@@ -11,7 +11,9 @@ from weakref import WeakKeyDictionary
 
 import anyio
 import attrs
+from anyio.lowlevel import checkpoint
 
+from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import AppendResult, StreamWrite
 from inventory_es.ports.toolkit.blocking_calls import WithdrawnError
 from tests.contract.stores.plain_store import PlainStore, Shelf
@@ -21,7 +23,7 @@ from tests.contract.stores.plain_store import PlainStore, Shelf
 class Turn:
     """A turn: its owner, and whether it is over."""
 
-    owner: "TurnStore"
+    owner: PlainStore
     over: anyio.Event = attrs.field(factory=anyio.Event)
 
 
@@ -81,6 +83,49 @@ class TurnStore(PlainStore):
         turn.over.set()
         if self.current.get(self.shelf) is turn:
             del self.current[self.shelf]
+
+
+class StreamTurnStore(PlainStore):
+    """A store whose turns are over streams, and hold off nobody but each other."""
+
+    capabilities = attrs.evolve(PlainStore.capabilities, turns_by_stream=True)
+    polite: float = 0.1
+    current: ClassVar[WeakKeyDictionary[Shelf, dict[StreamId, Turn]]] = WeakKeyDictionary()
+
+    def __init__(self, shelf: Shelf) -> None:
+        super().__init__(shelf)
+        self.tasks = anyio.Lock()
+
+    @asynccontextmanager
+    async def turn(self, *streams: StreamId) -> AsyncIterator[None]:
+        async with self.tasks, self.given(self.in_order(streams)):
+            yield
+
+    @asynccontextmanager
+    async def given(self, streams: Sequence[StreamId]) -> AsyncIterator[None]:
+        self.check_open()
+        held = self.current.setdefault(self.shelf, {})
+        turn = Turn(self)
+        try:
+            for stream in streams:
+                while (before := held.get(stream)) is not None:
+                    with anyio.move_on_after(self.polite):
+                        await before.over.wait()
+                    self.end(before)
+                held[stream] = turn
+                await checkpoint()
+            yield
+        finally:
+            self.end(turn)
+
+    def in_order(self, streams: Sequence[StreamId]) -> Sequence[StreamId]:
+        return sorted(streams)
+
+    def end(self, turn: Turn) -> None:
+        turn.over.set()
+        held = self.current[self.shelf]
+        for stream in [stream for stream, holder in held.items() if holder is turn]:
+            del held[stream]
 
 
 class LoneTurnStore(TurnStore):

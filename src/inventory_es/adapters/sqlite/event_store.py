@@ -370,7 +370,7 @@ class SqliteEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, Snap
         return self._store.glance_version(stream) if self._writes.is_open else None
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
+    async def turn(self, *_: StreamId) -> AsyncIterator[None]:
         """Take a turn, which ends with its first append, or after 200 ms."""
         async with self._turns:
             try:

@@ -96,8 +96,9 @@ class Basket:
             if lost < fairness.races:
                 await self._repository.pause(attempt)
             try:
-                async with fairness.turn(lost):
-                    if lost >= fairness.races:
+                is_turn = lost >= fairness.races
+                async with fairness.turn(*[line.inventory_id.stream for line in self._lines], is_needed=is_turn):
+                    if is_turn:
                         await self._refresh()
                     if await self._attempt():
                         return

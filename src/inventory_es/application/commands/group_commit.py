@@ -10,6 +10,7 @@ from inventory_es.application.commands.batching import Batcher, Callers, Item
 from inventory_es.application.commands.waiting import Scope, Waiting
 from inventory_es.application.observers import AppendFinished, Observers
 from inventory_es.domain.errors import InventoryError
+from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import AppendOutcomeUnknownError, ConcurrencyError
 from inventory_es.ports.event_store import EventStore, GroupCommit, TurnTaking
 from inventory_es.ports.records import AppendResult, StreamWrite
@@ -20,7 +21,10 @@ MAX_GROUPS = 512
 """The most independent appends in one commit, so that the time of one commit stays bounded."""
 
 RACES = 3
-"""The races lost in a row before a turn is taken. A turn holds up the whole store, so a merely popular product is better raced for."""
+"""The races lost in a row before a turn that holds up the whole store. A merely popular product is better raced for."""
+
+QUIET_TURNS = 20
+"""The turns over a stream in a row that nobody contested, before the stream is raced for again."""
 
 
 @attrs.define(eq=False)
@@ -166,7 +170,7 @@ class Committer:
 
 
 class Fairness:
-    """Fairness between processes: after three lost races, a writer asks the store for a priority append.
+    """Fairness between processes: after three lost races, or one where turns are by stream, a writer asks the store for a turn.
 
     Args:
         store: the store, whose turns are used if it is :class:`~inventory_es.ports.TurnTaking`.
@@ -175,23 +179,25 @@ class Fairness:
 
     Attributes:
         races: the number of races lost in a row after which the next attempt needs a turn.
+        stays: the number of quiet turns that a stream needs after a contested one; 0 where turns are not by stream.
     """
 
     def __init__(self, store: EventStore, max_attempts: int, waiting: Waiting) -> None:
         self._store = store if isinstance(store, TurnTaking) else None
         self._waiting = waiting
-        self.races: float = inf if self._store is None else max(1, min(RACES, max_attempts - 1))
+        self.stays: int = QUIET_TURNS if self._store is not None and store.capabilities.turns_by_stream else 0
+        self.races: float = inf if self._store is None else max(1, min(1 if self.stays else RACES, max_attempts - 1))
 
     @asynccontextmanager
-    async def turn(self, lost: int) -> AsyncGenerator[None, None]:
-        """Hold a turn if the number of lost races requires one. The caller reads the stream again within the turn.
+    async def turn(self, *streams: StreamId, is_needed: bool = True) -> AsyncGenerator[None, None]:
+        """Hold a turn if one is needed. The caller reads the streams again within the turn.
 
         Waiting for a turn is shielded, because the caller serves others.
         """
         async with AsyncExitStack() as stack:
-            if self._store is not None and lost >= self.races:
+            if self._store is not None and is_needed:
                 with self._waiting.scope(shield=True):
-                    await stack.enter_async_context(self._store.turn())
+                    await stack.enter_async_context(self._store.turn(*(streams if self.stays else ())))
             yield
 
 

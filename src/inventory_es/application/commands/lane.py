@@ -199,10 +199,12 @@ class Lanes:
         try:
             state = self._cache.checkout(batch.stream) or await self._load(batch)
             while batch.commands or batch.reads:
-                if batch.lost < fairness.races:
+                batch.has_turn = batch.lost >= fairness.races or (state.turns > 0 and bool(batch.commands))
+                if not batch.has_turn:
                     await self._attempt(batch, state)
                 else:
-                    async with fairness.turn(batch.lost):
+                    async with fairness.turn(batch.stream):
+                        batch.is_fresh = False
                         await self._attempt(batch, state)
         except Exception as problem:  # noqa: BLE001  # it becomes the outcome of everyone who waits
             batch.fail(problem)
@@ -229,7 +231,7 @@ class Lanes:
         try:
             now = repository.clock.now()
             at = time_for(inventory, now)
-            if batch.attempt > 1 or not self._decider.is_ready(inventory, batch.commands, at):
+            if batch.attempt > 1 or batch.has_turn or not self._decider.is_ready(inventory, batch.commands, at):
                 now = await self._get_ready(batch, state)
                 at = time_for(inventory, now)
             for read in batch.reads:
@@ -278,11 +280,13 @@ class Lanes:
         """Read and do what must be known and done before the batch is decided. Return the time of the decision."""
         repository = self._repository
         with self._waiting.scope(shield=True):
-            if batch.lost < repository.fairness.races:
+            if not batch.has_turn:
                 await repository.pause(batch.attempt)
-            if batch.attempt > 1 and not batch.is_fresh:
-                await repository.reader.refresh(state)
+            if (batch.attempt > 1 or batch.has_turn) and not batch.is_fresh:
+                is_contested = await repository.reader.refresh(state)
                 batch.is_fresh = True
+                if batch.has_turn:
+                    state.turns = repository.fairness.stays if is_contested else max(0, state.turns - 1)
             await self._look_up(batch, state, [one for one in batch.commands if one.look_up])
             await self._decider.prepare(state, batch.commands)
         return repository.clock.now()
@@ -373,6 +377,7 @@ class _Batch:
         attempt: the number of the attempt, from 1; 0 before, and after one that stood.
         cancelled: the cancellation that the leader's caller gets in the end.
         commands: the commands, in their order.
+        has_turn: True if the attempt has a turn.
         inventory_id: the inventory.
         is_fresh: True if the state was read up to the stream's end since the last failure.
         lost: the number of races lost in a row.
@@ -381,7 +386,10 @@ class _Batch:
         withdrawn: the state, taken back, of an append that the store gave back.
     """
 
-    __slots__ = ("_always_look_up", "attempt", "cancelled", "commands", "inventory_id", "is_fresh", "lost", "reads", "stream", "withdrawn")
+    __slots__ = (
+        *("_always_look_up", "attempt", "cancelled", "commands", "has_turn", "inventory_id", "is_fresh", "lost", "reads", "stream"),
+        "withdrawn",
+    )
 
     def __init__(self, requests: Sequence[Request], *, look_up: bool) -> None:
         first = requests[0]
@@ -397,7 +405,7 @@ class _Batch:
         self.attempt = 0
         self.cancelled: BaseException | None = None
         self.withdrawn: InventoryState | None = None
-        self.is_fresh = False
+        self.is_fresh = self.has_turn = False
         self.lost = 0
         self._always_look_up = look_up
         for command in self.commands:

@@ -45,16 +45,18 @@ class InventoryState:
         position: of its last event; 0 for none.
         ids: of the events of its stream.
         is_refusing: True if the last command was refused, or was a no-op: likely the next one is too.
+        turns: the number of quiet turns after which its stream is raced for again; 0: it is raced for.
         bytes: of memory that it took when it was returned, about.
     """
 
-    __slots__ = ("bytes", "ids", "inventory", "is_refusing", "position")
+    __slots__ = ("bytes", "ids", "inventory", "is_refusing", "position", "turns")
 
     def __init__(self, inventory: Inventory, position: int) -> None:
         self.inventory: Inventory = inventory
         self.position: int = position
         self.ids: EventIds = EventIds(inventory.inventory_id.stream)
         self.is_refusing: bool = False
+        self.turns: int = 0
         self.bytes: int = 0
 
 

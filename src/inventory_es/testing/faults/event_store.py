@@ -65,8 +65,8 @@ def faulty_event_store(store: EventStore, faults: Faults) -> EventStore:
     if isinstance(store, TurnTaking):
         turns: TurnTaking = store
 
-        def turn(_self: object) -> AbstractAsyncContextManager[None]:
-            return turns.turn() if faults.next("turn") is None else nullcontext()
+        def turn(_self: object, *streams: StreamId) -> AbstractAsyncContextManager[None]:
+            return turns.turn(*streams) if faults.next("turn") is None else nullcontext()
 
         own["turn"] = turn
     return cast("EventStore", forward(store, around, name="FaultyEventStore", own=own))

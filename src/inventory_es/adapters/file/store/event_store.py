@@ -126,7 +126,7 @@ class FileEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, TurnTa
         return None if self._is_closing else self._store.glance_version(stream)
 
     @asynccontextmanager
-    async def turn(self) -> AsyncGenerator[None, None]:
+    async def turn(self, *_: StreamId) -> AsyncGenerator[None, None]:
         """See :meth:`TurnTaking.turn`. Over after 200 ms in which nothing is appended."""
         async with self._turns:
             self._check_open()

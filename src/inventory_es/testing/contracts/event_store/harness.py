@@ -92,6 +92,7 @@ class StoreHarness:
         withdraws: bool = False,
         together: int = 1,
         survives_fork: bool = False,
+        turns_by_stream: bool = False,
     ) -> None:
         """End the case as not declared where the store does not declare a requirement."""
         declared = store.capabilities
@@ -107,6 +108,8 @@ class StoreHarness:
             self.run.not_declared(f"max_append_events of {together} or more")
         if survives_fork and not declared.survives_fork:
             self.run.not_declared("survives_fork")
+        if turns_by_stream and not declared.turns_by_stream:
+            self.run.not_declared("turns_by_stream")
 
     async def holds(self, store: TestedStore, name: str | StreamId, labels: str | Sequence[NewEvent], *, meaning: str) -> None:
         """Expect a stream to hold exactly these events, field by field, with versions 1..n and the version n."""

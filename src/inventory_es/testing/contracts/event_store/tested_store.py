@@ -264,9 +264,10 @@ class TestedStore(TestedPort[EventStore]):
         return version
 
     @asynccontextmanager
-    async def turn(self) -> AsyncGenerator[None, None]:
-        """Take a turn of this instance; the store must be a TurnTaking."""
-        turn = cast("TurnTaking", self.raw).turn()
+    async def turn(self, *names: str) -> AsyncGenerator[None, None]:
+        """Take a turn of this instance, where turns are by stream over those named, or over x; the store must be a TurnTaking."""
+        streams = map(stream_id, names or "x") if self.capabilities.turns_by_stream else ()
+        turn = cast("TurnTaking", self.raw).turn(*streams)
         await self.call("turn", turn.__aenter__(), lambda _: "begun")
         try:
             yield

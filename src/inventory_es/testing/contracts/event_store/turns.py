@@ -1,7 +1,7 @@
-"""ES-52, ES-53, ES-60, ES-88, ES-89: one writer goes first for one append."""
+"""ES-52, ES-53, ES-60, ES-88, ES-89, ES-96, ES-97: one writer goes first for one append."""
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -144,6 +144,31 @@ class TurnCases:
             meaning="who waits longest has to be next, or whoever lost a race loses the next one too",
         )
 
+    @promise("ES-96", "A turn by stream holds up no append, and no turn over other streams.", seeds=0)
+    async def test_es_96_others_go_on(self, harness: StoreHarness) -> None:
+        async with _instances(harness) as (store, *others):
+            harness.need(store, durable=True, multi_process=True, turns_by_stream=True)
+            async with harness.open() as third:
+                order: list[str] = []
+                for number in range(_TRIES):
+                    order = await _order_of_streams(store, others[0], third, number)
+                    if order == ["y", "x"]:
+                        return
+        raise MismatchError(
+            expected=f"a turn over y while another instance has one over x, in at least one of {_TRIES} tries",
+            got=f"turns over {' and then '.join(order)}",
+            meaning="whoever wants another stream must not wait for those who want this one",
+        )
+
+    @promise("ES-97", "Turns over several streams are given in whatever order the streams are named: none waits for another in a ring.")
+    async def test_es_97_no_ring(self, harness: StoreHarness) -> None:
+        async with _instances(harness) as instances:
+            harness.need(instances[0], durable=True, multi_process=True, turns_by_stream=True)
+            for number in range(_TRIES):
+                if await _all_take_both(instances, number):
+                    return
+        _holds_nobody_off("instances that named two streams in different orders met each other's appends in their turns, each time")
+
     @promise(
         "ES-88",
         "In finishing, an append whose caller is cancelled at any await point is answered, or given back with nothing written.",
@@ -197,15 +222,17 @@ async def _goes_first(harness: StoreHarness, store: TestedStore, other: TestedSt
             result = await writer.append_by(way, f"x@{version} {label}")
             answered[result.versions[stream_id("x")]] = label
 
-    async def intrude(version: int) -> None:
-        await add(other, version, f"late{number}")
+    async def intrude(version: int, label: str) -> None:
+        async with other.turn() if store.capabilities.turns_by_stream else nullcontext():
+            await add(other, version, label)
         came.set()
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(add, other, len(kept), f"early{number}")
+        tasks.start_soon(intrude, len(kept), f"early{number}")
         async with store.turn():
             version = (await store.whole("x")).version
-            tasks.start_soon(intrude, version)
+            came = anyio.Event()
+            tasks.start_soon(intrude, version, f"late{number}")
             with anyio.move_on_after(_HEAD_START):
                 await came.wait()
             await add(store, version, f"own{number}")
@@ -233,6 +260,47 @@ async def _all_take_turns(store: TestedStore, number: int) -> bool:
     async with anyio.create_task_group() as tasks:
         for task in range(_TASKS):
             tasks.start_soon(add, f"t{number}n{task}")
+    return lost == 0
+
+
+async def _order_of_streams(store: TestedStore, other: TestedStore, third: TestedStore, number: int) -> list[str]:
+    """Return the order of two turns that other instances ask for while one has x: over x, and after that over y."""
+    order: list[str] = []
+    came = anyio.Event()
+
+    async def take(one: TestedStore, name: str) -> None:
+        async with one.turn(name):
+            order.append(name)
+        came.set()
+
+    async with anyio.create_task_group() as tasks, store.turn("x"):
+        version = (await store.whole("x")).version
+        await other.append(f"x@{version} a{number}", meaning="an append without a turn waits for nobody")
+        tasks.start_soon(take, other, "x")
+        await _step(_STEPS)
+        tasks.start_soon(take, third, "y")
+        await came.wait()
+    return order
+
+
+async def _all_take_both(instances: Sequence[TestedStore], number: int) -> bool:
+    """Return True if each instance appended to both streams after its read, in turns over them in an order of its own."""
+    lost = 0
+
+    async def add(one: TestedStore, names: str, label: str) -> None:
+        nonlocal lost
+        for count in range(_TASKS):
+            async with one.turn(*names):
+                versions = {name: (await one.whole(name)).version for name in names}
+                try:
+                    for name, version in versions.items():
+                        await one.append(f"{name}@{version} {name}{label}{count}")
+                except ConcurrencyError:
+                    lost += 1
+
+    async with anyio.create_task_group() as tasks:
+        for at, one in enumerate(instances):
+            tasks.start_soon(add, one, "xy" if at % 2 else "yx", f"t{number}n{at}c")
     return lost == 0
 
 

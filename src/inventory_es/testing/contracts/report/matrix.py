@@ -12,6 +12,7 @@ PROVED_BY: Mapping[str, Sequence[str]] = {
     "group_commit": ("ES-47",),
     "unique_event_ids": ("ES-17", "ES-18", "ES-19", "ES-71", "ES-72"),
     "settles_within": ("ES-81", "ES-82", "ES-83"),
+    "turns_by_stream": ("ES-96", "ES-97"),
     "survives_fork": ("ES-54", "ES-55", "RM-10", "SN-7", "CA-30", "EB-40"),
     "max_event_bytes": ("ES-29", "ES-78", "EB-19"),
     "max_append_events": ("ES-14", "ES-72"),
