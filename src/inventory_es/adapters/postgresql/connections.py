@@ -10,8 +10,8 @@ random time that grows. So many processes do not fall on a server that has just 
 
 import selectors
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Generator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from time import monotonic, monotonic_ns
 from typing import Any, LiteralString, TypeVar
 
@@ -26,13 +26,18 @@ from inventory_es.adapters.postgresql.failures import Failures, NoAnswerError
 from inventory_es.adapters.postgresql.place import Place
 from inventory_es.adapters.postgresql.schema import DURABILITY
 from inventory_es.domain.errors import InventoryError
+from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import StoreClosedError, UnavailableError
 from inventory_es.ports.event_store import Durability
+from inventory_es.ports.toolkit.waiting import STATE_LOCK, Event, Exclusive, new_event, scope
 
 T = TypeVar("T")
 
 _Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 _EVENTS = {1: selectors.EVENT_READ, 2: selectors.EVENT_WRITE, 3: selectors.EVENT_READ | selectors.EVENT_WRITE}
+MOST_LOCKS = 64
+"""The most streams of a turn, as each takes a lock of the few thousand that a server has. Over further ones no turn is taken."""
+
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 2.0
 _GREETING: LiteralString = (
@@ -167,6 +172,90 @@ class Connections:
                 return link
             link.close()
         return None
+
+
+class Turn:
+    """A turn of one handle, which callers share that wait at the same time and want different streams.
+
+    Attributes:
+        streams: the streams of all its callers.
+        callers: the number of callers that wait for it or are in it.
+        is_asked_for: True once the server was asked for it, so that nobody can join.
+        has_begun: True once the server has answered.
+        beginning: held by the caller that begins it.
+        over: set when the last of its callers has left.
+    """
+
+    def __init__(self) -> None:
+        self.streams: set[StreamId] = set()
+        self.callers: int = 0
+        self.is_asked_for: bool = False
+        self.has_begun: bool = False
+        self.beginning: Exclusive = Exclusive()
+        self.over: Event = new_event()
+
+
+class Turns:
+    """The turns of one handle, one after the other.
+
+    Args:
+        take: asks the server for a turn.
+        give_back: ends it.
+    """
+
+    def __init__(self, take: Callable[[Turn], Awaitable[None]], give_back: Callable[[Turn], Awaitable[None]]) -> None:
+        self._take = take
+        self._give_back = give_back
+        self._queue: list[Turn] = []
+
+    @asynccontextmanager
+    async def over(self, *streams: StreamId) -> AsyncIterator[None]:
+        """Be in a turn over these streams for the block. Whoever leaves it last ends it."""
+        turn = self._join(streams)
+        try:
+            async with turn.beginning:  # one of its callers begins it, for all
+                if not turn.has_begun:
+                    while (first := self._queue[0]) is not turn:
+                        await first.over.wait()
+                    turn.is_asked_for = True
+                    await self._take(turn)
+                    turn.has_begun = True
+            yield
+        finally:
+            await self._leave(turn)
+
+    def _join(self, streams: Collection[StreamId]) -> Turn:
+        """Return the first turn that nobody has asked the server for, behind all that have one of the same streams."""
+        with STATE_LOCK:
+            found: Turn | None = None
+            for turn in reversed(self._queue):
+                if not turn.streams.isdisjoint(streams):
+                    break
+                if not turn.is_asked_for and len(turn.streams) + len(streams) <= MOST_LOCKS:
+                    found = turn
+            if found is None:
+                found = Turn()
+                self._queue.append(found)
+            found.streams.update(streams)
+            found.callers += 1
+            return found
+
+    async def _leave(self, turn: Turn) -> None:
+        with STATE_LOCK:
+            turn.callers -= 1
+            if turn.callers:
+                return
+            if not turn.is_asked_for:
+                self._queue.remove(turn)
+        try:
+            if turn.is_asked_for:
+                with scope(shield=True), suppress(StoreClosedError):
+                    await self._give_back(turn)
+        finally:
+            with STATE_LOCK:
+                if turn in self._queue:
+                    self._queue.remove(turn)
+            turn.over.set()
 
 
 class Gate:

@@ -1,28 +1,36 @@
 """The PostgreSQL event store: a synchronous core, and the event loop's handle on it."""
 
+import logging
 import math
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, suppress
 from functools import partial
 from time import monotonic, sleep  # noqa: TID251  # in a thread, until the server's clock has passed a time
 from typing import Any, LiteralString, TypeVar
 from uuid import UUID
 
 import anyio
+import psycopg
 from psycopg import sql
 from psycopg.errors import InsufficientPrivilege
 
 from inventory_es.adapters.postgresql import rows
 from inventory_es.adapters.postgresql.append_batch import AppendBatch, Instant, batches, uuids
-from inventory_es.adapters.postgresql.connections import Connections, Gate, Greeting, Link, moved
+from inventory_es.adapters.postgresql.connections import MOST_LOCKS, Connections, Gate, Greeting, Link, Turn, Turns, moved
 from inventory_es.adapters.postgresql.failures import TOO_LATE, store_failures
 from inventory_es.adapters.postgresql.place import Place, parse_place
 from inventory_es.adapters.postgresql.schema import find_mark, make_tables
 from inventory_es.domain.errors import InventoryError
 from inventory_es.domain.stream_id import MAX_PART_LENGTH, StreamId
-from inventory_es.ports.errors import AppendOutcomeUnknownError, AppendTooLargeError, EventIdCollisionError, StoreUnavailableError
-from inventory_es.ports.event_store import EventFeed, EventStore, GroupCommit, StoreCapabilities, StreamCatalogue
+from inventory_es.ports.errors import (
+    AppendOutcomeUnknownError,
+    AppendTooLargeError,
+    EventIdCollisionError,
+    StoreUnavailableError,
+    UnavailableError,
+)
+from inventory_es.ports.event_store import EventFeed, EventStore, GroupCommit, StoreCapabilities, StreamCatalogue, TurnTaking
 from inventory_es.ports.records import AppendResult, FeedPage, RecordedEvent, StreamHead, StreamPage, StreamsPage, StreamWrite
 from inventory_es.ports.snapshot_store import Snapshot, SnapshotStore
 from inventory_es.ports.toolkit.append_rules import check_append, check_page, check_stream, find_earlier_append
@@ -33,6 +41,8 @@ from inventory_es.ports.toolkit.waiting import Exclusive, check_timeout, new_eve
 
 T = TypeVar("T")
 
+_logger = logging.getLogger("inventory_es")
+
 _AFTER_ANY_TEXT = "\U0010ffff" * (MAX_PART_LENGTH + 1)
 """A text that sorts after every continuation of a prefix: a part may consist of the last code point alone."""
 _APPEND: LiteralString = "SELECT * FROM {schema}.append_v1(%s, 0::smallint, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
@@ -41,7 +51,11 @@ _STRENGTH = ("none", "process", "os", "power", "machine")
 _GIVE_UP = 0.8
 """The share of the timeout after which the server refuses an append, so that it is over when its caller stops waiting."""
 _MAX_READS = 2
-"""Connections for reading. With the one for writing, a process takes three of the server's hundred."""
+"""Connections for reading. With those for writing and for turns, a process takes four of the server's hundred."""
+_TAKE_TURN: LiteralString = (
+    "BEGIN; SET LOCAL lock_timeout = '2s'; SET LOCAL idle_in_transaction_session_timeout = '1s'; "
+    "SELECT pg_advisory_xact_lock('{schema}.streams'::regclass::oid::integer, key) FROM unnest({keys}::integer[]) key"
+)
 _POLLS = (0.005, 0.05, 0.2)
 """Seconds between two looks at the head: soon after news, later, and at rest."""
 
@@ -64,7 +78,8 @@ class PostgresqlStore:
         self._store_id: UUID | None = None
         self._statements: dict[LiteralString, sql.Composed] = {}
         self._gate = Gate(place, self._failures, self._check)
-        self._writers, self._readers = Connections(self._gate, 1), Connections(self._gate, _MAX_READS)
+        self._writers, self._readers, self._turns = (Connections(self._gate, most) for most in (1, _MAX_READS, 1))
+        self._turn: list[tuple[ExitStack, Link, set[StreamId]]] = []
         self._timeline = b""
         self._clock: tuple[int, float] | None = None
         self._unsettled: tuple[float, int] | None = None
@@ -78,6 +93,7 @@ class PostgresqlStore:
             group_commit=True,
             unique_event_ids=True,
             settles_within=place.timeout,
+            turns_by_stream=True,
             survives_fork=True,
             max_append_events=10_000,
             max_append_bytes=32 << 20,
@@ -100,6 +116,7 @@ class PostgresqlStore:
                     raise
                 found = [problem] * len(batch)
             outcomes |= {number: outcome for (number, _), outcome in zip(batch, found, strict=True)}
+            self._end_turn_of(batch)
         return [outcomes[number] for number in range(len(groups))]
 
     def read_stream(self, stream: StreamId, *, after: int, limit: int) -> StreamPage:
@@ -177,8 +194,35 @@ class PostgresqlStore:
         """See ``SnapshotStore``."""
         self._change(rows.CLEAR_SNAPSHOTS, ())
 
+    def take_turn(self, streams: Collection[StreamId]) -> None:
+        """Begin a transaction that has the locks of these streams. The server ends it after a second without a word.
+
+        Locks are taken in the order of their keys, so no two turns wait for each other in a ring.
+        """
+        self.give_turn_back()
+        keys = sorted({int.from_bytes(rows.name_key(stream)[:4], signed=True) for stream in streams})[:MOST_LOCKS]
+        with ExitStack() as entered, self._failures.translated():
+            link = entered.enter_context(self._turns.lend(self._deadline()))
+            link.execute(sql.SQL(_TAKE_TURN).format(schema=self._schema, keys=sql.Literal(keys)))
+            self._turn.append((entered.pop_all(), link, set(streams)))
+
+    @property
+    def has_turn(self) -> bool:
+        """True until the turn is given back."""
+        return bool(self._turn)
+
+    def give_turn_back(self) -> None:
+        """End that transaction. Idempotent, also for two threads at once."""
+        with suppress(IndexError):
+            lent, link, _ = self._turn.pop()
+            link.give_up = self._deadline()
+            with lent, suppress(psycopg.Error):  # the turn was over before
+                link.execute("COMMIT")
+
     def close(self) -> None:
         """Close every connection. Idempotent."""
+        self.give_turn_back()
+        self._turns.close()
         self._writers.close()
         self._readers.close()
 
@@ -193,6 +237,13 @@ class PostgresqlStore:
                 outcomes[number] = earlier or outcomes[number]
         gone = self._failures.unavailable("an event that was there is gone", None)
         return [outcome or gone for outcome in outcomes]
+
+    def _end_turn_of(self, batch: Sequence[tuple[int, Sequence[StreamWrite]]]) -> None:
+        """Give a turn back as soon as each of its streams had an append, before anybody here is woken: others wait for it."""
+        for _, _, left in self._turn:
+            left -= {write.stream for _, group in batch for write in group}
+            if not left:
+                self.give_turn_back()
 
     def _append(self, link: Link, batch: AppendBatch) -> Any:
         seen = self._gate.greeting
@@ -345,7 +396,7 @@ def _earlier_of(writes: Sequence[StreamWrite], stored: Mapping[StreamId, Sequenc
         return collision
 
 
-class PostgresqlEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, SnapshotStore):
+class PostgresqlEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, SnapshotStore, TurnTaking):
     """An event store and a snapshot store in one schema of a PostgreSQL database. Opened by :func:`open_postgresql_event_store`.
 
     Any number of processes on any number of machines may open one schema. An acknowledged append survives what the server's settings make
@@ -362,6 +413,8 @@ class PostgresqlEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, 
         self._store = store
         self._writes = BlockingCalls(None, name=store.name)
         self._reads = BlockingCalls(anyio.CapacityLimiter(_MAX_READS), name=store.name)
+        self._turn_calls = BlockingCalls(None, name=store.name)
+        self._turns = Turns(self._take_turn, self._give_turn_back)
         self._looks = Exclusive()
         self._committed = new_event()
         self._seen = 0
@@ -433,11 +486,29 @@ class PostgresqlEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, 
         """Forget every snapshot. The events stay."""
         await self._writes.run(self._store.clear_snapshots)
 
+    def turn(self, *streams: StreamId) -> AbstractAsyncContextManager[None]:
+        """Take a turn over streams, which ends with an append to each of them, or after a second."""
+        if not streams:
+            msg = "turns of this store are over streams: name at least one"
+            raise ValueError(msg)
+        return self._turns.over(*streams)
+
     async def aclose(self) -> None:
         """Finish the calls in flight and release every connection. Idempotent."""
         self._writes.refuse()
         await self._reads.close(lambda: None)
+        await self._turn_calls.close(self._store.give_turn_back)
         await self._writes.close(self._store.close)
+
+    async def _take_turn(self, turn: Turn) -> None:
+        try:
+            await self._turn_calls.run(self._store.take_turn, turn.streams)
+        except UnavailableError as problem:
+            _logger.debug("store_turn_not_given", extra={"problem": str(problem)})
+
+    async def _give_turn_back(self, turn: Turn) -> None:
+        if self._store.has_turn or not turn.has_begun:  # a thread may take it now for a caller that has gone
+            await self._turn_calls.run(self._store.give_turn_back)
 
     async def _look(self) -> int:
         """Return the head, as it was found for any waiter not longer ago than the pause."""
