@@ -89,7 +89,7 @@ class Problem(HTTPException):
         if status == 503:
             wait = max(1, math.ceil(getattr(error, "retry_after", None) or 1))
             again = "The service can't answer now. Send the same request again, with the same Idempotency-Key."
-            return cls(status, error.code, again, retryable=True, retry_after=wait)
+            return cls(status, error.code, again, retryable=error.retryable, retry_after=wait)
         if status == 500:
             return cls(status, error.code, "The service can't answer. Its operator has the details.")
         told = error.to_dict()
@@ -131,7 +131,7 @@ def documented(*problems: InventoryError | Problem) -> dict[int | str, dict[str,
             response["headers"] = {
                 "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}
             }
-    return responses
+    return dict(sorted(responses.items(), key=lambda one: int(one[0])))
 
 
 def answer_with_problems(app: FastAPI) -> None:
