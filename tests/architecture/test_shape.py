@@ -35,24 +35,24 @@ BARS: Mapping[str, int] = {
 """By figure, the most that it may be."""
 
 BUDGETS: Mapping[str, int] = {
-    ".": 1_130,
+    ".": 1_190,
     "adapters": 273,
-    "adapters/file": 5_993,
-    "adapters/memory": 1_037,
-    "adapters/nats": 1_095,
+    "adapters/file": 6_031,
+    "adapters/memory": 1_057,
+    "adapters/nats": 1_145,
     "adapters/postgresql": 2_500,
     "adapters/redis": 881,
     "adapters/serialization": 1_259,
-    "adapters/sqlite": 2_738,
-    "application": 8_974,
+    "adapters/sqlite": 2_754,
+    "application": 9_039,
     "application/processes": 1_215,
-    "cli": 5_754,
+    "cli": 5_751,
     "domain": 2_866,
     "domain/processes": 2_031,
-    "ports": 4_634,
+    "ports": 4_663,
     "sync": 1_064,
     "telemetry": 813,
-    "testing": 26_761,
+    "testing": 26_834,
 }
 """By package, the most lines. Raising one needs a line in the changelog that names what was removed for it."""
 

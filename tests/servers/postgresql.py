@@ -145,7 +145,7 @@ def replica(primary: Server, *, port: int | None = None) -> Iterator[Server]:
     give_to_server(root)
     try:
         command: list[str | Path] = [programs() / "pg_basebackup", "-d", primary.url, "-D", root / "data", "-R", "-c", "fast", "--no-sync"]
-        subprocess.run(command, user=_USER, cwd=root, check=True, capture_output=True)
+        subprocess.run(command, user=USER, cwd=root, check=True, capture_output=True)
         one = Server(root, primary.settings, port=port)
         try:
             yield one.start()
