@@ -212,15 +212,16 @@ class Connections:
         use, connection = object(), None
         try:
             if gate.enter(use, wait=False) and self._writers and self._is_in_place():
-                connection = self._writers.pop()
+                connection = self._writers[0]  # at most one, and it may be in a transaction: a signal must not lose it
                 self._lent.add(connection)
+                self._writers.clear()
             yield connection
         finally:  # as in :meth:`lend`
             try:
                 self._lent.discard(connection)
             finally:
                 try:
-                    if connection is not None:
+                    if connection is not None and connection not in self._writers:
                         self._writers.append(connection)
                 finally:
                     gate.uses.discard(use)
@@ -329,7 +330,8 @@ class WriteTurn:
         """Wait for the write lock, and hold it for the next transaction."""
         with self._mutex, self._connections.lend(read_only=False) as connection:
             try:
-                begin_writing(connection)
+                if not connection.in_transaction:  # as in a turn that a signal kept from being given back
+                    begin_writing(connection)
                 self._turn = object()
                 self._timer = threading.Timer(LONGEST_TURN, self._lapse, [self._turn])
                 self._timer.daemon = True

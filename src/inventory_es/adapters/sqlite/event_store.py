@@ -372,16 +372,20 @@ class SqliteEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, Snap
     @asynccontextmanager
     async def turn(self, *_: StreamId) -> AsyncIterator[None]:
         """Take a turn, which ends with its first append, or after 200 ms."""
-        async with self._turns:
-            try:
-                await self._writes.run(self._store.take_turn)
-            except UnavailableError:
-                _logger.debug("store_turn_not_given")
-            try:
-                yield
-            finally:
-                with scope(shield=True), suppress(StoreClosedError):
-                    await self._writes.run(self._store.give_turn_back)
+        try:
+            async with self._turns:
+                try:
+                    await self._writes.run(self._store.take_turn)
+                except UnavailableError:
+                    _logger.debug("store_turn_not_given")
+                try:
+                    yield
+                finally:
+                    with scope(shield=True), suppress(StoreClosedError):
+                        await self._writes.run(self._store.give_turn_back)
+        except BaseException:  # of a signal too
+            self._turns.let_go()
+            raise
 
     async def load_snapshot(self, stream: StreamId, /, *, schema_version: int, at_most: int | None = None) -> Snapshot | None:
         return await self._reads.run(self._store.load_snapshot, stream, schema_version=schema_version, at_most=at_most)

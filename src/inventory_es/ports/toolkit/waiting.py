@@ -176,26 +176,31 @@ class Exclusive:
 
     def __init__(self) -> None:
         self._tasks: anyio.Lock | None = None
-        self._holder: object = None
+        self._holder: int | None = None
 
     async def __aenter__(self) -> None:
         if blocks():
-            caller = object()
+            caller = threading.get_ident()
 
             def take() -> bool:
                 with STATE_LOCK:
                     self._holder = self._holder or caller
-                return self._holder is caller
+                return self._holder == caller
 
             try:
                 wait_until(take)
             except BaseException:
-                if self._holder is caller:
-                    await self.__aexit__()
+                self.let_go()
                 raise
         else:
             self._tasks = self._tasks or anyio.Lock()
             await self._tasks.acquire()
+
+    def let_go(self) -> None:
+        """Undo what a signal left of a block of this thread. Idempotent."""
+        if self._holder == threading.get_ident():
+            self._holder = None
+            look_again()
 
     async def __aexit__(self, *_: object) -> None:
         if self._holder is not None:

@@ -128,10 +128,14 @@ class FileEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, TurnTa
     @asynccontextmanager
     async def turn(self, *_: StreamId) -> AsyncGenerator[None, None]:
         """See :meth:`TurnTaking.turn`. Over after 200 ms in which nothing is appended."""
-        async with self._turns:
-            self._check_open()
-            async with self._writer.turn():
-                yield
+        try:
+            async with self._turns:
+                self._check_open()
+                async with self._writer.turn():
+                    yield
+        except BaseException:  # of a signal too
+            self._turns.let_go()
+            raise
 
     async def aclose(self) -> None:
         """Finish the calls in flight, write the readable copies to the end, and release every resource. Idempotent."""
