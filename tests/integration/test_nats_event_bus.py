@@ -686,7 +686,7 @@ def test_three_replicas_lose_nothing_when_a_node_is_killed_under_load(backend: s
     async def play(nodes: Sequence[Server]) -> None:
         hosts = ",".join(node.url.removeprefix("nats://") for node in nodes)
         async with open_nats_event_bus(
-            f"nats://{hosts}?shards=2&replicas=3&timeout=2&lease=1", clock=SystemClock(), max_deliveries=1
+            f"nats://{hosts}?shards=2&replicas=3&timeout=2&lease=1", clock=SystemClock(), max_deliveries=20
         ) as bus:
             assert bus.capabilities.durable, "three replicas are"
             with anyio.fail_after(120):
