@@ -86,8 +86,8 @@ class _Commands(click.Group):
 def _program(*, traceback: bool) -> None:  # `run` reads it
     """Stock that never oversells, from the command line.
 
-    The URL of a store is file:DIR for a folder, sqlite:FILE for one file, postgresql://USER@HOST/DATABASE for a server, or memory: for a
-    store that ends with the command.
+    The URL of a store is file:DIR for a folder, sqlite:FILE for one file, or postgresql://USER@HOST/DATABASE for a server. A store at
+    memory: ends with the command.
     """
 
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 import click
 
+from inventory_es.cli.reading import SERVERS
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.toolkit.paths import absolute_path
 from inventory_es.wiring import open_inventory
@@ -122,7 +123,6 @@ class _UrlOf(_StoreUrl):
         return url
 
 
-SERVERS = frozenset({"postgres", "postgresql"})
 TIME, MOMENT, STORE_URL, SPAN = _Time(), _Moment(), _StoreUrl(), _Span()
 STORED_URL = _UrlOf(
     {"file", "sqlite"},

@@ -10,7 +10,6 @@ import click
 from inventory_es.adapters.file.folder import find_folder
 from inventory_es.adapters.file.operating_system import OperatingSystem
 from inventory_es.application.service import InventoryService
-from inventory_es.cli.options import SERVERS
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.ports.errors import IncompatibleStoreError
 from inventory_es.ports.toolkit.paths import absolute_path
@@ -18,6 +17,8 @@ from inventory_es.ports.toolkit.waiting import run_to_end
 from inventory_es.wiring import is_built_in, open_inventory
 
 T = TypeVar("T")
+SERVERS = frozenset({"postgres", "postgresql"})
+"""The schemes of stores on a server."""
 
 
 class UnknownProductError(click.ClickException):

@@ -31,7 +31,7 @@ def migrate(*, url: str, writers: tuple[str, ...], readers: tuple[str, ...], sho
     version before go on working meanwhile and afterwards, unless the changelog says otherwise. The roles exist: CREATE ROLE makes them.
     """
     from inventory_es.adapters.postgresql import migrate as migrate_store  # noqa: PLC0415  # its driver comes with an extra
-    from inventory_es.adapters.postgresql import migration_script  # noqa: PLC0415
+    from inventory_es.adapters.postgresql import migration_script  # noqa: PLC0415  # the same
 
     if shows_sql:
         script = migration_script(url, writers=writers, readers=readers)
@@ -93,9 +93,9 @@ def examine(url: str) -> Sequence[Diagnosis]:
     """
     from psycopg import sql  # noqa: PLC0415  # it comes with an extra
 
-    from inventory_es.adapters.postgresql import find_store, parse_place  # noqa: PLC0415
-    from inventory_es.adapters.postgresql.migration import connected  # noqa: PLC0415
-    from inventory_es.adapters.postgresql.schema import DURABILITY  # noqa: PLC0415
+    from inventory_es.adapters.postgresql import find_store, parse_place  # noqa: PLC0415  # the same
+    from inventory_es.adapters.postgresql.migration import connected  # noqa: PLC0415  # the same
+    from inventory_es.adapters.postgresql.schema import DURABILITY  # noqa: PLC0415  # the same
 
     find_store(url)
     place = parse_place(url)

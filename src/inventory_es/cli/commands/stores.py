@@ -20,7 +20,6 @@ from inventory_es.cli.checks import check_rows, check_store, check_stream
 from inventory_es.cli.failures import WRONG
 from inventory_es.cli.interruptions import stop_when_told
 from inventory_es.cli.options import (
-    SERVERS,
     SPAN,
     STORE_URL,
     TIME,
@@ -33,7 +32,7 @@ from inventory_es.cli.options import (
 )
 from inventory_es.cli.output import tell
 from inventory_es.cli.progress_bar import progress_bar
-from inventory_es.cli.reading import open_to_read, run
+from inventory_es.cli.reading import SERVERS, open_to_read, run
 from inventory_es.cli.tables import console, error_console, number, print_json, print_line
 from inventory_es.ports.toolkit.paths import absolute_path
 from inventory_es.ports.toolkit.urls import masked
