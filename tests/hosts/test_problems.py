@@ -95,7 +95,7 @@ def test_a_bug_is_a_problem_document_without_its_words(backend: str) -> None:
 
     async def body() -> httpx.Response:
         transport = httpx.ASGITransport(Edge(app), raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://shop") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             return await client.get("/health/ready", headers={"X-Correlation-ID": "order-1001"})
 
     answer = anyio.run(body, backend=backend)

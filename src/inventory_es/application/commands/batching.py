@@ -6,7 +6,7 @@ the lead to the first caller that came meanwhile. So nothing waits for company (
 arrived while the last one was in flight.
 
 Callers that were just woken often come back at once. So a leader lets callers run first that were woken and had no step yet.
-That is one step of the event loop, or a turn of threads, which they take in any case, and they share one batch instead of two.
+That is one step of the event loop, or a turn of threads, which they take in any case. They then share one batch.
 
 The technique is known from concurrent data structures; here the "processors" are tasks of one event loop, or threads.
 (Hendler, Incze, Shavit, Tzafrir: Flat Combining and the Synchronization-Parallelism Tradeoff, SPAA 2010.)

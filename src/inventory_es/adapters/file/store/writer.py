@@ -313,7 +313,7 @@ class CallersCommits:
                 store.repair()
                 raise
         if self._is_stopped:  # by another thread
-            look_again()  # type: ignore[unreachable]
+            look_again()  # type: ignore[unreachable]  # mypy does not see the other thread
         delivered, self._delivered = self._delivered, None
         if delivered is not None:
             delivered.set()
