@@ -50,7 +50,7 @@ class ForkGate:
     """Keeps uses of connections and forks of this process apart. Uses do not nest.
 
     Attributes:
-        uses: the running ones. Whoever ends one discards it, and then calls :meth:`tell` if a fork waits. Not a count: a signal may come
+        uses: the running ones. Who ends one discards it, and then calls :meth:`tell` if a fork waits. Not a count: a signal may come
             between a step and the next, and each step can be undone without knowing if it was made.
         forks: the threads that fork.
     """
