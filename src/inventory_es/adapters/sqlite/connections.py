@@ -50,8 +50,8 @@ class ForkGate:
     """Keeps uses of connections and forks of this process apart. Uses do not nest.
 
     Attributes:
-        uses: the running ones. Who ends one discards it, and then calls :meth:`tell` if a fork waits. Not a count: a signal may come
-            between a step and the next, and each step can be undone without knowing if it was made.
+        uses: the running ones. A use ends by discarding it, and by a call of :meth:`tell` if a fork waits. A set and no count: a signal may
+            come between two steps, and discarding is right whether the use was added or not.
         forks: the threads that fork.
     """
 

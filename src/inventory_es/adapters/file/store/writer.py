@@ -312,8 +312,8 @@ class CallersCommits:
             except BaseException:  # of a signal too
                 store.repair()
                 raise
-        if self._is_stopped:  # by another thread
-            look_again()  # type: ignore[unreachable]  # mypy does not see the other thread
+        if self._is_stopped:
+            look_again()  # type: ignore[unreachable]  # another thread stops it
         delivered, self._delivered = self._delivered, None
         if delivered is not None:
             delivered.set()
