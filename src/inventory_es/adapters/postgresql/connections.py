@@ -210,7 +210,7 @@ class Turns:
 
     @asynccontextmanager
     async def over(self, *streams: StreamId) -> AsyncIterator[None]:
-        """Be in a turn over these streams for the block. The last to leave ends it."""
+        """Be in a turn over these streams for the block. The last caller that leaves it ends it."""
         turn = self._join(streams)
         try:
             async with turn.beginning:  # one of its callers begins it, for all
