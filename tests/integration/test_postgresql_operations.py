@@ -285,7 +285,7 @@ def test_the_command_migrates_and_grants(running: Server, capsys: pytest.Capture
     assert f"format {NUMBER}, writer stock_writer, reader stock_reader" in capsys.readouterr().out
     assert run(["store", "migrate", url, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert (found["format"], found["store"]) == (NUMBER, f"postgresql://***@127.0.0.1:{running.port}/postgres?schema=commanded")
+    assert (found["format"], found["store"]) == (NUMBER, f"postgresql://***@127.0.0.1:{running.port}/postgres?schema=***")
     with sync.open_inventory(url_of(running, "commanded", "stock_writer")) as inventory:
         inventory.add_stock("tea", "berlin", 3)
     assert run(["stock", "tea", "berlin", "--url", url_of(running, "commanded", "stock_reader"), "--json"]) == 0

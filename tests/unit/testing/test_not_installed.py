@@ -89,7 +89,20 @@ def test_a_contract_on_trio_alone_is_not_tried(tmp_path: Path) -> None:
 
 
 def test_pytest_shows_it_as_one_skip_with_the_reason(tmp_path: Path) -> None:
-    options = ["-q", "-rs", "-p", "no:cacheprovider", "-p", "no:anyio", "-p", "no:hypothesispytest", "-c", "/dev/null"]
+    options = [
+        "-q",
+        "-rs",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:anyio",
+        "-p",
+        "no:hypothesispytest",
+        "-p",
+        "no:schemathesis",
+        "-c",
+        "/dev/null",
+    ]
     chosen = ["--rootdir", str(tmp_path), "-k", "TestStore and (batch or tried)", "my_store.py"]
     run = f"import pytest\nsys.exit(pytest.main({[*options, *chosen]!r}))"
     done = without("trio", run=run, folder=tmp_path)

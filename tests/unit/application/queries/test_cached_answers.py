@@ -177,9 +177,9 @@ def test_a_failing_cache_fails_no_question_and_is_told(backend: str) -> None:
         assert await answers.answer("k", FORM, Source(3)) == "as of 3"
         await answers.invalidate({"k": 4})
         assert [(one.cache, one.operation, one.error) for one in told.records] == [
-            ("FaultyCache", "get", "cache_unavailable"),
-            ("FaultyCache", "set", "cache_unavailable"),
-            ("FaultyCache", "invalidate", "OSError"),
+            ("Leaky", "get", "cache_unavailable"),
+            ("Leaky", "set", "cache_unavailable"),
+            ("Leaky", "invalidate", "OSError"),
         ]
 
     anyio.run(body, backend=backend)
