@@ -7,6 +7,7 @@ runner is carried over. Parent and child print each step on a line of its own, a
 import json
 import os
 import select
+import signal
 import sys
 import traceback
 import warnings
@@ -199,15 +200,14 @@ def _subject(contract: Contract, site: Site, backend: str) -> Subject:
 
 
 def _fork(work: Callable[[], None]) -> int:
-    """Run the work in a child process, which ends with it, and return the id of the child."""
-    forked = os.fork()
-    if forked:
+    """Run the work in a child process, which ends with it or after a minute, and return the id of the child."""
+    if forked := os.fork():
         return forked
+    signal.alarm(int(3 * _PATIENCE))  # an adapter that hangs in a child must not leave a process behind
     try:
         work()
     except BaseException:  # noqa: BLE001  # the error is printed, and a child must never go on as the parent
         traceback.print_exc()
-        sys.stderr.flush()
         os._exit(1)
     os._exit(0)
 
