@@ -12,7 +12,7 @@ import anyio
 import pytest
 from psycopg import Connection, connect, sql
 
-from inventory_es.adapters.postgresql import open_postgresql_event_store
+from inventory_es.adapters.postgresql import open_postgresql_event_store, rows
 from inventory_es.adapters.postgresql.event_store import PostgresqlStore
 from inventory_es.adapters.postgresql.place import parse_place
 from inventory_es.domain.stream_id import StreamId
@@ -97,6 +97,24 @@ def test_a_stream_id_of_8_kilobytes_of_incompressible_text(running: Server) -> N
             assert isinstance(answer(store, StreamWrite(stream, 0, [new_event(stream.text[-3:])])), AppendResult)
         assert store.read_stream(long, after=0, limit=1).version == 1
         assert {head.stream for head in store.streams("", after=None, limit=5).heads} == {long, other}
+
+
+def test_a_page_looks_up_the_head_of_its_stream_once(running: Server) -> None:
+    with opened(running, "planned") as store:
+        store.commit([write("x", 0, *map(str, range(50)))])
+        key = rows.name_key(write("x", 0)[0].stream)
+    for page, start in ((rows.FORWARD, 0), (rows.BACKWARD, 51)):
+        with connect(running.url, autocommit=True) as connection:
+            query = sql.SQL("EXPLAIN (ANALYZE, FORMAT JSON) " + page).format(schema=sql.Identifier("planned"))
+            ((plan,),) = connection.execute(query, (key, start, 50)).fetchall()
+        looked_up = [node["Actual Loops"] for node in _nodes(plan[0]["Plan"]) if "Subplan Name" in node]
+        assert looked_up == [1]
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for part in plan.get("Plans", ()):
+        yield from _nodes(part)
 
 
 def test_an_append_that_comes_too_late_is_refused(running: Server) -> None:

@@ -28,9 +28,10 @@ _NEWEST: LiteralString = (
 
 
 def _stream_page(condition: LiteralString, order: LiteralString) -> LiteralString:
+    """Return the query of a page. ``LIMIT 1`` has the head looked up once, not for each row, whatever plan the server has kept."""
     return (
         "SELECT e.version, e.position, e.event_id, e.event_type, e.schema_version, e.recorded_at, e.data, e.metadata, s.head FROM ("
-        "SELECT s.part, s.id, " + _NEWEST + " FROM {schema}.streams s WHERE s.part = 0 AND s.name_key = %s) s LEFT JOIN LATERAL ("
+        "SELECT s.part, s.id, " + _NEWEST + " FROM {schema}.streams s WHERE s.part = 0 AND s.name_key = %s LIMIT 1) s LEFT JOIN LATERAL ("
         "SELECT " + _EVENT + ", sum(" + _SIZE + ") OVER (ORDER BY version " + order + ") - (" + _SIZE + ") AS before "
         "FROM {schema}.events e WHERE e.part = s.part AND e.stream_id = s.id AND e.version " + condition + " %s "
         "ORDER BY version " + order + " LIMIT %s) e ON e.before < 4194304 ORDER BY e.version " + order
