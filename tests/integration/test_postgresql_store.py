@@ -172,7 +172,7 @@ def test_a_setting_that_changes_while_a_connection_is_open_is_noticed(running: S
         answer(store, *write("x", 0, "a"))
         with _set(running, "synchronous_commit = 'off'"):
             problem = _raised(lambda: answer(store, *write("x", 1, "b")))
-            while isinstance(problem, AppendResult):  # until this session has read the setting
+            while isinstance(problem, AppendResult):  # until its backend has read the setting
                 problem = _raised(lambda: answer(store, *write("x", len(events(store, "x")), "b", str(len(events(store, "x"))))))
             assert isinstance(problem, AppendOutcomeUnknownError)
             with pytest.raises(IncompatibleStoreError, match="process, not power"):
