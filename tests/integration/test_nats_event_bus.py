@@ -1,7 +1,6 @@
 """The event bus on NATS in trouble: dead processes, killed, frozen and full servers, lost answers, trimming, a cluster, the relay."""
 
 import socket
-import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -10,21 +9,18 @@ from typing import Any
 
 import anyio
 import pytest
-from anyio.streams.buffered import BufferedByteReceiveStream
 
-from inventory_es import open_inventory
 from inventory_es.adapters.nats import NatsEventBus, open_nats_event_bus
 from inventory_es.adapters.nats.broker import NatsBroker
 from inventory_es.adapters.nats.connection import Connection, NatsError, NatsPlace
 from inventory_es.adapters.nats.streams import Streams, prepare
 from inventory_es.adapters.system import SystemClock
-from inventory_es.ports import BusSubscription, RecordedEvent
+from inventory_es.ports import RecordedEvent
 from inventory_es.ports.errors import EventBusUnavailableError, IncompatibleStoreError
 from inventory_es.ports.toolkit.broker import OwnershipLostError
-from inventory_es.testing.contracts.core.event_labels import EventLabels, recorded, stream_id
+from inventory_es.testing.contracts.core.event_labels import stream_id
+from tests.integration.bus_events import events, take
 from tests.servers.nats import Server, ask, running_cluster, running_nats
-
-LABELS = EventLabels()
 
 
 @pytest.fixture
@@ -37,84 +33,6 @@ def server() -> Iterator[Server]:
 async def bus_on(server: Server, options: str = "shards=2", **settings: Any) -> AsyncIterator[NatsEventBus]:
     async with open_nats_event_bus(f"{server.url}?{options}", clock=SystemClock(), **settings) as bus:
         yield bus
-
-
-def events(stream: str, count: int, *, first: int = 1, data: bytes = b"") -> list[RecordedEvent]:
-    name = f"{stream}{first}"
-    found = [recorded(stream_id(stream), n, n, LABELS.event(f"{name}n{n}")) for n in range(first, first + count)]
-    return [attrs_with(event, data) for event in found] if data else found
-
-
-def attrs_with(event: RecordedEvent, data: bytes) -> RecordedEvent:
-    at = (event.event_id, event.event_type, event.schema_version, event.recorded_at)
-    return RecordedEvent(event.stream, event.version, event.position, *at, data, event.metadata)
-
-
-async def take(subscription: BusSubscription, count: int) -> list[RecordedEvent]:
-    """Receive and acknowledge so many events."""
-    taken: list[RecordedEvent] = []
-    with anyio.fail_after(20):
-        async for delivery in subscription:
-            await delivery.ack()
-            taken.append(delivery.event)
-            if len(taken) == count:
-                break
-    return taken
-
-
-DYING = """
-import anyio, sys
-from inventory_es.adapters.nats import open_nats_event_bus
-from inventory_es.adapters.system import SystemClock
-
-async def main():
-    async with open_nats_event_bus(sys.argv[1], clock=SystemClock()) as bus, bus.subscribe("g") as deliveries:
-        async for delivery in deliveries:
-            print(delivery.event.version, delivery.attempt, flush=True)
-            if delivery.event.version > 1:
-                await anyio.sleep_forever()
-            await delivery.ack()
-
-anyio.run(main)
-"""
-
-
-def test_a_process_that_dies_is_replaced_and_what_it_had_comes_again(server: Server, backend: str) -> None:
-    """Its pending event comes again as attempt 2; what it had acknowledged and what it had not received yet lose nothing."""
-    published = events("a", 4)
-
-    async def play() -> None:
-        async with bus_on(server, "shards=2&lease=0.3") as bus:
-            await bus.publish(published)
-            command = [sys.executable, "-c", DYING, f"{server.url}?lease=0.3"]
-            async with await anyio.open_process(command, stderr=None) as process:
-                assert process.stdout is not None
-                said = BufferedByteReceiveStream(process.stdout)
-                assert [await said.receive_until(b"\n", 100) for _ in range(2)] == [b"1 1", b"2 1"]
-                async with bus.subscribe("g") as deliveries:
-                    iterator = aiter(deliveries)
-                    with anyio.move_on_after(1):  # three leases, which the living process renews
-                        pytest.fail(f"a living owner lost {(await anext(iterator)).event}")
-                    process.kill()
-                    with anyio.fail_after(20):
-                        delivery = await anext(iterator)
-                    assert (delivery.event, delivery.attempt) == (published[1], 2)
-                    await delivery.ack()
-                    assert await take(deliveries, 2) == published[2:]
-
-    anyio.run(play, backend=backend)
-
-
-def test_a_process_that_leaves_is_replaced_at_once(server: Server, backend: str) -> None:
-    async def play() -> None:
-        async with bus_on(server, "shards=2&lease=600") as one, bus_on(server, "lease=600") as other:
-            await one.publish(events("a", 2))
-            async with one.subscribe("g") as deliveries:
-                assert len(await take(deliveries, 1)) == 1
-            async with other.subscribe("g") as deliveries:
-                assert await take(deliveries, 1) == events("a", 2)[1:]
-
-    anyio.run(play, backend=backend)
 
 
 def test_what_a_server_took_is_delivered_after_it_was_killed(server: Server, backend: str) -> None:
@@ -289,19 +207,6 @@ def test_trimming_keeps_what_any_group_has_not_settled(server: Server, backend: 
                 assert await take(deliveries, 4) == published[2:]
             async with bus.subscribe("late") as deliveries:
                 assert await take(deliveries, 4) == published[2:]
-
-    anyio.run(play, backend=backend)
-
-
-def test_another_number_of_shards_is_refused(server: Server, backend: str) -> None:
-    async def play() -> None:
-        async with bus_on(server, "shards=3"):
-            pass
-        async with bus_on(server, "prefix=inventory_es") as bus:
-            assert bus.capabilities.max_in_memory == 300
-        with pytest.raises(IncompatibleStoreError, match="it has 3 shards, not 4"):
-            async with bus_on(server, "shards=4"):
-                pytest.fail("its events would be looked for in other shards")
 
     anyio.run(play, backend=backend)
 
@@ -631,20 +536,6 @@ def test_an_absent_server_is_unavailable_at_once(server: Server, backend: str) -
         with pytest.raises(EventBusUnavailableError, match="is unavailable"):
             async with bus_on(server, "timeout=600"):
                 pytest.fail("nobody listens")
-
-    anyio.run(play, backend=backend)
-
-
-def test_the_relay_feeds_it_by_url(server: Server, backend: str) -> None:
-    async def play() -> None:
-        async with open_inventory("memory:", read_models="memory:", bus=f"{server.url}?shards=2") as inventory:
-            await inventory.add_stock("tea", "berlin", 3)
-            await inventory.add_stock("tea", "berlin", 4)
-            async with bus_on(server) as bus, bus.subscribe("g") as deliveries, anyio.create_task_group() as tasks:
-                tasks.start_soon(partial(inventory.followers.run, on_failure="stop"))
-                got: Sequence[RecordedEvent] = await take(deliveries, 2)
-                inventory.followers.stop()
-            assert [(str(event.stream), event.version) for event in got] == [("inventory-tea-berlin", 1), ("inventory-tea-berlin", 2)]
 
     anyio.run(play, backend=backend)
 

@@ -1,28 +1,21 @@
 """The event bus on Valkey in trouble: dead processes, killed, full and evicting servers, trimming, the relay over it."""
 
 import asyncio
-import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any
 
 import anyio
 import pytest
 import redis
-from anyio.streams.buffered import BufferedByteReceiveStream
 
-from inventory_es import open_inventory
 from inventory_es.adapters.redis import RedisEventBus, open_redis_event_bus
 from inventory_es.adapters.redis.connection import Connection, RedisPlace
 from inventory_es.adapters.redis.event_bus import RedisBroker
 from inventory_es.adapters.system import SystemClock
-from inventory_es.ports import BusSubscription, RecordedEvent
 from inventory_es.ports.errors import EventBusUnavailableError, IncompatibleStoreError
-from inventory_es.testing.contracts.core.event_labels import EventLabels, recorded, stream_id
+from tests.integration.bus_events import events, take
 from tests.servers.valkey import DURABLE, Server, running_cluster, running_valkey
-
-LABELS = EventLabels()
 
 
 @pytest.fixture
@@ -35,78 +28,6 @@ def server() -> Iterator[Server]:
 async def bus_on(server: Server, options: str = "shards=2", **settings: Any) -> AsyncIterator[RedisEventBus]:
     async with open_redis_event_bus(f"{server.url}?{options}", clock=SystemClock(), **settings) as bus:
         yield bus
-
-
-def events(stream: str, count: int, *, first: int = 1) -> list[RecordedEvent]:
-    name = f"{stream}{first}"
-    return [recorded(stream_id(stream), n, n, LABELS.event(f"{name}n{n}")) for n in range(first, first + count)]
-
-
-async def take(subscription: BusSubscription, count: int) -> list[RecordedEvent]:
-    """Receive and acknowledge so many events."""
-    taken: list[RecordedEvent] = []
-    with anyio.fail_after(20):
-        async for delivery in subscription:
-            await delivery.ack()
-            taken.append(delivery.event)
-            if len(taken) == count:
-                break
-    return taken
-
-
-DYING = """
-import anyio, sys
-from inventory_es.adapters.redis import open_redis_event_bus
-from inventory_es.adapters.system import SystemClock
-
-async def main():
-    async with open_redis_event_bus(sys.argv[1], clock=SystemClock()) as bus, bus.subscribe("g") as deliveries:
-        async for delivery in deliveries:
-            print(delivery.event.version, delivery.attempt, flush=True)
-            if delivery.event.version > 1:
-                await anyio.sleep_forever()
-            await delivery.ack()
-
-anyio.run(main)
-"""
-
-
-def test_a_process_that_dies_is_replaced_and_what_it_had_comes_again(server: Server, backend: str) -> None:
-    """Its pending event comes again as attempt 2; what it had acknowledged and what it had not received yet lose nothing."""
-    published = events("a", 4)
-
-    async def play() -> None:
-        async with bus_on(server, "shards=2&lease=0.3") as bus:
-            await bus.publish(published)
-            command = [sys.executable, "-c", DYING, f"{server.url}?lease=0.3"]
-            async with await anyio.open_process(command, stderr=None) as process:
-                assert process.stdout is not None
-                said = BufferedByteReceiveStream(process.stdout)
-                assert [await said.receive_until(b"\n", 100) for _ in range(2)] == [b"1 1", b"2 1"]
-                async with bus.subscribe("g") as deliveries:
-                    iterator = aiter(deliveries)
-                    with anyio.move_on_after(1):  # three leases, which the living process renews
-                        pytest.fail(f"a living owner lost {(await anext(iterator)).event}")
-                    process.kill()
-                    with anyio.fail_after(20):
-                        delivery = await anext(iterator)
-                    assert (delivery.event, delivery.attempt) == (published[1], 2)
-                    await delivery.ack()
-                    assert await take(deliveries, 2) == published[2:]
-
-    anyio.run(play, backend=backend)
-
-
-def test_a_process_that_leaves_is_replaced_at_once(server: Server, backend: str) -> None:
-    async def play() -> None:
-        async with bus_on(server, "shards=2&lease=600") as one, bus_on(server, "lease=600") as other:
-            await one.publish(events("a", 2))
-            async with one.subscribe("g") as deliveries:
-                assert len(await take(deliveries, 1)) == 1
-            async with other.subscribe("g") as deliveries:
-                assert await take(deliveries, 1) == events("a", 2)[1:]
-
-    anyio.run(play, backend=backend)
 
 
 def test_what_a_durable_server_took_is_delivered_after_it_was_killed(server: Server, backend: str) -> None:
@@ -185,19 +106,6 @@ def test_trimming_keeps_what_any_group_has_not_settled(server: Server, backend: 
     anyio.run(play, backend=backend)
 
 
-def test_another_number_of_shards_is_refused(server: Server, backend: str) -> None:
-    async def play() -> None:
-        async with bus_on(server, "shards=3"):
-            pass
-        async with bus_on(server, "prefix=inventory_es") as bus:
-            assert bus.capabilities.max_in_memory == 300
-        with pytest.raises(IncompatibleStoreError, match="it has 3 shards, not 4"):
-            async with bus_on(server, "shards=4"):
-                pytest.fail("its events would be looked for in other shards")
-
-    anyio.run(play, backend=backend)
-
-
 @pytest.mark.parametrize("option", ["no", "yes"])
 def test_a_cluster_serves_it(option: str, backend: str) -> None:
     async def play(server: Server) -> None:
@@ -214,20 +122,6 @@ def test_a_cluster_serves_it(option: str, backend: str) -> None:
 
     with running_cluster() as server:
         anyio.run(play, server, backend=backend)
-
-
-def test_the_relay_feeds_it_by_url(server: Server, backend: str) -> None:
-    async def play() -> None:
-        async with open_inventory("memory:", read_models="memory:", bus=f"{server.url}?shards=2") as inventory:
-            await inventory.add_stock("tea", "berlin", 3)
-            await inventory.add_stock("tea", "berlin", 4)
-            async with bus_on(server) as bus, bus.subscribe("g") as deliveries, anyio.create_task_group() as tasks:
-                tasks.start_soon(partial(inventory.followers.run, on_failure="stop"))
-                got: Sequence[RecordedEvent] = await take(deliveries, 2)
-                inventory.followers.stop()
-            assert [(str(event.stream), event.version) for event in got] == [("inventory-tea-berlin", 1), ("inventory-tea-berlin", 2)]
-
-    anyio.run(play, backend=backend)
 
 
 @asynccontextmanager
