@@ -17,7 +17,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error, MaxPayloadError
 
-from inventory_es.ports.toolkit.urls import masked, options_of
+from inventory_es.ports.toolkit.urls import masked, options_of, split_url, timeout_of
 
 T = TypeVar("T")
 
@@ -80,8 +80,7 @@ class NatsPlace:
         Raises:
             ValueError: the URL is no such URL. The message has no password.
         """
-        given = options_of(url, _OPTIONS | set(own))
-        parts = urlsplit(url)
+        given, parts = options_of(url, _OPTIONS | set(own)), split_url(url)
         credentials, _, hosts = parts.netloc.rpartition("@")
         if parts.scheme != "nats" or not hosts or parts.path.strip("/"):
             msg = f"{masked(url)!r} names no server: write nats://host:4222, or nats://one:4222,two:4222 for several of a cluster"
@@ -103,7 +102,7 @@ class NatsPlace:
             is_encrypted=tls == "yes",
             ca=given.get("ca"),
             prefix=prefix,
-            timeout=_seconds(url, given, timeout),
+            timeout=timeout_of(url, given, timeout),
             options={name: value for name, value in given.items() if name in own},
         )
 
@@ -336,15 +335,3 @@ def _address(url: str, host: str) -> str:
         msg = f"{masked(url)!r} lacks a host"
         raise ValueError(msg)
     return f"[{parts.hostname}]:{port}" if ":" in parts.hostname else f"{parts.hostname}:{port}"
-
-
-def _seconds(url: str, given: Mapping[str, str], default: float) -> float:
-    text = given.get("timeout")
-    try:
-        seconds = default if text is None else float(text)
-    except ValueError:
-        seconds = 0
-    if not 0 < seconds <= 600:
-        msg = f"{masked(url)!r}: timeout is a number of seconds above 0, up to 600"
-        raise ValueError(msg)
-    return seconds

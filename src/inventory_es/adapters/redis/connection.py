@@ -13,7 +13,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from inventory_es.ports.toolkit.urls import masked, options_of, split_url
+from inventory_es.ports.toolkit.urls import masked, options_of, split_url, timeout_of
 
 _OPTIONS = frozenset({"ca", "cluster", "prefix", "timeout"})
 _PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -115,7 +115,7 @@ class RedisPlace:
             ca=given.get("ca"),
             is_cluster=is_cluster == "yes",
             prefix=prefix,
-            timeout=_seconds(url, given, timeout),
+            timeout=timeout_of(url, given, timeout),
             options={name: value for name, value in given.items() if name in own},
         )
 
@@ -219,18 +219,6 @@ def _port_of(url: str) -> int:
     except ValueError:
         msg = f"{masked(url)!r}: a port is a number up to 65535"
         raise ValueError(msg) from None
-
-
-def _seconds(url: str, given: Mapping[str, str], default: float) -> float:
-    text = given.get("timeout")
-    try:
-        seconds = default if text is None else float(text)
-    except ValueError:
-        seconds = 0
-    if not 0 < seconds <= 600:
-        msg = f"{masked(url)!r}: timeout is a number of seconds above 0, up to 600"
-        raise ValueError(msg)
-    return seconds
 
 
 def _decoded(text: str | None) -> str | None:

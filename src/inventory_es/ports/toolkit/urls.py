@@ -53,3 +53,19 @@ def options_of(url: str, known: Collection[str]) -> Mapping[str, str]:
             raise ValueError(msg)
         found[name] = value
     return found
+
+
+def timeout_of(url: str, options: Mapping[str, str], default: float) -> float:
+    """Return the seconds of the option ``timeout`` of a URL, or the default.
+
+    Raises:
+        ValueError: it is not a number above 0, up to 600. The message has no password.
+    """
+    try:
+        seconds = float(options.get("timeout", default))
+    except ValueError:
+        seconds = 0
+    if not 0 < seconds <= 600:
+        msg = f"{masked(url)!r}: timeout is a number of seconds above 0, up to 600"
+        raise ValueError(msg)
+    return seconds
