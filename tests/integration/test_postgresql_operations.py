@@ -16,7 +16,7 @@ from psycopg import connect, sql
 from psycopg.errors import InsufficientPrivilege, UniqueViolation
 
 from inventory_es import open_inventory, sync
-from inventory_es.adapters.postgresql import PostgresqlEventStore, find_store, migrate, migration_script, schema
+from inventory_es.adapters.postgresql import PostgresqlEventStore, migrate, migration_script, require_store, schema
 from inventory_es.adapters.postgresql.schema import MIGRATIONS, Migration
 from inventory_es.cli.app import run
 from inventory_es.cli.commands.servers import LIMITS, Diagnosis, examine
@@ -142,7 +142,7 @@ def test_a_role_that_is_missing_is_told_and_nothing_is_granted(running: Server) 
     with pytest.raises(IncompatibleStoreError, match="there is no such role"):
         migrate(url_of(running, "roleless"), writers=["stock_writer", "nobody"])
     with pytest.raises(IncompatibleStoreError, match="there is no store"):
-        find_store(url_of(running, "roleless"))
+        require_store(url_of(running, "roleless"))
 
 
 def test_rows_live_in_a_schema_that_their_role_owns(running: Server, backend: str) -> None:

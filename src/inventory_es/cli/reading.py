@@ -51,9 +51,9 @@ def open_to_read(url: str) -> InventoryService:
     elif scheme == "sqlite" and not Path(absolute_path(place)).exists():
         raise IncompatibleStoreError(store="sqlite store", place=place, problem="there is no such file")
     elif scheme in SERVERS:
-        from inventory_es.adapters.postgresql import find_store  # noqa: PLC0415  # its driver comes with an extra
+        from inventory_es.adapters.postgresql import require_store  # noqa: PLC0415  # its driver comes with an extra
 
-        find_store(url)
+        require_store(url)
     return open_inventory(url)
 
 

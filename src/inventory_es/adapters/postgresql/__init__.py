@@ -7,7 +7,7 @@ except ImportError as _problem:
     raise ModuleNotFoundError(_msg, name="psycopg") from _problem
 
 from inventory_es.adapters.postgresql.event_store import PostgresqlEventStore, open_postgresql, open_postgresql_event_store
-from inventory_es.adapters.postgresql.migration import find_store, migrate, migration_script
+from inventory_es.adapters.postgresql.migration import migrate, migration_script, require_store
 from inventory_es.adapters.postgresql.place import Place, parse_place
 from inventory_es.adapters.postgresql.read_model import PostgresqlReadModel, open_postgresql_read_model, open_read_model, rows_place
 
@@ -15,7 +15,6 @@ __all__ = [
     "Place",
     "PostgresqlEventStore",
     "PostgresqlReadModel",
-    "find_store",
     "migrate",
     "migration_script",
     "open_postgresql",
@@ -23,5 +22,6 @@ __all__ = [
     "open_postgresql_read_model",
     "open_read_model",
     "parse_place",
+    "require_store",
     "rows_place",
 ]

@@ -25,7 +25,7 @@ def connected(place: Place) -> Iterator[Link]:
         yield link
 
 
-def find_store(url: str) -> None:
+def require_store(url: str) -> None:
     """Check that a URL leads to a store that this version can use. Nothing is made.
 
     Raises:

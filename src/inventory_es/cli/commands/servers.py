@@ -93,11 +93,11 @@ def examine(url: str) -> Sequence[Diagnosis]:
     """
     from psycopg import sql  # noqa: PLC0415  # it comes with an extra
 
-    from inventory_es.adapters.postgresql import find_store, parse_place  # noqa: PLC0415  # the same
+    from inventory_es.adapters.postgresql import parse_place, require_store  # noqa: PLC0415  # the same
     from inventory_es.adapters.postgresql.migration import connected  # noqa: PLC0415  # the same
     from inventory_es.adapters.postgresql.schema import DURABILITY  # noqa: PLC0415  # the same
 
-    find_store(url)
+    require_store(url)
     place = parse_place(url)
     found: list[Diagnosis] = []
     with connected(place) as link:
