@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from hashlib import sha256
 from itertools import product
 from pathlib import Path
@@ -197,6 +198,43 @@ def test_a_copy_that_follows_has_every_event_when_it_is_told_to_stop(backend: st
             assert await feed_of(copy) == await feed_of(original)
             assert [(one.events, one.events_now, one.position) for one in outcomes] == [(40, 40, 40)]
             assert [one.position for one in told if one.phase == "comparing"] == [0], "what was compared once is not compared again"
+
+    anyio.run(body, backend=backend)
+
+
+class Held(MemoryEventStore):
+    """A store whose appends wait until they are released."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.released = anyio.Event()
+
+    async def append(self, writes: Sequence[StreamWrite], /) -> AppendResult:
+        await self.released.wait()
+        return await super().append(writes)
+
+    async def append_group(self, groups: Sequence[Sequence[StreamWrite]], /) -> Sequence[AppendResult | Exception]:
+        await self.released.wait()
+        return await super().append_group(groups)
+
+
+def test_a_copy_that_is_told_to_stop_while_it_copies_has_what_came_before_that(backend: str) -> None:
+    async def body() -> None:
+        async with MemoryEventStore() as original, Held() as copy:
+            stop, is_copying = anyio.Event(), anyio.Event()
+            await write(original, "x@0 a b")
+
+            def advanced(progress: CopyProgress) -> None:
+                if progress.phase == "copying":
+                    is_copying.set()
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(partial(copy_store, original, copy, advanced=advanced, stop=stop))
+                await is_copying.wait()
+                await write(original, "x@2 c")  # behind the head that the copy has seen
+                stop.set()
+                copy.released.set()
+            assert LABELS.show(await feed_of(copy)) == "[a b c]"
 
     anyio.run(body, backend=backend)
 

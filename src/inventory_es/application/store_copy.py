@@ -111,13 +111,12 @@ class _Side:
 
     async def next(self, limit: int) -> Sequence[RecordedEvent]:
         """Return the next events; none at the end."""
-        after, is_end = self.position, False
-        while not is_end:
+        after = self.position
+        while True:
             page = await read_feed_page(self.feed, after=after, limit=limit)
-            if page.events:
+            if page.events or page.is_end:
                 return page.events if self.retiming is None else list(map(self.retiming.apply, page.events))
-            after, is_end = page.next_after, page.is_end
-        return ()
+            after = page.next_after
 
 
 class _Copy:
@@ -134,9 +133,10 @@ class _Copy:
         await self._compare("comparing")
         before = self._same
         await self._go_on()
-        while stop is not None and not stop.is_set():
+        while stop is not None:
             with anyio.move_on_after(_LOOK):
                 await stop.wait()
+            stop = None if stop.is_set() else stop  # before the head is read, which then has all that came before
             self._end = await self._source.feed.head()
             if self._end > self._source.position:
                 await self._go_on()
