@@ -1,25 +1,32 @@
 """The cache on Valkey in trouble: a killed server, a frozen one, a full one, a cluster, a wrong password."""
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+import threading
+from bisect import bisect_right
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
+from time import monotonic
 from typing import Any
 
 import anyio
 import pytest
 import redis
+from anyio.lowlevel import checkpoint
 
 from inventory_es import open_inventory
-from inventory_es.adapters.memory import MemoryEventStore, MemoryReadModel
+from inventory_es.adapters.memory import MemoryCache, MemoryEventStore, MemoryReadModel
 from inventory_es.adapters.redis import RedisCache, open_redis_cache
+from inventory_es.adapters.system import SystemClock
 from inventory_es.application.guards import CircuitBreaker, guarded
 from inventory_es.application.observers import BreakerChanged
+from inventory_es.application.queries.tiered_cache import TieredCache
 from inventory_es.ports import CacheEntry
 from inventory_es.ports.errors import CacheUnavailableError
 from tests.servers.valkey import Server, running_cluster, running_valkey
 
 HOUR = timedelta(hours=1)
+NOTICES = "inventory_es change notices"
 
 
 @pytest.fixture
@@ -235,5 +242,151 @@ def test_a_service_with_its_url_answers_with_and_without_the_server(server: Serv
                 assert row is not None
                 assert row.available == number
         assert changes == ["open"]
+
+    anyio.run(play, backend=backend)
+
+
+def tiers_over(far: RedisCache) -> TieredCache:
+    return TieredCache(MemoryCache(clock=SystemClock()), far, clock=SystemClock())
+
+
+async def mark_of(far: RedisCache, key: str, *, beside: int | None = None) -> int:
+    """Return the mark of a key, as soon as there is one that is not ``beside``."""
+    with anyio.fail_after(20):
+        while (mark := far.change_mark(key)) is None or mark == beside:
+            await checkpoint()
+    return mark
+
+
+async def without_mark(far: RedisCache, key: str) -> None:
+    with anyio.fail_after(20):
+        while far.change_mark(key) is not None:
+            await checkpoint()
+
+
+CHANGES: dict[str, Callable[[RedisCache], Awaitable[None]]] = {
+    "set": lambda cache: cache.set("k", b"new", version=2, ttl=HOUR),
+    "invalidate": lambda cache: cache.invalidate("k"),
+    "clear": lambda cache: cache.clear(),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_of_another_process_ends_the_near_entry(server: Server, backend: str, change: str) -> None:
+    async def play() -> None:
+        async with open_redis_cache(server.url, timeout=5) as far, open_redis_cache(server.url, timeout=5) as theirs:
+            near = tiers_over(far)
+            await mark_of(far, "k")
+            await near.set("k", b"old", version=1, ttl=HOUR)
+            assert await near.get("k") == CacheEntry(b"old", 1)
+            mark = await mark_of(far, "k")
+            await CHANGES[change](theirs)
+            assert await mark_of(far, "k", beside=mark) != mark
+            assert await near.get("k") == (await tiers_over(theirs).get("k"))
+
+    anyio.run(play, backend=backend)
+
+
+def test_a_near_entry_needs_no_server_while_nothing_changes(server: Server, backend: str) -> None:
+    async def play() -> None:
+        async with open_redis_cache(server.url, timeout=5) as far:
+            near = tiers_over(far)
+            before = await mark_of(far, "k")
+            await near.set("k", b"v", version=1, ttl=HOUR)
+            await mark_of(far, "k", beside=before)  # its own change is told too
+            assert await near.get("k") == CacheEntry(b"v", 1)
+            with redis.Redis.from_url(server.url) as raw:
+                asked = raw.info("commandstats")["cmdstat_get"]["calls"]
+                for _ in range(50):
+                    assert await near.get("k") == CacheEntry(b"v", 1)
+                assert raw.info("commandstats")["cmdstat_get"]["calls"] == asked
+
+    anyio.run(play, backend=backend)
+
+
+@pytest.mark.parametrize("trouble", ["killed", "frozen"])
+def test_near_entries_are_not_used_while_changes_are_not_told(server: Server, backend: str, trouble: str) -> None:
+    async def play() -> None:
+        async with open_redis_cache(server.url, timeout=0.5) as far:
+            near = tiers_over(far)
+            mark = await mark_of(far, "k")
+            await near.set("k", b"v", version=1, ttl=HOUR)
+            if trouble == "killed":
+                server.kill()
+            else:
+                server.freeze()
+            await without_mark(far, "k")
+            with pytest.raises(CacheUnavailableError):
+                await near.get("k")
+            if trouble == "killed":
+                server.start()
+            else:
+                server.thaw()
+            assert await mark_of(far, "k") != mark
+
+    anyio.run(play, backend=backend)
+
+
+def test_a_flushed_server_ends_every_near_entry(server: Server, backend: str) -> None:
+    async def play() -> None:
+        async with open_redis_cache(server.url, timeout=5) as far:
+            near = tiers_over(far)
+            mark = await mark_of(far, "k")
+            await near.set("k", b"v", version=1, ttl=HOUR)
+            mark = await mark_of(far, "k", beside=mark)
+            with redis.Redis.from_url(server.url) as raw:
+                raw.flushall()
+            await mark_of(far, "k", beside=mark)
+            assert await near.get("k") is None
+
+    anyio.run(play, backend=backend)
+
+
+def test_a_server_that_refuses_to_tell_changes_is_an_error_with_the_remedy(server: Server, backend: str) -> None:
+    async def play() -> None:
+        with redis.Redis.from_url(server.url) as raw:
+            raw.execute_command(
+                "ACL", "SETUSER", "shop", "on", ">pw", "~*", "+get", "+evalsha", "+eval", "+set", "+getrange", "+client|setinfo"
+            )
+        async with open_redis_cache(server.url.replace("//", "//shop:pw@"), timeout=5) as far:
+            with pytest.raises(CacheUnavailableError, match="CLIENT TRACKING"):
+                await mark_of(far, "k")
+            with pytest.raises(CacheUnavailableError, match="CLIENT TRACKING"):
+                await tiers_over(far).get("k")
+
+    anyio.run(play, backend=backend)
+
+
+def test_near_answers_of_two_processes_are_at_most_a_second_old(server: Server, backend: str) -> None:
+    written: list[float] = []  # by version, when it had been written
+
+    async def play() -> None:
+        async with open_redis_cache(server.url, timeout=5) as far, open_redis_cache(server.url, timeout=5) as theirs:
+            near, writing = tiers_over(far), tiers_over(theirs)
+            await mark_of(far, "k")
+
+            async def write() -> None:
+                for version in range(100):
+                    await writing.set("k", b"v", version=version, ttl=HOUR)
+                    written.append(monotonic())
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(write)
+                while len(written) < 100:
+                    asked = monotonic()
+                    entry = await near.get("k")
+                    newest = bisect_right(written, asked - 1.0) - 1
+                    assert newest < 0 or (entry is not None and entry.version >= newest)
+
+    anyio.run(play, backend=backend)
+
+
+def test_closing_ends_the_thread_that_reads_notices(server: Server, backend: str) -> None:
+    async def play() -> None:
+        async with open_redis_cache(server.url, timeout=5) as far:
+            await mark_of(far, "k")
+            assert [one for one in threading.enumerate() if one.name == NOTICES]
+        assert not [one for one in threading.enumerate() if one.name == NOTICES]
+        assert far.change_mark("k") is None
 
     anyio.run(play, backend=backend)

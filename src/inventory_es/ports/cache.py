@@ -63,3 +63,19 @@ class Cache(Protocol):
     async def aclose(self) -> None:
         """Release every resource. Idempotent, also at once. A call in flight is answered, or raises ``StoreClosedError``."""
         ...
+
+
+@runtime_checkable
+class ChangeMarks(Protocol):
+    """A cache shared with other processes that tells their changes, so that a near copy of an entry ends with the entry."""
+
+    def change_mark(self, key: str, /) -> int | None:
+        """Return a number that differs after every change of the entry; ``None`` while changes can't be told.
+
+        It is from 0 to 2^63 - 1, and may differ without a change. The call never waits. The adapter documents how late a change shows.
+        A reader asks for the mark before it gets the entry, and keeps both.
+
+        Raises:
+            CacheUnavailableError: changes will not be told before somebody acts.
+        """
+        ...

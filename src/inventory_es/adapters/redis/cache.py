@@ -20,6 +20,7 @@ from typing import TypeVar
 import anyio
 import redis
 
+from inventory_es.adapters.redis.change_notices import ChangeNotices
 from inventory_es.adapters.redis.connection import FAILURES, LOST, Connection, RedisPlace, Script, reason_of, remedy_of
 from inventory_es.ports.cache import Cache, CacheEntry
 from inventory_es.ports.errors import CacheUnavailableError
@@ -35,6 +36,7 @@ _MAX_KEY_BYTES = 200
 _LARGEST_VERSION = (1 << 63) - 1
 _HEAD = re.compile(rb"IES1 ([0-9]{19}) ")
 _HEAD_BYTES = 25
+_TRACKING = "allow CLIENT TRACKING and the channel __redis__:invalidate (Redis 6 or newer), or use the cache without a near one"
 _MILLISECOND = timedelta(milliseconds=1)
 _ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -67,6 +69,7 @@ class RedisCache(Cache):
         self._connection = Connection(place.connect)
         self._calls = BlockingCalls(anyio.CapacityLimiter(_MAX_CALLS), name=self._name)
         self._losses = 0
+        self._notices = None if place.is_cluster else ChangeNotices(lambda: self._connection.client, self._prefix)
 
     async def get(self, key: str, /) -> CacheEntry | None:
         """Return the entry of ``key``, or ``None`` for a miss."""
@@ -98,9 +101,27 @@ class RedisCache(Cache):
         """Remove every entry of this prefix, page by page. An entry that is set meanwhile may stay."""
         await self._run(self._clear)
 
+    def change_mark(self, key: str, /) -> int | None:
+        """Return the mark of ``key``, from the server's notices of changes. See :class:`~inventory_es.ports.cache.ChangeMarks`.
+
+        A change ends the mark within a second. A cluster gives none: its nodes tell only their own changes.
+
+        Raises:
+            CacheUnavailableError: the server refuses to tell changes.
+        """
+        mark = None if self._notices is None else self._notices.mark(self._key(key))
+        if mark is None and self._notices is not None and (refusal := self._notices.refusal) is not None:
+            raise CacheUnavailableError(cache=self._name, reason=reason_of(refusal), remedy=_TRACKING)
+        return mark
+
     async def aclose(self) -> None:
         """Finish the calls in flight and close the connections. The entries stay. Idempotent."""
-        await self._calls.close(self._connection.close)
+        await self._calls.close(self._close)
+
+    def _close(self) -> None:
+        if self._notices is not None:
+            self._notices.close()
+        self._connection.close()
 
     def _key(self, key: str) -> str:
         name = key.encode()

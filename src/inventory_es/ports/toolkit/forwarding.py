@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from inventory_es.ports.cache import Cache
+from inventory_es.ports.cache import Cache, ChangeMarks
 from inventory_es.ports.event_bus import EventBus
 from inventory_es.ports.event_store import EventFeed, EventStore, GroupCommit, StreamCatalogue, TurnTaking, VersionGlance
 from inventory_es.ports.read_model import ReadModel
@@ -19,6 +19,7 @@ _ASKED: Mapping[type[Any], tuple[str, ...]] = {
     TurnTaking: (),
     SnapshotStore: ("load_snapshot", "save_snapshot", "discard_snapshots", "clear_snapshots"),
     Cache: ("get", "set", "invalidate", "clear"),
+    ChangeMarks: (),
     EventBus: ("publish", "dead_letters", "redeliver"),
     ReadModel: ("prepare", "checkpoint", "commit", "select", "versions", "activate", "drop"),
 }
@@ -31,6 +32,7 @@ _PASSED: Mapping[type[Any], tuple[str, ...]] = {
     TurnTaking: ("turn",),
     SnapshotStore: ("aclose",),
     Cache: ("aclose",),
+    ChangeMarks: ("change_mark",),
     EventBus: ("capabilities", "subscribe", "aclose"),
     ReadModel: ("aclose",),
 }
