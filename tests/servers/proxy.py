@@ -1,4 +1,4 @@
-"""A proxy between a store and its server, which loses, holds back or changes what passes."""
+"""A proxy between an adapter and its server, which loses, holds back or changes what passes."""
 
 import socket
 import threading
@@ -52,8 +52,17 @@ class Proxy:
 
     def __exit__(self, *_: object) -> None:
         self._listener.close()
+        self.cut()
+
+    def cut(self) -> None:
+        """Close every connection."""
         for passage in self._passages:
             passage.cut()
+
+    def freeze(self) -> None:
+        """Let nothing pass the connections that there are."""
+        for passage in self._passages:
+            passage.is_frozen = True
 
     def interfere(self, what: str) -> bool:
         """Arm one of the texts of ``EventStoreContract.interfere``; return False for one that is not known."""

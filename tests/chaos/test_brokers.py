@@ -1,0 +1,13 @@
+"""A short share of the chaos on the buses on servers. More of it: ``python -m tests.chaos.brokers --rounds N``."""
+
+import pytest
+
+from tests.chaos.brokers import CAMPAIGNS, SERVERS, run
+
+
+@pytest.mark.parametrize("campaign", CAMPAIGNS)
+@pytest.mark.parametrize("broker", SERVERS)
+def test_a_group_handles_every_acknowledged_event_in_the_order_of_its_stream(broker: str, campaign: str) -> None:
+    figures = run(broker, campaign, 2)
+    assert figures["missing"] == 0
+    assert figures["acknowledged"] > 0
