@@ -1,12 +1,16 @@
 """The page of the docs with every promise, and the verdict of each shipped adapter: ``python -m tests.contract.promises``."""
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+import attrs
+
 from inventory_es.testing.contracts.core.contract import Contract
-from inventory_es.testing.contracts.core.runner import run
+from inventory_es.testing.contracts.core.runner import Verdict, cases_of, run
 from inventory_es.testing.domain import HISTORY_PROPERTIES, PROGRAM_PROPERTIES
+from inventory_es.testing.promise import Promise
 from inventory_es.testing.simulation import breach
 from tests.contract.test_file_cache import TestFileCache
 from tests.contract.test_file_event_bus import TestFileEventBus
@@ -57,41 +61,109 @@ These promises hold for every history of every inventory, in any store.
 """
 
 
-def page() -> str:
-    """Return the whole page. Each contract runs once, on one event loop."""
+@attrs.define
+class Findings:
+    """The cell of each promise, and the declarations as the page shows them: by the name of the contract."""
+
+    cells: dict[tuple[str, str], str] = attrs.Factory(dict)
+    declared: dict[str, str] = attrs.Factory(dict)
+
+
+Observation = tuple[str, str, str, str]
+"""The name of a contract, the id of a promise, the cell by one case, and the declarations: plain, so that processes can exchange it."""
+
+
+def page(findings: Findings) -> str:
+    """Return the whole page, with these findings."""
     lines = [_HEAD]
     for port, adapters in ADAPTERS.items():
-        lines += [f"## {port}", "", *_declared(adapters), "", *_kept(adapters), ""]
+        lines += [f"## {port}", "", *_declared(adapters, findings), "", *_kept(adapters, findings), ""]
     return "\n".join([*lines, _DOMAIN, *_properties(), ""])
 
 
-def _declared(adapters: Mapping[str, type[Contract]]) -> Iterator[str]:
+def written(text: str) -> Findings:
+    """Return the findings that a page shows."""
+    findings = Findings()
+    for port, adapters in ADAPTERS.items():
+        _, _, section = text.partition(f"## {port}\n")
+        lines = [line.removeprefix("| ").removesuffix(" |") for line in section.partition("\n## ")[0].splitlines()]
+        for name, kind in adapters.items():
+            findings.declared[kind.__name__] = next((line.split(" | ")[1] for line in lines if line.startswith(f"{name} | ")), "")
+        for line in lines:
+            promise_id, *rest = line.rsplit(" | ", len(adapters))
+            for kind, cell in zip(adapters.values(), rest, strict=False):
+                findings.cells[kind.__name__, promise_id.partition(" | ")[0]] = cell
+    return findings
+
+
+def observation(contract: Contract, promise: Promise, verdict: Verdict, detail: str) -> Observation:
+    """Return what one case of a contract found."""
+    declared = {} if contract.last_run is None else contract.last_run.declared
+    cell = {"kept": "✓", "not declared": f"needs {detail}"}.get(verdict, f"**{verdict}**")
+    return type(contract).__name__, promise.id, cell, ", ".join(f"`{key}={value}`" for key, value in declared.items())
+
+
+def found_by(observations: Iterable[Observation]) -> Findings:
+    """Return the findings about the promises of which every case was observed."""
+    by_promise: dict[tuple[str, str], list[str]] = {}
+    findings = Findings()
+    for kind, promise_id, cell, declared in observations:
+        by_promise.setdefault((kind, promise_id), []).append(cell)
+        if declared:  # a few cases never open the adapter in this process
+            findings.declared.setdefault(kind, declared)
+    whole = Counter((kind.__name__, promise.id) for kind in _kinds() for promise, _ in cases_of(kind))
+    findings.cells = {key: max(cells, key=len) for key, cells in by_promise.items() if len(cells) == whole[key]}
+    findings.declared = {kind.__name__: findings.declared[kind.__name__] for kind in _kinds() if kind.__name__ in findings.declared}
+    return findings
+
+
+def differences(text: str, found: Findings) -> list[str]:
+    """Return a sentence about each finding that the page shows differently."""
+    shown = written(text)
+    cells = [
+        f"{kind} {promise_id}: found {cell!r}, the page shows {shown.cells.get((kind, promise_id))!r}"
+        for (kind, promise_id), cell in found.cells.items()
+        if shown.cells.get((kind, promise_id)) != cell
+    ]
+    declarations = [
+        f"{kind} declares {declared}, the page shows {shown.declared[kind]}"
+        for kind, declared in found.declared.items()
+        if shown.declared[kind] != declared
+    ]
+    return cells + declarations
+
+
+def observe() -> Iterator[Observation]:
+    """Run each contract once, on one event loop, and yield what each case finds."""
+    for kind in _kinds():
+        contract = kind()
+        contract.backends, contract.seeds = ("asyncio",), (0,)
+        for result in run(contract):
+            yield observation(contract, result.promise, result.verdict, result.detail)
+
+
+def _kinds() -> list[type[Contract]]:
+    return [kind for adapters in ADAPTERS.values() for kind in adapters.values()]
+
+
+def _declared(adapters: Mapping[str, type[Contract]], findings: Findings) -> Iterator[str]:
     yield "| Adapter | Declares | Tested by |"
     yield "|---|---|---|"
     for name, kind in adapters.items():
-        contract = _quick(kind)
-        next(iter(run(contract)))
-        declared = contract.last_run.declared if contract.last_run is not None else {}
-        shown = ", ".join(f"`{key}={value}`" for key, value in declared.items())
-        yield f"| {name} | {shown} | `tests/contract/{Path(sys.modules[kind.__module__].__file__ or '').name}` |"
+        source = Path(sys.modules[kind.__module__].__file__ or "").name
+        yield f"| {name} | {findings.declared[kind.__name__]} | `tests/contract/{source}` |"
 
 
-def _kept(adapters: Mapping[str, type[Contract]]) -> Iterator[str]:
-    verdicts: dict[str, dict[str, str]] = {}
-    sentences: dict[str, str] = {}
-    for name, kind in adapters.items():
-        for result in run(_quick(kind)):
-            sentences.setdefault(result.promise.id, result.promise.sentence)
-            found = verdicts.setdefault(result.promise.id, {})
-            found[name] = max(found.get(name, ""), _cell(result.verdict, result.detail), key=len)
+def _kept(adapters: Mapping[str, type[Contract]], findings: Findings) -> Iterator[str]:
     yield f"| | Promise | {' | '.join(adapters)} |"
     yield f"|---|---|{'---|' * len(adapters)}"
+    sentences: dict[str, str] = {}
+    for kind in adapters.values():
+        for promise, _ in cases_of(kind):
+            sentences.setdefault(promise.id, promise.sentence)
     for promise_id, sentence in sorted(sentences.items()):
-        yield f"| {promise_id} | {sentence} | {' | '.join(verdicts[promise_id].get(name, '') for name in adapters)} |"
-
-
-def _cell(verdict: str, detail: str) -> str:
-    return {"kept": "✓", "not declared": f"needs {detail}"}.get(verdict, f"**{verdict}**")
+        cells = [findings.cells.get((kind.__name__, promise_id), "") for kind in adapters.values()]
+        yield f"| {promise_id} | {sentence} | {' | '.join(cells)} |"
 
 
 def _properties() -> Iterator[str]:
@@ -105,12 +177,6 @@ def _properties() -> Iterator[str]:
         yield f"| {promise.id} | {promise.sentence} | `simulate` |"
 
 
-def _quick(kind: type[Contract]) -> Contract:
-    contract = kind()
-    contract.backends, contract.seeds = ("asyncio",), (0,)
-    return contract
-
-
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
+    PAGE.write_text(page(found_by(observe())), encoding="utf-8")
     sys.stdout.write(f"wrote {PAGE}\n")
