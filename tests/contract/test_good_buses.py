@@ -14,7 +14,6 @@ from tests.contract.stores.plain_bus import Group, Item, PlainBus, PlainSubscrip
 class TestPlainBus(EventBusContract):
     seeds: Sequence[int] | None = (0,)  # the plain schedule: the others are run over the adapters as they ship
 
-    patience_for_delivery = 1.0
     adapter: ClassVar[type[PlainBus]] = PlainBus
 
     @asynccontextmanager
