@@ -30,6 +30,7 @@ class OneDelivery(PlainBus):
 
 
 class TestBusOfOneDelivery(TestPlainBus):
+    backends: Sequence[str] = ("asyncio",)  # a variation: what it varies is the same on every event loop
     adapter: ClassVar[type[PlainBus]] = OneDelivery
 
 
@@ -40,6 +41,7 @@ class Small(PlainBus):
 
 
 class TestSmallBus(TestPlainBus):
+    backends: Sequence[str] = ("trio",)  # a variation: what it varies is the same on every event loop
     adapter: ClassVar[type[PlainBus]] = Small
 
 
@@ -52,6 +54,7 @@ class PublishesTwice(PlainBus):
 
 
 class TestBusThatPublishesTwice(TestPlainBus):
+    backends: Sequence[str] = ("asyncio",)  # a variation: what it varies is the same on every event loop
     adapter: ClassVar[type[PlainBus]] = PublishesTwice
 
 
@@ -68,6 +71,7 @@ class BatchesTwice(PlainBus):
 
 
 class TestBusThatPublishesBatchesTwice(TestPlainBus):
+    backends: Sequence[str] = ("trio",)  # a variation: what it varies is the same on every event loop
     adapter: ClassVar[type[PlainBus]] = BatchesTwice
 
 
@@ -89,6 +93,7 @@ class LosesAnswers(PlainBus):
 
 
 class TestBusThatLosesAnswers(TestPlainBus):
+    backends: Sequence[str] = ("asyncio",)  # a variation: what it varies is the same on every event loop
     adapter: ClassVar[type[PlainBus]] = LosesAnswers
 
 
@@ -106,6 +111,7 @@ class LeavesOutDuplicates(PlainBus):
 
 
 class TestBusThatLeavesOutDuplicates(TestPlainBus):
+    backends: Sequence[str] = ("trio",)  # a variation: what it varies is the same on every event loop
     adapter: ClassVar[type[PlainBus]] = LeavesOutDuplicates
 
 
@@ -117,6 +123,7 @@ class Serial(PlainBus):
 
 
 class TestSerialBus(TestPlainBus):
+    backends: Sequence[str] = ("asyncio",)  # a variation: what it varies is the same on every event loop
     adapter: ClassVar[type[PlainBus]] = Serial
 
 
@@ -137,6 +144,7 @@ class FailuresLast(PlainBus):
 
 
 class TestBusWithFailuresLast(TestPlainBus):
+    backends: Sequence[str] = ("trio",)  # a variation: what it varies is the same on every event loop
     adapter: ClassVar[type[PlainBus]] = FailuresLast
 
 
@@ -161,6 +169,7 @@ class Generates(PlainBus):
 
 
 class TestBusThatGenerates(TestPlainBus):
+    backends: Sequence[str] = ("asyncio",)  # a variation: what it varies is the same on every event loop
     adapter: ClassVar[type[PlainBus]] = Generates
 
 
@@ -186,4 +195,5 @@ class Replays(PlainBus):
 
 
 class TestBusThatReplays(TestPlainBus):
+    backends: Sequence[str] = ("trio",)  # a variation: what it varies is the same on every event loop
     adapter: ClassVar[type[PlainBus]] = Replays

@@ -1,6 +1,6 @@
 """Caches of the tests' own keep every promise: the kit rejects nothing good."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import ClassVar, Literal
@@ -44,10 +44,12 @@ class TestCellCache(CacheContract):
 
 
 class TestCachesOfOneSite(TestCellCache):
+    backends: Sequence[str] = ("trio",)  # a variation: what it varies is the same on every event loop
     multi_process = True
 
 
 class TestCacheThatMissesWhenAway(TestCellCache):
+    backends: Sequence[str] = ("asyncio",)  # a variation: what it varies is the same on every event loop
     when_down: Literal["raise", "miss"] = "miss"
     adapter: type[CellCache] = MissingWhenAway
 
@@ -150,22 +152,27 @@ class TestWholeMilliseconds(CacheContract):
 
 
 class TestTakesLittle(TestWholeMilliseconds):
+    backends: Sequence[str] = ("asyncio",)  # a variation: what it varies is the same on every event loop
     adapter: type[PlainCache] = TakesLittle
 
 
 class TestNeverYields(TestWholeMilliseconds):
+    backends: Sequence[str] = ("trio",)  # a variation: what it varies is the same on every event loop
     adapter: type[PlainCache] = NeverYields
 
 
 class TestYieldsOften(TestWholeMilliseconds):
+    backends: Sequence[str] = ("asyncio",)  # a variation: what it varies is the same on every event loop
     adapter: type[PlainCache] = YieldsOften
 
 
 class TestDropsLarge(TestWholeMilliseconds):
+    backends: Sequence[str] = ("trio",)  # a variation: what it varies is the same on every event loop
     adapter: type[PlainCache] = DropsLarge
 
 
 class TestOneCallAtATime(TestWholeMilliseconds):
+    backends: Sequence[str] = ("asyncio",)  # a variation: what it varies is the same on every event loop
     adapter: type[PlainCache] = OneCallAtATime
 
 

@@ -41,6 +41,7 @@ class TestSqliteReadModel(ReadModelContract):
 
 
 class TestSqliteReadModelInTheStoresFile(TestSqliteReadModel):
+    backends: Sequence[str] = ("trio",)  # a variation: what it varies is the same on every event loop
     seeds: Sequence[int] | None = (0,)  # the plain schedule: the others are run over the adapters as they ship
 
     @asynccontextmanager
@@ -86,12 +87,15 @@ class ShortPages(PlainReadModel):
 
 
 class TestShortPages(ReadModelMutants):
+    backends: Sequence[str] = ("asyncio",)  # a variation: what it varies is the same on every event loop
     adapter: type[PlainReadModel] = ShortPages
 
 
 class TestFinishesCommits(ReadModelMutants):
+    backends: Sequence[str] = ("trio",)  # a variation: what it varies is the same on every event loop
     adapter: type[PlainReadModel] = FinishesCommits
 
 
 class TestPlainReadModelsOfOneSite(ReadModelsOfOneSite):
+    backends: Sequence[str] = ("asyncio",)  # a variation: what it varies is the same on every event loop
     known_failures: Mapping[str, str] = {"RM-10": "its rows live in one process"}

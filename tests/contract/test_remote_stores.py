@@ -1,5 +1,7 @@
 """Correct stores over a network, whose backend is made to misbehave."""
 
+from collections.abc import Sequence
+
 import attrs
 
 from tests.contract.stores.remote_store import LookingStore, RemoteStore, RemoteStores
@@ -16,8 +18,10 @@ class TestRemoteStore(RemoteStores):
 
 
 class TestLookingStore(RemoteStores):
+    backends: Sequence[str] = ("asyncio",)  # a variation: what it varies is the same on every event loop
     adapter: type[RemoteStore] = LookingStore
 
 
 class TestUnboundedStore(RemoteStores):
+    backends: Sequence[str] = ("trio",)  # a variation: what it varies is the same on every event loop
     adapter: type[RemoteStore] = UnboundedStore

@@ -1,6 +1,6 @@
 """The snapshot stores under the contract of their port."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from inventory_es.adapters.memory import MemorySnapshotStore
@@ -89,13 +89,16 @@ class HasLittleRoom(PlainSnapshots):
 
 
 class TestHasLittleRoom(SnapshotMutants):
+    backends: Sequence[str] = ("asyncio",)  # a variation: what it varies is the same on every event loop
     adapter: type[PlainSnapshots] = HasLittleRoom
 
 
 class TestKeepsEveryVersion(SnapshotMutants):
+    backends: Sequence[str] = ("trio",)  # a variation: what it varies is the same on every event loop
     adapter: type[PlainSnapshots] = KeepsEveryVersion
 
 
 class TestForgetsALot(SnapshotMutants):
+    backends: Sequence[str] = ("asyncio",)  # a variation: what it varies is the same on every event loop
     is_durable = False
     adapter: type[PlainSnapshots] = ForgetsALot
