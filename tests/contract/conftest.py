@@ -1,12 +1,13 @@
 """What the cases of the contracts found goes into their reports, so that it can be compared with the page of promises."""
 
 from collections.abc import Generator
+from functools import partial
 from unittest import SkipTest
 
 import pytest
 
 from inventory_es.testing.contracts.core.contract import Contract
-from inventory_es.testing.contracts.core.runner import verdict_of
+from inventory_es.testing.contracts.core.runner import run_case
 from inventory_es.testing.promise import BrokenPromiseError, promise_of
 from tests.contract.promises import observation
 
@@ -23,5 +24,11 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         and isinstance(contract, Contract)
         and isinstance(error, BrokenPromiseError | SkipTest | None)
     ):
-        report.user_properties.append(("observed", observation(contract, promise, *verdict_of(error))))
+        found = run_case(promise, partial(_end, error))
+        report.user_properties.append(("observed", observation(contract, promise, found.verdict, found.detail)))
     return report
+
+
+def _end(error: BaseException | None) -> None:
+    if error is not None:
+        raise error

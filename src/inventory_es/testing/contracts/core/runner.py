@@ -57,38 +57,25 @@ def run(contract: Contract, only: Collection[str] = ()) -> Iterator[Result]:
     type(contract).setup_class()
     try:
         for promise, name in cases_of(type(contract), only):
-            yield _run_case(promise, getattr(contract, name))
+            yield run_case(promise, getattr(contract, name))
     finally:
         type(contract).teardown_class()
 
 
-def verdict_of(error: BaseException | None) -> tuple[Verdict, str]:
-    """Return the verdict and the detail of a case, by the error that it ended with.
-
-    Raises:
-        BaseException: the error itself, if it says nothing about the adapter.
-    """
-    match error:
-        case None:
-            return "kept", ""
-        case BrokenPromiseError():
-            return "broken", error.report
-        case NotDeclaredError():
-            return "not declared", str(error).partition(" not declared: ")[2]
-        case NotTriedError():
-            return "not tried", str(error).partition(" not tried: ")[2]
-        case KnownFailureError():
-            return "known failure", str(error).partition(" known failure: ")[2]
-        case _:
-            raise error
-
-
-def _run_case(promise: Promise, case: Callable[[], Any]) -> Result:
+def run_case(promise: Promise, case: Callable[[], Any]) -> Result:
+    """Run one case, and return its result. An error that is no verdict of the kit's is raised."""
     start = time.perf_counter()
-    ended: Exception | None = None
+    verdict: Verdict = "kept"
+    detail, needs_hook = "", False
     try:
         case()
-    except Exception as error:  # noqa: BLE001  # what is no verdict is raised again
-        ended = error
-    verdict, detail = verdict_of(ended)
-    return Result(promise, verdict, detail, time.perf_counter() - start, needs_hook=isinstance(ended, NoHookError))
+    except BrokenPromiseError as broken:
+        verdict, detail = "broken", broken.report
+    except NotDeclaredError as missing:
+        verdict, detail = "not declared", str(missing).partition(" not declared: ")[2]
+    except NotTriedError as missing:
+        verdict, detail = "not tried", str(missing).partition(" not tried: ")[2]
+        needs_hook = isinstance(missing, NoHookError)
+    except KnownFailureError as known:
+        verdict, detail = "known failure", str(known).partition(" known failure: ")[2]
+    return Result(promise, verdict, detail, time.perf_counter() - start, needs_hook=needs_hook)
