@@ -8,15 +8,19 @@ A connection that was lost is made again when it is needed, by one attempt at a 
 random time that grows. So many processes do not fall on a server that has just come back.
 """
 
+import logging
+import math
 import selectors
+import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Generator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from time import monotonic, monotonic_ns
 from typing import Any, LiteralString, TypeVar
 
 import attrs
 import psycopg
+from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from psycopg.types.numeric import Int8BinaryLoader
 from psycopg.types.string import ByteaBinaryLoader
@@ -33,6 +37,8 @@ from inventory_es.ports.toolkit.waiting import STATE_LOCK, Event, Exclusive, new
 
 T = TypeVar("T")
 
+_logger = logging.getLogger("inventory_es")
+
 _Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 _EVENTS = {1: selectors.EVENT_READ, 2: selectors.EVENT_WRITE, 3: selectors.EVENT_READ | selectors.EVENT_WRITE}
 MOST_LOCKS = 64
@@ -40,11 +46,21 @@ MOST_LOCKS = 64
 
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 2.0
+_TELLS_AGAIN = 0.5
+"""Seconds between two notifications of one process. A follower that has received one looks often for a second, and each takes a lock that
+the server has once for all its databases."""
+
+_LISTENS_AGAIN = (0.1, 30.0)
+"""Seconds from a lost connection that listened to the next attempt: first, and at most."""
+
+_TELL: LiteralString = "BEGIN; SET LOCAL synchronous_commit = off; NOTIFY {channel}; COMMIT"
+"""A notification waits for no disk and for no replica: what it tells of is committed."""
+
 _GREETING: LiteralString = (
     "SELECT current_setting('transaction_isolation'), current_setting('server_encoding'), current_setting('server_version_num')::int, "
     "pg_is_in_recovery(), CASE WHEN NOT pg_is_in_recovery() THEN substring(pg_walfile_name(pg_current_wal_lsn()) for 8) END, "
     + DURABILITY
-    + ", clock_timestamp()"
+    + ", clock_timestamp(), pg_backend_pid()"
 )
 _LEAST_VERSION = 150_000
 _RAW: Mapping[str, type[Any]] = {"text": ByteaBinaryLoader, "uuid": ByteaBinaryLoader, "timestamptz": Int8BinaryLoader}
@@ -269,6 +285,7 @@ class Gate:
     Attributes:
         greeting: of the newest connection.
         attempts: the number of connections that were tried to make.
+        timeout: seconds in which the server must answer each call.
     """
 
     greeting: Greeting
@@ -281,6 +298,7 @@ class Gate:
         self._pause = 0.0
         self._not_before = 0.0
         self.attempts: int = 0
+        self.timeout: float = place.timeout
 
     def connect(self) -> Link:
         """Return a new connection.
@@ -334,7 +352,7 @@ class Gate:
     def _greet(self, link: Link) -> Greeting:
         row = link.execute(_GREETING, binary=True).fetchone()
         assert row is not None  # noqa: S101  # a SELECT without FROM has one row
-        isolation, encoding, version, is_replica, timeline, durability, clock = row
+        isolation, encoding, version, is_replica, timeline, durability, clock, backend = row
         if version < _LEAST_VERSION:
             problem = f"it needs PostgreSQL 15 or newer, and the server has {version // 10_000}"
             raise self._failures.incompatible(problem)
@@ -346,7 +364,110 @@ class Gate:
             raise self._failures.incompatible(f"{problem}: ALTER ROLE … SET default_transaction_isolation = 'read committed'")
         if is_replica:
             raise self._failures.unavailable("the server takes no writes: it is a replica", None)
+        if self._place.notifies and link.pgconn.backend_pid != backend:
+            problem = "?notify=on needs a session of its own, and a pooler stands before the server"
+            raise self._failures.incompatible(f"{problem}: leave the option out, or give the URL of the server itself")
         return Greeting(durability=durability.decode(), timeline=timeline, clock=clock, clock_at=monotonic())
+
+
+class Notifications:
+    """Notifications between the processes of a store, over one connection in a thread that begins with the first use.
+
+    They are hints, and no process sends two within half a second. A follower looks at the feed too, and often after news.
+
+    Args:
+        gate: makes the connection. No pooler may stand before the server.
+        channel: of the store.
+
+    Attributes:
+        heard: called in that thread when another process has appended, or may have while nobody listened.
+        is_listening: True while notifications arrive.
+    """
+
+    def __init__(self, gate: "Gate", channel: str) -> None:
+        self._gate = gate
+        self._channel = sql.Identifier(channel)
+        self._bell, self._ear = socket.socketpair()
+        self._ear.settimeout(0)
+        self._thread: threading.Thread | None = None
+        self._is_over = False
+        self._told_at = -math.inf
+        self.heard: Callable[[], None] = lambda: None
+        self.is_listening: bool = False
+
+    def start(self) -> None:
+        """Begin to listen. Idempotent."""
+        with STATE_LOCK:
+            if self._thread is None and not self._is_over:
+                self._thread = threading.Thread(target=self._run, name="inventory_es notifications", daemon=True)
+                self._thread.start()
+
+    def tell(self) -> None:
+        """Let the other processes know that something was appended, unless they know. It does not wait for that."""
+        self.start()
+        if monotonic() - self._told_at > _TELLS_AGAIN:
+            self._ring()
+
+    def close(self) -> None:
+        """End the thread and its connection. Idempotent."""
+        with STATE_LOCK:
+            if self._is_over:
+                return
+            self._is_over = True
+        self._ring()
+        if self._thread is not None:
+            self._thread.join()
+        self._bell.close()
+        self._ear.close()
+
+    def _ring(self) -> None:
+        with suppress(OSError):  # it has been rung often enough, or is closed
+            self._bell.send(b"!")
+
+    def _run(self) -> None:
+        pause, longest = _LISTENS_AGAIN
+        while not self._is_over:
+            try:
+                with closing(self._gate.connect()) as link:
+                    link.execute(sql.SQL("LISTEN {}").format(self._channel))
+                    self.heard()  # what was committed while nobody listened
+                    self.is_listening = True
+                    pause, _ = _LISTENS_AGAIN
+                    self._listen(link)
+            except (InventoryError, psycopg.Error) as problem:
+                if pause == _LISTENS_AGAIN[0]:
+                    _logger.warning("store_notifications_lost", extra={"problem": type(problem).__name__})
+                self.is_listening = False
+                again = monotonic() + pause
+                while not self._is_over and (left := again - monotonic()) > 0:
+                    self._wait(None, left)
+                pause = min(longest, 2 * pause)
+
+    def _listen(self, link: Link) -> None:
+        own = link.pgconn.backend_pid
+        link.add_notify_handler(lambda told: self.heard() if told.pid != own else None)
+        while not self._is_over:
+            is_rung, is_told = self._wait(link, None)
+            if is_rung and not self._is_over and monotonic() - self._told_at > _TELLS_AGAIN:
+                self._told_at = monotonic()
+                link.give_up = self._told_at + self._gate.timeout
+                link.execute(sql.SQL(_TELL).format(channel=self._channel))
+            elif is_told:
+                link.pgconn.consume_input()
+                while (told := link.pgconn.notifies()) is not None:
+                    if told.be_pid != own:
+                        self.heard()
+
+    def _wait(self, link: Link | None, seconds: float | None) -> tuple[bool, bool]:
+        """Wait until somebody rings, or the server sends something. Return which of them did."""
+        with _Selector() as selector:
+            selector.register(self._ear, selectors.EVENT_READ)
+            if link is not None:
+                selector.register(link.pgconn.socket, selectors.EVENT_READ)
+            ready = [key.fileobj for key, _ in selector.select(seconds)]
+        with suppress(BlockingIOError):
+            self._ear.recv(4_096)
+        return self._ear in ready, link is not None and link.pgconn.socket in ready
 
 
 def moved(failures: Failures, problem: str) -> StoreClosedError:

@@ -11,13 +11,15 @@ from typing import Any, LiteralString, TypeVar
 from uuid import UUID
 
 import anyio
+import anyio.from_thread
 import psycopg
+from anyio.lowlevel import EventLoopToken, current_token
 from psycopg import sql
 from psycopg.errors import InsufficientPrivilege
 
 from inventory_es.adapters.postgresql import rows
 from inventory_es.adapters.postgresql.append_batch import AppendBatch, Instant, batches, uuids
-from inventory_es.adapters.postgresql.connections import MOST_LOCKS, Connections, Gate, Greeting, Link, Turn, Turns, moved
+from inventory_es.adapters.postgresql.connections import MOST_LOCKS, Connections, Gate, Greeting, Link, Notifications, Turn, Turns, moved
 from inventory_es.adapters.postgresql.failures import TOO_LATE, store_failures
 from inventory_es.adapters.postgresql.place import Place, parse_place
 from inventory_es.adapters.postgresql.schema import find_mark, make_tables
@@ -37,7 +39,7 @@ from inventory_es.ports.toolkit.append_rules import check_append, check_page, ch
 from inventory_es.ports.toolkit.blocking_calls import BlockingCalls, run_in_thread
 from inventory_es.ports.toolkit.event_rows import FeedRows, StreamRows, parse_stream
 from inventory_es.ports.toolkit.page_rules import check_stream_page, check_stream_page_backwards
-from inventory_es.ports.toolkit.waiting import Exclusive, check_timeout, new_event, scope
+from inventory_es.ports.toolkit.waiting import STATE_LOCK, Exclusive, blocks, check_timeout, new_event, scope
 
 T = TypeVar("T")
 
@@ -85,6 +87,7 @@ class PostgresqlStore:
         self._unsettled: tuple[float, int] | None = None
         with self._writers.lend(self._deadline()):
             pass
+        self.notifications: Notifications | None = self._make_notifications()
         self.capabilities: StoreCapabilities = StoreCapabilities(
             durability=self._gate.greeting.durability,
             feed="total",
@@ -221,6 +224,8 @@ class PostgresqlStore:
 
     def close(self) -> None:
         """Close every connection. Idempotent."""
+        if self.notifications is not None:
+            self.notifications.close()
         self.give_turn_back()
         self._turns.close()
         self._writers.close()
@@ -377,6 +382,11 @@ class PostgresqlStore:
             raise moved(self._failures, "another server took over, perhaps without the newest events: open the store again")
         self._store_id, self._timeline = store_id, greeting.timeline
 
+    def _make_notifications(self) -> Notifications | None:
+        if self._store_id is None or not self.place.notifies:
+            return None
+        return Notifications(self._gate, f"inventory_es_{self._store_id.hex}")
+
     def _make_tables(self, link: Link) -> None:
         try:
             make_tables(link, self.place.schema)
@@ -416,7 +426,8 @@ class PostgresqlEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, 
         self._turn_calls = BlockingCalls(None, name=store.name)
         self._turns = Turns(self._take_turn, self._give_turn_back)
         self._looks = Exclusive()
-        self._committed = new_event()
+        self._news = new_event()
+        self._loop: EventLoopToken | None = None
         self._seen = 0
         self._seen_at = -math.inf
         self._looked_at = -math.inf
@@ -433,9 +444,9 @@ class PostgresqlEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, 
 
     async def append_group(self, groups: Sequence[Sequence[StreamWrite]], /) -> Sequence[AppendResult | Exception]:
         outcomes = await self._writes.run(self._store.commit, groups)
-        self._looked_at = -math.inf
-        self._committed.set()
-        self._committed = new_event()
+        self._hear()
+        if self._store.notifications is not None:
+            self._store.notifications.tell()
         return outcomes
 
     async def read_stream(self, stream: StreamId, /, *, after: int = 0, limit: int) -> StreamPage:
@@ -457,17 +468,27 @@ class PostgresqlEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, 
         return await self._reads.run(self._store.head)
 
     async def wait_for_position(self, position: int, /, *, timeout: float) -> bool:
-        """Wait for the head. Commits of this handle wake at once, those of others within 5 to 200 ms, sooner after news."""
+        """Wait for the head. Commits of this handle wake at once, those of others within 5 to 200 ms, sooner after news.
+
+        With ``notify=on``, commits of other handles that have the option wake at once too.
+        """
         check_timeout(timeout)
+        if self._store.notifications is not None:
+            self._loop = None if blocks() else current_token()
+            self._store.notifications.heard = self._hear_from_afar
+            self._store.notifications.start()
         if await self.head() >= position:  # beyond the timeout, which may be 0
             return True
         with scope(timeout):
             while True:
-                committed = self._committed
+                with STATE_LOCK:
+                    if self._news.is_set():
+                        self._news = new_event()
+                    news = self._news
                 if await self._look() >= position:
                     return True
                 with scope(self._pause()):
-                    await committed.wait()
+                    await news.wait()
         return False
 
     async def streams(self, prefix: str = "", /, *, after: StreamId | None = None, limit: int) -> StreamsPage:
@@ -514,11 +535,23 @@ class PostgresqlEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, 
         """Return the head, as it was found for any waiter not longer ago than the pause."""
         async with self._looks:
             if monotonic() - self._looked_at >= self._pause():
+                self._looked_at = monotonic()  # news during the look ask for another one
                 head = await self.head()
-                self._looked_at = monotonic()
                 if head != self._seen:
-                    self._seen, self._seen_at = head, self._looked_at
+                    self._seen, self._seen_at = head, monotonic()
             return self._seen
+
+    def _hear(self) -> None:
+        self._looked_at = -math.inf
+        self._news.set()
+
+    def _hear_from_afar(self) -> None:
+        """Wake the waiters of the event loop, from the thread that listens. The loop may have ended."""
+        if self._loop is None:
+            self._hear()
+        elif not self._news.is_set():
+            with suppress(anyio.RunFinishedError):
+                anyio.from_thread.run_sync(self._hear, token=self._loop)
 
     def _pause(self) -> float:
         rest = monotonic() - self._seen_at
@@ -532,7 +565,7 @@ def open_postgresql_event_store(url: str) -> AbstractAsyncContextManager[Postgre
     Args:
         url: ``postgresql://USER@HOST:PORT/DATABASE`` with the parameters of libpq, and these. ``schema`` is ``inventory_es`` by default.
             ``durability=machine`` refuses a server without a synchronous replica. ``pooler=transaction`` is needed behind such a pooler.
-            ``timeout`` is the number of seconds for each answer, 5 by default.
+            ``timeout`` is the number of seconds for each answer, 5 by default. ``notify=on`` lets processes tell each other of appends.
 
     Raises:
         ValueError: the URL can't be read. The message never has the password.

@@ -13,7 +13,11 @@ from psycopg.conninfo import conninfo_to_dict
 DEFAULT_SCHEMA = "inventory_es"
 _SCHEMA = re.compile(r"(?!pg_|information_schema$)[a-z_][a-z0-9_]{0,62}")
 _LOCAL = re.compile(r"|localhost|127(\.\d+){3}|::1|/.*|@.*")
-_CHOICES: Mapping[str, tuple[str, ...]] = {"pooler": ("transaction",), "durability": ("power", "machine")}
+_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "pooler": ("transaction",),
+    "durability": ("power", "machine"),
+    "notify": ("on", "off"),
+}
 _DEFAULTS: Mapping[str, str] = {
     "application_name": "inventory-es",
     "client_encoding": "UTF8",
@@ -37,6 +41,7 @@ class Place:
         is_pooled: True behind a pooler that gives a connection to one transaction.
         durability: the least that the server must give; ``None`` for any.
         timeout: seconds in which the server must answer each call.
+        notifies: True if processes tell each other at once that something was appended.
     """
 
     schema: str
@@ -45,6 +50,7 @@ class Place:
     is_pooled: bool = False
     durability: str | None = None
     timeout: float = 5.0
+    notifies: bool = False
 
     def __str__(self) -> str:
         return self.shown
@@ -90,6 +96,10 @@ def parse_place(url: str) -> Place:
         if name in own and own[name] not in values:
             msg = f"the option {name} of the URL must be {' or '.join(values)}, not {own[name]!r}"
             raise ValueError(msg)
+    notifies = own.get("notify") == "on"
+    if notifies and "pooler" in own:
+        msg = "the option notify=on of the URL needs a session of its own, which a pooler in transaction mode does not give: leave it out"
+        raise ValueError(msg)
     timeout = _seconds(own.get("timeout", "5"))
     connecting = {"connect_timeout": str(max(_LEAST_CONNECT_TIMEOUT, ceil(timeout)))}
     return Place(
@@ -99,6 +109,7 @@ def parse_place(url: str) -> Place:
         is_pooled="pooler" in own,
         durability=own.get("durability"),
         timeout=timeout,
+        notifies=notifies,
     )
 
 
@@ -134,7 +145,7 @@ def _seconds(text: str) -> float:
 
 
 def _no_url(unknown: str = "") -> ValueError:
-    known = "schema, pooler, durability, timeout, and the parameters of libpq"
+    known = "schema, pooler, durability, notify, timeout, and the parameters of libpq"
     if unknown:
         return ValueError(f"the URL has the unknown option {unknown}; known are {known}")
     return ValueError("the URL of the store can't be read: write postgresql://USER@HOST:PORT/DATABASE, with special characters as %XX")

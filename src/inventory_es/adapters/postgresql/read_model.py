@@ -491,6 +491,9 @@ def rows_place(url: str) -> Place:
     if place.durability is not None:
         msg = "the option durability of the URL is for an event store: rows are made again from its events"
         raise ValueError(msg)
+    if place.notifies:
+        msg = "the option notify of the URL is for an event store: nobody waits for rows"
+        raise ValueError(msg)
     return place
 
 
