@@ -15,7 +15,7 @@ import pytest
 from psycopg import connect, sql
 
 from inventory_es import open_inventory
-from inventory_es.adapters.postgresql import event_store, open_postgresql_event_store
+from inventory_es.adapters.postgresql import feed, open_postgresql_event_store
 from inventory_es.adapters.postgresql.event_store import PostgresqlEventStore, PostgresqlStore
 from inventory_es.adapters.postgresql.place import parse_place
 from inventory_es.domain.stream_id import StreamId
@@ -50,7 +50,7 @@ def running() -> Iterator[Server]:
 @pytest.fixture
 def without_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody looks at the feed of an empty store, but after news."""
-    monkeypatch.setattr(event_store, "_POLLS", (0.005, LONG, LONG))
+    monkeypatch.setattr(feed, "_POLLS", (0.005, LONG, LONG))
 
 
 def url_of(running: Server, schema: str) -> str:

@@ -152,6 +152,7 @@ _LOGS = (
     Log("store_writer_failed", "error", "The writer met an error that it does not know, and goes on.", ("store",)),
     Log("store_turn_lapsed", "debug", "A turn ended before its append."),
     Log("store_notifications_lost", "warning", "A PostgreSQL store polls until notifications arrive again.", ("problem",)),
+    Log("store_replica_left", "warning", "A PostgreSQL store reads from its primary for half a minute.", ("problem",)),
     Log("store_turn_not_given", "debug", "A writer goes on without a turn.", ("problem",)),
     Log("service_not_closed_at_exit", "warning", "A synchronous service did not close in time.", ("seconds",)),
     Log("service_thread_failed", "error", "The thread of a synchronous service has ended with an error."),

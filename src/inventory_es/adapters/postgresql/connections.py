@@ -8,19 +8,15 @@ A connection that was lost is made again when it is needed, by one attempt at a 
 random time that grows. So many processes do not fall on a server that has just come back.
 """
 
-import logging
-import math
 import selectors
-import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Generator, Iterator, Mapping
-from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from time import monotonic, monotonic_ns
 from typing import Any, LiteralString, TypeVar
 
 import attrs
 import psycopg
-from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from psycopg.types.numeric import Int8BinaryLoader
 from psycopg.types.string import ByteaBinaryLoader
@@ -37,25 +33,13 @@ from inventory_es.ports.toolkit.waiting import STATE_LOCK, Event, Exclusive, new
 
 T = TypeVar("T")
 
-_logger = logging.getLogger("inventory_es")
-
-_Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
+Selector: type[selectors.BaseSelector] = getattr(selectors, "PollSelector", selectors.SelectSelector)
 _EVENTS = {1: selectors.EVENT_READ, 2: selectors.EVENT_WRITE, 3: selectors.EVENT_READ | selectors.EVENT_WRITE}
 MOST_LOCKS = 64
 """The most streams of a turn, as each takes a lock of the few thousand that a server has. Over further ones no turn is taken."""
 
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 2.0
-_TELLS_AGAIN = 0.5
-"""Seconds between two notifications of one process. A follower that has received one looks often for a second, and each takes a lock that
-the server has once for all its databases."""
-
-_LISTENS_AGAIN = (0.1, 30.0)
-"""Seconds from a lost connection that listened to the next attempt: first, and at most."""
-
-_TELL: LiteralString = "BEGIN; SET LOCAL synchronous_commit = off; NOTIFY {channel}; COMMIT"
-"""A notification waits for no disk and for no replica: what it tells of is committed."""
-
 _GREETING: LiteralString = (
     "SELECT current_setting('transaction_isolation'), current_setting('server_encoding'), current_setting('server_version_num')::int, "
     "pg_is_in_recovery(), CASE WHEN NOT pg_is_in_recovery() THEN substring(pg_walfile_name(pg_current_wal_lsn()) for 8) END, "
@@ -88,7 +72,7 @@ class Link(psycopg.Connection[tuple[Any, ...]]):
             NoAnswerError: the server did not answer in time.
         """
         try:
-            with _Selector() as selector:
+            with Selector() as selector:
                 wanted = next(gen)
                 selector.register(self.pgconn.socket, _EVENTS[wanted])
                 while True:
@@ -115,7 +99,7 @@ class Link(psycopg.Connection[tuple[Any, ...]]):
         """Return True if the connection is idle, and the server has sent nothing by itself: a farewell, or other settings."""
         if self.closed or self.pgconn.transaction_status != psycopg.pq.TransactionStatus.IDLE:
             return False
-        with _Selector() as selector:
+        with Selector() as selector:
             selector.register(self.pgconn.socket, selectors.EVENT_READ)
             return not selector.select(0)
 
@@ -281,6 +265,7 @@ class Gate:
         place: where to.
         failures: the errors of the store.
         check: refuses a server whose new connection is not as it should be.
+        writes: False where a server that takes no writes will do.
 
     Attributes:
         greeting: of the newest connection.
@@ -290,8 +275,9 @@ class Gate:
 
     greeting: Greeting
 
-    def __init__(self, place: Place, failures: Failures, check: Callable[[Link, Greeting], None]) -> None:
+    def __init__(self, place: Place, failures: Failures, check: Callable[[Link, Greeting], None], *, writes: bool = True) -> None:
         self._place = place
+        self._writes = writes
         self._failures = failures
         self._check = check
         self._attempt = threading.Lock()
@@ -362,112 +348,12 @@ class Gate:
         if isolation != b"read committed":
             problem = f"transactions of this role are {isolation.decode()}"
             raise self._failures.incompatible(f"{problem}: ALTER ROLE … SET default_transaction_isolation = 'read committed'")
-        if is_replica:
+        if is_replica and self._writes:
             raise self._failures.unavailable("the server takes no writes: it is a replica", None)
         if self._place.notifies and link.pgconn.backend_pid != backend:
             problem = "?notify=on needs a session of its own, and a pooler stands before the server"
             raise self._failures.incompatible(f"{problem}: leave the option out, or give the URL of the server itself")
         return Greeting(durability=durability.decode(), timeline=timeline, clock=clock, clock_at=monotonic())
-
-
-class Notifications:
-    """Notifications between the processes of a store, over one connection in a thread that begins with the first use.
-
-    They are hints, and no process sends two within half a second. A follower looks at the feed too, and often after news.
-
-    Args:
-        gate: makes the connection. No pooler may stand before the server.
-        channel: of the store.
-
-    Attributes:
-        heard: called in that thread when another process has appended, or may have while nobody listened.
-        is_listening: True while notifications arrive.
-    """
-
-    def __init__(self, gate: "Gate", channel: str) -> None:
-        self._gate = gate
-        self._channel = sql.Identifier(channel)
-        self._bell, self._ear = socket.socketpair()
-        self._ear.settimeout(0)
-        self._thread: threading.Thread | None = None
-        self._is_over = False
-        self._told_at = -math.inf
-        self.heard: Callable[[], None] = lambda: None
-        self.is_listening: bool = False
-
-    def start(self) -> None:
-        """Begin to listen. Idempotent."""
-        with STATE_LOCK:
-            if self._thread is None and not self._is_over:
-                self._thread = threading.Thread(target=self._run, name="inventory_es notifications", daemon=True)
-                self._thread.start()
-
-    def tell(self) -> None:
-        """Let the other processes know that something was appended, unless they know. It does not wait for that."""
-        self.start()
-        if monotonic() - self._told_at > _TELLS_AGAIN:
-            self._ring()
-
-    def close(self) -> None:
-        """End the thread and its connection. Idempotent."""
-        with STATE_LOCK:
-            if self._is_over:
-                return
-            self._is_over = True
-        self._ring()
-        if self._thread is not None:
-            self._thread.join()
-        self._bell.close()
-        self._ear.close()
-
-    def _ring(self) -> None:
-        with suppress(OSError):  # it has been rung often enough, or is closed
-            self._bell.send(b"!")
-
-    def _run(self) -> None:
-        pause, longest = _LISTENS_AGAIN
-        while not self._is_over:
-            try:
-                with closing(self._gate.connect()) as link:
-                    link.execute(sql.SQL("LISTEN {}").format(self._channel))
-                    self.heard()  # what was committed while nobody listened
-                    self.is_listening = True
-                    pause, _ = _LISTENS_AGAIN
-                    self._listen(link)
-            except (InventoryError, psycopg.Error) as problem:
-                if pause == _LISTENS_AGAIN[0]:
-                    _logger.warning("store_notifications_lost", extra={"problem": type(problem).__name__})
-                self.is_listening = False
-                again = monotonic() + pause
-                while not self._is_over and (left := again - monotonic()) > 0:
-                    self._wait(None, left)
-                pause = min(longest, 2 * pause)
-
-    def _listen(self, link: Link) -> None:
-        own = link.pgconn.backend_pid
-        link.add_notify_handler(lambda told: self.heard() if told.pid != own else None)
-        while not self._is_over:
-            is_rung, is_told = self._wait(link, None)
-            if is_rung and not self._is_over and monotonic() - self._told_at > _TELLS_AGAIN:
-                self._told_at = monotonic()
-                link.give_up = self._told_at + self._gate.timeout
-                link.execute(sql.SQL(_TELL).format(channel=self._channel))
-            elif is_told:
-                link.pgconn.consume_input()
-                while (told := link.pgconn.notifies()) is not None:
-                    if told.be_pid != own:
-                        self.heard()
-
-    def _wait(self, link: Link | None, seconds: float | None) -> tuple[bool, bool]:
-        """Wait until somebody rings, or the server sends something. Return which of them did."""
-        with _Selector() as selector:
-            selector.register(self._ear, selectors.EVENT_READ)
-            if link is not None:
-                selector.register(link.pgconn.socket, selectors.EVENT_READ)
-            ready = [key.fileobj for key, _ in selector.select(seconds)]
-        with suppress(BlockingIOError):
-            self._ear.recv(4_096)
-        return self._ear in ready, link is not None and link.pgconn.socket in ready
 
 
 def moved(failures: Failures, problem: str) -> StoreClosedError:

@@ -1,7 +1,6 @@
 """The PostgreSQL event store: a synchronous core, and the event loop's handle on it."""
 
 import logging
-import math
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, suppress
@@ -13,14 +12,14 @@ from uuid import UUID
 import anyio
 import anyio.from_thread
 import psycopg
-from anyio.lowlevel import EventLoopToken, current_token
 from psycopg import sql
 from psycopg.errors import InsufficientPrivilege
 
 from inventory_es.adapters.postgresql import rows
 from inventory_es.adapters.postgresql.append_batch import AppendBatch, Instant, batches, uuids
-from inventory_es.adapters.postgresql.connections import MOST_LOCKS, Connections, Gate, Greeting, Link, Notifications, Turn, Turns, moved
+from inventory_es.adapters.postgresql.connections import MOST_LOCKS, Connections, Gate, Greeting, Link, Turn, Turns, moved
 from inventory_es.adapters.postgresql.failures import TOO_LATE, store_failures
+from inventory_es.adapters.postgresql.feed import HeadWatch, Notifications, Replica
 from inventory_es.adapters.postgresql.place import Place, parse_place
 from inventory_es.adapters.postgresql.schema import find_mark, make_tables
 from inventory_es.domain.errors import InventoryError
@@ -39,7 +38,6 @@ from inventory_es.ports.toolkit.append_rules import check_append, check_page, ch
 from inventory_es.ports.toolkit.blocking_calls import BlockingCalls, run_in_thread
 from inventory_es.ports.toolkit.event_rows import FeedRows, StreamRows, parse_stream
 from inventory_es.ports.toolkit.page_rules import check_stream_page, check_stream_page_backwards
-from inventory_es.ports.toolkit.waiting import STATE_LOCK, Exclusive, blocks, check_timeout, new_event, scope
 
 T = TypeVar("T")
 
@@ -54,12 +52,12 @@ _GIVE_UP = 0.8
 """The share of the timeout after which the server refuses an append, so that it is over when its caller stops waiting."""
 _MAX_READS = 2
 """Connections for reading. With those for writing and for turns, a process takes four of the server's hundred."""
+_SETTLES_AGAIN = 0.05
+"""Seconds between two looks at the server's clock."""
 _TAKE_TURN: LiteralString = (
     "BEGIN; SET LOCAL lock_timeout = '2s'; SET LOCAL idle_in_transaction_session_timeout = '1s'; "
     "SELECT pg_advisory_xact_lock('{schema}.streams'::regclass::oid::integer, key) FROM unnest({keys}::integer[]) key"
 )
-_POLLS = (0.005, 0.05, 0.2)
-"""Seconds between two looks at the head: soon after news, later, and at rest."""
 
 
 class PostgresqlStore:
@@ -87,7 +85,7 @@ class PostgresqlStore:
         self._unsettled: tuple[float, int] | None = None
         with self._writers.lend(self._deadline()):
             pass
-        self.notifications: Notifications | None = self._make_notifications()
+        self.notifications, self._replica = self._make_helpers()
         self.capabilities: StoreCapabilities = StoreCapabilities(
             durability=self._gate.greeting.durability,
             feed="total",
@@ -151,12 +149,16 @@ class PostgresqlStore:
             raise self._failures.unavailable(problem.reason, None) from problem
 
     def read_all(self, *, after: int, limit: int) -> FeedPage:
-        """See ``EventFeed``."""
+        """See ``EventFeed``. Where a replica has events after the position, the page is from there, confirmed by the primary."""
         check_page(limit=limit, after=after)
-        found = self._select(rows.FEED, (min(after, rows.LARGEST), min(limit, rows.PAGE_EVENTS)))
+        asked = min(after, rows.LARGEST), min(limit, rows.PAGE_EVENTS)
+        found, head = ([], 0) if self._replica is None else self._replica.page(*asked, self._select)
+        if not found:
+            found = self._select(rows.FEED, asked)
+            head = found[-1][9] if found else after
         if not found:
             return FeedPage((), after, is_end=True)
-        next_after, head = after + len(found), found[-1][9]
+        next_after = after + len(found)
         if [row[1] for row in found] != list(range(after + 1, next_after + 1)):
             missing = next(number for number, row in enumerate(found, after + 1) if row[1] != number)
             raise self._failures.corrupt(f"the event at position {missing} of its feed is missing")
@@ -226,6 +228,8 @@ class PostgresqlStore:
         """Close every connection. Idempotent."""
         if self.notifications is not None:
             self.notifications.close()
+        if self._replica is not None:
+            self._replica.close()
         self.give_turn_back()
         self._turns.close()
         self._writers.close()
@@ -332,7 +336,7 @@ class PostgresqlStore:
                     break
                 if monotonic() > deadline:
                     raise self._failures.unavailable("its clock went back", None)
-                sleep(_POLLS[1])
+                sleep(_SETTLES_AGAIN)
         if self._unsettled is unsettled:  # none came meanwhile
             self._unsettled = None
 
@@ -382,10 +386,13 @@ class PostgresqlStore:
             raise moved(self._failures, "another server took over, perhaps without the newest events: open the store again")
         self._store_id, self._timeline = store_id, greeting.timeline
 
-    def _make_notifications(self) -> Notifications | None:
-        if self._store_id is None or not self.place.notifies:
-            return None
-        return Notifications(self._gate, f"inventory_es_{self._store_id.hex}")
+    def _make_helpers(self) -> tuple[Notifications | None, Replica | None]:
+        assert self._store_id is not None  # noqa: S101  # the first connection has found it
+        channel, replica = f"inventory_es_{self._store_id.hex}", self.place.replica
+        return (
+            Notifications(self._gate, channel) if self.place.notifies else None,
+            None if replica is None else Replica(replica, self._store_id, _MAX_READS),
+        )
 
     def _make_tables(self, link: Link) -> None:
         try:
@@ -425,12 +432,7 @@ class PostgresqlEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, 
         self._reads = BlockingCalls(anyio.CapacityLimiter(_MAX_READS), name=store.name)
         self._turn_calls = BlockingCalls(None, name=store.name)
         self._turns = Turns(self._take_turn, self._give_turn_back)
-        self._looks = Exclusive()
-        self._news = new_event()
-        self._loop: EventLoopToken | None = None
-        self._seen = 0
-        self._seen_at = -math.inf
-        self._looked_at = -math.inf
+        self._watch = HeadWatch(self.head, store.notifications)
 
     @property
     def capabilities(self) -> StoreCapabilities:
@@ -444,9 +446,7 @@ class PostgresqlEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, 
 
     async def append_group(self, groups: Sequence[Sequence[StreamWrite]], /) -> Sequence[AppendResult | Exception]:
         outcomes = await self._writes.run(self._store.commit, groups)
-        self._hear()
-        if self._store.notifications is not None:
-            self._store.notifications.tell()
+        self._watch.committed()
         return outcomes
 
     async def read_stream(self, stream: StreamId, /, *, after: int = 0, limit: int) -> StreamPage:
@@ -472,24 +472,7 @@ class PostgresqlEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, 
 
         With ``notify=on``, commits of other handles that have the option wake at once too.
         """
-        check_timeout(timeout)
-        if self._store.notifications is not None:
-            self._loop = None if blocks() else current_token()
-            self._store.notifications.heard = self._hear_from_afar
-            self._store.notifications.start()
-        if await self.head() >= position:  # beyond the timeout, which may be 0
-            return True
-        with scope(timeout):
-            while True:
-                with STATE_LOCK:
-                    if self._news.is_set():
-                        self._news = new_event()
-                    news = self._news
-                if await self._look() >= position:
-                    return True
-                with scope(self._pause()):
-                    await news.wait()
-        return False
+        return await self._watch.wait_for(position, timeout=timeout)
 
     async def streams(self, prefix: str = "", /, *, after: StreamId | None = None, limit: int) -> StreamsPage:
         return await self._reads.run(self._store.streams, prefix, after=after, limit=limit)
@@ -531,33 +514,6 @@ class PostgresqlEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, 
         if self._store.has_turn or not turn.has_begun:  # a thread may take it now for a caller that has gone
             await self._turn_calls.run(self._store.give_turn_back)
 
-    async def _look(self) -> int:
-        """Return the head, as it was found for any waiter not longer ago than the pause."""
-        async with self._looks:
-            if monotonic() - self._looked_at >= self._pause():
-                self._looked_at = monotonic()  # news during the look ask for another one
-                head = await self.head()
-                if head != self._seen:
-                    self._seen, self._seen_at = head, monotonic()
-            return self._seen
-
-    def _hear(self) -> None:
-        self._looked_at = -math.inf
-        self._news.set()
-
-    def _hear_from_afar(self) -> None:
-        """Wake the waiters of the event loop, from the thread that listens. The loop may have ended."""
-        if self._loop is None:
-            self._hear()
-        elif not self._news.is_set():
-            with suppress(anyio.RunFinishedError):
-                anyio.from_thread.run_sync(self._hear, token=self._loop)
-
-    def _pause(self) -> float:
-        rest = monotonic() - self._seen_at
-        soon, later, at_rest = _POLLS
-        return soon if rest < 1 else later if rest < 10 else at_rest  # seconds
-
 
 def open_postgresql_event_store(url: str) -> AbstractAsyncContextManager[PostgresqlEventStore]:
     """Open the store of a URL, or make its tables if there are none and the role may. The store closes with the block.
@@ -566,6 +522,7 @@ def open_postgresql_event_store(url: str) -> AbstractAsyncContextManager[Postgre
         url: ``postgresql://USER@HOST:PORT/DATABASE`` with the parameters of libpq, and these. ``schema`` is ``inventory_es`` by default.
             ``durability=machine`` refuses a server without a synchronous replica. ``pooler=transaction`` is needed behind such a pooler.
             ``timeout`` is the number of seconds for each answer, 5 by default. ``notify=on`` lets processes tell each other of appends.
+            ``replica=HOST:PORT`` names a replica for reading the feed, or several.
 
     Raises:
         ValueError: the URL can't be read. The message never has the password.

@@ -13,6 +13,7 @@ from psycopg.conninfo import conninfo_to_dict
 DEFAULT_SCHEMA = "inventory_es"
 _SCHEMA = re.compile(r"(?!pg_|information_schema$)[a-z_][a-z0-9_]{0,62}")
 _LOCAL = re.compile(r"|localhost|127(\.\d+){3}|::1|/.*|@.*")
+_REPLICA = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:,\[\]]+)(?::(\d{1,5}))?")
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "pooler": ("transaction",),
     "durability": ("power", "machine"),
@@ -42,6 +43,7 @@ class Place:
         durability: the least that the server must give; ``None`` for any.
         timeout: seconds in which the server must answer each call.
         notifies: True if processes tell each other at once that something was appended.
+        replica: the way to the replicas that pages of the feed are read from; ``None`` for none.
     """
 
     schema: str
@@ -51,6 +53,7 @@ class Place:
     durability: str | None = None
     timeout: float = 5.0
     notifies: bool = False
+    replica: "Place | None" = None
 
     def __str__(self) -> str:
         return self.shown
@@ -73,7 +76,7 @@ def parse_place(url: str) -> Place:
         if name in own:
             msg = f"the option {name} of the URL is given twice"
             raise ValueError(msg)
-        if name in {"schema", "timeout", *_CHOICES}:
+        if name in {"schema", "timeout", "replica", *_CHOICES}:
             own[name] = value
         else:
             others.append(f"{quote(name)}={quote(value)}")
@@ -102,15 +105,31 @@ def parse_place(url: str) -> Place:
         raise ValueError(msg)
     timeout = _seconds(own.get("timeout", "5"))
     connecting = {"connect_timeout": str(max(_LEAST_CONNECT_TIMEOUT, ceil(timeout)))}
-    return Place(
-        schema=schema,
-        shown=_shown(given, unquote(parts.path[1:]), schema),
-        parameters={**_DEFAULTS, **connecting, **_tls(given), **given},
-        is_pooled="pooler" in own,
-        durability=own.get("durability"),
-        timeout=timeout,
-        notifies=notifies,
-    )
+
+    def place(given: Mapping[str, str], connecting: Mapping[str, str]) -> Place:
+        return Place(
+            schema=schema,
+            shown=_shown(given, unquote(parts.path[1:]), schema),
+            parameters={**_DEFAULTS, **connecting, **_tls(given), **given},
+            is_pooled="pooler" in own,
+            timeout=timeout,
+        )
+
+    replica = None
+    if "replica" in own:
+        others_than_hosts = {name: value for name, value in given.items() if name not in {"hostaddr", "target_session_attrs"}}
+        replica = place({**others_than_hosts, **_replicas(own["replica"])}, {**connecting, "target_session_attrs": "any"})
+    return attrs.evolve(place(given, connecting), durability=own.get("durability"), notifies=notifies, replica=replica)
+
+
+def _replicas(text: str) -> Mapping[str, str]:
+    """Return libpq's parameters for ``HOST[:PORT],…``."""
+    found = [_REPLICA.fullmatch(one) for one in text.split(",")]
+    hosts = [one for one in found if one is not None]
+    if len(hosts) < len(found):
+        msg = "the option replica of the URL must be HOST:PORT, or several with commas between them"
+        raise ValueError(msg)
+    return {"host": ",".join(one[1].strip("[]") for one in hosts), "port": ",".join(one[2] or "5432" for one in hosts)}
 
 
 def _shown(given: Mapping[str, str], database: str, schema: str) -> str:
@@ -145,7 +164,7 @@ def _seconds(text: str) -> float:
 
 
 def _no_url(unknown: str = "") -> ValueError:
-    known = "schema, pooler, durability, notify, timeout, and the parameters of libpq"
+    known = "schema, pooler, durability, notify, replica, timeout, and the parameters of libpq"
     if unknown:
         return ValueError(f"the URL has the unknown option {unknown}; known are {known}")
     return ValueError("the URL of the store can't be read: write postgresql://USER@HOST:PORT/DATABASE, with special characters as %XX")

@@ -491,8 +491,8 @@ def rows_place(url: str) -> Place:
     if place.durability is not None:
         msg = "the option durability of the URL is for an event store: rows are made again from its events"
         raise ValueError(msg)
-    if place.notifies:
-        msg = "the option notify of the URL is for an event store: nobody waits for rows"
+    if place.notifies or place.replica is not None:
+        msg = f"the option {'notify' if place.notifies else 'replica'} of the URL is for an event store: it is about the feed"
         raise ValueError(msg)
     return place
 

@@ -55,6 +55,13 @@ FEED: LiteralString = (
     "FROM {schema}.events WHERE part = 0 AND position > %s ORDER BY position LIMIT %s) e "
     "JOIN {schema}.streams s ON s.part = 0 AND s.id = e.stream_id WHERE e.before < 4194304 ORDER BY e.position"
 )
+FEED_DIGEST: LiteralString = (
+    "SELECT sha256(coalesce(string_agg(uuid_send(event_id), ''::bytea ORDER BY position), ''::bytea)), "
+    "(SELECT coalesce(max(position), 0) FROM {schema}.events WHERE part = 0) "
+    "FROM {schema}.events WHERE part = 0 AND position > %s AND position <= %s"
+)
+"""The digest of the ids between two positions, and the head of the feed."""
+
 HEAD: LiteralString = "SELECT coalesce(max(position), 0) FROM {schema}.events WHERE part = 0"
 STREAMS: LiteralString = (
     "SELECT s.name, " + _NEWEST + " FROM {schema}.streams s WHERE s.part = 0 AND left(s.name, 200) >= left(%s, 200) "
