@@ -11,9 +11,10 @@ random time that grows. So many processes do not fall on a server that has just 
 import selectors
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Generator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager, suppress
 from time import monotonic, monotonic_ns
 from typing import Any, LiteralString, TypeVar
+from weakref import WeakSet
 
 import attrs
 import psycopg
@@ -121,6 +122,10 @@ class Greeting:
     clock_at: float
 
 
+Lend = Callable[[float], AbstractContextManager[psycopg.Connection[Any]]]
+"""Lends a connection of a host, after at most so many seconds, for a block. The method ``connection`` of psycopg's pool is one."""
+
+
 class Connections:
     """Connections for one kind of use.
 
@@ -144,19 +149,8 @@ class Connections:
         if not self._free.acquire(timeout=max(0.0, give_up - monotonic())):
             raise self._gate.all_busy()
         try:
-            link = self._take()
-            if link is None:
-                link = self._gate.connect()
-                link.give_up = max(give_up, link.give_up)
-            else:
-                link.give_up = give_up
-            try:
+            with self._gate.borrow(give_up) if self._gate.borrows else self._own(give_up) as link:
                 yield link
-            finally:
-                if link.is_fit():
-                    self._idle.append(link)
-                else:
-                    link.close()
         finally:
             self._free.release()
 
@@ -164,6 +158,22 @@ class Connections:
         """Close the idle connections."""
         while self._idle:
             self._idle.pop().close()
+
+    @contextmanager
+    def _own(self, give_up: float) -> Iterator[Link]:
+        link = self._take()
+        if link is None:
+            link = self._gate.connect()
+            link.give_up = max(give_up, link.give_up)
+        else:
+            link.give_up = give_up
+        try:
+            yield link
+        finally:
+            if link.is_fit():
+                self._idle.append(link)
+            else:
+                link.close()
 
     def _take(self) -> Link | None:
         while self._idle:
@@ -266,6 +276,7 @@ class Gate:
         failures: the errors of the store.
         check: refuses a server whose new connection is not as it should be.
         writes: False where a server that takes no writes will do.
+        lend: lends connections of the host, so that none is made.
 
     Attributes:
         greeting: of the newest connection.
@@ -275,8 +286,18 @@ class Gate:
 
     greeting: Greeting
 
-    def __init__(self, place: Place, failures: Failures, check: Callable[[Link, Greeting], None], *, writes: bool = True) -> None:
+    def __init__(
+        self,
+        place: Place,
+        failures: Failures,
+        check: Callable[[Link, Greeting], None],
+        *,
+        writes: bool = True,
+        lend: Lend | None = None,
+    ) -> None:
         self._place = place
+        self._lend = lend
+        self._greeted = WeakSet[psycopg.Connection[Any]]()
         self._writes = writes
         self._failures = failures
         self._check = check
@@ -308,6 +329,47 @@ class Gate:
             link.give_up = monotonic() + self._place.timeout
             return link
 
+    @property
+    def borrows(self) -> bool:
+        """True if the host lends the connections."""
+        return self._lend is not None
+
+    @contextmanager
+    def borrow(self, give_up: float) -> Iterator[Link]:
+        """Borrow a connection of the host. Its settings, adapters and handlers are the host's, before the block and after it.
+
+        Nothing is set in its session. A connection that the block leaves in the middle of something is closed.
+
+        Raises:
+            StoreUnavailableError: the host lends none in time.
+            IncompatibleStoreError: the connection can't be used.
+        """
+        assert self._lend is not None  # noqa: S101  # asked only where the host lends
+        with ExitStack() as lent:
+            try:
+                theirs = lent.enter_context(self._lend(max(0.0, give_up - monotonic())))
+            except psycopg.Error as problem:
+                raise self._failures.unavailable(f"the host lends no connection ({type(problem).__name__})", None) from problem
+            pgconn = theirs.pgconn
+            if pgconn.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+                raise self._failures.incompatible("a lent connection is closed, or in a transaction")
+            encoding = pgconn.parameter_status(b"client_encoding")
+            if encoding != b"UTF8":
+                problem_text = f"the client_encoding of a lent connection is {(encoding or b'').decode()}: set it to UTF8"
+                raise self._failures.incompatible(problem_text)
+            handlers = pgconn.notice_handler, pgconn.notify_handler
+            link = Link(pgconn)
+            try:
+                link.give_up = give_up
+                link.autocommit, link.prepare_threshold = True, None
+                self._make_ready(link, is_new=theirs not in self._greeted)
+                self._greeted.add(theirs)
+                yield link
+            finally:
+                pgconn.notice_handler, pgconn.notify_handler = handlers
+                if not link.is_fit():
+                    link.close()
+
     def all_busy(self) -> InventoryError:
         """Return the error of a caller for whom no connection became free in time."""
         return self._failures.unavailable("every connection is in use", None)
@@ -321,19 +383,23 @@ class Gate:
             raise self._failures.at_the_door(problem) from None  # its text may tell more than a log should have
         try:
             link.give_up = monotonic() + self._place.timeout
-            link.warnings = []
-            link.add_notice_handler(lambda told: link.warnings.append(told.sqlstate or ""))
-            for name, loader in _RAW.items():
-                link.adapters.register_loader(name, loader)
-            register_columns(link)
-            with self._failures.translated():
-                greeting = self._greet(link)
-                self._check(link, greeting)
-            self.greeting = greeting
+            self._make_ready(link, is_new=True)
         except BaseException:
             link.close()
             raise
         return link
+
+    def _make_ready(self, link: Link, *, is_new: bool) -> None:
+        link.warnings = []
+        link.add_notice_handler(lambda told: link.warnings.append(told.sqlstate or ""))
+        for name, loader in _RAW.items():
+            link.adapters.register_loader(name, loader)
+        register_columns(link)
+        if is_new:
+            with self._failures.translated():
+                greeting = self._greet(link)
+                self._check(link, greeting)
+            self.greeting = greeting
 
     def _greet(self, link: Link) -> Greeting:
         row = link.execute(_GREETING, binary=True).fetchone()

@@ -17,10 +17,10 @@ from psycopg.errors import InsufficientPrivilege
 
 from inventory_es.adapters.postgresql import rows
 from inventory_es.adapters.postgresql.append_batch import AppendBatch, Instant, batches, uuids
-from inventory_es.adapters.postgresql.connections import MOST_LOCKS, Connections, Gate, Greeting, Link, Turn, Turns, moved
+from inventory_es.adapters.postgresql.connections import MOST_LOCKS, Connections, Gate, Greeting, Lend, Link, Turn, Turns, moved
 from inventory_es.adapters.postgresql.failures import TOO_LATE, store_failures
 from inventory_es.adapters.postgresql.feed import HeadWatch, Notifications, Replica
-from inventory_es.adapters.postgresql.place import Place, parse_place
+from inventory_es.adapters.postgresql.place import Place, lent_place, parse_place
 from inventory_es.adapters.postgresql.schema import find_mark, make_tables
 from inventory_es.domain.errors import InventoryError
 from inventory_es.domain.stream_id import MAX_PART_LENGTH, StreamId
@@ -65,19 +65,20 @@ class PostgresqlStore:
 
     Args:
         place: the schema in its database. A missing store is made there if the role may.
+        lend: lends connections of the host.
 
     Raises:
         IncompatibleStoreError, StoreUnavailableError: the server, its database or the tables can't be used.
     """
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, *, lend: Lend | None = None) -> None:
         self.place: Place = place
         self._failures = store_failures(place)
         self.name: str = self._failures.name
         self._schema = sql.Identifier(place.schema)
         self._store_id: UUID | None = None
         self._statements: dict[LiteralString, sql.Composed] = {}
-        self._gate = Gate(place, self._failures, self._check)
+        self._gate = Gate(place, self._failures, self._check, lend=lend)
         self._writers, self._readers, self._turns = (Connections(self._gate, most) for most in (1, _MAX_READS, 1))
         self._turn: list[tuple[ExitStack, Link, set[StreamId]]] = []
         self._timeline = b""
@@ -85,6 +86,7 @@ class PostgresqlStore:
         self._unsettled: tuple[float, int] | None = None
         with self._writers.lend(self._deadline()):
             pass
+        self.notifications: Notifications | None
         self.notifications, self._replica = self._make_helpers()
         self.capabilities: StoreCapabilities = StoreCapabilities(
             durability=self._gate.greeting.durability,
@@ -515,7 +517,7 @@ class PostgresqlEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, 
             await self._turn_calls.run(self._store.give_turn_back)
 
 
-def open_postgresql_event_store(url: str) -> AbstractAsyncContextManager[PostgresqlEventStore]:
+def open_postgresql_event_store(url: str, *, lend: Lend | None = None) -> AbstractAsyncContextManager[PostgresqlEventStore]:
     """Open the store of a URL, or make its tables if there are none and the role may. The store closes with the block.
 
     Args:
@@ -523,18 +525,20 @@ def open_postgresql_event_store(url: str) -> AbstractAsyncContextManager[Postgre
             ``durability=machine`` refuses a server without a synchronous replica. ``pooler=transaction`` is needed behind such a pooler.
             ``timeout`` is the number of seconds for each answer, 5 by default. ``notify=on`` lets processes tell each other of appends.
             ``replica=HOST:PORT`` names a replica for reading the feed, or several.
+        lend: lends connections of the host, such as the method ``connection`` of a ``psycopg_pool.ConnectionPool``. The URL has options
+            alone then: ``postgresql://?schema=berlin``. At most four are borrowed at a time, and the pool is never closed.
 
     Raises:
         ValueError: the URL can't be read. The message never has the password.
         IncompatibleStoreError: the server, its database or the tables can't be used. Nothing was changed.
         StoreUnavailableError: the server can't be reached now.
     """
-    return _opened(parse_place(url))
+    return _opened(parse_place(url) if lend is None else lent_place(url), lend)
 
 
 @asynccontextmanager
-async def _opened(place: Place) -> AsyncIterator[PostgresqlEventStore]:
-    store = await _open(place)
+async def _opened(place: Place, lend: Lend | None) -> AsyncIterator[PostgresqlEventStore]:
+    store = await _open(place, lend)
     try:
         yield store
     finally:
@@ -550,8 +554,8 @@ async def open_postgresql(url: str, /) -> PostgresqlEventStore:
     Raises:
         ValueError, IncompatibleStoreError, StoreUnavailableError: as :func:`open_postgresql_event_store`.
     """
-    return await _open(parse_place(url))
+    return await _open(parse_place(url), None)
 
 
-async def _open(place: Place) -> PostgresqlEventStore:
-    return PostgresqlEventStore(await run_in_thread(partial(PostgresqlStore, place)))
+async def _open(place: Place, lend: Lend | None) -> PostgresqlEventStore:
+    return PostgresqlEventStore(await run_in_thread(partial(PostgresqlStore, place, lend=lend)))

@@ -122,6 +122,22 @@ def parse_place(url: str) -> Place:
     return attrs.evolve(place(given, connecting), durability=own.get("durability"), notifies=notifies, replica=replica)
 
 
+def lent_place(url: str) -> Place:
+    """Return the place of a URL without a server, for connections that a host lends, such as ``postgresql://?schema=berlin``.
+
+    Raises:
+        ValueError: as :func:`parse_place`, or the URL says more than these connections need.
+    """
+    place, plain = parse_place(url), parse_place("postgresql://")
+    if {**place.parameters, "connect_timeout": ""} != {**plain.parameters, "connect_timeout": ""}:
+        msg = "the host lends the connections, so the URL has options of the store alone: write postgresql://?schema=…"
+        raise ValueError(msg)
+    if place.notifies or place.replica is not None:
+        msg = f"the option {'notify' if place.notifies else 'replica'} of the URL needs connections of its own: the host lends them"
+        raise ValueError(msg)
+    return attrs.evolve(place, shown=f"lent connections, schema {place.schema}")
+
+
 def _replicas(text: str) -> Mapping[str, str]:
     """Return libpq's parameters for ``HOST[:PORT],…``."""
     found = [_REPLICA.fullmatch(one) for one in text.split(",")]

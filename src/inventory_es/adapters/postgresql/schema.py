@@ -214,7 +214,7 @@ def migration(link: psycopg.Connection[Any], schema: str) -> Iterator[sql.SQL | 
         yield sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema))
     done = 0 if mark is None else mark.format
     for number, step in enumerate(MIGRATIONS[done:], done + 1):
-        yield sql.SQL("SET LOCAL search_path = {}").format(sql.Identifier(schema))
+        yield sql.SQL("SET LOCAL search_path = {}, pg_temp").format(sql.Identifier(schema))
         yield sql.SQL(step.statements).format(schema=sql.Identifier(schema))
         if number > 1:  # the first step inserts the row
             yield sql.SQL("UPDATE meta SET format = {}, least_format = {}").format(number, step.least_format)
