@@ -40,7 +40,7 @@ BUDGETS: Mapping[str, int] = {
     "adapters/file": 6_035,
     "adapters/memory": 1_057,
     "adapters/nats": 1_132,
-    "adapters/postgresql": 2_500,
+    "adapters/postgresql": 2_810,
     "adapters/redis": 1_010,
     "adapters/serialization": 1_259,
     "adapters/sqlite": 2_760,
@@ -51,7 +51,7 @@ BUDGETS: Mapping[str, int] = {
     "domain/processes": 2_031,
     "ports": 4_702,
     "sync": 1_064,
-    "telemetry": 813,
+    "telemetry": 815,
     "testing": 26_834,
 }
 """By package, the most lines. Raising one needs a line in the changelog that names what was removed for it."""
