@@ -282,11 +282,12 @@ def _plain_time(at: datetime) -> datetime:
 
 
 def _check_object(name: str, value: object) -> None:
-    if not isinstance(value, bytes) or not _is_one_line_object(value):
+    if not isinstance(value, bytes) or not is_json_object(value):
         _refuse(name, "must be UTF-8 bytes of one JSON object, from brace to brace, without line breaks")
 
 
-def _is_one_line_object(value: bytes) -> bool:
+def is_json_object(value: bytes) -> bool:
+    """Return True for one JSON object in UTF-8, from brace to brace, without line breaks."""
     if value[:1] != b"{" or value[-1:] != b"}" or b"\n" in value or b"\r" in value:
         return False
     try:

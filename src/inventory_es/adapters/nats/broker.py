@@ -1,7 +1,8 @@
 """The broker of the event bus on NATS JetStream: two streams.
 
-A subject of the stream ``PREFIX-log`` is a shard, so that all shards of a publication are one atomic batch. Reading is by direct get, from
-any place: no consumer of JetStream is used. Its pending messages could get stuck, and its ``max_deliver`` leaves a message in place.
+A subject ``PREFIX.log.SHARD`` of the stream ``PREFIX-log`` is a shard, so that all shards of a publication are one atomic batch. Its
+messages are CloudEvents in structured mode. Reading is by direct get, from any place: no consumer of JetStream is used. Its pending
+messages could get stuck, and its ``max_deliver`` leaves a message in place.
 
 The stream ``PREFIX-groups`` keeps the last message of each subject. All answers of a group about a shard are one of them, which its owner
 replaces by compare-and-set on its sequence. So a takeover fences every write of the former owner. The subjects of a group, by their name:
@@ -28,6 +29,7 @@ from inventory_es.adapters.nats.streams import Streams, header_of, subject_of
 from inventory_es.ports.errors import EventBusUnavailableError
 from inventory_es.ports.toolkit.blocking_calls import BlockingCalls
 from inventory_es.ports.toolkit.broker import Broker, Claim, Entry, OwnershipLostError
+from inventory_es.ports.toolkit.cloudevents import STRUCTURED_TYPE
 
 T = TypeVar("T")
 
@@ -42,6 +44,7 @@ _WRONG_SEQUENCE = (10071, 10164)
 _EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 _LETTER = "Inventory-Letter"
 _EVENT_ID = "Inventory-Event-Id"
+_CLOUD_EVENT: Mapping[str, str] = {"content-type": STRUCTURED_TYPE}
 _TOMBSTONE: Mapping[str, str] = {"Nats-TTL": "60s"}
 
 
@@ -112,7 +115,7 @@ class NatsBroker(Broker):
         self._name = name
         self._connection = connection
         self._streams = streams
-        self._prefix = streams.prefix
+        self.prefix: str = streams.prefix
         self._shards = shards
         self._lease = lease
         self._calls = BlockingCalls(anyio.CapacityLimiter(_MAX_CALLS), name=name)
@@ -188,14 +191,14 @@ class NatsBroker(Broker):
                 if messages and (size + len(data) > _BATCH_BYTES or len(messages) == _BATCH_MESSAGES):
                     await self._streams.publish(messages)
                     messages, size = [], 0
-                messages.append((f"{self._prefix}.log.{shard}", data, {}))
+                messages.append((f"{self.prefix}.log.{shard}", data, _CLOUD_EVENT if data.startswith(b"{") else {}))
                 size += len(data)
         if messages:
             await self._streams.publish(messages)
 
     async def _join(self, group: str) -> None:
         try:
-            await self._streams.publish([(f"{self._prefix}.joined.{_token(group)}", b"", {_EXPECTED: "0"})])
+            await self._streams.publish([(f"{self.prefix}.joined.{_token(group)}", b"", {_EXPECTED: "0"})])
         except NatsError as problem:
             if problem.code not in _WRONG_SEQUENCE:
                 raise
@@ -205,7 +208,7 @@ class NatsBroker(Broker):
         states = await self._states(_token(group))
         free = []
         for shard in shards:
-            subject = f"{self._prefix}.of.{_token(group)}.{shard}"
+            subject = f"{self.prefix}.of.{_token(group)}.{shard}"
             sequence, state = states.get(shard, (0, _State()))
             if not state.owner or state.owner in self._tokens or self._has_ended(subject, sequence, state.lease):
                 free.append((shard, subject, sequence, state))
@@ -243,7 +246,7 @@ class NatsBroker(Broker):
 
     async def _states(self, token: str) -> dict[int, tuple[int, _State]]:
         """Return the state of each shard of a group, with its sequence."""
-        wanted = [f"{self._prefix}.of.{token}.*"]
+        wanted = [f"{self.prefix}.of.{token}.*"]
         found, _ = await self._streams.read(self._streams.groups, multi_last=wanted, batch=self._shards, max_bytes=_STATES_BYTES)
         return {int(subject_of(message).rpartition(".")[2]): (sequence, _decode(message.data)) for sequence, message in found}
 
@@ -286,7 +289,7 @@ class NatsBroker(Broker):
             if held is not None:
                 log = await self._read_log(held, after, limit, end=info["last_seq"])
                 letters = self._letters[claim.group].waiting.items()
-                start = f"{self._prefix}.letter.{_token(claim.group)}.{claim.shard}."
+                start = f"{self.prefix}.letter.{_token(claim.group)}.{claim.shard}."
                 again = sorted((number, data) for subject, (number, data) in letters if subject.startswith(start))
                 entries[index] = [*log, *(Entry(-number, data) for number, data in again)]
 
@@ -302,7 +305,7 @@ class NatsBroker(Broker):
         if (place, known_end) == (after, end) and time.monotonic() - at < _FRESH:
             return []
         now = time.monotonic()
-        subject = f"{self._prefix}.log.{held.claim.shard}"
+        subject = f"{self.prefix}.log.{held.claim.shard}"
         found, pending = await self._streams.read(self._streams.log, next_by_subj=subject, seq=after + 1, batch=limit)
         if not pending:
             held.read = (found[-1][0] if found else after), end, now
@@ -321,7 +324,7 @@ class NatsBroker(Broker):
         letters.through, letters.waiting = through, waiting
 
     async def _each_letter(self, group: str, after: int = 0) -> AsyncIterator[tuple[int, Msg]]:
-        subject = f"{self._prefix}.letter.{_token(group)}.*.*"
+        subject = f"{self.prefix}.letter.{_token(group)}.*.*"
         pending = 1
         while pending:
             found, pending = await self._streams.read(self._streams.groups, next_by_subj=subject, seq=after + 1, batch=_PAGE)
@@ -337,7 +340,7 @@ class NatsBroker(Broker):
 
     async def _bury(self, claim: Claim, place: int, event_id: str, letter: bytes, low: int) -> None:
         """Write the letter and the state in one step. A place that has no deliveries was buried before."""
-        (subject,) = self._subjects(claim, [place]) or [f"{self._prefix}.letter.{_token(claim.group)}.{claim.shard}.{place}"]
+        (subject,) = self._subjects(claim, [place]) or [f"{self.prefix}.letter.{_token(claim.group)}.{claim.shard}.{place}"]
         letters = [(subject, letter, {_LETTER: "dead", _EVENT_ID: event_id})]
         await self._write(claim, lambda state: _settled(state, [place], low) if place in state.deliveries else None, letters)
         if claim.group in self._letters:
@@ -427,7 +430,7 @@ class NatsBroker(Broker):
         return count
 
     async def _trim(self) -> int:
-        joined = await self._streams.api(f"STREAM.INFO.{self._streams.groups}", subjects_filter=f"{self._prefix}.joined.*")
+        joined = await self._streams.api(f"STREAM.INFO.{self._streams.groups}", subjects_filter=f"{self.prefix}.joined.*")
         lows: dict[int, list[int]] = {shard: [] for shard in range(self._shards)}
         for subject in joined["state"].get("subjects") or {}:
             states = await self._states(subject.rpartition(".")[2])
@@ -436,7 +439,7 @@ class NatsBroker(Broker):
         count = 0
         for shard, of_shard in lows.items():
             if low := min(of_shard, default=0):
-                purge = await self._streams.api(f"STREAM.PURGE.{self._streams.log}", filter=f"{self._prefix}.log.{shard}", seq=low + 1)
+                purge = await self._streams.api(f"STREAM.PURGE.{self._streams.log}", filter=f"{self.prefix}.log.{shard}", seq=low + 1)
                 count += int(purge["purged"])
         return count
 

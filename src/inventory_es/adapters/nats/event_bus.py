@@ -41,6 +41,7 @@ class NatsEventBus(ShardedBus):
             window=window,
             max_event_bytes=max_event_bytes,
             survives_fork=True,
+            source=broker.prefix,
         )
         self._nats = broker
 

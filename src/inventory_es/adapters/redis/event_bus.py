@@ -4,7 +4,8 @@ Every key of a bus has the tag ``{P:b}``, where P is the prefix. So one node has
 A shard is a stream. The state of a group is a hash. The pending entries of a consumer group would not do. They count deliveries of whole
 pages, and are lost with their consumer or with a trimmed entry. The keys:
 
-- ``meta`` has the number of shards, ``groups`` the names of the groups, ``log:SHARD`` the entries.
+- ``meta`` has the number of shards, ``groups`` the names of the groups, ``log:SHARD`` the entries. The field ``e`` of
+  an entry is a CloudEvent in structured mode.
 - ``lease:SHARD:GROUP`` is the token of the owner, with an end.
 - ``of:SHARD:GROUP`` has the place ``low``, ``s:PLACE`` for a settled one, ``d:PLACE`` for its deliveries, and the count ``n`` of letters.
 - ``dead:GROUP`` has the dead letters, ``again:SHARD:GROUP`` those that wait again.
@@ -136,6 +137,7 @@ class RedisBroker(Broker):
 
     def __init__(self, place: RedisPlace, name: str, connection: Connection, *, shards: int, lease: float) -> None:
         self._name = name
+        self.prefix: str = place.prefix
         self._tag = f"{{{place.prefix}:b}}"
         self._connection = connection
         self._shards = shards
@@ -328,7 +330,9 @@ class RedisEventBus(ShardedBus):
     """
 
     def __init__(self, broker: RedisBroker, *, clock: Clock, durable: bool, max_deliveries: int = 5, window: int = 100) -> None:
-        super().__init__(broker, clock=clock, durable=durable, max_deliveries=max_deliveries, window=window, survives_fork=True)
+        super().__init__(
+            broker, clock=clock, durable=durable, max_deliveries=max_deliveries, window=window, survives_fork=True, source=broker.prefix
+        )
         self._redis = broker
 
     async def trim(self) -> int:

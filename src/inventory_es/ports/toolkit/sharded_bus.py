@@ -24,6 +24,7 @@ from inventory_es.ports.event_bus import BusCapabilities, DeadLetter, EventBus
 from inventory_es.ports.records import RecordedEvent
 from inventory_es.ports.toolkit.append_rules import check_page
 from inventory_es.ports.toolkit.broker import Broker, Claim, Entry, OwnershipLostError
+from inventory_es.ports.toolkit.cloudevents import from_json, to_json
 from inventory_es.ports.toolkit.delivery_rules import DeliveryQueue, GroupFilter, QueuedDelivery, QueuedEvent, check_events, check_group
 
 T = TypeVar("T")
@@ -34,7 +35,7 @@ NO_BOUND = sys.maxsize
 
 
 class _StoredEvent(msgspec.Struct, frozen=True, array_like=True):
-    """The form of an event in a log: MessagePack of its fields, and of a dead letter with its circumstances."""
+    """The form of a dead letter: MessagePack of its fields. Also that of an event in a log before events were CloudEvents."""
 
     stream: str
     version: int
@@ -77,9 +78,28 @@ def encode_event(event: RecordedEvent, *, reason: str = "", deliveries: int = 0,
     return _encode(_StoredEvent(event.stream.text, event.version, event.position, *of_event, reason, deliveries, time))
 
 
-def _decoded(data: bytes, make: Callable[[_StoredEvent], T], store: str, place: str) -> T:
+def encode_entry(event: RecordedEvent, *, source: str) -> bytes:
+    """Return the form of an event in a log: a CloudEvent in structured mode, for consumers of other makers too.
+
+    An event whose data or metadata is not one JSON object has the form of a dead letter.
+    """
     try:
-        return make(_decoder.decode(data))
+        return to_json(event, source=source)
+    except ValueError:
+        return encode_event(event)
+
+
+def _event_of(data: bytes) -> RecordedEvent:
+    return from_json(data) if data.startswith(b"{") else _decoder.decode(data).event()
+
+
+def _letter_of(data: bytes) -> DeadLetter:
+    return _decoder.decode(data).letter()
+
+
+def _decoded(data: bytes, make: Callable[[bytes], T], store: str, place: str) -> T:
+    try:
+        return make(data)
     except (msgspec.MsgspecError, ValueError) as problem:
         raise CorruptStoreError(store=store, place=place, problem="it is no event") from problem
 
@@ -243,7 +263,7 @@ class _Group:
                     shard.queue.offer(QueuedEvent(event, shard.claim.deliveries.get(entry.place, 0), entry.place))
 
     def _event_of(self, entry: Entry, shard: _Shard) -> RecordedEvent:
-        return _decoded(entry.data, _StoredEvent.event, self._broker.name, f"entry {entry.place} of shard {shard.claim.shard}")
+        return _decoded(entry.data, _event_of, self._broker.name, f"entry {entry.place} of shard {shard.claim.shard}")
 
     async def _bury(self, shard: _Shard, queued: QueuedEvent, reason: str) -> bool:
         """Make an event that a consumer has a dead letter. Return False if the shard is lost."""
@@ -372,9 +392,10 @@ class ShardedBus(EventBus):
         max_event_bytes: the largest event that the bus takes, in bytes.
         poll_interval: the longest delay until events of another process are seen, in seconds, above 0.
         survives_fork: True if the broker refuses a handle that a fork inherited.
+        source: the name of the publisher in the CloudEvents that the logs have.
 
     Raises:
-        ValueError: a bound out of range.
+        ValueError: a bound out of range, or no source.
     """
 
     def __init__(
@@ -388,7 +409,11 @@ class ShardedBus(EventBus):
         max_event_bytes: int = 1 << 20,
         poll_interval: float = 0.05,
         survives_fork: bool = False,
+        source: str = "inventory_es",
     ) -> None:
+        if not source:
+            msg = "source is empty: give the name of the publisher, such as that of a shop"
+            raise ValueError(msg)
         if min(max_deliveries, window, max_event_bytes) < 1 or not poll_interval > 0:
             msg = "every bound of a bus must be 1 or more, and poll_interval above 0"
             raise ValueError(msg)
@@ -396,6 +421,7 @@ class ShardedBus(EventBus):
         self._clock = clock
         self._window = window
         self._poll_interval = poll_interval
+        self._source = source
         self._capabilities = BusCapabilities(
             durable=durable,
             late_subscribers="replay",
@@ -420,7 +446,7 @@ class ShardedBus(EventBus):
         check_events(events, max_event_bytes=self._capabilities.max_event_bytes)
         batches: dict[int, list[bytes]] = {}
         for event in events:
-            batches.setdefault(self._shard_of(event.stream), []).append(encode_event(event))
+            batches.setdefault(self._shard_of(event.stream), []).append(encode_entry(event, source=self._source))
         async with self._publishing:  # calls keep their order
             self._check_open()
             if batches:
@@ -472,7 +498,7 @@ class ShardedBus(EventBus):
         check_page(limit=limit)
         self._check_open()
         letters = await self._broker.dead_letters(group, limit=limit)
-        return [_decoded(one, _StoredEvent.letter, self._broker.name, f"a dead letter of group {group!r}") for one in letters]
+        return [_decoded(one, _letter_of, self._broker.name, f"a dead letter of group {group!r}") for one in letters]
 
     async def redeliver(self, group: str, event_ids: Collection[UUID], /) -> int:
         """Deliver dead letters again, with fresh attempts; return how many there were. Any process may have the group's consumers."""
