@@ -3,6 +3,7 @@
 from inventory_es.adapters.serialization.codec import JsonEventCodec
 from inventory_es.adapters.serialization.plain_form import PayloadSeal, default_converter
 from inventory_es.adapters.serialization.registry import EventKind, EventRegistry, Upcaster, default_registry
+from inventory_es.adapters.serialization.schemas import asyncapi_document, event_schemas
 
 __all__ = [
     "EventKind",
@@ -10,6 +11,8 @@ __all__ = [
     "JsonEventCodec",
     "PayloadSeal",
     "Upcaster",
+    "asyncapi_document",
     "default_converter",
     "default_registry",
+    "event_schemas",
 ]
