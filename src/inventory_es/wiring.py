@@ -120,6 +120,14 @@ def _memory_bus(url: str, clock: Clock) -> Callable[[], Awaitable[EventBus]]:
     return open_bus
 
 
+def _file_bus(url: str, clock: Clock) -> Callable[[], Awaitable[EventBus]]:
+    from inventory_es.adapters.file import open_bus  # noqa: PLC0415  # see above
+
+    place = url.removeprefix("file:")
+    _check_place("file", place)
+    return partial(open_bus, absolute_path(place), clock)
+
+
 def _redis_bus(url: str, clock: Clock) -> Callable[[], Awaitable[EventBus]]:
     _check_extra("redis", url)
     from inventory_es.adapters.redis import bus_at  # noqa: PLC0415  # see above
@@ -140,6 +148,7 @@ _CACHES: Mapping[str, Callable[[str, Clock], Callable[[], Awaitable[Cache]]]] = 
     "rediss": _redis_cache,
 }
 _BUSES: Mapping[str, Callable[[str, Clock], Callable[[], Awaitable[EventBus]]]] = {
+    "file": _file_bus,
     "memory": _memory_bus,
     "nats": _nats_bus,
     "redis": _redis_bus,
@@ -180,8 +189,8 @@ def open_inventory(
         policies: functions of the host, each of which may reject a command.
         cache: a cache for answers of ``inventory.queries``: a URL such as ``memory:`` or ``redis://HOST:6379/0``, or a cache object, which
             the caller closes. A cache by URL is behind a circuit breaker. Needs ``read_models``.
-        bus: receives the events while ``inventory.followers`` run: a URL such as ``memory:``, ``redis://HOST:6379/0`` or
-            ``nats://HOST:4222``, or a bus object, which the caller closes. Needs ``read_models``.
+        bus: receives the events while ``inventory.followers`` run: a URL such as ``file:DIR``, ``redis://HOST:6379/0``
+            or ``nats://HOST:4222``, or a bus object, which the caller closes. Needs ``read_models``.
         codec: encodes and decodes events; strict JSON of the closed registry by default.
         read_models: the store of the rows of ``inventory.queries``: ``memory:``, ``sqlite:FILE``, ``postgresql://USER@HOST/DATABASE``, or
             a read model object, which the caller closes. Without read models there are no queries.
@@ -223,7 +232,7 @@ def open_inventory(
         read_model=_read_model(read_models, projections=projections, cache=cache, bus=bus),
         projections=projections,
         cache=_cache_opener(cache, used_clock, observers) if isinstance(cache, str) else cache,
-        bus=_found_port("event bus", EventBus, bus, _BUSES, BUS_GROUP, used_clock) if isinstance(bus, str) else bus,
+        bus=bus_opener(bus, used_clock) if isinstance(bus, str) else bus,
     )
     if isinstance(store, str | os.PathLike):
         return InventoryService(_opener(store), parts, owns_store=True)
@@ -328,6 +337,16 @@ def _cache_opener(url: str, clock: Clock, observers: Sequence[object]) -> Callab
         return guarded(await open_bare(), CircuitBreaker(masked(url), pause=_BREAKER_PAUSE, observers=observers))
 
     return open_cache
+
+
+def bus_opener(url: str, clock: Clock) -> Callable[[], Awaitable[EventBus]]:
+    """Return a function that opens the event bus of a URL; the caller closes it.
+
+    Raises:
+        ValueError: no such URL. The message has no password.
+        ModuleNotFoundError: the adapter needs an extra that is not installed.
+    """
+    return _found_port("event bus", EventBus, url, _BUSES, BUS_GROUP, clock)
 
 
 def _found_port(

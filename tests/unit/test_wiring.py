@@ -154,7 +154,7 @@ def test_what_keeps_no_snapshots_is_refused() -> None:
         ("cache", "memcached://u:s3cret@host", "is no cache: known are memory:, redis:, rediss: and objects"),
         ("cache", "redis", "is no cache"),
         ("cache", "memory:x", "'memory:'"),
-        ("bus", "carrier-pigeon://u:s3cret@host", "is no event bus: known are memory:, nats:, redis:, rediss: and objects"),
+        ("bus", "carrier-pigeon://u:s3cret@host", "is no event bus: known are file:, memory:, nats:, redis:, rediss: and objects"),
         ("bus", "redis://u:s3cret@host?shards=0", "shards are 1 to 1024"),
         ("bus", "redis://u:s3cret@host?lease=long", "lease is 0.01 to 600 seconds"),
         ("bus", "nats://u:s3cret@host?replicas=2", "replicas are 1, 3 or 5"),

@@ -14,7 +14,7 @@ from inventory_es.cli.interruptions import raise_as_usual
 from inventory_es.cli.output import finish_output, prepare_output, tell
 
 if typing.TYPE_CHECKING:  # the tools that freeze an application follow import statements, and find no other sign of these
-    from inventory_es.cli.commands import projections, replay, rows, servers, stock, stores, watch  # noqa: F401  # loaded by name
+    from inventory_es.cli.commands import buses, projections, replay, rows, servers, stock, stores, watch  # noqa: F401  # loaded by name
 
 PROGRAM = "inventory-es"
 
@@ -32,7 +32,9 @@ COMMANDS = {
     "doctor": "Examine a store in PostgreSQL and its server, and say what to do.",
     "project": "Keep a read model up to date with a store.",
     "rebuild": "Rebuild the rows of a projection, and switch readers to the new rows.",
-    "parked": "List the dead letters of projections, or apply or drop those of one stream.",
+    "parked": "List the dead letters of projections or of a group, or retry or drop those of one stream.",
+    "publish": "Publish the events of a store to a bus.",
+    "consume": "Write the events of a group of a bus as lines of JSON.",
     "relay": "Publish events to a bus again, from a position on.",
     "watch": "Watch a store live.",
     "plot": "Draw the stock of a product in a store over time: on hand, reserved, available.",
@@ -47,6 +49,7 @@ _MODULES = {
     "servers": ("store", "doctor"),
     "stores": ("streams", "verify", "backup", "copy"),
     "projections": ("project", "rebuild", "parked", "relay"),
+    "buses": ("publish", "consume"),
     "watch": ("watch",),
     "rows": ("plot", "low-stock", "ledger"),
 }

@@ -16,6 +16,8 @@ _MESSAGES = {
     "replay": f"{_GOES_ON}; a store in memory is gone",
     "copy": _GOES_ON,
     "project": _GOES_ON,
+    "publish": _GOES_ON,
+    "consume": "interrupted; an event whose line was not written in whole comes again",
     "rebuild": _GOES_ON,
     "parked": "interrupted; no stream was dealt with in part: parked lists what is left",
     "backup": "interrupted; the copy is not complete: remove its folder before the next backup",

@@ -10,10 +10,11 @@ from typing import Any, Protocol, TypeVar, cast
 
 import click
 
+from inventory_es.adapters.system import SystemClock
 from inventory_es.cli.reading import SERVERS
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.toolkit.paths import absolute_path
-from inventory_es.wiring import open_inventory
+from inventory_es.wiring import bus_opener, open_inventory
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -65,6 +66,21 @@ class _StoreUrl(click.ParamType[str]):
             open_inventory(value)
         except (ValueError, TypeError, ModuleNotFoundError) as problem:
             self.fail(str(problem), param, ctx)
+        return str(value)
+
+
+class _BusUrl(click.ParamType[str]):
+    """The URL of an event bus that outlives the command, checked before the bus is opened."""
+
+    name = "url"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            bus_opener(value, SystemClock())
+        except (ValueError, TypeError, ModuleNotFoundError) as problem:
+            self.fail(str(problem), param, ctx)
+        if value.partition(":")[0] == "memory":
+            self.fail("a bus in memory ends with the command: write file:DIR, redis://HOST:6379/0 or nats://HOST:4222", param, ctx)
         return str(value)
 
 
@@ -123,7 +139,7 @@ class _UrlOf(_StoreUrl):
         return url
 
 
-TIME, MOMENT, STORE_URL, SPAN = _Time(), _Moment(), _StoreUrl(), _Span()
+TIME, MOMENT, STORE_URL, BUS_URL, SPAN = _Time(), _Moment(), _StoreUrl(), _BusUrl(), _Span()
 STORED_URL = _UrlOf(
     {"file", "sqlite"},
     "this command is for a store in a folder or in a SQLite file: file:DIR or sqlite:FILE. A PostgreSQL database is backed up by its own "
@@ -149,6 +165,9 @@ lasting_option: Option = click.option(
 )
 read_model_option: Option = click.option(
     "--read-model", metavar="FILE", type=FilePath(dir_okay=False), required=True, help="SQLite file with the rows of projections."
+)
+bus_option: Option = click.option(
+    "--bus", type=BUS_URL, required=True, envvar="INVENTORY_ES_BUS", show_envvar=True, help="URL of the bus, such as nats://HOST:4222."
 )
 json_option: Option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs instead of text for people.")
 

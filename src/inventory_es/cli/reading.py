@@ -1,6 +1,7 @@
 """Opening a store that exists, to read it, and running what reads it."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,12 +10,14 @@ import click
 
 from inventory_es.adapters.file.folder import find_folder
 from inventory_es.adapters.file.operating_system import OperatingSystem
+from inventory_es.adapters.system import SystemClock
 from inventory_es.application.service import InventoryService
 from inventory_es.domain.identifiers import InventoryId
+from inventory_es.ports import EventBus
 from inventory_es.ports.errors import IncompatibleStoreError
 from inventory_es.ports.toolkit.paths import absolute_path
 from inventory_es.ports.toolkit.waiting import run_to_end
-from inventory_es.wiring import is_built_in, open_inventory
+from inventory_es.wiring import bus_opener, is_built_in, open_inventory
 
 T = TypeVar("T")
 SERVERS = frozenset({"postgres", "postgresql"})
@@ -55,6 +58,17 @@ def open_to_read(url: str) -> InventoryService:
 
         require_store(url)
     return open_inventory(url)
+
+
+@asynccontextmanager
+async def open_bus(url: str) -> AsyncGenerator[EventBus, None]:
+    """Open the event bus of a URL; it closes with the block."""
+    bus = await bus_opener(url, SystemClock())()
+    try:
+        yield bus
+    finally:
+        with anyio.CancelScope(shield=True):
+            await bus.aclose()
 
 
 def run(main: Callable[[], Coroutine[Any, Any, T]], *urls: str) -> T:

@@ -1,6 +1,6 @@
 """Storage in a folder: readable in an editor, and safe when the machine loses power. Linux and macOS."""
 
-from inventory_es.adapters.file.bus.event_bus import FileEventBus, open_file_event_bus
+from inventory_es.adapters.file.bus.event_bus import FileEventBus, open_bus, open_file_event_bus
 from inventory_es.adapters.file.cache import FileCache, open_file_cache
 from inventory_es.adapters.file.store.event_store import FileEventStore, open_file, open_file_event_store
 from inventory_es.adapters.file.store.file_store import FileStore
@@ -15,6 +15,7 @@ __all__ = [
     "Finding",
     "StreamCheck",
     "back_up",
+    "open_bus",
     "open_file",
     "open_file_cache",
     "open_file_event_bus",

@@ -21,14 +21,24 @@ from inventory_es.application.following.runner import ProjectionRunner
 from inventory_es.application.following.subscription import check_feed
 from inventory_es.cli.failures import WRONG
 from inventory_es.cli.interruptions import stop_when_told
-from inventory_es.cli.options import PROJECTION_NAME, STREAM_NAME, json_option, names_argument, read_model_option, url_option
+from inventory_es.cli.options import (
+    BUS_URL,
+    PROJECTION_NAME,
+    STORE_URL,
+    STREAM_NAME,
+    FilePath,
+    json_option,
+    names_argument,
+    read_model_option,
+    url_option,
+)
 from inventory_es.cli.progress_bar import progress_bar
 from inventory_es.cli.projecting import Projecting, Workshop, open_workshop
-from inventory_es.cli.reading import run
+from inventory_es.cli.reading import open_bus, run
 from inventory_es.cli.rows import SHIPPED
 from inventory_es.cli.tables import Column, console, duration, fitted, number, print_json
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports import EventFeed, ProjectionId, ReadModel, Row
+from inventory_es.ports import DeadLetter, EventFeed, ProjectionId, ReadModel, Row
 from inventory_es.ports.errors import FeedRewoundError
 
 Look = Callable[[], Awaitable[Sequence[ProjectionStatus]]]
@@ -36,6 +46,7 @@ Look = Callable[[], Awaitable[Sequence[ProjectionStatus]]]
 _PAUSE = 0.5
 _REBUILD_PAUSE = 0.2
 _PAGE = 1_000
+_MOST_LETTERS = 10_000
 _STYLES = {"running": "good", "idle": "quiet", "retrying": "bad", "stopped": "bad"}
 
 
@@ -304,9 +315,11 @@ def _show_rebuilt(rebuilt: _Rebuilt) -> None:
 
 @click.command()
 @names_argument
-@url_option
-@read_model_option
-@click.option("--retry", "retried", metavar="STREAM", type=STREAM_NAME, help="Apply the dead letters of this stream, all or none.")
+@click.option("--url", type=STORE_URL, envvar="INVENTORY_ES_URL", show_envvar=True, help="URL of the store, such as file:stock.")
+@click.option("--read-model", metavar="FILE", type=FilePath(dir_okay=False), help="SQLite file with the rows of projections.")
+@click.option("--bus", type=BUS_URL, help="Ask this bus in place of projections.")
+@click.option("--group", help="Group of consumers of the bus.")
+@click.option("--retry", "retried", metavar="STREAM", type=STREAM_NAME, help="Apply, or deliver, the dead letters of this stream again.")
 @click.option("--drop", "dropped", metavar="STREAM", type=STREAM_NAME, help="Drop the dead letters of this stream without applying them.")
 @json_option
 @click.pass_context
@@ -315,18 +328,27 @@ def parked(
     /,
     *,
     names: Sequence[str],
-    url: str,
-    read_model: str,
+    url: str | None,
+    read_model: str | None,
+    bus: str | None,
+    group: str | None,
     retried: StreamId | None,
     dropped: StreamId | None,
     as_json: bool,
 ) -> None:
-    """List the dead letters of projections, or apply or drop those of one stream.
+    """List the dead letters of projections or of a group, or retry or drop those of one stream.
 
     With --on-failure park, 'inventory-es project' makes dead letters of an event that can't be projected and of all later events of its
-    stream. The exit code is 1 while there are dead letters. A 'project' may run meanwhile. With --json, print one object per event, each
-    on its line.
+    stream. A bus makes one of an event that a group has refused too often: --bus and --group list them, and --retry delivers those of a
+    stream again. The exit code is 1 while there are dead letters. A 'project' or 'consume' may run meanwhile. With --json, print one
+    object per event, each on its line.
     """
+    if bus is not None and group is not None:
+        _parked_in_group(ctx, bus, group, retried, as_json=as_json, is_wrong=bool(names or dropped))
+        return
+    if url is None or read_model is None or bus is not None or group is not None:
+        msg = "give --url and --read-model for dead letters of projections, or --bus and --group for those of a group"
+        raise click.UsageError(msg)
     stream = retried or dropped
     if stream is None:
         events = run(partial(_list, names or tuple(SHIPPED), url, read_model), url)
@@ -338,9 +360,42 @@ def parked(
         msg = "--retry or --drop, one of them, goes with the NAME of one projection"
         raise click.UsageError(msg)
     count = run(partial(_settle, names[0], url, read_model, stream, is_retried=retried is not None), url)
-    _show_settled(names[0], stream, count, is_retried=retried is not None, as_json=as_json)
+    _show_settled(names[0], stream, count, done="applied" if retried is not None else "dropped", as_json=as_json)
     if not count:
         ctx.exit(WRONG)
+
+
+def _parked_in_group(ctx: click.Context, bus: str, group: str, retried: StreamId | None, *, as_json: bool, is_wrong: bool) -> None:
+    if is_wrong:
+        msg = "--bus and --group go with --retry, but with no NAME and not with --drop: a bus keeps its dead letters"
+        raise click.UsageError(msg)
+    if retried is None:
+        events = anyio.run(partial(_list_group, bus, group))
+        _show_parked(events, as_json=as_json)
+        if events:
+            ctx.exit(WRONG)
+        return
+    count = anyio.run(partial(_redeliver, bus, group, retried))
+    _show_settled(group, retried, count, done="delivered again", as_json=as_json)
+    if not count:
+        ctx.exit(WRONG)
+
+
+async def _list_group(url: str, group: str) -> list[tuple[str, Row]]:
+    async with open_bus(url) as bus:
+        return [(group, _row_of(letter)) for letter in await bus.dead_letters(group, limit=_MOST_LETTERS)]
+
+
+async def _redeliver(url: str, group: str, stream: StreamId) -> int:
+    async with open_bus(url) as bus:
+        letters = await bus.dead_letters(group, limit=_MOST_LETTERS)
+        return await bus.redeliver(group, [letter.event.event_id for letter in letters if letter.event.stream == stream])
+
+
+def _row_of(letter: DeadLetter) -> Row:
+    event = letter.event
+    place: Row = {"position": event.position, "stream": event.stream.text, "version": event.version, "event_type": event.event_type}
+    return {**place, "error": letter.reason, "deliveries": letter.deliveries, "at": letter.since.isoformat()}
 
 
 async def _list(names: Sequence[str], url: str, read_model: str) -> list[tuple[str, Row]]:
@@ -378,13 +433,13 @@ def _show_parked(events: Sequence[tuple[str, Row]], *, as_json: bool) -> None:
         out.print(f"[quiet]  {escape(str(first['event_type']))}: {escape(str(first['error']))}[/]", soft_wrap=True)
 
 
-def _show_settled(name: str, stream: StreamId, count: int, *, is_retried: bool, as_json: bool) -> None:
+def _show_settled(name: str, stream: StreamId, count: int, *, done: str, as_json: bool) -> None:
     if as_json:
-        print_json({"name": name, "stream": stream.text, "retried" if is_retried else "dropped": count})
+        print_json({"name": name, "stream": stream.text, "dropped" if done == "dropped" else "retried": count})
         return
     what = f"{number(count)} {'event' if count == 1 else 'events'} of {escape(stream.text)}"
     if count:
-        console().print(f"[good]✓[/] {name}: {what} {'applied' if is_retried else 'dropped'}", soft_wrap=True)
+        console().print(f"[good]✓[/] {name}: {what} {done}", soft_wrap=True)
     else:
         console().print(f"[bad]✗[/] {name}: nothing of {escape(stream.text)} is parked", soft_wrap=True)
 

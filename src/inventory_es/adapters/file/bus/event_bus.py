@@ -20,13 +20,14 @@ from inventory_es.ports.event_bus import BusCapabilities, DeadLetter, EventBus
 from inventory_es.ports.file_system import FileSystem
 from inventory_es.ports.records import RecordedEvent
 from inventory_es.ports.toolkit.append_rules import check_page
-from inventory_es.ports.toolkit.blocking_calls import BlockingCalls
+from inventory_es.ports.toolkit.blocking_calls import BlockingCalls, run_in_thread
 from inventory_es.ports.toolkit.delivery_rules import GroupFilter, check_events, check_group
 from inventory_es.ports.toolkit.paths import AnyPath, absolute_path
 from inventory_es.ports.toolkit.waiting import Event, Exclusive, new_event, scope
 
 _MAX_CALLS = 8
 _SEGMENT_BYTES = 64 << 20
+_LIMITS = GroupLimits(max_deliveries=5, max_dead_letters=10_000, window=1_000)
 _NO_BOUND = (1 << 63) - 1
 
 
@@ -263,22 +264,43 @@ def open_file_event_bus(
         msg = "every bound of a bus must be 1 or more, and poll_interval above 0"
         raise ValueError(msg)
     check_lock_timeout(lock_timeout)
+    limits = GroupLimits(max_deliveries, max_dead_letters, window)
+    return opened(*_opening(path, clock, limits, max_event_bytes, poll_interval, file_system, segment_bytes, lock_timeout))
+
+
+async def open_bus(place: str, clock: Clock, /) -> FileEventBus:
+    """Open the bus that the URL ``file:PLACE`` names, with the bounds of :func:`open_file_event_bus`. The caller closes it."""
+    open_core, make = _opening(place, clock)
+    return make(await run_in_thread(open_core))
+
+
+def _opening(
+    path: AnyPath,
+    clock: Clock,
+    limits: GroupLimits = _LIMITS,
+    max_event_bytes: int = 1 << 20,
+    poll_interval: float = 0.05,
+    file_system: FileSystem | None = None,
+    segment_bytes: int = _SEGMENT_BYTES,
+    lock_timeout: float = LOCK_TIMEOUT,
+) -> tuple[Callable[[], FileBus], Callable[[FileBus], FileEventBus]]:
+    """Return what opens the synchronous core, and what makes the bus of it."""
     capabilities = BusCapabilities(
         durable=True,
         late_subscribers="replay",
-        max_deliveries=max_deliveries,
+        max_deliveries=limits.max_deliveries,
         max_pending=_NO_BOUND,
-        max_in_memory=window,
+        max_in_memory=limits.window,
         max_event_bytes=max_event_bytes,
         survives_fork=True,
     )
-    open_bus = partial(
+    open_core = partial(
         FileBus,
         absolute_path(path),
         file_system=OperatingSystem() if file_system is None else file_system,
         creation_id=new_creation_id(),
-        limits=GroupLimits(max_deliveries, max_dead_letters, window),
+        limits=limits,
         segment_bytes=segment_bytes,
         lock_timeout=lock_timeout,
     )
-    return opened(open_bus, partial(FileEventBus, clock=clock, capabilities=capabilities, poll_interval=poll_interval))
+    return open_core, partial(FileEventBus, clock=clock, capabilities=capabilities, poll_interval=poll_interval)
