@@ -35,9 +35,9 @@ BARS: Mapping[str, int] = {
 """By figure, the most that it may be."""
 
 BUDGETS: Mapping[str, int] = {
-    ".": 1_190,
+    ".": 1_209,
     "adapters": 273,
-    "adapters/file": 6_035,
+    "adapters/file": 6_058,
     "adapters/memory": 1_057,
     "adapters/nats": 1_132,
     "adapters/postgresql": 2_810,
@@ -46,7 +46,7 @@ BUDGETS: Mapping[str, int] = {
     "adapters/sqlite": 2_760,
     "application": 9_049,
     "application/processes": 1_215,
-    "cli": 5_751,
+    "cli": 6_022,
     "domain": 2_866,
     "domain/processes": 2_031,
     "ports": 4_702,
