@@ -109,6 +109,19 @@ def test_a_count_ends_it_and_the_rest_comes_the_next_time(capsys: pytest.Capture
     assert [line["version"] for line in lines(capsys)] == [3]
 
 
+@pytest.mark.parametrize("form", [[], ["--cloudevents"]], ids=["stored", "cloudevents"])
+def test_lines_are_ascii_whatever_the_output_can_show(form: list[str], process: Callable[..., "subprocess.Popen[str]"]) -> None:
+    async def main() -> None:
+        async with open_inventory("file:stock") as inventory:
+            await inventory.add_stock("café 𝄞", "main", 1)
+
+    anyio.run(main)
+    run([*PUBLISH, "--once"])
+    out, _ = process(*CONSUME, "--count", "4", *form).communicate(timeout=PATIENCE)
+    assert out.isascii()
+    assert json.loads(out.splitlines()[-1])["data"]["product_id"] == "café 𝄞"
+
+
 @pytest.mark.parametrize("server", SERVERS)
 def test_it_is_the_same_on_a_server(server: str, capsys: pytest.CaptureFixture[str]) -> None:
     with SERVERS[server]() as running:

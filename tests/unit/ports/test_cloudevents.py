@@ -23,7 +23,7 @@ STREAM = StreamId("inventory", "café 1", "ber-lin")
 
 
 def event(data: bytes = DATA, metadata: bytes = json.dumps(METADATA).encode(), **changed: Any) -> RecordedEvent:
-    fields = {
+    fields: dict[str, Any] = {
         "stream": STREAM,
         "version": 3,
         "position": 1 << 40,
@@ -158,6 +158,13 @@ def test_what_can_not_be_one_is_refused() -> None:
         to_headers(event(metadata=b"{\n}"), source="shop")
     with pytest.raises(ValueError, match="source of a CloudEvent is empty"):
         to_json(event(), source="")
+
+
+def test_only_texts_of_the_context_become_attributes() -> None:
+    metadata = b'{"correlation_id":7,"causation_id":"","traceparent":{"a":[1]},"tracestate":"a\\tb"}'
+    text = to_json(event(metadata=metadata), source="shop")
+    assert not {"correlationid", "causationid", "traceparent", "tracestate"} & set(json.loads(text))
+    assert from_json(text).metadata == metadata
 
 
 def test_a_bus_writes_a_cloud_event_unless_the_event_can_not_be_one() -> None:

@@ -1,5 +1,7 @@
 """Commands on event buses: publish the events of a store, and consume those of a group."""
 
+import json
+import re
 import sys
 from collections.abc import AsyncIterator
 from functools import partial
@@ -23,6 +25,7 @@ from inventory_es.ports.toolkit.cloudevents import to_json
 from inventory_es.ports.toolkit.delivery_rules import check_group
 
 _LOOK_PAUSE = 0.1
+_NO_ASCII = re.compile(r"[^\x00-\x7f]")
 
 
 class _GroupName(click.ParamType[str]):
@@ -162,7 +165,7 @@ class _Line(msgspec.Struct):
 
 
 def _line_of(event: RecordedEvent, source: str | None) -> str:
-    """Return an event as one line of JSON.
+    """Return an event as one line of JSON, in ASCII for every encoding of the output.
 
     Raises:
         click.ClickException: the data or the metadata is no JSON object.
@@ -175,4 +178,4 @@ def _line_of(event: RecordedEvent, source: str | None) -> str:
         of_event = (str(event.event_id), event.event_type, event.schema_version, event.recorded_at.isoformat())
         raw = (msgspec.Raw(event.data), msgspec.Raw(event.metadata))
         text = msgspec.json.encode(_Line(event.stream.text, event.version, event.position, *of_event, *raw))
-    return text.decode()
+    return _NO_ASCII.sub(lambda match: json.dumps(match[0])[1:-1], text.decode())

@@ -339,9 +339,9 @@ def parked(
     """List the dead letters of projections or of a group, or retry or drop those of one stream.
 
     With --on-failure park, 'inventory-es project' makes dead letters of an event that can't be projected and of all later events of its
-    stream. A bus makes one of an event that a group has refused too often: --bus and --group list them, and --retry delivers those of a
-    stream again. The exit code is 1 while there are dead letters. A 'project' or 'consume' may run meanwhile. With --json, print one
-    object per event, each on its line.
+    stream. A bus makes one of an event that a group has refused too often. With --bus and --group, the command is about these, and
+    --retry delivers those of a stream again. The exit code is 1 while there are dead letters. A 'project' or 'consume' may run meanwhile.
+    With --json, print one object per event, each on its line.
     """
     if bus is not None and group is not None:
         _parked_in_group(ctx, bus, group, retried, as_json=as_json, is_wrong=bool(names or dropped))

@@ -9,7 +9,8 @@ stream, behind the name of the publisher. Both the position and the version in t
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from functools import lru_cache
+from typing import Any, Literal
 from urllib.parse import quote, unquote
 from uuid import UUID
 
@@ -28,12 +29,6 @@ _JSON = "application/json"
 _CONTENT_TYPE = "content-type"
 _SCHEMA = "urn:inventory-es:event"
 _SAFE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
-_CONTEXT = (
-    ("correlationid", "correlation_id"),
-    ("causationid", "causation_id"),
-    ("traceparent", "traceparent"),
-    ("tracestate", "tracestate"),
-)
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
 
 
@@ -58,12 +53,21 @@ class _Envelope(msgspec.Struct, frozen=True, omit_defaults=True):
     data: msgspec.Raw = msgspec.Raw()
 
 
+class _Context(msgspec.Struct):
+    """The keys of metadata that have attributes of their own."""
+
+    correlation_id: Any = None
+    causation_id: Any = None
+    traceparent: Any = None
+    tracestate: Any = None
+
+
 _write = msgspec.json.Encoder().encode
 _read = msgspec.json.Decoder(_Envelope).decode
-_read_metadata = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_read_text = msgspec.json.Decoder(str).decode
+_read_context = msgspec.json.Decoder(_Context).decode
 
 
+@lru_cache(maxsize=1_024)
 def schema_uri(event_type: str, schema_version: int) -> str:
     """Return the URI of the JSON Schema of an event type, which is the ``dataschema`` of its events."""
     return f"{_SCHEMA}:{quote(event_type, safe='')}:{schema_version}"
@@ -143,11 +147,11 @@ def _envelope(event: RecordedEvent, source: str, data: msgspec.Raw) -> _Envelope
         if not is_json_object(value):
             msg = f"{name} of event {event.version} of stream {event.stream} must be one JSON object without line breaks"
             raise ValueError(msg)
-    stream = event.stream.text
+    stream, context = event.stream.text, _read_context(event.metadata)
     return _Envelope(
         "1.0",
         event.event_id,
-        f"{quote(source)}/{quote(stream, safe='')}",
+        _source_of(source, stream),
         event.event_type,
         stream,
         f"{event.recorded_at.replace(tzinfo=None).isoformat(timespec='microseconds')}Z",
@@ -155,28 +159,30 @@ def _envelope(event: RecordedEvent, source: str, data: msgspec.Raw) -> _Envelope
         schema_uri(event.event_type, event.schema_version),
         str(event.version),
         str(event.position),
-        **(_context_of(event.metadata) if event.metadata != b"{}" else {}),
-        metadata=event.metadata,
-        data=data,
+        _printable(context.correlation_id),
+        _printable(context.causation_id),
+        _printable(context.traceparent),
+        _printable(context.tracestate),
+        event.metadata,
+        data,
     )
 
 
-def _context_of(metadata: bytes) -> dict[str, str]:
-    """Return the attributes that the metadata has texts for. A text with control characters, which CloudEvents forbid, is left out."""
-    found = _read_metadata(metadata)
-    context = {}
-    for attribute, name in _CONTEXT:
-        text = bytes(found.get(name, b""))
-        if text[:1] == b'"' and (value := _read_text(text)) and value.isprintable():
-            context[attribute] = value
-    return context
+def _printable(value: object) -> str | None:
+    """Return a text of the context. One with control characters, which CloudEvents forbid, is left out."""
+    return value if type(value) is str and value and value.isprintable() else None
+
+
+@lru_cache(maxsize=8_192)
+def _source_of(publisher: str, stream: str) -> str:
+    return f"{quote(publisher)}/{quote(stream, safe='')}"
 
 
 def _event_of(envelope: _Envelope, data: bytes) -> RecordedEvent:
-    start, _, schema_version = envelope.dataschema.rpartition(":")
+    _, _, schema_version = envelope.dataschema.rpartition(":")
     numbers = {"streamversion": envelope.streamversion, "position": envelope.position, "dataschema": schema_version}
     problem = next((name for name, text in numbers.items() if not _DECIMAL.fullmatch(text)), "")
-    if not problem and start != f"{_SCHEMA}:{quote(envelope.type, safe='')}":
+    if not problem and envelope.dataschema != schema_uri(envelope.type, int(schema_version)):
         problem = "dataschema"
     if not problem and not is_json_object(data):
         problem = "data"
