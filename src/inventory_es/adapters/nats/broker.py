@@ -460,7 +460,7 @@ class NatsBroker(Broker):
             with suppress(NatsError):  # the leases end by themselves
                 self._connection.run(self._release, [held.claim for held in self._held.values()])
         finally:
-            self._connection.end()
+            self._connection.end(self._connection.close)
 
     async def _run(self, function: Callable[..., Awaitable[T]], *arguments: Any) -> T:
         await self._calls.settle()  # a call that a cancelled caller left behind must not land after this one

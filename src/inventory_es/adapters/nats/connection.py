@@ -5,21 +5,18 @@ The driver is of asyncio alone. So it lives in a thread with an event loop of it
 
 import re
 import ssl
-from collections.abc import Awaitable, Callable, Collection, Mapping
-from functools import partial
-from typing import Any, Self, TypeVar
+from collections.abc import Collection, Mapping
+from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
 import anyio
 import attrs
-from anyio.from_thread import start_blocking_portal
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error, MaxPayloadError
 
+from inventory_es.ports.toolkit.loop_thread import LoopThread
 from inventory_es.ports.toolkit.urls import masked, options_of, split_url, timeout_of
-
-T = TypeVar("T")
 
 _OPTIONS = frozenset({"ca", "prefix", "timeout", "tls"})
 _PREFIX = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -155,10 +152,8 @@ class _Question:
     problem: NatsError | None = None
 
 
-class Connection:
-    """A connection that is made with its first use, and again after it was lost, and the thread of its event loop.
-
-    Every coroutine runs in that thread, by :meth:`run`.
+class Connection(LoopThread):
+    """A connection that is made with its first use, and again after it was lost, in a thread of its own.
 
     Args:
         place: of the server.
@@ -166,31 +161,14 @@ class Connection:
     """
 
     def __init__(self, place: NatsPlace, name: str) -> None:
+        super().__init__(name)
         self._place = place
-        self._loop = start_blocking_portal("asyncio", name=name)
-        self._portal = self._loop.__enter__()
-        self._connecting = self._portal.call(anyio.Lock)  # of that loop, and not of the host's
+        self._connecting: anyio.Lock | None = None  # of that loop, and not of the host's
         self._client: Client | None = None
         self._questions: dict[str, _Question] = {}
         self._number = 0
         self._inbox = ""
         self._problem = ""
-
-    def run(self, function: Callable[..., Awaitable[T]], *arguments: Any) -> T:
-        """Run a coroutine function to its end. For any thread."""
-        return self._portal.call(function, *arguments)
-
-    def start(self, function: Callable[[], Awaitable[None]]) -> None:
-        """Run a coroutine function until the end of the thread."""
-        self._portal.start_task_soon(function)
-
-    def end(self) -> None:
-        """Close the connection, and end whatever runs in the thread. No coroutine runs after it."""
-        try:
-            self._portal.call(self._close)
-        finally:
-            self._portal.call(partial(self._portal.stop, cancel_remaining=True))
-            self._loop.__exit__(None, None, None)
 
     async def max_payload(self) -> int:
         """Return the largest message that the server takes, in bytes."""
@@ -213,7 +191,7 @@ class Connection:
         """Send a message, and return its answers, the last of which has a status. See :meth:`ask`."""
         return await self._ask([(subject, data, {})], is_many=True)
 
-    async def _close(self) -> None:
+    async def close(self) -> None:
         """Close the client. What still waits for an answer fails."""
         client, self._client = self._client, None
         self._fail("the connection was closed")
@@ -235,7 +213,7 @@ class Connection:
                     await client.publish(subject, data, reply=reply, headers=dict(headers) or None)
                 await question.done.wait()
         except TimeoutError as problem:
-            await self._close()  # it may hang for ever, and the next call may find another server
+            await self.close()  # it may hang for ever, and the next call may find another server
             reason = f"no answer in {self._place.timeout:g} s"
             raise NatsError(f"{reason} ({self._problem})" if self._problem else reason, remedy=_remedy_of(self._problem)) from problem
         except MaxPayloadError as problem:
@@ -253,6 +231,7 @@ class Connection:
 
     async def _connected(self) -> Client:
         if self._client is None or not self._client.is_connected:
+            self._connecting = self._connecting or anyio.Lock()
             async with self._connecting:
                 if self._client is None or not self._client.is_connected:
                     self._client = await self._connect()

@@ -120,5 +120,5 @@ def _open(place: NatsPlace, name: str) -> tuple[Connection, Found]:
     try:
         return connection, connection.run(prepare, place, name, connection)
     except BaseException:
-        connection.end()
+        connection.end(connection.close)
         raise

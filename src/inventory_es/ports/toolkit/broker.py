@@ -20,7 +20,8 @@ class Claim:
         token: names this claim and no other one.
         low: the place up to which the group has settled everything; 0 for nothing.
         settled: places above ``low`` that are settled too.
-        deliveries: the recorded deliveries of places that are not settled; a missing one has none.
+        deliveries: the recorded deliveries of places that are not settled; a missing one has none. A broker that pushes entries adds
+            those of an entry before it returns the entry.
     """
 
     group: str
@@ -67,11 +68,11 @@ class Broker(Protocol):
         ...
 
     async def join(self, group: str, /) -> None:
-        """Make a group exist, from the beginning of the kept logs. Idempotent."""
+        """Make a group exist, from the beginning of the kept logs, or from now on. Idempotent."""
         ...
 
     async def claim(self, group: str, shards: Collection[int], /) -> Sequence[Claim]:
-        """Own those of these shards that nobody owns, for a group.
+        """Own those of these shards that nobody owns, for a group. Of a shard in which it only stands by, a broker returns no entries.
 
         What an interrupted call claimed is given up with the next call of this method or of :meth:`release`, which every group makes.
         """

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Ite
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from hashlib import blake2b
-from typing import Self, TypeVar
+from typing import Literal, Self, TypeVar
 from uuid import UUID
 
 import anyio
@@ -393,6 +393,7 @@ class ShardedBus(EventBus):
         poll_interval: the longest delay until events of another process are seen, in seconds, above 0.
         survives_fork: True if the broker refuses a handle that a fork inherited.
         source: the name of the publisher in the CloudEvents that the logs have.
+        late_subscribers: ``live`` if the broker keeps no events for a group that does not exist yet.
 
     Raises:
         ValueError: a bound out of range, or no source.
@@ -410,6 +411,7 @@ class ShardedBus(EventBus):
         poll_interval: float = 0.05,
         survives_fork: bool = False,
         source: str = "inventory_es",
+        late_subscribers: Literal["live", "replay"] = "replay",
     ) -> None:
         if not source:
             msg = "source is empty: give the name of the publisher, such as that of a shop"
@@ -424,7 +426,7 @@ class ShardedBus(EventBus):
         self._source = source
         self._capabilities = BusCapabilities(
             durable=durable,
-            late_subscribers="replay",
+            late_subscribers=late_subscribers,
             max_deliveries=max_deliveries,
             max_pending=NO_BOUND,
             max_in_memory=window * broker.shards,
