@@ -142,12 +142,21 @@ def _nats_bus(url: str, clock: Clock) -> Callable[[], Awaitable[EventBus]]:
     return bus_at(url, clock)
 
 
+def _rabbitmq_bus(url: str, clock: Clock) -> Callable[[], Awaitable[EventBus]]:
+    _check_extra("rabbitmq", url, driver="aiormq")
+    from inventory_es.adapters.rabbitmq import bus_at  # noqa: PLC0415  # see above
+
+    return bus_at(url, clock)
+
+
 _CACHES: Mapping[str, Callable[[str, Clock], Callable[[], Awaitable[Cache]]]] = {
     "memory": _memory_cache,
     "redis": _redis_cache,
     "rediss": _redis_cache,
 }
 _BUSES: Mapping[str, Callable[[str, Clock], Callable[[], Awaitable[EventBus]]]] = {
+    "amqp": _rabbitmq_bus,
+    "amqps": _rabbitmq_bus,
     "file": _file_bus,
     "memory": _memory_bus,
     "nats": _nats_bus,
@@ -189,8 +198,8 @@ def open_inventory(
         policies: functions of the host, each of which may reject a command.
         cache: a cache for answers of ``inventory.queries``: a URL such as ``memory:`` or ``redis://HOST:6379/0``, or a cache object, which
             the caller closes. A cache by URL is behind a circuit breaker. Needs ``read_models``.
-        bus: receives the events while ``inventory.followers`` run: a URL such as ``file:DIR``, ``redis://HOST:6379/0``
-            or ``nats://HOST:4222``, or a bus object, which the caller closes. Needs ``read_models``.
+        bus: receives the events while ``inventory.followers`` run: a URL such as ``file:DIR``, ``redis://HOST:6379/0``,
+            ``nats://HOST:4222`` or ``amqp://HOST:5672``, or a bus object, which the caller closes. Needs ``read_models``.
         codec: encodes and decodes events; strict JSON of the closed registry by default.
         read_models: the store of the rows of ``inventory.queries``: ``memory:``, ``sqlite:FILE``, ``postgresql://USER@HOST/DATABASE``, or
             a read model object, which the caller closes. Without read models there are no queries.
@@ -382,10 +391,10 @@ def _checked(opened: object, kind: str, port: type, point: EntryPoint) -> object
     return opened
 
 
-def _check_extra(extra: str, url: str) -> None:
-    if find_spec(extra) is None:
-        msg = f"{masked(url)!r} needs the driver {extra}: pip install {f'inventory_es[{extra}]'!r}"
-        raise ModuleNotFoundError(msg, name=extra)
+def _check_extra(extra: str, url: str, *, driver: str | None = None) -> None:
+    if find_spec(driver or extra) is None:
+        msg = f"{masked(url)!r} needs the driver {driver or extra}: pip install {f'inventory_es[{extra}]'!r}"
+        raise ModuleNotFoundError(msg, name=driver or extra)
 
 
 def _read_model_opener(url: str) -> Callable[[], Awaitable[ReadModel]]:

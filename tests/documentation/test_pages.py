@@ -10,6 +10,7 @@ import pytest
 from tests.documentation.pages import run_docstrings, run_page
 from tests.servers.nats import running_nats
 from tests.servers.postgresql import server
+from tests.servers.rabbitmq import HAS_RABBITMQ, HOW_TO_GET_IT, own_prefix
 from tests.servers.valkey import DURABLE, running_valkey
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +38,10 @@ def test_page_holds_what_it_shows(page: Path, tmp_path: Path, monkeypatch: pytes
             monkeypatch.setenv("REDIS_URL", servers.enter_context(running_valkey(DURABLE)).url)
         if "NATS_URL" in text:
             monkeypatch.setenv("NATS_URL", servers.enter_context(running_nats()).url)
+        if "RABBITMQ_URL" in text:
+            if not HAS_RABBITMQ:
+                pytest.skip(HOW_TO_GET_IT)
+            monkeypatch.setenv("RABBITMQ_URL", servers.enter_context(own_prefix()))
         if "DATABASE_URL" in text:
             monkeypatch.setenv("DATABASE_URL", servers.enter_context(server()).url)
         assert run_page(page) == len(EXAMPLES.findall(text))

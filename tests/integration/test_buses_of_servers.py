@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -12,31 +12,48 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 
 from inventory_es import open_inventory
 from inventory_es.adapters.nats import open_nats_event_bus
+from inventory_es.adapters.rabbitmq import open_rabbitmq_event_bus
 from inventory_es.adapters.redis import open_redis_event_bus
 from inventory_es.adapters.system import SystemClock
 from inventory_es.ports import EventBus, RecordedEvent
 from inventory_es.ports.errors import IncompatibleStoreError
 from tests.integration.bus_events import events, take
-from tests.servers import valkey
 from tests.servers.nats import running_nats
-from tests.servers.valkey import running_valkey
+from tests.servers.rabbitmq import needs_rabbitmq, own_prefix
+from tests.servers.valkey import DURABLE, running_valkey
 
 ROOT = Path(__file__).parents[2]
-SERVERS: Mapping[str, Callable[[], AbstractContextManager[valkey.Server]]] = {
-    "redis": partial(running_valkey, valkey.DURABLE),
-    "nats": running_nats,
-}
 
 
-@pytest.fixture(params=SERVERS)
+@contextmanager
+def redis_url() -> Iterator[str]:
+    with running_valkey(DURABLE) as server:
+        yield f"{server.url}?prefix=inventory_es"
+
+
+@contextmanager
+def nats_url() -> Iterator[str]:
+    with running_nats() as server:
+        yield f"{server.url}?prefix=inventory_es"
+
+
+SERVERS: Mapping[str, Callable[[], AbstractContextManager[str]]] = {"redis": redis_url, "nats": nats_url, "rabbitmq": own_prefix}
+OPENING = {"redis": open_redis_event_bus, "nats": open_nats_event_bus, "amqp": open_rabbitmq_event_bus}
+
+
+@pytest.fixture(params=["redis", "nats", pytest.param("rabbitmq", marks=needs_rabbitmq)])
 def url(request: pytest.FixtureRequest) -> Iterator[str]:
-    with SERVERS[request.param]() as server:
-        yield server.url
+    with SERVERS[request.param]() as found:
+        yield found
+
+
+def lease(url: str, seconds: float) -> str:
+    """Return the option for it: a broker of queues sees at once that the connection of a process has gone."""
+    return "" if url.startswith("amqp") else f"&lease={seconds}"
 
 
 def bus_at(url: str) -> AbstractAsyncContextManager[EventBus]:
-    opening = open_nats_event_bus if url.startswith("nats:") else open_redis_event_bus
-    return opening(url, clock=SystemClock())
+    return OPENING[url.partition(":")[0]](url, clock=SystemClock())
 
 
 DYING = """
@@ -60,9 +77,11 @@ def test_a_process_that_dies_is_replaced_and_what_it_had_comes_again(url: str, b
     published = events("a", 4)
 
     async def play() -> None:
-        async with bus_at(f"{url}?shards=2&lease=0.3") as bus:
+        async with bus_at(f"{url}&shards=2{lease(url, 0.3)}") as bus:
+            async with bus.subscribe("g"):
+                pass
             await bus.publish(published)
-            command = [sys.executable, "-c", DYING, f"{url}?lease=0.3"]
+            command = [sys.executable, "-c", DYING, f"{url}{lease(url, 0.3)}"]
             async with await anyio.open_process(command, stderr=None, cwd=ROOT) as process:
                 assert process.stdout is not None
                 said = BufferedByteReceiveStream(process.stdout)
@@ -83,9 +102,9 @@ def test_a_process_that_dies_is_replaced_and_what_it_had_comes_again(url: str, b
 
 def test_a_process_that_leaves_is_replaced_at_once(url: str, backend: str) -> None:
     async def play() -> None:
-        async with bus_at(f"{url}?shards=2&lease=600") as one, bus_at(f"{url}?lease=600") as other:
-            await one.publish(events("a", 2))
+        async with bus_at(f"{url}&shards=2{lease(url, 600)}") as one, bus_at(f"{url}{lease(url, 600)}") as other:
             async with one.subscribe("g") as deliveries:
+                await one.publish(events("a", 2))
                 assert len(await take(deliveries, 1)) == 1
             async with other.subscribe("g") as deliveries:
                 assert await take(deliveries, 1) == events("a", 2)[1:]
@@ -95,12 +114,12 @@ def test_a_process_that_leaves_is_replaced_at_once(url: str, backend: str) -> No
 
 def test_another_number_of_shards_is_refused(url: str, backend: str) -> None:
     async def play() -> None:
-        async with bus_at(f"{url}?shards=3"):
+        async with bus_at(f"{url}&shards=3"):
             pass
-        async with bus_at(f"{url}?prefix=inventory_es") as bus:
+        async with bus_at(url) as bus:
             assert bus.capabilities.max_in_memory == 300
         with pytest.raises(IncompatibleStoreError, match="it has 3 shards, not 4"):
-            async with bus_at(f"{url}?shards=4"):
+            async with bus_at(f"{url}&shards=4"):
                 pytest.fail("its events would be looked for in other shards")
 
     anyio.run(play, backend=backend)
@@ -108,10 +127,10 @@ def test_another_number_of_shards_is_refused(url: str, backend: str) -> None:
 
 def test_the_relay_feeds_it_by_url(url: str, backend: str) -> None:
     async def play() -> None:
-        async with open_inventory("memory:", read_models="memory:", bus=f"{url}?shards=2") as inventory:
+        async with open_inventory("memory:", read_models="memory:", bus=f"{url}&shards=2") as inventory:
             await inventory.add_stock("tea", "berlin", 3)
             await inventory.add_stock("tea", "berlin", 4)
-            async with bus_at(f"{url}?shards=2") as bus, bus.subscribe("g") as deliveries, anyio.create_task_group() as tasks:
+            async with bus_at(f"{url}&shards=2") as bus, bus.subscribe("g") as deliveries, anyio.create_task_group() as tasks:
                 tasks.start_soon(partial(inventory.followers.run, on_failure="stop"))
                 got: Sequence[RecordedEvent] = await take(deliveries, 2)
                 inventory.followers.stop()

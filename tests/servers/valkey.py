@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import redis
 
@@ -37,6 +37,8 @@ class Server:
         root: a folder of its own.
         settings: of ``valkey.conf``.
     """
+
+    patience: ClassVar[float] = PATIENCE
 
     def __init__(self, root: Path, settings: Mapping[str, str]) -> None:
         self.root = root
@@ -60,7 +62,7 @@ class Server:
             self._process = subprocess.Popen(
                 self.command(), cwd=self.root, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
-        give_up = time.monotonic() + PATIENCE
+        give_up = time.monotonic() + self.patience
         while not self._serves():
             if self._process.poll() is not None or time.monotonic() > give_up:
                 raise AssertionError(self.log())

@@ -154,12 +154,18 @@ def test_what_keeps_no_snapshots_is_refused() -> None:
         ("cache", "memcached://u:s3cret@host", "is no cache: known are memory:, redis:, rediss: and objects"),
         ("cache", "redis", "is no cache"),
         ("cache", "memory:x", "'memory:'"),
-        ("bus", "carrier-pigeon://u:s3cret@host", "is no event bus: known are file:, memory:, nats:, redis:, rediss: and objects"),
+        (
+            "bus",
+            "carrier-pigeon://u:s3cret@host",
+            "is no event bus: known are amqp:, amqps:, file:, memory:, nats:, redis:, rediss: and objects",
+        ),
         ("bus", "redis://u:s3cret@host?shards=0", "shards are 1 to 1024"),
         ("bus", "redis://u:s3cret@host?lease=long", "lease is 0.01 to 600 seconds"),
         ("bus", "nats://u:s3cret@host?replicas=2", "replicas are 1, 3 or 5"),
         ("bus", "nats://u:s3cret@host?sync=yes", "write sync=always"),
         ("bus", "nats://u:s3cret@host?sharts=2", "unknown option 'sharts'"),
+        ("bus", "amqp://u:s3cret@host?heartbeat=0.5", "heartbeat is 1 to 600 whole seconds"),
+        ("bus", "amqp://u:s3cret@host?lease=2", "unknown option 'lease'"),
         ("bus", "memory:x", "'memory:'"),
     ],
 )
@@ -169,11 +175,11 @@ def test_a_wrong_url_of_a_cache_or_a_bus_is_told_the_right_one(name: str, url: s
     assert "s3cret" not in str(refused.value)
 
 
-@pytest.mark.parametrize("extra,port", [("redis", "cache"), ("nats", "bus")])
-def test_a_missing_extra_names_its_install(extra: str, port: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("extra,port,scheme", [("redis", "cache", "redis"), ("nats", "bus", "nats"), ("rabbitmq", "bus", "amqp")])
+def test_a_missing_extra_names_its_install(extra: str, port: str, scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("inventory_es.wiring.find_spec", lambda _name: None)
     with pytest.raises(ModuleNotFoundError, match=rf"pip install 'inventory_es\[{extra}\]'") as refused:
-        open_inventory("memory:", read_models="memory:", **{port: f"{extra}://u:s3cret@host"})  # type: ignore[arg-type]  # one of the two
+        open_inventory("memory:", read_models="memory:", **{port: f"{scheme}://u:s3cret@host"})  # type: ignore[arg-type]  # one of the two
     assert "s3cret" not in str(refused.value)
 
 

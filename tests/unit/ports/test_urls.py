@@ -12,6 +12,7 @@ from inventory_es.ports.toolkit.urls import masked, options_of, split_url
         "redis://user:s3cret@host/0?prefix=x",
         "rediss://user:s3cr%40et@host",
         "nats://s3cret@host",
+        "amqp://user:s3cret@host/vhost?prefix=x",
         "redis://host/0?password=s3cret&prefix=x",
         "redis://host/0?prefix=x&auth_token=s3cret",
         "redis://host/0?pwd=s3cret",
