@@ -195,7 +195,7 @@ class RabbitBroker(Broker):
         await self._calls.close(partial(self._thread.end, self._close))
 
     def _queue(self, kind: str, group: str) -> str:
-        """Return the name of a queue, with a digest in place of a group's name that has other characters, or is long or like a digest."""
+        """Return the name of a queue. A digest stands for a group whose name has other characters, or is like a digest."""
         digest = blake2b(group.encode(), digest_size=20).hexdigest()
         return f"{self._prefix}.{kind}.{group if _PLAIN.fullmatch(group) else digest}"
 

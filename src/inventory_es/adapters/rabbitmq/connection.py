@@ -207,7 +207,7 @@ class Link:
         """Await a call of the driver.
 
         Raises:
-            RabbitError: it failed, or has no answer in time. Then the connection is given up: it may hang for ever.
+            RabbitError: it failed, or has no answer in time. Then the connection is given up, since it may never answer.
         """
         try:
             with anyio.fail_after(self._place.timeout) as scope, _told_by(scope):
