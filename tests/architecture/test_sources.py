@@ -20,8 +20,15 @@ SUPPRESSION = re.compile(r"#\s*(noqa|type:\s*ignore|pragma|pyright:\s*ignore)")
 REASONED = re.compile(
     r"(noqa: [A-Z]+\d+(, ?[A-Z]+\d+)*|type: ignore\[[\w, -]+\]|pragma: no (cover|branch)|pyright: ignore\[\w+\])\s+(#|-|:|—)\s*\w+"
 )
-URL = re.compile(r"https?://([^\s/:\"'`)>\]]+)")
-HOSTS_THAT_MAY_BE_NAMED = {"127.0.0.1", "localhost", "example.com", "doi.org", "www.rfc-editor.org"}
+URL = re.compile(r"https?://([^\s/:\"'`)>;\]]+)")
+HOSTS_THAT_MAY_BE_NAMED = {
+    "127.0.0.1",
+    "localhost",
+    "example.com",
+    "doi.org",
+    "www.rfc-editor.org",
+    "shop",
+}  # the last is the upstream of the gateway
 
 
 def each(path: Path) -> str:

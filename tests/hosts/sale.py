@@ -6,6 +6,7 @@ buyer is told that nothing is left. Buyers are plain sockets, since a client lib
 
 import argparse
 import json
+import re
 import tempfile
 import time
 from collections import Counter
@@ -36,23 +37,46 @@ def open_store(kind: str, folder: Path) -> Iterator[str]:
         yield f"{kind}:{folder / 'stock'}"
 
 
-async def buy(url: str, buyer: int, answers: Counter[tuple[int, str]], limit: anyio.CapacityLimiter) -> None:
+async def buy(url: str, buyer: int | str, answers: Counter[tuple[int, str]], limit: anyio.CapacityLimiter, api_key: str = "") -> None:
     """Reserve a unit over a connection of its own, and count the answer."""
     body = b'{"quantity":1}'
     head = (
         f"POST {SHELF}/reservations HTTP/1.1\r\nHost: shop\r\nConnection: close\r\nIdempotency-Key: buyer-{buyer}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        f"X-Api-Key: {api_key}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
-    async with limit, await anyio.connect_tcp("127.0.0.1", urlsplit(url).port or 0) as stream:
-        await stream.send(head.encode() + body)
-        received = b""
+    async with limit:
+        received = await exchange(url, head.encode() + body)
+    said = json.loads(body_of(received))
+    answers[int(received.split(b" ")[1]), said.get("code", said.get("state"))] += 1
+
+
+def body_of(received: bytes) -> bytes:
+    """Return the body of an answer.
+
+    Raises:
+        BrokenAnswerError: the server ended before the answer did.
+    """
+    head, _, body = received.partition(b"\r\n\r\n")
+    length = re.search(rb"(?i)content-length: *(\d+)", head)
+    if length is None or len(body) < int(length[1]):
+        raise BrokenAnswerError(received)
+    return body
+
+
+class BrokenAnswerError(Exception):
+    """An answer that broke off. Its buyer knows nothing, and sends the same request again."""
+
+
+async def exchange(url: str, request: bytes) -> bytes:
+    """Send a request over a connection of its own, and return what comes until its end."""
+    received = b""
+    async with await anyio.connect_tcp("127.0.0.1", urlsplit(url).port or 0) as stream:
+        await stream.send(request)
         try:
             while True:
                 received += await stream.receive()
         except anyio.EndOfStream:
-            pass
-    told = json.loads(received.partition(b"\r\n\r\n")[2])
-    answers[int(received.split(b" ")[1]), told.get("code", told.get("state"))] += 1
+            return received
 
 
 def sell(url: str, units: int, buyers: int) -> Counter[tuple[int, str]]:

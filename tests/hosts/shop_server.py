@@ -47,12 +47,17 @@ def shop_server(folder: Path, part: str = "all", *options: str, environment: Map
     url = f"http://127.0.0.1:{free_port()}"
     arguments: Sequence[str] = (part, "--port", url.rpartition(":")[2], *options)
     with shop_process(folder, *arguments, environment=environment) as process:
-        give_up = time.monotonic() + PATIENCE
-        while not is_ready(url):
-            assert process.poll() is None, (folder / f"{part}.log").read_text(encoding="utf-8")
-            assert time.monotonic() < give_up, (folder / f"{part}.log").read_text(encoding="utf-8")
-            time.sleep(0.05)
+        wait_until_ready(url, process, folder / f"{part}.log")
         yield url
+
+
+def wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until a server that was started is ready."""
+    give_up = time.monotonic() + PATIENCE
+    while not is_ready(url):
+        assert process.poll() is None, log.read_text(encoding="utf-8")
+        assert time.monotonic() < give_up, log.read_text(encoding="utf-8")
+        time.sleep(0.05)
 
 
 def is_ready(url: str) -> bool:

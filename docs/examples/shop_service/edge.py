@@ -17,6 +17,7 @@ from .problems import Problem, invalid_request
 
 CORRELATION = b"x-correlation-id"
 TRACE = b"traceparent"
+CLIENT = b"x-client"
 
 
 class Edge:
@@ -26,12 +27,22 @@ class Edge:
         app: the application.
         max_body: the most bytes of a body.
         patience: the most seconds in which a body must arrive.
+        behind_gateway: True if all requests come from a gateway, which names the client in ``X-Client``. The
+            client is the actor of the events then.
     """
 
-    def __init__(self, app: ASGIApp, *, max_body: int = 256 * 1024, patience: float = 5.0) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        max_body: int = 256 * 1024,
+        patience: float = 5.0,
+        behind_gateway: bool = False,
+    ) -> None:
         self._app = app
         self._max_body = max_body
         self._patience = patience
+        self._behind_gateway = behind_gateway
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request within the context that its headers name."""
@@ -42,7 +53,9 @@ class Edge:
         ids = {CORRELATION: headers.get(CORRELATION, str(uuid4()).encode())} | (
             {TRACE: headers[TRACE]} if TRACE in headers else {}
         )
+        client = headers.get(CLIENT, b"").decode("latin-1") if self._behind_gateway else ""
         with command_context(
+            actor_id=client or None,
             correlation_id=ids[CORRELATION].decode("latin-1"),
             traceparent=ids[TRACE].decode("latin-1") if TRACE in ids else None,
         ):

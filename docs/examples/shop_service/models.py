@@ -392,6 +392,7 @@ ENTRY: Mapping[str, Any] = {
     "type": "StockAddedEvent",
     "event": {**PLACE, "quantity": 100, "reason": "RECEIVED", "on_hand": 100, "reserved": 0},
     "command_id": "delivery-7",
+    "actor_id": "web",
     "correlation_id": "order-1001",
     "reference": "purchase-order:55",
     "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
@@ -409,6 +410,7 @@ class Entry(Answer):
     type: str
     event: dict[str, Any]
     command_id: str | None
+    actor_id: str | None
     correlation_id: str | None
     reference: str | None
     traceparent: str | None
@@ -424,6 +426,7 @@ class Entry(Answer):
             type=type(entry.event).__name__,
             event=entry.to_dict()["event"],
             command_id=said.command_id,
+            actor_id=said.actor_id,
             correlation_id=said.correlation_id,
             reference=said.reference,
             traceparent=said.extra.get("traceparent"),

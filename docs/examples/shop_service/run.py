@@ -5,7 +5,8 @@ python -m shop_service.run api           the API alone, with --workers N in N pr
 python -m shop_service.run followers     what follows the events: read models, relay, sweeper, processes
 
 The environment says where things are, each by a URL: SHOP_STORE, SHOP_READ_MODELS, SHOP_BUS (for the relay),
-SHOP_CACHE.
+SHOP_CACHE. SHOP_GATEWAY=yes says that all requests come from the gateway, and SHOP_TOKEN_SECRET verifies tokens
+for it.
 """
 
 import argparse
@@ -28,8 +29,10 @@ from inventory_es.processes import Orders, ProcessRunner, Transfers
 
 from .app import create_app
 from .edge import Edge
+from .tokens import tokens
 
 FOLLOW = "SHOP_FOLLOW"
+GATEWAY = "SHOP_GATEWAY"
 _log = logging.getLogger("shop_service")
 
 
@@ -76,7 +79,9 @@ async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
 
 def asgi() -> Edge:
     """Return the application as a server calls it."""
-    return Edge(create_app(lifespan))
+    app = create_app(lifespan)
+    app.include_router(tokens)
+    return Edge(app, behind_gateway=os.environ.get(GATEWAY) == "yes")
 
 
 async def follow_until_told() -> None:
