@@ -1,5 +1,6 @@
 """Every example of a page runs, and prints the output that the page shows."""
 
+import os
 import re
 import shutil
 from contextlib import ExitStack
@@ -9,6 +10,7 @@ import pytest
 
 from tests.documentation.pages import run_docstrings, run_page
 from tests.servers.nats import running_nats
+from tests.servers.nginx import NGINX
 from tests.servers.postgresql import server
 from tests.servers.rabbitmq import HAS_RABBITMQ, HOW_TO_GET_IT, own_prefix
 from tests.servers.valkey import DURABLE, running_valkey
@@ -33,6 +35,10 @@ def test_page_holds_what_it_shows(page: Path, tmp_path: Path, monkeypatch: pytes
     text = page.read_text(encoding="utf-8")
     if "shop_service.run" in text:  # a folder that the reader has copied
         shutil.copytree(ROOT / "docs" / "examples" / "shop_service", tmp_path / "shop_service")
+    if '"nginx"' in text:
+        if NGINX is None:
+            pytest.skip("apt-get install nginx-light")
+        monkeypatch.setenv("PATH", f"{os.environ['PATH']}{os.pathsep}{Path(NGINX).parent}")
     with ExitStack() as servers:
         if "REDIS_URL" in text:
             monkeypatch.setenv("REDIS_URL", servers.enter_context(running_valkey(DURABLE)).url)
