@@ -1,17 +1,12 @@
 """Any concurrent program: commands and baskets on few inventories, through several services over one log, with faults and cancellations.
 
-Some serial order must explain every outcome, and it must respect the order of calls that did not overlap. The log fixes the order of the
-accepted commands. Each of them must be decided as the domain decides it on the state before it. A refusal or a no-op must be what the
-domain decides on some state between the call and its answer.
+The witness of :mod:`tests.property.serial_order` must explain every outcome.
 """
 
 import random
 import sys
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
-from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 import anyio
 import attrs
@@ -19,29 +14,19 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from inventory_es.application.results import CommandResult, Reservation
-from inventory_es.domain.command_identity import EventIds
+from inventory_es.application.results import Reservation
 from inventory_es.domain.commands import (
     AddStock,
-    AdjustStock,
     Command,
-    CommitStock,
-    ConfirmReservation,
     ExpireReservations,
-    RecordCount,
-    ReleaseStock,
     ReserveStock,
 )
-from inventory_es.domain.errors import CommandIdReusedError, CommandsRejectedError, RejectionError, ReservationIdTakenError
-from inventory_es.domain.events import Recorded
+from inventory_es.domain.errors import CommandIdReusedError, ReservationIdTakenError
 from inventory_es.domain.identifiers import InventoryId
-from inventory_es.domain.inventory import Inventory
-from inventory_es.domain.reasons import AdjustReason, Remainder, Shortfall
-from inventory_es.ports.errors import AppendOutcomeUnknownError, ConcurrencyError, StoreUnavailableError
+from inventory_es.ports.errors import AppendOutcomeUnknownError, StoreUnavailableError
 from inventory_es.ports.toolkit.waiting import STATE_LOCK, run_to_end
 from inventory_es.testing.faults import Faults, faulty_event_store
 from tests.integration.command_side import (
-    OTHER,
     SHELF,
     Heap,
     PlainStore,
@@ -54,57 +39,9 @@ from tests.integration.command_side import (
     turns,
 )
 from tests.integration.test_lanes_of_threads import together
+from tests.property.serial_order import LINES, SHELVES, Sent, Witness, a_command, witness_of
 
-SHELVES = (SHELF, OTHER)
-KINDS = 10
-_SMALL = st.integers(0, 3)
-_COMMANDS = st.tuples(st.integers(0, KINDS - 1), st.integers(0, 4), _SMALL, st.booleans())
-_LINES = st.lists(_COMMANDS, min_size=1, max_size=3)
-_STEPS = st.one_of(_LINES.filter(lambda lines: len(lines) == 1), _LINES, st.sampled_from((1.0, 30.0)), st.just("look"))
-
-
-@attrs.frozen
-class Sent:
-    """A command or a basket, its outcome, and the states and times in between.
-
-    Attributes:
-        commands: one command, or the lines of a basket.
-        is_basket: True if the commands were sent together.
-        outcome: the outcome of all commands; ``None`` if the caller was cancelled.
-        before: versions of the streams when the commands were sent.
-        after: versions of the streams when the answer came.
-        times: times of the clock in between.
-    """
-
-    commands: tuple[Command, ...]
-    is_basket: bool
-    outcome: Any
-    before: dict[InventoryId, int]
-    after: dict[InventoryId, int]
-    times: tuple[datetime, ...]
-
-
-def _command(kind: int, name: int, units: int, other: bool) -> Command:
-    """Draw a command with few ids and few quantities, so that commands meet. An id may have another payload elsewhere in the program."""
-    shelf, held = SHELVES[other], f"R{name}"
-    named: dict[str, Any] = {"inventory_id": shelf, "command_id": f"c{kind}/{name}"}
-    match kind:
-        case 0 | 1 | 2:
-            return ReserveStock(inventory_id=shelf, reservation_id=held, quantity=units % 2 + 1, ttl=(None, seconds(30))[kind % 2])
-        case 3:
-            return AddStock(**named, quantity=units + 1)
-        case 4:
-            return CommitStock(**named, reservation_id=held, quantity=1, remainder=(Remainder.KEEP, Remainder.RELEASE)[units % 2])
-        case 5:
-            return ReleaseStock(**named, reservation_id=held)
-        case 6:
-            return ConfirmReservation(**named, reservation_id=held)
-        case 7:
-            return AdjustStock(**named, delta=-units - 1, reason=AdjustReason.LOSS, shortfall=(Shortfall.BUMP, Shortfall.REJECT)[units % 2])
-        case 8:
-            return RecordCount(**named, counted=units, observed_version=name, shortfall=Shortfall.BUMP)
-        case _:
-            return ExpireReservations(**named, limit=units + 1)
+_STEPS = st.one_of(LINES.filter(lambda lines: len(lines) == 1), LINES, st.sampled_from((1.0, 30.0)), st.just("look"))
 
 
 class _World:
@@ -150,7 +87,7 @@ class _World:
                 elif step == "look":
                     await self.look(service)
                 else:
-                    await self.send(service, tuple(_command(*one) for one in step))
+                    await self.send(service, tuple(a_command(*one) for one in step))
 
     async def look(self, service: Any) -> None:
         before = self.versions()[SHELF]
@@ -215,20 +152,15 @@ class _World:
         run_to_end(self.check(services[1]))
 
     async def check(self, service: Any) -> None:
-        logs = {shelf: await history(service, shelf) for shelf in SHELVES}
-        states = {shelf: list(_states(shelf, logs[shelf])) for shelf in SHELVES}
-        witness = _Witness(logs, states, await self._owners(service))
+        witness = await witness_of(service, SHELVES)
         for sent in self.sent:
             witness.check(sent)
         for before, version, after, on_hand, reserved in self.looks:
             assert before <= version <= after
-            assert (on_hand, reserved) == (states[SHELF][version].units_on_hand, states[SHELF][version].units_reserved)
+            assert (on_hand, reserved) == (witness.states[SHELF][version].units_on_hand, witness.states[SHELF][version].units_reserved)
         await self.redeliver(service, witness)
 
-    async def _owners(self, service: Any) -> dict[InventoryId, dict[int, Any]]:
-        return {shelf: {entry.version: entry async for entry in service.history(shelf.product_id, shelf.store_id)} for shelf in SHELVES}
-
-    async def redeliver(self, service: Any, witness: "_Witness") -> None:
+    async def redeliver(self, service: Any, witness: "Witness") -> None:
         """Check P21 and P22: commands sent again, or misused, long after, with no due reservations left to close, change nothing."""
         self.heap.clock.advance(seconds(10_000))
         for shelf in SHELVES:
@@ -256,104 +188,6 @@ class _Calm:
             return await self._service.execute(command)
         finally:
             self._faults._choose = choose
-
-
-def _states(shelf: InventoryId, log: list[Recorded]) -> Iterator[Inventory]:
-    inventory = Inventory(shelf)
-    yield Inventory.from_snapshot(inventory.snapshot())
-    for recorded in log:
-        inventory.apply(recorded)
-        yield Inventory.from_snapshot(inventory.snapshot())
-
-
-@attrs.define
-class _Witness:
-    logs: dict[InventoryId, list[Recorded]]
-    states: dict[InventoryId, list[Inventory]]
-    stored: dict[InventoryId, dict[int, Any]]
-    _accepted: set[UUID] = attrs.field(factory=set)
-
-    def check(self, sent: Sent) -> None:
-        outcome = sent.outcome
-        event(type(outcome).__name__ + (" of a basket" if sent.is_basket else ""))
-        if outcome is None or isinstance(outcome, AppendOutcomeUnknownError):
-            return
-        if isinstance(outcome, CommandsRejectedError):
-            self._whole_basket_refused(sent, outcome)
-        elif sent.is_basket and type(outcome) is ValueError:
-            assert any(isinstance(one, RecordCount) for one in sent.commands), outcome
-        elif isinstance(outcome, Exception):
-            self._refused(sent, sent.commands[0], outcome)
-        else:
-            for command, one in zip(sent.commands, outcome if sent.is_basket else [outcome], strict=True):
-                self._told(sent, command, one)
-
-    def accepted(self, sent: Sent) -> Iterator[tuple[Command, int]]:
-        outcomes = sent.outcome if isinstance(sent.outcome, list) else [sent.outcome]
-        for command, one in zip(sent.commands, outcomes, strict=False):
-            if isinstance(one, Reservation) or (isinstance(one, CommandResult) and one.changed):
-                yield command, one.version
-
-    def _told(self, sent: Sent, command: Command, told: CommandResult | Reservation) -> None:
-        shelf = command.inventory_id
-        if isinstance(told, CommandResult) and not told.changed:
-            assert sent.before[shelf] <= told.version or sent.is_basket
-            assert any(self._is_no_op(command, version, at) for version in self._span(sent, shelf) for at in sent.times)
-            return
-        first = EventIds(shelf.stream).first_own(command)
-        mine = [entry.version for entry in self.stored[shelf].values() if entry.metadata.command_id == command.command_id]
-        own = next(version for version, entry in self.stored[shelf].items() if entry.event_id == str(first))
-        start = own
-        while start - 1 in mine and self.stored[shelf][start - 1].event_id != str(first):
-            start -= 1
-        assert told.version <= sent.after[shelf]
-        assert told.replayed or told.version > sent.before[shelf]
-        assert told.replayed or first not in self._accepted
-        if not told.replayed:
-            self._accepted.add(first)
-        events = [recorded.event for recorded in self.logs[shelf][start - 1 : told.version]]
-        assert list(self._decide(command, start - 1, self.logs[shelf][own - 1].recorded_at)) == events
-
-    def _refused(self, sent: Sent, command: Command, error: Exception) -> None:
-        shelf = command.inventory_id
-        if isinstance(error, ConcurrencyError | StoreUnavailableError):
-            return
-        assert isinstance(error, RejectionError | ValueError), error
-        if isinstance(error, CommandIdReusedError | ReservationIdTakenError):
-            assert str(EventIds(shelf.stream).first_own(command)) in {entry.event_id for entry in self.stored[shelf].values()}
-            return
-        assert any(self._is_refusal(command, version, at, error) for version in self._span(sent, shelf) for at in sent.times), error
-
-    def _whole_basket_refused(self, sent: Sent, error: CommandsRejectedError) -> None:
-        """Check the first refused line per inventory. No refused line is before it, so it met some state plus the lines before."""
-        assert list(error.indexes) == sorted(set(error.indexes))
-        assert set(error.indexes) <= set(range(len(sent.commands)))
-        for index, why in zip(error.indexes, error.rejections, strict=True):
-            if not any(one.inventory_id == sent.commands[index].inventory_id for one in sent.commands[:index]):
-                self._refused(sent, sent.commands[index], why)
-
-    def _span(self, sent: Sent, shelf: InventoryId) -> range:
-        return range(sent.before[shelf], sent.after[shelf] + 1)
-
-    def _decide(self, command: Command, version: int, at: datetime) -> Any:
-        observed = None
-        state = self.states[command.inventory_id][version]
-        if isinstance(command, RecordCount) and command.observed_version <= version:
-            observed = self.states[command.inventory_id][command.observed_version].units_on_hand
-        return state.decide(command, at=max(at, state.last_time or at), observed_on_hand=observed)
-
-    def _is_no_op(self, command: Command, version: int, at: datetime) -> bool:
-        try:
-            return not self._decide(command, version, at)
-        except (RejectionError, ValueError):
-            return False
-
-    def _is_refusal(self, command: Command, version: int, at: datetime, error: Exception) -> bool:
-        try:
-            self._decide(command, version, at)
-        except (RejectionError, ValueError) as mine:
-            return type(mine) is type(error) and (not isinstance(mine, RejectionError) or mine == error)
-        return False
 
 
 _TASKS = st.lists(st.lists(_STEPS, min_size=3, max_size=6), min_size=3, max_size=5)
