@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -92,18 +92,25 @@ def send(store: PostgresqlStore, sent: StreamWrite, account: Account) -> AppendR
     """Send an append until it has an answer."""
     give_up = time.monotonic() + _PATIENCE
     while time.monotonic() < give_up:
-        try:
-            (outcome,) = store.commit([[sent]])
-        except AppendOutcomeUnknownError:
+        (outcome,) = outcomes_of(store, sent)
+        if isinstance(outcome, AppendOutcomeUnknownError):
             account.unknown += 1
-        except StoreUnavailableError:
+        elif isinstance(outcome, StoreUnavailableError):
             account.away += 1
             account.stop.wait(0.005)
+        elif isinstance(outcome, AppendResult):
+            return outcome
         else:
-            if isinstance(outcome, AppendResult):
-                return outcome
             raise outcome
     raise AssertionError("an append has no answer after a minute")  # noqa: EM101  # the reason
+
+
+def outcomes_of(store: PostgresqlStore, sent: StreamWrite) -> Sequence[AppendResult | Exception]:
+    """Return the outcome of an append, which the store raises, or returns as that of its group alone."""
+    try:
+        return store.commit([[sent]])
+    except (AppendOutcomeUnknownError, StoreUnavailableError) as problem:
+        return [problem]
 
 
 def write_on(url: str, name: str, account: Account) -> None:
