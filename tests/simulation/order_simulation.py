@@ -26,7 +26,7 @@ from inventory_es.testing.simulation.referee import StreamReferee
 from tests.simulation.order_world import CODEC, OrderWorld
 
 S = OrderStatus
-_RESTING = {S.NEW, S.FIRM, S.DONE, S.REJECTED, S.CANCELLED, S.EXPIRED, S.NEEDS_REFUND, S.NEEDS_ATTENTION}
+RESTING = {S.NEW, S.FIRM, S.DONE, S.REJECTED, S.CANCELLED, S.EXPIRED, S.NEEDS_REFUND, S.NEEDS_ATTENTION}
 
 
 def simulate_orders(seed: int, *, backend: str = "asyncio", open_orders: Callable[[InventoryService], Orders] = Orders) -> OrderWorld:
@@ -53,12 +53,12 @@ def simulate_orders(seed: int, *, backend: str = "asyncio", open_orders: Callabl
 
 async def _play_and_judge(world: OrderWorld) -> None:
     await world.play()
-    await _judge(world, _RESTING | {S.HELD})
+    await judge(world, RESTING | {S.HELD})
     await _again(world)
     await world.pass_time()
-    await _judge(world, _RESTING)
+    await judge(world, RESTING)
     await world.resolve_all()
-    await _judge(world, _RESTING - {S.NEEDS_REFUND, S.NEEDS_ATTENTION})
+    await judge(world, RESTING - {S.NEEDS_REFUND, S.NEEDS_ATTENTION})
     world.is_over = True
 
 
@@ -77,7 +77,7 @@ async def _again(world: OrderWorld) -> None:
     assert world.log.head == head, f"{world.log.head - head} events more when everything was sent again"
 
 
-async def _judge(world: OrderWorld, resting: set[OrderStatus]) -> None:
+async def judge(world: OrderWorld, resting: set[OrderStatus]) -> None:
     """Check everything that must hold once no task is left.
 
     Raises:
