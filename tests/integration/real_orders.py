@@ -1,8 +1,12 @@
-"""A file of real orders through the whole read side, held against a count of the file: ``python -m tests.integration.real_orders FILE``."""
+"""A file of real orders through the whole read side, held against a count of the file.
+
+Deep run, such as a month into PostgreSQL: ``python -m tests.integration.real_orders FILE postgresql``. The store is ``sqlite`` by default.
+"""
 
 import sys
 import time
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -12,8 +16,9 @@ import anyio
 import attrs
 
 from inventory_es import open_inventory
+from inventory_es.adapters.postgresql import PostgresqlEventStore, open_postgresql_event_store, open_postgresql_read_model
 from inventory_es.adapters.serialization import JsonEventCodec
-from inventory_es.adapters.sqlite import open_sqlite_event_store, open_sqlite_read_model
+from inventory_es.adapters.sqlite import SqliteEventStore, open_sqlite_event_store, open_sqlite_read_model
 from inventory_es.adapters.system import SystemClock
 from inventory_es.application.following.projection import Projection
 from inventory_es.application.following.runner import ProjectionRunner
@@ -25,7 +30,7 @@ from inventory_es.domain.events import StockAddedEvent, StockAdjustedEvent, Stoc
 from inventory_es.ports import EventFeed, ReadModel, Row
 from inventory_es.ports.read_model import place_of
 from tests.integration.independent_count import shelves, times
-from tests.integration.replaying import replay
+from tests.integration.replaying import replay, store_url
 
 PROJECTIONS = (stock_levels(), stock_totals(), open_reservations(), ledger(), daily_summary(), low_stock(lambda _: 5))
 
@@ -49,19 +54,28 @@ class Figures:
     seconds: dict[str, float] = attrs.field(factory=dict[str, float])
 
 
-async def check(path: Path, folder: Path, *, past: int) -> Figures:
-    """Replay the file into SQLite, catch up, compare.
+async def check(path: Path, url: str, *, past: int) -> Figures:
+    """Replay the file into SQLite or PostgreSQL, catch up, compare.
 
     Args:
         path: of the orders.
-        folder: where to work.
+        url: of an empty store, which keeps the read model too.
         past: how many products to compare at each of three dates.
 
     Raises:
         AssertionError: something differs.
     """
     figures = Figures()
-    async with open_sqlite_event_store(folder / "stock.db") as store, open_sqlite_read_model(folder / "stock.db") as read_model:
+    async with AsyncExitStack() as opened:
+        store: PostgresqlEventStore | SqliteEventStore
+        read_model: ReadModel
+        if url.startswith("postgresql:"):
+            store = await opened.enter_async_context(open_postgresql_event_store(url))
+            read_model = await opened.enter_async_context(open_postgresql_read_model(url))
+        else:
+            place = url.removeprefix("sqlite:")
+            store = await opened.enter_async_context(open_sqlite_event_store(place))
+            read_model = await opened.enter_async_context(open_sqlite_read_model(place))
         figures.events = (await replay(path, store)).totals.events
         for projection in PROJECTIONS:
             begun = time.perf_counter()
@@ -137,13 +151,13 @@ def _on_hand(row: StockRow | None) -> int:
     return 0 if row is None else row.on_hand
 
 
-def main(argument: str) -> None:
+def main(path: str, scheme: str = "sqlite") -> None:
     """Check a file and print the figures."""
-    with TemporaryDirectory() as folder:
-        figures = anyio.run(partial(check, Path(argument), Path(folder), past=10_000))
+    with TemporaryDirectory() as folder, store_url(scheme, Path(folder)) as url:
+        figures = anyio.run(partial(check, Path(path), url, past=10_000))
     for name, value in attrs.asdict(figures).items():
         print(f"{name}: {value}")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -1,6 +1,7 @@
 """Running a replay in a test, and holding it against the independent count."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import attrs
@@ -13,6 +14,17 @@ from inventory_es.cli.replay.steps import survey
 from inventory_es.ports import EventStore
 from inventory_es.wiring import open_inventory
 from tests.integration.independent_count import count
+from tests.servers.postgresql import server
+
+
+@contextmanager
+def store_url(scheme: str, folder: Path) -> Iterator[str]:
+    """The URL of an empty store: ``memory``, ``file`` or ``sqlite`` in a folder, or ``postgresql`` on a server of its own."""
+    if scheme == "postgresql":
+        with server() as running:
+            yield running.url
+    else:
+        yield "memory:" if scheme == "memory" else f"{scheme}:{folder / 'stock'}"
 
 
 async def replay(

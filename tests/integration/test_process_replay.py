@@ -31,6 +31,7 @@ from tests.integration.order_fates import TTL, actions, fate_of
 from tests.integration.process_audit import audit_processes
 from tests.integration.process_replay import replay, run
 from tests.integration.process_replayer import ProcessReplayAdvancedEvent, ProcessReplayer, ProcessTotals
+from tests.integration.replaying import store_url
 from tests.integration.test_replay import Meddled, Slow, StoppedError, StopsAfter
 
 DAY = [path for path in SAMPLES if path.suffix == ".csv"]
@@ -65,11 +66,11 @@ def test_made_up_orders_reconcile(seed: int, opening: int | None, tmp_path: Path
 
 
 @pytest.mark.parametrize("path", DAY or [None], ids=lambda path: path.name if path else "no sample data")
-@pytest.mark.parametrize("scheme, opening", [("file", None), ("sqlite", None), ("memory", 100)])
+@pytest.mark.parametrize("scheme, opening", [("file", None), ("sqlite", None), ("memory", 100), ("postgresql", None)])
 def test_a_real_day_reconciles(path: Path | None, scheme: str, opening: int | None, tmp_path: Path) -> None:
     path = path or write_orders(tmp_path / "orders.csv", made_up_rows(100, invoices=120))
-    url = "memory:" if scheme == "memory" else f"{scheme}:{tmp_path / 'stock'}"
-    outcome, found = anyio.run(partial(replay, path, url, opening=opening))
+    with store_url(scheme, tmp_path) as url:
+        outcome, found = anyio.run(partial(replay, path, url, opening=opening))
     check(outcome, found, path)
     if scheme == "file":
         assert list(verify(tmp_path / "stock", check_stream=check_stream)) == []
