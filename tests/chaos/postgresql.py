@@ -79,13 +79,26 @@ class Account:
 def write(url: str, name: str, account: Account) -> None:
     """Append to a stream of its own until the end, and send what is unknown again until it is known."""
     stream, version = StreamId("chaos", name), 0
-    with closing(PostgresqlStore(parse_place(url))) as store:
+    with closing(opened(url, account)) as store:
         while not account.stop.is_set():
             sent = StreamWrite(stream, version, [new_event() for _ in range(EVENTS)])
             result = send(store, sent, account)
             account.found += result.replayed
             account.acknowledged += [event.event_id for event in sent.events]
             version += EVENTS
+
+
+def opened(url: str, account: Account) -> PostgresqlStore:
+    """Open the store, and again where a busy machine lets the server be late."""
+    give_up = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return PostgresqlStore(parse_place(url))
+        except StoreUnavailableError:
+            if time.monotonic() > give_up:
+                raise
+            account.away += 1
+            account.stop.wait(0.005)
 
 
 def send(store: PostgresqlStore, sent: StreamWrite, account: Account) -> AppendResult:
@@ -162,7 +175,7 @@ async def follow_on(url: str, account: Account) -> None:
 def follow(url: str, account: Account) -> None:
     """Read the feed as it grows."""
     after = 0
-    with closing(PostgresqlStore(parse_place(url))) as store:
+    with closing(opened(url, account)) as store:
         while True:
             is_last = account.is_written.is_set()
             try:
