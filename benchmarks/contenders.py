@@ -69,3 +69,21 @@ PEERS = (
         tasks=("commands", "hot"),
     ),
 )
+
+_ON_POSTGRESQL = ("eventsourcing on PostgreSQL", "eventsource-py on PostgreSQL")
+
+RAW = Contender("raw lock and statement", ("benchmarks.engine.raw_postgresql",))
+POSTGRESQL = Contender("inventory_es", ("benchmarks.engine", "postgresql", "asyncio"))
+
+ON_POSTGRESQL = (
+    RAW,
+    POSTGRESQL,
+    Contender("eventsourcing", (_EVENTSOURCING, "postgresql"), _ON_POSTGRESQL[0]),
+    Contender("eventsourcing, its cache", (_EVENTSOURCING, "postgresql", "--cache"), _ON_POSTGRESQL[0], tasks=("commands", "hot")),
+    Contender(
+        "eventsourcing, its cache, a lock a product", (_EVENTSOURCING, "postgresql", "--cache", "--lock"), _ON_POSTGRESQL[0], tasks=("hot",)
+    ),
+    Contender("eventsource-py", ("benchmarks.peers.library_eventsource", "--postgresql"), _ON_POSTGRESQL[1]),
+    Contender("umadb, its own server", ("benchmarks.peers.server_umadb",), "umadb"),
+)
+"""Those on one PostgreSQL server: the raw work, ours, and the peers, with a peer that is a server of its own."""

@@ -10,13 +10,16 @@ from pathlib import Path
 
 PINNED: Mapping[str, tuple[tuple[int, int], tuple[str, ...]]] = {
     "eventsourcing": ((3, 10), ("eventsourcing==9.5.6",)),
+    "eventsourcing on PostgreSQL": ((3, 10), ("eventsourcing==9.5.6", "psycopg[binary,pool]==3.3.9")),
     "eventsource-py": ((3, 13), ("eventsource-py==0.15.1", "aiosqlite==0.22.1")),
+    "eventsource-py on PostgreSQL": ((3, 13), ("eventsource-py[postgresql]==0.15.1",)),
     "umadb": ((3, 10), ("umadb==0.7.8",)),
     "plots": ((3, 11), ("matplotlib==3.11.2",)),
 }
 """Each environment's oldest Python, and its packages."""
 
 _NEWEST_PYTHON = 14
+_PLAIN = str.maketrans("=[],", "----")
 _OURS = {"python", "sqlite", "inventory_es", "anyio", "attrs", "cattrs", "msgspec", "trio"}
 
 
@@ -38,7 +41,7 @@ def python_of(name: str) -> str:
     """
     oldest, packages = PINNED[name]
     base = _interpreter(name, oldest)
-    folder = cache_folder() / f"{'-'.join(packages).replace('==', '-')}-python{_version(base)}"
+    folder = cache_folder() / f"{'-'.join(packages).translate(_PLAIN)}-python{_version(base)}"
     python = folder / "bin" / "python"
     if not (folder / "complete").exists():
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,7 @@
-"""The plots of a run, light and dark: ``python -m benchmarks.plots results.json FOLDER``, in the environment that has matplotlib."""
+"""The plots of a run, light and dark: ``python -m benchmarks.plots results.json FOLDER``, in the environment that has matplotlib.
+
+Names of plots after the folder limit what is drawn.
+"""
 
 import argparse
 import json
@@ -14,19 +17,20 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from benchmarks.figures import Found, figure, growth, names, slope
 from benchmarks.plot_style import FAINT, LIBRARIES, STORES, VARIANTS, thousands
-from benchmarks.plots_processes import joining, processes
+from benchmarks.plots_processes import joining, postgresql, processes
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("results", type=Path)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("names", nargs="*", default=[name for name in DRAWN if name != "postgresql"])
     options = parser.parse_args()
     found: Found = json.loads(options.results.read_text(encoding="utf-8"))
     for variant, style in VARIANTS.items():
         with plt.rc_context(style):
-            for name, draw in DRAWN.items():
-                draw(found)
+            for name in options.names:
+                DRAWN[name](found)
                 if plt.get_fignums():
                     plt.savefig(options.folder / f"{name}{variant}.png", dpi=150, bbox_inches="tight", pad_inches=0.25)
                     plt.close("all")
@@ -270,6 +274,7 @@ DRAWN = {
     "growth": grown,
     "processes": processes,
     "joining": joining,
+    "postgresql": postgresql,
 }
 
 if __name__ == "__main__":

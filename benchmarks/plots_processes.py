@@ -40,6 +40,28 @@ def processes(found: Found) -> None:
     grid[0].legend(frameon=False, fontsize=8.5, loc="lower left")
 
 
+SERVED = {"turns": STORES["file"], "racing": STORES["SQLite"]}
+
+
+def postgresql(found: Found) -> None:
+    """Draw the rate and the fairness of one product on PostgreSQL over the number of processes, in turns and racing."""
+    _, (rates, shares) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
+    for way, colour in SERVED.items():
+        cases = found["alone"]["one product"]
+        measured = [(int(case.split()[1]), one) for case, one in cases.items() if case.startswith((way, "turns, 1"))]
+        numbers = [number for number, _ in measured]
+        for axes, figure in ((rates, "per_second"), (shares, "least_share")):
+            axes.plot(numbers, [one[figure] for _, one in measured], "o-", color=colour, linewidth=2, label=way)
+            axes.set_xscale("log", base=2)
+            axes.set_xticks(numbers, [str(number) for number in numbers])
+            axes.set_xlabel("processes, 16 callers each")
+            axes.grid(visible=True, axis="y")
+            axes.set_ylim(bottom=0)
+    rates.set_title("reservations of one product per second")
+    shares.set_title("share of the process served least; 1 is fair")
+    rates.legend(frameon=False)
+
+
 def joining(found: Found) -> None:
     """Draw the accepted commands while processes disagree about their number."""
     measures = found["alone"].get("processes", {})

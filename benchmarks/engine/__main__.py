@@ -1,4 +1,4 @@
-"""Our contender's process: ``python -m benchmarks.engine {memory,file,sqlite} {asyncio,trio,threads}``."""
+"""Our contender's process: ``python -m benchmarks.engine {memory,file,sqlite,postgresql} {asyncio,trio,threads}``."""
 
 import argparse
 from collections.abc import Awaitable, Callable
@@ -23,7 +23,7 @@ from benchmarks.sizes import Sizes
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("store", choices=["memory", "file", "sqlite"])
+    parser.add_argument("store", choices=["memory", "file", "sqlite", "postgresql"])
     parser.add_argument("backend", choices=["asyncio", "trio", "threads"])
     options = parser.parse_args()
     if options.backend == "threads":

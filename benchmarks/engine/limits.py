@@ -20,7 +20,7 @@ LINE = b"x" * 420 + b"\n"
 @contextmanager
 def limits_of(store: str, folder: Path) -> Iterator[dict[str, Limit]]:
     """Return the limits for a store of this kind, by name."""
-    if store == "memory":
+    if store in {"memory", "postgresql"}:  # those of a server are a contender, in benchmarks.engine.raw_postgresql
         yield {}
     elif store == "file":
         raw = os.open(folder / "raw", os.O_CREAT | os.O_WRONLY | os.O_APPEND)

@@ -7,6 +7,7 @@ of one process never conflict.
 
 import argparse
 import asyncio
+import os
 import random
 import time
 from collections import defaultdict
@@ -29,8 +30,9 @@ from eventsource import (
 )
 from pydantic import BaseModel
 
+from benchmarks.engine.store_url import SERVER, schema_of
 from benchmarks.measure import Measure, of_calls
-from benchmarks.peers.shop import Contender, GaveUpError, SoldOutError
+from benchmarks.peers.shop import MOST_CALLERS, Contender, GaveUpError, SoldOutError
 
 TTL = timedelta(minutes=5)
 
@@ -106,7 +108,7 @@ class Stock(AggregateRoot[StockState]):
 
 
 class EventsourceShop:
-    def __init__(self, loop: asyncio.Runner, store: SQLiteEventStore, lock: Callable[[], AbstractAsyncContextManager[Any]]) -> None:
+    def __init__(self, loop: asyncio.Runner, store: Any, lock: Callable[[], AbstractAsyncContextManager[Any]]) -> None:
         self._loop = loop
         self._store = store
         self._stocks: AggregateRepository[Stock] = AggregateRepository(store, Stock, enable_tracing=False)
@@ -201,15 +203,31 @@ def _id_of(product_id: str) -> UUID:
     return uuid5(NAMESPACE_URL, f"/main/{product_id}")
 
 
+async def on_postgresql(folder: Path) -> Any:
+    """Open a store in a schema of its own, with as many connections as there are callers."""
+    from eventsource.adapters.postgresql.store import PostgreSQLEventStore  # noqa: PLC0415  # not in the environment of SQLite
+    from sqlalchemy import text  # noqa: PLC0415
+    from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415
+
+    url, schema = os.environ[SERVER].replace("postgresql:", "postgresql+asyncpg:"), schema_of(folder)
+    settings = {"server_settings": {"search_path": schema}}
+    engine = create_async_engine(url, connect_args=settings, pool_size=MOST_CALLERS)
+    async with engine.begin() as connection:
+        await connection.execute(text(f"CREATE SCHEMA {schema}"))
+    return PostgreSQLEventStore(engine, create_schema=True, owns_engine=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--lock", action="store_true")
+    parser.add_argument("--postgresql", action="store_true")
     options = parser.parse_args()
 
     @contextmanager
     def open_shop(folder: Path) -> Iterator[EventsourceShop]:
         with asyncio.Runner() as loop:
-            store = loop.run(SQLiteEventStore(str(folder / "stock.db")).__aenter__())
+            opening = on_postgresql(folder) if options.postgresql else SQLiteEventStore(str(folder / "stock.db")).__aenter__()
+            store: Any = loop.run(opening)
             try:
                 yield EventsourceShop(loop, store, asyncio.Lock if options.lock else nullcontext)
             finally:

@@ -1,11 +1,13 @@
 """The job in ``eventsourcing``, as its documentation shows it: an aggregate, an application, a retry on a conflict.
 
-The SQLite recorder commits each save with ``synchronous=FULL``, SQLite's default, in write-ahead mode: as durable as ours. Callers are
-threads. ``--cache`` turns on the library's aggregate cache. ``--lock`` also adds a lock of the host per product, so that threads of one
-process never conflict. That is the best that we found for a hot product.
+The SQLite recorder commits each save with ``synchronous=FULL``, SQLite's default, in write-ahead mode: as durable as ours. A PostgreSQL
+server commits by its own settings, and has a connection for each caller. Callers are threads. ``--cache`` turns on the library's aggregate
+cache. ``--lock`` also adds a lock of the host per product, so that threads of one process never conflict. That is the best that we found
+for a hot product.
 """
 
 import argparse
+import os
 import random
 import threading
 import time
@@ -16,12 +18,14 @@ from datetime import UTC, datetime, timedelta
 from functools import partialmethod
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
 from eventsourcing.application import Application
 from eventsourcing.domain import Aggregate, event
 from eventsourcing.persistence import IntegrityError
 
+from benchmarks.engine.store_url import SERVER, schema_of
 from benchmarks.peers.shop import Contender, GaveUpError, SoldOutError, in_threads
 
 TTL = timedelta(minutes=5)
@@ -129,9 +133,29 @@ class EventsourcingShop:
                     return
 
 
+def on_postgresql(folder: Path) -> dict[str, str]:
+    """Return the settings for a schema of its own, with as many connections as there are callers."""
+    import psycopg  # noqa: PLC0415  # not in the environment of the other stores
+
+    server, schema = urlsplit(os.environ[SERVER]), schema_of(folder)
+    with psycopg.connect(server.geturl(), autocommit=True) as connection:
+        connection.execute(f"CREATE SCHEMA {schema}".encode())
+    return {
+        "PERSISTENCE_MODULE": "eventsourcing.postgres",
+        "POSTGRES_DBNAME": server.path.removeprefix("/"),
+        "POSTGRES_HOST": str(server.hostname),
+        "POSTGRES_PORT": str(server.port),
+        "POSTGRES_USER": str(server.username),
+        "POSTGRES_PASSWORD": str(server.password or ""),
+        "POSTGRES_SCHEMA": schema,
+        "POSTGRES_POOL_SIZE": "64",
+        "POSTGRES_MAX_WAITING": "0",
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("store", choices=["memory", "sqlite"])
+    parser.add_argument("store", choices=["memory", "sqlite", "postgresql"])
     parser.add_argument("--cache", action="store_true")
     parser.add_argument("--lock", action="store_true")
     options = parser.parse_args()
@@ -141,6 +165,8 @@ def main() -> None:
         env = {"AGGREGATE_CACHE_MAXSIZE": "2000"} if options.cache else {}
         if options.store == "sqlite":
             env |= {"PERSISTENCE_MODULE": "eventsourcing.sqlite", "SQLITE_DBNAME": str(folder / "stock.db"), "SQLITE_LOCK_TIMEOUT": "30"}
+        if options.store == "postgresql":
+            env |= on_postgresql(folder)
         with Stocks(env=env) as stocks:
             yield EventsourcingShop(stocks, threading.Lock if options.lock else nullcontext)
 

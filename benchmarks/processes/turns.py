@@ -31,7 +31,7 @@ CASES: Sequence[Case] = (
 """By title: the way, the processes, and the hot products."""
 
 
-def turns(url: str, cases: Sequence[Case] = CASES, *, seconds: float, rounds: int) -> Mapping[str, Measure]:
+def turns(url: str, cases: Sequence[Case] = CASES, *, seconds: float, rounds: int, schema: str = "round") -> Mapping[str, Measure]:
     """Return the median of each figure, by case. Each run has a schema of its own.
 
     Args:
@@ -39,11 +39,12 @@ def turns(url: str, cases: Sequence[Case] = CASES, *, seconds: float, rounds: in
         cases: by title, as in ``CASES``.
         seconds: of one run.
         rounds: runs of each case.
+        schema: the beginning of their names.
     """
     found: dict[str, list[Measure]] = {title: [] for title, *_ in cases}
     for number in range(rounds):
         for at, (title, way, processes, products) in enumerate(cases):
-            place = f"{url}?schema=round_{number}_{at}"
+            place = f"{url}?schema={schema}_{number}_{at}"
             anyio.run(stock, place, products)
             load = Load(processes=processes, callers=CALLERS * processes, products=products, hot=1.0 / products)
             found[title].append(measure(place, load, way, seconds=seconds))

@@ -8,7 +8,7 @@ import anyio
 import attrs
 import pytest
 
-from benchmarks.contenders import OURS, Contender
+from benchmarks.contenders import OURS, POSTGRESQL, RAW, Contender
 from benchmarks.engine import threads
 from benchmarks.engine.codec import codec
 from benchmarks.engine.commands import commands
@@ -19,9 +19,11 @@ from benchmarks.engine.profile import profile
 from benchmarks.engine.queries import queries
 from benchmarks.engine.snapshots import snapshots
 from benchmarks.engine.store_url import url_of
+from benchmarks.postgresql import measure
 from benchmarks.processes.study import checked, paper
 from benchmarks.processes.turns import table, turns
 from benchmarks.report import report
+from benchmarks.report_postgresql import report_postgresql
 from benchmarks.report_processes import report_processes
 from benchmarks.sizes import TINY
 from benchmarks.suite import run
@@ -44,6 +46,25 @@ def test_turns_on_postgresql() -> None:
     assert list(measures) == ["turns", "race"]
     assert all(measure["per_second"] > 0 and measure["decided_a_command"] >= 1 for measure in measures.values())
     assert re.findall(r"^\| (\w+) \|", table(measures), re.MULTILINE) == ["Case", "turns", "race"]
+
+
+def test_everything_on_postgresql() -> None:
+    cases = (("turns, 1", "lanes", 1, 1), ("racing, 2", "racing", 2, 1))
+    found = measure((RAW, POSTGRESQL), TINY | {"patience": 0.2}, hot=cases, spread=cases[1:], rounds=1, say=lambda _: None)
+    assert found["failures"] == []
+    for name in ("raw lock and statement", "inventory_es"):
+        assert all(found["rounds"][name][case][0]["per_second"] > 0 for case in ("W1", "W1c", "W2", "W3 64", "W4"))
+    page = report_postgresql(found)
+    assert re.findall(r"^\| ([a-z0-9][\w ,]*) \|", page, re.MULTILINE) == [
+        "raw lock and statement",
+        "inventory_es",
+        "one product, turns, 1",
+        "one product, racing, 2",
+        "racing, 2",
+        "1 writers",
+        "8 writers",
+    ]
+    assert len(re.findall(r"\([\d.]+\)", page)) == 5, "the raw work is compared with ours in each case"
 
 
 @pytest.mark.parametrize("store", STORES)
