@@ -56,7 +56,8 @@ def postgresql(found: Found) -> None:
             axes.set_xticks(numbers, [str(number) for number in numbers])
             axes.set_xlabel("processes, 16 callers each")
             axes.grid(visible=True, axis="y")
-            axes.set_ylim(bottom=0)
+    for axes in (rates, shares):
+        axes.set_ylim(bottom=0)
     rates.set_title("reservations of one product per second")
     shares.set_title("share of the process served least; 1 is fair")
     rates.legend(frameon=False)

@@ -29,7 +29,13 @@ extensions = [
     "state_diagram",
 ]
 source_suffix = {".md": "markdown"}
-exclude_patterns = ["_build", "examples", "benchmarks/results.md", "benchmarks/processes.md"]  # parts of pages
+exclude_patterns = [
+    "_build",
+    "examples",
+    "benchmarks/results.md",
+    "benchmarks/processes.md",
+    "benchmarks/postgresql.md",
+]  # parts of pages
 highlight_language = "text"
 nitpicky = True
 # Names of other projects (there is no network), and ours behind no door, which a signature may name.
