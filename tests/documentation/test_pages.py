@@ -33,8 +33,9 @@ def name(path: Path) -> str:
 def test_page_holds_what_it_shows(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     text = page.read_text(encoding="utf-8")
-    if "shop_service.run" in text:  # a folder that the reader has copied
-        shutil.copytree(ROOT / "docs" / "examples" / "shop_service", tmp_path / "shop_service")
+    for folder, command in {"shop_service": "shop_service.run", "shop_django": "shop_django.manage"}.items():
+        if command in text:  # a folder that the reader has copied
+            shutil.copytree(ROOT / "docs" / "examples" / folder, tmp_path / folder)
     if '"nginx"' in text:
         if NGINX is None:
             pytest.skip("apt-get install nginx-light")

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import httpx
@@ -18,11 +18,11 @@ PATIENCE = 60.0
 
 
 @contextmanager
-def shop_process(folder: Path, *arguments: str, environment: Mapping[str, str] = {}) -> Iterator[subprocess.Popen[bytes]]:
-    """Run the service's command in a folder. Its log is there; at the end it is told to stop, and has to."""
-    with (folder / f"{'-'.join(arguments[:1])}.log").open("ab") as log:
+def running(folder: Path, name: str, *command: str, environment: Mapping[str, str] = {}) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a Python module in a folder. Its log is ``NAME.log``; at the end it is told to stop, and has to."""
+    with (folder / f"{name}.log").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "docs.examples.shop_service.run", *arguments],
+            [sys.executable, "-m", *command],
             cwd=folder,
             env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
             stdin=subprocess.DEVNULL,
@@ -41,6 +41,11 @@ def shop_process(folder: Path, *arguments: str, environment: Mapping[str, str] =
             raise
 
 
+def shop_process(folder: Path, *arguments: str, environment: Mapping[str, str] = {}) -> AbstractContextManager[subprocess.Popen[bytes]]:
+    """Run the service's command in a folder."""
+    return running(folder, "-".join(arguments[:1]), "docs.examples.shop_service.run", *arguments, environment=environment)
+
+
 @contextmanager
 def shop_server(folder: Path, part: str = "all", *options: str, environment: Mapping[str, str] = {}) -> Iterator[str]:
     """Run a server, and give its URL once it is ready."""
@@ -51,10 +56,10 @@ def shop_server(folder: Path, part: str = "all", *options: str, environment: Map
         yield url
 
 
-def wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Wait until a server that was started is ready."""
+def wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path, path: str = "/health/ready") -> None:
+    """Wait until a server answers, and has its stores."""
     give_up = time.monotonic() + PATIENCE
-    while not is_ready(url):
+    while not is_ready(f"{url}{path}"):
         assert process.poll() is None, log.read_text(encoding="utf-8")
         assert time.monotonic() < give_up, log.read_text(encoding="utf-8")
         time.sleep(0.05)
@@ -63,6 +68,6 @@ def wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> N
 def is_ready(url: str) -> bool:
     """Return True if a server answers, and has its stores."""
     try:
-        return httpx.get(f"{url}/health/ready", timeout=PATIENCE).status_code == 200
+        return httpx.get(url, timeout=PATIENCE).status_code == 200
     except httpx.TransportError:
         return False
