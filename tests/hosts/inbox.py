@@ -57,7 +57,7 @@ def follow_and_die(end: str, call: int) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
             await ack(delivery)
 
-        FileDelivery.ack = dying_ack  # type: ignore[method-assign]  # the process that dies is made here
+        FileDelivery.ack = dying_ack  # type: ignore[assignment, method-assign]  # the process that dies is made here
     execute_from_command_line(["manage", "follow", "sales"])
 
 

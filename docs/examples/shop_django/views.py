@@ -50,7 +50,7 @@ def stock(_request: HttpRequest, product_id: str, store_id: str) -> HttpResponse
 @require_POST
 def receive(request: HttpRequest, product_id: str, store_id: str) -> HttpResponse:
     """Add units that came in."""
-    quantity = body_of(request, "quantity").get("quantity")
+    quantity: Any = body_of(request, "quantity").get("quantity")  # the stock refuses what is no number
     received = inventory.add_stock(product_id, store_id, quantity, command_id=key_of(request))
     return JsonResponse(received.to_dict())
 
@@ -59,13 +59,14 @@ def receive(request: HttpRequest, product_id: str, store_id: str) -> HttpRespons
 def reserve(request: HttpRequest, product_id: str, store_id: str) -> HttpResponse:
     """Hold units. The key becomes the id of the reservation."""
     fields = body_of(request, "quantity", "ttl_seconds")
+    quantity: Any = fields.get("quantity")
     seconds = fields.get("ttl_seconds", 900)
     if type(seconds) is not int or not 0 < seconds <= LONGEST:
         raise invalid("ttl_seconds", f"must be a whole number from 1 to {LONGEST}")  # noqa: EM101  # the place
     held = inventory.reserve(
         product_id,
         store_id,
-        fields.get("quantity"),
+        quantity,
         ttl=timedelta(seconds=seconds),
         reservation_id=key_of(request),
     )
