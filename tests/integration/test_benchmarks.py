@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import anyio
@@ -20,6 +21,7 @@ from benchmarks.engine.queries import queries
 from benchmarks.engine.snapshots import snapshots
 from benchmarks.engine.store_url import url_of
 from benchmarks.postgresql import measure
+from benchmarks.processes.model import Way
 from benchmarks.processes.study import checked, paper
 from benchmarks.processes.turns import table, turns
 from benchmarks.report import report
@@ -49,7 +51,7 @@ def test_turns_on_postgresql() -> None:
 
 
 def test_everything_on_postgresql() -> None:
-    cases = (("turns, 1", "lanes", 1, 1), ("racing, 2", "racing", 2, 1))
+    cases: Sequence[tuple[str, Way, int, int]] = (("turns, 1", "lanes", 1, 1), ("racing, 2", "racing", 2, 1))
     found = measure((RAW, POSTGRESQL), TINY | {"patience": 0.2}, hot=cases, spread=cases[1:], rounds=1, say=lambda _: None)
     assert found["failures"] == []
     for name in ("raw lock and statement", "inventory_es"):

@@ -20,8 +20,7 @@ from typing import TypeVar
 import anyio
 import redis
 
-from inventory_es.adapters.redis.change_notices import ChangeNotices
-from inventory_es.adapters.redis.connection import FAILURES, LOST, Connection, RedisPlace, Script, reason_of, remedy_of
+from inventory_es.adapters.redis.connection import FAILURES, LOST, ChangeNotices, Connection, RedisPlace, Script, reason_of, remedy_of
 from inventory_es.ports.cache import Cache, CacheEntry
 from inventory_es.ports.errors import CacheUnavailableError
 from inventory_es.ports.toolkit.blocking_calls import BlockingCalls, check_wanted
