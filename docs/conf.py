@@ -44,7 +44,7 @@ nitpick_ignore_regex = [
         r"py:.*",
         r"(anyio|attrs?|cattrs|click|collections|contextlib|datetime|enum|hypothesis|msgspec|os|pathlib|random|sqlite3|types|typing|urllib|uuid)(\..*)?",
     ),
-    (r"py:.*", r"(logging|opentelemetry|prometheus_client)(\..*)?"),
+    (r"py:.*", r"(logging|opentelemetry|prometheus_client|psycopg)(\..*)?"),
     (r"py:.*", r"inventory_es\.(adapters|application|telemetry|testing)\.\w+\..*"),
     (r"py:.*", r"(Any|Callable|Enum|Path|Self|UUID|date|datetime|timedelta|optional)"),
     (r"py:.*", r"(.*\.)?[A-Z]|.*\._.*|_.*|.*T_co"),

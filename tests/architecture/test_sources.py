@@ -25,6 +25,7 @@ HOSTS_THAT_MAY_BE_NAMED = {
     "127.0.0.1",
     "localhost",
     "example.com",
+    "json-schema.org",
     "doi.org",
     "www.rfc-editor.org",
     "shop",

@@ -22,8 +22,7 @@ from inventory_es.ports.records import RecordedEvent, is_json_object
 STRUCTURED_TYPE = "application/cloudevents+json"
 """The content type of an event in structured mode."""
 
-HeaderPrefix = Literal["ce-", "ce_", "cloudEvents:"]
-"""The prefix of headers in binary mode: of HTTP and NATS, of Kafka, and of AMQP 1.0."""
+HeaderPrefix = Literal["ce-", "ce_", "cloudEvents:"]  # of HTTP and NATS, of Kafka, and of AMQP 1.0
 
 _JSON = "application/json"
 _CONTENT_TYPE = "content-type"
