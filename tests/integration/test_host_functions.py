@@ -152,7 +152,7 @@ def test_observers_of_guards_are_checked_alike() -> None:
 @pytest.mark.parametrize("wrong", [7, "x", object()], ids=["a number", "a text", "an object"])
 def test_a_part_of_another_kind_is_told_on_opening(argument: str, wrong: Any) -> None:
     arguments: dict[str, Any] = {argument: wrong, "read_models": "memory:"}
-    of_url = {"cache": "'x' is no cache: known are memory:", "bus": "'x' is no event bus: known are file:"}  # a text is a URL to these
+    of_url = {"cache": "'x' is no cache: known are memory:", "bus": "'x' is no event bus: known are amqp:"}  # a text is a URL to these
     told = of_url.get(argument, argument) if wrong == "x" else argument
     with pytest.raises(ValueError if told != argument else TypeError, match=told):
         open_inventory("memory:", **arguments)

@@ -13,7 +13,7 @@ from inventory_es.cli.app import COMMANDS, run
 from inventory_es.cli.failures import failure
 from inventory_es.sync import open_inventory
 
-WRITERS = {"backup", "copy", "demo", "parked", "project", "rebuild", "replay", "verify"}
+WRITERS = {"backup", "consume", "copy", "demo", "parked", "project", "publish", "rebuild", "replay", "verify"}
 INTERRUPTED_WHILE_IMPORTING = """
 import os, sys
 from inventory_es.cli.__main__ import main
