@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import ClassVar, Self
@@ -110,14 +110,24 @@ class Server(valkey.Server):
         return False
 
 
+@contextmanager
+def running_rabbitmq() -> Iterator[Server]:
+    """Run a server. Its folder goes with it."""
+    root = Path(tempfile.mkdtemp(prefix="inventory-es-rabbitmq-", dir=_MEMORY if _MEMORY.is_dir() else None))
+    server = Server(root)
+    try:
+        yield server.start()
+    finally:
+        server.end()
+        shutil.rmtree(root, ignore_errors=True)
+
+
 @cache
 def shared_rabbitmq() -> Server:
     """Return the server of this process, running."""
-    root = Path(tempfile.mkdtemp(prefix="inventory-es-rabbitmq-", dir=_MEMORY if _MEMORY.is_dir() else None))
-    server = Server(root)
-    atexit.register(shutil.rmtree, root, ignore_errors=True)
-    atexit.register(server.end)
-    return server.start()
+    stack = ExitStack()
+    atexit.register(stack.close)
+    return stack.enter_context(running_rabbitmq())
 
 
 @contextmanager
