@@ -12,7 +12,9 @@ from typing import Any
 
 import inventory_es
 
-_OWN = str(Path(inventory_es.__file__).parent)
+EVERYWHERE = (str(Path(inventory_es.__file__).parent), contextlib.__file__, threading.__file__)
+"""The beginnings of the names of the package's files, and of what it enters blocks and threads by."""
+
 _LOOKS = ("CALL", "JUMP_BACKWARD", "POP_JUMP_BACKWARD", "RESUME")
 
 
@@ -31,14 +33,14 @@ class InterruptedAt:
 
     Args:
         place: the number of the place, 1 for the first.
-        files: the beginnings of the names of the files that are interrupted; by default the package, and what it enters blocks by.
+        files: the beginnings of the names of the files that are interrupted.
 
     Attributes:
         left: the number of places that were not reached; 0 or less if it interrupted.
         where: the place as text, once it interrupted.
     """
 
-    def __init__(self, place: int, files: Collection[str] = (_OWN, contextlib.__file__, threading.__file__)) -> None:
+    def __init__(self, place: int, files: Collection[str] = EVERYWHERE) -> None:
         self.left = place
         self.where = ""
         self._files = tuple(files)

@@ -1,7 +1,7 @@
 """A signal at any place of a synchronous call leaves the service usable, in every thread, while its traceback lives on."""
 
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import count
@@ -14,11 +14,14 @@ import pytest
 from inventory_es.adapters.file import open_file
 from inventory_es.adapters.sqlite import open_sqlite
 from inventory_es.adapters.sqlite.connections import gate
+from inventory_es.domain.commands import AddStock
+from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import NewEvent, StreamWrite
+from inventory_es.ports.toolkit import waiting
 from inventory_es.ports.toolkit.waiting import run_to_end
 from inventory_es.sync import open_inventory
-from tests.integration.interrupted import InterruptedAt
+from tests.integration.interrupted import EVERYWHERE, InterruptedAt
 
 pytestmark = pytest.mark.filterwarnings(  # of what is interrupted before it begins, and of a dropped service
     "ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning", "ignore:coroutine .* was never awaited:RuntimeWarning"
@@ -37,11 +40,26 @@ def url_of(scheme: str, folder: Path) -> str:
     return "memory:" if scheme == "memory" else f"{scheme}:{folder / 'stock'}"
 
 
-def interruptions(work: Callable[[int], object], before: Callable[[int], object] = lambda _: None, *, least: int = 100) -> Iterator[str]:
-    """Interrupt the work once at each place on its way, and yield the place."""
-    for place in count(1):
+def interruptions(
+    work: Callable[[int], object],
+    before: Callable[[int], object] = lambda _: None,
+    *,
+    least: int = 100,
+    every: int = 1,
+    within: Collection[str] = EVERYWHERE,
+) -> Iterator[str]:
+    """Interrupt the work once at each place on its way, or at every so many, and yield the place.
+
+    Args:
+        work: gets the number of the place, as ``before`` does.
+        before: is not interrupted.
+        least: the least number of places.
+        every: the distance of places.
+        within: the beginnings of the names of the files whose places count.
+    """
+    for place in count(1, every):
         before(place)
-        trace = InterruptedAt(place)
+        trace = InterruptedAt(place, within)
         problem = trace.run(lambda at=place: work(at))  # type: ignore[misc]
         if trace.left > 0:
             assert problem is None
@@ -124,3 +142,36 @@ def test_a_cached_query_can_be_repeated(another_thread: Executor) -> None:
 
         for done, where in enumerate(interruptions(look), 1):
             assert another_thread.submit(look, done).result(SECONDS) is None, where
+
+
+@pytest.mark.parametrize("scheme", ["file", "sqlite"])
+def test_a_basket_can_be_repeated(scheme: str, tmp_path: Path, another_thread: Executor) -> None:
+    products = InventoryId("tea", "berlin"), InventoryId("cups", "berlin")
+    with open_inventory(url_of(scheme, tmp_path)) as inventory:
+
+        def add(number: int) -> object:
+            return inventory.execute_all([AddStock(inventory_id=one, command_id=f"c{number}", quantity=1) for one in products])
+
+        for done, where in enumerate(interruptions(lambda place: add(place // 11 + 1), every=11), 1):
+            another_thread.submit(add, done).result(SECONDS)
+            assert [inventory.stock(one.product_id, one.store_id).on_hand for one in products] == [done, done], where
+
+
+@pytest.mark.parametrize("scheme", ["memory", "sqlite"])
+def test_followers_catch_up_after_an_interruption(scheme: str, tmp_path: Path, another_thread: Executor) -> None:
+    """The threads of a group of followers may be interrupted before they start."""
+    with open_inventory(
+        url_of(scheme, tmp_path), read_models="memory:" if scheme == "memory" else f"sqlite:{tmp_path / 'rows'}"
+    ) as inventory:
+
+        def write(_: int) -> None:
+            inventory.add_stock("tea", "berlin", 1)
+
+        def catch_up(_: int) -> None:
+            inventory.followers.catch_up(on_failure="stop")
+
+        for done, where in enumerate(interruptions(catch_up, before=write, within=(waiting.__file__, threading.__file__)), 1):
+            another_thread.submit(catch_up, done).result(SECONDS)
+            level = another_thread.submit(inventory.queries.stock, "tea", "berlin").result(SECONDS)
+            assert level is not None, where
+            assert level.on_hand == done, where

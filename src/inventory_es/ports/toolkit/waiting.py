@@ -296,6 +296,7 @@ class _Threads(AbstractAsyncContextManager["_Threads"]):
         self._scope = _ThreadScope(math.inf)
         self._threads: list[threading.Thread] = []
         self._problems: list[BaseException] = []
+        self._is_given_up = False
 
     async def __aenter__(self) -> Self:
         self._scope.__enter__()
@@ -314,12 +315,12 @@ class _Threads(AbstractAsyncContextManager["_Threads"]):
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
         try:
             if error is not None:
-                self._scope.cancel()
+                self._give_up()
             while self._threads:
                 self._threads[-1].join()
                 self._threads.pop()
         except BaseException:
-            self._scope.cancel()
+            self._give_up()
             for thread in self._threads:
                 thread.join()
             raise
@@ -329,7 +330,15 @@ class _Threads(AbstractAsyncContextManager["_Threads"]):
             raise self._problems[0]
         return is_ours
 
+    def _give_up(self) -> None:
+        """Cancel the works. One whose thread was interrupted before it started never begins, and nobody can join it."""
+        self._is_given_up = True
+        self._scope.cancel()
+        self._threads = [thread for thread in self._threads if thread.ident is not None]
+
     def _work(self, function: Callable[..., Awaitable[Any]], args: tuple[Any, ...]) -> None:
+        if self._is_given_up:
+            return
         _scopes.set(self._scope)
 
         async def work() -> None:
