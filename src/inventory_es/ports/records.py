@@ -159,11 +159,14 @@ class AppendResult:
         position: of the append's last event; 0 if the store has no feed.
         versions: the version of each written stream right after the append's own events.
         replayed: True if an earlier append had stored these events; nothing was written now.
+        is_contested: a hint of a store with turns by stream: True if others wait for turns over these streams. The next append had better
+            have one too, or it makes those in their turns lose. Results are equal with and without it.
     """
 
     position: int
     versions: Mapping[StreamId, int]
     replayed: bool = False
+    is_contested: bool = attrs.field(default=False, eq=False)
 
 
 @attrs.frozen

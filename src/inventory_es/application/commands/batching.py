@@ -37,6 +37,7 @@ class Item:
 
     Attributes:
         alone: True if no batch may have it: its caller holds the batcher.
+        meets: True if other callers run in the same step and are about to come, so that its leader lets them run first.
         outcome: the result, or the exception to raise; ``None`` while there is none.
         leads: True if its caller leads, or was handed the lead.
         is_taken: True if a leader serves it, or did.
@@ -45,6 +46,7 @@ class Item:
     """
 
     alone: ClassVar[bool] = False
+    meets: bool = attrs.field(default=False, init=False)
     outcome: Any = attrs.field(default=None, init=False)
     leads: bool = attrs.field(default=False, init=False)
     is_taken: bool = attrs.field(default=False, init=False)
@@ -96,7 +98,7 @@ class Batcher(Generic[T]):
         self.leader: T | None = None
         self.queue: deque[T] = deque()
 
-    async def submit(self, item: T, serve: Callable[[Sequence[T]], Awaitable[None]], limit: int) -> None:
+    async def submit(self, item: T, serve: Callable[[list[T]], Awaitable[None]], limit: int) -> None:
         """Have ``item`` served, by this caller or by another one.
 
         Args:
@@ -109,19 +111,19 @@ class Batcher(Generic[T]):
         item.is_gone = False
         try:
             with self._lock:
-                if self.leader is None and not (self._callers.waking or item.is_taken):  # the usual case, in short: nobody to meet
+                if self.leader is None and not (self._callers.waking or item.is_taken or item.meets):  # the usual case: nobody to meet
                     self.leader = item
                     item.leads = item.is_taken = True
                     batch = [item]
             if not batch:
                 if not await self._wait_to_lead(item):
                     return
-                self._take(batch, limit)
+                self.take(batch, limit)
             await serve(batch)
             while item.outcome is None and not item.is_settled:
                 self._settle(batch)
                 del batch[1:]
-                self._take(batch, limit)
+                self.take(batch, limit)
                 await serve(batch)
         except BaseException:
             item.is_gone = True
@@ -139,7 +141,7 @@ class Batcher(Generic[T]):
         """Lead without serving anybody until the block ends. ``item``, which is ``alone``, queues like any other."""
         try:
             await self._wait_to_lead(item)
-            self._take([], 1)
+            self.take([], 1)
             yield
         finally:
             item.is_gone = True
@@ -173,7 +175,7 @@ class Batcher(Generic[T]):
                     item.wakeup = None
             if not item.leads:
                 return False
-        if self._callers.waking:
+        if self._callers.waking or item.meets:
             try:
                 await self._callers.waiting.give_way()
             except BaseException:  # asyncio's own cancellation
@@ -181,8 +183,8 @@ class Batcher(Generic[T]):
                 raise
         return True
 
-    def _take(self, batch: list[T], limit: int) -> None:
-        """Fill a batch from the queue, with the first item and those that come with it. What is in both is in the queue."""
+    def take(self, batch: list[T], limit: int) -> None:
+        """Fill a batch from the queue. A leader may do so again while it serves. What is in both is in the queue."""
         with self._lock:
             queue = self.queue
             while queue and len(batch) < limit and not (batch and queue[0].alone):

@@ -107,7 +107,7 @@ class Lanes:
             LaneFullError: too many requests wait already.
         """
         if not self._settings.lanes:
-            await self._serve((request,))
+            await self._serve([request])
             return
         stream = inventory_id.stream
         state = self._cache.peek(stream) if self._waiting.is_one_thread else None
@@ -188,7 +188,7 @@ class Lanes:
             request.outcome = request.answer
         return request.outcome is not None
 
-    async def _serve(self, requests: Sequence[Request]) -> None:
+    async def _serve(self, requests: list[Request]) -> None:
         """Give every request of one stream its outcome.
 
         It raises nothing but an interruption, such as asyncio's own cancellation, which no shield stops. Requests without an outcome
@@ -205,6 +205,7 @@ class Lanes:
                 else:
                     async with fairness.turn(batch.stream):
                         batch.is_fresh = False
+                        self._take_later(batch, requests)
                         await self._attempt(batch, state)
         except Exception as problem:  # noqa: BLE001  # it becomes the outcome of everyone who waits
             batch.fail(problem)
@@ -219,6 +220,19 @@ class Lanes:
             self._cache.return_(batch.stream, state)
         if batch.cancelled is not None:
             raise batch.cancelled
+
+    def _take_later(self, batch: "_Batch", requests: list[Request]) -> None:
+        """Serve what came while the batch waited for its turn too: it would need a turn of its own."""
+        count = len(requests)
+        lane = self._open.get(batch.stream.text)
+        if lane is not None:
+            lane.take(requests, self._settings.max_batch)
+        if len(requests) > count:
+            later = _Batch(requests[count:], look_up=self._looks_up)
+            batch.commands += later.commands
+            batch.reads += later.reads
+            for command in batch.commands:
+                command.batch_size = len(batch.commands)
 
     async def _attempt(self, batch: "_Batch", state: InventoryState) -> None:
         """Decide a batch and append once: the whole way of a command, but for what is learned on the way back."""
@@ -244,8 +258,11 @@ class Lanes:
             new_events = decisions[0].new_events if len(decisions) == 1 else [event for one in decisions for event in one.new_events]
             if new_events:
                 append = Append((StreamWrite(batch.stream, version, new_events),))
+                append.meets = batch.has_turn  # which other lanes may share, and have read at the same time
                 batch.cancelled = await repository.append(append, decisions) or batch.cancelled
                 position = batch.position_of(append.outcome)
+                if append.outcome.is_contested:
+                    state.turns = repository.fairness.stays
             elif not (batch.is_fresh or repository.reader.is_surely_current(state)):
                 with self._waiting.scope(shield=True):
                     is_behind = await repository.reader.refresh(state)

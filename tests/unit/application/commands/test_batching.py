@@ -31,13 +31,14 @@ class _Desk:
         self.callers = Callers(TaskWaiting())
         self.batcher: Batcher[_Letter] = Batcher(self.callers)
 
-    async def come(self, name: str, *, limit: int = 9) -> None:
+    async def come(self, name: str, *, limit: int = 9, meets: bool = False) -> None:
         if name.isupper():
             async with self.batcher.hold(_Alone(name)):
                 await checkpoint()
                 self.batches.append(name)
         else:
             letter = _Letter(name)
+            letter.meets = meets
             await self.batcher.submit(letter, partial(self._serve, letter), limit)
             assert letter.outcome == "served"
 
@@ -90,6 +91,26 @@ def test_callers_that_were_woken_and_come_back_at_once_share_the_next_batch() ->
         assert desk.callers.waking == 0
 
     anyio.run(case)  # the other event loop runs woken tasks in an order of its own
+
+
+def test_a_leader_that_meets_others_lets_them_come_first(backend: str) -> None:
+    async def case() -> None:
+        for meets, sizes in ((False, [1, 2]), (True, [3])):
+            desk = _Desk()
+            together = anyio.Event()
+
+            async def come(name: str, desk: _Desk = desk, together: anyio.Event = together, meets: bool = meets) -> None:
+                await together.wait()
+                await desk.come(name, meets=meets)
+
+            async with anyio.create_task_group() as tasks:
+                for name in "abc":
+                    tasks.start_soon(come, name)
+                await anyio.wait_all_tasks_blocked()
+                together.set()
+            assert [len(batch) for batch in desk.batches] == sizes
+
+    anyio.run(case, backend=backend)
 
 
 def test_a_holder_is_a_barrier(backend: str) -> None:
